@@ -69,6 +69,7 @@ node_modules/.package-lock.json: package.json package-lock.json | $(VENV)/bootst
 	@touch $@
 
 CONSOLE := assistant/api/console
+FUNCTIONS := build/functions/stamp
 $(CONSOLE)/dist/index.html: node_modules/.package-lock.json $(shell find $(CONSOLE) -type f -not -path '*/dist/*' 2>/dev/null)
 	@echo "· console"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent build
@@ -101,25 +102,48 @@ opensearch-down: $(VENV)/local.stamp ## End that node; its data stays
 	@exec $(BIN)/python -m tools.opensearch down
 
 # --- proof ------------------------------------------------------------------------------------------------
-# Four processes on two cores: much of a test is waiting. Whole files, because a file shares its processes; in the
-# order of the folders, because the long files come before tests/unit (by count, a long test of its own came last).
-PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
+# Which target runs which folders. tests/unit/test_targets.py fails for a test file that is in no row, or in two.
+test.tests := tests/unit tests/contracts tests/attacks tests/integration
+test-processes.tests := tests/processes tests/faults tests/breaking
+test-node.tests := tests/node
+test-options.tests := tests/options tests/simulation
+test-browser.tests := tests/browser
+check-stacks.tests := tests/stacks
+check-soak.tests := tests/soak
+check-corpus.tests := tests/corpus
+check-supply.tests := tests/supply
+check-training.tests := tests/training
+check-upgrade.tests := tests/upgrade
+check-walk.tests := tests/walk
+
+# Whole files, because a file shares its processes; in the order of the folders.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+# Where much of a test is waiting for processes, more of them than cores.
+WAITING := -n 4 --dist loadfile --no-loadscope-reorder
 # Images of Python often forbid byte code: then each process compiles all tests anew, 10 s of CPU.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q
 
 .PHONY: test
-test: $(VENV)/dev.stamp build/functions/stamp $(CONSOLE)/dist/index.html ##* The tests that need nothing else installed
-	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch fetch
-	@$(PYTEST) tests --ignore=tests/browser --ignore=tests/stacks --ignore=tests/training --ignore=tests/corpus --ignore=tests/supply --ignore=tests/upgrade --ignore=tests/breaking/test_soak.py --ignore=tests/walk -q $(PARALLEL) $(ARGS)
+test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ##* The tests that need nothing else installed (five minutes)
+	@$(PYTEST) $($@.tests) $(PARALLEL) $(ARGS)
 
-.PHONY: test-unit
-test-unit: $(VENV)/dev.stamp ## Only the fast ones
+.PHONY: test-processes
+test-processes: $(VENV)/dev.stamp $(FUNCTIONS) $(CONSOLE)/dist/index.html ## Kills, faults, cold starts, the command line and the model server with weights, as processes
 	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch fetch
-	@$(PYTEST) tests/contracts tests/unit -q $(PARALLEL) $(ARGS)
+	@$(PYTEST) $($@.tests) $(WAITING) $(ARGS)
+
+.PHONY: test-node
+test-node: $(VENV)/dev.stamp $(FUNCTIONS) ## Whatever needs a real OpenSearch node (Java 21): contracts of the index, reindexing, functions
+	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch fetch
+	@$(PYTEST) $($@.tests) tests/contracts --node $(WAITING) $(ARGS)
+
+.PHONY: test-options
+test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=connectors, scans
+	@$(PYTEST) $(if $(filter command,$(origin T)),tests/options/$(T),$($@.tests)) $(PARALLEL) $(ARGS)
 
 .PHONY: test-browser
 test-browser: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## The console in a real Chromium (Debian: apt-get install chromium)
-	@$(BIN)/python -m pytest tests/browser -q $(ARGS)
+	@$(PYTEST) $($@.tests) $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## ruff, and the one-way dependencies between folders
@@ -157,7 +181,6 @@ $(RIGHTS): tests/stacks/rights/package.json tests/stacks/rights/package-lock.jso
 	@touch $@
 
 # Dependencies of the functions for Lambda's Python and machine, fetched once: a synth needs no network.
-FUNCTIONS := build/functions/stamp
 $(FUNCTIONS): $(VENV)/local.stamp requirements/functions.txt requirements/probe.txt
 	@echo "· packages of the functions"
 	$(call fetched,$(BIN)/python -m stacks.function_package --this-python-too,packages of the functions)
@@ -183,7 +206,7 @@ synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-
 
 .PHONY: check-stacks
 check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: snapshots, rules, reachability, rights, upgrades, an emulated deploy
-	@$(WITH_NODE) $(BIN)/python -m pytest tests/stacks -q -n 2 --dist loadfile $(ARGS)
+	@$(WITH_NODE) $(BIN)/python -m pytest $($@.tests) -q -n 2 --dist loadfile $(ARGS)
 
 .PHONY: snapshots
 snapshots: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Accept the templates as they are now: a line for each resource in tests/stacks/snapshots
@@ -237,7 +260,7 @@ bench-load: $(VENV)/dev.stamp ## The service under load (about 5 minutes; ARGS=-
 	@$(BIN)/python -m tools.load $(ARGS)
 
 .PHONY: check
-check: lint scan-secrets typecheck test synth check-stacks test-browser ## All that CI asks before a change lands
+check: lint scan-secrets typecheck test test-processes test-node test-options synth check-stacks test-browser ## All that CI asks before a change lands
 
 .PHONY: check-extras
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
@@ -259,11 +282,11 @@ check-kills: $(VENV)/dev.stamp ## kill -9 of worker, service, the mover of feedb
 
 .PHONY: check-soak
 check-soak: $(VENV)/dev.stamp ## An hour of 50 agents, with kills, a full disk, slow stores and a slow model (SOAK_S=, AGENTS=, SEED=)
-	@SOAK_S="$${SOAK_S:-3600}" AGENTS="$${AGENTS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/breaking/test_soak.py -q -s $(ARGS)
+	@SOAK_S="$${SOAK_S:-3600}" AGENTS="$${AGENTS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest $($@.tests) -q -s $(ARGS)
 
 .PHONY: check-reindex
 check-reindex: $(VENV)/dev.stamp ## A reindex on a real OpenSearch node under constant questions (DOCUMENTS=441 SECONDS=10)
-	@DOCUMENTS='$(or $(DOCUMENTS),441)' SECONDS='$(or $(SECONDS),10)' $(BIN)/python -m pytest tests/integration/aws/test_reindex_under_load.py -q -s -o timeout=900 $(ARGS)
+	@DOCUMENTS='$(or $(DOCUMENTS),441)' SECONDS='$(or $(SECONDS),10)' $(BIN)/python -m pytest tests/node/aws/test_reindex_under_load.py -q -s -o timeout=900 $(ARGS)
 
 .PHONY: check-approved
 check-approved: $(VENV)/local.stamp ## Which paraphrases and look-alikes get an approved answer: both sets, counts only (docs/decisions/0046)
@@ -271,7 +294,7 @@ check-approved: $(VENV)/local.stamp ## Which paraphrases and look-alikes get an 
 
 .PHONY: check-demo
 check-demo: $(VENV)/dev.stamp ## The demo twice with all knowledge of pharmacy and shop, and once with recorded answers: steps, comparison, and what its seconds rest on (about 3 minutes)
-	@DEMO=whole ASSISTANT_MODEL_PRECISION=float32 $(PYTEST) tests/integration/cli/test_cold_runs.py -q -s -k demo -o timeout=900 $(ARGS)
+	@DEMO=whole ASSISTANT_MODEL_PRECISION=float32 $(PYTEST) tests/processes/cli/test_cold_runs.py -s -k demo -o timeout=900 $(ARGS)
 
 build/spark/stamp: $(VENV)/bootstrap.stamp requirements/corpus.txt requirements/spark.txt
 	@echo "· Spark, in an environment of its own (0.6 GB)"
@@ -281,7 +304,7 @@ build/spark/stamp: $(VENV)/bootstrap.stamp requirements/corpus.txt requirements/
 
 .PHONY: check-corpus
 check-corpus: $(VENV)/dev.stamp build/spark/stamp ## A corpus of 1,000 documents in Spark has the rows of the local engine; 100,000 documents on this machine (needs Java 17)
-	@DOCUMENTS='$(or $(DOCUMENTS),100000)' $(BIN)/python -m pytest tests/corpus -q -s -o timeout=1800 $(ARGS)
+	@DOCUMENTS='$(or $(DOCUMENTS),100000)' $(BIN)/python -m pytest $($@.tests) -q -s -o timeout=1800 $(ARGS)
 
 build/awscli/stamp: $(VENV)/bootstrap.stamp requirements/awscli.txt
 	@echo "· AWS's command line, in an environment of its own"
@@ -291,7 +314,7 @@ build/awscli/stamp: $(VENV)/bootstrap.stamp requirements/awscli.txt
 
 .PHONY: check-walk
 check-walk: $(VENV)/dev.stamp build/awscli/stamp $(FUNCTIONS) node_modules/.package-lock.json ## docs/from-nothing.md, its commands as they stand, for two tenants on emulated accounts
-	@$(BIN)/python -m pytest tests/walk -q -o timeout=1500 $(ARGS)
+	@$(BIN)/python -m pytest $($@.tests) -q -o timeout=1500 $(ARGS)
 
 # --- supply chain -----------------------------------------------------------------------------------------
 # Without guesses by entropy or by a name that has "secret" in it: digests and fakes of tests were all that these found.
@@ -334,7 +357,7 @@ cosign: build/go/stamp ## Build cosign, which signs and verifies images, into bu
 
 .PHONY: check-supply
 check-supply: $(VENV)/dev.stamp build/cyclonedx/stamp build/go/stamp ## SBOMs against locks and schema; signed, altered and strange images on a registry of this machine (needs Go 1.26)
-	@PATH="$(CURDIR)/build/go/bin:$$PATH" $(BIN)/python -m pytest tests/supply -q -o timeout=900 $(ARGS)
+	@PATH="$(CURDIR)/build/go/bin:$$PATH" $(BIN)/python -m pytest $($@.tests) -q -o timeout=900 $(ARGS)
 
 # --- upgrade ----------------------------------------------------------------------------------------------
 # The release that tests/data/release_before is of.
@@ -350,7 +373,7 @@ build/release-before/stamp: $(VENV)/dev.stamp
 
 .PHONY: check-upgrade
 check-upgrade: $(VENV)/dev.stamp build/release-before/stamp ## The release before makes a state with 10,000 records; it is moved under kills and questions, and given back (RECORDS=, SEED=)
-	@$(BIN)/python -m pytest tests/upgrade -q -s $(ARGS)
+	@$(BIN)/python -m pytest $($@.tests) -q -s $(ARGS)
 
 .PHONY: check-full
 check-full: export EXAMPLES := new
@@ -375,7 +398,7 @@ build/training/stamp: $(VENV)/bootstrap.stamp containers/training_job/requiremen
 
 .PHONY: check-training
 check-training: $(VENV)/dev.stamp build/training/stamp ## The training job on CPU, killed in the middle (5.6 GB of packages; not in CI)
-	@$(BIN)/python -m pytest tests/training -q $(ARGS)
+	@$(BIN)/python -m pytest $($@.tests) -q $(ARGS)
 
 .PHONY: prove-preference
 prove-preference: $(VENV)/local.stamp build/training/stamp ## Preference tuning learns a known taste: make prove-preference QUESTIONS=medquad.jsonl.gz (CPU; goes on after an end)

@@ -15,15 +15,16 @@ import structlog
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts  # pyright: ignore[reportMissingTypeStubs]
 
 from tests.contracts.matrix import ContractMatrix
-from tests.contracts.suites import SUITES
+from tests.contracts.suites import suites_of_run
 from tests.fakes import opensearch_node
 from tests.fakes.aws_server import URL_VARIABLE, aws_server
 from tests.faults.holes import FaultCells
+from tests.programs import MissingPrograms
 
-# How long an example takes says something of the machine, and nothing of the code. The same examples each
-# time, so that a change is judged by what it changed; `make check-full` draws new ones.
-hypothesis.settings.register_profile("same examples", deadline=None, derandomize=True)
-hypothesis.settings.register_profile("new examples", deadline=None)
+# How long an example takes says something of the machine, and nothing of the code. The same 25 examples each
+# time, so that a change is judged by what it changed; at night (EXAMPLES=new) 300 that are drawn anew.
+hypothesis.settings.register_profile("same examples", deadline=None, derandomize=True, max_examples=25)
+hypothesis.settings.register_profile("new examples", deadline=None, max_examples=300)
 hypothesis.settings.load_profile(os.environ.get("EXAMPLES", "same") + " examples")
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
@@ -32,24 +33,33 @@ _MEMORY_BYTES = 4_000_000_000
 """Free memory required: each process keeps copies of the models. Containers often have 64 MB there."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--node", action="store_true", help="the contracts over a real OpenSearch node, and no others"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # The embedded stores sync each commit: 3 to 12 ms on a disk, 0.3 ms in memory. No test cuts the power,
     # and a killed process loses nothing that it had written, so a disk would prove no more.
     if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
-    config.pluginmanager.register(ContractMatrix(config, suites=SUITES))
+    config.pluginmanager.register(
+        ContractMatrix(config, suites=suites_of_run(node=config.getoption("--node")))
+    )
     config.pluginmanager.register(FaultCells(config))
+    if not hasattr(config, "workerinput"):  # a worker's reports are counted by the process that reports
+        config.pluginmanager.register(MissingPrograms())
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep the garbage collector from walking 8,000 tests and their modules again and again."""
+    """Keep the garbage collector from walking all tests and their modules again and again."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.enable()
-        gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 10)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from tests.browser.console_page import ConsolePage, Faults, OpenConsole
 from tests.browser.product import Product, Rehearsal, rehearsal_of, running_product
 from tests.browser.scripted_llm import ScriptedLlm
 from tests.browser.stand_in import StandIn, running_stand_in
+from tests.programs import require
 
 _FLAGS = (
     "--headless",
@@ -103,11 +102,7 @@ def answered(stand_in: StandIn, at: OpenConsole) -> OpenConsole:
 
 @pytest.fixture(scope="module")  # not longer: its event loop would stand in the way of asynchronous tests
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is not installed: apt-get install chromium")
-        pytest.skip("needs Chromium: apt-get install chromium")
+    chromium = require("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
         yield browser

@@ -5,22 +5,32 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.contracts.matrix import CONTRACT
-from tests.contracts.suites import SUITES
+from tests.contracts.suites import NODE, suites_of_run
 from tests.contracts.twins import TWINS, Twin
 
 OtherProcess = Callable[[str], Awaitable[object]]
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the modules that have no twin in this run."""
+    module = collection_path.stem
+    return True if module.startswith("test_") and module not in _suites(config) else None
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test of a module over every twin of its suite."""
+    """Run every test of a module over every twin that its suite has in this run."""
     if "twin_name" in metafunc.fixturenames:
-        metafunc.parametrize("twin_name", SUITES[metafunc.definition.path.stem])
+        metafunc.parametrize("twin_name", _suites(metafunc.config)[metafunc.definition.path.stem])
+
+
+def _suites(config: pytest.Config) -> Mapping[str, tuple[str, ...]]:
+    return suites_of_run(node=config.getoption("--node"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,7 +46,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def _servers(twin_name: str, request: pytest.FixtureRequest) -> None:
     """Start what the twin talks to, and no more: a node takes 15 s."""
-    request.getfixturevalue("opensearch_url" if twin_name == "opensearch" else "aws_server_url")
+    if twin_name == NODE:
+        request.getfixturevalue("opensearch_url")
+    elif twin_name != "embedded":
+        request.getfixturevalue("aws_server_url")
 
 
 @pytest.fixture

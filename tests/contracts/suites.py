@@ -30,3 +30,14 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "test_sources": ("embedded", "opensearch"),
 }
 """The twins that each module of this folder runs over, every one of its tests over every one of them."""
+
+NODE = "opensearch"
+"""The twin of a real OpenSearch node. ``make test-node`` runs it alone, ``make test`` all others."""
+
+
+def suites_of_run(*, node: bool) -> Mapping[str, tuple[str, ...]]:
+    """Return the twins of this run by module, without modules that have none in it."""
+    chosen = {
+        module: tuple(twin for twin in twins if (twin == NODE) is node) for module, twins in SUITES.items()
+    }
+    return {module: twins for module, twins in chosen.items() if twins}

@@ -17,7 +17,10 @@ from pathlib import Path
 import psutil
 from filelock import FileLock
 
+from assistant.domain.errors import LocalRuntimeError
 from assistant.settings.process import inherited_environment
+from tests.programs import lacks
+from tools.opensearch.node import find_java
 
 URL_VARIABLE = "ASSISTANT_TESTS_OPENSEARCH_URL"
 """Tells other processes of the same test run where the node is."""
@@ -26,8 +29,9 @@ BUILD = _ROOT / "build" / "opensearch"
 """Where the node's files are kept between runs."""
 SHARED = BUILD / "test-node"
 """Data, log and pid file of the node that workers share."""
+_JAVA = 21
 _START_TIMEOUT_S = 900.0
-"""The first run ever fetches 180 MB; ``make setup`` does that before."""
+"""The first run ever fetches 180 MB; ``make test-node`` does that before."""
 
 
 @contextmanager
@@ -36,6 +40,10 @@ def opensearch_node() -> Generator[str]:
     if given := os.environ.get("OPENSEARCH_URL"):
         yield given
         return
+    try:
+        find_java(_JAVA)
+    except LocalRuntimeError:
+        lacks(f"Java {_JAVA}")
     SHARED.mkdir(parents=True, exist_ok=True)
     lock, mark = FileLock(SHARED / "users.lock"), SHARED / f"user-{os.getpid()}"
     with lock:

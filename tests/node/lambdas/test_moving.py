@@ -1,0 +1,253 @@
+"""The deployed mover takes signals from the table of records to the buckets of feedback, and erases."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from assistant.aws.clients import open_client
+from assistant.aws.dynamodb_desk import DynamoDbDeskStore
+from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
+from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.parameters import create_link_secret
+from assistant.aws.s3 import S3DocumentStore, S3FeedbackFiles
+from assistant.cli.main import app
+from assistant.domain.answers import Verdict, VerdictLabel
+from assistant.domain.desk import Case, CaseReason, DeskKind
+from assistant.domain.documents import DocumentState
+from assistant.domain.errors import DependencyError
+from assistant.domain.feedback import FeedbackEvent, FeedbackKind
+from assistant.knowledge.parsing import parse_document
+from assistant.learning.feedback_store import StoredFeedback
+from assistant.settings.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
+from assistant.settings.process import MovingSettings, PreparingSettings
+from tests.contracts import samples
+from tests.emulated_aws import create_documents_bucket, create_table
+from tests.fakes.aws_server import REGION, create_key
+from tests.node.lambdas.deployment import called_once, entry_of
+from tests.unit.learning.moving import QUOTE, answered, unanswered
+
+TENANT_FILE = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
+GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
+BAD = Verdict(verdict_id="v1", label=VerdictLabel.BAD)
+SCHEDULED = {"detail-type": "Scheduled Event", "source": "aws.scheduler"}
+
+
+@dataclass
+class Deployed:
+    name: str
+    aws_url: str
+    folder: Path
+    key_id: str
+    records: DynamoDbAnswerRecords
+    outbox: DynamoDbFeedbackOutbox
+    feedback: StoredFeedback
+    desk: DynamoDbDeskStore
+
+    def function(self, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> Any:
+        given = {
+            "region": REGION,
+            "aws_endpoint_url": self.aws_url,
+            "records_table": f"{self.name}-records",
+            "events_table": f"{self.name}-events",
+            "states_table": f"{self.name}-states",
+            "desk_table": f"{self.name}-desk",
+            "documents_bucket": f"{self.name}-documents",
+            "labels_bucket": f"{self.name}-labels",
+            "texts_bucket": f"{self.name}-texts",
+            "feedback_key_id": self.key_id,
+            "pseudonyms_parameter": f"/{self.name}/feedback",
+            "tenant_file_s3": f"s3://{self.name}-documents/clinic.toml",
+            "tenants_dir": str(self.folder),
+            "metrics_service": "test",
+        }
+        return partial(called_once, entry_of("move_feedback", MovingSettings, given | changed, monkeypatch))
+
+    async def events(self) -> list[FeedbackEvent]:
+        now = self.now()
+        return [each async for each in self.feedback.read(now - timedelta(days=1), now + timedelta(days=1))]
+
+    async def file_says(self, more: str) -> None:
+        """Put the tenant file with these lines at its end."""
+        async with open_client("s3", region=REGION, endpoint_url=self.aws_url) as s3:
+            body = f"{TENANT_FILE}\n{more}".encode()
+            await s3.put_object(Bucket=f"{self.name}-documents", Key="clinic.toml", Body=body)
+
+    def now(self) -> Any:
+        from assistant.domain.clock import SystemClock
+
+        return SystemClock().now()
+
+
+@pytest.fixture
+async def deployed(aws_server_url: str, tmp_path: Path) -> AsyncIterator[Deployed]:
+    name = f"m{uuid.uuid4().hex[:12]}"
+    async with AsyncExitStack() as stack:
+        services = ("s3", "dynamodb", "ssm", "kms")
+        s3, dynamodb, ssm, kms = [
+            await stack.enter_async_context(open_client(each, region=REGION, endpoint_url=aws_server_url))
+            for each in services
+        ]
+        key_id = await create_key(kms, alias=name)
+        for kind in ("documents", "labels", "texts"):
+            await create_documents_bucket(s3, bucket=f"{name}-{kind}", kms_key_id=key_id)
+        await s3.put_object(Bucket=f"{name}-documents", Key="clinic.toml", Body=TENANT_FILE.encode())
+        for definition in (RECORDS, EVENTS, STATES, DESK):
+            await create_table(dynamodb, definition, name=f"{name}-{definition.role}")
+        await create_link_secret(
+            ssm=ssm,
+            kms=kms,
+            name=f"/{name}/feedback",
+            tenant="clinic",
+            key_id=key_id,
+            purpose=FEEDBACK_SECRET_PURPOSE,
+        )
+        records = DynamoDbAnswerRecords(dynamodb, table=f"{name}-records")
+        outbox = DynamoDbFeedbackOutbox(dynamodb, table=f"{name}-records")
+        keys = DynamoDbErasureKeys(dynamodb, table=f"{name}-events")
+        desk = DynamoDbDeskStore(dynamodb, table=f"{name}-desk")
+        for store in (records, outbox, keys, desk):
+            stack.push_async_callback(store.close)
+        files = S3FeedbackFiles(s3, bucket=f"{name}-labels", texts_bucket=f"{name}-texts")
+        feedback = StoredFeedback(files, tenant="clinic", keys=keys)
+        yield Deployed(name, aws_server_url, tmp_path, key_id, records, outbox, feedback, desk)
+
+
+async def test_signals_are_moved_once(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    await deployed.records.put_answer(samples.answer())
+    await deployed.records.append_verdict("a1", BAD, agent="ana")
+    await deployed.records.put_answer(unanswered("a2"))
+    move = deployed.function(monkeypatch)
+
+    assert await move(SCHEDULED) == {"rows": 2}
+    assert await move(SCHEDULED) == {"rows": 0}
+
+    (event,) = await deployed.events()
+    (text,) = (await deployed.feedback.texts([event.text_id or ""])).values()
+    assert text.subjects == ("tenant:clinic",)
+    assert (event.kind, event.answer_id, event.tenant) == (FeedbackKind.VERDICT, "a1", "clinic")
+    assert await deployed.outbox.pending() == []
+    assert [stored.verdict for stored in await deployed.records.list_verdicts()] == [BAD]
+    reasons = [Case.model_validate_json(item.body).reason for item in await deployed.desk.list(DeskKind.CASE)]
+    assert set(reasons) == {CaseReason.BAD_VERDICT, CaseReason.UNANSWERED}
+
+
+async def test_signals_wait_while_the_bucket_is_away(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deployed.records.put_answer(samples.answer())
+    await deployed.records.append_verdict("a1", GOOD, agent="ana")
+    with pytest.raises(DependencyError):
+        await deployed.function(monkeypatch, labels_bucket=f"{deployed.name}-gone")(SCHEDULED)
+    assert len(await deployed.outbox.pending()) == 1
+    assert await deployed.function(monkeypatch)(SCHEDULED) == {"rows": 1}
+    assert len(await deployed.events()) == 1
+
+
+async def test_the_age_of_the_oldest_signal_is_emitted(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await deployed.function(monkeypatch)(SCHEDULED)
+    assert '"OldestSignalAge":[0.0]' in capsys.readouterr().out
+
+
+async def test_an_operator_erases_a_patient_and_gets_a_receipt_without_the_number(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = await deployed.function(monkeypatch)({"erase_member": "M-4711"})
+    assert receipt["had_key"] is False
+    assert receipt["texts"] == ()
+    assert "4711" not in str(receipt)
+
+
+async def test_under_hipaa_two_people_order_an_erasure(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deployed.file_says("[review]\ntwo_people = true\n")
+    order = deployed.function(monkeypatch)
+    first, again, nobody = [await order({"erase_member": "M-4711", "by": by}) for by in ("olaf", "olaf", "")]
+    codes = [one["code"] for one in (first, again, nobody)]
+    assert codes == ["second_person_needed", "forbidden", "invalid_request"]
+    assert "4711" not in str((first, again))
+    receipt = await order({"erase_member": "m 4711", "by": "otto"})
+    assert (receipt["had_key"], receipt["texts"]) == (False, ())
+
+
+def prepared(deployed: Deployed) -> Mapping[str, str]:
+    """Return the environment of a task that makes training sets."""
+    name = deployed.name
+    given = {
+        "region": REGION,
+        "aws_endpoint_url": deployed.aws_url,
+        "tenant_file_s3": f"s3://{name}-documents/clinic.toml",
+        "documents_bucket": f"{name}-documents",
+        **{f"{role}_table": f"{name}-{role}" for role in ("states", "records", "events", "desk")},
+        "ingestion_queue_url": f"{deployed.aws_url}/not-used",
+        "withdrawals_queue_url": f"{deployed.aws_url}/not-used",
+        "opensearch_url": "http://127.0.0.1:9",
+        "labels_bucket": f"{name}-labels",
+        "texts_bucket": f"{name}-texts",
+        "sets_s3": f"s3://{name}-documents/sets/",
+        "sets_key_id": deployed.key_id,
+    }
+    return PreparingSettings.variables(given)
+
+
+async def export(deployed: Deployed, *, until: str = "", by: str = "") -> Any:
+    folder = str(deployed.folder / "tenants")
+    command = ["--tenants", folder, "--json", "learn", "--deployed", "export", "--tenant", "clinic"]
+    window = ["--since", "2026-01-01", *(["--until", until] if until else []), *(["--by", by] if by else [])]
+    arguments = [*command, "--out", str(deployed.folder / "sets"), *window]
+    return await asyncio.to_thread(CliRunner().invoke, app, arguments, env=prepared(deployed))
+
+
+async def test_marks_of_a_deployment_become_a_training_set_in_its_bucket(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        open_client("s3", region=REGION, endpoint_url=deployed.aws_url) as s3,
+        open_client("dynamodb", region=REGION, endpoint_url=deployed.aws_url) as dynamodb,
+    ):
+        documents = S3DocumentStore(s3, bucket=f"{deployed.name}-documents")
+        states = DynamoDbDocumentStates(dynamodb, table=f"{deployed.name}-states")
+        for name in ("refill", "claims"):
+            document = samples.document(name, content=QUOTE)
+            await documents.put(document)
+            await documents.put_parsed(name, "hash", parse_document(document))
+            await states.put_many([samples.status(name, state=DocumentState.LIVE, content_hash="hash")])
+        await states.close()
+        await deployed.records.put_answer(answered())
+        await deployed.records.append_verdict("a1", GOOD, agent="ana")
+        await deployed.function(monkeypatch)(SCHEDULED)
+
+        done = await export(deployed)
+
+        assert done.exit_code == 0, done.output
+        told = json.loads(done.stdout)
+        assert sum(told["examples"].values()) == 1
+        place = told["folder"].removeprefix(f"s3://{deployed.name}-documents/")
+        listed = await s3.list_objects_v2(Bucket=f"{deployed.name}-documents", Prefix="sets/")
+        keys = {found["Key"] for found in listed["Contents"]}
+        assert {f"{place}manifest.json", f"{place}card.md", f"{place}sft.train.jsonl"} <= keys
+        assert (await export(deployed)).exit_code == 0, "the same set again is left as it is"
+
+        await deployed.file_says("[review]\ntwo_people = true\n")
+        asked = [(await export(deployed, by=by)).exit_code for by in ("", "olaf", "olaf", "rita")]
+        assert asked == [1, 1, 1, 0]
+
+
+async def test_a_window_without_marks_makes_no_set(deployed: Deployed) -> None:
+    done = await export(deployed, until="2026-01-02")
+    assert done.exit_code == 1

@@ -1,0 +1,221 @@
+"""The deployed functions delete every raw version from the quarantine, and write a clean copy."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from assistant.aws.clients import open_client
+from assistant.aws.s3 import S3CaptureStore
+from assistant.domain.clock import SystemClock
+from assistant.domain.errors import DependencyError
+from assistant.learning.redaction import RedactCapture, SweepQuarantine
+from assistant.settings import deployed_names
+from assistant.settings.process import RedactingSettings
+from tests.emulated_aws import create_documents_bucket
+from tests.fakes.aws_server import REGION
+from tests.fakes.lambda_events import object_created, sqs_event
+from tests.node.lambdas.deployment import called_once, entry_of
+
+KEY = "clinic-llm/primary/2026/11/20/12/calls.jsonl"
+RAW = json.dumps(
+    {
+        "captureData": {"endpointInput": {"data": '{"model": "m"}', "encoding": "JSON"}},
+        "eventMetadata": {"eventId": "e1", "customAttributes": ["Mrs Doe"]},
+    }
+).encode()
+
+
+class LaterClock(SystemClock):
+    """Half an hour ahead of the stores."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(minutes=30)
+
+
+@dataclass
+class Buckets:
+    s3: Any
+    quarantine: str
+    clean: str
+
+    async def put(self, key: str = KEY, content: bytes = RAW) -> None:
+        await self.s3.put_object(Bucket=self.quarantine, Key=key, Body=content)
+
+    async def raw_versions(self) -> list[str]:
+        listed = await self.s3.list_object_versions(Bucket=self.quarantine)
+        return [each["Key"] for each in (*listed.get("Versions", ()), *listed.get("DeleteMarkers", ()))]
+
+    async def clean_copy(self, key: str = KEY) -> bytes:
+        found = await self.s3.get_object(Bucket=self.clean, Key=key)
+        return await found["Body"].read()
+
+    def store(self) -> S3CaptureStore:
+        return S3CaptureStore(self.s3, quarantine_bucket=self.quarantine, capture_bucket=self.clean)
+
+
+@pytest.fixture
+async def buckets(aws_server_url: str) -> AsyncIterator[Buckets]:
+    name = uuid.uuid4().hex[:12]
+    async with open_client("s3", region=REGION, endpoint_url=aws_server_url) as s3:
+        made = Buckets(s3, f"quarantine-{name}", f"clean-{name}")
+        for bucket in (made.quarantine, made.clean):
+            await create_documents_bucket(s3, bucket=bucket)
+        yield made
+
+
+def function(
+    module: str, buckets: Buckets, aws_url: str, monkeypatch: pytest.MonkeyPatch, **more: object
+) -> Any:
+    given = more | {
+        "region": REGION,
+        "aws_endpoint_url": aws_url,
+        "quarantine_bucket": buckets.quarantine,
+        "capture_bucket": buckets.clean,
+        "metrics_service": "test",
+    }
+    return partial(called_once, entry_of(module, RedactingSettings, given, monkeypatch))
+
+
+async def test_an_object_is_redacted_and_gone_in_every_version(
+    buckets: Buckets, aws_server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await buckets.put(content=b"an older version, Mrs Doe")
+    await buckets.put()
+    redact = function("redact_capture", buckets, aws_server_url, monkeypatch)
+
+    answered = await redact(sqs_event("captured", [object_created(buckets.quarantine, KEY)]))
+
+    assert answered == {"batchItemFailures": []}
+    assert await buckets.raw_versions() == []
+    clean = await buckets.clean_copy()
+    assert json.loads(clean)["event_id"] == "e1"
+    assert b"Doe" not in clean
+
+
+async def test_kept_words_hold_no_canary_in_any_object(
+    buckets: Buckets, aws_server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = "Question: Marisol Quintero, member ID 88213 04417, asks for a refill of warfarin."
+    prompt = f"<document 1>\nTitle: Of Marisol Quintero\n</document>\n\n{asked}"
+    for key, encoding in ((KEY, "JSON"), (f"{KEY}.base64.jsonl", "BASE64")):
+        body = json.dumps({"messages": [{"role": "user", "content": prompt}]})
+        data = base64.b64encode(body.encode()).decode() if encoding == "BASE64" else body
+        call = {"endpointInput": {"data": data, "encoding": encoding}}
+        event = {"eventId": "e1", "inferenceId": "Marisol", "customAttributes": ["Marisol Quintero"]}
+        await buckets.put(key, json.dumps({"captureData": call, "eventMetadata": event}).encode())
+        redact = function("redact_capture", buckets, aws_server_url, monkeypatch, keeps_texts=True)
+        answered = await redact(sqs_event("captured", [object_created(buckets.quarantine, key)]))
+        assert answered == {"batchItemFailures": []}
+
+    found = await buckets.s3.list_objects_v2(Bucket=buckets.clean)
+    contents = [each["Key"].encode() + await buckets.clean_copy(each["Key"]) for each in found["Contents"]]
+    assert len(contents) == 2
+    for content in contents:
+        assert b"asks for a refill of warfarin." in content
+        assert not [word for word in (b"Quintero", b"88213", b"04417", b"Title") if word in content]
+
+
+async def test_an_event_that_comes_twice_keeps_the_clean_copy(
+    buckets: Buckets, aws_server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await buckets.put()
+    event = sqs_event("captured", [object_created(buckets.quarantine, KEY)])
+    for _ in range(2):
+        redact = function("redact_capture", buckets, aws_server_url, monkeypatch)
+        assert await redact(event) == {"batchItemFailures": []}
+
+    assert json.loads(await buckets.clean_copy())["event_id"] == "e1"
+
+
+async def test_versions_under_a_delete_marker_are_deleted(buckets: Buckets) -> None:
+    await buckets.put()
+    await buckets.s3.delete_object(Bucket=buckets.quarantine, Key=KEY)
+
+    await RedactCapture(buckets.store(), passages_percent=0)(KEY)
+
+    assert await buckets.raw_versions() == []
+
+
+async def test_passages_alone_leave_nothing_raw_and_no_clean_copy(buckets: Buckets) -> None:
+    call = {"endpointInput": {"data": '{"inputs":["Mrs Doe"]}', "encoding": "JSON"}}
+    event = {"eventId": "e1", "customAttributes": ["purpose=passage"]}
+    await buckets.put(content=json.dumps({"captureData": call, "eventMetadata": event}).encode())
+
+    await RedactCapture(buckets.store(), passages_percent=0)(KEY)
+
+    assert await buckets.raw_versions() == []
+    assert "Contents" not in await buckets.s3.list_objects_v2(Bucket=buckets.clean)
+
+
+async def test_an_object_whose_name_begins_alike_stays(buckets: Buckets) -> None:
+    await buckets.put()
+    await buckets.put(f"{KEY}.other")
+
+    await RedactCapture(buckets.store(), passages_percent=0)(KEY)
+
+    assert await buckets.raw_versions() == [f"{KEY}.other"]
+
+
+async def test_a_failed_copy_leaves_the_raw_object_and_its_message(
+    buckets: Buckets, aws_server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await buckets.put()
+    await buckets.s3.delete_bucket(Bucket=buckets.clean)
+    redact = function("redact_capture", buckets, aws_server_url, monkeypatch)
+
+    answered = await redact(sqs_event("captured", [object_created(buckets.quarantine, KEY)]))
+
+    assert answered == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
+    assert await buckets.raw_versions() == [KEY]
+
+
+def sweep(buckets: Buckets, clock: SystemClock) -> SweepQuarantine:
+    store = buckets.store()
+    return SweepQuarantine(
+        store, redact=RedactCapture(store, passages_percent=0), clock=clock, overdue_after_s=1200
+    )
+
+
+async def test_the_sweep_redacts_what_is_overdue_and_leaves_what_is_new(buckets: Buckets) -> None:
+    await buckets.put()
+
+    assert await sweep(buckets, SystemClock())() < 1200
+    assert await buckets.raw_versions() == [KEY]
+    assert await sweep(buckets, LaterClock())() == 0
+    assert await buckets.raw_versions() == []
+
+
+async def test_the_sweep_reports_the_age_of_an_object_that_failed_and_goes_on(
+    buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await buckets.put("a/stuck.jsonl")
+    await buckets.put("b/fine.jsonl")
+    put_clean = S3CaptureStore.put_clean
+
+    async def refuses_one(store: S3CaptureStore, key: str, content: bytes) -> None:
+        if key.startswith("a/"):
+            raise DependencyError("Not now.")
+        await put_clean(store, key, content)
+
+    monkeypatch.setattr(S3CaptureStore, "put_clean", refuses_one)
+
+    assert await sweep(buckets, LaterClock())() >= 1800
+    assert await buckets.raw_versions() == ["a/stuck.jsonl"]
+
+
+async def test_the_age_of_the_oldest_raw_object_is_emitted(
+    buckets: Buckets, aws_server_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await function("sweep_quarantine", buckets, aws_server_url, monkeypatch)({})
+
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    assert json.loads(told)[deployed_names.OLDEST_RAW_CAPTURE_AGE] == [0.0]

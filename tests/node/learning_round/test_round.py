@@ -1,0 +1,256 @@
+"""The whole round on the emulator of AWS: marks, events, a set, a training job, and the ranking that marks
+teach: trial, promotion, way back."""
+# pyright: basic
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiobotocore.session import get_session
+from botocore.exceptions import ClientError
+
+from assistant.answering.rank import shipped_weights
+from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.s3 import S3DocumentStore
+from assistant.domain.answers import Verdict, VerdictLabel
+from assistant.domain.clock import SystemClock
+from assistant.domain.desk import DeskKind, RankerRelease, ReleaseState
+from assistant.domain.documents import DocumentState
+from assistant.domain.errors import ConflictError, NotFoundError
+from assistant.knowledge.parsing import parse_document
+from assistant.prepare_sets import prepare
+from assistant.settings.deployed_names import SETS_RUN
+from tests.contracts import samples
+from tests.fakes.aws_server import REGION
+from tests.fakes.sagemaker_control import ControlledSageMaker
+from tests.fakes.synthetic_feedback import DAY, START, Agents, World, feedback
+from tests.node.learning_round.conftest import LearningDeployment
+from tests.stacks.test_training_request import JOB, shared_request
+from tests.unit.learning.moving import QUOTE, answered
+from tests.unit.tuning.test_gate import protected_set
+
+PATIENT = "Marguerite Oyelaran"
+CANARIES = ("Marguerite", "Oyelaran", "4711-2208", "555-0132")
+EDIT = f"Take 5 mg twice a day, Mrs. {PATIENT}. Do not take it with alcohol. Call 415-555-0132."
+QUESTION = f"How does {PATIENT}, member M-4711-2208, take it?"
+GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
+EDITED = Verdict(verdict_id="v2", label=VerdictLabel.BAD, better_text=EDIT)
+
+
+async def mark(deployment: LearningDeployment) -> None:
+    """Let agents mark two answers about a live document, one of them with a better text."""
+    clients = deployment.aws.clients
+    documents = S3DocumentStore(clients["s3"], bucket=deployment.named("documents"))
+    states = DynamoDbDocumentStates(clients["dynamodb"], table=deployment.named("states"))
+    for name in ("refill", "claims"):
+        document = samples.document(name, content=QUOTE)
+        await documents.put(document)
+        await documents.put_parsed(name, "hash", parse_document(document))
+        await states.put_many([samples.status(name, state=DocumentState.LIVE, content_hash="hash")])
+    await states.close()
+    await deployment.records.put_answer(answered("a1"))
+    await deployment.records.append_verdict("a1", GOOD, agent="ana")
+    await deployment.records.put_answer(answered("a2", question=QUESTION))
+    await deployment.records.append_verdict("a2", EDITED, agent="ben")
+
+
+async def make_set(deployment: LearningDeployment, capsys: pytest.CaptureFixture[str]) -> str:
+    """Move the marks, run the scheduled task, and return the set's folder below ``sets/``."""
+    await mark(deployment)
+    assert (await deployment.move())["rows"] == 2
+    deployment.set_task()
+    capsys.readouterr()
+    assert await prepare()
+    assert metric(capsys.readouterr().out) == 1.0
+    files = await deployment.files(deployment.bucket("training"))
+    (folder,) = {name.split("/")[1] for name in files if name.startswith("sets/")}
+    return f"{folder}/"
+
+
+def metric(printed: str) -> float:
+    (line,) = [
+        json.loads(line) for line in printed.splitlines() if f'"{SETS_RUN}"' in line and "_aws" in line
+    ]
+    return float(line[SETS_RUN][0])
+
+
+async def test_marks_become_a_set_that_holds_nothing_of_the_patient(
+    deployment: LearningDeployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = await make_set(deployment, capsys)
+    table = await deployment.aws.clients["dynamodb"].scan(TableName=deployment.named("records"))
+    assert all(canary in str(table["Items"]) for canary in CANARIES), "the service's records have the words"
+
+    files = await deployment.files(f"{deployment.bucket('training')}sets/{folder}")
+    rows = [
+        json.loads(line) for name in files if name.startswith("sft.") for line in files[name].splitlines()
+    ]
+    assert len(rows) == 2
+    assert any("Take 5 mg twice a day, Mrs. <PERSON>." in json.dumps(row, ensure_ascii=False) for row in rows)
+    preferences = [
+        line for name in files if name.startswith("preference.") for line in files[name].splitlines()
+    ]
+    assert len(preferences) == 1, "the draft that the better text replaced is the rejected one"
+    assert {"manifest.json", "card.md"} <= files.keys()
+
+    for bucket in ("training", "labels", "texts"):
+        for name, content in (await deployment.files(deployment.bucket(bucket))).items():
+            assert not [one for one in CANARIES if one.encode() in content], f"{bucket}/{name}"
+
+
+async def test_a_window_without_marks_is_a_good_run_without_a_set(
+    deployment: LearningDeployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment.set_task()
+    assert await prepare()
+    assert metric(capsys.readouterr().out) == 1.0
+    assert await deployment.files(deployment.bucket("training")) == {}
+
+
+async def test_a_run_that_reaches_no_bucket_fails_and_says_so_in_its_metric(
+    deployment: LearningDeployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await mark(deployment)
+    await deployment.move()
+    deployment.set_task()
+    deployment.monkeypatch.setenv("ASSISTANT_SETS_SETS_S3", f"s3://{deployment.named('gone')}/sets/")
+    assert not await prepare()
+    assert metric(capsys.readouterr().out) == 0.0
+
+
+# The training job
+
+
+def job_of(deployment: LearningDeployment, name: str, folder: str) -> dict[str, Any]:
+    """Return the call that ``assistant models train`` makes for this set."""
+    job = replace(JOB, name=name, training_set=folder, hyperparameters={"task": "preference"})
+    call = json.dumps(job.completed(shared_request()))
+    call = call.replace("${TrainingBucket}", deployment.named("training"))
+    call = re.sub(r"\$\{TrainingRole\w+\.Arn\}", "arn:aws:iam::123456789012:role/assistant/Training", call)
+    assert "${" not in call, call
+    return json.loads(call)
+
+
+@pytest.mark.parametrize("ending", ["Completed", "Failed", "Stopped"])
+async def test_a_job_trains_on_the_set_and_what_did_not_complete_leaves_no_model(
+    deployment: LearningDeployment, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    folder, name = await make_set(deployment, capsys), f"answers-{uuid4().hex[:8]}"
+    opened: Any = get_session().create_client(
+        "sagemaker",
+        region_name=REGION,
+        endpoint_url=deployment.aws.aws_url,
+        aws_access_key_id="AKIDLOCAL",
+        aws_secret_access_key="x",
+    )
+    async with opened as sagemaker, ControlledSageMaker(deployment.aws.aws_url) as control:
+        call = job_of(deployment, name, folder)
+        await sagemaker.create_training_job(**call)
+        told = await sagemaker.describe_training_job(TrainingJobName=name)
+        assert told["TrainingJobStatus"] == "InProgress"
+        (channel,) = [one for one in told["InputDataConfig"] if one["ChannelName"] == "training"]
+        place = channel["DataSource"]["S3DataSource"]["S3Uri"]
+        assert "sft.train.jsonl" in await deployment.files(place), "the job reads the folder of the set"
+        assert told["EnableNetworkIsolation"] is True
+
+        if ending == "Completed":
+            key = f"checkpoints/{name}/output/model/adapter_model.safetensors"
+            await deployment.aws.clients["s3"].put_object(
+                Bucket=deployment.named("training"), Key=key, Body=b"x"
+            )
+        if ending == "Stopped":
+            await sagemaker.stop_training_job(TrainingJobName=name)
+        await control.end_job(
+            name, ending, reason="AlgorithmError: out of memory" if ending == "Failed" else ""
+        )
+        told = await sagemaker.describe_training_job(TrainingJobName=name)
+        assert told["TrainingJobStatus"] == ending
+        model = await deployment.files(f"{deployment.bucket('training')}checkpoints/{name}/output/model/")
+        assert bool(model) is (ending == "Completed")
+        assert ("FailureReason" in told) is (ending == "Failed")
+        with pytest.raises(ClientError, match="ResourceInUse"):
+            await sagemaker.create_training_job(**call)
+    assert await deployment.desk.list(DeskKind.RANKER_RELEASE) == [], "a job releases nothing by itself"
+
+
+# Rankings: marks, events, evaluation, trial, promotion, way back
+
+
+async def append(deployment: LearningDeployment, events: Any) -> None:
+    every = list(events)
+    for start in range(0, len(every), 500):
+        await deployment.feedback.append(every[start : start + 500], [])
+
+
+async def judge(deployment: LearningDeployment, release: RankerRelease, *, accepted: int) -> None:
+    """Let agents mark 220 answers of the trial, so many of them good, and 220 beside it, half of them."""
+    assert release.trial_started_at is not None
+    arms = ((release.artifact_hash, accepted), (shipped_weights("ranker").sha256, 110))
+    at = release.trial_started_at + timedelta(milliseconds=1)
+    for arm, (ranker, good) in enumerate(arms):
+        marks = list(feedback(220, World(), Agents(count=40), seed=arm + 5))
+        await append(
+            deployment,
+            (
+                event.model_copy(
+                    update={
+                        "event_id": f"{arm + 1:02x}{number:06x}" + "0" * (len(event.event_id) - 8),
+                        "answer_id": f"trial-{arm}-{number}",
+                        "at": at,
+                        "asked_at": at,
+                        "label": VerdictLabel.GOOD if number < good else VerdictLabel.BAD,
+                        "weights": {"ranker": ranker},
+                    }
+                )
+                for number, event in enumerate(marks)
+            ),
+        )
+
+
+async def trial(deployment: LearningDeployment) -> RankerRelease:
+    """Learn a release from agents' marks of ten days and return it, on trial."""
+    later = SystemClock().now() - 12 * DAY - START
+    await append(
+        deployment,
+        (
+            event.model_copy(update={"at": event.at + later, "asked_at": event.asked_at + later})
+            for event in feedback(800, World(change={"title_cosine": 0.6}))
+        ),
+    )
+    questions = deployment.folder / "ranking.json"
+    questions.write_text(protected_set(by_title=True).model_dump_json())
+    told = await deployment.learned("ranking", "--questions", str(questions))
+    assert (told["state"], told["signals"]) == ("trial", 800)
+    return await newest(deployment)
+
+
+async def newest(deployment: LearningDeployment) -> RankerRelease:
+    items = await deployment.desk.list(DeskKind.RANKER_RELEASE)
+    return RankerRelease.model_validate_json(items[0].body)
+
+
+async def test_a_ranking_goes_from_marks_to_live_and_back(deployment: LearningDeployment) -> None:
+    release = await trial(deployment)
+    done = await deployment.learn("promote")
+    assert isinstance(done.exception, ConflictError), "nobody has judged it yet"
+    await judge(deployment, release, accepted=150)
+    assert (await deployment.learned("promote"))["state"] == "live"
+    assert (await newest(deployment)).state is ReleaseState.LIVE
+    told = await deployment.learned("rollback")
+    assert (told["rolled_back"], told["serves"]) == ("ranker-000001", "shipped")
+    assert (await newest(deployment)).state is ReleaseState.ROLLED_BACK
+    assert isinstance((await deployment.learn("promote")).exception, NotFoundError)
+
+
+async def test_a_ranking_that_agents_like_less_stays_a_trial(deployment: LearningDeployment) -> None:
+    await judge(deployment, await trial(deployment), accepted=90)
+    done = await deployment.learn("promote")
+    assert isinstance(done.exception, ConflictError)
+    assert "points worse" in str(done.exception)
+    assert (await newest(deployment)).state is ReleaseState.TRIAL

@@ -1,0 +1,99 @@
+"""Sources, labels and what is refused, from a terminal: real files, real processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes.cli.shop import Shop, open_shop
+from tests.unit.knowledge.restrictions import PUBLIC, SPELLINGS
+
+pytestmark = pytest.mark.timeout(300)
+TENANT = """schema_version = 1
+name = "shop"
+display_name = "Shop"
+labels = ["hr", "staff"]
+[[sources]]
+name = "notes"
+access = "everyone"
+namespace = ""
+paths = ["../notes"]
+[[sources]]
+name = "wiki"
+access = "folder"
+folders = { "" = ["staff"] }
+paths = ["../wiki"]
+[[sources]]
+name = "pay"
+access = "declared"
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    made = open_shop(tmp_path)
+    (tmp_path / "tenants" / "shop.toml").write_text(TENANT)
+    (tmp_path / "wiki").mkdir()
+    (tmp_path / "wiki" / "returns.md").write_text("# Returns\n\nThe wiki's page of returns.\n")
+    made.run("tenant", "up")  # else each command starts and stops what it needs
+    yield made
+    made.run("tenant", "down")
+
+
+def listed(shop: Shop, *options: str) -> dict[str, dict[str, object]]:
+    found = json.loads(shop.run("--json", "knowledge", "list", "--tenant", "shop", *options))
+    return {one["document_id"]: one for one in found["documents"]}
+
+
+def test_sources_and_every_spelling_of_a_restriction_by_the_command_line(shop: Shop) -> None:
+    shop.run("knowledge", "add", "--tenant", "shop")
+    documents = listed(shop)
+    assert {one: document["knowledge_source"] for one, document in documents.items()} == {
+        "help-desk": "notes",
+        "lost-card": "notes",
+        "returns": "notes",
+        "wiki:returns": "wiki",
+    }
+    assert (documents["returns"]["labels"], documents["wiki:returns"]["labels"]) == ([], ["staff"])
+    assert list(listed(shop, "--source", "wiki")) == ["wiki:returns"]
+
+    given = shop.folder / "given"
+    for number, (name, _) in enumerate(SPELLINGS.values()):
+        place = given / f"n{number}"
+        place.mkdir(parents=True)
+        (place / name).write_bytes(PUBLIC[name].replace(b'"pay"', b'"p%d"' % number))
+    shop.run("knowledge", "add", "--tenant", "shop", "--source", "pay", str(given))
+    assert len(listed(shop, "--only", "live")) == len(SPELLINGS) + 4
+    for number, (name, content) in enumerate(SPELLINGS.values()):
+        (given / f"n{number}" / name).write_bytes(content.replace(b'"pay"', b'"p%d"' % number))
+    shop.run("--json", "knowledge", "add", "--tenant", "shop", "--source", "pay", str(given), status=1)
+
+    left = listed(shop)
+    public = [one for one, document in left.items() if document["state"] == "live" and not document["labels"]]
+    assert public == ["help-desk", "lost-card", "returns"]
+    found = json.loads(
+        shop.run("--json", "knowledge", "search", "--tenant", "shop", "salary of a pharmacist")
+    )
+    assert "61 thousand" not in json.dumps(found)
+
+    (shop.folder / "notes" / "returns.md").write_text("---\nlabels: [hr]\n---\n# Returns\n\nSecret.\n")
+    shop.run("knowledge", "add", "--tenant", "shop")
+    (shop.folder / "notes" / "returns.md").write_text("# Returns\n\nSecret.\n")
+    shop.run("knowledge", "add", "--tenant", "shop", status=1)
+    assert listed(shop)["returns"]["labels"] == ["hr"]
+    shop.run("knowledge", "add", "--tenant", "shop", "--label", "hr")
+    assert listed(shop)["returns"]["labels"] == []
+
+
+def test_adding_again_withholds_documents_whose_label_left_the_vocabulary(shop: Shop) -> None:
+    shop.run("knowledge", "add", "--tenant", "shop", "--source", "wiki", str(shop.folder / "wiki"))
+    tenant = shop.folder / "tenants" / "shop.toml"
+    tenant.write_text(TENANT.replace('"hr", "staff"', '"hr"').replace('"" = ["staff"]', '"" = []'))
+    (shop.folder / "wiki" / "returns.md").write_text(
+        "---\nlabels: [staff]\n---\n# Returns\n\nWithin 30 days.\n"
+    )
+    shop.run("knowledge", "add", "--tenant", "shop", "--source", "wiki", str(shop.folder / "wiki"), status=1)
+    assert listed(shop)["wiki:returns"]["state"] == "withheld"

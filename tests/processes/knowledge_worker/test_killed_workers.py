@@ -1,0 +1,109 @@
+"""Workers that are killed repeatedly: the documents of their batches lose no try.
+
+``make check-full`` kills ten over 600 documents, ``make test`` three over 180.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from assistant.domain.documents import DocumentState
+from assistant.knowledge.batches import MAX_TRIES_ALONE
+from tests.fakes.file_modes import wider
+from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
+from tests.processes.knowledge_worker.site import Site
+from tests.unit.knowledge.knowledge import Knowledge, document, until
+
+FULL = os.environ.get("EXAMPLES") == "new"
+pytestmark = pytest.mark.timeout(600 if FULL else 240)
+KILLS = 10 if FULL else 3
+DOCUMENTS_A_KILL = 60
+POISON = "poison"
+WITHIN_S = 120.0
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    with scripted_endpoint() as server:
+        yield server
+
+
+@pytest.fixture
+def site(tmp_path: Path, endpoint: ScriptedEndpoint) -> Site:
+    return Site(tmp_path, endpoint)
+
+
+async def counts(knowledge: Knowledge) -> dict[DocumentState, int]:
+    return dict(await knowledge.stores.states.count_by_state())
+
+
+async def test_repeated_kills_fail_no_document(site: Site) -> None:
+    knowledge = site.knowledge()
+    chance = random.Random(7)  # noqa: S311 (repeatable)
+    for kill in range(KILLS):
+        # New ones each time: a quick worker may have embedded all that there was.
+        await knowledge.add(*(document(f"d{kill}-{number}") for number in range(DOCUMENTS_A_KILL)))
+        site.endpoint.asked.clear()
+        async with site.worker() as process:
+            assert await asyncio.to_thread(site.endpoint.asked.wait, WITHIN_S)
+            await asyncio.sleep(chance.uniform(0, 0.4))  # anywhere in its work
+            process.kill()
+            await process.wait()
+    async with site.worker():
+
+        async def all_live() -> bool:
+            return await counts(knowledge) == {DocumentState.LIVE: KILLS * DOCUMENTS_A_KILL}
+
+        await until(all_live, within_s=WITHIN_S)
+    assert wider(site.root / "state") == []
+    await knowledge.stores.close()
+
+
+async def test_a_document_that_kills_its_worker_fails_alone_and_is_tried_once_a_start(
+    site: Site,
+) -> None:
+    knowledge = site.knowledge()
+    await knowledge.add(*(document(f"d{number}") for number in range(40)), document(POISON))
+    deaths = 0
+
+    async def run_until_settled() -> bool:
+        """Run one worker; return whether the poison killed it."""
+        async with site.worker() as process:
+
+            def kill(texts: list[str]) -> None:
+                if any(POISON in text for text in texts):
+                    process.send_signal(signal.SIGKILL)
+
+            site.endpoint.before = kill
+
+            async def settled() -> bool:
+                status = await knowledge.status(POISON)
+                return process.returncode is not None or status.failure_code == "gave_up"
+
+            await until(settled, within_s=WITHIN_S)
+            return process.returncode is not None
+
+    while await run_until_settled():
+        deaths += 1
+        assert deaths <= 2 + MAX_TRIES_ALONE
+    assert deaths >= MAX_TRIES_ALONE
+    assert await counts(knowledge) == {DocumentState.LIVE: 40, DocumentState.FAILED: 1}
+    # Each later start tries it once; the start after that death gives it up again.
+    assert await run_until_settled()
+    assert not await run_until_settled()
+    # The cause is fixed: the next start of the worker indexes the document.
+    site.endpoint.before = None
+    async with site.worker():
+
+        async def live() -> bool:
+            return await counts(knowledge) == {DocumentState.LIVE: 41}
+
+        await until(live, within_s=WITHIN_S)
+    await knowledge.stores.close()

@@ -1,0 +1,247 @@
+"""The LLM server: OpenAI's schema over the real runtime, several answers at once, a bounded queue."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from tests.processes.model_server.conftest import Server, Start
+
+
+def chat(text: str = "Name three colours.", **fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}], "temperature": 0.0, **fields}
+
+
+LONG = chat("List the first 500 prime numbers.", max_tokens=900, stream=True)
+"""The model goes on to the limit: about seven seconds on a calm machine."""
+
+
+async def complete(client: httpx.AsyncClient, server: Server, **fields: Any) -> dict[str, Any]:
+    response = await client.post(f"{server.url}/invocations", json=chat(**fields))
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def chunks(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    async for line in response.aiter_lines():
+        if line.startswith("data: ") and line != "data: [DONE]":
+            yield orjson.loads(line.removeprefix("data: "))
+
+
+async def first_text(found: AsyncIterator[dict[str, Any]]) -> str:
+    async for chunk in found:
+        if chunk["choices"] and (text := chunk["choices"][0]["delta"].get("content")):
+            return text
+    raise AssertionError("the stream ended without text")
+
+
+async def test_a_whole_answer_is_openai_s(client: httpx.AsyncClient, generation: Server) -> None:
+    answer = await complete(client, generation, max_tokens=8)
+
+    assert answer["object"] == "chat.completion"
+    assert answer["model"] == "SmolLM2-135M-Instruct"
+    assert answer["choices"][0]["message"]["role"] == "assistant"
+    assert answer["choices"][0]["message"]["content"]
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert answer["usage"]["completion_tokens"] == 8
+
+
+async def test_a_stream_gives_the_same_text_and_ends_with_usage_and_the_end_mark(
+    client: httpx.AsyncClient, generation: Server
+) -> None:
+    body = chat(max_tokens=12, stream=True, stream_options={"include_usage": True})
+    whole = await complete(client, generation, max_tokens=12)
+
+    response = await client.post(f"{generation.url}/invocations", json=body)
+
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.text.endswith("data: [DONE]\n\n")
+    found = [chunk async for chunk in chunks(response)]
+    assert {chunk["object"] for chunk in found} == {"chat.completion.chunk"}
+    text = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in found if chunk["choices"])
+    assert text == whole["choices"][0]["message"]["content"]
+    assert found[-1]["usage"]["total_tokens"] == whole["usage"]["total_tokens"]
+    assert [chunk["choices"][0]["finish_reason"] for chunk in found if chunk["choices"]][-1] == "length"
+
+
+async def test_a_stop_text_ends_the_answer_before_it(client: httpx.AsyncClient, generation: Server) -> None:
+    free = (await complete(client, generation, max_tokens=30))["choices"][0]["message"]["content"]
+    stop = free.split()[3]
+
+    answer = (await complete(client, generation, max_tokens=30, stop=[stop]))["choices"][0]
+
+    assert stop not in answer["message"]["content"]
+    assert answer["finish_reason"] == "stop"
+
+
+RULES = (
+    "The pharmacy ships refrigerated orders Monday to Wednesday. "
+    "Shippers hold 36 to 46 degrees for 48 hours. If the card is red, phone the Cold Chain Desk. "
+)
+PROMPTS = [
+    f"{RULES * 3}Write a letter to the patient about this.",
+    "Write a long story about a pharmacist and a lost parcel.",
+    f"{RULES}Explain in your own words what an agent should do, step by step.",
+]
+"""With four in one batch, and prompts kept in a cache, the first gave three texts in nine runs."""
+
+
+ROUNDS = 4 if os.environ.get("EXAMPLES") == "new" else 1
+
+
+@pytest.mark.timeout(400)
+async def test_at_temperature_0_the_same_prompt_gives_the_same_bytes(
+    client: httpx.AsyncClient, generation: Server
+) -> None:
+    """Repeated, after other prompts, and beside three others that begin and end at any time: 10 answers,
+    and 28 in ``make check-full``."""
+
+    async def text(prompt: str, *, after_s: float = 0.0, max_tokens: int = 40) -> str:
+        await asyncio.sleep(after_s)
+        body = chat(prompt, max_tokens=max_tokens)
+        response = await client.post(f"{generation.url}/invocations", json=body, timeout=300)
+        return response.raise_for_status().json()["choices"][0]["message"]["content"]
+
+    first, *others = PROMPTS
+    found = [await text(first), await text(first)]
+    for other in others:
+        await text(other, max_tokens=5)
+        found.append(await text(first))
+    for number in range(1, 1 + ROUNDS):
+        four = await asyncio.gather(
+            text(first),
+            text(first, after_s=0.05 * number),
+            text(others[0], after_s=0.1 * number, max_tokens=10),
+            text(others[1], after_s=0.07, max_tokens=5 + number),
+        )
+        found += four[:2]
+        found += await asyncio.gather(*(text(first) for _ in range(4)))
+
+    assert len(found) == 4 + 6 * ROUNDS
+    assert len(set(found)) == 1
+
+
+async def test_a_seed_decides_what_is_drawn(client: httpx.AsyncClient, narrow: Server) -> None:
+    async def drawn(seed: int) -> str:
+        answer = await complete(client, narrow, max_tokens=12, temperature=1.5, seed=seed)
+        return answer["choices"][0]["message"]["content"]
+
+    assert await drawn(1) == await drawn(1)
+    assert len({await drawn(seed) for seed in range(4)}) > 1
+
+
+async def test_a_second_answer_begins_before_the_first_ends(
+    client: httpx.AsyncClient, generation: Server
+) -> None:
+    order: list[str] = []
+
+    async def stream(name: str, body: dict[str, Any], begun: asyncio.Event) -> None:
+        async with client.stream("POST", f"{generation.url}/invocations", json=body) as response:
+            found = chunks(response)
+            await first_text(found)
+            order.append(f"{name} begins")
+            begun.set()
+            async for _ in found:
+                pass
+            order.append(f"{name} ends")
+
+    begun = asyncio.Event()
+    first = asyncio.create_task(stream("first", {**LONG, "max_tokens": 300}, begun))
+    await begun.wait()
+    await stream("second", chat(max_tokens=5, stream=True), asyncio.Event())
+    await first
+
+    assert order == ["first begins", "second begins", "second ends", "first ends"]
+
+
+async def two_more(client: httpx.AsyncClient, server: Server) -> list[asyncio.Task[httpx.Response]]:
+    """Ask twice at once while the only slot is taken; return the tasks, first done first."""
+    asked = {
+        asyncio.create_task(client.post(f"{server.url}/invocations", json=chat(max_tokens=1)))
+        for _ in range(2)
+    }
+    done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    return [*done, *waiting]
+
+
+async def test_over_the_queue_it_is_429_in_openai_s_shape(client: httpx.AsyncClient, narrow: Server) -> None:
+    async with client.stream("POST", f"{narrow.url}/invocations", json=LONG) as running:
+        found = chunks(running)  # kept: an iterator that is dropped closes its connection
+        await first_text(found)
+        first, second = await two_more(client, narrow)
+
+    refused = await first
+    assert refused.status_code == 429
+    assert refused.json()["error"]["code"] == "queue_full"
+    assert refused.json()["error"]["type"] == "rate_limit_error"
+    assert (await second).status_code == 200  # the one that waited is served once the running one has left
+
+
+async def test_a_client_that_leaves_the_queue_frees_its_place(
+    client: httpx.AsyncClient, narrow: Server
+) -> None:
+    async with client.stream("POST", f"{narrow.url}/invocations", json=LONG) as running:
+        found = chunks(running)  # kept: an iterator that is dropped closes its connection
+        await first_text(found)
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post(f"{narrow.url}/invocations", json=LONG, timeout=httpx.Timeout(10, read=0.5))
+        waiting = await one_that_waits(client, narrow)
+
+    assert (await waiting).status_code == 200
+
+
+async def one_that_waits(client: httpx.AsyncClient, server: Server) -> asyncio.Task[httpx.Response]:
+    """Ask until a request is neither answered nor refused: it has the place in the queue.
+
+    The server may see a client's leaving a moment after the client's next request.
+    """
+    async with asyncio.timeout(60):
+        while True:
+            refused, second = await two_more(client, server)
+            assert (await refused).status_code == 429
+            done, _ = await asyncio.wait({second}, timeout=2)  # a refusal comes at once
+            if not done:
+                return second
+
+
+async def test_a_prompt_over_the_context_is_named(client: httpx.AsyncClient, narrow: Server) -> None:
+    for stream in (False, True):
+        response = await client.post(
+            f"{narrow.url}/invocations", json=chat("word " * 2000, max_tokens=5, stream=stream)
+        )
+
+        assert response.status_code == 400
+        assert response.json()["error"]["code"] == "context_length_exceeded"
+
+
+async def test_an_answer_ends_where_the_context_ends(client: httpx.AsyncClient, start: Start) -> None:
+    with start("generation", slots=1, context_tokens=256) as server:
+        answer = await complete(client, server, text="List the first 500 prime numbers.")
+
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert answer["usage"]["total_tokens"] <= 256
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"\xff", 400),
+        (b'{"messages": 3}', 400),
+        (b'{"messages": [{"role": "user", "content": "x"}], "temperature": "hot"}', 400),
+        (b" " * (6 * 1024 * 1024 + 1), 413),
+    ],
+)
+async def test_bad_input_has_openai_s_error(
+    client: httpx.AsyncClient, generation: Server, body: bytes, status: int
+) -> None:
+    response = await client.post(f"{generation.url}/invocations", content=body)
+
+    assert response.status_code == status
+    assert set(response.json()["error"]) == {"message", "type", "param", "code"}

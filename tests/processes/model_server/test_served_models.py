@@ -1,0 +1,258 @@
+"""A chat server that is brought by its URL, and how its model is questioned and chosen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from gguf import GGUFReader
+
+from assistant.answering.ports import ChatMessage
+from assistant.answering.prompt import rendered
+from assistant.cli.models import ServedOptions, list_models, use_model, use_served_model
+from assistant.cli.terminal import GlobalOptions
+from assistant.domain.errors import AssistantError, ConfigurationError
+from assistant.evaluation.model_questions import REFUSAL, load_model_questions
+from assistant.model_server.generation import LlamaRuntime
+from assistant.model_server.weights import gguf_field, locate_weights
+from assistant.settings.local_models import ServedLlm, TenantModels
+from assistant.settings.process import ModelServerSettings
+from tests.fakes.chat_server import answers, refuses, renders
+from tests.fakes.scripted_http import Script, scripted_http
+from tests.processes.model_server.tiny_gguf import write_tiny_gguf
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> GlobalOptions:
+    (tmp_path / "tenants").mkdir()
+    for name in ("shop", "branch"):
+        (tmp_path / "tenants" / f"{name}.toml").write_text(
+            f'schema_version = 1\nname = "{name}"\ndisplay_name = "{name}"\n'
+        )
+    return GlobalOptions(tmp_path / "tenants", tmp_path / "state", None, json=False)
+
+
+@contextmanager
+def serving(script: Script) -> Generator[str]:
+    """Serve beside the command, which has a loop of its own."""
+    started, stop = threading.Event(), asyncio.Event()
+    urls: list[str] = []
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        async with scripted_http(script) as server:
+            urls.append(server.url)
+            loops.append(asyncio.get_running_loop())
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert started.wait(30)
+    try:
+        yield f"{urls[0]}/v1"
+    finally:
+        loops[0].call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+def reply(change: Callable[[str], str] = str) -> Callable[[dict[str, object]], str]:
+    """Return a model that knows the shipped answers, changed by ``change``."""
+    shipped = load_model_questions()
+    lines = {name: text.strip().splitlines() for name, text in shipped.documents.items()}
+    right = {
+        one.question: " ".join(f"{lines[one.document][int(unit[2:]) - 1]} [{unit}]" for unit in one.units)
+        for one in shipped.questions
+    }
+
+    def answer(body: dict[str, object]) -> str:
+        messages = body["messages"]
+        assert isinstance(messages, list)
+        question = str(messages[-1]["content"]).rpartition("Question: ")[2]
+        return change(right.get(question) or REFUSAL)
+
+    return answer
+
+
+def chosen(options: GlobalOptions, tenant: str = "shop") -> object:
+    return options.local_models([tenant])[tenant].generation
+
+
+def test_a_model_that_answers_the_questions_may_write(
+    options: GlobalOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(answers(reply(), listed={"max_model_len": 8192})) as url:
+        served = ServedOptions(url=url, model="tall")
+        use_served_model(options, tenants=["shop", "branch"], served=served)
+
+    said = capsys.readouterr()
+    assert "context of 8192 tokens (the server)" in said.err
+    assert "cites the right unit in 14 of 14 answers" in said.err
+    model = chosen(options)
+    assert isinstance(model, ServedLlm)
+    assert (model.url, model.answering.writes_answers, chosen(options, "branch")) == (url, True, model)
+    assert options.local_models(["shop"])["shop"].writes(options.tenant("shop"))
+    assert model.key_file is None
+
+    list_models(GlobalOptions(options.tenants_dir, options.state_dir, None, json=True))
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["models"]}
+    assert (rows[model.name]["url"], rows[model.name]["used_by"]) == (url, ["branch", "shop"])
+    use_model(options, tenant="shop", name=None)
+    assert options.local_models(["shop"])["shop"] == TenantModels()
+
+
+def test_a_model_below_the_bound_is_used_and_does_not_write(
+    options: GlobalOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(answers(reply(lambda right: right.partition(" [")[0]))) as url:
+        use_served_model(options, tenants=["shop"], served=ServedOptions(url=url, model="tall"))
+
+    said = capsys.readouterr().err
+    assert "in 0 of 14 answers" in said
+    assert "they stay quoted" in said
+    assert "context of 4096 tokens (default; " in said
+    model = chosen(options)
+    assert isinstance(model, ServedLlm)
+    assert not model.answering.writes_answers
+
+
+GEMMA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
+    "{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if (message['role'] == 'assistant') %}{% set role = 'model' %}"
+    "{% else %}{% set role = message['role'] %}{% endif %}"
+    "{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"
+)
+"""The template of google/gemma-2-9b-it (tokenizer_config.json), which refuses a system message."""
+
+
+def smollm_template() -> str:
+    reader = GGUFReader(locate_weights(ModelServerSettings(task="generation")).path)
+    return str(gguf_field(reader, "tokenizer.chat_template"))
+
+
+@pytest.mark.parametrize(
+    ("template", "system_role", "turn"),
+    [
+        (smollm_template, True, "<|im_start|>system\n"),
+        (smollm_template, False, "<|im_start|>user\n"),
+        (lambda: GEMMA, False, "<start_of_turn>user\n"),
+    ],
+)
+def test_a_model_reads_the_rules_in_the_turn_that_its_template_has(
+    options: GlobalOptions, template: Callable[[], str], system_role: bool, turn: str
+) -> None:
+    prompts: list[str] = []
+    served = {"model": "tall", "system_role": system_role}
+    with serving(renders(template(), prompts, reply())) as url:
+        use_served_model(options, tenants=["shop"], served=ServedOptions(url=url, **served))  # type: ignore[arg-type]
+
+    model = chosen(options)
+    assert isinstance(model, ServedLlm)
+    assert (model.answering.writes_answers, model.answering.system_role) == (True, system_role)
+    rules = "You answer questions of customer-care agents."
+    assert sum(f"{turn}{rules}" in prompt for prompt in prompts) == len(load_model_questions().questions)
+
+
+def test_the_local_runtime_reads_the_rules_in_the_first_turn_of_gemmas_template(tmp_path: Path) -> None:
+    """It folds a system message itself, so an added GGUF needs no declaration."""
+    packaged = locate_weights(ModelServerSettings(task="generation")).path
+    weights = write_tiny_gguf(
+        tmp_path / "gemma.gguf", vocabulary_of=packaged, cutting="smollm", template=GEMMA
+    )
+    messages = (ChatMessage("system", "Be brief."), ChatMessage("user", "May she refill it?"))
+    runtime = LlamaRuntime(weights, model="tiny", slots=1, context_tokens=512, threads=1)
+    runtime.start()
+    prompts: list[str] = []
+    try:
+        for system_role in (True, False):
+            told = [as_json(message) for message in rendered(messages, system_role=system_role)]
+            answer = httpx.post(
+                f"{runtime.address}/apply-template", json={"messages": told}, headers=runtime.authorization
+            )
+            prompts.append(answer.json()["prompt"])
+    finally:
+        runtime.close()
+
+    turn = r"<start_of_turn>user\nBe brief\.\n+May she refill it\?<end_of_turn>\n<start_of_turn>model\n$"
+    assert all(re.search(turn, prompt) for prompt in prompts)
+
+
+def as_json(message: ChatMessage) -> dict[str, str]:
+    return {"role": message.role, "content": message.content}
+
+
+def test_a_template_without_a_system_role_is_told_from_its_refusal(options: GlobalOptions) -> None:
+    said = "System role not supported.* add --no-system-role"
+    with serving(renders(GEMMA, [], reply())) as url, pytest.raises(ConfigurationError, match=said):
+        use_served_model(options, tenants=["shop"], served=ServedOptions(url=url, model="tall"))
+
+    assert chosen(options) is None
+
+
+@pytest.mark.parametrize(
+    ("script", "more", "said"),
+    [
+        (refuses(404), {}, "status 404"),
+        (
+            answers(listed={"max_model_len": 2048}),
+            {"context_tokens": 4096},
+            "fewer than --context-tokens 4096",
+        ),
+        (answers(), {"tokenizer": Path("/nowhere/tokenizer.json")}, "tokenizer"),
+        (answers(), {"sends_questions_to": "example.com"}, "is not the host of the URL"),
+    ],
+)
+def test_what_is_refused_is_not_chosen(
+    options: GlobalOptions, script: Script, more: dict[str, object], said: str
+) -> None:
+    with serving(script) as url, pytest.raises(AssistantError, match=said):
+        use_served_model(
+            options,
+            tenants=["shop"],
+            served=ServedOptions(url=url, model="tall", **more),  # type: ignore[arg-type]
+        )
+
+    assert chosen(options) is None
+    assert not (options.state_dir / "models").exists()
+
+
+def test_a_tenant_that_does_not_exist_is_named_before_anything_is_asked(options: GlobalOptions) -> None:
+    with pytest.raises(ConfigurationError, match="no tenant nobody"):
+        use_served_model(
+            options, tenants=["nobody"], served=ServedOptions(url="http://127.0.0.1:1/v1", model="tall")
+        )
+
+
+def test_a_llama_cpp_server_is_taken_with_its_key_and_its_context(
+    options: GlobalOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packaged = locate_weights(ModelServerSettings(task="generation")).path
+    weights = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary_of=packaged, cutting="smollm")
+    runtime = LlamaRuntime(weights, model="tiny", slots=1, context_tokens=1024, threads=2)
+    runtime.start()
+    key_file = tmp_path / "key"
+    key_file.touch(mode=0o600)
+    key_file.write_text(runtime.api_key)
+    try:
+        served = ServedOptions(url=f"{runtime.address}/v1", model="tiny", key_file=key_file)
+        use_served_model(options, tenants=["shop"], served=served)
+    finally:
+        runtime.close()
+
+    model = chosen(options)
+    assert isinstance(model, ServedLlm)
+    assert (model.context_tokens, model.answering.writes_answers) == (1024, False)
+    written = b"".join(path.read_bytes() for path in options.state_dir.rglob("*") if path.is_file())
+    said = capsys.readouterr()
+    assert runtime.api_key not in said.out + said.err + written.decode()

@@ -1,0 +1,46 @@
+"""Every test file is run by exactly one target of the Makefile: its folder is in one row."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+ROWS = {
+    target: folders.split() for target, folders in re.findall(r"^([\w-]+)\.tests := (.*)$", MAKEFILE, re.M)
+}
+"""The folders of each target."""
+FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py"))
+
+
+def targets_of(file: Path) -> list[str]:
+    return [target for target, folders in ROWS.items() for folder in folders if file.is_relative_to(folder)]
+
+
+def test_a_test_file_is_in_one_row() -> None:
+    assert {str(file): found for file in FILES if len(found := targets_of(file)) != 1} == {}
+
+
+@pytest.mark.parametrize("target", ROWS)
+def test_a_target_runs_its_row(target: str) -> None:
+    recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.M)
+    assert recipe is not None
+    assert "$($@.tests)" in recipe[1]
+
+
+@pytest.mark.parametrize("target", ROWS)
+def test_a_row_has_tests(target: str) -> None:
+    """A folder that is gone would end its target with an error."""
+    for folder in ROWS[target]:
+        assert any(file.is_relative_to(folder) for file in FILES), folder
+
+
+def test_a_folder_below_options_is_named_in_the_help() -> None:
+    line = re.search(r"^test-options:.*## (.*)$", MAKEFILE, re.M)
+    assert line is not None
+    assert [each.name for each in sorted((ROOT / "tests/options").glob("*/"))] == re.findall(
+        r"\w+", line[1].split("T=")[1]
+    )
