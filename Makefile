@@ -256,8 +256,8 @@ bench-formats: $(VENV)/local.stamp ## PDF against typed truths (TRUTH=folder wit
 	@exec $(BIN)/python -m tests.formats --truth '$(TRUTH)' $(ARGS)
 
 .PHONY: bench-load
-bench-load: $(VENV)/dev.stamp ## The service under load (about 5 minutes; ARGS=--quick judges no times)
-	@$(BIN)/python -m tools.load $(ARGS)
+bench-load: $(VENV)/dev.stamp ## The service under load on the embedded stores, beside a bare relay (about 3 minutes; ARGS=--quick)
+	@$(BIN)/python -m benchmarks.load $(ARGS)
 
 .PHONY: check
 check: lint scan-secrets typecheck test test-processes test-node test-options synth check-stacks test-browser ## All that CI asks before a change lands

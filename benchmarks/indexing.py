@@ -35,6 +35,7 @@ from assistant.knowledge.pipeline import EmbeddingLimits
 from assistant.knowledge.ports import DocumentStates
 from assistant.knowledge.sources import KnowledgeSources, Writer
 from assistant.model_artifacts import TOKENIZER_FILE
+from assistant.settings.local_models import ServedLlm
 from assistant.settings.process import (
     GatewaySettings,
     ModelServerSettings,
@@ -84,10 +85,22 @@ class BenchLayout:
             timeout_s=_READY_TIMEOUT_S,
         )
 
-    def write_tenant(self) -> None:
+    def write_tenant(self, more: str = "") -> None:
+        """Write the one tenant's file; ``more``: further tables of it."""
         self.tenants_dir.mkdir(parents=True, exist_ok=True)
-        lines = ["schema_version = 1", f'name = "{TENANT}"', 'display_name = "Benchmark"']
+        lines = ["schema_version = 1", f'name = "{TENANT}"', 'display_name = "Benchmark"', more]
         (self.tenants_dir / f"{TENANT}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def worker(self, gateway_url: str, *, node_url: str | None = None) -> AbstractContextManager[Started]:
+        """Run the worker that indexes into the embedded engine, or into the node."""
+        settings = WorkerSettings(
+            tenants_dir=self.tenants_dir,
+            state_dir=self.state_dir,
+            model_artifacts_dir=self.models_dir,
+            sagemaker_endpoint_url=gateway_url,
+            opensearch_applies_schema=True,
+        )
+        return self.started("local.knowledge_worker", settings.model_copy(update=on_node(node_url)))
 
 
 def on_node(url: str | None) -> dict[str, str]:
@@ -102,12 +115,15 @@ async def _empty_node(url: str) -> None:
 
 
 @contextmanager
-def embedding_path(layout: BenchLayout) -> Generator[tuple[str, list[Started]]]:
-    """Run what embeds; give the gateway's URL and the processes."""
+def embedding_path(
+    layout: BenchLayout, served: ServedLlm | None = None
+) -> Generator[tuple[str, list[Started]]]:
+    """Run what embeds, and ``served`` behind the gateway; give the gateway's URL and the processes."""
     end_on_signals()
     model = ModelServerSettings(task="embedding", port=0, artifacts_dir=layout.models_dir)
     with layout.started("model_server", model) as server:
-        settings = GatewaySettings(port=0, endpoints={ENDPOINT: server.url})
+        llms = {} if served is None else {served.endpoint: served}
+        settings = GatewaySettings(port=0, endpoints={ENDPOINT: server.url}, served=llms)
         with layout.started("local.gateway", settings) as gateway:
             yield gateway.url, [server, gateway]
 
@@ -127,16 +143,9 @@ def measure_indexing(documents: Path, *, layout: BenchLayout, node_url: str | No
         raise SystemExit(f"{layout.root}: there is an index already; name an empty folder.")
     with ExitStack() as stack:
         gateway_url, processes = stack.enter_context(embedding_path(layout))
-        worker = WorkerSettings(
-            tenants_dir=layout.tenants_dir,
-            state_dir=layout.state_dir,
-            model_artifacts_dir=layout.models_dir,
-            sagemaker_endpoint_url=gateway_url,
-            opensearch_applies_schema=True,
-        ).model_copy(update=on_node(node_url))
-        processes.append(stack.enter_context(layout.started("local.knowledge_worker", worker)))
+        processes.append(stack.enter_context(layout.worker(gateway_url, node_url=node_url)))
         started_cpu_s = sum(process.cpu_s() for process in processes) + time.process_time()
-        statuses, seconds = asyncio.run(_add_and_wait(layout, documents))
+        statuses, seconds = asyncio.run(add_and_wait(layout, documents))
         own_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         peak_bytes = own_bytes + sum(process.peak_bytes() for process in processes)
         children = resource.getrusage(resource.RUSAGE_CHILDREN)  # what read the files
@@ -183,7 +192,7 @@ def measure_indexing(documents: Path, *, layout: BenchLayout, node_url: str | No
     ]
 
 
-async def _add_and_wait(layout: BenchLayout, documents: Path) -> tuple[list[DocumentStatus], float]:
+async def add_and_wait(layout: BenchLayout, documents: Path) -> tuple[list[DocumentStatus], float]:
     """Add all documents and wait until the worker is done with the last."""
     tenant = load_tenant(layout.tenants_dir / f"{TENANT}.toml")
     async with open_stores(tenant, state_dir=layout.state_dir) as stores:

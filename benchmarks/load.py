@@ -1,0 +1,266 @@
+"""The service under load, beside a bare relay of the same stream: ``python -m benchmarks.load [--quick]``.
+
+The service runs on the embedded stores, with the product's own worker, gateway, embedding server and issuer.
+``benchmarks.stand_in`` streams the answers at a set pace. Every answer must be whole, equal to what the
+stand-in wrote, and cite the lines that it cited. Times stand beside the relay's, and none of them is judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import orjson
+
+from assistant.local.tokens import Grant, issue_token
+from assistant.settings.local_models import ServedLlm, TenantModels
+from assistant.settings.model_artifacts import WRITER
+from assistant.settings.process import LocalIssuerSettings, ServiceSettings
+from benchmarks.indexing import TENANT, BenchLayout, add_and_wait, embedding_path, machine_line, print_figures
+from benchmarks.stand_in import DEVICES, Pace, document, question
+from tools.processes import Started, started
+from tools.tables import Figure
+
+_LIMITS = "[limits]\nstreams = 2000\nstreams_per_agent = 2000\nquestions_per_minute = 1000000\n"
+_CONTEXT_TOKENS = 16_384
+_TIMEOUT_S = 120.0
+_SHORT = Pace(first_s=0.0, token_s=0.0, tokens=20)
+_CITED = re.compile(r" \[\d+\.\d+\]")
+_FIRST_TEXT = re.compile(rb'event: token\ndata: \{"text":"[^"]')
+
+
+class Effort(NamedTuple):
+    """How much is measured."""
+
+    pace: Pace = Pace(first_s=0.15, token_s=0.02, tokens=200)
+    streams: int = 50
+    rounds: int = 3
+    short_answers: int = 100
+
+
+QUICK = Effort(Pace(first_s=0.05, token_s=0.005, tokens=60), streams=20, rounds=1, short_answers=20)
+
+
+@dataclass(slots=True)
+class Answer:
+    """One answer as its client has it."""
+
+    number: int
+    """Of the question."""
+    first_text_s: float = 0.0
+    status: int = 0
+    body: bytes = b""
+
+    def fault(self, written: str, *, cites: bool) -> str:
+        """Return what is wrong with the answer to a question; empty when it is right to the last character.
+
+        ``cites``: whether the numbers of lines in what the stand-in wrote become citations.
+        """
+        if self.status != 200:
+            return f"status {self.status}"
+        events = [_event(block) for block in self.body.decode().split("\n\n") if "data: " in block]
+        if not events or events[-1][0] != "done":
+            name, data = events[-1] if events else ("nothing", {})
+            return f"ended with {name} {data.get('code', '')}".rstrip()
+        text = "".join(data["text"] for name, data in events if name == "token")
+        if text != (_CITED.sub("", written) if cites else written):
+            return "another text"
+        cited = [self._cites(data, text) for name, data in events if name == "sentence"]
+        return "" if all(cited) and bool(cited) is cites else "another citation"
+
+    def _cites(self, sentence: dict[str, Any], text: str) -> bool:
+        """Return whether a sentence cites the line of the document that it says, and no other."""
+        stored = document(self.number % DEVICES)
+        lines = [stored[unit["start"] : unit["end"]] for unit in sentence["cited"] if unit["n"] == 1]
+        return lines == [text[sentence["start"] : sentence["end"]]]
+
+
+def _event(block: str) -> tuple[str, Any]:
+    fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line)
+    return fields.get("event", ""), orjson.loads(fields["data"])
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a load brought, and what the process that answered spent on it."""
+
+    answers: list[Answer]
+    sent: dict[str, dict[str, Any]]
+    """By the question's number: what the stand-in wrote, and when its first text left."""
+    cpu_s: float
+    cites: bool
+
+    def faults(self) -> Counter[str]:
+        unknown = {"text": ""}
+        found = (
+            each.fault(self.sent.get(str(each.number), unknown)["text"], cites=self.cites)
+            for each in self.answers
+        )
+        return Counter(fault for fault in found if fault)
+
+    def late_ms(self) -> float:
+        """Return how long after the stand-in's first text a client had its own: the median."""
+        return 1000 * statistics.median(
+            each.first_text_s - self.sent[str(each.number)]["at_s"] for each in self.answers
+        )
+
+    def cpu_ms(self) -> float:
+        """Return the CPU of an answer."""
+        return 1000 * self.cpu_s / len(self.answers)
+
+
+@dataclass(slots=True)
+class Loads:
+    """Asks whoever answers, the service or the relay, in front of one stand-in."""
+
+    stand_in: Started
+    bearer: str
+    asked: int = 0
+
+    async def run(
+        self, target: Started, pace: Pace, *, streams: int = 1, each: int = 1, cites: bool = True
+    ) -> Load:
+        """Ask ``each`` questions on each stream, one after the other; no question is asked twice."""
+        numbers = range(self.asked, self.asked + streams * each)
+        self.asked += len(numbers)
+        headers = {"authorization": f"Bearer {self.bearer}", "accept": "text/event-stream"}
+        connections = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connections, headers=headers) as session:
+            async with session.put(f"{self.stand_in.url}/pace", json=asdict(pace)) as response:
+                response.raise_for_status()
+            before_s, ramp_s = target.cpu_s(), pace.first_s + pace.token_s * pace.tokens
+
+            async def stream(place: int) -> list[Answer]:
+                await asyncio.sleep(ramp_s * place / streams)
+                return [await _ask(session, target.url, number) for number in numbers[place::streams]]
+
+            streamed = await asyncio.gather(*map(stream, range(streams)))
+            cpu_s = target.cpu_s() - before_s
+            async with session.get(f"{self.stand_in.url}/sent") as response:
+                sent = await response.json()
+        return Load([answer for answers in streamed for answer in answers], sent, cpu_s, cites)
+
+
+async def _ask(session: aiohttp.ClientSession, url: str, number: int) -> Answer:
+    """Ask one question and read its answer to the end."""
+    answer, body = Answer(number), bytearray()
+    timeout, asked = aiohttp.ClientTimeout(total=_TIMEOUT_S), {"question": question(number)}
+    async with session.post(f"{url}/v1/answers", json=asked, timeout=timeout) as response:
+        async for data in response.content.iter_any():
+            body += data
+            if not answer.first_text_s and _FIRST_TEXT.search(body):
+                answer.first_text_s = time.monotonic()
+    answer.status, answer.body = response.status, bytes(body)
+    return answer
+
+
+async def measure(loads: Loads, service: Started, relay: Started, effort: Effort) -> list[Figure]:
+    """Let service and relay take turns at each load."""
+    await loads.run(service, _SHORT, streams=4, each=DEVICES // 4)  # every document is read once
+    plans: dict[str, dict[str, Any]] = {
+        "one stream": {"pace": effort.pace, "each": 5},
+        f"{effort.streams} streams": {"pace": effort.pace, "streams": effort.streams},
+        "short": {"pace": _SHORT, "each": effort.short_answers},
+    }
+    pairs: dict[str, list[tuple[Load, Load]]] = {name: [] for name in plans}
+    for _ in range(effort.rounds):
+        for name, plan in plans.items():
+            pairs[name].append(
+                (await loads.run(service, **plan), await loads.run(relay, **plan, cites=False))
+            )
+    one, many, short = pairs.values()
+    tokens = effort.pace.tokens
+    return [
+        right([load for pair in (*one, *many, *short) for load in pair]),
+        beside("first text after the stand-in's, one stream, p50", one, Load.late_ms),
+        beside(f"first text after the stand-in's, {effort.streams} streams, p50", many, Load.late_ms),
+        beside(
+            f"CPU of 1,000 tokens, {effort.streams} streams of {tokens}",
+            many,
+            lambda load: load.cpu_ms() / tokens * 1000,
+        ),
+        beside(f"CPU of an answer of {_SHORT.tokens} tokens", short, Load.cpu_ms),
+        Figure(
+            "memory of the service at its peak", "", f"{service.peak_bytes() / 2**20:.0f} MiB", holds=True
+        ),
+    ]
+
+
+def right(loads: Sequence[Load]) -> Figure:
+    """Return how many answers were right, and what was wrong with the others."""
+    faults = sum((load.faults() for load in loads), Counter[str]())
+    count = sum(len(load.answers) for load in loads)
+    wrong = "".join(f"; {number} x {what}" for what, number in faults.most_common())
+    what = "answers whole, as the stand-in wrote them, with its citations"
+    return Figure(what, "all", f"{count - faults.total():,} of {count:,}{wrong}", not faults, timed=False)
+
+
+def beside(what: str, pairs: Sequence[tuple[Load, Load]], of: Callable[[Load], float]) -> Figure:
+    """Return the service's milliseconds and the relay's, and the medians' ratio."""
+    service, relay = (statistics.median(of(pair[side]) for pair in pairs) for side in (0, 1))
+    return Figure(
+        what, "", f"{service:.2f} ms, {service / relay:.1f} x the relay's {relay:.2f} ms", holds=True
+    )
+
+
+@contextmanager
+def scene(folder: Path) -> Generator[tuple[Loads, Started, Started]]:
+    """Run all processes, with the stand-in's documents indexed; give the loads, the service and the relay."""
+    layout, documents = BenchLayout(folder), folder / "documents"
+    documents.mkdir(parents=True)
+    for device in range(DEVICES):
+        (documents / f"device-{device}.txt").write_text(document(device), encoding="utf-8")
+    layout.write_tenant(_LIMITS)
+    with ExitStack() as stack:
+        stand_in = stack.enter_context(started("benchmarks.stand_in"))
+        relay = stack.enter_context(started("benchmarks.relay", plan=stand_in.url))
+        tokens = LocalIssuerSettings(port=0, tenants_dir=layout.tenants_dir, state_dir=layout.state_dir)
+        issuer = stack.enter_context(layout.started("local.issuer", tokens))
+        writer = ServedLlm(
+            name="stand-in",
+            model="stand-in",
+            url=f"{stand_in.url}/v1",
+            context_tokens=_CONTEXT_TOKENS,
+            answering=WRITER,
+        )
+        gateway_url, _ = stack.enter_context(embedding_path(layout, served=writer))
+        with layout.worker(gateway_url):
+            statuses, _ = asyncio.run(add_and_wait(layout, documents))
+        if len(statuses) != DEVICES:
+            raise SystemExit(f"{len(statuses)} of {DEVICES} documents were indexed.")
+        service = ServiceSettings(
+            port=0,
+            tenants_dir=layout.tenants_dir,
+            state_dir=layout.state_dir,
+            model_artifacts_dir=layout.models_dir,
+            sagemaker_endpoint_url=gateway_url,
+            issuer=issuer.url,
+            jwks_url=f"{issuer.url}/jwks.json",
+            local_models={TENANT: TenantModels(generation=writer)},
+        )
+        bearer = issue_token(Grant(TENANT, "load"), state_dir=layout.state_dir, issuer=issuer.url)
+        yield Loads(stand_in, bearer), stack.enter_context(layout.started("api", service)), relay
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter answers")
+    effort, before = QUICK if parser.parse_args().quick else Effort(), machine_line()
+    with tempfile.TemporaryDirectory() as folder, scene(Path(folder)) as (loads, service, relay):
+        figures = asyncio.run(measure(loads, service, relay, effort))
+    return print_figures(figures, before=before)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
