@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import structlog
+
 from assistant.aws.lambda_entry import (
     BatchFailures,
     Event,
@@ -10,10 +12,12 @@ from assistant.aws.lambda_entry import (
     for_each_message,
     object_key,
 )
-from assistant.domain.errors import TooLargeError
+from assistant.domain.errors import DocumentInvalidError, TooLargeError
 from assistant.settings import deployed_names
 from assistant.settings.process import UPLOADS_PREFIX, ReceivingSettings
 from assistant.wiring.services import Receiving, open_receiving
+
+_log = structlog.get_logger(__name__)
 
 
 async def run(services: Receiving, event: Event) -> BatchFailures:
@@ -25,7 +29,8 @@ async def run(services: Receiving, event: Event) -> BatchFailures:
             return
         try:
             refused = await _refused(services, key)
-        except TooLargeError:
+        except (TooLargeError, DocumentInvalidError) as error:
+            _log.warning("raw_file_refused", key=key, code=error.code, reason=error.message)
             refused = 1
         if refused:
             emit_metric(deployed_names.RAW_FILES_REFUSED, refused, service=services.metrics_service)

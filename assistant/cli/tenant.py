@@ -27,6 +27,7 @@ from assistant.cli.upgrading import OnlyPlan, WayBack, files_of, upgrade_stores
 from assistant.domain.errors import ConfigurationError, ConflictError
 from assistant.domain.identity import REVOCATIONS, Role
 from assistant.knowledge.files import is_read
+from assistant.knowledge.sources import widens
 from assistant.local.layout import EMBEDDING, GATEWAY, ISSUER, SERVICE, WORKER, port_wishes, url_of
 from assistant.local.processes import HOST, Registry, Running, RunningProcess
 from assistant.local.tokens import CareCase, Grant
@@ -296,13 +297,14 @@ def check_tenant(options: GlobalOptions, name: str, *, care: bool = False) -> No
 
     The care side's file is filled in later than the tenant's, so it is read with ``care`` alone.
 
-    Warns on stderr of example questions that two elements share.
+    Warns on stderr of example questions that two elements share, and of folders whose labels a file is spared
+    that lies elsewhere.
     """
     terminal = Terminal()
     files = load_tenants(options.tenants_dir)
     tenant = files.one(name)
     systems = {entry.name: entry.inline for entry in tenant.systems if entry.inline is not None}
-    for said in confusable(systems):
+    for said in (*confusable(systems), *open_rests(tenant)):
         terminal.warn(f"warning: {said}", "yellow")
     wrong = list(refusals(tenant, files))
     if care and not wrong:
@@ -312,6 +314,19 @@ def check_tenant(options: GlobalOptions, name: str, *, care: bool = False) -> No
         raise ConfigurationError("\n".join(wrong))
     where = "served locally only" if tenant.deployment is None else "ready to be deployed"
     terminal.show(f"{name}: no placeholders and no conflicts; {where}.")
+
+
+def open_rests(tenant: TenantConfig) -> Iterator[str]:
+    """Yield a warning for each source where files outside of the named folders are read by more agents."""
+    for source in tenant.sources:
+        rest = source.folders.get("")
+        narrower = [one for one, labels in source.folders.items() if widens(rest or (), of=labels)]
+        if rest is not None and narrower:
+            yield (
+                f'folders of the source "{source.name}": "" lets more agents read than "{narrower[0]}" does, '
+                'so a file that is put into the wrong folder is read by them. Give "" the narrowest labels, '
+                "or leave it out: then such a file is refused."
+            )
 
 
 def refusals(tenant: TenantConfig, files: TenantFiles) -> Iterator[str]:

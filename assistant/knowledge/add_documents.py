@@ -21,6 +21,7 @@ from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Clock
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.domain.errors import ConflictError, DocumentInvalidError, LabelsWidenedError, NotFoundError
+from assistant.domain.paths import canonical_path, folder_of
 from assistant.knowledge.files import (
     SourceDocument,
     SourceFailure,
@@ -148,8 +149,8 @@ class Load:
         self.seen: dict[str, tuple[str, tuple[str, ...]] | None] = {}
         """The hash and labels of each id's first content, whose text must not stay in memory; None for an id
         that a file withdraws."""
-        self.unnamed: dict[str | None, SourceFailure] = {}
-        """By file, a failure that names no known document."""
+        self.unnamed: dict[str, SourceFailure] = {}
+        """By the canonical path of a file, a failure that names no known document."""
         self.is_first: bool | None = None
         """Whether its source loads for the first time; None until a document of it is received."""
 
@@ -174,7 +175,7 @@ class Load:
         """Remember a refused file, to find its documents at the end of the load."""
         file = file_of(failure.origin)
         if file is not None:
-            self.unnamed[file] = failure
+            self.unnamed[canonical_path(file)] = failure
 
     def _take(self, batch: Batch, item: SourceDocument) -> None:
         document = self.source.as_tenant_document(item)
@@ -484,9 +485,10 @@ class AddDocuments:
             async for page in pages_of(self._stores.states, ids=ids):
                 load.summary.withheld += await self._withhold(
                     [
-                        _withheld(status, load.unnamed[status.origin])
+                        _withheld(status, failure)
                         for status in page
-                        if status.origin in load.unnamed
+                        if status.origin
+                        and (failure := load.unnamed.get(canonical_path(status.origin)))
                         and status.document_id not in load.seen
                         and not await self._is_hidden(load, status)
                     ]
@@ -604,11 +606,12 @@ class ReceiveRawFiles:
         """Add the documents of one file. Invalid documents are logged by place and code, and stop no other.
 
         The first folder of the key names the source. A document without an id of its own is named by the rest
-        of the key. Raises SourceNeededError, TooLargeError, DependencyError.
+        of the key. Raises SourceNeededError, TooLargeError, DependencyError, and DocumentInvalidError where
+        that folder only resembles the name of a source.
         """
-        below = key.removeprefix(self.bulk_prefix)
-        add = self.add if below == key else self.add_bulk
-        source, name = self.sources.of_key(below)
+        bulk = folder_of(key, [self.bulk_prefix.rstrip("/")])
+        add = self.add if bulk is None else self.add_bulk
+        source, name = self.sources.of_key(key.removeprefix(self.bulk_prefix))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"raw{''.join(PurePosixPath(name).suffixes[-2:])}"
             if not await self.files.fetch(key, path):

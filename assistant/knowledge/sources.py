@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from assistant.domain.documents import ID_SEPARATOR, MISSING, Document, DocumentStatus
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
 from assistant.domain.identity import Identity
+from assistant.domain.paths import folder_of
 from assistant.knowledge.files import SourceDocument, file_of
 from assistant.settings.tenant import SourceEntry, TenantConfig
 
@@ -154,12 +155,13 @@ class KnowledgeSource:
             )
         if self.entry.access != "folder":
             return carried or ()
-        given = self.entry.folder_labels(path)
-        if given is None:
+        folder = folder_of(path, self.entry.folders)
+        if folder is None:
             raise DocumentInvalidError(
                 f'labels: folders of the source "{self.name}" names no folder of {path or "this document"}; '
                 'add it, or "" for all others.'
             )
+        given = self.entry.folders[folder]
         if carried is not None and widens(carried, of=given):
             raise DocumentInvalidError(
                 f"labels: its folder gives {', '.join(given)}, and a document may only narrow that. Move its "
@@ -247,13 +249,12 @@ class KnowledgeSources:
         """Return the source of a file in the inbox, and the file's name within the source.
 
         The first folder names the source. Any other file belongs to the unnamed source, by its whole key.
-        Raises SourceNeededError.
+        Raises SourceNeededError; DocumentInvalidError for a folder that resembles the name of a source.
         """
-        folder, slash, name = key.partition("/")
-        for source in self.all:
-            if slash and name and source.name == folder:
-                return source, name
-        return self._unnamed(), key
+        name = folder_of(key, [source.name for source in self.all])
+        if name is None or key == f"{name}/":
+            return self._unnamed(), key
+        return self.named(name), key.removeprefix(f"{name}/")
 
     def writable_by(self, identity: Identity) -> tuple[KnowledgeSource, ...]:
         return tuple(source for source in self.all if source.may_be_written_by(identity))

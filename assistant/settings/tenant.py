@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from assistant.domain.documents import ID_SEPARATOR
 from assistant.domain.errors import ConfigurationError
+from assistant.domain.paths import canonical_path
 from assistant.settings.connector import check_entry, load_connector
 from assistant.settings.deployment import (
     CareContextSection,
@@ -124,6 +126,18 @@ class SourceEntry(StrictModel):
                 f'the source "{self.name}": access = "folder" and folders = {{ "PATH" = ["LABEL"] }} belong '
                 "together; write both or neither"
             )
+        for folder, labels in self.folders.items():
+            if folder and (posixpath.normpath(f"./{folder}") != folder or folder in ("..", ".")):
+                raise ValueError(
+                    f'folders of the source "{self.name}" has "{folder}", which no file is below. Write it '
+                    'from the source\'s root, like "pay/board": no slash at its ends, no part . or ..'
+                )
+            for other, others in self.folders.items():
+                if canonical_path(folder) == canonical_path(other) and set(labels) != set(others):
+                    raise ValueError(
+                        f'folders of the source "{self.name}" has "{folder}" and "{other}", two spellings of '
+                        "one folder, with different labels. Give both the same."
+                    )
         return self
 
     @model_validator(mode="after")
@@ -134,11 +148,6 @@ class SourceEntry(StrictModel):
                 'delete paths, and write access = "everyone" or "declared", and a kind of documents'
             )
         return self
-
-    def folder_labels(self, path: str) -> tuple[str, ...] | None:
-        """Return the labels that the folder of a file gives, by the file's path; None where none does."""
-        folders = [folder for folder in self.folders if not folder or path.startswith(f"{folder}/")]
-        return self.folders[max(folders, key=len)] if folders else None
 
     @property
     def recognised(self) -> tuple[str, ...]:

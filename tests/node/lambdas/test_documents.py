@@ -170,6 +170,17 @@ async def test_a_file_that_was_deleted_is_no_failure(deployment: Deployment) -> 
     assert await deployment.receiving()(sqs_event("inbox", [body])) == {"batchItemFailures": []}
 
 
+@pytest.mark.parametrize("key", ["Intranet/pay.md", "Bulk/intranet/pay.md", "bulk/./intranet/pay.md"])
+async def test_a_folder_that_resembles_a_source_s_name_is_refused_by_name(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    await deployment.put_raw(key, PAGE)
+    body = object_created(deployment.named("inbox"), key)
+    assert await deployment.receiving()(sqs_event("inbox", [body])) == {"batchItemFailures": []}
+    assert deployed_names.RAW_FILES_REFUSED in capsys.readouterr().out
+    assert await deployment.messages("ids") == []
+
+
 async def test_an_invalid_event_is_kept_and_stops_no_other(deployment: Deployment) -> None:
     await deployment.put_raw("wiki/refill.md", PAGE)
     good = object_created(deployment.named("inbox"), "wiki/refill.md")

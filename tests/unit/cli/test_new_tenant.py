@@ -253,6 +253,17 @@ def test_a_file_with_a_company_s_own_values_passes(
     assert "ready to be deployed" in capsys.readouterr().out
 
 
+def test_a_warning_names_folders_that_restrict_more_than_all_others(
+    options: GlobalOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, folders = options.tenants_dir / "pharmacy.toml", 'access = "folder"\nfolders = {'
+    text = real(path.read_text())
+    for rest, warns in (('"" = []', True), ('"" = ["hr"]', False), ("b = []", False)):
+        path.write_text(text.replace('access = "everyone"', f'{folders} pay = ["hr"], {rest} }}', 1))
+        check_tenant(options, "pharmacy")
+        assert ('"" lets more agents read than "pay" does' in capsys.readouterr().err) == warns
+
+
 @pytest.mark.parametrize("deployed", [False, True])
 def test_only_a_deployment_needs_the_care_application_s_real_address(
     options: GlobalOptions, deployed: bool
