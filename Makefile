@@ -109,6 +109,7 @@ test-node.tests := tests/node
 test-options.tests := tests/options tests/simulation
 test-browser.tests := tests/browser
 check-stacks.tests := tests/stacks
+check-api.tests := tests/schema
 check-soak.tests := tests/soak
 check-corpus.tests := tests/corpus
 check-supply.tests := tests/supply
@@ -273,8 +274,8 @@ check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of i
 		PYTHONPATH=. $$home/bin/python -c "import $$module; print('· $$extra imports alone')"; done
 
 .PHONY: check-api
-check-api: $(VENV)/dev.stamp ## Many generated requests and chains of them against the API's document (about 10 minutes)
-	@API_EXAMPLES=300 $(BIN)/python -m pytest tests/integration/api/test_api_schema.py -q --timeout 900 $(ARGS)
+check-api: $(VENV)/dev.stamp ## Many generated requests and chains of them against the API's document (about 10 minutes; API_EXAMPLES=20 takes one)
+	@API_EXAMPLES="$${API_EXAMPLES:-300}" $(BIN)/python -m pytest $($@.tests) -q --timeout 900 $(ARGS)
 
 .PHONY: check-kills
 check-kills: $(VENV)/dev.stamp ## kill -9 of worker, service, the mover of feedback and connectors at 50 random points, by a new seed (about 6 minutes; KILLS=, SEED=)

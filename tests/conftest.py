@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
     config.pluginmanager.register(
-        ContractMatrix(config, suites=suites_of_run(node=config.getoption("--node")))
+        ContractMatrix(config, suites=suites_of_run(node=bool(config.getoption("--node"))))
     )
     config.pluginmanager.register(FaultCells(config))
     if not hasattr(config, "workerinput"):  # a worker's reports are counted by the process that reports

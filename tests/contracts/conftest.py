@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 from tests.contracts.matrix import CONTRACT
 from tests.contracts.suites import NODE, suites_of_run
 from tests.contracts.twins import TWINS, Twin
+from tests.fakes.forked import start_forked
 
 OtherProcess = Callable[[str], Awaitable[object]]
 
@@ -30,7 +31,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _suites(config: pytest.Config) -> Mapping[str, tuple[str, ...]]:
-    return suites_of_run(node=config.getoption("--node"))
+    return suites_of_run(node=bool(config.getoption("--node")))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,11 +71,8 @@ def elsewhere(twin_name: str, tmp_path: Path) -> OtherProcess:
     """Run an action of ``other_process`` on the twin's tenant and return its result."""
 
     async def run(action: str) -> object:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "tests.contracts.other_process", twin_name, str(tmp_path), action),
-            stdout=asyncio.subprocess.PIPE,
-        )
+        arguments = (twin_name, str(tmp_path), action)
+        process = await start_forked("tests.contracts.other_process", *arguments, environment=os.environ)
         output, _ = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0
         return json.loads(output.splitlines()[-1])

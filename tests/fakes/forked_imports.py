@@ -20,6 +20,7 @@ _LATE = (
     "numpy",
     "psutil",
     "tantivy",
+    "tests.contracts.twins",
     "uvicorn.lifespan.on",
     "uvicorn.loops.auto",
     "uvicorn.protocols.http.h11_impl",

@@ -1,13 +1,12 @@
 """What a reviewer approves changes the next answer over HTTP, without a restart.
 
-Another process writes to the desk's store, as the desk of another task would.
+Another connection writes to the desk's store, as the desk of another task would.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from assistant.domain.desk import BoundSource, DeskItem, DeskKind, ItemState
 from assistant.domain.documents import Document
 from assistant.domain.public import PublicModel
+from assistant.embedded.records import SqliteDeskStore
 from tests.fakes.desk import AT, approved, glossary, release
 from tests.fakes.running_service import (
     RunningService,
@@ -32,21 +32,10 @@ TEXT = "The wait is **two days**; on holidays three."
 WITHIN_S = 60.0
 """Of a loaded machine. On an idle one a change is served after 0.1 to 2.2 s."""
 _BETWEEN_QUESTIONS_S = 0.1
-_PUT = """
-import asyncio, sys
-from pathlib import Path
-from assistant.domain.desk import DeskItem
-from assistant.embedded.records import SqliteDeskStore
-async def main():
-    store = SqliteDeskStore(Path(sys.argv[1]))
-    await store.put(DeskItem.model_validate_json(sys.stdin.read()))
-    await store.close()
-asyncio.run(main())
-"""
 
 
 class Desk:
-    """The desk's store of the clinic, written by a process of its own for each revision."""
+    """The desk's store of the clinic, opened anew for each revision."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "tenants" / "clinic" / "desk.sqlite"
@@ -57,11 +46,9 @@ class Desk:
         item = DeskItem(
             kind=kind, item_id="one", revision=revision, at=AT, by="reviewer", body=body.model_dump_json()
         )
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _PUT, str(self._path), stdin=asyncio.subprocess.PIPE
-        )
-        await process.communicate(item.model_dump_json().encode())
-        assert process.returncode == 0
+        store = SqliteDeskStore(self._path)
+        await store.put(item)
+        await store.close()
 
     async def approve(self, document: Document, *, state: ItemState = ItemState.LIVE) -> None:
         source = BoundSource(document_id=document.document_id, content_hash=document.content_hash())

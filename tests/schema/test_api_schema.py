@@ -2,7 +2,7 @@
 
 Whatever one agent gets or makes is asked for again by an agent of another tenant and, where it is the agent's
 own, by another agent of the same tenant: to them it is not there. The seed is fixed; API_EXAMPLES (20 by
-default) asks for more chains, as ``make check-full`` does.
+default) asks for more chains, as ``make check-api`` does.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ LIMITS = settings(
     phases=(Phase.generate,),  # a finding is reported as it was found: shrinking costs minutes of requests
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
-DOCUMENT = Path(__file__).parents[3] / "docs" / "openapi.json"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
 OPERATIONS = [
     (path, method)
     for path, operations in orjson.loads(DOCUMENT.read_bytes())["paths"].items()
