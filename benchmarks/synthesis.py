@@ -61,11 +61,11 @@ def _limited(what: str, seconds: float, *, most_s: float) -> Figure:
 
 def _tenant_folder(folder: Path) -> Path:
     """Write the tenant's file with its declared systems."""
-    text = (ROOT / "tenants" / f"{TENANT}.toml").read_text(encoding="utf-8")
+    text = (ROOT / "tests/tenants" / f"{TENANT}.toml").read_text(encoding="utf-8")
     head, _, glossary = text.partition("[glossary]")
     systems = "".join(_REACH.format(number=number) for number in range(SYSTEMS))
     place = folder / "tenants"
-    shutil.copytree(ROOT / "tenants" / "connectors", place / "connectors")
+    shutil.copytree(ROOT / "tests/tenants/connectors", place / "connectors")
     (place / f"{TENANT}.toml").write_text(f"{head}{systems}\n[glossary]{glossary}", encoding="utf-8")
     return place
 

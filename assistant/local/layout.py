@@ -48,8 +48,8 @@ SERVICE = "service"
 ORDER_SYSTEM = "orders"
 """The sample order system of a pharmacy."""
 _SAMPLE_SYSTEMS = (ORDER_SYSTEM, "stores")
-"""Systems of ``tools/systems`` in a checkout. Each stands for the system that the connector file
-``tenants/connectors/<name>.toml`` describes; the shop's lets every agent read every order."""
+"""Systems of ``tools/systems`` in a checkout. Each stands for the system that the checkout's connector file
+``<name>.toml`` describes; the shop's lets every agent read every order."""
 _IN_STATE = "state:"
 T = TypeVar("T")
 ENDPOINTS_FILE = "endpoints.json"
@@ -126,7 +126,7 @@ class Layout:
         if self.checkout is None or entry.connector is None or given:
             return None
         file = (self.tenants_dir / entry.connector).resolve()
-        is_ours = file.parent == (self.checkout / "tenants" / "connectors").resolve()
+        is_ours = file.is_relative_to(self.checkout.resolve())
         return file.stem if is_ours and file.stem in _SAMPLE_SYSTEMS else None
 
     @property

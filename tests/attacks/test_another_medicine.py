@@ -14,7 +14,7 @@ from assistant.settings.connector import load_connector
 from tests.attacks.live_scene import LiveScene, context, identity, live_scene
 from tests.fakes.scripted_http import Exchange
 
-FILE = load_connector(Path(__file__).parents[2] / "tenants" / "connectors" / "orders.toml")
+FILE = load_connector(Path(__file__).parents[2] / "tests/tenants/connectors" / "orders.toml")
 CUSTOMER, NUMBER = "PT-204417", "7301842-04417"
 
 

@@ -181,9 +181,9 @@ def _patient_tenants(folder: Path) -> Path:
     tenants = folder / "tenants"
     tenants.mkdir()
     (folder / "knowledge").symlink_to(REPOSITORY / "knowledge")
-    (tenants / "connectors").symlink_to(REPOSITORY / "tenants" / "connectors")
-    for path in (REPOSITORY / "tenants").glob("*.toml"):
-        text = path.read_text(encoding="utf-8")
+    (tenants / "connectors").symlink_to(REPOSITORY / "tests/tenants/connectors")
+    for path in (REPOSITORY / "tests/tenants").glob("*.toml"):
+        text = path.read_text(encoding="utf-8").replace('"../../knowledge/', '"../knowledge/')
         assert "[limits]" not in text
         added = _PATIENCE + (_STAFF if path.stem == "clinic" else "")
         (tenants / path.name).write_text(f"{text}\n{added}", encoding="utf-8")

@@ -1,13 +1,35 @@
-"""The committed tenant files, for tests that put a copy into another folder."""
+"""The tests' own tenant files. Those of ``tenants/`` are examples that anybody may edit or delete."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+TENANTS = ROOT / "tests/tenants"
+CARE_APP = ROOT / "tests/care_app"
+BESIDE = ("evaluation", "knowledge", "model_artifacts")
+"""Folders of the product that commands look for beside the folder of tenant files."""
 
 
 def committed_tenant(name: str) -> str:
-    """Return the text of ``tenants/<name>.toml``, with paths of connectors that hold in any folder."""
-    text = (ROOT / "tenants" / f"{name}.toml").read_text(encoding="utf-8")
-    return text.replace('connector = "', f'connector = "{ROOT}/tenants/')
+    """Return the text of ``tests/tenants/<name>.toml``, with paths of connectors that hold in any folder."""
+    text = (TENANTS / f"{name}.toml").read_text(encoding="utf-8")
+    return text.replace('connector = "', f'connector = "{TENANTS}/')
+
+
+def checkout_tenant(name: str) -> str:
+    """Return the same text, with its knowledge beside the folder of tenant files as in a checkout."""
+    return committed_tenant(name).replace('"../../knowledge/', '"../knowledge/')
+
+
+def checkout_tenants(folder: Path) -> Path:
+    """Return ``folder/tenants`` with all of them, laid out as a checkout has them; make it the first time."""
+    tenants = folder / "tenants"
+    if not tenants.exists():
+        shutil.copytree(TENANTS, tenants)
+        for path in tenants.glob("*.toml"):
+            path.write_text(checkout_tenant(path.stem), encoding="utf-8")
+        for name in BESIDE:
+            (folder / name).symlink_to(ROOT / name)
+    return tenants

@@ -110,7 +110,7 @@ def emulated_account(home: Path, *, account: str = ACCOUNT) -> Iterator[Emulated
 def company_tenants(folder: Path, account: EmulatedAccount) -> Path:
     """Write every tenant's file with a company's values, and create in the account what they name."""
     client = account.client
-    for path in sorted((ROOT / "tenants").glob("*.toml")):
+    for path in sorted((ROOT / "tests/tenants").glob("*.toml")):
         name = path.stem
         certificate, key = issued(f"assistant.{name}.northshop.net")
         arn = client("acm").import_certificate(Certificate=certificate, PrivateKey=key)["CertificateArn"]

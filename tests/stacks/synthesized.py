@@ -19,6 +19,8 @@ from filelock import FileLock
 from stacks.processes import REVIEW, UNLOCKED
 
 ROOT = Path(__file__).parents[2]
+FIXTURES = {"tenants": "tests/tenants", "care_app": "tests/care_app"}
+"""Context of the application: the tests' own files, relative to the folder of the application."""
 LIMIT_S = 100
 
 
@@ -30,7 +32,7 @@ def synthesize(
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # jsii starts node by name
         "CDK_OUTDIR": str(out),
-        "CDK_CONTEXT_JSON": json.dumps(settings | {UNLOCKED: REVIEW} | context),
+        "CDK_CONTEXT_JSON": json.dumps(settings | FIXTURES | {UNLOCKED: REVIEW} | context),
         "CDK_VALIDATION": "true" if validated else "false",
     }
     return subprocess.run(

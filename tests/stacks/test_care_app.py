@@ -15,6 +15,7 @@ from assistant.settings.deployed_names import NAMESPACE, PROBE_DEGRADED, PROBE_D
 from stacks.application import build
 from stacks.care_app import CareAppStack, CareAppStage, on_care_side
 from stacks.tenant import ROOT
+from tests.stacks.synthesized import FIXTURES
 from tests.stacks.values import deployed, resources_of, stage_for, template_of, with_sections
 
 Template = dict[str, Any]
@@ -22,7 +23,7 @@ IN_A_VPC_THAT_IS_THERE, IN_A_VPC_OF_ITS_OWN = "pharmacy", "sandbox"
 
 
 def care_of(name: str) -> CareApp:
-    return load_care_app(ROOT / "care_app" / f"{name}.toml", tenant=deployed(name).config)
+    return load_care_app(ROOT / "tests/care_app" / f"{name}.toml", tenant=deployed(name).config)
 
 
 def stack_of(name: str, care: CareApp) -> CareAppStack:
@@ -125,14 +126,14 @@ def test_the_probe_may_connect_only_to_the_link_and_the_vpc_s_endpoints(template
 def test_a_network_that_the_assistant_does_not_accept_is_refused(
     tmp_path: Path, network: dict[str, str], says: str
 ) -> None:
-    text = (ROOT / "care_app" / "sandbox.toml").read_text().replace("10.32.64.0/24", network["cidr"])
+    text = (ROOT / "tests/care_app/sandbox.toml").read_text().replace("10.32.64.0/24", network["cidr"])
     (tmp_path / "sandbox.toml").write_text(text)
     with pytest.raises(ConfigurationError, match=rf"{says}.*edge.consumer_cidrs \(10.32.0.0/16\)"):
         load_care_app(tmp_path / "sandbox.toml", tenant=deployed("sandbox").config)
 
 
 def test_zones_of_another_region_are_refused(tmp_path: Path) -> None:
-    text = (ROOT / "care_app" / "sandbox.toml").read_text().replace('"us-east-1b"', '"us-west-2b"')
+    text = (ROOT / "tests/care_app/sandbox.toml").read_text().replace('"us-east-1b"', '"us-west-2b"')
     (tmp_path / "sandbox.toml").write_text(text)
     with pytest.raises(ConfigurationError, match=r"deployment\.zones: us-west-2b is not in us-east-1"):
         load_care_app(tmp_path / "sandbox.toml", tenant=deployed("sandbox").config)
@@ -237,7 +238,7 @@ def test_a_missing_client_certificate_is_refused_where_the_tenant_requires_one()
     tenant = deployed(IN_A_VPC_OF_ITS_OWN)
     section = tenant.edge.model_dump(mode="json") | {"client_certificates": "s3://company-cas/ca.pem"}
     with pytest.raises(ConfigurationError, match=r"probe.client_certificate_parameter is needed"):
-        load_care_app(ROOT / "care_app" / "sandbox.toml", tenant=with_sections(tenant, edge=section).config)
+        load_care_app(ROOT / "tests/care_app/sandbox.toml", tenant=with_sections(tenant, edge=section).config)
 
 
 # --- alarms -----------------------------------------------------------------------------------------------
@@ -288,7 +289,7 @@ def test_the_file_s_bootstrap_qualifier_is_used() -> None:
 
 # --- which stages there are -------------------------------------------------------------------------------
 def stages(**context: str) -> list[str]:
-    app = build({"stage": "care_app", **context})
+    app = build({"stage": "care_app", **FIXTURES, **context})
     return [child.node.id for child in app.node.children if child.node.id.endswith("Care")]
 
 
@@ -303,7 +304,7 @@ def test_a_chosen_tenant_must_have_a_file() -> None:
 
 def test_an_invalid_file_of_another_tenant_is_ignored(tmp_path: Path) -> None:
     for name in ("pharmacy", "sandbox"):
-        text = (ROOT / "care_app" / f"{name}.toml").read_text()
+        text = (ROOT / "tests/care_app" / f"{name}.toml").read_text()
         (tmp_path / f"{name}.toml").write_text(text if name == "sandbox" else "no toml")
     assert stages(tenant="sandbox", care_app=str(tmp_path)) == ["SandboxCare"]
 

@@ -236,7 +236,7 @@ def objects_of_models(account: EmulatedAccount) -> set[str]:
 
 
 def wanted_files() -> set[str]:
-    models = load_tenant(ROOT / "tenants" / f"{TENANT}.toml").models
+    models = load_tenant(ROOT / "tests/tenants" / f"{TENANT}.toml").models
     assert models is not None
     wanted = model_files(models, folder=ROOT / "model_artifacts")
     return {f"{each.prefix}{name}" for each in wanted for name in each.files}
@@ -251,7 +251,7 @@ def test_placeholder_values_stop_the_command_before_the_synth(
     clone: Clone, lock: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "tenants"
-    shutil.copytree(ROOT / "tenants", place)
+    shutil.copytree(ROOT / "tests/tenants", place)
     with pytest.raises(DeploymentError) as refused:
         deployment(clone, lock, tenants=place).deploy([])
     said = refused.value.message
@@ -450,7 +450,7 @@ def test_an_endpoint_without_scaling_may_change_its_instance_type(clone: Clone) 
 
 
 def test_model_files_are_looked_up_where_the_endpoints_read_them(clone: Clone) -> None:
-    models = load_tenant(ROOT / "tenants" / f"{TENANT}.toml").models
+    models = load_tenant(ROOT / "tests/tenants" / f"{TENANT}.toml").models
     assert models is not None
     asked = {each.prefix for each in model_files(models, folder=ROOT / "model_artifacts")}
     text = json.dumps(only(clone.templates_now()[f"assistant-{TENANT}-Models"], "AWS::SageMaker::Model"))

@@ -46,7 +46,7 @@ def test_every_stack_is_created(account: EmulatedAccount, assembly: Path, tenant
 
 @pytest.mark.parametrize("tenant", TENANTS)
 def test_the_endpoints_have_the_names_that_the_service_calls(account: EmulatedAccount, tenant: str) -> None:
-    config = load_tenant(ROOT / "tenants" / f"{tenant}.toml")
+    config = load_tenant(ROOT / "tests/tenants" / f"{tenant}.toml")
     sagemaker = account.client("sagemaker")
     for name in (config.embedding.endpoint, config.generation.endpoint):
         assert sagemaker.describe_endpoint(EndpointName=name)["EndpointName"] == name

@@ -182,7 +182,7 @@ def test_a_tenant_is_synthesized_with_every_way_to_prove_who_calls_and_both_kind
     tmp_path: Path,
 ) -> None:
     """As a whole: the network is made of what all other stacks may call."""
-    shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
+    shutil.copytree(ROOT / "tests/tenants", tmp_path / "tenants")
     file = tmp_path / "tenants/pharmacy.toml"
     text = re.sub(r"\n\[\[reach\]\]\n(.+\n)+", "\n", file.read_text(encoding="utf-8"))
     ways: dict[str, dict[str, Any]] = {

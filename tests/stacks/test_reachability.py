@@ -87,7 +87,7 @@ def test_every_kind_of_workload_is_in_the_proof(pharmacy: Templates) -> None:
 
 
 def test_a_deployment_is_refused_if_the_rules_do_not_allow_a_consumer(assembly: Path, tmp_path: Path) -> None:
-    folder, ours = assembly_folder(assembly, "pharmacy"), ROOT / "tenants" / "pharmacy.toml"
+    folder, ours = assembly_folder(assembly, "pharmacy"), ROOT / "tests/tenants/pharmacy.toml"
     moved = tmp_path / "pharmacy.toml"
     moved.write_text(committed_tenant("pharmacy").replace("10.32.0.0/16", "10.33.0.0/16"))
 

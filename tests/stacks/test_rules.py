@@ -49,7 +49,7 @@ LEFT: Mapping[str, str] = {
 
 @pytest.fixture(scope="module")
 def ours(assembly: Path) -> Scene:
-    facts = facts_of(ROOT / "tenants" / "pharmacy.toml", root=ROOT)
+    facts = facts_of(ROOT / "tests/tenants/pharmacy.toml", root=ROOT)
     return Scene.read([assembly_folder(assembly, "pharmacy")], facts=facts)
 
 
@@ -79,5 +79,5 @@ def test_what_is_left_to_others_is_planted() -> None:
 
 @pytest.mark.parametrize("tenant", TENANTS)
 def test_our_templates_break_no_rule(assembly: Path, tenant: str) -> None:
-    facts = facts_of(ROOT / "tenants" / f"{tenant}.toml", root=ROOT)
+    facts = facts_of(ROOT / "tests/tenants" / f"{tenant}.toml", root=ROOT)
     assert Scene.read([assembly_folder(assembly, tenant)], facts=facts).broken() == []

@@ -119,12 +119,12 @@ def test_the_link_opens_a_page_that_has_the_entry(assembly: Path) -> None:
 
 
 def test_the_company_s_own_page_is_linked_by_heading(tmp_path: Path) -> None:
-    text = (ROOT / "tenants/sandbox.toml").read_text(encoding="utf-8")
+    text = (ROOT / "tests/tenants/sandbox.toml").read_text(encoding="utf-8")
     address = "https://wiki.northshop.net/assistant/runbook"
     assert "[observability]" not in text
     text += f'\n[observability]\nrunbook_url = "{address}"\n'
     (tmp_path / "sandbox.toml").write_text(text, encoding="utf-8")
-    (tmp_path / "connectors").symlink_to(ROOT / "tenants/connectors")
+    (tmp_path / "connectors").symlink_to(ROOT / "tests/tenants/connectors")
     out = tmp_path / "out"
     done = synthesize(out, tenant="sandbox", tenants=str(tmp_path))
     assert done.returncode == 0, done.stderr

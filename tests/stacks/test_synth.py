@@ -47,7 +47,8 @@ build().synth()
 def test_a_planted_finding_fails_the_plain_command(tmp_path: Path) -> None:
     (tmp_path / "planted.py").write_text(PLANTED)
     app = f"{sys.executable} {tmp_path}/planted.py"
-    options = ["--quiet", "--app", app, "--output", str(tmp_path / "out"), "-c", "tenant=sandbox"]
+    options = ["--quiet", "--app", app, "--output", str(tmp_path / "out"), "-c", "tenants=tests/tenants"]
+    options += ["-c", "tenant=sandbox"]
     done = subprocess.run(
         [ROOT / "node_modules/.bin/cdk", "synth", *options, "**"],
         cwd=ROOT,
@@ -117,7 +118,7 @@ def tenant_accounts() -> list[str]:
 
     own = [
         tenant.deployment.account
-        for tenant in load_tenants(ROOT / "tenants").tenants.values()
+        for tenant in load_tenants(ROOT / "tests/tenants").tenants.values()
         if tenant.deployment
     ]
     lock = load_images(ROOT / "images.lock.toml")
@@ -221,7 +222,7 @@ def test_no_finding_has_two_exceptions() -> None:
 
 @pytest.mark.parametrize("source", ["pharmacy", "sandbox"])
 def test_a_new_tenant_s_templates_have_no_finding(tmp_path: Path, source: str) -> None:
-    shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
+    shutil.copytree(ROOT / "tests/tenants", tmp_path / "tenants")
     options = GlobalOptions(tenants_dir=tmp_path / "tenants", state_dir=tmp_path, port=None, json=False)
     write_tenant(options, "mine", copied=source)
 
@@ -244,7 +245,7 @@ def prove(assembly: Path, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_invalid_file_fails_the_proof_after_the_other_tenants(tmp_path: Path, assembly: Path) -> None:
-    shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
+    shutil.copytree(ROOT / "tests/tenants", tmp_path / "tenants")
     (tmp_path / "tenants" / "typo.toml").write_text("name =")
 
     done = prove(assembly, tmp_path)

@@ -45,8 +45,8 @@ def request_json() -> str:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A checkout whose pharmacy is in the emulator's account, with two packaged bases."""
-    shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
-    file = (ROOT / "tenants/pharmacy.toml").read_text().replace("111122223333", ACCOUNT)
+    shutil.copytree(ROOT / "tests/tenants", tmp_path / "tenants")
+    file = (ROOT / "tests/tenants/pharmacy.toml").read_text().replace("111122223333", ACCOUNT)
     (tmp_path / "tenants/pharmacy.toml").write_text(file)
     shutil.copytree(ROOT / "model_artifacts", tmp_path / "model_artifacts")
     shutil.copytree(ROOT / "containers/training_job", tmp_path / "containers/training_job")

@@ -12,7 +12,7 @@ import typer
 
 from assistant.cli.aws import upgrades as show_losses
 from assistant.settings.tenant import load_tenant
-from stacks.pinning import PINS, pin_tenants, replacing_properties
+from stacks.pinning import pin_tenants, replacing_properties
 from template_checks.upgrades import (
     STATEFUL_TYPES,
     Pins,
@@ -26,6 +26,7 @@ from template_checks.upgrades import (
 from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.synthesized import assembly_folder
 
+PINS = Path(__file__).with_name("pins")
 TENANTS = ("pharmacy", "clinic", "sandbox")
 Stacks = dict[str, dict[str, Any]]
 

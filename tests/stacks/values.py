@@ -140,7 +140,7 @@ def stack_with(
 @cache
 def deployed(name: str) -> DeployedTenant:
     """Return the tenant of ``tenants/<name>.toml``, as the application reads it."""
-    (tenant,) = read_tenants(folder=ROOT / "tenants", only=name, images=ROOT / "images.lock.toml")
+    (tenant,) = read_tenants(folder=ROOT / "tests/tenants", only=name, images=ROOT / "images.lock.toml")
     return tenant
 
 

@@ -103,14 +103,14 @@ def test_answers_are_quoted_or_written_as_the_model_is_trusted_unless_the_file_s
 
 @pytest.mark.parametrize("name", ["pharmacy", "clinic", "sandbox"])
 def test_what_shapes_an_answer_is_part_of_its_settings_hash(name: str) -> None:
-    tenant = load_tenant(Path(__file__).parents[2] / "tenants" / f"{name}.toml")
+    tenant = load_tenant(Path(__file__).parents[2] / "tests/tenants" / f"{name}.toml")
     quoted = tenant.model_copy(update={"answers": tenant.answers.model_copy(update={"mode": "quoted"})})
 
     assert quoted.settings_hash() != tenant.settings_hash()
 
 
 def test_kept_vectors_are_not_part_of_the_settings_hash_and_the_model_is() -> None:
-    tenant = load_tenant(Path(__file__).parents[2] / "tenants" / "shop.toml")
+    tenant = load_tenant(Path(__file__).parents[2] / "tests/tenants/shop.toml")
 
     def changed(**embedding: str | None) -> str:
         section = tenant.embedding.model_copy(update=embedding)

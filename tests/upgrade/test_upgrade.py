@@ -28,6 +28,7 @@ from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.local.tokens import Grant, issue_token
 from assistant.settings.process import ServiceSettings, inherited_environment
 from tests.fakes.socket_server import socket_server
+from tests.fakes.tenant_files import checkout_tenants
 from tests.upgrade.switching import Agents, Balancer, ServiceProcess
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,7 @@ class Release:
     python: Path
     state: Path
     stop: tuple[str, str]
+    tenants: Path = Path("tenants")
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": str(self.source)}
@@ -64,8 +66,8 @@ class Release:
         )
 
     def assistant(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        given = ("-m", "assistant.cli.main", "--state", str(self.state), "--port", "0", "--json")
-        entry = ("-c", "from assistant.cli.main import run; run()", *given[2:])
+        places = ("--tenants", str(self.tenants), "--state", str(self.state))
+        entry = ("-c", "from assistant.cli.main import run; run()", *places, "--port", "0", "--json")
         return self.run(*entry, *arguments, check=check)
 
     def ask(self, question: str) -> Any:
@@ -95,6 +97,8 @@ def upgrade_with_kills(new: Release) -> int:
         str(new.python),
         "-c",
         entry,
+        "--tenants",
+        str(new.tenants),
         "--state",
         str(new.state),
         "tenant",
@@ -124,7 +128,7 @@ def service_environments(old: Release, new: Release) -> tuple[dict[str, str], di
     running = {row["name"]: row for row in json.loads(old.assistant("local", "status").stdout)["processes"]}
     of_old = psutil.Process(running["service"]["pid"]).environ()
     ports = {name: urlsplit(row["address"]).port or 0 for name, row in running.items() if row["address"]}
-    options = GlobalOptions(tenants_dir=ROOT / "tenants", state_dir=new.state, port=None, json=True)
+    options = GlobalOptions(tenants_dir=new.tenants, state_dir=new.state, port=None, json=True)
     settings = local_runtime(options, Terminal()).layout.service_settings(ports)
     any_port = {ServiceSettings.variable("port"): "0"}
     return of_old | any_port, inherited_environment() | settings.environment() | any_port
@@ -174,8 +178,9 @@ async def switch_to_and_fro(old: Release, new: Release) -> tuple[int, Agents, li
 def test_a_state_of_the_release_before_is_taken_over_and_given_back(tmp_path: Path) -> None:
     state = tmp_path / "state"
     old = Release(BEFORE / "source", BEFORE / "venv" / "bin" / "python", state, ("local", "down"))
-    new = Release(ROOT, Path(sys.executable), state, ("tenant", "down"))
-    fresh = Release(ROOT, Path(sys.executable), tmp_path / "fresh", ("tenant", "down"))
+    tenants = checkout_tenants(tmp_path)
+    new = Release(ROOT, Path(sys.executable), state, ("tenant", "down"), tenants)
+    fresh = Release(ROOT, Path(sys.executable), tmp_path / "fresh", ("tenant", "down"), tenants)
     try:
         first = old.ask(QUESTIONS[0])
         assert first is not None

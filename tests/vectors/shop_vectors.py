@@ -26,7 +26,7 @@ from assistant.wiring.clients import open_clients
 from assistant.wiring.stores import StoreChoice
 from tests.fakes.kept_vectors import write_kept_vectors
 
-TENANTS = Path(__file__).parents[2] / "tenants"
+TENANTS = Path(__file__).parents[2] / "tests/tenants"
 NAME = "shop"
 
 

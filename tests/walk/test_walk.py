@@ -23,6 +23,7 @@ import pytest
 
 from assistant.settings.model_artifacts import load_images, write_digest
 from assistant.settings.tenant import load_tenant
+from tests.fakes.tenant_files import CARE_APP, checkout_tenants
 from tests.stacks.emulated_account import EmulatedAccount, emulated_account, log_of
 from tests.stacks.synthesized import ROOT
 from tests.stacks.test_emulated_power import switched
@@ -154,7 +155,7 @@ def run_the_machine(walk: Walk) -> None:
 
 def edit_care_file(walk: Walk) -> None:
     path = walk.clone / "care_app" / f"{walk.tenant}.toml"
-    text = (ROOT / "care_app/pharmacy.toml").read_text(encoding="utf-8")
+    text = (ROOT / "tests/care_app/pharmacy.toml").read_text(encoding="utf-8")
     for shown, value in care_network(walk.care).items():
         text = text.replace(shown, value)
     service = outputs_of(walk.account, f"assistant-{walk.tenant}-Edge")["EndpointServiceName"]
@@ -238,9 +239,11 @@ def walk(
 def copy_repository(clone: Path) -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file() and not name.startswith("tests/"):
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "tenants/", "care_app/")):
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, clone / name)
+    checkout_tenants(clone)
+    shutil.copytree(CARE_APP, clone / "care_app")
     (clone / ".venv").symlink_to(ROOT / ".venv")
     (clone / "build").mkdir()
     (clone / "build/functions").symlink_to(ROOT / "build/functions")

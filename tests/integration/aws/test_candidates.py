@@ -111,8 +111,8 @@ def account(aws_server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(candidates, "_POLL_S", 0.01)
     tenant = f"t{uuid4().hex[:10]}"
     account = Account(aws_server_url, tenant, tmp_path)
-    text = (ROOT / "tenants" / "sandbox.toml").read_text().replace('name = "sandbox"', f'name = "{tenant}"')
-    shutil.copytree(ROOT / "tenants" / "connectors", tmp_path / "tenants" / "connectors")
+    text = (ROOT / "tests/tenants/sandbox.toml").read_text().replace('name = "sandbox"', f'name = "{tenant}"')
+    shutil.copytree(ROOT / "tests/tenants/connectors", tmp_path / "tenants" / "connectors")
     (tmp_path / "tenants" / f"{tenant}.toml").write_text(text.replace("111122223333", ACCOUNT))
     (tmp_path / LOCK_FILE).write_text(jumpstart.LOCK)
     (tmp_path / "model_artifacts").mkdir()

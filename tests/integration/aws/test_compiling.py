@@ -160,8 +160,8 @@ class Company:
 @pytest.fixture
 async def company(tmp_path: Path, aws_server_url: str) -> AsyncIterator[Company]:
     root, tenant = tmp_path / "clone", f"t{uuid4().hex[:10]}"
-    shutil.copytree(ROOT / "tenants", root / "tenants")
-    text = (ROOT / "tenants/pharmacy.toml").read_text().replace("111122223333", ACCOUNT)
+    shutil.copytree(ROOT / "tests/tenants", root / "tenants")
+    text = (ROOT / "tests/tenants/pharmacy.toml").read_text().replace("111122223333", ACCOUNT)
     (root / f"tenants/{tenant}.toml").write_text(
         re.sub(r'(?m)^name = "pharmacy"', f'name = "{tenant}"', text)
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from shop import Shop
 
+from tests.fakes.tenant_files import checkout_tenant
+
 CHECKOUT = Path(__file__).parents[3]
 KNOWLEDGE = CHECKOUT / "knowledge"
 COLD = "# Cold delivery\n\nWhen a delivery that must stay cold arrives warm, keep it closed and call 4300.\n"
@@ -21,12 +23,9 @@ CLINIC_LINES = 5
 def open_demo(folder: Path, *, whole: bool = False) -> Shop:
     """Return a folder with the demo's tenants; ``whole`` takes all knowledge of pharmacy and shop, else a
     small part. Of the clinic it is always a part."""
-    connectors = CHECKOUT / "tenants" / "connectors"
     (folder / "tenants").mkdir()
     for tenant in ("pharmacy", "shop", "clinic"):
-        text = (CHECKOUT / "tenants" / f"{tenant}.toml").read_text(encoding="utf-8")
-        text = text.replace('"connectors/', f'"{connectors}/')
-        (folder / "tenants" / f"{tenant}.toml").write_text(text, encoding="utf-8")
+        (folder / "tenants" / f"{tenant}.toml").write_text(checkout_tenant(tenant), encoding="utf-8")
     if whole:
         for tenant in ("pharmacy", "shop"):
             shutil.copytree(KNOWLEDGE / tenant, folder / "knowledge" / tenant)

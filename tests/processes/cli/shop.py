@@ -16,7 +16,7 @@ RETURNS = (
     "# Returns\n\nA customer may return an unopened item within 14 days. The store gives the money back.\n"
 )
 ORDERS = "# Order status\n\nThe agent reads the status of an order to the caller: {{orders.status}}\n"
-CONNECTOR = Path(__file__).parents[3] / "tenants" / "connectors" / "orders.toml"
+CONNECTOR = Path(__file__).parents[3] / "tests/tenants/connectors" / "orders.toml"
 REACH = f"""elements = true
 [care_context]
 issuer = "https://care.shop.example"

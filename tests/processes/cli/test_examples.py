@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from shop import Shop, open_shop
 
-from tests.fakes.tenant_files import committed_tenant
+from tests.fakes.tenant_files import checkout_tenant
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop = open_shop(tmp_path_factory.mktemp("examples"))
-    (shop.folder / "tenants" / "pharmacy.toml").write_text(committed_tenant("pharmacy"))
+    (shop.folder / "tenants" / "pharmacy.toml").write_text(checkout_tenant("pharmacy"))
     shop.run("tenant", "up")  # else each command starts and stops what it needs: 3 to 6 s of CPU each time
     yield shop
     shop.run("tenant", "down")

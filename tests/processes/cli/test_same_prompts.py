@@ -17,6 +17,7 @@ from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.evaluation.judging import MOST_STALE, WrittenAnswers, WrittenModel
 from assistant.evaluation.questions import EvaluationQuestion, load_questions
 from assistant.recorded_model import RecordedAnswer, prompt_sha256, read_recording
+from tests.fakes.tenant_files import checkout_tenant
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 TENANT = "pharmacy"
@@ -27,8 +28,7 @@ ASKED, AT_ONCE = 200, 8
 def pharmacy(shop: Shop, asked: str, tmp_path: Path) -> Shop:
     """The pharmacy with all its knowledge, and the models of the other shop."""
     (tmp_path / "tenants").mkdir()
-    text = (CHECKOUT / "tenants" / f"{TENANT}.toml").read_text(encoding="utf-8")
-    text = text.replace('"connectors/', f'"{CHECKOUT}/tenants/connectors/')
+    text = checkout_tenant(TENANT)
     (tmp_path / "tenants" / f"{TENANT}.toml").write_text(text, encoding="utf-8")
     shutil.copytree(KNOWLEDGE / TENANT, tmp_path / "knowledge" / TENANT)
     made = Shop(tmp_path)

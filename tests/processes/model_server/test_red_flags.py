@@ -34,7 +34,7 @@ class Endpoint:
 
 
 async def test_red_flags_are_raised_as_often_as_docs_red_flags_says(start: Start) -> None:
-    tenant = load_tenant(ROOT / "tenants" / "pharmacy.toml")
+    tenant = load_tenant(ROOT / "tests/tenants/pharmacy.toml")
     first, *more = FIGURE.paths(FOLDER, tenant=tenant.name)
     messages = load_rows(first, FlaggedMessage, key="message")
     with start("embedding", precision="float32") as server:

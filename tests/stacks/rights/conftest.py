@@ -47,7 +47,7 @@ wiki fills a source."""
 @pytest.fixture(scope="session")
 def clinic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a clinic that has a live system and a wiki, and tries candidates."""
-    tenants = shutil.copytree(ROOT / "tenants", tmp_path_factory.mktemp("files") / "tenants")
+    tenants = shutil.copytree(ROOT / "tests/tenants", tmp_path_factory.mktemp("files") / "tenants")
     file = tenants / "clinic.toml"
     text = file.read_text(encoding="utf-8").replace("[models]\n", "[models]\ntrials = true\n")
     file.write_text(text + SYSTEMS, encoding="utf-8")

@@ -60,7 +60,7 @@ PLANTED: list[tuple[Callable[[Scene], None], Check]] = [
 
 @pytest.fixture(scope="module")
 def scene(assembly: Path) -> Scene:
-    facts = facts_of(ROOT / "tenants" / f"{TENANT}.toml", root=ROOT)
+    facts = facts_of(ROOT / "tests/tenants" / f"{TENANT}.toml", root=ROOT)
     return Scene.read([assembly / "assembly-Pharmacy"], facts=facts)
 
 

@@ -16,7 +16,7 @@ from assistant.settings.tenant import TenantConfig, load_tenant
 from tests.fakes.answering import FakeTenant
 from tests.fakes.live import FakeLive
 
-TENANTS = Path(__file__).parents[3] / "tenants"
+TENANTS = Path(__file__).parents[3] / "tests/tenants"
 ORDER, LINK = "orders.delivery", "orders.tracking"
 STATES = LiveMatchState
 

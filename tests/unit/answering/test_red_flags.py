@@ -135,6 +135,6 @@ def test_no_ordinary_message_is_over_the_packaged_models_limit() -> None:
 
 def test_the_shipped_flags_name_whom_to_call() -> None:
     for name in ("pharmacy", "clinic"):
-        tenant = load_tenant(Path(__file__).parents[3] / "tenants" / f"{name}.toml")
+        tenant = load_tenant(Path(__file__).parents[3] / "tests/tenants" / f"{name}.toml")
         assert len(tenant.red_flags) == 12
         assert all(any(desk in flag.call for desk in ("911", "988")) for flag in tenant.red_flags)

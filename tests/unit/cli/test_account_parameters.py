@@ -21,7 +21,7 @@ from tests.fakes.aws_server import REGION
 pytestmark = pytest.mark.usefixtures("emulated_aws")
 ROOT = Path(__file__).parents[3]
 ACCOUNT = "123456789012"
-FILE = ROOT / "tenants" / "pharmacy.toml"
+FILE = ROOT / "tests/tenants/pharmacy.toml"
 CARE_KEYS, SWITCH = "/assistant/pharmacy/care-jwks", "/assistant/pharmacy/systems/orders"
 KEY_SET = json.dumps({"keys": [{"kty": "EC", "kid": "care", "crv": "P-256", "x": "x", "y": "y"}]})
 

@@ -17,12 +17,15 @@ from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import instance_named, load_llm_manifest
 from assistant.wiring.stores import EmbeddedTenant
 from tests.contracts.samples import answer
+from tests.fakes.tenant_files import checkout_tenants
 
 ROOT = Path(__file__).parents[3]
 
 
 def options_for(state_dir: Path) -> GlobalOptions:
-    return GlobalOptions(tenants_dir=ROOT / "tenants", state_dir=state_dir, port=None, json=True)
+    return GlobalOptions(
+        tenants_dir=checkout_tenants(state_dir / "checkout"), state_dir=state_dir, port=None, json=True
+    )
 
 
 def capacity(state_dir: Path, *arguments: str, tenant: str = "pharmacy") -> Result:

@@ -10,13 +10,15 @@ from typer.testing import CliRunner, Result
 from assistant.cli.models import app
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import ConfigurationError
+from tests.fakes.tenant_files import checkout_tenants
 
 ROOT = Path(__file__).parents[3]
 SERVER = "http://127.0.0.1:8080/v1#small"
 
 
 def compare(state_dir: Path, *arguments: str, tenant: str = "pharmacy") -> Result:
-    options = GlobalOptions(tenants_dir=ROOT / "tenants", state_dir=state_dir, port=None, json=False)
+    tenants = checkout_tenants(state_dir / "checkout")
+    options = GlobalOptions(tenants_dir=tenants, state_dir=state_dir, port=None, json=False)
     return CliRunner().invoke(app, ["compare", "--tenant", tenant, *arguments], obj=options)
 
 

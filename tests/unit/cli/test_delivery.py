@@ -88,7 +88,7 @@ def test_no_expression_stands_in_a_command() -> None:
 
 
 def test_a_hipaa_tenant_waits_in_an_environment_of_its_own() -> None:
-    rows = {row["tenant"]: row for row in matrix(ROOT / "tenants")}
+    rows = {row["tenant"]: row for row in matrix(ROOT / "tests/tenants")}
     assert rows["pharmacy"]["environment"] == "hipaa-pharmacy"
     assert rows["sandbox"]["environment"] == "sandbox"
     assert JOBS["deploy"]["environment"] == "${{ matrix.environment }}"
@@ -281,7 +281,7 @@ def test_whom_a_role_trusts_is_said_by_who_deploys_it_and_has_no_wildcard(parame
 
 def test_the_environments_of_the_matrix_are_ones_that_a_role_can_be_made_for() -> None:
     pattern = ROLES["Parameters"]["Environment"]["AllowedPattern"]
-    assert all(re.fullmatch(pattern, row["environment"]) for row in matrix(ROOT / "tenants"))
+    assert all(re.fullmatch(pattern, row["environment"]) for row in matrix(ROOT / "tests/tenants"))
 
 
 @pytest.mark.parametrize("role", ["DeployRole", "DiffRole"])

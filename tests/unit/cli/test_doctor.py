@@ -25,7 +25,7 @@ from tests.fakes.tokens import EC_KEY, RSA_KEY, claims, token
 
 pytestmark = pytest.mark.usefixtures("emulated_aws")
 ROOT = Path(__file__).parents[3]
-FILE = ROOT / "tenants/pharmacy.toml"
+FILE = ROOT / "tests/tenants/pharmacy.toml"
 ACCOUNT, REGION = "123456789012", "us-east-1"
 VERSION = "/cdk-bootstrap/hnb659fds/version"
 ASSETS = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"

@@ -264,12 +264,12 @@ def test_examples_that_differ_in_more_are_not_told(connector: Path, other: str) 
 
 @pytest.mark.parametrize("tenant", ["pharmacy", "shop"])
 def test_no_two_elements_of_ours_have_the_same_example(tenant: str) -> None:
-    systems = load_tenant(PAGE.parents[1] / "tenants" / f"{tenant}.toml").systems
+    systems = load_tenant(PAGE.parents[1] / "tests/tenants" / f"{tenant}.toml").systems
     assert list(confusable({entry.name: entry.inline for entry in systems if entry.inline})) == []
 
 
 def test_a_connector_begins_from_an_openapi_file(tmp_path: Path) -> None:
-    file = Path(__file__).parents[3] / "tenants" / "connectors" / "orders.openapi.json"
+    file = Path(__file__).parents[3] / "tests/tenants/connectors" / "orders.openapi.json"
     status, text = ran(tmp_path, "live", "from-openapi", str(file), "--operation", "getOrder")
     assert status == 0
     path = tmp_path / "orders.toml"

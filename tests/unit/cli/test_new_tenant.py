@@ -24,7 +24,7 @@ SOURCES = ["pharmacy", "clinic", "sandbox"]
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GlobalOptions:
     """A clone's tenant files and a folder of notes, in the working folder."""
-    shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
+    shutil.copytree(ROOT / "tests/tenants", tmp_path / "tenants")
     (tmp_path / "my-notes").mkdir()
     monkeypatch.chdir(tmp_path)
     return GlobalOptions(tenants_dir=Path("tenants"), state_dir=Path(".state"), port=None, json=False)
@@ -278,7 +278,7 @@ def test_only_a_deployment_needs_the_care_application_s_real_address(
 
 
 def test_placeholders_of_the_care_side_are_named_where_it_is_asked_for(options: GlobalOptions) -> None:
-    shutil.copytree(ROOT / "care_app", "care_app")
+    shutil.copytree(ROOT / "tests/care_app", "care_app")
     path = options.tenants_dir / "pharmacy.toml"
     path.write_text(real(path.read_text()))
     check_tenant(options, "pharmacy")  # the care side is filled in after the first deployment

@@ -21,7 +21,7 @@ from tests.fakes.aws_server import REGION
 from tests.fakes.clock import SteppedClock
 
 ROOT = Path(__file__).parents[3]
-FILE = ROOT / "tenants" / "pharmacy.toml"
+FILE = ROOT / "tests/tenants/pharmacy.toml"
 PARAMETER = "/assistant/pharmacy/revocations"
 ACCOUNT = AwsAccount(account="123456789012", region=REGION)
 

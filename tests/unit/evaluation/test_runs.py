@@ -26,6 +26,7 @@ from assistant.evaluation.runs import (
     read_run,
     run_path,
 )
+from tests.fakes.tenant_files import checkout_tenants
 from tests.unit.evaluation.results import question, result, run
 
 ROOT = Path(__file__).parents[3]
@@ -160,6 +161,6 @@ def test_an_unknown_figure_is_an_error_that_lists_all() -> None:
 
 
 def test_misses_of_a_blind_figure_are_not_shown(tmp_path: Path) -> None:
-    options = GlobalOptions(ROOT / "tenants", tmp_path, None, json=False)
+    options = GlobalOptions(checkout_tenants(tmp_path / "checkout"), tmp_path, None, json=False)
     with pytest.raises(ConfigurationError, match=r"^shop: --show would use up questions"):
         measure_figures(options, ["shop-tuning", "shop"], show=True)

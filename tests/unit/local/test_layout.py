@@ -123,7 +123,7 @@ def pharmacy(folder: Path, *, settings: LocalSettings | None = None, checkout: P
         'schema_version = 1\nname = "pharmacy"\ndisplay_name = "Pharmacy"\n'
         '[care_context]\nissuer = "https://care.example"\n'
         '[[reach]]\nname = "orders"\nport = 443\nauth = "token"\n'
-        f'connector = "{ROOT / "tenants" / "connectors" / "orders.toml"}"\n'
+        f'connector = "{ROOT / "tests/tenants/connectors" / "orders.toml"}"\n'
     )
     tenants = {"pharmacy": load_tenant(folder / "pharmacy.toml")}
     return Layout(folder, folder / "state", tenants, settings or LocalSettings(), checkout=checkout)

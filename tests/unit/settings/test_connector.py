@@ -306,7 +306,7 @@ def test_a_value_beside_a_list_is_not_proven_by_its_rows(tmp_path: Path, whose: 
 
 
 def test_the_shipped_connectors_prove_whose_data_by_the_context() -> None:
-    folder = Path(__file__).parents[3] / "tenants" / "connectors"
+    folder = Path(__file__).parents[3] / "tests/tenants/connectors"
     files = sorted(folder.glob("*.toml"))
     assert files
     for path in files:
@@ -508,7 +508,7 @@ def test_a_value_that_may_be_null_is_not_required_though_its_key_is(
 
 
 def test_the_sample_system_s_own_orders_need_no_optional_keys_of_the_connector(tmp_path: Path) -> None:
-    shipped = Path(__file__).parents[3] / "tenants" / "connectors" / "orders.toml"
+    shipped = Path(__file__).parents[3] / "tests/tenants/connectors" / "orders.toml"
     text = shipped.read_text(encoding="utf-8").replace("required = false\n", "")
     (tmp_path / "orders.openapi.json").write_text((shipped.parent / "orders.openapi.json").read_text())
     (tmp_path / "orders.toml").write_text(text)

@@ -21,7 +21,7 @@ def test_a_wrong_file_of_intended_paths_is_named(tmp_path: Path, content: str) -
 
 
 def test_facts_of_a_tenant_are_what_its_file_lock_and_manifest_say() -> None:
-    facts = facts_of(ROOT / "tenants" / "pharmacy.toml", root=ROOT)
+    facts = facts_of(ROOT / "tests/tenants/pharmacy.toml", root=ROOT)
     assert facts.consumer_cidrs == ("10.32.0.0/16",)
     artifact, embedding = facts.artifacts
     assert (artifact.name, artifact.batch_size, artifact.tensor_parallel) == ("qwen3-8b-inf2", 8, 2)
