@@ -255,7 +255,7 @@ class TokenVerifier:
     tenants: Collection[str]
     clock: Clock
     refused: Collection[str] = ()
-    """Tenants whose configuration was refused: signing in again would not help their agents."""
+    """Tenants that cannot be served: signing in again would not help their agents."""
     revoked: Mapping[str, RevokedTokens] = field(default_factory=dict[str, RevokedTokens])
     """By tenant."""
 
@@ -284,8 +284,8 @@ class TokenVerifier:
             _refuse("beyond_its_key")
         if claims.tenant in self.refused:
             raise errors.TenantNotServedError(
-                f"The assistant does not serve {claims.tenant}: its configuration was refused. Ask who runs "
-                "the service; its log names the value (tenant_not_served)."
+                f"The assistant does not serve {claims.tenant}: its configuration or one of its files was "
+                "refused. Ask who runs the service; its log names it (tenant_not_served)."
             )
         if claims.tenant not in self.tenants:
             _refuse("unknown_tenant", claim="tenant")

@@ -257,7 +257,9 @@ class ReadinessProbe:
                 _check("index", name, _index(self.tenants, name)),
                 _check("models", name, _models(tenant)),
             ]
-        checks = tuple(await asyncio.gather(*running))
+        refused = self.tenants.refused.items()
+        left_out = [ReadinessCheck(name="served", tenant=name, ok=False, detail=why) for name, why in refused]
+        checks = (*await asyncio.gather(*running), *left_out)
         ready, now = all(check.ok for check in checks), self.clock.now()
         return Readiness(ready=ready, checked_at=now, checks=checks, deployed=self.deployed)
 

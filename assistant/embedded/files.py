@@ -248,15 +248,41 @@ STORE_FILES = {
 """Store with a format = its file in a tenant's folder."""
 
 
+_LOST_WITHOUT_A_COPY = {
+    "records.sqlite": "answers, verdicts and reads",
+    "desk.sqlite": "cases and approved answers",
+    "queue.sqlite": "states of documents, until assistant knowledge add --tenant {tenant} loads them again",
+    "events.sqlite": "answers in progress",
+    "erasure.sqlite": "every sealed text in feedback",
+}
+
+
 def refuse_files(folder: Path) -> None:
-    """Raise ConfigurationError where a file of the folder must be moved first, or is of a newer release."""
-    for store, name in STORE_FILES.items():
-        path = folder / name
-        if path.exists():
-            with closing(open_connection(path)) as connection:
-                found = read_format(connection)
-            if found is not None:
-                refuse_file(found, store=store, path=path)
+    """Raise ConfigurationError where a file of the folder is damaged, must be moved first, or is of a newer
+    release."""
+    stores = {name: store for store, name in STORE_FILES.items()}
+    for path in sorted(folder.glob("*.sqlite")):
+        found = _format_of_file(path)
+        if found is not None and (store := stores.get(path.name)) is not None:
+            refuse_file(found, store=store, path=path)
+
+
+def _format_of_file(path: Path) -> StoreFormat | None:
+    """Return the stamp of a file as ``read_format`` does. Raises ConfigurationError for a damaged file."""
+    import sqlite3
+
+    try:
+        with closing(open_connection(path)) as connection:
+            return read_format(connection)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise
+        lost = _LOST_WITHOUT_A_COPY.get(path.name, "what it holds").format(tenant=path.parent.name)
+        raise ConfigurationError(
+            f"{path} is damaged ({error}), so {path.parent.name} is not served. Run assistant tenant down, "
+            f"put your copy of the file in its place, and start again. Without a copy, mv {path} "
+            f"{path}.damaged begins a new one; that loses {lost}."
+        ) from None
 
 
 def read_format(connection: sqlite3.Connection) -> StoreFormat | None:

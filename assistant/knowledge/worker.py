@@ -135,6 +135,10 @@ class IngestionWorker:
         self._stopping = asyncio.Event()
         self.pipeline = DocumentPipeline(ingestion)
 
+    @property
+    def tenant(self) -> str:
+        return self._ingestion.tenant
+
     def stop(self) -> None:
         """Receive no more messages; ``run`` returns shortly after ``stop_within_s`` at the latest."""
         self._stopping.set()

@@ -10,15 +10,19 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 import orjson
+import structlog
 
-from assistant.domain.errors import AssistantError
+from assistant.domain.errors import AssistantError, DependencyError
 from assistant.knowledge.worker import IngestionWorker
 from assistant.settings.process import WorkerSettings
 from assistant.telemetry import configure_logging, configure_tracing
 from assistant.wiring.feedback import LocalCapture, open_movers
 from assistant.wiring.services import open_ingestion, open_source_loops
+
+_log = structlog.get_logger(__name__)
 
 
 def main() -> None:
@@ -48,14 +52,34 @@ async def work(settings: WorkerSettings) -> None:
         workers, stopping = [IngestionWorker(tenant) for tenant in tenants], asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _stop_all, workers, stopping)
-        for worker in workers:
-            await worker.prepare()
+        prepared = await prepare_each(workers, settings)
         sys.stdout.write(orjson.dumps({"ready": True}).decode() + "\n")
         sys.stdout.flush()
         await asyncio.gather(
-            *(worker.run() for worker in workers),
+            *(worker.run() for worker in prepared),
             *(loop.run(stopping) for loop in (*movers, *sources, *captures)),
         )
+
+
+async def prepare_each(workers: Sequence[IngestionWorker], settings: WorkerSettings) -> list[IngestionWorker]:
+    """Return the workers whose tenant's index opens. The others are logged; the error of the only one is
+    raised."""
+    prepared: list[IngestionWorker] = []
+    for worker in workers:
+        try:
+            await worker.prepare()
+        except DependencyError as error:
+            if len(workers) == 1:
+                raise
+            folder = settings.state_dir / "tenants" / worker.tenant / "index"
+            reason = (
+                f"{error.message} Nothing of {worker.tenant} is indexed. Run assistant tenant down, "
+                f"mv {folder} {folder}.damaged, and start again: the worker writes it anew."
+            )
+            _log.warning("tenant_not_served", tenant=worker.tenant, reason=reason, at="opening")
+        else:
+            prepared.append(worker)
+    return prepared
 
 
 def _stop_all(workers: list[IngestionWorker], stopping: asyncio.Event) -> None:

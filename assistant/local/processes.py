@@ -451,6 +451,13 @@ class ProcessLog:
         """Return whether the line ``{"ready": true, …}`` was written after ``since_bytes``."""
         return any(_fields(line).get("ready") is True for line in self._lines(since_bytes))
 
+    def not_opened(self, *, since_bytes: int) -> Sequence[str]:
+        """Return why tenants are left out whose files of settings are valid, from the lines after
+        ``since_bytes``."""
+        lines = map(_fields, self._lines(since_bytes))
+        left_out = (line for line in lines if line.get("event") == "tenant_not_served")
+        return [line["reason"] for line in left_out if line.get("at") == "opening"]
+
     def last_reason(self, *, since_bytes: int = 0) -> str:
         """Return the message of the last line written after ``since_bytes``, or "no output"."""
         start = max(since_bytes, self.size_bytes() - _TAIL_BYTES)
@@ -694,7 +701,10 @@ class Supervisor:
             for name in [name for name, plan in waiting.items() if not_ready.isdisjoint(plan.after)]:
                 starting[name] = self._spawn(waiting.pop(name), running=running)
             for name in [name for name, one in starting.items() if self._is_ready(one)]:
-                began_s = starting.pop(name).began_s
+                one = starting.pop(name)
+                began_s, reasons = one.began_s, one.log.not_opened(since_bytes=one.log_start_bytes)
+                for reason in dict.fromkeys(reasons):
+                    self.say(reason)
                 running.processes[name] = running.processes[name].model_copy(update={"ready": True})
                 self.registry.write(running)
                 self.on_ready(name, time.monotonic() - began_s)

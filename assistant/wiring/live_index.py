@@ -9,7 +9,7 @@ version before, which is kept and written, and no answer mixes two models (docs/
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -175,10 +175,12 @@ def _unknown_model(live: str) -> str:
 class ServedTenants(Mapping[str, "ServedTenant"]):
     """Each tenant as it is served at this moment. Take one for each answer, and keep it until the end."""
 
-    def __init__(self, tenants: Mapping[str, LiveTenant], *, refused: Collection[str] = ()) -> None:
-        """``refused``: tenants whose configuration cannot be served."""
+    def __init__(
+        self, tenants: Mapping[str, LiveTenant], *, refused: Mapping[str, str] | None = None
+    ) -> None:
+        """``refused``: tenants that cannot be served, with the reason."""
         self.live = tenants
-        self.refused = frozenset(refused)
+        self.refused = refused or {}
 
     def __getitem__(self, name: str) -> ServedTenant:
         return self.live[name].now

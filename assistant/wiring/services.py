@@ -16,7 +16,7 @@ import structlog
 from assistant.answering.prompt import FileTokenCounter
 from assistant.document_links import SignedDocumentLinks, tenant_secret
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.errors import ConfigurationError
+from assistant.domain.errors import ConfigurationError, SearchUnavailableError
 from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.batches import DelayedQueue, PostponingBatches
 from assistant.knowledge.loading import FirstLoads
@@ -66,6 +66,7 @@ from assistant.wiring.stores import (
     open_each,
     open_embedded,
     read_tenants,
+    refuse_files_of,
 )
 
 if TYPE_CHECKING:
@@ -135,8 +136,9 @@ async def open_tenants(
             return await LiveTenant.open(stores, serve)
 
         tenants = {name: files.one(name) for name in only} or files.tenants
-        opened = await open_each(tenants, open_one, settings=settings, required=bool(only))
-        yield ServedTenants(opened, refused={*files.refused, *tenants} - opened.keys())
+        opened, refused = await open_each(tenants, open_one, settings=settings, required=bool(only))
+        reasons = {name: error.message for name, error in {**files.refused, **refused}.items()}
+        yield ServedTenants(opened, refused=reasons)
 
 
 def may_write(tenant: TenantConfig, settings: ServiceSettings) -> bool:
@@ -322,12 +324,16 @@ async def open_ingestion(
             stores = await StoreChoice.open(
                 tenant, settings=settings, clients=process_clients, stack=stack, clock=clock, models=models
             )
+            if settings.stores == "embedded":
+                await refuse_files_of(tenant.name, settings)
             endpoint = endpoints[tenant.embedding.endpoint]
-            return await _ingestion(
-                stores, await stores.index(settings), settings=settings, endpoint=endpoint
-            )
+            try:
+                index = await stores.index(settings)
+            except SearchUnavailableError as error:
+                raise ConfigurationError(error.message) from None
+            return await _ingestion(stores, index, settings=settings, endpoint=endpoint)
 
-        opened = await open_each(tenants, open_one, settings=settings, required=False)
+        opened, _ = await open_each(tenants, open_one, settings=settings, required=False)
         yield list(opened.values())
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 import structlog
 
@@ -188,7 +188,7 @@ async def read_tenants(settings: StoreSettings, clients: ProcessClients) -> Tena
         await download_tenant_file(s3, uri=settings.tenant_file_s3, into=settings.tenants_dir)
     files = load_tenants(settings.tenants_dir, only=settings.only_tenants)
     for name, error in files.refused.items():
-        _log_not_served(name, error)
+        _log_not_served(name, error, at="reading")
     tenants = {name: settings.as_served(tenant) for name, tenant in files.tenants.items()}
     settings.check_tenants(tenants)
     return replace(files, tenants=tenants)
@@ -200,26 +200,36 @@ async def open_each(
     *,
     settings: StoreSettings,
     required: bool,
-) -> dict[str, Opened]:
+) -> tuple[dict[str, Opened], dict[str, ConfigurationError]]:
     """Open every tenant, by name. A tenant that cannot be opened is logged, unless it is ``required`` or the
-    only one: then its ConfigurationError is raised, as where none can be opened."""
+    only one: then its ConfigurationError is raised, as where none can be opened.
+
+    Returns what was opened, and why each other tenant was not."""
     opened: dict[str, Opened] = {}
-    reason = ""
+    refused: dict[str, ConfigurationError] = {}
     for name, tenant in tenants.items():
         try:
             opened[name] = await open_one(tenant)
         except ConfigurationError as error:
             if required or len(tenants) == 1:
                 raise
-            _log_not_served(name, error)
-            reason = reason or f" {name}: {error.message}"
+            _log_not_served(name, error, at="opening")
+            refused[name] = error
     if not opened:
+        reason = "".join(f" {name}: {error.message}" for name, error in [*refused.items()][:1])
         raise ConfigurationError(f"{settings.tenants_dir}: no tenant can be served.{reason} See the log.")
-    return opened
+    return opened, refused
 
 
-def _log_not_served(tenant: str, error: AssistantError) -> None:
-    _log.warning("tenant_not_served", tenant=tenant, reason=error.message)
+async def refuse_files_of(tenant: str, settings: StoreSettings) -> None:
+    """Raise ConfigurationError where a file of a tenant's embedded stores must not be used."""
+    from assistant.embedded.files import refuse_files
+
+    await asyncio.to_thread(refuse_files, settings.state_dir / "tenants" / tenant)
+
+
+def _log_not_served(tenant: str, error: AssistantError, *, at: Literal["reading", "opening"]) -> None:
+    _log.warning("tenant_not_served", tenant=tenant, reason=error.message, at=at)
 
 
 class EmbeddedTenant:
@@ -409,11 +419,12 @@ async def open_embedded(
             files = await read_tenants(settings, ProcessClients(settings, stack))
 
             async def open_stores_of(tenant: TenantConfig) -> Opened:
+                await refuse_files_of(tenant.name, settings)
                 stores = embedded_tenant(tenant, state_dir=settings.state_dir)
                 stack.push_async_callback(stores.close)
                 return await open_one(tenant, stores, stack)
 
-            opened = await open_each(files.tenants, open_stores_of, settings=settings, required=False)
+            opened, _ = await open_each(files.tenants, open_stores_of, settings=settings, required=False)
         yield list(opened.values())
 
 
@@ -465,12 +476,10 @@ class StoreChoice:
         return store
 
     async def refuse_formats(self) -> None:
-        """Raise ConfigurationError where a store must be moved first, or a newer release wrote it."""
+        """Raise ConfigurationError for a store that must be moved first, that a newer release wrote, or whose
+        file is damaged."""
         if self.settings.stores == "embedded":
-            from assistant.embedded.files import refuse_files
-
-            folder = self.settings.state_dir / "tenants" / self.tenant.name
-            await asyncio.to_thread(refuse_files, folder)
+            await refuse_files_of(self.tenant.name, self.settings)
             return
         ports: dict[str, Port[Any]] = {
             "records": RECORDS,

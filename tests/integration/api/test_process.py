@@ -164,19 +164,24 @@ async def test_a_missing_secret_is_named_with_its_key(settings: ServiceSettings)
     assert "absent" in said
 
 
-@pytest.mark.parametrize("wrong", ["a typo", "a secret that is not there"])
+@pytest.mark.parametrize("wrong", ["a typo", "a secret that is not there", "a damaged file"])
 async def test_a_tenant_that_cannot_be_served_is_logged_and_the_others_are_served(
     settings: ServiceSettings, sagemaker: SageMakerSocket, wrong: str
 ) -> None:
     good = (settings.tenants_dir / "clinic.toml").read_text()
-    added = "oven = 1\n" if wrong == "a typo" else '[secrets]\ndocument_links = "file:nowhere"\n'
+    missing = '[secrets]\ndocument_links = "file:nowhere"\n'
+    added = {"a typo": "oven = 1\n", "a secret that is not there": missing}.get(wrong, "")
+    folder = settings.state_dir / "tenants" / "bakery"
+    folder.mkdir(parents=True, mode=0o700)
+    if wrong == "a damaged file":
+        (folder / "records.sqlite").write_bytes(b"garbage " * 512)
     bad = good.replace('name = "clinic"', 'name = "bakery"', 1)
     (settings.tenants_dir / "bakery.toml").write_text(added + bad if wrong == "a typo" else bad + added)
     async with process("api", settings.environment()) as service:
         known = known_service(service.url, sagemaker, settings)
         await known.know("wait", "The wait is two days.")
         assert events_of((await known.ask(accept="text/event-stream")).text)[-1][0] == "done"
-        assert (await known.client.get(f"{service.operations_url}/readyz")).status_code == 200
+        assert (await known.client.get(f"{service.operations_url}/readyz")).status_code == 503
         refused = await known.client.get("/v1/documents", headers=known.headers(tenant="bakery"))
         assert (refused.status_code, refused.json()["code"]) == (503, "tenant_not_served")
         assert "bakery" in refused.json()["detail"]
@@ -185,4 +190,5 @@ async def test_a_tenant_that_cannot_be_served_is_logged_and_the_others_are_serve
         _, said = await service.ended()
     (line,) = [line for line in map(orjson.loads, said.splitlines()) if line["event"] == "tenant_not_served"]
     assert (line["tenant"], line["level"]) == ("bakery", "warning")
-    assert ("unknown key oven" if wrong == "a typo" else "nowhere") in line["reason"]
+    told = {"a typo": "unknown key oven", "a damaged file": f"{folder / 'records.sqlite'} is damaged"}
+    assert told.get(wrong, "nowhere") in line["reason"]

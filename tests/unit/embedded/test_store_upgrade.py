@@ -59,7 +59,7 @@ async def test_a_file_of_the_release_before_is_refused_unchanged(folder: Path) -
 
 
 def test_a_service_finds_every_file_that_must_be_moved(folder: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"records\.sqlite has format 1"):
+    with pytest.raises(ConfigurationError, match=r"desk\.sqlite has format 1"):
         refuse_files(folder)
     move(folder)
     refuse_files(folder)

@@ -80,6 +80,16 @@ def test_a_process_without_output_has_that_as_its_reason(log: ProcessLog) -> Non
     assert log.last_reason() == "no output"
 
 
+def test_a_log_names_the_tenants_that_could_not_be_opened_since_a_start(tmp_path: Path) -> None:
+    log = ProcessLog(tmp_path / "service.log")
+    line = '{"event": "tenant_not_served", "at": "%s", "reason": "%s"}\n'
+    log.path.write_text(line % ("opening", "of an earlier start"))
+    start = log.size_bytes()
+    with log.path.open("a") as file:
+        file.write(line % ("reading", "the file of settings") + line % ("opening", "a damaged file"))
+    assert log.not_opened(since_bytes=start) == ["a damaged file"]
+
+
 def test_a_log_over_its_limit_keeps_whole_lines_of_the_newer_half(log: ProcessLog) -> None:
     log.path.write_text("".join(f"line {number:04}\n" for number in range(1000)))
     log.trim(limit_bytes=5000)

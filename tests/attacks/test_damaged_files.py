@@ -1,0 +1,125 @@
+"""A damaged file of one tenant leaves the others serving; log and readiness name file and command."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from assistant.embedded.files import SqliteStore
+from assistant.knowledge.worker import IngestionWorker
+from assistant.local.knowledge_worker import prepare_each
+from assistant.settings.process import ServiceSettings, WorkerSettings
+from assistant.wiring.feedback import open_movers
+from assistant.wiring.services import open_ingestion, open_source_loops
+from assistant.wiring.stores import EmbeddedTenant
+from tests.fakes.running_service import RunningService, Scene, published_keys, service_on, service_settings
+from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
+from tests.fakes.tokens import EC_KEY
+
+GARBAGE = bytes(range(1, 256)) * 16 + b"\x01" * 16
+"""4 KiB, as on a disk that lost a block."""
+FILES = ("records", "events", "queue", "desk", "connectors", "sent-values", "erasure")
+
+
+def damage(path: Path) -> None:
+    """Write garbage over the head of a SQLite file that no process has open."""
+    for suffix in ("-wal", "-shm"):
+        assert not path.with_name(f"{path.name}{suffix}").exists(), "the file is open"
+    with path.open("r+b" if path.exists() else "wb") as file:
+        file.write(GARBAGE)
+
+
+def test_every_store_file_is_damaged_here(tmp_path: Path) -> None:
+    stores = EmbeddedTenant(tmp_path, embedding_model="m", dimensions=8)
+    files = {store._file._path.name for store in vars(stores).values() if isinstance(store, SqliteStore)}
+    assert files == {f"{name}.sqlite" for name in FILES}
+
+
+@dataclass
+class Site:
+    """Stores of two tenants that answered a question each, and no process that has them open."""
+
+    settings: ServiceSettings
+    sagemaker: SageMakerSocket
+
+    @property
+    def worker(self) -> WorkerSettings:
+        return WorkerSettings.model_validate(
+            self.settings.model_dump(include=set(WorkerSettings.model_fields))
+        )
+
+    def started(self) -> AbstractAsyncContextManager[RunningService]:
+        return service_on(self.settings, Scene(), self.sagemaker)
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with sagemaker_socket() as sagemaker, published_keys([EC_KEY]) as keys:
+        site = Site(
+            service_settings(tmp_path, Scene(), sagemaker_url=sagemaker.url, jwks_url=keys), sagemaker
+        )
+        async with site.started() as service:
+            for tenant in ("clinic", "pharmacy"):
+                await service.know("wait", "The wait is two days.", tenant=tenant)
+                await service.answered(tenant=tenant)
+        yield site
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_a_damaged_file_of_one_tenant_leaves_the_others_serving(site: Site, name: str) -> None:
+    file = site.settings.state_dir / "tenants" / "clinic" / f"{name}.sqlite"
+    damage(file)
+    with capture_logs() as logged:
+        async with site.started() as service:
+            await _serves_the_others(service, file)
+        worker = site.worker
+        async with open_ingestion(worker) as tenants, open_movers(worker) as movers:
+            assert ([tenant.tenant for tenant in tenants], len(movers)) == (["pharmacy"], 1)
+            await IngestionWorker(tenants[0]).prepare()
+        async with open_source_loops(worker) as loops:
+            assert loops
+    reasons = {line["reason"] for line in logged if line["event"] == "tenant_not_served"}
+    assert len(reasons) == 1
+    assert str(file) in reasons.pop()
+
+
+@pytest.mark.parametrize(
+    "pattern", ["v2-*/passages.sqlite", "v2-*/lexical*/passages/meta.json", "versions.json"]
+)
+async def test_a_damaged_index_of_one_tenant_leaves_the_worker_of_the_others(
+    site: Site, pattern: str
+) -> None:
+    folder = site.settings.state_dir / "tenants" / "clinic" / "index"
+    damage(next(iter(folder.glob(pattern)), folder / pattern))
+    with capture_logs() as logged:
+        async with open_ingestion(site.worker) as tenants:
+            prepared = await prepare_each([IngestionWorker(tenant) for tenant in tenants], site.worker)
+    assert [worker.tenant for worker in prepared] == ["pharmacy"]
+    (line,) = [line for line in logged if line["event"] == "tenant_not_served"]
+    assert line["tenant"] == "clinic"
+    assert str(folder) in line["reason"]
+
+
+async def _serves_the_others(service: RunningService, file: Path) -> None:
+    assert (await service.answered(tenant="pharmacy"))["finish_reason"] == "stop"
+    refused = await service.ask(tenant="clinic")
+    assert (refused.status_code, refused.json()["code"]) == (503, "tenant_not_served")
+    ready = await service.operated("/readyz")
+    (check,) = [check for check in ready.json()["checks"] if not check["ok"]]
+    assert (ready.status_code, check["name"], check["tenant"]) == (503, "served", "clinic")
+    assert f"{file} is damaged" in check["detail"]
+    assert f"mv {file} {file}.damaged" in check["detail"]
+
+
+async def test_the_command_that_is_named_lets_the_tenant_be_served_again(site: Site) -> None:
+    file = site.settings.state_dir / "tenants" / "clinic" / "events.sqlite"
+    damage(file)
+    file.rename(f"{file}.damaged")
+    async with site.started() as service:
+        assert (await service.operated("/readyz")).status_code == 200
+        await service.answered(tenant="clinic")
