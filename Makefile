@@ -168,9 +168,9 @@ SAMPLE := knowledge/clinic/medquad.jsonl
 .PHONY: bench-opensearch
 bench-opensearch: $(VENV)/dev.stamp ## Retrieval on a real OpenSearch node against the embedded engine (DOCUMENTS= as in bench)
 	@rm -rf build/bench-opensearch
-	@$(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),$(SAMPLE))' --keep build/bench-opensearch/embedded --judge quality
+	@$(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),$(SAMPLE))' --keep build/bench-opensearch/embedded
 	@$(BIN)/python -m tools.opensearch up
-	@status=0; $(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),$(SAMPLE))' --keep build/bench-opensearch/node --opensearch-url http://127.0.0.1:9200 --judge quality || status=$$?; \
+	@status=0; $(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),$(SAMPLE))' --keep build/bench-opensearch/node --opensearch-url http://127.0.0.1:9200 || status=$$?; \
 		$(BIN)/python -m benchmarks.retrieval --index build/bench-opensearch/embedded --node build/bench-opensearch/node --questions '$(or $(DOCUMENTS),$(SAMPLE))' $(ARGS) || status=$$?; \
 		$(BIN)/python -m tools.opensearch down; exit $$status
 
@@ -248,7 +248,7 @@ bench: $(VENV)/dev.stamp ## Indexing, retrieval and start of the service (DOCUME
 	@rm -rf build/bench; status=0; \
 	$(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),$(SAMPLE))' --keep build/bench $(ARGS) || status=$$?; \
 	$(BIN)/python -m benchmarks.retrieval --index build/bench --questions '$(or $(DOCUMENTS),$(SAMPLE))' $(ARGS) || status=$$?; \
-	$(BIN)/python -m benchmarks.startup || status=$$?; \
+	$(BIN)/python -m benchmarks.startup $(if $(ROUNDS),--rounds $(ROUNDS)) || status=$$?; \
 	exit $$status
 
 .PHONY: bench-formats
@@ -376,9 +376,18 @@ build/release-before/stamp: $(VENV)/dev.stamp
 check-upgrade: $(VENV)/dev.stamp build/release-before/stamp ## The release before makes a state with 10,000 records; it is moved under kills and questions, and given back (RECORDS=, SEED=)
 	@$(BIN)/python -m pytest $($@.tests) -q -s $(ARGS)
 
+# benchmarks/checks.toml lists them, and benchmarks/night.json has the last night run of each.
+.PHONY: check-touched
+check-touched: $(VENV)/dev.stamp $(FUNCTIONS) $(CONSOLE)/dist/index.html node_modules/.package-lock.json ## Short forms of the benchmarks and checks that a change can touch (ARGS="--base REVISION"); refuses night runs that are too old
+	@$(WITH_NODE) $(BIN)/python -m tools.scheduled_checks touched $(ARGS)
+
+.PHONY: check-night
+check-night: $(VENV)/dev.stamp $(FUNCTIONS) $(CONSOLE)/dist/index.html node_modules/.package-lock.json ## All benchmarks and checks at length, into benchmarks/night.json; goes on where a run ended (ARGS="bench-load check-api": these)
+	@$(WITH_NODE) $(BIN)/python -m tools.scheduled_checks night $(ARGS)
+
 .PHONY: check-full
 check-full: export EXAMPLES := new
-check-full: check check-extras check-api check-approved check-corpus check-demo check-kills check-reindex check-soak check-supply check-upgrade check-walk evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
+check-full: check check-night ## check, then all benchmarks and checks at length
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python

@@ -27,10 +27,10 @@ from assistant.local.tokens import Grant, issue_token
 from assistant.settings.local_models import ServedLlm, TenantModels
 from assistant.settings.model_artifacts import WRITER
 from assistant.settings.process import LocalIssuerSettings, ServiceSettings
-from benchmarks.indexing import TENANT, BenchLayout, add_and_wait, embedding_path, machine_line, print_figures
+from benchmarks.indexing import TENANT, BenchLayout, add_and_wait, embedding_path
 from benchmarks.stand_in import DEVICES, Pace, document, question
 from tools.processes import Started, started
-from tools.tables import Figure
+from tools.tables import Figure, machine_line, print_figures
 
 _LIMITS = "[limits]\nstreams = 2000\nstreams_per_agent = 2000\nquestions_per_minute = 1000000\n"
 _CONTEXT_TOKENS = 16_384
@@ -71,8 +71,11 @@ class Answer:
             return f"status {self.status}"
         events = [_event(block) for block in self.body.decode().split("\n\n") if "data: " in block]
         if not events or events[-1][0] != "done":
-            name, data = events[-1] if events else ("nothing", {})
-            return f"ended with {name} {data.get('code', '')}".rstrip()
+            return (
+                f"ended with {events[-1][0]} {events[-1][1].get('code', '')}".rstrip()
+                if events
+                else "no event"
+            )
         text = "".join(data["text"] for name, data in events if name == "token")
         if text != (_CITED.sub("", written) if cites else written):
             return "another text"

@@ -26,8 +26,8 @@ from assistant.evaluation.questions import load_questions
 from assistant.evaluation.routing import ndcg
 from assistant.settings.process import ServiceSettings
 from assistant.wiring.services import open_tenants
-from benchmarks.indexing import TENANT, BenchLayout, embedding_path, machine_line, on_node, print_figures
-from tools.tables import Figure
+from benchmarks.indexing import TENANT, BenchLayout, embedding_path, on_node
+from tools.tables import Figure, machine_line, print_figures
 
 TOP = 10
 AT_ONCE = 8
@@ -41,11 +41,11 @@ _SEED = 20260101
 
 
 def read_questions(path: Path, count: int) -> list[str]:
-    """Draw questions of the documents."""
+    """Draw questions of the documents: ``count``, or one for each document where there are fewer."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as file:
         questions = [orjson.loads(line)["question"] for line in file if line.strip()]
-    return random.Random(_SEED).choices(questions, k=count)
+    return random.Random(_SEED).choices(questions, k=min(count, len(questions)))
 
 
 # --- times ----------------------------------------------------------------------------------------------
@@ -175,7 +175,6 @@ def main() -> int:
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--node", type=Path, help="what it made with --opensearch-url")
     parser.add_argument("--opensearch-url", default="http://127.0.0.1:9200")
-    parser.add_argument("--judge", choices=("all", "quality"), default="all", help="what may fail the run")
     given, before = parser.parse_args(), machine_line()
     figures = measure_retrieval(
         BenchLayout(given.index),
@@ -183,7 +182,7 @@ def main() -> int:
         node=None if given.node is None else BenchLayout(given.node),
         url=given.opensearch_url,
     )
-    return print_figures(figures, before=before, judge=given.judge)
+    return print_figures(figures, before=before)
 
 
 if __name__ == "__main__":

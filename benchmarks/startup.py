@@ -6,6 +6,7 @@ the embedded engine is not in it, which is checked in the process's memory map.
 
 from __future__ import annotations
 
+import argparse
 import compileall
 import statistics
 import tempfile
@@ -16,17 +17,16 @@ import psutil
 
 from assistant.model_server.artifact import ensure_artifact
 from assistant.settings.process import ModelServerSettings, ServiceSettings
-from benchmarks.indexing import BenchLayout, machine_line, print_figures
+from benchmarks.indexing import BenchLayout
 from tools.processes import end_on_signals, started
-from tools.tables import Figure
+from tools.tables import Figure, machine_line, print_figures
 
-_ROUNDS = 5
 _ENGINES = ("tantivy", "numpy", "openvino", "xllamacpp")
 _TIMEOUT_S = 60.0
 _MIB = 1024 * 1024
 
 
-def measure_startup() -> Figure:
+def measure_startup(rounds: int) -> Figure:
     """Start the service again and again over one state folder: the median of the seconds, the most memory."""
     compileall.compile_dir(str(Path(__file__).parents[1] / "assistant"), quiet=2)
     with tempfile.TemporaryDirectory() as scratch:
@@ -44,7 +44,7 @@ def measure_startup() -> Figure:
             jwks_url="http://127.0.0.1:1/jwks.json",
         )
         log = Path(scratch) / "service.log"
-        runs = [_start(settings, log=log) for _ in range(_ROUNDS + 1)][1:]  # the first warms the page cache
+        runs = [_start(settings, log=log) for _ in range(rounds + 1)][1:]  # the first warms the page cache
     seconds = statistics.median(run_s for run_s, _ in runs)
     resident_mib = max(resident for _, resident in runs) / _MIB
     return Figure(
@@ -70,9 +70,11 @@ def _start(settings: ServiceSettings, *, log: Path) -> tuple[float, int]:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds, before = parser.parse_args().rounds, machine_line()
     end_on_signals()
-    before = machine_line()
-    return print_figures([measure_startup()], before=before)
+    return print_figures([measure_startup(rounds)], before=before)
 
 
 if __name__ == "__main__":

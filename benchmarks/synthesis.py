@@ -18,8 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.indexing import machine_line, print_figures
-from tools.tables import Figure
+from tools.tables import Figure, machine_line, print_figures
 
 ROOT = Path(__file__).parents[1]
 TENANT = "pharmacy"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +28,19 @@ def figures_table(figures: Iterable[Figure]) -> str:
     marks = {True: "", False: " (missed)"}
     rows = [(figure.what, figure.asked, f"{figure.measured}{marks[figure.holds]}") for figure in figures]
     return markdown_table(("what", "asked", "measured"), rows)
+
+
+def print_figures(figures: Sequence[Figure], *, before: str) -> int:
+    """Print the figures and the machine; return the exit status: 1 where one that is not timed is missed."""
+    print(figures_table(figures), end="")
+    print(f"\nbefore: {before}; after: {machine_line()}")
+    return 0 if all(figure.holds or figure.timed for figure in figures) else 1
+
+
+def machine_line() -> str:
+    """Return on what was measured: cores and the load averages of now."""
+    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+    return f"{os.cpu_count()} cores, load {load} at {time.strftime('%H:%M:%S')}"
 
 
 def with_table(page: str, table: str, *, begin: str, end: str) -> str:

@@ -45,7 +45,7 @@ def test_a_relay_passes_the_numbers_on_as_text() -> None:
     ("wrong", "fault"),
     [
         (answer(status=500), "status 500"),
-        (answer(), "ended with nothing"),
+        (answer(), "no event"),
         (answer(*TOKENS, *SENTENCES), "ended with sentence"),
         (answer(*TOKENS, ("error", {"code": "late"})), "ended with error late"),
         (answer(TOKENS[0], *SENTENCES, DONE), "another text"),

@@ -1,0 +1,136 @@
+"""The table of benchmarks and checks, what a change touches, and how old a night run may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from tools.scheduled_checks import (
+    BUDGET_S,
+    MOST_COMMITS,
+    MOST_DAYS,
+    MOST_DAYS_WEEKLY,
+    Check,
+    NightRun,
+    Reach,
+    figures_of,
+    is_due,
+    overdue,
+    read_checks,
+    read_nights,
+)
+
+ROOT = Path(__file__).parents[3]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+CHECKS = {check.name: check for check in read_checks()}
+TODAY = date(2026, 11, 25)
+LOAD = Check(name="bench-load", entries=(), short="make bench-load", night="make bench-load")
+WEEKLY = Check(name="check-corpus", entries=(), night="make check-corpus", weekly=True, why="Spark")
+
+
+def nights(days: int, name: str = "bench-load") -> dict[str, NightRun]:
+    return {name: NightRun(date=TODAY - timedelta(days), commit="c" * 40, seconds=9, figures=("all",))}
+
+
+# --- the table --------------------------------------------------------------------------------------------
+def test_every_benchmark_and_check_of_the_makefile_has_a_row() -> None:
+    targets = set(re.findall(r"^((?:bench|check|evaluate)(?:-[\w-]+)?):", MAKEFILE, re.M))
+    of_each_change = {"check", "check-company", "check-full", "check-night", "check-stacks", "check-touched"}
+    assert targets - of_each_change == CHECKS.keys() - {"test"}
+
+
+def test_short_forms_fit_the_budget() -> None:
+    assert sum(check.seconds for check in CHECKS.values()) <= BUDGET_S
+    assert all((check.seconds > 0) == (check.short is not None) for check in CHECKS.values())
+
+
+def test_a_check_without_a_short_form_is_a_step_of_ci_or_says_why() -> None:
+    steps = set(re.findall(r'^step "([^"]+)"', (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.M))
+    assert {check.ci for check in CHECKS.values() if check.ci} <= steps
+    with pytest.raises(ValueError, match="say why"):
+        Check(name="bench", entries=(), night="make bench")
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+def test_a_row_names_what_exists(check: Check) -> None:
+    assert [path for path in check.data if not (ROOT / path).exists()] == []
+    assert REACH.modules(check.entries)
+
+
+def test_the_night_runs_are_of_checks_of_the_table() -> None:
+    assert read_nights().keys() <= {check.name for check in CHECKS.values() if check.night}
+
+
+# --- what a change touches --------------------------------------------------------------------------------
+REACH = Reach()
+
+
+def touched(*changed: str) -> set[str]:
+    return {name for name, check in CHECKS.items() if REACH.touches(check, changed)}
+
+
+def test_a_module_touches_what_imports_it() -> None:
+    assert {"bench", "bench-load", "evaluate"} <= touched("assistant/answering/prompt.py")
+    assert "bench-synth" not in touched("assistant/answering/prompt.py")
+    assert {"bench-synth", "check-walk"} <= touched("stacks/outputs.py")
+    assert "bench-load" not in touched("stacks/outputs.py")
+
+
+def test_a_file_that_is_no_module_touches_what_reaches_its_room() -> None:
+    assert "bench-load" in touched("assistant/answering/prompts/answer/4.md")
+    assert "bench-synth" not in touched("assistant/answering/prompts/answer/4.md")
+
+
+def test_data_touch_the_checks_that_name_them() -> None:
+    assert {"check-approved"} <= touched("evaluation/approved/new.jsonl")
+    assert "bench-load" not in touched("evaluation/approved/new.jsonl")
+
+
+def test_a_page_touches_nothing_and_a_lock_everything() -> None:
+    assert touched("docs/api.md") == set()
+    assert touched("docs/api.md", "requirements/local.txt") == set(CHECKS)
+
+
+# --- night runs -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("runs", "commits", "age"),
+    [
+        ({}, {}, "has no night run"),
+        (nights(MOST_DAYS + 1), {}, "ran last on 2026-11-10, 15 days ago (14 are allowed)"),
+        (nights(0), {"c" * 40: MOST_COMMITS + 1}, "ran last 51 commits ago, at cccccccc (50 are allowed)"),
+    ],
+)
+def test_a_night_run_that_is_too_old_is_refused(
+    runs: Mapping[str, NightRun], commits: Mapping[str, int], age: str
+) -> None:
+    (sentence,) = overdue([LOAD], runs, today=TODAY, commits=commits)
+    assert sentence == f'bench-load {age}. Run make check-night ARGS="bench-load" and commit night.json.'
+
+
+def test_a_night_run_that_is_not_too_old_passes_and_a_shallow_clone_judges_by_date() -> None:
+    assert overdue([LOAD], nights(MOST_DAYS), today=TODAY, commits={"c" * 40: MOST_COMMITS}) == []
+    assert overdue([LOAD], nights(0), today=TODAY, commits={}) == []
+
+
+def test_a_weekly_check_is_judged_by_its_own_age_and_no_commits() -> None:
+    runs = nights(MOST_DAYS_WEEKLY, WEEKLY.name)
+    assert overdue([WEEKLY], runs, today=TODAY, commits={"c" * 40: 400}) == []
+    assert overdue([WEEKLY], runs, today=TODAY + timedelta(1), commits={}) != []
+
+
+def test_a_night_goes_on_where_it_ended() -> None:
+    assert is_due(LOAD, None, head="d" * 40, today=TODAY)
+    assert is_due(LOAD, nights(0)["bench-load"], head="d" * 40, today=TODAY)
+    assert not is_due(LOAD, nights(0)["bench-load"], head="c" * 40, today=TODAY)
+    assert not is_due(WEEKLY, nights(1, WEEKLY.name)[WEEKLY.name], head="d" * 40, today=TODAY)
+    assert is_due(WEEKLY, nights(6, WEEKLY.name)[WEEKLY.name], head="c" * 40, today=TODAY)
+
+
+def test_figures_are_the_rows_of_tables_or_the_end_of_an_output() -> None:
+    table = "loading\n| what | measured |\n| --- | --- |\n| answers | 90 of 90 |\n\nload 3\n"
+    assert figures_of(table) == ("answers | 90 of 90",)
+    assert figures_of("2 dots ..\n3 passed in 2.10s\n\n") == ("3 passed in 2.10s",)

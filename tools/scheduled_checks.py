@@ -1,0 +1,298 @@
+"""Runs the benchmarks and checks of ``benchmarks/checks.toml``: those that a change touches, or all by night.
+
+python -m tools.scheduled_checks touched [--base REVISION]   short forms; refuses a night run that is too old
+python -m tools.scheduled_checks night [NAME...]             night forms; a run that ended early goes on
+
+``benchmarks/night.json`` has the last night run of each that passed (docs/decisions/0099-checks-by-night.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import grimp
+import orjson
+from pydantic import TypeAdapter, model_validator
+
+from assistant.settings.toml_file import StrictModel, read_strict
+
+ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "benchmarks" / "checks.toml"
+NIGHTS = ROOT / "benchmarks" / "night.json"
+PACKAGES = ("assistant", "benchmarks", "lambdas", "stacks", "template_checks", "tests", "tools")
+BUDGET_S = 240
+MOST_DAYS, MOST_COMMITS = 14, 50
+WEEKLY_DAYS, MOST_DAYS_WEEKLY = 6, 28
+LAST_COMMITS = 10
+"""What counts as the change on the main branch itself."""
+_EVERYTHING = ("Makefile", "benchmarks/checks.toml", "pyproject.toml", "requirements/")
+_LIMIT_S = 3 * 3600
+_SHORT_LIMIT_S = 600
+
+
+class Check(StrictModel):
+    """A benchmark or check: a target of the Makefile."""
+
+    name: str
+    entries: tuple[str, ...]
+    """Modules and packages that it runs, in its own process or others."""
+    data: tuple[str, ...] = ()
+    """Files and folders that it reads."""
+    short: str | None = None
+    """The command where a change touches it: right answers decide, no time does."""
+    seconds: int = 0
+    """What the short form takes on two cores."""
+    ci: str | None = None
+    """The step of ``.ci/run`` that runs it on every change, in place of a short form."""
+    night: str | None = None
+    weekly: bool = False
+    """Whether it runs once a week: it fetches gigabytes, or compiles."""
+    why: str = ""
+    """Why it has no short form, or runs nowhere."""
+
+    @model_validator(mode="after")
+    def _runs_or_says_why(self) -> Self:
+        if not (self.short or self.ci) and not self.why:
+            raise ValueError(f"{self.name} has neither short nor ci; say why")
+        if self.night is None and not self.why:
+            raise ValueError(f"{self.name} has no night form; say why")
+        return self
+
+
+class NightRun(StrictModel):
+    """The last night run of a check that passed."""
+
+    date: date
+    commit: str
+    seconds: int
+    figures: tuple[str, ...]
+    """The rows of its tables, or its last line."""
+
+
+class _Table(StrictModel):
+    check: tuple[Check, ...]
+
+
+_RUNS = TypeAdapter(dict[str, NightRun])
+
+
+def read_checks() -> tuple[Check, ...]:
+    return read_strict(TABLE, _Table).check
+
+
+def read_nights() -> dict[str, NightRun]:
+    return _RUNS.validate_json(NIGHTS.read_bytes()) if NIGHTS.exists() else {}
+
+
+# --- what a change touches --------------------------------------------------------------------------------
+
+
+class Reach:
+    """Which files a check depends on, by the imports of all modules."""
+
+    @cached_property
+    def _graph(self) -> grimp.ImportGraph:
+        return grimp.build_graph(*PACKAGES, cache_dir=None)
+
+    def modules(self, entries: Iterable[str]) -> set[str]:
+        """Return the modules that the entries are or import, directly or not. Raises KeyError."""
+        found = set[str]()
+        for entry in entries:
+            if entry not in self._graph.modules:
+                raise KeyError(f"{entry} is no module; correct it in {TABLE.name}.")
+            own = {entry, *self._graph.find_descendants(entry)}
+            found |= own | self._graph.find_upstream_modules(entry, as_package=True)
+        return found
+
+    def touches(self, check: Check, changed: Sequence[str]) -> str | None:
+        """Return the first changed file that the check depends on, None where it depends on none.
+
+        A file that is no module, such as a prompt or weights, belongs to the modules of the nearest folder
+        above it that has any.
+        """
+        modules = self.modules(check.entries)
+        folders = {module.rpartition(".")[0] for module in modules}
+        for path in changed:
+            if path.startswith((*_EVERYTHING, *check.data)) or _module(path) in modules:
+                return path
+            if not path.endswith(".py") and self._room(path) in folders:
+                return path
+        return None
+
+    def _room(self, path: str) -> str | None:
+        """Return the package of a file that is no module."""
+        for folder in Path(path).parents:
+            name = ".".join(folder.parts)
+            if name in self._graph.modules:
+                return name
+        return None
+
+
+def _module(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def changed_files(base: str | None) -> list[str] | None:
+    """Return the paths that differ from ``base``; without one from origin/main, or on it from the commit
+    before the last ten. None where git knows none of them, as in a shallow clone."""
+    if base is None and _git("rev-parse", "HEAD") != _git("rev-parse", "--verify", "origin/main"):
+        base = _git("merge-base", "HEAD", "origin/main")
+    base = base or _git("rev-parse", "--verify", f"HEAD~{LAST_COMMITS}")
+    changed = None if base is None else _git("diff", "--name-only", base)
+    if changed is None:
+        return None
+    return [*changed.splitlines(), *(_git("ls-files", "--others", "--exclude-standard") or "").splitlines()]
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git prints; None where it fails."""
+    command = ["git", *arguments]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return ran.stdout.strip() if ran.returncode == 0 else None
+
+
+# --- night runs -------------------------------------------------------------------------------------------
+
+
+def overdue(
+    checks: Iterable[Check], nights: Mapping[str, NightRun], *, today: date, commits: Mapping[str, int]
+) -> list[str]:
+    """Return a sentence for each check whose last night run is too old.
+
+    ``commits``: how many commits came after the commit of a run, by that commit; without it, as in a shallow
+    clone, the date alone decides. A weekly check is judged by its date alone.
+    """
+    refused: list[str] = []
+    for check in checks:
+        if check.night is None:
+            continue
+        run, most_days = nights.get(check.name), MOST_DAYS_WEEKLY if check.weekly else MOST_DAYS
+        if run is None:
+            age = "has no night run"
+        elif (today - run.date).days > most_days:
+            age = f"ran last on {run.date}, {(today - run.date).days} days ago ({most_days} are allowed)"
+        elif not check.weekly and (count := commits.get(run.commit, 0)) > MOST_COMMITS:
+            age = f"ran last {count} commits ago, at {run.commit[:8]} ({MOST_COMMITS} are allowed)"
+        else:
+            continue
+        refused.append(
+            f'{check.name} {age}. Run make check-night ARGS="{check.name}" and commit {NIGHTS.name}.'
+        )
+    return refused
+
+
+def commits_since(nights: Mapping[str, NightRun]) -> dict[str, int]:
+    """Return the number of commits after each run's, for the commits that this clone has."""
+    counts = {run.commit: _git("rev-list", "--count", f"{run.commit}..HEAD") for run in nights.values()}
+    return {commit: int(count) for commit, count in counts.items() if count is not None}
+
+
+def is_due(check: Check, run: NightRun | None, *, head: str, today: date) -> bool:
+    """Return whether the night runs it: not again at the same commit, a weekly one once in six days."""
+    if check.night is None:
+        return False
+    if run is None:
+        return True
+    return (today - run.date).days >= WEEKLY_DAYS if check.weekly else run.commit != head
+
+
+def figures_of(output: str) -> tuple[str, ...]:
+    """Return the rows of the Markdown tables in an output, without their heads; without a table its end."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    heads = {at + shift for at, line in enumerate(lines) if line.startswith("| ---") for shift in (-1, 0)}
+    rows = [line.strip("| ") for at, line in enumerate(lines) if line.startswith("| ") and at not in heads]
+    return tuple(rows or lines[-1:])
+
+
+def run_nights(checks: Sequence[Check], names: Sequence[str]) -> int:
+    """Run the named checks, or all that are due, and write down each that passes at once."""
+    if dirty := _git("status", "--porcelain", "--", ".", f":!{NIGHTS.relative_to(ROOT)}"):
+        raise SystemExit(f"Commit first, so that the runs are those of a commit:\n{dirty}")
+    head, today, failed = _git("rev-parse", "HEAD") or "", datetime.now(UTC).date(), list[str]()
+    if unknown := set(names) - {check.name for check in checks if check.night}:
+        raise SystemExit(f"{', '.join(sorted(unknown))}: no check with a night form in {TABLE.name}.")
+    for check in checks:
+        due = (
+            check.name in names
+            if names
+            else is_due(check, read_nights().get(check.name), head=head, today=today)
+        )
+        if not due:
+            continue
+        output, seconds = _run(check.name, check.night or "", limit_s=_LIMIT_S)
+        if output is None:
+            failed.append(check.name)
+            continue
+        run = NightRun(date=today, commit=head, seconds=seconds, figures=figures_of(output))
+        nights = dict(sorted((read_nights() | {check.name: run}).items()))
+        dumped = orjson.dumps(_RUNS.dump_python(nights, mode="json"), option=orjson.OPT_INDENT_2)
+        NIGHTS.write_bytes(dumped + b"\n")
+    return _ended(failed)
+
+
+def run_touched(checks: Sequence[Check], base: str | None) -> int:
+    """Run the short form of each check that the change touches, after a look at the night runs."""
+    nights = read_nights()
+    refused = overdue(checks, nights, today=datetime.now(UTC).date(), commits=commits_since(nights))
+    changed, reach, failed, began_s = changed_files(base), Reach(), list[str](), time.monotonic()
+    for check in checks:
+        touched = "nothing known of the change" if changed is None else reach.touches(check, changed)
+        if check.short is None or touched is None:
+            continue
+        print(f"\n--- {check.name}, touched by {touched}", flush=True)
+        if _run(check.name, check.short, limit_s=_SHORT_LIMIT_S)[0] is None:
+            failed.append(check.name)
+    print(f"\n{time.monotonic() - began_s:.0f} s of {BUDGET_S} s", *refused, sep="\n")
+    return _ended(failed) or int(bool(refused))
+
+
+def _run(name: str, command: str, *, limit_s: float) -> tuple[str | None, int]:
+    """Run a command, passing its output on; return what it printed, None where it failed, and its seconds."""
+    print(f"=== {name}: {command}", flush=True)
+    began_s, lines, of_make = time.monotonic(), list[str](), ("ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    environment = {key: value for key, value in os.environ.items() if key not in of_make}
+    with subprocess.Popen(
+        ["timeout", f"{limit_s:.0f}", "bash", "-c", command],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for line in process.stdout or ():
+            sys.stdout.write(line)
+            lines.append(line)
+    seconds = round(time.monotonic() - began_s)
+    print(f"=== {name}: {'passed' if process.returncode == 0 else 'FAILED'} after {seconds} s", flush=True)
+    return ("".join(lines) if process.returncode == 0 else None), seconds
+
+
+def _ended(failed: Sequence[str]) -> int:
+    if failed:
+        print(f"Failed: {', '.join(failed)}", file=sys.stderr)
+    return int(bool(failed))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("touched").add_argument(
+        "--base", help="the change is what differs from this revision"
+    )
+    commands.add_parser("night").add_argument("names", nargs="*", help="these only, due or not")
+    given = parser.parse_args()
+    if given.command == "touched":
+        return run_touched(read_checks(), given.base)
+    return run_nights(read_checks(), given.names)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
