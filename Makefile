@@ -139,7 +139,7 @@ test-node: $(VENV)/dev.stamp $(FUNCTIONS) ## Whatever needs a real OpenSearch no
 	@$(PYTEST) $($@.tests) tests/contracts --node $(WAITING) $(ARGS)
 
 .PHONY: test-options
-test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=connectors, scans
+test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=connectors, desk, feedback, live, models, scans, shop
 	@$(PYTEST) $(if $(filter command,$(origin T)),tests/options/$(T),$($@.tests)) $(PARALLEL) $(ARGS)
 
 .PHONY: test-browser

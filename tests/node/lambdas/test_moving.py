@@ -37,7 +37,7 @@ from tests.contracts import samples
 from tests.emulated_aws import create_documents_bucket, create_table
 from tests.fakes.aws_server import REGION, create_key
 from tests.node.lambdas.deployment import called_once, entry_of
-from tests.unit.learning.moving import QUOTE, answered, unanswered
+from tests.options.feedback.moving import QUOTE, answered, unanswered
 
 TENANT_FILE = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)

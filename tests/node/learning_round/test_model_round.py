@@ -18,10 +18,10 @@ from assistant.domain.errors import AssistantError
 from assistant.settings.model_artifacts import load_llm_manifest
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
-from tests.integration.aws.canary_scene import scene
-from tests.integration.aws.test_release_command import CARD, REPORTS, Desk, desk, told
 from tests.node.learning_round.conftest import LearningDeployment
 from tests.node.learning_round.test_round import job_of, make_set
+from tests.options.models.canary_scene import scene
+from tests.options.models.test_release_command import CARD, REPORTS, Desk, desk, told
 
 __all__ = ["desk", "scene"]
 WEIGHTS = b"GGUF tuned weights"

@@ -31,8 +31,8 @@ from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.fakes.synthetic_feedback import DAY, START, Agents, World, feedback
 from tests.node.learning_round.conftest import LearningDeployment
+from tests.options.feedback.moving import QUOTE, answered
 from tests.stacks.test_training_request import JOB, shared_request
-from tests.unit.learning.moving import QUOTE, answered
 from tests.unit.tuning.test_gate import protected_set
 
 PATIENT = "Marguerite Oyelaran"

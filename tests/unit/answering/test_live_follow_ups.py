@@ -10,8 +10,8 @@ from assistant.answering.stored import ReadElementAgain
 from assistant.domain.elements import ElementDisplay
 from tests.fakes.answering import agent
 from tests.fakes.live import STOCK, FakeLive
+from tests.options.shop.test_tables import HEAVY, LIGHT, shop
 from tests.unit.answering.asking_and_reading import ask, prepare
-from tests.unit.answering.test_tables import HEAVY, LIGHT, shop
 
 FIRST = "What is the price of the Aria Mist 300?"
 

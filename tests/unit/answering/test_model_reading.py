@@ -47,8 +47,8 @@ from tests.fakes.answering import (
 )
 from tests.fakes.desk import FakeDesk, approved
 from tests.fakes.live import FakeLive
+from tests.options.shop.test_tables import HEAVY, LIGHT, shop
 from tests.unit.answering.asking_and_reading import QUESTION, ask, deadline
-from tests.unit.answering.test_tables import HEAVY, LIGHT, shop
 
 VOCABULARY = Vocabulary(language("en"), glossary={})
 PLAIN = PlainReading(VOCABULARY, embedding_model="another-model")

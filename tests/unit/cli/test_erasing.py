@@ -25,7 +25,7 @@ from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.settings.tenant import TenantConfig
 from assistant.wiring.feedback import local_signals
 from assistant.wiring.stores import embedded_tenant
-from tests.unit.learning.moving import MemberNumbers, Texts, answered
+from tests.options.feedback.moving import MemberNumbers, Texts, answered
 
 SENT = (Sent(send_id="s1", text="M-77 may come."), Sent(send_id="s2", text="M-88 may come."))
 

@@ -31,7 +31,7 @@ from assistant.tuning.training_sets import (
     preference_row,
     supervised_row,
 )
-from tests.unit.learning.moving import tenant
+from tests.options.feedback.moving import tenant
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DRAFT = "Keep the parcel in the refrigerator and call the pharmacist on duty today."

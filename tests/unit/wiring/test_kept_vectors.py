@@ -16,7 +16,7 @@ from assistant.settings.tenant import load_tenant
 from assistant.wiring.clients import open_clients
 from assistant.wiring.stores import StoreChoice
 from tests.fakes.kept_vectors import write_kept_vectors
-from tests.unit.wiring.test_movers import settings_in
+from tests.options.feedback.test_movers import settings_in
 
 AWS_NAMES = ("documents_bucket", "states_table", "desk_table", "ingestion_queue_url", "withdrawals_queue_url")
 

@@ -17,7 +17,7 @@ from assistant.learning.intake import case_id, gap_id
 from assistant.text.language import language
 from tests.fakes.answering import FakeEmbedder
 from tests.fakes.desk_scene import feedback
-from tests.unit.learning.desks import Desk, desk_of
+from tests.options.feedback.desks import Desk, desk_of
 
 ENGLISH = language("en")
 NORTH, EAST = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)

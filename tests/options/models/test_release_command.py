@@ -32,7 +32,7 @@ from assistant.settings.tenant import load_tenant
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
 from tests.fakes.tenant_files import ROOT, committed_tenant
-from tests.integration.aws.canary_scene import Scene, scene
+from tests.options.models.canary_scene import Scene, scene
 from tests.unit.evaluation import results
 
 __all__ = ["scene"]

@@ -22,7 +22,7 @@ from assistant.learning.ports import OutboxKind, OutboxRow
 from assistant.learning.signals import Earlier, ShownAnswer, Signal, Signals
 from assistant.settings.tenant import FeedbackSection
 from tests.contracts import samples
-from tests.unit.learning.moving import QUOTE, SECRET, answered, tenant, unanswered
+from tests.options.feedback.moving import QUOTE, SECRET, answered, tenant, unanswered
 
 AT = samples.NOON + timedelta(minutes=3)
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD, reasons=("correct", "Mrs Doe liked it"))

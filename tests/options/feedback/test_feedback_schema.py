@@ -8,8 +8,8 @@ import pytest
 
 from assistant.domain.feedback import FeedbackEvent
 from tests.contracts import samples
-from tests.unit.learning.moving import answered
-from tests.unit.learning.test_signals import of, sent, verdict
+from tests.options.feedback.moving import answered
+from tests.options.feedback.test_signals import of, sent, verdict
 from tools.schemas import FEEDBACK_PAGE, feedback_schema
 
 

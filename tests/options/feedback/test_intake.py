@@ -17,7 +17,7 @@ from assistant.learning.desk import MOST_CASES, CaseFilter, ReviewDesk, case_id,
 from assistant.learning.intake import refuse_above
 from tests.fakes.desk_scene import bad_verdict, fact_edit, feedback
 from tests.fakes.learning_stores import MemoryDesk
-from tests.unit.learning.desks import RITA, desk_of
+from tests.options.feedback.desks import RITA, desk_of
 
 HARMLESS = Edit(distance=1, words=9)
 OPENED = {

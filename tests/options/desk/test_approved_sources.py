@@ -10,8 +10,8 @@ from assistant.answering.search import SearchScope
 from assistant.domain.desk import BoundSource
 from tests.fakes.answering import FakeTenant, document, vector_of
 from tests.fakes.desk import FakeDesk, approved
+from tests.options.desk.test_approved_serving import status
 from tests.unit.answering.asking_and_reading import deadline
-from tests.unit.answering.test_approved_serving import status
 
 SAME = "Which desk takes a refill that came too soon?"
 NEAR = "Which desk takes a late refill that came?"

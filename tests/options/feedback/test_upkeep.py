@@ -33,7 +33,7 @@ from assistant.learning.desk_items import Resolutions
 from assistant.learning.upkeep import ReviewDates
 from tests.contracts import samples
 from tests.fakes.desk_scene import bad_verdict
-from tests.unit.learning.desks import RITA, Desk, desk_of
+from tests.options.feedback.desks import RITA, Desk, desk_of
 
 QUESTION = "When is it my turn?"
 TOMORROW = samples.NOON.date() + timedelta(days=1)

@@ -14,7 +14,7 @@ from assistant.domain.feedback import Act, AgentAct, FeedbackKind
 from assistant.learning import mover
 from assistant.learning.feedback_store import unseal_all
 from assistant.settings.tenant import FeedbackSection
-from tests.unit.learning.moving import QUOTE, Moving, answered, moving, unanswered
+from tests.options.feedback.moving import QUOTE, Moving, answered, moving, unanswered
 
 BAD = Verdict(verdict_id="v1", label=VerdictLabel.BAD, reasons=("wrong",), better_text="M-77 is fine.")
 SENT = Sent(send_id="s1", text="M-77, take 10 mg twice a day.")

@@ -13,7 +13,7 @@ import pytest
 from assistant.cli.canary import Canary
 from assistant.domain.errors import AssistantError, ConflictError, DeploymentError, NotFoundError
 from tests.fakes.sagemaker_control import ControlledSageMaker
-from tests.integration.aws.canary_scene import Scene, scene
+from tests.options.models.canary_scene import Scene, scene
 
 __all__ = ["scene"]
 pytestmark = pytest.mark.loopback

@@ -9,7 +9,7 @@ from tests.attacks.live_scene import (
     ORDER,
 )
 from tests.attacks.live_site import opened
-from tests.integration.api.test_live_data import STEP, element_of
+from tests.options.live.test_live_data import STEP, element_of
 
 
 async def test_the_operators_listener_shows_the_reads_of_an_answer(tmp_path: Path) -> None:
