@@ -1,26 +1,32 @@
-"""Chooses the section of a document to show: its best run of neighbouring units, as it stands.
+"""Chooses the section of a document to show, whole and as it stands.
 
-The units' scores give each a probability to hold the answer; the run that holds most of it within the words
-that may be shown is the section. It is shown verbatim, in document order, under its headings, tables as
-tables and steps with their numbers. The units that matter most are marked.
+The units' scores give each a probability to hold the answer. The run of neighbours that holds most of it
+within a number of words chooses the section, which is shown from its beginning to its end: a step that is
+passed over may be the one that keeps a patient safe. Its units are the document's own words, in order, under
+their headings. The units that matter most are marked; those far from them may be folded.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from assistant.answering.excerpts import shown_heading
 from assistant.answering.rank import ScoredUnit, shares
 from assistant.domain.documents import StoredDocument, Unit, UnitKind
-from assistant.text.language import fold
+from assistant.text.language import WORD, fold, word_groups
 
 _KEY_SHARE, _MOST_KEYS = 0.2, 3
 """A unit with at least this probability is marked as one that matters, and the likeliest always."""
+_BELOW = " > "
 _EDGE_SHARE = 0.01
 """Units at the edges of a run with less probability than this only make it longer."""
-_STEP_NUMBER = re.compile(r"\W{0,4}(\d{1,3})[.):]")
+_LONGEST_SECTION_CHARACTERS = 24_000
+"""As of a model's text. Of a longer section, such as a table of thousands of rows, the run alone is shown."""
+_PROSE = (UnitKind.SENTENCE, UnitKind.DEFINITION)
+_NEGATIONS = word_groups("en_marks")["negation"]
+_SHORTEST_IN_CAPITALS = 4
+"""Letters of a word in capitals that stresses its line; shorter ones are abbreviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,9 @@ class Section:
     """Probability that the answer is in these units, if the document has it."""
     keys: frozenset[int] = frozenset()
     """Ordinals of the units that matter most; none where all of them would be marked."""
+    folded: frozenset[int] = frozenset()
+    """Ordinals of the units that a page may fold: neither marked ones, the lines beside them and what
+    introduces these, nor the section's first line or a warning."""
 
     @property
     def document_id(self) -> str:
@@ -40,8 +49,8 @@ class Section:
 
 
 def choose(document: StoredDocument, units: Sequence[ScoredUnit], *, max_words: int) -> Section | None:
-    """Return the document's best section of at most ``max_words``, headings counted, or its likeliest unit if
-    that alone is longer; None for a document without units.
+    """Return the section that holds the document's likeliest run of at most ``max_words``, headings counted;
+    None for a document without units.
 
     Example::
 
@@ -57,13 +66,65 @@ def choose(document: StoredDocument, units: Sequence[ScoredUnit], *, max_words: 
         first += 1
     while first < last and likely[last] < _EDGE_SHARE:
         last -= 1
-    chosen = units[first : last + 1]
+    begin, end = _whole(units, first, last)
+    chosen = units[begin : end + 1]
     ordered = sorted(range(first, last + 1), key=lambda at: (-round(likely[at], 4), at))[:_MOST_KEYS]
     keys = {units[at].unit.ordinal for at in ordered if likely[at] >= _KEY_SHARE}
     keys.add(units[ordered[0]].unit.ordinal)
     if len(keys) == len(chosen):
         keys.clear()
-    return Section(document, tuple(chosen), sum(likely[first : last + 1]), frozenset(keys))
+    mass = sum(likely[first : last + 1])
+    return Section(document, tuple(chosen), mass, frozenset(keys), _folded(chosen, keys))
+
+
+def _whole(units: Sequence[ScoredUnit], first: int, last: int) -> tuple[int, int]:
+    """Return first and last unit of the sections that a run lies in."""
+    with_steps = {unit.unit.heading for unit in units if unit.unit.kind is UnitKind.STEP}
+    begin, above = first, _section_of(units[first].unit, with_steps)
+    while begin > 0 and _is_under(units[begin - 1].unit, above):
+        begin -= 1
+    end, above = last, _section_of(units[last].unit, with_steps)
+    while end + 1 < len(units) and _is_under(units[end + 1].unit, above):
+        end += 1
+    length = sum(len(unit.unit.text) for unit in units[begin : end + 1])
+    return (begin, end) if length <= _LONGEST_SECTION_CHARACTERS else (first, last)
+
+
+def _section_of(unit: Unit, with_steps: Collection[str]) -> str:
+    """Return the headings of the unit's section. What is below the heading of a procedure is part of it."""
+    names = unit.heading.split(_BELOW)
+    above = (_BELOW.join(names[:depth]) for depth in range(1, len(names)))
+    return next((heading for heading in above if heading in with_steps), unit.heading)
+
+
+def _is_under(unit: Unit, heading: str) -> bool:
+    return unit.heading == heading or (heading != "" and unit.heading.startswith(heading + _BELOW))
+
+
+def _folded(units: Sequence[ScoredUnit], keys: Collection[int]) -> frozenset[int]:
+    """Return the ordinals of the units that a page may fold."""
+    if not keys:
+        return frozenset()
+    marked = [at for at, unit in enumerate(units) if unit.unit.ordinal in keys]
+    kept = {0, *(near for at in marked for near in (at - 1, at, at + 1))}
+    is_listed = any(unit.unit.kind not in _PROSE for unit in units)
+    parents = {units[at].unit.parent for at in kept if 0 <= at < len(units)}
+    return frozenset(
+        unit.unit.ordinal
+        for at, unit in enumerate(units)
+        if at not in kept
+        and unit.unit.ordinal not in parents
+        and not (is_listed and unit.unit.kind in _PROSE)  # a note between steps
+        and not _warns(unit.unit.text)
+    )
+
+
+def _warns(text: str) -> bool:
+    """Return whether a line forbids, excludes or stresses something."""
+    is_stressed = "!" in text or any(
+        word.isupper() and len(word) >= _SHORTEST_IN_CAPITALS for word in WORD.findall(text)
+    )
+    return is_stressed or any(word in _NEGATIONS or word.endswith("n't") for word in WORD.findall(fold(text)))
 
 
 def _likeliest_run(
@@ -99,30 +160,11 @@ def blocks(section: Section) -> Iterator[tuple[str, ScoredUnit]]:
         before = "" if previous is None else "\n\n"
         if unit.unit.heading != heading:
             heading = unit.unit.heading
-            before += _heading_line(section, heading)
+            before += f"**{shown_heading(heading)}**\n\n" if heading else ""
         elif previous is not None and _continues(previous.unit, unit.unit):
             before = " " if unit.unit.kind is UnitKind.SENTENCE else "\n"
         yield before + _marker(unit.unit), unit
         previous = unit
-
-
-def _heading_line(section: Section, heading: str) -> str:
-    """Return a heading, and which steps under it the document has beside those of the section: a step that is
-    passed over may be the one that keeps a patient safe."""
-    shown = shown_heading(heading)
-    title = f"**{shown}**" if shown else ""
-    ordinals = {unit.unit.ordinal for unit in section.units}
-    steps = [
-        unit
-        for passage in section.document.passages
-        for unit in passage.units
-        if unit.heading == heading and unit.kind is UnitKind.STEP
-    ]
-    found = [_STEP_NUMBER.match(fold(step.text)) for step in steps if step.ordinal not in ordinals]
-    numbers = [number[1] for number in found if number is not None]
-    if not numbers or len(found) == len(steps):
-        return f"{title}\n\n" if title else ""
-    return f"{title} (not shown: steps {', '.join(numbers)})\n\n".lstrip()
 
 
 def _marker(unit: Unit) -> str:

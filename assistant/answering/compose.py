@@ -20,24 +20,21 @@ from assistant.answering.excerpts import (
     labels_in,
     shown_heading,
     shown_lines,
-    shown_path,
     shown_reply,
     shown_snippet,
     shown_title,
-    shown_unit,
 )
 from assistant.answering.live_elements import ReadyElement
 from assistant.answering.rank import ScoredUnit
 from assistant.answering.tables import Comparison, Fact, stars_of
-from assistant.domain.answers import AlsoPossible, ShownAs
+from assistant.domain.answers import AlsoPossible, QuotedAs, ShownAs
 from assistant.domain.documents import Passage, StoredDocument
 from assistant.domain.elements import LONGEST_SHOWN, ElementData, ElementKind, ElementRow, ElementValue
 from assistant.live.ports import ElementType, Filled
 from assistant.text.language import fold
-from assistant.text.safe_markdown import safe_markdown
+from assistant.text.safe_markdown import inert, safe_markdown
 
 _PARAGRAPH = re.compile(r"\S(?:.|\n(?!\s*\n))*")
-_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _TABLE = ElementType(
     name="catalogue.comparison",
     kind=ElementKind.TABLE,
@@ -59,6 +56,8 @@ class QuotedBlock:
     """[start, end) in the document's parsed text."""
     n: int
     """Number of the source that contains it."""
+    quote: QuotedAs | None = None
+    """How a page may show stored text; None for an approved answer, which is Markdown."""
     is_key: bool = False
     """Whether it is one of the lines that matter most for the question."""
     rests_on: tuple[int, ...] = ()
@@ -80,18 +79,13 @@ def section_blocks(
     opening: str = "",
     labels: Labels = NO_LABELS,
 ) -> list[QuotedBlock]:
-    """Return a section's units as they are streamed. A unit without a letter or digit, such as one that was
-    only an address, is left out. The source opens at the passage of the likeliest unit."""
-    url = section.document.card.url
-    texts = {
-        unit.unit.ordinal: labelled_unit(unit.unit.text, url=url, labels=labels) for unit in section.units
-    }
-    units = tuple(unit for unit in section.units if _LETTER_OR_DIGIT.search(texts[unit.unit.ordinal][0].text))
-    if units:
-        sources.number(min(units, key=lambda one: (-round(one.score, 4), one.unit.ordinal)).passage, found)
+    """Return a section's units as they are streamed. The source opens at the likeliest unit's passage."""
+    if section.units:
+        best = min(section.units, key=lambda one: (-round(one.score, 4), one.unit.ordinal))
+        sources.number(best.passage, found)
     built: list[QuotedBlock] = []
-    for before, one in blocks(replace(section, units=units)):
-        labelled, tags = texts[one.unit.ordinal]
+    for before, one in blocks(section):
+        labelled, tags = labelled_unit(one.unit.text, labels=labels)
         text = labelled.text
         excerpts.add(text, _place(one, ShownAs.UNIT, labels=labels))
         excerpts.add(shown_heading(one.unit.heading), _place(one, ShownAs.HEADING))
@@ -102,6 +96,7 @@ def section_blocks(
                 passage=one.passage,
                 span=(one.unit.span.start, one.unit.span.end),
                 n=sources.number(one.passage, found),
+                quote="folded" if one.unit.ordinal in section.folded else "shown",
                 is_key=one.unit.ordinal in section.keys,
                 elements=tuple((tags[number].name, start, end) for number, start, end in labelled.places),
             )
@@ -114,18 +109,18 @@ def table_blocks(
 ) -> list[QuotedBlock]:
     """Return a table of items as it is streamed: the lines of each item under its name, then the reviews. The
     elements follow the last item; opinions alone have none."""
-    before = f"{opening}**{safe_markdown(table.heading, allowed_urls=()).strip()}**\n\n"
-    if table.remark:
-        before += f"{safe_markdown(table.remark, allowed_urls=()).strip()}\n\n"
+    before = f"{opening}**{inert(table.heading)}**\n\n" + (
+        f"{inert(table.remark)}\n\n" if table.remark else ""
+    )
     built: list[QuotedBlock] = []
     for item in table.items:
         passage = item.facts[0].passage
         spans = tuple(fact.span for fact in item.facts)
-        text = shown_lines((fact.line for fact in item.facts), url=None)
+        text = shown_lines(fact.line for fact in item.facts)
         excerpts.add(text, Place(passage.document_id, passage.content_hash, spans, ShownAs.LINES))
-        before += f"**{shown_title(item.document.card.title)}**\n\n- "
+        before += f"**{inert(shown_title(item.document.card.title))}**\n\n- "
         ends = min(start for start, _ in spans), max(end for _, end in spans)
-        built.append(QuotedBlock(before, text, passage, ends, sources.number(passage, found)))
+        built.append(QuotedBlock(before, text, passage, ends, sources.number(passage, found), "shown"))
         before = "\n\n"
     if built:
         begins = sum(len(one.before) + len(one.text) for one in built) - len(built[-1].text) - len(opening)
@@ -136,10 +131,10 @@ def table_blocks(
     for review in table.reviews:
         passage = review.passages[0]
         span = (passage.span.start, passage.span.end)
-        text = shown_unit(passage.text, url=None)
+        text = passage.text
         excerpts.add(text, Place(passage.document_id, passage.content_hash, (span,), ShownAs.UNIT))
         n = sources.number(passage, found)
-        built.append(QuotedBlock(f"{before}- {_of_review(review)}: ", text, passage, span, n))
+        built.append(QuotedBlock(f"{before}- {_of_review(review)}: ", text, passage, span, n, "shown"))
         before = "\n"
     return built
 
@@ -149,7 +144,7 @@ def _of_review(review: StoredDocument) -> str:
     stars, card = round(stars_of(review)), review.card
     shown = "\N{BLACK STAR}" * stars + "\N{WHITE STAR}" * (5 - stars)
     when = f", {card.effective_date.isoformat()}" if card.effective_date is not None else ""
-    return f"{shown}{when}, {shown_title(card.title)}"
+    return f"{shown}{when}, {inert(shown_title(card.title))}"
 
 
 def _filled(table: Comparison, found: Evidence, sources: SourceList, excerpts: Excerpts) -> Filled:
@@ -162,7 +157,7 @@ def _filled(table: Comparison, found: Evidence, sources: SourceList, excerpts: E
                 ElementValue(
                     name=names[fact.name],
                     label=fact.name,
-                    text=shown_unit(fact.value, url=None)[:LONGEST_SHOWN],
+                    text=fact.value[:LONGEST_SHOWN],
                     citations=(sources.number(fact.passage, found),),
                 )
                 for fact in item.facts
@@ -205,7 +200,7 @@ def approved_blocks(
     built: list[QuotedBlock] = []
     end = 0
     for paragraph in _PARAGRAPH.finditer(passage.text):
-        text = shown_unit(paragraph[0], url=None)
+        text = paragraph[0]
         between = passage.text[end : paragraph.start()]
         place = Place(passage.document_id, passage.content_hash, (paragraph.span(),), ShownAs.UNIT)
         excerpts.add(text, place)
@@ -241,20 +236,18 @@ def snippet(
         best = max(units, key=lambda unit: (len(stems.intersection(unit.terms)), -unit.ordinal))
         start, begins_inside = best.span.start - passage.span.start, best.ordinal != units[0].ordinal
     text = passage.text[start : start + 2 * SNIPPET_CHARACTERS]
-    url = passage.url if passage.url and passage.url in text else None
     used = labels_in([text], labels)
-    shown = shown_snippet(text, inside=begins_inside, url=url, labels=used)
+    shown = shown_snippet(text, inside=begins_inside, labels=used)
     place = Place(
         passage.document_id,
         passage.content_hash,
         ((passage.span.start + start, passage.span.start + start + len(text)),),
         ShownAs.SNIPPET_INSIDE if begins_inside else ShownAs.SNIPPET,
-        url=url,
         labels=used,
     )
     excerpts.add(shown, place)
     path = replace(place, shown_as=ShownAs.PATH, heading_letters=len(passage.heading))
-    excerpts.add(shown_path(passage.heading), path)
+    excerpts.add(passage.heading, path)
     return shown
 
 
@@ -266,7 +259,6 @@ def _place(one: ScoredUnit, shown_as: ShownAs, *, labels: Labels = NO_LABELS) ->
         ((unit.span.start, unit.span.end),),
         shown_as,
         heading_letters=len(unit.heading) if shown_as is ShownAs.HEADING else 0,
-        url=passage.url if passage.url and passage.url in unit.text else None,
         labels=labels_in([unit.text], labels),
     )
 
@@ -278,18 +270,18 @@ def reply_draft(
 
     A unit that names a live element is left out: its label would say nothing to a patient.
     """
-    url, wanted = document.card.url, frozenset(map(fold, headings))
+    wanted = frozenset(map(fold, headings))
     reply = [
         (passage, unit)
         for passage in document.passages
         for unit in passage.units
         if fold(unit.heading.rpartition(" > ")[2]).strip() in wanted and not labels_in([unit.text], labels)
     ]
-    draft = shown_reply((unit.text for _, unit in reply), url=url)
+    draft = shown_reply(unit.text for _, unit in reply)
     if reply:
         passage = reply[0][0]
         spans = tuple((unit.span.start, unit.span.end) for _, unit in reply)
-        excerpts.add(draft, Place(passage.document_id, passage.content_hash, spans, ShownAs.REPLY, url=url))
+        excerpts.add(draft, Place(passage.document_id, passage.content_hash, spans, ShownAs.REPLY))
     return draft or None
 
 

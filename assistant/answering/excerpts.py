@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 from weakref import WeakSet
@@ -34,7 +34,7 @@ from assistant.domain.elements import ElementData, ElementValue
 from assistant.domain.errors import DependencyError
 from assistant.domain.identity import Identity
 from assistant.live.markup import Labelled, Tag, with_labels, with_marks
-from assistant.text.safe_markdown import safe_markdown
+from assistant.text.safe_markdown import inert, safe_markdown
 
 FORGET_EVERY_S = 300.0
 """docs/hipaa.md states this interval for what remains after a withdrawal."""
@@ -126,18 +126,28 @@ Labels = Mapping[str, str]
 NO_LABELS: Labels = {}
 
 
-def shown_unit(text: str, *, url: str | None, labels: Labels = NO_LABELS) -> str:
-    """Return a unit as an answer quotes it: Markdown without active content."""
-    return labelled_unit(text, url=url, labels=labels)[0].text
+Guard = Callable[[str], str]
+"""What an earlier release made of a document's text on its way to an answer."""
 
 
-def labelled_unit(text: str, *, url: str | None, labels: Labels) -> tuple[Labelled, tuple[Tag, ...]]:
+def _as_stored(text: str) -> str:
+    return text
+
+
+def shown_unit(text: str, *, labels: Labels = NO_LABELS, guard: Guard = _as_stored) -> str:
+    """Return a unit as an answer quotes it: the stored text, with labels in place of live elements' tags."""
+    return labelled_unit(text, labels=labels, guard=guard)[0].text
+
+
+def labelled_unit(
+    text: str, *, labels: Labels, guard: Guard = _as_stored
+) -> tuple[Labelled, tuple[Tag, ...]]:
     """Return a unit as an answer quotes it, with the places of its labels, and the tags by their number."""
     marked, tags = with_marks(text, labels) if labels else (text, ())
-    cleaned = safe_markdown(marked, allowed_urls=(url,) if url else ())
+    marked = guard(marked)
     if not tags:
-        return Labelled(cleaned), ()
-    return with_labels(cleaned, {number: labels[tag.key] for number, tag in enumerate(tags)}), tags
+        return Labelled(marked), ()
+    return with_labels(marked, {number: labels[tag.key] for number, tag in enumerate(tags)}), tags
 
 
 def labels_in(texts: Iterable[str], labels: Labels) -> dict[str, str]:
@@ -147,18 +157,17 @@ def labels_in(texts: Iterable[str], labels: Labels) -> dict[str, str]:
 
 
 def shown_heading(heading: str) -> str:
-    """Return a heading path, joined by " > ", as an answer shows it above a unit."""
-    return safe_markdown(heading.replace(" > ", _BETWEEN_HEADINGS), allowed_urls=()).strip()
+    """Return a heading path, joined by " > ", as an answer shows it above a unit: in Markdown."""
+    return inert(_joined(heading))
 
 
-def shown_path(path: str) -> str:
-    """Return the headings above a passage, joined by " > "."""
-    return safe_markdown(path, allowed_urls=()).strip()
+def _joined(heading: str) -> str:
+    return heading.replace(" > ", _BETWEEN_HEADINGS)
 
 
 def shown_title(title: str) -> str:
-    """Return a document's title without active content: a client may render it as Markdown."""
-    return safe_markdown(title, allowed_urls=()).strip() or _NO_TITLE
+    """Return a document's title on one line, or words in its place."""
+    return " ".join("".join(one if one.isprintable() else " " for one in title).split()) or _NO_TITLE
 
 
 def shown_url(url: str | None) -> str | None:
@@ -191,20 +200,20 @@ def source_of(
     )
 
 
-def shown_reply(texts: Iterable[str], *, url: str | None, labels: Labels = NO_LABELS) -> str:
+def shown_reply(texts: Iterable[str], *, labels: Labels = NO_LABELS, guard: Guard = _as_stored) -> str:
     """Return what a document says to the patient, without the quotation marks around it."""
     text = " ".join(texts).strip()
     if len(text) > 1 and text[0] in '"“' and text[-1] in '"”':
         text = text[1:-1].strip()
-    return shown_unit(text, url=url, labels=labels)
+    return shown_unit(text, labels=labels, guard=guard)
 
 
-def shown_lines(texts: Iterable[str], *, url: str | None) -> str:
+def shown_lines(texts: Iterable[str], *, guard: Guard = _as_stored) -> str:
     """Return lines of a document as a list, without the marker of its first item."""
-    return "\n- ".join(shown_unit(text, url=url) for text in texts)
+    return "\n- ".join(map(guard, texts))
 
 
-def shown_snippet(text: str, *, inside: bool, url: str | None, labels: Labels = NO_LABELS) -> str:
+def shown_snippet(text: str, *, inside: bool, labels: Labels = NO_LABELS, guard: Guard = _as_stored) -> str:
     """Return about two sentences of a text; ``inside`` means that the passage begins before it."""
     if labels:
         marked, tags = with_marks(text, labels)
@@ -213,8 +222,7 @@ def shown_snippet(text: str, *, inside: bool, url: str | None, labels: Labels = 
     if len(shown) > SNIPPET_CHARACTERS:
         cut = shown.rfind(" ", SNIPPET_CHARACTERS // 2, SNIPPET_CHARACTERS)
         shown = shown[: cut if cut > 0 else SNIPPET_CHARACTERS] + _ELLIPSIS
-    shown = safe_markdown(shown, allowed_urls=(url,) if url else ())
-    return _ELLIPSIS + shown if inside else shown
+    return _ELLIPSIS * inside + guard(shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +234,6 @@ class Place:
     spans: tuple[tuple[int, int], ...]
     shown_as: ShownAs
     heading_letters: int = 0
-    url: str | None = None
     labels: Labels = field(default_factory=dict[str, str])
     """Of the tags in the text that are shown as labels."""
 
@@ -321,35 +328,41 @@ def shown_again(excerpt: Excerpt, parsed: ParsedDocument) -> str | None:
 
 
 def _candidates(excerpt: Excerpt, parsed: ParsedDocument) -> Iterable[str]:
-    start, end = excerpt.spans[0]
+    """Yield what the excerpt may have shown: the stored text, and what earlier releases made of it."""
+    allowed = (excerpt.url,) if excerpt.url else ()
+    for guard in (_as_stored, partial(safe_markdown, allowed_urls=allowed)):
+        yield from _shown_as(excerpt, parsed, guard)
+
+
+def _shown_as(excerpt: Excerpt, parsed: ParsedDocument, guard: Guard) -> Iterable[str]:
+    texts = [parsed.text[start:end] for start, end in excerpt.spans]
     match excerpt.shown_as:
         case ShownAs.UNIT:
-            yield shown_unit(parsed.text[start:end], url=excerpt.url, labels=excerpt.labels)
+            yield shown_unit(texts[0], labels=excerpt.labels, guard=guard)
         case ShownAs.REPLY:
-            texts = (parsed.text[a:b] for a, b in excerpt.spans)
-            yield shown_reply(texts, url=excerpt.url, labels=excerpt.labels)
+            yield shown_reply(texts, labels=excerpt.labels, guard=guard)
         case ShownAs.LINES:
-            yield shown_lines((parsed.text[a:b] for a, b in excerpt.spans), url=excerpt.url)
+            yield shown_lines(texts, guard=guard)
         case ShownAs.SNIPPET | ShownAs.SNIPPET_INSIDE:
             inside = excerpt.shown_as is ShownAs.SNIPPET_INSIDE
-            text = parsed.text[start:end]
-            yield shown_snippet(text, inside=inside, url=excerpt.url, labels=excerpt.labels)
-        case ShownAs.HEADING:
-            headings = (unit.heading for unit in parsed.units if unit.span == Span(start, end))
-            yield from (shown_heading(_last(heading, excerpt.heading_letters)) for heading in headings)
-        case ShownAs.PATH:
-            yield from (shown_path(_last(path, excerpt.heading_letters)) for path in _paths_at(start, parsed))
+            yield shown_snippet(texts[0], inside=inside, labels=excerpt.labels, guard=guard)
+        case ShownAs.HEADING | ShownAs.PATH:
+            is_heading = excerpt.shown_as is ShownAs.HEADING
+            for path in _paths_of(excerpt, parsed):
+                yield inert(path) if is_heading and guard is _as_stored else guard(path).strip()
 
 
-def _paths_at(at: int, parsed: ParsedDocument) -> Iterator[str]:
-    """Yield the headings of the sections at an offset, as one text each."""
+def _paths_of(excerpt: Excerpt, parsed: ParsedDocument) -> Iterator[str]:
+    """Yield the headings above the excerpt's place, as one text each."""
+    start, end = excerpt.spans[0]
+    if excerpt.shown_as is ShownAs.HEADING:
+        paths = [unit.heading for unit in parsed.units if unit.span == Span(start, end)]
+        yield from (_joined(path[len(path) - excerpt.heading_letters :]) for path in paths)
+        return
     for section in parsed.sections:
-        if section.span.start <= at <= section.span.end:
-            yield " > ".join(section.headings)
-
-
-def _last(text: str, letters: int) -> str:
-    return text[len(text) - letters :]
+        if section.span.start <= start <= section.span.end:
+            path = " > ".join(section.headings)
+            yield path[len(path) - excerpt.heading_letters :]
 
 
 async def read_excerpts(

@@ -33,7 +33,6 @@ from assistant.answering.excerpts import (
     labels_in,
     marks_in,
     read_excerpts,
-    shown_path,
     source_of,
 )
 from assistant.answering.live_elements import AskedElement, CallBounds, Hydration, LiveExamples, unread
@@ -749,7 +748,7 @@ class PrepareAnswer:
         return tuple(
             source_of(passage, n=n, score=ranked.fused_score, links=links, identity=identity).model_copy(
                 update={
-                    "heading": shown_path(passage.heading),
+                    "heading": passage.heading,
                     "effective_date": card.effective_date if card is not None else None,
                     "snippet": snippet(
                         passage,

@@ -198,8 +198,10 @@ class PromptBuilder:
         elements = services.live.elements if self._model.writes_elements else None
         told = _told_of_elements(self._template, elements)
         self.lists_elements = bool(told)
-        """Whether each prompt lists the tenant's live elements."""
-        self._system = ChatMessage("system", self._template.system + told)
+        """Whether each answer may name any of the tenant's live elements."""
+        # A recording is of prompts without the list: it says what a tenant's connectors offer today.
+        listed = "" if self._model.recorded else told
+        self._system = ChatMessage("system", self._template.system + listed)
 
     @cached_property
     def _system_tokens(self) -> int:

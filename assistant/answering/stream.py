@@ -276,7 +276,11 @@ class AnswerText:
             before = "\n\n" + block.before.lstrip("\n") if at == 0 and self._parts else block.before
             start = self.length + len(before)
             yield from self._add(
-                block.text, before=before, citations=(block.n, *block.rests_on), is_key=block.is_key
+                block.text,
+                before=before,
+                citations=(block.n, *block.rests_on),
+                is_key=block.is_key,
+                quote=block.quote,
             )
             if self._hydration is not None:
                 yield from _placed(block, self._hydration, start=start)

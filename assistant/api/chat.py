@@ -24,7 +24,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from assistant.answering.events import AnswerEvent, Done, Problem, Started, Token
+from assistant.answering.events import AnswerEvent, Done, Problem, Sources, Started, Token
 from assistant.answering.prepare import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
 from assistant.api import delivery, wire
 from assistant.api.answers import Answers, SendRefusal, idempotency_key
@@ -45,7 +45,7 @@ from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoun
 from assistant.domain.live import ContextToken, PlainContext
 from assistant.domain.public import PublicModel, fields_of
 from assistant.live.markup import label_of
-from assistant.text.safe_markdown import safe_markdown
+from assistant.text.safe_markdown import inert, safe_markdown
 
 CHAT_PATH = "/v1/chat/completions"
 DEFAULT_MODEL = "default"
@@ -236,12 +236,25 @@ class ChatReading:
     """Text before the answer in the content; offsets include it."""
     is_marked_possible: bool = False
     """Whether the lead says that the answer is uncertain."""
+    _urls: tuple[str, ...] = ()
+    """Of the sources: links to them stay."""
 
     def see(self, event: AnswerEvent) -> None:
+        """Take the next event. A token's text is made inert: a chat client draws quotes as Markdown, too."""
+        if isinstance(event, Token):
+            event = Token(inert(event.text, listed_urls=self._urls))
         self.events.append(event)
+        if isinstance(event, Sources):
+            self._urls = tuple(source.url for source in event.sources if source.url)
         if isinstance(event, Started):
             self.started = event
             self.lead = "".join(map(_red_flag, event.red_flags))
+
+    @property
+    def last_text(self) -> str:
+        """The text of the last event, a token."""
+        last = self.events[-1]
+        return last.text if isinstance(last, Token) else ""
 
     def mark_possible(self) -> str:
         """Let the lead say, once, that the answer is uncertain; return what it has more."""
@@ -286,11 +299,9 @@ class ChatReading:
         if whole.finish_reason not in _NO_ANSWER:
             return ""
         if whole.finish_reason is FinishReason.SOURCES_ONLY:
-            titles = [
-                f"[{source.n}] {safe_markdown(source.title, allowed_urls=())}" for source in whole.sources
-            ]
+            titles = [f"[{source.n}] {inert(source.title)}" for source in whole.sources]
             return "\n".join([_NO_ANSWER[whole.finish_reason], *titles])
-        reason = whole.reason or _NO_ANSWER[whole.finish_reason]
+        reason = inert(whole.reason or _NO_ANSWER[whole.finish_reason])
         return f"{reason}\n\nAsk: {whole.escalation}" if whole.escalation else reason
 
 
@@ -372,7 +383,7 @@ class ChatEncoder:
         if isinstance(event, Token):  # the hot path: prefix and suffix of the chunk are encoded once
             lead = self._reading.mark_possible() if self.certainty is Certainty.POSSIBLY else ""
             self._reading.see(event)
-            return (self._text(lead) if lead else b"") + self._text(event.text)
+            return (self._text(lead) if lead else b"") + self._text(self._reading.last_text)
         if isinstance(event, Problem):
             return _data(chat_error(event).model_dump_json().encode())
         self._reading.see(event)

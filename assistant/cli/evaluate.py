@@ -267,6 +267,13 @@ def problems(run: runs.TenantRun) -> list[str]:
             f"UNREAD  {run.tenant}: the model's reading failed, was late or is not in the recording. "
             "Take a faster model, or record again with --reading model."
         )
+    faulty = ("quote_differs", "quote_begins_late")
+    messages += [
+        f"QUOTE  {run.tenant}, {result.qid}: {TITLES[name]}. Correct assistant/answering/choose.py."
+        for result in run.results
+        for name in faulty
+        if result.values.get(name)
+    ]
     stale = sum(one.is_stale for one in written)
     if stale > MOST_STALE * len(written):
         messages.append(

@@ -43,7 +43,7 @@ from assistant.domain.errors import (
 from assistant.evaluation.model_questions import Counts, ask_model, load_model_questions, measure_reading
 from assistant.local.layout import models_dir
 from assistant.private_files import make_private_folder, write_private
-from assistant.recorded_model import CONTEXT_TOKENS
+from assistant.recorded_model import CONTEXT_TOKENS, MAX_TOKENS
 from assistant.settings import local_models
 from assistant.settings.local_models import ServedLlm
 from assistant.settings.model_artifacts import WRITER, AnsweringTable
@@ -402,6 +402,7 @@ def use_recorded_model(options: GlobalOptions, *, tenants: Sequence[str]) -> Non
         model=RECORDED,
         recording=folder,
         context_tokens=CONTEXT_TOKENS,
+        answer_tokens=MAX_TOKENS,
         # An answer plays to its exact prompt alone, so what it writes is known; one has tags.
         answering=WRITER.model_copy(update={"writes_elements": True}),
     )

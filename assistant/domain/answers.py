@@ -58,7 +58,7 @@ class Excerpt(PublicModel):
     heading_letters: int = 0
     """For a heading: how many characters at the end of the heading path are shown."""
     url: str | None = None
-    """For a unit: the document's own address, which is kept in its text."""
+    """Of earlier releases: the document's own address, which alone was kept in a unit's text."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Words shown in place of a live element's tag, by the tag: ``{"orders.status": "[order status]"}``. They
     are the connector's, as they were then."""
@@ -226,6 +226,9 @@ class CitedUnit(PublicModel):
     """[start, end) in the source's stored text."""
 
 
+QuotedAs = Literal["shown", "folded"]
+
+
 class Sentence(PublicModel):
     """One finished sentence of the answer."""
 
@@ -248,6 +251,10 @@ class Sentence(PublicModel):
     """Of a written sentence: the units that it cites."""
     is_key: bool = False
     """Of a quoted section: whether it is one of the lines that matter most for the question."""
+    quote: QuotedAs | None = None
+    """Set where [start, end) is stored text of a document, unchanged: plain text, never Markdown; of an item
+    of a catalogue, its lines as a list. ``folded``: a page may fold it, for it is far from the marked lines
+    and no warning. None: a model or a reviewer wrote it."""
 
 
 class RedFlag(PublicModel):

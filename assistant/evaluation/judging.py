@@ -24,6 +24,7 @@ from typing import Literal, TypeVar
 
 from assistant.answering.answer import AnswerQuestion
 from assistant.answering.choose import Section
+from assistant.answering.compose import QuotedBlock
 from assistant.answering.events import Done, SentenceEnded, Token
 from assistant.answering.evidence import Evidence
 from assistant.answering.ports import (
@@ -43,7 +44,7 @@ from assistant.answering.prepare import (
 from assistant.answering.services import AnswerWriter, TenantServices, elapsed_ms
 from assistant.domain.answers import Certainty, FinishReason, Mode
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, Retrieved, StoredDocument, Unit
+from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, Retrieved, StoredDocument, Unit, UnitKind
 from assistant.domain.documents import reciprocal_rank_fusion as fuse
 from assistant.domain.errors import AssistantError, ConfigurationError, OverloadedError
 from assistant.domain.identity import Identity, Role
@@ -266,6 +267,8 @@ class Judge:
         quoted = observed.prepared.found
         units = _shown_units(observed)
         values = outcome_values(question, outcome)
+        if is_shown:
+            values |= quote_faults(quoted.blocks, [found for part in evidence for found in quotable(part)])
         if question.telltale:
             values["telltale"] = float(any(normal(each) in _text(units) for each in question.telltale))
         if question.answerable:
@@ -426,6 +429,49 @@ def _quote_values(question: EvaluationQuestion, outcome: Outcome, text: str, als
         covered = sum(normal(excerpt) in text for excerpt in question.gold) / len(question.gold)
         values["gold_covered"] = is_shown * covered
     return values
+
+
+def quote_faults(blocks: Sequence[QuotedBlock], documents: Iterable[StoredDocument]) -> dict[str, float]:
+    """Return whether quoted blocks differ from the stored text, up to white space, and whether they begin
+    after the first step of a procedure of which they show a part. None of a quote without stored text."""
+    quoted = [block for block in blocks if block.quote is not None]
+    if not quoted:
+        return {}
+    stored = {document.card.document_id: document for document in documents}
+    texts = {name: _spaced(passage.text for passage in one.passages) for name, one in stored.items()}
+    lines = [(block.passage.document_id, line) for block in quoted for line in block.text.split("\n- ")]
+    shown: dict[str, set[tuple[int, int]]] = {}
+    for block in quoted:
+        shown.setdefault(block.passage.document_id, set()).add(block.span)
+    return {
+        "quote_differs": float(any(_spaced([line]) not in texts[name] for name, line in lines)),
+        "quote_begins_late": float(any(_begins_late(stored[name], spans) for name, spans in shown.items())),
+    }
+
+
+def _begins_late(document: StoredDocument, shown: Collection[tuple[int, int]]) -> bool:
+    """Return whether a step, or what is below the heading of steps, is shown without the first of them."""
+    units = _units(document)
+    first: dict[str, Unit] = {}
+    for unit in units:
+        if unit.kind is UnitKind.STEP:
+            first.setdefault(unit.heading, unit)
+    headings = {unit.heading for unit in units if (unit.span.start, unit.span.end) in shown}
+    return any(
+        (step.span.start, step.span.end) not in shown
+        for above, step in first.items()
+        if any(heading == above or (above and heading.startswith(f"{above} > ")) for heading in headings)
+    )
+
+
+def _spaced(texts: Iterable[str]) -> str:
+    return " ".join(" ".join(texts).split())
+
+
+def quotable(part: Evidence) -> list[StoredDocument]:
+    """Return the documents that may be quoted of a part."""
+    table = part.table.documents.values() if part.table is not None else ()
+    return [*part.documents.values(), *table]
 
 
 def change_values(alone: QuestionResult, after: QuestionResult) -> dict[str, float]:
@@ -627,6 +673,7 @@ class WrittenAnswers:
                 outcome_of(done.certainty if done is not None else None),
                 is_right=holds_all(normal(shown), question.answer_contains),
                 is_raw_right=None if raw is None else holds_all(normal(raw), question.answer_contains),
+                plays=None if line is None or digest is None else line.prompt_sha256 == digest,
                 is_whole=not any(
                     isinstance(event, SentenceEnded) and event.detail == "withheld" for event in events
                 ),
@@ -658,17 +705,20 @@ def _written_values(
     *,
     is_right: bool,
     is_raw_right: bool | None,
+    plays: bool | None,
     is_whole: bool,
 ) -> dict[str, float]:
     """Return the values of a written answer, by measure. ``is_raw_right``: whether the model's own text is
-    right, None where it is not known; ``is_whole``: whether every sentence was shown."""
+    right, None where it is not known; ``plays``: whether the recording is of today's prompt, None without a
+    recording; ``is_whole``: whether every sentence was shown."""
+    played = {} if plays is None else {"plays": float(plays)}
     if not question.answerable:
-        return {
+        return played | {
             "written_false": float(outcome == "answered"),
             "written_rightly_refused": float(outcome == "refused"),
             "written_withheld": float(not is_whole),
         }
-    values = {
+    values = played | {
         "written_withheld": float(not is_whole),
         "written_right": float(is_right),
         "written_refused": float(outcome == "refused"),

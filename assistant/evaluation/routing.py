@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from assistant.answering.adaptations import Adaptations
-from assistant.answering.compose import table_blocks
+from assistant.answering.compose import QuotedBlock, section_blocks, table_blocks
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence, SourceList
 from assistant.answering.excerpts import Excerpts
 from assistant.answering.routing import keyword_scores
@@ -27,7 +27,7 @@ from assistant.answering.vocabulary import KnownWordsReader
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import KnownWords, id_prefix_of
 from assistant.domain.public import PublicModel
-from assistant.evaluation.judging import until_whole
+from assistant.evaluation.judging import quotable, quote_faults, until_whole
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import load_rows
 from assistant.settings.tenant import SourceEntry, TenantConfig
@@ -113,6 +113,8 @@ class RoutingTrial:
         if one.must or one.any_of:
             values[HOLDS] = float(_holds(routed, one))
             values["quote of one merged index holds it"] = float(_holds(merged, one))
+        if routed.judgement.certainty is not None:
+            values |= quote_faults(_quoted(routed), quotable(routed))
         if one.kind == "none":
             values["nothing answers it, and it is refused"] = float(routed.judgement.certainty is None)
         is_miss = values.get(RIGHT_FIRST) == 0 or values.get(HOLDS) == 0
@@ -179,14 +181,15 @@ def _holds(found: Evidence, one: RoutedQuestion) -> bool:
     """Return whether the quote is shown and holds all that it must."""
     if found.judgement.certainty is None:
         return False
-    if found.table is not None:
-        shown = table_blocks(found.table, found, SourceList(), Excerpts(), opening="")
-        quote = "".join(block.before + block.text for block in shown)
-    elif found.judgement.section is not None:
-        quote = "\n".join(unit.unit.text for unit in found.judgement.section.units)
-    else:
-        return False
-    quote = " ".join(quote.split())
+    quote = " ".join("".join(block.before + block.text for block in _quoted(found)).split())
     return all(" ".join(text.split()) in quote for text in one.must) and (
         not one.any_of or any(" ".join(text.split()) in quote for text in one.any_of)
     )
+
+
+def _quoted(found: Evidence) -> list[QuotedBlock]:
+    """Return what is quoted of the evidence."""
+    if found.table is not None:
+        return table_blocks(found.table, found, SourceList(), Excerpts(), opening="")
+    section = found.judgement.section
+    return [] if section is None else section_blocks(section, found, SourceList(), Excerpts())

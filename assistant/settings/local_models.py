@@ -107,6 +107,8 @@ class ServedLlm(_Described):
     """The model's ``tokenizer.json``, absolute; without it tokens are estimated from characters."""
     context_tokens: int = Field(ge=256)
     """Prompt and answer of one stream together, as the server says or the person who added it."""
+    answer_tokens: int | None = None
+    """Longest answer in tokens; None: as the tenant file says."""
     answering: AnsweringTable = AnsweringTable()
 
     @model_validator(mode="after")
@@ -209,12 +211,13 @@ class TenantModels(StrictModel):
                 }
             )
         if (llm := self.generation) is not None:
+            served = llm.answer_tokens if isinstance(llm, ServedLlm) else None
             update["generation"] = tenant.generation.model_copy(
                 update={
                     "endpoint": llm.endpoint,
                     "model": llm.name,
                     "context_tokens": llm.context_tokens,
-                    "max_tokens": min(tenant.generation.max_tokens, llm.context_tokens // 2),
+                    "max_tokens": served or min(tenant.generation.max_tokens, llm.context_tokens // 2),
                 }
             )
         return tenant.model_copy(update=update)

@@ -1,7 +1,8 @@
-"""Removes from Markdown what a client could turn into active content or use to send data elsewhere.
+"""Removes from a model's Markdown what a client could turn into active content or use to send data elsewhere.
 
-It removes images, raw HTML, and every link or bare address that is not in the caller's list. The text of a
-link is kept, its address is removed. Other Markdown is unchanged. E-mail addresses are kept as plain text.
+``safe_markdown`` removes images, raw HTML, and every link or bare address that is not in the caller's list.
+The text of a link is kept, its address is removed. Other Markdown is unchanged. E-mail addresses are kept as
+plain text. Stored text of documents is not changed so: where it is drawn as Markdown, ``inert`` is enough.
 
 It does not parse Markdown, because renderers disagree: it finds each place where any of them could begin a
 construct, whether the construct ends or not. Code spans are no exception, because a later sentence may open
@@ -138,6 +139,25 @@ def safe_markdown(text: str, *, allowed_urls: Collection[str]) -> str:
             return text
         text = cleaned
     return ""
+
+
+_ACTIVE = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(\[:])")
+
+
+def inert(text: str, *, listed_urls: Collection[str] = ()) -> str:
+    """Return stored text for a place that is drawn as Markdown: it begins no tag, link or image there.
+
+    Each bracket that could is replaced by its look-alike, but for those of links to ``listed_urls``; every
+    other character, addresses included, stays, and so does the length.
+    """
+
+    def replaced(found: re.Match[str]) -> str:
+        opening, closing = ("(", ")") if found[0] == "]" else ("", ">")
+        if any(text.startswith(f"{opening}{url}{closing}", found.end()) for url in listed_urls):
+            return found[0]
+        return "\N{FULLWIDTH RIGHT SQUARE BRACKET}" if found[0] == "]" else _LESS
+
+    return _ACTIVE.sub(replaced, text)
 
 
 def _without_invisible(text: str) -> str:

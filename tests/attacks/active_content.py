@@ -28,6 +28,12 @@ def active_content(markdown: str, *, allowed_urls: Collection[str] = ()) -> list
     return found
 
 
+def hidden_content(markdown: str, *, allowed_urls: Collection[str] = ()) -> list[str]:
+    """Return images, HTML, and links whose words are not their address. An address that is read is text."""
+    found = active_content(markdown, allowed_urls=allowed_urls)
+    return [one for one in found if one.startswith(("image ", "html_", "link "))]
+
+
 def _look_at(tokens: list[Token], found: list[str], allowed_urls: Collection[str]) -> None:
     for token in tokens:
         if token.type in ("image", "html_inline", "html_block"):

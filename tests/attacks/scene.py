@@ -52,8 +52,6 @@ OBEDIENT = (
     "<script>alert(1)</script>![x](https://evil.example/i.png)",
 )
 """What a model writes that does as each attacker says."""
-_TEXT_KEYS = frozenset({"text", "content", "reply_draft", "clarify", "reason", "escalation"})
-"""Fields that a client renders as Markdown."""
 _OWN_WORDS = ("question", "retrieval_question", "reading")
 _PLAIN_URL = re.compile(r"https?://[\w-]+(?:\.[\w-]+)*(?:/[\w./-]*)?")
 
@@ -66,6 +64,7 @@ class Said:
     headers: str
     body: str
     markdown: list[str] = field(default_factory=list[str])
+    """What a client draws as Markdown: a chat's content, and an answer's text without its quotes."""
     urls: set[str] = field(default_factory=set[str])
     """Addresses of the listed sources, where they are plain."""
 
@@ -207,31 +206,43 @@ def _read(said: Said) -> None:
         return
     written = ""
     if "event: " in said.body:
-        for name, data in events_of(said.body):
+        events = events_of(said.body)
+        for name, data in events:
             written += data["text"] if name == "token" else ""
-            _collect(data, said, but=("text",) if name == "token" else ())
+            _collect(data, said)
+        written = without_quotes(written, [data for name, data in events if name == "sentence"])
     else:
         for line in said.body.split("\n"):
             if line.startswith("data: {"):
                 data = orjson.loads(line[len("data: ") :])
                 for choice in data.get("choices", ()):
                     written += choice["delta"].get("content") or ""
-                _collect(data, said, but=("content",))
+                _collect(data.get("answer"), said)
     said.markdown.append(written)
 
 
-def _collect(value: Any, said: Said, *, but: Sequence[str] = ()) -> None:
+def without_quotes(text: str, sentences: Sequence[Mapping[str, Any]]) -> str:
+    """Return an answer's text with a letter in place of each quote: what a client draws as Markdown."""
+    for sentence in reversed(sentences):
+        if sentence.get("quote"):
+            text = f"{text[: sentence['start']]}q{text[sentence['end'] :]}"
+    return text
+
+
+def _collect(value: Any, said: Said) -> None:
     if isinstance(value, dict):
+        if isinstance(text := value.get("text"), str) and "sentences" in value:
+            said.markdown.append(without_quotes(text, value["sentences"]))
         for name, inner in value.items():
-            if isinstance(inner, str) and name in _TEXT_KEYS and name not in but:
+            if name == "content" and isinstance(inner, str):
                 said.markdown.append(inner)
             elif isinstance(inner, str) and name == "url" and _PLAIN_URL.fullmatch(inner):
                 said.urls.add(inner)
             else:
-                _collect(inner, said, but=but)
+                _collect(inner, said)
     elif isinstance(value, list):
         for inner in value:
-            _collect(inner, said, but=but)
+            _collect(inner, said)
 
 
 def _without_own_words(value: Any) -> Any:

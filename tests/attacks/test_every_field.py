@@ -7,7 +7,7 @@ a stranger who asked.
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -16,8 +16,8 @@ import pytest_asyncio
 from markdown_it import MarkdownIt
 
 from assistant.domain.documents import Document
-from tests.attacks.active_content import active_content
-from tests.attacks.scene import Mode, attacked_service, bring
+from tests.attacks.active_content import hidden_content
+from tests.attacks.scene import Mode, attacked_service, bring, without_quotes
 from tests.fakes.running_service import RunningService, events_of
 
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
@@ -34,8 +34,6 @@ PAYLOADS = {
 }
 QUESTION = "How long is the wait for the plan?"
 STREAM = "text/event-stream"
-SHOWN = ("text", "title", "heading", "snippet", "reply_draft", "clarify", "reason", "content", "source")
-"""Fields whose words a client draws: as Markdown, if it is careless."""
 URL = "https://docs.example/a)![x](https://evil.example/x.png"
 
 
@@ -72,9 +70,9 @@ async def service(
         yield service
 
 
-async def bodies(service: RunningService, name: str) -> dict[str, Any]:
+async def bodies(service: RunningService, name: str, *, names: Sequence[str] = ()) -> dict[str, Any]:
     """Return what each way of asking gives, decoded: whole, streamed, resumed, read back, and as a chat."""
-    filters = {"document_id": [f"{name}-1", f"{name}-2"]}
+    filters = {"document_id": list(names) or [f"{name}-1", f"{name}-2"]}
     asked = {"question": QUESTION, "filters": filters, "resume_window_s": 15}
     headers = service.headers() | {"idempotency-key": name}
     chat: dict[str, Any] = {
@@ -104,7 +102,8 @@ async def bodies(service: RunningService, name: str) -> dict[str, Any]:
     found["chat-streamed"] = chunks
     contents = (choice["delta"].get("content") or "" for one in chunks for choice in one["choices"])
     tokens = [data["text"] for event, data in streamed if event == "token"]
-    found["joined"] = [{"text": "".join(contents)}, {"text": "".join(tokens)}]
+    sentences = [data for event, data in streamed if event == "sentence"]
+    found["joined"] = [{"content": "".join(contents)}, {"text": "".join(tokens), "sentences": sentences}]
     return found
 
 
@@ -121,20 +120,48 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, value
 
 
+def markdown_of(value: Any) -> Iterator[str]:
+    """Yield what a client draws as Markdown: contents, and texts of answers without their quotes."""
+    if isinstance(value, dict):
+        if isinstance(text := value.get("text"), str) and "sentences" in value:
+            yield without_quotes(text, value["sentences"])
+        for name, inner in value.items():
+            if name == "content" and isinstance(inner, str):
+                yield inner
+            else:
+                yield from markdown_of(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from markdown_of(inner)
+
+
 @pytest.mark.parametrize("payload", PAYLOADS, ids=str)
 @in_module_loop
-async def test_no_field_of_any_way_to_ask_has_active_content(service: RunningService, payload: str) -> None:
+async def test_what_a_client_draws_as_markdown_has_no_active_content(
+    service: RunningService, payload: str
+) -> None:
     for number in (1, 2):
         await bring(service, hostile(f"{payload}-{number}", PAYLOADS[payload]))
     found = await bodies(service, payload)
-    judged: set[str] = set()
-    for way, body in found.items():
-        for name, text in leaves(body):
-            if name in SHOWN and text:
-                judged.add(name)
-                assert active_content(text, allowed_urls=(URL,)) == [], f"{way}: {name}: {text}"
-    assert judged >= {"text", "title", "snippet", "reply_draft", "content"}
+    drawn = [text for body in found.values() for text in markdown_of(body)]
+    assert len(drawn) > 6
+    for text in drawn:
+        assert hidden_content(text, allowed_urls=(URL,)) == [], text
     assert any(body.get("also") for body in (found["repeated"], found["chat"]["answer"]))
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=str)
+@in_module_loop
+async def test_a_quote_is_what_is_stored_and_is_marked_as_a_quote(
+    service: RunningService, payload: str
+) -> None:
+    """Also where a stranger wrote it: a client shows what is marked so as text."""
+    await bring(service, hostile(f"stored-{payload}", PAYLOADS[payload]))
+    found = await bodies(service, f"stored-{payload}", names=[f"stored-{payload}"])
+    answer = found["repeated"]
+    quotes = [answer["text"][one["start"] : one["end"]] for one in answer["sentences"] if one["quote"]]
+    shown = quotes if answer["mode"] == "quoted" else [answer["section"]["text"]]
+    assert any(f"two days {PAYLOADS[payload]}" in text for text in shown)
 
 
 @in_module_loop

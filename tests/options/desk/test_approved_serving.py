@@ -118,10 +118,13 @@ async def test_of_two_questions_each_gets_its_own_answer() -> None:
     assert asked.kept.approved
 
 
-async def test_active_content_of_an_approved_text_is_made_inert() -> None:
+async def test_an_approved_text_is_shown_as_it_was_approved() -> None:
+    text = "Sign in at https://pay.example/card with **their** card."
     scene = Scene()
-    scene.desk.add(approved(QUESTION, "Look <img src=x onerror=alert(1)> here.", sources=[BOUND]))
-    assert "<img" not in (await scene.ask()).text
+    scene.desk.add(approved(QUESTION, text, sources=[BOUND]))
+    asked = await scene.ask()
+    assert asked.text == text
+    assert [sentence.quote for sentence in asked.sentences] == [None]
 
 
 async def test_the_record_says_how_likely_its_ranker_was() -> None:

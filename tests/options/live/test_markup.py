@@ -24,7 +24,8 @@ from assistant.live.markup import (
     with_marks,
     without_marks,
 )
-from assistant.text.safe_markdown import safe_markdown
+from assistant.text.safe_markdown import inert
+from tests.attacks.active_content import hidden_content
 
 KNOWN = frozenset({"orders.status", "stores.in_stock", "table stores.in_stock"})
 TEXTS = [
@@ -228,14 +229,12 @@ LABELS = {"orders.status": "[order status]"}
         "`{{orders.status}}`",
     ],
 )
-def test_a_labelled_text_has_no_active_content(text: str) -> None:
-    shown = shown_unit(text, url=None, labels=LABELS)
-    assert "evil.example" not in shown
-    assert safe_markdown(shown, allowed_urls=()) == shown
+def test_a_label_makes_no_link_of_the_text_around_it_where_it_is_drawn_as_markdown(text: str) -> None:
+    assert hidden_content(inert(shown_unit(text, labels=LABELS))) == []
 
 
 def test_the_places_of_labels_are_those_of_the_shown_text() -> None:
-    labelled, tags = labelled_unit("<b>A</b> {{orders.status}}: {{orders.status}}.", url=None, labels=LABELS)
+    labelled, tags = labelled_unit("<b>A</b> {{orders.status}}: {{orders.status}}.", labels=LABELS)
     assert [labelled.text[start:end] for _, start, end in labelled.places] == ["[order status]"] * 2
     assert len(tags) == 2
 

@@ -25,9 +25,11 @@ def scored(stored: StoredDocument, **scores: float) -> list[ScoredUnit]:
     ]
 
 
-def chosen(content: str, *, max_words: int = WORDS, **scores: float) -> Section:
+def chosen(content: str, *, max_words: int = WORDS, best: str = "", **scores: float) -> Section:
+    """``best``: what the likeliest unit holds."""
     stored = document(content=content)
-    section = choose(stored, scored(stored, **scores), max_words=max_words)
+    given = {best: 12.0, **scores} if best else scores
+    section = choose(stored, scored(stored, **given), max_words=max_words)
     assert section is not None
     return section
 
@@ -47,24 +49,63 @@ def shown(section: Section) -> str:
 # Choosing
 
 
-def test_the_run_with_most_of_the_probability_is_chosen() -> None:
-    section = chosen(FOUR, max_words=6, Charlie=9.0, Delta=8.0, Alpha=8.5)
-    assert texts(section) == ["Charlie goes third.", "Delta goes last."]
+def folded(section: Section) -> list[str]:
+    return [one.unit.text for one in section.units if one.unit.ordinal in section.folded]
+
+
+def test_the_run_with_most_of_the_probability_is_marked() -> None:
+    section = chosen(FOUR, max_words=6, Charlie=9.0, Delta=8.9, Alpha=8.5)
+    assert keys(section) == ["Charlie goes third.", "Delta goes last."]
     assert 0.6 < section.mass < 1.0
+    assert texts(section) == FOUR.replace(". ", ".|").split("|")
 
 
-def test_a_run_is_never_cut_in_a_unit_or_in_its_middle() -> None:
-    assert texts(chosen(FOUR, Alpha=5.0, Delta=5.0)) == FOUR.replace(". ", ".|").split("|")
-    assert texts(chosen(FOUR, max_words=8, Alpha=5.0, Delta=5.0)) == ["Alpha goes first."]
+PROCEDURE = """## When this applies
+
+The parcel is wrong.
+
+## Steps
+
+1. Alpha: transfer the call.
+2. Bravo: ask to stop.
+3. Charlie: read the label.
+
+### Limits
+
+| Finding | Days |
+| --- | --- |
+| Delta | 10 |
+
+## Exceptions
+
+- Echo is sent back.
+- Foxtrot is kept.
+"""
 
 
-def test_units_at_the_edges_that_hardly_hold_the_answer_are_left_out() -> None:
-    assert texts(chosen(FOUR, Bravo=9.0, Charlie=8.0)) == ["Bravo goes second.", "Charlie goes third."]
+@pytest.mark.parametrize("word", ["Alpha", "Charlie", "Delta"])
+def test_a_section_is_shown_from_its_first_step_to_its_end(word: str) -> None:
+    assert texts(chosen(PROCEDURE, best=word)) == [
+        "1. Alpha: transfer the call.",
+        "2. Bravo: ask to stop.",
+        "3. Charlie: read the label.",
+        "Finding: Delta; Days: 10",
+    ]
+
+
+def test_what_follows_a_procedure_is_a_section_of_its_own() -> None:
+    assert texts(chosen(PROCEDURE, Foxtrot=12.0)) == ["- Echo is sent back.", "- Foxtrot is kept."]
+
+
+def test_a_run_over_two_sections_shows_both_whole() -> None:
+    section = chosen(PROCEDURE, Delta=9.0, Echo=9.0)
+    assert texts(section)[0] == "1. Alpha: transfer the call."
+    assert texts(section)[-1] == "- Foxtrot is kept."
 
 
 def test_a_unit_that_alone_is_over_the_words_is_shown_whole() -> None:
     long = "Alpha " + "and so on " * 60 + "ends."
-    assert texts(chosen(f"{long} Bravo waits.", max_words=20, Alpha=9.0, Bravo=8.0)) == [long]
+    assert texts(chosen(long, max_words=20, Alpha=9.0)) == [long]
 
 
 def test_the_likeliest_unit_is_marked_and_others_that_matter() -> None:
@@ -73,14 +114,8 @@ def test_the_likeliest_unit_is_marked_and_others_that_matter() -> None:
     assert keys(chosen(FOUR, Bravo=5.0, Delta=4.5)) == ["Bravo goes second.", "Delta goes last."]
 
 
-def test_a_step_keeps_the_line_that_introduces_its_list() -> None:
-    section = chosen(LIST, Alpha=9.0)
-    assert texts(section) == ["Do it in this order:", "1. Alpha goes first."]
-    assert keys(section) == ["1. Alpha goes first."]
-
-
-def test_a_table_of_300_rows_gives_the_one_row() -> None:
-    lines = "\n".join(f"| Plan{n} | {n} days |" for n in range(300))
+def test_a_section_too_long_to_read_is_shown_by_its_likeliest_run() -> None:
+    lines = "\n".join(f"| Plan{n} | {n} days |" for n in range(900))
     content = f"Limits of filing.\n\n| Plan | File within |\n| --- | --- |\n{lines}\n"
     stored = document(content=content, passage_tokens=64)
     assert len(stored.passages) > 10
@@ -88,6 +123,37 @@ def test_a_table_of_300_rows_gives_the_one_row() -> None:
     assert section is not None
     assert texts(section) == ["Plan: Plan257; File within: 257 days"]
     assert section.units[0].passage.ordinal > 5
+
+
+# Folding
+
+LONG = "\n".join(f"{n}. Turn the wheel {n} times." for n in range(1, 13))
+
+
+def test_lines_far_from_the_marked_ones_may_be_folded() -> None:
+    assert folded(chosen(LONG, best="wheel 6")) == [
+        f"{n}. Turn the wheel {n} times." for n in (2, 3, 4, 8, 9, 10, 11, 12)
+    ]
+
+
+@pytest.mark.parametrize(
+    "warning",
+    ["Do not turn it back.", "Stop the motor at once!", "STOP the motor.", "It mustn't run.", "Never alone."],
+)
+def test_a_warning_is_never_folded(warning: str) -> None:
+    steps = LONG.replace("Turn the wheel 3 times.", warning)
+    assert not any(warning in line for line in folded(chosen(steps, best="wheel 9")))
+
+
+def test_a_note_between_steps_is_never_folded() -> None:
+    content = LONG.replace("\n4. ", "\n\nThe wheel is hot.\n\n4. ")
+    section = chosen(content, best="wheel 9")
+    assert "The wheel is hot." in texts(section)
+    assert "The wheel is hot." not in folded(section)
+
+
+def test_where_every_line_matters_nothing_is_folded() -> None:
+    assert folded(chosen("Alpha goes first. Bravo goes second.")) == []
 
 
 # Markdown
@@ -106,23 +172,6 @@ def test_steps_keep_their_numbers_and_items_their_marks() -> None:
     assert shown(chosen(content)) == "Take these:\n\n- Alpha\n- Bravo"
 
 
-@pytest.mark.parametrize(
-    ("scores", "told"),
-    [
-        ({}, ""),
-        ({"Bravo": 9.0}, "(not shown: steps 1, 3)\n\n"),
-        ({"Bravo": 9.0, "Charlie": 9.0}, "(not shown: steps 1)\n\n"),
-    ],
-)
-def test_steps_that_are_not_shown_are_named(scores: dict[str, float], told: str) -> None:
-    content = "1. Alpha waits.\n2. Bravo waits.\n3. Charlie waits."
-    stored = document(content=content)
-    section = choose(stored, scored(stored, **scores), max_words=WORDS)
-    assert section is not None
-    assert shown(section) == told + "\n".join(texts(section))
-
-
-def test_a_heading_holds_nothing_active() -> None:
-    content = "## Steps &lt;img src=https://evil.example/x&gt; [a](https://evil.example/b)\n\nAlpha waits."
-    assert "evil" not in shown(chosen(content))
-    assert "Steps" in shown(chosen(content))
+def test_a_line_is_as_it_is_stored_and_a_heading_begins_no_tag() -> None:
+    content = "## Steps &lt;b&gt; [a](https://a.example/b)\n\nOpen https://a.example/c, then  5 &lt; 6."
+    assert shown(chosen(content)) == "**Steps \u2039b> a**\n\nOpen https://a.example/c, then 5 < 6."

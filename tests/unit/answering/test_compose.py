@@ -50,20 +50,21 @@ async def test_what_the_document_says_to_the_patient_is_the_draft_of_a_reply() -
     assert asked.done.reply_draft == "Your refill is payable on day 23."
 
 
-async def test_addresses_that_are_not_the_document_s_own_are_taken_out_of_a_quote() -> None:
-    own, other = "https://procedures.example/refill", "https://evil.example/refill"
-    content = f"Retail refills are payable on day 23, see <{own}> and <{other}>."
-    asked = await ask(FakeTenant().with_documents(document(content=content)))
-    assert own in asked.text
-    assert other not in asked.text
-
-
-async def test_a_unit_of_which_nothing_is_left_is_not_quoted() -> None:
-    content = "## Steps\n\n- https://evil.example/retail-refills-payable-day\n- Retail refills are payable."
-    asked = await ask(surely(FakeTenant().with_documents(document(content=content))))
-    assert asked.text == "**Steps**\n\n- Retail refills are payable."
+async def test_a_quote_is_the_stored_text_character_for_character() -> None:
+    stored = (
+        "Retail refills are payable on day 23: sign in at refills.example/pay with *their* card_number, "
+        "never &amp; <by phone> [1](https://a.example) if x < 5 & y > 3."
+    )
+    asked = await ask(FakeTenant().with_documents(document(content=f"`{stored}`")))
     [sentence] = asked.sentences
-    assert asked.text[sentence.start : sentence.end] == "- Retail refills are payable."
+    assert asked.text[sentence.start : sentence.end] == stored
+    assert sentence.quote == "shown"
+
+
+async def test_a_line_that_is_only_an_address_is_quoted() -> None:
+    content = "## Steps\n\n- https://pay.example/retail-refills-payable-day\n- Retail refills are payable."
+    asked = await ask(surely(FakeTenant().with_documents(document(content=content))))
+    assert "- https://pay.example/retail-refills-payable-day" in asked.text
 
 
 # Two questions in one
@@ -72,11 +73,11 @@ async def test_a_unit_of_which_nothing_is_left_is_not_quoted() -> None:
 async def test_two_questions_are_answered_from_two_documents_under_their_own_words() -> None:
     asked = await ask(FakeTenant().with_documents(TRANSFER, document()), DOUBLE)
     assert asked.text == (
-        "**On which day are retail refills payable?**\n\nRetail refills are payable on day 23 of 30.\n\n"
+        f"**On which day are retail refills payable?**\n\n{REFILL.strip()}\n\n"
         "**How long do transfers to another pharmacy take?**\n\n"
         "Transfers to another pharmacy take one business day."
     )
-    assert [sentence.citations for sentence in asked.sentences] == [(1,), (2,)]
+    assert [sentence.citations for sentence in asked.sentences] == [(1,), (1,), (2,)]
     assert [source.document_id for source in asked.sources.sources] == ["refill", "transfer"]
     assert asked.record.retrieval_question == DOUBLE.replace("? ", "?\n")
 
@@ -99,7 +100,7 @@ async def test_of_two_questions_one_answer_is_only_possible() -> None:
     question = f"{QUESTION} Which vaccine protects travellers against shingles?"
     asked = await ask(tenant, question)
     assert [one.judgement.certainty is None for one in asked.prepared.found.evidence] == [False, True]
-    assert asked.text == "Retail refills are payable on day 23 of 30."
+    assert asked.text == REFILL.strip()
     assert asked.done.certainty is Certainty.POSSIBLY
 
 

@@ -327,6 +327,17 @@ async def test_a_model_that_may_write_elements_is_offered_all_of_them() -> None:
     assert "order-bo" not in str(tenant.generator.requests)
 
 
+async def test_a_recording_answers_prompts_without_the_tenant_s_live_elements() -> None:
+    """So that an answer which was recorded without live systems plays where there are some."""
+    plain = FakeTenant.writing(FIRST).with_documents(document(content=FIRST))
+    await ask(plain)
+    tenant = with_live(content=FIRST, writes=(f"{FIRST}\n{{{{stores.stock}}}}",))
+    tenant.use_model(writes_elements=True, recorded="a model, 2026-11-22")
+    asked = await ask(tenant, context=BO)
+    assert asked.text == f"{FIRST}\n[stock]"
+    assert tenant.generator.requests[0].messages == plain.generator.requests[0].messages
+
+
 async def test_a_model_that_may_not_is_told_of_none_and_its_tag_calls_nothing() -> None:
     tenant = with_live(content=FIRST, writes=(f"{FIRST}\n{{{{stores.stock}}}}",))
     asked = await ask(tenant, context=BO)

@@ -28,6 +28,7 @@ from assistant.domain.documents import ParsedDocument, Span, Unit, UnitKind
 from assistant.knowledge.files import SourceDocument
 from assistant.knowledge.formats import page_item
 from assistant.knowledge.parsing import parse_document
+from assistant.text.safe_markdown import safe_markdown
 from assistant.twins import decode_log_batch
 from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, agent
@@ -54,10 +55,10 @@ def test_every_text_of_the_product_s_own_pages_comes_back_as_it_was_shown() -> N
             for unit in passage.units:
                 span = (unit.span.start, unit.span.end)
                 at = {"document_id": "d", "content_hash": "h", "spans": (span,)}
-                excerpts.add(shown_unit(unit.text, url=None), Place(**at, shown_as=ShownAs.UNIT))
+                excerpts.add(shown_unit(unit.text), Place(**at, shown_as=ShownAs.UNIT))
                 heading = Place(**at, shown_as=ShownAs.HEADING, heading_letters=len(unit.heading))
                 excerpts.add(shown_heading(unit.heading), heading)
-                excerpts.add(shown_reply([unit.text], url=None), Place(**at, shown_as=ShownAs.REPLY))
+                excerpts.add(shown_reply([unit.text]), Place(**at, shown_as=ShownAs.REPLY))
             for shown, excerpt in excerpts.all():
                 compared += 1
                 assert shown_again(excerpt, parsed) == shown, (path.name, excerpt)
@@ -138,6 +139,14 @@ async def test_a_turn_that_showed_a_withdrawn_document_is_not_told_to_a_model() 
 
 
 # What releases before this one have written
+
+
+def test_a_quote_without_its_addresses_is_shown_as_an_older_release_showed_it() -> None:
+    text = "Sign in at https://pay.example/x with the card."
+    excerpts = Excerpts()
+    excerpts.add(safe_markdown(text, allowed_urls=()), Place("d", "h", ((0, len(text)),), ShownAs.UNIT))
+    [(shown, excerpt)] = excerpts.all()
+    assert shown_again(excerpt, ParsedDocument(text, ())) == shown == "Sign in at with the card."
 
 
 async def test_a_record_of_an_older_release_is_read_as_it_is() -> None:

@@ -142,7 +142,8 @@ async def test_closing_the_stream_early_leaves_a_record(tenant: FakeTenant) -> N
         await anext(stream)
     await stream.aclose()
     record = tenant.shown(tenant.records.answers[prepared.answer_id])
-    assert (record.outcome, record.text) == (Outcome.DISCONNECTED, FIRST)
+    assert record.outcome is Outcome.DISCONNECTED
+    assert record.text.startswith(FIRST)
     assert tenant.generator.open_connections == 0
 
 

@@ -63,7 +63,7 @@ async def test_a_document_with_labels_is_hidden_from_others() -> None:
     assert (await ask(tenant)).done.finish_reason is FinishReason.NO_EVIDENCE
     seen = await ask(tenant, identity=agent(labels=frozenset({"controlled"})))
     assert len(seen.sources.sources) == 1
-    assert seen.text == "Retail refills are payable on day 23 of 30."
+    assert seen.text.startswith("Retail refills are payable on day 23 of 30.")
 
 
 async def test_the_glossary_is_joined_to_what_is_searched_and_told_to_the_model() -> None:

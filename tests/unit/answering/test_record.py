@@ -57,7 +57,7 @@ async def test_the_record_is_made_from_what_was_streamed(tenant: FakeTenant) -> 
 async def test_quoted_units_are_kept_by_their_place() -> None:
     tenant = FakeTenant()
     record = (await ask(tenant)).record
-    [unit] = record.quoted
+    unit, _ = record.quoted
     assert (unit.document_id, unit.content_hash, unit.span) == ("refill", "hash-of-refill", (0, len(FIRST)))
     assert record.schema_version == 3
 

@@ -21,6 +21,7 @@ from tests.unit.answering.asking_and_reading import Asked, ask, prepare
 
 FIRST = "Retail refills are payable on day 23 of 30."
 SECOND = "Send other requests to the Claims Desk."
+QUOTED = f"{FIRST} {SECOND}"
 CITED = "Retail refills are payable on day 23 of 30 [1.1]."
 CITED_SECOND = "Send other requests to the Claims Desk [1.2]."
 REFUSED = "The documents do not answer this question."
@@ -31,7 +32,7 @@ ANYTHING = "Which grapefruit interacts with simvastatin?"
 
 def assert_quoted(asked: Asked, *, fallback: str | None) -> None:
     """The answer is the document's own section and says why no model's text stands there."""
-    assert asked.text == FIRST
+    assert asked.text == QUOTED
     done = asked.done
     assert (done.finish_reason, done.mode, done.fallback) == (FinishReason.STOP, Mode.QUOTED, fallback)
     assert (done.citations, done.reason) == ((1,), None)
@@ -139,17 +140,6 @@ async def test_documents_that_go_away_before_they_are_read_are_no_evidence() -> 
     assert (asked.done.finish_reason, asked.sources.sources) == (FinishReason.NO_EVIDENCE, ())
 
 
-async def test_a_document_of_which_nothing_can_be_quoted_leaves_the_sources() -> None:
-    """All of its text is an address, which no answer repeats."""
-    tenant = FakeTenant().with_documents(document(content="https://evil.example/retail-refills-payable-day"))
-    tenant.configure(gate={"right_possible": 0.99, "wrong_possible": -0.001, "wrong_sure": -0.002})
-    asked = await ask(tenant)
-    assert asked.names == ["started", "sources", "done"]
-    done = asked.done
-    assert (done.finish_reason, done.reason) == (FinishReason.SOURCES_ONLY, "nothing_to_quote")
-    assert (done.mode, done.certainty) == (None, None)
-
-
 # Written
 
 
@@ -170,7 +160,7 @@ async def test_a_written_answer_has_one_token_and_one_sentence_a_checked_sentenc
 async def test_the_section_comes_with_the_sources_while_a_model_writes() -> None:
     written, quoted = await ask(FakeTenant.writing()), await ask(FakeTenant())
     assert written.sources.section is not None
-    assert written.sources.section.text == quoted.text == FIRST
+    assert written.sources.section.text == quoted.text == QUOTED
     assert quoted.sources.section is None
 
 
@@ -344,7 +334,7 @@ async def test_the_connection_is_closed_before_the_section_is_shown() -> None:
     async for event in use_case.stream(prepared):
         if isinstance(event, Token):
             tenant.generator.log.append("shown")
-    assert tenant.generator.log == ["opened", "closed", "shown"]
+    assert tenant.generator.log == ["opened", "closed", "shown", "shown"]
 
 
 @pytest.mark.parametrize(
@@ -364,7 +354,7 @@ async def test_a_refusal_ends_without_text_and_leaves_the_section(parts: tuple[S
     assert (done.finish_reason, done.mode, done.certainty) == (FinishReason.NO_EVIDENCE, None, None)
     assert done.reason == "The documents that were read do not answer this question."
     assert asked.sources.section is not None
-    assert asked.sources.section.text == FIRST
+    assert asked.sources.section.text == QUOTED
     assert (asked.record.outcome, asked.record.text, asked.record.fallback) == (Outcome.DONE, "", None)
 
 

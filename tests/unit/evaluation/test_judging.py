@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from assistant.answering.compose import QuotedBlock
 from assistant.domain.errors import ConfigurationError
 from assistant.evaluation.judging import (
     Judge,
@@ -15,6 +16,7 @@ from assistant.evaluation.judging import (
     holds_all,
     is_gold,
     normal,
+    quote_faults,
     until_whole,
 )
 from assistant.evaluation.questions import EvaluationQuestion, QuestionResult
@@ -218,3 +220,44 @@ async def test_a_step_that_is_always_left_out_is_returned() -> None:
         return len(asked), ["vectors of units"]
 
     assert await until_whole(ask) == (4, ("vectors of units",))
+
+
+# Quotes as they are stored
+
+TABLE = "| Plan | Days |\n| --- | --- |\n| A | 5 |"
+STEPS = f"## Steps\n\n1. Ask.\n2. Look.\n\n### Limits\n\n{TABLE}\n\n## Other\n\n- Wait."
+
+
+def quoted(*texts: str, **changed: str) -> dict[str, float]:
+    """Return the faults of a quote of these units; ``changed``: other words for one that begins so."""
+    stored = document(content=STEPS)
+    units = [(unit, passage) for passage in stored.passages for unit in passage.units if unit.text in texts]
+    blocks = [
+        QuotedBlock("- ", changed.get(unit.text[:1], unit.text), passage, span, 1, "shown")
+        for unit, passage in units
+        for span in [(unit.span.start, unit.span.end)]
+    ]
+    assert len(blocks) == len(texts)
+    return quote_faults(blocks, [stored])
+
+
+def test_a_quote_from_its_first_step_has_no_fault() -> None:
+    assert quoted("1. Ask.", "2. Look.") == {"quote_differs": 0.0, "quote_begins_late": 0.0}
+    assert quoted("- Wait.") == {"quote_differs": 0.0, "quote_begins_late": 0.0}
+    assert quote_faults([], []) == {}
+
+
+@pytest.mark.parametrize("only", ["2. Look.", "Plan: A; Days: 5"])
+def test_a_quote_without_the_first_step_begins_late(only: str) -> None:
+    assert quoted(only) == {"quote_differs": 0.0, "quote_begins_late": 1.0}
+
+
+def test_a_quote_with_another_symbol_differs() -> None:
+    assert quoted("- Wait.", **{"-": "- Wait!"}) == {"quote_differs": 1.0, "quote_begins_late": 0.0}
+
+
+async def test_a_shown_quote_is_judged_and_a_refused_one_is_not() -> None:
+    assert (await judged(parcel())).values["quote_differs"] == 0.0
+    refused = tenant()
+    refused.configure(gate=NOTHING_PASSES)
+    assert "quote_differs" not in (await judged(parcel(), of=refused)).values

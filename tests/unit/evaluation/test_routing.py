@@ -53,6 +53,8 @@ async def test_a_question_is_asked_of_the_sources_and_of_one_merged_index() -> N
         "gain of routing alone over it": 0.0,
         "quote holds what it must": 1.0,
         "quote of one merged index holds it": 1.0,
+        "quote_differs": 0.0,
+        "quote_begins_late": 0.0,
     }
     assert result.miss == ""
     wrong = await RoutingTrial(services, adaptations).ask(

@@ -51,6 +51,11 @@ async def test_reading_and_answer_are_recorded_and_played() -> None:
     assert (played.read_by, played.is_written, played.is_stale) == ("model", True, False)
     assert played.text == live.text
     assert played.degraded == ()
+    assert played.values["plays"] == 1.0
+    _, stale = await replay(
+        [line.model_copy(update={"prompt_sha256": "0" * 64}) for line in lines], reads=False
+    )
+    assert stale.values["plays"] == 0.0
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from assistant.text.safe_markdown import safe_markdown
-from tests.attacks.active_content import active_content
+from assistant.text.safe_markdown import inert, safe_markdown
+from tests.attacks.active_content import active_content, hidden_content
 from tests.unit.growth import MOST_GROWTH, growth
 
 PAGE = "https://procedures.example/refill"
@@ -189,3 +189,38 @@ CONSTRUCTS: dict[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("name", CONSTRUCTS)
 def test_one_long_construct_is_cleaned_in_linear_time(name: str) -> None:
     assert growth(cleaned, CONSTRUCTS[name], longest=LONGEST) <= MOST_GROWTH
+
+
+# Stored text that is drawn as Markdown
+
+URL = "https://docs.example/a"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "![x](https://evil.example/x.png)",
+        "![x][y] [y]: https://evil.example/x.png",
+        "[click](javascript:alert(1))",
+        "[x]: https://evil.example 'x'",
+        "<img src=https://evil.example/x onerror=alert(1)>",
+        "<https://evil.example/x> <!-- hidden --> <?x?> </p>",
+    ],
+)
+def test_stored_text_begins_no_tag_link_or_image(text: str) -> None:
+    shown = inert(text)
+    assert hidden_content(shown) == []
+    assert len(shown) == len(text)
+    assert shown.translate({0x2039: "<", 0xFF3D: "]"}) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sign in at https://pay.example/a or pay.example.",
+        "x < 5 mg & y > 3 [1] *a* `b` (see [a])",
+        f"[a]({URL}) <{URL}>",
+    ],
+)
+def test_other_stored_text_and_links_to_listed_sources_stay(text: str) -> None:
+    assert inert(text, listed_urls=[URL]) == text

@@ -64,6 +64,8 @@ export interface Sentence {
   readonly reasons?: readonly string[];
   /** Of a quoted section: one of the lines that matter most. */
   readonly is_key?: boolean;
+  /** Set where the span is stored text of a document: plain text, never Markdown. `folded`: far from the marked lines. */
+  readonly quote?: "shown" | "folded" | null;
 }
 
 /** RFC 9457, with the product's own code. */
