@@ -86,6 +86,9 @@ HEAD_TIMEOUT_S = 10.0
 """From the start of the connection, or of a request's head, to the head's last byte."""
 BODY_TIMEOUT_S = 45.0
 """From the last byte of the head to that of the body. Readers of bodies give up after 30 s, with a status."""
+LEAST_BODY_BYTES = BODY_TIMEOUT_S * 64 * 1024
+"""A body of which so much came in that time has as long again, until it is answered: a large file on a slow
+line."""
 MOST_CONNECTIONS = 1000
 
 
@@ -103,7 +106,7 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES)
         self._in_head = False
-        self._head_bytes = 0
+        self._head_bytes = self._body_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._idle_since_s = self.loop.time()
         self._limit_time(HEAD_TIMEOUT_S)
@@ -131,7 +134,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._limit_time(HEAD_TIMEOUT_S)  # bytes outside a request, such as empty lines
 
     def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._body_bytes = True, 0, 0
         if self._timer is None:  # else it has run since the connection was made
             self._limit_time(HEAD_TIMEOUT_S)
         super().on_message_begin()
@@ -144,6 +147,10 @@ class BoundedConnection(HttpToolsProtocol):
             raise _HeadTooLargeError
         super().on_headers_complete()
         self._limit_time(BODY_TIMEOUT_S)
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._end_timer()
@@ -185,7 +192,10 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _is_late(self) -> None:
         self._timer = None
-        if not self.transport.is_closing():
+        if self._body_bytes >= LEAST_BODY_BYTES and self._is_answering():
+            self._body_bytes = 0
+            self._limit_time(BODY_TIMEOUT_S)
+        elif not self.transport.is_closing():
             self._refuse(408)
 
 

@@ -23,12 +23,12 @@ _log = structlog.get_logger(__name__)
 async def run(services: Receiving, event: Event) -> BatchFailures:
     """Read each file. Return the messages of files that could not be processed: SQS delivers them again."""
 
-    async def receive(body: str) -> None:
+    async def receive(body: str, attempt: int) -> None:
         key = object_key(body)
         if key.endswith("/"):  # a folder that was created in the console
             return
         try:
-            refused = await _refused(services, key)
+            refused = await _refused(services, key, attempt)
         except (TooLargeError, DocumentInvalidError) as error:
             _log.warning("raw_file_refused", key=key, code=error.code, reason=error.message)
             refused = 1
@@ -38,12 +38,14 @@ async def run(services: Receiving, event: Event) -> BatchFailures:
     return await for_each_message(event, receive)
 
 
-async def _refused(services: Receiving, key: str) -> int:
+async def _refused(services: Receiving, key: str, attempt: int) -> int:
     """Add what is in the file, and return how much of it was refused."""
     if not key.startswith(UPLOADS_PREFIX):
         return len((await services.receive(key)).failures)
     *_, person, upload_id, name = key.split("/")
-    result = await services.receive_upload(f"{person}/{upload_id}") if name == "content" else None
+    if name != "content":
+        return 0
+    result = await services.receive_upload(f"{person}/{upload_id}", attempt=attempt)
     return 0 if result is None else result.refused
 
 

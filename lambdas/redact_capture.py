@@ -10,7 +10,7 @@ from assistant.wiring.services import Redacting, open_redacting
 async def run(services: Redacting, event: Event) -> BatchFailures:
     """Redact each object. Return the messages whose objects failed: SQS delivers them again."""
 
-    async def redact(body: str) -> None:
+    async def redact(body: str, _attempt: int) -> None:
         await services.redact(object_key(body))
 
     return await for_each_message(event, redact)

@@ -124,6 +124,7 @@ class OrchestratorTask(Construct):
             port=TASK_PORT,
             tls="self-signed",
             operations_port=OPERATIONS_PORT,
+            memory_mib=tenant.config.tasks.memory_mib,
             tenant_file_s3=tenant_file.uri,
             otlp_endpoint=OTLP_ENDPOINT,
             **settings,
@@ -332,7 +333,7 @@ def task_statements(
             for statement in table_statements(scope, definition, name, actions=definition.service_actions)
         ),
         *document_statements(scope, data.documents_bucket),
-        allow(("s3:GetObject", "s3:PutObject", "s3:ListMultipartUploadParts"), f"{inbox}/{UPLOADS_PREFIX}*"),
+        allow(("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"), f"{inbox}/{UPLOADS_PREFIX}*"),
         allow(("s3:ListBucket", "s3:ListBucketMultipartUploads"), inbox),
         allow("sqs:SendMessage", ingestion.ingestion_queue_arn, ingestion.withdrawals_queue_arn),
         allow("ssm:GetParameter", *(parameter_arn(scope, name) for name in parameters)),

@@ -13,7 +13,7 @@ from assistant.answering.excerpts import FORGET_EVERY_S, forget_regularly
 from assistant.api.answers import Answers
 from assistant.api.app import Application, OtherOrigins, build_application
 from assistant.api.auth import CachedKeySet, CareContexts, KeySource, RevokedTokens, Service, TokenVerifier
-from assistant.api.delivery import StreamLimits
+from assistant.api.delivery import BytesInFlight, StreamLimits
 from assistant.api.health import ServiceMetrics, TaskMetrics, TenantReads, report_metrics
 from assistant.api.running import AgentRates, LeftAnswers, RunningAnswers, watch_signals
 from assistant.api.wire import ConsoleConfig, DeployedVersions
@@ -175,6 +175,7 @@ async def _service(
         verifier=verifier,
         running=RunningAnswers(),
         rates=AgentRates(clock=clock),
+        bodies=BytesInFlight(memory_mib=settings.memory_mib),
         metrics=metrics,
         clock=clock,
         console=ConsoleConfig(

@@ -153,7 +153,7 @@ class Answers:
 
         async def work() -> None:
             headers = Headers(scope=scope)
-            identity = await self.identify(headers, "questions")
+            identity = await self.identify(scope, "questions")
             request = parse_body(await read_body(scope, receive), AnswerRequest)
             question = await self.question(request, identity, key=idempotency_key(headers))
             deliver = send_stream if wants_stream(headers.get("accept")) else send_whole
@@ -172,7 +172,7 @@ class Answers:
 
         async def work() -> None:
             headers = Headers(scope=scope)
-            identity = await self.identify(headers, "reads")
+            identity = await self.identify(scope, "reads")
             matched = EVENTS_PATH.fullmatch(scope["path"])
             answer_id = matched[1] if matched else ""
             after = _after(headers.get("last-event-id"), answer_id)
@@ -184,9 +184,9 @@ class Answers:
 
         await self.at_edge(work, send)
 
-    async def identify(self, headers: Headers, kind: RateKind) -> Identity:
+    async def identify(self, scope: Scope, kind: RateKind) -> Identity:
         """Return the agent who calls. Raises UnauthenticatedError, OverloadedError, ForbiddenError."""
-        identity = await self.service.identify(headers.get("authorization"), kind)
+        identity = await self.service.identify(scope, kind)
         require_role(identity, Role.AGENT)
         return identity
 

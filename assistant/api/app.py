@@ -34,7 +34,7 @@ from assistant.api import answers, desk, documents, errors, health, uploads, wir
 from assistant.api.answers import EVENTS_PATH, Answers
 from assistant.api.auth import Service, ServiceOf, service_of
 from assistant.api.chat import CHAT_PATH, ChatRequest, complete_chat
-from assistant.api.delivery import ClientGoneError
+from assistant.api.delivery import TAKE, ClientGoneError
 from assistant.api.errors import NOT_FOUND
 from assistant.api.health import ReadinessProbe, operations_application
 from assistant.api.wire import ConsoleConfig
@@ -88,6 +88,10 @@ class Application:
         return self.origins.admit(self._serve)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self.answers.service.bodies.of_request() as scope[TAKE]:
+            await self._route(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/v1/answers" and scope["method"] == "POST":
             await self.answers.ask(scope, receive, send)
         elif scope["path"] == CHAT_PATH and scope["method"] == "POST":
@@ -229,12 +233,9 @@ async def console_file(request: Request, name: str) -> Response:
     return Response(status_code=304, headers=kept)
 
 
-_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
-_SENT_HEADERS = (
-    *("authorization", "content-type", "idempotency-key", "last-event-id"),
-    *("tus-resumable", "upload-length", "upload-offset"),
-)
-_READ_HEADERS = ("retry-after", "etag", "location", "upload-offset")
+_METHODS = ("GET", "POST", "DELETE")
+_SENT_HEADERS = ("authorization", "content-type", "idempotency-key", "last-event-id")
+_READ_HEADERS = ("retry-after", "etag")
 _PREFLIGHT_KEPT_S = 600
 
 

@@ -16,7 +16,10 @@ from joserfc import jws, jwt
 from joserfc.errors import InvalidClaimError, JoseError, MissingClaimError
 from joserfc.jwk import ECKey, RSAKey
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
+from assistant.api.delivery import CALLER, BytesInFlight
 from assistant.api.health import ServiceMetrics, caller_is_identified
 from assistant.api.running import AgentRates, LogFollower, RateKind, RunningAnswers
 from assistant.api.wire import ConsoleConfig, DeployedVersions
@@ -473,6 +476,7 @@ class Service:
     verifier: TokenVerifier
     running: RunningAnswers
     rates: AgentRates
+    bodies: BytesInFlight
     metrics: ServiceMetrics
     clock: Clock
     console: ConsoleConfig
@@ -482,10 +486,11 @@ class Service:
     followers: set[LogFollower] = field(default_factory=set[LogFollower])
     """Readers, here, of answers that other tasks write."""
 
-    async def identify(self, authorization: str | None, kind: RateKind) -> Identity:
+    async def identify(self, scope: Scope, kind: RateKind) -> Identity:
         """Return who calls, within their rate. Raises as ``TokenVerifier.identify``, OverloadedError."""
-        identity = await self.verifier.identify(authorization)
+        identity = await self.verifier.identify(Headers(scope=scope).get("authorization"))
         self.count(identity, kind)
+        scope[CALLER] = (identity.tenant, identity.agent)
         return identity
 
     def count(self, identity: Identity, kind: RateKind) -> None:
@@ -508,7 +513,7 @@ async def caller_of(request: Request) -> Identity:
     Raises UnauthenticatedError, OverloadedError.
     """
     kind: RateKind = "reads" if request.method in ("GET", "HEAD") else "writes"
-    return await service_of(request).identify(request.headers.get("authorization"), kind)
+    return await service_of(request).identify(request.scope, kind)
 
 
 ServiceOf = Annotated[Service, Depends(service_of)]

@@ -507,7 +507,7 @@ async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: 
 
     async def work() -> None:
         headers = Headers(scope=scope)
-        identity = await answers.identify(headers, "questions")
+        identity = await answers.identify(scope, "questions")
         try:
             body = await delivery.read_body(scope, receive, limit_bytes=delivery.CHAT_LIMIT_BYTES)
             chat = read_chat_request(body)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -27,7 +28,7 @@ from assistant.api.errors import invalid_request
 from assistant.api.wire import WholeAnswer
 from assistant.domain.answers import Certainty, Sentence
 from assistant.domain.elements import Element
-from assistant.domain.errors import DependencyError, TooLargeError, UnreadableRequestError
+from assistant.domain.errors import DependencyError, OverloadedError, TooLargeError, UnreadableRequestError
 
 # Bodies of requests
 
@@ -37,10 +38,13 @@ CHAT_LIMIT_BYTES = 256 * 1024
 """Chat clients send the whole conversation each time; only the questions are read."""
 DOCUMENT_LIMIT_BYTES = 16 * 1024 * 1024
 """A canonical document: 5 million characters of content, JSON-escaped."""
+BODIES_SHARE, CALLERS_SHARE = 8, 8
+"""An eighth of the process's memory is for bodies: what becomes a document is there as bytes, as text and as
+its parts at the same time. An eighth of that is for one caller: a document of 16 MiB in the smallest task."""
+CALLER, TAKE = "assistant.caller", "assistant.take_bytes"
+"""Where an ASGI scope has the tenant and agent who call, and how bytes are taken for them."""
 _READ_TIMEOUT_S = 30.0
 OUTBOX_LIMIT_BYTES = 64 * 1024
-_DISCARD_LIMIT_BYTES = 1024 * 1024
-_DISCARD_TIMEOUT_S = 2.0
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -49,29 +53,70 @@ class ClientGoneError(Exception):
     """The client left before its request was complete or answered."""
 
 
-async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int = BODY_LIMIT_BYTES) -> bytes:
-    """Return the body. Keeps at most ``limit_bytes`` and one network read in memory.
+class BytesInFlight:
+    """Bounds the bytes of bodies that this process holds at once: of all callers, and of each.
 
-    Raises TooLargeError, UnreadableRequestError (not complete within 30 s), ClientGoneError.
+    A request takes what it announces before its body is read, and gives it back at its end.
     """
-    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    is_too_large = announced.isdigit() and int(announced) > limit_bytes
+
+    def __init__(self, *, memory_mib: int) -> None:
+        self._most_bytes = memory_mib * 1024 * 1024 // BODIES_SHARE
+        self._held: Counter[tuple[str, str]] = Counter()
+        """By tenant and agent; ("", "") is everybody without a token."""
+
+    @contextmanager
+    def of_request(self) -> Generator[Callable[[tuple[str, str], int], None]]:
+        """Yield the function that takes bytes for a caller, and raises OverloadedError."""
+        taken = Counter[tuple[str, str]]()
+
+        def take(caller: tuple[str, str], size_bytes: int) -> None:
+            if self._held[caller] + size_bytes > self._most_bytes // CALLERS_SHARE:
+                raise OverloadedError(
+                    "Too much of yours is being sent. Retry when less is.", retry_after_s=2.0
+                )
+            if self._held.total() + size_bytes > self._most_bytes:
+                raise OverloadedError("Too much is being sent at once. Retry.", retry_after_s=2.0)
+            self._held[caller] += size_bytes
+            taken[caller] += size_bytes
+
+        try:
+            yield take
+        finally:
+            self._held -= taken
+
+
+def take_bytes(scope: Scope, size_bytes: int) -> None:
+    """Take so many bytes for the caller until the request ends. Raises OverloadedError."""
+    scope[TAKE](scope.get(CALLER, ("", "")), size_bytes)
+
+
+async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int = BODY_LIMIT_BYTES) -> bytes:
+    """Return the body. Keeps at most ``limit_bytes`` and one network read in memory. The connection drops the
+    rest of a body that is refused, so that its client is not cut off before the response.
+
+    Raises TooLargeError, UnreadableRequestError (not complete within 30 s), ClientGoneError, OverloadedError
+    (before anything is read).
+    """
+    headers = dict(scope["headers"])
+    size, is_chunked = headers.get(b"content-length", b""), b"transfer-encoding" in headers
+    announced = int(size) if size.isdigit() else limit_bytes if is_chunked else 0
+    is_too_large = announced > limit_bytes
+    if not is_too_large:
+        take_bytes(scope, announced)
     try:
         async with asyncio.timeout(_READ_TIMEOUT_S):
             body = None if is_too_large else await _collect(receive, limit_bytes=limit_bytes)
     except TimeoutError:
         raise UnreadableRequestError(f"The body did not come within {_READ_TIMEOUT_S:.0f} s.") from None
     if body is None:
-        await _discard(receive)
         raise TooLargeError(f"The body is over {limit_bytes // 1024} KiB; send less.")
     return body
 
 
-async def read_parts(receive: Receive, *, part_bytes: int, remaining_bytes: int) -> AsyncGenerator[bytes]:
-    """Yield a body of at most ``remaining_bytes`` in parts of ``part_bytes``; only a body's whole rest may be
-    shorter. Of a body that breaks off, the part that is not whole is dropped.
+async def read_parts(receive: Receive, *, part_bytes: int) -> AsyncGenerator[bytearray]:
+    """Yield a body in parts of ``part_bytes``, the last one shorter. Keeps one part in memory.
 
-    Raises TooLargeError, UnreadableRequestError (30 s without a byte), ClientGoneError.
+    Raises UnreadableRequestError (30 s without a byte), ClientGoneError.
     """
     part = bytearray()
     while True:
@@ -82,16 +127,17 @@ async def read_parts(receive: Receive, *, part_bytes: int, remaining_bytes: int)
             raise UnreadableRequestError(f"No byte came for {_READ_TIMEOUT_S:.0f} s.") from None
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        part += message.get("body", b"")
-        if len(part) > remaining_bytes:
-            await _discard(receive)
-            raise TooLargeError("More bytes came than Upload-Length announced.")
-        while len(part) >= part_bytes or (part and len(part) == remaining_bytes):
-            yield bytes(part[:part_bytes])
-            remaining_bytes -= min(len(part), part_bytes)
-            del part[:part_bytes]
+        piece = memoryview(message.get("body", b""))
+        while len(part) + len(piece) >= part_bytes:
+            room = part_bytes - len(part)
+            part += piece[:room]
+            yield part
+            part, piece = bytearray(), piece[room:]
+        part += piece
         if not message.get("more_body", False):
-            return
+            break
+    if part:
+        yield part
 
 
 def parse_body(body: bytes, model: type[Model]) -> Model:
@@ -138,21 +184,6 @@ async def _collect(receive: Receive, *, limit_bytes: int) -> bytes | None:
             return None
         if not message.get("more_body", False):
             return bytes(body)
-
-
-async def _discard(receive: Receive) -> None:
-    """Read and drop the rest, at most 1 MiB: a client that is disconnected while it sends may miss the
-    response."""
-    seen_bytes = 0
-    try:
-        async with asyncio.timeout(_DISCARD_TIMEOUT_S):
-            while seen_bytes < _DISCARD_LIMIT_BYTES:
-                message = await receive()
-                seen_bytes += len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        return
 
 
 # Events of answers

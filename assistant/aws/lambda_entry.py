@@ -17,7 +17,11 @@ import aiohttp
 import orjson
 import structlog
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
-from aws_lambda_powertools.utilities.parser.models import S3EventNotificationEventBridgeModel, SqsModel
+from aws_lambda_powertools.utilities.parser.models import (
+    S3EventNotificationEventBridgeModel,
+    SqsModel,
+    SqsRecordModel,
+)
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yarl import URL
 
@@ -112,12 +116,13 @@ def batch_failures(message_ids: Sequence[str]) -> BatchFailures:
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in message_ids]}
 
 
-async def for_each_message(event: Event, handle: Callable[[str], Awaitable[None]]) -> BatchFailures:
-    """Pass each message's body to ``handle``, all concurrently. Return the messages that failed."""
+async def for_each_message(event: Event, handle: Callable[[str, int], Awaitable[None]]) -> BatchFailures:
+    """Pass each message's body and the number of its delivery to ``handle``, all concurrently. Return the
+    messages that failed."""
 
-    async def failed_id(message_id: str, body: str) -> str | None:
+    async def failed_id(message_id: str, body: str, attempt: int) -> str | None:
         try:
-            await handle(body)
+            await handle(body, attempt)
         except AssistantError as error:
             _log.warning("message_returned", message_id=message_id, code=error.code)
         except Exception:  # noqa: BLE001 (the edge of one message: it must not fail the others)
@@ -127,8 +132,14 @@ async def for_each_message(event: Event, handle: Callable[[str], Awaitable[None]
         return message_id
 
     records = SqsModel.model_validate(event).Records
-    results = await asyncio.gather(*(failed_id(record.messageId, str(record.body)) for record in records))
+    results = await asyncio.gather(
+        *(failed_id(record.messageId, str(record.body), _attempt(record)) for record in records)
+    )
     return batch_failures([message_id for message_id in results if message_id is not None])
+
+
+def _attempt(record: SqsRecordModel) -> int:
+    return int(record.attributes.ApproximateReceiveCount)
 
 
 def object_key(body: str) -> str:
@@ -166,8 +177,7 @@ def queue_batch(event: Event) -> QueueBatch:
             _log.error("message_not_understood", message_id=record.messageId)
             invalid[record.messageId] = record.receiptHandle
         else:
-            attempt = int(record.attributes.ApproximateReceiveCount)
-            messages.append(QueuedDocument(record.messageId, document_id, attempt))
+            messages.append(QueuedDocument(record.messageId, document_id, _attempt(record)))
     queue_name, failures = records[0].eventSourceARN.rpartition(":")[2], batch_failures(list(invalid))
     return QueueBatch(queue_name, tuple(messages), tuple(invalid.values()), failures)
 

@@ -19,7 +19,6 @@ from assistant.client.connection import (
     Connection,
     Patience,
     Question,
-    UnreachableError,
     answer_events,
     parse_response,
     resume_call,
@@ -173,26 +172,10 @@ class AssistantClient:
     async def upload_file(
         self, path: str, content: bytes, *, knowledge_source: str | None = None
     ) -> wire.UploadState:
-        """Upload a file of the source, whose ``path`` is below the source's root; a connection that breaks
-        goes on where the service has the file. ``upload_results`` tells what became of it."""
+        """Upload a file of the source, whose ``path`` is below the source's root; after a broken connection
+        it is sent again. ``upload_results`` tells what became of it."""
         named = _given(path=path, knowledge_source=knowledge_source)
-        length = {"upload-length": str(len(content))}
-        begin = Call("POST", "/v1/uploads", params=named, headers=length, is_repeatable=False)
-        upload = await self._read(wire.UploadState, begin)
-        place, failures = _path("uploads", upload.upload_id), 0
-        while True:
-            told = await self._connection.send(Call("HEAD", place))
-            offset = int(told.headers["upload-offset"])
-            if offset == len(content):
-                return upload
-            headers = {"upload-offset": str(offset), "content-type": "application/offset+octet-stream"}
-            sending = Call("PATCH", place, content=content[offset:], headers=headers, is_repeatable=False)
-            try:
-                async with self._connection.open(sending):
-                    pass
-            except UnreachableError as error:
-                failures += 1
-                await self._connection.wait_or_raise(error, failures)
+        return await self._read(wire.UploadState, Call("POST", "/v1/uploads", params=named, content=content))
 
     async def upload_results(self, upload_ids: Sequence[str]) -> wire.UploadStates:
         """Return what became of up to 50 uploads."""

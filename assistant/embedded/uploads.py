@@ -7,16 +7,16 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from assistant.domain.errors import ConflictError, DependencyError
+from assistant.domain.errors import DependencyError
 from assistant.domain.uploads import UploadResult
 from assistant.embedded.ingestion import SqliteIngestionQueue
-from assistant.knowledge.uploads import COUNTED_FOR, KEPT_FOR, Upload, upload_key
+from assistant.knowledge.uploads import COUNTED_FOR, KEPT_FOR, Upload
 from assistant.private_files import make_private_folder, replace_private
 
 Value = TypeVar("Value")
@@ -29,30 +29,26 @@ class FileUploads:
     folder: Path
     queue: SqliteIngestionQueue
 
-    async def create(self, upload: Upload) -> None:
+    async def store(self, upload: Upload, parts: AsyncIterable[bytes | bytearray]) -> None:
+        place = self.folder / upload.key
         await _in_thread(partial(self._create, upload))
+        size_bytes = 0
+        try:
+            async for part in parts:
+                size_bytes = await _in_thread(partial(_append, place / "content", part))
+            upload.require_whole(size_bytes)
+        except BaseException:
+            await _in_thread(partial(shutil.rmtree, place, ignore_errors=True))
+            raise
+        await self.queue.send_many([upload.key])
+        await _in_thread(partial(replace_private, place / "complete", b""))
 
     async def get(self, key: str) -> Upload | None:
         content = await _in_thread(partial(_read, self.folder / key / "upload.json"))
         return None if content is None else Upload.model_validate_json(content)
 
-    async def open_uploads(self, agent: str) -> int:
-        return await _in_thread(partial(self._open_uploads, agent))
-
     async def unread_first(self) -> Mapping[str, int]:
         return await _in_thread(self._unread_first)
-
-    async def offset(self, upload: Upload) -> int:
-        place = self.folder / upload.key
-        size_bytes = await _in_thread(partial(_size, place))
-        if size_bytes == upload.size_bytes and not (place / "complete").exists():
-            await self._complete(upload)  # a crash came between the last byte and the queue
-        return size_bytes
-
-    async def append(self, upload: Upload, part: bytes, *, offset: int) -> None:
-        end = await _in_thread(partial(_append, self.folder / upload.key, part, offset))
-        if end == upload.size_bytes:
-            await self._complete(upload)
 
     async def fetch(self, upload: Upload, into: Path) -> bool:
         content = self.folder / upload.key / "content"
@@ -68,10 +64,6 @@ class FileUploads:
         content = await _in_thread(partial(_read, self.folder / key / "result.json"))
         return None if content is None else UploadResult.model_validate_json(content)
 
-    async def _complete(self, upload: Upload) -> None:
-        await self.queue.send_many([upload.key])
-        await _in_thread(partial(replace_private, self.folder / upload.key / "complete", b""))
-
     def _create(self, upload: Upload) -> None:
         self._sweep((self.folder / upload.key).parent)
         place = self.folder / upload.key
@@ -80,18 +72,12 @@ class FileUploads:
         replace_private(place / "upload.json", upload.model_dump_json().encode())
 
     def _sweep(self, person: Path) -> None:
-        """Delete uploads that are older than KEPT_FOR."""
+        """Delete uploads that are older than KEPT_FOR: read ones, and those that a killed process left."""
         oldest_s = time.time() - KEPT_FOR.total_seconds()
         for place in person.iterdir() if person.exists() else ():
             is_unread = (place / "complete").exists() and not (place / "result.json").exists()
             if place.stat().st_mtime < oldest_s and not is_unread:
                 shutil.rmtree(place, ignore_errors=True)
-
-    def _open_uploads(self, agent: str) -> int:
-        person = (self.folder / upload_key(agent, "-")).parent
-        self._sweep(person)
-        places = list(person.iterdir()) if person.exists() else []
-        return sum(not (place / "complete").exists() for place in places)
 
     def _unread_first(self) -> Mapping[str, int]:
         oldest_s, sources = time.time() - COUNTED_FOR.total_seconds(), Counter[str]()
@@ -122,23 +108,10 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-def _size(place: Path) -> int:
-    if (place / "complete").exists():
-        return int(Upload.model_validate_json((place / "upload.json").read_bytes()).size_bytes)
-    return (place / "content").stat().st_size
-
-
-def _append(place: Path, part: bytes, offset: int) -> int:
-    """Write the part at its offset, in place of half a part of a writer that was killed."""
-    descriptor = os.open(place / "content", os.O_WRONLY | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "wb") as file:
-        if file.seek(0, os.SEEK_END) < offset:
-            raise ConflictError(
-                f"Bytes before {offset} are missing. Ask for the offset (HEAD) and go on there."
-            )
-        file.seek(offset)
+def _append(content: Path, part: bytes | bytearray) -> int:
+    """Return the size of the file with the part at its end."""
+    with content.open("ab") as file:
         file.write(part)
-        file.truncate()
         file.flush()
         os.fsync(file.fileno())
         return file.tell()

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -613,7 +613,7 @@ class ReceiveRawFiles:
         add = self.add if bulk is None else self.add_bulk
         source, name = self.sources.of_key(key.removeprefix(self.bulk_prefix))
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"raw{''.join(PurePosixPath(name).suffixes[-2:])}"
+            path = Path(folder) / "raw"  # a name of ours: a key may be longer than names of files
             if not await self.files.fetch(key, path):
                 _log.info("raw_file_gone", key=key)
                 return AddSummary()

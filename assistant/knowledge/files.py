@@ -228,7 +228,8 @@ def skipped_files(paths: Sequence[Path]) -> list[str]:
 def read_source(
     path: Path, *, name: str, parsing: ParsingProcess | None = None, ocr: Sequence[str] = ()
 ) -> Iterator[SourceItem]:
-    """Yield the items of one file. A document without an id of its own gets its id from ``name``."""
+    """Yield the items of one file, whose kind is that of ``name``, whatever ``path`` is called. A document
+    without an id of its own gets its id from ``name``."""
     yield from _parse(_file_requests(path, name, ocr), parsing)
 
 
@@ -285,19 +286,19 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _file_requests(path: Path, name: str, ocr: Sequence[str]) -> _Found:
-    file_name = path.name.lower()
+    kind = name.lower()
     if name != (shown := _shown_name(name)):
         yield named_by_file(invalid(shown, "its name is not UTF-8. Rename the file."), shown)
         return
     try:
-        if file_name.endswith(_LINES):
+        if kind.endswith(_LINES):
             yield from _line_requests(path, name)
-        elif file_name.endswith(PAGES):
+        elif kind.endswith(PAGES):
             with _open_regular(path) as file:
                 raw = file.read(LARGEST_DOCUMENT_BYTES + 1)
-            is_markdown = file_name.endswith(_MARKDOWN)
+            is_markdown = kind.endswith(_MARKDOWN)
             yield ParsingRequest("page", {"name": name, "is_markdown": is_markdown}, raw)
-        elif (most_bytes := _CONVERTED.get(path.suffix.lower())) is not None:
+        elif (most_bytes := _CONVERTED.get(PurePosixPath(kind).suffix)) is not None:
             with _open_regular(path) as file:
                 raw = file.read(most_bytes + 1)
             is_whole = len(raw) <= most_bytes
@@ -321,7 +322,7 @@ def _line_requests(path: Path, name: str) -> _Found:
     """Yield a request for each JSON line that is not blank, and failures for lines over the limit."""
     size = 0
     with _open_regular(path) as raw:
-        file = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
+        file = gzip.GzipFile(fileobj=raw) if name.lower().endswith(".gz") else raw
         for number, line in _numbered_lines(cast(BinaryIO, file)):
             origin = f"{name}:{number}"
             if line is None:

@@ -1,7 +1,7 @@
-"""Files that a knowledge owner uploads in parts over the API: what is kept of them, and how they are read.
+"""Files that a knowledge owner uploads over the API: what is kept of them, and how they are read.
 
-An upload that breaks off goes on at the offset that the store tells. When its last part is stored, the worker
-reads the file as one of the inbox, with its owner as the writer, and the result says what became of it.
+Of an upload that breaks off nothing is kept. When a file is stored whole, the worker reads it as one of the
+inbox, with its owner as the writer, and the result says what became of it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -17,7 +17,13 @@ from typing import Protocol
 
 import structlog
 
-from assistant.domain.errors import AssistantError, DocumentInvalidError, TooLargeError
+from assistant.domain.errors import (
+    AssistantError,
+    ConflictError,
+    DependencyError,
+    DocumentInvalidError,
+    TooLargeError,
+)
 from assistant.domain.public import PublicModel
 from assistant.domain.uploads import MOST_LISTED, UploadRefusal, UploadResult
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
@@ -35,9 +41,9 @@ from assistant.knowledge.ports import IngestionQueue
 from assistant.knowledge.sources import KnowledgeSources, Writer
 
 PART_BYTES = 5 * 1024 * 1024
-"""Size of each part but the last: the least that S3 takes."""
-MOST_OPEN = 20
-"""Unfinished uploads of one person."""
+"""Size of each part but the last: the least that S3 takes. Memory holds one part of an upload."""
+MOST_TRIES = 5
+"""After so many deliveries an upload that cannot be read gets a result that says so: 20 minutes here."""
 KEPT_FOR = timedelta(days=1)
 """Of an unfinished upload, and of a result."""
 COUNTED_FOR = timedelta(minutes=30)
@@ -48,7 +54,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Upload(PublicModel):
-    """An upload, as its owner began it."""
+    """An upload, as its owner sent it."""
 
     upload_id: str
     agent: str
@@ -68,32 +74,27 @@ class Upload(PublicModel):
     def key(self) -> str:
         return upload_key(self.agent, self.upload_id)
 
+    def require_whole(self, size_bytes: int) -> None:
+        """Raises ConflictError unless so many bytes are the whole file."""
+        if size_bytes != self.size_bytes:
+            raise ConflictError(f"{size_bytes:,} bytes of {self.size_bytes:,} came. Send the file again.")
+
 
 class Uploads(Protocol):
     """The uploads of one tenant, by key. All methods raise DependencyError."""
 
-    async def create(self, upload: Upload) -> None: ...
+    async def store(self, upload: Upload, parts: AsyncIterable[bytes | bytearray]) -> None:
+        """Store the file and have the worker read it. Each part but the last is PART_BYTES long. When
+        ``parts`` raises, or its bytes are not ``size_bytes`` (ConflictError), nothing of it is kept."""
+        ...
 
     async def get(self, key: str) -> Upload | None:
         """Return an upload until KEPT_FOR after it was begun, at least."""
         ...
 
-    async def open_uploads(self, agent: str) -> int:
-        """Return the number of a person's unfinished uploads."""
-        ...
-
     async def unread_first(self) -> Mapping[str, int]:
         """Return by source how many uploads of its first load are not read yet: all that are complete, and
         those that were begun in the last COUNTED_FOR."""
-        ...
-
-    async def offset(self, upload: Upload) -> int:
-        """Return how many bytes are stored. The offset equals the size only when the worker will read it."""
-        ...
-
-    async def append(self, upload: Upload, part: bytes, *, offset: int) -> None:
-        """Store a part: PART_BYTES long, or the last one. ``offset`` equals the stored bytes, or is that of a
-        part that is sent again."""
         ...
 
     async def fetch(self, upload: Upload, into: Path) -> bool:
@@ -141,18 +142,27 @@ class ReceiveUpload:
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the parsing process reads a file."""
 
-    async def __call__(self, key: str) -> UploadResult | None:
-        """Return the result; None for an upload that is gone. Raises DependencyError."""
+    async def __call__(self, key: str, *, attempt: int = 1) -> UploadResult | None:
+        """Return the result; None for an upload that is gone. Raises DependencyError.
+
+        ``attempt`` counts deliveries: above MOST_TRIES the file is not tried again, and the result says so.
+        """
         upload = await self.uploads.get(key)
         if upload is None:
             return None
         if (before := await self.uploads.result(key)) is not None:
             return before
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"raw{''.join(PurePosixPath(upload.path).suffixes[-2:])}"
-            if not await self.uploads.fetch(upload, path):
-                return None
-            result = await self._read(upload, path)
+        if attempt > MOST_TRIES:
+            reason = (
+                f"The file could not be read in {MOST_TRIES} tries. Send it again; the log has the reason."
+            )
+            result = _refused(upload, DependencyError(reason))
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "raw"  # a name of ours: the uploaded one may be longer than files have
+                if not await self.uploads.fetch(upload, path):
+                    return None
+                result = await self._read(upload, path)
         await self.uploads.put_result(upload, result)
         _log.info("upload_received", source=upload.source, refused=result.refused, added=result.added)
         return result
@@ -169,8 +179,7 @@ class ReceiveUpload:
         except AssistantError as error:
             if error.retryable:
                 raise
-            refusal = UploadRefusal(origin=upload.path, code=error.code, reason=error.message)
-            return UploadResult(refused=1, refusals=(refusal,))
+            return _refused(upload, error)
         ids = [source.id_prefix + own_id for own_id in seen.own_ids]
         return _result(summary, ids, seen.notes)
 
@@ -198,6 +207,11 @@ class _Seen:
         if isinstance(item, SourceFailure):
             return replace(item, own_id=own_id, is_named_by_file=False)
         return replace(item, document=item.document.model_copy(update={"document_id": own_id}))
+
+
+def _refused(upload: Upload, error: AssistantError) -> UploadResult:
+    refusal = UploadRefusal(origin=upload.path, code=error.code, reason=error.message)
+    return UploadResult(refused=1, refusals=(refusal,))
 
 
 def _result(summary: AddSummary, ids: Sequence[str], notes: Sequence[str]) -> UploadResult:
@@ -238,5 +252,5 @@ class ReceivingLoop:
         for message in await self.queue.receive(
             limit=1, wait_s=_WAIT_S, visibility_timeout_s=_VISIBLE_AFTER_S
         ):
-            await self.receive(message.document_id)
+            await self.receive(message.document_id, attempt=message.attempt)
             await self.queue.delete_many([message.receipt])

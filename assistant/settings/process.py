@@ -288,6 +288,8 @@ class ServiceSettings(StoreSettings):
     the ready line shows. Not opened when absent."""
     connections: int = Field(default=1000, ge=10)
     """Most open connections; above it the connection that has been idle for longest is closed."""
+    memory_mib: int = Field(default=2048, ge=1024)
+    """Memory that the process may take. An eighth of it holds bodies of requests; more are refused (429)."""
     issuer: str
     """`iss` of accepted tokens and base URL of its OIDC discovery."""
     audience: str = "assistant"

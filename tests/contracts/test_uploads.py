@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,75 +16,69 @@ from tests.contracts.twins import Twin
 CONTENT = bytes(range(256)) * (PART_BYTES // 256) + b"the rest"
 
 
-def upload(upload_id: str = "a" * 32, *, agent: str = "olga", size_bytes: int = len(CONTENT)) -> Upload:
+def upload(upload_id: str = "a" * 32, *, size_bytes: int = len(CONTENT), first_load: bool = False) -> Upload:
     return Upload(
         upload_id=upload_id,
-        agent=agent,
+        agent="olga",
         labels=("hr",),
         source="wiki",
         path="guides/refunds.md",
         size_bytes=size_bytes,
         created_at=datetime(2026, 11, 1, tzinfo=UTC),
+        first_load=first_load,
     )
 
 
+async def parts_of(*parts: bytes, breaks: bool = False) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+    if breaks:
+        raise ConnectionResetError
+
+
 async def test_a_file_of_several_parts_comes_back_whole(twin: Twin, tmp_path: Path) -> None:
-    await twin.uploads.create(begun := upload())
-    assert await twin.uploads.get(begun.key) == begun
-    assert await twin.uploads.offset(begun) == 0
-    await twin.uploads.append(begun, CONTENT[:PART_BYTES], offset=0)
-    assert await twin.uploads.offset(begun) == PART_BYTES
-    assert await twin.uploads.open_uploads("olga") == 1
-    await twin.uploads.append(begun, CONTENT[PART_BYTES:], offset=PART_BYTES)
-    assert await twin.uploads.offset(begun) == len(CONTENT)
-    assert await twin.uploads.open_uploads("olga") == 0
-    assert await twin.uploads.fetch(begun, tmp_path / "file")
+    sent = upload()
+    await twin.uploads.store(sent, parts_of(CONTENT[:PART_BYTES], CONTENT[PART_BYTES:]))
+    assert await twin.uploads.get(sent.key) == sent
+    assert await twin.uploads.fetch(sent, tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
-async def test_a_part_that_is_sent_again_is_stored_once(twin: Twin, tmp_path: Path) -> None:
-    await twin.uploads.create(begun := upload())
-    for _ in range(2):
-        await twin.uploads.append(begun, CONTENT[:PART_BYTES], offset=0)
-    assert await twin.uploads.offset(begun) == PART_BYTES
-    await twin.uploads.append(begun, CONTENT[PART_BYTES:], offset=PART_BYTES)
-    assert await twin.uploads.fetch(begun, tmp_path / "file")
-    assert (tmp_path / "file").read_bytes() == CONTENT
-
-
-async def test_a_part_behind_a_hole_is_refused(twin: Twin) -> None:
-    await twin.uploads.create(begun := upload())
-    with pytest.raises(ConflictError):
-        await twin.uploads.append(begun, CONTENT[PART_BYTES:], offset=PART_BYTES)
-    assert await twin.uploads.open_uploads("olga") == 1
+async def test_of_an_upload_that_breaks_off_nothing_is_read(twin: Twin, tmp_path: Path) -> None:
+    broken, short = upload(first_load=True), upload("b" * 32, first_load=True)
+    with pytest.raises(ConnectionResetError):
+        await twin.uploads.store(broken, parts_of(CONTENT[:PART_BYTES], breaks=True))
+    with pytest.raises(ConflictError, match=r"5,242,880 bytes of 5,242,888 came"):
+        await twin.uploads.store(short, parts_of(CONTENT[:PART_BYTES]))
+    for sent in (broken, short):
+        assert not await twin.uploads.fetch(sent, tmp_path / "file")
+    assert await twin.uploads.unread_first() == {}
 
 
 async def test_a_result_takes_the_place_of_the_bytes(twin: Twin, tmp_path: Path) -> None:
-    await twin.uploads.create(begun := upload(size_bytes=4))
-    await twin.uploads.append(begun, b"text", offset=0)
-    assert await twin.uploads.result(begun.key) is None
-    await twin.uploads.put_result(begun, UploadResult(added=1, document_ids=("wiki:refunds",)))
-    assert await twin.uploads.result(begun.key) == UploadResult(added=1, document_ids=("wiki:refunds",))
-    assert await twin.uploads.offset(begun) == 4
-    assert not await twin.uploads.fetch(begun, tmp_path / "file")
+    sent = upload(size_bytes=4)
+    await twin.uploads.store(sent, parts_of(b"text"))
+    assert await twin.uploads.result(sent.key) is None
+    await twin.uploads.put_result(sent, UploadResult(added=1, document_ids=("wiki:refunds",)))
+    assert await twin.uploads.result(sent.key) == UploadResult(added=1, document_ids=("wiki:refunds",))
+    assert not await twin.uploads.fetch(sent, tmp_path / "file")
 
 
-async def test_uploads_of_others_are_not_counted(twin: Twin) -> None:
-    await twin.uploads.create(upload(agent="noor"))
-    assert await twin.uploads.open_uploads("olga") == 0
+async def test_an_upload_that_nobody_sent_is_not_there(twin: Twin) -> None:
     assert await twin.uploads.get(upload().key) is None
 
 
 async def test_files_of_a_first_load_are_counted_until_they_are_read(twin: Twin) -> None:
-    first = upload(size_bytes=4).model_copy(update={"first_load": True})
-    later = upload("b" * 32, size_bytes=4)
-    for begun in (first, later):
-        await twin.uploads.create(begun)
+    first, later = upload(size_bytes=4, first_load=True), upload("b" * 32, size_bytes=4)
+    counted = list[dict[str, int]]()
+
+    async def counting() -> AsyncIterator[bytes]:
+        counted.append(dict(await twin.uploads.unread_first()))
+        yield b"text"
+
+    for sent in (first, later):
+        await twin.uploads.store(sent, counting())
+    assert counted == [{"wiki": 1}, {"wiki": 1}]
     assert await twin.uploads.unread_first() == {"wiki": 1}
-    assert await twin.uploads.open_uploads("olga") == 2
-    for begun in (first, later):
-        await twin.uploads.append(begun, b"text", offset=0)
-    assert await twin.uploads.unread_first() == {"wiki": 1}
-    assert await twin.uploads.open_uploads("olga") == 0
     await twin.uploads.put_result(first, UploadResult(added=1))
     assert await twin.uploads.unread_first() == {}

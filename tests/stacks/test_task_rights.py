@@ -73,7 +73,7 @@ def test_every_permission_names_its_resource_where_iam_allows_it(
         ("s3:GetObject", documents),
         ("s3:PutObject", documents),
         ("s3:DeleteObjectVersion", documents),
-        *((f"s3:{name}", uploads) for name in ("GetObject", "PutObject", "ListMultipartUploadParts")),
+        *((f"s3:{name}", uploads) for name in ("GetObject", "PutObject", "AbortMultipartUpload")),
     }
 
 

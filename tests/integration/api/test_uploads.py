@@ -1,8 +1,7 @@
-"""Files that are uploaded in parts: they resume, are read as their owner's, and say what became of them."""
+"""Files that are uploaded: they are read as their owner's, and say what became of them."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,14 @@ from typing import Any
 import pytest
 
 from assistant.domain.documents import DocumentState
+from assistant.domain.errors import DependencyError
 from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.uploads import MOST_OPEN, PART_BYTES, ReceiveUpload, ReceivingLoop
+from assistant.knowledge.uploads import MOST_TRIES, PART_BYTES, ReceiveUpload, ReceivingLoop
 from assistant.wiring.stores import EmbeddedTenant
-from tests.fakes.running_service import RunningService, Scene, running_service
+from tests.fakes.running_service import RunningService, Scene, eventually, running_service
 from tests.fakes.sagemaker_socket import DIMENSIONS
 from tests.integration.api.test_knowledge_sources import SOURCES, owner
 
-_BYTES = {"content-type": "application/offset+octet-stream"}
 PAGE = b"# Refunds\n\nA refund takes three days.\n"
 
 
@@ -28,37 +27,41 @@ async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
         yield running
 
 
-async def begin(
-    service: RunningService, path: str, size_bytes: int, who: dict[str, str], **params: str
-) -> Any:
-    headers = who | {"upload-length": str(size_bytes), "tus-resumable": "1.0.0"}
-    return await service.client.post("/v1/uploads", params={"path": path, **params}, headers=headers)
+async def send(service: RunningService, path: str, content: Any, who: dict[str, str], **params: str) -> Any:
+    return await service.client.post(
+        "/v1/uploads", params={"path": path, **params}, content=content, headers=who
+    )
 
 
 async def upload(
     service: RunningService, path: str, content: bytes, who: dict[str, str], **params: str
 ) -> dict[str, Any]:
-    """Upload a file whole, have the worker read it, and return its result."""
-    begun = await begin(service, path, len(content), who, **params)
-    assert begun.status_code == 201, begun.text
-    place = begun.headers["location"]
-    sent = await service.client.patch(place, content=content, headers=who | _BYTES | {"upload-offset": "0"})
-    assert (sent.status_code, sent.headers["upload-offset"]) == (204, str(len(content)))
+    """Upload a file, have the worker read it, and return its result."""
+    sent = await send(service, path, content, who, **params)
+    assert sent.status_code == 202, sent.text
     await read(service)
-    found = await service.client.get(
-        "/v1/uploads", params={"upload_id": begun.json()["upload_id"]}, headers=who
-    )
+    found = await result_of(service, sent, who)
+    assert found is not None
+    return found
+
+
+async def result_of(service: RunningService, sent: Any, who: dict[str, str]) -> dict[str, Any] | None:
+    params = {"upload_id": sent.json()["upload_id"]}
+    found = await service.client.get("/v1/uploads", params=params, headers=who)
     return found.json()["uploads"][0]["result"]
 
 
 async def read(service: RunningService) -> None:
     """Do what the worker does with an upload that is complete."""
-    served = service.tenants["clinic"]
     stores = stores_of(service)
-    add = AddDocuments(stores.knowledge, clock=served.answering.clock, accesses=stores.records)
-    receive = ReceiveUpload(stores.uploads, sources=served.sources, add=add)
-    await ReceivingLoop(receive, stores.received_uploads).turn()
+    await ReceivingLoop(receiver(service, stores), stores.received_uploads).turn()
     await stores.close()
+
+
+def receiver(service: RunningService, stores: EmbeddedTenant) -> ReceiveUpload:
+    served = service.tenants["clinic"]
+    add = AddDocuments(stores.knowledge, clock=served.answering.clock, accesses=stores.records)
+    return ReceiveUpload(stores.uploads, sources=served.sources, add=add)
 
 
 def stores_of(service: RunningService) -> EmbeddedTenant:
@@ -88,9 +91,7 @@ async def test_files_that_wait_to_be_read_keep_their_source_loading(service: Run
         return [(one["live"], one["expected"]) for one in page["loading"] if one["source"] == "wiki"]
 
     for path in ("a.md", "b.md"):
-        begun = await begin(service, path, len(PAGE), who, knowledge_source="wiki")
-        headers = who | _BYTES | {"upload-offset": "0"}
-        await service.client.patch(begun.headers["location"], content=PAGE, headers=headers)
+        assert (await send(service, path, PAGE, who, knowledge_source="wiki")).status_code == 202
     assert await loading() == [(0, 2)]
     assert (await service.answered())["loading"][0]["source"] == "wiki"
     stores = stores_of(service)
@@ -103,36 +104,97 @@ async def test_files_that_wait_to_be_read_keep_their_source_loading(service: Run
     await stores.close()
 
 
-async def test_a_cut_upload_goes_on_where_it_stopped(service: RunningService) -> None:
-    who = owner(service)
-    lines = b'{"id": "n", "title": "T", "text": "' + b"x" * 1000 + b'"}\n'
-    content = lines * (2 * PART_BYTES // len(lines))
-    begun = await begin(service, "many.jsonl", len(content), who)
-    place = begun.headers["location"]
-
-    async def half() -> AsyncIterator[bytes]:
-        for start in range(0, PART_BYTES + 100_000, 65_536):
-            yield content[start : start + 65_536]
-        raise ConnectionResetError
-
-    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the client makes of its own cut
-        await service.client.patch(place, content=half(), headers=who | _BYTES | {"upload-offset": "0"})
-    told = await service.client.head(place, headers=who)
-    for _ in range(100):  # the service notices the cut when it reads on
-        if told.headers["upload-offset"] == str(PART_BYTES):
-            break
-        await asyncio.sleep(0.02)
-        told = await service.client.head(place, headers=who)
-    offset = int(told.headers["upload-offset"])
-    assert (offset, told.headers["upload-length"]) == (PART_BYTES, str(len(content)))
-    wrong = await service.client.patch(place, content=b"x", headers=who | _BYTES | {"upload-offset": "7"})
-    assert wrong.status_code == 409
-    sent = await service.client.patch(
-        place, content=content[offset:], headers=who | _BYTES | {"upload-offset": str(offset)}
-    )
-    assert sent.headers["upload-offset"] == str(len(content))
+async def test_a_file_of_several_parts_is_stored_as_it_was_sent(service: RunningService) -> None:
+    content = bytes(range(256)) * (2 * PART_BYTES // 256) + b"the rest"
+    assert (await send(service, "many.jsonl", content, owner(service))).status_code == 202
     stored = next((service.state_dir / "tenants/clinic/uploads").glob("*/*/content"))
     assert stored.read_bytes() == content
+
+
+async def test_of_a_cut_upload_nothing_is_kept(service: RunningService) -> None:
+    folder = service.state_dir / "tenants/clinic/uploads"
+
+    async def half() -> AsyncIterator[bytes]:
+        for _ in range(PART_BYTES // 65_536 + 2):
+            yield b"x" * 65_536
+        await eventually(lambda: any(folder.glob("*/*/content")))
+        raise ConnectionResetError
+
+    who = owner(service) | {"content-length": str(2 * PART_BYTES)}
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the client makes of its own cut
+        await send(service, "many.jsonl", half(), who)
+    await eventually(lambda: not any(folder.glob("*/*")))
+
+
+async def test_an_upload_that_does_not_say_its_length_is_refused(service: RunningService) -> None:
+    async def unknown() -> AsyncIterator[bytes]:
+        yield PAGE
+
+    refused = await send(service, "a.md", unknown(), owner(service))
+    assert (refused.status_code, "content-length" in refused.json()["detail"]) == (422, True)
+
+
+ODD_NAMES = (
+    f"guide.{'a' * 250}.md",
+    f"{'g' * 500}/{'u' * 480}.md",
+    f"archive.tar.{'b' * 250}.jsonl",
+    "Gehälter 2026 (neu) ?*<>|:\\ „final“.md",
+    "💊.md",
+    "CON.md",
+)
+
+
+@pytest.mark.parametrize("path", ODD_NAMES, ids=range(len(ODD_NAMES)))
+async def test_an_upload_ends_with_a_result_whatever_its_name(service: RunningService, path: str) -> None:
+    content = b'{"id": "n", "title": "T", "text": "Two days."}\n' if path.endswith("l") else PAGE
+    result = await upload(service, path, content, owner(service))
+    assert (result["added"], result["refusals"]) == (1, []) or result["refusals"][0]["reason"]
+    if "g" * 500 not in path:
+        assert result["added"] == 1
+
+
+async def test_an_upload_that_can_never_be_read_gets_a_result_that_says_so(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> bool:
+        raise DependencyError("The store of uploads failed. Retry.")
+
+    who = owner(service)
+    sent = await send(service, "a.md", PAGE, who)
+    stores = stores_of(service)
+    monkeypatch.setattr(type(stores.uploads), "fetch", never)
+    receive = receiver(service, stores)
+    (message,) = await stores.received_uploads.receive(limit=1, wait_s=0, visibility_timeout_s=60)
+    for attempt in range(1, MOST_TRIES + 1):
+        with pytest.raises(DependencyError):
+            await receive(message.document_id, attempt=attempt)
+    assert await result_of(service, sent, who) is None
+    await receive(message.document_id, attempt=MOST_TRIES + 1)
+    await stores.close()
+    result = await result_of(service, sent, who)
+    assert result is not None
+    assert result["refused"] == 1
+    assert "could not be read in 5 tries. Send it again" in result["refusals"][0]["reason"]
+
+
+async def test_uploads_that_an_earlier_release_left_stop_nothing(service: RunningService) -> None:
+    """A half of a file without the mark that it is complete, and a whole one that waits to be read."""
+    who = owner(service)
+    whole, half = [await send(service, f"{name}.md", PAGE, who) for name in ("whole", "half")]
+    folder = service.state_dir / "tenants/clinic/uploads"
+    next(folder.glob(f"*/{half.json()['upload_id']}/complete")).unlink()
+    stores = stores_of(service)
+    waiting = await stores.received_uploads.receive(limit=9, wait_s=0, visibility_timeout_s=0)
+    await stores.received_uploads.delete_many(
+        [one.receipt for one in waiting if half.json()["upload_id"] in one.document_id]
+    )
+    await stores.close()
+    await read(service)
+    result = await result_of(service, whole, who)
+    assert result is not None
+    assert result["added"] == 1
+    assert await result_of(service, half, who) is None
+    assert (await upload(service, "later.md", PAGE, who))["added"] == 1
 
 
 async def test_a_refusal_is_told(service: RunningService) -> None:
@@ -144,7 +206,7 @@ async def test_a_refusal_is_told(service: RunningService) -> None:
         ("large.md", 6_000_000, 413),
         ("empty.md", 0, 422),
     ):
-        refused = await begin(service, path, size_bytes, who)
+        refused = await send(service, path, b"x" * size_bytes, who)
         assert refused.status_code == code, path
     result = await upload(service, "bad.md", b"\xff\xfe", who)
     assert result["refused"] == 1
@@ -162,18 +224,13 @@ async def test_what_an_owner_may_not_see_they_cannot_replace(service: RunningSer
         assert (code, found["state"], found["labels"]) == (200, "received", ["hr"])
 
 
-async def test_uploads_are_their_owners_and_bounded(service: RunningService) -> None:
-    who, other = owner(service), owner(service, "hanna")
-    places = [(await begin(service, f"f{n}.md", 10, who)).headers["location"] for n in range(MOST_OPEN)]
-    assert (await begin(service, "more.md", 10, who)).status_code == 429
-    assert (await begin(service, "more.md", 10, other)).status_code == 201
-    assert (await service.client.head(places[0], headers=other)).status_code == 404
-    sent = await service.client.patch(
-        places[0], content=b"x" * 11, headers=who | _BYTES | {"upload-offset": "0"}
-    )
-    assert sent.status_code == 413
+async def test_uploads_are_their_owners(service: RunningService) -> None:
+    sent = await send(service, "f.md", PAGE, owner(service))
+    params = {"upload_id": sent.json()["upload_id"]}
+    found = await service.client.get("/v1/uploads", params=params, headers=owner(service, "hanna"))
+    assert found.json() == {"uploads": []}
     agent = service.headers("olga", roles=["agent"])
-    assert (await begin(service, "more.md", 10, agent)).status_code == 403
+    assert (await send(service, "more.md", PAGE, agent)).status_code == 403
 
 
 async def test_a_document_is_replaced_and_an_older_content_restored(service: RunningService) -> None:

@@ -14,7 +14,7 @@ from assistant.domain.documents import DocumentState
 from assistant.knowledge.pipeline import EmbeddingLimits
 from assistant.knowledge.ports import MAX_ATTEMPTS
 from assistant.settings import deployed_names
-from tests.contracts.test_uploads import upload
+from tests.contracts.test_uploads import parts_of, upload
 from tests.fakes.lambda_events import object_created, sqs_event
 from tests.node.lambdas.deployment import Deployment, message
 
@@ -107,8 +107,7 @@ async def test_an_upload_has_the_labels_that_its_source_gives(
     uploads = S3Uploads(deployment.clients["s3"], bucket=deployment.named("inbox"))
     change = {"source": source, "path": "pay.md", "first_load": source == "team"}
     begun = upload(size_bytes=len(content)).model_copy(update=change)
-    await uploads.create(begun)
-    await uploads.append(begun, content, offset=0)
+    await uploads.store(begun, parts_of(content))
     stored = await deployment.clients["s3"].list_objects_v2(Bucket=deployment.named("inbox"))
     (key,) = [one["Key"] for one in stored["Contents"] if one["Key"].endswith("/content")]
     await receive(deployment, key, content)

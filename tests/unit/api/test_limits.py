@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import MutableMapping, Sequence
+from contextlib import ExitStack
 from datetime import date
 from typing import Any
 
 import pytest
 
 from assistant.answering.prepare import AnswerRequest
-from assistant.api.delivery import ClientGoneError, StalledReaderError, parse_body, read_body, watched
+from assistant.api.delivery import (
+    TAKE,
+    BytesInFlight,
+    ClientGoneError,
+    StalledReaderError,
+    parse_body,
+    read_body,
+    watched,
+)
 from assistant.api.running import Admission, AgentRates
 from assistant.domain.answers import Verdict
 from assistant.domain.documents import Document
@@ -23,6 +32,8 @@ from assistant.domain.identity import Identity
 from assistant.settings.tenant import LimitsSection
 from tests.fakes.answering import agent
 from tests.fakes.clock import SteppedClock
+
+MIB = 1024 * 1024
 
 
 def test_an_agent_over_their_share_is_told_when_to_return() -> None:
@@ -70,22 +81,50 @@ class Sender:
 
 def scope(**headers: str) -> dict[str, Any]:
     pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return {"type": "http", "headers": pairs}
+    return {"type": "http", "headers": pairs, TAKE: lambda _caller, _size_bytes: None}
 
 
-async def test_an_announced_excess_is_refused_once_the_client_has_sent_it() -> None:
+async def test_an_announced_excess_is_refused_unread() -> None:
     sender = Sender([b"x" * 50_000] * 3)
     with pytest.raises(TooLargeError, match="64 KiB"):
         await read_body(scope(content_length="150000"), sender.receive)
-    assert sender.taken == 3
+    assert sender.taken == 0
 
 
-@pytest.mark.parametrize("headers", [{}, {"content_length": "1000000000"}], ids=["chunked", "announced"])
-async def test_of_an_excess_no_more_than_a_mebibyte_is_read(headers: dict[str, str]) -> None:
+async def test_of_a_chunked_excess_no_more_than_the_limit_is_read() -> None:
     sender = Sender([b"x" * 40_000] * 1_000)
     with pytest.raises(TooLargeError):
-        await read_body(scope(**headers), sender.receive)
-    assert sender.taken < 32
+        await read_body(scope(transfer_encoding="chunked"), sender.receive)
+    assert sender.taken == 2
+
+
+def test_bytes_in_flight_are_bounded_for_each_caller_and_for_all_and_given_back() -> None:
+    bodies, ann = BytesInFlight(memory_mib=64), ("clinic", "ann")
+    with bodies.of_request() as take:
+        take(ann, MIB)
+        with bodies.of_request() as second, pytest.raises(OverloadedError, match="of yours") as refused:
+            second(ann, 1)
+        assert refused.value.retry_after_s
+        with ExitStack() as others:
+            for number in range(7):
+                others.enter_context(bodies.of_request())(("clinic", f"other-{number}"), MIB)
+            with bodies.of_request() as last, pytest.raises(OverloadedError, match="at once"):
+                last(("pharmacy", "bob"), 1)
+    with bodies.of_request() as take:
+        take(ann, MIB)
+
+
+async def test_a_body_is_refused_before_it_is_read_and_a_chunked_one_takes_its_bound() -> None:
+    taken, sender = list[int](), Sender([b"x"])
+
+    def take(_caller: tuple[str, str], size_bytes: int) -> None:
+        taken.append(size_bytes)
+        raise OverloadedError("full")
+
+    for headers in ({"content_length": "7"}, {"transfer_encoding": "chunked"}):
+        with pytest.raises(OverloadedError):
+            await read_body(scope(**headers) | {TAKE: take}, sender.receive, limit_bytes=99)
+    assert (taken, sender.taken) == ([7, 99], 0)
 
 
 async def test_a_client_that_leaves_is_told_apart() -> None:

@@ -17,10 +17,8 @@ DOCUMENT = orjson.loads((Path(__file__).parents[3] / "docs" / "openapi.json").re
 OPERATIONS = {
     operation["operationId"] for operations in DOCUMENT["paths"].values() for operation in operations.values()
 }
-STEPS = {"begin_upload", "upload_offset", "append_to_upload"}
-OF_OUR_OWN = {"stream", "read_original", "close", "upload_file"}
-"""``stream`` reads ``ask`` as events; ``read_original`` is ``read_document`` in its other form;
-``upload_file`` does the STEPS of an upload."""
+OF_OUR_OWN = {"stream", "read_original", "close"}
+"""``stream`` reads ``ask`` as events; ``read_original`` is ``read_document`` in its other form."""
 
 
 def methods(client: type) -> set[str]:
@@ -28,7 +26,7 @@ def methods(client: type) -> set[str]:
 
 
 def test_every_operation_of_the_document_is_a_method_and_no_other() -> None:
-    assert methods(AssistantClient) - OF_OUR_OWN == OPERATIONS - STEPS
+    assert methods(AssistantClient) - OF_OUR_OWN == OPERATIONS
 
 
 def test_the_public_names_are_there() -> None:

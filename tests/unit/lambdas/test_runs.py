@@ -48,14 +48,14 @@ async def test_a_folder_of_the_inbox_is_not_fetched() -> None:
 async def test_uploads_and_other_files_are_received_by_what_reads_them() -> None:
     """What the function itself puts beside an upload, its result, is read by neither."""
     files: list[str] = []
-    uploads: list[str] = []
+    uploads: list[tuple[str, int]] = []
 
     async def receive(key: str) -> AddSummary:
         files.append(key)
         return AddSummary()
 
-    async def receive_upload(key: str) -> UploadResult:
-        uploads.append(key)
+    async def receive_upload(key: str, *, attempt: int) -> UploadResult:
+        uploads.append((key, attempt))
         return UploadResult()
 
     keys = ["wiki/.uploads/aa/content", ".uploadsaa/content"]
@@ -64,7 +64,7 @@ async def test_uploads_and_other_files_are_received_by_what_reads_them() -> None
     receiving = Receiving(cast(Any, receive), cast(Any, receive_upload), "clinic")
 
     assert await receive_documents.run(receiving, sqs_event("inbox", bodies)) == ALL_DONE
-    assert (files, uploads) == (keys, ["aa/bb"])
+    assert (files, uploads) == (keys, [("aa/bb", 1)])
 
 
 async def test_a_file_that_is_too_large_is_counted_and_not_delivered_again(

@@ -41,13 +41,10 @@ import type {
 
 const PAGE_SIZE = 50;
 const EXPORT_LIMIT_MS = 120_000;
-const PART_LIMIT_MS = 120_000;
-/** The protocol of uploads: tus.io, 1.0. */
-const TUS = { "tus-resumable": "1.0.0" };
 
 export interface NewUpload {
   readonly path: string;
-  readonly size: number;
+  readonly file: Blob;
   readonly source: string;
   /** Id of the document that the file replaces. */
   readonly replaces: string | null;
@@ -178,28 +175,21 @@ export class Api {
     return await this.#read("/v1/knowledge-sources");
   }
 
-  async beginUpload({ path, size, source, replaces }: NewUpload): Promise<UploadState> {
+  /** Send a file whole, and tell what share of it has left. */
+  async upload({ path, file, source, replaces }: NewUpload, onShare: (share: number) => void): Promise<UploadState> {
     const query = new URLSearchParams({ path, knowledge_source: source });
     if (replaces !== null) query.set("replaces", replaces);
-    const headers = { ...TUS, "upload-length": String(size) };
-    const response = await this.#call(`/v1/uploads?${query}`, { method: "POST", headers });
-    return await whole<UploadState>(response.json());
-  }
-
-  /** How many bytes of a file the service has. */
-  async uploadOffset(uploadId: string): Promise<number> {
-    const response = await this.#call(`/v1/uploads/${encodeURIComponent(uploadId)}`, { method: "HEAD", headers: TUS });
-    return Number(response.headers.get("upload-offset"));
-  }
-
-  /** Send the next bytes of a file, and return how many the service then has. */
-  async appendToUpload(uploadId: string, part: Blob, offset: number): Promise<number> {
-    const type = { "content-type": "application/offset+octet-stream" };
-    const headers = { ...TUS, ...type, "upload-offset": String(offset) };
-    const signal = AbortSignal.timeout(PART_LIMIT_MS);
-    const path = `/v1/uploads/${encodeURIComponent(uploadId)}`;
-    const response = await this.#fetch(path, { method: "PATCH", body: part, headers, signal });
-    return Number(response.headers.get("upload-offset"));
+    const request = new XMLHttpRequest(); // fetch does not tell what has left
+    request.open("POST", `/v1/uploads?${query}`);
+    request.setRequestHeader("authorization", `Bearer ${this.#token() ?? ""}`);
+    request.upload.onprogress = ({ loaded, total }) => onShare(loaded / total);
+    await new Promise((resolve) => {
+      request.onloadend = resolve;
+      request.send(file);
+    });
+    const headers = { "retry-after": request.getResponseHeader("retry-after") ?? "0" };
+    const response = request.status === 0 ? null : new Response(request.responseText, { status: request.status, headers });
+    return await whole<UploadState>((await this.#checked(response)).json());
   }
 
   async uploadResults(uploadIds: readonly string[]): Promise<UploadStates> {
@@ -292,7 +282,11 @@ export class Api {
   async #fetch(path: string, init: RequestInit): Promise<Response> {
     const headers = new Headers(init.headers);
     headers.set("authorization", `Bearer ${this.#token() ?? ""}`);
-    const response = await fetch(path, { ...init, headers, credentials: "omit" }).catch(() => null);
+    return await this.#checked(await fetch(path, { ...init, headers, credentials: "omit" }).catch(() => null));
+  }
+
+  /** Return a response with a good status; throw the problem of any other, and of none. */
+  async #checked(response: Response | null): Promise<Response> {
     if (response === null) throw new ApiError(unreachable());
     if (response.ok) return response;
     if (response.status === 401) this.#onSignedOut();

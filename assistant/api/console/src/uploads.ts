@@ -1,4 +1,4 @@
-/** Files on their way into the knowledge base: three at a time, in parts that go on after a broken connection. */
+/** Files on their way into the knowledge base, three at a time. */
 import { type Signal, signal } from "@preact/signals";
 import type { Api } from "./api.ts";
 import { pause } from "./network.ts";
@@ -17,7 +17,7 @@ export interface UploadRow {
   readonly id: number;
   readonly path: string;
   readonly phase: Phase;
-  /** Share of the bytes that the service has, 0 to 1. */
+  /** Share of the bytes that have left, 0 to 1. */
   readonly share: number;
   readonly result: UploadResult | null;
   /** Why it was refused. */
@@ -26,13 +26,14 @@ export interface UploadRow {
 
 export const MOST_FILES = 5_000;
 const AT_ONCE = 3;
-const PART_BYTES = 5 * 1024 * 1024;
 const MOST_TRIES = 8;
 const ASKED_AT_ONCE = 50;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
 const POLL_MS = 2_000;
 const DRAWN_EVERY_MS = 500;
+
+const NEW = { phase: "waiting", share: 0, result: null, reason: null } as const;
 
 interface Task {
   row: UploadRow;
@@ -78,6 +79,7 @@ export class Uploads {
   readonly #api: Api;
   readonly #tasks: Task[] = [];
   #waiting: Task[] = [];
+  #added = 0;
   #running = 0;
   #isPolling = false;
   #isDrawn = true;
@@ -88,15 +90,19 @@ export class Uploads {
 
   /** Send files to the paths that they have below the source. */
   add(picked: readonly Picked[], source: string, { replaces = null }: { replaces?: string | null } = {}): void {
-    for (const { path, file } of picked) {
-      const row: UploadRow = { id: this.#tasks.length, path, phase: "waiting", share: 0, result: null, reason: null };
-      const task: Task = { row, file, source, replaces, uploadId: null };
-      this.#tasks.push(task);
-      this.#waiting.push(task);
-    }
-    this.#draw();
-    addEventListener("beforeunload", stay);
-    while (this.#running < AT_ONCE && this.#waiting.length > 0) void this.#work();
+    const tasks = picked.map(({ path, file }): Task => {
+      this.#added += 1;
+      return { row: { id: this.#added, path, ...NEW }, file, source, replaces, uploadId: null };
+    });
+    this.#tasks.push(...tasks);
+    this.#start(tasks);
+  }
+
+  /** Send files that were refused once more. */
+  resend(rows: readonly UploadRow[]): void {
+    const tasks = this.#tasks.filter(({ row }) => rows.includes(row));
+    for (const task of tasks) task.row = { ...task.row, ...NEW };
+    this.#start(tasks);
   }
 
   /** Forget what has ended. */
@@ -105,6 +111,13 @@ export class Uploads {
     this.leftOut.value = "";
     this.#tasks.splice(0, this.#tasks.length, ...this.#tasks.filter((task) => !isOver(task)));
     this.#draw();
+  }
+
+  #start(tasks: readonly Task[]): void {
+    this.#waiting.push(...tasks);
+    this.#draw();
+    addEventListener("beforeunload", stay);
+    while (this.#running < AT_ONCE && this.#waiting.length > 0) void this.#work();
   }
 
   async #work(): Promise<void> {
@@ -123,24 +136,10 @@ export class Uploads {
   }
 
   async #send(task: Task): Promise<void> {
-    const { file, source, replaces, row } = task;
+    const { file, source, replaces, row: { path } } = task;
     this.#set(task, { phase: "sending" });
-    const begin = () => this.#api.beginUpload({ path: row.path, size: file.size, source, replaces });
-    const id = (await again(begin)).upload_id;
-    task.uploadId = id;
-    let offset = 0;
-    for (let tries = 0; offset < file.size; ) {
-      const before = offset;
-      try {
-        offset = await this.#api.appendToUpload(id, file.slice(offset, offset + PART_BYTES), offset);
-      } catch (error) {
-        if (!isTemporary(error) || tries >= MOST_TRIES) throw error;
-        await rest(tries);
-        offset = await again(() => this.#api.uploadOffset(id));
-      }
-      tries = offset > before ? 0 : tries + 1;
-      this.#set(task, { share: offset / file.size });
-    }
+    const send = () => this.#api.upload({ path, file, source, replaces }, (share) => this.#set(task, { share }));
+    task.uploadId = (await again(send)).upload_id;
   }
 
   async #poll(): Promise<void> {
@@ -199,7 +198,7 @@ function isRefused({ refused, added, changed, unchanged, withdrawn }: UploadResu
 }
 
 function isTemporary(error: unknown): boolean {
-  return error instanceof ApiError && (error.problem.retryable || error.problem.code === "conflict");
+  return error instanceof ApiError && error.problem.retryable;
 }
 
 async function again<T>(call: () => Promise<T>): Promise<T> {

@@ -9,7 +9,6 @@ const READ: UploadResult = {
   ...{ added: 1, changed: 0, unchanged: 0, withdrawn: 0, waiting: 0, refused: 0 },
   ...{ refusals: [], notes: [] },
 };
-const PART = 5 * 1024 * 1024;
 
 globalThis.addEventListener ??= () => {};
 globalThis.removeEventListener ??= () => {};
@@ -30,48 +29,64 @@ test("files of other kinds and hidden ones are left out and counted", () => {
   assert.equal(others, "2 .png, 1 hidden, 1 without an ending, 1 .gz, 1 .js, 1 .css, 2 others");
 });
 
-test("a file goes on at the offset that the service tells after a broken connection", async () => {
-  const sent: (readonly [number, number])[] = [];
-  let isBroken = false;
+function ended(uploads: Uploads, count: number): Promise<void> {
+  return new Promise((resolve) => {
+    uploads.rows.subscribe((rows) => rows.length === count && rows.every(({ phase }) => phase === "done" || phase === "refused") && resolve());
+  });
+}
+
+test("after a broken connection a file is sent again, and its share is shown", async () => {
+  const sent: number[] = [];
   const api = {
-    beginUpload: async () => ({ upload_id: "u1", result: null }),
-    appendToUpload: async (_id: string, part: Blob, offset: number) => {
-      if (offset === PART && !isBroken) {
-        isBroken = true;
-        throw new ApiError(unreachable());
-      }
-      sent.push([offset, part.size]);
-      return offset + part.size;
+    upload: async ({ file }: { file: Blob }, onShare: (share: number) => void) => {
+      sent.push(file.size);
+      onShare(0.5);
+      if (sent.length === 1) throw new ApiError(unreachable());
+      return { upload_id: "u1", result: null };
     },
-    uploadOffset: async () => PART,
     uploadResults: async (ids: readonly string[]) => ({ uploads: ids.map((upload_id) => ({ upload_id, result: READ })) }),
   };
-  await new Promise<void>((resolve) => {
-    const uploads = new Uploads(api as unknown as Api);
-    uploads.onRead = resolve;
-    uploads.add([{ path: "wiki/long.md", file: new Blob([new Uint8Array(PART + 7)]) }], "wiki");
-  });
-  assert.deepEqual(sent, [
-    [0, PART],
-    [PART, 7],
-  ]);
+  const uploads = new Uploads(api as unknown as Api);
+  const shares: number[] = [];
+  uploads.rows.subscribe((rows) => rows.forEach(({ share }) => shares.push(share)));
+  uploads.add([{ path: "wiki/long.md", file: new Blob([new Uint8Array(7)]) }], "wiki");
+  await ended(uploads, 1);
+  assert.deepEqual(sent, [7, 7]);
+  assert.equal(shares.includes(0.5), true);
+});
+
+test("a refused file can be sent again", async () => {
+  const refusal = { ...unreachable(), status: 422, detail: "a.md: the file is empty.", code: "document_invalid", retryable: false };
+  let tries = 0;
+  const api = {
+    upload: async () => {
+      if ((tries += 1) === 1) throw new ApiError(refusal);
+      return { upload_id: "u1", result: null };
+    },
+    uploadResults: async (ids: readonly string[]) => ({ uploads: ids.map((upload_id) => ({ upload_id, result: READ })) }),
+  };
+  const uploads = new Uploads(api as unknown as Api);
+  uploads.add([{ path: "a.md", file: new Blob(["text"]) }], "wiki");
+  await ended(uploads, 1);
+  assert.equal(uploads.rows.value[0]?.reason, "a.md: the file is empty.");
+  const read = new Promise<void>((resolve) => (uploads.onRead = resolve));
+  uploads.resend(uploads.rows.value);
+  await read;
+  assert.equal(tries, 2);
 });
 
 test("a refusal has its reason, and stops no other file", async () => {
   const refusal = { ...unreachable(), status: 422, detail: "photos.zip: not one of .md", code: "document_invalid", retryable: false };
   const api = {
-    beginUpload: async ({ path }: { path: string }) => {
+    upload: async ({ path }: { path: string }) => {
       if (path === "photos.zip") throw new ApiError(refusal);
       return { upload_id: path, result: null };
     },
-    appendToUpload: async (_id: string, part: Blob, offset: number) => offset + part.size,
     uploadResults: async (ids: readonly string[]) => ({ uploads: ids.map((upload_id) => ({ upload_id, result: READ })) }),
   };
   const uploads = new Uploads(api as unknown as Api);
   uploads.add(["photos.zip", "a.md"].map((path) => ({ path, file: new Blob(["text"]) })), "wiki");
-  await new Promise<void>((resolve) => {
-    uploads.rows.subscribe((rows) => rows.length === 2 && rows.every(({ phase }) => phase === "done" || phase === "refused") && resolve());
-  });
+  await ended(uploads, 2);
   assert.deepEqual(
     uploads.rows.value.map(({ phase, reason }) => [phase, reason]),
     [

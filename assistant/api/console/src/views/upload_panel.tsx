@@ -151,6 +151,11 @@ function UploadList({ uploads }: { uploads: Uploads }) {
         ))}
       </ul>
       {told.length > MOST_SHOWN && <p class="hint">and {count(told.length - MOST_SHOWN, "more file")}</p>}
+      {refused.length > 0 && (
+        <button type="button" class="button small" onClick={() => uploads.resend(refused)}>
+          Send {refused.length === 1 ? "it" : "them"} again
+        </button>
+      )}
       {open === 0 && (
         <button type="button" class="button small" onClick={() => uploads.clear()}>
           Close this list
