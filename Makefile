@@ -199,7 +199,7 @@ build/checkov/stamp: $(VENV)/bootstrap.stamp requirements/checkov.txt
 .PHONY: synth
 synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-lock.json ##* Every tenant's templates, judged without an account
 	@rm -rf cdk.out build/synth
-	@$(CDK) synth --quiet -c unlocked=review '**' $(ARGS)
+	@$(CDK) synth --quiet '**' $(ARGS)
 	@$(CDK) synth --quiet -c stage=account --output build/synth/account '**' $(ARGS)
 	@$(CDK) synth --quiet -c stage=care_app --output build/synth/care_app '**' $(ARGS)
 	@$(WITH_NODE) $(BIN)/python -m stacks.validators cdk.out build/synth/account build/synth/care_app
@@ -224,7 +224,7 @@ bench-synth: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## S
 
 .PHONY: pin
 pin: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Accept today's stateful resources as the ones that no upgrade may replace (stacks/pins)
-	@rm -rf cdk.out; $(CDK) synth --quiet -c unlocked=review '**'
+	@rm -rf cdk.out; $(CDK) synth --quiet '**'
 	@$(WITH_NODE) $(BIN)/python -m stacks.pinning cdk.out
 
 .PHONY: evaluate

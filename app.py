@@ -2,8 +2,6 @@
 
 - ``-c tenant=NAME``: that tenant's stage, and only its file is read; without it, every tenant's.
 - ``-c tenants=DIR``: tenant files elsewhere. ``-c images=FILE``: another lock of images.
-- ``-c unlocked=review``: templates of a ``hipaa`` tenant whose images are not locked by digest, for review;
-  they cannot be deployed.
 - ``-c stage=account`` or ``-c stage=care_app``: one of those instead; CDK does not order stages, so they
   are never synthesized together with a tenant's. ``-c care_app=DIR``: files of the care side elsewhere.
 """

@@ -71,7 +71,7 @@ def _tenant_folder(folder: Path) -> Path:
 
 def _synth(tenants: Path, out: Path, options: Sequence[str]) -> float:
     shutil.rmtree(out, ignore_errors=True)
-    context = ["-c", f"tenant={TENANT}", "-c", f"tenants={tenants}", "-c", "unlocked=review"]
+    context = ["-c", f"tenant={TENANT}", "-c", f"tenants={tenants}"]
     command = [ROOT / "node_modules/.bin/cdk", "synth", "--quiet", "--output", out, *options, *context, "**"]
     began_s = time.perf_counter()
     done = subprocess.run(

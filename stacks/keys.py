@@ -16,6 +16,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from stacks.outputs import KeysOutputs
+from stacks.processes import ask_for_locks
 from stacks.roles import (
     TENANT_TAG,
     Conditions,
@@ -57,6 +58,7 @@ _FOR_RESOURCE = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
 class KeysStack(TenantStack):
     def __init__(self, scope: Construct, *, tenant: DeployedTenant) -> None:
         super().__init__(scope, "Keys", tenant=tenant, data_class="internal", stateful=True)
+        ask_for_locks(self, tenant)
         data = self._key(
             "DataKey",
             "documents, tables, queues, search domain",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 
 import aws_cdk as cdk
 import tomlkit
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
-from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import DIGEST_PATTERN
 from assistant.settings.tenant import WHERE_IT_STANDS
 from stacks.roles import WorkloadRole, allow, via
@@ -23,33 +23,46 @@ CORPUS_IMAGE = "corpus_job"
 """Name of the image of the corpus stack's application, in ``containers``."""
 PULL_IMAGE = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 """Actions of a role that pulls an image from a repository."""
-UNLOCKED = "unlocked"
-REVIEW = "review"
-"""``-c unlocked=review``: make the templates of a ``hipaa`` tenant although digests are missing. They are for
-review: each missing digest is a parameter without default, so no deployment of them starts."""
+_LOCK_FIRST = "RunMakeImages"
+"""Parameter of the first stack. A refused deployment names it, so the name is what to run."""
+_BASE_LOCK = ROOT / "containers" / "base-image.lock"
 _FOLDER = ROOT / "build" / "tenant-files"
 
 
-def refuse_unlocked(stage: cdk.Stage, tenant: DeployedTenant) -> None:
-    """Raise ConfigurationError, with the commands, when a ``hipaa`` tenant runs an image that only a tag
-    names.
+def ask_for_locks(stack: cdk.Stack, tenant: DeployedTenant) -> None:
+    """Give the first stack a parameter without default while an image of the tenant has no digest, and write
+    one warning that names what is not locked.
 
-    Whoever may push to the registry, AWS included, decides what a tag means tomorrow.
+    So the templates can be synthesized and reviewed, and no deployment begins: neither by CDK nor by
+    CloudFormation itself.
     """
-    given = stage.node.try_get_context(UNLOCKED)
-    if given not in (None, "", REVIEW):
-        raise ConfigurationError(f'-c {UNLOCKED}={given}: unknown value; allowed: "{REVIEW}".')
     corpora = (CORPUS_IMAGE,) if tenant.config.learning.corpora else ()
-    names = dict.fromkeys((*TASK_IMAGES, LEARNING_IMAGE, *corpora, tenant.llm.image, tenant.embedding.image))
-    missing = [name for name in names if tenant.images.image(name).digest is None]
-    if not missing or given == REVIEW or not tenant.is_hipaa:
+    served = [each for each in (tenant.llm, tenant.embedding, tenant.candidate) if each is not None]
+    images = (each.image for each in served)
+    names = dict.fromkeys((*TASK_IMAGES, LEARNING_IMAGE, *corpora, *images))
+    missing = [name for name in names if _needs_lock(tenant, name)]
+    if not missing:
         return
-    commands = "\n  ".join(_lock_command(name, tenant) for name in missing)
-    raise ConfigurationError(
-        f"{tenant.name}: the profile hipaa runs images by digest alone, and images.lock.toml has none of "
-        f"{', '.join(missing)}. Lock them, and commit the file:\n  {commands}\n"
-        f"(-c {UNLOCKED}={REVIEW} makes templates to look at, which cannot be deployed.)"
+    commands = "; ".join(_lock_command(name, tenant) for name in missing)
+    cdk.CfnParameter(
+        stack,
+        _LOCK_FIRST,
+        type="String",
+        description=f"Images without a digest in images.lock.toml. Run, then deploy again: {commands}",
     )
+    said = f"images.lock.toml has no digest of {', '.join(missing)}. Run: {commands}."
+    if "@sha256:" not in _BASE_LOCK.read_text(encoding="utf-8"):
+        said += f" {_BASE_LOCK.relative_to(ROOT)} has none either: make lock-images."
+    if unpackaged := [each.name for each in served if each.sha256 is None]:
+        said += f" Model artifacts without a hash (model_artifacts/README.md): {', '.join(unpackaged)}."
+    sys.stderr.write(f"warning: {tenant.name} cannot be deployed yet: {said}\n")
+
+
+def _needs_lock(tenant: DeployedTenant, name: str) -> bool:
+    """Return whether an image has no digest where only a digest is deployed: whoever may push to a registry,
+    AWS included, decides what a tag means tomorrow."""
+    image = tenant.images.image(name)
+    return image.digest is None and (image.is_own or tenant.is_hipaa)
 
 
 def _lock_command(name: str, tenant: DeployedTenant) -> str:
@@ -68,11 +81,9 @@ def image_uri(scope: Construct, tenant: DeployedTenant, name: str) -> str:
     """
     image = tenant.images.image(name)
     host = f"{_account(tenant, name)}.dkr.ecr.{tenant.place.region}.{cdk.Aws.URL_SUFFIX}"
-    if image.digest is not None:
-        return f"{host}/{image.repository}@{image.digest}"
-    if not image.is_own and not tenant.is_hipaa:
-        return f"{host}/{image.repository}:{image.tag}"
-    return f"{host}/{image.repository}@{_digest_parameter(scope, name, tenant).value_as_string}"
+    if _needs_lock(tenant, name):
+        return f"{host}/{image.repository}@{_digest_parameter(scope, name, tenant).value_as_string}"
+    return f"{host}/{image.repository}" + (f"@{image.digest}" if image.digest else f":{image.tag}")
 
 
 def image_repository_arn(scope: Construct, tenant: DeployedTenant, name: str) -> str:

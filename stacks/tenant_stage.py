@@ -26,7 +26,6 @@ from stacks.observability.stack import ObservabilityStack
 from stacks.orchestrator import EXCEPTIONS as ORCHESTRATOR_EXCEPTIONS
 from stacks.orchestrator import OrchestratorStack
 from stacks.policy import acknowledge
-from stacks.processes import refuse_unlocked
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, prepare_stage
 
@@ -59,7 +58,6 @@ class TenantStage(cdk.Stage):
         )
         self.tenant = tenant
         prepare_stage(self, tenant, role_path=tenant.role_path)
-        refuse_unlocked(self, tenant)
         self._add_stacks()
         acknowledge(self, EXCEPTIONS)
 

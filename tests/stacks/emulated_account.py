@@ -144,7 +144,7 @@ def asked_for(stage: Path) -> Sequence[str]:
         for name, parameter in template.get("Parameters", {}).items():
             if "Default" not in parameter:
                 kind = re.sub(r".*(digest|sha256)$", r"\1", name.lower())
-                given += ["--parameters", f"{stack}:{name}={_ANY_VALUE[kind]}"]
+                given += ["--parameters", f"{stack}:{name}={_ANY_VALUE.get(kind, 'done')}"]
     return given
 
 

@@ -16,8 +16,6 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from stacks.processes import REVIEW, UNLOCKED
-
 ROOT = Path(__file__).parents[2]
 FIXTURES = {"tenants": "tests/tenants", "care_app": "tests/care_app"}
 """Context of the application: the tests' own files, relative to the folder of the application."""
@@ -32,7 +30,7 @@ def synthesize(
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # jsii starts node by name
         "CDK_OUTDIR": str(out),
-        "CDK_CONTEXT_JSON": json.dumps(settings | FIXTURES | {UNLOCKED: REVIEW} | context),
+        "CDK_CONTEXT_JSON": json.dumps(settings | FIXTURES | context),
         "CDK_VALIDATION": "true" if validated else "false",
     }
     return subprocess.run(
