@@ -1,0 +1,138 @@
+"""How many calls to DynamoDB and S3 an answer makes, by operation and table, on the emulator.
+
+tests/node/aws/test_calls_of_a_question.py has those to models and to the index, and which wait for which.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from assistant.aws.clients import open_client
+from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.s3 import S3DocumentStore
+from assistant.domain.documents import Document
+from assistant.knowledge.parsing import parse_document
+from tests.emulated_aws import make_resources
+from tests.fakes.aws_server import REGION
+from tests.fakes.faulty_proxy import FaultyProxy, Request, faulty_proxy
+from tests.fakes.running_service import (
+    RunningService,
+    Scene,
+    events_of,
+    live_status,
+    published_keys,
+    service_on,
+    service_settings,
+)
+from tests.fakes.sagemaker_socket import sagemaker_socket
+from tests.fakes.tokens import EC_KEY
+
+LOG_CALLS = 6
+"""The log of a short answer: its opening, at most four batches by time, its end."""
+
+DESK = "GetItem desk"
+"""The approved answers are looked at by time, whatever is asked."""
+
+
+def call_of(request: Request) -> str:
+    """Return ``PutItem records``, or ``GET documents`` of a bucket."""
+    operation = request.headers.get("x-amz-target", "").rpartition(".")[2]
+    if not operation:
+        return f"{request.method} {request.path.split('/')[1].rpartition('-')[2]}"
+    body = orjson.loads(request.body)
+    return f"{operation} {'+'.join(sorted({name.rpartition('-')[2] for name in tables_in(body)}))}"
+
+
+def tables_in(body: Any) -> Iterable[str]:
+    """Yield the names of all tables that a request names."""
+    if isinstance(body, dict):
+        for key, value in body.items():
+            if key == "TableName":
+                yield value
+            elif key == "RequestItems":
+                yield from value
+            else:
+                yield from tables_in(value)
+    elif isinstance(body, list):
+        for each in body:
+            yield from tables_in(each)
+
+
+@dataclass
+class Counted:
+    service: RunningService
+    proxy: FaultyProxy
+    tenant: str
+
+    async def calls(self, **body: Any) -> tuple[str, Counter[str]]:
+        """Ask for a stream that can be resumed; return its conversation and the calls until its end."""
+        await self.service.idle()
+        self.proxy.requests.clear()
+        response = await self.service.ask(
+            tenant=self.tenant, accept="text/event-stream", body=body | {"resume_window_s": 5}
+        )
+        events = dict(events_of(response.text))
+        assert events["done"]["finish_reason"] == "stop", response.text
+        calls = Counter(map(call_of, self.proxy.requests))
+        del calls[DESK]
+        return events["started"]["conversation_id"], calls
+
+
+@pytest.fixture
+async def counted(aws_server_url: str, tmp_path: Path) -> AsyncIterator[Counted]:
+    tenant = f"calls-{uuid.uuid4().hex[:8]}"
+    async with AsyncExitStack() as stack:
+        aws = await make_resources(aws_server_url, [tenant])
+        proxy = await stack.enter_async_context(faulty_proxy(aws_server_url))
+        sagemaker = await stack.enter_async_context(sagemaker_socket())
+        sagemaker.texts = ("The wait is ", "two days [1.1].")
+        jwks_url = await stack.enter_async_context(published_keys([EC_KEY]))
+        scene = Scene(tenants=(tenant,))
+        settings = service_settings(tmp_path, scene, sagemaker_url=sagemaker.url, jwks_url=jwks_url)
+        on_aws = aws.settings() | aws.answer_settings() | {"aws_endpoint_url": proxy.url}
+        service = await stack.enter_async_context(
+            service_on(settings.model_copy(update=on_aws), scene, sagemaker)
+        )
+        document = await service.know("wait", "The wait is two days.", tenant=tenant)
+        await keep(document, tenant=tenant, url=aws_server_url)
+        yield Counted(service, proxy, tenant)
+
+
+async def keep(document: Document, *, tenant: str, url: str) -> None:
+    """Put a live document where the service on AWS's stores finds it."""
+    async with (
+        open_client("s3", region=REGION, endpoint_url=url) as s3,
+        open_client("dynamodb", region=REGION, endpoint_url=url) as dynamodb,
+    ):
+        documents = S3DocumentStore(s3, bucket=f"{tenant}-documents")
+        await documents.put(document)
+        await documents.put_parsed(document.document_id, document.content_hash(), parse_document(document))
+        states = DynamoDbDocumentStates(dynamodb, table=f"{tenant}-states")
+        await states.put_many([live_status(document)])
+        await states.close()
+
+
+async def test_an_answer_and_its_follow_up_make_so_many_calls(counted: Counted) -> None:
+    await counted.calls()  # what is read on first use
+    conversation, calls = await counted.calls()
+    assert 2 <= calls.pop("BatchWriteItem events") <= LOG_CALLS
+    assert calls == {"TransactWriteItems records": 1}
+
+    _, calls = await counted.calls(conversation_id=conversation)
+    assert 2 <= calls.pop("BatchWriteItem events") <= LOG_CALLS
+    assert calls == {
+        "Query records": 1,
+        "BatchGetItem records": 1,
+        "GetItem states": 1,
+        "GET documents": 1,
+        "TransactWriteItems records": 1,
+    }
