@@ -7,6 +7,7 @@ another prompt. ``assistant evaluate`` records and replays; ``make demo MODEL=re
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
@@ -95,8 +96,10 @@ class RecordedModel:
 
     @property
     def title(self) -> str:
-        """Which models were recorded, and when: "NAME, 2026-11-22"."""
-        return "; ".join(sorted({f"{line.model}, {line.made_at}" for line in self._answers.values()}))
+        """Which model was recorded most, and until when: "NAME, 2026-11-22"."""
+        models = Counter(line.model for line in self._answers.values())
+        last = max((line.made_at for line in self._answers.values()), default="")
+        return ", ".join(map(str, (*(name for name, _ in models.most_common(1)), last)))
 
     @asynccontextmanager
     async def stream(

@@ -96,7 +96,7 @@ def section_blocks(
                 passage=one.passage,
                 span=(one.unit.span.start, one.unit.span.end),
                 n=sources.number(one.passage, found),
-                quote="folded" if one.unit.ordinal in section.folded else "shown",
+                quote="folded" if one.unit.ordinal in section.folded and not tags else "shown",
                 is_key=one.unit.ordinal in section.keys,
                 elements=tuple((tags[number].name, start, end) for number, start, end in labelled.places),
             )

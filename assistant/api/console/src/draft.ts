@@ -41,8 +41,8 @@ function sentencesOf(turn: Turn): string {
       support === "supported" && !missing.some((place) => start < place.end && place.start < end),
   );
   const { text, sentences } = withValues({ text: turn.text, sentences: supported }, turn.elements);
-  const blocks = readMarkdown(text);
   const spans = sentences.map(({ start, end }) => utf16Span(text, [start, end]));
+  const blocks = readMarkdown(text, { quotes: spans.filter((_, index) => sentences[index]?.quote) });
   return new Writing(groupBySpan(blocks, spans)).textOf(blocks);
 }
 

@@ -46,6 +46,8 @@ interface Options {
   readonly hasInline?: boolean;
   /** Added to each offset: where the text begins in the whole. */
   readonly offset?: number;
+  /** [start, end) of stored text in the Markdown: its lists are lists, every other character is text. */
+  readonly quotes?: readonly (readonly [number, number])[];
 }
 
 /** HTML stays text. An underline would turn the line before it into a heading while the text still comes. */
@@ -66,9 +68,28 @@ const ENTITIES: Readonly<Record<string, string>> = {
 };
 
 /** The blocks of a Markdown text. */
-export function readMarkdown(text: string, { links = NO_LINKS, hasInline = true, offset = 0 }: Options = {}): Block[] {
-  const tree = (hasInline ? full : blocksOnly).parse(text);
+export function readMarkdown(text: string, { links = NO_LINKS, hasInline = true, offset = 0, quotes = [] }: Options = {}): Block[] {
+  const tree = (hasInline ? full : blocksOnly).parse(withoutMarks(text, quotes));
   return new Reading(text, { links, offset }).blocksOf(tree.topNode);
+}
+
+/** The text with a letter for each character of a quote that could be a mark of Markdown. */
+function withoutMarks(text: string, quotes: readonly (readonly [number, number])[]): string {
+  let [plain, at] = ["", 0];
+  for (const [start, end] of quotes) {
+    const masked = text.slice(start, end).replace(MARK_OR_ITEM, (mark) => (mark.endsWith(" ") ? mark : "x".repeat(mark.length)));
+    plain += text.slice(at, start) + masked;
+    at = end;
+  }
+  return plain + text.slice(at);
+}
+
+const MARK_OR_ITEM = /(?:^|\n)[-*] |[^\p{L}\p{N}\s.)]/gu;
+
+/** The lines of stored text in a section whose headings are bold lines. */
+export function quotesIn(section: string): [number, number][] {
+  const lines = [...section.matchAll(/[^\n]+/g)].filter(({ 0: line }) => !/^\*\*.+\*\*$/.test(line));
+  return lines.map(({ 0: line, index }) => [index, index + line.length]);
 }
 
 interface Look {

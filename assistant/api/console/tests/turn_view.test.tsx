@@ -159,7 +159,7 @@ test("an answer of a source that loads for the first time says so, above the tex
 
 test("a recorded answer says that it is not live", () => {
   const html = page(turnOf(started({ recorded_model: "a model, 20 Nov 2026" }), sources()));
-  assert.match(words(html), /Recorded answer of a model, 20 Nov 2026, not live/);
+  assert.match(words(html), /Recorded answer, not live/);
 });
 
 test("quotes of other documents are folded to one line", () => {
@@ -197,4 +197,41 @@ test("a reply is sent where it is delivered, and else recorded only", () => {
     assert.match(html, new RegExp(`${label}(?! as)`));
     assert.match(html, new RegExp(hint));
   }
+});
+
+/** A quoted answer of these lines, each as it stands after `glue`; `far`: which of them may be folded. */
+function quoted(lines: readonly string[], { glue = "\n", far = [] }: { glue?: string; far?: readonly number[] } = {}): Turn {
+  let at = 0;
+  const events = lines.flatMap((line, index): AnswerEvent[] => {
+    const before = index === 0 ? "" : glue;
+    const start = at + before.length;
+    at = start + line.length;
+    const place = { index, start, end: at, citations: [1], support: "supported" as const };
+    const quote = far.includes(index) ? ("folded" as const) : ("shown" as const);
+    return [token(before + line), { event: "sentence", data: { ...place, quote } }];
+  });
+  return turnOf(started(), sources(), ...events, done({ mode: "quoted" }));
+}
+
+test("every character of a quote is shown, and none of it is Markdown", () => {
+  const line = "Type *1_2_3* & `x` <b>now</b> at https://a.example/b_c, [see](https://a.example) ![i](j) ~~5~~ # 3 \\\\ | end";
+  const html = page(quoted([line]));
+  assert.match(words(html.replaceAll("&lt;", "‹").replaceAll("&amp;", "&")), /Type \*1_2_3\* & `x` ‹b>now‹\/b> at https:\/\/a\.example\/b_c, \[see\]/);
+  assert.doesNotMatch(html, /<(?:em|strong|code|b|img|del)\b|href/);
+});
+
+test("steps of a quote keep their numbers, and far ones are folded", () => {
+  const steps = Array.from({ length: 8 }, (_, n) => `${n + 1}. Turn ${n + 1}.`);
+  const html = page(quoted(steps, { far: [1, 2, 3, 6] }));
+  assert.match(html, /<details class="fold"><summary>3 more lines<\/summary>/);
+  assert.equal(html.match(/class="fold"/g)?.length, 1); // a single line is not worth it
+  assert.match(html, /<li value="5">/);
+  const [open = "", inside = ""] = html.split("<summary>");
+  assert.match(open, /Turn 1/);
+  assert.match(inside, /Turn 2[^]*<\/details>[^]*Turn 5/);
+});
+
+test("sentences of a paragraph are folded between those that are shown", () => {
+  const html = page(quoted(["One.", "Two.", "Three.", "Four."], { glue: " ", far: [1, 2] }));
+  assert.match(html, /One\.[^]*<details class="fold"><summary>2 more lines<\/summary>[^]*Two\.[^]*Three\.[^]*<\/details>[^]*Four\./);
 });

@@ -1,9 +1,10 @@
 import type { ComponentChildren } from "preact";
 import { useMemo } from "preact/hooks";
 import { type Elements, placeOf } from "../elements.ts";
+import { cutAtFolds, isFolded, linesIn } from "../folding.ts";
 import { type Block, type LinkTargets, type Run, type Runs, readMarkdown, settled } from "../markdown.ts";
 import { type Group, type Span, cut, groupBySpan, leavesOf } from "../spans.ts";
-import { safeHref, utf16Span } from "../text.ts";
+import { count, safeHref, utf16Span } from "../text.ts";
 import { type Turn, isRunning } from "../turn.ts";
 import type { Element, Sentence, Source } from "../wire.ts";
 import { Citations } from "./citations.tsx";
@@ -31,10 +32,12 @@ interface Inline {
 /** The answer as safe Markdown: each finished sentence with its citations, or with its warning; elements in place. */
 export function AnswerText({ turn }: { turn: Turn }) {
   const text = isRunning(turn) ? settled(turn.text) : turn.text;
-  const { blocks, groups } = useMemo(() => {
-    const blocks = readMarkdown(text, { links: linkTargets(turn.sources) });
+  const { blocks, groups, folded } = useMemo(() => {
     const spans = turn.sentences.map(({ start, end }) => utf16Span(turn.text, [start, end]));
-    return { blocks, groups: groupBySpan(blocks, spans) };
+    const quotes = spans.filter((_, index) => turn.sentences[index]?.quote);
+    const folded = spans.filter((_, index) => turn.sentences[index]?.quote === "folded");
+    const blocks = cutAtFolds(readMarkdown(text, { links: linkTargets(turn.sources), quotes }), folded);
+    return { blocks, groups: groupBySpan(blocks, spans), folded };
   }, [text, turn.sentences, turn.sources]);
   const inline = inlineOf(turn);
   const drawLeaf = (runs: Runs) =>
@@ -42,15 +45,43 @@ export function AnswerText({ turn }: { turn: Turn }) {
   return (
     <div class="answer markdown">
       <Withheld sentences={withheldAfter(turn, -1)} />
-      {partsOf(blocks, turn).map((part, index) =>
+      {inFolds(partsOf(blocks, turn), folded).map((part, index) =>
         "element" in part ? (
           <BlockElement key={part.element.id} element={part.element} turn={turn} />
+        ) : part.lines === 0 ? (
+          <Markdown key={index} blocks={part.blocks} headingLevel={4} drawLeaf={drawLeaf} />
         ) : (
-          <Markdown key={index} blocks={[part.block]} headingLevel={4} drawLeaf={drawLeaf} />
+          <details key={index} class="fold">
+            <summary>{count(part.lines, "more line")}</summary>
+            <Markdown blocks={part.blocks} headingLevel={4} drawLeaf={drawLeaf} />
+          </details>
         ),
       )}
     </div>
   );
+}
+
+type Drawn = { readonly blocks: readonly Block[]; readonly lines: number } | { readonly element: Element };
+
+/** The parts, with neighbours that may be folded together. `lines`: how many are folded; a single one is not. */
+function inFolds(parts: readonly Part[], folded: readonly Span[]): Drawn[] {
+  const drawn: Drawn[] = [];
+  let far: Block[] = [];
+  const flush = () => {
+    const lines = linesIn(far, folded);
+    if (far.length > 0) drawn.push({ blocks: far, lines: lines > 1 ? lines : 0 });
+    far = [];
+  };
+  for (const part of parts) {
+    if ("block" in part && isFolded(part.block, folded)) {
+      far.push(part.block);
+      continue;
+    }
+    flush();
+    drawn.push("element" in part ? part : { blocks: [part.block], lines: 0 });
+  }
+  flush();
+  return drawn;
 }
 
 /** Links in a text may lead to the originals of its sources, nowhere else. */

@@ -1,6 +1,6 @@
 /** What the service says of an answer as a whole: how it was made, how sure it is, what else may be meant. */
 import { useMemo } from "preact/hooks";
-import { readMarkdown } from "../markdown.ts";
+import { quotesIn, readMarkdown } from "../markdown.ts";
 import { count, inForce } from "../text.ts";
 import { type Turn, isApproved, withheldCount } from "../turn.ts";
 import type { Also, Loading } from "../wire.ts";
@@ -54,9 +54,9 @@ export function Mode({ turn }: { turn: Turn }) {
           <Icon name="alert" /> {count(withheld, "sentence")} withheld
         </span>
       )}
-      {turn.recordedModel !== null && (
-        <span class="badge warn">
-          <Icon name="clock" /> Recorded answer of {turn.recordedModel}, not live
+      {turn.recordedModel !== null && mode !== "quoted" && (
+        <span class="badge warn" title={turn.recordedModel}>
+          <Icon name="clock" /> Recorded answer, not live
         </span>
       )}
       {fallback !== null && (
@@ -165,7 +165,7 @@ export function AlsoPossible({ turn }: { turn: Turn }) {
 export function Quote({ quote, turn }: { quote: Also; turn: Turn }) {
   const desk = useDesk();
   const blocks = useMemo(
-    () => readMarkdown(quote.text, { links: linkTargets(turn.sources) }),
+    () => readMarkdown(quote.text, { links: linkTargets(turn.sources), quotes: quotesIn(quote.text) }),
     [quote.text, turn.sources],
   );
   const n = quote.citations.find((n) => turn.sources.some((source) => source.n === n));
