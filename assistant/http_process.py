@@ -21,12 +21,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import Any, ClassVar, cast
+from urllib.parse import urlsplit
 
 import orjson
 import uvicorn
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Send
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from assistant.domain.errors import AssistantError, LocalRuntimeError, TooLargeError
@@ -232,6 +234,33 @@ def open_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
+def is_on_this_machine(url: str) -> bool:
+    """Return whether the address is a loopback one; other host names are not resolved."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # another name, or none
+        return False
+
+
+def for_this_machine(app: ASGIApp) -> ASGIApp:
+    """Return the application of a process that listens on a loopback address.
+
+    It refuses (421) a ``Host`` that is another name: a page of the internet may have had its own name point
+    here, and its scripts would read what this process answers (DNS rebinding).
+    """
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+        if is_on_this_machine(f"http://{host}"):
+            await app(scope, receive, send)
+        else:
+            refusal = f"{host[:80]!r} is no address of this machine. Ask 127.0.0.1 or localhost."
+            await PlainTextResponse(refusal, 421)(scope, receive, send)
+
+    return guarded
+
+
 async def serve(
     app: ASGIApp,
     listener: socket.socket,
@@ -245,14 +274,17 @@ async def serve(
     """Serve until SIGTERM or SIGINT; then call ``on_stopping``, accept no more connections, and cancel
     running requests after ``shutdown_timeout_s``.
 
-    With ``tls`` only HTTPS is served. ``operations`` is a second listener of the same application. Prints the
-    ready line on stdout once connections are accepted.
+    A listener on a loopback address answers ``for_this_machine``. With ``tls`` only HTTPS is served.
+    ``operations`` is a second listener of the same application. Prints the ready line on stdout once
+    connections are accepted.
     """
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # uvicorn raises the signal again when it has stopped
     _raise_file_limit(2 * most_connections)
+    if ip_address(listener.getsockname()[0]).is_loopback:
+        app = for_this_machine(app)
     config = server_config(
         app, shutdown_timeout_s=shutdown_timeout_s, tls=tls, most_connections=most_connections
     )

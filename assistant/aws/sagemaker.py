@@ -76,6 +76,9 @@ A request on a connection that the peer closes may have been handled, so it cann
 """
 _LARGEST_BODY_BYTES = 32 * 1024 * 1024
 """SageMaker's own limit of a response is 25 MB."""
+_LARGEST_ERROR_BYTES = 64 * 1024
+_TOKEN_BYTES = 4096
+"""Of a stream, for each token that was asked for: a chunk has some 400 bytes."""
 _JSON = "application/json"
 VARIANT_HEADER = "x-Amzn-Invoked-Production-Variant"
 """Of every response of an endpoint: which variant answered (SageMaker Runtime API, InvokeEndpoint)."""
@@ -126,7 +129,7 @@ class SageMakerRuntime:
             headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
         response = await self._send(f"{_path(endpoint)}/invocations", body=body, headers=headers)
         try:
-            return await _read(response)
+            return await _read(response, most_bytes=_LARGEST_BODY_BYTES)
         finally:
             response.close()
 
@@ -180,15 +183,15 @@ def _path(endpoint: str) -> str:
     return f"/endpoints/{quote(endpoint, safe='')}"
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Return the whole body."""
+async def _read(response: aiohttp.ClientResponse, *, most_bytes: int) -> bytes:
+    """Return the whole body. Raises InvocationError, also for a larger one."""
     content = response.content
     parts: list[bytes] = []
     size = 0
     try:
         while part := await content.readany():
             size += len(part)
-            if size > _LARGEST_BODY_BYTES:
+            if size > most_bytes:
                 raise InvocationError("a response that is too large")
             parts.append(part)
     except POST_ERRORS as error:
@@ -199,7 +202,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 async def _read_failure(response: aiohttp.ClientResponse) -> InvocationError:
     """Return the failure that a response describes, by AWS's JSON protocol over REST."""
     try:
-        fields = _json_object(await _read(response))
+        fields = _json_object(await _read(response, most_bytes=_LARGEST_ERROR_BYTES))
     finally:
         response.close()
     named = response.headers.get("x-amzn-ErrorType") or str(fields.get("code") or fields.get("__type") or "")
@@ -264,7 +267,11 @@ class SageMakerGenerator:
             sleep=asyncio.sleep,
         )
         stream = SageMakerGenerationStream(
-            response, inference_id=inference_id, stall_timeout_s=self.stall_timeout_s, deadline=deadline
+            response,
+            inference_id=inference_id,
+            stall_timeout_s=self.stall_timeout_s,
+            deadline=deadline,
+            most_bytes=request.max_tokens * _TOKEN_BYTES + _LARGEST_ERROR_BYTES,
         )
         try:
             yield stream
@@ -306,7 +313,9 @@ class SageMakerGenerationStream:
         inference_id: str,
         stall_timeout_s: float,
         deadline: Deadline,
+        most_bytes: int,
     ) -> None:
+        self._left_bytes = most_bytes
         self.inference_id: str | None = inference_id
         self.variant: str | None = response.headers.get(VARIANT_HEADER)
         self._response = response
@@ -363,6 +372,9 @@ class SageMakerGenerationStream:
         except aiohttp.ClientError as error:
             raise self._broken(f"cut: {type(error).__name__}") from None
         self._since_s = None
+        self._left_bytes -= len(data)
+        if self._left_bytes < 0:
+            raise self._broken("longer than the tokens that were asked for")
         return data
 
     async def _read_end(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from assistant.private_files import make_private_folder, replace_private
 from assistant.settings.local_models import ServedLlm
 from assistant.settings.process import GatewaySettings, LocalSettings, inherited_environment
 from assistant.settings.tenant import TenantConfig
+from assistant.wiring.clients import read_gateway_key
 from assistant.wiring.live_index import ServedTenants
 from assistant.wiring.services import open_tenants
 
@@ -191,23 +193,31 @@ async def behind_gateway(model: ServedLlm) -> AsyncGenerator[AnswerGenerator]:
     LocalRuntimeError."""
     from assistant.aws.sagemaker import SageMakerGenerator, open_sagemaker_runtime
 
-    settings = GatewaySettings.read(port=0, endpoints={}, served={model.endpoint: model})
-    gateway = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "assistant.local.gateway"),
-        env=inherited_environment() | settings.environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert gateway.stdout is not None  # noqa: S101 (for the type checker)
-    try:
-        line = await asyncio.wait_for(gateway.stdout.readline(), _START_LIMIT_S)
-        if not line:
-            raise LocalRuntimeError("The gateway did not start. Run assistant tenant up; its log says why.")
-        ready: dict[str, Any] = orjson.loads(line)
-        address = f"http://{HOST}:{ready['port']}"
-        async with open_sagemaker_runtime(region="us-east-1", endpoint_url=address) as runtime:
-            yield SageMakerGenerator(runtime, endpoint=model.endpoint)
-    finally:
-        if gateway.returncode is None:
-            gateway.terminate()
-        await gateway.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        key_file = Path(folder) / "key"
+        settings = GatewaySettings.read(
+            port=0, endpoints={}, served={model.endpoint: model}, key_file=key_file
+        )
+        gateway = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "assistant.local.gateway"),
+            env=inherited_environment() | settings.environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        assert gateway.stdout is not None  # noqa: S101 (for the type checker)
+        try:
+            line = await asyncio.wait_for(gateway.stdout.readline(), _START_LIMIT_S)
+            if not line:
+                raise LocalRuntimeError(
+                    "The gateway did not start. Run assistant tenant up; its log says why."
+                )
+            ready: dict[str, Any] = orjson.loads(line)
+            address, key = f"http://{HOST}:{ready['port']}", read_gateway_key(key_file)
+            async with open_sagemaker_runtime(
+                region="us-east-1", endpoint_url=address, access_key_id=key, secret_access_key=key
+            ) as runtime:
+                yield SageMakerGenerator(runtime, endpoint=model.endpoint)
+        finally:
+            if gateway.returncode is None:
+                gateway.terminate()
+            await gateway.wait()

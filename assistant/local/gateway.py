@@ -10,6 +10,7 @@ import asyncio
 import base64
 import random
 import re
+import secrets
 import struct
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
@@ -34,13 +35,16 @@ from assistant.aws.sagemaker import VARIANT_HEADER
 from assistant.aws.signing import POST_ERRORS, SignedPosts
 from assistant.domain.errors import TooLargeError
 from assistant.http_process import open_socket, read_body, run, send_response, serve, while_connected
-from assistant.private_files import make_private_folder, replace_private
+from assistant.private_files import make_private_folder, make_secret_file, replace_private
 from assistant.settings.deployed_names import SERVED_VARIANT
 from assistant.settings.local_models import ServedLlm
 from assistant.settings.process import GatewaySettings
 from assistant.telemetry import configure_logging
 
 _MAX_BODY_BYTES = 6 * 1024 * 1024
+_MAX_ANSWER_BYTES = 25_000_000
+"""The real service's limit of a response; of a stream too, which has no end of its own here."""
+_MAX_ERROR_BYTES = 64 * 1024
 _CONNECT_TIMEOUT_S = 2.0
 _RESPONSE_TIMEOUT_S = 60.0
 """The real service's limits: 60 s until a response begins and between its parts; 8 minutes for a stream."""
@@ -152,20 +156,25 @@ class ResponseCutter:
 
 
 _AUTHORIZATION = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=[^,]+/sagemaker/aws4_request, ?SignedHeaders=[^,]+, ?Signature=[0-9a-f]{64}"
+    r"AWS4-HMAC-SHA256 Credential=([^,/]+)/[^,]+/sagemaker/aws4_request, ?"
+    r"SignedHeaders=[^,]+, ?Signature=[0-9a-f]{64}"
 )
 
 
-def require_signature(headers: Mapping[str, str]) -> None:
-    """Raise AwsError 403 unless the request has the form of a Signature Version 4 for SageMaker.
+def require_signature(headers: Mapping[str, str], *, key: str | None = None) -> None:
+    """Raise AwsError 403 unless the request has the form of a Signature Version 4 for SageMaker, by ``key``.
 
-    There are no keys here to verify the signature with.
+    The key's id is the secret that only the service, the worker and our commands know; None takes any.
     """
     if "authorization" not in headers:
         raise AwsError("MissingAuthenticationTokenException", 403, "Missing Authentication Token")
-    if not _AUTHORIZATION.fullmatch(headers["authorization"]):
+    form = _AUTHORIZATION.fullmatch(headers["authorization"])
+    if form is None:
         message = "The Authorization header is not a Signature Version 4 for sagemaker."
         raise AwsError("IncompleteSignatureException", 403, message)
+    if key is not None and not secrets.compare_digest(form[1], key):
+        message = "The security token included in the request is invalid: it is not this gateway's key."
+        raise AwsError("UnrecognizedClientException", 403, message)
 
 
 _PATH = re.compile(r"/endpoints/(?P<endpoint>[^/]+)/(?P<operation>invocations|invocations-response-stream)")
@@ -220,7 +229,11 @@ async def open_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway]:
         ) as connections,
         AsyncExitStack() as stack,
     ):
-        yield Gateway(settings, connections, stack, dict(settings.endpoints))
+        key = None
+        if settings.key_file is not None:
+            make_secret_file(settings.key_file, content=lambda: secrets.token_hex(32).encode())
+            key = settings.key_file.read_text(encoding="ascii")
+        yield Gateway(settings, connections, stack, dict(settings.endpoints), key)
 
 
 @dataclass(slots=True)
@@ -233,6 +246,8 @@ class Gateway:
     """Closes the clients of AWS, which are opened at their first call."""
     _endpoints: dict[str, str]
     """Those of the settings, and of the file that they name."""
+    _key: str | None
+    """Of callers; None: any."""
     _aws: dict[str, SignedPosts] = field(default_factory=dict[str, SignedPosts])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -255,7 +270,7 @@ class Gateway:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
         headers = Headers(scope=scope)
-        require_signature(headers)
+        require_signature(headers, key=self._key)
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         invocation = read_invocation(scope["method"], path, headers)
         if not self._knows(invocation.endpoint):
@@ -291,16 +306,18 @@ class Gateway:
         self, response: aiohttp.ClientResponse, invocation: Invocation, *, body: bytes
     ) -> Response:
         """Return a container's response as AWS gives it; AWS's own as it is: status, framing and errors."""
-        pieces = response.content.iter_any()
+        pieces = _bounded(response, most_bytes=_MAX_ANSWER_BYTES)
         if (model := self._settings.served.get(invocation.endpoint)) is not None and model.url is None:
             headers = {name: value for name, value in response.headers.items() if name.lower() in _PASSED_ON}
             return StreamingResponse(_to_the_end(pieces), response.status, headers)
         if response.status != 200:
-            raise _model_error(response.status, await response.read())
+            error = [piece async for piece in _bounded(response, most_bytes=_MAX_ERROR_BYTES, cuts=True)]
+            raise _model_error(response.status, b"".join(error))
         headers = _result_headers(response, invocation)
         pieces = self._captured(pieces, invocation, body)
         if not invocation.streamed:
-            return Response(b"".join([piece async for piece in pieces]), headers=headers)
+            async with asyncio.timeout(_RESPONSE_TIMEOUT_S):
+                return Response(b"".join([piece async for piece in pieces]), headers=headers)
         if (content_type := headers.pop("Content-Type", None)) is not None:
             headers["X-Amzn-SageMaker-Content-Type"] = content_type
         cutter = ResponseCutter(self._settings.cut_seed)
@@ -396,6 +413,20 @@ def _write_capture(path: Path, line: bytes) -> None:
         _log.warning("call_not_captured", reason=error.strerror)
 
 
+async def _bounded(
+    response: aiohttp.ClientResponse, *, most_bytes: int, cuts: bool = False
+) -> AsyncGenerator[bytes]:
+    """Yield the pieces of a body. One over the limit is cut off, or raises AwsError."""
+    left_bytes = most_bytes
+    async for piece in response.content.iter_any():
+        if len(piece) > left_bytes and not cuts:
+            raise _model_error(response.status, f"The response is over {most_bytes:,} bytes.".encode())
+        yield piece[:left_bytes]
+        left_bytes -= len(piece)
+        if left_bytes <= 0 and cuts:
+            return
+
+
 def _read_key(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii").strip()
@@ -414,6 +445,9 @@ async def _to_the_end(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     except aiohttp.ClientError:
         message = "The container closed its stream early."
         yield stream_exception("ModelStreamError", message, error_code="StreamBroken")
+    except AwsError as error:
+        message, code = str(error.fields["OriginalMessage"]), str(error.fields["ErrorCode"])
+        yield stream_exception("ModelStreamError", message, error_code=code)
     except Exception:  # noqa: BLE001 : the status is sent, so the stream says it
         _log.exception("gateway_failed")
         yield stream_exception("InternalStreamFailure", str(_internal_failure()))

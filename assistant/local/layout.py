@@ -162,6 +162,10 @@ class Layout:
         return self.models_dir / ENDPOINTS_FILE
 
     @property
+    def gateway_key_file(self) -> Path:
+        return self.state_dir.resolve() / "gateway-key"
+
+    @property
     def together(self) -> frozenset[str]:
         """Processes that run whenever the gateway does: every embedding server."""
         return frozenset(self._all_embedding_servers)
@@ -257,6 +261,7 @@ class Layout:
                 for model in llms
                 if isinstance(model, ServedLlm) and model.recording is None
             },
+            key_file=self.gateway_key_file,
             endpoints_file=self.endpoints_file,
             capture_dir=self.state_dir.resolve() / CAPTURE_FOLDER / "raw" if self.settings.capture else None,
         )
@@ -320,6 +325,7 @@ class Layout:
         models = {
             "model_artifacts_dir": self.models_dir,
             "sagemaker_endpoint_url": url_of(GATEWAY, ports),
+            "gateway_key_file": self.gateway_key_file,
             "local_models": {name: models.served for name, models in self.models.items()},
         }
         if self.settings.search == "embedded":

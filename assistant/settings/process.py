@@ -189,6 +189,8 @@ class StoreSettings(ProcessSettings):
     """`s3://bucket/prefix/` with the same folders, which are copied into `model_artifacts_dir` at start."""
     sagemaker_endpoint_url: HttpUrl | None = None
     """Base URL of the SageMaker Runtime; the region's endpoint when absent."""
+    gateway_key_file: Path | None = None
+    """File with the key of the local gateway. Not set in a deployment."""
     region: str = "us-east-1"
     """AWS region of every client."""
     stores: Literal["embedded", "aws"] = "embedded"
@@ -416,6 +418,8 @@ class GatewaySettings(ProcessSettings):
     """Endpoint name → base URL of a model server, as JSON."""
     served: dict[str, ServedLlm] = Field(default_factory=dict)
     """Endpoint name → an LLM behind a chat server, or a SageMaker endpoint on AWS, as JSON."""
+    key_file: Path | None = None
+    """File with the id of the access key that callers sign with, made at the start; any key when absent."""
     endpoints_file: Path | None = None
     """JSON file of more of them, read when an endpoint is asked that is unknown: models of a reindex."""
     capture_dir: Path | None = None

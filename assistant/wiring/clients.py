@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from assistant.domain.errors import DependencyError
+from assistant.domain.errors import ConfigurationError, DependencyError
+from assistant.http_process import is_on_this_machine
 from assistant.settings.process import FunctionSettings, ServiceSettings, StoreSettings
 from assistant.settings.tenant import TenantConfig
 
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from assistant.aws.sagemaker import SageMakerRuntime
     from assistant.embedded.files import FileRevocations
 
-_GATEWAY_KEY = "local"
-"""The gateway checks the form of a signature, and no keys."""
+_ANY_KEY = "local"
 _LONGEST_KEY_SET_BYTES = 256 * 1024
 
 
@@ -77,7 +75,9 @@ class ProcessClients(AwsClients):
         from assistant.aws.sagemaker import open_sagemaker_runtime
 
         url = self._settings.sagemaker_endpoint_url
-        key = _GATEWAY_KEY if url is not None and is_on_this_machine(url) else None
+        key = _ANY_KEY if url is not None and is_on_this_machine(url) else None
+        if (file := self._settings.gateway_key_file) is not None:
+            key = read_gateway_key(file)
         return await self._once(
             "sagemaker",
             lambda: open_sagemaker_runtime(
@@ -86,22 +86,21 @@ class ProcessClients(AwsClients):
         )
 
 
+def read_gateway_key(file: Path) -> str:
+    """Return the key of the local gateway, which makes the file at its start. Raises ConfigurationError."""
+    try:
+        return file.read_text(encoding="ascii")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{file}: the gateway's key cannot be read ({error.strerror}). Start it: assistant tenant up."
+        ) from None
+
+
 @asynccontextmanager
 async def open_clients(settings: StoreSettings) -> AsyncGenerator[ProcessClients]:
     """Share clients inside the block; each opens when it is first needed."""
     async with AsyncExitStack() as stack:
         yield ProcessClients(settings, stack)
-
-
-def is_on_this_machine(url: str) -> bool:
-    """Return whether the address is a loopback one; other host names are not resolved."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:  # a name
-        return False
 
 
 @asynccontextmanager

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
-from assistant.aws.sagemaker import SageMakerGenerator
+from assistant.aws.sagemaker import InvocationError, SageMakerGenerator
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import DeadlineExceededError, GenerationInterruptedError
 from assistant.local.gateway import CONTENT_TYPE, payload_part
-from tests.fakes.scripted_http import Exchange, Script
+from tests.fakes.scripted_http import Exchange, Script, head
 from tests.integration.aws.conftest import Runtime
 from tests.integration.aws.test_generator_streams import END, REQUEST, token
 
@@ -79,3 +80,37 @@ async def test_silence_after_a_long_flow_is_noticed(runtime: Runtime, deadline: 
             with pytest.raises(GenerationInterruptedError, match="silent"):
                 async for _delta in deltas:
                     pass
+
+
+async def test_a_stream_far_longer_than_its_tokens_is_ended(runtime: Runtime, deadline: Deadline) -> None:
+    sent = list[int]()
+
+    async def endless(exchange: Exchange) -> None:
+        await exchange.respond_in_chunks(end=False, Content_Type=CONTENT_TYPE)
+        part = payload_part(token("x" * 1000))
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await exchange.write(b"%x\r\n%b\r\n" % (len(part), part))
+                sent.append(len(part))
+
+    async def read() -> None:
+        async with SageMakerGenerator(client, endpoint="llm").stream(REQUEST, deadline=deadline) as stream:
+            async for _delta in stream:
+                pass
+
+    async with runtime(endless) as (client, _):
+        with pytest.raises(GenerationInterruptedError, match="longer than the tokens"):
+            await read()
+    assert sum(sent) < 16 * 1024 * 1024  # and what the sockets hold
+
+
+async def test_of_an_error_that_never_ends_a_bounded_part_is_read(runtime: Runtime) -> None:
+    async def endless(exchange: Exchange) -> None:
+        await exchange.write(head(500, length=None, Content_Type="application/json"))
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await exchange.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+
+    async with runtime(endless) as (client, _):
+        with pytest.raises(InvocationError, match="too large"):
+            await client.invoke("llm", body=b"{}")

@@ -24,7 +24,7 @@ from assistant.learning.redaction import redacted
 from assistant.local.gateway import open_gateway
 from assistant.settings.process import GatewaySettings
 from tests.fakes.asgi_server import asgi_server
-from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
+from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, head, scripted_http
 
 
 @dataclass(frozen=True)
@@ -329,3 +329,83 @@ async def test_an_endpoint_that_comes_later_is_read_from_the_file(tmp_path: Path
         assert await client.invoke("tuned", body=b"{}")
         file.write_text("no JSON")
         assert await client.invoke("tuned", body=b"{}")
+
+
+# A hostile model server, and a caller who is not the service.
+
+
+MIB = 1024 * 1024
+PIECE = b"x" * MIB
+
+
+class Endless:
+    """A model server whose body never ends; it counts what the gateway took."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.sent = 0
+
+    async def __call__(self, exchange: Exchange) -> None:
+        await exchange.write(head(self.status, length=None, Content_Type="application/json"))
+        try:
+            while True:
+                await exchange.write(b"%x\r\n%b\r\n" % (len(PIECE), PIECE))
+                self.sent += len(PIECE)
+        except ConnectionError:
+            return
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "most_bytes"),
+    [
+        (500, 'with message "xxx', 4 * MIB),
+        (200, "The response is over 25,000,000 bytes.", 32 * MIB),
+    ],
+    ids=["error", "answer"],
+)
+async def test_of_an_answer_that_never_ends_a_bounded_part_is_read(
+    serve: Serve, status: int, said: str, most_bytes: int
+) -> None:
+    container = Endless(status)
+    async with serve(container) as served:
+        with pytest.raises(ClientError) as caught:
+            await invoke(served.boto3_client(), EndpointName="llm")
+
+    assert code_of(caught.value) == ("ModelError", 424)
+    assert said in str(caught.value)
+    assert container.sent < most_bytes  # and what the sockets hold
+
+
+async def test_a_stream_that_never_ends_is_cut_at_the_limit(serve: Serve) -> None:
+    async with serve(Endless(200)) as served:
+        client, sizes = served.boto3_client(), list[int]()
+
+        def read() -> None:
+            response = client.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")
+            with closing(response["Body"]) as body:
+                for event in body:
+                    sizes.append(len(event["PayloadPart"]["Bytes"]))
+
+        with pytest.raises(EventStreamError, match="over 25,000,000 bytes"):
+            await asyncio.to_thread(read)
+    assert 0 < sum(sizes) <= 25_000_000
+
+
+async def test_only_callers_with_the_gateways_key_are_answered(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    async with (
+        scripted_http(echo) as container,
+        open_gateway(GatewaySettings(endpoints={"llm": container.url}, key_file=file)) as gateway,
+        asgi_server(gateway) as url,
+    ):
+        for key, is_answered in ((file.read_text(), True), ("AKIDLOCAL", False)):
+            async with open_sagemaker_runtime(
+                region="us-east-1", endpoint_url=url, access_key_id=key, secret_access_key="x"
+            ) as client:
+                if is_answered:
+                    assert await client.invoke("llm", body=b"{}") == b"{}"
+                    continue
+                with pytest.raises(InvocationError, match="UnrecognizedClientException"):
+                    await client.invoke("llm", body=b"{}")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert len(container.exchanges) == 1

@@ -79,7 +79,7 @@ async def test_bodies_that_never_end_hold_no_more_than_their_sender_may(
     service: RunningService, route: str, connections: int, announced: int, sent: int
 ) -> None:
     who = service.headers("olga", roles=["knowledge_owner"])
-    lines = [f"POST {route} HTTP/1.1", "host: x", f"content-length: {announced}"]
+    lines = [f"POST {route} HTTP/1.1", "host: 127.0.0.1", f"content-length: {announced}"]
     head = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in who.items()), "", ""]).encode()
     await service.answered(agent="bob")
     before = resident_bytes(service)
