@@ -103,7 +103,7 @@ opensearch-down: $(VENV)/local.stamp ## End that node; its data stays
 
 # --- proof ------------------------------------------------------------------------------------------------
 # Which target runs which folders. tests/unit/test_targets.py fails for a test file that is in no row, or in two.
-test.tests := tests/unit tests/contracts tests/attacks tests/integration
+test.tests := tests/stories tests/unit tests/contracts tests/attacks tests/integration
 test-processes.tests := tests/processes tests/faults tests/breaking
 test-node.tests := tests/node
 test-options.tests := tests/options tests/simulation

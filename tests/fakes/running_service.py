@@ -29,6 +29,7 @@ from assistant.answering.stored import ReadElementAgain
 from assistant.api.__main__ import open_application
 from assistant.api.delivery import StreamLimits
 from assistant.api.health import ServiceMetrics, TenantReads
+from assistant.domain.clock import SystemClock
 from assistant.domain.documents import (
     Document,
     DocumentState,
@@ -41,6 +42,7 @@ from assistant.domain.documents import (
 from assistant.http_process import open_socket, server_config
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts
+from assistant.knowledge.withdrawal import remove_documents
 from assistant.live.ports import LiveElements
 from assistant.settings.process import ServiceSettings
 from assistant.text.language import language
@@ -172,6 +174,28 @@ class RunningService:
             return all(line.endswith(" 0.0") for line in lines)
 
         await eventually(nothing_active)
+
+    async def withdraw(self, document_id: str) -> None:
+        """Withdraw a document of the clinic as its owner does, and do the worker's half."""
+        owner = self.headers("olga", roles=["knowledge_owner"])
+        gone = await self.client.delete(f"/v1/documents/{document_id}", headers=owner)
+        assert (gone.status_code, gone.json()["state"]) == (202, "withdrawn")
+        stores = EmbeddedTenant(
+            self.state_dir / "tenants" / "clinic",
+            embedding_model="tiny-embedding",
+            dimensions=DIMENSIONS,
+            model_digest=DIGEST,
+        )
+        try:
+            await remove_documents(
+                [document_id],
+                stores=stores.knowledge,
+                index=stores.index,
+                index_writes=asyncio.Lock(),
+                clock=SystemClock(),
+            )
+        finally:
+            await stores.close()
 
     async def know(
         self,

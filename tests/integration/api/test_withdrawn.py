@@ -11,12 +11,7 @@ import pytest
 
 from assistant.answering.excerpts import forget_texts, remembered
 from assistant.api import __main__ as service_main
-from assistant.domain.clock import SystemClock
-from assistant.knowledge.withdrawal import remove_documents
-from assistant.wiring.stores import EmbeddedTenant
 from tests.fakes.running_service import (
-    DIGEST,
-    DIMENSIONS,
     RunningService,
     Scene,
     events_of,
@@ -84,28 +79,6 @@ async def read(service: RunningService, answer_id: str, **who: Any) -> Any:
     return response.json()
 
 
-async def withdraw(service: RunningService, document_id: str = "leaflet") -> None:
-    """Withdraw as an owner does, and do the worker's half."""
-    owner = service.headers("olga", roles=["knowledge_owner"])
-    assert (await service.client.delete(f"/v1/documents/{document_id}", headers=owner)).status_code == 202
-    stores = EmbeddedTenant(
-        service.state_dir / "tenants" / "clinic",
-        embedding_model="tiny-embedding",
-        dimensions=DIMENSIONS,
-        model_digest=DIGEST,
-    )
-    try:
-        await remove_documents(
-            [document_id],
-            stores=stores.knowledge,
-            index=stores.index,
-            index_writes=asyncio.Lock(),
-            clock=SystemClock(),
-        )
-    finally:
-        await stores.close()
-
-
 def files_with(folder: Path, words: str) -> set[str]:
     """Return the files under the folder whose bytes hold the words, in any of the usual encodings."""
     wanted = [words.encode(), words.encode("utf-16-le"), words.upper().encode(), words.capitalize().encode()]
@@ -132,7 +105,7 @@ async def test_a_replay_of_a_withdrawn_source_ends_with_withdrawn(
 ) -> None:
     answer_id, first = await asked(service)
     last = len(events_of(first.decode()))
-    await withdraw(service)
+    await service.withdraw("leaflet")
     for task in (service, other):
         for after in (0, 2, last - 1):
             [(name, problem)] = await come_back(task, answer_id, after=after)
@@ -156,7 +129,7 @@ async def test_a_replay_while_the_answer_is_written_ends_with_withdrawn_too(tmp_
                 text += part
                 if "event: sources" in text and text.endswith("\n\n"):
                     break
-        await withdraw(service)
+        await service.withdraw("leaflet")
         answer_id = events_of(text)[0][1]["answer_id"]
         [(name, problem)] = await come_back(service, answer_id)
         assert (name, problem["code"]) == ("error", "withdrawn")
@@ -169,7 +142,7 @@ async def test_a_record_shows_a_notice_in_place_of_withdrawn_text(service: Runni
     assert MARKER in before["record"]["text"]
     assert before["record"]["excerpts"] == []
     assert [source["withdrawn"] for source in before["sources"]] == [False] * len(before["sources"])
-    await withdraw(service)
+    await service.withdraw("leaflet")
     for who in ({}, {"agent": "ada", "roles": ["auditor"]}):
         after = await read(service, answer_id, **who)
         assert MARKER not in str(after)
@@ -231,6 +204,6 @@ async def test_nothing_of_a_withdrawn_document_is_left_on_disk_but_what_was_sent
     assert (await service.client.post(path, json=sent, headers=service.headers())).is_success
     await service.idle()
     assert any(name.endswith(".parsed.json") for name in files_with(service.state_dir, MARKER))
-    await withdraw(service)
+    await service.withdraw("leaflet")
     assert files_with(service.state_dir, MARKER[:-1]) == set()  # its stem, as indices keep it
     assert {name.partition("-")[0] for name in files_with(service.state_dir, SENT)} == {"records.sqlite"}
