@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
 from types import ModuleType
 
 import pytest
@@ -122,13 +121,6 @@ def front_matter(text: str) -> None:
             read_front_matter(content)
 
 
-@cache
-def patients_data() -> Callable[[str], object]:
-    from assistant.learning.patients_data import PatientsDataFilter
-
-    return PatientsDataFilter().replace
-
-
 READERS: dict[str, Callable[[str], object]] = {
     "plain": parse("text/plain"),
     "markdown": parse("text/markdown"),
@@ -137,7 +129,6 @@ READERS: dict[str, Callable[[str], object]] = {
     "passages": parse("text/plain", is_cut=True),
     "sentences": split_sentences,
     "quantities": quantities,
-    "patients' data": lambda text: patients_data()(text),
 }
 
 
@@ -145,9 +136,8 @@ SAMPLED = 1 if os.environ.get("EXAMPLES") == "new" else 3
 """A reader takes seconds for all runs: only ``make check-full`` tries all, else each has another third."""
 
 
-LONGEST_OF = {"html": 128_000, "patients' data": 8_000}
-"""Characters: the walk to the deepest element that HTML may have costs a millisecond, and the recognisers of
-patients' data cost 10 µs a character."""
+LONGEST_OF = {"html": 128_000}
+"""Characters: the walk to the deepest element that HTML may have costs a millisecond."""
 PAGES: dict[str, Callable[[int], str]] = {
     "closed elements": lambda size: "<div>" * (size // 11) + "</div>" * (size // 11),
     "unclosed elements": lambda size: "".join(f"<b {at}><i {at}>" for at in range(size // 22)) + "x</b>" * 99,

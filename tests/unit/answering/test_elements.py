@@ -26,8 +26,8 @@ from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import SourceEntry
 from tests.fakes.answering import FakeTenant, Gate, agent, document, vector_of
 from tests.fakes.live import STATUS, SUMMARY, FakeLive, of_customer
+from tests.options.live.test_live_elements import read_of
 from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask, prepare
-from tests.unit.answering.test_live_elements import read_of
 
 STEP = "Retail refills are payable on day 23 of 30 when {{orders.status}} is delivered."
 SHOWN = "Retail refills are payable on day 23 of 30 when [order status] is delivered."
