@@ -196,14 +196,32 @@ build/checkov/stamp: $(VENV)/bootstrap.stamp requirements/checkov.txt
 	$(call fetched,$(BIN)/uv pip install --quiet --python build/checkov/bin/python --require-hashes -r requirements/checkov.txt,checkov)
 	@touch $@
 
-.PHONY: synth
-synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-lock.json ##* Every tenant's templates, judged without an account
+# A company's files, and where `make pin` writes what may not be replaced; the tests have files of their own.
+TENANTS ?= tenants
+CARE_APP ?= care_app
+PINS ?= stacks/pins
+JUDGING := $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-lock.json
+# $(1) options of stacks.validators. A folder without files of a care side has no templates of one.
+define judged
 	@rm -rf cdk.out build/synth
-	@$(CDK) synth --quiet '**' $(ARGS)
-	@$(CDK) synth --quiet -c stage=account --output build/synth/account '**' $(ARGS)
-	@$(CDK) synth --quiet -c stage=care_app --output build/synth/care_app '**' $(ARGS)
-	@$(WITH_NODE) $(BIN)/python -m stacks.validators cdk.out build/synth/account build/synth/care_app
-	@$(BIN)/python -m tools.template_proofs cdk.out
+	@$(CDK) synth --quiet -c tenants='$(TENANTS)' '**' $(ARGS)
+	@$(CDK) synth --quiet -c tenants='$(TENANTS)' -c stage=account --output build/synth/account '**' $(ARGS)
+	@! compgen -G '$(CARE_APP)/*.toml' >/dev/null || \
+		$(CDK) synth --quiet -c tenants='$(TENANTS)' -c care_app='$(CARE_APP)' -c stage=care_app --output build/synth/care_app '**' $(ARGS)
+	@$(WITH_NODE) $(BIN)/python -m stacks.validators $(1) cdk.out build/synth/*
+	@$(BIN)/python -m tools.template_proofs cdk.out --tenants '$(TENANTS)' --pins '$(PINS)'
+endef
+.PHONY: check-company synth
+check-company: $(JUDGING) ## Judge a company's files and their templates, without an account (TENANTS=folder CARE_APP=folder)
+	$(call judged,)
+synth: check-company ##* Every tenant's templates, judged without an account
+
+.PHONY: check-templates
+check-templates: TENANTS := tests/tenants
+check-templates: CARE_APP := tests/care_app
+check-templates: PINS := tests/stacks/pins
+check-templates: $(JUDGING) ## The same of the tests' own files, and that every exception explains a finding
+	$(call judged,--every-row)
 
 .PHONY: check-stacks
 check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: snapshots, rules, reachability, rights, upgrades, an emulated deploy
@@ -224,8 +242,8 @@ bench-synth: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## S
 
 .PHONY: pin
 pin: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Accept today's stateful resources as the ones that no upgrade may replace (stacks/pins)
-	@rm -rf cdk.out; $(CDK) synth --quiet '**'
-	@$(WITH_NODE) $(BIN)/python -m stacks.pinning cdk.out
+	@rm -rf cdk.out; $(CDK) synth --quiet -c tenants='$(TENANTS)' '**'
+	@$(WITH_NODE) $(BIN)/python -m stacks.pinning cdk.out '$(TENANTS)' '$(PINS)'
 
 .PHONY: evaluate
 evaluate: $(VENV)/local.stamp ##* Ask the committed questions and judge the answers (docs/evaluation.md)
@@ -261,7 +279,7 @@ bench-load: $(VENV)/dev.stamp ## The service under load on the embedded stores, 
 	@$(BIN)/python -m benchmarks.load $(ARGS)
 
 .PHONY: check
-check: lint scan-secrets typecheck test test-processes test-node test-options synth check-stacks test-browser ## All that CI asks before a change lands
+check: lint scan-secrets typecheck test test-processes test-node test-options check-templates check-company check-stacks test-browser ## All that CI asks before a change lands
 
 .PHONY: check-extras
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?

@@ -1,4 +1,4 @@
-"""``python -m stacks.pinning cdk.out``: rewrites the files of ``stacks/pins``.
+"""``python -m stacks.pinning cdk.out TENANTS PINS``: rewrites the files of pins (``stacks/pins``).
 
 CloudFormation's own schemas, which cfn-lint contains, say which properties force a replacement. Run it
 deliberately: it accepts every replacement and deletion.
@@ -14,10 +14,8 @@ from typing import Any, cast
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from assistant.settings.tenant import load_tenants
-from stacks.tenant import ROOT
 from template_checks.upgrades import STATEFUL_TYPES, pin, templates_by_stack_name, write_pins
 
-PINS = ROOT / "stacks" / "pins"
 _REGION = "us-east-1"
 _PREFIX = "/properties/"
 
@@ -35,7 +33,7 @@ def replacing_properties() -> dict[str, tuple[str, ...]]:
     return properties
 
 
-def pin_tenants(assembly: Path, *, tenants: Path = ROOT / "tenants", pins: Path = PINS) -> list[Path]:
+def pin_tenants(assembly: Path, *, tenants: Path, pins: Path) -> list[Path]:
     """Write the pins of every deployed tenant; return the files."""
     written: list[Path] = []
     for tenant in load_tenants(tenants).tenants.values():
@@ -49,5 +47,5 @@ def pin_tenants(assembly: Path, *, tenants: Path = ROOT / "tenants", pins: Path 
 
 
 if __name__ == "__main__":
-    for tenant in pin_tenants(Path(sys.argv[1])):
+    for tenant in pin_tenants(Path(sys.argv[1]), tenants=Path(sys.argv[2]), pins=Path(sys.argv[3])):
         sys.stdout.write(f"{tenant.name}\n")

@@ -44,12 +44,17 @@ def ask_for_locks(stack: cdk.Stack, tenant: DeployedTenant) -> None:
     if not missing:
         return
     commands = "; ".join(_lock_command(name, tenant) for name in missing)
-    cdk.CfnParameter(
+    asked = cdk.CfnParameter(
         stack,
         _LOCK_FIRST,
         type="String",
         description=f"Images without a digest in images.lock.toml. Run, then deploy again: {commands}",
     )
+    is_done = cdk.CfnRuleAssertion(
+        assert_=cdk.Fn.condition_equals(asked.value_as_string, "done"),
+        assert_description="images.lock.toml lacks digests. Run make images TO=ACCOUNT/REGION.",
+    )
+    cdk.CfnRule(stack, "ImagesAreLocked", assertions=[is_done])
     said = f"images.lock.toml has no digest of {', '.join(missing)}. Run: {commands}."
     if "@sha256:" not in _BASE_LOCK.read_text(encoding="utf-8"):
         said += f" {_BASE_LOCK.relative_to(ROOT)} has none either: make lock-images."

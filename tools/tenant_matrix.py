@@ -16,8 +16,10 @@ from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
 
 
 def matrix(folder: Path, *, only: str = "") -> list[dict[str, str]]:
-    """Return a row for each deployed tenant. Raises ConfigurationError naming file and key."""
-    tenants = [load_tenant(folder / f"{only}.toml")] if only else _readable(folder)
+    """Return a row for each deployed tenant, or for those that ``only`` lists. Raises ConfigurationError
+    naming file and key."""
+    names = only.replace(",", " ").split()
+    tenants = [load_tenant(folder / f"{name}.toml") for name in names] if names else _readable(folder)
     return [
         {
             "tenant": tenant.name,
@@ -41,7 +43,7 @@ def _readable(folder: Path) -> list[TenantConfig]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--tenants", type=Path, default=Path("tenants"))
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", metavar="NAMES", help="separated by spaces or commas")
     given = parser.parse_args()
     try:
         sys.stdout.write(f"tenants={json.dumps(matrix(given.tenants, only=given.only))}\n")
