@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tools import scheduled_checks
 from tools.scheduled_checks import (
     BUDGET_S,
     MOST_COMMITS,
@@ -22,6 +23,8 @@ from tools.scheduled_checks import (
     overdue,
     read_checks,
     read_nights,
+    run_nights,
+    run_touched,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -128,6 +131,37 @@ def test_a_weekly_check_is_judged_by_its_own_age_and_no_commits() -> None:
     runs = nights(MOST_DAYS_WEEKLY, WEEKLY.name)
     assert overdue([WEEKLY], runs, today=TODAY, commits={"c" * 40: 400}) == []
     assert overdue([WEEKLY], runs, today=TODAY + timedelta(1), commits={}) != []
+
+
+def test_a_change_that_touches_nothing_fails_by_a_night_run_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(scheduled_checks, "read_nights", dict)
+    monkeypatch.setattr(scheduled_checks, "changed_files", lambda _: ["docs/api.md"])
+    assert run_touched([LOAD], None) == 1
+    assert 'bench-load has no night run. Run make check-night ARGS="bench-load"' in capsys.readouterr().out
+
+
+def test_a_touched_check_runs_its_short_form_without_the_arguments_of_make(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MAKEFLAGS", "ARGS=bench-load")
+    monkeypatch.setattr(scheduled_checks, "changed_files", lambda _: None)
+    short = LOAD.model_copy(update={"night": None, "short": 'test -z "$MAKEFLAGS"'})
+    assert run_touched([short], None) == 0
+    assert run_touched([short.model_copy(update={"short": "exit 3"})], None) == 1
+
+
+def test_a_night_writes_down_what_passed_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(scheduled_checks, "ROOT", tmp_path)
+    monkeypatch.setattr(scheduled_checks, "NIGHTS", tmp_path / "night.json")
+    fails, passes = (LOAD.model_copy(update={"night": each}) for each in ("echo no; exit 1", "echo 3 passed"))
+    assert run_nights([fails], []) == 1
+    assert read_nights() == {}
+    assert run_nights([passes, WEEKLY.model_copy(update={"night": "exit 1"})], ["bench-load"]) == 0
+    assert read_nights()["bench-load"].figures == ("3 passed",)
 
 
 def test_a_night_goes_on_where_it_ended() -> None:
