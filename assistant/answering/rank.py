@@ -61,8 +61,6 @@ class WeightsFile(PublicModel):
     features: dict[str, FiniteFloat] = Field(min_length=1)
     """Weight by feature name. A computed feature that is not named here is ignored."""
     bias: FiniteFloat = 0.0
-    documents: dict[str, FiniteFloat] = Field(default_factory=dict[str, float], max_length=20_000)
-    """Of a ranker that learned from a tenant's feedback: what is added to a document's score, by its id."""
     fitted_on: str
     """What it was fitted on, in words."""
 
@@ -70,14 +68,13 @@ class WeightsFile(PublicModel):
 class Weights:
     """One weights file, ready to score."""
 
-    __slots__ = ("_weights", "bias", "documents", "features", "kind", "sha256")
+    __slots__ = ("_weights", "bias", "features", "kind", "sha256")
 
     def __init__(self, content: WeightsFile, *, sha256: str) -> None:
         self.kind = content.kind
         self.features = content.features
         self._weights = tuple(content.features.items())
         self.bias = content.bias
-        self.documents = content.documents
         self.sha256 = sha256
 
     def score(self, values: Mapping[str, float]) -> float:
@@ -157,14 +154,10 @@ def candidates(retrieved: Retrieved) -> dict[str, dict[str, float]]:
 def rank(found: Mapping[str, Mapping[str, float]], *, weights: Weights) -> list[RankedDocument]:
     """Return the candidates, best first; ties by document id."""
     standard = standardised(found, INDEX_FEATURES)
-    learned = weights.documents
-    ranked = [
-        RankedDocument(
-            document_id, weights.score(standard[document_id]) + learned.get(document_id, 0.0), features
-        )
+    return best_first(
+        RankedDocument(document_id, weights.score(standard[document_id]), features)
         for document_id, features in found.items()
-    ]
-    return best_first(ranked)
+    )
 
 
 def best_first(ranked: Iterable[RankedDocument]) -> list[RankedDocument]:

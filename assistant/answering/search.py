@@ -16,7 +16,6 @@ from typing import Any, Literal
 import structlog
 from opentelemetry.trace import INVALID_SPAN, SpanKind
 
-from assistant.answering.rank import Weights
 from assistant.answering.services import PROVIDER, Result, Steps, TenantServices, call_within
 from assistant.domain.answers import SourceAsked
 from assistant.domain.clock import Deadline
@@ -48,8 +47,6 @@ class SearchScope:
     filters: SearchFilters = NO_FILTERS
     size: int | None = None
     """Passages to return; by default as many as the tenant's answers show."""
-    ranker: Weights | None = None
-    """Weights of kind ``ranker``; None: the shipped ones."""
     embedded: dict[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
     """Unit-length vectors of the texts that were embedded so far, by text."""
     degraded: list[str] = field(default_factory=list[str])

@@ -167,8 +167,6 @@ async def _service(
         refused=tenants.refused,
         revoked=revoked,
     )
-    for name in tenants:
-        metrics.watch_releases(name, lambda name=name: tenants[name].adaptations.refused_releases)
     return Service(
         tenants=tenants,
         contexts=contexts,
@@ -196,7 +194,6 @@ def _task_metrics(settings: ServiceSettings, service: Service) -> TaskMetrics | 
         service=settings.metrics_service,
         active=lambda: len(service.running) + len(service.followers),
         failures=service.metrics.internal_error_count,
-        refused_releases=service.metrics.refused_release_count,
         live=service.metrics.live,
         clock=service.clock,
         credentials_put_at=lambda: (

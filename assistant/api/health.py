@@ -109,23 +109,8 @@ class ServiceMetrics:
             "From the request to the first token handed to the client.",
             ["tenant"],
         )
-        self.refused_releases = Gauge(
-            "assistant_refused_releases",
-            "Live or trial releases of ranker weights that may not serve: a wrong hash, no report.",
-            ["tenant"],
-            registry=self.registry,
-        )
-        self._releases: list[Callable[[], int]] = []
         self.live = LiveMetrics(self.registry)
         self.step = histogram("assistant_step_seconds", "Time of one step of an answer.", ["tenant", "step"])
-
-    def watch_releases(self, tenant: str, refused: Callable[[], int]) -> None:
-        """Report a tenant's number of refused releases whenever the metrics are read."""
-        self.refused_releases.labels(tenant).set_function(refused)
-        self._releases.append(refused)
-
-    def refused_release_count(self) -> int:
-        return sum(refused() for refused in self._releases)
 
     def refuse(self, code: str) -> None:
         """Count a question that was answered with an error status."""
@@ -156,7 +141,6 @@ class TaskMetrics:
     service: str
     active: Callable[[], int]
     failures: Callable[[], int]
-    refused_releases: Callable[[], int]
     clock: Clock
     live: LiveMetrics
     credentials_put_at: Callable[[], Iterable[datetime]] = tuple
@@ -185,7 +169,6 @@ class TaskMetrics:
         values: Values = {
             deployed_names.ACTIVE_STREAMS: ("Count", samples),
             deployed_names.INTERNAL_ERRORS: ("Count", new_failures),
-            deployed_names.REFUSED_RELEASES: ("Count", self.refused_releases()),
         }
         if left_out := self.live.take_left_out():
             values[deployed_names.SOURCES_LEFT_OUT] = ("Count", left_out)

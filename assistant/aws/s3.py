@@ -482,18 +482,6 @@ async def download_tenant_file(client: Any, *, uri: str, into: Path) -> str:
     return name
 
 
-async def download_questions(client: Any, *, uri: str, into: Path) -> None:
-    """Copy the protected questions at ``uri`` (``s3://…``) to a file. Raises as ``download_artifacts``
-    does."""
-    content = await _read_object(
-        client,
-        uri,
-        longest_bytes=_LONGEST_ARTIFACT_BYTES,
-        advice="put the file of assistant learn questions there",
-    )
-    await asyncio.to_thread(_write_whole, into, content, setting="the folder of protected questions")
-
-
 async def download_folder(client: Any, *, uri: str, into: Path) -> int:
     """Copy every object below ``uri`` (``s3://bucket/prefix/``) into a folder; return how many there are.
     Raises as ``download_artifacts`` does."""

@@ -26,19 +26,16 @@ from assistant.settings.model_artifacts import (
     Instance,
     instance_named,
     job_channel,
-    load_embedding_manifest,
     load_llm_manifest,
 )
 
 if TYPE_CHECKING:
     from assistant.cli.account import AwsAccount
 
-Task = Literal["answers", "preference", "embedding", "domain"]
+Task = Literal["answers", "preference", "domain"]
 _FREE = frozenset({"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause"})
 """Licences that let a company change a model and serve it, without further terms."""
 _NEURON_CODE = ("contract.py", "train.py", "neuron/train_neuron.py")
-_NOT_ON_NEURON = frozenset[Task]({"preference", "embedding"})
-_MANIFESTS = {"llm": load_llm_manifest, "embedding": load_embedding_manifest}
 _REPOSITORY = r"[a-z0-9]+(?:[._/-][a-z0-9]+)*"
 _FOLDER = r"([A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*/)+"
 """Ends in a slash, so that no other folder is meant that begins alike."""
@@ -96,7 +93,7 @@ def train(
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
     refuse_impossible(task, instance, spot=spot)
     deployed, root = Deployed.named(options, tenant), options.tenants_dir.resolve().parent
-    folder, licence = _base(root / "model_artifacts", base, task, cleared)
+    folder, licence = _base(root / "model_artifacts/llm", base, cleared)
     chosen = {name: value for name, _, value in (text.partition("=") for text in given or ())}
     hyperparameters = {"task": task, "base_licence": licence, **chosen}
     account, served_on = deployed.aws, instance_named(instance)
@@ -114,8 +111,8 @@ def refuse_impossible(task: Task, instance: str, *, spot: bool) -> None:
     if accelerator == "inf2":
         reason = "SageMaker trains on no Inferentia; take ml.trn1.2xlarge or a GPU"
     elif accelerator == "trn1":
-        if task in _NOT_ON_NEURON:
-            reason = "optimum-neuron trains neither preferences nor encoders; take a GPU or CPU instance"
+        if task == "preference":
+            reason = "optimum-neuron has no trainer for preferences; take a GPU or CPU instance"
         elif spot:
             reason = "optimum-neuron goes on from no checkpoint, an interruption loses all; leave out --spot"
     elif task == "domain":
@@ -124,10 +121,9 @@ def refuse_impossible(task: Task, instance: str, *, spot: bool) -> None:
         raise ConfigurationError(f"{task} on {instance}: {reason}.")
 
 
-def _base(artifacts: Path, name: str, task: Task, cleared: str | None) -> tuple[str, str]:
+def _base(artifacts: Path, name: str, cleared: str | None) -> tuple[str, str]:
     """Return the base's folder in the models bucket, and its licence."""
-    kind = "embedding" if task == "embedding" else "llm"
-    manifest = _MANIFESTS[kind](artifacts / kind / name)
+    manifest = load_llm_manifest(artifacts / name)
     if manifest.accelerator not in ("gpu", "cpu") or "config.json" not in manifest.files:
         raise ConfigurationError(f"{name} is compiled, or a GGUF. Name a folder of Hugging Face's weights.")
     if manifest.sha256 is None:
@@ -137,7 +133,7 @@ def _base(artifacts: Path, name: str, task: Task, cleared: str | None) -> tuple[
             f"{name} has the licence {manifest.licence}, which is not known to allow a changed model in "
             f"service. Have it read, then say --licence-cleared {manifest.licence}."
         )
-    return f"{kind}/{name}/{manifest.sha256}/", manifest.licence
+    return f"llm/{name}/{manifest.sha256}/", manifest.licence
 
 
 @dataclass(frozen=True, slots=True)

@@ -477,9 +477,8 @@ class AnswerRecord(AnswerEnding):
     """SHA-256 (hex) of each weights file, or of the release that took its place, by kind."""
     approved: tuple[ApprovedUse, ...] = ()
     """Approved answers that were quoted as they stand."""
-    propensity: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Probability that the weights of kind ``ranker`` served this conversation: a trial's share, or the rest
-    while a trial runs."""
+    propensity: float = Field(default=1.0, exclude=True)
+    """Read from records before 0.3.0, and ignored: the share of conversations that a ranker on trial had."""
     elements: tuple[ElementUse, ...] = Field(default=(), max_length=20)
     """Elements with live data or of documents' fields; their values are kept apart, for a shorter time."""
     live_matches: tuple[LiveMatch, ...] = Field(default=(), max_length=200)

@@ -24,7 +24,6 @@ class DeskKind(StrEnum):
     APPROVED_ANSWER = "approved_answer"
     DOCUMENT_QUESTION = "document_question"
     GLOSSARY_ENTRY = "glossary_entry"
-    RANKER_RELEASE = "ranker_release"
     ROUTER_RELEASE = "router_release"
     CASE_INDEX = "case_index"
     """Ids of unresolved cases: of one question, or of one agent."""
@@ -249,39 +248,10 @@ class GlossaryEntry(PublicModel):
 class ReleaseState(StrEnum):
     REFUSED = "refused"
     """The evaluation gate refused it; it is kept for its report."""
-    TRIAL = "trial"
-    """Serves a share of conversations."""
     LIVE = "live"
     REPLACED = "replaced"
     """Was live, and is the way back."""
     ROLLED_BACK = "rolled_back"
-
-
-class RankerRelease(PublicModel):
-    """Learned ranker weights, and all that is needed to judge, serve and take them back."""
-
-    artifact_hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    """SHA-256 of ``weights_json``."""
-    weights_json: str
-    """Bytes of a weights file of kind ``ranker``, as assistant/answering/weights has them."""
-    state: ReleaseState
-    window: tuple[datetime, datetime]
-    """[since, until) of the signals it was learned from."""
-    signals: int = Field(ge=0)
-    """Signals used, after the caps."""
-    agents: int = Field(ge=0)
-    prior_hash: str
-    """SHA-256 of the weights that it was shrunk towards."""
-    seed: int
-    report: str
-    """JSON of the gate's report."""
-    share_percent: int = Field(default=10, ge=0, le=100)
-    """Of a trial: conversations that it serves, by hash of the conversation's id."""
-    trial_started_at: datetime | None = None
-    least_sample: int = Field(default=200, ge=1)
-    """Of a trial: verdicts and sends in it before it may go live."""
-    trial_ends_at: datetime | None = None
-    """A trial that has not reached its sample by then ends, and the weights before serve alone."""
 
 
 class RouterRelease(PublicModel):

@@ -72,8 +72,8 @@ class ShownDocument(PublicModel):
     score: float
     features: dict[str, float]
     """Raw values by name, as ``CandidateDocument`` has them."""
-    propensity: float = Field(gt=0.0, le=1.0)
-    """Probability that serving put this document at this position. 1 where ranking was deterministic."""
+    propensity: float = 1.0
+    """Always 1 since 0.3.0; before, the share of conversations that a ranker on trial had."""
     is_listed: bool
     """Whether it was among the numbered sources that the agent saw."""
     is_quoted: bool

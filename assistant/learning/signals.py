@@ -249,7 +249,6 @@ def _documents(record: AnswerRecord) -> tuple[ShownDocument, ...]:
             position=position,
             score=one.score,
             features=one.features,
-            propensity=record.propensity,
             is_listed=one.document_id in listed,
             is_quoted=one.document_id in quoted,
         )

@@ -100,15 +100,14 @@ AUDIT_OUTPUT = "AuditStores"
 ERASURE_PARTITIONS = ("erasure#*",)
 """Patterns of the partitions of the events' table that have the keys of erasure."""
 CASES, CASE_INDEX, ACT_REQUESTS = "case", "case_index", "act_request"
-RELEASES, APPROVED = "ranker_release", "approved_answer"
+APPROVED = "approved_answer"
 """Kinds of desk items that functions put or read; ``DeskKind`` has all."""
 
 
 def desk_partitions(*kinds: str) -> tuple[str, ...]:
     """Return patterns of the partitions of the desk's table that a role needs for items of these kinds, as
     IAM takes them (``dynamodb:LeadingKeys``)."""
-    patterns = tuple(pattern for kind in kinds for pattern in (f"item#{kind}#*", f"newest#{kind}"))
-    return (*patterns, "version") if RELEASES in kinds else patterns
+    return tuple(pattern for kind in kinds for pattern in (f"item#{kind}#*", f"newest#{kind}"))
 
 
 SERVED_VARIANT = "AllTraffic"
@@ -153,8 +152,6 @@ LIVE_CIRCUIT_OPEN = "LiveCircuitOpen"
 """1 when a task calls the system no more because it failed several times in a row."""
 SOURCES_LEFT_OUT = "SourcesLeftOut"
 """Searches of a source of documents that failed or were late, in one task since its last line."""
-REFUSED_RELEASES = "RefusedReleases"
-"""Releases of ranker weights that one task refuses to serve now."""
 QUOTED_ANSWERS = "QuotedAnswers"
 """Answers without a model's text that ended in one task since its last line; absent where none did, as all
 below up to ``ANSWER_SECONDS``."""
@@ -195,8 +192,6 @@ OLDEST_SIGNAL_AGE = "OldestSignalAge"
 """Seconds since the oldest signal that is not in the feedback store was given; 0 without any."""
 OLDEST_RAW_CAPTURE_AGE = "OldestRawCaptureAge"
 """Seconds since the oldest object in the quarantine was written; 0 without objects."""
-RANKING_REFUSED = "RankingRefused"
-"""1 when the daily learner made a release that its gate refused, else 0."""
 AUDIT_CLOSED = "AuditClosed"
 """1 when a run has written the digest of each day of audit records that ended; absent when it failed."""
 SETS_RUN = "SetsRun"

@@ -231,10 +231,6 @@ class ObservabilitySection(StrictModel):
 class LearningSection(StrictModel):
     """``[learning]``: what a deployment learns from feedback by itself."""
 
-    ranking: Literal["daily", "off"] = "off"
-    """``daily``: each night a release of ranker weights is learned, or the one on trial is promoted where it
-    may be. Nothing goes live but through its gate and its trial. It needs the file of ``assistant learn
-    questions`` in the models bucket."""
     training: bool = False
     """Whether the learning stack has the bucket of training sets and checkpoints, the role of jobs and the
     request that starts one. A tenant deployed before this key sets it to keep its bucket managed."""

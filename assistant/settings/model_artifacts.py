@@ -42,9 +42,6 @@ COMPILED_PREFIX = "compiled/"
 """Prefix in the models bucket below which compile jobs put their output; no endpoint reads it."""
 COMPILE_OUTPUT, TRAIN_OUTPUT = "CompileJob", "TrainingJob"
 """Outputs of the data and of the learning stack: what all requests for such a job share, as JSON."""
-PROTECTED_QUESTIONS = f"{EVALUATION_PREFIX}ranking.json"
-"""Object of the models bucket: the questions against which a learned ranking is held, as ``assistant learn
-questions`` observed them. A publisher puts it."""
 
 DIGEST_PATTERN = "^sha256:[0-9a-f]{64}$"
 Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]

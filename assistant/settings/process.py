@@ -713,27 +713,6 @@ class PreparingSettings(ServiceSettings):
         return StoreSettings.wrong_together.__func__(cls, {**given, "stores": "aws", "search": "opensearch"})
 
 
-class LearningSettings(FunctionSettings):
-    """``learn_ranking``: promotes the release of ranker weights that is on trial, or learns the next."""
-
-    model_config = SettingsConfigDict(env_prefix="ASSISTANT_LEARN_")
-
-    tenant: TenantName
-    """Tenant whose feedback it reads."""
-    labels_bucket: str
-    """S3 bucket of feedback events."""
-    events_table: str
-    """DynamoDB table that says which documents' signals are withdrawn."""
-    desk_table: str
-    """DynamoDB table of the review desk, which holds the releases."""
-    protected_questions_s3: str = Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+\.json$")
-    """`s3://bucket/key.json`: the questions that a release is held against, with their candidates."""
-    questions_file: Path = _SCRATCH / "questions.json"
-    """File into which they are copied."""
-    metrics_service: str
-    """Value of the metrics' dimension `Service`."""
-
-
 class AuditSettings(FunctionSettings):
     """``close_audit_days``, and ``assistant aws audit``: read audit records, and their digests."""
 

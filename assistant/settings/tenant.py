@@ -330,8 +330,8 @@ class FeedbackSection(StrictModel):
     ``purpose``, and are named by a keyed pseudonym."""
 
     purpose: Purpose = (
-        "What you mark, send and open is used to improve this assistant: its ranking, documents and models. "
-        "It is not used to judge you."
+        "What you mark, send and open is used to improve this assistant: its documents and models. It is not "
+        "used to judge you."
     )
     """What it is used for, in words that agents read."""
     edits: bool = True

@@ -31,6 +31,7 @@ RETIRED_KEYS: Mapping[str, str] = {
     "stands around it",
     "knowledge": 'in 0.2.0: write [[sources]] with name = "knowledge", namespace = "" and the same paths '
     "instead",
+    "learning.ranking": "in 0.3.0: ranking learns no more from what agents do. Delete the line",
     "prompt": 'in 0.3.0: [answers] prompt = "answer/4" names the prompt; history_turns and how the prompt is '
     "rendered come from the served model's manifest, table [answering]. Delete the section",
     "sources.default_labels": 'in 0.3.0: labels come from where access says. access = "folder" with folders '

@@ -3,14 +3,12 @@
     P(choice) = softmax of scores, which are linear in the weights to learn
     loss      = - sum over rows of log P(right choice) + 1/2 sum of pull * weight ** 2
 
-It is a regularised multinomial logistic regression, with numpy alone. A label may be a probability, and may
-depend on what the weights say so far: then each step takes the labels anew (generalised EM). The same input
-gives the same weights.
+It is a regularised multinomial logistic regression, with numpy alone. A label may be a probability. The same
+input gives the same weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-LabelsOf = Callable[[Floats], Floats]
-"""Returns labels, (n, k), of the probabilities that the weights give now. A row may sum to less than 1."""
 
 
 class Design(Protocol):
@@ -41,15 +37,14 @@ class Design(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Estimator:
-    """``pull``: strength of the pull towards 0, of each weight or of all. ``bound``: most size of a weight.
-    ``steps`` and ``rate`` are Adam's; the last third of the steps grows smaller."""
+    """``pull``: strength of the pull towards 0, of each weight or of all. ``steps`` and ``rate`` are Adam's;
+    the last third of the steps grows smaller."""
 
     pull: Floats | float
-    bound: Floats | float = np.inf
     steps: int = 400
     rate: float = 0.05
 
-    def fit(self, design: Design, labels: Floats | LabelsOf) -> Floats:
+    def fit(self, design: Design, labels: Floats) -> Floats:
         """Return the weights, (size,)."""
         weights, mean, square = np.zeros((3, design.size))
         for step in range(1, self.steps + 1):
@@ -58,14 +53,13 @@ class Estimator:
             square = 0.999 * square + 0.001 * slope**2
             rate = self.rate * min(1.0, 3.0 * (1 - step / (self.steps + 1)))
             move = rate * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
-            weights = np.clip(weights - move, -self.bound, self.bound)
+            weights -= move
         return weights
 
-    def slope(self, design: Design, labels: Floats | LabelsOf, weights: Floats) -> Floats:
+    def slope(self, design: Design, labels: Floats, weights: Floats) -> Floats:
         """Return the gradient of the loss."""
         chance = softmax(design.scores(weights))
-        right = labels(chance) if callable(labels) else labels
-        errors = chance * right.sum(axis=1, keepdims=True) - right
+        errors = chance * labels.sum(axis=1, keepdims=True) - labels
         return design.gradient(errors) + self.pull * weights
 
 

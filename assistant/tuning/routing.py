@@ -1,4 +1,4 @@
-"""Learns a router of sources from labelled questions.
+"""Learns a router of sources from labelled questions, and keeps each as a release on the tenant's desk.
 
     P(source | question) = softmax over sources of bias + vector · question + Σ weights of its words
 
@@ -19,18 +19,19 @@ import numpy as np
 import orjson
 
 from assistant.answering.routing import Router, RouterFile, keyword_scores, question_words
-from assistant.domain.desk import ReleaseState, RouterRelease
-from assistant.domain.errors import ConfigurationError
+from assistant.domain.clock import Clock
+from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterRelease
+from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
+from assistant.learning.ports import DeskStore
 from assistant.settings.tenant import SourceEntry, TenantConfig
 from assistant.tuning.estimator import Estimator, Floats
-from assistant.tuning.gate import lower_bound
-from assistant.tuning.releases import Release, RouterReleases
 
 LEAST_QUESTIONS = 40
 LEAST_GROUPS = 2
 """Groups in whose questions a word occurs, to get a weight: a word of one group is an item's name."""
 FOLDS = 5
+_SEED = 20_261_121
 _DECIMALS = 5
 _PULL = 0.005
 """How strongly weights are held at 0, in questions: one that is off by 1 costs half of this for each."""
@@ -182,7 +183,7 @@ def cross_validated(
         ],
         float,
     ).T
-    low = lower_bound(right - by_words, [str(at) for at in range(len(questions))], level=0.025)
+    low = lower_bound(right - by_words, level=0.025)
     return RoutingReport(
         questions=len(questions),
         of_source=dict(Counter(question.sources[0] for question in questions)),
@@ -192,6 +193,92 @@ def cross_validated(
         words=len({word for question in questions for word in question_words(question.text)}),
         refused_because="" if low > 0.0 else "it does not route better than the words of the kinds",
     )
+
+
+def lower_bound(differences: Floats, *, level: float) -> float:
+    """Return the one-sided lower bound of a mean of paired differences, by bootstrap."""
+    random, count = np.random.default_rng(_SEED), len(differences)
+    chunks = [differences[random.integers(0, count, size=(1_000, count))].mean(axis=1) for _ in range(20)]
+    return float(np.quantile(np.concatenate(chunks), level))
+
+
+# Releases
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A router as the desk has it; ``item`` is not stored after a dry run."""
+
+    item: DeskItem
+    content: RouterRelease
+
+    @property
+    def name(self) -> str:
+        return self.item.item_id
+
+
+class RouterReleases:
+    """The routers of one tenant: desk items by number (``router-000001``, …), refused ones too. A router
+    serves all conversations from its release on."""
+
+    def __init__(self, desk: DeskStore, *, clock: Clock) -> None:
+        self._desk = desk
+        self._clock = clock
+
+    async def all(self) -> list[Release]:
+        """Return every release, newest first. Raises RecordsUnavailableError."""
+        items = await self._desk.list(DeskKind.ROUTER_RELEASE)
+        read = [Release(item, RouterRelease.model_validate_json(item.body)) for item in items]
+        return sorted(read, key=lambda release: release.name, reverse=True)
+
+    def next(self, known: Sequence[Release], content: RouterRelease, note: str) -> Release:
+        """Return the release of the next number, not stored."""
+        number = 1 + max((int(release.name.rpartition("-")[2]) for release in known), default=0)
+        return self._revision(f"router-{number:06d}", 1, content, note)
+
+    async def put(self, release: Release) -> Release:
+        """Store a revision. Raises ConflictError where somebody else wrote it meanwhile."""
+        await self._desk.put(release.item)
+        return release
+
+    async def move(self, release: Release, state: ReleaseState, note: str) -> Release:
+        """Give a release another state. Raises ConflictError where somebody else moved it meanwhile."""
+        content = release.content.model_copy(update={"state": state})
+        return await self.put(self._revision(release.name, release.item.revision + 1, content, note))
+
+    async def roll_back(self) -> tuple[Release, Release | None]:
+        """Take the live router back, and bring the one before back. Return both; None: the words of the kinds
+        of sources decide. Raises NotFoundError where no router is live."""
+        known = await self.all()
+        live, before = (
+            next((release for release in known if release.content.state is state), None)
+            for state in (ReleaseState.LIVE, ReleaseState.REPLACED)
+        )
+        if live is None:
+            raise NotFoundError("No learned router serves; the words of the kinds of sources decide.")
+        taken = await self.move(live, ReleaseState.ROLLED_BACK, "rolled back")
+        if before is None:
+            return taken, None
+        note = f"brought back: {live.name} was rolled back"
+        return taken, await self.move(before, ReleaseState.LIVE, note)
+
+    async def replace_live(self, by: str) -> None:
+        """Keep what is live as the way back from the release of this name."""
+        for release in await self.all():
+            if release.content.state is ReleaseState.LIVE and release.name != by:
+                await self.move(release, ReleaseState.REPLACED, f"replaced by {by}")
+
+    def _revision(self, name: str, revision: int, content: RouterRelease, note: str) -> Release:
+        item = DeskItem(
+            kind=DeskKind.ROUTER_RELEASE,
+            item_id=name,
+            revision=revision,
+            at=self._clock.now(),
+            by="learner",
+            note=note[:2_000],
+            body=content.model_dump_json(),
+        )
+        return Release(item, content)
 
 
 # From labelled questions to a release
@@ -204,7 +291,7 @@ async def learn_routing(
     *,
     questions_sha256: str,
     dry_run: bool = False,
-) -> Release[RouterRelease]:
+) -> Release:
     """Return the release: live, or refused with its report.
 
     Raises ConfigurationError for a tenant with one source and for questions that cannot be learned from,

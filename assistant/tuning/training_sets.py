@@ -1,8 +1,8 @@
 """Exports what models are tuned on as folders of files with a data card: versioned, never changed.
 
-Training sets hold what agents did: supervised examples and preferences in TRL's conversational form. Pairs
-for the embedding model have the same form of a folder: ``KIND.SPLIT.jsonl``, a manifest with the
-files' hashes, and a card by the questions of Gebru et al., "Datasheets for datasets" (2021).
+Training sets hold what agents did: supervised examples and preferences in TRL's conversational form, as
+``KIND.SPLIT.jsonl``, a manifest with the files' hashes, and a card by the questions of Gebru et al.,
+"Datasheets for datasets" (2021).
 
 An example's prompt is what a model reads for the question; its completion is a text that people stand behind:
 approved at the desk, sent, or marked good. A preference has the draft that they replaced as rejected. Texts
@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -33,15 +32,13 @@ from assistant.answering.prepare import DOCUMENTS_IN_PROMPT
 from assistant.answering.prompt import document_text, load_prompt, neutralise, user_text
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import ApprovedAnswer, ItemState
-from assistant.domain.documents import Passage, StoredDocument, embedding_input
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind, FeedbackText
-from assistant.evaluation.questions import EvaluationQuestion, split_of
 from assistant.knowledge.corpus import SIMILAR_FROM, word_triples
 from assistant.learning.ports import PatientDataFilter
 from assistant.private_files import make_private_folder, write_private
 from assistant.settings.tenant import TenantConfig
-from assistant.text.language import Language, has_unsupported_numbers, quantities
+from assistant.text.language import has_unsupported_numbers, quantities
 
 LEAST_AGREEMENT = 0.66
 """Share of the marks on near-identical questions that must agree on the document; an approved text needs
@@ -315,13 +312,11 @@ def _is_tested(document_id: str) -> bool:
 class Alike:
     """Sets of parts, with an index by part: only those that share one are compared."""
 
-    def __init__(self, similar_from: float, known: Iterable[frozenset[str]] = ()) -> None:
+    def __init__(self, similar_from: float) -> None:
         """``similar_from``: share of common parts from which two sets are alike."""
         self._similar_from = similar_from
         self._sets: list[frozenset[str]] = []
         self._holding: defaultdict[str, list[int]] = defaultdict(list)
-        for parts in known:
-            self.add(parts)
 
     def add(self, parts: frozenset[str]) -> None:
         for part in parts:
@@ -475,234 +470,3 @@ def as_lines(rows: Iterable[object]) -> bytes:
 def counts_told(counts: Mapping[str, int]) -> str:
     """Return the counts that are not 0, by name, for a data card."""
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count) or "none"
-
-
-# Pairs
-#
-# What an embedding model is tuned on, from a tenant's own documents and desk. An anchor is what people ask or
-# say: a title, a question of a document, a sentence, a wording of an approved answer. Its positives are
-# passages of one document that belong to it, without the anchor's own words. A document that an evaluation
-# question asks about is held out whole, and so is whatever reads like it.
-
-HoldOut = Literal["asked", "half"]
-PairSplit = Literal["train", "validation"]
-PAIR_SPLITS: tuple[PairSplit, ...] = ("train", "validation")
-"""There is no test split: evaluation questions about held-out documents test the model."""
-FEWEST_PAIRS = 100
-"""That train. Fewer teach a model a few words, and nothing of the tenant's field."""
-HELD_OUT = "held_out.txt"
-"""Ids of the documents that a model tuned on the set never saw."""
-SENTENCES = 3
-"""Of a passage that become anchors."""
-_WORDS = range(6, 41)
-"""Of such a sentence."""
-ALIKE_FROM = 0.6
-"""Share of common content stems from which two texts count as paraphrases."""
-VALIDATES_ONE_IN = 8
-"""One document of so many validates and never trains."""
-_PAIRS_SEED = "pairs"
-_HELD_OUT_TOLD: Mapping[HoldOut, str] = {
-    "asked": "every document that an evaluation question names",
-    "half": "the half of the documents by whose questions evaluation judges",
-}
-"""``half`` is for a tenant whose questions ask about nearly all documents."""
-PairKind = Literal["title", "question", "approved", "sentence"]
-"""What an anchor is: a title; a question of the document (``questions:`` in its front matter, or added at the
-desk); a wording of an approved answer; one sentence of a passage (the inverse cloze task: Lee, Chang and
-Toutanova, ACL 2019)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """An anchor with the passages that belong to it: one line of ``pairs.SPLIT.jsonl``."""
-
-    anchor: str
-    positives: tuple[str, ...]
-    """Texts as the model reads them. Several: the trainer takes the one that the base model finds nearest."""
-    document_id: str
-    """Split and false negatives go by it."""
-    kind: PairKind
-    provenance: Mapping[str, Any]
-    """``rests_on``: ids of the passages, or of the desk's item. ``content_hash``: of the document's content
-    that the passages were cut from; empty for a desk item."""
-
-
-@dataclass(slots=True)
-class PairSets:
-    """Pairs by split, the passages among which validation looks, and what was left out, by reason."""
-
-    pairs: Mapping[PairSplit, Sequence[Pair]]
-    passages: Sequence[Passage]
-    hold_out: HoldOut
-    held_out: frozenset[str]
-    """Documents of which no pair is made; evaluation of the tuned model may count on them."""
-    left_out: Counter[str] = field(default_factory=Counter[str])
-
-
-def build_pairs(
-    documents: Sequence[StoredDocument],
-    *,
-    approved: Mapping[str, ApprovedAnswer],
-    protected: Sequence[EvaluationQuestion],
-    language: Language,
-    hold_out: HoldOut = "asked",
-) -> PairSets:
-    """Return the pairs of these documents and of live approved answers (by item id), in a fixed order.
-
-    ``protected``: evaluation questions. No pair is of a document that is held out, and no anchor paraphrases
-    one of them or a title or question of such a document.
-    """
-    ordered = sorted(documents, key=lambda one: one.card.document_id)
-    held_out = _held_out(ordered, protected, hold_out)
-    left_out: Counter[str] = Counter({"documents held out": len(held_out)})
-    kept = [document for document in ordered if document.card.document_id not in held_out]
-    known = {document.card.document_id for document in ordered}
-    stems = [language.content_stems(text) for text in _protected_texts(ordered, protected, held_out)]
-    guarded = Alike(ALIKE_FROM, dict.fromkeys(stems))
-    splits: dict[PairSplit, list[Pair]] = {name: [] for name in PAIR_SPLITS}
-    made = [*_of_documents(kept), *_of_desk(approved, known)]
-    seen: set[tuple[str, str]] = set()
-    for pair in made:
-        if pair.document_id in held_out:
-            left_out["approved answers from held-out documents"] += 1
-        elif guarded.of(language.content_stems(pair.anchor)):
-            left_out[f"{pair.kind}s that read like what is held out"] += 1
-        elif (pair.anchor.casefold(), pair.positives[0]) in seen:
-            left_out["the same pair twice"] += 1
-        else:
-            seen.add((pair.anchor.casefold(), pair.positives[0]))
-            splits[_pair_split(pair.document_id)].append(pair)
-    passages = [passage for document in kept for passage in document.passages]
-    return PairSets(splits, passages, hold_out, frozenset(held_out), left_out)
-
-
-# What is held out
-
-
-def _held_out(
-    documents: Sequence[StoredDocument], protected: Sequence[EvaluationQuestion], hold_out: HoldOut
-) -> set[str]:
-    names = {document.card.document_id for document in documents}
-    if hold_out == "half":
-        return {name for name in names if split_of(name) == "held_out"}
-    return names & {name for question in protected for name in question.documents}
-
-
-def _protected_texts(
-    documents: Sequence[StoredDocument], protected: Sequence[EvaluationQuestion], held_out: set[str]
-) -> Iterator[str]:
-    yield from (question.question for question in protected)
-    for document in documents:
-        if document.card.document_id in held_out:
-            yield from (document.card.title, *document.card.questions)
-
-
-def _pair_split(document_id: str) -> PairSplit:
-    drawn = int.from_bytes(hashlib.sha256(f"{_PAIRS_SEED}:{document_id}".encode()).digest()[:4], "big")
-    return "validation" if drawn % VALIDATES_ONE_IN == 0 else "train"
-
-
-# Pairs
-
-
-def _of_documents(documents: Sequence[StoredDocument]) -> Iterator[Pair]:
-    for document in documents:
-        card, passages = document.card, document.passages
-        if not passages:
-            continue
-        for passage in passages:
-            bare = embedding_input(title="", heading=passage.heading, text=passage.text)
-            yield _pair(card.title, (bare,), document, "title", [passage])
-        every = tuple(passage.embedding_input for passage in passages)
-        for question in card.questions:
-            yield _pair(question, every, document, "question", passages)
-        for passage in passages:
-            yield from _of_sentences(document, passage)
-
-
-def _of_sentences(document: StoredDocument, passage: Passage) -> Iterator[Pair]:
-    fitting = [
-        unit.text for unit in passage.units if len(unit.text.split()) in _WORDS and unit.text in passage.text
-    ]
-    drawn = random.Random(f"{_PAIRS_SEED}:{passage.passage_id}")  # noqa: S311 : no secret
-    for sentence in drawn.sample(fitting, min(SENTENCES, len(fitting))):
-        rest = " ".join(passage.text.replace(sentence, " ", 1).split())
-        if len(rest.split()) < _WORDS.start:
-            continue
-        text = embedding_input(title=passage.title, heading=passage.heading, text=rest)
-        anchor = " ".join(sentence.split())
-        yield _pair(anchor, (text,), document, "sentence", [passage])
-
-
-def _pair(
-    anchor: str,
-    positives: tuple[str, ...],
-    document: StoredDocument,
-    kind: PairKind,
-    passages: Sequence[Passage],
-) -> Pair:
-    card, rests_on = document.card, [passage.passage_id for passage in passages]
-    provenance = {"rests_on": rests_on, "content_hash": card.content_hash}
-    return Pair(anchor, positives, card.document_id, kind, provenance)
-
-
-def _of_desk(approved: Mapping[str, ApprovedAnswer], known: set[str]) -> Iterator[Pair]:
-    """Yield the wordings of live approved answers that every agent may read."""
-    for item_id, answer in sorted(approved.items()):
-        if answer.state is not ItemState.LIVE or answer.labels:
-            continue
-        sources = [source.document_id for source in answer.sources if source.document_id in known]
-        document_id = sources[0] if sources else item_id
-        for wording in answer.questions:
-            provenance = {"rests_on": [item_id], "content_hash": ""}
-            yield Pair(wording, (answer.text,), document_id, "approved", provenance)
-
-
-def export_of_pairs(sets: PairSets, *, tenant: str, index_version: str, questions_sha256: str) -> Export:
-    """Return what the pairs become. ``index_version``: of the index whose passages they hold;
-    ``questions_sha256``: of the file of evaluation questions, empty without one.
-
-    Raises InvalidRequestError for too few pairs.
-    """
-    counts = {name: len(sets.pairs[name]) for name in PAIR_SPLITS}
-    if counts["train"] < FEWEST_PAIRS or not counts["validation"]:
-        raise InvalidRequestError(
-            f"{counts['train']} training and {counts['validation']} validating pairs; {FEWEST_PAIRS} and 1 "
-            f"are needed. {len(sets.held_out)} documents are held out; --hold-out half takes half of them."
-        )
-    passages = (
-        {
-            "passage_id": passage.passage_id,
-            "document_id": passage.document_id,
-            "text": passage.embedding_input,
-        }
-        for passage in sets.passages
-    )
-    about = {"index_version": index_version, "questions_sha256": questions_sha256}
-    return Export(
-        tenant=tenant,
-        template="pairs",
-        content={
-            **{f"pairs.{name}.jsonl": as_lines(pairs) for name, pairs in sets.pairs.items()},
-            "passages.jsonl": as_lines(passages),
-            HELD_OUT: ("\n".join(sorted(sets.held_out)) + "\n").encode(),
-        },
-        manifest={**about, "hold_out": sets.hold_out, "counts": counts},
-        columns=("split", "pairs", "documents", "kinds"),
-        rows=[
-            (
-                name,
-                str(len(pairs)),
-                str(len({pair.document_id for pair in pairs})),
-                counts_told(Counter(pair.kind for pair in pairs)),
-            )
-            for name, pairs in sets.pairs.items()
-        ],
-        left_out=sets.left_out,
-        told={
-            **about,
-            "hold_out": _HELD_OUT_TOLD[sets.hold_out],
-            "alike_from": f"{ALIKE_FROM:.0%}",
-            "validates_one_in": VALIDATES_ONE_IN,
-        },
-    )

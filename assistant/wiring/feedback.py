@@ -1,10 +1,9 @@
-"""Builds the mover of feedback, of each tenant in the local worker's process and of a function's one, and the
-function that learns rankings from it."""
+"""Builds the mover of feedback, of each tenant in the local worker's process and of a function's one."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,7 +27,6 @@ from assistant.learning.two_people import TwoPeople
 from assistant.private_files import CAPTURE_FOLDER
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.settings.process import (
-    LearningSettings,
     MakingSetsSettings,
     MovingSettings,
     PreparingSettings,
@@ -61,7 +59,6 @@ if TYPE_CHECKING:
     from assistant.knowledge.ports import DocumentStates
     from assistant.learning.ports import DeskStore, ErasureKeys
     from assistant.learning.redaction import SweepQuarantine
-    from assistant.tuning.releases import Turn
     from assistant.tuning.training_sets import Export
 
 _DELETE_EVERY_S = 60.0
@@ -285,34 +282,3 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
         two_people = two_people_of(tenant, await aws.of(DESK))
         erase = ErasePatient(signals=signals, keys=keys, feedback=feedback, two_people=two_people)
         yield Moving(await _mover(tenant, aws, signals), erase, SystemClock(), settings)
-
-
-@dataclass(frozen=True, slots=True)
-class RankingTurn:
-    """``learn_ranking``."""
-
-    take: Callable[[], Awaitable[Turn]]
-    metrics_service: str
-
-
-@asynccontextmanager
-async def open_ranking_turn(settings: LearningSettings) -> AsyncGenerator[RankingTurn]:
-    """Raises ConfigurationError where the protected questions are missing or not this tenant's."""
-    from assistant.aws.s3 import download_questions
-    from assistant.tuning.gate import read_protected
-    from assistant.tuning.releases import LearnRanking
-
-    async with AsyncExitStack() as stack:
-        clients, clock = AwsClients(settings, stack), SystemClock()
-        s3 = await clients.aws("s3")
-        await download_questions(s3, uri=settings.protected_questions_s3, into=settings.questions_file)
-        protected = await asyncio.to_thread(read_protected, settings.questions_file, tenant=settings.tenant)
-        aws = AwsStores(clients, settings, stack=stack)
-        learner = LearnRanking(
-            tenant=settings.tenant,
-            feedback=await _feedback(aws, settings.tenant),
-            desk=await aws.of(DESK),
-            protected=protected,
-            clock=clock,
-        )
-        yield RankingTurn(learner.turn, settings.metrics_service)

@@ -1,7 +1,7 @@
 """Entry of a SageMaker training job: runs the program that the hyperparameter ``task`` names.
 
-In our image (GPU, CPU) ``task`` is ``answers`` (the default) or ``preference`` (a language model, by LoRA),
-or ``embedding``. In AWS's image for Trainium it is ``answers`` or ``domain``; Python there is 3.10.
+In our image (GPU, CPU) ``task`` is ``answers`` (the default) or ``preference``, both by LoRA. In AWS's image
+for Trainium it is ``answers`` or ``domain``; Python there is 3.10.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from pathlib import Path
 from contract import TASK, Places, TrainingError, given_hyperparameters
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1")
-PROGRAMS = {"answers": "train_answers", "preference": "train_preference", "embedding": "train_embedding"}
+PROGRAMS = {"answers": "train_answers", "preference": "train_preference"}
 NEURON_PROGRAMS = {"answers": "train_neuron", "domain": "train_neuron"}
 REFUSED = {
     "preference": "optimum-neuron has no trainer for preferences; take a GPU or CPU instance",
-    "embedding": "optimum-neuron's trainer has no encoder of this kind; take a GPU or CPU instance",
     "domain": "continued pre-training is built for Trainium alone; take a trn1 instance",
 }
 

@@ -162,7 +162,7 @@ def admissions(
         (buckets.capture, "OnlyOneWriterPuts", capturing, _PUT, ()),
         (buckets.capture, "OnlyRedactorDeletes", Duty.REDACTOR, _DELETE, ()),
         (buckets.labels, "OnlyMoverPuts", Duty.MOVER, _PUT, ()),
-        (buckets.labels, "OnlyTheseRead", (Duty.LEARNER, Duty.PREPARER), read, persons),
+        (buckets.labels, "OnlyTheseRead", Duty.PREPARER, read, persons),
         (buckets.texts, "OnlyMoverPuts", Duty.MOVER, _PUT, ()),
         (buckets.texts, "OnlyTheseRead", (Duty.MOVER, Duty.PREPARER), read, persons),
     ):
@@ -172,7 +172,7 @@ def admissions(
     yield buckets.models, _put_only_by(Duty.COMPILER, "OnlyCompileJobsPut", resources=compiled)
     for bucket in (buckets.labels, buckets.texts):
         yield bucket, _deny("NoWorkloadDeletes", bucket, _DELETE, {"StringEquals": {TENANT_TAG: tenant.name}})
-    # Rankings and releases rest on labels: nobody shortens a lock.
+    # Training sets rest on labels: nobody shortens a lock.
     yield buckets.labels, _deny("NobodyUnlocks", buckets.labels, _UNLOCK, {})
 
 
@@ -248,7 +248,7 @@ def _only(
 
 ARTIFACT_PREFIXES = ("llm/", "embedding/", CALLERS_PREFIX, EVALUATION_PREFIX)
 """Folders of the models bucket: artifacts by task, what callers of the endpoints need of them, and questions
-that learned rankings are held against."""
+with known answers."""
 
 
 def publisher_statements(scope: Construct, bucket: s3.IBucket, *, key_arn: str) -> list[iam.PolicyStatement]:

@@ -163,16 +163,11 @@ class TenantMetrics:
         }
 
     def functions(self, name: str) -> dict[str, cloudwatch.IMetric]:
-        functions = (*self.ingestion.function_names, *self.learning.function_names)
+        functions = (*self.ingestion.function_names, self.learning.mover_name)
         return {
             f"function{number}{name.lower()}": _function(function)(name, minutes=5)
             for number, function in enumerate(functions)
         }
-
-    def learner(self, name: str) -> cloudwatch.IMetric:
-        """Return a metric of the function that learns rankings, which a tenant file may switch off."""
-        *_, learner = self.learning.function_names
-        return _function(learner)(name, minutes=60)
 
     def tables(self, name: str) -> dict[str, cloudwatch.IMetric]:
         tables = {
@@ -380,17 +375,10 @@ class TenantAlarms(Construct):
             yield self._alarm("raw-capture-late", age, _RAW_CAPTURE_LATE_S)
 
     def _learning(self) -> Iterator[cloudwatch.Alarm]:
-        """Alarms on the loop from verdicts to rankings. A failing learner is no concern of its first hour: it
-        is called once a night."""
+        """Alarms on the way from verdicts to training sets."""
         metrics = self._metrics
         age = metrics.service(deployed_names.OLDEST_SIGNAL_AGE, "Maximum", minutes=5)
         yield self._alarm("feedback-late", age, _FEEDBACK_LATE_S, periods=2)
-        refused = metrics.service(deployed_names.REFUSED_RELEASES, "Maximum", minutes=5)
-        yield self._alarm("release-refused", refused, 1, periods=2)
-        if metrics.tenant.config.learning.ranking == "daily":
-            yield self._alarm("ranking-not-learned", metrics.learner("Errors"), 1)
-            judged = metrics.service(deployed_names.RANKING_REFUSED, "Sum", minutes=60)
-            yield self._alarm("ranking-refused", judged, 1)
         learning = metrics.tenant.config.learning
         if learning.training and learning.sets_every_days:
             made = metrics.service(deployed_names.SETS_RUN, "Maximum", minutes=60)

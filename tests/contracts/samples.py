@@ -291,7 +291,6 @@ def event(
             position=position,
             score=1.0 / position,
             features={"bm25": 2.5},
-            propensity=1.0,
             is_listed=True,
             is_quoted=position == 1,
         )

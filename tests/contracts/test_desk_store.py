@@ -155,7 +155,7 @@ async def test_a_list_is_of_one_kind(twin: Twin) -> None:
 
 async def test_the_version_grows_with_every_put_of_what_is_served(twin: Twin) -> None:
     seen = [await twin.desk.version()]
-    for one in (item(), item(revision=2), item(kind=DeskKind.RANKER_RELEASE), item("b")):
+    for one in (item(), item(revision=2), item(kind=DeskKind.ROUTER_RELEASE), item("b")):
         await twin.desk.put(one)
         seen.append(await twin.desk.version())
     assert seen == sorted(set(seen))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -16,15 +15,12 @@ from assistant.domain.desk import (
     DeskKind,
     GlossaryEntry,
     ItemState,
-    RankerRelease,
-    ReleaseState,
 )
 from assistant.domain.errors import AssistantError
 from assistant.domain.public import PublicModel
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = date(2099, 1, 1)
-WEIGHTS = '{"kind": "ranker", "features": {"title_cosine": 1.0}, "fitted_on": "a test"}'
 
 
 @dataclass
@@ -73,7 +69,6 @@ class FakeDesk:
 _KINDS = {
     ApprovedAnswer: DeskKind.APPROVED_ANSWER,
     GlossaryEntry: DeskKind.GLOSSARY_ENTRY,
-    RankerRelease: DeskKind.RANKER_RELEASE,
 }
 
 
@@ -99,21 +94,3 @@ def approved(
 
 def glossary(said: str, means: str, *, state: ItemState = ItemState.LIVE) -> GlossaryEntry:
     return GlossaryEntry(said=said, means=means, state=state, proposed_by="reviewer")
-
-
-def release(
-    weights_json: str = WEIGHTS, *, state: ReleaseState = ReleaseState.LIVE, **changes: Any
-) -> RankerRelease:
-    """Return a release whose hash fits and that has a report."""
-    body = RankerRelease(
-        artifact_hash=hashlib.sha256(weights_json.encode()).hexdigest(),
-        weights_json=weights_json,
-        state=state,
-        window=(AT, AT),
-        signals=1_000,
-        agents=10,
-        prior_hash="0" * 64,
-        seed=1,
-        report='{"passed": true}',
-    )
-    return body.model_copy(update=changes)

@@ -52,7 +52,6 @@ def feedback(
             position=place,
             score=1.0,
             features={},
-            propensity=1.0,
             is_listed=True,
             is_quoted=place == 1,
         )

@@ -107,12 +107,8 @@ def test_each_topic_is_encrypted_and_only_this_account_publishes(template: dict[
 def test_every_metric_of_ours_is_emitted_or_counted_by_a_filter(template: dict[str, Any]) -> None:
     told = {deployed_names.ACTIVE_STREAMS, deployed_names.INTERNAL_ERRORS}
     told |= {deployed_names.DOCUMENTS_POSTPONED, deployed_names.OLDEST_RAW_CAPTURE_AGE}
-    told |= {deployed_names.OLDEST_SIGNAL_AGE, deployed_names.RANKING_REFUSED, deployed_names.SETS_RUN}
-    told |= {
-        deployed_names.REFUSED_RELEASES,
-        deployed_names.SYSTEM_CREDENTIAL_AGE,
-        deployed_names.AUDIT_CLOSED,
-    }
+    told |= {deployed_names.OLDEST_SIGNAL_AGE, deployed_names.SETS_RUN}
+    told |= {deployed_names.SYSTEM_CREDENTIAL_AGE, deployed_names.AUDIT_CLOSED}
     told |= {deployed_names.LIVE_READS, deployed_names.LIVE_READS_FAILED}
     told |= {deployed_names.LIVE_READS_INVALID, deployed_names.LIVE_READS_NOT_ALLOWED}
     counted = set(filters(template))

@@ -67,7 +67,6 @@ def emitted(template: Template) -> dict[str, Any]:
         service=service,
         active=lambda: 1,
         failures=lambda: 0,
-        refused_releases=lambda: 0,
         clock=SystemClock(),
         live=LiveMetrics(CollectorRegistry()),
     )

@@ -193,8 +193,10 @@ TRN = ("--set", "2026-11/", "--base", "qwen3-8b-gpu", "--instance", "ml.trn1.2xl
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((*TRN, "preference"), "preference on ml.trn1.2xlarge: optimum-neuron trains neither preferences"),
-        ((*TRN, "embedding"), "embedding on ml.trn1.2xlarge: optimum-neuron trains neither preferences"),
+        (
+            (*TRN, "preference"),
+            "preference on ml.trn1.2xlarge: optimum-neuron has no trainer",
+        ),
         ((*TRN, "answers", "--spot"), "goes on from no checkpoint"),
         ((*GPU[2:-1], "ml.inf2.xlarge", "--task", "answers"), "SageMaker trains on no Inferentia"),
         ((*GPU[2:], "--task", "domain"), "continued pre-training is built for Trainium alone"),

@@ -106,8 +106,8 @@ ORCHESTRATOR = OrchestratorOutputs(
 
 LEARNING = LearningOutputs(
     training_bucket="value-training",
-    function_names=("value-move", "value-learn"),
-    log_groups={name: f"value-{name}" for name in ("move_feedback", "learn_ranking", "training_sets")},
+    mover_name="value-move",
+    log_groups={name: f"value-{name}" for name in ("move_feedback", "training_sets")},
 )
 
 

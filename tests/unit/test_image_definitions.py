@@ -14,7 +14,7 @@ import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
 from stacks.corpus import RELEASE
-from stacks.learning import MODULES
+from stacks.learning import MOVER
 from tests.fakes.image_build import context_files
 
 ROOT = Path(__file__).parents[2]
@@ -154,7 +154,6 @@ def test_the_context_of_the_training_job_is_its_lock_and_its_programs() -> None:
         "containers/training_job/requirements.txt",
         "containers/training_job/train.py",
         "containers/training_job/train_answers.py",
-        "containers/training_job/train_embedding.py",
         "containers/training_job/train_preference.py",
     ]
 
@@ -166,7 +165,7 @@ def started(definition: Path) -> list[str | None]:
     *_, module = json.loads(final(definition, "ENTRYPOINT")[-1])
     if module != "awslambdaric":
         return [file_of(f"{module}.__main__")]
-    return [file_of(f"lambdas.{module}") for module in MODULES]
+    return [file_of(f"lambdas.{MOVER}")]
 
 
 def reached(start: str | None) -> set[str]:

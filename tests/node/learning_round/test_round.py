@@ -1,5 +1,4 @@
-"""The whole round on the emulator of AWS: marks, events, a set, a training job, and the ranking that marks
-teach: trial, promotion, way back."""
+"""The whole round on the emulator of AWS: marks, events, a set, a training job."""
 # pyright: basic
 
 from __future__ import annotations
@@ -7,7 +6,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -15,25 +13,19 @@ import pytest
 from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
-from assistant.answering.rank import shipped_weights
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.s3 import S3DocumentStore
 from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.domain.clock import SystemClock
-from assistant.domain.desk import DeskKind, RankerRelease, ReleaseState
 from assistant.domain.documents import DocumentState
-from assistant.domain.errors import ConflictError, NotFoundError
 from assistant.knowledge.parsing import parse_document
 from assistant.prepare_sets import prepare
 from assistant.settings.deployed_names import SETS_RUN
 from tests.contracts import samples
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
-from tests.fakes.synthetic_feedback import DAY, START, Agents, World, feedback
 from tests.node.learning_round.conftest import LearningDeployment
 from tests.options.feedback.moving import QUOTE, answered
 from tests.stacks.test_training_request import JOB, shared_request
-from tests.unit.tuning.test_gate import protected_set
 
 PATIENT = "Marguerite Oyelaran"
 CANARIES = ("Marguerite", "Oyelaran", "4711-2208", "555-0132")
@@ -176,81 +168,3 @@ async def test_a_job_trains_on_the_set_and_what_did_not_complete_leaves_no_model
         assert ("FailureReason" in told) is (ending == "Failed")
         with pytest.raises(ClientError, match="ResourceInUse"):
             await sagemaker.create_training_job(**call)
-    assert await deployment.desk.list(DeskKind.RANKER_RELEASE) == [], "a job releases nothing by itself"
-
-
-# Rankings: marks, events, evaluation, trial, promotion, way back
-
-
-async def append(deployment: LearningDeployment, events: Any) -> None:
-    every = list(events)
-    for start in range(0, len(every), 500):
-        await deployment.feedback.append(every[start : start + 500], [])
-
-
-async def judge(deployment: LearningDeployment, release: RankerRelease, *, accepted: int) -> None:
-    """Let agents mark 220 answers of the trial, so many of them good, and 220 beside it, half of them."""
-    assert release.trial_started_at is not None
-    arms = ((release.artifact_hash, accepted), (shipped_weights("ranker").sha256, 110))
-    at = release.trial_started_at + timedelta(milliseconds=1)
-    for arm, (ranker, good) in enumerate(arms):
-        marks = list(feedback(220, World(), Agents(count=40), seed=arm + 5))
-        await append(
-            deployment,
-            (
-                event.model_copy(
-                    update={
-                        "event_id": f"{arm + 1:02x}{number:06x}" + "0" * (len(event.event_id) - 8),
-                        "answer_id": f"trial-{arm}-{number}",
-                        "at": at,
-                        "asked_at": at,
-                        "label": VerdictLabel.GOOD if number < good else VerdictLabel.BAD,
-                        "weights": {"ranker": ranker},
-                    }
-                )
-                for number, event in enumerate(marks)
-            ),
-        )
-
-
-async def trial(deployment: LearningDeployment) -> RankerRelease:
-    """Learn a release from agents' marks of ten days and return it, on trial."""
-    later = SystemClock().now() - 12 * DAY - START
-    await append(
-        deployment,
-        (
-            event.model_copy(update={"at": event.at + later, "asked_at": event.asked_at + later})
-            for event in feedback(800, World(change={"title_cosine": 0.6}))
-        ),
-    )
-    questions = deployment.folder / "ranking.json"
-    questions.write_text(protected_set(by_title=True).model_dump_json())
-    told = await deployment.learned("ranking", "--questions", str(questions))
-    assert (told["state"], told["signals"]) == ("trial", 800)
-    return await newest(deployment)
-
-
-async def newest(deployment: LearningDeployment) -> RankerRelease:
-    items = await deployment.desk.list(DeskKind.RANKER_RELEASE)
-    return RankerRelease.model_validate_json(items[0].body)
-
-
-async def test_a_ranking_goes_from_marks_to_live_and_back(deployment: LearningDeployment) -> None:
-    release = await trial(deployment)
-    done = await deployment.learn("promote")
-    assert isinstance(done.exception, ConflictError), "nobody has judged it yet"
-    await judge(deployment, release, accepted=150)
-    assert (await deployment.learned("promote"))["state"] == "live"
-    assert (await newest(deployment)).state is ReleaseState.LIVE
-    told = await deployment.learned("rollback")
-    assert (told["rolled_back"], told["serves"]) == ("ranker-000001", "shipped")
-    assert (await newest(deployment)).state is ReleaseState.ROLLED_BACK
-    assert isinstance((await deployment.learn("promote")).exception, NotFoundError)
-
-
-async def test_a_ranking_that_agents_like_less_stays_a_trial(deployment: LearningDeployment) -> None:
-    await judge(deployment, await trial(deployment), accepted=90)
-    done = await deployment.learn("promote")
-    assert isinstance(done.exception, ConflictError)
-    assert "points worse" in str(done.exception)
-    assert (await newest(deployment)).state is ReleaseState.TRIAL

@@ -13,7 +13,7 @@ from assistant.domain.desk import BoundSource
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError
 from tests.fakes.answering import UPDATED_AT, FakeTenant, agent, document
-from tests.fakes.desk import AT, FakeDesk, approved, release
+from tests.fakes.desk import FakeDesk, approved
 from tests.unit.answering.asking_and_reading import Asked, deadline
 
 QUESTION = "Which desk takes a refill that came too soon?"
@@ -125,12 +125,3 @@ async def test_an_approved_text_is_shown_as_it_was_approved() -> None:
     asked = await scene.ask()
     assert asked.text == text
     assert [sentence.quote for sentence in asked.sentences] == [None]
-
-
-async def test_the_record_says_how_likely_its_ranker_was() -> None:
-    scene = Scene()
-    trial = {"state": "trial", "share_percent": 30, "trial_ends_at": AT.replace(year=2099)}
-    scene.desk.add(release(**trial))
-    kept = (await scene.ask()).kept
-    is_trial = kept.weights["ranker"] == release().artifact_hash
-    assert kept.propensity == (0.3 if is_trial else 0.7)

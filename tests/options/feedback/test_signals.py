@@ -87,11 +87,6 @@ def test_a_verdict_s_event_replays_the_choice_and_names_nobody() -> None:
         assert private == "ana" or private not in said
 
 
-def test_a_trial_s_answer_has_the_probability_that_the_trial_served_it() -> None:
-    (signal,) = of(verdict(), answered().model_copy(update={"propensity": 0.1}))
-    assert {one.propensity for one in signal.event.documents} == {0.1}
-
-
 def test_only_reasons_that_the_console_offers_are_kept() -> None:
     assert of(verdict(), answered())[0].event.reasons == ("correct",)
 

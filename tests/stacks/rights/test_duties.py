@@ -100,7 +100,7 @@ def test_the_redactor_alone_puts_clean_captured_calls(account: Account, tenant: 
 @pytest.mark.parametrize(
     ("bucket", "readers"),
     [
-        ("LabelsBucket", {"FunctionsLearnRole", "SetsRole"}),
+        ("LabelsBucket", {"SetsRole"}),
         ("FeedbackBucket", {"FunctionsMoveRole", "SetsRole"}),
     ],
 )
@@ -122,36 +122,16 @@ def test_the_mover_alone_puts_feedback(account: Account, tenant: str, bucket: st
 
 @TENANT
 def test_a_label_passes_policies_boundary_bucket_and_key(account: Account, tenant: str) -> None:
-    mover, learner = (role_of(account, tenant, f"Functions{name}Role") for name in ("Move", "Learn"))
+    mover, preparer = (role_of(account, tenant, name) for name in ("FunctionsMoveRole", "SetsRole"))
     bucket = store(account, tenant, "LabelsBucket")
     key = next(one for one in account.stores if one.arn == bucket.key)
     inside = "/events/dt=2026-11-20/aa.jsonl"
-    for role, action in ((mover, "s3:PutObject"), (learner, "s3:GetObject")):
+    for role, action in ((mover, "s3:PutObject"), (preparer, "s3:GetObject")):
         used = list(key_requests(account, role, action, key))
         assert judge([as_deployed(account, role, action, bucket, inside=inside)])[0].is_allowed
         assert any(judgement.is_allowed for judgement in judge(used))
-    for role, action in ((mover, "s3:GetObject"), (learner, "s3:PutObject")):
+    for role, action in ((mover, "s3:GetObject"), (preparer, "s3:PutObject")):
         assert not judge([as_deployed(account, role, action, bucket, inside=inside)])[0].is_allowed
-
-
-@TENANT
-@pytest.mark.parametrize(
-    ("logical_id", "action", "inside"),
-    [
-        ("RecordsTable", "dynamodb:GetItem", ""),
-        ("RecordsTable", "dynamodb:Query", ""),
-        ("StatesTable", "dynamodb:GetItem", ""),
-        ("FeedbackBucket", "s3:GetObject", "/texts/00/00.json"),
-        ("DocumentsBucket", "s3:GetObject", "/documents/aa"),
-        ("CaptureBucket", "s3:GetObject", "/any"),
-    ],
-)
-def test_a_learner_reads_no_raw_store(
-    account: Account, tenant: str, logical_id: str, action: str, inside: str
-) -> None:
-    role = role_of(account, tenant, "FunctionsLearnRole")
-    asked = as_deployed(account, role, action, store(account, tenant, logical_id), inside=inside)
-    assert not judge([asked])[0].is_allowed
 
 
 @TENANT
@@ -166,23 +146,19 @@ def test_the_service_reads_no_feedback_whatever_its_policies_allow(
 
 @TENANT
 @pytest.mark.parametrize(
-    ("name", "partition", "is_let"),
+    ("partition", "is_let"),
     [
-        ("Move", "item#case#a1", True),
-        ("Move", "item#case_index#agent-a1", True),
-        ("Move", "item#act_request#erase-a1", True),
-        ("Move", "item#approved_answer#a1", False),
-        ("Move", "item#ranker_release#ranker-000001", False),
-        ("Learn", "item#ranker_release#ranker-000001", True),
-        ("Learn", "item#approved_answer#a1", False),
-        ("Learn", "item#case#a1", False),
-        ("Learn", "item#act_request#erase-a1", False),
+        ("item#case#a1", True),
+        ("item#case_index#agent-a1", True),
+        ("item#act_request#erase-a1", True),
+        ("item#approved_answer#a1", False),
+        ("item#router_release#router-000001", False),
     ],
 )
-def test_a_function_puts_only_its_own_kind_on_the_desk(
-    account: Account, tenant: str, name: str, partition: str, is_let: bool
+def test_the_mover_puts_only_its_own_kinds_on_the_desk(
+    account: Account, tenant: str, partition: str, is_let: bool
 ) -> None:
-    role, desk = role_of(account, tenant, f"Functions{name}Role"), store(account, tenant, "DeskTable")
+    role, desk = role_of(account, tenant, "FunctionsMoveRole"), store(account, tenant, "DeskTable")
     put = as_deployed(account, role, "dynamodb:PutItem", desk)
     put = replace(put, context={**put.context, "dynamodb:LeadingKeys": partition})
     assert judge([put])[0].is_allowed is is_let

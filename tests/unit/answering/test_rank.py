@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pytest
-
 from assistant.answering.evidence import DOCUMENTS_READ, Evidence, EvidenceQuery, FindEvidence
 from assistant.answering.rank import (
     QuestionTerms,
@@ -15,7 +13,6 @@ from assistant.answering.rank import (
     Weights,
     WeightsFile,
     best_first,
-    rank,
     standardised,
 )
 from assistant.answering.search import SearchScope
@@ -33,18 +30,6 @@ def weights(**features: float) -> Weights:
 def test_a_candidate_that_a_leg_did_not_find_has_the_leg_s_lowest_score() -> None:
     standard = standardised({"a": {"x": 5.0}, "b": {"x": 2.0}, "c": {}}, ["x"])
     assert standard["c"]["x"] == standard["b"]["x"] < standard["a"]["x"]
-
-
-def test_what_was_learned_of_a_document_is_added_to_its_score() -> None:
-    learned = WeightsFile(
-        kind="ranker", features={"title_cosine": 1.0}, documents={"b": 2.5}, fitted_on="a test"
-    )
-    found = {"a": {"title_cosine": 0.9}, "b": {"title_cosine": 0.1}}
-    ranked = rank(found, weights=Weights(learned, sha256="0"))
-    assert [(one.document_id, one.score) for one in ranked] == [
-        ("b", pytest.approx(1.5)),
-        ("a", pytest.approx(1.0)),
-    ]
 
 
 def test_scores_that_differ_beyond_four_decimals_are_equal() -> None:

@@ -28,7 +28,6 @@ class Task:
     def __init__(self) -> None:
         self.active = 0
         self.failures = 0
-        self.refused = 0
         self.put_at: list[datetime] = []
         self.clock = SteppedClock()
         self.live = LiveMetrics(CollectorRegistry())
@@ -36,7 +35,6 @@ class Task:
             service="assistant-clinic",
             active=lambda: self.active,
             failures=lambda: self.failures,
-            refused_releases=lambda: self.refused,
             clock=self.clock,
             live=self.live,
             credentials_put_at=lambda: self.put_at,
@@ -80,15 +78,6 @@ def test_a_failure_is_counted_in_one_line() -> None:
         task.metrics.sample()
         reported.append(task.line()[deployed_names.INTERNAL_ERRORS])
     assert reported == [2, 0, 3]
-
-
-def test_a_refused_release_is_in_every_line_while_it_is_refused() -> None:
-    task = Task()
-    reported: list[int] = []
-    for task.refused in (1, 1, 0):
-        task.metrics.sample()
-        reported.append(task.line()[deployed_names.REFUSED_RELEASES])
-    assert reported == [1, 1, 0]
 
 
 def test_every_metric_that_is_declared_has_its_values_and_dimension() -> None:

@@ -20,7 +20,9 @@ def test_a_text_that_is_alike_to_two_joins_their_families() -> None:
 
 
 def test_sets_are_alike_from_the_asked_share_on() -> None:
-    known = Alike(0.5, [frozenset("ab"), frozenset("abcd"), frozenset("xy")])
+    known = Alike(0.5)
+    for parts in ("ab", "abcd", "xy"):
+        known.add(frozenset(parts))
     assert known.of(frozenset("ab")) == [0, 1]
     assert known.of(frozenset("abc")) == [0, 1]
     assert known.of(frozenset("q")) == []

@@ -11,9 +11,10 @@ from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterReleas
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation.routing import RoutedQuestion
 from assistant.settings.tenant import SourceEntry, TenantConfig
-from assistant.tuning.releases import Release, RouterReleases
 from assistant.tuning.routing import (
     LabelledQuestion,
+    Release,
+    RouterReleases,
     cross_validated,
     learn,
     learn_routing,
@@ -85,7 +86,7 @@ def releases(desk: Desk) -> RouterReleases:
 
 async def learned(
     desk: Desk, questions: Sequence[RoutedQuestion], *, tenant: TenantConfig = TENANT, dry_run: bool = False
-) -> Release[RouterRelease]:
+) -> Release:
     labels = with_vectors(questions)
     return await learn_routing(tenant, labels, releases(desk), questions_sha256="0" * 64, dry_run=dry_run)
 

@@ -55,7 +55,6 @@ def given(train: ModuleType, root: Path, **hyperparameters: str) -> object:
     [
         (False, "answers", "train_answers"),
         (False, "preference", "train_preference"),
-        (False, "embedding", "train_embedding"),
         (True, "answers", "train_neuron"),
         (True, "domain", "train_neuron"),
     ],
@@ -71,7 +70,7 @@ def test_each_machine_has_its_programs(
     ("is_neuron", "task", "reason"),
     [
         (True, "preference", "optimum-neuron has no trainer for preferences"),
-        (True, "embedding", "optimum-neuron's trainer has no encoder of this kind"),
+        (False, "embedding", "embedding is none of answers, preference here."),
         (False, "domain", "continued pre-training is built for Trainium alone"),
         (True, "ranking", "ranking is none of answers, domain here."),
     ],

@@ -75,7 +75,6 @@ class Signals:
             position=1,
             score=1.0,
             features={},
-            propensity=1.0,
             is_listed=True,
             is_quoted=is_quoted,
         )
