@@ -85,7 +85,7 @@ _ADDED: Mapping[type, _Added] = {
         **dict.fromkeys(("reading", "red_flags", "offered", "degraded", "loading", "variant")),
         "sentences": dict.fromkeys(("detail", "values", "cited", "is_key")),
     },
-    AccessEntry: {"kind": _Values({"release": "desk"}), "titles": None},
+    AccessEntry: {"kind": _Values({"release": "desk"}), "titles": None, "contents": None},
     StoredAct: {"act": {"kind": _Values({"offered_used": "possibly_taken"})}},
     DeskItem: {"body": _CASE},
 }

@@ -26,6 +26,8 @@ class MoveEvent(BaseModel):
     by: str = Field(default="", max_length=100)
     """Who orders it; needed where two people must (profile ``hipaa``). CloudTrail has who invoked the
     function."""
+    contents: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Of the second person: the contents that the first one's response told."""
 
 
 async def run(services: Moving, event: Event) -> dict[str, Any]:
@@ -34,7 +36,7 @@ async def run(services: Moving, event: Event) -> dict[str, Any]:
     order = MoveEvent.model_validate(event)
     if order.erase_member is not None:
         try:
-            erased = await services.erase(order.erase_member, by=order.by)
+            erased = await services.erase(order.erase_member, by=order.by, named=order.contents)
         except (
             SecondPersonNeededError,
             ForbiddenError,

@@ -52,6 +52,7 @@ _NDJSON: dict[str, Any] = {
     "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
 }
 _Name = Annotated[str | None, Query(min_length=1, max_length=256)]
+_Digest = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")]
 
 _decides = partial(declared, meanings=_CONFLICTS)
 
@@ -228,14 +229,17 @@ async def restore_item(
     response_class=StreamingResponse,
     responses=problems(401, 403, 409, 422, 429, 503) | {200: _NDJSON},
 )
-async def export_desk(desk: _Desk, items: _Items, tenant: TenantOf, caller: _Reviewer) -> StreamingResponse:
+async def export_desk(
+    desk: _Desk, items: _Items, tenant: TenantOf, caller: _Reviewer, contents: _Digest = None
+) -> StreamingResponse:
     """Return every item and, of each state, the newest 5,000 cases that the caller may see, a line of JSON
     each (``DeskExportLine``). The read is recorded.
 
     Under the deployment profile `hipaa` two people ask for it: the first request is recorded and refused with
-    409 `second_person_needed`, and that of another person within 24 hours gets the export.
+    409 `second_person_needed`, and that of another person within 24 hours gets the export, where it names the
+    `contents` that the refusal tells and no case or item changed meanwhile.
     """
-    await tenant.two_people.admit("export", "desk", by=caller.agent)
+    await tenant.two_people.admit("export", "desk", by=caller.agent, contents=items.contents, named=contents)
     lines = _export(desk, items, caller)
     first = await anext(lines, "")  # a store that is down is a status, not a broken stream
 

@@ -34,7 +34,14 @@ from assistant.api.health import caller_is_identified
 from assistant.document_links import LINK_LIFETIME_S, LINK_PAGE, refused_link, tenant_of_link
 from assistant.domain import errors
 from assistant.domain.answers import AccessEntry, AccessQuery
-from assistant.domain.documents import Document, DocumentState, DocumentStatus, OriginalFile, ParsedDocument
+from assistant.domain.documents import (
+    Document,
+    DocumentState,
+    DocumentStatus,
+    OriginalFile,
+    ParsedDocument,
+    contents_digest,
+)
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import LiveReadQuery
@@ -46,7 +53,8 @@ from assistant.knowledge.links import linked_ids
 from assistant.knowledge.ports import StoredContent
 from assistant.knowledge.reading import ListDocuments, ReadableDocument, ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
-from assistant.knowledge.withdrawal import WithdrawDocuments, Withheld, WithholdDocuments
+from assistant.knowledge.withdrawal import RELEASE_NEEDED, WithdrawDocuments, Withheld, WithholdDocuments
+from assistant.learning.two_people import Contents
 from assistant.wiring.services import ServedTenant
 
 _STORES_TIMEOUT_S = 6.0
@@ -65,6 +73,7 @@ _TEXT_OR_ORIGINAL: dict[str, Any] = {
 _LINKS = links("document_status", "read_document", "withdraw_document", document_id="document_id")
 _BROUGHT_BY_CALLER = "You brought these documents yourself; another person must release them."
 _MOST_NAMED = 100
+_MOST_SHOWN = 1_000
 _MOST_LINKS = 500
 """Addresses of a document that are looked up when its text is read: a bound of work, not measured."""
 _MOST_READ = 500
@@ -74,6 +83,7 @@ _REFUSALS = {error.code: error for error in (errors.DocumentInvalidError, errors
 _ORIGINAL_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
 _PDF = "application/pdf"
 _Name = Annotated[str | None, Query(min_length=1, max_length=256)]
+_Digest = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")]
 
 
 _Instant = Annotated[AwareDatetime | None, BeforeValidator(datetime.fromisoformat)]
@@ -162,26 +172,45 @@ async def bring_document(
     return tenant.sources.with_source(status)
 
 
-@router.post("/v1/documents/release", **declared(403, 404, body=wire.ReleaseRequest))
+@router.post("/v1/documents/release", **declared(403, 404, 409, body=wire.ReleaseRequest))
 async def release_documents(
     tenant: TenantOf, caller: _Owner, asked: Annotated[wire.ReleaseRequest, json_body(wire.ReleaseRequest)]
 ) -> wire.ReleasedDocuments:
-    """Release what waits for a second person. Records the release.
+    """Release what waits for a second person, in the contents that they looked at. Records the release.
 
     Under the deployment profile `hipaa`, documents of a source that every agent may read (`access =
     "everyone"`) wait, until somebody other than who brought them releases them; later ones do not. Each
-    document that becomes readable to more agents waits too. If the caller brought all that waits, the request
-    is refused.
+    document that becomes readable to more agents waits too. `GET /v1/documents/{document_id}/waiting` shows
+    the content and its hash. If one of them has another content by now, nothing is released (409
+    `contents_changed`). If the caller brought all of them, the request is refused.
     """
     source = writable_sources(tenant, caller).named(asked.knowledge_source)
+    if any(tenant.sources.of_document(document_id) != source for document_id in asked.contents):
+        raise NotFoundError(NOT_FOUND)
     answering = tenant.answering
     release = ReleaseDocuments(tenant.knowledge, clock=answering.clock, accesses=answering.records)
     async with _stores_within():
         by = Writer(caller.agent, caller.labels)
-        done = await release(source, by=by, only=frozenset(asked.document_ids))
+        done = await release(source, by=by, contents=asked.contents)
     if done.waiting and not done.released:
         raise errors.ForbiddenError(_BROUGHT_BY_CALLER)
     return wire.ReleasedDocuments(released=len(done.released), waiting=done.waiting[:_MOST_NAMED])
+
+
+@router.get("/v1/documents/{document_id}/waiting", **declared(404))
+async def waiting_document(tenant: TenantOf, caller: _Owner, document_id: str) -> wire.WaitingDocument:
+    """Return the content that waits for a second person's release, and the one that answered before. Records
+    the read."""
+    async with _stores_within():
+        status = await document_of(tenant, caller, document_id)
+        both = await _documents(tenant).waiting(status, labels=caller.labels)
+        if status.failure_code != RELEASE_NEEDED or both is None:
+            raise NotFoundError(NOT_FOUND)
+        await _record_read(tenant, document_id, agent=caller.agent)
+    waiting, answered = both
+    return wire.WaitingDocument(
+        content_hash=status.content_hash, brought_by=status.brought_by, document=waiting, answered=answered
+    )
 
 
 @router.post(
@@ -296,19 +325,45 @@ async def withdraw_document(tenant: TenantOf, caller: _Owner, document_id: str) 
         return await document_of(tenant, caller, document_id)
 
 
+@router.get("/v1/knowledge-sources/{name}/contents", **declared(404))
+async def source_contents(tenant: TenantOf, caller: _Owner, name: str) -> wire.SourceContents:
+    """Return what a withdrawal of the source would withdraw."""
+    source = writable_sources(tenant, caller).named(name)
+    async with stores_within(_WHOLE_SOURCE_TIMEOUT_S, stores="The document stores"):
+        withdraw = WithdrawDocuments(tenant.knowledge, clock=tenant.answering.clock)
+        contents = await withdraw.contents_of(source, labels=caller.labels)
+        there = await withdraw.not_withdrawn(contents)
+    return wire.SourceContents(
+        name=source.name,
+        contents=contents_digest(contents),
+        documents=len(there),
+        listed={document_id: contents[document_id] for document_id in sorted(there)[:_MOST_SHOWN]},
+    )
+
+
 @router.delete("/v1/knowledge-sources/{name}/documents", status_code=202, **declared(404, 409))
-async def withdraw_source(tenant: TenantOf, caller: _Owner, name: str) -> wire.WithdrawnSource:
+async def withdraw_source(
+    tenant: TenantOf, caller: _Owner, name: str, contents: _Digest = None
+) -> wire.WithdrawnSource:
     """Withdraw every document of a source that the caller may know of.
 
     Under the deployment profile `hipaa` two people ask for it: the first request is recorded and refused with
-    409 `second_person_needed`, and that of another person within 24 hours runs. That person may repeat it for
-    an hour, as when it was cut off.
+    409 `second_person_needed`, and that of another person within 24 hours runs, where it names the `contents`
+    of `GET /v1/knowledge-sources/{name}/contents`. Where these changed, it is refused with 409
+    `contents_changed`. That person may repeat it for an hour, as when it was cut off.
     """
     source = writable_sources(tenant, caller).named(name)
     async with stores_within(_WHOLE_SOURCE_TIMEOUT_S, stores="The document stores"):
-        await tenant.two_people.admit("withdraw_source", source.name, by=caller.agent)
         withdraw = WithdrawDocuments(tenant.knowledge, clock=tenant.answering.clock)
-        withdrawn = await withdraw.all_of(source, labels=caller.labels)
+        there = await withdraw.contents_of(source, labels=caller.labels)
+
+        async def about() -> Contents:
+            return Contents.of(there, f"{len(await withdraw.not_withdrawn(there)):,} documents")
+
+        await tenant.two_people.admit(
+            "withdraw_source", source.name, by=caller.agent, contents=about, named=contents
+        )
+        withdrawn = await withdraw.all_of(there)
     return wire.WithdrawnSource(name=source.name, withdrawn=withdrawn)
 
 

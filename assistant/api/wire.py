@@ -12,7 +12,7 @@ from assistant.domain import answers, desk
 from assistant.domain.answers import Sent, StoredAnswer
 from assistant.domain.desk import DeskApprovedAnswer, DeskCaseLine, DeskGap
 from assistant.domain.desk_decisions import ItemKind
-from assistant.domain.documents import DocumentState, DocumentStatus, Loading, MediaType
+from assistant.domain.documents import Document, DocumentState, DocumentStatus, Loading, MediaType
 from assistant.domain.elements import Element
 from assistant.domain.live import ContextToken, LiveRead, PlainContext
 from assistant.domain.public import PublicModel
@@ -67,8 +67,18 @@ class ReleaseRequest(PublicModel):
 
     knowledge_source: str | None = Field(default=None, max_length=64)
     """As for ``POST /v1/documents``."""
-    document_ids: tuple[str, ...] = Field(default=(), max_length=500)
-    """Only these; by default all that waits in the source."""
+    contents: dict[str, str] = Field(min_length=1, max_length=500)
+    """Id of each document = the `content_hash` that the caller looked at."""
+
+
+class WaitingDocument(PublicModel):
+    """``GET /v1/documents/{document_id}/waiting``: what a release lets agents read."""
+
+    content_hash: str
+    brought_by: str | None
+    document: Document
+    answered: Document | None
+    """The content that answered before, as far as it is kept and the caller may read it."""
 
 
 class ReleasedDocuments(PublicModel):
@@ -144,6 +154,18 @@ class WritableSources(PublicModel):
     sources: tuple[WritableSource, ...]
     kinds: tuple[str, ...]
     """Endings of the names of files that are read; others are refused."""
+
+
+class SourceContents(PublicModel):
+    """``GET /v1/knowledge-sources/{name}/contents``."""
+
+    name: str
+    contents: str
+    """Names them all: a withdrawal of the source that gives it withdraws these and no others."""
+    documents: int
+    """Those that are not withdrawn."""
+    listed: dict[str, str]
+    """Id = content hash of the first 1,000 of them."""
 
 
 class WithdrawnSource(PublicModel):

@@ -11,8 +11,10 @@ import sys
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from difflib import unified_diff
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from shutil import disk_usage
@@ -26,6 +28,7 @@ from typer import Argument, Option
 
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
 from assistant.answering.search import SearchScope
+from assistant.api import wire
 from assistant.cli.connectors import OWNER, sources, sync
 from assistant.cli.local import LocalRuntime, has_knowledge, local_runtime, open_served, require_node
 from assistant.cli.preparing import prepare
@@ -34,11 +37,18 @@ from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, age, cli_rea
 from assistant.client import AssistantClient
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.documents import Document, DocumentState, DocumentStatus, RankedPassage
+from assistant.domain.documents import (
+    Document,
+    DocumentState,
+    DocumentStatus,
+    RankedPassage,
+    contents_digest,
+)
 from assistant.domain.elements import ElementKind
 from assistant.domain.errors import (
     ConfigurationError,
     ConflictError,
+    ContentsChangedError,
     DocumentInvalidError,
     InvalidRequestError,
     LocalRuntimeError,
@@ -63,7 +73,7 @@ from assistant.knowledge.ports import DocumentStates
 from assistant.knowledge.reading import ListDocuments, pages_of
 from assistant.knowledge.reindexing import ReindexReport
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
-from assistant.knowledge.withdrawal import WithdrawDocuments
+from assistant.knowledge.withdrawal import RELEASE_NEEDED, WithdrawDocuments
 from assistant.knowledge.worker import ConsumerLimits
 from assistant.learning.receipt import WithdrawalReceipts
 from assistant.learning.upkeep import ApprovedTexts
@@ -87,6 +97,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command()(sync)
 app.command()(sources)
 app.command()(prepare)
+CONTENTS = "Release these: what the command without it told at its end."
 PATHS = "Files or folders of JSON lines, Markdown or HTML. Default: those of the tenant file."
 SOURCE = "Name of a source in the tenant file. Default: the one without a namespace."
 LABEL = "An access label that you hold; lets you make documents with it readable to more agents."
@@ -109,6 +120,7 @@ _FINAL = _FAILED | {DocumentState.LIVE, DocumentState.WITHDRAWN}
 _SHOWN_FAILURES = 100
 _SHOWN_REMARKS = 20
 _SHOWN_NAMES = 5
+_RELEASED_AT_ONCE = 500
 _PAGE = 1000
 _SEARCH_DEADLINE_S = 30.0
 _SEARCH_ATTEMPTS = 6
@@ -337,20 +349,88 @@ def release(
         list[str] | None, Argument(metavar="[ID]...", help="Only these; by default all that waits.")
     ] = None,
     source: Annotated[str | None, Option(metavar="NAME", help=SOURCE)] = None,
+    contents: Annotated[str | None, Option(metavar="HASH", help=CONTENTS)] = None,
 ) -> None:
-    """Release documents that wait for a second person: under hipaa, what becomes readable to more."""
+    """Show documents that wait for a second person, and release them: under hipaa, what becomes readable to
+    more. Only what was shown is released."""
     options, terminal = GlobalOptions.of(context), Terminal()
     options.tenant(tenant)
-    ids = document_ids or ()
-    done = options.with_service(
-        service, lambda there: there.release_documents(knowledge_source=source, document_ids=ids), of=OWNER
-    )
+    named = frozenset(document_ids or ())
+
+    async def shown(there: AssistantClient) -> list[wire.WaitingDocument]:
+        waits = await _waiting(there, source=source, named=named)
+        return [await there.waiting_document(status.document_id) for status in waits]
+
+    if contents is None:
+        documents = options.with_service(service, shown, of=OWNER)
+        digest = contents_digest({one.document.document_id: one.content_hash for one in documents})
+        if not options.writes({"contents": digest, "waiting": documents}):
+            _show_waiting(terminal, documents, digest=digest)
+        return
+
+    async def release_shown(there: AssistantClient) -> wire.ReleasedDocuments:
+        waits = await _waiting(there, source=source, named=named)
+        if contents_digest({status.document_id: status.content_hash for status in waits}) != contents:
+            changed = "Other contents wait by now than were shown. Nothing is released. Look again."
+            raise ContentsChangedError(changed)
+        return await _release(there, waits)
+
+    done = options.with_service(service, release_shown, of=OWNER)
     if options.writes(done):
         return
     terminal.show(f"Released: {done.released:,} documents. They answer once they are indexed.")
     if done.waiting:
         own = first_names(done.waiting, most=_SHOWN_NAMES)
         terminal.warn(f"Another person must release what you brought: {own}", "yellow")
+
+
+async def _waiting(
+    there: AssistantClient, *, source: str | None, named: AbstractSet[str]
+) -> list[DocumentStatus]:
+    """Return the documents that wait for a second person, by default all."""
+    waits: list[DocumentStatus] = []
+    after: str | None = ""
+    while after is not None:
+        page = await there.list_documents(state=[DocumentState.WITHHELD], after=after or None, limit=500)
+        waits += [one for one in page.documents if one.failure_code == RELEASE_NEEDED]
+        after = page.next_after
+    chosen = [one for one in waits if not named or one.document_id in named]
+    return [one for one in chosen if source in (None, one.knowledge_source)]
+
+
+async def _release(there: AssistantClient, waits: Sequence[DocumentStatus]) -> wire.ReleasedDocuments:
+    """Release the documents in these contents, source by source."""
+    released, own = 0, list[str]()
+    for name in sorted({one.knowledge_source for one in waits}):
+        contents = {one.document_id: one.content_hash for one in waits if one.knowledge_source == name}
+        ids = iter(contents)
+        while some := list(islice(ids, _RELEASED_AT_ONCE)):
+            done = await there.release_documents({one: contents[one] for one in some}, knowledge_source=name)
+            released, own = released + done.released, [*own, *done.waiting]
+    return wire.ReleasedDocuments(released=released, waiting=tuple(own))
+
+
+def _show_waiting(terminal: Terminal, documents: Sequence[wire.WaitingDocument], *, digest: str) -> None:
+    """Show each document that waits, as what changes of the content that answered before."""
+    if not documents:
+        return terminal.show("No document waits for a second person.")
+    for one in documents:
+        head = f"{one.document.document_id}, brought by {one.brought_by}, content {one.content_hash[:12]}"
+        terminal.show(head)
+        before = [] if one.answered is None else _lines_of(one.answered)
+        for line in unified_diff(before, _lines_of(one.document), "answered before", "waits", lineterm=""):
+            terminal.show(line)
+    terminal.say(f"Nothing is released yet. Release these {len(documents):,} with --contents {digest}")
+    return None
+
+
+def _lines_of(document: Document) -> list[str]:
+    fields = document.model_dump(mode="json", exclude={"content", "document_id"}, exclude_none=True)
+    return [
+        *(f"{name}: {value}" for name, value in fields.items() if value),
+        "",
+        *document.content.splitlines(),
+    ]
 
 
 # --- what is loaded ---------------------------------------------------------------------------------------

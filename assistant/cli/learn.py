@@ -42,6 +42,7 @@ DEPLOYED = (
     "deployment's network."
 )
 BY = "Name of the person who exports: under hipaa needed with --deployed. Else this machine's user counts."
+CONTENTS = "Of the second person, under hipaa: the contents that the first one's refusal told."
 LABELLED = "Labelled questions, by default evaluation/T/tuning.jsonl and routing.jsonl. Repeatable."
 END = "End of the window, UTC. Default: now."
 Until = Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=END)]
@@ -65,6 +66,7 @@ def erase(
     member: Annotated[
         str, Option("--member", metavar="NUMBER", help="Member number, however it is written.")
     ],
+    contents: Annotated[str | None, Option(metavar="HASH", help=CONTENTS)] = None,
 ) -> None:
     """Make a patient's words in the feedback store unreadable for good, and say which these are. Under the
     profile hipaa a second person must give the same command."""
@@ -82,7 +84,7 @@ def erase(
         keys, feedback = stores.erasure_keys, stores.feedback
         two_people = two_people_of(config, stores.desk)
         erase = ErasePatient(signals=signals, keys=keys, feedback=feedback, two_people=two_people)
-        return await erase(member, by=cli_reader())
+        return await erase(member, by=cli_reader(), named=contents)
 
     erased = options.with_stores(tenant, destroy)
     told = "No words were kept under this number."
@@ -196,10 +198,12 @@ def export(
     since: Since = None,
     until: Until = None,
     by: Annotated[str, Option(metavar="NAME", help=BY)] = "",
+    contents: Annotated[str | None, Option(metavar="HASH", help=CONTENTS)] = None,
 ) -> None:
     """Write training sets: supervised and preference examples, a data card, provenance to each signal. Under
     the profile hipaa a second person must give the same command."""
     from assistant.cli.terminal import cli_reader
+    from assistant.learning.two_people import Contents
     from assistant.wiring.feedback import two_people_of
 
     options, (begin, end) = GlobalOptions.of(context), window_of(since, until, days=SETS_DAYS)
@@ -208,8 +212,15 @@ def export(
 
     async def read(stores: LearningStores) -> Export:
         two_people = two_people_of(stores.tenant, stores.desk)
-        await two_people.admit("export", "training sets", by=by if options.deployed else cli_reader())
-        return await stores.training_sets(begin, end)
+        sets = await stores.training_sets(begin, end)
+
+        async def about() -> Contents:
+            hashes = {name: sha256(raw).hexdigest() for name, raw in sets.content.items()}
+            return Contents.of(hashes, f"{sum(int(row[1]) for row in sets.rows):,} examples")
+
+        reader = by if options.deployed else cli_reader()
+        await two_people.admit("export", "training sets", by=reader, contents=about, named=contents)
+        return sets
 
     exported = _with_stores(options, tenant, read)
     _write_export(options, exported, out, {"examples": {row[0]: int(row[1]) for row in exported.rows}})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -200,22 +200,30 @@ class AssistantClient:
             DocumentStatus, _path("documents", document_id, "withhold"), {"reason": reason}
         )
 
+    async def waiting_document(self, document_id: str) -> wire.WaitingDocument:
+        """Return the content that waits for a second person, and the one that answered before."""
+        return await self._get(wire.WaitingDocument, _path("documents", document_id, "waiting"))
+
     async def release_documents(
-        self, *, knowledge_source: str | None = None, document_ids: Sequence[str] = ()
+        self, contents: Mapping[str, str], *, knowledge_source: str | None = None
     ) -> wire.ReleasedDocuments:
-        """Release what waits for a second person in a source, by default all of it."""
-        asked = {"knowledge_source": knowledge_source, "document_ids": list(document_ids)}
+        """Release what waits for a second person in these contents: id = content hash."""
+        asked = {"knowledge_source": knowledge_source, "contents": dict(contents)}
         return await self._post(wire.ReleasedDocuments, "/v1/documents/release", asked)
 
     async def withdraw_document(self, document_id: str) -> DocumentStatus:
         """Withdraw a document: it is unreadable at once, and the worker removes it from the index."""
         return await self._read(DocumentStatus, Call("DELETE", _path("documents", document_id)))
 
-    async def withdraw_source(self, name: str) -> wire.WithdrawnSource:
-        """Withdraw every document of a source that the caller may know of; under hipaa by two people."""
-        return await self._read(
-            wire.WithdrawnSource, Call("DELETE", _path("knowledge-sources", name, "documents"))
-        )
+    async def source_contents(self, name: str) -> wire.SourceContents:
+        """Return what a withdrawal of a source would withdraw."""
+        return await self._get(wire.SourceContents, _path("knowledge-sources", name, "contents"))
+
+    async def withdraw_source(self, name: str, *, contents: str | None = None) -> wire.WithdrawnSource:
+        """Withdraw every document of a source that the caller may know of. Under hipaa two people do, and the
+        second names the ``contents`` of ``source_contents``."""
+        call = Call("DELETE", _path("knowledge-sources", name, "documents"), params=_given(contents=contents))
+        return await self._read(wire.WithdrawnSource, call)
 
     async def withdrawal_receipt(self, document_id: str) -> WithdrawalReceipt:
         """Return what a withdrawal removed, place by place, and what remains until when."""
@@ -324,9 +332,11 @@ class AssistantClient:
             wire.DeskItemHistory, _path("desk", "items", kind, item_id, "restore"), restoring
         )
 
-    async def export_desk(self) -> list[wire.DeskExportLine]:
-        """Return every case and item that the caller may see."""
-        content = (await self._connection.send(Call("GET", "/v1/desk/export"))).content
+    async def export_desk(self, *, contents: str | None = None) -> list[wire.DeskExportLine]:
+        """Return every case and item that the caller may see. Under hipaa two people ask, and the second
+        names the ``contents`` that the refusal tells."""
+        call = Call("GET", "/v1/desk/export", params=_given(contents=contents))
+        content = (await self._connection.send(call)).content
         return [parse_response(wire.DeskExportLine, line) for line in content.splitlines() if line]
 
     async def alive(self) -> bool:

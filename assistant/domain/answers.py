@@ -626,6 +626,8 @@ class AccessEntry(PublicModel):
     """Documents whose text the answer quoted or cited."""
     titles: tuple[str, ...] = ()
     """At the desk: the documents' titles in the order of ``documents``, as the reader saw them."""
+    contents: tuple[str, ...] = ()
+    """Of a release: the hash of each document's content, in the order of ``documents``."""
 
     def shows(self, document_id: str) -> bool:
         """Return whether it showed the document, or was an attempt to widen its labels."""

@@ -104,6 +104,11 @@ class Document(PublicModel):
         return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
+def contents_digest(contents: Mapping[str, str]) -> str:
+    """Return the SHA-256 that names all of the contents: id = hash of the content."""
+    return hashlib.sha256(orjson.dumps(contents, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
 class DocumentState(StrEnum):
     """Where a document is on its way into the index."""
 

@@ -105,6 +105,12 @@ class ConflictError(AssistantError):
     code = "conflict"
 
 
+class ContentsChangedError(ConflictError):
+    """What was looked at is not there any more, or not in this content: look again, and decide anew (409)."""
+
+    code = "contents_changed"
+
+
 class OpenCasesError(ConflictError):
     """The agent's work has as many open cases at the desk as the tenant allows (409)."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,13 @@ from opentelemetry import trace
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Clock
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
-from assistant.domain.errors import ConflictError, DocumentInvalidError, LabelsWidenedError, NotFoundError
+from assistant.domain.errors import (
+    ConflictError,
+    ContentsChangedError,
+    DocumentInvalidError,
+    LabelsWidenedError,
+    NotFoundError,
+)
 from assistant.domain.paths import canonical_path, folder_of
 from assistant.knowledge.files import (
     SourceDocument,
@@ -527,33 +533,45 @@ class ReleaseDocuments:
         self._readable = ReadableDocuments(stores.documents, states=stores.states)
 
     async def __call__(
-        self, source: KnowledgeSource, *, by: Writer, only: Collection[str] = ()
+        self, source: KnowledgeSource, *, by: Writer, contents: Mapping[str, str]
     ) -> ReleaseSummary:
-        """Release what waits in a source, by default all; what the person may not read stays as it is."""
-        released: list[str] = []
-        waiting: list[str] = []
-        for ids in source.id_ranges:
-            async for page in pages_of(self._stores.states, (DocumentState.WITHHELD,), ids=ids):
-                asked = [status for status in page if await self._waits(status, by, only)]
-                waiting += [status.document_id for status in asked if status.brought_by == by.name]
-                others = [status for status in asked if status.brought_by != by.name]
-                released += await self._release(source, others, by)
-        return ReleaseSummary(tuple(released), tuple(waiting))
+        """Release documents of a source in the contents that the person looked at: id = content hash.
 
-    async def _waits(self, status: DocumentStatus, by: Writer, only: Collection[str]) -> bool:
-        is_asked = not only or status.document_id in only
-        waits = is_asked and status.failure_code == RELEASE_NEEDED
-        return waits and await self._readable.is_open(status, labels=by.labels)
+        Raises NotFoundError for one that the person may not know of, ContentsChangedError for one that has
+        another content now, or waits no more. Then nothing is released.
+        """
+        known = await self._stores.states.get_many([*contents])
+        changed: list[str] = []
+        for document_id, content_hash in contents.items():
+            status = known.get(document_id)
+            if status is None or not await self._readable.is_open(status, labels=by.labels):
+                raise NotFoundError(f"There is no document {document_id} of {source.name}.")
+            if (status.failure_code, status.content_hash) != (RELEASE_NEEDED, content_hash):
+                changed.append(document_id)
+        if changed:
+            raise ContentsChangedError(
+                f"{changed[0]} has another content now, or waits no more ({len(changed)} of {len(contents)} "
+                "documents). Nothing is released. Read what waits, and decide again."
+            )
+        waiting = tuple(name for name, status in known.items() if status.brought_by == by.name)
+        others = [status for status in known.values() if status.brought_by != by.name]
+        return ReleaseSummary(tuple(await self._release(source, others, by)), waiting)
 
     async def _release(
         self, source: KnowledgeSource, statuses: Sequence[DocumentStatus], by: Writer
     ) -> Sequence[str]:
         if not statuses:
             return ()
-        now, ids = self._clock.now(), tuple(status.document_id for status in statuses)
-        await self._accesses.record_access(
-            AccessEntry(at=now, agent=by.name, kind="release", subject_id=source.name, documents=ids)
+        now = self._clock.now()
+        entry = AccessEntry(
+            at=now,
+            agent=by.name,
+            kind="release",
+            subject_id=source.name,
+            documents=tuple(status.document_id for status in statuses),
+            contents=tuple(status.content_hash for status in statuses),
         )
+        await self._accesses.record_access(entry)
         is_first = await FirstLoads(self._stores.states).is_first(source)
         update: dict[str, object] = {
             "state": DocumentState.RECEIVED,

@@ -88,6 +88,22 @@ class ReadableDocuments:
             newest = None if document is None else document.labels
         return newest is not None and _is_open(newest, labels)
 
+    async def waiting(
+        self, status: DocumentStatus, *, labels: frozenset[str]
+    ) -> tuple[Document, Document | None] | None:
+        """Return the content that waits for a release, and the last kept one that was parsed, which is the
+        one that answered before. Return None where it is gone, or not open to the labels."""
+        waiting: Document | None = None
+        for kept in await self._documents.contents(status.document_id):
+            document, content_hash = kept.document, kept.document.content_hash()
+            if content_hash == status.content_hash:
+                waiting = document
+            elif await self._documents.get_parsed(status.document_id, content_hash) is not None:
+                if waiting is not None and _is_open(waiting.labels, labels):
+                    return waiting, document if _is_open(document.labels, labels) else None
+                return None
+        return None if waiting is None or not _is_open(waiting.labels, labels) else (waiting, None)
+
     async def _readable(self, document_id: str, labels: frozenset[str]) -> DocumentStatus | None:
         """Return the status, which a narrowing changes before it changes the document."""
         status = await self._states.get(document_id)

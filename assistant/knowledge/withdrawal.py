@@ -18,7 +18,7 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.feedback import DOCUMENT_SUBJECT
 from assistant.knowledge.ports import ErasableKeys, KnowledgeStores, PassageIndex, WriteTurn
-from assistant.knowledge.reading import ReadableDocuments, pages_of
+from assistant.knowledge.reading import PAGE, ReadableDocuments, pages_of
 from assistant.knowledge.sources import KnowledgeSource
 
 LABELS_NARROWED = "labels_narrowed"
@@ -66,16 +66,39 @@ class WithdrawDocuments:
         unknown = tuple(document_id for document_id in wanted if document_id not in known)
         return WithdrawSummary(tuple(document_id for document_id in wanted if document_id in known), unknown)
 
-    async def all_of(self, source: KnowledgeSource, *, labels: frozenset[str]) -> int:
-        """Withdraw every document of a source that a reader with these labels may know of; return how many
-        were withdrawn now. A repeat goes on where an interrupted call ended."""
-        readable, count = ReadableDocuments(self._stores.documents, states=self._stores.states), 0
+    async def contents_of(self, source: KnowledgeSource, *, labels: frozenset[str]) -> Mapping[str, str]:
+        """Return id = content hash of every document of a source that a reader with these labels may know of,
+        the withdrawn ones included: so a withdrawal that was interrupted leaves the contents as they are."""
+        readable, contents = (
+            ReadableDocuments(self._stores.documents, states=self._stores.states),
+            dict[str, str](),
+        )
         for ids in source.id_ranges:
-            async for page in pages_of(self._stores.states, _NOT_WITHDRAWN, ids=ids):
-                known = [one.document_id for one in page if await readable.is_open(one, labels=labels)]
-                await self(known)
-                count += len(known)
-        return count
+            async for page in pages_of(self._stores.states, ids=ids):
+                for one in page:
+                    if await readable.is_open(one, labels=labels):
+                        contents[one.document_id] = one.content_hash
+        return contents
+
+    async def not_withdrawn(self, contents: Mapping[str, str]) -> frozenset[str]:
+        """Return the ids of the documents that still have these contents, and are not withdrawn."""
+        there, ids = set[str](), list(contents)
+        for start in range(0, len(ids), PAGE):
+            known = (await self._stores.states.get_many(ids[start : start + PAGE])).values()
+            there |= {
+                status.document_id
+                for status in known
+                if status.state in _NOT_WITHDRAWN and status.content_hash == contents[status.document_id]
+            }
+        return frozenset(there)
+
+    async def all_of(self, contents: Mapping[str, str]) -> int:
+        """Withdraw those of the documents that still have these contents; return how many were withdrawn now.
+        A repeat goes on where an interrupted call ended."""
+        there = sorted(await self.not_withdrawn(contents))
+        for start in range(0, len(there), PAGE):
+            await self(there[start : start + PAGE])
+        return len(there)
 
 
 def _hidden(status: DocumentStatus, state: DocumentState, update: Mapping[str, object]) -> DocumentStatus:

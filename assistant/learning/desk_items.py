@@ -14,6 +14,7 @@ import structlog
 
 from assistant.domain.clock import Deadline
 from assistant.domain.desk import (
+    JOINED,
     REMOVED_TEXT,
     ApprovedAnswer,
     BoundSource,
@@ -51,6 +52,7 @@ from assistant.learning.desk import (
     not_found,
     read_cases,
 )
+from assistant.learning.two_people import Contents
 from assistant.learning.upkeep import DocumentQuestions
 
 Served = ApprovedAnswer | DocumentQuestion | GlossaryEntry
@@ -323,6 +325,15 @@ class DeskItems:
         names = [name for item in items for name in _documents_of(served_body(item))]
         titles = await self._services.titles(names, identity=identity)
         await self._services.record_read(subject, dict.fromkeys(names, "") | titles, identity=identity)
+
+    async def contents(self) -> Contents:
+        """Return what the desk's export is about: every case and item in its revision, whoever may see it."""
+        store = self._services.store
+        every = [item async for item, _ in read_cases(store, (*CaseState, JOINED))]
+        for kind in MODELS:
+            every += await store.list(kind)
+        revisions = {f"{item.kind}/{item.item_id}": str(item.revision) for item in every}
+        return Contents.of(revisions, f"{len(every):,} cases and items")
 
     async def _visible(self, items: Sequence[DeskItem], identity: Identity) -> list[DeskItem]:
         """Return the items that the reader may see."""

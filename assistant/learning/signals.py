@@ -39,7 +39,7 @@ from assistant.domain.feedback import (
     StoredAct,
 )
 from assistant.learning.ports import ErasureKeys, FeedbackStore, OutboxRow
-from assistant.learning.two_people import TwoPeople
+from assistant.learning.two_people import Contents, TwoPeople
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import (
     WORD,
@@ -456,10 +456,15 @@ class ErasePatient:
     feedback: FeedbackStore
     two_people: TwoPeople
 
-    async def __call__(self, member_number: str, *, by: str) -> Erased:
+    async def __call__(self, member_number: str, *, by: str, named: str | None = None) -> Erased:
         """Erase, and return the receipt. Raises DependencyError; then the key may be destroyed already.
-        Raises as ``TwoPeople.admit`` too; then it is not."""
+        Raises as ``TwoPeople.admit`` too, which reads ``named``; then it is not."""
         subject = self.signals.patient(member_number)
-        await self.two_people.admit("erase", subject, by=by)
+
+        async def texts() -> Contents:
+            ids = await self.feedback.texts_about(subject)
+            return Contents.of(dict.fromkeys(ids, ""), f"{len(ids):,} texts")
+
+        await self.two_people.admit("erase", subject, by=by, contents=texts, named=named)
         had_key = await self.keys.destroy(subject)
         return Erased(subject, had_key, tuple(await self.feedback.texts_about(subject)))

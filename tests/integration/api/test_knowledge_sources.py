@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -268,10 +269,10 @@ async def test_under_hipaa_a_second_person_releases_what_every_agent_may_read(tm
             status = await service.client.get("/v1/documents/new/status", headers=owner(service, "nora"))
             return status.json()["state"], status.json()["failure_code"]
 
-        async def release(agent: str, **asked: Any) -> tuple[int, Any]:
+        async def release(agent: str, **contents: str) -> tuple[int, Any]:
             response = await service.client.post(
                 "/v1/documents/release",
-                json={"knowledge_source": "handbook"} | asked,
+                json={"knowledge_source": "handbook", "contents": contents},
                 headers=owner(service, agent),
             )
             return response.status_code, response.json()
@@ -279,11 +280,13 @@ async def test_under_hipaa_a_second_person_releases_what_every_agent_may_read(tm
         status, brought = await bring(service, "handbook", "olga")
         assert (status, brought["state"], brought["brought_by"]) == (202, "withheld", "olga")
         assert "by another person than olga" in brought["failure_reason"]
-        status, problem = await release("olga")
+        looked_at = brought["content_hash"]
+        status, problem = await release("olga", new=looked_at)
         assert (status, problem["code"]) == (403, "forbidden")
         assert await state() == ("withheld", "release_needed")
-        assert await release("nora", document_ids=["other"]) == (200, {"released": 0, "waiting": []})
-        assert await release("nora") == (200, {"released": 1, "waiting": []})
+        for ids in ({}, {"other": looked_at}, {"wiki:new": looked_at}):
+            assert (await release("nora", **ids))[0] == (404 if ids else 422)
+        assert await release("nora", new=looked_at) == (200, {"released": 1, "waiting": []})
         assert await state() == ("received", None)
         assert await service.tenants["clinic"].knowledge.queue.depth() == 1
         assert ("nora", "release", "handbook") in await _recorded(service)
@@ -291,9 +294,11 @@ async def test_under_hipaa_a_second_person_releases_what_every_agent_may_read(tm
         assert refused.status_code == 403
 
 
-async def _withdraw(service: RunningService, agent: str, source: str = "handbook") -> tuple[int, Any]:
+async def _withdraw(
+    service: RunningService, agent: str, source: str = "handbook", **params: str
+) -> tuple[int, Any]:
     path = f"/v1/knowledge-sources/{source}/documents"
-    response = await service.client.delete(path, headers=owner(service, agent))
+    response = await service.client.delete(path, params=params, headers=owner(service, agent))
     return response.status_code, response.json()
 
 
@@ -322,5 +327,21 @@ async def test_under_hipaa_two_people_withdraw_a_whole_source(tmp_path: Path) ->
         ]
         assert "withdraw_source of handbook is recorded" in told[0][1]["detail"]
         assert await reads(service, "wait") == 200
-        assert await _withdraw(service, "nora") == (202, {"name": "handbook", "withdrawn": 1})
+        shown = await service.client.get(
+            "/v1/knowledge-sources/handbook/contents", headers=owner(service, "nora")
+        )
+        contents = shown.json()["contents"]
+        assert (shown.json()["documents"], list(shown.json()["listed"])) == (1, ["wait"])
+        assert contents in told[0][1]["detail"]
+        status, problem = await _withdraw(service, "nora")
+        assert (status, problem["code"]) == (409, "second_person_needed")
+        await service.know("late", "It came later.")
+        status, problem = await _withdraw(service, "nora", contents=contents)
+        assert (status, problem["code"]) == (409, "contents_changed")
+        assert [await reads(service, name) for name in ("wait", "late")] == [200, 200]
+        await _withdraw(service, "olga")
+        contents = re.findall("[0-9a-f]{64}", problem["detail"])[-1]
+        for withdrawn in (2, 0):  # the second person may repeat it
+            answered = await _withdraw(service, "nora", contents=contents)
+            assert answered == (202, {"name": "handbook", "withdrawn": withdrawn})
         assert await reads(service, "wait") == 404

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -234,10 +235,16 @@ async def test_under_hipaa_another_person_approves(hipaa: Desk) -> None:
 async def test_under_hipaa_two_people_ask_for_the_export(hipaa: Desk) -> None:
     case = await hipaa.case()
     answers = [await hipaa.get("export", hipaa.reviewer(who)) for who in ("rita", "rita", "ruth")]
-    told = [(one.status_code, one.json()["code"]) for one in answers[:2]]
-    assert told == [(409, "second_person_needed"), (403, "forbidden")]
+    told = [(one.status_code, one.json()["code"]) for one in answers]
+    assert told == [(409, "second_person_needed"), (403, "forbidden"), (409, "second_person_needed")]
     assert "Another person must" in answers[0].json()["detail"]
-    assert [orjson.loads(line)["case"]["case_id"] for line in answers[2].text.splitlines()] == [case]
+    assert "rita asked for export of desk: 1 cases and items" in answers[2].json()["detail"]
+    contents = re.findall("[0-9a-f]{64}", answers[2].json()["detail"])[-1]
+    exported = await hipaa.get("export", hipaa.reviewer("ruth"), contents=contents)
+    assert [orjson.loads(line)["case"]["case_id"] for line in exported.text.splitlines()] == [case]
+    await resolved(hipaa, case)
+    changed = await hipaa.get("export", hipaa.reviewer("ruth"), contents=contents)
+    assert (changed.status_code, changed.json()["code"]) == (409, "contents_changed")
 
 
 async def test_a_refused_proposal_opens_the_case_again_and_withdraws_the_item(hipaa: Desk) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 
 import pytest
 
 from assistant.domain.desk import ActOfTwo, ActRequest, DeskKind
+from assistant.domain.documents import contents_digest
 from assistant.domain.errors import (
     ConflictError,
+    ContentsChangedError,
     ForbiddenError,
     InvalidRequestError,
     SecondPersonNeededError,
 )
-from assistant.learning.two_people import HOLDS_FOR, WAITS_FOR, TwoPeople
+from assistant.learning.desk import first_revision
+from assistant.learning.two_people import HOLDS_FOR, WAITS_FOR, Contents, TwoPeople
 from tests.contracts import samples
 from tests.fakes.clock import SteppedClock
 from tests.fakes.learning_stores import MemoryDesk
@@ -26,11 +30,20 @@ class Room:
     def __init__(self, *, is_needed: bool = True) -> None:
         self.clock, self.store = SteppedClock(samples.NOON), MemoryDesk()
         self.two_people = TwoPeople(self.store, is_needed=is_needed, clock=self.clock)
+        self.there = {"a": "1"}
+
+    async def contents(self) -> Contents:
+        return Contents.of(self.there, f"{len(self.there)} things")
+
+    async def admit(
+        self, by: str, act: ActOfTwo = "export", subject: str = "desk", named: str | None = None
+    ) -> None:
+        await self.two_people.admit(act, subject, by=by, contents=self.contents, named=named)
 
     async def asks(self, by: str, act: ActOfTwo = "export", subject: str = "desk") -> str:
-        """Return the code of what refused it; "" where it may run."""
+        """Return the code of what refused it; "" where it may run. The person looked at what is there."""
         try:
-            await self.two_people.admit(act, subject, by=by)
+            await self.admit(by, act, subject, contents_digest(self.there))
         except (ConflictError, ForbiddenError) as refusal:
             return refusal.code
         return ""
@@ -55,9 +68,9 @@ async def test_the_second_person_s_word_lets_it_run(people: Sequence[str], codes
 async def test_the_first_person_is_told_what_is_recorded_and_what_is_missing() -> None:
     room = Room()
     with pytest.raises(SecondPersonNeededError, match=r"export of desk is recorded.*Another person must"):
-        await room.two_people.admit("export", "desk", by="rita")
+        await room.admit("rita")
     with pytest.raises(ForbiddenError, match=r"You asked for export of desk yourself, at 20.*Another person"):
-        await room.two_people.admit("export", "desk", by="rita")
+        await room.admit("rita")
 
 
 async def test_a_request_is_of_one_act_and_one_subject() -> None:
@@ -105,4 +118,42 @@ async def test_elsewhere_one_person_suffices_and_nothing_is_recorded() -> None:
 
 async def test_nobody_is_no_person() -> None:
     with pytest.raises(InvalidRequestError, match="name who asks"):
-        await Room().two_people.admit("export", "desk", by="")
+        await Room().admit("")
+
+
+async def test_nobody_confirms_what_they_did_not_look_at() -> None:
+    room = Room()
+    with pytest.raises(SecondPersonNeededError, match=rf"1 things.*contents {contents_digest(room.there)}"):
+        await room.admit("rita")
+    with pytest.raises(SecondPersonNeededError, match=r"rita asked for export of desk: 1 things\."):
+        await room.admit("ruth")
+    assert await room.asks("ruth") == ""
+
+
+async def test_a_request_counts_no_more_when_its_contents_change() -> None:
+    room = Room()
+    await room.asks("rita")
+    looked_at = contents_digest(room.there)
+    room.there["b"] = "1"
+    with pytest.raises(ContentsChangedError, match=f"other contents now than {looked_at}: 2 things"):
+        await room.admit("ruth", named=looked_at)
+    assert await room.asks("ruth") == "second_person_needed"
+    assert await room.asks("rita") == "", "both looked at the same"
+
+
+async def test_a_confirmed_act_is_repeated_on_its_contents_alone() -> None:
+    room = Room()
+    for by in ("rita", "ruth"):
+        await room.asks(by)
+    room.there["a"] = "2"
+    assert await room.asks("ruth") == "second_person_needed"
+
+
+async def test_a_request_of_the_release_before_named_no_contents_and_is_made_again() -> None:
+    room = Room()
+    item_id = f"export-{hashlib.sha256(b'desk').hexdigest()[:48]}"
+    request = ActRequest(act="export", subject="desk", asked_by="rita")
+    await room.store.put(
+        first_revision(DeskKind.ACT_REQUEST, item_id, request, by="rita", at=room.clock.now())
+    )
+    assert await room.asks("ruth") == "second_person_needed"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +16,10 @@ from typer.testing import CliRunner, Result
 from assistant.cli.learn import app
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.answers import Sent
+from assistant.domain.documents import contents_digest
 from assistant.domain.errors import (
     ConfigurationError,
+    ContentsChangedError,
     ForbiddenError,
     InvalidRequestError,
     SecondPersonNeededError,
@@ -23,7 +27,8 @@ from assistant.domain.errors import (
 from assistant.learning.feedback_store import unseal_all
 from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.settings.tenant import TenantConfig
-from assistant.wiring.feedback import local_signals
+from assistant.tuning.training_sets import Export
+from assistant.wiring.feedback import LearningStores, local_signals
 from assistant.wiring.stores import embedded_tenant
 from tests.options.feedback.moving import MemberNumbers, Texts, answered
 
@@ -65,8 +70,8 @@ async def readable(options: GlobalOptions, tenant: TenantConfig) -> list[str | N
     return [each.sent for each in words.values()]
 
 
-def erase(options: GlobalOptions, member: str) -> Result:
-    return CliRunner().invoke(app, ["erase", "--tenant", "clinic", "--member", member], obj=options)
+def erase(options: GlobalOptions, member: str, *more: str) -> Result:
+    return CliRunner().invoke(app, ["erase", "--tenant", "clinic", "--member", member, *more], obj=options)
 
 
 def test_one_patient_s_words_are_lost_and_the_other_s_stay(options: GlobalOptions) -> None:
@@ -100,7 +105,12 @@ def test_under_hipaa_two_people_give_the_command(
         assert isinstance(erase(options, "M-77").exception, refusal)
     assert len(asyncio.run(readable(options, options.tenant("clinic")))) == 2
     monkeypatch.setattr(os, "getuid", lambda: 502)
-    assert json.loads(erase(options, "M-77").stdout)["had_key"] is True
+    told = erase(options, "M-77").exception
+    assert isinstance(told, SecondPersonNeededError)
+    assert "1 texts" in told.message
+    assert isinstance(erase(options, "M-77", "--contents", "0" * 64).exception, ContentsChangedError)
+    named = ("--contents", re.findall("[0-9a-f]{64}", told.message)[-1])
+    assert json.loads(erase(options, "M-77", *named).stdout)["had_key"] is True
 
 
 def test_under_hipaa_two_people_write_training_sets(
@@ -112,13 +122,35 @@ def test_under_hipaa_two_people_write_training_sets(
         command = ["export", "--tenant", "clinic", "--out", str(tmp_path / "sets"), *more]
         return type(CliRunner().invoke(app, command, obj=options).exception)
 
-    # What is not refused reads the events: the marks here make no example.
-    assert export() is InvalidRequestError
+    assert export() is InvalidRequestError, "the marks here make no example"
+    sets = {"sft.train.jsonl": b"{}"}
+
+    async def training_sets(*_: object) -> Export:
+        return Export(
+            tenant="clinic",
+            template="# Card",
+            content=dict(sets),
+            manifest={},
+            columns=("split", "examples"),
+            rows=[("train", "1")],
+            left_out={},
+            told={},
+        )
+
+    monkeypatch.setattr(LearningStores, "training_sets", training_sets)
+    monkeypatch.setattr(Export, "_card", lambda *_: b"")
     file = options.tenants_dir / "clinic.toml"
     file.write_text(f"{file.read_text()}[review]\ntwo_people = true\n")
     monkeypatch.setattr(os, "getuid", lambda: 501)
     assert [export(), export()] == [SecondPersonNeededError, ForbiddenError]
     assert export("--by", "olaf") is ConfigurationError
     monkeypatch.setattr(os, "getuid", lambda: 502)
-    assert export() is InvalidRequestError
+    assert export() is SecondPersonNeededError
+    digest = hashlib.sha256(sets["sft.train.jsonl"]).hexdigest()
+    contents = contents_digest({"sft.train.jsonl": digest})
+    sets["dpo.train.jsonl"] = b"{}"
+    assert export("--contents", contents) is ContentsChangedError
+    del sets["dpo.train.jsonl"]
     assert not list(tmp_path.glob("sets/*"))
+    assert export("--contents", contents) not in (SecondPersonNeededError, ContentsChangedError)
+    assert list(tmp_path.glob("sets/*"))

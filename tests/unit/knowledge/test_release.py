@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.documents import Document, DocumentState
+from assistant.domain.errors import ContentsChangedError, NotFoundError
 from assistant.knowledge.add_documents import AddDocuments, AddSummary, ReleaseDocuments, ReleaseSummary
 from assistant.knowledge.files import SourceDocument, SourceFailure
+from assistant.knowledge.reading import ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSource, Writer
 from assistant.knowledge.withdrawal import Withheld, WithholdDocuments
 from tests.unit.knowledge.knowledge import HANDBOOK, Knowledge, document
@@ -30,6 +32,18 @@ async def bring(
     return summary
 
 
+async def waiting(knowledge: Knowledge, by: Writer, *only: str) -> dict[str, str]:
+    """Return what a person sees waiting: id = content hash."""
+    stores = knowledge.knowledge_stores
+    readable = ReadableDocuments(stores.documents, states=stores.states)
+    seen = [
+        one
+        for one in await stores.states.list(states=(DocumentState.WITHHELD,))
+        if one.failure_code == "release_needed" and await readable.is_open(one, labels=by.labels)
+    ]
+    return {one.document_id: one.content_hash for one in seen if not only or one.document_id in only}
+
+
 async def release(
     knowledge: Knowledge,
     by: Writer,
@@ -40,7 +54,7 @@ async def release(
     releasing = ReleaseDocuments(
         knowledge.knowledge_stores, clock=knowledge.clock, accesses=accesses or Accesses()
     )
-    done = await releasing(source, by=by, only=only)
+    done = await releasing(source, by=by, contents=await waiting(knowledge, by, *only))
     await knowledge.work()
     return done
 
@@ -115,3 +129,45 @@ async def test_on_ones_own_machine_nothing_waits(knowledge: Knowledge, tmp_path:
     await load(knowledge, tmp_path, source=HIPAA, writer=Writer("cli", releases=True))
     await knowledge.work()
     assert await seen(knowledge) == {"pay"}
+
+
+async def test_a_release_is_of_the_contents_that_were_looked_at(knowledge: Knowledge) -> None:
+    await bring(knowledge, document("pay", "Good."), document("hall"))
+    looked_at = await waiting(knowledge, HANNA)
+    await bring(knowledge, document("pay", "Evil."))
+    releasing = ReleaseDocuments(knowledge.knowledge_stores, clock=knowledge.clock, accesses=Accesses())
+    with pytest.raises(ContentsChangedError, match="pay has another content now"):
+        await releasing(HIPAA, by=HANNA, contents=looked_at)
+    await knowledge.work()
+    assert await seen(knowledge) == set()
+    accesses = Accesses()
+    now = await waiting(knowledge, HANNA, "pay")
+    assert (await release(knowledge, HANNA, "pay", accesses=accesses)).released == ("pay",)
+    assert accesses.entries[0].contents == tuple(now.values())
+    with pytest.raises(ContentsChangedError, match="waits no more"):
+        await releasing(HIPAA, by=HANNA, contents=now)
+
+
+@pytest.mark.parametrize("document_id", ["secret", "never"])
+async def test_what_a_person_may_not_know_of_is_unknown_to_a_release(
+    knowledge: Knowledge, document_id: str
+) -> None:
+    await bring(knowledge, document("secret", labels=("hr",)))
+    releasing = ReleaseDocuments(knowledge.knowledge_stores, clock=knowledge.clock, accesses=Accesses())
+    with pytest.raises(NotFoundError, match=f"There is no document {document_id}"):
+        await releasing(HIPAA, by=Writer("nora"), contents={document_id: "0" * 64})
+
+
+async def test_what_waits_is_shown_beside_the_content_that_answered(knowledge: Knowledge) -> None:
+    source = replace(DECLARED, two_people=True)
+    await bring(knowledge, document("pay", "Old.", labels=("hr",)), source=source)
+    for content in ("Draft.", "New."):
+        await bring(knowledge, document("pay", content, labels=()), source=source)
+    stores = knowledge.knowledge_stores
+    readable = ReadableDocuments(stores.documents, states=stores.states)
+    both = await readable.waiting(await knowledge.status("pay"), labels=frozenset({"hr"}))
+    assert both is not None
+    assert [one and one.content for one in both] == ["New.", "Old."], "the draft never answered"
+    both = await readable.waiting(await knowledge.status("pay"), labels=frozenset())
+    assert both is not None
+    assert both[1] is None, "the labels of what answered hide it"

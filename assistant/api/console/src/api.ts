@@ -34,6 +34,7 @@ import type {
   StoredVerdict,
   UploadState,
   UploadStates,
+  WaitingDocument,
   Verdict,
   WithdrawalReceipt,
   WritableSources,
@@ -164,9 +165,14 @@ export class Api {
     await this.#write(`/v1/documents/${encodeURIComponent(documentId)}/restore`, request);
   }
 
-  /** The second person's word on documents of a source that wait; without ids on all of them. */
-  async release(knowledgeSource: string, documentIds: readonly string[]): Promise<void> {
-    const request: ReleaseRequest = { knowledge_source: knowledgeSource, document_ids: documentIds };
+  /** The content of a document that waits for a second person. */
+  async waiting(documentId: string): Promise<WaitingDocument> {
+    return await this.#read(`/v1/documents/${encodeURIComponent(documentId)}/waiting`);
+  }
+
+  /** The second person's word on documents of a source, in the contents that they were shown. */
+  async release(knowledgeSource: string, contents: ReleaseRequest["contents"]): Promise<void> {
+    const request: ReleaseRequest = { knowledge_source: knowledgeSource, contents };
     await this.#write("/v1/documents/release", request);
   }
 

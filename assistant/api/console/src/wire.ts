@@ -383,6 +383,7 @@ export interface DocumentStatus {
   readonly document_id: string;
   readonly title: string;
   readonly state: DocumentState;
+  readonly content_hash: string;
   /** The [[sources]] entry that it belongs to; `source` is what the document says of itself. */
   readonly knowledge_source: string;
   /** The file that it came from, in its source. */
@@ -472,7 +473,25 @@ export interface RestoreContentRequest {
 
 export interface ReleaseRequest {
   readonly knowledge_source: string;
-  readonly document_ids: readonly string[];
+  /** Id = hash of the content that was shown. */
+  readonly contents: Readonly<Record<string, string>>;
+}
+
+export interface WaitingContent {
+  readonly title: string;
+  readonly content: string;
+  readonly labels: readonly string[];
+  readonly url: string | null;
+  readonly source: string;
+  readonly questions: readonly string[];
+}
+
+export interface WaitingDocument {
+  readonly content_hash: string;
+  readonly brought_by: string | null;
+  readonly document: WaitingContent;
+  /** What answered before, as far as it is kept. */
+  readonly answered: WaitingContent | null;
 }
 
 export type CaseReason = "bad_verdict" | "fact_edited" | "unsupported_sent" | "unanswered" | "answer_suspended" | "review_due";

@@ -8,6 +8,7 @@ import type { DocumentFilters, DocumentPage, DocumentState, DocumentStatus, Writ
 import { type DocumentActs, DocumentTable, FOLLOW_MS, MOVING, RELEASE_NEEDED } from "./document_table.tsx";
 import { DetailsDialog } from "./document_details.tsx";
 import { Failure, useCall } from "./failure.tsx";
+import { ReleaseDialog } from "./release_dialog.tsx";
 import { StillLoading } from "./findings.tsx";
 import { Icon } from "./icons.tsx";
 import { UploadPanel } from "./upload_panel.tsx";
@@ -73,10 +74,10 @@ export function Knowledge({ api, agent, uploads }: { api: Api; agent: string; up
   const [withdrawing, setWithdrawing] = useState<DocumentStatus | null>(null);
   const [detailed, setDetailed] = useState<DocumentStatus | null>(null);
   const { writable, unread } = useUploads(api, uploads, load);
-  const release = useCall("Not released");
-  const releaseAll = async (source: string, ids: readonly string[] = []) => {
-    if (await release.run(() => api.release(source, ids))) void load();
-  };
+  const [releasing, setReleasing] = useState<readonly DocumentStatus[]>([]);
+  const release = useCall("Not read");
+  const releaseAll = (source: string) =>
+    release.run(async () => setReleasing(await waitingIn(api, (one) => one.knowledge_source === source && isForOther(one, agent))));
   const acts: DocumentActs = {
     agent,
     onWithdraw: setWithdrawing,
@@ -85,7 +86,7 @@ export function Knowledge({ api, agent, uploads }: { api: Api; agent: string; up
       const folder = document.origin?.match(/^.*(?=\/)/)?.[0] ?? "";
       uploads.add(placed(picked, folder), document.knowledge_source, { replaces: document.document_id });
     },
-    onRelease: (document) => void releaseAll(document.knowledge_source, [document.document_id]),
+    onRelease: (document) => setReleasing([document]),
   };
   const turnTo = (trail: Listing["trail"]) => {
     setListing({ ...listing, trail });
@@ -140,9 +141,37 @@ export function Knowledge({ api, agent, uploads }: { api: Api; agent: string; up
           }}
         />
       )}
+      {releasing.length > 0 && (
+        <ReleaseDialog
+          api={api}
+          documents={releasing}
+          onClose={() => {
+            setReleasing([]);
+            document.getElementById("main")?.focus(); // the button that opened the dialog may be gone
+            void load();
+          }}
+        />
+      )}
       {withdrawing !== null && <WithdrawDialog api={api} document={withdrawing} onClose={closeDialog} />}
     </main>
   );
+}
+
+/** Whether a document waits for this person's release. */
+function isForOther({ failure_code, brought_by }: DocumentStatus, agent: string): boolean {
+  return failure_code === RELEASE_NEEDED && brought_by !== agent;
+}
+
+/** The withheld documents that are wanted, of every page. */
+async function waitingIn(api: Api, isWanted: (document: DocumentStatus) => boolean): Promise<readonly DocumentStatus[]> {
+  const found: DocumentStatus[] = [];
+  let after: string | null = null;
+  do {
+    const page: DocumentPage = await api.documents({ state: "withheld", find: "" }, after);
+    found.push(...page.documents.filter(isWanted));
+    after = page.next_after;
+  } while (after !== null);
+  return found;
 }
 
 /** The sources that the owner may add to; the list follows what was read of the uploads. */
@@ -160,19 +189,19 @@ function useUploads(api: Api, uploads: Uploads, load: (how?: { isSilent?: boolea
 interface ReleaseAllProps {
   readonly page: DocumentPage;
   readonly agent: string;
-  readonly onRelease: (source: string) => void;
+  readonly onRelease: (source: string) => unknown;
 }
 
-/** For the second person: one button for all that waits in a source, the pages behind this one included. */
+/** For the second person: one button to read all that waits in a source, the pages behind this one included. */
 function ReleaseAll({ page, agent, onRelease }: ReleaseAllProps) {
-  const waiting = page.documents.filter((one) => one.failure_code === RELEASE_NEEDED && one.brought_by !== agent);
+  const waiting = page.documents.filter((one) => isForOther(one, agent));
   return (
     <>
       {[...new Set(waiting.map((one) => one.knowledge_source))].map((source) => (
         <p key={source} class="notice warn">
           <span>Documents of {source} that other people added wait for your release. </span>
           <button type="button" class="button" onClick={() => onRelease(source)}>
-            Release all of {source}
+            Read and release all of {source}
           </button>
         </p>
       ))}

@@ -59,7 +59,7 @@ function Difference({ pieces }: { pieces: readonly Piece[] }) {
 }
 
 /** Not by colour alone: removed words are struck through, added ones underlined, and both are named when read out. */
-function Change({ piece: { kind, text } }: { piece: Piece }) {
+export function Change({ piece: { kind, text } }: { piece: Piece }) {
   if (kind === "same") return <>{text}</>;
   const words = text.trimEnd();
   const Tag = kind === "removed" ? "del" : "ins";
