@@ -106,7 +106,7 @@ opensearch-down: $(VENV)/local.stamp ## End that node; its data stays
 test.tests := tests/stories tests/unit tests/contracts tests/attacks tests/integration
 test-processes.tests := tests/processes tests/faults tests/breaking
 test-node.tests := tests/node
-test-options.tests := tests/options tests/simulation
+test-options.tests := tests/options
 test-browser.tests := tests/browser
 check-stacks.tests := tests/stacks
 check-api.tests := tests/schema
@@ -140,7 +140,7 @@ test-node: $(VENV)/dev.stamp $(FUNCTIONS) ## Whatever needs a real OpenSearch no
 
 .PHONY: test-options
 test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=connectors, desk, feedback, live, models, scans, shop
-	@$(PYTEST) $(if $(filter command,$(origin T)),tests/options/$(T),$($@.tests)) $(PARALLEL) $(ARGS)
+	@$(PYTEST) $($@.tests)$(if $(filter command,$(origin T)),/$(T)) $(PARALLEL) $(ARGS)
 
 .PHONY: test-browser
 test-browser: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## The console in a real Chromium (Debian: apt-get install chromium)
