@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -58,9 +59,11 @@ async def through_gateway(model: ServedLlm) -> AsyncGenerator[SageMakerGenerator
         yield SageMakerGenerator(runtime, endpoint=model.endpoint)
 
 
-async def ask(model: ServedLlm, *, limit_s: float = 60.0) -> tuple[str, Usage | None]:
+async def ask(
+    model: ServedLlm, *, limit_s: float = 60.0, request: GenerationRequest = REQUEST
+) -> tuple[str, Usage | None]:
     deadline = Deadline.after(limit_s, clock=SystemClock())
-    async with through_gateway(model) as generator, generator.stream(REQUEST, deadline=deadline) as stream:
+    async with through_gateway(model) as generator, generator.stream(request, deadline=deadline) as stream:
         deltas = [delta async for delta in stream]
     return "".join(delta.text for delta in deltas), deltas[-1].usage
 
@@ -87,7 +90,7 @@ async def test_a_chat_server_s_answer_is_an_endpoint_s(key_file: Path) -> None:
 async def test_fifty_thousand_tokens_arrive() -> None:
     pieces = [chunk("word ") * 500 for _ in range(100)]
     async with scripted_http(streams([*pieces, end()])) as server:
-        text, _ = await ask(served(server.url))
+        text, _ = await ask(served(server.url), request=replace(REQUEST, max_tokens=50_000))
 
     assert text == "word " * 50_000
 
