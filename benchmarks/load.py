@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import re
 import statistics
 import tempfile
@@ -32,7 +33,17 @@ from benchmarks.stand_in import DEVICES, Pace, document, question
 from tools.processes import Started, started
 from tools.tables import Figure, machine_line, print_figures
 
-_LIMITS = "[limits]\nstreams = 2000\nstreams_per_agent = 2000\nquestions_per_minute = 1000000\n"
+_LIMITS = """
+[limits]
+streams = 2000
+streams_per_agent = 2000
+questions_per_minute = 1000000
+answer_deadline_s = 100.0
+embedding_timeout_s = 90.0
+search_timeout_s = 90.0
+first_token_timeout_s = 90.0
+"""
+"""A busy machine makes answers late, and none of them quoted or refused."""
 _CONTEXT_TOKENS = 16_384
 _TIMEOUT_S = 120.0
 _SHORT = Pace(first_s=0.0, token_s=0.0, tokens=20)
@@ -114,8 +125,10 @@ class Load:
 
     def late_ms(self) -> float:
         """Return how long after the stand-in's first text a client had its own: the median."""
+        sent_s = {int(number): each["at_s"] for number, each in self.sent.items()}
+        both = [each for each in self.answers if each.first_text_s and each.number in sent_s]
         return 1000 * statistics.median(
-            each.first_text_s - self.sent[str(each.number)]["at_s"] for each in self.answers
+            [each.first_text_s - sent_s[each.number] for each in both] or [math.nan]
         )
 
     def cpu_ms(self) -> float:
