@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -357,7 +358,14 @@ class Gateway:
             body = orjson.dumps(orjson.loads(body) | {"model": model.model})
             if model.key_file is not None:
                 headers["Authorization"] = f"Bearer {await asyncio.to_thread(_read_key, model.key_file)}"
-        return await self._connections.post(url, data=body, headers=headers, allow_redirects=False)
+        post = partial(self._connections.post, url, data=body, headers=headers, allow_redirects=False)
+        try:
+            return await post()
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            # uvicorn and llama.cpp close an idle connection after 5 s, perhaps just as this request goes.
+            return await post()
 
     async def _call_aws(
         self, model: ServedLlm, invocation: Invocation, *, body: bytes

@@ -214,6 +214,25 @@ async def test_a_container_that_is_gone_is_service_unavailable(serve: Serve) -> 
     assert code_of(caught.value) == ("ServiceUnavailable", 503)
 
 
+async def test_a_kept_connection_that_the_container_has_closed_is_replaced(serve: Serve) -> None:
+    """llama.cpp and uvicorn close an idle connection after 5 s, perhaps just as a request goes."""
+    served_on: list[int] = []
+
+    async def script(exchange: Exchange) -> None:
+        if exchange.connection == 0 and served_on:
+            exchange.cut()
+            return
+        served_on.append(exchange.connection)
+        await exchange.respond(200, b"{}")
+
+    async with serve(script) as served:
+        client = served.boto3_client()
+        for _ in range(2):
+            await invoke(client, EndpointName="llm")
+
+    assert served_on == [0, 1]
+
+
 async def test_a_container_that_hangs_up_is_an_internal_failure(serve: Serve) -> None:
     async def script(exchange: Exchange) -> None:
         exchange.cut()
