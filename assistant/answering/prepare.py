@@ -217,7 +217,6 @@ class PrepareAnswer:
         self._services = services
         self._settings_hash = tenant.settings_hash()
         self.find_evidence = FindEvidence(services, adaptations)
-        self._adaptations = self.find_evidence.adaptations
         self._known_words = KnownWordsReader(
             services.search, clock=services.clock, items_of=source_ids(tenant, kind="catalogue")
         )

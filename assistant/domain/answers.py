@@ -495,12 +495,6 @@ class AnswerRecord(AnswerEnding):
         """Whether the knowledge base had no answer, though it was complete."""
         return self.finish_reason is FinishReason.NO_EVIDENCE and not self.loading
 
-    @property
-    def is_signal(self) -> bool:
-        """Whether the record tells something to learn from, before the agent does anything: the knowledge
-        base had no answer, or the question follows another one and may be the same in other words."""
-        return self.is_unanswered or self.follows is not None
-
     def sight(self) -> AccessEntry:
         """Return the access entry of the agent who asked: what this answer showed."""
         cited = {n for sentence in self.sentences for n in sentence.citations}

@@ -27,7 +27,7 @@ class FeedbackKind(StrEnum):
     """The agent sent a text to the patient; ``edit`` compares it with the answer."""
     OPENED_SOURCE = "opened_source"
     REFORMULATED = "reformulated"
-    """The agent asked the same again in other words; the event is of the earlier answer."""
+    """Of events before 0.3.0: the agent asked the same again in other words."""
     POSSIBLY_TAKEN = "possibly_taken"
     """The agent sent, or marked good, an answer that was only possible."""
     POSSIBLY_PASSED_OVER = "possibly_passed_over"
@@ -142,7 +142,7 @@ class FeedbackEvent(PublicModel):
     """Of an offered answer that was used: the approved answer's desk item. Omitted otherwise, so that an
     older release can read the event."""
     next_answer_id: RecordId | None = None
-    """Of a reformulation: the answer to the question in other words."""
+    """Of ``reformulated``: the answer to the question in other words."""
     text_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     """The ``SealedText`` with the words; None where the tenant switched it off or nothing was said."""
 
@@ -155,7 +155,7 @@ class FeedbackText(PublicModel):
     sent: str | None = None
     better_text: str | None = None
     next_question: str | None = None
-    """Of a reformulation: the question in other words."""
+    """Of ``reformulated``: the question in other words."""
 
 
 class SealedText(PublicModel):

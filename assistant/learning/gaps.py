@@ -25,8 +25,7 @@ from assistant.domain.desk import Case, CaseState, DeskItem
 from assistant.domain.errors import AssistantError, ConflictError
 from assistant.learning.desk import UPKEEP, DeskServices, read_cases, read_records
 from assistant.learning.intake import INTAKE, gap_id
-from assistant.learning.signals import have_other_values
-from assistant.text.language import Language, quantities
+from assistant.text.language import Language, Quantities, quantities
 
 REGROUP_EVERY_S = 120.0
 MOST_QUESTIONS = 500
@@ -128,7 +127,7 @@ def _similarities(questions: Sequence[OpenQuestion]) -> list[list[float]]:
     rows = [[1.0] * len(questions) for _ in questions]
     for place, vector in enumerate(vectors):
         for other in range(place):
-            is_other = have_other_values(values[place], values[other])
+            is_other = _have_other_values(values[place], values[other])
             cosine = _OTHER_VALUES if is_other else sum(map(mul, vector, vectors[other]))
             rows[place][other] = rows[other][place] = cosine
     return rows
@@ -263,3 +262,9 @@ class GapUpkeep:
 def _was_acted_on(item: DeskItem, case: Case) -> bool:
     """Whether a person changed the case."""
     return item.by not in (INTAKE, UPKEEP) or case.state is not CaseState.OPEN or case.assigned_to is not None
+
+
+def _have_other_values(one: Quantities, other: Quantities) -> bool:
+    """Return whether two questions name different numbers or different codes. A 1 says nothing."""
+    pairs = ((one.codes, other.codes), (one.values - {"1"}, other.values - {"1"}))
+    return any(first and second and not first & second for first, second in pairs)

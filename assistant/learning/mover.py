@@ -15,7 +15,7 @@ import structlog
 
 from assistant.answering.excerpts import fill_record, gone_from, read_excerpts
 from assistant.answering.ports import AnswerRecords, DocumentTexts
-from assistant.domain.answers import AnswerRecord, VerdictLabel
+from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import AssistantError
 from assistant.domain.feedback import DOCUMENT_SUBJECT, FeedbackEvent, FeedbackText, SealedText
@@ -29,7 +29,7 @@ from assistant.learning.ports import (
     OutboxRow,
     PatientDataFilter,
 )
-from assistant.learning.signals import Earlier, ShownAnswer, Signal, Signals
+from assistant.learning.signals import ShownAnswer, Signal, Signals
 
 GROUP_ROWS = 500
 _ROWS_AT_ONCE = 16
@@ -151,24 +151,12 @@ class MoveFeedback:
         if record is None:
             return None
         answer = await self._shown(record)
-        earlier = await self._earlier(record) if row.kind == "answer" else None
-        return await asyncio.to_thread(self._signals.of, row, answer, earlier=earlier)
+        return await asyncio.to_thread(self._signals.of, row, answer)
 
     async def _shown(self, record: AnswerRecord) -> ShownAnswer:
         labels = frozenset(record.labels)
         shown = await read_excerpts(record.excerpts, self._stores.texts, labels=labels)
         return ShownAnswer(record, fill_record(record, shown), is_whole=not gone_from(record, shown))
-
-    async def _earlier(self, record: AnswerRecord) -> Earlier | None:
-        if record.follows is None:
-            return None
-        before = await self._stores.records.get_answer(record.follows)
-        if before is None:
-            return None
-        sent = await self._stores.records.list_sent(before.answer_id)
-        verdicts = await self._stores.records.list_verdicts(before.answer_id)
-        is_good = any(stored.verdict.label is VerdictLabel.GOOD for stored in verdicts)
-        return Earlier(before, is_used=bool(sent) or is_good)
 
     async def _sealed(self, signals: Sequence[Signal]) -> tuple[list[FeedbackEvent], list[SealedText]]:
         """Return the events, and the words of those that have any, sealed."""

@@ -1,4 +1,4 @@
-"""Makes feedback events of an outbox row, its answer's record, and the answer before it.
+"""Makes feedback events of an outbox row and its answer's record.
 
 An event's id is the hash of tenant, kind and the id of the act: a row that is read twice makes the same
 events. Agents, conversations and patients stand in them by keyed hashes, whose key stays in the tenant's
@@ -43,15 +43,10 @@ from assistant.learning.two_people import Contents, TwoPeople
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import (
     WORD,
-    Language,
-    Quantities,
-    denied_by,
     fold,
-    language,
     quantities,
     split_sentences,
     word_groups,
-    word_set,
 )
 
 REASONS = frozenset(
@@ -87,22 +82,12 @@ class ShownAnswer:
     """Whether every text was still there to be filled in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """The answer before another one in its conversation."""
-
-    record: AnswerRecord
-    is_used: bool
-    """Whether the agent sent something for it or marked it good."""
-
-
 class Signals:
     """Makes the events of one tenant. ``secret`` is the key of pseudonyms."""
 
     def __init__(self, tenant: TenantConfig, *, secret: bytes) -> None:
         self._tenant = tenant.name
         self._switches = tenant.feedback
-        self._language = language(tenant.language)
         self._secret = secret
 
     @property
@@ -114,11 +99,8 @@ class Signals:
         plain = "".join(character for character in member_number.upper() if character.isalnum())
         return f"patient:{self._pseudonym('patient', plain)}"
 
-    def of(self, row: OutboxRow, answer: ShownAnswer, *, earlier: Earlier | None = None) -> list[Signal]:
-        """Return the signals of a row; none where the tenant switched their kind off.
-
-        ``earlier`` is the answer before, for a row of an answer that follows another one.
-        """
+    def of(self, row: OutboxRow, answer: ShownAnswer) -> list[Signal]:
+        """Return the signals of a row; none where the tenant switched their kind off."""
         match row.stored:
             case StoredVerdict(verdict=verdict, at=at):
                 return list(self._of_verdict(verdict, at, answer))
@@ -127,7 +109,7 @@ class Signals:
             case StoredAct(act=act, at=at):
                 return list(self._of_act(act, at, answer))
             case None:
-                return list(self._of_answer(answer, earlier))
+                return list(self._of_answer(answer.record))
 
     def _of_verdict(self, verdict: Verdict, at: datetime, answer: ShownAnswer) -> Iterator[Signal]:
         record = answer.record
@@ -175,21 +157,10 @@ class Signals:
                     event = self._event(kind, act.act_id, at, record, offered=offered.item_id)
                     yield self._question_only(event, record)
 
-    def _of_answer(self, answer: ShownAnswer, earlier: Earlier | None) -> Iterator[Signal]:
-        record = answer.record
+    def _of_answer(self, record: AnswerRecord) -> Iterator[Signal]:
         if record.is_unanswered:
             event = self._event(FeedbackKind.UNANSWERED, record.answer_id, record.finished_at, record)
             yield self._question_only(event, record)
-        if earlier is None:
-            return
-        before, waited = earlier.record, record.asked_at - earlier.record.asked_at
-        if waited.total_seconds() <= WITHIN_S and is_reformulation(before, record, language=self._language):
-            name, at = record.answer_id, record.asked_at
-            event = self._event(FeedbackKind.REFORMULATED, name, at, before, next_answer_id=name)
-            words = FeedbackText(question=before.question, next_question=record.question)
-            yield Signal(event, words, ())
-        if not earlier.is_used:
-            yield from self._possibly(FeedbackKind.POSSIBLY_PASSED_OVER, record.asked_at, before)
 
     def _possibly(self, kind: FeedbackKind, at: datetime, record: AnswerRecord) -> Iterator[Signal]:
         """Yield one event an answer, whether the client reported it, or a send or a question shows it."""
@@ -294,25 +265,7 @@ _SAME_SENTENCE = 0.5
 """Share of common words from which two sentences are one sentence before and after an edit."""
 _KEPT_SENTENCE = 0.8
 """Share of common words from which a sentence of the answer is still in the sent text."""
-_LEAST_WEIGHT = 0.25
-"""Weight of the most common content word; the rarest weighs 1.25."""
-_STOP_WEIGHT = 0.15
-"""Weight of a verb that is a stop word: "ask", "give"."""
-_GRAMMAR = word_set("en_grammar")
 _NEGATIONS = word_groups("en_marks")["negation"]
-
-
-def _concepts(text: str, language: Language) -> Mapping[str, float]:
-    """Return how specific each word with content is, by its stem; of an "un-" word that of the word that it
-    denies."""
-    content = frozenset(language.content_words(text))
-    return {
-        language.stem(denied_by(word, language) or word): (
-            _LEAST_WEIGHT + language.rarity(word) if word in content else _STOP_WEIGHT
-        )
-        for word in _plain_words(text)
-        if word not in _GRAMMAR and len(word) > 1 and not quantities(word).values
-    }
 
 
 def _plain_words(text: str) -> list[str]:
@@ -385,51 +338,6 @@ def _alike(one: Sequence[str], other: Sequence[str]) -> float:
         return 0.0
     common = (Counter(one) & Counter(other)).total()
     return 2 * common / (len(one) + len(other))
-
-
-# Reformulations
-
-
-WITHIN_S = 600.0
-"""Longest time from one question to the same in other words."""
-_OVERLAP = 0.6
-"""Share of the shorter question's concepts that the other one has."""
-_OVERLAP_OF_ONE_DOCUMENT = 0.3
-"""The same, when ranking put one document first for both: then fewer words need to agree."""
-_LEAST_SHARED = 2
-_NAME_WEIGHT = 1.2
-"""A word at least this specific names something: a medicine, a product. Two names are two questions."""
-
-
-def is_reformulation(earlier: AnswerRecord, later: AnswerRecord, *, language: Language) -> bool:
-    """Return whether the later answer's question asks the same as the earlier one in other words.
-
-    They must not name different numbers, codes or things. Their concepts (stems and synonyms) must overlap:
-    by three fifths of the shorter question, or by three tenths where ranking put the same document first,
-    which is how this process knows that two questions mean the same without their vectors.
-    """
-    if have_other_values(quantities(earlier.question), quantities(later.question)):
-        return False
-    first, second = _concepts(earlier.question, language), _concepts(later.question, language)
-    before, after = first.keys(), second.keys()
-    shared = before & after
-    if not shared or (_names(first) - after and _names(second) - before):
-        return False
-    documents = [{one.document_id for one in record.candidates[:1]} for record in (earlier, later)]
-    is_same_document = bool(documents[0] & documents[1])
-    least = _OVERLAP_OF_ONE_DOCUMENT if is_same_document else _OVERLAP
-    enough = len(shared) >= min(_LEAST_SHARED, len(before)) or before == after
-    return enough and len(shared) / min(len(before), len(after)) >= least
-
-
-def have_other_values(one: Quantities, other: Quantities) -> bool:
-    """Return whether two questions name different numbers or different codes. A 1 says nothing."""
-    pairs = ((one.codes, other.codes), (one.values - {"1"}, other.values - {"1"}))
-    return any(first and second and not first & second for first, second in pairs)
-
-
-def _names(concepts: Mapping[str, float]) -> set[str]:
-    return {word for word, weight in concepts.items() if weight >= _NAME_WEIGHT}
 
 
 # Erasing a patient

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.domain.answers import Certainty, Sent, Verdict, VerdictLabel
+from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.domain.feedback import Act, AgentAct, FeedbackKind
 from assistant.learning import mover
@@ -105,21 +105,6 @@ async def test_words_of_a_withdrawn_document_do_not_leave(tmp_path: Path) -> Non
         assert len(files_in(tmp_path / "feedback" / "texts")) == 1
         # Beside the unanswered question nothing is left: the document's signals went with it.
         assert [event.kind for event in await scene.events()] == [FeedbackKind.UNANSWERED]
-
-
-async def test_a_possible_answer_s_fate_is_known_from_the_next_question(tmp_path: Path) -> None:
-    async with moving(tmp_path) as scene:
-        records = scene.stores.records
-        await records.put_answer(answered("a1", certainty=Certainty.POSSIBLY))
-        await records.put_answer(answered("a2", minute=3, question="Where is the lab?", follows="a1"))
-        await records.put_answer(answered("b1", certainty=Certainty.POSSIBLY))
-        await records.append_sent("b1", SENT, agent="ana")
-        await records.put_answer(answered("b2", minute=3, question="Where is the lab?", follows="b1"))
-        await scene.move()
-        found = [(event.kind, event.answer_id) for event in await scene.events()]
-        assert (FeedbackKind.POSSIBLY_PASSED_OVER, "a1") in found
-        assert (FeedbackKind.POSSIBLY_PASSED_OVER, "b1") not in found
-        assert (FeedbackKind.POSSIBLY_TAKEN, "b1") in found
 
 
 class Away(Exception):

@@ -19,7 +19,7 @@ from assistant.domain.answers import (
 )
 from assistant.domain.feedback import Act, AgentAct, FeedbackKind, StoredAct
 from assistant.learning.ports import OutboxKind, OutboxRow
-from assistant.learning.signals import Earlier, ShownAnswer, Signal, Signals
+from assistant.learning.signals import ShownAnswer, Signal, Signals
 from assistant.settings.tenant import FeedbackSection
 from tests.contracts import samples
 from tests.options.feedback.moving import QUOTE, SECRET, answered, tenant, unanswered
@@ -40,14 +40,13 @@ def of(
     record: AnswerRecord,
     *,
     feedback: FeedbackSection | None = None,
-    earlier: Earlier | None = None,
     is_whole: bool = True,
     secret: bytes = SECRET,
 ) -> list[Signal]:
     kinds: dict[type, OutboxKind] = {StoredVerdict: "verdict", StoredSent: "sent", StoredAct: "act"}
     row = OutboxRow("1", kinds.get(type(stored), "answer"), record.answer_id, stored)
     signals = Signals(tenant(feedback), secret=secret)
-    return signals.of(row, shown(record, is_whole=is_whole), earlier=earlier)
+    return signals.of(row, shown(record, is_whole=is_whole))
 
 
 def verdict(verdict: Verdict = GOOD) -> StoredVerdict:
@@ -174,29 +173,6 @@ def test_a_question_without_an_answer_is_an_event() -> None:
     (signal,) = of(None, unanswered())
     assert (signal.event.kind, signal.event.documents) == (FeedbackKind.UNANSWERED, ())
     assert signal.words.question == "When is it open?"
-
-
-NEXT = answered("a2", minute=4, question="How is it taken, how do I take it?", follows="a1")
-
-
-def test_the_same_question_in_other_words_is_an_event_of_the_earlier_answer() -> None:
-    (signal,) = of(None, NEXT, earlier=Earlier(answered(), is_used=False))
-    event = signal.event
-    assert (event.kind, event.answer_id, event.next_answer_id) == (FeedbackKind.REFORMULATED, "a1", "a2")
-    assert event.at == NEXT.asked_at
-    assert signal.words.next_question == NEXT.question
-
-
-def test_a_question_after_ten_minutes_is_no_reformulation() -> None:
-    late = NEXT.model_copy(update={"asked_at": samples.NOON + timedelta(minutes=11)})
-    assert of(None, late, earlier=Earlier(answered(), is_used=False)) == []
-
-
-@pytest.mark.parametrize("is_used", [True, False])
-def test_a_possible_answer_is_passed_over_by_the_next_question_unless_it_was_used(is_used: bool) -> None:
-    other = answered("a2", minute=4, question="Where is the pharmacy?", follows="a1")
-    signals = of(None, other, earlier=Earlier(POSSIBLE, is_used=is_used))
-    assert kinds_of(signals) == ([] if is_used else [FeedbackKind.POSSIBLY_PASSED_OVER])
 
 
 def test_a_tenant_s_switches_leave_kinds_out() -> None:

@@ -129,7 +129,6 @@ async def test_a_follow_up_s_record_names_the_answer_before_it() -> None:
     first = await asked_by_ana(tenant)
     second = (await ask(tenant, conversation_id=first.conversation_id)).record
     assert (first.follows, second.follows) == (None, first.answer_id)
-    assert (first.is_signal, second.is_signal) == (False, True)
 
 
 async def test_a_refusal_while_a_source_loads_is_no_gap() -> None:
@@ -137,4 +136,4 @@ async def test_a_refusal_while_a_source_loads_is_no_gap() -> None:
     refused = (await asked_by_ana(FakeTenant())).model_copy(update=ending)
     loading = Loading(reason="first_load", source="handbook", live=29, expected=244)
     while_loading = refused.model_copy(update={"loading": (loading,)})
-    assert (refused.is_signal, while_loading.is_signal) == (True, False)
+    assert (refused.is_unanswered, while_loading.is_unanswered) == (True, False)
