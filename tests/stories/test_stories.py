@@ -54,6 +54,7 @@ async def test_a_question_is_answered_with_its_source_and_recorded(service: Runn
     token = source["document_url"].partition("#")[2]
     opened = await service.client.post("/v1/documents/linked", json={"token": token})
     assert (opened.status_code, opened.json()["span"]) == (200, source["span"])
+    assert opened.json()["is_cited_version"] is True
 
 
 async def test_a_follow_up_is_asked_with_the_question_before(service: RunningService) -> None:

@@ -55,15 +55,6 @@ async def test_event_ids_count_up_under_the_answer_s_id(service: RunningService)
     assert ids == [f"{answer_id}:{number}" for number in range(1, len(ids) + 1)]
 
 
-async def test_a_source_s_link_opens_its_document(service: RunningService) -> None:
-    answer = await service.answered()
-    link = answer["sources"][0]["document_url"]
-    document = await service.client.post("/v1/documents/linked", json={"token": link.partition("#")[2]})
-    assert document.status_code == 200
-    assert document.json()["span"] == answer["sources"][0]["span"]
-    assert document.json()["is_cited_version"] is True
-
-
 async def test_the_whole_answer_holds_what_the_stream_holds(service: RunningService) -> None:
     whole = await service.answered()
     events = dict(events_of((await service.ask(accept=STREAM)).text))

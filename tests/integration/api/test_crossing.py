@@ -164,15 +164,6 @@ async def test_the_list_of_documents_ends_at_the_tenant(service: RunningService)
     assert [document["document_id"] for document in listed.json()["documents"]] == ["wait"]
 
 
-async def test_a_labelled_document_is_no_source_without_its_label(service: RunningService) -> None:
-    await service.know("salaries", "The wait for a raise is two years.", labels=("hr",))
-    question = "How long is the wait for a raise?"
-    allowed = await service.answered(question=question, labels=["hr"])
-    assert "salaries" in [source["document_id"] for source in allowed["sources"]]
-    refused = await service.answered(question=question, labels=["desk"])
-    assert "salaries" not in [source["document_id"] for source in refused["sources"]]
-
-
 async def test_an_auditor_reads_any_answer_of_the_tenant_and_the_read_is_kept(
     service: RunningService,
 ) -> None:
@@ -209,16 +200,3 @@ async def test_what_an_agent_says_of_an_answer_is_kept_once_and_never_changed(
     stored = (await read_answer(service, ANN, answer_id)).json()
     assert [entry["verdict"]["label"] for entry in stored["verdicts"]] == ["good"]
     assert [entry["sent"]["text"] for entry in stored["sent"]] == ["Two days."]
-
-
-async def test_a_conversation_is_read_back_in_order(service: RunningService) -> None:
-    first = await service.answered(**ANN)
-    second = (await follow_up(service, ANN, first["conversation_id"])).json()
-    read = (await read_conversation(service, ANN, first["conversation_id"])).json()
-    assert [entry["record"]["answer_id"] for entry in read["answers"]] == [
-        first["answer_id"],
-        second["answer_id"],
-    ]
-    link = read["answers"][0]["sources"][0]["document_url"]
-    opened = await service.client.post("/v1/documents/linked", json={"token": link.partition("#")[2]})
-    assert opened.status_code == 200
