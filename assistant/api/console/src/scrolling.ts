@@ -20,3 +20,24 @@ export function scrollTo(box: HTMLElement, first: HTMLElement, last: HTMLElement
   const above = Math.min(box.clientHeight / 3, Math.max(HEADING_PX, room));
   box.scrollTop += top - box.getBoundingClientRect().top - above;
 }
+
+/** Long enough for the source to open beside an answer, which makes it narrower. */
+const SETTLES_MS = 1_500;
+
+/** Keep parts of a page in view while it settles, the first of them before all; a reader's own move ends it. Returns what ends it. */
+export function keepInView(page: Element, parts: string): () => void {
+  const show = () => {
+    const found = [...page.querySelectorAll(parts)];
+    for (const part of [found.at(-1), found[0]]) part?.scrollIntoView({ block: "nearest" });
+  };
+  const sizes = new ResizeObserver(show);
+  const end = () => {
+    sizes.disconnect();
+    clearTimeout(timer);
+    for (const move of ["wheel", "pointerdown", "keydown"]) removeEventListener(move, end, true);
+  };
+  const timer = setTimeout(end, SETTLES_MS);
+  for (const move of ["wheel", "pointerdown", "keydown"]) addEventListener(move, end, true);
+  for (const one of [page, page.parentElement]) if (one !== null) sizes.observe(one);
+  return end;
+}

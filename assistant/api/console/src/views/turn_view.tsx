@@ -1,4 +1,5 @@
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { keepInView } from "../scrolling.ts";
 import { count } from "../text.ts";
 import { type Turn, canJudge, isRunning, isUnsupported, silentTitle } from "../turn.ts";
 import { AnswerText } from "./answer_text.tsx";
@@ -14,6 +15,9 @@ import { ForThePatient } from "./reply.tsx";
 export function TurnView({ turn }: { turn: Turn }) {
   const top = useRef<HTMLElement>(null);
   useLayoutEffect(() => top.current?.scrollIntoView({ block: "start" }), []);
+  // an emergency stays in view: then the page does not move
+  const isRead = turn.phase === "finished" && turn.redFlags.length === 0;
+  useEffect(() => (isRead && top.current !== null ? keepInView(top.current, ".answer mark") : undefined), [isRead]);
   const { certainty, clarify } = turn.findings;
   return (
     <article ref={top} class="turn" aria-labelledby="question-title">
