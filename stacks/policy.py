@@ -8,7 +8,7 @@ without effect is an error: ``python -m stacks.validators`` compares rows with t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -21,8 +21,8 @@ class Acknowledgement:
 
     ``findings`` are ids with their pack: ``AwsSolutions::AwsSolutions-IAM5[Resource::*]``,
     ``HIPAA.Security::HIPAA.Security-LambdaDLQ``, ``cfn-lint::W3005``, ``checkov::CKV_AWS_18``. In an id,
-    ``{account}``, ``{region}`` and ``{stage}`` (``assistant-pharmacy``) are placeholders for what differs by
-    tenant.
+    ``{account}``, ``{region}``, ``{stage}`` (``assistant-pharmacy``) and names of AWS's registries (their
+    accounts in the region) are placeholders for what differs by tenant.
     """
 
     construct: str
@@ -100,11 +100,15 @@ DEFAULT_GROUP = hipaa("VPCDefaultSecurityGroupClosed")
 _BY_CDK_NAG = ("AwsSolutions::", "HIPAA.Security::")
 
 
-def acknowledge(stage: cdk.Stage, rows: Iterable[Acknowledgement]) -> None:
+def acknowledge(
+    stage: cdk.Stage, rows: Iterable[Acknowledgement], *, registries: Mapping[str, str] | None = None
+) -> None:
     """Acknowledge the findings of every row whose construct is in the stage.
 
     A row whose construct this tenant does not have (no reach entry, no power schedule) is skipped.
     """
+    values = {"account": stage.account, "region": stage.region, "stage": stage.stage_name}
+    values |= registries or {}
     for row in rows:
         construct = _find(stage, row.construct)
         if construct is None:
@@ -113,26 +117,19 @@ def acknowledge(stage: cdk.Stage, rows: Iterable[Acknowledgement]) -> None:
         for finding in row.findings:
             if finding.startswith(_BY_CDK_NAG):
                 cdk.Validations.of(construct).acknowledge(
-                    cdk.Acknowledgment(id=_of_stage(finding, stage), reason=reason)
+                    cdk.Acknowledgment(
+                        id=_PLACEHOLDER.sub(lambda found: values[found[1]] or "", finding), reason=reason
+                    )
                 )
 
 
-_PLACEHOLDERS = ("account", "region", "stage")
+_PLACEHOLDER = re.compile(r"\{([a-z-]+)\}")
 
 
 def pattern_of(finding: str) -> re.Pattern[str]:
     """Return a pattern that matches the finding's id in every stage."""
-    pattern = re.escape(finding)
-    for name in _PLACEHOLDERS:
-        pattern = pattern.replace(re.escape(f"{{{name}}}"), "[^:/]+")
-    return re.compile(pattern)
-
-
-def _of_stage(finding: str, stage: cdk.Stage) -> str:
-    values = (stage.account, stage.region, stage.stage_name)
-    for name, value in zip(_PLACEHOLDERS, values, strict=True):
-        finding = finding.replace(f"{{{name}}}", value or "")
-    return finding
+    fixed = re.split(r"\{[a-z-]+\}", finding)
+    return re.compile("[^:/]+".join(map(re.escape, fixed)))
 
 
 def _find(stage: cdk.Stage, path: str) -> IConstruct | None:

@@ -59,7 +59,8 @@ class TenantStage(cdk.Stage):
         self.tenant = tenant
         prepare_stage(self, tenant, role_path=tenant.role_path)
         self._add_stacks()
-        acknowledge(self, EXCEPTIONS)
+        registries = {name: of[place.region] for name, of in tenant.images.registries.items()}
+        acknowledge(self, EXCEPTIONS, registries=registries)
 
     def _add_stacks(self) -> None:
         tenant = self.tenant

@@ -46,8 +46,8 @@ _BASE_LOCK = Path("containers/base-image.lock")
 
 Platform = Literal["linux/amd64", "linux/arm64"]
 _INTEL: Platform = "linux/amd64"
-_ARM: Platform = "linux/arm64"
-_PLATFORMS = {"model_server": _INTEL, "learning": _INTEL, "corpus_job": _ARM}
+ARM: Platform = "linux/arm64"
+PLATFORMS = {"model_server": _INTEL, "learning": _INTEL, "corpus_job": ARM}
 """Whatever the tasks and the build machine are: no instance of the instance table is Arm's, the functions are
 x86_64, and the corpus application is Arm's."""
 _ON_REQUEST = frozenset({"corpus_job"})
@@ -180,7 +180,7 @@ class Publication:
             metadata = Path(folder) / "metadata.json"
             options = {
                 # The default is the build machine's: an image of an Arm laptop does not start on x86.
-                "--platform": _PLATFORMS.get(name, self.platform),
+                "--platform": PLATFORMS.get(name, self.platform),
                 "--metadata-file": str(metadata),
                 "--build-arg": f"PYTHON_IMAGE={self._base(name)}",
                 "--file": str(definition),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
+from assistant.cli.publishing import ARM, PLATFORMS
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.settings.deployment import ModelsSection
 from assistant.settings.model_artifacts import (
@@ -67,11 +69,16 @@ def _images(lock: ImageLock, tenant: TenantConfig) -> tuple[ImageFact, ...]:
         ImageFact(
             repository=image.repository,
             accounts=lock.accounts(name),
-            # `assistant aws publish-images` uses the architecture of the tenant's tasks.
-            architecture=tenant.tasks.architecture if image.is_own else None,
+            architecture=_architecture(name, tenant) if image.is_own else None,
         )
         for name, image in lock.images.items()
     )
+
+
+def _architecture(name: str, tenant: TenantConfig) -> Literal["X86_64", "ARM64"]:
+    """Return what ``assistant aws publish-images`` builds an image for: by default that of the tasks."""
+    fixed = PLATFORMS.get(name)
+    return tenant.tasks.architecture if fixed is None else "ARM64" if fixed == ARM else "X86_64"
 
 
 def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:

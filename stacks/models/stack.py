@@ -91,8 +91,8 @@ EXCEPTIONS = (
         wildcard(
             "*",
             "arn:aws:ec2:{region}:{account}:network-interface/*",
-            "arn:aws:ecr:{region}:683313688378:repository/*",
-            "arn:aws:ecr:{region}:763104351884:repository/*",
+            "arn:aws:ecr:{region}:{sagemaker-algorithms}:repository/*",
+            "arn:aws:ecr:{region}:{deep-learning-containers}:repository/*",
             *(f"arn:aws:s3:::{MODELS_BUCKET}/{task}/*" for task in ("embedding", "llm")),
         ),
         "As above. A candidate is chosen after the deployment: its image is one that AWS publishes, in AWS's "

@@ -21,13 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from stacks.validators import templates_of
-from tests.stacks.synthesized import ROOT, synthesize
+from tests.stacks.synthesized import COMPANY, ROOT, synthesize
 
 FOLDER = Path(__file__).with_name("snapshots")
 STAGES: Mapping[str, Mapping[str, Any]] = {
     "tenants": {},
     "account": {"stage": "account"},
     "care": {"stage": "care_app"},
+    "company": COMPANY,
+    "company_account": COMPANY | {"stage": "account"},
+    "company_care": COMPANY | {"stage": "care_app"},
 }
 """What is synthesized apart from each other = the context that selects it."""
 _DIGITS = 12

@@ -19,6 +19,8 @@ from filelock import FileLock
 ROOT = Path(__file__).parents[2]
 FIXTURES = {"tenants": "tests/tenants", "care_app": "tests/care_app"}
 """Context of the application: the tests' own files, relative to the folder of the application."""
+COMPANY = {name: f"tests/company/{name}" for name in ("tenants", "care_app", "accounts")}
+"""Context for a company's own folder of files, whose tenant sets every key that those do not."""
 LIMIT_S = 100
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stacks.snapshot import changes, committed, snapshots
+from tests.stacks.snapshot import STAGES, changes, committed, snapshots
 from tests.stacks.synthesized import once
 
 REGENERATE = "The templates changed. Run make snapshots, review what changed, and commit it."
@@ -19,10 +19,19 @@ def care_assemblies(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
     return once(tmp_path_factory, worker_id, name="all_care", stage="care_app")
 
 
+@pytest.fixture(scope="module")
+def company_assemblies(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> list[Path]:
+    """All three stages of the company, whose files set what no other does."""
+    contexts = {name: context for name, context in STAGES.items() if name.startswith("company")}
+    return [once(tmp_path_factory, worker_id, name=name, **context) for name, context in contexts.items()]
+
+
 def test_the_templates_are_as_committed(
-    assembly: Path, account_assembly: Path, care_assemblies: Path
+    assembly: Path, account_assembly: Path, care_assemblies: Path, company_assemblies: list[Path]
 ) -> None:
     made = snapshots(assembly) | snapshots(account_assembly) | snapshots(care_assemblies)
+    for each in company_assemblies:
+        made |= snapshots(each)
     difference = changes(committed(), made)
     assert not difference, f"{REGENERATE}\n{difference}"
 

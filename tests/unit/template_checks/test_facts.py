@@ -38,3 +38,10 @@ def test_a_tenant_that_is_only_served_locally_has_no_facts(tmp_path: Path) -> No
     path.write_text('schema_version = 1\nname = "bakery"\ndisplay_name = "Bakery"\n', encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"\[deployment\]"):
         facts_of(path, root=ROOT)
+
+
+def test_an_image_has_the_architecture_that_it_is_published_for() -> None:
+    """Tasks of the company are ARM64; the functions' image and the model server never are."""
+    facts = facts_of(ROOT / "tests/company/tenants/company.toml", root=ROOT)
+    built = {image.repository.rpartition("/")[2]: image.architecture for image in facts.images}
+    assert (built["orchestrator"], built["learning"], built["model-server"]) == ("ARM64", "X86_64", "X86_64")
