@@ -403,7 +403,7 @@ def instance_changes(deployed: Templates, new: Templates) -> list[str]:
     """
     before, after = dict(_instances(deployed)), dict(_instances(new))
     targets = _of_type(deployed, "AWS::ApplicationAutoScaling::ScalableTarget")
-    scaled = {target.get("ResourceId") for target in targets}
+    scaled = [target.get("ResourceId") for target in targets]  # a task's is an expression
     return [
         f"endpoint {endpoint}, variant {variant}: from {was} to {after[endpoint, variant]}"
         for (endpoint, variant), was in sorted(before.items())

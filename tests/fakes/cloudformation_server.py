@@ -1,5 +1,6 @@
 """An AWS account that the real ``cdk bootstrap`` and ``cdk deploy`` work on: moto, with what its
-CloudFormation lacks. ``python -m tests.fakes.cloudformation_server ACCOUNT`` prints its URL.
+CloudFormation lacks. ``python -m tests.fakes.cloudformation_server ACCOUNT KEY_ID FILE`` prints its URL, and
+writes the calls by that access key into a file.
 
 What is added, and no more: weak references between stacks; types that it does not know (they answer any
 attribute by a made-up value, and nothing can be asked of them afterwards); names and kinds of load balancers
@@ -14,6 +15,7 @@ import hashlib
 import io
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -308,14 +310,17 @@ def _be_of(account: str) -> None:
     core.DEFAULT_ACCOUNT_ID = models.DEFAULT_ACCOUNT_ID = account
 
 
-def _serve() -> None:
+def _serve(*, key_id: str, calls: str) -> None:
     import threading
 
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
+    from tests.fakes.aws_calls import KeptCalls
+
     patch_moto()
     application = EndpointConnections(DomainDispatcherApplication(create_backend_app))
+    application = KeptCalls(application, key_id=key_id, file=Path(calls))
     server = make_server("127.0.0.1", 0, application, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
@@ -326,4 +331,4 @@ def _serve() -> None:
 if __name__ == "__main__":
     os.environ["MOTO_ACCOUNT_ID"] = sys.argv[1]
     _be_of(sys.argv[1])
-    _serve()
+    _serve(key_id=sys.argv[2], calls=sys.argv[3])

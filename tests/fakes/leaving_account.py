@@ -39,17 +39,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request
-from moto.core.routing import get_service_router
 from moto.core.serialize import get_serializer_class
 from moto.core.utils import get_service_model
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
+from tests.fakes.aws_calls import Call, read_operation, signed_by
+
 REGION = "us-east-1"
-_SERVICES = {"es": "opensearch", "elasticloadbalancing": "elbv2", "tagging": "resourcegroupstaggingapi"}
-"""Signing names that are not the services' own."""
 _BY_TEMPLATE = {
     "AWS::DynamoDB::Table": "dynamodb:{}:table/{}",
     "AWS::EC2::SecurityGroup": "ec2:{}:security-group/{}",
@@ -126,6 +124,8 @@ class LeavingAccount:
         self.listed_by_tag: dict[str, str] = {}
         """ARN → tenant, also of what is deleted: AWS lists that for a while."""
         self.calls: list[str] = []
+        self.made: list[Call] = []
+        """The same calls, with what was given."""
         self.hold: Callable[[str], None] = lambda call: None
         """Called before each call is carried out."""
         self.looks = 2
@@ -147,7 +147,9 @@ class LeavingAccount:
                 named = next(
                     (properties[key] for key in _NAMES if isinstance(properties.get(key), str)), None
                 )
-                made = ids[logical_id] = self._id(kind, named or f"{name}-{logical_id}-{number}".lower())
+                generated = f"{name}-{logical_id}-{number}"
+                generated = generated.lower() if kind == "AWS::S3::Bucket" else generated
+                made = ids[logical_id] = self._id(kind, named or generated)
                 policy = resource.get("DeletionPolicy", "Delete")
                 stack.resources.append(Recorded(logical_id, kind, made, policy))
                 if kind in _BY_TEMPLATE:
@@ -556,29 +558,17 @@ class LeavingAccount:
         return self._answer(Request(environ))(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
-        scope = re.search(r"Credential=[^/]+/\d+/[^/]*/([^/]+)/", request.headers.get("Authorization", ""))
-        assert scope is not None, request.headers
-        service = _SERVICES.get(scope[1], scope[1])
-        model = get_service_model(service)
-        operation, found = get_service_router(service).match(request)
-        protocol = str(model.resolved_protocol)
-        given = PROTOCOL_PARSERS[protocol](operation).parse(
-            {
-                "method": request.method,
-                "values": request.values,
-                "headers": request.headers,
-                "body": request.get_data(),
-                "url_path": request.path,
-                "url_params": found,
-            }
-        )
+        service, operation, given = read_operation(request)
         call = f"{service}_{re.sub(r'(?<!^)(?=[A-Z])', '_', str(operation.name)).lower()}"
         self.hold(call)
         self.calls.append(call)
+        key_id, signed = signed_by(request)
+        self.made.append(Call(key_id=key_id, service=signed, operation=operation.name, given=given))
         try:
             result: Any = getattr(self, call)(given) or {}
         except Refusal as error:
             result = error
+        protocol = str(get_service_model(service).resolved_protocol)
         answer = get_serializer_class(service, protocol)(operation).serialize(result)
         return Response(answer["body"], status=answer["status_code"], headers=dict(answer["headers"]))
 

@@ -16,12 +16,15 @@ from typing import Any
 import boto3
 
 from template_checks.upgrades import templates_by_stack_name
+from tests.fakes.aws_calls import Call, read_calls
 from tests.fakes.tls_front import Authority
 from tests.stacks.synthesized import ROOT
 
 ACCOUNT = "111122223333"
 REGION = "us-east-1"
-_LIMIT_S = 100
+_LIMIT_S = 300
+_KEY_ID = "emulated"
+"""Access key of commands; the tests' own calls have another one."""
 _ANY_VALUE = {"digest": f"sha256:{'d' * 64}", "sha256": "5" * 64}
 """What a deployment asks for that nobody has built or packaged here."""
 
@@ -40,17 +43,17 @@ class EmulatedAccount:
             "AWS_ENDPOINT_URL": self.url,
             # By a name, so that S3's addresses have the bucket in their path.
             "AWS_ENDPOINT_URL_S3_FOR_CLOUDFORMATION": self.url.replace("127.0.0.1", "localhost"),
-            "AWS_ACCESS_KEY_ID": "emulated",
+            "AWS_ACCESS_KEY_ID": _KEY_ID,
             "AWS_SECRET_ACCESS_KEY": "emulated",
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "CDK_HOME": str(self.home),  # the command line remembers there whose account a key is
         }
 
-    def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str | Path, clone: Path = ROOT) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(part) for part in command],
-            cwd=ROOT,
+            cwd=clone,
             env=self.environment,
             capture_output=True,
             text=True,
@@ -77,9 +80,23 @@ class EmulatedAccount:
             service,  # pyright: ignore[reportCallIssue, reportArgumentType]
             endpoint_url=self.url,
             region_name=REGION,
-            aws_access_key_id="emulated",
+            aws_access_key_id="of-the-test",
             aws_secret_access_key="emulated",
         )
+
+    def calls(self) -> list[Call]:
+        """Return the calls of commands so far, but for those by a role that they assumed."""
+        return read_calls(self.home / "calls")
+
+    @contextmanager
+    def without_roles(self) -> Iterator[None]:
+        """Refuse commands each role that they try to assume."""
+        refusal = self.home / "calls.no-roles"
+        refusal.touch()
+        try:
+            yield
+        finally:
+            refusal.unlink()
 
     def put_parameter(self, name: str, value: str) -> None:
         self.client("ssm").put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
@@ -90,7 +107,7 @@ def emulated_account(home: Path, *, account: str = ACCOUNT) -> Iterator[Emulated
     """Start the emulator on a free port. It stops at the end of the block, or when this process ends."""
     with (home / "emulator.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes.cloudformation_server", account],
+            [sys.executable, "-m", "tests.fakes.cloudformation_server", account, _KEY_ID, home / "calls"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

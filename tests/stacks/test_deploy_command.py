@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from assistant.settings.model_artifacts import load_images, write_digest
 from assistant.settings.tenant import load_tenant
 from stacks.pinning import replacing_properties
 from template_checks.upgrades import pin, templates_by_stack_name, write_pins
+from tests.fakes.aws_calls import Call
+from tests.stacks.delivery_roles import GITHUB_ROLES, OPERATOR, data_key, policies_of, refused
 from tests.stacks.emulated_account import (
     ACCOUNT,
     EmulatedAccount,
@@ -49,7 +51,7 @@ if sys.argv[1] == "synth":
     shutil.copytree({templates!r}, {out!r}, dirs_exist_ok=True)
 sys.exit(int(os.environ.get("CDK_STATUS", "0")))
 """
-pytestmark = [pytest.mark.loopback, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.loopback, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -585,40 +587,123 @@ def examined(account: EmulatedAccount, tenants: Path, lock: Path) -> dict[str, l
     return found
 
 
-def test_the_command_deploys_a_tenant_with_the_real_cdk(
-    account: EmulatedAccount, lock: Path, complete: Path, tenants: Path
-) -> None:
+def commanded(account: EmulatedAccount, tenants: Path, lock: Path, *words: str) -> list[str | Path]:
+    """Return the arguments of one of our commands for the tenant."""
+    command = Path(sys.executable).parent / "assistant"
+    return [command, "aws", *words, "--tenants", tenants, "--tenant", TENANT, "--images", lock]
+
+
+BY_EMULATOR = ("--", "--method=direct", "--require-approval=never")
+"""It has no change sets, and nobody to ask."""
+
+
+@pytest.fixture(scope="module")
+def pinned_clone(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which the tenant is pinned, as it is once all its stacks stand."""
+    clone = tmp_path_factory.mktemp("clone")
+    for entry in (*ROOT.iterdir(), *(ROOT / "stacks").iterdir()):
+        place = clone / entry.relative_to(ROOT)
+        place.parent.mkdir(exist_ok=True)
+        if entry.name not in ("stacks", "pins", ".git"):
+            place.symlink_to(entry)
+    (clone / "stacks" / "pins").mkdir()
+    stacks = templates_by_stack_name(assembly_folder(complete, TENANT))
+    write_pins(clone / "stacks" / "pins" / f"{TENANT}.json", pin(stacks, replacing_properties()))
+    return clone
+
+
+@pytest.fixture(scope="module")
+def called(
+    account: EmulatedAccount, lock: Path, complete: Path, tenants: Path, pinned_clone: Path
+) -> dict[str, list[Call]]:
+    """A first deployment in its two parts, a second one, a diff and an upgrade by the real ``cdk``: the calls
+    by each command's own credentials."""
     forget(account, "power")
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
-    command = Path(sys.executable).parent / "assistant"
-    options = [
-        "--tenants",
-        tenants,
-        "--tenant",
-        TENANT,
-        "--images",
-        lock,
-        "--",
-        "--method=direct",
-        "--require-approval=never",
-    ]
-    done = account.run(command, "aws", "deploy", *options)
-    assert done.returncode == 1, printed(done) + log_of(account)
-    assert re.search(r"run the same command again:\s+s3://\S+/llm/smollm2-135m-cpu/b179", done.stderr)
-    assert "ArtifactPublisherArn = arn:" in done.stderr
+    made: dict[str, list[Call]] = {}
+
+    def run(name: str, *words: str | Path, status: int = 0) -> str:
+        before = len(account.calls())
+        done = account.run(*words, clone=pinned_clone)
+        assert done.returncode == status, f"{name}: {printed(done)}{log_of(account)}"
+        made[name] = account.calls()[before:]
+        return done.stderr
+
+    deploy = [*commanded(account, tenants, lock, "deploy"), *BY_EMULATOR]
+    said = run("first part", *deploy, status=1)
+    assert re.search(r"run the same command again:\s+s3://\S+/llm/smollm2-135m-cpu/b179", said)
+    assert "ArtifactPublisherArn = arn:" in said
     assert set(stacks_of(account)) == {f"assistant-{TENANT}-{name}" for name in ("Keys", "Network", "Data")}
-    done = account.run(command, "aws", "put-artifacts", "--tenants", tenants, "--tenant", TENANT)
-    assert done.returncode == 0, printed(done)
+    put = commanded(account, tenants, lock, "put-artifacts")
+    run("artifacts", *put[:-2])
     assert objects_of_models(account) == wanted_files()
     found = examined(account, tenants, lock)
     assert {name for name, kinds in found.items() if "fail" in kinds} == set()
     for name in ("bootstrap", "images", "model artifacts", "templates"):
         assert found[name] == ["pass"]
-    done = account.run(command, "aws", "deploy", *options)
-    assert done.returncode == 0, printed(done) + log_of(account)
+    assert "search schema: " in run("deploy", *deploy)
     assert power(account) == "paused"
-    assert "search schema: " in done.stderr
     states = stacks_of(account)
     for name in templates_by_stack_name(assembly_folder(complete, TENANT)):
         assert states[name] == "CREATE_COMPLETE"
     assert account.client("sagemaker").list_endpoints()["Endpoints"] == []  # paused: none was made
+    run("again", *deploy)
+    with account.without_roles():  # which a pull request's role may not assume
+        run("diff", *commanded(account, tenants, lock, "diff"))
+    run("upgrade", *commanded(account, tenants, lock, "upgrade"))
+    return made
+
+
+def test_the_command_deploys_a_tenant_with_the_real_cdk(called: dict[str, list[Call]]) -> None:
+    """By the assertions of the fixture. Only the second one finds tables, and reads their formats."""
+    operations = {name: {call.operation for call in calls} for name, calls in called.items()}
+    assert "GetItem" not in operations["first part"]
+    assert {"GetItem", "ListStackResources", "AssumeRole"} <= operations["deploy"]
+
+
+Refused = Callable[[Sequence[Call], Path, str], list[str]]
+
+
+@pytest.fixture(scope="module")
+def refused_to(complete: Path) -> Refused:
+    """Return which calls a role, or a managed policy, of a template does not allow."""
+    key = data_key(complete, TENANT)
+
+    def refused_calls(calls: Sequence[Call], file: Path, name: str) -> list[str]:
+        policies = policies_of(file, name, tenant=TENANT, account=COMPANY)
+        return refused(calls, policies=policies, tenant=TENANT, account=COMPANY, key=key)
+
+    return refused_calls
+
+
+@pytest.mark.parametrize("command", ["first part", "deploy", "again"])
+def test_the_delivery_s_role_may_make_each_call_of_a_deployment(
+    called: dict[str, list[Call]], refused_to: Refused, command: str
+) -> None:
+    assert called[command]
+    assert refused_to(called[command], GITHUB_ROLES, "DeployRole") == []
+
+
+def test_the_role_of_pull_requests_may_make_each_call_of_a_diff(
+    called: dict[str, list[Call]], refused_to: Refused
+) -> None:
+    calls = [call for call in called["diff"] if call.operation != "AssumeRole"]
+    assert calls
+    assert refused_to(calls, GITHUB_ROLES, "DiffRole") == []
+
+
+def test_the_operator_s_policy_allows_each_call_of_an_upgrade(
+    called: dict[str, list[Call]], refused_to: Refused
+) -> None:
+    assert called["upgrade"]
+    assert refused_to(called["upgrade"], OPERATOR, "Upgrades") == []
+
+
+def test_the_format_of_a_table_is_the_only_row_that_a_delivery_reads(refused_to: Refused) -> None:
+    table = f"assistant-{TENANT}-Data-RecordsTable"
+    refusals: list[int] = []
+    for partition in ("format", "answer#1"):
+        given = {"TableName": table, "Key": {"pk": {"S": partition}}}
+        call = Call(key_id="emulated", service="dynamodb", operation="GetItem", given=given)
+        refusals.append(len(refused_to([call], GITHUB_ROLES, "DeployRole")))
+    assert refusals == [0, 1]

@@ -22,7 +22,9 @@ from assistant.cli.main import app
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import DeploymentError
 from template_checks.upgrades import templates_by_stack_name
+from tests.fakes.aws_calls import Call
 from tests.fakes.leaving_account import REGION, LeavingAccount, Thing, leaving_account
+from tests.stacks.delivery_roles import GITHUB_ROLES, NONE, OPERATOR, data_key, policies_of, refused
 from tests.stacks.emulated_account import ACCOUNT
 from tests.stacks.synthesized import ROOT
 
@@ -111,6 +113,22 @@ def test_a_hipaa_tenant_is_taken_away_but_for_what_a_lock_keeps(
     assert len(keys) == 2
     assert trail.until in keys.values()
     assert account.parameters == {}
+    # The operator's policy allows each of its calls, and the roles of the delivery none that takes away.
+    key = data_key(assembly, "pharmacy")
+
+    def refused_to(file: Path, name: str, calls: list[Call], *, is_tagged: bool) -> list[str]:
+        policies = policies_of(file, name, tenant="pharmacy", account=ACCOUNT) if name else NONE
+        return refused(
+            calls, policies=policies, tenant="pharmacy", account=ACCOUNT, key=key, is_tagged=is_tagged
+        )
+
+    assert refused_to(OPERATOR, "Destroys", account.made, is_tagged=False) == []
+    writes = ("Delete", "Schedule", "Modify", "Update")
+    takes = [call for call in account.made if call.operation.startswith(writes)]
+    every = refused_to(OPERATOR, "", takes, is_tagged=True)
+    assert len(every) > 10
+    for role in ("DeployRole", "DiffRole"):
+        assert refused_to(GITHUB_ROLES, role, takes, is_tagged=True) == every
 
 
 def test_the_same_tenant_is_deployed_again_and_answers(account: LeavingAccount, assembly: Path) -> None:

@@ -1,0 +1,97 @@
+"""Calls of AWS as they come over the wire: whose they are, which operation, and with what."""
+# pyright: basic
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from moto.core.parse import PROTOCOL_PARSERS
+from moto.core.request import Request
+from moto.core.routing import get_service_router
+from moto.core.utils import get_service_model
+from werkzeug.wrappers import Response
+
+_SERVICES = {
+    "es": "opensearch",
+    "elasticloadbalancing": "elbv2",
+    "servicequotas": "service-quotas",
+    "states": "stepfunctions",
+    "tagging": "resourcegroupstaggingapi",
+}
+"""Signing names that are not the services' own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    key_id: str
+    """Access key of the caller: a role that was assumed has another one than who assumed it."""
+    service: str
+    """As the call is signed, which is also the prefix of its actions in IAM."""
+    operation: str
+    given: Mapping[str, Any]
+
+
+def signed_by(request: Request) -> tuple[str, str]:
+    """Return access key and signing name of a request; two empty strings where it is not signed."""
+    header = request.headers.get("Authorization", "")
+    scope = re.search(r"Credential=([^/]+)/\d+/[^/]*/([^/]+)/", header)
+    return (scope[1], scope[2]) if scope else ("", "")
+
+
+def read_operation(request: Request) -> tuple[str, Any, Any]:
+    """Return botocore's name of the service, the model of the operation, and what is given to it."""
+    _, signed = signed_by(request)
+    service = _SERVICES.get(signed, signed)
+    operation, found = get_service_router(service).match(request)
+    given = PROTOCOL_PARSERS[str(get_service_model(service).resolved_protocol)](operation).parse(
+        {
+            "method": request.method,
+            "values": request.values,
+            "headers": request.headers,
+            "body": request.get_data(),
+            "url_path": request.path,
+            "url_params": found,
+        }
+    )
+    return service, operation, given
+
+
+_REFUSAL = (
+    b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>Refused.</Message></Error></ErrorResponse>"
+)
+
+
+class KeptCalls:
+    """A WSGI application that passes requests on, and writes a line for each call by one access key.
+
+    While a file of the same name that ends in ``.no-roles`` exists, STS gives no role.
+    """
+
+    def __init__(self, application: Any, *, key_id: str, file: Path) -> None:
+        self._application, self._key_id, self._file = application, key_id, file
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        request = Request(environ)
+        key_id, service = signed_by(request)
+        if key_id == self._key_id:
+            body = request.get_data()  # before the form is read, which would leave none
+            environ["wsgi.input"] = io.BytesIO(body)
+            _, operation, given = read_operation(Request(environ))
+            call = Call(key_id=key_id, service=service, operation=operation.name, given=given)
+            with self._file.open("a") as lines:
+                lines.write(json.dumps(asdict(call), default=str) + "\n")
+            if call.operation == "AssumeRole" and self._file.with_suffix(".no-roles").exists():
+                return Response(_REFUSAL, status=403, mimetype="text/xml")(environ, start_response)
+            environ["wsgi.input"] = io.BytesIO(body)
+        return self._application(environ, start_response)
+
+
+def read_calls(file: Path) -> list[Call]:
+    """Return the calls that were written, in their order."""
+    return [Call(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []

@@ -1,0 +1,196 @@
+"""The roles that deliver, diff and operate a tenant, and the calls of our commands as requests to IAM."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.fakes.aws_calls import Call
+from tests.stacks.rights.evaluator import Request, judge
+from tests.stacks.rights.model import Policy, Store, read_account
+from tests.stacks.synthesized import ROOT
+
+REGION = "us-east-1"
+GITHUB_ROLES = ROOT / ".github" / "deploy-roles.yaml"
+OPERATOR = ROOT / "docs" / "operator-policy.yaml"
+NONE: tuple[Policy, ...] = ({"Version": "2012-10-17", "Statement": []},)
+"""The policies of a role that may nothing."""
+
+
+class _Template(yaml.SafeLoader):
+    """CloudFormation's short tags, each as its value."""
+
+
+def _value(loader: yaml.SafeLoader, _tag: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    assert isinstance(node, yaml.SequenceNode)
+    return loader.construct_sequence(node, deep=True)
+
+
+_Template.add_multi_constructor("!", _value)
+
+
+def read_template(file: Path) -> dict[str, Any]:
+    """Return a template whose references are left as ``${Name}``."""
+    return yaml.load(file.read_text(encoding="utf-8"), Loader=_Template)  # noqa: S506
+
+
+def policies_of(file: Path, resource: str, *, tenant: str, account: str) -> tuple[Policy, ...]:
+    """Return the policies of a role, or a managed policy, as deployed for a tenant of the default prefix."""
+    template = read_template(file)
+    values = {name: str(each.get("Default", "")) for name, each in template["Parameters"].items()}
+    values |= {"Tenant": tenant, "StackPrefix": f"assistant-{tenant}"}
+    values |= {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": account}
+    values |= {"AWS::URLSuffix": "amazonaws.com"}
+    properties = template["Resources"][resource]["Properties"]
+    documents = [each["PolicyDocument"] for each in properties.get("Policies", [properties])]
+    text = re.sub(r"\$\{([\w:]+)\}", lambda found: values[found[1]], json.dumps(documents))
+    return tuple(json.loads(text.replace('"Tenant"', f'"{tenant}"')))
+
+
+# --- calls ------------------------------------------------------------------------------------------------
+_ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "lambda:Invoke": ("lambda:InvokeFunction",),
+    "s3:DeleteObjects": ("s3:DeleteObject", "s3:DeleteObjectVersion"),
+    "s3:GetBucketEncryption": ("s3:GetEncryptionConfiguration",),
+    "s3:GetObjectLockConfiguration": ("s3:GetBucketObjectLockConfiguration",),
+    "s3:HeadBucket": ("s3:ListBucket",),
+    "s3:ListBuckets": ("s3:ListAllMyBuckets",),
+    "s3:ListObjectVersions": ("s3:ListBucketVersions",),
+    "s3:ListObjectsV2": ("s3:ListBucket",),
+    "tagging:GetResources": ("tag:GetResources",),
+}
+"""Actions whose names are not those of the calls."""
+_OBJECTS = frozenset({"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject"})
+_RESOURCES: Mapping[str, tuple[str, str]] = {
+    "cloudformation": ("StackName", "stack/{}/1"),
+    "dynamodb": ("TableName", "table/{}"),
+    "ecr": ("repositoryName", "repository/{}"),
+    "es": ("DomainName", "domain/{}"),
+    "kms": ("KeyId", "key/{}"),
+    "lambda": ("FunctionName", "function:{}"),
+    "logs": ("logGroupName", "log-group:{}"),
+    "sagemaker": ("EndpointName", "endpoint/{}"),
+    "secretsmanager": ("SecretId", "secret:{}"),
+    "ssm": ("Name", "parameter/{}"),
+}
+"""By service: the argument that names the resource, and how its ARN ends."""
+
+
+def requests_of(
+    call: Call, *, policies: tuple[Policy, ...], tenant: str, account: str, key: Store, is_tagged: bool
+) -> Iterator[Request]:
+    """Yield what IAM is asked for one call, by a role with these policies."""
+    name = f"{call.service}:{call.operation}"
+    for action in _ACTIONS.get(name, (name,)):
+        for resource in _resources(call, action, account=account):
+            # What has the tenant's tag is this tenant's: rights/test_crossing.py asks for another's.
+            context = {"aws:ResourceTag/tenant": tenant}
+            context |= {"aws:ResourceAccount": account, "aws:PrincipalAccount": account}
+            context |= {"aws:PrincipalTag/tenant": tenant} if is_tagged else {}
+            if action == "dynamodb:GetItem" or action == "dynamodb:PutItem":
+                row = call.given.get("Key") or call.given["Item"]
+                context["dynamodb:LeadingKeys"] = next(iter(row["pk"].values()))
+            key_policy = key.policy if call.service == "kms" else None
+            yield _request(
+                action, resource, context, policies=policies, account=account, resource_policy=key_policy
+            )
+            if action in ("dynamodb:GetItem", "dynamodb:PutItem"):
+                # DynamoDB opens the table's key in the caller's name (encryption.usagenotes).
+                through = {"kms:ViaService": f"dynamodb.{REGION}.amazonaws.com"} | context
+                yield _request(
+                    "kms:Decrypt",
+                    key.arn,
+                    through,
+                    policies=policies,
+                    account=account,
+                    resource_policy=key.policy,
+                )
+
+
+def _request(
+    action: str,
+    resource: str,
+    context: Mapping[str, str],
+    *,
+    policies: tuple[Policy, ...],
+    account: str,
+    resource_policy: Policy | None,
+) -> Request:
+    return Request(
+        principal=f"arn:aws:iam::{account}:role/delivers",
+        action=action,
+        resource=resource,
+        account=account,
+        context=context,
+        identity=policies,
+        resource_policy=resource_policy,
+    )
+
+
+def _resources(call: Call, action: str, *, account: str) -> list[str]:
+    given, service = call.given, call.service
+    if action == "sts:AssumeRole":
+        return [given["RoleArn"]]
+    if action == "iam:GetRole":
+        return [f"arn:aws:iam::{account}:role/{given['RoleName']}"]
+    if action == "acm:DescribeCertificate":
+        return [given["CertificateArn"]]
+    if service == "s3":
+        bucket = given.get("Bucket")
+        return [f"arn:aws:s3:::{bucket}{'/any' if action in _OBJECTS else ''}" if bucket else "*"]
+    if service == "elasticloadbalancing" and "LoadBalancerArn" in given:
+        return [given["LoadBalancerArn"]]
+    if action == "ec2:RejectVpcEndpointConnections":
+        return [f"arn:aws:ec2:{REGION}:{account}:vpc-endpoint-service/{given['ServiceId']}"]
+    if action == "ssm:DeleteParameters":
+        return [_arn(service, f"parameter{name}", account) for name in given["Names"]]
+    argument, ending = _RESOURCES.get(service, ("", ""))
+    named = given.get(argument)
+    if not named:
+        return ["*"]
+    if str(named).startswith("arn:"):
+        return [named]
+    return [_arn(service, ending.format(str(named).removeprefix("/")), account)]
+
+
+def _arn(service: str, ending: str, account: str) -> str:
+    return f"arn:aws:{service}:{REGION}:{account}:{ending}"
+
+
+def data_key(assembly: Path, tenant: str) -> Store:
+    """Return the key of a tenant's tables, whose policy all its keys have in what roles are asked."""
+    stores = read_account(assembly).stores
+    (key,) = [one for one in stores if one.tenant == tenant and one.logical_id.startswith("DataKey")]
+    return key
+
+
+def refused(
+    calls: Iterable[Call],
+    *,
+    policies: tuple[Policy, ...],
+    tenant: str,
+    account: str,
+    key: Store,
+    is_tagged: bool = True,
+) -> list[str]:
+    """Return the calls that a role may not make, each once: action, resource and the judgement.
+
+    ``key``: of the tenant's tables; ``is_tagged``: whether the role has the tenant's tag.
+    """
+    asked = {
+        (one.action, one.resource): one
+        for call in calls
+        if call.operation != "GetCallerIdentity"  # IAM refuses it to no identity
+        for one in requests_of(
+            call, policies=policies, tenant=tenant, account=account, key=key, is_tagged=is_tagged
+        )
+    }
+    judged = [one for one in judge(asked.values()) if not one.is_allowed]
+    return sorted(f"{one.request.action} {one.request.resource}: {one.result}" for one in judged)
