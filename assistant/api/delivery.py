@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -45,6 +45,9 @@ CALLER, TAKE = "assistant.caller", "assistant.take_bytes"
 """Where an ASGI scope has the tenant and agent who call, and how bytes are taken for them."""
 _READ_TIMEOUT_S = 30.0
 OUTBOX_LIMIT_BYTES = 64 * 1024
+_DISCARD_LIMIT_BYTES = 1024 * 1024
+_DISCARD_TIMEOUT_S = 2.0
+"""Between two reads."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -91,8 +94,7 @@ def take_bytes(scope: Scope, size_bytes: int) -> None:
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int = BODY_LIMIT_BYTES) -> bytes:
-    """Return the body. Keeps at most ``limit_bytes`` and one network read in memory. The connection drops the
-    rest of a body that is refused, so that its client is not cut off before the response.
+    """Return the body. Keeps at most ``limit_bytes`` and one network read in memory.
 
     Raises TooLargeError, UnreadableRequestError (not complete within 30 s), ClientGoneError, OverloadedError
     (before anything is read).
@@ -109,6 +111,7 @@ async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int = BODY_L
     except TimeoutError:
         raise UnreadableRequestError(f"The body did not come within {_READ_TIMEOUT_S:.0f} s.") from None
     if body is None:
+        await discard_body(receive, most_bytes=_DISCARD_LIMIT_BYTES)
         raise TooLargeError(f"The body is over {limit_bytes // 1024} KiB; send less.")
     return body
 
@@ -184,6 +187,17 @@ async def _collect(receive: Receive, *, limit_bytes: int) -> bytes | None:
             return None
         if not message.get("more_body", False):
             return bytes(body)
+
+
+async def discard_body(receive: Receive, *, most_bytes: int) -> None:
+    """Read and drop the rest: a client that is disconnected while it sends may miss the response."""
+    with suppress(TimeoutError):
+        while most_bytes > 0:
+            async with asyncio.timeout(_DISCARD_TIMEOUT_S):
+                message = await receive()
+            most_bytes -= len(message.get("body", b""))
+            if not message.get("more_body", False):
+                return
 
 
 # Events of answers

@@ -76,6 +76,8 @@ def problem_headers(problem: Problem, *, retry_after_s: float | None = None) -> 
         headers["www-authenticate"] = "Bearer"
     if problem.status in {429, 503}:
         headers["retry-after"] = str(math.ceil(retry_after_s or _RETRY_AFTER_S))
+    if problem.status == 413:
+        headers["connection"] = "close"  # the rest of the body is not read
     return headers
 
 

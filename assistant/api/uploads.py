@@ -11,13 +11,13 @@ from fastapi import APIRouter, Header, Query, Request
 
 from assistant.api import wire
 from assistant.api.auth import TenantOf, caller_with
-from assistant.api.delivery import read_parts, stores_within, take_bytes
+from assistant.api.delivery import discard_body, read_parts, stores_within, take_bytes
 from assistant.api.documents import document_of, writable_sources
 from assistant.api.errors import declared
-from assistant.domain.errors import NotFoundError
+from assistant.domain.errors import NotFoundError, TooLargeError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import fields_of
-from assistant.knowledge.files import KINDS_READ
+from assistant.knowledge.files import KINDS_READ, LARGEST_LINES_BYTES
 from assistant.knowledge.uploads import PART_BYTES, Upload, Uploads, checked_path, upload_key
 from assistant.wiring.services import ServedTenant
 
@@ -75,7 +75,13 @@ async def upload_file(
     if replaces is not None:
         await document_of(tenant, caller, replaces)
         source = tenant.sources.of_document(replaces) or source
-    uploads, read_as = _uploads(tenant), checked_path(path, content_length)
+    uploads = _uploads(tenant)
+    try:
+        read_as = checked_path(path, content_length)
+    except TooLargeError:
+        if content_length <= LARGEST_LINES_BYTES:
+            await discard_body(request.receive, most_bytes=content_length)
+        raise
     take_bytes(request.scope, min(content_length, PART_BYTES))
     upload = Upload(
         upload_id=secrets.token_hex(16),
