@@ -36,6 +36,7 @@ LAST_COMMITS = 10
 """What counts as the change on the main branch itself."""
 _EVERYTHING = ("Makefile", "benchmarks/checks.toml", "pyproject.toml", "requirements/")
 _LIMIT_S = 3 * 3600
+_LAST_LINES = 20
 _SHORT_LIMIT_S = 600
 
 
@@ -75,7 +76,7 @@ class NightRun(StrictModel):
     commit: str
     seconds: int
     figures: tuple[str, ...]
-    """The rows of its tables, or its last line."""
+    """The rows of its tables, or its last lines."""
 
 
 class _Table(StrictModel):
@@ -206,11 +207,12 @@ def is_due(check: Check, run: NightRun | None, *, head: str, today: date) -> boo
 
 
 def figures_of(output: str) -> tuple[str, ...]:
-    """Return the rows of the Markdown tables in an output, without their heads; without a table its end."""
+    """Return the rows of the Markdown tables in an output, without their heads; without a table its end: a
+    summary of pytest, or the table that `assistant evaluate` prints."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     heads = {at + shift for at, line in enumerate(lines) if line.startswith("| ---") for shift in (-1, 0)}
     rows = [line.strip("| ") for at, line in enumerate(lines) if line.startswith("| ") and at not in heads]
-    return tuple(rows or lines[-1:])
+    return tuple(rows or lines[-_LAST_LINES:])
 
 
 def run_nights(checks: Sequence[Check], names: Sequence[str]) -> int:

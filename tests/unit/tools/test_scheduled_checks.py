@@ -175,4 +175,8 @@ def test_a_night_goes_on_where_it_ended() -> None:
 def test_figures_are_the_rows_of_tables_or_the_end_of_an_output() -> None:
     table = "loading\n| what | measured |\n| --- | --- |\n| answers | 90 of 90 |\n\nload 3\n"
     assert figures_of(table) == ("answers | 90 of 90",)
-    assert figures_of("2 dots ..\n3 passed in 2.10s\n\n") == ("3 passed in 2.10s",)
+    assert figures_of("seed 7: 5 kills\n..\n\n3 passed in 2.10s\n") == (
+        "seed 7: 5 kills",
+        "..",
+        "3 passed in 2.10s",
+    )
