@@ -16,13 +16,14 @@ from playwright.sync_api import expect
 
 from assistant.evaluation.questions import draw, load_questions
 from tests.browser.conftest import OpenConsole
-from tests.browser.console_page import ANSWER_LIMIT_MS
+from tests.browser.console_page import ANSWER_LIMIT_MS, ConsolePage
 from tests.browser.product import Product, running_product
 
 pytestmark = pytest.mark.timeout(1800)
 COUNTS = {"pharmacy": 40, "clinic": 40} if os.environ.get("EXAMPLES") == "new" else {"pharmacy": 8}
 WINDOWS = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 LEAST_SEEN = 0.95
+_LOOKS, _LOOK_MS = 20, 100
 _QUESTIONS = Path(__file__).parents[2] / "evaluation"
 _SEED = "seen at once"
 _MARKED = """() => {
@@ -41,6 +42,16 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     with running_product(tmp_path_factory.mktemp("clinic")) as product:
         product.assistant("knowledge", "add", "--tenant", "clinic")
         yield product
+
+
+def settled(console: ConsolePage) -> list[bool]:
+    """Return which marked lines are seen, when all are or the page has had time to bring them into view."""
+    for _ in range(_LOOKS):
+        marked: list[bool] = console.page.evaluate(_MARKED)
+        if all(marked):
+            return marked
+        console.page.wait_for_timeout(_LOOK_MS)
+    return console.page.evaluate(_MARKED)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -68,7 +79,7 @@ def test_the_marked_lines_of_an_answer_are_seen_without_scrolling(
         console.ask(question.question)
         console.await_end()
         expect(console.page.locator(".sheet")).to_be_visible(timeout=ANSWER_LIMIT_MS)
-        marked: list[bool] = console.page.evaluate(_MARKED)
+        marked = settled(console)
         seen += marked
         if not all(marked):
             hidden.append(question.qid)
