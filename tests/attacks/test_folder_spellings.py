@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError, DocumentInvalidError
 from assistant.domain.paths import canonical_path, folder_of
+from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.files import SourceDocument, SourceItem, read_sources
-from assistant.knowledge.sources import KnowledgeSources
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.knowledge.uploads import checked_path
 from assistant.settings.tenant import SourceEntry, TenantConfig
 from tests.fakes.running_service import RunningService, Scene, running_service
+from tests.unit.knowledge.knowledge import Knowledge
 
 FOLDERS = {"": (), "pay": ("hr",), "pay/open": (), "Gehälter": ("hr",)}
 ENTRY = SourceEntry(name="open", access="folder", folders=FOLDERS)
@@ -183,3 +185,21 @@ async def _bring(service: RunningService, path: str) -> tuple[int, Any]:
     who = service.headers("olga", roles=["knowledge_owner"], labels=["hr"])
     response = await service.client.post("/v1/documents", params={"path": path}, json=document, headers=who)
     return response.status_code, response.json()
+
+
+async def test_what_an_earlier_release_took_under_another_spelling_is_withheld_and_not_doubled(
+    tmp_path: Path,
+) -> None:
+    knowledge = Knowledge.below(tmp_path / "stores")
+    for folder in ("Pay", "pay"):
+        (tmp_path / "files" / folder).mkdir(parents=True)
+        (tmp_path / "files" / folder / "a.md").write_text("# Salaries\n\nThey are high.")
+    before = KnowledgeSource(SourceEntry(name="open", access="everyone"), ("hr",))
+    add = AddDocuments(knowledge.knowledge_stores, clock=knowledge.clock)
+    for source, counts in ((before, (2, 0, 0)), (SOURCES.named("open"), (0, 1, 1))):
+        summary = await add(read_sources([tmp_path / "files"]), source=source, writer=Writer("olga"))
+        await knowledge.work()
+        assert (summary.added, summary.changed + summary.unchanged, len(summary.failures)) == counts
+    states = {one.document_id: str(one.state) for one in await knowledge.stores.states.list()}
+    assert states == {"open:Pay-a": "withheld", "open:pay-a": "live"}
+    await knowledge.stores.close()
