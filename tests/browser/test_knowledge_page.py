@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.console_page import ConsolePage
 from tests.browser.product import Product
@@ -119,3 +120,55 @@ def test_a_withdrawal_needs_a_confirmation(owner: ConsolePage) -> None:
     page.get_by_label("State").select_option("withdrawn")
     expect(page.locator(".documents tbody tr").filter(has_not_text="withdrawn")).to_have_count(0)
     expect(row).to_have_count(1)
+
+
+def test_a_second_person_reads_what_waits_and_releases_that(owner: ConsolePage) -> None:
+    page, asked = owner.page, list[Any]()
+    none = ("origin", "url", "owner", "effective_date", "live_content_hash")
+    waits = {
+        **dict.fromkeys(none),
+        "document_id": "pay",
+        "title": "Pay",
+        "state": "withheld",
+        "content_hash": "b" * 64,
+        "knowledge_source": "handbook",
+        "source": "",
+        "type": "",
+        "labels": [],
+        "passage_count": 0,
+        **dict.fromkeys(("received_at", "updated_at"), "2026-11-25T09:00:00Z"),
+        "failure_code": "release_needed",
+        "failure_reason": "It waits.",
+        "brought_by": "olga",
+    }
+    before = {"title": "Pay", "content": "Paid on day five.", "labels": ["hr"], "url": None, "source": ""}
+    content = before | {"content": "Paid on day six.", "labels": []}
+    both = {"document": content | {"questions": []}, "answered": before | {"questions": []}}
+    listed = {"documents": [waits], "next_after": None, "counts": {"withheld": 1}, "loading": []}
+    changed = {"type": "about:blank", "title": "Changed", "status": 409, "code": "contents_changed"}
+    problem = changed | {"detail": "pay has another content now.", "retryable": False}
+
+    def release(route: Route) -> None:
+        asked.append(route.request.post_data_json)
+        is_first = len(asked) == 1
+        kind = "application/problem+json" if is_first else "application/json"
+        body = json.dumps(problem if is_first else {})
+        route.fulfill(status=409 if is_first else 200, content_type=kind, body=body)
+
+    page.route("**/v1/documents?*", lambda route: route.fulfill(json=listed))
+    shown = {"content_hash": "c" * 64, "brought_by": "olga"} | both
+    page.route("**/v1/documents/pay/waiting", lambda route: route.fulfill(json=shown))
+    page.route("**/v1/documents/release", release)
+    owner.button("Refresh").click()
+    page.get_by_role("row").filter(has_text="olga added it").get_by_role("button", name="Release").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("readable for every agent, and was for hr")
+    expect(dialog.locator("del")).to_contain_text("five.")
+    expect(dialog.locator("ins")).to_contain_text("six.")
+    owner.button("Release what is shown").click()
+    expect(dialog).to_contain_text("pay has another content now.")
+    owner.button("Release what is shown").click()
+    expect(dialog).to_have_count(0)
+    owner.button("Read and release all of handbook").click()
+    expect(page.get_by_role("dialog").locator("summary")).to_contain_text("added by olga")
+    assert asked == [{"knowledge_source": "handbook", "contents": {"pay": "c" * 64}}] * 2
