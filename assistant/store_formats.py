@@ -82,7 +82,9 @@ _CASE: _Added = {
 }
 _ADDED: Mapping[type, _Added] = {
     AnswerRecord: {
-        **dict.fromkeys(("reading", "red_flags", "offered", "degraded", "loading", "variant")),
+        **dict.fromkeys(
+            ("reading", "red_flags", "unchecked_language", "offered", "degraded", "loading", "variant")
+        ),
         "sentences": dict.fromkeys(("detail", "values", "cited", "is_key")),
     },
     AccessEntry: {"kind": _Values({"release": "desk"}), "titles": None, "contents": None},

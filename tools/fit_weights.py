@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,7 @@ from assistant.answering.live_elements import USUAL_LIVE, USUAL_NEARER, LiveExam
 from assistant.answering.prepare import PrepareAnswer
 from assistant.answering.rank import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
 from assistant.answering.reading import HeadFile, head_counts
-from assistant.answering.red_flags import Head, ShippedHead, ordinary_messages
+from assistant.answering.red_flags import Weights, ordinary_messages, pieces
 from assistant.answering.services import TenantServices
 from assistant.answering.support import WEIGHTS
 from assistant.answering.vocabulary import Vocabulary
@@ -56,12 +56,12 @@ from assistant.evaluation.support import Case, checked, features, samples
 from assistant.evaluation.trials import (
     FlaggedMessage,
     LiveQuestion,
-    calm_messages,
     embedded,
     prepare_live,
     silent,
 )
 from assistant.tuning.estimator import Estimator, Floats
+from tools.fit_red_flags import Message, fit, with_copies
 
 DECIMALS = 4
 PENALTY: Mapping[Kind, float] = {
@@ -91,8 +91,6 @@ tuning half: all of it found, no other question)."""
 _RULES_EVERY = 3
 _TENANTS = ("pharmacy", "clinic")
 _LIVE_TENANTS = ("pharmacy", "shop")
-_FOLDS, _MOST_FALSE = 5, 0.02
-"""Share of the ordinary questions of the tuning halves, long and short, that raise flags of a fold."""
 _PULL = 5.0
 
 
@@ -348,40 +346,39 @@ async def _vectors(services: TenantServices, texts: Sequence[str]) -> np.ndarray
     return np.array([vectors[text] for text in texts])
 
 
-async def fit_red_flags(services: TenantServices, questions: Path) -> ShippedHead:
-    """Fit the head of a tenant's red flags.
-
-    Its least score lets 2 % of the ordinary questions of the tuning halves through, by cross-validation.
-    """
-    names = [entry.name for entry in services.tenant.red_flags]
-    training = load_rows(questions / "red_flags" / "training.jsonl", FlaggedMessage, key="message")
-    flag_of = dict.fromkeys(ordinary_messages()) | {message.message: message.flag for message in training}
+def flag_messages(questions: Path) -> list[Message]:
+    """Return what red flags learn from: our messages, the tuning halves, and writers 1 and 2."""
+    folder = questions / "red_flags"
+    read = partial(load_rows, form=FlaggedMessage, key="message")
     paths = [questions / folder / f"{tenant}.jsonl" for folder in ("", "short") for tenant in _TENANTS]
-    calm = set(chain.from_iterable(calm_messages(paths, half="tuning").values()))
-    texts = [*flag_of, *sorted(calm - flag_of.keys())]
-    vectors = await embedded(services.embedder, texts, clock=services.clock)
+    tuning = [one for path in paths for one in load_questions(path) if one.split == "tuning"]
+    live = [
+        one.question
+        for name in ("tuning", "chat")
+        for one in load_rows(questions / "live" / f"{name}.jsonl", LiveQuestion)
+    ]
+    found = [Message(one.message, one.flag, "") for one in read(folder / "training.jsonl")]
+    texts = (*ordinary_messages(), *(one.question for one in tuning), *live)
+    found += [Message(text, None, "") for text in texts]
+    for writer in ("1", "2"):
+        found += [
+            Message(one.message, one.flag, writer)
+            for one in read(folder / f"writer_{writer}.jsonl")
+            if one.setting not in ("spanish", "own_flag")
+        ]
+    return list({message.text: message for message in reversed(found)}.values())
 
-    def fitted(left_out: Collection[str] = ()) -> Head:
-        kept = [text for text in flag_of if text not in left_out]
-        return Head.fitted(
-            [[vectors[text] for text in kept if flag_of[text] == name] for name in (None, *names)]
-        )
 
-    scores: list[float] = []
-    for fold in range(_FOLDS):
-        left_out = set(texts[fold::_FOLDS])
-        head = fitted(left_out)
-        scores += [head.score(vectors[text]) for text in left_out & calm]
-    head = fitted()
-    ordinary, *rows = [tuple(round(value, 4) for value in row) for row in head.rows]
-    return ShippedHead(
-        embedding_model=services.tenant.embedding.model,
-        fitted_on=sha256("\n".join(f"{flag}: {text}" for text, flag in flag_of.items()).encode()).hexdigest(),
-        least_score=round(sorted(scores)[-1 - int(_MOST_FALSE * len(scores))] + 0.0001, 4),
-        mean=tuple(round(value, 4) for value in head.mean),
-        scale=round(head.scale, 4),
-        ordinary=ordinary,
-        flags=dict(zip(names, rows, strict=True)),
+async def _fitted_flags(services: TenantServices, questions: Path) -> Weights:
+    messages = with_copies(flag_messages(questions))
+    texts = dict.fromkeys(chain.from_iterable(pieces(message.text) for message in messages))
+    vectors = await embedded(services.embedder, list(texts), clock=services.clock)
+    return await asyncio.to_thread(
+        fit,
+        messages,
+        lambda texts: np.array([vectors[text] for text in texts]),
+        names=[entry.name for entry in services.tenant.red_flags],
+        model=services.tenant.embedding.model,
     )
 
 
@@ -477,8 +474,8 @@ async def _fit(runtime: LocalRuntime, ports: Mapping[str, int], folder: Path, wh
         if what == "live":
             _write(folder, "live", await fit_live(services, questions))
         elif what == "red_flags":
-            head = await fit_red_flags(services[_TENANTS[0]], questions)
-            (folder / "red_flags.json").write_text(head.model_dump_json() + "\n", encoding="utf-8")
+            weights = await _fitted_flags(services[_TENANTS[0]], questions)
+            (folder / "red_flags.json").write_text(weights.model_dump_json() + "\n", encoding="utf-8")
         elif what == "support":
             head = fit_support(support_rows(questions))
             (folder / "support.json").write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")

@@ -22,6 +22,9 @@ from assistant.domain.answers import (
 from assistant.domain.elements import Element
 from assistant.domain.public import PublicModel
 
+UNCHECKED = "Red flags are checked in English only. Judge yourself whether this is an emergency."
+"""Shown in the place of a red flag where the message's language is another."""
+
 
 class Cause(StrEnum):
     """Why an answer ends before the model's text does."""
@@ -43,6 +46,9 @@ class Started(PublicModel):
     """Whether the events are kept, so that a reader who was cut off can come back to them."""
     red_flags: tuple[RedFlag, ...] = ()
     """Emergencies that the message may be about: shown above whatever answer comes."""
+    unchecked_language: str | None = None
+    """ISO 639-1 code of the message's language, where red flags are not checked in it: the tenant has red
+    flags, and they are checked in English only."""
     recorded_model: str | None = None
     """Where a recording plays in place of a model: which model was recorded, and when."""
 

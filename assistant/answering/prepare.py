@@ -80,7 +80,9 @@ from assistant.domain.errors import (
     AnswerInterruptedError,
     AssistantError,
     DependencyError,
+    EmbeddingUnavailableError,
     NotFoundError,
+    OverloadedError,
     RecordsUnavailableError,
 )
 from assistant.domain.identity import Identity
@@ -308,9 +310,10 @@ class PrepareAnswer:
             if known is None:
                 scope.degraded.append("words of the documents")
             reading, queries = await self._read(asking.question, before, known, scope)
-            evidence, turns = await asyncio.gather(
+            evidence, turns, _ = await asyncio.gather(
                 asyncio.gather(*(self.find_evidence.find(query, scope) for query in queries)),
                 self._readable_turns(history if self._prompts is not None else (), scope),
+                self._embed_pieces(asking.question, scope),
             )
             found = Found(tuple(evidence))
             index = await self._index_state(found.evidence, scope)
@@ -334,7 +337,7 @@ class PrepareAnswer:
                     # A damaged index must never look like "not known".
                     await services.index_watch.require_complete(deadline=deadline)
                     index = services.index_watch.state
-            red_flags = self._red_flags.raised(scope.embedded[asking.question])
+            red_flags = self._red_flags.raised(asking.question, scope.embedded)
             elements = tuple(element.slot.type.name for element in hydration.answering)
             return PreparedAnswer(
                 record=begun.model_copy(
@@ -342,6 +345,7 @@ class PrepareAnswer:
                         "retrieval_question": "\n".join(dict.fromkeys(part.searched for part in evidence)),
                         "reading": reading.model_copy(update={"items": items, "elements": elements}),
                         "red_flags": tuple(flag.name for flag in red_flags),
+                        "unchecked_language": self._red_flags.unchecked_language(asking.question),
                         "follows": history[-1].answer_id if history else None,
                         "escalation": self._escalation(found.evidence),
                         "asked": self._asked(found.evidence),
@@ -437,6 +441,15 @@ class PrepareAnswer:
         """Wait a little for the head in a new process; ``degraded`` says that a message is unchecked."""
         await self._red_flags.load(within_s=_RED_FLAGS_LIMIT_S)
         if not self._red_flags.is_ready:
+            scope.degraded.append("red flags")
+
+    async def _embed_pieces(self, text: str, scope: SearchScope) -> None:
+        """Embed what red flags read of a long message; ``degraded`` says that only its whole is read."""
+        wanted = [piece for piece in self._red_flags.pieces(text) if piece not in scope.embedded]
+        try:
+            if wanted:
+                await self.find_evidence.search.embed(wanted, scope)
+        except (EmbeddingUnavailableError, OverloadedError):
             scope.degraded.append("red flags")
 
     async def _match_live(

@@ -546,6 +546,7 @@ class AnswerStream:
             trace_id=record.trace_id,
             resumable=resumable,
             red_flags=prepared.red_flags,
+            unchecked_language=record.unchecked_language,
             recorded_model=self._services.writer.model.recorded,
         )
         findings = prepared.found

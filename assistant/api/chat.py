@@ -24,7 +24,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from assistant.answering.events import AnswerEvent, Done, Problem, Sources, Started, Token
+from assistant.answering.events import UNCHECKED, AnswerEvent, Done, Problem, Sources, Started, Token
 from assistant.answering.prepare import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
 from assistant.api import delivery, wire
 from assistant.api.answers import Answers, SendRefusal, idempotency_key
@@ -249,6 +249,8 @@ class ChatReading:
         if isinstance(event, Started):
             self.started = event
             self.lead = "".join(map(_red_flag, event.red_flags))
+            if event.unchecked_language is not None:
+                self.lead += f"{UNCHECKED}\n\n"
 
     @property
     def last_text(self) -> str:

@@ -343,6 +343,8 @@ class ChatAnswer(answers.AnswerEnding):
     index_version: str
     red_flags: tuple[answers.RedFlag, ...] = ()
     """Emergencies that the message may be about; the content begins with them."""
+    unchecked_language: str | None = None
+    """ISO 639-1 code of the language, where red flags are not checked in it; the content says so."""
     recorded_model: str | None = None
     """Where a recording plays in place of a model: which model was recorded, and when."""
     section: answers.AlsoPossible | None = None

@@ -161,7 +161,7 @@ def prints(event: AnswerEvent) -> bool:
     """Return whether an answer's printer prints anything when the event comes."""
     match event:
         case events.Started():
-            return bool(event.red_flags or event.recorded_model)
+            return bool(event.red_flags or event.unchecked_language or event.recorded_model)
         case events.Sources():
             return event.offered is not None or event.section is not None
         case _:
@@ -171,6 +171,8 @@ def prints(event: AnswerEvent) -> bool:
 def _show_started(terminal: Terminal, started: events.Started) -> None:
     for flag in started.red_flags:
         terminal.out.print(styled((flag.text, "bold red"), (f"  Call: {flag.call}", "bold red")))
+    if started.unchecked_language is not None:
+        terminal.out.print(styled((events.UNCHECKED, "bold yellow")))
     if started.recorded_model:
         terminal.show(f"Plays recorded answers of {started.recorded_model}.", "dim")
     if prints(started):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -523,9 +524,9 @@ async def _trial(
                 services, load_rows(first, trials.ApprovedItem, key="approved_id"), others
             )
         case "red_flags":
-            messages = load_rows(first, trials.FlaggedMessage, key="message")
-            calm = trials.calm_messages(more, half=figure.half)
-            return await trials.raise_flags(tenant, services.embedder, messages, calm, clock=services.clock)
+            own, *written = (load_rows(path, trials.FlaggedMessage, key="message") for path in (first, *more))
+            widened, messages = trials.with_own_flag(tenant, own), list(chain.from_iterable(written))
+            return await trials.raise_flags(widened, services.embedder, messages, clock=services.clock)
         case "live" | "written_live":
             questions = load_rows(first, trials.LiveQuestion)
             mine = [question for question in questions if question.tenant == tenant.name]

@@ -487,6 +487,8 @@ class AnswerRecord(AnswerEnding):
     """Absent in records of older releases."""
     red_flags: tuple[str, ...] = ()
     """Names of the tenant's red flags that the message raised."""
+    unchecked_language: str | None = None
+    """ISO 639-1 code of the message's language, where red flags are not checked in it."""
     offered: ApprovedUse | None = None
     """The approved answer that was offered beside the answer."""
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 from pydantic import ConfigDict, Field
@@ -32,10 +31,10 @@ from assistant.domain.live import CareContext
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import request_of, until_whole
 from assistant.evaluation.measures import Judged
-from assistant.evaluation.questions import EvaluationQuestion, Split, draw, load_questions
+from assistant.evaluation.questions import EvaluationQuestion
 from assistant.live.markup import Tag, tags_in
 from assistant.live.ports import Caller, ElementType, Filled, LiveElements, LiveReadError
-from assistant.settings.tenant import TenantConfig
+from assistant.settings.tenant import RedFlagEntry, TenantConfig
 from assistant.text.language import language
 
 _DEADLINE_S = 60.0
@@ -122,58 +121,83 @@ def _live(item: ApprovedItem, vector: Sequence[float]) -> LiveAnswer:
 # Red flags
 
 
+Setting = Literal[
+    "ordinary",
+    "alone",
+    "before",
+    "after",
+    "between",
+    "quoted",
+    "misspelt",
+    "capitals",
+    "spanish",
+    "own_flag",
+]
+_WITHIN = frozenset({"before", "after", "between", "quoted"})
+
+
 class FlaggedMessage(PublicModel):
-    """One line of ``evaluation/red_flags/*.jsonl``."""
+    """One line of ``evaluation/red_flags/*.jsonl``; its README tells the settings."""
 
     id: str | None = None
+    setting: Setting | None = None
+    """Of a message by an independent writer."""
     message: str = Field(min_length=1)
     flag: str | None
     """Name of the red flag that it should raise; None for an ordinary message."""
 
 
-Calm = Literal["ordinary questions", "short messages"]
-_CALM, _SEED = 150, "red flags"
-"""Ordinary questions of each file, and the seed that draws them."""
-
-
-def calm_messages(paths: Sequence[Path], *, half: Split | None) -> dict[Calm, list[str]]:
-    """Return 150 ordinary questions of each file, or all that there are; those of ``short/`` apart."""
-    calm: dict[Calm, list[str]] = {"ordinary questions": [], "short messages": []}
-    for path in paths:
-        questions = [question for question in load_questions(path) if half in (None, question.split)]
-        kind: Calm = "short messages" if path.parent.name == "short" else "ordinary questions"
-        calm[kind] += [one.question for one in draw(questions, count=_CALM, seed=_SEED)]
-    return calm
+def with_own_flag(tenant: TenantConfig, messages: Sequence[FlaggedMessage]) -> TenantConfig:
+    """Return the tenant with one more flag, whose examples are a writer's ``own_flag`` messages."""
+    examples = [message for message in messages if message.setting == "own_flag"]
+    entry = RedFlagEntry(
+        name=examples[0].flag or "own",
+        text="Measured.",
+        call="911",
+        examples=tuple(message.message for message in examples),
+    )
+    return tenant.model_copy(update={"red_flags": (*tenant.red_flags, entry)})
 
 
 async def raise_flags(
-    tenant: TenantConfig,
-    embedder: TextEmbedder,
-    messages: Sequence[FlaggedMessage],
-    calm: Mapping[Calm, Sequence[str]],
-    *,
-    clock: Clock,
+    tenant: TenantConfig, embedder: TextEmbedder, messages: Sequence[FlaggedMessage], *, clock: Clock
 ) -> list[Judged]:
-    """Return which messages raise a flag of the tenant; ``calm``: messages that should raise none."""
+    """Return which messages of independent writers raise flags of the tenant, or a notice."""
     flags = RedFlags(tenant, embedder=embedder, clock=clock)
     await flags.load()
-    asked = [(message.message, message.flag, "ordinary questions") for message in messages]
-    asked += [(text, None, kind) for kind, texts in calm.items() for text in texts]
-    vectors = await embedded(embedder, list(dict.fromkeys(text for text, *_ in asked)), clock=clock)
+    if not flags.is_ready:
+        raise ConfigurationError("The examples of the tenant's red flags were not embedded. Try again.")
+    texts = dict.fromkeys(piece for message in messages for piece in flags.pieces(message.message))
+    vectors = await embedded(embedder, list(texts), clock=clock)
     judged: list[Judged] = []
-    for number, (text, flag, kind) in enumerate(asked):
-        raised = [one.name for one in flags.raised(vectors[text])]
-        if flag is None:
-            values = {f"{kind} that raise a flag": float(bool(raised))}
-        else:
-            values = {
-                "emergencies that raise a flag": float(bool(raised)),
-                "emergencies that raise their flag": float(flag in raised),
-            }
-        miss = f"{text} | {flag or 'none'}; raised {', '.join(raised) or 'none'}"
-        is_right = flag in raised if flag is not None else not raised
-        judged.append(Judged(str(number), str(number), values, "" if is_right else miss))
+    for message in messages:
+        raised = [flag.name for flag in flags.raised(message.message, vectors)]
+        notice = flags.unchecked_language(message.message)
+        values, is_right = _flag_values(message, raised, has_notice=notice is not None)
+        name = message.id or message.message
+        miss = f"{message.message} | {message.flag or 'none'}; raised {', '.join(raised) or notice or 'none'}"
+        judged.append(Judged(name, name, values, "" if is_right else miss))
     return judged
+
+
+def _flag_values(
+    message: FlaggedMessage, raised: Sequence[str], *, has_notice: bool
+) -> tuple[dict[str, float], bool]:
+    """Return the measures of a message, and whether it was judged as it should be."""
+    setting, is_raised = message.setting, float(bool(raised))
+    if setting == "spanish":
+        return {"Spanish emergencies with a banner or notice": float(bool(raised) or has_notice)}, has_notice
+    values = {"English messages with a notice": float(has_notice)}
+    if setting == "own_flag":
+        is_right = message.flag in raised
+        values["messages that raise a flag of ten examples"] = float(is_right)
+        return values, is_right
+    if message.flag is None:
+        return values | {"ordinary messages that raise a flag": is_raised}, not raised
+    kind = "within other text" if setting in _WITHIN else str(setting)
+    values[f"emergencies {kind} that raise a flag"] = is_raised
+    values["emergencies that raise their flag"] = float(message.flag in raised)
+    return values, message.flag in raised
 
 
 # Live elements

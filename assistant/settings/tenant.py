@@ -286,8 +286,8 @@ class RedFlagEntry(StrictModel):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
     """Name in records."""
     examples: Annotated[tuple[ExampleMessage, ...], Field(min_length=5, max_length=50)]
-    """Messages about it, as agents type or paste them. Where no shipped head serves the tenant, the flag is
-    found by them: the more varied, the more are found (docs/red-flags.md)."""
+    """Messages about it, as agents type or paste them. A flag that the shipped weights do
+    not know is found by them: ten or more, as varied as can be (docs/red-flags.md)."""
     text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
     """What the agent must know or do now."""
     call: Contact

@@ -1,8 +1,9 @@
-"""The red flags of the shipped tenants with the packaged model, on messages that nobody tuned on."""
+"""The red flags of the shipped tenants with the packaged model, on messages of held-out writers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,7 @@ from assistant.domain.clock import Deadline, SystemClock
 from assistant.evaluation.measures import figures
 from assistant.evaluation.questions import load_rows
 from assistant.evaluation.runs import read_figures
-from assistant.evaluation.trials import FlaggedMessage, calm_messages, raise_flags
+from assistant.evaluation.trials import FlaggedMessage, raise_flags, with_own_flag
 from assistant.settings.tenant import load_tenant
 from tests.processes.model_server.conftest import Start
 
@@ -34,14 +35,20 @@ class Endpoint:
 
 
 async def test_red_flags_are_raised_as_often_as_docs_red_flags_says(start: Start) -> None:
-    tenant = load_tenant(ROOT / "tests/tenants/pharmacy.toml")
-    first, *more = FIGURE.paths(FOLDER, tenant=tenant.name)
-    messages = load_rows(first, FlaggedMessage, key="message")
+    tenant = load_tenant(ROOT / "tests" / "tenants" / "pharmacy.toml")
+    own, *written = (
+        load_rows(path, FlaggedMessage, key="message") for path in FIGURE.paths(FOLDER, tenant=tenant.name)
+    )
+    messages = list(chain.from_iterable(written))
     with start("embedding", precision="float32") as server:
-        embedder, calm = Endpoint(server.url), calm_messages(more, half=FIGURE.half)
-        found = figures(await raise_flags(tenant, embedder, messages, calm, clock=SystemClock()))
-
-    raised, false = found["emergencies that raise a flag"], found["ordinary questions that raise a flag"]
-    assert (raised.questions, false.questions) == (60, 300)
-    assert raised.value * 60 >= 51, "52 were measured; 57 (95 %) are asked"
-    assert false.value * 300 <= 4.1, "3 were measured; 6 (2 %) are asked"
+        judged = await raise_flags(
+            with_own_flag(tenant, own), Endpoint(server.url), messages, clock=SystemClock()
+        )
+    found = figures(judged)
+    assert found["ordinary messages that raise a flag"].questions == 300
+    missed = {
+        name: found[name].value
+        for name in (*FIGURE.least, *FIGURE.most)
+        if not FIGURE.least.get(name, 0.0) <= found[name].value <= FIGURE.most.get(name, 1.0)
+    }
+    assert missed == {}

@@ -12,6 +12,7 @@ from openai.types.chat import ChatCompletion as OpenAiCompletion
 from openai.types.chat import ChatCompletionChunk as OpenAiChunk
 
 from assistant.answering.events import (
+    UNCHECKED,
     AnswerEvent,
     Done,
     ElementChanged,
@@ -274,6 +275,14 @@ def test_the_notice_comes_at_the_end_where_only_done_says_that_the_answer_is_unc
     found = chunks(UNSURE)
     assert text_of(found) == 'Wait "two"\ndays. 💊\n\nPossibly: check before you send.'
     assert found[-1]["answer"]["sentences"][0]["start"] == 0
+
+
+def test_a_message_in_a_language_without_red_flags_begins_with_the_notice() -> None:
+    started = STARTED.model_copy(update={"unchecked_language": "es"})
+    found = chunks((started, *WRITTEN[1:]))
+    assert text_of(found).startswith(f"{UNCHECKED}\n\nWait")
+    assert found[-1]["answer"]["unchecked_language"] == "es"
+    assert not text_of(chunks(WRITTEN)).startswith(UNCHECKED)
 
 
 def test_our_own_field_has_all_that_done_says() -> None:

@@ -75,6 +75,13 @@ def test_a_sentence_is_written_when_it_ends_with_its_citations(
     assert written.getvalue() == "Call the plan. [1][2]"
 
 
+def test_a_message_in_a_language_without_red_flags_has_the_notice_in_their_place(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    printer.show(STARTED.model_copy(update={"unchecked_language": "es"}))
+    assert "Red flags are checked in English only." in written.getvalue()
+
+
 def test_a_citation_that_the_text_has_is_not_said_twice(printer: AnswerPrinter, written: io.StringIO) -> None:
     printer.show(Token("Call the plan [1]."))
     printer.show(sentence(end=18, citations=(1,)))

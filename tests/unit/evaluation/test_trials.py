@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from assistant.answering.adaptations import Adaptations
@@ -14,10 +12,10 @@ from assistant.evaluation.trials import (
     ApprovedItem,
     FlaggedMessage,
     LiveQuestion,
-    calm_messages,
     judge_reads,
     match_approved,
     raise_flags,
+    with_own_flag,
     write_elements,
 )
 from tests.fakes.answering import FakeTenant
@@ -119,27 +117,28 @@ async def test_an_approved_answer_is_seen_by_its_paraphrase_and_no_other() -> No
     assert all(one.values["wrongly served"] == 0.0 for one in judged)
 
 
-async def test_a_message_without_a_flag_counts_as_ordinary() -> None:
+async def test_messages_of_a_writer_are_counted_by_their_setting() -> None:
     tenant = FakeTenant()
-    messages = [FlaggedMessage(message="chest pain", flag="chest"), FlaggedMessage(message="hi", flag=None)]
-    judged = await raise_flags(
-        tenant.config, tenant.services.embedder, messages, {"short messages": ["refill?"]},
-        clock=tenant.services.clock,
-    )  # fmt: skip
+    own = FlaggedMessage(setting="own_flag", flag="battery", message="swallowed a battery")
+    others = [own.model_copy(update={"message": f"swallowed {number}"}) for number in range(5)]
+    widened = with_own_flag(tenant.config, [own, *others])
+    assert [flag.name for flag in widened.red_flags] == ["battery"]
+    messages = [
+        FlaggedMessage(setting="ordinary", flag=None, message="refill?"),
+        FlaggedMessage(setting="between", flag="chest", message="chest pain"),
+        FlaggedMessage(setting="spanish", flag="chest", message="me duele el pecho y no puedo respirar"),
+        own,
+    ]
+    clock = tenant.services.clock
+    judged = await raise_flags(tenant.config, tenant.services.embedder, messages, clock=clock)
     assert [one.values for one in judged] == [
-        {"emergencies that raise a flag": 0.0, "emergencies that raise their flag": 0.0},
-        {"ordinary questions that raise a flag": 0.0},
-        {"short messages that raise a flag": 0.0},
+        {"English messages with a notice": 0.0, "ordinary messages that raise a flag": 0.0},
+        {
+            "English messages with a notice": 0.0,
+            "emergencies within other text that raise a flag": 0.0,
+            "emergencies that raise their flag": 0.0,
+        },
+        {"Spanish emergencies with a banner or notice": 0.0},
+        {"English messages with a notice": 0.0, "messages that raise a flag of ten examples": 0.0},
     ]
-    assert [bool(one.miss) for one in judged] == [True, False, False]
-
-
-def test_calm_messages_are_of_one_half_and_short_ones_apart() -> None:
-    paths = [
-        Path(__file__).parents[3] / "evaluation" / name
-        for name in ("pharmacy.jsonl", "clinic.jsonl", "short/pharmacy.jsonl")
-    ]
-    held_out, tuning = (calm_messages(paths, half=half) for half in ("held_out", "tuning"))
-    assert len(held_out["ordinary questions"]) == 300
-    assert not set(held_out["ordinary questions"]) & set(tuning["ordinary questions"])
-    assert 0 < len(held_out["short messages"]) <= 150
+    assert [bool(one.miss) for one in judged] == [False, True, True, True]

@@ -51,6 +51,8 @@ export interface Turn {
   readonly sources: readonly Source[];
   /** Emergencies; those of a stored answer have names alone. */
   readonly redFlags: readonly RedFlag[];
+  /** Whether red flags are not checked in the message's language. */
+  readonly isUnchecked: boolean;
   /** The model whose recording plays in place of a live one. */
   readonly recordedModel: string | null;
   readonly offered: OfferedAnswer | null;
@@ -92,6 +94,7 @@ export function newTurn(key: string, question: string): Turn {
     sentences: [],
     sources: [],
     redFlags: [],
+    isUnchecked: false,
     recordedModel: null,
     offered: null,
     section: null,
@@ -138,6 +141,7 @@ export function storedTurn({ record, sources, verdicts, sent }: StoredAnswer): T
     sentences: record.sentences,
     sources,
     redFlags: (record.red_flags ?? []).map((name) => ({ name, text: "", call: "" })),
+    isUnchecked: (record.unchecked_language ?? null) !== null,
     elements: (record.elements ?? []).map(keptElement),
     asked: record.asked ?? [],
     finishReason: record.finish_reason,
@@ -183,8 +187,16 @@ export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
   }
 }
 
-function afterStarted(turn: Turn, { answer_id, red_flags = [], recorded_model = null }: Started): Turn {
-  return { ...turn, answerId: answer_id, redFlags: red_flags, recordedModel: recorded_model, phase: "searching" };
+function afterStarted(turn: Turn, started: Started): Turn {
+  const { answer_id, red_flags = [], unchecked_language = null, recorded_model = null } = started;
+  return {
+    ...turn,
+    answerId: answer_id,
+    redFlags: red_flags,
+    isUnchecked: unchecked_language !== null,
+    recordedModel: recorded_model,
+    phase: "searching",
+  };
 }
 
 function afterSources(turn: Turn, { sources, section = null, offered = null }: WireSources): Turn {

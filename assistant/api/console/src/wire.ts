@@ -82,6 +82,8 @@ export interface Started {
   readonly conversation_id: string;
   readonly red_flags?: readonly RedFlag[];
   /** Where a recording plays in place of a model: which model, and when. */
+  /** ISO 639-1 code of a language in which red flags are not checked. */
+  readonly unchecked_language?: string | null;
   readonly recorded_model?: string | null;
 }
 
@@ -314,6 +316,7 @@ export interface AnswerRecord extends Findings {
   readonly elements?: readonly ElementUse[];
   /** Names of the emergencies; their texts are not kept. */
   readonly red_flags?: readonly string[];
+  readonly unchecked_language?: string | null;
   readonly gate: { readonly missing_terms: readonly string[] } | null;
   readonly asked_at: string;
   readonly finished_at: string;

@@ -78,6 +78,15 @@ test("an emergency stands above whatever answer comes, with whom to call", () =>
   assert.match(words(page(silent)), /Not in the knowledge base/);
 });
 
+test("a message in a language without red flags has a notice in their place, also reopened", () => {
+  const began = turnOf(started({ unchecked_language: "es" }));
+  assert.match(words(page(began)), /Red flags are checked in English only/);
+  assert.doesNotMatch(words(page(turnOf(started()))), /checked in English only/);
+  const record = { outcome: "done", sentences: [], text: "", gate: null, unchecked_language: "es" };
+  const stored = { record, sources: [], verdicts: [], sent: [] } as unknown as StoredAnswer;
+  assert.match(words(page(storedTurn(stored))), /Red flags are checked in English only/);
+});
+
 test("a reopened answer keeps the names of its emergencies", () => {
   const record = { outcome: "done", sentences: [], text: "", gate: null, red_flags: ["Possible overdose"] };
   const stored = { record, sources: [], verdicts: [], sent: [] } as unknown as StoredAnswer;

@@ -30,6 +30,16 @@ export function RedFlags({ flags }: { flags: readonly RedFlag[] }) {
   );
 }
 
+/** In the place of a red flag: the message's language is another. */
+export function Unchecked() {
+  return (
+    <p class="notice warn" role="alert">
+      <Icon name="alert" />
+      <span>Red flags are checked in English only. Judge yourself whether this is an emergency.</span>
+    </p>
+  );
+}
+
 function Call({ words }: { words: string }) {
   const phone = phoneIn(words);
   const [before, after = ""] = phone === null ? [words] : [words.slice(0, phone.start), words.slice(phone.end)];

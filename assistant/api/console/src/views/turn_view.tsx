@@ -4,7 +4,7 @@ import { count } from "../text.ts";
 import { type Turn, canJudge, isRunning, isUnsupported, silentTitle } from "../turn.ts";
 import { AnswerText } from "./answer_text.tsx";
 import { Asked } from "./asked.tsx";
-import { DocumentSection, Offered, RedFlags } from "./before_answer.tsx";
+import { DocumentSection, Offered, RedFlags, Unchecked } from "./before_answer.tsx";
 import { Ending, Progress } from "./endings.tsx";
 import { AlsoPossible, Clarify, Degraded, Escalation, Mode, Possibly, StillLoading, Unanswered } from "./findings.tsx";
 import { Icon } from "./icons.tsx";
@@ -23,6 +23,7 @@ export function TurnView({ turn }: { turn: Turn }) {
     <article ref={top} class="turn" aria-labelledby="question-title">
       <QuestionHead question={turn.question} />
       <RedFlags flags={turn.redFlags} />
+      {turn.isUnchecked && <Unchecked />}
       <Offered turn={turn} />
       {clarify !== null && <Clarify question={clarify} />}
       {turn.phase === "finished" && isUnsupported(turn) && <Unsupported />}
