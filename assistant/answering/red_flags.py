@@ -32,15 +32,15 @@ from assistant.domain.answers import RedFlag
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.public import PublicModel
 from assistant.settings.tenant import RedFlagEntry, TenantConfig
-from assistant.text.language import WORD, fold
+from assistant.text.language import WORD, fold, language
 
 WINDOW_WORDS, STEP_WORDS = 12, 6
 GRAM_BUCKETS = 1 << 14
 LANGUAGE = "en"
 """The language that the weights are fitted for."""
-_LEAST_FOREIGN = 0.95
-"""Probability of another language from which on a message counts as foreign: chat shorthand is at times taken
-for one with less."""
+_LEAST_FOREIGN, _MOST_COMMON, _SURELY_FOREIGN = 0.85, 0.65, 0.999
+"""Probability of another language from which on a message counts as foreign; it is the third where at least
+that share of its words is common in English. Chat shorthand alone is at times taken for another language."""
 _HIGHEST = 0.7
 """Chosen on writers 1 and 2 of evaluation/red_flags, as what ``tools/fit_red_flags.py`` sets."""
 _LEAST_SHARE = 0.25
@@ -78,7 +78,10 @@ def _of_word(word: str) -> frozenset[int]:
 def foreign_language(text: str) -> str | None:
     """Return the ISO 639-1 code of a message that is not in the language of the weights, else None."""
     guess = _language_guesser()(text)
-    is_foreign = guess.language not in (LANGUAGE, "und") and guess.probability >= _LEAST_FOREIGN
+    words = [word for word in WORD.findall(fold(text)) if not word.isdigit()]
+    common = sum(map(language(LANGUAGE).is_common, words))
+    least = _LEAST_FOREIGN if common < _MOST_COMMON * len(words) else _SURELY_FOREIGN
+    is_foreign = guess.language not in (LANGUAGE, "und") and guess.probability >= least
     return guess.language if is_foreign else None
 
 

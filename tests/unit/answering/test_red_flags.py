@@ -120,7 +120,7 @@ def test_one_piece_about_an_emergency_makes_the_message_one_and_names_its_flags(
         ("no puedo respirar bien y me duele mucho el pecho, que hago", "es"),
         ("mon fils a avale des comprimes et il ne se reveille pas", "fr"),
         ("pt wants to cancel order asap", None),
-        ("hes swetaing n talkign nonsens wont drnik juice", None),
+        ("wife says hes swetaing n talkign nonsens, wont drnik juice", None),
         ("rts 79 on lisinopril, hes flying to mexico tmrw", None),
         ("4471-2208", None),
     ],
