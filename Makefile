@@ -212,7 +212,7 @@ define judged
 	@$(BIN)/python -m tools.template_proofs cdk.out --tenants '$(TENANTS)' --pins '$(PINS)'
 endef
 .PHONY: check-company synth
-check-company: $(JUDGING) ## Judge a company's files and their templates, without an account (TENANTS=folder CARE_APP=folder)
+check-company: $(JUDGING) ##* Judge a company's files and their templates, without an account (TENANTS=folder CARE_APP=folder)
 	$(call judged,)
 synth: check-company ##* Every tenant's templates, judged without an account
 

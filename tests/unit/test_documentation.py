@@ -99,6 +99,13 @@ def test_the_first_block_of_the_readme_is_exactly_the_two_commands() -> None:
     assert commands == ["make demo", "make test"]
 
 
+def test_make_help_shows_the_ten_targets_that_a_user_needs() -> None:
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    assert set(re.findall(r"\x1b\[1m([a-z-]+)", shown.stdout)) == {
+        *("ask", "check-company", "clean", "demo", "evaluate", "images", "setup", "synth", "tenant", "test"),
+    }
+
+
 def test_every_target_named_in_the_readme_is_explained_by_make_help() -> None:
     named = set(re.findall(r"`?make ([a-z-]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
     shown = subprocess.run(
