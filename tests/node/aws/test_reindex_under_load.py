@@ -73,7 +73,11 @@ model = "tuned"
 dimensions = 8
 cosine_unrelated = 0.1
 cosine_related = 0.6
+[limits]
+search_timeout_s = 60.0
+embedding_timeout_s = 60.0
 """
+"""Limits that a busy machine does not reach: no time is judged."""
 
 
 def vector_of(text: str, model: str) -> list[float]:
