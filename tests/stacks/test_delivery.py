@@ -21,7 +21,7 @@ from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.delivery_roles import GITHUB_ROLES, read_template
 from tools.tenant_matrix import matrix
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 FILE = ROOT / ".github/workflows/deliver.yml"
 TEXT = FILE.read_text(encoding="utf-8")
 JOBS: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["jobs"]
@@ -55,7 +55,8 @@ def test_what_is_deployed_was_judged_first() -> None:
     assert "make check" not in commands("proof").splitlines()
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (asked,) = re.findall(r"^check: (.*?) ##", makefile, re.MULTILINE)
-    gates = {"lint", "typecheck", "test", "check-templates", "check-company", "check-stacks", "test-browser"}
+    gates = {"lint", "typecheck", "check-templates", "check-company", "check-stacks", "test-browser"}
+    gates |= {"test", "test-processes", "test-node", "test-options"}
     assert set(asked.split()) >= gates
     assert JOBS["diff"]["needs"] == JOBS["deploy"]["needs"] == "proof"
 
