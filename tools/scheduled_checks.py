@@ -46,6 +46,8 @@ class Check(StrictModel):
     name: str
     entries: tuple[str, ...]
     """Modules and packages that it runs, in its own process or others."""
+    listed: date
+    """Since when it is in the table: until its first night run its age counts from then."""
     data: tuple[str, ...] = ()
     """Files and folders that it reads."""
     short: str | None = None
@@ -178,7 +180,9 @@ def overdue(
             continue
         run, most_days = nights.get(check.name), MOST_DAYS_WEEKLY if check.weekly else MOST_DAYS
         if run is None:
-            age = "has no night run"
+            if (today - check.listed).days <= most_days:
+                continue
+            age = f"has no night run since {check.listed}, when it was listed"
         elif (today - run.date).days > most_days:
             age = f"ran last on {run.date}, {(today - run.date).days} days ago ({most_days} are allowed)"
         elif not check.weekly and (count := commits.get(run.commit, 0)) > MOST_COMMITS:

@@ -31,8 +31,11 @@ ROOT = Path(__file__).parents[3]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 CHECKS = {check.name: check for check in read_checks()}
 TODAY = date(2026, 11, 25)
-LOAD = Check(name="bench-load", entries=(), short="make bench-load", night="make bench-load")
-WEEKLY = Check(name="check-corpus", entries=(), night="make check-corpus", weekly=True, why="Spark")
+LISTED = date(2026, 1, 1)
+LOAD = Check(name="bench-load", entries=(), listed=LISTED, short="make bench-load", night="make bench-load")
+WEEKLY = Check(
+    name="check-corpus", entries=(), listed=LISTED, night="make check-corpus", weekly=True, why="Spark"
+)
 
 
 def nights(days: int, name: str = "bench-load") -> dict[str, NightRun]:
@@ -63,7 +66,7 @@ def test_a_check_without_a_short_form_is_a_step_of_ci_or_says_why() -> None:
     steps = set(re.findall(r'^step "([^"]+)"', (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.M))
     assert {check.ci for check in CHECKS.values() if check.ci} <= steps
     with pytest.raises(ValueError, match="say why"):
-        Check(name="bench", entries=(), night="make bench")
+        Check(name="bench", entries=(), listed=TODAY, night="make bench")
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
@@ -110,7 +113,7 @@ def test_a_page_touches_nothing_and_a_lock_everything() -> None:
 @pytest.mark.parametrize(
     ("runs", "commits", "age"),
     [
-        ({}, {}, "has no night run"),
+        ({}, {}, "has no night run since 2026-01-01, when it was listed"),
         (nights(MOST_DAYS + 1), {}, "ran last on 2026-11-10, 15 days ago (14 are allowed)"),
         (nights(0), {"c" * 40: MOST_COMMITS + 1}, "ran last 51 commits ago, at cccccccc (50 are allowed)"),
     ],
@@ -127,6 +130,12 @@ def test_a_night_run_that_is_not_too_old_passes_and_a_shallow_clone_judges_by_da
     assert overdue([LOAD], nights(0), today=TODAY, commits={}) == []
 
 
+def test_a_check_that_has_not_run_yet_is_as_old_as_its_row() -> None:
+    new = LOAD.model_copy(update={"listed": TODAY - timedelta(MOST_DAYS)})
+    assert overdue([new], {}, today=TODAY, commits={}) == []
+    assert len(overdue([new], {}, today=TODAY + timedelta(1), commits={})) == 1
+
+
 def test_a_weekly_check_is_judged_by_its_own_age_and_no_commits() -> None:
     runs = nights(MOST_DAYS_WEEKLY, WEEKLY.name)
     assert overdue([WEEKLY], runs, today=TODAY, commits={"c" * 40: 400}) == []
@@ -139,7 +148,7 @@ def test_a_change_that_touches_nothing_fails_by_a_night_run_that_is_missing(
     monkeypatch.setattr(scheduled_checks, "read_nights", dict)
     monkeypatch.setattr(scheduled_checks, "changed_files", lambda _: ["docs/api.md"])
     assert run_touched([LOAD], None) == 1
-    assert 'bench-load has no night run. Run make check-night ARGS="bench-load"' in capsys.readouterr().out
+    assert "bench-load has no night run since 2026-01-01, when it was listed" in capsys.readouterr().out
 
 
 def test_a_touched_check_runs_its_short_form_without_the_arguments_of_make(
