@@ -231,9 +231,9 @@ def fit(messages: Sequence[Message], embed: Embed, *, names: Sequence[str], mode
         embedding_model=model,
         fitted_on=sha256("\n".join(f"{flag}: {text}" for text, flag, _ in messages).encode()).hexdigest(),
         mean=_rounded(network.mean),
-        hidden=tuple(_rounded(row) for row in values["hidden"].T * scale),
+        hidden=tuple(_rounded(row, decimals=2) for row in values["hidden"].T * scale),
         outer=_rounded(values["outer"]),
-        linear=_rounded(values["linear"] * scale),
+        linear=_rounded(values["linear"] * scale, decimals=2),
         whole=round(float(values["whole"][0]), 4),
         grams=b85encode(bytes(bytes_of.tolist())).decode(),
         gram_scale=gram_scale,
@@ -263,7 +263,7 @@ def flag_rows(
     pull = np.full(rows.shape[1] * len(names), _FLAG_PULL * len(chosen))
     weights = Estimator(pull, steps=300).fit(Classes(rows, len(names)), np.eye(len(names))[of_flag[chosen]])
     scaled = weights.reshape(-1, len(names)) * np.r_[np.full(len(network.mean), _SCALE), 1.0][:, None]
-    return {name: _rounded(scaled[:, at]) for at, name in enumerate(names)}
+    return {name: _rounded(scaled[:, at], decimals=2) for at, name in enumerate(names)}
 
 
 def nearness(messages: Sequence[Message], embed: Embed, *, names: Sequence[str]) -> dict[str, Nearness]:
@@ -319,5 +319,5 @@ def _above(scores: Sequence[float], share: float) -> float:
     return round(sorted(scores)[-1 - int(share * len(scores))] + 1e-3, 4)
 
 
-def _rounded(values: Floats) -> tuple[float, ...]:
-    return tuple(round(value, 4) for value in values.tolist())
+def _rounded(values: Floats, *, decimals: int = 4) -> tuple[float, ...]:
+    return tuple(round(value, decimals) for value in values.tolist())

@@ -358,7 +358,8 @@ def flag_messages(questions: Path) -> list[Message]:
         for one in load_rows(questions / "live" / f"{name}.jsonl", LiveQuestion)
     ]
     found = [Message(one.message, one.flag, "") for one in read(folder / "training.jsonl")]
-    texts = (*ordinary_messages(), *(one.question for one in tuning), *live)
+    more = (folder / "ordinary_messages.txt").read_text(encoding="utf-8").splitlines()
+    texts = (*ordinary_messages(), *more, *(one.question for one in tuning), *live)
     found += [Message(text, None, "") for text in texts]
     for writer in ("1", "2"):
         found += [
