@@ -31,5 +31,6 @@ def checkout_tenants(folder: Path) -> Path:
         for path in tenants.glob("*.toml"):
             path.write_text(checkout_tenant(path.stem), encoding="utf-8")
         for name in BESIDE:
-            (folder / name).symlink_to(ROOT / name)
+            if not (folder / name).exists():
+                (folder / name).symlink_to(ROOT / name)
     return tenants
