@@ -11,9 +11,16 @@ import pytest
 
 from assistant.answering import services
 from tests.contracts.index_damage import DAMAGES
-from tests.fakes.running_service import RunningService, Scene, eventually, service_on
+from tests.fakes.running_service import RunningService, Scene, eventually, running_service, service_on
 
 OF_D1 = {"filters": {"document_id": ["d1"]}}
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    async with running_service(tmp_path) as service:
+        await service.know("wait", "The wait is two days.")
+        yield service
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +80,6 @@ IN_MEMORY = ("segments cut", "vectors gone")
 
 
 async def test_an_empty_index_of_a_tenant_without_documents_is_no_damage(tmp_path: Path) -> None:
-    from tests.fakes.running_service import running_service
-
     async with running_service(tmp_path) as service:
         assert (await service.answered())["finish_reason"] == "no_evidence"
         assert (await service.operated("/readyz")).status_code == 200
