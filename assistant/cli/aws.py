@@ -207,19 +207,6 @@ def reach(
 
 
 @app.command()
-def upgrades(
-    folder: Annotated[Path, Argument(metavar="FOLDER", help="Templates of one tenant: cdk.out/assembly-T.")],
-    pins: Annotated[Path, Option(metavar="FILE", help="The pinned resources: stacks/pins/T.json.")],
-) -> None:
-    """List what a deployment of a tenant's templates would replace or delete; status 1 if anything."""
-    pinned, stacks = upgrade_checks.read_pins(pins), upgrade_checks.templates_by_stack_name(folder)
-    lines = upgrade_checks.faults(pinned, stacks)
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-    if lines:
-        raise typer.Exit(1)
-
-
-@app.command()
 def publish_images(
     to: Annotated[
         list[str], Option("--to", metavar="ACCOUNT/REGION", help="Push to the first one, copy to the others.")

@@ -11,20 +11,13 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, get_args
 
-import orjson
 import typer
-from typer import Argument, Option
+from typer import Option
 
 from assistant.answering.ports import AnswerRecords
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
 from assistant.domain.errors import ConfigurationError
-from assistant.learning.captures import (
-    CallFault,
-    CapturedCall,
-    call_named,
-    captured_calls,
-    differences,
-)
+from assistant.learning.captures import CallFault, CapturedCall, captured_calls
 from assistant.learning.redaction import CleanCapture
 from assistant.private_files import CAPTURE_FOLDER
 from assistant.settings.process import LocalSettings
@@ -37,7 +30,6 @@ Only = Annotated[
 OfDeployment = Annotated[
     bool, Option("--deployed", help="Of a deployment, which ASSISTANT_PREPARE_… names: inside its network.")
 ]
-CallName = Annotated[str, Argument(metavar="ID", help="Inference id, or id of the answer.")]
 
 
 @app.command("list")
@@ -63,31 +55,6 @@ def list_calls(
     shown = table(*headings, right=("in", "out", "total ms"), rows=[_row(*row) for row in rows])
     out = Terminal().out
     out.print(shown if rows else plain(f"No call in the last {hours} hours{_advice(options, calls)}."))
-
-
-@app.command()
-def show(
-    context: typer.Context, name: CallName, tenant: Tenant, hours: Hours = 24, deployed: OfDeployment = False
-) -> None:
-    """Show what is known of one call: sizes, hashes, times, documents, and words where they are kept."""
-    calls = _calls(GlobalOptions.of(context), tenant, hours, deployed=deployed)
-    facts = orjson.dumps(call_named(calls, name).facts(), option=orjson.OPT_INDENT_2).decode()
-    Terminal().out.print(plain(facts))
-
-
-@app.command()
-def diff(
-    context: typer.Context,
-    first: CallName,
-    second: CallName,
-    tenant: Tenant,
-    hours: Hours = 24,
-    deployed: OfDeployment = False,
-) -> None:
-    """Show in what two calls differ: another prompt, other documents, another model."""
-    calls = _calls(GlobalOptions.of(context), tenant, hours, deployed=deployed)
-    rows = differences(call_named(calls, first).facts(), call_named(calls, second).facts())
-    Terminal().out.print(table("", "first", "second", rows=rows))
 
 
 def _calls(options: GlobalOptions, tenant: str, hours: int, *, deployed: bool) -> list[CapturedCall]:

@@ -1,4 +1,4 @@
-"""``assistant desk``: the review desk, recorded answers, verdicts and audits from a terminal."""
+"""``assistant desk``: recorded answers, verdicts and audits from a terminal."""
 
 from __future__ import annotations
 
@@ -6,198 +6,28 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
-from pydantic import ValidationError
 from typer import Argument, Option
 
 from assistant.answering.excerpts import fill_record, read_excerpts
 from assistant.answering.stored import MOST_ENTRIES, Audit, entry_of_read
 from assistant.api import wire
 from assistant.cli.answer_view import Replayed, show_replayed
-from assistant.cli.local import open_service
-from assistant.cli.terminal import From, GlobalOptions, Tenant, Terminal, To, cli_reader, window_of, within
-from assistant.client import AssistantClient
+from assistant.cli.terminal import From, GlobalOptions, Tenant, Terminal, To, cli_reader, window_of
 from assistant.domain.answers import AccessEntry, AccessPage, AccessQuery, PassageUse
 from assistant.domain.clock import SystemClock
-from assistant.domain.desk import CaseState
-from assistant.domain.desk_decisions import CaseApproval, CaseResolution
-from assistant.domain.errors import InvalidRequestError, NotFoundError
-from assistant.domain.identity import Role
-from assistant.evaluation.questions import first_fault
-from assistant.local.tokens import Grant
+from assistant.domain.errors import NotFoundError
 
 if TYPE_CHECKING:
     from assistant.wiring.stores import EmbeddedTenant
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-_SERVICE = "Ask this service, with {} token in ASSISTANT_LOCAL_SERVICE_TOKEN."
-_RESOLUTION = (
-    "kind (approved_answer, document_question, glossary_entry, correction, dismissed), note, and the field "
-    "that is named as the kind; as POST /v1/desk/cases/ID/resolution takes it, without revision."
-)
-Agent = Annotated[str, Option("--agent", metavar="NAME", help="Name of the reviewer.")]
-Label = Annotated[
-    list[str] | None, Option(metavar="LABEL", help="Access label of the reviewer; may be repeated.")
-]
-ServiceUrl = Annotated[str | None, Option("--service", metavar="URL", help=_SERVICE.format("a reviewer's"))]
-State = Literal["open", "asked_owner", "proposed", "resolved", "dismissed"]
-CaseId = Annotated[str, Argument(metavar="CASE")]
-T = TypeVar("T")
-
-
-# --- cases ------------------------------------------------------------------------------------------------
-@app.command()
-def cases(
-    context: typer.Context,
-    tenant: Tenant,
-    agent: Agent = "reviewer",
-    label: Label = None,
-    state: Annotated[State | None, Option(help="Cases in this state only.")] = None,
-    service: ServiceUrl = None,
-) -> None:
-    """List the queue, the latest opened first."""
-    desk = _Desk.of(context, tenant, agent, label, service)
-    wanted = None if state is None else CaseState(state)
-
-    async def read(client: AssistantClient) -> list[wire.DeskCaseLine]:
-        page = await client.list_cases(state=wanted, limit=100)
-        lines = [*page.cases]
-        while page.next_after is not None:
-            page = await client.list_cases(state=wanted, after=page.next_after, limit=100)
-            lines += page.cases
-        return lines
-
-    rows = (
-        (
-            line,
-            (
-                line.case_id,
-                line.state.value,
-                line.reason.value,
-                line.question or "",
-                ", ".join(document.document_id for document in line.documents),
-            ),
-        )
-        for line in desk.work(read)
-    )
-    headings = ("case", "state", "reason", "question", "documents")
-    count = desk.terminal.listing(*headings, entries=rows, as_json=desk.options.json)
-    desk.terminal.warn(f"{count} cases")
-
-
-@app.command()
-def show(
-    context: typer.Context,
-    case: CaseId,
-    tenant: Tenant,
-    agent: Agent = "reviewer",
-    label: Label = None,
-    service: ServiceUrl = None,
-) -> None:
-    """Show one case: what was asked, shown, sent and better, and its history."""
-    _Desk.of(context, tenant, agent, label, service).show(lambda client: client.read_case(case))
-
-
-@app.command()
-def resolve(
-    context: typer.Context,
-    case: CaseId,
-    tenant: Tenant,
-    file: Annotated[Path, Option("--with", metavar="FILE.json", help=_RESOLUTION)],
-    agent: Agent = "reviewer",
-    label: Label = None,
-    service: ServiceUrl = None,
-) -> None:
-    """Resolve a case by what a file says; under the profile hipaa this proposes it."""
-
-    async def send(client: AssistantClient) -> wire.DeskCase:
-        revision = (await client.read_case(case)).revision
-        return await client.resolve_case(case, _read_resolution(file, revision=revision))
-
-    _Desk.of(context, tenant, agent, label, service).show(send)
-
-
-@app.command()
-def approve(
-    context: typer.Context,
-    case: CaseId,
-    tenant: Tenant,
-    agent: Agent = "reviewer",
-    label: Label = None,
-    refuse: Annotated[bool, Option("--refuse", help="Refuse it: the case is open again.")] = False,
-    note: Annotated[str, Option(metavar="TEXT", help="Why.")] = "",
-    service: ServiceUrl = None,
-) -> None:
-    """Approve what another person proposed."""
-
-    async def send(client: AssistantClient) -> wire.DeskCase:
-        revision = (await client.read_case(case)).revision
-        decision = CaseApproval(revision=revision, approve=not refuse, note=note)
-        return await client.approve_case(case, decision)
-
-    _Desk.of(context, tenant, agent, label, service).show(send)
-
-
-@dataclass(frozen=True, slots=True)
-class _Desk:
-    """A reviewer at the desk of a service, or of the local one."""
-
-    options: GlobalOptions
-    grant: Grant
-    service: str | None
-    terminal: Terminal
-
-    @classmethod
-    def of(
-        cls, context: typer.Context, tenant: str, agent: str, labels: list[str] | None, service: str | None
-    ) -> _Desk:
-        grant = Grant(tenant, agent, roles=(Role.REVIEWER,), labels=tuple(labels or ()))
-        return cls(GlobalOptions.of(context), grant, service, Terminal())
-
-    def work(self, work: Callable[[AssistantClient], Awaitable[T]]) -> T:
-        """Return what ``work`` does as the reviewer."""
-        whose = {"of": "a reviewer's", "command": "assistant desk"}
-        opened = open_service(self.options, self.terminal, self.grant, url=self.service, **whose)
-        return within(opened, work)
-
-    def show(self, work: Callable[[AssistantClient], Awaitable[wire.DeskCase]]) -> None:
-        """Print the case that ``work`` returns."""
-        case, terminal = self.work(work), self.terminal
-        if self.options.writes(case):
-            return
-        facts = {
-            "case": f"{case.case_id} ({case.case.state.value}, revision {case.revision})",
-            "reason": case.case.reason.value,
-            "asked": case.asked,
-            "shown": case.shown,
-            "sent": case.sent[-1].text if case.sent else None,
-            "better": case.better_text,
-        }
-        terminal.fields(facts)
-        for step in case.history:
-            note = f": {step.note}" if step.note else ""
-            terminal.show(
-                f"{step.revision}  {step.at:%Y-%m-%d %H:%M}  {step.state.value} by {step.by}{note}", "dim"
-            )
-
-
-def _read_resolution(file: Path, *, revision: int) -> CaseResolution:
-    try:
-        content = orjson.loads(file.read_bytes())
-        if not isinstance(content, dict):
-            raise InvalidRequestError(f"{file} must hold a JSON object.")
-        return CaseResolution.model_validate_json(orjson.dumps({"revision": revision, **content}))
-    except ValidationError as error:
-        raise InvalidRequestError(f"{file}: {first_fault(error)}.") from None
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise InvalidRequestError(f"{file} cannot be read: {error}.") from None
+_SERVICE = "Ask this service, with an auditor's token in ASSISTANT_LOCAL_SERVICE_TOKEN."
 
 
 # --- records ----------------------------------------------------------------------------------------------
@@ -260,7 +90,7 @@ def audit(
     agent: Annotated[str | None, Option("--agent", metavar="NAME", help="What this agent saw.")] = None,
     since: From = None,
     until: To = None,
-    service: Annotated[str | None, Option(metavar="URL", help=_SERVICE.format("an auditor's"))] = None,
+    service: Annotated[str | None, Option(metavar="URL", help=_SERVICE)] = None,
 ) -> None:
     """List who saw a document or what an agent saw, oldest first: texts read, and answers with their
     sources."""

@@ -74,26 +74,6 @@ class LocalRuntime:
         return issue_token(grant, state_dir=self.options.state_dir.resolve(), issuer=url_of(ISSUER, ports))
 
 
-@asynccontextmanager
-async def open_service(
-    options: GlobalOptions, terminal: Terminal, grant: Grant, *, url: str | None, of: str, command: str
-) -> AsyncGenerator[AssistantClient]:
-    """Yield a client of the service at ``url``, with the token of the settings, ``of`` whom it must be.
-
-    Without ``url`` of the local one, which is started if it does not run, with a token for the grant.
-    """
-    with ExitStack() as stack:
-        if url is not None:
-            client = options.service_client(url, of=of)
-        else:
-            options.tenant(grant.tenant)
-            runtime = local_runtime(options, terminal)
-            needs = runtime.layout.everything
-            client = runtime.client(grant, stack.enter_context(runtime.processes(needs, command=command)))
-        async with client:
-            yield client
-
-
 def local_runtime(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
     """Read settings and tenant files, and start nothing. A wrong tenant file is named, and left out.
 

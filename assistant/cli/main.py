@@ -25,7 +25,7 @@ COMMANDS = {
     "demo": "Start all tenants, answer questions, change an answer at the desk, then serve until Ctrl-C.",
     "tenant": "Write and check tenant files; serve the tenants on this machine; their tokens.",
     "knowledge": "Add, list, search and withdraw documents.",
-    "desk": "Review what agents marked, edited or got no answer to; replay and audit answers.",
+    "desk": "Show recorded answers and how they were made; list who saw what.",
     "models": "Add your own model; list and choose models.",
     "learn": "Learn from agents' feedback, and erase a patient from it.",
     "live": "Write and try connectors of live systems; switch systems; list what was read.",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import orjson
 
 from assistant.answering.ports import AnswerRecords
 from assistant.domain.answers import AccessQuery, AnswerRecord, FinishReason, Outcome
-from assistant.domain.errors import NotFoundError
 from assistant.learning.redaction import CleanCapture
 
 CallFault = Literal["failed", "cut", "slow", "withheld", "not captured", "unreadable"]
@@ -99,33 +98,6 @@ async def asked_answers(
         if page.next_after is None:
             return
         query = AccessQuery(since=since, until=until, limit=1_000, after=page.next_after)
-
-
-def call_named(calls: list[CapturedCall], name: str) -> CapturedCall:
-    """Return the call with this inference id or answer id. Raises NotFoundError."""
-    for call in calls:
-        if name in (call.inference_id, call.record and call.record.answer_id):
-            return call
-    raise NotFoundError(f"No call of this time has the inference id or answer id {name}. Raise --hours.")
-
-
-def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return each place at which the facts of two calls differ, with both values."""
-    both = dict(_flat(first)), dict(_flat(second))
-    names = dict.fromkeys([*both[0], *both[1]])
-    rows = [(name, both[0].get(name, ""), both[1].get(name, "")) for name in names]
-    return [row for row in rows if row[1] != row[2]]
-
-
-def _flat(value: Any, place: str = "") -> list[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        fields = cast("_Line", value)
-        parts = [(f"{place}.{name}".lstrip("."), one) for name, one in fields.items()]
-    elif isinstance(value, list | tuple):
-        parts = [(f"{place}[{index}]", one) for index, one in enumerate(cast("Sequence[Any]", value))]
-    else:
-        return [(place, str(value))]
-    return [row for name, one in parts for row in _flat(one, name)]
 
 
 async def _lines(capture: CleanCapture, since: datetime, until: datetime) -> AsyncIterator[tuple[str, _Line]]:

@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from assistant.cli.aws import upgrades as show_losses
 from assistant.settings.tenant import load_tenant
 from stacks.pinning import pin_tenants, replacing_properties
 from template_checks.upgrades import (
     STATEFUL_TYPES,
     Pins,
     losses,
-    pin,
     read_pins,
     templates_by_stack_name,
     unpinned,
-    write_pins,
 )
 from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.synthesized import assembly_folder
@@ -161,23 +157,3 @@ def test_a_tenant_name_of_several_words_has_its_own_pin_file(assembly: Path, tmp
     written = pin_tenants(tmp_path, tenants=tmp_path / "tenants", pins=tmp_path / "pins")
     assert written == [tmp_path / "pins" / f"{tenant.name}.json"]
     assert read_pins(written[0]).stacks
-
-
-@pytest.mark.parametrize("change", [None, "10.99.0.0/20"])
-def test_the_command_fails_and_names_the_lost_resource(
-    assembly: Path, stacks: Stacks, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str | None
-) -> None:
-    folder = assembly_folder(assembly, "pharmacy")
-    before = copy.deepcopy(stacks)
-    stack, logical_id = of_type(before, "AWS::EC2::VPC")
-    if change:
-        before[stack]["Resources"][logical_id]["Properties"]["CidrBlock"] = change
-    file = tmp_path / "pins.json"
-    write_pins(file, pin(before, replacing_properties()))
-    if change:
-        with pytest.raises(typer.Exit) as raised:
-            show_losses(folder, pins=file)
-        assert raised.value.exit_code == 1
-    else:
-        show_losses(folder, pins=file)
-    assert (logical_id in capsys.readouterr().out) == bool(change)

@@ -12,10 +12,9 @@ import orjson
 import pytest
 
 from assistant.domain.answers import AnswerRecord, FinishReason, Outcome
-from assistant.domain.errors import NotFoundError
 from assistant.embedded.files import FolderCaptureStore
 from assistant.embedded.records import SqliteAnswerRecords
-from assistant.learning.captures import CapturedCall, call_named, captured_calls, differences
+from assistant.learning.captures import CapturedCall, captured_calls
 from assistant.learning.redaction import redacted
 from tests.contracts.samples import NOON, answer
 
@@ -67,9 +66,9 @@ def called(inference_id: str | None = "call-1", **changed: Any) -> AnswerRecord:
 async def test_what_is_wrong_with_a_call_is_named(
     record: AnswerRecord, line: bytes, faults: tuple[str, ...], tmp_path: Path
 ) -> None:
-    found = call_named(await calls(tmp_path, records=(record,), lines={"one": line}), "call-1")
-    assert found.faults(slow_ms=10_000.0) == faults
-    assert call_named([found], record.answer_id) is found
+    found = await calls(tmp_path, records=(record,), lines={"one": line})
+    assert found[0].inference_id == "call-1"
+    assert found[0].faults(slow_ms=10_000.0) == faults
 
 
 async def test_of_a_shared_capture_a_tenant_sees_the_calls_of_its_records(tmp_path: Path) -> None:
@@ -97,14 +96,3 @@ async def test_facts_hold_no_text_of_a_person(tmp_path: Path) -> None:
     (found,) = await calls(tmp_path, records=(record,), lines={"one": clean("call-1")})
     assert "Doe" not in str(found.facts())
     assert "Wait" not in str(found.facts())
-
-
-async def test_two_calls_differ_where_their_prompts_do(tmp_path: Path) -> None:
-    lines = {"one": clean("call-1"), "two": clean("call-2", finish_reason="length")}
-    first, second = await calls(tmp_path, lines=lines)
-    assert ("call.response.finish_reason", "stop", "length") in differences(first.facts(), second.facts())
-
-
-async def test_an_unknown_call_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="--hours"):
-        call_named(await calls(tmp_path, lines={}), "nothing")
