@@ -112,6 +112,7 @@ check-stacks.tests := tests/stacks
 check-api.tests := tests/schema
 check-soak.tests := tests/soak
 check-corpus.tests := tests/corpus
+check-models.tests := tests/jobs
 check-supply.tests := tests/supply
 check-training.tests := tests/training
 check-upgrade.tests := tests/upgrade
@@ -413,6 +414,7 @@ lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Py
 	@echo 'checkov==3.3.30' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/checkov.txt
 	@echo 'pip-audit==2.10.1' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/audit.txt
 	@echo 'cyclonedx-bom==7.5.0' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/cyclonedx.txt
+	@echo 'sagemaker==3.27.0' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o model_artifacts/requirements.txt
 	@echo 'awscli==1.46.3' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/awscli.txt
 
 build/training/stamp: $(VENV)/bootstrap.stamp containers/training_job/requirements.txt
@@ -420,6 +422,19 @@ build/training/stamp: $(VENV)/bootstrap.stamp containers/training_job/requiremen
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/training
 	$(call fetched,$(BIN)/uv pip install --quiet --python build/training/bin/python --require-hashes -r containers/training_job/requirements.txt,packages of training)
 	@touch $@
+
+build/sagemaker/stamp: $(VENV)/bootstrap.stamp model_artifacts/requirements.txt
+	@echo "· SageMaker's SDK, in an environment of its own (0.7 GB)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/sagemaker
+	$(call fetched,$(BIN)/uv pip install --quiet --python build/sagemaker/bin/python --require-hashes -r model_artifacts/requirements.txt,SageMaker's SDK)
+	@touch $@
+
+.PHONY: sagemaker-sdk
+sagemaker-sdk: build/sagemaker/stamp ## Install SageMaker's SDK, which starts training, compiling and trials (0.7 GB)
+
+.PHONY: check-models
+check-models: $(VENV)/dev.stamp build/sagemaker/stamp $(FUNCTIONS) $(RIGHTS) ## Training, compiling and trials by SageMaker's SDK on an emulator, each call held against stacks and IAM (0.7 GB of packages)
+	@SAGEMAKER_SDK=real $(WITH_NODE) $(PYTEST) $($@.tests) tests/stacks/test_training_command.py tests/options/models/test_compiling.py tests/options/models/test_candidates.py $(ARGS)
 
 .PHONY: check-training
 check-training: $(VENV)/dev.stamp build/training/stamp ## The training job on CPU, killed in the middle (5.6 GB of packages; not in CI)

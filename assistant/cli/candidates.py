@@ -20,6 +20,7 @@ import typer
 from pydantic import ValidationError
 from typer import Argument, Option
 
+from assistant.cli import sagemaker_jobs
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, pairs_of, table
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, DeploymentError
 from assistant.private_files import write_private
@@ -146,12 +147,13 @@ def try_(
     lacks = "roles for it: write models.trials = true"
     given = deployed.output("Models", jumpstart.TRIAL_OUTPUT, lacks=lacks)
     require_quota(deployed.aws, f"{instance.name} for endpoint usage")
+    sagemaker_jobs.require_sdk(_root(options))
     cost = f"USD {price:.2f} an hour, {price * hours:.2f} in {hours:g} h"
     terminal.show(f"{row.id} on {instance.name}: {cost} (list price).")
     if not yes:
         typer.confirm("Make the endpoint?", abort=True, err=True)
     place = TrialPlace.model_validate_json(given)
-    trial = Trial(deployed.aws, place, row, facts, tenant, datetime.now(UTC))
+    trial = Trial(deployed.aws, place, row, facts, tenant, _root(options), datetime.now(UTC))
     trial.copy(deployed.publisher(), terminal)
     ends_at = datetime.now(UTC) + timedelta(hours=hours)  # of an artifact of 16 GB the copy may take an hour
     trial = replace(trial, ends_at=ends_at)
@@ -173,6 +175,7 @@ class Trial:
     row: Candidate
     facts: Facts
     tenant: str
+    root: Path
     ends_at: datetime
 
     @property
@@ -219,7 +222,7 @@ class Trial:
         try:
             for kind in ("EndpointConfig", "Model"):  # they cost nothing, and an endpoint may need them
                 self._schedule(kind, name, self.ends_at + timedelta(hours=1))
-            self._make(name)
+            sagemaker_jobs.start("endpoint", self.order(name), region=self.aws.region, root=self.root)
             self._wait(name)
         except BaseException:
             self._remove(name)
@@ -250,40 +253,20 @@ class Trial:
         )
         return made is not None
 
-    def _make(self, name: str) -> None:
+    def order(self, name: str) -> dict[str, Any]:
+        """Return what ``sagemaker_jobs.start`` is given. ``name``: of endpoint, configuration and model."""
         place, instance = self.place, model_artifacts.instance_named(self.facts.instance)
-        tags = [{"Key": "tenant", "Value": self.tenant}, {"Key": "candidate", "Value": self.row.id}]
-        uri = f"s3://{place.bucket}/{self.prefix}"
-        data = {"S3Uri": uri, "S3DataType": "S3Prefix", "CompressionType": "None"}
-        variant: dict[str, Any] = {
-            "VariantName": "AllTraffic",
-            "ModelName": name,
-            "InstanceType": instance.name,
-            "InitialInstanceCount": 1,
-            "ModelDataDownloadTimeoutInSeconds": 1800,
-            "ContainerStartupHealthCheckTimeoutInSeconds": 3600,
+        size_gb = _SYSTEM_GB + round(2 * self.facts.weights_bytes / 1e9)
+        return place.model_dump(include={"role_arn", "subnets", "security_group"}) | {
+            "name": name,
+            "image": self.facts.image,
+            "environment": dict(self.facts.environment),
+            "model_data": f"s3://{place.bucket}/{self.prefix}",
+            "instance": instance.name,
+            # a local disk takes neither size nor key
+            "disk": None if instance.has_local_disk else {"size_gb": size_gb, "key_arn": place.key_arn},
+            "tags": {"tenant": self.tenant, "candidate": self.row.id},
         }
-        key: dict[str, str] = {}
-        if not instance.has_local_disk:  # such a disk takes neither size nor key
-            variant["VolumeSizeInGB"] = _SYSTEM_GB + round(2 * self.facts.weights_bytes / 1e9)
-            key["KmsKeyId"] = place.key_arn
-        self.aws.call(
-            "sagemaker",
-            "create_model",
-            ModelName=name,
-            ExecutionRoleArn=place.role_arn,
-            EnableNetworkIsolation=True,
-            PrimaryContainer={
-                "Image": self.facts.image,
-                "Environment": dict(self.facts.environment),
-                "ModelDataSource": {"S3DataSource": data},
-            },
-            VpcConfig={"Subnets": list(place.subnets), "SecurityGroupIds": [place.security_group]},
-            Tags=tags,
-        )
-        config = {"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": tags}
-        self.aws.call("sagemaker", "create_endpoint_config", **config, **key)
-        self.aws.call("sagemaker", "create_endpoint", EndpointName=name, EndpointConfigName=name, Tags=tags)
 
     def _wait(self, name: str) -> None:
         while True:

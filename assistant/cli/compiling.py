@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
+from assistant.cli import sagemaker_jobs
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal
 from assistant.domain.errors import ConfigurationError, ConflictError, DeploymentError, NotFoundError
 from assistant.settings import model_artifacts as artifacts
@@ -106,22 +107,26 @@ class _Compiling:
         bucket, s3 = self.deployed.models_bucket(), self.deployed.publisher()
         with aws_errors("s3", "the weights or the entry"):
             channels = {"weights": self._weights(s3, bucket), "entry": self._put(s3, bucket, entry)}
-        request: dict[str, Any] = json.loads(told)
-        request["ResourceConfig"]["InstanceType"] = machine
-        request |= {
-            "TrainingJobName": f"{self._prefix}{datetime.now(UTC):%y%m%d-%H%M%S}",
-            "HyperParameters": {"manifest": json.dumps(self.wanted())},
-            "InputDataConfig": [
-                artifacts.job_channel(name, f"s3://{bucket}/{key}") for name, key in channels.items()
-            ],
-            "AlgorithmSpecification": {
-                "TrainingImage": image,
-                "TrainingInputMode": "File",
-                "ContainerEntrypoint": ["python3", f"/opt/ml/input/data/entry/{_ENTRY.name}"],
-            },
+        name = f"{self._prefix}{datetime.now(UTC):%y%m%d-%H%M%S}"
+        order = self.order(json.loads(told), name=name, image=image, machine=machine) | {
+            "channels": {channel: f"s3://{bucket}/{key}" for channel, key in channels.items()}
         }
-        self.deployed.aws.call("sagemaker", "create_training_job", **request)
-        return self.job(request["TrainingJobName"])
+        region = self.deployed.place.region
+        sagemaker_jobs.start("training_job", order, region=region, root=self.folder.parents[2])
+        return self.job(name)
+
+    def order(self, shared: Mapping[str, Any], *, name: str, image: str, machine: Machine) -> dict[str, Any]:
+        """Return what ``sagemaker_jobs.start`` is given, without the channels. ``shared``: of the stack."""
+        return {
+            "shared": shared,
+            "name": name,
+            "image": image,
+            "instance": machine,
+            "has_local_disk": artifacts.instance_named(machine).has_local_disk,
+            "is_spot": False,
+            "hyperparameters": {"manifest": json.dumps(self.wanted())},
+            "command": {"entrypoint": ["python3", f"/opt/ml/input/data/entry/{_ENTRY.name}"]},
+        }
 
     def wanted(self) -> dict[str, Any]:
         """Return what the job compiles and holds its result against, as JSON has it."""

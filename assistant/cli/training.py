@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
+from assistant.cli import sagemaker_jobs
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.settings.model_artifacts import (
     TRAIN_OUTPUT,
     Instance,
     instance_named,
-    job_channel,
     load_llm_manifest,
 )
 
@@ -97,10 +97,11 @@ def train(
     chosen = {name: value for name, _, value in (text.partition("=") for text in given or ())}
     hyperparameters = {"task": task, "base_licence": licence, **chosen}
     account, served_on = deployed.aws, instance_named(instance)
-    start = TrainingJob(account, name, image, served_on, training_set, folder, hyperparameters, spot)
+    job = TrainingJob(account, name, image, served_on, training_set, folder, hyperparameters, spot)
     told = deployed.output("Learning", TRAIN_OUTPUT, lacks="training: set [learning] training = true")
-    job = start.request(json.loads(told), root=root)
-    terminal.step(f"started {account.call('sagemaker', 'create_training_job', **job)['TrainingJobArn']}")
+    order = job.order(json.loads(told), root=root)
+    arn = sagemaker_jobs.start("training_job", order, region=account.region, root=root)
+    terminal.step(f"started {arn}")
     if wait:
         terminal.show(_ended(account, name))
 
@@ -151,23 +152,23 @@ class TrainingJob:
     hyperparameters: Mapping[str, str]
     is_spot: bool
 
-    def request(self, shared: dict[str, Any], *, root: Path) -> Mapping[str, Any]:
-        """Return what CreateTrainingJob is asked for. Raises ConfigurationError, DeploymentError.
+    def order(self, shared: dict[str, Any], *, root: Path) -> Mapping[str, Any]:
+        """Return what ``sagemaker_jobs.start`` is given. Raises ConfigurationError, DeploymentError.
 
-        ``shared``: the stack's part of it.
+        ``shared``: what the stack says of every job.
         """
         from assistant.cli.account import require_quota
 
         usage = f"{self.instance.name} for {'spot ' * self.is_spot}training job usage"
         require_quota(self.account, usage)
-        job = self.completed(shared)
-        self._refuse_missing(job["InputDataConfig"])
+        order = self.completed(shared)
+        self._refuse_missing(order["channels"])
         if self.instance.accelerator == "trn1":
-            self._add_script(job, root / "containers/training_job", cores=self.instance.cores)
-        return job
+            self._add_script(order, root / "containers/training_job", cores=self.instance.cores)
+        return order
 
-    def completed(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Return the stack's request with what this job has of its own. Raises ConfigurationError."""
+    def completed(self, shared: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the order, of what the stack says and this job's own. Raises ConfigurationError."""
         from assistant.cli.publishing import Registry
 
         host = Registry(account=self.account.account, region=self.account.region).host
@@ -177,40 +178,41 @@ class TrainingJob:
             )
         if not re.fullmatch(_FOLDER, self.training_set):
             raise ConfigurationError(f"{self.training_set} is no folder below sets/: write it as 2026-11/")
-        for channel, folder in zip(job["InputDataConfig"], (self.training_set, self.base), strict=True):
-            channel["DataSource"]["S3DataSource"]["S3Uri"] += folder
-        job["CheckpointConfig"]["S3Uri"] += f"{self.name}/states/"
-        job["ResourceConfig"]["InstanceType"] = self.instance.name
-        if self.instance.has_local_disk:  # SageMaker takes no key for it: the hardware encrypts it
-            del job["ResourceConfig"]["VolumeKmsKeyId"]
-        if self.is_spot:
-            job["EnableManagedSpotTraining"] = True
-            longest = job["StoppingCondition"]["MaxRuntimeInSeconds"]
-            job["StoppingCondition"]["MaxWaitTimeInSeconds"] = 2 * longest
-        return job | {
-            "TrainingJobName": self.name,
-            "HyperParameters": dict(self.hyperparameters),
-            "AlgorithmSpecification": {"TrainingImage": self.image, "TrainingInputMode": "File"},
+        folders = zip(shared["InputDataConfig"], (self.training_set, self.base), strict=True)
+        return {
+            "shared": {field: value for field, value in shared.items() if field != "InputDataConfig"},
+            "name": self.name,
+            "image": self.image,
+            "instance": self.instance.name,
+            "has_local_disk": self.instance.has_local_disk,
+            "is_spot": self.is_spot,
+            "hyperparameters": dict(self.hyperparameters),
+            "channels": {
+                channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"] + folder
+                for channel, folder in folders
+            },
+            "command": {},
         }
 
-    def _refuse_missing(self, channels: list[Mapping[str, Any]]) -> None:
-        for channel in channels:
-            uri = str(channel["DataSource"]["S3DataSource"]["S3Uri"])
+    def _refuse_missing(self, channels: Mapping[str, str]) -> None:
+        for name, uri in channels.items():
             bucket, _, prefix = uri.removeprefix("s3://").partition("/")
             found = self.account.call("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
             if not found["KeyCount"]:
-                raise ConfigurationError(f"{uri} is empty: there is no {channel['ChannelName']} to read.")
+                raise ConfigurationError(f"{uri} is empty: there is no {name} to read.")
 
-    def _add_script(self, job: dict[str, Any], source: Path, *, cores: int) -> None:
+    def _add_script(self, order: dict[str, Any], source: Path, *, cores: int) -> None:
         """Let AWS's image run our script, one process a core, from a channel beside the training set."""
         content = {Path(name).name: (source / name).read_bytes() for name in _NEURON_CODE}
         folder = f"sets/code/{sha256(b''.join(content.values())).hexdigest()}/"
-        bucket = job["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"].split("/")[2]
+        bucket = order["channels"]["training"].split("/")[2]
         for name, body in content.items():
             self.account.call("s3", "put_object", Bucket=bucket, Key=folder + name, Body=body)
-        job["InputDataConfig"].append(job_channel("code", f"s3://{bucket}/{folder}"))
-        job["AlgorithmSpecification"]["ContainerEntrypoint"] = ["torchrun", f"--nproc_per_node={cores}"]
-        job["AlgorithmSpecification"]["ContainerArguments"] = ["/opt/ml/input/data/code/train.py"]
+        order["channels"]["code"] = f"s3://{bucket}/{folder}"
+        order["command"] = {
+            "entrypoint": ["torchrun", f"--nproc_per_node={cores}"],
+            "arguments": ["/opt/ml/input/data/code/train.py"],
+        }
 
 
 def _ended(account: AwsAccount, name: str) -> str:

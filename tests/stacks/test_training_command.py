@@ -22,6 +22,7 @@ from assistant.domain.errors import AssistantError
 from assistant.settings.model_artifacts import TRAIN_OUTPUT
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
+from tests.fakes.sagemaker_environment import install_sdk
 from tests.stacks.test_training_request import shared_request
 from tests.stacks.values import DATA, KEYS, NETWORK, ROOT
 
@@ -50,6 +51,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "tenants/pharmacy.toml").write_text(file)
     shutil.copytree(ROOT / "model_artifacts", tmp_path / "model_artifacts")
     shutil.copytree(ROOT / "containers/training_job", tmp_path / "containers/training_job")
+    install_sdk(tmp_path)
     manifest = tmp_path / "model_artifacts/llm/qwen3-8b-gpu/manifest.toml"
     packaged = manifest.read_text().replace("\nfiles = [", f'\nsha256 = "{SHA}"\nfiles = [')
     manifest.write_text(packaged)
@@ -216,6 +218,17 @@ def test_what_cannot_work_is_refused_by_name(
     assert words in refusal(train(root, name, *arguments))
     jobs = aws("sagemaker").list_training_jobs(NameContains=name)["TrainingJobSummaries"]
     assert jobs == []
+
+
+def test_without_the_sdk_the_command_to_install_it_is_named(root: Path, aws: Callable[[str], Any]) -> None:
+    shutil.rmtree(root / "build")
+    assert "Run: make sagemaker-sdk" in refusal(train(root, job_name(), *GPU))
+
+
+def test_a_job_that_sagemaker_refuses_is_told_with_its_reason(root: Path, aws: Callable[[str], Any]) -> None:
+    name = job_name()
+    assert train(root, name, *GPU).exit_code == 0
+    assert "sagemaker refused CreateTrainingJob: " in refusal(train(root, name, *GPU))
 
 
 def test_a_base_without_its_hash_is_refused(root: Path, aws: Callable[[str], Any]) -> None:

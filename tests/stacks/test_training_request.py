@@ -18,6 +18,7 @@ from assistant.settings.model_artifacts import INSTANCES, TRAIN_OUTPUT, instance
 from stacks.jobs import VOLUME_GIB
 from stacks.learning import LearningStack
 from stacks.outputs import Workload
+from tests.fakes.sagemaker_environment import request_of
 from tests.stacks.values import KEYS, NETWORK, deployed, stack_with, template_of
 
 DIGEST = f"@sha256:{'a' * 64}"
@@ -61,11 +62,11 @@ def said() -> str:
 def each_job(said: str) -> Iterator[dict[str, Any]]:
     for instance in INSTANCES:
         if instance.accelerator != "inf2":
-            yield replace(JOB, instance=instance).completed(json.loads(said))
+            yield request_of(replace(JOB, instance=instance).completed(json.loads(said)))
 
 
 def test_a_job_has_what_the_caller_chose(said: str) -> None:
-    job = JOB.completed(json.loads(said))
+    job = request_of(JOB.completed(json.loads(said)))
     assert job["TrainingJobName"] == JOB.name
     assert job["AlgorithmSpecification"] == {"TrainingImage": JOB.image, "TrainingInputMode": "File"}
     assert job["HyperParameters"] == {"epochs": "3"}
@@ -149,7 +150,7 @@ def test_only_volumes_are_encrypted_with_the_key(said: str) -> None:
 
 
 def test_every_job_has_the_tenant_s_tags(said: str) -> None:
-    tags = {tag["Key"]: tag["Value"] for tag in JOB.completed(json.loads(said))["Tags"]}
+    tags = {tag["Key"]: tag["Value"] for tag in request_of(JOB.completed(json.loads(said)))["Tags"]}
 
     assert tags["tenant"] == "pharmacy"
     assert tags["data-class"] == "phi"

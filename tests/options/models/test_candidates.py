@@ -27,6 +27,7 @@ from assistant.settings.prices import load_prices
 from tests.fakes import jumpstart
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
+from tests.fakes.sagemaker_environment import install_sdk
 
 ROOT = Path(__file__).parents[3]
 QUOTA = "ml.g5.2xlarge for endpoint usage"
@@ -116,6 +117,8 @@ def account(aws_server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "tenants" / f"{tenant}.toml").write_text(text.replace("111122223333", ACCOUNT))
     (tmp_path / LOCK_FILE).write_text(jumpstart.LOCK)
     (tmp_path / "model_artifacts").mkdir()
+    shutil.copy(ROOT / "model_artifacts/jobs.py", tmp_path / "model_artifacts")
+    install_sdk(tmp_path)
     table = ROOT / "model_artifacts" / "compatibility.toml"
     (tmp_path / "model_artifacts" / "compatibility.toml").write_text(table.read_text())
     s3 = account.client("s3")
@@ -256,7 +259,7 @@ def test_a_creation_that_is_refused_leaves_nothing(account: Account, monkeypatch
     monkeypatch.setattr("assistant.cli.account.low_quotas", lambda *_: [])
     asyncio.run(no_quota())
 
-    assert "refused create_endpoint" in account.refused(*attempt(account))
+    assert "refused CreateEndpoint" in account.refused(*attempt(account))
     assert not any(account.made().values())
 
 

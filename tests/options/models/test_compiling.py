@@ -28,6 +28,7 @@ from tests.fakes import neuron_container
 from tests.fakes.aws_server import REGION
 from tests.fakes.neuron_container import Architecture
 from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
+from tests.fakes.sagemaker_environment import install_sdk
 
 ROOT = Path(__file__).parents[3]
 NAME = "tiny-inf2"
@@ -166,6 +167,7 @@ async def company(tmp_path: Path, aws_server_url: str) -> AsyncIterator[Company]
         re.sub(r'(?m)^name = "pharmacy"', f'name = "{tenant}"', text)
     )
     shutil.copytree(ROOT / "model_artifacts", root / "model_artifacts")
+    install_sdk(root)
     shutil.copytree(ROOT / "containers/compile_job", root / "containers/compile_job")
     lock = (ROOT / "images.lock.toml").read_text()
     lock = lock.replace("[images.llm_neuronx]\n", f'[images.llm_neuronx]\ndigest = "{DIGEST}"\n')

@@ -1,0 +1,48 @@
+"""Orders to ``model_artifacts/jobs.py``, which starts jobs and trial endpoints by SageMaker's Python SDK.
+
+The SDK is 731 MB in an environment of its own, which only whoever starts such jobs installs
+(docs/decisions/0101-jobs-by-the-sdk.md).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from assistant.domain.errors import ConfigurationError, DeploymentError
+
+_STAMP = "build/sagemaker/stamp"
+
+
+def require_sdk(root: Path) -> Path:
+    """Return the Python that has the SDK. Raises ConfigurationError where it is not installed."""
+    if not (stamp := root / _STAMP).exists():
+        raise ConfigurationError(
+            f"SageMaker's SDK is not installed in {stamp.parent}. Run: make sagemaker-sdk"
+        )
+    return stamp.parent / "bin/python"
+
+
+def start(
+    kind: Literal["training_job", "endpoint"], order: Mapping[str, Any], *, region: str, root: Path
+) -> str:
+    """Return the ARN of what SageMaker started. ``root``: the checkout with ``model_artifacts``.
+
+    Raises ConfigurationError without the SDK, DeploymentError for what AWS or the SDK refused.
+    """
+    done = subprocess.run(
+        [require_sdk(root), root / "model_artifacts/jobs.py"],
+        input=json.dumps({"kind": kind, "region": region, **order}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise DeploymentError(f"model_artifacts/jobs.py ended with {done.returncode}: {done.stderr[-2000:]}")
+    told: Mapping[str, str] = json.loads(done.stdout)
+    if "error" in told:
+        raise DeploymentError(told["error"])
+    return told["arn"]
