@@ -11,12 +11,12 @@ from typer import Argument, Option
 
 from assistant.cli.answer_view import AnswerPrinter, prints
 from assistant.cli.answer_view import explain as explain_record
-from assistant.cli.knowledge import checked_question, load_if_empty
+from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import local_runtime
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind
 from assistant.client import AssistantClient, Question
 from assistant.client.connection import refusal
-from assistant.domain.errors import ConfigurationError
+from assistant.domain.errors import ConfigurationError, InvalidRequestError, UnreadableRequestError
 from assistant.local.layout import SERVICE
 from assistant.local.tokens import CareCase, Grant, issue_context
 from assistant.settings.tenant import TenantConfig
@@ -45,7 +45,7 @@ def ask(
         raise typer.BadParameter("--id needs --customer.")
     options, terminal = GlobalOptions.of(context), Terminal()
     config = options.tenant(tenant)
-    checked_question(question)
+    _check(question)
     case = None if customer is None else CareCase(customer, ids_by_kind("--id", ids or ()))
     signed = None if case is None else sign_context(options, config, agent, case)
     asked = question_of(question, context=signed)
@@ -60,6 +60,16 @@ def ask(
                 "the service has stopped again, so links to it do not open: make demo, or assistant "
                 "tenant up, keeps it running, and answers come sooner"
             )
+
+
+def _check(question: str) -> None:
+    """Raise UnreadableRequestError, InvalidRequestError for an argument that is no question."""
+    try:
+        question.encode("utf-8")
+    except UnicodeEncodeError:  # Python keeps bytes that are not UTF-8 as lone surrogates
+        raise UnreadableRequestError("The question is not UTF-8.") from None
+    if not question.strip():
+        raise InvalidRequestError("The question is empty.")
 
 
 def sign_context(options: GlobalOptions, tenant: TenantConfig, agent: str, case: CareCase) -> str:

@@ -11,10 +11,8 @@ import sys
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from difflib import unified_diff
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from shutil import disk_usage
@@ -26,38 +24,28 @@ from rapidfuzz.distance import OSA
 from rich.text import Text
 from typer import Argument, Option
 
-from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
-from assistant.answering.search import SearchScope
-from assistant.api import wire
 from assistant.cli.connectors import OWNER, sources, sync
-from assistant.cli.local import LocalRuntime, has_knowledge, local_runtime, open_served, require_node
+from assistant.cli.local import LocalRuntime, has_knowledge, local_runtime, require_node
 from assistant.cli.preparing import prepare
 from assistant.cli.sending import ServiceTarget
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, age, cli_reader, plain, table
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, age, plain, table
 from assistant.client import AssistantClient
-from assistant.domain.answers import AccessEntry
-from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.clock import SystemClock
 from assistant.domain.documents import (
     Document,
     DocumentState,
     DocumentStatus,
-    RankedPassage,
-    contents_digest,
 )
 from assistant.domain.elements import ElementKind
 from assistant.domain.errors import (
     ConfigurationError,
     ConflictError,
-    ContentsChangedError,
     DocumentInvalidError,
-    InvalidRequestError,
     LocalRuntimeError,
     NotFoundError,
     ParsingStoppedError,
-    UnreadableRequestError,
 )
 from assistant.domain.receipts import ReceiptPlace, WithdrawalReceipt
-from assistant.evaluation.judging import until_whole
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
 from assistant.knowledge.files import (
     SourceDocument,
@@ -73,7 +61,7 @@ from assistant.knowledge.ports import DocumentStates
 from assistant.knowledge.reading import ListDocuments, pages_of
 from assistant.knowledge.reindexing import ReindexReport
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
-from assistant.knowledge.withdrawal import RELEASE_NEEDED, WithdrawDocuments
+from assistant.knowledge.withdrawal import WithdrawDocuments
 from assistant.knowledge.worker import ConsumerLimits
 from assistant.learning.receipt import WithdrawalReceipts
 from assistant.learning.upkeep import ApprovedTexts
@@ -97,7 +85,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command()(sync)
 app.command()(sources)
 app.command()(prepare)
-CONTENTS = "Release these: what the command without it told at its end."
 PATHS = "Files or folders of JSON lines, Markdown or HTML. Default: those of the tenant file."
 SOURCE = "Name of a source in the tenant file. Default: the one without a namespace."
 LABEL = "An access label that you hold; lets you make documents with it readable to more agents."
@@ -120,11 +107,7 @@ _FINAL = _FAILED | {DocumentState.LIVE, DocumentState.WITHDRAWN}
 _SHOWN_FAILURES = 100
 _SHOWN_REMARKS = 20
 _SHOWN_NAMES = 5
-_RELEASED_AT_ONCE = 500
 _PAGE = 1000
-_SEARCH_DEADLINE_S = 30.0
-_SEARCH_ATTEMPTS = 6
-_SNIPPET = 160
 _TAG_LIKE = re.compile(r"\{\{[^{}\n]{1,100}\}\}")
 """A tag, or what was meant as one."""
 _INCLUDE = re.compile(r"\{[%{]-?[<%]?\s{0,9}include[\w-]{0,30}\s{1,9}([^\s{}%]{1,200})")
@@ -236,40 +219,6 @@ def list_(
 
 
 @app.command()
-def status(
-    context: typer.Context, document_id: Annotated[str, Argument(metavar="ID")], tenant: Tenant
-) -> None:
-    """Show one document: its state, its age, and why it failed."""
-    options, terminal = GlobalOptions.of(context), Terminal()
-    sources = KnowledgeSources.of(options.tenant(tenant))
-    document_status = options.with_stores(tenant, lambda stores: stores.knowledge.states.get(document_id))
-    if document_status is None:
-        raise NotFoundError(f"{tenant} has no document {document_id}.")
-    shown = sources.with_source(document_status)
-    if not options.writes(shown):
-        terminal.fields(shown.model_dump(mode="json"))
-
-
-@app.command()
-def search(
-    context: typer.Context,
-    tenant: Tenant,
-    question: Annotated[str, Argument(metavar="QUESTION")],
-    top: Annotated[int, Option(min=1, max=1000, help="Most documents.")] = 10,
-) -> None:
-    """Retrieve documents for a question, without an answer."""
-    options, terminal = GlobalOptions.of(context), Terminal()
-    options.tenant(tenant)
-    checked_question(question)
-    runtime = local_runtime(options, terminal)
-    with runtime.processes(runtime.layout.for_search, command="assistant knowledge search") as ports:
-        best = asyncio.run(_search(runtime, ports, tenant, question))[:top]
-    asyncio.run(_record_search(options, tenant, best))
-    if not options.writes({"question": question, "documents": list(map(_found_row, best))}):
-        _show_found(terminal, best)
-
-
-@app.command()
 def reindex(
     context: typer.Context,
     tenant: Annotated[
@@ -338,99 +287,6 @@ def receipt(
         shown = options.with_service(service, lambda there: there.withdrawal_receipt(document_id), of=OWNER)
     if not options.writes(shown):
         _show_receipt(terminal, shown)
-
-
-@app.command()
-def release(
-    context: typer.Context,
-    tenant: Tenant,
-    service: Annotated[str, Option(metavar="URL", help=SERVICE)],
-    document_ids: Annotated[
-        list[str] | None, Argument(metavar="[ID]...", help="Only these; by default all that waits.")
-    ] = None,
-    source: Annotated[str | None, Option(metavar="NAME", help=SOURCE)] = None,
-    contents: Annotated[str | None, Option(metavar="HASH", help=CONTENTS)] = None,
-) -> None:
-    """Show documents that wait for a second person, and release them: under hipaa, what becomes readable to
-    more. Only what was shown is released."""
-    options, terminal = GlobalOptions.of(context), Terminal()
-    options.tenant(tenant)
-    named = frozenset(document_ids or ())
-
-    async def shown(there: AssistantClient) -> list[wire.WaitingDocument]:
-        waits = await _waiting(there, source=source, named=named)
-        return [await there.waiting_document(status.document_id) for status in waits]
-
-    if contents is None:
-        documents = options.with_service(service, shown, of=OWNER)
-        digest = contents_digest({one.document.document_id: one.content_hash for one in documents})
-        if not options.writes({"contents": digest, "waiting": documents}):
-            _show_waiting(terminal, documents, digest=digest)
-        return
-
-    async def release_shown(there: AssistantClient) -> wire.ReleasedDocuments:
-        waits = await _waiting(there, source=source, named=named)
-        if contents_digest({status.document_id: status.content_hash for status in waits}) != contents:
-            changed = "Other contents wait by now than were shown. Nothing is released. Look again."
-            raise ContentsChangedError(changed)
-        return await _release(there, waits)
-
-    done = options.with_service(service, release_shown, of=OWNER)
-    if options.writes(done):
-        return
-    terminal.show(f"Released: {done.released:,} documents. They answer once they are indexed.")
-    if done.waiting:
-        own = first_names(done.waiting, most=_SHOWN_NAMES)
-        terminal.warn(f"Another person must release what you brought: {own}", "yellow")
-
-
-async def _waiting(
-    there: AssistantClient, *, source: str | None, named: AbstractSet[str]
-) -> list[DocumentStatus]:
-    """Return the documents that wait for a second person, by default all."""
-    waits: list[DocumentStatus] = []
-    after: str | None = ""
-    while after is not None:
-        page = await there.list_documents(state=[DocumentState.WITHHELD], after=after or None, limit=500)
-        waits += [one for one in page.documents if one.failure_code == RELEASE_NEEDED]
-        after = page.next_after
-    chosen = [one for one in waits if not named or one.document_id in named]
-    return [one for one in chosen if source in (None, one.knowledge_source)]
-
-
-async def _release(there: AssistantClient, waits: Sequence[DocumentStatus]) -> wire.ReleasedDocuments:
-    """Release the documents in these contents, source by source."""
-    released, own = 0, list[str]()
-    for name in sorted({one.knowledge_source for one in waits}):
-        contents = {one.document_id: one.content_hash for one in waits if one.knowledge_source == name}
-        ids = iter(contents)
-        while some := list(islice(ids, _RELEASED_AT_ONCE)):
-            done = await there.release_documents({one: contents[one] for one in some}, knowledge_source=name)
-            released, own = released + done.released, [*own, *done.waiting]
-    return wire.ReleasedDocuments(released=released, waiting=tuple(own))
-
-
-def _show_waiting(terminal: Terminal, documents: Sequence[wire.WaitingDocument], *, digest: str) -> None:
-    """Show each document that waits, as what changes of the content that answered before."""
-    if not documents:
-        return terminal.show("No document waits for a second person.")
-    for one in documents:
-        head = f"{one.document.document_id}, brought by {one.brought_by}, content {one.content_hash[:12]}"
-        terminal.show(head)
-        before = [] if one.answered is None else _lines_of(one.answered)
-        for line in unified_diff(before, _lines_of(one.document), "answered before", "waits", lineterm=""):
-            terminal.show(line)
-    terminal.say(f"Nothing is released yet. Release these {len(documents):,} with --contents {digest}")
-    return None
-
-
-def _lines_of(document: Document) -> list[str]:
-    fields = document.model_dump(mode="json", exclude={"content", "document_id"}, exclude_none=True)
-    return [
-        *(f"{name}: {value}" for name, value in fields.items() if value),
-        "",
-        *document.content.splitlines(),
-    ]
 
 
 # --- what is loaded ---------------------------------------------------------------------------------------
@@ -980,85 +836,6 @@ def _cells(status: DocumentStatus) -> tuple[str | Text, ...]:
     state = Text(status.state.value, style=_STYLES.get(status.state, ""))
     since = age(datetime.now(UTC) - status.updated_at)
     return plain(status.document_id), status.knowledge_source, state, since, title
-
-
-# --- search -----------------------------------------------------------------------------------------------
-def checked_question(argument: str) -> str:
-    """Return a question given as an argument. Raises UnreadableRequestError, InvalidRequestError."""
-    try:
-        argument.encode("utf-8")
-    except UnicodeEncodeError:  # Python keeps bytes that are not UTF-8 as lone surrogates
-        raise UnreadableRequestError("The question is not UTF-8.") from None
-    if not argument.strip():
-        raise InvalidRequestError("The question is empty.")
-    return argument
-
-
-async def _search(
-    runtime: LocalRuntime, ports: Mapping[str, int], tenant: str, question: str
-) -> list[RankedPassage]:
-    """Return the best documents, as the answer path finds them, each by its best passage.
-
-    Retries while the endpoint is overloaded. Raises ConfigurationError when the tenant has no knowledge.
-    """
-    async with open_served(runtime, ports, [tenant]) as served:
-        services = served[tenant].answering
-        evidence, size = FindEvidence(services), 2 * services.tenant.retrieval.leg_size
-
-        async def once() -> tuple[Evidence, Sequence[str]]:
-            deadline = Deadline.after(_SEARCH_DEADLINE_S, clock=SystemClock())
-            scope = SearchScope.untraced(deadline, size=size)
-            vector = (await evidence.search.embed([question], scope))[0]
-            return await evidence.find(EvidenceQuery(question, vector), scope), ()
-
-        found, _ = await until_whole(once, attempts=_SEARCH_ATTEMPTS)
-        return best_passages(found)
-
-
-def best_passages(found: Evidence) -> list[RankedPassage]:
-    """Return each document's best passage, in the order of documents."""
-    best: dict[str, RankedPassage] = {}
-    for ranked in found.retrieved.passages:
-        best.setdefault(ranked.passage.document_id, ranked)
-    return [best[candidate.document_id] for candidate in found.ranked if candidate.document_id in best]
-
-
-async def _record_search(options: GlobalOptions, tenant: str, best: Sequence[RankedPassage]) -> None:
-    """Record which documents the person at the command line was shown."""
-    entry = AccessEntry(
-        at=SystemClock().now(),
-        agent=cli_reader(),
-        kind="search",
-        subject_id="search",
-        documents=tuple(candidate.passage.document_id for candidate in best),
-    )
-    async with options.stores(tenant) as stores:
-        await stores.records.record_access(entry)
-
-
-def _found_row(ranked: RankedPassage) -> dict[str, object]:
-    passage = ranked.passage
-    names = ("document_id", "title", "url", "passage_id")
-    scores = ("fused_score", "lexical_score", "cosine")
-    return {
-        **{name: getattr(passage, name) for name in names},
-        **{name: getattr(ranked, name) for name in scores},
-        "text": passage.text,
-    }
-
-
-def _show_found(terminal: Terminal, best: Sequence[RankedPassage]) -> None:
-    rows = [
-        {
-            "document": ranked.passage.document_id,
-            "title": ranked.passage.title,
-            "BM25": ranked.lexical_score,
-            "cosine": ranked.cosine,
-            "text": " ".join(ranked.passage.text.split())[:_SNIPPET],
-        }
-        for ranked in best
-    ]
-    terminal.fields({"found": rows or "nothing"})
 
 
 # --- withdrawal -------------------------------------------------------------------------------------------

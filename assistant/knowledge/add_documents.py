@@ -59,7 +59,7 @@ INBOX = Writer("inbox")
 """The writer of all files in the inbox. It has no labels, so it never makes a document readable to more."""
 _OWN_FIELDS = {*Document.model_fields} & {*DocumentStatus.model_fields}
 _NEVER_RELEASED = (DocumentState.WITHHELD, DocumentState.WITHDRAWN)
-_WAITS = "It waits for its release: assistant knowledge release, by another person than {}."
+_WAITS = "It waits for its release, in the console, by another person than {}."
 _LIVE_FIELDS = {"live_content_hash", "live_labels", "passage_count", "token_count"}
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
@@ -520,7 +520,7 @@ class ReleaseSummary:
 
 
 class ReleaseDocuments:
-    """The use case behind ``POST /v1/documents/release`` and ``assistant knowledge release``.
+    """The use case behind ``POST /v1/documents/release``.
 
     What waited for a second person answers once the worker has indexed it. A release is recorded before it
     takes effect.

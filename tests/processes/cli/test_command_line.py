@@ -50,7 +50,7 @@ def test_help_names_every_command(folder: Path) -> None:
         ["nonsense"],
         ["ask"],
         ["tenant", "token", "--tenant", "bakery", "--agent", "a", "--role", "baker"],
-        ["knowledge", "search", "--tenant", "bakery"],
+        ["knowledge", "withdraw", "--tenant", "bakery"],
     ],
 )
 def test_wrong_usage_is_status_2(folder: Path, arguments: list[str]) -> None:
@@ -74,14 +74,13 @@ def test_wrong_usage_is_status_2(folder: Path, arguments: list[str]) -> None:
         (["desk", "replay", "--tenant", "bakery", "nothing-like-it"], "nothing-like-it"),
         (["ask", "--tenant", "bakery", "  "], "The question is empty."),
         (["ask", "--tenant", "bakery", "caf\udce9"], "The question is not UTF-8."),
-        (["knowledge", "search", "--tenant", "bakery", "caf\udce9"], "The question is not UTF-8."),
         (["knowledge", "add", "--tenant", "bakery"], "names no paths for any source"),
         (
             ["knowledge", "add", "--tenant", "bakery", "nowhere.md"],
             "There is no such file or folder: nowhere.md.",
         ),
         (["knowledge", "list", "--tenant", "bakery", "--only", "lively"], "There is no state lively"),
-        (["knowledge", "status", "--tenant", "bakery", "x"], "bakery has no document x."),
+        (["knowledge", "receipt", "--tenant", "bakery", "x"], "bakery has no document x."),
     ],
 )
 def test_a_failure_is_one_sentence_and_status_1(folder: Path, arguments: list[str], said: str) -> None:

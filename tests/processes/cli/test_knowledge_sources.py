@@ -74,10 +74,7 @@ def test_sources_and_every_spelling_of_a_restriction_by_the_command_line(shop: S
     left = listed(shop)
     public = [one for one, document in left.items() if document["state"] == "live" and not document["labels"]]
     assert public == ["help-desk", "lost-card", "returns"]
-    found = json.loads(
-        shop.run("--json", "knowledge", "search", "--tenant", "shop", "salary of a pharmacist")
-    )
-    assert "61 thousand" not in json.dumps(found)
+    assert "61 thousand" not in shop.run("--json", "ask", "--tenant", "shop", "salary of a pharmacist")
 
     (shop.folder / "notes" / "returns.md").write_text("---\nlabels: [hr]\n---\n# Returns\n\nSecret.\n")
     shop.run("knowledge", "add", "--tenant", "shop")

@@ -13,9 +13,7 @@ from tests.fakes.forked import run_forked
 TENANT = 'schema_version = 1\nname = "bakery"\ndisplay_name = "Bakery"\n'
 
 
-@pytest.mark.parametrize(
-    "command", [["demo", "--exit"], ["knowledge", "search", "--tenant", "bakery", "bread"]]
-)
+@pytest.mark.parametrize("command", [["demo", "--exit"], ["ask", "--tenant", "bakery", "bread"]])
 def test_no_node_is_one_sentence_and_starts_nothing(tmp_path: Path, command: list[str]) -> None:
     (tmp_path / "tenants").mkdir()
     (tmp_path / "tenants" / "bakery.toml").write_text(TENANT)
