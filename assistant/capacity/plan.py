@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil
 
 import numpy as np
 
-from assistant.capacity.simulation import Fleet, Load, simulate
+from assistant.capacity.simulation import Load, simulate
 from assistant.capacity.timings import Timings
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.prices import HOURS_A_MONTH
@@ -17,9 +17,9 @@ from assistant.settings.prices import HOURS_A_MONTH
 _MOST_INSTANCES = 200
 _SIMULATED_S = 2 * 3600.0
 _QUIET = 0.1
+_RATES = (0.5, 1.0, 1.5, 2.0)
+"""Of the load that is asked about."""
 _LEAST_REQUESTS, _MOST_REQUESTS = 5_000, 20_000
-_SCALING_LOOKS_S = 60.0
-"""Until the deployed scaling policy sees a change of the load."""
 DEFAULT_LENGTHS = "assumed: prompts of some 4,500 tokens (five documents of the pharmacy), answers of some 45"
 """Decision 0064, and the median and spread of 355 recorded answers; the spread of prompts is a guess."""
 
@@ -45,14 +45,11 @@ class Demand:
         """Return the mean over a day of what busy and quiet hours have."""
         return (busy * self.busy_hours + quiet * (24 - self.busy_hours)) / 24
 
-    def load(self, *rates: float, part_s: float = 0.0) -> Load:
-        """Return Poisson arrivals: one part for each of ``rates``, which multiply the questions a second."""
+    def load(self, rate: float) -> Load:
+        """Return Poisson arrivals; ``rate`` multiplies the questions a second."""
         generator = np.random.default_rng(22)  # always the same: two plans differ by their inputs alone
         requests = min(_MOST_REQUESTS, max(_LEAST_REQUESTS, self.questions_per_s * _SIMULATED_S))
-        part_s = part_s or requests / self.questions_per_s
-        counts = generator.poisson([self.questions_per_s * rate * part_s for rate in rates])
-        parts = [part + np.sort(generator.random(count)) for part, count in enumerate(counts)]
-        at = np.concatenate(parts) * part_s
+        at = np.sort(generator.random(generator.poisson(requests * rate))) * requests / self.questions_per_s
         drawn = generator.choice(np.asarray(self.lengths), len(at))
         return Load(at.tolist(), drawn[:, 0].tolist(), drawn[:, 1].tolist())
 
@@ -66,8 +63,6 @@ class Question:
     first_token_s: float
     """95 of 100 questions get their first token within it."""
     zones: int
-    scale_out_s: float
-    """From a decision, or a loss, until another instance answers."""
     usd_per_hour: float
 
     def spared(self, needed: int) -> int:
@@ -80,11 +75,11 @@ class Question:
 class Scenario:
     what: str
     needed: int | None
-    """Instances that answer in time; None where the scenario has others by itself, or 200 do not."""
+    """Instances that answer in time; None where 200 do not."""
     p50_s: float
     p95_s: float
     unanswered: float
-    """Share that was refused after a minute, or lost with an instance."""
+    """Share that was refused after a minute."""
     tokens_per_s: float
 
 
@@ -119,32 +114,15 @@ def make_plan(question: Question) -> Plan:
         usd_a_month=instances * month,
         usd_a_question=instances * month / asked_a_month,
         usd_a_month_by_hour=by_hour * month,
-        scenarios=tuple(_scenarios(question, instances)),
+        scenarios=tuple(_scenario(question, instances, rate) for rate in _RATES),
     )
 
 
-def _scenarios(question: Question, instances: int) -> list[Scenario]:
-    demand, fixed = question.demand, Fleet(instances)
-    after_s = _SCALING_LOOKS_S + question.scale_out_s
-    lost, twice = ceil(instances / question.zones), instances_needed(question, 2.0)
-
-    def seen(what: str, load: Load, fleet: Fleet, needed: int | None, since_s: float = 0.0) -> Scenario:
-        outcome = simulate(load, question.timings, fleet)
-        until_s = since_s + after_s if since_s else inf
-        p50, p95 = (outcome.first_token_s(each, since_s=since_s, until_s=until_s) for each in (50, 95))
-        return Scenario(what, needed, p50, p95, outcome.unanswered, outcome.tokens_per_s)
-
-    growing = Fleet(instances, [(2 * after_s, max(0, (twice or instances) - instances))])
-    losing = Fleet(instances, [(after_s, -lost), (2 * after_s, lost)])
-    return [
-        *(
-            seen(f"{rate:.0%} of the load", demand.load(rate), fixed, instances_needed(question, rate))
-            for rate in (0.5, 1.0, 1.5)
-        ),
-        seen("twice the load", demand.load(2.0), fixed, twice),
-        seen("… at once, until scaling", demand.load(1, 2, 2, part_s=after_s), growing, None, after_s),
-        seen("a zone lost, until replaced", demand.load(1, 1, 1, part_s=after_s), losing, None, after_s),
-    ]
+def _scenario(question: Question, instances: int, rate: float) -> Scenario:
+    outcome = simulate(question.demand.load(rate), question.timings, instances=instances)
+    p50, p95 = (outcome.first_token_s(each) for each in (50, 95))
+    needed = instances_needed(question, rate)
+    return Scenario(f"{rate:.0%} of the load", needed, p50, p95, outcome.unanswered, outcome.tokens_per_s)
 
 
 def instances_needed(question: Question, rate: float) -> int | None:
@@ -152,7 +130,7 @@ def instances_needed(question: Question, rate: float) -> int | None:
     load = question.demand.load(rate)
 
     def is_enough(instances: int) -> bool:
-        outcome = simulate(load, question.timings, Fleet(instances))
+        outcome = simulate(load, question.timings, instances=instances)
         return outcome.first_token_s(95) <= question.first_token_s
 
     late, enough = 0, 1

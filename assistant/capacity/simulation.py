@@ -36,29 +36,20 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
-    instances: int
-    changes: Sequence[tuple[float, int]] = ()
-    """Seconds, and how many instances then begin to serve, or (below 0) end with all their requests."""
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     load: Load
     first_s: Any
-    """Seconds from each arrival to its first token (numpy); infinite where it was refused or lost."""
+    """Seconds from each arrival to its first token (numpy); infinite where it was refused."""
     end_s: Any
     """When each answer ended, on the clock of arrivals; infinite likewise."""
 
-    def first_token_s(self, percent: float, *, since_s: float = 0.0, until_s: float = inf) -> float:
-        """Return a percentile over the arrivals of a period."""
-        at = np.asarray(self.load.at_s)
-        chosen = self.first_s[(at >= since_s) & (at < until_s)]
-        return float(np.percentile(chosen, percent, method="higher"))
+    def first_token_s(self, percent: float) -> float:
+        """Return a percentile over all arrivals."""
+        return float(np.percentile(self.first_s, percent, method="higher"))
 
     @property
     def unanswered(self) -> float:
-        """Share that was refused, or lost with an instance."""
+        """Share that was refused."""
         return float(np.isinf(self.end_s).mean())
 
     @property
@@ -69,9 +60,9 @@ class Outcome:
         return float(tokens / max(self.end_s[answered].max(initial=0.0) - self.load.at_s[0], 1e-9))
 
 
-def simulate(load: Load, timings: Timings, fleet: Fleet) -> Outcome:
+def simulate(load: Load, timings: Timings, *, instances: int) -> Outcome:
     """Return what became of each request. The same arguments give the same outcome."""
-    return _Endpoint(load, timings, fleet).run()
+    return _Endpoint(load, timings, instances).run()
 
 
 _outstanding = attrgetter("outstanding")
@@ -80,18 +71,16 @@ _outstanding = attrgetter("outstanding")
 class _Endpoint:
     """Sends each request to the instance with the fewest, as the deployed endpoints route."""
 
-    def __init__(self, load: Load, timings: Timings, fleet: Fleet) -> None:
-        self.load, self.timings, self.fleet = load, timings, fleet
+    def __init__(self, load: Load, timings: Timings, instances: int) -> None:
+        self.load, self.timings = load, timings
         self.step_s = timings.step_s()
         self.env = simpy.Environment()
         self.first_s = [inf] * len(load.at_s)
         self.end_s = [inf] * len(load.at_s)
-        self._serving = [_Instance(self) for _ in range(fleet.instances)]
+        self._serving = [_Instance(self) for _ in range(instances)]
 
     def run(self) -> Outcome:
-        arrivals = self.env.process(self._arrivals())
-        self.env.process(self._changes())
-        self.env.run(arrivals)
+        self.env.process(self._arrivals())
         self.env.run()
         waited_s = np.array(self.first_s) - np.asarray(self.load.at_s) + self.timings.request_s
         return Outcome(self.load, waited_s, np.array(self.end_s))
@@ -99,16 +88,7 @@ class _Endpoint:
     def _arrivals(self) -> Generator[simpy.Event]:
         for request, at in enumerate(self.load.at_s):
             yield self.env.timeout(max(0.0, at - self.env.now))
-            if self._serving:
-                min(self._serving, key=_outstanding).arrive(request)
-
-    def _changes(self) -> Generator[simpy.Event]:
-        for at, change in self.fleet.changes:
-            yield self.env.timeout(at - self.env.now)
-            for _ in range(change):
-                self._serving.append(_Instance(self))
-            for _ in range(-change):
-                self._serving.pop().end()
+            min(self._serving, key=_outstanding).arrive(request)
 
 
 @dataclass(slots=True, eq=False)
@@ -147,12 +127,6 @@ class _Instance:
             done = max(1, ceil(self.planned * elapsed))
             if done < self.planned:
                 self._plan(done)  # the step under way is the last of this plan
-
-    def end(self) -> None:
-        """Lose all requests."""
-        for _, request in self.writing:
-            self.endpoint.first_s[request] = inf
-        self.turn += 1
 
     def _has_room(self, request: int) -> bool:
         timings, running = self.endpoint.timings, len(self.reading) + len(self.writing)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import timedelta
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.bar import Bar
 from typer import Option
 
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, table
-from assistant.domain.answers import AccessQuery
-from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment import ModelsSection
 from assistant.settings.model_artifacts import (
@@ -29,10 +24,7 @@ from assistant.settings.prices import load_prices
 
 if TYPE_CHECKING:
     from assistant.capacity.plan import Plan
-    from assistant.wiring.stores import EmbeddedTenant
 
-_DAYS, _FEWEST_RECORDS, _MOST_RECORDS = 28, 50, 1_000
-_BAR_CELLS = 24
 BUSY = "Hours of a day with this load; the others have a tenth of it."
 
 
@@ -51,11 +43,8 @@ def capacity(
         Path | None, Option(metavar="FILE", help="Measured times (docs/capacity.md). Default: an estimate.")
     ] = None,
     busy_hours: Annotated[int, Option(min=1, max=24, help=BUSY)] = 24,
-    scale_out_minutes: Annotated[
-        float, Option(min=0, metavar="N", help="Until another instance answers.")
-    ] = 15.0,
 ) -> None:
-    """Simulate the LLM endpoint under a load: instances, cost, waiting, twice the load, a lost zone."""
+    """Simulate the LLM endpoint under a load: instances, cost, waiting, twice the load."""
     from assistant.capacity.plan import DEFAULT_LENGTHS, Demand, Question, default_lengths, make_plan
     from assistant.capacity.timings import estimated_timings, load_timings
 
@@ -67,16 +56,11 @@ def capacity(
     manifest, served_on = hardware_of(config.models, folder, instance)
     speed = load_timings(timings) if timings else estimated_timings(manifest, served_on)
     prices = load_prices()
-    lengths = options.with_stores(tenant, _recorded_lengths)
-    origin = f"{len(lengths)} written answers on record"
-    if len(lengths) < _FEWEST_RECORDS:
-        lengths, origin = default_lengths(manifest.sequence_length), f"{DEFAULT_LENGTHS}; {origin}"
     question = Question(
-        demand=Demand(questions_per_second, lengths, busy_hours),
+        demand=Demand(questions_per_second, default_lengths(manifest.sequence_length), busy_hours),
         timings=speed,
         first_token_s=p95_first_token_ms / 1000,
         zones=len(config.deployment.zones),
-        scale_out_s=60 * scale_out_minutes,
         usd_per_hour=prices.of("endpoint", served_on.name).usd_per_hour,
     )
     with terminal.waiting("simulating"):
@@ -85,7 +69,7 @@ def capacity(
         "artifact": manifest.name,
         "instance": served_on.name,
         "timings": speed.source,
-        "lengths": origin,
+        "lengths": DEFAULT_LENGTHS,
         "prices": f"{prices.region}, {prices.date}, list",
     }
     if options.json:
@@ -112,33 +96,20 @@ def hardware_of(models: ModelsSection, folder: Path, instance: str | None) -> tu
     return manifest, served_on
 
 
-async def _recorded_lengths(stores: EmbeddedTenant) -> list[tuple[int, int]]:
-    now = SystemClock().now()
-    query = AccessQuery(since=now - timedelta(days=_DAYS), until=now, limit=_MOST_RECORDS)
-    page = await stores.records.list_accesses(query)
-    records = [
-        await stores.records.get_answer(entry.subject_id) for entry in page.entries if entry.kind == "asked"
-    ]
-    usages = [record.usage for record in records if record is not None]
-    return [(usage.prompt_tokens, usage.completion_tokens) for usage in usages if usage.completion_tokens]
-
-
 def _show(terminal: Terminal, plan: Plan, instance: str) -> None:
     terminal.show(
         f"{plan.instances} x {instance}: USD {plan.usd_a_month:,.0f} a month "
         f"({plan.usd_a_month_by_hour:,.0f} scaled by the hour), {plan.usd_a_question:.5f} a question."
     )
     right = ("needed", "p50", "p95 first token", "unanswered", "tokens/s")
-    shown = table("what happens to them", *right, "p95", right=right)
-    longest_s = max((each.p95_s for each in plan.scenarios if isfinite(each.p95_s)), default=1.0)
+    shown = table("what happens to them", *right, right=right)
     for each in plan.scenarios:
         shown.add_row(
             each.what,
-            "" if each.needed is None else str(each.needed),
+            "over 200" if each.needed is None else str(each.needed),
             f"{each.p50_s * 1000:,.0f} ms",
             f"{each.p95_s * 1000:,.0f} ms",
             f"{each.unanswered:.1%}",
             f"{each.tokens_per_s:,.0f}",
-            Bar(longest_s, 0, min(each.p95_s, longest_s), width=_BAR_CELLS),
         )
     terminal.out.print(shown)

@@ -100,7 +100,6 @@ def _llm_instances(
         timings=timings,
         first_token_s=_FIRST_TOKEN_S,
         zones=1,  # the fewest instances; a lost zone is for `assistant models capacity`
-        scale_out_s=0.0,
         usd_per_hour=prices.of("endpoint", instance.name).usd_per_hour,
     )
     needed, most = instances_needed(question, 1.0), config.models.max_instances

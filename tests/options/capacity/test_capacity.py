@@ -8,15 +8,9 @@ import orjson
 import pytest
 from typer.testing import CliRunner, Result
 
-from assistant.capacity.timings import estimated_timings
 from assistant.cli.models import app
 from assistant.cli.terminal import GlobalOptions
-from assistant.domain.answers import Usage
-from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.model_artifacts import instance_named, load_llm_manifest
-from assistant.wiring.stores import EmbeddedTenant
-from tests.contracts.samples import answer
 from tests.fakes.tenant_files import checkout_tenants
 
 ROOT = Path(__file__).parents[3]
@@ -58,27 +52,6 @@ def test_another_accelerator_takes_the_artifact_of_the_same_model_for_it(tmp_pat
     given = ("--questions-per-second", "0.2", "--instance", "ml.g6e.2xlarge")
 
     assert orjson.loads(capacity(tmp_path, *given).stdout)["artifact"] == "qwen3-8b-gpu"
-
-
-def test_lengths_are_those_of_written_answers_on_record(tmp_path: Path) -> None:
-    usages = [Usage(prompt_tokens=700, completion_tokens=30)] * 50 + [Usage()] * 3
-    now = SystemClock().now()
-
-    async def record(stores: EmbeddedTenant) -> None:
-        for number, usage in enumerate(usages):
-            update = {"usage": usage, "asked_at": now, "finished_at": now}
-            await stores.records.put_answer(answer(f"a{number}").model_copy(update=update))
-
-    options_for(tmp_path).with_stores("pharmacy", record)
-    plan = orjson.loads(capacity(tmp_path, "--questions-per-second", "0.2").stdout)
-
-    assert plan["lengths"] == "50 written answers on record"
-    timings = estimated_timings(
-        load_llm_manifest(ROOT / "model_artifacts" / "llm" / "qwen3-8b-inf2"),
-        instance_named("ml.inf2.8xlarge"),
-    )
-    assert plan["scenarios"][0]["p50_s"] >= 700 * timings.read_token_s
-    assert plan["scenarios"][0]["p50_s"] < 2 * 700 * timings.read_token_s
 
 
 @pytest.mark.parametrize(

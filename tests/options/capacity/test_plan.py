@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assistant.capacity.plan import Demand, Plan, Question, default_lengths, make_plan
-from assistant.capacity.simulation import Fleet, simulate
+from assistant.capacity.simulation import simulate
 from assistant.capacity.timings import estimated_timings
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import instance_named, load_llm_manifest
@@ -21,7 +21,6 @@ QUESTION = Question(
     timings=TIMINGS,
     first_token_s=1.0,
     zones=3,
-    scale_out_s=600.0,
     usd_per_hour=2.0,
 )
 
@@ -32,7 +31,7 @@ def plan() -> Plan:
 
 
 def in_time(instances: int) -> bool:
-    outcome = simulate(QUESTION.demand.load(1.0), TIMINGS, Fleet(instances))
+    outcome = simulate(QUESTION.demand.load(1.0), TIMINGS, instances=instances)
     return outcome.first_token_s(95) <= QUESTION.first_token_s
 
 
@@ -57,7 +56,7 @@ def test_twice_the_load_needs_more(plan: Plan) -> None:
     rows = {each.what: each for each in plan.scenarios}
 
     as_asked = rows["100% of the load"].needed or 0
-    assert (rows["twice the load"].needed or 0) > as_asked
+    assert (rows["200% of the load"].needed or 0) > as_asked
 
 
 def test_a_time_that_no_number_of_instances_keeps_is_refused() -> None:

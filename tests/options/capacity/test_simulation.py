@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from assistant.capacity.simulation import LONGEST_WAIT_S, Fleet, Load, simulate
+from assistant.capacity.simulation import LONGEST_WAIT_S, Load, simulate
 from assistant.capacity.timings import Timings
 
 TIMINGS = Timings(
@@ -75,7 +75,7 @@ def test_closed_forms_give_what_single_steps_give(
     """With several slots a request that arrives inside a step may be counted to the step beside it."""
     load, timings = load_of(requests), TIMINGS.model_copy(update={"slots": slots})
 
-    outcome = simulate(load, timings, Fleet(1))
+    outcome = simulate(load, timings, instances=1)
 
     firsts, ends = step_by_step(load, timings)
     assert outcome.end_s == pytest.approx(ends, abs=within_s)
@@ -85,7 +85,7 @@ def test_closed_forms_give_what_single_steps_give(
 def test_a_short_request_joins_long_ones_and_ends_first() -> None:
     load = Load([0.0, 0.0, 0.5], [50, 50, 50], [200, 200, 2])
 
-    joined = simulate(load, TIMINGS, Fleet(1))
+    joined = simulate(load, TIMINGS, instances=1)
 
     assert joined.end_s[2] < 1.0 < joined.end_s[:2].min()
 
@@ -94,7 +94,7 @@ def test_memory_bounds_how_many_are_in() -> None:
     load = Load([0.0, 0.0], [300, 300], [100, 100])
 
     both, one = (
-        simulate(load, TIMINGS.model_copy(update={"kv_tokens": tokens}), Fleet(1)) for tokens in (800, 799)
+        simulate(load, TIMINGS.model_copy(update={"kv_tokens": tokens}), instances=1) for tokens in (800, 799)
     )
 
     assert both.first_s[1] < both.end_s[0]
@@ -105,25 +105,16 @@ def test_who_waits_longer_than_a_minute_is_refused() -> None:
     slow = TIMINGS.model_copy(update={"slots": 1, "write_step_s": (1.0,)})
     load = Load([0.0, 1.0, 2.0], [10, 10, 10], [40, 40, 40])
 
-    outcome = simulate(load, slow, Fleet(1))
+    outcome = simulate(load, slow, instances=1)
 
     assert outcome.first_s[1] < LONGEST_WAIT_S
     assert outcome.end_s[2] == inf
     assert outcome.unanswered == pytest.approx(1 / 3)
 
 
-def test_an_instance_that_is_lost_takes_its_requests_and_another_serves_later_ones() -> None:
-    load = Load([0.0, 0.1, 5.0, 11.0], [50] * 4, [300, 300, 5, 5])
-
-    outcome = simulate(load, TIMINGS, Fleet(2, changes=[(1.0, -2), (10.0, 1)]))
-
-    assert list(outcome.end_s[:3]) == [inf] * 3
-    assert outcome.end_s[3] < 12.0
-
-
 def test_requests_go_to_the_instance_with_the_fewest() -> None:
     load = Load([0.0, 0.0, 0.1], [50] * 3, [300, 2, 2])
 
-    apart, together = (simulate(load, TIMINGS, Fleet(instances)) for instances in (2, 1))
+    apart, together = (simulate(load, TIMINGS, instances=instances) for instances in (2, 1))
 
     assert apart.end_s[2] < together.end_s[2]
