@@ -238,10 +238,6 @@ AGAINST ?= HEAD
 template-diff: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every line of the templates that differs from a landed revision (AGAINST=origin/main)
 	@$(WITH_NODE) $(BIN)/python -m tests.stacks.snapshot diff '$(AGAINST)'
 
-.PHONY: bench-synth
-bench-synth: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Seconds of cdk synth at four hundred resources, and what other tenant files cost
-	@$(WITH_NODE) $(BIN)/python -m benchmarks.synthesis $(ARGS)
-
 .PHONY: pin
 pin: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Accept today's stateful resources as the ones that no upgrade may replace (stacks/pins)
 	@rm -rf cdk.out; $(CDK) synth --quiet -c tenants='$(TENANTS)' '**'
