@@ -41,12 +41,7 @@ from assistant.domain.documents import (
     UnitKind,
     reciprocal_rank_fusion,
 )
-from assistant.domain.errors import (
-    AssistantError,
-    ConflictError,
-    DependencyError,
-    DocumentInvalidError,
-)
+from assistant.domain.errors import AssistantError, ConflictError, DependencyError, DocumentInvalidError
 from assistant.settings.process import RunningIn
 
 LONGEST_WHOLE_TEXT = 200_000

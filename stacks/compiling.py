@@ -16,15 +16,7 @@ from stacks.jobs import platform_statements, shared_request
 from stacks.outputs import KeysOutputs, NetworkOutputs
 from stacks.policy import exceptions, wildcard
 from stacks.processes import image_repository_arn
-from stacks.roles import (
-    USE_KEY,
-    Duty,
-    WorkloadRole,
-    allow,
-    attach,
-    tag_duty,
-    via_s3,
-)
+from stacks.roles import USE_KEY, Duty, WorkloadRole, allow, attach, tag_duty, via_s3
 from stacks.tenant_stack import tenant_of
 
 IMAGE = "llm_neuronx"

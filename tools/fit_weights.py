@@ -53,13 +53,7 @@ from assistant.evaluation.judging import (
 from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows
 from assistant.evaluation.routing import load_routed
 from assistant.evaluation.support import Case, checked, features, samples
-from assistant.evaluation.trials import (
-    FlaggedMessage,
-    LiveQuestion,
-    embedded,
-    prepare_live,
-    silent,
-)
+from assistant.evaluation.trials import FlaggedMessage, LiveQuestion, embedded, prepare_live, silent
 from assistant.tuning.estimator import Estimator, Floats
 from tools.fit_red_flags import Message, fit, with_copies
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -54,12 +54,8 @@ class LiveDocuments(Protocol):
         ...
 
 
-class LoadsOfSources(Protocol):
-    """Tells how far the tenant's sources are."""
-
-    async def __call__(self) -> SourceLoads:
-        """Raises DependencyError."""
-        ...
+LoadsOfSources = Callable[[], Awaitable[SourceLoads]]
+"""Tells how far the tenant's sources are. Raises DependencyError."""
 
 
 class LiveDesk(Protocol):

@@ -34,12 +34,7 @@ from assistant.domain.desk import (
     DeskKind,
 )
 from assistant.domain.documents import DocumentStatus
-from assistant.domain.errors import (
-    ConflictError,
-    InvalidRequestError,
-    NotFoundError,
-    RecordsUnavailableError,
-)
+from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError, RecordsUnavailableError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel, fields_of
 from assistant.knowledge.add_documents import AddDocuments

@@ -15,7 +15,6 @@ import binascii
 import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, cast
@@ -23,7 +22,7 @@ from typing import Any, Protocol, cast
 import orjson
 import structlog
 
-from assistant.domain.clock import Clock
+from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import DependencyError
 from assistant.learning.ports import PatientDataFilter
 from assistant.settings.deployed_names import CAPTURE_PURPOSES, capture_attribute
@@ -138,8 +137,7 @@ class SweepQuarantine:
                 await self()
             except DependencyError as error:
                 _log.warning("quarantine_not_swept", reason=error.message)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), every_s)
+            await set_within(stopping, every_s)
 
     async def _redacted(self, key: str) -> bool:
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from calendar import day_name
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,13 +42,8 @@ from assistant.domain.feedback import (
 from assistant.learning.ports import ErasureKeys, FeedbackStore, OutboxRow
 from assistant.learning.two_people import Contents, TwoPeople
 from assistant.settings.tenant import TenantConfig
-from assistant.text.language import (
-    WORD,
-    fold,
-    quantities,
-    split_sentences,
-    word_groups,
-)
+from assistant.text.language import WORD, fold, language, split_sentences, word_groups
+from assistant.text.values import Values
 
 REASONS = frozenset(
     {
@@ -248,16 +244,7 @@ def _texts(record: AnswerRecord, support: Support) -> list[str]:
 
 _WORD = re.compile(r"[^\W_]+(?:[.,:/'-][^\W_]+)*")
 _MARKUP = re.compile(r"\[\d{1,3}\]|[*_#>`|]+|^\s*(?:-|\d{1,3}[.)])\s", re.MULTILINE)
-_MONTH = (
-    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
-    "oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
-)
-_DATE = re.compile(
-    rf"\b(?:\d{{4}}-\d\d?-\d\d?|\d\d?/\d\d?(?:/\d{{2,4}})?"
-    rf"|(?:{_MONTH})\.? \d\d?(?:st|nd|rd|th)?\b(?:,? \d{{4}})?"
-    rf"|\d\d?(?:st|nd|rd|th)? (?:{_MONTH})\b(?: \d{{4}})?"
-    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)days?)\b"
-)
+_WEEKDAYS = frozenset(map(fold, day_name))
 _STRENGTHS = frozenset({"mg", "mcg", "g", "kg", "ml", "l", "dl", "mg/dl", "mg/kg", "mmol", "iu", "ounce"})
 _PORTIONS = frozenset({"unit", "tablet", "capsule", "drop", "puff", "dose", "pound", "time"})
 _DOSE_UNITS = _STRENGTHS | _PORTIONS
@@ -316,15 +303,16 @@ def _changed_facts(shown: str, sent: str) -> tuple[str, ...]:
 
 def _facts(sentence: str) -> Mapping[str, object]:
     """Return the sentence's facts by kind."""
-    plain = fold(_MARKUP.sub(" ", sentence))
-    numbers = quantities(_DATE.sub(" ", plain))
+    plain = _MARKUP.sub(" ", sentence)
+    values, words = Values.of(plain, language("en")), _plain_words(plain)
+    numbers, phones = values.quantities, {moment for moment in values.moments if "-" in moment}
     doses = {measure for measure in numbers.measures if measure[1] in _DOSE_UNITS}
     return {
-        "number": (numbers.bare - {"1"}, numbers.measures - doses),
+        "number": (numbers.bare - {"1"}, numbers.measures - doses, phones),
         "code": numbers.codes,
         "dose": doses,
-        "date": set(_DATE.findall(plain)),
-        "negation": sum(word in _NEGATIONS or word.endswith("n't") for word in _plain_words(plain)),
+        "date": (values.moments - phones, _WEEKDAYS.intersection(words)),
+        "negation": sum(word in _NEGATIONS or word.endswith("n't") for word in words),
     }
 
 

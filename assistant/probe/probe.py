@@ -68,9 +68,9 @@ class ProbeResult:
     duration_ms: float
 
 
-async def probe_once(settings: ProbeSettings, *, clock: Clock | None = None) -> ProbeResult:
+async def probe_once(settings: ProbeSettings) -> ProbeResult:
     """Ask the question and follow its answer to the end. A failure is a result, not an error."""
-    clock = clock or SystemClock()
+    clock = SystemClock()
     began_s = clock.monotonic_s()
     try:
         async with asyncio.timeout(settings.deadline_s):

@@ -13,13 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BaseModel
 
-from assistant.settings.deployment import (
-    EdgeSection,
-    ModelsSection,
-    NetworkSection,
-    PlaceSection,
-    ReachEntry,
-)
+from assistant.settings.deployment import EdgeSection, ModelsSection, NetworkSection, PlaceSection, ReachEntry
 from assistant.settings.model_artifacts import EmbeddingManifest, LlmManifest
 from assistant.settings.source_connectors import place_of
 from assistant.settings.tenant import WHERE_IT_STANDS, TenantConfig

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import orjson
@@ -38,12 +37,9 @@ class _Described(StrictModel):
 
     def as_toml(self) -> str:
         """Return the manifest file."""
-        values = self.model_dump(mode="json", exclude_none=True)
-        table = cast("dict[str, object]", values.pop("answering", {}))
-        lines = [_line(key, value) for key, value in values.items()]
-        if table:
-            lines += ["", "[answering]", *(_line(key, value) for key, value in table.items())]
-        return "\n".join(lines) + "\n"
+        import tomlkit  # not in the service's image, which adds no model
+
+        return tomlkit.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
 class _AddedModel(_Described):
@@ -352,8 +348,3 @@ def _text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}.") from None
-
-
-def _line(key: str, value: object) -> str:
-    """Return a line of TOML: JSON strings, numbers and booleans are valid TOML values."""
-    return f"{key} = {json.dumps(value, ensure_ascii=False)}"

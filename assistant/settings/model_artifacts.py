@@ -132,8 +132,8 @@ def load_images(path: Path) -> ImageLock:
     return read_strict(path, ImageLock)
 
 
-def write_digest(path: Path, *, name: str, digest: str, tag: str | None = None) -> None:
-    """Write an image's digest (and tag) into the lock; comments and the rest of the file stay.
+def write_digest(path: Path, *, name: str, digest: str) -> None:
+    """Write an image's digest into the lock; comments and the rest of the file stay.
 
     Raises ConfigurationError for an unknown image or an invalid digest.
     """
@@ -141,10 +141,7 @@ def write_digest(path: Path, *, name: str, digest: str, tag: str | None = None) 
 
     load_images(path).image(name)
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    entry = document["images"][name]  # type: ignore[index]
-    entry["digest"] = digest  # type: ignore[index]
-    if tag is not None:
-        entry["tag"] = tag  # type: ignore[index]
+    document["images"][name]["digest"] = digest  # type: ignore[index]
     rewrite(path, tomlkit.dumps(document), ImageLock)
 
 

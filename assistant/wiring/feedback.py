@@ -26,12 +26,7 @@ from assistant.learning.signals import ErasePatient, Signals
 from assistant.learning.two_people import TwoPeople
 from assistant.private_files import CAPTURE_FOLDER
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
-from assistant.settings.process import (
-    MakingSetsSettings,
-    MovingSettings,
-    PreparingSettings,
-    StoreSettings,
-)
+from assistant.settings.process import MakingSetsSettings, MovingSettings, PreparingSettings, StoreSettings
 from assistant.settings.retention import RETENTION
 from assistant.settings.tenant import TenantConfig, load_tenants
 from assistant.text.language import language

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from assistant.domain.clock import Clock
 from assistant.domain.errors import (
     AssistantError,
     ConfigurationError,
@@ -25,7 +24,7 @@ from assistant.domain.errors import (
     SearchUnavailableError,
 )
 from assistant.settings.process import StoreSettings
-from assistant.wiring.clients import ProcessClients, open_clients
+from assistant.wiring.clients import open_clients
 from assistant.wiring.stores import (
     INDEX_WRITES,
     REINDEX_TURN,
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from assistant.document_links import SignedDocumentLinks
     from assistant.knowledge.add_documents import AddDocuments
     from assistant.knowledge.loading import FirstLoads
-    from assistant.knowledge.pipeline import EmbeddingLimits, OpenedVersions, WritableVersion
+    from assistant.knowledge.pipeline import OpenedVersions, WritableVersion
     from assistant.knowledge.ports import KnowledgeStores
     from assistant.knowledge.reindexing import Progress, Reindex, ReindexReport
     from assistant.knowledge.sources import KnowledgeSources
@@ -220,9 +219,7 @@ class ServedTenants(Mapping[str, "ServedTenant"]):
 # The versions that are written
 
 
-async def writable_versions(
-    stores: StoreChoice, own: WritableVersion | None = None, *, limits: EmbeddingLimits | None = None
-) -> OpenedVersions:
+async def writable_versions(stores: StoreChoice, own: WritableVersion | None = None) -> OpenedVersions:
     """Return the versions to write; ``own`` is the one that the caller holds open already."""
 
     from assistant.knowledge.pipeline import OpenedVersions
@@ -231,17 +228,17 @@ async def writable_versions(
         if own is not None and own.name == name:
             return own
         version_stores = await stores.of_version(name)
-        return None if version_stores is None else await writable_version(version_stores, limits=limits)
+        return None if version_stores is None else await writable_version(version_stores)
 
     return OpenedVersions(await stores.versions(), open_one)
 
 
-async def writable_version(stores: StoreChoice, *, limits: EmbeddingLimits | None = None) -> WritableVersion:
+async def writable_version(stores: StoreChoice) -> WritableVersion:
     """Return the version of the stores' own model, for a writer that takes turns."""
     from assistant.knowledge.pipeline import BatchEmbedder, WritableVersion
 
     name = (await stores.versions()).name_of(stores.index_model)
-    embedder = BatchEmbedder(await stores.passage_embedder(), clock=stores.clock, limits=limits)
+    embedder = BatchEmbedder(await stores.passage_embedder(), clock=stores.clock)
     return WritableVersion(name, await stores.index_beside(), embedder)
 
 
@@ -313,14 +310,7 @@ class Reindexing:
 
 
 @asynccontextmanager
-async def open_reindexing(
-    settings: StoreSettings,
-    tenant: str | None = None,
-    *,
-    clients: ProcessClients | None = None,
-    limits: EmbeddingLimits | None = None,
-    clock: Clock | None = None,
-) -> AsyncGenerator[Reindexing]:
+async def open_reindexing(settings: StoreSettings, tenant: str | None = None) -> AsyncGenerator[Reindexing]:
     """Open what reindexes one tenant; the only one of the folder where ``tenant`` is None.
 
     Raises ConfigurationError, NotFoundError.
@@ -328,15 +318,15 @@ async def open_reindexing(
     from assistant.knowledge.reindexing import Reindex
 
     async with AsyncExitStack() as stack:
-        process_clients = clients or await stack.enter_async_context(open_clients(settings))
-        files = await read_tenants(settings, process_clients)
+        clients = await stack.enter_async_context(open_clients(settings))
+        files = await read_tenants(settings, clients)
         config = files.one(tenant or next(iter(files.tenants)))
         stores = await StoreChoice.open(
             config,
             settings=settings,
-            clients=process_clients,
+            clients=clients,
             stack=stack,
-            clock=clock,
+            clock=None,
             models={config.embedding.model},
         )
         yield Reindexing(
@@ -344,7 +334,7 @@ async def open_reindexing(
             Reindex(
                 await knowledge_of(stores),
                 versions=await stores.versions(),
-                writable=await writable_versions(stores, limits=limits),
+                writable=await writable_versions(stores),
                 index_writes=await stores.of(INDEX_WRITES),
                 clock=stores.clock,
             ),

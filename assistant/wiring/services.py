@@ -101,13 +101,12 @@ _log = structlog.get_logger(__name__)
 async def open_tenants(
     settings: ServiceSettings,
     *,
-    clients: ProcessClients | None = None,
     only: Sequence[str] = (),
     generates: bool = True,
     clock: Clock | None = None,
     observe: Callable[[str], TenantObserver] | None = None,
 ) -> AsyncGenerator[ServedTenants]:
-    """Open every tenant of the folder, by name, over one client a service; over ``clients`` when given.
+    """Open every tenant of the folder, by name, over one client a service.
 
     Each is served from its live index, or by its settings where that cannot be read now.
 
@@ -119,14 +118,14 @@ async def open_tenants(
     variables.
     """
     async with AsyncExitStack() as stack:
-        process_clients = clients or await stack.enter_async_context(open_clients(settings))
-        files = await read_tenants(settings, process_clients)
+        clients = await stack.enter_async_context(open_clients(settings))
+        files = await read_tenants(settings, clients)
 
         async def open_one(tenant: TenantConfig) -> LiveTenant:
             writes = generates and may_write(tenant, settings)
             models = {tenant.embedding.model, *([tenant.generation.model] if writes else [])}
             stores = await StoreChoice.open(
-                tenant, settings=settings, clients=process_clients, stack=stack, clock=clock, models=models
+                tenant, settings=settings, clients=clients, stack=stack, clock=clock, models=models
             )
 
             async def serve(of_version: StoreChoice, pinned: bool) -> ServedTenant:
@@ -303,7 +302,7 @@ async def _secret(
 
 @asynccontextmanager
 async def open_ingestion(
-    settings: WorkerSettings, *, clients: ProcessClients | None = None, clock: Clock | None = None
+    settings: WorkerSettings, *, clients: ProcessClients | None = None
 ) -> AsyncGenerator[Sequence[TenantIngestion]]:
     """Open what the worker needs of every tenant of the folder, over one client a service; over ``clients``
     when given.
@@ -322,7 +321,7 @@ async def open_ingestion(
         async def open_one(tenant: TenantConfig) -> TenantIngestion:
             models = {tenant.embedding.model}
             stores = await StoreChoice.open(
-                tenant, settings=settings, clients=process_clients, stack=stack, clock=clock, models=models
+                tenant, settings=settings, clients=process_clients, stack=stack, clock=None, models=models
             )
             if settings.stores == "embedded":
                 await refuse_files_of(tenant.name, settings)

@@ -33,13 +33,7 @@ from assistant.wiring.clients import AwsClients, ProcessClients
 
 if TYPE_CHECKING:
     from assistant.answering.audit_days import DigestFiles
-    from assistant.answering.ports import (
-        AnswerLog,
-        AnswerRecords,
-        EndpointPower,
-        PassageSearch,
-        SentValues,
-    )
+    from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch, SentValues
     from assistant.aws.clients import AwsService
     from assistant.aws.sagemaker import SageMakerEmbedder
     from assistant.embedded.files import FilePower, FileSwitches
@@ -251,11 +245,7 @@ class EmbeddedTenant:
         """``clock``: of the power state and the switches, which are read again after a while."""
         from assistant.embedded.files import FileDocumentStore, FolderFeedbackFiles
         from assistant.embedded.index_files import TURN_FILE, EmbeddedIndexVersions, FileTurn
-        from assistant.embedded.ingestion import (
-            SqliteDocumentStates,
-            SqliteIngestionQueue,
-            SqliteSourceRuns,
-        )
+        from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue, SqliteSourceRuns
         from assistant.embedded.records import (
             SqliteAnswerLog,
             SqliteAnswerRecords,

@@ -44,8 +44,21 @@ def test_a_changed_fact_has_its_kind(sent: str, changed: tuple[str, ...]) -> Non
     assert compare([SHOWN], sent).changed_facts == changed
 
 
-def test_a_changed_number_is_a_changed_fact() -> None:
-    assert compare(["Wait 24 days."], "Wait 23 days.").changed_facts == ("number",)
+@pytest.mark.parametrize(
+    ("shown", "sent", "kind"),
+    [
+        ("Wait 24 days.", "Wait 23 days.", "number"),
+        ("Call 555-010-0199 today.", "Call 555-010-0198 today.", "number"),
+        ("We call back on Monday.", "We call back on Tuesday.", "date"),
+        ("It arrives on 2026-05-03.", "It arrives on 2026-05-04.", "date"),
+    ],
+)
+def test_a_changed_number_or_day_is_a_changed_fact(shown: str, sent: str, kind: str) -> None:
+    assert compare([shown], sent).changed_facts == (kind,)
+
+
+def test_another_spelling_of_a_date_is_no_changed_fact() -> None:
+    assert compare(["Come on May 3 at noon."], "Come on 3rd of May at noon.").changed_facts == ()
 
 
 def test_a_sentence_is_kept_whatever_its_markdown() -> None:
