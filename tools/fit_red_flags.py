@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assistant.answering.red_flags import GRAM_BUCKETS, Examples, Nearness, Weights, grams, pieces, score_of
-from assistant.tuning.estimator import Estimator, Floats
-from assistant.tuning.routing import Classes
+from assistant.tuning.estimator import Classes, Estimator, Floats
 
 Ints = NDArray[np.int64]
 Embed = Callable[[Sequence[str]], Floats]

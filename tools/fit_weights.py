@@ -16,7 +16,6 @@ import asyncio
 import json
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from importlib.resources import as_file, files
@@ -25,7 +24,6 @@ from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from assistant.answering.evidence import Evidence
 from assistant.answering.live_elements import USUAL_LIVE, USUAL_NEARER, LiveExamples
@@ -54,7 +52,7 @@ from assistant.evaluation.questions import EvaluationQuestion, load_questions, l
 from assistant.evaluation.routing import load_routed
 from assistant.evaluation.support import Case, checked, features, samples
 from assistant.evaluation.trials import FlaggedMessage, LiveQuestion, embedded, prepare_live, silent
-from assistant.tuning.estimator import Estimator, Floats
+from assistant.tuning.estimator import Estimator, Floats, Lists
 from tools.fit_red_flags import Message, fit, with_copies
 
 DECIMALS = 4
@@ -101,26 +99,6 @@ class Choice(NamedTuple):
     right: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Lists:
-    """The ``Design`` of lists of candidates, which share their weights."""
-
-    rows: Floats
-    """(n, k, f); shorter lists are filled up."""
-    is_there: NDArray[np.bool_]
-    """(n, k)"""
-
-    @property
-    def size(self) -> int:
-        return self.rows.shape[2]
-
-    def scores(self, weights: Floats) -> Floats:
-        return np.where(self.is_there, self.rows @ weights, -np.inf)
-
-    def gradient(self, errors: Floats) -> Floats:
-        return np.tensordot(errors, self.rows, axes=2)
-
-
 def fit_listwise(choices: Sequence[Choice], *, penalty: float) -> list[float]:
     """Return the weights that make the right rows likely, each right row alike."""
     scale = _scale(np.concatenate([choice.rows for choice in choices]))
@@ -131,7 +109,7 @@ def fit_listwise(choices: Sequence[Choice], *, penalty: float) -> list[float]:
         rows[at, : lengths[at]] = choice.rows / scale
         labels[at, list(choice.right)] = 1 / len(choice.right)
     is_there = np.arange(max(lengths)) < np.array(lengths)[:, None]
-    return (_fitted(_Lists(rows, is_there), labels, pull=2 * penalty * len(rows)) / scale).tolist()
+    return (_fitted(Lists(rows, is_there), labels, pull=2 * penalty * len(rows)) / scale).tolist()
 
 
 def fit_logistic(
@@ -142,7 +120,7 @@ def fit_logistic(
     if not standardise:
         mean, scale = np.zeros_like(mean), np.ones_like(scale)
     scaled = np.hstack([(rows - mean) / scale, np.ones((len(rows), 1))])
-    lists = _Lists(np.stack([np.zeros_like(scaled), scaled], axis=1), np.ones((len(rows), 2), bool))
+    lists = Lists(np.stack([np.zeros_like(scaled), scaled], axis=1), np.ones((len(rows), 2), bool))
     pull = np.full(scaled.shape[1], 2 * penalty * len(rows))
     pull[-1] = 0.0
     right = np.array(labels, float)
@@ -151,7 +129,7 @@ def fit_logistic(
     return folded.tolist(), float(weights[-1] - folded @ mean)
 
 
-def _fitted(lists: _Lists, labels: Floats, *, pull: Floats | float) -> Floats:
+def _fitted(lists: Lists, labels: Floats, *, pull: Floats | float) -> Floats:
     return Estimator(pull, steps=_STEPS).fit(lists, labels)
 
 

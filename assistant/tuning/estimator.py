@@ -10,7 +10,6 @@ input gives the same weights.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +17,46 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-class Design(Protocol):
-    """How scores follow from weights."""
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """Rows that each belong to a class: each class has weights of its own for the same features."""
+
+    features: Floats
+    """(n, f)"""
+    classes: int
 
     @property
     def size(self) -> int:
         """Number of weights."""
-        ...
+        return self.features.shape[1] * self.classes
 
     def scores(self, weights: Floats) -> Floats:
         """Return scores, (n, k)."""
-        ...
+        return self.features @ weights.reshape(-1, self.classes)
 
     def gradient(self, errors: Floats) -> Floats:
         """Return the sum over rows and choices of errors (n, k) times the slopes of the scores, (size,)."""
-        ...
+        return (self.features.T @ errors).ravel()
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Lists of candidates, which share their weights; see ``Classes``."""
+
+    rows: Floats
+    """(n, k, f); shorter lists are filled up."""
+    is_there: NDArray[np.bool_]
+    """(n, k)"""
+
+    @property
+    def size(self) -> int:
+        return self.rows.shape[2]
+
+    def scores(self, weights: Floats) -> Floats:
+        return np.where(self.is_there, self.rows @ weights, -np.inf)
+
+    def gradient(self, errors: Floats) -> Floats:
+        return np.tensordot(errors, self.rows, axes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +68,7 @@ class Estimator:
     steps: int = 400
     rate: float = 0.05
 
-    def fit(self, design: Design, labels: Floats) -> Floats:
+    def fit(self, design: Classes | Lists, labels: Floats) -> Floats:
         """Return the weights, (size,)."""
         weights, mean, square = np.zeros((3, design.size))
         for step in range(1, self.steps + 1):
@@ -56,7 +80,7 @@ class Estimator:
             weights -= move
         return weights
 
-    def slope(self, design: Design, labels: Floats, weights: Floats) -> Floats:
+    def slope(self, design: Classes | Lists, labels: Floats, weights: Floats) -> Floats:
         """Return the gradient of the loss."""
         chance = softmax(design.scores(weights))
         errors = chance * labels.sum(axis=1, keepdims=True) - labels

@@ -25,7 +25,7 @@ from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
 from assistant.learning.ports import DeskStore
 from assistant.settings.tenant import SourceEntry, TenantConfig
-from assistant.tuning.estimator import Estimator, Floats
+from assistant.tuning.estimator import Classes, Estimator, Floats
 
 LEAST_QUESTIONS = 40
 LEAST_GROUPS = 2
@@ -70,25 +70,6 @@ class RoutingReport(PublicModel):
     """Lower end of the 95 % interval of the difference, paired, bootstrapped by question."""
     words: int
     refused_because: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Classes:
-    """The ``Design`` of questions: each source has weights of its own for the same features."""
-
-    features: Floats
-    """(n, f)"""
-    sources: int
-
-    @property
-    def size(self) -> int:
-        return self.features.shape[1] * self.sources
-
-    def scores(self, weights: Floats) -> Floats:
-        return self.features @ weights.reshape(-1, self.sources)
-
-    def gradient(self, errors: Floats) -> Floats:
-        return (self.features.T @ errors).ravel()
 
 
 def learn(

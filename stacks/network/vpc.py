@@ -281,16 +281,12 @@ def endpoint_policy(called: CalledService, *, tenant: DeployedTenant, pulls_imag
     roles; and what AWS keeps in accounts of its own. After
     https://github.com/aws-samples/data-perimeter-policy-examples (``vpc_endpoint_policies``).
     """
-    statements = [_tenants_own(called, tenant)]
+    statements = [_allow("TenantToItsAccount", called.actions, _own(tenant, [tenant.place.account]))]
     if called.service == "s3":
         statements += _buckets_of_aws(tenant, pulls_images=pulls_images)
     if called.service in ("ecr.api", "ecr.dkr"):
         statements += _images_of_aws(tenant)
     return {"Version": "2012-10-17", "Statement": statements}
-
-
-def _tenants_own(called: CalledService, tenant: DeployedTenant) -> dict[str, Any]:
-    return _allow("TenantToItsAccount", called.actions, _own(tenant, [tenant.place.account]))
 
 
 def _buckets_of_aws(tenant: DeployedTenant, *, pulls_images: bool) -> list[dict[str, Any]]:
