@@ -13,16 +13,17 @@ from contextlib import asynccontextmanager
 from datetime import date
 from math import ceil
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from assistant.answering.ports import ChatMessage, GenerationDelta, GenerationRequest, GenerationStream
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import ConfigurationError, GenerationUnavailableError
 from assistant.domain.public import PublicModel
 
+RowT = TypeVar("RowT", bound=BaseModel)
 CONTEXT_TOKENS, MAX_TOKENS = 8_192, 512
 """Of the prompts that were recorded: those of the shipped Inferentia and GPU manifests."""
 _CHARACTERS_A_TOKEN = 4
@@ -52,20 +53,30 @@ def prompt_sha256(messages: Sequence[ChatMessage]) -> str:
 
 def read_recording(paths: Iterable[Path]) -> list[RecordedAnswer]:
     """Return the lines of recordings. Raises ConfigurationError naming file and line."""
-    lines: list[RecordedAnswer] = []
-    for path in paths:
+    return [line for path in paths for line in read_rows(path, RecordedAnswer)]
+
+
+def read_rows(path: Path, form: type[RowT]) -> list[RowT]:
+    """Return the lines of a file of JSON lines, blank ones aside. Raises ConfigurationError naming the
+    line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}.") from None
+    rows: list[RowT] = []
+    for number, line in enumerate(lines, start=1):
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{path}: cannot be read: {error}.") from None
-        for number, line in enumerate(text.splitlines(), start=1):
-            try:
-                lines.append(RecordedAnswer.model_validate_json(line))
-            except ValidationError as error:
-                first = error.errors()[0]
-                key = ".".join(map(str, first["loc"])) or "line"
-                raise ConfigurationError(f"{path}:{number}: {key}: {first['msg']}.") from None
-    return lines
+            if line.strip():
+                rows.append(form.model_validate_json(line))
+        except ValidationError as error:
+            raise ConfigurationError(f"{path}:{number}: {first_fault(error)}.") from None
+    return rows
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return place and message of the first error, without the value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'line'}: {first['msg']}"
 
 
 class CharacterCount:

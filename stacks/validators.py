@@ -196,10 +196,8 @@ def main(assemblies: Sequence[str]) -> int:
 
 
 def _require_packs(report: Path) -> None:
-    plugins = {
-        plugin["pluginName"] for plugin in json.loads(report.read_text(encoding="utf-8"))["pluginReports"]
-    }
-    if missing := set(PACKS) - plugins:
+    plugins = json.loads(report.read_text(encoding="utf-8"))["pluginReports"]
+    if missing := set(PACKS) - {plugin["pluginName"] for plugin in plugins}:
         raise ConfigurationError(
             f"{report}: no report of {', '.join(sorted(missing))}: synthesize validated."
         )

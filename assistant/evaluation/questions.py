@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Literal
 
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
+from assistant.recorded_model import RowT, read_rows
 
-RowT = TypeVar("RowT", bound=BaseModel)
 Split = Literal["tuning", "held_out"]
 Kind = Literal["plain", "condition", "messy", "double", "follow_up", "unanswerable"]
 
@@ -60,29 +58,12 @@ def split_of(document_id: str) -> Split:
     return "held_out" if int(sha256(document_id.encode()).hexdigest(), 16) % 2 else "tuning"
 
 
-def first_fault(error: ValidationError) -> str:
-    """Return place and message of the first error, without the value."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'line'}: {first['msg']}"
-
-
 def load_rows(path: Path, form: type[RowT], *, key: str = "id") -> list[RowT]:
     """Read a file of questions, one a line; ``key``: the field that no two lines may share.
 
     Raises ConfigurationError naming the line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}.") from None
-    rows: list[RowT] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(form.model_validate_json(line))
-        except ValidationError as error:
-            raise ConfigurationError(f"{path}:{number}: {first_fault(error)}.") from None
+    rows = read_rows(path, form)
     if len({getattr(row, key) for row in rows}) < len(rows):
         raise ConfigurationError(f"{path}: a {key} occurs twice. Give each line its own.")
     return rows

@@ -13,7 +13,8 @@ from pydantic import AwareDatetime, Field, ValidationError, model_validator
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.measures import MEASURES, TITLES, Estimate, Measure, estimates
-from assistant.evaluation.questions import QuestionResult, Split, first_fault
+from assistant.evaluation.questions import QuestionResult, Split
+from assistant.recorded_model import first_fault
 from assistant.settings.toml_file import StrictModel, read_strict
 
 JUDGED = "held_out"
