@@ -23,7 +23,6 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, ClassVar, cast
-from urllib.parse import urlsplit
 
 import orjson
 import uvicorn
@@ -31,6 +30,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from assistant.domain.addresses import is_on_this_machine
 from assistant.domain.errors import AssistantError, LocalRuntimeError, TooLargeError
 
 
@@ -232,15 +232,6 @@ def open_socket(host: str, port: int) -> socket.socket:
             raise LocalRuntimeError(f"Port {port} on {host} is in use; {advice}.") from None
         raise LocalRuntimeError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
     return listener
-
-
-def is_on_this_machine(url: str) -> bool:
-    """Return whether the address is a loopback one; other host names are not resolved."""
-    try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:  # another name, or none
-        return False
 
 
 def for_this_machine(app: ASGIApp) -> ASGIApp:

@@ -85,7 +85,7 @@ _ADDED: Mapping[type, _Added] = {
         **dict.fromkeys(
             ("reading", "red_flags", "unchecked_language", "offered", "degraded", "loading", "variant")
         ),
-        "sentences": dict.fromkeys(("detail", "values", "cited", "is_key")),
+        "sentences": dict.fromkeys(("detail", "values", "cited", "is_key", "quote")),
     },
     AccessEntry: {"kind": _Values({"release": "desk"}), "titles": None, "contents": None},
     StoredAct: {"act": {"kind": _Values({"offered_used": "possibly_taken"})}},

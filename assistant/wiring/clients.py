@@ -10,8 +10,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assistant.domain.addresses import is_on_this_machine
 from assistant.domain.errors import ConfigurationError, DependencyError
-from assistant.http_process import is_on_this_machine
 from assistant.settings.process import FunctionSettings, ServiceSettings, StoreSettings
 from assistant.settings.tenant import TenantConfig
 

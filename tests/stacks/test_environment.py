@@ -31,7 +31,6 @@ NOT_SET_ON_AWS: Mapping[str, str] = {
     "sagemaker_endpoint_url": "As for the other services.",
     "documents_key_id": "The bucket encrypts with the tenant's key by default.",
     "feedback_key_id": "The buckets encrypt with the feedback key by default.",
-    "questions_file": "The class names a file in the one folder that a function may write to.",
     "jwks_url": "The issuer is out of reach: its keys come by parameter, and only one of both may be given.",
     "opensearch_auth": "Signed by default.",
     "opensearch_applies_schema": "Off by default: the schema is the deployment's, and only its function may.",

@@ -9,9 +9,10 @@ import pytest
 
 from assistant.aws.clients import open_client
 from assistant.aws.sagemaker import SageMakerEmbedder
+from assistant.domain.addresses import is_on_this_machine
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.settings.process import WorkerSettings
-from assistant.wiring.clients import is_on_this_machine, open_clients
+from assistant.wiring.clients import open_clients
 from tests.fakes.scripted_http import Exchange, scripted_http
 
 AWS = "https://runtime.sagemaker.eu-west-3.amazonaws.com"
