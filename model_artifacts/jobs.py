@@ -31,11 +31,11 @@ def training_job(order: Order, **place: Any) -> str:
         fields["enable_managed_spot_training"] = True
     if "checkpoint_config" in fields:
         fields["checkpoint_config"]["s3_uri"] += f"{order['name']}/states/"
-    command = {f"container_{part}": words for part, words in order["command"].items()}
-    image = {"training_image": order["image"], "training_input_mode": "File"}
     job = resources.TrainingJob.create(
         training_job_name=order["name"],
-        algorithm_specification=shapes.AlgorithmSpecification(**image, **command),
+        algorithm_specification=shapes.AlgorithmSpecification(
+            training_input_mode="File", **order["container"]
+        ),
         hyper_parameters=order["hyperparameters"],
         input_data_config=[_channel(name, uri) for name, uri in order["channels"].items()],
         **fields,
@@ -46,44 +46,36 @@ def training_job(order: Order, **place: Any) -> str:
 
 def _channel(name: str, uri: str) -> shapes.Channel:
     """Return one input: an S3 folder, copied below ``/opt/ml/input/data/<name>``."""
-    folder = {"s3_data_type": "S3Prefix", "s3_data_distribution_type": "FullyReplicated"}
-    source = shapes.DataSource(s3_data_source=shapes.S3DataSource(s3_uri=uri, **folder))
-    return shapes.Channel(channel_name=name, data_source=source)
+    folder = {"s3_data_type": "S3Prefix", "s3_data_distribution_type": "FullyReplicated", "s3_uri": uri}
+    return shapes.Channel(channel_name=name, data_source={"s3_data_source": folder})
 
 
 def endpoint(order: Order, **place: Any) -> str:
     """Make a model, its configuration and its endpoint, all by one name; return the endpoint's ARN."""
-    name, disk = order["name"], order["disk"]
+    name = order["name"]
     tags = [shapes.Tag(key=key, value=value) for key, value in order["tags"].items()]
-    folder = {"s3_data_type": "S3Prefix", "compression_type": "None"}
-    data = shapes.ModelDataSource(
-        s3_data_source=shapes.S3ModelDataSource(s3_uri=order["model_data"], **folder)
-    )
-    container = {"image": order["image"], "environment": order["environment"]}
+    folder = {"s3_data_type": "S3Prefix", "compression_type": "None", "s3_uri": order["model_data"]}
+    data = {"model_data_source": {"s3_data_source": folder}}
     resources.Model.create(
         model_name=name,
         execution_role_arn=order["role_arn"],
         enable_network_isolation=True,
-        primary_container=shapes.ContainerDefinition(model_data_source=data, **container),
-        vpc_config=shapes.VpcConfig(subnets=order["subnets"], security_group_ids=[order["security_group"]]),
+        primary_container=shapes.ContainerDefinition(**data, **order["container"]),
+        vpc_config=shapes.VpcConfig(**order["vpc_config"]),
         tags=tags,
         **place,
     )
     variant = shapes.ProductionVariant(
         variant_name="AllTraffic",
         model_name=name,
-        instance_type=order["instance"],
         initial_instance_count=1,
         model_data_download_timeout_in_seconds=1800,
         container_startup_health_check_timeout_in_seconds=3600,
-        **({"volume_size_in_gb": disk["size_gb"]} if disk else {}),
+        **order["machine"],
     )
-    key = {"kms_key_id": disk["key_arn"]} if disk else {}
-    resources.EndpointConfig.create(
-        endpoint_config_name=name, production_variants=[variant], tags=tags, **key, **place
-    )
-    made = resources.Endpoint.create(endpoint_name=name, endpoint_config_name=name, tags=tags, **place)
-    return str(made.endpoint_arn)
+    config = {"endpoint_config_name": name, "tags": tags, **place}
+    resources.EndpointConfig.create(production_variants=[variant], **order["disk_key"], **config)
+    return str(resources.Endpoint.create(endpoint_name=name, **config).endpoint_arn)
 
 
 def main() -> None:
@@ -93,12 +85,8 @@ def main() -> None:
     kinds = {"training_job": training_job, "endpoint": endpoint}
     try:
         told = {"arn": kinds[order["kind"]](order, **place)}
-    except ClientError as error:
-        told = {"error": f"sagemaker refused {error.operation_name}: {error}"}
-    except BotoCoreError as error:
-        told = {"error": f"Cannot call sagemaker: {error}"}
-    except ValidationError as error:
-        told = {"error": f"sagemaker's SDK refuses the order: {error}"}
+    except (BotoCoreError, ClientError, ValidationError) as error:
+        told = {"error": f"SageMaker's SDK cannot start {order['name']}: {error}"}
     json.dump(told, sys.stdout)
 
 

@@ -256,15 +256,17 @@ class Trial:
     def order(self, name: str) -> dict[str, Any]:
         """Return what ``sagemaker_jobs.start`` is given. ``name``: of endpoint, configuration and model."""
         place, instance = self.place, model_artifacts.instance_named(self.facts.instance)
-        size_gb = _SYSTEM_GB + round(2 * self.facts.weights_bytes / 1e9)
-        return place.model_dump(include={"role_arn", "subnets", "security_group"}) | {
+        machine: dict[str, Any] = {"instance_type": instance.name}
+        if not instance.has_local_disk:  # such a disk takes neither size nor key
+            machine["volume_size_in_gb"] = _SYSTEM_GB + round(2 * self.facts.weights_bytes / 1e9)
+        return {
             "name": name,
-            "image": self.facts.image,
-            "environment": dict(self.facts.environment),
+            "role_arn": place.role_arn,
+            "container": {"image": self.facts.image, "environment": dict(self.facts.environment)},
+            "vpc_config": {"subnets": place.subnets, "security_group_ids": [place.security_group]},
             "model_data": f"s3://{place.bucket}/{self.prefix}",
-            "instance": instance.name,
-            # a local disk takes neither size nor key
-            "disk": None if instance.has_local_disk else {"size_gb": size_gb, "key_arn": place.key_arn},
+            "machine": machine,
+            "disk_key": {} if instance.has_local_disk else {"kms_key_id": place.key_arn},
             "tags": {"tenant": self.tenant, "candidate": self.row.id},
         }
 

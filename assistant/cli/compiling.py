@@ -117,15 +117,15 @@ class _Compiling:
 
     def order(self, shared: Mapping[str, Any], *, name: str, image: str, machine: Machine) -> dict[str, Any]:
         """Return what ``sagemaker_jobs.start`` is given, without the channels. ``shared``: of the stack."""
+        entry = f"/opt/ml/input/data/entry/{_ENTRY.name}"
         return {
             "shared": shared,
             "name": name,
-            "image": image,
+            "container": {"training_image": image, "container_entrypoint": ["python3", entry]},
             "instance": machine,
             "has_local_disk": artifacts.instance_named(machine).has_local_disk,
             "is_spot": False,
             "hyperparameters": {"manifest": json.dumps(self.wanted())},
-            "command": {"entrypoint": ["python3", f"/opt/ml/input/data/entry/{_ENTRY.name}"]},
         }
 
     def wanted(self) -> dict[str, Any]:

@@ -182,7 +182,7 @@ class TrainingJob:
         return {
             "shared": {field: value for field, value in shared.items() if field != "InputDataConfig"},
             "name": self.name,
-            "image": self.image,
+            "container": {"training_image": self.image},
             "instance": self.instance.name,
             "has_local_disk": self.instance.has_local_disk,
             "is_spot": self.is_spot,
@@ -191,7 +191,6 @@ class TrainingJob:
                 channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"] + folder
                 for channel, folder in folders
             },
-            "command": {},
         }
 
     def _refuse_missing(self, channels: Mapping[str, str]) -> None:
@@ -209,10 +208,8 @@ class TrainingJob:
         for name, body in content.items():
             self.account.call("s3", "put_object", Bucket=bucket, Key=folder + name, Body=body)
         order["channels"]["code"] = f"s3://{bucket}/{folder}"
-        order["command"] = {
-            "entrypoint": ["torchrun", f"--nproc_per_node={cores}"],
-            "arguments": ["/opt/ml/input/data/code/train.py"],
-        }
+        order["container"]["container_entrypoint"] = ["torchrun", f"--nproc_per_node={cores}"]
+        order["container"]["container_arguments"] = ["/opt/ml/input/data/code/train.py"]
 
 
 def _ended(account: AwsAccount, name: str) -> str:

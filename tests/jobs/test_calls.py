@@ -259,7 +259,7 @@ def test_a_job_outside_the_tenant_s_network_is_refused(started: Started, lost: s
 # --- the process ------------------------------------------------------------------------------------------
 def test_an_order_that_the_sdk_refuses_is_told(tmp_path: Path) -> None:
     _, _, order = orders("train")
-    with pytest.raises(DeploymentError, match=r"sagemaker's SDK refuses the order: (?s:.*)training_job_name"):
+    with pytest.raises(DeploymentError, match=r"SDK cannot start 7: (?s:.*)training_job_name"):
         start("train", order | {"name": 7}, tmp_path, real=True)
 
 

@@ -228,7 +228,7 @@ def test_without_the_sdk_the_command_to_install_it_is_named(root: Path, aws: Cal
 def test_a_job_that_sagemaker_refuses_is_told_with_its_reason(root: Path, aws: Callable[[str], Any]) -> None:
     name = job_name()
     assert train(root, name, *GPU).exit_code == 0
-    assert "sagemaker refused CreateTrainingJob: " in refusal(train(root, name, *GPU))
+    assert "when calling the CreateTrainingJob operation: " in refusal(train(root, name, *GPU))
 
 
 def test_a_base_without_its_hash_is_refused(root: Path, aws: Callable[[str], Any]) -> None:

@@ -259,7 +259,7 @@ def test_a_creation_that_is_refused_leaves_nothing(account: Account, monkeypatch
     monkeypatch.setattr("assistant.cli.account.low_quotas", lambda *_: [])
     asyncio.run(no_quota())
 
-    assert "refused CreateEndpoint" in account.refused(*attempt(account))
+    assert "when calling the CreateEndpoint operation" in account.refused(*attempt(account))
     assert not any(account.made().values())
 
 
