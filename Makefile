@@ -345,7 +345,7 @@ build/audit/stamp: $(VENV)/bootstrap.stamp requirements/audit.txt
 
 .PHONY: advisories
 advisories: build/audit/stamp ## Known advisories of each lock, of Python and Node (asks PyPI's and npm's services; ARGS="--ignore-vuln ID" accepts one)
-	@for lock in requirements/{client,service,worker,model,functions,probe,learning,lambda,corpus,cdk,local,dev}.txt containers/training_job/requirements.txt; do \
+	@for lock in requirements/{client,service,worker,model,functions,probe,learning,lambda,corpus,cdk,local,dev}.txt {containers/training_job,model_artifacts}/requirements.txt; do \
 		echo "· $$lock"; build/audit/bin/pip-audit --require-hashes --disable-pip --progress-spinner off --requirement $$lock $(ARGS); done
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm audit --package-lock-only
 

@@ -261,16 +261,3 @@ def test_an_order_that_the_sdk_refuses_is_told(tmp_path: Path) -> None:
     _, _, order = orders("train")
     with pytest.raises(DeploymentError, match=r"SDK cannot start 7: (?s:.*)training_job_name"):
         start("train", order | {"name": 7}, tmp_path, real=True)
-
-
-def test_one_module_of_the_project_imports_the_sdk() -> None:
-    importing = [
-        str(path.relative_to(ROOT))
-        for room in ("assistant", "containers", "lambdas", "model_artifacts", "stacks", "tools", "benchmarks")
-        for path in (ROOT / room).rglob("*.py")
-        if "node_modules" not in path.parts
-        and any(
-            line.startswith(("import sagemaker", "from sagemaker")) for line in path.read_text().splitlines()
-        )
-    ]
-    assert importing == ["model_artifacts/jobs.py"]

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = [*sorted((ROOT / "requirements").glob("*.txt")), ROOT / "containers/training_job/requirements.txt"]
+SDK_LOCK = ROOT / "model_artifacts/requirements.txt"
+LOCKS = [
+    *sorted((ROOT / "requirements").glob("*.txt")),
+    ROOT / "containers/training_job/requirements.txt",
+    SDK_LOCK,
+]
 
 
 def direct_dependencies() -> set[str]:
@@ -62,3 +67,16 @@ def test_the_lock_of_npm_holds_no_address() -> None:
     packages = [entry for name, entry in lock["packages"].items() if name]
     assert packages
     assert all("integrity" in entry and "resolved" not in entry for entry in packages)
+
+
+def test_sagemaker_s_sdk_is_of_one_major_version_and_imported_by_one_module() -> None:
+    """It has an environment of its own: docs/decisions/0101-jobs-by-the-sdk.md."""
+    rooms = ("assistant", "benchmarks", "containers", "lambdas", "model_artifacts", "stacks", "tools")
+    importing = [
+        str(path.relative_to(ROOT))
+        for room in rooms
+        for path in (ROOT / room).rglob("*.py")
+        if re.search(r"^\s*(?:import|from) sagemaker\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert importing == ["model_artifacts/jobs.py"]
+    assert re.findall(r"^sagemaker==(\d+)", SDK_LOCK.read_text(encoding="utf-8"), re.MULTILINE) == ["3"]
