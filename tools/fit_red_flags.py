@@ -235,7 +235,7 @@ def fit(messages: Sequence[Message], embed: Embed, *, names: Sequence[str], mode
         linear=_rounded(values["linear"] * scale, decimals=2),
         whole=round(float(values["whole"][0]), 4),
         grams=b85encode(bytes(bytes_of.tolist())).decode(),
-        gram_scale=gram_scale,
+        gram_scale=round(gram_scale, 6),
         least_score=least_score(messages, embed),
         flags=flag_rows(messages, network, bags, names=names),
         **nearness(messages, embed, names=names),
