@@ -177,8 +177,8 @@ def main(assemblies: Sequence[str]) -> int:
     templates = [template for folder in folders for template in templates_of(folder)]
     silenced: set[tuple[str, str]] = set()
     for folder in folders:
+        require_packs(folder / REPORT)
         silenced |= read_silenced(folder / REPORT)
-        _require_packs(folder / REPORT)
     findings = [*run_cfn_lint(templates), *run_checkov(templates)]
     unexplained = [finding for finding in findings if not any(explains(row, finding) for row in rows)]
     idle = [*rows_without_effect(rows, silenced), *_idle(rows, findings)] if _EVERY_ROW in assemblies else []
@@ -195,9 +195,12 @@ def main(assemblies: Sequence[str]) -> int:
     return 1 if unexplained or idle else 0
 
 
-def _require_packs(report: Path) -> None:
-    plugins = json.loads(report.read_text(encoding="utf-8"))["pluginReports"]
-    if missing := set(PACKS) - {plugin["pluginName"] for plugin in plugins}:
+def require_packs(report: Path) -> None:
+    """Raise ConfigurationError where the packs did not run: then there is no report. One without plugins is
+    of templates in which they found nothing."""
+    plugins = json.loads(report.read_text(encoding="utf-8"))["pluginReports"] if report.exists() else None
+    missing = set(PACKS) - {plugin["pluginName"] for plugin in plugins or ()}
+    if plugins is None or (plugins and missing):
         raise ConfigurationError(
             f"{report}: no report of {', '.join(sorted(missing))}: synthesize validated."
         )

@@ -16,6 +16,7 @@ import pytest
 
 from assistant.cli.tenant import write_tenant
 from assistant.cli.terminal import GlobalOptions
+from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployed_names import (
     LINK_SECRET_RESOURCE,
     SEARCH_ACCESS_RESOURCE,
@@ -24,7 +25,16 @@ from assistant.settings.deployed_names import (
 from assistant.settings.model_artifacts import load_images, write_digest
 from stacks.policy import Acknowledgement
 from stacks.tenant import read_tenants
-from stacks.validators import TABLE, Finding, explains, read_silenced, rows_without_effect, templates_of
+from stacks.validators import (
+    REPORT,
+    TABLE,
+    Finding,
+    explains,
+    read_silenced,
+    require_packs,
+    rows_without_effect,
+    templates_of,
+)
 from tests.stacks.synthesized import ROOT, synthesize
 
 PLANTED = """
@@ -177,6 +187,18 @@ def tag_keys(tags: object) -> set[str]:
 ROW = Acknowledgement(
     construct="Data/Search", findings=("AwsSolutions::AwsSolutions-OS3", "cfn-lint::W1"), reason="Because."
 )
+
+
+def test_templates_that_no_pack_has_seen_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no report of AwsSolutions, HIPAA\.Security"):
+        require_packs(tmp_path / REPORT)
+    seen = {"pluginReports": []}  # as the CDK writes it where the packs found nothing
+    (tmp_path / REPORT).write_text(json.dumps(seen))
+    require_packs(tmp_path / REPORT)
+    seen = {"pluginReports": [{"pluginName": "AwsSolutions"}]}
+    (tmp_path / REPORT).write_text(json.dumps(seen))
+    with pytest.raises(ConfigurationError, match=r"no report of HIPAA\.Security"):
+        require_packs(tmp_path / REPORT)
 
 
 def test_an_exception_without_effect_is_found(tmp_path: Path) -> None:
