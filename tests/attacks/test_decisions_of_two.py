@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from assistant.cli.main import app
-from assistant.domain.errors import ContentsChangedError
 from tests.fakes.running_service import RunningService, Scene, running_service
 
 SOURCES = """
@@ -87,34 +82,3 @@ async def test_a_release_without_contents_is_refused(service: RunningService) ->
         who = owner(service, "hanna")
         refused = await service.client.post("/v1/documents/release", json=asked, headers=who)
         assert refused.status_code == 422
-
-
-async def test_the_command_shows_what_waits_and_releases_only_that(
-    service: RunningService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def run(*more: str) -> Result:
-        token = owner(service, "hanna")["authorization"].removeprefix("Bearer ")
-        monkeypatch.setenv("ASSISTANT_LOCAL_SERVICE_TOKEN", token)
-        folder = str(service.state_dir.parent / "tenants")
-        command = [
-            "--tenants",
-            folder,
-            "knowledge",
-            "release",
-            "--tenant",
-            "clinic",
-            "--service",
-            service.url,
-        ]
-        return await asyncio.to_thread(CliRunner().invoke, app, [*command, *more])
-
-    await bring(service, GOOD)
-    shown = await run()
-    assert f"+{GOOD}" in shown.output
-    looked_at = re.findall("--contents ([0-9a-f]{64})", " ".join(shown.output.split()))[-1]
-    await bring(service, EVIL)
-    assert isinstance((await run("--contents", looked_at)).exception, ContentsChangedError)
-    now = re.findall("--contents ([0-9a-f]{64})", " ".join((await run()).output.split()))[-1]
-    released = await run("--contents", now)
-    assert "Released: 1 documents" in released.output
-    assert "No document waits" in (await run()).output

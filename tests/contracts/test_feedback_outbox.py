@@ -40,7 +40,7 @@ async def test_what_an_agent_does_is_pending_in_the_order_in_which_it_was_stored
     [
         (samples.answer(), False),
         (unanswered(), True),
-        (samples.answer().model_copy(update={"follows": "a0"}), True),
+        (samples.answer().model_copy(update={"follows": "a0"}), False),
     ],
 )
 async def test_an_answer_is_pending_when_it_is_a_signal(

@@ -448,7 +448,7 @@ async def test_replaced_text_is_purged_at_once_and_a_second_time_later(knowledge
 async def test_a_tenant_s_document_does_not_wait_for_the_queue_of_another(tmp_path: Path) -> None:
     endpoint, served, order = asyncio.Semaphore(1), CommandedEmbedder(), list[str]()
     many, one = (Knowledge.below(tmp_path / name, served) for name in ("many", "one"))
-    await many.add(*(document(f"rule-{n}") for n in range(200)))
+    await many.add(*(document(f"rule-{n}") for n in range(600)))  # more than three lanes hold
     await one.add(document("only"))
     working: list[asyncio.Task[None]] = []
 
