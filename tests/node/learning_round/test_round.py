@@ -23,6 +23,7 @@ from assistant.settings.deployed_names import SETS_RUN
 from tests.contracts import samples
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
+from tests.fakes.sagemaker_environment import request_of
 from tests.node.learning_round.conftest import LearningDeployment
 from tests.options.feedback.moving import QUOTE, answered
 from tests.stacks.test_training_request import JOB, shared_request
@@ -126,7 +127,7 @@ def job_of(deployment: LearningDeployment, name: str, folder: str) -> dict[str, 
     call = call.replace("${TrainingBucket}", deployment.named("training"))
     call = re.sub(r"\$\{TrainingRole\w+\.Arn\}", "arn:aws:iam::123456789012:role/assistant/Training", call)
     assert "${" not in call, call
-    return json.loads(call)
+    return request_of(json.loads(call))
 
 
 @pytest.mark.parametrize("ending", ["Completed", "Failed", "Stopped"])
