@@ -126,7 +126,7 @@ WAITING := -n 4 --dist loadfile --no-loadscope-reorder
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q
 
 .PHONY: test
-test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ##* The tests that need nothing else installed (five minutes)
+test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ##* The tests that need nothing else installed (some seven minutes)
 	@$(PYTEST) $($@.tests) $(PARALLEL) $(ARGS)
 
 .PHONY: test-processes
