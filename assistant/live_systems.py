@@ -19,6 +19,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from assistant.domain.addresses import is_on_this_machine
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import ConfigurationError, DeadlineExceededError, DependencyError
@@ -88,8 +89,7 @@ def _wrong_address(url: str) -> str | None:
     address = None
     with suppress(ValueError):
         address = ip_address(host)
-    is_here = host == "localhost" or (address is not None and address.is_loopback)
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_here):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_on_this_machine(url)):
         return "it needs https"
     if not host:
         return "it has no host"

@@ -15,6 +15,8 @@ from typing import Any, Literal
 from assistant.domain.errors import ConfigurationError, DeploymentError
 
 _STAMP = "build/sagemaker/stamp"
+_LIMIT_S = 600.0
+"""For an import of 4 s and at most three calls, each with the retries of boto3."""
 
 
 def require_sdk(root: Path) -> Path:
@@ -33,13 +35,19 @@ def start(
 
     Raises ConfigurationError without the SDK, DeploymentError for what AWS or the SDK refused.
     """
-    done = subprocess.run(
-        [require_sdk(root), root / "model_artifacts/jobs.py"],
-        input=json.dumps({"kind": kind, "region": region, **order}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [require_sdk(root), root / "model_artifacts/jobs.py"],
+            input=json.dumps({"kind": kind, "region": region, **order}),
+            capture_output=True,
+            text=True,
+            timeout=_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise DeploymentError(
+            f"SageMaker's SDK did not answer within {_LIMIT_S:.0f} s. Was {order['name']} started?"
+        ) from None
     if done.returncode:
         raise DeploymentError(f"model_artifacts/jobs.py ended with {done.returncode}: {done.stderr[-2000:]}")
     told: Mapping[str, str] = json.loads(done.stdout)
