@@ -359,13 +359,13 @@ class SignalExit(SystemExit):
 
 
 def end_in_order_on_signals() -> None:
-    """Let SIGTERM and SIGHUP (a closed terminal) unwind the command as Ctrl-C does.
+    """Let the first SIGINT (Ctrl-C), SIGTERM or SIGHUP (a closed terminal) unwind the command.
 
-    SIGINT is set too: a shell ignores it for a command that it starts in the background.
+    Later ones are ignored: the command is ending, and each of its steps has a time limit. SIGQUIT
+    (Ctrl-\\) and SIGKILL end it at once; the next command stops what it leaves running.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _exit)
+    for number in _ENDING:
+        signal.signal(number, _unwind)
 
 
 @contextmanager
@@ -382,8 +382,10 @@ def uninterrupted() -> Generator[None]:
             signal.signal(number, handler)
 
 
-def _exit(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SignalExit(128 + number)
+def _unwind(number: int, _frame: FrameType | None) -> NoReturn:
+    for each in _ENDING:
+        signal.signal(each, _ignore)
+    raise KeyboardInterrupt if number == signal.SIGINT else SignalExit(128 + number)
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
@@ -630,6 +632,13 @@ class Supervisor:
         running.uses = [use.model_copy(update={"needs": tuple(joined(use.needs))}) for use in running.uses]
 
     def _release(self, use: Use | None) -> None:
+        try:
+            self._stop_unneeded(use)
+        except (KeyboardInterrupt, SignalExit):  # the first one, just before it would have been ignored
+            self._stop_unneeded(use)
+            raise
+
+    def _stop_unneeded(self, use: Use | None) -> None:
         error = sys.exc_info()[1]
         if isinstance(error, KeyboardInterrupt | SignalExit):
             self.say("stopping the local processes")

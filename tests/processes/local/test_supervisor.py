@@ -6,16 +6,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import psutil
 import pytest
 from local_processes import Command, Local, eventually, listens, running
 
 from assistant.domain.errors import LocalRuntimeError
+from assistant.local import processes
 from assistant.local.processes import find_marked
 
 Start = Callable[..., Command]
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def test_what_is_needed_listens_inside_the_block_and_is_gone_after_it(local: Local) -> None:
@@ -131,10 +134,52 @@ def test_an_interrupted_command_leaves_no_process(
 ) -> None:
     interrupted = command("a", "b")
     interrupted.await_line("using")
-    interrupted.process.send_signal(number)
-    interrupted.process.send_signal(number)
-    interrupted.process.wait(timeout=60)
+    while interrupted.process.poll() is None:  # thousands, at every step of the end
+        interrupted.process.send_signal(number)
     assert find_marked(local.registry.path) == []
+
+
+@pytest.fixture
+def _ended_by_signals() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in ENDING}
+    processes.end_in_order_on_signals()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        (None, signal.SIGINT),
+        (None, signal.SIGHUP),
+        (signal.SIGINT, signal.SIGTERM),
+        (signal.SIGTERM, signal.SIGINT),
+        (signal.SIGHUP, signal.SIGHUP),
+    ],
+)
+@pytest.mark.usefixtures("_ended_by_signals")
+def test_a_signal_just_before_they_are_ignored_leaves_no_process(
+    local: Local, monkeypatch: pytest.MonkeyPatch, first: signal.Signals | None, later: signal.Signals
+) -> None:
+    ignoring = processes.uninterrupted
+
+    def interrupted() -> AbstractContextManager[None]:
+        signal.raise_signal(later)
+        return ignoring()
+
+    monkeypatch.setattr(processes, "uninterrupted", interrupted)
+
+    def command() -> None:
+        with local.supervisor().using(["a"], command="test"):
+            if first is not None:
+                signal.raise_signal(first)
+
+    with pytest.raises((KeyboardInterrupt, processes.SignalExit)) as ended:
+        command()
+    assert find_marked(local.registry.path) == []
+    by = first or later
+    assert ended.type is (KeyboardInterrupt if by == signal.SIGINT else processes.SignalExit)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
