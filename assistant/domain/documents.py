@@ -24,7 +24,8 @@ ID_SEPARATOR = ":"
 MISSING = "[…]"
 """In a text, for a value that only its template knows."""
 
-MediaType = Literal["text/markdown", "text/html", "text/plain"]
+MediaType = Literal["text/markdown", "text/html", "text/plain", "application/vnd.page+json"]
+"""The last is the page model, in which a file of another format is kept."""
 _Question = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 _PropertyName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 _PropertyValue = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]

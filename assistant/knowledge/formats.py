@@ -17,6 +17,7 @@ from assistant.domain.errors import DocumentInvalidError, TooLargeError
 from assistant.knowledge import files, front_matter
 from assistant.knowledge.conversion import convert
 from assistant.knowledge.parsing.markdown import first_heading
+from assistant.knowledge.parsing.render import render
 
 _LONGEST_TITLE = 1000
 _BODIES = "question and answer, or title and text, or title and markdown"
@@ -43,20 +44,23 @@ def page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
 
 
 def converted_item(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> files.SourceItem:
-    """Return the item of a file of another format, as HTML. Such a file has no place for an id or labels.
+    """Return the item of a file of another format, as a page. Such a file has no place for an id or labels.
 
     Its scans are read in the languages ``ocr``.
     """
     try:
-        converted = convert(name, raw, ocr=ocr)
+        page = convert(name, raw, ocr=ocr)
+        content = page.to_bytes()
+        losses = render(page).losses if len(content) <= files.LARGEST_DOCUMENT_BYTES else ()
     except DocumentInvalidError as error:
         return files.named_by_file(files.invalid(name, error.message), name)
-    if len(converted.html.encode()) > files.LARGEST_DOCUMENT_BYTES:
+    if len(content) > files.LARGEST_DOCUMENT_BYTES:
         problem = f"its text is larger than {files.LARGEST_DOCUMENT_BYTES:,} bytes. Split the file."
         return files.named_by_file(files.SourceFailure(name, TooLargeError.code, problem), name)
-    page = front_matter.Page({}, {}, converted.html)
-    item = _titled(name, page, converted.title, media_type="text/html")
-    return replace(item, notes=converted.notes) if isinstance(item, files.SourceDocument) else item
+    body = front_matter.Page({}, {}, content.decode())
+    item = _titled(name, body, page.title, media_type="application/vnd.page+json")
+    notes = tuple(map(str, losses))
+    return replace(item, notes=notes) if isinstance(item, files.SourceDocument) else item
 
 
 def line_item(origin: str, line: bytes) -> files.SourceItem:

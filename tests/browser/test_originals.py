@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from assistant.api.documents import _link_page  # pyright: ignore[reportPrivateUsage]
 from assistant.knowledge.conversion import convert
-from assistant.knowledge.parsing.html import parse_html
+from assistant.knowledge.parsing.render import render
 from tests.browser.answers import REFILL, refill_document
 from tests.browser.console_page import OpenConsole
 from tests.browser.stand_in import StandIn
@@ -23,7 +23,7 @@ SERVICE = "http://service.test"
 
 def stored() -> dict[str, Any]:
     """The tariff as the service sends it: the last row of the first table is cited, said to be on page 2."""
-    parsed = parse_html(convert("tariff.pdf", PDF).html)
+    parsed = render(convert("tariff.pdf", PDF)).parsed
     cited = parsed.tables[0].rows[-1]
     tables = [
         {"header": table.header, "rows": [[(cell.start, cell.end) for cell in row] for row in table.rows]}

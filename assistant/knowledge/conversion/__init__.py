@@ -1,4 +1,4 @@
-"""Converts files of other formats into HTML: PDF, Office files, tables, e-mails and plain text.
+"""Converts files of other formats into the page model: PDF, Office files, tables, e-mails and plain text.
 
 It runs in the parsing process. Each library is imported only when a file of its format comes.
 """
@@ -6,6 +6,7 @@ It runs in the parsing process. Each library is imported only when a file of its
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from warnings import catch_warnings
 
@@ -14,12 +15,15 @@ from assistant.knowledge.conversion.markup import Converted
 from assistant.knowledge.conversion.office import convert_docx, convert_pptx
 from assistant.knowledge.conversion.plain import convert_eml, convert_txt
 from assistant.knowledge.conversion.sheets import convert_csv, convert_xlsx
+from assistant.knowledge.files import LARGEST_DOCUMENT_BYTES
+from assistant.knowledge.page import Loss, Page
+from assistant.knowledge.parsing.html import read_html
 
-__all__ = ["Converted", "convert"]
+__all__ = ["convert"]
 
 
-def convert(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> Converted:
-    """Return a file as HTML, by the suffix of its name. ``ocr``: languages in which scans are read, as
+def convert(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> Page:
+    """Return a file as a page, by the suffix of its name. ``ocr``: languages in which scans are read, as
     tesseract calls them.
 
     Raises DocumentInvalidError for an encrypted, truncated, hostile or oversized file, for one without text,
@@ -27,12 +31,18 @@ def convert(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> Converted:
     """
     with catch_warnings(action="ignore"):  # of libraries, about parts of a file that they do not read
         converted = _converted(PurePath(name).suffix.lower(), raw, ocr)
-    if not converted.html.strip():
-        raise DocumentInvalidError(". ".join(["there is no text in it", *converted.notes]))
+    if isinstance(converted, Converted):
+        if len(converted.html) > LARGEST_DOCUMENT_BYTES:
+            problem = f"its text is larger than {LARGEST_DOCUMENT_BYTES:,} bytes"
+            raise DocumentInvalidError(f"{problem}. Split the file.")
+        losses = tuple(map(Loss, converted.notes))
+        converted = replace(read_html(converted.html), title=converted.title, losses=losses)
+    if not converted.blocks:
+        raise DocumentInvalidError(". ".join(["there is no text in it", *map(str, converted.losses)]))
     return converted
 
 
-def _converted(suffix: str, raw: bytes, ocr: Sequence[str]) -> Converted:
+def _converted(suffix: str, raw: bytes, ocr: Sequence[str]) -> Page | Converted:
     match suffix:
         case ".pdf":
             from assistant.knowledge.conversion.pdf import convert_pdf

@@ -10,35 +10,47 @@ from dataclasses import replace
 
 from assistant.domain.documents import MISSING, Document, ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.parsing.html import parse_html
-from assistant.knowledge.parsing.markdown import parse_markdown
-from assistant.knowledge.parsing.text import TextBuilder
+from assistant.knowledge.page import Page, Paragraph, plain
+from assistant.knowledge.parsing.html import read_html
+from assistant.knowledge.parsing.markdown import read_markdown
+from assistant.knowledge.parsing.render import Rendered, render
 
-__all__ = ["parse_document", "parse_plain"]
+__all__ = ["parse_document", "read_page", "render_document"]
 
 _FLATTENED_ITEM = re.compile(r"\n?(?<![^\S\n])[^\S\n]{2,}+(?=- \s*\S)")
 """Two or more spaces before a dash: a list item whose line break a publisher's export lost."""
 
 
 def parse_document(document: Document) -> ParsedDocument:
-    """Return the document's text, parsed by its media type. Raises DocumentInvalidError if it has no text."""
-    if document.media_type == "text/markdown":
-        parsed = parse_markdown(document.content)
-    elif document.media_type == "text/html":
-        parsed = parse_html(document.content)
-    else:
-        parsed = parse_plain(document)
+    """Return the document's text. Raises DocumentInvalidError if it has none."""
+    parsed = render_document(document).parsed
     body = "".join(parsed.text[section.span.start : section.span.end] for section in parsed.sections)
     if not body.replace(MISSING, "").strip():
         raise DocumentInvalidError(f"{document.document_id}: there is no text in it.")
     return replace(parsed, labels=document.labels, original=document.original)
 
 
-def parse_plain(document: Document) -> ParsedDocument:
+def render_document(document: Document) -> Rendered:
+    """Return the text of a document's page, and what it leaves out. Raises DocumentInvalidError."""
+    return render(read_page(document))
+
+
+def read_page(document: Document) -> Page:
+    """Return a document's page, read by its media type. Raises DocumentInvalidError."""
+    match document.media_type:
+        case "text/markdown":
+            return read_markdown(document.content)
+        case "text/html":
+            return read_html(document.content)
+        case "application/vnd.page+json":
+            return Page.from_bytes(document.content)
+        case "text/plain":
+            return _plain_page(document)
+
+
+def _plain_page(document: Document) -> Page:
     """Return plain text in one section. A question that is not the title comes before the answer."""
-    builder = TextBuilder()
-    if document.question is not None and document.question != document.title:
-        builder.block(document.question)
-    for block in re.split(r"\n\s*\n", _FLATTENED_ITEM.sub("\n", document.content)):
-        builder.plain_block(block)
-    return builder.build()
+    asked = document.question is not None and document.question != document.title
+    blocks = re.split(r"\n\s*\n", _FLATTENED_ITEM.sub("\n", document.content))
+    first = (Paragraph(plain(document.question or "")),) if asked else ()
+    return Page((*first, *(Paragraph(plain(block), is_plain=True) for block in blocks)))

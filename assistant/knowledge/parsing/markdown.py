@@ -1,23 +1,36 @@
-"""Parses Markdown by markdown-it-py: CommonMark with tables."""
+"""Reads Markdown into the page model by markdown-it-py: CommonMark with tables and struck text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore, inline
-from markdown_it.token import Token
+from markdown_it.tree import SyntaxTreeNode
 
-from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.parsing.html import INLINE, html_text
-from assistant.knowledge.parsing.text import LINK_END, TextBuilder, link_begin, read_links
+from assistant.knowledge.page import (
+    Block,
+    Cell,
+    Code,
+    Heading,
+    Item,
+    List,
+    Page,
+    Paragraph,
+    Run,
+    Runs,
+    Table,
+    text_of,
+)
+from assistant.knowledge.parsing.html import INLINE, Style, read_fragment, style_of_tag, trimmed
 
 DEEPEST_NESTING = 100
-_PARSER = MarkdownIt("commonmark", {"maxNesting": DEEPEST_NESTING}).enable("table")
-_INLINE = MarkdownIt("commonmark")
+_PARSER = MarkdownIt("commonmark", {"maxNesting": DEEPEST_NESTING}).enable(["table", "strikethrough"])
+_INLINE = MarkdownIt("commonmark").enable("strikethrough")
 """Its own limit, 20, of brackets inside each other: each unclosed one is searched once a level."""
 
 
@@ -28,26 +41,20 @@ def _inline_with_own_limit(state: StateCore) -> None:
 
 _PARSER.core.ruler.at("inline", _inline_with_own_limit)
 _BLOCKS = MarkdownIt("commonmark").disable("inline")
-_TAG = re.compile(r"</?([a-z][\w-]*)", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)([a-z][\w-]*)", re.IGNORECASE)
 _LONGEST_HEADING = 2_000
-_OWN_TEXT = ("text", "code_inline", "image")
-_SHOWN = {"softbreak": " ", "hardbreak": "\n", "link_close": LINK_END}
-"""Inline tokens that are part of the text: by their own content, and as what they are shown."""
 
 
-def parse_markdown(content: str) -> ParsedDocument:
-    """Return the text with its headings; of raw HTML, the visible text.
+def read_markdown(content: str) -> Page:
+    """Return the page; of raw HTML, what it shows.
 
     Raises DocumentInvalidError for lists or quotes nested deeper than DEEPEST_NESTING: the parser would omit
     their content.
     """
-    builder = TextBuilder()
-    walker = _Walker(builder)
-    for token in _PARSER.parse(content):
-        if token.level >= DEEPEST_NESTING - 1:
-            raise DocumentInvalidError(f"Markdown is nested deeper than {DEEPEST_NESTING}.")
-        walker.take(token)
-    return builder.build()
+    tokens = _PARSER.parse(content)
+    if any(token.level >= DEEPEST_NESTING - 1 for token in tokens):
+        raise DocumentInvalidError(f"Markdown is nested deeper than {DEEPEST_NESTING}.")
+    return Page(tuple(_blocks(SyntaxTreeNode(tokens).children)))
 
 
 def first_heading(content: str) -> str | None:
@@ -65,92 +72,75 @@ def first_heading(content: str) -> str | None:
 
 def _heading_text(line: str) -> str:
     """Return the text of a heading without markup for emphasis, links and code."""
-    (inline,) = _PARSER.parseInline(line[:_LONGEST_HEADING])
-    return read_links(_inline_text(inline.children or ()))[0].replace("\n", " ")
+    (tokens,) = _PARSER.parseInline(line[:_LONGEST_HEADING])
+    return " ".join(text_of(_runs(SyntaxTreeNode([tokens]).children[0].children)).split())
 
 
-class _Walker:
-    def __init__(self, builder: TextBuilder) -> None:
-        self._builder = builder
-        self._heading_level = 0
-        self._items: list[str] = []
-        """Markers of the open list items, outermost first. The first line of an item uses up its marker."""
-        self._ordered: list[int | None] = []
-        self._table: list[list[str]] | None = None
-
-    def take(self, token: Token) -> None:
-        match token.type:
-            case "heading_open":
-                self._heading_level = int(token.tag[1:])
-            case "inline":
-                self._inline(_inline_text(token.children or ()))
+def _blocks(nodes: Iterable[SyntaxTreeNode]) -> Iterator[Block]:
+    for node in nodes:
+        match node.type:
+            case "heading":
+                yield Heading(int(node.tag[1:]), _line(node))
+            case "paragraph":
+                yield Paragraph(_line(node))
             case "fence" | "code_block":
-                self._body(token.content)
+                yield Code(node.content)
             case "html_block":
-                self._body(html_text(token.content))
-            case "bullet_list_open":
-                self._ordered.append(None)
-            case "ordered_list_open":
-                self._ordered.append(int(token.attrGet("start") or 1))
-            case "bullet_list_close" | "ordered_list_close":
-                self._ordered.pop()
-                if not self._ordered:
-                    self._builder.gap()
-            case "list_item_open":
-                self._items.append(self._marker())
-            case "list_item_close":
-                self._items.pop()
-            case "table_open":
-                self._table = []
-            case "tr_open" if self._table is not None:
-                self._table.append([])
-            case "table_close":
-                self._builder.table(self._table or [], has_header=True, depth=len(self._items) + 1)
-                self._table = None
+                yield from read_fragment(node.content)
+            case "bullet_list":
+                yield List(tuple(Item("-", tuple(_blocks(item.children))) for item in node.children))
+            case "ordered_list":
+                yield List(tuple(_numbered(node)), is_ordered=True)
+            case "table":
+                yield _table(node)
+            case _:  # a quote
+                yield from _blocks(node.children)
+
+
+def _numbered(node: SyntaxTreeNode) -> Iterator[Item]:
+    for number, item in enumerate(node.children, start=int(node.attrs.get("start") or 1)):
+        yield Item(f"{number}.", tuple(_blocks(item.children)))
+
+
+def _table(node: SyntaxTreeNode) -> Table:
+    rows = (row for part in node.children for row in part.children)
+    return Table(
+        tuple(tuple(Cell((Paragraph(_line(cell)),)) for cell in row.children) for row in rows), header_rows=1
+    )
+
+
+def _line(node: SyntaxTreeNode) -> Runs:
+    return trimmed(_runs(child for inline_node in node.children for child in inline_node.children))
+
+
+def _runs(nodes: Iterable[SyntaxTreeNode], style: Style | None = None) -> Iterator[Run]:
+    """Yield the text of inline nodes. Tags of raw HTML change its style until they end; most others separate
+    words: cells of tables hold ``<br>`` and ``<li>``."""
+    style = style or Style()
+    opened: list[tuple[str, Style]] = []
+    for node in nodes:
+        match node.type:
+            case "text" | "code_inline":
+                yield style.run(node.content)
+            case "image":
+                yield style.run(node.content or "".join(child.content for child in node.children))
+            case "softbreak":
+                yield style.run(" ")
+            case "hardbreak":
+                yield style.run("\n")
+            case "link":
+                yield from _runs(node.children, replace(style, link=str(node.attrs["href"])))
+            case "s":
+                yield from _runs(node.children, replace(style, is_struck=True))
+            case "html_inline":
+                tag = _TAG.match(node.content)
+                name = tag[2].lower() if tag else ""
+                if tag and tag[1] and opened and opened[-1][0] == name:
+                    style = opened.pop()[1]
+                elif tag and not tag[1] and (changed := style_of_tag(name, style)) != style:
+                    opened.append((name, style))
+                    style = changed
+                elif tag and name not in INLINE:
+                    yield style.run("\n")
             case _:
-                pass
-
-    def _inline(self, text: str) -> None:
-        if self._table:
-            self._table[-1].append(text)
-        elif self._heading_level:
-            self._builder.heading(self._heading_level, text)
-            self._heading_level = 0
-        else:
-            self._body(text)
-
-    def _body(self, text: str) -> None:
-        if not self._items:
-            self._builder.block(text)
-            return
-        marker, self._items[-1] = self._items[-1], ""
-        if marker:
-            kind = UnitKind.ITEM if self._ordered[-1] is None else UnitKind.STEP
-            self._builder.line(marker + text, kind=kind, depth=len(self._items))
-        else:  # a further paragraph of the item
-            self._builder.line(text, kind=UnitKind.SENTENCE, depth=len(self._items) + 1)
-
-    def _marker(self) -> str:
-        number = self._ordered[-1]
-        if number is None:
-            return "- "
-        self._ordered[-1] = number + 1
-        return f"{number}. "
-
-
-def _inline_text(children: Sequence[Token]) -> str:
-    """Return the text, with marks around the words of links."""
-    return "".join(map(_shown, children))
-
-
-def _shown(child: Token) -> str:
-    """Return the text of an inline token. Most tags of raw HTML separate words: cells of tables hold ``<br>``
-    and ``<li>``."""
-    if child.type == "link_open":
-        return link_begin(str(child.attrs["href"]))
-    if child.type != "html_inline":
-        return child.content if child.type in _OWN_TEXT else _SHOWN.get(child.type, "")
-    tag = _TAG.match(child.content)
-    if tag is None or tag[1].lower() in INLINE:
-        return ""
-    return "\n" if tag[1].lower() == "br" else " "
+                yield from _runs(node.children, style)

@@ -141,7 +141,8 @@ class TextBuilder:
         names = [name for name, _ in read[0]] if is_named else []
         placed: list[tuple[Span, ...]] = []
         for row in read[1:] if names else read:
-            text, cells = _joined([cell for cell, _ in row], names)
+            is_title = len(row) == 1 < len(names)  # one cell across all columns
+            text, cells = _joined([cell for cell, _ in row], [] if is_title else names)
             start = self.line(text, kind=UnitKind.ROW, depth=depth)
             if start is not None:
                 placed.append(tuple(Span(start + cell.start, start + cell.end) for cell in cells))

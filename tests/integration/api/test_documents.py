@@ -14,10 +14,11 @@ import pytest
 from assistant.domain.documents import ORIGINAL_PART_BYTES, Span
 from assistant.domain.identity import Identity, Role
 from assistant.knowledge.conversion import convert
-from assistant.knowledge.parsing.html import parse_html
+from assistant.knowledge.parsing.render import render
 from tests.fakes.running_service import RunningService
 
 ANN = Identity("clinic", "ann", frozenset({Role.AGENT}), frozenset())
+PAGE = "application/vnd.page+json"
 DATA = Path(__file__).parents[2] / "data"
 NEW = {"document_id": "new", "title": "New", "content": "# New\n\nText.", "media_type": "text/markdown"}
 
@@ -188,10 +189,14 @@ async def test_a_withdrawn_document_is_gone_at_once(service: RunningService) -> 
 
 async def test_a_cited_page_opens_the_original_there(service: RunningService) -> None:
     raw = (DATA / "tariff.pdf").read_bytes() + bytes(ORIGINAL_PART_BYTES)  # more than one part
-    html = convert("tariff.pdf", raw).html
-    number, start = parse_html(html).pages[-1]
+    page = convert("tariff.pdf", raw)
+    number, start = render(page).parsed.pages[-1]
     document = await service.know(
-        "tariff", html, media_type="text/html", labels=("hr",), original=('Tarif \u00e9"\r\nx: y.pdf', raw)
+        "tariff",
+        page.to_bytes().decode(),
+        media_type=PAGE,
+        labels=("hr",),
+        original=('Tarif \u00e9"\r\nx: y.pdf', raw),
     )
     span, content_hash = Span(start + 20, start + 30), document.content_hash()
     clerk = Identity("clinic", "ann", frozenset({Role.AGENT}), frozenset({"hr"}))
@@ -216,8 +221,8 @@ async def test_a_cited_page_opens_the_original_there(service: RunningService) ->
 
 async def test_a_table_is_sent_with_its_cells_and_its_file_as_an_attachment(service: RunningService) -> None:
     raw = b"Plan,Fee\nBasic,$5\nPlus,$9\n"
-    html = convert("fees.csv", raw).html
-    await service.know("fees", html, media_type="text/html", original=("fees.csv", raw))
+    page = convert("fees.csv", raw).to_bytes().decode()
+    await service.know("fees", page, media_type=PAGE, original=("fees.csv", raw))
     body = (await service.client.get("/v1/documents/fees", headers=service.headers())).json()
     (table,) = body["tables"]
     cells = [[body["text"][start:end] for start, end in row] for row in table["rows"]]

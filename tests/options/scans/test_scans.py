@@ -14,7 +14,7 @@ import pytest
 
 from assistant.knowledge.conversion.pdf import MOST_PAGES
 from assistant.knowledge.files import SourceDocument, SourceFailure, read_sources
-from assistant.knowledge.parsing.html import parse_html
+from assistant.knowledge.parsing import parse_document
 from tests.programs import require
 from tests.unit.knowledge.source_files import read
 
@@ -36,7 +36,7 @@ def _tesseract() -> None:
 def test_the_words_of_a_scan_are_read_and_its_page_is_known() -> None:
     (item,) = read_sources([SCAN], ocr=("eng",))
     assert isinstance(item, SourceDocument), item
-    parsed = parse_html(item.document.content)
+    parsed = parse_document(item.document)
     found, printed = Counter(words(parsed.text)), Counter(words(PRINTED))
     assert (found & printed).total() >= 0.97 * printed.total()
     assert found.total() <= 1.05 * printed.total()
@@ -53,7 +53,7 @@ def test_text_beside_a_scan_keeps_its_headings(tmp_path: Path) -> None:
     assert len(both) < MOST_PAGES
     (item,) = read_sources([path], ocr=("eng",))
     assert isinstance(item, SourceDocument), item
-    parsed = parse_html(item.document.content)
+    parsed = parse_document(item.document)
     assert [number for number, _ in parsed.pages] == [1, 2, 3, 4]
     assert item.document.title == "Tariff book"
     assert "opening hours of the repair desk" in parsed.text.lower()

@@ -1,4 +1,4 @@
-"""Office files, tables, e-mails and plain text as HTML, and as the units that a search finds."""
+"""Office files, tables, e-mails and plain text as pages, and as the units that a search finds."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from pptx.util import Inches
 
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.conversion import Converted, convert
+from assistant.knowledge.conversion import convert
 from assistant.knowledge.files import SourceDocument
-from assistant.knowledge.parsing.html import parse_html
+from assistant.knowledge.page import Page
+from assistant.knowledge.parsing.render import render
 from tests.unit.knowledge.source_files import failure, one, read, write
 
 
@@ -32,11 +33,15 @@ def saved(file: Any) -> bytes:
     return buffer.getvalue()
 
 
-def parsed(converted: Converted) -> ParsedDocument:
-    return parse_html(converted.html)
+def parsed(converted: Page) -> ParsedDocument:
+    return render(converted).parsed
 
 
-def units(converted: Converted, kind: UnitKind | None = None) -> list[str]:
+def lost(converted: Page) -> tuple[str, ...]:
+    return tuple(map(str, render(converted).losses))
+
+
+def units(converted: Page, kind: UnitKind | None = None) -> list[str]:
     return [unit.text for unit in parsed(converted).units if kind in (None, unit.kind)]
 
 
@@ -99,7 +104,7 @@ def test_a_converted_file_is_a_document_without_labels(tmp_path: Path) -> None:
     assert (document.document_id, document.title, document.media_type) == (
         "returns.docx",
         "Returns",
-        "text/html",
+        "application/vnd.page+json",
     )
     assert "labels" not in document.model_fields_set
 
@@ -134,7 +139,7 @@ def test_a_slide_has_its_title_items_table_and_notes() -> None:
         "Amount: Over $100; Who approves: the manager",
         "Cash needs a manager.",
     ]
-    assert converted.notes == ("slide 2 is hidden and was not read",)
+    assert lost(converted) == ("slide 2 is hidden and was not read",)
 
 
 # --- sheets -------------------------------------------------------------------------------------------------
@@ -174,8 +179,8 @@ def test_hidden_sheets_and_formulas_without_a_value_are_named() -> None:
     file = a_workbook(Plans=[["Plan", "Sum"], ["Basic", "=1+1"]], Old=[["secret"]])
     file["Old"].sheet_state = "hidden"
     converted = convert("plans.xlsx", saved(file))
-    assert "secret" not in converted.html
-    assert converted.notes == (
+    assert b"secret" not in converted.to_bytes()
+    assert lost(converted) == (
         "hidden sheet Old was not read",
         "formulas without a stored value: Plans!B2. Open and save the file in Excel.",
     )
@@ -185,7 +190,7 @@ def test_macros_are_named_and_not_read() -> None:
     buffer = io.BytesIO(saved(a_workbook(Plans=PLANS)))
     with zipfile.ZipFile(buffer, "a") as container:
         container.writestr("xl/vbaProject.bin", b"\0macro")
-    assert convert("plans.xlsm", buffer.getvalue()).notes == ("its macros were not read",)
+    assert lost(convert("plans.xlsm", buffer.getvalue())) == ("its macros were not read",)
 
 
 def test_a_merged_cell_names_each_of_its_rows() -> None:
@@ -238,7 +243,7 @@ def a_mail(*, html: bool) -> bytes:
 
 def test_a_mail_has_its_subject_sender_and_text_and_names_its_attachments() -> None:
     converted = convert("a.eml", a_mail(html=False))
-    assert (converted.title, converted.notes) == (
+    assert (converted.title, lost(converted)) == (
         "Change of the refund rule",
         ("attachment tariff.pdf was not read",),
     )

@@ -1,4 +1,4 @@
-"""PDF as HTML: reading order, headings, tables, pages, and bad files.
+"""PDF as pages: reading order, headings, tables, pages, and bad files.
 
 The files of ``tests/data`` are invented texts, printed by Chromium.
 """
@@ -6,7 +6,6 @@ The files of ``tests/data`` are invented texts, printed by Chromium.
 from __future__ import annotations
 
 import io
-import re
 from pathlib import Path
 
 import pypdfium2
@@ -14,23 +13,30 @@ import pytest
 
 from assistant.domain.documents import UnitKind
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.conversion import Converted, convert
+from assistant.knowledge.conversion import convert
 from assistant.knowledge.conversion.page_layout import page_blocks
 from assistant.knowledge.conversion.page_words import Box, PageContent, Word
 from assistant.knowledge.conversion.pdf import MOST_PAGES
 from assistant.knowledge.conversion.ruled_tables import Table
-from assistant.knowledge.parsing.html import parse_html
+from assistant.knowledge.page import Heading, Page, text_of
+from assistant.knowledge.parsing import parse_document
+from assistant.knowledge.parsing.render import render
 from tests.unit.knowledge.source_files import failure, one, write
 
 DATA = Path(__file__).parents[2] / "data"
 
 
-def converted(name: str) -> Converted:
+def converted(name: str) -> Page:
     return convert(name, (DATA / name).read_bytes())
 
 
-def units(file: Converted, kind: UnitKind) -> list[tuple[str, str]]:
-    return [(unit.heading, unit.text) for unit in parse_html(file.html).units if unit.kind is kind]
+def units(file: Page, kind: UnitKind) -> list[tuple[str, str]]:
+    return [(unit.heading, unit.text) for unit in render(file).parsed.units if unit.kind is kind]
+
+
+def headings(file: Page, *, of_pages: bool = False) -> list[tuple[str, str]]:
+    found = [block for block in file.blocks if isinstance(block, Heading) and bool(block.place) is of_pages]
+    return [(str(one.place.number if one.place else one.level), text_of(one.runs)) for one in found]
 
 
 def saved(document: pypdfium2.PdfDocument) -> bytes:
@@ -48,7 +54,7 @@ def refusal(raw: bytes) -> str:
 # --- order and headings -----------------------------------------------------------------------------------
 def test_two_columns_are_read_one_after_the_other_between_lines_across_the_page() -> None:
     file = converted("columns.pdf")
-    text = parse_html(file.html).text
+    text = render(file).parsed.text
     order = [
         "This guide explains",
         "in all shops and on all lines.",
@@ -62,7 +68,7 @@ def test_two_columns_are_read_one_after_the_other_between_lines_across_the_page(
     places = [text.index(words) for words in order]
     assert places == sorted(places)
     assert file.title == "Billing guide for care agents"
-    assert re.findall(r"<h(\d)>([^<]*)", file.html) == [
+    assert headings(file) == [
         ("3", "Billing guide for care agents"),
         ("4", "Late payment"),
         ("4", "Refunds"),
@@ -71,7 +77,7 @@ def test_two_columns_are_read_one_after_the_other_between_lines_across_the_page(
 
 
 def test_divided_words_and_paragraphs_are_joined() -> None:
-    text = parse_html(converted("columns.pdf").html).text
+    text = render(converted("columns.pdf")).parsed.text
     assert "The first reminder is free" in text  # divided at the end of a line
     assert "Cash payments are refunded by cheque" in text  # divided at the end of a column
     assert "or by e-mail," in text
@@ -79,18 +85,18 @@ def test_divided_words_and_paragraphs_are_joined() -> None:
 
 def test_each_page_is_a_heading_and_names_the_section_that_goes_on() -> None:
     file = converted("tariff.pdf")
-    assert re.findall(r'<h2 id="page-(\d)">([^<]*)', file.html) == [
+    assert headings(file, of_pages=True) == [
         ("1", "Page 1"),
         ("2", "Page 2: Calls abroad"),
         ("3", "Page 3: Steps at a change of plan"),
     ]
-    headings = {unit.text: unit.heading for unit in parse_html(file.html).units}
-    assert headings["Roaming is free in all countries of the list."].startswith("Page 3: ")
-    assert headings["Roaming is free in all countries of the list."].endswith(" > Roaming")
+    above = {unit.text: unit.heading for unit in render(file).parsed.units}
+    assert above["Roaming is free in all countries of the list."].startswith("Page 3: ")
+    assert above["Roaming is free in all countries of the list."].endswith(" > Roaming")
 
 
 def test_running_headers_and_footers_leave() -> None:
-    text = parse_html(converted("tariff.pdf").html).text
+    text = render(converted("tariff.pdf")).parsed.text
     assert "internal" not in text
     assert "Tariff book of 2026" not in text
 
@@ -128,14 +134,14 @@ def test_a_rotated_page_is_read_upright(rotation: int) -> None:
     document[0].set_rotation(rotation)
     file = convert("a.pdf", saved(document))
     assert file.title == "Opening hours"
-    assert "The shop in Harbour Street opens at nine and closes at six." in file.html
+    assert "The shop in Harbour Street opens at nine and closes at six." in render(file).parsed.text
     assert [text for _, text in units(file, UnitKind.ROW)] == [
         "Shop: Harbour Street; Saturday: 9 to 4",
         "Shop: Mill Lane; Saturday: closed",
     ]
     document = pypdfium2.PdfDocument(DATA / "columns.pdf")
     document[0].set_rotation(rotation)
-    assert convert("a.pdf", saved(document)).html == converted("columns.pdf").html
+    assert convert("a.pdf", saved(document)).blocks == converted("columns.pdf").blocks
 
 
 def words(*lines: str, left: float = 50.0, top: float = 100.0, pitch: float = 12.0) -> list[Word]:
@@ -195,7 +201,7 @@ def test_the_lines_of_a_drawing_are_no_table() -> None:
 
 # --- bad input --------------------------------------------------------------------------------------------
 def test_a_scanned_page_is_named() -> None:
-    assert converted("scan.pdf").notes == ("pages without text (scans): 2",)
+    assert tuple(map(str, render(converted("scan.pdf")).losses)) == ("pages without text (scans): 2",)
 
 
 def test_a_file_of_scans_is_refused_with_advice() -> None:
@@ -233,5 +239,5 @@ def test_a_truncated_file_is_refused_with_advice(kept: int) -> None:
 def test_a_pdf_is_a_document_whose_pages_open(tmp_path: Path) -> None:
     document = one(write(tmp_path / "tariff.pdf", (DATA / "tariff.pdf").read_bytes()))
     assert (document.document_id, document.title) == ("tariff.pdf", "Tariff book")
-    assert 'id="page-3"' in document.content
+    assert [number for number, _ in parse_document(document).pages] == [1, 2, 3]
     assert failure(write(tmp_path / "b.pdf", ENCRYPTED)).own_id == "b.pdf"

@@ -1,0 +1,265 @@
+"""The page model: what a person sees on a page, whatever its format. Converters fill it, and nothing else.
+
+A page has blocks, and blocks have runs of text. What is not in force (struck, hidden, older mail) is kept and
+marked: ``render`` leaves it out and counts it. ``Page.to_bytes`` is the one schema in which a page leaves the
+parsing process and lies in the document store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WrapSerializer
+from pydantic_core import PydanticSerializationError
+
+from assistant.domain.errors import DocumentInvalidError
+
+_OMIT = Field(exclude_if=lambda value: not value)
+"""Of a field that is left out of the JSON while it is empty."""
+_Place = Annotated["Place | None", _OMIT]
+_Flag = Annotated[bool, _OMIT]
+_Text = Annotated[str, _OMIT]
+_Span = Annotated[int, Field(ge=1, exclude_if=lambda value: value == 1)]
+
+
+class Shift(StrEnum):
+    """Where a run stands against the line: an exponent and the mark of a note are raised."""
+
+    NONE = ""
+    RAISED = "raised"
+    LOWERED = "lowered"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Text of one kind. A line break that a reader sees is "\\n" in it."""
+
+    text: str
+    shift: Annotated[Shift, _OMIT] = Shift.NONE
+    is_struck: _Flag = False
+    is_hidden: _Flag = False
+    """Not shown by the program of the format: hidden text of Word, ``hidden`` of HTML."""
+    link: _Text = ""
+    """The address that it leads to, as written. "#…" leads to a place of the same page."""
+    is_note_mark: _Flag = False
+    """Whether the format says that this is the mark of a note."""
+
+
+def _short_runs(runs: Runs, write: Callable[[Runs], Any]) -> Any:
+    """Return the JSON of runs: of plain text the text alone, which most runs are."""
+    return runs[0].text if len(runs) == 1 and runs[0] == Run(runs[0].text) else write(runs)
+
+
+Runs = Annotated[
+    tuple[Run, ...],
+    BeforeValidator(lambda value: (Run(value),) if isinstance(value, str) else value),
+    WrapSerializer(_short_runs),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the original: page 3, slide 2, line 14, a sheet with its row."""
+
+    kind: Literal["page", "slide", "sheet", "line", "part"]
+    number: Annotated[int, _OMIT] = 0
+    """From 1; of a sheet its row. 0: no number."""
+    name: _Text = ""
+    """Of a sheet or part."""
+
+    def __str__(self) -> str:
+        """Return it in words: "page 3", "sheet Prices, row 12"."""
+        if self.kind == "sheet":
+            return f"sheet {self.name}" + (f", row {self.number}" if self.number else "")
+        return " ".join(filter(None, (self.kind, self.name, str(self.number) if self.number else "")))
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    level: int
+    """1 to 6; 1 is the highest."""
+    runs: Runs
+    place: _Place = None
+    block: Literal["heading"] = "heading"
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    runs: Runs
+    place: _Place = None
+    is_plain: _Flag = False
+    """Whether it is plain text, whose lines may be list items or headings."""
+    block: Literal["paragraph"] = "paragraph"
+
+
+def _short_blocks(blocks: tuple[Block, ...], write: Callable[[tuple[Block, ...]], Any]) -> Any:
+    """Return the JSON of blocks: of a plain paragraph the text alone, which most cells are."""
+    first = blocks[0] if len(blocks) == 1 else None
+    if isinstance(first, Paragraph) and first == Paragraph((Run(text_of(first.runs)),)):
+        return first.runs[0].text
+    return write(blocks)
+
+
+_Blocks = Annotated[
+    tuple["Block", ...],
+    BeforeValidator(lambda value: (Paragraph((Run(value),)),) if isinstance(value, str) else value),
+    WrapSerializer(_short_blocks),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item of a list. Its blocks may be lists and tables too."""
+
+    marker: str
+    """As shown: "4.", "b)", "•"; empty of an item without one."""
+    blocks: _Blocks
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    items: tuple[Item, ...]
+    is_ordered: _Flag = False
+    """Whether its items are steps, which have an order."""
+    place: _Place = None
+    block: Literal["list"] = "list"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    blocks: _Blocks
+    rows: _Span = 1
+    """Rows that it spans, itself included; so for ``columns``."""
+    columns: _Span = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A grid. As in HTML, a row has only the cells that begin in it."""
+
+    rows: tuple[tuple[Cell, ...], ...]
+    header_rows: Annotated[int, _OMIT] = 0
+    """First rows that name the columns."""
+    caption: Annotated[Runs, _OMIT] = ()
+    place: _Place = None
+    block: Literal["table"] = "table"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture, chart or drawing, with the words that stand for it."""
+
+    caption: Runs
+    kind: Annotated[str, Field(exclude_if=lambda kind: kind == "picture")] = "picture"
+    place: _Place = None
+    block: Literal["figure"] = "figure"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Lines whose breaks and spaces count."""
+
+    text: str
+    place: _Place = None
+    block: Literal["code"] = "code"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A footnote, endnote, comment, or a speaker's note."""
+
+    mark: str
+    """As shown in the text; empty without one."""
+    blocks: tuple[Block, ...]
+    place: _Place = None
+    block: Literal["note"] = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A term and what it means."""
+
+    term: Runs
+    blocks: tuple[Block, ...]
+    place: _Place = None
+    block: Literal["definition"] = "definition"
+
+
+@dataclass(frozen=True, slots=True)
+class OlderText:
+    """Text that an answer to it quotes: an older mail. It is not in force."""
+
+    blocks: tuple[Block, ...]
+    place: _Place = None
+    block: Literal["older"] = "older"
+
+
+Block = Annotated[
+    Heading | Paragraph | List | Table | Figure | Code | Note | Definition | OlderText,
+    Field(discriminator="block"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Something of the original that is not in the text, for its owner."""
+
+    what: str
+    """In the plural where it is counted: "struck words", "hidden rows", "pictures without text"."""
+    where: _Text = ""
+    """``str(Place)``, or several of them; empty: in all of the file."""
+    words: Annotated[int, _OMIT] = 0
+    """How many words are lost; 0 where nobody can count them, as of a picture."""
+
+    def __str__(self) -> str:
+        """Return it as a line of a report: "struck words (page 3): 4"."""
+        where = f" ({self.where})" if self.where else ""
+        return f"{self.what}{where}" + (f": {self.words:,}" if self.words else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A whole file: a document of many pages is one of these."""
+
+    blocks: tuple[Block, ...]
+    title: Annotated[str | None, _OMIT] = None
+    """What the file calls itself; None if it does not say."""
+    banner: _Text = ""
+    """A running header, footer or watermark that is more than a page number: "SUPERSEDED". It stands as the
+    document's first line, and beside each quote of it."""
+    losses: Annotated[tuple[Loss, ...], _OMIT] = ()
+    """What the converter could not read, or what is not for readers."""
+    schema_version: Literal[1] = 1
+
+    def to_bytes(self) -> bytes:
+        """Return the page as JSON, without what is empty. Raises DocumentInvalidError for blocks that are
+        nested too deep for any reader of JSON."""
+        try:
+            return _PAGE.dump_json(self)
+        except PydanticSerializationError:
+            raise DocumentInvalidError("its lists and tables are nested too deep. Simplify it.") from None
+
+    @classmethod
+    def from_bytes(cls, content: bytes | str) -> Page:
+        """Raises DocumentInvalidError for what ``to_bytes`` did not write."""
+        try:
+            return _PAGE.validate_json(content)
+        except ValidationError as error:
+            problem = f"it is no page of this release ({error.error_count()} faults)"
+            raise DocumentInvalidError(f"{problem}. Load its original again.") from None
+
+
+_PAGE: TypeAdapter[Page] = TypeAdapter(Page)
+
+
+def text_of(runs: Iterable[Run]) -> str:
+    """Return all text of the runs, also what is struck or hidden, as it is written."""
+    return "".join(run.text for run in runs)
+
+
+def plain(text: str) -> Runs:
+    """Return text without any marks as runs; nothing for an empty text."""
+    return (Run(text),) if text else ()

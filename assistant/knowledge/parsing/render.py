@@ -1,0 +1,325 @@
+"""Makes a document's text, sections, units and tables from the page model. Every format is rendered here.
+
+Text that is not in force (struck, hidden, older mail) is left out and counted. Two texts that a reader sees
+apart never touch, and a raised number is never part of another one.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from assistant.domain.documents import ParsedDocument, UnitKind
+from assistant.domain.errors import DocumentInvalidError
+from assistant.knowledge.page import (
+    Block,
+    Cell,
+    Code,
+    Definition,
+    Figure,
+    Heading,
+    Item,
+    List,
+    Loss,
+    Note,
+    OlderText,
+    Page,
+    Paragraph,
+    Place,
+    Run,
+    Runs,
+    Shift,
+    Table,
+    text_of,
+)
+from assistant.knowledge.parsing.text import LINK_END, TextBuilder, link_begin, unmarked
+
+MOST_CELLS = 500_000
+"""Cells of a table once its spans are filled."""
+_ENDS = (".", ",", ";", ":", "!", "?")
+_LAST_TOKEN = re.compile(r"\S*$")
+_LONGEST_UNIT = 3
+"""Letters of a word whose raised number is an exponent: "m²" and "cm²" are units, "visit¹" has a note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    parsed: ParsedDocument
+    losses: tuple[Loss, ...]
+    """What the page says that is not in the text, by kind in the order of its first place."""
+
+
+def render(page: Page) -> Rendered:
+    """Return the page's text and what it leaves out. Raises DocumentInvalidError for a table of too many
+    cells."""
+    renderer = _Renderer(_note_marks(page.blocks))
+    if page.banner:
+        renderer.builder.block(page.banner)
+    renderer.blocks(page.blocks)
+    return Rendered(renderer.builder.build(), (*page.losses, *renderer.losses()))
+
+
+def words_in(text: str) -> int:
+    return len(text.split())
+
+
+class _Renderer:
+    def __init__(self, note_marks: frozenset[str]) -> None:
+        self.builder = TextBuilder()
+        self._note_marks = note_marks
+        self._lost: Counter[tuple[str, str]] = Counter()
+        self._place: Place | None = None
+        self._depth = 0
+        """How many lists and tables are around the block."""
+        self._marker = ""
+        """Of the item that begins; its first line takes it."""
+        self._kind: UnitKind | None = None
+        """Of the items of the list around; None outside of lists."""
+
+    def losses(self) -> tuple[Loss, ...]:
+        return tuple(Loss(what, where, words) for (what, where), words in self._lost.items())
+
+    def blocks(self, blocks: Iterable[Block]) -> None:
+        for block in blocks:
+            self._block(block)
+
+    def _block(self, block: Block) -> None:
+        if block.place is not None:
+            self._enter(block.place)
+        match block:
+            case Heading():
+                self.builder.heading(block.level, self._text(block.runs))
+            case Paragraph(is_plain=True):
+                self.builder.plain_block(unmarked(self._text(block.runs)))
+            case Paragraph():
+                self._paragraph(self._text(block.runs))
+            case Code():
+                self._paragraph(block.text)
+            case List():
+                self._list(block)
+            case Table():
+                self._table(block)
+            case Figure():
+                self._figure(block)
+            case Note():
+                mark, text = f"[{block.mark}] " if block.mark else "", self._in_a_line(block.blocks)
+                self._paragraph(mark + text if text else "")
+            case Definition():
+                self._definition(block)
+            case OlderText():
+                self._lose("older quoted words", self._all_text(block.blocks))
+
+    def _enter(self, place: Place) -> None:
+        if place.kind == "page" and (self._place is None or self._place.number != place.number):
+            self.builder.page(place.number)
+        self._place = place
+
+    def _lose(self, what: str, text: str) -> None:
+        if words := words_in(text):
+            self._lost[what, str(self._place or "")] += words
+
+    # Blocks
+
+    def _paragraph(self, text: str) -> None:
+        if not unmarked(text).strip():
+            return
+        if self._kind is None:
+            self.builder.block(text)
+        elif self._marker:
+            self.builder.line(self._marker + text.strip(), kind=self._kind, depth=self._depth)
+            self._marker = ""
+        else:  # a further paragraph of the item
+            self.builder.line(text.strip(), kind=UnitKind.SENTENCE, depth=self._depth + 1)
+
+    def _list(self, block: List) -> None:
+        outer = self._kind, self._marker
+        self._depth += 1
+        for item in block.items:
+            self._kind = UnitKind.STEP if block.is_ordered else UnitKind.ITEM
+            self._marker = f"{_shown_marker(item)} "
+            self.blocks(item.blocks)
+        self._depth -= 1
+        self._kind, self._marker = outer
+        if self._kind is None:
+            self.builder.gap()
+
+    def _definition(self, block: Definition) -> None:
+        term, meaning = unmarked(self._text(block.term)).strip(), self._in_a_line(block.blocks)
+        if meaning:
+            joined = f"{term.rstrip(':')}: {meaning}" if term else meaning
+            self.builder.line(joined, kind=UnitKind.DEFINITION, depth=self._depth + 1)
+            self.builder.gap()
+        else:
+            self._paragraph(term)
+
+    def _figure(self, block: Figure) -> None:
+        text = self._text(block.caption)
+        if unmarked(text).strip():
+            self._paragraph(text)
+        else:
+            self._lost[f"{block.kind}s without text", str(self._place or "")] += 0
+
+    def _table(self, block: Table) -> None:
+        self._paragraph(self._text(block.caption))
+        grid = _grid(block.rows)
+        width = max(map(len, grid), default=0)
+        texts = {id(cell): self._in_a_line(cell.blocks) for row in block.rows for cell in row}
+        names = _joined_names(grid[: block.header_rows], texts, width)
+        rows = [_row_texts(row, texts, width) for row in grid[block.header_rows :]]
+        if any(names) and not rows:
+            rows, names = [names], []
+        self.builder.table(
+            [*([names] if any(names) else []), *rows], has_header=any(names), depth=self._depth + 1
+        )
+
+    # Text
+
+    def _in_a_line(self, blocks: Iterable[Block]) -> str:
+        """Return the text of a cell, note or definition, with marks of links. What a reader sees on lines of
+        their own is separated by commas, where no other sign ends it."""
+        parts: list[str] = []
+        for block in blocks:
+            parts += self._lines(block)
+        line = ""
+        for seen in filter(str.strip, (text for part in parts for text in part.split("\n"))):
+            text = " ".join(seen.split())
+            separator = " " if not line or unmarked(line).endswith(_ENDS) else ", "
+            line = f"{line}{separator}{text}" if line else text
+        return line
+
+    def _lines(self, block: Block) -> list[str]:
+        match block:
+            case Heading() | Paragraph():
+                return [self._text(block.runs)]
+            case Code():
+                return [block.text]
+            case Figure():
+                return [self._text(block.caption)]
+            case List():
+                return [
+                    f"{item.marker} {text}" if block.is_ordered and item.marker else text
+                    for item in block.items
+                    if (text := self._in_a_line(item.blocks))
+                ]
+            case Table():
+                rows = (filter(None, (self._in_a_line(cell.blocks) for cell in row)) for row in block.rows)
+                return [self._text(block.caption), *("; ".join(row) for row in rows)]
+            case Note():
+                return [f"[{block.mark}] {self._in_a_line(block.blocks)}"]
+            case Definition():
+                return [f"{self._text(block.term)}: {self._in_a_line(block.blocks)}"]
+            case OlderText():
+                self._lose("older quoted words", self._all_text(block.blocks))
+                return []
+
+    def _all_text(self, blocks: Iterable[Block]) -> str:
+        return self._in_a_line(blocks)
+
+    def _text(self, runs: Runs) -> str:
+        """Return what is in force of the runs, with marks around the words of links."""
+        text, at_gap = "", False
+        for place, run in enumerate(runs):
+            if run.is_struck or run.is_hidden:
+                self._lose("struck words" if run.is_struck else "hidden words", run.text)
+                at_gap = True
+                continue
+            shown = (
+                self._shifted(run, before=text, after=runs[place + 1 : place + 2]) if run.shift else run.text
+            )
+            if at_gap and _touch(unmarked(text), shown):
+                shown = f" {shown}"
+            at_gap = False
+            is_link = run.link and not run.link.startswith("#") and shown.strip()
+            text += f"{link_begin(run.link)}{shown}{LINK_END}" if is_link else shown
+        return text
+
+    def _shifted(self, run: Run, *, before: str, after: Runs) -> str:
+        """Return a raised or lowered text so that no number becomes part of another."""
+        shown = run.text.strip()
+        if not shown:
+            return run.text
+        apart = " " if _touch(shown, text_of(after)) else ""
+        last, token = before[-1:], _LAST_TOKEN.findall(before)[0]
+        if run.shift is Shift.LOWERED:
+            return (
+                ("_" if last.isdigit() and shown[0].isdigit() else "")
+                + shown
+                + (apart if shown[-1].isdigit() else "")
+            )
+        is_number = any(char.isdigit() for char in shown)
+        is_mark = run.is_note_mark or run.link.startswith("#") or shown in self._note_marks
+        if not is_mark and is_number:
+            is_amount = token.endswith("%") or any(unicodedata.category(char) == "Sc" for char in token)
+            is_unit = last.isalpha() and len(re.split(r"[\W\d_]", token)[-1]) <= _LONGEST_UNIT
+            is_mark = is_amount or not (last.isdigit() or last == ")" or is_unit)
+        if is_mark or (len(shown) == 1 and shown.islower() and last.isalpha()):
+            return f"{' ' if token else ''}[{shown}]{apart}"
+        if is_number or (last.isdigit() and shown[0] in "+-\u2212"):
+            return f"^{shown}{apart}"
+        return shown + apart
+
+
+def _touch(before: str, after: str) -> bool:
+    """Return whether two texts would become one word or number."""
+    return before[-1:].isalnum() and after[:1].isalnum()
+
+
+def _shown_marker(item: Item) -> str:
+    return item.marker if any(map(str.isalnum, item.marker)) else "-"
+
+
+def _note_marks(blocks: Iterable[Block]) -> frozenset[str]:
+    """Return the marks of the page's notes: of those that are ones, and of paragraphs that begin raised."""
+    marks = set[str]()
+    for block in blocks:
+        if isinstance(block, Note) and block.mark:
+            marks.add(block.mark)
+        elif isinstance(block, Paragraph) and block.runs and block.runs[0].shift is Shift.RAISED:
+            marks.add(block.runs[0].text.strip())
+        elif isinstance(block, List):
+            marks |= _note_marks(inner for item in block.items for inner in item.blocks)
+    return frozenset(marks)
+
+
+# Tables
+
+
+_Grid = Sequence[Sequence[Cell | None]]
+"""Row by row, the cell that covers each place."""
+
+
+def _grid(rows: Sequence[Sequence[Cell]]) -> _Grid:
+    grid: list[dict[int, Cell]] = [{} for _ in rows]
+    cells = 0
+    for number, row in enumerate(rows):
+        column = 0
+        for cell in row:
+            while column in grid[number]:
+                column += 1
+            covered = range(column, column + cell.columns)
+            for line in grid[number : number + cell.rows]:
+                line.update({place: cell for place in covered if place not in line})
+                cells += cell.columns
+            if cells > MOST_CELLS:
+                raise DocumentInvalidError(f"A table has more than {MOST_CELLS:,} cells. Split the document.")
+            column += cell.columns
+    return [[line.get(place) for place in range(max(line, default=-1) + 1)] for line in grid]
+
+
+def _joined_names(header: _Grid, texts: dict[int, str], width: int) -> list[str]:
+    """Return a name for each column: the different names above it, from the top."""
+    columns = ([row[place] if place < len(row) else None for row in header] for place in range(width))
+    return [
+        " ".join(dict.fromkeys(filter(None, (texts[id(cell)] for cell in column if cell))))
+        for column in columns
+    ]
+
+
+def _row_texts(row: Sequence[Cell | None], texts: dict[int, str], width: int) -> list[str]:
+    """Return the texts of a row. One cell across all columns stands alone: it is a title between rows."""
+    if width > 1 and len(row) == width and len({id(cell) for cell in row}) == 1 and row[0] is not None:
+        return [texts[id(row[0])]]
+    return [texts[id(cell)] if cell else "" for cell in [*row, *[None] * (width - len(row))]]
