@@ -244,11 +244,8 @@ class _Renderer:
         apart = " " if _touch(shown, text_of(after)) else ""
         last, token = before[-1:], _LAST_TOKEN.findall(before)[0]
         if run.shift is Shift.LOWERED:
-            return (
-                ("_" if last.isdigit() and shown[0].isdigit() else "")
-                + shown
-                + (apart if shown[-1].isdigit() else "")
-            )
+            apart = " " if shown[-1].isdigit() and text_of(after)[:1].isdigit() else ""
+            return ("_" if last.isdigit() and shown[0].isdigit() else "") + shown + apart
         is_number = any(char.isdigit() for char in shown)
         is_mark = run.is_note_mark or run.link.startswith("#") or shown in self._note_marks
         if not is_mark and is_number:
