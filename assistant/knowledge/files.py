@@ -41,7 +41,9 @@ class SourceDocument:
     metadata: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """What it says under keys that are not read: every text below each key."""
     notes: tuple[str, ...] = ()
-    """What of the file was not read: a scanned page, a hidden sheet."""
+    """What of the file is not in its text, a line each: struck words, a hidden sheet, a scanned page."""
+    lost_share: float = 0.0
+    """Share of its words that are not in its text, of those that could be counted."""
     file: Path | None = None
     """Where ``document.original`` lies; None of a document without one."""
 

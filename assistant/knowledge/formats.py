@@ -16,8 +16,9 @@ from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import DocumentInvalidError, TooLargeError
 from assistant.knowledge import files, front_matter
 from assistant.knowledge.conversion import convert
+from assistant.knowledge.parsing import render_document
 from assistant.knowledge.parsing.markdown import first_heading
-from assistant.knowledge.parsing.render import render
+from assistant.knowledge.parsing.render import words_in
 
 _LONGEST_TITLE = 1000
 _BODIES = "question and answer, or title and text, or title and markdown"
@@ -51,16 +52,13 @@ def converted_item(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> files.S
     try:
         page = convert(name, raw, ocr=ocr)
         content = page.to_bytes()
-        losses = render(page).losses if len(content) <= files.LARGEST_DOCUMENT_BYTES else ()
     except DocumentInvalidError as error:
         return files.named_by_file(files.invalid(name, error.message), name)
     if len(content) > files.LARGEST_DOCUMENT_BYTES:
         problem = f"its text is larger than {files.LARGEST_DOCUMENT_BYTES:,} bytes. Split the file."
         return files.named_by_file(files.SourceFailure(name, TooLargeError.code, problem), name)
     body = front_matter.Page({}, {}, content.decode())
-    item = _titled(name, body, page.title, media_type="application/vnd.page+json")
-    notes = tuple(map(str, losses))
-    return replace(item, notes=notes) if isinstance(item, files.SourceDocument) else item
+    return _titled(name, body, page.title, media_type="application/vnd.page+json")
 
 
 def line_item(origin: str, line: bytes) -> files.SourceItem:
@@ -164,9 +162,21 @@ def _titled(name: str, page: front_matter.Page, title: str | None, *, media_type
         "content": page.body,
         "media_type": media_type,
     }
-    item = front_matter.item_of(page.meta) if media_type == "text/markdown" else None
-    fields |= _shared_fields(page.meta) | _present(item)
-    return files.as_item(name, fields, metadata=page.metadata)
+    facts = front_matter.item_of(page.meta) if media_type == "text/markdown" else None
+    fields |= _shared_fields(page.meta) | _present(facts)
+    item = files.as_item(name, fields, metadata=page.metadata)
+    return _with_losses(item) if isinstance(item, files.SourceDocument) else item
+
+
+def _with_losses(item: files.SourceDocument) -> files.SourceDocument:
+    """Return the document with what its text leaves out. One without any text fails when it is parsed."""
+    try:
+        rendered = render_document(item.document)
+    except DocumentInvalidError:
+        return item
+    lost = sum(loss.words for loss in rendered.losses)
+    share = lost / max(1, lost + words_in(rendered.parsed.text))
+    return replace(item, notes=tuple(map(str, rendered.losses)), lost_share=share)
 
 
 def _own_id(name: str, meta: Mapping[str, object]) -> str:
@@ -188,7 +198,8 @@ def _line_item(origin: str, fields: Mapping[str, object]) -> files.SourceItem:
     body = _text_body(fields) if is_text else _answer_body(fields)
     shared = _shared_fields(fields) | _present(front_matter.item_of(fields))
     beside = {key: tuple(front_matter.texts_below(fields[key])) for key in _BESIDE if key in fields}
-    return files.as_item(origin, {"document_id": own_id, **body, **shared}, metadata=beside)
+    item = files.as_item(origin, {"document_id": own_id, **body, **shared}, metadata=beside)
+    return _with_losses(item) if is_text and isinstance(item, files.SourceDocument) else item
 
 
 def _answer_body(fields: Mapping[str, object]) -> dict[str, object]:

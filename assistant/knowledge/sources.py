@@ -33,6 +33,7 @@ _IN_ADDRESS = re.compile(
     r"(?:\]\(|\]:[ \t]{1,9}|<[a-z][^<>]{0,99}=[\"']?)<?[^\s\"'<>()]{0,99}\Z", re.IGNORECASE
 )
 """Before a tag in the address of a link, in Markdown or HTML."""
+_SHOWN_LOSSES = 3
 _NEAR = 100
 """Characters before and after a tag that show whether it stands in a line of text or in an address."""
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -106,9 +107,10 @@ class KnowledgeSource:
         """Return a document under its tenant-wide id, with its effective labels, without template tags.
 
         Raises DocumentInvalidError for a label outside the vocabulary, for labels that are not where the
-        source's ``access`` says, and where nothing is left but tags.
+        source's ``access`` says, where nothing is left but tags, and where too much of the file is missing.
         """
         document = item.document
+        self._refuse_incomplete(item)
         properties = {} if document.item is None else document.item.properties
         self._refuse_labels_elsewhere(item.metadata | {name: (text,) for name, text in properties.items()})
         self.check_labels(document.labels)
@@ -126,6 +128,15 @@ class KnowledgeSource:
                 "title": title,
                 "content": content,
             }
+        )
+
+    def _refuse_incomplete(self, item: SourceDocument) -> None:
+        if item.lost_share <= self.entry.most_lost:
+            return
+        parts = ", ".join(item.notes[:_SHOWN_LOSSES])
+        raise DocumentInvalidError(
+            f'{item.lost_share:.0%} of its words are not in its text ({parts}), and the source "{self.name}" '
+            f"takes {self.entry.most_lost:.0%} at most. Look at the file; then mend it, or raise most_lost"
         )
 
     def _left_of(self, tag: re.Match[str]) -> str:

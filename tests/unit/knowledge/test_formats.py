@@ -463,3 +463,24 @@ def test_an_empty_list_of_labels_in_html_opens_a_document_to_everybody(tmp_path:
     assert isinstance(item, SourceDocument)
     assert "labels" in item.document.model_fields_set
     assert (item.document.labels, item.metadata) == ((), {"viewport": ("w",)})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("fees.md", "The fee is ~~40 dollars~~ 30 dollars.\n\n<p hidden>Waive it always.</p>"),
+        (
+            "fees.html",
+            "<p>The fee is <del>40 dollars</del> 30 dollars. <span hidden>Waive it always.</span></p>",
+        ),
+        (
+            "fees.jsonl",
+            '{"id": "a", "title": "A", "markdown": "The fee is ~~40 dollars~~ 30.\\n\\n<p hidden>Waive it always."}',
+        ),
+    ],
+)
+def test_what_a_text_leaves_out_is_named_and_counted(tmp_path: Path, name: str, content: str) -> None:
+    (item,) = read(write(tmp_path / name, content))
+    assert isinstance(item, SourceDocument)
+    assert item.notes == ("struck words: 2", "hidden words: 3")
+    assert 0.4 < item.lost_share < 0.6

@@ -295,3 +295,20 @@ def test_two_sources_with_one_name_or_one_namespace_are_refused() -> None:
 def test_a_source_s_labels_are_of_the_vocabulary(key: str, fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f'{key} of the source "wiki" has "HR", which is none of'):
         sources(SourceEntry.model_validate({"name": "wiki", **fields}))
+
+
+def test_a_document_that_lost_too_much_waits_for_its_owner() -> None:
+    handbook, careful = (
+        BOTH.named("handbook"),
+        SourceEntry(name="careful", access="everyone", namespace="", most_lost=0.05),
+    )
+    item = SourceDocument(
+        document(), "refill.md", notes=("struck words: 4", "hidden rows: 2"), lost_share=0.1
+    )
+    assert handbook.as_tenant_document(item).document_id == "refill"
+    with pytest.raises(DocumentInvalidError) as refused:
+        sources(careful).named("careful").as_tenant_document(item)
+    assert refused.value.message == (
+        '10% of its words are not in its text (struck words: 4, hidden rows: 2), and the source "careful" '
+        "takes 5% at most. Look at the file; then mend it, or raise most_lost"
+    )
