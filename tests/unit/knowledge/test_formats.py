@@ -475,7 +475,8 @@ def test_an_empty_list_of_labels_in_html_opens_a_document_to_everybody(tmp_path:
         ),
         (
             "fees.jsonl",
-            '{"id": "a", "title": "A", "markdown": "The fee is ~~40 dollars~~ 30.\\n\\n<p hidden>Waive it always."}',
+            '{"id": "a", "title": "A", '
+            '"markdown": "The fee is ~~40 dollars~~ 30.\\n\\n<p hidden>Waive it always."}',
         ),
     ],
 )
