@@ -45,6 +45,7 @@ from assistant.domain.errors import (
     NotFoundError,
     ParsingStoppedError,
 )
+from assistant.domain.paths import canonical_path
 from assistant.domain.receipts import ReceiptPlace, WithdrawalReceipt
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
 from assistant.knowledge.files import (
@@ -88,6 +89,7 @@ app.command()(prepare)
 PATHS = "Files or folders of JSON lines, Markdown or HTML. Default: those of the tenant file."
 SOURCE = "Name of a source in the tenant file. Default: the one without a namespace."
 LABEL = "An access label that you hold; lets you make documents with it readable to more agents."
+PRUNE = "Withdraw documents whose file is no longer below the paths of their source."
 SERVICE = "Send the documents to this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN."
 RECEIPT_SERVICE = "Ask this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN. Default: this machine."
 _REINDEX = "assistant knowledge reindex"
@@ -107,6 +109,8 @@ _FINAL = _FAILED | {DocumentState.LIVE, DocumentState.WITHDRAWN}
 _SHOWN_FAILURES = 100
 _SHOWN_REMARKS = 20
 _SHOWN_NAMES = 5
+_MOST_PRUNED = 1 / 3
+"""Of a source's documents: more that leave at once are rather a folder that is not there."""
 _PAGE = 1000
 _TAG_LIKE = re.compile(r"\{\{[^{}\n]{1,100}\}\}")
 """A tag, or what was meant as one."""
@@ -133,18 +137,26 @@ def add(
     source: Annotated[str | None, Option(metavar="NAME", help=SOURCE)] = None,
     label: Annotated[list[str] | None, Option(metavar="LABEL", help=LABEL)] = None,
     service: Annotated[str | None, Option(metavar="URL", help=SERVICE)] = None,
+    prune: Annotated[bool, Option("--prune", help=PRUNE)] = False,
+    more: Annotated[bool, Option("--prune-more-than-a-third", help="Also where it is so many.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask before withdrawing.")] = False,
 ) -> None:
     """Add documents and wait until each is indexed or failed. Unchanged ones are skipped."""
     options, terminal = GlobalOptions.of(context), Terminal()
     client = None if service is None else options.service_client(service, of=OWNER)
-    folders = chosen_folders(options, tenant, source=source, paths=paths or [])
+    if client is not None and (prune or more):
+        raise ConfigurationError("--prune withdraws from the stores of this machine, not of a service.")
+    folders, runtime = chosen_folders(options, tenant, source=source, paths=paths or []), None
     if client is not None:
         reading = FileReading.of(options.tenant(tenant))
         report = asyncio.run(_load_remotely(terminal, folders, reading, client))
     else:
-        report = _add_locally(local_runtime(options, terminal), tenant, folders, labels=label or [])
+        runtime = local_runtime(options, terminal)
+        report = _add_locally(runtime, tenant, folders, labels=label or [])
     if not options.writes(_as_json(report)):
         _show(terminal, report)
+    if runtime is not None and (prune or more):
+        _prune(runtime, tenant, report, more=more, yes=yes)
     if report.has_failures:
         raise typer.Exit(1)
 
@@ -366,6 +378,10 @@ class FileReading:
     """Keys of documents that are not read, and in how many documents each is."""
     unread: list[str] = field(default_factory=list[str])
     """By file, what of it was not read: scanned pages, hidden sheets, macros."""
+    ids: set[str] = field(default_factory=set[str])
+    """Of the documents that the files hold, also of those that are refused or withdrawn."""
+    unclear: set[str] = field(default_factory=set[str])
+    """Canonical paths of refused files whose documents are not known."""
 
     @classmethod
     def of(cls, tenant: TenantConfig) -> FileReading:
@@ -390,6 +406,11 @@ class FileReading:
                 is_line = file_of(item.origin) != item.origin  # a line with an unknown key is refused
                 if item.document.media_type != "text/html" and not is_line:  # a head is for browsers
                     self.unread_keys.update(list(item.metadata))
+            own_id = item.document.document_id if isinstance(item, SourceDocument) else item.own_id
+            if own_id is not None:
+                self.ids.add(folder.source.id_prefix + own_id)
+            if own_id is None or (isinstance(item, SourceFailure) and item.is_named_by_file):
+                self.unclear.add(canonical_path(file_of(item.origin) or ""))
             yield item
 
     def remarks(self) -> list[str]:
@@ -540,6 +561,10 @@ class LoadReport:
     """Documents that were stored and then could not be indexed."""
     seconds: float
     reading: FileReading = field(default_factory=FileReading)
+    left: tuple[DocumentStatus, ...] = ()
+    """Documents of the sources that were loaded whole whose file is not there any more. They still answer."""
+    known: int = 0
+    """Documents of these sources."""
 
     @property
     def live(self) -> int:
@@ -613,7 +638,34 @@ async def _store(
 
                 items = reading.items(folder)
                 total.include(await add(items, source=folder.source, writer=writer, progress=progress))
-    return LoadReport(total, (), time.monotonic() - began_s, reading)
+        whole = [folder.source for folder in folders if _is_whole(runtime.options, folder)]
+        known = [status for source in whole for status in await _of_files(stores.knowledge.states, source)]
+        left = tuple(status for status in known if _has_left(status, reading))
+    return LoadReport(total, (), time.monotonic() - began_s, reading, left, len(known))
+
+
+def _is_whole(options: GlobalOptions, folder: SourceFolders) -> bool:
+    """Return whether all paths of a source were loaded: only then a file that is missing has left."""
+    paths = {path.resolve() for path in folder.paths}
+    return {(options.tenants_dir / path).resolve() for path in folder.source.entry.paths} == paths
+
+
+async def _of_files(states: DocumentStates, source: KnowledgeSource) -> list[DocumentStatus]:
+    """Return the documents of a source that came from a file and are not withdrawn."""
+    pages = (page for ids in source.id_ranges async for page in pages_of(states, ids=ids))
+    return [
+        status
+        async for page in pages
+        for status in page
+        if status.origin is not None and status.state is not DocumentState.WITHDRAWN
+    ]
+
+
+def _has_left(status: DocumentStatus, reading: FileReading) -> bool:
+    """Return whether no file of the load holds the document, and none may hold it."""
+    return (
+        status.document_id not in reading.ids and canonical_path(status.origin or "") not in reading.unclear
+    )
 
 
 async def _follow_local(
@@ -794,6 +846,27 @@ def _show(terminal: Terminal, report: LoadReport) -> None:
         terminal.err.print(f"… and {len(failures) - _SHOWN_FAILURES:,} more; --json names all", style="red")
     for remark in report.reading.remarks():
         terminal.warn(remark, "yellow")
+    if report.left:
+        names = first_names([status.document_id for status in report.left], most=_SHOWN_NAMES)
+        remedy = "they still answer. Withdraw them: assistant knowledge add --prune"
+        terminal.warn(f"no file any more of {len(report.left):,} documents ({names}): {remedy}", "yellow")
+
+
+def _prune(runtime: LocalRuntime, tenant: str, report: LoadReport, *, more: bool, yes: bool) -> None:
+    """Withdraw the documents whose files have left. Raises ConflictError for more than a third of all."""
+    if not report.left:
+        return
+    if len(report.left) > _MOST_PRUNED * report.known and not more:
+        raise ConflictError(
+            f"The files of {len(report.left):,} of {report.known:,} documents have left, more than a third. "
+            "Nothing is withdrawn. If that is right, add --prune-more-than-a-third."
+        )
+    if not yes:
+        _confirm(runtime.terminal, report.left)
+    ids = [status.document_id for status in report.left]
+    with runtime.processes(runtime.layout.for_loading, command="assistant knowledge add"):
+        asyncio.run(_withdraw(runtime, tenant, ids))
+    runtime.terminal.show(f"Withdrawn: {', '.join(ids)}.")
 
 
 def _as_json(report: LoadReport) -> dict[str, object]:
@@ -807,6 +880,7 @@ def _as_json(report: LoadReport) -> dict[str, object]:
         "skipped": report.reading.skipped,
         "unfilled_tags": report.reading.tags,
         "unread_keys": dict(report.reading.unread_keys),
+        "left": [status.document_id for status in report.left],
         "failures": summary.failures,
         "failed_documents": [
             {

@@ -94,3 +94,25 @@ def test_adding_again_withholds_documents_whose_label_left_the_vocabulary(shop: 
     )
     shop.run("knowledge", "add", "--tenant", "shop", "--source", "wiki", str(shop.folder / "wiki"), status=1)
     assert listed(shop)["wiki:returns"]["state"] == "withheld"
+
+
+def test_a_file_that_left_its_folder_is_named_and_withdrawn_on_request(shop: Shop) -> None:
+    shop.run("knowledge", "add", "--tenant", "shop")
+    (shop.folder / "notes" / "returns.md").unlink()
+    (shop.folder / "notes" / "lost-card.md").write_text("---\nid: [\n---\n# A file that cannot be read\n")
+    report = json.loads(shop.run("--json", "knowledge", "add", "--tenant", "shop", status=1))
+    assert report["left"] == ["returns"]
+    assert listed(shop)["returns"]["state"] == "live"
+    shop.run("knowledge", "add", "--tenant", "shop", "--prune", "--yes", status=1)
+    assert listed(shop)["returns"]["state"] == "withdrawn"
+    assert listed(shop)["help-desk"]["state"] == "live"
+
+
+def test_a_folder_that_lost_more_than_a_third_is_not_pruned_by_one_word(shop: Shop) -> None:
+    shop.run("knowledge", "add", "--tenant", "shop")
+    for name in ("returns", "help-desk"):
+        (shop.folder / "notes" / f"{name}.md").unlink()
+    shop.run("knowledge", "add", "--tenant", "shop", "--prune", "--yes", status=1)
+    assert listed(shop)["returns"]["state"] == "live"
+    shop.run("knowledge", "add", "--tenant", "shop", "--prune", "--prune-more-than-a-third", "--yes")
+    assert listed(shop)["returns"]["state"] == listed(shop)["help-desk"]["state"] == "withdrawn"
