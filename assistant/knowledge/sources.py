@@ -136,7 +136,7 @@ class KnowledgeSource:
         parts = ", ".join(item.notes[:_SHOWN_LOSSES])
         raise DocumentInvalidError(
             f'{item.lost_share:.0%} of its words are not in its text ({parts}), and the source "{self.name}" '
-            f"takes {self.entry.most_lost:.0%} at most. Look at the file; then mend it, or raise most_lost"
+            f"takes {self.entry.most_lost:.0%} at most. Look at the file; then fix it, or raise most_lost"
         )
 
     def _left_of(self, tag: re.Match[str]) -> str:

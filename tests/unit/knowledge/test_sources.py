@@ -310,5 +310,5 @@ def test_a_document_that_lost_too_much_waits_for_its_owner() -> None:
         sources(careful).named("careful").as_tenant_document(item)
     assert refused.value.message == (
         '10% of its words are not in its text (struck words: 4, hidden rows: 2), and the source "careful" '
-        "takes 5% at most. Look at the file; then mend it, or raise most_lost"
+        "takes 5% at most. Look at the file; then fix it, or raise most_lost"
     )
