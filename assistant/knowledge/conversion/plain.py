@@ -1,16 +1,14 @@
-"""Converts plain text and e-mails by the standard library."""
+"""Converts plain text, and decodes text of any format."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
-from email import message_from_bytes
-from email.message import EmailMessage, MIMEPart
-from email.policy import default
-from html import escape
+import re
+from itertools import groupby
 
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.conversion.markup import Converted, paragraphs, title_of
+from assistant.knowledge.conversion.markup import title_of
+from assistant.knowledge.page import Block, Item, List, Page, Paragraph, plain
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -19,6 +17,12 @@ _MARKS = (
 )
 _WITHOUT_MARK = ("utf-8", "cp1252")
 """UTF-8 first: text of Windows-1252 with a letter above ASCII is almost never valid UTF-8."""
+_BLANK = re.compile(r"\n[^\S\n]*\n")
+_LINE = re.compile(
+    r"(?:(?:(?P<bullet>[-*\u2022\u25aa\u25cf\u2013])|(?P<step>\d{1,3}[.)]))[ \t]+(?=\S))?(?P<words>.*)",
+    re.DOTALL,
+)
+"""A line of plain text, as an item of a list where it begins with a marker."""
 
 
 def decoded(raw: bytes) -> str:
@@ -37,46 +41,28 @@ def decoded(raw: bytes) -> str:
     raise DocumentInvalidError(f"{problem}. Save it as UTF-8.")
 
 
-def convert_txt(raw: bytes) -> Converted:
+def convert_txt(raw: bytes) -> Page:
     """Return plain text; its first line is the title. Raises DocumentInvalidError."""
     text = decoded(raw)
     first = next((line for line in text.splitlines() if line.strip()), "")
-    return Converted(title_of(first), paragraphs(text))
+    return Page(text_blocks(text), title_of(first))
 
 
-def convert_eml(raw: bytes) -> Converted:
-    """Return an e-mail: its subject as the title, sender and date, and its text.
-
-    The plain text is preferred to the HTML part. Attachments are named in the notes. Raises
-    DocumentInvalidError for a file that is no e-mail, or one without text.
-    """
-    try:
-        message = message_from_bytes(raw, policy=default)
-        if not any(name in message for name in ("from", "subject", "date")):
-            problem = "it is not an e-mail: it has no From, Subject or Date"
-            raise DocumentInvalidError(f"{problem}. Export it again.")
-        body = message.get_body(("plain", "html"))
-        text = "" if body is None else _body(body)
-        notes = tuple(f"attachment {name} was not read" for name in _attachments(message))
-    except (LookupError, RecursionError, UnicodeError, ValueError) as error:
-        problem = f"its parts cannot be read ({type(error).__name__})"
-        raise DocumentInvalidError(f"{problem}. Export the e-mail again, or save its text.") from None
-    if not text.strip():
-        raise DocumentInvalidError("the e-mail has no text. Add its attachments as files of their own.")
-    facts = [f"{name}: {message[name]}" for name in ("From", "To", "Date") if name in message]
-    return Converted(title_of(message["subject"]), f"<p>{'<br>'.join(map(escape, facts))}</p>\n{text}", notes)
+def text_blocks(text: str) -> tuple[Block, ...]:
+    """Return the blocks of plain text: blank lines separate paragraphs, and lines with a bullet or a number
+    are list items."""
+    blocks: list[Block] = []
+    for part in _BLANK.split(text.replace("\r\n", "\n").replace("\r", "\n")):
+        lines = filter(None, map(str.strip, part.split("\n")))
+        for kind, group in groupby((_LINE.match(line) for line in lines), key=_marker_kind):
+            found = [line for line in group if line]
+            if kind:
+                items = (Item(line["step"] or "-", (Paragraph(plain(line["words"])),)) for line in found)
+                blocks.append(List(tuple(items), is_ordered=kind == "step"))
+            else:
+                blocks.append(Paragraph(plain("\n".join(line[0] for line in found))))
+    return tuple(blocks)
 
 
-def _body(part: MIMEPart) -> str:
-    content = part.get_content()
-    if part.get_content_type() != "text/html":
-        return paragraphs(content)
-    from turbohtml import parse
-
-    body = parse(content).find("body")
-    return "" if body is None else body.inner_html
-
-
-def _attachments(message: EmailMessage) -> Iterator[str]:
-    for part in message.iter_attachments():
-        yield part.get_filename() or part.get_content_type()
+def _marker_kind(line: re.Match[str] | None) -> str:
+    return next((kind for kind in ("step", "bullet") if line and line[kind]), "")

@@ -22,6 +22,7 @@ from assistant.knowledge.page import (
     Heading,
     Item,
     List,
+    OlderText,
     Page,
     Paragraph,
     Place,
@@ -33,6 +34,8 @@ from assistant.knowledge.page import (
 
 DEEPEST_NESTING = 200
 """Elements around an element, and itself, in a page that is parsed. The parser itself stops at 512."""
+_DEEPEST_BLOCKS = 40
+"""Lists and definitions around a block: a page of deeper ones cannot be stored."""
 _UNSEEN = "script, style, noscript, svg, iframe, object"
 _ROLES = "[role=navigation], [role=banner], [role=contentinfo], [role=search], [role=complementary]"
 _DROPPED = f"{_UNSEEN}, nav, {_ROLES}"
@@ -73,18 +76,20 @@ _BLOCKS = _TEXT_BLOCKS | _PARTS | {"hgroup", "details", "tbody", "table", "tr", 
 _PHRASES = {"a", "abbr", "cite", "code", "em", "kbd", "mark", "q", "s", "samp", "span", "strong", "var"}
 INLINE = _PHRASES | {"b", "del", "font", "i", "ins", "label", "small", "strike", "sub", "sup", "u", "wbr"}
 """Elements that do not separate words."""
+_OLDER = "blockquote[type=cite], .gmail_quote, .yahoo_quoted, .protonmail_quote"
+"""What programs for e-mail write around an older mail."""
 _WIDEST_SPAN = 1000
 _SPACES = re.compile(r"\s+")
 
 
-def read_html(content: str, *, deepest: int = DEEPEST_NESTING) -> Page:
+def read_html(content: str) -> Page:
     """Return the main content; a page without blocks where there is none.
 
-    Raises DocumentInvalidError for elements nested deeper than ``deepest``.
+    Raises DocumentInvalidError for elements nested deeper than DEEPEST_NESTING.
     """
     page = parse(content).remove("template")  # a selector would match inside it
-    if page.select_one("* > " * deepest + "*") is not None:
-        raise DocumentInvalidError(f"HTML elements are nested deeper than {deepest}.")
+    if page.select_one("* > " * DEEPEST_NESTING + "*") is not None:
+        raise DocumentInvalidError(f"HTML elements are nested deeper than {DEEPEST_NESTING}.")
     root = _main(page)
     return Page(() if root is None else _Walker(page).read(root))
 
@@ -136,7 +141,9 @@ class _Walker:
         named = (control.attr(name) or "" for control in controls for name in _CONTROLLED)
         self._panels = {name.lstrip("#") for names in named for name in names.split()} - {""}
         """Ids of panels that a control opens."""
+        self._older = frozenset(page.select(_OLDER))
         self._style = Style()
+        self._depth = 0
         self._blocks: list[Block] = []
         self._runs: list[Run] = []
 
@@ -181,6 +188,9 @@ class _Walker:
     def _take_element(self, node: Element, tag: str) -> None:
         if tag == "br":
             self._runs.append(self._style.run("\n"))
+        elif self._older and node in self._older:
+            self._flush()
+            self._blocks.append(OlderText(self.read(node)))
         elif tag in _HEADINGS:
             self._heading(node, _HEADINGS[tag])
         elif tag == "pre":
@@ -276,11 +286,15 @@ class _Walker:
         """Return the blocks of nodes, apart from what is around them."""
         outer = self._blocks, self._runs
         self._blocks, self._runs = [], []
+        self._depth += 1
+        if self._depth > _DEEPEST_BLOCKS:
+            raise DocumentInvalidError(f"HTML lists are nested deeper than {_DEEPEST_BLOCKS}.")
         for node in nodes:
             self._take(node)
         self._flush()
         blocks = tuple(self._blocks)
         self._blocks, self._runs = outer
+        self._depth -= 1
         return blocks
 
     def _definition(self, node: Element) -> None:
@@ -324,11 +338,12 @@ class _Walker:
 
     def _strings(self, element: Element) -> Runs:
         """Return the text of a heading, caption or term as runs, with a space between its blocks."""
-        paragraphs = _all_runs(self._read_styled(element))
+        paragraphs = all_runs(self._read_styled(element))
         return trimmed(run for runs in paragraphs for run in (Run(" "), *runs))
 
 
-def _all_runs(blocks: Iterable[Block]) -> Iterator[Runs]:
+def all_runs(blocks: Iterable[Block]) -> Iterator[Runs]:
+    """Yield the runs of each line in the blocks."""
     for block in blocks:
         match block:
             case Heading() | Paragraph():
@@ -336,16 +351,16 @@ def _all_runs(blocks: Iterable[Block]) -> Iterator[Runs]:
             case Code():
                 yield (Run(block.text),)
             case List():
-                yield from _all_runs(inner for item in block.items for inner in item.blocks)
+                yield from all_runs(inner for item in block.items for inner in item.blocks)
             case Table():
-                yield from _all_runs(inner for row in block.rows for cell in row for inner in cell.blocks)
+                yield from all_runs(inner for row in block.rows for cell in row for inner in cell.blocks)
             case Definition():
                 yield block.term
-                yield from _all_runs(block.blocks)
+                yield from all_runs(block.blocks)
             case Figure():
                 yield block.caption
             case _:
-                yield from _all_runs(block.blocks)
+                yield from all_runs(block.blocks)
 
 
 def trimmed(runs: Iterable[Run]) -> Runs:

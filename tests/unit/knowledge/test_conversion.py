@@ -252,6 +252,95 @@ def test_a_mail_has_its_subject_sender_and_text_and_names_its_attachments() -> N
     assert "Refunds take five days." in units(convert("a.eml", a_mail(html=True)))
 
 
+def a_mail_of(*parts: str, subject: str = "Re: deposit") -> Page:
+    """Return a mail whose parts are alternatives; a part that begins with "<" is HTML."""
+    mail = EmailMessage()
+    mail["From"], mail["Subject"] = "Olga <olga@example.org>", subject
+    mail.set_content(parts[0], subtype="html" if parts[0].startswith("<") else "plain")
+    for part in parts[1:]:
+        mail.add_alternative(part, subtype="html" if part.startswith("<") else "plain")
+    return convert("a.eml", bytes(mail))
+
+
+def text_of_mail(page: Page) -> str:
+    return parsed(page).text.removeprefix("From: Olga <olga@example.org>").strip()
+
+
+def test_of_two_forms_of_a_mail_the_html_is_read_unless_it_says_much_less() -> None:
+    rule = "The deposit for a monitor is 45 dollars since March, and it comes back within 9 days."
+    assert text_of_mail(a_mail_of("Please use a program that shows HTML.", f"<p>{rule}")) == rule
+    assert text_of_mail(a_mail_of(rule, "<p><a href=x>View it online</a>")) == rule
+    assert text_of_mail(a_mail_of("Paid 36² in all", "<p>Paid 36<sup>2</sup> in all")) == "Paid 36^2 in all"
+
+
+@pytest.mark.parametrize(
+    "older",
+    [
+        "On Mon, 2 Mar 2026 at 09:00, Olga\n<olga@example.org> wrote:\n> The deposit is 40\n> dollars.",
+        "On Mon, 2 Mar 2026 Olga wrote:\n\nThe deposit is 40 dollars.",
+        "Am Mo., 2. M\u00e4rz 2026 um 09:00 Uhr schrieb Olga:\n> Kaution: 40 Dollar",
+        "-----Original Message-----\nFrom: Olga\nSent: Monday\nTo: Karl\n\nThe deposit is 40 dollars.",
+        "From: Olga\nSent: Monday\nTo: Karl\nSubject: deposit\n\nThe deposit is 40 dollars.",
+        "> The deposit is 40 dollars.",
+        "<div class=gmail_quote><div>On Monday Olga wrote:</div><p>It is 40 dollars.</div>",
+        "<blockquote type=cite><p>It is 40 dollars.</blockquote>",
+        "<div><p><b>From:</b> Olga<br><b>Sent:</b> Monday<br><b>To:</b> Karl</p></div><p>It is 40 dollars.",
+    ],
+)
+def test_an_older_mail_that_a_mail_quotes_is_left_out_and_counted(older: str) -> None:
+    new = "<p>The deposit is 45 dollars.</p>" if older.startswith("<") else "The deposit is 45 dollars.\n\n"
+    converted = a_mail_of(new + older)
+    assert text_of_mail(converted) == "The deposit is 45 dollars."
+    assert [loss.partition(":")[0] for loss in lost(converted)] == ["older quoted words"]
+
+
+def test_answers_between_quoted_lines_are_read() -> None:
+    mail = "On Monday Olga wrote:\n> How much?\n45 dollars.\n> How long?\n9 days."
+    assert text_of_mail(a_mail_of(mail)) == "45 dollars.\n\n9 days."
+
+
+def test_a_forwarded_mail_and_one_of_quoted_words_alone_are_read_but_what_they_quote() -> None:
+    fields = "From: Karl\nDate: Monday\nTo: Olga\nSubject: deposit"
+    mail = f"---------- Forwarded message ---------\n{fields}\n\nIt is 45 dollars.\n\n{fields}\n\nIt is 40."
+    assert text_of_mail(a_mail_of(mail, subject="Fwd: deposit")).endswith(
+        "Subject: deposit\n\nIt is 45 dollars."
+    )
+    assert text_of_mail(a_mail_of("> It is 45 dollars.")) == "It is 45 dollars."
+
+
+def test_lines_of_a_mail_that_only_look_like_older_ones_are_read() -> None:
+    mail = "Open\nFrom: 9:00\nTo: 17:00\n\n> 65 years: 5 mg\n> 80 years: 2 mg"
+    assert text_of_mail(a_mail_of(mail)) == mail
+
+
+def test_flowed_lines_of_a_mail_are_joined() -> None:
+    head = b"Subject: x\nContent-Type: text/plain; format=flowed; delsp=%s\n\n"
+    assert (
+        text_of_mail(convert("a.eml", head % b"no" + b"It is \n5 dollars.\n> old \n> words\n"))
+        == "It is 5 dollars."
+    )
+    assert text_of_mail(convert("a.eml", head % b"yes" + b"It is fif \nteen.\n")) == "It is fifteen."
+
+
+def test_a_part_of_a_mail_is_read_by_its_declared_encoding() -> None:
+    head = b"Subject: x\nContent-Type: text/html; charset=iso-8859-2\n\n"
+    assert text_of_mail(convert("a.eml", head + b"<p>Dvo\xf8\xe1k")) == "Dvo\u0159\u00e1k"
+
+
+def test_all_texts_of_a_mail_of_several_parts_are_read() -> None:
+    parts = "".join(
+        f"--b\nContent-Type: text/{kind}\n\n{text}\n"
+        for kind, text in (("plain", "One."), ("html", "<p>Two."), ("plain", "Three."))
+    )
+    mail = f"Subject: x\nContent-Type: multipart/mixed; boundary=b\n\n{parts}--b--\n"
+    assert text_of_mail(convert("a.eml", mail.encode())) == "One.\n\nTwo.\n\nThree."
+
+
+def test_numbered_lines_of_plain_text_are_steps() -> None:
+    converted = convert("a.txt", b"Refund\n\n9. Open the till.\n10) Count.")
+    assert units(converted, UnitKind.STEP) == ["9. Open the till.", "10) Count."]
+
+
 def test_plain_text_is_named_by_its_first_line() -> None:
     converted = convert(
         "a.txt", "\n\n  Opening hours \n\nMonday <to> Friday.\n\n• Closed on Sunday\n".encode()

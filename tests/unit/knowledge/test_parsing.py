@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
+from assistant.knowledge.page import Page
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.parsing.html import DEEPEST_NESTING, read_html
 from assistant.knowledge.parsing.markdown import read_markdown
@@ -196,10 +197,20 @@ def test_html_nested_too_deep_is_invalid_also_beside_the_content(unit: str) -> N
     elements = unit.count("<") + unit.count("<tr>")  # with the tbody that the parser adds
     around = ["html", "body"]
     deepest = (DEEPEST_NESTING - len(around)) // elements
-    assert parse_html(unit * deepest + "deep").text.removeprefix("- ") == "deep"
+    if unit.startswith("<ul>"):
+        with pytest.raises(DocumentInvalidError, match="lists are nested deeper than 40"):
+            parse_html(unit * 41 + "deep")
+    else:
+        assert parse_html(unit * deepest + "deep").text == "deep"
     for times in (deepest + 1, 100_000):
         with pytest.raises(DocumentInvalidError, match="nested deeper than 200"):
             parse_html(f"<nav>{unit * times}</nav><main>text</main>")
+
+
+@pytest.mark.parametrize("unit", ["<ul><li>", "<dl><dd>", "<ol>"])
+def test_a_page_of_the_deepest_lists_can_be_stored(unit: str) -> None:
+    page = read_html(unit * 36 + "<table><tr><td><ul><li>deep")
+    assert Page.from_bytes(page.to_bytes()) == page
 
 
 def test_a_text_too_long_for_a_heading_is_a_paragraph_and_one_too_long_for_a_column_is_a_cell() -> None:

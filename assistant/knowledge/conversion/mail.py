@@ -1,0 +1,203 @@
+"""Converts e-mails by the standard library: what the sender wrote, apart from older mails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from email import message_from_bytes
+from email.message import EmailMessage, MIMEPart
+from email.policy import default
+from itertools import groupby
+from typing import Any, cast
+
+from assistant.domain.errors import DocumentInvalidError
+from assistant.knowledge.conversion.markup import title_of
+from assistant.knowledge.conversion.plain import decoded, text_blocks
+from assistant.knowledge.page import Block, Loss, OlderText, Page, Paragraph, Run, Runs, plain, text_of
+from assistant.knowledge.parsing.html import all_runs, read_html, trimmed
+from assistant.knowledge.parsing.render import words_in
+
+_FACTS = ("From", "To", "Date")
+_MUCH_LONGER = 1.5
+"""The plain text is read in place of the HTML part where it has this many times its words."""
+_QUOTED = re.compile(r">(?!\s*=?\s*\d)")
+"""The begin of a line of an older mail. "> 65 years" may be a comparison."""
+_FORWARDED = re.compile(r"\s*(?:fwd?|wg|tr|rv|i|vb|vs)\s*:", re.IGNORECASE)
+"""The begin of a forwarded mail's subject, by the language of its program."""
+_FIELD = re.compile(r"^[>*\s]*[^\W\d_][^\n:]{1,20}:", re.MULTILINE)
+_LEAST_FIELDS = 3
+"""Lines such as "From: …" above an older mail. Two may be opening hours: "From: 9:00", "To: 17:00"."""
+_LONGEST_LEAD = 300
+"""Characters of a line above an older mail. The library takes 19 s for a line of 40,000."""
+_MAY_LEAD = re.compile(r"^-----|^[^:]{1,24}:|:$")
+"""In such a line, or the one before. The library takes 5 s for a megabyte of other lines."""
+
+
+def convert_eml(raw: bytes) -> Page:
+    """Return an e-mail: its subject as the title, sender and date, and its text.
+
+    Of parts with the same content the richest is read: the HTML part, unless it says much less. Attachments
+    are losses. Raises DocumentInvalidError for a file that is no e-mail, or one without text.
+    """
+    losses: list[Loss] = []
+    try:
+        message = message_from_bytes(raw, policy=default)
+        if not any(name in message for name in ("from", "subject", "date")):
+            problem = "it is not an e-mail: it has no From, Subject or Date"
+            raise DocumentInvalidError(f"{problem}. Export it again.")
+        is_forwarded = _FORWARDED.match(str(message["subject"] or "")) is not None
+        blocks = _without_older(_read(message, losses), is_forwarded=is_forwarded)
+        facts = [f"{name}: {message[name]}" for name in _FACTS if name in message]
+        title = title_of(message["subject"])
+    except (LookupError, RecursionError, UnicodeError, ValueError) as error:
+        problem = f"its parts cannot be read ({type(error).__name__})"
+        raise DocumentInvalidError(f"{problem}. Export the e-mail again, or save its text.") from None
+    if not _words(blocks):
+        raise DocumentInvalidError("the e-mail has no text. Add its attachments as files of their own.")
+    return Page((Paragraph(plain("\n".join(facts))), *blocks), title, losses=tuple(losses))
+
+
+def _read(part: EmailMessage | MIMEPart, losses: list[Loss]) -> tuple[Block, ...]:
+    """Return the text of a part and the parts in it; add what is not read to ``losses``."""
+    kind = part.get_content_type()
+    if part.get_content_maintype() == "multipart":
+        inner = [_read(each, losses) for each in part.iter_parts()]
+        if kind != "multipart/alternative":
+            return tuple(block for blocks in inner for block in blocks)
+        best: tuple[Block, ...] = ()
+        for blocks in inner:  # the richest is the last
+            best = best if _words(best) > _MUCH_LONGER * _words(blocks) else blocks
+        return best
+    name = part.get_filename()
+    if name or part.is_attachment() or kind not in ("text/plain", "text/html"):
+        if kind != "text/calendar":  # it says what the text beside it says
+            losses.append(Loss(f"attachment {name or kind} was not read"))
+        return ()
+    text = _decoded(part)
+    if kind == "text/html":
+        page = read_html(text)
+        losses += page.losses
+        return page.blocks
+    if part.get_param("format") == "flowed":
+        text = _unflowed(text, joins_words=part.get_param("delsp") == "yes")
+    return tuple(_quotes_apart(text))
+
+
+def _words(blocks: Iterable[Block]) -> int:
+    """Return how many words of the blocks are in force."""
+    current = (block for block in blocks if not isinstance(block, OlderText))
+    runs = (run for line in all_runs(current) for run in line if not (run.is_struck or run.is_hidden))
+    return sum(words_in(run.text) for run in runs)
+
+
+def _decoded(part: MIMEPart) -> str:
+    """Return the text of a part by its declared encoding, else as that of a file."""
+    raw = part.get_payload(decode=True)
+    content = raw if isinstance(raw, bytes) else b""
+    try:
+        return content.decode(part.get_content_charset() or "")
+    except (LookupError, UnicodeDecodeError):
+        return decoded(content)
+
+
+def _unflowed(text: str, *, joins_words: bool) -> str:
+    """Return text of ``format=flowed`` (RFC 3676), whose lines go on where they end with a space."""
+    lines: list[str] = []
+    goes_on = False
+    depth_before = 0
+    for line in text.splitlines():
+        words = line.lstrip(">")
+        depth = len(line) - len(words)
+        words = words.removeprefix(" ")
+        if goes_on and depth == depth_before:
+            lines[-1] += words
+        else:
+            lines.append(">" * depth + words)
+        goes_on, depth_before = words.endswith(" ") and words != "-- ", depth
+        if goes_on and joins_words:
+            lines[-1] = lines[-1][:-1]
+    return "\n".join(lines)
+
+
+def _quotes_apart(text: str) -> Iterable[Block]:
+    """Yield the blocks of plain text; lines that begin with ">" are an older mail."""
+    lines = (line.strip() for line in text.splitlines())
+    for is_marked, group in groupby(lines, key=lambda line: line.startswith(">")):
+        same = list(group)
+        if is_marked and any(map(_QUOTED.match, same)):
+            yield OlderText(text_blocks("\n".join(line.lstrip("> ") for line in same)))
+        else:
+            yield from text_blocks("\n".join(same))
+
+
+# Older mails
+
+
+def _without_older(blocks: tuple[Block, ...], *, is_forwarded: bool) -> tuple[Block, ...]:
+    """Return the blocks with each older mail as one. The mail that a forwarding passes on is no older one,
+    and neither is a mail without any other text."""
+    told = _marked(blocks, but=0)
+    if not is_forwarded and _words(told):
+        return told
+    shown = (block.blocks if isinstance(block, OlderText) else (block,) for block in blocks)
+    return _marked(tuple(block for each in shown for block in each), but=1)
+
+
+def _marked(blocks: tuple[Block, ...], *, but: int) -> tuple[Block, ...]:
+    """Return the blocks with what follows a line such as "On … wrote:" as older text, but for the first
+    ``but`` of them."""
+    leads = dict(reversed(_leads(blocks)[but:]))
+    made: list[Block] = []
+    for at, block in enumerate(blocks):
+        if at not in leads or not isinstance(block, Paragraph):
+            made.append(block)
+            continue
+        before, lead = _cut(block.runs, leads[at])
+        made += [Paragraph(before)] if before else []
+        if not any(isinstance(after, OlderText) for after in blocks[at + 1 : at + 2]):
+            return (*made, OlderText((Paragraph(lead), *blocks[at + 1 :])))
+        made.append(OlderText((Paragraph(lead),)))  # the rest may be answers below the lines that it quotes
+    return tuple(made)
+
+
+def _leads(blocks: Sequence[Block]) -> list[tuple[int, int]]:
+    """Return where older mails begin: the block, and the character of its text."""
+    from mailparser_reply.constants import MAIL_LANGUAGES  # pyright: ignore[reportMissingTypeStubs]
+    from mailparser_reply.parser import EmailMessage as ReplyReader  # pyright: ignore[reportMissingTypeStubs]
+
+    places: list[tuple[int, int]] = []
+    lines: list[str] = []
+    for at, block in enumerate(blocks):
+        start = 0
+        for line in (text_of(block.runs) if isinstance(block, Paragraph) else "").split("\n"):
+            places.append((at, start))
+            lines.append(" ".join(line.split()))
+            start += len(line) + 1
+    may_lead = [len(line) <= _LONGEST_LEAD and _MAY_LEAD.search(line) is not None for line in lines]
+    kept = (line if any(may_lead[at : at + 2]) else "." for at, line in enumerate(lines))
+    text = "\n".join(kept)
+    reader: Any = ReplyReader(text, languages=list(MAIL_LANGUAGES))
+    found: list[tuple[int, int]] = []
+    begun = -1
+    """Where a line "-----Original Message-----" ends: the fields below it belong to it."""
+    for lead in cast("re.Pattern[str]", reader.HEADER_REGEX).finditer(text):
+        if _is_lead(lead[0].strip()) and lead.start() != begun:
+            found.append(places[text.count("\n", 0, lead.end() - len(lead[0].lstrip()))])
+        begun = lead.end() if lead[0].startswith("-----") else -1
+    return found
+
+
+def _is_lead(lead: str) -> bool:
+    is_line = lead.startswith("---") or (lead.endswith(":") and lead.count("\n") <= 1)
+    return is_line or len(_FIELD.findall(lead)) >= _LEAST_FIELDS
+
+
+def _cut(runs: Runs, at: int) -> tuple[Runs, Runs]:
+    """Return the runs before and after a character of their text."""
+    before, after = list[Run](), list[Run]()
+    for run in runs:
+        before.append(replace(run, text=run.text[: max(at, 0)]))
+        after.append(replace(run, text=run.text[max(at, 0) :]))
+        at -= len(run.text)
+    return trimmed(before), trimmed(after)
