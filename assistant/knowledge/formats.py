@@ -16,6 +16,7 @@ from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import DocumentInvalidError, TooLargeError
 from assistant.knowledge import files, front_matter
 from assistant.knowledge.conversion import convert
+from assistant.knowledge.conversion.encodings import decoded, decoded_page
 from assistant.knowledge.parsing import render_document
 from assistant.knowledge.parsing.markdown import first_heading
 from assistant.knowledge.parsing.render import words_in
@@ -39,7 +40,10 @@ def page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
     item = _page_item(name, raw, is_markdown=is_markdown)
     if not isinstance(item, files.SourceFailure):
         return item
-    content = raw.decode("utf-8", errors="replace")
+    try:
+        content = _text(raw, is_markdown=is_markdown)
+    except DocumentInvalidError:
+        content = raw.decode(errors="replace")
     own_id = front_matter.readable_id(content) if is_markdown else _readable_html_id(content)
     return replace(item, own_id=own_id) if own_id is not None else files.named_by_file(item, name)
 
@@ -91,15 +95,17 @@ def _page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
     if len(raw) > files.LARGEST_DOCUMENT_BYTES:
         return files.too_large(name, files.LARGEST_DOCUMENT_BYTES)
     try:
-        content = raw.decode("utf-8-sig").replace("\r\n", "\n")
+        content = _text(raw, is_markdown=is_markdown).replace("\r\n", "\n")
         return _markdown_item(name, content) if is_markdown else _html_item(name, content)
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        return files.invalid(f"{name}:{line}", f"not UTF-8 at byte {error.start}")
     except front_matter.FrontMatterError as error:
         return files.invalid(f"{name}:{error.line}", error.message)
     except DocumentInvalidError as error:
         return files.invalid(name, error.message)
+
+
+def _text(raw: bytes, *, is_markdown: bool) -> str:
+    """Raises DocumentInvalidError for an encoding that cannot be told."""
+    return decoded(raw) if is_markdown else decoded_page(raw)
 
 
 def _markdown_item(name: str, content: str) -> files.SourceItem:

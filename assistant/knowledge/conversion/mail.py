@@ -12,8 +12,9 @@ from itertools import groupby
 from typing import Any, cast
 
 from assistant.domain.errors import DocumentInvalidError
+from assistant.knowledge.conversion.encodings import decoded, decoded_page
 from assistant.knowledge.conversion.markup import title_of
-from assistant.knowledge.conversion.plain import decoded, text_blocks
+from assistant.knowledge.conversion.plain import text_blocks
 from assistant.knowledge.page import Block, Loss, OlderText, Page, Paragraph, Run, Runs, plain, text_of
 from assistant.knowledge.parsing.html import all_runs, read_html, trimmed
 from assistant.knowledge.parsing.render import words_in
@@ -93,12 +94,10 @@ def _words(blocks: Iterable[Block]) -> int:
 
 def _decoded(part: MIMEPart) -> str:
     """Return the text of a part by its declared encoding, else as that of a file."""
-    raw = part.get_payload(decode=True)
+    raw, charset = part.get_payload(decode=True), part.get_content_charset()
     content = raw if isinstance(raw, bytes) else b""
-    try:
-        return content.decode(part.get_content_charset() or "")
-    except (LookupError, UnicodeDecodeError):
-        return decoded(content)
+    is_page = charset is None and part.get_content_type() == "text/html"
+    return decoded_page(content) if is_page else decoded(content, declared=charset)
 
 
 def _unflowed(text: str, *, joins_words: bool) -> str:

@@ -1,44 +1,20 @@
-"""Converts plain text, and decodes text of any format."""
+"""Converts plain text."""
 
 from __future__ import annotations
 
-import codecs
 import re
 from itertools import groupby
 
-from assistant.domain.errors import DocumentInvalidError
+from assistant.knowledge.conversion.encodings import decoded
 from assistant.knowledge.conversion.markup import title_of
 from assistant.knowledge.page import Block, Item, List, Page, Paragraph, plain
 
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_WITHOUT_MARK = ("utf-8", "cp1252")
-"""UTF-8 first: text of Windows-1252 with a letter above ASCII is almost never valid UTF-8."""
 _BLANK = re.compile(r"\n[^\S\n]*\n")
 _LINE = re.compile(
     r"(?:(?:(?P<bullet>[-*\u2022\u25aa\u25cf\u2013])|(?P<step>\d{1,3}[.)]))[ \t]+(?=\S))?(?P<words>.*)",
     re.DOTALL,
 )
 """A line of plain text, as an item of a list where it begins with a marker."""
-
-
-def decoded(raw: bytes) -> str:
-    """Return text by its byte order mark, else as UTF-8, else as Windows-1252.
-
-    Raises DocumentInvalidError for bytes that are none of these.
-    """
-    marked = [encoding for mark, encoding in _MARKS if raw.startswith(mark)]
-    if marked or b"\0" not in raw:
-        for encoding in marked or _WITHOUT_MARK:
-            try:
-                return raw.decode(encoding)
-            except UnicodeDecodeError:
-                continue
-    problem = "its encoding is unknown: not UTF-8, UTF-16 or Windows-1252"
-    raise DocumentInvalidError(f"{problem}. Save it as UTF-8.")
 
 
 def convert_txt(raw: bytes) -> Page:

@@ -14,8 +14,8 @@ from zipfile import ZipFile
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.containers import BROKEN, macros, open_container
+from assistant.knowledge.conversion.encodings import decoded
 from assistant.knowledge.conversion.markup import Converted, heading, is_header, paragraphs, table
-from assistant.knowledge.conversion.plain import decoded
 
 MOST_CELLS = 500_000
 """Cells between a sheet's first and last. openpyxl needs 27 µs for each: two thirds of the CPU time

@@ -49,7 +49,7 @@ SPELLINGS: Mapping[str, tuple[str, bytes]] = {
     "TOML": ("pay.md", b'+++\nlabels = ["hr"]\n+++\n# Pay\n' + BODY.encode()),
     "a comment": ("pay.md", b"<!-- labels: hr -->\n# Pay\n" + BODY.encode()),
     "a second front matter": ("pay.md", b"---\ntitle: Pay\n---\n\n---\nlabels: [hr]\n---\n" + BODY.encode()),
-    "not UTF-8": ("pay.md", _page("labels: [hr]\nowner: Ren\xe9").decode().encode("latin-1")),
+    "Windows-1252": ("pay.md", _page("labels: [hr]\nowner: Ren\xe9").decode().encode("latin-1")),
     "a form feed": ("pay.md", b"---\x0c\ntitle: Pay\nlabels: [hr]\n---\n" + BODY.encode()),
     "a mapping in JSON": (
         "pay.jsonl",

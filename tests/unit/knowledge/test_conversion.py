@@ -349,6 +349,44 @@ def test_plain_text_is_named_by_its_first_line() -> None:
     assert units(converted) == ["Opening hours", "Monday <to> Friday.", "- Closed on Sunday"]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1252", "The patient\u2019s fee is 5 € \u2013 ask at the desk."),
+        ("cp1252", "Köln"),
+        ("cp1252", "Keep at 5 °C, ½ tablet, 10 µg ± 2."),
+        ("cp1252", "¿Cuánto cuesta la operación del señor Núñez?"),
+        ("mac_roman", "The patient\u2019s fee"),
+        ("mac_roman", "Die Gebühr für größere Geräte in Köln"),
+        ("mac_roman", "Keep at 5 °C"),
+        ("mac_roman", "Tylenol\u2122 and Advil\u00ae"),
+        ("cp1251", "Пациент может перенести приём дважды."),
+        ("cp1251", "Aspirin is Аспирин here"),
+        ("cp1250", "Opłata za wizytę wynosi pięć złotych."),
+        ("iso8859_2", "Pacjent może zmienić termin dwukrotnie, opłata pięć złotych."),
+        ("koi8_r", "Пациент может перенести приём дважды."),
+        ("iso8859_15", "Fee 5 €, Dépôt 9 €"),
+        ("cp1253", "Ο ασθενής μπορεί να αλλάξει το ραντεβού δύο φορές."),  # noqa: RUF001
+    ],
+)
+def test_an_encoding_without_a_mark_is_judged(encoding: str, text: str) -> None:
+    assert convert("a.txt", text.encode(encoding)).title == text
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "Dušan".encode("cp1252"),  # "Duöan" of a Mac is as plausible
+        "患者は予約を二回まで無料で変更できます。".encode("shift_jis"),
+        "Die Gebühr für größere Geräte".encode("cp850"),
+        "Größe für Köln, naïve café".encode() + b"\xfc x",
+        "ü".encode("utf-16-le"),
+    ],
+)
+def test_an_encoding_that_cannot_be_told_is_refused(raw: bytes) -> None:
+    assert "cannot be told from another one. Save it as UTF-8." in refusal("a.txt", raw)
+
+
 # --- bad input --------------------------------------------------------------------------------------------
 def with_part(raw: bytes, part: str, content: bytes) -> bytes:
     """Return the container with one part replaced."""

@@ -82,9 +82,28 @@ def test_broken_markdown_is_named_with_the_reason(
     assert found.reason.startswith(reason)
 
 
-def test_text_that_is_not_utf_8_is_named_by_line(tmp_path: Path) -> None:
-    found = failure(write(tmp_path / "a.md", b"# Title\n\nCaf\xe9.\n"))
-    assert (found.origin, found.reason) == ("a.md:3", "not UTF-8 at byte 12")
+def test_pages_of_other_encodings_are_read_and_a_doubtful_one_is_refused_with_its_id(tmp_path: Path) -> None:
+    page = '---\nid: café\ntitle: "{}"\n---\nBody.\n'
+    one_title = "The patient\u2019s \u201cvoilà\u201d fee"
+    for encoding in ("cp1252", "mac_roman", "utf-16", "utf-8-sig"):
+        document = one(write(tmp_path / "a.md", page.format(one_title).encode(encoding)))
+        assert (document.document_id, document.title) == ("café", one_title)
+    found = failure(write(tmp_path / "b.md", b"---\nid: pay\ntitle: Caf\x81\n---\nBody.\n"))
+    assert (found.own_id, found.is_named_by_file) == ("pay", False)
+    assert found.reason == "its encoding is unknown or cannot be told from another one. Save it as UTF-8."
+
+
+def test_a_page_is_read_by_the_encoding_that_it_declares(tmp_path: Path) -> None:
+    page = "<html><head><meta {}><title>{}</title></head><body><p>{}</p></body></html>"
+    for charset, encoding, text in (
+        ('charset="iso-8859-1"', "cp1252", "Gebühr: 5 €"),
+        ("http-equiv=Content-Type content='text/html; charset=Shift_JIS'", "shift_jis", "予約は二回まで"),
+        ('charset="windows-1250"', "cp1250", "Előre kell fizetni"),
+        ('charset="iso-8859-1"', "utf-8", "Gebühr für Größe, declared in vain"),
+        ('charset="unicode_escape"', "cp1252", "Kö\\u0041"),
+    ):
+        document = one(write(tmp_path / "a.html", page.format(charset, text, text).encode(encoding)))
+        assert document.title == text
 
 
 def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
