@@ -2,10 +2,9 @@
 
     python -m tools.fit_weights [ranking|red_flags|support|live] [--state DIR] [--dry-run]
 
-*ranking* (ranker, units, gate and the head of readings) asks the questions four times: as the weights are;
-with the new ranker and the new weights of units; and with the new order of documents, for the gate to be
-fitted on, as they are and as short messages. The head of readings is fitted on the vectors of the same
-questions and of the shop's. *red_flags*, *support* and *live* fit the heads of red flags, of the
+*ranking* (ranker, units and the head of readings) asks the questions twice: as the weights are, and with the
+new ranker and the new weights of units. The head of readings is fitted on the vectors of the same questions
+and of the shop's. *red_flags*, *support* and *live* fit the heads of red flags, of the
 support check and of live elements. An error, Ctrl-C and --dry-run leave the files as they were.
 """
 
@@ -42,9 +41,7 @@ from assistant.domain.errors import AssistantError
 from assistant.evaluation.judging import (
     Observed,
     Observer,
-    holds_all,
     is_gold,
-    normal,
     observe_all,
     until_whole,
 )
@@ -61,11 +58,9 @@ PENALTY: Mapping[Kind, float] = {
     "units": 0.02,
     "unit_vectors": 0.02,
     "reranker": 0.01,
-    "gate": 0.005,
     "live": 0.0015,
 }
 _STEPS = 3_000
-Questions = Mapping[str, Sequence[EvaluationQuestion]]
 _KINDS = {
     "fact": "fact",
     "comparison": "compare",
@@ -86,10 +81,10 @@ _LIVE_TENANTS = ("pharmacy", "shop")
 _PULL = 5.0
 
 
-# Fitting: listwise softmax for documents and units, logistic regression for the gate and the heads. Of the
-# candidates of one question the right ones should take the most probability; an L2 penalty on standardised
-# features keeps some 300 questions from saying more than they know. The scale is folded into the weights, so
-# that a weight in a file multiplies the feature as it is.
+# Fitting: listwise softmax for documents and units, logistic regression for the heads. Of the candidates of
+# one question the right ones should take the most probability; an L2 penalty on standardised features keeps
+# some 300 questions from saying more than they know. The scale is folded into the weights, so that a weight
+# in a file multiplies the feature as it is.
 
 
 class Choice(NamedTuple):
@@ -172,21 +167,6 @@ def document_choices(observed: Iterable[Observed], names: Sequence[str]) -> list
     return choices
 
 
-def gate_rows(observed: Iterable[Observed], names: Sequence[str]) -> tuple[Floats, list[bool]]:
-    """Return what the gate read of each message with one question, and whether its section was right."""
-    rows: list[list[float]] = []
-    labels: list[bool] = []
-    for observation in observed:
-        first, *more = observation.prepared.found.evidence
-        features, section = first.judgement.features, first.judgement.section
-        if more or not features or section is None:
-            continue
-        question, text = observation.question, normal(" ".join(unit.unit.text for unit in section.units))
-        rows.append([features.get(name, 0.0) for name in names])
-        labels.append(question.answerable and holds_all(text, question.answer_contains))
-    return np.array(rows, float), labels
-
-
 def weights_file(
     kind: Kind, names: Sequence[str], values: Sequence[float], *, fitted_on: str, bias: float = 0.0
 ) -> bytes:
@@ -216,41 +196,27 @@ def _add(choices: list[Choice], rows: Sequence[Sequence[float]], right: Sequence
 
 
 class _RankingFit:
-    """Asks the questions of all tenants, over services that stay open.
-
-    The gate is fitted on the same questions as messages of two to seven words, too.
-    """
+    """Asks the questions of all tenants, over services that stay open."""
 
     def __init__(self, runtime: LocalRuntime, folder: Path) -> None:
         questions = committed(runtime.options)
         self._runtime, self._folder = runtime, folder
-        paths, short = (
-            {name: questions / part / f"{name}.jsonl" for name in _TENANTS} for part in ("", "short")
-        )
-        self._questions, self._short = (
-            {tenant: load_questions(path) for tenant, path in each.items()} for each in (paths, short)
-        )
+        paths = {name: questions / f"{name}.jsonl" for name in _TENANTS}
+        self._questions = {tenant: load_questions(path) for tenant, path in paths.items()}
         self._fitted_on = f"tuning halves of {_hashes(paths.values())}"
-        self._gate_fitted_on = f"tuning halves of {_hashes((*paths.values(), *short.values()))}"
         self._shop = questions / "shop" / "tuning.jsonl"
 
     async def run(self, services: Mapping[str, TenantServices]) -> None:
-        observed = await self._ask(services, "as the weights are", self._questions)
+        observed = await self._ask(services, "as the weights are")
         self._listwise("ranker", ranker_choices(observed), list(INDEX_FEATURES))
         for kind in ("units", "unit_vectors"):
             names = list(shipped_weights(kind).features)
             self._listwise(kind, unit_choices(observed, names), names)
-        observed = await self._ask(services, "with new units", self._questions)
+        observed = await self._ask(services, "with new units")
         for kind in ("unit_vectors", "reranker"):
             names = list(shipped_weights(kind).features)
             choices = unit_choices if kind == "unit_vectors" else document_choices
             self._listwise(kind, choices(observed, names), names)
-        observed = await self._ask(services, "with new order", self._questions)
-        observed_short = await self._ask(services, "short", self._short)
-        names = list(shipped_weights("gate").features)
-        values, bias = fit_logistic(*gate_rows([*observed, *observed_short], names), penalty=PENALTY["gate"])
-        raw = weights_file("gate", names, values, bias=bias, fitted_on=self._gate_fitted_on)
-        _write(self._folder, "gate", raw)
         await self._fit_head(next(iter(services.values())))
 
     def _listwise(self, kind: Kind, choices: Sequence[Choice], names: Sequence[str]) -> None:
@@ -286,12 +252,10 @@ class _RankingFit:
         )
         (self._folder / "reading.json").write_bytes(json.dumps(head.model_dump(mode="json")).encode() + b"\n")
 
-    async def _ask(
-        self, services: Mapping[str, TenantServices], when: str, asked: Questions
-    ) -> list[Observed]:
+    async def _ask(self, services: Mapping[str, TenantServices], when: str) -> list[Observed]:
         """Ask the questions of the tuning halves with the current files."""
         observed: list[Observed] = []
-        for tenant, every in asked.items():
+        for tenant, every in self._questions.items():
             observer = Observer(services[tenant])
             questions = [question for question in every if question.split == "tuning"]
             await observer.check(questions)

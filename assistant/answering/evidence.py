@@ -1,8 +1,8 @@
-"""Finds what answers one question: search → rank → read → words → units → gate → section.
+"""Finds what is near one question: search → rank → read → words → units → section.
 
 ``find`` needs the index and the words of what was read, and is enough for a prompt. ``weigh`` embeds the
-likeliest units, ranks the documents that were read by them, and judges and chooses what is shown. Where a
-model writes it runs beside the model's first token.
+likeliest units, ranks the documents that were read by them, and chooses what is shown. Where a model writes
+it runs beside the model's first token.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.approved import FindApproved, ServedAnswer
 from assistant.answering.choose import Section, choose
-from assistant.answering.gate import NOTHING_VISIBLE, Gate
+from assistant.answering.gate import Gate
 from assistant.answering.items import ItemQuestion, NamedItems
 from assistant.answering.rank import (
     CosineScale,
@@ -33,7 +33,7 @@ from assistant.answering.search import NO_FILTERS, Search, SearchScope, State
 from assistant.answering.services import TenantServices
 from assistant.answering.tables import Comparison, ItemTables, opinions
 from assistant.answering.vocabulary import Vocabulary, codes_in
-from assistant.domain.answers import Certainty, GateDecision
+from assistant.domain.answers import GateDecision
 from assistant.domain.documents import (
     KnownWords,
     Passage,
@@ -97,20 +97,6 @@ class SourcesAsked:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """What the gate made of the best document, and what is quoted of it."""
-
-    gate: GateDecision = NOTHING_VISIBLE
-    features: Mapping[str, float] = field(default_factory=dict[str, float])
-    """What the gate read."""
-    certainty: Certainty | None = None
-    section: Section | None = None
-    """Of the best document; also where the gate refuses it, for evaluation."""
-    also: Section | None = None
-    """Of the document that contends with it."""
-
-
-@dataclass(frozen=True, slots=True)
 class Evidence:
     """What the knowledge base holds for one question. ``find`` makes it, ``weigh`` completes it."""
 
@@ -124,6 +110,8 @@ class Evidence:
     documents: Mapping[str, StoredDocument]
     """The documents that were read, by id."""
     sources: SourcesAsked
+    gate: GateDecision
+    """Whether anything is near."""
     approved: ServedAnswer | None = None
     """It answers in place of the section, or is offered beside it."""
     table: Comparison | None = None
@@ -134,7 +122,10 @@ class Evidence:
     """Units of the documents that were read, by document: with vectors after ``weigh``."""
     by_words: tuple[StoredDocument, ...] = ()
     """The documents that were read, best first by the words of their units: the first of them get vectors."""
-    judgement: Judgement = field(default_factory=Judgement)
+    section: Section | None = None
+    """Of the best document; also where nothing is near, for evaluation."""
+    also: Section | None = None
+    """Of the document that contends with it."""
 
     @property
     def best(self) -> StoredDocument | None:
@@ -161,17 +152,27 @@ class Evidence:
         return {hit.passage_id: hit.cosine for hit in self.retrieved.hits if hit.cosine is not None}
 
     @property
-    def best_cosine(self) -> float:
-        """The nearest passage's or title's cosine with the question."""
-        cosines = list(self.passage_cosines.values())
-        cosines += [hit.title_cosine for hit in self.retrieved.documents if hit.title_cosine is not None]
-        return max(cosines, default=-1.0)
-
-    @property
     def answers_by_itself(self) -> bool:
         """Whether an approved answer or a table of items answers, and no model needs to write."""
         is_served = self.approved is not None and self.approved.is_equal
         return is_served or (self.table is not None and not self.table.refusal)
+
+    @property
+    def is_found(self) -> bool:
+        """Whether there is something to show without a model: an approved answer, a table of items, or a
+        section that is near. That no item fits is an answer of its own, and no section takes its place."""
+        return self.answers_by_itself or (
+            self.gate.passed and self.section is not None and self.table is None
+        )
+
+    @property
+    def is_undisputed(self) -> bool:
+        """Whether a section is found, and no other document contends with its own.
+
+        Then its document is the right one for 93 and 96 % of the answerable questions of the held-out halves
+        (pharmacy, clinic), else for 49 and 61 %.
+        """
+        return self.is_found and self.also is None and not self.answers_by_itself
 
 
 class FindEvidence:
@@ -187,7 +188,7 @@ class FindEvidence:
         self._approved = FindApproved(services)
         self.scorer = UnitScorer(self.vocabulary.language)
         self._ranker, self._reranker = shipped_weights("ranker"), shipped_weights("reranker")
-        self.gate = Gate(tenant.gate)
+        self._gate = Gate(tenant.gate)
         self._unit_vectors = UnitVectors(services.embedder)
         self._cosines = CosineScale.of(tenant.embedding)
         self._sources, self._clock = tenant.sources, services.clock
@@ -201,7 +202,7 @@ class FindEvidence:
     def weights(self) -> dict[str, str]:
         """SHA-256 (hex) of each shipped weights file, by kind."""
         scorer = self.scorer
-        used = (self._ranker, self._reranker, scorer.weights, scorer.vector_weights, self.gate.weights)
+        used = (self._ranker, self._reranker, scorer.weights, scorer.vector_weights)
         return {weights.kind: weights.sha256 for weights in used}
 
     async def run(self, query: EvidenceQuery, scope: SearchScope) -> Evidence:
@@ -243,6 +244,7 @@ class FindEvidence:
             tuple(_move_to_front(ranked, documents)),
             documents,
             SourcesAsked(asked_of.states, routing, moved),
+            self._gate.run(_best_cosine(retrieved)),
             approved=approved,
             table=table,
             named=named,
@@ -260,23 +262,22 @@ class FindEvidence:
             return replace(found, by_words=tuple(self._weighed(found, {}).read))
 
     async def weigh(self, found: Evidence, scope: SearchScope) -> Evidence:
-        """Rank the documents that were read by their units, judge the best and choose its section.
+        """Rank the documents that were read by their units, and choose the best one's section.
 
         It raises only DeadlineExceededError: without the embedding endpoint units go by their words, and
         ``scope.degraded`` says so.
         """
         if found.best is None:
-            return self._answered_otherwise(found)
+            return found
         with scope.steps.step("units"):
             cosines = await self._cosines_of_units(found, scope)
-        with scope.steps.step("gate") as span:
+        with scope.steps.step("choose"):
             weighed = {
                 name: self.scorer.score_again(units, cosines.get(name, {}))
                 for name, units in found.scored.items()
             }
-            found = self._judge(replace(self._weighed(found, cosines), scored=weighed))
-            span.set_attribute("assistant.gate.passed", found.judgement.gate.passed)
-        return await self._with_opinions(self._answered_otherwise(found), scope)
+            found = self._with_sections(replace(self._weighed(found, cosines), scored=weighed))
+        return await self._with_opinions(found, scope)
 
     async def _cosines_of_units(
         self, found: Evidence, scope: SearchScope
@@ -325,27 +326,13 @@ class FindEvidence:
         found = replace(found, ranked=tuple(again))
         return replace(found, ranked=tuple(self._of_items_first(found)))
 
-    def _judge(self, found: Evidence) -> Evidence:
-        best, query = found.read[0], found.query
-        section = self._section(best, found, max_words=query.max_words)
-        features = self.gate_features(found, section)
-        decision, certainty = self.gate.run(features)
-        also = None
-        if len(found.read) > 1 and found.ranked[0].score - found.ranked[1].score <= _CONTENDS_WITHIN:
-            also = self._section(found.read[1], found, max_words=query.also_words)
-        return replace(found, judgement=Judgement(decision, features, certainty, section, also))
-
-    def gate_features(self, found: Evidence, section: Section | None) -> dict[str, float]:
-        """Return what the gate reads of the best document."""
-        first, second = found.ranked[0], found.ranked[1:2]
-        margin = first.score - second[0].score if second else 1.0
-        return {
-            "passage_cosine": 0.0,
-            "title_cosine": 0.0,
-            **first.features,
-            "margin": min(5.0, margin),
-            "mass": section.mass if section is not None else 0.0,
-        }
+    def _with_sections(self, found: Evidence) -> Evidence:
+        """Choose the best document's section, and that of a document which contends with it."""
+        section, also = self._section(found.read[0], found, max_words=found.query.max_words), None
+        contends = len(found.read) > 1 and found.ranked[0].score - found.ranked[1].score <= _CONTENDS_WITHIN
+        if contends and found.table is None and not found.answers_by_itself:
+            also = self._section(found.read[1], found, max_words=found.query.also_words)
+        return replace(found, section=section, also=also)
 
     def _section(self, document: StoredDocument, found: Evidence, *, max_words: int) -> Section | None:
         return choose(document, found.scored[document.card.document_id], max_words=max_words)
@@ -364,7 +351,8 @@ class FindEvidence:
     # Items of a catalogue
 
     async def _table(self, query: EvidenceQuery, scope: SearchScope) -> Comparison | None:
-        """Return the table that answers a question about items; None for any other question."""
+        """Return the table that answers a question about items, or says that no item fits; None for any other
+        question, and where items cannot be compared."""
         if not query.by_items or scope.filters != NO_FILTERS:
             return None
         meanings = self.vocabulary.meanings(query.text, known=query.known)
@@ -372,7 +360,8 @@ class FindEvidence:
         if asked is None:
             return None
         with scope.steps.step("items"):
-            return await self.tables.find(asked, vector=query.vector, scope=scope)
+            table = await self.tables.find(asked, vector=query.vector, scope=scope)
+        return None if table.refusal and table.asked.kind == "comparison" else table
 
     def _of_items_first(self, found: Evidence) -> list[RankedDocument]:
         """Return the documents with those about the named items, that name no other, before all others."""
@@ -389,24 +378,12 @@ class FindEvidence:
                 of_items.add(name)
         return _move_to_front(found.ranked, of_items)
 
-    def _answered_otherwise(self, found: Evidence) -> Evidence:
-        """Return the evidence as an approved answer or a table of items changes it.
-
-        Where a wish was not checked, the items possibly fit."""
-        if found.approved is not None and found.approved.is_equal:
-            return _answered(found, Certainty.ANSWERED)
-        table = found.table
-        if table is None or (table.refusal and table.asked.kind == "comparison"):
-            return replace(found, table=None)
-        certainty = Certainty.ANSWERED if table.asked.is_checked else Certainty.POSSIBLY
-        return _answered(found, None if table.refusal else certainty)
-
     async def _with_opinions(self, found: Evidence, scope: SearchScope) -> Evidence:
         """Return the evidence with reviews for and against the one named item, where a review is best."""
         best, named = found.best, found.named
         if best is None or named is None or len(named.items) != 1 or not self._is_review(best):
             return found
-        if found.judgement.certainty is None or found.table is not None or found.answers_by_itself:
+        if not found.is_found or found.answers_by_itself:
             return found
         item, ids = named.items[0], named.item_ids
         ranked = [
@@ -427,16 +404,18 @@ class FindEvidence:
             best.card.document_id
         ]:
             return found
-        return _answered(replace(found, table=said), found.judgement.certainty)
+        return replace(found, table=said, also=None)
 
     def _is_review(self, document: StoredDocument) -> bool:
         prefix = id_prefix_of(document.card.document_id)
         return any(source.id_prefix == prefix and source.kind == "reviews" for source in self._sources)
 
 
-def _answered(found: Evidence, certainty: Certainty | None) -> Evidence:
-    """Return the evidence with another certainty, and no document that contends."""
-    return replace(found, judgement=replace(found.judgement, certainty=certainty, also=None))
+def _best_cosine(retrieved: Retrieved) -> float:
+    """Return the nearest passage's or title's cosine with the question; -1 where there is none."""
+    cosines = [hit.cosine for hit in retrieved.hits if hit.cosine is not None]
+    cosines += [hit.title_cosine for hit in retrieved.documents if hit.title_cosine is not None]
+    return max(cosines, default=-1.0)
 
 
 def _of(document: StoredDocument, near: Mapping[str, float]) -> dict[str, float]:

@@ -113,8 +113,6 @@ class Bound(NamedTuple):
     unit: str
     is_strict: bool
     """Whether the bound itself is excluded."""
-    is_sure: bool
-    """Whether the amount can be of no other property, or the question names this one."""
 
     def missed_by(self, facts: ItemFacts) -> float:
         """Return by what share of the bound an item misses it: 0 where it is met, 1 where its document is
@@ -142,11 +140,6 @@ class ItemQuestion:
     """Properties that it names, price and rating among them."""
     unread: tuple[str, ...] = ()
     """Its words that nothing was chosen by."""
-
-    @property
-    def is_checked(self) -> bool:
-        """Whether the table was chosen by all that the question says, as it says it."""
-        return not self.unread and all(bound.is_sure for bound in self.bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,10 +299,9 @@ class Catalogue:
             return None
         written = (found["sign"] or found["unit"] or "").strip()
         unit, size = _counted_in(written)
-        named = self._bounded(written, unit, low * size, category, stems)
-        if named is None:
+        name = self._bounded(written, unit, low * size, category, stems)
+        if name is None:
             return None
-        name, is_sure = named
         return Bound(
             name,
             found[0],
@@ -317,14 +309,13 @@ class Catalogue:
             most=inf if found["least"] else max(low, high) * size,
             unit=category.ranges[name].unit,
             is_strict=bool(found["under"] or found["over"]),
-            is_sure=is_sure,
         )
 
     def _bounded(
         self, written: str, unit: str, amount: float, category: Category, stems: frozenset[str]
-    ) -> tuple[str, bool] | None:
-        """Return the property that an amount is of, and whether that is sure: by its unit; of several the one
-        that the question names, or the only one that has values around the amount."""
+    ) -> str | None:
+        """Return the property that an amount is of: by its unit; of several the one that the question names,
+        or the only one that has values around the amount."""
         counted = self.words.stem(written)
         having = [
             name
@@ -337,10 +328,7 @@ class Catalogue:
         around = [
             name for name in having if category.ranges[name].low <= amount <= category.ranges[name].high
         ]
-        for fitting, is_sure in ((named, True), (having, True), (around, False)):
-            if len(fitting) == 1:
-                return fitting[0], is_sure
-        return None
+        return next((fitting[0] for fitting in (named, having, around) if len(fitting) == 1), None)
 
     def _unread(self, rest: str, bounds: Sequence[Bound], read: Collection[str]) -> tuple[str, ...]:
         """Return what of the question the table was not chosen by, folded: other bounds, and words with

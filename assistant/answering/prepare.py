@@ -61,7 +61,6 @@ from assistant.answering.vocabulary import KnownWordsReader
 from assistant.domain.answers import (
     AlsoPossible,
     AnswerRecord,
-    Certainty,
     LiveMatch,
     LiveMatchState,
     OfferedAnswer,
@@ -160,8 +159,8 @@ class PreparedAnswer:
     scope: SearchScope
     found: Found
     weigh: Callable[[], Coroutine[None, None, None]]
-    """Completes ``found``: judges the documents and chooses what is shown of them. A second call does
-    nothing. Where a model writes, it runs beside the model's first token."""
+    """Completes ``found``: chooses what is shown of the documents. A second call does nothing. Where a model
+    writes, it runs beside the model's first token."""
     make_sources: Callable[[], tuple[Source, ...]]
     """Makes the sources for the agent; called while the model prepares its first token."""
     prompt: Prompt | None
@@ -174,18 +173,6 @@ class PreparedAnswer:
     @property
     def answer_id(self) -> str:
         return self.record.answer_id
-
-    @property
-    def certainty(self) -> Certainty | None:
-        """How sure the quoted answer is, with the live systems that were asked. None: not in the knowledge
-        base."""
-        return certainty_of(self.found.evidence, live={element.part for element in self.hydration.answering})
-
-    def certainty_with(self, ready: Collection[int] = ()) -> Certainty | None:
-        """Return how sure the quoted answer is with the live elements of these parts: by default, without
-        any. At most possibly where a system has something else than what the question names."""
-        certainty = certainty_of(self.found.evidence, live=ready)
-        return Certainty.POSSIBLY if certainty and self.hydration.reads_another else certainty
 
     def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> None:
         """End the stream at once, from any task of the same event loop; a second call changes nothing."""
@@ -333,7 +320,7 @@ class PrepareAnswer:
             if prompt is None:  # where a model writes, its text decides what is read
                 for name in named:
                     hydration.begin(name)
-                if any(part.judgement.certainty is None for part in found.evidence):
+                if not all(part.is_found for part in found.evidence):
                     # A damaged index must never look like "not known".
                     await services.index_watch.require_complete(deadline=deadline)
                     index = services.index_watch.state
@@ -480,7 +467,7 @@ class PrepareAnswer:
     async def _weigh(
         self, found: Found, hydration: Hydration, scope: SearchScope, *, is_written: bool
     ) -> None:
-        """Judge the evidence and compose what is shown of it."""
+        """Choose and compose what is shown of the evidence."""
         if found.is_weighed:
             return
         found.is_weighed = True
@@ -488,45 +475,35 @@ class PrepareAnswer:
         found.evidence = tuple(await asyncio.gather(*weighed))
         with scope.steps.step("compose") as span:
             self._compose(found, hydration, is_written=is_written)
-            span.set_attribute("assistant.gate.passed", certainty_of(found.evidence) is not None)
+            span.set_attribute("assistant.found", any(part.is_found for part in found.evidence))
 
     def _compose(self, found: Found, hydration: Hydration, *, is_written: bool) -> None:
         """Make the quoted answer, or the section beside a written one, and number the sources."""
         blocks: list[QuotedBlock] = []
         also: list[AlsoPossible] = []
-        answering = [part for part in found.evidence if part.judgement.certainty is not None or is_written]
+        answering = [part for part in found.evidence if part.is_found or is_written]
         shown: dict[str, set[int]] = {}
         for part in answering:
             title = as_title(part.query.question) if len(answering) > 1 else ""
             opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
             blocks += self._blocks(part, found, hydration, opening=opening, shown=shown)
         for part in answering:
-            if part.judgement.also is not None and part.judgement.also.document_id not in shown:
-                shown[part.judgement.also.document_id] = set()
-                labels = hydration.labels_of(part.judgement.also.document_id)
-                parts = section_blocks(
-                    part.judgement.also, part, found.sources, found.excerpts, labels=labels
-                )
-                also.append(shown_section(part.judgement.also, parts))
+            if part.also is not None and part.also.document_id not in shown:
+                shown[part.also.document_id] = set()
+                labels = hydration.labels_of(part.also.document_id)
+                parts = section_blocks(part.also, part, found.sources, found.excerpts, labels=labels)
+                also.append(shown_section(part.also, parts))
         for part in found.evidence:
             found.sources.fill(part, up_to=self._services.tenant.retrieval.passages)
         found.offered = self._offered(found)
-        sure = next(
-            (
-                part
-                for part in answering
-                if part.judgement.certainty is Certainty.ANSWERED and part.judgement.section
-            ),
-            None,
-        )
-        if sure is not None and sure.judgement.section is not None and not sure.answers_by_itself:
+        # Where another document contends, neither's words are offered to be sent.
+        undisputed = (part.section for part in found.evidence if part.is_undisputed)
+        if (section := next(undisputed, None)) is not None:
             headings = self._services.tenant.answers.reply_headings
-            labels = hydration.labels_of(sure.judgement.section.document_id)
-            found.reply_draft = reply_draft(sure.judgement.section.document, headings, found.excerpts, labels)
+            labels = hydration.labels_of(section.document_id)
+            found.reply_draft = reply_draft(section.document, headings, found.excerpts, labels)
         found.blocks, found.also = tuple(blocks), tuple(also)
-        first = next(
-            (part.judgement.section for part in answering if part.judgement.section is not None), None
-        )
+        first = next((part.section for part in answering if part.section is not None), None)
         if is_written and blocks and first is not None:
             found.section = shown_section(first, blocks)
 
@@ -538,17 +515,15 @@ class PrepareAnswer:
             return approved_blocks(one.approved, one, found.sources, found.excerpts, opening=opening)
         if one.table is not None and not one.table.refusal:
             return table_blocks(one.table, one, found.sources, found.excerpts, opening=opening)
-        if one.judgement.section is None:
+        if one.section is None:
             return []
-        ordinals = {unit.unit.ordinal for unit in one.judgement.section.units}
-        before = shown.setdefault(one.judgement.section.document_id, set())
+        ordinals = {unit.unit.ordinal for unit in one.section.units}
+        before = shown.setdefault(one.section.document_id, set())
         if ordinals <= before:
             return []
         before |= ordinals
-        labels = hydration.labels_of(one.judgement.section.document_id)
-        return section_blocks(
-            one.judgement.section, one, found.sources, found.excerpts, opening=opening, labels=labels
-        )
+        labels = hydration.labels_of(one.section.document_id)
+        return section_blocks(one.section, one, found.sources, found.excerpts, opening=opening, labels=labels)
 
     def _offered(self, found: Found) -> OfferedAnswer | None:
         """Return the approved answer to a question near the first one that has any."""
@@ -573,7 +548,7 @@ class PrepareAnswer:
         evidence = found.evidence
         if self._prompts is None or any(part.answers_by_itself for part in evidence):
             return None
-        if all(self.find_evidence.gate.is_hopeless(part.best_cosine) for part in evidence):
+        if not any(part.gate.passed for part in evidence):
             return None
         vocabulary = self.find_evidence.vocabulary
         meanings = vocabulary.meanings(asking.question, known=evidence[0].query.known)
@@ -799,7 +774,7 @@ def _without_customers(
     """
     return [
         (part, one)
-        if evidence[part].judgement.certainty is None or not types[one.element].needs_context
+        if not evidence[part].is_found or not types[one.element].needs_context
         else (part, unread(one, LiveMatchState.NO_CUSTOMER))
         for part, one in matched
     ]
@@ -825,18 +800,6 @@ def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
     read += [part.approved.documents for part in evidence if part.approved is not None]
     read += [part.table.documents for part in evidence if part.table is not None]
     return {name: document.card for documents in read for name, document in documents.items()}
-
-
-def certainty_of(evidence: Sequence[Evidence], *, live: Collection[int] = ()) -> Certainty | None:
-    """Return how sure the whole answer is: of several questions the least sure one that has an answer.
-    ``live``: parts that a live system answers."""
-    certainties = {
-        Certainty.ANSWERED if one.judgement.certainty is None and part in live else one.judgement.certainty
-        for part, one in enumerate(evidence)
-    }
-    if certainties == {None}:
-        return None
-    return Certainty.ANSWERED if certainties == {Certainty.ANSWERED} else Certainty.POSSIBLY
 
 
 @contextmanager

@@ -46,7 +46,7 @@ from assistant.text.language import Language
 # Weights files
 
 
-Kind = Literal["ranker", "units", "unit_vectors", "reranker", "gate", "live"]
+Kind = Literal["ranker", "units", "unit_vectors", "reranker", "live"]
 
 
 class WeightsFile(PublicModel):
@@ -477,6 +477,4 @@ def document_features(
         "title_other_number": float(bool(in_title and in_question) and not in_title & in_question),
         "unit_cosine": nearest[0] if nearest else 0.0,
         "unit_cosines": fmean(nearest[:3]) if nearest else 0.0,
-        "unit_peak": nearest[0] - fmean(nearest) if nearest else 0.0,
-        "few_terms": 1.0 / max(1, len(asked.terms)),
     }

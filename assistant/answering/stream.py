@@ -587,7 +587,7 @@ class AnswerStream:
     def _end_unwritten(self) -> TextEvents:
         """Yield the quoted answer, or end without one."""
         prepared = self._prepared
-        if prepared.certainty_with() is not None:
+        if any(part.is_found for part in prepared.found.evidence):
             yield from self._quote(None)
             return
         best = prepared.found.evidence[0].best
@@ -651,34 +651,17 @@ class AnswerStream:
         if prepared.hydration.left is not None:
             self._ending = _left_by(prepared.hydration.left)
             return
-        certainty = self._certainty_with_systems()
         if ending.finish_reason is not FinishReason.NO_EVIDENCE:
-            if ending.mode is Mode.QUOTED and ending.certainty is prepared.certainty:
-                self._ending = replace(ending, certainty=certainty)
-            elif ending.mode is Mode.WRITTEN and prepared.hydration.reads_another:
+            if ending.mode is Mode.WRITTEN and prepared.hydration.reads_another:
                 self._ending = replace(ending, certainty=Certainty.POSSIBLY)
-        elif certainty is not None:
-            self._ending = _Ending(
-                Outcome.DONE, None, FinishReason.STOP, mode=Mode.QUOTED, certainty=certainty
-            )
+        elif any(element.slot.is_ready for element in prepared.hydration.answering):
+            self._ending = _Ending(Outcome.DONE, None, FinishReason.STOP, mode=Mode.QUOTED)
         elif reasons := why_not_answered(prepared.hydration.answering):
             # Where a system is all that was asked, it says nothing that the documents are silent.
             parts = len(prepared.found.evidence)
             asked_parts = len({element.part for element in prepared.hydration.answering})
             by_system = asked_parts == parts >= prepared.request.question.count("?")
             self._ending = replace(ending, reason=reasons if by_system else f"{reasons} {ending.reason}")
-
-    def _certainty_with_systems(self) -> Certainty | None:
-        """Return how sure the quoted answer is, with the live systems that answered."""
-        prepared = self._prepared
-        asked = prepared.hydration.answering
-        ready = {element.part for element in asked if element.slot.is_ready}
-        if not ready and prepared.prompt is not None and self._ending.mode is None:
-            return None  # a model's refusal is the refusal: then only a live system answers
-        certainty = prepared.certainty_with(ready)
-        if certainty is not None and not all(element.slot.is_ready for element in asked):
-            return Certainty.POSSIBLY  # what a system was asked is not answered
-        return certainty
 
     def abandon(self, cause: Cause | None) -> None:
         """End the answer whose reader stopped reading: its task was cancelled or its stream was closed."""
@@ -702,7 +685,7 @@ class AnswerStream:
                 "sentences": tuple(text.sentences),
                 "removed_markers": text.removed_markers,
                 "passages": uses_of_passages(prepared),
-                "gate": first.judgement.gate,
+                "gate": first.gate,
                 "usage": self._usage,
                 "timings_ms": dict(steps.timings_ms),
                 "inference_id": model.inference_id if model else None,
@@ -756,7 +739,9 @@ class AnswerStream:
         prepared, ending = self._prepared, self._ending
         is_done, is_whole = ending.outcome is Outcome.DONE, self._is_of_whole_sources()
         certainty = ending.certainty if is_whole else ending.certainty and Certainty.POSSIBLY
-        found, is_sure = prepared.found, certainty is Certainty.ANSWERED
+        found = prepared.found
+        needs_nobody = is_whole and self._is_settled()
+        offers_draft = ending.mode is not None and is_whole and certainty is not Certainty.POSSIBLY
         return AnswerEnding(
             mode=ending.mode,
             certainty=certainty,
@@ -764,12 +749,21 @@ class AnswerStream:
             also=found.also if ending.mode else (),
             clarify=what_is_missing(prepared.hydration.answering) if is_done else None,
             unanswered=self._unanswered(),
-            reply_draft=found.reply_draft if ending.mode and is_whole else None,
-            escalation=None if is_sure or ending.finish_reason is None else prepared.record.escalation,
+            reply_draft=found.reply_draft if offers_draft else None,
+            escalation=None if needs_nobody or ending.finish_reason is None else prepared.record.escalation,
             degraded=tuple(dict.fromkeys(prepared.scope.degraded)),
             asked=prepared.hydration.asked(prepared.record.asked),
             loading=prepared.index.loading if is_done else (),
         )
+
+    def _is_settled(self) -> bool:
+        """Whether the agent needs to ask nobody: a written answer is certain, or an approved answer, a table
+        or a live system answers each question. A quoted section is only near."""
+        if self._ending.mode is not Mode.QUOTED:
+            return self._ending.certainty is Certainty.ANSWERED
+        ready = {asked.part for asked in self._prepared.hydration.answering if asked.slot.is_ready}
+        evidence = self._prepared.found.evidence
+        return all(one.answers_by_itself or part in ready for part, one in enumerate(evidence))
 
     def _is_of_whole_sources(self) -> bool:
         """Return whether the index has all documents of the sources that the text is from. An approved answer
@@ -794,7 +788,6 @@ class AnswerStream:
             fallback,
             FinishReason.STOP,
             mode=Mode.QUOTED,
-            certainty=self._prepared.certainty if fallback is None else Certainty.POSSIBLY,
             fallback=fallback,
         )
         named = [name for block in blocks for name, _, _ in block.elements]
@@ -828,5 +821,5 @@ class AnswerStream:
         return tuple(
             one.query.question
             for part, one in enumerate(self._prepared.found.evidence)
-            if one.judgement.certainty is None and part not in asked
+            if not one.is_found and part not in asked
         )

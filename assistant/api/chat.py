@@ -38,7 +38,7 @@ from assistant.api.delivery import (
     whole_events,
 )
 from assistant.api.errors import invalid_request, problem_headers, problem_of, send_refusal
-from assistant.domain.answers import Certainty, FinishReason, RecordId, RedFlag, Sentence
+from assistant.domain.answers import Certainty, FinishReason, Mode, RecordId, RedFlag, Sentence
 from assistant.domain.documents import SearchFilters
 from assistant.domain.elements import Element, ElementDisplay, ElementValue
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError
@@ -216,8 +216,8 @@ _TYPES = {
     500: "server_error",
     503: "server_error",
 }
-_POSSIBLY = "Possibly: check before you send."
-_LEAD = f"{_POSSIBLY}\n\n"
+_UNCERTAIN = "Not certain: check before you send."
+_QUOTED = "Quoted from the documents."
 _NO_ANSWER = {
     FinishReason.NO_EVIDENCE: "Not in the knowledge base.",
     FinishReason.SOURCES_ONLY: "Nothing could be quoted; these passages were found:",
@@ -234,8 +234,6 @@ class ChatReading:
     started: Started = field(init=False)
     lead: str = ""
     """Text before the answer in the content; offsets include it."""
-    is_marked_possible: bool = False
-    """Whether the lead says that the answer is uncertain."""
     _urls: tuple[str, ...] = ()
     """Of the sources: links to them stay."""
 
@@ -258,14 +256,6 @@ class ChatReading:
         last = self.events[-1]
         return last.text if isinstance(last, Token) else ""
 
-    def mark_possible(self) -> str:
-        """Let the lead say, once, that the answer is uncertain; return what it has more."""
-        if self.is_marked_possible:
-            return ""
-        self.is_marked_possible = True
-        self.lead += _LEAD
-        return _LEAD
-
     def whole(self) -> wire.WholeAnswer:
         """Return the answer that has ended; its sentences and elements have offsets of the content."""
         whole, by = whole_answer(self.events), len(self.lead)
@@ -284,13 +274,13 @@ class ChatReading:
         """Return the content after the answer's text, possibly empty.
 
         Without a text: why there is none, and whom to ask. After a text: what its live elements show, and
-        that it is uncertain, unless the lead says so. A client that knows nothing of elements shows the label
+        that it is quoted, or written and uncertain. A client that knows nothing of elements shows the label
         in the text, and the value under it: "[order status]: Shipped (orders, …)".
         """
         if whole.text.strip():
-            is_unsaid = whole.certainty is Certainty.POSSIBLY and not self.is_marked_possible
             notes = [_line_of(element) for element in whole.elements if not _is_quoted(element)]
-            notes += [_POSSIBLY] if is_unsaid else []
+            notes += [_QUOTED] if _is_section(whole) else []
+            notes += [_UNCERTAIN] if whole.certainty is Certainty.POSSIBLY else []
             notes += [f"{missing}. The answer may change." for missing in whole.loading]
             if withheld := sum(sentence.detail == "withheld" for sentence in whole.sentences):
                 notes += [f"Withheld: {withheld} of the model's sentences, with values that no source has."]
@@ -305,6 +295,12 @@ class ChatReading:
             return "\n".join([_NO_ANSWER[whole.finish_reason], *titles])
         reason = inert(whole.reason or _NO_ANSWER[whole.finish_reason])
         return f"{reason}\n\nAsk: {whole.escalation}" if whole.escalation else reason
+
+
+def _is_section(whole: wire.WholeAnswer) -> bool:
+    """Return whether sections of documents are quoted, and no approved answer."""
+    cited = [source.kind for source in whole.sources if source.n in whole.citations]
+    return whole.mode is Mode.QUOTED and "document" in cited and "approved" not in cited
 
 
 def _moved(place: Sentence | ElementDisplay, by: int) -> dict[str, int]:
@@ -369,13 +365,11 @@ def _words_of(values: Sequence[ElementValue]) -> str:
 class ChatEncoder:
     """Encodes the events of one answer as chat chunks.
 
-    ``created`` is Unix time in seconds. ``certainty`` is the certainty known before the first event: an
-    uncertain answer begins with a notice. When only ``done`` has the certainty, the notice is at the end.
+    ``created`` is Unix time in seconds.
     """
 
     created: int
     include_usage: bool
-    certainty: Certainty | None = None
     _reading: ChatReading = field(default_factory=ChatReading)
     _prefix: bytes = b""
     _suffix: bytes = b""
@@ -383,9 +377,8 @@ class ChatEncoder:
     def encode(self, event: AnswerEvent) -> bytes:
         """Return the server-sent events for one answer event, possibly none."""
         if isinstance(event, Token):  # the hot path: prefix and suffix of the chunk are encoded once
-            lead = self._reading.mark_possible() if self.certainty is Certainty.POSSIBLY else ""
             self._reading.see(event)
-            return (self._text(lead) if lead else b"") + self._text(self._reading.last_text)
+            return self._text(self._reading.last_text)
         if isinstance(event, Problem):
             return _data(chat_error(event).model_dump_json().encode())
         self._reading.see(event)
@@ -448,11 +441,9 @@ class ChatEncoder:
 
 def chat_completion(events: Sequence[AnswerEvent], *, created: int) -> wire.ChatCompletion:
     """Return the events of an answer that ended with ``done`` as one body."""
-    reading, done = ChatReading(), events[-1]
+    reading = ChatReading()
     for event in events:
         reading.see(event)
-    if isinstance(done, Done) and done.certainty is Certainty.POSSIBLY:
-        reading.mark_possible()
     whole = reading.whole()
     message = wire.ChatCompletionMessage(
         content=reading.lead + whole.text + reading.notice(whole), annotations=_annotations(whole)
@@ -502,8 +493,8 @@ async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: 
     assistant are never read; with conversation_id (from answer.conversation_id) the recorded turns are used
     instead. Roles system and developer, unknown parameters, and parameters that would change the response are
     refused (422). Parameters of sampling and bookkeeping are accepted without effect. The content is the
-    answer's text. An uncertain answer starts with a line that says so, or ends with it if the service knows
-    only at the end. Without evidence the content is the reason and whom to ask. Both have finish_reason stop;
+    answer's text. A quoted section, and a written answer that is uncertain, end with a line that says so.
+    Without evidence the content is the reason and whom to ask. Both have finish_reason stop;
     answer.finish_reason and answer.certainty distinguish them.
     """
 
@@ -534,7 +525,7 @@ async def _send_answer(answers: Answers, reading: Reading, send: Send, *, chat: 
             await send_json(send, body, limits=answers.limits, headers=headers)
         return
     include_usage = bool(chat.stream_options and chat.stream_options.include_usage)
-    encoder = ChatEncoder(created=created, include_usage=include_usage, certainty=reading.certainty)
+    encoder = ChatEncoder(created=created, include_usage=include_usage)
 
     def encode(numbered: Sequence[Numbered]) -> bytes:
         events = [event for _, item in numbered if (event := event_of(item)) is not None]

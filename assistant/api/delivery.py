@@ -26,7 +26,7 @@ from assistant.answering.events import (
 )
 from assistant.api.errors import invalid_request
 from assistant.api.wire import WholeAnswer
-from assistant.domain.answers import Certainty, Sentence
+from assistant.domain.answers import Sentence
 from assistant.domain.elements import Element
 from assistant.domain.errors import DependencyError, OverloadedError, TooLargeError, UnreadableRequestError
 
@@ -389,8 +389,6 @@ class Reading:
     """Most seconds until the answer ends or its owner is detected as gone."""
     is_resumed: bool = False
     """The reader resumes: its status is sent at once, and even a first problem is an event."""
-    certainty: Certainty | None = None
-    """The certainty in ``done``, unless the model refuses; None where another task writes the answer."""
 
 
 async def send_stream(

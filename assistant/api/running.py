@@ -330,7 +330,7 @@ class RunningAnswer:
         gone.add_done_callback(leave)
         try:
             prepared = self.prepared
-            yield Reading(prepared.answer_id, outbox, self.remaining_s(), certainty=prepared.certainty)
+            yield Reading(prepared.answer_id, outbox, self.remaining_s())
         finally:
             self._detach(outbox)
 

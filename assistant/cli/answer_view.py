@@ -28,7 +28,7 @@ from assistant.domain import answers
 from assistant.domain.elements import Element, ElementData, ElementState, ElementValue
 from assistant.domain.errors import ConfigurationError
 
-_POSSIBLY = "Possibly: check before you send."
+_UNCERTAIN = "Not certain: check before you send."
 _BOLD = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
 _INDENT = "  "
 _LONGEST_LINK = 100
@@ -201,9 +201,11 @@ def show_remarks(
     out = terminal.out
     if ending.mode is not None:
         out.print()
-        _show_certainty(terminal, ending, live_only=live_only)
+        _show_how_made(terminal, ending, live_only=live_only)
     else:
         _show_no_answer(terminal, ending)
+    if ending.escalation:
+        out.print(styled(("Ask: ", "bold"), (ending.escalation, "")))
     _show_withheld(terminal, sentences)
     _show_missing(terminal, ending)
     for question in ending.unanswered:
@@ -235,10 +237,9 @@ def _show_withheld(terminal: Terminal, sentences: Sequence[answers.Sentence]) ->
         terminal.show(f"Withheld: {counted} of the model's; no source has {values}.", "yellow")
 
 
-def _show_certainty(terminal: Terminal, ending: Done | answers.AnswerRecord, *, live_only: bool) -> None:
+def _show_how_made(terminal: Terminal, ending: Done | answers.AnswerRecord, *, live_only: bool) -> None:
     if ending.certainty is answers.Certainty.POSSIBLY:
-        whom = f" Ask: {ending.escalation}" if ending.escalation else ""
-        terminal.out.print(styled((_POSSIBLY, "bold yellow"), (whom, "yellow")))
+        terminal.show(_UNCERTAIN, "bold yellow")
     badge = _words("made")["live" if live_only else str(ending.mode)]
     if ending.fallback:
         why = _words("fallback").get(ending.fallback, f"it did not answer ({ending.fallback})")
@@ -249,7 +250,7 @@ def _show_certainty(terminal: Terminal, ending: Done | answers.AnswerRecord, *, 
 
 
 def _show_no_answer(terminal: Terminal, ending: Done | answers.AnswerRecord) -> None:
-    """Print why there is no text, and whom to ask. A record keeps the reason as a code only."""
+    """Print why there is no text. A record keeps the reason as a code only."""
     detail = _words("ending").get(ending.finish_reason or "")
     reason = ending.reason if isinstance(ending, Done) else None
     if ending.finish_reason is answers.FinishReason.NO_EVIDENCE:
@@ -258,8 +259,6 @@ def _show_no_answer(terminal: Terminal, ending: Done | answers.AnswerRecord) -> 
         terminal.show(detail, "yellow")
     if reason:
         terminal.show(reason, "dim")
-    if ending.escalation:
-        terminal.out.print(styled(("Ask: ", "bold"), (ending.escalation, "")))
 
 
 def _show_other(terminal: Terminal, head: str, also: answers.AlsoPossible) -> None:
@@ -592,6 +591,8 @@ def explain(terminal: Terminal, record: answers.AnswerRecord) -> None:
     """Print the record's retrieval, ranking, gate, quotes, prompt, model and timings."""
     terminal.out.print()
     known = record.model_dump(mode="json", include=_EXPLAINED)
+    if record.gate is not None:
+        known["gate"] = record.gate.model_dump(exclude_defaults=True)
     if record.prompt_hash is None:
         known = {name: value for name, value in known.items() if name not in _OF_MODEL}
         known["model"] = "not asked"

@@ -105,9 +105,11 @@ class Mode(StrEnum):
 
 
 class Certainty(StrEnum):
+    """Of a written answer. What is quoted is near the question; whether it answers, the agent sees."""
+
     ANSWERED = "answered"
     POSSIBLY = "possibly"
-    """The nearest units are quoted, and the agent must check them."""
+    """The agent must check it: a sentence is missing or none is supported, or its sources are not whole."""
 
 
 class Correction(PublicModel):
@@ -332,18 +334,20 @@ class PassageUse(PublicModel):
 
 
 class GateDecision(PublicModel):
-    """Why there was, or was not, enough evidence."""
+    """Whether anything was near the question.
+
+    Records of earlier releases say more: what a gate made of the best document. New ones have the defaults.
+    """
 
     passed: bool
     best_cosine: float
-    coverage: float
+    """Of the nearest passage or title; -1 where there is none."""
     min_cosine: float | None = None
-    """Threshold of schema version 1, absent since."""
+    """From which something is near."""
+    coverage: float = 0.0
     min_coverage: float | None = None
-    """Threshold of schema version 1, absent since."""
     missing_terms: tuple[str, ...] = ()
     probability: float | None = None
-    """That the quoted document answers the question; absent in schema version 1."""
     answered_from: float | None = None
     possibly_from: float | None = None
 
@@ -396,7 +400,8 @@ class AnswerEnding(PublicModel):
     mode: Mode | None = None
     """None where there is no text, and in records of schema version 1."""
     certainty: Certainty | None = None
-    """None where nothing was answered."""
+    """Of a written answer. None where nothing was written; in records of earlier releases quoted answers have
+    one, too."""
     fallback: str | None = None
     """Why quotes took the place of written text: a code."""
     also: tuple[AlsoPossible, ...] = ()
@@ -409,7 +414,7 @@ class AnswerEnding(PublicModel):
     reply_draft: str | None = None
     """What the document says to the patient, apart from the agent's steps."""
     escalation: str | None = None
-    """Whom to ask, where the answer is only possible or not there."""
+    """Whom to ask, where a section is quoted, a written answer is to be checked, or nothing is answered."""
     corrections: tuple[Correction, ...] = ()
     """Of releases that corrected spelling; empty now."""
     degraded: tuple[str, ...] = ()
@@ -418,8 +423,8 @@ class AnswerEnding(PublicModel):
     """The tenant's sources, how much each mattered, and which of them did not answer; empty where it has only
     one."""
     loading: tuple[Loading, ...] = Field(default=(), exclude_if=lambda loading: not loading)
-    """Sources that load for the first time, and documents that the index lost: an answer from one of them is
-    at most possible. Omitted when there are none, so that an older release can read the record."""
+    """Sources that load for the first time, and documents that the index lost: an answer from one of them may
+    change. Omitted when there are none, so that an older release can read the record."""
 
 
 class AnswerRecord(AnswerEnding):

@@ -29,9 +29,9 @@ class FeedbackKind(StrEnum):
     REFORMULATED = "reformulated"
     """Of events before 0.3.0: the agent asked the same again in other words."""
     POSSIBLY_TAKEN = "possibly_taken"
-    """The agent sent, or marked good, an answer that was only possible."""
+    """Of events before 0.3.0: the agent sent, or marked good, an answer that was only possible."""
     POSSIBLY_PASSED_OVER = "possibly_passed_over"
-    """The agent went on without an answer that was only possible."""
+    """Of events before 0.3.0: the agent went on without an answer that was only possible."""
     OFFERED_USED = "offered_used"
     """The agent used the approved answer that was offered beside the answer."""
     UNANSWERED = "unanswered"
@@ -44,6 +44,7 @@ class AgentAct(StrEnum):
     OPENED_SOURCE = "opened_source"
     POSSIBLY_TAKEN = "possibly_taken"
     POSSIBLY_PASSED_OVER = "possibly_passed_over"
+    """This and the one before: clients before 0.3.0 report them. They are stored, and nothing reads them."""
     OFFERED_USED = "offered_used"
 
 

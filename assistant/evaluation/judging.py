@@ -50,7 +50,6 @@ from assistant.domain.errors import AssistantError, ConfigurationError, Overload
 from assistant.domain.identity import Identity, Role
 from assistant.evaluation.questions import (
     EvaluationQuestion,
-    Outcome,
     PartResult,
     QuestionResult,
     QuotedUnit,
@@ -262,30 +261,31 @@ class Judge:
         fused = [rrf_documents(part.retrieved, leg_size=self._observer.leg_size) for part in evidence]
         nearest = [vector_documents(part.retrieved, leg_size=self._observer.leg_size) for part in evidence]
         right = await self._right_documents(question, [*ranked, *fused, *nearest])
-        outcome = outcome_of(observed.prepared.certainty)
-        is_shown = outcome != "refused"
+        live = {element.part for element in observed.prepared.hydration.answering}
+        is_found = any(part.is_found or at in live for at, part in enumerate(evidence))
         quoted = observed.prepared.found
         units = _shown_units(observed)
-        values = outcome_values(question, outcome)
-        if is_shown:
+        values = {"refused" if question.answerable else "true_refused": float(not is_found)}
+        if is_found:
             values |= quote_faults(quoted.blocks, [found for part in evidence for found in quotable(part)])
         if question.telltale:
             values["telltale"] = float(any(normal(each) in _text(units) for each in question.telltale))
         if question.answerable:
-            values |= _quote_values(question, outcome, _text(units), _text(_also_units(observed)))
+            values |= _quote_values(question, is_found, _text(units), _text(_also_units(observed)))
             place = _Places(question, right, len(evidence))
             values |= {"first": place.share(ranked, among=1), "three": place.share(ranked, among=3)}
             values |= {"ndcg": place.ndcg(ranked), "vector_ndcg": place.ndcg(nearest)}
             values["rrf_first"] = place.share(fused, among=1)
             values["gain"] = values["first"] - values["rrf_first"]
+            if any(part.is_undisputed for part in evidence):
+                values["undisputed_first"] = values["first"]
         return QuestionResult(
             question=question,
             before=observed.before,
-            outcome=outcome,
-            probability=max((part.judgement.gate.probability or 0.0 for part in evidence), default=0.0),
+            is_found=is_found,
             values=values,
-            words=_words(block.before + block.text for block in quoted.blocks) if is_shown else 0,
-            also_words=_words(part.text for part in quoted.also) if is_shown else 0,
+            words=_words(block.before + block.text for block in quoted.blocks) if is_found else 0,
+            also_words=_words(part.text for part in quoted.also) if is_found else 0,
             timings_ms=dict(observed.timings_ms),
             degraded=observed.degraded,
             parts=tuple(self._part(question, part, right) for part in evidence),
@@ -316,10 +316,10 @@ class Judge:
         titles = {name: document.card.title for name, document in part.documents.items()}
         return PartResult(
             searched=part.searched,
-            outcome=outcome_of(part.judgement.certainty),
-            probability=part.judgement.gate.probability or 0.0,
-            quote=self._quote(question, part.judgement.section),
-            also=self._quote(question, part.judgement.also),
+            is_found=part.is_found,
+            best_cosine=part.gate.best_cosine,
+            quote=self._quote(question, part.section),
+            also=self._quote(question, part.also),
             ranking=tuple(
                 RankedCandidate(
                     document_id=candidate.document_id,
@@ -330,7 +330,6 @@ class Judge:
                 )
                 for candidate in part.ranked[:_RANKED_SHOWN]
             ),
-            gate_features={name: round(value, 4) for name, value in part.judgement.features.items()},
         )
 
     def _quote(self, question: EvaluationQuestion, quote: Section | None) -> ShownQuote | None:
@@ -398,33 +397,15 @@ class _Places:
         return sum(gains) / len(gains)
 
 
-def outcome_of(certainty: Certainty | None) -> Outcome:
-    """Return the outcome that an agent sees."""
-    if certainty is None:
-        return "refused"
-    return "answered" if certainty is Certainty.ANSWERED else "possibly"
-
-
-def outcome_values(question: EvaluationQuestion, outcome: Outcome) -> dict[str, float]:
-    """Return the values of an outcome, by measure."""
-    if question.answerable:
-        return {name: float(outcome == name) for name in ("answered", "possibly", "refused")}
-    measures = {"false_answered": "answered", "false_possibly": "possibly", "true_refused": "refused"}
-    return {name: float(outcome == wanted) for name, wanted in measures.items()}
-
-
-def _quote_values(question: EvaluationQuestion, outcome: Outcome, text: str, also: str) -> dict[str, float]:
+def _quote_values(question: EvaluationQuestion, is_found: bool, text: str, also: str) -> dict[str, float]:
     """Return the values of what is quoted, by measure; ``text`` and ``also`` are normal."""
-    is_shown = float(outcome != "refused")
+    is_shown = float(is_found)
     right = is_shown * holds_all(text, question.answer_contains)
     values = {
         "right": right,
         "right_with_also": is_shown * holds_all(f"{text} {also}", question.answer_contains),
-        "right_answered": right * (outcome == "answered"),
         f"right_{question.kind}": right,
     }
-    if outcome == "answered":
-        values["sure_right"] = right
     if question.gold:
         covered = sum(normal(excerpt) in text for excerpt in question.gold) / len(question.gold)
         values["gold_covered"] = is_shown * covered
@@ -476,7 +457,7 @@ def quotable(part: Evidence) -> list[StoredDocument]:
 
 def change_values(alone: QuestionResult, after: QuestionResult) -> dict[str, float]:
     """Compare a question asked after another subject with the same question asked alone, by measure."""
-    shown, shown_after = ((one.outcome, [part.quote for part in one.parts]) for one in (alone, after))
+    shown, shown_after = ((one.is_found, [part.quote for part in one.parts]) for one in (alone, after))
     return {
         "change_same": float(shown == shown_after),
         "change_loss": float(alone.is_right) - float(after.is_right),
@@ -509,8 +490,8 @@ def _also_units(observed: Observed) -> list[Unit]:
     return [
         unit.unit
         for part in findings.evidence
-        if part.judgement.also is not None and part.judgement.also.document_id in contending
-        for unit in part.judgement.also.units
+        if part.also is not None and part.also.document_id in contending
+        for unit in part.also.units
     ]
 
 
@@ -670,7 +651,8 @@ class WrittenAnswers:
         written = WrittenResult(
             values=_written_values(
                 question,
-                outcome_of(done.certainty if done is not None else None),
+                is_refused=done is None or done.mode is None,
+                is_sure=done is not None and done.certainty is Certainty.ANSWERED,
                 is_right=holds_all(normal(shown), question.answer_contains),
                 is_raw_right=None if raw is None else holds_all(normal(raw), question.answer_contains),
                 plays=None if line is None or digest is None else line.prompt_sha256 == digest,
@@ -701,8 +683,9 @@ class WrittenAnswers:
 
 def _written_values(
     question: EvaluationQuestion,
-    outcome: Outcome,
     *,
+    is_refused: bool,
+    is_sure: bool,
     is_right: bool,
     is_raw_right: bool | None,
     plays: bool | None,
@@ -714,15 +697,15 @@ def _written_values(
     played = {} if plays is None else {"plays": float(plays)}
     if not question.answerable:
         return played | {
-            "written_false": float(outcome == "answered"),
-            "written_rightly_refused": float(outcome == "refused"),
+            "written_false": float(is_sure),
+            "written_rightly_refused": float(is_refused),
             "written_withheld": float(not is_whole),
         }
     values = played | {
         "written_withheld": float(not is_whole),
         "written_right": float(is_right),
-        "written_refused": float(outcome == "refused"),
-        "written_sure": float(outcome == "answered"),
+        "written_refused": float(is_refused),
+        "written_sure": float(is_sure),
     }
     if question.kind == "messy":
         values["written_messy"] = float(is_right)

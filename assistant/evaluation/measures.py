@@ -35,7 +35,6 @@ class Measure(NamedTuple):
 MEASURES: tuple[Measure, ...] = (
     Measure("right", "quoted answer right"),
     Measure("right_with_also", 'right with "also possible"'),
-    Measure("right_answered", "right and shown without a warning"),
     Measure("gold_covered", "gold excerpts quoted"),
     Measure("telltale", "states the other branch (conditioned questions)", -1),
     Measure("quote_differs", "quote differs from the stored text", -1),
@@ -46,13 +45,9 @@ MEASURES: tuple[Measure, ...] = (
     Measure("vector_ndcg", "… nDCG@10 of the vector leg alone", 0),
     Measure("rrf_first", "… first by plain RRF", 0),
     Measure("gain", "first, paired gain over RRF"),
-    Measure("answered", "answerable: answered"),
-    Measure("sure_right", "right, of the answerable that are answered"),
-    Measure("possibly", "answerable: possibly", -1),
-    Measure("refused", "answerable: refused", -1),
-    Measure("false_answered", "unanswerable: answered without a warning", -1),
-    Measure("false_possibly", "unanswerable: possibly", 0),
-    Measure("true_refused", "unanswerable: refused"),
+    Measure("undisputed_first", "right document first, where no other contends"),
+    Measure("refused", "answerable: nothing is near", -1),
+    Measure("true_refused", "unanswerable: nothing is near", 0),
     Measure("messy_loss", "messy message: right answers lost against clean", -1),
     Measure("change_same", "change of subject: quoted as asked alone"),
     Measure("change_loss", "change of subject: right answers lost", -1),
@@ -191,8 +186,8 @@ def latencies(results: Sequence[QuestionResult]) -> dict[str, Spread]:
 
 
 def lengths(results: Sequence[QuestionResult]) -> dict[str, Spread]:
-    """Return the words of what is shown for answerable questions that were not refused."""
-    shown = [result for result in results if result.question.answerable and result.outcome != "refused"]
+    """Return the words of what is shown for answerable questions."""
+    shown = [result for result in results if result.question.answerable and result.is_found]
     spreads = {
         "quote": spread(float(result.words) for result in shown if result.question.kind != "double"),
         "quote, double question": spread(

@@ -88,9 +88,6 @@ def draw(questions: Sequence[EvaluationQuestion], *, count: int, seed: str) -> l
 # --- results --------------------------------------------------------------------------------------------
 
 
-Outcome = Literal["answered", "possibly", "refused"]
-
-
 class QuotedUnit(PublicModel):
     """One unit of a quote, with what is known of it."""
 
@@ -127,12 +124,11 @@ class PartResult(PublicModel):
     """One question of a message: of a double question there are two."""
 
     searched: str
-    outcome: Outcome
-    probability: float
+    is_found: bool
+    best_cosine: float
     quote: ShownQuote | None
     also: ShownQuote | None
     ranking: tuple[RankedCandidate, ...]
-    gate_features: dict[str, float]
 
 
 class WrittenResult(PublicModel):
@@ -157,9 +153,8 @@ class QuestionResult(PublicModel):
     question: EvaluationQuestion
     before: str | None
     """The question asked before it, of a follow-up."""
-    outcome: Outcome
-    probability: float
-    """The gate's, from 0 to 1."""
+    is_found: bool
+    """Whether anything is near."""
     values: dict[str, float]
     """By measure (``assistant.evaluation.measures``), for each that applies to the question."""
     words: int

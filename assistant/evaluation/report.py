@@ -13,7 +13,6 @@ from assistant.evaluation.runs import JUDGED, Bounds, Run, TenantRun, changed
 
 _FOLDER = Path(__file__).parent
 _WORST_SHOWN = 15
-_BINS = 20
 
 
 def template_page(name: str, **values: object) -> str:
@@ -66,10 +65,12 @@ def differences(before: TenantRun, after: TenantRun) -> list[tuple[str, ...]]:
 
 def told(result: QuestionResult) -> str:
     """Return a result in three words."""
+    if not result.is_found:
+        return "nothing near"
     if not result.question.answerable:
-        return result.outcome
+        return "unanswerable, found"
     other = ", other branch" if result.values.get("telltale") else ""
-    return f"{result.outcome}, {'right' if result.is_right else 'wrong'}{other}"
+    return f"found, {'right' if result.is_right else 'wrong'}{other}"
 
 
 def _tenant(run: TenantRun, bounds: Bounds, against: Run | None) -> Mapping[str, object]:
@@ -84,7 +85,6 @@ def _tenant(run: TenantRun, bounds: Bounds, against: Run | None) -> Mapping[str,
             (measures.TITLES[name], now, tuning.get(name), bounds.row(name, now).bound)
             for name, now in held.items()
         ],
-        "gate": _bins(judged),
         "latencies": measures.latencies(run.results),
         "lengths": measures.lengths(run.results),
         "against": against.name if against else "",
@@ -99,29 +99,16 @@ def _halves(run: TenantRun) -> tuple[dict[str, measures.Estimate], dict[str, mea
     return measures.estimates(run.by_qid, split="held_out"), measures.estimates(run.by_qid, split="tuning")
 
 
-def _bins(results: Iterable[QuestionResult]) -> Mapping[str, list[int]]:
-    """Return how many questions have each twentieth of the gate's probability, answerable ones apart."""
-    counts = {"answerable": [0] * _BINS, "unanswerable": [0] * _BINS}
-    for result in results:
-        kind = "answerable" if result.question.answerable else "unanswerable"
-        counts[kind][min(_BINS - 1, int(result.probability * _BINS))] += 1
-    return counts
-
-
 _WORST: Mapping[str, Callable[[QuestionResult], bool]] = {
-    "Wrong and shown without a warning": lambda one: (
-        one.question.answerable and one.outcome == "answered" and not one.is_right
-    ),
+    "Wrong": lambda one: one.question.answerable and one.is_found and not one.is_right,
     "States the other branch": lambda one: bool(one.values.get("telltale")),
-    "Unanswerable, answered": lambda one: not one.question.answerable and one.outcome == "answered",
-    "Answerable, refused": lambda one: one.question.answerable and one.outcome == "refused",
+    "Answerable, nothing near": lambda one: one.question.answerable and not one.is_found,
 }
 
 
 def _worst(judged: Sequence[QuestionResult]) -> Iterable[tuple[str, list[QuestionResult]]]:
-    ordered = sorted(judged, key=lambda one: (-one.probability, one.qid))
     for title, is_worst in _WORST.items():
-        yield title, [result for result in ordered if is_worst(result)]
+        yield title, [result for result in judged if is_worst(result)]
 
 
 def _facts(result: QuestionResult) -> Mapping[str, object]:
@@ -145,5 +132,5 @@ def _facts(result: QuestionResult) -> Mapping[str, object]:
 
 def _is_good(result: QuestionResult) -> bool:
     if not result.question.answerable:
-        return result.outcome != "answered"
+        return not result.is_found
     return result.is_right and not result.values.get("telltale")

@@ -113,10 +113,10 @@ class RoutingTrial:
         if one.must or one.any_of:
             values[HOLDS] = float(_holds(routed, one))
             values["quote of one merged index holds it"] = float(_holds(merged, one))
-        if routed.judgement.certainty is not None:
+        if routed.is_found:
             values |= quote_faults(_quoted(routed), quotable(routed))
         if one.kind == "none":
-            values["nothing answers it, and it is refused"] = float(routed.judgement.certainty is None)
+            values["nothing answers it, and it is refused"] = float(not routed.is_found)
         is_miss = values.get(RIGHT_FIRST) == 0 or values.get(HOLDS) == 0
         miss = f"{', '.join(one.sources)}: {values} | {one.question}" if is_miss else ""
         return Judged(one.id, one.group, values, miss, (*late, *alone_late, *merged_late))
@@ -179,7 +179,7 @@ def _served(found: Evidence) -> list[str]:
 
 def _holds(found: Evidence, one: RoutedQuestion) -> bool:
     """Return whether the quote is shown and holds all that it must."""
-    if found.judgement.certainty is None:
+    if not found.is_found:
         return False
     quote = " ".join("".join(block.before + block.text for block in _quoted(found)).split())
     return all(" ".join(text.split()) in quote for text in one.must) and (
@@ -191,5 +191,4 @@ def _quoted(found: Evidence) -> list[QuotedBlock]:
     """Return what is quoted of the evidence."""
     if found.table is not None:
         return table_blocks(found.table, found, SourceList(), Excerpts(), opening="")
-    section = found.judgement.section
-    return [] if section is None else section_blocks(section, found, SourceList(), Excerpts())
+    return [] if found.section is None else section_blocks(found.section, found, SourceList(), Excerpts())

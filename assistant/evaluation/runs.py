@@ -30,8 +30,8 @@ class TenantRun(PublicModel):
     questions_sha256: str
     index_version: str
     embedding_model: str
-    answered_from: float
-    possibly_from: float
+    least_cosine: float
+    """From which something is near a question."""
     weights: dict[str, str]
     """SHA-256 (hex) of each weights file, by kind."""
     seconds: float
@@ -53,7 +53,7 @@ class TenantRun(PublicModel):
 class Run(PublicModel):
     """An evaluation as it is kept under ``STATE/evaluations``."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     name: str
     made_at: AwareDatetime
     tenants: tuple[TenantRun, ...]
@@ -157,13 +157,13 @@ def falls(run: TenantRun, baseline: TenantBaseline) -> list[Fall]:
 
 
 def changed(before: TenantRun, after: TenantRun) -> list[tuple[QuestionResult, QuestionResult]]:
-    """Return the questions whose outcome, right document or right answer differs, as (before, after)."""
+    """Return the questions whose result, right document or right answer differs, as (before, after)."""
     old = before.by_qid
     pairs = [(old[result.qid], result) for result in after.results if result.qid in old]
     return [
         (one, other)
         for one, other in pairs
-        if one.outcome != other.outcome
+        if one.is_found != other.is_found
         or any(one.values.get(name) != other.values.get(name) for name in ("right", "first", "telltale"))
     ]
 

@@ -21,13 +21,11 @@ from rapidfuzz.distance import Levenshtein
 
 from assistant.domain.answers import (
     AnswerRecord,
-    Certainty,
     Sent,
     StoredSent,
     StoredVerdict,
     Support,
     Verdict,
-    VerdictLabel,
 )
 from assistant.domain.feedback import (
     Act,
@@ -122,8 +120,6 @@ class Signals:
             has_better_text=bool(verdict.better_text),
         )
         yield self._signal(event, answer, better_text=verdict.better_text)
-        if verdict.label is VerdictLabel.GOOD:
-            yield from self._possibly(FeedbackKind.POSSIBLY_TAKEN, at, answer.record)
 
     def _of_sent(self, sent: Sent, at: datetime, answer: ShownAnswer) -> Iterator[Signal]:
         event = self._event(FeedbackKind.SENT, sent.send_id, at, answer.record)
@@ -134,7 +130,6 @@ class Signals:
             kept = keeps_any(unsupported, sent.text)
             event = event.model_copy(update={"edit": edit, "unsupported_sent": kept})
         yield self._signal(event, answer, sent=sent.text if self._switches.edits else None)
-        yield from self._possibly(FeedbackKind.POSSIBLY_TAKEN, at, answer.record)
 
     def _of_act(self, act: Act, at: datetime, answer: ShownAnswer) -> Iterator[Signal]:
         match act.kind:
@@ -146,7 +141,7 @@ class Signals:
                         self._event(kind, act.act_id, at, record, opened=opened), record
                     )
             case AgentAct.POSSIBLY_TAKEN | AgentAct.POSSIBLY_PASSED_OVER:
-                yield from self._possibly(FeedbackKind(act.kind), at, answer.record)
+                pass  # clients of earlier releases report them; nothing reads them
             case AgentAct.OFFERED_USED:
                 kind, record = FeedbackKind.OFFERED_USED, answer.record
                 if (offered := record.offered) is not None:
@@ -157,11 +152,6 @@ class Signals:
         if record.is_unanswered:
             event = self._event(FeedbackKind.UNANSWERED, record.answer_id, record.finished_at, record)
             yield self._question_only(event, record)
-
-    def _possibly(self, kind: FeedbackKind, at: datetime, record: AnswerRecord) -> Iterator[Signal]:
-        """Yield one event an answer, whether the client reported it, or a send or a question shows it."""
-        if record.certainty is Certainty.POSSIBLY:
-            yield self._question_only(self._event(kind, record.answer_id, at, record), record)
 
     def _event(
         self, kind: FeedbackKind, act_id: str, at: datetime, record: AnswerRecord, **of_kind: Any

@@ -229,34 +229,14 @@ class IndexSection(StrictModel):
 
 
 class GateSection(StrictModel):
-    """What right and wrong answers are worth where no model writes: the outcome with the highest expected
-    value is chosen. A refusal is worth 0."""
+    """When nothing in the knowledge base is near a question."""
 
-    right_sure: float = Field(default=1.0, gt=0.0, le=100.0)
-    """A right section, shown as the answer."""
-    right_possible: float = Field(default=0.7, gt=0.0, le=100.0)
-    """A right section, shown as possible."""
-    wrong_possible: float = Field(default=-0.2, ge=-100.0, lt=0.0)
-    wrong_sure: float = Field(default=-2.0, ge=-100.0, lt=0.0)
     hopeless_cosine: float = Field(default=0.38, ge=-1.0, le=1.0)
-    """Where a model writes, it is not asked when no passage and no title is as near as this."""
+    """No model is asked and no section is shown when no passage and no title is as near as this.
 
-    @model_validator(mode="after")
-    def _a_sure_answer_is_the_greater_bet(self) -> Self:
-        if self.right_possible >= self.right_sure or self.wrong_possible <= self.wrong_sure:
-            raise ValueError(
-                f"right_possible = {self.right_possible} and wrong_possible = {self.wrong_possible} must lie "
-                f"between right_sure = {self.right_sure} and wrong_sure = {self.wrong_sure}"
-            )
-        return self
-
-    @property
-    def thresholds(self) -> tuple[float, float]:
-        """Return the probabilities from which *answered*, and from which *possibly*, is worth most."""
-        gained, lost = self.right_sure - self.right_possible, self.wrong_possible - self.wrong_sure
-        possibly = -self.wrong_possible / (self.right_possible - self.wrong_possible)
-        answered = max(lost / (gained + lost), -self.wrong_sure / (self.right_sure - self.wrong_sure))
-        return answered, min(answered, possibly)
+    98 to 99 % of the answerable questions of the tuning halves have one (n = 103 each, pharmacy and clinic;
+    docs/decisions/0106); of the questions that no document answers, most have one too.
+    """
 
 
 class AnswersSection(StrictModel):

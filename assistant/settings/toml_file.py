@@ -19,9 +19,12 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 RETIRED_KEYS: Mapping[str, str] = {
     "ASSISTANT_MODEL_MODE": "in 0.3.0: unset it; each answer is computed alone, as reproducible was",
     **dict.fromkeys(
-        ("gate.answered", "gate.possibly", "gate.min_cosine", "gate.min_coverage"),
-        "in 0.3.0: use gate.right_sure, gate.right_possible, gate.wrong_possible and gate.wrong_sure: what "
-        "each outcome is worth (1, 0.7, -0.2 and -2 by default)",
+        (
+            *("gate.answered", "gate.possibly", "gate.min_cosine", "gate.min_coverage"),
+            *("gate.right_sure", "gate.right_possible", "gate.wrong_possible", "gate.wrong_sure"),
+        ),
+        "in 0.3.0: without a model a section is found, or nothing is near. Delete the line; "
+        "gate.hopeless_cosine says what is near (0.38 by default)",
     ),
     "answering.passages": "in 0.3.0: leave it out; a model reads whole documents, as many as its context and "
     "reads_tokens hold",

@@ -17,7 +17,7 @@ import httpx
 
 from assistant.settings.process import ServiceSettings, WorkerSettings, inherited_environment
 from tests.fakes.forked import ForkedProcess, start_forked
-from tests.fakes.running_service import ANYTHING_ANSWERS, Scene, published_keys, service_settings
+from tests.fakes.running_service import ANYTHING_IS_NEAR, Scene, published_keys, service_settings
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket
 from tests.fakes.tokens import EC_KEY, claims, token
 
@@ -44,7 +44,7 @@ dimensions = {DIMENSIONS}
 endpoint = "{TENANT}-llm"
 model = "tiny-llm"
 [gate]
-{ANYTHING_ANSWERS}
+{ANYTHING_IS_NEAR}
 [answers.escalation]
 default = "Team Lead, ext. 1"
 [limits]

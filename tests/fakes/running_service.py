@@ -57,11 +57,8 @@ from tests.fakes.tokens import EC_KEY, ISSUER, claims, token
 DIGEST = "d" * 64
 TWO_SENTENCES = ("Wait two days. ", "The wait ", "is two days.")
 """What a model may write: the first sentence is certain, and released, after two texts."""
-ANYTHING_ANSWERS = "hopeless_cosine = -1.0\nwrong_possible = -0.000001\nwrong_sure = -0.000002"
-"""Utilities of the gate by which any document that may be seen answers any question."""
-ANYTHING_MAY_ANSWER = "right_possible = 0.999999\nwrong_possible = -0.000001\nwrong_sure = -100"
-"""No document answers for sure, and any one possibly."""
-NOTHING_ANSWERS = "hopeless_cosine = 1.0\nright_possible = 0.000001\nwrong_possible = -99\nwrong_sure = -100"
+ANYTHING_IS_NEAR = "hopeless_cosine = -1.0"
+NOTHING_IS_NEAR = "hopeless_cosine = 1.0"
 
 
 def facts_of(name: str, content: bytes) -> OriginalFile:
@@ -110,7 +107,7 @@ class Scene:
     artifact_dimensions: int = DIMENSIONS
     writes: bool = True
     """Whether the tenants' model writes their answers; otherwise they are quoted."""
-    gate: str = ANYTHING_ANSWERS
+    gate: str = ANYTHING_IS_NEAR
     """The gate's part of their files."""
     more_of_tenants: str = ""
     """What their files say more."""

@@ -28,18 +28,13 @@ FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a
         (GOOD + "colour = 1", "unknown key colour; allowed here: .*display_name"),
         (
             GOOD + "[gate]\nmin_cosinus = 1",
-            "unknown key gate.min_cosinus; allowed here: hopeless_cosine, right_possible, right_sure",
+            "unknown key gate.min_cosinus; allowed here: hopeless_cosine",
         ),
         (
             GOOD + "[gate]\nmin_cosine = 0.4",
-            r"line 5: gate.min_cosine was removed in 0\.3\.0: use gate.right_sure, gate.right_possible",
+            r"line 5: gate.min_cosine was removed in 0\.3\.0: without a model a section is found",
         ),
-        (GOOD + "[gate]\nanswered = 0.4", r"gate.answered was removed in 0\.3\.0: use gate.right_sure"),
-        (
-            GOOD + "[gate]\nright_possible = 1.5",
-            r"line 4: gate: .*right_possible = 1.5 and wrong_possible = -0.2 must lie between right_sure",
-        ),
-        (GOOD + "[gate]\nwrong_sure = 0.5", r"gate\.wrong_sure: .*less than 0"),
+        (GOOD + "[gate]\nwrong_sure = -2.0", r"gate.wrong_sure was removed in 0\.3\.0: .* Delete the line"),
         (
             GOOD + "[answers]\ncondition_headings = []",
             r"answers\.condition_headings was removed in 0\.3\.0: leave it out",
@@ -98,7 +93,7 @@ def test_answers_are_quoted_or_written_as_the_model_is_trusted_unless_the_file_s
     assert (tenant.answers.mode, tenant.answers.max_words, tenant.answers.also_words) == ("auto", 160, 80)
     assert tenant.answers.reply_headings == ("What to tell the patient",)
     assert dict(tenant.answers.escalation) == {"default": "The nurse, ext. 1", "lost card": "Cards, ext. 2"}
-    assert tenant.gate.thresholds == pytest.approx((0.857, 0.222), abs=0.001)
+    assert tenant.gate.hopeless_cosine == 0.38
 
 
 @pytest.mark.parametrize("name", ["pharmacy", "clinic", "sandbox"])

@@ -10,8 +10,7 @@ import pytest
 
 from assistant.api.delivery import StreamLimits
 from tests.fakes.running_service import (
-    ANYTHING_MAY_ANSWER,
-    NOTHING_ANSWERS,
+    NOTHING_IS_NEAR,
     RunningService,
     Scene,
     events_of,
@@ -180,7 +179,7 @@ async def test_without_a_writing_model_the_documents_are_quoted(tmp_path: Path) 
         assert events[2][1]["text"] == QUOTE
         mark, done = events[3][1], events[4][1]
         assert (mark["support"], mark["citations"]) == ("supported", [1])
-        assert (done["mode"], done["certainty"], done["fallback"]) == ("quoted", "answered", None)
+        assert (done["mode"], done["certainty"], done["fallback"]) == ("quoted", None, None)
         assert not service.sagemaker.generations
 
 
@@ -195,26 +194,27 @@ async def test_while_the_endpoints_are_paused_the_answer_is_503(tmp_path: Path, 
         assert not service.sagemaker.embeddings
 
 
-async def test_an_uncertain_answer_says_so_wherever_it_is_read(tmp_path: Path) -> None:
-    async with running_service(tmp_path, Scene(writes=False, gate=ANYTHING_MAY_ANSWER)) as service:
+async def test_a_quoted_section_says_so_wherever_it_is_read(tmp_path: Path) -> None:
+    async with running_service(tmp_path, Scene(writes=False)) as service:
         await service.know("wait", "The wait is two days.")
         whole = await service.answered()
         events = dict(events_of((await service.ask(accept=STREAM)).text))
         path = f"/v1/answers/{whole['answer_id']}"
         record = (await service.client.get(path, headers=service.headers())).json()["record"]
         for said in (whole, events["done"], record):
-            assert (said["certainty"], said["escalation"]) == ("possibly", "Team Lead, ext. 1")
+            assert (said["mode"], said["certainty"]) == ("quoted", None)
+            assert said["escalation"] == "Team Lead, ext. 1"
         chat = {"model": "default", "messages": [{"role": "user", "content": "How long is the wait?"}]}
         for stream in (False, True):
             said = await service.client.post(
                 "/v1/chat/completions", json=chat | {"stream": stream}, headers=service.headers()
             )
             contents = re.findall(r'"content":"([^"]+)"', said.text)
-            assert "".join(contents) == rf"Possibly: check before you send.\n\n{QUOTE}"
+            assert "".join(contents) == rf"{QUOTE}\n\nQuoted from the documents."
 
 
 async def test_without_evidence_the_agent_is_told_why_and_whom_to_ask(tmp_path: Path) -> None:
-    async with running_service(tmp_path, Scene(gate=NOTHING_ANSWERS)) as service:
+    async with running_service(tmp_path, Scene(gate=NOTHING_IS_NEAR)) as service:
         await service.know("wait", "The wait is two days.")
         whole = await service.answered()
         assert (whole["text"], whole["finish_reason"], whole["mode"]) == ("", "no_evidence", None)

@@ -13,7 +13,7 @@ from assistant.settings.deployed_names import PROBE_FAILED, PROBE_PAUSED
 from assistant.settings.process import ProbeSettings
 from lambdas.ask_probe import handle
 from tests.fakes.aws_server import REGION
-from tests.fakes.running_service import NOTHING_ANSWERS, Scene
+from tests.fakes.running_service import NOTHING_IS_NEAR, Scene
 from tests.fakes.tls_front import Authority
 from tests.integration.probe.conftest import Link
 
@@ -37,7 +37,7 @@ async def test_a_quote_with_its_source_is_an_answer(link: Link) -> None:
 
 
 @pytest.mark.parametrize(
-    "scene", [Scene(tenants=("clinic",), gate=NOTHING_ANSWERS)], ids=["not in the knowledge base"]
+    "scene", [Scene(tenants=("clinic",), gate=NOTHING_IS_NEAR)], ids=["not in the knowledge base"]
 )
 async def test_a_question_that_the_knowledge_does_not_answer_does_not_count_as_working(link: Link) -> None:
     async with link.open() as settings:

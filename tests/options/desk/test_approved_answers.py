@@ -93,7 +93,7 @@ async def test_an_approved_answer_is_served_and_goes_when_it_is_withdrawn(
     await desk.approve(document)
     answer = await until(service, approved=True)
     assert answer["text"] == TEXT
-    assert (answer["mode"], answer["certainty"]) == ("quoted", "answered")
+    assert (answer["mode"], answer["escalation"]) == ("quoted", None)
     assert [source["document_id"] for source in answer["sources"][:2]] == ["approved/one", "wait"]
     await desk.approve(document, state=ItemState.WITHDRAWN)
     await until(service, approved=False)

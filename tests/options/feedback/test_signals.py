@@ -151,22 +151,9 @@ def test_an_offered_answer_that_was_used_is_an_event_with_its_item() -> None:
     assert of(used, answered()) == [], "nothing was offered"
 
 
-TAKEN = Act(act_id="p", kind=AgentAct.POSSIBLY_TAKEN)
-
-
-@pytest.mark.parametrize("taking", [verdict(), sent("Take it."), act(TAKEN)])
-def test_a_possible_answer_that_was_used_is_taken_once_however_it_shows(
-    taking: StoredVerdict | StoredSent | StoredAct,
-) -> None:
-    last = of(taking, POSSIBLE)[-1].event
-    assert last.kind is FeedbackKind.POSSIBLY_TAKEN
-    assert last.event_id == of(verdict(), POSSIBLE)[-1].event.event_id
-    assert FeedbackKind.POSSIBLY_TAKEN not in kinds_of(of(taking, answered()))
-
-
-def test_a_bad_mark_does_not_take_a_possible_answer() -> None:
-    bad = Verdict(verdict_id="v1", label=VerdictLabel.BAD)
-    assert kinds_of(of(verdict(bad), POSSIBLE)) == [FeedbackKind.VERDICT]
+@pytest.mark.parametrize("kind", [AgentAct.POSSIBLY_TAKEN, AgentAct.POSSIBLY_PASSED_OVER])
+def test_what_clients_of_earlier_releases_report_of_a_possible_answer_is_no_event(kind: AgentAct) -> None:
+    assert of(act(Act(act_id="p", kind=kind)), POSSIBLE) == []
 
 
 def test_a_question_without_an_answer_is_an_event() -> None:

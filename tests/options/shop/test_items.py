@@ -88,20 +88,6 @@ def test_a_category_under_bounds_is_a_recommendation(
 
 
 @pytest.mark.parametrize(
-    ("question", "is_checked"),
-    [
-        ("stroller with a weight under 8 kg", True),
-        ("humidifier with at least 5 litres", True),
-        ("stroller under 8 kg", False),
-    ],
-)
-def test_a_bound_on_a_property_that_is_guessed_by_its_values_is_not_sure(
-    question: str, is_checked: bool
-) -> None:
-    assert read(question).is_checked is is_checked
-
-
-@pytest.mark.parametrize(
     ("bound", "met"),
     [
         ("under $80", [79]),

@@ -6,23 +6,13 @@ from datetime import date
 
 from assistant.answering.compose import snippet
 from assistant.answering.excerpts import Excerpts
-from assistant.domain.answers import Certainty, FinishReason
+from assistant.domain.answers import Certainty, FinishReason, Mode
 from assistant.text.language import language
 from tests.fakes.answering import REFILL, FakeTenant, document
 from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask
 
 TRANSFER = document("transfer", "Transfers to another pharmacy take one business day.", title="Transfer out")
 DOUBLE = f"{QUESTION} How long do transfers to another pharmacy take?"
-
-
-POSSIBLY: dict[str, object] = {"right_possible": 1 - 1e-9, "wrong_possible": -1e-9, "wrong_sure": -100.0}
-"""Every section is shown as possible."""
-
-
-def surely(tenant: FakeTenant) -> FakeTenant:
-    """Let the gate pass everything."""
-    tenant.configure(gate={"right_possible": 1e-6, "wrong_possible": -1e-9, "wrong_sure": -2e-9})
-    return tenant
 
 
 # Sources
@@ -46,7 +36,7 @@ async def test_what_the_document_says_to_the_patient_is_the_draft_of_a_reply() -
         "## Steps\n\nRetail refills are payable on day 23 of 30.\n\n"
         '## What to tell the patient\n\n"Your refill is payable on day 23."'
     )
-    asked = await ask(surely(FakeTenant().with_documents(document(content=content))))
+    asked = await ask(FakeTenant().with_documents(document(content=content)))
     assert asked.done.reply_draft == "Your refill is payable on day 23."
 
 
@@ -63,7 +53,7 @@ async def test_a_quote_is_the_stored_text_character_for_character() -> None:
 
 async def test_a_line_that_is_only_an_address_is_quoted() -> None:
     content = "## Steps\n\n- https://pay.example/retail-refills-payable-day\n- Retail refills are payable."
-    asked = await ask(surely(FakeTenant().with_documents(document(content=content))))
+    asked = await ask(FakeTenant().with_documents(document(content=content)))
     assert "- https://pay.example/retail-refills-payable-day" in asked.text
 
 
@@ -95,13 +85,13 @@ async def test_units_that_were_shown_for_one_question_are_not_shown_again_for_th
     assert asked.text.count("Retail refills are payable on day 23 of 30.") == 1
 
 
-async def test_of_two_questions_one_answer_is_only_possible() -> None:
+async def test_of_two_questions_the_one_that_nothing_is_near_is_named() -> None:
     tenant = FakeTenant()
     question = f"{QUESTION} Which vaccine protects travellers against shingles?"
     asked = await ask(tenant, question)
-    assert [one.judgement.certainty is None for one in asked.prepared.found.evidence] == [False, True]
+    assert [one.is_found for one in asked.prepared.found.evidence] == [True, False]
     assert asked.text == REFILL.strip()
-    assert asked.done.certainty is Certainty.POSSIBLY
+    assert asked.done.unanswered == ("Which vaccine protects travellers against shingles?",)
 
 
 async def test_the_question_above_an_answer_holds_nothing_active() -> None:
@@ -115,7 +105,7 @@ async def test_the_question_above_an_answer_holds_nothing_active() -> None:
 
 
 async def test_a_document_that_answers_one_question_is_not_also_possible_for_the_other() -> None:
-    also = (await ask(surely(FakeTenant().with_documents(TRANSFER, document())), DOUBLE)).done.also
+    also = (await ask(FakeTenant().with_documents(TRANSFER, document()), DOUBLE)).done.also
     assert {one.document_id for one in also}.isdisjoint({"refill", "transfer"})
 
 
@@ -129,9 +119,18 @@ NEAR = document(
 )
 
 
+OTHERS = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(4)]
+
+
+async def test_no_reply_is_drafted_where_another_document_contends() -> None:
+    content = f"{REFILL}\n\n## What to tell the patient\n\nYour refill is payable."
+    asked = await ask(FakeTenant().with_documents(document(content=content), NEAR, *OTHERS))
+    assert [one.document_id for one in asked.done.also] == ["mail-refill"]
+    assert asked.done.reply_draft is None
+
+
 async def test_a_document_that_contends_is_also_quoted_with_its_date() -> None:
-    others = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(4)]
-    asked = await ask(FakeTenant().with_documents(document(), NEAR, *others))
+    asked = await ask(FakeTenant().with_documents(document(), NEAR, *OTHERS))
     [also] = asked.done.also
     assert (also.document_id, also.title, also.effective_date) == (
         "mail-refill",
@@ -154,35 +153,36 @@ CONTACTS = {
 }
 
 
-async def escalated(question: str, *, contacts: dict[str, str] | None = None, possibly: bool = True) -> Asked:
+async def escalated(question: str, *, contacts: dict[str, str] | None = None) -> Asked:
     tenant = FakeTenant().with_documents(document(), TRANSFER)
     tenant.configure(answers={"escalation": CONTACTS if contacts is None else contacts})
-    if possibly:
-        tenant.configure(gate=POSSIBLY)
     return await ask(tenant, question)
 
 
 async def test_whom_to_ask_goes_by_the_words_of_the_question() -> None:
     asked = await escalated(QUESTION)
-    assert asked.done.certainty is Certainty.POSSIBLY
+    assert asked.done.mode is Mode.QUOTED
     assert asked.done.escalation == "the Claims Desk, ext. 4100"
 
 
 async def test_whom_to_ask_is_told_without_an_answer_too() -> None:
-    asked = await escalated("Which vaccine protects against shingles?", possibly=False)
+    asked = await escalated("Which vaccine protects against shingles?")
     assert asked.done.finish_reason is FinishReason.NO_EVIDENCE
     assert asked.done.escalation == "the Vaccine Line"
     assert asked.record.escalation == "the Vaccine Line"
 
 
-async def test_an_answer_that_is_sure_names_nobody() -> None:
-    assert (await escalated(QUESTION, possibly=False)).done.escalation is None
+async def test_a_written_answer_that_is_certain_names_nobody() -> None:
+    tenant = FakeTenant.writing("Retail refills are payable on day 23 of 30 [1.1].")
+    tenant.configure(answers={"escalation": CONTACTS})
+    done = (await ask(tenant)).done
+    assert (done.certainty, done.escalation) == (Certainty.ANSWERED, None)
 
 
 async def test_where_the_model_refuses_somebody_is_named_and_no_reply_is_drafted() -> None:
     content = f"{REFILL}\n\n## What to tell the patient\n\nYour refill is payable."
     tenant = FakeTenant.writing("The documents do not answer this question.")
-    tenant = surely(tenant.with_documents(document(content=content)))
+    tenant = tenant.with_documents(document(content=content))
     tenant.configure(answers={"escalation": CONTACTS})
     asked = await ask(tenant)
     done = asked.done

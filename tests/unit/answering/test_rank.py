@@ -17,7 +17,6 @@ from assistant.answering.rank import (
 )
 from assistant.answering.search import SearchScope
 from assistant.answering.vocabulary import Vocabulary
-from assistant.domain.answers import Certainty
 from assistant.domain.clock import Deadline
 from assistant.text.language import language
 from tests.fakes.answering import FakeTenant, document, vector_of
@@ -60,10 +59,8 @@ async def test_of_titles_with_numbers_the_one_with_the_question_s_comes_first() 
     found = await evidence("What do I do about reject 075?", FakeTenant().with_documents(*titles))
     assert found.best is not None
     assert found.best.card.document_id == "r75"
-    assert (found.judgement.features["title_number"], found.judgement.features["title_other_number"]) == (
-        1.0,
-        0.0,
-    )
+    features = found.ranked[0].features
+    assert (features["title_number"], features["title_other_number"]) == (1.0, 0.0)
 
 
 async def test_a_model_reads_the_best_by_its_words_before_the_best_by_the_index() -> None:
@@ -77,11 +74,10 @@ async def test_a_model_reads_the_best_by_its_words_before_the_best_by_the_index(
     assert [one.card.document_id for one in found.for_model] == ["r80", "r70", "r75"]
 
 
-async def test_a_title_with_another_number_than_the_question_s_is_never_a_sure_answer() -> None:
+async def test_a_title_with_another_number_than_the_question_s_is_known() -> None:
     tenant = FakeTenant().with_documents(REJECTS[3])
     found = await evidence("Reject 81 means a diagnosis code?", tenant)
-    assert found.judgement.features["title_other_number"] == 1.0
-    assert found.judgement.certainty is not Certainty.ANSWERED
+    assert found.ranked[0].features["title_other_number"] == 1.0
 
 
 async def test_what_was_not_read_stays_behind_what_was() -> None:

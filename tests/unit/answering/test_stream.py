@@ -36,7 +36,7 @@ def assert_quoted(asked: Asked, *, fallback: str | None) -> None:
     done = asked.done
     assert (done.finish_reason, done.mode, done.fallback) == (FinishReason.STOP, Mode.QUOTED, fallback)
     assert (done.citations, done.reason) == ((1,), None)
-    assert done.certainty is (Certainty.ANSWERED if fallback is None else Certainty.POSSIBLY)
+    assert done.certainty is None
 
 
 def assert_broken_off(asked: Asked, *, code: str) -> None:
@@ -86,13 +86,6 @@ async def test_a_tenant_that_wants_quotes_never_calls_a_model_that_writes() -> N
     tenant.configure(answers={"mode": "quoted"})
     assert_quoted(await ask(tenant), fallback=None)
     assert tenant.generator.requests == []
-
-
-async def test_a_quote_that_the_gate_is_not_sure_of_is_possible() -> None:
-    tenant = FakeTenant()
-    tenant.configure(gate={"wrong_sure": -100.0})
-    done = (await ask(tenant)).done
-    assert (done.mode, done.certainty) == (Mode.QUOTED, Certainty.POSSIBLY)
 
 
 async def test_started_names_answer_conversation_model_and_index() -> None:
@@ -221,7 +214,7 @@ async def test_done_has_finish_reason_usage_and_timings() -> None:
     done = (await ask(FakeTenant.writing())).done
     assert (done.finish_reason, done.reason) == (FinishReason.STOP, None)
     assert done.usage == Usage(prompt_tokens=50, completion_tokens=7)
-    searching = {"embed", "search", "rank", "read", "words", "units", "gate", "compose"}
+    searching = {"embed", "search", "rank", "read", "words", "units", "choose", "compose"}
     assert set(done.timings_ms) == searching | {"prompt", "first_token", "generate", "total"}
 
 

@@ -45,7 +45,7 @@ async def test_each_step_has_a_span_under_the_answer_s(exporter: InMemorySpanExp
         "read",
         "words",
         "units",
-        "gate",
+        "choose",
         "compose",
         "prompt",
         "chat SmolLM2-135M-Instruct",
@@ -83,12 +83,12 @@ async def test_the_chat_span_follows_the_genai_conventions(exporter: InMemorySpa
     assert isinstance(attribute(chat, "gen_ai.response.time_to_first_chunk"), float)
 
 
-async def test_the_gate_s_outcome_is_an_attribute(exporter: InMemorySpanExporter) -> None:
+async def test_whether_anything_is_near_is_an_attribute(exporter: InMemorySpanExporter) -> None:
     await ask(FakeTenant())
-    assert attribute(by_name(exporter)["gate"], "assistant.gate.passed") is True
+    assert attribute(by_name(exporter)["compose"], "assistant.found") is True
     exporter.clear()
     await ask(FakeTenant(), "When is the spring party?")
-    assert attribute(by_name(exporter)["gate"], "assistant.gate.passed") is False
+    assert attribute(by_name(exporter)["compose"], "assistant.found") is False
 
 
 @pytest.mark.parametrize("written", ["Zebrafish are payable on day 23.", "Zebrafish are payable on day 24."])

@@ -14,7 +14,7 @@ from assistant.domain.errors import ConfigurationError
 
 CONTENT: dict[str, Any] = {
     "schema_version": 1,
-    "kind": "gate",
+    "kind": "live",
     "features": {"coverage": 2.0, "margin": -1.0},
     "bias": 0.5,
     "fitted_on": "a test",
@@ -28,13 +28,13 @@ def raw(**changes: Any) -> bytes:
 
 @pytest.mark.parametrize(("margin", "probability"), [(1e9, 0.0), (-1e9, 1.0), (inf, 0.0)])
 def test_a_probability_of_an_extreme_score_is_finite(margin: float, probability: float) -> None:
-    weights = read_weights(raw(), name="gate.json", kind="gate")
+    weights = read_weights(raw(), name="live.json", kind="live")
     assert weights.probability({"margin": margin}) == pytest.approx(probability, abs=1e-12)
 
 
 def test_the_hash_is_of_the_file_s_bytes() -> None:
     content = raw()
-    weights = read_weights(content, name="gate.json", kind="gate")
+    weights = read_weights(content, name="live.json", kind="live")
     assert weights.sha256 == hashlib.sha256(content).hexdigest()
 
 
@@ -50,13 +50,13 @@ def test_the_hash_is_of_the_file_s_bytes() -> None:
         (raw(features=None), "required"),
         (raw(fitted_on=None), "required"),
         (raw(schema_version=2), "1"),
-        (raw(kind="judge"), "gate"),
+        (raw(kind="judge"), "live"),
         (raw(extra=1), "Extra"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_name(content: bytes, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"gate\.json: not a weights file") as raised:
-        read_weights(content, name="gate.json", kind="gate")
+    with pytest.raises(ConfigurationError, match=r"live\.json: not a weights file") as raised:
+        read_weights(content, name="live.json", kind="live")
     assert said in raised.value.message
 
 
@@ -64,11 +64,11 @@ def test_what_is_wrong_with_a_file_is_said_with_its_name(content: bytes, said: s
 def test_a_weight_is_a_finite_number(number: bytes) -> None:
     content = raw().replace(b"2.0", number)
     with pytest.raises(ConfigurationError, match="not a weights file"):
-        read_weights(content, name="gate.json", kind="gate")
+        read_weights(content, name="live.json", kind="live")
 
 
 def test_a_file_of_another_kind_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match='kind is "gate"; it must be "ranker" here'):
+    with pytest.raises(ConfigurationError, match='kind is "live"; it must be "ranker" here'):
         read_weights(raw(), name="weights/ranker.json", kind="ranker")
 
 

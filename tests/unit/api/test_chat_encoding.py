@@ -82,7 +82,7 @@ WRITTEN: tuple[AnswerEvent, ...] = (
 
 POSSIBLY = done().model_copy(
     update={
-        "mode": Mode.QUOTED,
+        "mode": Mode.WRITTEN,
         "certainty": Certainty.POSSIBLY,
         "also": (
             AlsoPossible(
@@ -99,10 +99,8 @@ POSSIBLY = done().model_copy(
 UNSURE: tuple[AnswerEvent, ...] = (*WRITTEN[:-1], POSSIBLY)
 
 
-def chunks(
-    events: Sequence[AnswerEvent], *, include_usage: bool = False, certainty: Certainty | None = None
-) -> list[Any]:
-    encoder = ChatEncoder(created=CREATED, include_usage=include_usage, certainty=certainty)
+def chunks(events: Sequence[AnswerEvent], *, include_usage: bool = False) -> list[Any]:
+    encoder = ChatEncoder(created=CREATED, include_usage=include_usage)
     text = b"".join(map(encoder.encode, events)).decode()
     data = [block.removeprefix("data: ") for block in text.split("\n\n") if block]
     assert data.pop() == "[DONE]"
@@ -254,11 +252,13 @@ def test_no_evidence_says_whom_to_ask() -> None:
     assert text_of(chunks((STARTED, SOURCES, ending))) == "Not in it.\n\nAsk: Team Lead, ext. 1"
 
 
-def test_an_uncertain_answer_begins_with_a_notice_and_its_marks_are_offsets_of_the_content() -> None:
-    found = chunks(UNSURE, certainty=Certainty.POSSIBLY)
-    whole = chat_completion(UNSURE, created=CREATED).model_dump(mode="json")
+def test_marks_of_an_answer_behind_a_notice_are_offsets_of_the_content() -> None:
+    started = STARTED.model_copy(update={"unchecked_language": "es"})
+    events = (started, *WRITTEN[1:])
+    found = chunks(events)
+    whole = chat_completion(events, created=CREATED).model_dump(mode="json")
     content = text_of(found)
-    assert content == 'Possibly: check before you send.\n\nWait "two"\ndays. 💊'
+    assert content == f'{UNCHECKED}\n\nWait "two"\ndays. 💊'
     assert whole["choices"][0]["message"]["content"] == content
     for answer in (found[-1]["answer"], whole["answer"]):
         mark = answer["sentences"][0]
@@ -271,10 +271,19 @@ def test_an_uncertain_answer_begins_with_a_notice_and_its_marks_are_offsets_of_t
         assert content[citation["start_index"] : citation["end_index"]] == 'Wait "two"\ndays. 💊'
 
 
-def test_the_notice_comes_at_the_end_where_only_done_says_that_the_answer_is_uncertain() -> None:
+def test_a_written_answer_that_is_uncertain_ends_with_a_notice() -> None:
     found = chunks(UNSURE)
-    assert text_of(found) == 'Wait "two"\ndays. 💊\n\nPossibly: check before you send.'
+    assert text_of(found) == 'Wait "two"\ndays. 💊\n\nNot certain: check before you send.'
+    assert chat_completion(UNSURE, created=CREATED).choices[0].message.content == text_of(found)
     assert found[-1]["answer"]["sentences"][0]["start"] == 0
+
+
+def test_a_quoted_section_ends_with_a_notice_and_an_approved_answer_has_none() -> None:
+    ending = done().model_copy(update={"mode": Mode.QUOTED, "citations": (1,)})
+    assert text_of(chunks((*WRITTEN[:-1], ending))).endswith("days. 💊\n\nQuoted from the documents.")
+    first, *others = SOURCES.sources
+    approved = Sources(sources=(first.model_copy(update={"kind": "approved"}), *others))
+    assert text_of(chunks((STARTED, approved, *WRITTEN[2:-1], ending))).endswith("days. 💊")
 
 
 def test_a_message_in_a_language_without_red_flags_begins_with_the_notice() -> None:

@@ -137,8 +137,7 @@ def test_no_evidence_is_said_so(printer: AnswerPrinter, written: io.StringIO) ->
 
 def quoted(**changes: Any) -> Done:
     """Return the end of a quoted answer."""
-    update = {"mode": Mode.QUOTED, "certainty": Certainty.ANSWERED} | changes
-    return done(FinishReason.STOP).model_copy(update=update)
+    return done(FinishReason.STOP).model_copy(update={"mode": Mode.QUOTED} | changes)
 
 
 def test_headings_are_bold_and_other_marks_stay(printer: AnswerPrinter, written: io.StringIO) -> None:
@@ -151,7 +150,7 @@ def test_a_badge_says_how_the_text_was_made(printer: AnswerPrinter, written: io.
     printer.show(Token("Wait."))
     printer.show(quoted())
     assert "Wait.\n\nQuoted word for word\n" in written.getvalue()
-    assert "Possibly" not in written.getvalue()
+    assert "Not certain" not in written.getvalue()
 
 
 def test_an_answer_of_live_values_alone_is_not_called_a_quote(
@@ -200,8 +199,14 @@ def test_a_quote_in_place_of_written_text_says_why(
 
 
 def test_an_uncertain_answer_says_so_and_whom_to_ask(printer: AnswerPrinter, written: io.StringIO) -> None:
-    printer.show(quoted(certainty=Certainty.POSSIBLY, escalation="Team Lead, ext. 1"))
-    assert "Possibly: check before you send. Ask: Team Lead, ext. 1\n" in written.getvalue()
+    printer.show(quoted(mode=Mode.WRITTEN, certainty=Certainty.POSSIBLY, escalation="Team Lead, ext. 1"))
+    assert "Not certain: check before you send.\n" in written.getvalue()
+    assert "Ask: Team Lead, ext. 1\n" in written.getvalue()
+
+
+def test_a_quote_says_whom_to_ask(printer: AnswerPrinter, written: io.StringIO) -> None:
+    printer.show(quoted(escalation="Team Lead, ext. 1"))
+    assert "Quoted word for word\nAsk: Team Lead, ext. 1\n" in written.getvalue()
 
 
 def test_what_else_helps_the_agent_follows_the_answer(printer: AnswerPrinter, written: io.StringIO) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from assistant.evaluation.judging import outcome_values
 from assistant.evaluation.questions import EvaluationQuestion, QuestionResult
 from assistant.evaluation.runs import TenantRun
 
@@ -22,7 +21,7 @@ def unanswerable(qid: str = "u1", **fields: Any) -> EvaluationQuestion:
 
 
 def result(asked: EvaluationQuestion | None = None, **fields: Any) -> QuestionResult:
-    """Return a result: by default of an answerable question, answered and right.
+    """Return a result: by default of an answerable question, found and right.
 
     ``fields``: those of the result, and values by measure.
     """
@@ -31,8 +30,7 @@ def result(asked: EvaluationQuestion | None = None, **fields: Any) -> QuestionRe
     base: dict[str, Any] = {
         "question": asked,
         "before": None,
-        "outcome": "answered" if known else "refused",
-        "probability": 0.9 if known else 0.1,
+        "is_found": known,
         "words": 40,
         "also_words": 0,
         "timings_ms": {"embed": 10.0, "total": 30.0},
@@ -40,7 +38,8 @@ def result(asked: EvaluationQuestion | None = None, **fields: Any) -> QuestionRe
     }
     base |= {name: fields.pop(name) for name in QuestionResult.model_fields.keys() & fields.keys()}
     measured = {"right": 1.0, "first": 1.0, "three": 1.0} if known else {}
-    values = outcome_values(asked, base["outcome"]) | measured | fields
+    refused = {"refused" if known else "true_refused": float(not base["is_found"])}
+    values = refused | measured | fields
     return QuestionResult.model_validate({"values": values, **base})
 
 
@@ -51,8 +50,7 @@ def run(*results: QuestionResult, **fields: Any) -> TenantRun:
         "questions_sha256": "0" * 64,
         "index_version": "index-1",
         "embedding_model": "fake",
-        "answered_from": 0.6,
-        "possibly_from": 0.3,
+        "least_cosine": 0.4,
         "weights": {"ranker": "a" * 64},
         "seconds": 1.0,
         "results": results,

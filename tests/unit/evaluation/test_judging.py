@@ -44,13 +44,7 @@ A refill is payable on day 23 of 30.
 """
 
 
-EVERYTHING_PASSES: dict[str, object] = {"right_sure": 100.0, "right_possible": 99.0, "wrong_possible": -1e-9}
-NOTHING_PASSES: dict[str, object] = {
-    "right_sure": 2e-9,
-    "right_possible": 1e-9,
-    "wrong_possible": -99.0,
-    "wrong_sure": -100.0,
-}
+NOTHING_IS_NEAR: dict[str, object] = {"hopeless_cosine": 1.0}
 
 
 def tenant(**documents: str) -> FakeTenant:
@@ -91,7 +85,7 @@ def test_a_unit_is_gold_when_it_holds_an_excerpt_or_is_part_of_one() -> None:
 
 async def test_a_quote_with_every_string_of_the_answer_is_right() -> None:
     found = await judged(parcel())
-    right = ("right", "right_answered", "sure_right", "right_plain", "first", "three", "gold_covered")
+    right = ("right", "right_plain", "first", "three", "gold_covered")
     assert [found.values[name] for name in right] == [1.0] * len(right)
     assert found.values["gain"] == found.values["first"] - found.values["rrf_first"]
     assert found.words > 0
@@ -103,15 +97,15 @@ async def test_a_quote_without_one_of_the_strings_is_wrong() -> None:
 
 async def test_a_refused_question_counts_as_wrong_although_its_quote_would_be_right() -> None:
     strict = tenant()
-    strict.configure(gate=NOTHING_PASSES)
+    strict.configure(gate=NOTHING_IS_NEAR)
     found = await judged(parcel(), of=strict)
-    assert found.outcome == "refused"
+    assert not found.is_found
     assert (found.values["right"], found.values["right_with_also"], found.values["refused"]) == (
         0.0,
         0.0,
         1.0,
     )
-    assert "sure_right" not in found.values
+    assert "undisputed_first" not in found.values
     assert found.words == 0
 
 
@@ -153,14 +147,14 @@ async def test_a_change_of_subject_is_compared_with_the_question_alone() -> None
     after = await judged(parcel(), before="On which day is a refill payable?")
     assert change_values(alone, after) == {"change_same": 1.0, "change_loss": 0.0}
     strict = tenant()
-    strict.configure(gate=NOTHING_PASSES)
+    strict.configure(gate=NOTHING_IS_NEAR)
     refused = await judged(parcel(), of=strict)
     assert change_values(alone, refused) == {"change_same": 0.0, "change_loss": 1.0}
 
 
 async def test_two_questions_are_judged_by_the_one_quote_that_is_shown() -> None:
     of = tenant(parcel=PARCEL, refill=REFILL)
-    of.configure(answers={"max_words": 20}, gate=EVERYTHING_PASSES)
+    of.configure(answers={"max_words": 20})
     asked = parcel(
         question="How many days to report a broken parcel? Which desk takes the form for a broken parcel?",
         gold=("A broken parcel must be reported within 7 days.", "Send the form to the Returns Desk."),
@@ -180,7 +174,7 @@ async def test_ndcg_counts_the_place_of_the_right_document_in_the_sum_and_in_the
     behind = await judged(parcel(documents=("refill",), gold=("A refill is payable on day 23 of 30.",)))
     assert behind.values["ndcg"] == pytest.approx(1 / log2(3))
     unanswerable = (await judged(question("u", kind="unanswerable", documents=()))).values
-    assert unanswerable.keys() == {"false_answered", "false_possibly", "true_refused"}
+    assert unanswerable == {"true_refused": 1.0}
 
 
 async def test_of_a_double_question_each_half_counts_in_ndcg() -> None:
@@ -259,5 +253,5 @@ def test_a_quote_with_another_symbol_differs() -> None:
 async def test_a_shown_quote_is_judged_and_a_refused_one_is_not() -> None:
     assert (await judged(parcel())).values["quote_differs"] == 0.0
     refused = tenant()
-    refused.configure(gate=NOTHING_PASSES)
+    refused.configure(gate=NOTHING_IS_NEAR)
     assert "quote_differs" not in (await judged(parcel(), of=refused)).values

@@ -28,7 +28,7 @@ def by_id(*results: QuestionResult) -> dict[str, QuestionResult]:
 def test_all_answerable_questions_are_the_denominator() -> None:
     results = by_id(
         result(question("a")),
-        result(question("b"), outcome="refused", right=0.0),
+        result(question("b"), is_found=False, right=0.0),
         result(unanswerable("u")),
     )
     assert values("right", results) == {"a": 1.0, "b": 0.0}

@@ -32,8 +32,8 @@ def quoted(asked: EvaluationQuestion) -> QuestionResult:
     )
     part = PartResult(
         searched=asked.question,
-        outcome="answered",
-        probability=0.9,
+        is_found=True,
+        best_cosine=0.75,
         quote=ShownQuote(document_id=HELD_OUT, title="Parcel", units=units),
         also=None,
         ranking=(
@@ -41,7 +41,6 @@ def quoted(asked: EvaluationQuestion) -> QuestionResult:
                 document_id=HELD_OUT, title="Parcel", score=2.0, is_right=True, features={"title_cosine": 0.5}
             ),
         ),
-        gate_features={"coverage": 0.75},
     )
     return result(asked, parts=(part,), telltale=1.0)
 
@@ -76,7 +75,7 @@ def test_every_question_has_its_place() -> None:
 
 
 def test_the_page_loads_nothing_and_its_links_lead_into_it() -> None:
-    html = page(result(question("a"), right=0.0), result(unanswerable("u"), outcome="answered"))
+    html = page(result(question("a"), right=0.0), result(unanswerable("u"), is_found=True))
     reader = read(html)
     assert reader.loads == []
     assert reader.links
@@ -84,11 +83,11 @@ def test_the_page_loads_nothing_and_its_links_lead_into_it() -> None:
     assert "url(" not in html
 
 
-def test_a_question_shows_gold_quote_ranking_and_gate() -> None:
+def test_a_question_shows_gold_quote_ranking_and_nearness() -> None:
     html = page(
         quoted(question("a", gold=("Within 7 days.",), answer_contains=("7 days",), telltale=("2 days",)))
     )
-    for said in ("holds: 7 days", "other branch: 2 days", "title_cosine 0.5", "coverage 0.75", "marked"):
+    for said in ("holds: 7 days", "other branch: 2 days", "title_cosine 0.5", "nearest 0.750", "marked"):
         assert said in html
     assert re.search(r'class="unit gold">.*?Within 7 days\.', html)
     assert re.search(r'class="unit wrong">.*?Within 2 days\.', html)
@@ -107,5 +106,5 @@ def test_a_bound_that_is_missed_is_said() -> None:
 
 def test_changes_against_another_run_are_listed() -> None:
     html = page(result(question("a"), right=0.0), against=kept(result(question("a"))))
-    assert "answered, right → answered, wrong" in html
+    assert "found, right → found, wrong" in html
     assert "-1.000" in html

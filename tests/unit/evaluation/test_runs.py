@@ -70,7 +70,7 @@ def test_a_fall_by_more_than_the_noise_is_found() -> None:
 
 
 def test_of_a_measure_where_less_is_better_a_rise_is_the_fall() -> None:
-    now = run(*(result(question(f"q{n}"), outcome="refused", right=0.0) for n in range(20)))
+    now = run(*(result(question(f"q{n}"), is_found=False, right=0.0) for n in range(20)))
     assert [fall.measure.name for fall in falls(now, baseline(refused=(0.05, 0.1)))] == ["refused"]
 
 

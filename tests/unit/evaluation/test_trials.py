@@ -52,7 +52,6 @@ def test_an_element_that_was_not_asked_is_counted() -> None:
 def writing(*steps: str) -> FakeTenant:
     """Return a tenant with live systems whose model may write no elements, by its manifest."""
     tenant = FakeTenant.writing(*steps)
-    tenant.configure(gate={"wrong_sure": -0.2})
     tenant.live_elements = FakeLive()
     return tenant
 

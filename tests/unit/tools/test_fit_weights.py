@@ -16,7 +16,6 @@ from tools.fit_weights import (
     document_choices,
     fit_listwise,
     fit_logistic,
-    gate_rows,
     ranker_choices,
     unit_choices,
     weights_file,
@@ -48,7 +47,7 @@ def test_a_fit_gives_the_same_weights_each_time() -> None:
     assert fit_listwise(choices(40), penalty=0.01) == fit_listwise(choices(40), penalty=0.01)
 
 
-def test_the_gate_recovers_a_planted_threshold_in_the_units_of_its_features() -> None:
+def test_a_logistic_fit_recovers_a_planted_threshold_in_the_units_of_its_features() -> None:
     drawn = np.random.default_rng(3)
     rows = np.stack([drawn.uniform(0, 1, 400), drawn.normal(0, 50, 400)], axis=1)
     (cosine, noise), bias = fit_logistic(rows, [bool(value > 0.6) for value in rows[:, 0]], penalty=1e-3)
@@ -57,10 +56,10 @@ def test_the_gate_recovers_a_planted_threshold_in_the_units_of_its_features() ->
 
 
 def test_a_weights_file_is_read_as_it_was_written_with_four_decimals() -> None:
-    raw = weights_file("gate", ["coverage", "title"], [1.23456789, -0.00001], fitted_on="x", bias=-0.5)
+    raw = weights_file("live", ["coverage", "title"], [1.23456789, -0.00001], fitted_on="x", bias=-0.5)
     assert json.loads(raw)["features"] == {"coverage": 1.2346, "title": 0.0}
     assert b"-0.0," not in raw
-    weights = read_weights(raw, name="gate.json", kind="gate")
+    weights = read_weights(raw, name="live.json", kind="live")
     assert weights.score({"coverage": 1.0}) == pytest.approx(0.7346)
 
 
@@ -90,5 +89,3 @@ async def test_lists_are_made_of_what_the_answer_path_saw() -> None:
     ranked = observed[0].prepared.found.evidence[0].ranked
     assert [ranked[at].document_id for at in read.right] == ["parcel"]
     assert read.rows.tolist() == [[one.features[name] for name in names] for one in ranked]
-    rows, labels = gate_rows(observed, ["coverage"])
-    assert (rows.shape, labels) == ((2, 1), [True, False])

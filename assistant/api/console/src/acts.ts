@@ -19,8 +19,6 @@ export class Acts {
   readonly #wait: (milliseconds: number) => Promise<void>;
   /** Ids of acts that were reported by this page: none is reported twice. */
   readonly #reported = new Set<string>();
-  /** Ids of answers of which the agent copied words. */
-  readonly #copied = new Set<string>();
   #underway = 0;
 
   constructor(api: Api, { wait = delay }: { wait?: (milliseconds: number) => Promise<void> } = {}) {
@@ -36,23 +34,6 @@ export class Acts {
   /** The agent put the offered answer into the reply. */
   usedOffered(turn: Turn): void {
     void this.#report(turn, { kind: OFFERED_USED });
-  }
-
-  /** The agent sent an answer, or marked it good: of interest where it was only possible. */
-  taken(turn: Turn): void {
-    if (isPossible(turn)) void this.#report(turn, { kind: "possibly_taken" });
-  }
-
-  /** The agent copied words of an answer: what became of them is not known. */
-  copied({ answerId }: Turn): void {
-    if (answerId !== null) this.#copied.add(answerId);
-  }
-
-  /** The agent goes on to another question: of interest where the answer was only possible and was not taken. */
-  left(turn: Turn): void {
-    const isMarkedGood = turn.verdicts.at(-1)?.verdict.label === "good";
-    const isTaken = turn.sends.length > 0 || isMarkedGood || this.#copied.has(turn.answerId ?? "");
-    if (isPossible(turn) && !isTaken) void this.#report(turn, { kind: "possibly_passed_over" });
   }
 
   async #report({ answerId }: Turn, what: Omit<Act, "act_id">): Promise<void> {
@@ -80,10 +61,6 @@ export class Acts {
       }
     }
   }
-}
-
-function isPossible({ phase, findings }: Turn): boolean {
-  return phase === "finished" && findings.certainty === "possibly";
 }
 
 async function delay(milliseconds: number): Promise<void> {

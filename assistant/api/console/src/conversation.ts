@@ -229,7 +229,6 @@ export class Conversation {
     const sent = { ...stored, isDelivered };
     this.#change(turn.key, (current) => ({ ...current, isRecorded: true, sends: [...current.sends, sent] }));
     this.setReply(turn.answerId, null);
-    this.#acts.taken(turn);
   }
 
   /** An edited reply as a better answer: of one customer's values it has the names alone. */
@@ -242,7 +241,6 @@ export class Conversation {
     if (turn.answerId === null) return;
     const stored = await this.#marking.judge(turn, turn.answerId, draft);
     this.#change(turn.key, (current) => ({ ...current, isRecorded: true, verdicts: [...current.verdicts, stored] }));
-    if (draft.label === "good") this.#acts.taken(turn);
   }
 
   /** Ask the system of a failed element once more. Throws ApiError. */
@@ -256,11 +254,6 @@ export class Conversation {
   noteOpened(turnKey: string, n: number): void {
     const turn = this.#turn(turnKey);
     if (turn !== null) this.#acts.opened(turn, n);
-  }
-
-  /** The agent copied words of a turn: it is not passed over. */
-  noteCopied(turn: Turn): void {
-    this.#acts.copied(turn);
   }
 
   /** The page goes away: calls that break off from now on say nothing about what was asked. */
@@ -307,8 +300,6 @@ export class Conversation {
     this.stop();
     this.#pending = this.#runningId = null;
     this.#contextOf.clear();
-    // an earlier conversation that was only read again is not passed over
-    for (const turn of this.turns.peek()) if (turn.key !== turn.answerId) this.#acts.left(turn);
     batch(() => {
       this.#conversationId.value = null;
       this.turns.value = [];

@@ -288,7 +288,7 @@ export const OFFERED_USED = "offered_used";
 /** What an agent did with an answer, beside marks and replies. */
 export interface Act {
   readonly act_id: string;
-  readonly kind: "opened_source" | "possibly_taken" | "possibly_passed_over" | typeof OFFERED_USED;
+  readonly kind: "opened_source" | typeof OFFERED_USED;
   /** Number of the opened source. */
   readonly n?: number;
 }

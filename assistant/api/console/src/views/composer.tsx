@@ -116,7 +116,7 @@ export function summary(turn: Turn): string {
   if (turn.phase === "interrupted") return "The answer was interrupted and is incomplete";
   if (turn.finishReason === "no_evidence") return silentTitle(turn);
   if (turn.finishReason === "sources_only") return `No answer was written; ${count(turn.sources.length, "source")} found`;
-  if (turn.findings.certainty === "possibly") return "Possibly in the knowledge base: check the nearest passage";
+  if (turn.findings.certainty === "possibly") return "The answer is complete and not certain: check it before you send";
   const unsupported = unsupportedCount(turn);
   const withheld = withheldCount(turn);
   const sentences = count(turn.sentences.length - withheld, "sentence");

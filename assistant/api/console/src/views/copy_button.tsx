@@ -3,14 +3,13 @@ import { announce } from "../announcer.ts";
 import { Icon } from "./icons.tsx";
 
 /** Copies a text, and says whether it did until the focus goes elsewhere. */
-export function CopyButton({ text, label, onCopied }: { text: string; label: string; onCopied: () => void }) {
+export function CopyButton({ text, label }: { text: string; label: string }) {
   const [state, setState] = useState<"ready" | "copied" | "failed">("ready");
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(text);
       setState("copied");
       announce("Copied");
-      onCopied();
     } catch (error) {
       if (!(error instanceof DOMException)) throw error;
       setState("failed"); // the browser's settings or the company's policy forbid it

@@ -40,7 +40,7 @@ export function Mode({ turn }: { turn: Turn }) {
         </span>
       )}
       {mode === "quoted" && !isByReviewers && !isLiveOnly && (
-        <span class="badge good">
+        <span class="badge plain">
           <Icon name="book" /> Quoted from the documents
         </span>
       )}
@@ -69,17 +69,14 @@ export function Mode({ turn }: { turn: Turn }) {
 }
 
 /** Before the text: somebody in a hurry reads the beginning. */
-export function Possibly({ turn: { findings } }: { turn: Turn }) {
+export function Uncertain() {
   return (
-    <div class="notice warn possibly">
+    <p class="notice warn uncertain">
       <Icon name="alert" />
-      <div>
-        <p>
-          <strong>Possibly here: the nearest passage.</strong> Check before you send.
-        </p>
-        <Escalation words={findings.escalation} />
-      </div>
-    </div>
+      <span>
+        <strong>Not certain.</strong> Check before you send.
+      </span>
+    </p>
   );
 }
 

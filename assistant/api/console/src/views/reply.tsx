@@ -44,9 +44,7 @@ function DraftActions({ turn }: { turn: Turn }) {
       <button type="button" id="edit-reply" class="button primary" onClick={edit}>
         <Icon name="edit" /> {draft === "" ? "Write a reply" : "Edit as reply"}
       </button>
-      {draft !== "" && (
-        <CopyButton text={draft} label="Copy reply" onCopied={() => desk.conversation.noteCopied(turn)} />
-      )}
+      {draft !== "" && <CopyButton text={draft} label="Copy reply" />}
     </p>
   );
 }
@@ -128,7 +126,7 @@ function Editor({ turn, text }: EditorProps) {
         <button type="button" class="button primary" disabled={isBusy || !canSend} onClick={send}>
           <Icon name="send" /> {isBusy ? words.busy : words.send}
         </button>
-        <CopyButton text={text} label="Copy" onCopied={() => conversation.noteCopied(turn)} />
+        <CopyButton text={text} label="Copy" />
         <button type="button" class="button quiet" disabled={isBusy} onClick={discard}>
           Discard edit
         </button>

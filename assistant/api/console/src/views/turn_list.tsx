@@ -2,7 +2,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { Conversation } from "../conversation.ts";
 import { revealIn } from "../scrolling.ts";
-import { type Turn, isRunning, sentWords, silentTitle, unsupportedCount } from "../turn.ts";
+import { type Turn, isApproved, isRunning, sentWords, silentTitle, unsupportedCount } from "../turn.ts";
 import { useDesk } from "./desk.ts";
 import { Icon, type IconName } from "./icons.tsx";
 
@@ -81,7 +81,9 @@ function stateOf(turn: Turn): [IconName, string, "plain" | "good" | "warn" | "ba
   if (turn.finishReason === "sources_only") return ["book", "Sources only", "warn"];
   if (turn.finishReason === "refused") return ["alert", "Declined", "warn"];
   if (turn.finishReason === "length") return ["alert", "Cut short", "warn"];
-  if (turn.findings.certainty === "possibly") return ["alert", "Possibly here", "warn"];
+  if (turn.findings.certainty === "possibly") return ["alert", "Not certain", "warn"];
   if (unsupportedCount(turn) > 0) return ["alert", "Check the marked text", "warn"];
+  const isQuoted = turn.findings.mode === "quoted" && turn.sentences.length > 0 && !isApproved(turn);
+  if (isQuoted) return ["book", "Quoted", "plain"];
   return ["check", "Answered", "plain"];
 }

@@ -6,7 +6,7 @@ import { AnswerText } from "./answer_text.tsx";
 import { Asked } from "./asked.tsx";
 import { DocumentSection, Offered, RedFlags, Unchecked } from "./before_answer.tsx";
 import { Ending, Progress } from "./endings.tsx";
-import { AlsoPossible, Clarify, Degraded, Escalation, Mode, Possibly, StillLoading, Unanswered } from "./findings.tsx";
+import { AlsoPossible, Clarify, Degraded, Escalation, Mode, StillLoading, Unanswered, Uncertain } from "./findings.tsx";
 import { Icon } from "./icons.tsx";
 import { QuestionHead } from "./question_head.tsx";
 import { ForThePatient } from "./reply.tsx";
@@ -28,7 +28,7 @@ export function TurnView({ turn }: { turn: Turn }) {
       {clarify !== null && <Clarify question={clarify} />}
       {turn.phase === "finished" && isUnsupported(turn) && <Unsupported />}
       <StillLoading loading={turn.findings.loading} so="The answer may change." />
-      {certainty === "possibly" && <Possibly turn={turn} />}
+      {certainty === "possibly" && <Uncertain />}
       <Unanswered questions={turn.findings.unanswered} />
       <ForYou turn={turn} />
       {isRunning(turn) && <Progress turn={turn} />}
@@ -56,6 +56,7 @@ function ForYou({ turn }: { turn: Turn }) {
         <Mode turn={turn} />
       </div>
       {isSilent ? <NoEvidence turn={turn} /> : hasText && <AnswerText turn={turn} />}
+      <Escalation words={turn.findings.escalation} />
     </section>
   );
 }
@@ -102,7 +103,6 @@ function NoEvidence({ turn }: { turn: Turn }) {
       {!isSentence && turn.reason !== null && turn.reason !== "" && (
         <p class="hint">What is missing: {turn.reason}</p>
       )}
-      <Escalation words={turn.findings.escalation} />
     </div>
   );
 }

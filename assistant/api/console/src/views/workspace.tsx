@@ -57,7 +57,7 @@ export function Workspace({ api, conversation, contexts, earlier, delivers }: Wo
         </nav>
         <div class="desk">
           {/* The browser scrolls it by keyboard: it must be reachable though nothing in it may be a control. */}
-          <section class="sheet" aria-label="Answer" tabIndex={0} onCopy={() => turn !== null && conversation.noteCopied(turn)}>
+          <section class="sheet" aria-label="Answer" tabIndex={0}>
             <RestoreProblem conversation={conversation} />
             {turn === null ? <Welcome /> : <TurnView key={turn.key} turn={turn} />}
           </section>
