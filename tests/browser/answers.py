@@ -190,7 +190,6 @@ def quoted_refill(**changes: Any) -> list[tuple[str, dict[str, Any]]]:
         done(
             **{
                 "mode": "quoted",
-                "certainty": "answered",
                 "also": [also],
                 "reply_draft": SPOKEN,
                 **changes,

@@ -143,16 +143,22 @@ def test_a_reply_without_a_draft_contains_only_supported_text(answered: OpenCons
     expect(console.reply).to_have_value(SUPPORTED)
 
 
-def test_a_possible_answer_has_a_warning_and_a_contact(answered: OpenConsole) -> None:
-    console = answered(
-        *quoted_refill(certainty="possibly", escalation="Claims Desk, ext. 4100", fallback="withheld")
-    )
-    expect(console.notice).to_contain_text("Possibly here: the nearest passage. Check before you send.")
-    expect(console.notice).to_contain_text("Claims Desk, ext. 4100")
+def test_a_written_answer_that_is_not_certain_has_a_warning_and_a_contact(answered: OpenConsole) -> None:
+    ending = done(mode="written", certainty="possibly", escalation="Claims Desk, ext. 4100")
+    console = answered(refill_sources(), *units((SUPPORTED, "supported", [1])), ending)
+    expect(console.notice).to_contain_text("Not certain. Check before you send.")
+    expect(console.answer).to_contain_text("Claims Desk, ext. 4100")
+    expect(console.turns.first).to_contain_text("Not certain")
+
+
+def test_a_quoted_section_says_so_with_a_contact_and_why_no_model_wrote(answered: OpenConsole) -> None:
+    console = answered(*quoted_refill(escalation="Claims Desk, ext. 4100", fallback="withheld"))
+    expect(console.page.locator(".part-head .badge")).to_contain_text("Quoted from the documents")
+    expect(console.page.locator(".escalation")).to_contain_text("Claims Desk, ext. 4100")
     expect(console.page.locator(".fallback")).to_contain_text(
         "each of its sentences states a value that no source holds"
     )
-    expect(console.turns.first).to_contain_text("Possibly here")
+    expect(console.turns.first).to_contain_text("Quoted")
 
 
 def test_an_unanswered_question_shows_the_reason_and_a_contact(answered: OpenConsole) -> None:
@@ -182,7 +188,7 @@ def test_the_half_of_a_message_that_nothing_answers_is_named(
     answered: OpenConsole, check: Callable[[ConsolePage], None]
 ) -> None:
     console = answered(
-        *quoted_refill(certainty="possibly", unanswered=["Who pays for <b>it</b>?"]),
+        *quoted_refill(unanswered=["Who pays for <b>it</b>?"]),
         question="May I refill it, and who pays for it?",
     )
     notice = console.page.locator(".unanswered")
@@ -295,7 +301,7 @@ def test_axe_finds_nothing(
     options: dict[str, Any],
 ) -> None:
     console = answered(question="Before?", **options)
-    findings = {"certainty": "possibly", "escalation": "Claims Desk", "fallback": "repetition"}
+    findings = {"escalation": "Claims Desk", "fallback": "repetition"}
     stand_in.answers(*quoted_refill(**findings, clarify="Which order? Give the order number."))
     console.ask_to_the_end(PASTED)
     check(console)
@@ -319,5 +325,5 @@ def test_an_answer_without_optional_fields_is_displayed(answered: OpenConsole) -
     del bare["heading"], bare["effective_date"]
     console = answered(("sources", {"sources": [bare]}), *units((SUPPORTED, "supported", [1])), done())
     expect(console.answer).to_contain_text(SUPPORTED)
-    expect(console.page.locator(".part-head .badge, .also, .clarify, .possibly")).to_have_count(0)
+    expect(console.page.locator(".part-head .badge, .also, .clarify, .uncertain")).to_have_count(0)
     expect(console.page.get_by_role("button", name="Open passage 1: A title")).to_be_visible()

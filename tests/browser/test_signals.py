@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.browser.answers import QUESTION, quoted_refill
+from tests.browser.answers import QUESTION
 from tests.browser.console_page import OpenConsole
 from tests.browser.stand_in import StandIn
 
@@ -27,26 +27,6 @@ def test_a_refused_report_is_repeated_and_not_shown(answered: OpenConsole, stand
     expect(console.panel.locator("mark.passage").first).to_be_visible()
     console.wait_until(lambda: len(stand_in.acts) == 1)
     expect(console.page.get_by_role("alert")).to_have_count(0)
-
-
-def test_a_possible_answer_is_passed_over_by_the_next_question(at: OpenConsole, stand_in: StandIn) -> None:
-    console = at()
-    stand_in.answers(*quoted_refill(certainty="possibly", escalation="Ask the claims desk."))
-    console.ask_to_the_end(QUESTION)
-    console.ask_to_the_end(QUESTION)
-    console.wait_until(lambda: len(stand_in.acts) > 0)
-    assert [act["act_id"] for act in stand_in.acts] == ["answer-1-possibly_passed_over"]
-
-
-def test_a_possible_answer_that_is_marked_good_is_taken(at: OpenConsole, stand_in: StandIn) -> None:
-    console = at()
-    stand_in.answers(*quoted_refill(certainty="possibly", escalation="Ask the claims desk."))
-    console.ask_to_the_end(QUESTION)
-    console.button("Good").click()
-    console.button("Save the mark").click()
-    console.wait_until(lambda: len(stand_in.acts) > 0)
-    console.ask_to_the_end(QUESTION)
-    assert [act["kind"] for act in stand_in.acts] == ["possibly_taken"]
 
 
 def test_agents_read_what_is_kept_and_see_no_desk(at: OpenConsole) -> None:
