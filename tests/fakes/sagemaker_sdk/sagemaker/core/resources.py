@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 from botocore import xform_name
+from botocore.model import ServiceModel
 from botocore.session import get_session
 
 
+@cache
+def _api() -> ServiceModel:
+    """Return the API's description, parsed once."""
+    return get_session().get_service_model("sagemaker")
+
+
+@cache
 def _attribute(name: str) -> str:
     """Return the SDK's name of a field of the API (``pascal_to_snake``)."""
     return re.sub("([a-z0-9])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)).lower()
@@ -37,8 +46,7 @@ def _renamed(value: Any, shape: Any, *, to_api: bool) -> Any:
 
 
 def transform(data: Mapping[str, Any], shape: str) -> dict[str, Any]:
-    model = get_session().get_service_model("sagemaker")
-    return _renamed(data, model.shape_for(shape), to_api=False)
+    return _renamed(data, _api().shape_for(shape), to_api=False)
 
 
 class _Resource:
@@ -46,7 +54,7 @@ class _Resource:
     def create(cls, *, session: Any, region: str, **fields: Any) -> SimpleNamespace:
         """Create it, and read it as the SDK does."""
         client, kind = session.client("sagemaker", region), cls.__name__
-        model = get_session().get_service_model("sagemaker").operation_model(f"Create{kind}")
+        model = _api().operation_model(f"Create{kind}")
         request = _renamed(fields, model.input_shape, to_api=True)
         getattr(client, xform_name(f"Create{kind}"))(**request)
         read = getattr(client, xform_name(f"Describe{kind}"))(**{f"{kind}Name": request[f"{kind}Name"]})
