@@ -307,7 +307,7 @@ check-approved: $(VENV)/local.stamp ## Which paraphrases and look-alikes get an 
 
 .PHONY: check-demo
 check-demo: $(VENV)/dev.stamp ## The demo twice with all knowledge of pharmacy and shop, and once with recorded answers: steps, comparison, and what its seconds rest on (about 3 minutes)
-	@DEMO=whole ASSISTANT_MODEL_PRECISION=float32 $(PYTEST) tests/processes/cli/test_cold_runs.py -s -k demo -o timeout=900 $(ARGS)
+	@EXAMPLES=new DEMO=whole ASSISTANT_MODEL_PRECISION=float32 $(PYTEST) tests/processes/cli/test_cold_runs.py -s -k demo -o timeout=900 $(ARGS)
 
 build/spark/stamp: $(VENV)/bootstrap.stamp requirements/corpus.txt requirements/spark.txt
 	@echo "· Spark, in an environment of its own (0.6 GB)"

@@ -28,6 +28,7 @@ hypothesis.settings.register_profile("same examples", deadline=None, derandomize
 hypothesis.settings.register_profile("new examples", deadline=None, max_examples=300)
 hypothesis.settings.load_profile(os.environ.get("EXAMPLES", "same") + " examples")
 
+AT_NIGHT = os.environ.get("EXAMPLES") == "new"
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 _MEMORY = Path("/dev/shm")
 _MEMORY_BYTES = 4_000_000_000
@@ -51,6 +52,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(FaultCells(config))
     if not hasattr(config, "workerinput"):  # a worker's reports are counted by the process that reports
         config.pluginmanager.register(MissingPrograms())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if AT_NIGHT:
+        return
+    left = [item for item in items if item.get_closest_marker("night")]
+    items[:] = [item for item in items if not item.get_closest_marker("night")]
+    config.hook.pytest_deselected(items=left)
 
 
 @pytest.hookimpl(wrapper=True)

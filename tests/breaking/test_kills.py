@@ -104,7 +104,6 @@ async def test_kills_lose_double_open_and_fail_nothing(tmp_path: Path) -> None:
     assert agents.reads
 
 
-@pytest.mark.timeout(300)
 async def test_a_killed_answer_is_recorded_though_its_reader_may_not_read_its_source_any_more(
     tmp_path: Path,
 ) -> None:

@@ -127,7 +127,6 @@ def test_a_document_is_replaced_restored_and_withdrawn_with_a_receipt(
     expect(row(owner, "keys")).to_contain_text("withdrawn")
 
 
-@pytest.mark.timeout(480)
 def test_500_files_say_that_they_load_and_leave_the_page_responsive(
     owner: ConsolePage, tmp_path: Path
 ) -> None:

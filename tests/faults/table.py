@@ -29,7 +29,7 @@ service runs as a process of its own on its AWS adapters, against an emulator of
 and a SageMaker Runtime on a socket; each fault is made on the socket or the process. The tenant's model
 writes its answers; a tenant whose answers are quoted never calls a model. This page is written from that run
 by `python -m tests.faults.table`; the tests fail when what they see is not what stands here, and the run
-fails when something that can happen has no test.
+of the night fails when something that can happen has no test.
 
 In every row: the model was called at most once for a question, no record was written twice, and when the
 fault was over the next question was answered and recorded.
@@ -107,7 +107,7 @@ def main() -> int:
         collected = Path(folder) / "rows.jsonl"
         command = [sys.executable, "-m", "pytest", "-q", str(Path(__file__).parent), *sys.argv[1:]]
         status = subprocess.run(
-            command, cwd=ROOT, env=os.environ | {COLLECT: str(collected)}, check=False
+            command, cwd=ROOT, env=os.environ | {COLLECT: str(collected), "EXAMPLES": "new"}, check=False
         ).returncode
         if status != 0:
             return status

@@ -9,6 +9,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from tests.fakes.faulty_proxy import Fault, Kind, Request
@@ -18,6 +19,8 @@ from tests.faults.cells import CLOCK_AGENTS, CLOCK_LEASES, CLOCK_SIGNATURES, CLO
 from tests.faults.scene import TENANT, FaultScene, ServiceProcess
 from tests.faults.table import Row, tell
 from tests.faults.watching import Watch, ended, refused, watched
+
+pytestmark = pytest.mark.night  # services that start for each test
 
 OFF_S = 300
 _FOLDER = Path(__file__).parent / "shifted_clock"

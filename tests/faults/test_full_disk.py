@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from tests.fakes.running_service import NO_TENANTS, RunningService, eventually
@@ -20,6 +21,8 @@ from tests.faults.asking import asked, asking, called, headers, idle
 from tests.faults.cells import DISK_FULL, THE_SERVICE
 from tests.faults.scene import DOCUMENT, TENANT, WRITTEN, FaultScene, ServiceProcess
 from tests.faults.table import Row, tell
+
+pytestmark = pytest.mark.night  # services that start for each test
 
 _SIZE = "24m"
 _OWN_DISK = 'mount -t tmpfs -o size="$1" tmpfs "$2" && cp -a "$3/." "$2" && shift 3 && exec "$@"'

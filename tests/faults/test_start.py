@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from assistant.settings.process import ServiceSettings
 from tests.fakes.aws_server import put_parameter
 from tests.fakes.faulty_proxy import Fault, Kind, faulty_proxy, json_answer
@@ -29,6 +31,8 @@ from tests.faults.dependencies import (
 )
 from tests.faults.scene import KEY_SET, TENANT, FaultScene
 from tests.faults.watching import Watch, ended, fell_back, refused, tell_of, watched
+
+pytestmark = pytest.mark.night  # services that start for each test
 
 DOWN = "nobody listens"
 RESET = "its connections reset"

@@ -21,7 +21,9 @@ FIXTURES = {"tenants": "tests/tenants", "care_app": "tests/care_app"}
 """Context of the application: the tests' own files, relative to the folder of the application."""
 COMPANY = {name: f"tests/company/{name}" for name in ("tenants", "care_app", "accounts")}
 """Context for a company's own folder of files, whose tenant sets every key that those do not."""
-LIMIT_S = 100
+LIMIT_S = 500
+WHOLE = "whole"
+"""File of a folder whose synthesis ended: what it wrote to standard error."""
 
 
 def synthesize(
@@ -70,10 +72,10 @@ def once(factory: pytest.TempPathFactory, worker_id: str, *, name: str, **contex
     shared = base if worker_id == "master" else base.parent
     out = shared / f"{name}.out"
     with FileLock(shared / f"{name}.lock", timeout=LIMIT_S):
-        if not (out / "whole").exists():
+        if not (out / WHOLE).exists():
             done = synthesize(out, validated=False, **context)
             assert done.returncode == 0, done.stderr[-4000:]
-            (out / "whole").touch()
+            (out / WHOLE).write_text(done.stderr, encoding="utf-8")
     return out
 
 

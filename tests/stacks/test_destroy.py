@@ -28,7 +28,7 @@ from tests.stacks.delivery_roles import GITHUB_ROLES, NONE, OPERATOR, data_key, 
 from tests.stacks.emulated_account import ACCOUNT
 from tests.stacks.synthesized import ROOT
 
-pytestmark = [pytest.mark.loopback, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.loopback
 ORDER = (
     *("Keys", "Network", "Data", "Edge", "Models", "Ingestion"),
     *("Orchestrator", "Learning", "Corpus", "Observability"),

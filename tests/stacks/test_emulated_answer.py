@@ -59,7 +59,7 @@ FUNCTIONS: Mapping[str, type[ProcessSettings]] = {
 }
 PAGE = b"# Help desk\n\nThe help desk answers the phone from 8:00 to 18:30, Monday to Saturday.\n"
 QUESTION = {"question": "When does the help desk answer the phone?"}
-pytestmark = [pytest.mark.loopback, pytest.mark.timeout(600)]  # a deployment, five processes, a busy machine
+pytestmark = pytest.mark.loopback
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tests.stacks.emulated_account import ACCOUNT, REGION, EmulatedAccount, emul
 from tests.stacks.synthesized import ROOT, assembly_folder
 
 TENANTS = ("pharmacy", "clinic")
-pytestmark = [pytest.mark.loopback, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.loopback
 
 
 @pytest.fixture(scope="module")

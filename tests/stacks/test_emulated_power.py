@@ -20,7 +20,7 @@ from tests.stacks.synthesized import assembly_folder
 TENANT = "sandbox"
 POWER = f"/assistant/{TENANT}/power"
 ENDPOINTS = {f"{TENANT}-embedding", f"{TENANT}-llm"}
-pytestmark = [pytest.mark.loopback, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.loopback
 
 
 @pytest.fixture(scope="module")

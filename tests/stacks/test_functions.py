@@ -21,6 +21,7 @@ from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFu
 from stacks.processes import TenantFileAsset, effective_tenant_file
 from stacks.tenant import ROOT
 from stacks.tenant_stack import TenantStack
+from tests.stacks.synthesized import LIMIT_S
 from tests.stacks.values import KEYS, deployed, stage_for, template_of, with_sections
 
 UNPACKED_LIMIT_BYTES = 250_000_000
@@ -198,7 +199,7 @@ def test_handlers_import_only_from_their_archives(dependencies: FunctionDependen
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=LIMIT_S,
         check=False,
     )
 

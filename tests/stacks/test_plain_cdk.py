@@ -13,7 +13,7 @@ import pytest
 from tests.stacks.emulated_account import EmulatedAccount, emulated_account, printed
 from tests.stacks.synthesized import assembly_folder
 
-pytestmark = [pytest.mark.loopback, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.loopback
 TENANT = "sandbox"
 KEYS, NETWORK = "Sandbox/Keys", "Sandbox/Network"
 

@@ -19,7 +19,6 @@ from tests.fakes.running_service import eventually
 from tests.faults.asking import Answered, asked, warmed_up
 from tests.faults.scene import TENANT, FaultScene, ServiceProcess, fault_scene
 
-pytestmark = pytest.mark.timeout(300)  # a process and a node of OpenSearch start on a busy machine
 QUESTION = "How long is the wait at the counter?"
 NOT_HELD = {None, "log", "record"}
 """The log is written beside the answer, and the record after its text."""

@@ -34,7 +34,6 @@ from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import eventually
 from tests.fakes.tokens import EC_KEY, ISSUER, claims, token
 
-pytestmark = pytest.mark.timeout(300)  # seven processes on a busy machine; 25 s on an idle one
 QUESTION = "When does the help desk answer the phone?"
 DESK = "# Help desk\n\nThe help desk answers the phone from 8:00 to 18:30, Monday to Saturday.\n"
 RETURNS = (

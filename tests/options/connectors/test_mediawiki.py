@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -13,8 +12,6 @@ from assistant.domain.documents import DocumentState
 from assistant.settings.source_connectors import MediaWikiConnector
 from tests.options.connectors.pages import Wiki, sync_of
 from tests.unit.knowledge.knowledge import Knowledge
-
-pytestmark = pytest.mark.timeout(180)
 
 
 async def titles_of(knowledge: Knowledge) -> dict[str, tuple[str, ...] | None]:

@@ -66,7 +66,6 @@ def send_all_but_one(url: httpx.URL, head: bytes, size_bytes: int) -> socket.soc
     return connection
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("route", "connections", "announced", "sent"),
     [

@@ -27,7 +27,7 @@ READ_ONCE = {
 """For six elements of one answer."""
 WHOLE = os.environ.get("DEMO") == "whole"
 """With all knowledge of the demo's tenants: ``make check-demo``."""
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900 if WHOLE else 300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 STARTS = re.compile(r"^ +([\d.]+) s  (?:starting|.* ready)", re.MULTILINE)
 LOADED = re.compile(r"^ +[\d.]+ s  (\w+): (\d+) documents, (\d+) new, in ([\d.]+) s$", re.MULTILINE)
 TOOK = re.compile(r"whole answer after ([\d.]+) s")
@@ -41,6 +41,7 @@ def test_the_first_question_loads_the_knowledge_and_names_its_source(shop: Shop,
     assert shop.nothing_runs()
 
 
+@pytest.mark.night  # tests/processes/local has it without models
 def test_two_commands_at_once_from_cold_both_succeed(shop: Shop, asked: str) -> None:
     question = "May a customer return an unopened item?"
     both = [shop.start("ask", "--tenant", "shop", "--json", question) for _ in range(2)]
@@ -69,6 +70,7 @@ def demo_shop(shop: Shop, asked: str, tmp_path: Path) -> Shop:
     return made
 
 
+@pytest.mark.night  # CI runs the demo as a step
 def test_the_demo_answers_and_serves_until_ctrl_c(demo_shop: Shop) -> None:
     process = demo_shop.start("demo")
     try:

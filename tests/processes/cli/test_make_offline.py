@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -72,7 +71,10 @@ def test_the_first_fetch_says_it_plainly(clone: Path) -> None:
 
 @pytest.mark.parametrize(
     ("target", "what"),
-    [(".venv/local.stamp", "packages of Python"), ("node_modules/.package-lock.json", "packages of Node")],
+    [
+        (".venv/local.stamp", "packages of Python"),
+        pytest.param("node_modules/.package-lock.json", "packages of Node", marks=pytest.mark.night),
+    ],
 )
 def test_so_does_every_later_one(clone: Path, target: str, what: str) -> None:
     bootstrap(clone)

@@ -18,7 +18,7 @@ from shop import DESK, Shop, open_shop
 from assistant.model_server.weights import locate_weights
 from assistant.settings.process import ModelServerSettings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.night]
 ADAPTER = Path(__file__).parent / "adapter"
 SHA256 = "c07a581dc8d79be9120e08bd0578fe1c663fe94f9dccfb45ad14b64b744fd01c"
 QUESTION = "When does the help desk answer the phone?"

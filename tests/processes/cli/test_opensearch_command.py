@@ -77,7 +77,6 @@ async def test_without_a_node_there_is_nothing_to_end(command: Command) -> None:
 
 
 @pytest.mark.skipif(not FULL, reason="starts a node of its own: make check-full")
-@pytest.mark.timeout(400)
 async def test_a_node_is_started_once_kept_and_ended(command: Command, state: Path) -> None:
     status, said, errors = await command("up")
     assert status == 0, errors

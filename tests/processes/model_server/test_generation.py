@@ -95,7 +95,6 @@ PROMPTS = [
 ROUNDS = 4 if os.environ.get("EXAMPLES") == "new" else 1
 
 
-@pytest.mark.timeout(400)
 async def test_at_temperature_0_the_same_prompt_gives_the_same_bytes(
     client: httpx.AsyncClient, generation: Server
 ) -> None:

@@ -14,7 +14,7 @@ from tests.stacks.rights.model import Policy
 
 HERE = Path(__file__).parent
 NODE = Path(sys.executable).parent / "node"
-LIMIT_S = 110
+LIMIT_S = 500
 _ENCRYPTION_CONTEXT = '"kms:EncryptionContext:'
 _STAND_IN = '"aws:PrincipalTag/kms:EncryptionContext:'
 """The evaluator passes over keys with a part of the caller's choice after a colon, and takes them after a

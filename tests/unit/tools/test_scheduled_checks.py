@@ -50,11 +50,10 @@ def test_every_benchmark_and_check_of_the_makefile_has_a_row() -> None:
         "check-company",
         "check-full",
         "check-night",
-        "check-stacks",
         "check-templates",
     }
     of_each_change |= {"check-touched"}
-    assert targets - of_each_change == CHECKS.keys() - {"test"}
+    assert targets - of_each_change == {name for name in CHECKS if not name.startswith("test")}
 
 
 def test_short_forms_fit_the_budget() -> None:
