@@ -1,8 +1,9 @@
 """Learns ``weights/red_flags.json`` from messages: run by ``make fit ARGS=red_flags``.
 
 Each message is a bag of pieces, its windows and itself, of which one at least is about an emergency. Bags are
-joined while the weights are learned, so that emergencies stand beside ordinary text; copies have exchanged or
-missing letters. Everything is seeded: the same messages give the same file.
+joined while the weights are learned, so that emergencies stand beside ordinary text. Whether a message is an
+emergency, and which, are learned together: a row for each flag finds more than one row for all. Everything is
+seeded: the same messages give the same file.
 """
 
 from __future__ import annotations
@@ -12,28 +13,33 @@ from base64 import b85encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import chain
-from typing import NamedTuple
+from itertools import accumulate, chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assistant.answering.red_flags import GRAM_BUCKETS, Examples, Nearness, Weights, grams, pieces, score_of
-from assistant.tuning.estimator import Classes, Estimator, Floats
+from assistant.tuning.estimator import Classes, Estimator, softmax
 
 Ints = NDArray[np.int64]
+Floats = NDArray[Any]
+"""Of float32 while the weights are learned."""
 Embed = Callable[[Sequence[str]], Floats]
 """Returns the vectors of texts, of unit length, shape (texts, dimensions)."""
-_UNITS, _EPOCHS, _BATCH, _RATE, _GRAM_RATE, _DROPPED = 8, 20, 128, 0.005, 0.02, 0.3
-_PULL = 1e-4
+_UNITS, _EPOCHS, _BATCH, _RATE, _GRAM_RATE, _DROPPED = 8, 15, 128, 0.005, 0.02, 0.5
+_PULL, _FLAG_PULL = 1e-4, 1e-3
+_FLAG_BIAS = -2.5
+_NAMING = 0.3
+"""How much it counts which flag an emergency is of, beside that it is one."""
+_WRITERS = 3.0
+"""How much a message of a writer counts; ours count once."""
 _SCALE = 20.0
 """Of a centred vector, so that its values are about 1."""
 _JOINED = 0.5
 """Share of the messages of an epoch that are joined with an ordinary one."""
-_MISSPELT = 0.35
-_MOST_FALSE, _MOST_FALSE_NEAR = 0.0075, 0.004
+_MOST_FALSE, _MOST_FALSE_NEAR = 0.015, 0.004
 _EXAMPLES = 10
-_FLAG_PULL = 0.001
 
 
 class Message(NamedTuple):
@@ -43,16 +49,38 @@ class Message(NamedTuple):
     """Whose message it is, for leaving writers out; "" for the others."""
 
 
+ORDINARY = -1
+
+
+class Labels(NamedTuple):
+    """What messages are, and how much each counts."""
+
+    flags: Ints
+    """The number of its flag, ``ORDINARY`` for an ordinary message."""
+    weights: Floats
+    """Half of their sum is that of emergencies; 1 on average."""
+
+    @classmethod
+    def of(cls, messages: Sequence[Message], *, names: Sequence[str]) -> Labels:
+        flags = np.array(
+            [ORDINARY if message.flag is None else names.index(message.flag) for message in messages]
+        )
+        weights = np.array([_WRITERS if message.writer else 1.0 for message in messages])
+        for is_part in (flags == ORDINARY, flags != ORDINARY):
+            weights[is_part] /= 2.0 * weights[is_part].sum() / len(messages)
+        return cls(flags, weights)
+
+
 class Bags:
     """Messages as the weights see them: rows of their pieces, and the n-grams of each."""
 
     def __init__(self, texts: Sequence[str], embed: Embed) -> None:
         of_text = [pieces(text) for text in texts]
         flat = list(chain.from_iterable(of_text))
-        self.vectors = embed(flat)
+        self.vectors = embed(flat).astype(np.float32)
         self.sizes = np.array([len(parts) for parts in of_text])
         self.starts = np.cumsum(self.sizes) - self.sizes
-        self.is_whole = np.zeros(len(flat))
+        self.is_whole = np.zeros(len(flat), np.float32)
         self.is_whole[self.starts] = 1.0
         hashed = [grams(part) for part in flat]
         self.gram_sizes = np.array([len(part) for part in hashed])
@@ -72,80 +100,73 @@ class _Pass:
 
     rows: Floats
     hidden: Floats
+    of_flags: Floats
+    """Log-odds of each flag, shape (pieces, flags)."""
     grams: Ints
     gram_sizes: Ints
     scores: Floats
 
 
 class Network:
-    """Judges pieces: a small network on their vectors, and a weight for each n-gram."""
+    """Judges pieces: a row for each flag and a small network on vectors, a weight for each n-gram."""
 
-    def __init__(self, mean: Floats, *, seed: int = 0) -> None:
+    def __init__(self, mean: Floats, *, flags: int, seed: int = 0) -> None:
         drawn = np.random.default_rng(seed)
         size = len(mean)
-        self.mean = mean
-        self.values: dict[str, Floats] = {
+        values = {
             "hidden": drawn.normal(0.0, 0.05, (size + 1, _UNITS)),
             "outer": drawn.normal(0.0, 0.3, _UNITS),
-            "linear": np.zeros(size + 1),
+            "flags": np.vstack([drawn.normal(0.0, 0.02, (size, flags)), np.full((1, flags), _FLAG_BIAS)]),
             "whole": np.zeros(1),
             "grams": np.zeros(GRAM_BUCKETS),
         }
+        self.mean = mean
+        self.values: dict[str, Floats] = {name: value.astype(np.float32) for name, value in values.items()}
 
-    def rows(self, bags: Bags, at: Ints) -> Floats:
-        return np.hstack([(bags.vectors[at] - self.mean) * _SCALE, np.ones((len(at), 1))])
-
-    def run(self, bags: Bags, at: Ints, *, kept: Floats | float = 1.0) -> _Pass:
+    def run(self, bags: Bags, at: Ints, *, kept: Floats | None = None) -> _Pass:
         """``kept``: which values of the rows are left, for learning."""
         values = self.values
-        rows = self.rows(bags, at) * kept
+        centred = (bags.vectors[at] - self.mean) * np.float32(_SCALE)
+        rows = np.hstack([centred if kept is None else centred * kept, np.ones((len(at), 1), np.float32)])
         hidden = np.maximum(rows @ values["hidden"], 0.0)
+        of_flags = rows @ values["flags"]
         sizes = bags.gram_sizes[at]
         hashed = bags.grams[ranges(bags.gram_starts[at], sizes)]
         of_piece = np.repeat(np.arange(len(at)), sizes)
         by_grams = np.bincount(of_piece, weights=values["grams"][hashed], minlength=len(at))
-        scores = hidden @ values["outer"] + rows @ values["linear"] + bags.is_whole[at] * values["whole"]
-        return _Pass(rows, hidden, hashed, sizes, scores + by_grams / np.sqrt(np.maximum(sizes, 1)))
+        scores = np.logaddexp.reduce(of_flags, axis=1) + hidden @ values["outer"]
+        scores = scores + bags.is_whole[at] * values["whole"] + by_grams / np.sqrt(np.maximum(sizes, 1))
+        return _Pass(rows, hidden, of_flags, hashed, sizes, scores.astype(np.float32))
 
-    def scores(self, bags: Bags) -> tuple[Floats, Floats]:
-        """Return the score of each message, and the centred vector that its emergency has."""
+    def scores(self, bags: Bags) -> Floats:
+        """Return the score of each message."""
         scores = self.run(bags, np.arange(len(bags.vectors))).scores
-        _, attention = pooled(scores, bags.sizes)
-        centred = (bags.vectors - self.mean) * attention[:, None]
-        totals = [score_of(part.tolist()) for part in np.split(scores, bags.starts[1:])]
-        return np.array(totals), np.add.reduceat(centred, bags.starts)
+        return np.array([score_of(part.tolist()) for part in np.split(scores, bags.starts[1:])])
 
-    def fit(self, bags: Bags, labels: Floats, *, seed: int = 0) -> None:
-        """Learn from messages whose label is 1.0 for an emergency, else 0.0: Adam with a falling rate."""
+    def fit(self, bags: Bags, labels: Labels, *, seed: int = 0) -> None:
+        """Learn from messages: Adam with a falling rate."""
         drawn = np.random.default_rng(seed)
-        share = float(labels.mean())
-        weights = labels * 0.5 / share + (1.0 - labels) * 0.5 / (1.0 - share)
-        ordinary = np.flatnonzero(labels == 0)
+        ordinary = np.flatnonzero(labels.flags == ORDINARY)
         first = {name: np.zeros_like(value) for name, value in self.values.items()}
         second = {name: np.zeros_like(value) for name, value in self.values.items()}
-        batches = -(-len(labels) // _BATCH)
-        orders = [drawn.permutation(len(labels)) for _ in range(_EPOCHS)]
+        count = len(labels.flags)
+        batches = -(-count // _BATCH)
+        orders = [drawn.permutation(count) for _ in range(_EPOCHS)]
         for step in range(_EPOCHS * batches):
             chosen = orders[step // batches][step % batches * _BATCH :][:_BATCH]
             joined = np.where(drawn.random(len(chosen)) < _JOINED, drawn.choice(ordinary, len(chosen)), -1)
-            gradients = self._gradients(bags, chosen, joined, labels[chosen], weights[chosen], drawn)
+            gradients = self._gradients(bags, chosen, joined, labels, drawn)
             for name, gradient in gradients.items():
-                first[name] = 0.9 * first[name] + 0.1 * gradient
-                second[name] = 0.999 * second[name] + 0.001 * gradient**2
+                first[name] = (0.9 * first[name] + 0.1 * gradient).astype(np.float32)
+                second[name] = (0.999 * second[name] + 0.001 * gradient**2).astype(np.float32)
                 rate = (_GRAM_RATE if name == "grams" else _RATE) * (1.0 - step / (_EPOCHS * batches))
                 moved = first[name] / (1.0 - 0.9 ** (step + 1))
                 self.values[name] -= (
                     rate * moved / (np.sqrt(second[name] / (1.0 - 0.999 ** (step + 1))) + 1e-8)
-                )
+                ).astype(np.float32)
 
     def _gradients(
-        self,
-        bags: Bags,
-        chosen: Ints,
-        joined: Ints,
-        labels: Floats,
-        weights: Floats,
-        drawn: np.random.Generator,
+        self, bags: Bags, chosen: Ints, joined: Ints, labels: Labels, drawn: np.random.Generator
     ) -> dict[str, Floats]:
         """``joined``: the number of the message that stands beside each, -1 for none."""
         values = self.values
@@ -153,18 +174,23 @@ class Network:
         parts = pairs[pairs >= 0]
         at = ranges(bags.starts[parts], bags.sizes[parts])
         sizes = bags.sizes[chosen] + np.where(joined >= 0, bags.sizes[joined], 0)
-        kept = (drawn.random((len(at), len(self.mean) + 1)) > _DROPPED) / (1.0 - _DROPPED)
-        kept[:, -1] = 1.0
-        made = self.run(bags, at, kept=kept)
-        totals, attention = pooled(made.scores, sizes)
-        errors = (1.0 / (1.0 + np.exp(-totals)) - labels) * weights / len(chosen)
-        of_piece = np.repeat(errors, sizes) * attention
+        kept = drawn.random((len(at), len(self.mean)), dtype=np.float32) > _DROPPED
+        made = self.run(bags, at, kept=kept / np.float32(1.0 - _DROPPED))
+        flags, weights = labels.flags[chosen], labels.weights[chosen] / len(chosen)
+        totals, attention = pooled(made.scores[:, None], sizes)
+        errors = (1.0 / (1.0 + np.exp(-totals[:, 0])) - (flags != ORDINARY)) * weights
+        of_piece = (np.repeat(errors, sizes) * attention[:, 0]).astype(np.float32)
+        to_flags = of_piece[:, None] * softmax(made.of_flags)
+        by_flag, attention = pooled(made.of_flags, sizes)
+        naming = (softmax(by_flag) - np.eye(by_flag.shape[1])[flags]) * (flags != ORDINARY)[:, None]
+        to_flags = to_flags + np.repeat(_NAMING * naming * weights[:, None], sizes, axis=0) * attention
         back = np.outer(of_piece, values["outer"]) * (made.hidden > 0)
         by_grams = np.repeat(of_piece / np.sqrt(np.maximum(made.gram_sizes, 1)), made.gram_sizes)
+        pulled = np.vstack([values["flags"][:-1], np.zeros_like(values["flags"][:1])])
         return {
             "hidden": made.rows.T @ back + _PULL * values["hidden"],
             "outer": made.hidden.T @ of_piece + _PULL * values["outer"],
-            "linear": made.rows.T @ of_piece + 10 * _PULL * values["linear"],
+            "flags": made.rows.T @ to_flags.astype(np.float32) + _FLAG_PULL * pulled,
             "whole": np.array([of_piece @ bags.is_whole[at]]),
             "grams": np.bincount(made.grams, weights=by_grams, minlength=GRAM_BUCKETS)
             + _PULL * values["grams"],
@@ -172,42 +198,22 @@ class Network:
 
 
 def pooled(scores: Floats, sizes: Ints) -> tuple[Floats, Floats]:
-    """Return the log of the summed odds of each bag, and the share of each piece in it."""
+    """Return the log of the summed odds of each bag, and the share of each piece in it.
+
+    ``scores``: shape (pieces, columns); each column is pooled for itself.
+    """
     starts = np.cumsum(sizes) - sizes
     highest = np.maximum.reduceat(scores, starts)
-    odds = np.exp(scores - np.repeat(highest, sizes))
+    odds = np.exp(scores - np.repeat(highest, sizes, axis=0))
     sums = np.add.reduceat(odds, starts)
-    return highest + np.log(sums), odds / np.repeat(sums, sizes)
+    return highest + np.log(sums), odds / np.repeat(sums, sizes, axis=0)
 
 
-def misspelt(text: str, drawn: random.Random) -> str:
-    """Return the text with exchanged, missing and doubled letters in nearly half of its longer words."""
-    words = text.split()
-    for at, word in enumerate(words):
-        if len(word) > 3 and drawn.random() < 0.45:
-            place, kind = drawn.randrange(len(word) - 1), drawn.random()
-            rest = word[place + 2 :]
-            if kind < 0.6:
-                words[at] = word[:place] + word[place + 1] + word[place] + rest
-            elif kind < 0.85:
-                words[at] = word[:place] + word[place + 1 :]
-            else:
-                words[at] = word[: place + 1] + word[place:]
-    return " ".join(words)
-
-
-def with_copies(messages: Sequence[Message]) -> list[Message]:
-    """Return the messages and misspelt copies of a part of them."""
-    drawn = random.Random(1)  # noqa: S311 - no secret
-    copied = [message for message in messages if drawn.random() < _MISSPELT]
-    return [*messages, *(message._replace(text=misspelt(message.text, drawn)) for message in copied)]
-
-
-def learned(messages: Sequence[Message], embed: Embed) -> tuple[Network, Bags]:
-    """Return the network that has learned the messages, the mean of two by other seeds, and their bags."""
+def learned(messages: Sequence[Message], embed: Embed, *, names: Sequence[str]) -> Network:
+    """Return the network that has learned the messages, the mean of two by other seeds."""
     bags = Bags([message.text for message in messages], embed)
-    labels = np.array([float(message.flag is not None) for message in messages])
-    both = [Network(bags.vectors.mean(axis=0), seed=seed) for seed in (0, 1)]
+    labels = Labels.of(messages, names=names)
+    both = [Network(bags.vectors.mean(axis=0), flags=len(names), seed=seed) for seed in (0, 1)]
     for seed, network in enumerate(both):
         network.fit(bags, labels, seed=seed)
     network = both[0]
@@ -215,13 +221,12 @@ def learned(messages: Sequence[Message], embed: Embed) -> tuple[Network, Bags]:
     network.values = {name: np.mean(values, axis=0) for name, values in parts.items()}
     network.values["hidden"] = np.hstack(parts["hidden"])
     network.values["outer"] = np.hstack(parts["outer"]) / 2
-    return network, bags
+    return network
 
 
 def fit(messages: Sequence[Message], embed: Embed, *, names: Sequence[str], model: str) -> Weights:
-    """Return the weights of the flags. ``messages``: with their copies; ``names``: all flags of the messages;
-    ``model``: who embeds."""
-    network, bags = learned(messages, embed)
+    """Return the weights of the flags. ``names``: all flags of the messages; ``model``: who embeds."""
+    network = learned(messages, embed, names=names)
     values = network.values
     scale = np.r_[np.full(len(network.mean), _SCALE), 1.0]
     gram_scale = float(np.abs(values["grams"]).max()) / 127
@@ -232,37 +237,32 @@ def fit(messages: Sequence[Message], embed: Embed, *, names: Sequence[str], mode
         mean=_rounded(network.mean),
         hidden=tuple(_rounded(row, decimals=2) for row in values["hidden"].T * scale),
         outer=_rounded(values["outer"]),
-        linear=_rounded(values["linear"] * scale, decimals=2),
         whole=round(float(values["whole"][0]), 4),
         grams=b85encode(bytes(bytes_of.tolist())).decode(),
         gram_scale=round(gram_scale, 6),
-        least_score=least_score(messages, embed),
-        flags=flag_rows(messages, network, bags, names=names),
+        least_score=least_score(messages, embed, names=names),
+        flags={name: _rounded(values["flags"][:, at] * scale, decimals=2) for at, name in enumerate(names)},
         **nearness(messages, embed, names=names),
     )
 
 
-def least_score(messages: Sequence[Message], embed: Embed) -> float:
-    """Return the score that 1 % of the writers' ordinary messages reach, each writer left out in turn."""
-    scores: list[float] = []
-    for writer in sorted({message.writer for message in messages} - {""}):
-        network, _ = learned([message for message in messages if message.writer != writer], embed)
+def least_score(messages: Sequence[Message], embed: Embed, *, names: Sequence[str]) -> float:
+    """Return the score that 1.5 % of a writer's ordinary messages reach: the mean of the writers, each left
+    out in turn."""
+    reached: list[tuple[float, float]] = []
+    writers = sorted({message.writer for message in messages} - {""})
+    for writer in writers:
+        network = learned([message for message in messages if message.writer != writer], embed, names=names)
         ordinary = [message.text for message in messages if message.writer == writer and message.flag is None]
-        scores += network.scores(Bags(ordinary, embed))[0].tolist()
-    return _above(scores, _MOST_FALSE)
-
-
-def flag_rows(
-    messages: Sequence[Message], network: Network, bags: Bags, *, names: Sequence[str]
-) -> dict[str, tuple[float, ...]]:
-    """Return the row of each flag: a softmax regression on what the network attends to of an emergency."""
-    of_flag = np.array([-1 if message.flag is None else names.index(message.flag) for message in messages])
-    chosen = np.flatnonzero(of_flag >= 0)
-    rows = np.hstack([network.scores(bags)[1][chosen] * _SCALE, np.ones((len(chosen), 1))])
-    pull = np.full(rows.shape[1] * len(names), _FLAG_PULL * len(chosen))
-    weights = Estimator(pull, steps=300).fit(Classes(rows, len(names)), np.eye(len(names))[of_flag[chosen]])
-    scaled = weights.reshape(-1, len(names)) * np.r_[np.full(len(network.mean), _SCALE), 1.0][:, None]
-    return {name: _rounded(scaled[:, at], decimals=2) for at, name in enumerate(names)}
+        share = 1.0 / len(ordinary) / len(writers)
+        reached += [(score, share) for score in network.scores(Bags(ordinary, embed)).tolist()]
+    reached.sort(reverse=True)
+    shares = accumulate(share for _, share in reached)
+    return next(
+        round(score + 1e-3, 4)
+        for (score, _), total in zip(reached, shares, strict=True)
+        if total > _MOST_FALSE
+    )
 
 
 def nearness(messages: Sequence[Message], embed: Embed, *, names: Sequence[str]) -> dict[str, Nearness]:
@@ -275,10 +275,10 @@ def nearness(messages: Sequence[Message], embed: Embed, *, names: Sequence[str])
     rows: list[list[float]] = []
     labels: list[bool] = []
     for name in names[::3]:
-        network, _ = learned([message for message in known if message.flag != name], embed)
+        network = learned([message for message in known if message.flag != name], embed, names=names)
         texts = [message.text for message in known if message.flag == name]
         examples = Examples.of((embed(drawn.sample(texts, _EXAMPLES)) - network.mean).tolist())
-        scores, _ = network.scores(bags)
+        scores = network.scores(bags)
         centred = bags.vectors - network.mean
         centred /= np.linalg.norm(centred, axis=1, keepdims=True)
         nearest = np.maximum.reduceat((centred @ np.array(examples.vectors).T).max(axis=1), bags.starts)

@@ -50,7 +50,7 @@ from assistant.evaluation.routing import load_routed
 from assistant.evaluation.support import Case, checked, features, samples
 from assistant.evaluation.trials import FlaggedMessage, LiveQuestion, embedded, prepare_live, silent
 from assistant.tuning.estimator import Estimator, Floats, Lists
-from tools.fit_red_flags import Message, fit, with_copies
+from tools.fit_red_flags import Message, fit
 
 DECIMALS = 4
 PENALTY: Mapping[Kind, float] = {
@@ -283,7 +283,7 @@ async def _vectors(services: TenantServices, texts: Sequence[str]) -> np.ndarray
 
 
 def flag_messages(questions: Path) -> list[Message]:
-    """Return what red flags learn from: our messages, the tuning halves, and writers 1 and 2."""
+    """Return what red flags learn from: our messages, the tuning halves, and six writers."""
     folder = questions / "red_flags"
     read = partial(load_rows, form=FlaggedMessage, key="message")
     paths = [questions / folder / f"{tenant}.jsonl" for folder in ("", "short") for tenant in _TENANTS]
@@ -297,7 +297,7 @@ def flag_messages(questions: Path) -> list[Message]:
     more = (folder / "ordinary_messages.txt").read_text(encoding="utf-8").splitlines()
     texts = (*ordinary_messages(), *more, *(one.question for one in tuning), *live)
     found += [Message(text, None, "") for text in texts]
-    for writer in ("1", "2"):
+    for writer in ("1", "2", "5", "6", "7", "8"):
         found += [
             Message(one.message, one.flag, writer)
             for one in read(folder / f"writer_{writer}.jsonl")
@@ -307,7 +307,7 @@ def flag_messages(questions: Path) -> list[Message]:
 
 
 async def _fitted_flags(services: TenantServices, questions: Path) -> Weights:
-    messages = with_copies(flag_messages(questions))
+    messages = flag_messages(questions)
     texts = dict.fromkeys(chain.from_iterable(pieces(message.text) for message in messages))
     vectors = await embedded(services.embedder, list(texts), clock=services.clock)
     return await asyncio.to_thread(

@@ -2,9 +2,9 @@
 
 A message is read as a whole and in windows of its words, so that an emergency beside other text is seen.
 ``weights/red_flags.json`` judges each of them by its vector and by the n-grams of its letters and words:
-whether it is an emergency, whichever it is, and which of the twelve flags. A flag that the file lacks is
-found by the nearness of the tenant's examples, with the same judgement as a prior. docs/red-flags.md has the
-measurements.
+how much it is about each of the twelve flags, and from that whether it is an emergency. A flag that the file
+lacks is found by the nearness of the tenant's examples, with the same judgement as a prior.
+docs/red-flags.md has the measurements.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from itertools import pairwise
-from math import fsum, sqrt
+from math import exp, fsum, log, sqrt
 from operator import mul
 from typing import Protocol, cast
 from zlib import crc32
@@ -131,8 +131,6 @@ class Weights(PublicModel):
     """The row of each hidden unit, on a centred vector and a constant, shape (units, dimensions + 1)."""
     outer: tuple[float, ...]
     """The weight of each hidden unit."""
-    linear: tuple[float, ...]
-    """Shape (dimensions + 1,)."""
     whole: float
     """Added for the whole message."""
     grams: str
@@ -141,7 +139,7 @@ class Weights(PublicModel):
     least_score: float
     """Log-odds from which on a message is an emergency."""
     flags: Mapping[str, tuple[float, ...]]
-    """Name of a flag = its row, shape (dimensions + 1,)."""
+    """Name of a flag = its row, shape (dimensions + 1,): log-odds that a piece is about it."""
     with_prior: Nearness
     alone: Nearness
     """For another embedding model, which has no prior."""
@@ -150,13 +148,18 @@ class Weights(PublicModel):
     def gram_weights(self) -> list[float]:
         return [self.gram_scale * (byte - 128) for byte in b85decode(self.grams)]
 
-    def piece_score(self, text: str, centred: Vector, *, is_whole: bool) -> float:
+    def of_flags(self, centred: Vector) -> list[float]:
+        """Return the log-odds that a piece of a message is about each flag, in their order."""
+        row = [*centred, 1.0]
+        return [_dot(flag, row) for flag in self.flags.values()]
+
+    def piece_score(self, text: str, centred: Vector, of_flags: Sequence[float], *, is_whole: bool) -> float:
         """Return the log-odds that a piece of a message is about an emergency."""
         row = [*centred, 1.0]
         hidden = [max(0.0, _dot(unit, row)) for unit in self.hidden]
         of_grams, weights = grams(text), self.gram_weights
         by_grams = sum(weights[gram] for gram in of_grams) / sqrt(len(of_grams) or 1)
-        return _dot(self.linear, row) + _dot(self.outer, hidden) + by_grams + self.whole * is_whole
+        return _log_of_summed_odds(of_flags) + _dot(self.outer, hidden) + by_grams + self.whole * is_whole
 
 
 @lru_cache
@@ -178,13 +181,12 @@ class Judged:
     @classmethod
     def of(cls, weights: Weights, texts: Sequence[str], rows: Sequence[Vector]) -> Judged:
         """``texts``: the whole message first, then its windows; ``rows``: their centred vectors."""
+        by_piece = [weights.of_flags(row) for row in rows]
         scores = [
-            weights.piece_score(text, row, is_whole=at == 0)
-            for at, (text, row) in enumerate(zip(texts, rows, strict=True))
+            weights.piece_score(text, row, of_flags, is_whole=at == 0)
+            for at, (text, row, of_flags) in enumerate(zip(texts, rows, by_piece, strict=True))
         ]
-        attention = softmax(scores)
-        attended = [*(_dot(column, attention) for column in zip(*rows, strict=True)), 1.0]
-        shares = softmax([_dot(row, attended) for row in weights.flags.values()])
+        shares = softmax([_log_of_summed_odds(pieces_of) for pieces_of in zip(*by_piece, strict=True)])
         likely = sorted(zip(shares, weights.flags, strict=True), reverse=True)
         return cls(
             score_of(scores),
@@ -314,6 +316,11 @@ def _centred(vector: Vector, mean: Vector) -> list[float]:
 def _of_unit_length(vector: Vector) -> list[float]:
     length = sqrt(fsum(map(mul, vector, vector))) or 1.0
     return [value / length for value in vector]
+
+
+def _log_of_summed_odds(log_odds: Sequence[float]) -> float:
+    highest = max(log_odds)
+    return highest + log(fsum(exp(value - highest) for value in log_odds))
 
 
 def _dot(first: Vector, second: Vector) -> float:

@@ -130,10 +130,12 @@ Setting = Literal[
     "quoted",
     "misspelt",
     "capitals",
+    "within",
+    "shorthand",
     "spanish",
     "own_flag",
 ]
-_WITHIN = frozenset({"before", "after", "between", "quoted"})
+_WITHIN = frozenset({"before", "after", "between", "quoted", "within"})
 
 
 class FlaggedMessage(PublicModel):

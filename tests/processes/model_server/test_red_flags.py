@@ -46,8 +46,8 @@ async def test_red_flags_are_raised_as_often_as_docs_red_flags_says(start: Start
         )
     found = figures(judged)
     assert found["ordinary messages that raise a flag"].questions == 300
-    # 8 of 300 were measured; 4 are asked.
-    most = {**FIGURE.most, "ordinary messages that raise a flag": 0.03}
+    # 5 of 300 were measured; 4 are asked.
+    most = {**FIGURE.most, "ordinary messages that raise a flag": 0.017}
     missed = {
         name: found[name].value
         for name in (*FIGURE.least, *FIGURE.most)

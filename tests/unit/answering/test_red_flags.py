@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import exp, log
 from pathlib import Path
 
 import pytest
@@ -95,23 +96,24 @@ FLAT = Weights(
     mean=(0.0, 0.0),
     hidden=((0.0, 0.0, 0.0),),
     outer=(0.0,),
-    linear=(5.0, 0.0, -2.0),
     whole=0.0,
     grams=shipped_weights().grams,
     gram_scale=0.0,
     least_score=0.0,
-    flags={"fire": (0.0, 3.0, 0.0), "flood": (0.0, -3.0, 0.0), "storm": (0.0, 2.9, 0.0)},
+    flags={"fire": (3.0, 3.0, -2.0), "flood": (0.0, -3.0, -2.0), "storm": (3.0, 2.9, -2.0)},
     with_prior=shipped_weights().with_prior,
     alone=shipped_weights().alone,
 )
-"""An emergency by the first value of a vector; which, by the second."""
+"""Fire and storm by both values of a vector; which of them, by the second."""
 
 
 def test_one_piece_about_an_emergency_makes_the_message_one_and_names_its_flags() -> None:
-    judged = Judged.of(FLAT, ["all", "calm", "fire"], [(0.0, 0.0), (0.0, -1.0), (1.0, 1.0)])
-    assert judged.score == pytest.approx(0.7 * 3.0 + 0.3 * -2.0)
+    judged = Judged.of(FLAT, ["all", "calm", "fire"], [(0.0, 0.0), (-1.0, 0.0), (1.0, 1.0)])
+    whole = log(3 * exp(-2.0))
+    fire = log(exp(4.0) + exp(3.9) + exp(-5.0))
+    assert judged.score == pytest.approx(0.7 * fire + 0.3 * whole)
     assert judged.likely == ["fire", "storm"]
-    assert Judged.of(FLAT, ["all", "calm"], [(0.0, 0.0), (0.0, -1.0)]).score < FLAT.least_score
+    assert Judged.of(FLAT, ["all", "calm"], [(0.0, 0.0), (-1.0, 0.0)]).score < FLAT.least_score
 
 
 @pytest.mark.parametrize(
