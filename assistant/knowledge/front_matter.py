@@ -39,6 +39,13 @@ _BOOLEANS = {"true": True, "false": False}
 _ID_LINE = re.compile(r"(?m)^id:[ \t]*(?P<quote>[\"']?)(?P<id>[^\s\"'/?#]{1,256})(?P=quote)[ \t]*\r?$")
 _FENCE = re.compile(r"(---|\+\+\+)[ \t]*")
 """A line before and after front matter: --- for YAML, +++ for TOML."""
+_KEY = re.compile(r"""[\w"'{][^:\n]{0,200}:(?:\s|$)|\?\s""")
+"""A line that begins a mapping of YAML."""
+_RESTRICTS = re.compile(rf"""["']?(?:{"|".join(RESTRICTING_KEYS)})["']?[ \t]*:""", re.I)
+_TITLE = re.compile(
+    r"^(?P<key>(?:title|source|owner|type):[ \t]+)(?P<text>[^\s\"'\[{|>&*!%@`#][^\n]*)$", re.MULTILINE
+)
+"""A text that people write without quotes, also where it has a colon: "title: Fees: night desk"."""
 LABEL_PATTERN = r"^\w[\w.:@/-]{0,63}$"
 _LABEL = re.compile(LABEL_PATTERN)
 _ADDRESS = re.compile(r"(https?://\S+)?")
@@ -74,6 +81,8 @@ def read_front_matter(content: str) -> Page:
     after = range(first + 1, len(lines))
     end = next((at for at in after if lines[at].rstrip(" \t") == fence[1]), None)
     block = "\n".join(lines[first + 1 : end])
+    if fence[1] == "---" and _is_text(lines[first + 1 : end]):
+        return Page({}, {}, "\n".join(lines))
     if end is None:
         raise FrontMatterError(f"the front matter has no closing line of {fence[1]}", line=first + 1)
     if len(block) > LONGEST_CHARACTERS:
@@ -81,6 +90,13 @@ def read_front_matter(content: str) -> Page:
         raise FrontMatterError(too_long, line=first + 1)
     node = _yaml(block, line=first + 2) if fence[1] == "---" else _toml(block, line=first + 2)
     return Page(*_read_keys(node, line=first + 2), "\n".join(lines[end + 1 :]))
+
+
+def _is_text(block: Sequence[str]) -> bool:
+    """Return whether the lines after a line of --- are text, and that line a rule: the first says no key, and
+    none restricts the document's readers."""
+    first = next((line for line in block if line.strip() and line[0] != "#"), "")
+    return bool(first) and not _KEY.match(first) and not any(_RESTRICTS.match(line.strip()) for line in block)
 
 
 def labels_of(fields: Mapping[str, object]) -> Mapping[str, tuple[str, ...]]:
@@ -137,12 +153,21 @@ def readable_id(content: str) -> str | None:
 
 def _yaml(block: str, *, line: int) -> yaml.Node | None:
     try:
-        return yaml.compose(block, Loader=_LoaderWithoutAliases)
+        try:
+            return yaml.compose(block, Loader=_LoaderWithoutAliases)
+        except yaml.MarkedYAMLError:
+            if (quoted := _TITLE.sub(_quoted, block)) == block:
+                raise
+            return yaml.compose(quoted, Loader=_LoaderWithoutAliases)
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark.line if error.problem_mark else 0
         raise FrontMatterError(f"the front matter is not YAML: {error.problem}", line=line + at) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise FrontMatterError(f"the front matter cannot be read: {error}", line=line) from None
+
+
+def _quoted(line: re.Match[str]) -> str:
+    return f"{line['key']}{json.dumps(line['text'].rstrip(), ensure_ascii=False)}"
 
 
 def _toml(block: str, *, line: int) -> yaml.Node | None:

@@ -49,7 +49,6 @@ FOR_A_KNOWN_PLACE = {
     "answering.vocabulary._CODE": "matched with the whole of a word of a question",
     "answering.vocabulary._COUNTED": "matched with the whole of a word of a question",
     "knowledge.corpus._WEIGHT": "matched with the whole of an option",
-    "knowledge.front_matter._SAYS_LABELS": "matched at the start of a line",
     "text.language._LAST_WORD": "searched for in 40 characters",
     "text.language._COUNTED": "matched with the whole of a code",
     "text.safe_markdown._DESTINATION": "matched at the bracket of a link",

@@ -24,9 +24,9 @@ _MUCH_LONGER = 1.5
 """The plain text is read in place of the HTML part where it has this many times its words."""
 _QUOTED = re.compile(r">(?!\s*=?\s*\d)")
 """The begin of a line of an older mail. "> 65 years" may be a comparison."""
-_FORWARDED = re.compile(r"\s*(?:fwd?|wg|tr|rv|i|vb|vs)\s*:", re.IGNORECASE)
+_FORWARDED = re.compile(r"(?:fwd?|wg|tr|rv|i|vb|vs) ?:", re.IGNORECASE)
 """The begin of a forwarded mail's subject, by the language of its program."""
-_FIELD = re.compile(r"^[>*\s]*[^\W\d_][^\n:]{1,20}:", re.MULTILINE)
+_FIELD = re.compile(r"^[>* ]{0,20}[^\W\d_][^\n:]{1,20}:", re.MULTILINE)
 _LEAST_FIELDS = 3
 """Lines such as "From: …" above an older mail. Two may be opening hours: "From: 9:00", "To: 17:00"."""
 _LONGEST_LEAD = 300
@@ -47,7 +47,7 @@ def convert_eml(raw: bytes) -> Page:
         if not any(name in message for name in ("from", "subject", "date")):
             problem = "it is not an e-mail: it has no From, Subject or Date"
             raise DocumentInvalidError(f"{problem}. Export it again.")
-        is_forwarded = _FORWARDED.match(str(message["subject"] or "")) is not None
+        is_forwarded = _FORWARDED.match(str(message["subject"] or "").strip()) is not None
         blocks = _without_older(_read(message, losses), is_forwarded=is_forwarded)
         facts = [f"{name}: {message[name]}" for name in _FACTS if name in message]
         title = title_of(message["subject"])

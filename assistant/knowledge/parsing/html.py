@@ -6,6 +6,7 @@ Elements that the page hides are read and marked, but for panels that a button o
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from string import ascii_lowercase
@@ -22,6 +23,7 @@ from assistant.knowledge.page import (
     Heading,
     Item,
     List,
+    Loss,
     OlderText,
     Page,
     Paragraph,
@@ -45,6 +47,7 @@ _HIDING = re.compile(
 )
 _STRIKING = re.compile(r"text-decoration[a-z-]*\s*:[^;]*line-through", re.I)
 _SHIFTING = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.I)
+_COUNTING = re.compile(r"list-style(?:-type)?\s*:[^;]*\b(lower|upper)-(alpha|latin|roman)\b", re.I)
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 _PAGE = re.compile(r"page-(\d{1,5})")
 """The anchor of a page's heading, as ``conversion`` writes it."""
@@ -56,6 +59,8 @@ _CONTROLLED = ("aria-controls", "data-target", "data-bs-target", "href")
 """Attributes by which a control names the panel that it opens."""
 _PANEL_HEADING = 4
 """Level of a control that opens a panel, where no heading is around it."""
+_NO_ANSWER = ("hidden", "submit", "button", "reset", "image", "password", "file")
+"""Inputs that show no value."""
 _TEXT_BLOCKS = frozenset(
     ["p", "blockquote", "address", "figure", "figcaption", "dl", "hr", "center", "legend"]
 )
@@ -90,13 +95,13 @@ def read_html(content: str) -> Page:
     page = parse(content).remove("template")  # a selector would match inside it
     if page.select_one("* > " * DEEPEST_NESTING + "*") is not None:
         raise DocumentInvalidError(f"HTML elements are nested deeper than {DEEPEST_NESTING}.")
-    root = _main(page)
-    return Page(() if root is None else _Walker(page).read(root))
+    walker, root = _Walker(page), _main(page)
+    return Page(()) if root is None else walker.page(root)
 
 
-def read_fragment(fragment: str) -> tuple[Block, ...]:
-    """Return the blocks of a part of a page. Raises DocumentInvalidError."""
-    return read_html(f"<main>{fragment}</main>").blocks
+def read_fragment(fragment: str) -> Page:
+    """Return a part of a page. Raises DocumentInvalidError."""
+    return read_html(f"<main>{fragment}</main>")
 
 
 def _main(page: Document) -> Element | None:
@@ -126,26 +131,94 @@ class Style:
         return Run(text, self.shift, self.is_struck, self.is_hidden, self.link)
 
 
-def style_of_tag(tag: str, style: Style) -> Style:
+def _style_of_tag(tag: str, style: Style) -> Style:
     """Return the style of the text in an element of this tag, in text of a style."""
     if tag in _STRUCK:
         return replace(style, is_struck=True)
     return replace(style, shift=_SHIFTS[tag]) if tag in _SHIFTS else style
 
 
+def style_after(markup: str, style: Style) -> Style:
+    """Return the style of the text after a tag as written, in text of a style."""
+    element = parse(markup).select_one("body > *")
+    if element is None:
+        return style
+    style, look = _style_of_tag(element.tag, style), _look(element.attr("style") or "")
+    is_hidden = style.is_hidden or look.is_hidden or element.attr("hidden") is not None
+    return replace(
+        style,
+        shift=look.shift or style.shift,
+        is_struck=style.is_struck or look.is_struck,
+        is_hidden=is_hidden,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What CSS says of an element."""
+
+    shift: Shift = Shift.NONE
+    is_struck: bool = False
+    is_hidden: bool = False
+
+
+def _look(declarations: str) -> _Look:
+    shifting = _SHIFTING.search(declarations)
+    shift = _SHIFTS[shifting[1].lower()] if shifting else Shift.NONE
+    return _Look(shift, _STRIKING.search(declarations) is not None, _HIDING.search(declarations) is not None)
+
+
+def _looks_of_classes(page: Document) -> dict[str, _Look]:
+    """Return what the page's own style sheets say of a class alone, where it matters: ".old {…}"."""
+    looks: dict[str, _Look] = {}
+    for sheet in page.select("style"):
+        depth = 0
+        for rule in sheet.text.split("}"):
+            selectors, _, declarations = rule.rpartition("{")
+            if depth == 0 and "{" not in selectors and (look := _look(declarations)) != _Look():
+                names = (selector.strip().rpartition(".") for selector in selectors.split(","))
+                looks |= {
+                    name: look
+                    for tag, dot, name in names
+                    if dot and f"{tag}{name}".replace("-", "").isalnum()
+                }
+            depth = max(0, depth + rule.count("{") - 1)
+    return looks
+
+
 class _Walker:
     """Turns elements into blocks; collects runs of text until a block begins or ends."""
 
     def __init__(self, page: Document) -> None:
-        controls = page.select(f"{_CONTROLS}, a[href^='#'], [data-target], [data-bs-target]")
-        named = (control.attr(name) or "" for control in controls for name in _CONTROLLED)
-        self._panels = {name.lstrip("#") for names in named for name in names.split()} - {""}
+        self._classes = _looks_of_classes(page)
+        self._looks: dict[tuple[int, int] | None, _Look] = {}
+        """By place: the parser repeats an element that is not closed, with its style."""
+        self._panels = set[str]()
         """Ids of panels that a control opens."""
+        self._names: dict[str, str] = {}
+        """What the control says that opens a panel, where no heading has it, by the panel's id."""
+        for control in page.select(f"{_CONTROLS}, {', '.join(f'[{name}]' for name in _CONTROLLED)}"):
+            panels = _panels_of(control)
+            self._panels |= panels
+            if _is_control(control) and control.closest(", ".join(("summary", *_HEADINGS))) is None:
+                self._names |= dict.fromkeys(panels, " ".join(control.text.split()))
+        if self._names:
+            self._names = {
+                name: self._names[name]
+                for element in page.select("[id]")
+                if (name := element.attr("id") or "") in self._names
+            }
+        self._lost: Counter[str] = Counter()
         self._older = frozenset(page.select(_OLDER))
         self._style = Style()
         self._depth = 0
         self._blocks: list[Block] = []
         self._runs: list[Run] = []
+
+    def page(self, element: Element) -> Page:
+        """Return the page of its main element."""
+        blocks = self.read(element)
+        return Page(blocks, losses=tuple(Loss(what, words=words) for what, words in self._lost.items()))
 
     def read(self, element: Element) -> tuple[Block, ...]:
         """Return the blocks in the element."""
@@ -168,42 +241,63 @@ class _Walker:
 
     def _styled(self, node: Element) -> Style:
         """Return the style of the text in an element."""
-        style, written = style_of_tag(node.tag, self._style), node.attr("style") or ""
-        if written and (shifting := _SHIFTING.search(written)):
-            style = replace(style, shift=_SHIFTS[shifting[1].lower()])
-        if written and _STRIKING.search(written):
-            style = replace(style, is_struck=True)
+        style = _style_of_tag(node.tag, self._style)
+        for look in self._all_looks(node):
+            style = replace(
+                style, shift=look.shift or style.shift, is_struck=style.is_struck or look.is_struck
+            )
         if node.tag == "a" and (link := node.attr("href")):
             style = replace(style, link=link)
-        if not style.is_hidden and self._is_hidden(node, written):
-            style = replace(style, is_hidden=True)
+        if not style.is_hidden and self._hides(node):
+            is_panel = node.attr("id") in self._panels or _follows_control(node)
+            style = replace(style, is_hidden=not is_panel)
         return style
 
-    def _is_hidden(self, node: Element, written: str) -> bool:
+    def _all_looks(self, node: Element) -> Iterator[_Look]:
+        if self._classes:
+            yield from (
+                self._classes[name] for name in (node.attr("class") or "").split() if name in self._classes
+            )
+        if node.attr("style"):
+            place = node.position
+            if place not in self._looks:
+                self._looks[place] = _look(node.attr("style") or "")
+            yield self._looks[place]
+
+    def _hides(self, node: Element) -> bool:
         is_closed = node.tag == "dialog" and node.attr("open") is None
-        if not is_closed and node.attr("hidden") is None and not (written and _HIDING.search(written)):
-            return False
-        return not (node.attr("id") in self._panels or _follows_control(node))
+        return (
+            is_closed
+            or node.attr("hidden") is not None
+            or any(look.is_hidden for look in self._all_looks(node))
+        )
 
     def _take_element(self, node: Element, tag: str) -> None:
+        if self._names and (name := self._names.get(node.attr("id") or "")):
+            self._flush()
+            self._blocks.append(Heading(_PANEL_HEADING, (self._style.run(name),)))
         if tag == "br":
             self._runs.append(self._style.run("\n"))
+        elif _is_control(node):
+            self._control(node)
         elif self._older and node in self._older:
             self._flush()
             self._blocks.append(OlderText(self.read(node)))
-        elif tag in _HEADINGS:
-            self._heading(node, _HEADINGS[tag])
+        elif tag in _HEADINGS or node.attr("role") == "heading":
+            self._heading(node, _HEADINGS.get(tag) or min(6, max(1, _number(node.attr("aria-level"), 2))))
         elif tag == "pre":
             self._flush()
             self._blocks.append(Code(node.text))
-        elif tag == "table" and node.select_one("table") is None:
+        elif tag == "table" and not _is_layout(node):
             self._table(node)
+        elif tag == "math":
+            self._runs.append(self._style.run(f" {_linear(node)} "))
+        elif tag in ("rp", "rt"):
+            self._runs.append(self._style.run(f" ({node.text})" if tag == "rt" else ""))
         elif tag in ("ul", "ol"):
             self._list(node, is_ordered=tag == "ol")
         elif tag in ("dt", "dd"):
             self._definition(node)
-        elif tag in ("button", "summary"):
-            self._control(node)
         elif tag in ("input", "select", "textarea", "img"):
             self._field(node, tag)
         elif tag in _BLOCKS:  # a table that contains tables is layout
@@ -228,30 +322,41 @@ class _Walker:
             self._blocks.append(Heading(level, runs, place=Place("page", int(number[1])) if number else None))
 
     def _control(self, node: Element) -> None:
-        """Add what a button or summary says where it is in a heading or opens a panel: else it is no
-        content."""
-        names = (name for key in _CONTROLLED for name in (node.attr(key) or "").split())
+        """Add what a control says where it is in a heading or opens a panel: else it is no content. Where the
+        panel has an id, the control's words are the heading of the panel."""
         after = next((one for one in node.next_siblings if isinstance(one, Element)), None)
-        is_followed = after is not None and after.matches("[hidden], [aria-hidden]")
         if node.closest(", ".join(_HEADINGS)) is not None:
             self._walk(node)
-        elif node.tag == "summary" or is_followed or any(name.lstrip("#") in self._panels for name in names):
+        elif not self._names.keys().isdisjoint(_panels_of(node)):
+            return
+        elif (
+            node.tag == "summary"
+            or node.attr("aria-expanded") is not None
+            or (after is not None and (after.attr("aria-hidden") is not None or self._hides(after)))
+        ):
             self._heading(node, _PANEL_HEADING)
+        elif node.tag != "button":  # a link or text that only looks like one
+            self._walk(node)
+        elif words := len(node.text.split()):
+            self._lost["words of buttons"] += words
 
     def _field(self, node: Element, tag: str) -> None:
         """Add what a field of a form shows."""
         kind = (node.attr("type") or "text").lower()
         if tag == "img":
-            if caption := " ".join((node.attr("alt") or "").split()):
-                self._runs.append(self._style.run(f" {caption} "))
+            caption = node.attr("alt")
+            if caption is None:
+                self._lost["pictures without text"] += 0
+            self._runs.append(self._style.run(f" {' '.join((caption or '').split())} "))
         elif tag == "select":
-            options = [" ".join(option.text.split()) for option in node.select("option")]
-            self._runs.append(self._style.run(f" {', '.join(filter(None, options))} "))
+            options = node.select("option[selected]") or node.select("option")
+            shown = filter(None, (" ".join(option.text.split()) for option in options))
+            self._runs.append(self._style.run(f" {', '.join(shown)} "))
         elif tag == "textarea":
             self._runs.append(self._style.run(f" {node.text} "))
         elif kind in ("checkbox", "radio"):
             self._runs.append(self._style.run("\u2611 " if node.attr("checked") is not None else "\u2610 "))
-        elif kind not in ("hidden", "submit", "button", "reset", "image", "password"):
+        elif kind not in _NO_ANSWER:
             self._runs.append(self._style.run(f" {node.attr('value') or ''} "))
 
     def _list(self, node: Element, *, is_ordered: bool) -> None:
@@ -259,6 +364,11 @@ class _Walker:
         is_reversed = node.attr("reversed") is not None
         count = sum(isinstance(child, Element) and child.tag == "li" for child in node)
         number = _number(node.attr("start"), count if is_reversed else 1)
+        counting = _COUNTING.search(node.attr("style") or "")
+        kind = node.attr("type") or "1"
+        if counting:
+            kind = "i" if counting[2].lower() == "roman" else "a"
+            kind = kind.upper() if counting[1].lower() == "upper" else kind
         made: list[Item] = []
         for child in node:
             if not isinstance(child, Element) or child.tag != "li":  # it belongs to the item before
@@ -269,8 +379,9 @@ class _Walker:
                     made.append(Item("", inner))
                 continue
             number = _number(child.attr("value"), number)
-            marker = f"{_counted(number, node.attr('type') or '1')}." if is_ordered else "-"
-            made.append(Item(marker, self._read_styled(child)))
+            marker = f"{_counted(number, child.attr('type') or kind)}." if is_ordered else "-"
+            if blocks := self._read_styled(child):
+                made.append(Item(marker, blocks))
             number += -1 if is_reversed else 1
         if made:
             self._blocks.append(List(tuple(made), is_ordered=is_ordered))
@@ -299,33 +410,43 @@ class _Walker:
 
     def _definition(self, node: Element) -> None:
         self._flush()
-        last = self._blocks[-1] if self._blocks else None
         if node.tag == "dt":
             self._blocks.append(Definition(self._strings(node), ()))
-        elif isinstance(last, Definition):
-            meaning = self.read(node)
-            is_first = not last.blocks
-            self._blocks[-1:] = (
-                [replace(last, blocks=meaning)] if is_first else [last, Definition((), meaning)]
-            )
-        else:
-            self._blocks.append(Definition((), self.read(node)))
+            return
+        terms: list[Runs] = []
+        while self._blocks and isinstance(last := self._blocks[-1], Definition) and not last.blocks:
+            terms.insert(0, last.term)
+            del self._blocks[-1]
+        term = trimmed(run for runs in terms for run in (*runs, Run(", "))) if terms else ()
+        term = (*term[:-1], replace(term[-1], text=term[-1].text.removesuffix(","))) if term else ()
+        self._blocks.append(Definition(term, self.read(node)))
 
     def _table(self, table: Element) -> None:
         self._flush()
         caption = table.select_one("caption")
         rows: list[tuple[Cell, ...]] = []
+        labels: list[str] = []
         header_rows, counts = 0, True
         for row in table.select("tr"):
-            outer, self._style = self._style, self._styled(row)
+            outer, parent = self._style, row.parent
+            part = parent.tag if isinstance(parent, Element) else ""
+            if isinstance(parent, Element) and part in ("thead", "tbody", "tfoot"):
+                self._style = self._styled(parent)
+            self._style = self._styled(row)
             cells = row.select("th, td")
             if cells:
                 rows.append(tuple(self._cell(cell) for cell in cells))
-                parent = row.parent
-                in_head = isinstance(parent, Element) and parent.tag == "thead"
-                counts = counts and (in_head or all(cell.tag == "th" for cell in cells))
-                header_rows += counts
+                is_named = any(cell.tag == "th" for cell in cells)
+                counts = counts and (
+                    part == "thead"
+                    or (is_named and all(cell.tag == "th" or not cell.text.strip() for cell in cells))
+                )
+                header_rows += counts and not self._style.is_hidden
+                labels = labels if any(labels) else [cell.attr("data-label") or "" for cell in cells]
             self._style = outer
+        if any(labels) and not header_rows:
+            rows.insert(0, tuple(Cell((Paragraph((Run(label),)),) if label else ()) for label in labels))
+            header_rows = 1
         if rows:
             words = self._strings(caption) if caption is not None else ()
             self._blocks.append(Table(tuple(rows), header_rows, words))
@@ -379,6 +500,59 @@ def trimmed(runs: Iterable[Run]) -> Runs:
         joined[0] = replace(joined[0], text=joined[0].text.lstrip())
         joined[-1] = replace(joined[-1], text=joined[-1].text.rstrip())
     return tuple(joined)
+
+
+def _is_control(node: Element) -> bool:
+    return node.tag in ("button", "summary") or node.attr("role") in ("button", "tab")
+
+
+def _panels_of(control: Element) -> set[str]:
+    """Return the ids of the panels that an element opens."""
+    named = (name for key in _CONTROLLED for name in (control.attr(key) or "").split())
+    return {
+        name.removeprefix("#") for name in named if name.startswith("#") or control.attr("aria-controls")
+    } - {""}
+
+
+def _is_layout(table: Element) -> bool:
+    """Return whether a table only places parts of the page."""
+    if table.attr("role") in ("presentation", "none") or table.select_one("table, h1, h2, h3, h4, h5, h6"):
+        return True
+    rows = table.select("tr")
+    return table.select_one("th, caption, [data-label]") is None and all(
+        len(row.select("td")) <= 1 for row in rows
+    )
+
+
+_SIGNS = {"msup": "^", "mover": "^", "msub": "_", "munder": "_", "mfrac": "/"}
+"""Between the two parts of an element of MathML."""
+
+
+def _linear(node: Element) -> str:
+    """Return a formula of MathML on one line: "(a + b)/c", "x^2"."""
+    if node.tag in ("annotation", "annotation-xml"):
+        return ""
+    elements = [child for child in node if isinstance(child, Element)]
+    if not elements:
+        text = " ".join(node.text.split())
+        return (
+            f" {text} "
+            if node.tag == "mo" and len(text) == 1 and text not in "()[]{}|,!\u2061\u2062"
+            else text
+        )
+    parts = [part for part in map(_linear, elements) if part]
+    if node.tag in _SIGNS and len(parts) == 2:
+        return f"{_grouped(parts[0])}{_SIGNS[node.tag]}{_grouped(parts[1])}"
+    if node.tag in ("msubsup", "munderover") and len(parts) == 3:
+        return f"{_grouped(parts[0])}_{_grouped(parts[1])}^{_grouped(parts[2])}"
+    if node.tag == "mroot" and len(parts) == 2:
+        return f"{_grouped(parts[0])}^(1/{_grouped(parts[1])})"
+    joined = {"mtable": "; ", "mtr": ", ", "mfenced": ", "}.get(node.tag, "").join(parts)
+    return {"msqrt": f"\u221a({joined})", "mfenced": f"({joined})"}.get(node.tag, joined)
+
+
+def _grouped(part: str) -> str:
+    return part if part.replace(".", "").isalnum() else f"({part})"
 
 
 def _follows_control(node: Element) -> bool:

@@ -40,7 +40,7 @@ from assistant.knowledge.parsing.text import LINK_END, TextBuilder, link_begin, 
 MOST_CELLS = 500_000
 """Cells of a table once its spans are filled."""
 _ENDS = (".", ",", ";", ":", "!", "?")
-_LAST_TOKEN = re.compile(r"\S*$")
+_LONGEST_TOKEN = 100
 _LONGEST_UNIT = 3
 """Letters of a word whose raised number is an exponent: "m²" and "cm²" are units, "visit¹" has a note."""
 
@@ -242,18 +242,19 @@ class _Renderer:
         if not shown:
             return run.text
         apart = " " if _touch(shown, text_of(after)) else ""
-        last, token = before[-1:], _LAST_TOKEN.findall(before)[0]
+        last, words = before[-1:], before[-_LONGEST_TOKEN:].split()
+        token = words[-1] if words and not last.isspace() else ""
         if run.shift is Shift.LOWERED:
             apart = " " if shown[-1].isdigit() and text_of(after)[:1].isdigit() else ""
             return ("_" if last.isdigit() and shown[0].isdigit() else "") + shown + apart
         is_number = any(char.isdigit() for char in shown)
-        is_mark = run.is_note_mark or run.link.startswith("#") or shown in self._note_marks
+        is_mark = run.is_note_mark or run.link.startswith("#") or shown in self._note_marks or shown[0] == "["
         if not is_mark and is_number:
             is_amount = token.endswith("%") or any(unicodedata.category(char) == "Sc" for char in token)
             is_unit = last.isalpha() and len(re.split(r"[\W\d_]", token)[-1]) <= _LONGEST_UNIT
             is_mark = is_amount or not (last.isdigit() or last == ")" or is_unit)
         if is_mark or (len(shown) == 1 and shown.islower() and last.isalpha()):
-            return f"{' ' if token else ''}[{shown}]{apart}"
+            return f"{' ' if token else ''}[{shown.strip('[]()')}]{apart}"
         if is_number or (last.isdigit() and shown[0] in "+-\u2212"):
             return f"^{shown}{apart}"
         return shown + apart
@@ -319,4 +320,4 @@ def _row_texts(row: Sequence[Cell | None], texts: dict[int, str], width: int) ->
     """Return the texts of a row. One cell across all columns stands alone: it is a title between rows."""
     if width > 1 and len(row) == width and len({id(cell) for cell in row}) == 1 and row[0] is not None:
         return [texts[id(row[0])]]
-    return [texts[id(cell)] if cell else "" for cell in [*row, *[None] * (width - len(row))]]
+    return [texts[id(cell)] if cell else "" for cell in row]

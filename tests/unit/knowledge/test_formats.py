@@ -65,7 +65,6 @@ def test_markdown_without_a_title_is_named_by_its_first_heading(
         ("---\ntitle: a\n\nNo end.", "a.md:1", "the front matter has no closing line of ---"),
         ("---\ntitle: [a\nx: 1\n---\nText.", "a.md:3", "the front matter is not YAML: "),
         ("---\ntitle: 'a\n---\nText.", "a.md:2", "the front matter is not YAML: "),
-        ("---\n- a list\n---\nText.", "a.md:2", "the front matter is not a mapping"),
         ("---\neffective_date: 2026-02-31\n---\n# T\n\nText.", "a.md", "effective_date: "),
         ("---\ntitle: T\ntitle: U\n---\nText.", "a.md:3", 'the front matter says "title" twice'),
         ("---\ntitle: &a T\nowner: *a\n---\nText.", "a.md:3", "the front matter is not YAML: an alias"),
@@ -179,6 +178,31 @@ def test_keys_of_other_publishers_are_metadata(
     (item,) = read(write(tmp_path / name, content))
     assert isinstance(item, SourceDocument)
     assert (item.document.url, item.document.questions, item.metadata) == (None, (), metadata)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "---\n\nWe open at 9.\n\nNote: not on Sunday.",
+        "---\n# Hours\n\nAt 9.\n\n---\n\nMore.",
+        "---\n- a list\n---\nText.",
+    ],
+)
+def test_a_page_may_begin_with_a_rule(tmp_path: Path, content: str) -> None:
+    assert one(write(tmp_path / "a.md", content)).content == content
+
+
+@pytest.mark.parametrize("key", ["labels: [hr]", "withdrawn: true", '"labels": [hr]', "  Labels: hr"])
+def test_a_restriction_after_a_rule_is_never_text(tmp_path: Path, key: str) -> None:
+    assert (
+        failure(write(tmp_path / "a.md", f"---\nWe open at 9.\n{key}\n---\n\nText.")).code
+        == "document_invalid"
+    )
+
+
+def test_a_title_may_hold_a_colon(tmp_path: Path) -> None:
+    document = one(write(tmp_path / "a.md", '---\ntitle: Fees: "night" desk\nid: b\n---\nText.'))
+    assert (document.title, document.document_id) == ('Fees: "night" desk', "b")
 
 
 @pytest.mark.parametrize(
