@@ -46,6 +46,14 @@ def _inline_with_own_limit(state: StateCore) -> None:
 _PARSER.core.ruler.at("inline", _inline_with_own_limit)
 
 
+def _is_row(line: str) -> bool:
+    """Return whether a line looks like a row of a table: "Aspirin | $0.02", "Monday: 9 to 5"."""
+    if "|" in line or "\t" in line:
+        return True
+    is_short = len(line.split()) <= _LONGEST_ROW and not line[:1].islower()
+    return is_short and _VALUE.search(line.strip()) is not None
+
+
 def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Read a note and the lines that go on with it."""
     begin, stop = state.bMarks[start] + state.tShift[start], state.eMarks[start]
@@ -73,8 +81,9 @@ _BLOCKS = MarkdownIt("commonmark").disable("inline")
 _NOTE = re.compile(r"\[\^([^\]\s]{1,60})\]:[ \t]*(?=\S)")
 """The begin of a note below the text: "[^1]: Only for adults."."""
 _MARK = re.compile(r"\[\^([^\]\s]{1,60})\]")
-_ROW = re.compile(r"[|\t;]|: | {2}\S|[\d%\u20ac$\u00a3]$")
-"""In a line that looks like a row of a table: "Aspirin | $0.02"."""
+_VALUE = re.compile(r"[:;] | {2}|[\d%\u20ac$\u00a3]$")
+_LONGEST_ROW = 8
+"""Words of a row without a bar or tab: lines of prose that are wrapped have more."""
 _TAG = re.compile(r"<(/?)([a-z][\w-]*)", re.IGNORECASE)
 _LONGEST_HEADING = 2_000
 
@@ -157,7 +166,7 @@ class _Reader:
         """Return the text of a block. Lines are one text, unless each looks like a row."""
         inlines = [inline_node for inline_node in node.children if inline_node.type == "inline"]
         lines = [line for inline_node in inlines for line in inline_node.content.split("\n")]
-        end = "\n" if all(map(_ROW.search, lines)) else " "
+        end = "\n" if len(lines) > 1 and all(map(_is_row, lines)) else " "
         return trimmed(run for inline_node in inlines for run in self.runs(inline_node.children, end=end))
 
     def runs(

@@ -274,7 +274,17 @@ def test_what_a_page_does_not_show_and_buttons_are_counted() -> None:
 def test_lines_that_look_like_rows_keep_their_lines(content: str) -> None:
     parsed = parse_html(content) if content.startswith("<") else parse_markdown(content)
     assert len(parsed.units) == 2
-    assert len(parse_markdown("It is due at once\nand not before 9.").units) == 1
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "It is due at once\nand not before 9.",
+        "A reader of two languages asks: is it due at once?\nHere is the other line of it, which says: yes.",
+    ],
+)
+def test_lines_of_prose_are_one_text(prose: str) -> None:
+    assert "\n" not in parse_markdown(prose).text
 
 
 def test_content_around_the_main_element_is_omitted() -> None:
