@@ -22,16 +22,15 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pdfplumber
-from turbohtml import parse
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion import convert
+from assistant.knowledge.page import Block, Heading, List, Paragraph, Place, Table, text_of
 from tools.tables import markdown_table
 
 _SOURCES = Path(__file__).with_name("sources.toml")
 _WORDS = re.compile(r"[^\W\d_]+|\d+")
 _ALONE = re.compile(r"[\W_]+")
-_PAGE = re.compile(r'<h2 id="page-(\d+)">.*?</h2>')
 _NOT_BODY = {"xref", "fig", "table-wrap", "table", "inline-formula", "disp-formula", "label"}
 """Elements of an article's XML whose text stands elsewhere in the PDF, or not as text."""
 
@@ -141,13 +140,47 @@ def _cells(rows: Sequence[Any]) -> Iterator[Cell]:
 
 # --- readers ----------------------------------------------------------------------------------------------
 def _ours(path: Path) -> Reading:
-    pages = _PAGE.split(convert(path.name, path.read_bytes()).html)
-    tables = [
-        (int(number), [[cell.text for cell in row.select("td, th")] for row in table.select("tr")])
-        for number, html in zip(pages[1::2], pages[2::2], strict=True)
-        for table in parse(html).select("table")
-    ]
-    return Reading(_words(parse(" ".join(pages[2::2])).text), tables)
+    words: list[str] = []
+    tables: list[tuple[int, Grid]] = []
+    number = 0
+    for block in convert(path.name, path.read_bytes()).blocks:
+        match block:
+            case Heading(place=Place(number=number)):  # the reader's own, of the page
+                continue
+            case Table():
+                grid = _grid(block)
+                tables.append((number, grid))
+                words += [word for row in grid for text in row for word in _words(text)]
+            case _:
+                words += _words(" ".join(_block_texts(block)))
+    return Reading(words, tables)
+
+
+def _block_texts(block: Block) -> Iterator[str]:
+    match block:
+        case Heading() | Paragraph():
+            yield text_of(block.runs)
+        case List():
+            for item in block.items:
+                for inner in item.blocks:
+                    yield from (item.marker, *_block_texts(inner))
+        case _:
+            raise TypeError(block)
+
+
+def _grid(table: Table) -> Grid:
+    """Return the texts of a table; a cell that spans several places has its text in each."""
+    taken: dict[tuple[int, int], str] = {}
+    for number, row in enumerate(table.rows):
+        column = 0
+        for cell in row:
+            while (number, column) in taken:
+                column += 1
+            text = " ".join(text for block in cell.blocks for text in _block_texts(block))
+            for line in range(number, number + cell.rows):
+                taken |= {(line, place): text for place in range(column, column + cell.columns)}
+    width = max((column for _, column in taken), default=-1) + 1
+    return [[taken.get((line, column), "") for column in range(width)] for line in range(len(table.rows))]
 
 
 def _pdfplumber(path: Path) -> Reading:

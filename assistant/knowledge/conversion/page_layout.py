@@ -10,7 +10,7 @@ from operator import attrgetter
 from statistics import median
 
 from assistant.knowledge.conversion.page_words import SAME_LINE, Box, PageContent, Word, around, text_rows
-from assistant.knowledge.conversion.ruled_tables import Table, ruled_tables
+from assistant.knowledge.conversion.ruled_tables import Grid, ruled_tables
 
 _WIDE_GAP = 0.7
 """Of a line's height: a wider gap separates cells. Few spaces of justified text are wider."""
@@ -37,7 +37,8 @@ _MARKER = re.compile(r"[^\w\s]|\(?\w{1,3}[.)]")
 """A bullet or a number before a list item: it belongs to the text after it, however wide the gap."""
 BULLET = re.compile(r"[\u2022\u2023\u2043\u00b7\u2013\u25a0-\u25ff\u2700-\u27bf\ue000-\uf8ff*-]\s+(?=\S)")
 """Bullets, shapes, and the private characters of symbol fonts."""
-_NUMBER = re.compile(r"\(?\w{1,3}[.)]\s+(?=\S)")
+NUMBER = re.compile(r"\(?(\d{1,3}|[^\W\d_])[.)]\s+(?=\S)")
+"""Before an item of a list; group 1 is its number or letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Line:
     is_bold: bool
     size: float
     """Of the font of most of its words, in points."""
-    place: int
+    place: float
     """Of its first word in the file."""
 
 
@@ -66,7 +67,7 @@ class Paragraph:
         return all(line.is_bold for line in self.lines)
 
 
-Block = Paragraph | Table
+Block = Paragraph | Grid
 
 
 def page_blocks(content: PageContent) -> list[Block]:
@@ -99,9 +100,9 @@ def _line(words: Sequence[Word]) -> Line:
 
 
 # --- reading order ------------------------------------------------------------------------------------------
-def _columns(items: Iterable[Line | Table]) -> list[list[Line | Table]]:
+def _columns(items: Iterable[Line | Grid]) -> list[list[Line | Grid]]:
     """Return the items of each column from top to bottom. The file has the columns in reading order."""
-    columns: list[list[Line | Table]] = [[]]
+    columns: list[list[Line | Grid]] = [[]]
     for item in sorted(items, key=attrgetter("place")):
         if columns[-1] and item.box.bottom < columns[-1][-1].box.top - _UP * item.size:
             columns.append([])
@@ -110,10 +111,10 @@ def _columns(items: Iterable[Line | Table]) -> list[list[Line | Table]]:
 
 
 # --- paragraphs and tables without lines ------------------------------------------------------------------
-def _blocks(column: Iterable[Line | Table]) -> Iterator[Block]:
+def _blocks(column: Iterable[Line | Grid]) -> Iterator[Block]:
     rows: list[list[Line]] = []
     for item in column:
-        if isinstance(item, Table):
+        if isinstance(item, Grid):
             yield from _paragraphs_and_tables(rows)
             rows = []
             yield item
@@ -159,7 +160,7 @@ def _end_of_table(rows: Sequence[list[Line]], start: int) -> int:
     return end
 
 
-def _aligned(rows: Sequence[list[Line]]) -> Table | None:
+def _aligned(rows: Sequence[list[Line]]) -> Grid | None:
     """Return a table of rows whose cells lie below each other; None if they do not."""
     if sum(len(row) > 1 for row in rows) < _TABLE_ROWS:
         return None
@@ -184,7 +185,7 @@ def _aligned(rows: Sequence[list[Line]]) -> Table | None:
             cells.append(texts)
     is_bold = all(line.is_bold for line in rows[0]) and not all(line.is_bold for line in rows[1])
     size = median(line.size for row in rows for line in row)
-    return Table(cells, around(columns), size, is_bold or None, rows[0][0].place)
+    return Grid(cells, around(columns), size, 1 if is_bold else None, rows[0][0].place)
 
 
 def _cells(row: Iterable[Line], columns: Sequence[Box]) -> list[str]:
@@ -230,6 +231,6 @@ def _begins_paragraph(line: Line, below: Line, *, usual: float, right: float) ->
         or sizes[1] > _SIZE_CHANGE * sizes[0]
         or line.is_bold != below.is_bold
         or below.box.left - line.box.left > _INDENT * line.size
-        or (BULLET.match(below.text) or _NUMBER.match(below.text)) is not None
+        or (BULLET.match(below.text) or NUMBER.match(below.text)) is not None
         or (is_short and line.text.endswith((".", ":", "!", "?")))
     )

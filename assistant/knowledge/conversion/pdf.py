@@ -1,21 +1,22 @@
-"""Converts PDF by pdfium: text in reading order, headings, tables and page numbers."""
+"""Converts PDF by pdfium: text in reading order, headings, lists, tables and page numbers."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from html import escape
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import pypdfium2  # pyright: ignore[reportMissingTypeStubs]
 
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.conversion.markup import Converted, heading, is_header, table, title_of
-from assistant.knowledge.conversion.page_layout import BULLET, Block, Line, Paragraph, page_blocks
-from assistant.knowledge.conversion.page_words import page_contents
-from assistant.knowledge.conversion.ruled_tables import Table
+from assistant.knowledge import page as model
+from assistant.knowledge.conversion.markup import is_header, title_of
+from assistant.knowledge.conversion.page_layout import BULLET, NUMBER, Block, Line, Paragraph, page_blocks
+from assistant.knowledge.conversion.page_words import UNREADABLE, read_page, runs_of, unmarked
+from assistant.knowledge.conversion.ruled_tables import Grid
 from assistant.knowledge.conversion.scans import scan_blocks
 
 MOST_PAGES = 1_000
@@ -26,7 +27,7 @@ _REPEATED = 0.3
 """Of the pages: a margin line on so many is a running header or footer. Left and right pages may have
 their own."""
 _FEWEST_PAGES = 3
-"""Pages from which lines repeat by intention."""
+"""Pages from which lines repeat by intention; of a file of two pages, both."""
 _HEADING_RATIO = 1.15
 """Height of a heading's letters to the body's. Word's and TeX's smallest headings in larger letters have 1.17
 and 1.2; superscripts and other fonts on a line change its height by less than 1.1."""
@@ -34,12 +35,16 @@ _LONGEST_HEADING = 150
 _HIGHEST_HEADING = 3
 """Level of the largest headings: a page's own is above them."""
 _DIGITS = re.compile(r"\d+")
+_PAGE_NUMBER = re.compile(
+    r"(?:(?:page|seite|p|pg|of|von|de|sur|di)\b|[\W\d_])*#(?:(?:of|von|de|sur|di)\b|[\W\d_])*", re.I
+)
 _WORDS = re.compile(r"\w+(?:-\w+)*")
 _DIVIDED = re.compile(r"[^\W_]-$")
 """The first part of a word or number that the line's end divides."""
-_STEP = re.compile(r"\(?(\d{1,3})[.)]\s+")
 _LEADER = re.compile(r"[.\u2026_]{4,}")
 """Dots between an entry of a table of contents and its page."""
+_LONGEST_PAGE_NUMBER = 4
+_FEWEST_COLUMNS = 2
 _SAME_EDGE = 5.0
 """Points between the edges of a table's parts on two pages."""
 _XFA_FORMS = (pypdfium2.raw.FORMTYPE_XFA_FULL, pypdfium2.raw.FORMTYPE_XFA_FOREGROUND)
@@ -51,43 +56,52 @@ _MOST_NOTED = 20
 @dataclass(slots=True)
 class _Page:
     number: int
-    height: float
-    blocks: list[Block]
-    has_image: bool
+    height: float = 0.0
+    blocks: list[Block] = field(default_factory=list[Block])
+    is_unread: bool = True
+    """Whether it is a scan, or damaged."""
+    watermark: str = ""
+    has_fields: bool = False
+    lost: Counter[str] = field(default_factory=Counter[str])
 
 
-def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> Converted:
-    """Return a PDF with a heading for each page. Scanned pages are read in the languages ``ocr``; those
-    without text are named in the notes.
+def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
+    """Return a PDF with a heading for each page. Scanned pages, and those in unreadable letters, are read in
+    the languages ``ocr``; what is not read is among the losses.
 
-    Raises DocumentInvalidError for an encrypted or damaged file, for one with more than MOST_PAGES, and for
-    one without any text.
+    Raises DocumentInvalidError for an encrypted or damaged file, for a dynamic form, for one with more than
+    MOST_PAGES, and for one without any text.
     """
     document = _opened(raw)
     try:
         if len(document) > MOST_PAGES:
             problem = f"it has {len(document):,} pages; at most {MOST_PAGES:,} are read"
             raise DocumentInvalidError(f"{problem}. Split it.")
-        metadata = str(document.get_metadata_value("Title"))
+        metadata = title_of(str(document.get_metadata_value("Title")))
         pages = [_page(document, index, ocr) for index in range(len(document))]
+        if document.get_formtype() in _XFA_FORMS and not any(page.has_fields for page in pages):
+            problem = "it is a dynamic form (XFA), whose fields only some programs show"
+            raise DocumentInvalidError(f"{problem}. Print it to PDF, and add that.")
     finally:
         document.close()
-    notes = _notes(pages)
+    losses = (*_unread(pages), *(_loss(page, what) for page in pages for what in page.lost))
     if not any(page.blocks for page in pages):
-        problem = "it has no text: its pages are scans" if notes else "it has no text"
-        raise DocumentInvalidError(f"{problem}. Say ocr = true in its source, or add the text.")
-    _remove_repeated(pages)
+        reason = "its letters are not those that its fonts show" if any(page.lost for page in pages) else ""
+        reason = reason or ("it has no text: its pages are scans" if losses else "it has no text")
+        raise DocumentInvalidError(f"{reason}. Say ocr = true in its source, or add the text.")
+    running = _remove_running(pages)
     _join_divided(pages)
     writer = _Writer(pages)
-    html = "".join(map(writer.page, pages))
-    return Converted(title_of(writer.title) or title_of(metadata), html, notes)
+    blocks = tuple(block for page in pages for block in writer.page(page))
+    title = title_of(writer.title) or metadata
+    banner = _banner([*(page.watermark for page in pages), *running], f"{title} {metadata}")
+    return model.Page(blocks, title, banner, losses)
 
 
 def _opened(raw: bytes) -> Any:
     try:
         document: Any = pypdfium2.PdfDocument(raw)
-        if document.get_formtype() not in _XFA_FORMS:  # pdfium without XFA shows their PDF pages
-            document.init_forms()
+        document.init_forms()
     except pypdfium2.PdfiumError as error:
         if "password" in str(error).lower():
             problem = "it is encrypted with a password. Save it without one."
@@ -101,15 +115,19 @@ def _page(document: Any, index: int, ocr: Sequence[str]) -> _Page:
     try:
         page = document[index]
     except pypdfium2.PdfiumError:
-        return _Page(index + 1, 0.0, [], has_image=True)
+        return _Page(index + 1)
     try:
         width, height = page.get_size()
-        blocks = [block for content in page_contents(page) for block in page_blocks(content)]
-        has_image = not blocks and _image_area(page) > _SCAN_AREA * width * height
-        blocks = scan_blocks(page, ocr) if has_image and ocr else blocks
+        text = read_page(page, document.formenv)
+        blocks = [block for content in text.contents for block in page_blocks(content)]
+        is_scan = not blocks and _image_area(page) > _SCAN_AREA * width * height
+        is_unreadable = text.lost[UNREADABLE] > sum(len(content.words) for content in text.contents)
+        if ocr and (is_scan or is_unreadable) and (read := scan_blocks(page, ocr)):
+            blocks, is_scan = read, False
+            del text.lost[UNREADABLE]
     finally:
         page.close()
-    return _Page(index + 1, height, blocks, has_image and not blocks)
+    return _Page(index + 1, height, blocks, is_scan, text.watermark, text.has_fields, text.lost)
 
 
 def _image_area(page: Any) -> float:
@@ -119,36 +137,82 @@ def _image_area(page: Any) -> float:
     return max(((right - left) * (top - bottom) for left, bottom, right, top in bounds), default=0.0)
 
 
-def _notes(pages: Sequence[_Page]) -> tuple[str, ...]:
-    scans = [page.number for page in pages if page.has_image]
+def _loss(page: _Page, what: str) -> model.Loss:
+    return model.Loss(what, str(model.Place("page", page.number)), page.lost[what])
+
+
+def _unread(pages: Sequence[_Page]) -> tuple[model.Loss, ...]:
+    scans = [page.number for page in pages if page.is_unread]
     more = f" and {len(scans) - _MOST_NOTED:,} more" if len(scans) > _MOST_NOTED else ""
     numbers = ", ".join(map(str, scans[:_MOST_NOTED]))
-    return (f"pages without text (scans): {numbers}{more}",) if scans else ()
+    return (model.Loss(f"pages without text (scans): {numbers}{more}"),) if scans else ()
 
 
 # --- running headers and footers --------------------------------------------------------------------------
-def _remove_repeated(pages: Sequence[_Page]) -> None:
-    """Remove the lines in the margins that most pages have, whatever number is in them."""
-    counts = Counter(key for page in pages for key in {_key(page, line) for line in _lines(page)} if key)
-    most = max(_FEWEST_PAGES, _REPEATED * sum(bool(page.blocks) for page in pages))
-    repeated = {key for key, count in counts.items() if count >= most}
+_Key = tuple[str, int | None, int]
+"""The text of a line with "#" in place of the page's number, how far that is from the page's place, and the
+size of the letters."""
+
+
+def _remove_running(pages: Sequence[_Page]) -> list[str]:
+    """Remove the lines in the margins that pages have in common, and return the text of each. Lines that
+    differ in another number than the page's are content."""
+    counts = Counter(
+        key for page in pages for key in {key for line in _margin(page) for key in _keys(page, line)}
+    )
+    keys = {
+        id(line): max(_keys(page, line), key=counts.__getitem__) for page in pages for line in _margin(page)
+    }
+    variants: dict[str, set[str]] = defaultdict(set)
+    for text, _, _ in keys.values():
+        variants[_DIGITS.sub("#", text)].add(text)
+    written = sum(bool(page.blocks) for page in pages)
+    most = max(2, min(_FEWEST_PAGES, written), _REPEATED * written)
+    running = {
+        key: None
+        for key in keys.values()
+        if counts[key] >= most and len(variants[_DIGITS.sub("#", key[0])]) == 1
+    }
     for page in pages:
         for block in page.blocks:
             if isinstance(block, Paragraph):
-                block.lines = [line for line in block.lines if _key(page, line) not in repeated]
-        page.blocks = [block for block in page.blocks if isinstance(block, Table) or block.lines]
+                block.lines = [line for line in block.lines if keys.get(id(line)) not in running]
+        page.blocks = [block for block in page.blocks if isinstance(block, Grid) or block.lines]
+    return [text for text, _, _ in running]
+
+
+def _margin(page: _Page) -> Iterator[Line]:
+    for line in _lines(page):
+        if line.box.bottom < _MARGIN * page.height or line.box.top > (1 - _MARGIN) * page.height:
+            yield line
+
+
+def _keys(page: _Page, line: Line) -> list[_Key]:
+    """Return what the line may have in common with those of other pages, by each number that may be the
+    page's."""
+    text, size = line.text, round(line.size)
+    numbers = (found for found in _DIGITS.finditer(text) if len(found[0]) <= _LONGEST_PAGE_NUMBER)
+    keys: list[_Key] = [
+        (f"{text[: found.start()]}#{text[found.end() :]}", int(found[0]) - page.number, size)
+        for found in numbers
+    ]
+    return [*keys, (text, None, size)]
+
+
+def _banner(texts: Iterable[str], titles: str) -> str:
+    """Return the texts that say more than a page's number and the document's titles, in one line."""
+    known = set(_WORDS.findall(titles.casefold()))
+    shown = (" ".join(_PAGE_NUMBER.sub(" ", unmarked(text)).split()) for text in texts)
+    more = (
+        text for text in shown if any(map(str.isalpha, text)) and set(_WORDS.findall(text.casefold())) - known
+    )
+    return "; ".join(dict.fromkeys(more))
 
 
 def _lines(page: _Page) -> Iterator[Line]:
     for block in page.blocks:
         if isinstance(block, Paragraph):
             yield from block.lines
-
-
-def _key(page: _Page, line: Line) -> str:
-    """Return what the lines of a running header have in common; nothing for a line of the body."""
-    is_margin = line.box.bottom < _MARGIN * page.height or line.box.top > (1 - _MARGIN) * page.height
-    return _DIGITS.sub("#", line.text) if is_margin else ""
 
 
 def _join_divided(pages: Sequence[_Page]) -> None:
@@ -168,10 +232,11 @@ def _join_divided(pages: Sequence[_Page]) -> None:
 def _continues(before: Paragraph, block: Paragraph) -> bool:
     """Return whether the text goes on in the middle of a sentence, in letters of the same size."""
     is_open = not before.lines[-1].text.endswith((".", "!", "?", ":", ";"))
+    is_open = is_open and not NUMBER.match(block.lines[0].text)
     return is_open and block.lines[0].text[:1].islower() and round(before.size) == round(block.size) > 0
 
 
-# --- HTML ---------------------------------------------------------------------------------------------------
+# --- blocks -----------------------------------------------------------------------------------------------
 class _Writer:
     """Writes the pages one after the other; remembers the section that goes on from page to page."""
 
@@ -187,55 +252,73 @@ class _Writer:
         sizes = sorted({round(block.size) for block in headings}, reverse=True)
         self._levels = {size: level for level, size in enumerate(sizes, start=_HIGHEST_HEADING)}
         self._section = ""
-        self._step = 0
-        """The number of the last item, in a list that goes on."""
-        self._open_table: Table | None = None
+        self._steps: dict[str, int] = {}
+        """The number of the last item, by the kind of its marker, in lists that go on."""
+        self._open_table: Grid | None = None
         """The last block, if it is a table with names of columns."""
         self.title: str | None = None
         """The largest heading of the first page that has one."""
 
-    def page(self, page: _Page) -> str:
+    def page(self, page: _Page) -> list[model.Block]:
         """Return the page under a heading with its number, and with the section that goes on in it."""
         if not page.blocks:
-            return ""
+            return []
         begins = self._level(page.blocks[0]) is not None
         name = f"Page {page.number}" + (f": {self._section}" if self._section and not begins else "")
-        top = heading(_HIGHEST_HEADING - 1, name, anchor=f"page-{page.number}")
-        body = "".join(map(self._block, page.blocks))
-        return top + body.replace("</ul>\n<ul>", "").replace("</ol>\n<ol>", "")
+        place = model.Place("page", page.number)
+        made: list[model.Block] = [model.Heading(_HIGHEST_HEADING - 1, model.plain(name), place)]
+        for block, following in zip_longest(page.blocks, page.blocks[1:]):
+            new, last = self._block(block, following), made[-1]
+            if (
+                isinstance(new, model.List)
+                and isinstance(last, model.List)
+                and new.is_ordered == last.is_ordered
+            ):
+                made[-1] = replace(last, items=(*last.items, *new.items))
+            else:
+                made.append(new)
+        return made
 
-    def _block(self, block: Block) -> str:
-        if isinstance(block, Table):
+    def _block(self, block: Block, following: Block | None) -> model.Block:
+        if isinstance(block, Grid):
             return self._table(block)
         self._open_table = None
         text = self._text(block)
         level = self._level(block)
         if level is not None:
-            self._section = text
-            self.title = self.title or text
-            return heading(level, text)
-        return self._item(text)
+            self._section = unmarked(text)
+            self.title = self.title or self._section
+            self._steps.clear()
+            return model.Heading(min(level, 6), runs_of(text))
+        return self._item(text, self._text(following) if isinstance(following, Paragraph) else "")
 
-    def _table(self, block: Table) -> str:
+    def _table(self, block: Grid) -> model.Table:
         """Return the table; one that goes on from the page before gets the names of its columns again."""
-        before, rows, has_header = self._open_table, block.rows, block.has_header
-        if has_header is None:
-            has_header = is_header(rows)
-        if not has_header and before is not None and _goes_on(before, block):
-            rows, has_header = [before.rows[0], *rows], True
-        self._open_table = replace(block, rows=rows) if has_header else None
-        return table(rows, has_header=has_header)
+        before, rows, names = self._open_table, block.rows, block.header_rows
+        if names is None:
+            names = int(is_header(rows))
+        if not names and before is not None and _goes_on(before, block):
+            rows, names = [*before.rows[: before.header_rows], *rows], before.header_rows or 0
+        self._open_table = replace(block, rows=rows, header_rows=names) if names else None
+        return model.Table(tuple(map(_cells, rows)), names)
 
-    def _item(self, text: str) -> str:
-        """Return a paragraph, or an item of a list. Numbers that do not count up from 1 stay text."""
-        step, bullet = _STEP.match(text), BULLET.match(text)
-        if step and int(step[1]) == self._step + 1:
-            self._step += 1
-            return f"<ol><li>{escape(text[step.end() :])}</li></ol>\n"
-        self._step = 0
-        if bullet:
-            return f"<ul><li>{escape(text[bullet.end() :])}</li></ul>\n"
-        return f"<p>{escape(text)}</p>\n"
+    def _item(self, text: str, following: str) -> model.Block:
+        """Return a paragraph, or an item of a list: a number that begins or continues one, or a bullet."""
+        if bullet := BULLET.match(text):
+            marker = bullet[0].strip()
+            return model.List(
+                (_list_item("\u2022" if "\ue000" <= marker <= "\uf8ff" else marker, text[bullet.end() :]),)
+            )
+        kind, order = _numbered(text)
+        if order and (
+            order == self._steps.get(kind, 0) + 1
+            or (order == 1 and kind.isdigit())
+            or _numbered(following) == (kind, order + 1)
+        ):
+            self._steps[kind] = order
+            marker, rest = text.split(maxsplit=1)
+            return model.List((_list_item(marker, rest),), is_ordered=True)
+        return model.Paragraph(runs_of(text))
 
     def _is_larger(self, block: Paragraph) -> bool:
         return block.size > 0 and block.size >= _HEADING_RATIO * self._body
@@ -274,6 +357,27 @@ class _Writer:
         return f"{text[:-1]}-{following}" if keeps else text[:-1] + following
 
 
+def _list_item(marker: str, text: str) -> model.Item:
+    return model.Item(marker, (model.Paragraph(runs_of(text)),))
+
+
+def _numbered(text: str) -> tuple[str, int]:
+    """Return the kind and number of the marker that begins a text: of "(b) Yes" "(a)" and 2; 0 without."""
+    marker = NUMBER.match(text)
+    if marker is None:
+        return "", 0
+    value = marker[1].lower()
+    order = int(value) if value.isdecimal() else ord(value) - ord("a") + 1 if "a" <= value <= "z" else 0
+    return marker[0].strip().replace(marker[1], "1" if value.isdecimal() else "a"), order
+
+
+def _cells(row: Sequence[str]) -> tuple[model.Cell, ...]:
+    """Return a row; a text in the first of several columns alone is a title of the rows below it."""
+    cells = [model.Cell((model.Paragraph(runs_of(text)),) if text else ()) for text in row]
+    is_title = len(row) > _FEWEST_COLUMNS and bool(row[0]) and not any(row[1:])
+    return (replace(cells[0], columns=len(row)),) if is_title else tuple(cells)
+
+
 def _body_size(pages: Sequence[_Page]) -> float:
     """Return the size of most characters, in points."""
     sizes = Counter[float]()
@@ -281,12 +385,12 @@ def _body_size(pages: Sequence[_Page]) -> float:
         for line in _lines(page):
             sizes[round(line.size * 2) / 2] += len(line.text) if line.size else 0  # unknown of a scan
         for block in page.blocks:
-            if isinstance(block, Table):
+            if isinstance(block, Grid):
                 sizes[round(block.size * 2) / 2] += sum(len(cell) for row in block.rows for cell in row)
     return sizes.most_common(1)[0][0] if sizes else 0.0
 
 
-def _goes_on(before: Table, block: Table) -> bool:
+def _goes_on(before: Grid, block: Grid) -> bool:
     """Return whether a table has the columns of the one before."""
     edges = (before.box.left - block.box.left, before.box.right - block.box.right)
     return len(before.rows[0]) == len(block.rows[0]) and all(abs(edge) < _SAME_EDGE for edge in edges)

@@ -6,6 +6,7 @@ The files of ``tests/data`` are invented texts, printed by Chromium.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import pypdfium2
@@ -17,7 +18,7 @@ from assistant.knowledge.conversion import convert
 from assistant.knowledge.conversion.page_layout import page_blocks
 from assistant.knowledge.conversion.page_words import Box, PageContent, Word
 from assistant.knowledge.conversion.pdf import MOST_PAGES
-from assistant.knowledge.conversion.ruled_tables import Table
+from assistant.knowledge.conversion.ruled_tables import Grid
 from assistant.knowledge.page import Heading, Page, text_of
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.parsing.render import render
@@ -95,10 +96,10 @@ def test_each_page_is_a_heading_and_names_the_section_that_goes_on() -> None:
     assert above["Roaming is free in all countries of the list."].endswith(" > Roaming")
 
 
-def test_running_headers_and_footers_leave() -> None:
-    text = render(converted("tariff.pdf")).parsed.text
-    assert "internal" not in text
-    assert "Tariff book of 2026" not in text
+def test_running_headers_and_footers_stand_once_as_the_banner() -> None:
+    file = converted("tariff.pdf")
+    assert file.banner == "Fernhill Telephone \u00b7 internal; Tariff book of 2026"
+    assert render(file).parsed.text.count("internal") == 1
 
 
 def test_numbered_lines_are_steps() -> None:
@@ -159,14 +160,14 @@ def words(*lines: str, left: float = 50.0, top: float = 100.0, pitch: float = 12
 def test_a_further_line_of_a_cell_belongs_to_its_row() -> None:
     lines = ("Plan | Rule", "Basic | no calls", "| abroad at all", "World | all calls", "Last words here.")
     table, rest = page_blocks(PageContent(words(*lines), []))
-    assert isinstance(table, Table)
+    assert isinstance(table, Grid)
     assert table.rows == [["Plan", "Rule"], ["Basic", "no calls abroad at all"], ["World", "all calls"]]
-    assert not isinstance(rest, Table)
+    assert not isinstance(rest, Grid)
 
 
 def test_bullets_with_a_wide_gap_are_no_table() -> None:
     bullets = words("• | first of all", "• | second", "• | third")
-    assert not any(isinstance(block, Table) for block in page_blocks(PageContent(bullets, [])))
+    assert not any(isinstance(block, Grid) for block in page_blocks(PageContent(bullets, [])))
 
 
 def frame(left: float, top: float, right: float, bottom: float) -> list[Box]:
@@ -181,14 +182,14 @@ def frame(left: float, top: float, right: float, bottom: float) -> list[Box]:
 def test_a_frame_around_text_is_no_table() -> None:
     rules = [*frame(40, 90, 400, 123), *frame(40, 123, 400, 300)]
     framed = PageContent(words(*["A line of prose in a frame."] * 9), rules)
-    assert not any(isinstance(block, Table) for block in page_blocks(framed))
+    assert not any(isinstance(block, Grid) for block in page_blocks(framed))
 
 
 def test_rows_without_lines_between_them_are_told_apart_inside_a_grid() -> None:
     held = words("Plan | Fee", "Basic | $1", "Family | $2", "World | $3")
     rules = [*frame(45, 98, 300, 111), *frame(45, 111, 300, 160), Box(140, 98, 140, 160)]
     (table,) = page_blocks(PageContent(held, rules))
-    assert isinstance(table, Table)
+    assert isinstance(table, Grid)
     assert table.rows == [["Plan", "Fee"], ["Basic", "$1"], ["Family", "$2"], ["World", "$3"]]
 
 
@@ -196,7 +197,233 @@ def test_the_lines_of_a_drawing_are_no_table() -> None:
     across = [Box(0, 8.0 * number, 800, 8.0 * number) for number in range(100)]
     down = [Box(8.0 * number, 0, 8.0 * number, 800) for number in range(100)]
     drawing = PageContent(words("A | plan", "of | a house"), [*across, *down])
-    assert not any(isinstance(block, Table) for block in page_blocks(drawing))
+    assert not any(isinstance(block, Grid) for block in page_blocks(drawing))
+
+
+# --- files of our own writer ------------------------------------------------------------------------------
+def shown(x: float, y: float, text: str, *, size: float = 11, font: str = "F1", before: str = "") -> str:
+    """Return the operators that show a text as an object of its own."""
+    escaped = text.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
+    return f"BT {before} /{font} {size} Tf 1 0 0 1 {x} {y} Tm ({escaped}) Tj ET\n"
+
+
+def pdf(*pages: str, annotations: Sequence[str] = (), root: str = "", objects: Sequence[str] = ()) -> bytes:
+    """Return a file of pages in Helvetica (F2: bold). ``annotations`` are on the first page, ``objects`` from
+    number 11 on."""
+    count = len(pages)
+    first = 11 + len(objects)
+    kids = " ".join(f"{first + 2 * number} 0 R" for number in range(count))
+    made = {
+        1: f"<</Type /Catalog /Pages 2 0 R {root}>>",
+        2: f"<</Type /Pages /Kids [{kids}] /Count {count} /MediaBox [0 0 595 842] "
+        "/Resources <</Font <</F1 3 0 R /F2 4 0 R>>>>>>",
+        3: "<</Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding>>",
+        4: "<</Type /Font /Subtype /Type1 /BaseFont /Helvetica-Bold /Encoding /WinAnsiEncoding>>",
+        **dict(enumerate(objects, start=11)),
+    }
+    for number, page in enumerate(pages):
+        held = f"/Annots [{' '.join(annotations)}]" if annotations and not number else ""
+        made[first + 2 * number] = (
+            f"<</Type /Page /Parent 2 0 R /Contents {first + 2 * number + 1} 0 R {held}>>"
+        )
+        made[first + 2 * number + 1] = f"<</Length {len(page)}>>\nstream\n{page}\nendstream"
+    body = "".join(f"{number} 0 obj {text} endobj\n" for number, text in made.items())
+    return f"%PDF-1.7\n{body}trailer <</Root 1 0 R>>\n%%EOF".encode("cp1252")
+
+
+def text_of_file(raw: bytes) -> str:
+    return render(convert("a.pdf", raw)).parsed.text
+
+
+def losses_of(raw: bytes) -> list[str]:
+    return [str(loss) for loss in render(convert("a.pdf", raw)).losses]
+
+
+@pytest.mark.parametrize(
+    ("price", "is_kept"),
+    [("Price: {}9.00 dollars", True), ("Room {} opens at 9", True), ("Page {} of 5", False)],
+)
+def test_a_line_at_the_foot_that_varies_is_content(price: str, is_kept: bool) -> None:
+    numbers = range(1, 6) if not is_kept else (4, 4, 4, 5, 7)
+    pages = [
+        shown(60, 700, f"The pump of kind {name} is rented by the week.")
+        + shown(60, 40, price.format(number))
+        for name, number in zip("abcde", numbers, strict=True)
+    ]
+    file = convert("a.pdf", pdf(*pages))
+    text = render(file).parsed.text
+    assert [text.count(price.format(number)) for number in numbers] == [
+        numbers.count(number) if is_kept else 0 for number in numbers
+    ]
+    assert file.banner == ""
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_running_header_with_words_is_the_first_line(count: int) -> None:
+    header = shown(60, 800, "WITHDRAWN on 3 May 2026 - ask the desk")
+    pages = [
+        header + shown(60, 700, f"Fee number {n} is {n}5 dollars.") + shown(290, 30, f"Page {n}")
+        for n in range(1, count + 1)
+    ]
+    file = convert("a.pdf", pdf(*pages))
+    assert file.banner == "WITHDRAWN on 3 May 2026 - ask the desk"
+    assert render(file).parsed.text.count("WITHDRAWN") == 1
+    assert "Page 2\n\nFee number 2 is 25 dollars." in render(file).parsed.text
+
+
+def test_a_watermark_is_the_first_line() -> None:
+    mark = "BT 0.9 g /F2 60 Tf .707 .707 -.707 .707 150 250 Tm (DRAFT, NOT VALID) Tj ET\n"
+    file = convert("a.pdf", pdf(mark + "0 g " + shown(60, 700, "The deposit for a monitor is 45 dollars.")))
+    assert file.banner == "DRAFT, NOT VALID"
+    assert render(file).parsed.text.endswith("The deposit for a monitor is 45 dollars.")
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        (
+            "(The copay is $25) Tj 4 Ts /F1 7 Tf (1) Tj 0 Ts /F1 11 Tf ( a visit.) Tj",
+            "The copay is $25 [1] a visit.",
+        ),
+        (
+            "(under 1.5 x 10) Tj 4 Ts /F1 7 Tf (9) Tj 0 Ts /F1 11 Tf (/L of blood) Tj",
+            "under 1.5 x 10^9/L of blood",
+        ),
+        ("(The fee is 36) Tj 5 Ts (2) Tj 0 Ts ( dollars.) Tj", "The fee is 36^2 dollars."),
+        ("(Drink H) Tj -2 Ts /F1 7 Tf (2) Tj 0 Ts /F1 11 Tf (O only.) Tj", "Drink H2O only."),
+    ],
+)
+def test_raised_and_lowered_characters_are_apart_from_numbers(parts: str, text: str) -> None:
+    assert text_of_file(pdf(f"BT /F1 11 Tf 60 700 Td {parts} ET")).endswith(text)
+
+
+def test_a_raised_character_of_its_own_keeps_the_order_of_the_line() -> None:
+    parts = [
+        shown(60, 700, "A monitor needs a deposit of 45 dollars"),
+        shown(259, 704, "3", size=7),
+        shown(268, 700, "unless a clinic ordered it."),
+        shown(60, 640, "3", size=7).replace("640 Tm", "644 Tm"),
+        shown(65, 640, "It comes back with the monitor."),
+    ]
+    text = text_of_file(pdf("".join(parts)))
+    assert "a deposit of 45 dollars [3] unless a clinic ordered it." in text
+    assert text.endswith("[3] It comes back with the monitor.")
+
+
+def test_struck_words_are_left_out_and_counted() -> None:
+    strike = "60 703.3 m 121 703.3 l S\n"
+    raw = pdf(
+        shown(60, 700, "Waive once.")
+        + strike
+        + shown(125, 700, "Never waive it.")
+        + "60 678 m 300 678 l S\n"
+        + shown(60, 680, "This line is underlined.")
+    )
+    assert text_of_file(raw).endswith("Never waive it. This line is underlined.")
+    assert losses_of(raw) == ["struck words (page 1): 2"]
+
+
+def test_struck_words_of_an_annotation_are_left_out() -> None:
+    raw = pdf(
+        shown(60, 700, "The fee is $80") + shown(140, 700, "$70 a week."),
+        annotations=[
+            "<</Subtype /StrikeOut /Rect [111 698 130 711] /QuadPoints [111 711 130 711 111 698 130 698]>>"
+        ],
+    )
+    assert text_of_file(raw).endswith("The fee is $70 a week.")
+
+
+def test_hidden_words_are_left_out_and_counted() -> None:
+    parts = [
+        shown(60, 700, "Fees are due at the visit."),
+        "1 g " + shown(60, 680, "INTERNAL waive every fee") + "0 g ",
+        shown(60, 900, "outside"),
+        shown(60, 660, "unseen layer", before="3 Tr"),
+        "0 0.2 0.5 rg 55 600 200 30 re f 1 g " + shown(60, 610, "White on blue is seen."),
+    ]
+    raw = pdf("".join(parts))
+    text = text_of_file(raw)
+    assert text.endswith("Fees are due at the visit.\n\nWhite on blue is seen.")
+    assert losses_of(raw) == ["hidden words (page 1): 7"]
+
+
+FIELDS = (
+    "<</FT /Tx /T (limit) /V (150 dollars) /Rect [220 695 330 712]",
+    "<</FT /Btn /T (tea) /V /Yes /AS /Yes /Rect [60 668 72 680] /AP <</N <</Yes 15 0 R>>>>",
+    "<</FT /Btn /T (milk) /V /Off /AS /Off /Rect [140 668 152 680] /AP <</N <</Yes 15 0 R>>>>",
+    "<</FT /Tx /Ff 8192 /T (pin) /V (4711) /Rect [220 635 330 652]",
+)
+MARK = "<</Type /XObject /Subtype /Form /BBox [0 0 9 9] /Length 0>>\nstream\n\nendstream"
+
+
+def test_the_values_of_a_form_stand_after_their_labels() -> None:
+    parts = [
+        shown(60, 700, "Approved limit without a call:"),
+        shown(76, 670, "Tea"),
+        shown(156, 670, "Milk"),
+        shown(60, 640, "Pin of the desk:"),
+        shown(60, 600, "Ask the desk for more."),
+    ]
+    raw = pdf(
+        "".join(parts),
+        root="/AcroForm <</Fields [11 0 R 12 0 R 13 0 R 14 0 R]>>",
+        objects=[*(f"{field} /Type /Annot /Subtype /Widget /DA (/F1 11 Tf)>>" for field in FIELDS), MARK],
+        annotations=["11 0 R", "12 0 R", "13 0 R", "14 0 R"],
+    )
+    text = " ".join(text_of_file(raw).split())
+    assert "Approved limit without a call: 150 dollars \u2611 Tea \u2610 Milk Pin of the desk: Ask" in text
+
+
+@pytest.mark.parametrize("needs", ["", "/NeedsRendering true"])
+def test_a_dynamic_form_is_refused(needs: str) -> None:
+    raw = pdf(
+        shown(60, 700, "Please wait... If this message stays, your viewer cannot show this document."),
+        root=f"/AcroForm <</Fields [] /XFA 11 0 R>> {needs}",
+        objects=["<</Length 7>>\nstream\n<xdp />\nendstream"],
+    )
+    assert refusal(raw).startswith("it is a dynamic form (XFA)")
+
+
+SENTENCE = "Refunds for returned devices are paid within five working days to the card that was used."
+
+
+def shifted(text: str, by: int) -> str:
+    return "".join(chr((ord(char) - 97 + by) % 26 + 97) if char.islower() else char for char in text)
+
+
+@pytest.mark.parametrize("by", [1, 3, 7, 20])
+def test_unreadable_letters_are_refused(by: int) -> None:
+    raw = pdf(shown(60, 700, shifted(SENTENCE, by)))
+    assert refusal(raw).startswith("its letters are not those that its fonts show. Say ocr = true")
+
+
+def test_unreadable_letters_of_one_font_are_counted() -> None:
+    raw = pdf(shown(60, 700, SENTENCE) + shown(60, 650, shifted(SENTENCE, 5), font="F2"))
+    assert text_of_file(raw).endswith(SENTENCE)
+    assert losses_of(raw) == ["words in unreadable letters (page 1): 16"]
+
+
+def test_lists_keep_their_numbers() -> None:
+    lines = [
+        "Do this first:",
+        "4. Open the case.",
+        "5. Close the case.",
+        "A word about it between the steps here.",
+        "6. Go back to step 4.",
+        "a) By mail",
+        "b) By phone",
+    ]
+    text = text_of_file(pdf("".join(shown(60, 700 - 20 * n, line) for n, line in enumerate(lines))))
+    assert text.endswith(
+        "\n\n".join(
+            [
+                "Do this first:",
+                "4. Open the case.\n5. Close the case.",
+                lines[3],
+                "6. Go back to step 4.\na) By mail\nb) By phone",
+            ]
+        )
+    )
 
 
 # --- bad input --------------------------------------------------------------------------------------------
