@@ -11,9 +11,12 @@ from tests.stacks.rights import isolation
 from tests.stacks.rights.model import Account
 from tests.stacks.rights.own_stores import Right, claimed_rights, untouched
 
-BOTH_WAYS = pytest.mark.parametrize(
-    ("attacker", "owner"), [("clinic", "pharmacy"), ("pharmacy", "clinic")], ids=str
+WAYS = [("clinic", "pharmacy"), ("pharmacy", "clinic")]
+BOTH_WAYS = pytest.mark.parametrize(("attacker", "owner"), WAYS)
+ONE_WAY = pytest.mark.parametrize(
+    ("attacker", "owner"), [WAYS[0], pytest.param(*WAYS[1], marks=pytest.mark.night)]
 )
+"""And the other one by night: each takes ten seconds or more."""
 OWNERS = pytest.mark.parametrize("owner", ["pharmacy", "clinic"])
 FOR_OTHERS = {
     ("Data", "LogsBucket"): "AWS's log delivery writes it; people read it, with roles of the company's",
@@ -23,17 +26,25 @@ FOR_OTHERS = {
 """Stores that no role of the tenant has anything to do with, and who has."""
 
 
-@OWNERS
-def test_each_role_is_let_do_to_its_own_stores_what_its_policies_name(account: Account, owner: str) -> None:
-    rights = claimed_rights(account, tenant=owner)
-    assert len(rights) > 150
-    assert [str(right) for right in rights if not right.is_held] == []
+@pytest.fixture(scope="module")
+def rights(_as_deployed: Account) -> dict[str, list[Right]]:
+    """What each tenant's roles may do in its own stores."""
+    return {owner: claimed_rights(_as_deployed, tenant=owner) for owner in ("pharmacy", "clinic")}
 
 
 @OWNERS
-def test_every_store_is_used_by_a_role_of_its_tenant(account: Account, owner: str) -> None:
-    rights = claimed_rights(account, tenant=owner)
-    left = untouched(rights, account.of(owner)[1])
+def test_each_role_is_let_do_to_its_own_stores_what_its_policies_name(
+    rights: dict[str, list[Right]], owner: str
+) -> None:
+    assert len(rights[owner]) > 150
+    assert [str(right) for right in rights[owner] if not right.is_held] == []
+
+
+@OWNERS
+def test_every_store_is_used_by_a_role_of_its_tenant(
+    rights: dict[str, list[Right]], account: Account, owner: str
+) -> None:
+    left = untouched(rights[owner], account.of(owner)[1])
     dead_letters = [store for store in left if store.kind == "queue"]
     assert all("DeadLetters" in store.logical_id for store in dead_letters)  # SQS itself moves them there
     assert {(store.stack, store.logical_id) for store in left if store.kind != "queue"} == set(FOR_OTHERS)
@@ -41,11 +52,11 @@ def test_every_store_is_used_by_a_role_of_its_tenant(account: Account, owner: st
 
 @OWNERS
 def test_what_a_role_may_do_to_its_own_store_it_may_not_do_to_the_twin_of_another_tenant(
-    account: Account, owner: str
+    rights: dict[str, list[Right]], account: Account, owner: str
 ) -> None:
     """The request is the same, so that only the store's owner can make the difference."""
     other = {"pharmacy": "clinic", "clinic": "pharmacy"}[owner]
-    held = [right for right in claimed_rights(account, tenant=owner) if right.is_held]
+    held = [right for right in rights[owner] if right.is_held]
     twins = [(right, twin) for right in held if (twin := account.twin(right.store, tenant=other))]
     assert len(twins) > 0.9 * len(held)  # a tenant may lack what another has
     tried = [_turned(right, twin.arn, twin.policy) for right, twin in twins]
@@ -65,7 +76,7 @@ def test_no_role_gets_through_to_any_store_of_another_tenant(
     assert [str(crossing) for crossing in crossings] == []
 
 
-@BOTH_WAYS
+@ONE_WAY
 def test_what_roles_may_do_ends_at_their_tenant_even_if_stores_let_everybody_in(
     account: Account, attacker: str, owner: str
 ) -> None:
@@ -73,7 +84,7 @@ def test_what_roles_may_do_ends_at_their_tenant_even_if_stores_let_everybody_in(
     assert [str(crossing) for crossing in crossings] == []
 
 
-@BOTH_WAYS
+@ONE_WAY
 def test_stores_and_keys_refuse_another_tenants_roles_even_if_these_may_do_anything(
     account: Account, attacker: str, owner: str
 ) -> None:
@@ -81,7 +92,7 @@ def test_stores_and_keys_refuse_another_tenants_roles_even_if_these_may_do_anyth
     assert [str(crossing) for crossing in crossings] == []
 
 
-@BOTH_WAYS
+@ONE_WAY
 def test_the_boundary_ends_at_the_tenant_even_if_roles_may_do_anything_and_stores_let_everybody_in(
     account: Account, attacker: str, owner: str
 ) -> None:
