@@ -162,6 +162,7 @@ def card_values(card: DocumentCard) -> dict[str, Any]:
         "abbreviations": card.abbreviations,
         "words": " ".join(card.words),
         **({} if card.item is None else {"item": card.item.model_dump(mode="json", exclude_defaults=True)}),
+        **({"banner": card.banner} if card.banner else {}),
     }
 
 
@@ -177,6 +178,7 @@ def card_from(values: Mapping[str, Any]) -> DocumentCard:
         abbreviations=tuple((short, long) for short, long in values["abbreviations"]),
         words=tuple(values["words"].split()),
         item=ItemFacts.model_validate(values["item"]) if "item" in values else None,
+        banner=values.get("banner", ""),
     )
 
 

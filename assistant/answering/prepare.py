@@ -733,6 +733,7 @@ class PrepareAnswer:
                 update={
                     "heading": passage.heading,
                     "effective_date": card.effective_date if card is not None else None,
+                    "banner": card.banner if card is not None else "",
                     "snippet": snippet(
                         passage,
                         stems=stems,

@@ -198,6 +198,8 @@ class Source(PublicModel):
     heading: str = ""
     """Headings of the passage, joined by " > "."""
     effective_date: date | None = None
+    banner: str = Field(default="", exclude_if=lambda banner: not banner)
+    """What each page of the document says at its edge or across it: "SUPERSEDED". Show it with the quote."""
     url: str | None
     """The original at its publisher; may be absent."""
     source: str

@@ -282,6 +282,8 @@ class ParsedDocument:
     """(number, first character) of each page of a paged file that has text."""
     original: OriginalFile | None = None
     links: tuple[Link, ...] = ()
+    banner: str = ""
+    """A running header or watermark of its pages that is more than a page number: "SUPERSEDED"."""
 
     def page_at(self, place: int) -> int | None:
         """Return the number of the page that this character is on; None without pages."""
@@ -340,6 +342,8 @@ class DocumentCard:
     """Each distinct word of its text, folded, not stemmed: the tenant's vocabulary for corrections."""
     item: ItemFacts | None = None
     """None also in indexes of releases without items."""
+    banner: str = ""
+    """As of ``ParsedDocument``: it stands beside each quote of the document."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -322,6 +322,7 @@ def build_card(
         abbreviations=find_abbreviations(parsed.text),
         words=distinct_words("\n".join((document.title, *document.questions, parsed.text))),
         item=document.item,
+        banner=parsed.banner,
     )
 
 

@@ -121,6 +121,7 @@ def card_of(
     words: Sequence[str] = (),
     abbreviations: Sequence[tuple[str, str]] = (),
     item: ItemFacts | None = None,
+    banner: str = "",
 ) -> DocumentCard:
     """Return the card of the document that the passage is of."""
     return DocumentCard(
@@ -138,6 +139,7 @@ def card_of(
         abbreviations=tuple(abbreviations),
         item=item,
         words=tuple(words),
+        banner=banner,
     )
 
 
@@ -148,12 +150,20 @@ def indexed(
     words: Sequence[str] = (),
     abbreviations: Sequence[tuple[str, str]] = (),
     item: ItemFacts | None = None,
+    banner: str = "",
 ) -> IndexedDocument:
     """Return one document; its title has the vector of its first passage unless another is given."""
     questions = questions or {}
     first, vector = passages[0]
     return IndexedDocument(
-        card=card_of(first, questions=list(questions), words=words, abbreviations=abbreviations, item=item),
+        card=card_of(
+            first,
+            questions=list(questions),
+            words=words,
+            abbreviations=abbreviations,
+            item=item,
+            banner=banner,
+        ),
         title_vectors=[title_vector or vector, *questions.values()],
         passages=passages,
     )

@@ -429,6 +429,7 @@ async def test_read_documents_gives_all_passages_in_order_with_units_and_card(tw
         words=["ask", "wait"],
         abbreviations=[("pa", "prior authorization")],
         item=ItemFacts(item_id="k2", price=Decimal("49.90"), properties={"Power": "2 kW"}, rating=4.5),
+        banner="DRAFT",
     )
     await twin.index.replace_documents([written, indexed((passage("other"), NORTH))])
     read = await twin.search.read_documents(

@@ -228,7 +228,7 @@ class RunningService:
                 await stores.documents.put_original(document_id, document.original, original[1])
             await stores.documents.put_parsed(document_id, document.content_hash(), parsed)
             vectors = [(passage, vector_of(passage.embedding_input)) for passage in passages]
-            await stores.index.replace_documents([indexed(*vectors)])
+            await stores.index.replace_documents([indexed(*vectors, banner=parsed.banner)])
             await stores.states.put_many([live_status(document)])
         finally:
             await stores.close()

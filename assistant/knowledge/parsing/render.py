@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
@@ -59,7 +59,8 @@ def render(page: Page) -> Rendered:
     if page.banner:
         renderer.builder.block(page.banner)
     renderer.blocks(page.blocks)
-    return Rendered(renderer.builder.build(), (*page.losses, *renderer.losses()))
+    parsed = replace(renderer.builder.build(), banner=page.banner)
+    return Rendered(parsed, (*page.losses, *renderer.losses()))
 
 
 def words_in(text: str) -> int:

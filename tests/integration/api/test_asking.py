@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from assistant.api.delivery import StreamLimits
+from assistant.knowledge.page import Page, Paragraph, plain
 from tests.fakes.running_service import (
     NOTHING_IS_NEAR,
     RunningService,
@@ -119,6 +120,15 @@ async def test_without_the_model_the_agent_still_gets_a_quote(tmp_path: Path, fa
         assert (whole["text"], whole["mode"], whole["finish_reason"]) == (QUOTE, "quoted", "stop")
         assert whole["fallback"].startswith("generation_")
         assert [source["document_id"] for source in whole["sources"]] == ["wait"]
+
+
+async def test_what_each_page_of_a_document_says_stands_beside_its_quote(service: RunningService) -> None:
+    page = Page((Paragraph(plain("The wait is two days.")),), banner="SUPERSEDED since 1 March")
+    await service.know("wait", page.to_bytes().decode(), media_type="application/vnd.page+json")
+    await service.know("other", "The wait in Ohio is two days.")
+    whole = await service.answered()
+    banners = {source["document_id"]: source.get("banner") for source in whole["sources"]}
+    assert banners == {"wait": "SUPERSEDED since 1 March", "other": None}
 
 
 @pytest.mark.parametrize("how", ["cut_after", "garbage_after"])

@@ -47,6 +47,8 @@ export interface Source {
   /** Headings above the passage, outermost first, joined by " > ". */
   readonly heading?: string;
   readonly effective_date?: string | null;
+  /** What each page of the document says at its edge or across it: "SUPERSEDED". */
+  readonly banner?: string;
   readonly facts?: SourceFacts | null;
 }
 

@@ -55,11 +55,12 @@ interface DocumentCardProps {
 }
 
 function DocumentCard({ passages, turnKey, cited }: DocumentCardProps) {
-  const [{ title, url, source, effective_date = null, facts = null }] = passages;
+  const [{ title, url, source, effective_date = null, banner = "", facts = null }] = passages;
   const known = facts === null ? "" : factsLine(facts);
   return (
     <li class="document">
       <h3>{title}</h3>
+      {banner !== "" && <p class="document-banner">{banner}</p>}
       <p class="source-meta">
         {effective_date !== null && <span class="in-force">{inForce(effective_date, new Date())}</span>}
         {source !== "" && <span>{source}</span>}
