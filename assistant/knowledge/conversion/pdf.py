@@ -36,8 +36,10 @@ _HIGHEST_HEADING = 3
 """Level of the largest headings: a page's own is above them."""
 _DIGITS = re.compile(r"\d+")
 _PAGE_NUMBER = re.compile(
-    r"(?:(?:page|seite|p|pg|of|von|de|sur|di)\b|[\W\d_])*#(?:(?:of|von|de|sur|di)\b|[\W\d_])*", re.I
+    r"(?:\b(?:page|seite|side|p|pg|s)\W{0,3})?#(?:\W{0,3}(?:of|von|de|sur|di|/)\W{0,3}\d{1,4})?", re.I
 )
+_SEPARATORS = " -\u2013\u2014|/\u00b7\u2022,;:"
+"""What is between a page's number and other words of a running header."""
 _WORDS = re.compile(r"\w+(?:-\w+)*")
 _DIVIDED = re.compile(r"[^\W_]-$")
 """The first part of a word or number that the line's end divides."""
@@ -202,7 +204,7 @@ def _keys(page: _Page, line: Line) -> list[_Key]:
 def _banner(texts: Iterable[str], titles: str) -> str:
     """Return the texts that say more than a page's number and the document's titles, in one line."""
     known = set(_WORDS.findall(titles.casefold()))
-    shown = (" ".join(_PAGE_NUMBER.sub(" ", unmarked(text)).split()) for text in texts)
+    shown = (" ".join(_PAGE_NUMBER.sub(" ", unmarked(text)).split()).strip(_SEPARATORS) for text in texts)
     more = (
         text for text in shown if any(map(str.isalpha, text)) and set(_WORDS.findall(text.casefold())) - known
     )

@@ -259,14 +259,17 @@ def test_a_line_at_the_foot_that_varies_is_content(price: str, is_kept: bool) ->
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_a_running_header_with_words_is_the_first_line(count: int) -> None:
-    header = shown(60, 800, "WITHDRAWN on 3 May 2026 - ask the desk")
+@pytest.mark.parametrize("after", ["", " - page {n} of 4", " | {n}"])
+def test_a_running_header_with_words_is_the_first_line(count: int, after: str) -> None:
+    header = "WITHDRAWN on 3 May 2026 - ask the desk"
     pages = [
-        header + shown(60, 700, f"Fee number {n} is {n}5 dollars.") + shown(290, 30, f"Page {n}")
+        shown(60, 800, header + after.format(n=n))
+        + shown(60, 700, f"Fee number {n} is {n}5 dollars.")
+        + shown(290, 30, f"Page {n}")
         for n in range(1, count + 1)
     ]
     file = convert("a.pdf", pdf(*pages))
-    assert file.banner == "WITHDRAWN on 3 May 2026 - ask the desk"
+    assert file.banner == header
     assert render(file).parsed.text.count("WITHDRAWN") == 1
     assert "Page 2\n\nFee number 2 is 25 dollars." in render(file).parsed.text
 
