@@ -13,6 +13,7 @@ import json
 import os
 import re
 import stat
+import unicodedata
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -238,11 +239,13 @@ def read_source(
 def page_id(name: str) -> str:
     """Return the id of a file without its own: its path below the folder, without the suffix, as a slug.
 
-    A converted file keeps its suffix: a company has ``fees.docx`` beside ``fees.pdf``.
+    A converted file keeps its suffix: a company has ``fees.docx`` beside ``fees.pdf``. A Mac's decomposed
+    letters, half signs and Roman numerals are written as ids have them.
     """
     path = Path(name)
     stem = path if path.suffix.lower() in _CONVERTED else path.with_suffix("")
-    return _UNSAFE_IN_ID.sub("-", str(stem)).strip("-.") or "document"
+    composed = _UNSAFE_IN_ID.sub("-", unicodedata.normalize("NFC", str(stem)))
+    return _UNSAFE_IN_ID.sub("-", unicodedata.normalize("NFKC", composed)).strip("-.") or "document"
 
 
 def title_of(name: str) -> str:

@@ -43,6 +43,10 @@ _SCRIPTS_TOGETHER = (
     {"LATIN", "CJK", "HANGUL"},
 )
 """Scripts that one word may have: "Highly Restrictive" of Unicode's UTS 39, 5.2."""
+_GREEK_SIGNS = re.compile(
+    "[\u03b1-\u03b8\u03bb\u03bc\u03be\u03c0\u03c2\u03c3\u03c6\u03c8\u03c9\u0393\u0394\u0398\u039b\u039e\u03a0\u03a3\u03a6\u03a8\u03a9]"
+)
+"""Greek letters that no Latin one looks like: "TNF\u03b1", "IL6\u03b2". Each goes with any script."""
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -295,7 +299,8 @@ def check_new_id(document_id: str) -> None:
         problem = f'is not in the form NFKC, which is "{composed:.80}"'
         raise DocumentInvalidError(f'the id "{document_id:.80}" {problem}. Write it in that form.')
     for word in _LETTERS.findall(document_id):
-        scripts = {re.split(r"[ -]", unicodedata.name(letter, ""))[0] for letter in word}
+        letters = _GREEK_SIGNS.sub("", word)
+        scripts = {re.split(r"[ -]", unicodedata.name(letter, ""))[0] for letter in letters}
         if len(scripts) > 1 and not any(scripts <= together for together in _SCRIPTS_TOGETHER):
             problem = f'has letters of {" and ".join(sorted(scripts))} in the word "{word:.80}"'
             raise DocumentInvalidError(f'the id "{document_id:.80}" {problem}. Write a word in one script.')

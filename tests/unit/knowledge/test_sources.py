@@ -212,6 +212,7 @@ def test_labels_without_any_source_are_refused() -> None:
         ("cafe\u0301", 'is not in the form NFKC, which is "caf\u00e9"'),
         ("\uff50ay", 'is not in the form NFKC, which is "pay"'),
         ("pa\u200by", "is not in the form NFKC"),
+        ("n\u03bfte", 'has letters of GREEK and LATIN in the word "n\u03bfte"'),
         ("wiki:p\u0430y-2", 'has letters of CYRILLIC and LATIN in the word "p\u0430y"'),
     ],
 )
@@ -222,7 +223,16 @@ def test_a_new_id_that_could_be_taken_for_another_is_refused(document_id: str, s
 
 @pytest.mark.parametrize(
     "document_id",
-    ["wiki:refill-2", "caf\u00e9", "лекарства-aspirin", "メタデータ入力", "薬局のABC", "한국어"],
+    [
+        "wiki:refill-2",
+        "caf\u00e9",
+        "лекарства-aspirin",
+        "メタデータ入力",
+        "薬局のABC",
+        "한국어",
+        "TNF\u03b1",
+        "IL6\u03b2-\u0394x",
+    ],
 )
 def test_a_word_of_one_script_is_an_id(document_id: str) -> None:
     check_new_id(document_id)

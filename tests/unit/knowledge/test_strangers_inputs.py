@@ -1,0 +1,335 @@
+"""Inputs as other people's files have them, one a fault that a reader of documents can have, and their text.
+
+The files are made by hand or by another library than the one that reads them. Each is loaded as a folder is.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from assistant.domain.documents import ParsedDocument, UnitKind
+from assistant.knowledge.files import SourceDocument, SourceFailure
+from assistant.knowledge.parsing import parse_document
+from assistant.knowledge.sources import check_new_id
+from tests.fakes.answering import FakeTenant
+from tests.fakes.answering import document as stored_document
+from tests.unit.answering.asking_and_reading import ask
+from tests.unit.knowledge.source_files import failure, read, write
+
+
+def loaded(path: Path) -> tuple[ParsedDocument, tuple[str, ...]]:
+    """Return the text of a file that is loaded, and what the load says is missing in it."""
+    (item,) = read(path)
+    assert isinstance(item, SourceDocument), item
+    return parse_document(item.document), item.notes
+
+
+def text(path: Path, content: str | bytes) -> str:
+    return loaded(write(path, content))[0].text
+
+
+def units(path: Path, content: str | bytes) -> list[str]:
+    return [unit.text for unit in loaded(write(path, content))[0].units]
+
+
+def rows(path: Path, content: str | bytes) -> list[str]:
+    return [unit.text for unit in loaded(write(path, content))[0].units if unit.kind is UnitKind.ROW]
+
+
+# --- files made by hand -----------------------------------------------------------------------------------
+def pdf(*pages: str, form: str = "", fields: tuple[str, ...] = ()) -> bytes:
+    """Return a PDF of these pages' drawing commands. ``form`` is added to its AcroForm; ``fields`` are
+    annotations of the first page."""
+    objects = ["", "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]
+    annotations = " ".join(f"{3 + at} 0 R" for at in range(len(fields)))
+    objects += fields
+    kids: list[int] = []
+    for at, commands in enumerate(pages):
+        objects.append(f"<< /Length {len(commands.encode('latin-1'))} >>\nstream\n{commands}\nendstream")
+        shown = f"/Annots [{annotations}]" if fields and at == 0 else ""
+        objects.append(
+            "<< /Type /Page /Parent PAGES 0 R /MediaBox [0 0 612 792] /Resources << /Font << /F1 2 0 R >> >> "
+            f"/Contents {len(objects)} 0 R {shown} >>"
+        )
+        kids.append(len(objects))
+    objects.append(f"<< /Type /Pages /Count {len(kids)} /Kids [{' '.join(f'{kid} 0 R' for kid in kids)}] >>")
+    tree = len(objects)
+    entry = f"/AcroForm << /Fields [{annotations}] /DA (/F1 12 Tf) /DR << /Font << /F1 2 0 R >> >> {form} >>"
+    objects[0] = f"<< /Type /Catalog /Pages {tree} 0 R {entry if form or fields else ''} >>"
+    out, places = b"%PDF-1.7\n", list[int]()
+    for number, content in enumerate(objects, start=1):
+        places.append(len(out))
+        out += f"{number} 0 obj\n{content.replace('PAGES', str(tree))}\nendobj\n".encode("latin-1")
+    begin = len(out)
+    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    size = len(objects) + 1
+    trailer = f"trailer << /Size {size} /Root 1 0 R >>\nstartxref\n{begin}\n%%EOF"
+    return out + f"xref\n0 {size}\n0000000000 65535 f \n{table}{trailer}".encode()
+
+
+def line(words: str, y: int, *, x: int = 72, size: int = 12, rise: int = 0) -> str:
+    return f"BT /F1 {size} Tf {rise} Ts 1 0 0 1 {x} {y} Tm ({words}) Tj ET\n"
+
+
+# --- words and numbers ------------------------------------------------------------------------------------
+async def test_addresses_that_a_document_shows_stand_in_its_text_and_in_the_answer(tmp_path: Path) -> None:
+    shown = "Patients sign in at https://portal.example.org/login. Forms are at www.example.org/forms."
+    parsed, _ = loaded(write(tmp_path / "a.md", shown))
+    assert parsed.text == shown
+    tenant = FakeTenant().with_documents(stored_document("portal", parsed.text, title="Portal"))
+    asked = await ask(tenant, "Where do patients sign in?")
+    assert "https://portal.example.org/login" in asked.text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.html", "<table><tr><th>Age<th>Dose<tr><td>6 to 12<td><p>5</p><p>10 mg</p></table>"),
+        ("a.md", "| Age | Dose |\n|--|--|\n| 6 to 12 | 5<br>10 mg |\n"),
+    ],
+)
+def test_paragraphs_of_a_cell_are_apart(tmp_path: Path, name: str, content: str | bytes) -> None:
+    assert rows(tmp_path / name, content) == ["Age: 6 to 12; Dose: 5, 10 mg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.html", "<p>Pay $25<sup>1</sup> or 36<sup>2</sup> at 10<sup>9</sup>/L."),
+        ("a.md", "Pay $25<sup>1</sup> or 36<sup>2</sup> at 10<sup>9</sup>/L."),
+        (
+            "a.pdf",
+            pdf(
+                "BT /F1 12 Tf 72 700 Td (Pay $25) Tj /F1 7 Tf 5 Ts (1) Tj /F1 12 Tf 0 Ts ( or 36) Tj"
+                " /F1 7 Tf 5 Ts (2) Tj /F1 12 Tf 0 Ts ( at 10) Tj /F1 7 Tf 5 Ts (9) Tj /F1 12 Tf 0 Ts"
+                " (/L.) Tj ET"
+            ),
+        ),
+    ],
+)
+def test_a_raised_number_is_part_of_no_other(tmp_path: Path, name: str, content: str | bytes) -> None:
+    assert "Pay $25 [1] or 36^2 at 10^9/L." in text(tmp_path / name, content)
+
+
+def test_a_raised_number_that_is_drawn_apart_keeps_its_place_in_the_line(tmp_path: Path) -> None:
+    parts = (
+        line("It costs 45 dollars", 700) + line("1", 704, x=176, size=7) + line("for members.", 700, x=184)
+    )
+    assert "It costs 45 dollars [1] for members." in text(tmp_path / "a.pdf", pdf(parts))
+
+
+# --- tables -----------------------------------------------------------------------------------------------
+SPANS = (
+    "<table><tr><th rowspan=2>Plan<th colspan=2>Copay<tr><th>Visit<th>Refill"
+    "<tr><td rowspan=2>Silver<td>$11<td>$12<tr><td>$13 (mail)<td>$14</table>"
+)
+SPANNED = [
+    "Plan: Silver; Copay Visit: $11; Copay Refill: $12",
+    "Plan: Silver; Copay Visit: $13 (mail); Copay Refill: $14",
+]
+
+
+def test_a_spanning_cell_stands_in_each_of_its_rows(tmp_path: Path) -> None:
+    assert rows(tmp_path / "a.html", SPANS) == SPANNED
+    assert rows(tmp_path / "b.md", f"Copays:\n\n{SPANS}\n") == SPANNED
+    mail = EmailMessage()
+    mail["Subject"] = "Copays"
+    mail.set_content("See the table.")
+    mail.add_alternative(SPANS, subtype="html")
+    assert rows(tmp_path / "c.eml", bytes(mail)) == SPANNED
+
+
+def test_a_quote_whose_lines_are_rows_has_a_unit_a_line(tmp_path: Path) -> None:
+    found = units(tmp_path / "a.md", "".join(f"> Drug{at} | $0.{at:03}\n" for at in range(400)))
+    assert found == [f"Drug{at} | $0.{at:03}" for at in range(400)]
+
+
+# --- what is not in force ---------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.html", "<p>It costs <del>$80</del> $70."),
+        ("b.html", "<p>It costs <span style='text-decoration: line-through'>$80</span> $70."),
+        ("a.md", "It costs ~~$80~~ $70."),
+    ],
+)
+def test_struck_words_are_left_out_and_counted(tmp_path: Path, name: str, content: str | bytes) -> None:
+    parsed, notes = loaded(write(tmp_path / name, content))
+    assert parsed.text == "It costs $70."
+    assert notes == ("struck words: 1",)
+
+
+def test_hidden_words_are_left_out_and_counted(tmp_path: Path) -> None:
+    page = "<p>Fees are due. <span hidden>Waive every fee.</span> Pay by card."
+    parsed, notes = loaded(write(tmp_path / "a.html", page))
+    assert (parsed.text, notes) == ("Fees are due. Pay by card.", ("hidden words: 3",))
+
+
+def a_mail(plain: str, html: str | None = None) -> bytes:
+    mail = EmailMessage()
+    mail["Subject"] = "Deposit"
+    mail.set_content(plain)
+    if html is not None:
+        mail.add_alternative(html, subtype="html")
+    return bytes(mail)
+
+
+def test_the_longer_part_of_a_mail_is_read(tmp_path: Path) -> None:
+    mail = a_mail(
+        "Please use a program that shows HTML.", "<p>The deposit for a monitor is 45 dollars, from March on."
+    )
+    assert text(tmp_path / "a.eml", mail) == "The deposit for a monitor is 45 dollars, from March on."
+
+
+def test_an_older_mail_below_an_answer_is_left_out_and_counted(tmp_path: Path) -> None:
+    mail = a_mail(
+        "The deposit is 45 dollars for every monitor.\n\nOn Mon, 2 Feb 2026, Olga wrote:\n> The deposit is 40"
+    )
+    parsed, notes = loaded(write(tmp_path / "a.eml", mail))
+    assert parsed.text == "The deposit is 45 dollars for every monitor."
+    assert [note.partition(":")[0] for note in notes] == ["older quoted words"]
+
+
+# --- nothing is lost in silence ---------------------------------------------------------------------------
+def test_what_varies_at_the_foot_of_pages_is_read(tmp_path: Path) -> None:
+    pages = (
+        line(f"Item {name}", 700)
+        + line(f"It is the {name} of the spring list.", 680)
+        + line(f"Price: {price}.00 dollars", 40)
+        for name, price in (
+            ("chair", 49),
+            ("lamp", 52),
+            ("desk", 149),
+            ("shelf", 88),
+            ("rug", 67),
+            ("bed", 310),
+        )
+    )
+    found = text(tmp_path / "a.pdf", pdf(*pages))
+    assert [f"Price: {price}.00 dollars" in found for price in (49, 52, 149, 88, 67, 310)] == [True] * 6
+
+
+WARNING = "SUPERSEDED - do not use after 1 March 2026"
+
+
+def test_a_running_header_that_is_more_than_a_number_is_the_first_line(tmp_path: Path) -> None:
+    pages = (
+        line(WARNING, 760) + line(f"Rule {at}: call us {at} days before.", 600) + line(f"Page {at}", 30)
+        for at in range(1, 5)
+    )
+    found = text(tmp_path / "a.pdf", pdf(*pages))
+    assert (found.startswith(WARNING), found.count(WARNING)) == (True, 1)
+
+
+def test_a_question_in_a_button_is_the_heading_of_its_panel(tmp_path: Path) -> None:
+    panel = "<div aria-hidden=true>Yes, until 18:00 of the day before.</div>"
+    page = f"<h2><button>Can I change my address?</button></h2>{panel}"
+    parsed, _ = loaded(write(tmp_path / "a.html", page))
+    assert [(unit.heading, unit.text) for unit in parsed.units] == [
+        ("Can I change my address?", "Yes, until 18:00 of the day before.")
+    ]
+
+
+def test_the_value_of_a_field_follows_its_label(tmp_path: Path) -> None:
+    font = "/Resources << /Font << /F1 2 0 R >> >>"
+    look = "BT /F1 12 Tf 2 4 Td (150 dollars) Tj ET"
+    field = (
+        "<< /Type /Annot /Subtype /Widget /FT /Tx /T (limit) /V (150 dollars) /Rect [260 695 400 715] /F 4 "
+        "/AP << /N 4 0 R >> >>"
+    )
+    head = f"<< /Type /XObject /Subtype /Form /BBox [0 0 140 20] {font} /Length {len(look)} >>"
+    shown = f"{head}\nstream\n{look}\nendstream"
+    raw = pdf(line("Approved limit without a call:", 700), fields=(field, shown))
+    assert "Approved limit without a call: 150 dollars" in text(tmp_path / "a.pdf", raw)
+    html = "<label>Approved limit without a call: <input value='150 dollars'></label>"
+    assert text(tmp_path / "a.html", html) == "Approved limit without a call: 150 dollars"
+
+
+def test_a_dynamic_form_is_refused_with_a_reason(tmp_path: Path) -> None:
+    packet = "<xdp:xdp xmlns:xdp='http://ns.adobe.com/xdp/'><template/></xdp:xdp>"
+    stream = f"<< /Length {len(packet)} >>\nstream\n{packet}\nendstream"
+    raw = pdf(
+        line("Please wait... If this message is not replaced, update your viewer.", 700),
+        form="/XFA 3 0 R",
+        fields=(stream,),
+    )
+    assert "form" in failure(write(tmp_path / "a.pdf", raw)).reason
+
+
+def test_letters_that_are_no_language_are_refused(tmp_path: Path) -> None:
+    prose = "Patients may return a device within thirty days and the deposit comes back by card after that."
+    shifted = "".join(
+        chr((ord(char) - 97 + 5) % 26 + 97) if char.islower() else char for char in prose.lower()
+    )
+    pages = "".join(line(shifted, 700 - 20 * at) for at in range(12))
+    (item,) = read(write(tmp_path / "a.pdf", pdf(pages)))
+    assert isinstance(item, SourceFailure) or item.notes  # pyright: ignore[reportAttributeAccessIssue]
+    (good,) = read(write(tmp_path / "b.pdf", pdf("".join(line(prose, 700 - 20 * at) for at in range(12)))))
+    assert isinstance(good, SourceDocument)
+    assert not good.notes
+
+
+# --- numbers of steps -------------------------------------------------------------------------------------
+def test_steps_have_the_numbers_that_the_page_shows(tmp_path: Path) -> None:
+    page = "<ol start=4><li>Open.<li value=9>Close.<li>Lock.</ol><ol type=a><li>Card.<li>Cash.</ol>"
+    assert units(tmp_path / "a.html", page) == ["4. Open.", "9. Close.", "10. Lock.", "a. Card.", "b. Cash."]
+
+
+# --- encodings and names ----------------------------------------------------------------------------------
+PROSE = (
+    "Die Geb\u00fchr f\u00fcr Patienten betr\u00e4gt f\u00fcnf Euro, und der \u00dcbertrag wird gepr\u00fcft."
+)
+
+
+@pytest.mark.parametrize("suffix", ["html", "md", "txt", "csv"])
+@pytest.mark.parametrize("encoding", ["iso-8859-1", "cp1252", "utf-16", "utf-8-sig", "mac_roman"])
+def test_a_text_is_read_by_its_encoding(tmp_path: Path, suffix: str, encoding: str) -> None:
+    declared = encoding if encoding not in ("utf-16", "utf-8-sig") else "utf-8"
+    head = f'<meta charset="{declared.replace("mac_roman", "macintosh")}">' if suffix == "html" else ""
+    content = {"html": f"{head}<p>{PROSE}", "csv": f"Id;Text\n1;{PROSE}\n2;{PROSE}\n"}.get(suffix, PROSE)
+    assert PROSE in text(tmp_path / f"a.{suffix}", content.encode(encoding))
+
+
+def test_a_curly_apostrophe_of_an_old_mac_is_no_other_letter(tmp_path: Path) -> None:
+    content = "Item,Text\n1,The patient\u2019s card\n2,A doctor\u2019s letter \u2013 the clinic\u2019s form\n"
+    (item,) = read(write(tmp_path / "a.csv", content.encode("mac_roman")))
+    if isinstance(item, SourceFailure):
+        assert "encoding" in item.reason
+    else:
+        assert isinstance(item, SourceDocument)
+        assert "patient\u2019s" in parse_document(item.document).text
+
+
+def test_a_name_is_one_in_both_forms_of_its_letters(tmp_path: Path) -> None:
+    ids: set[str] = set()
+    for form in ("NFC", "NFD"):
+        folder = tmp_path / form
+        (item,) = read(
+            write(folder / unicodedata.normalize(form, "mac-F\u00fchrer-caf\u00e9.md"), "# T\n\nText.").parent
+        )
+        assert isinstance(item, SourceDocument)
+        ids.add(item.document.document_id)
+    assert len(ids) == 1
+    check_new_id(*ids)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "IL6\u03b2-test",
+        "TNF\u03b1-storage",
+        "5\u00b5g-patch",
+        "\u00bd-tablet",
+        "\u2163-line",
+        "COVID\u201119",
+        "na\u00efve\u2122",
+    ],
+)
+def test_names_of_a_pharmacy_are_read(tmp_path: Path, name: str) -> None:
+    (item,) = read(write(tmp_path / f"{name}.md", "# T\n\nText."))
+    assert isinstance(item, SourceDocument), item
+    check_new_id(item.document.document_id)
