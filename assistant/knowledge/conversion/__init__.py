@@ -13,9 +13,10 @@ from warnings import catch_warnings
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.mail import convert_eml
 from assistant.knowledge.conversion.markup import Converted
-from assistant.knowledge.conversion.office import convert_docx, convert_pptx
 from assistant.knowledge.conversion.plain import convert_txt
 from assistant.knowledge.conversion.sheets import convert_csv, convert_xlsx
+from assistant.knowledge.conversion.slides import convert_pptx
+from assistant.knowledge.conversion.word import convert_docx
 from assistant.knowledge.files import LARGEST_DOCUMENT_BYTES
 from assistant.knowledge.page import Loss, Page
 from assistant.knowledge.parsing.html import read_html

@@ -104,7 +104,7 @@ class _Renderer:
             case Table():
                 self._table(block)
             case Figure():
-                self._figure(block)
+                self._paragraph(self._caption(block))
             case Note():
                 mark, text = f"[{block.mark}] " if block.mark else "", self._in_a_line(block.blocks)
                 self._paragraph(mark + text if text else "")
@@ -156,16 +156,15 @@ class _Renderer:
         else:
             self._paragraph(term)
 
-    def _figure(self, block: Figure) -> None:
+    def _caption(self, block: Figure) -> str:
         text = self._text(block.caption)
-        if unmarked(text).strip():
-            self._paragraph(text)
-        else:
+        if not unmarked(text).strip():
             self._lost[f"{block.kind}s without text", str(self._place or "")] += 0
+        return text
 
     def _table(self, block: Table) -> None:
         self._paragraph(self._text(block.caption))
-        grid = _grid(block.rows)
+        grid = grid_of(block.rows)
         width = max(map(len, grid), default=0)
         texts = {id(cell): self._in_a_line(cell.blocks) for row in block.rows for cell in row}
         names = _joined_names(grid[: block.header_rows], texts, width)
@@ -198,7 +197,7 @@ class _Renderer:
             case Code():
                 return [block.text]
             case Figure():
-                return [self._text(block.caption)]
+                return [self._caption(block)]
             case List():
                 return [
                     f"{item.marker} {text}" if block.is_ordered and item.marker else text
@@ -290,7 +289,8 @@ _Grid = Sequence[Sequence[Cell | None]]
 """Row by row, the cell that covers each place."""
 
 
-def _grid(rows: Sequence[Sequence[Cell]]) -> _Grid:
+def grid_of(rows: Sequence[Sequence[Cell]]) -> _Grid:
+    """Return the grid of a table. Raises DocumentInvalidError for one of more than MOST_CELLS cells."""
     grid: list[dict[int, Cell]] = [{} for _ in rows]
     cells = 0
     for number, row in enumerate(rows):

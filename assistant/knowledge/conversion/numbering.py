@@ -1,0 +1,195 @@
+"""The lists of Office files: their numbers, as Word counts and shows them, and lists in lists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from string import ascii_lowercase
+from xml.etree.ElementTree import Element
+
+from assistant.knowledge.conversion.ooxml import is_on, number
+from assistant.knowledge.page import Block, Item, List
+
+DEEPEST_LEVEL = 8
+_PLACEHOLDER = re.compile(r"%([1-9])")
+_ROMAN = tuple(
+    zip(
+        (1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1),
+        ("m", "cm", "d", "cd", "c", "xc", "l", "xl", "x", "ix", "v", "iv", "i"),
+        strict=True,
+    )
+)
+_SHOWN_ITSELF = "•"
+"""For a sign of a bullet that is a letter of a font of symbols."""
+
+
+def _letters(count: int) -> str:
+    """Return "a" to "z", then "aa", "bb"."""
+    repeated, place = divmod(count - 1, 26)
+    return ascii_lowercase[place] * (repeated + 1)
+
+
+def _roman(count: int) -> str:
+    text = ""
+    for value, sign in _ROMAN:
+        times, count = divmod(count, value)
+        text += sign * times
+    return text
+
+
+_FORMATS: Mapping[str, Callable[[int], str]] = {
+    "lowerLetter": _letters,
+    "upperLetter": lambda count: _letters(count).upper(),
+    "lowerRoman": _roman,
+    "upperRoman": lambda count: _roman(count).upper(),
+    "decimalZero": lambda count: f"{count:02}",
+    "none": lambda _: "",
+}
+"""Another format is shown in digits."""
+
+
+def counted(count: int, number_format: str) -> str:
+    """Return a number in one of Word's formats. Letters and Roman numbers begin at 1 and end at 3,999."""
+    is_countable = 0 < count < 4_000
+    return _FORMATS.get(number_format, str)(count) if is_countable else str(count)
+
+
+class Numbering:
+    """Counts the items of all lists of a document, in its order."""
+
+    def __init__(self, root: Element | None, style_lists: Mapping[str, str]) -> None:
+        """``style_lists``: the list of each style of lists, by the style's id."""
+        self._levels: dict[str, dict[int, Element]] = {}
+        self._lists: dict[str, str] = {}
+        self._own: dict[tuple[str, int], Element] = {}
+        """Levels that a list has instead of those of its kind, and where it starts again."""
+        self._counts: dict[str, list[int | None]] = {}
+        self._begun = set[str]()
+        lists = [] if root is None else root.findall("num")
+        for kind in () if root is None else root.findall("abstractNum"):
+            self._levels[kind.get("abstractNumId", "")] = {
+                _level_of(level): level for level in kind.findall("lvl")
+            }
+        for entry in lists:
+            kind, number_id = entry.find("abstractNumId"), entry.get("numId", "")
+            self._lists[number_id] = "" if kind is None else kind.get("val", "")
+            self._own |= {(number_id, _level_of(own)): own for own in entry.findall("lvlOverride")}
+        for kind in () if root is None else root.findall("abstractNum"):
+            link = kind.find("numStyleLink")
+            linked = "" if link is None else self._lists.get(style_lists.get(link.get("val", ""), ""), "")
+            if linked:
+                self._lists |= {
+                    number_id: linked
+                    for number_id, name in self._lists.items()
+                    if name == kind.get("abstractNumId")
+                }
+
+    def level_of_style(self, number_id: str, style_id: str, default: int) -> int:
+        """Return the level of a list that a paragraph's style stands for."""
+        for place, level in self._levels.get(self._lists.get(number_id, ""), {}).items():
+            style = level.find("pStyle")
+            if style is not None and style.get("val") == style_id:
+                return place
+        return default
+
+    def next(self, number_id: str, place: int) -> tuple[str, bool]:
+        """Count an item. Return what stands before it, empty for nothing, and whether it is a number."""
+        kind = self._lists.get(number_id)
+        if kind is None:
+            return "", False
+        counts = self._counts.setdefault(kind, [None] * (DEEPEST_LEVEL + 1))
+        if number_id not in self._begun:
+            self._begun.add(number_id)
+            for level in range(DEEPEST_LEVEL + 1):
+                if self._start_again(number_id, level) is not None:
+                    counts[level] = None
+        for above in range(place):
+            counts[above] = self._start(number_id, above) if counts[above] is None else counts[above]
+        last = counts[place]
+        counts[place] = self._start(number_id, place) if last is None else last + 1
+        for below in range(place + 1, DEEPEST_LEVEL + 1):
+            level = self._level(number_id, below)
+            restart = None if level is None else level.find("lvlRestart")
+            if restart is None or number(restart) > place:
+                counts[below] = None
+        return self._shown(number_id, place, counts)
+
+    def _level(self, number_id: str, place: int) -> Element | None:
+        own = self._own.get((number_id, place))
+        level = None if own is None else own.find("lvl")
+        return self._levels.get(self._lists[number_id], {}).get(place) if level is None else level
+
+    def _start_again(self, number_id: str, place: int) -> int | None:
+        own = self._own.get((number_id, place))
+        start = None if own is None else own.find("startOverride")
+        return None if start is None else number(start)
+
+    def _start(self, number_id: str, place: int) -> int:
+        again, level = self._start_again(number_id, place), self._level(number_id, place)
+        return (1 if level is None else number(level.find("start"), 0)) if again is None else again
+
+    def _shown(self, number_id: str, place: int, counts: list[int | None]) -> tuple[str, bool]:
+        level = self._level(number_id, place)
+        if level is None:
+            return "", False
+        text = level.find("lvlText")
+        pattern = "" if text is None else text.get("val", "")
+        if _format(level) == "bullet":
+            sign = pattern.strip()
+            is_shown = sign and sign.isprintable() and not sign.isalnum()
+            return (sign if is_shown else _SHOWN_ITSELF) if pattern else "", False
+        is_legal = is_on(level.find("isLgl"))
+
+        def count(found: re.Match[str]) -> str:
+            other = int(found[1]) - 1
+            value, of = counts[other] or 0, self._level(number_id, other)
+            return counted(value, "decimal" if is_legal or of is None else _format(of))
+
+        marker = _PLACEHOLDER.sub(count, pattern).strip()
+        return marker, any(map(str.isalnum, marker))
+
+
+def _level_of(element: Element) -> int:
+    value = element.get("ilvl", "0")
+    return int(value) if value in tuple("012345678") else DEEPEST_LEVEL
+
+
+def _format(level: Element) -> str:
+    found = level.find("numFmt")
+    return "decimal" if found is None else found.get("val", "decimal")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An item of a list before the lists are nested."""
+
+    level: int
+    is_ordered: bool
+    item: Item
+
+
+def nested(entries: Iterable[Block | Point]) -> tuple[Block, ...]:
+    """Return blocks with the items that follow each other as lists in lists."""
+    blocks: list[Block] = []
+    for is_list, group in groupby(entries, key=lambda entry: isinstance(entry, Point)):
+        if is_list:
+            blocks += _lists([entry for entry in group if isinstance(entry, Point)])
+        else:
+            blocks += [entry for entry in group if not isinstance(entry, Point)]
+    return tuple(blocks)
+
+
+def _lists(points: Sequence[Point]) -> Iterator[List]:
+    start = 0
+    groups: list[tuple[bool, Item]] = []
+    while start < len(points):
+        point, end = points[start], start + 1
+        while end < len(points) and points[end].level > point.level:
+            end += 1
+        inner = (*point.item.blocks, *_lists(points[start + 1 : end]))
+        groups.append((point.is_ordered, replace(point.item, blocks=inner)))
+        start = end
+    for is_ordered, group in groupby(groups, key=lambda entry: entry[0]):
+        yield List(tuple(item for _, item in group), is_ordered=is_ordered)

@@ -1,0 +1,225 @@
+"""The XML of Office files: its elements under short names, its formulas as text, its fonts of symbols."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from posixpath import join, normpath, split
+from xml.etree.ElementTree import Element, ParseError, fromstring
+from zipfile import ZipFile
+
+from assistant.knowledge.page import Runs, plain
+
+_STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/(\w+)")
+_LONG_NAMES = {
+    "http://schemas.openxmlformats.org/wordprocessingml/2006/main": "",
+    "http://schemas.microsoft.com/office/word/2010/wordml": "w14_",
+    "http://schemas.openxmlformats.org/officeDocument/2006/math": "m_",
+    "http://schemas.openxmlformats.org/officeDocument/2006/relationships": "r_",
+    "http://schemas.openxmlformats.org/drawingml/2006/main": "a_",
+    "http://schemas.openxmlformats.org/drawingml/2006/chart": "c_",
+    "http://schemas.microsoft.com/office/drawing/2014/chartex": "c_",
+    "http://schemas.openxmlformats.org/drawingml/2006/diagram": "dgm_",
+    "http://schemas.openxmlformats.org/drawingml/2006/picture": "pic_",
+    "http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing": "wp_",
+    "http://schemas.openxmlformats.org/markup-compatibility/2006": "mc_",
+    "urn:schemas-microsoft-com:vml": "v_",
+}
+_OTHER = "other_"
+_LONGEST_BANNER = 300
+
+
+def tree(raw: bytes) -> Element:
+    """Return a part's root. An element and an attribute of WordprocessingML has its bare name ("p"), one of
+    another kind a prefix ("m_r"), whatever the file calls them. Raises ParseError."""
+    root = fromstring(_STRICT.sub(rb"http://schemas.openxmlformats.org/\1/2006/\2", raw))  # noqa: S314 - no part has a document type
+    names: dict[str, str] = {}
+    for element in root.iter():
+        element.tag = names.get(element.tag) or _named(names, element.tag)
+        for long in [key for key in element.attrib if key[0] == "{"]:
+            element.attrib[names.get(long) or _named(names, long)] = element.attrib.pop(long)
+    return root
+
+
+def _named(names: dict[str, str], long: str) -> str:
+    space, _, local = long.lstrip("{").rpartition("}")
+    names[long] = f"{_LONG_NAMES.get(space, _OTHER)}{local}"
+    return names[long]
+
+
+def part(container: ZipFile, name: str | None) -> Element | None:
+    """Return a part's root; None if there is none, or no XML."""
+    try:
+        return tree(container.read(name)) if name else None
+    except (KeyError, ParseError):
+        return None
+
+
+class Relations:
+    """What a part refers to: parts of the file and addresses outside of it, by id and by kind."""
+
+    def __init__(self, container: ZipFile, name: str) -> None:
+        folder, base = split(name)
+        self.targets: dict[str, str] = {}
+        self.by_kind: dict[str, str] = {}
+        for relation in part(container, f"{folder}/_rels/{base}.rels".lstrip("/")) or ():
+            target = relation.get("Target", "")
+            if relation.get("TargetMode") != "External":
+                target = normpath(join("/", folder, target)).lstrip("/")
+            self.targets[relation.get("Id", "")] = target
+            self.by_kind.setdefault(relation.get("Type", "").rpartition("/")[2], target)
+
+
+def is_on(element: Element | None) -> bool:
+    """Return whether an element that switches something is there and says so."""
+    return element is not None and element.get("val", "1") not in ("0", "false", "off")
+
+
+def number(element: Element | None, default: int = 0) -> int:
+    """Return the whole number that an element gives; the default for none."""
+    value = "" if element is None else element.get("val", "")
+    return int(value) if re.fullmatch(r"-?\d{1,9}", value) else default
+
+
+def words_of(elements: Iterable[Element]) -> int:
+    """Return how many words stand in the paragraphs of the elements, of any kind of XML."""
+    return sum(
+        len("".join(text.text or "" for text in paragraph.iter() if text.tag in _TEXTS).split())
+        for element in elements
+        for paragraph in element.iter()
+        if paragraph.tag in ("p", "a_p")
+    )
+
+
+_TEXTS = frozenset(["t", "delText", "a_t", "m_t"])
+
+
+def caption(described: str) -> Runs:
+    """Return what stands for a picture. The name of its file does not."""
+    text = " ".join(described.split())
+    return () if " " not in text and "." in text[-5:] else plain(text)
+
+
+def diagram_texts(data: Element | None) -> list[str]:
+    """Return the texts of a diagram (SmartArt) by its data part."""
+    paragraphs = () if data is None else data.iter("a_p")
+    texts = ("".join(run.text or "" for run in paragraph.iter("a_t")) for paragraph in paragraphs)
+    return [text for text in texts if text.strip()]
+
+
+def banner_of(lines: Iterable[str]) -> tuple[str, list[str]]:
+    """Return what headers, footers and watermarks say in one line, and what is too long for it."""
+    taken, further, length = list[str](), list[str](), 0
+    for line in lines:
+        length += len(line)
+        (taken if length <= _LONGEST_BANNER else further).append(line)
+    return "; ".join(taken), further
+
+
+# Formulas
+
+
+def linear(element: Element) -> str:
+    """Return a formula in one line: "(140 - age)/72", "x^2"."""
+    inner = [linear(child) for child in element if not child.tag.endswith("Pr")]
+    match element.tag:
+        case "m_t":
+            return element.text or ""
+        case "del" | "moveFrom":
+            return ""
+        case "m_f":
+            is_fraction = _sign(element, "type", "bar") != "noBar"
+            return "/".join(map(_grouped, inner)) if is_fraction else "\u00a6".join(inner)
+        case "m_sSup" | "m_limUpp":
+            return _raised(inner[0], inner[1])
+        case "m_sSub" | "m_limLow":
+            return f"{inner[0]}_{_grouped(inner[1])}"
+        case "m_sSubSup":
+            return _raised(f"{inner[0]}_{_grouped(inner[1])}", inner[2])
+        case "m_rad":
+            return f"{inner[0] if len(inner) > 1 else ''}√{_grouped(inner[-1])}"
+        case "m_d":
+            begin, apart, end = (_sign(element, name, usual) for name, usual in _DELIMITERS)
+            return f"{begin}{apart.join(inner)}{end}"
+        case "m_nary":
+            lower, upper = (
+                f"{sign}{_grouped(text)}" if text else "" for sign, text in zip("_^", inner, strict=False)
+            )
+            return f"{_sign(element, 'chr', '∫')}{lower}{upper} {inner[-1]}"
+        case "m_func":
+            return f"{inner[0]} {inner[-1]}"
+        case "m_m" | "m_eqArr":
+            return "; ".join(inner)
+        case "m_mr":
+            return ", ".join(inner)
+        case _:
+            return _joined(element, inner)
+
+
+def _joined(element: Element, texts: Iterable[str]) -> str:
+    """Return the texts of a formula's parts, with a space where two would become one word or number."""
+    line, last = "", ""
+    tags = (child.tag for child in element if not child.tag.endswith("Pr"))
+    for tag, text in zip(tags, texts, strict=True):
+        is_apart = {tag, last} != {"m_r"} and line[-1:].isalnum() and text[:1].isalnum()
+        line += f" {text}" if is_apart else text
+        last = tag
+    return line
+
+
+_DELIMITERS = (("begChr", "("), ("sepChr", "|"), ("endChr", ")"))
+
+
+def _sign(element: Element, name: str, usual: str) -> str:
+    found = element.find(f"*/m_{name}")
+    return usual if found is None else found.get("m_val", "")
+
+
+def _raised(base: str, power: str) -> str:
+    return f"{base if base.isalnum() else _grouped(base)}^{_grouped(power)}"
+
+
+def _grouped(text: str) -> str:
+    """Return a text as one operand: in parentheses, but for a name, a number, or what has some already."""
+    text = text.strip()
+    is_one = re.fullmatch(r"[\u2212-]?[\d.,]*|[^\W\d]+|\([^()]*\)", text)
+    return text if is_one else f"({text})"
+
+
+# Symbols
+
+
+_SYMBOL_FONT = (
+    " !∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼"  # noqa: RUF001
+)
+_SYMBOL_FONT_HIGH = (
+    "€ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…⏐⎯↵ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇®©™∏√⋅¬∧∨⇔⇐⇑⇒⇓◊〈®©™∑⎛⎜⎝⎡⎢⎣⎧⎨⎩⎪\ufffd〉∫⌠⎮⌡⎞⎟⎠⎤⎥⎦⎫⎬⎭"  # noqa: RUF001
+)
+_FONTS = {
+    "symbol": {0x20 + place: char for place, char in enumerate(_SYMBOL_FONT)}
+    | {0xA0 + place: char for place, char in enumerate(_SYMBOL_FONT_HIGH)},
+    "wingdings": dict(
+        zip(
+            b"\x20\x6c\x6e\x6f\x71\xa7\xa8\xd8\xdf\xe0\xe1\xe2\xe8\xf0\xfb\xfc\xfd\xfe",
+            " ●■☐❑▪☐➢←→↑↓➔⇨✗✓☒☑",
+            strict=True,
+        )
+    ),
+    "wingdings 2": dict(zip(b"\x20\x4f\x50\x51\x52\x53\x54\xa3", " ✗✓☒☑☒☒☐", strict=True)),
+}
+UNKNOWN_SYMBOL = "\ufffd"
+
+
+def symbols(text: str, font: str) -> str:
+    """Return a text as its font shows it: in the font Symbol, "m" is "μ". Such fonts have their characters at
+    0xF000 too. A symbol that is not known is UNKNOWN_SYMBOL."""
+    known = _FONTS.get(font.lower())
+    return text if known is None and text.isascii() else "".join(_symbol(char, known) for char in text)
+
+
+def _symbol(char: str, known: dict[int, str] | None) -> str:
+    is_private = 0xF000 <= ord(char) <= 0xF0FF
+    code = ord(char) - 0xF000 if is_private else ord(char)
+    if known is None or code > 0xFF:
+        return UNKNOWN_SYMBOL if is_private else char
+    return known.get(code, UNKNOWN_SYMBOL)

@@ -1,0 +1,63 @@
+"""Tables of Office files: which rows name the columns, and which tables are only a layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from assistant.knowledge.conversion.markup import is_header
+from assistant.knowledge.page import Block, Cell, Table, text_of
+from assistant.knowledge.parsing.html import all_runs
+from assistant.knowledge.parsing.render import grid_of
+
+
+def table_blocks(rows: Iterable[Sequence[Cell]], *, header_rows: int = 0) -> list[Block]:
+    """Return a table with the rows that name its columns; ``header_rows`` 0: the file names none.
+
+    A cell across all columns above it is a text of its own. A single cell, and a table that contains tables,
+    are layout: what is in them is returned.
+    """
+    rows = [tuple(row) for row in rows if row]
+    cells = [cell for row in rows for cell in row]
+    if len(cells) == 1 or any(isinstance(block, Table) for cell in cells for block in cell.blocks):
+        return [block for cell in cells for block in cell.blocks]
+    width = max((sum(cell.columns for cell in row) for row in rows), default=0)
+    blocks: list[Block] = []
+    while (
+        width > 1 and len(rows) > 1 and [cell.columns for cell in rows[0]] == [width] and rows[0][0].rows == 1
+    ):
+        blocks += rows.pop(0)[0].blocks
+        header_rows -= 1
+    if any(cell.blocks for row in rows for cell in row):
+        blocks.append(Table(tuple(rows), _named_rows(rows, header_rows)))
+    return blocks
+
+
+def _named_rows(rows: Sequence[Sequence[Cell]], declared: int) -> int:
+    """Return how many first rows name the columns: those that the file declares, with what their cells span;
+    else those that the first cells span, judged by ``is_header``. A row of names of parts is one of them."""
+    grid = grid_of(rows)
+    texts = {id(cell): " ".join(map(text_of, all_runs(cell.blocks))) for row in rows for cell in row}
+    lines = [["" if cell is None else texts[id(cell)] for cell in row] for row in grid]
+    depth = max(at + cell.rows for at, row in enumerate(rows[: max(declared, 1)]) for cell in row)
+    if depth == 1 and len(rows) > 1 and _has_parts(grid[0], lines[1]):
+        depth = 2
+    if declared > 0:
+        return depth
+    columns = [at for at, cell in enumerate(grid[0]) if depth > 1 or at == 0 or cell is not grid[0][at - 1]]
+    names = [
+        " ".join(dict.fromkeys(line[at] for line in lines[:depth] if at < len(line))).strip()
+        for at in columns
+    ]
+    others = [[line[at] for at in columns if at < len(line)] for line in lines[depth:] if any(line)]
+    return depth if is_header([names, *others]) else 0
+
+
+def _has_parts(first: Sequence[Cell | None], second: Sequence[str]) -> bool:
+    """Return whether the second row names parts: below names across columns only, and without digits."""
+    if len(first) != len(second):
+        return False
+    is_wide = [cell is not None and cell.columns > 1 for cell in first]
+    parts = [text for text, wide in zip(second, is_wide, strict=True) if wide]
+    others = [text for text, wide in zip(second, is_wide, strict=True) if not wide]
+    named = all(text and not any(map(str.isdigit, text)) for text in parts)
+    return bool(parts) and bool(others) and named and not any(others)
