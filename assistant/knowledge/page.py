@@ -263,3 +263,16 @@ def text_of(runs: Iterable[Run]) -> str:
 def plain(text: str) -> Runs:
     """Return text without any marks as runs; nothing for an empty text."""
     return (Run(text),) if text else ()
+
+
+_ROMAN_VALUES = (1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1)
+_ROMAN_SIGNS = ("m", "cm", "d", "cd", "c", "xc", "l", "xl", "x", "ix", "v", "iv", "i")
+
+
+def roman(number: int) -> str:
+    """Return a number from 1 as a Roman one: "iv"."""
+    text = ""
+    for value, sign in zip(_ROMAN_VALUES, _ROMAN_SIGNS, strict=True):
+        times, number = divmod(number, value)
+        text += sign * times
+    return text

@@ -108,7 +108,7 @@ class SourceEntry(StrictModel):
     """Whether its documents may name live elements, like ``{{orders.status}}``; otherwise that stays text."""
 
     most_lost: float = Field(default=0.3, ge=0.0, le=1.0)
-    """Share of a document's words that may be missing in its text: struck, hidden, older mail, not readable.
+    """Share of a document's words that may be missing in its text: struck, hidden, not readable.
     A document above it is refused, with its losses named, until its owner has looked at it. 1 takes all."""
     ocr: bool = False
     """Whether scanned pages of its PDF files are read, by the program tesseract; else a load names them."""

@@ -10,17 +10,10 @@ from string import ascii_lowercase
 from xml.etree.ElementTree import Element
 
 from assistant.knowledge.conversion.ooxml import is_on, number
-from assistant.knowledge.page import Block, Item, List
+from assistant.knowledge.page import Block, Item, List, roman
 
 DEEPEST_LEVEL = 8
 _PLACEHOLDER = re.compile(r"%([1-9])")
-_ROMAN = tuple(
-    zip(
-        (1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1),
-        ("m", "cm", "d", "cd", "c", "xc", "l", "xl", "x", "ix", "v", "iv", "i"),
-        strict=True,
-    )
-)
 _SHOWN_ITSELF = "•"
 """For a sign of a bullet that is a letter of a font of symbols."""
 
@@ -31,19 +24,11 @@ def _letters(count: int) -> str:
     return ascii_lowercase[place] * (repeated + 1)
 
 
-def _roman(count: int) -> str:
-    text = ""
-    for value, sign in _ROMAN:
-        times, count = divmod(count, value)
-        text += sign * times
-    return text
-
-
 _FORMATS: Mapping[str, Callable[[int], str]] = {
     "lowerLetter": _letters,
     "upperLetter": lambda count: _letters(count).upper(),
-    "lowerRoman": _roman,
-    "upperRoman": lambda count: _roman(count).upper(),
+    "lowerRoman": roman,
+    "upperRoman": lambda count: roman(count).upper(),
     "decimalZero": lambda count: f"{count:02}",
     "none": lambda _: "",
 }

@@ -641,6 +641,9 @@ def _margin_lines(blocks: Iterable[Block]) -> Iterator[str]:
     """Yield what a header or footer says, without the numbers of pages."""
     for runs in all_runs(blocks):
         text = "".join(run.text for run in runs if not run.is_struck and not run.is_hidden)
+        if _PAGE_FIELD not in text and any(map(str.isalnum, text)):
+            yield one_line(text)
+            continue
         parts = (one_line(text) for text in _CUTS.split(text))
         kept = (found for found in parts if any(map(str.isalnum, found)) and not _is_page_number(found))
         if line := " \u2013 ".join(one_line(found.replace(_PAGE_FIELD, "")) for found in kept):

@@ -27,11 +27,11 @@ from assistant.knowledge.page import (
     OlderText,
     Page,
     Paragraph,
-    Place,
     Run,
     Runs,
     Shift,
     Table,
+    roman,
 )
 
 DEEPEST_NESTING = 200
@@ -49,8 +49,6 @@ _STRIKING = re.compile(r"text-decoration[a-z-]*\s*:[^;]*line-through", re.I)
 _SHIFTING = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.I)
 _COUNTING = re.compile(r"list-style(?:-type)?\s*:[^;]*\b(lower|upper)-(alpha|latin|roman)\b", re.I)
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
-_PAGE = re.compile(r"page-(\d{1,5})")
-"""The anchor of a page's heading, as ``conversion`` writes it."""
 _STRUCK = frozenset(["del", "s", "strike"])
 _SHIFTS = {"sup": Shift.RAISED, "super": Shift.RAISED, "sub": Shift.LOWERED}
 """By tag and by the value of ``vertical-align``."""
@@ -61,25 +59,14 @@ _PANEL_HEADING = 4
 """Level of a control that opens a panel, where no heading is around it."""
 _NO_ANSWER = ("hidden", "submit", "button", "reset", "image", "password", "file")
 """Inputs that show no value."""
-_TEXT_BLOCKS = frozenset(
-    ["p", "blockquote", "address", "figure", "figcaption", "dl", "hr", "center", "legend"]
+_BLOCKS = re.compile(
+    r"p|blockquote|address|figure|figcaption|dl|hr|center|legend|body|main|article|section|div"
+    r"|header|footer|aside|form|fieldset|dialog|hgroup|details|tbody|table|tr|td|th|li"
 )
-_PARTS = {
-    "body",
-    "main",
-    "article",
-    "section",
-    "div",
-    "header",
-    "footer",
-    "aside",
-    "form",
-    "fieldset",
-    "dialog",
-}
-_BLOCKS = _TEXT_BLOCKS | _PARTS | {"hgroup", "details", "tbody", "table", "tr", "td", "th", "li"}
-_PHRASES = {"a", "abbr", "cite", "code", "em", "kbd", "mark", "q", "s", "samp", "span", "strong", "var"}
-INLINE = _PHRASES | {"b", "del", "font", "i", "ins", "label", "small", "strike", "sub", "sup", "u", "wbr"}
+INLINE = re.compile(
+    r"a|abbr|b|cite|code|del|em|font|i|ins|kbd|label|mark|q|s|samp|small|span|strike|strong|sub"
+    r"|sup|u|var|wbr"
+)
 """Elements that do not separate words."""
 _OLDER = "blockquote[type=cite], .gmail_quote, .yahoo_quoted, .protonmail_quote"
 """What programs for e-mail write around an older mail."""
@@ -130,52 +117,42 @@ class Style:
     def run(self, text: str) -> Run:
         return Run(text, self.shift, self.is_struck, self.is_hidden, self.link)
 
+    def under(self, other: Style) -> Style:
+        """Return this style in an element of another one."""
+        shift, link = self.shift or other.shift, self.link or other.link
+        return Style(shift, self.is_struck or other.is_struck, self.is_hidden or other.is_hidden, link)
 
-def _style_of_tag(tag: str, style: Style) -> Style:
-    """Return the style of the text in an element of this tag, in text of a style."""
-    if tag in _STRUCK:
-        return replace(style, is_struck=True)
-    return replace(style, shift=_SHIFTS[tag]) if tag in _SHIFTS else style
+
+_PLAIN = Style()
+
+
+def _css(declarations: str) -> Style:
+    shifting = _SHIFTING.search(declarations)
+    shift = _SHIFTS[shifting[1].lower()] if shifting else Shift.NONE
+    return Style(shift, _STRIKING.search(declarations) is not None, _HIDING.search(declarations) is not None)
 
 
 def style_after(markup: str, style: Style) -> Style:
     """Return the style of the text after a tag as written, in text of a style."""
     element = parse(markup).select_one("body > *")
-    if element is None:
-        return style
-    style, look = _style_of_tag(element.tag, style), _look(element.attr("style") or "")
-    is_hidden = style.is_hidden or look.is_hidden or element.attr("hidden") is not None
-    return replace(
-        style,
-        shift=look.shift or style.shift,
-        is_struck=style.is_struck or look.is_struck,
-        is_hidden=is_hidden,
-    )
+    return style if element is None else _own_style(element, _css(element.attr("style") or "")).under(style)
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What CSS says of an element."""
-
-    shift: Shift = Shift.NONE
-    is_struck: bool = False
-    is_hidden: bool = False
+def _own_style(node: Element, css: Style) -> Style:
+    """Return the style that an element has of itself."""
+    link = (node.attr("href") or "") if node.tag == "a" else ""
+    is_hidden = node.attr("hidden") is not None or (node.tag == "dialog" and node.attr("open") is None)
+    return Style(_SHIFTS.get(node.tag, Shift.NONE), node.tag in _STRUCK, is_hidden, link).under(css)
 
 
-def _look(declarations: str) -> _Look:
-    shifting = _SHIFTING.search(declarations)
-    shift = _SHIFTS[shifting[1].lower()] if shifting else Shift.NONE
-    return _Look(shift, _STRIKING.search(declarations) is not None, _HIDING.search(declarations) is not None)
-
-
-def _looks_of_classes(page: Document) -> dict[str, _Look]:
+def _looks_of_classes(page: Document) -> dict[str, Style]:
     """Return what the page's own style sheets say of a class alone, where it matters: ".old {…}"."""
-    looks: dict[str, _Look] = {}
+    looks: dict[str, Style] = {}
     for sheet in page.select("style"):
         depth = 0
         for rule in sheet.text.split("}"):
             selectors, _, declarations = rule.rpartition("{")
-            if depth == 0 and "{" not in selectors and (look := _look(declarations)) != _Look():
+            if depth == 0 and "{" not in selectors and (look := _css(declarations)) != _PLAIN:
                 names = (selector.strip().rpartition(".") for selector in selectors.split(","))
                 looks |= {
                     name: look
@@ -191,7 +168,7 @@ class _Walker:
 
     def __init__(self, page: Document) -> None:
         self._classes = _looks_of_classes(page)
-        self._looks: dict[tuple[int, int] | None, _Look] = {}
+        self._css: dict[tuple[int, int] | None, Style] = {}
         """By place: the parser repeats an element that is not closed, with its style."""
         self._panels = set[str]()
         """Ids of panels that a control opens."""
@@ -241,36 +218,22 @@ class _Walker:
 
     def _styled(self, node: Element) -> Style:
         """Return the style of the text in an element."""
-        style = _style_of_tag(node.tag, self._style)
-        for look in self._all_looks(node):
-            style = replace(
-                style, shift=look.shift or style.shift, is_struck=style.is_struck or look.is_struck
-            )
-        if node.tag == "a" and (link := node.attr("href")):
-            style = replace(style, link=link)
-        if not style.is_hidden and self._hides(node):
-            is_panel = node.attr("id") in self._panels or _follows_control(node)
-            style = replace(style, is_hidden=not is_panel)
-        return style
+        style = self._own(node)
+        if style.is_hidden and (node.attr("id") in self._panels or _follows_control(node)):
+            style = replace(style, is_hidden=False)
+        return self._style if style == _PLAIN else style.under(self._style)
 
-    def _all_looks(self, node: Element) -> Iterator[_Look]:
-        if self._classes:
-            yield from (
-                self._classes[name] for name in (node.attr("class") or "").split() if name in self._classes
-            )
+    def _own(self, node: Element) -> Style:
+        css = _PLAIN
         if node.attr("style"):
             place = node.position
-            if place not in self._looks:
-                self._looks[place] = _look(node.attr("style") or "")
-            yield self._looks[place]
-
-    def _hides(self, node: Element) -> bool:
-        is_closed = node.tag == "dialog" and node.attr("open") is None
-        return (
-            is_closed
-            or node.attr("hidden") is not None
-            or any(look.is_hidden for look in self._all_looks(node))
-        )
+            if place not in self._css:
+                self._css[place] = _css(node.attr("style") or "")
+            css = self._css[place]
+        if self._classes:
+            for name in (node.attr("class") or "").split():
+                css = self._classes.get(name, _PLAIN).under(css)
+        return _own_style(node, css)
 
     def _take_element(self, node: Element, tag: str) -> None:
         if self._names and (name := self._names.get(node.attr("id") or "")):
@@ -300,12 +263,12 @@ class _Walker:
             self._definition(node)
         elif tag in ("input", "select", "textarea", "img"):
             self._field(node, tag)
-        elif tag in _BLOCKS:  # a table that contains tables is layout
+        elif _BLOCKS.fullmatch(tag):  # a table that contains tables is layout
             self._flush()
             self._walk(node)
             self._flush()
         else:
-            is_inline = tag in INLINE
+            is_inline = INLINE.fullmatch(tag) is not None
             self._runs += [] if is_inline else [Run(" ")]
             self._walk(node)
             self._runs += [] if is_inline else [Run(" ")]
@@ -318,8 +281,7 @@ class _Walker:
         self._flush()
         runs = self._strings(node)
         if runs:
-            number = _PAGE.fullmatch(str(node.attr("id") or ""))
-            self._blocks.append(Heading(level, runs, place=Place("page", int(number[1])) if number else None))
+            self._blocks.append(Heading(level, runs))
 
     def _control(self, node: Element) -> None:
         """Add what a control says where it is in a heading or opens a panel: else it is no content. Where the
@@ -332,7 +294,7 @@ class _Walker:
         elif (
             node.tag == "summary"
             or node.attr("aria-expanded") is not None
-            or (after is not None and (after.attr("aria-hidden") is not None or self._hides(after)))
+            or (after is not None and (after.attr("aria-hidden") is not None or self._own(after).is_hidden))
         ):
             self._heading(node, _PANEL_HEADING)
         elif node.tag != "button":  # a link or text that only looks like one
@@ -578,26 +540,5 @@ def _counted(number: int, kind: str) -> str:
             text = ascii_lowercase[place] + text
         return text if kind == "a" else text.upper()
     if kind in ("i", "I") and 0 < number < 4000:
-        text = ""
-        for value, sign in _ROMAN:
-            count, number = divmod(number, value)
-            text += sign * count
-        return text if kind == "i" else text.upper()
+        return roman(number) if kind == "i" else roman(number).upper()
     return str(number)
-
-
-_ROMAN = (
-    (1000, "m"),
-    (900, "cm"),
-    (500, "d"),
-    (400, "cd"),
-    (100, "c"),
-    (90, "xc"),
-    (50, "l"),
-    (40, "xl"),
-    (10, "x"),
-    (9, "ix"),
-    (5, "v"),
-    (4, "iv"),
-    (1, "i"),
-)

@@ -219,15 +219,16 @@ class _Reader:
         name = tag[2].lower() if tag else ""
         if tag is None:
             return style, ()
+        is_inline = INLINE.fullmatch(name) is not None
         if name in ("img", "input"):
             part = read_fragment(markup)
             self.losses += part.losses
             return style, tuple(run for line in all_runs(part.blocks) for run in (Run(" "), *line, Run(" ")))
-        if name in INLINE and tag[1]:
+        if is_inline and tag[1]:
             places = [at for at, (other, _) in enumerate(opened) if other == name]
             style = opened[places[-1]][1] if places else style
             del opened[places[-1] if places else len(opened) :]
-        elif name in INLINE:
+        elif is_inline:
             opened.append((name, style))
             style = style_after(markup, style)
-        return style, () if name in INLINE else (style.run("\n"),)
+        return style, () if is_inline else (style.run("\n"),)

@@ -37,6 +37,8 @@ from assistant.knowledge.page import (
 )
 from assistant.knowledge.parsing.text import LINK_END, TextBuilder, link_begin, unmarked
 
+OLDER_WORDS = "older quoted words"
+"""The loss of an older mail's words: the mail itself is whole without them."""
 MOST_CELLS = 500_000
 """Cells of a table once its spans are filled."""
 _ENDS = (".", ",", ";", ":", "!", "?")
@@ -111,7 +113,7 @@ class _Renderer:
             case Definition():
                 self._definition(block)
             case OlderText():
-                self._lose("older quoted words", self._all_text(block.blocks))
+                self._lose(OLDER_WORDS, self._all_text(block.blocks))
 
     def _enter(self, place: Place) -> None:
         if place.kind == "page" and (self._place is None or self._place.number != place.number):
@@ -212,7 +214,7 @@ class _Renderer:
             case Definition():
                 return [f"{self._text(block.term)}: {self._in_a_line(block.blocks)}"]
             case OlderText():
-                self._lose("older quoted words", self._all_text(block.blocks))
+                self._lose(OLDER_WORDS, self._all_text(block.blocks))
                 return []
 
     def _all_text(self, blocks: Iterable[Block]) -> str:

@@ -6,7 +6,9 @@ The files are made by hand or by another library than the one that reads them. E
 from __future__ import annotations
 
 import unicodedata
+import zipfile
 from email.message import EmailMessage
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -20,11 +22,22 @@ from tests.fakes.answering import document as stored_document
 from tests.unit.answering.asking_and_reading import ask
 from tests.unit.knowledge.source_files import failure, read, write
 
+W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+TYPES = "http://schemas.openxmlformats.org/package/2006/content-types"
+RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
+OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006"
+MATH = "http://schemas.openxmlformats.org/officeDocument/2006/math"
+
+
+def loaded_item(path: Path) -> SourceDocument:
+    (item,) = read(path)
+    assert isinstance(item, SourceDocument), item
+    return item
+
 
 def loaded(path: Path) -> tuple[ParsedDocument, tuple[str, ...]]:
     """Return the text of a file that is loaded, and what the load says is missing in it."""
-    (item,) = read(path)
-    assert isinstance(item, SourceDocument), item
+    item = loaded_item(path)
     return parse_document(item.document), item.notes
 
 
@@ -41,6 +54,71 @@ def rows(path: Path, content: str | bytes) -> list[str]:
 
 
 # --- files made by hand -----------------------------------------------------------------------------------
+def word(body: str, **parts: str) -> bytes:
+    """Return a Word file with this body. ``parts``: by the name of a part of word/ its type and content."""
+    buffer = BytesIO()
+    overrides = "".join(
+        f'<Override PartName="/word/{name}.xml" ContentType="application/vnd.openxmlformats-officedocument.'
+        f'wordprocessingml.{name.rstrip("0123456789")}+xml"/>'
+        for name in parts
+        if name != "chunk"
+    )
+    relations = "".join(
+        f'<Relationship Id="r{name}" Type="{OFFICE}/relationships/{name.rstrip("0123456789")}" '
+        f'Target="{name}.xml"/>'
+        for name in parts
+        if name != "chunk"
+    )
+    if "chunk" in parts:
+        relations += f'<Relationship Id="rchunk" Type="{OFFICE}/relationships/aFChunk" Target="chunk.html"/>'
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr(
+            "[Content_Types].xml",
+            f'<Types xmlns="{TYPES}"><Default Extension="xml" ContentType="application/xml"/><Default '
+            'Extension="html" ContentType="text/html"/><Default Extension="rels" ContentType="application/'
+            'vnd.openxmlformats-package.relationships+xml"/><Override PartName="/word/document.xml" '
+            'ContentType="application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"/>'
+            f"{overrides}</Types>",
+        )
+        file.writestr(
+            "_rels/.rels",
+            f'<Relationships xmlns="{RELATIONS}"><Relationship Id="r1" Type="{OFFICE}/relationships/'
+            'officeDocument" Target="word/document.xml"/></Relationships>',
+        )
+        file.writestr(
+            "word/_rels/document.xml.rels", f'<Relationships xmlns="{RELATIONS}">{relations}</Relationships>'
+        )
+        file.writestr(
+            "word/document.xml",
+            f'<w:document {W} xmlns:m="{MATH}" xmlns:r="{OFFICE}/relationships"><w:body>{body}</w:body>'
+            "</w:document>",
+        )
+        for name, content in parts.items():
+            file.writestr(f"word/{name}.html" if name == "chunk" else f"word/{name}.xml", content)
+    return buffer.getvalue()
+
+
+def run(words: str, properties: str = "") -> str:
+    return f'<w:r><w:rPr>{properties}</w:rPr><w:t xml:space="preserve">{words}</w:t></w:r>'
+
+
+def paragraph(*runs: str, properties: str = "") -> str:
+    inner = "".join(each if each.startswith("<") else run(each) for each in runs)
+    return f"<w:p><w:pPr>{properties}</w:pPr>{inner}</w:p>"
+
+
+def grid(*table_rows: tuple[str, ...]) -> str:
+    """Return a Word table. A cell is a text, or paragraphs."""
+    lines = (
+        "<w:tr>"
+        + "".join(f"<w:tc>{cell if cell.startswith('<') else paragraph(cell)}</w:tc>" for cell in row)
+        + "</w:tr>"
+        for row in table_rows
+    )
+    columns = "<w:gridCol/>" * len(table_rows[0])
+    return f"<w:tbl><w:tblPr/><w:tblGrid>{columns}</w:tblGrid>{''.join(lines)}</w:tbl>"
+
+
 def pdf(*pages: str, form: str = "", fields: tuple[str, ...] = ()) -> bytes:
     """Return a PDF of these pages' drawing commands. ``form`` is added to its AcroForm; ``fields`` are
     annotations of the first page."""
@@ -191,6 +269,7 @@ def test_an_older_mail_below_an_answer_is_left_out_and_counted(tmp_path: Path) -
     )
     parsed, notes = loaded(write(tmp_path / "a.eml", mail))
     assert parsed.text == "The deposit is 45 dollars for every monitor."
+    assert loaded_item(tmp_path / "a.eml").lost_share == 0
     assert [note.partition(":")[0] for note in notes] == ["older quoted words"]
 
 
@@ -333,3 +412,92 @@ def test_names_of_a_pharmacy_are_read(tmp_path: Path, name: str) -> None:
     (item,) = read(write(tmp_path / f"{name}.md", "# T\n\nText."))
     assert isinstance(item, SourceDocument), item
     check_new_id(item.document.document_id)
+
+
+# --- Word ----------------------------------------------------------------------------------------------
+def test_paragraphs_of_a_word_cell_are_apart(tmp_path: Path) -> None:
+    raw = word(grid(("Age", "Dose"), ("6 to 12", paragraph("5") + paragraph("10 mg"))))
+    assert rows(tmp_path / "a.docx", raw) == ["Age: 6 to 12; Dose: 5, 10 mg"]
+
+
+UP = '<w:vertAlign w:val="superscript"/>'
+
+
+def test_a_raised_number_of_word_is_part_of_no_other(tmp_path: Path) -> None:
+    raw = word(paragraph("Pay $25", run("1", UP), " or 36", run("2", UP), " at 10", run("9", UP), "/L."))
+    assert text(tmp_path / "a.docx", raw) == "Pay $25 [1] or 36^2 at 10^9/L."
+
+
+@pytest.mark.parametrize("mark", ["strike", "dstrike"])
+def test_struck_words_of_word_are_left_out_and_counted(tmp_path: Path, mark: str) -> None:
+    raw = word(paragraph("It costs ", run("$80", f"<w:{mark}/>"), " $70."))
+    parsed, notes = loaded(write(tmp_path / "a.docx", raw))
+    assert (parsed.text, notes) == ("It costs $70.", ("struck words: 1",))
+
+
+def test_hidden_words_of_word_are_left_out_and_counted(tmp_path: Path) -> None:
+    raw = word(paragraph("Fees are due. ", run("Waive every fee.", "<w:vanish/>"), "Pay by card."))
+    parsed, notes = loaded(write(tmp_path / "a.docx", raw))
+    assert (parsed.text, notes) == ("Fees are due. Pay by card.", ("hidden words: 3",))
+
+
+def test_a_running_header_of_word_is_the_first_line(tmp_path: Path) -> None:
+    header = f"<w:hdr {W}>{paragraph(WARNING)}</w:hdr>"
+    section = '<w:sectPr><w:headerReference w:type="default" r:id="rheader1"/></w:sectPr>'
+    raw = word(paragraph("Call us 2 days before.") + section, header1=header)
+    assert text(tmp_path / "a.docx", raw) == f"{WARNING}\n\nCall us 2 days before."
+
+
+def test_a_formula_is_text(tmp_path: Path) -> None:
+    above, below = (f"<m:r><m:t>{words}</m:t></m:r>" for words in ("140 \u2212 age", "72"))
+    fraction = f"<m:oMath><m:f><m:num>{above}</m:num><m:den>{below}</m:den></m:f></m:oMath>"
+    found = text(tmp_path / "a.docx", word(paragraph("Clearance is ", fraction, " for men.")))
+    assert "140 \u2212 age" in found.split("/")[0]
+    assert "/72 for men." in found
+
+
+def test_fields_parts_of_another_format_and_check_boxes_are_text(tmp_path: Path) -> None:
+    field = f'<w:fldSimple w:instr=" DOCPROPERTY Limit ">{run("90 dollars")}</w:fldSimple>'
+    box = (
+        '<w:sdt><w:sdtPr><w14:checkbox xmlns:w14="http://schemas.microsoft.com/office/word/2010/wordml">'
+        '<w14:checked w14:val="{}"/></w14:checkbox></w:sdtPr>'
+        "<w:sdtContent><w:r><w:t>{}</w:t></w:r></w:sdtContent></w:sdt>"
+    )
+    body = (
+        paragraph("The limit is ", field, " a minute.")
+        + '<w:altChunk r:id="rchunk"/>'
+        + paragraph(box.format(1, "\u2612"), " Tea ", box.format(0, "\u2610"), " Coffee")
+    )
+    found = text(
+        tmp_path / "a.docx", word(body, chunk="<html><body><p>Refunds take 9 days.</p></body></html>")
+    )
+    assert "The limit is 90 dollars a minute." in found
+    assert "Refunds take 9 days." in found
+    assert "\u2611 Tea \u2610 Coffee" in found or "\u2612 Tea \u2610 Coffee" in found
+
+
+NUMBERED = '<w:numPr><w:ilvl w:val="0"/><w:numId w:val="{}"/></w:numPr>'
+LEVEL = (
+    '<w:abstractNum w:abstractNumId="{0}"><w:lvl w:ilvl="0"><w:start w:val="{0}"/><w:numFmt w:val="{1}"/>'
+    '<w:lvlText w:val="{2}"/></w:lvl></w:abstractNum>'
+)
+NUMBER = '<w:num w:numId="{0}"><w:abstractNumId w:val="{0}"/></w:num>'
+LEVELS = LEVEL.format(1, "decimal", "%1.") + LEVEL.format(2, "lowerLetter", "%1)")
+NUMBERING = f"<w:numbering {W}>{LEVELS}{NUMBER.format(1)}{NUMBER.format(2)}</w:numbering>"
+
+
+def test_steps_of_word_have_the_numbers_that_the_page_shows(tmp_path: Path) -> None:
+    body = "".join(
+        paragraph(words, properties=NUMBERED.format(number) if number else "")
+        for words, number in (
+            ("Open.", 1),
+            ("Close.", 1),
+            ("A picture is here.", 0),
+            ("Go back to step 2.", 1),
+            ("Card.", 2),
+            ("Cash.", 2),
+        )
+    )
+    assert units(tmp_path / "a.docx", word(body, numbering=NUMBERING)) == [
+        "1. Open.", "2. Close.", "A picture is here.", "3. Go back to step 2.", "b) Card.", "c) Cash.",
+    ]  # fmt: skip
