@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 import httpx
+import pytest
 
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.evaluation.measures import figures
@@ -18,7 +19,7 @@ from tests.processes.model_server.conftest import Start
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "evaluation"
-FIGURE = read_figures(FOLDER)["red-flags"]
+FIGURES = read_figures(FOLDER)
 
 
 class Endpoint:
@@ -34,10 +35,17 @@ class Endpoint:
             return (await client.post("/invocations", json=body)).raise_for_status().json()
 
 
-async def test_red_flags_are_raised_as_often_as_docs_red_flags_says(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("name", "most_ordinary"),
+    [("red-flags", 0.017), ("red-flags-later", 0.015)],  # asked: 0.015; 5 of 300 and 2 of 300 were measured
+)
+async def test_red_flags_are_raised_as_often_as_docs_red_flags_says(
+    name: str, most_ordinary: float, start: Start
+) -> None:
+    figure = FIGURES[name]
     tenant = load_tenant(ROOT / "tests" / "tenants" / "pharmacy.toml")
     own, *written = (
-        load_rows(path, FlaggedMessage, key="message") for path in FIGURE.paths(FOLDER, tenant=tenant.name)
+        load_rows(path, FlaggedMessage, key="message") for path in figure.paths(FOLDER, tenant=tenant.name)
     )
     messages = list(chain.from_iterable(written))
     with start("embedding", precision="float32") as server:
@@ -46,11 +54,10 @@ async def test_red_flags_are_raised_as_often_as_docs_red_flags_says(start: Start
         )
     found = figures(judged)
     assert found["ordinary messages that raise a flag"].questions == 300
-    # 5 of 300 were measured; 4 are asked.
-    most = {**FIGURE.most, "ordinary messages that raise a flag": 0.017}
+    most = {**figure.most, "ordinary messages that raise a flag": most_ordinary}
     missed = {
-        name: found[name].value
-        for name in (*FIGURE.least, *FIGURE.most)
-        if not FIGURE.least.get(name, 0.0) <= found[name].value <= most.get(name, 1.0)
+        measure: found[measure].value
+        for measure in (*figure.least, *figure.most)
+        if not figure.least.get(measure, 0.0) <= found[measure].value <= most.get(measure, 1.0)
     }
     assert missed == {}
