@@ -52,7 +52,7 @@ _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 _STRUCK = frozenset(["del", "s", "strike"])
 _SHIFTS = {"sup": Shift.RAISED, "super": Shift.RAISED, "sub": Shift.LOWERED}
 """By tag and by the value of ``vertical-align``."""
-_CONTROLS = "button, summary, [role=button], [role=tab]"
+_CONTROLS = "button, summary, [role=button], [role=tab], [data-toggle], [data-bs-toggle]"
 _CONTROLLED = ("aria-controls", "data-target", "data-bs-target", "href")
 """Attributes by which a control names the panel that it opens."""
 _PANEL_HEADING = 4
@@ -74,7 +74,7 @@ _WIDEST_SPAN = 1000
 _SPACES = re.compile(r"\s+")
 
 
-def read_html(content: str) -> Page:
+def read_html(content: str, *, style: Style | None = None) -> Page:
     """Return the main content; a page without blocks where there is none.
 
     Raises DocumentInvalidError for elements nested deeper than DEEPEST_NESTING.
@@ -82,13 +82,13 @@ def read_html(content: str) -> Page:
     page = parse(content).remove("template")  # a selector would match inside it
     if page.select_one("* > " * DEEPEST_NESTING + "*") is not None:
         raise DocumentInvalidError(f"HTML elements are nested deeper than {DEEPEST_NESTING}.")
-    walker, root = _Walker(page), _main(page)
+    walker, root = _Walker(page, style or _PLAIN), _main(page)
     return Page(()) if root is None else walker.page(root)
 
 
-def read_fragment(fragment: str) -> Page:
-    """Return a part of a page. Raises DocumentInvalidError."""
-    return read_html(f"<main>{fragment}</main>")
+def read_fragment(fragment: str, style: Style) -> Page:
+    """Return a part of a page, in text of a style. Raises DocumentInvalidError."""
+    return read_html(f"<main>{fragment}</main>", style=style)
 
 
 def _main(page: Document) -> Element | None:
@@ -166,7 +166,7 @@ def _looks_of_classes(page: Document) -> dict[str, Style]:
 class _Walker:
     """Turns elements into blocks; collects runs of text until a block begins or ends."""
 
-    def __init__(self, page: Document) -> None:
+    def __init__(self, page: Document, style: Style) -> None:
         self._classes = _looks_of_classes(page)
         self._css: dict[tuple[int, int] | None, Style] = {}
         """By place: the parser repeats an element that is not closed, with its style."""
@@ -174,10 +174,11 @@ class _Walker:
         """Ids of panels that a control opens."""
         self._names: dict[str, str] = {}
         """What the control says that opens a panel, where no heading has it, by the panel's id."""
+        self._controls = frozenset(page.select(_CONTROLS))
         for control in page.select(f"{_CONTROLS}, {', '.join(f'[{name}]' for name in _CONTROLLED)}"):
             panels = _panels_of(control)
             self._panels |= panels
-            if _is_control(control) and control.closest(", ".join(("summary", *_HEADINGS))) is None:
+            if control in self._controls and control.closest(", ".join(("summary", *_HEADINGS))) is None:
                 self._names |= dict.fromkeys(panels, " ".join(control.text.split()))
         if self._names:
             self._names = {
@@ -187,7 +188,7 @@ class _Walker:
             }
         self._lost: Counter[str] = Counter()
         self._older = frozenset(page.select(_OLDER))
-        self._style = Style()
+        self._style = style
         self._depth = 0
         self._blocks: list[Block] = []
         self._runs: list[Run] = []
@@ -241,7 +242,7 @@ class _Walker:
             self._blocks.append(Heading(_PANEL_HEADING, (self._style.run(name),)))
         if tag == "br":
             self._runs.append(self._style.run("\n"))
-        elif _is_control(node):
+        elif self._controls and node in self._controls:
             self._control(node)
         elif self._older and node in self._older:
             self._flush()
@@ -464,10 +465,6 @@ def trimmed(runs: Iterable[Run]) -> Runs:
     return tuple(joined)
 
 
-def _is_control(node: Element) -> bool:
-    return node.tag in ("button", "summary") or node.attr("role") in ("button", "tab")
-
-
 def _panels_of(control: Element) -> set[str]:
     """Return the ids of the panels that an element opens."""
     named = (name for key in _CONTROLLED for name in (control.attr(key) or "").split())
@@ -522,7 +519,7 @@ def _follows_control(node: Element) -> bool:
     before = next((one for one in node.previous_siblings if isinstance(one, Element)), None)
     if before is None:
         return False
-    return before.tag in ("button", "summary") or before.select_one(_CONTROLS) is not None
+    return before.matches(_CONTROLS) or before.select_one(_CONTROLS) is not None
 
 
 def _number(value: str | None, default: int) -> int:

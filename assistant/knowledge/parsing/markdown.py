@@ -44,6 +44,9 @@ def _inline_with_own_limit(state: StateCore) -> None:
 
 
 _PARSER.core.ruler.at("inline", _inline_with_own_limit)
+_STYLED = re.compile(r"hidden|style|href|<(?:del|s|strike|sub|sup)\b", re.IGNORECASE)
+_EMPTY = re.compile(r"p|area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr")
+"""Elements that have no end, or end with the paragraph of Markdown."""
 
 
 def _is_row(line: str) -> bool:
@@ -84,7 +87,7 @@ _MARK = re.compile(r"\[\^([^\]\s]{1,60})\]")
 _VALUE = re.compile(r"[:;] | {2}|[\d%\u20ac$\u00a3]$")
 _LONGEST_ROW = 8
 """Words of a row without a bar or tab: lines of prose that are wrapped have more."""
-_TAG = re.compile(r"<(/?)([a-z][\w-]*)", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)([a-z][\w-]{0,40})[^<>]*>?", re.IGNORECASE)
 _LONGEST_HEADING = 2_000
 
 
@@ -127,6 +130,10 @@ class _Reader:
     def __init__(self, marks: frozenset[str] = frozenset()) -> None:
         self.losses: list[Loss] = []
         self._marks = marks
+        self._around = Style()
+        """Of the text in elements of raw HTML that are open."""
+        self._open: list[tuple[str, Style]] = []
+        """These elements, with the style before each."""
 
     def blocks(self, nodes: Iterable[SyntaxTreeNode]) -> Iterator[Block]:
         for node in nodes:
@@ -138,9 +145,11 @@ class _Reader:
                 case "fence" | "code_block":
                     yield Code(node.content)
                 case "html_block":
-                    part = read_fragment(node.content)
+                    part = read_fragment(node.content, self._around)
                     self.losses += part.losses
                     yield from part.blocks
+                    for tag in _TAG.finditer(node.content):
+                        self._around = self._after(tag, self._around, self._open)
                 case "bullet_list":
                     yield List(tuple(Item("-", tuple(self.blocks(item.children))) for item in node.children))
                 case "ordered_list":
@@ -174,7 +183,7 @@ class _Reader:
     ) -> Iterator[Run]:
         """Yield the text of inline nodes; ``end`` is the end of a line. Tags of raw HTML change its style
         until they end; most others separate words: cells of tables hold ``<br>`` and ``<li>``."""
-        style = style or Style()
+        style = style or self._around
         opened: list[tuple[str, Style]] = []
         for node in nodes:
             match node.type:
@@ -216,19 +225,27 @@ class _Reader:
         """Return the style after a tag of raw HTML, and what the tag itself shows. ``opened``: each tag that
         is open, with the style before it."""
         tag = _TAG.match(markup)
-        name = tag[2].lower() if tag else ""
         if tag is None:
             return style, ()
-        is_inline = INLINE.fullmatch(name) is not None
+        name = tag[2].lower()
         if name in ("img", "input"):
-            part = read_fragment(markup)
+            part = read_fragment(markup, style)
             self.losses += part.losses
             return style, tuple(run for line in all_runs(part.blocks) for run in (Run(" "), *line, Run(" ")))
-        if is_inline and tag[1]:
-            places = [at for at, (other, _) in enumerate(opened) if other == name]
-            style = opened[places[-1]][1] if places else style
-            del opened[places[-1] if places else len(opened) :]
-        elif is_inline:
+        is_inline = INLINE.fullmatch(name) is not None
+        return (self._after(tag, style, opened), ()) if is_inline else (style, (style.run("\n"),))
+
+    @staticmethod
+    def _after(tag: re.Match[str], style: Style, opened: list[tuple[str, Style]]) -> Style:
+        """Return the style after a tag in text of a style."""
+        name = tag[2].lower()
+        if not tag[1]:
+            if _EMPTY.fullmatch(name) or len(opened) == DEEPEST_NESTING:
+                return style
             opened.append((name, style))
-            style = style_after(markup, style)
-        return style, () if is_inline else (style.run("\n"),)
+            return style_after(tag[0], style) if _STYLED.search(tag[0]) else style
+        places = [at for at, (other, _) in enumerate(opened) if other == name]
+        if places:
+            style = opened[places[-1]][1]
+            del opened[places[-1] :]
+        return style

@@ -62,6 +62,9 @@ def test_markdown_keeps_its_headings() -> None:
             "Paid $25[^1], [^a-z].\n\n[^1]: Adults\n  only.\n[^b]: Once.",
             "Paid $25 [1], [^a-z].\n\n[1] Adults only.\n\n[b] Once.",
         ),
+        ("<div hidden>\n\na *b*\n\n<p>c</p>\n\n</div>\n\nd", "d"),
+        ("<p hidden>a\n\nb <hr hidden>\n\n<br style='display:none'>\n\nc", "b\n\nc"),
+        ("<del>\n\n- a\n\n</del>\n\n<div>\n\nb\n\n</div>", "b"),
         ("<img src=x alt=Chart> and ~~old~~ new", "Chart and new"),
         ("10<br>20 m<sup>2</sup>", "10\n20 m^2"),
         ("|A|B|\n|-|-|\n|10<br/>20|<ul><li>x</li><li>y</li></ul>|", "A: 10, 20; B: x, y"),
@@ -242,6 +245,7 @@ def test_a_cell_stands_under_its_own_names(content: str, rows: list[str]) -> Non
         "<style>.panel {{display: none}}</style><button class=accordion>{q}</button>"
         "<div class=panel>{a}</div>",
         "<details><summary>{q}</summary>{a}</details>",
+        "<ul><li><a data-toggle=tab href='#p'>{q}</a></ul><div id=p class='tab-pane fade'>{a}</div>",
         "<ul role=tablist><li><a role=tab href='#p'>{q}</a><li><a role=tab href='#z'>Z"
         "</a></ul><div id=p>{a}</div><div id=z>Z</div>",
         "<button role=tab aria-controls='p'>{q}</button><button>Send</button>"
