@@ -9,13 +9,23 @@ from itertools import pairwise
 from operator import attrgetter
 from statistics import median
 
-from assistant.knowledge.conversion.page_words import SAME_LINE, Box, PageContent, Word, around, text_rows
+from assistant.knowledge.conversion.page_words import (
+    SAME_LINE,
+    Box,
+    PageContent,
+    Word,
+    around,
+    shared,
+    text_rows,
+)
 from assistant.knowledge.conversion.ruled_tables import Grid, ruled_tables
 
 _WIDE_GAP = 0.7
 """Of a line's height: a wider gap separates cells. Few spaces of justified text are wider."""
 _UP = 2.0
 """Of a font's size: a line that is higher on the page than the one before begins a column."""
+_MOST_BESIDE = 0.1
+"""Items of a column beside rows of a table that the file draws later, to the items of these rows."""
 _TABLE_ROWS = 3
 """Rows from which aligned text is a table: two lines with a wide gap are often a letterhead."""
 _NEAR = 2.5
@@ -52,6 +62,7 @@ class Line:
     """Of the font of most of its words, in points."""
     place: float
     """Of its first word in the file."""
+    words: Sequence[Word] = ()
 
 
 @dataclass(slots=True)
@@ -96,18 +107,34 @@ def _line(words: Sequence[Word]) -> Line:
         is_bold=all(word.is_bold for word in words),
         size=median(word.size for word in words),
         place=words[0].place,
+        words=words,
     )
 
 
 # --- reading order ------------------------------------------------------------------------------------------
 def _columns(items: Iterable[Line | Grid]) -> list[list[Line | Grid]]:
-    """Return the items of each column from top to bottom. The file has the columns in reading order."""
+    """Return the items of each column from top to bottom. The file has the columns in reading order, but may
+    draw rows of a table later."""
     columns: list[list[Line | Grid]] = [[]]
     for item in sorted(items, key=attrgetter("place")):
         if columns[-1] and item.box.bottom < columns[-1][-1].box.top - _UP * item.size:
             columns.append([])
         columns[-1].append(item)
-    return [sorted(column, key=attrgetter("box.top", "box.left")) for column in columns]
+    kept: list[list[Line | Grid]] = []
+    for column in columns:
+        gap = next((other for other in kept if _has_gap(other, column)), None)
+        (kept.append if gap is None else gap.extend)(column)
+    return [sorted(column, key=attrgetter("box.top", "box.left")) for column in kept]
+
+
+def _has_gap(column: Sequence[Line | Grid], rows: Sequence[Line | Grid]) -> bool:
+    """Return whether rows of several items lie between items of a column, and next to none of them."""
+    box = around(item.box for item in rows)
+    middles = [item.box.middle[1] for item in column]
+    is_between = min(middles, default=box.bottom) < box.top and max(middles, default=box.top) > box.bottom
+    beside = sum(box.top < y < box.bottom for y in middles)
+    is_table = len(rows) >= 2 * len({round(item.box.middle[1]) for item in rows})
+    return is_between and is_table and beside <= _MOST_BESIDE * len(rows)
 
 
 # --- paragraphs and tables without lines ------------------------------------------------------------------
@@ -119,7 +146,7 @@ def _blocks(column: Iterable[Line | Grid]) -> Iterator[Block]:
             rows = []
             yield item
         elif rows and item.box.middle[1] - rows[-1][0].box.middle[1] < SAME_LINE * item.size:
-            rows[-1].append(item)
+            rows[-1] = sorted([*rows[-1], item], key=attrgetter("box.left"))
         else:
             rows.append([item])
     yield from _paragraphs_and_tables(rows)
@@ -166,26 +193,51 @@ def _aligned(rows: Sequence[list[Line]]) -> Grid | None:
         return None
     most = max(map(len, rows))
     columns: list[Box] = []
-    full = (row for row in rows if len(row) >= _FULL_ROW * most)
-    for box in sorted((line.box for row in full for line in row), key=attrgetter("left")):
+    full = [row for row in rows if len(row) >= _FULL_ROW * most]
+    bridges = {id(line) for row in full for line in row if len(line.words) > 1 and _is_bridge(line, full)}
+    whole = (line.box for row in full for line in row if id(line) not in bridges)
+    for box in sorted(whole, key=attrgetter("left")):
         if columns and box.left < columns[-1].right:
             columns[-1] = around([columns[-1], box])
         else:
             columns.append(box)
     if len(columns) < 2:
         return None
-    placed = [_cells(row, columns) for row in rows]
+    placed = [
+        _cells(
+            [
+                part
+                for line in row
+                for part in (map(_line, ([word] for word in line.words)) if id(line) in bridges else [line])
+            ],
+            columns,
+        )
+        for row in rows
+    ]
     if sum(map(len, rows)) > _SHARED * sum(bool(text) for texts in placed for text in texts):
         return None
     cells: list[list[str]] = []
-    for texts in placed:
-        if cells and not texts[0] and 2 * sum(map(bool, texts)) <= len(texts):  # a further line of a cell
+    for texts, indent in zip(
+        placed, [0.0, *(below[0].box.left - row[0].box.left for row, below in pairwise(rows))], strict=True
+    ):
+        is_partial = not texts[0] and 2 * sum(map(bool, texts)) <= len(texts)
+        is_indented = indent > _INDENT * rows[0][0].size and all(
+            text[:1].islower() for text in filter(None, texts)
+        )
+        if cells and (is_partial or is_indented):  # a further line of a cell
             cells[-1] = [f"{above} {text}".strip() for above, text in zip(cells[-1], texts, strict=True)]
         else:
             cells.append(texts)
     is_bold = all(line.is_bold for line in rows[0]) and not all(line.is_bold for line in rows[1])
     size = median(line.size for row in rows for line in row)
     return Grid(cells, around(columns), size, 1 if is_bold else None, rows[0][0].place)
+
+
+def _is_bridge(line: Line, rows: Sequence[Sequence[Line]]) -> bool:
+    """Return whether most rows have several texts where this line has one: the gap between its cells is
+    narrow."""
+    parts = (sum(shared(other.box, line.box) > 0 for other in row) for row in rows)
+    return 2 * sum(count > 1 for count in parts) > len(rows)
 
 
 def _cells(row: Iterable[Line], columns: Sequence[Box]) -> list[str]:

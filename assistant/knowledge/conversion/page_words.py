@@ -53,13 +53,15 @@ _MIDDLE = 0.15
 """Of a word's height: how far a line that strikes it may be from its middle."""
 _LARGE = 24.0
 """Points: letters across the page's direction that are as large are a watermark."""
+_SLANT = 0.1
 _WHITE = 250
 _HIDDEN_ANNOTATION = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
 _CHECKED = (pdfium.FPDF_FORMFIELD_CHECKBOX, pdfium.FPDF_FORMFIELD_RADIOBUTTON)
 _FILLED = (pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX, pdfium.FPDF_FORMFIELD_LISTBOX)
 _PASSWORD_FIELD = 1 << 13
 UNREADABLE = "words in unreadable letters"
-_FEWEST_LETTERS = 40
+_FEWEST_LETTERS = 30
+_PUNCTUATION = ".,;:!?()[]\"'"
 _COMMON, _RARE = frozenset("etaoinsr"), frozenset("qjxzkwvy")
 """Letters of languages with Latin letters. Of 460 real pages the common ones are 52 to 75 % of all, and the
 rare ones 0 to 15 %."""
@@ -171,7 +173,7 @@ def read_page(page: Any, form: Any = None) -> PageText:
     reader = _Reader(page, text_page.raw, crop)
     words = _with_shifts(reader.words())
     for font in {word.font for word in words}:
-        if _is_unreadable("".join(word.text for word in words if word.font == font and len(word.text) > 2)):
+        if _is_unreadable(word.text for word in words if word.font == font):
             reader.lost[UNREADABLE] += sum(word.font == font for word in words)
             words = [word for word in words if word.font != font]
     directions, weights = Counter[_Direction](), Counter[int]()
@@ -214,18 +216,19 @@ def text_rows(words: Iterable[Word]) -> list[list[Word]]:
     return [sorted(row, key=lambda word: word.box.left) for row in rows]
 
 
-def _is_unreadable(text: str) -> bool:
-    """Return whether the letters of a font are not those that it shows."""
-    letters = Counter(unicodedata.normalize("NFD", text.casefold()))
-    strange = sum(
-        count for char, count in letters.items() if unicodedata.category(char) in ("Cc", "Co", "Cn")
-    )
-    strange += letters["\ufffd"]
+def _is_unreadable(texts: Iterable[str]) -> bool:
+    """Return whether the letters of a font's words are not those that it shows. Codes and abbreviations are
+    judged only where there are no other words."""
+    whole = "".join(texts := {unmarked(text).strip(_PUNCTUATION) for text in texts})
+    strange = sum(char == "\ufffd" or unicodedata.category(char) in ("Cc", "Co", "Cn") for char in whole)
+    words = [text for text in texts if len(text) > 2 and text.isalpha()]
+    written = "".join(word for word in words if not word.isupper())
+    shown = written or "".join(words)
+    letters = Counter(unicodedata.normalize("NFD", shown.casefold()))
     latin = sum(count for char, count in letters.items() if "a" <= char <= "z")
-    if latin + strange < _FEWEST_LETTERS or 2 * latin < sum(map(str.isalpha, letters.elements())):
-        return 2 * strange > len(text) > _FEWEST_LETTERS
     common, rare = (sum(letters[char] for char in chars) for chars in (_COMMON, _RARE))
-    return common - rare < _LEAST_LANGUAGE * latin or 2 * strange > latin
+    is_no_language = common - rare < _LEAST_LANGUAGE * latin and 2 * latin > len(shown)
+    return 2 * strange > len(whole) > _FEWEST_LETTERS or (latin >= _FEWEST_LETTERS and is_no_language)
 
 
 def _upright_rotation(text_page: Any) -> int | None:
@@ -269,6 +272,7 @@ class _Style:
     font: int
     is_faint: bool
     """Whether it is seen only on a picture, or on a ground that is not white."""
+    is_watermark: bool = False
 
 
 class _Reader:
@@ -293,7 +297,8 @@ class _Reader:
             start, end = match.span()
             first, last = self._character(start), self._character(end - 1)
             style, text, base = self._style_at(start), _SOFT_HYPHEN.sub("\u00ad", match[0]), start
-            if style.size >= _LARGE and self._is_watermark(start, style):
+            if style.is_watermark:
+                self._watermark[style.key] = pdfium.FPDFText_GetTextObject(self._text_page, start)
                 continue
             if end - start > 1:
                 direction = _direction(first, last) or direction
@@ -335,9 +340,9 @@ class _Reader:
             met = [
                 word
                 for word in near
-                if abs(word.box.middle[1] - y) < _MIDDLE * word.box.height and _shared(word.box, rule) > 0
+                if abs(word.box.middle[1] - y) < _MIDDLE * word.box.height and shared(word.box, rule) > 0
             ]
-            if sum(_shared(word.box, rule) for word in met) > width / 2:
+            if sum(shared(word.box, rule) for word in met) > width / 2:
                 for word in met:
                     self._strike(word, rule)
 
@@ -375,8 +380,14 @@ class _Reader:
         is_faint |= pdfium.FPDFTextObj_GetTextRenderMode(text_object) == pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
         weight = pdfium.FPDFText_GetFontWeight(self._text_page, index)
         font = pdfium.FPDFTextObj_GetFont(text_object)
+        is_across = min(abs(matrix.a), abs(matrix.b)) > _SLANT * max(abs(matrix.a), abs(matrix.b))
         return _Style(
-            key, size, weight, ctypes.addressof(font.contents) if font else 0, bool(is_faint) or size < 1
+            key,
+            size,
+            weight,
+            ctypes.addressof(font.contents) if font else 0,
+            is_faint=bool(is_faint) or size < 1,
+            is_watermark=is_across and size >= _LARGE,
         )
 
     def _has_ground(self, box: Box) -> bool:
@@ -384,12 +395,6 @@ class _Reader:
         if self._grounds is None:
             self._grounds = list(_grounds(self._page))
         return any(ground.holds(box.middle) for ground in self._grounds)
-
-    def _is_watermark(self, index: int, style: _Style) -> bool:
-        quarters = pdfium.FPDFText_GetCharAngle(self._text_page, index) / (pi / 2)
-        if is_across := abs(quarters - round(quarters)) > 0.05:
-            self._watermark[style.key] = pdfium.FPDFText_GetTextObject(self._text_page, index)
-        return is_across
 
     def _shifted(self, start: int, text: str, direction: _Direction) -> tuple[str, _Style, int]:
         """Return a word of several text objects with marks around its raised and lowered parts; and the
@@ -436,7 +441,7 @@ def _mark(rise: float) -> str:
     return _RAISED if least < rise < most else _LOWERED if least < -2 * rise < most else ""
 
 
-def _shared(box: Box, other: Box) -> float:
+def shared(box: Box, other: Box) -> float:
     """Return how far two boxes are beside each other."""
     return min(box.right, other.right) - max(box.left, other.left)
 

@@ -12,13 +12,17 @@ from assistant.knowledge.conversion.page_words import Box, PageContent, Word, te
 
 _SNAP = 3.0
 """Points: lines that are nearer to each other are one."""
+_MOST_RULES = 20_000
+"""Lines of a page, four for each cell that a file draws on its own. A page with more is a drawing."""
 _MOST_PAIRS = 200_000
-"""Horizontal times vertical lines, each of all its parts. A page with more is a drawing."""
+"""Horizontal times vertical lines, each of all its parts."""
 _MOST_SQUARES = 5_000
 _WIDE_GAP = 1.5
 """Of a line's height: a wider gap inside a cell separates columns that have no line between them."""
 _MOST_GAPS = 0.3
 """Of the lines of text: with wide gaps in more of them, the lines on the page are not the table's."""
+_LEAST_FILLED = 0.15
+"""Of the cells of a table. A form has fields to fill in, a chart has lines without text."""
 _SPLIT_LINES = 3
 """Lines of text in each cell from which they are rows: cells that wrap have different numbers of lines."""
 _DEEPEST_HEADER = 3
@@ -79,6 +83,8 @@ class _Lattice:
 def _lattices(rules: Iterable[Box]) -> Iterator[_Lattice]:
     """Yield a lattice for all lines that cross each other; none for a drawing, which would take too long."""
     rules = [*rules]
+    if len(rules) > _MOST_RULES:
+        return
     across = _merged(
         (rule.middle[1], rule.left, rule.right) for rule in rules if rule.right - rule.left > rule.height
     )
@@ -171,7 +177,7 @@ def _is_table(contents: dict[_Square, list[Word]]) -> bool:
     """Return whether the cells have texts of their own: not prose in frames, nor parts of wider rows."""
     filled = {cell: words for cell, words in contents.items() if words}
     rows, columns = ({cell[side] for cell in filled} for side in (0, 1))
-    if min(len(columns), len(rows)) < 2:
+    if min(len(columns), len(rows)) < 2 or len(filled) < _LEAST_FILLED * len(contents):
         return False
     lines = [line for words in filled.values() for line in text_rows(words)]
     gaps = sum(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pypdfium2
@@ -168,6 +169,60 @@ def test_a_further_line_of_a_cell_belongs_to_its_row() -> None:
 def test_bullets_with_a_wide_gap_are_no_table() -> None:
     bullets = words("• | first of all", "• | second", "• | third")
     assert not any(isinstance(block, Grid) for block in page_blocks(PageContent(bullets, [])))
+
+
+def test_an_indented_line_in_small_letters_belongs_to_its_row() -> None:
+    lines = (
+        "Rule | Value",
+        "Income per head in | Yearly change",
+        "constant dollars | with growth",
+        "Rate | 5 to 9",
+    )
+    made = words(*lines)
+    for word in made:
+        if word.text in ("constant", "dollars"):
+            word.box = replace(word.box, left=word.box.left + 9, right=word.box.right + 9)
+    (table,) = page_blocks(PageContent(made, []))
+    assert isinstance(table, Grid)
+    assert table.rows[1:] == [
+        ["Income per head in constant dollars", "Yearly change with growth"],
+        ["Rate", "5 to 9"],
+    ]
+
+
+def test_cells_with_a_narrow_gap_in_some_rows_keep_their_columns() -> None:
+    lines = [f"Row{n} | 1{n} | {n}0000 | 9{n}" for n in range(1, 6)]
+    made = words(*lines)
+    wide = next(word for word in made if word.text == "30000")
+    wide.text, wide.box = "3000000", replace(wide.box, left=165.0, right=275.0)
+    (table,) = page_blocks(PageContent(made, []))
+    assert isinstance(table, Grid)
+    assert table.rows[2] == ["Row3", "13", "3000000", "93"]
+
+
+def test_rows_that_the_file_draws_later_are_read_in_their_place() -> None:
+    made = words("Plan | Fee", "", "", "World | 45", "Ocean | 65")
+    later = words("", "Basic | 11", "Family | 22")
+    for number, word in enumerate([*made, *later]):
+        word.place = number
+    (table,) = page_blocks(PageContent([*made, *later], []))
+    assert isinstance(table, Grid)
+    assert table.rows == [
+        ["Plan", "Fee"],
+        ["Basic", "11"],
+        ["Family", "22"],
+        ["World", "45"],
+        ["Ocean", "65"],
+    ]
+
+
+def test_a_table_without_lines_at_its_sides_has_all_its_columns() -> None:
+    held = words("Plan | Fee | Calls", "Basic | 11 | none", "World | 45 | all")
+    across = [Box(48, y, 330, y) for y in (98.0, 111.0, 123.0, 135.0)]
+    down = [Box(x, 98, x, 135) for x in (140.0, 240.0)]
+    (table,) = page_blocks(PageContent(held, [*across, *down]))
+    assert isinstance(table, Grid)
+    assert table.rows == [["Plan", "Fee", "Calls"], ["Basic", "11", "none"], ["World", "45", "all"]]
 
 
 def frame(left: float, top: float, right: float, bottom: float) -> list[Box]:
@@ -404,6 +459,18 @@ def test_unreadable_letters_of_one_font_are_counted() -> None:
     raw = pdf(shown(60, 700, SENTENCE) + shown(60, 650, shifted(SENTENCE, 5), font="F2"))
     assert text_of_file(raw).endswith(SENTENCE)
     assert losses_of(raw) == ["words in unreadable letters (page 1): 16"]
+
+
+def test_codes_and_formulas_are_no_unreadable_letters() -> None:
+    lines = [
+        "KX869088 GGPPS SgDXS HMGR KXZQ",
+        "CH3 WQX ZJK QQWKY XKVZ VWXYQ",
+        "www.example.org www.example.org",
+    ]
+    raw = pdf(
+        "".join(shown(60, 700 - 14 * n, f"Order the kit by its code {line}") for n, line in enumerate(lines))
+    )
+    assert losses_of(raw) == []
 
 
 def test_lists_keep_their_numbers() -> None:
