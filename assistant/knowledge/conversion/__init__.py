@@ -6,20 +6,17 @@ It runs in the parsing process. Each library is imported only when a file of its
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import PurePath
 from warnings import catch_warnings
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.mail import convert_eml
-from assistant.knowledge.conversion.markup import Converted
 from assistant.knowledge.conversion.plain import convert_txt
-from assistant.knowledge.conversion.sheets import convert_csv, convert_xlsx
+from assistant.knowledge.conversion.separated_values import convert_csv
+from assistant.knowledge.conversion.sheets import convert_xlsx
 from assistant.knowledge.conversion.slides import convert_pptx
 from assistant.knowledge.conversion.word import convert_docx
-from assistant.knowledge.files import LARGEST_DOCUMENT_BYTES
-from assistant.knowledge.page import Loss, Page
-from assistant.knowledge.parsing.html import read_html
+from assistant.knowledge.page import Page
 
 __all__ = ["convert"]
 
@@ -32,19 +29,13 @@ def convert(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> Page:
     and for an unknown suffix.
     """
     with catch_warnings(action="ignore"):  # of libraries, about parts of a file that they do not read
-        converted = _converted(PurePath(name).suffix.lower(), raw, ocr)
-    if isinstance(converted, Converted):
-        if len(converted.html) > LARGEST_DOCUMENT_BYTES:
-            problem = f"its text is larger than {LARGEST_DOCUMENT_BYTES:,} bytes"
-            raise DocumentInvalidError(f"{problem}. Split the file.")
-        losses = tuple(map(Loss, converted.notes))
-        converted = replace(read_html(converted.html), title=converted.title, losses=losses)
-    if not converted.blocks:
-        raise DocumentInvalidError(". ".join(["there is no text in it", *map(str, converted.losses)]))
-    return converted
+        page = _page(PurePath(name).suffix.lower(), raw, ocr)
+    if not page.blocks:
+        raise DocumentInvalidError(". ".join(["there is no text in it", *map(str, page.losses)]))
+    return page
 
 
-def _converted(suffix: str, raw: bytes, ocr: Sequence[str]) -> Page | Converted:
+def _page(suffix: str, raw: bytes, ocr: Sequence[str]) -> Page:
     match suffix:
         case ".pdf":
             from assistant.knowledge.conversion.pdf import convert_pdf

@@ -13,8 +13,7 @@ from typing import Any, cast
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.encodings import decoded, decoded_page
-from assistant.knowledge.conversion.markup import title_of
-from assistant.knowledge.conversion.plain import text_blocks
+from assistant.knowledge.conversion.plain import text_blocks, title_of
 from assistant.knowledge.page import Block, Loss, OlderText, Page, Paragraph, Run, Runs, plain, text_of
 from assistant.knowledge.parsing.html import all_runs, read_html, trimmed
 from assistant.knowledge.parsing.render import words_in

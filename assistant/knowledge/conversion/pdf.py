@@ -13,11 +13,12 @@ import pypdfium2  # pyright: ignore[reportMissingTypeStubs]
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge import page as model
-from assistant.knowledge.conversion.markup import is_header, title_of
 from assistant.knowledge.conversion.page_layout import BULLET, NUMBER, Block, Line, Paragraph, page_blocks
 from assistant.knowledge.conversion.page_words import UNREADABLE, read_page, runs_of, unmarked
+from assistant.knowledge.conversion.plain import title_of
 from assistant.knowledge.conversion.ruled_tables import Grid
 from assistant.knowledge.conversion.scans import scan_blocks
+from assistant.knowledge.conversion.tables import is_header
 
 MOST_PAGES = 1_000
 """Pages of a file. A page takes 15 to 20 ms, and the child has 20 s of CPU time."""

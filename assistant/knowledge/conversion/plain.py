@@ -6,15 +6,27 @@ import re
 from itertools import groupby
 
 from assistant.knowledge.conversion.encodings import decoded
-from assistant.knowledge.conversion.markup import title_of
 from assistant.knowledge.page import Block, Item, List, Page, Paragraph, plain
 
+_LONGEST_TITLE = 300
+"""Characters of a title that a converter took from the text."""
 _BLANK = re.compile(r"\n[^\S\n]*\n")
 _LINE = re.compile(
     r"(?:(?:(?P<bullet>[-*\u2022\u25aa\u25cf\u2013])|(?P<step>\d{1,3}[.)]))[ \t]+(?=\S))?(?P<words>.*)",
     re.DOTALL,
 )
 """A line of plain text, as an item of a list where it begins with a marker."""
+
+
+def one_line(text: str) -> str:
+    """Return the text without line breaks and repeated spaces."""
+    return " ".join(text.split())
+
+
+def title_of(text: str | None) -> str | None:
+    """Return a text as a title: one line, shortened; None for an empty one."""
+    line = one_line(text or "")
+    return f"{line[: _LONGEST_TITLE - 1]}…" if len(line) > _LONGEST_TITLE else line or None
 
 
 def convert_txt(raw: bytes) -> Page:

@@ -1,204 +1,331 @@
-"""Converts workbooks by openpyxl, and CSV by the standard library: a row with its headers becomes a unit."""
+"""Reads workbooks by openpyxl, with each value as Excel shows it by xlfmt.
+
+A value whose format is not understood stays as it is stored. What Excel does not show is left out and named.
+"""
 
 from __future__ import annotations
 
-import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime, time
-from itertools import islice
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from itertools import product
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, cast
 from zipfile import ZipFile
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.containers import BROKEN, macros, open_container
-from assistant.knowledge.conversion.encodings import decoded
-from assistant.knowledge.conversion.markup import Converted, heading, is_header, paragraphs, table
+from assistant.knowledge.conversion.regions import MOST_CELLS, GridCell, Regions, Row
+from assistant.knowledge.page import Block, Heading, Loss, Page, Place, Run, Runs, Shift, plain
 
-MOST_CELLS = 500_000
-"""Cells between a sheet's first and last. openpyxl needs 27 µs for each: two thirds of the CPU time
-of one file."""
-_DELIMITERS = (",", ";", "\t", "|")
-_SAMPLE_ROWS = 50
-_PAIR = ("question", "answer")
-"""The columns that make a sheet one of pairs: the names of a JSON line's fields."""
-_SHOWN_FORMULAS = 5
-_DIGITS = re.compile(r"[0#?]+(?:,[0#?]+)*(?:\.([0#?]+))?")
-_CURRENCY = re.compile(r'\[\$([^\]-]+)[^\]]*\]|"([^"]+)"|([$€£¥])')
+_SHOWN_PLACES = 5
+_RANGE = re.compile(
+    rb"""<(?:\w{1,20}:)?(?:mergeCell|hyperlink)\b[^<>]*?\bref=["']([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})["']"""
+)
+"""openpyxl makes a cell for each place in such a range."""
+_UNSTORED = re.compile(
+    rb"""<c r="([A-Z]{1,3}\d{1,7})"(?![^<>]*\bt="str")[^<>]*><f\b"""
+    rb"""(?:[^<>]*/>|[^<>]*>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?</c>"""
+)
+"""A formula without a stored value."""
+_WORDS = re.compile(rb"<a:t>([^<]+)</a:t>")
+_LITERALS = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^][]*\]|General|AM/PM|A/P|E[+-]', re.I | re.S)
+_LETTERS = re.compile(r"[^\W\d_]")
+_DATE_LETTERS = frozenset("ymdhsegb")
+_ELAPSED = re.compile(r"\[([hms])\1*\]")
+_LOCALE = re.compile(r"\[\$-[^][]*\]")
+"""It names a language. xlfmt writes "$" for it before a number."""
+_DATE_DOT = re.compile(r"""("[^"]*"|\\.|\[[^][]*\]|\.0+)|\.""", re.DOTALL)
+"""A dot between parts of a date, which xlfmt leaves out: "04032026"; group 1 has what is none."""
+_SHORT_EXPONENT = re.compile(r"E[+-]0(?!0)", re.IGNORECASE)
+"""xlfmt writes 12.5 as "1.3E-1"."""
+_CONDITION = re.compile(r"\[[<>=]")
+"""After it xlfmt loses the sign of some negative numbers."""
+_OF_THE_READER = ("mm-dd-yy", "m/d/yy h:mm")
+"""Formats that Excel shows by the country of its reader."""
+_PRINTED = re.compile(
+    r'(?:\w{1,20}\s{1,3})?&P(?:\s{0,3}\S{1,20}\s{1,3}&N)?|&"[^"]*"|&K[0-9A-F]{6}|&\d+|&[A-Z]', re.I
+)
+"""Codes of a printed header, with the words around a page number."""
+_FIRST_DAY = datetime.combine(date.min, time())
+_SHIFTS = {"superscript": Shift.RAISED, "subscript": Shift.LOWERED}
 
 
-def convert_csv(raw: bytes) -> Converted:
-    """Return a table of separated values; its first row names the columns. Raises DocumentInvalidError."""
-    text = decoded(raw)
-    try:
-        delimiter = max(_DELIMITERS, key=lambda delimiter: _regularity(text, delimiter))
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    except csv.Error as error:
-        raise DocumentInvalidError(f"it is not CSV: {error}. Export it again, with quotes.") from None
-    return Converted(None, _sheet(rows, level=1))
+def convert_xlsx(raw: bytes) -> Page:
+    """Return a workbook: its visible sheets, each under its name, with formulas by their stored values.
 
-
-def _regularity(text: str, delimiter: str) -> tuple[int, int]:
-    """Return how many of the first rows have as many cells as the first, and how many those are."""
-    sample = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    widths = [len(row) for row in islice(sample, _SAMPLE_ROWS) if row]
-    if not widths or widths[0] < 2:
-        return (0, 0)
-    return (widths.count(widths[0]), widths[0])
-
-
-def convert_xlsx(raw: bytes) -> Converted:
-    """Return a workbook: for each visible sheet its rows, with formulas by their stored values.
-
-    Hidden sheets, macros and formulas without a stored value are named in the notes. Raises
-    DocumentInvalidError.
+    Hidden sheets, rows and columns, struck cells, comments, pictures, macros and formulas without a stored
+    value are losses. Raises DocumentInvalidError.
     """
     with open_container(raw, part="xl/workbook.xml") as container:
-        notes = list(macros(container))
-        has_formulas = _has_formulas(container)
-    formulas = _formulas(raw) if has_formulas else set[tuple[str, str]]()
-    parts: list[str] = []
-    missing: list[str] = []
-    for sheet in _sheets(raw, notes):
-        cells: list[tuple[Any, ...]] = list(sheet.iter_rows())
-        rows = [[_shown(cell) for cell in row] for row in cells]
-        empty = [cell.coordinate for row in cells for cell in row if cell.value is None]
-        missing += [f"{sheet.title}!{place}" for place in empty if (sheet.title, place) in formulas]
-        _repeat_merged(sheet, rows)
-        parts += [heading(2, sheet.title), _sheet(rows, level=3)]
-    if missing:
-        more = f" and {len(missing) - _SHOWN_FORMULAS} more" if len(missing) > _SHOWN_FORMULAS else ""
-        shown = ", ".join(missing[:_SHOWN_FORMULAS])
-        notes.append(f"formulas without a stored value: {shown}{more}. Open and save the file in Excel.")
-    return Converted(None, "".join(parts), tuple(notes))
+        losses = [*map(Loss, macros(container)), *_drawings(container)]
+        unstored, is_rich = _checked_sheets(container)
+    workbook = _workbook(raw, rich_text=is_rich)
+    blocks: list[Block] = []
+    banners: list[str] = []
+    for sheet in workbook.worksheets:
+        cells = _Sheet(sheet, is_1904=workbook.epoch.year == 1904)
+        if sheet.sheet_state != "visible":
+            losses.append(Loss(f"hidden sheet {sheet.title} was not read", words=cells.words()))
+            continue
+        rows = cells.rows()
+        if rows:
+            place = Place("sheet", name=sheet.title)
+            blocks += [Heading(2, plain(sheet.title), place), *Regions(place, level=3).blocks(rows)]
+        losses += cells.losses()
+        banners += _banners(sheet)
+    if unstored and (missing := list(_missing(raw, workbook, unstored))):
+        more = f" and {len(missing) - _SHOWN_PLACES} more" if len(missing) > _SHOWN_PLACES else ""
+        shown = ", ".join(missing[:_SHOWN_PLACES])
+        what = f"formulas without a stored value: {shown}{more}. Open and save the file in Excel."
+        losses.append(Loss(what))
+    return Page(tuple(blocks), banner="; ".join(dict.fromkeys(banners)), losses=tuple(losses))
 
 
-def _sheets(raw: bytes, notes: list[str] | None = None, *, data_only: bool = True) -> Iterator[Any]:
-    """Yield the visible sheets of the workbook that have cells. Raises DocumentInvalidError."""
+def _workbook(raw: bytes, *, data_only: bool = True, rich_text: bool = False) -> Any:
     from openpyxl import load_workbook  # pyright: ignore
 
     try:
-        workbook: Any = load_workbook(io.BytesIO(raw), data_only=data_only)
+        return load_workbook(io.BytesIO(raw), data_only=data_only, rich_text=rich_text)
     except BROKEN as error:
         problem = f"it is not a whole Excel file ({type(error).__name__})"
         raise DocumentInvalidError(f"{problem}. Open it in Excel and save it again.") from None
-    for sheet in workbook.worksheets:
-        if sheet.sheet_state != "visible":
-            if notes is not None:
-                notes.append(f"hidden sheet {sheet.title} was not read")
+
+
+def _checked_sheets(container: ZipFile) -> tuple[set[str], bool]:
+    """Return the places of formulas without a stored value, and whether parts of texts are raised or struck.
+
+    Raises DocumentInvalidError for too many cells.
+    """
+    unstored, is_rich = set[str](), False
+    for name in container.namelist():
+        if PurePosixPath(name).parent.name != "worksheets" and not name.endswith("sharedStrings.xml"):
             continue
-        cells = sheet.max_row * sheet.max_column
+        content = container.read(name)
+        is_rich |= b"vertAlign" in content or b"strike" in content
+        cells = content.count(b"<c ") + sum(map(_area, _RANGE.finditer(content)))
         if cells > MOST_CELLS:
-            problem = f"the sheet {sheet.title} spans {cells:,} cells; at most {MOST_CELLS:,} are read"
-            raise DocumentInvalidError(f"{problem}. Delete the empty rows and columns after its data.")
-        yield sheet
+            problem = (
+                f"its sheet {PurePosixPath(name).stem} has {cells:,} cells; at most {MOST_CELLS:,} are read"
+            )
+            raise DocumentInvalidError(f"{problem}. Split it, or end its merged cells where its data end.")
+        unstored |= {found.decode() for found in _UNSTORED.findall(content)}
+    return unstored, is_rich
 
 
-def _has_formulas(container: ZipFile) -> bool:
-    """Return whether a sheet may have formulas: only then the workbook is read a second time."""
-    sheets = (name for name in container.namelist() if PurePosixPath(name).parent.name == "worksheets")
-    return any(b"<f>" in (text := container.read(name)) or b"<f " in text for name in sheets)
+def _area(found: re.Match[bytes]) -> int:
+    left, right = (_column(letters) for letters in (found[1], found[3]))
+    return (abs(right - left) + 1) * (abs(int(found[4]) - int(found[2])) + 1)
 
 
-def _formulas(raw: bytes) -> set[tuple[str, str]]:
-    """Return sheet and place of each formula."""
-    return {
-        (sheet.title, cell.coordinate)
-        for sheet in _sheets(raw, data_only=False)
-        for row in sheet.iter_rows()
-        for cell in row
-        if cell.data_type == "f"
-    }
+def _column(letters: bytes) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - ord("A") + 1
+    return number
 
 
-def _repeat_merged(sheet: Any, rows: list[list[str]]) -> None:
-    """Write the text of merged cells into each row that they span, once a row."""
-    for merged in sheet.merged_cells.ranges:
-        top, bottom, column = int(merged.min_row), int(merged.max_row), int(merged.min_col) - 1
-        for row in rows[top:bottom]:
-            row[column] = rows[top - 1][column]
+def _missing(raw: bytes, workbook: Any, unstored: set[str]) -> Iterator[str]:
+    """Yield the places of visible sheets with a formula whose value nobody computed."""
+    for sheet in _workbook(raw, data_only=False).worksheets:
+        if sheet.sheet_state == "visible":
+            for cell in sheet._cells.values():
+                place = cell.coordinate
+                is_formula = cell.data_type == "f" and place in unstored
+                if is_formula and workbook[sheet.title][place].value is None:
+                    yield f"{sheet.title}!{place}"
 
 
-# --- rows -------------------------------------------------------------------------------------------------
-def _sheet(rows: Iterable[Sequence[str]], *, level: int) -> str:
-    """Return a sheet's rows: pairs as sections under their questions, others as a table under its caption."""
-    filled = [row for row in rows if any(cell.strip() for cell in row)]
-    captions: list[str] = []
-    while filled and sum(bool(cell.strip()) for cell in filled[0]) == 1 < max(map(len, filled)):
-        captions.append(next(cell for cell in filled.pop(0) if cell.strip()))
-    above = "".join(map(paragraphs, captions))
-    names = [cell.strip().casefold() for cell in filled[0]] if filled else []
-    if set(_PAIR) <= set(names):
-        return above + "".join(_pairs(names, filled, level=level))
-    return above + table(_without_empty_columns(filled), has_header=_names_columns(filled))
+def _drawings(container: ZipFile) -> Iterator[Loss]:
+    """Yield what lies over the cells."""
+    names = container.namelist()
+    for folder, what in (
+        ("xl/charts/chart", "charts that were not read"),
+        ("xl/media/", "pictures that were not read"),
+    ):
+        if count := sum(name.startswith(folder) for name in names):
+            yield Loss(f"{what}: {count}")
+    texts = (container.read(name) for name in names if name.startswith("xl/drawings/drawing"))
+    if words := sum(len(found.split()) for text in texts for found in _WORDS.findall(text)):
+        yield Loss("text boxes that were not read", words=words)
 
 
-def _pairs(names: Sequence[str], rows: Sequence[Sequence[str]], *, level: int) -> Iterator[str]:
-    """Yield each pair: the question as a heading, its answer, and the other columns by their names."""
-    question, answer = (names.index(name) for name in _PAIR)
-    for row in rows[1:]:
-        cells = [*row, *[""] * (len(names) - len(row))]
-        yield heading(level, cells[question]) + paragraphs(cells[answer])
-        others = [
-            f"{rows[0][place].strip()}: {cell.strip()}"
-            for place, cell in enumerate(cells[: len(names)])
-            if place not in (question, answer) and cell.strip()
+def _banners(sheet: Any) -> Iterator[str]:
+    """Yield the printed header and footer of a sheet, if they are more than a page number."""
+    for line in (sheet.oddHeader, sheet.oddFooter):
+        parts = (_PRINTED.sub(" ", str(part.text or "")) for part in (line.left, line.center, line.right))
+        words = " ".join(" ".join(parts).split())
+        if any(map(str.isalpha, words)):
+            yield words
+
+
+class _Sheet:
+    """The cells of a sheet as they are shown."""
+
+    def __init__(self, sheet: Any, *, is_1904: bool) -> None:
+        self._sheet = sheet
+        self._is_1904 = is_1904
+        self._fonts: dict[int, tuple[bool, Shift, bool]] = {}
+        rows = (number for number, row in sheet.row_dimensions.items() if row.hidden or row.height == 0)
+        columns = (
+            number
+            for column in sheet.column_dimensions.values()
+            if column.hidden or column.width == 0
+            for number in range(column.min, column.max + 1)
+        )
+        self._hidden = sorted(set(rows)), sorted(set(columns))
+        self._lost = Counter[str]()
+
+    def words(self) -> int:
+        return sum(len(str(cell.value).split()) for _, cell in self._cells())
+
+    def losses(self) -> Iterator[Loss]:
+        where = str(Place("sheet", name=self._sheet.title))
+        for cell in self._sheet._cells.values():
+            if cell.comment is not None:
+                self._lost["comments"] += len(cell.comment.text.split())
+        for what, words in self._lost.items():
+            yield Loss(what, where, words)
+
+    def rows(self) -> list[Row]:
+        """Return the visible rows with a value, in order. Row and column numbers count visible ones."""
+        rows: dict[int, dict[int, GridCell]] = {}
+        lines: dict[int, int] = {}
+        cells = dict(self._cells())
+        ends = {(found.min_row, found.min_col): found for found in self._sheet.merged_cells.ranges}
+        last = max((row for row, _ in cells), default=0), max((column for _, column in cells), default=0)
+        for (row, column), cell in cells.items():
+            merged = ends.get((row, column))
+            bottom, right = (
+                (min(merged.max_row, last[0]), min(merged.max_col, last[1])) if merged else (row, column)
+            )
+            top, left = self._visible(row - 1, 0) + 1, self._visible(column - 1, 1) + 1
+            height, width = self._visible(bottom, 0) - top + 1, self._visible(right, 1) - left + 1
+            runs = self._runs(cell)
+            text = " ".join("".join(run.text for run in runs if not (run.is_struck or run.is_hidden)).split())
+            if height < 1 or width < 1:
+                self._lost["hidden rows" if height < 1 else "hidden columns"] += len(text.split())
+                continue
+            lines.setdefault(top, row)
+            for place in product(range(top, top + height), range(left, left + width)):
+                rows.setdefault(place[0], {}).setdefault(place[1], _COVERED)
+            rows[top][left] = GridCell(runs, text, height, width, self._font(cell)[2])
+        return [
+            Row(number, dict(sorted(found.items())), lines.get(number, number))
+            for number, found in sorted(rows.items())
         ]
-        yield paragraphs("; ".join(others))
+
+    def _cells(self) -> Iterator[tuple[tuple[int, int], Any]]:
+        for place, cell in sorted(self._sheet._cells.items()):
+            if cell.value is not None:
+                yield place, cell
+
+    def _visible(self, number: int, axis: int) -> int:
+        """Return how many rows (axis 0) or columns (1) up to a number are visible."""
+        return number - bisect_right(self._hidden[axis], number)
+
+    def _font(self, cell: Any) -> tuple[bool, Shift, bool]:
+        """Return whether a cell is struck, how it is shifted, and whether it is bold."""
+        key = cell._style.fontId
+        if key not in self._fonts:
+            font = cell.font
+            self._fonts[key] = (bool(font.strike), _SHIFTS.get(font.vertAlign, Shift.NONE), bool(font.bold))
+        return self._fonts[key]
+
+    def _runs(self, cell: Any) -> Runs:
+        value, (is_struck, shift, _) = cell.value, self._font(cell)
+        link = (cell.hyperlink.target or "") if cell.hyperlink is not None else ""
+        if isinstance(value, list):  # rich text: pieces with fonts of their own
+            pieces = ((str(piece), getattr(piece, "font", None)) for piece in cast(list[Any], value))
+            return tuple(
+                Run(text, _SHIFTS.get(font.vertAlign, Shift.NONE), bool(font.strike), link=link)
+                if font is not None
+                else Run(text, shift, is_struck, link=link)
+                for text, font in pieces
+            )
+        number_format = cell.number_format
+        shown = shown_value(value, number_format, is_1904=self._is_1904)
+        if not shown and str(value).strip():
+            return (Run(_raw(value), is_hidden=True),)
+        return (Run(shown, shift, is_struck, link=link),)
 
 
-def _names_columns(rows: Sequence[Sequence[str]]) -> bool:
-    """Return whether the first row is a header. Rows of a sheet nearly always have one: only a row with
-    numbers or with an empty cell inside is none."""
-    if len(rows) < 2:
-        return False
-    names = [cell.strip() for cell in rows[0]]
-    while names and not names[-1]:
-        names.pop()
-    numbers = [name for name in names if not name.isdecimal() and re.fullmatch(r"[\d.,%\s$€£¥+-]+", name)]
-    return is_header(rows) or (len(names) > 1 and not numbers and len(set(names) - {""}) > len(names) / 2)
+_COVERED = GridCell((), "")
 
 
-def _without_empty_columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    kept = [
-        column
-        for column in range(max(map(len, rows), default=0))
-        if any(column < len(row) and row[column].strip() for row in rows)
-    ]
-    return [[row[column] if column < len(row) else "" for column in kept] for row in rows]
+# Values
 
 
-# --- values -------------------------------------------------------------------------------------------------
-def _shown(cell: Any) -> str:
-    """Return a cell's value nearly as Excel shows it: percent, currency and decimals by its number format."""
-    value: object = cell.value
-    if value is None:
-        return ""
+def shown_value(value: Any, number_format: str, *, is_1904: bool = False) -> str:
+    """Return a value as Excel shows it; as it is stored where its format is not understood."""
+    if isinstance(value, str) and (number_format in ("General", "@") or not re.search("[;@]", number_format)):
+        return value
+    return _shown(value, number_format, is_1904)
+
+
+@lru_cache(maxsize=10_000, typed=True)
+def _shown(value: Any, number_format: str, is_1904: bool) -> str:
+    from xlfmt import format_value  # pyright: ignore
+
+    if number_format == "General" or number_format in _OF_THE_READER:
+        return _raw(value)
+    plain_format = _LITERALS.sub("", number_format)
+    letters = {letter.lower() for letter in _LETTERS.findall(plain_format)}
+    is_time = isinstance(value, date | time | timedelta)
+    if is_time and letters - _DATE_LETTERS:  # openpyxl takes "Standard" for a date
+        from openpyxl.utils.datetime import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900, to_excel  # pyright: ignore
+
+        epoch = CALENDAR_MAC_1904 if is_1904 else CALENDAR_WINDOWS_1900
+        return _raw(cast(Any, to_excel)(value, epoch))
+    if (letters and not is_time) or _SHORT_EXPONENT.search(number_format):
+        return _raw(value)
+    understood = _LOCALE.sub("", number_format)
+    if is_time:
+        letters |= set(_ELAPSED.findall(number_format.lower()))
+        understood = _DATE_DOT.sub(lambda found: found[1] or "\\.", understood)
+    try:
+        shown = str(cast(Any, format_value)(_cut(value, letters), understood, date1904=is_1904))
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return _raw(value)
+    is_below = isinstance(value, int | float) and value < 0
+    has_lost_sign = is_below and _CONDITION.search(number_format) and not set("-(") & set(shown)
+    return _raw(value) if has_lost_sign or "###" in shown else " ".join(shown.split())
+
+
+def _cut(value: Any, letters: set[str]) -> Any:
+    """Return a time to the minute or hour where its format ends. Excel cuts, and xlfmt rounds."""
+    if "s" in letters and not isinstance(value, timedelta):
+        return value
+    if isinstance(value, time):
+        value = datetime.combine(date.min, value) - _FIRST_DAY
+    step = timedelta(milliseconds=1) if "s" in letters else timedelta(minutes=1 if "m" in letters else 60)
+    half_second = timedelta(milliseconds=0 if "s" in letters else 500)  # what a stored fraction may lack
+    if isinstance(value, timedelta):
+        return Decimal((value + half_second) // step * step // timedelta(milliseconds=1)) / 86_400_000
     if isinstance(value, datetime):
-        return value.date().isoformat() if value.time() == time() else value.isoformat(" ", "minutes")
-    if isinstance(value, date | time):
-        return value.isoformat()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return _number(value, str(cell.number_format or "General"))
+        return _FIRST_DAY + (value - _FIRST_DAY + half_second) // step * step
+    return value
 
 
-def _number(value: float, number_format: str) -> str:
-    pattern = number_format.split(";", maxsplit=1)[0]
-    digits = _DIGITS.search(pattern)
-    if digits is None:
-        return format(value, ".15g")
-    decimals = len(digits[1] or "")
-    if "%" in pattern:
-        return f"{value * 100:.{decimals}f}%"
-    grouping = "," if "," in digits[0] else ""
-    number = f"{value:{grouping}.{decimals}f}"
-    sign = _CURRENCY.search(pattern)
-    if sign is None:
-        return number
-    symbol = next(filter(None, sign.groups()))
-    if sign.start() < digits.start():
-        return f"{symbol}{number}" if len(symbol.strip()) == 1 else f"{symbol.strip()} {number}"
-    return f"{number} {symbol.strip()}"
+def _raw(value: Any) -> str:
+    """Return a value as it is stored, whole."""
+    match value:
+        case bool():
+            return str(value).upper()
+        case datetime():
+            return value.date().isoformat() if value.time() == time() else value.isoformat(" ", "minutes")
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            seconds = round(abs(value.total_seconds()))
+            sign = "-" if value < timedelta() else ""
+            return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        case float():
+            return format(Decimal(format(value, ".15g")), "f")
+        case _:
+            return str(value)

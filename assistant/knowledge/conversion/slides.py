@@ -10,7 +10,6 @@ from xml.etree.ElementTree import Element
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.containers import BROKEN, macros, open_container
-from assistant.knowledge.conversion.markup import one_line, title_of
 from assistant.knowledge.conversion.numbering import Point, counted, nested
 from assistant.knowledge.conversion.ooxml import (
     banner_of,
@@ -21,6 +20,7 @@ from assistant.knowledge.conversion.ooxml import (
     tree,
     words_of,
 )
+from assistant.knowledge.conversion.plain import one_line, title_of
 from assistant.knowledge.conversion.tables import table_blocks
 from assistant.knowledge.page import (
     Block,

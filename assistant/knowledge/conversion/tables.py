@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
-from assistant.knowledge.conversion.markup import is_header
 from assistant.knowledge.page import Block, Cell, Table, text_of
 from assistant.knowledge.parsing.html import all_runs
 from assistant.knowledge.parsing.render import grid_of
+
+_DIGIT = re.compile(r"\d")
 
 
 def table_blocks(rows: Iterable[Sequence[Cell]], *, header_rows: int = 0) -> list[Block]:
@@ -61,3 +63,17 @@ def _has_parts(first: Sequence[Cell | None], second: Sequence[str]) -> bool:
     others = [text for text, wide in zip(second, is_wide, strict=True) if not wide]
     named = all(text and not any(map(str.isdigit, text)) for text in parts)
     return bool(parts) and bool(others) and named and not any(others)
+
+
+def is_header(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether the first row names the columns, of a table that does not say so.
+
+    Names fill the row, differ and have no digits. A table of two columns is more often a list of names with
+    values: there a column must have digits in all its other cells.
+    """
+    first, *others = rows
+    names = {cell.strip() for cell in first}
+    if not others or len(names) < max(2, len(first)) or "" in names or any(map(_DIGIT.search, names)):
+        return False
+    columns = ([row[place] for row in others if place < len(row)] for place in range(len(first)))
+    return len(first) > 2 or any(all(_DIGIT.search(cell) for cell in column) for column in columns)

@@ -15,7 +15,7 @@ from zipfile import ZipFile
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.containers import BROKEN, macros, open_container
-from assistant.knowledge.conversion.markup import one_line, title_of
+from assistant.knowledge.conversion.encodings import decoded, decoded_page
 from assistant.knowledge.conversion.numbering import DEEPEST_LEVEL, Numbering, Point, counted, nested
 from assistant.knowledge.conversion.ooxml import (
     UNKNOWN_SYMBOL,
@@ -30,7 +30,7 @@ from assistant.knowledge.conversion.ooxml import (
     symbols,
     words_of,
 )
-from assistant.knowledge.conversion.plain import decoded
+from assistant.knowledge.conversion.plain import one_line, title_of
 from assistant.knowledge.conversion.tables import table_blocks
 from assistant.knowledge.page import (
     Block,
@@ -549,7 +549,7 @@ class _Reader:
         suffix = name.rpartition(".")[2].lower()
         raw = self._container.read(name) if name in self._container.namelist() else b""
         if suffix in ("htm", "html", "xhtml"):
-            self._flow.blocks += read_html(decoded(raw)).blocks
+            self._flow.blocks += read_html(decoded_page(raw)).blocks
         elif suffix == "txt":
             lines = re.split(r"\r?\n\s*\n", decoded(raw))
             self._flow.blocks += [Paragraph(plain(line), is_plain=True) for line in lines if line.strip()]

@@ -7,19 +7,26 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from datetime import datetime, time, timedelta
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from docx import Document as new_docx
 from openpyxl import Workbook
+from openpyxl.cell.rich_text import CellRichText, TextBlock
+from openpyxl.cell.text import InlineFont
+from openpyxl.comments import Comment
+from openpyxl.styles import Font
+from openpyxl.utils.datetime import CALENDAR_MAC_1904
 from pptx import Presentation
 from pptx.util import Inches
 
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion import convert
+from assistant.knowledge.conversion.sheets import shown_value
 from assistant.knowledge.files import SourceDocument
 from assistant.knowledge.page import Page
 from assistant.knowledge.parsing.render import render
@@ -166,7 +173,7 @@ def test_hidden_sheets_and_formulas_without_a_value_are_named() -> None:
     converted = convert("plans.xlsx", saved(file))
     assert b"secret" not in converted.to_bytes()
     assert lost(converted) == (
-        "hidden sheet Old was not read",
+        "hidden sheet Old was not read: 1",
         "formulas without a stored value: Plans!B2. Open and save the file in Excel.",
     )
 
@@ -199,10 +206,315 @@ def test_questions_with_answers_become_sections() -> None:
         assert units(converted) == ["Within 30 days.", "Team: Desk"]
 
 
-def test_a_sheet_that_spans_too_many_cells_is_refused_before_its_cells_are_read() -> None:
+def test_a_cell_far_from_the_others_costs_nothing_and_a_range_of_all_cells_is_refused() -> None:
     file = a_workbook(Plans=[["a"]])
     file["Plans"]["XFD1048576"] = "far"
-    assert "spans 17,179,869,184 cells" in refusal("a.xlsx", saved(file))
+    assert units(convert("a.xlsx", saved(file))) == ["a", "far"]
+    file["Plans"].merged_cells.add("A1:XFD1048576")
+    assert "has 17,179,869,186 cells; at most 500,000 are read" in refusal("a.xlsx", saved(file))
+    diagonal = a_workbook(Plans=[])
+    for number in range(1, 800):
+        diagonal["Plans"].cell(number, number, "x")
+        diagonal["Plans"].cell(number, number + 1, "x")
+    assert "its tables have more than 500,000 cells" in refusal("a.xlsx", saved(diagonal))
+
+
+A_DAY = datetime.fromisoformat("2026-03-04")
+SHOWN: list[tuple[object, str, str]] = [
+    (1234, "00000", "01234"),
+    (2125550187, "(000) 000-0000", "(212) 555-0187"),
+    (timedelta(hours=26, minutes=30), "[h]:mm", "26:30"),
+    (timedelta(hours=50, minutes=15), "[h]:mm:ss", "50:15:00"),
+    (timedelta(minutes=90), "[mm]:ss", "90:00"),
+    (timedelta(hours=-12), "[h]:mm", "-12:00:00"),
+    (-5, "$#,##0.00_);($#,##0.00)", "($5.00)"),
+    (0.25, "# ?/?", "1/4"),
+    (0.5, "# ?/?", "1/2"),
+    (1.5, "# ?/?", "1 1/2"),
+    (2.75, "# ??/??", "2 3/4"),
+    (0.375, "# ?/8", "3/8"),
+    (0.75, "?/?", "3/4"),
+    (5, "# ?/?", "5"),
+    (1500000, '0.0,,"M"', "1.5M"),
+    (1500000, '0.0,, "M"', "1.5 M"),
+    (1234567, "#,##0,", "1,235"),
+    (45000, '0,"k"', "45k"),
+    (0.2, "0%", "20%"),
+    (0.125, "0.0%", "12.5%"),
+    (1234.5, '#,##0.00 "€"', "1,234.50 €"),
+    (1234.5, "#,##0.00\\ [$€-407]", "1,234.50 €"),
+    (1234.5, "[$£-809]#,##0.00", "£1,234.50"),
+    (1234.5, '_-* #,##0.00\\ "€"_-;\\-* #,##0.00\\ "€"_-', "1,234.50 €"),
+    (12.5, '_($* #,##0.00_);_($* (#,##0.00);_($* "-"??_);_(@_)', "$12.50"),
+    (-12.5, '_($* #,##0.00_);_($* (#,##0.00);_($* "-"??_);_(@_)', "$(12.50)"),
+    (-3, "0;[Red]-0", "-3"),
+    (-3, "0;[Red](0)", "(3)"),
+    (-1234.567, "#,##0.0;(#,##0.0)", "(1,234.6)"),
+    (0, '0;-0;"none"', "none"),
+    (3, '[>100]"high";[<=100]"low"', "low"),
+    (5551234, "[<=9999999]###-####;(###) ###-####", "555-1234"),
+    (2125550187, "[<=9999999]###-####;(###) ###-####", "(212) 555-0187"),
+    (123456789, "000-00-0000", "123-45-6789"),
+    (941051234, "00000-0000", "94105-1234"),
+    (12, '"No. "0', "No. 12"),
+    (5, '0" mg"', "5 mg"),
+    (5, 'General" mg"', "5 mg"),
+    (2.5, '0.0" tablets"', "2.5 tablets"),
+    (45, "0°", "45°"),
+    (0.0000001, "0.00E+00", "1.00E-07"),
+    (602214076, "0.00E+00", "6.02E+08"),
+    (78.5, "0.0#", "78.5"),
+    (5, "0.###", "5"),
+    (1.005, "0.00", "1.01"),
+    (2.675, "0.00", "2.68"),
+    (0.5, "0", "1"),
+    (123456789012, "0", "123456789012"),
+    (1234567890123, "General", "1234567890123"),
+    (1 / 3, "General", "0.333333333333333"),
+    (0.1 + 0.2, "General", "0.3"),
+    (0.0000001, "General", "0.0000001"),
+    (7, "General", "7"),
+    (True, "General", "TRUE"),
+    (A_DAY, "yyyy-mm-dd", "2026-03-04"),
+    (A_DAY, "d. mmmm yyyy", "4. March 2026"),
+    (A_DAY, "[$-409]mmmm d, yyyy;@", "March 4, 2026"),
+    (A_DAY, "ddd d mmm", "Wed 4 Mar"),
+    (A_DAY, "mmm-yy", "Mar-26"),
+    (A_DAY, "dd/mm/yyyy", "04/03/2026"),
+    (A_DAY, "mm-dd-yy", "2026-03-04"),
+    (A_DAY.replace(hour=8, minute=5), "m/d/yy h:mm", "2026-03-04 08:05"),
+    (A_DAY.replace(hour=8, minute=5), "dd.mm.yyyy hh:mm", "04.03.2026 08:05"),
+    (time(8, 5), "h:mm AM/PM", "8:05 AM"),
+    (time(20, 5), "hh:mm", "20:05"),
+    (A_DAY, "dd.mm.yyyy", "04.03.2026"),
+    (A_DAY, '[$-407]d.m.yyyy" (neu)"', "4.3.2026 (neu)"),
+    (time(8, 5, 45), "h:mm", "8:05"),
+    (time(8, 4, 59, 999000), "h:mm", "8:05"),
+    (A_DAY.replace(hour=23, minute=58, second=45), "yyyy-mm-dd hh:mm", "2026-03-04 23:58"),
+    (time(8, 5, 45), 'hh.mm" Uhr"', "08.05 Uhr"),
+    (time(23, 58, 45), "h AM/PM", "11 PM"),
+    (time(0, 4, 59, 500000), "mm:ss.0", "04:59.5"),
+    (timedelta(hours=26, minutes=30, seconds=59), "[h]:mm", "26:30"),
+    (12.5, "0.0E+0", "12.5"),
+    (-5, '[=0]"none";General', "-5"),
+    (1.5, "[$-409]0.00", "1.50"),
+    (5, "Standard", "5"),
+    (2.345, "0.00 boxes", "2.345"),
+    ("01234", "@", "01234"),
+    ("x", '@" mg"', "x mg"),
+]
+
+
+def test_values_are_shown_as_excel_shows_them_or_as_they_are_stored() -> None:
+    assert {(repr(value), form): shown_value(value, form) for value, form, _ in SHOWN} == {
+        (repr(value), form): shown for value, form, shown in SHOWN
+    }
+    file = a_workbook(Plans=[])
+    for place, (value, form, _) in enumerate(SHOWN, start=1):
+        file["Plans"].cell(place * 2, 1, cast(Any, value)).number_format = form
+    assert units(convert("a.xlsx", saved(file))) == [shown for *_, shown in SHOWN]
+
+
+def test_dates_of_a_mac_s_workbook_are_its_dates() -> None:
+    file = a_workbook(Plans=[["From", "Fee"], [A_DAY, 5]])
+    file.epoch = CALENDAR_MAC_1904
+    file["Plans"]["A2"].number_format = "d mmm yyyy"
+    assert units(convert("a.xlsx", saved(file))) == ["From: 4 Mar 2026; Fee: 5"]
+
+
+def test_raised_struck_and_hidden_parts_of_a_sheet_are_apart_or_left_out_and_named() -> None:
+    rows: list[list[object]] = [
+        ["Item", "Price", "Cost to us"],
+        ["Brace", None, 2],
+        ["Brace (old price)", 99, 3],
+        ["Sling", 20, 1],
+        [None, 30, 4],
+    ]
+    file = a_workbook(Prices=rows)
+    sheet = file["Prices"]
+    raised, struck = InlineFont(vertAlign="superscript"), InlineFont(strike=True)
+    sheet["B2"] = CellRichText("36", TextBlock(raised, "2"))
+    sheet["A5"] = CellRichText("Collar ", TextBlock(struck, "blue"), " red")
+    sheet["A4"].font = Font(strike=True)
+    sheet["B5"].number_format = ";;;"
+    sheet.row_dimensions[3].hidden = True
+    sheet.column_dimensions["C"].hidden = True
+    sheet["A1"].comment = Comment("do not tell", "Olga")
+    converted = convert("a.xlsx", saved(file))
+    assert units(converted) == ["Item: Brace; Price: 36^2", "Price: 20", "Item: Collar red"]
+    assert lost(converted) == (
+        "hidden columns (sheet Prices): 6",
+        "hidden rows (sheet Prices): 5",
+        "comments (sheet Prices): 3",
+        "struck words (sheet Prices, row 1): 2",
+        "hidden words (sheet Prices, row 1): 1",
+    )
+
+
+def test_a_hidden_row_or_column_does_not_move_merged_cells() -> None:
+    file = a_workbook(
+        Plans=[
+            ["Region", "Old", "Plan", "Fee"],
+            ["North", 1, "Basic", 5],
+            [None, 2, "Plus", 6],
+            ["South", 3, "Max", 7],
+        ]
+    )
+    file["Plans"].merge_cells("A2:A3")
+    file["Plans"].row_dimensions[2].hidden = True
+    file["Plans"].column_dimensions["B"].hidden = True
+    assert units(convert("a.xlsx", saved(file))) == [
+        "Region: North; Plan: Plus; Fee: 6",
+        "Region: South; Plan: Max; Fee: 7",
+    ]
+
+
+def test_a_printed_header_that_is_more_than_a_page_number_is_the_first_line() -> None:
+    file = a_workbook(Plans=PLANS)
+    sheet = cast(Any, file["Plans"])
+    sheet.oddHeader.center.text = "SUPERSEDED - do not use"
+    sheet.oddFooter.right.text = "Page &P of &N"
+    converted = convert("a.xlsx", saved(file))
+    assert converted.banner == "SUPERSEDED - do not use"
+    assert parsed(converted).text.startswith("SUPERSEDED - do not use\n")
+
+
+def test_text_boxes_charts_and_pictures_over_the_cells_are_named() -> None:
+    raw = saved(a_workbook(Plans=PLANS))
+    box = b'<x xmlns:a="y"><a:t>Ask first</a:t></x>'
+    for part, content in (
+        ("xl/drawings/drawing9.xml", box),
+        ("xl/charts/chart9.xml", b"<x/>"),
+        ("xl/media/a.png", b""),
+    ):
+        raw = with_part(raw, part, content)
+    assert lost(convert("a.xlsx", raw)) == (
+        "charts that were not read: 1",
+        "pictures that were not read: 1",
+        "text boxes that were not read: 2",
+    )
+
+
+TABLES: dict[str, tuple[list[str], list[str]]] = {
+    "an empty row begins a table": (
+        ["Item;Price", "Aspirin;4.50", "", "Branch;Opens at", "North;08:00"],
+        ["Item: Aspirin; Price: 4.50", "Branch: North; Opens at: 08:00"],
+    ),
+    "of words alone": (
+        ["Item;Maker", "Aspirin;Bayer", "", "Branch;Manager", "North;Ann Lee"],
+        ["Item: Aspirin; Maker: Bayer", "Branch: North; Manager: Ann Lee"],
+    ),
+    "a wider table follows at once": (
+        ["Item;Price", "Aspirin;4.50", "Branch;Opens at;Phone", "North;08:00;555"],
+        ["Item: Aspirin; Price: 4.50", "Branch: North; Opens at: 08:00; Phone: 555"],
+    ),
+    "a narrower table follows at once": (
+        ["Item;Price;Shelf", "Aspirin;4.50;2", "Branch;Opens at", "North;08:00"],
+        ["Item: Aspirin; Price: 4.50; Shelf: 2", "Branch: North; Opens at: 08:00"],
+    ),
+    "each has a title": (
+        ["Prices", "Item;Price", "Aspirin;4.50", "Hours", "Branch;Opens at", "North;08:00", "South;09:00"],
+        [
+            "Prices",
+            "Item: Aspirin; Price: 4.50",
+            "Hours",
+            "Branch: North; Opens at: 08:00",
+            "Branch: South; Opens at: 09:00",
+        ],
+    ),
+    "rows after an empty row keep their names": (
+        ["Item;Price", "Aspirin;4.50", "", "Ibuprofen;3", "", "Total;7.50"],
+        ["Item: Aspirin; Price: 4.50", "Item: Ibuprofen; Price: 3", "Item: Total; Price: 7.50"],
+    ),
+    "rows of words after an empty row share a value": (
+        ["Topic;Team", "Fees;Desk", "", "Loss;Desk", "Hours;Phone"],
+        ["Topic: Fees; Team: Desk", "Topic: Loss; Team: Desk", "Topic: Hours; Team: Phone"],
+    ),
+    "side by side": (
+        ["Item;Price;;Branch;Opens", "Aspirin;4.50;;North;08:00", "Ibuprofen;3;;;"],
+        ["Item: Aspirin; Price: 4.50", "Item: Ibuprofen; Price: 3", "Branch: North; Opens: 08:00"],
+    ),
+    "an empty column is space in a table": (
+        ["Item;;Price;Stock", "Aspirin;;4.50;9", "Ibuprofen;;3;8"],
+        ["Item: Aspirin; Price: 4.50; Stock: 9", "Item: Ibuprofen; Price: 3; Stock: 8"],
+    ),
+    "two rows of names": (
+        ["Plan;Copay;;Days", ";Retail;Mail;", "Basic;10;20;30"],
+        ["Plan: Basic; Copay Retail: 10; Copay Mail: 20; Days: 30"],
+    ),
+    "a row without a value": (
+        ["Item;Days;Fee", "Phone;30;5", "Case;no return;", "Cable;14;2"],
+        ["Item: Phone; Days: 30; Fee: 5", "Item: Case; Days: no return", "Item: Cable; Days: 14; Fee: 2"],
+    ),
+    "rows without names": (["Aspirin;5", "Ibuprofen;6"], ["Aspirin | 5", "Ibuprofen | 6"]),
+    "amounts without names": (["Aspirin;5 mg", "Ibuprofen;10 mg"], ["Aspirin | 5 mg", "Ibuprofen | 10 mg"]),
+    "years are names": (["Plan;2025;2026", "Basic;5;6"], ["Plan: Basic; 2025: 5; 2026: 6"]),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_each_cell_stands_under_the_names_of_its_own_table(kind: str) -> None:
+    lines, expected = TABLES[kind]
+    assert units(convert("a.csv", "\n".join(lines).encode())) == expected
+    sheet: list[list[object]] = [[value or None for value in line.split(";")] for line in lines]
+    if kind != "a narrower table follows at once":  # cells that are left out look so on a sheet
+        assert units(convert("a.xlsx", saved(a_workbook(Plans=sheet)))) == expected
+
+
+def test_merged_and_bold_names_of_a_sheet() -> None:
+    file = a_workbook(
+        Plans=[
+            ["Fees of 2026", None, None, None],
+            ["Plan", "Copay", None, "Days"],
+            [None, "Retail", "Mail", None],
+            ["Basic", 10, 20, 30],
+        ],
+        Staff=[["Item", "Maker"], ["Aspirin", "Bayer"], ["Branch", "Manager"], ["North", "Ann"]],
+    )
+    for merged in ("A1:D1", "B2:C2", "A2:A3", "D2:D3"):
+        file["Plans"].merge_cells(merged)
+    for place in ("A1", "B1", "A3", "B3"):
+        file["Staff"][place].font = Font(bold=True)
+    assert units(convert("a.xlsx", saved(file))) == [
+        "Fees of 2026",
+        "Plan: Basic; Copay Retail: 10; Copay Mail: 20; Days: 30",
+        "Item: Aspirin; Maker: Bayer",
+        "Branch: North; Manager: Ann",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Price list spring\n\nName;Price EUR\nAspirin;4,50\n",
+            ["Price list spring", "Name: Aspirin; Price EUR: 4,50"],
+        ),
+        ("Name;Price, EUR\nAspirin;4,50\n", ["Name: Aspirin; Price, EUR: 4,50"]),
+        ("sep=;\nName;Price\nAspirin;4,50\n", ["Name: Aspirin; Price: 4,50"]),
+        ('"sep=|"\r\nName|Price\r\nAspirin|4,50\r\n', ["Name: Aspirin; Price: 4,50"]),
+        (
+            "Fees, spring 2026\nExam;Price, EUR;Days\nHeart scan;88,40;2\nX-ray;20,00;1\n",
+            [
+                "Fees, spring 2026",
+                "Exam: Heart scan; Price, EUR: 88,40; Days: 2",
+                "Exam: X-ray; Price, EUR: 20,00; Days: 1",
+            ],
+        ),
+        ('A,B,C\nx,"y; z",5\nu,"v; w",6\n', ["A: x; B: y; z; C: 5", "A: u; B: v; w; C: 6"]),
+        ('Tube\tInches\nLong\t5"\n', ['Tube: Long; Inches: 5"']),
+        ('id,where\n1,"Street 1,\n12345 Town"\n', ["id: 1; where: Street 1, 12345 Town"]),
+    ],
+)
+def test_a_delimiter_cuts_no_number_and_no_title(text: str, expected: list[str]) -> None:
+    assert units(convert("a.csv", text.encode())) == expected
+
+
+def test_a_lost_quote_is_refused_with_its_line() -> None:
+    for rest in ("3,x,5\n4,y,6\n", '3,x,5\n4,"y",6\n', '3,x,5\n4,"",6\n4,z",1\n'):
+        reason = refusal("a.csv", f'id,name,n\n1,a,3\n2,"open quote tube,4\n{rest}'.encode())
+        assert reason.startswith("it is not CSV: in the row that begins in line 3, ")
+        assert reason.endswith("Correct its quotes, or export it again.")
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -429,8 +741,10 @@ def test_texts_that_cannot_be_read_are_refused_with_advice() -> None:
 
 def test_a_text_over_the_limit_names_the_limit(tmp_path: Path) -> None:
     long = write(tmp_path / "a.csv", "Name,Text\n" + "&,&\n" * 400_000)
-    assert failure(long).reason == "its text is larger than 5,000,000 bytes. Split the file."
+    assert failure(long).reason == "it has 800,002 cells; at most 500,000 are read. Split the file."
     assert failure(long).own_id == "a.csv"
+    write(long, "Name,Text\n" + f"{'&' * 40},{'&' * 9}\n" * 90_000)
+    assert failure(long).reason == "its text is larger than 5,000,000 bytes. Split the file."
     with long.open("r+b") as file:
         file.truncate(5_000_001)
     assert failure(long).code == "too_large"

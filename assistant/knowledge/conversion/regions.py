@@ -1,0 +1,346 @@
+"""Finds the tables on a sheet or in a file of separated values, and the rows that name their columns.
+
+An empty row or column ends a table, and so does a row that can only be another header. Rows that go on after
+an empty row keep their names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from assistant.domain.errors import DocumentInvalidError
+from assistant.knowledge.page import Block, Cell, Heading, Paragraph, Place, Run, Runs, Table, plain
+
+MOST_CELLS = 500_000
+"""Cells of a sheet with a value, and those of its tables with the empty ones."""
+_PAIR = ("question", "answer")
+"""The columns that make a table one of pairs: the names of a JSON line's fields."""
+_DIGIT = re.compile(r"\d")
+_NUMBER = re.compile(r"[\d.,:/%\s$€£¥+()'-]+")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_DIGITS = re.compile(r"\d+")
+_DEEPEST = 8
+"""Tables beside and under each other, inside each other."""
+_LONGEST_NAME_WORDS = 8
+_SEEN_ROWS = 50
+"""Rows that judge whether the first of them is a header."""
+_NOTE_WORDS = 6
+"""A cell alone in its row with at least this many words is a note, not a value of the first column."""
+
+
+@dataclass(slots=True)
+class GridCell:
+    """A cell with its text, or one that a merged cell covers (``runs`` is empty)."""
+
+    runs: Runs
+    text: str
+    """What is in force of it, in one line."""
+    rows: int = 1
+    columns: int = 1
+    is_bold: bool = False
+
+
+@dataclass(slots=True)
+class Row:
+    number: int
+    """From 1, among those that are visible; a row without cells has a number too."""
+    cells: dict[int, GridCell]
+    """By column, from 1, in order; empty cells are left out."""
+    line: int
+    """Its row in the original, or its line in a file of separated values."""
+    width: int = 0
+    """Cells of a line of separated values; 0 on a sheet."""
+    texts: dict[int, str] = field(init=False)
+    """By column, of those in force."""
+
+    def __post_init__(self) -> None:
+        self.texts = {column: cell.text for column, cell in self.cells.items() if cell.text}
+
+    def alone(self) -> GridCell | None:
+        """Return the cell that is alone in the row, or spans all of it."""
+        cells = [cell for cell in self.cells.values() if cell.runs]
+        return cells[0] if len(cells) == 1 and cells[0].columns == len(self.cells) else None
+
+    def is_bold(self) -> bool:
+        return all(cell.is_bold for cell in self.cells.values() if cell.text)
+
+
+@dataclass(slots=True)
+class _Region:
+    header: list[Row]
+    columns: list[int]
+    rows: list[Row] = field(default_factory=list[Row])
+    filled: set[int] = field(default_factory=set[int])
+    """Columns that have a text."""
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        self.filled.update(row.texts)
+
+    @property
+    def first(self) -> int:
+        return (self.header or self.rows)[0].line
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """The tables of one sheet or file."""
+
+    place: Place
+    """Of the sheet or file; its number is set to a table's first row."""
+    level: int
+    """Of the headings of questions."""
+
+    def blocks(self, rows: Sequence[Row]) -> Iterator[Block]:
+        """Yield the blocks of rows that have a cell. Raises DocumentInvalidError for too many cells."""
+        area = 0
+        for part in self._parts(rows):
+            if not isinstance(part, _Region):
+                yield replace(part, place=replace(self.place, number=part.place.number if part.place else 0))
+                continue
+            area += (len(part.header) + len(part.rows)) * len(part.columns)
+            if area > MOST_CELLS:
+                problem = f"its tables have more than {MOST_CELLS:,} cells"
+                raise DocumentInvalidError(f"{problem}. Split the file.")
+            yield from self._region(part)
+
+    # Splitting
+
+    def _parts(self, rows: Sequence[Row]) -> list[_Region | Paragraph]:
+        found: list[_Region | Paragraph] = []
+        for band in self._split(rows, depth=0):
+            _read_band(band, found)
+        return found
+
+    def _split(self, rows: Sequence[Row], *, depth: int) -> Iterator[list[Row]]:
+        """Yield rows without an empty row or column that separates tables."""
+        band: list[Row] = []
+        for row in rows:
+            if band and row.number > band[-1].number + 1:
+                yield from self._side_by_side(band, depth)
+                band = []
+            band.append(row)
+        if band:
+            yield from self._side_by_side(band, depth)
+
+    def _side_by_side(self, rows: list[Row], depth: int) -> Iterator[list[Row]]:
+        columns = sorted({column for row in rows for column in row.cells})
+        cuts = [right for left, right in pairwise(columns) if right > left + 1]
+        parts: list[list[Row]] = []
+        start, rest = 0, rows
+        for cut in cuts if depth < _DEEPEST else ():
+            left, right = _between(rest, start, cut), _between(rest, cut, columns[-1] + 1)
+            if _is_apart(left, right):
+                parts.append(left)
+                start, rest = cut, right
+        if not parts:
+            yield rows
+            return
+        for part in (*parts, rest):
+            yield from self._split(part, depth=depth + 1)
+
+    # Blocks
+
+    def _region(self, region: _Region) -> Iterator[Block]:
+        place = replace(self.place, number=region.first)
+        names = {text.casefold(): column for row in region.header for column, text in row.texts.items()}
+        if set(_PAIR) <= set(names):
+            yield from self._pairs(region, names)
+            return
+        header = _with_groups(region.header)
+        rows = tuple(_cells(row, region.columns) for row in (*header, *region.rows))
+        yield Table(rows, header_rows=len(header), place=place)
+
+    def _pairs(self, region: _Region, names: Mapping[str, int]) -> Iterator[Block]:
+        """Yield each pair: the question as a heading, its answer, and the other columns by their names."""
+        question, answer = (names[name] for name in _PAIR)
+        shown = region.header[-1].texts
+        for row in region.rows:
+            place = replace(self.place, number=row.line)
+            if question in row.cells:
+                yield Heading(self.level, row.cells[question].runs, place)
+            if answer in row.cells:
+                yield Paragraph(row.cells[answer].runs, place)
+            others = [
+                f"{shown[column]}: {text}" if column in shown else text
+                for column, text in row.texts.items()
+                if column not in (question, answer)
+            ]
+            if others:
+                yield Paragraph(plain("; ".join(others)), place)
+
+
+def _between(rows: Sequence[Row], first: int, end: int) -> list[Row]:
+    parts = (
+        replace(row, cells={at: cell for at, cell in row.cells.items() if first <= at < end}) for row in rows
+    )
+    return [part for part in parts if part.cells]
+
+
+def _is_apart(left: Sequence[Row], right: Sequence[Row]) -> bool:
+    """Return whether an empty column separates two tables, or a note from one: both are such by themselves.
+    Else it is space inside one."""
+    if min(sum(map(len, (row.texts for row in part))) for part in (left, right)) < 2:
+        return True
+    widths = [len({column for row in part for column in row.cells}) for part in (left, right)]
+    return min(widths) > 1 and all(_is_header(part) or len(part[0].texts) == 1 for part in (left, right))
+
+
+# Rows
+
+
+def _read_band(rows: list[Row], found: list[_Region | Paragraph]) -> None:
+    """Add the tables and notes of rows without an empty row between them."""
+    columns = sorted({column for row in rows for column in row.cells})
+    table: _Region | None = None
+    for place, row in enumerate(rows):
+        rest = rows[place : place + _SEEN_ROWS]
+        alone = row.alone() if len(columns) > 1 and (table is None or columns[0] in row.cells) else None
+        if alone and (table is None or not alone.text or _is_note(alone, rest)):
+            found.append(Paragraph(alone.runs, Place("sheet", row.line)))
+            table = None
+        elif table is None or _is_new_header(table, rest, rows[place - 1]):
+            table = _begun(rest, columns, found, is_first=table is None)
+        elif not table.header or row.number > table.header[-1].number:
+            table.add(row)
+
+
+def _begun(
+    rows: Sequence[Row], columns: list[int], found: list[_Region | Paragraph], *, is_first: bool
+) -> _Region:
+    """Return the table that begins with the first of the rows. Without a header of its own, it goes on with
+    the names of a table above in the same columns."""
+    above = next(
+        (part for part in reversed(found) if isinstance(part, _Region) and set(columns) <= set(part.columns)),
+        None,
+    )
+    header = _header(rows)
+    if is_first and above and above.rows and (not header or _goes_on(rows, above)):
+        if found[-1] is above:
+            above.add(rows[0])
+            return above
+        table = _Region(above.header, above.columns)
+    else:
+        table = _Region(header, columns)
+    if not header or table.header is not header:
+        table.add(rows[0])
+    table.filled.update(column for row in table.header for column in row.texts)
+    found.append(table)
+    return table
+
+
+def _goes_on(rows: Sequence[Row], above: _Region) -> bool:
+    """Return whether a row that may be a header is one more row of the table above: it has a value of it, or
+    the kind of letters says so."""
+    first = rows[0]
+    if above.header and above.header[0].is_bold() and not above.rows[0].is_bold():
+        return not first.is_bold()
+    if _has_contrast(rows):
+        return False
+    values = {(column, text) for row in above.rows for column, text in row.texts.items()}
+    return len(rows) < 2 or any(
+        (column, text) in values for row in rows for column, text in row.texts.items()
+    )
+
+
+def _is_note(alone: GridCell, rest: Sequence[Row]) -> bool:
+    """Return whether a cell alone in its row is no value of the table around: a sentence, or the title of the
+    table below."""
+    is_title = len(rest) > 2 and _is_header(rest[1:]) and _has_contrast(rest[1:])
+    return is_title or len(alone.text.split()) >= _NOTE_WORDS
+
+
+def _is_new_header(table: _Region, rest: Sequence[Row], before: Row) -> bool:
+    row = rest[0]
+    if not table.rows or len(rest) < 2:
+        return False
+    if table.header and table.header[0].is_bold() and row.is_bold():
+        return not before.is_bold() and not rest[1].is_bold() and _is_header(rest)
+    is_other = row.width != before.width and row.width == rest[1].width
+    return (is_other or not table.filled.issuperset(row.texts)) and _is_header(rest) and _has_contrast(rest)
+
+
+def _header(rows: Sequence[Row]) -> list[Row]:
+    """Return the first rows that name the columns: none, one or two."""
+    if not _is_header(rows):
+        return []
+    first = rows[0]
+    tallest = max(cell.rows for cell in first.cells.values())
+    is_grouped = any(cell.columns > 1 for cell in first.cells.values())
+    names = rows[1].texts
+    has_gaps = min(rows[1].cells, default=0) > min(first.cells) and not set(names) <= set(first.texts)
+    is_second = len(rows) > 2 and not any(map(_DIGIT.search, names.values())) and (is_grouped or has_gaps)
+    if is_second and (tallest > 1 or _has_contrast(rows[1:])):
+        return [*rows[:2]]
+    return [first]
+
+
+def _is_header(rows: Sequence[Row]) -> bool:
+    """Return whether the first row names the columns: several different names, and rows under it. Rows of a
+    sheet nearly always have names; a row with numbers is none."""
+    names = rows[0].texts
+    below = rows[1].texts if len(rows) > 1 else {}
+    numbers = [
+        name
+        for column, name in names.items()
+        if _DIGIT.search(name)
+        and not _YEAR.fullmatch(name)
+        and (is_number(name) or _DIGITS.sub("0", name) == _DIGITS.sub("0", below.get(column, "")))
+    ]
+    is_words = all(len(name.split()) <= _LONGEST_NAME_WORDS for name in names.values())
+    if len(rows) < 2 or numbers or not is_words or (len(names) < 2 and len(rows[0].cells) < 2):
+        return False
+    widest = max(len(row.texts) for row in rows)
+    spanned = sum(cell.columns for cell in rows[0].cells.values() if cell.text)
+    return len(set(names.values())) > len(names) / 2 and spanned > widest / 2
+
+
+def _has_contrast(rows: Sequence[Row]) -> bool:
+    """Return whether a column has digits under a first row without any."""
+    names = rows[0].texts
+    if len(rows) < 2 or any(map(_DIGIT.search, names.values())):
+        return False
+    return any(_DIGIT.search(text) for column, text in rows[1].texts.items() if column in names)
+
+
+def _with_groups(header: Sequence[Row]) -> list[Row]:
+    """Return a header whose upper names reach over the names below that have none of their own."""
+    if len(header) < 2:
+        return [*header]
+    upper, covered = dict(header[0].cells), 0
+    for column in header[1].texts:
+        left = max((at for at in upper if at < column), default=0)
+        if column not in upper and left and column >= covered:
+            upper[left] = replace(upper[left], columns=max(upper[left].columns, column - left + 1))
+            covered = left + upper[left].columns
+    return [replace(header[0], cells=upper), header[1]]
+
+
+_EMPTY = Cell(())
+
+
+def _cells(row: Row, columns: Sequence[int]) -> tuple[Cell, ...]:
+    cells: list[Cell] = []
+    end = 0
+    for column in columns:
+        cell = row.cells.get(column)
+        if cell is None:
+            if column >= end:
+                cells.append(_EMPTY)
+        elif cell.runs:
+            cells.append(Cell((Paragraph(cell.runs),), cell.rows, cell.columns))
+            end = column + cell.columns
+    return tuple(cells)
+
+
+def text_cell(text: str) -> GridCell:
+    """Return a cell of plain text."""
+    return GridCell((Run(text.strip()),), " ".join(text.split()))
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is a number, an amount, a time or a date in figures, and nothing else."""
+    return _NUMBER.fullmatch(text) is not None and _DIGIT.search(text) is not None
