@@ -26,6 +26,11 @@ _QUOTED = re.compile(r">(?!\s*=?\s*\d)")
 _FORWARDED = re.compile(r"(?:fwd?|wg|tr|rv|i|vb|vs) ?:", re.IGNORECASE)
 """The begin of a forwarded mail's subject, by the language of its program."""
 _FIELD = re.compile(r"^[>* ]{0,20}[^\W\d_][^\n:]{1,20}:", re.MULTILINE)
+_ANY_LANGUAGE = re.compile(
+    r"^(?=[^\n]*(?:\d{4}|\d[:.h]\d\d))(?:[^\n]*\n)?[^\n]*<[^<>@\s]{1,64}@[^<>\s]{1,255}>\)?[^\n]{0,20}:$",
+    re.MULTILINE,
+)
+"""One or two lines with a date or time, then an address: "El 2 mar 2026, Olga (<o@x.org>) escribi\u00f3:"."""
 _LEAST_FIELDS = 3
 """Lines such as "From: …" above an older mail. Two may be opening hours: "From: 9:00", "To: 17:00"."""
 _LONGEST_LEAD = 300
@@ -179,11 +184,12 @@ def _leads(blocks: Sequence[Block]) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     begun = -1
     """Where a line "-----Original Message-----" ends: the fields below it belong to it."""
-    for lead in cast("re.Pattern[str]", reader.HEADER_REGEX).finditer(text):
+    leads = [*cast("re.Pattern[str]", reader.HEADER_REGEX).finditer(text), *_ANY_LANGUAGE.finditer(text)]
+    for lead in sorted(leads, key=lambda lead: lead.start()):
         if _is_lead(lead[0].strip()) and lead.start() != begun:
             found.append(places[text.count("\n", 0, lead.end() - len(lead[0].lstrip()))])
         begun = lead.end() if lead[0].startswith("-----") else -1
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _is_lead(lead: str) -> bool:

@@ -576,6 +576,7 @@ def test_of_two_forms_of_a_mail_the_html_is_read_unless_it_says_much_less() -> N
         "On Mon, 2 Mar 2026 at 09:00, Olga\n<olga@example.org> wrote:\n> The deposit is 40\n> dollars.",
         "On Mon, 2 Mar 2026 Olga wrote:\n\nThe deposit is 40 dollars.",
         "Am Mo., 2. M\u00e4rz 2026 um 09:00 Uhr schrieb Olga:\n> Kaution: 40 Dollar",
+        "El lun, 2 mar 2026 a las 9:00, Olga\n(<olga@example.org>) escribi\u00f3:\n\nEl dep\u00f3sito es 40.",
         "-----Original Message-----\nFrom: Olga\nSent: Monday\nTo: Karl\n\nThe deposit is 40 dollars.",
         "From: Olga\nSent: Monday\nTo: Karl\nSubject: deposit\n\nThe deposit is 40 dollars.",
         "> The deposit is 40 dollars.",
