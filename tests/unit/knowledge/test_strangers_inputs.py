@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import unicodedata
 import zipfile
+from datetime import timedelta
 from email.message import EmailMessage
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+from openpyxl import Workbook
 
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.knowledge.files import SourceDocument, SourceFailure
@@ -117,6 +119,22 @@ def grid(*table_rows: tuple[str, ...]) -> str:
     )
     columns = "<w:gridCol/>" * len(table_rows[0])
     return f"<w:tbl><w:tblPr/><w:tblGrid>{columns}</w:tblGrid>{''.join(lines)}</w:tbl>"
+
+
+def workbook(**sheets: list[list[object]]) -> Workbook:
+    file = Workbook()
+    file.remove(file.worksheets[0])
+    for name, lines in sheets.items():
+        sheet = file.create_sheet(name)
+        for line in lines:
+            sheet.append(line)
+    return file
+
+
+def saved(file: Workbook) -> bytes:
+    buffer = BytesIO()
+    file.save(buffer)
+    return buffer.getvalue()
 
 
 def pdf(*pages: str, form: str = "", fields: tuple[str, ...] = ()) -> bytes:
@@ -501,3 +519,90 @@ def test_steps_of_word_have_the_numbers_that_the_page_shows(tmp_path: Path) -> N
     assert units(tmp_path / "a.docx", word(body, numbering=NUMBERING)) == [
         "1. Open.", "2. Close.", "A picture is here.", "3. Go back to step 2.", "b) Card.", "c) Cash.",
     ]  # fmt: skip
+
+
+# --- workbooks and separated values --------------------------------------------------------------------
+def test_lines_of_a_cell_of_a_workbook_are_apart(tmp_path: Path) -> None:
+    raw = saved(workbook(Doses=[["Age", "Dose"], ["6 to 12", "5\n10 mg"]]))
+    assert rows(tmp_path / "a.xlsx", raw) == ["Age: 6 to 12; Dose: 5, 10 mg"]
+
+
+SHOWN: tuple[tuple[object, str, tuple[str, ...]], ...] = (
+    (1234, "00000", ("01234",)),
+    (2125550187, "(000) 000-0000", ("(212) 555-0187",)),
+    (timedelta(hours=26, minutes=30), "[h]:mm", ("26:30",)),
+    (-5, "$#,##0.00_);($#,##0.00)", ("($5.00)",)),
+    (0.25, "# ?/?", ("1/4", "\u00bc")),
+    (1_500_000, '0.0,,"M"', ("1.5M", "1.5 M")),
+    (0.125, "[$-F800]zzz", ("0.125",)),
+)
+
+
+@pytest.mark.parametrize(("value", "form", "shown"), SHOWN)
+def test_a_number_of_a_workbook_is_read_as_it_is_shown(
+    tmp_path: Path, value: object, form: str, shown: tuple[str, ...]
+) -> None:
+    file = workbook(Items=[["Item", "Value"], ["Tablets", value], ["Boxes", "x"]])
+    file["Items"]["B2"].number_format = form
+    assert rows(tmp_path / "a.xlsx", saved(file))[0] in [f"Item: Tablets; Value: {one}" for one in shown]
+
+
+def test_several_tables_have_each_their_own_names(tmp_path: Path) -> None:
+    items: list[list[object]] = [["Item", "Price"], ["Brace", 8], ["Crutch", 9]]
+    branches: list[list[object]] = [["Branch", "Opens at"], ["North", "8:15"], ["South", "9:15"]]
+    lines = [*items, [], *branches]
+    expected = [
+        "Item: Brace; Price: 8",
+        "Item: Crutch; Price: 9",
+        "Branch: North; Opens at: 8:15",
+        "Branch: South; Opens at: 9:15",
+    ]
+    assert rows(tmp_path / "a.xlsx", saved(workbook(All=lines))) == expected
+    assert rows(tmp_path / "b.csv", "\n".join(",".join(map(str, each)) for each in lines)) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "row"),
+    [
+        (
+            "Price list spring\n\nName;Price EUR\nAspirin;4,50\nIbuprofen;5,25\n",
+            "Name: Aspirin; Price EUR: 4,50",
+        ),
+        ("Name;Price, EUR\nAspirin;4,50\nIbuprofen;5,25\n", "Name: Aspirin; Price, EUR: 4,50"),
+        ("sep=;\nName;Price\nAspirin;4,50\nIbuprofen;5,25\n", "Name: Aspirin; Price: 4,50"),
+        ("Name\tPrice, net\nAspirin\t4,50\nIbuprofen\t5,25\n", "Name: Aspirin; Price, net: 4,50"),
+    ],
+)
+def test_values_are_cut_where_no_number_is(tmp_path: Path, content: str, row: str) -> None:
+    found = [found for found in rows(tmp_path / "a.csv", content) if ":" in found]
+    assert (found[0], len(found)) == (row, 2)
+    assert "sep=" not in text(tmp_path / "a.csv", content)
+
+
+def test_a_quote_that_does_not_end_is_refused_or_named_with_its_line(tmp_path: Path) -> None:
+    content = 'Id,Name,Price\n1,gauze,3\n2,"open quote tube,4\n3,brace,9\n4,"crutch",8\n'
+    (item,) = read(write(tmp_path / "a.csv", content))
+    said = item.reason if isinstance(item, SourceFailure) else " ".join(getattr(item, "notes", ()))
+    assert "line 3" in said
+    if isinstance(item, SourceDocument):
+        assert any(
+            "brace" in unit.text and "gauze" not in unit.text for unit in parse_document(item.document).units
+        )
+
+
+def test_hidden_rows_and_columns_are_left_out_and_named(tmp_path: Path) -> None:
+    file = workbook(
+        Items=[
+            ["Item", "Price", "Cost to us"],
+            ["Brace (old price)", 99, 2],
+            ["Brace", 45, 2],
+            ["Crutch", 20, 1],
+        ]
+    )
+    file["Items"].row_dimensions[2].hidden = True
+    file["Items"].column_dimensions["C"].hidden = True
+    parsed, notes = loaded(write(tmp_path / "a.xlsx", saved(file)))
+    assert [unit.text for unit in parsed.units] == ["Item: Brace; Price: 45", "Item: Crutch; Price: 20"]
+    said = " ".join(notes)
+    assert "row" in said
+    assert "column" in said
