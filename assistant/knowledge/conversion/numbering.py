@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from string import ascii_lowercase
 from xml.etree.ElementTree import Element
 
-from assistant.knowledge.conversion.ooxml import is_on, number
-from assistant.knowledge.page import Block, Item, List, roman
+from assistant.knowledge.conversion.ooxml import find, is_on, number, value
+from assistant.knowledge.page import Block, Item, List
+from assistant.knowledge.parsing.html import counted
 
 DEEPEST_LEVEL = 8
 _PLACEHOLDER = re.compile(r"%([1-9])")
@@ -18,71 +18,57 @@ _SHOWN_ITSELF = "•"
 """For a sign of a bullet that is a letter of a font of symbols."""
 
 
-def _letters(count: int) -> str:
-    """Return "a" to "z", then "aa", "bb"."""
-    repeated, place = divmod(count - 1, 26)
-    return ascii_lowercase[place] * (repeated + 1)
+_KINDS = {"lowerLetter": "a", "upperLetter": "A", "lowerRoman": "i", "upperRoman": "I"}
+"""Word's formats as HTML calls them. Another format is shown in digits."""
 
 
-_FORMATS: Mapping[str, Callable[[int], str]] = {
-    "lowerLetter": _letters,
-    "upperLetter": lambda count: _letters(count).upper(),
-    "lowerRoman": roman,
-    "upperRoman": lambda count: roman(count).upper(),
-    "decimalZero": lambda count: f"{count:02}",
-    "none": lambda _: "",
-}
-"""Another format is shown in digits."""
-
-
-def counted(count: int, number_format: str) -> str:
-    """Return a number in one of Word's formats. Letters and Roman numbers begin at 1 and end at 3,999."""
-    is_countable = 0 < count < 4_000
-    return _FORMATS.get(number_format, str)(count) if is_countable else str(count)
+def shown(count: int, number_format: str) -> str:
+    """Return a number in one of Word's formats, whose letters go on with "aa" and "bb" after "z"."""
+    if number_format == "none":
+        return ""
+    if number_format == "decimalZero":
+        return f"{count:02}"
+    kind = _KINDS.get(number_format, "1")
+    rounds, place = divmod(count - 1, 26) if kind in "aA" and count > 0 else (0, count - 1)
+    return counted(place + 1, kind) * (rounds + 1)
 
 
 class Numbering:
     """Counts the items of all lists of a document, in its order."""
 
-    def __init__(self, root: Element | None, style_lists: Mapping[str, str]) -> None:
+    def __init__(self, root: Element, style_lists: Mapping[str, str]) -> None:
         """``style_lists``: the list of each style of lists, by the style's id."""
-        self._levels: dict[str, dict[int, Element]] = {}
-        self._lists: dict[str, str] = {}
-        self._own: dict[tuple[str, int], Element] = {}
+        kinds, lists = root.findall("abstractNum"), root.findall("num")
+        self._levels = {
+            kind.get("abstractNumId"): {_level_of(level): level for level in kind.findall("lvl")}
+            for kind in kinds
+        }
+        self._lists = {entry.get("numId", ""): value(entry, "abstractNumId") for entry in lists}
+        self._own = {
+            (entry.get("numId", ""), _level_of(own)): own
+            for entry in lists
+            for own in entry.findall("lvlOverride")
+        }
         """Levels that a list has instead of those of its kind, and where it starts again."""
         self._counts: dict[str, list[int | None]] = {}
         self._begun = set[str]()
-        lists = [] if root is None else root.findall("num")
-        for kind in () if root is None else root.findall("abstractNum"):
-            self._levels[kind.get("abstractNumId", "")] = {
-                _level_of(level): level for level in kind.findall("lvl")
-            }
-        for entry in lists:
-            kind, number_id = entry.find("abstractNumId"), entry.get("numId", "")
-            self._lists[number_id] = "" if kind is None else kind.get("val", "")
-            self._own |= {(number_id, _level_of(own)): own for own in entry.findall("lvlOverride")}
-        for kind in () if root is None else root.findall("abstractNum"):
-            link = kind.find("numStyleLink")
-            linked = "" if link is None else self._lists.get(style_lists.get(link.get("val", ""), ""), "")
-            if linked:
-                self._lists |= {
-                    number_id: linked
-                    for number_id, name in self._lists.items()
-                    if name == kind.get("abstractNumId")
-                }
+        links = {
+            kind.get("abstractNumId"): style_lists.get(value(kind, "numStyleLink"), "") for kind in kinds
+        }
+        for number_id, kind in self._lists.items():
+            self._lists[number_id] = self._lists.get(links.get(kind, ""), kind)
 
     def level_of_style(self, number_id: str, style_id: str, default: int) -> int:
         """Return the level of a list that a paragraph's style stands for."""
         for place, level in self._levels.get(self._lists.get(number_id, ""), {}).items():
-            style = level.find("pStyle")
-            if style is not None and style.get("val") == style_id:
+            if value(level, "pStyle") == style_id:
                 return place
         return default
 
     def next(self, number_id: str, place: int) -> tuple[str, bool]:
         """Count an item. Return what stands before it, empty for nothing, and whether it is a number."""
         kind = self._lists.get(number_id)
-        if kind is None:
+        if kind is None or not 0 <= place <= DEEPEST_LEVEL:
             return "", False
         counts = self._counts.setdefault(kind, [None] * (DEEPEST_LEVEL + 1))
         if number_id not in self._begun:
@@ -95,32 +81,28 @@ class Numbering:
         last = counts[place]
         counts[place] = self._start(number_id, place) if last is None else last + 1
         for below in range(place + 1, DEEPEST_LEVEL + 1):
-            level = self._level(number_id, below)
-            restart = None if level is None else level.find("lvlRestart")
+            restart = find(self._level(number_id, below), "lvlRestart")
             if restart is None or number(restart) > place:
                 counts[below] = None
         return self._shown(number_id, place, counts)
 
     def _level(self, number_id: str, place: int) -> Element | None:
-        own = self._own.get((number_id, place))
-        level = None if own is None else own.find("lvl")
+        level = find(self._own.get((number_id, place)), "lvl")
         return self._levels.get(self._lists[number_id], {}).get(place) if level is None else level
 
     def _start_again(self, number_id: str, place: int) -> int | None:
-        own = self._own.get((number_id, place))
-        start = None if own is None else own.find("startOverride")
+        start = find(self._own.get((number_id, place)), "startOverride")
         return None if start is None else number(start)
 
     def _start(self, number_id: str, place: int) -> int:
-        again, level = self._start_again(number_id, place), self._level(number_id, place)
-        return (1 if level is None else number(level.find("start"), 0)) if again is None else again
+        again = self._start_again(number_id, place)
+        return number(find(self._level(number_id, place), "start")) if again is None else again
 
     def _shown(self, number_id: str, place: int, counts: list[int | None]) -> tuple[str, bool]:
         level = self._level(number_id, place)
         if level is None:
             return "", False
-        text = level.find("lvlText")
-        pattern = "" if text is None else text.get("val", "")
+        pattern = value(level, "lvlText")
         if _format(level) == "bullet":
             sign = pattern.strip()
             is_shown = sign and sign.isprintable() and not sign.isalnum()
@@ -129,8 +111,8 @@ class Numbering:
 
         def count(found: re.Match[str]) -> str:
             other = int(found[1]) - 1
-            value, of = counts[other] or 0, self._level(number_id, other)
-            return counted(value, "decimal" if is_legal or of is None else _format(of))
+            number_of, of = counts[other] or 0, self._level(number_id, other)
+            return shown(number_of, "decimal" if is_legal or of is None else _format(of))
 
         marker = _PLACEHOLDER.sub(count, pattern).strip()
         return marker, any(map(str.isalnum, marker))
@@ -142,8 +124,7 @@ def _level_of(element: Element) -> int:
 
 
 def _format(level: Element) -> str:
-    found = level.find("numFmt")
-    return "decimal" if found is None else found.get("val", "decimal")
+    return value(level, "numFmt", default="decimal")
 
 
 @dataclass(frozen=True, slots=True)

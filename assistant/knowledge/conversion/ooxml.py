@@ -26,6 +26,7 @@ _LONG_NAMES = {
     "urn:schemas-microsoft-com:vml": "v_",
 }
 _OTHER = "other_"
+OFF = frozenset(["0", "false", "off"])
 _LONGEST_BANNER = 300
 
 
@@ -47,12 +48,12 @@ def _named(names: dict[str, str], long: str) -> str:
     return names[long]
 
 
-def part(container: ZipFile, name: str | None) -> Element | None:
-    """Return a part's root; None if there is none, or no XML."""
+def part(container: ZipFile, name: str) -> Element:
+    """Return a part's root; an empty element if there is none, or no XML."""
     try:
-        return tree(container.read(name)) if name else None
+        return tree(container.read(name))
     except (KeyError, ParseError):
-        return None
+        return Element("none")
 
 
 class Relations:
@@ -62,7 +63,7 @@ class Relations:
         folder, base = split(name)
         self.targets: dict[str, str] = {}
         self.by_kind: dict[str, str] = {}
-        for relation in part(container, f"{folder}/_rels/{base}.rels".lstrip("/")) or ():
+        for relation in part(container, f"{folder}/_rels/{base}.rels".lstrip("/")):
             target = relation.get("Target", "")
             if relation.get("TargetMode") != "External":
                 target = normpath(join("/", folder, target)).lstrip("/")
@@ -70,9 +71,22 @@ class Relations:
             self.by_kind.setdefault(relation.get("Type", "").rpartition("/")[2], target)
 
 
+def find(element: Element | None, *tags: str) -> Element | None:
+    """Return the element below an element by the tags on the way to it."""
+    for tag in tags:
+        element = None if element is None else element.find(tag)
+    return element
+
+
+def value(element: Element | None, *tags: str, default: str = "") -> str:
+    """Return what an element below an element is set to; the default if it is not there."""
+    found = find(element, *tags)
+    return default if found is None else found.get("val", default)
+
+
 def is_on(element: Element | None) -> bool:
     """Return whether an element that switches something is there and says so."""
-    return element is not None and element.get("val", "1") not in ("0", "false", "off")
+    return element is not None and element.get("val", "1") not in OFF
 
 
 def number(element: Element | None, default: int = 0) -> int:
@@ -81,17 +95,17 @@ def number(element: Element | None, default: int = 0) -> int:
     return int(value) if re.fullmatch(r"-?\d{1,9}", value) else default
 
 
-def words_of(elements: Iterable[Element]) -> int:
-    """Return how many words stand in the paragraphs of the elements, of any kind of XML."""
-    return sum(
-        len("".join(text.text or "" for text in paragraph.iter() if text.tag in _TEXTS).split())
-        for element in elements
-        for paragraph in element.iter()
-        if paragraph.tag in ("p", "a_p")
+def words_of(element: Element) -> int:
+    """Return how many words stand in an element, of any kind of XML."""
+    texts = (
+        " " if inner.tag in ("p", "a_p") else inner.text or ""
+        for inner in element.iter()
+        if inner.tag in _TEXTS
     )
+    return len("".join(texts).split())
 
 
-_TEXTS = frozenset(["t", "delText", "a_t", "m_t"])
+_TEXTS = frozenset(["t", "delText", "a_t", "m_t", "p", "a_p"])
 
 
 def caption(described: str) -> Runs:
@@ -100,10 +114,9 @@ def caption(described: str) -> Runs:
     return () if " " not in text and "." in text[-5:] else plain(text)
 
 
-def diagram_texts(data: Element | None) -> list[str]:
+def diagram_texts(data: Element) -> list[str]:
     """Return the texts of a diagram (SmartArt) by its data part."""
-    paragraphs = () if data is None else data.iter("a_p")
-    texts = ("".join(run.text or "" for run in paragraph.iter("a_t")) for paragraph in paragraphs)
+    texts = ("".join(run.text or "" for run in paragraph.iter("a_t")) for paragraph in data.iter("a_p"))
     return [text for text in texts if text.strip()]
 
 

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.containers import BROKEN, macros, open_container
-from assistant.knowledge.conversion.numbering import Point, counted, nested
+from assistant.knowledge.conversion.numbering import Point, nested, shown
 from assistant.knowledge.conversion.ooxml import (
     banner_of,
     caption,
@@ -67,7 +67,7 @@ def convert_pptx(raw: bytes) -> Page:
         running = dict[str, None]()
         for number, slide in enumerate(presentation.slides, start=1):
             if slide.element.get("show") == "0":  # pyright: ignore[reportUnknownMemberType]
-                losses.append(Loss("hidden slides", f"slide {number}", words_of([_tree(slide)])))
+                losses.append(Loss("hidden slides", f"slide {number}", words_of(_tree(slide))))
             else:
                 blocks += _Slide(slide, number, running).blocks()
     except BROKEN as error:
@@ -173,7 +173,7 @@ class _Slide:
         number = last + 1 if last_kind == kind else int(automatic.get("startAt", "1"))
         counts[level] = kind, number
         form, sign = found.groups() if (found := _AUTO_NUMBER.match(kind)) else ("arabic", "Period")
-        marker = _SIGNS[sign].format(counted(number, _FORMATS.get(form, "decimal")))
+        marker = _SIGNS[sign].format(shown(number, _FORMATS.get(form, "decimal")))
         return Point(level, True, Item(marker, blocks))
 
     def _runs(self, paragraph: Element) -> Iterator[Run]:

@@ -16,18 +16,21 @@ from zipfile import ZipFile
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.containers import BROKEN, macros, open_container
 from assistant.knowledge.conversion.encodings import decoded, decoded_page
-from assistant.knowledge.conversion.numbering import DEEPEST_LEVEL, Numbering, Point, counted, nested
+from assistant.knowledge.conversion.numbering import Numbering, Point, nested, shown
 from assistant.knowledge.conversion.ooxml import (
+    OFF,
     UNKNOWN_SYMBOL,
     Relations,
     banner_of,
     caption,
     diagram_texts,
+    find,
     is_on,
     linear,
     number,
     part,
     symbols,
+    value,
     words_of,
 )
 from assistant.knowledge.conversion.plain import one_line, title_of
@@ -74,21 +77,8 @@ _PROPERTIES = frozenset(["vertAlign", "position", "strike", "dstrike", "vanish"]
 _TOGGLES = ("strike", "vanish")
 """A style of characters turns them off again where the paragraph's style turns them on."""
 _WRAPPERS = frozenset(["sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag"])
-_SKIPPED = frozenset(
-    [
-        "pPr",
-        "rPr",
-        "tblPr",
-        "sdtPr",
-        "sdtEndPr",
-        "sectPr",
-        "softHyphen",
-        "footnoteRef",
-        "endnoteRef",
-        "delInstrText",
-    ]
-)
 _TEXTS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011"}
+_NUM_ID = ("pPr", "numPr", "numId")
 _NOTES = {"footnoteReference": "footnote", "endnoteReference": "endnote"}
 
 
@@ -147,22 +137,11 @@ class _Flow:
 class _Styles:
     """Styles with what they take over from others."""
 
-    def __init__(self, root: Element | None) -> None:
-        found = () if root is None else root.findall("style")
-        self._styles = {style.get("styleId", ""): style for style in found}
-        self.default = next(
-            (
-                name
-                for name, style in self._styles.items()
-                if style.get("default") and style.get("type") == "paragraph"
-            ),
-            "",
-        )
-        self.lists = {
-            name: value.get("val", "")
-            for name, style in self._styles.items()
-            if (value := style.find("pPr/numPr/numId")) is not None
-        }
+    def __init__(self, root: Element) -> None:
+        self._styles = {style.get("styleId", ""): style for style in root.findall("style")}
+        usual = {style.get("type"): name for name, style in self._styles.items() if style.get("default")}
+        self.default = usual.get("paragraph", "")
+        self.lists = {name: value(style, *_NUM_ID) for name, style in self._styles.items()}
         self._properties: dict[str, dict[str, str]] = {}
         self._levels: dict[str, int] = {}
 
@@ -172,8 +151,7 @@ class _Styles:
         while name in self._styles and name not in seen:
             seen.add(name)
             yield name, self._styles[name]
-            base = self._styles[name].find("basedOn")
-            name = "" if base is None else base.get("val", "")
+            name = value(self._styles[name], "basedOn")
 
     def properties(self, name: str) -> dict[str, str]:
         """Return the properties of its runs."""
@@ -193,8 +171,7 @@ class _Styles:
 
 def _level(style: Element) -> int:
     """Return a style's own level of headings; 0 if it does not say, 10 if it says that it has none."""
-    title, outline = style.find("name"), style.find("pPr/outlineLvl")
-    named = "" if title is None else title.get("val", "")
+    named, outline = value(style, "name"), find(style, "pPr", "outlineLvl")
     if found := _HEADING.fullmatch(named):
         return int(found[1])
     if outline is not None:
@@ -203,9 +180,10 @@ def _level(style: Element) -> int:
 
 
 def _properties(element: Element | None) -> dict[str, str]:
-    return (
-        {} if element is None else {one.tag: one.get("val", "1") for one in element if one.tag in _PROPERTIES}
-    )
+    """Return the properties of runs that count here."""
+    return {
+        own.tag: own.get("val", "1") for own in (() if element is None else element) if own.tag in _PROPERTIES
+    }
 
 
 class _Reader:
@@ -215,7 +193,7 @@ class _Reader:
         self._container, self._chunks = container, chunks
         self._relations = Relations(container, _BODY)
         self._parts = {
-            kind: part(container, self._relations.by_kind.get(kind))
+            kind: part(container, self._relations.by_kind.get(kind, ""))
             for kind in ("styles", "numbering", "footnotes", "endnotes", "comments", "settings")
         }
         self._styles = _Styles(self._parts["styles"])
@@ -225,6 +203,8 @@ class _Reader:
         self._paragraph_properties: Mapping[str, str] = {}
         self._fields: list[_Field] = []
         self._note_counts: Counter[str] = Counter()
+        self._titles: dict[int, str] = {}
+        """The first heading of each level, without its number."""
         self._formula: Run | None = None
         """The last formula: what follows is not a part of its last number."""
         self._in_margin = False
@@ -233,21 +213,15 @@ class _Reader:
 
     def page(self) -> Page:
         root = part(self._container, _BODY)
-        if root is None:
-            raise ValueError(_BODY)
         blocks = self._inside(root)
-        banner, further = self._margins(root)
-        if (comments := self._parts["comments"]) is not None and (words := words_of([comments])):
-            self._lost["comments"] += words
-        headings = [block for block in blocks if isinstance(block, Heading) and block.level <= 2]
-        first = min(headings, key=lambda heading: heading.level, default=None)
-        losses = tuple(Loss(what, words=words) for what, words in self._lost.items())
-        return Page(
-            (*(Paragraph(plain(line)) for line in further), *blocks),
-            title=title_of(text_of(first.runs)) if first is not None else None,
-            banner=banner,
-            losses=(*map(Loss, macros(self._container)), *losses),
+        self._lost["comments"] = words_of(self._parts["comments"])
+        title = title_of(self._titles.get(1) or self._titles.get(2))
+        banner, further = self._margins(root, title or "")
+        losses = (
+            Loss(what, words=words) for what, words in self._lost.items() if what != "comments" or words
         )
+        losses = (*map(Loss, macros(self._container)), *losses)
+        return Page((*(Paragraph(plain(line)) for line in further), *blocks), title, banner, losses)
 
     # Blocks
 
@@ -281,7 +255,7 @@ class _Reader:
                 self._text(element.text or "", style)
             case "p":
                 self._paragraph(element, style)
-            case _ if tag in _SKIPPED:
+            case "pPr" | "rPr":
                 pass
             case _ if tag in _TEXTS:
                 self._text(_TEXTS[tag], style)
@@ -292,7 +266,7 @@ class _Reader:
                 anchor = element.get("anchor", "")
                 self._walk(element, replace(style, link=f"{address}#{anchor}" if anchor else address))
             case "del" | "moveFrom":
-                self._lost["words deleted in tracked changes"] += words_of([_wrapped(element)])
+                self._lost["words deleted in tracked changes"] += words_of(element)
             case "sdt":
                 self._control(element, style)
             case "fldSimple":
@@ -330,66 +304,55 @@ class _Reader:
 
     def _paragraph(self, element: Element, style: Style) -> None:
         properties = element.find("pPr")
-        name = self._styles.default
-        if properties is not None and (found := properties.find("pStyle")) is not None:
-            name = found.get("val", "")
+        name = value(properties, "pStyle", default=self._styles.default)
         outer, self._paragraph_properties = self._paragraph_properties, self._styles.properties(name)
         self._walk(element, style)
         self._paragraph_properties = outer
         while self._fields and not self._fields[-1].in_result:  # an instruction ends with its paragraph
             self._fields.pop()
-        if properties is not None and _goes_on(properties):
-            return
-        self._end_paragraph(properties, name)
+        if not _goes_on(properties):
+            self._end_paragraph(properties, name)
 
     def _end_paragraph(self, properties: Element | None, name: str) -> None:
         """Add the runs as a block: a heading, an item of a list or a paragraph."""
         flow = self._flow
         runs, after = trimmed(_on_one_line(flow.runs)), tuple(flow.after)
         flow.runs, flow.after = [], []
-        level = self._styles.level(name)
-        if properties is not None and (outline := properties.find("outlineLvl")) is not None:
-            level = (number(outline) + 1) % 10
+        outline = find(properties, "outlineLvl")
+        level = self._styles.level(name) if outline is None else (number(outline) + 1) % 10
         marker, is_ordered, place = self._marker(properties, name)
+        blocks = (*((Paragraph(runs),) if runs else ()), *after)
         if level and runs:
             numbered = plain(f"{marker} ") if is_ordered else ()
             flow.blocks += [Heading(min(level, 6), (*numbered, *runs)), *after]
-        elif marker and (runs or after):
-            blocks = (*((Paragraph(runs),) if runs else ()), *after)
+            self._titles.setdefault(level, text_of(runs))
+        elif marker and blocks:
             flow.blocks.append(Point(place, is_ordered, Item(marker, blocks)))
         else:
-            flow.blocks += [*((Paragraph(runs),) if runs else ()), *after]
+            flow.blocks += blocks
 
     def _marker(self, properties: Element | None, name: str) -> tuple[str, bool, int]:
         """Return what Word shows before a paragraph, whether it is a number, and the level of its list."""
-        own = None if properties is None else properties.find("numPr")
-        number_id = None if own is None else own.find("numId")
-        place = number(None if own is None else own.find("ilvl"))
-        if number_id is None:
-            for style_id, style in self._styles.chain(name):
-                if (number_id := style.find("pPr/numPr/numId")) is not None:
-                    default = number(style.find("pPr/numPr/ilvl"), place)
-                    list_id = number_id.get("val", "")
-                    place = self._numbering.level_of_style(list_id, style_id, default)
-                    break
-        if number_id is None or not 0 <= place <= DEEPEST_LEVEL:
-            return "", False, 0
-        return (*self._numbering.next(number_id.get("val", ""), place), place)
+        list_id = value(properties, "numPr", "numId")
+        place = number(find(properties, "numPr", "ilvl"))
+        for style_id, style in () if list_id else self._styles.chain(name):
+            if list_id := value(style, *_NUM_ID):
+                default = number(find(style, "pPr", "numPr", "ilvl"), place)
+                place = self._numbering.level_of_style(list_id, style_id, default)
+                break
+        return (*self._numbering.next(list_id, place), place)
 
     # Runs
 
     def _run(self, element: Element, style: Style) -> None:
         properties = element.find("rPr")
-        styled, font = self._styled(properties, style), ""
-        if properties is not None and (fonts := properties.find("rFonts")) is not None:
-            font = fonts.get("ascii", "")
-        reference = next((child for child in element if child.tag in _NOTES), None)
-        if reference is not None and is_on(_valued(reference.get("customMarkFollows", "0"))):
-            self._note(
-                reference, _NOTES[reference.tag], "".join(text.text or "" for text in element.iter("t"))
-            )
-            return
+        fonts = find(properties, "rFonts")
+        styled, font = self._styled(properties, style), "" if fonts is None else fonts.get("ascii", "")
         for child in element:
+            if child.tag in _NOTES and child.get("customMarkFollows", "0") not in OFF:
+                mark = "".join(text.text or "" for text in element.iter("t"))
+                self._note(child, _NOTES[child.tag], mark)
+                break
             if child.tag == "t":
                 self._text(self._symbols(child.text or "", font), styled)
             else:
@@ -397,8 +360,7 @@ class _Reader:
 
     def _styled(self, properties: Element | None, style: Style) -> Style:
         merged, own = self._paragraph_properties, _properties(properties)
-        name = None if properties is None else properties.find("rStyle")
-        if name is not None and (of_style := self._styles.properties(name.get("val", ""))):
+        if of_style := self._styles.properties(value(properties, "rStyle")):
             both = [key for key in _TOGGLES if _is_on(merged, key) and _is_on(of_style, key)]
             merged = {**merged, **of_style, **dict.fromkeys(both, "0")}
         if not merged and not own:
@@ -406,27 +368,25 @@ class _Reader:
         merged = {**merged, **own}
         position = merged.get("position", "0").removesuffix("pt")
         raised = float(position) if re.fullmatch(r"-?\d{1,4}(\.\d+)?", position) else 0
-        align = merged.get("vertAlign", "baseline")
-        is_raised = align == "superscript" or (align == "baseline" and raised > 0)
-        is_lowered = align == "subscript" or (align == "baseline" and raised < 0)
+        raised = {"superscript": 1, "subscript": -1}.get(merged.get("vertAlign", ""), raised)
         return replace(
             style,
-            shift=Shift.RAISED if is_raised else Shift.LOWERED if is_lowered else Shift.NONE,
+            shift=Shift.RAISED if raised > 0 else Shift.LOWERED if raised < 0 else Shift.NONE,
             is_struck=style.is_struck or _is_on(merged, "strike") or _is_on(merged, "dstrike"),
             is_hidden=style.is_hidden or _is_on(merged, "vanish"),
         )
 
     def _symbols(self, text: str, font: str) -> str:
-        shown = symbols(text, font)
-        if UNKNOWN_SYMBOL in shown:
+        signs = symbols(text, font)
+        if UNKNOWN_SYMBOL in signs:
             self._lost["symbols of a font that is not known"] += 0
-        return shown
+        return signs
 
     def _text(self, text: str, style: Style) -> None:
         if not text:
             return
         link = style.link
-        for field in self._fields:
+        for field in reversed(self._fields):
             kind, address, place = field.parts()
             if not field.in_result or (self._in_margin and kind in _OF_EACH_PAGE):
                 return
@@ -455,35 +415,35 @@ class _Reader:
         field = self._fields.pop()
         kind, argument, _ = field.parts()
         form = field.form
+        if not all(around.in_result for around in self._fields):
+            return  # it is a part of an instruction
         if self._in_margin and kind in _OF_EACH_PAGE:
             self._text(_PAGE_FIELD, style)
         elif kind == "FORMCHECKBOX" and form is not None:
-            state = form.find("checkBox/checked")
-            self._text(_check_mark(form.find("checkBox/default") if state is None else state), style)
+            states = form.find("checkBox/checked"), form.find("checkBox/default")
+            self._text(_check_mark(is_on(states[1] if states[0] is None else states[0])), style)
         elif kind == "FORMDROPDOWN" and form is not None:
             entries = [entry.get("val", "") for entry in form.iter("listEntry")]
             chosen = number(form.find("ddList/result"), number(form.find("ddList/default")))
             self._text(entries[chosen] if 0 <= chosen < len(entries) else "", style)
         elif not field.has_result and kind and kind not in _UNSHOWN:
             name = argument if kind in ("DOCPROPERTY", "DOCVARIABLE") else kind
-            shown = field.instruction.strip()[2:] if kind == "EQ" else self._values().get(name.lower(), "")
-            self._text(shown, style)
-            if not shown:
+            result = field.instruction.strip()[2:] if kind == "EQ" else self._values().get(name.lower(), "")
+            self._text(result, style)
+            if not result:
                 self._lost["fields without a stored value"] += 0
 
     def _values(self) -> Mapping[str, str]:
         """Return the properties and variables of the document, by their names in small letters."""
-        values: dict[str, str] = {}
-        for name in ("core", "app"):
-            for value in part(self._container, f"docProps/{name}.xml") or ():
-                values[value.tag.rpartition("_")[2].lower()] = value.text or ""
-        values["author"] = values.get("creator", "")
-        settings = self._parts["settings"]
-        for variable in () if settings is None else settings.iter("docVar"):
-            values[variable.get("name", "").lower()] = variable.get("val", "")
-        for own in part(self._container, "docProps/custom.xml") or ():
-            values[own.get("name", "").lower()] = "".join(own.itertext()).strip()
-        return values
+        parts = [part(self._container, f"docProps/{name}.xml") for name in ("core", "app", "custom")]
+        values = {
+            (own.get("name") or own.tag.rpartition("_")[2]).lower(): "".join(own.itertext()).strip()
+            for properties in parts
+            for own in properties
+        }
+        variables = self._parts["settings"].iter("docVar")
+        values |= {own.get("name", "").lower(): own.get("val", "") for own in variables}
+        return values | {"author": values.get("creator", "")}
 
     def _control(self, element: Element, style: Style) -> None:
         box = element.find("sdtPr/w14_checkbox")
@@ -491,31 +451,23 @@ class _Reader:
             self._walk(element, style)
         else:
             state = box.find("w14_checked")
-            value = "0" if state is None else state.get("w14_val", "1")
-            self._text(_check_mark(_valued(value)), style)
+            is_checked = state is not None and state.get("w14_val", "1") not in OFF
+            self._text(_check_mark(is_checked), style)
 
     # Notes, pictures and inserted parts
 
     def _note(self, reference: Element, kind: str, mark: str) -> None:
         if not mark:
-            settings = self._parts["settings"]
-            chosen = None if settings is None else settings.find(f"{kind}Pr/numFmt")
-            start = None if settings is None else settings.find(f"{kind}Pr/numStart")
+            chosen = find(self._parts["settings"], f"{kind}Pr")
             usual = "decimal" if kind == "footnote" else "lowerRoman"
-            count = self._note_counts[kind] + number(start, 1)
+            count = self._note_counts[kind] + number(find(chosen, "numStart"), 1)
             self._note_counts[kind] += 1
-            mark = counted(count, usual if chosen is None else chosen.get("val", usual))
-        notes = self._parts[f"{kind}s"]
-        ids = () if notes is None else notes.findall(kind)
-        note = next((note for note in ids if note.get("id") == reference.get("id")), None)
-        self._text_of_note(mark)
-        if note is not None:
-            blocks = self._inside_part(note, self._relations.by_kind.get(f"{kind}s", ""))
-            self._flow.after.append(Note(mark, blocks))
-
-    def _text_of_note(self, mark: str) -> None:
-        if all(field.in_result for field in self._fields):
-            self._flow.runs.append(Run(mark, Shift.RAISED, is_note_mark=True))
+            mark = shown(count, value(chosen, "numFmt", default=usual))
+        self._flow.runs.append(Run(mark, Shift.RAISED, is_note_mark=True))
+        for note in self._parts[f"{kind}s"]:
+            if note.get("id") == reference.get("id"):
+                blocks = self._inside_part(note, self._relations.by_kind.get(f"{kind}s", ""))
+                self._flow.after.append(Note(mark, blocks))
 
     def _inside_part(self, element: Element, name: str) -> tuple[Block, ...]:
         outer, self._relations = self._relations, Relations(self._container, name)
@@ -540,7 +492,7 @@ class _Reader:
             kind = next((kind for kind in ("chart", "diagram") if kind in kinds), "picture")
             self._flow.after.append(Figure(words, kind=kind))
         for inner in element.iter("dgm_relIds"):
-            data = part(self._container, self._relations.targets.get(inner.get("r_dm", "")))
+            data = part(self._container, self._relations.targets.get(inner.get("r_dm", ""), ""))
             self._flow.after += [Paragraph(plain(text)) for text in diagram_texts(data)]
 
     def _chunk(self, relation: str) -> None:
@@ -569,69 +521,54 @@ class _Reader:
         declared = 0
         for row in _wrapped_in(element, "tr"):
             properties = row.find("trPr")
-            if properties is not None and properties.find("del") is not None:
-                self._lost["words deleted in tracked changes"] += words_of([row])
+            if find(properties, "del") is not None:
+                self._lost["words deleted in tracked changes"] += words_of(row)
                 continue
-            is_hidden = properties is not None and is_on(properties.find("hidden"))
-            drafts = self._row(row, above, replace(style, is_hidden=style.is_hidden or is_hidden))
-            if declared == len(rows) and properties is not None and is_on(properties.find("tblHeader")):
-                declared += 1
-            rows.append(drafts)
+            is_hidden = style.is_hidden or is_on(find(properties, "hidden"))
+            declared += declared == len(rows) and is_on(find(properties, "tblHeader"))
+            rows.append(self._row(row, above, replace(style, is_hidden=is_hidden)))
         cells = [[Cell(draft.blocks, draft.rows, draft.columns) for draft in row] for row in rows]
         self._flow.blocks += table_blocks(cells, header_rows=declared)
 
     def _row(self, row: Element, above: dict[int, _Draft], style: Style) -> list[_Draft]:
-        column = min(number(row.find("trPr/gridBefore")), _WIDEST_SPAN)
+        column = min(number(find(row, "trPr", "gridBefore")), _WIDEST_SPAN)
         drafts = [_Draft((), columns=column)] if column > 0 else []
         for cell in _wrapped_in(row, "tc"):
             properties = cell.find("tcPr")
-            merge = None if properties is None else properties.find("vMerge")
-            beside = None if properties is None else properties.find("hMerge")
-            span = number(None if properties is None else properties.find("gridSpan"), 1)
-            span = max(1, min(span, _WIDEST_SPAN))
-            blocks = self._inside(cell, style)
-            upper = above.get(column)
-            if beside is not None and beside.get("val", "continue") == "continue" and drafts:
+            span = max(1, min(number(find(properties, "gridSpan"), 1), _WIDEST_SPAN))
+            blocks, upper = self._inside(cell, style), above.get(column)
+            if _goes_on_in(properties, "hMerge") and drafts:
                 drafts[-1].columns += span
                 drafts[-1].blocks += blocks
-            elif _continues(merge) and upper is not None and upper.columns == span:
+            elif _goes_on_in(properties, "vMerge") and upper is not None and upper.columns == span:
                 upper.rows += 1
                 upper.blocks += blocks
             else:
                 drafts.append(_Draft(blocks, columns=span))
                 above.pop(column, None)
-                if merge is not None:
+                if find(properties, "vMerge") is not None:
                     above[column] = drafts[-1]
             column += span
         return drafts
 
     # Headers and footers
 
-    def _margins(self, root: Element) -> tuple[str, list[str]]:
-        """Return the banner: what headers, footers and watermarks say beyond a page's number; and what does
-        not fit into it."""
-        settings = self._parts["settings"]
-        has_even = settings is not None and is_on(settings.find("evenAndOddHeaders"))
-        seen: dict[str, None] = {}
+    def _margins(self, root: Element, titles: str) -> tuple[str, list[str]]:
+        """Return the banner: what headers, footers and watermarks say beyond a page's number and the titles;
+        and what does not fit into it."""
+        has_even = is_on(find(self._parts["settings"], "evenAndOddHeaders"))
+        lines: dict[str, None] = {}
         self._in_margin = True
         for section in root.iter("sectPr"):
-            kinds = [
-                "default",
-                *(["first"] if is_on(section.find("titlePg")) else []),
-                *(["even"] if has_even else []),
-            ]
-            for reference in section:
-                if (
-                    reference.tag not in ("headerReference", "footerReference")
-                    or reference.get("type") not in kinds
-                ):
-                    continue
+            is_shown = {"default": True, "first": is_on(section.find("titlePg")), "even": has_even}
+            for reference in (*section.iter("headerReference"), *section.iter("footerReference")):
                 name = self._relations.targets.get(reference.get("r_id", ""), "")
-                if name not in seen and (margin := part(self._container, name)) is not None:
-                    lines = _margin_lines(self._inside_part(margin, name))
-                    seen |= dict.fromkeys(lines)
+                if is_shown.get(reference.get("type", "")):
+                    margin = part(self._container, name)
+                    lines |= dict.fromkeys(_margin_lines(self._inside_part(margin, name)))
         self._in_margin = False
-        return banner_of(seen)
+        known = set(titles.casefold().split())
+        return banner_of(line for line in lines if set(line.casefold().split()) - known)
 
 
 _DRAWN = {"pic_pic": "picture", "v_imagedata": "picture", "c_chart": "chart", "dgm_relIds": "diagram"}
@@ -658,11 +595,17 @@ def _is_page_number(text: str) -> bool:
     return bool(labels) and are_short and len(words) <= len(labels) and not any(map(str.isalnum, rest))
 
 
-def _goes_on(properties: Element) -> bool:
+def _goes_on(properties: Element | None) -> bool:
     """Return whether the next paragraph is on the same line: its end was deleted, or it is an initial."""
-    end, frame = properties.find("rPr"), properties.find("framePr")
-    is_deleted = end is not None and (end.find("del") is not None or end.find("moveFrom") is not None)
-    return is_deleted or (frame is not None and frame.get("dropCap", "none") != "none")
+    frame, ends = find(properties, "framePr"), (find(properties, "rPr", tag) for tag in ("del", "moveFrom"))
+    is_initial = frame is not None and frame.get("dropCap", "none") != "none"
+    return is_initial or any(end is not None for end in ends)
+
+
+def _goes_on_in(properties: Element | None, merge: str) -> bool:
+    """Return whether a cell is a part of the one above or beside."""
+    found = find(properties, merge)
+    return found is not None and found.get("val", "continue") == "continue"
 
 
 def _on_one_line(runs: Sequence[Run]) -> Iterable[Run]:
@@ -681,24 +624,9 @@ def _wrapped_in(element: Element, tag: str) -> Iterator[Element]:
             yield from _wrapped_in(child, tag)
 
 
-def _wrapped(element: Element) -> Element:
-    """Return an element in a paragraph, whose words are counted."""
-    paragraph = Element("p")
-    paragraph.append(element)
-    return paragraph
-
-
 def _is_on(properties: Mapping[str, str], name: str) -> bool:
-    return properties.get(name, "0") not in ("0", "false", "off")
+    return properties.get(name, "0") not in OFF
 
 
-def _valued(value: str) -> Element:
-    return Element("value", {"val": value})
-
-
-def _check_mark(state: Element | None) -> str:
-    return "\u2611" if is_on(state) else "\u2610"
-
-
-def _continues(merge: Element | None) -> bool:
-    return merge is not None and merge.get("val", "continue") == "continue"
+def _check_mark(is_checked: bool) -> str:
+    return "\u2611" if is_checked else "\u2610"

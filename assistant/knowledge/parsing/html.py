@@ -342,7 +342,7 @@ class _Walker:
                     made.append(Item("", inner))
                 continue
             number = _number(child.attr("value"), number)
-            marker = f"{_counted(number, child.attr('type') or kind)}." if is_ordered else "-"
+            marker = f"{counted(number, child.attr('type') or kind)}." if is_ordered else "-"
             if blocks := self._read_styled(child):
                 made.append(Item(marker, blocks))
             number += -1 if is_reversed else 1
@@ -528,7 +528,7 @@ def _number(value: str | None, default: int) -> int:
     return int(text) if re.fullmatch(r"-?\d{1,4}", text) else default
 
 
-def _counted(number: int, kind: str) -> str:
+def counted(number: int, kind: str) -> str:
     """Return a number as an ordered list of this type shows it: "4", "d", "iv"."""
     if kind in ("a", "A") and number > 0:
         text = ""

@@ -201,6 +201,11 @@ def test_hidden_words_are_left_out_and_counted(style: str) -> None:
     assert lost(body, styles=made) == ["hidden words: 4"]
 
 
+def test_an_initial_belongs_to_its_word() -> None:
+    initial = p("T", properties='<w:framePr w:dropCap="drop" w:lines="3"/>')
+    assert text(initial + p("ake two.") + p("Then rest.")) == "Take two.\n\nThen rest."
+
+
 def test_symbols_are_what_their_font_shows() -> None:
     sign = '<w:r><w:sym w:font="Symbol" w:char="F06D"/></w:r>'
     greek = r("b", '<w:rFonts w:ascii="Symbol" w:hAnsi="Symbol"/>')
@@ -291,8 +296,37 @@ def test_a_heading_has_the_number_of_its_style() -> None:
         + p("Children", properties=second)
         + p("None.")
     )
-    (section,) = render(page(body, numbering=made, styles=names)).parsed.sections
+    converted = page(body, numbering=made, styles=names)
+    (section,) = render(converted).parsed.sections
+    assert converted.title == "Scope"
     assert section.headings == ("2 Doses", "2.1 Children")
+
+
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [
+        ("lowerLetter", ["aa", "bb"]),
+        ("upperLetter", ["AA", "BB"]),
+        ("lowerRoman", ["xxvii", "xxviii"]),
+        ("decimalZero", ["27", "28"]),
+        ("chicago", ["27", "28"]),
+    ],
+)
+def test_numbers_go_on_as_word_writes_them(form: str, shown: list[str]) -> None:
+    made = numbering(level(0, form, "(%1)", '<w:start w:val="27"/>'))
+    lines = text(item("Lift.") + item("Turn."), numbering=made).splitlines()
+    assert lines == [f"({number}) {words}" for number, words in zip(shown, ("Lift.", "Turn."), strict=True)]
+
+
+def test_a_list_whose_kind_is_in_a_style_is_counted() -> None:
+    linked = '<w:abstractNum w:abstractNumId="1"><w:numStyleLink w:val="Steps"/></w:abstractNum>'
+    nums = "".join(
+        f'<w:num w:numId="{number}"><w:abstractNumId w:val="{kind}"/></w:num>'
+        for number, kind in ((1, 0), (2, 1))
+    )
+    made = numbering(level(0, "upperRoman", "%1)"), nums=linked + nums)
+    names = styles(Steps='steps|<w:pPr><w:numPr><w:numId w:val="1"/></w:numPr></w:pPr>')
+    assert text(item("Lift.", number_id=2), numbering=made, styles=names) == "I) Lift."
 
 
 def test_bullets_are_items_and_no_steps() -> None:
@@ -415,11 +449,15 @@ def test_links_lead_where_they_led() -> None:
 
 
 def test_a_field_shows_its_result_and_not_its_instruction() -> None:
-    nested = field(f' IF {field("DOCPROPERTY Limit", r("7"))} = 7 "a" "b" ', r("seven"))
-    simple = f'<w:fldSimple w:instr=" REF x ">{r("12")}</w:fldSimple>'
-    assert (
-        text(p("A call takes ", nested, " of ", simple, " minutes.")) == "A call takes seven of 12 minutes."
-    )
+    inner = field("DOCPROPERTY Limit", r("7"))
+    code = "<w:r><w:instrText>{}</w:instrText></w:r>".format
+    asked = f"{code(' IF ')}{inner}{code(' = 7 ')}"
+    outer = field("", r("seven")).replace(code(""), asked, 1)
+    simple = f'<w:fldSimple w:instr=" DOCPROPERTY Limit ">{r("12")}</w:fldSimple>'
+    body = p("A call takes ", outer, " of ", simple, " minutes.")
+    custom = '<Properties><property name="Limit">15</property></Properties>'
+    assert text(body, **{"docProps/custom.xml": custom}) == "A call takes seven of 12 minutes."
+    assert lost(body) == []
 
 
 def test_a_field_without_a_result_shows_the_property_that_it_names() -> None:
@@ -478,6 +516,8 @@ def test_pictures_and_charts_without_a_text_are_counted() -> None:
     picture = drawing('<wp:docPr id="1" name="Picture 1"/><pic:pic/>')
     body = p("See:", picture, drawing("<c:chart/>"))
     in_cell = table(["Item", "Look"], ["Tube", cell(p(picture))])
+    named = p(drawing('<wp:docPr id="1" name="x" descr="red_lever.png"/><pic:pic/>'))
+    assert lost(named) == ["pictures without text"]
     assert lost(body) == ["pictures without text", "charts without text"]
     assert lost(in_cell) == ["pictures without text"]
 
@@ -563,6 +603,13 @@ def test_a_header_that_is_more_than_a_page_s_number_is_the_banner(lines: str, ba
     converted = page(body, **parts)
     assert converted.banner.replace("\u2010", "-") == banner
     assert len(converted.blocks) == 1
+
+
+def test_a_header_that_repeats_the_title_is_no_banner() -> None:
+    made = styles(T="Title")
+    body = p("Copays of 2026", properties='<w:pStyle w:val="T"/>') + p("Pay 5 dollars.") + section("header1")
+    for header, banner in (("Copays of 2026", ""), ("Copays of 2025", "Copays of 2025")):
+        assert page(body, styles=made, header1=element("hdr", p(header))).banner == banner
 
 
 def test_a_watermark_is_the_banner_and_headers_that_no_page_shows_are_none() -> None:
