@@ -51,6 +51,8 @@ _NEAR = 0.6
 _TOUCHING = 0.15
 _MIDDLE = 0.15
 """Of a word's height: how far a line that strikes it may be from its middle."""
+_WHOLE = 0.9
+"""Of the letters that a line strikes: it is as long."""
 _LARGE = 24.0
 """Points: letters across the page's direction that are as large are a watermark."""
 _SLANT = 0.1
@@ -348,11 +350,12 @@ class _Reader:
 
     def _strike(self, word: Word, rule: Box) -> None:
         text, struck = unmarked(word.text), ""
-        boxes = (
-            _placed(self._character(word.start + place), word.direction, self._crop)
-            for place in range(len(text))
-        )
-        held = (rule.left <= box.middle[0] <= rule.right for box in boxes)
+        places = range(word.start, word.start + len(text))
+        boxes = [_placed(self._character(place), word.direction, self._crop) for place in places]
+        held = [rule.left <= box.middle[0] <= rule.right for box in boxes]
+        width = sum(box.right - box.left for box, is_held in zip(boxes, held, strict=True) if is_held)
+        if rule.right - rule.left < _WHOLE * width:  # a part of a letter that is drawn
+            return
         for is_struck, chars in groupby(zip(text, held, strict=True), key=lambda pair: pair[1]):
             part = "".join(char for char, _ in chars)
             struck += f"{_STRUCK}{part}{_END}" if is_struck else part
