@@ -133,7 +133,8 @@ def _has_gap(column: Sequence[Line | Grid], rows: Sequence[Line | Grid]) -> bool
     middles = [item.box.middle[1] for item in column]
     is_between = min(middles, default=box.bottom) < box.top and max(middles, default=box.top) > box.bottom
     beside = sum(box.top < y < box.bottom for y in middles)
-    is_table = len(rows) >= 2 * len({round(item.box.middle[1]) for item in rows})
+    lines = len({round(item.box.middle[1]) for item in rows})
+    is_table = 2 * lines <= len(rows) <= 2 * len(column)  # no column between a page's header and footer
     return is_between and is_table and beside <= _MOST_BESIDE * len(rows)
 
 
