@@ -9,7 +9,7 @@ import pytest
 
 HEAVY = ("tantivy", "numpy", "onnxruntime", "onnx", "xllamacpp", "boto3", "tokenizers", "playwright", "scipy")
 OF_THE_WORKER = ("turbohtml", "markdown_it", "yaml", "semantic_text_splitter", "charset_normalizer")
-OF_OTHER_FORMATS = ("pypdfium2", "pdfplumber", "pptx", "openpyxl", "lxml", "PIL")
+OF_OTHER_FORMATS = ("pypdfium2", "pptx", "openpyxl", "lxml", "PIL")
 OF_THE_COMMAND_LINE = ("typer", "httpx", "psutil", "filelock")
 
 
