@@ -17,6 +17,8 @@ _DELIMITERS = ",;\t|"
 _SAMPLE_ROWS = 50
 _DECLARED = re.compile(r'"?sep=(.|\\t)"?[ \t]*(?:\r\n|\r|\n|$)', re.I)
 """The first line, which names the delimiter for Excel."""
+_QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"((?:[^"]|"")*+)"(?=[,;\t|\r\n]|\Z)', re.M)
+"""A cell in quotes: what is in it says nothing of the delimiter."""
 
 
 def convert_csv(raw: bytes) -> Page:
@@ -26,7 +28,8 @@ def convert_csv(raw: bytes) -> Page:
     if declared:
         delimiter, text = declared[1].replace("\\t", "\t"), text[declared.end() :]
     else:
-        delimiter = max(_DELIMITERS, key=lambda delimiter: _fitness(text, delimiter))
+        bare = _QUOTED.sub(lambda cell: "0" if is_number(cell[1]) else "text", text)
+        delimiter = max(_DELIMITERS, key=lambda delimiter: _fitness(bare, delimiter))
     cells = text.count(delimiter) + text.count("\n")
     if cells > MOST_CELLS:
         raise DocumentInvalidError(

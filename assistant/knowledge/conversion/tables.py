@@ -18,7 +18,7 @@ def table_blocks(rows: Iterable[Sequence[Cell]], *, header_rows: int = 0) -> lis
     A cell across all columns above it is a text of its own. A single cell, and a table that contains tables,
     are layout: what is in them is returned.
     """
-    rows = [tuple(row) for row in rows if row]
+    rows = [tuple(row) for row in rows]  # an empty one too: cells above may span all of it
     cells = [cell for row in rows for cell in row]
     if len(cells) == 1 or any(isinstance(block, Table) for cell in cells for block in cell.blocks):
         return [block for cell in cells for block in cell.blocks]
@@ -40,7 +40,8 @@ def _named_rows(rows: Sequence[Sequence[Cell]], declared: int) -> int:
     grid = grid_of(rows)
     texts = {id(cell): " ".join(map(text_of, all_runs(cell.blocks))) for row in rows for cell in row}
     lines = [["" if cell is None else texts[id(cell)] for cell in row] for row in grid]
-    depth = max(at + cell.rows for at, row in enumerate(rows[: max(declared, 1)]) for cell in row)
+    first = rows[: max(declared, 1)]
+    depth = max((at + cell.rows for at, row in enumerate(first) for cell in row), default=0)
     if depth == 1 and len(rows) > 1 and _has_parts(grid[0], lines[1]):
         depth = 2
     if declared > 0:

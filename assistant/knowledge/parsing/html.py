@@ -397,20 +397,20 @@ class _Walker:
                 self._style = self._styled(parent)
             self._style = self._styled(row)
             cells = row.select("th, td")
-            if cells:
-                rows.append(tuple(self._cell(cell) for cell in cells))
-                is_named = any(cell.tag == "th" for cell in cells)
-                counts = counts and (
-                    part == "thead"
-                    or (is_named and all(cell.tag == "th" or not cell.text.strip() for cell in cells))
-                )
-                header_rows += counts and not self._style.is_hidden
-                labels = labels if any(labels) else [cell.attr("data-label") or "" for cell in cells]
+            rows.append(tuple(self._cell(cell) for cell in cells))  # cells above may span all of an empty one
+            is_named = any(cell.tag == "th" for cell in cells)
+            counts = counts and (
+                part == "thead"
+                or (not cells and header_rows > 0)
+                or (is_named and all(cell.tag == "th" or not cell.text.strip() for cell in cells))
+            )
+            header_rows += counts and not self._style.is_hidden
+            labels = labels if any(labels) else [cell.attr("data-label") or "" for cell in cells]
             self._style = outer
         if any(labels) and not header_rows:
             rows.insert(0, tuple(Cell((Paragraph((Run(label),)),) if label else ()) for label in labels))
             header_rows = 1
-        if rows:
+        if any(rows):
             words = self._strings(caption) if caption is not None else ()
             self._blocks.append(Table(tuple(rows), header_rows, words))
 

@@ -170,9 +170,15 @@ class _Renderer:
         width = max(map(len, grid), default=0)
         texts = {id(cell): self._in_a_line(cell.blocks) for row in block.rows for cell in row}
         names = _joined_names(grid[: block.header_rows], texts, width)
-        rows = [_row_texts(row, texts, width) for row in grid[block.header_rows :]]
-        if any(names) and not rows:
+        below = zip(grid[block.header_rows :], block.rows[block.header_rows :], strict=True)
+        rows = [
+            _row_texts(row, texts, width) for row, begun in below if begun
+        ]  # else it repeats the one above
+        if any(names) and not any(map(any, rows)):
             rows, names = [names], []
+        for place, name in enumerate(names):
+            if not any(row[place] for row in rows if place < len(row) > 1):
+                self._lose("names of empty columns", unmarked(name))
         self.builder.table(
             [*([names] if any(names) else []), *rows], has_header=any(names), depth=self._depth + 1
         )

@@ -175,6 +175,7 @@ def test_hidden_sheets_and_formulas_without_a_value_are_named() -> None:
     assert lost(converted) == (
         "hidden sheet Old was not read: 1",
         "formulas without a stored value: Plans!B2. Open and save the file in Excel.",
+        "names of empty columns (sheet Plans, row 1): 1",
     )
 
 
@@ -502,6 +503,7 @@ def test_merged_and_bold_names_of_a_sheet() -> None:
             ],
         ),
         ('A,B,C\nx,"y; z",5\nu,"v; w",6\n', ["A: x; B: y; z; C: 5", "A: u; B: v; w; C: 6"]),
+        ('"A"|"B"\n"x, y, z"|"u, v"\n"1, 2"|"3, 4"\n', ["A: x, y, z; B: u, v", "A: 1, 2; B: 3, 4"]),
         ('Tube\tInches\nLong\t5"\n', ['Tube: Long; Inches: 5"']),
         ('id,where\n1,"Street 1,\n12345 Town"\n', ["id: 1; where: Street 1, 12345 Town"]),
     ],

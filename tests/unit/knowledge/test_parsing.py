@@ -225,6 +225,12 @@ def test_what_a_page_shows_beside_its_words(content: str, text: str) -> None:
             ["Item: Tea; Price: 5"],
         ),
         ("<tr><th>Age<th>Dose<tr><td>6<td><p>5<p>10 mg<ul><li>once</ul>", ["Age: 6; Dose: 5, 10 mg, once"]),
+        (
+            "<tr><th>Item<th>Fee<tr><td rowspan=2>Tea<td rowspan=2>5<tr><tr><td>Oil<td>7",
+            ["Item: Tea; Fee: 5", "Item: Oil; Fee: 7"],
+        ),
+        ("<tr><th rowspan=2>Item<th rowspan=2>Fee<tr><tr><td>Oil<td>7", ["Item: Oil; Fee: 7"]),
+        ("<tr><th>Name<th>Signed<tr><td><td>", ["Name | Signed"]),
         ("<tr role=row><td><h4>Left</h4>a<td>b", []),
         ("<tr><td><p>One.<p>Two.", []),
     ],

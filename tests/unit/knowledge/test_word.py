@@ -356,6 +356,16 @@ def test_cells_that_span_rows_and_columns_stand_under_their_own_names() -> None:
     ]
 
 
+def test_a_row_that_belongs_to_the_cells_above_moves_no_value() -> None:
+    body = table(
+        ["Item", "Fee"],
+        [cell("Tea", properties=BEGIN), cell("5", properties=BEGIN)],
+        [cell("", properties=GO_ON), cell("", properties=GO_ON)],
+        ["Oil", "7"],
+    )
+    assert rows(body) == ["Item: Tea; Fee: 5", "Item: Oil; Fee: 7"]
+
+
 def test_a_title_across_a_table_is_no_name_of_a_column() -> None:
     title = cell("Prices of May", properties='<w:gridSpan w:val="3"/>')
     body = table([title], ["Item", "Size", "Price"], ["Tube", "4 cm", "$3"])
