@@ -218,7 +218,7 @@ def _begun(
         None,
     )
     header = _header(rows)
-    if is_first and above and above.rows and (not header or _goes_on(rows, above)):
+    if is_first and above and above.rows and (not header or _goes_on(rows, above, len(header))):
         if found[-1] is above:
             above.add(rows[0])
             return above
@@ -232,13 +232,13 @@ def _begun(
     return table
 
 
-def _goes_on(rows: Sequence[Row], above: _Region) -> bool:
-    """Return whether a row that may be a header is one more row of the table above: it has a value of it, or
-    the kind of letters says so."""
+def _goes_on(rows: Sequence[Row], above: _Region, names: int) -> bool:
+    """Return whether rows that may begin with a header of so many names are more rows of the table above:
+    they have a value of it, or the kind of letters says so."""
     first = rows[0]
     if above.header and above.header[0].is_bold() and not above.rows[0].is_bold():
         return not first.is_bold()
-    if _has_contrast(rows):
+    if _has_contrast(rows[names - 1 :]):
         return False
     values = {(column, text) for row in above.rows for column, text in row.texts.items()}
     return len(rows) < 2 or any(

@@ -512,6 +512,18 @@ def test_a_delimiter_cuts_no_number_and_no_title(text: str, expected: list[str])
     assert units(convert("a.csv", text.encode())) == expected
 
 
+def test_a_second_table_keeps_its_two_rows_of_names_where_a_value_is_the_same() -> None:
+    above = [["Plan", "Copay", None], [None, "Shop", "Mail"], ["Silver", 11, "none"]]
+    below = [["Ward", "Stay", None], [None, "Day", "Night"], ["North", 40, "none"]]
+    file = a_workbook(Fees=[*above, [None], *below])
+    for merged in ("A1:A2", "B1:C1", "A5:A6", "B5:C5"):
+        file["Fees"].merge_cells(merged)
+    assert units(convert("a.xlsx", saved(file)), UnitKind.ROW) == [
+        "Plan: Silver; Copay Shop: 11; Copay Mail: none",
+        "Ward: North; Stay Day: 40; Stay Night: none",
+    ]
+
+
 def test_a_lost_quote_is_refused_with_its_line() -> None:
     for rest in ("3,x,5\n4,y,6\n", '3,x,5\n4,"y",6\n', '3,x,5\n4,"",6\n4,z",1\n'):
         reason = refusal("a.csv", f'id,name,n\n1,a,3\n2,"open quote tube,4\n{rest}'.encode())

@@ -559,14 +559,16 @@ CSV = Holds(marks=(), has_prose=False, has_spans=False, header_rows=(1,), are_na
 def csv_file(page: Page, chance: random.Random) -> bytes:
     (table,) = page.blocks
     assert isinstance(table, Table)
+    rows = [["\n".join(map(text_of, texts_of(cell))) for cell in row] for row in table.rows]
+    inside = "".join(text for row in rows for text in row if "\n" in text)  # else a quote might be lost
     out = io.StringIO()
     writer = csv.writer(
         out,
-        delimiter=chance.choice(",;\t|"),
+        delimiter=chance.choice([sign for sign in ",;\t|" if sign not in inside]),
         quoting=csv.QUOTE_ALL if chance.random() < 0.5 else csv.QUOTE_MINIMAL,
         lineterminator=chance.choice(["\r\n", "\n"]),
     )
-    writer.writerows(["\n".join(map(text_of, texts_of(cell))) for cell in row] for row in table.rows)
+    writer.writerows(rows)
     return out.getvalue().encode(chance.choice(["utf-8", "utf-8-sig", "utf-16"]))
 
 
