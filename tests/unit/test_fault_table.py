@@ -75,9 +75,10 @@ def test_what_is_seen_must_stand_in_the_page(tmp_path: Path, monkeypatch: pytest
     ],
     ids=["whole", "a hole", "one file", "other tests"],
 )
-def test_a_run_of_all_faults_fails_on_a_hole(
-    cells: Sequence[Cell], arguments: list[str], status: pytest.ExitCode
+def test_a_run_of_all_faults_at_night_fails_on_a_hole(
+    cells: Sequence[Cell], arguments: list[str], status: pytest.ExitCode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("EXAMPLES", "new")
     option = SimpleNamespace(keyword="", markexpr="")
     plugin = FaultCells(cast("Any", SimpleNamespace(option=option, args=arguments)))
     for cell in cells:
