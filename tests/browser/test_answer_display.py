@@ -147,7 +147,7 @@ def test_a_written_answer_that_is_not_certain_has_a_warning_and_a_contact(answer
     ending = done(mode="written", certainty="possibly", escalation="Claims Desk, ext. 4100")
     console = answered(refill_sources(), *units((SUPPORTED, "supported", [1])), ending)
     expect(console.notice).to_contain_text("Not certain. Check before you send.")
-    expect(console.answer).to_contain_text("Claims Desk, ext. 4100")
+    expect(console.page.locator(".escalation")).to_contain_text("Claims Desk, ext. 4100")
     expect(console.turns.first).to_contain_text("Not certain")
 
 
