@@ -113,7 +113,7 @@ class _Renderer:
             case Definition():
                 self._definition(block)
             case OlderText():
-                self._lose(OLDER_WORDS, self._all_text(block.blocks))
+                self._lose(OLDER_WORDS, self._in_a_line(block.blocks))
 
     def _enter(self, place: Place) -> None:
         if place.kind == "page" and (self._place is None or self._place.number != place.number):
@@ -220,11 +220,8 @@ class _Renderer:
             case Definition():
                 return [f"{self._text(block.term)}: {self._in_a_line(block.blocks)}"]
             case OlderText():
-                self._lose(OLDER_WORDS, self._all_text(block.blocks))
+                self._lose(OLDER_WORDS, self._in_a_line(block.blocks))
                 return []
-
-    def _all_text(self, blocks: Iterable[Block]) -> str:
-        return self._in_a_line(blocks)
 
     def _text(self, runs: Runs) -> str:
         """Return what is in force of the runs, with marks around the words of links."""
