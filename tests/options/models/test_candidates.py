@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -273,7 +274,8 @@ def test_an_endpoint_that_cannot_be_deleted_keeps_its_schedules(
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("assistant.cli.candidates.time.sleep", interrupted)
+    # The module's own name for it: ``subprocess`` waits for the SDK's process with ``time.sleep`` too.
+    monkeypatch.setattr(candidates, "time", SimpleNamespace(sleep=interrupted))
     said = account.refused(*attempt(account))
 
     assert "cannot be deleted now" in said
