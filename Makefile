@@ -436,12 +436,6 @@ check-models: $(VENV)/dev.stamp build/sagemaker/stamp $(FUNCTIONS) $(RIGHTS) ## 
 check-training: $(VENV)/dev.stamp build/training/stamp ## The training job on CPU, killed in the middle (5.6 GB of packages; not in CI)
 	@$(BIN)/python -m pytest $($@.tests) -q $(ARGS)
 
-.PHONY: prove-preference
-prove-preference: $(VENV)/local.stamp build/training/stamp ## Preference tuning learns a known taste: make prove-preference QUESTIONS=medquad.jsonl.gz (CPU; goes on after an end)
-	@test -f '$(QUESTIONS)' || { echo "Which questions? make prove-preference QUESTIONS=medquad.jsonl.gz (docs/learning.md)" >&2; exit 1; }
-	@$(BIN)/python -m tests.training.known_taste build/taste '$(QUESTIONS)'
-
-QUESTIONS ?=
 .PHONY: lock-training
 lock-training: $(VENV)/bootstrap.stamp ## Resolve the requirements of the training job anew
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header containers/training_job/requirements.in -o containers/training_job/requirements.txt

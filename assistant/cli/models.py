@@ -32,7 +32,7 @@ from assistant.cli.compiling import compile_, promote
 from assistant.cli.knowledge import embed_again, first_names
 from assistant.cli.local import behind_gateway
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
-from assistant.cli.training import merge, train
+from assistant.cli.training import train
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import (
     AssistantError,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(capture.app, name="capture", help="Find captured calls that went wrong.")
 app.command()(capacity)
-for command in (candidates, try_, compare, adopt, train, merge, compile_, promote):
+for command in (candidates, try_, compare, adopt, train, compile_, promote):
     app.command(name=command.__name__.rstrip("_"))(command)
 for command in (model_release.package, model_release.release, model_release.rollback, model_release.variants):
     app.command()(command)

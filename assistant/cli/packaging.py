@@ -21,7 +21,7 @@ from assistant.settings.model_artifacts import (
 
 _CARD, _CONFIG = "training.json", "config.json"
 _TEMPLATE, _TOKENIZER = "chat_template.jinja", "tokenizer.json"
-_BESIDE = (_CARD, "weights.json", "artifact.json")
+_BESIDE = (_CARD, "artifact.json")
 """Files of jobs that are no part of an artifact: the endpoint's role may read those of its manifest alone."""
 _WEIGHTS = (".safetensors", ".gguf")
 _ARCHITECTURE = {"num_hidden_layers": "layers", "num_key_value_heads": "kv_heads", "head_dim": "head_size"}

@@ -1,5 +1,4 @@
-"""``assistant models train`` and ``merge``: starts a training job in a tenant's account, and joins an adapter
-with its base into weights that this machine serves.
+"""``assistant models train``: starts a training job in a tenant's account.
 
 A job has what the learning stack's output says: role, network, keys, folders, bounds. What cannot work is
 refused by name before SageMaker is asked (docs/decisions/0082-training-jobs.md).
@@ -43,9 +42,6 @@ _ENDED = frozenset({"Completed", "Failed", "Stopped"})
 POLL_S = 30.0
 STARTING_S = 3600.0
 """For a job that waits for its instance, beyond the longest that it may run."""
-Out = Annotated[Path, Option(metavar="FOLDER", help="A new folder.")]
-Adapter = Annotated[Path | None, Option(metavar="FOLDER", help="Of a training job. Default: none.")]
-Types = Annotated[Literal["f32", "f16", "q8_0"], Option("--as", help="Of the GGUF's matrices.")]
 JobName = Annotated[str, Argument(metavar="JOB", help="Its name, new each time.")]
 Set = Annotated[str, Option("--set", metavar="FOLDER/", help="Below sets/ of the training bucket.")]
 Base = Annotated[str, Option(metavar="ARTIFACT", help="Folder of model_artifacts with the weights.")]
@@ -56,21 +52,6 @@ With = Annotated[
 Spot = Annotated[bool, Option("--spot", help="Cheaper; goes on after an interruption.")]
 CLEARED = "The base's licence: a person has read that it allows a changed model in service."
 Cleared = Annotated[str | None, Option("--licence-cleared", metavar="NAME", help=CLEARED)]
-
-
-def merge(
-    base: Annotated[Path, Argument(metavar="BASE", help="GGUF file of the Llama family.")],
-    out: Out,
-    adapter: Adapter = None,
-    types: Types = "f16",
-) -> None:
-    """Write a base model, with an adapter's changes, as a GGUF to serve and a folder to train on."""
-    from assistant.model_server.llama_weights import FOLDER, GGUF, write_weights
-
-    terminal = Terminal()
-    with terminal.waiting("turning the weights"):
-        write_weights(base, adapter, out, types=types)
-    terminal.show(f"Wrote {out / GGUF} and {out / FOLDER}.")
 
 
 def train(

@@ -23,9 +23,7 @@ WHOLE = "whole"
 TASK = "task"
 """Hyperparameter that chooses the program."""
 LICENCES = ("base_licence", "set_licence")
-"""Hyperparameters of every task: SPDX names, for the card. The base's may stand in its folder instead."""
-ORIGIN = "weights.json"
-"""In the base model's folder: of which file ``assistant models merge`` made it."""
+"""Hyperparameters of every task: SPDX names, for the card."""
 _OF_THE_SDK = "sagemaker_"
 _Wanted = TypeVar("_Wanted")
 
@@ -127,17 +125,15 @@ def card_of(
     ``wanted``: the task's hyperparameters.
     """
     given = given_hyperparameters(places.hyperparameters)
-    manifest, origin = places.training / "manifest.json", places.base / ORIGIN
-    base_weights = json.loads(origin.read_text()) if origin.is_file() else {}
+    manifest = places.training / "manifest.json"
     return {
         "schema_version": 1,
         "task": task,
         "training_set": training_set,
         "set": json.loads(manifest.read_text()) if manifest.is_file() else None,
         "base_model": digest_of(places.base),
-        "base_weights": base_weights or None,
         "licences": {
-            "base": given.get(LICENCES[0]) or base_weights.get("base", {}).get("license") or "unknown",
+            "base": given.get(LICENCES[0], "unknown"),
             "set": given.get(LICENCES[1], "proprietary"),
         },
         "hyperparameters": asdict(wanted),

@@ -1,12 +1,10 @@
 """The round from a mark to a served model and back, one command each.
 
-The training step alone is replaced: by a committed adapter, cut out of one that the training job made
-(tests/processes/cli/adapter/README.md). ``make check-training`` has the step itself.
+Training and its GGUF alone are replaced, by the packaged weights. ``make check-training`` has the job.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -19,8 +17,6 @@ from assistant.model_server.weights import locate_weights
 from assistant.settings.process import ModelServerSettings
 
 pytestmark = [pytest.mark.integration, pytest.mark.night]
-ADAPTER = Path(__file__).parent / "adapter"
-SHA256 = "c07a581dc8d79be9120e08bd0578fe1c663fe94f9dccfb45ad14b64b744fd01c"
 QUESTION = "When does the help desk answer the phone?"
 BETTER = "The help desk answers from 8:00 to 18:30, Monday to Saturday."
 EVALUATED = {"qid": "q1", "kind": "plain", "question": QUESTION, "documents": ["help-desk"], "gold": [DESK]}
@@ -69,17 +65,11 @@ def test_a_mark_becomes_a_served_model_and_the_packaged_one_comes_back(shop: Sho
     ]
     assert [example["chosen"] for example in examples] == [[{"role": "assistant", "content": BETTER}]]
 
-    weights = (ADAPTER / "adapter_model.safetensors").read_bytes()
-    assert hashlib.sha256(weights).hexdigest() == SHA256
-    packaged = locate_weights(ModelServerSettings(task="generation", artifacts_dir=tmp_path)).path
-    shop.run("models", "merge", str(packaged), "--adapter", str(ADAPTER), "--out", "merged")
-    facts = json.loads((shop.folder / "merged/hugging_face/weights.json").read_text())
-    assert facts["adapter"]["sha256"] == SHA256
-
+    tuned = locate_weights(ModelServerSettings(task="generation", artifacts_dir=tmp_path)).path
     (shop.folder / "questions.jsonl").write_text(json.dumps(EVALUATED) + "\n")
     asked = ("evaluate", "--tenant", "shop", "--questions", "questions.jsonl")
     shop.run(*asked, "--name", "before")
-    shop.run("models", "add", "merged/model.gguf", "--tenant", "shop", "--name", "tuned", "--writes-answers")
+    shop.run("models", "add", str(tuned), "--tenant", "shop", "--name", "tuned", "--writes-answers")
     assert llm_in_use(shop) == "tuned"
     after = json.loads(shop.run(*asked, "--name", "after", "--against", "before", "--json"))
     assert after["name"] == "after"

@@ -114,18 +114,15 @@ def test_the_program_for_trainium_is_python_3_10_and_imports_what_its_image_hold
 def test_a_card_names_data_weights_and_licences(train: ModuleType, tmp_path: Path) -> None:
     import contract  # pyright: ignore[reportMissingImports]
 
-    places = given(train, tmp_path, task="answers", set_licence="CC-BY-4.0")
+    places = given(train, tmp_path, task="answers", base_licence="MIT", set_licence="CC-BY-4.0")
     (tmp_path / "input/data/training").mkdir(parents=True)
     (tmp_path / "input/data/training/manifest.json").write_text('{"files": {"sft.train.jsonl": "00"}}')
     (tmp_path / "input/data/model").mkdir()
-    base = {"base": {"file": "x.gguf", "sha256": "11", "license": "apache-2.0"}}
-    (tmp_path / "input/data/model/weights.json").write_text(json.dumps(base))
     wanted = make_dataclass("Wanted", [("epochs", float)])(2.0)
     card = contract.card_of(places, "answers", "22", wanted, ["pytest"], steps=3)
-    assert card["licences"] == {"base": "apache-2.0", "set": "CC-BY-4.0"}
+    assert card["licences"] == {"base": "MIT", "set": "CC-BY-4.0"}
     assert card["set"]["files"] == {"sft.train.jsonl": "00"}
-    assert card["base_weights"] == base
     assert card["base_model"] == contract.digest_of(tmp_path / "input/data/model")
     assert (card["hyperparameters"], card["steps"]) == ({"epochs": 2.0}, 3)
-    given(train, tmp_path, task="answers", base_licence="MIT")
-    assert contract.card_of(places, "answers", "22", wanted, [])["licences"]["base"] == "MIT"
+    given(train, tmp_path, task="answers")
+    assert contract.card_of(places, "answers", "22", wanted, [])["licences"]["base"] == "unknown"
