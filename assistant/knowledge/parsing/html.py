@@ -63,7 +63,7 @@ _BLOCKS = re.compile(
     r"p|blockquote|address|figure|figcaption|dl|hr|center|legend|body|main|article|section|div"
     r"|header|footer|aside|form|fieldset|dialog|hgroup|details|tbody|table|tr|td|th|li"
 )
-INLINE = re.compile(
+_INLINE = re.compile(
     r"a|abbr|b|cite|code|del|em|font|i|ins|kbd|label|mark|q|s|samp|small|span|strike|strong|sub"
     r"|sup|u|var|wbr"
 )
@@ -74,35 +74,27 @@ _WIDEST_SPAN = 1000
 _SPACES = re.compile(r"\s+")
 
 
-def read_html(content: str, *, style: Style | None = None) -> Page:
-    """Return the main content; a page without blocks where there is none.
+def read_html(content: str, *, is_whole: bool = True) -> Page:
+    """Return the main content of a whole page; of a part of one, all of it.
 
     Raises DocumentInvalidError for elements nested deeper than DEEPEST_NESTING.
     """
     page = parse(content).remove("template")  # a selector would match inside it
     if page.select_one("* > " * DEEPEST_NESTING + "*") is not None:
         raise DocumentInvalidError(f"HTML elements are nested deeper than {DEEPEST_NESTING}.")
-    walker, root = _Walker(page, style or _PLAIN), _main(page)
-    return Page(()) if root is None else walker.page(root)
+    root = _main(page, is_whole=is_whole)
+    return Page(()) if root is None else _Walker(page).page(root)
 
 
-def read_fragment(fragment: str, style: Style) -> Page:
-    """Return a part of a page, in text of a style. Raises DocumentInvalidError."""
-    return read_html(f"<main>{fragment}</main>", style=style)
-
-
-def _main(page: Document) -> Element | None:
-    """Return the element to read, without what is not read in it. Inside a main element, headers and asides
-    are content; without one they are repeated on each page."""
-    for selector in ("main", "[role=main]", "article"):
-        elements = page.select(selector)
-        if len(elements) == 1:
-            elements[0].remove(_DROPPED)
-            return elements[0]
-    body = page.find("body")
-    if body is not None:
-        body.remove(f"{_DROPPED}, {_DROPPED_AROUND_MAIN}")
-    return body
+def _main(page: Document, *, is_whole: bool) -> Element | None:
+    """Return what to read, without what is not read in it. Inside a main element, headers and asides are
+    content; without one they are repeated on each page."""
+    mains = map(page.select, ("main", "[role=main]", "article")) if is_whole else ()
+    main = next((found[0] for found in mains if len(found) == 1), None)
+    root = main or page.find("body")
+    if root is not None:
+        root.remove(_DROPPED if main or not is_whole else f"{_DROPPED}, {_DROPPED_AROUND_MAIN}")
+    return root
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +122,6 @@ def _css(declarations: str) -> Style:
     shifting = _SHIFTING.search(declarations)
     shift = _SHIFTS[shifting[1].lower()] if shifting else Shift.NONE
     return Style(shift, _STRIKING.search(declarations) is not None, _HIDING.search(declarations) is not None)
-
-
-def style_after(markup: str, style: Style) -> Style:
-    """Return the style of the text after a tag as written, in text of a style."""
-    element = parse(markup).select_one("body > *")
-    return style if element is None else _own_style(element, _css(element.attr("style") or "")).under(style)
 
 
 def _own_style(node: Element, css: Style) -> Style:
@@ -166,7 +152,7 @@ def _looks_of_classes(page: Document) -> dict[str, Style]:
 class _Walker:
     """Turns elements into blocks; collects runs of text until a block begins or ends."""
 
-    def __init__(self, page: Document, style: Style) -> None:
+    def __init__(self, page: Document) -> None:
         self._classes = _looks_of_classes(page)
         self._css: dict[tuple[int, int] | None, Style] = {}
         """By place: the parser repeats an element that is not closed, with its style."""
@@ -188,7 +174,7 @@ class _Walker:
             }
         self._lost: Counter[str] = Counter()
         self._older = frozenset(page.select(_OLDER))
-        self._style = style
+        self._style = _PLAIN
         self._depth = 0
         self._blocks: list[Block] = []
         self._runs: list[Run] = []
@@ -269,7 +255,7 @@ class _Walker:
             self._walk(node)
             self._flush()
         else:
-            is_inline = INLINE.fullmatch(tag) is not None
+            is_inline = _INLINE.fullmatch(tag) is not None
             self._runs += [] if is_inline else [Run(" ")]
             self._walk(node)
             self._runs += [] if is_inline else [Run(" ")]
@@ -333,6 +319,7 @@ class _Walker:
             kind = "i" if counting[2].lower() == "roman" else "a"
             kind = kind.upper() if counting[1].lower() == "upper" else kind
         made: list[Item] = []
+        end = node.attr("data-end") or "."
         for child in node:
             if not isinstance(child, Element) or child.tag != "li":  # it belongs to the item before
                 inner = self._read_alone(child)
@@ -342,7 +329,7 @@ class _Walker:
                     made.append(Item("", inner))
                 continue
             number = _number(child.attr("value"), number)
-            marker = f"{counted(number, child.attr('type') or kind)}." if is_ordered else "-"
+            marker = f"{counted(number, child.attr('type') or kind)}{end}" if is_ordered else "-"
             if blocks := self._read_styled(child):
                 made.append(Item(marker, blocks))
             number += -1 if is_reversed else 1

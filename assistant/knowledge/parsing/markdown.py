@@ -1,52 +1,78 @@
-"""Reads Markdown into the page model by markdown-it-py: CommonMark with tables and struck text."""
+"""Reads Markdown into the page model: markdown-it-py writes it as HTML, which the reader of HTML reads."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Collection
 from itertools import pairwise
+from typing import Any
 
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_core import StateCore, inline
-from markdown_it.tree import SyntaxTreeNode
+from markdown_it.token import Token
 
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.page import (
-    Block,
-    Cell,
-    Code,
-    Heading,
-    Item,
-    List,
-    Loss,
-    Note,
-    Page,
-    Paragraph,
-    Run,
-    Runs,
-    Shift,
-    Table,
-    text_of,
-)
-from assistant.knowledge.parsing.html import INLINE, Style, all_runs, read_fragment, style_after, trimmed
+from assistant.knowledge.page import Page, text_of
+from assistant.knowledge.parsing.html import all_runs, read_html
 
 DEEPEST_NESTING = 100
-_PARSER = MarkdownIt("commonmark", {"maxNesting": DEEPEST_NESTING}).enable(["table", "strikethrough"])
+_LONGEST_HEADING = 2_000
+_LONGEST_ROW = 8
+"""Words of a row without a bar or tab: lines of prose that are wrapped have more."""
+_VALUE = re.compile(r"[:;] | {2}|[\d%\u20ac$\u00a3]$")
+_NOTE = re.compile(r"\[\^([^\]\s]{1,60})\]:[ \t]*(?=\S)")
+"""The begin of a note below the text: "[^1]: Only for adults."."""
+_MARK = re.compile(r"\[\^([^\]\s]{1,60})\]")
+_SWALLOWING = re.compile(
+    r"<(?=(iframe|nav|noembed|noframes|noscript|object|plaintext|script|select|style|svg|template|textarea"
+    r"|title|xmp)\b)",
+    re.IGNORECASE,
+)
+"""Elements whose end an author may forget: all that follows would be a part of them."""
+
+
+_PARSER = MarkdownIt("commonmark", {"maxNesting": DEEPEST_NESTING})
+_PARSER.enable(["table", "strikethrough"])
 _INLINE = MarkdownIt("commonmark").enable("strikethrough")
 """Its own limit, 20, of brackets inside each other: each unclosed one is searched once a level."""
+_BLOCKS = MarkdownIt("commonmark").disable("inline")
 
 
-def _inline_with_own_limit(state: StateCore) -> None:
+def _inline(state: StateCore) -> None:
+    """Read what is in blocks, with the limit of ``_INLINE``; raw HTML ends in its own block. A list keeps the
+    sign after its numbers."""
     state.md = _INLINE
     inline(state)
+    for token in state.tokens:
+        if token.type == "ordered_list_open":
+            token.attrSet("data-end", token.markup)
+        elif token.type == "html_block":
+            names = {found[1].lower() for found in _SWALLOWING.finditer(token.content)}
+            missing = (name for name in names if f"</{name}" not in token.content.lower())
+            token.content += "".join(f"</{name}>" for name in missing)
+        elif token.type == "inline":
+            _lines(token, state.env.get("notes", ()))
 
 
-_PARSER.core.ruler.at("inline", _inline_with_own_limit)
-_STYLED = re.compile(r"hidden|style|href|<(?:del|s|strike|sub|sup)\b", re.IGNORECASE)
-_EMPTY = re.compile(r"p|area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr")
-"""Elements that have no end, or end with the paragraph of Markdown."""
+def _lines(token: Token, notes: Collection[str]) -> None:
+    """Raise the marks of notes in a block. Its lines are one text, unless each looks like a row."""
+
+    def raised(mark: re.Match[str]) -> str:
+        return f"<sup>[{mark[1]}]</sup>" if mark[1] in notes else mark[0]
+
+    lines = token.content.split("\n")
+    are_rows = len(lines) > 1 and all(map(_is_row, lines))
+    for child in token.children or ():
+        if child.type == "softbreak" and are_rows:
+            child.type = "hardbreak"
+        elif child.type == "text" and notes:
+            child.type, child.content = "html_inline", _MARK.sub(raised, escapeHtml(child.content))
+        elif child.type == "html_inline":
+            child.content = _SWALLOWING.sub("&lt;", child.content)
+        elif child.type == "image" and not child.content:  # by its writer it would be decoration
+            child.type, child.content = "html_inline", "<img>"
 
 
 def _is_row(line: str) -> bool:
@@ -58,37 +84,29 @@ def _is_row(line: str) -> bool:
 
 
 def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Read a note and the lines that go on with it."""
-    begin, stop = state.bMarks[start] + state.tShift[start], state.eMarks[start]
-    found = None if state.is_code_block(start) else _NOTE.match(state.src, begin, stop)
-    if found is None or silent:
-        return found is not None
+    """Read a note and the lines that go on with it, as a paragraph that begins with its mark."""
+
+    def found(line: int) -> re.Match[str] | None:
+        begin = state.bMarks[line] + state.tShift[line]
+        return None if state.is_code_block(line) else _NOTE.match(state.src, begin, state.eMarks[line])
+
+    note = found(start)
+    if note is None or silent:
+        return note is not None
     state.line = start + 1
-    while (
-        state.line < end
-        and not state.isEmpty(state.line)
-        and not _NOTE.match(state.src, state.bMarks[state.line])
-    ):
+    while state.line < end and not state.isEmpty(state.line) and not found(state.line):
         state.line += 1
-    token = state.push("note_open", "", 1)
-    token.meta = {"mark": found[1]}
+    state.env.setdefault("notes", set()).add(note[1])
+    state.push("paragraph_open", "p", 1)
     words = state.push("inline", "", 0)
-    words.content = state.src[found.end() : state.eMarks[state.line - 1]]
+    words.content = f"[^{note[1]}] {state.src[note.end() : state.eMarks[state.line - 1]]}"
     words.children = []
-    state.push("note_close", "", -1)
+    state.push("paragraph_close", "p", -1)
     return True
 
 
+_PARSER.core.ruler.at("inline", _inline)
 _PARSER.block.ruler.before("reference", "note", _note, {"alt": ["paragraph"]})
-_BLOCKS = MarkdownIt("commonmark").disable("inline")
-_NOTE = re.compile(r"\[\^([^\]\s]{1,60})\]:[ \t]*(?=\S)")
-"""The begin of a note below the text: "[^1]: Only for adults."."""
-_MARK = re.compile(r"\[\^([^\]\s]{1,60})\]")
-_VALUE = re.compile(r"[:;] | {2}|[\d%\u20ac$\u00a3]$")
-_LONGEST_ROW = 8
-"""Words of a row without a bar or tab: lines of prose that are wrapped have more."""
-_TAG = re.compile(r"<(/?)([a-z][\w-]{0,40})[^<>]*>?", re.IGNORECASE)
-_LONGEST_HEADING = 2_000
 
 
 def read_markdown(content: str) -> Page:
@@ -97,12 +115,11 @@ def read_markdown(content: str) -> Page:
     Raises DocumentInvalidError for lists or quotes nested deeper than DEEPEST_NESTING: the parser would omit
     their content.
     """
-    tokens = _PARSER.parse(content)
+    env: dict[str, Any] = {}
+    tokens = _PARSER.parse(content, env)
     if any(token.level >= DEEPEST_NESTING - 1 for token in tokens):
         raise DocumentInvalidError(f"Markdown is nested deeper than {DEEPEST_NESTING}.")
-    reader = _Reader(frozenset(str(token.meta["mark"]) for token in tokens if token.type == "note_open"))
-    blocks = tuple(reader.blocks(SyntaxTreeNode(tokens).children))
-    return Page(blocks, losses=tuple(reader.losses))
+    return read_html(_PARSER.renderer.render(tokens, _PARSER.options, env), is_whole=False)
 
 
 def first_heading(content: str) -> str | None:
@@ -120,132 +137,5 @@ def first_heading(content: str) -> str | None:
 
 def _heading_text(line: str) -> str:
     """Return the text of a heading without markup for emphasis, links and code."""
-    (tokens,) = _PARSER.parseInline(line[:_LONGEST_HEADING])
-    return " ".join(text_of(_Reader().runs(SyntaxTreeNode([tokens]).children[0].children)).split())
-
-
-class _Reader:
-    """Turns nodes of the parser into blocks. ``marks``: of the page's notes."""
-
-    def __init__(self, marks: frozenset[str] = frozenset()) -> None:
-        self.losses: list[Loss] = []
-        self._marks = marks
-        self._around = Style()
-        """Of the text in elements of raw HTML that are open."""
-        self._open: list[tuple[str, Style]] = []
-        """These elements, with the style before each."""
-
-    def blocks(self, nodes: Iterable[SyntaxTreeNode]) -> Iterator[Block]:
-        for node in nodes:
-            match node.type:
-                case "heading":
-                    yield Heading(int(node.tag[1:]), self._line(node))
-                case "paragraph":
-                    yield Paragraph(self._line(node))
-                case "fence" | "code_block":
-                    yield Code(node.content)
-                case "html_block":
-                    part = read_fragment(node.content, self._around)
-                    self.losses += part.losses
-                    yield from part.blocks
-                    for tag in _TAG.finditer(node.content):
-                        self._around = self._after(tag, self._around, self._open)
-                case "bullet_list":
-                    yield List(tuple(Item("-", tuple(self.blocks(item.children))) for item in node.children))
-                case "ordered_list":
-                    yield List(tuple(self._numbered(node)), is_ordered=True)
-                case "table":
-                    yield self._table(node)
-                case "note":
-                    yield Note(str(node.meta["mark"]), (Paragraph(self._line(node)),))
-                case _:  # a quote
-                    yield from self.blocks(node.children)
-
-    def _numbered(self, node: SyntaxTreeNode) -> Iterator[Item]:
-        start = node.attrs.get("start")
-        for number, item in enumerate(node.children, start=1 if start is None else int(start)):
-            yield Item(f"{number}{item.markup or '.'}", tuple(self.blocks(item.children)))
-
-    def _table(self, node: SyntaxTreeNode) -> Table:
-        rows = [row for part in node.children for row in part.children]
-        cells = (tuple(Cell((Paragraph(self._line(cell)),)) for cell in row.children) for row in rows)
-        return Table(tuple(cells), header_rows=1)
-
-    def _line(self, node: SyntaxTreeNode) -> Runs:
-        """Return the text of a block. Lines are one text, unless each looks like a row."""
-        inlines = [inline_node for inline_node in node.children if inline_node.type == "inline"]
-        lines = [line for inline_node in inlines for line in inline_node.content.split("\n")]
-        end = "\n" if len(lines) > 1 and all(map(_is_row, lines)) else " "
-        return trimmed(run for inline_node in inlines for run in self.runs(inline_node.children, end=end))
-
-    def runs(
-        self, nodes: Iterable[SyntaxTreeNode], style: Style | None = None, *, end: str = " "
-    ) -> Iterator[Run]:
-        """Yield the text of inline nodes; ``end`` is the end of a line. Tags of raw HTML change its style
-        until they end; most others separate words: cells of tables hold ``<br>`` and ``<li>``."""
-        style = style or self._around
-        opened: list[tuple[str, Style]] = []
-        for node in nodes:
-            match node.type:
-                case "text":
-                    yield from self._noted(node.content, style)
-                case "code_inline":
-                    yield style.run(node.content)
-                case "image":
-                    text = node.content or "".join(child.content for child in node.children)
-                    self.losses += [] if text.strip() else [Loss("pictures without text")]
-                    yield style.run(text)
-                case "softbreak":
-                    yield style.run(end)
-                case "hardbreak":
-                    yield style.run("\n")
-                case "link":
-                    yield from self.runs(node.children, replace(style, link=str(node.attrs["href"])), end=end)
-                case "s":
-                    yield from self.runs(node.children, replace(style, is_struck=True), end=end)
-                case "html_inline":
-                    style, runs = self._tag(node.content, style, opened)
-                    yield from runs
-                case _:
-                    yield from self.runs(node.children, style, end=end)
-
-    def _noted(self, text: str, style: Style) -> Iterator[Run]:
-        """Yield a text with the marks of notes in it raised."""
-        for at, part in enumerate(_MARK.split(text) if self._marks else [text]):
-            if at % 2 == 0:
-                yield style.run(part)
-            elif part in self._marks:
-                yield replace(style.run(part), shift=Shift.RAISED, is_note_mark=True)
-            else:
-                yield style.run(f"[^{part}]")
-
-    def _tag(
-        self, markup: str, style: Style, opened: list[tuple[str, Style]]
-    ) -> tuple[Style, tuple[Run, ...]]:
-        """Return the style after a tag of raw HTML, and what the tag itself shows. ``opened``: each tag that
-        is open, with the style before it."""
-        tag = _TAG.match(markup)
-        if tag is None:
-            return style, ()
-        name = tag[2].lower()
-        if name in ("img", "input"):
-            part = read_fragment(markup, style)
-            self.losses += part.losses
-            return style, tuple(run for line in all_runs(part.blocks) for run in (Run(" "), *line, Run(" ")))
-        is_inline = INLINE.fullmatch(name) is not None
-        return (self._after(tag, style, opened), ()) if is_inline else (style, (style.run("\n"),))
-
-    @staticmethod
-    def _after(tag: re.Match[str], style: Style, opened: list[tuple[str, Style]]) -> Style:
-        """Return the style after a tag in text of a style."""
-        name = tag[2].lower()
-        if not tag[1]:
-            if _EMPTY.fullmatch(name) or len(opened) == DEEPEST_NESTING:
-                return style
-            opened.append((name, style))
-            return style_after(tag[0], style) if _STYLED.search(tag[0]) else style
-        places = [at for at, (other, _) in enumerate(opened) if other == name]
-        if places:
-            style = opened[places[-1]][1]
-            del opened[places[-1] :]
-        return style
+    page = read_markdown(f"# {line[:_LONGEST_HEADING]}")
+    return " ".join(" ".join(map(text_of, all_runs(page.blocks))).split())
