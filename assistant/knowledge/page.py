@@ -7,8 +7,8 @@ parsing process and lies in the document store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -47,8 +47,18 @@ class Run:
     is_note_mark: _Flag = False
     """Whether the format says that this is the mark of a note."""
 
+    @property
+    def is_in_force(self) -> bool:
+        return not self.is_struck and not self.is_hidden
 
-def _short_runs(runs: Runs, write: Callable[[Runs], Any]) -> Any:
+    def inside(self, outer: Run) -> Run:
+        """Return the run in an element whose text is marked as ``outer``."""
+        is_struck, is_hidden = self.is_struck or outer.is_struck, self.is_hidden or outer.is_hidden
+        shift, link = self.shift or outer.shift, self.link or outer.link
+        return Run(self.text, shift, is_struck, is_hidden, link, self.is_note_mark)
+
+
+def _short_runs(runs: tuple[Run, ...], write: Callable[[tuple[Run, ...]], Any]) -> Any:
     """Return the JSON of runs: of plain text the text alone, which most runs are."""
     return runs[0].text if len(runs) == 1 and runs[0] == Run(runs[0].text) else write(runs)
 
@@ -115,7 +125,7 @@ class Item:
     """An item of a list. Its blocks may be lists and tables too."""
 
     marker: str
-    """As shown: "4.", "b)", "•"; empty of an item without one."""
+    """As shown: "4.", "b)", "•"; the term of a definition: "Fee:"; empty of an item without one."""
     blocks: _Blocks
 
 
@@ -179,16 +189,6 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Definition:
-    """A term and what it means."""
-
-    term: Runs
-    blocks: tuple[Block, ...]
-    place: _Place = None
-    block: Literal["definition"] = "definition"
-
-
-@dataclass(frozen=True, slots=True)
 class OlderText:
     """Text that an answer to it quotes: an older mail. It is not in force."""
 
@@ -198,7 +198,7 @@ class OlderText:
 
 
 Block = Annotated[
-    Heading | Paragraph | List | Table | Figure | Code | Note | Definition | OlderText,
+    Heading | Paragraph | List | Table | Figure | Code | Note | OlderText,
     Field(discriminator="block"),
 ]
 
@@ -263,6 +263,42 @@ def text_of(runs: Iterable[Run]) -> str:
 def plain(text: str) -> Runs:
     """Return text without any marks as runs; nothing for an empty text."""
     return (Run(text),) if text else ()
+
+
+def all_runs(blocks: Iterable[Block]) -> Iterator[Runs]:
+    """Yield the runs of each line in the blocks."""
+    for block in blocks:
+        match block:
+            case Heading() | Paragraph():
+                yield block.runs
+            case Code():
+                yield (Run(block.text),)
+            case List():
+                yield from all_runs(inner for item in block.items for inner in item.blocks)
+            case Table():
+                yield from all_runs(inner for row in block.rows for cell in row for inner in cell.blocks)
+            case Figure():
+                yield block.caption
+            case _:
+                yield from all_runs(block.blocks)
+
+
+def trimmed(runs: Iterable[Run]) -> Runs:
+    """Return runs of one style joined, without empty ones, and without white space at both ends."""
+    joined: list[Run] = []
+    for run in runs:
+        if joined and replace(joined[-1], text="") == replace(run, text=""):
+            joined[-1] = replace(run, text=joined[-1].text + run.text)
+        elif run.text:
+            joined.append(run)
+    while joined and not joined[0].text.strip():
+        del joined[0]
+    while joined and not joined[-1].text.strip():
+        del joined[-1]
+    if joined:
+        joined[0] = replace(joined[0], text=joined[0].text.lstrip())
+        joined[-1] = replace(joined[-1], text=joined[-1].text.rstrip())
+    return tuple(joined)
 
 
 _ROMAN_VALUES = (1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1)

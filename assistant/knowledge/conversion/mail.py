@@ -14,8 +14,20 @@ from typing import Any, cast
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.encodings import decoded, decoded_page
 from assistant.knowledge.conversion.plain import text_blocks, title_of
-from assistant.knowledge.page import Block, Loss, OlderText, Page, Paragraph, Run, Runs, plain, text_of
-from assistant.knowledge.parsing.html import all_runs, read_html, trimmed
+from assistant.knowledge.page import (
+    Block,
+    Loss,
+    OlderText,
+    Page,
+    Paragraph,
+    Run,
+    Runs,
+    all_runs,
+    plain,
+    text_of,
+    trimmed,
+)
+from assistant.knowledge.parsing.html import read_html
 from assistant.knowledge.parsing.render import words_in
 
 _FACTS = ("From", "To", "Date")
@@ -92,7 +104,7 @@ def _read(part: EmailMessage | MIMEPart, losses: list[Loss]) -> tuple[Block, ...
 def _words(blocks: Iterable[Block]) -> int:
     """Return how many words of the blocks are in force."""
     current = (block for block in blocks if not isinstance(block, OlderText))
-    runs = (run for line in all_runs(current) for run in line if not (run.is_struck or run.is_hidden))
+    runs = (run for line in all_runs(current) for run in line if run.is_in_force)
     return sum(words_in(run.text) for run in runs)
 
 

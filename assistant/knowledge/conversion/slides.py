@@ -36,8 +36,8 @@ from assistant.knowledge.page import (
     Run,
     Shift,
     plain,
+    trimmed,
 )
-from assistant.knowledge.parsing.html import trimmed
 
 _ALTERNATES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
 _DESCRIBED = "{http://schemas.openxmlformats.org/presentationml/2006/main}cNvPr"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from assistant.knowledge.page import Block, Cell, Table, text_of
-from assistant.knowledge.parsing.html import all_runs
+from assistant.knowledge.page import Block, Cell, Table, all_runs, text_of
 from assistant.knowledge.parsing.render import grid_of
 
 _DIGIT = re.compile(r"\d")

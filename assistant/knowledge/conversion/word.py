@@ -33,7 +33,7 @@ from assistant.knowledge.conversion.ooxml import (
     value,
     words_of,
 )
-from assistant.knowledge.conversion.plain import one_line, title_of
+from assistant.knowledge.conversion.plain import one_line, text_blocks, title_of
 from assistant.knowledge.conversion.tables import table_blocks
 from assistant.knowledge.page import (
     Block,
@@ -47,10 +47,12 @@ from assistant.knowledge.page import (
     Paragraph,
     Run,
     Shift,
+    all_runs,
     plain,
     text_of,
+    trimmed,
 )
-from assistant.knowledge.parsing.html import Style, all_runs, read_html, trimmed
+from assistant.knowledge.parsing.html import read_html
 
 _BODY = "word/document.xml"
 _DEEPEST = 150
@@ -79,6 +81,7 @@ _TOGGLES = ("strike", "vanish")
 _WRAPPERS = frozenset(["sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag"])
 _TEXTS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011"}
 _NUM_ID = ("pPr", "numPr", "numId")
+_PLAIN = Run("")
 _NOTES = {"footnoteReference": "footnote", "endnoteReference": "endnote"}
 
 
@@ -225,7 +228,7 @@ class _Reader:
 
     # Blocks
 
-    def _inside(self, element: Element, style: Style = Style()) -> tuple[Block, ...]:  # noqa: B008 - frozen
+    def _inside(self, element: Element, style: Run = _PLAIN) -> tuple[Block, ...]:
         """Return the blocks in an element, apart from what is around it."""
         outer, self._flow = self._flow, _Flow([], [], [])
         properties, fields = self._paragraph_properties, len(self._fields)
@@ -236,7 +239,7 @@ class _Reader:
         del self._fields[fields:]
         return blocks
 
-    def _walk(self, element: Element, style: Style) -> None:
+    def _walk(self, element: Element, style: Run) -> None:
         self._depth += 1
         if self._depth > _DEEPEST:
             raise DocumentInvalidError(
@@ -246,7 +249,7 @@ class _Reader:
             self._take(child, style)
         self._depth -= 1
 
-    def _take(self, element: Element, style: Style) -> None:
+    def _take(self, element: Element, style: Run) -> None:
         tag = element.tag
         match tag:
             case "r":
@@ -289,7 +292,7 @@ class _Reader:
             case "mc_AlternateContent":
                 self._walk(next(iter(element), element), style)
             case "txbxContent":
-                self._flow.after += self._inside(element, Style(is_hidden=style.is_hidden))
+                self._flow.after += self._inside(element, Run("", is_hidden=style.is_hidden))
             case "drawing" | "pict" | "object":
                 self._drawing(element)
                 self._walk(element, style)
@@ -302,7 +305,7 @@ class _Reader:
             case _:
                 self._walk(element, style)
 
-    def _paragraph(self, element: Element, style: Style) -> None:
+    def _paragraph(self, element: Element, style: Run) -> None:
         properties = element.find("pPr")
         name = value(properties, "pStyle", default=self._styles.default)
         outer, self._paragraph_properties = self._paragraph_properties, self._styles.properties(name)
@@ -344,7 +347,7 @@ class _Reader:
 
     # Runs
 
-    def _run(self, element: Element, style: Style) -> None:
+    def _run(self, element: Element, style: Run) -> None:
         properties = element.find("rPr")
         fonts = find(properties, "rFonts")
         styled, font = self._styled(properties, style), "" if fonts is None else fonts.get("ascii", "")
@@ -358,7 +361,7 @@ class _Reader:
             else:
                 self._take(child, styled)
 
-    def _styled(self, properties: Element | None, style: Style) -> Style:
+    def _styled(self, properties: Element | None, style: Run) -> Run:
         merged, own = self._paragraph_properties, _properties(properties)
         if of_style := self._styles.properties(value(properties, "rStyle")):
             both = [key for key in _TOGGLES if _is_on(merged, key) and _is_on(of_style, key)]
@@ -382,7 +385,7 @@ class _Reader:
             self._lost["symbols of a font that is not known"] += 0
         return signs
 
-    def _text(self, text: str, style: Style) -> None:
+    def _text(self, text: str, style: Run) -> None:
         if not text:
             return
         link = style.link
@@ -396,11 +399,11 @@ class _Reader:
         runs = self._flow.runs
         if runs and runs[-1] is self._formula and runs[-1].text[-1:].isalnum() and text[0].isalnum():
             text = f" {text}"
-        runs.append(replace(style, link=link).run(text))
+        runs.append(replace(style, text=text, link=link))
 
     # Fields and controls
 
-    def _field(self, element: Element, style: Style) -> None:
+    def _field(self, element: Element, style: Run) -> None:
         match element.get("fldCharType"):
             case "begin":
                 self._fields.append(_Field(form=element.find("ffData")))
@@ -411,7 +414,7 @@ class _Reader:
             case _:
                 pass
 
-    def _end_field(self, style: Style) -> None:
+    def _end_field(self, style: Run) -> None:
         field = self._fields.pop()
         kind, argument, _ = field.parts()
         form = field.form
@@ -445,7 +448,7 @@ class _Reader:
         values |= {own.get("name", "").lower(): own.get("val", "") for own in variables}
         return values | {"author": values.get("creator", "")}
 
-    def _control(self, element: Element, style: Style) -> None:
+    def _control(self, element: Element, style: Run) -> None:
         box = element.find("sdtPr/w14_checkbox")
         if box is None or element.find("sdtContent/p") is not None:
             self._walk(element, style)
@@ -503,8 +506,7 @@ class _Reader:
         if suffix in ("htm", "html", "xhtml"):
             self._flow.blocks += read_html(decoded_page(raw)).blocks
         elif suffix == "txt":
-            lines = re.split(r"\r?\n\s*\n", decoded(raw))
-            self._flow.blocks += [Paragraph(plain(line), is_plain=True) for line in lines if line.strip()]
+            self._flow.blocks += text_blocks(decoded(raw))
         elif suffix in ("docx", "docm") and self._chunks < _DEEPEST_CHUNK:
             inserted = _read(raw, self._chunks + 1)
             self._flow.blocks += inserted.blocks
@@ -514,7 +516,7 @@ class _Reader:
 
     # Tables
 
-    def _table(self, element: Element, style: Style) -> None:
+    def _table(self, element: Element, style: Run) -> None:
         rows: list[list[_Draft]] = []
         above: dict[int, _Draft] = {}
         """Cells that a cell below may go on with, by their column."""
@@ -530,7 +532,7 @@ class _Reader:
         cells = [[Cell(draft.blocks, draft.rows, draft.columns) for draft in row] for row in rows]
         self._flow.blocks += table_blocks(cells, header_rows=declared)
 
-    def _row(self, row: Element, above: dict[int, _Draft], style: Style) -> list[_Draft]:
+    def _row(self, row: Element, above: dict[int, _Draft], style: Run) -> list[_Draft]:
         column = min(number(find(row, "trPr", "gridBefore")), _WIDEST_SPAN)
         drafts = [_Draft((), columns=column)] if column > 0 else []
         for cell in _wrapped_in(row, "tc"):
@@ -577,7 +579,7 @@ _DRAWN = {"pic_pic": "picture", "v_imagedata": "picture", "c_chart": "chart", "d
 def _margin_lines(blocks: Iterable[Block]) -> Iterator[str]:
     """Yield what a header or footer says, without the numbers of pages."""
     for runs in all_runs(blocks):
-        text = "".join(run.text for run in runs if not run.is_struck and not run.is_hidden)
+        text = "".join(run.text for run in runs if run.is_in_force)
         if _PAGE_FIELD not in text and any(map(str.isalnum, text)):
             yield one_line(text)
             continue

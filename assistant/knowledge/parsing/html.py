@@ -6,9 +6,8 @@ Elements that the page hides are read and marked, but for panels that a button o
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
 from string import ascii_lowercase
 
 from turbohtml import Document, Element, Node, Text, parse
@@ -18,8 +17,6 @@ from assistant.knowledge.page import (
     Block,
     Cell,
     Code,
-    Definition,
-    Figure,
     Heading,
     Item,
     List,
@@ -31,7 +28,10 @@ from assistant.knowledge.page import (
     Runs,
     Shift,
     Table,
+    all_runs,
     roman,
+    text_of,
+    trimmed,
 )
 
 DEEPEST_NESTING = 200
@@ -49,6 +49,8 @@ _STRIKING = re.compile(r"text-decoration[a-z-]*\s*:[^;]*line-through", re.I)
 _SHIFTING = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.I)
 _COUNTING = re.compile(r"list-style(?:-type)?\s*:[^;]*\b(lower|upper)-(alpha|latin|roman)\b", re.I)
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
+_HEADED = ", ".join(("summary", *_HEADINGS))
+_CLASS = re.compile(r"(?:^|,)\s*\w*\.([\w-]+)\s*(?=,|$)")
 _STRUCK = frozenset(["del", "s", "strike"])
 _SHIFTS = {"sup": Shift.RAISED, "super": Shift.RAISED, "sub": Shift.LOWERED}
 """By tag and by the value of ``vertical-align``."""
@@ -57,7 +59,7 @@ _CONTROLLED = ("aria-controls", "data-target", "data-bs-target", "href")
 """Attributes by which a control names the panel that it opens."""
 _PANEL_HEADING = 4
 """Level of a control that opens a panel, where no heading is around it."""
-_NO_ANSWER = ("hidden", "submit", "button", "reset", "image", "password", "file")
+_UNSHOWN = ("hidden", "image", "password", "file")
 """Inputs that show no value."""
 _BLOCKS = re.compile(
     r"p|blockquote|address|figure|figcaption|dl|hr|center|legend|body|main|article|section|div"
@@ -70,6 +72,7 @@ _INLINE = re.compile(
 """Elements that do not separate words."""
 _OLDER = "blockquote[type=cite], .gmail_quote, .yahoo_quoted, .protonmail_quote"
 """What programs for e-mail write around an older mail."""
+_PLAIN = Run("")
 _WIDEST_SPAN = 1000
 _SPACES = re.compile(r"\s+")
 
@@ -97,96 +100,54 @@ def _main(page: Document, *, is_whole: bool) -> Element | None:
     return root
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
-    """What the elements around say of a text."""
-
-    shift: Shift = Shift.NONE
-    is_struck: bool = False
-    is_hidden: bool = False
-    link: str = ""
-
-    def run(self, text: str) -> Run:
-        return Run(text, self.shift, self.is_struck, self.is_hidden, self.link)
-
-    def under(self, other: Style) -> Style:
-        """Return this style in an element of another one."""
-        shift, link = self.shift or other.shift, self.link or other.link
-        return Style(shift, self.is_struck or other.is_struck, self.is_hidden or other.is_hidden, link)
-
-
-_PLAIN = Style()
-
-
-def _css(declarations: str) -> Style:
+@lru_cache
+def _css(declarations: str) -> Run:
+    """Return an empty run that is marked as these declarations say."""
     shifting = _SHIFTING.search(declarations)
     shift = _SHIFTS[shifting[1].lower()] if shifting else Shift.NONE
-    return Style(shift, _STRIKING.search(declarations) is not None, _HIDING.search(declarations) is not None)
+    is_struck, is_hidden = (found.search(declarations) is not None for found in (_STRIKING, _HIDING))
+    return Run("", shift, is_struck, is_hidden)
 
 
-def _own_style(node: Element, css: Style) -> Style:
-    """Return the style that an element has of itself."""
-    link = (node.attr("href") or "") if node.tag == "a" else ""
-    is_hidden = node.attr("hidden") is not None or (node.tag == "dialog" and node.attr("open") is None)
-    return Style(_SHIFTS.get(node.tag, Shift.NONE), node.tag in _STRUCK, is_hidden, link).under(css)
-
-
-def _looks_of_classes(page: Document) -> dict[str, Style]:
-    """Return what the page's own style sheets say of a class alone, where it matters: ".old {…}"."""
-    looks: dict[str, Style] = {}
+def _declarations_of_classes(page: Document) -> dict[str, str]:
+    """Return what the page's own style sheets say of a class alone: ".old {…}"."""
+    declared: dict[str, str] = {}
     for sheet in page.select("style"):
         depth = 0
         for rule in sheet.text.split("}"):
             selectors, _, declarations = rule.rpartition("{")
-            if depth == 0 and "{" not in selectors and (look := _css(declarations)) != _PLAIN:
-                names = (selector.strip().rpartition(".") for selector in selectors.split(","))
-                looks |= {
-                    name: look
-                    for tag, dot, name in names
-                    if dot and f"{tag}{name}".replace("-", "").isalnum()
-                }
+            if depth == 0 and "{" not in selectors:
+                declared |= dict.fromkeys(_CLASS.findall(selectors), f"{declarations};")
             depth = max(0, depth + rule.count("{") - 1)
-    return looks
+    return declared
 
 
 class _Walker:
     """Turns elements into blocks; collects runs of text until a block begins or ends."""
 
     def __init__(self, page: Document) -> None:
-        self._classes = _looks_of_classes(page)
-        self._css: dict[tuple[int, int] | None, Style] = {}
-        """By place: the parser repeats an element that is not closed, with its style."""
-        self._panels = set[str]()
-        """Ids of panels that a control opens."""
-        self._names: dict[str, str] = {}
-        """What the control says that opens a panel, where no heading has it, by the panel's id."""
+        self._declared = _declarations_of_classes(page)
         self._controls = frozenset(page.select(_CONTROLS))
+        self._panels: dict[str, str] = {}
+        """Ids of panels that a control opens, and what the control says where no heading has it."""
+        ids = {element.attr("id") for element in page.select("[id]")}
         for control in page.select(f"{_CONTROLS}, {', '.join(f'[{name}]' for name in _CONTROLLED)}"):
-            panels = _panels_of(control)
-            self._panels |= panels
-            if control in self._controls and control.closest(", ".join(("summary", *_HEADINGS))) is None:
-                self._names |= dict.fromkeys(panels, " ".join(control.text.split()))
-        if self._names:
-            self._names = {
-                name: self._names[name]
-                for element in page.select("[id]")
-                if (name := element.attr("id") or "") in self._names
-            }
-        self._lost: Counter[str] = Counter()
+            is_alone = control in self._controls and control.closest(_HEADED) is None
+            words = " ".join(control.text.split()) if is_alone else ""
+            for name in _panels_of(control) & ids:
+                self._panels[name] = words or self._panels.get(name, "")
+        self._losses: tuple[Loss, ...] = ()
         self._older = frozenset(page.select(_OLDER))
         self._style = _PLAIN
         self._depth = 0
         self._blocks: list[Block] = []
         self._runs: list[Run] = []
+        self._terms: list[Paragraph] = []
+        """Paragraphs that may be terms of the definition that follows."""
 
     def page(self, element: Element) -> Page:
         """Return the page of its main element."""
-        blocks = self.read(element)
-        return Page(blocks, losses=tuple(Loss(what, words=words) for what, words in self._lost.items()))
-
-    def read(self, element: Element) -> tuple[Block, ...]:
-        """Return the blocks in the element."""
-        return self._read_alone(*element)
+        return Page(self._inside(*element), losses=self._losses)
 
     def _flush(self) -> None:
         """End the paragraph of the collected runs."""
@@ -197,42 +158,44 @@ class _Walker:
 
     def _take(self, node: Node) -> None:
         if isinstance(node, Text):
-            self._runs.append(self._style.run(_SPACES.sub(" ", node.data)))
+            self._show(_SPACES.sub(" ", node.data))
         elif isinstance(node, Element):
             outer, self._style = self._style, self._styled(node)
             self._take_element(node, node.tag)
             self._style = outer
 
-    def _styled(self, node: Element) -> Style:
-        """Return the style of the text in an element."""
+    def _show(self, text: str) -> None:
+        self._runs.append(replace(self._style, text=text))
+
+    def _styled(self, node: Element) -> Run:
+        """Return how the text in an element is marked, as an empty run."""
         style = self._own(node)
         if style.is_hidden and (node.attr("id") in self._panels or _follows_control(node)):
             style = replace(style, is_hidden=False)
-        return self._style if style == _PLAIN else style.under(self._style)
+        return self._style if style == _PLAIN else style.inside(self._style)
 
-    def _own(self, node: Element) -> Style:
-        css = _PLAIN
-        if node.attr("style"):
-            place = node.position
-            if place not in self._css:
-                self._css[place] = _css(node.attr("style") or "")
-            css = self._css[place]
-        if self._classes:
-            for name in (node.attr("class") or "").split():
-                css = self._classes.get(name, _PLAIN).under(css)
-        return _own_style(node, css)
+    def _own(self, node: Element) -> Run:
+        link = (node.attr("href") or "") if node.tag == "a" else ""
+        is_hidden = node.attr("hidden") is not None or (node.tag == "dialog" and node.attr("open") is None)
+        own = Run("", _SHIFTS.get(node.tag, Shift.NONE), node.tag in _STRUCK, is_hidden, link)
+        declarations = self._css_of(node)
+        return own.inside(_css(declarations)) if declarations else own
+
+    def _css_of(self, node: Element) -> str:
+        classes = (node.attr("class") or "").split() if self._declared else ()
+        return "".join(self._declared.get(name, "") for name in classes) + (node.attr("style") or "")
 
     def _take_element(self, node: Element, tag: str) -> None:
-        if self._names and (name := self._names.get(node.attr("id") or "")):
+        if name := self._panels.get(node.attr("id") or ""):
             self._flush()
-            self._blocks.append(Heading(_PANEL_HEADING, (self._style.run(name),)))
+            self._blocks.append(Heading(_PANEL_HEADING, (replace(self._style, text=name),)))
         if tag == "br":
-            self._runs.append(self._style.run("\n"))
+            self._show("\n")
         elif self._controls and node in self._controls:
             self._control(node)
         elif self._older and node in self._older:
             self._flush()
-            self._blocks.append(OlderText(self.read(node)))
+            self._blocks.append(OlderText(self._inside(*node)))
         elif tag in _HEADINGS or node.attr("role") == "heading":
             self._heading(node, _HEADINGS.get(tag) or min(6, max(1, _number(node.attr("aria-level"), 2))))
         elif tag == "pre":
@@ -241,15 +204,15 @@ class _Walker:
         elif tag == "table" and not _is_layout(node):
             self._table(node)
         elif tag == "math":
-            self._runs.append(self._style.run(f" {_linear(node)} "))
+            self._show(f" {_linear(node)} ")
         elif tag in ("rp", "rt"):
-            self._runs.append(self._style.run(f" ({node.text})" if tag == "rt" else ""))
+            self._show(f" ({node.text})" if tag == "rt" else "")
         elif tag in ("ul", "ol"):
             self._list(node, is_ordered=tag == "ol")
         elif tag in ("dt", "dd"):
             self._definition(node)
         elif tag in ("input", "select", "textarea", "img"):
-            self._field(node, tag)
+            self._show(f" {self._shown(node, tag)} ")
         elif _BLOCKS.fullmatch(tag):  # a table that contains tables is layout
             self._flush()
             self._walk(node)
@@ -271,12 +234,11 @@ class _Walker:
             self._blocks.append(Heading(level, runs))
 
     def _control(self, node: Element) -> None:
-        """Add what a control says where it is in a heading or opens a panel: else it is no content. Where the
-        panel has an id, the control's words are the heading of the panel."""
+        """Add what a control says: as a heading where it opens a panel, which has it already by its id."""
         after = next((one for one in node.next_siblings if isinstance(one, Element)), None)
         if node.closest(", ".join(_HEADINGS)) is not None:
             self._walk(node)
-        elif not self._names.keys().isdisjoint(_panels_of(node)):
+        elif any(map(self._panels.get, _panels_of(node))):
             return
         elif (
             node.tag == "summary"
@@ -284,36 +246,32 @@ class _Walker:
             or (after is not None and (after.attr("aria-hidden") is not None or self._own(after).is_hidden))
         ):
             self._heading(node, _PANEL_HEADING)
-        elif node.tag != "button":  # a link or text that only looks like one
+        else:
+            self._show(" ")
             self._walk(node)
-        elif words := len(node.text.split()):
-            self._lost["words of buttons"] += words
+            self._show(" ")
 
-    def _field(self, node: Element, tag: str) -> None:
-        """Add what a field of a form shows."""
+    def _shown(self, node: Element, tag: str) -> str:
+        """Return what a picture or a field of a form shows."""
         kind = (node.attr("type") or "text").lower()
         if tag == "img":
-            caption = node.attr("alt")
-            if caption is None:
-                self._lost["pictures without text"] += 0
-            self._runs.append(self._style.run(f" {' '.join((caption or '').split())} "))
-        elif tag == "select":
+            self._losses = (Loss("pictures without text"),) if node.attr("alt") is None else self._losses
+            return " ".join((node.attr("alt") or "").split())
+        if tag == "select":
             options = node.select("option[selected]") or node.select("option")
-            shown = filter(None, (" ".join(option.text.split()) for option in options))
-            self._runs.append(self._style.run(f" {', '.join(shown)} "))
-        elif tag == "textarea":
-            self._runs.append(self._style.run(f" {node.text} "))
-        elif kind in ("checkbox", "radio"):
-            self._runs.append(self._style.run("\u2611 " if node.attr("checked") is not None else "\u2610 "))
-        elif kind not in _NO_ANSWER:
-            self._runs.append(self._style.run(f" {node.attr('value') or ''} "))
+            return ", ".join(filter(None, (" ".join(option.text.split()) for option in options)))
+        if tag == "textarea":
+            return node.text
+        if kind in ("checkbox", "radio"):
+            return "\u2610" if node.attr("checked") is None else "\u2611"
+        return "" if kind in _UNSHOWN else node.attr("value") or ""
 
     def _list(self, node: Element, *, is_ordered: bool) -> None:
         self._flush()
         is_reversed = node.attr("reversed") is not None
         count = sum(isinstance(child, Element) and child.tag == "li" for child in node)
         number = _number(node.attr("start"), count if is_reversed else 1)
-        counting = _COUNTING.search(node.attr("style") or "")
+        counting = _COUNTING.search(self._css_of(node))
         kind = node.attr("type") or "1"
         if counting:
             kind = "i" if counting[2].lower() == "roman" else "a"
@@ -322,7 +280,7 @@ class _Walker:
         end = node.attr("data-end") or "."
         for child in node:
             if not isinstance(child, Element) or child.tag != "li":  # it belongs to the item before
-                inner = self._read_alone(child)
+                inner = self._inside(child)
                 if made and inner:
                     made[-1] = replace(made[-1], blocks=(*made[-1].blocks, *inner))
                 elif inner:
@@ -339,11 +297,11 @@ class _Walker:
     def _read_styled(self, node: Element) -> tuple[Block, ...]:
         """Return the blocks in an element, by its own style too."""
         outer, self._style = self._style, self._styled(node)
-        blocks = self.read(node)
+        blocks = self._inside(*node)
         self._style = outer
         return blocks
 
-    def _read_alone(self, *nodes: Node) -> tuple[Block, ...]:
+    def _inside(self, *nodes: Node) -> tuple[Block, ...]:
         """Return the blocks of nodes, apart from what is around them."""
         outer = self._blocks, self._runs
         self._blocks, self._runs = [], []
@@ -359,17 +317,19 @@ class _Walker:
         return blocks
 
     def _definition(self, node: Element) -> None:
+        """Add a term as a paragraph; it becomes the marker of the meaning that follows."""
         self._flush()
+        blocks = self._inside(*node)
         if node.tag == "dt":
-            self._blocks.append(Definition(self._strings(node), ()))
+            terms = (block for block in blocks if isinstance(block, Paragraph))
+            self._terms += (term for term in terms if all(run.is_in_force for run in term.runs))
+            self._blocks += blocks
             return
-        terms: list[Runs] = []
-        while self._blocks and isinstance(last := self._blocks[-1], Definition) and not last.blocks:
-            terms.insert(0, last.term)
+        names: list[str] = []
+        while self._terms and self._blocks and self._blocks[-1] is self._terms[-1]:
             del self._blocks[-1]
-        term = trimmed(run for runs in terms for run in (*runs, Run(", "))) if terms else ()
-        term = (*term[:-1], replace(term[-1], text=term[-1].text.removesuffix(","))) if term else ()
-        self._blocks.append(Definition(term, self.read(node)))
+            names.insert(0, text_of(self._terms.pop().runs).rstrip(":"))
+        self._blocks += (List((Item(f"{', '.join(names)}:", blocks),)),) if names and blocks else blocks
 
     def _table(self, table: Element) -> None:
         self._flush()
@@ -411,45 +371,6 @@ class _Walker:
         """Return the text of a heading, caption or term as runs, with a space between its blocks."""
         paragraphs = all_runs(self._read_styled(element))
         return trimmed(run for runs in paragraphs for run in (Run(" "), *runs))
-
-
-def all_runs(blocks: Iterable[Block]) -> Iterator[Runs]:
-    """Yield the runs of each line in the blocks."""
-    for block in blocks:
-        match block:
-            case Heading() | Paragraph():
-                yield block.runs
-            case Code():
-                yield (Run(block.text),)
-            case List():
-                yield from all_runs(inner for item in block.items for inner in item.blocks)
-            case Table():
-                yield from all_runs(inner for row in block.rows for cell in row for inner in cell.blocks)
-            case Definition():
-                yield block.term
-                yield from all_runs(block.blocks)
-            case Figure():
-                yield block.caption
-            case _:
-                yield from all_runs(block.blocks)
-
-
-def trimmed(runs: Iterable[Run]) -> Runs:
-    """Return runs of one style joined, without empty ones, and without white space at both ends."""
-    joined: list[Run] = []
-    for run in runs:
-        if joined and replace(joined[-1], text="") == replace(run, text=""):
-            joined[-1] = replace(run, text=joined[-1].text + run.text)
-        elif run.text:
-            joined.append(run)
-    while joined and not joined[0].text.strip():
-        del joined[0]
-    while joined and not joined[-1].text.strip():
-        del joined[-1]
-    if joined:
-        joined[0] = replace(joined[0], text=joined[0].text.lstrip())
-        joined[-1] = replace(joined[-1], text=joined[-1].text.rstrip())
-    return tuple(joined)
 
 
 def _panels_of(control: Element) -> set[str]:

@@ -14,8 +14,8 @@ from markdown_it.rules_core import StateCore, inline
 from markdown_it.token import Token
 
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.page import Page, text_of
-from assistant.knowledge.parsing.html import all_runs, read_html
+from assistant.knowledge.page import Page, all_runs, text_of
+from assistant.knowledge.parsing.html import read_html
 
 DEEPEST_NESTING = 100
 _LONGEST_HEADING = 2_000

@@ -18,7 +18,6 @@ from assistant.knowledge.page import (
     Block,
     Cell,
     Code,
-    Definition,
     Figure,
     Heading,
     Item,
@@ -110,8 +109,6 @@ class _Renderer:
             case Note():
                 mark, text = f"[{block.mark}] " if block.mark else "", self._in_a_line(block.blocks)
                 self._paragraph(mark + text if text else "")
-            case Definition():
-                self._definition(block)
             case OlderText():
                 self._lose(OLDER_WORDS, self._in_a_line(block.blocks))
 
@@ -141,22 +138,16 @@ class _Renderer:
         outer = self._kind, self._marker
         self._depth += 1
         for item in block.items:
-            self._kind = UnitKind.STEP if block.is_ordered else UnitKind.ITEM
-            self._marker = f"{_shown_marker(item)} "
+            is_term = item.marker.endswith(":") and not block.is_ordered
+            self._kind = (
+                UnitKind.DEFINITION if is_term else UnitKind.STEP if block.is_ordered else UnitKind.ITEM
+            )
+            self._marker = f"{_shown_marker(item) or '-'} "
             self.blocks(item.blocks)
         self._depth -= 1
         self._kind, self._marker = outer
         if self._kind is None:
             self.builder.gap()
-
-    def _definition(self, block: Definition) -> None:
-        term, meaning = unmarked(self._text(block.term)).strip(), self._in_a_line(block.blocks)
-        if meaning:
-            joined = f"{term.rstrip(':')}: {meaning}" if term else meaning
-            self.builder.line(joined, kind=UnitKind.DEFINITION, depth=self._depth + 1)
-            self.builder.gap()
-        else:
-            self._paragraph(term)
 
     def _caption(self, block: Figure) -> str:
         text = self._text(block.caption)
@@ -208,7 +199,7 @@ class _Renderer:
                 return [self._caption(block)]
             case List():
                 return [
-                    f"{item.marker} {text}" if block.is_ordered and item.marker else text
+                    f"{_shown_marker(item)} {text}".lstrip()
                     for item in block.items
                     if (text := self._in_a_line(item.blocks))
                 ]
@@ -217,8 +208,6 @@ class _Renderer:
                 return [self._text(block.caption), *("; ".join(row) for row in rows)]
             case Note():
                 return [f"[{block.mark}] {self._in_a_line(block.blocks)}"]
-            case Definition():
-                return [f"{self._text(block.term)}: {self._in_a_line(block.blocks)}"]
             case OlderText():
                 self._lose(OLDER_WORDS, self._in_a_line(block.blocks))
                 return []
@@ -227,7 +216,7 @@ class _Renderer:
         """Return what is in force of the runs, with marks around the words of links."""
         text, at_gap = "", False
         for place, run in enumerate(runs):
-            if run.is_struck or run.is_hidden:
+            if not run.is_in_force:
                 self._lose("struck words" if run.is_struck else "hidden words", run.text)
                 at_gap = True
                 continue
@@ -271,7 +260,8 @@ def _touch(before: str, after: str) -> bool:
 
 
 def _shown_marker(item: Item) -> str:
-    return item.marker if any(map(str.isalnum, item.marker)) else "-"
+    """Return the marker, unless it is only the sign of a bullet."""
+    return item.marker if any(map(str.isalnum, item.marker)) else ""
 
 
 def _note_marks(blocks: Iterable[Block]) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -32,9 +33,15 @@ def normalize(text: str) -> str:
     """Return the text with single spaces, at most one blank line at a time, and no control characters."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.replace("\n", "").isprintable():
-        text = "".join(char if char.isprintable() or char == "\n" else " " for char in text)
+        text = "".join(map(_shown, text))
     text = _AROUND_NEWLINE.sub("\n", _SPACES.sub(" ", text))
     return _BLANK_LINES.sub("\n\n", text).strip()
+
+
+def _shown(char: str) -> str:
+    """Return a character as a reader sees it: a control is a space, a soft hyphen or a joiner is nothing."""
+    is_shown = char.isprintable() or char == "\n"
+    return char if is_shown else "" if unicodedata.category(char) == "Cf" else " "
 
 
 def link_begin(address: str) -> str:
