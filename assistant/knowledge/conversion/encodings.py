@@ -1,7 +1,7 @@
 """Decodes text of any encoding: by its mark, by what it declares, as UTF-8, else judged.
 
-charset-normalizer judges which of nine encodings are plausible. Between these, signs out of place decide: the
-apostrophe of a Mac is "Õ" inside a word in Windows-1252. docs/decisions/0108 has what was tried.
+Of nine encodings, the one with the fewest signs out of place is taken: the apostrophe of a Mac is "Õ" inside
+a word in Windows-1252. docs/decisions/0108 has what was tried.
 """
 
 from __future__ import annotations
@@ -9,17 +9,11 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from itertools import islice
 
 from assistant.domain.errors import DocumentInvalidError
 
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-"""The mark of UTF-32 begins with that of UTF-16."""
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _DECLARATION = re.compile(
     rb"""<\?xml[^>]{0,200}?\bencoding\s*=\s*["']([\w.:-]{1,40})|<meta\b[^>]{0,300}?\bcharset\s*=\s*["']?\s*([\w.:-]{1,40})""",
     re.I,
@@ -28,36 +22,49 @@ _DECLARED_WITHIN = 4096
 """Bytes. The HTML standard looks at 1,024; real pages put scripts before it."""
 _TEXT_ENCODING = re.compile(r"ascii|big5|cp\d|euc|gb|hz|iso|johab|koi8|mac|shift|tis|utf-(8|16|32)")
 """Python has encodings that are none of texts, as "unicode_escape"."""
-_JUDGED = (
-    "cp1252",
-    "mac_roman",
-    "cp1251",
-    "cp1250",
-    "iso8859_15",
-    "iso8859_2",
-    "koi8_r",
-    "cp1253",
-    "cp1254",
-)
+_JUDGED = ("cp1252", "mac_roman", "cp1251", "cp1250", "iso8859_15", "iso8859_2", "koi8_r", "cp1253", "cp1254")
 """Of two that are as plausible, the first."""
-_MOST_SIGNS = 2_000
-"""Signs above ASCII that are judged."""
+_MOST_LINES = 2_000
+"""Lines that are judged."""
 _MOST_STRANGE = 0.2
-"""Share of them that may be out of place."""
-_INSIDE_WORDS = "\u2019\u2018\u2010\u2011\u2013\u2014\u2026\u00ad\u00a0"
-_BESIDE_WORDS = (
-    f"{_INSIDE_WORDS}\u201c\u201d\u201a\u201e\u2022\u2122\u00ae\u00a9\u00b0\u00b2\u00b3\u00b9\u00b7"
+"""Share of the signs above ASCII that may be out of place."""
+_KINDS = {
+    "!": "\u00a4\u00a6\u00ac\u00b4\u00b8\ufb01\ufb02",  # in no text: spacing accents, broken bars, ligatures
+    "'": "\u2019\u2018\u2010\u2011\u2013\u2014\u2026\u00ad\u00a0\u00b5",
+    ".": "\u201c\u201d\u201a\u201e\u2022\u2122\u00ae\u00a9\u00b0\u00b2\u00b3\u00b9\u00b7\u00a1\u00bf",
+    "Y": "\u00c0\u00c9\u00d3\u00c5\u00d6",  # capitals that are words
+    "9": "\u00aa\u00ba",  # ordinals
+}
+"""Signs that are inside words ("'"), beside words (".")."""
+_CATEGORIES = dict.fromkeys(("Cc", "Co", "Lm", "Sk"), "!") | dict.fromkeys(("Sm", "So", "Po"), "%")
+_STRANGE = re.compile(
+    "!"
+    "|(?<=[aecg])[EYCG]|(?<=[a-zA-Z])[EYCG](?=[aecg])|(?<![a-zA-Z])[ECG](?![a-zA-Z])"  # capitals
+    "|(?<=0)[EYCGecg](?![a-zA-Z])|(?<![a-zA-Z])[EYCGecg](?=0)"  # a letter beside a digit
+    "|(?<=[CGcg])[EYe]|[EYe](?=[CGcg])|(?<=[AEYGaeg])[Cc]|[Cc](?=[AEYGaeg])|(?<=[AEYCaec])[Gg]|[Gg](?=[AEYCaec])"
+    "|(?<=[EYe]{3})[EYe]|(?<=[a-zA-Z])[9%]|%(?=[a-zA-Z])|(?<=[a-zA-Z])[,.](?=[a-zA-Z])"
 )
-_OPENING = {"\u00a1": "!", "\u00bf": "?"}
-_ALONE = "\u00c0\u00c9\u00d3\u00c5\u00d6"
-"""Capital letters that are words: "À", "É", "Ö"."""
-_ORDINALS = "\u00aa\u00ba"
-_APART = ({"LATIN", "CYRILLIC"}, {"LATIN", "GREEK"}, {"CYRILLIC", "GREEK"})
-"""Scripts that no word mixes."""
-_RARE = "\u0160\u0161\u017d\u017e\u0192\u0152\u0153\u0178"
+"""Of kinds of signs, those above ASCII that are out of place."""
+_RARE = frozenset("\u0160\u0161\u017d\u017e\u0192\u0152\u0153\u0178")
 """Letters of Windows-1252 that a Mac's encoding has as "ä", "ö", "é" or "û"."""
-_NEVER = "\u00a4\u00a6\u00ac\u00b4\u00b8\ufb01\ufb02"
-"""Signs that texts do not have: spacing accents, broken bars, ligatures that a Mac's encoding has."""
+
+
+class _Kind(dict[int, str]):
+    """The kind of each sign: a letter's script and case, a digit, a sign by where it stands."""
+
+    def __missing__(self, code: int) -> str:
+        sign = chr(code)
+        category, script = unicodedata.category(sign), unicodedata.name(sign, "").partition(" ")[0]
+        if sign.isascii():
+            kind = "a" if sign.isalpha() else "0" if sign.isdigit() else " "
+        elif sign.isalpha() and category != "Lm":
+            kind = {"LATIN": "e", "CYRILLIC": "c", "GREEK": "g"}.get(script, "z")
+        else:
+            kind = _CATEGORIES.get(category, ",")
+        return self.setdefault(code, kind.upper() if sign.isupper() else kind)
+
+
+_KIND = _Kind((ord(sign), kind) for kind, signs in _KINDS.items() for sign in signs)
 
 
 def decoded(raw: bytes, *, declared: str | None = None) -> str:
@@ -65,12 +72,11 @@ def decoded(raw: bytes, *, declared: str | None = None) -> str:
 
     Raises DocumentInvalidError for bytes whose encoding cannot be told.
     """
-    marked = next((encoding for mark, encoding in _MARKS if raw.startswith(mark)), None)
-    text = _read(raw, marked or (_known(declared) if declared else None))
-    if not marked and (text is None or _strange_share(text) > _MOST_STRANGE):
-        text = None if b"\0" in raw else _read(raw, "utf-8")
-        text = _judged(raw) if text is None and b"\0" not in raw else text
-    if text is None:
+    marked = next((encoding for mark, encoding in _MARKS.items() if raw.startswith(mark)), None)
+    text = _read(raw, marked or _known(declared))
+    if text is None or (not marked and _strange_share(text) > _MOST_STRANGE):
+        text = _judged(raw) if (utf_8 := _read(raw, "utf-8")) is None else utf_8
+    if text is None or "\0" in text:
         problem = "its encoding is unknown or cannot be told from another one"
         raise DocumentInvalidError(f"{problem}. Save it as UTF-8.")
     return text
@@ -85,15 +91,13 @@ def decoded_page(raw: bytes) -> str:
     return decoded(raw, declared=None if is_wide else declared)
 
 
-def _known(declared: str) -> str | None:
+def _known(declared: str | None) -> str | None:
     """Return the encoding that browsers take for a declared one; None for one that is unknown."""
     try:
-        name = codecs.lookup(declared).name
+        name = codecs.lookup(declared or "").name
     except LookupError:
         return None
-    if name in ("iso8859-1", "ascii"):
-        return "cp1252"
-    return name if _TEXT_ENCODING.match(name) else None
+    return "cp1252" if name in ("iso8859-1", "ascii") else name if _TEXT_ENCODING.match(name) else None
 
 
 def _read(raw: bytes, encoding: str | None) -> str | None:
@@ -104,63 +108,16 @@ def _read(raw: bytes, encoding: str | None) -> str | None:
 
 
 def _judged(raw: bytes) -> str | None:
-    from charset_normalizer import from_bytes
-
-    plausible = from_bytes(raw, cp_isolation=list(_JUDGED), preemptive_behaviour=False)
-    chaos = {str(match): match.chaos for match in plausible}
-    readings = [text for encoding in _JUDGED if (text := _read(raw, encoding)) in chaos]
-    ranked = sorted((_strange_share(text), chaos[text], place) for place, text in enumerate(readings) if text)
-    if not ranked or ranked[0][0] > _MOST_STRANGE:
-        return None
-    best, mac = readings[ranked[0][2]], _read(raw, "mac_roman")
-    equal = {readings[place] for *rank, place in ranked if rank == [*ranked[0][:2]]}
-    is_open = mac in equal and any(
-        sign != other and sign in _RARE for sign, other in zip(best, mac, strict=True)
-    )
-    return None if is_open else best
+    readings = {text: _strange_share(text) for name in _JUDGED if (text := _read(raw, name))}
+    best, mac = min(readings, key=readings.__getitem__, default=""), _read(raw, "mac_roman") or ""
+    is_open = readings.get(mac) == readings.get(best) and not _RARE.isdisjoint(set(best) - set(mac))
+    return None if is_open or readings.get(best, 1) > _MOST_STRANGE else best
 
 
 def _strange_share(text: str) -> float:
     """Return the share of signs above ASCII that are out of place."""
-    signs = [
-        found.start() for found, _ in zip(re.finditer(r"[^\0-\x7f]", text), range(_MOST_SIGNS), strict=False)
-    ]
-    strange = sum(
-        _is_strange(text[at], text[max(0, at - 3) : at], text[at + 1 : at + 4], text) for at in signs
-    )
-    return strange / max(1, len(signs))
-
-
-def _is_strange(sign: str, before: str, after: str, text: str) -> bool:
-    """Return whether a sign above ASCII is out of place, between the three signs before and after it."""
-    last, following = before[-1:], after[:1]
-    if sign in _NEVER or unicodedata.category(sign) in ("Cc", "Co", "Lm", "Sk"):
-        return True
-    if sign in _OPENING:
-        return last.isalpha() or _OPENING[sign] not in text
-    if sign in _ORDINALS and last.isalpha():
-        return True
-    near = last.isalpha(), following.isalpha()
-    if sign.isalpha():
-        return not (last.isdigit() and sign in f"{_ORDINALS}\u00b5") and _is_strange_letter(
-            sign, before, following
-        )
-    is_sign = unicodedata.category(sign) in ("Sm", "So", "Po") and sign not in _BESIDE_WORDS
-    return (any(near) and is_sign) or (all(near) and sign not in _INSIDE_WORDS)
-
-
-def _is_strange_letter(letter: str, before: str, following: str) -> bool:
-    last = before[-1:]
-    if letter.isupper() and (last.islower() or (last.isalpha() and following.islower())):
-        return True
-    if not last.isalpha() and not following.isalpha():
-        is_capital = letter.isupper() and letter not in _ALONE
-        return is_capital or last.isdigit() or following.isdigit()
-    script = _script(letter)
-    if script == "LATIN" and len(before) == 3 and all(char.isalpha() and char > "\x7f" for char in before):
-        return True
-    return any({script, _script(char)} in _APART for char in (last, following) if char.isalpha())
-
-
-def _script(char: str) -> str:
-    return unicodedata.name(char, "").partition(" ")[0]
+    lines = "\n".join(islice((line for line in text.splitlines() if not line.isascii()), _MOST_LINES))
+    opening = sum(lines.count(sign) for sign, end in ("\u00a1!", "\u00bf?") if end not in text)
+    kinds = lines.translate(_KIND)
+    signs = sum(not sign.isascii() for sign in lines)
+    return (len(_STRANGE.findall(kinds)) + opening) / max(1, signs)

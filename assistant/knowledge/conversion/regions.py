@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.page import Block, Cell, Heading, Paragraph, Place, Run, Runs, Table, plain
@@ -22,8 +22,8 @@ _DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"[\d.,:/%\s$€£¥+()'-]+")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _DIGITS = re.compile(r"\d+")
-_DEEPEST = 8
-"""Tables beside and under each other, inside each other."""
+_MOST_BESIDE = 20
+"""Tables beside each other."""
 _LONGEST_NAME_WORDS = 8
 _SEEN_ROWS = 50
 """Rows that judge whether the first of them is a header."""
@@ -80,97 +80,65 @@ class _Region:
         self.rows.append(row)
         self.filled.update(row.texts)
 
-    @property
-    def first(self) -> int:
-        return (self.header or self.rows)[0].line
 
+def region_blocks(rows: Sequence[Row], place: Place, *, level: int) -> Iterator[Block]:
+    """Yield the tables and notes of the rows of a sheet or file that have a cell.
 
-@dataclass(frozen=True, slots=True)
-class Regions:
-    """The tables of one sheet or file."""
-
-    place: Place
-    """Of the sheet or file; its number is set to a table's first row."""
-    level: int
-    """Of the headings of questions."""
-
-    def blocks(self, rows: Sequence[Row]) -> Iterator[Block]:
-        """Yield the blocks of rows that have a cell. Raises DocumentInvalidError for too many cells."""
-        area = 0
-        for part in self._parts(rows):
-            if not isinstance(part, _Region):
-                yield replace(part, place=replace(self.place, number=part.place.number if part.place else 0))
-                continue
-            area += (len(part.header) + len(part.rows)) * len(part.columns)
-            if area > MOST_CELLS:
-                problem = f"its tables have more than {MOST_CELLS:,} cells"
-                raise DocumentInvalidError(f"{problem}. Split the file.")
-            yield from self._region(part)
-
-    # Splitting
-
-    def _parts(self, rows: Sequence[Row]) -> list[_Region | Paragraph]:
-        found: list[_Region | Paragraph] = []
-        for band in self._split(rows, depth=0):
-            _read_band(band, found)
-        return found
-
-    def _split(self, rows: Sequence[Row], *, depth: int) -> Iterator[list[Row]]:
-        """Yield rows without an empty row or column that separates tables."""
-        band: list[Row] = []
-        for row in rows:
-            if band and row.number > band[-1].number + 1:
-                yield from self._side_by_side(band, depth)
-                band = []
-            band.append(row)
-        if band:
-            yield from self._side_by_side(band, depth)
-
-    def _side_by_side(self, rows: list[Row], depth: int) -> Iterator[list[Row]]:
-        columns = sorted({column for row in rows for column in row.cells})
-        cuts = [right for left, right in pairwise(columns) if right > left + 1]
-        parts: list[list[Row]] = []
-        start, rest = 0, rows
-        for cut in cuts if depth < _DEEPEST else ():
-            left, right = _between(rest, start, cut), _between(rest, cut, columns[-1] + 1)
-            if _is_apart(left, right):
-                parts.append(left)
-                start, rest = cut, right
-        if not parts:
-            yield rows
-            return
-        for part in (*parts, rest):
-            yield from self._split(part, depth=depth + 1)
-
-    # Blocks
-
-    def _region(self, region: _Region) -> Iterator[Block]:
-        place = replace(self.place, number=region.first)
-        names = {text.casefold(): column for row in region.header for column, text in row.texts.items()}
+    ``place`` is the sheet's or file's; ``level`` that of the headings of questions. Raises
+    DocumentInvalidError for too many cells.
+    """
+    found: list[_Region | Paragraph] = []
+    for band in _bands(rows):
+        _read_band(band, found, place)
+    area = 0
+    for part in found:
+        if isinstance(part, Paragraph):
+            yield part
+            continue
+        area += (len(part.header) + len(part.rows)) * len(part.columns)
+        if area > MOST_CELLS:
+            problem = f"its tables have more than {MOST_CELLS:,} cells"
+            raise DocumentInvalidError(f"{problem}. Split the file.")
+        names = {text.casefold(): column for row in part.header for column, text in row.texts.items()}
         if set(_PAIR) <= set(names):
-            yield from self._pairs(region, names)
-            return
-        header = _with_groups(region.header)
-        rows = tuple(_cells(row, region.columns) for row in (*header, *region.rows))
-        yield Table(rows, header_rows=len(header), place=place)
+            yield from _pairs(part, names, place, level)
+            continue
+        header = _with_groups(part.header)
+        cells = tuple(_cells(row, part.columns) for row in (*header, *part.rows))
+        first = (*part.header, *part.rows)[0]
+        yield Table(cells, header_rows=len(header), place=replace(place, number=first.line))
 
-    def _pairs(self, region: _Region, names: Mapping[str, int]) -> Iterator[Block]:
-        """Yield each pair: the question as a heading, its answer, and the other columns by their names."""
-        question, answer = (names[name] for name in _PAIR)
-        shown = region.header[-1].texts
-        for row in region.rows:
-            place = replace(self.place, number=row.line)
-            if question in row.cells:
-                yield Heading(self.level, row.cells[question].runs, place)
-            if answer in row.cells:
-                yield Paragraph(row.cells[answer].runs, place)
-            others = [
-                f"{shown[column]}: {text}" if column in shown else text
-                for column, text in row.texts.items()
-                if column not in (question, answer)
-            ]
-            if others:
-                yield Paragraph(plain("; ".join(others)), place)
+
+def _bands(rows: Sequence[Row], depth: int = 0) -> Iterator[list[Row]]:
+    """Yield rows without an empty row or column that separates tables."""
+    for _, group in groupby(enumerate(rows), key=lambda pair: pair[1].number - pair[0]):
+        band = [row for _, row in group]
+        columns = sorted({column for row in band for column in row.cells})
+        cuts = [right for left, right in pairwise(columns) if right > left + 1]
+        for cut in cuts if depth < _MOST_BESIDE else ():
+            left, right = _between(band, 0, cut), _between(band, cut, columns[-1] + 1)
+            if _is_apart(left, right):
+                yield from _bands(left, depth + 1)
+                yield from _bands(right, depth + 1)
+                break
+        else:
+            yield band
+
+
+def _pairs(region: _Region, names: Mapping[str, int], place: Place, level: int) -> Iterator[Block]:
+    """Yield each pair: the question as a heading, its answer, and the other columns by their names."""
+    question, answer = (names[name] for name in _PAIR)
+    shown = region.header[-1].texts
+    for row in region.rows:
+        place = replace(place, number=row.line)
+        if question in row.cells:
+            yield Heading(level, row.cells[question].runs, place)
+        if answer in row.cells:
+            yield Paragraph(row.cells[answer].runs, place)
+        rest = [(column, text) for column, text in row.texts.items() if column not in (question, answer)]
+        others = [f"{shown[column]}: {text}" if column in shown else text for column, text in rest]
+        if others:
+            yield Paragraph(plain("; ".join(others)), place)
 
 
 def _between(rows: Sequence[Row], first: int, end: int) -> list[Row]:
@@ -192,17 +160,17 @@ def _is_apart(left: Sequence[Row], right: Sequence[Row]) -> bool:
 # Rows
 
 
-def _read_band(rows: list[Row], found: list[_Region | Paragraph]) -> None:
+def _read_band(rows: list[Row], found: list[_Region | Paragraph], place: Place) -> None:
     """Add the tables and notes of rows without an empty row between them."""
     columns = sorted({column for row in rows for column in row.cells})
     table: _Region | None = None
-    for place, row in enumerate(rows):
-        rest = rows[place : place + _SEEN_ROWS]
+    for at, row in enumerate(rows):
+        rest = rows[at : at + _SEEN_ROWS]
         alone = row.alone() if len(columns) > 1 and (table is None or columns[0] in row.cells) else None
         if alone and (table is None or not alone.text or _is_note(alone, rest)):
-            found.append(Paragraph(alone.runs, Place("sheet", row.line)))
+            found.append(Paragraph(alone.runs, replace(place, number=row.line)))
             table = None
-        elif table is None or _is_new_header(table, rest, rows[place - 1]):
+        elif table is None or _is_new_header(table, rest, rows[at - 1]):
             table = _begun(rest, columns, found, is_first=table is None)
         elif not table.header or row.number > table.header[-1].number:
             table.add(row)

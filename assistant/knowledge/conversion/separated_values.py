@@ -10,7 +10,7 @@ from itertools import islice, pairwise
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.encodings import decoded
-from assistant.knowledge.conversion.regions import MOST_CELLS, Regions, Row, is_number, text_cell
+from assistant.knowledge.conversion.regions import MOST_CELLS, Row, is_number, region_blocks, text_cell
 from assistant.knowledge.page import Page, Place
 
 _DELIMITERS = ",;\t|"
@@ -36,7 +36,7 @@ def convert_csv(raw: bytes) -> Page:
             f"it has {cells:,} cells; at most {MOST_CELLS:,} are read. Split the file."
         )
     rows = list(_rows(text, delimiter, skipped=1 if declared else 0))
-    return Page(tuple(Regions(Place("line"), level=1).blocks(rows)))
+    return Page(tuple(region_blocks(rows, Place("line"), level=1)))
 
 
 def _rows(text: str, delimiter: str, *, skipped: int) -> Iterator[Row]:

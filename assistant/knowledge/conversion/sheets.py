@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 import re
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -20,12 +20,12 @@ from zipfile import ZipFile
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.containers import BROKEN, macros, open_container
-from assistant.knowledge.conversion.regions import MOST_CELLS, GridCell, Regions, Row
+from assistant.knowledge.conversion.regions import MOST_CELLS, GridCell, Row, region_blocks
 from assistant.knowledge.page import Block, Heading, Loss, Page, Place, Run, Runs, Shift, plain
 
 _SHOWN_PLACES = 5
 _RANGE = re.compile(
-    rb"""<(?:\w{1,20}:)?(?:mergeCell|hyperlink)\b[^<>]*?\bref=["']([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})["']"""
+    rb"""<(?:\w{1,20}:)?(?:mergeCell|hyperlink)\b[^<>]*?\bref=["']([A-Z]{1,3}\d{1,7}:[A-Z]{1,3}\d{1,7})["']"""
 )
 """openpyxl makes a cell for each place in such a range."""
 _UNSTORED = re.compile(
@@ -34,10 +34,9 @@ _UNSTORED = re.compile(
 )
 """A formula without a stored value."""
 _WORDS = re.compile(rb"<a:t>([^<]+)</a:t>")
-_LITERALS = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^][]*\]|General|AM/PM|A/P|E[+-]', re.I | re.S)
+_LITERALS = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hms]+\])[^][]*\]|General|AM/PM|A/P|E[+-]', re.I | re.S)
 _LETTERS = re.compile(r"[^\W\d_]")
 _DATE_LETTERS = frozenset("ymdhsegb")
-_ELAPSED = re.compile(r"\[([hms])\1*\]")
 _LOCALE = re.compile(r"\[\$-[^][]*\]")
 """It names a language. xlfmt writes "$" for it before a number."""
 _DATE_DOT = re.compile(r"""("[^"]*"|\\.|\[[^][]*\]|\.0+)|\.""", re.DOTALL)
@@ -46,13 +45,13 @@ _SHORT_EXPONENT = re.compile(r"E[+-]0(?!0)", re.IGNORECASE)
 """xlfmt writes 12.5 as "1.3E-1"."""
 _CONDITION = re.compile(r"\[[<>=]")
 """After it xlfmt loses the sign of some negative numbers."""
-_OF_THE_READER = ("mm-dd-yy", "m/d/yy h:mm")
-"""Formats that Excel shows by the country of its reader."""
+_OF_THE_READER = ("General", "mm-dd-yy", "m/d/yy h:mm")
+"""Formats that Excel shows by the column's width or the country of its reader."""
 _PRINTED = re.compile(
     r'(?:\w{1,20}\s{1,3})?&P(?:\s{0,3}\S{1,20}\s{1,3}&N)?|&"[^"]*"|&K[0-9A-F]{6}|&\d+|&[A-Z]', re.I
 )
 """Codes of a printed header, with the words around a page number."""
-_FIRST_DAY = datetime.combine(date.min, time())
+_FIRST_DAY = datetime(1899, 12, 30)  # noqa: DTZ001 - of a calendar without zones
 _SHIFTS = {"superscript": Shift.RAISED, "subscript": Shift.LOWERED}
 
 
@@ -62,24 +61,31 @@ def convert_xlsx(raw: bytes) -> Page:
     Hidden sheets, rows and columns, struck cells, comments, pictures, macros and formulas without a stored
     value are losses. Raises DocumentInvalidError.
     """
+    from openpyxl.reader.excel import ExcelReader  # pyright: ignore
+
     with open_container(raw, part="xl/workbook.xml") as container:
         losses = [*map(Loss, macros(container)), *_drawings(container)]
         unstored, is_rich = _checked_sheets(container)
-    workbook = _workbook(raw, rich_text=is_rich)
+    try:
+        reader: Any = ExcelReader(io.BytesIO(raw), data_only=True, rich_text=is_rich)
+        reader.read()
+    except BROKEN as error:
+        problem = f"it is not a whole Excel file ({type(error).__name__})"
+        raise DocumentInvalidError(f"{problem}. Open it in Excel and save it again.") from None
     blocks: list[Block] = []
     banners: list[str] = []
-    for sheet in workbook.worksheets:
-        cells = _Sheet(sheet, is_1904=workbook.epoch.year == 1904)
+    for sheet in reader.wb.worksheets:
         if sheet.sheet_state != "visible":
-            losses.append(Loss(f"hidden sheet {sheet.title} was not read", words=cells.words()))
+            words = sum(len(str(cell.value).split()) for _, cell in _filled(sheet))
+            losses.append(Loss(f"hidden sheet {sheet.title} was not read", words=words))
             continue
-        rows = cells.rows()
-        if rows:
-            place = Place("sheet", name=sheet.title)
-            blocks += [Heading(2, plain(sheet.title), place), *Regions(place, level=3).blocks(rows)]
-        losses += cells.losses()
+        lost, place = Counter[str](), Place("sheet", name=sheet.title)
+        if rows := _Sheet(sheet, reader.wb.epoch, lost).rows():
+            blocks += [Heading(2, plain(sheet.title), place), *region_blocks(rows, place, level=3)]
+        losses += [Loss(what, str(place), words) for what, words in lost.items()]
         banners += _banners(sheet)
-    if unstored and (missing := list(_missing(raw, workbook, unstored))):
+    parts = [(part.name, rel.target) for part, rel in reader.parser.find_sheets() if part.state == "visible"]
+    if missing := [f"{name}!{place}" for name, part in parts for place in unstored.get(part, ())]:
         more = f" and {len(missing) - _SHOWN_PLACES} more" if len(missing) > _SHOWN_PLACES else ""
         shown = ", ".join(missing[:_SHOWN_PLACES])
         what = f"formulas without a stored value: {shown}{more}. Open and save the file in Excel."
@@ -87,69 +93,37 @@ def convert_xlsx(raw: bytes) -> Page:
     return Page(tuple(blocks), banner="; ".join(dict.fromkeys(banners)), losses=tuple(losses))
 
 
-def _workbook(raw: bytes, *, data_only: bool = True, rich_text: bool = False) -> Any:
-    from openpyxl import load_workbook  # pyright: ignore
-
-    try:
-        return load_workbook(io.BytesIO(raw), data_only=data_only, rich_text=rich_text)
-    except BROKEN as error:
-        problem = f"it is not a whole Excel file ({type(error).__name__})"
-        raise DocumentInvalidError(f"{problem}. Open it in Excel and save it again.") from None
-
-
-def _checked_sheets(container: ZipFile) -> tuple[set[str], bool]:
-    """Return the places of formulas without a stored value, and whether parts of texts are raised or struck.
-
-    Raises DocumentInvalidError for too many cells.
-    """
-    unstored, is_rich = set[str](), False
+def _checked_sheets(container: ZipFile) -> tuple[dict[str, list[str]], bool]:
+    """Return by part the places of formulas without a stored value, and whether parts of texts are raised or
+    struck. Raises DocumentInvalidError for too many cells."""
+    unstored, is_rich = dict[str, list[str]](), False
     for name in container.namelist():
         if PurePosixPath(name).parent.name != "worksheets" and not name.endswith("sharedStrings.xml"):
             continue
         content = container.read(name)
         is_rich |= b"vertAlign" in content or b"strike" in content
-        cells = content.count(b"<c ") + sum(map(_area, _RANGE.finditer(content)))
+        cells = content.count(b"<c ") + sum(_area(found.decode()) for found in _RANGE.findall(content))
         if cells > MOST_CELLS:
-            problem = (
-                f"its sheet {PurePosixPath(name).stem} has {cells:,} cells; at most {MOST_CELLS:,} are read"
-            )
+            sheet = f"its sheet {PurePosixPath(name).stem} has {cells:,} cells"
+            problem = f"{sheet}; at most {MOST_CELLS:,} are read"
             raise DocumentInvalidError(f"{problem}. Split it, or end its merged cells where its data end.")
-        unstored |= {found.decode() for found in _UNSTORED.findall(content)}
+        unstored[name] = [found.decode() for found in _UNSTORED.findall(content)]
     return unstored, is_rich
 
 
-def _area(found: re.Match[bytes]) -> int:
-    left, right = (_column(letters) for letters in (found[1], found[3]))
-    return (abs(right - left) + 1) * (abs(int(found[4]) - int(found[2])) + 1)
+def _area(reference: str) -> int:
+    from openpyxl.utils.cell import range_boundaries  # pyright: ignore
 
-
-def _column(letters: bytes) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + letter - ord("A") + 1
-    return number
-
-
-def _missing(raw: bytes, workbook: Any, unstored: set[str]) -> Iterator[str]:
-    """Yield the places of visible sheets with a formula whose value nobody computed."""
-    for sheet in _workbook(raw, data_only=False).worksheets:
-        if sheet.sheet_state == "visible":
-            for cell in sheet._cells.values():
-                place = cell.coordinate
-                is_formula = cell.data_type == "f" and place in unstored
-                if is_formula and workbook[sheet.title][place].value is None:
-                    yield f"{sheet.title}!{place}"
+    left, top, right, bottom = cast("tuple[int, int, int, int]", range_boundaries(reference))
+    return (abs(right - left) + 1) * (abs(bottom - top) + 1)
 
 
 def _drawings(container: ZipFile) -> Iterator[Loss]:
     """Yield what lies over the cells."""
     names = container.namelist()
-    for folder, what in (
-        ("xl/charts/chart", "charts that were not read"),
-        ("xl/media/", "pictures that were not read"),
-    ):
+    for what, folder in (("charts", "xl/charts/chart"), ("pictures", "xl/media/")):
         if count := sum(name.startswith(folder) for name in names):
-            yield Loss(f"{what}: {count}")
+            yield Loss(f"{what} that were not read: {count}")
     texts = (container.read(name) for name in names if name.startswith("xl/drawings/drawing"))
     if words := sum(len(found.split()) for text in texts for found in _WORDS.findall(text)):
         yield Loss("text boxes that were not read", words=words)
@@ -164,95 +138,69 @@ def _banners(sheet: Any) -> Iterator[str]:
             yield words
 
 
+def _filled(sheet: Any) -> list[tuple[tuple[int, int], Any]]:
+    return sorted((place, cell) for place, cell in sheet._cells.items() if cell.value is not None)
+
+
 class _Sheet:
-    """The cells of a sheet as they are shown."""
+    """The cells of a sheet as they are shown; what is not shown is counted in ``lost``."""
 
-    def __init__(self, sheet: Any, *, is_1904: bool) -> None:
+    def __init__(self, sheet: Any, epoch: datetime, lost: Counter[str]) -> None:
         self._sheet = sheet
-        self._is_1904 = is_1904
-        self._fonts: dict[int, tuple[bool, Shift, bool]] = {}
-        rows = (number for number, row in sheet.row_dimensions.items() if row.hidden or row.height == 0)
-        columns = (
-            number
-            for column in sheet.column_dimensions.values()
-            if column.hidden or column.width == 0
-            for number in range(column.min, column.max + 1)
+        self._epoch = epoch
+        self._lost = lost
+        rows = {number for number, row in sheet.row_dimensions.items() if row.hidden or row.height == 0}
+        groups = (group for group in sheet.column_dimensions.values() if group.hidden or group.width == 0)
+        self._hidden = (
+            sorted(rows),
+            sorted({at for group in groups for at in range(group.min, group.max + 1)}),
         )
-        self._hidden = sorted(set(rows)), sorted(set(columns))
-        self._lost = Counter[str]()
-
-    def words(self) -> int:
-        return sum(len(str(cell.value).split()) for _, cell in self._cells())
-
-    def losses(self) -> Iterator[Loss]:
-        where = str(Place("sheet", name=self._sheet.title))
-        for cell in self._sheet._cells.values():
-            if cell.comment is not None:
-                self._lost["comments"] += len(cell.comment.text.split())
-        for what, words in self._lost.items():
-            yield Loss(what, where, words)
 
     def rows(self) -> list[Row]:
         """Return the visible rows with a value, in order. Row and column numbers count visible ones."""
-        rows: dict[int, dict[int, GridCell]] = {}
+        rows = defaultdict[int, dict[int, GridCell]](dict)
         lines: dict[int, int] = {}
-        cells = dict(self._cells())
+        cells = _filled(self._sheet)
         ends = {(found.min_row, found.min_col): found for found in self._sheet.merged_cells.ranges}
-        last = max((row for row, _ in cells), default=0), max((column for _, column in cells), default=0)
-        for (row, column), cell in cells.items():
+        last = [max((place[axis] for place, _ in cells), default=0) for axis in (0, 1)]
+        for (row, column), cell in cells:
             merged = ends.get((row, column))
-            bottom, right = (
-                (min(merged.max_row, last[0]), min(merged.max_col, last[1])) if merged else (row, column)
+            end = (min(merged.max_row, last[0]), min(merged.max_col, last[1])) if merged else (row, column)
+            (top, bottom), (left, right) = (
+                (self._visible(begin - 1, axis) + 1, self._visible(end[axis], axis) + 1)
+                for axis, begin in enumerate((row, column))
             )
-            top, left = self._visible(row - 1, 0) + 1, self._visible(column - 1, 1) + 1
-            height, width = self._visible(bottom, 0) - top + 1, self._visible(right, 1) - left + 1
             runs = self._runs(cell)
             text = " ".join("".join(run.text for run in runs if not (run.is_struck or run.is_hidden)).split())
-            if height < 1 or width < 1:
-                self._lost["hidden rows" if height < 1 else "hidden columns"] += len(text.split())
+            if top == bottom or left == right:
+                self._lost["hidden rows" if top == bottom else "hidden columns"] += len(text.split())
                 continue
             lines.setdefault(top, row)
-            for place in product(range(top, top + height), range(left, left + width)):
-                rows.setdefault(place[0], {}).setdefault(place[1], _COVERED)
-            rows[top][left] = GridCell(runs, text, height, width, self._font(cell)[2])
-        return [
-            Row(number, dict(sorted(found.items())), lines.get(number, number))
-            for number, found in sorted(rows.items())
-        ]
-
-    def _cells(self) -> Iterator[tuple[tuple[int, int], Any]]:
-        for place, cell in sorted(self._sheet._cells.items()):
-            if cell.value is not None:
-                yield place, cell
+            for place in product(range(top, bottom), range(left, right)):
+                rows[place[0]].setdefault(place[1], _COVERED)
+            rows[top][left] = GridCell(runs, text, bottom - top, right - left, bool(cell.font.bold))
+        for cell in self._sheet._cells.values():
+            if cell.comment is not None:
+                self._lost["comments"] += len(cell.comment.text.split())
+        return [Row(at, dict(sorted(found.items())), lines.get(at, at)) for at, found in sorted(rows.items())]
 
     def _visible(self, number: int, axis: int) -> int:
         """Return how many rows (axis 0) or columns (1) up to a number are visible."""
         return number - bisect_right(self._hidden[axis], number)
 
-    def _font(self, cell: Any) -> tuple[bool, Shift, bool]:
-        """Return whether a cell is struck, how it is shifted, and whether it is bold."""
-        key = cell._style.fontId
-        if key not in self._fonts:
-            font = cell.font
-            self._fonts[key] = (bool(font.strike), _SHIFTS.get(font.vertAlign, Shift.NONE), bool(font.bold))
-        return self._fonts[key]
-
     def _runs(self, cell: Any) -> Runs:
-        value, (is_struck, shift, _) = cell.value, self._font(cell)
-        link = (cell.hyperlink.target or "") if cell.hyperlink is not None else ""
+        value, link = cell.value, (cell.hyperlink.target or "") if cell.hyperlink is not None else ""
         if isinstance(value, list):  # rich text: pieces with fonts of their own
-            pieces = ((str(piece), getattr(piece, "font", None)) for piece in cast(list[Any], value))
-            return tuple(
-                Run(text, _SHIFTS.get(font.vertAlign, Shift.NONE), bool(font.strike), link=link)
-                if font is not None
-                else Run(text, shift, is_struck, link=link)
-                for text, font in pieces
-            )
-        number_format = cell.number_format
-        shown = shown_value(value, number_format, is_1904=self._is_1904)
-        if not shown and str(value).strip():
-            return (Run(_raw(value), is_hidden=True),)
-        return (Run(shown, shift, is_struck, link=link),)
+            pieces = [(str(part), getattr(part, "font", cell.font)) for part in cast("Sequence[Any]", value)]
+        else:
+            shown = shown_value(value, cell.number_format, epoch=self._epoch)
+            if not shown and str(value).strip():
+                return (Run(_raw(value), is_hidden=True),)
+            pieces = [(shown, cell.font)]
+        return tuple(
+            Run(text, _SHIFTS.get(font.vertAlign, Shift.NONE), bool(font.strike), link=link)
+            for text, font in pieces
+        )
 
 
 _COVERED = GridCell((), "")
@@ -261,55 +209,51 @@ _COVERED = GridCell((), "")
 # Values
 
 
-def shown_value(value: Any, number_format: str, *, is_1904: bool = False) -> str:
+def shown_value(value: Any, number_format: str, *, epoch: datetime = _FIRST_DAY) -> str:
     """Return a value as Excel shows it; as it is stored where its format is not understood."""
     if isinstance(value, str) and (number_format in ("General", "@") or not re.search("[;@]", number_format)):
         return value
-    return _shown(value, number_format, is_1904)
+    return _shown(value, number_format, epoch)
 
 
 @lru_cache(maxsize=10_000, typed=True)
-def _shown(value: Any, number_format: str, is_1904: bool) -> str:
+def _shown(value: Any, number_format: str, epoch: datetime) -> str:
+    from openpyxl.utils.datetime import to_excel  # pyright: ignore
     from xlfmt import format_value  # pyright: ignore
 
-    if number_format == "General" or number_format in _OF_THE_READER:
-        return _raw(value)
-    plain_format = _LITERALS.sub("", number_format)
-    letters = {letter.lower() for letter in _LETTERS.findall(plain_format)}
+    letters = set(_LETTERS.findall(_LITERALS.sub("", number_format).lower()))
     is_time = isinstance(value, date | time | timedelta)
     if is_time and letters - _DATE_LETTERS:  # openpyxl takes "Standard" for a date
-        from openpyxl.utils.datetime import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900, to_excel  # pyright: ignore
-
-        epoch = CALENDAR_MAC_1904 if is_1904 else CALENDAR_WINDOWS_1900
-        return _raw(cast(Any, to_excel)(value, epoch))
-    if (letters and not is_time) or _SHORT_EXPONENT.search(number_format):
+        return _raw(cast("Any", to_excel)(value, epoch))
+    is_below = isinstance(value, int | float) and value < 0
+    if (
+        number_format in _OF_THE_READER
+        or (is_time and _is_cut(value, letters))
+        or (letters and not is_time)
+        or _SHORT_EXPONENT.search(number_format)
+        or (is_below and _CONDITION.search(number_format))
+    ):
         return _raw(value)
     understood = _LOCALE.sub("", number_format)
     if is_time:
-        letters |= set(_ELAPSED.findall(number_format.lower()))
         understood = _DATE_DOT.sub(lambda found: found[1] or "\\.", understood)
+    known = (
+        Decimal(value // timedelta(milliseconds=1)) / 86_400_000 if isinstance(value, timedelta) else value
+    )
     try:
-        shown = str(cast(Any, format_value)(_cut(value, letters), understood, date1904=is_1904))
+        shown = str(cast("Any", format_value)(known, understood, date1904=epoch.year == 1904))
     except (ArithmeticError, LookupError, TypeError, ValueError):
         return _raw(value)
-    is_below = isinstance(value, int | float) and value < 0
-    has_lost_sign = is_below and _CONDITION.search(number_format) and not set("-(") & set(shown)
-    return _raw(value) if has_lost_sign or "###" in shown else " ".join(shown.split())
+    return _raw(value) if "###" in shown else " ".join(shown.split())
 
 
-def _cut(value: Any, letters: set[str]) -> Any:
-    """Return a time to the minute or hour where its format ends. Excel cuts, and xlfmt rounds."""
-    if "s" in letters and not isinstance(value, timedelta):
-        return value
-    if isinstance(value, time):
-        value = datetime.combine(date.min, value) - _FIRST_DAY
-    step = timedelta(milliseconds=1) if "s" in letters else timedelta(minutes=1 if "m" in letters else 60)
-    half_second = timedelta(milliseconds=0 if "s" in letters else 500)  # what a stored fraction may lack
-    if isinstance(value, timedelta):
-        return Decimal((value + half_second) // step * step // timedelta(milliseconds=1)) / 86_400_000
-    if isinstance(value, datetime):
-        return _FIRST_DAY + (value - _FIRST_DAY + half_second) // step * step
-    return value
+def _is_cut(value: Any, letters: set[str]) -> bool:
+    """Return whether a format leaves out the end of a time. Excel cuts it, and xlfmt rounds."""
+    clock = _FIRST_DAY + value if isinstance(value, timedelta) else value
+    rest = (getattr(clock, name, 0) for name in ("minute", "second", "microsecond"))
+    return "h" in letters and any(
+        part and letter not in letters for part, letter in zip(rest, "mss", strict=True)
+    )
 
 
 def _raw(value: Any) -> str:
@@ -318,13 +262,13 @@ def _raw(value: Any) -> str:
         case bool():
             return str(value).upper()
         case datetime():
-            return value.date().isoformat() if value.time() == time() else value.isoformat(" ", "minutes")
+            return value.isoformat(" ").removesuffix(" 00:00:00").removesuffix(":00")
         case date() | time():
             return value.isoformat()
         case timedelta():
-            seconds = round(abs(value.total_seconds()))
+            minutes, seconds = divmod(round(abs(value.total_seconds())), 60)
             sign = "-" if value < timedelta() else ""
-            return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+            return f"{sign}{minutes // 60}:{minutes % 60:02}:{seconds:02}"
         case float():
             return format(Decimal(format(value, ".15g")), "f")
         case _:
