@@ -192,11 +192,9 @@ def _aligned(rows: Sequence[list[Line]]) -> Grid | None:
     """Return a table of rows whose cells lie below each other; None if they do not."""
     if sum(len(row) > 1 for row in rows) < _TABLE_ROWS:
         return None
-    most = max(map(len, rows))
+    full = [row for row in rows if len(row) >= _FULL_ROW * max(map(len, rows))]
     columns: list[Box] = []
-    full = [row for row in rows if len(row) >= _FULL_ROW * most]
-    bridges = {id(line) for row in full for line in row if len(line.words) > 1 and _is_bridge(line, full)}
-    whole = (line.box for row in full for line in row if id(line) not in bridges)
+    whole = (line.box for row in full for line in row if not _is_bridge(line, full))
     for box in sorted(whole, key=attrgetter("left")):
         if columns and box.left < columns[-1].right:
             columns[-1] = around([columns[-1], box])
@@ -204,31 +202,14 @@ def _aligned(rows: Sequence[list[Line]]) -> Grid | None:
             columns.append(box)
     if len(columns) < 2:
         return None
-    placed = [
-        _cells(
-            [
-                part
-                for line in row
-                for part in (map(_line, ([word] for word in line.words)) if id(line) in bridges else [line])
-            ],
-            columns,
-        )
-        for row in rows
-    ]
+    placed = [_cells(row, columns, is_full=row in full) for row in rows]
     if sum(map(len, rows)) > _SHARED * sum(bool(text) for texts in placed for text in texts):
         return None
     cells: list[list[str]] = []
-    for texts, indent in zip(
-        placed, [0.0, *(below[0].box.left - row[0].box.left for row, below in pairwise(rows))], strict=True
-    ):
-        is_partial = not texts[0] and 2 * sum(map(bool, texts)) <= len(texts)
-        is_indented = indent > _INDENT * rows[0][0].size and all(
-            text[:1].islower() for text in filter(None, texts)
-        )
-        if cells and (is_partial or is_indented):  # a further line of a cell
-            cells[-1] = [f"{above} {text}".strip() for above, text in zip(cells[-1], texts, strict=True)]
-        else:
-            cells.append(texts)
+    for texts in placed:
+        is_further = cells and not texts[0] and 2 * sum(map(bool, texts)) <= len(texts)  # a line of a cell
+        above = cells.pop() if is_further else [""] * len(texts)
+        cells.append([" ".join(filter(None, pair)) for pair in zip(above, texts, strict=True)])
     is_bold = all(line.is_bold for line in rows[0]) and not all(line.is_bold for line in rows[1])
     size = median(line.size for row in rows for line in row)
     return Grid(cells, around(columns), size, 1 if is_bold else None, rows[0][0].place)
@@ -238,17 +219,20 @@ def _is_bridge(line: Line, rows: Sequence[Sequence[Line]]) -> bool:
     """Return whether most rows have several texts where this line has one: the gap between its cells is
     narrow."""
     parts = (sum(shared(other.box, line.box) > 0 for other in row) for row in rows)
-    return 2 * sum(count > 1 for count in parts) > len(rows)
+    return len(line.words) > 1 and 2 * sum(count > 1 for count in parts) > len(rows)
 
 
-def _cells(row: Iterable[Line], columns: Sequence[Box]) -> list[str]:
-    """Return the text in each column; each line of text belongs to the nearest."""
+def _cells(row: Iterable[Line], columns: Sequence[Box], *, is_full: bool) -> list[str]:
+    """Return the text in each column: of lines, and of the words of a full row's line over several columns,
+    each belongs to the nearest."""
     texts = [""] * len(columns)
     for line in row:
-        x = line.box.middle[0]
-        distances = [max(column.left - x, x - column.right, 0.0) for column in columns]
-        nearest = distances.index(min(distances))
-        texts[nearest] = f"{texts[nearest]} {line.text}".strip()
+        is_wide = is_full and sum(shared(line.box, column) > 0 for column in columns) > 1
+        for part in line.words if is_wide else [line]:
+            x = part.box.middle[0]
+            distances = [max(column.left - x, x - column.right, 0.0) for column in columns]
+            nearest = distances.index(min(distances))
+            texts[nearest] = f"{texts[nearest]} {part.text}".strip()
     return texts
 
 

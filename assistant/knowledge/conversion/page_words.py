@@ -29,7 +29,7 @@ _RUNS = {
     _LOWERED: Run("", Shift.LOWERED),
     _STRUCK: Run("", is_struck=True),
 }
-_MARKED = re.compile(f"([{_RAISED}-{_STRUCK}])([^{_RAISED}-{_END}]*){_END}")
+_PART = re.compile(f"([{_RAISED}-{_STRUCK}])?([^{_RAISED}-{_END}]+){_END}?")
 SAME_LINE = 0.4
 """Of a line's height: how far the middle of a word on it may lie from the line's."""
 _THICKEST_RULE = 4.0
@@ -117,6 +117,8 @@ class Word:
     font: int = 0
     start: int = 0
     """Of its first character, among the page's."""
+    is_joined: bool = False
+    """Whether it goes on with the word before."""
 
     @property
     def baseline(self) -> float:
@@ -144,18 +146,12 @@ class PageText:
 
 def runs_of(marked: str) -> Runs:
     """Return a text with marks as runs."""
-    parts = _MARKED.split(marked)
-    marks = zip(["", *parts[1::3]], ["", *parts[2::3]], parts[::3], strict=True)
-    runs = (
-        run
-        for mark, inner, after in marks
-        for run in (replace(_RUNS[mark], text=inner) if mark else Run(""), Run(after))
-    )
-    return tuple(run for run in runs if run.text)
+    parts = _PART.findall(marked)
+    return tuple(replace(_RUNS[mark], text=text) if mark else Run(text) for mark, text in parts)
 
 
 def unmarked(marked: str) -> str:
-    return _MARKED.sub(r"\2", marked)
+    return "".join(text for _, text in _PART.findall(marked))
 
 
 _BOLD_RATIO = 1.15
@@ -195,7 +191,7 @@ def read_page(page: Any, form: Any = None) -> PageText:
             placed = [replace(mark, box=_placed(mark.box, direction, crop)) for mark in marks]
             rules = [_placed(rule, direction, crop) for rule in _rules(page)]
             reader.strike(upright, [*rules, *(mark.box for mark in placed if mark.kind == "struck")])
-            upright = _with_fields(upright, placed)
+            upright = _with_fields(upright, [mark for mark in placed if mark.kind == "field"])
         contents.append(PageContent(upright, rules))
     stamps = (mark.text for mark in marks if mark.kind == "stamp")
     reader.lost["words of comments"] += sum(
@@ -203,7 +199,7 @@ def read_page(page: Any, form: Any = None) -> PageText:
     )
     watermark = " ".join([*reader.watermark(), *stamps])
     text_page.close()
-    has_fields = any(mark.kind in ("value", "box") for mark in marks)
+    has_fields = any(mark.kind == "field" for mark in marks)
     return PageText(contents, " ".join(watermark.split()), has_fields, +reader.lost)
 
 
@@ -292,37 +288,38 @@ class _Reader:
         """Text objects by their keys."""
 
     def words(self) -> Iterator[Word]:
-        """Yield each word, as high as its font: fonts tell sizes of their letters that are up to six times
-        too high."""
+        """Yield each part of a word that is a text object, as high as its font: fonts tell sizes of their
+        letters that are up to six times too high."""
         direction: _Direction = (1, 0)
         for place, match in enumerate(_WORD.finditer(self._characters())):
             start, end = match.span()
-            first, last = self._character(start), self._character(end - 1)
-            style, text, base = self._style_at(start), _SOFT_HYPHEN.sub("\u00ad", match[0]), start
-            if style.is_watermark:
-                self._watermark[style.key] = pdfium.FPDFText_GetTextObject(self._text_page, start)
-                continue
-            if end - start > 1:
-                direction = _direction(first, last) or direction
-                if self._style_at(end - 1) is not style:
-                    text, style, base = self._shifted(start, text, direction)
-            outside = around([first, last])
-            if not self._crop.holds(outside.middle) or (style.is_faint and not self._has_ground(outside)):
-                self.lost["hidden words"] += 1
-                continue
-            box = _placed(outside, direction, self._crop)
-            low = self._baseline(base, direction) + _DESCENT * style.size
-            box = Box(box.left, low - style.size, box.right, low)
-            yield Word(
-                text,
-                box,
-                style.size,
-                place=place,
-                direction=direction,
-                weight=style.weight,
-                font=style.font,
-                start=start,
-            )
+            text, parts = _SOFT_HYPHEN.sub("\u00ad", match[0]), [range(start, end)]
+            if self._style_at(start) is not self._style_at(end - 1):
+                groups = (tuple(part) for _, part in groupby(parts[0], key=lambda at: self._style_at(at).key))
+                parts = [range(part[0], part[-1] + 1) for part in groups]
+            boxes = {at: self._character(at) for part in parts for at in (part[0], part[-1])}
+            direction = _direction(boxes[start], boxes[end - 1]) or direction
+            for part in parts:
+                style, outside = self._style_at(part[0]), around([boxes[part[0]], boxes[part[-1]]])
+                if style.is_watermark:
+                    self._watermark[style.key] = pdfium.FPDFText_GetTextObject(self._text_page, part[0])
+                    continue
+                if not self._crop.holds(outside.middle) or (style.is_faint and not self._has_ground(outside)):
+                    self.lost["hidden words"] += part[0] == start
+                    continue
+                box = _placed(outside, direction, self._crop)
+                low = self._baseline(part[0], direction) + _DESCENT * style.size
+                yield Word(
+                    text[part[0] - start : part[-1] + 1 - start],
+                    Box(box.left, low - style.size, box.right, low),
+                    style.size,
+                    place=place,
+                    direction=direction,
+                    weight=style.weight,
+                    font=style.font,
+                    start=part[0],
+                    is_joined=part[0] > start,
+                )
 
     def watermark(self) -> Iterator[str]:
         """Yield the texts of large letters that run across."""
@@ -399,30 +396,9 @@ class _Reader:
             self._grounds = list(_grounds(self._page))
         return any(ground.holds(box.middle) for ground in self._grounds)
 
-    def _shifted(self, start: int, text: str, direction: _Direction) -> tuple[str, _Style, int]:
-        """Return a word of several text objects with marks around its raised and lowered parts; and the
-        style and first character of the largest part."""
-        indexes = range(start, start + len(text))
-        parts = [list(part) for _, part in groupby(indexes, key=lambda index: self._style_at(index).key)]
-        base = max(parts, key=lambda part: (round(self._style_at(part[0]).size), len(part)))
-        style, line, marked = self._style_at(base[0]), self._baseline(base[0], direction), ""
-        for part in parts:
-            smaller = self._style_at(part[0]).size / (style.size or 1)
-            rise = (line - self._baseline(part[0], direction)) / (style.size or 1)
-            mark = _mark(rise) if smaller > _SMALLEST else ""
-            shown = text[part[0] - start : part[-1] + 1 - start]
-            marked += f"{mark}{shown}{_END}" if mark else shown
-        return marked, style, base[0]
-
     def _characters(self) -> str:
-        """Return one character for each index of the page: pdfium's text, or its characters one by one where
-        the text has another length."""
+        """Return one character for each index of the page."""
         length = pdfium.FPDFText_CountChars(self._text_page)
-        buffer = (ctypes.c_ushort * (length + 1))()
-        pdfium.FPDFText_GetText(self._text_page, 0, length, buffer)
-        text = bytes(buffer)[: 2 * length].decode("utf-16-le", "replace")
-        if len(text) == length and "\0" not in text:
-            return text
         codes = (pdfium.FPDFText_GetUnicode(self._text_page, index) for index in range(length))
         return "".join(chr(code) if code and not 0xD800 <= code < 0xE000 else " " for code in codes)
 
@@ -458,39 +434,42 @@ def _direction(first: Box, last: Box) -> _Direction | None:
     return (1 if across > 0 else -1, 0) if abs(across) >= abs(up) else (0, 1 if up > 0 else -1)
 
 
-def _with_shifts(words: Iterable[Word]) -> list[Word]:
-    """Return the words with those that are raised or lowered beside another one on its line."""
-    kept: list[Word] = []
-    for word in words:
-        before = kept[-1] if kept else word
+def _with_shifts(parts: Iterable[Word]) -> list[Word]:
+    """Return words of their parts, with those that are raised or lowered beside another one on its line."""
+    words: list[Word] = []
+    for word in parts:
+        before = words[-1] if words else word
+        is_joined = word.is_joined and before.direction == word.direction
         for small, host in ((word, before), (before, word)):
-            if mark := _mark_beside(small, host):
+            if mark := _mark_beside(small, host, is_joined=is_joined):
                 small.text, small.size = f"{mark}{small.text}{_END}", host.size
                 small.box = Box(small.box.left, host.box.top, small.box.right, host.box.bottom)
                 before.weight = word.weight = host.weight
                 before.font = word.font = host.font
         touches = _END in (before.text[-1], word.text[-1]) and before.box.bottom == word.box.bottom
-        if touches and word.box.left - before.box.right < _TOUCHING * word.size:
+        if is_joined or (touches and word.box.left - before.box.right < _TOUCHING * word.size):
             before.text += word.text
             before.box = around([before.box, word.box])
         else:
-            kept.append(word)
-    return kept
+            words.append(word)
+    return words
 
 
-def _mark_beside(small: Word, host: Word) -> str:
+def _mark_beside(small: Word, host: Word, *, is_joined: bool) -> str:
     """Return the mark of a small word that is raised or lowered against the one beside it; else nothing."""
     gap = max(small.box.left - host.box.right, host.box.left - small.box.right)
     is_near = small.direction == host.direction and -_TOUCHING * host.size < gap < _NEAR * host.size
-    is_small = _SMALLEST * host.size < small.size < _SMALL * host.size
-    return _mark((host.baseline - small.baseline) / host.size) if is_near and is_small else ""
+    most = 1.0 if is_joined else _SMALL
+    is_small = _SMALLEST * host.size < small.size <= most * host.size
+    rise = (host.baseline - small.baseline) / (host.size or 1)
+    return _mark(rise) if is_small and (is_near or is_joined) else ""
 
 
 # --- fields of forms and other annotations ----------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class _Annotation:
     kind: str
-    """"value" or "box" of a form's field; "struck", "stamp", "comment"."""
+    """"field" of a form; "struck", "stamp", "comment"."""
     box: Box
     text: str
 
@@ -498,7 +477,7 @@ class _Annotation:
 def _annotations(page: Any, form: Any) -> Iterator[_Annotation]:
     """Yield what lies on the page, in the file's coordinates."""
     kinds = {
-        pdfium.FPDF_ANNOT_FREETEXT: "value",
+        pdfium.FPDF_ANNOT_FREETEXT: "field",
         pdfium.FPDF_ANNOT_STAMP: "stamp",
         pdfium.FPDF_ANNOT_STRIKEOUT: "struck",
         pdfium.FPDF_ANNOT_TEXT: "comment",
@@ -514,7 +493,7 @@ def _annotations(page: Any, form: Any) -> Iterator[_Annotation]:
         if pdfium.FPDFAnnot_GetFlags(note) & _HIDDEN_ANNOTATION:
             kind = ""
         elif subtype == pdfium.FPDF_ANNOT_WIDGET and form:
-            kind, text = _field(note, form)
+            kind, text = "field", _field(note, form)
         elif kind == "stamp" and not text:
             text = _string(pdfium.FPDFAnnot_GetStringValue, note, b"Name").lstrip("#")
         places = [box] if kind != "struck" else list(_middles(note))
@@ -531,14 +510,14 @@ def _middles(note: Any) -> Iterator[Box]:
         yield replace(box, top=box.middle[1], bottom=box.middle[1])
 
 
-def _field(note: Any, form: Any) -> tuple[str, str]:
-    """Return the kind of a form's field, and what it shows."""
+def _field(note: Any, form: Any) -> str:
+    """Return what a form's field shows."""
     kind = pdfium.FPDFAnnot_GetFormFieldType(form, note)
     if kind in _CHECKED:
-        return "box", "\u2611" if pdfium.FPDFAnnot_IsChecked(form, note) else "\u2610"
+        return "\u2611" if pdfium.FPDFAnnot_IsChecked(form, note) else "\u2610"
     is_secret = pdfium.FPDFAnnot_GetFormFieldFlags(form, note) & _PASSWORD_FIELD
     is_filled = kind in _FILLED and not (kind == pdfium.FPDF_FORMFIELD_TEXTFIELD and is_secret)
-    return "value", _string(pdfium.FPDFAnnot_GetFormFieldValue, form, note) if is_filled else ""
+    return _string(pdfium.FPDFAnnot_GetFormFieldValue, form, note) if is_filled else ""
 
 
 def _string(read: Any, *keys: Any) -> str:
@@ -550,38 +529,23 @@ def _string(read: Any, *keys: Any) -> str:
 
 
 def _with_fields(words: list[Word], fields: Iterable[_Annotation]) -> list[Word]:
-    """Return the words of a page with the values of its fields, each after what stands before it on its
-    line; a check box begins or ends the word beside it."""
+    """Return the words of a page with its check boxes and the values of its fields, each after what stands
+    before it on its line."""
     size = Counter(word.size for word in words).most_common(1)[0][0] if words else 10.0
     added: list[Word] = []
     for one in fields:
-        y = one.box.middle[1]
+        left, y = one.box.left, one.box.middle[1]
         beside = [word for word in words if word.box.top < y < word.box.bottom]
-        after = [word for word in beside if word.box.left >= one.box.middle[0]]
         before = [word for word in beside if word.box.left < one.box.middle[0]]
         above = [word for word in words if word.box.bottom < one.box.bottom]
         label = max(before, key=lambda word: word.box.left, default=None)
-        if one.kind == "box":
-            name = min(after, key=lambda word: word.box.left, default=None)
-            if name and name.box.left - one.box.right < 2 * size:
-                name.text, name.box = (
-                    f"{one.text} {name.text}",
-                    around([name.box, replace(name.box, left=min(one.box.left, name.box.left))]),
-                )
-                continue
-        elif one.kind != "value" or not one.text.strip():
-            continue
         label = label or max(above, key=lambda word: (word.box.bottom, word.box.left), default=None)
-        place = label.place + 0.5 if label else -1
-        top = beside[0].box.bottom - size if beside else one.box.top
-        for number, line in enumerate(filter(str.strip, one.text.splitlines())):
-            text, low = " ".join(line.split()), top + (number + 1) * size
-            right = min(one.box.right, one.box.left + 0.6 * size * len(text))
-            added.append(
-                Word(
-                    text, Box(one.box.left, low - size, max(right, one.box.left + 1), low), size, place=place
-                )
-            )
+        low = beside[0].box.bottom - size if beside else one.box.top
+        for line in filter(str.strip, one.text.splitlines()):
+            text, low = " ".join(line.split()), low + size
+            right = max(min(one.box.right, left + 0.6 * size * len(text)), left + 1)
+            place = label.place + 0.5 if label else -1
+            added.append(Word(text, Box(left, low - size, right, low), size, place=place))
     return sorted([*words, *added], key=lambda word: word.place)
 
 
