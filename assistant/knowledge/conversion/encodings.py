@@ -24,10 +24,10 @@ _TEXT_ENCODING = re.compile(r"ascii|big5|cp\d|euc|gb|hz|iso|johab|koi8|mac|shift
 """Python has encodings that are none of texts, as "unicode_escape"."""
 _JUDGED = ("cp1252", "mac_roman", "cp1251", "cp1250", "iso8859_15", "iso8859_2", "koi8_r", "cp1253", "cp1254")
 """Of two that are as plausible, the first."""
-_MOST_LINES = 2_000
-"""Lines that are judged."""
+_MOST_WORDS = 20_000
+"""Words with signs above ASCII that are judged."""
 _MOST_STRANGE = 0.2
-"""Share of the signs above ASCII that may be out of place."""
+"""Share of the words with signs above ASCII that may have one out of place."""
 _KINDS = {
     "!": "\u00a4\u00a6\u00ac\u00b4\u00b8\ufb01\ufb02",  # in no text: spacing accents, broken bars, ligatures
     "'": "\u2019\u2018\u2010\u2011\u2013\u2014\u2026\u00ad\u00a0\u00b5",
@@ -42,7 +42,7 @@ _STRANGE = re.compile(
     "|(?<=[aecg])[EYCG]|(?<=[a-zA-Z])[EYCG](?=[aecg])|(?<![a-zA-Z])[ECG](?![a-zA-Z])"  # capitals
     "|(?<=0)[EYCGecg](?![a-zA-Z])|(?<![a-zA-Z])[EYCGecg](?=0)"  # a letter beside a digit
     "|(?<=[CGcg])[EYe]|[EYe](?=[CGcg])|(?<=[AEYGaeg])[Cc]|[Cc](?=[AEYGaeg])|(?<=[AEYCaec])[Gg]|[Gg](?=[AEYCaec])"
-    "|(?<=[EYe]{3})[EYe]|(?<=[a-zA-Z])[9%]|%(?=[a-zA-Z])|(?<=[a-zA-Z])[,.](?=[a-zA-Z])"
+    "|(?<=[EYe]{4})[EYe]|(?<=[a-zA-Z])[9%]|%(?=[a-zA-Z])|(?<=[a-zA-Z])[,.](?=[a-zA-Z])"
 )
 """Of kinds of signs, those above ASCII that are out of place."""
 _RARE = frozenset("\u0160\u0161\u017d\u017e\u0192\u0152\u0153\u0178")
@@ -115,9 +115,10 @@ def _judged(raw: bytes) -> str | None:
 
 
 def _strange_share(text: str) -> float:
-    """Return the share of signs above ASCII that are out of place."""
-    lines = "\n".join(islice((line for line in text.splitlines() if not line.isascii()), _MOST_LINES))
-    opening = sum(lines.count(sign) for sign, end in ("\u00a1!", "\u00bf?") if end not in text)
-    kinds = lines.translate(_KIND)
-    signs = sum(not sign.isascii() for sign in lines)
-    return (len(_STRANGE.findall(kinds)) + opening) / max(1, signs)
+    """Return the share of the words with signs above ASCII that have such a sign out of place."""
+    words = set(islice((word for word in text.split() if not word.isascii()), _MOST_WORDS))
+    opening = {sign for sign, end in ("\u00a1!", "\u00bf?") if end not in text}  # without its end
+    strange = sum(
+        not opening.isdisjoint(word) or _STRANGE.search(word.translate(_KIND)) is not None for word in words
+    )
+    return strange / max(1, len(words))

@@ -19,6 +19,8 @@ _DECLARED = re.compile(r'"?sep=(.|\\t)"?[ \t]*(?:\r\n|\r|\n|$)', re.I)
 """The first line, which names the delimiter for Excel."""
 _QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"((?:[^"]|"")*+)"(?=[,;\t|\r\n]|\Z)', re.M)
 """A cell in quotes: what is in it says nothing of the delimiter."""
+_LOOSE = r'(?:^|(?<={0}))"((?:[^"\n]|""|"(?!{0}|[\r\n]|\Z))*+)"(?={0}|[\r\n]|\Z)'
+"""A cell in quotes, in one line, with quotes inside that are not doubled."""
 
 
 def convert_csv(raw: bytes) -> Page:
@@ -40,6 +42,8 @@ def convert_csv(raw: bytes) -> Page:
 
 
 def _rows(text: str, delimiter: str, *, skipped: int) -> Iterator[Row]:
+    loose = re.compile(_LOOSE.format(re.escape(delimiter)), re.M)
+    text = loose.sub(lambda cell: '"{}"'.format(cell[1].replace('""', '"').replace('"', '""')), text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     number, line, usual = 1, 1 + skipped, 0
     while True:
