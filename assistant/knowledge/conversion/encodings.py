@@ -36,7 +36,7 @@ _KINDS = {
     "9": "\u00aa\u00ba",  # ordinals
 }
 """Signs that are inside words ("'"), beside words (".")."""
-_CATEGORIES = dict.fromkeys(("Cc", "Co", "Lm", "Sk"), "!") | dict.fromkeys(("Sm", "So", "Po"), "%")
+_CATEGORIES = dict[str, str](Cc="!", Co="!", Lm="!", Sk="!", Sm="%", So="%", Po="%")
 _STRANGE = re.compile(
     "!"
     "|(?<=[aecg])[EYCG]|(?<=[a-zA-Z])[EYCG](?=[aecg])|(?<![a-zA-Z])[ECG](?![a-zA-Z])"  # capitals

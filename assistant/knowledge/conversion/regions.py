@@ -41,6 +41,8 @@ class GridCell:
     rows: int = 1
     columns: int = 1
     is_bold: bool = False
+    note: str = ""
+    """What stands in a note to it."""
 
 
 @dataclass(slots=True)
@@ -299,7 +301,8 @@ def _cells(row: Row, columns: Sequence[int]) -> tuple[Cell, ...]:
             if column >= end:
                 cells.append(_EMPTY)
         elif cell.runs:
-            cells.append(Cell((Paragraph(cell.runs),), cell.rows, cell.columns))
+            note = (Paragraph(plain(cell.note)),) if cell.note else ()
+            cells.append(Cell((Paragraph(cell.runs), *note), cell.rows, cell.columns))
             end = column + cell.columns
     return tuple(cells)
 

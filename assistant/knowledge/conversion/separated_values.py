@@ -17,10 +17,8 @@ _DELIMITERS = ",;\t|"
 _SAMPLE_ROWS = 50
 _DECLARED = re.compile(r'"?sep=(.|\\t)"?[ \t]*(?:\r\n|\r|\n|$)', re.I)
 """The first line, which names the delimiter for Excel."""
-_QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"((?:[^"]|"")*+)"(?=[,;\t|\r\n]|\Z)', re.M)
-"""A cell in quotes: what is in it says nothing of the delimiter."""
-_LOOSE = r'(?:^|(?<={0}))"((?:[^"\n]|""|"(?!{0}|[\r\n]|\Z))*+)"(?={0}|[\r\n]|\Z)'
-"""A cell in quotes, in one line, with quotes inside that are not doubled."""
+_QUOTED = r'(?:^|(?<=[{0}]))"((?:[^"\n]|""|"(?![{0}\r\n]|\Z))*+)"(?=[{0}\r\n]|\Z)'
+"""A cell in quotes, in one line; quotes inside may be not doubled."""
 
 
 def convert_csv(raw: bytes) -> Page:
@@ -30,20 +28,22 @@ def convert_csv(raw: bytes) -> Page:
     if declared:
         delimiter, text = declared[1].replace("\\t", "\t"), text[declared.end() :]
     else:
-        bare = _QUOTED.sub(lambda cell: "0" if is_number(cell[1]) else "text", text)
+        cells = re.compile(
+            _QUOTED.format(_DELIMITERS), re.M
+        )  # what is in quotes says nothing of the delimiter
+        bare = cells.sub(lambda cell: "0" if is_number(cell[1]) else "text", text)
         delimiter = max(_DELIMITERS, key=lambda delimiter: _fitness(bare, delimiter))
-    cells = text.count(delimiter) + text.count("\n")
-    if cells > MOST_CELLS:
-        raise DocumentInvalidError(
-            f"it has {cells:,} cells; at most {MOST_CELLS:,} are read. Split the file."
-        )
+    count = text.count(delimiter) + text.count("\n")
+    if count > MOST_CELLS:
+        problem = f"it has {count:,} cells; at most {MOST_CELLS:,} are read"
+        raise DocumentInvalidError(f"{problem}. Split the file.")
     rows = list(_rows(text, delimiter, skipped=1 if declared else 0))
     return Page(tuple(region_blocks(rows, Place("line"), level=1)))
 
 
 def _rows(text: str, delimiter: str, *, skipped: int) -> Iterator[Row]:
-    loose = re.compile(_LOOSE.format(re.escape(delimiter)), re.M)
-    text = loose.sub(lambda cell: '"{}"'.format(cell[1].replace('""', '"').replace('"', '""')), text)
+    quoted = re.compile(_QUOTED.format(re.escape(delimiter)), re.M)
+    text = quoted.sub(lambda cell: '"{}"'.format(cell[1].replace('""', '"').replace('"', '""')), text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     number, line, usual = 1, 1 + skipped, 0
     while True:

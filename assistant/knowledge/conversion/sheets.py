@@ -20,8 +20,9 @@ from zipfile import ZipFile
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.containers import BROKEN, macros, open_container
+from assistant.knowledge.conversion.ooxml import caption, diagram_texts, part, symbols
 from assistant.knowledge.conversion.regions import MOST_CELLS, GridCell, Row, region_blocks
-from assistant.knowledge.page import Block, Heading, Loss, Page, Place, Run, Runs, Shift, plain
+from assistant.knowledge.page import Block, Figure, Heading, Loss, Page, Paragraph, Place, Run, Runs, Shift
 
 _SHOWN_PLACES = 5
 _RANGE = re.compile(
@@ -33,7 +34,7 @@ _UNSTORED = re.compile(
     rb"""(?:[^<>]*/>|[^<>]*>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?</c>"""
 )
 """A formula without a stored value."""
-_WORDS = re.compile(rb"<a:t>([^<]+)</a:t>")
+_REMARK = "[Threaded comment]"
 _LITERALS = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hms]+\])[^][]*\]|General|AM/PM|A/P|E[+-]', re.I | re.S)
 _LETTERS = re.compile(r"[^\W\d_]")
 _DATE_LETTERS = frozenset("ymdhsegb")
@@ -63,15 +64,18 @@ def convert_xlsx(raw: bytes) -> Page:
     """
     from openpyxl.reader.excel import ExcelReader  # pyright: ignore
 
-    with open_container(raw, part="xl/workbook.xml") as container:
-        losses = [*map(Loss, macros(container)), *_drawings(container)]
-        unstored, is_rich = _checked_sheets(container)
+    container = open_container(raw, part="xl/workbook.xml")
+    unstored, is_rich = _checked_sheets(container)
     try:
         reader: Any = ExcelReader(io.BytesIO(raw), data_only=True, rich_text=is_rich)
         reader.read()
     except BROKEN as error:
         problem = f"it is not a whole Excel file ({type(error).__name__})"
         raise DocumentInvalidError(f"{problem}. Open it in Excel and save it again.") from None
+    losses = list(map(Loss, macros(container)))
+    for what, folder in (("charts", "xl/charts/chart"), ("pictures", "xl/media/")):
+        if count := sum(name.startswith(folder) for name in container.namelist()):
+            losses.append(Loss(f"{what} that were not read: {count}"))
     blocks: list[Block] = []
     banners: list[str] = []
     for sheet in reader.wb.worksheets:
@@ -80,12 +84,13 @@ def convert_xlsx(raw: bytes) -> Page:
             losses.append(Loss(f"hidden sheet {sheet.title} was not read", words=words))
             continue
         lost, place = Counter[str](), Place("sheet", name=sheet.title)
-        if rows := _Sheet(sheet, reader.wb.epoch, lost).rows():
-            blocks += [Heading(2, plain(sheet.title), place), *region_blocks(rows, place, level=3)]
+        rows = _Sheet(sheet, reader.wb.epoch, lost).rows()
+        if further := [*region_blocks(rows, place, level=3), *_over_the_cells(sheet, container, place)]:
+            blocks += [Heading(2, (Run(sheet.title),), place), *further]
         losses += [Loss(what, str(place), words) for what, words in lost.items()]
         banners += _banners(sheet)
-    parts = [(part.name, rel.target) for part, rel in reader.parser.find_sheets() if part.state == "visible"]
-    if missing := [f"{name}!{place}" for name, part in parts for place in unstored.get(part, ())]:
+    parts = [(each.name, rel.target) for each, rel in reader.parser.find_sheets() if each.state == "visible"]
+    if missing := [f"{name}!{place}" for name, target in parts for place in unstored.get(target, ())]:
         more = f" and {len(missing) - _SHOWN_PLACES} more" if len(missing) > _SHOWN_PLACES else ""
         shown = ", ".join(missing[:_SHOWN_PLACES])
         what = f"formulas without a stored value: {shown}{more}. Open and save the file in Excel."
@@ -118,15 +123,14 @@ def _area(reference: str) -> int:
     return (abs(right - left) + 1) * (abs(bottom - top) + 1)
 
 
-def _drawings(container: ZipFile) -> Iterator[Loss]:
-    """Yield what lies over the cells."""
-    names = container.namelist()
-    for what, folder in (("charts", "xl/charts/chart"), ("pictures", "xl/media/")):
-        if count := sum(name.startswith(folder) for name in names):
-            yield Loss(f"{what} that were not read: {count}")
-    texts = (container.read(name) for name in names if name.startswith("xl/drawings/drawing"))
-    if words := sum(len(found.split()) for text in texts for found in _WORDS.findall(text)):
-        yield Loss("text boxes that were not read", words=words)
+def _over_the_cells(sheet: Any, container: ZipFile, place: Place) -> Iterator[Block]:
+    """Yield text boxes and what stands for pictures."""
+    for relation in sheet._rels:
+        if relation.Type.endswith("/drawing"):
+            drawing = part(container, relation.target)
+            yield from (Paragraph((Run(text),), place) for text in diagram_texts(drawing))
+            described = (element.get("descr", "") for element in drawing.iter())
+            yield from (Figure(caption(text), place=place) for text in described if text)
 
 
 def _banners(sheet: Any) -> Iterator[str]:
@@ -178,10 +182,12 @@ class _Sheet:
             lines.setdefault(top, row)
             for place in product(range(top, bottom), range(left, right)):
                 rows[place[0]].setdefault(place[1], _COVERED)
-            rows[top][left] = GridCell(runs, text, bottom - top, right - left, bool(cell.font.bold))
-        for cell in self._sheet._cells.values():
-            if cell.comment is not None:
-                self._lost["comments"] += len(cell.comment.text.split())
+            note = cell.comment.text if cell.comment is not None else ""
+            if note.startswith(_REMARK):
+                self._lost["comments"] += len(note.removeprefix(_REMARK).split())
+                note = ""
+            is_bold = bool(cell.font.bold)
+            rows[top][left] = GridCell(runs, text, bottom - top, right - left, is_bold, note)
         return [Row(at, dict(sorted(found.items())), lines.get(at, at)) for at, found in sorted(rows.items())]
 
     def _visible(self, number: int, axis: int) -> int:
@@ -198,7 +204,12 @@ class _Sheet:
                 return (Run(_raw(value), is_hidden=True),)
             pieces = [(shown, cell.font)]
         return tuple(
-            Run(text, _SHIFTS.get(font.vertAlign, Shift.NONE), bool(font.strike), link=link)
+            Run(
+                symbols(text, str(font.name)),
+                _SHIFTS.get(font.vertAlign, Shift.NONE),
+                bool(font.strike),
+                link=link,
+            )
             for text, font in pieces
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from openpyxl.styles import Font
 from openpyxl.utils.datetime import CALENDAR_MAC_1904
 from pptx import Presentation
 from pptx.util import Inches
+from xlsxwriter import Workbook as WrittenWorkbook
 
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
@@ -339,13 +341,18 @@ def test_raised_struck_and_hidden_parts_of_a_sheet_are_apart_or_left_out_and_nam
     sheet["B5"].number_format = ";;;"
     sheet.row_dimensions[3].hidden = True
     sheet.column_dimensions["C"].hidden = True
-    sheet["A1"].comment = Comment("do not tell", "Olga")
+    sheet["A1"].comment = Comment("[Threaded comment] do not tell", "Olga")
+    sheet["B1"].comment = Comment("Without tax.", "Olga")
     converted = convert("a.xlsx", saved(file))
-    assert units(converted) == ["Item: Brace; Price: 36^2", "Price: 20", "Item: Collar red"]
+    assert units(converted) == [
+        "Item: Brace; Price, Without tax.: 36^2",
+        "Price, Without tax.: 20",
+        "Item: Collar red",
+    ]
     assert lost(converted) == (
+        "comments (sheet Prices): 3",
         "hidden columns (sheet Prices): 6",
         "hidden rows (sheet Prices): 5",
-        "comments (sheet Prices): 3",
         "struck words (sheet Prices, row 1): 2",
         "hidden words (sheet Prices, row 1): 1",
     )
@@ -379,20 +386,23 @@ def test_a_printed_header_that_is_more_than_a_page_number_is_the_first_line() ->
     assert parsed(converted).text.startswith("SUPERSEDED - do not use\n")
 
 
-def test_text_boxes_charts_and_pictures_over_the_cells_are_named() -> None:
-    raw = saved(a_workbook(Plans=PLANS))
-    box = b'<x xmlns:a="y"><a:t>Ask first</a:t></x>'
-    for part, content in (
-        ("xl/drawings/drawing9.xml", box),
-        ("xl/charts/chart9.xml", b"<x/>"),
-        ("xl/media/a.png", b""),
-    ):
-        raw = with_part(raw, part, content)
-    assert lost(convert("a.xlsx", raw)) == (
-        "charts that were not read: 1",
-        "pictures that were not read: 1",
-        "text boxes that were not read: 2",
-    )
+A_DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def test_text_boxes_and_what_stands_for_pictures_are_read_and_charts_and_pictures_named() -> None:
+    buffer = io.BytesIO()
+    picture = io.BytesIO(base64.b64decode(A_DOT))
+    with WrittenWorkbook(buffer) as book:
+        sheet = book.add_worksheet("Plans")
+        sheet.write("A1", "Fee")
+        sheet.insert_textbox("B2", "Ask first\nand pay later")
+        sheet.insert_image("D2", "a.png", {"image_data": picture, "description": "A card of 5 euros"})
+        hidden = book.add_worksheet("Old")
+        hidden.insert_textbox("B2", "Never ask")
+        hidden.hide()
+    converted = convert("a.xlsx", with_part(buffer.getvalue(), "xl/charts/chart9.xml", b"<x/>"))
+    assert units(converted) == ["Fee", "Ask first", "and pay later", "A card of 5 euros"]
+    assert lost(converted)[:2] == ("charts that were not read: 1", "pictures that were not read: 1")
 
 
 TABLES: dict[str, tuple[list[str], list[str]]] = {
