@@ -206,9 +206,13 @@ def _aligned(rows: Sequence[list[Line]]) -> Grid | None:
     if sum(map(len, rows)) > _SHARED * sum(bool(text) for texts in placed for text in texts):
         return None
     cells: list[list[str]] = []
-    for texts in placed:
-        is_further = cells and not texts[0] and 2 * sum(map(bool, texts)) <= len(texts)  # a line of a cell
-        above = cells.pop() if is_further else [""] * len(texts)
+    for at, texts in enumerate(placed):
+        indent = rows[at][0].box.left - rows[max(0, at - 1)][0].box.left
+        is_indented = indent > _INDENT * rows[0][0].size and all(
+            text[0].islower() for text in filter(None, texts)
+        )
+        is_partial = not texts[0] and 2 * sum(map(bool, texts)) <= len(texts)
+        above = cells.pop() if cells and (is_partial or is_indented) else [""] * len(texts)
         cells.append([" ".join(filter(None, pair)) for pair in zip(above, texts, strict=True)])
     is_bold = all(line.is_bold for line in rows[0]) and not all(line.is_bold for line in rows[1])
     size = median(line.size for row in rows for line in row)

@@ -63,6 +63,8 @@ _FILLED = (pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX, pdfi
 _PASSWORD_FIELD = 1 << 13
 UNREADABLE = "words in unreadable letters"
 _FEWEST_LETTERS = 30
+_FEWEST_SIGNS = 8
+"""Different signs; a font of bullets, rules and dots has fewer."""
 _PUNCTUATION = ".,;:!?()[]\"'"
 _COMMON, _RARE = frozenset("etaoinsr"), frozenset("qjxzkwvy")
 """Letters of languages with Latin letters. Of 460 real pages the common ones are 52 to 75 % of all, and the
@@ -171,7 +173,7 @@ def read_page(page: Any, form: Any = None) -> PageText:
     reader = _Reader(page, text_page.raw, crop)
     words = _with_shifts(reader.words())
     for font in {word.font for word in words}:
-        if _is_unreadable(word.text for word in words if word.font == font):
+        if _is_unreadable([word.text for word in words if word.font == font]):
             reader.lost[UNREADABLE] += sum(word.font == font for word in words)
             words = [word for word in words if word.font != font]
     directions, weights = Counter[_Direction](), Counter[int]()
@@ -214,19 +216,23 @@ def text_rows(words: Iterable[Word]) -> list[list[Word]]:
     return [sorted(row, key=lambda word: word.box.left) for row in rows]
 
 
-def _is_unreadable(texts: Iterable[str]) -> bool:
+def _is_unreadable(texts: Sequence[str]) -> bool:
     """Return whether the letters of a font's words are not those that it shows. Codes and abbreviations are
     judged only where there are no other words."""
-    whole = "".join(texts := {unmarked(text).strip(_PUNCTUATION) for text in texts})
-    strange = sum(char == "\ufffd" or unicodedata.category(char) in ("Cc", "Co", "Cn") for char in whole)
-    words = [text for text in texts if len(text) > 2 and text.isalpha()]
-    written = "".join(word for word in words if not word.isupper())
-    shown = written or "".join(words)
+    whole = "".join(map(unmarked, texts))
+    strange = sum(
+        not char.isalnum() and (char.isascii() or char == "\ufffd" or unicodedata.category(char)[0] == "C")
+        for char in whole
+    )
+    stripped = {unmarked(text).strip(_PUNCTUATION) for text in texts}
+    words = [text for text in stripped if len(text) > 2 and text.isalpha()]
+    shown = "".join(word for word in words if not word.isupper()) or "".join(words)
     letters = Counter(unicodedata.normalize("NFD", shown.casefold()))
     latin = sum(count for char, count in letters.items() if "a" <= char <= "z")
     common, rare = (sum(letters[char] for char in chars) for chars in (_COMMON, _RARE))
     is_no_language = common - rare < _LEAST_LANGUAGE * latin and 2 * latin > len(shown)
-    return 2 * strange > len(whole) > _FEWEST_LETTERS or (latin >= _FEWEST_LETTERS and is_no_language)
+    is_no_text = 2 * strange > len(whole) > _FEWEST_LETTERS and len(set(whole)) > _FEWEST_SIGNS
+    return is_no_text or (latin >= _FEWEST_LETTERS and is_no_language)
 
 
 def _upright_rotation(text_page: Any) -> int | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
 from typing import Any
 
 import pypdfium2  # pyright: ignore[reportMissingTypeStubs]
@@ -46,6 +45,7 @@ _DIVIDED = re.compile(r"[^\W_]-$")
 """The first part of a word or number that the line's end divides."""
 _LEADER = re.compile(r"[.\u2026_]{4,}")
 """Dots between an entry of a table of contents and its page."""
+_PRIVATE = re.compile(r"[\ue000-\uf8ff]")
 _LONGEST_PAGE_NUMBER = 4
 _FEWEST_COLUMNS = 2
 _SAME_EDGE = 5.0
@@ -160,26 +160,19 @@ size of the letters."""
 def _remove_running(pages: Sequence[_Page]) -> list[str]:
     """Remove the lines in the margins that pages have in common, and return the text of each. Lines that
     differ in another number than the page's are content."""
-    counts = Counter(
-        key for page in pages for key in {key for line in _margin(page) for key in _keys(page, line)}
-    )
-    keys = {
-        id(line): max(_keys(page, line), key=counts.__getitem__) for page in pages for line in _margin(page)
-    }
-    variants: dict[str, set[str]] = defaultdict(set)
-    for text, _, _ in keys.values():
-        variants[_DIGITS.sub("#", text)].add(text)
+    margin = [(page.number, line, _keys(page, line)) for page in pages for line in _margin(page)]
+    counts = Counter(key for _, key in {(number, key) for number, _, keys in margin for key in keys})
+    usual = {id(line): max(keys, key=counts.__getitem__) for _, line, keys in margin}
+    variants = Counter(_DIGITS.sub("#", text) for text in {text for text, _, _ in usual.values()})
     written = sum(bool(page.blocks) for page in pages)
     most = max(2, min(_FEWEST_PAGES, written), _REPEATED * written)
     running = {
-        key: None
-        for key in keys.values()
-        if counts[key] >= most and len(variants[_DIGITS.sub("#", key[0])]) == 1
+        key: None for key in usual.values() if counts[key] >= most and variants[_DIGITS.sub("#", key[0])] == 1
     }
     for page in pages:
         for block in page.blocks:
             if isinstance(block, Paragraph):
-                block.lines = [line for line in block.lines if keys.get(id(line)) not in running]
+                block.lines = [line for line in block.lines if usual.get(id(line)) not in running]
         page.blocks = [block for block in page.blocks if isinstance(block, Grid) or block.lines]
     return [text for text, _, _ in running]
 
@@ -255,8 +248,6 @@ class _Writer:
         sizes = sorted({round(block.size) for block in headings}, reverse=True)
         self._levels = {size: level for level, size in enumerate(sizes, start=_HIGHEST_HEADING)}
         self._section = ""
-        self._steps: dict[str, int] = {}
-        """The number of the last item, by the kind of its marker, in lists that go on."""
         self._open_table: Grid | None = None
         """The last block, if it is a table with names of columns."""
         self.title: str | None = None
@@ -270,19 +261,16 @@ class _Writer:
         name = f"Page {page.number}" + (f": {self._section}" if self._section and not begins else "")
         place = model.Place("page", page.number)
         made: list[model.Block] = [model.Heading(_HIGHEST_HEADING - 1, model.plain(name), place)]
-        for block, following in zip_longest(page.blocks, page.blocks[1:]):
-            new, last = self._block(block, following), made[-1]
-            if (
-                isinstance(new, model.List)
-                and isinstance(last, model.List)
-                and new.is_ordered == last.is_ordered
-            ):
+        for block in page.blocks:
+            new, last = self._block(block), made[-1]
+            lists = isinstance(new, model.List) and isinstance(last, model.List)
+            if lists and new.is_ordered == last.is_ordered:
                 made[-1] = replace(last, items=(*last.items, *new.items))
             else:
                 made.append(new)
         return made
 
-    def _block(self, block: Block, following: Block | None) -> model.Block:
+    def _block(self, block: Block) -> model.Block:
         if isinstance(block, Grid):
             return self._table(block)
         self._open_table = None
@@ -291,9 +279,12 @@ class _Writer:
         if level is not None:
             self._section = unmarked(text)
             self.title = self.title or self._section
-            self._steps.clear()
             return model.Heading(min(level, 6), runs_of(text))
-        return self._item(text, self._text(following) if isinstance(following, Paragraph) else "")
+        if marker := BULLET.match(text) or NUMBER.match(text):
+            shown = _PRIVATE.sub("\u2022", marker[0].strip())
+            item = model.Item(shown, (model.Paragraph(runs_of(text[marker.end() :])),))
+            return model.List((item,), is_ordered=shown[-1] in ".)")
+        return model.Paragraph(runs_of(text))
 
     def _table(self, block: Grid) -> model.Table:
         """Return the table; one that goes on from the page before gets the names of its columns again."""
@@ -304,24 +295,6 @@ class _Writer:
             rows, names = [*before.rows[: before.header_rows], *rows], before.header_rows or 0
         self._open_table = replace(block, rows=rows, header_rows=names) if names else None
         return model.Table(tuple(map(_cells, rows)), names)
-
-    def _item(self, text: str, following: str) -> model.Block:
-        """Return a paragraph, or an item of a list: a number that begins or continues one, or a bullet."""
-        if bullet := BULLET.match(text):
-            marker = bullet[0].strip()
-            return model.List(
-                (_list_item("\u2022" if "\ue000" <= marker <= "\uf8ff" else marker, text[bullet.end() :]),)
-            )
-        kind, order = _numbered(text)
-        if order and (
-            order == self._steps.get(kind, 0) + 1
-            or (order == 1 and kind.isdigit())
-            or _numbered(following) == (kind, order + 1)
-        ):
-            self._steps[kind] = order
-            marker, rest = text.split(maxsplit=1)
-            return model.List((_list_item(marker, rest),), is_ordered=True)
-        return model.Paragraph(runs_of(text))
 
     def _is_larger(self, block: Paragraph) -> bool:
         return block.size > 0 and block.size >= _HEADING_RATIO * self._body
@@ -360,20 +333,6 @@ class _Writer:
         return f"{text[:-1]}-{following}" if keeps else text[:-1] + following
 
 
-def _list_item(marker: str, text: str) -> model.Item:
-    return model.Item(marker, (model.Paragraph(runs_of(text)),))
-
-
-def _numbered(text: str) -> tuple[str, int]:
-    """Return the kind and number of the marker that begins a text: of "(b) Yes" "(a)" and 2; 0 without."""
-    marker = NUMBER.match(text)
-    if marker is None:
-        return "", 0
-    value = marker[1].lower()
-    order = int(value) if value.isdecimal() else ord(value) - ord("a") + 1 if "a" <= value <= "z" else 0
-    return marker[0].strip().replace(marker[1], "1" if value.isdecimal() else "a"), order
-
-
 def _cells(row: Sequence[str]) -> tuple[model.Cell, ...]:
     """Return a row; a text in the first of several columns alone is a title of the rows below it."""
     cells = [model.Cell((model.Paragraph(runs_of(text)),) if text else ()) for text in row]
@@ -384,12 +343,12 @@ def _cells(row: Sequence[str]) -> tuple[model.Cell, ...]:
 def _body_size(pages: Sequence[_Page]) -> float:
     """Return the size of most characters, in points."""
     sizes = Counter[float]()
-    for page in pages:
-        for line in _lines(page):
-            sizes[round(line.size * 2) / 2] += len(line.text) if line.size else 0  # unknown of a scan
-        for block in page.blocks:
-            if isinstance(block, Grid):
-                sizes[round(block.size * 2) / 2] += sum(len(cell) for row in block.rows for cell in row)
+    for block in (block for page in pages for block in page.blocks):
+        if isinstance(block, Grid):
+            sizes[round(block.size * 2) / 2] += sum(len(cell) for row in block.rows for cell in row)
+        else:
+            for line in block.lines:
+                sizes[round(line.size * 2) / 2] += len(line.text) if line.size else 0  # unknown of a scan
     return sizes.most_common(1)[0][0] if sizes else 0.0
 
 

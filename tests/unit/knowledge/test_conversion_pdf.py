@@ -171,6 +171,25 @@ def test_bullets_with_a_wide_gap_are_no_table() -> None:
     assert not any(isinstance(block, Grid) for block in page_blocks(PageContent(bullets, [])))
 
 
+def test_an_indented_line_in_small_letters_belongs_to_its_row() -> None:
+    lines = (
+        "Rule | Value",
+        "Income per head in | Yearly change",
+        "constant dollars | with growth",
+        "Rate | 5 to 9",
+    )
+    made = words(*lines)
+    for word in made:
+        if word.text in ("constant", "dollars"):
+            word.box = replace(word.box, left=word.box.left + 9, right=word.box.right + 9)
+    (table,) = page_blocks(PageContent(made, []))
+    assert isinstance(table, Grid)
+    assert table.rows[1:] == [
+        ["Income per head in constant dollars", "Yearly change with growth"],
+        ["Rate", "5 to 9"],
+    ]
+
+
 def test_cells_with_a_narrow_gap_in_some_rows_keep_their_columns() -> None:
     lines = [f"Row{n} | 1{n} | {n}0000 | 9{n}" for n in range(1, 6)]
     made = words(*lines)
