@@ -262,12 +262,11 @@ class _Writer:
         place = model.Place("page", page.number)
         made: list[model.Block] = [model.Heading(_HIGHEST_HEADING - 1, model.plain(name), place)]
         for block in page.blocks:
-            new, last = self._block(block), made[-1]
-            lists = isinstance(new, model.List) and isinstance(last, model.List)
-            if lists and new.is_ordered == last.is_ordered:
-                made[-1] = replace(last, items=(*last.items, *new.items))
-            else:
-                made.append(new)
+            match made[-1], self._block(block):
+                case model.List() as last, model.List() as new if new.is_ordered == last.is_ordered:
+                    made[-1] = replace(last, items=(*last.items, *new.items))
+                case _, new:
+                    made.append(new)
         return made
 
     def _block(self, block: Block) -> model.Block:

@@ -514,6 +514,7 @@ def test_merged_and_bold_names_of_a_sheet() -> None:
         ('A,B,C\nx,"y; z",5\nu,"v; w",6\n', ["A: x; B: y; z; C: 5", "A: u; B: v; w; C: 6"]),
         ('"A"|"B"\n"x, y, z"|"u, v"\n"1, 2"|"3, 4"\n', ["A: x, y, z; B: u, v", "A: 1, 2; B: 3, 4"]),
         ('Tube\tInches\nLong\t5"\n', ['Tube: Long; Inches: 5"']),
+        ('Item;Fee\n"Drops, "mild" kind";5\n', ['Item: Drops, "mild" kind; Fee: 5']),
         ('id,where\n1,"Street 1,\n12345 Town"\n', ["id: 1; where: Street 1, 12345 Town"]),
     ],
 )
@@ -700,6 +701,7 @@ def test_an_encoding_without_a_mark_is_judged(encoding: str, text: str) -> None:
         "Dušan".encode("cp1252"),  # "Duöan" of a Mac is as plausible
         "患者は予約を二回まで無料で変更できます。".encode("shift_jis"),
         "Die Gebühr für größere Geräte".encode("cp850"),
+        "┌──────────────────────────────────┐\n│ Kühlgel für Süße │".encode("cp850"),
         "Größe für Köln, naïve café".encode() + b"\xfc x",
         "ü".encode("utf-16-le"),
     ],
