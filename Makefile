@@ -264,9 +264,9 @@ bench: $(VENV)/dev.stamp ## Indexing, retrieval and start of the service (DOCUME
 	exit $$status
 
 .PHONY: bench-formats
-bench-formats: $(VENV)/local.stamp ## PDF against typed truths (TRUTH=folder with the repositories of tests/formats/sources.toml; needs chromium, soffice, pdflatex)
-	@$(BIN)/python -m tests.formats.rendered --out '$(TRUTH)/rendered'
-	@exec $(BIN)/python -m tests.formats --truth '$(TRUTH)' $(ARGS)
+bench-formats: $(VENV)/local.stamp ## PDF against typed truths (TRUTH=folder with the repositories of tests/formats/sources.toml; needs chromium, soffice, pdflatex); SECOND=python: public files against the readers of tests/formats/second_readers.py
+	@$(if $(SECOND),exec $(BIN)/python -m tests.formats.public --truth '$(TRUTH)' --second '$(SECOND)' $(ARGS),\
+	$(BIN)/python -m tests.formats.rendered --out '$(TRUTH)/rendered' && exec $(BIN)/python -m tests.formats --truth '$(TRUTH)' $(ARGS))
 
 .PHONY: bench-load
 bench-load: $(VENV)/dev.stamp ## The service under load on the embedded stores, beside a bare relay (about 3 minutes; ARGS=--quick)
