@@ -103,8 +103,8 @@ opensearch-down: $(VENV)/local.stamp ## End that node; its data stays
 
 # --- proof ------------------------------------------------------------------------------------------------
 # Which target runs which folders. tests/unit/test_targets.py fails for a test file that is in no row, or in two.
-test.tests := tests/stories tests/unit tests/contracts tests/attacks tests/integration
-test-processes.tests := tests/processes tests/faults tests/breaking
+test.tests := tests/stories tests/unit tests/contracts tests/attacks tests/integration/aws tests/integration/probe
+test-processes.tests := tests/integration/api tests/processes tests/faults tests/breaking
 test-node.tests := tests/node
 test-options.tests := tests/options
 test-browser.tests := tests/browser
@@ -126,11 +126,11 @@ WAITING := -n 4 --dist loadfile --no-loadscope-reorder
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q
 
 .PHONY: test
-test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ##* The tests that need nothing else installed (some seven minutes)
+test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ##* The tests that need nothing else installed (some five minutes)
 	@$(PYTEST) $($@.tests) $(PARALLEL) $(ARGS)
 
 .PHONY: test-processes
-test-processes: $(VENV)/dev.stamp $(FUNCTIONS) $(CONSOLE)/dist/index.html ## Kills, faults, cold starts, the command line and the model server with weights, as processes
+test-processes: $(VENV)/dev.stamp $(FUNCTIONS) $(CONSOLE)/dist/index.html ## The service over HTTP; kills, faults, cold starts, the command line and the model server with weights, as processes
 	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch fetch
 	@$(PYTEST) $($@.tests) $(WAITING) $(ARGS)
 
