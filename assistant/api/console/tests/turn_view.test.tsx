@@ -157,7 +157,7 @@ test("the lines that matter are marked, for those who do not see it too", () => 
 
 test("an answer made without some of its steps says which", () => {
   const html = page(turnOf(started(), sources(), token("Yes."), done({ degraded: ["second_search", "reading"] })));
-  assert.match(words(html), /Made without second search, reading; ask again for a calm answer\./);
+  assert.match(words(html), /this answer was made without second search, reading\. Asked again, it may be better\./);
 });
 
 test("an answer of a source that loads for the first time says so, above the text", () => {

@@ -135,7 +135,7 @@ export function Clarify({ question }: { question: string }) {
 export function Degraded({ steps }: { steps: readonly string[] }) {
   if (steps.length === 0) return null;
   const names = steps.map((step) => step.replaceAll("_", " ")).join(", ");
-  return <p class="hint degraded">Made without {names}; ask again for a calm answer.</p>;
+  return <p class="hint degraded">The service was busy: this answer was made without {names}. Asked again, it may be better.</p>;
 }
 
 export function AlsoPossible({ turn }: { turn: Turn }) {
