@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from email import message_from_bytes
-from email.message import EmailMessage, MIMEPart
+from email.message import EmailMessage, Message, MIMEPart
 from email.policy import default
+from functools import reduce
 from itertools import groupby
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ from assistant.knowledge.parsing.html import read_html
 from assistant.knowledge.parsing.render import words_in
 
 _FACTS = ("From", "To", "Date")
+_FLOWING = re.compile(r"(?m)(?<!^--) \n")
 _MUCH_LONGER = 1.5
 """The plain text is read in place of the HTML part where it has this many times its words."""
 _QUOTED = re.compile(r">(?!\s*=?\s*\d)")
@@ -63,16 +65,18 @@ def convert_eml(raw: bytes) -> Page:
         if not any(name in message for name in ("from", "subject", "date")):
             problem = "it is not an e-mail: it has no From, Subject or Date"
             raise DocumentInvalidError(f"{problem}. Export it again.")
-        is_forwarded = _FORWARDED.match(str(message["subject"] or "").strip()) is not None
-        blocks = _without_older(_read(message, losses), is_forwarded=is_forwarded)
-        facts = [f"{name}: {message[name]}" for name in _FACTS if name in message]
-        title = title_of(message["subject"])
+        blocks = _without_older(_read(message, losses), message)
+        page = Page((_facts(message, _FACTS), *blocks), title_of(message["subject"]), losses=tuple(losses))
     except (LookupError, RecursionError, UnicodeError, ValueError) as error:
         problem = f"its parts cannot be read ({type(error).__name__})"
         raise DocumentInvalidError(f"{problem}. Export the e-mail again, or save its text.") from None
     if not _words(blocks):
         raise DocumentInvalidError("the e-mail has no text. Add its attachments as files of their own.")
-    return Page((Paragraph(plain("\n".join(facts))), *blocks), title, losses=tuple(losses))
+    return page
+
+
+def _facts(message: Message, names: Sequence[str]) -> Paragraph:
+    return Paragraph(plain("\n".join(f"{name}: {message[name]}" for name in names if name in message)))
 
 
 def _read(part: EmailMessage | MIMEPart, losses: list[Loss]) -> tuple[Block, ...]:
@@ -80,12 +84,13 @@ def _read(part: EmailMessage | MIMEPart, losses: list[Loss]) -> tuple[Block, ...
     kind = part.get_content_type()
     if part.get_content_maintype() == "multipart":
         inner = [_read(each, losses) for each in part.iter_parts()]
-        if kind != "multipart/alternative":
+        if kind != "multipart/alternative" or not inner:
             return tuple(block for blocks in inner for block in blocks)
-        best: tuple[Block, ...] = ()
-        for blocks in inner:  # the richest is the last
-            best = best if _words(best) > _MUCH_LONGER * _words(blocks) else blocks
-        return best
+        return reduce(_richer, inner)
+    if kind == "message/rfc822":
+        inner_mail = cast("EmailMessage", part.get_content())
+        blocks = _without_older(_read(inner_mail, losses), inner_mail)
+        return (_facts(inner_mail, ("Subject", *_FACTS)), *blocks)
     name = part.get_filename()
     if name or part.is_attachment() or kind not in ("text/plain", "text/html"):
         if kind != "text/calendar":  # it says what the text beside it says
@@ -99,6 +104,11 @@ def _read(part: EmailMessage | MIMEPart, losses: list[Loss]) -> tuple[Block, ...
     if part.get_param("format") == "flowed":
         text = _unflowed(text, joins_words=part.get_param("delsp") == "yes")
     return tuple(_quotes_apart(text))
+
+
+def _richer(first: tuple[Block, ...], last: tuple[Block, ...]) -> tuple[Block, ...]:
+    """Return the last form of a text, which is the richest, unless it says much less."""
+    return first if _words(first) > _MUCH_LONGER * _words(last) else last
 
 
 def _words(blocks: Iterable[Block]) -> int:
@@ -118,21 +128,12 @@ def _decoded(part: MIMEPart) -> str:
 
 def _unflowed(text: str, *, joins_words: bool) -> str:
     """Return text of ``format=flowed`` (RFC 3676), whose lines go on where they end with a space."""
-    lines: list[str] = []
-    goes_on = False
-    depth_before = 0
-    for line in text.splitlines():
-        words = line.lstrip(">")
-        depth = len(line) - len(words)
-        words = words.removeprefix(" ")
-        if goes_on and depth == depth_before:
-            lines[-1] += words
-        else:
-            lines.append(">" * depth + words)
-        goes_on, depth_before = words.endswith(" ") and words != "-- ", depth
-        if goes_on and joins_words:
-            lines[-1] = lines[-1][:-1]
-    return "\n".join(lines)
+    parts: list[str] = []
+    for depth, group in groupby(text.splitlines(), key=lambda line: len(line) - len(line.lstrip(">"))):
+        words = "\n".join(line[depth:].removeprefix(" ") for line in group)
+        joined = _FLOWING.sub("" if joins_words else " ", words)
+        parts += (">" * depth + line for line in joined.split("\n"))
+    return "\n".join(parts)
 
 
 def _quotes_apart(text: str) -> Iterable[Block]:
@@ -149,11 +150,11 @@ def _quotes_apart(text: str) -> Iterable[Block]:
 # Older mails
 
 
-def _without_older(blocks: tuple[Block, ...], *, is_forwarded: bool) -> tuple[Block, ...]:
+def _without_older(blocks: tuple[Block, ...], message: Message) -> tuple[Block, ...]:
     """Return the blocks with each older mail as one. The mail that a forwarding passes on is no older one,
     and neither is a mail without any other text."""
     told = _marked(blocks, but=0)
-    if not is_forwarded and _words(told):
+    if not _FORWARDED.match(str(message["subject"] or "").strip()) and _words(told):
         return told
     shown = (block.blocks if isinstance(block, OlderText) else (block,) for block in blocks)
     return _marked(tuple(block for each in shown for block in each), but=1)

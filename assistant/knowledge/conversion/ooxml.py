@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element, ParseError, fromstring
 from zipfile import ZipFile
 
 from assistant.knowledge.page import Runs, plain
+from assistant.knowledge.parsing.formulas import linear
 
 _STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/(\w+)")
 _LONG_NAMES = {
@@ -132,52 +133,29 @@ def banner_of(lines: Iterable[str]) -> tuple[str, list[str]]:
 # Formulas
 
 
-def linear(element: Element) -> str:
-    """Return a formula in one line: "(140 - age)/72", "x^2"."""
-    inner = [linear(child) for child in element if not child.tag.endswith("Pr")]
+def formula(element: Element) -> str:
+    """Return a formula in one line."""
+    children = [child for child in element if not child.tag.endswith("Pr")]
+    inner, tags = list(map(formula, children)), [child.tag for child in children]
     match element.tag:
         case "m_t":
             return element.text or ""
         case "del" | "moveFrom":
             return ""
         case "m_f":
-            is_fraction = _sign(element, "type", "bar") != "noBar"
-            return "/".join(map(_grouped, inner)) if is_fraction else "\u00a6".join(inner)
-        case "m_sSup" | "m_limUpp":
-            return _raised(inner[0], inner[1])
-        case "m_sSub" | "m_limLow":
-            return f"{inner[0]}_{_grouped(inner[1])}"
-        case "m_sSubSup":
-            return _raised(f"{inner[0]}_{_grouped(inner[1])}", inner[2])
+            return linear("m_m" if _sign(element, "type", "bar") == "noBar" else "m_f", inner)
         case "m_rad":
-            return f"{inner[0] if len(inner) > 1 else ''}√{_grouped(inner[-1])}"
+            return linear("mroot", inner[::-1]) if inner[0] and inner[1:] else linear("msqrt", inner)
         case "m_d":
             begin, apart, end = (_sign(element, name, usual) for name, usual in _DELIMITERS)
             return f"{begin}{apart.join(inner)}{end}"
         case "m_nary":
-            lower, upper = (
-                f"{sign}{_grouped(text)}" if text else "" for sign, text in zip("_^", inner, strict=False)
-            )
-            return f"{_sign(element, 'chr', '∫')}{lower}{upper} {inner[-1]}"
+            parts = [_sign(element, "chr", "∫"), *inner[:-1]]
+            return f"{linear('msubsup', parts) if all(parts) else ''.join(parts)} {inner[-1]}"
         case "m_func":
-            return f"{inner[0]} {inner[-1]}"
-        case "m_m" | "m_eqArr":
-            return "; ".join(inner)
-        case "m_mr":
-            return ", ".join(inner)
+            return " ".join(inner)
         case _:
-            return _joined(element, inner)
-
-
-def _joined(element: Element, texts: Iterable[str]) -> str:
-    """Return the texts of a formula's parts, with a space where two would become one word or number."""
-    line, last = "", ""
-    tags = (child.tag for child in element if not child.tag.endswith("Pr"))
-    for tag, text in zip(tags, texts, strict=True):
-        is_apart = {tag, last} != {"m_r"} and line[-1:].isalnum() and text[:1].isalnum()
-        line += f" {text}" if is_apart else text
-        last = tag
-    return line
+            return linear(element.tag, inner, tags)
 
 
 _DELIMITERS = (("begChr", "("), ("sepChr", "|"), ("endChr", ")"))
@@ -186,17 +164,6 @@ _DELIMITERS = (("begChr", "("), ("sepChr", "|"), ("endChr", ")"))
 def _sign(element: Element, name: str, usual: str) -> str:
     found = element.find(f"*/m_{name}")
     return usual if found is None else found.get("m_val", "")
-
-
-def _raised(base: str, power: str) -> str:
-    return f"{base if base.isalnum() else _grouped(base)}^{_grouped(power)}"
-
-
-def _grouped(text: str) -> str:
-    """Return a text as one operand: in parentheses, but for a name, a number, or what has some already."""
-    text = text.strip()
-    is_one = re.fullmatch(r"[\u2212-]?[\d.,]*|[^\W\d]+|\([^()]*\)", text)
-    return text if is_one else f"({text})"
 
 
 # Symbols

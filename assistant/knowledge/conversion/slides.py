@@ -15,7 +15,7 @@ from assistant.knowledge.conversion.ooxml import (
     banner_of,
     caption,
     diagram_texts,
-    linear,
+    formula,
     symbols,
     tree,
     words_of,
@@ -184,7 +184,7 @@ class _Slide:
                 case "a_br":
                     yield Run("\n")
                 case "m_oMath":
-                    yield Run(linear(child))
+                    yield Run(formula(child))
                 case _:
                     yield from self._runs(child)
 

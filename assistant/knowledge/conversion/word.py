@@ -25,8 +25,8 @@ from assistant.knowledge.conversion.ooxml import (
     caption,
     diagram_texts,
     find,
+    formula,
     is_on,
-    linear,
     number,
     part,
     symbols,
@@ -57,8 +57,6 @@ from assistant.knowledge.parsing.html import read_html
 _BODY = "word/document.xml"
 _DEEPEST = 150
 """Elements inside each other. A text box in a cell of a table has 25."""
-_DEEPEST_CHUNK = 3
-"""Documents that are inserted into each other as parts (altChunk)."""
 _WIDEST_SPAN = 1000
 _HEADING = re.compile(r"heading ([1-9])", re.I)
 _WORDS = re.compile(r'"([^"]*)"|(\S+)')
@@ -71,10 +69,10 @@ _OF_EACH_PAGE = frozenset(["PAGE", "NUMPAGES", "SECTIONPAGES", "SECTION", "STYLE
 """Kinds of fields that show another text on each page."""
 _PAGE_FIELD = "\ufdd3"
 """Stands for a field of _OF_EACH_PAGE while a header or footer is read."""
-_LONGEST_LABEL = 8
-"""Letters of "Page" in other languages. A word in capitals ("DRAFT 3") is no label."""
-_CUTS = re.compile(r"[\t\n|\u2022\u00b7\u2013\u2014]| - ")
-"""Between the parts of a line of a header."""
+_PAGE_NUMBER = re.compile(rf"(?<!\w)(?:(?![A-Z]{{5}})[^\W\d]{{1,8}}\W{{1,3}})?{_PAGE_FIELD}")
+"""A page's number with a short word before it. A word in capitals ("DRAFT 3") is none."""
+_BETWEEN_PARTS = " |\u2022\u00b7\u2013\u2014-"
+"""Signs between the parts of a header, of which the page's number is one."""
 _PROPERTIES = frozenset(["vertAlign", "position", "strike", "dstrike", "vanish"])
 _TOGGLES = ("strike", "vanish")
 """A style of characters turns them off again where the paragraph's style turns them on."""
@@ -87,13 +85,9 @@ _NOTES = {"footnoteReference": "footnote", "endnoteReference": "endnote"}
 
 def convert_docx(raw: bytes) -> Page:
     """Return a Word document. Raises DocumentInvalidError."""
-    return _read(raw, 0)
-
-
-def _read(raw: bytes, chunks: int) -> Page:
     with open_container(raw, part=_BODY) as container:
         try:
-            return _Reader(container, chunks).page()
+            return _Reader(container).page()
         except BROKEN as error:
             problem = f"it is not a whole Word file ({type(error).__name__})"
             raise DocumentInvalidError(f"{problem}. Open it in Word and save it again.") from None
@@ -192,8 +186,8 @@ def _properties(element: Element | None) -> dict[str, str]:
 class _Reader:
     """Reads a document's parts. What is not read is counted in ``_lost``."""
 
-    def __init__(self, container: ZipFile, chunks: int) -> None:
-        self._container, self._chunks = container, chunks
+    def __init__(self, container: ZipFile) -> None:
+        self._container = container
         self._relations = Relations(container, _BODY)
         self._parts = {
             kind: part(container, self._relations.by_kind.get(kind, ""))
@@ -287,7 +281,7 @@ class _Reader:
             case "footnoteReference" | "endnoteReference":
                 self._note(element, _NOTES[tag], "")
             case "m_oMath":
-                self._text(linear(element), style)
+                self._text(formula(element), style)
                 self._formula = self._flow.runs[-1] if self._flow.runs else None
             case "mc_AlternateContent":
                 self._walk(next(iter(element), element), style)
@@ -416,8 +410,7 @@ class _Reader:
 
     def _end_field(self, style: Run) -> None:
         field = self._fields.pop()
-        kind, argument, _ = field.parts()
-        form = field.form
+        kind, form = field.parts()[0], field.form
         if not all(around.in_result for around in self._fields):
             return  # it is a part of an instruction
         if self._in_margin and kind in _OF_EACH_PAGE:
@@ -430,23 +423,7 @@ class _Reader:
             chosen = number(form.find("ddList/result"), number(form.find("ddList/default")))
             self._text(entries[chosen] if 0 <= chosen < len(entries) else "", style)
         elif not field.has_result and kind and kind not in _UNSHOWN:
-            name = argument if kind in ("DOCPROPERTY", "DOCVARIABLE") else kind
-            result = field.instruction.strip()[2:] if kind == "EQ" else self._values().get(name.lower(), "")
-            self._text(result, style)
-            if not result:
-                self._lost["fields without a stored value"] += 0
-
-    def _values(self) -> Mapping[str, str]:
-        """Return the properties and variables of the document, by their names in small letters."""
-        parts = [part(self._container, f"docProps/{name}.xml") for name in ("core", "app", "custom")]
-        values = {
-            (own.get("name") or own.tag.rpartition("_")[2]).lower(): "".join(own.itertext()).strip()
-            for properties in parts
-            for own in properties
-        }
-        variables = self._parts["settings"].iter("docVar")
-        values |= {own.get("name", "").lower(): own.get("val", "") for own in variables}
-        return values | {"author": values.get("creator", "")}
+            self._lost["fields without a stored value"] += 0
 
     def _control(self, element: Element, style: Run) -> None:
         box = element.find("sdtPr/w14_checkbox")
@@ -507,10 +484,6 @@ class _Reader:
             self._flow.blocks += read_html(decoded_page(raw)).blocks
         elif suffix == "txt":
             self._flow.blocks += text_blocks(decoded(raw))
-        elif suffix in ("docx", "docm") and self._chunks < _DEEPEST_CHUNK:
-            inserted = _read(raw, self._chunks + 1)
-            self._flow.blocks += inserted.blocks
-            self._lost.update({loss.what: loss.words for loss in inserted.losses})
         else:
             self._lost[f"inserted {suffix or 'unknown'} files"] += 0
 
@@ -579,22 +552,9 @@ _DRAWN = {"pic_pic": "picture", "v_imagedata": "picture", "c_chart": "chart", "d
 def _margin_lines(blocks: Iterable[Block]) -> Iterator[str]:
     """Yield what a header or footer says, without the numbers of pages."""
     for runs in all_runs(blocks):
-        text = "".join(run.text for run in runs if run.is_in_force)
-        if _PAGE_FIELD not in text and any(map(str.isalnum, text)):
-            yield one_line(text)
-            continue
-        parts = (one_line(text) for text in _CUTS.split(text))
-        kept = (found for found in parts if any(map(str.isalnum, found)) and not _is_page_number(found))
-        if line := " \u2013 ".join(one_line(found.replace(_PAGE_FIELD, "")) for found in kept):
-            yield line
-
-
-def _is_page_number(text: str) -> bool:
-    """Return whether a text is a page's number, with at most a short word before each of its fields."""
-    *labels, rest = text.split(_PAGE_FIELD)
-    words = [word for label in labels for word in label.split() if any(map(str.isalnum, word))]
-    are_short = all(len(word) <= _LONGEST_LABEL and not (word.isupper() and len(word) > 4) for word in words)
-    return bool(labels) and are_short and len(words) <= len(labels) and not any(map(str.isalnum, rest))
+        text = _PAGE_NUMBER.sub("", "".join(run.text for run in runs if run.is_in_force))
+        if any(map(str.isalnum, text)):
+            yield one_line(text).strip(_BETWEEN_PARTS)
 
 
 def _goes_on(properties: Element | None) -> bool:

@@ -33,6 +33,7 @@ from assistant.knowledge.page import (
     text_of,
     trimmed,
 )
+from assistant.knowledge.parsing.formulas import linear
 
 DEEPEST_NESTING = 200
 """Elements around an element, and itself, in a page that is parsed. The parser itself stops at 512."""
@@ -204,7 +205,7 @@ class _Walker:
         elif tag == "table" and not _is_layout(node):
             self._table(node)
         elif tag == "math":
-            self._show(f" {_linear(node)} ")
+            self._show(f" {_formula(node)} ")
         elif tag in ("rp", "rt"):
             self._show(f" ({node.text})" if tag == "rt" else "")
         elif tag in ("ul", "ol"):
@@ -391,35 +392,16 @@ def _is_layout(table: Element) -> bool:
     )
 
 
-_SIGNS = {"msup": "^", "mover": "^", "msub": "_", "munder": "_", "mfrac": "/"}
-"""Between the two parts of an element of MathML."""
-
-
-def _linear(node: Element) -> str:
-    """Return a formula of MathML on one line: "(a + b)/c", "x^2"."""
-    if node.tag in ("annotation", "annotation-xml"):
-        return ""
-    elements = [child for child in node if isinstance(child, Element)]
-    if not elements:
-        text = " ".join(node.text.split())
-        return (
-            f" {text} "
-            if node.tag == "mo" and len(text) == 1 and text not in "()[]{}|,!\u2061\u2062"
-            else text
-        )
-    parts = [part for part in map(_linear, elements) if part]
-    if node.tag in _SIGNS and len(parts) == 2:
-        return f"{_grouped(parts[0])}{_SIGNS[node.tag]}{_grouped(parts[1])}"
-    if node.tag in ("msubsup", "munderover") and len(parts) == 3:
-        return f"{_grouped(parts[0])}_{_grouped(parts[1])}^{_grouped(parts[2])}"
-    if node.tag == "mroot" and len(parts) == 2:
-        return f"{_grouped(parts[0])}^(1/{_grouped(parts[1])})"
-    joined = {"mtable": "; ", "mtr": ", ", "mfenced": ", "}.get(node.tag, "").join(parts)
-    return {"msqrt": f"\u221a({joined})", "mfenced": f"({joined})"}.get(node.tag, joined)
-
-
-def _grouped(part: str) -> str:
-    return part if part.replace(".", "").isalnum() else f"({part})"
+def _formula(node: Element) -> str:
+    """Return a formula of MathML on one line."""
+    children = [child for child in node if isinstance(child, Element)]
+    if children:
+        found = [(child.tag, text) for child in children if (text := _formula(child))]
+        line = linear(node.tag, [text for _, text in found], [tag for tag, _ in found])
+        return f"({line})" if node.tag == "mfenced" else line
+    text = " ".join(node.text.split())
+    is_sign = node.tag == "mo" and len(text) == 1 and text not in "()[]{}|,!\u2061\u2062"
+    return "" if node.tag.startswith("annotation") else f" {text} " if is_sign else text
 
 
 def _follows_control(node: Element) -> bool:

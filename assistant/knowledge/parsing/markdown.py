@@ -25,6 +25,10 @@ _VALUE = re.compile(r"[:;] | {2}|[\d%\u20ac$\u00a3]$")
 _NOTE = re.compile(r"\[\^([^\]\s]{1,60})\]:[ \t]*(?=\S)")
 """The begin of a note below the text: "[^1]: Only for adults."."""
 _MARK = re.compile(r"\[\^([^\]\s]{1,60})\]")
+_ROW = re.compile(r"^ {0,3}\|.*`.*$", re.MULTILINE)
+_CODE = re.compile(r"(`{1,3})[^`\n]+\1")
+_BAR = re.compile(r"(?<!\\)\|")
+"""In the code of a row a bar would begin a cell, and the last cell would be dropped."""
 _SWALLOWING = re.compile(
     r"<(?=(iframe|nav|noembed|noframes|noscript|object|plaintext|script|select|style|svg|template|textarea"
     r"|title|xmp)\b)",
@@ -116,7 +120,8 @@ def read_markdown(content: str) -> Page:
     their content.
     """
     env: dict[str, Any] = {}
-    tokens = _PARSER.parse(content, env)
+    whole = _ROW.sub(lambda row: _CODE.sub(lambda code: _BAR.sub(r"\|", code[0]), row[0]), content)
+    tokens = _PARSER.parse(whole, env)
     if any(token.level >= DEEPEST_NESTING - 1 for token in tokens):
         raise DocumentInvalidError(f"Markdown is nested deeper than {DEEPEST_NESTING}.")
     return read_html(_PARSER.renderer.render(tokens, _PARSER.options, env), is_whole=False)

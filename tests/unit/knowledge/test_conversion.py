@@ -635,6 +635,21 @@ def test_lines_of_a_mail_that_only_look_like_older_ones_are_read() -> None:
     assert text_of_mail(a_mail_of(mail)) == mail
 
 
+def test_a_mail_that_is_attached_is_read_with_its_facts() -> None:
+    inner = EmailMessage()
+    inner["From"], inner["Subject"] = "Karl <karl@example.org>", "New line"
+    inner.set_content("Dial 712-555-0168.")
+    mail = EmailMessage()
+    mail["Subject"] = "see attached"
+    mail.set_content("Please print it.")
+    mail.add_attachment(inner)
+    assert text_of_mail(convert("a.eml", bytes(mail))).split("\n\n") == [
+        "Please print it.",
+        "Subject: New line\nFrom: Karl <karl@example.org>",
+        "Dial 712-555-0168.",
+    ]
+
+
 def test_flowed_lines_of_a_mail_are_joined() -> None:
     head = b"Subject: x\nContent-Type: text/plain; format=flowed; delsp=%s\n\n"
     assert (

@@ -67,6 +67,7 @@ def test_markdown_keeps_its_headings() -> None:
         ("<del>\n\n- a\n\n</del>\n\n<div>\n\nb\n\n</div>", "b"),
         ("<img src=x alt=Chart> and ~~old~~ new", "Chart and new"),
         ("10<br>20 m<sup>2</sup>", "10\n20 m^2"),
+        ("|A|B|\n|-|-|\n|`1|2` m|3|", "A: 1|2 m; B: 3"),
         ("|A|B|\n|-|-|\n|10<br/>20|<ul><li>x</li><li>y</li></ul>|", "A: 10, 20; B: x, y"),
     ],
 )
@@ -180,6 +181,7 @@ def test_an_unclosed_element_that_is_hidden_hides_what_follows_it() -> None:
             "<p>x <math><msubsup><mi>v</mi><mn>0</mn><mn>2</mn></msubsup><annotation>v</annotation></math>",
             "x v_0^2",
         ),
+        ("<p>x <math><mn>2</mn><mfrac><mn>1</mn><mn>2</mn></mfrac></math>", "x 2 1/2"),
         (
             "<p>x <math><msqrt><mi>a</mi></msqrt><mroot><mi>b</mi><mn>3</mn></mroot></math>",
             "x \u221a(a)b^(1/3)",
