@@ -51,8 +51,6 @@ _NEAR = 0.6
 _TOUCHING = 0.15
 _MIDDLE = 0.15
 """Of a word's height: how far a line that strikes it may be from its middle."""
-_WHOLE = 0.9
-"""Of the letters that a line strikes: it is as long."""
 _LARGE = 24.0
 """Points: letters across the page's direction that are as large are a watermark."""
 _SLANT = 0.1
@@ -180,29 +178,23 @@ def read_page(page: Any, form: Any = None) -> PageText:
     for word in words:
         directions[word.direction] += len(word.text)
         weights[word.weight] += len(word.text)
-    most_regular = _BOLD_RATIO * max(weights, key=weights.__getitem__, default=0)
-    contents: list[PageContent] = []
-    marks = list(_annotations(page, form))
-    for number, direction in enumerate([*(it for it, _ in directions.most_common())] or [(1, 0)]):
-        upright = [word for word in words if word.direction == direction]
-        for word in upright:
-            word.size = 0.0 if number else word.size
-            word.is_bold = not number and word.weight > max(most_regular, 1)
-        rules: list[Box] = []
-        if not number:
-            placed = [replace(mark, box=_placed(mark.box, direction, crop)) for mark in marks]
-            rules = [_placed(rule, direction, crop) for rule in _rules(page)]
-            reader.strike(upright, [*rules, *(mark.box for mark in placed if mark.kind == "struck")])
-            upright = _with_fields(upright, [mark for mark in placed if mark.kind == "field"])
-        contents.append(PageContent(upright, rules))
-    stamps = (mark.text for mark in marks if mark.kind == "stamp")
-    reader.lost["words of comments"] += sum(
-        len(mark.text.split()) for mark in marks if mark.kind == "comment"
-    )
-    watermark = " ".join([*reader.watermark(), *stamps])
+    least_bold = max(_BOLD_RATIO * max(weights, key=weights.__getitem__, default=0), 1)
+    main, *others = [direction for direction, _ in directions.most_common()] or [(1, 0)]
+    for word in words:
+        word.size = word.size if word.direction == main else 0.0
+        word.is_bold = word.direction == main and word.weight > least_bold
+    upright = [[word for word in words if word.direction == direction] for direction in (main, *others)]
+    notes = [replace(note, box=_placed(note.box, main, crop)) for note in _annotations(page, form)]
+    fields = [note for note in notes if note.kind == "field"]
+    rules = [_placed(rule, main, crop) for rule in _rules(page)]
+    reader.strike(upright[0], [*rules, *(note.box for note in notes if note.kind == "struck")])
+    upright[0] = _with_fields(upright[0], fields)
+    comments = " ".join(note.text for note in notes if note.kind == "comment")
+    reader.lost["words of comments"] += len(comments.split())
+    watermark = " ".join([*reader.watermark(), *(note.text for note in notes if note.kind == "stamp")])
     text_page.close()
-    has_fields = any(mark.kind == "field" for mark in marks)
-    return PageText(contents, " ".join(watermark.split()), has_fields, +reader.lost)
+    contents = [PageContent(found, [] if number else rules) for number, found in enumerate(upright)]
+    return PageText(contents, " ".join(watermark.split()), bool(fields), +reader.lost)
 
 
 def text_rows(words: Iterable[Word]) -> list[list[Word]]:
@@ -333,67 +325,54 @@ class _Reader:
             yield _string(pdfium.FPDFTextObj_GetText, text_object, self._text_page)
 
     def strike(self, words: Iterable[Word], rules: Iterable[Box]) -> None:
-        """Mark what a line runs through, of words in one direction."""
-        rows: dict[int, list[Word]] = defaultdict(list)
+        """Mark the letters that a line runs through, of words in one direction."""
+        rows = defaultdict[int, list[Word]](list)
         for word in words:
             rows[round(word.box.middle[1])].append(word)
         for rule in rules:
-            width, y = rule.right - rule.left, rule.middle[1]
-            if width < _THICKEST_RULE or rule.height > _THICKEST_RULE:
-                continue
-            near = (word for row in range(round(y) - 5, round(y) + 6) for word in rows.get(row, ()))
-            met = [
-                word
-                for word in near
-                if abs(word.box.middle[1] - y) < _MIDDLE * word.box.height and shared(word.box, rule) > 0
-            ]
-            if sum(shared(word.box, rule) for word in met) > width / 2:
-                for word in met:
-                    self._strike(word, rule)
-
-    def _strike(self, word: Word, rule: Box) -> None:
-        text, struck = unmarked(word.text), ""
-        places = range(word.start, word.start + len(text))
-        boxes = [_placed(self._character(place), word.direction, self._crop) for place in places]
-        held = [rule.left <= box.middle[0] <= rule.right for box in boxes]
-        width = sum(box.right - box.left for box, is_held in zip(boxes, held, strict=True) if is_held)
-        if rule.right - rule.left < _WHOLE * width:  # a part of a letter that is drawn
-            return
-        for is_struck, chars in groupby(zip(text, held, strict=True), key=lambda pair: pair[1]):
-            part = "".join(char for char, _ in chars)
-            struck += f"{_STRUCK}{part}{_END}" if is_struck else part
-        word.text = struck
+            y, width = rule.middle[1], rule.right - rule.left
+            near = [word for row in range(round(y) - 5, round(y) + 6) for word in rows.get(row, ())]
+            near = [word for word in near if abs(word.box.middle[1] - y) < _MIDDLE * word.box.height]
+            is_thin = rule.height <= _THICKEST_RULE <= width
+            if is_thin and sum(max(0, shared(word.box, rule)) for word in near) > width / 2:
+                for word in (word for word in near if shared(word.box, rule) > 0):
+                    chars = unmarked(word.text)
+                    places = (self._character(word.start + at) for at in range(len(chars)))
+                    boxes = (_placed(place, word.direction, self._crop) for place in places)
+                    held = [rule.left < box.left + 1 and box.right - 1 < rule.right for box in boxes]
+                    parts = groupby(zip(chars, held, strict=True), key=lambda pair: pair[1])
+                    texts = ((is_struck, "".join(char for char, _ in part)) for is_struck, part in parts)
+                    word.text = "".join(
+                        f"{_STRUCK}{text}{_END}" if is_struck else text for is_struck, text in texts
+                    )
 
     def _style_at(self, index: int) -> _Style:
         text_object = pdfium.FPDFText_GetTextObject(self._text_page, index)
-        if not text_object:  # pdfium added the character
-            return self._style
-        key = ctypes.addressof(text_object.contents)
-        if key not in self._styles:
+        key = ctypes.addressof(text_object.contents) if text_object else self._style.key
+        if text_object and key not in self._styles:  # pdfium added a character without one
             self._styles[key] = self._read_style(index, text_object, key)
-        self._style = self._styles[key]
+        self._style = self._styles.get(key, self._style)
         return self._style
 
     def _read_style(self, index: int, text_object: Any, key: int) -> _Style:
-        matrix, color = pdfium.FS_MATRIX(), [ctypes.c_uint() for _ in range(4)]
+        matrix, color = pdfium.FS_MATRIX(), [ctypes.c_uint(value) for value in (0, 0, 0, 255)]
         pdfium.FPDFText_GetMatrix(self._text_page, index, matrix)
-        size: float = pdfium.FPDFText_GetFontSize(self._text_page, index) * hypot(
-            matrix.c, matrix.d
-        )  # as shown
-        has_color = pdfium.FPDFText_GetFillColor(self._text_page, index, *color)
+        pdfium.FPDFText_GetFillColor(self._text_page, index, *color)
         *shades, opacity = (part.value for part in color)
-        is_faint = has_color and (min(shades) > _WHITE or opacity < 255 - _WHITE)
-        is_faint |= pdfium.FPDFTextObj_GetTextRenderMode(text_object) == pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
-        weight = pdfium.FPDFText_GetFontWeight(self._text_page, index)
-        font = pdfium.FPDFTextObj_GetFont(text_object)
-        is_across = min(abs(matrix.a), abs(matrix.b)) > _SLANT * max(abs(matrix.a), abs(matrix.b))
+        size = pdfium.FPDFText_GetFontSize(self._text_page, index) * hypot(matrix.c, matrix.d)  # as shown
+        is_faint = min(shades) > _WHITE or opacity < 255 - _WHITE or size < 1
+        mode, font = (
+            pdfium.FPDFTextObj_GetTextRenderMode(text_object),
+            pdfium.FPDFTextObj_GetFont(text_object),
+        )
+        lower, upper = sorted((abs(matrix.a), abs(matrix.b)))
         return _Style(
             key,
             size,
-            weight,
+            pdfium.FPDFText_GetFontWeight(self._text_page, index),
             ctypes.addressof(font.contents) if font else 0,
-            is_faint=bool(is_faint) or size < 1,
-            is_watermark=is_across and size >= _LARGE,
+            is_faint=is_faint or mode == pdfium.FPDF_TEXTRENDERMODE_INVISIBLE,
+            is_watermark=lower > _SLANT * upper and size >= _LARGE,
         )
 
     def _has_ground(self, box: Box) -> bool:
