@@ -241,27 +241,20 @@ def _cells(row: Iterable[Line], columns: Sequence[Box], *, is_full: bool) -> lis
 
 
 def _paragraphs(rows: Sequence[list[Line]]) -> list[Paragraph]:
-    lines = [_joined(row) for row in rows]
-    if not lines:
-        return []
-    pitches = [below.box.middle[1] - line.box.middle[1] for line, below in pairwise(lines)]
-    usual = median(sorted(pitches)[: max(1, len(pitches) // 2)]) if pitches else 0.0
+    lines = [_line([word for line in row for word in line.words]) for row in rows]
+    pitches = sorted(below.box.middle[1] - line.box.middle[1] for line, below in pairwise(lines))
+    usual = median(pitches[: max(1, len(pitches) // 2)] or [0.0])
     if len(pitches) < _FEW_LINES:  # each may be a paragraph
-        usual = min(usual, _SINGLE_SPACING * median(line.size for line in lines))
-    right = max(line.box.right for line in lines)
-    paragraphs = [Paragraph([lines[0]])]
-    for line, below in pairwise(lines):
-        if _begins_paragraph(line, below, usual=max(usual, 0.9 * line.size), right=right):
+        usual = min(usual, _SINGLE_SPACING * median([line.size for line in lines] or [0.0]))
+    right = max((line.box.right for line in lines), default=0.0)
+    paragraphs: list[Paragraph] = []
+    for line, before in zip(lines, [None, *lines], strict=False):
+        if before is None or _begins_paragraph(
+            before, line, usual=max(usual, 0.9 * before.size), right=right
+        ):
             paragraphs.append(Paragraph([]))
-        paragraphs[-1].lines.append(below)
+        paragraphs[-1].lines.append(line)
     return paragraphs
-
-
-def _joined(row: Sequence[Line]) -> Line:
-    text = " ".join(line.text for line in row)
-    box = around([line.box for line in row])
-    longest = max(row, key=lambda line: len(line.text))  # a number in the margin may be larger
-    return Line(text, box, all(line.is_bold for line in row), longest.size, row[0].place)
 
 
 def _begins_paragraph(line: Line, below: Line, *, usual: float, right: float) -> bool:

@@ -57,7 +57,6 @@ _SLANT = 0.1
 _WHITE = 250
 _HIDDEN_ANNOTATION = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
 _CHECKED = (pdfium.FPDF_FORMFIELD_CHECKBOX, pdfium.FPDF_FORMFIELD_RADIOBUTTON)
-_FILLED = (pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX, pdfium.FPDF_FORMFIELD_LISTBOX)
 _PASSWORD_FIELD = 1 << 13
 UNREADABLE = "words in unreadable letters"
 _FEWEST_LETTERS = 30
@@ -501,8 +500,7 @@ def _field(note: Any, form: Any) -> str:
     if kind in _CHECKED:
         return "\u2611" if pdfium.FPDFAnnot_IsChecked(form, note) else "\u2610"
     is_secret = pdfium.FPDFAnnot_GetFormFieldFlags(form, note) & _PASSWORD_FIELD
-    is_filled = kind in _FILLED and not (kind == pdfium.FPDF_FORMFIELD_TEXTFIELD and is_secret)
-    return _string(pdfium.FPDFAnnot_GetFormFieldValue, form, note) if is_filled else ""
+    return "" if is_secret else _string(pdfium.FPDFAnnot_GetFormFieldValue, form, note)
 
 
 def _string(read: Any, *keys: Any) -> str:
@@ -579,9 +577,8 @@ def _path(path: Any, matrix: Any) -> tuple[Sequence[tuple[float, float]], Sequen
         pdfium.FPDFPathSegment_GetPoint(segment, x, y)
         points.append(matrix.on_point(x.value, y.value))
         kind = pdfium.FPDFPathSegment_GetType(segment)
-        if kind == pdfium.FPDF_SEGMENT_MOVETO:
-            start = index
-        elif kind == pdfium.FPDF_SEGMENT_LINETO:
+        start = index if kind == pdfium.FPDF_SEGMENT_MOVETO else start
+        if kind == pdfium.FPDF_SEGMENT_LINETO:
             lines.append(_between(*points[-2:]))
         if pdfium.FPDFPathSegment_GetClose(segment):
             lines.append(_between(points[-1], points[start]))
