@@ -265,6 +265,9 @@ def _begins_paragraph(line: Line, below: Line, *, usual: float, right: float) ->
         or sizes[1] > _SIZE_CHANGE * sizes[0]
         or line.is_bold != below.is_bold
         or below.box.left - line.box.left > _INDENT * line.size
-        or (BULLET.match(below.text) or NUMBER.match(below.text)) is not None
+        or (
+            bool(BULLET.match(below.text) or NUMBER.match(below.text))
+            and line.text.count("(") <= line.text.count(")")
+        )
         or (is_short and line.text.endswith((".", ":", "!", "?")))
     )

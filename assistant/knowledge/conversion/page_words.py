@@ -20,7 +20,8 @@ from assistant.knowledge.page import Run, Runs, Shift
 
 pdfium: Any = import_module("pypdfium2.raw")
 """pdfium's functions by ctypes, without types."""
-_WORD = re.compile(r"[^\s\x00-\x1f\ufdd0-\ufdef\ufffe\uffff]+[\x02\ufffe\u00ad]?")
+_WORD = re.compile(r"[^\s\x00\x02\ufdd0-\ufdef\ufffe\uffff]+[\x02\ufffe\u00ad]?")
+_CONTROL = re.compile(r"[\x01-\x1f]")
 _SOFT_HYPHEN = re.compile(r"[\x02\ufffe\u00ad]$")
 _RAISED, _LOWERED, _STRUCK, _END = "\ufdd3", "\ufdd4", "\ufdd5", "\ufdd6"
 """Marks around a part of a word. They are noncharacters, and no word of a file has them."""
@@ -169,10 +170,13 @@ def read_page(page: Any, form: Any = None) -> PageText:
     crop = Box(*page.get_bbox())
     reader = _Reader(page, text_page.raw, crop)
     words = _with_shifts(reader.words())
-    for font in {word.font for word in words}:
-        if _is_unreadable([word.text for word in words if word.font == font]):
-            reader.lost[UNREADABLE] += sum(word.font == font for word in words)
-            words = [word for word in words if word.font != font]
+    fonts = {
+        font: [word.text for word in words if word.font == font] for font in {word.font for word in words}
+    }
+    unreadable = {font for font, texts in fonts.items() if _is_unreadable(texts)}
+    read = [word for word in words if word.font not in unreadable and not _CONTROL.search(word.text)]
+    reader.lost[UNREADABLE] += len(words) - len(read)
+    words = read
     directions, weights = Counter[_Direction](), Counter[int]()
     for word in words:
         directions[word.direction] += len(word.text)
@@ -185,14 +189,16 @@ def read_page(page: Any, form: Any = None) -> PageText:
     upright = [[word for word in words if word.direction == direction] for direction in (main, *others)]
     notes = [replace(note, box=_placed(note.box, main, crop)) for note in _annotations(page, form)]
     fields = [note for note in notes if note.kind == "field"]
-    rules = [_placed(rule, main, crop) for rule in _rules(page)]
+    rules, edges = ([_placed(rule, main, crop) for rule in found] for found in _rules(page))
     reader.strike(upright[0], [*rules, *(note.box for note in notes if note.kind == "struck")])
     upright[0] = _with_fields(upright[0], fields)
     comments = " ".join(note.text for note in notes if note.kind == "comment")
     reader.lost["words of comments"] += len(comments.split())
     watermark = " ".join([*reader.watermark(), *(note.text for note in notes if note.kind == "stamp")])
     text_page.close()
-    contents = [PageContent(found, [] if number else rules) for number, found in enumerate(upright)]
+    contents = [
+        PageContent(found, [] if number else [*rules, *edges]) for number, found in enumerate(upright)
+    ]
     return PageText(contents, " ".join(watermark.split()), bool(fields), +reader.lost)
 
 
@@ -210,20 +216,22 @@ def text_rows(words: Iterable[Word]) -> list[list[Word]]:
 def _is_unreadable(texts: Sequence[str]) -> bool:
     """Return whether the letters of a font's words are not those that it shows. Codes and abbreviations are
     judged only where there are no other words."""
-    whole = "".join(map(unmarked, texts))
+    whole = "".join(different := set(map(unmarked, texts)))
     strange = sum(
         not char.isalnum() and (char.isascii() or char == "\ufffd" or unicodedata.category(char)[0] == "C")
         for char in whole
     )
-    stripped = {unmarked(text).strip(_PUNCTUATION) for text in texts}
+    stripped = (text.strip(_PUNCTUATION) for text in different)
     words = [text for text in stripped if len(text) > 2 and text.isalpha()]
     shown = "".join(word for word in words if not word.isupper()) or "".join(words)
     letters = Counter(unicodedata.normalize("NFD", shown.casefold()))
     latin = sum(count for char, count in letters.items() if "a" <= char <= "z")
     common, rare = (sum(letters[char] for char in chars) for chars in (_COMMON, _RARE))
     is_no_language = common - rare < _LEAST_LANGUAGE * latin and 2 * latin > len(shown)
-    is_no_text = 2 * strange > len(whole) > _FEWEST_LETTERS and len(set(whole)) > _FEWEST_SIGNS
-    return is_no_text or (latin >= _FEWEST_LETTERS and is_no_language)
+    is_no_text = 2 * strange > len(whole) and len(set(whole)) > _FEWEST_SIGNS
+    return (is_no_text and sum(map(len, texts)) > _FEWEST_LETTERS) or (
+        latin >= _FEWEST_LETTERS and is_no_language
+    )
 
 
 def _upright_rotation(text_page: Any) -> int | None:
@@ -542,15 +550,18 @@ def _drawn(page: Any, *kinds: int) -> Iterator[tuple[Any, Any]]:
         yield drawn, matrix
 
 
-def _rules(page: Any) -> Iterator[Box]:
-    """Yield the horizontal and vertical lines, in the file's coordinates; a rectangle has four."""
+def _rules(page: Any) -> tuple[list[Box], list[Box]]:
+    """Return the horizontal and vertical lines, in the file's coordinates, and the edges of larger shapes."""
+    rules: list[Box] = []
+    edges: list[Box] = []
     for path, matrix in _drawn(page, pdfium.FPDF_PAGEOBJ_PATH):
         points, lines = _path(path.raw, matrix)
-        around = _between(*points)
-        if min(around.right - around.left, around.height) < _THICKEST_RULE:
-            yield around
+        whole = _between(*points)
+        if min(whole.right - whole.left, whole.height) < _THICKEST_RULE:
+            rules.append(whole)
         else:
-            yield from (line for line in lines if min(line.right - line.left, line.height) < 1)
+            edges += [line for line in lines if min(line.right - line.left, line.height) < 1]
+    return rules, edges
 
 
 def _grounds(page: Any) -> Iterator[Box]:

@@ -260,7 +260,9 @@ def _is_header(rows: Sequence[Row]) -> bool:
         and not _YEAR.fullmatch(name)
         and (is_number(name) or _DIGITS.sub("0", name) == _DIGITS.sub("0", below.get(column, "")))
     ]
-    is_words = all(len(name.split()) <= _LONGEST_NAME_WORDS for name in names.values())
+    is_words = all(
+        len(name.split()) <= _LONGEST_NAME_WORDS and not name.endswith(":") for name in names.values()
+    )
     if len(rows) < 2 or numbers or not is_words or (len(names) < 2 and len(rows[0].cells) < 2):
         return False
     widest = max(len(row.texts) for row in rows)
@@ -270,10 +272,9 @@ def _is_header(rows: Sequence[Row]) -> bool:
 
 def _has_contrast(rows: Sequence[Row]) -> bool:
     """Return whether a column has digits under a first row without any."""
-    names = rows[0].texts
-    if len(rows) < 2 or any(map(_DIGIT.search, names.values())):
-        return False
-    return any(_DIGIT.search(text) for column, text in rows[1].texts.items() if column in names)
+    below = rows[1].texts if len(rows) > 1 else {}
+    names = rows[0].texts.items()
+    return any(_DIGIT.search(below.get(column, "")) and not _DIGIT.search(name) for column, name in names)
 
 
 def _with_groups(header: Sequence[Row]) -> list[Row]:

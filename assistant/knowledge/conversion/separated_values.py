@@ -86,7 +86,8 @@ def _fitness(text: str, delimiter: str) -> tuple[int, int, int]:
     others = _DELIMITERS.replace(delimiter, "")
     numbers = sum(map(is_number, cells))
     cut = sum(any(other in cell for other in others) and not is_number(cell) for cell in cells)
-    return (_regular(rows) - cut, numbers, len(cells))
+    regular = _regular(rows)
+    return (regular - cut if regular else -len(rows), numbers, len(cells))
 
 
 def _regular(rows: Sequence[Sequence[str]]) -> int:

@@ -49,7 +49,8 @@ _CONDITION = re.compile(r"\[[<>=]")
 _OF_THE_READER = ("General", "mm-dd-yy", "m/d/yy h:mm")
 """Formats that Excel shows by the column's width or the country of its reader."""
 _PRINTED = re.compile(
-    r'(?:\w{1,20}\s{1,3})?&P(?:\s{0,3}\S{1,20}\s{1,3}&N)?|&"[^"]*"|&K[0-9A-F]{6}|&\d+|&[A-Z]', re.I
+    r'(?:\w{1,20}\s{1,3})?&P(?:\s{0,3}\S{1,20}\s{1,3}&N)?|&"[^"]*"|&K(?:[0-9A-F]{6}|\d\d[+-]\d{3})|&\d+|&[A-Z]',
+    re.I,
 )
 """Codes of a printed header, with the words around a page number."""
 _FIRST_DAY = datetime(1899, 12, 30)  # noqa: DTZ001 - of a calendar without zones

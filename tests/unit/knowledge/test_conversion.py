@@ -379,7 +379,7 @@ def test_a_hidden_row_or_column_does_not_move_merged_cells() -> None:
 def test_a_printed_header_that_is_more_than_a_page_number_is_the_first_line() -> None:
     file = a_workbook(Plans=PLANS)
     sheet = cast(Any, file["Plans"])
-    sheet.oddHeader.center.text = "SUPERSEDED - do not use"
+    sheet.oddHeader.center.text = "&K00-020SUPERSEDED - do not use"
     sheet.oddFooter.right.text = "Page &P of &N"
     converted = convert("a.xlsx", saved(file))
     assert converted.banner == "SUPERSEDED - do not use"
@@ -514,6 +514,14 @@ def test_merged_and_bold_names_of_a_sheet() -> None:
         ('A,B,C\nx,"y; z",5\nu,"v; w",6\n', ["A: x; B: y; z; C: 5", "A: u; B: v; w; C: 6"]),
         ('"A"|"B"\n"x, y, z"|"u, v"\n"1, 2"|"3, 4"\n', ["A: x, y, z; B: u, v", "A: 1, 2; B: 3, 4"]),
         ('Tube\tInches\nLong\t5"\n', ['Tube: Long; Inches: 5"']),
+        (
+            "clinic,updated,version\nMercy,4/1/2026,3.0.0\nmade,code|1,code|1|type,fee|gross\nScan,611,RC,99\n",
+            [
+                "clinic: Mercy; updated: 4/1/2026; version: 3.0.0",
+                "made: Scan; code|1: 611; code|1|type: RC; fee|gross: 99",
+            ],
+        ),
+        ("Sent by:;Phone:\nOrder 5;555\n", ["Sent by: | Phone:", "Order 5 | 555"]),
         ('Item;Fee\n"Drops, "mild" kind";5\n', ['Item: Drops, "mild" kind; Fee: 5']),
         ('id,where\n1,"Street 1,\n12345 Town"\n', ["id: 1; where: Street 1, 12345 Town"]),
     ],

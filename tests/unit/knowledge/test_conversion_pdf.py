@@ -455,6 +455,14 @@ def test_unreadable_letters_are_refused(by: int) -> None:
     assert refusal(raw).startswith("its letters are not those that its fonts show. Say ocr = true")
 
 
+def test_a_font_that_shows_only_signs_is_refused() -> None:
+    raw = pdf(shown(60, 700, "".join(chr(33 + ord(char) % 7) if char != " " else " " for char in SENTENCE)))
+    assert convert("a.pdf", raw).blocks  # seven signs may be bullets
+    signs = "!\"#$%&'*+,-./:;"
+    raw = pdf(shown(60, 700, "".join(signs[ord(char) % 15] if char != " " else " " for char in SENTENCE)))
+    assert refusal(raw).startswith("its letters are not those that its fonts show.")
+
+
 def test_unreadable_letters_of_one_font_are_counted() -> None:
     raw = pdf(shown(60, 700, SENTENCE) + shown(60, 650, shifted(SENTENCE, 5), font="F2"))
     assert text_of_file(raw).endswith(SENTENCE)
