@@ -61,6 +61,7 @@ _CHECKED = (pdfium.FPDF_FORMFIELD_CHECKBOX, pdfium.FPDF_FORMFIELD_RADIOBUTTON)
 _PASSWORD_FIELD = 1 << 13
 UNREADABLE = "words in unreadable letters"
 _FEWEST_LETTERS = 30
+_REPEATED = re.compile(r"(\W)\1+")
 _FEWEST_SIGNS = 8
 """Different signs; a font of bullets, rules and dots has fewer."""
 _PUNCTUATION = ".,;:!?()[]\"'"
@@ -216,7 +217,8 @@ def text_rows(words: Iterable[Word]) -> list[list[Word]]:
 def _is_unreadable(texts: Sequence[str]) -> bool:
     """Return whether the letters of a font's words are not those that it shows. Codes and abbreviations are
     judged only where there are no other words."""
-    whole = "".join(different := set(map(unmarked, texts)))
+    different = set(map(unmarked, texts))
+    whole = _REPEATED.sub(r"\1", "".join(different))  # without leaders of dots
     strange = sum(
         not char.isalnum() and (char.isascii() or char == "\ufffd" or unicodedata.category(char)[0] == "C")
         for char in whole
