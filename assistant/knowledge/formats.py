@@ -17,9 +17,10 @@ from assistant.domain.errors import DocumentInvalidError, TooLargeError
 from assistant.knowledge import files, front_matter
 from assistant.knowledge.conversion import convert
 from assistant.knowledge.conversion.encodings import decoded, decoded_page
+from assistant.knowledge.page import BESIDE_CONTENT
 from assistant.knowledge.parsing import render_document
 from assistant.knowledge.parsing.markdown import first_heading
-from assistant.knowledge.parsing.render import OLDER_WORDS, words_in
+from assistant.knowledge.parsing.render import words_in
 
 _LONGEST_TITLE = 1000
 _BODIES = "question and answer, or title and text, or title and markdown"
@@ -180,7 +181,7 @@ def _with_losses(item: files.SourceDocument) -> files.SourceDocument:
         rendered = render_document(item.document)
     except DocumentInvalidError:
         return item
-    lost = sum(loss.words for loss in rendered.losses if loss.what != OLDER_WORDS)
+    lost = sum(loss.words for loss in rendered.losses if loss.what not in BESIDE_CONTENT)
     share = lost / max(1, lost + words_in(rendered.parsed.text))
     return replace(item, notes=tuple(map(str, rendered.losses)), lost_share=share)
 

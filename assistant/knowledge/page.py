@@ -153,7 +153,6 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     header_rows: Annotated[int, _OMIT] = 0
     """First rows that name the columns."""
-    caption: Annotated[Runs, _OMIT] = ()
     place: _Place = None
     block: Literal["table"] = "table"
 
@@ -218,6 +217,12 @@ class Loss:
         """Return it as a line of a report: "struck words (page 3): 4"."""
         where = f" ({self.where})" if self.where else ""
         return f"{self.what}{where}" + (f": {self.words:,}" if self.words else "")
+
+
+OLDER_WORDS = "older quoted words"
+BESIDE_WORDS = "words of menus and footers"
+BESIDE_CONTENT = frozenset([OLDER_WORDS, BESIDE_WORDS])
+"""Losses without which a document is whole."""
 
 
 @dataclass(frozen=True, slots=True)

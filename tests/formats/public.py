@@ -70,7 +70,6 @@ def once(value: Any, *, has_copies: bool = False) -> Iterator[str]:
             for part in value:
                 yield from once(part, has_copies=has_copies)
         case Table() if has_copies:
-            yield from once(value.caption)
             texts = [" ".join(once(cell)) for row in value.rows for cell in row]
             yield from dict.fromkeys(text for text in texts if len(text.split()) > 2)
             yield from (text for text in texts if len(text.split()) <= 2)

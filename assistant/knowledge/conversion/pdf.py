@@ -17,7 +17,7 @@ from assistant.knowledge.conversion.page_words import UNREADABLE, read_page, run
 from assistant.knowledge.conversion.plain import title_of
 from assistant.knowledge.conversion.ruled_tables import Grid
 from assistant.knowledge.conversion.scans import scan_blocks
-from assistant.knowledge.conversion.tables import is_header
+from assistant.knowledge.parsing.tables import is_header
 
 MOST_PAGES = 1_000
 """Pages of a file. A page takes 15 to 20 ms, and the child has 20 s of CPU time."""

@@ -21,7 +21,6 @@ from assistant.knowledge.conversion.ooxml import (
     words_of,
 )
 from assistant.knowledge.conversion.plain import one_line, title_of
-from assistant.knowledge.conversion.tables import table_blocks
 from assistant.knowledge.page import (
     Block,
     Cell,
@@ -38,8 +37,13 @@ from assistant.knowledge.page import (
     plain,
     trimmed,
 )
+from assistant.knowledge.parsing.tables import table_blocks
 
 _ALTERNATES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
+_INK = "{*}contentPart"
+"""A drawing by hand, which python-pptx does not know; the alternative is its picture."""
+_UNNAMED = "PowerPoint Presentation"
+"""The title of a file to which nobody gave one."""
 _DESCRIBED = "{http://schemas.openxmlformats.org/presentationml/2006/main}cNvPr"
 _AUTO_NUMBER = re.compile(r"(arabic|alphaLc|alphaUc|romanLc|romanUc)(Period|ParenR|ParenBoth|Plain)")
 _FORMATS = {
@@ -73,8 +77,8 @@ def convert_pptx(raw: bytes) -> Page:
     except BROKEN as error:
         problem = f"it is not a whole PowerPoint file ({type(error).__name__})"
         raise DocumentInvalidError(f"{problem}. Open it in PowerPoint and save it again.") from None
-    first = next(iter(presentation.slides), None)
-    title = title_of(_title(first)) or title_of(presentation.core_properties.title)
+    named = str(presentation.core_properties.title).replace(_UNNAMED, "")
+    title = title_of(next(map(_title, presentation.slides), "")) or title_of(named)
     banner, further = banner_of(running)
     return Page((*(Paragraph(plain(text)) for text in further), *blocks), title, banner, tuple(losses))
 
@@ -92,7 +96,8 @@ class _Slide:
         for alternates in list(self._slide.element.iter(_ALTERNATES)):
             around = alternates.getparent()
             at = around.index(alternates)
-            around[at : at + 1] = list(alternates[0])
+            others = (option for option in alternates if option.find(_INK) is None)
+            around[at : at + 1] = list(next(others, ()))
         placeholder = self._slide.shapes.title
         lines = () if placeholder is None else _tree(placeholder).iter("a_p")
         title = trimmed(run for line in lines for run in (*self._runs(line), Run(" ")))
@@ -209,7 +214,7 @@ def _tree(written: Any) -> Element:
 
 
 def _title(slide: Any) -> str:
-    shape = slide.shapes.title if slide is not None else None
+    shape = slide.shapes.title
     return one_line(shape.text_frame.text) if shape is not None else ""
 
 

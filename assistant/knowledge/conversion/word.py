@@ -34,7 +34,6 @@ from assistant.knowledge.conversion.ooxml import (
     words_of,
 )
 from assistant.knowledge.conversion.plain import one_line, text_blocks, title_of
-from assistant.knowledge.conversion.tables import table_blocks
 from assistant.knowledge.page import (
     Block,
     Cell,
@@ -53,6 +52,7 @@ from assistant.knowledge.page import (
     trimmed,
 )
 from assistant.knowledge.parsing.html import read_html
+from assistant.knowledge.parsing.tables import table_blocks
 
 _BODY = "word/document.xml"
 _DEEPEST = 150

@@ -14,6 +14,7 @@ from turbohtml import Document, Element, Node, Text, parse
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.page import (
+    BESIDE_WORDS,
     Block,
     Cell,
     Code,
@@ -27,25 +28,25 @@ from assistant.knowledge.page import (
     Run,
     Runs,
     Shift,
-    Table,
     all_runs,
+    plain,
     roman,
     text_of,
     trimmed,
 )
 from assistant.knowledge.parsing.formulas import linear
+from assistant.knowledge.parsing.tables import table_blocks
 
 DEEPEST_NESTING = 200
 """Elements around an element, and itself, in a page that is parsed. The parser itself stops at 512."""
 _DEEPEST_BLOCKS = 40
 """Lists and definitions around a block: a page of deeper ones cannot be stored."""
 _UNSEEN = "script, style, noscript, svg, iframe, object"
-_ROLES = "[role=navigation], [role=banner], [role=contentinfo], [role=search], [role=complementary]"
-_DROPPED = f"{_UNSEEN}, nav, {_ROLES}"
-_DROPPED_AROUND_MAIN = "header, footer, aside"
-_HIDING = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])|opacity\s*:\s*0(?![.\d])", re.I
-)
+_REPEATED = "nav, [role=navigation], [role=banner], [role=contentinfo], [role=search], [role=complementary]"
+_HIDING = re.compile(r"display\s*:\s*none|opacity\s*:\s*0(?![.\d])", re.I)
+_HIDING_TEXT = re.compile(r"visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])", re.I)
+_SHOWING = "[style*=font-size], [style*=visibility]"
+"""What may show text again in an element that hides it by _HIDING_TEXT."""
 _STRIKING = re.compile(r"text-decoration[a-z-]*\s*:[^;]*line-through", re.I)
 _SHIFTING = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.I)
 _COUNTING = re.compile(r"list-style(?:-type)?\s*:[^;]*\b(lower|upper)-(alpha|latin|roman)\b", re.I)
@@ -86,19 +87,27 @@ def read_html(content: str, *, is_whole: bool = True) -> Page:
     page = parse(content).remove("template")  # a selector would match inside it
     if page.select_one("* > " * DEEPEST_NESTING + "*") is not None:
         raise DocumentInvalidError(f"HTML elements are nested deeper than {DEEPEST_NESTING}.")
-    root = _main(page, is_whole=is_whole)
-    return Page(()) if root is None else _Walker(page).page(root)
+    body = page.find("body")
+    if body is None:
+        return Page(())
+    body.remove(_UNSEEN)
+    words = _word_count(body)
+    root = _main(page, is_whole=is_whole) or body
+    root.remove(_REPEATED if root is not body or not is_whole else f"{_REPEATED}, header, footer, aside")
+    beside = words - _word_count(root)
+    losses = (Loss(BESIDE_WORDS, words=beside),) if beside else ()
+    return _Walker(page).page(root, losses)
+
+
+def _word_count(element: Element) -> int:
+    return sum(len(text.split()) for text in element.stripped_strings)
 
 
 def _main(page: Document, *, is_whole: bool) -> Element | None:
-    """Return what to read, without what is not read in it. Inside a main element, headers and asides are
-    content; without one they are repeated on each page."""
+    """Return the main element. In it headers and asides are content; around it they are repeated on each
+    page."""
     mains = map(page.select, ("main", "[role=main]", "article")) if is_whole else ()
-    main = next((found[0] for found in mains if len(found) == 1), None)
-    root = main or page.find("body")
-    if root is not None:
-        root.remove(_DROPPED if main or not is_whole else f"{_DROPPED}, {_DROPPED_AROUND_MAIN}")
-    return root
+    return next((found[0] for found in mains if len(found) == 1), None)
 
 
 @lru_cache
@@ -146,9 +155,9 @@ class _Walker:
         self._terms: list[Paragraph] = []
         """Paragraphs that may be terms of the definition that follows."""
 
-    def page(self, element: Element) -> Page:
-        """Return the page of its main element."""
-        return Page(self._inside(*element), losses=self._losses)
+    def page(self, element: Element, losses: tuple[Loss, ...]) -> Page:
+        """Return the page of its main element. ``losses``: what is beside it."""
+        return Page(self._inside(*element), losses=(*losses, *self._losses))
 
     def _flush(self) -> None:
         """End the paragraph of the collected runs."""
@@ -180,6 +189,8 @@ class _Walker:
         is_hidden = node.attr("hidden") is not None or (node.tag == "dialog" and node.attr("open") is None)
         own = Run("", _SHIFTS.get(node.tag, Shift.NONE), node.tag in _STRUCK, is_hidden, link)
         declarations = self._css_of(node)
+        if _HIDING_TEXT.search(declarations) and node.select_one(_SHOWING) is None:
+            own = replace(own, is_hidden=True)
         return own.inside(_css(declarations)) if declarations else own
 
     def _css_of(self, node: Element) -> str:
@@ -225,7 +236,13 @@ class _Walker:
             self._runs += [] if is_inline else [Run(" ")]
 
     def _walk(self, node: Element) -> None:
+        """Add what is in an element. Parts of a tile are apart: "<div><b>$5</b><span>a day</span></div>"."""
+        is_tile = node.tag == "div" and all(isinstance(child, Element) for child in node)
+        last = ""
         for child in node:
+            if is_tile and isinstance(child, Element):
+                tags, last = {child.tag, last}, child.tag
+                self._runs += [Run(" ")] if len(tags - _SHIFTS.keys()) == 2 else []
             self._take(child)
 
     def _heading(self, node: Element, level: int) -> None:
@@ -334,7 +351,6 @@ class _Walker:
 
     def _table(self, table: Element) -> None:
         self._flush()
-        caption = table.select_one("caption")
         rows: list[tuple[Cell, ...]] = []
         labels: list[str] = []
         header_rows, counts = 0, True
@@ -356,11 +372,11 @@ class _Walker:
             labels = labels if any(labels) else [cell.attr("data-label") or "" for cell in cells]
             self._style = outer
         if any(labels) and not header_rows:
-            rows.insert(0, tuple(Cell((Paragraph((Run(label),)),) if label else ()) for label in labels))
+            rows.insert(0, tuple(Cell((Paragraph(plain(label)),)) for label in labels))
             header_rows = 1
-        if any(rows):
-            words = self._strings(caption) if caption is not None else ()
-            self._blocks.append(Table(tuple(rows), header_rows, words))
+        for caption in table.select("caption")[:1]:
+            self._blocks.append(Paragraph(self._strings(caption)))
+        self._blocks += table_blocks(rows, header_rows=header_rows)
 
     def _cell(self, cell: Element) -> Cell:
         rows, columns = (

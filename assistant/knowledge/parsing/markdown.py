@@ -26,9 +26,11 @@ _NOTE = re.compile(r"\[\^([^\]\s]{1,60})\]:[ \t]*(?=\S)")
 """The begin of a note below the text: "[^1]: Only for adults."."""
 _MARK = re.compile(r"\[\^([^\]\s]{1,60})\]")
 _ROW = re.compile(r"^ {0,3}\|.*`.*$", re.MULTILINE)
-_CODE = re.compile(r"(`{1,3})[^`\n]+\1")
+_CODE = re.compile(r"(`{1,3})[^`\s]+\1")
 _BAR = re.compile(r"(?<!\\)\|")
 """In the code of a row a bar would begin a cell, and the last cell would be dropped."""
+_GENERATED = re.compile(r"\{:[^{}\n]*\}|^:::+ ?\w*")
+"""What generators of sites read, and readers do not see: attributes, and the begin and end of a box."""
 _SWALLOWING = re.compile(
     r"<(?=(iframe|nav|noembed|noframes|noscript|object|plaintext|script|select|style|svg|template|textarea"
     r"|title|xmp)\b)",
@@ -71,8 +73,9 @@ def _lines(token: Token, notes: Collection[str]) -> None:
     for child in token.children or ():
         if child.type == "softbreak" and are_rows:
             child.type = "hardbreak"
-        elif child.type == "text" and notes:
-            child.type, child.content = "html_inline", _MARK.sub(raised, escapeHtml(child.content))
+        elif child.type == "text":
+            shown = escapeHtml(_GENERATED.sub("", child.content))
+            child.type, child.content = "html_inline", _MARK.sub(raised, shown)
         elif child.type == "html_inline":
             child.content = _SWALLOWING.sub("&lt;", child.content)
         elif child.type == "image" and not child.content:  # by its writer it would be decoration

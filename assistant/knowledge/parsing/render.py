@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.page import (
+    OLDER_WORDS,
     Block,
     Cell,
     Code,
@@ -32,12 +33,11 @@ from assistant.knowledge.page import (
     Runs,
     Shift,
     Table,
+    all_runs,
     text_of,
 )
 from assistant.knowledge.parsing.text import LINK_END, TextBuilder, link_begin, unmarked
 
-OLDER_WORDS = "older quoted words"
-"""The loss of an older mail's words: the mail itself is whole without them."""
 MOST_CELLS = 500_000
 """Cells of a table once its spans are filled."""
 _ENDS = (".", ",", ";", ":", "!", "?")
@@ -96,21 +96,13 @@ class _Renderer:
                 self.builder.heading(block.level, self._text(block.runs))
             case Paragraph(is_plain=True):
                 self.builder.plain_block(unmarked(self._text(block.runs)))
-            case Paragraph():
-                self._paragraph(self._text(block.runs))
-            case Code():
-                self._paragraph(block.text)
             case List():
                 self._list(block)
             case Table():
                 self._table(block)
-            case Figure():
-                self._paragraph(self._caption(block))
-            case Note():
-                mark, text = f"[{block.mark}] " if block.mark else "", self._in_a_line(block.blocks)
-                self._paragraph(mark + text if text else "")
-            case OlderText():
-                self._lose(OLDER_WORDS, self._in_a_line(block.blocks))
+            case _:
+                for text in self._lines(block):
+                    self._paragraph(text)
 
     def _enter(self, place: Place) -> None:
         if place.kind == "page" and (self._place is None or self._place.number != place.number):
@@ -156,7 +148,6 @@ class _Renderer:
         return text
 
     def _table(self, block: Table) -> None:
-        self._paragraph(self._text(block.caption))
         grid = grid_of(block.rows)
         width = max(map(len, grid), default=0)
         texts = {id(cell): self._in_a_line(cell.blocks) for row in block.rows for cell in row}
@@ -205,11 +196,12 @@ class _Renderer:
                 ]
             case Table():
                 rows = (filter(None, (self._in_a_line(cell.blocks) for cell in row)) for row in block.rows)
-                return [self._text(block.caption), *("; ".join(row) for row in rows)]
+                return ["; ".join(row) for row in rows]
             case Note():
-                return [f"[{block.mark}] {self._in_a_line(block.blocks)}"]
+                text = self._in_a_line(block.blocks)
+                return [f"[{block.mark}] {text}" if block.mark and text else text]
             case OlderText():
-                self._lose(OLDER_WORDS, self._in_a_line(block.blocks))
+                self._lose(OLDER_WORDS, " ".join(map(text_of, all_runs(block.blocks))))
                 return []
 
     def _text(self, runs: Runs) -> str:

@@ -49,6 +49,7 @@ def test_markdown_keeps_its_headings() -> None:
         ("- a\n- b\n\n| C | D |\n|---|---|\n| 1 | 2 |\n| 3 | |", "- a\n- b\n\nC: 1; D: 2\nC: 3"),
         ("```sql\nSELECT 1\n```", "SELECT 1"),
         ("> quoted\n> twice", "quoted twice"),
+        (":::info Fees\n\n[See](x){:target='_blank'} now\n\n:::", "Fees\n\nSee now"),
         ("a  \nb", "a\nb"),
         ("![alt text](x.png) after", "alt text after"),
         ("&amp; &copy; \\*not\\*", "& © *not*"),
@@ -203,6 +204,8 @@ def test_an_unclosed_element_that_is_hidden_hides_what_follows_it() -> None:
             "70",
         ),
         ("<div role=heading aria-level=3>Fees</div>", "Fees"),
+        ("<div><b>$5</b><span>a day</span></div><div><i>A</i><sup>9</sup></div>", "$5 a day\n\nA^9"),
+        ("<div style='font-size:0'>x<p style='font-size:16px'>6 May</div>", "x\n\n6 May"),
         (
             "<figure><img src=x alt='Dose by age'><figcaption>Doses</figcaption></figure>",
             "Dose by age\n\nDoses",
@@ -237,6 +240,7 @@ def test_what_a_page_shows_beside_its_words(content: str, text: str) -> None:
         ),
         ("<tr><th rowspan=2>Item<th rowspan=2>Fee<tr><tr><td>Oil<td>7", ["Item: Oil; Fee: 7"]),
         ("<tr><th>Name<th>Signed<tr><td><td>", ["Name | Signed"]),
+        ("<tr><td>Item<td>Size<td>Fee<tr><td>Tea<td>S<td>5", ["Item: Tea; Size: S; Fee: 5"]),
         ("<tr role=row><td><h4>Left</h4>a<td>b", []),
         ("<tr><td><p>One.<p>Two.", []),
     ],
@@ -306,6 +310,7 @@ def test_lines_of_prose_are_one_text(prose: str) -> None:
 def test_content_around_the_main_element_is_omitted() -> None:
     page = "<div>Menu</div><main><header><h1>T</h1></header><p>a</p><aside>Note</aside></main><div>Ad</div>"
     assert sections(parse_html(page)) == [(("T",), "a\n\nNote")]
+    assert list(map(str, read_html(page).losses)) == ["words of menus and footers: 2"]
 
 
 def test_several_articles_are_all_content() -> None:
