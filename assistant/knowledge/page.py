@@ -168,15 +168,6 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
-    """Lines whose breaks and spaces count."""
-
-    text: str
-    place: _Place = None
-    block: Literal["code"] = "code"
-
-
-@dataclass(frozen=True, slots=True)
 class Note:
     """A footnote, endnote, comment, or a speaker's note."""
 
@@ -197,7 +188,7 @@ class OlderText:
 
 
 Block = Annotated[
-    Heading | Paragraph | List | Table | Figure | Code | Note | OlderText,
+    Heading | Paragraph | List | Table | Figure | Note | OlderText,
     Field(discriminator="block"),
 ]
 
@@ -276,8 +267,6 @@ def all_runs(blocks: Iterable[Block]) -> Iterator[Runs]:
         match block:
             case Heading() | Paragraph():
                 yield block.runs
-            case Code():
-                yield (Run(block.text),)
             case List():
                 yield from all_runs(inner for item in block.items for inner in item.blocks)
             case Table():

@@ -22,7 +22,7 @@ from typing import Any
 
 from assistant.knowledge.files import SourceDocument, SourceItem
 from assistant.knowledge.formats import converted_item, page_item
-from assistant.knowledge.page import Code, Item, Note, OlderText, Run, Table
+from assistant.knowledge.page import Item, Note, OlderText, Run, Table
 from assistant.knowledge.parsing import read_page, render_document
 from tools.tables import markdown_table
 
@@ -73,8 +73,6 @@ def once(value: Any, *, has_copies: bool = False) -> Iterator[str]:
             texts = [" ".join(once(cell)) for row in value.rows for cell in row]
             yield from dict.fromkeys(text for text in texts if len(text.split()) > 2)
             yield from (text for text in texts if len(text.split()) <= 2)
-        case Code():
-            yield value.text
         case _ if is_dataclass(value):
             if isinstance(value, Item | Note):
                 yield value.marker if isinstance(value, Item) else value.mark

@@ -74,10 +74,9 @@ _PAGE_NUMBER = re.compile(rf"(?<!\w)(?:(?![A-Z]{{5}})[^\W\d]{{1,8}}\W{{1,3}})?{_
 _BETWEEN_PARTS = " |\u2022\u00b7\u2013\u2014-"
 """Signs between the parts of a header, of which the page's number is one."""
 _PROPERTIES = frozenset(["vertAlign", "position", "strike", "dstrike", "vanish"])
-_TOGGLES = ("strike", "vanish")
-"""A style of characters turns them off again where the paragraph's style turns them on."""
 _WRAPPERS = frozenset(["sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag"])
 _TEXTS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011"}
+_BOXES = "\u2610\u2611"
 _NUM_ID = ("pPr", "numPr", "numId")
 _PLAIN = Run("")
 _NOTES = {"footnoteReference": "footnote", "endnoteReference": "endnote"}
@@ -140,7 +139,6 @@ class _Styles:
         self.default = usual.get("paragraph", "")
         self.lists = {name: value(style, *_NUM_ID) for name, style in self._styles.items()}
         self._properties: dict[str, dict[str, str]] = {}
-        self._levels: dict[str, int] = {}
 
     def chain(self, name: str) -> Iterator[tuple[str, Element]]:
         """Yield a style and those that it is based on."""
@@ -161,9 +159,7 @@ class _Styles:
 
     def level(self, name: str) -> int:
         """Return the level of the headings of a style; 0 for other paragraphs."""
-        if name not in self._levels:
-            self._levels[name] = next(filter(None, (_level(style) for _, style in self.chain(name))), 0) % 10
-        return self._levels[name]
+        return next(filter(None, (_level(style) for _, style in self.chain(name))), 0) % 10
 
 
 def _level(style: Element) -> int:
@@ -358,8 +354,7 @@ class _Reader:
     def _styled(self, properties: Element | None, style: Run) -> Run:
         merged, own = self._paragraph_properties, _properties(properties)
         if of_style := self._styles.properties(value(properties, "rStyle")):
-            both = [key for key in _TOGGLES if _is_on(merged, key) and _is_on(of_style, key)]
-            merged = {**merged, **of_style, **dict.fromkeys(both, "0")}
+            merged = {**merged, **of_style}
         if not merged and not own:
             return style
         merged = {**merged, **own}
@@ -417,7 +412,7 @@ class _Reader:
             self._text(_PAGE_FIELD, style)
         elif kind == "FORMCHECKBOX" and form is not None:
             states = form.find("checkBox/checked"), form.find("checkBox/default")
-            self._text(_check_mark(is_on(states[1] if states[0] is None else states[0])), style)
+            self._text(_BOXES[is_on(states[1] if states[0] is None else states[0])], style)
         elif kind == "FORMDROPDOWN" and form is not None:
             entries = [entry.get("val", "") for entry in form.iter("listEntry")]
             chosen = number(form.find("ddList/result"), number(form.find("ddList/default")))
@@ -432,7 +427,7 @@ class _Reader:
         else:
             state = box.find("w14_checked")
             is_checked = state is not None and state.get("w14_val", "1") not in OFF
-            self._text(_check_mark(is_checked), style)
+            self._text(_BOXES[is_checked], style)
 
     # Notes, pictures and inserted parts
 
@@ -588,7 +583,3 @@ def _wrapped_in(element: Element, tag: str) -> Iterator[Element]:
 
 def _is_on(properties: Mapping[str, str], name: str) -> bool:
     return properties.get(name, "0") not in OFF
-
-
-def _check_mark(is_checked: bool) -> str:
-    return "\u2611" if is_checked else "\u2610"

@@ -17,7 +17,6 @@ from assistant.knowledge.page import (
     BESIDE_WORDS,
     Block,
     Cell,
-    Code,
     Heading,
     Item,
     List,
@@ -212,7 +211,7 @@ class _Walker:
             self._heading(node, _HEADINGS.get(tag) or min(6, max(1, _number(node.attr("aria-level"), 2))))
         elif tag == "pre":
             self._flush()
-            self._blocks.append(Code(node.text))
+            self._blocks.append(Paragraph((replace(self._style, text=node.text),)))
         elif tag == "table" and not _is_layout(node):
             self._table(node)
         elif tag == "math":

@@ -18,7 +18,6 @@ from assistant.knowledge.page import (
     OLDER_WORDS,
     Block,
     Cell,
-    Code,
     Figure,
     Heading,
     Item,
@@ -184,8 +183,6 @@ class _Renderer:
         match block:
             case Heading() | Paragraph():
                 return [self._text(block.runs)]
-            case Code():
-                return [block.text]
             case Figure():
                 return [self._caption(block)]
             case List():

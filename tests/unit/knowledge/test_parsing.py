@@ -204,6 +204,7 @@ def test_an_unclosed_element_that_is_hidden_hides_what_follows_it() -> None:
             "70",
         ),
         ("<div role=heading aria-level=3>Fees</div>", "Fees"),
+        ("<pre>a\n  b</pre><del><pre>old</pre></del><pre hidden>x</pre>", "a\nb"),
         ("<div><b>$5</b><span>a day</span></div><div><i>A</i><sup>9</sup></div>", "$5 a day\n\nA^9"),
         ("<div style='font-size:0'>x<p style='font-size:16px'>6 May</div>", "x\n\n6 May"),
         (
