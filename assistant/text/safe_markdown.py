@@ -85,7 +85,7 @@ _DEFINITION = re.compile(
 # Addresses
 _OF_ADDRESS = re.compile(r"[:/\\.<@?#]")
 _SAFE_URL = re.compile(
-    r"(?:https?://[A-Za-z0-9.-]+(?::\d+)?(?=[/?#]|\Z)|/(?![/\\]))[A-Za-z0-9._~%!$&'*+,;=:@/?#-]*"
+    r"(?:(?:https?://)?[A-Za-z0-9][A-Za-z0-9.-]*(?::\d+)?(?=[/?#]|\Z)|/(?![/\\]))[A-Za-z0-9._~%!$&'*+,;=:@/?#-]*"
 )
 """An allowed address may come from a document: one that contains Markdown or HTML is not kept."""
 _SCHEMES = (
@@ -139,6 +139,15 @@ def safe_markdown(text: str, *, allowed_urls: Collection[str]) -> str:
             return text
         text = cleaned
     return ""
+
+
+_WORD = re.compile(r"[^\s<>\"'()\[\]{}|`\u201c\u201d]+")
+
+
+def addresses_in(text: str) -> frozenset[str]:
+    """Return the words of a text that may be addresses, with or without a scheme, as ``allowed_urls``."""
+    words = (word.rstrip(".,;:!?") for word in _WORD.findall(text) if "." in word)
+    return frozenset(word for word in words if word[:1] != "/" and _SAFE_URL.fullmatch(word))
 
 
 _ACTIVE = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(\[:])")
@@ -360,21 +369,42 @@ class _Cleaning:
         kept = iter([*sorted(self._kept), (len(text) + 1, len(text) + 1)])
         kept_start, kept_end = next(kept)
         while match := _ADDRESS.search(text, at):
-            start, end = match.span()
+            start = match.start()
             while kept_end <= start:
                 kept_start, kept_end = next(kept)
             if start >= kept_start:
                 at = kept_end
                 continue
-            if match.lastgroup == "www" and _BARE.match(text, end):
-                edit, at = (end, end, " "), end
-            elif match.lastgroup == "host":
-                edit, at = self._host(start, end), start + 1
-            else:
-                edit, at = self._address(start, end), self._end(end)
+            edit, at = self._edit(match)
             if edit is not None:
                 at = max(at, edit[1])
                 yield edit
+
+    def _edit(self, match: re.Match[str]) -> tuple[_Edit | None, int]:
+        """Return the edit of a possible address, None where it stays, and where to look for the next one."""
+        start, end = match.span()
+        if match.lastgroup not in ("www", "host"):
+            return self._address(start, end), self._end(end)
+        if kept := self._kept_end(start, end):
+            return None, kept
+        if match.lastgroup == "host":
+            return self._host(start, end), start + 1
+        if _BARE.match(self._text, end):
+            return (end, end, " "), end
+        return self._address(start, end), self._end(end)
+
+    def _kept_end(self, start: int, least: int) -> int:
+        """Return where the allowed address ends that begins with [start, least); 0 for none. Only as much of
+        the text is looked at as an allowed address may have."""
+        limit = start + self._longest_allowed
+        end = rest.end() if (rest := _REST.match(self._text, least, limit)) else least
+        if end == limit < len(self._text):
+            return 0
+        while not (allowed := self._is_allowed(start, end)) and end > least:
+            if self._text[end - 1] not in _AFTER_ADDRESS:
+                break
+            end -= 1
+        return end if allowed else 0
 
     def _host(self, start: int, end: int) -> _Edit | None:
         """Return the edit of a run of letters, digits and ``. _ @ + -``; None if it is no address."""
