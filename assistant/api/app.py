@@ -33,7 +33,7 @@ from assistant.answering.prepare import AnswerRequest
 from assistant.api import answers, desk, documents, errors, health, uploads, wire
 from assistant.api.answers import EVENTS_PATH, Answers
 from assistant.api.auth import Service, ServiceOf, service_of
-from assistant.api.chat import CHAT_PATH, ChatRequest, complete_chat
+from assistant.api.chat import CHAT_PATH, MODELS_PATH, ChatRequest, complete_chat, list_models
 from assistant.api.delivery import TAKE, ClientGoneError
 from assistant.api.errors import NOT_FOUND
 from assistant.api.health import ReadinessProbe, operations_application
@@ -96,6 +96,8 @@ class Application:
             await self.answers.ask(scope, receive, send)
         elif scope["path"] == CHAT_PATH and scope["method"] == "POST":
             await complete_chat(self.answers, scope, receive, send)
+        elif scope["path"] == MODELS_PATH and scope["method"] == "GET":
+            await list_models(self.answers, scope, send)
         elif scope["method"] == "GET" and EVENTS_PATH.fullmatch(scope["path"]):
             await self.answers.resume(scope, receive, send)
         else:
@@ -386,7 +388,10 @@ def _chat() -> dict[str, Any]:
     whole, refused = ({"schema": errors.reference(model)} for model in ("ChatCompletion", "ChatError"))
     good = {
         "description": "The answer; its sentences' citations are annotations of type url_citation",
-        "headers": {"X-Answer-Id": {"$ref": "#/components/headers/AnswerId"}},
+        "headers": {
+            "X-Answer-Id": {"$ref": "#/components/headers/AnswerId"},
+            "Warning": {"description": "What was ignored of the request", "schema": {"type": "string"}},
+        },
         "content": {"text/event-stream": stream, "application/json": whole},
         "links": _answer_links("id", "answer/conversation_id"),
     }
@@ -397,6 +402,17 @@ def _chat() -> dict[str, Any]:
         "parameters": [_KEY],
         **errors.body_of(ChatRequest),
         **_answers(complete_chat, good, bad),
+    }
+
+
+def _models() -> dict[str, Any]:
+    listed, refused = ({"schema": errors.reference(model)} for model in ("ChatModels", "ChatError"))
+    good = {"description": "The models", "content": {"application/json": listed}}
+    bad = errors.problems(401, 403, 429, 503, content={"application/json": refused})
+    return {
+        "summary": "List the models, in OpenAI's form",
+        "operationId": "list_models",
+        **_answers(list_models, good, bad),
     }
 
 
@@ -467,6 +483,7 @@ _WRITTEN = (
     wire.WholeAnswer,
     wire.ChatCompletion,
     wire.ChatCompletionChunk,
+    wire.ChatModels,
     wire.ChatError,
 )
 _OPEN_PATHS = ("/healthz", "/openapi.json")
@@ -489,6 +506,7 @@ def openapi_document(routes: FastAPI) -> dict[str, Any]:
     paths["/v1/answers"]["post"] = _ask()
     paths["/v1/answers/{answer_id}/events"]["get"] = _follow()
     paths["/v1/chat/completions"]["post"] = _chat()
+    paths["/v1/models"]["get"] = _models()
     document["paths"] = dict(paths)
     components["headers"] = errors.SHARED_HEADERS
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}

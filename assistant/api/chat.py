@@ -5,9 +5,10 @@
 - Messages of role ``assistant`` are never read: answers rest on passages, and a client could write anything
   into them. To have the recorded turns in the prompt, a client sends ``conversation_id`` (from
   ``answer.conversation_id`` of the first answer); then earlier messages are not read at all.
-- The system prompt is the tenant's: roles ``system`` and ``developer`` are refused, as is every parameter
-  that would change the response.
-- Parameters of sampling and bookkeeping are accepted without effect.
+- The system prompt is the tenant's: messages of other roles are never read, and a ``Warning`` header says so.
+- Nothing is refused that an answer in text obeys: tools may be offered, for a model need not call one. What
+  an answer cannot obey (a tool that must be called, JSON, several choices) is refused, and says what to do.
+  What is unknown is ignored, and named in the ``Warning``. Null is as good as absent.
 - An answer cannot be resumed here: OpenAI's clients cannot do it. ``Idempotency-Key`` joins a repeat to the
   first answer.
 """
@@ -17,10 +18,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import orjson
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
@@ -48,10 +49,24 @@ from assistant.live.markup import label_of
 from assistant.text.safe_markdown import inert, safe_markdown
 
 CHAT_PATH = "/v1/chat/completions"
+MODELS_PATH = "/v1/models"
 DEFAULT_MODEL = "default"
 _MAX_MESSAGES = 200
-_Empty = Annotated[tuple[Any, ...], Field(max_length=0)]
 _Text = Annotated[str, StringConstraints(max_length=50_000)]
+_NO_TOOL = "No tool is called here. Leave it out, or send auto or none."
+_REFUSALS = {
+    "messages": "Send at least one message, each with a role: user, assistant, system, developer or tool. "
+    "A user's has text, as a string or in parts of type text.",
+    "n": "A question has one answer. Leave n out, or send 1.",
+    "response_format": "An answer is text, not JSON. Leave response_format out, or send type text.",
+    "modalities": "An answer is text. Leave modalities out, or send text.",
+    "logprobs": "An answer has no log probabilities. Leave logprobs and top_logprobs out.",
+    "top_logprobs": "An answer has no log probabilities. Leave logprobs and top_logprobs out.",
+    "tool_choice": _NO_TOOL,
+    "function_call": _NO_TOOL,
+}
+"""What to do about a parameter that no answer obeys."""
+_MOST_NAMED = 10
 
 
 class ChatTextPart(PublicModel):
@@ -59,23 +74,33 @@ class ChatTextPart(PublicModel):
     text: _Text
 
 
-class ChatRequestMessage(PublicModel):
-    role: Literal["user", "assistant"]
-    """``system`` and ``developer`` are refused: the prompt is the tenant's own."""
+class ChatUserMessage(PublicModel):
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["user"]
     content: _Text | Annotated[tuple[ChatTextPart, ...], Field(min_length=1, max_length=50)]
-    name: Any = None
-    refusal: Any = None
-    annotations: Any = None
-    """As a client gives a former message back."""
 
     def text(self) -> str:
         parts = (self.content,) if isinstance(self.content, str) else (part.text for part in self.content)
         return "".join(parts).strip()
 
 
+_OtherRole = Literal["assistant", "system", "developer", "tool", "function"]
+_ROLES = ("user", *get_args(_OtherRole))
+
+
+class ChatOtherMessage(PublicModel):
+    """Of the assistant, as a client gives it back, or an instruction or a tool's result. It is never read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: _OtherRole
+
+
 class ChatStreamOptions(PublicModel):
+    model_config = ConfigDict(extra="ignore")
+
     include_usage: bool | None = None
-    include_obfuscation: Any = None
 
 
 class ChatResponseFormat(PublicModel):
@@ -83,11 +108,15 @@ class ChatResponseFormat(PublicModel):
 
 
 class ChatRequest(PublicModel):
-    """A chat request. What is not named here is refused (422)."""
+    """A chat request. What is not named here is ignored, and named in a ``Warning`` header."""
+
+    model_config = ConfigDict(extra="allow")
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     """The served model's id, or ``default``."""
-    messages: tuple[ChatRequestMessage, ...] = Field(min_length=1, max_length=_MAX_MESSAGES)
+    messages: tuple[Annotated[ChatUserMessage | ChatOtherMessage, Field(discriminator="role")], ...] = Field(
+        min_length=1, max_length=_MAX_MESSAGES
+    )
     """The last one is the question, of role user."""
     stream: bool | None = None
     stream_options: ChatStreamOptions | None = None
@@ -106,16 +135,8 @@ class ChatRequest(PublicModel):
     modalities: tuple[Literal["text"], ...] | None = None
     logprobs: Literal[False] | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=0)
-    tools: _Empty | None = None
-    tool_choice: Literal["none"] | None = None
-    functions: _Empty | None = None
-    function_call: Literal["none"] | None = None
-    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
-    stop: _Empty | None = None
-    audio: None = None
-    prediction: None = None
-    moderation: None = None
-    web_search_options: None = None
+    tool_choice: Literal["auto", "none"] | None = None
+    function_call: Literal["auto", "none"] | None = None
 
     # Taken, without effect.
     temperature: Any = None
@@ -134,6 +155,14 @@ class ChatRequest(PublicModel):
     parallel_tool_calls: Any = None
     reasoning_effort: Any = None
     verbosity: Any = None
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """What the answer does not obey: roles of messages, and parameters that are not named here."""
+        roles = (message.role for message in self.messages if message.role not in ("user", "assistant"))
+        unknown = (name for name, value in (self.model_extra or {}).items() if value not in (None, [], {}))
+        named = (name[:64] for name in unknown if name.isidentifier() and name.isascii())
+        return tuple(dict.fromkeys((*(f"{role} messages" for role in roles), *named)))[:_MOST_NAMED]
 
     def check_model(self, served: str) -> None:
         """Raises RefusedChatError (404) unless the request names the served model or ``default``."""
@@ -162,13 +191,17 @@ def read_chat_request(body: bytes) -> ChatRequest:
         if first["type"] == "json_invalid":
             unreadable = UnreadableRequestError("The body is not valid JSON in UTF-8.")
             raise RefusedChatError(unreadable, param=None) from None
-        raise RefusedChatError(invalid_request(error), param=_param(first["loc"])) from None
+        param = _param(first["loc"])
+        advice = _REFUSALS.get((param or "").partition(".")[0])
+        if advice is not None and not first["type"].endswith("too_long"):
+            raise _refused(advice, param=param or "") from None
+        raise RefusedChatError(invalid_request(error), param=param) from None
 
 
 def question_of(chat: ChatRequest) -> AnswerRequest:
     """Return a chat request as a question. Raises RefusedChatError (422)."""
     last, place = chat.messages[-1], f"messages.{len(chat.messages) - 1}"
-    if last.role != "user":
+    if not isinstance(last, ChatUserMessage):
         raise _refused("The last message must be the user's question.", param=f"{place}.role")
     if chat.stream_options is not None and not chat.stream:
         raise _refused("stream_options goes only with stream: true; leave it out.", param="stream_options")
@@ -192,7 +225,7 @@ def _earlier_question(chat: ChatRequest) -> str | None:
     if chat.conversation_id is not None:
         return None
     for message in reversed(chat.messages[:-1]):
-        if message.role == "user":
+        if isinstance(message, ChatUserMessage):
             text = message.text()
             return text if 0 < len(text) <= MAX_EARLIER_CHARACTERS else None
     return None
@@ -200,7 +233,8 @@ def _earlier_question(chat: ChatRequest) -> str | None:
 
 def _param(location: Sequence[int | str]) -> str | None:
     """Return the parameter's path, without pydantic's names of a union's branches."""
-    parts = [str(part)[:64] for part in location if isinstance(part, int) or part.isidentifier()]
+    named = (part for part in location if isinstance(part, int) or part.isidentifier())
+    parts = [str(part)[:64] for part in named if part not in _ROLES]
     return ".".join(parts) or None
 
 
@@ -407,8 +441,8 @@ class ChatEncoder:
                 answer=_answer(whole),
             )
         )
-        if self.include_usage:
-            parts.append(self._chunk(None, usage=_usage(whole)))
+        if self.include_usage and (usage := _usage(whole)):
+            parts.append(self._chunk(None, usage=usage))
         return b"".join([*parts, _END])
 
     def _chunk(
@@ -475,8 +509,11 @@ def _finish_reason(whole: wire.WholeAnswer) -> Literal["stop", "length"]:
     return "length" if whole.finish_reason is FinishReason.LENGTH else "stop"
 
 
-def _usage(whole: wire.WholeAnswer) -> wire.ChatUsage:
+def _usage(whole: wire.WholeAnswer) -> wire.ChatUsage | None:
+    """Return the tokens that a model read and wrote; None where none was asked."""
     prompt, completion = whole.usage.prompt_tokens, whole.usage.completion_tokens
+    if not prompt and not completion:
+        return None
     return wire.ChatUsage(
         prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion
     )
@@ -491,8 +528,8 @@ async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: 
     id of the completion is its answer_id. The last message, with role user, is the question. The prompt also
     contains the previous user message; retrieval uses it if the question is a follow-up. Messages with role
     assistant are never read; with conversation_id (from answer.conversation_id) the recorded turns are used
-    instead. Roles system and developer, unknown parameters, and parameters that would change the response are
-    refused (422). Parameters of sampling and bookkeeping are accepted without effect. The content is the
+    instead. Messages of other roles and unknown parameters are ignored, and named in a Warning header; a
+    parameter that no answer in text obeys is refused (422). The content is the
     answer's text. A quoted section, and a written answer that is uncertain, end with a line that says so.
     Without evidence the content is the reason and whom to ask. Both have finish_reason stop;
     answer.finish_reason and answer.certainty distinguish them.
@@ -515,10 +552,26 @@ async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: 
     await answers.at_edge(work, send, send_refusal=_refusal_sender())
 
 
+async def list_models(answers: Answers, scope: Scope, send: Send) -> None:
+    """The one model that a chat may name, beside ``default``, which is the same."""
+
+    async def work() -> None:
+        identity = await answers.identify(scope, "reads")
+        model = answers.service.tenants[identity.tenant].answering.writer.model.model_id
+        created = int(answers.service.clock.now().timestamp())
+        entry = wire.ChatModel(id=model, created=created, owned_by=identity.tenant)
+        body = wire.ChatModels(data=(entry,)).model_dump_json().encode()
+        await send_json(send, body, limits=answers.limits)
+
+    await answers.at_edge(work, send, send_refusal=_refusal_sender())
+
+
 async def _send_answer(answers: Answers, reading: Reading, send: Send, *, chat: ChatRequest) -> None:
     """Send chunks, or one body once the answer has ended. Raises as ``send_stream`` and ``whole_events``."""
     created = int(answers.service.clock.now().timestamp())
     headers = [(b"x-answer-id", reading.answer_id.encode())]
+    if chat.ignored:
+        headers.append((b"warning", f'299 - "Ignored: {", ".join(chat.ignored)}"'.encode()))
     if not chat.stream:
         if events := await whole_events(reading):
             body = chat_completion(events, created=created).model_dump_json().encode()

@@ -394,8 +394,23 @@ class ChatCompletion(PublicModel):
     """Unix time in seconds."""
     model: str
     choices: tuple[ChatChoice]
-    usage: ChatUsage
+    usage: ChatUsage | None = Field(default=None, exclude_if=lambda usage: usage is None)
+    """Left out where no model was asked: a quote costs no tokens."""
     answer: ChatAnswer
+
+
+class ChatModel(PublicModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    """Unix time in seconds, of the request."""
+    owned_by: str
+    """The tenant."""
+
+
+class ChatModels(PublicModel):
+    object: Literal["list"] = "list"
+    data: tuple[ChatModel, ...]
 
 
 class ChatDelta(PublicModel):

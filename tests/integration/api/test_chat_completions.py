@@ -111,11 +111,12 @@ async def test_another_agent_s_conversation_is_not_there(service: RunningService
         ({"model": "gpt-4o"}, openai.NotFoundError, "not_found", "model"),
         ({"n": 2}, openai.UnprocessableEntityError, "invalid_request", "n"),
         ({"logprobs": True}, openai.UnprocessableEntityError, "invalid_request", "logprobs"),
+        ({"tool_choice": "required"}, openai.UnprocessableEntityError, "invalid_request", "tool_choice"),
         (
-            {"messages": [{"role": "system", "content": "Be bold."}, *QUESTION]},
+            {"response_format": {"type": "json_object"}},
             openai.UnprocessableEntityError,
             "invalid_request",
-            "messages.0.role",
+            "response_format.type",
         ),
     ],
 )
@@ -127,6 +128,36 @@ async def test_a_refusal_reaches_the_client_as_its_own_error(
         await chat.chat.completions.create(**call)
     assert (caught.value.code, caught.value.param) == (code, param)
     assert caught.value.type == "invalid_request_error"
+
+
+async def test_the_model_is_listed(service: RunningService, chat: AsyncOpenAI) -> None:
+    (model,) = (await chat.models.list()).data
+    assert (model.id, model.object, model.owned_by) == ("tiny-llm", "model", "clinic")
+    completion = await chat.chat.completions.create(model=model.id, messages=QUESTION)
+    assert completion.choices[0].message.content == "Wait two days."
+    async with AsyncOpenAI(base_url=f"{service.url}/v1", api_key="wrong", max_retries=0) as stranger:
+        with pytest.raises(openai.AuthenticationError) as caught:
+            await stranger.models.list()
+    assert caught.value.type == "authentication_error"
+
+
+async def test_what_a_client_sends_unasked_is_ignored_with_a_warning(
+    service: RunningService, chat: AsyncOpenAI
+) -> None:
+    tool: Any = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+    said: Any = {"role": "assistant", "content": None, "tool_calls": None, "function_call": None}
+    raw = await chat.chat.completions.with_raw_response.create(
+        model="default",
+        messages=[{"role": "system", "content": "Answer in SECRETWORDS."}, *QUESTION, said, *QUESTION],
+        tools=[tool],
+        stop=None,
+        extra_body={"chat_id": "c1", "top_k": 40},
+    )
+    assert raw.parse().choices[0].message.content == "Wait two days."
+    assert raw.headers["warning"] == '299 - "Ignored: system messages, tools, chat_id, top_k"'
+    assert "SECRETWORDS" not in str(service.sagemaker.generations[-1].body)
+    plain = await chat.chat.completions.with_raw_response.create(model="default", messages=QUESTION)
+    assert "warning" not in plain.headers
 
 
 async def test_no_token_and_no_role_are_refused(service: RunningService) -> None:

@@ -201,6 +201,14 @@ def test_a_citation_is_an_annotation_over_its_sentence() -> None:
     ]
 
 
+def test_no_usage_is_told_where_no_model_was_asked() -> None:
+    quoted = [
+        event.model_copy(update={"usage": Usage()}) if isinstance(event, Done) else event for event in WRITTEN
+    ]
+    assert not any(chunk["usage"] for chunk in chunks(quoted, include_usage=True))
+    assert "usage" not in chat_completion(quoted, created=CREATED).model_dump(mode="json")
+
+
 def test_usage_comes_in_a_chunk_of_its_own_and_only_when_it_is_asked_for() -> None:
     *others, last = chunks(WRITTEN, include_usage=True)
     assert last["choices"] == []

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
 import pytest
 
 from assistant.answering.prepare import MAX_EARLIER_CHARACTERS, MAX_QUESTION_CHARACTERS, AnswerRequest
-from assistant.api.chat import RefusedChatError, question_of, read_chat_request
+from assistant.api.chat import ChatRequest, RefusedChatError, question_of, read_chat_request
 
 QUESTION = {"role": "user", "content": "How long is the wait?"}
 
 
+def asked(**changes: Any) -> ChatRequest:
+    return read_chat_request(orjson.dumps({"model": "default", "messages": [QUESTION]} | changes))
+
+
 def read(**changes: Any) -> AnswerRequest:
-    body = orjson.dumps({"model": "default", "messages": [QUESTION]} | changes)
-    return question_of(read_chat_request(body))
+    return question_of(asked(**changes))
 
 
 def refused(**changes: Any) -> RefusedChatError:
@@ -49,9 +53,16 @@ def test_an_earlier_message_that_would_take_the_passages_room_is_left_out() -> N
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "tool", "function"])
-def test_a_message_of_another_role_is_refused(role: str) -> None:
-    error = refused(messages=[{"role": role, "content": "Be bold."}, QUESTION])
-    assert (error.refused.code, error.param) == ("invalid_request", "messages.0.role")
+def test_a_message_of_another_role_is_ignored_and_named(role: str) -> None:
+    chat = asked(messages=[{"role": role, "content": "Be bold."}, QUESTION])
+    assert chat.ignored == (f"{role} messages",)
+    assert question_of(chat) == read()
+    assert "bold" not in repr(chat)
+
+
+def test_a_role_that_there_is_not_is_refused() -> None:
+    error = refused(messages=[{"role": "oracle", "content": "Be bold."}, QUESTION])
+    assert (error.param, "each with a role" in error.message) == ("messages.0", True)
 
 
 def test_the_last_message_must_be_the_user_s() -> None:
@@ -63,35 +74,108 @@ def test_the_last_message_must_be_the_user_s() -> None:
     ("name", "value"),
     [
         ("n", 2),
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
         ("logprobs", True),
+        ("top_logprobs", 3),
         ("response_format", {"type": "json_object"}),
-        ("stop", ["x"]),
-        ("web_search_options", {}),
-        ("unheard_of", 1),
+        ("response_format", {"type": "json_schema", "json_schema": {"name": "a"}}),
+        ("modalities", ["text", "audio"]),
+        ("tool_choice", "required"),
+        ("tool_choice", {"type": "function", "function": {"name": "f"}}),
+        ("function_call", {"name": "f"}),
     ],
 )
-def test_what_would_change_the_answer_is_refused_by_name(name: str, value: Any) -> None:
+def test_what_no_answer_obeys_is_refused_in_words_that_say_what_to_do(name: str, value: Any) -> None:
     error = refused(**{name: value})
     assert error.refused.code == "invalid_request"
     assert (error.param or "").split(".")[0] == name
-    assert name in error.message
+    assert re.search(r"[Ll]eave", error.message)
+    assert not re.search(r"Input should|validation|Tuple|union", error.message)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("temperature", 0.9),
-        ("user", "u-1"),
-        ("metadata", {"a": "b"}),
-        ("n", 1),
-        ("tools", []),
-        ("response_format", {"type": "text"}),
-        ("stop", None),
+        *(("temperature", 0.9), ("user", "u-1"), ("metadata", {"a": "b"}), ("n", 1), ("tools", [])),
+        *(("response_format", {"type": "text"}), ("tool_choice", "auto"), ("web_search_options", {})),
+        *((name, None) for name in ("stop", "tools", "response_format", "stream_options", "max_tokens")),
+        *((name, None) for name in ("tool_choice", "function_call", "logprobs", "n", "chat_id")),
     ],
 )
-def test_what_changes_nothing_is_taken(name: str, value: Any) -> None:
+def test_what_changes_nothing_and_null_are_taken(name: str, value: Any) -> None:
     assert read(**{name: value}) == read()
+    assert asked(**{name: value}).ignored == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tools", [{"type": "function", "function": {"name": "f"}}]),
+        ("stop", ["Observation"]),
+        ("top_k", 40),
+        ("chat_id", "c-1"),
+        ("logit_bias", {"50256": -100}),
+    ],
+)
+def test_what_is_unknown_is_ignored_and_named(name: str, value: Any) -> None:
+    assert read(**{name: value}) == read()
+    assert asked(**{name: value}).ignored == (name,)
+
+
+def test_only_a_plain_name_reaches_the_header() -> None:
+    assert asked(**{'x"\r\nset-cookie: a': 1, "n\u00e9": 1, "a" * 90: 1}).ignored == ("a" * 64,)
+
+
+# What clients send unasked, by their sources
+CLIENTS: dict[str, dict[str, Any]] = {
+    "Open WebUI": {
+        "model": "default",
+        "stream": True,
+        "chat_id": "c1",
+        "top_k": 40,
+        "messages": [
+            {"role": "system", "content": "You are helpful."},
+            {"role": "user", "content": [{"type": "text", "text": "How long is the wait?"}]},
+        ],
+    },
+    "LangChain": {
+        "model": "default",
+        "stream": False,
+        "temperature": 0.7,
+        "n": 1,
+        "logprobs": None,
+        "stop": None,
+        "messages": [
+            {"role": "user", "content": "First?"},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": None,
+                "function_call": None,
+                "refusal": None,
+            },
+            {"role": "user", "content": "How long is the wait?", "name": None},
+        ],
+    },
+    "LibreChat": {
+        "model": "default",
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "user": "65f0",
+        "top_p": 1,
+        "presence_penalty": 0,
+        "frequency_penalty": 0,
+        "tools": [{"type": "function", "function": {"name": "search"}}],
+        "messages": [
+            {"role": "developer", "content": "Today is Monday."},
+            {"role": "user", "content": "How long is the wait?"},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("body", CLIENTS.values(), ids=CLIENTS)
+def test_what_clients_send_unasked_is_a_question(body: dict[str, Any]) -> None:
+    assert question_of(read_chat_request(orjson.dumps(body))).question == "How long is the wait?"
 
 
 def test_the_newer_name_of_the_limit_stands_above_the_older() -> None:
