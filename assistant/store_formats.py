@@ -78,12 +78,15 @@ fields in it, in each element of a list, or in the JSON of a text."""
 _CASE: _Added = {
     "same_hash": None,
     "joined": None,
-    "reason": _Values({"review_due": "answer_suspended"}),
+    "reason": _Values({"review_due": "answer_suspended", "different_values": "unanswered"}),
 }
 _ADDED: Mapping[type, _Added] = {
     AnswerRecord: {
         **dict.fromkeys(
-            ("reading", "red_flags", "unchecked_language", "offered", "degraded", "loading", "variant")
+            (
+                *("reading", "red_flags", "unchecked_language", "offered", "degraded", "loading", "variant"),
+                "differing",
+            )
         ),
         "sentences": dict.fromkeys(("detail", "values", "cited", "is_key", "quote")),
     },

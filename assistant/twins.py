@@ -114,11 +114,22 @@ def _unit_values(passage: Passage) -> dict[str, Any]:
             " ".join(unit.terms),
         ]
         rows.append(row if _slice(passage.text, passage.span, unit.span) == unit.text else [*row, unit.text])
-    return {"headings": headings, "rows": rows}
+    names = list(dict.fromkeys(name for unit in passage.units for name, _, _ in unit.cells))
+    at = {name: place for place, name in enumerate(names)}
+    cells = {
+        unit.ordinal: [[at[name], start, end] for name, start, end in unit.cells]
+        for unit in passage.units
+        if unit.cells
+    }
+    return {"headings": headings, "rows": rows, "names": names, "cells": list(cells.items())}
 
 
 def _units_from(values: Mapping[str, Any], *, text: str, span: Span) -> tuple[Unit, ...]:
-    headings = values["headings"]
+    headings, names = values["headings"], values.get("names", ())
+    cells = {
+        ordinal: tuple((names[name], start, end) for name, start, end in placed)
+        for ordinal, placed in values.get("cells", ())
+    }
     units: list[Unit] = []
     rows: list[list[Any]] = values["rows"]
     for ordinal, kind, start, end, heading, parent, terms, *own_text in rows:
@@ -132,6 +143,7 @@ def _units_from(values: Mapping[str, Any], *, text: str, span: Span) -> tuple[Un
                 heading=headings[heading],
                 parent=parent,
                 terms=tuple(terms.split()),
+                cells=cells.get(ordinal, ()),
             )
         )
     return tuple(units)

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 
 from assistant.answering.excerpts import shown_heading
 from assistant.answering.rank import ScoredUnit, shares
+from assistant.answering.rows import Row, with_titles
 from assistant.domain.documents import StoredDocument, Unit, UnitKind
 from assistant.text.language import WORD, fold, word_groups
 
 _KEY_SHARE, _MOST_KEYS = 0.2, 3
 """A unit with at least this probability is marked as one that matters, and the likeliest always."""
+_LIKELY_BESIDE = 0.25
+"""A row that the question does not name is shown from this share of the likeliest named row's probability."""
 _BELOW = " > "
 _EDGE_SHARE = 0.01
 """Units at the edges of a run with less probability than this only make it longer."""
@@ -48,9 +51,13 @@ class Section:
         return self.document.card.document_id
 
 
-def choose(document: StoredDocument, units: Sequence[ScoredUnit], *, max_words: int) -> Section | None:
+def choose(
+    document: StoredDocument, units: Sequence[ScoredUnit], *, max_words: int, rows: Sequence[Row] = ()
+) -> Section | None:
     """Return the section that holds the document's likeliest run of at most ``max_words``, headings counted;
     None for a document without units.
+
+    ``rows``: that the question names. Where the run has one, or a row is likeliest, few others are shown.
 
     Example::
 
@@ -71,10 +78,37 @@ def choose(document: StoredDocument, units: Sequence[ScoredUnit], *, max_words: 
     ordered = sorted(range(first, last + 1), key=lambda at: (-round(likely[at], 4), at))[:_MOST_KEYS]
     keys = {units[at].unit.ordinal for at in ordered if likely[at] >= _KEY_SHARE}
     keys.add(units[ordered[0]].unit.ordinal)
+    named = {row.unit.ordinal for row in rows if row.is_most}
+    is_row = units[ordered[0]].unit.kind is UnitKind.ROW
+    if named and (is_row or not named.isdisjoint(one.unit.ordinal for one in units[first : last + 1])):
+        chosen, keys = _of_named(units, likely, range(begin, end + 1), rows), named
     if len(keys) == len(chosen):
         keys.clear()
     mass = sum(likely[first : last + 1])
     return Section(document, tuple(chosen), mass, frozenset(keys), _folded(chosen, keys))
+
+
+def _of_named(
+    units: Sequence[ScoredUnit], likely: Sequence[float], section: range, rows: Sequence[Row]
+) -> list[ScoredUnit]:
+    """Return the section's units without the rows of tables that the question neither names nor, by their
+    probability, means; with the rows that it names elsewhere in the document."""
+    named = {row.unit.ordinal for row in rows if row.is_most}
+    less = {row.unit.ordinal for row in rows} - named
+    least = _LIKELY_BESIDE * max(
+        share for one, share in zip(units, likely, strict=True) if one.unit.ordinal in named
+    )
+    around = [(units[at].unit, likely[at]) for at in section]
+    meant = {unit.ordinal for unit, share in around if share >= least and len(unit.cells) > 1} - less
+    kept = with_titles(units, named | meant)
+    kept |= {unit.ordinal for unit, _ in around if unit.kind is not UnitKind.ROW}
+    return [one for one in units if one.unit.ordinal in kept]
+
+
+def of_rows(document: StoredDocument, units: Sequence[ScoredUnit], rows: Sequence[Row]) -> Section:
+    """Return these rows of a document with the titles above them."""
+    kept = with_titles(units, [row.unit.ordinal for row in rows])
+    return Section(document, tuple(one for one in units if one.unit.ordinal in kept), 0.0)
 
 
 def _whole(units: Sequence[ScoredUnit], first: int, last: int) -> tuple[int, int]:

@@ -44,6 +44,9 @@ _TABLE = ElementType(
 )
 
 
+DIFFERENT = "**These documents are in force and give different values. Ask which one holds.**"
+
+
 @dataclass(frozen=True, slots=True)
 class QuotedBlock:
     """One unit as it is streamed."""
@@ -221,6 +224,14 @@ def shown_section(section: Section, parts: Sequence[QuotedBlock]) -> AlsoPossibl
         text="".join(part.before + part.text for part in parts),
         citations=tuple(sorted({part.n for part in parts})),
     )
+
+
+def dated_title(section: Section) -> str:
+    """Return a document's title and date above its rows, in Markdown."""
+    card = section.document.card
+    date = card.effective_date or card.updated_at.date()
+    told = "effective" if card.effective_date else "updated"
+    return f"**{inert(shown_title(card.title))}**, {told} {date}\n\n"
 
 
 def snippet(

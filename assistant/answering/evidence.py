@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.approved import FindApproved, ServedAnswer
-from assistant.answering.choose import Section, choose
+from assistant.answering.choose import Section, choose, of_rows
 from assistant.answering.gate import Gate
 from assistant.answering.items import ItemQuestion, NamedItems
 from assistant.answering.rank import (
@@ -29,6 +29,7 @@ from assistant.answering.rank import (
     shipped_weights,
 )
 from assistant.answering.routing import Routing, SourceScores, route, spread_out
+from assistant.answering.rows import Row, differing, rows_about
 from assistant.answering.search import NO_FILTERS, Search, SearchScope, State
 from assistant.answering.services import TenantServices
 from assistant.answering.tables import Comparison, ItemTables, opinions
@@ -54,6 +55,9 @@ DOCUMENTS_EMBEDDED = 5
 """Best documents by their words whose likeliest units get vectors."""
 _CONTENDS_WITHIN = 2.0
 """Largest difference of scores at which the second document is shown as "also possible"."""
+_NAMED_FROM = 0.5
+"""Share of a question's weight that a row holds for it to be near although no vector is: a row is short, and
+among dozens in its passage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,8 @@ class Evidence:
     """Of the best document; also where nothing is near, for evaluation."""
     also: Section | None = None
     """Of the document that contends with it."""
+    differing: tuple[Section, ...] = ()
+    """Rows of other documents that give the thing of one of the section's rows another value."""
 
     @property
     def best(self) -> StoredDocument | None:
@@ -172,7 +178,7 @@ class Evidence:
         Then its document is the right one for 93 and 96 % of the answerable questions of the held-out halves
         (pharmacy, clinic), else for 49 and 61 %.
         """
-        return self.is_found and self.also is None and not self.answers_by_itself
+        return self.is_found and self.also is None and not self.differing and not self.answers_by_itself
 
 
 class FindEvidence:
@@ -259,7 +265,11 @@ class FindEvidence:
                 for name, document in documents.items()
             }
             found = replace(found, scored=scored)
-            return replace(found, by_words=tuple(self._weighed(found, {}).read))
+            by_words = tuple(self._weighed(found, {}).read)
+            if not found.gate.passed:
+                is_named = any(row.coverage >= _NAMED_FROM for row in self._rows(by_words[0], found))
+                found = replace(found, gate=found.gate.model_copy(update={"passed": is_named}))
+            return replace(found, by_words=by_words)
 
     async def weigh(self, found: Evidence, scope: SearchScope) -> Evidence:
         """Rank the documents that were read by their units, and choose the best one's section.
@@ -328,14 +338,42 @@ class FindEvidence:
 
     def _with_sections(self, found: Evidence) -> Evidence:
         """Choose the best document's section, and that of a document which contends with it."""
-        section, also = self._section(found.read[0], found, max_words=found.query.max_words), None
+        best, *others = found.read
+        section, also = self._section(best, found, max_words=found.query.max_words), None
         contends = len(found.read) > 1 and found.ranked[0].score - found.ranked[1].score <= _CONTENDS_WITHIN
         if contends and found.table is None and not found.answers_by_itself:
             also = self._section(found.read[1], found, max_words=found.query.also_words)
-        return replace(found, section=section, also=also)
+        differ = self._differing(section, others, found) if section is not None else ()
+        return replace(found, section=section, also=also, differing=differ)
+
+    def _differing(
+        self, section: Section, others: Sequence[StoredDocument], found: Evidence
+    ) -> tuple[Section, ...]:
+        """Return the rows of other documents that give the thing of a shown row another value. A document
+        that lacks a word of the question which stands above the row is about something else."""
+        shown = {unit.unit.ordinal for unit in section.units}
+        rows = [row for row in self._rows(section.document, found) if row.unit.ordinal in shown]
+        above = self.scorer.stems(
+            "\n".join((section.document.card.title, *(row.unit.heading for row in rows)))
+        )
+        titled = [term.forms for term in found.asked.terms if term.forms & above]
+        differ: list[Section] = []
+        for other in others if rows else ():
+            units, of_other = self._units(other, found), self._rows(other, found)
+            stems = self.scorer.stems_of(other, units)
+            if (pairs := differing(rows, of_other)) and all(forms & stems for forms in titled):
+                differ.append(of_rows(other, units, pairs))
+        return tuple(differ)
 
     def _section(self, document: StoredDocument, found: Evidence, *, max_words: int) -> Section | None:
-        return choose(document, found.scored[document.card.document_id], max_words=max_words)
+        rows = self._rows(document, found)
+        return choose(document, self._units(document, found), max_words=max_words, rows=rows)
+
+    def _units(self, document: StoredDocument, found: Evidence) -> Sequence[ScoredUnit]:
+        return found.scored[document.card.document_id]
+
+    def _rows(self, document: StoredDocument, found: Evidence) -> tuple[Row, ...]:
+        return rows_about(self._units(document, found), found.asked, stems=self.scorer.stems)
 
     def _route(self, query: EvidenceQuery) -> Routing | None:
         if len(self._sources) < 2:

@@ -14,9 +14,11 @@ from pydantic import Field, StringConstraints
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.compose import (
+    DIFFERENT,
     QuotedBlock,
     approved_blocks,
     as_title,
+    dated_title,
     reply_draft,
     section_blocks,
     shown_section,
@@ -522,8 +524,17 @@ class PrepareAnswer:
         if ordinals <= before:
             return []
         before |= ordinals
-        labels = hydration.labels_of(one.section.document_id)
-        return section_blocks(one.section, one, found.sources, found.excerpts, opening=opening, labels=labels)
+        sections, openings = (one.section, *one.differing), [opening]
+        if one.differing:
+            openings = [f"{opening}{DIFFERENT}\n\n", *("\n\n" for _ in one.differing)]
+            openings = [before + dated_title(each) for before, each in zip(openings, sections, strict=True)]
+        built: list[QuotedBlock] = []
+        for section, before in zip(sections, openings, strict=True):
+            labels = hydration.labels_of(section.document_id)
+            built += section_blocks(
+                section, one, found.sources, found.excerpts, opening=before, labels=labels
+            )
+        return built
 
     def _offered(self, found: Found) -> OfferedAnswer | None:
         """Return the approved answer to a question near the first one that has any."""

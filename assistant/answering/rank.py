@@ -290,7 +290,7 @@ class UnitScorer:
 
     def __init__(self, language: Language) -> None:
         self.weights, self.vector_weights = shipped_weights("units"), shipped_weights("unit_vectors")
-        self._stems = remember_texts(_HEADINGS_KEPT)(language.content_stems)
+        self.stems = remember_texts(_HEADINGS_KEPT)(language.content_stems)
 
     def score(
         self, asked: QuestionTerms, document: StoredDocument, *, passage_cosines: Mapping[str, float]
@@ -326,12 +326,12 @@ class UnitScorer:
         """Return all stems of a document: title, questions, headings and units."""
         headings = {unit.unit.heading for unit in units}
         names = "\n".join((document.card.title, *document.card.questions, *sorted(headings)))
-        return self._stems(names).union(*(unit.unit.terms for unit in units))
+        return self.stems(names).union(*(unit.unit.terms for unit in units))
 
     def _features(self, asked: QuestionTerms, title: str, units: Sequence[Unit]) -> list[dict[str, float]]:
-        title_stems = self._stems(title)
+        title_stems = self.stems(title)
         stems = [frozenset(unit.terms) for unit in units]
-        heads = [self._stems(unit.heading) - title_stems for unit in units]
+        heads = [self.stems(unit.heading) - title_stems for unit in units]
         counts = Counter(stem for pair in zip(stems, heads, strict=True) for stem in pair[0] | pair[1])
         shared = [asked.overlap(terms, counts, len(units)) for terms in stems]
         places = {unit.ordinal: at for at, unit in enumerate(units)}

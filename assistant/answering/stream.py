@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from assistant.answering.compose import QuotedBlock
@@ -63,7 +64,7 @@ from assistant.live.markup import (
 )
 from assistant.settings.deployed_names import CANARY_VARIANT
 from assistant.text.language import CITATION_MARKS, Language, SentenceSpan, SentenceSplitter, fold
-from assistant.text.safe_markdown import safe_markdown
+from assistant.text.safe_markdown import addresses_in, safe_markdown
 
 _REFERENCE = r"\d{1,3}(?:\.\d{1,3})?"
 _REFERENCES = rf"{_REFERENCE}(?:\s?[,;\u2013-]\s?{_REFERENCE}){{0,9}}"
@@ -387,7 +388,8 @@ class AnswerText:
         self, text: str, *, before: str, checked: Checked | None, cited: tuple[Reference, ...]
     ) -> TextEvents:
         """Add a sentence of the model with labels in place of its marks; yield its events."""
-        text = safe_markdown(text, allowed_urls=self._allowed_urls)
+        held = (addresses_in(text) for reference in cited for text in self._texts_of(reference))
+        text = safe_markdown(text, allowed_urls=self._allowed_urls.union(*held))
         labels = {number: self._offered[tag.key] for number, (tag, _) in enumerate(self._marked)}
         labelled = with_labels(text, labels) if labels else Labelled(text)
         start = self.length + len(before)
@@ -405,6 +407,12 @@ class AnswerText:
             if self._hydration is not None:
                 slot = self._marked[number][1]
                 yield self._hydration.place_slot(slot, start=start + first, end=start + last)
+
+    def _texts_of(self, reference: Reference) -> Iterator[str]:
+        """Yield the texts that a sentence cites: one unit, or all of a document that the model read."""
+        document, number = reference
+        units = self._documents[document].units
+        yield from (unit.text for unit in (units if number is None else units[number - 1 : number]))
 
     def _cited_unit(self, reference: Reference) -> CitedUnit | None:
         document, unit = reference
@@ -697,10 +705,17 @@ class AnswerStream:
                 "candidates": candidates_of(first),
                 "approved": approved_uses(prepared) if ending.mode is Mode.QUOTED else (),
                 "elements": prepared.hydration.uses(),
+                "differing": self._differing() if ending.mode is not None else (),
                 **dict(self._told),
                 **self._kept_texts(self._told),
             }
         )
+
+    def _differing(self) -> tuple[str, ...]:
+        """Return the documents that give one thing different values."""
+        parts = (part for part in self._prepared.found.evidence if part.differing)
+        shown = (each for part in parts for each in (part.section, *part.differing) if each is not None)
+        return tuple(dict.fromkeys(each.document_id for each in shown))
 
     def _writer(self, model: ModelCall | None) -> dict[str, str | None]:
         """Return what the record says of the weights that wrote, where they may not be the served ones."""
@@ -778,7 +793,7 @@ class AnswerStream:
 
     def _quote(self, fallback: str | None) -> TextEvents:
         """Yield the quote's events and end the answer with it."""
-        blocks = self._prepared.found.blocks
+        blocks = self._fitting()
         if not blocks:  # the agent still has the ranked sources
             code = fallback or _NO_UNITS
             self._ending = _Ending(Outcome.DONE, code, FinishReason.SOURCES_ONLY, code)
@@ -786,13 +801,22 @@ class AnswerStream:
         self._ending = _Ending(
             Outcome.DONE,
             fallback,
-            FinishReason.STOP,
+            FinishReason.STOP if len(blocks) == len(self._prepared.found.blocks) else FinishReason.LENGTH,
             mode=Mode.QUOTED,
             fallback=fallback,
         )
         named = [name for block in blocks for name, _, _ in block.elements]
         self._prepared.hydration.make_room(named, keep=self._asked_slots)
         yield from list(self._text.quote(blocks))
+
+    def _fitting(self) -> Sequence[QuotedBlock]:
+        """Return the first units that fit into the request's own limit, one at least: none is cut."""
+        blocks, most = self._prepared.found.blocks, self._prepared.request.max_tokens
+        if most is None:
+            return blocks
+        count = self._services.writer.token_counter.count
+        tokens = accumulate(count(block.before + block.text) for block in blocks)
+        return blocks[: max(1, sum(sum_ <= most for sum_ in tokens))]
 
     def _count_usage(self, model: ModelCall | None) -> Usage:
         """Return what the endpoint counted; counted here when its stream broke off before it said so."""

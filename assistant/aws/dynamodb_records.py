@@ -252,7 +252,7 @@ class DynamoDbAnswerRecords(_AuditedStore):
         entry = typed_key(_conversation_key(record)) | {"answer_id": {"S": record.answer_id}}
         sight = record.sight()
         seen = self._record(sight, at=sight.at, name=f"asked#{record.answer_id}#{kind}")
-        is_queued = kind == _ANSWER and record.is_unanswered
+        is_queued = kind == _ANSWER and record.is_for_desk
         queued = _in_outbox(record.finished_at, record.answer_id) if is_queued else None
         results, _, _ = await asyncio.gather(
             self._insert((f"answer#{record.answer_id}", kind), store_row(record), queued),

@@ -498,6 +498,13 @@ class AnswerRecord(AnswerEnding):
     """ISO 639-1 code of the message's language, where red flags are not checked in it."""
     offered: ApprovedUse | None = None
     """The approved answer that was offered beside the answer."""
+    differing: tuple[str, ...] = Field(default=(), exclude_if=lambda documents: not documents)
+    """Documents whose rows, all shown, give one thing different values. Omitted when there are none."""
+
+    @property
+    def is_for_desk(self) -> bool:
+        """Whether it opens a case by itself."""
+        return self.is_unanswered or bool(self.differing)
 
     @property
     def is_unanswered(self) -> bool:

@@ -60,6 +60,8 @@ class CaseReason(StrEnum):
     """The agent changed a number, code, dose, date or negation before sending."""
     UNSUPPORTED_SENT = "unsupported_sent"
     UNANSWERED = "unanswered"
+    DIFFERENT_VALUES = "different_values"
+    """Documents in force give one thing different values. One case stands for all questions that met them."""
     ANSWER_SUSPENDED = "answer_suspended"
     """The approved answer that was made of this answer's case is suspended."""
     REVIEW_DUE = "review_due"

@@ -250,6 +250,9 @@ class Unit:
     """Ordinal of the unit that introduces it: the sentence before a list, or the step that it is part of."""
     terms: tuple[str, ...] = ()
     """Stems of its content words and numbers, each once, in order."""
+    cells: tuple[tuple[str, int, int], ...] = ()
+    """Of a table row: of each cell that is not empty its column's name and its place [start, end) in the
+    text. A title between rows has one, without a name; rows that an earlier release indexed have none."""
 
 
 @dataclass(frozen=True, slots=True)

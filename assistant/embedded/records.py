@@ -179,7 +179,7 @@ class SqliteAnswerRecords(_AuditedStore):
                 connection.execute(f"INSERT INTO answers {_ANSWER}", _answer_row(record))
             except sqlite3.IntegrityError:
                 raise ConflictError(f"The answer {record.answer_id} is already recorded.") from None
-            if record.is_unanswered:
+            if record.is_for_desk:
                 _queue(connection, "answer", record.answer_id)
             return True
 

@@ -27,6 +27,7 @@ from assistant.domain.documents import (
     Section,
     Span,
     Unit,
+    UnitKind,
     embedding_input,
 )
 from assistant.domain.errors import AssistantError, ConfigurationError, DocumentInvalidError
@@ -241,12 +242,14 @@ class PassageCutter:
     def _units(self, title: str, parsed: ParsedDocument, *, starts: Sequence[int]) -> list[list[Unit]]:
         """Return the units of each passage, with their terms."""
         units: list[list[Unit]] = [[] for _ in starts]
+        rows = ((table.header, row) for table in parsed.tables for row in table.rows)
         stem, content_words = self._language.stem, self._language.content_words
         for unit in parsed.units:
             whole = replace(
                 unit,
                 heading=_below_title(title, unit.heading),
                 terms=tuple(dict.fromkeys(map(stem, content_words(unit.text)))),
+                cells=_cells(unit, *next(rows, ((), ()))) if unit.kind is UnitKind.ROW else (),
             )
             units[max(0, bisect_right(starts, unit.span.start) - 1)].append(whole)
         return units
@@ -293,6 +296,16 @@ def _chunks(text: str, count: Callable[[str], int], most_tokens: int) -> list[tu
         for start, end in pairwise([*boundaries, len(text)])
         for offset, chunk in splitter.chunk_indices(text[start:end])
     ]
+
+
+def _cells(unit: Unit, names: Sequence[str], row: Sequence[Span]) -> tuple[tuple[str, int, int], ...]:
+    """Return the cells of a row as ``Unit.cells``."""
+    start, named = unit.span.start, (*(names if len(row) > 1 else ()), *("" for _ in row))
+    return tuple(
+        (name, cell.start - start, cell.end - start)
+        for name, cell in zip(named, row, strict=False)
+        if cell.start < cell.end
+    )
 
 
 def _below_title(title: str, heading: str) -> str:

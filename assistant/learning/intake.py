@@ -32,7 +32,7 @@ INTAKE = "intake"
 """Who makes the first revision of a case."""
 _CANDIDATES = 3
 """Documents of an answer that quoted none: as many as an agent would look at."""
-_JOINED = (CaseReason.BAD_VERDICT, CaseReason.UNANSWERED)
+_JOINED = (CaseReason.BAD_VERDICT, CaseReason.UNANSWERED, CaseReason.DIFFERENT_VALUES)
 """The other reasons are about what one agent sent."""
 _ATTEMPTS = 8
 _HASH_DIGITS = 48
@@ -74,6 +74,8 @@ class OpenCases:
         record = await self.records.get_answer(event.answer_id)
         question = None if record is None else record.question
         quoted = [shown.document_id for shown in event.documents if shown.is_quoted]
+        if record is not None and reason is CaseReason.DIFFERENT_VALUES:
+            quoted = [*record.differing]
         nearest = [shown.document_id for shown in event.documents[:_CANDIDATES]]
         case = Case(
             answer_id=event.answer_id,
@@ -87,6 +89,8 @@ class OpenCases:
         indexes: list[DeskItem] = []
         if question is not None and reason in _JOINED:
             same = [self.language.same_question(question), case.reason, case.reader_labels, case.documents]
+            if reason is CaseReason.DIFFERENT_VALUES:  # it is the documents' case, whatever was asked
+                same = ["", reason, case.reader_labels, sorted(case.documents)]
             same_hash = hashlib.sha256(json.dumps(same).encode()).hexdigest()
             index = await _Index.read(self.store, f"question-{same_hash[:_HASH_DIGITS]}")
             joined = next(iter(index.case_ids), None)
@@ -170,5 +174,7 @@ def _reasons(event: FeedbackEvent) -> Iterator[CaseReason]:
                 yield CaseReason.UNSUPPORTED_SENT
         case FeedbackKind.UNANSWERED:
             yield CaseReason.UNANSWERED
+        case FeedbackKind.DIFFERENT_VALUES:
+            yield CaseReason.DIFFERENT_VALUES
         case _:
             return

@@ -149,8 +149,9 @@ class Signals:
                     yield self._question_only(event, record)
 
     def _of_answer(self, record: AnswerRecord) -> Iterator[Signal]:
-        if record.is_unanswered:
-            event = self._event(FeedbackKind.UNANSWERED, record.answer_id, record.finished_at, record)
+        if record.is_for_desk:
+            kind = FeedbackKind.UNANSWERED if record.is_unanswered else FeedbackKind.DIFFERENT_VALUES
+            event = self._event(kind, record.answer_id, record.finished_at, record)
             yield self._question_only(event, record)
 
     def _event(

@@ -61,6 +61,7 @@ from assistant.domain.documents import (
     DocumentStatus,
     IndexInfo,
     KnownWords,
+    MediaType,
     ParsedDocument,
     Passage,
     PassageQuery,
@@ -538,13 +539,14 @@ def document(
     effective_date: date | None = None,
     source: str = "procedures",
     passage_tokens: int = PASSAGE_TOKENS,
+    media_type: MediaType = "text/markdown",
 ) -> StoredDocument:
-    """Return a document of Markdown as the worker indexes it, with real passages and units."""
+    """Return a document as the worker indexes it, with real passages and units."""
     made = Document(
         document_id=document_id,
         title=title,
         content=content,
-        media_type="text/markdown",
+        media_type=media_type,
         source=source,
         type="procedure",
         url=f"https://procedures.example/{document_id}",

@@ -34,6 +34,7 @@ OPENED = {
         [CaseReason.FACT_EDITED, CaseReason.UNSUPPORTED_SENT],
     ),
     "no answer": (feedback("a1", FeedbackKind.UNANSWERED), [CaseReason.UNANSWERED]),
+    "documents that differ": (feedback("a1", FeedbackKind.DIFFERENT_VALUES), [CaseReason.DIFFERENT_VALUES]),
     "opened source": (feedback("a1", FeedbackKind.OPENED_SOURCE, opened="wait"), []),
     "other words": (feedback("a1", FeedbackKind.REFORMULATED), []),
 }
@@ -94,6 +95,27 @@ async def test_a_case_of_the_same_question_joins_the_open_one(
         counts = {line.case_id: line.joined for line in lines}
         first, second = (case_id(name, CaseReason.BAD_VERDICT) for name in ("a1", "a2"))
         assert counts == ({first: 1} if joins else {first: 0, second: 0})
+
+
+async def test_documents_that_differ_have_one_case_whatever_was_asked(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        for answer, question in (
+            ("a1", "price of gabapentin"),
+            ("a2", "gabapentin 300 cost?"),
+            ("a3", "else?"),
+        ):
+            await desk.answered(answer, question)
+        shown = {"a1": ("north", "south"), "a2": ("south", "north"), "a3": ("north", "west")}
+        for answer, documents in shown.items():
+            event = replace_kind(bad_verdict(answer, *documents))
+            await desk.took(event)
+        lines, _ = await desk.queue.page(CaseFilter(), identity=RITA)
+        first, other = (case_id(answer, CaseReason.DIFFERENT_VALUES) for answer in ("a1", "a3"))
+        assert {line.case_id: line.joined for line in lines} == {first: 1, other: 0}
+
+
+def replace_kind(event: FeedbackEvent) -> FeedbackEvent:
+    return event.model_copy(update={"kind": FeedbackKind.DIFFERENT_VALUES, "label": None, "reasons": ()})
 
 
 async def test_a_case_of_the_same_question_is_opened_once_the_first_is_dismissed(tmp_path: Path) -> None:

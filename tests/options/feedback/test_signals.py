@@ -162,6 +162,12 @@ def test_a_question_without_an_answer_is_an_event() -> None:
     assert signal.words.question == "When is it open?"
 
 
+def test_an_answer_whose_documents_differ_is_a_signal() -> None:
+    record = answered().model_copy(update={"differing": ("north", "south")})
+    (signal,) = of(None, record)
+    assert signal.event.kind is FeedbackKind.DIFFERENT_VALUES
+
+
 def test_a_tenant_s_switches_leave_kinds_out() -> None:
     off = FeedbackSection(edits=False, opened_sources=False)
     assert of(act(), answered(), feedback=off) == []

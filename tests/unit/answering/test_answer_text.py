@@ -39,7 +39,8 @@ FAILING = {
 }
 REFUSAL = "The documents do not answer this question."
 PARTIAL = "The documents do not say who pays."
-STORED = document(content=" ".join(SUPPORTED) + f" See {URL} for retail refills.")
+FORMS = "Forms are at https://portal.example.org/forms and www.example.org."
+STORED = document(content=" ".join(SUPPORTED) + f" See {URL} for retail refills. {FORMS}")
 UNITS = STORED.passages[0].units
 PROMPT = Prompt(
     prompt_id="answer/4",
@@ -333,6 +334,26 @@ def test_an_address_that_is_no_source_s_is_never_released(address: str) -> None:
 
 def test_a_source_s_own_address_may_be_written() -> None:
     assert written(f"See {URL} for retail refills.")[0].text == f"See {URL} for retail refills."
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (f"{FORMS[:-1]} [1.5].", FORMS),
+        ("Forms are at [the portal](https://portal.example.org/forms) [1.5].", None),
+        ("Forms are at portal.example.org/forms [1.5].", "Forms are at."),
+        ("Forms are at https://portal.example.org/forms/evil [1.5].", "Forms are at."),
+        ("Forms are at www.example.org [1.1].", "Forms are at www. example. org."),
+        ("Forms are at www.example.org.", "Forms are at www. example. org."),
+        ("Forms are at www.example.org)evil.example/x [1.5].", "Forms are at www. example. org)"),
+    ],
+)
+def test_an_address_of_a_cited_unit_stays_and_no_other(said: str, shown: str | None) -> None:
+    text, _ = written(f"{said} ")
+    if shown is None:
+        assert text.text == said.replace(" [1.5]", "")
+    else:
+        assert text.text.startswith(shown)
 
 
 # Quotes

@@ -499,7 +499,7 @@ export interface WaitingDocument {
   readonly answered: WaitingContent | null;
 }
 
-export type CaseReason = "bad_verdict" | "fact_edited" | "unsupported_sent" | "unanswered" | "answer_suspended" | "review_due";
+export type CaseReason = "bad_verdict" | "fact_edited" | "unsupported_sent" | "unanswered" | "different_values" | "answer_suspended" | "review_due";
 export type CaseState = "open" | "asked_owner" | "proposed" | "resolved" | "dismissed";
 export type ResolutionKind =
   | "approved_answer"

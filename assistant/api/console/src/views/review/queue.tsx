@@ -40,6 +40,7 @@ const COUNTED: Readonly<Record<CaseReason, string>> = {
   fact_edited: "with an edited fact",
   unsupported_sent: "with unsupported text",
   unanswered: "not answered",
+  different_values: "of documents that differ",
   review_due: "review date passed",
   answer_suspended: "of suspended answers",
 };
