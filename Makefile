@@ -444,8 +444,6 @@ lock-training: $(VENV)/bootstrap.stamp ## Resolve the requirements of the traini
 IMAGE ?=
 BASE_LOCK := $(or $(wildcard containers/$(IMAGE)/base-image.lock),containers/base-image.lock)
 TO ?=
-# Of AWS, by digest: what serves embeddings. An LLM on an accelerator wants llm_neuronx or llm_gpu too.
-AWS_IMAGES ?= embedding_tei_cpu
 .PHONY: image
 image: $(CONSOLE)/dist/index.html ## Build a container image: make image IMAGE=orchestrator (needs Docker)
 	@test -f 'containers/$(IMAGE)/Dockerfile' || { echo "Which image? make image IMAGE=orchestrator, model_server, learning, training_job or corpus_job" >&2; exit 1; }
@@ -459,11 +457,10 @@ lock-images: ## Pin the containers' base image to what its tag is today (needs D
 	sed -i "s|^[^#].*|$$tag@$$digest|" $(BASE_LOCK); grep -E '^[^#]' $(BASE_LOCK)
 
 .PHONY: images
-images: $(CONSOLE)/dist/index.html ##* Publish a deployment's images by digest: make images TO=ACCOUNT/REGION (Docker)
+images: $(CONSOLE)/dist/index.html ##* Publish a deployment's images by digest: make images TO=ACCOUNT/REGION (Docker; ARGS=llm_gpu: that one)
 	@test -n '$(TO)' || { echo "Where to? make images TO=ACCOUNT/REGION" >&2; exit 1; }
 	@grep -qE '^[^#]+@sha256:[0-9a-f]{64}$$' $(BASE_LOCK) || $(MAKE) lock-images
-	@$(BIN)/assistant aws publish-images --to '$(TO)' $(ARGS)
-	@for image in $(AWS_IMAGES); do $(BIN)/assistant aws lock-image "$$image" --region '$(lastword $(subst /, ,$(TO)))'; done
+	@$(BIN)/python -m tools.images '$(TO)' $(ARGS)
 
 .PHONY: lint-images
 lint-images: $(VENV)/dev.stamp ## hadolint over the image definitions

@@ -71,10 +71,7 @@ def _needs_lock(tenant: DeployedTenant, name: str) -> bool:
 
 
 def _lock_command(name: str, tenant: DeployedTenant) -> str:
-    place = tenant.place
-    if tenant.images.image(name).is_own:
-        return f"assistant aws publish-images --image {name} --to {place.account}/{place.region}"
-    return f"assistant aws lock-image {name} --region {place.region}"
+    return f"make images TO={tenant.place.account}/{tenant.place.region} ARGS={name}"
 
 
 def image_uri(scope: Construct, tenant: DeployedTenant, name: str) -> str:

@@ -29,8 +29,8 @@ from assistant.cli.deployed import BUCKET_OUTPUT, PUBLISHER_OUTPUT
 from assistant.cli.destroying import Destruction
 from assistant.cli.doctor import DeploymentChecks, checked, token_findings, tools
 from assistant.cli.power import PowerCommand
-from assistant.cli.publishing import Platform, Publication, Registry, model_files, put_models
-from assistant.cli.signatures import Cosign, images_of, refuse_tags
+from assistant.cli.publishing import Registry, model_files, put_models
+from assistant.cli.signatures import images_of, refuse_tags
 from assistant.cli.templates import facts_of, prove, read_templates, refuse_broken_rules, refuse_paths
 from assistant.cli.tenant import refusals
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, table
@@ -204,40 +204,6 @@ def reach(
         sys.stdout.write(report.as_text())
     if report.status is not Status.PASSED:
         raise typer.Exit(1)
-
-
-@app.command()
-def publish_images(
-    to: Annotated[
-        list[str], Option("--to", metavar="ACCOUNT/REGION", help="Push to the first one, copy to the others.")
-    ],
-    image: Annotated[
-        list[str] | None, Option("--image", metavar="NAME", help="Only this image; may be repeated.")
-    ] = None,
-    platform: Annotated[
-        Platform, Option(help="Of tasks on Fargate; the model server is always linux/amd64.")
-    ] = "linux/amd64",
-    lock: Annotated[Path, Option(help="Lock file to write the digests to.")] = IMAGE_LOCK,
-    key: Annotated[
-        str | None, Option(metavar="KEY", help="Sign with it: awskms:///ARN, or cosign's private key file.")
-    ] = None,
-) -> None:
-    """Build, push and sign our images, copy them to other accounts, and write their digests to the lock."""
-    terminal, signer = Terminal(steps=True), None if key is None else Cosign(key=key)
-    publication = Publication(
-        root=Path.cwd(), lock_file=lock, terminal=terminal, platform=platform, signer=signer
-    )
-    publication.publish([Registry.parse(text) for text in to], only=image or ())
-
-
-@app.command()
-def lock_image(
-    image: Annotated[str, Argument(metavar="NAME", help="An image that AWS publishes.")],
-    region: Annotated[str, Option(help="Region of the registry to ask.")],
-    file: Annotated[Path, Option("--lock", help="Lock file to write the digest to.")] = IMAGE_LOCK,
-) -> None:
-    """Write the current digest of an image that AWS publishes to the lock."""
-    Publication(root=Path.cwd(), lock_file=file, terminal=Terminal(steps=True)).lock(image, region=region)
 
 
 @app.command()

@@ -216,7 +216,7 @@ class _Compiling:
         if (digest := lock.image(name).digest) is None:
             raise ConfigurationError(
                 f"images.lock.toml has no digest of {name}, and an artifact loads only in the image that "
-                f"compiled it. Run: assistant aws lock-image {name} --region {region}"
+                f"compiled it. Run: make images TO={self.deployed.place.account}/{region} ARGS={name}"
             )
         account = lock.account(name, region=region, own=self.deployed.place.account)
         return f"{Registry(account=account, region=region).host}/{lock.image(name).repository}@{digest}"

@@ -1,7 +1,5 @@
-"""``assistant aws publish-images``, ``lock-image`` and ``put-artifacts``: what a deployment needs published.
+"""``assistant aws put-artifacts``: models that a deployment needs published; the registry of an account.
 
-Images are built, pushed and copied, and their digests written into the lock; the stacks use only the digests.
-That needs Docker with buildx, and a network that reaches the registries: a build machine, not the closed VPC.
 Models that come as Python packages are uploaded into a tenant's models bucket. They need no chip and no
 build: a tenant that names them answers before its own models are compiled.
 """
@@ -12,37 +10,29 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from assistant.cli.account import AwsAccount, aws_errors
 from assistant.cli.deployed import Deployed
-from assistant.cli.signatures import Cosign
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.settings.deployment import ModelsSection
 from assistant.settings.model_artifacts import (
     CALLERS_PREFIX,
-    ImageLock,
     LlmManifest,
     LockedImage,
     artifact_sha256,
     load_embedding_manifest,
-    load_images,
     load_llm_manifest,
-    write_digest,
 )
 from assistant.settings.process import ModelServerSettings
 from assistant.settings.tenant import TenantConfig
 
-_LIMIT_S = 3600
 _PART_BYTES = 1024 * 1024
-_BASE_LOCK = Path("containers/base-image.lock")
 
 Platform = Literal["linux/amd64", "linux/arm64"]
 _INTEL: Platform = "linux/amd64"
@@ -50,8 +40,6 @@ ARM: Platform = "linux/arm64"
 PLATFORMS = {"model_server": _INTEL, "learning": _INTEL, "corpus_job": ARM}
 """Whatever the tasks and the build machine are: no instance of the instance table is Arm's, the functions are
 x86_64, and the corpus application is Arm's."""
-_ON_REQUEST = frozenset({"corpus_job"})
-"""Published only when they are named: most tenants run none."""
 
 
 class Registry(AwsAccount):
@@ -103,152 +91,6 @@ class Registry(AwsAccount):
         token = given["authorizationData"][0]["authorizationToken"]
         user, _, password = base64.b64decode(token).decode().partition(":")
         return user, password
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publication:
-    """Builds, copies and locks images."""
-
-    root: Path
-    lock_file: Path
-    terminal: Terminal
-    platform: Platform = "linux/amd64"
-    """Of the tasks: ``[tasks] architecture`` of the tenants."""
-    signer: Cosign | None = None
-
-    def publish(self, registries: Sequence[Registry], *, only: Sequence[str] = ()) -> None:
-        """Build or copy every own image into the first registry, copy it to the others, sign it, lock it.
-
-        A tag is never written twice (repositories are immutable): an existing one is used as it is, and
-        signed only if the lock has its digest.
-        Raises ConfigurationError, DeploymentError.
-        """
-        lock = load_images(self.lock_file)
-        for registry in registries:
-            self._log_in(registry)
-        for name, image in _chosen(lock, only).items():
-            first = registries[0]
-            existing = self._existing(name, image, first)
-            digest = existing or self._make(name, image, first.place(image))
-            for registry in registries[1:]:
-                copied = self._existing(name, image, registry)
-                if copied is None:
-                    self.terminal.step(f"{name}: copying to {registry.account}/{registry.region}")
-                    source = f"{first.host}/{image.repository}@{digest}"
-                    copied = self._copy(source, registry.place(image))
-                if copied != digest:
-                    raise DeploymentError(
-                        f"{name}:{image.tag} in {registry.account} is {copied}, not {digest}. A tag is never "
-                        "written twice: give the image another tag in the lock, and publish that."
-                    )
-            if self.signer is not None:
-                _refuse_strange(name, image, existing)
-                for registry in registries:
-                    self.signer.sign(f"{registry.host}/{image.repository}@{digest}")
-            write_digest(self.lock_file, name=name, digest=digest)
-            self.terminal.say(f"{name} = {digest}")
-
-    def lock(self, name: str, *, region: str) -> None:
-        """Write the current digest of an image of AWS in one region. Raises as ``publish``."""
-        lock = load_images(self.lock_file)
-        image = lock.image(name)
-        registry = Registry(account=lock.account(name, region=region, own=""), region=region)
-        self._log_in(registry)
-        place = registry.place(image)
-        digest = self._inspect(place)
-        write_digest(self.lock_file, name=name, digest=digest)
-        self.terminal.say(f"{name} = {digest}")
-
-    def _existing(self, name: str, image: LockedImage, registry: Registry) -> str | None:
-        digest = registry.digest(image)
-        if digest is not None:
-            self.terminal.say(
-                f"{name}:{image.tag} is in {registry.account}/{registry.region} already, and used as it is; "
-                "a changed image needs another tag in the lock"
-            )
-        return digest
-
-    def _make(self, name: str, image: LockedImage, place: str) -> str:
-        self.terminal.step(f"{name}: {'copying' if image.source else 'building'}")
-        return self._copy(image.source, place) if image.source else self._build(name, place)
-
-    def _build(self, name: str, place: str) -> str:
-        definition = self.root / "containers" / name / "Dockerfile"
-        if not definition.exists():
-            raise ConfigurationError(f"{definition}: the image {name} has neither this file nor a source.")
-        with tempfile.TemporaryDirectory() as folder:
-            metadata = Path(folder) / "metadata.json"
-            options = {
-                # The default is the build machine's: an image of an Arm laptop does not start on x86.
-                "--platform": PLATFORMS.get(name, self.platform),
-                "--metadata-file": str(metadata),
-                "--build-arg": f"PYTHON_IMAGE={self._base(name)}",
-                "--file": str(definition),
-                "--tag": place,
-            }
-            given = [part for option in options.items() for part in option]
-            self._docker(["buildx", "build", "--push", "--provenance=false", *given, str(self.root)])
-            return str(json.loads(metadata.read_text(encoding="utf-8"))["containerimage.digest"])
-
-    def _copy(self, source: str, place: str) -> str:
-        # By default buildx wraps a single image in a new index, which has another digest.
-        self._docker(["buildx", "imagetools", "create", "--prefer-index=false", "--tag", place, source])
-        return self._inspect(place)
-
-    def _inspect(self, place: str) -> str:
-        return self._docker(["buildx", "imagetools", "inspect", place, "--format", "{{.Manifest.Digest}}"])
-
-    def _base(self, name: str) -> str:
-        own = self.root / f"containers/{name}/{_BASE_LOCK.name}"
-        lock = own if own.exists() else self.root / _BASE_LOCK
-        lines = lock.read_text(encoding="utf-8").splitlines()
-        pinned = [line for line in lines if not line.startswith("#") and "@sha256:" in line]
-        if len(pinned) != 1:
-            place = lock.relative_to(self.root)
-            raise ConfigurationError(f"{place} holds no digest yet: run make lock-images IMAGE={name} once.")
-        return pinned[0]
-
-    def _log_in(self, registry: Registry) -> None:
-        user, password = registry.login()
-        self._docker(["login", "--username", user, "--password-stdin", registry.host], stdin=password)
-
-    def _docker(self, arguments: Sequence[str], *, stdin: str | None = None) -> str:
-        try:
-            done = subprocess.run(
-                ["docker", *arguments],
-                cwd=self.root,
-                input=stdin,
-                stdout=subprocess.PIPE,
-                text=True,
-                timeout=_LIMIT_S,
-                check=False,
-            )
-        except FileNotFoundError:
-            raise ConfigurationError("There is no docker here: publish images where there is one.") from None
-        except subprocess.TimeoutExpired:
-            raise DeploymentError(f"docker {arguments[0]} did not end within {_LIMIT_S} s.") from None
-        if done.returncode:
-            raise DeploymentError(f"docker {' '.join(arguments[:3])} ended with {done.returncode}.")
-        return done.stdout.strip()
-
-
-def _refuse_strange(name: str, image: LockedImage, existing: str | None) -> None:
-    if existing not in (None, image.digest):
-        raise DeploymentError(
-            f"{name}:{image.tag} was in the registry already, with a digest that the lock does not have: "
-            f"{existing}. It is not signed. If it is your build, write that digest into the lock and run "
-            "this again. If not, find out who pushed it, and give the image another tag."
-        )
-
-
-def _chosen(lock: ImageLock, only: Sequence[str]) -> dict[str, LockedImage]:
-    own_images = dict(lock.own())
-    if unknown := [name for name in only if name not in own_images]:
-        raise ConfigurationError(
-            f"{', '.join(unknown)}: not an image of ours; there are {', '.join(own_images)}."
-        )
-    chosen = set(only) or own_images.keys() - _ON_REQUEST
-    return {name: image for name, image in own_images.items() if name in chosen}
 
 
 # --- model artifacts --------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def unverified(images: Sequence[str], cosign: Cosign) -> Iterator[str]:
         if (refused := cosign.refusal(image)) is not None:
             yield (
                 f"{image} has no valid signature by {cosign.key}: {refused}. If it is your build, sign it: "
-                "assistant aws publish-images --to ACCOUNT/REGION --key KEY. If not, find out who pushed it."
+                "make images TO=ACCOUNT/REGION ARGS='--key KEY'. If not, find out who pushed it."
             )
 
 
@@ -96,7 +96,7 @@ def refuse_tags(images: Sequence[str]) -> None:
         raise DeploymentError(
             "These images have a tag and no digest, and a tag can be moved to another image:\n  "
             + "\n  ".join(tagged)
-            + "\nWrite the digest into images.lock.toml: assistant aws lock-image NAME --region REGION"
+            + "\nWrite the digest into images.lock.toml: make images TO=ACCOUNT/REGION ARGS=NAME"
         )
 
 

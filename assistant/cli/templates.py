@@ -76,7 +76,7 @@ def _images(lock: ImageLock, tenant: TenantConfig) -> tuple[ImageFact, ...]:
 
 
 def _architecture(name: str, tenant: TenantConfig) -> Literal["X86_64", "ARM64"]:
-    """Return what ``assistant aws publish-images`` builds an image for: by default that of the tasks."""
+    """Return what ``make images`` builds an image for: by default that of the tasks."""
     fixed = PLATFORMS.get(name)
     return tenant.tasks.architecture if fixed is None else "ARM64" if fixed == ARM else "X86_64"
 

@@ -154,9 +154,7 @@ class TrainingJob:
 
         host = Registry(account=self.account.account, region=self.account.region).host
         if not re.fullmatch(rf"{re.escape(host)}/{_REPOSITORY}@sha256:[0-9a-f]{{64}}", self.image):
-            raise ConfigurationError(
-                f"{self.image} is no image of {host} by its digest: assistant aws publish-images"
-            )
+            raise ConfigurationError(f"{self.image} is no image of {host} by its digest: make images")
         if not re.fullmatch(_FOLDER, self.training_set):
             raise ConfigurationError(f"{self.training_set} is no folder below sets/: write it as 2026-11/")
         folders = zip(shared["InputDataConfig"], (self.training_set, self.base), strict=True)

@@ -497,7 +497,7 @@ def test_an_image_that_was_never_built_is_named_with_the_command_that_builds_it(
     shutil.rmtree(clone.templates)
     done = synthesize(clone.templates, tenant=TENANT, tenants=str(clone.tenants))
     assert done.returncode == 0, done.stderr[-2000:]
-    with pytest.raises(DeploymentError, match=r"OrchestratorImageDigest.*assistant aws publish-images"):
+    with pytest.raises(DeploymentError, match=r"OrchestratorImageDigest.*make images TO="):
         deployment(clone, lock).deploy([])
     assert clone.calls() == ["synth"]
 

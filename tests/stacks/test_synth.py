@@ -299,9 +299,9 @@ def test_a_tenant_that_is_not_locked_is_synthesized_with_one_warning(assembly: P
     said = (assembly / WHOLE).read_text(encoding="utf-8").splitlines()
     (warning,) = [line for line in said if line.startswith(f"warning: {tenant} ")]
     assert warning.startswith(f"warning: {tenant} cannot be deployed yet: images.lock.toml has no digest of ")
-    assert "assistant aws publish-images --image orchestrator --to 111122223333/us-east-1" in warning
+    assert "make images TO=111122223333/us-east-1 ARGS=orchestrator" in warning
     # AWS's tags are good enough without the profile hipaa.
-    by_aws = "assistant aws lock-image embedding_tei_cpu --region us-east-1" in warning
+    by_aws = "make images TO=111122223333/us-east-1 ARGS=embedding_tei_cpu" in warning
     assert by_aws == (tenant == "pharmacy")
     assert ("without a hash (model_artifacts/README.md): qwen3-8b" in warning) == (tenant != "sandbox")
     assert asked_first(assembly, tenant) == ["RunMakeImages"]
@@ -310,7 +310,10 @@ def test_a_tenant_that_is_not_locked_is_synthesized_with_one_warning(assembly: P
 def test_one_image_by_tag_stops_a_deployment_of_hipaa(tmp_path: Path) -> None:
     lock = locked(tmp_path, but="embedding_tei_cpu")
     done = synthesize(tmp_path / "out", tenant="pharmacy", images=str(lock))
-    assert "no digest of embedding_tei_cpu. Run: assistant aws lock-image embedding_tei_cpu" in done.stderr
+    assert (
+        "no digest of embedding_tei_cpu. Run: make images TO=111122223333/us-east-1 ARGS=embedding_tei_cpu"
+        in done.stderr
+    )
     assert asked_first(tmp_path / "out", "pharmacy") == ["RunMakeImages"]
 
 

@@ -1,0 +1,113 @@
+"""Publishes a deployment's images and writes their digests to the lock: ``make images TO=ACCOUNT/REGION``.
+
+Docker (with buildx) builds and pushes, on a machine that reaches the registries. A tag is never written
+twice: the repositories are immutable, and an image that is there is used as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from assistant.cli.publishing import PLATFORMS, Registry
+from assistant.cli.signatures import Cosign
+from assistant.domain.errors import AssistantError, ConfigurationError, DeploymentError
+from assistant.settings.model_artifacts import LockedImage, load_images, write_digest
+
+BY_DEFAULT = ("orchestrator", "model_server", "learning", "otel_collector", "embedding_tei_cpu")
+"""An LLM on an accelerator wants ``llm_neuronx`` or ``llm_gpu`` too, corpora ``corpus_job``."""
+
+
+def publish(
+    registry: Registry, names: Sequence[str], *, platform: str, key: str | None, lock_file: Path
+) -> None:
+    """Build, copy or look up each image of the lock, sign ours, and write the digests.
+
+    ``platform``: of the tasks. ``key``: cosign's, or None to sign nothing. Raises ConfigurationError,
+    DeploymentError.
+    """
+    lock = load_images(lock_file)
+    images = {name: lock.image(name) for name in names}
+    for name, image in images.items():
+        place = registry
+        if not image.is_own:
+            place = Registry(
+                account=lock.account(name, region=registry.region, own=""), region=registry.region
+            )
+        user, password = place.login()
+        _docker("login", "--username", user, "--password-stdin", place.host, stdin=password)
+        existing = registry.digest(image) if image.is_own else None
+        if image.is_own and existing is None:
+            _push(name, image, registry, platform=platform)
+        inspect = ("imagetools", "inspect", place.place(image), "--format", "{{.Manifest.Digest}}")
+        digest = existing or _docker("buildx", *inspect)
+        if image.is_own and key is not None:
+            _sign(name, image, registry, digest=digest, is_new=existing is None, key=key)
+        write_digest(lock_file, name=name, digest=digest)
+        told = ", as it was there: a changed image needs another tag" if existing else ""
+        sys.stderr.write(f"{name} = {digest}{told}\n")
+
+
+def _push(name: str, image: LockedImage, registry: Registry, *, platform: str) -> None:
+    tag = ("--tag", registry.place(image))
+    if image.source:  # by default buildx wraps a single image in a new index, which has another digest
+        _docker("buildx", "imagetools", "create", "--prefer-index=false", *tag, image.source)
+        return
+    # The default is the build machine's platform: an image of an Arm laptop does not start on x86.
+    options = ("--platform", PLATFORMS.get(name, platform), "--build-arg", f"PYTHON_IMAGE={_base(name)}")
+    definition = ("--file", f"containers/{name}/Dockerfile", ".")
+    _docker("buildx", "build", "--push", "--provenance=false", *options, *tag, *definition)
+
+
+def _sign(name: str, image: LockedImage, registry: Registry, *, digest: str, is_new: bool, key: str) -> None:
+    """Raise DeploymentError for an image that was there with another digest than the lock's: whoever may push
+    could have us sign it."""
+    if not is_new and digest != image.digest:
+        raise DeploymentError(
+            f"{name}:{image.tag} was in the registry already, with a digest that the lock does not have: "
+            f"{digest}. It is not signed. If it is your build, write that digest into the lock and run "
+            "this again. If not, find out who pushed it, and give the image another tag."
+        )
+    Cosign(key=key).sign(f"{registry.host}/{image.repository}@{digest}")
+
+
+def _base(name: str) -> str:
+    own = Path(f"containers/{name}/base-image.lock")
+    lines = (own if own.exists() else Path("containers/base-image.lock")).read_text("utf-8").splitlines()
+    pinned = [line for line in lines if not line.startswith("#") and "@sha256:" in line]
+    if len(pinned) != 1:
+        raise ConfigurationError(f"The base of {name} has no digest: run make lock-images IMAGE={name} once.")
+    return pinned[0]
+
+
+def _docker(*arguments: str, stdin: str | None = None) -> str:
+    done = subprocess.run(["docker", *arguments], input=stdin, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise DeploymentError(f"docker {' '.join(arguments[:3])} ended with {done.returncode}.")
+    return done.stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make images", description=__doc__)
+    parser.add_argument("to", metavar="ACCOUNT/REGION")
+    parser.add_argument("names", nargs="*", default=BY_DEFAULT, metavar="NAME", help="of images.lock.toml")
+    parser.add_argument("--platform", default="linux/amd64", help="linux/arm64 for tasks on Arm")
+    parser.add_argument("--key", help="sign with it: awskms:///ARN, or cosign's private key file")
+    given = parser.parse_args()
+    try:
+        publish(
+            Registry.parse(given.to),
+            given.names,
+            platform=given.platform,
+            key=given.key,
+            lock_file=Path("images.lock.toml"),
+        )
+    except AssistantError as error:
+        sys.exit(f"make images: {error.message}")
+
+
+if __name__ == "__main__":
+    main()
