@@ -31,7 +31,7 @@ from assistant.cli.doctor import DeploymentChecks, checked, token_findings, tool
 from assistant.cli.power import PowerCommand
 from assistant.cli.publishing import Registry, model_files, put_models
 from assistant.cli.signatures import images_of, refuse_tags
-from assistant.cli.templates import facts_of, prove, read_templates, refuse_broken_rules, refuse_paths
+from assistant.cli.templates import refuse_broken_rules, refuse_paths
 from assistant.cli.tenant import refusals
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, table
 from assistant.cli.upgrading import OnlyPlan, StampedStore, WayBack, tables_of, upgrade_stores
@@ -42,7 +42,6 @@ from assistant.settings.deployment import PlaceSection
 from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
 from assistant.store_formats import refuse_format
 from template_checks import upgrades as upgrade_checks
-from template_checks.facts import Facts, Status
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(audit.app, name="audit")
@@ -58,6 +57,7 @@ _FIRST = ("Keys", "Network", "Data")
 start, so it must exist, with the model artifacts, before them."""
 _SIGNS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "unknown": "unknown"}
 ShowPlan = Annotated[bool, Option("--plan", help="Show what would change; change nothing.")]
+FromStdin = Annotated[bool, Option("--token", help="Only say which claims an agent's token on stdin misses.")]
 CdkArguments = Annotated[list[str] | None, Argument(metavar="[-- CDK ARGUMENTS]", help="Passed on to cdk.")]
 
 
@@ -70,23 +70,16 @@ def deploy(
 
 
 @app.command()
-def doctor(context: typer.Context, tenant: Tenant, images: ImageLockFile = IMAGE_LOCK) -> None:
+def doctor(
+    context: typer.Context, tenant: Tenant, images: ImageLockFile = IMAGE_LOCK, token: FromStdin = False
+) -> None:
     """Ask machine, files, account and issuer for what a deployment needs; status 1 if anything fails."""
     options = GlobalOptions.of(context)
-    found = [each for part in _deployment(options, tenant, images).examinations() for each in part]
-    _tell(options, found)
-
-
-@app.command()
-def check_token(context: typer.Context, tenant: Tenant) -> None:
-    """Read an agent's token from stdin, and say which claims the assistant misses; status 1 if any."""
-    options = GlobalOptions.of(context)
-    config = load_tenant(options.tenants_dir / f"{tenant}.toml")
-    _tell(options, list(token_findings(sys.stdin.read().strip(), tenant=config, keys_of=published_keys)))
-
-
-def _tell(options: GlobalOptions, found: Sequence[Finding]) -> None:
-    """Print findings. Raises typer.Exit(1) where one failed."""
+    if token:
+        config = load_tenant(options.tenants_dir / f"{tenant}.toml")
+        found = list(token_findings(sys.stdin.read().strip(), tenant=config, keys_of=published_keys))
+    else:
+        found = [each for part in _deployment(options, tenant, images).examinations() for each in part]
     if not options.writes(found):
         shown = [(_SIGNS[each.kind], each.check, each.said) for each in found]
         Terminal().out.print(table("", "check", "what to do", rows=shown))
@@ -185,25 +178,6 @@ def _switch(options: GlobalOptions, tenant: str, wanted: str, *, only_plan: bool
         command.run(change)
     if not options.writes(change):
         Terminal().out.print(change.as_text())
-
-
-@app.command()
-def reach(
-    context: typer.Context,
-    templates: Annotated[
-        list[Path], Argument(metavar="TEMPLATE…", help="Templates of one tenant: cdk.out/assembly-T.")
-    ],
-    tenant: Annotated[str | None, Option(metavar="T", help="Use this tenant's facts.")] = None,
-) -> None:
-    """Show which connections a tenant's templates allow, by port; status 1 unless every path is intended."""
-    options = GlobalOptions.of(context)
-    tenant_file = None if tenant is None else options.tenants_dir / f"{tenant}.toml"
-    facts = Facts() if tenant_file is None else facts_of(tenant_file, root=Path.cwd())
-    report = prove(read_templates(templates, facts), facts=facts)
-    if not options.writes(report):
-        sys.stdout.write(report.as_text())
-    if report.status is not Status.PASSED:
-        raise typer.Exit(1)
 
 
 @app.command()

@@ -112,7 +112,7 @@ class Canary:
         if state is None:
             raise NotFoundError(f"There is no endpoint {self.endpoint}: resume the tenant, then release.")
         if state.status != "InService":
-            why = "a release, a rollback or a deployment is under way, or failed: assistant models canary"
+            why = "a release, a rollback or a deployment is under way, or failed"
         elif state.config not in (self.served_config, self.canary_config):
             why = f"{state.config} is no configuration of its stack: deploy first"
         elif state.canary_percent > 0:

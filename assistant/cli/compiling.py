@@ -1,6 +1,6 @@
-"""``assistant models compile`` and ``promote``: a compile job, and its artifact's way to the endpoints.
+"""``assistant models compile``: a compile job, and its artifact's way to the endpoints.
 
-A job writes below ``compiled/`` of the tenant's models bucket. ``promote`` reads every file again, compares
+A job writes below ``compiled/`` of the tenant's models bucket. ``--promote`` reads every file again, compares
 it with the hash that the job told, copies it to ``llm/<name>/<sha256>/``, and writes the manifest last.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -41,6 +41,7 @@ _COMPILED_FROM = {
 Name = Annotated[str, Argument(metavar="NAME", help="Folder below model_artifacts/llm.")]
 Machine = Literal["ml.trn1.2xlarge", "ml.trn1.32xlarge"]
 """What a training job can compile on: Inferentia2 runs none."""
+PROMOTE = "Check what the last job made, copy it to where endpoints read, write its hash into the manifest."
 SMALL = "Nobody measured yet whether the smaller's 32 GiB of host memory do for 8B in 16 bits."
 
 
@@ -51,10 +52,17 @@ def compile_(
     instance: Annotated[Machine, Option(help=SMALL)] = "ml.trn1.32xlarge",
     wait: Annotated[bool, Option("--wait/--no-wait", help="Until the job has ended.")] = True,
     status: Annotated[bool, Option("--status", help="Only tell how the last job of NAME stands.")] = False,
+    promote: Annotated[bool, Option("--promote", help=PROMOTE)] = False,
+    job_name: Annotated[str | None, Option("--job", metavar="JOB", help="For --promote: this job.")] = None,
 ) -> None:
     """Compile a language model for Inferentia2 or Trainium, by a training job with the serving image."""
     options = GlobalOptions.of(context)
     compiling = _open(options, name, tenant)
+    if promote:
+        sha256 = compiling.promote(compiling.job(job_name) if job_name else compiling.last_job())
+        if not options.writes({"name": name, "sha256": sha256}):
+            Terminal().show(f"{name} = {sha256}. Review and commit its manifest.toml, then deploy.")
+        return
     job = compiling.last_job() if status else compiling.start(instance)
     ends_at = time.monotonic() + _WAIT_S
     while wait and not status and job["TrainingJobStatus"] in _RUNNING and time.monotonic() < ends_at:
@@ -64,20 +72,6 @@ def compile_(
     if not options.writes({field: job.get(field) for field in fields}):
         Terminal().show(_said(job))
     _refuse_failed(job)
-
-
-def promote(
-    context: typer.Context,
-    name: Name,
-    tenant: Tenant,
-    job: Annotated[str | None, Option(metavar="JOB", help="Default: the last one of NAME.")] = None,
-) -> None:
-    """Check what a compile job made, copy it to where endpoints read, write its hash into the manifest."""
-    options = GlobalOptions.of(context)
-    compiling = _open(options, name, tenant)
-    sha256 = compiling.promote(compiling.job(job) if job else compiling.last_job())
-    if not options.writes({"name": name, "sha256": sha256}):
-        Terminal().show(f"{name} = {sha256}. Review and commit its manifest.toml, then deploy.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tomlkit
 import typer
 from typer import Argument, Option
 
@@ -41,7 +40,7 @@ from assistant.live.parameters import is_value
 from assistant.live.ports import LiveReadError, LiveSystems, SwitchUnreadableError
 from assistant.live.results import Reading, ResponseReader, element_data
 from assistant.live_systems import HttpSystems, SystemAccess
-from assistant.settings.connector import Connector, OpenApiFile, Operation, OperationParameter, load_connector
+from assistant.settings.connector import Connector, Operation, OperationParameter, load_connector
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import TenantConfig
 from assistant.wiring.live import Credentials, customer_pseudonym
@@ -93,35 +92,20 @@ def try_(
 
 
 @app.command()
-def from_openapi(
-    file: Annotated[Path, Argument(metavar="FILE", help="The system's OpenAPI 3 file, JSON.")],
-    operation: Annotated[list[str], Option("--operation", metavar="ID", help="operationId; repeatable.")],
+def switch(
+    context: typer.Context,
+    tenant: Tenant,
+    system: Annotated[str | None, Argument(metavar="[NAME]")] = None,
+    state: Annotated[Literal["on", "off"] | None, Argument(metavar="[on|off]")] = None,
 ) -> None:
-    """Print the beginning of a connector: operations with every parameter and result of the file."""
-    document = OpenApiFile.read(file)
-    operations = [{"name": _snake(each), "personal": True, **document.sketch(each)} for each in operation]
-    source = file.name.partition(".")[0]
-    typer.echo(tomlkit.dumps({"schema_version": 1, "source": source, "operations": operations}))
-    typer.echo("# Now: results with same_as or same_as_context, parameters with context, and [[elements]].")
-
-
-@app.command()
-def on(context: typer.Context, tenant: Tenant, system: Annotated[str, Argument(metavar="NAME")]) -> None:
-    """Let a live system be called again, without a restart."""
-    _switch(GlobalOptions.of(context), tenant, system, on=True)
-
-
-@app.command()
-def off(context: typer.Context, tenant: Tenant, system: Annotated[str, Argument(metavar="NAME")]) -> None:
-    """Stop calling a live system within seconds, without a restart; its elements say so."""
-    _switch(GlobalOptions.of(context), tenant, system, on=False)
-
-
-@app.command(name="list")
-def list_(context: typer.Context, tenant: Tenant) -> None:
-    """List a tenant's live systems: switch, operations, elements."""
+    """Call a live system again, or stop within seconds, without a restart. Without NAME: list the systems."""
     options, terminal = GlobalOptions.of(context), Terminal()
     config = options.tenant(tenant)
+    if system is not None:
+        if state is None:
+            raise typer.BadParameter("Say on or off after the system's name.")
+        _switch(options, config, system, state)
+        return
     headings = ("system", "switch", "whose", "operations", "elements")
     if not terminal.listing(*headings, entries=_system_rows(options, config), as_json=options.json):
         terminal.say(f"{tenant} calls no live system: docs/live.md says how to write a connector")
@@ -390,24 +374,17 @@ def _shown(connector: Connector, operation: Operation, reading: Reading) -> dict
     return shown
 
 
-def _snake(name: str) -> str:
-    spelled = "".join(f"_{one.lower()}" if one.isupper() else one for one in name)
-    return "".join(character if character.isalnum() else "_" for character in spelled).strip("_")[:40]
-
-
-# --- switches and reads -----------------------------------------------------------------------------------
-def _switch(options: GlobalOptions, tenant: str, system: str, *, on: bool) -> None:
-    config, terminal = options.tenant(tenant), Terminal()
+def _switch(options: GlobalOptions, config: TenantConfig, system: str, state: Literal["on", "off"]) -> None:
+    terminal = Terminal()
     names = [entry.name for entry in config.reach if entry.is_called]
     if system not in names:
         known = ", ".join(names) or "none"
-        raise ConfigurationError(f"{tenant} calls no system {system}; those that it calls: {known}.")
-    set_switch(switches_dir(options.state_dir.resolve(), config), system, on=on)
-    word = "on" if on else "off"
-    terminal.say(f"{system} is {word} here; a service that runs sees it within seconds")
+        raise ConfigurationError(f"{config.name} calls no system {system}; those that it calls: {known}.")
+    set_switch(switches_dir(options.state_dir.resolve(), config), system, on=state == "on")
+    terminal.say(f"{system} is {state} here; a service that runs sees it within seconds")
     if (place := config.deployment) is not None:
-        name = f"{place.parameter(tenant, 'systems')}/{system}"
-        terminal.say(f"on AWS: aws ssm put-parameter --name {name} --type String --overwrite --value {word}")
+        name = f"{place.parameter(config.name, 'systems')}/{system}"
+        terminal.say(f"on AWS: aws ssm put-parameter --name {name} --type String --overwrite --value {state}")
 
 
 def _system_rows(options: GlobalOptions, config: TenantConfig) -> Iterator[tuple[object, Sequence[str]]]:

@@ -1,4 +1,4 @@
-"""``assistant models package``, ``release``, ``rollback``, ``canary``, ``variants``: a tuned model beside the
+"""``assistant models package``, ``release``, ``rollback``, ``variants``: a tuned model beside the
 served one, by the credentials of whoever deploys the tenant."""
 
 from __future__ import annotations
@@ -114,12 +114,6 @@ def rollback(tenant: Tenant, context: typer.Context) -> None:
     """End the canary: first its share, then its instance. The served model answers all."""
     canary = _canary(_deployed(GlobalOptions.of(context), tenant)[0])
     Terminal().show(f"{canary.endpoint}: {canary.rollback() or 'paused; it resumes without a canary'}")
-
-
-def show_canary(tenant: Tenant, context: typer.Context) -> None:
-    """Show whether a canary runs beside the served model, and its share of the calls."""
-    canary = _canary(_deployed(GlobalOptions.of(context), tenant)[0])
-    Terminal().show(f"{canary.endpoint}: {canary.state() or 'paused; it resumes without a canary'}")
 
 
 def variants(

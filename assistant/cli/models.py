@@ -28,7 +28,7 @@ from assistant.aws.event_stream import ChatChunkParser, ChatStreamError
 from assistant.cli import capture, model_release
 from assistant.cli.candidates import adopt, candidates, compare, try_
 from assistant.cli.capacity import capacity
-from assistant.cli.compiling import compile_, promote
+from assistant.cli.compiling import compile_
 from assistant.cli.knowledge import embed_again, first_names
 from assistant.cli.local import behind_gateway
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
@@ -56,11 +56,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(capture.app, name="capture", help="Find captured calls that went wrong.")
 app.command()(capacity)
-for command in (candidates, try_, compare, adopt, train, compile_, promote):
+for command in (candidates, try_, compare, adopt, train, compile_):
     app.command(name=command.__name__.rstrip("_"))(command)
 for command in (model_release.package, model_release.release, model_release.rollback, model_release.variants):
     app.command()(command)
-app.command(name="canary")(model_release.show_canary)
 _BUILD_TIMEOUT_S = 600.0
 _SHOWN_DIGITS = 12
 _PACKAGED = (("embedding", local_models.PACKAGED_EMBEDDING), ("generation", "SmolLM2-135M-Instruct"))

@@ -19,16 +19,16 @@ from pydantic import TypeAdapter, ValidationError
 from typer import Argument, Option
 
 from assistant.cli.account import AwsAccount, place_of
-from assistant.cli.ask import CUSTOMER, Agent, Ids, sign_context
+from assistant.cli.ask import Agent, Ids, sign_context
 from assistant.cli.live import confusable
 from assistant.cli.local import local_runtime, runtime_of
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, age, ids_by_kind, instant
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, instant
 from assistant.cli.upgrading import OnlyPlan, WayBack, files_of, upgrade_stores
 from assistant.domain.errors import ConfigurationError, ConflictError
 from assistant.domain.identity import REVOCATIONS, Role
 from assistant.knowledge.files import is_read
 from assistant.knowledge.sources import widens
-from assistant.local.layout import EMBEDDING, GATEWAY, ISSUER, SERVICE, WORKER, port_wishes, url_of
+from assistant.local.layout import ISSUER, SERVICE, port_wishes, url_of
 from assistant.local.processes import HOST, Registry, Running, RunningProcess
 from assistant.local.tokens import CareCase, Grant
 from assistant.private_files import make_private_folder, replace_private
@@ -57,6 +57,9 @@ _REVOKED_DAYS = 90
 """After that a revocation is dropped: no access token may live longer."""
 _MOST_REVOKED_BYTES = 8_192
 """Of an advanced SSM parameter; about 120 agents."""
+OF_CUSTOMER = (
+    "Print the context of this customer's conversation instead, as the local care application signs it."
+)
 Name = Annotated[str, Argument(metavar="NAME", help="Name of the tenant and its file.")]
 
 
@@ -117,19 +120,6 @@ def down(context: typer.Context) -> None:
 
 
 @app.command()
-def status(context: typer.Context) -> None:
-    """Show each process, its address and the commands that use it."""
-    options, terminal = GlobalOptions.of(context), Terminal()
-    views = _views(runtime_of(options, terminal, {}).supervisor.clean())
-    if options.writes({"processes": views}):
-        return
-    for view in views:
-        uptime_s = view.pop("uptime_s")
-        view["up"] = None if uptime_s is None else age(timedelta(seconds=uptime_s))
-    terminal.fields({"processes": views})
-
-
-@app.command()
 def token(
     context: typer.Context,
     tenant: Tenant,
@@ -139,28 +129,20 @@ def token(
         Option(metavar="ROLE", help="agent (default), knowledge_owner or auditor; may be repeated."),
     ] = None,
     label: Annotated[list[str] | None, Option(metavar="LABEL", help="Access label; may be repeated.")] = None,
+    customer: Annotated[str | None, Option(metavar="ID", help=OF_CUSTOMER)] = None,
+    ids: Ids = None,
 ) -> None:
     """Print a bearer token of the local issuer, and nothing else.
 
     It is for the service that runs, or that these options would start."""
     options, terminal = GlobalOptions.of(context), Terminal()
-    options.tenant(tenant)
+    config = options.tenant(tenant)
+    if customer is not None:
+        case = CareCase(customer, ids_by_kind("--id", ids or ()))
+        terminal.line(sign_context(options, config, agent, case))
+        return
     grant = Grant(tenant, agent, roles=tuple(role or [Role.AGENT]), labels=tuple(label or ()))
     terminal.line(runtime_of(options, terminal, {}).token(grant, _ports(options)))
-
-
-@app.command()
-def context(
-    context: typer.Context,
-    tenant: Tenant,
-    agent: Agent,
-    customer: Annotated[str, Option(metavar="ID", help=CUSTOMER)],
-    ids: Ids = None,
-) -> None:
-    """Print the context of a customer's conversation as the local care application signs it, for minutes."""
-    options = GlobalOptions.of(context)
-    case = CareCase(customer, ids_by_kind("--id", ids or ()))
-    Terminal().line(sign_context(options, options.tenant(tenant), agent, case))
 
 
 @app.command()
@@ -215,16 +197,11 @@ def revoke(
 
 # --- local processes --------------------------------------------------------------------------------------
 def _views(running: Running) -> list[dict[str, Any]]:
-    """Return the rows of ``tenant status``, as its JSON has them."""
-    others = (GATEWAY, ISSUER, WORKER, SERVICE)
-    models = [name for name in running.processes if name not in others] or [EMBEDDING]
-    return [_view(name, running.processes.get(name), running=running) for name in (*models, *others)]
+    """Return the rows of ``tenant up``, as its JSON has them."""
+    return [_view(name, process, running=running) for name, process in running.processes.items()]
 
 
-def _view(name: str, process: RunningProcess | None, *, running: Running) -> dict[str, Any]:
-    if process is None:
-        stopped = dict.fromkeys(("pid", "address", "memory_mib", "uptime_s"))
-        return {"name": name, "state": "stopped", **stopped, "used_by": []}
+def _view(name: str, process: RunningProcess, *, running: Running) -> dict[str, Any]:
     try:
         memory_mib = psutil.Process(process.identity.pid).memory_info().rss // _MIB
     except psutil.Error:

@@ -449,7 +449,6 @@ def _undecided(operation: Operation) -> Iterator[str]:
 
 _LARGEST_BYTES = 8 * 1024 * 1024
 _DEEPEST = 12
-_MOST_RESULTS = 60
 _LONGEST_TEXT = 500
 
 
@@ -510,32 +509,6 @@ class OpenApiFile:
                 for each in operation.get("parameters", [])
             ],
             "results": [self._result(each, schema, where) for each in operation.get("results", [])],
-        }
-
-    def sketch(self, operation_id: str) -> dict[str, Any]:
-        """Return an operation as a connector writes it, with every parameter and result.
-
-        Raises ConfigurationError.
-        """
-        path, described = self._get(operation_id)
-        parameters = [
-            {"name": name, **facts, "words": name.replace("_", " ")}
-            for name, facts in self._parameters(path, described).items()
-        ]
-        results = [
-            {
-                "name": _name_of(steps),
-                "path": ".".join(steps),
-                **facts,
-                "label": _name_of(steps).replace("_", " "),
-            }
-            for steps, facts in self._leaves(self._response(described, operation_id), (), True, 0)
-        ]
-        return {
-            "operation_id": operation_id,
-            "path": path,
-            "parameters": parameters,
-            "results": results[:_MOST_RESULTS],
         }
 
     def _get(self, operation_id: str) -> tuple[str, Mapping[str, Any]]:
@@ -608,22 +581,6 @@ class OpenApiFile:
                 f'{where}: result {".".join(steps)}: type = "{given}", and {self._path} says {types}.'
             )
         return {**facts, **result}
-
-    def _leaves(
-        self, schema: Mapping[str, Any], steps: tuple[str, ...], required: bool, depth: int
-    ) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-        if depth > _DEEPEST:
-            return
-        kind = _type_of(schema)
-        if kind == "array" and "*" not in steps:
-            yield from self._leaves(self._schema(schema.get("items", {})), (*steps, "*"), required, depth + 1)
-        elif properties := schema.get("properties"):
-            for name, value in cast("dict[str, Any]", properties).items():
-                inner = self._schema(value)
-                needed = required and name in schema.get("required", ()) and not inner["nullable"]
-                yield from self._leaves(inner, (*steps, name), needed, depth + 1)
-        elif steps and kind in ("string", "integer", "number", "boolean"):
-            yield steps, {**self._facts(schema), "required": required}
 
     def _facts(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         kind, form = _type_of(schema), schema.get("format")
@@ -721,11 +678,3 @@ def _type_of(schema: Mapping[str, Any]) -> str:
 
 def _at(value: Any, key: str) -> Any:
     return cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None
-
-
-def _name_of(steps: tuple[str, ...]) -> str:
-    words = "_".join(step for step in steps if step != "*")
-    spelled = "".join(f"_{word.lower()}" if word.isupper() else word for word in words)
-    return (
-        "".join(character if character.isalnum() else "_" for character in spelled).strip("_")[:40] or "value"
-    )

@@ -4,7 +4,6 @@ that opens or closes one."""
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assistant.cli.main import run
 from assistant.cli.templates import intended_paths, prove, refuse_paths
 from assistant.domain.errors import DeploymentError
 from template_checks.facts import Facts
@@ -94,16 +92,6 @@ def test_a_deployment_is_refused_if_the_rules_do_not_allow_a_consumer(assembly: 
     refuse_paths(folder, tenant_file=ours, root=ROOT)
     with pytest.raises(DeploymentError, match=r"care side 10\.33\.0\.0/16 must reach"):
         refuse_paths(folder, tenant_file=moved, root=ROOT)
-
-
-def test_the_command_shows_both_tables(assembly: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        run(["aws", "reach", str(assembly_folder(assembly, "sandbox")), "--json"])
-
-    shown = json.loads(capfdbinary.readouterr().out)
-    assert ended.value.code == 0
-    assert {row["judged"] for row in shown["rows"]} == {"declared"}
-    assert {row["judged"] for row in shown["calls"]} == {"reachable"}
 
 
 def of_type(templates: Templates, *kinds: str) -> list[str]:

@@ -35,7 +35,7 @@ OF_THE_CARE_TEAM = (14, 16)
 INSTEAD: Mapping[int, str] = {
     1: "the environment that runs this test is what it makes",
     4: "the certificate is issued by the emulator",
-    5: "nobody signs in: assistant aws check-token has tests of its own",
+    5: "nobody signs in: assistant aws doctor --token has tests of its own",
     7: "the emulator's quotas are unlimited",
     9: "no Docker: the registry gets a manifest of each image, the lock its digest",
     13: "the emulator runs no state machine: the deployed definition runs in this process meanwhile",

@@ -20,7 +20,6 @@ from assistant.cli.terminal import GlobalOptions
 from assistant.document_links import tenant_secret
 from assistant.domain.live import LiveRead
 from assistant.embedded.records import SqliteLiveReads
-from assistant.settings.connector import load_connector
 from assistant.settings.tenant import load_tenant
 from assistant.wiring.live import customer_pseudonym
 from tests.attacks.live_scene import CUSTOMER, ORDER, PAGE, answers_well, order
@@ -268,40 +267,24 @@ def test_no_two_elements_of_ours_have_the_same_example(tenant: str) -> None:
     assert list(confusable({entry.name: entry.inline for entry in systems if entry.inline})) == []
 
 
-def test_a_connector_begins_from_an_openapi_file(tmp_path: Path) -> None:
-    file = Path(__file__).parents[3] / "tests/tenants/connectors" / "orders.openapi.json"
-    status, text = ran(tmp_path, "live", "from-openapi", str(file), "--operation", "getOrder")
-    assert status == 0
-    path = tmp_path / "orders.toml"
-    element = '[[elements]]\nname = "x"\nkind = "card"\ntitle = "X"\n'
-    element += 'operation = "get_order"\nfields = ["placed_on"]'
-    proven = text.replace(
-        'name = "order_id"\npath = "order_id"', 'name = "order_id"\nsame_as = "order_id"', 1
-    )
-    path.write_text(f"{proven}\n{element}\n")
-    operation = load_connector(path).operation("get_order")
-    assert operation.path == "/v1/orders/{order_id}"
-    assert len(operation.results) > 5
-
-
 def test_a_system_is_switched_off_and_on(connector: Path) -> None:
     folder = connector.parents[1]
 
     def switch() -> str:
-        status, listed = ran(folder, "--json", "live", "list", "--tenant", "north")
+        status, listed = ran(folder, "--json", "live", "switch", "--tenant", "north")
         assert status == 0
         return json.loads(listed)["switch"]
 
     assert switch() == "on"
-    assert ran(folder, "live", "off", "orders", "--tenant", "north")[0] == 0
+    assert ran(folder, "live", "switch", "orders", "off", "--tenant", "north")[0] == 0
     assert switch() == "off"
-    assert ran(folder, "live", "on", "orders", "--tenant", "north")[0] == 0
+    assert ran(folder, "live", "switch", "orders", "on", "--tenant", "north")[0] == 0
     assert switch() == "on"
 
 
 def test_an_unknown_system_is_refused_with_those_there_are(connector: Path) -> None:
     result = RUNNER.invoke(
-        app, ["--tenants", str(connector.parents[1]), "live", "off", "stores", "--tenant", "north"]
+        app, ["--tenants", str(connector.parents[1]), "live", "switch", "stores", "off", "--tenant", "north"]
     )
     assert result.exit_code == 1
     assert "those that it calls: orders" in str(result.exception)

@@ -216,7 +216,7 @@ async def test_weights_become_a_registered_artifact(company: Company, tmp_path: 
     name = await compiled(company, tmp_path)
 
     told = await company.run("compile", NAME, "--status")
-    promoted = await company.run("promote", NAME)
+    promoted = await company.run("compile", NAME, "--promote")
 
     assert (told["TrainingJobName"], told["TrainingJobStatus"]) == (name, "Completed")
     manifest = load_llm_manifest(company.manifest.parent)
@@ -233,10 +233,10 @@ async def test_weights_become_a_registered_artifact(company: Company, tmp_path: 
 
 async def test_a_second_promotion_changes_nothing(company: Company, tmp_path: Path) -> None:
     await compiled(company, tmp_path)
-    first = await company.run("promote", NAME)
+    first = await company.run("compile", NAME, "--promote")
     text = company.manifest.read_text()
 
-    assert await company.run("promote", NAME) == first
+    assert await company.run("compile", NAME, "--promote") == first
     assert company.manifest.read_text() == text
 
 
@@ -266,7 +266,7 @@ async def test_a_job_that_fails_half_way_is_told_with_its_sum_and_promotes_nothi
     before = company.manifest.read_text()
     await compiled(company, tmp_path)
 
-    for command in (("compile", NAME, "--status"), ("promote", NAME)):
+    for command in (("compile", NAME, "--status"), ("compile", NAME, "--promote")):
         with pytest.raises(DeploymentError, match=r"is Failed .* = 0\.0 GB; the manifest says weights_bytes"):
             await company.run(*command)
     assert company.manifest.read_text() == before
@@ -282,7 +282,7 @@ async def test_a_job_that_ended_without_an_artifact_is_told(
     await company.control.end_job(started["TrainingJobName"], status, reason="The capacity ended")
 
     with pytest.raises(DeploymentError, match=f"is {status} .*The capacity ended. Nothing is promoted"):
-        await company.run("promote", NAME)
+        await company.run("compile", NAME, "--promote")
 
 
 async def test_waiting_ends_with_the_job(company: Company, tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ async def test_a_job_in_progress_is_not_promoted_and_no_second_one_is_started(
     started = await company.run("compile", NAME, "--no-wait")
 
     with pytest.raises(ConflictError, match=r"is InProgress .*Wait for its end"):
-        await company.run("promote", NAME)
+        await company.run("compile", NAME, "--promote")
     with pytest.raises(ConflictError, match=f"{started['TrainingJobName']} compiles {NAME} already"):
         await company.run("compile", NAME, "--no-wait")
     assert (await company.run("compile", NAME, "--status"))["TrainingJobStatus"] == "InProgress"
@@ -311,7 +311,7 @@ async def test_an_artifact_of_another_hash_is_refused(company: Company, tmp_path
     await compiled(company, tmp_path)
 
     with pytest.raises(ConflictError, match=f"is registered as {'5' * 64}, and the job made"):
-        await company.run("promote", NAME)
+        await company.run("compile", NAME, "--promote")
     assert company.manifest.read_text() == before
 
 
@@ -325,7 +325,7 @@ async def test_a_file_that_is_not_what_the_job_wrote_is_refused(
     company.client("s3").put_object(Bucket=company.bucket, Key=key, Body=b"other")
 
     with pytest.raises(DeploymentError, match=f"{file} is not what the job wrote"):
-        await company.run("promote", NAME)
+        await company.run("compile", NAME, "--promote")
     assert company.manifest.read_text() == before
     assert not [key for key in company.keys(f"llm/{NAME}/") if not key.startswith(("weights/", "entry/"))]
 
@@ -342,7 +342,7 @@ async def test_hashes_that_are_not_the_artifacts_are_refused(
     company.client("s3").put_object(Bucket=company.bucket, Key=key, Body=json.dumps(told))
 
     with pytest.raises(DeploymentError, match="is not about the manifest's files"):
-        await company.run("promote", NAME)
+        await company.run("compile", NAME, "--promote")
 
 
 async def test_an_artifact_that_lacks_a_file_of_the_manifest_is_refused(
@@ -356,7 +356,7 @@ async def test_an_artifact_that_lacks_a_file_of_the_manifest_is_refused(
     company.client("s3").put_object(Bucket=company.bucket, Key=key, Body=json.dumps(told))
 
     with pytest.raises(DeploymentError, match="is not about the manifest's files"):
-        await company.run("promote", NAME)
+        await company.run("compile", NAME, "--promote")
 
 
 async def test_a_missing_file_leaves_the_manifest_as_it_was(company: Company, tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ async def test_a_missing_file_leaves_the_manifest_as_it_was(company: Company, tm
     )
 
     with pytest.raises(DeploymentError, match="NoSuchKey"):
-        await company.run("promote", NAME)
+        await company.run("compile", NAME, "--promote")
     assert company.manifest.read_text() == before
 
 
@@ -376,7 +376,7 @@ async def test_a_manifest_that_changed_since_is_refused(company: Company, tmp_pa
     company.edit("batch_size = 8", "batch_size = 4")
 
     with pytest.raises(ConflictError, match="compiled another batch_size, cache_bytes than the manifest"):
-        await company.run("promote", NAME)
+        await company.run("compile", NAME, "--promote")
 
 
 async def test_a_job_that_compiled_nothing_is_refused(company: Company) -> None:
@@ -392,7 +392,7 @@ async def test_a_job_that_compiled_nothing_is_refused(company: Company) -> None:
     await company.control.end_job(other["TrainingJobName"], "Completed")
 
     with pytest.raises(ConflictError, match="compiled another name, revision, files, "):
-        await company.run("promote", NAME, "--job", other["TrainingJobName"])
+        await company.run("compile", NAME, "--promote", "--job", other["TrainingJobName"])
 
 
 async def test_a_quota_of_0_is_refused_before_anything_is_put(company: Company, tmp_path: Path) -> None:
@@ -412,7 +412,7 @@ async def test_unknown_names_and_what_is_not_compiled_are_refused(company: Compa
     with pytest.raises(ConfigurationError, match="is for gpu, for which nothing is compiled ahead"):
         await company.run("compile", "qwen3-8b-gpu")
     with pytest.raises(DeploymentError, match="Requested resource not found"):
-        await company.run("promote", NAME, "--job", "compile-other")
+        await company.run("compile", NAME, "--promote", "--job", "compile-other")
 
 
 async def test_weights_that_nobody_put_are_asked_for(company: Company) -> None:

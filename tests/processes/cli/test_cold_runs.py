@@ -116,7 +116,7 @@ def until_it_serves(process: Popen[str]) -> str:
 
 def reads_of_orders(shop: Shop) -> Counter[str]:
     """Return how often the demo asked the order system for each path."""
-    rows = json.loads(shop.run("tenant", "status", "--json"))["processes"]
+    rows = json.loads(shop.run("tenant", "up", "--json"))["processes"]
     address = next(row["address"] for row in rows if row["name"] == "orders")
     asked = httpx.get(f"{address}/control/requests", timeout=10).json()
     return Counter(one["path"] for one in asked)

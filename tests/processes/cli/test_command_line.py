@@ -70,7 +70,7 @@ def test_wrong_usage_is_status_2(folder: Path, arguments: list[str]) -> None:
             ["--tenants", "nowhere", "ask", "--tenant", "x", "Why?"],
             "nowhere: there is no such folder of tenant files. Run the command in the root of the repository",
         ),
-        (["--state", "tenants/bakery.toml", "tenant", "status"], "tenants/bakery.toml"),
+        (["--state", "tenants/bakery.toml", "tenant", "down"], "tenants/bakery.toml"),
         (["desk", "replay", "--tenant", "bakery", "nothing-like-it"], "nothing-like-it"),
         (["ask", "--tenant", "bakery", "  "], "The question is empty."),
         (["ask", "--tenant", "bakery", "caf\udce9"], "The question is not UTF-8."),
@@ -103,7 +103,7 @@ def test_a_broken_tenant_file_is_named_with_key_and_what_is_allowed(folder: Path
     [
         ["tenant", "token", "--tenant", "bakery", "--agent", "ann"],
         ["knowledge", "list", "--tenant", "bakery"],
-        ["live", "list", "--tenant", "bakery"],
+        ["live", "switch", "--tenant", "bakery"],
         ["models", "list"],
     ],
     ids=lambda arguments: " ".join(arguments[:2]),
@@ -126,13 +126,6 @@ def test_local_down_works_with_a_broken_tenant_file(folder: Path) -> None:
     done = assistant("tenant", "down", folder=folder)
     assert done.returncode == 0
     assert done.stdout == "Nothing was running.\n"
-
-
-def test_status_is_readable_for_a_program(folder: Path) -> None:
-    done = assistant("tenant", "status", "--json", folder=folder)
-    states = {row["name"]: row["state"] for row in json.loads(done.stdout)["processes"]}
-    assert set(states) == {"embedding", "gateway", "issuer", "worker", "service"}
-    assert set(states.values()) == {"stopped"}
 
 
 def test_a_token_is_printed_alone_and_says_whom_it_speaks_for(folder: Path) -> None:

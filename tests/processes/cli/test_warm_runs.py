@@ -161,7 +161,7 @@ STEP = "The agent reads the status of an order to the caller:"
 @pytest.fixture
 def orders(shop: Shop) -> Iterator[httpx.Client]:
     """The order system; a test may set its faults."""
-    rows = json.loads(shop.run("tenant", "status", "--json"))["processes"]
+    rows = json.loads(shop.run("tenant", "up", "--json"))["processes"]
     address = next(row["address"] for row in rows if row["name"] == "orders")
     with httpx.Client(base_url=address, timeout=10) as client:
         yield client
@@ -190,7 +190,7 @@ def test_text_comes_before_the_value_of_a_slow_system(shop: Shop, serving: str, 
     orders.put("/control/fault", content="delay=1")
     token = shop.run("tenant", "token", "--tenant", "shop", "--agent", "ann").strip()
     headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
-    context = shop.run("tenant", "context", "--tenant", "shop", "--agent", "ann", *WHOSE).strip()
+    context = shop.run("tenant", "token", "--tenant", "shop", "--agent", "ann", *WHOSE).strip()
     body = {"question": WHERE, "context": context}
     with httpx.Client(base_url=serving, headers=headers, timeout=60) as client:
         events = client.post("/v1/answers", json=body).text.split("\n\n")
@@ -263,6 +263,6 @@ def test_a_tenant_file_that_was_added_is_served_by_what_runs(shop: Shop, serving
         assert "help-desk" in answer
     finally:
         added.unlink()
-    states = json.loads(shop.run("tenant", "status", "--json"))["processes"]
+    states = json.loads(shop.run("tenant", "up", "--json"))["processes"]
     assert {row["state"] for row in states} == {"ready"}
     assert serving in {row["address"] for row in states}

@@ -75,7 +75,7 @@ def test_a_key_set_that_is_damaged_is_told_again() -> None:
 @pytest.mark.parametrize("word", ["off", "on"])
 def test_the_command_of_a_switch_puts_the_parameter_that_tasks_read(tmp_path: Path, word: str) -> None:
     arguments = ["--tenants", str(FILE.parent), "--state", str(tmp_path)]
-    done = CliRunner().invoke(app, [*arguments, "live", word, "orders", "--tenant", "pharmacy"])
+    done = CliRunner().invoke(app, [*arguments, "live", "switch", "orders", word, "--tenant", "pharmacy"])
     assert done.exit_code == 0, done.output
     given = typed(" ".join(done.output.split()))
     assert aws().parameter(SWITCH) is None

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.connector import OpenApiFile, check_entry, load_connector, matches_whole
+from assistant.settings.connector import check_entry, load_connector, matches_whole
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import load_tenant
 from tests.unit.growth import MOST_GROWTH, growth
@@ -499,12 +499,9 @@ def test_a_value_that_may_be_null_is_not_required_though_its_key_is(
     for properties in ({"next": {"type": "string", "format": "date"}}, {"next": schema}):
         schemas["Order"]["properties"] |= properties
         path = with_openapi(tmp_path, document=document)
-        sketch = OpenApiFile.read(path.parent / "orders.openapi.json").sketch("getOrder")
         results = load_connector(path).operation("get_order").results
         by_name = {each.name: each.required for each in results}
         assert by_name["next"] is (properties["next"] is not schema)
-        sketched = {each["name"]: each["required"] for each in sketch["results"]}
-        assert sketched["next"] is by_name["next"]
 
 
 def test_the_sample_system_s_own_orders_need_no_optional_keys_of_the_connector(tmp_path: Path) -> None:
@@ -515,10 +512,3 @@ def test_the_sample_system_s_own_orders_need_no_optional_keys_of_the_connector(t
     by_itself, by_hand = load_connector(tmp_path / "orders.toml"), load_connector(shipped)
     assert "required = false" in shipped.read_text(encoding="utf-8")
     assert by_itself == by_hand
-
-
-def test_a_sketch_has_every_parameter_and_result(tmp_path: Path) -> None:
-    path = with_openapi(tmp_path)
-    sketch = OpenApiFile.read(path.parent / "orders.openapi.json").sketch("getOrder")
-    assert [each["name"] for each in sketch["parameters"]] == ["order_id"]
-    assert [each["path"] for each in sketch["results"]] == ["id", "status", "next", "lines.*.n"]
