@@ -1,4 +1,4 @@
-"""``assistant knowledge sync`` and ``sources``: runs connectors, and shows their last runs."""
+"""``assistant knowledge sync``: runs connectors, and shows their last runs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _COUNTS = ("changed", "unchanged", "deleted", "refused")
 
 def sync(
     context: typer.Context,
-    source: Annotated[str, Argument(metavar="SOURCE", help="Name of a source with a connector.")],
     tenant: Tenant,
+    source: Annotated[str | None, Argument(metavar="[SOURCE]", help="A source with a connector.")] = None,
     yes: Annotated[
         bool, Option("--yes", "-y", help="Also when more than half of its documents are gone.")
     ] = False,
@@ -41,8 +41,12 @@ def sync(
     into: Annotated[str | None, Option(metavar="URL", help=INTO)] = None,
     token_file: Annotated[Path | None, Option(metavar="FILE", help=HOLDS)] = None,
 ) -> None:
-    """Read now what changed in a wiki or database. The worker indexes it while it runs."""
+    """Read now what changed in a wiki or database; the worker indexes it while it runs. Without SOURCE: list
+    the sources with their last run, counts, errors, and age of what they brought."""
     options, terminal = GlobalOptions.of(context), Terminal()
+    if source is None:
+        _show_runs(options, terminal, tenant)
+        return
     url = (into or "").rstrip("/")
     if token_file and not url:
         raise typer.BadParameter("--token-file belongs to --into.")
@@ -68,9 +72,7 @@ def sync(
         raise typer.Exit(1)
 
 
-def sources(context: typer.Context, tenant: Tenant) -> None:
-    """List the sources with a connector: last run, counts, errors, and age of what they brought."""
-    options, terminal = GlobalOptions.of(context), Terminal()
+def _show_runs(options: GlobalOptions, terminal: Terminal, tenant: str) -> None:
     wanted = connected_sources(options.tenant(tenant))
     found = options.with_stores(tenant, lambda stores: stores.source_runs.runs())
     runs: list[tuple[str, SourceRun | None]] = []

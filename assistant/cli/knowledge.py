@@ -24,7 +24,7 @@ from rapidfuzz.distance import OSA
 from rich.text import Text
 from typer import Argument, Option
 
-from assistant.cli.connectors import OWNER, sources, sync
+from assistant.cli.connectors import OWNER, sync
 from assistant.cli.local import LocalRuntime, has_knowledge, local_runtime, require_node
 from assistant.cli.preparing import prepare
 from assistant.cli.sending import ServiceTarget
@@ -84,7 +84,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command()(sync)
-app.command()(sources)
 app.command()(prepare)
 PATHS = "Files or folders of JSON lines, Markdown or HTML. Default: those of the tenant file."
 SOURCE = "Name of a source in the tenant file. Default: the one without a namespace."

@@ -1,4 +1,4 @@
-"""``assistant live``: try connectors, switch live systems, list what was read."""
+"""``assistant live``: try connectors, switch live systems."""
 
 from __future__ import annotations
 
@@ -9,31 +9,24 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
 
-from assistant.answering.stored import MOST_ENTRIES, AuditLiveReads
 from assistant.aws.clients import AwsService, open_client
 from assistant.cli.terminal import (
-    From,
     GlobalOptions,
     Tenant,
     Terminal,
-    To,
-    cli_reader,
     ids_by_kind,
     pairs_of,
     table,
-    window_of,
 )
-from assistant.document_links import tenant_secret
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.live import CareContext, LiveRead, LiveReadQuery
+from assistant.domain.live import CareContext
 from assistant.embedded.files import FileSwitches, set_switch
 from assistant.live.connected import check_status, request_of
 from assistant.live.parameters import is_value
@@ -43,11 +36,11 @@ from assistant.live_systems import HttpSystems, SystemAccess
 from assistant.settings.connector import Connector, Operation, OperationParameter, load_connector
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import TenantConfig
-from assistant.wiring.live import Credentials, customer_pseudonym
+from assistant.wiring.live import Credentials
 from assistant.wiring.stores import switches_dir
 
 if TYPE_CHECKING:
-    from assistant.wiring.stores import EmbeddedTenant
+    pass
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 SET = "Value of a parameter, like order_id=4471-2208; repeatable."
@@ -109,44 +102,6 @@ def switch(
     headings = ("system", "switch", "whose", "operations", "elements")
     if not terminal.listing(*headings, entries=_system_rows(options, config), as_json=options.json):
         terminal.say(f"{tenant} calls no live system: docs/live.md says how to write a connector")
-
-
-@app.command()
-def reads(
-    context: typer.Context,
-    tenant: Tenant,
-    agent: Annotated[str | None, Option(metavar="NAME", help="Only those of this agent.")] = None,
-    customer: Annotated[str | None, Option(metavar="ID", help="Customer, or another id as KIND:ID.")] = None,
-    since: From = None,
-    until: To = None,
-) -> None:
-    """List who read which live data, whose and when; the values are recorded nowhere."""
-    begin, end = window_of(since, until)
-    options, terminal = GlobalOptions.of(context), Terminal()
-    config, state_dir = options.tenant(tenant), options.state_dir.resolve()
-    folders = {"tenants_dir": options.tenants_dir, "state_dir": state_dir}
-    secret = tenant_secret(config, "secrets.live_reads", **folders)
-
-    async def read_all(stores: EmbeddedTenant) -> list[LiveRead]:
-        """Return the reads of all pages; each page is an audit of its own."""
-        audit = AuditLiveReads(
-            records=stores.records,
-            reads=stores.live_reads,
-            pseudonym=partial(customer_pseudonym, secret=secret),
-            clock=SystemClock(),
-        )
-        query, found = LiveReadQuery(begin, end, agent, limit=MOST_ENTRIES), list[LiveRead]()
-        while True:
-            page = await audit.page(query, customer=customer, auditor=cli_reader())
-            found += page.reads
-            if page.next_after is None:
-                return found
-            query = replace(query, after=page.next_after)
-
-    rows = _read_rows(options.with_stores(tenant, read_all), config)
-    headings = ("when (UTC)", "agent", "operation", "whose", "outcome", "answer")
-    count = terminal.listing(*headings, entries=rows, as_json=options.json)
-    terminal.warn(f"{count} reads from {begin:%Y-%m-%d} to {end:%Y-%m-%d %H:%M} UTC.", "")
 
 
 # --- trying a connector -----------------------------------------------------------------------------------
@@ -401,27 +356,4 @@ def _system_rows(options: GlobalOptions, config: TenantConfig) -> Iterator[tuple
         yield (
             {"system": entry.name, "switch": word, "operations": operations, "elements": elements},
             (entry.name, word, entry.whose, ", ".join(operations), ", ".join(elements)),
-        )
-
-
-def _read_rows(reads: Sequence[LiveRead], config: TenantConfig) -> Iterator[tuple[object, Sequence[str]]]:
-    """Yield the line of JSON and the cells of each read."""
-    nobodys = {
-        f"{entry.name}.{operation.name}"
-        for entry in config.systems
-        if entry.inline is not None
-        for operation in entry.inline.operations
-        if not operation.personal
-    }
-    for read in reads:
-        yield (
-            read,
-            (
-                f"{read.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
-                read.agent,
-                read.operation,
-                read.subject or ("nobody's" if read.operation in nobodys else "not recorded"),
-                f"{read.outcome} (cached)" if read.cached else read.outcome,
-                read.answer_id or "",
-            ),
         )

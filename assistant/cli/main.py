@@ -28,7 +28,7 @@ COMMANDS = {
     "desk": "Show recorded answers and how they were made; list who saw what.",
     "models": "Add your own model; list and choose models.",
     "learn": "Learn from agents' feedback, and erase a patient from it.",
-    "live": "Write and try connectors of live systems; switch systems; list what was read.",
+    "live": "Try connectors of live systems; switch systems.",
     "evaluate": "Ask a tenant's questions that have known answers, and measure the answers.",
     "aws": "Deploy a tenant to AWS; check its templates; publish its images and models.",
 }

@@ -1,12 +1,10 @@
-"""Commands of live systems: a connector is tried, a system is switched, reads are listed."""
+"""Commands of live systems: a connector is tried, a system is switched."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,7 @@ from assistant.cli.live import ConnectorTrial, TrialCaller, confusable, try_conn
 from assistant.cli.main import app
 from assistant.cli.terminal import GlobalOptions
 from assistant.document_links import tenant_secret
-from assistant.domain.live import LiveRead
-from assistant.embedded.records import SqliteLiveReads
 from assistant.settings.tenant import load_tenant
-from assistant.wiring.live import customer_pseudonym
 from tests.attacks.live_scene import CUSTOMER, ORDER, PAGE, answers_well, order
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
 from tests.fakes.tls_front import Authority, tls_front
@@ -290,82 +285,11 @@ def test_an_unknown_system_is_refused_with_those_there_are(connector: Path) -> N
     assert "those that it calls: orders" in str(result.exception)
 
 
-def record(folder: Path, *reads: LiveRead) -> None:
-    path = folder / "state" / "tenants" / "north" / "records.sqlite"
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    async def write() -> None:
-        store = SqliteLiveReads(path)
-        for each in reads:
-            await store.record(each)
-        await store.close()
-
-    asyncio.run(write())
-
-
-def live_read(
-    number: int, *, agent: str = "ann", operation: str = "orders.get_order", subject: str | None = None
-) -> LiveRead:
-    return LiveRead(
-        read_id=f"r{number}",
-        at=datetime.now(UTC),
-        agent=agent,
-        system="orders",
-        operation=operation,
-        subject=subject,
-        outcome="ready",
-    )
-
-
-def test_reads_are_listed_by_agent(connector: Path) -> None:
+def test_a_new_key_of_document_links_leaves_the_pseudonyms_as_they_were(connector: Path) -> None:
     folder = connector.parents[1]
-    record(folder, live_read(0), live_read(1, agent="bob"))
-    status, text = ran(folder, "--json", "live", "reads", "--tenant", "north", "--agent", "bob")
-    assert status == 0
-    assert [json.loads(line)["agent"] for line in text.splitlines() if line.startswith("{")] == ["bob"]
-
-
-def test_all_reads_of_a_long_time_are_listed(connector: Path) -> None:
-    folder = connector.parents[1]
-    record(folder, *map(live_read, range(501)))
-    status, text = ran(
-        folder, "--json", "live", "reads", "--tenant", "north", "--from", "2020-11-22", "--agent", "ann"
-    )
-    assert status == 0
-    assert len([line for line in text.splitlines() if line.startswith("{")]) == 501
-
-
-def test_personal_data_without_a_name_are_not_nobody_s(connector: Path) -> None:
-    text = connector.read_text(encoding="utf-8")
-    rest = """
-[[operations]]
-name = "get_hours"
-path = "/v1/hours"
-personal = false
-
-[[operations.results]]
-name = "hours"
-path = "hours"
-type = "text"
-label = "Hours"
-
-"""
-    connector.write_text(text.replace("[[elements]]", f"{rest}[[elements]]", 1), encoding="utf-8")
-    folder = connector.parents[1]
-    record(folder, live_read(0))
-    assert "not recorded" in ran(folder, "live", "reads", "--tenant", "north")[1]
-    record(folder, live_read(1, operation="orders.get_hours"))
-    assert "nobody's" in ran(folder, "live", "reads", "--tenant", "north", "--from", "2020-01-01")[1]
-
-
-def test_a_new_key_of_document_links_leaves_the_audit_as_it_was(connector: Path) -> None:
-    folder = connector.parents[1]
-    state = folder / "state"
-    tenant = load_tenant(folder / "north.toml")
-    secret = tenant_secret(tenant, "secrets.live_reads", tenants_dir=folder, state_dir=state)
-    record(folder, live_read(0, subject=customer_pseudonym(CUSTOMER, secret=secret)))
-    tenant_secret(tenant, "secrets.document_links", tenants_dir=folder, state_dir=state)
+    state, tenant = folder / "state", load_tenant(folder / "north.toml")
+    folders = {"tenants_dir": folder, "state_dir": state}
+    before = tenant_secret(tenant, "secrets.live_reads", **folders)
+    tenant_secret(tenant, "secrets.document_links", **folders)
     (state / "secrets" / "north" / "document-links").unlink()
-    asked = ("--json", "live", "reads", "--tenant", "north", "--customer")
-    assert '"read_id":"r0"' in ran(folder, *asked, CUSTOMER)[1].replace(" ", "")
-    assert "r0" not in ran(folder, *asked, "C-2")[1]
+    assert tenant_secret(tenant, "secrets.live_reads", **folders) == before
