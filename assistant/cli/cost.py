@@ -1,27 +1,37 @@
-"""``assistant aws cost``: what tenants cost a month and a thousand questions, off their templates."""
+"""``assistant aws cost``: what tenants cost a month and a thousand questions, off their templates.
+
+With a load also how many LLM instances answer it in time, by simulation.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
 from assistant.capacity.bill import STATES, Bill, BillLine, State, make_bill
 from assistant.cli.account import place_of
-from assistant.cli.capacity import hardware_of
 from assistant.cli.cdk import IMAGE_LOCK, CdkCommand, ImageLockFile
 from assistant.cli.terminal import GlobalOptions, Terminal, table
 from assistant.domain.errors import ConfigurationError
+from assistant.settings.model_artifacts import (
+    DEFAULT_INSTANCES,
+    check_llm_fit,
+    instance_named,
+    load_llm_manifest,
+)
 from assistant.settings.prices import HOURS_A_MONTH, Prices, load_prices
 from assistant.settings.tenant import TenantConfig
 from template_checks.upgrades import templates_by_stack_name
 
+if TYPE_CHECKING:
+    from assistant.capacity.plan import Plan, Question
+
 _SECONDS_A_MONTH = HOURS_A_MONTH * 3600
-_FIRST_TOKEN_S = 5.0
 _LARGEST = 3
 
 
@@ -32,7 +42,13 @@ def cost(
         float | None, Option(min=1, metavar="N", help="Default: of the price file.")
     ] = None,
     questions_per_second: Annotated[
-        float | None, Option(min=0.0001, metavar="N", help="Of a busy hour, instead of a month's.")
+        float | None, Option(min=0.0001, metavar="N", help="Of a busy hour; shows what happens to them.")
+    ] = None,
+    p95_first_token_ms: Annotated[
+        float, Option(min=1, metavar="MS", help="95 of 100 questions get a first token within it.")
+    ] = 5000.0,
+    timings: Annotated[
+        Path | None, Option(metavar="FILE", help="Measured times (docs/capacity.md). Default: an estimate.")
     ] = None,
     assembly: Annotated[
         Path | None, Option(metavar="DIR", help="Read these templates: cdk.out. Default: synthesize.")
@@ -40,7 +56,7 @@ def cost(
     images: ImageLockFile = IMAGE_LOCK,
 ) -> None:
     """Show a month's cost by the dated price file: paused, on, under a load; per 1,000 questions."""
-    from assistant.capacity.plan import Demand
+    from assistant.capacity.plan import DEFAULT_LENGTHS, Demand, make_plan
 
     options, terminal, prices = GlobalOptions.of(context), Terminal(), load_prices()
     share = Demand(1.0, (), prices.load.busy_hours).mean(1.0, 0.1)
@@ -49,7 +65,7 @@ def cost(
         if questions_per_month is not None:
             raise typer.BadParameter("Give --questions-per-month or --questions-per-second, not both.")
         questions = questions_per_second * share * _SECONDS_A_MONTH
-    bills: dict[str, Bill] = {}
+    bills, plans = dict[str, Bill](), dict[str, Plan]()
     notes = [
         f"list prices of {prices.region}, {prices.date}, for each tenant; no taxes, discounts or free tiers",
         "paused, on: without questions; quoted: no LLM runs; written: the LLM writes every answer",
@@ -60,53 +76,112 @@ def cost(
         config = options.tenant(name)
         place = place_of(config, options.tenants_dir / f"{name}.toml")
         cdk = CdkCommand(root=Path.cwd(), tenant=name, tenants_dir=options.tenants_dir, images=images)
-        if assembly is None:
-            terminal.say(f"synthesizing {name}")
-            cdk.synth()
-        stage = cdk.stage if assembly is None else assembly / f"assembly-{config.stage_id}"
-        templates = list(templates_by_stack_name(stage).values())
-        needed, note = _llm_instances(
-            config, options.tenants_dir, prices, rate=questions / share / _SECONDS_A_MONTH
+        templates = _templates(
+            cdk, terminal, None if assembly is None else assembly / f"assembly-{config.stage_id}"
         )
+        question, instance = _question(
+            config,
+            options.tenants_dir,
+            prices,
+            rate=questions / share / _SECONDS_A_MONTH,
+            first_token_s=p95_first_token_ms / 1000,
+            timings=timings,
+        )
+        needed, note = _llm_instances(config, question, instance)
+        if questions_per_second is not None and question is not None:
+            plans[name] = make_plan(question)
+            note += f"; {DEFAULT_LENGTHS}"
         notes.append(f"{name}, {place.region}: {note}")
         bills[name] = make_bill(templates, prices, questions=questions, llm_instances=needed)
     guessed = {line.price for bill in bills.values() for line in bill.lines if not line.checked}
     notes.append(f"prices that no page confirmed: {', '.join(sorted(guessed)) or 'none'}")
-    if options.writes(_as_data(bills, prices, notes)):
+    if options.writes(_as_data(bills, prices, notes) | {"plans": plans}):
         return
     terminal.out.print(table("USD a month", *bills, right=tuple(bills), rows=rows_of(bills)))
+    for name, plan in plans.items():
+        _show_plan(terminal, name, plan)
     for note in notes:
         terminal.say(note)
 
 
-def _llm_instances(
-    config: TenantConfig, tenants_dir: Path, prices: Prices, *, rate: float
-) -> tuple[int, str]:
-    """Return the fewest LLM instances that answer the busy hour in time, and on what that rests."""
-    from assistant.capacity.plan import Demand, Question, default_lengths, instances_needed
-    from assistant.capacity.timings import estimated_timings
+def _templates(cdk: CdkCommand, terminal: Terminal, stage: Path | None) -> list[Mapping[str, Any]]:
+    """Return a tenant's templates: those of a folder, else synthesized."""
+    if stage is None:
+        terminal.say(f"synthesizing {cdk.tenant}")
+        cdk.synth()
+    return list(templates_by_stack_name(stage or cdk.stage).values())
 
-    if config.models is None:
-        raise ConfigurationError(f"{config.name}: its file has no [models].")
-    folder = tenants_dir.resolve().parent / "model_artifacts" / "llm"
-    manifest, instance = hardware_of(config.models, folder, None)
+
+def _question(
+    config: TenantConfig,
+    tenants_dir: Path,
+    prices: Prices,
+    *,
+    rate: float,
+    first_token_s: float,
+    timings: Path | None,
+) -> tuple[Question | None, str]:
+    """Return what the LLM's instances are planned for, None where its times are not known; and their type.
+
+    Raises ConfigurationError.
+    """
+    from assistant.capacity.plan import Demand, Question, default_lengths
+    from assistant.capacity.timings import estimated_timings, load_timings
+
+    models, place = config.models, config.deployment
+    if models is None or place is None:
+        raise ConfigurationError(f"{config.name}: its file has no [models] and [deployment].")
+    manifest = load_llm_manifest(tenants_dir.resolve().parent / "model_artifacts" / "llm" / models.llm)
+    instance = instance_named(models.llm_instance or DEFAULT_INSTANCES[manifest.accelerator])
+    check_llm_fit(manifest, instance)
     try:
-        timings = estimated_timings(manifest, instance)
+        speed = load_timings(timings) if timings else estimated_timings(manifest, instance)
     except ConfigurationError:
-        least = config.models.min_instances
-        return least, f"{instance.name}: no timings are known, so the load is not checked; {least} taken"
+        if timings is not None:
+            raise
+        return None, instance.name
     question = Question(
         demand=Demand(rate, default_lengths(manifest.sequence_length), prices.load.busy_hours),
-        timings=timings,
-        first_token_s=_FIRST_TOKEN_S,
-        zones=1,  # the fewest instances; a lost zone is for `assistant models capacity`
+        timings=speed,
+        first_token_s=first_token_s,
+        zones=len(place.zones),
         usd_per_hour=prices.of("endpoint", instance.name).usd_per_hour,
     )
-    needed, most = instances_needed(question, 1.0), config.models.max_instances
+    return question, instance.name
+
+
+def _llm_instances(config: TenantConfig, question: Question | None, instance: str) -> tuple[int, str]:
+    """Return the fewest LLM instances that answer the busy hour in time, and on what that rests."""
+    from assistant.capacity.plan import instances_needed
+
+    assert config.models is not None  # noqa: S101 - _question refused it
+    least, most = config.models.min_instances, config.models.max_instances
+    if question is None:
+        return least, f"{instance}: no timings are known, so the load is not checked; {least} taken"
+    needed, rate = instances_needed(question, 1.0), question.demand.questions_per_s
     if needed is None or needed > most:
-        return most, f"{rate:.2g} questions a second need more than max_instances = {most} of {instance.name}"
-    least = max(needed, config.models.min_instances)
-    return least, f"{rate:.2g} questions a second: {least} x {instance.name} write ({timings.source})"
+        return most, f"{rate:.2g} questions a second need more than max_instances = {most} of {instance}"
+    least = max(needed, least)
+    return least, f"{rate:.2g} questions a second: {least} x {instance} write ({question.timings.source})"
+
+
+def _show_plan(terminal: Terminal, tenant: str, plan: Plan) -> None:
+    terminal.show(
+        f"{tenant}: {plan.instances} LLM instances answer while a zone is lost: USD {plan.usd_a_month:,.0f} "
+        f"a month ({plan.usd_a_month_by_hour:,.0f} scaled by the hour)."
+    )
+    right = ("needed", "p50", "p95 first token", "unanswered", "tokens/s")
+    shown = table("what happens to them", *right, right=right)
+    for each in plan.scenarios:
+        shown.add_row(
+            each.what,
+            "over 200" if each.needed is None else str(each.needed),
+            f"{each.p50_s * 1000:,.0f} ms",
+            f"{each.p95_s * 1000:,.0f} ms",
+            f"{each.unanswered:.1%}",
+            f"{each.tokens_per_s:,.0f}",
+        )
+    terminal.out.print(shown)
 
 
 def _as_data(bills: Mapping[str, Bill], prices: Prices, notes: list[str]) -> dict[str, Any]:

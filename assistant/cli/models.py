@@ -27,7 +27,6 @@ from assistant.answering.prompt import FileTokenCounter, rendered
 from assistant.aws.event_stream import ChatChunkParser, ChatStreamError
 from assistant.cli import capture, model_release
 from assistant.cli.candidates import adopt, candidates, compare, try_
-from assistant.cli.capacity import capacity
 from assistant.cli.compiling import compile_
 from assistant.cli.knowledge import embed_again, first_names
 from assistant.cli.local import behind_gateway
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(capture.app, name="capture", help="Find captured calls that went wrong.")
-app.command()(capacity)
 for command in (candidates, try_, compare, adopt, train, compile_):
     app.command(name=command.__name__.rstrip("_"))(command)
 for command in (model_release.package, model_release.release, model_release.rollback, model_release.variants):

@@ -215,6 +215,18 @@ def test_another_authors_bill_agrees_within_three_percent_in_every_line(assembly
     assert sum(ours.values()) < 0.05, f"lines that the other author was not asked for: {[*ours]}"
 
 
+MEASURED = """
+source = "measured on a made-up chip"
+slots = 8
+step_tokens = 256
+request_s = 0.01
+write_step_s = [0.02, 0.03]
+write_context_s = 1e-6
+read_token_s = 1e-4
+read_context_s = 0.0
+"""
+
+
 def test_the_command_shows_tenants_side_by_side(
     assembly: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -244,12 +256,37 @@ def test_the_command_shows_tenants_side_by_side(
     assert any("no page confirmed" in note for note in shown["notes"])
 
 
+def under_load(
+    assembly: Path, capfdbinary: pytest.CaptureFixture[bytes], *given: str, tenant: str = "clinic"
+) -> dict[str, Any]:
+    with pytest.raises(SystemExit):
+        run(["aws", "cost", tenant, "--assembly", str(assembly), "--questions-per-second", *given, "--json"])
+    return json.loads(capfdbinary.readouterr().out)
+
+
 def test_a_load_beyond_the_tenants_most_instances_is_told(
     assembly: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    with pytest.raises(SystemExit):
-        run(["aws", "cost", "clinic", "--assembly", str(assembly), "--questions-per-second", "5", "--json"])
-
-    shown = json.loads(capfdbinary.readouterr().out)
+    shown = under_load(assembly, capfdbinary, "5")
     assert any("5 questions a second need more than max_instances = 2" in note for note in shown["notes"])
+    assert any("assumed: prompts of" in note for note in shown["notes"])
     assert shown["tenants"]["clinic"]["questions"] == pytest.approx(5 * (10 + 1.4) / 24 * 730 * 3600)
+    plan = shown["plans"]["clinic"]
+    assert plan["usd_a_month"] == pytest.approx(plan["instances"] * 2.8 * 730, rel=0.1)
+    assert [each["what"] for each in plan["scenarios"]][-1] == "200% of the load"
+    assert all(each["needed"] >= 1 for each in plan["scenarios"])
+
+
+def test_measured_times_come_from_a_file(
+    assembly: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    file = tmp_path / "timings.toml"
+    file.write_text(MEASURED, encoding="utf-8")
+    shown = under_load(assembly, capfdbinary, "0.05", "--timings", str(file), "--p95-first-token-ms", "90000")
+    assert any("measured on a made-up chip" in note for note in shown["notes"])
+
+
+def test_a_processor_whose_times_nobody_knows_has_no_plan(
+    assembly: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert under_load(assembly, capfdbinary, "1", tenant="sandbox")["plans"] == {}
