@@ -17,7 +17,7 @@ from stacks.learning import read_bucket, use_keys, write_folder
 from stacks.outputs import Workload
 from stacks.policy import DOCUMENTS_BUCKET, NO_REPLICATION, exceptions, wildcard
 from stacks.processes import CORPUS_IMAGE, image_uri
-from stacks.roles import WorkloadRole, allow, attach, resource_arn
+from stacks.roles import WorkloadRole, attach
 from stacks.tenant_stack import Foundation, TenantStack
 
 RELEASE = "emr-7.13.0"
@@ -52,14 +52,11 @@ class CorpusStack(TenantStack):
             assumed_by="emr-serverless.amazonaws.com",
             description="Reads documents, writes corpora of them",
         )
-        endpoint = resource_arn(self, "sagemaker", "endpoint", tenant.config.embedding.endpoint)
         statements = [
             *read_bucket(data.documents_bucket),
             *write_folder(bucket.bucket_name, CORPORA),
             *write_folder(bucket.bucket_name, LOGS),
             use_keys(self, keys.data_key_arn),
-            # By name: the endpoint itself is absent while the tenant is paused.
-            allow("sagemaker:InvokeEndpoint", endpoint),
         ]
         attach(self, "Job", role, statements)
         application = self._application(bucket, foundation)

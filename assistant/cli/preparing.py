@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from assistant.cli.account import AwsAccount
 
 WEIGHT = "How much of a source: 0 none, 0.5 half of its documents, 2 each read twice. Default 1. Repeatable."
-VECTORS = "Write a vector of each row's beginning, too, by the tenant's embedding model."
 ENGINE = "local: on this machine. emr: the deployment's EMR Serverless application, of its documents."
 _POLL_S, _GRACE_S = 15.0, 600.0
 _DOCUMENTS_A_TASK = 2_000
@@ -45,7 +44,6 @@ def prepare(
     out: Annotated[Path, Option(metavar="FOLDER", help="New folder; emr writes its manifest alone there.")],
     engine: Annotated[Literal["local", "emr"], Option(help=ENGINE)] = "local",
     weight: Annotated[list[str] | None, Option(metavar="SOURCE=N", help=WEIGHT)] = None,
-    vectors: Annotated[bool, Option("--vectors", help=VECTORS)] = False,
     limit_minutes: Annotated[
         int, Option(min=5, max=10_080, metavar="MIN", help="The job is cancelled after it, of emr.")
     ] = 720,
@@ -60,12 +58,9 @@ def prepare(
         folder = Path(making) / out.name
         make_private_folder(folder)
         if engine == "emr":
-            settings = options.preparing()
-            made = _on_emr(settings, tenant, weights=weights, embeds=vectors, limit_minutes=limit_minutes)
+            made = _on_emr(options.preparing(), tenant, weights=weights, limit_minutes=limit_minutes)
         else:
             made = asyncio.run(_here(options, options.tenant(tenant), folder, weights=weights))
-            if vectors and made["rows"]:
-                made["embedding"] = _embed_here(options, tenant, folder)
         if not made["rows"]:
             raise InvalidRequestError(f"No document became a row. Left out: {made['left_out'] or 'none'}.")
         facts = {"tenant": tenant, "made_at": datetime.now(UTC), "engine": engine, **made}
@@ -94,28 +89,8 @@ async def _here(
     return {**made, "mix": mix}
 
 
-def _embed_here(options: GlobalOptions, tenant: str, folder: Path) -> str:
-    """Write the vectors, and return the model's name; start it if it does not run."""
-    from assistant.cli.local import local_runtime
-    from assistant.domain.clock import SystemClock
-    from assistant.embedded.corpus import write_vectors
-    from assistant.knowledge.pipeline import BatchEmbedder
-    from assistant.wiring.live_index import open_reindexing
-
-    runtime = local_runtime(options, Terminal())
-
-    async def embed(ports: Mapping[str, int]) -> str:
-        async with open_reindexing(runtime.layout.worker_settings(ports), tenant) as reindexing:
-            embedder = await reindexing.stores.passage_embedder()
-            await write_vectors(folder, BatchEmbedder(embedder, clock=SystemClock()))
-            return reindexing.stores.tenant.embedding.model
-
-    with runtime.processes(runtime.layout.for_loading, command="assistant knowledge prepare"):
-        return asyncio.run(embed(runtime.supervisor.registry.read_living().ports))
-
-
 def _on_emr(
-    settings: PreparingSettings, tenant: str, *, weights: Sequence[str], embeds: bool, limit_minutes: int
+    settings: PreparingSettings, tenant: str, *, weights: Sequence[str], limit_minutes: int
 ) -> dict[str, Any]:
     """Start the job, tell its states, and return what it made.
 
@@ -133,8 +108,8 @@ def _on_emr(
     name = f"{tenant}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     key = f"{CORPORA}{name}"
 
-    async def put_wanted() -> tuple[dict[str, Any], int]:
-        """Write the ids of the documents for the job; return what it gets of the tenant, and their number."""
+    async def put_wanted() -> tuple[Mapping[str, float], int]:
+        """Write the ids of the documents for the job; return the weight of each source, and their number."""
         total, part = 0, 0
         async with open_deployed_learning(settings, tenant) as stores:
             sources = KnowledgeSources.of(stores.tenant)
@@ -144,15 +119,13 @@ def _on_emr(
                 place = {"Bucket": bucket, "Key": f"{key}/{corpus.WANTED}/part-{part:06}.jsonl"}
                 await asyncio.to_thread(aws.call, "s3", "put_object", **place, Body=lines)
                 total, part = total + len(page), part + 1
-            model = stores.tenant.embedding
-        embedding = {"endpoint": model.endpoint, "dimensions": model.dimensions}
-        return {"mix": mix, "embedding": embedding if embeds else None}, total
+        return mix, total
 
-    of_tenant, total = asyncio.run(put_wanted())
+    mix, total = asyncio.run(put_wanted())
     if not total:
         raise InvalidRequestError("No document answers now, so there is nothing to make a corpus of.")
     documents = settings.documents_bucket.replace("{tenant}", tenant)
-    given = {"folder": f"s3://{bucket}/{key}", "bucket": documents, "region": settings.region, **of_tenant}
+    given = {"folder": f"s3://{bucket}/{key}", "bucket": documents, "region": settings.region, "mix": mix}
     argument = orjson.dumps({**given, "partitions": -(-total // _DOCUMENTS_A_TASK)}).decode()
     submit = {"entryPoint": "local:///opt/assistant/job.py", "entryPointArguments": [argument]}
     run: dict[str, Any] = {"applicationId": application, "executionRoleArn": settings.corpus_role}
@@ -162,7 +135,7 @@ def _on_emr(
     ended = _ended(aws, application, job, until_s=time.monotonic() + 60.0 * limit_minutes + _GRACE_S)
     counts = aws.call("s3", "get_object", Bucket=bucket, Key=f"{key}/{corpus.COUNTS}/part-00000")["Body"]
     made: dict[str, Any] = {"folder": f"s3://{bucket}/{key}/{corpus.ROWS}/", "job": job}
-    made |= {"mix": of_tenant["mix"], "billed": ended.get("billedResourceUtilization")}
+    made |= {"mix": mix, "billed": ended.get("billedResourceUtilization")}
     return {**orjson.loads(counts.read()), **made}
 
 

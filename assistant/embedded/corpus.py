@@ -24,19 +24,17 @@ from assistant.domain.errors import ConfigurationError
 from assistant.knowledge import corpus
 from assistant.knowledge.corpus import Candidate, CorpusRow, CorpusText, WantedDocument
 from assistant.knowledge.parsing_process import ParsingProcess
-from assistant.knowledge.pipeline import BatchEmbedder
 from assistant.knowledge.ports import DocumentStore
 
 try:
     import pyarrow as arrow
-    from pyarrow import dataset, parquet
+    from pyarrow import dataset
 except ImportError:
     advice = "Run: .venv/bin/uv pip install --require-hashes -r requirements/corpus.txt"
     raise ConfigurationError(f"A corpus needs the extra packages of corpora. {advice}") from None
 
 _TYPES = {"labels": arrow.list_(arrow.string()), "weight": arrow.float64()}
 _SCHEMA = arrow.schema([(name, _TYPES.get(name, arrow.string())) for name in CorpusRow.__slots__])
-_VECTORS = arrow.schema([("document_id", arrow.string()), ("vector", arrow.list_(arrow.float32()))])
 _ROW_GROUP = 1024
 
 
@@ -75,22 +73,6 @@ async def write_corpus(
         place, form = folder / corpus.ROWS, "parquet"
         dataset.write_dataset(batches(), place, schema=_SCHEMA, format=form, preserve_order=True)
     return corpus.counts_of(made, left_out)
-
-
-async def write_vectors(folder: Path, embedder: BatchEmbedder) -> None:
-    """Write a vector of each row beside the rows of a corpus, in their order.
-
-    Raises the endpoint's last error when it stays unavailable.
-    """
-    (folder / corpus.VECTORS).mkdir()
-    rows = dataset.dataset(folder / corpus.ROWS, format="parquet")
-    pages = rows.to_batches(columns=["document_id", "text"], batch_size=corpus.EMBEDDED_AT_ONCE)
-    with parquet.ParquetWriter(folder / corpus.VECTORS / "part-0.parquet", _VECTORS) as writer:
-        for page in pages:
-            if page.num_rows:
-                ids, texts = (column.to_pylist() for column in page.columns)
-                found = await corpus.vectors_of(zip(ids, texts, strict=True), embedder)
-                writer.write_batch(arrow.record_batch(list(map(list, zip(*found, strict=True))), _VECTORS))
 
 
 def _near_duplicates(candidates: Sequence[tuple[bytes, Candidate]]) -> Iterator[str]:

@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import eq
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import orjson
 
@@ -27,31 +27,23 @@ from assistant.domain.errors import (
     ConfigurationError,
     DocumentInvalidError,
     ParsingStoppedError,
-    PassageTooLongError,
 )
 from assistant.knowledge.parsing_process import ParsingProcess, ParsingRequest
 from assistant.knowledge.ports import DocumentStates, DocumentStore
 from assistant.knowledge.reading import answers_now, pages_of
 from assistant.knowledge.sources import KnowledgeSources
 
-if TYPE_CHECKING:
-    from assistant.knowledge.pipeline import BatchEmbedder
-
 READER_VERSION = "1"
 """Raise it when a document becomes another text: by a reader, or by ``cleaned``."""
 Counts = dict[str, dict[str, int]]
 """``rows`` by source, and ``left_out``: documents without a row, by reason."""
-ROWS, VECTORS, WANTED, COUNTS, MANIFEST = "rows", "vectors", "wanted", "counts", "manifest.json"
-"""In the folder of a corpus: its Parquet files, those of its vectors, the documents that it is made of, how
-many became rows. A folder with a manifest is whole."""
+ROWS, WANTED, COUNTS, MANIFEST = "rows", "wanted", "counts", "manifest.json"
+"""In the folder of a corpus: its Parquet files, the documents that it is made of, how many became rows. A
+folder with a manifest is whole."""
 SIMILAR_FROM = 0.8
 """Jaccard similarity of word triples from which two texts are near-duplicates."""
 BATCH = 64
 """Documents that are read at once."""
-EMBEDDED_AT_ONCE = 256
-"""Rows whose vectors are asked for together; ``BatchEmbedder`` cuts them into the endpoint's requests."""
-_EMBEDDED_CHARACTERS = 600
-"""Of a row's beginning. In English 600 characters are some 150 tokens, and the shortest limit is 256."""
 _LEAST_WORDS = 5
 _SHINGLE_WORDS = 3
 _PERMUTATIONS, _SEED = 128, 20_261_120
@@ -197,19 +189,6 @@ def text_with_signature(text: str) -> list[str]:
     """Return the cleaned text, and its signature in base64. For the parsing process."""
     text = cleaned(text)
     return [text, base64.b64encode(signature_of(text)).decode()]
-
-
-async def vectors_of(
-    rows: Iterable[tuple[str, str]], embedder: BatchEmbedder
-) -> list[tuple[str, list[float] | None]]:
-    """Return each row's id with the unit-length vector of its beginning; ``rows``: ids and texts.
-
-    None where even the beginning has too many tokens for the model. Raises as ``BatchEmbedder.embed``.
-    """
-    ids, texts = zip(*rows, strict=True)
-    found = await embedder.embed([[text[:_EMBEDDED_CHARACTERS]] for text in texts])
-    vectors = (None if isinstance(each, PassageTooLongError) else each[0] for each in found)
-    return list(zip(ids, vectors, strict=True))
 
 
 # Near-duplicates

@@ -1,8 +1,7 @@
 """Makes a corpus in Spark: ``spark-submit job.py JSON``, which ``assistant knowledge prepare`` starts.
 
 The JSON has ``folder`` (of the corpus, with the wanted documents), ``mix`` (weight of each source),
-``partitions``, ``bucket`` and ``region`` of the documents, ``url`` of an emulator, and where vectors are
-wanted ``embedding``: arguments of ``embed_partition``.
+``partitions``, ``bucket`` and ``region`` of the documents, ``url`` of an emulator.
 
 The rows are those of ``assistant.embedded.corpus``: both engines run the functions of
 ``assistant.knowledge.corpus``. Python 3.11, the newest that Spark 3.5 supports
@@ -14,32 +13,24 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from functools import partial
 from itertools import islice
 
 import orjson
 from pyspark import RDD, StorageLevel
-from pyspark.sql import Row, SparkSession
-from pyspark.sql.types import ArrayType, DoubleType, FloatType, StringType, StructField, StructType
+from pyspark.sql import SparkSession
+from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
 
 from assistant.aws.clients import open_client
 from assistant.aws.s3 import S3DocumentStore
-from assistant.aws.sagemaker import SageMakerEmbedder, open_sagemaker_runtime
-from assistant.domain.clock import SystemClock
 from assistant.knowledge import corpus
 from assistant.knowledge.corpus import Candidate, CorpusRow, CorpusText, WantedDocument
 from assistant.knowledge.parsing_process import ParsingProcess
-from assistant.knowledge.pipeline import BatchEmbedder
 
 _TYPES = {"labels": ArrayType(StringType()), "weight": DoubleType()}
 _SCHEMA = StructType([StructField(name, _TYPES.get(name, StringType())) for name in CorpusRow.__slots__])
-_VECTORS = StructType(
-    [StructField("document_id", StringType()), StructField("vector", ArrayType(FloatType()))]
-)
-_EMBEDDING_TASKS = 2
-Vector = tuple[str, list[float] | None]
 
 
 def main() -> None:
@@ -50,9 +41,6 @@ def main() -> None:
     reading = partial(read_partition, bucket=given["bucket"], region=given["region"], url=given.get("url"))
     read = lines.mapPartitions(reading).persist(StorageLevel.DISK_ONLY)
     counts = write_rows(spark, read, mix=mix, folder=f"{folder}/{corpus.ROWS}")
-    if given.get("embedding"):
-        embedding = partial(embed_partition, **given["embedding"], region=given["region"])
-        write_vectors(spark, embedding, folder=folder)
     # Written last: a corpus with counts is whole.
     spark.sparkContext.parallelize([json.dumps(counts)], 1).saveAsTextFile(f"{folder}/{corpus.COUNTS}")
     spark.stop()
@@ -84,29 +72,6 @@ def read_partition(
         documents = S3DocumentStore(runner.run(opened.__aenter__()), bucket=bucket)
         while batch := [WantedDocument(**orjson.loads(line)) for line in islice(lines, corpus.BATCH)]:
             yield from runner.run(corpus.read_texts(batch, documents=documents, parsing=parsing))
-        runner.run(opened.__aexit__(None, None, None))
-
-
-def write_vectors(
-    spark: SparkSession, embedding: Callable[[Iterator[Row]], Iterator[Vector]], *, folder: str
-) -> None:
-    """Write a vector of each row. Few partitions: the endpoint also answers questions."""
-    rows = spark.read.parquet(f"{folder}/{corpus.ROWS}").select("document_id", "text")
-    found = rows.rdd.coalesce(_EMBEDDING_TASKS).mapPartitions(embedding)
-    spark.createDataFrame(found, _VECTORS).write.parquet(f"{folder}/{corpus.VECTORS}", compression="zstd")
-
-
-def embed_partition(
-    rows: Iterator[Row], *, endpoint: str, dimensions: int, region: str, url: str | None = None
-) -> Iterator[Vector]:
-    """Yield a vector of each row. ``url``: of an emulator."""
-    opened = open_sagemaker_runtime(region=region, endpoint_url=url)
-    with asyncio.Runner() as runner:
-        client = runner.run(opened.__aenter__())
-        one = SageMakerEmbedder(client, endpoint=endpoint, dimensions=dimensions, purpose="passage")
-        embedder = BatchEmbedder(one, clock=SystemClock())
-        while page := list(islice(rows, corpus.EMBEDDED_AT_ONCE)):
-            yield from runner.run(corpus.vectors_of(page, embedder))
         runner.run(opened.__aexit__(None, None, None))
 
 

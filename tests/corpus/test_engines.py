@@ -24,20 +24,14 @@ import pytest
 
 from assistant.aws.clients import open_client
 from assistant.aws.s3 import S3DocumentStore
-from assistant.aws.sagemaker import SageMakerEmbedder, SageMakerRuntime, open_sagemaker_runtime
-from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Document, DocumentState
-from assistant.domain.errors import PassageTooLongError
-from assistant.embedded.corpus import write_corpus, write_vectors
+from assistant.embedded.corpus import write_corpus
 from assistant.embedded.files import FileDocumentStore
 from assistant.embedded.ingestion import SqliteDocumentStates
-from assistant.knowledge import corpus
-from assistant.knowledge.corpus import COUNTS, ROWS, VECTORS, WANTED, WantedDocument, wanted_documents
-from assistant.knowledge.pipeline import BatchEmbedder
+from assistant.knowledge.corpus import COUNTS, ROWS, WANTED, WantedDocument, wanted_documents
 from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
 from tests.fakes.corpus_documents import SOURCES, documents, statuses
-from tests.fakes.sagemaker_socket import DIMENSIONS, sagemaker_socket, vector_of
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / "build/spark/bin/python"
@@ -64,16 +58,6 @@ async def pages(wanted: Sequence[WantedDocument]) -> AsyncIterator[Sequence[Want
 def rows_of(folder: Path) -> list[dict[str, Any]]:
     table = pyarrow.dataset.dataset(folder / ROWS, format="parquet").to_table()
     return sorted(table.to_pylist(), key=lambda row: row["document_id"])
-
-
-def vectors_of(folder: Path) -> list[dict[str, Any]]:
-    table = pyarrow.dataset.dataset(folder / VECTORS, format="parquet").to_table()
-    return sorted(table.to_pylist(), key=lambda row: row["document_id"])
-
-
-def embedder_of(runtime: SageMakerRuntime) -> BatchEmbedder:
-    endpoint = SageMakerEmbedder(runtime, endpoint="embedding", dimensions=DIMENSIONS, purpose="passage")
-    return BatchEmbedder(endpoint, clock=SystemClock())
 
 
 def peak_mib() -> float:
@@ -108,56 +92,20 @@ async def test_spark_makes_the_rows_of_the_local_engine(aws_server_url: str, tmp
     given: dict[str, Any] = {"folder": str(spark), "bucket": bucket, "region": REGION, "url": aws_server_url}
     given |= {"mix": MIX, "partitions": 3}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": str(PYTHON)}
-    async with (
-        sagemaker_socket() as model,
-        open_sagemaker_runtime(region=REGION, endpoint_url=model.url) as own,
-    ):
-        await write_vectors(local, embedder_of(own))
-        embedding = {"endpoint": "embedding", "dimensions": DIMENSIONS, "url": model.url}
-        argument = json.dumps({**given, "embedding": embedding})
-        command = [PYTHON, ROOT / "containers/corpus_job/job.py", argument]
-        done = await asyncio.to_thread(
-            subprocess.run, command, env=environment, capture_output=True, text=True, timeout=SPARK_LIMIT_S
-        )
+    command = [PYTHON, ROOT / "containers/corpus_job/job.py", json.dumps(given)]
+    done = await asyncio.to_thread(
+        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=SPARK_LIMIT_S
+    )
     sys.stdout.write(f"\nSpark: {len(found):,} documents in {time.monotonic() - begun_s:.0f} s\n")
 
     assert done.returncode == 0, done.stderr[-4000:]
     assert rows_of(spark) == rows_of(local)
-    assert vectors_of(spark) == vectors_of(local)
-    assert [row["document_id"] for row in vectors_of(local)] == [row["document_id"] for row in rows_of(local)]
     assert json.loads((spark / COUNTS / "part-00000").read_text(encoding="utf-8")) == counts
     assert counts["left_out"].keys() == {
         "near-duplicates",
         "not drawn by its source's weight",
         "shorter than 5 words",
     }
-
-
-class ShortModel:
-    """A model that takes few characters, and counts the texts of each request."""
-
-    def __init__(self) -> None:
-        self.requests: list[int] = []
-
-    async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
-        self.requests.append(len(texts))
-        if any(text.startswith("long") for text in texts):
-            raise PassageTooLongError("Too long.")
-        return [vector_of(text) for text in texts]
-
-
-async def test_vectors_are_of_beginnings_in_batches_and_a_too_long_one_is_missing() -> None:
-    model, long = ShortModel(), f"long {'x' * 2000}"
-    embedder = BatchEmbedder(model, clock=SystemClock())
-
-    found = await corpus.vectors_of([(f"d{number}", "y" * 2000) for number in range(100)], embedder)
-
-    assert model.requests == [32, 32, 32, 4]
-    assert dict(found) == {f"d{number}": vector_of("y" * 600) for number in range(100)}
-    assert await corpus.vectors_of([("a", "Wait."), ("b", long)], embedder) == [
-        ("a", vector_of("Wait.")),
-        ("b", None),
-    ]
 
 
 async def test_the_local_engine_takes_many_documents(tmp_path: Path) -> None:

@@ -64,12 +64,6 @@ def test_a_job_writes_corpora_and_logs(template: dict[str, Any]) -> None:
     }
 
 
-def test_a_job_asks_the_embedding_endpoint_for_vectors_and_no_other(template: dict[str, Any]) -> None:
-    assert allowed_on(statements_of(template, "Job"), "sagemaker:InvokeEndpoint") == {
-        "arn:aws:sagemaker:us-east-1:111122223333:endpoint/pharmacy-embedding"
-    }
-
-
 def test_a_job_runs_in_our_image_with_its_python_and_modules(
     template: dict[str, Any], application: dict[str, Any]
 ) -> None:

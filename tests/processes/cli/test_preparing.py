@@ -91,24 +91,6 @@ def test_a_corpus_of_a_thousand_documents_holds_what_answers_now(
     assert corpus.stat().st_mode & 0o077 == 0
 
 
-def test_a_corpus_gets_a_vector_of_each_row_by_the_tenants_model(
-    tmp_path: Path, stored: list[Document], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ASSISTANT_LOCAL_PORT", "0")
-    manifest = made(prepare(tmp_path, "--weight", "wiki=0.02", "--weight", "handbook=0.02", "--vectors"))
-
-    ids = [
-        pyarrow.dataset.dataset(tmp_path / "corpus" / part, format="parquet").to_table()["document_id"]
-        for part in ("rows", "vectors")
-    ]
-    assert ids[0].to_pylist() == ids[1].to_pylist()
-    assert len(ids[0]) == sum(manifest["rows"].values()) > 5
-    vectors = pyarrow.dataset.dataset(tmp_path / "corpus/vectors").to_table()["vector"].to_pylist()
-    assert {len(vector) for vector in vectors} == {384}
-    assert all(abs(sum(value**2 for value in vector) - 1.0) < 1e-3 for vector in vectors)
-    assert manifest["embedding"] == "all-MiniLM-L6-v2"
-
-
 def test_a_corpus_is_never_changed_and_none_is_left_half_done(tmp_path: Path, stored: list[Document]) -> None:
     nothing = prepare(tmp_path, "--weight", "wiki=0", "--weight", "handbook=0")
     assert nothing.exit_code == 1
@@ -213,7 +195,7 @@ def test_a_job_gets_what_answers_now_and_its_states_are_told(
 ) -> None:
     emr = FakeEmr("SUBMITTED", "RUNNING", "RUNNING", "SUCCESS")
 
-    options = ("--weight", "wiki=0.5", "--limit-minutes", "30", "--vectors")
+    options = ("--weight", "wiki=0.5", "--limit-minutes", "30")
     result = on_emr(tmp_path, emr, monkeypatch, *options)
 
     manifest = made(result)
@@ -222,7 +204,6 @@ def test_a_job_gets_what_answers_now_and_its_states_are_told(
     assert manifest["folder"] == f"{emr.argument['folder']}/rows/"
     assert wanted_ids(emr.argument) == sorted(each.document_id for each in list(documents(10))[1:])
     assert emr.argument["mix"] == {"handbook": 1.0, "wiki": 0.5}
-    assert emr.argument["embedding"] == {"endpoint": "embedding", "dimensions": 384}
     assert emr.argument["bucket"] == deployed
     assert emr.argument["folder"].startswith(f"s3://{deployed}/corpora/clinic-")
     assert emr.started[0]["executionTimeoutMinutes"] == 30
