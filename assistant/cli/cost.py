@@ -65,7 +65,8 @@ def cost(
         if questions_per_month is not None:
             raise typer.BadParameter("Give --questions-per-month or --questions-per-second, not both.")
         questions = questions_per_second * share * _SECONDS_A_MONTH
-    bills, plans = dict[str, Bill](), dict[str, Plan]()
+    bills: dict[str, Bill] = {}
+    plans: dict[str, Plan] = {}
     notes = [
         f"list prices of {prices.region}, {prices.date}, for each tenant; no taxes, discounts or free tiers",
         "paused, on: without questions; quoted: no LLM runs; written: the LLM writes every answer",
