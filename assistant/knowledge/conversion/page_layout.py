@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import attrgetter
 from statistics import median
 
@@ -18,7 +18,8 @@ from assistant.knowledge.conversion.page_words import (
     shared,
     text_rows,
 )
-from assistant.knowledge.conversion.ruled_tables import Grid, ruled_tables
+from assistant.knowledge.conversion.ruled_tables import Grid, ruled_tables, text_cell
+from assistant.knowledge.page import Cell
 
 _WIDE_GAP = 0.7
 """Of a line's height: a wider gap separates cells. Few spaces of justified text are wider."""
@@ -33,6 +34,7 @@ _NEAR = 2.5
 _FULL_ROW = 0.6
 """Of the most cells of a row: rows with fewer have cells across several columns, and do not tell where these
 are."""
+_FEWEST_COLUMNS = 2
 _SHARED = 1.25
 """Texts in a cell, on average: more are spaces of justified text, which lie below each other nowhere."""
 _PARAGRAPH_GAP = 1.35
@@ -216,7 +218,15 @@ def _aligned(rows: Sequence[list[Line]]) -> Grid | None:
         cells.append([" ".join(filter(None, pair)) for pair in zip(above, texts, strict=True)])
     is_bold = all(line.is_bold for line in rows[0]) and not all(line.is_bold for line in rows[1])
     size = median(line.size for row in rows for line in row)
-    return Grid(cells, around(columns), size, 1 if is_bold else None, rows[0][0].place)
+    letters = sum(map(len, chain(*cells)))
+    made = [_table_row(texts) for texts in cells]
+    return Grid(made, around(columns), size, letters, 1 if is_bold else None, rows[0][0].place)
+
+
+def _table_row(texts: Sequence[str]) -> list[Cell]:
+    """Return a row; a text in the first of several columns alone is a title of the rows below it."""
+    is_title = len(texts) > _FEWEST_COLUMNS and bool(texts[0]) and not any(texts[1:])
+    return [text_cell(texts[0], columns=len(texts))] if is_title else [text_cell(text) for text in texts]
 
 
 def _is_bridge(line: Line, rows: Sequence[Sequence[Line]]) -> bool:

@@ -17,7 +17,7 @@ from assistant.knowledge.conversion.page_words import UNREADABLE, read_page, run
 from assistant.knowledge.conversion.plain import title_of
 from assistant.knowledge.conversion.ruled_tables import Grid
 from assistant.knowledge.conversion.scans import scan_blocks
-from assistant.knowledge.parsing.tables import is_header
+from assistant.knowledge.parsing.tables import table_blocks
 
 MOST_PAGES = 1_000
 """Pages of a file. A page takes 15 to 20 ms, and the child has 20 s of CPU time."""
@@ -47,7 +47,6 @@ _LEADER = re.compile(r"[.\u2026_]{4,}")
 """Dots between an entry of a table of contents and its page."""
 _PRIVATE = re.compile(r"[\ue000-\uf8ff]")
 _LONGEST_PAGE_NUMBER = 4
-_FEWEST_COLUMNS = 2
 _SAME_EDGE = 5.0
 """Points between the edges of a table's parts on two pages."""
 _XFA_FORMS = (pypdfium2.raw.FORMTYPE_XFA_FULL, pypdfium2.raw.FORMTYPE_XFA_FOREGROUND)
@@ -250,6 +249,8 @@ class _Writer:
         self._section = ""
         self._open_table: Grid | None = None
         """The last block, if it is a table with names of columns."""
+        self._names: tuple[tuple[model.Cell, ...], ...] = ()
+        """The rows of these names."""
         self.title: str | None = None
         """The largest heading of the first page that has one."""
 
@@ -262,14 +263,19 @@ class _Writer:
         place = model.Place("page", page.number)
         made: list[model.Block] = [model.Heading(_HIGHEST_HEADING - 1, model.plain(name), place)]
         for block in page.blocks:
-            match made[-1], self._block(block):
-                case model.List() as last, model.List() as new if new.is_ordered == last.is_ordered:
+            for new in self._blocks(block):
+                last = made[-1]
+                if (
+                    isinstance(new, model.List)
+                    and isinstance(last, model.List)
+                    and new.is_ordered == last.is_ordered
+                ):
                     made[-1] = replace(last, items=(*last.items, *new.items))
-                case _, new:
+                else:
                     made.append(new)
         return made
 
-    def _block(self, block: Block) -> model.Block:
+    def _blocks(self, block: Block) -> list[model.Block]:
         if isinstance(block, Grid):
             return self._table(block)
         self._open_table = None
@@ -278,22 +284,29 @@ class _Writer:
         if level is not None:
             self._section = unmarked(text)
             self.title = self.title or self._section
-            return model.Heading(min(level, 6), runs_of(text))
+            return [model.Heading(min(level, 6), runs_of(text))]
         if marker := BULLET.match(text) or NUMBER.match(text):
             shown = _PRIVATE.sub("\u2022", marker[0].strip())
             item = model.Item(shown, (model.Paragraph(runs_of(text[marker.end() :])),))
-            return model.List((item,), is_ordered=shown[-1] in ".)")
-        return model.Paragraph(runs_of(text))
+            return [model.List((item,), is_ordered=shown[-1] in ".)")]
+        return [model.Paragraph(runs_of(text))]
 
-    def _table(self, block: Grid) -> model.Table:
+    def _table(self, block: Grid) -> list[model.Block]:
         """Return the table; one that goes on from the page before gets the names of its columns again."""
-        before, rows, names = self._open_table, block.rows, block.header_rows
-        if names is None:
-            names = int(is_header(rows))
-        if not names and before is not None and _goes_on(before, block):
-            rows, names = [*before.rows[: before.header_rows], *rows], before.header_rows or 0
-        self._open_table = replace(block, rows=rows, header_rows=names) if names else None
-        return model.Table(tuple(map(_cells, rows)), names)
+        before, first = self._open_table, block.rows[0]
+        is_form = block.header_rows is None and len(first) > 1 and any(cell.columns > 1 for cell in first)
+        made: list[model.Block] = [model.Table(tuple(map(tuple, block.rows)))]
+        made = made if is_form else table_blocks(block.rows, header_rows=block.header_rows or 0)
+        match made[-1]:
+            case model.Table(rows=rows, header_rows=names):
+                if not names and before is not None and _goes_on(before, block):
+                    rows, names = (*self._names, *rows), len(self._names)
+                    made[-1] = model.Table(rows, names)
+                self._names = rows[:names]
+                self._open_table = block if names else None
+            case _:
+                self._open_table = None
+        return made
 
     def _is_larger(self, block: Paragraph) -> bool:
         return block.size > 0 and block.size >= _HEADING_RATIO * self._body
@@ -332,19 +345,12 @@ class _Writer:
         return f"{text[:-1]}-{following}" if keeps else text[:-1] + following
 
 
-def _cells(row: Sequence[str]) -> tuple[model.Cell, ...]:
-    """Return a row; a text in the first of several columns alone is a title of the rows below it."""
-    cells = [model.Cell((model.Paragraph(runs_of(text)),) if text else ()) for text in row]
-    is_title = len(row) > _FEWEST_COLUMNS and bool(row[0]) and not any(row[1:])
-    return (replace(cells[0], columns=len(row)),) if is_title else tuple(cells)
-
-
 def _body_size(pages: Sequence[_Page]) -> float:
     """Return the size of most characters, in points."""
     sizes = Counter[float]()
     for block in (block for page in pages for block in page.blocks):
         if isinstance(block, Grid):
-            sizes[round(block.size * 2) / 2] += sum(len(cell) for row in block.rows for cell in row)
+            sizes[round(block.size * 2) / 2] += block.letters
         else:
             for line in block.lines:
                 sizes[round(line.size * 2) / 2] += len(line.text) if line.size else 0  # unknown of a scan
@@ -354,4 +360,8 @@ def _body_size(pages: Sequence[_Page]) -> float:
 def _goes_on(before: Grid, block: Grid) -> bool:
     """Return whether a table has the columns of the one before."""
     edges = (before.box.left - block.box.left, before.box.right - block.box.right)
-    return len(before.rows[0]) == len(block.rows[0]) and all(abs(edge) < _SAME_EDGE for edge in edges)
+    return _width(before) == _width(block) and all(abs(edge) < _SAME_EDGE for edge in edges)
+
+
+def _width(grid: Grid) -> int:
+    return sum(cell.columns for cell in grid.rows[0])

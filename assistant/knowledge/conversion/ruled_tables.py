@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from statistics import median
 
-from assistant.knowledge.conversion.page_words import Box, PageContent, Word, around, text_rows
+from assistant.knowledge.conversion.page_words import Box, PageContent, Word, around, runs_of, text_rows
+from assistant.knowledge.page import Cell, Paragraph
 
 _SNAP = 3.0
 """Points: lines that are nearer to each other are one."""
@@ -32,15 +33,21 @@ _Line = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    rows: list[list[str]]
-    """Texts by row and column; each cell that a merged one covers repeats its text."""
+    rows: list[list[Cell]]
+    """Of the page model: a row has only the cells that begin in it."""
     box: Box
     size: float
     """Of the font of most words, in points."""
+    letters: int
     header_rows: int | None
     """First rows that name the columns; None if neither lines nor fonts tell."""
     place: float
     """Of its first word in the file."""
+
+
+def text_cell(text: str, *, rows: int = 1, columns: int = 1) -> Cell:
+    """Return a cell of a text with marks."""
+    return Cell((Paragraph(runs_of(text)),) if text else (), rows, columns)
 
 
 def ruled_tables(content: PageContent) -> tuple[list[Grid], list[Word]]:
@@ -140,43 +147,57 @@ def _places(places: Iterable[float]) -> list[float]:
 
 def _table(cells: Mapping[Box, list[Word]]) -> Grid:
     tops, lefts = _places(cell.top for cell in cells), _places(cell.left for cell in cells)
-    grid = {
-        (row, column): cell
-        for cell in cells
-        for row, top in enumerate(tops)
-        for column, left in enumerate(lefts)
-        if cell.top - _SNAP <= top < cell.bottom - _SNAP and cell.left - _SNAP <= left < cell.right - _SNAP
-    }
-    squares = [[grid.get((row, column)) for column in range(len(lefts))] for row in range(len(tops))]
-    depth = 1 + max(row for row, found in enumerate(squares) if {*found} & {*squares[0]} - {None})
-    bold = {cell.top for cell, words in cells.items() if all(word.is_bold for word in words)}
+    squares: dict[tuple[int, int], Box] = {}
+    held = defaultdict[Box, list[Word]](list)
+    for cell in sorted(cells, key=lambda cell: (cell.top, cell.left)):
+        rows = [at for at, top in enumerate(tops) if cell.top - _SNAP <= top < cell.bottom - _SNAP]
+        columns = [at for at, left in enumerate(lefts) if cell.left - _SNAP <= left < cell.right - _SNAP]
+        places = [*product(rows, columns)]
+        owner = next((squares[place] for place in places if place in squares), cell)
+        if owner is cell:
+            squares |= dict.fromkeys(places, cell)
+        held[owner] += cells[cell]
+    depth = 1 + max(row for (row, _), cell in squares.items() if cell.top < tops[0] + _SNAP)
+    bold = {cell.top for cell, words in held.items() if all(word.is_bold for word in words)}
     is_named = depth < len(tops) and depth <= _DEEPEST_HEADER and (depth > 1 or bold == {tops[0]})
+    words = [word for found in held.values() for word in found]
     return Grid(
-        [texts for row in range(len(tops)) for texts in _rows(squares, cells, row)],
+        [
+            found
+            for number in range(len(tops))
+            for found in _rows([squares.get((number, at)) for at in range(len(lefts))], squares, held, number)
+        ],
         around(cells),
-        median(word.size for words in cells.values() for word in words),
+        median(word.size for word in words),
+        sum(len(word.text) for word in words),
         depth if is_named else None,
-        min(word.place for words in cells.values() for word in words),
+        min(word.place for word in words),
     )
 
 
 def _rows(
-    squares: list[list[Box | None]], cells: Mapping[Box, list[Word]], number: int
-) -> Iterator[list[str]]:
+    row: list[Box | None], squares: Mapping[tuple[int, int], Box], held: Mapping[Box, list[Word]], number: int
+) -> Iterator[list[Cell]]:
     """Yield the rows between this line and the next below: several, if lines of text are all aligned."""
-    row = squares[number]
+    spans = {cell: [place for place, other in squares.items() if other is cell] for cell in {*row} - {None}}
     texts: dict[Box | None, dict[int, str]] = {cell: {} for cell in row}
-    holders = {id(word): cell for cell in texts if cell for word in cells[cell]}
-    lines = text_rows(word for cell in texts if cell for word in cells[cell])
+    holders = {id(word): cell for cell in texts if cell for word in held[cell]}
+    lines = text_rows(word for cell in texts if cell for word in held[cell])
     for place, line in enumerate(lines):
         for word in line:
             parts = texts[holders[id(word)]]
             parts[place] = f"{parts[place]} {word.text}" if place in parts else word.text
-    is_whole = not any({*row} & {*other} - {None} for other in squares if other is not row)
+    is_whole = all(place[0] == number for places in spans.values() for place in places)
     counts = [len(parts) for parts in texts.values()]
     is_filled = len(lines) in counts and 2 * sum(counts) > len(lines) * len(counts)
-    if is_whole and is_filled and len(lines) >= _SPLIT_LINES:
-        yield from ([texts[cell].get(place, "") for cell in row] for place in range(len(lines)))
-    else:
-        shown = [" ".join(texts[cell].values()) for cell in row]
-        yield shown if len(texts) > 1 else [shown[0], *[""] * (len(row) - 1)]  # a title of the rows below
+    is_split = is_whole and is_filled and len(lines) >= _SPLIT_LINES
+    for line in range(len(lines)) if is_split else (None,):
+        made: list[Cell] = []
+        for at, cell in enumerate(row):
+            if cell is None:
+                made.append(text_cell(""))
+            elif (number, at) == min(spans[cell]):
+                text = " ".join(texts[cell].values()) if line is None else texts[cell].get(line, "")
+                height, width = (len({place[axis] for place in spans[cell]}) for axis in (0, 1))
+                made.append(text_cell(text, rows=height, columns=width))
+        yield made
