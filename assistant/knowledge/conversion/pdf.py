@@ -248,9 +248,7 @@ class _Writer:
         self._levels = {size: level for level, size in enumerate(sizes, start=_HIGHEST_HEADING)}
         self._section = ""
         self._open_table: Grid | None = None
-        """The last block, if it is a table with names of columns."""
-        self._names: tuple[tuple[model.Cell, ...], ...] = ()
-        """The rows of these names."""
+        """The last block with the rows of its names alone, if it is a table with names of columns."""
         self.title: str | None = None
         """The largest heading of the first page that has one."""
 
@@ -293,19 +291,19 @@ class _Writer:
 
     def _table(self, block: Grid) -> list[model.Block]:
         """Return the table; one that goes on from the page before gets the names of its columns again."""
-        before, first = self._open_table, block.rows[0]
-        is_form = block.header_rows is None and len(first) > 1 and any(cell.columns > 1 for cell in first)
+        before, first = self._open_table, [row for row in block.rows if len(row) > 1][:2]
+        is_form = block.header_rows is None and any(cell.columns > 1 for row in first for cell in row)
         made: list[model.Block] = [model.Table(tuple(map(tuple, block.rows)))]
         made = made if is_form else table_blocks(block.rows, header_rows=block.header_rows or 0)
+        self._open_table = None
         match made[-1]:
-            case model.Table(rows=rows, header_rows=names):
-                if not names and before is not None and _goes_on(before, block):
-                    rows, names = (*self._names, *rows), len(self._names)
-                    made[-1] = model.Table(rows, names)
-                self._names = rows[:names]
-                self._open_table = block if names else None
+            case model.Table(rows=rows, header_rows=names) if names:
+                self._open_table = replace(block, rows=[list(row) for row in rows[:names]])
+            case model.Table(rows=rows) if before is not None and _goes_on(before, block):
+                made[-1] = model.Table((*map(tuple, before.rows), *rows), len(before.rows))
+                self._open_table = before
             case _:
-                self._open_table = None
+                pass
         return made
 
     def _is_larger(self, block: Paragraph) -> bool:
