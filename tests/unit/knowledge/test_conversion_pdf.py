@@ -22,7 +22,6 @@ from assistant.knowledge.conversion.pdf import MOST_PAGES
 from assistant.knowledge.conversion.ruled_tables import Grid
 from assistant.knowledge.page import Heading, Page, all_runs, text_of
 from assistant.knowledge.parsing import parse_document
-
 from assistant.knowledge.parsing.render import render
 from tests.unit.knowledge.source_files import failure, one, write
 
