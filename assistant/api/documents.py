@@ -52,6 +52,7 @@ from assistant.knowledge.files import SourceDocument, SourceFailure, named_by_li
 from assistant.knowledge.links import linked_ids
 from assistant.knowledge.ports import StoredContent
 from assistant.knowledge.reading import ListDocuments, ReadableDocument, ReadableDocuments
+from assistant.knowledge.reading_again import BeginReadingAgain
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.knowledge.withdrawal import RELEASE_NEEDED, WithdrawDocuments, Withheld, WithholdDocuments
 from assistant.learning.two_people import Contents
@@ -287,6 +288,24 @@ async def restore_document(
         document = document.model_copy(update={"document_id": own_id})
         await _add(tenant, caller, source, SourceDocument(document, status.origin or ""))
         return await document_of(tenant, caller, document_id)
+
+
+@router.post("/v1/documents/{document_id}/read-again", status_code=202, **declared(404, 409))
+async def read_document_again(tenant: TenantOf, caller: _Owner, document_id: str) -> wire.ReadingAgain:
+    """Read the document again from what is kept of it, by the readers of this release.
+
+    `GET /v1/uploads` with the `upload_id` tells what became of it; null: these readers have read it, or it
+    does not answer. The text before answers until the new one is indexed. A file that is refused now changes
+    nothing. 409 where the file that it was converted from is not kept.
+    """
+    status = await document_of(tenant, caller, document_id)
+    source = tenant.sources.of_document(document_id)
+    if source is None or tenant.uploads is None:
+        raise NotFoundError(NOT_FOUND)
+    begin = BeginReadingAgain(tenant.knowledge, tenant.uploads, tenant.answering.clock)
+    async with stores_within(_WHOLE_SOURCE_TIMEOUT_S, stores="The document stores"):
+        upload = await begin(status, source=source, by=caller.agent, labels=caller.labels)
+    return wire.ReadingAgain(upload_id=upload.upload_id if upload else None)
 
 
 async def _contents(

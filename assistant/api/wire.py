@@ -186,6 +186,13 @@ class UploadState(PublicModel):
     """Null until the file was read."""
 
 
+class ReadingAgain(PublicModel):
+    """A document that is read again."""
+
+    upload_id: str | None
+    """Null where nothing is to be read."""
+
+
 class UploadStates(PublicModel):
     """``GET /v1/uploads?upload_id=``."""
 

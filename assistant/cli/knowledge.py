@@ -27,6 +27,7 @@ from typer import Argument, Option
 from assistant.cli.connectors import OWNER, sync
 from assistant.cli.local import LocalRuntime, has_knowledge, local_runtime, require_node
 from assistant.cli.preparing import prepare
+from assistant.cli.reading_again import ReadingHere, ReadingReport, ReadingThere, read_all
 from assistant.cli.sending import ServiceTarget
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, age, plain, table
 from assistant.client import AssistantClient
@@ -90,6 +91,7 @@ SOURCE = "Name of a source in the tenant file. Default: the one without a namesp
 LABEL = "An access label that you hold; lets you make documents with it readable to more agents."
 PRUNE = "Withdraw documents whose file is no longer below the paths of their source."
 SERVICE = "Send the documents to this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN."
+READ_BY = "Have this service read its own, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN. Default: here."
 RECEIPT_SERVICE = "Ask this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN. Default: this machine."
 _REINDEX = "assistant knowledge reindex"
 _MIB = 1024 * 1024
@@ -157,6 +159,36 @@ def add(
     if runtime is not None and (prune or more):
         _prune(runtime, tenant, report, more=more, yes=yes)
     if report.has_failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def read_again(
+    context: typer.Context,
+    tenant: Tenant,
+    source: Annotated[str | None, Option(metavar="NAME", help="Only of this source.")] = None,
+    service: Annotated[str | None, Option(metavar="URL", help=READ_BY)] = None,
+) -> None:
+    """Read documents again from what is kept of them, by the readers of this release. The texts before answer
+    until the new ones are indexed; run it again after a kill."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    sources = KnowledgeSources.of(options.tenant(tenant))
+    wanted = sources.all if source is None else (sources.named(source),)
+    if service is None:
+        report = _read_again_here(local_runtime(options, terminal), tenant, sources, wanted)
+    else:
+
+        async def there(client: AssistantClient) -> ReadingReport:
+            return await _read_again(terminal, ReadingThere(client, wanted), _looks_at(client))
+
+        report = options.with_service(service, there, of=OWNER)
+    if not options.writes(report):
+        counted = f"{report.unchanged:,} with the same words, {len(report.changed):,} with others"
+        current = f"{report.current:,} were read by this release before"
+        terminal.show(f"Read again in {report.seconds:.1f} s: {counted}; {current}")
+        for line in report.lines():
+            terminal.warn(line, "yellow")
+    if report.refused or report.failed or report.without_original:
         raise typer.Exit(1)
 
 
@@ -733,10 +765,6 @@ async def follow_worker(
     30 minutes; the rest stays in the queue for the next load.
     """
 
-    async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
-        found = (await states.get_many(window)).values()
-        return [status for status in found if status.state not in _REMOVED or not status.live_content_hash]
-
     def check(pending: int) -> None:
         if not worker_is_alive():
             raise LocalRuntimeError(
@@ -744,8 +772,7 @@ async def follow_worker(
                 "run the command again."
             )
 
-    looks = Looks(read, states.count_by_state, window=_WINDOW, poll_s=_POLL_S)
-    return await _follow(document_ids, looks, show=show, check=check)
+    return await _follow(document_ids, _looks_here(states), show=show, check=check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -798,6 +825,59 @@ async def _follow(
     return tuple(failed)
 
 
+def _read_again_here(
+    runtime: LocalRuntime, tenant: str, sources: KnowledgeSources, wanted: Sequence[KnowledgeSource]
+) -> ReadingReport:
+    def check(waiting: int) -> None:
+        if WORKER not in runtime.supervisor.registry.read_living().processes:
+            raise LocalRuntimeError(
+                f"The worker ended before {waiting} documents were processed. Run it again."
+            )
+
+    async def here(stores: EmbeddedTenant) -> ReadingReport:
+        place, looks = ReadingHere(stores, sources, wanted), _looks_here(stores.states)
+        return await _read_again(runtime.terminal, place, looks, check)
+
+    with runtime.processes(runtime.layout.for_loading, command="assistant knowledge read-again"):
+        return runtime.options.with_stores(tenant, here)
+
+
+async def _read_again(
+    terminal: Terminal,
+    place: ReadingHere | ReadingThere,
+    looks: Looks,
+    check: Callable[[int], None] = lambda _: None,
+) -> ReadingReport:
+    began_s = time.monotonic()
+    with terminal.counting("reading again", "documents") as show:
+        report = await read_all(place, show=show, check=check)
+    with terminal.counting("indexing", "documents") as show:
+        failed = await _follow(report.enqueued, looks, show=show, check=check)
+    report.failed = {status.document_id: status.failure_reason for status in failed}
+    report.seconds = round(time.monotonic() - began_s, 3)
+    return report
+
+
+def _looks_here(states: DocumentStates) -> Looks:
+    async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
+        found = (await states.get_many(window)).values()
+        return [status for status in found if status.state not in _REMOVED or not status.live_content_hash]
+
+    return Looks(read, states.count_by_state, window=_WINDOW, poll_s=_POLL_S)
+
+
+def _looks_at(client: AssistantClient) -> Looks:
+    """Return how documents of a service elsewhere are looked at."""
+
+    async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
+        return await asyncio.gather(*(client.document_status(one) for one in window))
+
+    async def counts() -> Mapping[DocumentState, int]:
+        return (await client.list_documents(limit=1)).counts
+
+    return Looks(read, counts, window=_REMOTE_WINDOW, poll_s=_REMOTE_POLL_S)
+
+
 async def _load_remotely(
     terminal: Terminal, folders: Sequence[SourceFolders], reading: FileReading, client: AssistantClient
 ) -> LoadReport:
@@ -806,13 +886,6 @@ async def _load_remotely(
     began_s = time.monotonic()
     summary = AddSummary()
     async with client:
-
-        async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
-            return await asyncio.gather(*(client.document_status(one) for one in window))
-
-        async def counts() -> Mapping[DocumentState, int]:
-            return (await client.list_documents(limit=1)).counts
-
         with terminal.counting("sending", "documents") as show:
             for folder in folders:
                 target, items = ServiceTarget(client, folder.source), reading.items(folder)
@@ -821,8 +894,7 @@ async def _load_remotely(
                     show(summary.documents, 0)
         with terminal.counting("loading", "documents") as show:
             ids = list(dict.fromkeys(summary.enqueued_ids))
-            looks = Looks(read, counts, window=_REMOTE_WINDOW, poll_s=_REMOTE_POLL_S)
-            failed = await _follow(ids, looks, show=show)
+            failed = await _follow(ids, _looks_at(client), show=show)
     return LoadReport(summary, failed, time.monotonic() - began_s, reading)
 
 

@@ -190,6 +190,10 @@ class AssistantClient:
         path = _path("documents", document_id, "restore")
         return await self._post(DocumentStatus, path, {"content_hash": content_hash})
 
+    async def read_document_again(self, document_id: str) -> wire.ReadingAgain:
+        """Have a document read again by the service's readers."""
+        return await self._post(wire.ReadingAgain, _path("documents", document_id, "read-again"), {})
+
     async def document_status(self, document_id: str) -> DocumentStatus:
         """Return the state of a document's indexing."""
         return await self._get(DocumentStatus, _path("documents", document_id, "status"))

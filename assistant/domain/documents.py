@@ -24,6 +24,10 @@ ID_SEPARATOR = ":"
 MISSING = "[…]"
 """In a text, for a value that only its template knows."""
 
+READING = 1
+"""Number of the readers. Increase it when they make another text of a file that is the same: it is part of
+each content's hash, so a document that older readers read has another hash."""
+
 MediaType = Literal["text/markdown", "text/html", "text/plain", "application/vnd.page+json"]
 """The last is the page model, in which a file of another format is kept."""
 _Question = Annotated[str, StringConstraints(min_length=1, max_length=500)]
@@ -95,14 +99,20 @@ class Document(PublicModel):
     review_after: date | None = Field(default=None, exclude_if=lambda day: day is None)
     """The day on which its owner must look at it again. Omitted when absent, as ``item``."""
 
-    def content_hash(self) -> str:
-        """Return the SHA-256 (hex) over all fields: an unchanged document has the same hash.
+    def content_hash(self, *, reading: int = READING) -> str:
+        """Return the SHA-256 (hex) over all fields and the number of the readers: an unchanged document that
+        the same readers read has the same hash.
 
-        Absent ``questions``, ``item``, ``original`` and ``review_after`` are left out, so documents of
-        releases without them keep their hash.
+        Absent ``questions``, ``item``, ``original`` and ``review_after`` are left out, and so is reading 0,
+        that of releases which did not count it.
         """
         fields = self.model_dump(mode="json", exclude=None if self.questions else {"questions"})
+        fields |= {"reading": reading} if reading else {}
         return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    def content_hashes(self) -> tuple[str, ...]:
+        """Return the hash that the content has now, then those by which releases before know it."""
+        return tuple(self.content_hash(reading=reading) for reading in range(READING, -1, -1))
 
 
 def contents_digest(contents: Mapping[str, str]) -> str:

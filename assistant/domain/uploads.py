@@ -33,3 +33,7 @@ class UploadResult(PublicModel):
     """The first 100."""
     notes: tuple[str, ...] = Field(default=(), max_length=MOST_LISTED)
     """What of the file was not read: a scanned page, a hidden sheet."""
+    words: int = Field(default=0, exclude_if=lambda count: count == 0)
+    """Of a document that was read again: words that it has now."""
+    words_changed: int = Field(default=0, exclude_if=lambda count: count == 0)
+    """Words that it had and has not, or has and had not, or that stand elsewhere."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +20,7 @@ from opentelemetry import trace
 
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Clock
-from assistant.domain.documents import Document, DocumentState, DocumentStatus
+from assistant.domain.documents import HELD_STATES, Document, DocumentState, DocumentStatus
 from assistant.domain.errors import (
     ConflictError,
     ContentsChangedError,
@@ -58,6 +59,9 @@ _CHANGED = "The file changed while it was read. Add it again."
 INBOX = Writer("inbox")
 """The writer of all files in the inbox. It has no labels, so it never makes a document readable to more."""
 _OWN_FIELDS = {*Document.model_fields} & {*DocumentStatus.model_fields}
+_OF_A_READING = ("title", "content", "media_type")
+"""Fields of a document that its readers make. The others stay as they were brought."""
+_READ_AGAIN = (*HELD_STATES, DocumentState.FAILED)
 _NEVER_RELEASED = (DocumentState.WITHHELD, DocumentState.WITHDRAWN)
 _WAITS = "It waits for its release, in the console, by another person than {}."
 _LIVE_FIELDS = {"live_content_hash", "live_labels", "passage_count", "token_count"}
@@ -87,6 +91,10 @@ class AddSummary:
     """Documents that the worker has to index: added, changed and resumed."""
     withdrawn_ids: list[str] = field(default_factory=list[str])
     """Documents that the worker has to remove, beside the withheld ones."""
+    words: int = 0
+    """Of a document that was read again."""
+    words_changed: int = 0
+    """Words that it had and has not, or has and had not; 1 where only their order is another."""
 
     def include(self, other: AddSummary) -> None:
         """Add the numbers and lists of another load."""
@@ -276,6 +284,41 @@ class AddDocuments:
             span.set_attribute("knowledge.lines", load.summary.lines)
             span.set_attribute("knowledge.enqueued", len(load.summary.enqueued_ids))
         return load.summary
+
+    async def again(
+        self, item: SourceItem, *, source: KnowledgeSource, writer: Writer, own_id: str, content_hash: str
+    ) -> AddSummary:
+        """Store what a document became by another reading of what is kept of it; ``item`` has its text.
+
+        A file that is refused now changes nothing: the document answers as before, and the failure tells its
+        owner. Nothing is stored where the document changed or left since ``content_hash``.
+        """
+        document_id = source.document_id(own_id)
+        status = await self._stores.states.get(document_id)
+        stored = await self._stores.documents.get(document_id)
+        if status is None or stored is None or not is_read_again(status, stored, content_hash=content_hash):
+            if status is not None and status.state is DocumentState.RECEIVED:  # a call before was killed
+                await self._stores.queue.send_many([document_id])
+            return AddSummary(lines=1, unchanged=1)
+        if isinstance(item, SourceDocument):
+            own = {name: getattr(item.document, name) for name in _OF_A_READING}
+            document = stored.model_copy(update={"document_id": own_id, **own})
+            item = replace(item, document=document, origin=status.origin or "", file=None)
+            try:
+                source.as_tenant_document(item)
+            except DocumentInvalidError as error:
+                item = SourceFailure(item.origin, error.code, error.message)
+        if not isinstance(item, SourceDocument):
+            return AddSummary(lines=1, failures=[item] if isinstance(item, SourceFailure) else [])
+        answering = status.live_content_hash or content_hash
+        before = await self._stores.documents.get_parsed(document_id, answering)
+        summary = await self([item], source=source, writer=writer)
+        old, new = [] if before is None else before.text.split(), item.text.split()
+        counts = Counter(new)
+        counts.subtract(old)
+        summary.words = len(new)
+        summary.words_changed = 0 if old == new else sum(map(abs, counts.values())) or 1
+        return summary
 
     async def _add(self, load: Load, batch: Batch) -> None:
         known = await self._stores.states.get_many(
@@ -499,6 +542,16 @@ class AddDocuments:
                         and not await self._is_hidden(load, status)
                     ]
                 )
+
+
+def is_read_again(status: DocumentStatus, document: Document, *, content_hash: str | None = None) -> bool:
+    """Return whether other readers read the newest content, or adding it was interrupted, and a new reading
+    can make it answer.
+
+    ``content_hash``: the content that it must still have.
+    """
+    is_other = status.content_hash != document.content_hash()
+    return is_other and status.state in _READ_AGAIN and content_hash in (None, status.content_hash)
 
 
 def _waits(load: Load, arrival: Arrival) -> bool:

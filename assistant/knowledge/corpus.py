@@ -155,9 +155,9 @@ async def _content(wanted: WantedDocument, documents: DocumentStore) -> Document
     """Return the content that answered when the document was wanted, or why it cannot be read."""
     try:
         document = await documents.get(wanted.document_id)
-        if document is not None and document.content_hash() != wanted.content_hash:
+        if document is not None and wanted.content_hash not in document.content_hashes():
             kept = [content.document for content in await documents.contents(wanted.document_id)]
-            document = next((one for one in kept if one.content_hash() == wanted.content_hash), None)
+            document = next((one for one in kept if wanted.content_hash in one.content_hashes()), None)
     except DocumentInvalidError:
         return "damaged in the store"
     return document or "withdrawn or replaced meanwhile"

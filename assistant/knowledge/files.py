@@ -47,6 +47,8 @@ class SourceDocument:
     """Share of its words that are not in its text, of those that could be counted."""
     file: Path | None = None
     """Where ``document.original`` lies; None of a document without one."""
+    text: str = ""
+    """What readers see of it; only of a document that is read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,22 @@ def read_source(
     yield from _parse(_file_requests(path, name, ocr), parsing)
 
 
+def read_kept(
+    path: Path, *, name: str, parsing: ParsingProcess | None = None, ocr: Sequence[str] = ()
+) -> Iterator[SourceItem]:
+    """Yield the item, with its text, of what is kept of a document: the file ``name`` that it was converted
+    from, else the document in JSON."""
+    found = _file_requests(path, name, ocr)
+    if not is_converted(name):
+        found = iter([ParsingRequest("stored", {"name": name}, path.read_bytes())])
+    yield from _parse(found, parsing, with_text=True)
+
+
+def is_converted(name: str) -> bool:
+    """Return whether a file of this name is converted into a page, so that its text is not the file's own."""
+    return PurePosixPath(name).suffix.lower() in _CONVERTED
+
+
 def page_id(name: str) -> str:
     """Return the id of a file without its own: its path below the folder, without the suffix, as a slug.
 
@@ -243,7 +261,7 @@ def page_id(name: str) -> str:
     letters, half signs and Roman numerals are written as ids have them.
     """
     path = Path(name)
-    stem = path if path.suffix.lower() in _CONVERTED else path.with_suffix("")
+    stem = path if is_converted(name) else path.with_suffix("")
     composed = _UNSAFE_IN_ID.sub("-", unicodedata.normalize("NFC", str(stem)))
     return _UNSAFE_IN_ID.sub("-", unicodedata.normalize("NFKC", composed)).strip("-.") or "document"
 
@@ -362,11 +380,11 @@ def _open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _parse(found: _Found, parsing: ParsingProcess | None) -> Iterator[SourceItem]:
+def _parse(found: _Found, parsing: ParsingProcess | None, *, with_text: bool = False) -> Iterator[SourceItem]:
     """Yield the answers to the requests, with the failures in their places."""
     if parsing is None:
         with ParsingProcess() as own:
-            yield from _parse(found, own)
+            yield from _parse(found, own, with_text=with_text)
         return
     places: deque[ParsingRequest | SourceFailure] = deque()
 
@@ -374,7 +392,7 @@ def _parse(found: _Found, parsing: ParsingProcess | None) -> Iterator[SourceItem
         for one in found:
             places.append(one)
             if isinstance(one, ParsingRequest):
-                yield one
+                yield replace(one, header={**one.header, "with_text": with_text})
 
     for answer in parsing.run(requests()):
         while isinstance(place := places.popleft(), SourceFailure):

@@ -172,18 +172,20 @@ def _titled(name: str, page: front_matter.Page, title: str | None, *, media_type
     facts = front_matter.item_of(page.meta) if media_type == "text/markdown" else None
     fields |= _shared_fields(page.meta) | _present(facts)
     item = files.as_item(name, fields, metadata=page.metadata)
-    return _with_losses(item) if isinstance(item, files.SourceDocument) else item
+    return with_losses(item) if isinstance(item, files.SourceDocument) else item
 
 
-def _with_losses(item: files.SourceDocument) -> files.SourceDocument:
-    """Return the document with what its text leaves out. One without any text fails when it is parsed."""
+def with_losses(item: files.SourceDocument) -> files.SourceDocument:
+    """Return the document with its text and what that leaves out. One without any text fails when it is
+    parsed."""
     try:
         rendered = render_document(item.document)
     except DocumentInvalidError:
         return item
     lost = sum(loss.words for loss in rendered.losses if loss.what not in BESIDE_CONTENT)
     share = lost / max(1, lost + words_in(rendered.parsed.text))
-    return replace(item, notes=tuple(map(str, rendered.losses)), lost_share=share)
+    notes, text = tuple(map(str, rendered.losses)), rendered.parsed.text
+    return replace(item, notes=notes, lost_share=share, text=text)
 
 
 def _own_id(name: str, meta: Mapping[str, object]) -> str:
@@ -206,7 +208,7 @@ def _line_item(origin: str, fields: Mapping[str, object]) -> files.SourceItem:
     shared = _shared_fields(fields) | _present(front_matter.item_of(fields))
     beside = {key: tuple(front_matter.texts_below(fields[key])) for key in _BESIDE if key in fields}
     item = files.as_item(origin, {"document_id": own_id, **body, **shared}, metadata=beside)
-    return _with_losses(item) if is_text and isinstance(item, files.SourceDocument) else item
+    return with_losses(item) if is_text and isinstance(item, files.SourceDocument) else item
 
 
 def _answer_body(fields: Mapping[str, object]) -> dict[str, object]:

@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,8 +21,8 @@ import orjson
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError
 from assistant.domain.public import PublicModel
-from assistant.knowledge.files import invalid, write_item
-from assistant.knowledge.formats import converted_item, line_item, page_item
+from assistant.knowledge.files import SourceDocument, invalid, write_item
+from assistant.knowledge.formats import converted_item, line_item, page_item, with_losses
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.parsing_process import LENGTHS, OUT_OF_MEMORY
 from assistant.knowledge.passages import InProcessParser, Received
@@ -69,14 +70,21 @@ def _limit_cpu(seconds: int) -> None:
 
 
 def _item(header: Mapping[str, Any], body: bytes) -> bytes:
-    """Return the item of a file, or of a line of one."""
+    """Return the item of a file, of a line of one, or of a stored document."""
     name = header["name"]
     try:
-        if header["operation"] == "line":
-            return write_item(line_item(name, body))
-        if header["operation"] == "file":
-            return write_item(converted_item(name, body, ocr=header["ocr"]))
-        return write_item(page_item(name, body, is_markdown=header["is_markdown"]))
+        match header["operation"]:
+            case "line":
+                item = line_item(name, body)
+            case "file":
+                item = converted_item(name, body, ocr=header["ocr"])
+            case "stored":
+                item = with_losses(SourceDocument(_stored(body), name))
+            case _:
+                item = page_item(name, body, is_markdown=header["is_markdown"])
+        if isinstance(item, SourceDocument) and not header.get("with_text"):
+            item = replace(item, text="")
+        return write_item(item)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (the edge of one file: it must not fail the others)
@@ -133,6 +141,7 @@ _OPERATIONS = {
     "page": _item,
     "line": _item,
     "file": _item,
+    "stored": _item,
     "document": _document,
     "body": _links,
     "corpus": _corpus,

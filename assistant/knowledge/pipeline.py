@@ -296,7 +296,7 @@ class DocumentPipeline:
         document = await self._documents.get(status.document_id)
         if document is None:
             raise NotFoundError("The stored document is missing; add it again.")
-        if document.content_hash() != status.content_hash:
+        if status.content_hash not in document.content_hashes():
             raise DocumentInvalidError("Adding the document was interrupted; add it again.")
         return document
 

@@ -95,14 +95,18 @@ class ReadableDocuments:
         one that answered before. Return None where it is gone, or not open to the labels."""
         waiting: Document | None = None
         for kept in await self._documents.contents(status.document_id):
-            document, content_hash = kept.document, kept.document.content_hash()
-            if content_hash == status.content_hash:
+            document, hashes = kept.document, kept.document.content_hashes()
+            if status.content_hash in hashes:
                 waiting = document
-            elif await self._documents.get_parsed(status.document_id, content_hash) is not None:
+            elif await self._is_parsed(status.document_id, hashes):
                 if waiting is not None and _is_open(waiting.labels, labels):
                     return waiting, document if _is_open(document.labels, labels) else None
                 return None
         return None if waiting is None or not _is_open(waiting.labels, labels) else (waiting, None)
+
+    async def _is_parsed(self, document_id: str, hashes: Sequence[str]) -> bool:
+        texts = [await self._documents.get_parsed(document_id, content_hash) for content_hash in hashes]
+        return any(text is not None for text in texts)
 
     async def _readable(self, document_id: str, labels: frozenset[str]) -> DocumentStatus | None:
         """Return the status, which a narrowing changes before it changes the document."""

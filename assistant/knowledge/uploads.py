@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import structlog
+from pydantic import Field
 
 from assistant.domain.errors import (
     AssistantError,
@@ -34,11 +35,12 @@ from assistant.knowledge.files import (
     SourceWithdrawal,
     invalid,
     largest_bytes,
+    read_kept,
     read_source,
 )
 from assistant.knowledge.parsing_process import ParsingProcess
 from assistant.knowledge.ports import IngestionQueue
-from assistant.knowledge.sources import KnowledgeSources, Writer
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
 
 PART_BYTES = 5 * 1024 * 1024
 """Size of each part but the last: the least that S3 takes. Memory holds one part of an upload."""
@@ -69,6 +71,8 @@ class Upload(PublicModel):
     created_at: datetime
     first_load: bool = False
     """Whether its source loaded for the first time when it was begun (docs/decisions/0070)."""
+    read_again: str | None = Field(default=None, exclude_if=lambda content: content is None)
+    """Of what is kept of the document ``replaces``: the hash of the content that it must still have."""
 
     @property
     def key(self) -> str:
@@ -172,6 +176,8 @@ class ReceiveUpload:
         try:
             source = self.sources.named(upload.source)
             writer = Writer(upload.agent, frozenset(upload.labels), sees_all=False)
+            if upload.read_again is not None:
+                return await self._read_again(upload, path, source=source, writer=writer)
             async with self.reading:  # the parsing process reads one file at a time
                 read = read_source(path, name=upload.path, parsing=self.parsing, ocr=source.entry.recognised)
                 items, is_first = seen.of(read), upload.first_load
@@ -182,6 +188,19 @@ class ReceiveUpload:
             return _refused(upload, error)
         ids = [source.id_prefix + own_id for own_id in seen.own_ids]
         return _result(summary, ids, seen.notes)
+
+    async def _read_again(
+        self, upload: Upload, path: Path, *, source: KnowledgeSource, writer: Writer
+    ) -> UploadResult:
+        read = read_kept(path, name=upload.path, parsing=self.parsing, ocr=source.entry.recognised)
+        async with self.reading:
+            (item,) = await asyncio.to_thread(list, read)
+        own_id, content_hash = upload.replaces or "", upload.read_again or ""
+        summary = await self.add.again(
+            item, source=source, writer=writer, own_id=own_id, content_hash=content_hash
+        )
+        notes = item.notes[:MOST_LISTED] if isinstance(item, SourceDocument) else ()
+        return _result(summary, [source.id_prefix + own_id], notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +248,8 @@ def _result(summary: AddSummary, ids: Sequence[str], notes: Sequence[str]) -> Up
         refused=len(summary.failures),
         refusals=tuple(refusals),
         notes=tuple(notes),
+        words=summary.words,
+        words_changed=summary.words_changed,
     )
 
 

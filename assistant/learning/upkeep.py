@@ -62,6 +62,7 @@ MOST_CHARACTERS = 500
 """Of one question; as long as ``Document.questions`` allows."""
 _MOST_QUESTIONS = 50
 _GONE = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
+_SAME_WORDS = "A source was read again, with the same words."
 _PENDING = (DocumentState.RECEIVED, DocumentState.PARSED, DocumentState.EMBEDDED)
 _log = structlog.get_logger(__name__)
 
@@ -94,7 +95,7 @@ class DocumentQuestions:
         document, status = await self._live(document_id)
         if not _has(document, question) and len(document.questions) < _MOST_QUESTIONS:
             questions = (*document.questions, question)
-            await self._store(document.model_copy(update={"questions": questions}), status, by=by)
+            await self._store(document, status, questions=questions, by=by)
 
     async def remove(self, document_id: str, question: str, *, by: str) -> None:
         """Take the question out; of a document that is gone there is nothing to take."""
@@ -106,7 +107,7 @@ class DocumentQuestions:
             questions = tuple(
                 variant for variant in document.questions if variant.casefold() != question.casefold()
             )
-            await self._store(document.model_copy(update={"questions": questions}), status, by=by)
+            await self._store(document, status, questions=questions, by=by)
 
     async def add_missing(self) -> int:
         """Add live questions to documents that were loaded without them since; return how many.
@@ -142,8 +143,11 @@ class DocumentQuestions:
             raise ConflictError(f"The document {document_id} is {status.state} and answers nothing now.")
         return document, status
 
-    async def _store(self, document: Document, status: DocumentStatus, *, by: str) -> None:
-        """Store the document and queue it, as a load of its file would."""
+    async def _store(
+        self, before: Document, status: DocumentStatus, *, questions: tuple[str, ...], by: str
+    ) -> None:
+        """Store the document with these questions and queue it, as a load of its file would."""
+        document = before.model_copy(update={"questions": questions})
         source = self._services.sources.of_document(document.document_id)
         if source is None:
             raise not_found()
@@ -153,13 +157,12 @@ class DocumentQuestions:
         summary = await self._services.add_documents([item], source=source, writer=writer)
         if summary.failures:
             raise DocumentInvalidError(summary.failures[0].reason)
-        await self._bind_again(document, status)
+        if status.live_content_hash == before.content_hash():  # else newer content or other readers decide
+            await self._bind_again(document, status)
         _log.info("document_questions_changed", document_id=document.document_id, by=by)
 
     async def _bind_again(self, document: Document, before: DocumentStatus) -> None:
         """Bind approved answers to the document's new hash: of its content, only a question changed."""
-        if before.content_hash != before.live_content_hash:
-            return  # newer content waits, and it decides
         old = BoundSource(document_id=before.document_id, content_hash=before.content_hash)
         new = old.model_copy(update={"content_hash": document.content_hash()})
         for item in await self._services.store.list(DeskKind.APPROVED_ANSWER):
@@ -282,11 +285,39 @@ class DeskUpkeep:
             if not because:
                 continue
             try:
+                same = body.model_copy(update={"sources": await self._with_same_words(body, statuses)})
+                if not why_suspended(same, statuses, today=today):
+                    await self._services.put_next(item, same, by=UPKEEP, note=_SAME_WORDS)
+                    continue
                 await self._put_suspended(item, body, because)
             except ConflictError:  # a person, or another process, was first
                 _log.info("suspended_before", item_id=item.item_id)
             else:
                 _log.info("approved_answer_suspended", item_id=item.item_id, because=because)
+
+    async def _with_same_words(
+        self, body: ApprovedAnswer, statuses: Mapping[str, DocumentStatus]
+    ) -> tuple[BoundSource, ...]:
+        """Return the sources, bound to the content that answers now where that has the same words and labels:
+        other readers read it, or a question of it changed."""
+        sources: list[BoundSource] = []
+        for bound in body.sources:
+            status = statuses.get(bound.document_id)
+            live_hash = (status.live_content_hash if status else None) or bound.content_hash
+            is_same = live_hash != bound.content_hash and await self._is_same(bound, live_hash)
+            sources.append(bound.model_copy(update={"content_hash": live_hash}) if is_same else bound)
+        return tuple(sources)
+
+    async def _is_same(self, bound: BoundSource, content_hash: str) -> bool:
+        get_parsed = self._services.knowledge.documents.get_parsed
+        try:
+            before = await get_parsed(bound.document_id, bound.content_hash)
+            now = await get_parsed(bound.document_id, content_hash)
+        except DocumentInvalidError:  # what is stored is damaged
+            return False
+        if before is None or now is None or before.labels != now.labels:
+            return False
+        return before.text.split() == now.text.split()
 
     async def _put_suspended(self, item: DeskItem, body: ApprovedAnswer, because: str) -> None:
         # The case first: when the process dies between both, the next run opens the same case, and suspends.

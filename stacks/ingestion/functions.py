@@ -355,7 +355,9 @@ class DocumentFunctions(Construct):
                 *permissions.read_raw_files(),
                 allow("s3:PutObject", f"{uploads}/result.json"),
                 allow("s3:DeleteObject", f"{uploads}/content"),
-                allow("s3:PutObject", f"{documents}/{ServiceSettings.documents_prefix}*"),
+                # It reads a document that is read again, and whether it has a text (s3:ListBucket).
+                allow(("s3:GetObject", "s3:PutObject"), f"{documents}/{ServiceSettings.documents_prefix}*"),
+                allow("s3:ListBucket", documents),
                 *permissions.write_states(),
                 permissions.record_accesses(),
                 permissions.send_to(queues.documents, queues.bulk_documents, queues.withdrawals),

@@ -132,6 +132,7 @@ async def test_a_file_is_uploaded_and_a_document_restored(service: RunningServic
         (kept,) = (await owner.document_details("wait")).contents
         restored = await owner.restore_document("wait", kept.content_hash)
         assert restored.content_hash == kept.content_hash
+        assert (await owner.read_document_again("wait")).upload_id is None
 
 
 async def test_a_document_is_read_as_text_and_as_it_was_brought(client: AssistantClient) -> None:

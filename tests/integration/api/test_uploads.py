@@ -13,6 +13,7 @@ from assistant.domain.errors import DependencyError
 from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.uploads import MOST_TRIES, PART_BYTES, ReceiveUpload, ReceivingLoop
 from assistant.wiring.stores import EmbeddedTenant
+from tests.fakes.older_readers import older_readers
 from tests.fakes.running_service import RunningService, Scene, eventually, running_service
 from tests.fakes.sagemaker_socket import DIMENSIONS
 from tests.integration.api.test_knowledge_sources import SOURCES, owner
@@ -277,3 +278,36 @@ async def test_the_sources_that_a_person_may_write_are_told(service: RunningServ
     ]
     told = await service.client.get("/v1/knowledge-sources", headers=owner(service))
     assert [source["name"] for source in told.json()["sources"]] == ["handbook"]
+
+
+async def read_again(service: RunningService, document_id: str, who: dict[str, str]) -> Any:
+    return await service.client.post(f"/v1/documents/{document_id}/read-again", headers=who)
+
+
+async def test_a_document_of_older_readers_is_read_again(service: RunningService) -> None:
+    who = owner(service, "olga", "hr")
+    with older_readers():
+        await service.know("dose", "Take 510 mg.", labels=("hr",), original=("dose.txt", b"Take 5, 10 mg."))
+    begun = await read_again(service, "dose", who)
+    assert begun.status_code == 202
+    assert await result_of(service, begun, who) is None
+    await read(service)
+    result = await result_of(service, begun, who)
+    assert result is not None
+    assert (result["changed"], result["words_changed"], result["words"]) == (1, 3, 4)
+    code, found = await status(service, "dose", who)
+    assert (code, found["state"], found["labels"]) == (200, "received", ["hr"])
+    again = await read_again(service, "dose", who)
+    assert (again.status_code, again.json()) == (202, {"upload_id": None})
+    assert (await read_again(service, "dose", owner(service))).status_code == 404
+
+
+async def test_a_document_without_its_file_is_not_read_again(service: RunningService) -> None:
+    with older_readers():
+        document = await service.know("dose", "Take 510 mg.")
+    stores = stores_of(service)
+    await stores.documents.put(document.model_copy(update={"media_type": "application/vnd.page+json"}))
+    await stores.close()
+    response = await read_again(service, "dose", owner(service))
+    assert (response.status_code, response.json()["code"]) == (409, "conflict")
+    assert (await service.answered())["sources"]

@@ -23,7 +23,7 @@ from assistant.domain.desk_decisions import (
     NewDocumentQuestion,
     StateChange,
 )
-from assistant.domain.documents import Document, DocumentState
+from assistant.domain.documents import Document, DocumentState, ParsedDocument
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.identity import Identity
 from assistant.knowledge.files import SourceDocument
@@ -274,3 +274,37 @@ async def test_a_passed_review_date_is_one_case_until_the_document_has_another(d
     await dated(today + timedelta(days=90))
     (case,) = await cases()
     assert (case.state, case.resolved_by) == (CaseState.RESOLVED, "desk")
+
+
+async def read(desk: Desk, document: Document, content_hash: str, text: str) -> None:
+    """Store a text of ``wait``, as readers made it of a content."""
+    parsed = ParsedDocument(text, (), labels=document.labels)
+    await desk.stores.documents.put_parsed("wait", content_hash, parsed)
+
+
+@pytest.mark.parametrize(
+    ("words", "label", "state"),
+    [
+        ("The wait is\ntwo days.", (), ItemState.LIVE),
+        ("The wait is 2 days.", (), ItemState.SUSPENDED),
+        ("The wait is two days.", ("hr",), ItemState.SUSPENDED),
+    ],
+)
+async def test_a_source_that_is_read_again_suspends_only_where_words_or_labels_changed(
+    desk: Desk, words: str, label: tuple[str, ...], state: ItemState
+) -> None:
+    before = await desk.stores.documents.get("wait")
+    assert before is not None
+    await approve(desk)
+    await read(desk, before, before.content_hash(), "The wait is two days.")
+    after = before.model_copy(update={"content": "As today's readers convert it.", "labels": label})
+    await read(desk, after, after.content_hash(), words)
+    await desk.stores.documents.put(after)
+    await desk.index()
+    upkeep = desk.upkeep()
+    await upkeep()
+    await upkeep()
+    (answer,) = await desk.approved()
+    assert answer.state is state
+    assert (answer.sources[0].content_hash == after.content_hash()) == (state is ItemState.LIVE)
+    assert (await desk.case("a1", CaseReason.ANSWER_SUSPENDED) is None) == (state is ItemState.LIVE)

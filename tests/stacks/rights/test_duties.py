@@ -377,6 +377,10 @@ def test_an_upload_passes_policies_boundary_bucket_and_key(account: Account, ten
     for calls, is_let in ((let_do, True), (refused, False)):
         asked = [as_deployed(account, role, action, inbox, inside=inside) for role, action, inside in calls]
         assert [str(judgement) for judgement in judge(asked) if judgement.is_allowed is not is_let] == []
+    documents = store(account, tenant, "DocumentsBucket")
+    read_again = [("s3:GetObject", "/documents/aa"), ("s3:PutObject", "/documents/aa"), ("s3:ListBucket", "")]
+    asked = [as_deployed(account, reader, action, documents, inside=inside) for action, inside in read_again]
+    assert [str(judgement) for judgement in judge(asked) if not judgement.is_allowed] == []
     for role in (service, reader):
         for action in ("s3:PutObject", "s3:GetObject"):
             used = list(key_requests(account, role, action, key))
