@@ -247,12 +247,16 @@ def _upright_rotation(text_page: Any) -> int | None:
 
 def _placed(box: Box, direction: _Direction, crop: Box) -> Box:
     """Return a box of the file's coordinates (y upwards) as it lies on the page with this text upright."""
-    a, b = direction
-    turned, paper = (
-        _between(*((a * x + b * y, b * x - a * y) for x, y in upward.corners)) for upward in (box, crop)
-    )
+    turned, paper = _turned(box, direction), _turned(crop, direction)
     left, top = turned.left - paper.left, turned.top - paper.top
     return Box(left, top, turned.right - paper.left, turned.bottom - paper.top)
+
+
+def _turned(box: Box, direction: _Direction) -> Box:
+    a, b = direction
+    left, right = a * box.left + b * box.top, a * box.right + b * box.bottom
+    top, bottom = b * box.left - a * box.top, b * box.right - a * box.bottom
+    return Box(min(left, right), min(top, bottom), max(left, right), max(top, bottom))
 
 
 def around(boxes: Iterable[Box]) -> Box:
@@ -451,12 +455,12 @@ def _with_shifts(parts: Iterable[Word]) -> list[Word]:
 
 def _mark_beside(small: Word, host: Word, *, is_joined: bool) -> str:
     """Return the mark of a small word that is raised or lowered against the one beside it; else nothing."""
+    most = 1.0 if is_joined else _SMALL
+    if small is host or not _SMALLEST * host.size < small.size <= most * host.size:
+        return ""
     gap = max(small.box.left - host.box.right, host.box.left - small.box.right)
     is_near = small.direction == host.direction and -_TOUCHING * host.size < gap < _NEAR * host.size
-    most = 1.0 if is_joined else _SMALL
-    is_small = _SMALLEST * host.size < small.size <= most * host.size
-    rise = (host.baseline - small.baseline) / (host.size or 1)
-    return _mark(rise) if is_small and (is_near or is_joined) else ""
+    return _mark((host.baseline - small.baseline) / host.size) if is_near or is_joined else ""
 
 
 # --- fields of forms and other annotations ----------------------------------------------------------------
