@@ -19,7 +19,7 @@ from typing import Any
 from assistant.cli.account import AwsAccount
 from assistant.domain.errors import ConflictError, DeploymentError, NotFoundError
 from assistant.evaluation.measures import MEASURES, Estimate, paired
-from assistant.evaluation.runs import JUDGED, TenantRun
+from assistant.evaluation.runs import TenantRun
 from assistant.settings.deployed_names import (
     CANARY_ARTIFACT_OUTPUT,
     CANARY_CONFIG_OUTPUT,
@@ -208,7 +208,7 @@ def compared(
         if run.writer_sha256 not in (None, manifest.sha256, *also):
             advice = f"Evaluate {manifest.name}, or package it with --evaluated FILE."
             raise ConflictError(f"The evaluation is of the weights {run.writer_sha256}. {advice}")
-    pairs = paired(served.by_qid, candidate.by_qid, split=JUDGED)
+    pairs = paired(served.results, candidate.results)
     differences = {name: one for name, one in pairs.items() if name.startswith(_JUDGED_PREFIXES)}
     if "written_right" not in differences:
         advice = "Run each with a model that writes: assistant evaluate --record FILE --name NAME."

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from typer import Option
@@ -29,23 +28,15 @@ from assistant.cli.terminal import GlobalOptions, Terminal, table
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation import runs, support, trials
 from assistant.evaluation.judging import (
-    MOST_STALE,
     Judge,
     Observer,
     WrittenAnswers,
     WrittenModel,
-    change_values,
     observe_all,
+    shown_quotes,
 )
-from assistant.evaluation.measures import TITLES, Judged, figures, judged_of, latencies, lengths
-from assistant.evaluation.questions import (
-    EvaluationQuestion,
-    QuestionResult,
-    draw,
-    load_questions,
-    load_rows,
-)
-from assistant.evaluation.report import DIFFERENCES, SUMMARY, differences, report_page, summary, told
+from assistant.evaluation.measures import JUDGED, TITLES, Judged, figures, paired, spreads
+from assistant.evaluation.questions import EvaluationQuestion, draw, load_questions, load_rows
 from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
 from assistant.private_files import make_private_folder, write_private
 from assistant.recorded_model import RecordedAnswer, read_recording
@@ -53,6 +44,7 @@ from assistant.recorded_model import RecordedAnswer, read_recording
 app = typer.Typer(add_completion=False)
 _CHANGED_SHOWN = 20
 _HEADINGS = ("measure", "value", "95 of 100", "questions", "asked", "")
+_SUMMARY = ("measure", "held out", "95 of 100", "questions", "tuning")
 
 
 @app.command(name="evaluate")
@@ -65,12 +57,13 @@ def evaluate_command(
         list[str] | None,
         Option(metavar="NAME", help="Measure a figure of evaluation/figures.toml; may be repeated."),
     ] = None,
-    show: Annotated[bool, Option("--show", help="Print the misses of a *-tuning figure.")] = False,
+    show: Annotated[
+        bool, Option("--show", help="Print the misses of a *-tuning figure, or of a tenant's tuning half.")
+    ] = False,
     against: Annotated[str | None, Option(metavar="NAME", help="Compare with this stored run.")] = None,
     questions: Annotated[
         Path | None, Option(metavar="FILE.jsonl", help="Ask your own questions (docs/evaluation.md).")
     ] = None,
-    out: Annotated[Path | None, Option(metavar="DIR", help="Folder of the HTML report.")] = None,
     name: Annotated[str | None, Option(metavar="NAME", help="Store the run under this name.")] = None,
     accept: Annotated[bool, Option("--accept", help="Write the result to evaluation/baseline.json.")] = False,
     record: Annotated[
@@ -79,72 +72,20 @@ def evaluate_command(
     replay: Annotated[
         list[Path] | None, Option(metavar="FILE", help="Play recorded answers in place of a model.")
     ] = None,
-    reading: Annotated[
-        Literal["plain", "model"] | None, Option(help="Who reads the messages; else as the tenant file says.")
-    ] = None,
 ) -> None:
     """Ask a tenant's questions that have known answers, and measure the answers; or measure a --figure."""
     if bool(tenant) == bool(figure):
         raise typer.BadParameter("Give either --tenant T or --figure NAME.")
-    if figure:
-        if any((against, questions, out, name, accept, record, replay, reading)):
-            raise typer.BadParameter("--figure takes --show and the options of every command alone.")
-        measure_figures(GlobalOptions.of(context), figure, show=show)
-        return
-    replayed = tuple(replay or ())
-    plan = EvaluationPlan(
-        tuple(tenant or ()), against, questions, out, name, accept, record, replayed, reading
-    )
-    evaluate(GlobalOptions.of(context), plan)
-
-
-def _live_model(services: TenantServices) -> WrittenModel:
-    if not services.writer.model.writes_answers:
-        raise ConfigurationError(
-            f"--record and --reading model need a model, and none writes for {services.tenant.name}. "
-            "Choose one: assistant models use. Or play a recording: --replay FILE."
+    options = GlobalOptions.of(context)
+    if not figure:
+        plan = EvaluationPlan(
+            tuple(tenant or ()), against, questions, name, accept, record, tuple(replay or ())
         )
-    writer = services.writer
-    return WrittenModel(writer.generator, writer.token_counter, writer.model.model_id, {})
-
-
-def show_run(terminal: Terminal, run: runs.TenantRun, *, bounds: runs.Bounds) -> None:
-    """Show a tenant's measures: the held-out half beside the tuning half."""
-    rows = summary(run, bounds)
-    title = f"{run.tenant}: {len(run.results)} questions in {run.seconds:.0f} s"
-    terminal.show(title, "bold")
-    terminal.out.print(table(*SUMMARY, right=SUMMARY[1:6], rows=rows))
-    for name, spreads, unit in (("Words", lengths(run.results), ""), ("Time", latencies(run.results), " ms")):
-        told_of = ", ".join(f"{step} {one.p50:g} / {one.p95:g}{unit}" for step, one in spreads.items())
-        terminal.show(f"{name}, p50 / p95: {told_of}")
-    written = [result.written for result in run.results if result.written is not None]
-    if written:
-        by_model = sum(one.read_by == "model" for one in written)
-        terminal.show(f"Messages that a model read: {by_model} of {len(written)}")
-    for measure, value, *_, bound, state in rows:
-        if state == "missed":
-            line = f"standing miss, {run.tenant}: {measure} {value} ({bound})"
-            terminal.show(line, "yellow")
-
-
-def show_changes(terminal: Terminal, against: runs.Run | None, after: runs.TenantRun) -> None:
-    """Show the paired differences of the held-out half that are not zero, and the questions that changed."""
-    if against is None:
-        return
-    before = against.of(after.tenant)
-    if before is None:
-        terminal.say(f"{against.name} did not ask {after.tenant}")
-        return
-    rows = differences(before, after)
-    title = f"against {against.name}: differences of the held-out half, question by question"
-    terminal.show(title if rows else f"No measure differs from {against.name}.", "bold")
-    if rows:
-        terminal.out.print(table(*DIFFERENCES, right=DIFFERENCES[1:], rows=rows))
-    pairs = runs.changed(before, after)
-    for old, new in pairs[:_CHANGED_SHOWN]:
-        terminal.show(f"  {new.qid}: {told(old)} → {told(new)}  {new.question.question[:90]}")
-    if len(pairs) > _CHANGED_SHOWN:
-        terminal.out.print(f"  … and {len(pairs) - _CHANGED_SHOWN} more: the report lists them")
+        evaluate(options, plan, show=show)
+    elif any((against, questions, name, accept, record, replay)):
+        raise typer.BadParameter("--figure takes --show and the options of every command alone.")
+    else:
+        measure_figures(options, figure, show=show)
 
 
 SUBJECT_CHANGES = 12
@@ -160,29 +101,29 @@ class EvaluationPlan:
     against: str | None = None
     questions: Path | None = None
     """A file in place of the committed ones; then there is no comparison with the baseline."""
-    out: Path | None = None
-    """Folder of the report; that of the runs when absent."""
     name: str | None = None
     accepts: bool = False
     record: Path | None = None
     """File that the answers of the tenants' model are written to."""
     replay: tuple[Path, ...] = ()
     """Recordings that are played in place of a model."""
-    reading: Literal["plain", "model"] | None = None
-    """Who reads the messages; None: as the tenant file says."""
 
-    @property
-    def asks_model(self) -> bool:
-        """Whether the tenants' own models are called."""
-        return not self.replay and (self.record is not None or self.reading == "model")
+    def model(self, services: TenantServices) -> WrittenModel | None:
+        """Return the model that writes for a tenant; None where answers are only quoted.
 
-    @property
-    def model(self) -> Callable[[TenantServices], WrittenModel] | None:
-        """Returns the model that writes for a tenant; None where answers are only quoted."""
+        Raises ConfigurationError where the tenant has none to record, or a line of a recording is none.
+        """
         if self.replay:
-            recording = WrittenModel.of_recording(read_recording(self.replay))
-            return lambda _: recording
-        return _live_model if self.asks_model else None
+            return WrittenModel.of_recording(read_recording(self.replay))
+        if self.record is None:
+            return None
+        writer = services.writer
+        if not writer.model.writes_answers:
+            raise ConfigurationError(
+                f"--record needs a model, and none writes for {services.tenant.name}. "
+                "Choose one: assistant models use. Or play a recording: --replay FILE."
+            )
+        return WrittenModel(writer.generator, writer.token_counter, writer.model.model_id, {})
 
     def check(self) -> None:
         """Raise ConfigurationError for options that contradict each other."""
@@ -198,8 +139,11 @@ class EvaluationPlan:
             raise ConfigurationError("--accept needs all committed questions: leave --questions out.")
 
 
-def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
-    """Ask, judge, keep and show. Status 1 if a measure fell by more than its noise."""
+def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False) -> None:
+    """Ask, judge, keep and show. Status 1 if a measure fell by more than its noise.
+
+    ``show``: print the misses of the tuning half too.
+    """
     plan.check()
     terminal = Terminal()
     folder = committed(options)
@@ -211,31 +155,67 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
         run = asyncio.run(run_questions(runtime, ports, asked, plan))
     make_private_folder(evaluations_dir)
     write_private(runs.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
-    figures = runs.read_figures(folder)
-    bounds = {tenant.tenant: runs.bounds_of(figures, tenant.tenant) for tenant in run.tenants}
     compared = () if plan.accepts or plan.questions else run.tenants
-    fallen = [fall for one in compared for fall in _falls(terminal, one, baseline)]
-    report = (plan.out or evaluations_dir) / f"{run.name}.html"
-    report.parent.mkdir(parents=True, exist_ok=True)
-    write_private(report, report_page(run, bounds=bounds, against=against).encode())
-    if not options.writes(_as_json(run, report, fallen)):
+    faults = [problem for tenant in run.tenants for problem in tenant.problems]
+    faults += [fall for tenant in compared for fall in _falls(terminal, tenant, baseline)]
+    held_out = {tenant.tenant: tenant.held_out for tenant in run.tenants}
+    if not options.writes({"name": run.name, "held_out": held_out, "titles": TITLES, "faults": faults}):
         for tenant in run.tenants:
-            show_run(terminal, tenant, bounds=bounds[tenant.tenant])
-            show_changes(terminal, against, tenant)
-        terminal.show(f"Report: {report}", "bold")
+            _show_run(terminal, tenant)
+            _show_changes(terminal, against, tenant)
+    results = [one for tenant in run.tenants for one in tenant.results]
+    misses = [one.miss for one in results if show and one.miss and one.split != JUDGED]
     if plan.accepts:
         runs.accept(folder / "baseline.json", run.tenants)
         terminal.say(f"{folder / 'baseline.json'} holds this run now")
-    faults = [problem for tenant in run.tenants for problem in problems(tenant)]
-    faults += [
-        f"FELL  {fall.tenant}: {fall.measure.title}: {fall.is_now:.3f}, was {fall.was:.3f}; "
-        f"its noise is {fall.allowed:.3f}"
-        for fall in fallen
-    ]
+    _end(terminal, misses=misses, faults=faults)
+
+
+def _end(terminal: Terminal, *, misses: Iterable[str], faults: Sequence[str]) -> None:
+    """Print misses and faults. Raises typer.Exit with status 1 where there is a fault."""
+    for miss in misses:
+        terminal.warn(miss, "")
     for fault in faults:
         terminal.warn(fault, "bold red")
     if faults:
         raise typer.Exit(1)
+
+
+def _show_run(terminal: Terminal, run: runs.TenantRun) -> None:
+    """Show a tenant's measures: the held-out half beside the tuning half."""
+    tuning = figures(run.results, split="tuning")
+    rows = [
+        (*runs.estimate_cells(name, now), f"{tuning[name].value:.3f}" if name in tuning else "")
+        for name, now in run.held_out.items()
+    ]
+    terminal.show(f"{run.tenant}: {len(run.results)} questions", "bold")
+    terminal.out.print(table(*_SUMMARY, right=_SUMMARY[1:], rows=rows))
+    sizes = ", ".join(f"{name} {p50:g} / {p95:g}" for name, (p50, p95) in spreads(run.results).items())
+    terminal.show(f"Milliseconds, and words, p50 / p95: {sizes}")
+
+
+def _show_changes(terminal: Terminal, against: runs.Run | None, after: runs.TenantRun) -> None:
+    """Show the paired differences of the held-out half that are not zero, and the questions that changed."""
+    if against is None:
+        return
+    if (before := against.of(after.tenant)) is None:
+        terminal.say(f"{against.name} did not ask {after.tenant}")
+        return
+    rows = [
+        (TITLES[name], f"{one.value:+.3f}", f"{one.low:+.3f} to {one.high:+.3f}")
+        for name, one in paired(before.results, after.results).items()
+        if one.low or one.high
+    ]
+    title = f"against {against.name}: differences of the held-out half, question by question"
+    terminal.show(title if rows else f"No measure differs from {against.name}.", "bold")
+    if rows:
+        terminal.out.print(table("measure", "difference", "95 of 100", right=_SUMMARY[2:3], rows=rows))
+    old = {one.id: one for one in before.results}
+    changed = [one.id for one in after.results if one.id in old and one.is_right != old[one.id].is_right]
+    more = len(changed) - _CHANGED_SHOWN
+    if changed:
+        listed = ", ".join(changed[:_CHANGED_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        terminal.show(f"Right in one of the two only: {listed}")
 
 
 @contextmanager
@@ -248,39 +228,6 @@ def loaded(
         for tenant in tenants:
             asyncio.run(load_if_empty(runtime, tenant))
         yield runtime, ports
-
-
-def problems(run: runs.TenantRun) -> list[str]:
-    """Return why no figure may rest on a run: a step that stayed degraded, or a stale recording."""
-    messages: list[str] = []
-    written = [result.written for result in run.results if result.written is not None]
-    late = [
-        result.qid
-        for result in run.results
-        if result.degraded or (result.written is not None and result.written.degraded)
-    ]
-    if late:
-        messages.append(
-            f"DEGRADED  {run.tenant}: {len(late)} questions, {late[0]} first. Free the machine and ask again."
-        )
-    if any("reading" in one.degraded for one in written):
-        messages.append(
-            f"UNREAD  {run.tenant}: the model's reading failed, was late or is not in the recording. "
-            "Take a faster model, or record again with --reading model."
-        )
-    faulty = ("quote_differs", "quote_begins_late")
-    messages += [
-        f"QUOTE  {run.tenant}, {result.qid}: {TITLES[name]}. Correct assistant/answering/choose.py."
-        for result in run.results
-        for name in faulty
-        if result.values.get(name)
-    ]
-    stale = sum(one.is_stale for one in written)
-    if stale > MOST_STALE * len(written):
-        messages.append(
-            f"STALE  {run.tenant}: {stale} recorded answers are of other prompts than today's. Record again."
-        )
-    return messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +269,7 @@ async def run_questions(
     plan: EvaluationPlan,
 ) -> runs.Run:
     made_at = datetime.now(UTC)
-    async with open_services(runtime, ports, list(asked), generates=plan.asks_model) as services:
+    async with open_services(runtime, ports, list(asked), generates=plan.record is not None) as services:
         tenants = [
             await _tenant_run(runtime, services[tenant], questions, plan)
             for tenant, questions in asked.items()
@@ -331,59 +278,49 @@ async def run_questions(
     return runs.Run(name=name, made_at=made_at, tenants=tuple(tenants))
 
 
-def with_reading(services: TenantServices, reading: Literal["plain", "model"] | None) -> TenantServices:
-    """Return the services of a tenant whose messages are read so; None: as its file says."""
-    if reading is None:
-        return services
-    answers = services.tenant.answers.model_copy(update={"reading": reading})
-    return replace(services, tenant=services.tenant.model_copy(update={"answers": answers}))
-
-
 async def _tenant_run(
     runtime: LocalRuntime, services: TenantServices, questions: TenantQuestions, plan: EvaluationPlan
 ) -> runs.TenantRun:
-    began_s = time.monotonic()
-    services = with_reading(services, plan.reading)
-    observer = Observer(services)
-    model = None if plan.model is None else plan.model(services)
+    model, observer = plan.model(services), Observer(services)
     writer = None if model is None else WrittenAnswers(services, model)
     await observer.check(questions.asked)
     judge = Judge(observer)
     earlier = {question.qid: question.question for question in questions.all}
     pairs = subject_changes(questions.asked)
-    results: dict[str, QuestionResult] = {}
+    results: dict[str, Judged] = {}
+    quotes: dict[str, object] = {}
     recorded: list[RecordedAnswer] = []
     with runtime.terminal.counting(f"asking {services.tenant.name}", "questions") as show:
         total = len(questions.asked) + len(pairs)
         async for observed in observe_all(observer, questions.asked, earlier):
-            result = await judge.result(observed)
+            question, result = observed.question, await judge.result(observed)
+            quotes[question.qid] = shown_quotes(observed)
             if writer is not None:
-                written, lines = await writer.ask(observed.question, before=observed.before)
-                result = result.model_copy(update={"written": written})
-                recorded += lines
-            results[result.qid] = result
+                written = await writer.ask(question, before=observed.before)
+                degraded = (*result.degraded, *written.degraded)
+                result = replace(result, values={**result.values, **written.values}, degraded=degraded)
+                recorded += written.recorded
+            results[question.qid] = result
             show(len(results), total)
         for done, (first, second) in enumerate(pairs, start=1):
-            alone = results[second.qid]
-            after = await judge.result(await observer.ask(second, before=first.question))
-            values = alone.values | change_values(alone, after)
-            results[second.qid] = alone.model_copy(update={"values": values})
+            alone, observed = results[second.qid], await observer.ask(second, before=first.question)
+            loss = float(alone.is_right) - float((await judge.result(observed)).is_right)
+            change = {"change_same": float(shown_quotes(observed) == quotes[second.qid]), "change_loss": loss}
+            results[second.qid] = replace(alone, values={**alone.values, **change})
             show(len(results) + done, total)
+    for question in questions.asked:
+        if clean := results.get(question.clean or ""):
+            messy = results[question.qid]
+            loss = float(clean.is_right) - float(messy.is_right)
+            results[question.qid] = replace(messy, values={**messy.values, "messy_loss": loss})
     if plan.record is not None:
         with plan.record.open("a", encoding="utf-8") as file:
             file.writelines(line.model_dump_json() + "\n" for line in recorded)
-    info = await services.search.info()
     return runs.TenantRun(
         tenant=services.tenant.name,
-        questions=str(questions.path),
         questions_sha256=questions.sha256,
-        index_version=info.index_version,
-        embedding_model=info.embedding_model,
-        least_cosine=services.tenant.gate.hopeless_cosine,
-        weights=observer.weights,
-        seconds=round(time.monotonic() - began_s, 1),
         writer="" if model is None else model.name,
-        writer_sha256=services.writer.model.digest if plan.asks_model else None,
+        writer_sha256=services.writer.model.digest if plan.record is not None else None,
         results=tuple(results.values()),
     )
 
@@ -392,15 +329,13 @@ def subject_changes(
     questions: Sequence[EvaluationQuestion],
 ) -> list[tuple[EvaluationQuestion, EvaluationQuestion]]:
     """Return pairs of plain questions about different documents; the same questions give the same pairs."""
-    plain_ones = [
-        question for question in questions if question.kind == "plain" and question.split == runs.JUDGED
-    ]
+    plain_ones = [question for question in questions if question.kind == "plain" and question.split == JUDGED]
     order = draw(plain_ones, count=len(plain_ones), seed="changes of subject")
     pairs = zip(order[::2], order[1::2], strict=False)
     return [(one, other) for one, other in pairs if one.document != other.document][:SUBJECT_CHANGES]
 
 
-def _falls(terminal: Terminal, run: runs.TenantRun, baseline: runs.Baseline | None) -> list[runs.Fall]:
+def _falls(terminal: Terminal, run: runs.TenantRun, baseline: runs.Baseline | None) -> list[str]:
     """Return what fell below the baseline; warn if there is none, or if the questions changed."""
     known = baseline.tenants.get(run.tenant) if baseline else None
     if known is None:
@@ -412,16 +347,6 @@ def _falls(terminal: Terminal, run: runs.TenantRun, baseline: runs.Baseline | No
             "if that is intended, write a new one with --accept"
         )
     return runs.falls(run, known)
-
-
-def _as_json(run: runs.Run, report: Path, fallen: Sequence[runs.Fall]) -> dict[str, object]:
-    return {
-        "name": run.name,
-        "report": str(report),
-        "held_out": {tenant.tenant: tenant.judged for tenant in run.tenants},
-        "titles": TITLES,
-        "fell": [{"tenant": fall.tenant, "measure": fall.measure.name} for fall in fallen],
-    }
 
 
 # --- figures by name -------------------------------------------------------------------------------------
@@ -442,19 +367,22 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
     tenants = dict.fromkeys(tenant for figure in asked.values() for tenant in figure.tenants)
     with loaded(options, terminal, tenants) as (runtime, ports):
         for name, figure in asked.items():
-            judged, unusable = asyncio.run(_judged(runtime, ports, figure, folder))
+            judged: list[Judged] = []
+            for tenant in figure.tenants:
+                judged += asyncio.run(_judged(runtime, ports, figure, folder, tenant))
+            faults = runs.TenantRun(tenant=name, questions_sha256="", results=tuple(judged)).problems
             rows = figure.rows(figures(judged))
-            missed = missed or bool(unusable) or not all(row.is_met for row in rows)
+            missed = missed or bool(faults) or not all(row.is_met for row in rows)
             measured[name] = {
                 row.measure: {"estimate": row.estimate, "asked": row.asked, "met": row.is_met} for row in rows
             }
             if not options.json:
                 terminal.show(f"{name}: {figure.title}", "bold")
-                cells = [row.cells() for row in rows]
+                cells = [row.cells for row in rows]
                 terminal.out.print(table(*_HEADINGS, right=_HEADINGS[1:4], rows=cells))
             for miss in [each.miss for each in judged if show and each.miss]:
                 terminal.warn(miss, "")
-            for fault in unusable:
+            for fault in faults:
                 terminal.warn(fault, "bold red")
     options.writes(measured)
     if missed:
@@ -462,33 +390,22 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
 
 
 async def _judged(
-    runtime: LocalRuntime, ports: Mapping[str, int], figure: runs.Figure, folder: Path
-) -> tuple[list[Judged], list[str]]:
-    """Return what came of each question, and why no figure may rest on it."""
-    judged: list[Judged] = []
-    unusable: list[str] = []
-    for tenant in figure.tenants:
-        if figure.run == "answers":
-            answers, late = await _answers(runtime, ports, figure, folder, tenant)
-            judged += answers
-            unusable += late
-            continue
-        if figure.run == "routing":
-            await learn_first_router(runtime, ports, tenant=tenant)
-        writes = figure.run == "written_live"
-        async with open_served(runtime, ports, [tenant], generates=writes) as opened:
-            served = opened[tenant]
-            await served.adaptations.refresh()
-            judged += await _trial(figure, folder, served.answering, served.adaptations)
-    if late := [one for one in judged if one.degraded]:
-        steps = ", ".join(sorted({step for one in late for step in one.degraded}))
-        unusable.append(f"DEGRADED  {len(late)} questions: {steps}. Free the machine and ask again.")
-    return judged, unusable
+    runtime: LocalRuntime, ports: Mapping[str, int], figure: runs.Figure, folder: Path, tenant: str
+) -> list[Judged]:
+    """Return what came of each question of one tenant."""
+    if figure.run == "answers":
+        return await _answers(runtime, ports, figure, folder, tenant)
+    if figure.run == "routing":
+        await learn_first_router(runtime, ports, tenant=tenant)
+    async with open_served(runtime, ports, [tenant], generates=figure.run == "written_live") as opened:
+        served = opened[tenant]
+        await served.adaptations.refresh()
+        return await _trial(figure, folder, served.answering, served.adaptations)
 
 
 async def _answers(
     runtime: LocalRuntime, ports: Mapping[str, int], figure: runs.Figure, folder: Path, tenant: str
-) -> tuple[list[Judged], list[str]]:
+) -> list[Judged]:
     (path,) = figure.paths(folder, tenant=tenant)
     plan, recorded = EvaluationPlan((tenant,)), None
     if figure.recording is not None:
@@ -499,15 +416,7 @@ async def _answers(
         path, asks=lambda one: figure.half in (None, one.split) and (recorded is None or one.qid in recorded)
     )
     run = (await run_questions(runtime, ports, {tenant: questions}, plan)).tenants[0]
-    judged = [
-        Judged(
-            f"{tenant} {one.id}",
-            f"{tenant} {one.cluster}",
-            {name: value for name, value in one.values.items() if name in figure.measures},
-        )
-        for one in judged_of(run.by_qid, split=figure.half)
-    ]
-    return judged, problems(run)
+    return [replace(one, id=f"{tenant} {one.id}", cluster=f"{tenant} {one.cluster}") for one in run.results]
 
 
 async def _trial(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import comb
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from assistant.answering.services import AnswerWriter, TenantServices
 from assistant.domain.clock import Clock
-from assistant.evaluation.judging import HeardModel, WrittenAnswers, WrittenModel
+from assistant.evaluation.judging import HeardModel, Written, WrittenAnswers, WrittenModel
 from assistant.evaluation.measures import Estimate, Judged, figures
-from assistant.evaluation.questions import EvaluationQuestion, WrittenResult
-from assistant.evaluation.report import template_page
+from assistant.evaluation.questions import EvaluationQuestion
 from assistant.settings.local_models import ServedLlm
 
 WRONGLY_STOPPED = 0.05
@@ -105,7 +107,7 @@ async def compare(
         for contender, writer, result in zip(contenders, writers, results, strict=True):
             if result.stopped:
                 continue
-            written, _ = await writer.ask(question, before=earlier.get(question.after or ""))
+            written = await writer.ask(question, before=earlier.get(question.after or ""))
             values = _values(question, written, failed=writer.heard.failed)
             if not contender.model.recorded:
                 values |= _speed(writer.heard, contender.usd_per_hour)
@@ -117,7 +119,7 @@ async def compare(
     return results
 
 
-def _values(question: EvaluationQuestion, written: WrittenResult, *, failed: bool) -> dict[str, float]:
+def _values(question: EvaluationQuestion, written: Written, *, failed: bool) -> dict[str, float]:
     """Return the values of one answer, by measure. A quote in place of the text is no right answer."""
     values = {"failed": float(failed), "withheld": written.values["written_withheld"]}
     if question.answerable:
@@ -151,8 +153,14 @@ def comparison_page(results: Sequence[Compared], clusters: Mapping[str, str], *,
         for name, title in MEASURES.items()
         if (found := [(each, one) for each, one in rows if name in one])
     ]
-    return template_page(
-        "comparison.html.j2",
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("comparison.html.j2").render(
         plots=plots,
         rows=rows,
         measures=MEASURES,

@@ -19,11 +19,9 @@ from collections.abc import (
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import date
-from math import log2
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from assistant.answering.answer import AnswerQuestion
-from assistant.answering.choose import Section
 from assistant.answering.compose import QuotedBlock
 from assistant.answering.events import Done, SentenceEnded, Token
 from assistant.answering.evidence import Evidence
@@ -48,15 +46,8 @@ from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, Retrieved, Stor
 from assistant.domain.documents import reciprocal_rank_fusion as fuse
 from assistant.domain.errors import AssistantError, ConfigurationError, OverloadedError
 from assistant.domain.identity import Identity, Role
-from assistant.evaluation.questions import (
-    EvaluationQuestion,
-    PartResult,
-    QuestionResult,
-    QuotedUnit,
-    RankedCandidate,
-    ShownQuote,
-    WrittenResult,
-)
+from assistant.evaluation.measures import Judged
+from assistant.evaluation.questions import EvaluationQuestion
 from assistant.recorded_model import (
     CONTEXT_TOKENS,
     MAX_TOKENS,
@@ -130,16 +121,8 @@ class Observer:
         """What documents answer: no live system is called, or counted on."""
         self._prepare = PrepareAnswer(self._services)
         self._identity = identity_of(services)
+        self.leg_size = services.tenant.retrieval.leg_size
         self._read: dict[str, StoredDocument] = {}
-
-    @property
-    def weights(self) -> dict[str, str]:
-        """SHA-256 (hex) of each weights file, by kind."""
-        return self._prepare.find_evidence.weights
-
-    @property
-    def leg_size(self) -> int:
-        return self._services.tenant.retrieval.leg_size
 
     async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> Observed:
         """Return what an agent would be shown. Raises AssistantError."""
@@ -196,28 +179,16 @@ async def observe_all(
         yield await observer.ask(question, before=before)
 
 
-def _leg(retrieved: Retrieved, score: str, *, size: int) -> list[str]:
-    """Return the best passages by a score of theirs."""
-    found = [
-        (-getattr(hit, score), hit.passage_id) for hit in retrieved.hits if getattr(hit, score) is not None
-    ]
-    return [passage_id for _, passage_id in sorted(found)[:size]]
-
-
 def rrf_documents(retrieved: Retrieved, *, leg_size: int) -> list[str]:
     """Return the documents as plain reciprocal rank fusion of both legs of passages orders them."""
-    legs = [_leg(retrieved, score, size=leg_size) for score in ("lexical_score", "cosine")]
-    return _documents_of(retrieved, fuse(legs, weights=(1.0, VECTOR_LEG_WEIGHT), k=RRF_K))
-
-
-def vector_documents(retrieved: Retrieved, *, leg_size: int) -> list[str]:
-    """Return the documents as the vector leg alone orders them, by their best passage."""
-    return _documents_of(retrieved, _leg(retrieved, "cosine", size=leg_size))
-
-
-def _documents_of(retrieved: Retrieved, passage_ids: Iterable[str]) -> list[str]:
     documents = {hit.passage_id: hit.document_id for hit in retrieved.hits}
-    return list(dict.fromkeys(documents[passage_id] for passage_id in passage_ids))
+    legs: list[list[str]] = []
+    for score in ("lexical_score", "cosine"):
+        scored = [(getattr(hit, score), hit.passage_id) for hit in retrieved.hits]
+        best = sorted((-value, passage_id) for value, passage_id in scored if value is not None)
+        legs.append([passage_id for _, passage_id in best[:leg_size]])
+    fused = fuse(legs, weights=(1.0, VECTOR_LEG_WEIGHT), k=RRF_K)
+    return list(dict.fromkeys(documents[passage_id] for passage_id in fused))
 
 
 # --- judging --------------------------------------------------------------------------------------------
@@ -225,7 +196,6 @@ def _documents_of(retrieved: Retrieved, passage_ids: Iterable[str]) -> list[str]
 
 _SHORTEST_INSIDE = 12
 """Characters of a unit that counts as gold because an excerpt holds it: shorter ones are "Yes." and "No."."""
-_RANKED_SHOWN = 6
 
 
 def normal(text: str) -> str:
@@ -254,50 +224,45 @@ class Judge:
         self._observer = observer
         self._texts: dict[str, str] = {}
 
-    async def result(self, observed: Observed) -> QuestionResult:
-        """Return one question's result."""
-        question, evidence = observed.question, observed.prepared.found.evidence
-        ranked = [[candidate.document_id for candidate in part.ranked] for part in evidence]
-        fused = [rrf_documents(part.retrieved, leg_size=self._observer.leg_size) for part in evidence]
-        nearest = [vector_documents(part.retrieved, leg_size=self._observer.leg_size) for part in evidence]
-        right = await self._right_documents(question, [*ranked, *fused, *nearest])
-        live = {element.part for element in observed.prepared.hydration.answering}
-        is_found = any(part.is_found or at in live for at, part in enumerate(evidence))
-        quoted = observed.prepared.found
-        units = _shown_units(observed)
+    async def result(self, observed: Observed) -> Judged:
+        """Return one question's result. A question that nothing is near is wrong."""
+        question, found = observed.question, observed.prepared.found
+        ranked = [[candidate.document_id for candidate in part.ranked] for part in found.evidence]
+        fused = [rrf_documents(part.retrieved, leg_size=self._observer.leg_size) for part in found.evidence]
+        is_found = _is_found(observed)
+        quote = _text(_shown_units(found.blocks))
+        sizes = dict(observed.timings_ms)
         values = {"refused" if question.answerable else "true_refused": float(not is_found)}
         if is_found:
-            values |= quote_faults(quoted.blocks, [found for part in evidence for found in quotable(part)])
+            values |= quote_faults(found.blocks, [each for part in found.evidence for each in quotable(part)])
         if question.telltale:
-            values["telltale"] = float(any(normal(each) in _text(units) for each in question.telltale))
+            values["telltale"] = float(any(normal(each) in quote for each in question.telltale))
         if question.answerable:
-            values |= _quote_values(question, is_found, _text(units), _text(_also_units(observed)))
-            place = _Places(question, right, len(evidence))
-            values |= {"first": place.share(ranked, among=1), "three": place.share(ranked, among=3)}
-            values |= {"ndcg": place.ndcg(ranked), "vector_ndcg": place.ndcg(nearest)}
-            values["rrf_first"] = place.share(fused, among=1)
-            values["gain"] = values["first"] - values["rrf_first"]
-            if any(part.is_undisputed for part in evidence):
+            values["right"] = float(is_found and holds_all(quote, question.answer_contains))
+            right = await self._right_documents(question, [*ranked, *fused])
+            values["first"] = first_share(question, right, ranked)
+            values["gain"] = values["first"] - first_share(question, right, fused)
+            if any(part.is_undisputed for part in found.evidence):
                 values["undisputed_first"] = values["first"]
-        return QuestionResult(
-            question=question,
-            before=observed.before,
-            is_found=is_found,
-            values=values,
-            words=_words(block.before + block.text for block in quoted.blocks) if is_found else 0,
-            also_words=_words(part.text for part in quoted.also) if is_found else 0,
-            timings_ms=dict(observed.timings_ms),
-            degraded=observed.degraded,
-            parts=tuple(self._part(question, part, right) for part in evidence),
+            if is_found:
+                sizes["words of the quote"] = _words(block.before + block.text for block in found.blocks)
+        wanted = f"{', '.join(question.documents)} first, with {question.answer_contains}"
+        first = ", ".join(ranking[0] for ranking in ranked if ranking) if is_found else "nothing near"
+        is_miss = 0.0 in (values.get("right"), values.get("first")) or values.get("telltale", 0.0) > 0
+        return Judged(
+            question.qid,
+            question.document,
+            values,
+            f"{question.qid}: {question.question} | {wanted} | {first}: {quote}" if is_miss else "",
+            observed.degraded,
+            sizes,
         )
 
     async def _right_documents(
         self, question: EvaluationQuestion, rankings: Sequence[Sequence[str]]
     ) -> frozenset[str]:
-        """Return the documents that answer: those named, and of the first three those that hold all gold."""
-        if not question.answerable:
-            return frozenset()
-        first = {name for ranking in rankings for name in ranking[:3]} - set(question.documents)
+        """Return the documents that answer: those named, and of the first those that hold all gold."""
+        first = {ranking[0] for ranking in rankings if ranking} - set(question.documents)
         holding = {
             name
             for name, document in (await self._observer.documents(sorted(first))).items()
@@ -312,104 +277,20 @@ class Judge:
             text = self._texts[name] = f"{normal(passages)} {_text(_units(document))}"
         return text
 
-    def _part(self, question: EvaluationQuestion, part: Evidence, right: frozenset[str]) -> PartResult:
-        titles = {name: document.card.title for name, document in part.documents.items()}
-        return PartResult(
-            searched=part.searched,
-            is_found=part.is_found,
-            best_cosine=part.gate.best_cosine,
-            quote=self._quote(question, part.section),
-            also=self._quote(question, part.also),
-            ranking=tuple(
-                RankedCandidate(
-                    document_id=candidate.document_id,
-                    title=titles.get(candidate.document_id, ""),
-                    score=round(candidate.score, 4),
-                    is_right=candidate.document_id in right,
-                    features={name: round(value, 4) for name, value in candidate.features.items()},
-                )
-                for candidate in part.ranked[:_RANKED_SHOWN]
-            ),
-        )
 
-    def _quote(self, question: EvaluationQuestion, quote: Section | None) -> ShownQuote | None:
-        if quote is None:
-            return None
-        return ShownQuote(
-            document_id=quote.document.card.document_id,
-            title=quote.document.card.title,
-            units=tuple(
-                QuotedUnit(
-                    heading=unit.unit.heading,
-                    text=unit.unit.text,
-                    is_gold=is_gold(unit.unit.text, question.gold),
-                    is_key=unit.unit.ordinal in quote.keys,
-                    holds=_held(unit.unit.text, question.answer_contains),
-                    telltale=_held(unit.unit.text, question.telltale),
-                )
-                for unit in quote.units
-            ),
-        )
+def first_share(
+    question: EvaluationQuestion, right: frozenset[str], rankings: Sequence[Sequence[str]]
+) -> float:
+    """Return whether a right document is the first of a ranking; of a double question the share of halves.
 
-
-_DEPTH = 10
-"""Places that nDCG looks at."""
-
-
-def _gain(ranking: Sequence[str], right: Collection[str]) -> float:
-    """Return the discounted gain of the first right document: 1 at the first place, 0 beyond the tenth."""
-    places = (at for at, name in enumerate(ranking[:_DEPTH]) if name in right)
-    return 1 / log2(at + 2) if (at := next(places, None)) is not None else 0.0
-
-
-class _Places:
-    """Where the right documents of one answerable question stand in the rankings of its parts."""
-
-    def __init__(self, question: EvaluationQuestion, right: frozenset[str], parts: int) -> None:
-        self._named = question.documents
-        self._whole = right - set(question.documents)
-        """Right for the whole question, by holding all its gold."""
-        self._right = right
-        self._of_each = question.kind == "double" and (parts > 1 or len(question.documents) > 1)
-
-    def share(self, rankings: Sequence[Sequence[str]], *, among: int) -> float:
-        """Return whether a right document is among the first; of a double question the share of halves."""
-        tops = [frozenset(ranking[:among]) for ranking in rankings]
-        in_tops = frozenset[str]().union(*tops)
-        if not self._of_each or in_tops & self._whole:
-            return float(bool(in_tops & self._right))
-        if len(self._named) > 1:
-            return sum(name in in_tops for name in self._named) / len(self._named)
-        return sum(bool(top & self._right) for top in tops) / len(tops)
-
-    def ndcg(self, rankings: Sequence[Sequence[str]]) -> float:
-        """Return nDCG@10, where one right document is all that is needed; of a double question its halves'
-        mean."""
-        whole = max((_gain(ranking, self._right) for ranking in rankings), default=0.0)
-        if not self._of_each or any(set(ranking[:_DEPTH]) & self._whole for ranking in rankings):
-            return whole
-        if len(self._named) > 1:
-            gains = [
-                max((_gain(ranking, {name}) for ranking in rankings), default=0.0) for name in self._named
-            ]
-        else:
-            gains = [_gain(ranking, self._right) for ranking in rankings]
-        return sum(gains) / len(gains)
-
-
-def _quote_values(question: EvaluationQuestion, is_found: bool, text: str, also: str) -> dict[str, float]:
-    """Return the values of what is quoted, by measure; ``text`` and ``also`` are normal."""
-    is_shown = float(is_found)
-    right = is_shown * holds_all(text, question.answer_contains)
-    values = {
-        "right": right,
-        "right_with_also": is_shown * holds_all(f"{text} {also}", question.answer_contains),
-        f"right_{question.kind}": right,
-    }
-    if question.gold:
-        covered = sum(normal(excerpt) in text for excerpt in question.gold) / len(question.gold)
-        values["gold_covered"] = is_shown * covered
-    return values
+    ``right``: the named documents, and those that are right for the whole question.
+    """
+    tops = [set(ranking[:1]) for ranking in rankings]
+    named, first = question.documents, set[str]().union(*tops)
+    if question.kind != "double" or max(len(tops), len(named)) < 2 or first & right.difference(named):
+        return float(bool(first & right))
+    halves = [name in first for name in named] if len(named) > 1 else [bool(top & right) for top in tops]
+    return sum(halves) / len(halves)
 
 
 def quote_faults(blocks: Sequence[QuotedBlock], documents: Iterable[StoredDocument]) -> dict[str, float]:
@@ -455,43 +336,29 @@ def quotable(part: Evidence) -> list[StoredDocument]:
     return [*part.documents.values(), *table]
 
 
-def change_values(alone: QuestionResult, after: QuestionResult) -> dict[str, float]:
-    """Compare a question asked after another subject with the same question asked alone, by measure."""
-    shown, shown_after = ((one.is_found, [part.quote for part in one.parts]) for one in (alone, after))
-    return {
-        "change_same": float(shown == shown_after),
-        "change_loss": float(alone.is_right) - float(after.is_right),
-    }
+def _is_found(observed: Observed) -> bool:
+    live = {element.part for element in observed.prepared.hydration.answering}
+    return any(part.is_found or at in live for at, part in enumerate(observed.prepared.found.evidence))
 
 
-def _held(text: str, strings: Iterable[str]) -> tuple[str, ...]:
-    unit = normal(text)
-    return tuple(string for string in strings if normal(string) in unit)
+def shown_quotes(observed: Observed) -> tuple[object, ...]:
+    """Return what is quoted for each part of a question, and whether anything is: to be compared."""
+    sections = [part.section for part in observed.prepared.found.evidence]
+    quotes = [each and (each.document_id, [one.unit for one in each.units], each.keys) for each in sections]
+    return _is_found(observed), quotes
 
 
 def _units(document: StoredDocument) -> list[Unit]:
     return [unit for passage in document.passages for unit in passage.units]
 
 
-def _shown_units(observed: Observed) -> list[Unit]:
+def _shown_units(blocks: Iterable[QuotedBlock]) -> list[Unit]:
     """Return the units that an agent is shown: two questions that one document answers share one quote."""
     return [
         unit
-        for block in observed.prepared.found.blocks
+        for block in blocks
         for unit in block.passage.units
         if (unit.span.start, unit.span.end) == block.span
-    ]
-
-
-def _also_units(observed: Observed) -> list[Unit]:
-    """Return the units of the sections that are offered beside the quote."""
-    findings = observed.prepared.found
-    contending = {part.document_id for part in findings.also}
-    return [
-        unit.unit
-        for part in findings.evidence
-        if part.also is not None and part.also.document_id in contending
-        for unit in part.also.units
     ]
 
 
@@ -507,8 +374,6 @@ def _words(texts: Iterable[str]) -> int:
 
 
 _WRITTEN_DEADLINE_S = 90.0
-MOST_STALE = 0.02
-"""Share of a recording's lines that may be of other prompts than today's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -593,6 +458,20 @@ class _Read:
             yield item
 
 
+class Written(NamedTuple):
+    """What came of one question where a model writes."""
+
+    values: dict[str, float]
+    """By measure; ``plays``: whether the recording's answer is to today's prompt."""
+    is_written: bool
+    """Whether the model was asked and its text is the answer; false where the gate stopped the question, no
+    answer was recorded, or the section took its place."""
+    text: str
+    degraded: tuple[str, ...]
+    recorded: tuple[RecordedAnswer, ...]
+    """The lines to record of a live model."""
+
+
 class WrittenAnswers:
     """Asks one tenant's questions as an agent without access labels does, with a model that writes."""
 
@@ -627,10 +506,8 @@ class WrittenAnswers:
         deadline = Deadline.after(_WRITTEN_DEADLINE_S, clock=self._services.clock)
         return await self._answer.prepare(request, identity=self._identity, deadline=deadline)
 
-    async def ask(
-        self, question: EvaluationQuestion, *, before: str | None = None
-    ) -> tuple[WrittenResult, list[RecordedAnswer]]:
-        """Return what reached the agent, and the lines to record of a live model. Raises AssistantError."""
+    async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> Written:
+        """Return what reached the agent. Raises AssistantError."""
         self.heard.forget()
         prepared = await self.prepare(question, before=before)
         digest = prompt_sha256(prepared.prompt.messages) if prepared.prompt is not None else None
@@ -641,32 +518,36 @@ class WrittenAnswers:
         line = self._recorded.get(question.qid)
         refused = done is not None and digest is not None and done.finish_reason is FinishReason.NO_EVIDENCE
         is_written = done is not None and (done.mode is Mode.WRITTEN or refused)
-        raw = line.answer if line is not None and line.prompt_sha256 == digest else None
         recorded: list[RecordedAnswer] = []
         if not self._recorded:
             readings = {prompt: text for prompt, text in self.heard.ended.items() if prompt != digest}
             recorded = [self._line(question, "reading", *reading) for reading in readings.items()]
             if is_written and digest is not None:
                 recorded.append(self._line(question, "answer", digest, self.heard.text))
-        written = WrittenResult(
-            values=_written_values(
-                question,
-                is_refused=done is None or done.mode is None,
-                is_sure=done is not None and done.certainty is Certainty.ANSWERED,
-                is_right=holds_all(normal(shown), question.answer_contains),
-                is_raw_right=None if raw is None else holds_all(normal(raw), question.answer_contains),
-                plays=None if line is None or digest is None else line.prompt_sha256 == digest,
-                is_whole=not any(
-                    isinstance(event, SentenceEnded) and event.detail == "withheld" for event in events
-                ),
-            ),
-            is_written=is_written,
-            is_stale=line is not None and digest is not None and line.prompt_sha256 != digest,
-            text=shown,
-            degraded=done.degraded if done is not None else (),
-            read_by=prepared.record.reading.made_by if prepared.record.reading else "plain",
+        shown_right = holds_all(normal(shown), question.answer_contains)
+        is_whole = not any(
+            isinstance(event, SentenceEnded) and event.detail == "withheld" for event in events
         )
-        return written, recorded
+        is_refused = done is None or done.mode is None
+        reading = prepared.record.reading
+        values = {
+            "written_withheld": float(not is_whole),
+            "read_by_model": float(reading is not None and reading.made_by == "model"),
+        }
+        if line is not None and digest is not None:
+            values["plays"] = float(line.prompt_sha256 == digest)
+        if question.answerable:
+            values |= {"written_right": float(shown_right), "written_refused": float(is_refused)}
+            if question.kind == "messy":
+                values["written_messy"] = float(shown_right)
+            if line is not None and values.get("plays"):
+                values["raw_right"] = float(holds_all(normal(line.answer), question.answer_contains))
+            if values.get("raw_right"):
+                values["unchanged"] = float(shown_right and is_whole)
+        else:
+            is_sure = done is not None and done.certainty is Certainty.ANSWERED
+            values |= {"written_false": float(is_sure), "written_rightly_refused": float(is_refused)}
+        return Written(values, is_written, shown, () if done is None else done.degraded, tuple(recorded))
 
     def _line(
         self, question: EvaluationQuestion, task: Literal["answer", "reading"], prompt: str, text: str
@@ -679,38 +560,3 @@ class WrittenAnswers:
             model=self._model_name,
             made_at=date.today(),  # noqa: DTZ011 - a date for a reader
         )
-
-
-def _written_values(
-    question: EvaluationQuestion,
-    *,
-    is_refused: bool,
-    is_sure: bool,
-    is_right: bool,
-    is_raw_right: bool | None,
-    plays: bool | None,
-    is_whole: bool,
-) -> dict[str, float]:
-    """Return the values of a written answer, by measure. ``is_raw_right``: whether the model's own text is
-    right, None where it is not known; ``plays``: whether the recording is of today's prompt, None without a
-    recording; ``is_whole``: whether every sentence was shown."""
-    played = {} if plays is None else {"plays": float(plays)}
-    if not question.answerable:
-        return played | {
-            "written_false": float(is_sure),
-            "written_rightly_refused": float(is_refused),
-            "written_withheld": float(not is_whole),
-        }
-    values = played | {
-        "written_withheld": float(not is_whole),
-        "written_right": float(is_right),
-        "written_refused": float(is_refused),
-        "written_sure": float(is_sure),
-    }
-    if question.kind == "messy":
-        values["written_messy"] = float(is_right)
-    if is_raw_right is not None:
-        values["raw_right"] = float(is_raw_right)
-    if is_raw_right:
-        values["unchanged"] = float(is_right and is_whole)
-    return values

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from assistant.domain.public import PublicModel
-from assistant.evaluation.questions import QuestionResult, Split
+from assistant.evaluation.questions import Split, split_of
 
+JUDGED: Split = "held_out"
+"""The half that baseline and comparisons are about: nothing was learned of it."""
 RESAMPLES = 1_000
 _SEED = 20_261_120
 _LOW, _HIGH = 0.025, 0.975
-
-Results = Mapping[str, QuestionResult]
 
 
 class Measure(NamedTuple):
@@ -34,17 +34,11 @@ class Measure(NamedTuple):
 
 MEASURES: tuple[Measure, ...] = (
     Measure("right", "quoted answer right"),
-    Measure("right_with_also", 'right with "also possible"'),
-    Measure("gold_covered", "gold excerpts quoted"),
     Measure("telltale", "states the other branch (conditioned questions)", -1),
     Measure("quote_differs", "quote differs from the stored text", -1),
     Measure("quote_begins_late", "quote begins after a procedure's first step", -1),
     Measure("first", "right document first"),
-    Measure("three", "right document among three"),
-    Measure("ndcg", "nDCG@10 of documents"),
-    Measure("vector_ndcg", "… nDCG@10 of the vector leg alone", 0),
-    Measure("rrf_first", "… first by plain RRF", 0),
-    Measure("gain", "first, paired gain over RRF"),
+    Measure("gain", "… paired gain over plain rank fusion"),
     Measure("undisputed_first", "right document first, where no other contends"),
     Measure("refused", "answerable: nothing is near", -1),
     Measure("true_refused", "unanswerable: nothing is near", 0),
@@ -59,13 +53,8 @@ MEASURES: tuple[Measure, ...] = (
     Measure("written_refused", "… answerable: refused", -1),
     Measure("written_rightly_refused", "… unanswerable: refused"),
     Measure("written_withheld", "… with a withheld sentence", 0),
-    Measure("written_sure", "… answerable: without a warning", 0),
     Measure("written_false", "… unanswerable: answered without a warning", -1),
-    Measure("right_plain", "right: plain questions"),
-    Measure("right_condition", "right: questions with a condition"),
-    Measure("right_messy", "right: messy messages"),
-    Measure("right_double", "right: double questions"),
-    Measure("right_follow_up", "right: follow-ups"),
+    Measure("read_by_model", "… messages that a model read", 0),
 )
 """In the order of the summary: correctness first. The judges give the values by name."""
 TITLES = {measure.name: measure.title for measure in MEASURES}
@@ -85,17 +74,8 @@ class Estimate(PublicModel):
         return (self.high - self.low) / 2
 
 
-class Spread(PublicModel):
-    """Median and 95th percentile."""
-
-    p50: float
-    p95: float
-
-
-def estimate(values: Mapping[str, float], clusters: Mapping[str, str]) -> Estimate | None:
-    """Return mean and interval of values by question id, drawn by ``clusters``; None where there are none."""
-    if not values:
-        return None
+def estimate(values: Mapping[str, float], clusters: Mapping[str, str]) -> Estimate:
+    """Return mean and interval of values by question id, one at least, drawn by ``clusters``."""
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
     for qid, value in sorted(values.items()):
@@ -116,83 +96,57 @@ def estimate(values: Mapping[str, float], clusters: Mapping[str, str]) -> Estima
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One question of a figure, with its value for each measure that applies to it."""
+    """What came of one question, with its value for each measure that applies to it."""
 
     id: str
     cluster: str
-    """What is resampled together: a document, an item, a wording."""
+    """What is resampled together: a document, which also decides the half; an item, a wording."""
     values: Mapping[str, float]
     miss: str = ""
     """What went wrong, for a reader; empty where nothing did."""
     degraded: tuple[str, ...] = ()
-    """Steps that were left out: no figure may rest on it."""
+    """Steps that were left out each time it was asked: no figure may rest on it."""
+    sizes: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Milliseconds by step, and the words of the quote."""
+
+    @property
+    def split(self) -> Split:
+        return split_of(self.cluster)
+
+    @property
+    def is_right(self) -> bool:
+        return self.values.get("right") == 1.0
 
 
-def figures(judged: Sequence[Judged]) -> dict[str, Estimate]:
-    """Return each measure's mean with its interval, in the order in which the measures appear."""
-    clusters = {one.id: one.cluster for one in judged}
-    estimated = {
-        name: estimate({one.id: one.values[name] for one in judged if name in one.values}, clusters)
-        for name in dict.fromkeys(name for one in judged for name in one.values)
+def figures(judged: Iterable[Judged], *, split: Split | None = None) -> dict[str, Estimate]:
+    """Return each measure's mean with its interval: those of ``MEASURES`` first, then as they appear.
+
+    ``split``: of this half alone.
+    """
+    rows = [one for one in judged if split in (None, one.split)]
+    clusters = {one.id: one.cluster for one in rows}
+    named = dict.fromkeys(name for one in rows for name in one.values)
+    return {
+        name: estimate({one.id: one.values[name] for one in rows if name in one.values}, clusters)
+        for name in (*(name for name in TITLES if name in named), *(n for n in named if n not in TITLES))
     }
-    return {name: one for name, one in estimated.items() if one is not None}
 
 
-def judged_of(results: Results, *, split: Split | None) -> list[Judged]:
-    """Return the values of each question of one half (None: of both), with those against another question."""
-    judged: list[Judged] = []
-    for qid, result in results.items():
-        if split in (None, result.split):
-            values = result.values | (result.written.values if result.written else {})
-            if clean := results.get(result.question.clean or ""):
-                values["messy_loss"] = float(clean.is_right) - float(result.is_right)
-            judged.append(Judged(qid, result.cluster, values))
-    return judged
-
-
-def estimates(results: Results, *, split: Split | None) -> dict[str, Estimate]:
-    """Return every measure of one half that has questions, by name, in the order of the summary."""
-    estimated = figures(judged_of(results, split=split))
-    return {measure.name: estimated[measure.name] for measure in MEASURES if measure.name in estimated}
-
-
-def paired(before: Results, after: Results, *, split: Split | None) -> dict[str, Estimate]:
-    """Return every measure's difference, after minus before, over the questions that both have."""
-    old = {one.id: one.values for one in judged_of(before, split=split)}
+def paired(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str, Estimate]:
+    """Return every measure's difference, after minus before, over the held-out questions that both have."""
+    old = {one.id: one.values for one in before}
     differences = [
         replace(one, values={name: value - was[name] for name, value in one.values.items() if name in was})
-        for one in judged_of(after, split=split)
+        for one in after
         if (was := old.get(one.id)) is not None
     ]
-    return figures(differences)
+    return figures(differences, split=JUDGED)
 
 
-def spread(values: Iterable[float]) -> Spread | None:
-    """Return median and 95th percentile; None of nothing."""
-    if not (sample := list(values)):
-        return None
-    p50, p95 = np.quantile(sample, [0.5, 0.95])
-    return Spread(p50=round(float(p50), 2), p95=round(float(p95), 2))
-
-
-def latencies(results: Sequence[QuestionResult]) -> dict[str, Spread]:
-    """Return milliseconds by step, in the order in which the steps run."""
-    by_step: dict[str, list[float]] = {}
-    for result in results:
-        for step, spent_ms in result.timings_ms.items():
-            by_step.setdefault(step, []).append(spent_ms)
-    spreads = {step: spread(values) for step, values in by_step.items()}
-    return {step: one for step, one in spreads.items() if one is not None}
-
-
-def lengths(results: Sequence[QuestionResult]) -> dict[str, Spread]:
-    """Return the words of what is shown for answerable questions."""
-    shown = [result for result in results if result.question.answerable and result.is_found]
-    spreads = {
-        "quote": spread(float(result.words) for result in shown if result.question.kind != "double"),
-        "quote, double question": spread(
-            float(result.words) for result in shown if result.question.kind == "double"
-        ),
-        "quote and also possible": spread(float(result.words + result.also_words) for result in shown),
-    }
-    return {name: one for name, one in spreads.items() if one is not None}
+def spreads(judged: Iterable[Judged]) -> dict[str, tuple[float, float]]:
+    """Return median and 95th percentile of each size, in the order in which they appear."""
+    by_name: dict[str, list[float]] = defaultdict(list)
+    for name, size in (sized for one in judged for sized in one.sizes.items()):
+        by_name[name].append(size)
+    quantiles = {name: np.quantile(sizes, [0.5, 0.95]) for name, sizes in by_name.items()}
+    return {name: (round(float(p50), 1), round(float(p95), 1)) for name, (p50, p95) in quantiles.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
@@ -12,48 +11,60 @@ from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
-from assistant.evaluation.measures import MEASURES, TITLES, Estimate, Measure, estimates
-from assistant.evaluation.questions import QuestionResult, Split
+from assistant.evaluation.measures import JUDGED, MEASURES, TITLES, Estimate, Judged, figures
+from assistant.evaluation.questions import Split
 from assistant.recorded_model import first_fault
 from assistant.settings.toml_file import StrictModel, read_strict
 
-JUDGED = "held_out"
-"""The half that bounds and baseline are about: nothing was learned of it."""
+MOST_STALE = 0.02
+"""Share of a recording's lines that may be of other prompts than today's."""
 
 
 class TenantRun(PublicModel):
     """One tenant's results of one run."""
 
     tenant: str
-    questions: str
-    """The file that they came from."""
     questions_sha256: str
-    index_version: str
-    embedding_model: str
-    least_cosine: float
-    """From which something is near a question."""
-    weights: dict[str, str]
-    """SHA-256 (hex) of each weights file, by kind."""
-    seconds: float
     writer: str = ""
     """Name of the model that wrote, or of the recording that was played; empty where answers were quoted."""
     writer_sha256: str | None = None
     """Of its weights, where they are known: not behind a chat server, and not of a recording."""
-    results: tuple[QuestionResult, ...]
+    results: tuple[Judged, ...]
 
     @property
-    def by_qid(self) -> dict[str, QuestionResult]:
-        return {result.qid: result for result in self.results}
+    def held_out(self) -> dict[str, Estimate]:
+        return figures(self.results, split=JUDGED)
 
     @property
-    def judged(self) -> dict[str, Estimate]:
-        return estimates(self.by_qid, split=JUDGED)
+    def problems(self) -> list[str]:
+        """Say why no figure may rest on it: a step that stayed degraded, a wrong quote, a stale recording."""
+        messages: list[str] = []
+        late = [one for one in self.results if one.degraded]
+        if late:
+            steps = ", ".join(sorted({step for one in late for step in one.degraded}))
+            messages.append(
+                f"DEGRADED  {self.tenant}: {len(late)} questions, {late[0].id} first: {steps}. "
+                "Free the machine, or take a faster model, and ask again."
+            )
+        messages += [
+            f"QUOTE  {self.tenant}, {one.id}: {TITLES[name]}. Correct assistant/answering/choose.py."
+            for one in self.results
+            for name in ("quote_differs", "quote_begins_late")
+            if one.values.get(name)
+        ]
+        stale = sum(one.values.get("plays") == 0.0 for one in self.results)
+        if stale > MOST_STALE * len(self.results):
+            messages.append(
+                f"STALE  {self.tenant}: {stale} recorded answers are of other prompts than today's. "
+                "Record again."
+            )
+        return messages
 
 
 class Run(PublicModel):
     """An evaluation as it is kept under ``STATE/evaluations``."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     name: str
     made_at: AwareDatetime
     tenants: tuple[TenantRun, ...]
@@ -80,17 +91,6 @@ class Baseline(PublicModel):
 
     schema_version: Literal[1] = 1
     tenants: dict[str, TenantBaseline]
-
-
-@dataclass(frozen=True, slots=True)
-class Fall:
-    """A measure that got worse than the baseline by more than its noise."""
-
-    tenant: str
-    measure: Measure
-    was: float
-    is_now: float
-    allowed: float
 
 
 def run_path(evaluations_dir: Path, name: str) -> Path:
@@ -136,63 +136,28 @@ def accept(path: Path, runs: Sequence[TenantRun]) -> None:
                 name: BaselineValue(
                     value=one.value, half_width=round(max(one.half_width, 1 / one.questions), 4)
                 )
-                for name, one in run.judged.items()
+                for name, one in run.held_out.items()
             },
         )
     content = Baseline(tenants=dict(sorted(tenants.items()))).model_dump(mode="json")
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def falls(run: TenantRun, baseline: TenantBaseline) -> list[Fall]:
-    """Return the measures that fell by more than their noise."""
-    judged = run.judged
-    fallen: list[Fall] = []
-    for measure in MEASURES:
-        was, now = baseline.measures.get(measure.name), judged.get(measure.name)
-        if was is None or now is None or measure.better == 0:
-            continue
-        if measure.better * (was.value - now.value) > was.half_width + 1e-9:
-            fallen.append(Fall(run.tenant, measure, was.value, now.value, was.half_width))
+def falls(run: TenantRun, baseline: TenantBaseline) -> list[str]:
+    """Say which measures fell by more than their noise."""
+    held_out, fallen = run.held_out, list[str]()
+    for name, title, better in MEASURES:
+        was, now = baseline.measures.get(name), held_out.get(name)
+        if was and now and better * (was.value - now.value) > was.half_width + 1e-9:
+            noise = f"its noise is {was.half_width:.3f}"
+            fallen.append(f"FELL  {run.tenant}: {title}: {now.value:.3f}, was {was.value:.3f}; {noise}")
     return fallen
-
-
-def changed(before: TenantRun, after: TenantRun) -> list[tuple[QuestionResult, QuestionResult]]:
-    """Return the questions whose result, right document or right answer differs, as (before, after)."""
-    old = before.by_qid
-    pairs = [(old[result.qid], result) for result in after.results if result.qid in old]
-    return [
-        (one, other)
-        for one, other in pairs
-        if one.is_found != other.is_found
-        or any(one.values.get(name) != other.values.get(name) for name in ("right", "first", "telltale"))
-    ]
 
 
 # Figures by name
 
 
-class Bounds(StrictModel):
-    """What is asked of measures, by name.
-
-    Gains and ``change_loss`` are held against their bounds by the lower end of the interval, all others by
-    the value.
-    """
-
-    least: Mapping[str, float] = {}
-    most: Mapping[str, float] = {}
-
-    def row(self, name: str, now: Estimate | None) -> FigureRow:
-        """Return a measure beside its bound. Without an estimate a bound is missed."""
-        bound = self.least.get(name, self.most.get(name))
-        if bound is None or now is None:
-            return FigureRow(name, now, bound, is_met=bound is None)
-        value = now.low if name.startswith(("gain", "change_loss")) else now.value
-        is_most = name in self.most
-        is_met = value <= bound if is_most else value >= bound
-        return FigureRow(name, now, bound, f"{'≤' if is_most else '≥'} {bound:.2f}", is_met)
-
-
-class Figure(Bounds):
+class Figure(StrictModel):
     """A row of ``evaluation/figures.toml``: what is asked of whom, and what is wanted of the measures."""
 
     title: str
@@ -208,6 +173,10 @@ class Figure(Bounds):
     """Whether its misses must stay unread, so that nothing is tuned on them."""
     measures: tuple[str, ...] = ()
     """Measures that are shown; empty: all."""
+    least: Mapping[str, float] = {}
+    most: Mapping[str, float] = {}
+    """What is asked of measures. Gains and ``change_loss`` are held against it by the lower end of the
+    interval, all others by the value."""
 
     @model_validator(mode="after")
     def _has_one_bound_a_measure(self) -> Self:
@@ -222,7 +191,19 @@ class Figure(Bounds):
     def rows(self, estimates: Mapping[str, Estimate]) -> list[FigureRow]:
         """Return a row for each measure that is shown, and for each that is asked."""
         names = dict.fromkeys([*(self.measures or estimates), *self.least, *self.most])
-        return [self.row(name, estimates.get(name)) for name in names]
+        return [self._row(name, estimates.get(name)) for name in names]
+
+    def _row(self, name: str, now: Estimate | None) -> FigureRow:
+        """Return a measure beside its bound. Without an estimate a bound is missed."""
+        is_most = name in self.most
+        bound = self.most.get(name, self.least.get(name))
+        if bound is None:
+            return FigureRow(name, now)
+        is_met = False
+        if now is not None:
+            value = now.low if name.startswith(("gain", "change_loss")) else now.value
+            is_met = value <= bound if is_most else value >= bound
+        return FigureRow(name, now, f"{'≤' if is_most else '≥'} {bound:.2f}", is_met)
 
 
 class FigureRow(NamedTuple):
@@ -231,19 +212,22 @@ class FigureRow(NamedTuple):
     measure: str
     estimate: Estimate | None
     """None where no question measures it."""
-    bound: float | None
     asked: str = ""
     is_met: bool = True
 
-    def cells(self, *before: str) -> tuple[str, ...]:
-        """Return title, value, interval, number of questions, what stands ``before`` the bound, bound and
-        "met" or "missed"."""
-        now = self.estimate
-        numbers = ("-", "", "0")
-        if now is not None:
-            numbers = (f"{now.value:.3f}", f"{now.low:.3f} to {now.high:.3f}", str(now.questions))
-        state = "" if self.bound is None else "met" if self.is_met else "missed"
-        return (TITLES.get(self.measure, self.measure), *numbers, *before, self.asked, state)
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Return title, value, interval, number of questions, bound and "met" or "missed"."""
+        state = ("met" if self.is_met else "missed") if self.asked else ""
+        return (*estimate_cells(self.measure, self.estimate), self.asked, state)
+
+
+def estimate_cells(measure: str, now: Estimate | None) -> tuple[str, ...]:
+    """Return a measure's title, value, interval and number of questions, for a table."""
+    numbers = ("-", "", "0")
+    if now is not None:
+        numbers = (f"{now.value:.3f}", f"{now.low:.3f} to {now.high:.3f}", str(now.questions))
+    return (TITLES.get(measure, measure), *numbers)
 
 
 class _Figures(StrictModel):
@@ -261,16 +245,3 @@ def figure_named(figures: Mapping[str, Figure], name: str) -> Figure:
     if name not in figures:
         raise NotFoundError(f"There is no figure {name}. There are: {', '.join(figures)}.")
     return figures[name]
-
-
-def bounds_of(figures: Mapping[str, Figure], tenant: str) -> Bounds:
-    """Return what the figures ask of a tenant's answers to all its questions."""
-    of_tenant = [
-        figure
-        for figure in figures.values()
-        if figure.run == "answers" and figure.questions == ("{tenant}.jsonl",) and tenant in figure.tenants
-    ]
-    return Bounds(
-        least={name: value for one in of_tenant for name, value in one.least.items()},
-        most={name: value for one in of_tenant for name, value in one.most.items()},
-    )

@@ -25,7 +25,6 @@ from assistant.cli.aws import deployment_of
 from assistant.cli.main import app
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import AssistantError, DeploymentError
-from assistant.evaluation.questions import WrittenResult
 from assistant.evaluation.runs import Run
 from assistant.settings.model_artifacts import load_llm_manifest
 from assistant.settings.tenant import load_tenant
@@ -116,10 +115,7 @@ class Desk:
     def evaluate(self, name: str, *right: float, writer: str | None = None, **fields: Any) -> None:
         """Store a run in which a model wrote; ``right``: its value for each question."""
         asked = [
-            results.result(
-                results.question(f"q{number}"),
-                written=WrittenResult(values={"written_right": value}, is_written=True),
-            )
+            results.result(results.question(f"q{number}"), written_right=value)
             for number, value in enumerate(right)
         ]
         made = results.run(*asked, tenant="sandbox", writer="model", writer_sha256=writer, **fields)

@@ -14,8 +14,9 @@ from shop import Shop
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime, open_services
 from assistant.cli.terminal import GlobalOptions, Terminal
-from assistant.evaluation.judging import MOST_STALE, WrittenAnswers, WrittenModel
+from assistant.evaluation.judging import WrittenAnswers, WrittenModel
 from assistant.evaluation.questions import EvaluationQuestion, load_questions
+from assistant.evaluation.runs import MOST_STALE
 from assistant.recorded_model import RecordedAnswer, prompt_sha256, read_recording
 from tests.fakes.tenant_files import checkout_tenant
 

@@ -11,17 +11,14 @@ from typer.testing import CliRunner
 from assistant.cli.evaluate import (
     SUBJECT_CHANGES,
     EvaluationPlan,
-    problems,
     questions_of,
     subject_changes,
-    with_reading,
 )
 from assistant.cli.main import app
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError, NotFoundError
-from assistant.evaluation.questions import WrittenResult, load_questions
+from assistant.evaluation.questions import load_questions
 from tests.fakes.answering import FakeTenant
-from tests.unit.evaluation import results
 
 ROOT = Path(__file__).parents[3]
 BAKERY = EvaluationPlan(tenants=("bakery",))
@@ -44,6 +41,7 @@ def options(tmp_path: Path) -> GlobalOptions:
     [
         (replace(BAKERY, name="../elsewhere"), "--name"),
         (EvaluationPlan(tenants=("a", "b"), questions=Path("q.jsonl")), "takes one --tenant"),
+        (replace(BAKERY, record=Path("r"), replay=(Path("r"),)), "give one of them"),
         (replace(BAKERY, accepts=True, questions=Path("q.jsonl")), "--accept needs all committed questions"),
     ],
 )
@@ -96,37 +94,19 @@ def test_a_file_of_ones_own_stands_in_for_the_committed_questions(
     assert len(found.sha256) == 64
 
 
-def test_a_model_that_reads_needs_one_that_writes_or_a_recording(tmp_path: Path) -> None:
-    reads = replace(BAKERY, reading="model")
+def test_recording_needs_a_model_that_writes_and_replaying_does_not(tmp_path: Path) -> None:
+    recording = replace(BAKERY, record=tmp_path / "mine.jsonl")
     quoting, writing = FakeTenant().services, FakeTenant.writing().services
-    assert reads.asks_model
-    assert reads.model is not None
-    assert reads.model(writing).generator is writing.writer.generator
+    recorded = recording.model(writing)
+    assert recorded is not None
+    assert recorded.generator is writing.writer.generator
     with pytest.raises(ConfigurationError, match=r"none writes for pharmacy.*models use.*--replay"):
-        reads.model(quoting)
+        recording.model(quoting)
     (tmp_path / "played.jsonl").write_text("")
-    replayed = replace(reads, replay=(tmp_path / "played.jsonl",))
-    assert not replayed.asks_model
-    assert replayed.model is not None
-    assert replayed.model(quoting).generator is not quoting.writer.generator
-    assert replace(BAKERY, reading="plain").model is None
-
-
-def test_a_reading_that_failed_is_named_among_the_problems() -> None:
-    written = WrittenResult(values={}, is_written=True)
-    late = written.model_copy(update={"degraded": ("reading",)})
-    assert problems(results.run(results.result(written=written))) == []
-    [degraded, unread] = problems(results.run(results.result(written=late)))
-    assert degraded.startswith("DEGRADED  pharmacy: 1 questions, q1 first.")
-    assert unread.startswith("UNREAD  pharmacy: ")
-    assert "--reading model" in unread
-
-
-def test_an_evaluation_reads_as_asked_else_as_the_tenant_file_says() -> None:
-    services = FakeTenant().services
-    assert with_reading(services, None) is services
-    assert with_reading(services, "model").tenant.answers.reading == "model"
-    assert with_reading(with_reading(services, "model"), "plain").tenant == services.tenant
+    played = replace(BAKERY, replay=(tmp_path / "played.jsonl",)).model(quoting)
+    assert played is not None
+    assert played.generator is not quoting.writer.generator
+    assert BAKERY.model(writing) is None
 
 
 def test_changes_of_subject_are_pairs_of_plain_questions_about_different_documents() -> None:

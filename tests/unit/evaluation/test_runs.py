@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,17 +9,13 @@ import pytest
 from assistant.cli.evaluate import measure_figures
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.evaluation.measures import TITLES, Estimate
-from assistant.evaluation.questions import QuestionResult
+from assistant.evaluation.measures import JUDGED, TITLES, Estimate, Judged
 from assistant.evaluation.runs import (
-    JUDGED,
     BaselineValue,
-    Bounds,
     Figure,
     Run,
     TenantBaseline,
     accept,
-    bounds_of,
     falls,
     figure_named,
     read_baseline,
@@ -27,7 +24,7 @@ from assistant.evaluation.runs import (
     run_path,
 )
 from tests.fakes.tenant_files import checkout_tenants
-from tests.unit.evaluation.results import question, result, run
+from tests.unit.evaluation.results import question, result, run, unanswerable
 
 ROOT = Path(__file__).parents[3]
 
@@ -39,7 +36,7 @@ def baseline(**measures: tuple[float, float]) -> TenantBaseline:
     )
 
 
-def half_right() -> list[QuestionResult]:
+def half_right() -> list[Judged]:
     """Return twenty questions of the held-out half, each of a document of its own."""
     asked = [question(f"q{n}", documents=(f"doc-{n}",)) for n in range(100)]
     held_out = [one for one in asked if one.split == JUDGED][:20]
@@ -64,18 +61,23 @@ def test_an_unknown_run_is_an_error_that_lists_those_that_there_are(tmp_path: Pa
 
 def test_a_fall_by_more_than_the_noise_is_found() -> None:
     now = run(*half_right())
-    assert [fall.measure.name for fall in falls(now, baseline(right=(0.9, 0.1)))] == ["right"]
+    assert falls(now, baseline(right=(0.9, 0.1))) == [
+        "FELL  pharmacy: quoted answer right: 0.500, was 0.900; its noise is 0.100"
+    ]
     assert falls(now, baseline(right=(0.55, 0.1))) == []
     assert falls(now, baseline(right=(0.1, 0.01))) == []
 
 
 def test_of_a_measure_where_less_is_better_a_rise_is_the_fall() -> None:
-    now = run(*(result(question(f"q{n}"), is_found=False, right=0.0) for n in range(20)))
-    assert [fall.measure.name for fall in falls(now, baseline(refused=(0.05, 0.1)))] == ["refused"]
+    now = run(*(result(question(f"q{n}"), refused=1.0, right=0.0) for n in range(20)))
+    [fall] = falls(now, baseline(refused=(0.05, 0.1)))
+    assert "answerable: nothing is near" in fall
 
 
 def test_figures_for_comparison_cannot_fall() -> None:
-    assert falls(run(*half_right()), baseline(chance=(0.9, 0.01))) == []
+    refused = [result(unanswerable(f"u{n}"), true_refused=0.0) for n in range(9)]
+    assert falls(run(*refused), baseline(true_refused=(0.9, 0.01))) == []
+    assert falls(run(*half_right()), baseline(retired=(0.9, 0.01))) == []
 
 
 def test_accepting_keeps_other_tenants_and_leaves_room_for_one_question(tmp_path: Path) -> None:
@@ -97,16 +99,22 @@ def test_a_broken_baseline_is_named(tmp_path: Path) -> None:
         read_baseline(path)
 
 
-def test_the_bounds_of_a_tenant_are_those_of_its_figures() -> None:
-    figures = read_figures(ROOT / "evaluation")
-    pharmacy, bakery = (bounds_of(figures, tenant) for tenant in ("pharmacy", "bakery"))
-    assert (pharmacy.least["right"], pharmacy.most["messy_loss"]) == (0.5, 0.1)
-    assert "right source first" not in pharmacy.least
-    assert not bakery.least
-
-
 def test_without_a_file_there_are_no_figures(tmp_path: Path) -> None:
-    assert bounds_of(read_figures(tmp_path), "pharmacy") == Bounds()
+    assert read_figures(tmp_path) == {}
+
+
+def test_what_no_figure_may_rest_on_is_named() -> None:
+    assert run(result()).problems == []
+    late = replace(result(), degraded=("reading",))
+    [degraded] = run(late).problems
+    assert degraded.startswith("DEGRADED  pharmacy: 1 questions, q1 first: reading.")
+    [quote] = run(result(quote_differs=1.0)).problems
+    assert quote.startswith("QUOTE  pharmacy, q1: quote differs from the stored text.")
+    played = [result(question(f"q{n}"), plays=1.0) for n in range(98)]
+    stale = [result(question(f"s{n}"), plays=0.0) for n in range(3)]
+    assert run(*played, *stale[:1]).problems == []
+    [recorded] = run(*played, *stale).problems
+    assert recorded.startswith("STALE  pharmacy: 3 recorded answers")
 
 
 def estimate(value: float, low: float = 0.0) -> Estimate:
@@ -145,9 +153,9 @@ def test_a_share_counts_by_its_value_and_a_gain_by_its_lower_end() -> None:
 
 def test_a_measure_without_questions_is_missed_where_it_is_asked() -> None:
     [row] = figure(least={"share": 0.5}).rows({})
-    assert row.cells() == ("share", "-", "", "0", "", "missed")
+    assert row.cells == ("share", "-", "", "0", "≥ 0.50", "missed")
     [shown] = figure(measures=["share"]).rows({"share": estimate(0.1)})
-    assert shown.cells("tuning") == ("share", "0.100", "0.000 to 1.000", "100", "tuning", "", "")
+    assert shown.cells == ("share", "0.100", "0.000 to 1.000", "100", "", "")
 
 
 def test_a_measure_has_one_bound() -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.cli.evaluate import with_reading
 from assistant.domain.errors import GenerationInterruptedError
-from assistant.evaluation.judging import WrittenAnswers, WrittenModel
-from assistant.evaluation.questions import WrittenResult
+from assistant.evaluation.judging import Written, WrittenAnswers, WrittenModel
 from assistant.recorded_model import CharacterCount, RecordedAnswer
 from tests.fakes.answering import FakeTenant, ReadsAndWrites, Step
 from tests.unit.evaluation.results import question
@@ -21,21 +19,22 @@ READING = (
 ANSWER = "Retail refills are payable on day 23 of 30 [1.1]."
 
 
-async def record(reading: Step) -> tuple[WrittenResult, list[RecordedAnswer]]:
+async def record(reading: Step) -> tuple[Written, list[RecordedAnswer]]:
     """Return the result and the lines of a follow-up that a live model reads and answers."""
     tenant = FakeTenant.writing()
+    tenant.configure(answers={"reading": "model"})
     tenant.generator = ReadsAndWrites(reading, ANSWER)
     model = WrittenModel(tenant.generator, CharacterCount(), "model-1", {})
-    answers = WrittenAnswers(with_reading(tenant.services, "model"), model)
-    return await answers.ask(FOLLOW_UP, before=BEFORE)
+    written = await WrittenAnswers(tenant.services, model).ask(FOLLOW_UP, before=BEFORE)
+    return written, list(written.recorded)
 
 
-async def replay(lines: list[RecordedAnswer], *, reads: bool = True) -> tuple[FakeTenant, WrittenResult]:
+async def replay(lines: list[RecordedAnswer], *, reads: bool = True) -> tuple[FakeTenant, Written]:
     tenant = FakeTenant()
-    services = with_reading(tenant.services, "model" if reads else "plain")
-    answers = WrittenAnswers(services, WrittenModel.of_recording(lines))
-    written, recorded = await answers.ask(FOLLOW_UP, before=BEFORE)
-    assert recorded == []
+    tenant.configure(answers={"reading": "model" if reads else "plain"})
+    answers = WrittenAnswers(tenant.services, WrittenModel.of_recording(lines))
+    written = await answers.ask(FOLLOW_UP, before=BEFORE)
+    assert written.recorded == ()
     return tenant, written
 
 
@@ -47,8 +46,8 @@ async def test_reading_and_answer_are_recorded_and_played() -> None:
     ]
     tenant, played = await replay(lines)
     assert [query.text for query in tenant.search.queries] == [SEARCHED]
-    assert (live.read_by, live.is_written, live.is_stale) == ("model", True, False)
-    assert (played.read_by, played.is_written, played.is_stale) == ("model", True, False)
+    assert (live.values["read_by_model"], live.is_written, live.values.get("plays")) == (1.0, True, None)
+    assert (played.values["read_by_model"], played.is_written) == (1.0, True)
     assert played.text == live.text
     assert played.degraded == ()
     assert played.values["plays"] == 1.0
@@ -64,33 +63,34 @@ async def test_only_a_line_of_an_answer_can_be_stale(order: int) -> None:
     changed = [line.model_copy(update={"prompt_sha256": "0" * 64}) for line in lines]
     [reading, answer], [old_reading, old_answer] = lines, changed
     _, written = await replay([old_reading, answer][::order])
-    assert (written.is_stale, written.is_written, written.read_by) == (False, True, "plain")
+    assert (written.values["plays"], written.is_written, written.values["read_by_model"]) == (1.0, True, 0.0)
     assert written.degraded == ("reading",)
     _, written = await replay([reading, old_answer][::order])
-    assert (written.is_stale, written.is_written, written.read_by) == (True, False, "model")
+    assert (written.values["plays"], written.is_written, written.values["read_by_model"]) == (0.0, False, 1.0)
 
 
 async def test_a_plain_evaluation_plays_the_answers_of_the_same_recording() -> None:
     _, lines = await record(READING)
     tenant, written = await replay(lines, reads=False)
     assert [query.text for query in tenant.search.queries] == [f"{BEFORE}\nAnd by mail?"]
-    assert (written.read_by, written.is_written, written.degraded) == ("plain", True, ())
+    assert (written.values["read_by_model"], written.is_written, written.degraded) == (0.0, True, ())
 
 
 async def test_a_reply_that_is_no_reading_is_recorded_too_and_a_broken_stream_is_not() -> None:
     written, lines = await record("No JSON.")
-    assert ([line.task for line in lines], written.read_by) == (["reading", "answer"], "plain")
+    assert ([line.task for line in lines], written.values["read_by_model"]) == (["reading", "answer"], 0.0)
     _, played = await replay(lines)
-    assert (played.read_by, played.degraded) == ("plain", ())
+    assert (played.values["read_by_model"], played.degraded) == (0.0, ())
     written, lines = await record(GenerationInterruptedError("broke off"))
     assert ([line.task for line in lines], written.degraded) == (["answer"], ("reading",))
 
 
 async def test_each_question_has_its_own_lines() -> None:
     tenant = FakeTenant.writing()
+    tenant.configure(answers={"reading": "model"})
     tenant.generator = ReadsAndWrites(READING, ANSWER)
     model = WrittenModel(tenant.generator, CharacterCount(), "model-1", {})
-    answers = WrittenAnswers(with_reading(tenant.services, "model"), model)
+    answers = WrittenAnswers(tenant.services, model)
     await answers.ask(FOLLOW_UP, before=BEFORE)
-    _, lines = await answers.ask(question("q1", question=BEFORE))
-    assert [(line.id, line.task) for line in lines] == [("q1", "answer")]
+    written = await answers.ask(question("q1", question=BEFORE))
+    assert [(line.id, line.task) for line in written.recorded] == [("q1", "answer")]
