@@ -1,11 +1,11 @@
 """``make fit``: learns the shipped weights files from the tuning halves of the committed questions.
 
-    python -m tools.fit_weights [ranking|red_flags|support|live] [--state DIR] [--dry-run]
+    python -m tools.fit_weights [ranking|red_flags|support|live] [--state DIR]
 
 *ranking* (ranker, units and the head of readings) asks the questions twice: as the weights are, and with the
 new ranker and the new weights of units. The head of readings is fitted on the vectors of the same questions
 and of the shop's. *red_flags*, *support* and *live* fit the heads of red flags, of the
-support check and of live elements. An error, Ctrl-C and --dry-run leave the files as they were.
+support check and of live elements. ``git checkout assistant/answering/weights`` puts the files back.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from importlib.resources import as_file, files
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, cast, get_args
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -87,6 +86,10 @@ _PULL = 5.0
 # in a file multiplies the feature as it is.
 
 
+Candidates = list[tuple[Mapping[str, float], bool]]
+"""Features of each candidate of a list, and whether it is right."""
+
+
 class Choice(NamedTuple):
     """One list to choose from: a row of features for each candidate, and which rows are right."""
 
@@ -136,35 +139,46 @@ def _scale(rows: Floats) -> Floats:
 
 def ranker_choices(observed: Iterable[Observed]) -> list[Choice]:
     """Return the candidates of each search with their standardised features."""
-    choices: list[Choice] = []
+    lists: list[Candidates] = []
     for question, evidence in _answerable(observed):
         raw = {candidate.document_id: candidate.features for candidate in evidence.ranked}
         found = {key: {name: of[name] for name in INDEX_FEATURES if name in of} for key, of in raw.items()}
         standard = standardised(found, INDEX_FEATURES)
-        rows = [[standard[name].get(feature, 0.0) for feature in INDEX_FEATURES] for name in found]
-        _add(choices, rows, [at for at, name in enumerate(found) if name in question.documents])
-    return choices
+        lists.append([(standard[name], name in question.documents) for name in found])
+    return _choices(lists, INDEX_FEATURES)
 
 
 def unit_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Choice]:
     """Return the units of each right document that was read."""
-    choices: list[Choice] = []
-    for question, evidence in _answerable(observed):
-        for name in question.documents:
-            units = evidence.scored.get(name, ())
-            rows = [[unit.features.get(feature, 0.0) for feature in names] for unit in units]
-            _add(choices, rows, [at for at, one in enumerate(units) if is_gold(one.unit.text, question.gold)])
-    return choices
+    lists = [
+        [(one.features, is_gold(one.unit.text, question.gold)) for one in evidence.scored.get(name, ())]
+        for question, evidence in _answerable(observed)
+        for name in question.documents
+    ]
+    return _choices(lists, names)
 
 
 def document_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Choice]:
     """Return the documents that were ranked again, with what their units say of them."""
-    choices: list[Choice] = []
-    for question, evidence in _answerable(observed):
-        again = [candidate for candidate in evidence.ranked if "index" in candidate.features]
-        rows = [[candidate.features.get(feature, 0.0) for feature in names] for candidate in again]
-        _add(choices, rows, [at for at, one in enumerate(again) if one.document_id in question.documents])
-    return choices
+    lists = [
+        [
+            (candidate.features, candidate.document_id in question.documents)
+            for candidate in evidence.ranked
+            if "index" in candidate.features
+        ]
+        for question, evidence in _answerable(observed)
+    ]
+    return _choices(lists, names)
+
+
+def _choices(lists: Iterable[Candidates], names: Sequence[str]) -> list[Choice]:
+    """Return the lists that have a right one and another to choose from."""
+    return [
+        Choice(np.array([[of.get(name, 0.0) for name in names] for of, _ in candidates], float), right)
+        for candidates in lists
+        if (right := tuple(at for at, (_, is_right) in enumerate(candidates) if is_right))
+        and len(candidates) > 1
+    ]
 
 
 def weights_file(
@@ -185,11 +199,6 @@ def _answerable(observed: Iterable[Observed]) -> Iterable[tuple[EvaluationQuesti
         if observation.question.answerable:
             for part in observation.prepared.found.evidence:
                 yield observation.question, part
-
-
-def _add(choices: list[Choice], rows: Sequence[Sequence[float]], right: Sequence[int]) -> None:
-    if right and len(rows) > 1:
-        choices.append(Choice(np.array(rows, float), tuple(right)))
 
 
 # Fits
@@ -382,21 +391,6 @@ def fit_support(rows: Sequence[tuple[str, Case]]) -> dict[str, object]:
     return {"weights": by_reason, "bias": round(bias, 2)}
 
 
-@contextmanager
-def _restored(folder: Path, *, always: bool) -> Generator[None]:
-    """Restore the weights files after an error, or always."""
-    names = (*get_args(Kind), "reading", "red_flags", "support")
-    kept = {path: path.read_bytes() for path in (folder / f"{name}.json" for name in names)}
-    done = False
-    try:
-        yield
-        done = True
-    finally:
-        if always or not done:
-            for path, raw in kept.items():
-                path.write_bytes(raw)
-
-
 def _hashes(paths: Iterable[Path]) -> str:
     """Return the files' names, each with 16 hex digits of its SHA-256."""
     return ", ".join(
@@ -426,17 +420,14 @@ def main() -> int:
         "what", nargs="?", choices=["ranking", "red_flags", "support", "live"], default="ranking"
     )
     parser.add_argument("--state", type=Path, default=Path(".state"), metavar="DIR")
-    parser.add_argument("--port", type=int, metavar="N")
-    parser.add_argument("--dry-run", action="store_true", help="put the weights files back afterwards")
     arguments = parser.parse_args()
-    options = GlobalOptions(Path("tenants"), arguments.state, arguments.port, json=False)
+    options = GlobalOptions(Path("tenants"), arguments.state, 0, json=False)
     terminal = Terminal()
     try:
         runtime = local_runtime(options, terminal)
         with (
             as_file(files("assistant.answering").joinpath("weights")) as folder,
             runtime.processes(runtime.layout.for_loading, command="make fit") as ports,
-            _restored(folder, always=arguments.dry_run),
         ):
             for tenant in dict.fromkeys((*_TENANTS, *_LIVE_TENANTS)):
                 asyncio.run(load_if_empty(runtime, tenant))

@@ -23,7 +23,6 @@ from typer import Argument, Option
 from assistant.cli import sagemaker_jobs
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, pairs_of, table
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, DeploymentError
-from assistant.private_files import write_private
 from assistant.settings import jumpstart, model_artifacts
 from assistant.settings.jumpstart import LOCK_FILE, Candidate, Facts, Listed, TrialPlace
 from assistant.settings.local_models import ServedLlm
@@ -321,9 +320,8 @@ def compare(
     usd_per_hour: Annotated[
         list[str] | None, Option(metavar="MODEL=N", help="Price of what serves it.")
     ] = None,
-    out: Annotated[Path, Option(metavar="FILE.html", help="The page.")] = Path("comparison.html"),
 ) -> None:
-    """Ask models that write the same questions; one page has right, refused, withheld, speed and cost."""
+    """Ask models that write the same questions; one table has right, refused, withheld, speed and cost."""
     from assistant.answering.services import AnswerWriter
     from assistant.cli import evaluate, local
     from assistant.domain.clock import SystemClock
@@ -368,15 +366,16 @@ def compare(
 
     with evaluate.loaded(options, terminal, [tenant]) as (runtime, ports):
         results = asyncio.run(run())
-    clusters = {question.qid: question.document for question in chosen}
-    what = f"{len(chosen)} questions of {path.name} ({asked.sha256[:12]}), tenant {tenant}."
-    write_private(out, comparison.comparison_page(results, clusters, what=what).encode())
-    measured = {each.name: each.estimates(clusters) for each in results}
+    measured = {each.name: each.estimates for each in results}
     stopped = [each.name for each in results if each.stopped]
-    if not options.writes({"page": str(out), "stopped": stopped, "models": measured}):
+    if not options.writes({"stopped": stopped, "models": measured}):
         for name in stopped:
             terminal.warn(f"{name} was stopped early: it is worse than {names[0]}")
-        terminal.show(f"Page: {out}", "bold")
+        terminal.show(
+            f"{len(chosen)} questions of {path.name} ({asked.sha256[:12]}), tenant {tenant}", "bold"
+        )
+        rows = comparison.comparison_rows(results)
+        terminal.out.print(table("mean [95 of 100] of questions", *names, right=names, rows=rows))
 
 
 def _prices(given: Sequence[str], names: Sequence[str]) -> dict[str, float]:

@@ -1,13 +1,10 @@
-"""Compares models that write by the same questions: one page with plots; a hopeless one is stopped early."""
+"""Compares models that write by the same questions, in one table; a hopeless one is stopped early."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import comb
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from assistant.answering.services import AnswerWriter, TenantServices
 from assistant.domain.clock import Clock
@@ -28,7 +25,6 @@ MEASURES: Mapping[str, str] = {
     "tokens_per_s": "tokens a second",
     "usd_per_1000": "USD per 1,000 answers, one at a time",
 }
-SHARES = ("right", "refused", "refused_rightly", "withheld", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +52,16 @@ class Compared:
     """What came of one model so far."""
 
     name: str
-    origin: str
-    values: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
-    """Question = measure = value."""
+    answers: list[Judged] = field(default_factory=list[Judged])
     wins: int = 0
     losses: int = 0
     """Questions that only it, or only the first model, answered well."""
     stopped: bool = False
 
-    def estimates(self, clusters: Mapping[str, str]) -> dict[str, Estimate]:
-        """Return each measure's mean with its interval, 95 of 100 resamples by document."""
-        found = figures([Judged(qid, clusters[qid], values) for qid, values in self.values.items()])
-        return {name: found[name] for name in MEASURES if name in found}
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """Each measure's mean with its interval, 95 of 100 resamples by document."""
+        return figures(self.answers)
 
 
 def evidence_against(wins: int, losses: int) -> float:
@@ -99,7 +93,7 @@ async def compare(
     ``earlier``: texts of the questions that follow-ups lean on, by ``qid``. Raises AssistantError.
     """
     writers = [WrittenAnswers(replace(each.services, clock=clock), each.model) for each in contenders]
-    results = [Compared(each.name, each.model.name) for each in contenders]
+    results = [Compared(each.name) for each in contenders]
     enough = (len(contenders) - 1) / WRONGLY_STOPPED
     for done, question in enumerate(questions):
         show(done, len(questions))
@@ -111,7 +105,7 @@ async def compare(
             values = _values(question, written, failed=writer.heard.failed)
             if not contender.model.recorded:
                 values |= _speed(writer.heard, contender.usd_per_hour)
-            result.values[question.qid] = values
+            result.answers.append(Judged(question.qid, question.document, values))
             well.append(values["right"] > 0 if question.answerable else values["refused_rightly"] > 0)
             result.wins += well[-1] and not well[0]
             result.losses += well[0] and not well[-1]
@@ -142,28 +136,15 @@ def _speed(timed: HeardModel, usd_per_hour: float | None) -> dict[str, float]:
     return values
 
 
-def comparison_page(results: Sequence[Compared], clusters: Mapping[str, str], *, what: str) -> str:
-    """Return one HTML page that loads nothing: a plot for each measure, a table, and who was stopped.
-
-    ``what``: which questions were asked.
-    """
-    rows = [(each, each.estimates(clusters)) for each in results]
-    plots = [
-        (title, 1.0 if name in SHARES else max(one[name].high for _, one in found), name, found)
+def comparison_rows(results: Sequence[Compared]) -> list[tuple[str, ...]]:
+    """Return a row for each measure: its title, and of each model value, interval and number of questions."""
+    found = [each.estimates for each in results]
+    return [
+        (title, *(_cell(estimates.get(name)) for estimates in found))
         for name, title in MEASURES.items()
-        if (found := [(each, one) for each, one in rows if name in one])
+        if any(name in estimates for estimates in found)
     ]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("comparison.html.j2").render(
-        plots=plots,
-        rows=rows,
-        measures=MEASURES,
-        what=what,
-        wrongly=WRONGLY_STOPPED,
-    )
+
+
+def _cell(one: Estimate | None) -> str:
+    return "-" if one is None else f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}] of {one.questions}"

@@ -1,4 +1,4 @@
-"""Comparison of models that write: what is counted, when a model is stopped, and the page."""
+"""Comparison of models that write: what is counted, when a model is stopped, and the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from assistant.evaluation.comparison import (
     Compared,
     Contender,
     compare,
-    comparison_page,
+    comparison_rows,
     evidence_against,
 )
 from assistant.evaluation.judging import WrittenModel
@@ -31,11 +31,13 @@ ANSWER = "Retail refills are payable on day 23 of 30 [1.1]."
 INVENTED = "Retail refills are payable on day 29 of 30 [1.1]."
 REFUSAL = "The documents do not answer this question."
 ASKED = "On which day are retail refills payable?"
-CLUSTERS = {f"q{number}": f"d{number}" for number in range(50)}
 
 
 def asked(number: int = 1) -> list[EvaluationQuestion]:
-    return [question(f"q{n}", question=ASKED, answer_contains=("day 23",)) for n in range(number)]
+    return [
+        question(f"q{n}", documents=(f"d{n}",), question=ASKED, answer_contains=("day 23",))
+        for n in range(number)
+    ]
 
 
 def contender(name: str, *steps: Step, usd_per_hour: float | None = None) -> Contender:
@@ -53,10 +55,10 @@ async def results(
 async def test_a_right_answer_counts_and_an_invented_value_is_withheld() -> None:
     right, invented = await results(contender("a", ANSWER), contender("b", INVENTED))
 
-    assert right.values["q0"]["right"] == 1
-    assert right.values["q0"]["withheld"] == 0
-    assert invented.values["q0"]["right"] == 0
-    assert invented.values["q0"]["withheld"] == 1
+    assert right.answers[0].values["right"] == 1
+    assert right.answers[0].values["withheld"] == 0
+    assert invented.answers[0].values["right"] == 0
+    assert invented.answers[0].values["withheld"] == 1
 
 
 async def test_a_refusal_is_wrong_for_an_answerable_question_and_right_for_another() -> None:
@@ -65,16 +67,16 @@ async def test_a_refusal_is_wrong_for_an_answerable_question_and_right_for_anoth
     (refused,) = await results(contender("a", REFUSAL), questions=[other])
     (answered,) = await results(contender("a", ANSWER), questions=[other])
 
-    assert (answerable.values["q0"]["right"], answerable.values["q0"]["refused"]) == (0, 1)
-    assert refused.values["q1"]["refused_rightly"] == 1
-    assert answered.values["q1"]["refused_rightly"] == 0
+    assert (answerable.answers[0].values["right"], answerable.answers[0].values["refused"]) == (0, 1)
+    assert refused.answers[0].values["refused_rightly"] == 1
+    assert answered.answers[0].values["refused_rightly"] == 0
 
 
 async def test_a_call_that_fails_is_no_right_answer_though_a_quote_is() -> None:
     """The quote that takes the model's place holds the right day."""
     (failed,) = await results(contender("a", GenerationUnavailableError("gone")))
 
-    assert failed.values["q0"] == {"failed": 1.0, "withheld": 0.0, "right": 0.0, "refused": 0.0}
+    assert failed.answers[0].values == {"failed": 1.0, "withheld": 0.0, "right": 0.0, "refused": 0.0}
 
 
 async def test_times_are_those_of_the_model_s_stream() -> None:
@@ -91,7 +93,7 @@ async def test_times_are_those_of_the_model_s_stream() -> None:
     slow = Contender("a", WrittenModel(Slow(ANSWER), CharacterCount(), "a", {}), one.services, 3.6)
     (timed,) = await compare([slow], asked(), earlier={}, clock=clock)
 
-    values = timed.values["q0"]
+    values = timed.answers[0].values
     assert values["first_token_s"] == pytest.approx(2.0)
     assert values["tokens_per_s"] == pytest.approx(6 / 0.5)  # 7 tokens, the first after 2 s
     assert values["usd_per_1000"] == pytest.approx(2.5)
@@ -102,15 +104,15 @@ async def test_a_hopeless_model_is_stopped_and_the_first_never_is() -> None:
         contender("a", ANSWER), contender("b", GenerationUnavailableError("x")), questions=asked(12)
     )
 
-    assert (good.stopped, len(good.values)) == (False, 12)
-    assert (bad.stopped, len(bad.values), bad.losses) == (True, 7, 7)
+    assert (good.stopped, len(good.answers)) == (False, 12)
+    assert (bad.stopped, len(bad.answers), bad.losses) == (True, 7, 7)
 
 
 async def test_more_models_need_more_evidence() -> None:
     failing = [contender(name, GenerationUnavailableError("x")) for name in "bcd"]
     _, *others = await results(contender("a", ANSWER), *failing, questions=asked(12))
 
-    assert {len(each.values) for each in others} == {9}
+    assert {len(each.answers) for each in others} == {9}
 
 
 async def test_a_better_model_is_not_stopped() -> None:
@@ -144,21 +146,15 @@ def test_an_equal_model_is_seldom_stopped_however_often_one_looks() -> None:
     assert stopped / runs <= WRONGLY_STOPPED
 
 
-async def test_the_page_shows_each_model_with_intervals_and_says_who_was_stopped() -> None:
+async def test_the_table_has_each_model_with_intervals() -> None:
     compared = await results(
-        contender("first<b>", ANSWER),
-        contender("second", GenerationUnavailableError("x")),
-        questions=asked(8),
+        contender("first", ANSWER), contender("second", GenerationUnavailableError("x")), questions=asked(8)
     )
-    page = comparison_page(compared, CLUSTERS, what="8 questions.")
+    rows = {row[0]: row[1:] for row in comparison_rows(compared)}
 
-    assert "first&lt;b&gt;" in page
-    assert "stopped early" in page
-    assert "1 [1, 1] of 8" in page
-    assert "0 [0, 0] of 7" in page
-    assert page.count("<svg") == 5  # no price, no unanswerable question, and the clock stands
-    assert "http://" not in page
-    assert "<script" not in page
+    assert rows["right, of the answerable"] == ("1 [1, 1] of 8", "0 [0, 0] of 7")
+    assert rows["first token, mean, s"] == ("0 [0, 0] of 8", "-")
+    assert "refused, of the unanswerable" not in rows  # none was asked
 
 
 def test_a_served_model_writes_with_its_own_context() -> None:
