@@ -56,10 +56,6 @@ class Started:
         process = psutil.Process(self.pid)
         return [process, *process.children(recursive=True)]
 
-    def stop(self) -> None:
-        """End it in order."""
-        _stop(self.popen)
-
 
 @contextmanager
 def started(
@@ -69,9 +65,27 @@ def started(
     environment: Mapping[str, str] | None = None,
     timeout_s: float = 30.0,
 ) -> Generator[Started]:
-    """Run a module as ``running`` does; give it once it is ready. Raises SystemExit with what it said."""
-    with running(module, log=log, plan=plan, environment=environment) as popen:
-        line = read_line(popen, timeout_s=timeout_s)
+    """Run ``python -m module`` until the end of the block, and give it once it printed its ready line.
+
+    ``plan`` goes to stdin as a line of JSON, stderr into ``log``. Raises SystemExit with what it said.
+    """
+    with ExitStack() as stack:
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        popen = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-m", module],
+                env={**inherited_environment(), **(environment or {})},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if log is None else stack.enter_context(log.open("ab")),
+            )
+        )
+        stack.callback(_stop, popen)
+        if plan is not None and popen.stdin is not None:
+            popen.stdin.write(orjson.dumps(plan) + b"\n")
+            popen.stdin.flush()
+        line = _read_line(popen, timeout_s=timeout_s)
         if not line:
             _stop(popen)
             output = log.read_text(errors="replace")[-_SAID_BYTES:] if log is not None else "see above"
@@ -79,36 +93,9 @@ def started(
         yield Started(popen, orjson.loads(line))
 
 
-@contextmanager
-def running(
-    module: str,
-    log: Path | None = None,
-    plan: object = None,
-    environment: Mapping[str, str] | None = None,
-) -> Generator[subprocess.Popen[bytes]]:
-    """Run ``python -m module`` until the end of the block: a plan (JSON) on stdin, stderr into ``log``."""
-    with ExitStack() as stack:
-        if log is not None:
-            log.parent.mkdir(parents=True, exist_ok=True)
-        popen = subprocess.Popen(
-            [sys.executable, "-m", module],
-            env={**inherited_environment(), **(environment or {})},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if log is None else stack.enter_context(log.open("ab")),
-        )
-    try:
-        if plan is not None and popen.stdin is not None:
-            popen.stdin.write(orjson.dumps(plan) + b"\n")
-            popen.stdin.flush()
-        yield popen
-    finally:
-        _stop(popen)
-
-
-def read_line(popen: subprocess.Popen[bytes], *, timeout_s: float) -> bytes:
+def _read_line(popen: subprocess.Popen[bytes], *, timeout_s: float) -> bytes:
     """Return the next line on stdout, nothing when none came in time or the process ended."""
-    assert popen.stdout is not None  # noqa: S101 - a pipe, by ``running``
+    assert popen.stdout is not None  # noqa: S101 - a pipe, by ``started``
     until_s, line = time.monotonic() + timeout_s, b""
     while not line.endswith(b"\n"):
         readable, _, _ = select.select([popen.stdout], [], [], max(0.0, until_s - time.monotonic()))
@@ -130,13 +117,8 @@ def end_on_signals() -> None:
 
 
 def _stop(popen: subprocess.Popen[bytes]) -> None:
-    if popen.poll() is None:
-        popen.terminate()
-        try:
-            popen.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            popen.kill()
-            popen.wait()
-    for pipe in (popen.stdin, popen.stdout):
-        if pipe is not None:
-            pipe.close()
+    popen.terminate()
+    try:
+        popen.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        popen.kill()

@@ -25,7 +25,7 @@ from assistant.answering.services import TenantServices
 from assistant.answering.tables import source_ids
 from assistant.answering.vocabulary import KnownWordsReader
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import KnownWords, id_prefix_of
+from assistant.domain.documents import KnownWords
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import quotable, quote_faults, until_whole
 from assistant.evaluation.measures import Judged
@@ -107,12 +107,10 @@ class RoutingTrial:
                 "nDCG@10": served,
                 "nDCG@10 by routing alone": by_routing,
                 "nDCG@10 of one merged index": by_one,
-                "gain over one merged index": served - by_one,
                 "gain of routing alone over it": by_routing - by_one,
             }
         if one.must or one.any_of:
             values[HOLDS] = float(_holds(routed, one))
-            values["quote of one merged index holds it"] = float(_holds(merged, one))
         if routed.is_found:
             values |= quote_faults(_quoted(routed), quotable(routed))
         if one.kind == "none":
@@ -122,22 +120,17 @@ class RoutingTrial:
         return Judged(one.id, one.group, values, miss, (*late, *alone_late, *merged_late))
 
     def _first(self, one: RoutedQuestion, routed: Evidence) -> dict[str, float]:
-        """Return whether what should come first does: the source with the largest share, the source that the
-        words of the kinds choose, and the best document's source."""
+        """Return whether what should come first does: the source with the largest share, and the source that
+        the words of the kinds choose."""
         right = one.sources[0]
         shares = routed.sources.routing.shares if routed.sources.routing is not None else dict[str, float]()
         by_shares = _highest(shares) == right
         by_words = _highest(keyword_scores(one.question, self._sources)) == right
-        values = {
+        return {
             RIGHT_FIRST: float(by_shares),
             "right source first, by keywords": float(by_words),
             "gain over keywords": float(by_shares) - float(by_words),
         }
-        prefixes = {source.name: source.id_prefix for source in self._sources if source.kind != "live"}
-        if right in prefixes:
-            best = id_prefix_of(routed.ranked[0].document_id) if routed.ranked else None
-            values["best document is of the right source"] = float(best == prefixes[right])
-        return values
 
     async def _find(
         self, find: FindEvidence, one: RoutedQuestion, known: KnownWords | None, *, by_items: bool = True

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import Literal
 
 from pydantic import ConfigDict, Field
 
@@ -121,20 +120,6 @@ def _live(item: ApprovedItem, vector: Sequence[float]) -> LiveAnswer:
 # Red flags
 
 
-Setting = Literal[
-    "ordinary",
-    "alone",
-    "before",
-    "after",
-    "between",
-    "quoted",
-    "misspelt",
-    "capitals",
-    "within",
-    "shorthand",
-    "spanish",
-    "own_flag",
-]
 _WITHIN = frozenset({"before", "after", "between", "quoted", "within"})
 
 
@@ -142,8 +127,8 @@ class FlaggedMessage(PublicModel):
     """One line of ``evaluation/red_flags/*.jsonl``; its README tells the settings."""
 
     id: str | None = None
-    setting: Setting | None = None
-    """Of a message by an independent writer."""
+    setting: str = ""
+    """Of a message by an independent writer: ordinary, alone, before, shorthand, own_flag, …"""
     message: str = Field(min_length=1)
     flag: str | None
     """Name of the red flag that it should raise; None for an ordinary message."""
@@ -196,7 +181,7 @@ def _flag_values(
         return values, is_right
     if message.flag is None:
         return values | {"ordinary messages that raise a flag": is_raised}, not raised
-    kind = "within other text" if setting in _WITHIN else str(setting)
+    kind = "within other text" if setting in _WITHIN else setting
     values[f"emergencies {kind} that raise a flag"] = is_raised
     values["emergencies that raise their flag"] = float(message.flag in raised)
     return values, message.flag in raised
