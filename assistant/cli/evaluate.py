@@ -161,8 +161,8 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False
     held_out = {tenant.tenant: tenant.held_out for tenant in run.tenants}
     if not options.writes({"name": run.name, "held_out": held_out, "titles": TITLES, "faults": faults}):
         for tenant in run.tenants:
-            _show_run(terminal, tenant)
-            _show_changes(terminal, against, tenant)
+            show_run(terminal, tenant)
+            show_changes(terminal, against, tenant)
     results = [one for tenant in run.tenants for one in tenant.results]
     misses = [one.miss for one in results if show and one.miss and one.split != JUDGED]
     if plan.accepts:
@@ -181,7 +181,7 @@ def _end(terminal: Terminal, *, misses: Iterable[str], faults: Sequence[str]) ->
         raise typer.Exit(1)
 
 
-def _show_run(terminal: Terminal, run: runs.TenantRun) -> None:
+def show_run(terminal: Terminal, run: runs.TenantRun) -> None:
     """Show a tenant's measures: the held-out half beside the tuning half."""
     tuning = figures(run.results, split="tuning")
     rows = [
@@ -194,7 +194,7 @@ def _show_run(terminal: Terminal, run: runs.TenantRun) -> None:
     terminal.show(f"Milliseconds, and words, p50 / p95: {sizes}")
 
 
-def _show_changes(terminal: Terminal, against: runs.Run | None, after: runs.TenantRun) -> None:
+def show_changes(terminal: Terminal, against: runs.Run | None, after: runs.TenantRun) -> None:
     """Show the paired differences of the held-out half that are not zero, and the questions that changed."""
     if against is None:
         return
