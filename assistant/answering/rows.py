@@ -27,7 +27,7 @@ _LARGEST_SHARE = 0.5
 """Of a table's rows: a word that more of them hold tells none apart."""
 _MISSPELT_FROM = 6
 """Letters of a word that one edit away from a row's word is taken for that."""
-_LEADING_NUMBER = re.compile(r"\d+(?=[^\W\d_])")
+_LEADING_NUMBER = re.compile(r"\A\d+(?=[^\W\d_])")
 """Of "300mg": tables have "300 mg"."""
 
 

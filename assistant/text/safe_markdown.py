@@ -85,7 +85,7 @@ _DEFINITION = re.compile(
 # Addresses
 _OF_ADDRESS = re.compile(r"[:/\\.<@?#]")
 _SAFE_URL = re.compile(
-    r"(?:(?:https?://)?[A-Za-z0-9][A-Za-z0-9.-]*(?::\d+)?(?=[/?#]|\Z)|/(?![/\\]))[A-Za-z0-9._~%!$&'*+,;=:@/?#-]*"
+    r"\A(?:(?:https?://)?[A-Za-z0-9][A-Za-z0-9.-]*(?::\d+)?(?=[/?#]|\Z)|/(?![/\\]))[A-Za-z0-9._~%!$&'*+,;=:@/?#-]*"
 )
 """An allowed address may come from a document: one that contains Markdown or HTML is not kept."""
 _SCHEMES = (

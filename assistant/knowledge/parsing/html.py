@@ -6,11 +6,13 @@ Elements that the page hides are read and marked, but for panels that a button o
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from string import ascii_lowercase
 
-from turbohtml import Document, Element, Node, Text, parse
+from turbohtml import Document, Element, Node, SelectorSyntaxError, Text, parse
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.page import (
@@ -42,17 +44,17 @@ _DEEPEST_BLOCKS = 40
 """Lists and definitions around a block: a page of deeper ones cannot be stored."""
 _UNSEEN = "script, style, noscript, svg, iframe, object"
 _REPEATED = "nav, [role=navigation], [role=banner], [role=contentinfo], [role=search], [role=complementary]"
-_HIDING = re.compile(r"display\s*:\s*none|opacity\s*:\s*0(?![.\d])", re.I)
-_HIDING_TEXT = re.compile(r"visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])", re.I)
+_COMMENT = re.compile(r"/\*[^*]*\*+(?:[^/*][^*]*\*+)*/")
+_TELLING = re.compile(r"display|font-size|list-style|opacity|text-decoration|vertical-align|visibility", re.I)
+"""Properties that say what is struck, hidden, raised or counted; rules without them are not looked at."""
+_ZERO = re.compile(r"0(?:\.0*)?[a-z%]*")
 _SHOWING = "[style*=font-size], [style*=visibility]"
-"""What may show text again in an element that hides it by _HIDING_TEXT."""
-_STRIKING = re.compile(r"text-decoration[a-z-]*\s*:[^;]*line-through", re.I)
-_SHIFTING = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.I)
-_COUNTING = re.compile(r"list-style(?:-type)?\s*:[^;]*\b(lower|upper)-(alpha|latin|roman)\b", re.I)
+"""What may show text again in an element whose own text is hidden."""
+_COUNTING = re.compile(r"\b(lower|upper)-(alpha|latin|roman)\b")
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 _HEADED = ", ".join(("summary", *_HEADINGS))
-_CLASS = re.compile(r"(?:^|,)\s*\w*\.([\w-]+)\s*(?=,|$)")
 _STRUCK = frozenset(["del", "s", "strike"])
+_DECORATIONS = frozenset(["text-decoration", "text-decoration-line"])
 _SHIFTS = {"sup": Shift.RAISED, "super": Shift.RAISED, "sub": Shift.LOWERED}
 """By tag and by the value of ``vertical-align``."""
 _CONTROLS = "button, summary, [role=button], [role=tab], [data-toggle], [data-bs-toggle]"
@@ -89,13 +91,14 @@ def read_html(content: str, *, is_whole: bool = True) -> Page:
     body = page.find("body")
     if body is None:
         return Page(())
+    declared = _declared_in_sheets(page)
     body.remove(_UNSEEN)
     words = _word_count(body)
     root = _main(page, is_whole=is_whole) or body
     root.remove(_REPEATED if root is not body or not is_whole else f"{_REPEATED}, header, footer, aside")
     beside = words - _word_count(root)
     losses = (Loss(BESIDE_WORDS, words=beside),) if beside else ()
-    return _Walker(page).page(root, losses)
+    return _Walker(page, declared).page(root, losses)
 
 
 def _word_count(element: Element) -> int:
@@ -110,23 +113,23 @@ def _main(page: Document, *, is_whole: bool) -> Element | None:
 
 
 @lru_cache
-def _css(declarations: str) -> Run:
-    """Return an empty run that is marked as these declarations say."""
-    shifting = _SHIFTING.search(declarations)
-    shift = _SHIFTS[shifting[1].lower()] if shifting else Shift.NONE
-    is_struck, is_hidden = (found.search(declarations) is not None for found in (_STRIKING, _HIDING))
-    return Run("", shift, is_struck, is_hidden)
+def _properties(declarations: str) -> Mapping[str, str]:
+    """Return the value of each property that is declared; the last one holds."""
+    parts = (part.partition(":") for part in declarations.lower().split(";"))
+    return {name.strip(): value.removesuffix("!important").strip() for name, _, value in parts}
 
 
-def _declarations_of_classes(page: Document) -> dict[str, str]:
-    """Return what the page's own style sheets say of a class alone: ".old {…}"."""
-    declared: dict[str, str] = {}
+def _declared_in_sheets(page: Document) -> dict[Element, str]:
+    """Return what the page's own style sheets declare of an element; rules for some media are left out."""
+    declared: dict[Element, str] = {}
     for sheet in page.select("style"):
         depth = 0
-        for rule in sheet.text.split("}"):
+        for rule in _COMMENT.sub("", sheet.text).split("}"):
             selectors, _, declarations = rule.rpartition("{")
-            if depth == 0 and "{" not in selectors:
-                declared |= dict.fromkeys(_CLASS.findall(selectors), f"{declarations};")
+            if depth == 0 and "{" not in selectors and _TELLING.search(declarations):
+                with suppress(SelectorSyntaxError):  # of a kind that no element has, as "p::before"
+                    for element in page.select(selectors.strip()):
+                        declared[element] = f"{declared.get(element, '')}{declarations};"
             depth = max(0, depth + rule.count("{") - 1)
     return declared
 
@@ -134,8 +137,9 @@ def _declarations_of_classes(page: Document) -> dict[str, str]:
 class _Walker:
     """Turns elements into blocks; collects runs of text until a block begins or ends."""
 
-    def __init__(self, page: Document) -> None:
-        self._declared = _declarations_of_classes(page)
+    def __init__(self, page: Document, declared: Mapping[Element, str]) -> None:
+        self._declared = declared
+        """Declarations of style sheets, in their order."""
         self._controls = frozenset(page.select(_CONTROLS))
         self._panels: dict[str, str] = {}
         """Ids of panels that a control opens, and what the control says where no heading has it."""
@@ -186,15 +190,18 @@ class _Walker:
     def _own(self, node: Element) -> Run:
         link = (node.attr("href") or "") if node.tag == "a" else ""
         is_hidden = node.attr("hidden") is not None or (node.tag == "dialog" and node.attr("open") is None)
-        own = Run("", _SHIFTS.get(node.tag, Shift.NONE), node.tag in _STRUCK, is_hidden, link)
-        declarations = self._css_of(node)
-        if _HIDING_TEXT.search(declarations) and node.select_one(_SHOWING) is None:
-            own = replace(own, is_hidden=True)
-        return own.inside(_css(declarations)) if declarations else own
+        shift, is_struck = _SHIFTS.get(node.tag, Shift.NONE), node.tag in _STRUCK
+        if css := self._css(node):
+            shift = _SHIFTS.get(css.get("vertical-align", ""), shift)
+            is_struck |= any("line-through" in value for name, value in css.items() if name in _DECORATIONS)
+            is_hidden |= css.get("display") == "none" or _ZERO.fullmatch(css.get("opacity", "")) is not None
+            if css.get("visibility") == "hidden" or _ZERO.fullmatch(css.get("font-size", "")):
+                is_hidden |= node.select_one(_SHOWING) is None
+        return Run("", shift, is_struck, is_hidden, link)
 
-    def _css_of(self, node: Element) -> str:
-        classes = (node.attr("class") or "").split() if self._declared else ()
-        return "".join(self._declared.get(name, "") for name in classes) + (node.attr("style") or "")
+    def _css(self, node: Element) -> Mapping[str, str]:
+        declarations = self._declared.get(node, "") + (node.attr("style") or "")
+        return _properties(declarations) if declarations else {}
 
     def _take_element(self, node: Element, tag: str) -> None:
         if name := self._panels.get(node.attr("id") or ""):
@@ -288,7 +295,8 @@ class _Walker:
         is_reversed = node.attr("reversed") is not None
         count = sum(isinstance(child, Element) and child.tag == "li" for child in node)
         number = _number(node.attr("start"), count if is_reversed else 1)
-        counting = _COUNTING.search(self._css_of(node))
+        css = self._css(node)
+        counting = _COUNTING.search(css.get("list-style-type") or css.get("list-style", ""))
         kind = node.attr("type") or "1"
         if counting:
             kind = "i" if counting[2].lower() == "roman" else "a"

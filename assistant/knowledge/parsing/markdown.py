@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,9 +19,8 @@ from assistant.knowledge.parsing.html import read_html
 
 DEEPEST_NESTING = 100
 _LONGEST_HEADING = 2_000
-_LONGEST_ROW = 8
-"""Words of a row without a bar or tab: lines of prose that are wrapped have more."""
-_VALUE = re.compile(r"[:;] | {2}|[\d%\u20ac$\u00a3]$")
+_NARROWEST = 40
+"""Characters: editors wrap prose at 70 to 120."""
 _NOTE = re.compile(r"\[\^([^\]\s]{1,60})\]:[ \t]*(?=\S)")
 """The begin of a note below the text: "[^1]: Only for adults."."""
 _MARK = re.compile(r"\[\^([^\]\s]{1,60})\]")
@@ -63,13 +62,13 @@ def _inline(state: StateCore) -> None:
 
 
 def _lines(token: Token, notes: Collection[str]) -> None:
-    """Raise the marks of notes in a block. Its lines are one text, unless each looks like a row."""
+    """Raise the marks of notes in a block. Its lines are one text, unless an author ended them."""
 
     def raised(mark: re.Match[str]) -> str:
         return f"<sup>[{mark[1]}]</sup>" if mark[1] in notes else mark[0]
 
-    lines = token.content.split("\n")
-    are_rows = len(lines) > 1 and all(map(_is_row, lines))
+    lines = [line.strip() for line in token.content.split("\n")]
+    are_rows = len(lines) > 1 and _are_rows(lines)
     for child in token.children or ():
         if child.type == "softbreak" and are_rows:
             child.type = "hardbreak"
@@ -82,12 +81,15 @@ def _lines(token: Token, notes: Collection[str]) -> None:
             child.type, child.content = "html_inline", "<img>"
 
 
-def _is_row(line: str) -> bool:
-    """Return whether a line looks like a row of a table: "Aspirin | $0.02", "Monday: 9 to 5"."""
-    if "|" in line or "\t" in line:
-        return True
-    is_short = len(line.split()) <= _LONGEST_ROW and not line[:1].islower()
-    return is_short and _VALUE.search(line.strip()) is not None
+def _are_rows(lines: Sequence[str]) -> bool:
+    """Return whether an author ended lines where they end, as in "Monday: 9 to 5". Where an editor wrapped
+    them, the next line's first word would not have fitted into the longest. A line that begins with a small
+    letter goes on with the sentence above."""
+    if any(line[:1].islower() for line in lines):
+        return False
+    width = max(_NARROWEST, *map(len, lines))
+    ended = sum(len(line) + len(f" {below}".split(" ", 2)[1]) < width for line, below in pairwise(lines))
+    return all("|" in line or "\t" in line for line in lines) or 2 * ended >= len(lines) - 1
 
 
 def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:

@@ -290,7 +290,12 @@ def test_what_a_page_does_not_show_is_counted_and_buttons_are_read() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["> Aspirin | $0.02\n> Ibuprofen | $0.04", "Monday: 9 to 5\nTuesday: 8 to 4", "<p>A; 1<br>B; 2"],
+    [
+        "> Aspirin | $0.02\n> Ibuprofen | $0.04",
+        "> Brook 113.45 EUR a month\n> Fjord 146.85 EUR, all plans",
+        "Monday: 9 to 5\nTuesday: 8 to 4",
+        "<p>A; 1<br>B; 2",
+    ],
 )
 def test_lines_that_look_like_rows_keep_their_lines(content: str) -> None:
     parsed = parse_html(content) if content.startswith("<") else parse_markdown(content)
@@ -391,3 +396,18 @@ def test_every_section_is_in_the_text_and_none_overlaps(content: str) -> None:
             assert end <= span.start < span.end <= len(parsed.text)
             assert parsed.text[span.start : span.end].strip() == parsed.text[span.start : span.end]
             end = span.end
+
+
+@pytest.mark.parametrize(
+    ("sheet", "text"),
+    [
+        (".offer .old { text-decoration: 1px line-through solid }", "Fee $33"),
+        ("/* old } */ .old{color:red;text-decoration-line:line-through!important}", "Fee $33"),
+        (".old { display: none } .offer .old { display: inline }", "Fee $29 $33"),
+        (".old::before, .old { text-decoration: line-through }", "Fee $29 $33"),  # browsers drop such a rule
+        ("@media print { .old { display: none } }", "Fee $29 $33"),
+    ],
+)
+def test_a_style_sheet_strikes_and_hides_by_any_selector(sheet: str, text: str) -> None:
+    page = f"<div class=offer><style>{sheet}</style>Fee <span class=old>$29</span> $33</div>"
+    assert parse_html(page).text == text
