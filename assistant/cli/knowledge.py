@@ -86,7 +86,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command()(sync)
 app.command()(prepare)
-PATHS = "Files or folders of JSON lines, Markdown or HTML. Default: those of the tenant file."
+PATHS = "Files, or folders of files in the formats of docs/documents.md. Default: those of the tenant file."
 SOURCE = "Name of a source in the tenant file. Default: the one without a namespace."
 LABEL = "An access label that you hold; lets you make documents with it readable to more agents."
 PRUNE = "Withdraw documents whose file is no longer below the paths of their source."
