@@ -115,6 +115,10 @@ class AssistantClient:
         )
         return await self._read(wire.ChatCompletion, call)
 
+    async def list_models(self) -> wire.ChatModels:
+        """Return the tenant's model in OpenAI's form."""
+        return await self._get(wire.ChatModels, "/v1/models")
+
     async def read_answer(self, answer_id: str) -> wire.StoredAnswer:
         """Return the answer's record, verdicts and sent replies."""
         return await self._get(wire.StoredAnswer, _path("answers", answer_id))
