@@ -81,7 +81,8 @@ def choose(
     named = {row.unit.ordinal for row in rows if row.is_most}
     is_row = units[ordered[0]].unit.kind is UnitKind.ROW
     if named and (is_row or not named.isdisjoint(one.unit.ordinal for one in units[first : last + 1])):
-        chosen, keys = _of_named(units, likely, range(begin, end + 1), rows), named
+        less = {row.unit.ordinal for row in rows} - named
+        chosen, keys = _of_named(units, likely, range(begin, end + 1), named=named, less=less), named
     if len(keys) == len(chosen):
         keys.clear()
     mass = sum(likely[first : last + 1])
@@ -89,12 +90,13 @@ def choose(
 
 
 def _of_named(
-    units: Sequence[ScoredUnit], likely: Sequence[float], section: range, rows: Sequence[Row]
+    units: Sequence[ScoredUnit], likely: Sequence[float], section: range, *, named: set[int], less: set[int]
 ) -> list[ScoredUnit]:
     """Return the section's units without the rows of tables that the question neither names nor, by their
-    probability, means; with the rows that it names elsewhere in the document."""
-    named = {row.unit.ordinal for row in rows if row.is_most}
-    less = {row.unit.ordinal for row in rows} - named
+    probability, means; with the rows that it names elsewhere in the document.
+
+    ``named``, ``less``: ordinals of the rows that the question names, and of those of which another row holds
+    more of it."""
     least = _LIKELY_BESIDE * max(
         share for one, share in zip(units, likely, strict=True) if one.unit.ordinal in named
     )

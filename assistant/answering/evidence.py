@@ -339,20 +339,25 @@ class FindEvidence:
     def _with_sections(self, found: Evidence) -> Evidence:
         """Choose the best document's section, and that of a document which contends with it."""
         best, *others = found.read
-        section, also = self._section(best, found, max_words=found.query.max_words), None
+        rows = self._rows(best, found)
+        section, also = self._section(best, found, rows, max_words=found.query.max_words), None
         contends = len(found.read) > 1 and found.ranked[0].score - found.ranked[1].score <= _CONTENDS_WITHIN
         if contends and found.table is None and not found.answers_by_itself:
-            also = self._section(found.read[1], found, max_words=found.query.also_words)
-        differ = self._differing(section, others, found) if section is not None else ()
+            second = self._rows(others[0], found)
+            also = self._section(others[0], found, second, max_words=found.query.also_words)
+        differ = self._differing(section, rows, others, found) if section is not None else ()
         return replace(found, section=section, also=also, differing=differ)
 
     def _differing(
-        self, section: Section, others: Sequence[StoredDocument], found: Evidence
+        self, section: Section, named: Sequence[Row], others: Sequence[StoredDocument], found: Evidence
     ) -> tuple[Section, ...]:
-        """Return the rows of other documents that give the thing of a shown row another value. A document
-        that lacks a word of the question which stands above the row is about something else."""
+        """Return the rows of other documents that give the thing of a shown row another value.
+
+        ``named``: rows of the section's document that the question names. A document that lacks a word of
+        the question which stands above the row is about something else.
+        """
         shown = {unit.unit.ordinal for unit in section.units}
-        rows = [row for row in self._rows(section.document, found) if row.unit.ordinal in shown]
+        rows = [row for row in named if row.unit.ordinal in shown]
         above = self.scorer.stems(
             "\n".join((section.document.card.title, *(row.unit.heading for row in rows)))
         )
@@ -365,8 +370,9 @@ class FindEvidence:
                 differ.append(of_rows(other, units, pairs))
         return tuple(differ)
 
-    def _section(self, document: StoredDocument, found: Evidence, *, max_words: int) -> Section | None:
-        rows = self._rows(document, found)
+    def _section(
+        self, document: StoredDocument, found: Evidence, rows: Sequence[Row], *, max_words: int
+    ) -> Section | None:
         return choose(document, self._units(document, found), max_words=max_words, rows=rows)
 
     def _units(self, document: StoredDocument, found: Evidence) -> Sequence[ScoredUnit]:

@@ -520,10 +520,10 @@ class PrepareAnswer:
         if one.section is None:
             return []
         ordinals = {unit.unit.ordinal for unit in one.section.units}
-        before = shown.setdefault(one.section.document_id, set())
-        if ordinals <= before:
+        already = shown.setdefault(one.section.document_id, set())
+        if ordinals <= already:
             return []
-        before |= ordinals
+        already |= ordinals
         sections, openings = (one.section, *one.differing), [opening]
         if one.differing:
             openings = [f"{opening}{DIFFERENT}\n\n", *("\n\n" for _ in one.differing)]
