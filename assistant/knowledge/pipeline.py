@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -15,6 +15,7 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import INDEX_LOST, Document, DocumentState, DocumentStatus, IndexedDocument
 from assistant.domain.errors import (
     AssistantError,
+    DeadlineExceededError,
     DocumentInvalidError,
     NotFoundError,
     PassageTooLongError,
@@ -35,6 +36,9 @@ _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
 _FINAL = (DocumentState.LIVE, DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 """States in which the newest content needs no work."""
+_TEXTS_AT_ONCE = 256
+"""Texts that are embedded before their documents are written, or those of one larger document: seconds of
+work, so that an interruption repeats little and documents go live one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,10 @@ class EmbeddingLimits:
     """Text Embeddings Inference's default limit of a client's batch."""
     requests_in_flight: int = 4
     """Two embedding workers, each with one request in progress and one waiting."""
-    request_timeout_s: float = 60.0
+    request_timeout_s: float = 50.0
+    """Less than the 60 s of a SageMaker endpoint, whose own timeout looks like a failure."""
     retry_for_s: float = 60.0
-    """Then the documents of the request go back to the queue."""
+    """From the first failure of a request. Then the documents that it is for go back to the queue."""
     first_pause_s: float = 0.2
     longest_pause_s: float = 5.0
 
@@ -106,7 +111,8 @@ class BatchEmbedder:
             self._free.release()
 
     async def _request(self, texts: Sequence[str]) -> list[list[float]]:
-        retry_until = Deadline.after(self._limits.retry_for_s, clock=self._clock)
+        """Embed texts in one call; in two where the endpoint is too slow for so many."""
+        retry_until: Deadline | None = None
         pause_s = self._limits.first_pause_s
         while True:
             try:
@@ -114,12 +120,18 @@ class BatchEmbedder:
                     deadline = Deadline.after(self._limits.request_timeout_s, clock=self._clock)
                     return await self._embedder.embed(texts, deadline=deadline)
             except AssistantError as error:
+                if isinstance(error, DeadlineExceededError) and len(texts) > 1:
+                    break
+                if retry_until is None:
+                    _log.warning("embedding_retried", code=error.code, reason=error.message)
+                    retry_until = Deadline.after(self._limits.retry_for_s, clock=self._clock)
                 if not error.retryable or retry_until.remaining_s() <= pause_s:
                     raise
-                if pause_s == self._limits.first_pause_s:  # once per request, so that an outage logs little
-                    _log.warning("embedding_retried", code=error.code, reason=error.message)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
             pause_s = min(2 * pause_s, self._limits.longest_pause_s)
+        _log.warning("embedding_slow", texts=len(texts), timeout_s=self._limits.request_timeout_s)
+        middle = len(texts) // 2
+        return [*await self._request(texts[:middle]), *await self._request(texts[middle:])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +246,20 @@ class _Work:
         return IndexedDocument(card=self.parts.card, title_vectors=titles, passages=passages)
 
 
+def _groups(works: Sequence[_Work]) -> Generator[Sequence[_Work]]:
+    """Yield the documents in groups of at most ``_TEXTS_AT_ONCE`` texts, a larger document alone."""
+    group: list[_Work] = []
+    texts = 0
+    for work in works:
+        if group and texts + len(work.parts.texts) > _TEXTS_AT_ONCE:
+            yield group
+            group, texts = [], 0
+        group.append(work)
+        texts += len(work.parts.texts)
+    if group:
+        yield group
+
+
 class DocumentPipeline:
     """Brings documents of one tenant into its index. Several batches may run at once."""
 
@@ -255,10 +281,11 @@ class DocumentPipeline:
             span.set_attribute("ingest.documents", len(document_ids))
             works = await self._parse(await self._load(document_ids))
             live, *beside = await self._ingestion.kept_versions()
-            works = await self._embed(works, live)
-            for version in beside:
-                await self._embed_beside(works, version)
-            await self._write(works, live, beside)
+            for some in _groups(works):
+                embedded = await self._embed(some, live)
+                for version in beside:
+                    await self._embed_beside(embedded, version)
+                await self._write(embedded, live, beside)
 
     async def fail(self, document_id: str, *, code: str, reason: str) -> None:
         """Mark one document as failed, unless it is live, withdrawn or withheld."""

@@ -13,12 +13,25 @@ import pytest
 
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import INDEX_LOST, DocumentState, PassageQuery, SearchFilters
-from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError, PassageTooLongError
+from assistant.domain.errors import (
+    DeadlineExceededError,
+    EmbeddingUnavailableError,
+    OverloadedError,
+    PassageTooLongError,
+)
 from assistant.knowledge.batches import MAX_TRIES_ALONE, SharedLock
 from assistant.knowledge.pipeline import EmbeddingLimits
 from assistant.knowledge.ports import MAX_ATTEMPTS, PassageIndex
 from assistant.knowledge.worker import ConsumerLimits, WorkerLimits
-from tests.unit.knowledge.knowledge import QUICK, CommandedEmbedder, Knowledge, document, until, vector_of
+from tests.unit.knowledge.knowledge import (
+    QUICK,
+    QUICK_EMBEDDING,
+    CommandedEmbedder,
+    Knowledge,
+    document,
+    until,
+    vector_of,
+)
 
 
 async def test_an_added_document_becomes_live(knowledge: Knowledge) -> None:
@@ -117,6 +130,53 @@ async def test_a_failing_endpoint_is_retried(knowledge: Knowledge, error: type[E
     await knowledge.work()
     assert await knowledge.state() == DocumentState.LIVE
     assert knowledge.embedder.calls == 3
+
+
+async def test_a_slow_endpoint_is_asked_for_less_at_a_time(knowledge: Knowledge) -> None:
+    """It answers eight texts within the timeout, and no more."""
+
+    async def be_slow(texts: Sequence[str]) -> None:
+        if len(texts) > 8:
+            raise DeadlineExceededError("The deadline passed.")
+
+    knowledge.embedder.before = be_slow
+    await knowledge.add(*(document(f"d{number}") for number in range(100)))
+    await knowledge.work()
+    assert await knowledge.stores.states.count_by_state() == {DocumentState.LIVE: 100}
+    assert len(knowledge.embedder.texts) == 2 * 100  # none is embedded twice
+
+
+async def test_a_request_may_wait_for_its_turn_longer_than_it_is_retried(knowledge: Knowledge) -> None:
+    failed = set[str]()
+
+    async def fail_once(texts: Sequence[str]) -> None:
+        await asyncio.sleep(0.02)  # one after the other they take longer than a request is retried
+        if texts[0] not in failed:
+            failed.add(texts[0])
+            raise EmbeddingUnavailableError("not now")
+
+    knowledge.embedder.before = fail_once
+    limits = replace(QUICK_EMBEDDING, passages_per_request=4)
+    await knowledge.add(*(document(f"d{number}") for number in range(64)))
+    await knowledge.work(knowledge.worker(embedding_limits=limits, endpoint=asyncio.Semaphore(1)))
+    assert knowledge.embedder.calls == 2 * len(failed)
+
+
+async def test_documents_of_a_batch_go_live_while_others_are_embedded(knowledge: Knowledge) -> None:
+    long = "# About\n\n" + "\n\n".join(f"Step {n} is to wait. " * 9 for n in range(200))
+    added = [document(f"d{number}", content=long) for number in range(3)]
+
+    async def is_first_live() -> bool:
+        return await knowledge.state("d0") == DocumentState.LIVE
+
+    async def wait_for_the_first(texts: Sequence[str]) -> None:
+        if any("About d2" in text for text in texts):
+            await until(is_first_live)
+
+    knowledge.embedder.before = wait_for_the_first
+    await knowledge.add(*added)
+    await knowledge.work()
+    assert await knowledge.stores.states.count_by_state() == {DocumentState.LIVE: 3}
 
 
 async def test_a_long_outage_of_the_endpoint_loses_no_document(knowledge: Knowledge) -> None:
