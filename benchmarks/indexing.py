@@ -34,7 +34,6 @@ from assistant.knowledge.pipeline import EmbeddingLimits
 from assistant.knowledge.ports import DocumentStates
 from assistant.knowledge.sources import KnowledgeSources, Writer
 from assistant.model_artifacts import TOKENIZER_FILE
-from assistant.settings.local_models import ServedLlm
 from assistant.settings.process import (
     GatewaySettings,
     ModelServerSettings,
@@ -114,15 +113,12 @@ async def _empty_node(url: str) -> None:
 
 
 @contextmanager
-def embedding_path(
-    layout: BenchLayout, served: ServedLlm | None = None
-) -> Generator[tuple[str, list[Started]]]:
-    """Run what embeds, and ``served`` behind the gateway; give the gateway's URL and the processes."""
+def embedding_path(layout: BenchLayout) -> Generator[tuple[str, list[Started]]]:
+    """Run what embeds; give the gateway's URL and the processes."""
     end_on_signals()
     model = ModelServerSettings(task="embedding", port=0, artifacts_dir=layout.models_dir)
     with layout.started("model_server", model) as server:
-        llms = {} if served is None else {served.endpoint: served}
-        settings = GatewaySettings(port=0, endpoints={ENDPOINT: server.url}, served=llms)
+        settings = GatewaySettings(port=0, endpoints={ENDPOINT: server.url})
         with layout.started("local.gateway", settings) as gateway:
             yield gateway.url, [server, gateway]
 

@@ -250,7 +250,7 @@ def scene(folder: Path) -> Generator[tuple[Loads, Started, Started]]:
             context_tokens=_CONTEXT_TOKENS,
             answering=WRITER,
         )
-        gateway_url, _ = stack.enter_context(embedding_path(layout, served=writer))
+        gateway_url, _ = stack.enter_context(embedding_path(layout))
         with layout.worker(gateway_url):
             statuses, _ = asyncio.run(add_and_wait(layout, documents))
         if len(statuses) != DEVICES:

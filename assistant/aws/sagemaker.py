@@ -10,75 +10,42 @@ schema of Text Embeddings Inference.
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from urllib.parse import quote
 
 import aiohttp
 import orjson
 
-from assistant.answering.ports import GenerationDelta, GenerationRequest
 from assistant.aws.clients import open_client
-from assistant.aws.event_stream import CompletionParser
+from assistant.aws.event_stream import EventStreamParser
 from assistant.aws.signing import POST_ERRORS, SignedPosts
+from assistant.chat_server import ChatGenerator, ChatStream, CompletionParser
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
     AssistantError,
     DeadlineExceededError,
     EmbeddingUnavailableError,
-    GenerationInterruptedError,
     GenerationUnavailableError,
     OverloadedError,
     PassageTooLongError,
 )
-from assistant.domain.retries import RetryBudget, all_or_cancel, back_off_s
+from assistant.domain.retries import RetryBudget, all_or_cancel, retry_overload
 from assistant.settings.deployed_names import CapturePurpose, capture_attribute
-
-_MOST_RETRIES = 3
-_FIRST_WAIT_S = 0.2
-_LONGEST_WAIT_S = 2.0
-Result = TypeVar("Result")
-
-
-async def retry_overload(
-    call: Callable[[], Awaitable[Result]],
-    *,
-    budget: RetryBudget,
-    deadline: Deadline,
-    sleep: Callable[[float], Awaitable[None]],
-) -> Result:
-    """Return the result of ``call``. Retry it with back-off while it raises OverloadedError, within budget
-    and deadline."""
-    budget.earn()
-    for attempt in range(_MOST_RETRIES):
-        try:
-            return await call()
-        except OverloadedError as overload:
-            wait_s = back_off_s(attempt, first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S)
-            if wait_s >= deadline.remaining_s() or not budget.spend():
-                raise
-            await sleep(wait_s)
-            if deadline.remaining_s() <= 0.0:  # the wait took longer than asked: report the overload
-                raise overload from None
-    return await call()
-
 
 _CONNECT_TIMEOUT_S = 2.0
 _CONNECTIONS = 1024
 """For every running stream and embedding; further calls wait for a connection, within their own limits."""
 _KEEP_ALIVE_S = 15.0
-"""Idle connections are closed after this time, well before the peer closes them (AWS 60 s, the gateway 75 s).
+"""Idle connections are closed after this time, well before the peer closes them (AWS 60 s, uvicorn 75 s).
 
 A request on a connection that the peer closes may have been handled, so it cannot be retried.
 """
 _LARGEST_BODY_BYTES = 32 * 1024 * 1024
 """SageMaker's own limit of a response is 25 MB."""
 _LARGEST_ERROR_BYTES = 64 * 1024
-_TOKEN_BYTES = 4096
-"""Of a stream, for each token that was asked for: a chunk has some 400 bytes."""
 _JSON = "application/json"
 VARIANT_HEADER = "x-Amzn-Invoked-Production-Variant"
 """Of every response of an endpoint: which variant answered (SageMaker Runtime API, InvokeEndpoint)."""
@@ -233,197 +200,31 @@ def _json_object(text: bytes | str) -> dict[str, Any]:
     return cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
 
 
-_FIRST_BYTE_TIMEOUT_S = 60.0
-"""SageMaker's own limit for a container to begin its response."""
-_STALL_TIMEOUT_S = 30.0
-"""The longest silence inside a stream."""
-_END_TIMEOUT_S = 0.25
-"""Wait for the end of the response after its last chunk: then the connection can be reused."""
-
-
 @dataclass(frozen=True, slots=True)
-class SageMakerGenerator:
+class SageMakerGenerator(ChatGenerator):
     """An ``AnswerGenerator`` of one endpoint."""
 
     client: SageMakerRuntime
     _: KW_ONLY
     endpoint: str
-    stall_timeout_s: float = _STALL_TIMEOUT_S
-    _budget: RetryBudget = field(default_factory=RetryBudget, init=False)
 
-    @asynccontextmanager
-    async def stream(
-        self, request: GenerationRequest, *, deadline: Deadline
-    ) -> AsyncGenerator[SageMakerGenerationStream]:
-        """Open one streamed generation; leaving the context closes its connection at once.
-
-        Raises GenerationUnavailableError, OverloadedError, DeadlineExceededError.
-        """
-        inference_id = uuid.uuid4().hex
-        response = await retry_overload(
-            lambda: self._invoke(request, inference_id=inference_id, deadline=deadline),
-            budget=self._budget,
-            deadline=deadline,
-            sleep=asyncio.sleep,
-        )
-        stream = SageMakerGenerationStream(
-            response,
-            inference_id=inference_id,
-            stall_timeout_s=self.stall_timeout_s,
-            deadline=deadline,
-            most_bytes=request.max_tokens * _TOKEN_BYTES + _LARGEST_ERROR_BYTES,
-        )
+    async def _post(self, body: dict[str, Any], *, inference_id: str) -> aiohttp.ClientResponse:
         try:
-            yield stream
-        finally:
-            stream.close()
-
-    async def _invoke(
-        self, request: GenerationRequest, *, inference_id: str, deadline: Deadline
-    ) -> aiohttp.ClientResponse:
-        try:
-            async with asyncio.timeout(deadline.within_s(_FIRST_BYTE_TIMEOUT_S)):
-                return await self.client.invoke_with_stream(
-                    self.endpoint, body=_body(request), inference_id=inference_id
-                )
-        except TimeoutError:
-            if deadline.remaining_s() <= 0.0:
-                raise DeadlineExceededError("The deadline passed before the model began to answer.") from None
-            raise GenerationUnavailableError("The LLM endpoint did not begin to answer in time.") from None
+            return await self.client.invoke_with_stream(
+                self.endpoint, body=orjson.dumps(body), inference_id=inference_id
+            )
         except InvocationError as error:
             raise _generation_error(error) from None
 
-
-class StreamStalledError(Exception):
-    """The endpoint sent nothing for too long."""
-
-
-class SageMakerGenerationStream:
-    """A ``GenerationStream`` over the raw bytes of one response: one delta per network read, then the last
-    with finish reason and usage.
-
-    ``asyncio.timeout`` around each read would create and drop a timer for every token, which costs more than
-    the read. Here one timer per stream notes when the pending read began and fires when it may be due.
-    """
-
-    def __init__(
-        self,
-        response: aiohttp.ClientResponse,
-        *,
-        inference_id: str,
-        stall_timeout_s: float,
-        deadline: Deadline,
-        most_bytes: int,
-    ) -> None:
-        self._left_bytes = most_bytes
-        self.inference_id: str | None = inference_id
-        self.variant: str | None = response.headers.get(VARIANT_HEADER)
-        self._response = response
-        self._content = response.content
-        self._stall_timeout_s = stall_timeout_s
-        self._deadline = deadline
-        self._completion = CompletionParser()
-        self._has_text = False
-        self._fault: str | None = None
-        self._is_finished = False
-        self._loop = asyncio.get_running_loop()
-        self._since_s: float | None = None
-        """When the pending read began."""
-        self._check_within(stall_timeout_s)
-
-    def close(self) -> None:
-        """Close the connection, unless the response was read to its end."""
-        self._timer.cancel()
-        self._response.close()
-
-    def __aiter__(self) -> SageMakerGenerationStream:
-        return self
-
-    async def __anext__(self) -> GenerationDelta:
-        if self._fault is not None:
-            raise self._broken(self._fault)
-        while not self._completion.is_done and (data := await self._read()):
-            text, self._fault = self._completion.feed(data)
-            if text:
-                self._has_text = True
-                return GenerationDelta(text)
-            if self._fault is not None:
-                raise self._broken(self._fault)
-        if self._is_finished:
-            raise StopAsyncIteration
-        last = self._completion.last_delta()
-        if last is None:
-            raise self._broken("ended without a finish reason")
-        await self._read_end()
-        self._is_finished = True
-        return last
-
-    async def _read(self) -> bytes:
-        """Return the next bytes; empty at the end.
-
-        Raises GenerationUnavailableError or GenerationInterruptedError (silent too long, or the connection
-        broke), DeadlineExceededError (also for bytes that were not read in time).
-        """
-        self._since_s = self._loop.time()
-        try:
-            data = await self._content.readany()
-        except StreamStalledError as error:
-            raise self._broken(str(error)) from None
-        except aiohttp.ClientError as error:
-            raise self._broken(f"cut: {type(error).__name__}") from None
-        self._since_s = None
-        self._left_bytes -= len(data)
-        if self._left_bytes < 0:
-            raise self._broken("longer than the tokens that were asked for")
-        return data
-
-    async def _read_end(self) -> None:
-        if self._content.at_eof():
-            return
-        try:
-            async with asyncio.timeout(_END_TIMEOUT_S):
-                while await self._read():
-                    pass
-        except (TimeoutError, AssistantError):
-            return  # the answer is whole; closing the stream closes the connection
-
-    def _check(self) -> None:
-        """End the pending read when the deadline has passed or the endpoint is silent for too long."""
-        if self._deadline.remaining_s() <= 0.0:
-            error = DeadlineExceededError("The deadline passed while the model answered.")
-            self._content.set_exception(error)
-            return
-        silent_s = 0.0 if self._since_s is None else self._loop.time() - self._since_s
-        if silent_s >= self._stall_timeout_s:
-            self._content.set_exception(StreamStalledError(f"silent for {self._stall_timeout_s:.0f} s"))
-        else:
-            self._check_within(self._stall_timeout_s - silent_s)
-
-    def _check_within(self, seconds: float) -> None:
-        self._timer = self._loop.call_later(min(seconds, self._deadline.remaining_s()), self._check)
-
-    def _broken(self, reason: str) -> GenerationUnavailableError | GenerationInterruptedError:
-        kind = GenerationInterruptedError if self._has_text else GenerationUnavailableError
-        return kind(f"The LLM endpoint's stream broke: {reason}.")
+    def _read(self, response: aiohttp.ClientResponse, **limits: Any) -> ChatStream:
+        completion, variant = CompletionParser(EventStreamParser()), response.headers.get(VARIANT_HEADER)
+        return ChatStream(response, completion=completion, variant=variant, **limits)
 
 
 def _generation_error(failure: InvocationError) -> AssistantError:
     if failure.overloaded:
         return OverloadedError("The LLM endpoint is overloaded; ask again later.", retry_after_s=1.0)
     return GenerationUnavailableError(f"The LLM endpoint failed: {failure}.")
-
-
-def _body(request: GenerationRequest) -> bytes:
-    body: dict[str, Any] = {
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    if request.seed is not None:
-        body["seed"] = request.seed
-    return orjson.dumps(body)
 
 
 _BATCH_TEXTS = 32

@@ -330,6 +330,7 @@ def compare(
     from assistant.evaluation.questions import draw
     from assistant.model_artifacts import model_elsewhere
     from assistant.recorded_model import read_recording
+    from assistant.wiring.services import served_generator
 
     if len(set(names)) < max(2, len(names)):
         raise typer.BadParameter("Name two models or more, each once.")
@@ -354,7 +355,7 @@ def compare(
                     played = WrittenModel.of_recording(recording)
                     contender = comparison.Contender(name, played, opened[tenant])
                 else:
-                    generator = await stack.enter_async_context(local.behind_gateway(model))
+                    generator = await served_generator(model, stack)
                     writer = AnswerWriter(generator, *model_elsewhere(model))
                     contender = comparison.Contender.served(name, model, writer, opened[tenant])
                 contenders.append(replace(contender, usd_per_hour=prices.get(name)))

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-import tempfile
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import orjson
 
-from assistant.answering.ports import AnswerGenerator
 from assistant.answering.services import TenantServices
 from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.client import AssistantClient
@@ -23,13 +18,11 @@ from assistant.domain.documents import DocumentState
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.local.layout import ISSUER, SERVICE, Layout, port_wishes, url_of
-from assistant.local.processes import HOST, ProcessPlan, Registry, Supervisor
+from assistant.local.processes import ProcessPlan, Registry, Supervisor
 from assistant.local.tokens import Grant, issue_token
 from assistant.private_files import make_private_folder, replace_private
-from assistant.settings.local_models import ServedLlm
-from assistant.settings.process import GatewaySettings, LocalSettings, inherited_environment
+from assistant.settings.process import LocalSettings
 from assistant.settings.tenant import TenantConfig
-from assistant.wiring.clients import read_gateway_key
 from assistant.wiring.live_index import ServedTenants
 from assistant.wiring.services import open_tenants
 
@@ -165,39 +158,3 @@ async def open_services(
 def committed(options: GlobalOptions) -> Path:
     """Return the folder of committed questions, bounds and baseline, beside the tenants' folder."""
     return options.tenants_dir.parent / "evaluation"
-
-
-@asynccontextmanager
-async def behind_gateway(model: ServedLlm) -> AsyncGenerator[AnswerGenerator]:
-    """Yield the model as the service calls it: over a gateway in a process of its own. Raises
-    LocalRuntimeError."""
-    from assistant.aws.sagemaker import SageMakerGenerator, open_sagemaker_runtime
-
-    with tempfile.TemporaryDirectory() as folder:
-        key_file = Path(folder) / "key"
-        settings = GatewaySettings.read(
-            port=0, endpoints={}, served={model.endpoint: model}, key_file=key_file
-        )
-        gateway = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "assistant.local.gateway"),
-            env=inherited_environment() | settings.environment(),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        assert gateway.stdout is not None  # noqa: S101 (for the type checker)
-        try:
-            line = await asyncio.wait_for(gateway.stdout.readline(), _START_LIMIT_S)
-            if not line:
-                raise LocalRuntimeError(
-                    "The gateway did not start. Run assistant tenant up; its log says why."
-                )
-            ready: dict[str, Any] = orjson.loads(line)
-            address, key = f"http://{HOST}:{ready['port']}", read_gateway_key(key_file)
-            async with open_sagemaker_runtime(
-                region="us-east-1", endpoint_url=address, access_key_id=key, secret_access_key=key
-            ) as runtime:
-                yield SageMakerGenerator(runtime, endpoint=model.endpoint)
-        finally:
-            if gateway.returncode is None:
-                gateway.terminate()
-            await gateway.wait()

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -24,12 +25,11 @@ from typer import Argument, Option
 
 from assistant.answering.ports import ChatMessage
 from assistant.answering.prompt import FileTokenCounter, rendered
-from assistant.aws.event_stream import ChatChunkParser, ChatStreamError
+from assistant.chat_server import ChatChunkParser, ChatStreamError
 from assistant.cli import capture, model_release
 from assistant.cli.candidates import adopt, candidates, compare, try_
 from assistant.cli.compiling import compile_
 from assistant.cli.knowledge import embed_again, first_names
-from assistant.cli.local import behind_gateway
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
 from assistant.cli.training import train
 from assistant.domain.clock import SystemClock
@@ -68,7 +68,7 @@ DEFAULT_CONTEXT_TOKENS = 4096
 _LEAST_CONTEXT_TOKENS = 256
 _OPEN_TO_ALL = 0o007
 _FIRST_ANSWER_LIMIT_S = 300.0
-"""A server may first load the model from disk; the gateway then waits 60 s, as SageMaker does."""
+"""A server may first load the model from disk; the service then waits 60 s, as SageMaker does."""
 _QUESTIONS_LIMIT_S = 3600.0
 _CONNECT_LIMIT_S = 5.0
 _MOST_BYTES = 1024 * 1024
@@ -581,10 +581,13 @@ def _at(found: Any, *path: str) -> object:
 
 
 async def _question(model: ServedLlm, terminal: Terminal) -> tuple[Counts, int | None]:
-    """Ask the shipped questions through the gateway, as the service does, and measure how fast it reads."""
+    """Ask the shipped questions as the service does, and measure how fast the model reads."""
+    from assistant.wiring.services import served_generator  # half a second: few commands ask a model
+
     clock = SystemClock()
     try:
-        async with asyncio.timeout(_QUESTIONS_LIMIT_S), behind_gateway(model) as generator:
+        async with asyncio.timeout(_QUESTIONS_LIMIT_S), AsyncExitStack() as stack:
+            generator = await served_generator(model, stack)
             with terminal.counting("questions to the model", "answered") as show:
                 counts = await ask_model(
                     generator,

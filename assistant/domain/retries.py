@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from assistant.domain.clock import Clock
+from assistant.domain.clock import Clock, Deadline
+from assistant.domain.errors import OverloadedError
 
 _RATIO = 0.1
 _RESERVE = 3.0
 """Most retries that can be saved up; a process starts with as many."""
+_MOST_RETRIES = 3
+_FIRST_WAIT_S = 0.2
+_LONGEST_WAIT_S = 2.0
 Result = TypeVar("Result")
 
 
@@ -49,6 +53,29 @@ class RetryBudget:
             return False
         self._saved -= 1.0
         return True
+
+
+async def retry_overload(
+    call: Callable[[], Awaitable[Result]],
+    *,
+    budget: RetryBudget,
+    deadline: Deadline,
+    sleep: Callable[[float], Awaitable[None]],
+) -> Result:
+    """Return the result of ``call``. Retry it with back-off while it raises OverloadedError, within budget
+    and deadline."""
+    budget.earn()
+    for attempt in range(_MOST_RETRIES):
+        try:
+            return await call()
+        except OverloadedError as overload:
+            wait_s = back_off_s(attempt, first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S)
+            if wait_s >= deadline.remaining_s() or not budget.spend():
+                raise
+            await sleep(wait_s)
+            if deadline.remaining_s() <= 0.0:  # the wait took longer than asked: report the overload
+                raise overload from None
+    return await call()
 
 
 class Circuit:

@@ -535,7 +535,7 @@ class FolderFeedbackFiles:
 
 
 class FolderCaptureStore:
-    """``CaptureStore`` and ``CleanCapture`` below a folder: ``raw``, where the gateway writes, ``clean``."""
+    """``CaptureStore`` and ``CleanCapture`` below a folder: ``raw``, where the service writes, ``clean``."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

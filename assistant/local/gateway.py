@@ -1,26 +1,20 @@
-"""``python -m assistant.local.gateway``: the SageMaker Runtime protocol in front of model containers.
-
-An endpoint is one of our containers, an OpenAI-compatible chat server, or an endpoint on AWS, whose responses
-pass through as they are.
-"""
+"""``python -m assistant.local.gateway``: the SageMaker Runtime protocol in front of model containers."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import random
 import re
 import secrets
 import struct
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 from zlib import crc32
 
 import aiohttp
@@ -31,14 +25,11 @@ from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from assistant.aws.clients import open_client
 from assistant.aws.sagemaker import VARIANT_HEADER
-from assistant.aws.signing import POST_ERRORS, SignedPosts
 from assistant.domain.errors import TooLargeError
 from assistant.http_process import open_socket, read_body, run, send_response, serve, while_connected
-from assistant.private_files import make_private_folder, make_secret_file, replace_private
+from assistant.private_files import make_secret_file
 from assistant.settings.deployed_names import SERVED_VARIANT
-from assistant.settings.local_models import ServedLlm
 from assistant.settings.process import GatewaySettings
 from assistant.telemetry import configure_logging
 
@@ -54,9 +45,6 @@ _TIMEOUT = aiohttp.ClientTimeout(
     total=_STREAM_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S, sock_read=_RESPONSE_TIMEOUT_S
 )
 _SHUTDOWN_TIMEOUT_S = 1.0
-_KEEP_ALIVE_S = 15.0
-_PASSED_ON = ("content-type", "x-amzn-errortype", "x-amzn-sagemaker-content-type")
-"""Headers of AWS's responses that its clients read."""
 _MAX_ORIGINAL_MESSAGE = 1024
 """Characters. AWS documents no limit; this one shortens a container's HTML page."""
 _ACCOUNT = "000000000000"
@@ -222,19 +210,16 @@ def read_invocation(method: str, path: str, headers: Mapping[str, str]) -> Invoc
 @asynccontextmanager
 async def open_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway]:
     """Yield the gateway to the endpoints that the settings name; close its connections at the end."""
-    async with (
-        aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # the containers limit their own load
-            timeout=_TIMEOUT,
-            auto_decompress=False,
-        ) as connections,
-        AsyncExitStack() as stack,
-    ):
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),  # the containers limit their own load
+        timeout=_TIMEOUT,
+        auto_decompress=False,
+    ) as connections:
         key = None
         if settings.key_file is not None:
             make_secret_file(settings.key_file, content=lambda: secrets.token_hex(32).encode())
             key = settings.key_file.read_text(encoding="ascii")
-        yield Gateway(settings, connections, stack, dict(settings.endpoints), key)
+        yield Gateway(settings, connections, dict(settings.endpoints), key)
 
 
 @dataclass(slots=True)
@@ -243,13 +228,10 @@ class Gateway:
 
     _settings: GatewaySettings
     _connections: aiohttp.ClientSession
-    _stack: AsyncExitStack
-    """Closes the clients of AWS, which are opened at their first call."""
     _endpoints: dict[str, str]
     """Those of the settings, and of the file that they name."""
     _key: str | None
     """Of callers; None: any."""
-    _aws: dict[str, SignedPosts] = field(default_factory=dict[str, SignedPosts])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (scope["method"], scope["path"]) == ("GET", "/ping"):
@@ -287,7 +269,7 @@ class Gateway:
         response: aiohttp.ClientResponse | None = None
         try:
             response = await self._post(invocation, body=body)
-            answer = await self._relayed(response, invocation, body=body)
+            answer = await self._relayed(response, invocation)
             answer.headers["x-amzn-RequestId"] = request_id
             await send_response(answer, send)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
@@ -297,25 +279,17 @@ class Gateway:
             raise _model_error(0, b"Your invocation timed out while waiting for a response.") from None
         except aiohttp.ClientError:
             raise _internal_failure() from None
-        except POST_ERRORS as error:
-            raise AwsError(type(error).__name__, 503, f"AWS cannot be called: {error}") from None
         finally:
             if response is not None and not response.content.at_eof():
                 response.close()  # at once: the container then stops generating
 
-    async def _relayed(
-        self, response: aiohttp.ClientResponse, invocation: Invocation, *, body: bytes
-    ) -> Response:
-        """Return a container's response as AWS gives it; AWS's own as it is: status, framing and errors."""
+    async def _relayed(self, response: aiohttp.ClientResponse, invocation: Invocation) -> Response:
+        """Return a container's response as AWS gives it."""
         pieces = _bounded(response, most_bytes=_MAX_ANSWER_BYTES)
-        if (model := self._settings.served.get(invocation.endpoint)) is not None and model.url is None:
-            headers = {name: value for name, value in response.headers.items() if name.lower() in _PASSED_ON}
-            return StreamingResponse(_to_the_end(pieces), response.status, headers)
         if response.status != 200:
             error = [piece async for piece in _bounded(response, most_bytes=_MAX_ERROR_BYTES, cuts=True)]
             raise _model_error(response.status, b"".join(error))
         headers = _result_headers(response, invocation)
-        pieces = self._captured(pieces, invocation, body)
         if not invocation.streamed:
             async with asyncio.timeout(_RESPONSE_TIMEOUT_S):
                 return Response(b"".join([piece async for piece in pieces]), headers=headers)
@@ -325,40 +299,15 @@ class Gateway:
         parts = (payload_part(part) async for piece in pieces for part in cutter.cut(piece))
         return StreamingResponse(_to_the_end(parts), headers=headers | {"Content-Type": CONTENT_TYPE})
 
-    async def _captured(
-        self, pieces: AsyncIterator[bytes], invocation: Invocation, body: bytes
-    ) -> AsyncIterator[bytes]:
-        """Yield a container's response, and capture the call at its end."""
-        taken: list[bytes] = []
-        async for piece in pieces:
-            if self._settings.capture_dir is not None:
-                taken.append(piece)
-            yield piece
-        if self._settings.capture_dir is not None:
-            now = datetime.now(UTC)
-            name = f"{invocation.endpoint}/{SERVED_VARIANT}/{now:%Y/%m/%d/%H}/{uuid.uuid4()}.jsonl"
-            line = capture_line(invocation, body, b"".join(taken), at=now)
-            await asyncio.to_thread(_write_capture, self._settings.capture_dir / name, line)
-
     def _knows(self, endpoint: str) -> bool:
-        return endpoint in self._endpoints or endpoint in self._settings.served
+        return endpoint in self._endpoints
 
     async def _post(self, invocation: Invocation, *, body: bytes) -> aiohttp.ClientResponse:
-        """Return the response when its head has arrived. Raises AwsError and POST_ERRORS.
-
-        No redirect is followed: it would take the questions to a host that nobody named.
-        """
-        headers, model = dict(invocation.headers), self._settings.served.get(invocation.endpoint)
-        if model is None:
-            url = self._endpoints[invocation.endpoint].rstrip("/") + "/invocations"
-        elif model.url is None:
-            return await self._call_aws(model, invocation, body=body)
-        else:
-            url = f"{model.url}/chat/completions"
-            body = orjson.dumps(orjson.loads(body) | {"model": model.model})
-            if model.key_file is not None:
-                headers["Authorization"] = f"Bearer {await asyncio.to_thread(_read_key, model.key_file)}"
-        post = partial(self._connections.post, url, data=body, headers=headers, allow_redirects=False)
+        """Return the response when its head has arrived. Raises aiohttp.ClientError."""
+        url = self._endpoints[invocation.endpoint].rstrip("/") + "/invocations"
+        post = partial(
+            self._connections.post, url, data=body, headers=invocation.headers, allow_redirects=False
+        )
         try:
             return await post()
         except aiohttp.ClientConnectorError:
@@ -366,59 +315,6 @@ class Gateway:
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             # uvicorn and llama.cpp close an idle connection after 5 s, perhaps just as this request goes.
             return await post()
-
-    async def _call_aws(
-        self, model: ServedLlm, invocation: Invocation, *, body: bytes
-    ) -> aiohttp.ClientResponse:
-        """Call an endpoint on AWS with the usual credentials."""
-        region = str(model.region)
-        if region not in self._aws:
-            client = await self._stack.enter_async_context(open_client("sagemaker-runtime", region=region))
-            posts = SignedPosts(client, connections=128, keep_alive_s=_KEEP_ALIVE_S, timeout=_TIMEOUT)
-            self._stack.push_async_callback(posts.close)
-            self._aws[region] = posts
-        operation = "invocations-response-stream" if invocation.streamed else "invocations"
-        path = f"/endpoints/{quote(model.model, safe='')}/{operation}"
-        return await self._aws[region].send(
-            path, body=body, headers={"Content-Type": invocation.headers["Content-Type"]}
-        )
-
-
-def capture_line(invocation: Invocation, body: bytes, output: bytes, *, at: datetime) -> bytes:
-    """Return the line that SageMaker's data capture writes of a call.
-
-    https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
-    """
-    both = (("endpointInput", "INPUT", body), ("endpointOutput", "OUTPUT", output))
-    custom = invocation.headers.get("X-Amzn-SageMaker-Custom-Attributes")
-    event = {
-        "eventId": str(uuid.uuid4()),
-        "inferenceId": invocation.headers.get(_INFERENCE_ID),
-        "customAttributes": None if custom is None else [custom],
-        "inferenceTime": f"{at:%Y-%m-%dT%H:%M:%SZ}",
-    }
-    captured = {
-        "captureData": {
-            name: {
-                "observedContentType": invocation.headers["Content-Type"],
-                "mode": mode,
-                "data": base64.b64encode(content).decode(),
-                "encoding": "BASE64",
-            }
-            for name, mode, content in both
-        },
-        "eventMetadata": {name: value for name, value in event.items() if value is not None},
-        "eventVersion": "0",
-    }
-    return orjson.dumps(captured) + b"\n"
-
-
-def _write_capture(path: Path, line: bytes) -> None:
-    try:
-        make_private_folder(path.parent)
-        replace_private(path, line)
-    except OSError as error:
-        _log.warning("call_not_captured", reason=error.strerror)
 
 
 async def _bounded(
@@ -433,13 +329,6 @@ async def _bounded(
         left_bytes -= len(piece)
         if left_bytes <= 0 and cuts:
             return
-
-
-def _read_key(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        raise AwsError("ServiceUnavailable", 503, f"The key file {path} cannot be read.") from None
 
 
 async def _to_the_end(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:

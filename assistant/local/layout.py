@@ -2,7 +2,7 @@
 
 This module decides which model servers run: one for each embedding model that a tenant uses, and one for each
 LLM that may write a tenant's answers. The packaged LLM may not, so it is never started. An LLM that runs
-elsewhere has no process here: the gateway calls it.
+elsewhere has no process here: the service calls it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from assistant.local.processes import HOST, PortWishes, ProcessPlan
-from assistant.private_files import CAPTURE_FOLDER
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.local_models import (
     MANIFEST_FILE,
@@ -252,18 +251,11 @@ class Layout:
             endpoints |= {tenant.embedding.endpoint: url_of(name, ports) for tenant in served}
         for name, served in self._llm_servers.items():
             endpoints |= {tenant.generation.endpoint: url_of(name, ports) for tenant in served}
-        llms = [self._of(name).generation for name in self._writing]
         settings = GatewaySettings.read(
             port=ports[GATEWAY],
             endpoints=endpoints,
-            served={
-                model.endpoint: model
-                for model in llms
-                if isinstance(model, ServedLlm) and model.recording is None
-            },
             key_file=self.gateway_key_file,
             endpoints_file=self.endpoints_file,
-            capture_dir=self.state_dir.resolve() / CAPTURE_FOLDER / "raw" if self.settings.capture else None,
         )
         return _plan(GATEWAY, "local.gateway", settings, port=settings.port)
 
@@ -299,6 +291,7 @@ class Layout:
             care_jwks_url=f"{url_of(ISSUER, ports)}/care/jwks.json",
             reach_addresses=self._reach_addresses(ports),
             drain_timeout_s=_DRAIN_S,
+            captures=self.settings.capture,
             quoted_tenants=tuple(name for name in self.tenants if name not in self._writing),
             **self._folders(),
             **self._models_and_index(ports),

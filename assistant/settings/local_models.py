@@ -97,7 +97,7 @@ class ServedLlm(_Described):
     recording: Path | None = None
     """Folder of recorded answers that are played in place of a model. One of the three is given."""
     key_file: Path | None = None
-    """File with the server's key, which only the gateway reads. Absolute."""
+    """File with the server's key, which only the service reads. Absolute."""
     sends_questions_to: str | None = None
     tokenizer: Path | None = None
     """The model's ``tokenizer.json``, absolute; without it tokens are estimated from characters."""
@@ -117,7 +117,7 @@ class ServedLlm(_Described):
 
     @property
     def endpoint(self) -> str:
-        """Name of the model's endpoint at the local gateway, unique to server and model."""
+        """Name of the model, unique to server and model."""
         return f"served-{hashlib.sha256(self.origin.encode()).hexdigest()[:16]}"
 
     @property

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.local_models import ServedLlm, TenantModels
+from assistant.settings.local_models import TenantModels
 from assistant.settings.tenant import TenantConfig, TenantName
 from assistant.settings.toml_file import RETIRED_KEYS
 
@@ -332,6 +332,8 @@ class ServiceSettings(StoreSettings):
     quoted_tenants: tuple[str, ...] = ()
     """Tenants whose answers are only quoted here, as a JSON list: their generation model is never called, and
     need not run."""
+    captures: bool = False
+    """Whether calls of a chat server are captured below `state_dir`. Not set in a deployment."""
     drain_timeout_s: float = Field(default=103.0, gt=0, le=120.0)
     """Longest time for answers in progress after SIGTERM."""
     tls: Literal["off", "self-signed"] = "off"
@@ -416,14 +418,10 @@ class GatewaySettings(ProcessSettings):
     port: int = Field(default=8702, ge=0, le=65535)
     endpoints: dict[str, str]
     """Endpoint name → base URL of a model server, as JSON."""
-    served: dict[str, ServedLlm] = Field(default_factory=dict)
-    """Endpoint name → an LLM behind a chat server, or a SageMaker endpoint on AWS, as JSON."""
     key_file: Path | None = None
     """File with the id of the access key that callers sign with, made at the start; any key when absent."""
     endpoints_file: Path | None = None
     """JSON file of more of them, read when an endpoint is asked that is unknown: models of a reindex."""
-    capture_dir: Path | None = None
-    """Folder that gets each call as SageMaker's data capture writes it; none is written when absent."""
     cut_seed: int = 0
     """Seed of the byte positions at which the gateway splits response parts."""
     log_level: str = "INFO"

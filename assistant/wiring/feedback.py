@@ -75,7 +75,7 @@ async def open_movers(settings: StoreSettings) -> AsyncGenerator[list[MoveFeedba
 
 @dataclass(frozen=True, slots=True)
 class LocalCapture:
-    """Redacts the calls that the gateway captured, and deletes old copies, as a bucket's lifecycle does."""
+    """Redacts the calls that the service captured, and deletes old copies, as a bucket's lifecycle does."""
 
     store: FolderCaptureStore
     sweep: SweepQuarantine

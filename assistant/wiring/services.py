@@ -25,6 +25,7 @@ from assistant.knowledge.reading import ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSources
 from assistant.learning.desk import DeskServices
 from assistant.model_artifacts import TOKENIZER_FILE, model_elsewhere, served_generation_model
+from assistant.private_files import CAPTURE_FOLDER
 from assistant.recorded_model import CharacterCount, RecordedModel, read_recording
 from assistant.settings.deployed_names import LINK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE
 from assistant.settings.local_models import PACKAGED, ServedLlm
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
 
     from assistant.answering.adaptations import Adaptations
     from assistant.answering.audit_days import CloseDays
+    from assistant.answering.ports import AnswerGenerator
     from assistant.answering.services import AnswerWriter, TenantServices
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterPower, StoredSecret
@@ -269,20 +271,50 @@ def _preview(services: DeskServices, adaptations: Adaptations) -> PreviewAnswer:
 
 async def _writer(stores: StoreChoice, settings: ServiceSettings, *, generates: bool) -> AnswerWriter:
     from assistant.answering.services import AnswerWriter, ServedModel
-    from assistant.aws.sagemaker import SageMakerGenerator
 
     generation = stores.tenant.generation
-    endpoint = SageMakerGenerator(await stores.clients.sagemaker(), endpoint=generation.endpoint)
-    chosen = settings.local_models.get(stores.tenant.name, PACKAGED).generation
-    if generates and isinstance(chosen, ServedLlm):
-        model, token_counter = model_elsewhere(chosen)
-        if chosen.recording is None:
-            return AnswerWriter(endpoint, model, token_counter)
-        recorded = RecordedModel(read_recording(sorted(chosen.recording.glob("*.jsonl"))))
-        return AnswerWriter(recorded, replace(model, recorded=recorded.title), CharacterCount())
     folder, name = settings.model_artifacts_dir, generation.model
-    model = served_generation_model(folder, name) if generates else ServedModel(name, None, 0, 0)
-    return AnswerWriter(endpoint, model, FileTokenCounter(folder / name / TOKENIZER_FILE))
+    token_counter = FileTokenCounter(folder / name / TOKENIZER_FILE)
+    if not generates:
+        return AnswerWriter(RecordedModel(()), ServedModel(name, None, 0, 0), token_counter)
+    chosen = settings.local_models.get(stores.tenant.name, PACKAGED).generation
+    if not isinstance(chosen, ServedLlm):
+        from assistant.aws.sagemaker import SageMakerGenerator
+
+        endpoint = SageMakerGenerator(await stores.clients.sagemaker(), endpoint=generation.endpoint)
+        return AnswerWriter(endpoint, served_generation_model(folder, name), token_counter)
+    model, token_counter = model_elsewhere(chosen)
+    if chosen.recording is None:
+        raw = settings.state_dir / CAPTURE_FOLDER / "raw" / chosen.endpoint
+        generator = await served_generator(chosen, stores.stack, raw if settings.captures else None)
+        return AnswerWriter(generator, model, token_counter)
+    recorded = RecordedModel(read_recording(sorted(chosen.recording.glob("*.jsonl"))))
+    return AnswerWriter(recorded, replace(model, recorded=recorded.title), CharacterCount())
+
+
+async def served_generator(
+    model: ServedLlm, stack: AsyncExitStack, captures: Path | None = None
+) -> AnswerGenerator:
+    """Return what calls an LLM at its chat server, or at its SageMaker endpoint on AWS by the usual
+    credentials; ``stack`` closes its connections.
+
+    ``captures``: the folder of the model's captured calls; SageMaker captures its own.
+    """
+    if model.url is None:
+        from assistant.aws.sagemaker import SageMakerGenerator, open_sagemaker_runtime
+
+        runtime = await stack.enter_async_context(open_sagemaker_runtime(region=str(model.region)))
+        return SageMakerGenerator(runtime, endpoint=model.model)
+    from assistant.chat_server import ChatServer, open_chat_connections
+
+    key_file = model.key_file
+    return ChatServer(
+        await stack.enter_async_context(open_chat_connections()),
+        model.url,
+        model.model,
+        None if key_file is None else lambda: key_file.read_text(encoding="ascii").strip(),
+        captures,
+    )
 
 
 async def _secret(

@@ -1,10 +1,11 @@
-"""Chat servers that somebody brings: each fault is a typed outcome through gateway and client, and is refused
-with what was seen when the server is configured."""
+"""Chat servers that somebody brings: each fault is a typed outcome of the generator, and is refused with what
+was seen when the server is configured."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import asyncio
+import re
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import orjson
 import pytest
 
 from assistant.answering.ports import ChatMessage, GenerationRequest
-from assistant.aws.sagemaker import SageMakerGenerator, open_sagemaker_runtime
 from assistant.cli.models import ServedOptions, look_at_server, read_key
 from assistant.domain.answers import Usage
 from assistant.domain.clock import Deadline, SystemClock
@@ -24,10 +24,11 @@ from assistant.domain.errors import (
     GenerationUnavailableError,
     OverloadedError,
 )
-from assistant.local.gateway import CONTENT_TYPE, open_gateway, payload_part
+from assistant.embedded.files import FolderCaptureStore
+from assistant.learning.redaction import redacted
+from assistant.local.gateway import CONTENT_TYPE, payload_part
 from assistant.settings.local_models import ServedLlm
-from assistant.settings.process import GatewaySettings
-from tests.fakes.asgi_server import asgi_server
+from assistant.wiring.services import served_generator
 from tests.fakes.chat_server import (
     TEXT,
     answers,
@@ -38,7 +39,7 @@ from tests.fakes.chat_server import (
     serves_pages,
     streams,
 )
-from tests.fakes.scripted_http import Exchange, Script, scripted_http
+from tests.fakes.scripted_http import Exchange, Script, head, scripted_http
 
 REQUEST = GenerationRequest((ChatMessage("user", "When?"),), max_tokens=20, temperature=0.0)
 KEY = "sk-not-for-logs"
@@ -49,22 +50,18 @@ def served(url: str, **more: object) -> ServedLlm:
     return ServedLlm.model_validate(given)
 
 
-@asynccontextmanager
-async def through_gateway(model: ServedLlm) -> AsyncGenerator[SageMakerGenerator]:
-    async with (
-        open_gateway(GatewaySettings(endpoints={}, served={model.endpoint: model})) as gateway,
-        asgi_server(gateway) as url,
-        open_sagemaker_runtime(region="us-east-1", endpoint_url=url) as runtime,
-    ):
-        yield SageMakerGenerator(runtime, endpoint=model.endpoint)
-
-
 async def ask(
-    model: ServedLlm, *, limit_s: float = 60.0, request: GenerationRequest = REQUEST
+    model: ServedLlm,
+    *,
+    limit_s: float = 60.0,
+    request: GenerationRequest = REQUEST,
+    captures: Path | None = None,
 ) -> tuple[str, Usage | None]:
     deadline = Deadline.after(limit_s, clock=SystemClock())
-    async with through_gateway(model) as generator, generator.stream(request, deadline=deadline) as stream:
-        deltas = [delta async for delta in stream]
+    async with AsyncExitStack() as stack:
+        generator = await served_generator(model, stack, captures)
+        async with generator.stream(request, deadline=deadline) as stream:
+            deltas = [delta async for delta in stream]
     return "".join(delta.text for delta in deltas), deltas[-1].usage
 
 
@@ -85,6 +82,83 @@ async def test_a_chat_server_s_answer_is_an_endpoint_s(key_file: Path) -> None:
     assert asked.target == "/v1/chat/completions"
     assert asked.headers["authorization"] == f"Bearer {KEY}"
     assert orjson.loads(asked.body)["model"] == "tall"
+
+
+async def test_a_call_is_captured_as_sagemaker_does(tmp_path: Path) -> None:
+    async with scripted_http(answers()) as server:
+        await ask(served(server.url), captures=tmp_path / "raw" / "llm")
+    store = FolderCaptureStore(tmp_path)
+    (raw,) = [found async for found in store.raw_objects()]
+    (line,) = redacted(await store.read_raw(raw.key) or b"", passages_percent=0)
+    clean = orjson.loads(line)
+    assert re.fullmatch(r"llm/AllTraffic/\d{4}/\d\d/\d\d/\d\d/[0-9a-f-]{36}[.]jsonl", raw.key)
+    assert (clean["readable"], len(clean["inference_id"])) == (True, 32)
+    assert (clean["request"]["model"], clean["response"]["size_bytes"] > len(TEXT)) == ("tall", True)
+
+
+async def test_a_kept_connection_that_the_server_has_closed_is_replaced() -> None:
+    """llama.cpp and uvicorn close an idle connection after 5 s, perhaps just as a request goes."""
+    answered_on: list[int] = []
+
+    async def script(exchange: Exchange) -> None:
+        if exchange.connection == 0 and answered_on:
+            exchange.cut()
+            return
+        answered_on.append(exchange.connection)
+        await exchange.respond_in_chunks(chunk(TEXT) + end(), Content_Type="text/event-stream")
+
+    deadline = Deadline.after(60.0, clock=SystemClock())
+    async with scripted_http(script) as server, AsyncExitStack() as stack:
+        generator = await served_generator(served(server.url), stack)
+        for _ in range(2):
+            async with generator.stream(REQUEST, deadline=deadline) as stream:
+                assert "".join([delta.text async for delta in stream]) == TEXT
+
+    assert answered_on == [0, 1]
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before the response", "in mid-stream"])
+async def test_the_server_sees_its_connection_close_at_once(begun: bool) -> None:
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        asked.set()
+        if begun:
+            await exchange.respond_in_chunks(chunk(TEXT), end=False, Content_Type="text/event-stream")
+        await exchange.peer_left()
+        left.set()
+
+    async def read(stack: AsyncExitStack, url: str) -> None:
+        generator = await served_generator(served(url), stack)
+        async with generator.stream(REQUEST, deadline=Deadline.after(60.0, clock=SystemClock())) as stream:
+            async for _ in stream:
+                return
+
+    async with scripted_http(script) as server, AsyncExitStack() as stack:
+        reading = asyncio.create_task(read(stack, server.url))
+        await asked.wait()
+        if not begun:
+            reading.cancel()
+        await asyncio.wait({reading})
+        async with asyncio.timeout(20):
+            await left.wait()
+
+
+async def test_of_an_error_that_never_ends_nothing_more_is_read() -> None:
+    sent = 0
+
+    async def script(exchange: Exchange) -> None:
+        nonlocal sent
+        await exchange.write(head(500, length=None, Content_Type="application/json"))
+        with suppress(ConnectionError):
+            while True:
+                await exchange.write(b"%x\r\n%b\r\n" % (1 << 20, b"x" * (1 << 20)))
+                sent += 1
+
+    async with scripted_http(script) as server:
+        with pytest.raises(GenerationUnavailableError, match="status 500"):
+            await ask(served(server.url))
+    assert sent < 8  # what the sockets hold
 
 
 async def test_fifty_thousand_tokens_arrive() -> None:

@@ -19,8 +19,6 @@ from botocore.exceptions import ClientError, EventStreamError
 
 from assistant.aws.clients import open_client
 from assistant.aws.sagemaker import InvocationError, open_sagemaker_runtime
-from assistant.embedded.files import FolderCaptureStore
-from assistant.learning.redaction import redacted
 from assistant.local.gateway import open_gateway
 from assistant.settings.process import GatewaySettings
 from tests.fakes.asgi_server import asgi_server
@@ -153,32 +151,6 @@ async def test_aiobotocore_gets_the_stream(serve: Serve) -> None:
         parts = [event["PayloadPart"]["Bytes"] async for event in response["Body"]]
 
     assert b"".join(parts) == b"".join(STREAM)
-
-
-async def test_a_call_is_captured_as_sagemaker_does(tmp_path: Path) -> None:
-    async with scripted_http(stream) as container:
-        settings = GatewaySettings(endpoints={"llm": container.url}, capture_dir=tmp_path / "raw")
-        async with open_gateway(settings) as gateway, asgi_server(gateway) as url:
-            served = Served(url, container)
-            client = served.boto3_client()
-
-            def call() -> None:
-                body, name = b'{"model": "m", "messages": []}', "call-1"
-                response = client.invoke_endpoint_with_response_stream(
-                    EndpointName="llm", Body=body, InferenceId=name, ContentType="application/json"
-                )
-                with closing(response["Body"]) as events:
-                    assert list(events)
-
-            await asyncio.to_thread(call)
-            served.close_clients()
-    store = FolderCaptureStore(tmp_path)
-    (raw,) = [found async for found in store.raw_objects()]
-    (line,) = redacted(await store.read_raw(raw.key) or b"", passages_percent=0)
-    clean = json.loads(line)
-    assert re.fullmatch(r"llm/AllTraffic/\d{4}/\d\d/\d\d/\d\d/[0-9a-f-]{36}[.]jsonl", raw.key)
-    assert (clean["readable"], clean["inference_id"]) == (True, "call-1")
-    assert (clean["request"]["model"], clean["response"]["size_bytes"]) == ("m", len(b"".join(STREAM)))
 
 
 async def test_an_unknown_endpoint_is_a_validation_error(serve: Serve) -> None:

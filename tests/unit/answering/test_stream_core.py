@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from assistant.answering.events import AnswerEvent, Done
 from assistant.answering.prepare import PreparedAnswer
 from assistant.answering.stream import AnswerStream
-from assistant.aws.event_stream import CompletionParser
+from assistant.aws.event_stream import EventStreamParser
+from assistant.chat_server import CompletionParser
 from assistant.domain.answers import AnswerRecord, FinishReason
 from assistant.local.gateway import payload_part
 from assistant.text.language import language
@@ -45,7 +46,7 @@ def asked() -> tuple[FakeTenant, PreparedAnswer]:
 def answered(reads: list[bytes]) -> tuple[list[AnswerEvent], AnswerRecord]:
     """Return the events and the record of an answer whose response arrives in these reads."""
     tenant, prepared = asked()
-    completion = CompletionParser()
+    completion = CompletionParser(EventStreamParser())
     answer = AnswerStream(tenant.services, prepared, language=language("en"))
     events: list[AnswerEvent] = list(answer.begin(resumable=False))
     failure = None

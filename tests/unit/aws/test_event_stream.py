@@ -10,12 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.aws.event_stream import (
-    ChatChunkParser,
-    ChatStreamError,
-    EventStreamParser,
-    ServerSentEventParser,
-)
+from assistant.aws.event_stream import EventStreamParser
+from assistant.chat_server import ChatChunkParser, ChatStreamError, ServerSentEventParser
 from assistant.domain.answers import Usage
 from assistant.local.gateway import encode_message, payload_part, stream_exception
 from tests.unit.aws.cutting import cut_anywhere

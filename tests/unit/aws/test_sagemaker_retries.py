@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.aws.sagemaker import retry_overload
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError
-from assistant.domain.retries import RetryBudget
+from assistant.domain.retries import RetryBudget, retry_overload
 from tests.fakes.clock import SteppedClock
 
 

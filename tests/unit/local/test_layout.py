@@ -64,7 +64,7 @@ def test_one_tenant_s_writer_is_started_for_it_alone(tmp_path: Path) -> None:
     assert server["ASSISTANT_MODEL_CONTEXT_TOKENS"] == "4096"
 
 
-def test_a_model_elsewhere_has_no_process_and_only_the_gateway_calls_it(tmp_path: Path) -> None:
+def test_a_model_elsewhere_has_no_process_and_only_the_service_calls_it(tmp_path: Path) -> None:
     model = ServedLlm(
         name="tall",
         model="tall",
@@ -77,9 +77,8 @@ def test_a_model_elsewhere_has_no_process_and_only_the_gateway_calls_it(tmp_path
     layout = layout_of(tmp_path, {"shop": TenantModels(generation=model)})
 
     assert layout.everything == ("embedding", *ALWAYS)
-    gateway = environment(layout, "gateway")
-    served = orjson.loads(gateway["ASSISTANT_GATEWAY_SERVED"])
-    assert served[layout.tenants["shop"].generation.endpoint]["url"] == model.url
+    models = orjson.loads(environment(layout, "service")["ASSISTANT_SERVICE_LOCAL_MODELS"])
+    assert models["shop"]["generation"]["url"] == model.url
     assert orjson.loads(environment(layout, "service")["ASSISTANT_SERVICE_QUOTED_TENANTS"]) == ["branch"]
     assert not any("sk-secret" in str(plan) for plan in layout.plans(ports_of(layout)).values())
 
@@ -88,7 +87,8 @@ def test_a_model_elsewhere_that_may_not_write_is_never_called(tmp_path: Path) ->
     model = ServedLlm(name="tall", model="tall", url="http://127.0.0.1:11434/v1", context_tokens=4096)
     layout = layout_of(tmp_path, {"shop": TenantModels(generation=model)})
 
-    assert orjson.loads(environment(layout, "gateway")["ASSISTANT_GATEWAY_SERVED"]) == {}
+    quoted = orjson.loads(environment(layout, "service")["ASSISTANT_SERVICE_QUOTED_TENANTS"])
+    assert set(quoted) == {"branch", "shop"}
 
 
 def test_each_embedding_model_in_use_has_a_server_and_an_endpoint(tmp_path: Path) -> None:
