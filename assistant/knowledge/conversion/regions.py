@@ -271,10 +271,12 @@ def _is_header(rows: Sequence[Row]) -> bool:
 
 
 def _has_contrast(rows: Sequence[Row]) -> bool:
-    """Return whether a column has digits under a first row without any."""
+    """Return whether a column has digits under a first row without any, and none has a value of that row."""
     below = rows[1].texts if len(rows) > 1 else {}
     names = rows[0].texts.items()
-    return any(_DIGIT.search(below.get(column, "")) and not _DIGIT.search(name) for column, name in names)
+    return not (below.items() & names) and any(
+        _DIGIT.search(below.get(column, "")) and not _DIGIT.search(name) for column, name in names
+    )
 
 
 def _with_groups(header: Sequence[Row]) -> list[Row]:

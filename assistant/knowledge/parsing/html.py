@@ -407,12 +407,8 @@ def _panels_of(control: Element) -> set[str]:
 
 def _is_layout(table: Element) -> bool:
     """Return whether a table only places parts of the page."""
-    if table.attr("role") in ("presentation", "none") or table.select_one("table, h1, h2, h3, h4, h5, h6"):
-        return True
-    rows = table.select("tr")
-    return table.select_one("th, caption, [data-label]") is None and all(
-        len(row.select("td")) <= 1 for row in rows
-    )
+    is_named = table.attr("role") in ("presentation", "none")
+    return is_named or table.select_one("table, h1, h2, h3, h4, h5, h6") is not None
 
 
 def _formula(node: Element) -> str:

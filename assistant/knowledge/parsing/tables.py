@@ -14,14 +14,19 @@ _DIGIT = re.compile(r"\d")
 def table_blocks(rows: Iterable[Sequence[Cell]], *, header_rows: int = 0) -> list[Block]:
     """Return a table with the rows that name its columns; ``header_rows`` 0: the file names none.
 
-    A cell across all columns above it is a text of its own. A single cell, and a table that contains tables,
-    are layout: what is in them is returned.
+    A cell across all columns above it is a text of its own. A single cell, a column without a name, and
+    a table that contains tables are layout: what is in them is returned.
     """
     rows = [tuple(row) for row in rows]  # an empty one too: cells above may span all of it
     cells = [cell for row in rows for cell in row]
-    if len(cells) == 1 or any(isinstance(block, Table) for cell in cells for block in cell.blocks):
-        return [block for cell in cells for block in cell.blocks]
     width = max((sum(cell.columns for cell in row) for row in rows), default=0)
+    is_column = width == 1 and header_rows < 1 and any(len(cell.blocks) > 1 for cell in cells)
+    if (
+        len(cells) == 1
+        or is_column
+        or any(isinstance(block, Table) for cell in cells for block in cell.blocks)
+    ):
+        return [block for cell in cells for block in cell.blocks]
     blocks: list[Block] = []
     while (
         width > 1 and len(rows) > 1 and [cell.columns for cell in rows[0]] == [width] and rows[0][0].rows == 1

@@ -432,6 +432,23 @@ TABLES: dict[str, tuple[list[str], list[str]]] = {
             "Branch: South; Opens at: 09:00",
         ],
     ),
+    "a row of the group that was named begins no table": (
+        [
+            "Group;Kind;Drug;Cost",
+            "PAIN;;;",
+            "PAIN;Oral;Ibuprofen;$0.02",
+            "SKIN;;;",
+            "SKIN;Tube;Mild cream;$1 (15g)",
+            "SKIN;Tube;Ointment 1oz;3.21",
+        ],
+        [
+            "Group: PAIN",
+            "Group: PAIN; Kind: Oral; Drug: Ibuprofen; Cost: $0.02",
+            "Group: SKIN",
+            "Group: SKIN; Kind: Tube; Drug: Mild cream; Cost: $1 (15g)",
+            "Group: SKIN; Kind: Tube; Drug: Ointment 1oz; Cost: 3.21",
+        ],
+    ),
     "rows after an empty row keep their names": (
         ["Item;Price", "Aspirin;4.50", "", "Ibuprofen;3", "", "Total;7.50"],
         ["Item: Aspirin; Price: 4.50", "Item: Ibuprofen; Price: 3", "Item: Total; Price: 7.50"],

@@ -85,6 +85,8 @@ def test_markdown_as_text(content: str, text: str) -> None:
         ("<table><tr><td>79<td>Wait</table>", "79 | Wait"),
         ("<table><caption>Codes</caption><tr><th>A<th>B<tr><td>1<td>2</table>", "Codes\n\nA: 1; B: 2"),
         ("<table><tr><td><table><tr><th>A<tr><td>1</table>beside</table>", "A: 1\n\nbeside"),
+        ("<table><tr><td>Fees<tr><td><p>Pay 5.<p>By card.</table>", "Fees\n\nPay 5.\n\nBy card."),
+        ("<table><tr><th>Fees<tr><td><p>Pay 5.<p>By card.</table>", "Fees: Pay 5. By card."),
         ("<dl><dt>Term<dd>Meaning</dl>", "Term: Meaning"),
         ("<pre>a\n  b</pre>", "a\nb"),
         ("&lt;b&gt; &nbsp; &eacute;", "<b> é"),

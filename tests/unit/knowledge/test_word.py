@@ -372,6 +372,14 @@ def test_a_title_across_a_table_is_no_name_of_a_column() -> None:
     assert text(body) == "Prices of May\n\nItem: Tube; Size: 4 cm; Price: $3"
 
 
+def test_a_column_of_cells_without_a_name_only_places_texts() -> None:
+    body = table(["Pay"], [cell("Pay 5 dollars.", "Pay by card.")])
+    assert text(body) == "Pay\n\nPay 5 dollars.\n\nPay by card."
+    assert rows(table(["Pay"], [cell("Pay 5.", "By card.")], header="<w:tblHeader/>")) == [
+        "Pay: Pay 5. By card."
+    ]
+
+
 def test_the_file_says_which_rows_name_the_columns() -> None:
     body = table(["2025", "2026"], ["4 dollars", "5 dollars"], header="<w:tblHeader/>")
     assert rows(body) == ["2025: 4 dollars; 2026: 5 dollars"]
