@@ -14,18 +14,14 @@ _DIGIT = re.compile(r"\d")
 def table_blocks(rows: Iterable[Sequence[Cell]], *, header_rows: int = 0) -> list[Block]:
     """Return a table with the rows that name its columns; ``header_rows`` 0: the file names none.
 
-    A cell across all columns above it is a text of its own. A single cell, a column without a name, and
-    a table that contains tables are layout: what is in them is returned.
+    A cell across all columns above it is a text of its own. A table that contains tables, and one without
+    names that has no two texts beside each other, are layout: what is in them is returned.
     """
     rows = [tuple(row) for row in rows]  # an empty one too: cells above may span all of it
     cells = [cell for row in rows for cell in row]
     width = max((sum(cell.columns for cell in row) for row in rows), default=0)
-    is_column = width == 1 and header_rows < 1 and any(len(cell.blocks) > 1 for cell in cells)
-    if (
-        len(cells) == 1
-        or is_column
-        or any(isinstance(block, Table) for cell in cells for block in cell.blocks)
-    ):
+    is_placing = header_rows < 1 and all(sum(map(_has_text, row)) < 2 for row in rows)
+    if is_placing or any(isinstance(block, Table) for cell in cells for block in cell.blocks):
         return [block for cell in cells for block in cell.blocks]
     blocks: list[Block] = []
     while (
@@ -36,6 +32,10 @@ def table_blocks(rows: Iterable[Sequence[Cell]], *, header_rows: int = 0) -> lis
     if any(cell.blocks for row in rows for cell in row):
         blocks.append(Table(tuple(rows), _named_rows(rows, header_rows)))
     return blocks
+
+
+def _has_text(cell: Cell) -> bool:
+    return any(text_of(runs).strip() for runs in all_runs(cell.blocks))
 
 
 def _named_rows(rows: Sequence[Sequence[Cell]], declared: int) -> int:

@@ -347,6 +347,11 @@ class Seen:
         self.links |= {(run.text, run.link) for run in runs_ if run.link}
 
     def _table(self, block: Table) -> None:
+        if not block.header_rows and all(sum(map(bool, map(texts_of, row))) < 2 for row in block.rows):
+            for cell in (cell for row in block.rows for cell in row):  # it only places texts
+                for text in cell.blocks:
+                    self.add(text)
+            return
         for cell in (cell for row in block.rows for cell in row):
             for text in texts_of(cell):
                 self._count(text)
