@@ -1,5 +1,5 @@
-"""What the embedded stores and AWS's do in the same way: values of the index, its hits, batches of a log,
-revisions of the desk, chains of audit records.
+"""What the embedded stores and AWS's do in the same way: values of the index, its hits, revisions of
+the desk, chains of audit records.
 
 A leg is one ranked list of a search: by its row's id (``<document_id>#…``) the score, best first.
 """
@@ -13,14 +13,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
-from itertools import accumulate
 from typing import Any
 
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from assistant.answering.ports import LogBatch
-from assistant.domain.answers import Excerpt
 from assistant.domain.audit import AuditLink, WriterStart, day_of, link_after
 from assistant.domain.desk import DeskItem
 from assistant.domain.documents import (
@@ -253,9 +250,6 @@ def follows_newest(item: DeskItem, *, same: DeskItem | None, newest: DeskItem | 
     return True
 
 
-# One batch of an answer's event log as bytes, the same in every store: a line of JSON, then the frames.
-
-
 def document_id_of(row_id: str) -> str:
     """Return the document of a row; no document id contains "#"."""
     return row_id.rpartition("#")[0]
@@ -370,33 +364,6 @@ def decode_parsed(content: bytes | None, *, document_id: str) -> ParsedDocument 
 
 def damaged_document(document_id: str) -> DocumentInvalidError:
     return DocumentInvalidError(f"{document_id}: the stored copy is damaged; add the document again.")
-
-
-def encode_log_batch(batch: LogBatch) -> bytes:
-    """Return ``batch`` without its number, which is its key in the store: a line of JSON, then the frames.
-
-    The line is ``[first_sequence, ended, [length of each frame], excerpts]``. Excerpts are absent where the
-    frames have no text of documents, and in batches of older releases.
-    """
-    head: list[Any] = [batch.first_sequence, batch.ended, [len(frame) for frame in batch.frames]]
-    if batch.excerpts:
-        head.append([excerpt.model_dump(mode="json", exclude_defaults=True) for excerpt in batch.excerpts])
-    return b"\n".join((orjson.dumps(head), b"".join(batch.frames)))
-
-
-def decode_log_batch(number: int, stored: bytes) -> LogBatch:
-    """Return the batch that ``encode_log_batch`` wrote."""
-    head, _, joined = stored.partition(b"\n")
-    values: list[Any] = orjson.loads(head)
-    sizes: list[int] = values[2]
-    ends = list(accumulate(sizes))
-    return LogBatch(
-        number=number,
-        first_sequence=values[0],
-        frames=tuple(joined[end - size : end] for end, size in zip(ends, sizes, strict=True)),
-        ended=values[1],
-        excerpts=tuple(Excerpt.model_validate(excerpt) for excerpt in values[3]) if values[3:] else (),
-    )
 
 
 # Chains of audit records

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -12,7 +13,7 @@ from assistant.answering.adaptations import Adaptations
 from assistant.answering.events import AnswerEvent, Cause, ElementChanged, Token
 from assistant.answering.live_elements import Hydration
 from assistant.answering.prepare import RECORDS_TIMEOUT_S, PrepareAnswer, PreparedAnswer
-from assistant.answering.record import RecordWriter, drop_scores
+from assistant.answering.record import RecordWriter, begun_record, drop_scores
 from assistant.answering.services import InterruptedAnswerError, TenantServices
 from assistant.answering.stream import AnswerStream
 from assistant.answering.write import ModelCall
@@ -57,13 +58,14 @@ class AnswerQuestion:
         Elements that end are sent between the texts, also while the model is silent. All have ended before
         ``done``.
 
-        The record is written before the last event, so a client that saw ``done`` can mark the answer;
-        while the store fails ``done`` comes with ``recorded`` false and the record follows. After
-        ``prepared.cancel(cause)`` the endpoint's connection is closed, the record is written, and the stream
-        ends with an ``error`` event of code ``cancelled``, or without an event when the reader has left.
-        Cancelling the task that reads, or closing the generator, does the same without an event and counts
-        as disconnected. The reader must close the generator (``contextlib.aclosing``). A stream that was
-        never begun leaves no record.
+        What is known when the answer begins is written between the sources and the text, so that whoever read
+        any is on record, also if this process dies. The record is written before the last event, so a client
+        that saw ``done`` can mark the answer; while the store fails ``done`` comes with ``recorded`` false
+        and the record follows. After ``prepared.cancel(cause)`` the endpoint's connection is closed, the
+        record is written, and the stream ends with an ``error`` event of code ``cancelled``, or without an
+        event when the reader has left. Cancelling the task that reads, or closing the generator, does the
+        same without an event and counts as disconnected. The reader must close the generator
+        (``contextlib.aclosing``). A stream that was never begun leaves no record.
         """
         answer = AnswerStream(self._services, prepared, language=self._language)
         prompt, model = prepared.prompt, None
@@ -76,6 +78,7 @@ class AnswerQuestion:
             for event in answer.begin(resumable=resumable):
                 yield event
             drop_scores(prepared)
+            await self._records.begin(begun_record(prepared), until=self._ends_by(prepared))
             how: FinishReason | str | None = prepared.interruption.cause
             if model is not None:
                 try:
@@ -116,6 +119,12 @@ class AnswerQuestion:
                 await model.close()
             if not answer.is_closed:
                 await self._records.write(answer.close(model))
+
+    def _ends_by(self, prepared: PreparedAnswer) -> datetime:
+        """Return when an answer without a record is an interrupted one."""
+        return self._services.clock.now() + timedelta(
+            seconds=prepared.scope.deadline.remaining_s() + RECORDS_TIMEOUT_S
+        )
 
     async def settle(self, *, within_s: float) -> int:
         """Wait for record writes that outlived their reader; return how many are still not done."""

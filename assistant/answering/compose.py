@@ -26,7 +26,7 @@ from assistant.answering.excerpts import (
 )
 from assistant.answering.live_elements import ReadyElement
 from assistant.answering.rank import ScoredUnit
-from assistant.answering.tables import Comparison, Fact, stars_of
+from assistant.answering.tables import Comparison, stars_of
 from assistant.domain.answers import AlsoPossible, QuotedAs, ShownAs
 from assistant.domain.documents import Passage, StoredDocument
 from assistant.domain.elements import LONGEST_SHOWN, ElementData, ElementKind, ElementRow, ElementValue
@@ -127,7 +127,7 @@ def table_blocks(
         before = "\n\n"
     if built:
         begins = sum(len(one.before) + len(one.text) for one in built) - len(built[-1].text) - len(opening)
-        filled = _filled(table, found, sources, excerpts)
+        filled = _filled(table, found, sources)
         stock = (table.stock, table.in_stock) if table.stock else None
         built[-1] = replace(built[-1], ready=ReadyElement(_TABLE, filled, begins), of_items=stock)
         before = "\n\n**What customers say**\n\n"
@@ -150,8 +150,8 @@ def _of_review(review: StoredDocument) -> str:
     return f"{shown}{when}, {inert(shown_title(card.title))}"
 
 
-def _filled(table: Comparison, found: Evidence, sources: SourceList, excerpts: Excerpts) -> Filled:
-    """Return the data of the table as an element. Adds its values to ``excerpts``."""
+def _filled(table: Comparison, found: Evidence, sources: SourceList) -> Filled:
+    """Return the data of the table as an element."""
     names = {name: _slug(name, at) for at, name in enumerate(table.columns)}
     rows = tuple(
         ElementRow(
@@ -171,17 +171,11 @@ def _filled(table: Comparison, found: Evidence, sources: SourceList, excerpts: E
     )
     columns = tuple(ElementValue(name=names[name], label=name, text="") for name in table.columns)
     data = ElementData(columns=columns, rows=rows)
-    excerpts.add_table(data, [[_value_place(fact) for fact in item.facts] for item in table.items])
     cards = [item.document.card for item in table.items]
     dates = [card.effective_date for card in cards if card.effective_date is not None]
     as_of = min(dates) if dates else min(card.updated_at for card in cards)
     about = ". ".join(filter(None, (table.heading, table.remark)))
     return Filled(data, as_of, about[:LONGEST_SHOWN])
-
-
-def _value_place(fact: Fact) -> Place:
-    span = (fact.span[1] - len(fact.value), fact.span[1])
-    return Place(fact.passage.document_id, fact.passage.content_hash, (span,), ShownAs.UNIT)
 
 
 def _slug(name: str, at: int) -> str:

@@ -43,7 +43,8 @@ class Started(PublicModel):
     index_version: str
     trace_id: str | None
     resumable: bool = False
-    """Whether the events are kept, so that a reader who was cut off can come back to them."""
+    """Whether the answer goes on without a reader, or a repeat joins it, so that one who was cut off can come
+    back."""
     red_flags: tuple[RedFlag, ...] = ()
     """Emergencies that the message may be about: shown above whatever answer comes."""
     unchecked_language: str | None = None

@@ -17,7 +17,6 @@ from typing import Any, TypeVar, cast
 from urllib.parse import quote
 from weakref import WeakSet
 
-from assistant.answering.events import AnswerEvent, Done, ElementChanged, Sources, Token
 from assistant.answering.ports import DocumentLinks, DocumentTexts
 from assistant.domain.answers import (
     MOST_EXCERPTS,
@@ -30,7 +29,6 @@ from assistant.domain.answers import (
     source_kind,
 )
 from assistant.domain.documents import ParsedDocument, Passage, Span
-from assistant.domain.elements import ElementData, ElementValue
 from assistant.domain.errors import DependencyError
 from assistant.domain.identity import Identity
 from assistant.live.markup import Labelled, Tag, with_labels, with_marks
@@ -243,32 +241,11 @@ class Excerpts:
 
     def __init__(self) -> None:
         self._by_text: dict[str, Excerpt] = {}
-        self._tables: list[tuple[ElementData, ElementData]] = []
-        """Data of elements that were made from documents, as shown and as kept."""
-        self._values: list[Excerpt] = []
 
     def add(self, shown: str, place: Place) -> None:
         """Add a shown text. The same text from two places is kept as the first."""
         if shown.strip() and shown not in self._by_text and len(self._by_text) < MOST_EXCERPTS:
             self._by_text[shown] = _excerpt(shown, len(self._by_text), place)
-
-    def add_table(self, data: ElementData, places: Sequence[Sequence[Place]]) -> None:
-        """Add a table made from documents. ``places``: of each value of each row, in their order.
-
-        Its values are short and often the same in several documents, so they are kept by their place in the
-        table, not by their text.
-        """
-        rows = tuple(
-            row.model_copy(update={"values": tuple(map(self._kept_value, row.values, of_row))})
-            for row, of_row in zip(data.rows, places, strict=True)
-        )
-        self._tables.append((data, data.model_copy(update={"rows": rows})))
-
-    def _kept_value(self, value: ElementValue, place: Place) -> ElementValue:
-        mark = MOST_EXCERPTS - 1 - len(self._values)
-        excerpt = _excerpt(value.text, mark, place)
-        self._values.append(excerpt)
-        return value.model_copy(update={"text": run_of(excerpt)})
 
     def keep(self, text: str) -> str:
         """Return a text with runs in place of the shown texts of documents."""
@@ -277,36 +254,13 @@ class Excerpts:
                 text = text.replace(shown, run_of(excerpt))
         return text
 
-    def keep_event(self, event: AnswerEvent) -> AnswerEvent:
-        """Return an event as a log keeps it."""
-        match event:
-            case Token():
-                return Token(self.keep(event.text))
-            case Sources():
-                sources = tuple(
-                    source.model_copy(
-                        update={"snippet": self.keep(source.snippet), "heading": self.keep(source.heading)}
-                    )
-                    for source in event.sources
-                )
-                section = None if event.section is None else self.keep_also((event.section,))[0]
-                return event.model_copy(update={"sources": sources, "section": section})
-            case Done():
-                draft = self.keep(event.reply_draft) if event.reply_draft else event.reply_draft
-                return event.model_copy(update={"also": self.keep_also(event.also), "reply_draft": draft})
-            case ElementChanged() if event.data is not None:
-                kept = next((kept for data, kept in self._tables if data == event.data), event.data)
-                return event.model_copy(update={"data": kept})
-            case _:
-                return event
-
     def keep_also(self, also: Sequence[AlsoPossible]) -> tuple[AlsoPossible, ...]:
         return tuple(part.model_copy(update={"text": self.keep(part.text)}) for part in also)
 
     def used_in(self, *texts: str | None) -> tuple[Excerpt, ...]:
         """Return the excerpts that have a run in one of the texts, by mark."""
         used = set[int]().union(*(marks_in(text) for text in texts if text))
-        used_excerpts = [one for one in (*self._by_text.values(), *self._values) if one.mark in used]
+        used_excerpts = [one for one in self._by_text.values() if one.mark in used]
         return tuple(sorted(used_excerpts, key=lambda excerpt: excerpt.mark))
 
     def all(self) -> list[tuple[str, Excerpt]]:

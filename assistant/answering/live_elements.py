@@ -67,7 +67,7 @@ _STATES = {
 }
 _WORST_FIRST = ("failed", "late", "off", "refused", "answered", "empty")
 _RUN_LIKE = re.compile("[\U000f0000-\U000ffffd]")
-"""Characters that stand for documents' texts in an event log."""
+"""Characters that stand for documents' texts in a record."""
 _ENDS_ITSELF_WITHIN_S = 0.25
 """After its deadline, a fill has this long to say how it ended."""
 NOT_KEPT = "The value is not kept. Read it again."

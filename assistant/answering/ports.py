@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal, Protocol
 
@@ -13,7 +13,6 @@ from assistant.domain.answers import (
     AccessPage,
     AccessQuery,
     AnswerRecord,
-    Excerpt,
     Sent,
     StoredSent,
     StoredVerdict,
@@ -208,6 +207,14 @@ class DocumentTexts(Protocol):
 PlaceKind = Literal["verdicts", "sends", "acts", "rereads"]
 
 
+@dataclass(frozen=True, slots=True)
+class FoundAnswer:
+    record: AnswerRecord
+    """Of an answer without its record: what was known when it began."""
+    written_until: datetime | None
+    """Until when it may still be written; None where it has ended, or that time is over."""
+
+
 class AnswerRecords(Protocol):
     """The append-only store of answers, verdicts, sends, acts and reads. Nothing in it is changed or deleted.
 
@@ -218,12 +225,18 @@ class AnswerRecords(Protocol):
         """Store a finished answer; a second record with the same id raises ConflictError."""
         ...
 
-    async def put_interrupted(self, record: AnswerRecord) -> None:
-        """Store what is known of an answer whose writer died. A later ``put_answer`` replaces it, if the
-        writer lives after all. A second call, or one after ``put_answer``, changes nothing."""
+    async def begin_answer(self, record: AnswerRecord, *, until: datetime) -> None:
+        """Store what is known of an answer that begins, as an interrupted one. It counts from ``until`` on,
+        and only while there is no ``put_answer``. A second call, or one after it, changes nothing."""
         ...
 
-    async def get_answer(self, answer_id: str) -> AnswerRecord | None: ...
+    async def get_answer(self, answer_id: str) -> AnswerRecord | None:
+        """Return the record of an answer that has ended; of one that was interrupted, what is known."""
+        ...
+
+    async def find_answer(self, answer_id: str) -> FoundAnswer | None:
+        """Return an answer that has begun, ended or not."""
+        ...
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
         """Return the conversation's newest ``limit`` answers, oldest first; empty if there is none."""
@@ -274,81 +287,39 @@ class AnswerRecords(Protocol):
         ...
 
 
+CLAIM_EXPIRES_AFTER_S = 15 * 60
+
+
 @dataclass(frozen=True, slots=True)
-class LogOpening:
-    """The head of an answer's event log."""
+class Claim:
+    """An agent's ``Idempotency-Key`` and the answer that it stands for."""
 
     answer_id: str
     agent: str
+    key: str
     request_hash: str
     """SHA-256 (hex) of the request: a repeat with the same key must be the same request."""
-    key: str | None = None
-    """The caller's ``Idempotency-Key``, unique within one agent."""
-    context: str = ""
-    """JSON, opaque to the store: the record to write if the owner dies before it writes one."""
+    claimed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LogBatch:
-    """Events that the owner of an answer writes together. Each batch, also an empty one, renews its lease."""
+class AnswerClaims(Protocol):
+    """What counts once, and words from task to task. Everything in it expires after 15 minutes.
 
-    number: int
-    """1, 2, …: the lease is valid while this grows, so that no two machines' clocks are compared."""
-    first_sequence: int
-    """Sequence of the first event; for an empty batch that of the next event to come."""
-    frames: tuple[bytes, ...]
-    """Encoded events with ids, ready to send: server-sent events, each ending in an empty line. Their
-    sequences count up from ``first_sequence``."""
-    ended: bool
-    """Whether this is the last batch: its last frame is ``done`` or ``error``."""
-    excerpts: tuple[Excerpt, ...] = ()
-    """Excerpts that the frames hold as runs in place of documents' texts; a reader fills them in."""
-    urgent: bool = field(default=False, compare=False)
-    """Whether a reader waits for this batch, so that the store must not delay it. Not stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogReading:
-    opening: LogOpening
-    batches: tuple[LogBatch, ...]
-    """The batches after the given number, ascending, without a gap."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogSignals:
-    """Signals of other tasks to the owner of an answer."""
-
-    cancelled: bool = False
-    readers: int = 0
-    """Grows when somebody begins or continues to follow."""
-
-
-LOG_EXPIRES_AFTER_S = 15 * 60
-
-
-class AnswerLog(Protocol):
-    """The event logs of answers: a transport between tasks. Everything in it expires after 15 minutes.
-
-    An expired log is not found, whether or not the store has deleted it yet. Each log has one writer, the
-    task that answers. All methods raise RecordsUnavailableError.
+    What expired is not found, whether or not the store has deleted it yet. All methods raise
+    RecordsUnavailableError.
     """
 
-    async def open(self, opening: LogOpening) -> LogOpening:
-        """Begin a log, visible on return, and return ``opening``. When the same agent used ``opening.key``
-        before, begin nothing and return the opening of that key."""
+    async def claim(self, claim: Claim) -> Claim:
+        """Take the key for the claim's answer, and return the claim. Where the same agent has used the key
+        before, take nothing and return the claim of that answer."""
         ...
 
-    async def release(self, opening: LogOpening) -> None:
-        """Delete a log without batches, and its key: the answer failed before its first event."""
-        ...
-
-    async def free_key(self, opening: LogOpening) -> None:
-        """Release the key of this log: the next request with it begins a new answer. The log can still be
-        read. Does nothing when the key belongs to another log or to none."""
+    async def release(self, claim: Claim) -> None:
+        """Free the key: the next claim takes it. Does nothing where another answer has it."""
         ...
 
     async def count_context(self, token_id: str, *, answer_id: str, key: str | None) -> bool:
-        """Count a context token for an answer, the first that asks, until everything of that answer expires.
+        """Count a context token for an answer, the first that asks, for the 15 minutes.
 
         Return False when it is counted for another answer. A repeat under the same ``Idempotency-Key``
         belongs to the first answer: it returns True.
@@ -360,32 +331,12 @@ class AnswerLog(Protocol):
         counted for another."""
         ...
 
-    async def unsettled(self) -> Sequence[str]:
-        """Return the ids of opened answers of which nobody has said that they are on record."""
+    async def cancel(self, answer_id: str) -> None:
+        """Ask the task that writes the answer, wherever it is, to cancel it."""
         ...
 
-    async def settled(self, answer_id: str) -> None:
-        """Leave an answer out of ``unsettled`` from now on."""
-        ...
-
-    async def append(self, answer_id: str, batch: LogBatch) -> None:
-        """Add the next batch. The same number twice is one batch (a repeated write after a timeout)."""
-        ...
-
-    async def read(self, answer_id: str, *, after_batch: int = 0) -> LogReading | None:
-        """Return the head and the batches after ``after_batch``; None when there is no such log."""
-        ...
-
-    async def signal_cancel(self, answer_id: str) -> None:
-        """Ask the owner, wherever it is, to cancel."""
-        ...
-
-    async def signal_reader(self, answer_id: str) -> None:
-        """Signal the owner that somebody follows."""
-        ...
-
-    async def signals(self, answer_ids: Sequence[str]) -> Mapping[str, LogSignals]:
-        """Return the signals of those answers that have any (at most 100 ids)."""
+    async def cancelled(self, answer_ids: Sequence[str]) -> Collection[str]:
+        """Return which of the answers (at most 100) somebody asked to cancel."""
         ...
 
 

@@ -109,7 +109,7 @@ class AnswerRequest(PublicModel):
     max_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens, at most the tenant's own limit."""
     resume_window_s: int = Field(default=0, ge=0, le=30)
-    """How long the answer continues without a reader, so that the reader can resume; 0: it ends at once."""
+    """How long the answer continues without a reader, so that one can come back; 0: it ends at once."""
     context: ContextToken | PlainContext | None = Field(default=None, repr=False)
     """Whose live data the answer may show: a short-lived token that the care application signed for this
     conversation. Each question needs its own. It is neither logged nor recorded."""

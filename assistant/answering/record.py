@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import replace
+from datetime import datetime
 
 import structlog
 
@@ -55,6 +56,11 @@ def approved_uses(prepared: PreparedAnswer) -> tuple[ApprovedUse, ...]:
     return tuple(uses.values())
 
 
+def begun_record(prepared: PreparedAnswer) -> AnswerRecord:
+    """Return what is known of an answer before its first text: who asked what, and its sources."""
+    return prepared.record.model_copy(update={"passages": uses_of_passages(prepared)})
+
+
 def uses_of_passages(prepared: PreparedAnswer) -> tuple[PassageUse, ...]:
     """Return what the record keeps of each source: its text only by hash."""
     read = {document.n for document in prepared.prompt.documents} if prepared.prompt else ()
@@ -84,6 +90,7 @@ def uses_of_passages(prepared: PreparedAnswer) -> tuple[PassageUse, ...]:
 
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 15.0
+_BEGIN_WAIT_S = 0.1
 MAX_WAITING = 1_000
 """Records that wait for their store: some 20 MiB. Above this the newest record is dropped and logged."""
 _log = structlog.get_logger(__name__)
@@ -110,6 +117,14 @@ class RecordWriter:
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
+    async def begin(self, record: AnswerRecord, *, until: datetime) -> None:
+        """Write what is known of an answer that begins. Return when it is written, or after 0.1 s: a slower
+        store delays the agent by no more. An error is logged: the answer goes on without."""
+        task = asyncio.create_task(self._begin(record, until))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait((task,), timeout=_BEGIN_WAIT_S)
+
     async def settle(self, *, within_s: float) -> int:
         """Wait for writes in progress; return how many records are still not written."""
         waiting: set[asyncio.Task[bool] | asyncio.Task[None]] = {*self._tasks, *self._retries}
@@ -121,6 +136,16 @@ class RecordWriter:
         if pending:
             _log.error("answer_records_lost", records=len(pending))
         return len(pending)
+
+    async def _begin(self, record: AnswerRecord, until: datetime) -> bool:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._records.begin_answer(record, until=until)
+        except Exception as error:  # noqa: BLE001 - an edge, as in ``_put``
+            code = error.code if isinstance(error, AssistantError) else type(error).__name__
+            _log.warning("beginning_not_recorded", answer_id=record.answer_id, code=code)
+            return False
+        return True
 
     async def _write(self, record: AnswerRecord) -> bool:
         if await self._put(record):

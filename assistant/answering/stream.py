@@ -490,7 +490,7 @@ FAILED_CHECKS = frozenset({"repetition", "debris", "too_long", _EMPTY, _WITHHELD
 """Codes of ``done.fallback`` for text that failed its checks. Every other code is a failure of the model."""
 _NOT_ANSWERED = "The documents that were read do not answer this question."
 _OUTCOMES = {Cause.CANCELLED: Outcome.CANCELLED, Cause.DISCONNECTED: Outcome.DISCONNECTED}
-_CANCELLED = Problem(
+CANCELLED_PROBLEM = Problem(
     title="Cancelled",
     status=409,
     detail="The answer was cancelled by the agent who asked.",
@@ -730,7 +730,7 @@ class AnswerStream:
         """Return the event that ends the stream; None when nobody reads it. Call it after ``close``."""
         prepared, ending, text = self._prepared, self._ending, self._text
         if ending.finish_reason is None:
-            return _CANCELLED if ending.outcome is Outcome.CANCELLED else None
+            return CANCELLED_PROBLEM if ending.outcome is Outcome.CANCELLED else None
         return Done(
             finish_reason=ending.finish_reason,
             citations=text.citations,

@@ -15,7 +15,7 @@ from assistant.api.app import Application, OtherOrigins, build_application
 from assistant.api.auth import CachedKeySet, CareContexts, KeySource, RevokedTokens, Service, TokenVerifier
 from assistant.api.delivery import BytesInFlight, StreamLimits
 from assistant.api.health import ServiceMetrics, TaskMetrics, TenantReads, report_metrics
-from assistant.api.running import AgentRates, LeftAnswers, RunningAnswers, watch_signals
+from assistant.api.running import AgentRates, RunningAnswers, watch_cancellations
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import SystemClock
 from assistant.http_process import open_socket, run, self_signed_context, serve
@@ -29,13 +29,13 @@ from assistant.wiring.live_index import ServedTenants
 from assistant.wiring.services import open_tenants
 
 _RESUME_S = 5.0
-"""At shutdown, for answers that nobody reads now but that a reader may resume on another task."""
+"""At shutdown, for answers that nobody reads now but that a reader may read from their record."""
 _CANCEL_AGAIN_S = 0.2
 _FIRST_LOAD_S = 3.0
 _RECORD_S = 3.0
-"""At shutdown, for each of: cancelled answers, the last batches of their logs, their records."""
-AFTER_DRAIN_S = _RESUME_S + 3 * _RECORD_S
-"""Longest shutdown after the drain (103 s by default). ECS kills a container after 120 s."""
+"""At shutdown, for each of: cancelled answers, their records."""
+AFTER_DRAIN_S = _RESUME_S + 2 * _RECORD_S
+"""Longest shutdown after the drain (100 s by default). ECS kills a container after 120 s."""
 
 
 async def main() -> None:
@@ -83,11 +83,8 @@ async def open_application(
     async with AsyncExitStack() as stack:
         service = await _service(settings, tenants, stack, metrics or ServiceMetrics())
         answers = Answers(service, limits or StreamLimits())
-        logs = {name: tenant.log for name, tenant in tenants.items()}
         await _load_first([tenant.adaptations for tenant in tenants.values()])
-        watches = [asyncio.create_task(watch_signals(logs, service.running))]
-        left = LeftAnswers(tenants, service.running, clock=service.clock)
-        watches.append(asyncio.create_task(left.run()))
+        watches = [asyncio.create_task(watch_cancellations(tenants, service.running))]
         watches += [asyncio.create_task(tenants.run(name)) for name in tenants]
         watches += [asyncio.create_task(_watch(tenants, name)) for name in tenants]
         watches.append(asyncio.create_task(forget_regularly(FORGET_EVERY_S)))
@@ -192,7 +189,7 @@ def _task_metrics(settings: ServiceSettings, service: Service) -> TaskMetrics | 
         return None
     return TaskMetrics(
         service=settings.metrics_service,
-        active=lambda: len(service.running) + len(service.followers),
+        active=lambda: len(service.running) + len(service.awaited),
         failures=service.metrics.internal_error_count,
         live=service.metrics.live,
         clock=service.clock,

@@ -1,4 +1,4 @@
-"""The endpoints of answers: ask, resume, read, cancel, mark and keep what was sent.
+"""The endpoints of answers: ask, come back, read, cancel, mark and keep what was sent.
 
 ``POST /v1/answers`` and ``GET /v1/answers/{id}/events`` are raw ASGI: FastAPI's layers would cost each
 token CPU. A question goes ``Answers.ask`` → ``asking`` (start or join) → ``RunningAnswer`` → ``send_stream``.
@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, TypeVar
 
 import orjson
 import structlog
@@ -21,10 +21,11 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from assistant.answering.events import Cause, Problem
-from assistant.answering.ports import LogOpening
+from assistant.answering.ports import Claim
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
 from assistant.answering.stored import AppendToAnswer, ReadAnswers
 from assistant.api.auth import Caller, Service, ServiceOf, TenantOf, caller_with, require_role
+from assistant.api.coming_back import POLL_S, ComingBack, is_interrupted
 from assistant.api.delivery import (
     ClientGoneError,
     ProblemBeforeFirstEventError,
@@ -45,14 +46,7 @@ from assistant.api.errors import (
     problem_of,
     send_problem,
 )
-from assistant.api.running import (
-    Admission,
-    AnswerObserver,
-    LoggedAnswer,
-    RateKind,
-    ResumedAnswers,
-    RunningAnswer,
-)
+from assistant.api.running import GRACE_S, Admission, AnswerObserver, RateKind, RunningAnswer
 from assistant.api.wire import Conversation, ElementRequest, SendRequest
 from assistant.domain import errors
 from assistant.domain.answers import AnswerRecord, StoredAnswer, StoredSent, StoredVerdict, Verdict
@@ -67,11 +61,12 @@ from assistant.wiring.services import ServedTenant
 
 EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
 _CANCEL_TIMEOUT_S = 1.0
-_OPEN_TIMEOUT_S = 3.0
+_CLAIM_TIMEOUT_S = 3.0
 _HEAD_START_S = 0.001
-"""Lead of the embedding call over making the log's opening: the call takes a few turns of the loop to send,
+"""Lead of the embedding call over taking the key: the call takes a few turns of the loop to send,
 then many milliseconds."""
 _PAUSED_RETRY_S = 30.0
+Stored = TypeVar("Stored")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _log = structlog.get_logger(__name__)
 
@@ -91,18 +86,14 @@ class Question:
     """Whose live data may be read, verified."""
 
     @property
-    def is_logged(self) -> bool:
+    def is_resumable(self) -> bool:
         return self.key is not None or self.request.resume_window_s > 0
 
-    def opening(self, begun: AnswerRecord) -> LogOpening:
-        """Return the head of the answer's log, with the record to keep if this process dies."""
-        return LogOpening(
-            answer_id=begun.answer_id,
-            agent=self.identity.agent,
-            request_hash=self._hash(),
-            key=self.key,
-            context=begun.model_dump_json(),
-        )
+    def claim(self, begun: AnswerRecord) -> Claim | None:
+        """Return the claim of the key for an answer that begins; None without a key."""
+        if self.key is None:
+            return None
+        return Claim(begun.answer_id, self.identity.agent, self.key, self._hash(), begun.asked_at)
 
     def _hash(self) -> str:
         """Return the hash of the request and of whose data it may show: of what the care application signed,
@@ -140,11 +131,9 @@ class Answers:
         self.service = service
         self.limits = limits
         self._admissions = admissions(service.tenants)
-        self._resumed = ResumedAnswers(
-            service.tenants, service.running, service.followers, admissions(service.tenants), service.clock
+        self._coming_back = ComingBack(
+            service.tenants, service.running, service.awaited, admissions(service.tenants), service.clock
         )
-        self._logs: set[asyncio.Task[None]] = set()
-        """Event logs whose last batch is not written."""
 
     async def ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a question: as a stream when Accept prefers text/event-stream or ranks it equal to JSON,
@@ -163,11 +152,12 @@ class Answers:
         await self.at_edge(work, send)
 
     async def resume(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The events of the caller's own answer, if its question had a resume_window_s or a key: those after
-        Last-Event-ID, then the new ones. They are kept for 15 minutes. If the process that wrote the answer
-        has ended, the stream ends with the error interrupted. If only the last events are lost and the whole
-        answer is recorded, it ends with the error not_resumable: read the answer instead. If a document in
-        the answer was withdrawn, or the caller may no longer read it, the only event is the error withdrawn.
+        """The events of the caller's own answer. The task that writes it sends those after Last-Event-ID, and
+        then the new ones. Any other task waits for the record, until the answer's deadline at most, and sends
+        the whole answer again from it: started, sources, the text as one token, done. These events have no
+        ids; a client drops what it had of the answer when started comes again. Where no record comes, the
+        task that wrote has ended: the only event is the error interrupted. If a document in the answer was
+        withdrawn, or the caller may no longer read it, the only event is the error withdrawn.
         """
 
         async def work() -> None:
@@ -178,7 +168,7 @@ class Answers:
             after = _after(headers.get("last-event-id"), answer_id)
             async with (
                 _until_gone(receive) as gone,
-                self._resumed.follow(answer_id, identity, gone, after=after) as reading,
+                self._coming_back.follow(answer_id, identity, gone, after=after) as reading,
             ):
                 await send_stream(replace(reading, is_resumed=True), send, limits=self.limits)
 
@@ -210,7 +200,7 @@ class Answers:
 
         Raises ClientGoneError (the client left before the first event), EndpointPausedError, OverloadedError,
         ConflictError (the key was used for another question), ContextUsedError, what
-        ``AnswerQuestion.prepare`` raises, and for a joined answer what ``ResumedAnswers.follow`` raises.
+        ``AnswerQuestion.prepare`` raises, and for a joined answer what ``ComingBack.follow`` raises.
         """
         async with _until_gone(receive) as gone:
             try:
@@ -257,18 +247,16 @@ class Answers:
         await send_refusal(send, problem, retry_after_s=retry_after_s)
 
     async def settle(self, *, within_s: float, record_within_s: float) -> None:
-        """At the end of the process, let answers whose readers may resume reach their end. Then end the rest,
-        and wait for all logs and records: a follower of an unfinished log would report an interruption."""
+        """At the end of the process, let answers that may go on without a reader reach their end: whoever
+        comes back gets them from their records. Then end the rest, and wait for all records."""
         running = self.service.running
         for answer in running:
-            if answer.log is None:
+            if not answer.is_resumable:
                 answer.cancel(Cause.DISCONNECTED)
         await _wait([answer.task for answer in running], within_s=within_s)
         for answer in running:
             answer.cancel(Cause.DISCONNECTED)
         await _wait([answer.task for answer in running], within_s=record_within_s)
-        await self._resumed.close()
-        await _wait(self._logs, within_s=record_within_s)
         for tenant in self.service.tenants.every():
             await tenant.answer_question.settle(within_s=record_within_s)
 
@@ -286,28 +274,88 @@ class Answers:
         try:
             begun = question.tenant.answer_question.begin(question.request, identity=question.identity)
             async with _context_counted(question, begun.answer_id):
-                prepared, log = await _prepare(question, begun, gone)
+                prepared = await self._prepare(question, begun, gone)
         except BaseException:
             leave()
             raise
-        return self._run(question, prepared, log=log, leave=leave)
+        return self._run(question, prepared, leave=leave)
+
+    async def _prepare(
+        self, question: Question, begun: AnswerRecord, gone: asyncio.Task[None]
+    ) -> PreparedAnswer:
+        """Prepare the answer, and meanwhile take its key."""
+        answer_question, identity = question.tenant.answer_question, question.identity
+        work = asyncio.create_task(
+            answer_question.prepare(
+                question.request,
+                identity=identity,
+                deadline=question.deadline,
+                context=question.context,
+                begun=begun,
+            )
+        )
+        gone.add_done_callback(lambda _: work.cancel())
+        claim = question.claim(begun)
+        try:
+            if claim is None:
+                return await _unless_gone(work, gone)
+            await asyncio.sleep(_HEAD_START_S)
+            if work.done():
+                await _unless_gone(work, gone)  # an error here takes no key
+            try:
+                await self._take_key(question, claim, gone)
+                return await _unless_gone(work, gone)
+            except (JoinedAnswer, errors.ConflictError):
+                _drop(work)
+                raise
+            except BaseException:
+                _drop(work)
+                await _release(question, claim)
+                raise
+        finally:
+            await _end(work)
+
+    async def _take_key(self, question: Question, claim: Claim, gone: asyncio.Task[None]) -> None:
+        """Take the key of the question, also from an answer that was interrupted. Wait while the first answer
+        under it is prepared elsewhere.
+
+        Raises JoinedAnswer, ConflictError, RecordsUnavailableError, ClientGoneError.
+        """
+        while not gone.done():
+            first = await _stored(question.tenant.claims.claim(claim))
+            if first.answer_id == claim.answer_id:
+                return
+            if first.request_hash != claim.request_hash:
+                raise errors.ConflictError(
+                    "This Idempotency-Key was used for another request; choose a new one."
+                )
+            if self.service.running.find(first.answer_id, identity=question.identity):
+                raise JoinedAnswer(first.answer_id)
+            found = await _stored(question.tenant.answering.records.find_answer(first.answer_id))
+            limits, now = question.tenant.answering.tenant.limits, self.service.clock.now()
+            if found is None:
+                is_over = (now - first.claimed_at).total_seconds() > limits.answer_deadline_s + GRACE_S
+            else:
+                is_over = found.written_until is None and is_interrupted(found.record)
+                if not is_over:
+                    raise JoinedAnswer(first.answer_id)
+            if is_over:
+                await _stored(question.tenant.claims.release(first))
+            else:
+                await asyncio.sleep(POLL_S)
+        raise ClientGoneError
 
     def _run(
-        self,
-        question: Question,
-        prepared: PreparedAnswer,
-        log: LoggedAnswer | None,
-        leave: Callable[[], None],
+        self, question: Question, prepared: PreparedAnswer, *, leave: Callable[[], None]
     ) -> RunningAnswer:
         tenant, service = question.identity.tenant, self.service
         answer = RunningAnswer(
             prepared,
-            question.tenant.answer_question.stream(prepared, resumable=log is not None),
+            question.tenant.answer_question.stream(prepared, resumable=question.is_resumable),
             observer=AnswerObserver(
                 service.metrics, tenant=tenant, started_s=question.started_s, clock=service.clock
             ),
-            limits=self.limits,
-            log=log,
+            is_resumable=question.is_resumable,
         )
         active = service.metrics.active_streams.labels(tenant)
 
@@ -316,9 +364,6 @@ class Answers:
             active.dec()
             leave()
 
-        if log is not None:
-            self._logs.add(log.task)
-            log.task.add_done_callback(self._logs.discard)
         service.running.add(answer)
         active.inc()
         answer.task.add_done_callback(end)
@@ -328,12 +373,8 @@ class Answers:
     async def _join(
         self, answer_id: str, question: Question, gone: asyncio.Task[None]
     ) -> AsyncGenerator[Reading]:
-        try:
-            async with self._resumed.follow(answer_id, question.identity, gone, after=0) as reading:
-                yield reading
-        except NotFoundError:
-            # the first request failed before its first event, after this one found its key
-            raise errors.DependencyError("The first request under this key failed; send it again.") from None
+        async with self._coming_back.follow(answer_id, question.identity, gone, after=0) as reading:
+            yield reading
 
 
 @asynccontextmanager
@@ -347,10 +388,10 @@ async def _context_counted(question: Question, answer_id: str) -> AsyncGenerator
     if token_id is None:
         yield
         return
-    log = question.tenant.log
+    claims = question.tenant.claims
     try:
-        async with asyncio.timeout(_OPEN_TIMEOUT_S):
-            is_counted = await log.count_context(token_id, answer_id=answer_id, key=question.key)
+        async with asyncio.timeout(_CLAIM_TIMEOUT_S):
+            is_counted = await claims.count_context(token_id, answer_id=answer_id, key=question.key)
     except (errors.RecordsUnavailableError, TimeoutError):
         raise errors.RecordsUnavailableError(
             "Cannot look up now whether the context was used before; send the same request again."
@@ -367,50 +408,10 @@ async def _context_counted(question: Question, answer_id: str) -> AsyncGenerator
     except BaseException:
         try:
             async with asyncio.timeout(_CANCEL_TIMEOUT_S):
-                await log.uncount_context(token_id, answer_id=answer_id)
+                await claims.uncount_context(token_id, answer_id=answer_id)
         except (AssistantError, TimeoutError) as error:
             _log.warning("context_stays_used", answer_id=answer_id, error=type(error).__name__)
         raise
-
-
-async def _prepare(
-    question: Question, begun: AnswerRecord, gone: asyncio.Task[None]
-) -> tuple[PreparedAnswer, LoggedAnswer | None]:
-    """Prepare the answer and, for a logged one, open its log meanwhile."""
-    answer_question, identity = question.tenant.answer_question, question.identity
-    work = asyncio.create_task(
-        answer_question.prepare(
-            question.request,
-            identity=identity,
-            deadline=question.deadline,
-            context=question.context,
-            begun=begun,
-        )
-    )
-    gone.add_done_callback(lambda _: work.cancel())
-    try:
-        if not question.is_logged:
-            return await _unless_gone(work, gone), None
-        await asyncio.sleep(_HEAD_START_S)
-        if work.done():
-            await _unless_gone(work, gone)  # an error here leaves no log
-        opening = question.opening(begun)
-        try:
-            is_open = await _open_log(question, opening)
-            prepared = await _unless_gone(work, gone)
-        except (JoinedAnswer, errors.ConflictError):
-            _drop(work)
-            raise
-        except BaseException:
-            _drop(work)
-            await _release_log(question, opening)
-            raise
-        log = (
-            LoggedAnswer(question.tenant.log, opening, excerpts=prepared.found.excerpts) if is_open else None
-        )
-        return prepared, log
-    finally:
-        await _end(work)
 
 
 async def _unless_gone(work: asyncio.Task[PreparedAnswer], gone: asyncio.Task[None]) -> PreparedAnswer:
@@ -436,32 +437,24 @@ async def _end(task: asyncio.Task[PreparedAnswer]) -> None:
         task.exception()  # retrieved: another error was raised first
 
 
-async def _open_log(question: Question, opening: LogOpening) -> bool:
-    """Open the log; return whether it is open. An answer without a key goes on without a log."""
+async def _stored(call: Awaitable[Stored]) -> Stored:
+    """Return what the store says of a key. Raises RecordsUnavailableError."""
     try:
-        async with asyncio.timeout(_OPEN_TIMEOUT_S):
-            first = await question.tenant.log.open(opening)
+        async with asyncio.timeout(_CLAIM_TIMEOUT_S):
+            return await call
     except (errors.RecordsUnavailableError, TimeoutError):
-        if question.key is not None:
-            raise errors.RecordsUnavailableError(
-                "The Idempotency-Key cannot be looked up just now; send the same request again."
-            ) from None
-        _log.warning("answer_not_logged", answer_id=opening.answer_id)
-        return False
-    if first.answer_id == opening.answer_id:
-        return True
-    if first.request_hash != opening.request_hash:
-        raise errors.ConflictError("This Idempotency-Key was used for another request; choose a new one.")
-    raise JoinedAnswer(first.answer_id)
+        raise errors.RecordsUnavailableError(
+            "The Idempotency-Key cannot be looked up just now; send the same request again."
+        ) from None
 
 
-async def _release_log(question: Question, opening: LogOpening) -> None:
-    """Delete the log of an answer that never began, so that the same key can be used again."""
+async def _release(question: Question, claim: Claim) -> None:
+    """Free the key of an answer that never began."""
     try:
         async with asyncio.timeout(_CANCEL_TIMEOUT_S):
-            await question.tenant.log.release(opening)
+            await question.tenant.claims.release(claim)
     except (AssistantError, TimeoutError) as error:
-        _log.warning("log_not_released", answer_id=opening.answer_id, error=type(error).__name__)
+        _log.warning("key_not_released", answer_id=claim.answer_id, error=type(error).__name__)
 
 
 @asynccontextmanager
@@ -541,7 +534,8 @@ async def read_answer(tenant: TenantOf, caller: Caller, answer_id: str) -> Store
 
 @router.delete("/v1/answers/{answer_id}", status_code=204, **declared(404))
 async def cancel_answer(service: ServiceOf, tenant: TenantOf, caller: _Agent, answer_id: str) -> Response:
-    """Cancel the caller's own answer at once; one that has ended stays as it is."""
+    """Cancel the caller's own answer: at once, or within a second where another task writes it; one that has
+    ended stays as it is."""
     if writing := service.running.find(answer_id, identity=caller):
         writing.cancel()
     else:
@@ -550,15 +544,12 @@ async def cancel_answer(service: ServiceOf, tenant: TenantOf, caller: _Agent, an
 
 
 async def _cancel_elsewhere(tenant: ServedTenant, answer_id: str, caller: Identity) -> None:
-    """Tell the task that writes the answer, if it has a log; one that has ended stays as it is."""
-    reading = await tenant.log.read(answer_id)
-    if reading is not None and reading.opening.agent == caller.agent:
-        if not (reading.batches and reading.batches[-1].ended):
-            await tenant.log.signal_cancel(answer_id)
-        return
-    record = await tenant.answering.records.get_answer(answer_id)
-    if record is None or record.agent != caller.agent:
+    """Tell the task that writes the answer, which looks every second; one that has ended stays as it is."""
+    found = await tenant.answering.records.find_answer(answer_id)
+    if found is None or found.record.agent != caller.agent:
         raise NotFoundError(NOT_FOUND)
+    if found.written_until is not None:
+        await tenant.claims.cancel(answer_id)
 
 
 @router.post("/v1/answers/{answer_id}/verdict", **declared(404, 409, body=Verdict))

@@ -301,8 +301,9 @@ _STREAM = (
     "One of the server-sent events (`id`, `event`, `data`) of the stream, UTF-8. Their order is: started,"
     " sources, any number of token, sentence and element, then done or error, and nothing after it. `data` "
     "is JSON; its schema stands under the event's name in x-events. Ids are `<answer_id>:<sequence>`, the "
-    "sequence ascending from 1, with gaps where tokens were merged for a slow reader; an event without an"
-    " id is of this connection only. When nothing flows for 10 s the comment `: alive` comes. Clients "
+    "sequence counting up from 1; an event without an"
+    " id is of this connection only. Where started comes a second time, the answer comes again from its "
+    "record: what came before is dropped. When nothing flows for 10 s the comment `: alive` comes. Clients "
     "ignore unknown events and fields. Texts of tokens are Markdown: a checked sentence, or a quoted unit of "
     "a document. A stream that ends without done or error was cut."
 )
@@ -318,18 +319,17 @@ _KEY: dict[str, Any] = {
     "in": "header",
     "required": False,
     "description": "A repeat under the same key, by the same agent within 15 minutes, joins the first "
-    "answer; with another request it is refused (409). A key keeps the answer's events as "
-    "resume_window_s does. When the answer ends with a retryable error, its key is free again: the next "
-    "request under it begins a new answer. So it is when the task that wrote the answer is gone, which "
-    "shows 5 s after its last event (15 s before the first): a request that joins then gets what was kept "
-    "and the error interrupted. An error that is not retryable comes again for 15 minutes.",
+    "answer; with another request it is refused (409). Where the first answer was interrupted, the "
+    "request begins a new one. That the task which wrote it is gone shows when the answer's deadline is "
+    "over: until then a repeat waits for the record, and gets the error interrupted at the end.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
 }
 _LAST_EVENT_ID: dict[str, Any] = {
     "name": "Last-Event-ID",
     "in": "header",
     "required": False,
-    "description": "Id of the last event that was seen: those after it come. Without it, all.",
+    "description": "Id of the last event that was seen: those after it come, where the task that writes "
+    "the answer is asked. Without it, all.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}:[0-9]{1,9}$"},
 }
 _ANSWER_ID: dict[str, Any] = {
@@ -360,7 +360,6 @@ def _ask() -> dict[str, Any]:
 
 
 def _follow() -> dict[str, Any]:
-    not_kept = {409: "The events were not kept, or have expired: read the answer itself"}
     return {
         "summary": "Resume an answer",
         "operationId": "follow_answer",
@@ -368,7 +367,7 @@ def _follow() -> dict[str, Any]:
         **_answers(
             Answers.resume,
             {"description": "The events", "content": {"text/event-stream": _event_stream()}},
-            errors.problems(401, 403, 404, 409, 422, 429, 503, meanings=not_kept),
+            errors.problems(401, 403, 404, 422, 429, 503),
         ),
     }
 

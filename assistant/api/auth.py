@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from assistant.api.coming_back import AwaitedAnswer
 from assistant.api.delivery import CALLER, BytesInFlight
 from assistant.api.health import ServiceMetrics, caller_is_identified
-from assistant.api.running import AgentRates, LogFollower, RateKind, RunningAnswers
+from assistant.api.running import AgentRates, RateKind, RunningAnswers
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain import errors
 from assistant.domain.clock import Clock
@@ -483,8 +484,8 @@ class Service:
     deployed: DeployedVersions
     contexts: CareContexts
     """Verifies whose conversation a question belongs to."""
-    followers: set[LogFollower] = field(default_factory=set[LogFollower])
-    """Readers, here, of answers that other tasks write."""
+    awaited: set[AwaitedAnswer] = field(default_factory=set[AwaitedAnswer])
+    """Answers that readers here wait for and other tasks write."""
 
     async def identify(self, scope: Scope, kind: RateKind) -> Identity:
         """Return who calls, within their rate. Raises as ``TokenVerifier.identify``, OverloadedError."""
@@ -498,9 +499,9 @@ class Service:
         self.rates.count(identity, kind, self.tenants[identity.tenant].answering.tenant.limits)
 
     def begin_draining(self) -> None:
-        """End the followers before the process stops; their readers resume on another task."""
-        for follower in self.followers:
-            follower.stop()
+        """Wait for no answer of another task before the process stops; the readers come back to another."""
+        for awaited in self.awaited:
+            awaited.stop()
 
 
 def service_of(request: Request) -> Service:

@@ -32,7 +32,6 @@ from assistant.api.answers import Answers, SendRefusal, idempotency_key
 from assistant.api.delivery import (
     Numbered,
     Reading,
-    event_of,
     send_json,
     send_stream,
     whole_answer,
@@ -581,7 +580,7 @@ async def _send_answer(answers: Answers, reading: Reading, send: Send, *, chat: 
     encoder = ChatEncoder(created=created, include_usage=include_usage)
 
     def encode(numbered: Sequence[Numbered]) -> bytes:
-        events = [event for _, item in numbered if (event := event_of(item)) is not None]
+        events = [event for _, event in numbered]
         return b"".join(map(encoder.encode, events))
 
     await send_stream(reading, send, limits=answers.limits, encode=encode, headers=headers)

@@ -44,7 +44,6 @@ its parts at the same time. An eighth of that is for one caller: a document of 1
 CALLER, TAKE = "assistant.caller", "assistant.take_bytes"
 """Where an ASGI scope has the tenant and agent who call, and how bytes are taken for them."""
 _READ_TIMEOUT_S = 30.0
-OUTBOX_LIMIT_BYTES = 64 * 1024
 _DISCARD_LIMIT_BYTES = 1024 * 1024
 _DISCARD_TIMEOUT_S = 2.0
 """Between two reads."""
@@ -204,9 +203,6 @@ async def discard_body(receive: Receive, *, most_bytes: int) -> None:
 
 
 HEARTBEAT = b": alive\n\n"
-_MODELS: dict[str, type[BaseModel]] = {
-    kind.event: kind for kind in (Started, Sources, SentenceEnded, ElementChanged, Done, Problem)
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,15 +211,6 @@ class StreamLimits:
     """Send a comment when no event was sent for this long."""
     stall_s: float = 30.0
     """Close the connection of a reader that accepts no data for this long."""
-    outbox_bytes: int = OUTBOX_LIMIT_BYTES
-    """From this size on, tokens that wait for one reader are merged."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedEvent:
-    """An event as the writing task encoded it, forwarded unchanged: this release need not know its kind."""
-
-    frame: bytes
 
 
 class EventEncoder:
@@ -232,39 +219,20 @@ class EventEncoder:
     def __init__(self, answer_id: str) -> None:
         self._prefix = b"id: " + answer_id.encode() + b":"
 
-    def encode_all(self, numbered: Sequence[tuple[int, AnswerEvent | EncodedEvent]]) -> bytes:
+    def encode_all(self, numbered: Sequence[tuple[int, AnswerEvent]]) -> bytes:
         """Return the frames of several events; empty for none."""
         return b"".join([self.encode(sequence, event) for sequence, event in numbered])
 
-    def encode(self, sequence: int, event: AnswerEvent | EncodedEvent) -> bytes:
+    def encode(self, sequence: int, event: AnswerEvent) -> bytes:
         """Return the frame. With sequence 0 it has no id: the event is of this connection only."""
         if isinstance(event, Token):  # the hot path: JSON has no raw line end, so one data line is enough
-            return b"%s%d\nevent: token\ndata: %s\n\n" % (
-                self._prefix,
-                sequence,
-                orjson.dumps({"text": event.text}),
-            )
-        if isinstance(event, EncodedEvent):
-            return event.frame
-        body = b"event: %s\ndata: %s\n\n" % (event.event.encode(), event.model_dump_json().encode())
+            body = b"event: token\ndata: %s\n\n" % orjson.dumps({"text": event.text})
+        else:
+            body = b"event: %s\ndata: %s\n\n" % (event.event.encode(), event.model_dump_json().encode())
         return b"%s%d\n%s" % (self._prefix, sequence, body) if sequence else body
 
 
-def decode_event(frame: bytes) -> AnswerEvent | None:
-    """Return the event of a frame of ``EventEncoder``, without fields that a newer release added; None for an
-    unknown kind."""
-    fields = dict(line.split(b": ", 1) for line in frame.rstrip(b"\n").split(b"\n"))
-    name, data = fields[b"event"].decode(), fields[b"data"]
-    if name == Token.event:
-        return Token(orjson.loads(data)["text"])
-    model = _MODELS.get(name)
-    return None if model is None else model.model_validate_json(data, extra="ignore")  # pyright: ignore[reportReturnType]
-
-
-_EVENT_OVERHEAD_BYTES = 100
-"""Approximate size of id, event name and JSON around a token's text."""
-
-Numbered = tuple[int, AnswerEvent | EncodedEvent]
+Numbered = tuple[int, AnswerEvent]
 """An event with its sequence in the answer, from 1; 0 for an event of this connection only."""
 
 
@@ -276,46 +244,35 @@ class EventReader(Protocol):
         ...
 
 
-class Outbox:
-    """Events that wait for one reader. The writer never waits: above the limit, adjacent tokens are merged,
-    so the answer's own text bounds the size. A merged token has the sequence of its last part."""
+class Cursor:
+    """One reader's place in the events of an answer, which keeps them: a slow reader holds nobody up, and
+    costs no memory."""
 
-    def __init__(self, *, limit_bytes: int = OUTBOX_LIMIT_BYTES) -> None:
-        self._limit_bytes = limit_bytes
-        self._events: list[Numbered] = []
-        self._merged: list[str] = []
-        self._merged_to = 0
-        self._size_bytes = 0
+    def __init__(self, events: Sequence[AnswerEvent], *, after: int = 0) -> None:
+        self._events = events
+        """Grows while the answer is written; the event at index n has the sequence n + 1."""
+        self._taken = after
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
         self._due_s = 0.0
         self._beat: asyncio.TimerHandle | None = None
 
-    def put(self, sequence: int, event: AnswerEvent) -> None:
-        if isinstance(event, Token):
-            if self._size_bytes >= self._limit_bytes:
-                self._merged.append(event.text)
-                self._merged_to = sequence
-            else:
-                self._events.append((sequence, event))
-            self._size_bytes += len(event.text) + _EVENT_OVERHEAD_BYTES
-        else:
-            self._close_merged()
-            self._events.append((sequence, event))
-        self._wake()
+    def wake(self) -> None:
+        """Wake the reader: an event was added."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def close(self) -> None:
-        """End the box: ``take`` returns None after the events that wait."""
+        """End the reading: ``take`` returns None after the events that wait."""
         self._closed = True
         self._stop_beat()
-        self._wake()
+        self.wake()
 
     async def take(self, *, beat_s: float) -> list[Numbered] | None:
-        if not (self._events or self._merged or self._closed):
+        if len(self._events) <= self._taken and not self._closed:
             await self._wait(beat_s)
-        self._close_merged()
-        taken, self._events = self._events, []
-        self._size_bytes = 0
+        taken = list(enumerate(self._events[self._taken :], start=self._taken + 1))
+        self._taken += len(taken)
         return taken if taken or not self._closed else None
 
     async def _wait(self, beat_s: float) -> None:
@@ -338,7 +295,7 @@ class Outbox:
             return  # the next wait sets a new timer
         loop = asyncio.get_running_loop()
         if loop.time() >= self._due_s:
-            self._wake()
+            self.wake()
         else:
             self._beat = loop.call_at(self._due_s, self._on_beat)
 
@@ -346,15 +303,6 @@ class Outbox:
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _close_merged(self) -> None:
-        if self._merged:
-            self._events.append((self._merged_to, Token("".join(self._merged))))
-            self._merged = []
 
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -386,7 +334,7 @@ class Reading:
     answer_id: str
     events: EventReader
     within_s: float
-    """Most seconds until the answer ends or its owner is detected as gone."""
+    """Most seconds until the answer ends."""
     is_resumed: bool = False
     """The reader resumes: its status is sent at once, and even a first problem is an event."""
 
@@ -431,7 +379,7 @@ async def whole_events(reading: Reading) -> list[AnswerEvent]:
     seen: list[AnswerEvent] = []
     async with asyncio.timeout(reading.within_s):
         while (numbered := await reading.events.take(beat_s=reading.within_s)) is not None:
-            seen += [event for _, item in numbered if (event := event_of(item)) is not None]
+            seen += [event for _, event in numbered]
     if seen and isinstance(seen[-1], Problem):
         raise ProblemBeforeFirstEventError(seen[-1])
     return seen if seen and isinstance(seen[-1], Done) else []
@@ -469,14 +417,9 @@ async def first_events(reading: Reading) -> list[Numbered] | None:
     """Return the first events. Raises ProblemBeforeFirstEventError for a problem, TimeoutError."""
     async with asyncio.timeout(reading.within_s):
         numbered = await reading.events.take(beat_s=reading.within_s)
-    if numbered and isinstance(problem := event_of(numbered[0][1]), Problem):
+    if numbered and isinstance(problem := numbered[0][1], Problem):
         raise ProblemBeforeFirstEventError(problem)
     return numbered
-
-
-def event_of(item: AnswerEvent | EncodedEvent) -> AnswerEvent | None:
-    """Return the event, decoded if it is from a log; None for an unknown kind."""
-    return decode_event(item.frame) if isinstance(item, EncodedEvent) else item
 
 
 # Readers that take nothing

@@ -23,7 +23,6 @@ STATUSES: tuple[tuple[type[AssistantError], int, str], ...] = (
     (errors.NotFoundError, 404, "Not found"),
     (errors.ConflictError, 409, "Conflict"),
     (errors.ContextUsedError, 409, "The customer's context was used before"),
-    (errors.NotResumableError, 409, "Nothing to come back to"),
     (errors.WithdrawnError, 410, "A source was withdrawn"),
     (TooLargeError, 413, "Too large"),
     (errors.ContextRefusedError, 422, "The customer's context is not valid"),

@@ -4,7 +4,7 @@ item exists.
 | partition (``pk``) | sort (``sk``) | item |
 | --- | --- | --- |
 | ``answer#ID`` | ``answer`` | the record |
-| ``answer#ID`` | ``interrupted`` | what is known while there is no record |
+| ``answer#ID`` | ``interrupted`` | what is known when it begins: counts without a record, from ``until`` on |
 | ``answer#ID`` | ``verdict#AT#ID``, ``sent#AT#ID``, ``act#AT#ID`` | its verdicts, sends and acts, in order |
 | ``answer#ID`` | ``place#KIND#N`` | what took the Nth place for records of a kind: there is a most |
 | ``answer#ID`` | ``part#HASH#N`` | parts of a body that is too large for one item |
@@ -37,7 +37,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from assistant.answering.ports import PlaceKind
+from assistant.answering.ports import FoundAnswer, PlaceKind
 from assistant.aws.dynamodb import (
     DynamoDbStore,
     DynamoDbTable,
@@ -74,6 +74,8 @@ from assistant.twins import AuditChain
 _ANSWER = "answer"
 _INTERRUPTED = "interrupted"
 _USED_ONCE = "once"
+_PAST = {"N": "0"}
+"""``until`` of what has none: of a record, and of what the release before knew of an interrupted answer."""
 _ACCESS_DAYS, _LIVE_DAYS = "access#", "live#"
 _WRITERS = "#writers"
 """Ends the name of the partition that has the start records of a day."""
@@ -140,14 +142,24 @@ class DynamoDbAnswerRecords(_AuditedStore):
 
     family = _ACCESS_DAYS
 
+    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
+        super().__init__(client, table=table, clock=clock)
+        self._places: dict[str, asyncio.Task[Item | None]] = {}
+        """By answer without a record: its place in its conversation is written, or being written, here."""
+
     async def put_answer(self, record: AnswerRecord) -> None:
         if await self._put(record, kind=_ANSWER) is not None:
             raise ConflictError(f"The answer {record.answer_id} is already recorded.")
+        self._places.pop(record.answer_id, None)
 
-    async def put_interrupted(self, record: AnswerRecord) -> None:
-        await self._put(record, kind=_INTERRUPTED)
+    async def begin_answer(self, record: AnswerRecord, *, until: datetime) -> None:
+        await self._put(record, kind=_INTERRUPTED, more={"until": {"N": str(until.timestamp())}})
 
     async def get_answer(self, answer_id: str) -> AnswerRecord | None:
+        found = await self.find_answer(answer_id)
+        return None if found is None or found.written_until is not None else found.record
+
+    async def find_answer(self, answer_id: str) -> FoundAnswer | None:
         return (await self._answers([answer_id])).get(answer_id)
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
@@ -160,9 +172,11 @@ class DynamoDbAnswerRecords(_AuditedStore):
             page = entries[start : start + limit]
             records = await self._answers([entry["answer_id"]["S"] for entry in page])
             for entry in page:
-                record = records.get(entry["answer_id"]["S"])
-                if record is not None and _conversation_key(record) == key_of(entry):
-                    newest_first.append(record)
+                found = records.get(entry["answer_id"]["S"])
+                if found is None or found.written_until is not None:
+                    continue
+                if _conversation_key(found.record) == key_of(entry):
+                    newest_first.append(found.record)
             if len(newest_first) >= limit:
                 break
         return newest_first[:limit][::-1]
@@ -243,23 +257,36 @@ class DynamoDbAnswerRecords(_AuditedStore):
         items = [item async for item in self._table.query(request, limit=limit)]
         return [model.model_validate_json(body) for body in await self._table.bodies(items)]
 
-    async def _put(self, record: AnswerRecord, *, kind: str) -> Item | None:
+    async def _put(self, record: AnswerRecord, *, kind: str, more: Item | None = None) -> Item | None:
         """Write the record, its place in the conversation and its access; return another record that has its
         key.
 
         All go out at once, mostly in one call. When one fails, the caller gets the error and repeats all.
         """
-        entry = typed_key(_conversation_key(record)) | {"answer_id": {"S": record.answer_id}}
         sight = record.sight()
         seen = self._record(sight, at=sight.at, name=f"asked#{record.answer_id}#{kind}")
-        is_queued = kind == _ANSWER and record.is_for_desk
-        queued = _in_outbox(record.finished_at, record.answer_id) if is_queued else None
-        results, _, _ = await asyncio.gather(
-            self._insert((f"answer#{record.answer_id}", kind), store_row(record), queued),
-            self._insert_item(entry),
+        if kind == _ANSWER and record.is_for_desk:
+            more = _in_outbox(record.finished_at, record.answer_id)
+        placed = self._place(record)
+        result, _, _ = await asyncio.gather(
+            self._insert((f"answer#{record.answer_id}", kind), store_row(record), more),
+            asyncio.shield(placed),
             seen,
         )
-        return results
+        return result
+
+    def _place(self, record: AnswerRecord) -> asyncio.Task[Item | None]:
+        """Begin to put an answer into its conversation, once."""
+        answer_id = record.answer_id
+        if (writing := self._places.get(answer_id)) is None:
+            entry = typed_key(_conversation_key(record)) | {"answer_id": {"S": answer_id}}
+            writing = self._places[answer_id] = asyncio.create_task(self._insert_item(entry))
+            writing.add_done_callback(lambda task: self._forget(answer_id, task))
+        return writing
+
+    def _forget(self, answer_id: str, writing: asyncio.Task[Item | None]) -> None:
+        if writing.cancelled() or writing.exception() is not None:
+            self._places.pop(answer_id, None)
 
     async def _append(self, kind: str, record_id: str, stored: Stored) -> Stored:
         """Write ``stored`` under its id, once in the tenant, and then in its answer's list.
@@ -279,15 +306,18 @@ class DynamoDbAnswerRecords(_AuditedStore):
         await self._insert((f"answer#{stored.answer_id}", sort), body)
         return stored
 
-    async def _answers(self, answer_ids: list[str]) -> dict[str, AnswerRecord]:
-        """Return the records by id; for an answer without a record, what is known of its interruption."""
+    async def _answers(self, answer_ids: list[str]) -> dict[str, FoundAnswer]:
+        """Return the answers by id: each by its record, or by what was known when it began."""
         keys = [(f"answer#{answer_id}", kind) for answer_id in answer_ids for kind in (_INTERRUPTED, _ANSWER)]
         items = await self._table.get_many(keys)
         chosen = {key[0]: items[key] for key in keys if key in items}  # a record replaces an interruption
-        records = [
-            AnswerRecord.model_validate_json(body) for body in await self._table.bodies(list(chosen.values()))
-        ]
-        return {record.answer_id: record for record in records}
+        bodies, now_s = await self._table.bodies(list(chosen.values())), self._clock.now().timestamp()
+        found: dict[str, FoundAnswer] = {}
+        for item, body in zip(chosen.values(), bodies, strict=True):
+            record, until_s = AnswerRecord.model_validate_json(body), float(item.get("until", _PAST)["N"])
+            until = datetime.fromtimestamp(until_s, UTC) if until_s > now_s else None
+            found[record.answer_id] = FoundAnswer(record, until)
+        return found
 
 
 def listed_query(kind: str) -> dict[str, Any]:
@@ -374,10 +404,13 @@ class _Listing(Generic[Entry]):
         return [item for item in items if item["sk"]["S"] != low][:_ITEMS_A_PAGE]
 
     async def _add(self, items: Sequence[Item]) -> None:
+        """Add what the query wants. What an answer showed is there once: when it began, or by its record."""
+        places = {self._low, *(item["sk"]["S"] for item in items)}
         for item, body in zip(items, await self._table.bodies(items), strict=True):
-            entry = self._model.model_validate_json(body)
-            if self._wants(entry):
-                self._found.append((item["sk"]["S"], entry))
+            place, entry = item["sk"]["S"], self._model.model_validate_json(body)
+            of_record = place.removesuffix(_INTERRUPTED) + _ANSWER
+            if self._wants(entry) and not (place.endswith(f"#{_INTERRUPTED}") and of_record in places):
+                self._found.append((place, entry))
 
     def _page(self, *, after: str | None) -> tuple[tuple[Entry, ...], str | None]:
         """Return what fits into a page. ``after``: where the entries end that were looked at, if more

@@ -86,7 +86,8 @@ class AssistantClient:
     def follow_answer(
         self, answer_id: str, *, last_event_id: str | None = None
     ) -> AsyncGenerator[AnswerEvent]:
-        """Return the events, after ``last_event_id``, of an answer that has a ``resume_window_s``."""
+        """Return the events of an answer: those after ``last_event_id`` from the task that writes it,
+        else all."""
         return answer_events(self._connection, resume_call(quote(answer_id, safe=""), after=last_event_id))
 
     async def ask(self, question: str | Question) -> wire.WholeAnswer:

@@ -305,11 +305,12 @@ def resume_call(answer_id: str, *, after: str | None) -> Call:
 async def answer_events(connection: Connection, call: Call) -> AsyncGenerator[AnswerEvent]:
     """Yield the events of one answer, the last one ``Done`` or ``Problem``; unknown ones are ignored.
 
-    After a failed connection it resumes after the last event, while the service keeps them. Before the first
-    event it sends the question again under the same key, which joins the first answer. Raises
-    RefusedByServiceError (before the first event, or when the events are no longer kept), UnreachableError.
+    After a failed connection it comes back for the events after the last one. Where another task of the
+    service sends the whole answer again, from its record, what was yielded before is left out. Before the
+    first event it sends the question again under the same key, which joins the first answer. Raises
+    RefusedByServiceError, UnreachableError.
     """
-    failures = 0
+    failures, had = 0, _Had()
     while True:
         try:
             async with connection.open(call) as response, aclosing(_frames(response.aiter_lines())) as frames:
@@ -317,8 +318,8 @@ async def answer_events(connection: Connection, call: Call) -> AsyncGenerator[An
                     failures = 0
                     if event_id is not None and call.is_repeatable:
                         call = resume_call(event_id.rpartition(":")[0], after=event_id)
-                    if event is not None:
-                        yield event
+                    if event is not None and (new := had.new_of(event)) is not None:
+                        yield new
                     if isinstance(event, Done | Problem):
                         return
             error = UnreachableError("The service ended the answer in the middle; read its log.")
@@ -326,6 +327,38 @@ async def answer_events(connection: Connection, call: Call) -> AsyncGenerator[An
             error = failure
         failures += 1
         await connection.wait_or_raise(error, failures, is_repeatable=call.is_repeatable)
+
+
+class _Had:
+    """What was yielded of an answer: it is not yielded again when the answer comes from its record."""
+
+    def __init__(self) -> None:
+        self._length = self._again = 0
+        """Characters of the text: yielded, and come again since ``Started`` came again."""
+        self._kinds: set[type[AnswerEvent]] = set()
+        self._sentences = 0
+
+    def new_of(self, event: AnswerEvent) -> AnswerEvent | None:
+        """Return the event, a token without the text that was yielded before; None where nothing is new."""
+        match event:
+            case events.Token():
+                before = self._length - self._again
+                text = event.text[before:] if before > 0 else event.text
+                self._again += len(event.text)
+                self._length = max(self._length, self._again)
+                return events.Token(text) if text else None
+            case events.SentenceEnded():
+                is_new = event.index >= self._sentences
+                self._sentences = max(self._sentences, event.index + 1)
+                return event if is_new else None
+            case events.Started() | events.Sources():
+                is_new = type(event) not in self._kinds
+                self._kinds.add(type(event))
+                if isinstance(event, events.Started):
+                    self._again = 0
+                return event if is_new else None
+            case _:
+                return event
 
 
 async def _frames(lines: AsyncIterator[str]) -> AsyncGenerator[tuple[str | None, AnswerEvent | None]]:

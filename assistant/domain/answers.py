@@ -1,6 +1,6 @@
 """Records of answers, verdicts, sent texts and accesses, and the excerpts of documents in them.
 
-A record or event log stores a document's text by its place, not by its words: in place of the text it has a
+A record stores a document's text by its place, not by its words: in place of the text it has a
 *run*, a private-use character that is unique to the excerpt, repeated to the length of the text. So offsets
 in the stored text are those of the shown one. A reader replaces the runs with the document store's current
 text.

@@ -182,15 +182,9 @@ class EndpointPausedError(DependencyError):
 
 
 class AnswerInterruptedError(DependencyError):
-    """The process that wrote the answer ended or lost its lease; only the stored part remains."""
+    """The process that wrote the answer ended before it, or nobody waited for the answer."""
 
     code = "interrupted"
-
-
-class NotResumableError(AssistantError):
-    """The answer's events were not stored, or have expired (409): read the answer itself."""
-
-    code = "not_resumable"
 
 
 class WithdrawnError(AssistantError):

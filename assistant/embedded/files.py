@@ -252,7 +252,7 @@ _LOST_WITHOUT_A_COPY = {
     "records.sqlite": "answers, verdicts and reads",
     "desk.sqlite": "cases and approved answers",
     "queue.sqlite": "states of documents, until assistant knowledge add --tenant {tenant} loads them again",
-    "events.sqlite": "answers in progress",
+    "events.sqlite": "which keys and contexts were used in the last 15 minutes",
     "erasure.sqlite": "every sealed text in feedback",
 }
 

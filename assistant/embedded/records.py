@@ -1,5 +1,5 @@
 """What one tenant keeps of its answers in SQLite: append-only records and their outbox, reads of live
-systems, the review desk, keys of erasure; for a time only, event logs and live values of sent texts."""
+systems, the review desk, keys of erasure; for a time only, claims and live values of sent texts."""
 
 from __future__ import annotations
 
@@ -7,24 +7,14 @@ import asyncio
 import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import astuple
-from datetime import UTC, date, datetime
-from itertools import takewhile
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import orjson
 import structlog
 
-from assistant.answering.ports import (
-    LOG_EXPIRES_AFTER_S,
-    LogBatch,
-    LogOpening,
-    LogReading,
-    LogSignals,
-    PlaceKind,
-    ValuesOfSent,
-)
+from assistant.answering.ports import CLAIM_EXPIRES_AFTER_S, Claim, FoundAnswer, PlaceKind, ValuesOfSent
 from assistant.domain.answers import (
     AccessEntry,
     AccessPage,
@@ -45,7 +35,7 @@ from assistant.domain.public import PublicModel
 from assistant.embedded.files import SqliteStore, Transaction, json_array
 from assistant.learning.ports import KEY_BYTES, OutboxRow
 from assistant.store_formats import encode_row, join_row, joined_text, stored_text
-from assistant.twins import AuditChain, decode_log_batch, encode_log_batch, follows_newest
+from assistant.twins import AuditChain, follows_newest
 
 _log = structlog.get_logger(__name__)
 _ANSWER_COLUMNS = """ (
@@ -64,6 +54,7 @@ _RECORD_TABLES = f"""
 CREATE TABLE IF NOT EXISTS answers{_ANSWER_COLUMNS}
 CREATE TABLE IF NOT EXISTS interrupted{_ANSWER_COLUMNS}
 CREATE INDEX IF NOT EXISTS interrupted_by_conversation ON interrupted (conversation_id, asked_at, number);
+CREATE TABLE IF NOT EXISTS written_until (answer_id TEXT PRIMARY KEY, until REAL NOT NULL);
 CREATE VIEW IF NOT EXISTS known AS
     SELECT * FROM answers UNION ALL
     SELECT * FROM interrupted WHERE answer_id NOT IN (SELECT answer_id FROM answers);
@@ -95,7 +86,7 @@ _APPEND_ONLY = "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table}"
     f" BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;\n"
     for table in (
-        *("answers", "interrupted", "verdicts", "sends", "acts", "places"),
+        *("answers", "interrupted", "written_until", "verdicts", "sends", "acts", "places"),
         *("accesses", "live_reads", "chain"),
     )
     for verb in ("update", "delete")
@@ -117,6 +108,11 @@ WHERE at LIKE ?1 || '%' AND number NOT IN (SELECT live_read FROM chain WHERE liv
 """Links and contents of a day's records. A link whose record is gone is left out, which leaves a gap."""
 _NO_SIGHT = "json_extract(body, '$.kind') != 'asked'"
 _ANSWER = "(answer_id, conversation_id, asked_at, body, newer) VALUES (?, ?, ?, ?, ?)"
+_FIND = """SELECT body, newer, (
+    SELECT until FROM written_until AS begun WHERE begun.answer_id = known.answer_id AND until > ?
+    AND begun.answer_id NOT IN (SELECT answer_id FROM answers)
+) AS until FROM known WHERE"""
+"""Answers, each with the time until when it may still be written: NULL for one that has ended."""
 _LINK = "INSERT INTO chain (day, writer, sequence, link,"
 _LINKED = "SELECT 1 FROM chain WHERE day = ? AND writer = ? AND sequence = ?"
 _QUEUE = "INSERT INTO outbox (kind, answer_id, row) VALUES (?, ?, ?)"
@@ -186,25 +182,38 @@ class SqliteAnswerRecords(_AuditedStore):
         sight = record.sight()
         await self._record(sight, before=insert)
 
-    async def put_interrupted(self, record: AnswerRecord) -> None:
+    async def begin_answer(self, record: AnswerRecord, *, until: datetime) -> None:
         statement = f"INSERT INTO interrupted {_ANSWER} ON CONFLICT (answer_id) DO NOTHING"
 
         def insert(connection: Transaction) -> bool:
-            return connection.execute(statement, _answer_row(record)).rowcount == 1
+            if connection.execute(statement, _answer_row(record)).rowcount != 1:
+                return False
+            row = (record.answer_id, until.timestamp())
+            connection.execute("INSERT INTO written_until (answer_id, until) VALUES (?, ?)", row)
+            return True
 
         sight = record.sight()
         await self._record(sight, before=insert)
 
     async def get_answer(self, answer_id: str) -> AnswerRecord | None:
-        records = await self._bodies(
-            AnswerRecord, "SELECT body, newer FROM known WHERE answer_id = ?", answer_id
-        )
-        return records[0] if records else None
+        found = await self.find_answer(answer_id)
+        return None if found is None or found.written_until is not None else found.record
+
+    async def find_answer(self, answer_id: str) -> FoundAnswer | None:
+        now_s = self._clock.now().timestamp()
+        rows = await self._file.query(f"{_FIND} answer_id = ?", (now_s, answer_id))
+        for *row, until_s in rows:
+            record = AnswerRecord.model_validate_json(join_row(*row))
+            return FoundAnswer(record, until_s and datetime.fromtimestamp(until_s, UTC))
+        return None
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
-        of_conversation = "SELECT body, newer FROM known WHERE conversation_id = ?"
-        statement = f"{of_conversation} ORDER BY asked_at DESC, number DESC LIMIT ?"
-        return (await self._bodies(AnswerRecord, statement, conversation_id, limit))[::-1]
+        statement = (
+            f"{_FIND} conversation_id = ? AND until IS NULL ORDER BY asked_at DESC, number DESC LIMIT ?"
+        )
+        values = (self._clock.now().timestamp(), conversation_id, limit)
+        rows = await self._file.query(statement, values)
+        return [AnswerRecord.model_validate_json(join_row(*row)) for *row, _ in rows][::-1]
 
     async def take_place(self, answer_id: str, kind: PlaceKind, name: str, *, most: int) -> bool:
         row = (answer_id, kind, name)
@@ -386,20 +395,15 @@ class SqliteFeedbackOutbox(SqliteStore):
         )
 
 
-# Event logs and live values, which expire
+# Claims and live values, which expire
 
 
-_LOG_TABLES = """
+_CLAIM_TABLES = """
 CREATE TABLE IF NOT EXISTS logs (
     answer_id TEXT PRIMARY KEY, agent TEXT NOT NULL, request_hash TEXT NOT NULL, key TEXT,
     context TEXT NOT NULL, expires_at REAL NOT NULL, UNIQUE (agent, key)
 );
 CREATE INDEX IF NOT EXISTS logs_by_expiry ON logs (expires_at);
-CREATE TABLE IF NOT EXISTS batches (
-    answer_id TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, expires_at REAL NOT NULL,
-    PRIMARY KEY (answer_id, number)
-);
-CREATE INDEX IF NOT EXISTS batches_by_expiry ON batches (expires_at);
 CREATE TABLE IF NOT EXISTS signals (
     answer_id TEXT PRIMARY KEY, cancelled INTEGER NOT NULL, readers INTEGER NOT NULL, expires_at REAL NOT NULL
 );
@@ -408,26 +412,26 @@ CREATE TABLE IF NOT EXISTS contexts (
     token_id TEXT PRIMARY KEY, answer_id TEXT NOT NULL, key TEXT, expires_at REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS contexts_by_expiry ON contexts (expires_at);
-CREATE TABLE IF NOT EXISTS unsettled (answer_id TEXT PRIMARY KEY, expires_at REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS unsettled_by_expiry ON unsettled (expires_at);
+DROP TABLE IF EXISTS batches;
+DROP TABLE IF EXISTS unsettled;
 """
+"""Names and columns are those of the release before; what is dropped had its events, with their text."""
 _DELETED_AT_ONCE = 500
 """Expired rows of a table that one transaction deletes: other writes wait for no more."""
 _SWEEP_EVERY_S = 30.0
-_OPEN = "INSERT INTO logs (answer_id, agent, request_hash, key, context, expires_at) VALUES (?,?,?,?,?,?)"
-_UNSETTLED = "INSERT OR IGNORE INTO unsettled (answer_id, expires_at) VALUES (?, ?)"
-_SETTLED = "DELETE FROM unsettled WHERE answer_id = ?"
-_HEAD = "SELECT answer_id, agent, request_hash, key, context FROM logs WHERE"
-_BATCHES = "SELECT number, body FROM batches WHERE answer_id = ? AND number > ? ORDER BY number"
-_SIGNAL = """INSERT INTO signals (answer_id, cancelled, readers, expires_at) VALUES (?, ?, ?, ?)
-ON CONFLICT (answer_id) DO UPDATE SET cancelled = max(cancelled, excluded.cancelled),
-    readers = readers + excluded.readers, expires_at = excluded.expires_at"""
+_CLAIM = (
+    "INSERT INTO logs (answer_id, agent, request_hash, key, context, expires_at) VALUES (?, ?, ?, ?, '', ?)"
+)
+_CLAIMED = "SELECT answer_id, agent, key, request_hash, expires_at FROM logs WHERE agent = ? AND key = ?"
+_UNCLAIM = "DELETE FROM logs WHERE agent = ? AND key = ?"
+_CANCEL = """INSERT INTO signals (answer_id, cancelled, readers, expires_at) VALUES (?, 1, 0, ?)
+ON CONFLICT (answer_id) DO UPDATE SET cancelled = 1, expires_at = excluded.expires_at"""
 _COUNT_CONTEXT = """INSERT INTO contexts (token_id, answer_id, key, expires_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (token_id) DO UPDATE SET answer_id = excluded.answer_id, key = excluded.key,
     expires_at = excluded.expires_at WHERE contexts.expires_at <= ?"""
 _COUNTED = "SELECT 1 FROM contexts WHERE token_id = ? AND (answer_id = ? OR key = ?)"
-_SIGNALS = """SELECT answer_id, cancelled, readers FROM signals
-WHERE answer_id IN (SELECT value FROM json_each(?)) AND expires_at > ?"""
+_CANCELLED = """SELECT answer_id FROM signals
+WHERE answer_id IN (SELECT value FROM json_each(?)) AND cancelled AND expires_at > ?"""
 
 
 class _ExpiringStore(SqliteStore):
@@ -444,7 +448,7 @@ class _ExpiringStore(SqliteStore):
         super().__init__(path, clock=clock)
         self._sweep_every_s = sweep_every_s
         self._sweeping: asyncio.Task[None] | None = None
-        self._may_be_in_log = False
+        self._may_be_in_log = True
         """Whether the write-ahead log may still hold rows that were deleted."""
 
     def begin_sweep(self) -> None:
@@ -477,53 +481,36 @@ class _ExpiringStore(SqliteStore):
         self._may_be_in_log = deleted
 
 
-class SqliteAnswerLog(_ExpiringStore):
-    """``AnswerLog`` in the file ``path``. Several processes may use one file.
+class SqliteAnswerClaims(_ExpiringStore):
+    """``AnswerClaims`` in the file ``path``. Several processes may use one file.
 
-    A crash of the machine may lose the last batches, which are not synced to disk with every write: they are
-    a transport, and the process that wrote them has ended too.
+    A crash of the machine may lose the last claims, which are not synced to disk with every write: the
+    process that made them has ended too.
     """
 
-    schema = _LOG_TABLES
+    schema = _CLAIM_TABLES
     store = "events"
     pragmas = ("synchronous = NORMAL",)
-    tables = ("logs", "batches", "signals", "contexts", "unsettled")
+    tables = ("logs", "signals", "contexts")
 
-    async def open(self, opening: LogOpening) -> LogOpening:
+    async def claim(self, claim: Claim) -> Claim:
         self.begin_sweep()
-        now_s = self._now_s()
+        key, now_s = (claim.agent, claim.key), self._now_s()
+        expires_at_s = claim.claimed_at.timestamp() + CLAIM_EXPIRES_AFTER_S
 
-        def work(connection: Transaction) -> LogOpening:
-            existing = _find(connection, opening, now_s)
-            if existing is None:
-                expires_at_s = now_s + LOG_EXPIRES_AFTER_S
-                connection.execute(_OPEN, (*astuple(opening), expires_at_s))
-                connection.execute(_UNSETTLED, (opening.answer_id, expires_at_s))
-            return existing or opening
+        def work(connection: Transaction) -> Claim:
+            connection.execute(f"{_UNCLAIM} AND expires_at <= ?", (*key, now_s))
+            row = connection.execute(_CLAIMED, key).fetchone()
+            if row is None:
+                values = (claim.answer_id, claim.agent, claim.request_hash, claim.key, expires_at_s)
+                connection.execute(_CLAIM, values)
+            return claim if row is None else _claim_in(*row)
 
         return await self._file.write(work)
 
-    async def release(self, opening: LogOpening) -> None:
-        without_batches = "NOT EXISTS (SELECT 1 FROM batches WHERE batches.answer_id = ?1)"
-        statement = f"DELETE FROM logs WHERE answer_id = ?1 AND {without_batches}"  # noqa: S608 (our own words)
-
-        def work(connection: Transaction) -> None:
-            if connection.execute(statement, (opening.answer_id,)).rowcount:
-                connection.execute(_SETTLED, (opening.answer_id,))
-
-        await self._file.write(work)
-
-    async def unsettled(self) -> Sequence[str]:
-        rows = await self._file.query(
-            "SELECT answer_id FROM unsettled WHERE expires_at > ?", (self._now_s(),)
-        )
-        return [answer_id for (answer_id,) in rows]
-
-    async def settled(self, answer_id: str) -> None:
-        await self._file.execute(_SETTLED, (answer_id,))
-
-    async def free_key(self, opening: LogOpening) -> None:
-        await self._file.execute("UPDATE logs SET key = NULL WHERE answer_id = ?", (opening.answer_id,))
+    async def release(self, claim: Claim) -> None:
+        values = (claim.agent, claim.key, claim.answer_id)
+        await self._file.execute(f"{_UNCLAIM} AND answer_id = ?", values)
 
     async def count_context(self, token_id: str, *, answer_id: str, key: str | None) -> bool:
         self.begin_sweep()
@@ -539,52 +526,24 @@ class SqliteAnswerLog(_ExpiringStore):
         statement = "DELETE FROM contexts WHERE token_id = ? AND answer_id = ?"
         await self._file.execute(statement, (token_id, answer_id))
 
-    async def append(self, answer_id: str, batch: LogBatch) -> None:
-        row = (answer_id, batch.number, encode_log_batch(batch), self._expires_at_s())
-        await self._file.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)", row)
+    async def cancel(self, answer_id: str) -> None:
+        self.begin_sweep()
+        await self._file.execute(_CANCEL, (answer_id, self._expires_at_s()))
 
-    async def read(self, answer_id: str, *, after_batch: int = 0) -> LogReading | None:
-        now_s = self._now_s()
-
-        def work(connection: Transaction) -> LogReading | None:
-            heads = connection.execute(f"{_HEAD} answer_id = ? AND expires_at > ?", (answer_id, now_s))
-            if (head := heads.fetchone()) is None:
-                return None
-            rows = connection.execute(_BATCHES, (answer_id, after_batch))
-            # A batch after a missing one waits for it.
-            numbered = enumerate(rows, after_batch + 1)
-            whole = takewhile(lambda each: each[0] == each[1][0], numbered)
-            return LogReading(LogOpening(*head), tuple(decode_log_batch(*row) for _, row in whole))
-
-        return await self._file.read(work)
-
-    async def signal_cancel(self, answer_id: str) -> None:
-        await self._file.execute(_SIGNAL, (answer_id, 1, 0, self._expires_at_s()))
-
-    async def signal_reader(self, answer_id: str) -> None:
-        await self._file.execute(_SIGNAL, (answer_id, 0, 1, self._expires_at_s()))
-
-    async def signals(self, answer_ids: Sequence[str]) -> Mapping[str, LogSignals]:
-        wanted = json_array(answer_ids)
-        return {
-            answer_id: LogSignals(cancelled=bool(cancelled), readers=readers)
-            for answer_id, cancelled, readers in await self._file.query(_SIGNALS, (wanted, self._now_s()))
-        }
+    async def cancelled(self, answer_ids: Sequence[str]) -> Collection[str]:
+        rows = await self._file.query(_CANCELLED, (json_array(answer_ids), self._now_s()))
+        return [answer_id for (answer_id,) in rows]
 
     def _now_s(self) -> float:
         return self._clock.now().timestamp()
 
     def _expires_at_s(self) -> float:
-        return self._now_s() + LOG_EXPIRES_AFTER_S
+        return self._now_s() + CLAIM_EXPIRES_AFTER_S
 
 
-def _find(connection: Transaction, opening: LogOpening, now_s: float) -> LogOpening | None:
-    """Return the opening that holds the key, or the same opening written before; delete an expired one."""
-    same = "(answer_id = ? OR (agent = ? AND key = ?))"
-    values = (opening.answer_id, opening.agent, opening.key)
-    connection.execute(f"DELETE FROM logs WHERE {same} AND expires_at <= ?", (*values, now_s))  # noqa: S608
-    row = connection.execute(f"{_HEAD} {same}", values).fetchone()
-    return None if row is None else LogOpening(*row)
+def _claim_in(answer_id: str, agent: str, key: str, request_hash: str, expires_at_s: float) -> Claim:
+    claimed_at = datetime.fromtimestamp(expires_at_s, UTC) - timedelta(seconds=CLAIM_EXPIRES_AFTER_S)
+    return Claim(answer_id, agent, key, request_hash, claimed_at)
 
 
 def _has_expired(connection: Transaction, tables: Sequence[str], now_s: float) -> bool:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from assistant.answering.excerpts import FORGET_EVERY_S
-from assistant.answering.ports import LOG_EXPIRES_AFTER_S
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConflictError
@@ -30,7 +29,6 @@ from assistant.settings.retention import RECOVERY_DAYS, RETENTION, SNAPSHOT_DAYS
 from assistant.settings.tenant import TenantConfig
 
 _PERIODS = {
-    "event_log": timedelta(seconds=LOG_EXPIRES_AFTER_S),
     "memory": timedelta(seconds=FORGET_EVERY_S),
     "snapshots": timedelta(days=SNAPSHOT_DAYS),
     "recovery": timedelta(days=RECOVERY_DAYS),

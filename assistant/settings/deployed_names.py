@@ -65,6 +65,7 @@ EVENTS = TableDefinition(
     recoverable=False,
     service_actions=(
         *_READ,
+        # Batches and updates are the release before's, whose tasks serve while a deployment replaces them.
         "dynamodb:BatchWriteItem",
         "dynamodb:PutItem",
         "dynamodb:UpdateItem",

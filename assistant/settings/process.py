@@ -194,7 +194,7 @@ class StoreSettings(ProcessSettings):
     region: str = "us-east-1"
     """AWS region of every client."""
     stores: Literal["embedded", "aws"] = "embedded"
-    """Documents, states, queues, records and event logs: under `state_dir`, or S3, DynamoDB and SQS."""
+    """Documents, states, queues and records: under `state_dir`, or S3, DynamoDB and SQS."""
     search: Literal["embedded", "opensearch"] = "embedded"
     """The passage index: under `state_dir`, or OpenSearch."""
     aws_endpoint_url: HttpUrl | None = None
@@ -318,7 +318,7 @@ class ServiceSettings(StoreSettings):
     records_table: str = ""
     """DynamoDB table of answers, verdicts, sent replies and reads."""
     events_table: str = ""
-    """DynamoDB table of the event logs of answers in progress."""
+    """DynamoDB table of what expires: claims of keys and contexts, live values of sent texts."""
     inbox_bucket: str = ""
     """S3 bucket of raw files, for uploads; with `stores=aws` nothing can be uploaded when absent."""
     console_client_id: str = "assistant-console"

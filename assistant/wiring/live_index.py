@@ -37,7 +37,7 @@ from assistant.wiring.stores import (
 if TYPE_CHECKING:
     from assistant.answering.adaptations import Adaptations
     from assistant.answering.answer import AnswerQuestion
-    from assistant.answering.ports import AnswerLog, EndpointPower
+    from assistant.answering.ports import AnswerClaims, EndpointPower
     from assistant.answering.services import TenantServices
     from assistant.answering.stored import AuditLiveReads, ReadElementAgain
     from assistant.aws.parameters import StoredSecret
@@ -68,7 +68,7 @@ class ServedTenant:
     answering: TenantServices
     knowledge: KnowledgeStores
     links: SignedDocumentLinks
-    log: AnswerLog
+    claims: AnswerClaims
     power: EndpointPower
     embedding_model: ModelFacts
     adaptations: Adaptations

@@ -51,9 +51,9 @@ from assistant.wiring.live_index import LiveTenant, ServedTenant, ServedTenants
 from assistant.wiring.patients import patients_filter
 from assistant.wiring.stores import (
     BULK_QUEUE,
+    CLAIMS,
     DESK,
     ERASURE_KEYS,
-    EVENT_LOG,
     INDEX_WRITES,
     LIVE_READS,
     POWER,
@@ -210,7 +210,7 @@ async def _served(
         answering=answering,
         knowledge=knowledge,
         links=links,
-        log=await stores.of(EVENT_LOG),
+        claims=await stores.of(CLAIMS),
         power=await stores.of(POWER),
         embedding_model=stores.model,
         adaptations=adaptations,

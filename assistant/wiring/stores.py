@@ -33,7 +33,13 @@ from assistant.wiring.clients import AwsClients, ProcessClients
 
 if TYPE_CHECKING:
     from assistant.answering.audit_days import DigestFiles
-    from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch, SentValues
+    from assistant.answering.ports import (
+        AnswerClaims,
+        AnswerRecords,
+        EndpointPower,
+        PassageSearch,
+        SentValues,
+    )
     from assistant.aws.clients import AwsService
     from assistant.aws.sagemaker import SageMakerEmbedder
     from assistant.embedded.files import FilePower, FileSwitches
@@ -108,8 +114,10 @@ SOURCE_RUNS: Port[SourceRuns] = Port("source_runs", "dynamodb_states:DynamoDbSou
 RECORDS: Port[AnswerRecords] = Port("records", "dynamodb_records:DynamoDbAnswerRecords", _RECORDS)
 LIVE_READS: Port[LiveReads] = Port("live_reads", "dynamodb_records:DynamoDbLiveReads", _RECORDS)
 OUTBOX: Port[FeedbackOutbox] = Port("outbox", "dynamodb_feedback:DynamoDbFeedbackOutbox", _RECORDS)
-EVENT_LOG: Port[AnswerLog] = Port("log", "dynamodb_log:DynamoDbAnswerLog", _EVENTS, expires=True)
-SENT_VALUES: Port[SentValues] = Port("sent_values", "dynamodb_log:DynamoDbSentValues", _EVENTS, expires=True)
+CLAIMS: Port[AnswerClaims] = Port("claims", "dynamodb_expiring:DynamoDbAnswerClaims", _EVENTS, expires=True)
+SENT_VALUES: Port[SentValues] = Port(
+    "sent_values", "dynamodb_expiring:DynamoDbSentValues", _EVENTS, expires=True
+)
 FEEDBACK_FILES: Port[FeedbackFiles] = Port("feedback_files", "s3:S3FeedbackFiles", _FEEDBACK, service="s3")
 DIGESTS: Port[DigestFiles] = Port("digests", "s3:S3AuditDigests", {"bucket": "trail_bucket"}, service="s3")
 ERASURE_KEYS: Port[ErasureKeys] = Port("erasure_keys", "dynamodb_feedback:DynamoDbErasureKeys", _EVENTS)
@@ -247,7 +255,7 @@ class EmbeddedTenant:
         from assistant.embedded.index_files import TURN_FILE, EmbeddedIndexVersions, FileTurn
         from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue, SqliteSourceRuns
         from assistant.embedded.records import (
-            SqliteAnswerLog,
+            SqliteAnswerClaims,
             SqliteAnswerRecords,
             SqliteDeskStore,
             SqliteErasureKeys,
@@ -269,7 +277,7 @@ class EmbeddedTenant:
         self.knowledge = KnowledgeStores(self.documents, self.states, self.queue, self.withdrawals)
         self.records = SqliteAnswerRecords(folder / "records.sqlite")
         self.live_reads = SqliteLiveReads(folder / "records.sqlite")
-        self.log = SqliteAnswerLog(folder / "events.sqlite")
+        self.claims = SqliteAnswerClaims(folder / "events.sqlite")
         self.sent_values = SqliteSentValues(folder / "sent-values.sqlite")
         self.outbox = SqliteFeedbackOutbox(folder / "records.sqlite")
         self.erasure_keys = SqliteErasureKeys(folder / "erasure.sqlite")
@@ -336,7 +344,7 @@ class EmbeddedTenant:
     async def close(self) -> None:
         queues = (self.states, self.queue, self.withdrawals, self.received_uploads, self.outbox)
         kept = (self.records, self.live_reads, self.desk, self.erasure_keys, self.source_runs)
-        answers = (*kept, self.log, self.sent_values)
+        answers = (*kept, self.claims, self.sent_values)
         for store in (*queues, *answers, *self._indexes.values(), *self._searches.values()):
             await store.close()
 
@@ -475,7 +483,7 @@ class StoreChoice:
             "records": RECORDS,
             "desk": DESK,
             "states": STATES,
-            "events": EVENT_LOG,
+            "events": CLAIMS,
         }
 
         async def refuse(name: str, port: Port[Any]) -> None:

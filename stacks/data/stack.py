@@ -257,8 +257,8 @@ EXCEPTIONS = (
     *exceptions(
         "Data/Tables/EventsTable",
         (nag("DDB3"), "checkov::CKV_AWS_28", hipaa("DynamoDBPITREnabled")),
-        "It holds events of running answers, which expire after 15 minutes: with recovery their text would "
-        "stay for 35 days more.",
+        "It holds what expires, live values of sent texts among it: with recovery they would stay for 35 "
+        "days more.",
         decision="0009-three-dynamodb-tables",
     ),
     *exceptions(

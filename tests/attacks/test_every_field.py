@@ -160,7 +160,8 @@ async def test_a_quote_is_what_is_stored_and_is_marked_as_a_quote(
     found = await bodies(service, f"stored-{payload}", names=[f"stored-{payload}"])
     answer = found["repeated"]
     quotes = [answer["text"][one["start"] : one["end"]] for one in answer["sentences"] if one["quote"]]
-    shown = quotes if answer["mode"] == "quoted" else [answer["section"]["text"]]
+    sources = next(data for name, data in found["streamed"] if name == "sources")
+    shown = quotes if answer["mode"] == "quoted" else [sources["section"]["text"]]
     assert any(f"two days {PAYLOADS[payload]}" in text for text in shown)
 
 

@@ -21,7 +21,7 @@ _MOST_TRIES = 300
 """Answers to one question that all say to try again: half a minute of a service that is there."""
 _MOST_INTERRUPTED = 5
 """Of one question: more kills than that do not meet it. A key that goes on to say "interrupted, try again" is
-one that nobody released."""
+one that nobody freed."""
 _EVENT_STREAM = {"accept": "text/event-stream"}
 
 
@@ -84,7 +84,7 @@ class Agents:
                 asked.refused = str(problem["code"])
                 return
             asked.interruptions += problem.get("code") == "interrupted"
-            if problem.get("code") in ("interrupted", "not_found", "not_resumable"):
+            if problem.get("code") in ("interrupted", "not_found"):
                 answer_id = None  # nothing follows: asked again, under the same key
             await asyncio.sleep(_AGAIN_S)
         asked.refused = f"told to try again, {asked.interruptions} times as interrupted"
@@ -118,7 +118,7 @@ class Agents:
         async for sequence, name, data in _events(response):
             if name == "started":
                 answer_id = str(data["answer_id"])
-                asked.shown.setdefault(answer_id, [])
+                asked.shown[answer_id] = []  # a second time: the whole answer comes again
             if name == "token" and answer_id is not None:
                 shown = asked.shown[answer_id]
                 if not shown or shown[-1][1] < sequence:

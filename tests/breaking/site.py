@@ -54,7 +54,7 @@ questions_per_minute = 100000
 writes_per_minute = 100000
 reads_per_minute = 100000
 first_token_timeout_s = 10.0
-answer_deadline_s = 30.0
+answer_deadline_s = 8.0
 embedding_timeout_s = 5.0
 """
 

@@ -14,9 +14,9 @@ from random import Random
 
 import pytest
 
-from tests.breaking.agents import Agents, AskedQuestion, at_work
+from tests.breaking.agents import Agents, at_work
 from tests.breaking.owners import COMMON, Knowledge, bring_again, bring_stock, own
-from tests.breaking.reckoning import faults_of_answers, faults_of_documents, record_of
+from tests.breaking.reckoning import faults_of_answers, faults_of_documents
 from tests.breaking.site import Part, Site, running_site
 from tests.fakes.running_service import eventually
 
@@ -102,36 +102,3 @@ async def test_kills_lose_double_open_and_fail_nothing(tmp_path: Path) -> None:
     assert whole
     assert agents.looks
     assert agents.reads
-
-
-async def test_a_killed_answer_is_recorded_though_its_reader_may_not_read_its_source_any_more(
-    tmp_path: Path,
-) -> None:
-    async with running_site(tmp_path) as (site, sagemaker), site.client() as client:
-        knowledge = Knowledge(site, client)
-        agents = Agents(knowledge, client)
-        document = knowledge.document("leaflet-0")
-        await knowledge.add(document, labels=())
-        await knowledge.takes_effect(document)
-        sagemaker.texts = [f"{sentence} " for sentence in COMMON]
-        sagemaker.hold_after(2)
-        asked = AskedQuestion(question="How long is the wait for leaflet-0?", key="key-0", agent="ann")
-        asking = asyncio.create_task(agents.bring_to_end(asked))
-
-        async def has_text() -> bool:
-            return any(asked.shown.values())
-
-        await eventually(has_text, within_s=60.0)
-        asking.cancel()
-        await site.kill("service")
-        await site.begin("service")
-        await site.ready("service")
-        await knowledge.withdraw(document)
-        await agents.bring_to_end(asked)
-        [answer_id] = asked.shown
-        assert asked.refused == "withdrawn"
-        assert (await record_of(agents, asked, answer_id)).status_code == 200
-        sagemaker.hold = None
-        asked.refused = None
-        await agents.bring_to_end(asked)
-        assert len(asked.shown) == 2, "its key is free again"

@@ -1,4 +1,4 @@
-"""Records, event logs, document states and the desk by DynamoDB."""
+"""Records, claims, document states and the desk by DynamoDB."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_desk import DynamoDbDeskStore
+from assistant.aws.dynamodb_expiring import DynamoDbAnswerClaims, DynamoDbSentValues
 from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
-from assistant.aws.dynamodb_log import DynamoDbAnswerLog, DynamoDbSentValues
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords, DynamoDbLiveReads
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates, DynamoDbSourceRuns
 from assistant.domain.clock import Clock
@@ -29,21 +29,21 @@ class DynamoDbTwin:
         self.records = DynamoDbAnswerRecords(client, table=f"{name}-{RECORDS.role}")
         self.states = DynamoDbDocumentStates(client, table=f"{name}-{STATES.role}")
         self.source_runs = DynamoDbSourceRuns(client, table=f"{name}-{STATES.role}")
-        self.log = DynamoDbAnswerLog(client, table=f"{name}-{EVENTS.role}")
+        self.claims = DynamoDbAnswerClaims(client, table=f"{name}-{EVENTS.role}")
         self.outbox = DynamoDbFeedbackOutbox(client, table=f"{name}-{RECORDS.role}")
         self.erasure_keys = DynamoDbErasureKeys(client, table=f"{name}-{EVENTS.role}")
         self.desk = DynamoDbDeskStore(client, table=f"{name}-{DESK.role}")
         self.live_reads = DynamoDbLiveReads(client, table=f"{name}-{RECORDS.role}")
-        self._logs: list[DynamoDbAnswerLog | DynamoDbSentValues] = [self.log]
+        self._expiring: list[DynamoDbAnswerClaims | DynamoDbSentValues] = [self.claims]
 
-    def log_by(self, clock: Clock) -> DynamoDbAnswerLog:
-        log = DynamoDbAnswerLog(self._client, table=f"{self._name}-{EVENTS.role}", clock=clock)
-        self._logs.append(log)
-        return log
+    def claims_by(self, clock: Clock) -> DynamoDbAnswerClaims:
+        claims = DynamoDbAnswerClaims(self._client, table=f"{self._name}-{EVENTS.role}", clock=clock)
+        self._expiring.append(claims)
+        return claims
 
     def sent_values_by(self, clock: Clock) -> DynamoDbSentValues:
         values = DynamoDbSentValues(self._client, table=f"{self._name}-{EVENTS.role}", clock=clock)
-        self._logs.append(values)
+        self._expiring.append(values)
         return values
 
     async def stored_bytes(self, clock: Clock) -> bytes:
@@ -62,7 +62,7 @@ class DynamoDbTwin:
 
     async def close(self) -> None:
         stores = (self.records, self.states, self.desk, self.outbox, self.erasure_keys, self.live_reads)
-        for store in (*stores, self.source_runs, *self._logs):
+        for store in (*stores, self.source_runs, *self._expiring):
             await store.close()
 
 

@@ -12,7 +12,7 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
 from assistant.embedded.files import FilePower, FileRevocations, FileSwitches, FolderCaptureStore
 from assistant.embedded.index import EmbeddedPassageIndex
-from assistant.embedded.records import SqliteAnswerLog, SqliteSentValues
+from assistant.embedded.records import SqliteAnswerClaims, SqliteSentValues
 from assistant.private_files import make_private_folder
 from assistant.wiring.stores import EmbeddedTenant
 
@@ -27,7 +27,7 @@ class EmbeddedTwin(EmbeddedTenant):
     def __init__(self, place: Path) -> None:
         super().__init__(place, embedding_model=EMBEDDING_MODEL, dimensions=DIMENSIONS)
         self._place = place
-        self._other_logs: list[SqliteAnswerLog | SqliteSentValues] = []
+        self._expiring: list[SqliteAnswerClaims | SqliteSentValues] = []
 
     @property
     def capture(self) -> FolderCaptureStore:
@@ -41,15 +41,15 @@ class EmbeddedTwin(EmbeddedTenant):
     def version(self, model: IndexModel) -> EmbeddedPassageIndex:
         return self.index_of(model)
 
-    def log_by(self, clock: Clock) -> SqliteAnswerLog:
-        log = SqliteAnswerLog(self._place / "events.sqlite", clock=clock, sweep_every_s=SWEEP_EVERY_S)
-        self._other_logs.append(log)
-        return log
+    def claims_by(self, clock: Clock) -> SqliteAnswerClaims:
+        claims = SqliteAnswerClaims(self._place / "events.sqlite", clock=clock, sweep_every_s=SWEEP_EVERY_S)
+        self._expiring.append(claims)
+        return claims
 
     def sent_values_by(self, clock: Clock) -> SqliteSentValues:
         path = self._place / "sent-values.sqlite"
         values = SqliteSentValues(path, clock=clock, sweep_every_s=SWEEP_EVERY_S)
-        self._other_logs.append(values)
+        self._expiring.append(values)
         return values
 
     async def stored_bytes(self, clock: Clock) -> bytes:
@@ -100,8 +100,8 @@ class EmbeddedTwin(EmbeddedTenant):
             aside.rename(folder)
 
     async def close(self) -> None:
-        for log in self._other_logs:
-            await log.close()
+        for store in self._expiring:
+            await store.close()
         await super().close()
 
 

@@ -58,14 +58,9 @@ async def read_and_die(twin: Twin) -> object:
     raise AssertionError("It lived on.")
 
 
-async def open_log(twin: Twin) -> object:
-    return (await twin.log.open(samples.opening("there", key="k1"))).answer_id
-
-
-async def follow_log(twin: Twin) -> object:
-    await twin.log.signal_reader("here")
-    reading = await twin.log.read("here", after_batch=1)
-    return [] if reading is None else [batch.number for batch in reading.batches]
+async def claim_and_cancel(twin: Twin) -> object:
+    await twin.claims.cancel("here")
+    return (await twin.claims.claim(samples.claim("there"))).answer_id
 
 
 async def index_document(twin: Twin) -> object:
@@ -94,8 +89,7 @@ ACTIONS = {
         pause_endpoints,
         append_verdict,
         read_and_die,
-        open_log,
-        follow_log,
+        claim_and_cancel,
         index_document,
         search,
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from assistant.answering.ports import LogBatch, LogOpening
+from assistant.answering.ports import Claim
 from assistant.domain.answers import (
     AccessEntry,
     AnswerRecord,
@@ -251,30 +251,15 @@ def use(document_id: str, *, n: int = 1) -> PassageUse:
     )
 
 
-def opening(
-    answer_id: str = "a1", *, agent: str = "ana", key: str | None = None, request_hash: str = "hash-1"
-) -> LogOpening:
-    return LogOpening(
-        answer_id=answer_id,
-        agent=agent,
-        request_hash=request_hash,
-        key=key,
-        context='{"question":"When may it be refilled?"}',
-    )
-
-
-def batch(
-    number: int = 1,
+def claim(
+    answer_id: str = "a1",
     *,
-    first: int = 1,
-    frames: Sequence[bytes] = (),
-    ended: bool = False,
-    excerpts: Sequence[Excerpt] = (),
-) -> LogBatch:
-    """Return a batch whose frames have the sequences ``first``, ``first`` + 1, …"""
-    return LogBatch(
-        number=number, first_sequence=first, frames=tuple(frames), ended=ended, excerpts=tuple(excerpts)
-    )
+    agent: str = "ana",
+    key: str = "k1",
+    request_hash: str = "hash-1",
+    at: datetime | None = None,
+) -> Claim:
+    return Claim(answer_id, agent, key, request_hash, at or datetime.now(UTC))
 
 
 def excerpt(mark: int = 0, *, document_id: str = "refill") -> Excerpt:

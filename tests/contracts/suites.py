@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 SUITES: Mapping[str, tuple[str, ...]] = {
-    "test_answer_log": ("embedded", "dynamodb"),
+    "test_answer_claims": ("embedded", "dynamodb"),
     "test_answer_records": ("embedded", "dynamodb"),
     "test_audit_chain": ("embedded", "dynamodb"),
     "test_capture": ("embedded", "s3"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
 
 import pytest
 
 from assistant.answering.excerpts import run_of
+from assistant.answering.ports import FoundAnswer
 from assistant.domain.answers import (
     AccessEntry,
     AccessQuery,
@@ -80,27 +81,49 @@ def interrupted(answer_id: str = "a1", *, minute: int = 0, text: str = "On day")
     return samples.answer(answer_id, minute=minute).model_copy(update=changed)
 
 
+NOT_OVER = datetime.now(UTC) + timedelta(hours=1)
+OVER = NOT_OVER - timedelta(hours=2)
+
+
 async def test_what_is_known_of_an_interrupted_answer_is_kept_once(twin: Twin) -> None:
-    await twin.records.put_interrupted(interrupted())
-    await twin.records.put_interrupted(interrupted(text="Something else"))
+    await twin.records.begin_answer(interrupted(), until=OVER)
+    await twin.records.begin_answer(interrupted(text="Something else"), until=OVER)
     assert await twin.records.get_answer("a1") == interrupted()
+    assert await twin.records.find_answer("a1") == FoundAnswer(interrupted(), None)
     assert await twin.records.list_conversation("c1") == [interrupted()]
+
+
+async def test_an_answer_that_may_still_be_written_is_found_and_not_listed(twin: Twin) -> None:
+    await twin.records.begin_answer(interrupted(), until=NOT_OVER)
+    found = await twin.records.find_answer("a1")
+    assert found is not None
+    assert (found.record, found.written_until) == (interrupted(), NOT_OVER)
+    assert await twin.records.get_answer("a1") is None
+    assert await twin.records.list_conversation("c1") == []
+    assert await twin.records.find_answer("a2") is None
+
+
+async def test_an_answer_that_began_is_listed_by_its_record(twin: Twin) -> None:
+    await twin.records.begin_answer(interrupted(), until=NOT_OVER)
+    await twin.records.put_answer(samples.answer())
+    assert await twin.records.find_answer("a1") == FoundAnswer(samples.answer(), None)
+    assert await twin.records.list_conversation("c1") == [samples.answer()]
 
 
 @pytest.mark.parametrize("own_comes_first", [True, False])
 async def test_an_answer_s_own_record_stands_above_what_was_known(twin: Twin, own_comes_first: bool) -> None:
     if not own_comes_first:
-        await twin.records.put_interrupted(interrupted())
+        await twin.records.begin_answer(interrupted(), until=OVER)
     await twin.records.put_answer(samples.answer())
     if own_comes_first:
-        await twin.records.put_interrupted(interrupted())
+        await twin.records.begin_answer(interrupted(), until=OVER)
     assert await twin.records.get_answer("a1") == samples.answer()
     assert await twin.records.list_conversation("c1") == [samples.answer()]
 
 
 async def test_an_interrupted_answer_has_its_place_in_its_conversation(twin: Twin) -> None:
     await twin.records.put_answer(samples.answer("a1", minute=1))
-    await twin.records.put_interrupted(interrupted("a2", minute=2))
+    await twin.records.begin_answer(interrupted("a2", minute=2), until=OVER)
     await twin.records.put_answer(samples.answer("a3", minute=3))
     found = await twin.records.list_conversation("c1", limit=2)
     assert [record.answer_id for record in found] == ["a2", "a3"]
@@ -294,10 +317,26 @@ async def test_what_an_agent_saw_is_listed(twin: Twin) -> None:
     assert (await twin.records.list_accesses(about("other", "ana"))).entries == ()
 
 
-async def test_an_interrupted_answer_was_seen(twin: Twin) -> None:
-    await twin.records.put_interrupted(answer_with("a1", "refill"))
+@pytest.mark.parametrize("until", [OVER, NOT_OVER])
+async def test_an_answer_that_began_was_seen(twin: Twin, until: datetime) -> None:
+    await twin.records.begin_answer(answer_with("a1", "refill"), until=until)
     (entry,) = (await twin.records.list_accesses(about("refill"))).entries
     assert (entry.agent, entry.subject_id) == ("ana", "a1")
+
+
+async def test_an_answer_that_began_and_ended_was_seen_once(twin: Twin) -> None:
+    for number in range(3):
+        await twin.records.begin_answer(answer_with(f"a{number}", "refill", minute=number), until=OVER)
+        await twin.records.put_answer(answer_with(f"a{number}", "refill", minute=number))
+    seen: list[str] = []
+    query = about("refill", limit=1)
+    while True:
+        page = await twin.records.list_accesses(query)
+        seen += [entry.subject_id for entry in page.entries]
+        if page.next_after is None:
+            break
+        query = replace(query, after=page.next_after)
+    assert seen == ["a0", "a1", "a2"]
 
 
 async def test_only_the_time_asked_for_is_listed(twin: Twin) -> None:

@@ -123,8 +123,8 @@ async def test_fifty_reads_at_once_are_one_chain_without_a_fork(scene: Scene) ->
 
 async def test_an_answer_s_sight_is_in_the_chain_once(scene: Scene) -> None:
     record = samples.answer("a1")
-    await scene.twin.records.put_interrupted(record)
-    await scene.twin.records.put_interrupted(record)
+    await scene.twin.records.begin_answer(record, until=samples.NOON)
+    await scene.twin.records.begin_answer(record, until=samples.NOON)
     await scene.read(1)
     (chain,) = by_writer(await scene.twin.records.audited(DAY)).values()
     kinds = [json.loads(same.content).get("kind") for (same,) in chain.values()]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from assistant.answering.ports import LOG_EXPIRES_AFTER_S, ValuesOfSent
+from assistant.answering.ports import ValuesOfSent
 from assistant.answering.services import TenantServices
 from assistant.answering.stored import AppendToAnswer, ReadAnswers
 from assistant.domain.answers import LiveSpan, Sent
@@ -184,13 +184,3 @@ async def test_a_span_of_an_element_that_the_answer_lacks_is_refused(twin: Twin)
     with pytest.raises(InvalidRequestError):
         await AppendToAnswer(services_of(twin, SteppedClock())).sent("a1", sent(), identity=ANA)
     assert await twin.records.list_sent("a1") == []
-
-
-async def test_an_event_log_leaves_no_byte_after_its_time(twin: Twin) -> None:
-    clock = SteppedClock()
-    log = twin.log_by(clock)
-    await log.open(samples.opening())
-    await log.append("a1", samples.batch(frames=[b"data: " + VALUE.encode() + b"\n\n"]))
-    clock.step(LOG_EXPIRES_AFTER_S + 1)
-    assert await log.read("a1") is None
-    await until_no_byte_is_left(twin, clock)

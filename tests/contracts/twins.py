@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch, SentValues
+from assistant.answering.ports import AnswerClaims, AnswerRecords, EndpointPower, PassageSearch, SentValues
 from assistant.api.auth import KeySource
 from assistant.aws.s3 import S3CaptureStore
 from assistant.domain.clock import Clock
@@ -64,7 +64,7 @@ class Twin(Protocol):
     @property
     def records(self) -> AnswerRecords: ...
     @property
-    def log(self) -> AnswerLog: ...
+    def claims(self) -> AnswerClaims: ...
     @property
     def outbox(self) -> FeedbackOutbox: ...
     @property
@@ -73,8 +73,8 @@ class Twin(Protocol):
     def feedback_files(self) -> FeedbackFiles: ...
     @property
     def desk(self) -> DeskStore: ...
-    def log_by(self, clock: Clock) -> AnswerLog:
-        """Return the same event log as a process sees it whose clock is ``clock``."""
+    def claims_by(self, clock: Clock) -> AnswerClaims:
+        """Return the same claims as a process sees it whose clock is ``clock``."""
         ...
 
     def sent_values_by(self, clock: Clock) -> SentValues:

@@ -27,6 +27,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from assistant.answering.excerpts import fill_record, shown_again
 from assistant.answering.ports import (
+    FoundAnswer,
     GenerationDelta,
     GenerationRequest,
     GenerationStream,
@@ -431,7 +432,7 @@ class InMemoryRecords:
         self.verdicts: list[StoredVerdict] = []
         self.sent: list[StoredSent] = []
         self.acts: list[StoredAct] = []
-        self.interrupted: dict[str, AnswerRecord] = {}
+        self.begun: dict[str, FoundAnswer] = {}
         self.accesses: list[AccessEntry] = []
         self.places: dict[tuple[str, PlaceKind], set[str]] = {}
         self.reads = 0
@@ -445,20 +446,29 @@ class InMemoryRecords:
             raise ConflictError("This answer is recorded.")
         self.answers[record.answer_id] = record
 
-    async def put_interrupted(self, record: AnswerRecord) -> None:
+    async def begin_answer(self, record: AnswerRecord, *, until: datetime) -> None:
         self._check()
-        self.interrupted.setdefault(record.answer_id, record)
+        self.begun.setdefault(record.answer_id, FoundAnswer(record, until))
 
     async def get_answer(self, answer_id: str) -> AnswerRecord | None:
-        self._check()
         self.reads += 1
-        return (self.interrupted | self.answers).get(answer_id)
+        found = await self.find_answer(answer_id)
+        return None if found is None or found.written_until is not None else found.record
+
+    async def find_answer(self, answer_id: str) -> FoundAnswer | None:
+        self._check()
+        if record := self.answers.get(answer_id):
+            return FoundAnswer(record, None)
+        if (begun := self.begun.get(answer_id)) is None or begun.written_until is None:
+            return begun
+        return begun if begun.written_until > self._clock.now() else FoundAnswer(begun.record, None)
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
         self._check()
         self.reads += 1
-        known = (self.interrupted | self.answers).values()
-        found = [record for record in known if record.conversation_id == conversation_id]
+        known = [await self.find_answer(answer_id) for answer_id in self.begun | self.answers]
+        ended = [one.record for one in known if one is not None and one.written_until is None]
+        found = [record for record in ended if record.conversation_id == conversation_id]
         return sorted(found, key=lambda record: record.asked_at)[-limit:]
 
     async def take_place(self, answer_id: str, kind: PlaceKind, name: str, *, most: int) -> bool:
@@ -502,7 +512,8 @@ class InMemoryRecords:
 
     async def list_accesses(self, query: AccessQuery) -> AccessPage:
         self._check()
-        sights = [record.sight() for record in (self.interrupted | self.answers).values()]
+        begun = {answer_id: one.record for answer_id, one in self.begun.items()}
+        sights = [record.sight() for record in (begun | self.answers).values()]
         wanted = [each for each in (*sights, *self.accesses) if query.since <= each.at < query.until]
         found = sorted(filter(query.wants, wanted), key=lambda each: each.at)
         start = int(query.after or 0)

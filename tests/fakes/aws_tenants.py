@@ -11,7 +11,6 @@ from typing import Any
 from opensearchpy import AsyncOpenSearch
 
 from assistant.aws.clients import AwsService, open_client
-from assistant.aws.dynamodb_log import DynamoDbAnswerLog
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.opensearch_client import open_opensearch
@@ -77,9 +76,6 @@ class AwsTenants:
 
     def records(self, tenant: str) -> DynamoDbAnswerRecords:
         return DynamoDbAnswerRecords(self.clients["dynamodb"], table=self.named(RECORDS.role, tenant))
-
-    def log(self, tenant: str) -> DynamoDbAnswerLog:
-        return DynamoDbAnswerLog(self.clients["dynamodb"], table=self.named(EVENTS.role, tenant))
 
     async def make(self, tenant: str) -> None:
         """Make what a deployment makes."""

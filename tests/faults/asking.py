@@ -33,11 +33,6 @@ class Answered:
         return str(self.events[0][1]["answer_id"])
 
     @property
-    def frames(self) -> str:
-        """All of it but comments, which tell only that the connection lives."""
-        return "".join(f"{block}\n\n" for block in self.text.split("\n\n") if block and block[0] != ":")
-
-    @property
     def written(self) -> str:
         return "".join(data["text"] for name, data in self.events if name == "token").strip()
 

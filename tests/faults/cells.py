@@ -25,7 +25,6 @@ KEY_SET_MISSING = "the parameter is missing"
 THE_SERVICE = "the service itself"
 KILLED = "killed while streaming"
 KILLED_WITH_KEY = "killed while streaming, then the same Idempotency-Key"
-KILLED_AFTER_RECORD = "killed after its record, before the end of its events"
 KILLED_WAITING = "killed while its record waits, and no reader comes back"
 SAME_KEY = "two tasks, one Idempotency-Key at the same instant"
 OTHER_TASK_VERDICT = "two tasks, the verdict on the other one"
@@ -61,7 +60,6 @@ CELLS = (
         for fault in (
             KILLED,
             KILLED_WITH_KEY,
-            KILLED_AFTER_RECORD,
             KILLED_WAITING,
             SAME_KEY,
             OTHER_TASK_VERDICT,

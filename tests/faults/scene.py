@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -197,8 +198,16 @@ class FaultScene:
                 await child.communicate()
         return child.returncode or 0, log_path.read_text().strip().splitlines()[-1]
 
+    async def has_begun(self, answer_id: str) -> bool:
+        """Return whether the store has what was known of an answer when it began."""
+        key = {"pk": {"S": f"answer#{answer_id}"}, "sk": {"S": "interrupted"}}
+        table = self.aws.named("records", TENANT)
+        found = await self.aws.clients["dynamodb"].get_item(TableName=table, Key=key, ConsistentRead=True)
+        return "Item" in found
+
     async def records(self) -> list[dict[str, Any]]:
-        """Return every record of an answer that the store has, past all proxies."""
+        """Return every record of an answer that the store has, past all proxies; without one, what counts in
+        its place when the deadline is over."""
         table = self.aws.named("records", TENANT)
         found: list[dict[str, Any]] = []
         start: dict[str, Any] = {}
@@ -208,7 +217,17 @@ class FaultScene:
             if "LastEvaluatedKey" not in page:
                 break
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
-        answers = [item for item in found if item["sk"]["S"] in ("answer", "interrupted")]
+        recorded = {item["pk"]["S"] for item in found if item["sk"]["S"] == "answer"}
+        answers = [
+            item
+            for item in found
+            if item["sk"]["S"] == "answer"
+            or (
+                item["sk"]["S"] == "interrupted"
+                and item["pk"]["S"] not in recorded
+                and float(item["until"]["N"]) <= time.time()
+            )
+        ]
         return [orjson.loads(item["body"]["S"]) | {"kind": item["sk"]["S"]} for item in answers]
 
 

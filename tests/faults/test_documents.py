@@ -147,9 +147,9 @@ async def test_a_reader_who_comes_back_waits_for_the_documents_texts(watch: Watc
         called(watch.service, "GET", f"/v1/answers/{answer.answer_id}"),
     )
     assert back.events[:-1] == []
-    log = await watch.logged("texts_not_read")
+    log = await watch.logged("answer_not_read")
     await watch.scene.heal()
-    assert (await came_back(watch.service, answer.answer_id)).frames == answer.frames
+    assert (await came_back(watch.service, answer.answer_id)).written == answer.written
     tell_of(
         DOCUMENTS,
         DOWN_WHEN_BACK,

@@ -1,4 +1,4 @@
-"""The stores beside an answer: its record, and the log of its events."""
+"""The stores beside an answer: its record, and the claim of its key."""
 
 from __future__ import annotations
 
@@ -83,24 +83,23 @@ async def tell_record(watch: Watch, answer: Answered, fault: str, *, made_by: st
     )
 
 
-async def test_an_event_log_that_is_slow_is_given_up(watch: Watch) -> None:
+async def test_claims_that_are_slow_are_given_up(watch: Watch) -> None:
     await watch.scene.break_(EVENTS, Kind.STALL)
-    await tell_not_kept(watch, SLOW, made_by=STALLED)
+    await tell_not_claimed(watch, SLOW, made_by=STALLED)
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_an_event_log_that_says_something_else_is_given_up(watch: Watch, wrong: str) -> None:
+async def test_claims_that_say_something_else_are_given_up(watch: Watch, wrong: str) -> None:
     await watch.scene.break_(EVENTS, Kind.ANSWER, answer=WRONG[wrong])
-    await tell_not_kept(watch, WRONG_ANSWER, made_by=SAYS_SOMETHING_ELSE)
+    await tell_not_claimed(watch, WRONG_ANSWER, made_by=SAYS_SOMETHING_ELSE)
 
 
-async def tell_not_kept(watch: Watch, fault: str, *, made_by: str) -> None:
-    """An answer is worth more than its log; a key that cannot be looked up is worth more than an answer."""
+async def tell_not_claimed(watch: Watch, fault: str, *, made_by: str) -> None:
+    """A key that cannot be looked up is worth more than an answer; without one nothing is looked up."""
     answer, keyed = await asyncio.gather(
-        asked(watch.service, **WINDOW), asked(watch.service, key=f"not-kept-{uuid.uuid4().hex}")
+        asked(watch.service, **WINDOW), asked(watch.service, key=f"not-claimed-{uuid.uuid4().hex}")
     )
     assert answer.told() == "`done` `stop`"
-    assert answer.events[0][1]["resumable"] is False
     recorded = await watch.recorded(answer)
     assert keyed.told() == "503 `records_unavailable`, retryable"
     assert len(await watch.new_records()) == 1
@@ -109,8 +108,8 @@ async def tell_not_kept(watch: Watch, fault: str, *, made_by: str) -> None:
         EVENTS,
         fault,
         made_by=made_by,
-        sees=f"{answer.told()}, `resumable` false; with an Idempotency-Key: {keyed.told()}",
+        sees=f"{answer.told()}; with an Idempotency-Key: {keyed.told()}",
         recorded=recorded,
-        log=await watch.logged("answer_not_logged"),
+        log=await watch.logged("dependency_failed"),
         figure=await watch.counted(ended("stop")),
     )

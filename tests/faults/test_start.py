@@ -108,7 +108,6 @@ async def _the_stores_of_answers(watch: Watch) -> None:
     await watch.scene.heal(LLM)
     answer = await asked(watch.service, **WINDOW)
     assert answer.told() == "`done` `stop`, `recorded` false"
-    assert answer.events[0][1]["resumable"] is False
     waits = await watch.logged("answer_record_waits")
     await watch.scene.heal(RECORDS)
     recorded = await watch.follows(answer)
@@ -131,18 +130,19 @@ async def _the_stores_of_answers(watch: Watch) -> None:
         figure=await watch.counted(fell_back("generation_unavailable")),
     )
     answer = await asked(watch.service, **WINDOW)
-    assert (answer.told(), answer.events[0][1]["resumable"]) == ("`done` `stop`", False)
+    keyed = await asked(watch.service, key="at-start")
+    assert (answer.told(), keyed.told()) == ("`done` `stop`", "503 `records_unavailable`, retryable")
     tell_of(
         EVENTS,
         DOWN_AT_START,
         made_by=RESET,
-        sees=f"{answer.told()}, `resumable` false",
+        sees=f"{answer.told()}; with an Idempotency-Key: {keyed.told()}",
         recorded=await watch.recorded(answer),
-        log=await watch.logged("answer_not_logged"),
+        log=await watch.logged("dependency_failed"),
         figure=await watch.counted(ended("stop")),
     )
     await watch.scene.heal(EVENTS)
-    assert (await asked(watch.service, **WINDOW)).events[0][1]["resumable"] is True
+    assert (await asked(watch.service, key="at-start")).told() == "`done` `stop`"
     tell_of(
         POWER,
         DOWN_AT_START,

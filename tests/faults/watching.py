@@ -116,7 +116,8 @@ def tell_of(
 
 def _described(record: dict[str, Any]) -> str:
     if record["kind"] == "interrupted" and record["outcome"] != "done":
-        return f"`interrupted`, text so far {'kept' if record['text'] else 'empty'}"
+        assert record["passages"]
+        return "`interrupted`, with its sources, without text"
     ending = record["finish_reason"] or record["error_code"]
     fallback = f", `fallback` `{record['fallback']}`" if record["fallback"] else ""
     return f"`{record['outcome']}` `{ending}`{fallback}"

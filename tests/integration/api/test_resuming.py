@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from assistant.api.coming_back import POLL_S
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import (
     NO_TENANTS,
@@ -18,7 +20,7 @@ from tests.fakes.running_service import (
     RunningService,
     Scene,
     events_of,
-    eventually,
+    running_service,
     service_on,
 )
 
@@ -55,11 +57,13 @@ async def asking(
         yield response
 
 
-async def read_until(response: httpx.Response, name: str, *, count: int = 1) -> list[tuple[str, Any]]:
+async def read_until(
+    response: httpx.Response | AsyncIterator[str], name: str, *, count: int = 1
+) -> list[tuple[str, Any]]:
     """Read until so many events of a name have come."""
-    text = ""
+    text, parts = "", response.aiter_text() if isinstance(response, httpx.Response) else response
     async with asyncio.timeout(60):
-        async for part in response.aiter_text():
+        async for part in parts:
             text += part
             whole = text[: text.rfind("\n\n") + 2]
             if sum(found == name for found, _ in events_of(whole)) >= count:
@@ -89,13 +93,10 @@ def text_of(events: Sequence[tuple[str, Any]]) -> str:
     return "".join(data["text"] for name, data in events if name == "token")
 
 
-@pytest.mark.parametrize("where", ["same", "other"])
-async def test_a_reader_who_was_cut_off_gets_the_rest(
-    service: RunningService, other: RunningService, where: str
-) -> None:
+async def test_a_reader_who_was_cut_off_gets_the_rest(service: RunningService) -> None:
     go_on = service.sagemaker.hold_after(2)
     answer_id, seen = await cut_in_mid_answer(service)
-    coming = asyncio.create_task(come_back(service if where == "same" else other, answer_id, after=len(seen)))
+    coming = asyncio.create_task(come_back(service, answer_id, after=len(seen)))
     go_on.set()
     response = await coming
     assert response.status_code == 200
@@ -106,20 +107,44 @@ async def test_a_reader_who_was_cut_off_gets_the_rest(
     assert f"id: {answer_id}:{len(seen)}\n" not in response.text
 
 
-@pytest.mark.parametrize("where", ["same", "other"])
-async def test_the_whole_stream_can_be_read_again_after_its_end(
-    service: RunningService, other: RunningService, where: str
+async def test_on_another_task_a_reader_waits_and_gets_the_whole_answer_from_its_record(
+    service: RunningService, other: RunningService
 ) -> None:
+    go_on = service.sagemaker.hold_after(2)
     async with asking(service, resume_window_s=15) as response:
-        first = await response.aread()
-    answer_id = events_of(first.decode())[0][1]["answer_id"]
-    await service.idle()
+        parts = response.aiter_text()
+        seen = await read_until(parts, "token")
+        answer_id = seen[0][1]["answer_id"]
+        coming = asyncio.create_task(come_back(other, answer_id, after=len(seen)))
+        done, _ = await asyncio.wait({coming}, timeout=2 * POLL_S)
+        assert not done
+        go_on.set()
+        whole = seen + await read_until(parts, "done")
+    again = await coming
+    assert "\nid:" not in again.text
+    events = events_of(again.text)
+    assert [name for name, _ in events] == ["started", "sources", "token", "sentence", "sentence", "done"]
+    assert text_of(events) == text_of(whole)
+    started, sources, *_ = events
+    assert started[1] == whole[0][1]
+    assert [source["document_id"] for source in sources[1]["sources"]] == ["wait"]
+    sentences = [data for name, data in events if name == "sentence"]
+    assert sentences == [data for name, data in whole if name == "sentence"]
+    done_again, done_first = events[-1][1], whole[-1][1]
+    assert done_again | {"timings_ms": {}} == done_first | {"timings_ms": {}}
+    assert (await other.client.get(sources[1]["sources"][0]["document_url"])).status_code == 200
 
-    async def the_same() -> bool:
-        again = await come_back(service if where == "same" else other, answer_id)
-        return again.content == b": alive\n\n" + first
 
-    await eventually(the_same)
+@pytest.mark.parametrize("window_s", [0, 15])
+@pytest.mark.parametrize("where", ["same", "other"])
+async def test_an_answer_can_be_read_again_after_its_end(
+    service: RunningService, other: RunningService, where: str, window_s: int
+) -> None:
+    async with asking(service, resume_window_s=window_s) as response:
+        first = events_of((await response.aread()).decode())
+    again = await come_back(service if where == "same" else other, first[0][1]["answer_id"])
+    events = events_of(again.text)
+    assert (text_of(events), events[-1][0]) == (text_of(first), "done")
 
 
 async def test_an_answer_goes_on_for_its_window_and_then_ends(
@@ -141,40 +166,42 @@ async def test_an_answer_goes_on_for_its_window_and_then_ends(
     assert record.outcome.value == "disconnected"
 
 
-@pytest.mark.parametrize("where", ["same", "other"])
-async def test_a_reader_who_is_back_keeps_the_answer_alive_beyond_the_window(
-    service: RunningService, other: RunningService, where: str
-) -> None:
+async def test_a_reader_who_is_back_keeps_the_answer_alive_beyond_the_window(service: RunningService) -> None:
     go_on = service.sagemaker.hold_after(2)
-    answer_id, seen = await cut_in_mid_answer(service, window_s=4)
-    coming = asyncio.create_task(come_back(service if where == "same" else other, answer_id))
+    answer_id, seen = await cut_in_mid_answer(service, window_s=2)
+    coming = asyncio.create_task(come_back(service, answer_id))
     call = await service.sagemaker.generation()
-    with pytest.raises(TimeoutError):  # over the window, and over that of a reader elsewhere
-        await asyncio.wait_for(call.left.wait(), 7)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(call.left.wait(), 4)
     go_on.set()
     events = events_of((await coming).text)
     assert events[-1][0] == "done"
     assert events[: len(seen)] == seen
 
 
-async def test_without_a_window_leaving_ends_the_answer_and_nothing_is_kept(
+async def test_without_a_window_leaving_ends_the_answer(
     service: RunningService, other: RunningService
 ) -> None:
     service.sagemaker.stall_after = 2
     answer_id, _ = await cut_in_mid_answer(service, window_s=0)
     await service.idle()
     for task in (service, other):
-        response = await come_back(task, answer_id)
-        assert (response.status_code, response.json()["code"]) == (409, "not_resumable")
+        [(name, problem)] = events_of((await come_back(task, answer_id)).text)
+        assert (name, problem["code"], problem["retryable"]) == ("error", "interrupted", True)
 
 
-async def test_what_is_not_kept_cannot_be_read_while_it_runs_either(service: RunningService) -> None:
-    service.sagemaker.stall_after = 1
+async def test_without_a_window_a_second_reader_reads_on_with_the_first(
+    service: RunningService,
+) -> None:
+    go_on = service.sagemaker.hold_after(2)
     async with asking(service) as response:
-        [started, *_] = await read_until(response, "started")
-        again = await come_back(service, started[1]["answer_id"])
-    assert started[1]["resumable"] is False
-    assert (again.status_code, again.json()["code"]) == (409, "not_resumable")
+        parts = response.aiter_text()
+        seen = await read_until(parts, "token")
+        assert seen[0][1]["resumable"] is False
+        again = asyncio.create_task(come_back(service, seen[0][1]["answer_id"]))
+        go_on.set()
+        await read_until(parts, "done")
+    assert text_of(events_of((await again).text)).strip() == WRITTEN
 
 
 @pytest.mark.parametrize(
@@ -185,7 +212,7 @@ async def test_nobody_else_comes_back_to_an_answer(
     service: RunningService, other: RunningService, who: dict[str, Any], running: bool
 ) -> None:
     go_on = service.sagemaker.hold_after(2)
-    answer_id, seen = await cut_in_mid_answer(service)
+    answer_id, _ = await cut_in_mid_answer(service)
     if not running:
         go_on.set()
         await service.idle()
@@ -195,7 +222,7 @@ async def test_nobody_else_comes_back_to_an_answer(
         refused = await come_back(task, answer_id, after=1, **who)
         assert (refused.status_code, refused.content) == (404, never.content)
     go_on.set()
-    assert events_of((await own).text)[: len(seen)] == seen
+    assert text_of(events_of((await own).text)).strip() == WRITTEN
 
 
 @pytest.mark.parametrize("event_id", ["x:1", "{id}", "{id}:", "{id}:-1", "{id}:1a", "{id}:9999999999"])
@@ -220,20 +247,6 @@ async def test_a_reader_who_is_back_is_told_so_before_anything_else_comes(
         async with asyncio.timeout(8):  # the next one comes after 10 s
             assert await anext(response.aiter_text()) == ": alive\n\n"
     go_on.set()
-
-
-async def test_an_id_beyond_the_end_has_nothing_to_wait_for(
-    service: RunningService, other: RunningService
-) -> None:
-    answer_id = (await service.answered(body=WINDOW))["answer_id"]
-    await eventually(lambda: _is_logged(other, answer_id))
-    response = await come_back(other, answer_id, after=999)
-    assert (response.status_code, response.text) == (200, ": alive\n\n")
-
-
-async def _is_logged(service: RunningService, answer_id: str) -> bool:
-    reading = await service.tenants["clinic"].log.read(answer_id)
-    return reading is not None and bool(reading.batches) and reading.batches[-1].ended
 
 
 async def test_an_answer_is_cancelled_from_another_task(
@@ -316,62 +329,81 @@ async def test_a_key_whose_answer_never_began_may_be_used_again(service: Running
 
 
 @pytest.fixture
-async def doomed(service: RunningService) -> AsyncIterator[tuple[RunningProcess, RunningService]]:
+async def brief(tmp_path: Path) -> AsyncIterator[RunningService]:
+    """A task whose answers have a short deadline."""
+    async with running_service(tmp_path, Scene(answer_deadline_s=6.0)) as service:
+        await service.know("wait", "The wait is two days.")
+        service.sagemaker.texts = TWO_SENTENCES
+        yield service
+
+
+@pytest.fixture
+async def doomed(brief: RunningService) -> AsyncIterator[tuple[RunningProcess, RunningService]]:
     """A task of its own process on the same stores."""
-    assert service.settings is not None
-    environment = service.settings.model_copy(update={"port": 0}).environment()
+    assert brief.settings is not None
+    environment = brief.settings.model_copy(update={"port": 0}).environment()
     async with (
         process("api", environment) as running,
         httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=20) as client,
     ):
-        yield running, RunningService(running.url, service.sagemaker, NO_TENANTS, service.state_dir, client)
+        yield running, RunningService(running.url, brief.sagemaker, NO_TENANTS, brief.state_dir, client)
 
 
-async def test_after_a_kill_the_reader_gets_what_was_kept_and_is_told(
-    service: RunningService, doomed: tuple[RunningProcess, RunningService]
+async def test_after_a_kill_the_reader_is_told_and_the_answer_is_listed_as_interrupted(
+    brief: RunningService, doomed: tuple[RunningProcess, RunningService]
 ) -> None:
     running, dying = doomed
-    service.sagemaker.stall_after = 2
+    brief.sagemaker.stall_after = 2
     async with asking(dying, resume_window_s=15) as response:
         seen = await read_until(response, "token")
-        answer_id = seen[0][1]["answer_id"]
-
-        async def kept() -> bool:
-            reading = await service.tenants["clinic"].log.read(answer_id)
-            return reading is not None and sum(len(batch.frames) for batch in reading.batches) >= len(seen)
-
-        await eventually(kept)
+        answer_id, conversation_id = (seen[0][1][name] for name in ("answer_id", "conversation_id"))
         running.child.kill()
-    response = await come_back(service, answer_id)
-    events = events_of(response.text)
-    assert events[: len(seen)] == seen  # more may have been kept than had come
-    name, problem = events[-1]
+    response = await come_back(brief, answer_id, after=len(seen))
+    [(name, problem)] = events_of(response.text)
     assert (name, problem["code"], problem["retryable"]) == ("error", "interrupted", True)
-    assert response.text.rpartition("event: error")[0].endswith("\n\n")  # it has no id of the answer's own
-    again = await come_back(
-        service, answer_id, after=len(events) - 1
-    )  # a reader that has all kept events gets it too
-    assert (again.status_code, events_of(again.text)) == (200, [events[-1]])
-    record = await service.tenants["clinic"].answering.records.get_answer(answer_id)
-    assert record is not None
-    assert (record.error_code, record.text, record.agent) == ("interrupted", text_of(events), "ann")
+    assert "\nid:" not in response.text
+    listed = await brief.client.get(
+        "/v1/answers", params={"conversation_id": conversation_id}, headers=brief.headers()
+    )
+    [answer] = listed.json()["answers"]
+    record = answer["record"]
+    assert (record["error_code"], record["text"], record["agent"]) == ("interrupted", "", "ann")
+    assert record["question"] == "How long is the wait?"
+    assert [source["document_id"] for source in answer["sources"]] == ["wait"]
     verdict = {"verdict_id": "v1", "label": "bad"}
-    marked = await service.client.post(
-        f"/v1/answers/{answer_id}/verdict", json=verdict, headers=service.headers()
+    marked = await brief.client.post(
+        f"/v1/answers/{answer_id}/verdict", json=verdict, headers=brief.headers()
     )
     assert marked.status_code == 200
 
 
-async def test_told_to_stop_a_task_ends_an_answer_that_nobody_reads_just_now(
-    service: RunningService, doomed: tuple[RunningProcess, RunningService]
+async def test_after_a_kill_a_repeat_under_the_key_is_answered_anew(
+    brief: RunningService, doomed: tuple[RunningProcess, RunningService]
 ) -> None:
     running, dying = doomed
-    go_on = service.sagemaker.hold_after(2)
+    brief.sagemaker.stall_after = 2
+    async with asking(dying, key="k-1") as response:
+        seen = await read_until(response, "token")
+        running.child.kill()
+    brief.sagemaker.stall_after = None
+    headers = brief.headers() | {"idempotency-key": "k-1"}
+    question = {"question": "How long is the wait?", "resume_window_s": 0}
+    waited = await brief.client.post("/v1/answers", json=question, headers=headers)
+    assert (waited.status_code, waited.json()["code"]) == (503, "interrupted")
+    anew = await brief.client.post("/v1/answers", json=question, headers=headers)
+    assert (anew.status_code, anew.json()["text"].strip()) == (200, WRITTEN)
+    assert anew.json()["answer_id"] != seen[0][1]["answer_id"]
+
+
+async def test_told_to_stop_a_task_ends_an_answer_that_nobody_reads_just_now(
+    brief: RunningService, doomed: tuple[RunningProcess, RunningService]
+) -> None:
+    running, dying = doomed
+    go_on = brief.sagemaker.hold_after(2)
     answer_id, seen = await cut_in_mid_answer(dying)
     running.child.terminate()
-    coming = asyncio.create_task(come_back(service, answer_id, after=len(seen)))
+    coming = asyncio.create_task(come_back(brief, answer_id, after=len(seen)))
     go_on.set()
     events = events_of((await coming).text)
-    assert text_of(seen + events).strip() == WRITTEN
-    assert events[-1][0] == "done"
+    assert (text_of(events).strip(), events[-1][0]) == (WRITTEN, "done")
     assert (await running.ended())[0] == 0

@@ -27,7 +27,7 @@ READ = AccessEntry(at=samples.NOON, agent="ada", kind="answer", subject_id="a1")
 
 RECORDS: dict[str, Use] = {
     "put_answer": lambda twin: twin.records.put_answer(samples.answer()),
-    "put_interrupted": lambda twin: twin.records.put_interrupted(samples.answer()),
+    "begin_answer": lambda twin: twin.records.begin_answer(samples.answer(), until=samples.NOON),
     "get_answer": lambda twin: twin.records.get_answer("a1"),
     "list_conversation": lambda twin: twin.records.list_conversation("c1"),
     "append_verdict": lambda twin: twin.records.append_verdict("a1", GOOD, agent="ana"),
@@ -44,16 +44,12 @@ RECORDS: dict[str, Use] = {
     "record_access": lambda twin: twin.records.record_access(READ),
 }
 LOG: dict[str, Use] = {
-    "open": lambda twin: twin.log.open(samples.opening()),
-    "open with a key": lambda twin: twin.log.open(samples.opening(key="k1")),
-    "count_context": lambda twin: twin.log.count_context("7" * 64, answer_id="a1", key=None),
-    "uncount_context": lambda twin: twin.log.uncount_context("7" * 64, answer_id="a1"),
-    "release": lambda twin: twin.log.release(samples.opening(key="k1")),
-    "append": lambda twin: twin.log.append("a1", samples.batch()),
-    "read": lambda twin: twin.log.read("a1"),
-    "signal_cancel": lambda twin: twin.log.signal_cancel("a1"),
-    "signal_reader": lambda twin: twin.log.signal_reader("a1"),
-    "signals": lambda twin: twin.log.signals(["a1"]),
+    "claim": lambda twin: twin.claims.claim(samples.claim()),
+    "count_context": lambda twin: twin.claims.count_context("7" * 64, answer_id="a1", key=None),
+    "uncount_context": lambda twin: twin.claims.uncount_context("7" * 64, answer_id="a1"),
+    "release": lambda twin: twin.claims.release(samples.claim()),
+    "cancel": lambda twin: twin.claims.cancel("a1"),
+    "cancelled": lambda twin: twin.claims.cancelled(["a1"]),
 }
 STATES: dict[str, Use] = {
     "get": lambda twin: twin.states.get("refill"),

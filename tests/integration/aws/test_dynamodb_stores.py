@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -102,21 +103,31 @@ async def test_a_verdict_that_missed_its_answer_s_list_enters_it_when_repeated(s
     assert await stores.twin.records.list_verdicts("a1") == [stored]
 
 
-async def test_an_opening_whose_receipt_was_lost_keeps_its_key(stores: Stores) -> None:
-    stores.way.lose("BatchWriteItem", "PutItem")
-    opening = samples.opening("a1", key="k1")
-    assert await stores.twin.log.open(opening) == opening
+async def test_a_claim_whose_receipt_was_lost_keeps_its_key(stores: Stores) -> None:
+    stores.way.lose("PutItem")
+    claim = samples.claim("a1")
+    assert (await stores.twin.claims.claim(claim)).answer_id == "a1"
     assert stores.way.lost == []
-    assert await stores.twin.log.open(samples.opening("a2", key="k1")) == opening
+    assert (await stores.twin.claims.claim(samples.claim("a2"))).answer_id == "a1"
 
 
-async def test_a_batch_whose_receipt_was_lost_is_one(stores: Stores) -> None:
-    await stores.twin.log.open(samples.opening())
-    stores.way.lose("BatchWriteItem")
-    await stores.twin.log.append("a1", samples.batch(frames=[b"data: x\n\n"]))
-    reading = await stores.twin.log.read("a1")
-    assert reading is not None
-    assert reading.batches == (samples.batch(frames=[b"data: x\n\n"]),)
+async def test_a_claim_of_the_release_before_is_joined(stores: Stores) -> None:
+    await stores.twin.claims.claim(samples.claim("a1"))
+    (item,) = await stores.items("events")
+    del item["request_hash"]
+    await stores.client.put_item(TableName=f"{stores.name}-events", Item=item)
+    found = await stores.twin.claims.claim(samples.claim("a2", request_hash="hash-2"))
+    assert (found.answer_id, found.request_hash) == ("a1", "hash-2")
+
+
+async def test_what_the_release_before_knew_of_an_interrupted_answer_counts(stores: Stores) -> None:
+    record = samples.answer("a1")
+    await stores.twin.records.begin_answer(record, until=datetime.now(UTC) + timedelta(hours=1))
+    assert await stores.twin.records.get_answer("a1") is None
+    (item,) = [one for one in await stores.items("records") if one["sk"]["S"] == "interrupted"]
+    del item["until"]
+    await stores.client.put_item(TableName=f"{stores.name}-records", Item=item)
+    assert await stores.twin.records.get_answer("a1") == record
 
 
 async def test_an_advance_whose_receipt_was_lost_was_made(stores: Stores) -> None:
@@ -125,22 +136,12 @@ async def test_an_advance_whose_receipt_was_lost_was_made(stores: Stores) -> Non
     assert await stores.twin.states.advance_many([samples.status(state=DocumentState.LIVE)]) == {"refill"}
 
 
-async def test_everything_in_the_event_log_expires_in_a_quarter_of_an_hour(stores: Stores) -> None:
-    opening = samples.opening(key="k1")
-    await stores.twin.log.open(opening)
-    await stores.twin.log.append("a1", samples.batch(frames=[bytes(10)]))
-    await stores.twin.log.append("a1", samples.batch(2, frames=[_noise(800_000)]))
-    await stores.twin.log.signal_cancel("a1")
-    await stores.twin.log.signal_reader("a1")
+async def test_claims_and_cancellations_expire_in_a_quarter_of_an_hour(stores: Stores) -> None:
+    await stores.twin.claims.claim(samples.claim())
+    await stores.twin.claims.count_context("7" * 64, answer_id="a1", key=None)
+    await stores.twin.claims.cancel("a1")
     items = await stores.items("events")
-    assert {item["sk"]["S"].partition("#")[0] for item in items} == {
-        "a1",  # in the list of answers without a record
-        "batch",
-        "head",
-        "key",
-        "part",
-        "signals",
-    }
+    assert {item["sk"]["S"] for item in items} == {"key", "context", "signals"}
     now = _epoch_s()
     assert all(880 <= int(item["expires_at"]["N"]) - now <= 900 for item in items)
 

@@ -20,7 +20,7 @@ from assistant.domain.documents import Span
 from assistant.domain.identity import Identity, Role
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import AwsTenants
-from tests.fakes.running_service import events_of, eventually
+from tests.fakes.running_service import events_of
 from tests.integration.api.test_crossing import (
     ANN,
     ANN_OF_PHARMACY,
@@ -67,18 +67,12 @@ async def come_back(
     return response.status_code, response.content
 
 
-async def is_logged(service: AwsService, answer_id: str) -> bool:
-    reading = await service.tenants["clinic"].log.read(answer_id)
-    return reading is not None and bool(reading.batches) and reading.batches[-1].ended
-
-
-# --- event logs and the ids of their events ---
+# --- answers in progress and the ids of their events ---
 
 
 @pytest.mark.parametrize("after", [None, 1])
 async def test_the_events_of_an_answer_belong_to_its_agent(service: AwsService, after: int | None) -> None:
     answer_id = (await service.answered(body=WINDOW, **ANN))["answer_id"]
-    await eventually(lambda: is_logged(service, answer_id))
     event_id = f"{answer_id}:{after}" if after else None
     status, content = await come_back(service, answer_id, ANN, event_id=event_id)
     assert (status, events_of(content.decode())[-1][0]) == (200, "done")
@@ -109,17 +103,20 @@ async def test_an_answer_in_progress_is_neither_followed_nor_cancelled_by_others
             path = f"/v1/answers/{answer_id}"
             crossed = await service.client.delete(path, headers=service.headers(**other))
             assert crossed.status_code == 404
-        assert await service.tenants["clinic"].log.signals([answer_id]) == {}
+        assert await service.tenants["clinic"].claims.cancelled([answer_id]) == set()
         go_on.set()
     assert asking.result()["finish_reason"] == "stop"
 
 
 async def the_running_answer(service: AwsService) -> str:
-    """Return the id of the one log of the clinic."""
-    table = service.stores.named("events", "clinic")
-    found = await service.stores.clients["dynamodb"].scan(TableName=table, ConsistentRead=True)
-    (head,) = [item for item in found["Items"] if item["sk"]["S"] == "head"]
-    return head["pk"]["S"].removeprefix("log#")
+    """Return the id of the one answer of the clinic that began."""
+    table = service.stores.named("records", "clinic")
+    begun: list[str] = []
+    while not begun:
+        found = await service.stores.clients["dynamodb"].scan(TableName=table, ConsistentRead=True)
+        begun = [item["pk"]["S"] for item in found["Items"] if item["sk"]["S"] == "interrupted"]
+    (partition,) = begun
+    return partition.removeprefix("answer#")
 
 
 # --- keys and ids that callers choose ---
@@ -258,7 +255,11 @@ async def accesses(aws: AwsTenants, tenant: str) -> list[tuple[str, str, str]]:
     table = aws.named("records", tenant)
     found: dict[str, Any] = await aws.clients["dynamodb"].scan(TableName=table, ConsistentRead=True)
     items = sorted(
-        (item for item in found["Items"] if item["pk"]["S"].startswith("access#")),
+        (
+            item
+            for item in found["Items"]
+            if item["pk"]["S"].startswith("access#") and not item["sk"]["S"].endswith("#interrupted")
+        ),
         key=lambda item: item["sk"]["S"],
     )
     bodies = [orjson.loads(item["body"]["S"]) for item in items]

@@ -12,7 +12,6 @@ import pytest
 
 from assistant.answering.answer import AnswerQuestion
 from assistant.answering.events import ElementChanged
-from assistant.answering.excerpts import fill, read_excerpts, run_of
 from assistant.answering.stored import ReadElementAgain
 from assistant.domain.answers import Mode
 from assistant.domain.documents import ItemFacts, StoredDocument
@@ -342,25 +341,6 @@ async def test_the_record_keeps_no_word_of_the_documents() -> None:
     assert answered.record.text == answered.text
     (use,) = answered.kept.elements
     assert (use.name, use.operation) == ("catalogue.comparison", None)
-
-
-async def test_a_log_keeps_the_table_by_reference_and_a_withdrawal_empties_it() -> None:
-    tenant = shop()
-    answered = await table(tenant)
-    excerpts = answered.prepared.found.excerpts
-    (element,) = answered.elements
-    event = excerpts.keep_event(element)
-    assert isinstance(event, ElementChanged)
-    kept = event.model_dump_json()
-    assert "1.2 kg" not in kept
-    assert "38 dB" not in kept
-    used = excerpts.used_in(kept)
-    tenant.withdrawn.add("catalogue:A-200")
-    shown = await read_excerpts(used, tenant.texts, labels=frozenset())
-    again = fill(kept, {mark: text or "-" for mark, text in shown.items()})
-    assert "1.2 kg" not in again
-    assert "28 dB" in again
-    assert all(run_of(one) not in again for one in used if shown[one.mark])
 
 
 # --- systems ----------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.answering.compose import snippet
-from assistant.answering.events import Token
 from assistant.answering.excerpts import (
     Excerpts,
     Place,
@@ -29,7 +28,6 @@ from assistant.knowledge.files import SourceDocument
 from assistant.knowledge.formats import page_item
 from assistant.knowledge.parsing import parse_document
 from assistant.text.safe_markdown import safe_markdown
-from assistant.twins import decode_log_batch
 from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, agent
 from tests.fakes.running_service import passages_of
@@ -93,9 +91,7 @@ def test_the_longer_of_two_texts_is_taken_whole() -> None:
     excerpts = Excerpts()
     excerpts.add("Wait.", UNIT)
     excerpts.add("Wait. Then call.", Place("d", "h", ((0, 16),), ShownAs.UNIT))
-    event = excerpts.keep_event(Token("Wait. Then call."))
-    assert isinstance(event, Token)
-    [used] = excerpts.used_in(event.text)
+    [used] = excerpts.used_in(excerpts.keep("Wait. Then call."))
     assert used.spans == ((0, 16),)
 
 
@@ -155,9 +151,3 @@ async def test_a_record_of_an_older_release_is_read_as_it_is() -> None:
     await tenant.records.put_answer(AnswerRecord.model_validate_json(orjson.dumps(older)))
     reading = await ReadAnswers(tenant.services).one("a1", identity=agent("ana"))
     assert (reading.record.text, reading.record.schema_version) == ("On day 24.", 2)
-
-
-def test_a_batch_of_an_older_release_is_read_as_it_is() -> None:
-    frames = (b'id: a1:1\nevent: token\ndata: {"text":"Day 24"}\n\n', b"id: a1:2\nevent: done\ndata: {}\n\n")
-    head = orjson.dumps([1, True, [len(frame) for frame in frames]])
-    assert decode_log_batch(3, head + b"\n" + b"".join(frames)) == samples.batch(3, frames=frames, ended=True)

@@ -197,7 +197,11 @@ async def test_while_the_store_fails_the_agent_is_told_and_the_record_follows(er
         tenant.records.error = None
         assert await use_case.settle(within_s=LIMIT_S) == 0
     assert tenant.records.answers[prepared.answer_id].text
-    assert {line["event"] for line in logs} == {"answer_record_waits", "answer_record_followed"}
+    assert {line["event"] for line in logs} == {
+        "beginning_not_recorded",
+        "answer_record_waits",
+        "answer_record_followed",
+    }
     assert {line["answer_id"] for line in logs} == {prepared.answer_id}
     assert "refills" not in str(logs).lower()
 

@@ -6,10 +6,9 @@ from contextlib import aclosing
 
 import pytest
 
-from assistant.answering.events import AnswerEvent, Done, Problem, Started, Token
+from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.client import (
     AssistantClient,
-    ConflictingError,
     Patience,
     Question,
     UnavailableError,
@@ -27,6 +26,7 @@ UNCERTAIN = (
     b' "citations": [2]}], "reply_draft": "Please wait.", "escalation": "Lead, ext. 1",'
     b' "corrections": [{"said": "colde", "read_as": "cold"}]}\n\n'
 )
+SOURCES = b'event: sources\ndata: {"sources": []}\n\n'
 KEPT = Question(question="Why?")
 LEFT = Question(question="Why?", resume_window_s=0)
 
@@ -110,11 +110,18 @@ async def test_coming_back_ends_when_nothing_comes_for_some_tries() -> None:
     assert len(served.requests) == 3
 
 
-async def test_events_that_are_no_longer_kept_are_a_conflict() -> None:
-    async with serving((STREAM, STARTED), (problem(409, "not_resumable", retryable=False),)) as served:
-        with pytest.raises(ConflictingError) as caught:
-            await events_of(served)
-    assert caught.value.problem.code == "not_resumable"
+async def test_an_answer_that_comes_again_from_its_record_goes_on_where_it_broke_off() -> None:
+    rest = b', "start": 0, "end": 4, "citations": [1], "support": "supported"}\n\n'
+    sentence = b'event: sentence\ndata: {"index": %d' + rest
+    whole = b'event: token\ndata: {"text": "one two three "}\n\n'
+    again = (STREAM, STARTED, SOURCES, whole, sentence % 0, sentence % 1, DONE)
+    cut = (STREAM, STARTED, SOURCES, token(2, "one "), b"id: a:3\n" + sentence % 0, token(4, "two "))
+    async with serving(cut, again) as served:
+        events = await events_of(served)
+    kinds = [type(event) for event in events]
+    assert kinds == [Started, Sources, Token, SentenceEnded, Token, Token, SentenceEnded, Done]
+    assert [event.text for event in events if isinstance(event, Token)] == ["one ", "two ", "three "]
+    assert [event.index for event in events if isinstance(event, SentenceEnded)] == [0, 1]
 
 
 async def test_a_service_under_load_is_asked_again_also_for_an_answer_that_is_not_kept() -> None:

@@ -2,14 +2,12 @@
 import { type Signal, batch, signal } from "@preact/signals";
 import type { Api } from "./api.ts";
 import type { Reader } from "./coming_back.ts";
-import { onceRecorded } from "./marking.ts";
 import { ApiError, lostAnswer } from "./problems.ts";
 import {
   type Turn,
   type Turns,
   afterEvent,
   afterProblem,
-  afterReading,
   afterStop,
   changeTurn,
   findTurn,
@@ -64,7 +62,7 @@ export class Answering {
       return null;
     } catch (error) {
       if (error instanceof ApiError) {
-        await this.#end(turn.key, error.problem);
+        this.#end(turn.key, error.problem);
         return error.problem;
       }
       if (underway.controller.signal.aborted) return null;
@@ -99,21 +97,9 @@ export class Answering {
     };
   }
 
-  /** The events cannot be read: what the service has kept of the answer stands for them, if it has. */
-  async #end(key: string, problem: Problem): Promise<void> {
-    const { answerId = null, text = "" } = findTurn(this.#turns, key) ?? {};
-    if (answerId === null || problem.code !== "not_resumable") {
-      const isLost = problem.code === "not_found" && text !== "";
-      changeTurn(this.#turns, key, (turn) => afterProblem(turn, isLost ? lostAnswer() : problem));
-      return;
-    }
-    try {
-      const stored = await onceRecorded(() => this.#api.answer(answerId));
-      changeTurn(this.#turns, key, (turn) => afterReading(turn, stored));
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      changeTurn(this.#turns, key, (turn) => afterProblem(turn, text === "" ? error.problem : lostAnswer()));
-    }
+  #end(key: string, problem: Problem): void {
+    const isLost = problem.code === "not_found" && (findTurn(this.#turns, key)?.text ?? "") !== "";
+    changeTurn(this.#turns, key, (turn) => afterProblem(turn, isLost ? lostAnswer() : problem));
   }
 
   #close({ key, startedAt, isWhole }: Underway): void {

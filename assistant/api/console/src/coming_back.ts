@@ -6,9 +6,9 @@ import type { AnswerEvent } from "./wire.ts";
 
 /** For so long the service goes on writing after a reader has left. */
 export const RESUME_WINDOW_S = 15;
-/** After that it finds out within its lease (5 s) that a writer is gone: who comes back later learns nothing new. */
+/** After that the answer is on record, or its writing has ended: who comes back later learns nothing new. */
 const PATIENCE_MS = (RESUME_WINDOW_S + 5) * 1000;
-/** Events are kept for 15 minutes: a machine without any network may take its time. */
+/** The record stays: a machine without any network may take its time. */
 const OFFLINE_PATIENCE_MS = 300_000;
 /** A connection that stood for so long was one, though nothing came: the model may think for a while. */
 const STOOD_MS = 10_000;

@@ -5,10 +5,12 @@ import type { Element, ElementUse, LiveSpan, Sentence } from "./wire.ts";
 
 export type Elements = readonly Element[];
 
-/** The elements after a newer state of one of them has come. */
+/** The elements after a newer state of one of them has come. Values stay: an element of a record has none. */
 export function withElement(elements: Elements, element: Element): Elements {
-  const isKnown = elements.some(({ id }) => id === element.id);
-  return isKnown ? elements.map((other) => (other.id === element.id ? element : other)) : [...elements, element];
+  const known = elements.find(({ id }) => id === element.id);
+  if (known === undefined) return [...elements, element];
+  if (isReady(known) && element.state === "ready" && element.data === null) return elements;
+  return elements.map((other) => (other === known ? element : other));
 }
 
 /** An element of a record: its values were not kept with it. */

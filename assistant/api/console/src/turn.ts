@@ -187,6 +187,7 @@ export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
   }
 }
 
+/** Where it comes a second time, the answer comes again from its record, which has no live values and no offers. */
 function afterStarted(turn: Turn, started: Started): Turn {
   const { answer_id, red_flags = [], unchecked_language = null, recorded_model = null } = started;
   return {
@@ -195,12 +196,20 @@ function afterStarted(turn: Turn, started: Started): Turn {
     redFlags: red_flags,
     isUnchecked: unchecked_language !== null,
     recordedModel: recorded_model,
+    text: "",
+    sentences: [],
     phase: "searching",
   };
 }
 
-function afterSources(turn: Turn, { sources, section = null, offered = null }: WireSources): Turn {
-  return { ...turn, sources, section, offered, phase: "writing" };
+function afterSources(turn: Turn, { sources, section, offered }: WireSources): Turn {
+  return {
+    ...turn,
+    sources,
+    section: section ?? turn.section,
+    offered: offered ?? turn.offered,
+    phase: "writing",
+  };
 }
 
 function afterDone(turn: Turn, done: Done): Turn {
@@ -219,17 +228,6 @@ function afterDone(turn: Turn, done: Done): Turn {
 export function afterProblem(turn: Turn, problem: Problem): Turn {
   if (!isRunning(turn)) return turn;
   return { ...turn, phase: isBreak(problem) ? "interrupted" : "failed", problem };
-}
-
-/** What the service has kept takes the place of what came over a connection that is lost. */
-export function afterReading(turn: Turn, stored: StoredAnswer): Turn {
-  if (!isRunning(turn)) return turn;
-  const kept = storedTurn(stored);
-  const { key, recordedModel, offered, section } = turn;
-  const elements = turn.elements.length > 0 ? turn.elements : kept.elements;
-  const sources = turn.sources.length > 0 ? turn.sources : kept.sources;
-  const redFlags = turn.redFlags.length > 0 ? turn.redFlags : kept.redFlags;
-  return { ...kept, key, elements, sources, redFlags, recordedModel, offered, section };
 }
 
 export function afterStop(turn: Turn): Turn {

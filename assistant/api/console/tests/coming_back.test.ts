@@ -119,8 +119,8 @@ test("on the way back too a paused service ends it, and a writer that is gone", 
 });
 
 test("what cannot be come back to ends it with the reason", async () => {
-  const { ended } = reading([{ text: STARTED }, refusal(409, "not_resumable", { retryable: false })]);
-  await assert.rejects(ended, (error) => error instanceof ApiError && error.problem.code === "not_resumable");
+  const { ended } = reading([{ text: STARTED }, refusal(410, "withdrawn", { retryable: false })]);
+  await assert.rejects(ended, (error) => error instanceof ApiError && error.problem.code === "withdrawn");
 });
 
 test("an answer whose writer is gone ends with that", async () => {

@@ -135,16 +135,6 @@ test("the tab keeps no word of an answer that is being written", async () => {
   assert.equal(storage.getItem("care-console.tab")?.includes("half an answer"), false);
 });
 
-test("where the events are gone the stored answer is shown", async () => {
-  const ask = async (_: unknown, { onEvents }: Reader) => {
-    onEvents([STARTED, { event: "token", data: { text: "half" } }]);
-    throw new ApiError({ ...unreachable(), status: 409, code: "not_resumable", retryable: false });
-  };
-  const { conversation } = conversationWith({ ask, answer: async () => STORED });
-  const turn = await conversation.ask("Why?");
-  assert.deepEqual([turn?.text, turn?.phase, turn?.isRecorded], ["half and half", "finished", true]);
-});
-
 test("what was asked while the conversation was read back stays", async () => {
   const { conversation: before, storage } = conversationWith({});
   await before.ask("Why?");
@@ -235,25 +225,6 @@ function begunAndLeft() {
   conversation.leave();
   return { storage };
 }
-
-const STORED: StoredAnswer = {
-  record: {
-    answer_id: "a",
-    question: "Why?",
-    outcome: "done",
-    finish_reason: "stop",
-    error_code: null,
-    text: "half and half",
-    sentences: [],
-    gate: null,
-    asked_at: "2026-11-20T08:00:00Z",
-    finished_at: "2026-11-20T08:00:02Z",
-  },
-  sources: [],
-  verdicts: [],
-  sent: [],
-};
-
 test("a new conversation and an earlier one leave the customer of this one", async () => {
   let left = 0;
   const api = { conversation: async () => ({ answers: [] }) } as unknown as Api;

@@ -5,7 +5,6 @@ import {
   type Turn,
   afterEvent,
   afterProblem,
-  afterReading,
   afterStop,
   newTurn,
   sourceToOpen,
@@ -68,17 +67,14 @@ test("an answer counts as recorded when the service says so, as older ones did b
   assert.deepEqual(recorded, [true, true, false]);
 });
 
-test("what the service has kept takes the place of a text that broke off, with the sources that came", () => {
+test("an answer that comes again from its record takes the place of what broke off", () => {
+  const section = { document_id: "d", title: "t", effective_date: null, text: "x", citations: [1] };
+  const data = { sources: [], section };
   const begun = EVENTS.slice(0, 3).reduce(afterEvent, newTurn("key", "Why?"));
-  const read = afterReading(begun, STORED);
-  assert.deepEqual([read.key, read.text, read.phase], ["key", "Yes.", "finished"]);
-});
-
-test("an emergency that came before the connection was lost keeps its text", () => {
-  const flag = { name: "Overdose", text: "Stay on the line.", call: "911" };
-  const begun = { ...EVENTS.slice(0, 3).reduce(afterEvent, newTurn("key", "Why?")), redFlags: [flag] };
-  const stored = { ...STORED, record: { ...STORED.record, red_flags: ["Overdose"] } };
-  assert.deepEqual(afterReading(begun, stored).redFlags, [flag]);
+  const before = [{ event: "sources", data } as AnswerEvent, ...EVENTS.slice(2, 5)].reduce(afterEvent, begun);
+  const turn = EVENTS.reduce(afterEvent, before);
+  assert.deepEqual([turn.text, turn.sentences.length, turn.phase], ["Yes.", 1, "finished"]);
+  assert.equal(turn.section, section);
 });
 
 test("the source to open is the section's, else the first document that a quoted answer cites", () => {
