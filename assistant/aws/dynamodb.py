@@ -194,14 +194,11 @@ class DynamoDbTable:
         self.calls = DynamoDbCalls(client, unavailable=unavailable)
         self.name = name
         self.unavailable = unavailable
-        self.puts = GroupCommit(self._put_group, unavailable=unavailable)
-        """Overwrites: for keys with one writer, and for repeated content."""
         self.inserts = GroupCommit(self._insert_group, unavailable=unavailable)
         """Writes an item only where none is. It costs twice the write units in company; a process that
         inserts seldom makes few transactions."""
 
     async def close(self) -> None:
-        await self.puts.close()
         await self.inserts.close()
         await self.calls.close()
 
@@ -244,13 +241,6 @@ class DynamoDbTable:
         except DynamoDbRefusal as refusal:
             return _outcomes(refusal, len(puts))
         return [Outcome.WRITTEN] * len(puts)
-
-    async def _put_group(self, items: Sequence[Item]) -> Sequence[Outcome]:
-        requests = [{"PutRequest": {"Item": item}} for item in items]
-        response = await self.calls.call("BatchWriteItem", {"RequestItems": {self.name: requests}})
-        left: list[dict[str, Any]] = response.get("UnprocessedItems", {}).get(self.name, [])
-        unprocessed = {key_of(request["PutRequest"]["Item"]) for request in left}
-        return [Outcome.RETRY if key_of(item) in unprocessed else Outcome.WRITTEN for item in items]
 
     async def _insert_group(self, items: Sequence[Item]) -> Sequence[Outcome]:
         """Insert one item by a conditional put, several by one transaction, which is all or nothing: an item
@@ -446,12 +436,6 @@ def store_row(row: BaseModel) -> StoredBody:
     return replace(body, attributes=body.attributes | {"newer": packed})
 
 
-def store_bytes(body: bytes) -> StoredBody:
-    if len(body) <= _COMPRESSED_ABOVE_BYTES:
-        return StoredBody({"body": _binary(body)})
-    return _compress(body)
-
-
 def part_names(item: Item) -> list[str]:
     """Return the sort keys of the items that hold the body's parts; none for a body in one piece."""
     listed: list[dict[str, Any]] = item["parts"]["L"] if "parts" in item else []
@@ -468,8 +452,7 @@ def load_body(item: Item, parts: Sequence[Item] = ()) -> bytes:
 
 def _load_body(item: Item, parts: Sequence[Item]) -> bytes:
     if "body" in item:
-        body = item["body"]
-        return str(body["S"]).encode() if "S" in body else base64.b64decode(body["B"])
+        return str(item["body"]["S"]).encode()
     pieces = [item["packed"]] if "packed" in item else [part["piece"] for part in parts]
     return zlib.decompress(b"".join(base64.b64decode(piece["B"]) for piece in pieces))
 
@@ -499,9 +482,6 @@ _CALLS_IN_FLIGHT = 8
 _MOST_WAITING = 2000
 _WAIT_BEHIND_CALL_S = 0.005
 """The longest wait of a write for a call in flight: a slow call delays only its own writes."""
-_LINGER_S = 0.05
-"""The longest wait of a write that is not urgent for others to join it. A follower of an answer is at most
-1.5 s behind; of the 0.2 s to spare this takes twice itself, because the next batch waits for it too."""
 _GROUP_ATTEMPTS = 4
 """For writes of a call that DynamoDB throttles one by one."""
 _CLOSING_S = 5.0
@@ -536,7 +516,7 @@ class GroupCommit:
     """Writes items by ``write_items``, together where they wait together.
 
     With no call in flight a write goes out in this turn of the loop; else it waits for a call to end, for
-    a full call, or for 5 ms. A write that is not urgent waits for others up to 50 ms.
+    a full call, or for 5 ms.
     """
 
     def __init__(self, write_items: WriteItems, *, unavailable: type[DependencyError]) -> None:
@@ -547,7 +527,6 @@ class GroupCommit:
         self._timer: asyncio.Handle | None = None
         self._due_s = math.inf
         """When the waiting writes go out, on the loop's clock."""
-        self._urgent = False
 
     async def close(self) -> None:
         """Refuse waiting writes and wait up to 5 s for the calls in flight."""
@@ -559,20 +538,15 @@ class GroupCommit:
         if self._in_flight:
             await asyncio.wait(self._in_flight, timeout=_CLOSING_S)
 
-    async def write(self, item: Item, *, urgent: bool = True) -> bool:
+    async def write(self, item: Item) -> bool:
         """Write ``item``; return False when another item has its key. Raises ``unavailable``."""
         if len(self._waiting) >= _MOST_WAITING:
             raise self._unavailable("Too many writes wait for DynamoDB. Retry.")
         loop = asyncio.get_running_loop()
         waiting = _Waiting(item, _size_bytes(item), loop.create_future())
         self._waiting.append(waiting)
-        self._urgent = self._urgent or urgent
-        wait_s = _WAIT_BEHIND_CALL_S if self._in_flight else 0.0
-        if len(self._waiting) >= ITEMS_A_CALL:
-            wait_s = 0.0
-        elif not urgent:
-            wait_s = _LINGER_S
-        self._send_within(wait_s, loop)
+        is_full = len(self._waiting) >= ITEMS_A_CALL
+        self._send_within(_WAIT_BEHIND_CALL_S if self._in_flight and not is_full else 0.0, loop)
         return await waiting.done is Outcome.WRITTEN
 
     def _send_within(self, wait_s: float, loop: asyncio.AbstractEventLoop) -> None:
@@ -593,12 +567,10 @@ class GroupCommit:
             task = loop.create_task(self._write(self._take_group()))
             self._in_flight.add(task)
             task.add_done_callback(self._call_ended)
-        if not self._waiting:
-            self._urgent = False
 
     def _call_ended(self, ended: asyncio.Task[None]) -> None:
         self._in_flight.discard(ended)
-        if self._waiting and (self._urgent or self._timer is None):
+        if self._waiting:
             self._send_within(0.0, ended.get_loop())
 
     def _take_group(self) -> list[_Waiting]:

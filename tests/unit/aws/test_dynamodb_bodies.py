@@ -8,16 +8,10 @@ from typing import Any
 
 import pytest
 
-from assistant.aws.dynamodb import StoredBody, load_body, part_names, store_bytes, store_text
+from assistant.aws.dynamodb import StoredBody, load_body, part_names, store_text
 
 MOST_BYTES = 400 * 1024
 SIZES = [0, 1, 32 * 1024, 32 * 1024 + 1, 350 * 1024, 350 * 1024 + 1, 2_000_000]
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_bytes_come_back_whole(size: int) -> None:
-    body = Random(size).randbytes(size)  # noqa: S311 : no secret
-    assert _loaded(store_bytes(body)) == body
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -28,7 +22,7 @@ def test_a_text_comes_back_whole(size: int) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_no_item_is_too_large(size: int) -> None:
-    stored = store_bytes(Random(size).randbytes(size))  # noqa: S311 : no secret
+    stored = store_text(Random(size).randbytes(size).hex())  # noqa: S311 : no secret
     room_for_keys = 4096
     for attributes in (stored.attributes, *(part for _, part in stored.parts)):
         assert sum(map(_size, attributes.values())) + room_for_keys <= MOST_BYTES
@@ -43,7 +37,7 @@ def test_what_compresses_takes_one_item() -> None:
 
 
 def test_parts_of_other_content_have_other_names() -> None:
-    first, second = (store_bytes(Random(seed).randbytes(800_000)) for seed in (1, 2))  # noqa: S311 : no secret
+    first, second = (store_text(Random(seed).randbytes(800_000).hex()) for seed in (1, 2))  # noqa: S311 : no secret
     assert not {name for name, _ in first.parts} & {name for name, _ in second.parts}
 
 

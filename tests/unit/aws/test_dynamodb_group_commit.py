@@ -76,32 +76,6 @@ async def test_a_slow_call_does_not_delay_other_writes() -> None:
     assert await asyncio.gather(*tasks) == [True, True]
 
 
-async def test_a_write_that_is_not_urgent_waits_briefly_for_others() -> None:
-    writes = HeldWrites()
-    writes.free.set()
-    commit = _commit(writes)
-    first = asyncio.create_task(_write(commit, "a", urgent=False))
-    await asyncio.sleep(0.01)
-    assert not writes.calls
-    second = asyncio.create_task(_write(commit, "b", urgent=False))
-    assert await asyncio.gather(first, second) == [True, True]
-    assert writes.calls == [["a", "b"]]
-
-
-async def test_an_urgent_write_goes_out_with_waiting_ones() -> None:
-    writes = HeldWrites()
-    commit = _commit(writes)
-    patient = asyncio.create_task(_write(commit, "patient", urgent=False))
-    await asyncio.sleep(0)
-    urgent = asyncio.create_task(_write(commit, "urgent"))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert writes.calls == [["patient", "urgent"]]
-    writes.free.set()
-    assert await asyncio.gather(patient, urgent) == [True, True]
-
-
 async def test_the_end_of_a_call_sends_waiting_writes() -> None:
     writes = HeldWrites()
     writes.free.set()
@@ -214,9 +188,9 @@ def _commit(writes: HeldWrites) -> GroupCommit:
     return GroupCommit(writes.write, unavailable=RecordsUnavailableError)
 
 
-async def _write(commit: GroupCommit, name: str, *, body: str = "", urgent: bool = True) -> bool:
+async def _write(commit: GroupCommit, name: str, *, body: str = "") -> bool:
     item = {"pk": {"S": "p"}, "sk": {"S": name}, "body": {"S": body}}
-    return await commit.write(item, urgent=urgent)
+    return await commit.write(item)
 
 
 async def _until(holds: Callable[[], bool]) -> None:
