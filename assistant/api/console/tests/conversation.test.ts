@@ -8,7 +8,7 @@ import { ApiError, unreachable } from "../src/problems.ts";
 import { readTab } from "../src/tab_state.ts";
 import { type Turn, newTurn } from "../src/turn.ts";
 import { element } from "./elements.test.ts";
-import type { AnswerEvent, SendRequest, Sent, StoredAnswer } from "../src/wire.ts";
+import type { AnswerEvent, SendRequest, Sent } from "../src/wire.ts";
 
 const STARTED: AnswerEvent = { event: "started", data: { answer_id: "a", conversation_id: "c" } };
 const DONE: AnswerEvent = { event: "done", data: { finish_reason: "stop", citations: [] } };
