@@ -199,7 +199,8 @@ class Answers:
         at once or after its resume window.
 
         Raises ClientGoneError (the client left before the first event), EndpointPausedError, OverloadedError,
-        ConflictError (the key was used for another question), ContextUsedError, what
+        ConflictError (the key was used for another question), AnswerInterruptedError (the first request under
+        it ended before its answer began), ContextUsedError, what
         ``AnswerQuestion.prepare`` raises, and for a joined answer what ``ComingBack.follow`` raises.
         """
         async with _until_gone(receive) as gone:
@@ -319,8 +320,10 @@ class Answers:
         """Take the key of the question, also from an answer that was interrupted. Wait while the first answer
         under it is prepared elsewhere.
 
-        Raises JoinedAnswer, ConflictError, RecordsUnavailableError, ClientGoneError.
+        Raises JoinedAnswer, ConflictError, RecordsUnavailableError, ClientGoneError, AnswerInterruptedError (it
+        waited for a first answer that never began; the key is free).
         """
+        waited = False
         while not gone.done():
             first = await _stored(question.tenant.claims.claim(claim))
             if first.answer_id == claim.answer_id:
@@ -339,10 +342,15 @@ class Answers:
                 is_over = found.written_until is None and is_interrupted(found.record)
                 if not is_over:
                     raise JoinedAnswer(first.answer_id)
-            if is_over:
-                await _stored(question.tenant.claims.release(first))
-            else:
+            if not is_over:
+                waited = True
                 await asyncio.sleep(POLL_S)
+                continue
+            await _stored(question.tenant.claims.release(first))
+            if waited:  # as long as a whole answer takes: this question's own time is over, too
+                raise errors.AnswerInterruptedError(
+                    "The first request under this Idempotency-Key ended before its answer began. Send it again."
+                )
         raise ClientGoneError
 
     def _run(

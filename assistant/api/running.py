@@ -30,7 +30,7 @@ from assistant.api.delivery import (
     Cursor,
     Reading,
 )
-from assistant.api.errors import INTERNAL_PROBLEM
+from assistant.api.errors import INTERNAL_PROBLEM, log_failure, problem_of
 from assistant.api.health import ServiceMetrics
 from assistant.domain import errors
 from assistant.domain.answers import Mode
@@ -226,6 +226,10 @@ class RunningAnswer:
             async with asyncio.timeout(self.remaining_s()), aclosing(self._stream) as events:
                 async for event in events:
                     self._hand_out(event)
+        except AssistantError as error:
+            problem = problem_of(error)
+            log_failure(problem)
+            self._hand_out(problem)
         except Exception:  # noqa: BLE001 - an edge: the reader gets an error event, the log the exception
             _log.exception("answer_failed", answer_id=self.prepared.answer_id)
             self._hand_out(INTERNAL_PROBLEM)
