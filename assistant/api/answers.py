@@ -320,8 +320,8 @@ class Answers:
         """Take the key of the question, also from an answer that was interrupted. Wait while the first answer
         under it is prepared elsewhere.
 
-        Raises JoinedAnswer, ConflictError, RecordsUnavailableError, ClientGoneError, AnswerInterruptedError (it
-        waited for a first answer that never began; the key is free).
+        Raises JoinedAnswer, ConflictError, RecordsUnavailableError, ClientGoneError, AnswerInterruptedError
+        (it waited for a first answer that never began; the key is free).
         """
         waited = False
         while not gone.done():
@@ -332,26 +332,30 @@ class Answers:
                 raise errors.ConflictError(
                     "This Idempotency-Key was used for another request; choose a new one."
                 )
-            if self.service.running.find(first.answer_id, identity=question.identity):
-                raise JoinedAnswer(first.answer_id)
-            found = await _stored(question.tenant.answering.records.find_answer(first.answer_id))
-            limits, now = question.tenant.answering.tenant.limits, self.service.clock.now()
-            if found is None:
-                is_over = (now - first.claimed_at).total_seconds() > limits.answer_deadline_s + GRACE_S
-            else:
-                is_over = found.written_until is None and is_interrupted(found.record)
-                if not is_over:
-                    raise JoinedAnswer(first.answer_id)
-            if not is_over:
+            if not await self._is_over(first, question):
                 waited = True
                 await asyncio.sleep(POLL_S)
                 continue
             await _stored(question.tenant.claims.release(first))
             if waited:  # as long as a whole answer takes: this question's own time is over, too
                 raise errors.AnswerInterruptedError(
-                    "The first request under this Idempotency-Key ended before its answer began. Send it again."
+                    "The first request under this key ended before its answer began. Send the request again."
                 )
         raise ClientGoneError
+
+    async def _is_over(self, first: Claim, question: Question) -> bool:
+        """Return whether the answer that has the key was interrupted; False while it is prepared. Raises
+        JoinedAnswer (it is written, or on record), RecordsUnavailableError."""
+        if self.service.running.find(first.answer_id, identity=question.identity):
+            raise JoinedAnswer(first.answer_id)
+        found = await _stored(question.tenant.answering.records.find_answer(first.answer_id))
+        if found is None:
+            passed = self.service.clock.now() - first.claimed_at
+            limits = question.tenant.answering.tenant.limits
+            return passed.total_seconds() > limits.answer_deadline_s + GRACE_S
+        if found.written_until is not None or not is_interrupted(found.record):
+            raise JoinedAnswer(first.answer_id)
+        return True
 
     def _run(
         self, question: Question, prepared: PreparedAnswer, *, leave: Callable[[], None]
