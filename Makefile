@@ -305,6 +305,10 @@ check-reindex: $(VENV)/dev.stamp ## A reindex on a real OpenSearch node under co
 check-approved: $(VENV)/local.stamp ## Which paraphrases and look-alikes get an approved answer: both sets, counts only (docs/decisions/0046)
 	@exec $(BIN)/assistant evaluate --figure approved-tuning --figure approved $(ARGS)
 
+.PHONY: check-recorded
+check-recorded: $(VENV)/local.stamp ## Recorded answers still play: today's prompts are those that were recorded (FIGURE=recordings-tuning: a share of them)
+	@ASSISTANT_MODEL_PRECISION=float32 exec $(BIN)/assistant --state build/recorded --port 0 evaluate --figure $(or $(FIGURE),recordings) $(ARGS)
+
 .PHONY: check-demo
 check-demo: $(VENV)/dev.stamp ## The demo twice with all knowledge of pharmacy and shop, and once with recorded answers: steps, comparison, and what its seconds rest on (about 3 minutes)
 	@EXAMPLES=new DEMO=whole ASSISTANT_MODEL_PRECISION=float32 $(PYTEST) tests/processes/cli/test_cold_runs.py -s -k demo -o timeout=900 $(ARGS)
