@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import groupby
 
 from assistant.knowledge.conversion.encodings import decoded
-from assistant.knowledge.page import Block, Item, List, Page, Paragraph, plain
+from assistant.knowledge.conversion.regions import Row, region_blocks, text_cell
+from assistant.knowledge.page import Block, Item, List, Page, Paragraph, Place, plain
 
 _LONGEST_TITLE = 300
 """Characters of a title that a converter took from the text."""
@@ -16,6 +18,12 @@ _LINE = re.compile(
     re.DOTALL,
 )
 """A line of plain text, as an item of a list where it begins with a marker."""
+
+
+_DELIMITERS = {"\t": 1, ";": 1, "|": 1, ",": 2}
+"""How many of each a line of a table has at least: prose has commas, too."""
+_FEWEST_ROWS = 3
+_SENTENCE_ENDS = (".", "!", "?", ":")
 
 
 def one_line(text: str) -> str:
@@ -37,11 +45,15 @@ def convert_txt(raw: bytes) -> Page:
 
 
 def text_blocks(text: str) -> tuple[Block, ...]:
-    """Return the blocks of plain text: blank lines separate paragraphs, and lines with a bullet or a number
-    are list items."""
+    """Return the blocks of plain text: blank lines separate paragraphs, lines with a bullet or a number are
+    list items, and lines that one delimiter cuts into as many parts are rows of a table."""
     blocks: list[Block] = []
     for part in _BLANK.split(text.replace("\r\n", "\n").replace("\r", "\n")):
-        lines = filter(None, map(str.strip, part.split("\n")))
+        lines = [line for line in part.split("\n") if line.strip()]
+        if rows := _rows(lines):
+            blocks += region_blocks(rows, Place("line"), level=1)
+            continue
+        lines = map(str.strip, lines)
         for kind, group in groupby((_LINE.match(line) for line in lines), key=_marker_kind):
             found = [line for line in group if line]
             if kind:
@@ -50,6 +62,19 @@ def text_blocks(text: str) -> tuple[Block, ...]:
             else:
                 blocks.append(Paragraph(plain("\n".join(line[0] for line in found))))
     return tuple(blocks)
+
+
+def _rows(lines: Sequence[str]) -> list[Row]:
+    """Return the lines as rows of a table; none for other text."""
+    if len(lines) < _FEWEST_ROWS or any(line.rstrip().endswith(_SENTENCE_ENDS) for line in lines):
+        return []
+    for delimiter, fewest in _DELIMITERS.items():
+        counts = {line.count(delimiter) for line in lines}
+        if len(counts) == 1 and counts.pop() >= fewest:
+            parts = ([part.strip().strip('"') for part in line.split(delimiter)] for line in lines)
+            cells = ({at: text_cell(text) for at, text in enumerate(row, start=1) if text} for row in parts)
+            return [Row(at, row, at) for at, row in enumerate(cells, start=1) if row]
+    return []
 
 
 def _marker_kind(line: re.Match[str] | None) -> str:

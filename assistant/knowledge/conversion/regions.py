@@ -25,6 +25,7 @@ _DIGITS = re.compile(r"\d+")
 _MOST_BESIDE = 20
 """Tables beside each other."""
 _LONGEST_NAME_WORDS = 8
+_MOST_NAME_ROWS = 3
 _SEEN_ROWS = 50
 """Rows that judge whether the first of them is a header."""
 _NOTE_WORDS = 6
@@ -234,18 +235,23 @@ def _is_new_header(table: _Region, rest: Sequence[Row], before: Row) -> bool:
 
 
 def _header(rows: Sequence[Row]) -> list[Row]:
-    """Return the first rows that name the columns: none, one or two."""
+    """Return the first rows that name the columns: none, or up to three of which each divides names above."""
     if not _is_header(rows):
         return []
-    first = rows[0]
-    tallest = max(cell.rows for cell in first.cells.values())
-    is_grouped = any(cell.columns > 1 for cell in first.cells.values())
-    names = rows[1].texts
-    has_gaps = min(rows[1].cells, default=0) > min(first.cells) and not set(names) <= set(first.texts)
-    is_second = len(rows) > 2 and not any(map(_DIGIT.search, names.values())) and (is_grouped or has_gaps)
-    if is_second and (tallest > 1 or _has_contrast(rows[1:])):
-        return [*rows[:2]]
-    return [first]
+    tallest = max(cell.rows for cell in rows[0].cells.values())
+    depth = 1
+    while depth < _MOST_NAME_ROWS and len(rows) > depth + 1 and _divides(rows[depth - 1], rows[depth]):
+        depth += 1
+    while depth > max(1, tallest) and not _has_contrast(rows[depth - 1 :]):
+        depth -= 1
+    return [*rows[:depth]]
+
+
+def _divides(above: Row, row: Row) -> bool:
+    """Return whether a row names parts of the names above: no digits, under cells that span or leave gaps."""
+    is_grouped = any(cell.columns > 1 for cell in above.cells.values())
+    has_gaps = min(row.cells, default=0) > min(above.cells) and not set(row.texts) <= set(above.texts)
+    return (is_grouped or has_gaps) and not any(map(_DIGIT.search, row.texts.values()))
 
 
 def _is_header(rows: Sequence[Row]) -> bool:
@@ -281,15 +287,16 @@ def _has_contrast(rows: Sequence[Row]) -> bool:
 
 def _with_groups(header: Sequence[Row]) -> list[Row]:
     """Return a header whose upper names reach over the names below that have none of their own."""
-    if len(header) < 2:
-        return [*header]
-    upper, covered = dict(header[0].cells), 0
-    for column in header[1].texts:
-        left = max((at for at in upper if at < column), default=0)
-        if column not in upper and left and column >= covered:
-            upper[left] = replace(upper[left], columns=max(upper[left].columns, column - left + 1))
-            covered = left + upper[left].columns
-    return [replace(header[0], cells=upper), header[1]]
+    rows = [*header]
+    for at, (above, row) in enumerate(pairwise(header)):
+        upper, covered = dict(above.cells), 0
+        for column in row.texts:
+            left = max((place for place in upper if place < column), default=0)
+            if column not in upper and left and column >= covered:
+                upper[left] = replace(upper[left], columns=max(upper[left].columns, column - left + 1))
+                covered = left + upper[left].columns
+        rows[at] = replace(above, cells=upper)
+    return rows
 
 
 _EMPTY = Cell(())

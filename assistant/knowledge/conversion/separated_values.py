@@ -15,10 +15,12 @@ from assistant.knowledge.page import Page, Place
 
 _DELIMITERS = ",;\t|"
 _SAMPLE_ROWS = 50
+_SAMPLE_CHARACTERS = 20_000
+"""As much as judges the delimiter: each quote may be looked for to the end of it."""
 _DECLARED = re.compile(r'"?sep=(.|\\t)"?[ \t]*(?:\r\n|\r|\n|$)', re.I)
 """The first line, which names the delimiter for Excel."""
-_QUOTED = r'(?:^|(?<=[{0}]))"((?:[^"\n]|""|"(?![{0}\r\n]|\Z))*+)"(?=[{0}\r\n]|\Z)'
-"""A cell in quotes, in one line; quotes inside may be not doubled."""
+_QUOTED = r'(?:^|(?<=[{0}]))"((?:[^"{1}]|""|"(?![{0}\r\n]|\Z))*+)"(?=[{0}\r\n]|\Z)'
+"""A cell in quotes, with the delimiters and what it does not hold; quotes inside may be not doubled."""
 
 
 def convert_csv(raw: bytes) -> Page:
@@ -28,10 +30,9 @@ def convert_csv(raw: bytes) -> Page:
     if declared:
         delimiter, text = declared[1].replace("\\t", "\t"), text[declared.end() :]
     else:
-        cells = re.compile(
-            _QUOTED.format(_DELIMITERS), re.M
-        )  # what is in quotes says nothing of the delimiter
-        bare = cells.sub(lambda cell: "0" if is_number(cell[1]) else "text", text)
+        # What is in quotes says nothing of the delimiter.
+        cells = re.compile(_QUOTED.format(_DELIMITERS, ""), re.M)
+        bare = cells.sub(lambda cell: "0" if is_number(cell[1]) else "text", text[:_SAMPLE_CHARACTERS])
         delimiter = max(_DELIMITERS, key=lambda delimiter: _fitness(bare, delimiter))
     count = text.count(delimiter) + text.count("\n")
     if count > MOST_CELLS:
@@ -42,7 +43,7 @@ def convert_csv(raw: bytes) -> Page:
 
 
 def _rows(text: str, delimiter: str, *, skipped: int) -> Iterator[Row]:
-    quoted = re.compile(_QUOTED.format(re.escape(delimiter)), re.M)
+    quoted = re.compile(_QUOTED.format(re.escape(delimiter), r"\n"), re.M)
     text = quoted.sub(lambda cell: '"{}"'.format(cell[1].replace('""', '"').replace('"', '""')), text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     number, line, usual = 1, 1 + skipped, 0

@@ -407,8 +407,9 @@ def _panels_of(control: Element) -> set[str]:
 
 def _is_layout(table: Element) -> bool:
     """Return whether a table only places parts of the page."""
-    is_named = table.attr("role") in ("presentation", "none")
-    return is_named or table.select_one("table, h1, h2, h3, h4, h5, h6") is not None
+    is_placing = table.attr("role") in ("presentation", "none") or table.select_one("table") is not None
+    has_headings = table.select_one("h1, h2, h3, h4, h5, h6") is not None
+    return is_placing or (has_headings and table.select_one("th") is None)
 
 
 def _formula(node: Element) -> str:

@@ -153,7 +153,7 @@ class _Renderer:
         names = _joined_names(grid[: block.header_rows], texts, width)
         below = zip(grid[block.header_rows :], block.rows[block.header_rows :], strict=True)
         rows = [
-            _row_texts(row, texts, width) for row, begun in below if begun
+            _row_texts(row, texts, width, is_named=any(names)) for row, begun in below if begun
         ]  # else it repeats the one above
         if any(names) and not any(map(any, rows)):
             rows, names = [names], []
@@ -301,8 +301,13 @@ def _joined_names(header: _Grid, texts: dict[int, str], width: int) -> list[str]
     ]
 
 
-def _row_texts(row: Sequence[Cell | None], texts: dict[int, str], width: int) -> list[str]:
-    """Return the texts of a row. One cell across all columns stands alone: it is a title between rows."""
+def _row_texts(row: Sequence[Cell | None], texts: dict[int, str], width: int, *, is_named: bool) -> list[str]:
+    """Return the texts of a row: of a cell across columns under each of their names, once where they have
+    none. One cell across all columns stands alone: it is a title between rows."""
     if width > 1 and len(row) == width and len({id(cell) for cell in row}) == 1 and row[0] is not None:
         return [texts[id(row[0])]]
-    return [texts[id(cell)] if cell else "" for cell in row]
+    before = (None, *row)
+    return [
+        texts[id(cell)] if cell and (is_named or cell is not before[at]) else ""
+        for at, cell in enumerate(row)
+    ]

@@ -541,6 +541,7 @@ def test_merged_and_bold_names_of_a_sheet() -> None:
         ("Sent by:;Phone:\nOrder 5;555\n", ["Sent by: | Phone:", "Order 5 | 555"]),
         ('Item;Fee\n"Drops, "mild" kind";5\n', ['Item: Drops, "mild" kind; Fee: 5']),
         ('id,where\n1,"Street 1,\n12345 Town"\n', ["id: 1; where: Street 1, 12345 Town"]),
+        ('Name;Fees\nX-ray;"1,50\n2,50\n3,50"\n', ["Name: X-ray; Fees: 1,50, 2,50, 3,50"]),
     ],
 )
 def test_a_delimiter_cuts_no_number_and_no_title(text: str, expected: list[str]) -> None:
@@ -557,6 +558,33 @@ def test_a_second_table_keeps_its_two_rows_of_names_where_a_value_is_the_same() 
         "Plan: Silver; Copay Shop: 11; Copay Mail: none",
         "Ward: North; Stay Day: 40; Stay Night: none",
     ]
+
+
+def test_three_rows_of_names_are_joined() -> None:
+    names = [["Plan", "Copay", None, None], [None, "Shop", "Mail", None], [None, None, "Card", "Cash"]]
+    file = a_workbook(Fees=[*names, ["Silver", 11, 9, "none"]])
+    for merged in ("A1:A3", "B1:D1", "B2:B3", "C2:D2"):
+        file["Fees"].merge_cells(merged)
+    expected = "Plan: Silver; Copay Shop: 11; Copay Mail Card: 9; Copay Mail Cash: none"
+    assert units(convert("a.xlsx", saved(file)), UnitKind.ROW) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Fees\n\nName;Fee EUR\nX-ray;4,50\nScan;88,40\n",
+            ["Name: X-ray; Fee EUR: 4,50", "Name: Scan; Fee EUR: 88,40"],
+        ),
+        ("Ward\tBeds\nNorth\t4\nSouth\t5\n", ["Ward: North; Beds: 4", "Ward: South; Beds: 5"]),
+        ('"A","B","C"\n"x","y","1"\n"u","v","2"\n', ["A: x; B: y; C: 1", "A: u; B: v; C: 2"]),
+        ("Ask first; then pay.\nPay first; then ask.\nAsk; pay.\n", []),
+        ("Dear Ann, Bob,\nCome at 5, or 6,\nor 7, not later.\n", []),
+        ("Name;Fee\nX-ray;4\n", []),
+    ],
+)
+def test_lines_of_plain_text_that_one_delimiter_cuts_alike_are_rows(text: str, expected: list[str]) -> None:
+    assert units(convert("a.txt", text.encode()), UnitKind.ROW) == expected
 
 
 def test_a_lost_quote_is_refused_with_its_line() -> None:

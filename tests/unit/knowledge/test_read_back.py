@@ -367,6 +367,8 @@ class Seen:
                 continue
             is_title = all(cell is row[0] for cell in row)
             cells = [cell_tokens(cell) for cell in (row[:1] if is_title else row)]
+            if not names and not is_title:  # a cell across columns stands once
+                cells = [own if at == 0 or row[at] is not row[at - 1] else [] for at, own in enumerate(cells)]
             if not any(cells):
                 continue
             used |= set() if is_title else {at for at, cell in enumerate(cells) if cell}
