@@ -105,7 +105,7 @@ class Patience:
     """Limits of retries and timeouts. ``Patience(attempts=1)`` never retries."""
 
     attempts: int = 4
-    """Attempts in a row that fail; an event of an answer's stream resets the count."""
+    """Attempts in a row that fail; new text of an answer's stream resets the count."""
     first_wait_s: float = 0.2
     longest_wait_s: float = 5.0
     """When the service asks for a longer wait (``Retry-After``), its error is raised instead."""
@@ -306,19 +306,19 @@ async def answer_events(connection: Connection, call: Call) -> AsyncGenerator[An
     """Yield the events of one answer, the last one ``Done`` or ``Problem``; unknown ones are ignored.
 
     After a failed connection it comes back for the events after the last one. Where another task of the
-    service sends the whole answer again, from its record, what was yielded before is left out. Before the
-    first event it sends the question again under the same key, which joins the first answer. Raises
-    RefusedByServiceError, UnreachableError.
+    service sends the whole answer again, from its record, what was yielded before is left out, and counts as
+    a failed attempt when nothing new follows. Before the first event it sends the question again under the
+    same key, which joins the first answer. Raises RefusedByServiceError, UnreachableError.
     """
     failures, had = 0, _Had()
     while True:
         try:
             async with connection.open(call) as response, aclosing(_frames(response.aiter_lines())) as frames:
                 async for event_id, event in frames:
-                    failures = 0
                     if event_id is not None and call.is_repeatable:
                         call = resume_call(event_id.rpartition(":")[0], after=event_id)
                     if event is not None and (new := had.new_of(event)) is not None:
+                        failures = failures if isinstance(new, events.ElementChanged) else 0
                         yield new
                     if isinstance(event, Done | Problem):
                         return

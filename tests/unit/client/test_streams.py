@@ -110,6 +110,14 @@ async def test_coming_back_ends_when_nothing_comes_for_some_tries() -> None:
     assert len(served.requests) == 3
 
 
+async def test_coming_back_ends_when_the_same_text_comes_for_some_tries() -> None:
+    again = (STREAM, STARTED, b'event: token\ndata: {"text": "two "}\n\n')
+    async with serving((STREAM, STARTED, token(2, "two ")), again) as served:
+        with pytest.raises(UnreachableError, match="in the middle"):
+            await events_of(served)
+    assert len(served.requests) == 3
+
+
 async def test_an_answer_that_comes_again_from_its_record_goes_on_where_it_broke_off() -> None:
     rest = b', "start": 0, "end": 4, "citations": [1], "support": "supported"}\n\n'
     sentence = b'event: sentence\ndata: {"index": %d' + rest
