@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -30,7 +31,7 @@ from assistant.cli.preparing import prepare
 from assistant.cli.reading_again import ReadingHere, ReadingReport, ReadingThere, read_all
 from assistant.cli.sending import ServiceTarget
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, age, plain, table
-from assistant.client import AssistantClient
+from assistant.client import AssistantClient, NotThereError
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import (
     Document,
@@ -145,19 +146,21 @@ def add(
     """Add documents and wait until each is indexed or failed. Unchanged ones are skipped."""
     options, terminal = GlobalOptions.of(context), Terminal()
     client = None if service is None else options.service_client(service, of=OWNER)
-    if client is not None and (prune or more):
-        raise ConfigurationError("--prune withdraws from the stores of this machine, not of a service.")
     folders, runtime = chosen_folders(options, tenant, source=source, paths=paths or []), None
     if client is not None:
-        reading = FileReading.of(options.tenant(tenant))
-        report = asyncio.run(_load_remotely(terminal, folders, reading, client))
+        report = asyncio.run(_load_remotely(options, terminal, tenant, folders, client))
     else:
         runtime = local_runtime(options, terminal)
         report = _add_locally(runtime, tenant, folders, labels=label or [])
     if not options.writes(_as_json(report)):
         _show(terminal, report)
-    if runtime is not None and (prune or more):
-        _prune(runtime, tenant, report, more=more, yes=yes)
+    if (prune or more) and (left := _to_prune(terminal, report, more=more, yes=yes)):
+        if runtime is not None:
+            with runtime.processes(runtime.layout.for_loading, command="assistant knowledge add"):
+                asyncio.run(_withdraw(runtime, tenant, left))
+        elif service is not None:
+            options.with_service(service, lambda there: _withdraw_there(there, left), of=OWNER)
+        terminal.show(f"Withdrawn: {', '.join(left)}.")
     if report.has_failures:
         raise typer.Exit(1)
 
@@ -879,23 +882,31 @@ def _looks_at(client: AssistantClient) -> Looks:
 
 
 async def _load_remotely(
-    terminal: Terminal, folders: Sequence[SourceFolders], reading: FileReading, client: AssistantClient
+    options: GlobalOptions,
+    terminal: Terminal,
+    tenant: str,
+    folders: Sequence[SourceFolders],
+    client: AssistantClient,
 ) -> LoadReport:
     """Send the folders' documents to a service, and follow them. Raises LocalRuntimeError when nothing is
     finished for five minutes, and what the client raises."""
-    began_s = time.monotonic()
-    summary = AddSummary()
+    began_s, reading = time.monotonic(), FileReading.of(options.tenant(tenant))
+    summary, known = AddSummary(), list[DocumentStatus]()
     async with client:
         with terminal.counting("sending", "documents") as show:
             for folder in folders:
                 target, items = ServiceTarget(client, folder.source), reading.items(folder)
+                if _is_whole(options, folder):
+                    await target.read_known()
+                    known += [status for status in target.known if status.origin is not None]
                 while batch := await asyncio.to_thread(lambda: list(islice(items, _WINDOW))):  # noqa: B023
                     summary.include(await target.add(batch))
                     show(summary.documents, 0)
         with terminal.counting("loading", "documents") as show:
             ids = list(dict.fromkeys(summary.enqueued_ids))
             failed = await _follow(ids, _looks_at(client), show=show)
-    return LoadReport(summary, failed, time.monotonic() - began_s, reading)
+    left = tuple(status for status in known if _has_left(status, reading))
+    return LoadReport(summary, failed, time.monotonic() - began_s, reading, left, len(known))
 
 
 def _show(terminal: Terminal, report: LoadReport) -> None:
@@ -923,21 +934,16 @@ def _show(terminal: Terminal, report: LoadReport) -> None:
         terminal.warn(f"no file any more of {len(report.left):,} documents ({names}): {remedy}", "yellow")
 
 
-def _prune(runtime: LocalRuntime, tenant: str, report: LoadReport, *, more: bool, yes: bool) -> None:
-    """Withdraw the documents whose files have left. Raises ConflictError for more than a third of all."""
-    if not report.left:
-        return
+def _to_prune(terminal: Terminal, report: LoadReport, *, more: bool, yes: bool) -> list[str]:
+    """Return the documents whose files have left. Raises ConflictError for more than a third of all."""
     if len(report.left) > _MOST_PRUNED * report.known and not more:
         raise ConflictError(
             f"The files of {len(report.left):,} of {report.known:,} documents have left, more than a third. "
             "Nothing is withdrawn. If that is right, add --prune-more-than-a-third."
         )
-    if not yes:
-        _confirm(runtime.terminal, report.left)
-    ids = [status.document_id for status in report.left]
-    with runtime.processes(runtime.layout.for_loading, command="assistant knowledge add"):
-        asyncio.run(_withdraw(runtime, tenant, ids))
-    runtime.terminal.show(f"Withdrawn: {', '.join(ids)}.")
+    if report.left and not yes:
+        _confirm(terminal, report.left)
+    return [status.document_id for status in report.left]
 
 
 def _as_json(report: LoadReport) -> dict[str, object]:
@@ -999,6 +1005,12 @@ async def _withdraw(runtime: LocalRuntime, tenant: str, document_ids: Sequence[s
         texts = ApprovedTexts(stores.desk)  # else the service removes them, when it runs
         for document_id in document_ids:
             await texts.remove(document_id)
+
+
+async def _withdraw_there(client: AssistantClient, document_ids: Sequence[str]) -> None:
+    for document_id in document_ids:
+        with suppress(NotThereError):
+            await client.withdraw_document(document_id)
 
 
 def _local_receipts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from assistant.api.delivery import DOCUMENT_LIMIT_BYTES
@@ -53,6 +53,11 @@ class ServiceTarget:
                         "namespace of its tenant file into the source here."
                     )
                 self._known[own_id] = status
+
+    @property
+    def known(self) -> Collection[DocumentStatus]:
+        """The documents that the service has, as far as they are known."""
+        return self._known.values()
 
     async def known_ids(self) -> frozenset[str]:
         return frozenset(self._known)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from assistant.local.layout import SERVICE, url_of
 from tests.processes.cli.shop import Shop, open_shop
 from tests.unit.knowledge.restrictions import PUBLIC, SPELLINGS
 
@@ -103,6 +104,23 @@ def test_a_file_that_left_its_folder_is_named_and_withdrawn_on_request(shop: Sho
     assert report["left"] == ["returns"]
     assert listed(shop)["returns"]["state"] == "live"
     shop.run("knowledge", "add", "--tenant", "shop", "--prune", "--yes", status=1)
+    assert listed(shop)["returns"]["state"] == "withdrawn"
+    assert listed(shop)["help-desk"]["state"] == "live"
+
+
+def test_a_file_that_left_is_withdrawn_from_a_service_elsewhere(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant = ("--tenant", "shop", "--agent", "olga", "--role", "knowledge_owner")
+    monkeypatch.setenv("ASSISTANT_LOCAL_SERVICE_TOKEN", shop.run("tenant", "token", *grant).strip())
+    url = url_of(SERVICE, shop.registry.read_living().ports)
+    add = ("knowledge", "add", "--tenant", "shop", "--source", "notes", "--service", url)
+    shop.run(*add)
+    (shop.folder / "notes" / "returns.md").unlink()
+    report = json.loads(shop.run("--json", *add))
+    assert (report["left"], report["unchanged"]) == (["returns"], 2)
+    assert listed(shop)["returns"]["state"] == "live"
+    shop.run(*add, "--prune", "--yes")
     assert listed(shop)["returns"]["state"] == "withdrawn"
     assert listed(shop)["help-desk"]["state"] == "live"
 
