@@ -19,7 +19,8 @@ import socket
 import ssl
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, ClassVar, cast
@@ -210,6 +211,7 @@ STALLED_PEER_TIMEOUT_S = 30
 KEEP_ALIVE_S = 130
 """Longer than the load balancer keeps an idle connection (120 s): if the server closed first, a request could
 arrive on a closed connection."""
+_STARTED_POLL_S = 0.005
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 """The default is 700: under load the collector would run many times in each answer, and find nothing."""
 
@@ -269,8 +271,6 @@ async def serve(
     ``operations`` is a second listener of the same application. Prints the ready line on stdout once
     connections are accepted.
     """
-    for name in ("uvicorn", "uvicorn.error"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # uvicorn raises the signal again when it has stopped
     _raise_file_limit(2 * most_connections)
@@ -283,6 +283,32 @@ async def serve(
     await _AnnouncingServer(config, on_stopping=on_stopping).serve(listeners)
 
 
+@asynccontextmanager
+async def serving(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    shutdown_timeout_s: float,
+    on_stopping: Callable[[], None] = lambda: None,
+) -> AsyncGenerator[None]:
+    """Serve ``for_this_machine`` inside the block, on a listener of a process that has several.
+
+    At the end call ``on_stopping``, accept no more connections, and cancel running requests after
+    ``shutdown_timeout_s``. Run the loop in a thread of its own: in the main thread uvicorn takes the signals.
+    """
+    config = server_config(for_this_machine(app), shutdown_timeout_s=shutdown_timeout_s)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve([listener]))
+    while not server.started and not task.done():  # noqa: ASYNC110 : the server offers no event
+        await asyncio.sleep(_STARTED_POLL_S)
+    try:
+        yield
+    finally:
+        on_stopping()
+        server.should_exit = True
+        await task
+
+
 def server_config(
     app: ASGIApp,
     *,
@@ -290,6 +316,8 @@ def server_config(
     tls: ssl.SSLContext | None = None,
     most_connections: int = MOST_CONNECTIONS,
 ) -> uvicorn.Config:
+    for name in ("uvicorn", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return uvicorn.Config(
         app,
         http=type("Connection", (BoundedConnection,), {"most_connections": most_connections}),

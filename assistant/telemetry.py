@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import MutableMapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import orjson
 import structlog
@@ -32,8 +32,8 @@ _EventDict = MutableMapping[str, Any]
 _ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
-def configure_logging(level: str = "INFO") -> None:
-    """Write every log line of the process and its libraries as one JSON object to stderr."""
+def configure_logging(level: str = "INFO", *, stream: TextIO | None = None) -> None:
+    """Write every log line of the process and its libraries as one JSON object to stderr, or ``stream``."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -56,7 +56,7 @@ def configure_logging(level: str = "INFO") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],

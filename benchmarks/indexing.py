@@ -2,8 +2,8 @@
 
     python -m benchmarks.indexing --documents medquad.jsonl.gz [--keep FOLDER] [--opensearch-url URL]
 
-The worker process reads the queue, parses and cuts, embeds through the SageMaker client, the gateway and
-the model server, and writes the index. The second run goes through the command line, as a user's would.
+The worker process reads the queue, parses and cuts, embeds, and writes the index. The second run goes through
+the command line, as a user's would.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import orjson
 
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_schema import delete_index
-from assistant.domain.clock import SystemClock
+from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.files import SourceDocument, read_sources
@@ -34,13 +33,8 @@ from assistant.knowledge.pipeline import EmbeddingLimits
 from assistant.knowledge.ports import DocumentStates
 from assistant.knowledge.sources import KnowledgeSources, Writer
 from assistant.model_artifacts import TOKENIZER_FILE
-from assistant.settings.process import (
-    GatewaySettings,
-    ModelServerSettings,
-    ProcessSettings,
-    WorkerSettings,
-    inherited_environment,
-)
+from assistant.model_server.here import ModelsHere
+from assistant.settings.process import ProcessSettings, WorkerSettings, inherited_environment
 from assistant.settings.tenant import load_tenant
 from assistant.wiring.stores import open_stores
 from tools.processes import Started, end_on_signals, started
@@ -89,13 +83,13 @@ class BenchLayout:
         lines = ["schema_version = 1", f'name = "{TENANT}"', 'display_name = "Benchmark"', more]
         (self.tenants_dir / f"{TENANT}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def worker(self, gateway_url: str, *, node_url: str | None = None) -> AbstractContextManager[Started]:
+    def worker(self, *, node_url: str | None = None) -> AbstractContextManager[Started]:
         """Run the worker that indexes into the embedded engine, or into the node."""
         settings = WorkerSettings(
             tenants_dir=self.tenants_dir,
             state_dir=self.state_dir,
             model_artifacts_dir=self.models_dir,
-            sagemaker_endpoint_url=gateway_url,
+            models="embedded",
             opensearch_applies_schema=True,
         )
         return self.started("local.knowledge_worker", settings.model_copy(update=on_node(node_url)))
@@ -112,17 +106,6 @@ async def _empty_node(url: str) -> None:
         await delete_index(client, alias=f"{TENANT}-passages")
 
 
-@contextmanager
-def embedding_path(layout: BenchLayout) -> Generator[tuple[str, list[Started]]]:
-    """Run what embeds; give the gateway's URL and the processes."""
-    end_on_signals()
-    model = ModelServerSettings(task="embedding", port=0, artifacts_dir=layout.models_dir)
-    with layout.started("model_server", model) as server:
-        settings = GatewaySettings(port=0, endpoints={ENDPOINT: server.url})
-        with layout.started("local.gateway", settings) as gateway:
-            yield gateway.url, [server, gateway]
-
-
 def measure_indexing(documents: Path, *, layout: BenchLayout, node_url: str | None) -> list[Figure]:
     """Index the documents into the layout's empty tenant, or the node, then add them again unchanged."""
     layout.write_tenant()
@@ -130,17 +113,16 @@ def measure_indexing(documents: Path, *, layout: BenchLayout, node_url: str | No
         asyncio.run(_empty_node(node_url))
     if (layout.state_dir / "tenants").exists():
         raise SystemExit(f"{layout.root}: there is an index already; name an empty folder.")
-    with ExitStack() as stack:
-        gateway_url, processes = stack.enter_context(embedding_path(layout))
-        processes.append(stack.enter_context(layout.worker(gateway_url, node_url=node_url)))
-        started_cpu_s = sum(process.cpu_s() for process in processes) + time.process_time()
+    end_on_signals()
+    with layout.worker(node_url=node_url) as worker:
+        started_cpu_s = worker.cpu_s() + time.process_time()
         statuses, seconds = asyncio.run(add_and_wait(layout, documents))
         own_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        peak_bytes = own_bytes + sum(process.peak_bytes() for process in processes)
+        peak_bytes = own_bytes + worker.peak_bytes()
         children = resource.getrusage(resource.RUSAGE_CHILDREN)  # what read the files
-        cpu_s = sum(process.cpu_s() for process in processes) + time.process_time()
+        cpu_s = worker.cpu_s() + time.process_time()
         cpu_s += children.ru_utime + children.ru_stime - started_cpu_s
-        bare_s, bare_cpu_s = asyncio.run(_embed_bare(layout, documents, server=processes[0]))
+    bare_s, bare_cpu_s = asyncio.run(_embed_bare(layout, documents))
     stored = sum(path.stat().st_size for path in (layout.state_dir / "tenants").rglob("*") if path.is_file())
     live = [status for status in statuses if status.state == DocumentState.LIVE]
     tokens = sum(status.token_count for status in live)
@@ -153,7 +135,7 @@ def measure_indexing(documents: Path, *, layout: BenchLayout, node_url: str | No
             tokens / seconds >= 12_000,
         ),
         Figure(
-            "the same against embedding its texts alone, by the same model server",
+            "the same against embedding its texts alone, by the same model",
             "≥ 70 %",
             f"{bare_s / seconds:.0%} by time, {bare_cpu_s / cpu_s:.0%} by CPU time",
             bare_s >= 0.7 * seconds,
@@ -214,9 +196,9 @@ async def _wait_until_done(states: DocumentStates, *, count: int) -> None:
     raise SystemExit(f"not done within {_TIME_LIMIT_S:.0f} s")
 
 
-async def _embed_bare(layout: BenchLayout, documents: Path, *, server: Started) -> tuple[float, float]:
-    """Have the model server embed the texts of the documents, as many at once as a load does and nothing
-    beside it; return the seconds, and those of its CPU."""
+async def _embed_bare(layout: BenchLayout, documents: Path) -> tuple[float, float]:
+    """Embed the texts of the documents in this process, as many at once as a load does and nothing beside it;
+    return the seconds, and those of CPU."""
     tenant, limits = load_tenant(layout.tenants_dir / f"{TENANT}.toml"), EmbeddingLimits()
     tokenizer = layout.models_dir / tenant.embedding.model / TOKENIZER_FILE
     parser = InProcessParser.load(
@@ -226,16 +208,18 @@ async def _embed_bare(layout: BenchLayout, documents: Path, *, server: Started) 
     parsed = parser.parse([Received(each, each.content_hash(), SystemClock().now()) for each in read])
     texts = [text for parts in parsed if isinstance(parts, ParsedParts) for text in parts.texts]
     size, free = limits.passages_per_request, asyncio.Semaphore(limits.requests_in_flight)
-    async with httpx.AsyncClient(timeout=limits.request_timeout_s) as client:
+    models = ModelsHere(layout.models_dir)
+    embedder = await models.embedder(tenant.embedding)
+    deadline = Deadline.after(_TIME_LIMIT_S, clock=SystemClock())
 
-        async def embed(inputs: Sequence[str]) -> None:
-            async with free:
-                answer = await client.post(f"{server.url}/invocations", json={"inputs": inputs})
-                answer.raise_for_status()
+    async def embed(inputs: Sequence[str]) -> None:
+        async with free:
+            await embedder.embed(inputs, deadline=deadline)
 
-        began_s, used_s = time.monotonic(), server.cpu_s()
-        await asyncio.gather(*(embed(texts[start : start + size]) for start in range(0, len(texts), size)))
-        return time.monotonic() - began_s, server.cpu_s() - used_s
+    began_s, used_s = time.monotonic(), time.process_time()
+    await asyncio.gather(*(embed(texts[start : start + size]) for start in range(0, len(texts), size)))
+    models.close()
+    return time.monotonic() - began_s, time.process_time() - used_s
 
 
 def _add_again(layout: BenchLayout, documents: Path) -> tuple[float, int]:

@@ -1,6 +1,6 @@
 """The service under load, beside a bare relay of the same stream: ``python -m benchmarks.load [--quick]``.
 
-The service runs on the embedded stores, with the product's own worker, gateway, embedding server and issuer.
+The service runs on the embedded stores and models, with the product's own worker.
 ``benchmarks.stand_in`` streams the answers at a set pace. Every answer must be whole, equal to what the
 stand-in wrote, and cite the lines that it cited. Times stand beside the relay's, and none of them is judged.
 """
@@ -18,17 +18,19 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
 
-from assistant.local.tokens import Grant, issue_token
+from assistant.local.tokens import Grant, issue_token, load_or_create_signing_key, public_key_set
 from assistant.settings.local_models import ServedLlm, TenantModels
 from assistant.settings.model_artifacts import WRITER
-from assistant.settings.process import LocalIssuerSettings, ServiceSettings
-from benchmarks.indexing import TENANT, BenchLayout, add_and_wait, embedding_path
+from assistant.settings.process import ServiceSettings
+from benchmarks.indexing import TENANT, BenchLayout, add_and_wait
 from benchmarks.stand_in import DEVICES, Pace, document, question
 from tools.processes import Started, started
 from tools.tables import Figure, machine_line, print_figures
@@ -241,8 +243,7 @@ def scene(folder: Path) -> Generator[tuple[Loads, Started, Started]]:
     with ExitStack() as stack:
         stand_in = stack.enter_context(started("benchmarks.stand_in"))
         relay = stack.enter_context(started("benchmarks.relay", plan=stand_in.url))
-        tokens = LocalIssuerSettings(port=0, tenants_dir=layout.tenants_dir, state_dir=layout.state_dir)
-        issuer = stack.enter_context(layout.started("local.issuer", tokens))
+        issuer = stack.enter_context(_published_keys(layout.state_dir))
         writer = ServedLlm(
             name="stand-in",
             model="stand-in",
@@ -250,8 +251,7 @@ def scene(folder: Path) -> Generator[tuple[Loads, Started, Started]]:
             context_tokens=_CONTEXT_TOKENS,
             answering=WRITER,
         )
-        gateway_url, _ = stack.enter_context(embedding_path(layout))
-        with layout.worker(gateway_url):
+        with layout.worker():
             statuses, _ = asyncio.run(add_and_wait(layout, documents))
         if len(statuses) != DEVICES:
             raise SystemExit(f"{len(statuses)} of {DEVICES} documents were indexed.")
@@ -260,13 +260,30 @@ def scene(folder: Path) -> Generator[tuple[Loads, Started, Started]]:
             tenants_dir=layout.tenants_dir,
             state_dir=layout.state_dir,
             model_artifacts_dir=layout.models_dir,
-            sagemaker_endpoint_url=gateway_url,
-            issuer=issuer.url,
-            jwks_url=f"{issuer.url}/jwks.json",
+            models="embedded",
+            issuer=issuer,
+            jwks_url=f"{issuer}/jwks.json",
             local_models={TENANT: TenantModels(generation=writer)},
         )
-        bearer = issue_token(Grant(TENANT, "load"), state_dir=layout.state_dir, issuer=issuer.url)
+        bearer = issue_token(Grant(TENANT, "load"), state_dir=layout.state_dir, issuer=issuer)
         yield Loads(stand_in, bearer), stack.enter_context(layout.started("api", service)), relay
+
+
+@contextmanager
+def _published_keys(state_dir: Path) -> Generator[str]:
+    """Serve the keys that sign tokens here; give the issuer's URL."""
+    keys = orjson.dumps(public_key_set(load_or_create_signing_key(state_dir)))
+
+    class Keys(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(keys)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Keys) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ from assistant.evaluation.questions import load_questions
 from assistant.evaluation.routing import ndcg
 from assistant.settings.process import ServiceSettings
 from assistant.wiring.services import open_tenants
-from benchmarks.indexing import TENANT, BenchLayout, embedding_path, on_node
+from benchmarks.indexing import TENANT, BenchLayout, on_node
 from tools.tables import Figure, machine_line, print_figures
 
 TOP = 10
@@ -148,24 +148,23 @@ def measure_retrieval(
     layout: BenchLayout, questions: Sequence[str], *, node: BenchLayout | None, url: str
 ) -> list[Figure]:
     """Measure the embedded engine; with a node the one at ``url`` instead, and both engines' answers."""
-    with embedding_path(layout) as (gateway_url, _):
-        embedded = _service(layout, gateway_url)
-        if node is None:
-            return asyncio.run(measure_times(embedded, questions, most_p50_ms=25))
-        real = _service(node, gateway_url).model_copy(update=on_node(url))
-        # first what needs no clock: a node that just started answers three times slower until it is warm
-        alike = asyncio.run(compare_engines(embedded, real, questions))
-        return [*asyncio.run(measure_times(real, questions, most_p50_ms=30)), *alike]
+    embedded = _service(layout)
+    if node is None:
+        return asyncio.run(measure_times(embedded, questions, most_p50_ms=25))
+    real = _service(node).model_copy(update=on_node(url))
+    # first what needs no clock: a node that just started answers three times slower until it is warm
+    alike = asyncio.run(compare_engines(embedded, real, questions))
+    return [*asyncio.run(measure_times(real, questions, most_p50_ms=30)), *alike]
 
 
-def _service(layout: BenchLayout, gateway_url: str) -> ServiceSettings:
+def _service(layout: BenchLayout) -> ServiceSettings:
     return ServiceSettings(
         tenants_dir=layout.tenants_dir,
         state_dir=layout.state_dir,
         model_artifacts_dir=layout.models_dir,
-        sagemaker_endpoint_url=gateway_url,
-        issuer=gateway_url,
-        jwks_url=gateway_url,
+        models="embedded",
+        issuer="http://127.0.0.1:1",
+        jwks_url="http://127.0.0.1:1/jwks.json",
     )
 
 

@@ -1,7 +1,7 @@
 """Makes every tenant's tables, buckets and queues on an emulator of AWS, and prints the environment for them.
 
 ``python -m tests.emulated_aws --url http://127.0.0.1:5000`` makes what is missing and prints
-variables for the service and the worker, beside the local gateway, issuer and model artifacts.
+variables for the service and the worker, beside the local issuer and the model's artifact.
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from assistant.aws.clients import open_client
 from assistant.domain.errors import AssistantError
 from assistant.knowledge.ports import MAX_ATTEMPTS
-from assistant.local.processes import HOST
+from assistant.local.layout import HOST
 from assistant.settings.deployed_names import PARTITION, SORT, TABLES, TableDefinition
 from assistant.settings.process import LocalSettings, ServiceSettings, WorkerSettings
 from assistant.settings.tenant import load_tenants
@@ -156,7 +156,7 @@ def environment(aws: EmulatedAws, *, tenants_dir: Path, state_dir: Path) -> dict
         "tenants_dir": str(tenants_dir.resolve()),
         "state_dir": str(state_dir.resolve()),
         "model_artifacts_dir": str(state_dir.resolve() / "models"),
-        "sagemaker_endpoint_url": f"http://{HOST}:{local.port + 2}",
+        "models": "embedded",
         "search": "opensearch",
         "opensearch_url": local.opensearch_url,
         "opensearch_auth": "none",

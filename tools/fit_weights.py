@@ -399,9 +399,9 @@ def _hashes(paths: Iterable[Path]) -> str:
     )
 
 
-async def _fit(runtime: LocalRuntime, ports: Mapping[str, int], folder: Path, what: str) -> None:
+async def _fit(runtime: LocalRuntime, folder: Path, what: str) -> None:
     questions = committed(runtime.options)
-    async with open_services(runtime, ports, _LIVE_TENANTS if what == "live" else _TENANTS) as services:
+    async with open_services(runtime, _LIVE_TENANTS if what == "live" else _TENANTS) as services:
         if what == "live":
             _write(folder, "live", await fit_live(services, questions))
         elif what == "red_flags":
@@ -427,11 +427,11 @@ def main() -> int:
         runtime = local_runtime(options, terminal)
         with (
             as_file(files("assistant.answering").joinpath("weights")) as folder,
-            runtime.processes(runtime.layout.for_loading, command="make fit") as ports,
+            runtime.site(command="make fit"),
         ):
             for tenant in dict.fromkeys((*_TENANTS, *_LIVE_TENANTS)):
                 asyncio.run(load_if_empty(runtime, tenant))
-            asyncio.run(_fit(runtime, ports, folder, arguments.what))
+            asyncio.run(_fit(runtime, folder, arguments.what))
     except AssistantError as error:
         terminal.err.print(plain(f"fit: {error.message}", style="red"))
         return 1

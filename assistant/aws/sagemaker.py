@@ -135,7 +135,7 @@ class SageMakerRuntime:
 async def open_sagemaker_runtime(**place: Any) -> AsyncGenerator[SageMakerRuntime]:
     """Open the client that all adapters of a process share; ``place`` is that of ``open_client``.
 
-    ``endpoint_url`` is the local gateway, which accepts any key. On AWS leave it and the keys out: the task's
+    ``endpoint_url`` is an emulator, which accepts any key. On AWS leave it and the keys out: the task's
     role signs.
     """
     async with open_client("sagemaker-runtime", **place) as client:

@@ -17,7 +17,6 @@ from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind
 from assistant.client import AssistantClient, Question
 from assistant.client.connection import refusal
 from assistant.domain.errors import ConfigurationError, InvalidRequestError, UnreadableRequestError
-from assistant.local.layout import SERVICE
 from assistant.local.tokens import CareCase, Grant, issue_context
 from assistant.settings.tenant import TenantConfig
 
@@ -50,16 +49,16 @@ def ask(
     signed = None if case is None else sign_context(options, config, agent, case)
     asked = question_of(question, context=signed)
     runtime = local_runtime(options, terminal)
-    with runtime.processes(runtime.layout.everything, command="assistant ask") as ports:
+    with runtime.site(command="assistant ask", shows=True):
         asyncio.run(load_if_empty(runtime, tenant))
-        client = runtime.client(Grant(tenant, agent), ports)
+        client = runtime.client(Grant(tenant, agent))
         show = _ask_as_json if options.json else _ask_on_terminal
         asyncio.run(show(terminal, client, asked, explain_it=explain))
-        if not options.json and not runtime.supervisor.is_kept(SERVICE):
-            terminal.say(
-                "the service has stopped again, so links to it do not open: make demo, or assistant "
-                "tenant up, keeps it running, and answers come sooner"
-            )
+    if not options.json and runtime.own is not None:
+        terminal.say(
+            "the service has stopped again, so links to it do not open: make demo, or assistant "
+            "tenant up, keeps it running, and answers come sooner"
+        )
 
 
 def _check(question: str) -> None:

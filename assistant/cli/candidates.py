@@ -348,7 +348,7 @@ def compare(
     earlier = {question.qid: question.question for question in asked.all}
 
     async def run() -> list[Compared]:
-        async with local.open_services(runtime, ports, [tenant]) as opened, AsyncExitStack() as stack:
+        async with local.open_services(runtime, [tenant]) as opened, AsyncExitStack() as stack:
             contenders: list[Contender] = []
             for name, model in models.items():
                 if model is None:
@@ -365,7 +365,7 @@ def compare(
                 )
                 return await asking
 
-    with evaluate.loaded(options, terminal, [tenant]) as (runtime, ports):
+    with evaluate.loaded(options, terminal, [tenant]) as runtime:
         results = asyncio.run(run())
     measured = {each.name: each.estimates for each in results}
     stopped = [each.name for each in results if each.stopped]

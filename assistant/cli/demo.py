@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeVar
@@ -29,7 +29,7 @@ from assistant.domain.desk_decisions import CaseApproval, CaseResolution, NewApp
 from assistant.domain.errors import LocalRuntimeError, NotFoundError
 from assistant.domain.identity import Role
 from assistant.learning.intake import case_id
-from assistant.local.layout import ORDER_SYSTEM, SERVICE, url_of
+from assistant.local.layout import ORDER_SYSTEM
 from assistant.local.tokens import CareCase, Grant
 from assistant.tuning.routing import content_note
 
@@ -54,7 +54,6 @@ _RECORDED_QUESTIONS = (
 )
 """Asked where recorded answers are played: one that the documents answer in part, and one whose answer has a
 phone number, changed by hand, that no document has."""
-_CHECK_EVERY_S = 1.0
 _ASKED = "My headset keeps cutting out in mid call. Where do I order a new one?"
 _ASKED_NEXT = "My headset keeps cutting out in mid call. Where can I order a new one?"
 _BETTER = "Order a new headset from the Equipment Desk, ext. 4990. It comes within two working days."
@@ -72,7 +71,6 @@ class _Demo:
 
     runtime: LocalRuntime
     terminal: Terminal
-    ports: Mapping[str, int]
     plays_recording: bool
 
     async def run(self) -> None:
@@ -82,7 +80,7 @@ class _Demo:
             if tenant != _AFTER_STORY:
                 await self.load_and_ask(tenant)
         if _STORY_TENANT in tenants:
-            await _tell_desk_story(self.runtime, self.terminal, tenant=_STORY_TENANT, ports=self.ports)
+            await _tell_desk_story(self.runtime, self.terminal, tenant=_STORY_TENANT)
         if _AFTER_STORY in tenants:
             await self.load_and_ask(_AFTER_STORY)
 
@@ -121,7 +119,7 @@ class _Demo:
 
     async def learn_router(self, tenant: str) -> None:
         """Learn how much each source matters, where the tenant has questions for that and no router yet."""
-        learned = await learn_first_router(self.runtime, self.ports, tenant=tenant)
+        learned = await learn_first_router(self.runtime, tenant=tenant)
         if learned is not None:
             self.terminal.step(f"{tenant}: learned which source matters: {content_note(learned.content)}")
 
@@ -137,7 +135,7 @@ class _Demo:
             self.terminal.show(
                 f"in the conversation of customer {customer}, signed by the care application", "dim"
             )
-        async with self.runtime.client(Grant(tenant, _AGENT), self.ports) as client:
+        async with self.runtime.client(Grant(tenant, _AGENT)) as client:
             await answer_on(self.terminal, client, question_of(question, context=context))
         out.print()
 
@@ -240,15 +238,13 @@ class _DeskStory:
         self.terminal.out.print(styled((f"{who:<18}", "bold cyan"), (what, "")))
 
 
-async def _tell_desk_story(
-    runtime: LocalRuntime, terminal: Terminal, *, tenant: str, ports: Mapping[str, int]
-) -> None:
+async def _tell_desk_story(runtime: LocalRuntime, terminal: Terminal, *, tenant: str) -> None:
     """Sign four people in and tell the story. Raises as ``_DeskStory.tell``."""
     async with AsyncExitStack() as stack:
 
         async def signed_in(name: str, role: Role) -> AssistantClient:
             grant = Grant(tenant, name, roles=(role,))
-            return await stack.enter_async_context(runtime.client(grant, ports))
+            return await stack.enter_async_context(runtime.client(grant))
 
         story = _DeskStory(
             terminal,
@@ -291,48 +287,39 @@ def demo(
         if url is not None:
             use_served_model(options, tenants=asked, served=served)
     runtime = local_runtime(options, terminal)
-    processes = runtime.layout.everything
-    users = runtime.supervisor.users(SERVICE)
-    if users is None:
-        terminal.step(f"starting the local processes: {', '.join(processes)}")
-    else:
-        terminal.step(f"joining what runs already, of {' and '.join(users) or 'a command that ended'}")
-    with ExitStack() as serving:
-        with runtime.processes(processes, command="assistant demo") as ports:
-            steps = _Demo(runtime, terminal, ports, served.plays_recording)
+    ends, is_serving = exit_ or runtime.settings.in_ci, False
+    try:
+        with runtime.site(command="assistant demo", stays=not ends, shows=True):
+            if runtime.own is None:
+                terminal.step(f"joining what runs already, of {runtime.address.command}")
+            steps = _Demo(runtime, terminal, served.plays_recording)
             asyncio.run(steps.run())
-            if exit_ or runtime.settings.in_ci:
+            if ends:
                 terminal.step("the demo has ended; without --exit the console serves from here")
                 return
             asyncio.run(steps.load_others())
-            # From here on another command may restart them, e.g. because a tenant file was added.
-            serving.enter_context(runtime.supervisor.using(processes, command="assistant demo", yields=True))
-        _show_console(terminal, runtime, url_of(SERVICE, ports), users=users or ())
-        try:
-            _serve(runtime)
-        except KeyboardInterrupt:  # the usual end of this command
-            terminal.step("stopping")
+            is_serving = True
+            _show_console(terminal, runtime)
+            if runtime.own is not None:
+                runtime.serve()
+        runtime.serve()  # of another command, which need not wait for this one
+    except KeyboardInterrupt:  # the usual end of this command
+        if not is_serving:
+            raise
+        terminal.step("stopped")
 
 
-def _show_console(terminal: Terminal, runtime: LocalRuntime, url: str, *, users: Sequence[str]) -> None:
+def _show_console(terminal: Terminal, runtime: LocalRuntime) -> None:
     end = "Ctrl-C stops everything."
-    if users:
+    if runtime.own is None:
         end = (
-            f"This service is shared with {' and '.join(users)}. Ctrl-C ends this command alone; the "
-            "service stops with the last of them. assistant tenant down stops it at once."
+            f"This service is of {runtime.address.who}. Ctrl-C ends this command alone; the service stops "
+            "with that one. assistant tenant down stops it at once."
         )
+    url = runtime.address.service
     terminal.out.print(Text("Console  ", style="bold").append(f"{url}/", style="underline cyan"))
     terminal.show(
         f"Sign in there as any agent of {' or '.join(runtime.tenants)}; the role knowledge_owner shows the "
         f"documents, auditor everybody's answers.\n{end}",
         "dim",
     )
-
-
-def _serve(runtime: LocalRuntime) -> None:
-    """Wait for a signal. Raises LocalRuntimeError if the service ends before it."""
-    while True:
-        time.sleep(_CHECK_EVERY_S)
-        runtime.supervisor.tend()
-        if not runtime.supervisor.is_running(SERVICE):
-            raise LocalRuntimeError("The service ended, or another command stopped it; see .state/logs.")

@@ -151,8 +151,8 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False
     evaluations_dir = options.state_dir / "evaluations"
     against = None if plan.against is None else runs.read_run(evaluations_dir, plan.against)
     baseline = runs.read_baseline(folder / "baseline.json")
-    with loaded(options, terminal, asked) as (runtime, ports):
-        run = asyncio.run(run_questions(runtime, ports, asked, plan))
+    with loaded(options, terminal, asked) as runtime:
+        run = asyncio.run(run_questions(runtime, asked, plan))
     make_private_folder(evaluations_dir)
     write_private(runs.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
     compared = () if plan.accepts or plan.questions else run.tenants
@@ -219,15 +219,13 @@ def show_changes(terminal: Terminal, against: runs.Run | None, after: runs.Tenan
 
 
 @contextmanager
-def loaded(
-    options: GlobalOptions, terminal: Terminal, tenants: Iterable[str]
-) -> Generator[tuple[LocalRuntime, Mapping[str, int]]]:
-    """Have the local processes ready, and each tenant's knowledge loaded; yield also the ports."""
+def loaded(options: GlobalOptions, terminal: Terminal, tenants: Iterable[str]) -> Generator[LocalRuntime]:
+    """Have the service ready, and each tenant's knowledge loaded."""
     runtime = local_runtime(options, terminal)
-    with runtime.processes(runtime.layout.for_loading, command="assistant evaluate") as ports:
+    with runtime.site(command="assistant evaluate"):
         for tenant in tenants:
             asyncio.run(load_if_empty(runtime, tenant))
-        yield runtime, ports
+        yield runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,12 +262,11 @@ def questions_of(options: GlobalOptions, plan: EvaluationPlan) -> dict[str, Tena
 
 async def run_questions(
     runtime: LocalRuntime,
-    ports: Mapping[str, int],
     asked: Mapping[str, TenantQuestions],
     plan: EvaluationPlan,
 ) -> runs.Run:
     made_at = datetime.now(UTC)
-    async with open_services(runtime, ports, list(asked), generates=plan.record is not None) as services:
+    async with open_services(runtime, list(asked), generates=plan.record is not None) as services:
         tenants = [
             await _tenant_run(runtime, services[tenant], questions, plan)
             for tenant, questions in asked.items()
@@ -365,11 +362,11 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
         )
     missed, measured = False, dict[str, object]()
     tenants = dict.fromkeys(tenant for figure in asked.values() for tenant in figure.tenants)
-    with loaded(options, terminal, tenants) as (runtime, ports):
+    with loaded(options, terminal, tenants) as runtime:
         for name, figure in asked.items():
             judged: list[Judged] = []
             for tenant in figure.tenants:
-                judged += asyncio.run(_judged(runtime, ports, figure, folder, tenant))
+                judged += asyncio.run(_judged(runtime, figure, folder, tenant))
             faults = runs.TenantRun(tenant=name, questions_sha256="", results=tuple(judged)).problems
             rows = figure.rows(figures(judged))
             missed = missed or bool(faults) or not all(row.is_met for row in rows)
@@ -389,23 +386,19 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
         raise typer.Exit(1)
 
 
-async def _judged(
-    runtime: LocalRuntime, ports: Mapping[str, int], figure: runs.Figure, folder: Path, tenant: str
-) -> list[Judged]:
+async def _judged(runtime: LocalRuntime, figure: runs.Figure, folder: Path, tenant: str) -> list[Judged]:
     """Return what came of each question of one tenant."""
     if figure.run == "answers":
-        return await _answers(runtime, ports, figure, folder, tenant)
+        return await _answers(runtime, figure, folder, tenant)
     if figure.run == "routing":
-        await learn_first_router(runtime, ports, tenant=tenant)
-    async with open_served(runtime, ports, [tenant], generates=figure.run == "written_live") as opened:
+        await learn_first_router(runtime, tenant=tenant)
+    async with open_served(runtime, [tenant], generates=figure.run == "written_live") as opened:
         served = opened[tenant]
         await served.adaptations.refresh()
         return await _trial(figure, folder, served.answering, served.adaptations)
 
 
-async def _answers(
-    runtime: LocalRuntime, ports: Mapping[str, int], figure: runs.Figure, folder: Path, tenant: str
-) -> list[Judged]:
+async def _answers(runtime: LocalRuntime, figure: runs.Figure, folder: Path, tenant: str) -> list[Judged]:
     (path,) = figure.paths(folder, tenant=tenant)
     plan, recorded = EvaluationPlan((tenant,)), None
     if figure.recording is not None:
@@ -415,7 +408,7 @@ async def _answers(
     questions = TenantQuestions.of(
         path, asks=lambda one: figure.half in (None, one.split) and (recorded is None or one.qid in recorded)
     )
-    run = (await run_questions(runtime, ports, {tenant: questions}, plan)).tenants[0]
+    run = (await run_questions(runtime, {tenant: questions}, plan)).tenants[0]
     return [replace(one, id=f"{tenant} {one.id}", cluster=f"{tenant} {one.cluster}") for one in run.results]
 
 

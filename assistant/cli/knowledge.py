@@ -69,7 +69,7 @@ from assistant.knowledge.worker import ConsumerLimits
 from assistant.learning.receipt import WithdrawalReceipts
 from assistant.learning.upkeep import ApprovedTexts
 from assistant.live.markup import Tag, tags_in
-from assistant.local.layout import WORKER, models_dir
+from assistant.local.layout import models_dir
 from assistant.settings.local_models import (
     PACKAGED_EMBEDDING,
     PACKAGED_NAME,
@@ -156,7 +156,7 @@ def add(
         _show(terminal, report)
     if (prune or more) and (left := _to_prune(terminal, report, more=more, yes=yes)):
         if runtime is not None:
-            with runtime.processes(runtime.layout.for_loading, command="assistant knowledge add"):
+            with runtime.site(command="assistant knowledge add"):
                 asyncio.run(_withdraw(runtime, tenant, left))
         elif service is not None:
             options.with_service(service, lambda there: _withdraw_there(there, left), of=OWNER)
@@ -306,7 +306,7 @@ def withdraw(
     if known and not yes:
         _confirm(terminal, [statuses[document_id] for document_id in known])
     if known:
-        with runtime.processes(runtime.layout.for_loading, command="assistant knowledge withdraw"):
+        with runtime.site(command="assistant knowledge withdraw"):
             asyncio.run(_withdraw(runtime, tenant, known))
     receipts = _local_receipts(options, tenant, known)
     if not options.writes({"withdrawn": known, "unknown": unknown, "receipts": receipts}) and known:
@@ -635,7 +635,7 @@ def _add_locally(
     removed = [*summary.withdrawn_ids, *(status.document_id for status in summary.withheld)]
     if not summary.enqueued_ids and not removed:
         return report  # nothing has to be started: all of it is live already
-    with runtime.processes(runtime.layout.for_loading, command="assistant knowledge add"):
+    with runtime.site(command="assistant knowledge add"):
         asyncio.run(_follow_local(runtime, tenant, removed, doing="removing from"))
         return asyncio.run(_finished(runtime, tenant, report))
 
@@ -711,7 +711,7 @@ async def _follow_local(
             return await follow_worker(
                 stores.knowledge.states,
                 document_ids,
-                worker_is_alive=lambda: WORKER in runtime.supervisor.registry.read_living().processes,
+                check=runtime.check,
                 show=show,
             )
 
@@ -742,7 +742,7 @@ def embed_again(options: GlobalOptions, terminal: Terminal, *, tenant: str) -> N
     if not options.with_stores(tenant, lambda stores: stores.knowledge.states.count_by_state()):
         return
     began_s = time.monotonic()
-    with runtime.processes(runtime.layout.for_loading, command="assistant models"):
+    with runtime.site(command="assistant models"):
         waiting = options.with_stores(tenant, _unfinished)  # the worker enqueues what its index lacks
         failed = asyncio.run(_follow_local(runtime, tenant, waiting))
     seconds = time.monotonic() - began_s
@@ -759,23 +759,15 @@ async def _unfinished(stores: EmbeddedTenant) -> list[str]:
 
 
 async def follow_worker(
-    states: DocumentStates, document_ids: Sequence[str], *, worker_is_alive: Callable[[], bool], show: Show
+    states: DocumentStates, document_ids: Sequence[str], *, check: Callable[[], None], show: Show
 ) -> tuple[DocumentStatus, ...]:
     """Wait until the local worker has finished each document: its index has what its state says. Return those
     that failed.
 
-    Raises LocalRuntimeError when the worker ended, or when no document of the tenant changed its state for
-    30 minutes; the rest stays in the queue for the next load.
+    Raises what ``check`` raises where the worker ended, and LocalRuntimeError when no document of the tenant
+    changed its state for 30 minutes; the rest stays in the queue for the next load.
     """
-
-    def check(pending: int) -> None:
-        if not worker_is_alive():
-            raise LocalRuntimeError(
-                f"The ingestion worker ended before {pending} documents were processed. They stay queued: "
-                "run the command again."
-            )
-
-    return await _follow(document_ids, _looks_here(states), show=show, check=check)
+    return await _follow(document_ids, _looks_here(states), show=show, check=lambda _: check())
 
 
 @dataclass(frozen=True, slots=True)
@@ -831,17 +823,11 @@ async def _follow(
 def _read_again_here(
     runtime: LocalRuntime, tenant: str, sources: KnowledgeSources, wanted: Sequence[KnowledgeSource]
 ) -> ReadingReport:
-    def check(waiting: int) -> None:
-        if WORKER not in runtime.supervisor.registry.read_living().processes:
-            raise LocalRuntimeError(
-                f"The worker ended before {waiting} documents were processed. Run it again."
-            )
-
     async def here(stores: EmbeddedTenant) -> ReadingReport:
         place, looks = ReadingHere(stores, sources, wanted), _looks_here(stores.states)
-        return await _read_again(runtime.terminal, place, looks, check)
+        return await _read_again(runtime.terminal, place, looks, lambda _: runtime.check())
 
-    with runtime.processes(runtime.layout.for_loading, command="assistant knowledge read-again"):
+    with runtime.site(command="assistant knowledge read-again"):
         return runtime.options.with_stores(tenant, here)
 
 
@@ -1071,14 +1057,14 @@ def _reindex(runtime: LocalRuntime, tenant: str, model: str | None) -> None:
     """Make the index of the model live, or with None the one before, after it has caught up; print that."""
 
     async def switch() -> ReindexReport:
-        settings = runtime.layout.worker_settings(runtime.supervisor.registry.read_living().ports)
+        settings = runtime.layout.worker_settings()
         with runtime.terminal.counting(f"embedding {tenant}", "documents") as show:
-            async with open_reindexing(settings, tenant) as reindexing:
+            async with open_reindexing(settings, tenant, models=runtime.models) as reindexing:
                 if model is None:
                     return await reindexing.back(progress=show)
                 return await reindexing.to_model(model, progress=show)
 
-    with runtime.processes(runtime.layout.for_loading, command=_REINDEX):
+    with runtime.site(command=_REINDEX):
         report = asyncio.run(switch())
     terminal = runtime.terminal
     if runtime.options.writes({"tenant": tenant} | asdict(report)):
@@ -1095,7 +1081,7 @@ def _drop_old(runtime: LocalRuntime, tenant: str) -> None:
     """Delete every index of the tenant that is not live, and print which."""
 
     async def drop() -> tuple[list[str], str]:
-        settings = runtime.layout.worker_settings(runtime.supervisor.wishes.choose({}))
+        settings = runtime.layout.worker_settings()
         async with open_reindexing(settings, tenant) as reindexing:
             live = await reindexing.live_model()
             if live is None:

@@ -140,9 +140,7 @@ def _question_files(options: GlobalOptions, tenant: str) -> list[Path]:
     return [path for name in _ROUTING_FILES if (path := folder / name).is_file()]
 
 
-async def learn_first_router(
-    runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str
-) -> Release | None:
+async def learn_first_router(runtime: LocalRuntime, *, tenant: str) -> Release | None:
     """Learn a router where the tenant has questions for one and never had a release; else None."""
     from assistant.cli.local import open_services
 
@@ -153,7 +151,7 @@ async def learn_first_router(
     async with _open_stores(options, tenant) as stores:
         if await stores.desk.list(DeskKind.ROUTER_RELEASE):
             return None
-    async with open_services(runtime, ports, [tenant]) as services:
+    async with open_services(runtime, [tenant]) as services:
         return await _learn_router(options, services[tenant], paths=paths)
 
 
@@ -288,16 +286,16 @@ def _with_services(
         async with open_tenants(options.preparing(), only=[tenant], generates=False) as opened:
             return await use(opened[tenant].answering)
 
-    async def run(ports: Mapping[str, int]) -> Result:
+    async def run() -> Result:
         await load_if_empty(runtime, tenant)
-        async with open_services(runtime, ports, [tenant]) as services:
+        async with open_services(runtime, [tenant]) as services:
             return await use(services[tenant])
 
     if options.deployed:
         return asyncio.run(run_deployed())
     runtime = local_runtime(options, Terminal())
-    with runtime.processes(runtime.layout.for_loading, command="assistant learn") as ports:
-        return asyncio.run(run(ports))
+    with runtime.site(command="assistant learn"):
+        return asyncio.run(run())
 
 
 def _show(options: GlobalOptions, value: object, *parts: str | Table) -> None:

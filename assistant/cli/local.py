@@ -1,70 +1,231 @@
-"""What commands do with the local processes: start what they need, and call the service."""
+"""What commands do with the site of this machine: use the one that runs, or serve it themselves meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import httpx
-import orjson
 
-from assistant.answering.services import TenantServices
 from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.client import AssistantClient
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 from assistant.knowledge.ports import KnowledgeStores
-from assistant.local.layout import ISSUER, SERVICE, Layout, port_wishes, url_of
-from assistant.local.processes import ProcessPlan, Registry, Supervisor
+from assistant.local.layout import Addresses, Layout
+from assistant.local.sharing import Address, SharedSite
 from assistant.local.tokens import Grant, issue_token
-from assistant.private_files import make_private_folder, replace_private
+from assistant.private_files import make_private_file, make_private_folder, replace_private
 from assistant.settings.process import LocalSettings
 from assistant.settings.tenant import TenantConfig
+from assistant.telemetry import configure_logging
 from assistant.wiring.live_index import ServedTenants
 from assistant.wiring.services import open_tenants
 
+if TYPE_CHECKING:
+    from assistant.answering.services import TenantServices
+    from assistant.local.site import Site
+    from assistant.model_server.here import ModelsHere
+
 _MIB = 1024 * 1024
 _NODE_TIMEOUT_S = 3.0
-_START_LIMIT_S = 30.0
+_RETRY_S = 0.1
+_FOLLOW_EVERY_S = 1.0
 _CHECKOUT = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LocalRuntime:
-    """What a command needs to start local processes and to call them."""
+    """What a command needs to serve, or to use what serves."""
 
     options: GlobalOptions
     terminal: Terminal
     settings: LocalSettings
     tenants: Mapping[str, TenantConfig]
     layout: Layout
-    supervisor: Supervisor
+    shared: SharedSite
+    own: Site | None = None
+    """Where this command serves."""
+    _address: Address | None = None
+
+    @property
+    def address(self) -> Address:
+        """Where the site is, inside the block of ``site``."""
+        assert self._address is not None  # noqa: S101 (a mistake of ours)
+        return self._address
+
+    @property
+    def models(self) -> ModelsHere | None:
+        """The models that this process has loaded already."""
+        return None if self.own is None else self.own.models
+
+    def check(self) -> None:
+        """Raise LocalRuntimeError where the site has ended."""
+        if self.own is not None:
+            self.own.check()
+        elif not self.shared.serves(self.address):
+            raise LocalRuntimeError(f"{self.address.who} ended, and the service with it.")
 
     @contextmanager
-    def processes(
-        self, needs: Sequence[str], *, command: str, yields: bool = False
-    ) -> Generator[Mapping[str, int]]:
-        """Have the named processes ready inside the block, with a spinner until then; yield their ports.
+    def site(self, *, command: str, stays: bool = False, shows: bool = False) -> Generator[None]:
+        """Have the site ready inside the block, with a spinner until then.
 
-        Raises LocalRuntimeError.
+        ``shows``: on the wished port, since people open it. A command that ``stays`` serves until a signal,
+        and uses no site of a shorter command. Raises LocalRuntimeError, ConfigurationError.
         """
         require_node(self.settings)
-        with ExitStack() as stack:
-            with self.terminal.waiting("starting the local processes"):
-                using = self.supervisor.using(needs, command=command, yields=yields)
-                ports = stack.enter_context(using)
-            yield ports
+        until_s, told = time.monotonic() + self.settings.lock_timeout_s, False
+        while not self.shared.take():
+            waits_for = "another assistant command that starts"
+            if (address := self.shared.read()) is not None:
+                self._refuse_other_options(address)
+                if stays and not address.stays:
+                    waits_for = address.who
+                elif address.digest != self.layout.digest():
+                    waits_for = f"{address.who}, which serves other settings"
+                else:
+                    with self.shared.using(address) as is_serving:
+                        if is_serving:
+                            self._address = address
+                            yield
+                            return
+            if time.monotonic() > until_s:
+                raise LocalRuntimeError(f"Waited too long for {waits_for}. End it first.")
+            if not told:
+                self.terminal.say(f"waiting for {waits_for}")
+                told = True
+            time.sleep(_RETRY_S)
+        try:
+            with self._serving(command, stays=stays, shows=shows or stays):
+                yield
+        finally:
+            self.shared.release()
 
-    def client(self, grant: Grant, ports: Mapping[str, int]) -> AssistantClient:
-        """Return a client of the local service with this grant; the caller closes it."""
-        return AssistantClient(url_of(SERVICE, ports), token=self.token(grant, ports))
+    @contextmanager
+    def _serving(self, command: str, *, stays: bool, shows: bool) -> Generator[None]:
+        from assistant.local.site import Site, private_files  # slow: not where another command serves
 
-    def token(self, grant: Grant, ports: Mapping[str, int]) -> str:
-        """Sign a bearer token in this process, with the issuer's key in the state folder."""
-        return issue_token(grant, state_dir=self.options.state_dir.resolve(), issuer=url_of(ISSUER, ports))
+        is_wished = shows or "port" in self.settings.model_fields_set
+        port = self.settings.port if is_wished else 0
+        ports = {"service": port, "issuer": port + 1} if port else {}
+        self.own = Site(self.layout, self.shared, command, stays, ports)
+        with private_files():
+            configure_logging(stream=self._log())
+            try:
+                with self.terminal.waiting("starting the service"):
+                    self.start(self.own.start)
+                yield
+                self.own.withdraw()
+                self.shared.await_users(
+                    lambda: self.terminal.say("waiting for a command that uses the service")
+                )
+            finally:
+                self.own.stop()
+
+    def start(self, start: Callable[[], Address]) -> None:
+        """Start the site, and say how long it took and which tenants it leaves out."""
+        assert self.own is not None  # noqa: S101 (a mistake of ours)
+        began_s = time.monotonic()
+        self._address = start()
+        self.terminal.step(f"service ready ({time.monotonic() - began_s:.1f} s)")
+        for reason in self.own.left_out:
+            self.terminal.say(reason)
+
+    def serve(self) -> NoReturn:
+        """Serve until a signal, and follow tenant files that change.
+
+        Raises LocalRuntimeError if the site ends before it.
+        """
+        while True:
+            time.sleep(_FOLLOW_EVERY_S)
+            self.check()
+            if self.own is not None:
+                self._follow(self.own)
+
+    def start_apart(self) -> Address:
+        """Start a process that stays, unless one serves; return where it serves. Raises LocalRuntimeError."""
+        child: subprocess.Popen[bytes] | None = None
+        log = self._log()
+        began = log.tell()
+        until_s = time.monotonic() + self.settings.lock_timeout_s + self.settings.start_timeout_s
+        while True:
+            if (address := self.shared.read()) is not None and address.stays:
+                self._refuse_other_options(address)
+                if address.digest == self.layout.digest():
+                    return address
+            if child is None and not self.shared.is_held():
+                child = self._spawn(log)
+            if child is not None and child.poll():
+                with Path(log.name).open(encoding="utf-8", errors="replace") as written:
+                    written.seek(began)
+                    lines = written.read().strip().splitlines() or ["it wrote nothing"]
+                raise LocalRuntimeError(lines[-1].removeprefix("assistant: "))
+            if time.monotonic() > until_s:
+                raise LocalRuntimeError("Waited too long for another assistant command. End it first.")
+            time.sleep(_RETRY_S)
+
+    def _spawn(self, log: TextIO) -> subprocess.Popen[bytes]:
+        options = self.options
+        folders = ("--tenants", str(options.tenants_dir), "--state", str(options.state_dir))
+        port = () if options.port is None else ("--port", str(options.port))
+        command = (sys.executable, "-P", "-m", "assistant.cli.main", *folders, *port)
+        return subprocess.Popen(
+            (*command, "tenant", "up", "--foreground"),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def _follow(self, own: Site) -> None:
+        try:
+            changed = local_runtime(self.options, self.terminal).layout
+        except ConfigurationError:
+            return  # no file is right: what serves goes on with those it read
+        if own.follow(changed):
+            self._address = own.address
+            self.terminal.step("a tenant file or model changed: the service started anew")
+
+    def _log(self) -> TextIO:
+        """Open the log; raise LocalRuntimeError where the disk is full."""
+        folder = self.shared.folder / "logs"
+        make_private_folder(folder)
+        free_mib = shutil.disk_usage(folder).free // _MIB
+        if free_mib < self.settings.min_free_mib:
+            raise LocalRuntimeError(
+                f"The disk of {folder.parent} is full: {free_mib} MiB are free and "
+                f"{self.settings.min_free_mib} MiB needed; make room or choose another folder with --state."
+            )
+        path, limit = folder / "site.log", self.settings.log_limit_mib * _MIB
+        if path.exists() and path.stat().st_size > limit:
+            replace_private(path, path.read_bytes()[-limit // 2 :].partition(b"\n")[2])
+        make_private_file(path)
+        return path.open("a", encoding="utf-8")
+
+    def _refuse_other_options(self, address: Address) -> None:
+        wanted = self.layout.options()
+        port = address.service.rpartition(":")[2]
+        differing = [name for name in wanted if address.options.get(name) != wanted[name]]
+        if "port" in self.settings.model_fields_set and self.settings.port not in (0, int(port)):
+            differing.append("port")
+        if differing:
+            raise LocalRuntimeError(
+                f"{address.who} serves this state folder with another {' and '.join(differing)}. End it "
+                "first: assistant tenant down."
+            )
+
+    def client(self, grant: Grant) -> AssistantClient:
+        """Return a client of the site's service with this grant; the caller closes it."""
+        token = issue_token(grant, state_dir=self.shared.folder, issuer=self.address.issuer)
+        return AssistantClient(self.address.service, token=token)
 
 
 def local_runtime(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
@@ -78,7 +239,7 @@ def local_runtime(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
 def runtime_of(
     options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, TenantConfig]
 ) -> LocalRuntime:
-    """Return a runtime; without tenants it can show and stop processes, but not start them."""
+    """Return a runtime of these tenants."""
     settings = options.local_settings()
     layout = Layout(
         tenants_dir=options.tenants_dir,
@@ -88,26 +249,7 @@ def runtime_of(
         models=options.local_models(tenants),
         checkout=_CHECKOUT if (_CHECKOUT / "tools" / "systems").is_dir() else None,
     )
-    supervisor = Supervisor(
-        registry=Registry.under(options.state_dir),
-        settings=settings,
-        wishes=port_wishes(settings, others=(*layout.model_servers, *layout.sample_systems)),
-        plans=lambda ports: _planned(layout, ports),
-        say=terminal.say,
-        on_ready=lambda name, seconds: terminal.step(f"{name} ready ({seconds:.1f} s)"),
-        together=layout.together,
-    )
-    return LocalRuntime(options, terminal, settings, tenants, layout, supervisor)
-
-
-def _planned(layout: Layout, ports: Mapping[str, int]) -> Mapping[str, ProcessPlan]:
-    """Return the plans, after the gateway was told of the models beside."""
-    wanted = orjson.dumps(layout.beside_endpoints(ports), option=orjson.OPT_SORT_KEYS)
-    path = layout.endpoints_file
-    if (path.read_bytes() if path.exists() else b"{}") != wanted:
-        make_private_folder(path.parent)
-        replace_private(path, wanted)
-    return layout.plans(ports)
+    return LocalRuntime(options, terminal, settings, tenants, layout, SharedSite(options.state_dir.resolve()))
 
 
 def require_node(settings: LocalSettings) -> None:
@@ -132,11 +274,14 @@ async def has_knowledge(knowledge: KnowledgeStores) -> bool:
 
 @asynccontextmanager
 async def open_served(
-    runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str], *, generates: bool = False
+    runtime: LocalRuntime, tenants: Sequence[str], *, generates: bool = False
 ) -> AsyncGenerator[ServedTenants]:
     """Open tenants as the service does. Raises ConfigurationError for one without a document in its index."""
-    settings = runtime.layout.service_settings(ports)
-    async with open_tenants(settings, only=tenants, generates=generates, clock=SystemClock()) as opened:
+    address = runtime.address
+    settings = runtime.layout.service_settings(Addresses(address.service, address.issuer, address.systems))
+    async with open_tenants(
+        settings, only=tenants, generates=generates, clock=SystemClock(), models=runtime.models
+    ) as opened:
         for tenant in tenants:
             if not await has_knowledge(opened[tenant].knowledge):
                 raise ConfigurationError(
@@ -148,10 +293,10 @@ async def open_served(
 
 @asynccontextmanager
 async def open_services(
-    runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str], *, generates: bool = False
+    runtime: LocalRuntime, tenants: Sequence[str], *, generates: bool = False
 ) -> AsyncGenerator[Mapping[str, TenantServices]]:
     """Open the tenants' answer paths. Raises ConfigurationError for one without knowledge."""
-    async with open_served(runtime, ports, tenants, generates=generates) as opened:
+    async with open_served(runtime, tenants, generates=generates) as opened:
         yield {tenant: opened[tenant].answering for tenant in tenants}
 
 

@@ -17,6 +17,7 @@ import typer
 from typer import Option
 from typer.core import TyperCommand, TyperGroup
 
+from assistant.cli.interruption import end_in_order_on_signals
 from assistant.domain.errors import AssistantError
 from template_checks import InvalidInputError
 
@@ -33,7 +34,7 @@ COMMANDS = {
     "aws": "Deploy a tenant to AWS; check its templates; publish its images and models.",
 }
 """Command or group = its help. It is the ``app`` of the module with its name, imported when it is called."""
-PORT = "Port of the service; the issuer takes N+1, the gateway N+2; 0 takes free ones. Default 8700."
+PORT = "Port of the service; the issuer takes N+1; 0 takes free ones. Default 8700."
 _WITH_VALUE = ("--tenants", "--state", "--port")
 _WITHOUT_VALUE = ("--json",)
 
@@ -94,8 +95,6 @@ def options(
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point: every foreseeable error becomes one sentence on stderr and a status."""
-    from assistant.local.processes import end_in_order_on_signals  # slow: the list of commands needs little
-
     end_in_order_on_signals()
     try:
         app(args=hoist(sys.argv[1:] if arguments is None else arguments), prog_name="assistant")

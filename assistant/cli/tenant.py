@@ -21,16 +21,16 @@ from typer import Argument, Option
 from assistant.cli.account import AwsAccount, place_of
 from assistant.cli.ask import Agent, Ids, sign_context
 from assistant.cli.live import confusable
-from assistant.cli.local import local_runtime, runtime_of
+from assistant.cli.local import local_runtime
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, instant
 from assistant.cli.upgrading import OnlyPlan, WayBack, files_of, upgrade_stores
 from assistant.domain.errors import ConfigurationError, ConflictError
 from assistant.domain.identity import REVOCATIONS, Role
 from assistant.knowledge.files import is_read
 from assistant.knowledge.sources import widens
-from assistant.local.layout import ISSUER, SERVICE, port_wishes, url_of
-from assistant.local.processes import HOST, Registry, Running, RunningProcess
-from assistant.local.tokens import CareCase, Grant
+from assistant.local.layout import HOST
+from assistant.local.sharing import Address, SharedSite
+from assistant.local.tokens import CareCase, Grant, issue_token
 from assistant.private_files import make_private_folder, replace_private
 from assistant.settings import deployment_checks
 from assistant.settings.care_app import CareApp, load_care_app
@@ -96,27 +96,34 @@ def upgrade(context: typer.Context, tenant: Tenant, plan: OnlyPlan = False, back
 
 
 @app.command()
-def up(context: typer.Context) -> None:
-    """Start all processes and keep them running; the next commands then need not wait."""
+def up(
+    context: typer.Context,
+    foreground: Annotated[bool, Option("--foreground", help="Serve in this process until a signal.")] = False,
+) -> None:
+    """Serve all tenants in a process that stays; the next commands then need not wait."""
     options = GlobalOptions.of(context)
     terminal = Terminal(steps=not options.json)
     runtime = local_runtime(options, terminal)
-    ports = runtime.supervisor.up(runtime.layout.everything)
-    if not options.writes({"processes": _views(runtime.supervisor.clean())}):
-        terminal.show(f"Serving at {url_of(SERVICE, ports)}; assistant tenant down stops it.")
+    if foreground:
+        with runtime.site(command="assistant tenant up", stays=True):
+            if runtime.own is not None:
+                runtime.serve()
+        return
+    with terminal.waiting("starting the service"):
+        address = runtime.start_apart()
+    if not options.writes({"processes": _views(address)}):
+        terminal.show(f"Serving at {address.service}; assistant tenant down stops it.")
 
 
 @app.command()
 def down(context: typer.Context) -> None:
-    """Stop all processes of this state folder."""
+    """Stop what serves this state folder."""
     options, terminal = GlobalOptions.of(context), Terminal()
+    shared = SharedSite(options.state_dir.resolve())
     with terminal.waiting("stopping"):
-        stopped = runtime_of(options, terminal, {}).supervisor.down()
-    if options.writes({"stopped": stopped.names, "were_used_by": stopped.users}):
-        return
-    for user in stopped.users:
-        terminal.say(f"{user} was still using it")
-    terminal.show(f"Stopped {', '.join(stopped.names)}." if stopped.names else "Nothing was running.")
+        stopped = shared.stop(timeout_s=options.local_settings().stop_timeout_s)
+    if not options.writes({"stopped": None if stopped is None else stopped.who}):
+        terminal.show("Nothing was running." if stopped is None else f"Stopped {stopped.who}.")
 
 
 @app.command()
@@ -142,7 +149,7 @@ def token(
         terminal.line(sign_context(options, config, agent, case))
         return
     grant = Grant(tenant, agent, roles=tuple(role or [Role.AGENT]), labels=tuple(label or ()))
-    terminal.line(runtime_of(options, terminal, {}).token(grant, _ports(options)))
+    terminal.line(issue_token(grant, state_dir=options.state_dir.resolve(), issuer=_issuer(options)))
 
 
 @app.command()
@@ -195,40 +202,33 @@ def revoke(
     )
 
 
-# --- local processes --------------------------------------------------------------------------------------
-def _views(running: Running) -> list[dict[str, Any]]:
-    """Return the rows of ``tenant up``, as its JSON has them."""
-    return [_view(name, process, running=running) for name, process in running.processes.items()]
-
-
-def _view(name: str, process: RunningProcess, *, running: Running) -> dict[str, Any]:
+# --- what serves here -------------------------------------------------------------------------------------
+def _views(address: Address) -> list[dict[str, Any]]:
+    """Return the rows of ``tenant up``, as its JSON has them: a row a listener, all of one process."""
     try:
-        memory_mib = psutil.Process(process.identity.pid).memory_info().rss // _MIB
+        memory_mib = psutil.Process(address.pid).memory_info().rss // _MIB
     except psutil.Error:
         memory_mib = None
-    users = [use.command for use in running.users(name)]
-    return {
-        "name": name,
-        "state": "ready" if process.ready else "starting",
-        "pid": process.identity.pid,
-        "address": None if process.port is None else f"http://{HOST}:{process.port}",
+    of_process = {
+        "state": "ready",
+        "pid": address.pid,
         "memory_mib": memory_mib,
-        "uptime_s": int(time.time() - process.identity.started_at),
-        "used_by": [*users, *(["tenant up"] if name in running.pinned else [])],
+        "uptime_s": int(time.time() - address.started_at),
+        "used_by": [address.command],
     }
+    listeners = {"service": address.service, "issuer": address.issuer, **address.systems}
+    return [{"name": name, "address": url, **of_process} for name, url in listeners.items()]
 
 
-def _ports(options: GlobalOptions) -> Mapping[str, int]:
-    running = Registry.under(options.state_dir).read_living()
-    if ISSUER in running.processes:
-        return running.ports
-    wishes = port_wishes(options.local_settings()).by_name
-    if not wishes[ISSUER]:
+def _issuer(options: GlobalOptions) -> str:
+    if (address := SharedSite(options.state_dir.resolve()).read()) is not None:
+        return address.issuer
+    if not (port := options.local_settings().port):
         raise ConfigurationError(
             "A token names its issuer, and with --port 0 its port is known only while it runs: "
             "start it with assistant tenant up."
         )
-    return wishes
+    return f"http://{HOST}:{port + 1}"
 
 
 # --- tenant files -----------------------------------------------------------------------------------------

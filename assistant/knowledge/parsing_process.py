@@ -43,7 +43,6 @@ _INHERITED = (
     "TZ",
     "TMPDIR",
     "LD_LIBRARY_PATH",
-    "ASSISTANT_SUPERVISED_BY",
     "TESSDATA_PREFIX",
 )
 """Environment variables that the child inherits. None holds a secret."""

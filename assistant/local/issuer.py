@@ -1,4 +1,4 @@
-"""``python -m assistant.local.issuer``: the local OpenID provider, configured by LocalIssuerSettings."""
+"""The local OpenID provider: it signs in anybody as anybody, on this machine alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from joserfc.jwk import ECKey
 from starlette.applications import Starlette
@@ -18,11 +17,7 @@ from starlette.routing import Route
 
 from assistant.domain.clock import SystemClock
 from assistant.domain.identity import Role
-from assistant.http_process import open_socket, run, serve
 from assistant.local import tokens
-from assistant.settings.process import LocalIssuerSettings
-from assistant.settings.tenant import load_tenants
-from assistant.telemetry import configure_logging
 
 _FOLDER = Path(__file__).parent
 _ROLE_NAMES = {
@@ -261,36 +256,18 @@ def _grant(entered: Mapping[str, Sequence[str]], *, tenants: Mapping[str, str]) 
     return tokens.Grant(tenant=tenant, agent=agent, roles=roles)
 
 
-_log = structlog.get_logger(__name__)
+def issuer_application(
+    url: str, *, state_dir: Path, tenants: Mapping[str, str], redirect_origins: frozenset[str]
+) -> Starlette:
+    """Return the issuer that answers at ``url``, with the keys in the state folder.
 
-
-async def _serve() -> None:
-    settings = LocalIssuerSettings.read()
-    configure_logging(settings.log_level)
-    listener = open_socket(settings.host, settings.port)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    ``tenants``: name → display name. Raises ConfigurationError.
+    """
     signer = tokens.TokenSigner(
-        key=tokens.load_or_create_signing_key(settings.state_dir),
-        issuer=f"http://{host}:{listener.getsockname()[1]}",
-        audience=settings.audience,
+        key=tokens.load_or_create_signing_key(state_dir),
+        issuer=url,
+        audience=tokens.AUDIENCE,
         clock=SystemClock(),
     )
-    issuer = LocalIssuer(
-        signer=signer,
-        tenants=_tenants(settings),
-        redirect_origins=frozenset(settings.redirect_origins),
-        care_key=tokens.load_or_create_signing_key(settings.state_dir, file=tokens.CARE_KEY),
-    )
-    await serve(issuer.application(), listener, shutdown_timeout_s=2.0)
-
-
-def _tenants(settings: LocalIssuerSettings) -> dict[str, str]:
-    """Return the tenants of the sign-in page: name → display name."""
-    files = load_tenants(settings.tenants_dir, only=settings.only_tenants)
-    for name, error in files.refused.items():
-        _log.warning("tenant_left_out", tenant=name, reason=error.message)
-    return {name: one.display_name for name, one in files.tenants.items()}
-
-
-if __name__ == "__main__":
-    run(_serve())
+    care_key = tokens.load_or_create_signing_key(state_dir, file=tokens.CARE_KEY)
+    return LocalIssuer(signer, tenants, redirect_origins, care_key).application()

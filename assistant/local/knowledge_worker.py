@@ -1,5 +1,6 @@
-"""The ingestion worker's process on a laptop, which moves feedback and reads uploads too:
-``python -m assistant.local.knowledge_worker``.
+"""The ingestion worker on a laptop, which moves feedback and reads uploads too.
+
+It is tasks of the one process, or a process of its own: ``python -m assistant.local.knowledge_worker``.
 
 WorkerSettings reads its configuration from the environment.
 """
@@ -10,7 +11,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import orjson
 import structlog
@@ -22,6 +24,9 @@ from assistant.telemetry import configure_logging, configure_tracing
 from assistant.wiring.feedback import LocalCapture, open_movers
 from assistant.wiring.services import open_ingestion, open_source_loops
 
+if TYPE_CHECKING:
+    from assistant.model_server.here import ModelsHere
+
 _log = structlog.get_logger(__name__)
 
 
@@ -31,39 +36,58 @@ def main() -> None:
         settings = WorkerSettings.read()
         configure_logging(settings.log_level)
         configure_tracing("ingesting-worker", otlp_endpoint=settings.otlp_endpoint)
-        asyncio.run(work(settings))
+        asyncio.run(_until_a_signal(settings))
     except AssistantError as error:
         sys.exit(error.message)
 
 
-async def work(settings: WorkerSettings) -> None:
-    """Run a worker and a mover of feedback per tenant of the folder, and the connectors of its sources, until
-    SIGTERM or SIGINT.
+async def _until_a_signal(settings: WorkerSettings) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    await work(settings, stopping, on_ready=_write_ready_line)
 
-    Writes the ready line to stdout when every index is open. Raises ConfigurationError, LocalRuntimeError.
+
+def _write_ready_line(_: Sequence[str]) -> None:
+    sys.stdout.write(orjson.dumps({"ready": True}).decode() + "\n")
+    sys.stdout.flush()
+
+
+async def work(
+    settings: WorkerSettings,
+    stopping: asyncio.Event,
+    *,
+    on_ready: Callable[[Sequence[str]], None],
+    models: ModelsHere | None = None,
+) -> None:
+    """Run a worker and a mover of feedback per tenant of the folder, and the connectors of its sources, until
+    ``stopping`` is set.
+
+    Calls ``on_ready`` when every index is open, with why tenants are left out. Raises ConfigurationError,
+    LocalRuntimeError.
     """
     async with (
-        open_ingestion(settings) as tenants,
+        open_ingestion(settings, models=models) as tenants,
         open_movers(settings) as movers,
         open_source_loops(settings) as sources,
     ):
         # Without captured calls it lists one folder that is not there.
         captures = [LocalCapture.of(settings)] if settings.stores == "embedded" else []
-        workers, stopping = [IngestionWorker(tenant) for tenant in tenants], asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, _stop_all, workers, stopping)
-        prepared = await prepare_each(workers, settings)
-        sys.stdout.write(orjson.dumps({"ready": True}).decode() + "\n")
-        sys.stdout.flush()
+        reasons: list[str] = []
+        prepared = await prepare_each([IngestionWorker(each) for each in tenants], settings, reasons)
+        on_ready(reasons)
         await asyncio.gather(
+            _stop_all(prepared, stopping),
             *(worker.run() for worker in prepared),
             *(loop.run(stopping) for loop in (*movers, *sources, *captures)),
         )
 
 
-async def prepare_each(workers: Sequence[IngestionWorker], settings: WorkerSettings) -> list[IngestionWorker]:
-    """Return the workers whose tenant's index opens. The others are logged; the error of the only one is
-    raised."""
+async def prepare_each(
+    workers: Sequence[IngestionWorker], settings: WorkerSettings, reasons: list[str] | None = None
+) -> list[IngestionWorker]:
+    """Return the workers whose tenant's index opens. The others are logged, and ``reasons`` gets why; the
+    error of the only one is raised."""
     prepared: list[IngestionWorker] = []
     for worker in workers:
         try:
@@ -77,13 +101,15 @@ async def prepare_each(workers: Sequence[IngestionWorker], settings: WorkerSetti
                 f"mv {folder} {folder}.damaged, and start again: the worker writes it anew."
             )
             _log.warning("tenant_not_served", tenant=worker.tenant, reason=reason, at="opening")
+            if reasons is not None:
+                reasons.append(reason)
         else:
             prepared.append(worker)
     return prepared
 
 
-def _stop_all(workers: list[IngestionWorker], stopping: asyncio.Event) -> None:
-    stopping.set()
+async def _stop_all(workers: Sequence[IngestionWorker], stopping: asyncio.Event) -> None:
+    await stopping.wait()
     for worker in workers:
         worker.stop()
 

@@ -29,6 +29,8 @@ from assistant.domain.identity import Role
 from assistant.private_files import make_secret_file
 
 ALGORITHM = "ES256"
+AUDIENCE = "assistant"
+"""Of the service's access tokens."""
 TOKEN_LIFETIME_S = 8 * 3600
 """A working day: a local sign-in has no refresh."""
 CARE_KEY = "care-key.json"
@@ -114,7 +116,7 @@ def _signed(key: ECKey, claims: Mapping[str, object], *, kind: str, lifetime_s: 
 
 
 def issue_token(
-    grant: Grant, *, state_dir: Path, issuer: str, audience: str = "assistant", clock: Clock | None = None
+    grant: Grant, *, state_dir: Path, issuer: str, audience: str = AUDIENCE, clock: Clock | None = None
 ) -> str:
     """Return a signed access token for the service, with the key of ``state_dir``.
 

@@ -65,7 +65,9 @@ class EmbeddingEngine:
 
     def start(self) -> None:
         """Load the graph and its runners."""
-        model = load_graph(self._graph, threads=self._threads, precision=self._precision)
+        graph, self._graph = self._graph, None  # the loaded model has weights of its own
+        model = load_graph(graph, threads=self._threads, precision=self._precision)
+        del graph
         runners: SimpleQueue[PassageRunner] = SimpleQueue()
         for _ in range(self._threads):
             runner = PassageRunner(model, pooling=self._pooling)
@@ -234,7 +236,7 @@ class EmbeddingTask:
         if refusal is not None:
             return refusal
         try:
-            vectors = await self._embed(texts, normalize=request.normalize)
+            vectors = await self.embed(texts, normalize=request.normalize)
         except PassageTooLongError as error:
             return _error("Validation", error.message)
         except OverloadedError as error:
@@ -243,14 +245,16 @@ class EmbeddingTask:
             orjson.dumps(vectors, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
         )
 
-    async def _embed(self, texts: list[str], *, normalize: bool) -> Floats:
+    async def embed(self, texts: Sequence[str], *, normalize: bool = True) -> Floats:
+        """Return the vectors, shape (len(texts), dimensions). Raises PassageTooLongError, OverloadedError,
+        ArithmeticError where the model gave no numbers."""
         loop = asyncio.get_running_loop()
         passages = await loop.run_in_executor(self._tokenizing, self._tokenize, texts)
         vectors = await self._engine.embed(passages)
         return of_unit_length(vectors) if normalize else vectors
 
-    def _tokenize(self, texts: list[str]) -> list[list[int]]:
-        passages = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
+    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        passages = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
         longest = max(map(len, passages))
         if longest > self._max_input_tokens:
             raise PassageTooLongError(

@@ -189,14 +189,15 @@ class StoreSettings(ProcessSettings):
     """`s3://bucket/prefix/` with the same folders, which are copied into `model_artifacts_dir` at start."""
     sagemaker_endpoint_url: HttpUrl | None = None
     """Base URL of the SageMaker Runtime; the region's endpoint when absent."""
-    gateway_key_file: Path | None = None
-    """File with the key of the local gateway. Not set in a deployment."""
     region: str = "us-east-1"
     """AWS region of every client."""
     stores: Literal["embedded", "aws"] = "embedded"
     """Documents, states, queues and records: under `state_dir`, or S3, DynamoDB and SQS."""
     search: Literal["embedded", "opensearch"] = "embedded"
     """The passage index: under `state_dir`, or OpenSearch."""
+    models: Literal["embedded", "sagemaker"] = "sagemaker"
+    """Embedding models and added LLMs: in this process, from weights on this machine, or SageMaker
+    endpoints."""
     aws_endpoint_url: HttpUrl | None = None
     """Base URL of S3, DynamoDB, SQS, SSM and KMS, for an emulator; AWS's endpoints when absent."""
     documents_bucket: str = ""
@@ -409,59 +410,23 @@ class ModelServerSettings(ProcessSettings):
     log_level: str = "INFO"
 
 
-class GatewaySettings(ProcessSettings):
-    """The local SageMaker Runtime (``python -m assistant.local.gateway``)."""
-
-    model_config = SettingsConfigDict(env_prefix="ASSISTANT_GATEWAY_")
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=8702, ge=0, le=65535)
-    endpoints: dict[str, str]
-    """Endpoint name → base URL of a model server, as JSON."""
-    key_file: Path | None = None
-    """File with the id of the access key that callers sign with, made at the start; any key when absent."""
-    endpoints_file: Path | None = None
-    """JSON file of more of them, read when an endpoint is asked that is unknown: models of a reindex."""
-    cut_seed: int = 0
-    """Seed of the byte positions at which the gateway splits response parts."""
-    log_level: str = "INFO"
-
-
-class LocalIssuerSettings(ProcessSettings):
-    """The local OIDC issuer (``python -m assistant.local.issuer``)."""
-
-    model_config = SettingsConfigDict(env_prefix="ASSISTANT_ISSUER_")
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=8701, ge=0, le=65535)
-    tenants_dir: Path = Path("tenants")
-    state_dir: Path = Path(".state")
-    only_tenants: tuple[str, ...] = ()
-    """Tenants of the sign-in page; all of the folder when empty."""
-    audience: str = "assistant"
-    redirect_origins: tuple[str, ...] = ()
-    """Origins that sign-in may redirect to: the console's."""
-    log_level: str = "INFO"
-
-
 class LocalSettings(ProcessSettings):
-    """The supervisor of local processes (``assistant``). Each process that it starts has a class of its
-    own."""
+    """The commands, and the one process that serves a laptop (``assistant``)."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_LOCAL_")
 
     port: int = Field(default=8700, ge=0, le=65533)
-    """Port of the service; the issuer and the gateway take the next two. 0 takes free ones."""
+    """Port of the service; the issuer takes the next one. 0 takes free ones."""
     min_free_mib: int = Field(default=512, ge=0)
-    """Least free space on the state folder's disk to start a process."""
+    """Least free space on the state folder's disk to start."""
     start_timeout_s: float = Field(default=120.0, gt=0)
-    """From start to ready line; the first start derives the embedding model's graph."""
+    """From start until it serves; the first start derives the embedding model's artifact."""
     stop_timeout_s: float = Field(default=10.0, gt=0)
-    """From SIGTERM to SIGKILL."""
+    """From the end of a command, or `assistant tenant down`, until what is left is killed."""
     lock_timeout_s: float = Field(default=180.0, gt=0)
-    """Longest wait of a command while another one starts processes."""
+    """Longest wait of a command for another one that starts, or serves other settings."""
     log_limit_mib: int = Field(default=8, ge=1)
-    """Above it the next command drops the older half of a process's log."""
+    """Above it the next start drops the older half of the log."""
     search: Literal["embedded", "opensearch"] = "embedded"
     """The index: under the state folder, or on an OpenSearch node."""
     opensearch_url: str = "http://127.0.0.1:9200"

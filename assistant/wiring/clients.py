@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assistant.domain.addresses import is_on_this_machine
-from assistant.domain.errors import ConfigurationError, DependencyError
+from assistant.domain.errors import DependencyError
 from assistant.settings.process import FunctionSettings, ServiceSettings, StoreSettings
 from assistant.settings.tenant import TenantConfig
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from assistant.aws.parameters import ParameterKeySource, ParameterRevocations
     from assistant.aws.sagemaker import SageMakerRuntime
     from assistant.embedded.files import FileRevocations
+    from assistant.model_server.here import ModelsHere
 
 _ANY_KEY = "local"
 _LONGEST_KEY_SET_BYTES = 256 * 1024
@@ -53,9 +54,21 @@ class AwsClients:
 class ProcessClients(AwsClients):
     """All clients of the service or the worker, shared by its tenants."""
 
-    def __init__(self, settings: StoreSettings, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, settings: StoreSettings, stack: AsyncExitStack, *, models: ModelsHere | None = None
+    ) -> None:
         super().__init__(settings, stack)
         self._settings = settings
+        self._models = models
+
+    def models(self) -> ModelsHere:
+        """Return the models in this process."""
+        if self._models is None:
+            from assistant.model_server.here import ModelsHere
+
+            self._models = ModelsHere(self._settings.model_artifacts_dir)
+            self._stack.callback(self._models.close)
+        return self._models
 
     async def opensearch(self) -> AsyncOpenSearch:
         from assistant.aws.opensearch_client import open_opensearch
@@ -70,14 +83,12 @@ class ProcessClients(AwsClients):
 
         Credentials are the default chain's; an emulator gets a fixed key where the environment names none.
         A loopback address always gets one: no signature for it could be meant for AWS, and an expired
-        sign-in of the developer must not stop the local gateway.
+        sign-in of the developer must not stop a test.
         """
         from assistant.aws.sagemaker import open_sagemaker_runtime
 
         url = self._settings.sagemaker_endpoint_url
         key = _ANY_KEY if url is not None and is_on_this_machine(url) else None
-        if (file := self._settings.gateway_key_file) is not None:
-            key = read_gateway_key(file)
         return await self._once(
             "sagemaker",
             lambda: open_sagemaker_runtime(
@@ -86,21 +97,14 @@ class ProcessClients(AwsClients):
         )
 
 
-def read_gateway_key(file: Path) -> str:
-    """Return the key of the local gateway, which makes the file at its start. Raises ConfigurationError."""
-    try:
-        return file.read_text(encoding="ascii")
-    except OSError as error:
-        raise ConfigurationError(
-            f"{file}: the gateway's key cannot be read ({error.strerror}). Start it: assistant tenant up."
-        ) from None
-
-
 @asynccontextmanager
-async def open_clients(settings: StoreSettings) -> AsyncGenerator[ProcessClients]:
-    """Share clients inside the block; each opens when it is first needed."""
+async def open_clients(
+    settings: StoreSettings, *, models: ModelsHere | None = None
+) -> AsyncGenerator[ProcessClients]:
+    """Share clients inside the block; each opens when it is first needed. ``models``: those that the process
+    has loaded already."""
     async with AsyncExitStack() as stack:
-        yield ProcessClients(settings, stack)
+        yield ProcessClients(settings, stack, models=models)
 
 
 @asynccontextmanager

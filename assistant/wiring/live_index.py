@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from assistant.learning.receipt import WithdrawalReceipts
     from assistant.learning.two_people import TwoPeople
     from assistant.model_artifacts import ModelFacts
+    from assistant.model_server.here import ModelsHere
 
 FOLLOW_EVERY_S = 1.0
 _LOOK_LIMIT_S = 3.0
@@ -310,7 +311,9 @@ class Reindexing:
 
 
 @asynccontextmanager
-async def open_reindexing(settings: StoreSettings, tenant: str | None = None) -> AsyncGenerator[Reindexing]:
+async def open_reindexing(
+    settings: StoreSettings, tenant: str | None = None, *, models: ModelsHere | None = None
+) -> AsyncGenerator[Reindexing]:
     """Open what reindexes one tenant; the only one of the folder where ``tenant`` is None.
 
     Raises ConfigurationError, NotFoundError.
@@ -318,7 +321,7 @@ async def open_reindexing(settings: StoreSettings, tenant: str | None = None) ->
     from assistant.knowledge.reindexing import Reindex
 
     async with AsyncExitStack() as stack:
-        clients = await stack.enter_async_context(open_clients(settings))
+        clients = await stack.enter_async_context(open_clients(settings, models=models))
         files = await read_tenants(settings, clients)
         config = files.one(tenant or next(iter(files.tenants)))
         stores = await StoreChoice.open(

@@ -28,7 +28,7 @@ from assistant.model_artifacts import TOKENIZER_FILE, model_elsewhere, served_ge
 from assistant.private_files import CAPTURE_FOLDER
 from assistant.recorded_model import CharacterCount, RecordedModel, read_recording
 from assistant.settings.deployed_names import LINK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE
-from assistant.settings.local_models import PACKAGED, ServedLlm
+from assistant.settings.local_models import PACKAGED, AddedLlm, ServedLlm
 from assistant.settings.process import (
     BULK_PREFIX,
     IngestingSettings,
@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from assistant.learning.preview import PreviewAnswer
     from assistant.learning.redaction import RedactCapture, SweepQuarantine
     from assistant.live.ports import ReadObserver
+    from assistant.model_server.here import ModelsHere
 
     class TenantObserver(ReadObserver, Protocol):
         """Measures what is done for one tenant."""
@@ -107,20 +108,22 @@ async def open_tenants(
     generates: bool = True,
     clock: Clock | None = None,
     observe: Callable[[str], TenantObserver] | None = None,
+    models: ModelsHere | None = None,
 ) -> AsyncGenerator[ServedTenants]:
     """Open every tenant of the folder, by name, over one client a service.
 
     Each is served from its live index, or by its settings where that cannot be read now.
 
     A tenant that cannot be opened is logged, and the others are served. ``only`` names the tenants to open;
-    the error of one of them is raised. ``observe`` returns what measures a tenant.
+    the error of one of them is raised. ``observe`` returns what measures a tenant. ``models`` are those that
+    the process has loaded already.
 
     With ``generates`` false, and for a tenant whose answers are only quoted, the generation model's artifact
     is not read: that model need never have started. Raises ConfigurationError naming file and key or
     variables.
     """
     async with AsyncExitStack() as stack:
-        clients = await stack.enter_async_context(open_clients(settings))
+        clients = await stack.enter_async_context(open_clients(settings, models=models))
         files = await read_tenants(settings, clients)
 
         async def open_one(tenant: TenantConfig) -> LiveTenant:
@@ -278,6 +281,16 @@ async def _writer(stores: StoreChoice, settings: ServiceSettings, *, generates: 
     if not generates:
         return AnswerWriter(RecordedModel(()), ServedModel(name, None, 0, 0), token_counter)
     chosen = settings.local_models.get(stores.tenant.name, PACKAGED).generation
+    raw = settings.state_dir / CAPTURE_FOLDER / "raw"
+    if isinstance(chosen, AddedLlm) and settings.models == "embedded":
+        from assistant.chat_server import ChatServer, open_chat_connections
+
+        runtime = await stores.clients.models().llm(chosen)
+        model = served_generation_model(folder, name)
+        connections = await stores.stack.enter_async_context(open_chat_connections())
+        captures = raw / chosen.endpoint if settings.captures else None
+        server = ChatServer(connections, f"{runtime.address}/v1", name, lambda: runtime.api_key, captures)
+        return AnswerWriter(server, model, token_counter)
     if not isinstance(chosen, ServedLlm):
         from assistant.aws.sagemaker import SageMakerGenerator
 
@@ -285,8 +298,8 @@ async def _writer(stores: StoreChoice, settings: ServiceSettings, *, generates: 
         return AnswerWriter(endpoint, served_generation_model(folder, name), token_counter)
     model, token_counter = model_elsewhere(chosen)
     if chosen.recording is None:
-        raw = settings.state_dir / CAPTURE_FOLDER / "raw" / chosen.endpoint
-        generator = await served_generator(chosen, stores.stack, raw if settings.captures else None)
+        captures = raw / chosen.endpoint if settings.captures else None
+        generator = await served_generator(chosen, stores.stack, captures)
         return AnswerWriter(generator, model, token_counter)
     recorded = RecordedModel(read_recording(sorted(chosen.recording.glob("*.jsonl"))))
     return AnswerWriter(recorded, replace(model, recorded=recorded.title), CharacterCount())
@@ -334,10 +347,13 @@ async def _secret(
 
 @asynccontextmanager
 async def open_ingestion(
-    settings: WorkerSettings, *, clients: ProcessClients | None = None
+    settings: WorkerSettings,
+    *,
+    clients: ProcessClients | None = None,
+    models: ModelsHere | None = None,
 ) -> AsyncGenerator[Sequence[TenantIngestion]]:
     """Open what the worker needs of every tenant of the folder, over one client a service; over ``clients``
-    when given.
+    when given. ``models`` are those that the process has loaded already.
 
     A tenant that cannot be opened is logged, and the others are served. Raises ConfigurationError naming file
     and key or variables, also when the embedding model's artifact is missing.
@@ -345,7 +361,7 @@ async def open_ingestion(
     from assistant.knowledge.pipeline import EmbeddingLimits
 
     async with AsyncExitStack() as stack:
-        process_clients = clients or await stack.enter_async_context(open_clients(settings))
+        process_clients = clients or await stack.enter_async_context(open_clients(settings, models=models))
         tenants = (await read_tenants(settings, process_clients)).tenants
         at_once = EmbeddingLimits().requests_in_flight
         endpoints: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_once))

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from assistant.learning.feedback_store import FeedbackFiles, StoredFeedback
     from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackOutbox
     from assistant.live.ports import LiveReads, SystemSwitches
+    from assistant.model_server.here import EmbedderHere
 
 Adapter = TypeVar("Adapter")
 Opened = TypeVar("Opened")
@@ -456,6 +457,8 @@ class StoreChoice:
         Raises ConfigurationError naming the file or object, DependencyError when S3 does not respond.
         """
         await _download(models, settings, clients)
+        if settings.models == "embedded":
+            await clients.models().prepare(tenant.embedding)
         model = read_model_facts(settings.model_artifacts_dir, tenant.embedding.model)
         aws = AwsStores(clients, settings, stack=stack, clock=clock, tenant=tenant.name)
         return cls(tenant, settings, model, clients, stack, clock or SystemClock(), aws)
@@ -524,6 +527,8 @@ class StoreChoice:
         if section == self.tenant.embedding:
             return self
         try:
+            if self.settings.models == "embedded":
+                await self.clients.models().prepare(section)
             model = read_model_facts(self.settings.model_artifacts_dir, section.model)
         except ConfigurationError:
             if self.settings.model_artifacts_s3 is None:
@@ -558,11 +563,13 @@ class StoreChoice:
             "opensearch_index:OpenSearchPassageIndex", applies_schema=applies, clock=self.clock
         )
 
-    async def embedder(self, *, purpose: CapturePurpose) -> SageMakerEmbedder:
-        """Return the endpoint of the stores' embedding model."""
+    async def embedder(self, *, purpose: CapturePurpose) -> SageMakerEmbedder | EmbedderHere:
+        """Return the stores' embedding model, or its endpoint."""
+        embedding = self.tenant.embedding
+        if self.settings.models == "embedded":
+            return await self.clients.models().embedder(embedding)
         from assistant.aws.sagemaker import SageMakerEmbedder
 
-        embedding = self.tenant.embedding
         return SageMakerEmbedder(
             await self.clients.sagemaker(),
             endpoint=embedding.endpoint,

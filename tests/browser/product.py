@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import json
-import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from assistant.local.layout import GATEWAY, ISSUER, SERVICE, Layout, port_wishes
-from assistant.local.processes import ProcessPlan
-from assistant.settings.local_models import AddedLlm, TenantModels
+from assistant.local.issuer import issuer_application
+from assistant.local.layout import HOST, Addresses, Layout
+from assistant.settings.local_models import ServedLlm, TenantModels
 from assistant.settings.model_artifacts import AnsweringTable
-from assistant.settings.process import LocalSettings, inherited_environment
+from assistant.settings.process import LocalSettings, ServiceSettings, inherited_environment
 from assistant.settings.tenant import load_tenants
-from tests.browser.scripted_llm import ScriptedLlm, scripted_llm
+from tests.browser.scripted_llm import ScriptedLlm, in_thread, scripted_llm
 from tests.browser.tcp_relay import Front
 
 REPOSITORY = Path(__file__).parents[2]
 _PATIENCE = "[limits]\nfirst_token_timeout_s = 90\n"
 """A machine that runs other tests as well may need longer for the first word than an agent would wait."""
 _WRITER = AnsweringTable(writes_answers=True)
-_SCRIPTED = TenantModels(
-    generation=AddedLlm(
-        name="scripted", path=REPOSITORY, sha256="0" * 64, context_tokens=8192, answering=_WRITER
-    )
-)
-"""The packaged model may not write answers; the scripted one may. Nothing is read at its path."""
 _STAFF = """
 [[sources]]
 name = "staff"
@@ -44,16 +37,16 @@ _STOP_LIMIT_S = 20
 
 @dataclass(frozen=True)
 class Product:
-    """The running processes of one state folder."""
+    """What serves one state folder."""
 
     tenants: Path
     state: Path
     addresses: dict[str, str]
-    """Process → base URL."""
+    """Listener → base URL."""
 
     @property
     def url(self) -> str:
-        return self.addresses[SERVICE]
+        return self.addresses["service"]
 
     def assistant(self, *arguments: str) -> str:
         """Run a command and return what it prints."""
@@ -106,58 +99,64 @@ class Rehearsal:
 
 @contextmanager
 def rehearsal_of(product: Product) -> Iterator[Rehearsal]:
-    """Start a gateway, an issuer and a service over the product's state and embeddings, with another LLM."""
-    settings = LocalSettings(port=0)
-    tenants = {
-        name: _SCRIPTED.applied_to(tenant) for name, tenant in load_tenants(product.tenants).tenants.items()
-    }
-    layout = Layout(product.tenants, product.state, tenants, settings, dict.fromkeys(tenants, _SCRIPTED))
-    _describe_scripted(layout.models_dir)
+    """Start an issuer and a service over the product's state, whose LLM is a scripted chat server."""
     with ExitStack() as stack:
         llm = stack.enter_context(scripted_llm())
-        given = {"embedding": urlsplit(product.addresses["embedding"]).port or 0, "llm-scripted": llm.port}
-        ports = port_wishes(settings).choose(given)
-        plans = layout.plans(ports)
-        front = stack.enter_context(Front(to_port=ports[SERVICE]).running())
-        sign_in = layout.plans({**ports, SERVICE: front.port})[ISSUER]  # agents come through the network
-        processes = [OwnProcess(plan) for plan in (plans[GATEWAY], sign_in, plans[SERVICE])]
-        for process in processes:
-            stack.callback(process.stop)
-            process.start()
-        yield Rehearsal(llm, front, processes[-1], product.state / "tenants")
-
-
-def _describe_scripted(models: Path) -> None:
-    """Write the model server's description of its model, with the embedding model's tokenizer."""
-    folder = models / "scripted"
-    folder.mkdir()
-    facts = {"schema_version": 1, "model": "scripted", "digest": "0" * 64, "max_input_tokens": 8192}
-    template = {"template_tokens_per_message": 4, "template_tokens_fixed": 4}
-    answering = _WRITER.model_dump(mode="json")
-    text = json.dumps({**facts, **template, "answering": answering})
-    (folder / "artifact.json").write_text(text, encoding="utf-8")
-    shutil.copy(next(models.glob("*/tokenizer.json")), folder)
+        scripted = ServedLlm(
+            name="scripted",
+            model="scripted",
+            url=f"http://{HOST}:{llm.port}/v1",
+            context_tokens=8192,
+            tokenizer=next((product.state / "models").glob("*/tokenizer.json")),
+            answering=_WRITER,
+        )
+        models = TenantModels(generation=scripted)
+        tenants = {
+            name: models.applied_to(tenant) for name, tenant in load_tenants(product.tenants).tenants.items()
+        }
+        layout = Layout(
+            product.tenants, product.state, tenants, LocalSettings(), dict.fromkeys(tenants, models)
+        )
+        with socket.socket() as free:
+            free.bind((HOST, 0))
+            port = free.getsockname()[1]
+        front = stack.enter_context(Front(to_port=port).running())
+        listening = stack.enter_context(socket.socket())
+        listening.bind((HOST, 0))
+        addresses = Addresses(f"http://{HOST}:{port}", f"http://{HOST}:{listening.getsockname()[1]}")
+        issuer = issuer_application(
+            addresses.issuer,
+            state_dir=product.state,
+            tenants={name: tenant.display_name for name, tenant in tenants.items()},
+            redirect_origins=frozenset((f"http://{HOST}:{front.port}",)),  # agents come through the network
+        )
+        stack.enter_context(in_thread(issuer, listening))
+        settings = layout.service_settings(addresses).model_copy(update={"port": port})
+        service = OwnProcess(settings)
+        stack.callback(service.stop)
+        service.start()
+        yield Rehearsal(llm, front, service, product.state / "tenants")
 
 
 class OwnProcess:
-    """A process of the product that the tests start and stop."""
+    """A service of the product that the tests start and stop."""
 
-    def __init__(self, plan: ProcessPlan) -> None:
-        self._plan = plan
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Start the process, and wait for its ready line."""
         self._process = process = subprocess.Popen(
-            self._plan.arguments,
-            env=inherited_environment() | self._plan.environment,
+            [sys.executable, "-m", "assistant.api"],
+            env=inherited_environment() | self._settings.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert '"ready"' in line, f"{self._plan.name} did not start: {line!r}"
+        assert '"ready"' in line, f"the service did not start: {line!r}"
 
     def stop(self) -> None:
         self._end(subprocess.Popen.terminate)

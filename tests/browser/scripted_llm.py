@@ -1,5 +1,5 @@
-"""A model container that answers what a test tells it to: late, endless or hostile text, which no real model
-gives on demand. It replaces the LLM behind the real gateway."""
+"""A chat server that answers what a test tells it to: late, endless or hostile text, which no real model
+gives on demand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SENTENCE = re.compile(r"[^.]+(?=\.)")
 
 @dataclass(frozen=True)
 class Held:
-    """A point in the answer at which the container waits for the test."""
+    """A point in the answer at which the server waits for the test."""
 
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -52,12 +52,7 @@ class ScriptedLlm:
         self.status = status
 
     def application(self) -> Starlette:
-        return Starlette(
-            routes=[
-                Route("/ping", lambda _request: Response()),
-                Route("/invocations", self._invoke, methods=["POST"]),
-            ]
-        )
+        return Starlette(routes=[Route("/v1/chat/completions", self._invoke, methods=["POST"])])
 
     async def _invoke(self, request: Request) -> Response:
         if self.status != 200:
@@ -109,13 +104,19 @@ def scripted_llm() -> Iterator[ScriptedLlm]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         llm = ScriptedLlm(port=listening.getsockname()[1])
-        server = uvicorn.Server(
-            uvicorn.Config(llm.application(), log_config=None, timeout_graceful_shutdown=1, lifespan="off")
-        )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        try:
+        with in_thread(llm.application(), listening):
             yield llm
-        finally:
-            server.should_exit = True
-            thread.join(timeout=10)
+
+
+@contextmanager
+def in_thread(application: Starlette, listening: socket.socket) -> Iterator[None]:
+    """Serve an application beside the test, which blocks its own thread."""
+    config = uvicorn.Config(application, log_config=None, timeout_graceful_shutdown=1, lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)

@@ -29,8 +29,6 @@ from typing import IO, BinaryIO
 _ROOT = Path(__file__).parents[2]
 FORKED = (
     "assistant.api",
-    "assistant.local.gateway",
-    "assistant.local.issuer",
     "assistant.local.knowledge_worker",
 )
 """What may be started here, beside the command line."""

@@ -1,4 +1,4 @@
-"""The real models behind the gateway, each a process of its own, started by its one command."""
+"""The real models in their servers, each a process of its own, behind a SageMaker Runtime of the tests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from assistant.settings.process import GatewaySettings, ModelServerSettings
+from assistant.settings.process import ModelServerSettings
 from tests.fakes.processes import process
+from tests.fakes.sagemaker_gateway import sagemaker_gateway
 
 BUILT_MODELS = Path(__file__).parents[2] / "build" / "test-models"
 """Derived from the weights once, and kept between runs."""
@@ -20,7 +21,7 @@ async def start_models(
     llm: str = "llm",
     artifacts_dir: Path = BUILT_MODELS,
 ) -> str:
-    """Start both model servers at once and the gateway before them; return the gateway's URL.
+    """Start both model servers at once and the runtime before them; return the runtime's URL.
 
     ``embedding`` and ``llm`` are the names by which callers know the endpoints.
     """
@@ -36,8 +37,7 @@ async def start_models(
         )
     )
     endpoints = dict(zip((embedding, llm), (server.url for server in started), strict=True))
-    settings = GatewaySettings(port=0, endpoints=endpoints)
-    return (await stack.enter_async_context(process("local.gateway", settings.environment()))).url
+    return await stack.enter_async_context(sagemaker_gateway(endpoints))
 
 
 def artifact_files(folder: Path = BUILT_MODELS) -> list[Path]:

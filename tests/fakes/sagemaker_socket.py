@@ -11,7 +11,7 @@ from typing import Literal
 
 import orjson
 
-from assistant.local.gateway import payload_part
+from tests.fakes.sagemaker_gateway import payload_part
 from tests.fakes.socket_server import socket_server
 
 Fault = Literal["none", "silent", "garbage", "error", "closed", "overloaded"]

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.local.gateway import payload_part
 from tests.fakes.faulty_proxy import GARBAGE, Kind, json_answer
+from tests.fakes.sagemaker_gateway import payload_part
 from tests.faults.asking import Answered, asked, asking, idle, warmed_up
 from tests.faults.cells import DOWN_WHILE_STREAMING, LATE_IN_THE_TEXT, NO_FINISH, SLOW, WRONG_ANSWER
 from tests.faults.dependencies import EMBEDDING, LLM, SEARCH, Dependency

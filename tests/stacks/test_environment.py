@@ -43,7 +43,7 @@ NOT_SET_ON_AWS: Mapping[str, str] = {
     "manifest": "Of a model that was added on a person's machine.",
     "local_models": "Of models that were added on a person's machine.",
     "captures": "Of chat servers on a person's machine; SageMaker captures its own endpoints.",
-    "gateway_key_file": "Of the gateway on a person's machine.",
+    "models": "SageMaker's endpoints by default; a laptop has them in its process.",
     "only_tenants": "A task's and a function's folder holds one tenant file.",
     "quoted_tenants": "A deployed tenant is quoted by its file or by the manifest of its model.",
     "care_jwks_url": "The care application's keys are an SSM parameter, which the tenant file names.",

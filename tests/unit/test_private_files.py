@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from assistant.embedded.files import FileDocumentStore, open_connection
-from assistant.local.processes import ProcessPlan, Registry, Running, reap, spawn
+from assistant.local.sharing import SharedSite
 from assistant.private_files import keep_private, make_private_folder, write_private
 from tests.contracts import samples
 from tests.fakes.file_modes import wider
+from tests.fakes.sites import address
 
 READ_AND_CLOSE = """
 import sqlite3, sys
@@ -70,16 +71,15 @@ async def test_stored_documents_are_private(tmp_path: Path) -> None:
     assert wider(tmp_path / "state") == []
 
 
-def test_the_registry_and_the_logs_are_private(tmp_path: Path) -> None:
-    registry = Registry.under(tmp_path / "state")
-    with registry.locked(timeout_s=1, on_wait=lambda: None):
-        registry.write(Running())
-    plan = ProcessPlan(name="p", arguments=("/bin/true",), environment={}, port=None)
-    pid = spawn(plan, log_path=tmp_path / "state" / "logs" / "p.log", registry_path=registry.path)
-    while reap(pid) is None:
-        pass
-    assert (tmp_path / "state" / "logs" / "p.log").exists()
+def test_the_address_and_the_locks_of_the_site_are_private(tmp_path: Path) -> None:
+    shared = SharedSite(tmp_path / "state")
+    assert shared.take()
+    shared.publish(address())
+    with shared.using(address()) as is_serving:
+        assert is_serving
+    assert {path.name for path in (tmp_path / "state").iterdir()} == {"site.json", "site.lock", "site.users"}
     assert wider(tmp_path / "state") == []
+    shared.release()
 
 
 def test_what_an_older_release_left_is_corrected_and_nothing_else_is(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.process import (
-    LocalIssuerSettings,
+    LocalSettings,
     ModelServerSettings,
     ServiceSettings,
     WorkerSettings,
@@ -152,10 +152,10 @@ def test_a_folder_without_tenants_is_named(tmp_path: Path, folder: str) -> None:
 
 
 def test_what_one_process_gives_another_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = LocalIssuerSettings(port=1234, redirect_origins=("http://a", "http://b"), state_dir=Path("/s"))
+    given = WorkerSettings(region="eu-1", only_tenants=("a", "b"), state_dir=Path("/s"))
     for name, value in given.environment().items():
         monkeypatch.setenv(name, value)
-    assert LocalIssuerSettings.read() == given
+    assert WorkerSettings.read() == given
 
 
 def test_a_missing_variable_is_named() -> None:
@@ -164,9 +164,9 @@ def test_a_missing_variable_is_named() -> None:
 
 
 def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASSISTANT_ISSUER_PORT", "high")
-    with pytest.raises(ConfigurationError, match="ASSISTANT_ISSUER_PORT"):
-        LocalIssuerSettings.read()
+    monkeypatch.setenv("ASSISTANT_LOCAL_PORT", "high")
+    with pytest.raises(ConfigurationError, match="ASSISTANT_LOCAL_PORT"):
+        LocalSettings.read()
 
 
 def test_a_variable_of_an_earlier_release_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,9 +177,9 @@ def test_a_variable_of_an_earlier_release_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_a_list_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASSISTANT_ISSUER_REDIRECT_ORIGINS", "http://a")
-    with pytest.raises(ConfigurationError, match="redirect_origins"):
-        LocalIssuerSettings.read()
+    monkeypatch.setenv("ASSISTANT_WORKER_ONLY_TENANTS", "a")
+    with pytest.raises(ConfigurationError, match="only_tenants"):
+        WorkerSettings.read()
 
 
 ON_AWS = (

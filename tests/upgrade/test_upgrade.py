@@ -18,13 +18,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
 from assistant.cli.local import local_runtime
 from assistant.cli.terminal import GlobalOptions, Terminal
+from assistant.local.layout import Addresses
 from assistant.local.tokens import Grant, issue_token
 from assistant.settings.process import ServiceSettings, inherited_environment
 from tests.fakes.socket_server import socket_server
@@ -130,9 +130,10 @@ def service_environments(old: Release, new: Release) -> tuple[dict[str, str], di
     """Return the environment of a service of each release, on any port, beside the processes of ``old``."""
     running = {row["name"]: row for row in json.loads(old.assistant("local", "status").stdout)["processes"]}
     of_old = psutil.Process(running["service"]["pid"]).environ()
-    ports = {name: urlsplit(row["address"]).port or 0 for name, row in running.items() if row["address"]}
+    systems = {name: row["address"] for name, row in running.items() if name in ("orders", "stores")}
+    addresses = Addresses(running["service"]["address"], running["issuer"]["address"], systems)
     options = GlobalOptions(tenants_dir=new.tenants, state_dir=new.state, port=None, json=True)
-    settings = local_runtime(options, Terminal()).layout.service_settings(ports)
+    settings = local_runtime(options, Terminal()).layout.service_settings(addresses)
     any_port = {ServiceSettings.variable("port"): "0"}
     return of_old | any_port, inherited_environment() | settings.environment() | any_port
 

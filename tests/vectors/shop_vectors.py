@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,15 +59,15 @@ def _texts(tenant: TenantConfig, parser: InProcessParser) -> Iterator[str]:
 
 
 async def _embed(
-    runtime: LocalRuntime, ports: Mapping[str, int], tenant: TenantConfig, texts: Sequence[str]
+    runtime: LocalRuntime, tenant: TenantConfig, texts: Sequence[str]
 ) -> tuple[list[list[float]], str]:
     """Return the endpoint's vectors, shape (len(texts), dimensions), and the digest of its model."""
-    settings = runtime.layout.worker_settings(ports)
+    settings = runtime.layout.worker_settings()
     async with AsyncExitStack() as stack:
         stores = await StoreChoice.open(
             tenant,
             settings=settings,
-            clients=await stack.enter_async_context(open_clients(settings)),
+            clients=await stack.enter_async_context(open_clients(settings, models=runtime.models)),
             stack=stack,
             clock=None,
             models=set(),
@@ -86,10 +86,10 @@ def main() -> None:
     given = parser.parse_args()
     options = GlobalOptions(tenants_dir=TENANTS, state_dir=given.state, port=given.port, json=False)
     runtime, tenant = local_runtime(options, Terminal()), shop()
-    with runtime.processes(runtime.layout.for_search, command="shop_vectors") as ports:
+    with runtime.site(command="shop_vectors"):
         folder = runtime.layout.models_dir / tenant.embedding.model
         texts = embedded_texts(tenant, tokenizer_json=folder / TOKENIZER_FILE)
-        vectors, digest = asyncio.run(_embed(runtime, ports, tenant, texts))
+        vectors, digest = asyncio.run(_embed(runtime, tenant, texts))
     path = vectors_file(tenant)
     write_kept_vectors(path, dict(zip(texts, vectors, strict=True)), model_digest=digest)
     Terminal().say(f"{path}: {len(texts):,} vectors, {path.stat().st_size:,} bytes")

@@ -8,6 +8,8 @@ import os
 import pwd
 import re
 import shutil
+import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -16,21 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from assistant.domain.errors import LocalRuntimeError
-from assistant.local.processes import (
-    HOST,
-    ProcessIdentity,
-    ProcessPlan,
-    choose_free,
-    reap,
-    refuse_taken,
-    spawn,
-    stop_all,
-)
-from assistant.private_files import FOLDER_MODE, write_private
+from assistant.local.layout import HOST
+from assistant.local.site import refuse_taken
+from assistant.private_files import FILE_MODE, FOLDER_MODE, make_private_folder, write_private
+from assistant.settings.process import inherited_environment
 from tools.opensearch.artifacts import Distribution, Say
 
 _PLACES = ("/usr/lib/jvm", "/opt", "/opt/java", "/Library/Java/JavaVirtualMachines")
@@ -39,6 +35,8 @@ _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 30.0
 _LOCK_TIMEOUT_S = 780.0
 _POLL_S = 0.2
+_SAME_START_S = 2.0
+"""Start times are wall-clock times: a clock change moves them a little."""
 _HEALTH_TIMEOUT_S = 5.0
 
 
@@ -47,12 +45,23 @@ class RunningNode(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    identity: ProcessIdentity
+    pid: int
+    started_at: float
+    """Seconds since the epoch: a reused pid is another process."""
     port: int
 
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
+
+    def process(self) -> psutil.Process | None:
+        """Return the process while it runs; a zombie does not."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started_at) < _SAME_START_S
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.Error:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,7 @@ class LocalNode:
             kept = RunningNode.model_validate_json(self._pid_file.read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
-        return kept if kept.identity.is_alive() else None
+        return kept if kept.process() is not None else None
 
     @property
     def _log(self) -> Path:
@@ -122,34 +131,45 @@ class LocalNode:
     def _start(self, say: Say) -> RunningNode:
         java = find_java(self.distribution.manifest.java)
         if self.port:
-            refuse_taken(self.port, name="OpenSearch node", chosen=False)
+            refuse_taken(self.port, name="OpenSearch node")
         account = Account.for_node()
         place = account.reachable(self.distribution.folder)
         home = Distribution(place, self.distribution.repository, self.distribution.manifest).ensure(say)
         files = account.reachable(self.state_dir / "files")
-        port = self.port or choose_free()
+        port = self.port or free_port()
         _write_files(files, home, port=port)
         account.own(files)
         say(f"starting OpenSearch {self.distribution.manifest.version}")
-        plan = ProcessPlan(
-            name="opensearch",
-            arguments=(*account.prefix, str(home / "bin" / "opensearch")),
-            environment={
-                "OPENSEARCH_JAVA_HOME": str(java),
-                "OPENSEARCH_PATH_CONF": str(files / "config"),
-                "OPENSEARCH_JAVA_OPTS": f"-Xms{self.heap_mib}m -Xmx{self.heap_mib}m",
-                "OPENSEARCH_TMPDIR": str(files / "scratch"),
-            },
-            port=port,
-        )
-        pid = spawn(plan, log_path=self._log, registry_path=self._pid_file)
-        node = RunningNode(identity=ProcessIdentity.of(pid), port=port)
+        environment = {
+            "OPENSEARCH_JAVA_HOME": str(java),
+            "OPENSEARCH_PATH_CONF": str(files / "config"),
+            "OPENSEARCH_JAVA_OPTS": f"-Xms{self.heap_mib}m -Xmx{self.heap_mib}m",
+            "OPENSEARCH_TMPDIR": str(files / "scratch"),
+        }
+        make_private_folder(self._log.parent)
+        with self._log.open("ab") as log:
+            self._log.chmod(FILE_MODE)
+            child = subprocess.Popen(
+                (*account.prefix, str(home / "bin" / "opensearch")),
+                env=inherited_environment() | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        started_at = psutil.Process(child.pid).create_time()
+        node = RunningNode(pid=child.pid, started_at=started_at, port=port)
         write_private(self._pid_file, node.model_dump_json().encode())
         return node
 
     def _end(self, node: RunningNode) -> None:
-        stop_all([node.identity], timeout_s=_STOP_TIMEOUT_S)
-        reap(node.identity.pid)
+        if (process := node.process()) is not None:
+            process.terminate()
+            try:
+                process.wait(_STOP_TIMEOUT_S)
+            except psutil.TimeoutExpired:
+                process.kill()
+                process.wait()
         self._pid_file.unlink(missing_ok=True)
 
     def _await_health(self, node: RunningNode) -> None:
@@ -158,7 +178,7 @@ class LocalNode:
         while time.monotonic() < until_s:
             if _is_healthy(node.url):
                 return
-            if not node.identity.is_alive():
+            if node.process() is None:
                 reason = _last_error(self._log)
                 raise LocalRuntimeError(f"OpenSearch ended while it started: {reason} (see {self._log}).")
             time.sleep(_POLL_S)
@@ -235,7 +255,7 @@ def _write_files(folder: Path, home: Path, *, port: int) -> None:
         "discovery.type": "single-node",
         "network.host": HOST,
         "http.port": str(port),
-        "transport.port": str(choose_free()),
+        "transport.port": str(free_port()),
         "path.data": str(folder / "data"),
         "path.logs": str(folder / "logs"),
         # a developer's disk is often fuller than the 85 % at which a data node takes no more
@@ -246,6 +266,13 @@ def _write_files(folder: Path, home: Path, *, port: int) -> None:
     options = config / "jvm.options"
     kept = [line for line in options.read_text(encoding="utf-8").splitlines() if "logs/" not in line]
     options.write_text("\n".join(kept).replace("=data", f"={scratch}") + "\n", encoding="utf-8")
+
+
+def free_port() -> int:
+    """Return a port that no server listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
 
 
 def _is_healthy(url: str) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 
 from assistant.aws.sagemaker import SageMakerGenerator
 from assistant.domain.clock import Deadline
-from assistant.local.gateway import CONTENT_TYPE, payload_part
+from tests.fakes.sagemaker_gateway import CONTENT_TYPE, payload_part
 from tests.fakes.scripted_http import Exchange
 from tests.integration.aws.conftest import Runtime
 from tests.integration.aws.test_generator_streams import REQUEST, token

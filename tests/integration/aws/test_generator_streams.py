@@ -18,7 +18,7 @@ from assistant.domain.errors import (
     GenerationUnavailableError,
     OverloadedError,
 )
-from assistant.local.gateway import CONTENT_TYPE, payload_part, stream_exception
+from tests.fakes.sagemaker_gateway import CONTENT_TYPE, payload_part, stream_exception
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
 from tests.integration.aws.conftest import Runtime
 

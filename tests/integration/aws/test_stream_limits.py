@@ -10,7 +10,7 @@ import pytest
 from assistant.aws.sagemaker import InvocationError, SageMakerGenerator
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import DeadlineExceededError, GenerationInterruptedError
-from assistant.local.gateway import CONTENT_TYPE, payload_part
+from tests.fakes.sagemaker_gateway import CONTENT_TYPE, payload_part
 from tests.fakes.scripted_http import Exchange, Script, head
 from tests.integration.aws.conftest import Runtime
 from tests.integration.aws.test_generator_streams import END, REQUEST, token

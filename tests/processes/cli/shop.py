@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.local.processes import Registry, find_marked
+import psutil
+
+from assistant.local.sharing import Address, SharedSite
 from tests.fakes.forked import run_forked
 
 DESK = "# Help desk\n\nThe help desk answers the phone from 8:00 to 18:30, Monday to Saturday.\n"
@@ -36,8 +39,12 @@ class Shop:
     folder: Path
 
     @property
-    def registry(self) -> Registry:
-        return Registry.under(self.folder / ".state")
+    def state(self) -> Path:
+        return self.folder / ".state"
+
+    def address(self) -> Address | None:
+        """Where a command serves; None where none does."""
+        return SharedSite(self.state).read()
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -63,7 +70,12 @@ class Shop:
         return done.stdout
 
     def nothing_runs(self) -> bool:
-        return find_marked(self.registry.path) == []
+        """Return whether no process is left that a command in this folder started, with its children."""
+        folders: list[str] = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                folders.append(process.cwd())
+        return str(self.folder.resolve()) not in folders
 
 
 def open_shop(folder: Path, *, tenant: str = "shop", orders: bool = False) -> Shop:

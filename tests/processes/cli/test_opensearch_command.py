@@ -13,9 +13,9 @@ import orjson
 import psutil
 import pytest
 
-from assistant.local.processes import choose_free
 from assistant.settings.process import inherited_environment
 from tests.fakes.opensearch_node import SHARED, node_settings
+from tools.opensearch.node import free_port
 
 Command = Callable[..., Awaitable[tuple[int, str, str]]]
 GIVEN = bool(os.environ.get("OPENSEARCH_URL"))
@@ -46,13 +46,13 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def command(state: Path) -> AsyncIterator[Command]:
-    run = command_on(state, free=choose_free())
+    run = command_on(state, free=free_port())
     yield run
     await run("down")
 
 
 def node_pid(state: Path) -> int:
-    return orjson.loads((state / "node.json").read_bytes())["identity"]["pid"]
+    return orjson.loads((state / "node.json").read_bytes())["pid"]
 
 
 async def runs_as_it_should(command: Command, state: Path, *, url: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -33,14 +33,12 @@ def pharmacy(shop: Shop, asked: str, tmp_path: Path) -> Shop:
     (tmp_path / "tenants" / f"{TENANT}.toml").write_text(text, encoding="utf-8")
     shutil.copytree(KNOWLEDGE / TENANT, tmp_path / "knowledge" / TENANT)
     made = Shop(tmp_path)
-    made.registry.path.parent.mkdir()
-    shutil.copytree(shop.registry.path.parent / "models", made.registry.path.parent / "models")
+    shutil.copytree(shop.state / "models", made.state / "models")
     return made
 
 
 async def prompts(
     runtime: LocalRuntime,
-    ports: Mapping[str, int],
     questions: Sequence[tuple[EvaluationQuestion, str | None]],
     recording: Sequence[RecordedAnswer],
     *,
@@ -52,7 +50,7 @@ async def prompts(
     """
     model = WrittenModel.of_recording(recording)
     free = asyncio.Semaphore(at_once)
-    async with open_services(runtime, ports, [TENANT]) as services:
+    async with open_services(runtime, [TENANT]) as services:
         answers = WrittenAnswers(services[TENANT], model)
 
         async def made(question: EvaluationQuestion, before: str | None) -> str | None:
@@ -75,10 +73,10 @@ def test_the_same_questions_give_the_same_prompts_under_load(
     questions = [(one, every[one.after].question if one.after else None) for one in chosen]
     options = GlobalOptions(pharmacy.folder / "tenants", pharmacy.folder / ".state", 0, json=False)
     runtime = local_runtime(options, Terminal())
-    with runtime.processes(runtime.layout.for_loading, command="test") as ports:
+    with runtime.site(command="test"):
         asyncio.run(load_if_empty(runtime, TENANT))
-        alone = asyncio.run(prompts(runtime, ports, questions, recording, at_once=1))
-        beside = asyncio.run(prompts(runtime, ports, questions[::-1], recording, at_once=AT_ONCE))
+        alone = asyncio.run(prompts(runtime, questions, recording, at_once=1))
+        beside = asyncio.run(prompts(runtime, questions[::-1], recording, at_once=AT_ONCE))
     assert len(alone) == ASKED
     assert {qid for qid, prompt in alone.items() if beside[qid] != prompt} == set()
     stale = [qid for qid, prompt in alone.items() if qid in recorded and prompt not in (None, recorded[qid])]

@@ -226,29 +226,28 @@ def test_a_demo_that_joins_what_runs_says_whose_it_is(shop: Shop, serving: str) 
     _, said = demo.communicate(timeout=180)
     assert demo.returncode == 0, said
     assert "joining what runs already, of assistant tenant up" in said
-    assert "starting the local processes" not in said
+    assert "service ready" not in said
 
 
-def test_a_second_demo_names_the_first_its_folder_and_how_to_stop_it(shop: Shop, serving: str) -> None:
-    first = shop.start("demo")
-    assert first.stdout is not None
-    while "Ctrl-C" not in first.stdout.readline():  # the last line of what a demo shows before it serves
-        assert first.poll() is None
-    second = shop.start("demo")
-    assert second.stdout is not None
+def test_a_demo_beside_what_serves_names_it_its_folder_and_how_to_stop_it(shop: Shop, serving: str) -> None:
+    address = shop.address()
+    assert address is not None
+    demo = shop.start("demo")
+    assert demo.stdout is not None
     try:
         shown = ""
         while "assistant tenant down" not in shown:
-            line = second.stdout.readline()
+            line = demo.stdout.readline()
             assert line, shown
             shown += line
     finally:
-        for process in (second, first):
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
-    mine = f"assistant demo (process {first.pid}, in {shop.folder})"
-    assert f"This service is shared with {mine} and assistant tenant up." in shown
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=60)
+    of_up = f"assistant tenant up (process {address.pid}, in {shop.folder})"
+    assert f"This service is of {of_up}." in shown
     assert "Ctrl-C ends this command alone" in shown
+    assert demo.returncode == 0
+    assert shop.address() == address
 
 
 # The last one: each change of the tenant files starts everything anew.

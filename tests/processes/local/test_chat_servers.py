@@ -26,7 +26,6 @@ from assistant.domain.errors import (
 )
 from assistant.embedded.files import FolderCaptureStore
 from assistant.learning.redaction import redacted
-from assistant.local.gateway import CONTENT_TYPE, payload_part
 from assistant.settings.local_models import ServedLlm
 from assistant.wiring.services import served_generator
 from tests.fakes.chat_server import (
@@ -39,6 +38,7 @@ from tests.fakes.chat_server import (
     serves_pages,
     streams,
 )
+from tests.fakes.sagemaker_gateway import CONTENT_TYPE, payload_part
 from tests.fakes.scripted_http import Exchange, Script, head, scripted_http
 
 REQUEST = GenerationRequest((ChatMessage("user", "When?"),), max_tokens=20, temperature=0.0)

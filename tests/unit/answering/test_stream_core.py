@@ -15,9 +15,9 @@ from assistant.answering.stream import AnswerStream
 from assistant.aws.event_stream import EventStreamParser
 from assistant.chat_server import CompletionParser
 from assistant.domain.answers import AnswerRecord, FinishReason
-from assistant.local.gateway import payload_part
 from assistant.text.language import language
 from tests.fakes.answering import FakeTenant
+from tests.fakes.sagemaker_gateway import payload_part
 from tests.unit.answering.asking_and_reading import prepare
 from tests.unit.aws.cutting import cut_anywhere
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from assistant.aws.event_stream import EventStreamParser
 from assistant.chat_server import ChatChunkParser, ChatStreamError, ServerSentEventParser
 from assistant.domain.answers import Usage
-from assistant.local.gateway import encode_message, payload_part, stream_exception
+from tests.fakes.sagemaker_gateway import encode_message, payload_part, stream_exception
 from tests.unit.aws.cutting import cut_anywhere
 
 PAYLOADS = st.lists(st.binary(max_size=200), max_size=8)

@@ -75,9 +75,12 @@ async def run(
     shown: Shown | None = None,
 ) -> LoadReport:
     summary = await AddDocuments(stores, clock=SystemClock())(items, source=HANDBOOK, writer=OLGA)
-    following = follow_worker(
-        stores.states, summary.enqueued_ids, worker_is_alive=lambda: alive, show=shown or Shown()
-    )
+
+    def check() -> None:
+        if not alive:
+            raise LocalRuntimeError("The service ended.")
+
+    following = follow_worker(stores.states, summary.enqueued_ids, check=check, show=shown or Shown())
     worker = asyncio.create_task(play_worker(stores, ends_as=ends_as or {}, hold=hold))
     try:
         failed = await asyncio.wait_for(following, timeout=20)
@@ -137,7 +140,7 @@ async def test_a_removal_ends_when_the_index_is_rid_of_the_document(
     [live] = (await stores.states.get_many(["a"])).values()
     gone = live.model_copy(update={"state": DocumentState.WITHDRAWN, "live_content_hash": "old"})
     await stores.states.put_many([gone])
-    follow = partial(follow_worker, stores.states, ["a"], worker_is_alive=lambda: True, show=Shown())
+    follow = partial(follow_worker, stores.states, ["a"], check=lambda: None, show=Shown())
     with pytest.raises(LocalRuntimeError, match="moved no document"):
         await follow()
     await stores.states.put_many([gone.model_copy(update={"live_content_hash": None})])
@@ -160,10 +163,7 @@ async def test_a_load_waits_while_other_documents_of_the_tenant_move(
 
     summary = await add(documents("own"), source=HANDBOOK, writer=OLGA)
     moving = asyncio.create_task(move_slowly())
-    assert (
-        await follow_worker(stores.states, summary.enqueued_ids, worker_is_alive=lambda: True, show=Shown())
-        == ()
-    )
+    assert await follow_worker(stores.states, summary.enqueued_ids, check=lambda: None, show=Shown()) == ()
     await moving
 
 
@@ -173,7 +173,7 @@ def test_the_pace_of_a_load_says_the_rate_and_what_is_left() -> None:
 
 
 async def test_a_worker_that_ended_is_said_so_and_the_queue_keeps_the_rest(stores: KnowledgeStores) -> None:
-    with pytest.raises(LocalRuntimeError, match="worker ended before 1 documents were processed"):
+    with pytest.raises(LocalRuntimeError, match="The service ended"):
         await run(stores, documents("a"), hold=("a",), alive=False)
     assert await stores.queue.depth() == 1
 

@@ -7,7 +7,7 @@ from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.local.gateway import (
+from tests.fakes.sagemaker_gateway import (
     AwsError,
     ResponseCutter,
     payload_part,

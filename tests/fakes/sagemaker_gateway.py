@@ -1,18 +1,16 @@
-"""``python -m assistant.local.gateway``: the SageMaker Runtime protocol in front of model containers."""
+"""The SageMaker Runtime protocol in front of model containers: signatures, framing, errors."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import re
-import secrets
 import struct
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 from zlib import crc32
@@ -20,18 +18,16 @@ from zlib import crc32
 import aiohttp
 import orjson
 import structlog
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from assistant.aws.sagemaker import VARIANT_HEADER
 from assistant.domain.errors import TooLargeError
-from assistant.http_process import open_socket, read_body, run, send_response, serve, while_connected
-from assistant.private_files import make_secret_file
+from assistant.http_process import read_body, send_response, while_connected
 from assistant.settings.deployed_names import SERVED_VARIANT
-from assistant.settings.process import GatewaySettings
-from assistant.telemetry import configure_logging
+from tests.fakes.asgi_server import asgi_server
 
 _MAX_BODY_BYTES = 6 * 1024 * 1024
 _MAX_ANSWER_BYTES = 25_000_000
@@ -150,20 +146,13 @@ _AUTHORIZATION = re.compile(
 )
 
 
-def require_signature(headers: Mapping[str, str], *, key: str | None = None) -> None:
-    """Raise AwsError 403 unless the request has the form of a Signature Version 4 for SageMaker, by ``key``.
-
-    The key's id is the secret that only the service, the worker and our commands know; None takes any.
-    """
+def require_signature(headers: Mapping[str, str]) -> None:
+    """Raise AwsError 403 unless the request has the form of a Signature Version 4 for SageMaker."""
     if "authorization" not in headers:
         raise AwsError("MissingAuthenticationTokenException", 403, "Missing Authentication Token")
-    form = _AUTHORIZATION.fullmatch(headers["authorization"])
-    if form is None:
+    if not _AUTHORIZATION.fullmatch(headers["authorization"]):
         message = "The Authorization header is not a Signature Version 4 for sagemaker."
         raise AwsError("IncompleteSignatureException", 403, message)
-    if key is not None and not secrets.compare_digest(form[1], key):
-        message = "The security token included in the request is invalid: it is not this gateway's key."
-        raise AwsError("UnrecognizedClientException", 403, message)
 
 
 _PATH = re.compile(r"/endpoints/(?P<endpoint>[^/]+)/(?P<operation>invocations|invocations-response-stream)")
@@ -208,30 +197,30 @@ def read_invocation(method: str, path: str, headers: Mapping[str, str]) -> Invoc
 
 
 @asynccontextmanager
-async def open_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway]:
-    """Yield the gateway to the endpoints that the settings name; close its connections at the end."""
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),  # the containers limit their own load
-        timeout=_TIMEOUT,
-        auto_decompress=False,
-    ) as connections:
-        key = None
-        if settings.key_file is not None:
-            make_secret_file(settings.key_file, content=lambda: secrets.token_hex(32).encode())
-            key = settings.key_file.read_text(encoding="ascii")
-        yield Gateway(settings, connections, dict(settings.endpoints), key)
+async def sagemaker_gateway(endpoints: Mapping[str, str], *, cut_seed: int = 0) -> AsyncGenerator[str]:
+    """Serve until the context is left; gives the base URL.
+
+    ``endpoints``: endpoint name → base URL of its container. ``cut_seed`` decides where parts of a response
+    are split.
+    """
+    async with (
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),  # the containers limit their own load
+            timeout=_TIMEOUT,
+            auto_decompress=False,
+        ) as connections,
+        asgi_server(Gateway(connections, endpoints, cut_seed)) as url,
+    ):
+        yield url
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """The ASGI application."""
 
-    _settings: GatewaySettings
     _connections: aiohttp.ClientSession
-    _endpoints: dict[str, str]
-    """Those of the settings, and of the file that they name."""
-    _key: str | None
-    """Of callers; None: any."""
+    _endpoints: Mapping[str, str]
+    _cut_seed: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (scope["method"], scope["path"]) == ("GET", "/ping"):
@@ -244,7 +233,7 @@ class Gateway:
             failure = AwsError("RequestEntityTooLargeException", 413, error.message)
         except AwsError as error:
             failure = error
-        except Exception:  # noqa: BLE001 : the edge: every failure is logged, and is an InternalFailure
+        except Exception:
             _log.exception("gateway_failed")
             failure = _internal_failure()
         else:
@@ -253,12 +242,10 @@ class Gateway:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
         headers = Headers(scope=scope)
-        require_signature(headers, key=self._key)
+        require_signature(headers)
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         invocation = read_invocation(scope["method"], path, headers)
-        if not self._knows(invocation.endpoint):
-            self._endpoints.update(await asyncio.to_thread(_read_endpoints, self._settings.endpoints_file))
-        if not self._knows(invocation.endpoint):
+        if invocation.endpoint not in self._endpoints:
             raise _validation_error(f"Endpoint {invocation.endpoint} of account {_ACCOUNT} not found.")
         body = await read_body(receive, limit_bytes=_MAX_BODY_BYTES)
         if body is not None:
@@ -295,12 +282,9 @@ class Gateway:
                 return Response(b"".join([piece async for piece in pieces]), headers=headers)
         if (content_type := headers.pop("Content-Type", None)) is not None:
             headers["X-Amzn-SageMaker-Content-Type"] = content_type
-        cutter = ResponseCutter(self._settings.cut_seed)
+        cutter = ResponseCutter(self._cut_seed)
         parts = (payload_part(part) async for piece in pieces for part in cutter.cut(piece))
         return StreamingResponse(_to_the_end(parts), headers=headers | {"Content-Type": CONTENT_TYPE})
-
-    def _knows(self, endpoint: str) -> bool:
-        return endpoint in self._endpoints
 
     async def _post(self, invocation: Invocation, *, body: bytes) -> aiohttp.ClientResponse:
         """Return the response when its head has arrived. Raises aiohttp.ClientError."""
@@ -345,7 +329,7 @@ async def _to_the_end(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     except AwsError as error:
         message, code = str(error.fields["OriginalMessage"]), str(error.fields["ErrorCode"])
         yield stream_exception("ModelStreamError", message, error_code=code)
-    except Exception:  # noqa: BLE001 : the status is sent, so the stream says it
+    except Exception:
         _log.exception("gateway_failed")
         yield stream_exception("InternalStreamFailure", str(_internal_failure()))
 
@@ -358,25 +342,3 @@ def _result_headers(response: aiohttp.ClientResponse, invocation: Invocation) ->
         _INFERENCE_ID: invocation.headers.get(_INFERENCE_ID),
     }
     return {name: value for name, value in headers.items() if value is not None}
-
-
-def _read_endpoints(path: Path | None) -> dict[str, str]:
-    """Return the endpoints of a file; none where there is no such file, or it is none of ours."""
-    try:
-        return {} if path is None else _ENDPOINTS.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        if not isinstance(error, FileNotFoundError):
-            _log.warning("endpoints_unreadable", path=str(path), error=type(error).__name__)
-        return {}
-
-
-async def _serve() -> None:
-    settings = GatewaySettings.read()
-    configure_logging(settings.log_level)
-    listener = open_socket(settings.host, settings.port)
-    async with open_gateway(settings) as gateway:
-        await serve(gateway, listener, shutdown_timeout_s=_SHUTDOWN_TIMEOUT_S)
-
-
-if __name__ == "__main__":
-    run(_serve())

@@ -1,14 +1,12 @@
-"""The gateway on a real port in front of a scripted container, and the AWS clients that call it."""
+"""The tests' SageMaker Runtime before a scripted container: AWS's own clients read what it writes."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -18,10 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
 from assistant.aws.clients import open_client
-from assistant.aws.sagemaker import InvocationError, open_sagemaker_runtime
-from assistant.local.gateway import open_gateway
-from assistant.settings.process import GatewaySettings
-from tests.fakes.asgi_server import asgi_server
+from tests.fakes.sagemaker_gateway import sagemaker_gateway
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, head, scripted_http
 
 
@@ -58,8 +53,8 @@ def serve() -> Serve:
         async with scripted_http(script) as gone:
             pass
         async with scripted_http(script) as container:
-            settings = GatewaySettings(endpoints={"llm": container.url, "gone": gone.url}, cut_seed=5)
-            async with open_gateway(settings) as gateway, asgi_server(gateway) as url:
+            endpoints = {"llm": container.url, "gone": gone.url}
+            async with sagemaker_gateway(endpoints, cut_seed=5) as url:
                 served = Served(url, container)
                 yield served
                 served.close_clients()
@@ -304,24 +299,6 @@ async def test_the_container_sees_its_connection_close(serve: Serve, begun: bool
             await left.wait()
 
 
-async def test_an_endpoint_that_comes_later_is_read_from_the_file(tmp_path: Path) -> None:
-    file = tmp_path / "endpoints.json"
-    async with (
-        scripted_http(echo) as container,
-        open_gateway(GatewaySettings(endpoints={}, endpoints_file=file)) as gateway,
-        asgi_server(gateway) as url,
-        open_sagemaker_runtime(
-            region="us-east-1", endpoint_url=url, access_key_id="AKIDLOCAL", secret_access_key="x"
-        ) as client,
-    ):
-        with pytest.raises(InvocationError):
-            await client.invoke("tuned", body=b"{}")
-        file.write_text(json.dumps({"tuned": container.url}))
-        assert await client.invoke("tuned", body=b"{}")
-        file.write_text("no JSON")
-        assert await client.invoke("tuned", body=b"{}")
-
-
 # A hostile model server, and a caller who is not the service.
 
 
@@ -380,23 +357,3 @@ async def test_a_stream_that_never_ends_is_cut_at_the_limit(serve: Serve) -> Non
         with pytest.raises(EventStreamError, match="over 25,000,000 bytes"):
             await asyncio.to_thread(read)
     assert 0 < sum(sizes) <= 25_000_000
-
-
-async def test_only_callers_with_the_gateways_key_are_answered(tmp_path: Path) -> None:
-    file = tmp_path / "key"
-    async with (
-        scripted_http(echo) as container,
-        open_gateway(GatewaySettings(endpoints={"llm": container.url}, key_file=file)) as gateway,
-        asgi_server(gateway) as url,
-    ):
-        for key, is_answered in ((file.read_text(), True), ("AKIDLOCAL", False)):
-            async with open_sagemaker_runtime(
-                region="us-east-1", endpoint_url=url, access_key_id=key, secret_access_key="x"
-            ) as client:
-                if is_answered:
-                    assert await client.invoke("llm", body=b"{}") == b"{}"
-                    continue
-                with pytest.raises(InvocationError, match="UnrecognizedClientException"):
-                    await client.invoke("llm", body=b"{}")
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert len(container.exchanges) == 1

@@ -1,0 +1,171 @@
+"""The models of this machine inside the process that uses them, without a server between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tokenizers import Tokenizer
+
+from assistant.domain.clock import Deadline
+from assistant.domain.errors import DeadlineExceededError, EmbeddingUnavailableError
+from assistant.model_server.artifact import (
+    TOKENIZER_FILE,
+    artifact_folder,
+    ensure_artifact,
+    read_artifact,
+)
+from assistant.model_server.embedding import EmbeddingEngine, EmbeddingTask
+from assistant.model_server.generation import LlamaRuntime
+from assistant.model_server.weights import locate_weights
+from assistant.settings.local_models import MANIFEST_FILE, AddedLlm
+from assistant.settings.process import ModelServerSettings
+from assistant.settings.tenant import EmbeddingSection
+
+T = TypeVar("T")
+_WAITING_REQUESTS = 1024
+"""Callers of the process limit what they have in flight; here a request waits its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderHere:
+    """A ``TextEmbedder`` and ``PassageEmbedder`` over a model in this process."""
+
+    models: ModelsHere
+    task: EmbeddingTask
+    dimensions: int
+    embedded: Callable[[int], None] | None = None
+    """Told the number of texts of each call."""
+
+    async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
+        """Return one unit-length vector a text, shape (len(texts), dimensions).
+
+        Raises EmbeddingUnavailableError, OverloadedError, PassageTooLongError, DeadlineExceededError.
+        """
+        if not texts:
+            return []
+        try:
+            async with asyncio.timeout(deadline.remaining_s()):
+                vectors = await self.models.in_loop(self.task.embed(texts))
+        except TimeoutError:
+            raise DeadlineExceededError("The deadline passed while text was embedded.") from None
+        except ArithmeticError as error:
+            raise EmbeddingUnavailableError(f"The embedding model failed: {error}.") from None
+        if vectors.shape[1] != self.dimensions:
+            raise EmbeddingUnavailableError(
+                f"The embedding model returned vectors of {vectors.shape[1]} numbers, not {self.dimensions}: "
+                "is it the model that the tenant file names?"
+            )
+        if self.embedded is not None:
+            self.embedded(len(texts))
+        return vectors.tolist()
+
+
+class ModelsHere:
+    """Loads each model when it is first needed, and shares it among the tenants of the process.
+
+    It works in the loop that it is made in. Another thread's loop may call it too.
+    """
+
+    def __init__(self, artifacts_dir: Path) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._artifacts_dir = artifacts_dir
+        self._prepared: set[tuple[str, int]] = set()
+        self._engines: dict[str, EmbeddingEngine] = {}
+        self._tasks: dict[tuple[str, int], EmbeddingTask] = {}
+        self._runtimes: dict[str, LlamaRuntime] = {}
+        self._loading = asyncio.Lock()
+
+    async def in_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run the work in the loop of the models."""
+        if asyncio.get_running_loop() is self._loop:
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    async def prepare(self, section: EmbeddingSection) -> None:
+        """Derive the artifact of an embedding model where it is missing. Raises ConfigurationError,
+        LocalRuntimeError."""
+        await self.in_loop(self._prepare(section))
+
+    async def _prepare(self, section: EmbeddingSection) -> None:
+        async with self._loading:
+            if (key := (section.model, section.max_tokens)) not in self._prepared:
+                await asyncio.to_thread(ensure_artifact, self._settings(section))
+                self._prepared.add(key)
+
+    async def embedder(self, section: EmbeddingSection) -> EmbedderHere:
+        """Return the embedder of a prepared model. Raises ConfigurationError."""
+        return EmbedderHere(self, await self.in_loop(self._loaded(section)), section.dimensions)
+
+    async def _loaded(self, section: EmbeddingSection) -> EmbeddingTask:
+        async with self._loading:
+            if (key := (section.model, section.max_tokens)) not in self._tasks:
+                self._tasks[key] = await asyncio.to_thread(self._task, section)
+        return self._tasks[key]
+
+    async def llm(self, model: AddedLlm) -> LlamaRuntime:
+        """Return the running llama.cpp of an added LLM; it answers one request at a time.
+
+        Raises ConfigurationError, LocalRuntimeError.
+        """
+        return await self.in_loop(self._started(model))
+
+    async def _started(self, model: AddedLlm) -> LlamaRuntime:
+        async with self._loading:
+            if model.name not in self._runtimes:
+                self._runtimes[model.name] = await asyncio.to_thread(self._runtime, model)
+        return self._runtimes[model.name]
+
+    def close(self) -> None:
+        for each in (*self._engines.values(), *self._runtimes.values()):
+            each.close()
+
+    def _settings(self, section: EmbeddingSection) -> ModelServerSettings:
+        manifest = self._artifacts_dir / section.model / MANIFEST_FILE
+        settings = ModelServerSettings.read(
+            task="embedding",
+            manifest=manifest if manifest.is_file() else None,
+            artifacts_dir=self._artifacts_dir,
+        )
+        # Tenants may have other limits: the artifact has the highest, and each tenant's embedder its own.
+        built = read_artifact(artifact_folder(settings, locate_weights(settings)))
+        longest = max(section.max_tokens, 0 if built is None else built.max_input_tokens)
+        return settings.model_copy(update={"max_input_tokens": longest})
+
+    def _task(self, section: EmbeddingSection) -> EmbeddingTask:
+        settings = self._settings(section)
+        weights = locate_weights(settings)
+        if weights.name not in self._engines:
+            engine = EmbeddingEngine(
+                weights.graph(),
+                threads=settings.threads,
+                queue_size=_WAITING_REQUESTS,
+                precision=settings.precision,
+                pooling=weights.pooled_by(),
+            )
+            engine.start()
+            self._engines[weights.name] = engine
+        tokenizer = Tokenizer.from_file(str(artifact_folder(settings, weights) / TOKENIZER_FILE))
+        limit = section.max_tokens
+        return EmbeddingTask(self._engines[weights.name], tokenizer=tokenizer, max_input_tokens=limit)
+
+    def _runtime(self, model: AddedLlm) -> LlamaRuntime:
+        settings = ModelServerSettings.read(
+            task="generation",
+            manifest=self._artifacts_dir / model.name / MANIFEST_FILE,
+            artifacts_dir=self._artifacts_dir,
+            context_tokens=model.context_tokens,
+        )
+        ensure_artifact(settings)
+        runtime = LlamaRuntime(
+            locate_weights(settings).path,
+            model=model.name,
+            slots=1,
+            context_tokens=settings.context_tokens,
+            threads=settings.threads,
+        )
+        runtime.start()
+        return runtime
