@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from xml.etree.ElementTree import Element
 from zipfile import ZipFile
 
@@ -73,7 +74,10 @@ _PAGE_NUMBER = re.compile(rf"(?<!\w)(?:(?![A-Z]{{5}})[^\W\d]{{1,8}}\W{{1,3}})?{_
 """A page's number with a short word before it. A word in capitals ("DRAFT 3") is none."""
 _BETWEEN_PARTS = " |\u2022\u00b7\u2013\u2014-"
 """Signs between the parts of a header, of which the page's number is one."""
-_PROPERTIES = frozenset(["vertAlign", "position", "strike", "dstrike", "vanish"])
+_PROPERTIES = frozenset(["vertAlign", "position", "strike", "dstrike", "vanish", "b"])
+_LONGEST_BOLD_HEADING = 12
+"""Words of a paragraph in bold letters that may be a heading."""
+_SENTENCE_ENDS = (".", "!", "?", ",", ";")
 _WRAPPERS = frozenset(["sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag"])
 _TEXTS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011"}
 _BOXES = "\u2610\u2611"
@@ -128,6 +132,8 @@ class _Flow:
     """Of the paragraph that is read; of one whose end was deleted, in front of the next one."""
     after: list[Block]
     """What stands after the paragraph: pictures, text boxes, notes."""
+    is_bold: bool = True
+    """Whether all words of the paragraph are in bold letters."""
 
 
 class _Styles:
@@ -196,6 +202,8 @@ class _Reader:
         self._paragraph_properties: Mapping[str, str] = {}
         self._fields: list[_Field] = []
         self._note_counts: Counter[str] = Counter()
+        self._bold: dict[int, Paragraph] = {}
+        """Short paragraphs in bold letters, by their identity."""
         self._titles: dict[int, str] = {}
         """The first heading of each level, without its number."""
         self._formula: Run | None = None
@@ -207,6 +215,8 @@ class _Reader:
     def page(self) -> Page:
         root = part(self._container, _BODY)
         blocks = self._inside(root)
+        if not self._titles:
+            blocks = tuple(self._bold_headings(blocks))
         self._lost["comments"] = words_of(self._parts["comments"])
         title = title_of(self._titles.get(1) or self._titles.get(2))
         banner, further = self._margins(root, title or "")
@@ -215,6 +225,13 @@ class _Reader:
         )
         losses = (*map(Loss, macros(self._container)), *losses)
         return Page((*(Paragraph(plain(line)) for line in further), *blocks), title, banner, losses)
+
+    def _bold_headings(self, blocks: Sequence[Block]) -> Iterator[Block]:
+        """Yield the blocks of a document without styles of headings: those in bold letters above others are
+        its headings."""
+        for block, below in zip_longest(blocks, blocks[1:]):
+            is_heading = id(block) in self._bold and below is not None and id(below) not in self._bold
+            yield Heading(2, self._bold[id(block)].runs) if is_heading else block
 
     # Blocks
 
@@ -310,7 +327,8 @@ class _Reader:
         """Add the runs as a block: a heading, an item of a list or a paragraph."""
         flow = self._flow
         runs, after = trimmed(_on_one_line(flow.runs)), tuple(flow.after)
-        flow.runs, flow.after = [], []
+        flow.runs, flow.after, is_bold = [], [], flow.is_bold
+        flow.is_bold = True
         outline = find(properties, "outlineLvl")
         level = self._styles.level(name) if outline is None else (number(outline) + 1) % 10
         marker, is_ordered, place = self._marker(properties, name)
@@ -322,6 +340,11 @@ class _Reader:
         elif marker and blocks:
             flow.blocks.append(Point(place, is_ordered, Item(marker, blocks)))
         else:
+            if is_bold and len(blocks) == 1 and isinstance(paragraph := blocks[0], Paragraph):
+                text = text_of(paragraph.runs)
+                is_short = len(text.split()) <= _LONGEST_BOLD_HEADING and "\n" not in text
+                if is_short and any(map(str.isalpha, text)) and not text.endswith(_SENTENCE_ENDS):
+                    self._bold[id(paragraph)] = paragraph
             flow.blocks += blocks
 
     def _marker(self, properties: Element | None, name: str) -> tuple[str, bool, int]:
@@ -340,7 +363,10 @@ class _Reader:
     def _run(self, element: Element, style: Run) -> None:
         properties = element.find("rPr")
         fonts = find(properties, "rFonts")
-        styled, font = self._styled(properties, style), "" if fonts is None else fonts.get("ascii", "")
+        merged, font = self._merged(properties), "" if fonts is None else fonts.get("ascii", "")
+        styled = _styled(merged, style)
+        if not _is_on(merged, "b") and any((text.text or "").strip() for text in element.iter("t")):
+            self._flow.is_bold = False
         for child in element:
             if child.tag in _NOTES and child.get("customMarkFollows", "0") not in OFF:
                 mark = "".join(text.text or "" for text in element.iter("t"))
@@ -351,22 +377,10 @@ class _Reader:
             else:
                 self._take(child, styled)
 
-    def _styled(self, properties: Element | None, style: Run) -> Run:
-        merged, own = self._paragraph_properties, _properties(properties)
-        if of_style := self._styles.properties(value(properties, "rStyle")):
-            merged = {**merged, **of_style}
-        if not merged and not own:
-            return style
-        merged = {**merged, **own}
-        position = merged.get("position", "0").removesuffix("pt")
-        raised = float(position) if re.fullmatch(r"-?\d{1,4}(\.\d+)?", position) else 0
-        raised = {"superscript": 1, "subscript": -1}.get(merged.get("vertAlign", ""), raised)
-        return replace(
-            style,
-            shift=Shift.RAISED if raised > 0 else Shift.LOWERED if raised < 0 else Shift.NONE,
-            is_struck=style.is_struck or _is_on(merged, "strike") or _is_on(merged, "dstrike"),
-            is_hidden=style.is_hidden or _is_on(merged, "vanish"),
-        )
+    def _merged(self, properties: Element | None) -> Mapping[str, str]:
+        """Return the properties of a run: its paragraph's, its style's and its own."""
+        of_style = self._styles.properties(value(properties, "rStyle"))
+        return {**self._paragraph_properties, **of_style, **_properties(properties)}
 
     def _symbols(self, text: str, font: str) -> str:
         signs = symbols(text, font)
@@ -579,6 +593,21 @@ def _wrapped_in(element: Element, tag: str) -> Iterator[Element]:
             yield child
         elif child.tag in _WRAPPERS:
             yield from _wrapped_in(child, tag)
+
+
+def _styled(merged: Mapping[str, str], style: Run) -> Run:
+    """Return a run's style within that of what is around it."""
+    if not merged:
+        return style
+    position = merged.get("position", "0").removesuffix("pt")
+    raised = float(position) if re.fullmatch(r"-?\d{1,4}(\.\d+)?", position) else 0
+    raised = {"superscript": 1, "subscript": -1}.get(merged.get("vertAlign", ""), raised)
+    return replace(
+        style,
+        shift=Shift.RAISED if raised > 0 else Shift.LOWERED if raised < 0 else Shift.NONE,
+        is_struck=style.is_struck or _is_on(merged, "strike") or _is_on(merged, "dstrike"),
+        is_hidden=style.is_hidden or _is_on(merged, "vanish"),
+    )
 
 
 def _is_on(properties: Mapping[str, str], name: str) -> bool:

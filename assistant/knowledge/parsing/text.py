@@ -51,11 +51,13 @@ def link_begin(address: str) -> str:
 
 def unmarked(marked: str) -> str:
     """Return a text without the marks of links."""
-    return _MARK.sub("", marked)
+    return _MARK.sub("", marked) if LINK_END in marked else marked
 
 
 def read_links(marked: str) -> tuple[str, list[Link]]:
     """Return the normalized text without the marks of links, and its links."""
+    if LINK_END not in marked:
+        return normalize(marked), []
     text, links = normalize(unmarked(marked)), list[Link]()
     done = at = 0
     for found in _LINK.finditer(marked):

@@ -380,6 +380,29 @@ def test_a_column_of_cells_without_a_name_only_places_texts() -> None:
     ]
 
 
+def headings(body: str, **parts: Any) -> list[str]:
+    sections = render(page(body, **parts)).parsed.sections
+    return [section.headings[-1] for section in sections if section.headings]
+
+
+def test_short_paragraphs_in_bold_letters_are_headings_where_no_style_is() -> None:
+    def bold(words: str) -> str:
+        return p(r(words, "<w:b/>"))
+
+    body = (
+        bold("Fees:") + p("Five dollars.") + p(r("Cash", "<w:b/>"), " only.") + bold("Hours") + p("Till 6.")
+    )
+    assert headings(body) == ["Fees:", "Hours"]
+    styled = body + p("End", properties='<w:pStyle w:val="H"/>') + p("Bye.")
+    assert headings(styled, styles=styles(H="heading 1")) == ["End"]
+    assert headings(p("Go.") + bold("Copay: 5") + bold("Fees") + p("Five.")) == [
+        "Fees"
+    ]  # no fact without text
+    for words in ("Pay at once.", "word " * 13, "5 - 6"):
+        assert headings(bold(words) + p("Five.")) == []
+    assert headings(bold("Fees") + p(r("Five.", '<w:b w:val="0"/>'))) == ["Fees"]
+
+
 def test_the_file_says_which_rows_name_the_columns() -> None:
     body = table(["2025", "2026"], ["4 dollars", "5 dollars"], header="<w:tblHeader/>")
     assert rows(body) == ["2025: 4 dollars; 2026: 5 dollars"]
