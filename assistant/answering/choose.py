@@ -26,6 +26,8 @@ _EDGE_SHARE = 0.01
 """Units at the edges of a run with less probability than this only make it longer."""
 _LONGEST_SECTION_CHARACTERS = 24_000
 """As of a model's text. Of a longer section, such as a table of thousands of rows, the run alone is shown."""
+_BLANK_LINE = 2
+"""Characters between two paragraphs of a stored text."""
 _PROSE = (UnitKind.SENTENCE, UnitKind.DEFINITION)
 _NEGATIONS = word_groups("en_marks")["negation"]
 _SHORTEST_IN_CAPITALS = 4
@@ -212,7 +214,7 @@ def _marker(unit: Unit) -> str:
 
 
 def _continues(before: Unit, unit: Unit) -> bool:
-    """Return whether two units are in one paragraph, list or table."""
+    """Return whether two units are in one paragraph, list or table. Between paragraphs is a blank line."""
     if unit.kind is UnitKind.SENTENCE:
-        return before.kind is UnitKind.SENTENCE and before.ordinal == unit.ordinal - 1
+        return before.kind is UnitKind.SENTENCE and unit.span.start - before.span.end < _BLANK_LINE
     return before.kind is unit.kind

@@ -51,6 +51,14 @@ async def test_a_quote_is_the_stored_text_character_for_character() -> None:
     assert sentence.quote == "shown"
 
 
+async def test_paragraphs_of_a_section_stay_apart() -> None:
+    content = "# Router\n\nThe router R2 costs $33. It is grey.\n\nThe hub H6 costs $60."
+    asked = await ask(
+        FakeTenant().with_documents(document("list", content, title="List")), "price of the hub H6"
+    )
+    assert "The router R2 costs $33. It is grey.\n\nThe hub H6 costs $60." in asked.text
+
+
 async def test_a_line_that_is_only_an_address_is_quoted() -> None:
     content = "## Steps\n\n- https://pay.example/retail-refills-payable-day\n- Retail refills are payable."
     asked = await ask(FakeTenant().with_documents(document(content=content)))
