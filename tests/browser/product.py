@@ -21,8 +21,9 @@ from tests.browser.scripted_llm import ScriptedLlm, in_thread, scripted_llm
 from tests.browser.tcp_relay import Front
 
 REPOSITORY = Path(__file__).parents[2]
-_PATIENCE = "[limits]\nfirst_token_timeout_s = 90\n"
-"""A machine that runs other tests as well may need longer for the first word than an agent would wait."""
+_PATIENCE = "[limits]\nfirst_token_timeout_s = 40\nanswer_deadline_s = 40\n"
+"""A machine that runs other tests as well may need longer for the first word than an agent would wait. But an
+answer whose task was killed counts as interrupted only when its deadline is over."""
 _WRITER = AnsweringTable(writes_answers=True)
 _STAFF = """
 [[sources]]

@@ -145,7 +145,7 @@ def test_a_killed_service_leaves_the_written_text_and_a_retry_button(
     finally:
         rehearsal.service.start()
         middle.released.set()
-    expect(stage.notice).to_contain_text("Interrupted", timeout=30_000)
+    expect(stage.notice).to_contain_text("Interrupted", timeout=80_000)
     expect(stage.answer).to_contain_text(SUPPORTED)
     check(stage)
     llm.says(SUPPORTED)
