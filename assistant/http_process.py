@@ -19,7 +19,7 @@ import socket
 import ssl
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -285,20 +285,24 @@ async def serve(
 
 @asynccontextmanager
 async def serving(
-    app: ASGIApp,
-    listener: socket.socket,
+    apps: Mapping[socket.socket, ASGIApp],
     *,
     shutdown_timeout_s: float,
     on_stopping: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[None]:
-    """Serve ``for_this_machine`` inside the block, on a listener of a process that has several.
+    """Serve ``for_this_machine`` inside the block: an application a listener.
 
     At the end call ``on_stopping``, accept no more connections, and cancel running requests after
     ``shutdown_timeout_s``. Run the loop in a thread of its own: in the main thread uvicorn takes the signals.
     """
-    config = server_config(for_this_machine(app), shutdown_timeout_s=shutdown_timeout_s)
+    by_port = {listener.getsockname()[1]: app for listener, app in apps.items()}
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await by_port[scope["server"][1]](scope, receive, send)
+
+    config = server_config(for_this_machine(answer), shutdown_timeout_s=shutdown_timeout_s)
     server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve([listener]))
+    task = asyncio.create_task(server.serve(list(apps)))
     while not server.started and not task.done():  # noqa: ASYNC110 : the server offers no event
         await asyncio.sleep(_STARTED_POLL_S)
     try:

@@ -17,7 +17,7 @@ import typer
 from typer import Option
 from typer.core import TyperCommand, TyperGroup
 
-from assistant.cli.interruption import end_in_order_on_signals
+from assistant.cli.interruption import ending_in_order
 from assistant.domain.errors import AssistantError
 from template_checks import InvalidInputError
 
@@ -95,17 +95,18 @@ def options(
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point: every foreseeable error becomes one sentence on stderr and a status."""
-    end_in_order_on_signals()
-    try:
-        app(args=hoist(sys.argv[1:] if arguments is None else arguments), prog_name="assistant")
-    except (AssistantError, InvalidInputError) as error:
-        _fail(error.message)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}.")
-    except sqlite3.Error as error:
-        _fail(f"Cannot use a file of the state folder: {error}.")
-    sys.exit(0)
+    with ending_in_order():
+        try:
+            app(args=hoist(sys.argv[1:] if arguments is None else arguments), prog_name="assistant")
+        except (AssistantError, InvalidInputError) as error:
+            _fail(error.message)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            _fail(f"{where}{error.strerror or error}.")
+        except sqlite3.Error as error:
+            _fail(f"Cannot use a file of the state folder: {error}.")
+        sys.exit(0)
+    raise AssertionError("unreachable")
 
 
 def hoist(arguments: Sequence[str]) -> list[str]:

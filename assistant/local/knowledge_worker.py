@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from assistant.domain.errors import AssistantError, DependencyError
-from assistant.knowledge.worker import IngestionWorker
+from assistant.knowledge.worker import IngestionWorker, WorkerLimits
 from assistant.settings.process import WorkerSettings
 from assistant.telemetry import configure_logging, configure_tracing
 from assistant.wiring.feedback import LocalCapture, open_movers
@@ -59,6 +59,7 @@ async def work(
     *,
     on_ready: Callable[[Sequence[str]], None],
     models: ModelsHere | None = None,
+    limits: WorkerLimits | None = None,
 ) -> None:
     """Run a worker and a mover of feedback per tenant of the folder, and the connectors of its sources, until
     ``stopping`` is set.
@@ -74,7 +75,9 @@ async def work(
         # Without captured calls it lists one folder that is not there.
         captures = [LocalCapture.of(settings)] if settings.stores == "embedded" else []
         reasons: list[str] = []
-        prepared = await prepare_each([IngestionWorker(each) for each in tenants], settings, reasons)
+        prepared = await prepare_each(
+            [IngestionWorker(each, limits=limits) for each in tenants], settings, reasons
+        )
         on_ready(reasons)
         await asyncio.gather(
             _stop_all(prepared, stopping),

@@ -28,6 +28,7 @@ from assistant.api.__main__ import open_application
 from assistant.api.health import ServiceMetrics, TenantReads
 from assistant.domain.errors import AssistantError, LocalRuntimeError
 from assistant.http_process import open_socket, serving
+from assistant.knowledge.worker import ConsumerLimits, WorkerLimits
 from assistant.local.issuer import issuer_application
 from assistant.local.knowledge_worker import work
 from assistant.local.layout import HOST, Addresses, Layout
@@ -35,8 +36,9 @@ from assistant.local.sharing import Address, SharedSite
 from assistant.model_server.here import ModelsHere
 from assistant.wiring.services import open_tenants
 
-_SYSTEM_SHUTDOWN_S = 1.0
-_ISSUER_SHUTDOWN_S = 2.0
+_WORKER_STOP_S = 0.3
+"""For batches in progress. Without any the worker ends sooner: it looks for new ones this often."""
+_WORKER_LIMITS = WorkerLimits(consumer=ConsumerLimits(receive_wait_s=0.2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,36 +69,33 @@ async def open_site(layout: Layout, *, ports: Mapping[str, int]) -> AsyncGenerat
             stack.callback(listener.close)
         urls = {name: f"http://{HOST}:{each.getsockname()[1]}" for name, each in listeners.items()}
         addresses = Addresses(urls.pop("service"), urls.pop("issuer"), urls)
-        for name in addresses.systems:
-            system = _sample_system(name, layout.system_tokens(name))
-            await stack.enter_async_context(
-                serving(system, listeners[name], shutdown_timeout_s=_SYSTEM_SHUTDOWN_S)
-            )
-        console = listeners["service"].getsockname()[1]
-        issuer = issuer_application(
-            addresses.issuer,
-            state_dir=layout.state_dir.resolve(),
-            tenants={name: tenant.display_name for name, tenant in layout.tenants.items()},
-            redirect_origins=frozenset((addresses.service, f"http://localhost:{console}")),
-        )
-        await stack.enter_async_context(
-            serving(issuer, listeners["issuer"], shutdown_timeout_s=_ISSUER_SHUTDOWN_S)
-        )
         models = ModelsHere(layout.models_dir)
         stack.callback(models.close)
         settings, metrics = layout.service_settings(addresses), ServiceMetrics()
         tenants = await stack.enter_async_context(
             open_tenants(settings, observe=partial(TenantReads, metrics.live), models=models)
         )
-        worker, reasons = await stack.enter_async_context(_working(layout, models))
+        stopping = asyncio.Event()
+        worker, reasons = await stack.enter_async_context(_working(layout, models, stopping))
         application = await stack.enter_async_context(open_application(settings, tenants, metrics=metrics))
-        draining = application.answers.service.begin_draining
+        issuer = issuer_application(
+            addresses.issuer,
+            state_dir=layout.state_dir.resolve(),
+            tenants={name: tenant.display_name for name, tenant in layout.tenants.items()},
+            redirect_origins=frozenset((addresses.service, addresses.service.replace(HOST, "localhost"))),
+        )
+        apps: dict[str, ASGIApp] = {"service": application, "issuer": issuer}
+        apps |= {name: _sample_system(name, layout.system_tokens(name)) for name in addresses.systems}
+
+        def begin_to_stop() -> None:
+            stopping.set()
+            application.answers.service.begin_draining()
+
         await stack.enter_async_context(
             serving(
-                application,
-                listeners["service"],
+                {listeners[name]: app for name, app in apps.items()},
                 shutdown_timeout_s=settings.drain_timeout_s,
-                on_stopping=draining,
+                on_stopping=begin_to_stop,
             )
         )
         left_out = tuple(dict.fromkeys((*tenants.refused.values(), *reasons)))
@@ -105,13 +104,18 @@ async def open_site(layout: Layout, *, ports: Mapping[str, int]) -> AsyncGenerat
 
 @asynccontextmanager
 async def _working(
-    layout: Layout, models: ModelsHere
+    layout: Layout, models: ModelsHere, stopping: asyncio.Event
 ) -> AsyncGenerator[tuple[asyncio.Task[None], Sequence[str]]]:
     """Run the worker inside the block; yield its task, and why it leaves tenants out."""
-    stopping = asyncio.Event()
     ready = asyncio.get_running_loop().create_future()
     worker = asyncio.create_task(
-        work(layout.worker_settings(), stopping, on_ready=ready.set_result, models=models)
+        work(
+            layout.worker_settings(),
+            stopping,
+            on_ready=ready.set_result,
+            models=models,
+            limits=_WORKER_LIMITS,
+        )
     )
     await asyncio.wait({worker, ready}, return_when=asyncio.FIRST_COMPLETED)
     if not ready.done():
@@ -121,6 +125,8 @@ async def _working(
         yield worker, ready.result()
     finally:
         stopping.set()
+        await asyncio.wait({worker}, timeout=_WORKER_STOP_S)
+        worker.cancel()  # what it holds goes back to its queue
         await asyncio.wait({worker})
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from assistant.local.layout import SERVICE, url_of
 from tests.processes.cli.shop import Shop, open_shop
 from tests.unit.knowledge.restrictions import PUBLIC, SPELLINGS
 
@@ -113,7 +112,9 @@ def test_a_file_that_left_is_withdrawn_from_a_service_elsewhere(
 ) -> None:
     grant = ("--tenant", "shop", "--agent", "olga", "--role", "knowledge_owner")
     monkeypatch.setenv("ASSISTANT_LOCAL_SERVICE_TOKEN", shop.run("tenant", "token", *grant).strip())
-    url = url_of(SERVICE, shop.registry.read_living().ports)
+    address = shop.address()
+    assert address is not None
+    url = address.service
     add = ("knowledge", "add", "--tenant", "shop", "--source", "notes", "--service", url)
     shop.run(*add)
     (shop.folder / "notes" / "returns.md").unlink()

@@ -31,7 +31,7 @@ async def test_the_issuer_answers_no_other_name(tmp_path: Path) -> None:
     issuer = issuer_application(
         url, state_dir=tmp_path, tenants={"clinic": "C"}, redirect_origins=frozenset()
     )
-    async with serving(issuer, listener, shutdown_timeout_s=1):
+    async with serving({listener: issuer}, shutdown_timeout_s=1):
         await refuses_other_names(url, "/jwks.json")
 
 

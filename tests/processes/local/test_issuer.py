@@ -24,7 +24,7 @@ async def url(tmp_path: Path) -> AsyncGenerator[str]:
     issuer = issuer_application(
         url, state_dir=tmp_path / "state", tenants={"clinic": "Clinic"}, redirect_origins=console
     )
-    async with serving(issuer, listener, shutdown_timeout_s=1):
+    async with serving({listener: issuer}, shutdown_timeout_s=1):
         yield url
 
 
