@@ -389,7 +389,7 @@ build/release-before/stamp: $(VENV)/dev.stamp
 	@touch $@
 
 .PHONY: check-upgrade
-check-upgrade: $(VENV)/dev.stamp build/release-before/stamp ## The release before makes a state with 10,000 records; it is moved under kills and questions, and given back (RECORDS=, SEED=)
+check-upgrade: $(VENV)/dev.stamp build/release-before/stamp ## The release before makes a state with 10,000 records; it is moved under kills (RECORDS=, SEED=)
 	@$(BIN)/python -m pytest $($@.tests) -q -s $(ARGS)
 
 # benchmarks/checks.toml lists them, and benchmarks/night.json has the last night run of each.

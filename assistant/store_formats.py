@@ -45,20 +45,16 @@ def format_of(store: str) -> StoreFormat:
     return FORMATS.get(store, FIRST)
 
 
-def refuse_format(found: StoreFormat, *, store: str, place: str, opens: int = 1, command: str) -> None:
+def refuse_format(found: StoreFormat, *, store: str, place: str, command: str) -> None:
     """Raise ConfigurationError for a store that this release must not use. It changes nothing.
 
-    ``opens``: the oldest format that this release uses as it is. ``command`` moves the store.
+    ``command`` moves the store.
     """
     now = format_of(store).number
     if found.readable_from > now:
         raise ConfigurationError(
             f"{place} has format {found.number}, and this release reads format {now}. Use the release that "
             f"wrote it, or take the store back with that release: {command} --back."
-        )
-    if found.number < opens:
-        raise ConfigurationError(
-            f"{place} has format {found.number}, and this release needs format {now}. Move it: {command}."
         )
 
 

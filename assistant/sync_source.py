@@ -15,7 +15,6 @@ from functools import partial
 import structlog
 
 from assistant.api.health import embedded_line
-from assistant.aws.dynamodb_states import DynamoDbWriteTurn
 from assistant.aws.parameters import StoredSecret
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import AssistantError, NotFoundError
@@ -24,11 +23,12 @@ from assistant.knowledge.connectors.run import StoredTarget, SyncSource
 from assistant.knowledge.sources import KnowledgeSources
 from assistant.settings.deployed_names import SOURCE_DIMENSION, SOURCE_READ
 from assistant.settings.process import SyncingSettings
+from assistant.stores.states import StoredWriteTurn
 from assistant.telemetry import configure_logging
 from assistant.wiring.clients import AwsClients
 from assistant.wiring.connectors import open_connector
 from assistant.wiring.services import tenant_in
-from assistant.wiring.stores import SOURCE_RUNS, AwsStores, knowledge_of
+from assistant.wiring.stores import SOURCE_RUNS, STATES_TABLE, AwsStores, knowledge_of
 
 _LEAST_RUN_S = 3600.0
 """Longest run of a source that is read more often: Confluence reads all of its pages each time."""
@@ -68,15 +68,13 @@ async def _run_of(source: str, settings: SyncingSettings, stack: AsyncExitStack)
     if connector is None:
         raise NotFoundError(f"The source {source} has no connector.")
     longest_s = max(_LEAST_RUN_S, 60.0 * connector.every_minutes)
-    turn = DynamoDbWriteTurn(
-        await clients.aws("dynamodb"),
-        table=settings.states_table,
+    turn = StoredWriteTurn(
+        await stores.table_of(STATES_TABLE),
         lasts_s=longest_s + _ENDING_S,
         waits_s=0.0,
         key=("write-turn", f"source:{source}"),
         taken=f"Another run of {source} reads, or was killed. It is tried again when the next one is due.",
     )
-    stack.push_async_callback(turn.close)
 
     async def password(name: str) -> str:
         secret = StoredSecret(await clients.aws("secretsmanager"), name=name.partition(":")[2])

@@ -1,16 +1,13 @@
-"""What the embedded stores and AWS's do in the same way: values of the index, its hits, revisions of
-the desk, chains of audit records.
+"""What the embedded stores and AWS's do in the same way: documents, values of the index and its
+hits.
 
 A leg is one ranked list of a search: by its row's id (``<document_id>#…``) the score, best first.
 """
 
 from __future__ import annotations
 
-import asyncio
-import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -18,8 +15,6 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from assistant.domain.audit import AuditLink, WriterStart, day_of, link_after
-from assistant.domain.desk import DeskItem
 from assistant.domain.documents import (
     VECTOR_LEG_WEIGHT,
     Document,
@@ -38,8 +33,7 @@ from assistant.domain.documents import (
     UnitKind,
     reciprocal_rank_fusion,
 )
-from assistant.domain.errors import AssistantError, ConflictError, DependencyError, DocumentInvalidError
-from assistant.settings.process import RunningIn
+from assistant.domain.errors import DocumentInvalidError
 
 LONGEST_WHOLE_TEXT = 200_000
 """About 30,000 words: in UTF-8 less than one bulk call takes."""
@@ -234,22 +228,6 @@ def known_words_of(
     return KnownWords(abbreviations=agreed, items=tuple(known))
 
 
-def follows_newest(item: DeskItem, *, same: DeskItem | None, newest: DeskItem | None) -> bool:
-    """Return whether the revision is to be added; False where it is stored already.
-
-    ``same`` is the stored revision of its number. Raises ConflictError for any other.
-    """
-    if same == item:
-        return False
-    stands = 0 if newest is None else newest.revision
-    if item.revision != stands + 1:
-        raise ConflictError(
-            f"The newest revision of {item.kind.value} {item.item_id} is {stands}, and revision"
-            f" {item.revision} does not follow it. Read it again and repeat the change on the newest one."
-        )
-    return True
-
-
 def document_id_of(row_id: str) -> str:
     """Return the document of a row; no document id contains "#"."""
     return row_id.rpartition("#")[0]
@@ -364,73 +342,3 @@ def decode_parsed(content: bytes | None, *, document_id: str) -> ParsedDocument 
 
 def damaged_document(document_id: str) -> DocumentInvalidError:
     return DocumentInvalidError(f"{document_id}: the stored copy is damaged; add the document again.")
-
-
-# Chains of audit records
-
-
-PutRecord = Callable[[str, AuditLink], Awaitable[bool]]
-"""Makes an audit record durable: its content and its place in the chain. A repeat with the same arguments
-changes nothing. Returns False where a record of that name is stored already, so that nothing was written."""
-
-
-class AuditChain:
-    """The chain of one writer of audit records: one record after the other, in the order of the calls.
-
-    A record whose write failed may be stored or not. It keeps its place: the next call first writes the same
-    record again, so that no two records follow one.
-    """
-
-    def __init__(self, put_start: PutRecord) -> None:
-        self._put_start = put_start
-        self._lock = asyncio.Lock()
-        self._next: dict[date, AuditLink] = {}
-        """The place of the next record of each day."""
-        self._latest = AuditLink(writer=uuid.uuid4().hex, day=date.min, sequence=0, previous="")
-        """Of these the one that was given last."""
-        self._unsettled: tuple[str, AuditLink, PutRecord] | None = None
-        self._failure: DependencyError | None = None
-
-    async def append(self, content: str, *, at: datetime, put: PutRecord) -> None:
-        """Add a record of that time. Raises what ``put`` raises.
-
-        Who waits while the store fails gets the same error, and does not try it again in turn.
-        """
-        failure, day = self._failure, day_of(at)
-        async with self._lock:
-            if self._failure is not None and self._failure is not failure:
-                raise self._failure
-            if self._unsettled is not None:
-                with suppress(ConflictError):  # of another caller, who has had an error already
-                    await self._settle(*self._unsettled)
-            if day not in self._next:
-                await self._settle(self._start(), self._first_of(day), self._put_start)
-            await self._settle(content, self._next[day], put)
-
-    def _first_of(self, day: date) -> AuditLink:
-        return self._latest.model_copy(update={"day": day, "sequence": 0})
-
-    def _start(self) -> str:
-        process, latest = RunningIn.read(), self._latest.day
-        start = WriterStart(
-            kind=process.program,
-            task=process.task,
-            at=datetime.now(UTC),
-            follows=None if latest == date.min else latest,
-        )
-        return start.model_dump_json()
-
-    async def _settle(self, content: str, link: AuditLink, put: PutRecord) -> None:
-        """Write a record, and go on from it where it stands."""
-        self._unsettled = content, link, put
-        try:
-            stands = await put(content, link)
-        except DependencyError as error:
-            self._failure = error
-            raise
-        except AssistantError:  # refused: it is not stored
-            self._unsettled = None
-            raise
-        self._unsettled = self._failure = None
-        if stands:
-            self._next[link.day] = self._latest = link_after(content, link)

@@ -23,7 +23,6 @@ from assistant.cli.ask import Agent, Ids, sign_context
 from assistant.cli.live import confusable
 from assistant.cli.local import local_runtime
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, instant
-from assistant.cli.upgrading import OnlyPlan, WayBack, files_of, upgrade_stores
 from assistant.domain.errors import ConfigurationError, ConflictError
 from assistant.domain.identity import REVOCATIONS, Role
 from assistant.knowledge.files import is_read
@@ -84,15 +83,6 @@ def check(
 ) -> None:
     """List the placeholders of a tenant's files, and its conflicts with other tenants."""
     check_tenant(GlobalOptions.of(context), name, care=care)
-
-
-@app.command()
-def upgrade(context: typer.Context, tenant: Tenant, plan: OnlyPlan = False, back: WayBack = False) -> None:
-    """Move a tenant's stores on this machine to this release; processes may run meanwhile."""
-    options = GlobalOptions.of(context)
-    stores = list(files_of(options.state_dir / "tenants" / options.tenant(tenant).name))
-    command = f"assistant tenant upgrade --tenant {tenant}"
-    upgrade_stores(stores, options=options, command=command, plan=plan, back=back)
 
 
 @app.command()

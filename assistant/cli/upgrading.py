@@ -1,4 +1,4 @@
-"""``assistant tenant upgrade``, ``assistant aws upgrade``: move a tenant's stores to this release, or back.
+"""``assistant aws upgrade``: move a tenant's tables to this release, or back.
 
 What was done is read from the stores alone: each has a stamp (``store_formats``), written in the same step as
 the move. So the command may be killed at any moment and run again.
@@ -7,19 +7,17 @@ the move. So the command may be killed at any moment and run again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
-from assistant.aws.dynamodb import FORMAT_KEY, format_of_row, format_row, typed_key
+from assistant.aws.dynamodb import FORMAT_KEY, format_in, format_item, plain, typed
 from assistant.cli.account import AwsAccount
 from assistant.cli.terminal import GlobalOptions, Terminal, table
-from assistant.embedded.files import STORE_FILES, move_file, open_connection, read_format
 from assistant.settings.deployed_names import TABLES
-from assistant.store_formats import FIRST, StoreFormat, format_of, refuse_format
+from assistant.store_formats import StoreFormat, format_of, refuse_format
+from assistant.stores.table import keyed
 
 OnlyPlan = Annotated[bool, Option("--plan", help="Show what would move; change nothing.")]
 WayBack = Annotated[bool, Option("--back", help="Give the stores back to the release before.")]
@@ -41,7 +39,7 @@ class StoreState:
 
 @dataclass(frozen=True, slots=True)
 class StampedStore:
-    """A store that has a stamp: a file of this machine, or a table on AWS."""
+    """A table that has a stamp."""
 
     name: str
     place: str
@@ -94,26 +92,6 @@ def upgrade_stores(
         Terminal().out.print(table("store", "place", "found", "", "rows", "way back to", rows=rows))
 
 
-def files_of(folder: Path) -> Iterator[StampedStore]:
-    """Yield the stores in a tenant's folder of the state."""
-    for name, file in STORE_FILES.items():
-        path = folder / file
-        if path.exists():
-            with closing(open_connection(path)) as connection:
-                found = read_format(connection) or FIRST
-                tables = connection.execute(
-                    "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-                    " AND name <> 'store_format'"
-                ).fetchall()
-                counts = (f"SELECT count(*) FROM {each}" for (each,) in tables)  # noqa: S608 (our own tables)
-                rows = sum(int(connection.execute(count).fetchone()[0]) for count in counts)
-
-            def stamp(to: StoreFormat, *, path: Path = path, name: str = name) -> None:
-                move_file(path, store=name, to=to)
-
-            yield StampedStore(name, str(path), found, rows, stamp)
-
-
 def tables_of(aws: AwsAccount, *, data_stack: str) -> Iterator[StampedStore]:
     """Yield the tables of a tenant's data stack; none before its first deployment. Raises DeploymentError."""
     if aws.template(data_stack) is None:
@@ -126,10 +104,12 @@ def tables_of(aws: AwsAccount, *, data_stack: str) -> Iterator[StampedStore]:
         role, table_name = definition.role, names.get(f"{definition.role.title()}Table")
         if table_name is not None:
             given = {"TableName": table_name}
-            row = aws.call("dynamodb", "get_item", **given, Key=typed_key(FORMAT_KEY), ConsistentRead=True)
+            row = aws.call("dynamodb", "get_item", **given, Key=typed(keyed(FORMAT_KEY)), ConsistentRead=True)
             count = int(aws.call("dynamodb", "describe_table", **given)["Table"].get("ItemCount", 0))
 
             def stamp(to: StoreFormat, *, given: Mapping[str, str] = given) -> None:
-                aws.call("dynamodb", "put_item", **given, Item=format_row(to))
+                aws.call("dynamodb", "put_item", **given, Item=typed(format_item(to)))
 
-            yield StampedStore(role, table_name, format_of_row(row.get("Item")), count, stamp)
+            yield StampedStore(
+                role, table_name, format_in(plain(row["Item"]) if "Item" in row else None), count, stamp
+            )

@@ -12,36 +12,34 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import orjson
 import structlog
-from pydantic import BaseModel
 
-from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.clock import Clock
 from assistant.domain.documents import ORIGINAL_PART_BYTES, Document, OriginalFile, ParsedDocument
-from assistant.domain.errors import ConfigurationError, DependencyError, RecordsUnavailableError
+from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.knowledge.ports import MOST_CONTENTS, StoredContent
 from assistant.learning.redaction import RawCapture
 from assistant.live.ports import SwitchUnreadableError, is_on_by
 from assistant.private_files import make_private_file, make_private_folder, replace_private, write_private
 from assistant.settings.deployed_names import CLOSED, OFF, ON
-from assistant.store_formats import FIRST, StoreFormat, format_of, join_row, refuse_format
+from assistant.store_formats import FIRST, StoreFormat
 from assistant.twins import decode_document, decode_parsed, encode_document, encode_parsed
 
 if TYPE_CHECKING:
     import sqlite3
 
 Result = TypeVar("Result")
-Body = TypeVar("Body", bound=BaseModel)
 
 BUSY_TIMEOUT_S = 5.0
 """How long a statement waits for another process's write lock."""
@@ -137,12 +135,13 @@ class SqliteFile:
         schema: str,
         unavailable: type[DependencyError] = DependencyError,
         pragmas: tuple[str, ...] = ("synchronous = FULL",),
-        store: str = "",
+        move: Callable[[sqlite3.Connection], bool] | None = None,
     ) -> None:
-        """``store``: its name in ``store_formats``."""
+        """``move``: takes over tables of releases before, in one
+        transaction with the stamp."""
         self._path = path
         self._schema = schema
-        self._store = store
+        self._move = move
         self._unavailable = unavailable
         self._pragmas = pragmas
         self._connection: sqlite3.Connection | None = None
@@ -218,36 +217,29 @@ class SqliteFile:
         make_private_folder(self._path.parent)
         connection = open_connection(self._path, pragmas=self._pragmas)
         found = read_format(connection)
-        if found is None:
-            stamp = _stamp_of(format_of(self._store))
-            connection.executescript(f"BEGIN IMMEDIATE;{STAMPS}{self._schema};{stamp};COMMIT;")
-        else:
-            refuse_file(found, store=self._store, path=self._path)
+        if found is not None:
+            _refuse_file(found, path=self._path)
             connection.executescript(self._schema)
+        else:
+            connection.executescript(f"BEGIN IMMEDIATE;{_STAMPS}{self._schema};{_STAMP};COMMIT;")
+        if self._move is not None:
+            connection.execute("BEGIN IMMEDIATE")
+            if self._move(connection) or found != FILE_FORMAT:
+                connection.execute(_STAMPS)
+                connection.execute(_STAMP)
+            connection.execute("COMMIT")
         self._connection = connection
         return connection
 
 
-STAMPS = """CREATE TABLE IF NOT EXISTS store_format (
+FILE_FORMAT = StoreFormat(number=3, readable_from=3)
+"""Of a file with items: releases of format 2 keep each store in tables of its own."""
+_STAMPS = """CREATE TABLE IF NOT EXISTS store_format (
     only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL, readable_from INTEGER NOT NULL
 );
 """
-_NEWER_COLUMN: Mapping[str, tuple[str, ...]] = {
-    "records": ("answers", "interrupted", "verdicts", "sends", "acts", "accesses"),
-    "desk": ("revisions",),
-}
-"""Store = the tables of its file that have a column ``newer`` from format 2 on."""
-
-
-STORE_FILES = {
-    "records": "records.sqlite",
-    "desk": "desk.sqlite",
-    "states": "queue.sqlite",
-    "events": "events.sqlite",
-}
-"""Store with a format = its file in a tenant's folder."""
-
-
+_NUMBERS = f"{FILE_FORMAT.number}, {FILE_FORMAT.readable_from}"
+_STAMP = f"INSERT OR REPLACE INTO store_format VALUES (1, {_NUMBERS})"  # noqa: S608 (numbers)
 _LOST_WITHOUT_A_COPY = {
     "records.sqlite": "answers, verdicts and reads",
     "desk.sqlite": "cases and approved answers",
@@ -258,13 +250,11 @@ _LOST_WITHOUT_A_COPY = {
 
 
 def refuse_files(folder: Path) -> None:
-    """Raise ConfigurationError where a file of the folder is damaged, must be moved first, or is of a newer
-    release."""
-    stores = {name: store for store, name in STORE_FILES.items()}
+    """Raise ConfigurationError where a file of the folder is damaged, or of a newer release."""
     for path in sorted(folder.glob("*.sqlite")):
         found = _format_of_file(path)
-        if found is not None and (store := stores.get(path.name)) is not None:
-            refuse_file(found, store=store, path=path)
+        if found is not None:
+            _refuse_file(found, path=path)
 
 
 def _format_of_file(path: Path) -> StoreFormat | None:
@@ -294,60 +284,13 @@ def read_format(connection: sqlite3.Connection) -> StoreFormat | None:
     return StoreFormat(*row)
 
 
-def refuse_file(found: StoreFormat, *, store: str, path: Path) -> None:
-    """Raise ConfigurationError for a file that must be moved first, or that a newer release wrote."""
-    opens = format_of(store).number if store in _NEWER_COLUMN else 1
-    command = f"assistant tenant upgrade --tenant {path.parent.name}"
-    refuse_format(found, store=store, place=str(path), opens=opens, command=command)
-
-
-def move_file(path: Path, *, store: str, to: StoreFormat) -> None:
-    """Give a file the format ``to``, all in one transaction; safe to repeat, and to kill at any moment.
-
-    Processes of the release before go on to read and write it: a column is added, and no row is changed.
-    """
-    with closing(open_connection(path)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        for table in _NEWER_COLUMN.get(store, ()):
-            columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-            if "newer" not in columns:
-                connection.execute(f"ALTER TABLE {table} ADD COLUMN newer TEXT")
-        connection.execute(STAMPS)
-        connection.execute(_stamp_of(to))
-        connection.execute("COMMIT")
-
-
-def _stamp_of(form: StoreFormat) -> str:
-    numbers = f"{form.number}, {form.readable_from}"
-    return f"INSERT OR REPLACE INTO store_format VALUES (1, {numbers})"  # noqa: S608 (numbers)
-
-
-class SqliteStore:
-    """A store of one tenant in the SQLite file ``path``. Several stores may share a file."""
-
-    schema: ClassVar[str]
-    unavailable: ClassVar[type[DependencyError]] = RecordsUnavailableError
-    pragmas: ClassVar[tuple[str, ...]] = ("synchronous = FULL",)
-    store: ClassVar[str] = ""
-    """Its name in ``store_formats``."""
-
-    def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
-        self._file = SqliteFile(
-            path,
-            schema=self.schema,
-            unavailable=self.unavailable,
-            pragmas=self.pragmas,
-            store=self.store,
+def _refuse_file(found: StoreFormat, *, path: Path) -> None:
+    """Raise ConfigurationError for a file that a newer release wrote."""
+    if found.readable_from > FILE_FORMAT.number:
+        raise ConfigurationError(
+            f"{path} has format {found.number}, and this release reads format {FILE_FORMAT.number}. Use the "
+            "release that wrote it."
         )
-        self._clock = clock or SystemClock()
-
-    async def close(self) -> None:
-        await self._file.close()
-
-    async def _bodies(self, kind: type[Body], statement: str, *values: object) -> list[Body]:
-        """Return the rows of a statement that reads ``body``, or ``body, newer``. Raises as
-        ``SqliteFile.write``."""
-        return [kind.model_validate_json(join_row(*row)) for row in await self._file.query(statement, values)]
 
 
 def json_array(values: Iterable[object]) -> str:

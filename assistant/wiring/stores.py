@@ -20,8 +20,13 @@ import structlog
 
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.documents import IndexModel
-from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
-from assistant.knowledge.ports import KnowledgeStores
+from assistant.domain.errors import (
+    AssistantError,
+    ConfigurationError,
+    DependencyError,
+    RecordsUnavailableError,
+)
+from assistant.knowledge.ports import KnowledgeStores, WriteTurn
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.model_artifacts import ModelFacts, read_model_facts
 from assistant.private_files import keep_private
@@ -29,36 +34,34 @@ from assistant.settings.deployed_names import CapturePurpose
 from assistant.settings.local_models import AddedEmbedding, TenantModels, added_models
 from assistant.settings.process import FunctionSettings, StoreSettings, WorkerSettings
 from assistant.settings.tenant import EmbeddingSection, TenantConfig, TenantFiles, load_tenants
+from assistant.stores.claims import StoredClaims, StoredSentValues
+from assistant.stores.desk import StoredDesk
+from assistant.stores.feedback import StoredErasureKeys, StoredOutbox
+from assistant.stores.records import StoredLiveReads, StoredRecords
+from assistant.stores.states import StoredSourceRuns, StoredStates, StoredWriteTurn
 from assistant.wiring.clients import AwsClients, ProcessClients
 
 if TYPE_CHECKING:
     from assistant.answering.audit_days import DigestFiles
-    from assistant.answering.ports import (
-        AnswerClaims,
-        AnswerRecords,
-        EndpointPower,
-        PassageSearch,
-        SentValues,
-    )
+    from assistant.answering.ports import EndpointPower, PassageSearch
     from assistant.aws.clients import AwsService
+    from assistant.aws.dynamodb import DynamoDbTable
     from assistant.aws.sagemaker import SageMakerEmbedder
     from assistant.embedded.files import FilePower, FileSwitches
     from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
-    from assistant.knowledge.connectors import SourceRuns
+    from assistant.embedded.table import SqliteTable
     from assistant.knowledge.ports import (
-        DocumentStates,
         DocumentStore,
         IndexVersions,
         IngestionQueue,
         PassageEmbedder,
         PassageIndex,
-        WriteTurn,
     )
     from assistant.knowledge.uploads import Uploads
     from assistant.learning.feedback_store import FeedbackFiles, StoredFeedback
-    from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackOutbox
-    from assistant.live.ports import LiveReads, SystemSwitches
+    from assistant.live.ports import SystemSwitches
     from assistant.model_server.here import EmbedderHere
+    from assistant.stores.table import Table
 
 Adapter = TypeVar("Adapter")
 Opened = TypeVar("Opened")
@@ -76,11 +79,37 @@ class Port(Generic[Adapter]):
     """Module below ``assistant.aws``, and what makes the adapter in it."""
     needs: Mapping[str, str]
     """Argument of the adapter on AWS = setting that has its value."""
-    service: AwsService = "dynamodb"
+    service: AwsService
     chosen_by: str = "stores"
     """Setting that chooses: without it, or where it is ``embedded``, the embedded store."""
+
+
+@dataclass(frozen=True, eq=False)
+class TableOf:
+    """A table of a tenant: a file of its folder, or the table that a setting names."""
+
+    file: str
+    setting: str
+    unavailable: type[DependencyError] = RecordsUnavailableError
+    append_only: bool = False
+    overwrites: bool = False
+    synced: bool = True
     expires: bool = False
-    """Whether the embedded store deletes expired rows from when it is chosen."""
+    """Whether a file's expired items are deleted from when the table is chosen; the others are as
+    ``SqliteTable`` has them."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredPort(Generic[Adapter]):
+    """A port that is written once, over a table."""
+
+    embedded: str
+    """Attribute of ``EmbeddedTenant``."""
+    table: TableOf
+    make: Callable[[Table, Clock], Adapter]
+
+
+AnyPort = Port[Adapter] | StoredPort[Adapter]
 
 
 def _queue(embedded: str, url: str) -> Port[IngestionQueue]:
@@ -94,7 +123,14 @@ def _parameter(embedded: str, aws: str, argument: str, setting: str) -> Port[Any
 
 _BUCKET = {"bucket": "documents_bucket", "kms_key_id": "documents_key_id"}
 _FEEDBACK = {"bucket": "labels_bucket", "texts_bucket": "texts_bucket", "kms_key_id": "feedback_key_id"}
-_STATES, _RECORDS, _EVENTS = {"table": "states_table"}, {"table": "records_table"}, {"table": "events_table"}
+RECORDS_TABLE = TableOf("records.sqlite", "records_table", append_only=True)
+DESK_TABLE = TableOf("desk.sqlite", "desk_table", overwrites=True)
+STATES_TABLE = TableOf("queue.sqlite", "states_table", DependencyError)
+_RUNS_TABLE = TableOf("connectors.sqlite", "states_table", DependencyError)
+EVENTS_TABLE = TableOf("events.sqlite", "events_table", synced=False, expires=True)
+"""A crash of the machine may lose the last claims: the process that made them has ended too."""
+_VALUES_TABLE = TableOf("sent-values.sqlite", "events_table", expires=True)
+_KEYS_TABLE = TableOf("erasure.sqlite", "events_table", overwrites=True)
 DOCUMENTS: Port[DocumentStore] = Port("documents", "s3:S3DocumentStore", _BUCKET, service="s3")
 UPLOADS: Port[Uploads] = Port(
     "uploads",
@@ -105,28 +141,32 @@ UPLOADS: Port[Uploads] = Port(
 QUEUE = _queue("queue", "ingestion_queue_url")
 BULK_QUEUE = _queue("queue", "bulk_queue_url")
 WITHDRAWALS = _queue("withdrawals", "withdrawals_queue_url")
-STATES: Port[DocumentStates] = Port("states", "dynamodb_states:DynamoDbDocumentStates", _STATES)
-INDEX_WRITES: Port[WriteTurn] = Port("index_writes", "dynamodb_states:DynamoDbWriteTurn", _STATES)
+STATES = StoredPort("states", STATES_TABLE, lambda table, _: StoredStates(table))
+INDEX_WRITES = StoredPort[WriteTurn](
+    "index_writes", STATES_TABLE, lambda table, clock: StoredWriteTurn(table, clock=clock)
+)
 """The lock on writing the index: other processes write it too."""
-REINDEX_TURN: Port[WriteTurn] = Port("reindex_turn", "dynamodb_states:DynamoDbWriteTurn.of_reindex", _STATES)
+REINDEX_TURN = StoredPort[WriteTurn](
+    "reindex_turn", STATES_TABLE, lambda table, clock: StoredWriteTurn.of_reindex(table, clock=clock)
+)
 """The lock that lets one reindex of the tenant run at a time, and refuses another at once. On AWS it is held
 for as long as a function runs at most, and released if the function was killed."""
-SOURCE_RUNS: Port[SourceRuns] = Port("source_runs", "dynamodb_states:DynamoDbSourceRuns", _STATES)
-RECORDS: Port[AnswerRecords] = Port("records", "dynamodb_records:DynamoDbAnswerRecords", _RECORDS)
-LIVE_READS: Port[LiveReads] = Port("live_reads", "dynamodb_records:DynamoDbLiveReads", _RECORDS)
-OUTBOX: Port[FeedbackOutbox] = Port("outbox", "dynamodb_feedback:DynamoDbFeedbackOutbox", _RECORDS)
-CLAIMS: Port[AnswerClaims] = Port("claims", "dynamodb_expiring:DynamoDbAnswerClaims", _EVENTS, expires=True)
-SENT_VALUES: Port[SentValues] = Port(
-    "sent_values", "dynamodb_expiring:DynamoDbSentValues", _EVENTS, expires=True
+SOURCE_RUNS = StoredPort("source_runs", _RUNS_TABLE, lambda table, _: StoredSourceRuns(table))
+RECORDS = StoredPort("records", RECORDS_TABLE, lambda table, clock: StoredRecords(table, clock=clock))
+LIVE_READS = StoredPort("live_reads", RECORDS_TABLE, lambda table, clock: StoredLiveReads(table, clock=clock))
+OUTBOX = StoredPort("outbox", RECORDS_TABLE, lambda table, _: StoredOutbox(table))
+CLAIMS = StoredPort("claims", EVENTS_TABLE, lambda table, clock: StoredClaims(table, clock=clock))
+SENT_VALUES = StoredPort(
+    "sent_values", _VALUES_TABLE, lambda table, clock: StoredSentValues(table, clock=clock)
 )
+ERASURE_KEYS = StoredPort(
+    "erasure_keys", _KEYS_TABLE, lambda table, clock: StoredErasureKeys(table, clock=clock)
+)
+DESK = StoredPort("desk", DESK_TABLE, lambda table, _: StoredDesk(table))
 FEEDBACK_FILES: Port[FeedbackFiles] = Port("feedback_files", "s3:S3FeedbackFiles", _FEEDBACK, service="s3")
 DIGESTS: Port[DigestFiles] = Port("digests", "s3:S3AuditDigests", {"bucket": "trail_bucket"}, service="s3")
-ERASURE_KEYS: Port[ErasureKeys] = Port("erasure_keys", "dynamodb_feedback:DynamoDbErasureKeys", _EVENTS)
-DESK: Port[DeskStore] = Port("desk", "dynamodb_desk:DynamoDbDeskStore", {"table": "desk_table"})
 POWER: Port[EndpointPower] = _parameter("power", "ParameterPower", "name", "power_parameter")
 SWITCHES: Port[SystemSwitches] = _parameter("switches", "ParameterSwitches", "prefix", "system_switches")
-_WITH_CLOCK = frozenset({"dynamodb", "ssm"})
-"""Services whose adapters take a clock, and are closed."""
 
 
 def _adapter(name: str) -> Callable[..., Any]:
@@ -153,18 +193,36 @@ class AwsStores:
         self._stack = stack
         self._clock = clock or SystemClock()
         self._tenant = tenant
-        self._made: dict[Port[Any], Any] = {}
+        self._made: dict[AnyPort[Any], Any] = {}
+        self._tables: dict[str, DynamoDbTable] = {}
 
-    async def of(self, port: Port[Adapter]) -> Adapter:
+    async def table_of(self, table: TableOf) -> DynamoDbTable:
+        """Return a table; stores of one table share it, and what they insert at once goes out together."""
+        from assistant.aws.dynamodb import DynamoDbTable
+
+        if table.setting not in self._tables:
+            name = self._name(table.setting)
+            client = await self._clients.aws("dynamodb")
+            made = DynamoDbTable(client, name=name, unavailable=table.unavailable)
+            self._tables[table.setting] = made
+            self._stack.push_async_callback(made.close)
+        return self._tables[table.setting]
+
+    def _name(self, setting: str) -> Any:
+        value = getattr(self._settings, setting, None)
+        return value and str(value).replace("{tenant}", self._tenant)
+
+    async def of(self, port: AnyPort[Adapter]) -> Adapter:
+        if isinstance(port, StoredPort):
+            if port not in self._made:
+                self._made[port] = port.make(await self.table_of(port.table), self._clock)
+            return self._made[port]
         if port not in self._made:
-            values: dict[str, Any] = {}
-            for argument, setting in port.needs.items():
-                value = getattr(self._settings, setting, None)
-                values[argument] = value and str(value).replace("{tenant}", self._tenant)
-            if port.service in _WITH_CLOCK:
+            values = {argument: self._name(setting) for argument, setting in port.needs.items()}
+            if port.service == "ssm":
                 values["clock"] = self._clock
             self._made[port] = store = _adapter(port.aws)(await self._clients.aws(port.service), **values)
-            if port.service in _WITH_CLOCK:
+            if port.service == "ssm":
                 self._stack.push_async_callback(store.close)
         return self._made[port]
 
@@ -254,39 +312,31 @@ class EmbeddedTenant:
         """``clock``: of the power state and the switches, which are read again after a while."""
         from assistant.embedded.files import FileDocumentStore, FolderFeedbackFiles
         from assistant.embedded.index_files import TURN_FILE, EmbeddedIndexVersions, FileTurn
-        from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue, SqliteSourceRuns
-        from assistant.embedded.records import (
-            SqliteAnswerClaims,
-            SqliteAnswerRecords,
-            SqliteDeskStore,
-            SqliteErasureKeys,
-            SqliteFeedbackOutbox,
-            SqliteLiveReads,
-            SqliteSentValues,
-        )
+        from assistant.embedded.ingestion import SqliteIngestionQueue
         from assistant.embedded.uploads import FileUploads
 
+        self._folder = folder
+        self._tables: dict[str, SqliteTable] = {}
         model = IndexModel(name=embedding_model, dimensions=dimensions, digest=model_digest)
         self.documents = FileDocumentStore(folder / "documents")
         self.received_uploads = SqliteIngestionQueue(folder / "queue.sqlite", name="uploads")
         self.uploads = FileUploads(folder / "uploads", self.received_uploads)
-        self.states = SqliteDocumentStates(folder / "queue.sqlite")
+        self.states = StoredStates(self.table_of(STATES_TABLE))
         self.queue = SqliteIngestionQueue(folder / "queue.sqlite")
         self.withdrawals = SqliteIngestionQueue(folder / "queue.sqlite", name="withdrawals")
         """Ids to remove from the index. A queue of its own, so that no backlog of documents delays it."""
-        self.source_runs = SqliteSourceRuns(folder / "connectors.sqlite")
+        self.source_runs = StoredSourceRuns(self.table_of(_RUNS_TABLE))
         self.knowledge = KnowledgeStores(self.documents, self.states, self.queue, self.withdrawals)
-        self.records = SqliteAnswerRecords(folder / "records.sqlite")
-        self.live_reads = SqliteLiveReads(folder / "records.sqlite")
-        self.claims = SqliteAnswerClaims(folder / "events.sqlite")
-        self.sent_values = SqliteSentValues(folder / "sent-values.sqlite")
-        self.outbox = SqliteFeedbackOutbox(folder / "records.sqlite")
-        self.erasure_keys = SqliteErasureKeys(folder / "erasure.sqlite")
+        self.records = StoredRecords(self.table_of(RECORDS_TABLE))
+        self.live_reads = StoredLiveReads(self.table_of(RECORDS_TABLE))
+        self.claims = StoredClaims(self.table_of(EVENTS_TABLE))
+        self.sent_values = StoredSentValues(self.table_of(_VALUES_TABLE))
+        self.outbox = StoredOutbox(self.table_of(RECORDS_TABLE))
+        self.erasure_keys = StoredErasureKeys(self.table_of(_KEYS_TABLE))
         self.feedback_files = FolderFeedbackFiles(folder / "feedback")
         self.digests = FolderFeedbackFiles(folder)
-        self.desk = SqliteDeskStore(folder / "desk.sqlite")
+        self.desk = StoredDesk(self.table_of(DESK_TABLE))
         self.power, self.switches = _power_and_switches(folder, clock=clock or SystemClock())
-        self._folder = folder
         self._index_folder = folder / "index"
         self._indexes: dict[tuple[IndexModel, bool], EmbeddedPassageIndex] = {}
         self._searches: dict[IndexModel, EmbeddedPassageSearch] = {}
@@ -310,9 +360,23 @@ class EmbeddedTenant:
         late = f"Another run of {source} reads. Wait until it ends."
         return FileTurn(self._folder / f"connector-{source}.lock", waits_s=0.5, late=late)
 
-    async def of(self, port: Port[Adapter]) -> Adapter:
+    async def of(self, port: AnyPort[Adapter]) -> Adapter:
         """Return the store of a port."""
         return getattr(self, port.embedded)
+
+    def table_of(self, table: TableOf) -> SqliteTable:
+        from assistant.embedded.table import SqliteTable
+
+        if table.file not in self._tables:
+            made = SqliteTable(
+                self._folder / table.file,
+                unavailable=table.unavailable,
+                append_only=table.append_only,
+                overwrites=table.overwrites,
+                synced=table.synced,
+            )
+            self._tables[table.file] = made
+        return self._tables[table.file]
 
     @cached_property
     def feedback(self) -> StoredFeedback:
@@ -343,10 +407,8 @@ class EmbeddedTenant:
         return self._searches[model]
 
     async def close(self) -> None:
-        queues = (self.states, self.queue, self.withdrawals, self.received_uploads, self.outbox)
-        kept = (self.records, self.live_reads, self.desk, self.erasure_keys, self.source_runs)
-        answers = (*kept, self.claims, self.sent_values)
-        for store in (*queues, *answers, *self._indexes.values(), *self._searches.values()):
+        queues = (self.queue, self.withdrawals, self.received_uploads)
+        for store in (*queues, *self._tables.values(), *self._indexes.values(), *self._searches.values()):
             await store.close()
 
 
@@ -463,39 +525,39 @@ class StoreChoice:
         aws = AwsStores(clients, settings, stack=stack, clock=clock, tenant=tenant.name)
         return cls(tenant, settings, model, clients, stack, clock or SystemClock(), aws)
 
-    async def of(self, port: Port[Adapter]) -> Adapter:
+    async def of(self, port: AnyPort[Adapter]) -> Adapter:
         """Return the adapter of a port, by the setting that chooses it."""
-        if getattr(self.settings, port.chosen_by) not in (None, "embedded"):
+        is_stored = isinstance(port, StoredPort)
+        chosen_by = "stores" if is_stored else port.chosen_by
+        if getattr(self.settings, chosen_by) not in (None, "embedded"):
             return await self.aws.of(port)
         if self.settings.stores == "aws":
             folder = self.settings.state_dir / "tenants" / self.tenant.name
             power, switches = _power_and_switches(folder, clock=self.clock)
             return cast("Adapter", power if port is POWER else switches)
-        store = await self._embedded_tenant().of(port)
-        if port.expires:
-            cast("Any", store).begin_sweep()
-        return store
+        if is_stored and port.table.expires:
+            self._embedded_tenant().table_of(port.table).begin_sweep()
+        return await self._embedded_tenant().of(port)
 
     async def refuse_formats(self) -> None:
-        """Raise ConfigurationError for a store that must be moved first, that a newer release wrote, or whose
-        file is damaged."""
+        """Raise ConfigurationError for a store that a newer release wrote, or whose file is damaged."""
         if self.settings.stores == "embedded":
             await refuse_files_of(self.tenant.name, self.settings)
             return
-        ports: dict[str, Port[Any]] = {
-            "records": RECORDS,
-            "desk": DESK,
-            "states": STATES,
-            "events": CLAIMS,
+        tables = {
+            "records": RECORDS_TABLE,
+            "desk": DESK_TABLE,
+            "states": STATES_TABLE,
+            "events": EVENTS_TABLE,
         }
 
-        async def refuse(name: str, port: Port[Any]) -> None:
+        async def refuse(name: str, table: TableOf) -> None:
             try:
-                await (await self.aws.of(port)).refuse_format(name)
+                await (await self.aws.table_of(table)).refuse_format(name)
             except DependencyError as error:  # a process starts without its stores; a deployment asks too
                 _log.warning("store_format_unknown", store=name, error=error.message)
 
-        await asyncio.gather(*(refuse(name, port) for name, port in ports.items()))
+        await asyncio.gather(*(refuse(name, table) for name, table in tables.items()))
 
     @property
     def index_model(self) -> IndexModel:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.embedded.files import SqliteStore
 from assistant.knowledge.worker import IngestionWorker
 from assistant.local.knowledge_worker import prepare_each
 from assistant.settings.process import ServiceSettings, WorkerSettings
@@ -36,8 +35,7 @@ def damage(path: Path) -> None:
 
 def test_every_store_file_is_damaged_here(tmp_path: Path) -> None:
     stores = EmbeddedTenant(tmp_path, embedding_model="m", dimensions=8)
-    files = {store._file._path.name for store in vars(stores).values() if isinstance(store, SqliteStore)}
-    assert files == {f"{name}.sqlite" for name in FILES}
+    assert {*stores._tables} == {f"{name}.sqlite" for name in FILES}
 
 
 @dataclass

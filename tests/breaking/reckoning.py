@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
 
 import httpx
-import orjson
 
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.wiring.stores import EmbeddedTenant
@@ -18,6 +15,7 @@ from tests.breaking.owners import Knowledge, KnownDocument
 from tests.breaking.site import LABEL, Site, headers
 from tests.fakes.running_service import DIGEST
 from tests.fakes.sagemaker_socket import DIMENSIONS
+from tests.fakes.stored_items import stored_bodies
 
 GONE = "[withdrawn]"
 _FINAL = (None, "withdrawn")
@@ -118,8 +116,11 @@ async def _faults_of_index(site: Site, knowledge: Knowledge) -> list[str]:
 async def faults_of_answers(site: Site, agents: Agents) -> list[str]:
     """Return what agents were shown and the records do not have, or have twice."""
     await agents.come_back_at_last()
-    with closing(sqlite3.connect(f"file:{site.tenant_folder}/records.sqlite?mode=ro", uri=True)) as file:
-        rows = [orjson.loads(row[0]) for row in file.execute("SELECT body FROM known")]
+    file = site.tenant_folder / "records.sqlite"
+    records = stored_bodies(file, partition="answer#*", sort="answer")
+    ended = {record["answer_id"] for record in records}
+    begun = stored_bodies(file, partition="answer#*", sort="interrupted")
+    rows = records + [record for record in begun if record["answer_id"] not in ended]
     twice = [name for name, count in Counter(row["answer_id"] for row in rows).items() if count > 1]
     faults = [f"the record {answer_id} is there twice" for answer_id in twice]
     whole = Counter(row["question"] for row in rows if row["outcome"] == "done")

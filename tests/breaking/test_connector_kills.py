@@ -12,13 +12,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import orjson
 import pytest
+
+from tests.fakes.stored_items import stored_bodies
 
 KILLS = int(os.environ.get("KILLS", "5"))
 RANDOM = Random(f"connectors {os.environ.get('SEED', '1')}")  # noqa: S311 (no secret)
@@ -70,11 +71,9 @@ def test_killed_runs_lose_double_and_open_nothing(tmp_path: Path) -> None:
         return subprocess.Popen([*arguments, "--tenant", "test"], stdout=subprocess.PIPE)
 
     def listed() -> dict[str, dict[str, Any]]:
-        with closing(sqlite3.connect(tmp_path / "state/tenants/test/queue.sqlite")) as states:
-            if not states.execute("SELECT 1 FROM sqlite_master WHERE name = 'states'").fetchall():
-                return {}
-            rows = states.execute("SELECT status FROM states")
-            return {one["document_id"]: one for one in (orjson.loads(status) for (status,) in rows)}
+        file = tmp_path / "state/tenants/test/queue.sqlite"
+        rows = stored_bodies(file, partition="documents") if file.exists() else []
+        return {one["document_id"]: one for one in rows}
 
     started_s = time.monotonic()
     begin("list").communicate(timeout=60)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,10 @@ async def add_copy(twin: Twin, place: Path, content: str, link: AuditLink) -> No
         item = key | {"body": {"S": content}, "link": {"S": link.model_dump_json()}}
         await client.put_item(TableName=table, Item=item)
         return
-    with sqlite3.connect(place / "records.sqlite") as file:
-        file.execute("INSERT INTO accesses (body) VALUES (?)", (content,))
-        # The place of a link is unique in this file, so the copy takes another one.
-        row = (link.day.isoformat(), "copy", 0, link.model_dump_json())
-        file.execute(
-            "INSERT INTO chain (day, writer, sequence, link, access) VALUES (?,?,?,?, last_insert_rowid())",
-            row,
-        )
-    file.close()
+    with _unguarded(place / "records.sqlite") as file:
+        item = json.dumps({"body": content, "link": link.model_dump_json()})
+        row = (f"access#{link.day}", f"{link.day}T12:00:00.000000+00:00#copy", item)
+        file.execute("INSERT INTO items (pk, sk, item) VALUES (?, ?, ?)", row)
 
 
 async def remove_links(twin: Twin, place: Path, day: date) -> None:
@@ -54,10 +50,9 @@ async def remove_links(twin: Twin, place: Path, day: date) -> None:
         for item in await _items(twin, f"access#{day}#writers"):
             await client.delete_item(TableName=table, Key={"pk": item["pk"], "sk": item["sk"]})
         return
-    with sqlite3.connect(place / "records.sqlite") as file:
-        file.execute("DROP TRIGGER IF EXISTS chain_no_delete")
-        file.execute("DELETE FROM chain WHERE day = ?", (day.isoformat(),))
-    file.close()
+    with _unguarded(place / "records.sqlite") as file:
+        file.execute("DELETE FROM items WHERE pk = ?", (f"access#{day}#writers",))
+        file.execute("UPDATE items SET item = json_remove(item, '$.link') WHERE pk = ?", (f"access#{day}",))
 
 
 async def _items(twin: DynamoDbTwin, partition: str) -> list[dict[str, Any]]:
@@ -83,25 +78,27 @@ async def _in_dynamodb(twin: DynamoDbTwin, day: date, change: Change) -> None:
 
 
 def _in_sqlite(path: Path, day: date, change: Change) -> None:
-    with sqlite3.connect(path) as file:
-        for table in ("chain", "accesses"):
-            for verb in ("update", "delete"):
-                file.execute(f"DROP TRIGGER IF EXISTS {table}_no_{verb}")
-        statement = (
-            "SELECT chain.rowid, link, access, coalesce(start, body) FROM chain "
-            "LEFT JOIN accesses ON number = access WHERE day = ?"
-        )
-        for rowid, stored, access, body in file.execute(statement, (day.isoformat(),)).fetchall():
-            changed = change(body, AuditLink.model_validate_json(stored))
+    with _unguarded(path) as file:
+        statement = "SELECT rowid, item FROM items WHERE pk IN (?, ?)"
+        for rowid, stored in file.execute(statement, (f"access#{day}", f"access#{day}#writers")).fetchall():
+            item = json.loads(stored)
+            if "link" not in item:
+                continue
+            changed = change(item["body"], AuditLink.model_validate_json(item["link"]))
             if changed is None:
-                file.execute("DELETE FROM chain WHERE rowid = ?", (rowid,))
-                file.execute("DELETE FROM accesses WHERE number = ?", (access,))
+                file.execute("DELETE FROM items WHERE rowid = ?", (rowid,))
                 continue
             content, link = changed
-            file.execute("UPDATE chain SET link = ? WHERE rowid = ?", (link.model_dump_json(), rowid))
-            file.execute("UPDATE chain SET start = ? WHERE rowid = ? AND start IS NOT NULL", (content, rowid))
-            file.execute("UPDATE accesses SET body = ? WHERE number = ?", (content, access))
-    file.close()
+            written = json.dumps({**item, "body": content, "link": link.model_dump_json()})
+            file.execute("UPDATE items SET item = ? WHERE rowid = ?", (written, rowid))
+
+
+@contextmanager
+def _unguarded(path: Path) -> Generator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path)) as file, file:
+        for trigger in ("items_stay", "items_no_delete"):
+            file.execute(f"DROP TRIGGER IF EXISTS {trigger}")
+        yield file
 
 
 def with_agent(content: str, agent: str) -> str:

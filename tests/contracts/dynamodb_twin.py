@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from assistant.aws.clients import open_client
-from assistant.aws.dynamodb_desk import DynamoDbDeskStore
-from assistant.aws.dynamodb_expiring import DynamoDbAnswerClaims, DynamoDbSentValues
-from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
-from assistant.aws.dynamodb_records import DynamoDbAnswerRecords, DynamoDbLiveReads
-from assistant.aws.dynamodb_states import DynamoDbDocumentStates, DynamoDbSourceRuns
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.domain.clock import Clock
+from assistant.domain.errors import DependencyError
 from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
+from assistant.stores.claims import StoredClaims, StoredSentValues
+from assistant.stores.desk import StoredDesk
+from assistant.stores.feedback import StoredErasureKeys, StoredOutbox
+from assistant.stores.records import StoredLiveReads, StoredRecords
+from assistant.stores.states import StoredSourceRuns, StoredStates
+from assistant.stores.table import Table
 from tests.contracts.aws_twins import tenant_name
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION, server_url
@@ -26,25 +29,29 @@ class DynamoDbTwin:
     def __init__(self, client: Any, *, name: str) -> None:
         self._client = client
         self._name = name
-        self.records = DynamoDbAnswerRecords(client, table=f"{name}-{RECORDS.role}")
-        self.states = DynamoDbDocumentStates(client, table=f"{name}-{STATES.role}")
-        self.source_runs = DynamoDbSourceRuns(client, table=f"{name}-{STATES.role}")
-        self.claims = DynamoDbAnswerClaims(client, table=f"{name}-{EVENTS.role}")
-        self.outbox = DynamoDbFeedbackOutbox(client, table=f"{name}-{RECORDS.role}")
-        self.erasure_keys = DynamoDbErasureKeys(client, table=f"{name}-{EVENTS.role}")
-        self.desk = DynamoDbDeskStore(client, table=f"{name}-{DESK.role}")
-        self.live_reads = DynamoDbLiveReads(client, table=f"{name}-{RECORDS.role}")
-        self._expiring: list[DynamoDbAnswerClaims | DynamoDbSentValues] = [self.claims]
+        records, self.events, desk = (
+            DynamoDbTable(client, name=f"{name}-{table.role}") for table in (RECORDS, EVENTS, DESK)
+        )
+        states = DynamoDbTable(client, name=f"{name}-{STATES.role}", unavailable=DependencyError)
+        self._tables = records, self.events, desk, states
+        self.records = StoredRecords(records)
+        self.states = StoredStates(states)
+        self.source_runs = StoredSourceRuns(states)
+        self.claims = StoredClaims(self.events)
+        self.outbox = StoredOutbox(records)
+        self.erasure_keys = StoredErasureKeys(self.events)
+        self.desk = StoredDesk(desk)
+        self.live_reads = StoredLiveReads(records)
+        self.table: Table = desk
+        self.expiring_table: Table = self.events
+        self.records_table: Table = records
+        self.states_table: Table = states
 
-    def claims_by(self, clock: Clock) -> DynamoDbAnswerClaims:
-        claims = DynamoDbAnswerClaims(self._client, table=f"{self._name}-{EVENTS.role}", clock=clock)
-        self._expiring.append(claims)
-        return claims
+    def claims_by(self, clock: Clock) -> StoredClaims:
+        return StoredClaims(self.events, clock=clock)
 
-    def sent_values_by(self, clock: Clock) -> DynamoDbSentValues:
-        values = DynamoDbSentValues(self._client, table=f"{self._name}-{EVENTS.role}", clock=clock)
-        self._expiring.append(values)
-        return values
+    def sent_values_by(self, clock: Clock) -> StoredSentValues:
+        return StoredSentValues(self.events, clock=clock)
 
     async def stored_bytes(self, clock: Clock) -> bytes:
         """Return all items, without the expired ones: DynamoDB deletes them, moto does not."""
@@ -61,9 +68,8 @@ class DynamoDbTwin:
         return self._client, f"{self._name}-{RECORDS.role}"
 
     async def close(self) -> None:
-        stores = (self.records, self.states, self.desk, self.outbox, self.erasure_keys, self.live_reads)
-        for store in (*stores, self.source_runs, *self._expiring):
-            await store.close()
+        for table in self._tables:
+            await table.close()
 
 
 @asynccontextmanager

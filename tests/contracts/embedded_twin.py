@@ -12,9 +12,16 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
 from assistant.embedded.files import FilePower, FileRevocations, FileSwitches, FolderCaptureStore
 from assistant.embedded.index import EmbeddedPassageIndex
-from assistant.embedded.records import SqliteAnswerClaims, SqliteSentValues
+from assistant.embedded.table import SqliteTable
 from assistant.private_files import make_private_folder
-from assistant.wiring.stores import EmbeddedTenant
+from assistant.stores.claims import StoredClaims, StoredSentValues
+from assistant.wiring.stores import (
+    DESK_TABLE,
+    EVENTS_TABLE,
+    RECORDS_TABLE,
+    STATES_TABLE,
+    EmbeddedTenant,
+)
 
 DIMENSIONS = 4
 SWEEP_EVERY_S = 0.02
@@ -27,7 +34,23 @@ class EmbeddedTwin(EmbeddedTenant):
     def __init__(self, place: Path) -> None:
         super().__init__(place, embedding_model=EMBEDDING_MODEL, dimensions=DIMENSIONS)
         self._place = place
-        self._expiring: list[SqliteAnswerClaims | SqliteSentValues] = []
+        self._expiring: list[SqliteTable] = []
+
+    @property
+    def table(self) -> SqliteTable:
+        return self.table_of(DESK_TABLE)
+
+    @property
+    def records_table(self) -> SqliteTable:
+        return self.table_of(RECORDS_TABLE)
+
+    @property
+    def states_table(self) -> SqliteTable:
+        return self.table_of(STATES_TABLE)
+
+    @property
+    def expiring_table(self) -> SqliteTable:
+        return self.table_of(EVENTS_TABLE)
 
     @property
     def capture(self) -> FolderCaptureStore:
@@ -41,16 +64,17 @@ class EmbeddedTwin(EmbeddedTenant):
     def version(self, model: IndexModel) -> EmbeddedPassageIndex:
         return self.index_of(model)
 
-    def claims_by(self, clock: Clock) -> SqliteAnswerClaims:
-        claims = SqliteAnswerClaims(self._place / "events.sqlite", clock=clock, sweep_every_s=SWEEP_EVERY_S)
-        self._expiring.append(claims)
-        return claims
+    def claims_by(self, clock: Clock) -> StoredClaims:
+        return StoredClaims(self._expiring_table("events.sqlite", clock), clock=clock)
 
-    def sent_values_by(self, clock: Clock) -> SqliteSentValues:
-        path = self._place / "sent-values.sqlite"
-        values = SqliteSentValues(path, clock=clock, sweep_every_s=SWEEP_EVERY_S)
-        self._expiring.append(values)
-        return values
+    def sent_values_by(self, clock: Clock) -> StoredSentValues:
+        return StoredSentValues(self._expiring_table("sent-values.sqlite", clock), clock=clock)
+
+    def _expiring_table(self, file: str, clock: Clock) -> SqliteTable:
+        table = SqliteTable(self._place / file, clock=clock, sweep_every_s=SWEEP_EVERY_S)
+        table.begin_sweep()
+        self._expiring.append(table)
+        return table
 
     async def stored_bytes(self, clock: Clock) -> bytes:
         del clock  # nothing but the adapters deletes here
@@ -100,8 +124,8 @@ class EmbeddedTwin(EmbeddedTenant):
             aside.rename(folder)
 
     async def close(self) -> None:
-        for store in self._expiring:
-            await store.close()
+        for table in self._expiring:
+            await table.close()
         await super().close()
 
 

@@ -26,6 +26,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "test_uploads": ("embedded", "s3"),
     "test_passage_filters": ("embedded", "opensearch"),
     "test_passage_index": ("embedded", "opensearch"),
+    "test_table": ("embedded", "dynamodb"),
     "test_source_runs": ("embedded", "dynamodb"),
     "test_sources": ("embedded", "opensearch"),
 }

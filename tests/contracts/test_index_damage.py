@@ -17,10 +17,11 @@ from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError
 from assistant.embedded.index import EmbeddedPassageSearch
 from assistant.embedded.index_files import IndexModel
-from assistant.embedded.ingestion import SqliteDocumentStates
+from assistant.embedded.table import SqliteTable
 from assistant.knowledge.loading import FirstLoads
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
 from assistant.settings.tenant import DEFAULT_SOURCE
+from assistant.stores.states import StoredStates
 from tests.contracts import samples
 from tests.contracts.index_damage import DAMAGES
 from tests.contracts.samples import EAST, NORTH, passage
@@ -57,10 +58,11 @@ async def known(twin: Twin, names: list[str]) -> None:
 
 
 @pytest.fixture
-async def states(tmp_path: Path) -> AsyncIterator[SqliteDocumentStates]:
-    opened = SqliteDocumentStates(tmp_path / "states-of-the-test.sqlite")
+async def states(tmp_path: Path) -> AsyncIterator[StoredStates]:
+    opened_table = SqliteTable(tmp_path / "states-of-the-test.sqlite")
+    opened = StoredStates(opened_table)
     yield opened
-    await opened.close()
+    await opened_table.close()
 
 
 @asynccontextmanager
@@ -81,14 +83,14 @@ async def still_found(search: PassageSearch) -> set[str]:
     return {ranked.passage.document_id for ranked in found.passages}
 
 
-def watch_of(search: PassageSearch, states: SqliteDocumentStates) -> IndexWatch:
+def watch_of(search: PassageSearch, states: StoredStates) -> IndexWatch:
     loads = partial(FirstLoads(states).look, KnowledgeSources((KnowledgeSource(DEFAULT_SOURCE, ()),)))
     return IndexWatch(search, states, loads=loads, dimensions=DIMENSIONS, clock=SystemClock())
 
 
 @pytest.mark.parametrize("number", range(KINDS))
 async def test_damage_is_unavailable_and_never_an_empty_answer(
-    twin: Twin, twin_name: str, states: SqliteDocumentStates, tmp_path: Path, number: int
+    twin: Twin, twin_name: str, states: StoredStates, tmp_path: Path, number: int
 ) -> None:
     name, damage = list(DAMAGES[twin_name].items())[number]
     names = [f"d{each}" for each in range(DOCUMENTS)]
@@ -114,9 +116,7 @@ async def test_damage_is_unavailable_and_never_an_empty_answer(
                         watch.require_own()
 
 
-async def test_an_index_is_whole_that_has_what_is_live_or_more(
-    twin: Twin, states: SqliteDocumentStates
-) -> None:
+async def test_an_index_is_whole_that_has_what_is_live_or_more(twin: Twin, states: StoredStates) -> None:
     watch = watch_of(twin.search, states)
     assert (await watch.check()).problem is None  # empty, and nothing is live
     await known(twin, ["d1", "d2"])
@@ -131,7 +131,7 @@ async def test_an_index_is_whole_that_has_what_is_live_or_more(
     assert (await watch.check()).problem is None
 
 
-async def test_work_on_the_index_is_no_damage(twin: Twin, states: SqliteDocumentStates) -> None:
+async def test_work_on_the_index_is_no_damage(twin: Twin, states: StoredStates) -> None:
     names = [f"d{each}" for each in range(6)]
 
     async def work() -> None:
@@ -153,9 +153,7 @@ async def test_work_on_the_index_is_no_damage(twin: Twin, states: SqliteDocument
     assert rounds >= 3
 
 
-async def test_an_index_that_is_whole_again_is_trusted_again(
-    twin: Twin, states: SqliteDocumentStates
-) -> None:
+async def test_an_index_that_is_whole_again_is_trusted_again(twin: Twin, states: StoredStates) -> None:
     await known(twin, ["d1"])
     await states.put_many([live("d1"), live("d2")])
     watch = watch_of(twin.search, states)

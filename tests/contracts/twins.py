@@ -29,6 +29,7 @@ from assistant.knowledge.uploads import Uploads
 from assistant.learning.feedback_store import FeedbackFiles
 from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackOutbox
 from assistant.live.ports import LiveReads, SystemSwitches
+from assistant.stores.table import Table
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin, open_ssm_twin
 from tests.contracts.dynamodb_twin import open_dynamodb_twin
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL, open_embedded_twin
@@ -43,6 +44,17 @@ class Twin(Protocol):
     shortest_visibility_s: ClassVar[float]
     """The shortest visibility time-out that its queue takes."""
 
+    @property
+    def table(self) -> Table:
+        """One with an index by time."""
+        ...
+
+    @property
+    def records_table(self) -> Table: ...
+    @property
+    def states_table(self) -> Table: ...
+    @property
+    def expiring_table(self) -> Table: ...
     @property
     def documents(self) -> DocumentStore: ...
     @property

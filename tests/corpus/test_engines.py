@@ -27,8 +27,9 @@ from assistant.aws.s3 import S3DocumentStore
 from assistant.domain.documents import Document, DocumentState
 from assistant.embedded.corpus import write_corpus
 from assistant.embedded.files import FileDocumentStore
-from assistant.embedded.ingestion import SqliteDocumentStates
+from assistant.embedded.table import SqliteTable
 from assistant.knowledge.corpus import COUNTS, ROWS, WANTED, WantedDocument, wanted_documents
+from assistant.stores.states import StoredStates
 from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
 from tests.fakes.corpus_documents import SOURCES, documents, statuses
@@ -41,12 +42,13 @@ SPARK_LIMIT_S = 900
 
 async def wanted_of(found: Sequence[Document], folder: Path) -> list[WantedDocument]:
     """Return the documents that a corpus may hold; every seventh was withdrawn, each eleventh withheld."""
-    states = SqliteDocumentStates(folder / "states.sqlite")
+    states_table = SqliteTable(folder / "states.sqlite")
+    states = StoredStates(states_table)
     await states.put_many(statuses(found))
     await states.put_many(statuses(found[::7], DocumentState.WITHDRAWN))
     await states.put_many(statuses(found[::11], DocumentState.WITHHELD))
     wanted = [each async for page in wanted_documents(states, sources=SOURCES, mix=MIX) for each in page]
-    await states.close()
+    await states_table.close()
     return wanted
 
 

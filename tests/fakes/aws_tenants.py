@@ -11,8 +11,7 @@ from typing import Any
 from opensearchpy import AsyncOpenSearch
 
 from assistant.aws.clients import AwsService, open_client
-from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
-from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
@@ -22,6 +21,8 @@ from assistant.domain.documents import Document, MediaType
 from assistant.knowledge.parsing import parse_document
 from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from assistant.settings.process import ServiceSettings
+from assistant.stores.records import StoredRecords
+from assistant.stores.states import StoredStates
 from tests.contracts.samples import indexed
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table
 from tests.fakes.aws_server import REGION, create_key, put_parameter
@@ -74,8 +75,8 @@ class AwsTenants:
             }
         )
 
-    def records(self, tenant: str) -> DynamoDbAnswerRecords:
-        return DynamoDbAnswerRecords(self.clients["dynamodb"], table=self.named(RECORDS.role, tenant))
+    def records(self, tenant: str) -> StoredRecords:
+        return StoredRecords(DynamoDbTable(self.clients["dynamodb"], name=self.named(RECORDS.role, tenant)))
 
     async def make(self, tenant: str) -> None:
         """Make what a deployment makes."""
@@ -124,9 +125,10 @@ class AwsTenants:
         vectors = [(passage, vector_of(passage.embedding_input)) for passage in passages]
         index = OpenSearchPassageIndex(self._node(), alias=self.named("passages", tenant), schema=SCHEMA)
         await index.replace_documents([indexed(*vectors)])
-        states = DynamoDbDocumentStates(self.clients["dynamodb"], table=self.named(STATES.role, tenant))
+        states_table = DynamoDbTable(self.clients["dynamodb"], name=self.named(STATES.role, tenant))
+        states = StoredStates(states_table)
         await states.put_many([live_status(document)])
-        await states.close()
+        await states_table.close()
         return document
 
     async def forget(self, tenant: str) -> None:

@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from tests.fakes.running_service import NO_TENANTS, RunningService, eventually
 from tests.fakes.sagemaker_socket import SageMakerSocket
+from tests.fakes.stored_items import stored_bodies
 from tests.faults.asking import asked, asking, called, headers, idle
 from tests.faults.cells import DISK_FULL, THE_SERVICE
 from tests.faults.scene import DOCUMENT, TENANT, WRITTEN, FaultScene, ServiceProcess
@@ -176,8 +177,7 @@ def _damaged(folder: Path) -> list[str]:
 
 
 def _recorded(folder: Path) -> set[str]:
-    file = sqlite3.connect(folder / "records.sqlite")
-    ids = [row[0] for row in file.execute("SELECT answer_id FROM answers")]
-    file.close()
+    records = stored_bodies(folder / "records.sqlite", partition="answer#*", sort="answer")
+    ids = [record["answer_id"] for record in records]
     assert len(ids) == len(set(ids))
     return set(ids)

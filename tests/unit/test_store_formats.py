@@ -47,10 +47,3 @@ def test_a_store_of_a_newer_release_is_refused() -> None:
 
 def test_a_store_of_a_newer_release_that_this_one_reads_is_used() -> None:
     refuse_format(StoreFormat(3, 2), store="records", place="the table", command="upgrade")
-
-
-def test_a_store_that_must_be_moved_first_is_refused() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"has format 1, and this release needs format 2\. Move it: "
-    ):
-        refuse_format(StoreFormat(1), store="records", place="the file", opens=2, command="upgrade")

@@ -1,4 +1,4 @@
-"""Fills and reads a tenant's stores: ``python release_state.py fill|read FOLDER [COUNT]``.
+"""Fills and reads a tenant's stores: ``python release_state.py fill|read|open FOLDER [COUNT]``.
 
 It runs by the code of this release and by that of the release before, whichever is on the path.
 """
@@ -16,13 +16,7 @@ from typing import Any
 from assistant.domain.answers import AnswerRecord, Sent, Verdict, VerdictLabel
 from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind
 from assistant.domain.feedback import Act, AgentAct
-from assistant.embedded.ingestion import SqliteDocumentStates
-
-try:
-    from assistant.embedded.records import SqliteAnswerRecords, SqliteDeskStore
-except ImportError:  # the release before
-    from assistant.embedded.answers import SqliteAnswerRecords  # type: ignore[no-redef]
-    from assistant.embedded.desk import SqliteDeskStore  # type: ignore[no-redef]
+from assistant.wiring.stores import EmbeddedTenant
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -79,12 +73,14 @@ async def read(records: Any, desk: Any, states: Any) -> dict[str, Any]:
 
 
 async def main(verb: str, folder: Path, *rest: str) -> None:
-    records, desk = SqliteAnswerRecords(folder / "records.sqlite"), SqliteDeskStore(folder / "desk.sqlite")
-    states = SqliteDocumentStates(folder / "queue.sqlite")
+    stores = EmbeddedTenant(folder, embedding_model="none", dimensions=4)
+    records, desk, states = stores.records, stores.desk, stores.states
     if verb == "fill":
         answer = await records.get_answer(rest[1])
         assert answer is not None
         await fill(records, desk, count=int(rest[0]), answer=answer)
+    elif verb == "open":
+        await asyncio.gather(records.get_answer("none"), desk.version(), states.get("none"))
     elif verb == "answer":
         answer = await records.get_answer(rest[0])
         assert answer is not None
@@ -92,8 +88,7 @@ async def main(verb: str, folder: Path, *rest: str) -> None:
         sys.stdout.write(json.dumps({"text": answer.text, "newer": newer}))
     else:
         sys.stdout.write(json.dumps(await read(records, desk, states)))
-    for store in (records, desk, states):
-        await store.close()
+    await stores.close()
 
 
 asyncio.run(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]))

@@ -12,6 +12,7 @@ import pytest
 from assistant.domain.documents import Span
 from assistant.domain.identity import Identity, Role
 from tests.fakes.running_service import RunningService
+from tests.fakes.stored_items import stored_bodies
 
 VERDICT = {"verdict_id": "v1", "label": "good"}
 ACT = {"act_id": "o1", "kind": "possibly_taken"}
@@ -171,13 +172,8 @@ async def test_an_auditor_reads_any_answer_of_the_tenant_and_the_read_is_kept(
     auditor: Who = {"agent": "ada", "roles": ["auditor"]}
     assert (await read_answer(service, auditor, answer["answer_id"])).status_code == 200
     assert (await read_conversation(service, auditor, answer["conversation_id"])).status_code == 200
-    import sqlite3
-
-    import orjson
-
-    file = sqlite3.connect(service.state_dir / "tenants" / "clinic" / "records.sqlite")
-    bodies = [orjson.loads(row[0]) for row in file.execute("SELECT body FROM accesses ORDER BY number")]
-    file.close()
+    file = service.state_dir / "tenants" / "clinic" / "records.sqlite"
+    bodies = stored_bodies(file, partition="access#????-??-??")
     reads = [body for body in bodies if body["kind"] != "asked"]
     assert [(body["agent"], body["kind"], body["subject_id"]) for body in reads] == [
         ("ada", "answer", answer["answer_id"]),

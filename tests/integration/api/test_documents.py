@@ -16,6 +16,7 @@ from assistant.domain.identity import Identity, Role
 from assistant.knowledge.conversion import convert
 from assistant.knowledge.parsing.render import render
 from tests.fakes.running_service import RunningService
+from tests.fakes.stored_items import stored_bodies
 
 ANN = Identity("clinic", "ann", frozenset({Role.AGENT}), frozenset())
 PAGE = "application/vnd.page+json"
@@ -40,13 +41,8 @@ def owner(service: RunningService) -> dict[str, str]:
 
 async def reads(service: RunningService, tenant: str = "clinic") -> list[tuple[str, str]]:
     """Return (agent, subject) of all recorded reads, from the file itself."""
-    import sqlite3
-
-    import orjson
-
-    with sqlite3.connect(service.state_dir / "tenants" / tenant / "records.sqlite") as file:
-        bodies = [orjson.loads(row[0]) for row in file.execute("SELECT body FROM accesses ORDER BY number")]
-    file.close()
+    file = service.state_dir / "tenants" / tenant / "records.sqlite"
+    bodies = stored_bodies(file, partition="access#????-??-??")
     return [(body["agent"], body["subject_id"]) for body in bodies if body["kind"] == "document"]
 
 

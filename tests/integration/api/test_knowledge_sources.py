@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from assistant.store_formats import join_row
 from tests.fakes.running_service import RunningService, Scene, running_service
+from tests.fakes.stored_items import stored_bodies
 
 SOURCES = """
 [[sources]]
@@ -255,9 +252,8 @@ async def test_labels_that_are_narrowed_end_reading_at_once(service: RunningServ
 
 
 async def _recorded(service: RunningService) -> list[tuple[str, str, str]]:
-    with closing(sqlite3.connect(service.state_dir / "tenants" / "clinic" / "records.sqlite")) as file:
-        rows = file.execute("SELECT body, newer FROM accesses").fetchall()
-    bodies = [orjson.loads(join_row(*row)) for row in rows]
+    file = service.state_dir / "tenants" / "clinic" / "records.sqlite"
+    bodies = stored_bodies(file, partition="access#????-??-??")
     return [(one["agent"], one["kind"], one["subject_id"]) for one in bodies]
 
 

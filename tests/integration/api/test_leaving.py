@@ -25,6 +25,7 @@ from tests.fakes.running_service import (
     eventually,
     running_service,
 )
+from tests.fakes.stored_items import stored_bodies
 
 STREAM = "text/event-stream"
 ENDPOINT_CLOSES_WITHIN_S = 8.0
@@ -156,18 +157,8 @@ async def test_an_answer_whose_reader_left_is_recorded_as_such(service: RunningS
 
 
 async def _all_records(service: RunningService, tenant: str = "clinic") -> list[dict[str, Any]]:
-    import sqlite3
-
-    path = service.state_dir / "tenants" / tenant / "records.sqlite"
-    if not path.exists():
-        return []
-    file = sqlite3.connect(path)
-    try:
-        return [orjson.loads(row[0]) for row in file.execute("SELECT body FROM answers ORDER BY number")]
-    except sqlite3.OperationalError:  # the file is there before its tables
-        return []
-    finally:
-        file.close()
+    file = service.state_dir / "tenants" / tenant / "records.sqlite"
+    return stored_bodies(file, partition="answer#*", sort="answer") if file.exists() else []
 
 
 async def test_an_answer_that_is_left_gives_its_place_back(service: RunningService) -> None:

@@ -17,10 +17,11 @@ import orjson
 import pytest
 
 from assistant.aws.clients import open_client
-from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.aws.s3 import S3DocumentStore
 from assistant.domain.documents import Document
 from assistant.knowledge.parsing import parse_document
+from assistant.stores.states import StoredStates
 from tests.emulated_aws import make_resources
 from tests.fakes.aws_server import REGION
 from tests.fakes.faulty_proxy import FaultyProxy, Request, faulty_proxy
@@ -112,9 +113,10 @@ async def keep(document: Document, *, tenant: str, url: str) -> None:
         documents = S3DocumentStore(s3, bucket=f"{tenant}-documents")
         await documents.put(document)
         await documents.put_parsed(document.document_id, document.content_hash(), parse_document(document))
-        states = DynamoDbDocumentStates(dynamodb, table=f"{tenant}-states")
+        states_table = DynamoDbTable(dynamodb, name=f"{tenant}-states")
+        states = StoredStates(states_table)
         await states.put_many([live_status(document)])
-        await states.close()
+        await states_table.close()
 
 
 async def test_an_answer_and_its_follow_up_make_so_many_calls(counted: Counted) -> None:

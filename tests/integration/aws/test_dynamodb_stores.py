@@ -16,14 +16,15 @@ import orjson
 import pytest
 
 from assistant.aws.clients import open_client
-from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
-from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
 from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.learning.desk import first_revision
 from assistant.settings.deployed_names import TABLES
+from assistant.stores.records import StoredRecords
+from assistant.stores.states import StoredStates
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
 from tests.contracts.dynamodb_twin import DynamoDbTwin
@@ -264,12 +265,13 @@ async def test_batches_that_never_end_are_an_error() -> None:
 
 
 async def test_records_without_their_table_are_unavailable(stores: Stores) -> None:
-    records = DynamoDbAnswerRecords(stores.client, table="nothing")
+    records_table = DynamoDbTable(stores.client, name="nothing")
+    records = StoredRecords(records_table)
     with pytest.raises(RecordsUnavailableError):
         await records.get_answer("a1")
     with pytest.raises(RecordsUnavailableError):
         await records.put_answer(samples.answer())
-    await records.close()
+    await records_table.close()
 
 
 @asynccontextmanager
@@ -279,11 +281,12 @@ async def _client(url: str) -> AsyncGenerator[Any]:
 
 
 @asynccontextmanager
-async def _states(url: str) -> AsyncGenerator[DynamoDbDocumentStates]:
+async def _states(url: str) -> AsyncGenerator[StoredStates]:
     async with _client(url) as client:
-        states = DynamoDbDocumentStates(client, table="t")
+        states_table = DynamoDbTable(client, name="t")
+        states = StoredStates(states_table)
         yield states
-        await states.close()
+        await states_table.close()
 
 
 def _noise(size: int) -> bytes:

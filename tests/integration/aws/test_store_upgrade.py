@@ -11,14 +11,15 @@ from uuid import uuid4
 import pytest
 
 from assistant.aws.clients import open_client
-from assistant.aws.dynamodb_desk import DynamoDbDeskStore
-from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.cli.account import AwsAccount
 from assistant.cli.terminal import GlobalOptions
 from assistant.cli.upgrading import StampedStore, tables_of, upgrade_stores
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployed_names import DESK, RECORDS
 from assistant.store_formats import StoreFormat
+from assistant.stores.desk import StoredDesk
+from assistant.stores.records import StoredRecords
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
 from tests.unit.release_before import ANSWER, new_access, new_act, new_answer, new_case, refusals
@@ -86,12 +87,12 @@ def test_nothing_is_moved_where_a_newer_release_wrote_a_table(aws: AwsAccount, s
 
 async def test_a_service_refuses_a_table_of_a_newer_release(aws: AwsAccount, stack: str, client: Any) -> None:
     store = table_of(aws, stack, "records")
-    records = DynamoDbAnswerRecords(client, table=store.place)
-    await records.refuse_format("records")
+    table = DynamoDbTable(client, name=store.place)
+    await table.refuse_format("records")
     store.stamp(StoreFormat(4, 3))
     with pytest.raises(ConfigurationError, match="has format 4"):
-        await records.refuse_format("records")
-    await records.close()
+        await table.refuse_format("records")
+    await table.close()
 
 
 @pytest.fixture
@@ -108,8 +109,10 @@ async def made(client: Any, definition: Any) -> str:
 
 async def test_the_release_before_reads_each_row_of_a_table(client: Any) -> None:
     table, desk_table = await made(client, RECORDS), await made(client, DESK)
-    records = DynamoDbAnswerRecords(client, table=table)
-    desk = DynamoDbDeskStore(client, table=desk_table)
+    records_table = DynamoDbTable(client, name=table)
+    records = StoredRecords(records_table)
+    desk_table = DynamoDbTable(client, name=desk_table)
+    desk = StoredDesk(desk_table)
     await records.put_answer(new_answer())
     await records.append_act("new", new_act().act, agent="ana")
     await records.record_access(new_access())
@@ -130,8 +133,8 @@ async def test_the_release_before_reads_each_row_of_a_table(client: Any) -> None
     for item in (await client.scan(TableName=desk_table))["Items"]:
         body = json.loads(item["body"]["S"])["body"]
         assert refusals("Case", body) == []
-    await records.close()
-    await desk.close()
+    await records_table.close()
+    await desk_table.close()
 
 
 async def test_rows_of_the_release_before_are_read(client: Any) -> None:
@@ -144,7 +147,8 @@ async def test_rows_of_the_release_before_are_read(client: Any) -> None:
     )
     for row in rows:
         await client.put_item(TableName=table, Item={key: {"S": value} for key, value in row.items()})
-    records = DynamoDbAnswerRecords(client, table=table)
+    records_table = DynamoDbTable(client, name=table)
+    records = StoredRecords(records_table)
     (kept,) = await records.list_conversation(conversation)
     assert kept.text == ANSWER["text"]
-    await records.close()
+    await records_table.close()

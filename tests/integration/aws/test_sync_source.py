@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from assistant.aws.clients import AwsService, open_client
-from assistant.aws.dynamodb_states import DynamoDbSourceRuns, DynamoDbWriteTurn
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.settings.deployed_names import SOURCE_READ, STATES
 from assistant.settings.process import SyncingSettings
+from assistant.stores.states import StoredSourceRuns, StoredWriteTurn
 from assistant.sync_source import sync
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table
 from tests.fakes.aws_server import REGION
@@ -75,15 +76,16 @@ async def states(
         given["tenant_file_s3"] = f"s3://{name}/3fa9.toml"
         for variable, value in SyncingSettings.variables(given).items():
             monkeypatch.setenv(variable, value)
-        yield {"client": dynamodb, "table": name}
+        yield {"client": dynamodb, "name": name}
 
 
 async def outcome(states: dict[str, Any], printed: bytes) -> tuple[float, list[tuple[str, int, str]]]:
     """Return the metric, and of each run its source, what it changed, and its first error."""
     (line,) = [json.loads(line) for line in printed.splitlines() if SOURCE_READ.encode() in line]
-    store = DynamoDbSourceRuns(**states)
+    store_table = DynamoDbTable(**states)
+    store = StoredSourceRuns(store_table)
     runs = [(run.source, run.changed, "".join(run.errors[:1])) for run in await store.runs()]
-    await store.close()
+    await store_table.close()
     return line[SOURCE_READ], runs
 
 
@@ -106,8 +108,9 @@ async def test_a_run_without_its_secret_says_so_and_fails(
 async def test_a_second_run_beside_the_first_does_not_begin(
     states: dict[str, Any], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    turn = DynamoDbWriteTurn(**states, key=("write-turn", "source:rows"))
+    table = DynamoDbTable(**states)
+    turn = StoredWriteTurn(table, key=("write-turn", "source:rows"))
     async with turn:
         assert not await sync("rows")
-    await turn.close()
+    await table.close()
     assert await outcome(states, capfdbinary.readouterr().out) == (0.0, [])

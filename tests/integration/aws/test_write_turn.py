@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from assistant.aws.clients import open_client
-from assistant.aws.dynamodb_states import DynamoDbWriteTurn
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
 from assistant.settings.deployed_names import STATES
+from assistant.stores.states import StoredWriteTurn
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
 
-Turns = Callable[..., DynamoDbWriteTurn]
+Turns = Callable[..., StoredWriteTurn]
 
 
 class ShiftedClock(SystemClock):
@@ -32,25 +33,23 @@ class ShiftedClock(SystemClock):
 @pytest.fixture
 async def turns(aws_server_url: str) -> AsyncIterator[Turns]:
     """Makes turns as other processes would have them."""
-    made: list[DynamoDbWriteTurn] = []
     async with open_client("dynamodb", region=REGION, endpoint_url=aws_server_url) as client:
-        table = f"states-{uuid.uuid4().hex[:12]}"
-        await create_table(client, STATES, name=table)
+        name = f"states-{uuid.uuid4().hex[:12]}"
+        await create_table(client, STATES, name=name)
+        table = DynamoDbTable(client, name=name, unavailable=DependencyError)
 
-        def turn(**given: Any) -> DynamoDbWriteTurn:
-            made.append(DynamoDbWriteTurn(client, table=table, **given))
-            return made[-1]
+        def turn(**given: Any) -> StoredWriteTurn:
+            return StoredWriteTurn(table, **given)
 
         yield turn
-        for each in made:
-            await each.close()
+        await table.close()
 
 
 async def test_only_one_writes_at_a_time(turns: Turns) -> None:
     writing: list[int] = []
     most = 0
 
-    async def write(turn: DynamoDbWriteTurn) -> None:
+    async def write(turn: StoredWriteTurn) -> None:
         nonlocal most
         async with turn:
             writing.append(1)

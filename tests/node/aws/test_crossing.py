@@ -15,9 +15,10 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.domain.documents import Span
 from assistant.domain.identity import Identity, Role
+from assistant.stores.states import StoredStates
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import AwsTenants
 from tests.fakes.running_service import events_of
@@ -174,14 +175,10 @@ async def bring(service: AwsService, tenant: str, document_id: str, content: str
 async def test_a_document_goes_into_its_tenant_s_bucket_table_and_queue_alone(service: AwsService) -> None:
     await bring(service, "clinic", "mine", "The clinic's own text.")
     aws = service.stores
-    states = {
-        tenant: DynamoDbDocumentStates(aws.clients["dynamodb"], table=aws.named("states", tenant))
-        for tenant in aws.names
-    }
-    assert await states["clinic"].get("mine") is not None
-    assert await states["pharmacy"].get("mine") is None
-    for store in states.values():
-        await store.close()
+    for tenant in aws.names:
+        table = DynamoDbTable(aws.clients["dynamodb"], name=aws.named("states", tenant))
+        assert (await StoredStates(table).get("mine") is not None) is (tenant == "clinic")
+        await table.close()
     assert [await queued(aws, tenant) for tenant in ("clinic", "pharmacy")] == [["mine"], []]
     assert b"The clinic's own text." in b"".join(await objects(aws, "clinic"))
     assert b"The clinic's own text." not in b"".join(await objects(aws, "pharmacy"))

@@ -19,7 +19,7 @@ import pytest
 
 from assistant.answering.events import Done, SentenceEnded, Sources, Started, Token
 from assistant.aws.clients import AwsService, open_client
-from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_schema import delete_index
 from assistant.aws.parameters import create_link_secret
@@ -27,6 +27,7 @@ from assistant.client import AssistantClient
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.settings.process import ServiceSettings, WorkerSettings, inherited_environment
+from assistant.stores.records import StoredRecords
 from tests.emulated_aws import make_resources
 from tests.fakes.aws_server import REGION, create_key, put_parameter
 from tests.fakes.model_processes import BUILT_MODELS, artifact_files, start_models
@@ -92,14 +93,15 @@ class Deployment:
             return await browser.post("/v1/documents/linked", json={"token": token})
 
     @asynccontextmanager
-    async def records(self) -> AsyncGenerator[DynamoDbAnswerRecords]:
+    async def records(self) -> AsyncGenerator[StoredRecords]:
         """Open the table of records, past the service."""
         async with open_client("dynamodb", region=REGION, endpoint_url=self.aws_url) as dynamodb:
-            records = DynamoDbAnswerRecords(dynamodb, table=f"{self.tenant}-records")
+            records_table = DynamoDbTable(dynamodb, name=f"{self.tenant}-records")
+            records = StoredRecords(records_table)
             try:
                 yield records
             finally:
-                await records.close()
+                await records_table.close()
 
     async def indexed(self) -> list[str]:
         """Return the ids of all documents in the index."""

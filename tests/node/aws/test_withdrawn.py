@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from assistant.aws.dynamodb_desk import DynamoDbDeskStore
-from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
-from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.aws.s3 import S3DocumentStore
 from assistant.aws.sqs import SqsIngestionQueue
@@ -25,6 +23,9 @@ from assistant.knowledge.withdrawal import remove_documents
 from assistant.learning import upkeep
 from assistant.learning.desk import first_revision
 from assistant.settings.deployed_names import EVENTS, STATES, TABLES
+from assistant.stores.desk import StoredDesk
+from assistant.stores.feedback import StoredErasureKeys
+from assistant.stores.states import StoredStates
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import SCHEMA
 from tests.fakes.desk import AT, approved
@@ -54,10 +55,12 @@ async def withdraw(service: AwsService) -> None:
     assert (await service.client.delete("/v1/documents/leaflet", headers=owner)).status_code == 202
     aws = service.stores
     assert aws.opensearch is not None
-    states = DynamoDbDocumentStates(aws.clients["dynamodb"], table=aws.named(STATES.role, "clinic"))
+    states_table = DynamoDbTable(aws.clients["dynamodb"], name=aws.named(STATES.role, "clinic"))
+    states = StoredStates(states_table)
     documents = S3DocumentStore(aws.clients["s3"], bucket=aws.named("documents", "clinic"))
     queue = SqsIngestionQueue(aws.clients["sqs"], queue_url="")
-    keys = DynamoDbErasureKeys(aws.clients["dynamodb"], table=aws.named(EVENTS.role, "clinic"))
+    keys_table = DynamoDbTable(aws.clients["dynamodb"], name=aws.named(EVENTS.role, "clinic"))
+    keys = StoredErasureKeys(keys_table)
     await remove_documents(
         ["leaflet"],
         stores=KnowledgeStores(documents, states, queue, queue),
@@ -66,8 +69,8 @@ async def withdraw(service: AwsService) -> None:
         clock=SystemClock(),
         keys=keys,
     )
-    await states.close()
-    await keys.close()
+    await states_table.close()
+    await keys_table.close()
 
 
 async def receipt_of(service: AwsService) -> Any:
@@ -79,7 +82,9 @@ async def receipt_of(service: AwsService) -> Any:
 
 async def approve(service: AwsService) -> None:
     """Put two revisions with the words on the desk, the first too large for one item."""
-    desk = DynamoDbDeskStore(service.stores.clients["dynamodb"], table=service.stores.named("desk", "clinic"))
+    aws = service.stores
+    desk_table = DynamoDbTable(aws.clients["dynamodb"], name=aws.named("desk", "clinic"))
+    desk = StoredDesk(desk_table)
     source = BoundSource(document_id="leaflet", content_hash="h")
     text = f"The {MARKER} wait."
     for revision, state in enumerate((ItemState.PROPOSED, ItemState.LIVE), start=1):
@@ -88,7 +93,7 @@ async def approve(service: AwsService) -> None:
         body = body.model_copy(update={"vectors": (noise,)})
         item = first_revision(DeskKind.APPROVED_ANSWER, "one", body, by="rita", at=AT)
         await desk.put(item.model_copy(update={"revision": revision}))
-    await desk.close()
+    await desk_table.close()
 
 
 async def places_with(service: AwsService, words: str) -> set[str]:

@@ -21,7 +21,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from assistant.aws.clients import AwsService, open_client
-from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.aws.lambda_entry import FunctionEntry
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
@@ -33,6 +33,7 @@ from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.withdrawal import WithdrawDocuments
 from assistant.settings.deployed_names import RECORDS, STATES
 from assistant.settings.process import IngestingSettings, ProcessSettings, ReceivingSettings, RemovingSettings
+from assistant.stores.states import StoredStates
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table
 from tests.fakes.aws_server import REGION, put_parameter
 from tests.fakes.lambda_events import Context, sqs_event
@@ -166,7 +167,8 @@ class Deployment:
     async def withdraw(self, document_id: str) -> None:
         """Withdraw it as the service does."""
         sqs = self.clients["sqs"]
-        states = DynamoDbDocumentStates(self.clients["dynamodb"], table=self.named("states"))
+        states_table = DynamoDbTable(self.clients["dynamodb"], name=self.named("states"))
+        states = StoredStates(states_table)
         stores = KnowledgeStores(
             documents=S3DocumentStore(self.clients["s3"], bucket=self.named("documents")),
             states=states,
@@ -174,7 +176,7 @@ class Deployment:
             withdrawals=SqsIngestionQueue(sqs, queue_url=self.queue_url("withdrawals")),
         )
         await WithdrawDocuments(stores, clock=SystemClock())([document_id])
-        await states.close()
+        await states_table.close()
 
     async def messages(self, queue: str) -> list[str]:
         """Take everything that can be received now, and return the bodies."""
@@ -200,11 +202,12 @@ class Deployment:
         return sqs_event(self.named(queue), await self.messages(queue))
 
     async def status(self, document_id: str) -> DocumentStatus | None:
-        states = DynamoDbDocumentStates(self.clients["dynamodb"], table=self.named("states"))
+        states_table = DynamoDbTable(self.clients["dynamodb"], name=self.named("states"))
+        states = StoredStates(states_table)
         try:
             return await states.get(document_id)
         finally:
-            await states.close()
+            await states_table.close()
 
     async def found(self) -> list[str]:
         """Return the documents of the passages that a search finds."""

@@ -16,13 +16,14 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner, Result
 
 from assistant.aws.clients import open_client
-from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.cli.account import AwsAccount
 from assistant.cli.main import app
 from assistant.domain.answers import AccessEntry
 from assistant.settings import deployed_names
 from assistant.settings.deployed_names import RECORDS
 from assistant.settings.process import AuditSettings
+from assistant.stores.records import StoredRecords
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context
@@ -60,10 +61,11 @@ class Audit:
     async def read(self, *agents: str) -> None:
         """Record reads of that day's noon, as a process of its own does."""
         at = datetime.combine(self.day, datetime.min.time(), UTC) + timedelta(hours=12)
-        records = DynamoDbAnswerRecords(self.dynamodb, table=f"{self.name}-records")
+        records_table = DynamoDbTable(self.dynamodb, name=f"{self.name}-records")
+        records = StoredRecords(records_table)
         for agent in agents:
             await records.record_access(AccessEntry(at=at, agent=agent, kind="document", subject_id="d1"))
-        await records.close()
+        await records_table.close()
 
     async def call(self) -> None:
         await asyncio.to_thread(self.function, {}, Context())

@@ -18,10 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from assistant.aws.clients import open_client
-from assistant.aws.dynamodb_desk import DynamoDbDeskStore
-from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
-from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
-from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.aws.parameters import create_link_secret
 from assistant.aws.s3 import S3DocumentStore, S3FeedbackFiles
 from assistant.cli.main import app
@@ -34,6 +31,10 @@ from assistant.knowledge.parsing import parse_document
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.settings.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
 from assistant.settings.process import MovingSettings, PreparingSettings
+from assistant.stores.desk import StoredDesk
+from assistant.stores.feedback import StoredErasureKeys, StoredOutbox
+from assistant.stores.records import StoredRecords
+from assistant.stores.states import StoredStates
 from tests.contracts import samples
 from tests.emulated_aws import create_documents_bucket, create_table
 from tests.fakes.aws_server import REGION, create_key
@@ -52,10 +53,10 @@ class Deployed:
     aws_url: str
     folder: Path
     key_id: str
-    records: DynamoDbAnswerRecords
-    outbox: DynamoDbFeedbackOutbox
+    records: StoredRecords
+    outbox: StoredOutbox
     feedback: StoredFeedback
-    desk: DynamoDbDeskStore
+    desk: StoredDesk
 
     def function(self, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> Any:
         given = {
@@ -115,12 +116,11 @@ async def deployed(aws_server_url: str, tmp_path: Path) -> AsyncIterator[Deploye
             key_id=key_id,
             purpose=FEEDBACK_SECRET_PURPOSE,
         )
-        records = DynamoDbAnswerRecords(dynamodb, table=f"{name}-records")
-        outbox = DynamoDbFeedbackOutbox(dynamodb, table=f"{name}-records")
-        keys = DynamoDbErasureKeys(dynamodb, table=f"{name}-events")
-        desk = DynamoDbDeskStore(dynamodb, table=f"{name}-desk")
-        for store in (records, outbox, keys, desk):
-            stack.push_async_callback(store.close)
+        tables = [DynamoDbTable(dynamodb, name=f"{name}-{kind}") for kind in ("records", "events", "desk")]
+        for table in tables:
+            stack.push_async_callback(table.close)
+        records, outbox = StoredRecords(tables[0]), StoredOutbox(tables[0])
+        keys, desk = StoredErasureKeys(tables[1]), StoredDesk(tables[2])
         files = S3FeedbackFiles(s3, bucket=f"{name}-labels", texts_bucket=f"{name}-texts")
         feedback = StoredFeedback(files, tenant="clinic", keys=keys)
         yield Deployed(name, aws_server_url, tmp_path, key_id, records, outbox, feedback, desk)
@@ -226,13 +226,14 @@ async def test_marks_of_a_deployment_become_a_training_set_in_its_bucket(
         open_client("dynamodb", region=REGION, endpoint_url=deployed.aws_url) as dynamodb,
     ):
         documents = S3DocumentStore(s3, bucket=f"{deployed.name}-documents")
-        states = DynamoDbDocumentStates(dynamodb, table=f"{deployed.name}-states")
+        states_table = DynamoDbTable(dynamodb, name=f"{deployed.name}-states")
+        states = StoredStates(states_table)
         for name in ("refill", "claims"):
             document = samples.document(name, content=QUOTE)
             await documents.put(document)
             await documents.put_parsed(name, "hash", parse_document(document))
             await states.put_many([samples.status(name, state=DocumentState.LIVE, content_hash="hash")])
-        await states.close()
+        await states_table.close()
         await deployed.records.put_answer(answered())
         await deployed.records.append_verdict("a1", GOOD, agent="ana")
         await deployed.function(monkeypatch)(SCHEDULED)

@@ -15,15 +15,16 @@ import orjson
 import pytest
 from typer.testing import CliRunner, Result
 
-from assistant.aws.dynamodb_desk import DynamoDbDeskStore
-from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
-from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.aws.parameters import create_link_secret
 from assistant.aws.s3 import S3FeedbackFiles
 from assistant.cli.main import app
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.settings.process import MakingSetsSettings, MovingSettings, PreparingSettings
+from assistant.stores.desk import StoredDesk
+from assistant.stores.feedback import StoredErasureKeys
+from assistant.stores.records import StoredRecords
 from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
 from tests.fakes.aws_tenants import AwsTenants, aws_tenants
@@ -68,8 +69,8 @@ class LearningDeployment:
     folder: Path
     monkeypatch: pytest.MonkeyPatch
     feedback: StoredFeedback
-    desk: DynamoDbDeskStore
-    records: DynamoDbAnswerRecords
+    desk: StoredDesk
+    records: StoredRecords
 
     def named(self, what: str) -> str:
         return self.aws.named(what, TENANT)
@@ -159,11 +160,14 @@ async def deployment(
         aws_tenants(aws_url=aws_server_url, opensearch_url=opensearch_url, names=[TENANT]) as aws,
     ):
         dynamodb, name = aws.clients["dynamodb"], partial(aws.named, tenant=TENANT)
-        keys = DynamoDbErasureKeys(dynamodb, table=name("events"))
+        keys_table = DynamoDbTable(dynamodb, name=name("events"))
+        keys = StoredErasureKeys(keys_table)
         files = S3FeedbackFiles(aws.clients["s3"], bucket=name("labels"), texts_bucket=name("texts"))
         feedback = StoredFeedback(files, tenant=TENANT, keys=keys)
-        desk = DynamoDbDeskStore(dynamodb, table=name("desk"))
-        records = DynamoDbAnswerRecords(dynamodb, table=name("records"))
+        desk_table = DynamoDbTable(dynamodb, name=name("desk"))
+        desk = StoredDesk(desk_table)
+        records_table = DynamoDbTable(dynamodb, name=name("records"))
+        records = StoredRecords(records_table)
         made = LearningDeployment(aws, sagemaker, tmp_path, monkeypatch, feedback, desk, records)
         for kind in ("labels", "texts", "models", "training"):
             await create_documents_bucket(aws.clients["s3"], bucket=made.named(kind))
@@ -176,5 +180,5 @@ async def deployment(
         await made.put("callers/tiny-embedding/artifact.json", orjson.dumps(facts))
         await made.put("callers/tiny-embedding/tokenizer.json", word_tokenizer())
         yield made
-        for store in (keys, desk, records):
-            await store.close()
+        for table in (keys_table, desk_table, records_table):
+            await table.close()

@@ -13,13 +13,14 @@ import pytest
 from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
-from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.aws.s3 import S3DocumentStore
 from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.knowledge.parsing import parse_document
 from assistant.prepare_sets import prepare
 from assistant.settings.deployed_names import SETS_RUN
+from assistant.stores.states import StoredStates
 from tests.contracts import samples
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
@@ -40,13 +41,14 @@ async def mark(deployment: LearningDeployment) -> None:
     """Let agents mark two answers about a live document, one of them with a better text."""
     clients = deployment.aws.clients
     documents = S3DocumentStore(clients["s3"], bucket=deployment.named("documents"))
-    states = DynamoDbDocumentStates(clients["dynamodb"], table=deployment.named("states"))
+    states_table = DynamoDbTable(clients["dynamodb"], name=deployment.named("states"))
+    states = StoredStates(states_table)
     for name in ("refill", "claims"):
         document = samples.document(name, content=QUOTE)
         await documents.put(document)
         await documents.put_parsed(name, "hash", parse_document(document))
         await states.put_many([samples.status(name, state=DocumentState.LIVE, content_hash="hash")])
-    await states.close()
+    await states_table.close()
     await deployment.records.put_answer(answered("a1"))
     await deployment.records.append_verdict("a1", GOOD, agent="ana")
     await deployment.records.put_answer(answered("a2", question=QUESTION))

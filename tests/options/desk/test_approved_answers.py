@@ -16,7 +16,8 @@ import pytest
 from assistant.domain.desk import BoundSource, DeskItem, DeskKind, ItemState
 from assistant.domain.documents import Document
 from assistant.domain.public import PublicModel
-from assistant.embedded.records import SqliteDeskStore
+from assistant.embedded.table import SqliteTable
+from assistant.stores.desk import StoredDesk
 from tests.fakes.desk import AT, approved, glossary
 from tests.fakes.running_service import (
     RunningService,
@@ -46,9 +47,10 @@ class Desk:
         item = DeskItem(
             kind=kind, item_id="one", revision=revision, at=AT, by="reviewer", body=body.model_dump_json()
         )
-        store = SqliteDeskStore(self._path)
+        store_table = SqliteTable(self._path)
+        store = StoredDesk(store_table)
         await store.put(item)
-        await store.close()
+        await store_table.close()
 
     async def approve(self, document: Document, *, state: ItemState = ItemState.LIVE) -> None:
         source = BoundSource(document_id=document.document_id, content_hash=document.content_hash())

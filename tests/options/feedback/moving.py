@@ -29,7 +29,8 @@ from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.learning.ports import ReplacedText
 from assistant.learning.signals import Signals
 from assistant.settings.tenant import FeedbackSection, TenantConfig
-from assistant.wiring.stores import EmbeddedTenant
+from assistant.stores.records import StoredRecords
+from assistant.wiring.stores import RECORDS_TABLE, EmbeddedTenant
 from tests.contracts import samples
 
 QUOTE = "Take 5 mg twice a day. Do not take it with alcohol."
@@ -172,11 +173,9 @@ class Moving:
 async def moving(
     place: Path, *, feedback: FeedbackSection | None = None, clock: Clock | None = None
 ) -> AsyncGenerator[Moving]:
-    from assistant.embedded.records import SqliteAnswerRecords
 
     stores = EmbeddedTenant(place, embedding_model="model-of-four", dimensions=4)
-    await stores.records.close()
-    stores.records = SqliteAnswerRecords(place / "records.sqlite", clock=clock or LaterClock())
+    stores.records = StoredRecords(stores.table_of(RECORDS_TABLE), clock=clock or LaterClock())
     try:
         store = StoredFeedback(stores.feedback_files, tenant="clinic", keys=stores.erasure_keys)
         yield Moving(stores, store, Signals(tenant(feedback), secret=SECRET))

@@ -13,9 +13,10 @@ import pytest
 
 from assistant.domain.answers import AnswerRecord, FinishReason, Outcome
 from assistant.embedded.files import FolderCaptureStore
-from assistant.embedded.records import SqliteAnswerRecords
+from assistant.embedded.table import SqliteTable
 from assistant.learning.captures import CapturedCall, captured_calls
 from assistant.learning.redaction import redacted
+from assistant.stores.records import StoredRecords
 from tests.contracts.samples import NOON, answer
 
 HOUR = f"clinic-llm/AllTraffic/{NOON:%Y/%m/%d/%H}"
@@ -36,7 +37,8 @@ async def calls(
     lines: Mapping[str, bytes],
     shared: bool = False,
 ) -> list[CapturedCall]:
-    capture, stored = FolderCaptureStore(folder), SqliteAnswerRecords(folder / "records.sqlite")
+    capture, table = FolderCaptureStore(folder), SqliteTable(folder / "records.sqlite")
+    stored = StoredRecords(table)
     for name, content in lines.items():
         await capture.put_clean(f"{HOUR}/{name}.jsonl", content)
     for record in records:
@@ -45,7 +47,7 @@ async def calls(
         day = timedelta(days=1)
         return await captured_calls(capture, stored, since=NOON - day, until=NOON + day, shared=shared)
     finally:
-        await stored.close()
+        await table.close()
 
 
 def called(inference_id: str | None = "call-1", **changed: Any) -> AnswerRecord:

@@ -12,9 +12,10 @@ from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind
 from assistant.domain.errors import RecordsUnavailableError
 from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind
-from assistant.embedded.records import SqliteDeskStore
+from assistant.embedded.table import SqliteTable
 from assistant.learning.desk import MOST_CASES, CaseFilter, ReviewDesk, case_id, open_case
 from assistant.learning.intake import refuse_above
+from assistant.stores.desk import StoredDesk
 from tests.fakes.desk_scene import bad_verdict, fact_edit, feedback
 from tests.fakes.learning_stores import MemoryDesk
 from tests.options.feedback.desks import RITA, desk_of
@@ -158,11 +159,12 @@ async def test_an_equal_question_joins_though_its_agent_is_at_the_cap(tmp_path: 
 async def test_a_bad_verdict_is_taken_while_the_desk_s_store_is_away(tmp_path: Path) -> None:
     file = tmp_path / "desk.sqlite"
     file.write_bytes(b"no database" * 1_000)
-    store, verdict = SqliteDeskStore(file), Verdict(verdict_id="v", label=VerdictLabel.BAD)
+    table = SqliteTable(file)
+    store, verdict = StoredDesk(table), Verdict(verdict_id="v", label=VerdictLabel.BAD)
     with pytest.raises(RecordsUnavailableError):
         await store.get(DeskKind.CASE, "a")
     await refuse_above(1, store=store, verdict=verdict, answer_id="a", agent="ann")
-    await store.close()
+    await table.close()
 
 
 async def test_newer_cases_of_another_state_hide_no_open_one(tmp_path: Path) -> None:

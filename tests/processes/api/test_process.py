@@ -24,6 +24,7 @@ from tests.fakes.running_service import (
     service_settings,
 )
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
+from tests.fakes.stored_items import stored_bodies
 from tests.fakes.tokens import EC_KEY
 
 
@@ -93,12 +94,9 @@ async def test_a_stream_that_does_not_end_is_ended_and_recorded(
         assert (await service.ended())[0] == 0
         assert call.left.is_set()
         await known.client.aclose()
-    import sqlite3
-
-    file = sqlite3.connect(settings.state_dir / "tenants" / "clinic" / "records.sqlite")
-    outcomes = [orjson.loads(row[0])["outcome"] for row in file.execute("SELECT body FROM answers")]
-    file.close()
-    assert outcomes == ["disconnected"]
+    file = settings.state_dir / "tenants" / "clinic" / "records.sqlite"
+    records = stored_bodies(file, partition="answer#*", sort="answer")
+    assert [record["outcome"] for record in records] == ["disconnected"]
 
 
 def known_service(url: str, sagemaker: SageMakerSocket, settings: ServiceSettings) -> RunningService:

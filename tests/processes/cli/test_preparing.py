@@ -20,14 +20,14 @@ from botocore.validate import validate_parameters
 from typer.testing import CliRunner, Result
 
 from assistant.aws.clients import open_client
-from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.dynamodb import DynamoDbTable
 from assistant.cli import preparing
 from assistant.cli.account import AwsAccount
 from assistant.cli.main import app
-from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
 from assistant.settings.deployed_names import STATES
 from assistant.settings.process import PreparingSettings
+from assistant.stores.states import StoredStates
 from assistant.wiring.stores import open_stores
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
@@ -165,11 +165,12 @@ def deployed(aws_server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     async def make() -> None:
         async with open_client("dynamodb", region=REGION, endpoint_url=aws_server_url) as dynamodb:
             await create_table(dynamodb, STATES, name=name)
-            states = DynamoDbDocumentStates(dynamodb, table=name, clock=SystemClock())
+            states_table = DynamoDbTable(dynamodb, name=name)
+            states = StoredStates(states_table)
             found = list(documents(10))
             await states.put_many(statuses(found))
             await states.put_many(statuses(found[:1], DocumentState.WITHDRAWN))
-            await states.close()
+            await states_table.close()
         async with open_client("s3", region=REGION, endpoint_url=aws_server_url) as s3:
             await s3.create_bucket(Bucket=name)
 

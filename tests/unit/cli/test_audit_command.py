@@ -56,8 +56,8 @@ def test_a_whole_day_is_told_in_counts(folder: Path) -> None:
 
 def test_a_removed_record_is_told_with_what_to_do(folder: Path) -> None:
     with sqlite3.connect(folder / "state" / "tenants" / TENANT.name / "records.sqlite") as file:
-        file.execute("DROP TRIGGER accesses_no_delete")
-        file.execute("DELETE FROM accesses WHERE body LIKE '%ana%'")
+        file.execute("DROP TRIGGER items_no_delete")
+        file.execute("DELETE FROM items WHERE pk LIKE 'access#%' AND item LIKE '%ana%'")
     file.close()
     result = verify(folder)
     assert result.exit_code == 1

@@ -9,47 +9,47 @@ from pathlib import Path
 
 import pytest
 
-from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, OverloadedError, RecordsUnavailableError
 from assistant.embedded import ingestion
 from assistant.embedded.files import SqliteFile, Transaction
-from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
-from assistant.embedded.records import SqliteAnswerRecords
+from assistant.embedded.ingestion import SqliteIngestionQueue
+from assistant.embedded.table import SqliteTable
+from assistant.stores.records import StoredRecords
+from assistant.stores.states import StoredStates
 from tests.contracts import samples
 
 
-@pytest.mark.parametrize("table", ["answers", "verdicts", "sends", "accesses"])
-@pytest.mark.parametrize("statement", ["UPDATE {} SET body = ''", "DELETE FROM {}"])
-async def test_records_refuse_change_and_deletion(tmp_path: Path, table: str, statement: str) -> None:
-    records = SqliteAnswerRecords(tmp_path / "records.sqlite")
-    await records.put_answer(samples.answer())
-    await records.append_verdict("a1", Verdict(verdict_id="v1", label=VerdictLabel.GOOD), agent="ana")
-    await records.append_sent("a1", Sent(send_id="s1", text="Text."), agent="ana")
-    await records.record_access(AccessEntry(at=samples.NOON, agent="ada", kind="answer", subject_id="a1"))
-    await records.close()
+@pytest.mark.parametrize("statement", ["UPDATE items SET item = '{}'", "DELETE FROM items"])
+async def test_records_refuse_change_and_deletion(tmp_path: Path, statement: str) -> None:
+    table = SqliteTable(tmp_path / "records.sqlite", append_only=True)
+    await StoredRecords(table).put_answer(samples.answer())
+    await table.close()
     connection = sqlite3.connect(tmp_path / "records.sqlite")
     try:
-        with pytest.raises(sqlite3.IntegrityError, match=f"{table} is append-only"):
-            connection.execute(statement.format(table))
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            connection.execute(statement)
     finally:
         connection.close()
 
 
 async def test_a_damaged_file_of_records_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "records.sqlite").write_bytes(b"this is no database, it is text" * 100)
-    records = SqliteAnswerRecords(tmp_path / "records.sqlite")
+    records_table = SqliteTable(tmp_path / "records.sqlite")
+    records = StoredRecords(records_table)
     with pytest.raises(RecordsUnavailableError, match=r"records\.sqlite"):
         await records.get_answer("a1")
-    await records.close()
+    await records_table.close()
 
 
 async def test_records_are_there_after_reopening(tmp_path: Path) -> None:
-    first = SqliteAnswerRecords(tmp_path / "records.sqlite")
+    first_table = SqliteTable(tmp_path / "records.sqlite")
+    first = StoredRecords(first_table)
     await first.put_answer(samples.answer())
-    await first.close()
-    second = SqliteAnswerRecords(tmp_path / "records.sqlite")
+    await first_table.close()
+    second_table = SqliteTable(tmp_path / "records.sqlite")
+    second = StoredRecords(second_table)
     assert await second.get_answer("a1") == samples.answer()
-    await second.close()
+    await second_table.close()
 
 
 async def test_a_full_queue_refuses_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,14 +78,15 @@ async def test_a_transaction_that_fails_keeps_nothing(tmp_path: Path) -> None:
 
 async def test_a_folder_in_the_way_is_a_dependency_s_error(tmp_path: Path) -> None:
     (tmp_path / "queue.sqlite").mkdir()
-    states = SqliteDocumentStates(tmp_path / "queue.sqlite")
+    states_table = SqliteTable(tmp_path / "queue.sqlite")
+    states = StoredStates(states_table)
     with pytest.raises(DependencyError):
         await states.get("a")
-    await states.close()
+    await states_table.close()
 
 
 def test_closing_an_unused_store_opens_no_file(tmp_path: Path) -> None:
-    asyncio.run(SqliteDocumentStates(tmp_path / "queue.sqlite").close())
+    asyncio.run(SqliteTable(tmp_path / "queue.sqlite").close())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from assistant.embedded.files import SqliteFile, run_in_its_thread
-from assistant.embedded.ingestion import SqliteDocumentStates
+from assistant.embedded.table import SqliteTable
+from assistant.stores.states import StoredStates
 from tests.contracts import samples
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS t (v UNIQUE)"
@@ -49,12 +50,13 @@ def test_an_error_keeps_no_cursor_of_its_frames() -> None:
 
 async def test_many_writes_at_once_from_one_loop_all_succeed(tmp_path: Path) -> None:
     """Each write's result once was a cursor that the loop freed while the thread ran the same statement."""
-    states = SqliteDocumentStates(tmp_path / "queue.sqlite")
+    states_table = SqliteTable(tmp_path / "queue.sqlite")
+    states = StoredStates(states_table)
     for round_number in range(5):
         statuses = [samples.status(f"d{round_number}-{number}") for number in range(400)]
         await asyncio.gather(*(states.put_many([status]) for status in statuses))
     assert sum((await states.count_by_state()).values()) == 2000
-    await states.close()
+    await states_table.close()
 
 
 async def test_a_cancellation_that_arrives_with_the_result_is_kept(file: SqliteFile) -> None:

@@ -11,10 +11,11 @@ import pytest
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.embedded.files import FileDocumentStore
-from assistant.embedded.ingestion import SqliteDocumentStates
+from assistant.embedded.table import SqliteTable
 from assistant.knowledge import corpus
 from assistant.knowledge.corpus import Candidate, CorpusRow, CorpusText, WantedDocument
 from assistant.knowledge.parsing_process import ParsingProcess
+from assistant.stores.states import StoredStates
 from tests.fakes.corpus_documents import SOURCES, documents, statuses
 
 MIX = {"handbook": 1.0, "wiki": 1.0}
@@ -22,10 +23,11 @@ ROW = CorpusRow("Wait.", "Refill", "refill", "handbook", "hash", (), "", None)
 
 
 @pytest.fixture
-async def states(tmp_path: Path) -> AsyncIterator[SqliteDocumentStates]:
-    opened = SqliteDocumentStates(tmp_path / "states.sqlite")
+async def states(tmp_path: Path) -> AsyncIterator[StoredStates]:
+    opened_table = SqliteTable(tmp_path / "states.sqlite")
+    opened = StoredStates(opened_table)
     yield opened
-    await opened.close()
+    await opened_table.close()
 
 
 def candidate(text: str, document_id: str, *, labels: tuple[str, ...] = (), weight: float = 1.0) -> Candidate:
@@ -52,7 +54,7 @@ SECOND = " ".join(NEAR)
     [(state, None) for state in DocumentState] + [(DocumentState.WITHHELD, "another person")],
 )
 async def test_only_what_answers_now_is_wanted(
-    states: SqliteDocumentStates, state: DocumentState, waits_for: str | None
+    states: StoredStates, state: DocumentState, waits_for: str | None
 ) -> None:
     (status,) = statuses(documents(1), state)
     await states.put_many([status.model_copy(update={"brought_by": waits_for})])
@@ -66,7 +68,7 @@ async def test_only_what_answers_now_is_wanted(
 
 
 async def test_a_new_document_and_a_source_without_weight_are_not_wanted(
-    states: SqliteDocumentStates,
+    states: StoredStates,
 ) -> None:
     new, other, answering = statuses(list(documents(5))[1:4])
     await states.put_many([new.model_copy(update={"live_content_hash": None}), other, answering])

@@ -1,4 +1,4 @@
-"""The review desk of one tenant in DynamoDB: revisions are put once; pointers move by conditional puts.
+"""The review desk of one tenant in a table: revisions are put once; pointers move by conditional puts.
 
 | partition (``pk``) | sort (``sk``) | item |
 | --- | --- | --- |
@@ -21,28 +21,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
-from assistant.aws.dynamodb import (
-    DynamoDbRefusal,
-    DynamoDbStore,
-    Item,
-    Outcome,
-    back_off,
-    key_of,
-    part_names,
-    partition_query,
-    prefix_query,
-    sortable,
-    store_row,
-    typed_key,
-)
 from assistant.domain.desk import CASE_LISTS, NOT_SERVED, Case, DeskItem, DeskKind
-from assistant.domain.errors import RecordsUnavailableError
-from assistant.twins import follows_newest
+from assistant.domain.errors import ConflictError, RecordsUnavailableError
+from assistant.settings.deployed_names import DESK
+from assistant.stores.bodies import bodies_of, part_names, store_row
+from assistant.stores.group_commit import back_off
+from assistant.stores.table import ABSENT, Condition, Item, Key, Range, Table, equal, key_of, keyed, sortable
 
 _VERSION_KEY = ("version", "version")
-_IS_THERE = "attribute_exists(pk)"
 _ATTEMPTS = 8
 """Of a put: another put at the same moment moves the version, and this one then reads it again."""
 _FORMER_LIST = DeskKind.CASE.value
@@ -51,34 +38,40 @@ _LISTED_ANEW = 100
 """Pointers of that list that one call puts again: less than a second."""
 
 
-class DynamoDbDeskStore(DynamoDbStore):
-    """``DeskStore`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
+_Put = tuple[Item, Condition]
+
+
+class StoredDesk:
+    """``DeskStore`` in a table whose overwritten values leave the disk."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     async def version(self) -> int:
         row = await self._table.get(_VERSION_KEY)
-        return 0 if row is None else int(row["n"]["N"])
+        return 0 if row is None else int(row["n"])
 
     async def put(self, *items: DeskItem) -> None:
         bodies = [store_row(item) for item in items]
         for item, body in zip(items, bodies, strict=True):
             for name, part in body.parts:  # a part is named by its content: a repeat changes nothing
-                await self._table.put_if(typed_key((_partition(item.kind, item.item_id), name)) | part)
+                await self._table.put(keyed((_partition(item.kind, item.item_id), name), **part), when=ABSENT)
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await back_off(attempt)
-            puts: list[dict[str, Any]] = []
+            puts: list[_Put] = []
             for item, body in zip(items, bodies, strict=True):
                 same, newest = await self._revision(item), await self.get(item.kind, item.item_id)
                 if follows_newest(item, same=same, newest=newest):
                     puts += self._puts(item, body.attributes, before=item.revision - 1)
-            if not puts or await self._transact([*puts, *await self._version_puts(*items)]):
+            if not puts or await self._table.transact([*puts, *await self._version_puts(*items)]):
                 return
         raise RecordsUnavailableError("Many writes reach the desk at once. Retry.")
 
     async def rewrite(self, item: DeskItem) -> None:
         partition, body = _partition(item.kind, item.item_id), store_row(item)
         for name, part in body.parts:
-            await self._table.put_if(typed_key((partition, name)) | part)
+            await self._table.put(keyed((partition, name), **part), when=ABSENT)
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await back_off(attempt)
@@ -87,11 +80,11 @@ class DynamoDbDeskStore(DynamoDbStore):
             if row is None or newest is None:
                 return
             revision, pointer = self._puts(item, body.attributes, before=item.revision)
-            former = [typed_key((partition, name)) for name in part_names(row)]
-            puts = [revision | {"ConditionExpression": _IS_THERE}, *await self._version_puts(item)]
-            puts += [self._table.put_of(part, condition=_IS_THERE) for part in former]
-            is_newest = newest["revision"]["N"] == str(item.revision)
-            if await self._transact([*puts, pointer] if is_newest else puts):
+            former = [keyed((partition, name)) for name in part_names(row)]
+            puts = [(stored, equal(pk=partition)) for stored in (revision[0], *former)]
+            puts += await self._version_puts(item)
+            is_newest = newest["revision"] == item.revision
+            if await self._table.transact([*puts, pointer] if is_newest else puts):
                 return
         raise RecordsUnavailableError("Many writes reach the desk at once. Retry.")
 
@@ -103,13 +96,12 @@ class DynamoDbDeskStore(DynamoDbStore):
         """As the port says; of cases the index may lag by a moment."""
         if kind is DeskKind.CASE:
             return await self._cases(CASE_LISTS if listed is None else (listed,), limit=limit)
-        pointers = [one async for one in self._table.query(partition_query("pk = :pk", pk=_pointers(kind)))]
-        items = await self._of_pointers(pointers)
+        items = await self._of_pointers(await self._table.query(Range(_pointers(kind))))
         return sorted(items, key=lambda item: item.at, reverse=True)[:limit]
 
     async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
-        request = prefix_query(_partition(kind, item_id), prefix="revision#")
-        return await self._items([one async for one in self._table.query(request)])
+        revisions = Range.prefixed(_partition(kind, item_id), "revision#")
+        return await self._items(await self._table.query(revisions))
 
     async def _cases(self, lists: Sequence[str], *, limit: int) -> list[DeskItem]:
         # The former list first: a case that leaves it meanwhile is met twice, and never missed.
@@ -121,19 +113,16 @@ class DynamoDbDeskStore(DynamoDbStore):
         for name in lists:
             rows += await self._listed(_list_of(name), limit=limit)
         pointers = {key_of(row): row for row in rows}.values()
-        latest = sorted(pointers, key=lambda row: str(row["listed_at"]["S"]), reverse=True)
+        latest = sorted(pointers, key=lambda row: str(row["listed_at"]), reverse=True)
         return await self._of_pointers(latest[:limit])
 
     async def _listed(self, name: str, *, limit: int | None = None) -> list[Item]:
-        query = partition_query("listed = :listed", listed=name)
-        request = {"IndexName": "listed", "ScanIndexForward": False, **query}
-        return [one async for one in self._table.query(request, limit=limit)]
+        return await self._table.query(Range(name, index=DESK.index), descending=True, limit=limit)
 
     async def _list_anew(self, pointer: Item, case: Case) -> None:
         """Put a pointer into the list of its case, unless it moved meanwhile."""
-        put = pointer | {"listed": {"S": _list_of(case.listed)}}
-        names, values = {"#number": "revision"}, {":before": pointer["revision"]}
-        await self._table.put_if(put, condition="#number = :before", names=names, values=values)
+        put = {**pointer, "listed": _list_of(case.listed)}
+        await self._table.put(put, when=equal(revision=pointer["revision"]))
 
     async def _revision(self, item: DeskItem) -> DeskItem | None:
         row = await self._table.get(_revision_key(item.kind, item.item_id, item.revision))
@@ -142,7 +131,7 @@ class DynamoDbDeskStore(DynamoDbStore):
     async def _of_pointers(self, pointers: Sequence[Item]) -> list[DeskItem]:
         """Return the newest revisions; those too large for a pointer are read by their own keys."""
         keys = {
-            place: (pointer["item"]["S"], pointer["revision_key"]["S"])
+            place: (pointer["item"], pointer["revision_key"])
             for place, pointer in enumerate(pointers)
             if "revision_key" in pointer
         }
@@ -152,46 +141,40 @@ class DynamoDbDeskStore(DynamoDbStore):
         )
 
     async def _items(self, rows: Sequence[Item]) -> list[DeskItem]:
-        return [DeskItem.model_validate_json(body) for body in await self._table.bodies(rows)]
+        return [DeskItem.model_validate_json(body) for body in await bodies_of(self._table, rows)]
 
-    def _puts(self, item: DeskItem, body: Item, *, before: int) -> list[dict[str, Any]]:
+    def _puts(self, item: DeskItem, body: Item, *, before: int) -> list[_Put]:
         """Return the writes of a revision and its pointer, which stands at ``before``."""
-        key, number = _revision_key(item.kind, item.item_id, item.revision), {"N": str(item.revision)}
-        pointer: Item = typed_key((_pointers(item.kind), item.item_id)) | {"revision": number}
-        if part_names(body):
-            pointer |= {"item": {"S": key[0]}, "revision_key": {"S": key[1]}}
-        else:
-            pointer |= body
+        key = _revision_key(item.kind, item.item_id, item.revision)
+        pointer = keyed((_pointers(item.kind), item.item_id), revision=item.revision)
+        pointer |= {"item": key[0], "revision_key": key[1]} if part_names(body) else body
         if item.kind is DeskKind.CASE:
-            listed_at = f"{sortable(item.at)}#{item.item_id}"
-            listed = _list_of(Case.model_validate_json(item.body).listed)
-            pointer |= {"listed": {"S": listed}, "listed_at": {"S": listed_at}}
-        return [
-            self._table.put_of(typed_key(key) | body),
-            self._next(pointer, attribute="revision", before=before),
-        ]
+            pointer["listed"] = _list_of(Case.model_validate_json(item.body).listed)
+            pointer["listed_at"] = f"{sortable(item.at)}#{item.item_id}"
+        return [(keyed(key, **body), ABSENT), (pointer, equal(revision=before) if before else ABSENT)]
 
-    async def _version_puts(self, *items: DeskItem) -> list[dict[str, Any]]:
+    async def _version_puts(self, *items: DeskItem) -> list[_Put]:
         """Return the write of the version, where one of the items is served."""
         if all(item.kind in NOT_SERVED for item in items):
             return []
-        number_before = await self.version()
-        version: Item = typed_key(_VERSION_KEY) | {"n": {"N": str(number_before + 1)}}
-        return [self._next(version, attribute="n", before=number_before)]
+        before = await self.version()
+        return [(keyed(_VERSION_KEY, n=before + 1), equal(n=before) if before else ABSENT)]
 
-    def _next(self, item: Item, *, attribute: str, before: int) -> dict[str, Any]:
-        """Return the put on the condition that the number stands at ``before``; 0 is no item yet."""
-        if before == 0:
-            return self._table.put_of(item)
-        names, values = {"#number": attribute}, {":before": {"N": str(before)}}
-        return self._table.put_of(item, condition="#number = :before", names=names, values=values)
 
-    async def _transact(self, puts: Sequence[dict[str, Any]]) -> bool:
-        """Write all or nothing; return False where a condition did not hold or another write came between."""
-        try:
-            return set(await self._table.transact(puts)) == {Outcome.WRITTEN}
-        except DynamoDbRefusal as refusal:
-            raise RecordsUnavailableError(f"DynamoDB refused a write ({refusal.code}).") from refusal
+def follows_newest(item: DeskItem, *, same: DeskItem | None, newest: DeskItem | None) -> bool:
+    """Return whether the revision is to be added; False where it is stored already.
+
+    ``same`` is the stored revision of its number. Raises ConflictError for any other.
+    """
+    if same == item:
+        return False
+    stands = 0 if newest is None else newest.revision
+    if item.revision != stands + 1:
+        raise ConflictError(
+            f"The newest revision of {item.kind.value} {item.item_id} is {stands}, and revision"
+            f" {item.revision} does not follow it. Read it again and repeat the change on the newest one."
+        )
+    return True
 
 
 def _partition(kind: DeskKind, item_id: str) -> str:
@@ -206,5 +189,5 @@ def _pointers(kind: DeskKind) -> str:
     return f"newest#{kind.value}"
 
 
-def _revision_key(kind: DeskKind, item_id: str, revision: int) -> tuple[str, str]:
+def _revision_key(kind: DeskKind, item_id: str, revision: int) -> Key:
     return _partition(kind, item_id), f"revision#{revision:08d}"

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from assistant.aws.dynamodb import DynamoDbRefusal, GroupCommit, Item, Outcome
 from assistant.domain.errors import RecordsUnavailableError
+from assistant.stores.group_commit import GroupCommit, Outcome, WriteRefusedError
+from assistant.stores.table import Item
 
 
 class HeldWrites:
@@ -20,7 +21,7 @@ class HeldWrites:
         self._outcome = outcome
 
     async def write(self, items: Sequence[Item]) -> Sequence[Outcome]:
-        self.calls.append([item["sk"]["S"] for item in items])
+        self.calls.append([item["sk"] for item in items])
         await asyncio.wait_for(self.free.wait(), 60)
         return [self._outcome(item) for item in items]
 
@@ -110,7 +111,7 @@ async def test_waiting_writes_are_bounded() -> None:
 
 
 async def test_a_present_item_is_reported_to_its_own_writer() -> None:
-    writes = HeldWrites(lambda item: Outcome.PRESENT if item["sk"]["S"] == "b" else Outcome.WRITTEN)
+    writes = HeldWrites(lambda item: Outcome.PRESENT if item["sk"] == "b" else Outcome.WRITTEN)
     writes.free.set()
     commit = _commit(writes)
     assert await asyncio.gather(*(_write(commit, name) for name in "abc")) == [True, False, True]
@@ -120,7 +121,7 @@ async def test_only_throttled_writes_are_retried() -> None:
     throttled = ["b"]
 
     def outcome(item: Item) -> Outcome:
-        name = item["sk"]["S"]
+        name = item["sk"]
         if name in throttled:
             throttled.remove(name)
             return Outcome.RETRY
@@ -145,8 +146,8 @@ async def test_a_write_that_refuses_its_call_fails_alone() -> None:
     class Choosy(HeldWrites):
         async def write(self, items: Sequence[Item]) -> Sequence[Outcome]:
             outcomes = await super().write(items)
-            if any(item["sk"]["S"] == "bad" for item in items):
-                raise DynamoDbRefusal("ValidationException", fields={})
+            if any(item["sk"] == "bad" for item in items):
+                raise WriteRefusedError("ValidationException")
             return outcomes
 
     writes = Choosy()
@@ -189,7 +190,7 @@ def _commit(writes: HeldWrites) -> GroupCommit:
 
 
 async def _write(commit: GroupCommit, name: str, *, body: str = "") -> bool:
-    item = {"pk": {"S": "p"}, "sk": {"S": name}, "body": {"S": body}}
+    item = {"pk": "p", "sk": name, "body": body}
     return await commit.write(item)
 
 

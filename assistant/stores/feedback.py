@@ -1,50 +1,47 @@
-"""What the mover of feedback needs of DynamoDB: the outbox in the table of records, and keys of erasure.
+"""What the mover of feedback needs of tables: the outbox among the records, and keys of erasure.
 
 | partition (``pk``) | sort (``sk``) | item |
 | --- | --- | --- |
 | ``erasure#SUBJECT`` | ``key`` | ``key``: 32 bytes; after its destruction ``destroyed_at`` alone |
 
-Keys are in the table of events: it has no point-in-time recovery, from which a destroyed key would come back
+Keys are in a table without point-in-time recovery, from which a destroyed key would come back
 (docs/decisions/0044-signals-that-leave.md).
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from assistant.aws.dynamodb import DynamoDbStore, Item, Key, key_of, typed_key
-from assistant.aws.dynamodb_records import listed_query
 from assistant.domain.answers import StoredSent, StoredVerdict
-from assistant.domain.clock import Clock
+from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.feedback import StoredAct
 from assistant.learning.ports import KEY_BYTES, OutboxKind, OutboxRow
 from assistant.settings.deployed_names import OUTBOX
+from assistant.stores.bodies import bodies_of
+from assistant.stores.records import listed
+from assistant.stores.table import Item, Key, Table, equal, key_of, keyed
 
-_UPDATES_AT_ONCE = 16
 _KIND_OF: Mapping[str, OutboxKind] = {"answer": "answer", "verdict": "verdict", "sent": "sent", "act": "act"}
 _MODEL_OF = {"verdict": StoredVerdict, "sent": StoredSent, "act": StoredAct}
 _SEPARATOR = "|"
 
 
-class DynamoDbFeedbackOutbox(DynamoDbStore):
-    """``FeedbackOutbox`` over the table of records; ``client`` is an aiobotocore DynamoDB client.
+class StoredOutbox:
+    """``FeedbackOutbox`` over the table of records.
 
     The index may lag by a moment: a row that was just confirmed may be pending once more.
     """
 
-    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
-        super().__init__(client, table=table, clock=clock)
-        self._updates = asyncio.Semaphore(_UPDATES_AT_ONCE)
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     async def pending(self, *, limit: int = 500) -> list[OutboxRow]:
-        items = [item async for item in self._table.query(listed_query(OUTBOX), limit=limit)]
+        items = await self._table.query(listed(OUTBOX), limit=limit)
         acted = [item for item in items if _kind(item) != "answer"]
-        bodies = dict(zip(map(key_of, acted), await self._table.bodies(acted), strict=True))
+        bodies = dict(zip(map(key_of, acted), await bodies_of(self._table, acted), strict=True))
         return [_row(item, bodies.get(key_of(item))) for item in items]
 
     async def confirm(self, rows: Sequence[OutboxRow]) -> None:
@@ -52,21 +49,15 @@ class DynamoDbFeedbackOutbox(DynamoDbStore):
 
     async def _confirm(self, row: OutboxRow) -> None:
         partition, _, sort = row.row_id.rpartition(_SEPARATOR)
-        values: Item = {":outbox": {"S": OUTBOX}}
-        change = "REMOVE listed, listed_at"
-        if row.kind != "answer":
-            change, values[":kind"] = "SET listed = :kind", {"S": row.kind}
-        request = self._table.at((partition, sort)) | {
-            "UpdateExpression": change,
-            "ConditionExpression": "listed = :outbox",
-            "ExpressionAttributeValues": values,
-        }
-        async with self._updates:
-            await self._table.calls.call_if("UpdateItem", request)
+        is_listed = equal(listed=OUTBOX)
+        if row.kind == "answer":
+            await self._table.change((partition, sort), remove=["listed", "listed_at"], when=is_listed)
+        else:
+            await self._table.change((partition, sort), put={"listed": row.kind}, when=is_listed)
 
 
 def _kind(item: Item) -> OutboxKind:
-    return _KIND_OF[item["pk"]["S"].partition("#")[0]]
+    return _KIND_OF[item["pk"].partition("#")[0]]
 
 
 def _row(item: Item, body: bytes | None) -> OutboxRow:
@@ -76,8 +67,12 @@ def _row(item: Item, body: bytes | None) -> OutboxRow:
     return OutboxRow(f"{partition}{_SEPARATOR}{sort}", kind, answer_id, stored)
 
 
-class DynamoDbErasureKeys(DynamoDbStore):
-    """``ErasureKeys`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
+class StoredErasureKeys:
+    """``ErasureKeys`` in a table whose overwritten values leave the disk."""
+
+    def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
+        self._table = table
+        self._clock = clock or SystemClock()
 
     async def keys_of(self, subjects: Collection[str], *, create: bool) -> dict[str, bytes]:
         rows = await self._items(subjects)
@@ -85,21 +80,21 @@ class DynamoDbErasureKeys(DynamoDbStore):
             missing = [subject for subject in dict.fromkeys(subjects) if subject not in rows]
             await asyncio.gather(*(self._create(subject) for subject in missing))
             rows |= await self._items(missing)
-        return {name: base64.b64decode(item["key"]["B"]) for name, item in rows.items() if "key" in item}
+        return {name: item["key"] for name, item in rows.items() if "key" in item}
 
     async def destroy(self, subject: str) -> bool:
-        request = self._table.at(_key(subject)) | {
-            "UpdateExpression": "REMOVE #key SET destroyed_at = :now",
-            "ExpressionAttributeNames": {"#key": "key"},
-            "ExpressionAttributeValues": {":now": {"S": self._clock.now().astimezone(UTC).isoformat()}},
-            "ReturnValues": "ALL_OLD",
-        }
-        before = await self._table.calls.ask("UpdateItem", request)
-        return "key" in before.get("Attributes", {})
+        key, now = _key(subject), {"destroyed_at": self._clock.now().astimezone(UTC).isoformat()}
+        stored = await self._table.get(key) or {}
+        if "key" in stored:
+            is_there = equal(key=stored["key"])
+            if await self._table.change(key, put=now, remove=["key"], when=is_there):
+                return True
+        await self._table.change(key, put=now, remove=["key"])
+        return False
 
     async def destroyed(self, subjects: Collection[str]) -> dict[str, datetime]:
         return {
-            name: datetime.fromisoformat(item["destroyed_at"]["S"])
+            name: datetime.fromisoformat(item["destroyed_at"])
             for name, item in (await self._items(subjects)).items()
             if "destroyed_at" in item
         }
@@ -110,8 +105,7 @@ class DynamoDbErasureKeys(DynamoDbStore):
 
     async def _create(self, subject: str) -> None:
         """Write a new key unless there is one, or was one."""
-        key = {"B": base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}
-        await self._table.put_if(typed_key(_key(subject)) | {"key": key})
+        await self._table.insert(keyed(_key(subject), key=secrets.token_bytes(KEY_BYTES)))
 
 
 def _key(subject: str) -> Key:

@@ -1,4 +1,4 @@
-"""Append-only records and live reads of one tenant in DynamoDB: every write is an insert that fails where an
+"""Append-only records and live reads of one tenant in a table: every write is an insert that fails where an
 item exists.
 
 | partition (``pk``) | sort (``sk``) | item |
@@ -21,7 +21,7 @@ release has none.
 
 The row of a signal is its own outbox entry: an answer's row that is a signal and every ``once`` row are
 inserted with ``listed`` = ``outbox``, until the mover sets it to the kind, or removes it from an answer's row
-(``DynamoDbFeedbackOutbox``).
+(``StoredOutbox``).
 
 Accesses are read by day: the whole partition of each, page by page, without an index and without a scan. Both
 items of a live read are put together, before the data are shown. A global index in place of the second would
@@ -38,20 +38,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel
 
 from assistant.answering.ports import FoundAnswer, PlaceKind
-from assistant.aws.dynamodb import (
-    DynamoDbStore,
-    DynamoDbTable,
-    Item,
-    Key,
-    StoredBody,
-    key_of,
-    partition_query,
-    prefix_query,
-    sortable,
-    store_row,
-    store_text,
-    typed_key,
-)
 from assistant.domain.answers import (
     AccessEntry,
     AccessPage,
@@ -63,18 +49,20 @@ from assistant.domain.answers import (
     Verdict,
 )
 from assistant.domain.audit import AuditLink, AuditRecord
-from assistant.domain.clock import Clock
+from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.live import LiveRead, LiveReadPage, LiveReadQuery, place_of
-from assistant.settings.deployed_names import OUTBOX
+from assistant.settings.deployed_names import OUTBOX, RECORDS
 from assistant.store_formats import stored_text
-from assistant.twins import AuditChain
+from assistant.stores.audit_chain import AuditChain
+from assistant.stores.bodies import StoredBody, bodies_of, store_row, store_text
+from assistant.stores.table import Item, Key, Range, Table, key_of, keyed, sortable
 
 _ANSWER = "answer"
 _INTERRUPTED = "interrupted"
 _USED_ONCE = "once"
-_PAST = {"N": "0"}
+_PAST = 0.0
 """``until`` of what has none: of a record, and of what the release before knew of an interrupted answer."""
 _ACCESS_DAYS, _LIVE_DAYS = "access#", "live#"
 _WRITERS = "#writers"
@@ -89,13 +77,14 @@ Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct)
 Entry = TypeVar("Entry", AccessEntry, LiveRead)
 
 
-class _AuditedStore(DynamoDbStore):
+class _Audited:
     """Inserts items, and audit records in their chain, in the partitions ``<family><day>``."""
 
     family: ClassVar[str]
 
-    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
-        super().__init__(client, table=table, clock=clock)
+    def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
+        self._table = table
+        self._clock = clock or SystemClock()
         self._chain = AuditChain(self._put_start)
 
     async def _record(self, record: BaseModel, *, at: datetime, name: str | None = None) -> None:
@@ -114,7 +103,7 @@ class _AuditedStore(DynamoDbStore):
         return await self._put_linked(key, store_text(content), link, is_ours=True)
 
     async def _put_linked(self, key: Key, body: StoredBody, link: AuditLink, *, is_ours: bool) -> bool:
-        more = {"link": {"S": link.model_dump_json()}}
+        more = {"link": link.model_dump_json()}
         return await self._insert(key, body, more, is_ours=is_ours) is None
 
     async def _insert(
@@ -123,13 +112,13 @@ class _AuditedStore(DynamoDbStore):
         """Insert an item after its parts; return another item that has its key. A key with our writer's
         name ``is_ours``: what has it is this item, written before, and a role that only puts need not read
         it."""
-        parts = [typed_key((key[0], name)) | part for name, part in body.parts]
+        parts = [keyed((key[0], name), **part) for name, part in body.parts]
         await asyncio.gather(*(self._insert_item(part, is_ours=is_ours) for part in parts))
-        return await self._insert_item(typed_key(key) | body.attributes | (more or {}), is_ours=is_ours)
+        return await self._insert_item(keyed(key, **body.attributes, **(more or {})), is_ours=is_ours)
 
     async def _insert_item(self, item: Item, *, is_ours: bool = False) -> Item | None:
         """Insert an item; return another item that has its key, if there is one."""
-        if await self._table.inserts.write(item) or is_ours:
+        if await self._table.insert(item) or is_ours:
             return None
         existing = await self._table.get(key_of(item))
         if existing is None:  # records are never deleted
@@ -137,13 +126,13 @@ class _AuditedStore(DynamoDbStore):
         return None if _content(existing) == _content(item) else existing
 
 
-class DynamoDbAnswerRecords(_AuditedStore):
-    """``AnswerRecords`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
+class StoredRecords(_Audited):
+    """``AnswerRecords`` in a table."""
 
     family = _ACCESS_DAYS
 
-    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
-        super().__init__(client, table=table, clock=clock)
+    def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
+        super().__init__(table, clock=clock)
         self._places: dict[str, asyncio.Task[Item | None]] = {}
         """By answer without a record: its place in its conversation is written, or being written, here."""
 
@@ -153,7 +142,7 @@ class DynamoDbAnswerRecords(_AuditedStore):
         self._places.pop(record.answer_id, None)
 
     async def begin_answer(self, record: AnswerRecord, *, until: datetime) -> None:
-        await self._put(record, kind=_INTERRUPTED, more={"until": {"N": str(until.timestamp())}})
+        await self._put(record, kind=_INTERRUPTED, more={"until": until.timestamp()})
 
     async def get_answer(self, answer_id: str) -> AnswerRecord | None:
         found = await self.find_answer(answer_id)
@@ -163,16 +152,15 @@ class DynamoDbAnswerRecords(_AuditedStore):
         return (await self._answers([answer_id])).get(answer_id)
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
-        request = partition_query("pk = :pk", pk=f"conversation#{conversation_id}")
-        request["ScanIndexForward"] = False
         # Read more than ``limit``: an entry may have no record yet, or belong to a refused second record.
-        entries = [entry async for entry in self._table.query(request, limit=2 * limit + 10)]
+        wanted = Range(f"conversation#{conversation_id}")
+        entries = await self._table.query(wanted, descending=True, limit=2 * limit + 10)
         newest_first: list[AnswerRecord] = []
         for start in range(0, len(entries), limit):
             page = entries[start : start + limit]
-            records = await self._answers([entry["answer_id"]["S"] for entry in page])
+            records = await self._answers([entry["answer_id"] for entry in page])
             for entry in page:
-                found = records.get(entry["answer_id"]["S"])
+                found = records.get(entry["answer_id"])
                 if found is None or found.written_until is not None:
                     continue
                 if _conversation_key(found.record) == key_of(entry):
@@ -183,11 +171,11 @@ class DynamoDbAnswerRecords(_AuditedStore):
 
     async def take_place(self, answer_id: str, kind: PlaceKind, name: str, *, most: int) -> bool:
         partition, places = f"answer#{answer_id}", f"place#{kind}#"
-        taken = [item async for item in self._table.query(prefix_query(partition, prefix=places), limit=most)]
-        if any(item["name"]["S"] == name for item in taken):
+        taken = await self._table.query(Range.prefixed(partition, places), limit=most)
+        if any(item["name"] == name for item in taken):
             return True
         for number in range(len(taken), most):  # the next one, unless somebody takes it meanwhile
-            item = typed_key((partition, f"{places}{number:04d}")) | {"name": {"S": name}}
+            item = keyed((partition, f"{places}{number:04d}"), name=name)
             if await self._insert_item(item) is None:
                 return True
         return False
@@ -224,13 +212,13 @@ class DynamoDbAnswerRecords(_AuditedStore):
 
     async def audited(self, day: date) -> list[AuditRecord]:
         names = [f"{family}{day}{end}" for family in (_ACCESS_DAYS, _LIVE_DAYS) for end in ("", _WRITERS)]
-        queries = [partition_query("pk = :pk", pk=name) for name in names]
         # Parts of a body that is too large for one item have no body.
-        items = [item for query in queries async for item in self._table.query(query) if "piece" not in item]
-        bodies = await self._table.bodies(items)
+        found = [item for name in names for item in await self._table.query(Range(name))]
+        items = [item for item in found if "piece" not in item]
+        bodies = await bodies_of(self._table, items)
         return [
             AuditRecord(
-                body.decode(), AuditLink.model_validate_json(item["link"]["S"]) if "link" in item else None
+                body.decode(), AuditLink.model_validate_json(item["link"]) if "link" in item else None
             )
             for item, body in zip(items, bodies, strict=True)
         ]
@@ -239,23 +227,19 @@ class DynamoDbAnswerRecords(_AuditedStore):
         """Return the oldest verdicts, moved to the feedback store or not."""
         rows: dict[Key, Item] = {}
         # The outbox first: a verdict that is moved meanwhile is in both lists, and never in none.
-        waiting = listed_query(OUTBOX)
-        async for item in self._table.query(waiting):
-            if item["pk"]["S"].startswith("verdict#"):
+        for item in await self._table.query(listed(OUTBOX)):
+            if item["pk"].startswith("verdict#"):
                 rows[key_of(item)] = item
-                if len(rows) >= limit:
-                    break
-        async for item in self._table.query(listed_query("verdict"), limit=limit):
+        for item in await self._table.query(listed("verdict"), limit=limit):
             rows[key_of(item)] = item
-        oldest = sorted(rows.values(), key=lambda item: item["listed_at"]["S"])[:limit]
-        return [StoredVerdict.model_validate_json(body) for body in await self._table.bodies(oldest)]
+        oldest = sorted(rows.values(), key=lambda item: item["listed_at"])[:limit]
+        return [StoredVerdict.model_validate_json(body) for body in await bodies_of(self._table, oldest)]
 
     async def _listed(
         self, answer_id: str, kind: str, model: type[Stored], *, limit: int | None = None
     ) -> list[Stored]:
-        request = prefix_query(f"answer#{answer_id}", prefix=f"{kind}#")
-        items = [item async for item in self._table.query(request, limit=limit)]
-        return [model.model_validate_json(body) for body in await self._table.bodies(items)]
+        items = await self._table.query(Range.prefixed(f"answer#{answer_id}", f"{kind}#"), limit=limit)
+        return [model.model_validate_json(body) for body in await bodies_of(self._table, items)]
 
     async def _put(self, record: AnswerRecord, *, kind: str, more: Item | None = None) -> Item | None:
         """Write the record, its place in the conversation and its access; return another record that has its
@@ -279,7 +263,7 @@ class DynamoDbAnswerRecords(_AuditedStore):
         """Begin to put an answer into its conversation, once."""
         answer_id = record.answer_id
         if (writing := self._places.get(answer_id)) is None:
-            entry = typed_key(_conversation_key(record)) | {"answer_id": {"S": answer_id}}
+            entry = keyed(_conversation_key(record), answer_id=answer_id)
             writing = self._places[answer_id] = asyncio.create_task(self._insert_item(entry))
             writing.add_done_callback(lambda task: self._forget(answer_id, task))
         return writing
@@ -297,7 +281,7 @@ class DynamoDbAnswerRecords(_AuditedStore):
         queued = _in_outbox(stored.at, record_id)
         existing = await self._insert((f"{kind}#{record_id}", _USED_ONCE), body, queued)
         if existing is not None:
-            (kept,) = await self._table.bodies([existing])
+            (kept,) = await bodies_of(self._table, [existing])
             first = type(stored).model_validate_json(kept)
             if first.model_copy(update={"at": stored.at}) != stored:
                 raise ConflictError(f"The id {record_id} was used before with other content. Use a new id.")
@@ -311,22 +295,22 @@ class DynamoDbAnswerRecords(_AuditedStore):
         keys = [(f"answer#{answer_id}", kind) for answer_id in answer_ids for kind in (_INTERRUPTED, _ANSWER)]
         items = await self._table.get_many(keys)
         chosen = {key[0]: items[key] for key in keys if key in items}  # a record replaces an interruption
-        bodies, now_s = await self._table.bodies(list(chosen.values())), self._clock.now().timestamp()
+        bodies, now_s = await bodies_of(self._table, list(chosen.values())), self._clock.now().timestamp()
         found: dict[str, FoundAnswer] = {}
         for item, body in zip(chosen.values(), bodies, strict=True):
-            record, until_s = AnswerRecord.model_validate_json(body), float(item.get("until", _PAST)["N"])
+            record, until_s = AnswerRecord.model_validate_json(body), item.get("until", _PAST)
             until = datetime.fromtimestamp(until_s, UTC) if until_s > now_s else None
             found[record.answer_id] = FoundAnswer(record, until)
         return found
 
 
-def listed_query(kind: str) -> dict[str, Any]:
-    """Return the query of the index for the rows that are listed as ``kind``, oldest first."""
-    return {"IndexName": "listed", **partition_query("listed = :kind", kind=kind)}
+def listed(kind: str) -> Range:
+    """Return the rows that are listed as ``kind``, oldest first."""
+    return Range(kind, index=RECORDS.index)
 
 
 def _in_outbox(at: datetime, record_id: str) -> Item:
-    return {"listed": {"S": OUTBOX}, "listed_at": {"S": f"{sortable(at)}#{record_id}"}}
+    return {"listed": OUTBOX, "listed_at": f"{sortable(at)}#{record_id}"}
 
 
 def _content(item: Item) -> Item:
@@ -338,8 +322,8 @@ def _conversation_key(record: AnswerRecord) -> Key:
     return f"conversation#{record.conversation_id}", f"{sortable(record.asked_at)}#{record.answer_id}"
 
 
-class DynamoDbLiveReads(_AuditedStore):
-    """``LiveReads`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
+class StoredLiveReads(_Audited):
+    """``LiveReads`` in a table."""
 
     family = _LIVE_DAYS
 
@@ -352,7 +336,7 @@ class DynamoDbLiveReads(_AuditedStore):
 
     async def _insert_for_subject(self, read: LiveRead, body: str) -> None:
         key = _of_subject(str(read.subject)), place_of(read)
-        await self._table.inserts.write(typed_key(key) | {"body": {"S": body}})
+        await self._table.insert(keyed(key, body=body))
 
     async def list(self, query: LiveReadQuery) -> LiveReadPage:
         listing = _Listing(self._table, query, LiveRead)
@@ -364,7 +348,7 @@ class DynamoDbLiveReads(_AuditedStore):
 class _Listing(Generic[Entry]):
     """Reads a page of the entries that a query wants, oldest first, and where the next page begins."""
 
-    def __init__(self, table: DynamoDbTable, query: AccessQuery | LiveReadQuery, model: type[Entry]) -> None:
+    def __init__(self, table: Table, query: AccessQuery | LiveReadQuery, model: type[Entry]) -> None:
         self._table = table
         self._wants: Callable[[Any], bool] = query.wants
         self._limit = query.limit
@@ -397,17 +381,14 @@ class _Listing(Generic[Entry]):
         """Return the first items in (low, high]: a place is its instant with an id, so it is never equal."""
         if low >= self._high:
             return []
-        request = partition_query(
-            "pk = :pk AND sk BETWEEN :low AND :high", pk=partition, low=low, high=self._high
-        )
-        items = [item async for item in self._table.query(request, limit=_ITEMS_A_PAGE + 1)]
-        return [item for item in items if item["sk"]["S"] != low][:_ITEMS_A_PAGE]
+        items = await self._table.query(Range(partition, low, self._high), limit=_ITEMS_A_PAGE + 1)
+        return [item for item in items if item["sk"] != low][:_ITEMS_A_PAGE]
 
     async def _add(self, items: Sequence[Item]) -> None:
         """Add what the query wants. What an answer showed is there once: when it began, or by its record."""
-        places = {self._low, *(item["sk"]["S"] for item in items)}
-        for item, body in zip(items, await self._table.bodies(items), strict=True):
-            place, entry = item["sk"]["S"], self._model.model_validate_json(body)
+        places = {self._low, *(item["sk"] for item in items)}
+        for item, body in zip(items, await bodies_of(self._table, items), strict=True):
+            place, entry = item["sk"], self._model.model_validate_json(body)
             of_record = place.removesuffix(_INTERRUPTED) + _ANSWER
             if self._wants(entry) and not (place.endswith(f"#{_INTERRUPTED}") and of_record in places):
                 self._found.append((place, entry))
@@ -426,7 +407,7 @@ class _Listing(Generic[Entry]):
 
 def _end_of(items: Sequence[Item]) -> str | None:
     """Return the place of the last item where its partition may have more."""
-    return str(items[-1]["sk"]["S"]) if len(items) >= _ITEMS_A_PAGE else None
+    return str(items[-1]["sk"]) if len(items) >= _ITEMS_A_PAGE else None
 
 
 def _groups(low: str, high: str) -> list[list[str]]:

@@ -1,0 +1,143 @@
+"""What one tenant's answers keep for a time: claims of keys and contexts, cancellations, live values of sent
+texts.
+
+| partition (``pk``) | sort (``sk``) | item |
+| --- | --- | --- |
+| ``key#HASH`` | ``key`` | the answer that holds an agent's idempotency key |
+| ``context#HASH`` | ``context`` | the answer that a context token is counted for |
+| ``log#ANSWER`` | ``signals`` | somebody asked to cancel the answer |
+| ``values#ANSWER`` | ``SEND`` | live values of a sent text |
+
+Every item expires. The table has no point-in-time recovery, so no copy is left then. Other items of ``log#``
+are the release before's, whose tasks serve while a deployment replaces them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from assistant.answering.ports import CLAIM_EXPIRES_AFTER_S, Claim, ValuesOfSent
+from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.errors import RecordsUnavailableError
+from assistant.stores.table import ABSENT, EXPIRES_AT, Condition, Item, Key, Range, Table, equal, keyed
+
+_SIGNALS = "signals"
+_CLAIMS = 3
+"""Attempts to take a key that others release or take over at the same moment."""
+
+
+class StoredClaims:
+    """``AnswerClaims`` in a table whose items expire."""
+
+    def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
+        self._table = table
+        self._clock = clock or SystemClock()
+
+    async def claim(self, claim: Claim) -> Claim:
+        key = key_of_claim(claim.agent, claim.key)
+        values = {"answer_id": claim.answer_id, "request_hash": claim.request_hash}
+        item = keyed(key, **values, **_expiry(claim.claimed_at))
+        when: Condition = ABSENT
+        for _ in range(_CLAIMS):
+            if await self._table.put(item, when=when):
+                return claim
+            row = await self._table.get(key)
+            if row is not None and row[EXPIRES_AT] > self._now_s():
+                return _claim_in(row, claim)
+            # Else nobody else may have taken over the key since it was read.
+            when = ABSENT if row is None else equal(answer_id=row["answer_id"], expires_at=row[EXPIRES_AT])
+        raise RecordsUnavailableError("This key was used several times at once. Retry.")
+
+    async def release(self, claim: Claim) -> None:
+        key = key_of_claim(claim.agent, claim.key)
+        await self._table.delete(key, when=equal(answer_id=claim.answer_id))
+
+    async def count_context(self, token_id: str, *, answer_id: str, key: str | None) -> bool:
+        place = _context(token_id)
+        mine = {"answer_id": answer_id} | ({} if key is None else {"key": key})
+        is_free: Condition = (*ABSENT, ((EXPIRES_AT, "<=", int(self._now_s())),))
+        if await self._table.put(keyed(place, **mine, **_expiry(self._clock.now())), when=is_free):
+            return True
+        # A put that is repeated after a lost response finds its own item.
+        kept = await self._table.get(place) or {}
+        return any(kept.get(name) == value for name, value in mine.items())
+
+    async def uncount_context(self, token_id: str, *, answer_id: str) -> None:
+        await self._table.delete(_context(token_id), when=equal(answer_id=answer_id))
+
+    async def cancel(self, answer_id: str) -> None:
+        item = keyed(_signals(answer_id), cancelled=True, **_expiry(self._clock.now()))
+        await self._table.put(item)
+
+    async def cancelled(self, answer_ids: Sequence[str]) -> Collection[str]:
+        rows = await self._table.get_many([_signals(answer_id) for answer_id in answer_ids])
+        return {
+            partition.removeprefix("log#")
+            for (partition, _), item in rows.items()
+            if item.get("cancelled", False) and item[EXPIRES_AT] > self._now_s()
+        }
+
+    def _now_s(self) -> float:
+        return self._clock.now().timestamp()
+
+
+class StoredSentValues:
+    """``SentValues`` in a table whose items expire."""
+
+    def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
+        self._table = table
+        self._clock = clock or SystemClock()
+
+    async def keep(self, values: ValuesOfSent) -> ValuesOfSent:
+        key = _values(values.answer_id), values.send_id
+        expires_at = int(values.expires_at.timestamp())
+        if await self._table.put(keyed(key, values=values.values, expires_at=expires_at), when=ABSENT):
+            return values
+        return (await self.of(values.answer_id)).get(values.send_id, values)
+
+    async def of(self, answer_id: str) -> Mapping[str, ValuesOfSent]:
+        now_s = self._clock.now().timestamp()
+        return {
+            item["sk"]: ValuesOfSent(
+                answer_id, item["sk"], tuple(item["values"]), datetime.fromtimestamp(item[EXPIRES_AT], UTC)
+            )
+            for item in await self._table.query(Range(_values(answer_id)))
+            if item[EXPIRES_AT] > now_s
+        }
+
+
+def key_of_claim(agent: str, key: str) -> Key:
+    """Return the key of an idempotency key's item. It is hashed: agent and key may be long and any text."""
+    return f"key#{hashlib.sha256(orjson.dumps([agent, key])).hexdigest()}", "key"
+
+
+def _values(answer_id: str) -> str:
+    return f"values#{answer_id}"
+
+
+def _signals(answer_id: str) -> Key:
+    return f"log#{answer_id}", _SIGNALS
+
+
+def _context(token_id: str) -> Key:
+    return f"context#{token_id}", "context"
+
+
+def _expiry(since: datetime) -> dict[str, Any]:
+    return {EXPIRES_AT: int(since.timestamp()) + CLAIM_EXPIRES_AFTER_S}
+
+
+def _claim_in(row: Item, asked: Claim) -> Claim:
+    """Return the claim that holds the key. One of the release before says nothing of its request."""
+    return Claim(
+        answer_id=row["answer_id"],
+        agent=asked.agent,
+        key=asked.key,
+        request_hash=row.get("request_hash", asked.request_hash),
+        claimed_at=datetime.fromtimestamp(row[EXPIRES_AT], UTC) - timedelta(seconds=CLAIM_EXPIRES_AFTER_S),
+    )

@@ -1,0 +1,119 @@
+"""A table of one tenant: items under a partition and a sort key, with conditions on writes.
+
+Every store of answers, documents' states and the desk is written once over it. ``SqliteTable`` and
+``DynamoDbTable`` pass one suite of tests; both hold the same items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+
+from assistant.settings.deployed_names import SecondaryIndex
+
+Value = str | int | float | bool | bytes | Sequence[str]
+Item = Mapping[str, Any]
+"""Attributes, each a ``Value``; ``pk`` and ``sk`` are those of its key."""
+Key = tuple[str, str]
+"""Values of ``pk`` and ``sk``."""
+Comparison = tuple[str, Literal["=", "<>", "<="], Value]
+"""Attribute, how it compares, and with what."""
+Condition = Sequence[Sequence[Comparison]]
+"""Alternatives, of which one must hold: each is comparisons with the stored item that all hold. The one
+without comparisons holds where no item has the key."""
+ABSENT: Condition = ((),)
+"""No item has the key."""
+EXPIRES_AT = "expires_at"
+"""The attribute, in epoch seconds, from which on an item counts as deleted. A table deletes it some time
+later, so readers compare it."""
+LOWEST, LAST = " ", "\U0010ffff"
+"""Sort before and after every key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Items of a partition with sort keys from ``low`` to ``high``, both included.
+
+    ``index``: partition and sort key are the attributes of this one, which may lag by a moment.
+    """
+
+    partition: str
+    low: str = LOWEST
+    high: str = LAST
+    index: SecondaryIndex | None = None
+
+    @classmethod
+    def prefixed(cls, partition: str, prefix: str) -> Range:
+        return cls(partition, low=prefix, high=f"{prefix}{LAST}")
+
+
+class Table(Protocol):
+    """All methods raise RecordsUnavailableError, or DependencyError for the states of documents.
+
+    Reads see every write that has ended, but for a range of an index.
+    """
+
+    async def get(self, key: Key) -> Item | None: ...
+
+    async def get_many(self, keys: Sequence[Key]) -> dict[Key, Item]:
+        """Return the items that exist."""
+        ...
+
+    async def query(self, wanted: Range, *, descending: bool = False, limit: int | None = None) -> list[Item]:
+        """Return items in the order of their sort keys. Of an index that holds keys only, these."""
+        ...
+
+    async def count(self, wanted: Range) -> int: ...
+
+    async def insert(self, item: Item) -> bool:
+        """Write an item where none has its key, together with others that are inserted at the same time.
+        Return False where there is one."""
+        ...
+
+    async def put(self, item: Item, *, when: Condition | None = None) -> bool:
+        """Write an item over the one of its key; return False where the condition does not hold."""
+        ...
+
+    async def put_each(self, puts: Sequence[tuple[Item, Condition]]) -> list[bool]:
+        """``put`` each item on its own condition; return which were written."""
+        ...
+
+    async def put_many(self, items: Sequence[Item]) -> None:
+        """Write items with different keys over those that have them."""
+        ...
+
+    async def transact(self, puts: Sequence[tuple[Item, Condition]]) -> bool:
+        """Write all items; none, and return False, where one's condition does not hold or another write
+        came between."""
+        ...
+
+    async def change(
+        self, key: Key, *, put: Item | None = None, remove: Sequence[str] = (), when: Condition | None = None
+    ) -> bool:
+        """Set and remove attributes of an item; return False where the condition does not hold."""
+        ...
+
+    async def delete(self, key: Key, *, when: Condition | None = None) -> bool:
+        """Delete an item; return False where the condition does not hold."""
+        ...
+
+
+def equal(**attributes: Value) -> Condition:
+    """Return the condition that the stored item has these attributes."""
+    return (tuple((name, "=", value) for name, value in attributes.items()),)
+
+
+def keyed(key: Key, /, **attributes: Value) -> dict[str, Any]:
+    """Return the item of a key."""
+    return {"pk": key[0], "sk": key[1], **attributes}
+
+
+def key_of(item: Item) -> Key:
+    return item["pk"], item["sk"]
+
+
+def sortable(at: datetime) -> str:
+    """Return a time that sorts as text."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
