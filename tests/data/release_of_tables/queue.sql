@@ -4,7 +4,7 @@ CREATE TABLE queued (
     visible_at_s REAL NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, receipt TEXT, receiver TEXT,
     dead INTEGER NOT NULL DEFAULT 0
 );
-INSERT INTO "queued" VALUES(1,'documents','live',1.79569019116213202469e+09,0,NULL,NULL,0);
+INSERT INTO "queued" VALUES(1,'documents','live',1.79569151778275609013e+09,0,NULL,NULL,0);
 CREATE TABLE states (
     document_id TEXT PRIMARY KEY, state TEXT NOT NULL, content_hash TEXT NOT NULL,
     received_at TEXT NOT NULL, status TEXT NOT NULL

@@ -15,8 +15,8 @@ CREATE TABLE acts (
     number INTEGER PRIMARY KEY, answer_id TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
     agent TEXT NOT NULL, content TEXT NOT NULL, body TEXT NOT NULL, newer TEXT
 );
-INSERT INTO "acts" VALUES(1,'a0','t0','ana','{"act_id":"t0","kind":"offered_used","n":null}','{"answer_id":"a0","agent":"ana","at":"2026-11-26T10:49:51.053585Z","act":{"act_id":"t0","kind":"possibly_taken","n":null}}','{"act":{"kind":"offered_used"}}');
-INSERT INTO "acts" VALUES(2,'a0','t1','ana','{"act_id":"t1","kind":"possibly_taken","n":null}','{"answer_id":"a0","agent":"ana","at":"2026-11-26T10:49:51.063036Z","act":{"act_id":"t1","kind":"possibly_taken","n":null}}',NULL);
+INSERT INTO "acts" VALUES(1,'a0','t0','ana','{"act_id":"t0","kind":"offered_used","n":null}','{"answer_id":"a0","agent":"ana","at":"2026-11-26T11:11:57.545232Z","act":{"act_id":"t0","kind":"possibly_taken","n":null}}','{"act":{"kind":"offered_used"}}');
+INSERT INTO "acts" VALUES(2,'a0','t1','ana','{"act_id":"t1","kind":"possibly_taken","n":null}','{"answer_id":"a0","agent":"ana","at":"2026-11-26T11:11:57.553110Z","act":{"act_id":"t1","kind":"possibly_taken","n":null}}',NULL);
 CREATE TABLE answers (
     number INTEGER PRIMARY KEY, answer_id TEXT NOT NULL UNIQUE, conversation_id TEXT NOT NULL,
     asked_at TEXT NOT NULL, body TEXT NOT NULL, newer TEXT
@@ -29,21 +29,21 @@ CREATE TABLE chain (
     day TEXT NOT NULL, writer TEXT NOT NULL, sequence INTEGER NOT NULL, link TEXT NOT NULL,
     start TEXT, access INTEGER, live_read INTEGER, PRIMARY KEY (day, writer, sequence)
 );
-INSERT INTO "chain" VALUES('2026-11-20','b025f098713c4134afa9d196c18cb26a',0,'{"writer":"b025f098713c4134afa9d196c18cb26a","day":"2026-11-20","sequence":0,"previous":""}','{"kind":"prim_gen.py","task":"vm:24066","at":"2026-11-26T10:49:51.019513Z","follows":null}',NULL,NULL);
-INSERT INTO "chain" VALUES('2026-11-20','b025f098713c4134afa9d196c18cb26a',1,'{"writer":"b025f098713c4134afa9d196c18cb26a","day":"2026-11-20","sequence":1,"previous":"68f1ef8bb38efee9ee40ef95fbf655fb97e0a13118e38b6558af8facfe5320bc"}',NULL,1,NULL);
-INSERT INTO "chain" VALUES('2026-11-20','b025f098713c4134afa9d196c18cb26a',2,'{"writer":"b025f098713c4134afa9d196c18cb26a","day":"2026-11-20","sequence":2,"previous":"2d9c3dfac8c6a036e2f871bcfcae0950e0f25ccec51133958f969ba0402a0653"}',NULL,2,NULL);
-INSERT INTO "chain" VALUES('2026-11-20','b025f098713c4134afa9d196c18cb26a',3,'{"writer":"b025f098713c4134afa9d196c18cb26a","day":"2026-11-20","sequence":3,"previous":"33333eb6f8c51795cfcf3030176a9eeee99e15ec612da27d6056a4f12dd0e68e"}',NULL,3,NULL);
-INSERT INTO "chain" VALUES('2026-11-20','b025f098713c4134afa9d196c18cb26a',4,'{"writer":"b025f098713c4134afa9d196c18cb26a","day":"2026-11-20","sequence":4,"previous":"ae3f1d4e2dee192ea0f1eba3134b0e67d887e7861cf5cf561d3e82c77a0b6fe8"}',NULL,4,NULL);
-INSERT INTO "chain" VALUES('2026-11-20','b025f098713c4134afa9d196c18cb26a',5,'{"writer":"b025f098713c4134afa9d196c18cb26a","day":"2026-11-20","sequence":5,"previous":"1582ec2b90a7dfb1ccadada53d4b5d926347880ce12b00fe808d92da327bf904"}',NULL,5,NULL);
-INSERT INTO "chain" VALUES('2026-11-20','b025f098713c4134afa9d196c18cb26a',6,'{"writer":"b025f098713c4134afa9d196c18cb26a","day":"2026-11-20","sequence":6,"previous":"76b9cee194ea013fc9bd831dfc65bb5d846164a5b12eeefbcaa41306e0004924"}',NULL,6,NULL);
-INSERT INTO "chain" VALUES('2026-11-20','b025f098713c4134afa9d196c18cb26a',7,'{"writer":"b025f098713c4134afa9d196c18cb26a","day":"2026-11-20","sequence":7,"previous":"3c01748c518102abca2818b0538f0ab8aa0885ad65e63d65e3ff2abb0b0e7a23"}',NULL,7,NULL);
-INSERT INTO "chain" VALUES('2026-11-20','b025f098713c4134afa9d196c18cb26a',8,'{"writer":"b025f098713c4134afa9d196c18cb26a","day":"2026-11-20","sequence":8,"previous":"f6a9906cd95e715c56d1b6a7cdab7f7b87f39ceb6b66880c640cbf9ae861c0a7"}',NULL,8,NULL);
-INSERT INTO "chain" VALUES('2026-11-20','b025f098713c4134afa9d196c18cb26a',9,'{"writer":"b025f098713c4134afa9d196c18cb26a","day":"2026-11-20","sequence":9,"previous":"1ebee29f71ae0afe00041fc70c06a1075f2feffbcfc871cc9edfb2fdcd021f77"}',NULL,9,NULL);
-INSERT INTO "chain" VALUES('2026-11-20','b025f098713c4134afa9d196c18cb26a',10,'{"writer":"b025f098713c4134afa9d196c18cb26a","day":"2026-11-20","sequence":10,"previous":"c028fbbf2dad10839dfc1eb23cdf2ba55a157ef84aaba717e9ebcdad7401857d"}',NULL,10,NULL);
-INSERT INTO "chain" VALUES('2026-11-20','b025f098713c4134afa9d196c18cb26a',11,'{"writer":"b025f098713c4134afa9d196c18cb26a","day":"2026-11-20","sequence":11,"previous":"10fd6daece573956e1069e115e1c74df1ade0528249e61e273e9817385fa2490"}',NULL,11,NULL);
-INSERT INTO "chain" VALUES('2026-11-20','38ad304532244098b97ae8fb7939feba',0,'{"writer":"38ad304532244098b97ae8fb7939feba","day":"2026-11-20","sequence":0,"previous":""}','{"kind":"prim_gen.py","task":"vm:24066","at":"2026-11-26T10:49:51.086046Z","follows":null}',NULL,NULL);
-INSERT INTO "chain" VALUES('2026-11-20','38ad304532244098b97ae8fb7939feba',1,'{"writer":"38ad304532244098b97ae8fb7939feba","day":"2026-11-20","sequence":1,"previous":"033678ba581c4ddac6a94c6734e8a3ab600a07ae43e307421a99463ee789023c"}',NULL,NULL,1);
-INSERT INTO "chain" VALUES('2026-11-20','38ad304532244098b97ae8fb7939feba',2,'{"writer":"38ad304532244098b97ae8fb7939feba","day":"2026-11-20","sequence":2,"previous":"de80d29b9878eaf3b79577750fd8d51e96d77fe2fda25fd7ca17416256c88382"}',NULL,NULL,2);
+INSERT INTO "chain" VALUES('2026-11-20','3de7ea4ab4d547be9c9d1a4594f737d9',0,'{"writer":"3de7ea4ab4d547be9c9d1a4594f737d9","day":"2026-11-20","sequence":0,"previous":""}','{"kind":"prim_gen.py","task":"vm:11407","at":"2026-11-26T11:11:57.489991Z","follows":null}',NULL,NULL);
+INSERT INTO "chain" VALUES('2026-11-20','3de7ea4ab4d547be9c9d1a4594f737d9',1,'{"writer":"3de7ea4ab4d547be9c9d1a4594f737d9","day":"2026-11-20","sequence":1,"previous":"41f53aba61d70d08820633e6107d493a9327205f887eca2db381c69ebf697b0d"}',NULL,1,NULL);
+INSERT INTO "chain" VALUES('2026-11-20','3de7ea4ab4d547be9c9d1a4594f737d9',2,'{"writer":"3de7ea4ab4d547be9c9d1a4594f737d9","day":"2026-11-20","sequence":2,"previous":"889eca12f236ce042d359578966495e7b578d9c2e9609e24c530fbe1ab419266"}',NULL,2,NULL);
+INSERT INTO "chain" VALUES('2026-11-20','3de7ea4ab4d547be9c9d1a4594f737d9',3,'{"writer":"3de7ea4ab4d547be9c9d1a4594f737d9","day":"2026-11-20","sequence":3,"previous":"8a8280d7ff05b7f86a71e23b9f9951590429f97c0e71b116c957cd7975e7ad31"}',NULL,3,NULL);
+INSERT INTO "chain" VALUES('2026-11-20','3de7ea4ab4d547be9c9d1a4594f737d9',4,'{"writer":"3de7ea4ab4d547be9c9d1a4594f737d9","day":"2026-11-20","sequence":4,"previous":"37f62028f92c591bbc2a7ed9656b7220cda0841b9791b4b19281d4a3c06fb57f"}',NULL,4,NULL);
+INSERT INTO "chain" VALUES('2026-11-20','3de7ea4ab4d547be9c9d1a4594f737d9',5,'{"writer":"3de7ea4ab4d547be9c9d1a4594f737d9","day":"2026-11-20","sequence":5,"previous":"e01b63c2ff10d0cb5f6a4b4f834b7d47e190ea088fa4840d4d0b6faa2c835a3e"}',NULL,5,NULL);
+INSERT INTO "chain" VALUES('2026-11-20','3de7ea4ab4d547be9c9d1a4594f737d9',6,'{"writer":"3de7ea4ab4d547be9c9d1a4594f737d9","day":"2026-11-20","sequence":6,"previous":"c37ccaf371ea94c1cef9621663acc163ed2f12c4e5581fe184a2d4959bdff7db"}',NULL,6,NULL);
+INSERT INTO "chain" VALUES('2026-11-20','3de7ea4ab4d547be9c9d1a4594f737d9',7,'{"writer":"3de7ea4ab4d547be9c9d1a4594f737d9","day":"2026-11-20","sequence":7,"previous":"6be909d09c5539247c218f504ccc41f618add1b38f50b7af6472f9f70db6d7c0"}',NULL,7,NULL);
+INSERT INTO "chain" VALUES('2026-11-20','3de7ea4ab4d547be9c9d1a4594f737d9',8,'{"writer":"3de7ea4ab4d547be9c9d1a4594f737d9","day":"2026-11-20","sequence":8,"previous":"5cb039ac5ae0f1c429192e639a39b6badb5ba48c5b7338f356d265ba42ec54f5"}',NULL,8,NULL);
+INSERT INTO "chain" VALUES('2026-11-20','3de7ea4ab4d547be9c9d1a4594f737d9',9,'{"writer":"3de7ea4ab4d547be9c9d1a4594f737d9","day":"2026-11-20","sequence":9,"previous":"b1160fe03442dc05fb8fb5bd6d6cc959453db16516809cef326aaa77440a14af"}',NULL,9,NULL);
+INSERT INTO "chain" VALUES('2026-11-20','3de7ea4ab4d547be9c9d1a4594f737d9',10,'{"writer":"3de7ea4ab4d547be9c9d1a4594f737d9","day":"2026-11-20","sequence":10,"previous":"31b9a05bd7f947a02038facd3aaa27e0da682cfd270c749ed48ac7368afc4d36"}',NULL,10,NULL);
+INSERT INTO "chain" VALUES('2026-11-20','3de7ea4ab4d547be9c9d1a4594f737d9',11,'{"writer":"3de7ea4ab4d547be9c9d1a4594f737d9","day":"2026-11-20","sequence":11,"previous":"bb5943efa0162ed6f045770623666d83a6695b841317ad1ed7f2ac69dbbc5acd"}',NULL,11,NULL);
+INSERT INTO "chain" VALUES('2026-11-20','58a9e41571b4486f81d6d5eb547b388a',0,'{"writer":"58a9e41571b4486f81d6d5eb547b388a","day":"2026-11-20","sequence":0,"previous":""}','{"kind":"prim_gen.py","task":"vm:11407","at":"2026-11-26T11:11:57.690188Z","follows":null}',NULL,NULL);
+INSERT INTO "chain" VALUES('2026-11-20','58a9e41571b4486f81d6d5eb547b388a',1,'{"writer":"58a9e41571b4486f81d6d5eb547b388a","day":"2026-11-20","sequence":1,"previous":"451b33628c312c1e64408fa0793ce60136b971028d9de1fcf1a3bf054fd6b7d2"}',NULL,NULL,1);
+INSERT INTO "chain" VALUES('2026-11-20','58a9e41571b4486f81d6d5eb547b388a',2,'{"writer":"58a9e41571b4486f81d6d5eb547b388a","day":"2026-11-20","sequence":2,"previous":"1644b7dff9c9adbd66089a9524cdf2fcb9d2699d0fcc23cf9dee76538cead222"}',NULL,NULL,2);
 CREATE TABLE interrupted (
     number INTEGER PRIMARY KEY, answer_id TEXT NOT NULL UNIQUE, conversation_id TEXT NOT NULL,
     asked_at TEXT NOT NULL, body TEXT NOT NULL, newer TEXT
@@ -74,8 +74,8 @@ CREATE TABLE sends (
     number INTEGER PRIMARY KEY, answer_id TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
     agent TEXT NOT NULL, content TEXT NOT NULL, body TEXT NOT NULL, newer TEXT
 );
-INSERT INTO "sends" VALUES(1,'a0','s0','ana','{"send_id":"s0","text":"Text 0.","live":[]}','{"answer_id":"a0","agent":"ana","at":"2026-11-26T10:49:51.050915Z","sent":{"send_id":"s0","text":"Text 0.","live":[]},"live_until":null}',NULL);
-INSERT INTO "sends" VALUES(2,'a0','s1','ana','{"send_id":"s1","text":"Text 1.","live":[]}','{"answer_id":"a0","agent":"ana","at":"2026-11-26T10:49:51.060638Z","sent":{"send_id":"s1","text":"Text 1.","live":[]},"live_until":null}',NULL);
+INSERT INTO "sends" VALUES(1,'a0','s0','ana','{"send_id":"s0","text":"Text 0.","live":[]}','{"answer_id":"a0","agent":"ana","at":"2026-11-26T11:11:57.540964Z","sent":{"send_id":"s0","text":"Text 0.","live":[]},"live_until":null}',NULL);
+INSERT INTO "sends" VALUES(2,'a0','s1','ana','{"send_id":"s1","text":"Text 1.","live":[]}','{"answer_id":"a0","agent":"ana","at":"2026-11-26T11:11:57.551682Z","sent":{"send_id":"s1","text":"Text 1.","live":[]},"live_until":null}',NULL);
 CREATE TABLE store_format (
     only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL, readable_from INTEGER NOT NULL
 );
@@ -84,8 +84,8 @@ CREATE TABLE verdicts (
     number INTEGER PRIMARY KEY, answer_id TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
     agent TEXT NOT NULL, content TEXT NOT NULL, body TEXT NOT NULL, newer TEXT
 );
-INSERT INTO "verdicts" VALUES(1,'a0','v0','ana','{"verdict_id":"v0","label":"good","reasons":[],"better_text":null,"wrong_citations":[]}','{"answer_id":"a0","agent":"ana","at":"2026-11-26T10:49:51.043567Z","verdict":{"verdict_id":"v0","label":"good","reasons":[],"better_text":null,"wrong_citations":[]}}',NULL);
-INSERT INTO "verdicts" VALUES(2,'a0','v1','ana','{"verdict_id":"v1","label":"bad","reasons":[],"better_text":null,"wrong_citations":[]}','{"answer_id":"a0","agent":"ana","at":"2026-11-26T10:49:51.060134Z","verdict":{"verdict_id":"v1","label":"bad","reasons":[],"better_text":null,"wrong_citations":[]}}',NULL);
+INSERT INTO "verdicts" VALUES(1,'a0','v0','ana','{"verdict_id":"v0","label":"good","reasons":[],"better_text":null,"wrong_citations":[]}','{"answer_id":"a0","agent":"ana","at":"2026-11-26T11:11:57.540018Z","verdict":{"verdict_id":"v0","label":"good","reasons":[],"better_text":null,"wrong_citations":[]}}',NULL);
+INSERT INTO "verdicts" VALUES(2,'a0','v1','ana','{"verdict_id":"v1","label":"bad","reasons":[],"better_text":null,"wrong_citations":[]}','{"answer_id":"a0","agent":"ana","at":"2026-11-26T11:11:57.550058Z","verdict":{"verdict_id":"v1","label":"bad","reasons":[],"better_text":null,"wrong_citations":[]}}',NULL);
 CREATE TABLE written_until (answer_id TEXT PRIMARY KEY, until REAL NOT NULL);
 INSERT INTO "written_until" VALUES('a0',1795176000.0);
 INSERT INTO "written_until" VALUES('a1',1795176060.0);

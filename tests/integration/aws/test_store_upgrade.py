@@ -108,10 +108,10 @@ async def made(client: Any, definition: Any) -> str:
 
 
 async def test_the_release_before_reads_each_row_of_a_table(client: Any) -> None:
-    table, desk_table = await made(client, RECORDS), await made(client, DESK)
+    table, desk_name = await made(client, RECORDS), await made(client, DESK)
     records_table = DynamoDbTable(client, name=table)
     records = StoredRecords(records_table)
-    desk_table = DynamoDbTable(client, name=desk_table)
+    desk_table = DynamoDbTable(client, name=desk_name)
     desk = StoredDesk(desk_table)
     await records.put_answer(new_answer())
     await records.append_act("new", new_act().act, agent="ana")
@@ -130,7 +130,7 @@ async def test_the_release_before_reads_each_row_of_a_table(client: Any) -> None
                 assert refusals(model, item["body"]["S"]) == []
                 read += 1
     assert read == 5
-    for item in (await client.scan(TableName=desk_table))["Items"]:
+    for item in (await client.scan(TableName=desk_name))["Items"]:
         body = json.loads(item["body"]["S"])["body"]
         assert refusals("Case", body) == []
     await records_table.close()
