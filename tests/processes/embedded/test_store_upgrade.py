@@ -104,7 +104,7 @@ def _open(folder: Path, *, killed_after: int = 0) -> int:
 async def test_a_move_that_was_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
     folder, killed = tmp_path / "pharmacy", 0
     restore(OF_TABLES, folder)
-    while _open(folder, killed_after=1 + 3 * killed) != 0:
+    while _open(folder, killed_after=1 + 6 * killed) != 0:
         killed += 1
         for name in FILES:
             with closing(sqlite3.connect(folder / f"{name}.sqlite")) as file:
