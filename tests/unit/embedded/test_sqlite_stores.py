@@ -16,6 +16,7 @@ from assistant.embedded.ingestion import SqliteIngestionQueue
 from assistant.embedded.table import SqliteTable
 from assistant.stores.records import StoredRecords
 from assistant.stores.states import StoredStates
+from assistant.stores.table import keyed
 from tests.contracts import samples
 
 
@@ -30,6 +31,21 @@ async def test_records_refuse_change_and_deletion(tmp_path: Path, statement: str
             connection.execute(statement)
     finally:
         connection.close()
+
+
+async def test_what_is_written_over_leaves_the_disk_at_once(tmp_path: Path) -> None:
+    table = SqliteTable(tmp_path / "erasure.sqlite", overwrites=True)
+    await table.put(keyed(("p", "s"), text="the first value"))
+    await table.put(keyed(("p", "s"), text="the second value"))
+    found = _bytes_in(tmp_path)
+    assert (b"the first value" in found, b"the second value" in found) == (False, True)
+    await table.change(("p", "s"), remove=["text"])
+    assert b"the second value" not in _bytes_in(tmp_path)
+    await table.close()
+
+
+def _bytes_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir())
 
 
 async def test_a_damaged_file_of_records_is_unavailable(tmp_path: Path) -> None:
