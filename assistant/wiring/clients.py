@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +64,9 @@ class ProcessClients(AwsClients):
 
     def models(self) -> ModelsHere:
         """Return the models in this process."""
-        if self._models is None:
-            from assistant.model_server.here import ModelsHere
-
-            self._models = ModelsHere(self._settings.model_artifacts_dir)
+        if self._models is None:  # by name: images of AWS's processes do not hold it
+            here = import_module("assistant.model_server.here")
+            self._models = here.ModelsHere(self._settings.model_artifacts_dir)
             self._stack.callback(self._models.close)
         return self._models
 

@@ -181,8 +181,10 @@ def reached(start: str | None) -> set[str]:
 
 
 def imported(file: Path) -> Iterator[str]:
-    """Yield the names that a file imports, each with the packages that it lies in."""
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    """Yield the names that a file imports when it runs, each with the packages that it lies in."""
+    module = ast.parse(file.read_bytes())
+    module.body = [node for node in module.body if not is_for_types(node)]
+    for node in ast.walk(module):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -192,6 +194,10 @@ def imported(file: Path) -> Iterator[str]:
         for name in names:
             parts = name.split(".")
             yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+def is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def file_of(module: str) -> str | None:

@@ -157,8 +157,9 @@ class _Renderer:
         ]  # else it repeats the one above
         if any(names) and not any(map(any, rows)):
             rows, names = [names], []
+        filled = {place for row in rows if len(row) > 1 for place, text in enumerate(row) if text}
         for place, name in enumerate(names):
-            if not any(row[place] for row in rows if place < len(row) > 1):
+            if place not in filled:
                 self._lose("names of empty columns", unmarked(name))
         self.builder.table(
             [*([names] if any(names) else []), *rows], has_header=any(names), depth=self._depth + 1
