@@ -200,9 +200,14 @@ def replace_rows(
     for document_id in documents:
         changed = (document_id, generation)
         connection.execute("INSERT OR REPLACE INTO changes (document_id, generation) VALUES (?, ?)", changed)
-        connection.execute("INSERT OR IGNORE INTO pending (document_id) VALUES (?)", (document_id,))
+    mark_pending(connection, documents)
     purge = "1" if removed or meta.purge_pending else "0"
     write_meta(connection, generation=str(generation), updated_at=now.isoformat(), purge_pending=purge)
+
+
+def mark_pending(connection: sqlite3.Connection, document_ids: Iterable[str]) -> None:
+    ids = [(document_id,) for document_id in document_ids]
+    connection.executemany("INSERT OR IGNORE INTO pending (document_id) VALUES (?)", ids)
 
 
 def pending_documents(connection: sqlite3.Connection) -> list[str]:

@@ -1,8 +1,9 @@
 """The writing side of the embedded index: SQLite first, then tantivy.
 
-A write is one SQLite transaction that also lists its documents as pending; then tantivy commits; then
-the list is cleared. A writer that was killed in between finds the list when it opens the index, and writes
-those documents' postings again from SQLite, which is idempotent.
+A write lists its documents as pending; then one SQLite transaction has their rows, tantivy's commit and the
+end of the list, so that a search finds a document by its old words or by its new ones, and never by none. A
+writer that was killed in between finds the list when it opens the index, and writes those documents' postings
+again from SQLite, which is idempotent. A deletion shows at once: its postings follow.
 
 Deleted text also leaves the disk: SQLite overwrites freed content (``secure_delete``) and its log is
 truncated. Tantivy keeps deleted postings until a merge that its Python package cannot start, so its folder is
@@ -110,10 +111,18 @@ class IndexWriter:
 
         Raises ConfigurationError when a vector does not have the index's dimensions.
         """
-        self._replace_rows(
-            {document.card.document_id: document if document.passages else None for document in documents}
-        )
-        self._write_pending()
+        changed = {
+            document.card.document_id: document if document.passages else None for document in documents
+        }
+        if self._lexical is None:
+            self._replace_rows(changed)
+            self._write_pending()
+            return
+        with self._transaction():  # so that what a killed writer leaves is written by the next
+            rows.mark_pending(self._connection, changed)
+        with self._transaction():
+            rows.replace_rows(self._connection, changed, dimensions=self._dimensions, now=self._clock.now())
+            self._write_postings(self._lexical)
 
     def delete(self, document_ids: Iterable[str]) -> None:
         """Remove the documents: from searches of every process by the first commit, then from the disk."""
@@ -162,17 +171,21 @@ class IndexWriter:
 
     def _write_pending(self) -> None:
         """Write the postings of pending documents, and announce them to readers."""
-        documents = rows.pending_documents(self._connection)
-        if not documents:
+        if not rows.pending_documents(self._connection):
             return
         lexical = self._lexical or self._rebuild_lexical()
+        with self._transaction():
+            self._write_postings(lexical)
+
+    def _write_postings(self, lexical: LexicalWriter) -> None:
+        """Commit them, and announce them in the caller's transaction."""
+        documents = rows.pending_documents(self._connection)
         for document_id in documents:
             lexical.remove(document_id)
         for document in rows.documents_of(self._connection, documents):
             lexical.add(document)
         lexical.commit()
-        with self._transaction():
-            self._announce(rows.read_meta(self._connection).lexical_folder)
+        self._announce(rows.read_meta(self._connection).lexical_folder)
 
     def _rebuild_lexical(self) -> LexicalWriter:
         """Build a new folder from SQLite, switch the readers to it, and remove the old one."""

@@ -92,7 +92,7 @@ async def test_an_index_whose_writer_broke_is_written_by_a_new_one(tmp_path: Pat
     with pytest.raises(SearchUnavailableError, match="Failed"):
         await opened.put((passage("third"), NORTH))
     await opened.index.delete_documents(["second"])
-    await opened.put((passage("room", text=MARKER), EAST))
+    await opened.put((passage("room", text=MARKER), EAST), (passage("third"), NORTH))
     found = await opened.search(query("xylophonium"))
     assert {hit.document_id for hit in found.documents} == {"first", "third", "room"}
     await opened.close()
