@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FILE_MODE = 0o600
@@ -19,6 +19,16 @@ OTHERS = 0o077
 CAPTURE_FOLDER = "capture"
 """Captured calls of models."""
 STATE_FOLDERS = ("tenants", "secrets", "logs", "issuer", "models", "evaluations", CAPTURE_FOLDER)
+
+
+@contextmanager
+def owner_only() -> Generator[None]:
+    """Let only the owner read what the process writes inside the block: its stores and its engines' files."""
+    before = os.umask(OTHERS)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def make_private_folder(folder: Path) -> None:

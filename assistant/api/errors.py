@@ -51,10 +51,12 @@ INTERNAL_PROBLEM = Problem(
 
 
 def problem_of(error: AssistantError) -> Problem:
+    """Return the body for an error. One that has no status here is a mistake of ours: the log has it."""
     for kind, status, title in STATUSES:
         if isinstance(error, kind):
             code, retryable = error.code, error.retryable
             return Problem(title=title, status=status, detail=error.message, code=code, retryable=retryable)
+    _log.error("error_without_status", exc_info=error)
     return INTERNAL_PROBLEM
 
 

@@ -708,12 +708,8 @@ async def _follow_local(
     """Wait for the worker, with a progress bar; return the documents that failed."""
     async with runtime.options.stores(tenant) as stores:
         with runtime.terminal.counting(f"{doing} {tenant}", "documents") as show:
-            return await follow_worker(
-                stores.knowledge.states,
-                document_ids,
-                check=runtime.check,
-                show=show,
-            )
+            looks = looks_here(stores.knowledge.states)
+            return await follow(document_ids, looks, show=show, check=runtime.check)
 
 
 async def load_if_empty(runtime: LocalRuntime, tenant: str) -> None:
@@ -758,18 +754,6 @@ async def _unfinished(stores: EmbeddedTenant) -> list[str]:
     return [status.document_id async for page in pages for status in page]
 
 
-async def follow_worker(
-    states: DocumentStates, document_ids: Sequence[str], *, check: Callable[[], None], show: Show
-) -> tuple[DocumentStatus, ...]:
-    """Wait until the local worker has finished each document: its index has what its state says. Return those
-    that failed.
-
-    Raises what ``check`` raises where the worker ended, and LocalRuntimeError when no document of the tenant
-    changed its state for 30 minutes; the rest stays in the queue for the next load.
-    """
-    return await _follow(document_ids, _looks_here(states), show=show, check=lambda _: check())
-
-
 @dataclass(frozen=True, slots=True)
 class Looks:
     """How the documents of a load are looked at."""
@@ -782,14 +766,14 @@ class Looks:
     poll_s: float
 
 
-async def _follow(
-    document_ids: Sequence[str], looks: Looks, *, show: Show, check: Callable[[int], None] = lambda _: None
+async def follow(
+    document_ids: Sequence[str], looks: Looks, *, show: Show, check: Callable[[], None] = lambda: None
 ) -> tuple[DocumentStatus, ...]:
     """Poll a window of the pending documents until all are finished; return those that failed.
 
     Documents are finished about in the order they came. Where all of a window stay unfinished (they are tried
-    again later), the next window is behind them. ``check(pending)`` raises to end the wait. Raises
-    LocalRuntimeError when no document of the tenant changed its state for 30 minutes.
+    again later), the next window is behind them. ``check`` raises to end the wait. Raises LocalRuntimeError
+    when no document of the tenant changed its state for 30 minutes; the rest stays in the queue.
     """
     pending = deque(document_ids)
     failed: list[DocumentStatus] = []
@@ -809,7 +793,7 @@ async def _follow(
             pending.extend(left)
             if (now := dict(await looks.counts())) != counts:
                 moved_s, counts = time.monotonic(), now
-            check(len(pending))
+            check()
             if time.monotonic() - moved_s > _STALLED_S:
                 raise LocalRuntimeError(
                     f"The worker moved no document for {_STALLED_S:.0f} s, and {len(pending)} wait. See its "
@@ -824,8 +808,8 @@ def _read_again_here(
     runtime: LocalRuntime, tenant: str, sources: KnowledgeSources, wanted: Sequence[KnowledgeSource]
 ) -> ReadingReport:
     async def here(stores: EmbeddedTenant) -> ReadingReport:
-        place, looks = ReadingHere(stores, sources, wanted), _looks_here(stores.states)
-        return await _read_again(runtime.terminal, place, looks, lambda _: runtime.check())
+        place, looks = ReadingHere(stores, sources, wanted), looks_here(stores.states)
+        return await _read_again(runtime.terminal, place, looks, runtime.check)
 
     with runtime.site(command="assistant knowledge read-again"):
         return runtime.options.with_stores(tenant, here)
@@ -835,19 +819,19 @@ async def _read_again(
     terminal: Terminal,
     place: ReadingHere | ReadingThere,
     looks: Looks,
-    check: Callable[[int], None] = lambda _: None,
+    check: Callable[[], None] = lambda: None,
 ) -> ReadingReport:
     began_s = time.monotonic()
     with terminal.counting("reading again", "documents") as show:
         report = await read_all(place, show=show, check=check)
     with terminal.counting("indexing", "documents") as show:
-        failed = await _follow(report.enqueued, looks, show=show, check=check)
+        failed = await follow(report.enqueued, looks, show=show, check=check)
     report.failed = {status.document_id: status.failure_reason for status in failed}
     report.seconds = round(time.monotonic() - began_s, 3)
     return report
 
 
-def _looks_here(states: DocumentStates) -> Looks:
+def looks_here(states: DocumentStates) -> Looks:
     async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
         found = (await states.get_many(window)).values()
         return [status for status in found if status.state not in _REMOVED or not status.live_content_hash]
@@ -890,7 +874,7 @@ async def _load_remotely(
                     show(summary.documents, 0)
         with terminal.counting("loading", "documents") as show:
             ids = list(dict.fromkeys(summary.enqueued_ids))
-            failed = await _follow(ids, _looks_at(client), show=show)
+            failed = await follow(ids, _looks_at(client), show=show)
     left = tuple(status for status in known if _has_left(status, reading))
     return LoadReport(summary, failed, time.monotonic() - began_s, reading, left, len(known))
 

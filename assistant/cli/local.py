@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from assistant.knowledge.ports import KnowledgeStores
 from assistant.local.layout import Addresses, Layout
 from assistant.local.sharing import Address, SharedSite
 from assistant.local.tokens import Grant, issue_token
-from assistant.private_files import make_private_file, make_private_folder, replace_private
+from assistant.private_files import make_private_file, make_private_folder, owner_only, replace_private
 from assistant.settings.process import LocalSettings
 from assistant.settings.tenant import TenantConfig
 from assistant.telemetry import configure_logging
@@ -111,17 +111,17 @@ class LocalRuntime:
 
     @contextmanager
     def _serving(self, command: str, *, stays: bool, shows: bool) -> Generator[None]:
-        from assistant.local.site import Site, private_files  # slow: not where another command serves
+        from assistant.local.site import Site  # slow: not where another command serves
 
         is_wished = shows or "port" in self.settings.model_fields_set
         port = self.settings.port if is_wished else 0
         ports = {"service": port, "issuer": port + 1} if port else {}
         self.own = Site(self.layout, self.shared, command, stays, ports)
-        with private_files():
+        with owner_only():
             configure_logging(stream=self._log())
             try:
                 with self.terminal.waiting("starting the service"):
-                    self.start(self.own.start)
+                    self._start(self.own)
                 yield
                 self.own.withdraw()
                 self.shared.await_users(
@@ -130,13 +130,12 @@ class LocalRuntime:
             finally:
                 self.own.stop()
 
-    def start(self, start: Callable[[], Address]) -> None:
+    def _start(self, own: Site) -> None:
         """Start the site, and say how long it took and which tenants it leaves out."""
-        assert self.own is not None  # noqa: S101 (a mistake of ours)
         began_s = time.monotonic()
-        self._address = start()
+        self._address = own.start()
         self.terminal.step(f"service ready ({time.monotonic() - began_s:.1f} s)")
-        for reason in self.own.left_out:
+        for reason in own.left_out:
             self.terminal.say(reason)
 
     def serve(self) -> NoReturn:

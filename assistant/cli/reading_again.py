@@ -126,7 +126,7 @@ class ReadingReport:
 
 
 async def read_all(
-    place: ReadingHere | ReadingThere, *, show: Callable[[int, int], None], check: Callable[[int], None]
+    place: ReadingHere | ReadingThere, *, show: Callable[[int, int], None], check: Callable[[], None]
 ) -> ReadingReport:
     """Have all documents of the place read again, some at a time; return what became of them. They may not be
     indexed yet.
@@ -142,7 +142,7 @@ async def read_all(
                 for upload_id, result in (await place.results(list(begun))).items():
                     report.add(begun.pop(upload_id), result)
                     moved_s = time.monotonic()
-                check(len(begun))
+                check()
                 if time.monotonic() - moved_s > _STALLED_S:
                     raise LocalRuntimeError(f"No document was read for {_STALLED_S:.0f} s. Run it again.")
                 await asyncio.sleep(_POLL_S if begun else 0)

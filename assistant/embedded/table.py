@@ -16,7 +16,7 @@ from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.embedded.earlier_files import move_tables
 from assistant.embedded.files import SqliteFile, Transaction
 from assistant.stores.group_commit import GroupCommit, Outcome
-from assistant.stores.table import ABSENT, EXPIRES_AT, Condition, Item, Key, Range, key_of
+from assistant.stores.table import ABSENT, EXPIRES_AT, Condition, Item, Key, Range, key_of, keyed
 
 _log = structlog.get_logger(__name__)
 _INDEXED = ("listed", "listed_at", "state", EXPIRES_AT)
@@ -136,9 +136,11 @@ class SqliteTable:
         self, key: Key, *, put: Item | None = None, remove: Sequence[str] = (), when: Condition | None = None
     ) -> bool:
         def work(transaction: Transaction) -> bool:
-            stored = _get(transaction, key) or {"pk": key[0], "sk": key[1]}
-            kept = {name: value for name, value in stored.items() if name not in remove}
-            return _put(transaction, kept | dict(put or {}), when)
+            stored = _get(transaction, key)
+            if when is not None and not _holds(when, stored):
+                return False
+            kept = {name: value for name, value in (stored or keyed(key)).items() if name not in remove}
+            return _put(transaction, kept | dict(put or {}), None)
 
         return await self._write(work)
 

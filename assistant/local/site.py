@@ -12,8 +12,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
@@ -276,13 +276,3 @@ class Site:
             self._ready.set()
             await asyncio.wait({served.worker})
             served.worker.result()
-
-
-@contextmanager
-def private_files() -> Generator[None]:
-    """Let only the owner read what the process writes inside the block: its stores and its engines' files."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)

@@ -100,14 +100,7 @@ async def _serve_embedding(settings: ModelServerSettings, listener: socket.socke
 
     artifact = ensure_artifact(settings)
     weights = locate_weights(settings)
-    engine = EmbeddingEngine(
-        weights.graph(),
-        threads=settings.threads,
-        queue_size=settings.queue_size,
-        precision=settings.precision,
-        pooling=weights.pooled_by(),
-    )
-    engine.start()
+    engine = EmbeddingEngine.started(weights, settings, queue_size=settings.queue_size)
     tokenizer_path: Path = artifact_folder(settings, weights) / TOKENIZER_FILE
     task = EmbeddingTask(
         engine, tokenizer=Tokenizer.from_file(str(tokenizer_path)), max_input_tokens=artifact.max_input_tokens
@@ -122,15 +115,7 @@ async def _serve_generation(settings: ModelServerSettings, listener: socket.sock
     from assistant.model_server.generation import Admission, LlamaRuntime, open_generation
 
     ensure_artifact(settings)
-    weights = locate_weights(settings)
-    runtime = LlamaRuntime(
-        weights.path,
-        model=weights.name,
-        slots=settings.slots,
-        context_tokens=settings.context_tokens,
-        threads=settings.threads,
-    )
-    runtime.start()
+    runtime = LlamaRuntime.started(locate_weights(settings), settings)
     admission = Admission(slots=settings.slots, queue_size=settings.queue_size)
     try:
         context_tokens = settings.context_tokens

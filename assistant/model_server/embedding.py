@@ -29,6 +29,8 @@ from assistant.domain.documents import embedding_input
 from assistant.domain.errors import ConfigurationError, OverloadedError, PassageTooLongError
 from assistant.http_process import send_response
 from assistant.model_server.embedding_graph import Floats, PassageRunner, Pooling, Precision, load_graph
+from assistant.model_server.weights import Weights
+from assistant.settings.process import ModelServerSettings
 from assistant.settings.tenant import SMALLEST_COSINE_GAP
 
 _SMALLEST_NORM = 1e-12
@@ -62,6 +64,19 @@ class EmbeddingEngine:
         """Gives its places in the order in which they were asked for."""
         self._worker = threading.local()
         self._pool: ThreadPoolExecutor | None = None
+
+    @classmethod
+    def started(cls, weights: Weights, settings: ModelServerSettings, *, queue_size: int) -> EmbeddingEngine:
+        """Return an engine of the weights that runs. Raises ConfigurationError."""
+        engine = cls(
+            weights.graph(),
+            threads=settings.threads,
+            queue_size=queue_size,
+            precision=settings.precision,
+            pooling=weights.pooled_by(),
+        )
+        engine.start()
+        return engine
 
     def start(self) -> None:
         """Load the graph and its runners."""

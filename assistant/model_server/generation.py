@@ -30,6 +30,8 @@ from assistant.domain.errors import (
     UnreadableRequestError,
 )
 from assistant.http_process import send_response
+from assistant.model_server.weights import Weights
+from assistant.settings.process import ModelServerSettings
 
 _CONNECT_TIMEOUT_S = 5.0
 _SILENCE_TIMEOUT_S = 60.0
@@ -260,6 +262,19 @@ class LlamaRuntime:
         self.servers: list[Any] = []
         """The library's own objects, one a slot."""
         self.api_key = secrets.token_urlsafe(32)
+
+    @classmethod
+    def started(cls, weights: Weights, settings: ModelServerSettings) -> LlamaRuntime:
+        """Return a runtime of the weights that runs. Raises ConfigurationError."""
+        runtime = cls(
+            weights.path,
+            model=weights.name,
+            slots=settings.slots,
+            context_tokens=settings.context_tokens,
+            threads=settings.threads,
+        )
+        runtime.start()
+        return runtime
 
     def start(self) -> None:
         """Load the model and open the ports. Raises ConfigurationError when the weights cannot be loaded."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from assistant.settings.process import ModelServerSettings
 from assistant.settings.tenant import EmbeddingSection
 
 T = TypeVar("T")
+Name = TypeVar("Name", bound=Hashable)
 _WAITING_REQUESTS = 1024
 """Callers of the process limit what they have in flight; here a request waits its turn."""
 
@@ -73,7 +74,7 @@ class ModelsHere:
     def __init__(self, artifacts_dir: Path) -> None:
         self._loop = asyncio.get_running_loop()
         self._artifacts_dir = artifacts_dir
-        self._prepared: set[tuple[str, int]] = set()
+        self._artifacts: dict[tuple[str, int], object] = {}
         self._engines: dict[str, EmbeddingEngine] = {}
         self._tasks: dict[tuple[str, int], EmbeddingTask] = {}
         self._runtimes: dict[str, LlamaRuntime] = {}
@@ -88,36 +89,28 @@ class ModelsHere:
     async def prepare(self, section: EmbeddingSection) -> None:
         """Derive the artifact of an embedding model where it is missing. Raises ConfigurationError,
         LocalRuntimeError."""
-        await self.in_loop(self._prepare(section))
-
-    async def _prepare(self, section: EmbeddingSection) -> None:
-        async with self._loading:
-            if (key := (section.model, section.max_tokens)) not in self._prepared:
-                await asyncio.to_thread(ensure_artifact, self._settings(section))
-                self._prepared.add(key)
+        key = section.model, section.max_tokens
+        await self.in_loop(self._once(self._artifacts, key, lambda: ensure_artifact(self._settings(section))))
 
     async def embedder(self, section: EmbeddingSection) -> EmbedderHere:
         """Return the embedder of a prepared model. Raises ConfigurationError."""
-        return EmbedderHere(self, await self.in_loop(self._loaded(section)), section.dimensions)
-
-    async def _loaded(self, section: EmbeddingSection) -> EmbeddingTask:
-        async with self._loading:
-            if (key := (section.model, section.max_tokens)) not in self._tasks:
-                self._tasks[key] = await asyncio.to_thread(self._task, section)
-        return self._tasks[key]
+        key = section.model, section.max_tokens
+        task = await self.in_loop(self._once(self._tasks, key, lambda: self._task(section)))
+        return EmbedderHere(self, task, section.dimensions)
 
     async def llm(self, model: AddedLlm) -> LlamaRuntime:
         """Return the running llama.cpp of an added LLM; it answers one request at a time.
 
         Raises ConfigurationError, LocalRuntimeError.
         """
-        return await self.in_loop(self._started(model))
+        return await self.in_loop(self._once(self._runtimes, model.name, lambda: self._runtime(model)))
 
-    async def _started(self, model: AddedLlm) -> LlamaRuntime:
+    async def _once(self, loaded: dict[Name, T], name: Name, load: Callable[[], T]) -> T:
+        """Return what is loaded under the name; load it in a thread where it is not, one at a time."""
         async with self._loading:
-            if model.name not in self._runtimes:
-                self._runtimes[model.name] = await asyncio.to_thread(self._runtime, model)
-        return self._runtimes[model.name]
+            if name not in loaded:
+                loaded[name] = await asyncio.to_thread(load)
+        return loaded[name]
 
     def close(self) -> None:
         for each in (*self._engines.values(), *self._runtimes.values()):
@@ -139,15 +132,9 @@ class ModelsHere:
         settings = self._settings(section)
         weights = locate_weights(settings)
         if weights.name not in self._engines:
-            engine = EmbeddingEngine(
-                weights.graph(),
-                threads=settings.threads,
-                queue_size=_WAITING_REQUESTS,
-                precision=settings.precision,
-                pooling=weights.pooled_by(),
+            self._engines[weights.name] = EmbeddingEngine.started(
+                weights, settings, queue_size=_WAITING_REQUESTS
             )
-            engine.start()
-            self._engines[weights.name] = engine
         tokenizer = Tokenizer.from_file(str(artifact_folder(settings, weights) / TOKENIZER_FILE))
         limit = section.max_tokens
         return EmbeddingTask(self._engines[weights.name], tokenizer=tokenizer, max_input_tokens=limit)
@@ -158,14 +145,7 @@ class ModelsHere:
             manifest=self._artifacts_dir / model.name / MANIFEST_FILE,
             artifacts_dir=self._artifacts_dir,
             context_tokens=model.context_tokens,
+            slots=1,
         )
         ensure_artifact(settings)
-        runtime = LlamaRuntime(
-            locate_weights(settings).path,
-            model=model.name,
-            slots=1,
-            context_tokens=settings.context_tokens,
-            threads=settings.threads,
-        )
-        runtime.start()
-        return runtime
+        return LlamaRuntime.started(locate_weights(settings), settings)

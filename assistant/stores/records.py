@@ -137,9 +137,10 @@ class StoredRecords(_Audited):
         """By answer without a record: its place in its conversation is written, or being written, here."""
 
     async def put_answer(self, record: AnswerRecord) -> None:
-        if await self._put(record, kind=_ANSWER) is not None:
-            raise ConflictError(f"The answer {record.answer_id} is already recorded.")
+        existing = await self._put(record, kind=_ANSWER)
         self._places.pop(record.answer_id, None)
+        if existing is not None:
+            raise ConflictError(f"The answer {record.answer_id} is already recorded.")
 
     async def begin_answer(self, record: AnswerRecord, *, until: datetime) -> None:
         await self._put(record, kind=_INTERRUPTED, more={"until": until.timestamp()})

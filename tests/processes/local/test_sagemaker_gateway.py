@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import boto3
@@ -86,6 +87,11 @@ async def failing(exchange: Exchange) -> None:
     await exchange.respond(429, b'{"error":{"code":"queue_full"}}', Content_Type="application/json")
 
 
+runtime_client = partial(
+    open_client, "sagemaker-runtime", region="us-east-1", access_key_id="AKIDLOCAL", secret_access_key="x"
+)
+
+
 async def invoke(client: Any, **arguments: Any) -> dict[str, Any]:
     return await asyncio.to_thread(lambda: client.invoke_endpoint(Body=b"{}", **arguments))
 
@@ -134,13 +140,7 @@ async def test_boto3_gets_the_stream(serve: Serve) -> None:
 async def test_aiobotocore_gets_the_stream(serve: Serve) -> None:
     async with (
         serve(stream) as served,
-        open_client(
-            "sagemaker-runtime",
-            region="us-east-1",
-            endpoint_url=served.url,
-            access_key_id="AKIDLOCAL",
-            secret_access_key="x",
-        ) as client,
+        runtime_client(endpoint_url=served.url) as client,
     ):
         response = await client.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")
         parts = [event["PayloadPart"]["Bytes"] async for event in response["Body"]]
@@ -278,13 +278,7 @@ async def test_the_container_sees_its_connection_close(serve: Serve, begun: bool
 
     async with (
         serve(script) as served,
-        open_client(
-            "sagemaker-runtime",
-            region="us-east-1",
-            endpoint_url=served.url,
-            access_key_id="AKIDLOCAL",
-            secret_access_key="x",
-        ) as client,
+        runtime_client(endpoint_url=served.url) as client,
     ):
         if begun:
             response = await client.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from assistant.cli import knowledge
-from assistant.cli.knowledge import FileReading, LoadReport, SourceFolders, chosen_folders, follow_worker
+from assistant.cli.knowledge import FileReading, LoadReport, SourceFolders, chosen_folders, follow, looks_here
 from assistant.cli.main import app
 from assistant.cli.terminal import GlobalOptions, pace_of
 from assistant.domain.clock import SystemClock
@@ -80,7 +80,7 @@ async def run(
         if not alive:
             raise LocalRuntimeError("The service ended.")
 
-    following = follow_worker(stores.states, summary.enqueued_ids, check=check, show=shown or Shown())
+    following = follow(summary.enqueued_ids, looks_here(stores.states), check=check, show=shown or Shown())
     worker = asyncio.create_task(play_worker(stores, ends_as=ends_as or {}, hold=hold))
     try:
         failed = await asyncio.wait_for(following, timeout=20)
@@ -140,11 +140,11 @@ async def test_a_removal_ends_when_the_index_is_rid_of_the_document(
     [live] = (await stores.states.get_many(["a"])).values()
     gone = live.model_copy(update={"state": DocumentState.WITHDRAWN, "live_content_hash": "old"})
     await stores.states.put_many([gone])
-    follow = partial(follow_worker, stores.states, ["a"], check=lambda: None, show=Shown())
+    following = partial(follow, ["a"], looks_here(stores.states), check=lambda: None, show=Shown())
     with pytest.raises(LocalRuntimeError, match="moved no document"):
-        await follow()
+        await following()
     await stores.states.put_many([gone.model_copy(update={"live_content_hash": None})])
-    assert await follow() == ()
+    assert await following() == ()
 
 
 async def test_a_load_waits_while_other_documents_of_the_tenant_move(
@@ -163,7 +163,9 @@ async def test_a_load_waits_while_other_documents_of_the_tenant_move(
 
     summary = await add(documents("own"), source=HANDBOOK, writer=OLGA)
     moving = asyncio.create_task(move_slowly())
-    assert await follow_worker(stores.states, summary.enqueued_ids, check=lambda: None, show=Shown()) == ()
+    assert (
+        await follow(summary.enqueued_ids, looks_here(stores.states), check=lambda: None, show=Shown()) == ()
+    )
     await moving
 
 
