@@ -7,6 +7,7 @@ come, so that a call of a later round waits for one of the round before it.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -44,6 +45,19 @@ def name_of(request: Request) -> str | None:
     return "text of a source" if request.path.count("/documents/") and request.method == "GET" else None
 
 
+def _put_items(request: Request) -> str:
+    """Return what a transaction writes, without the token of its call."""
+    return json.dumps(json.loads(request.body)["TransactItems"], sort_keys=True)
+
+
+async def ended(answer: Answered, service: ServiceProcess) -> str:
+    """Return how an answer ended, when its record is written: a busy emulator may outlast its timeout."""
+    said = answer.told()
+    if said.endswith(", `recorded` false"):
+        await eventually(lambda: "answer_record_followed" in service.log_path.read_text())
+    return said.removesuffix(", `recorded` false")
+
+
 @dataclass
 class Rounds:
     """Holds the calls of a question until all of a round have come."""
@@ -60,7 +74,11 @@ class Rounds:
         await self._hold()
 
     def names(self) -> list[str]:
-        return [name for name in map(name_of, self.came) if name is not None]
+        """Return what was called. A write of a record counts once: a busy emulator outlasts its timeout, and
+        it is written again."""
+        written = {_put_items(request): "record" for request in self.came if name_of(request) == "record"}
+        called = [name for name in map(name_of, self.came) if name is not None and name != "record"]
+        return called + list(written.values())
 
     async def next(self, count: int) -> list[str]:
         """Return the names of the next round, in which so many calls come, and let them go on."""
@@ -114,7 +132,7 @@ async def test_a_warm_question_waits_for_four_calls_and_a_follow_up_for_six(scen
             ["read"],
             ["embed", "model"],
         ]  # vectors of a new document's units
-        assert first.told() == "`done` `stop`"
+        assert await ended(first, service) == "`done` `stop`"
         assert Counter(rounds.names()) == Counter(embed=2, search=1, read=1, model=1, record=2)
 
         conversation = first.events[0][1]["conversation_id"]
@@ -127,5 +145,5 @@ async def test_a_warm_question_waits_for_four_calls_and_a_follow_up_for_six(scen
             ["read"],
             ["model"],
         ]
-        assert again.told() == "`done` `stop`"
+        assert await ended(again, service) == "`done` `stop`"
         assert len(rounds.names()) == 10
