@@ -14,14 +14,14 @@ _DIGIT = re.compile(r"\d")
 def table_blocks(rows: Iterable[Sequence[Cell]], *, header_rows: int = 0) -> list[Block]:
     """Return a table with the rows that name its columns; ``header_rows`` 0: the file names none.
 
-    A cell across all columns above it is a text of its own. A table that contains tables, and one without
-    names that has no two texts beside each other, are layout: what is in them is returned.
+    A cell across all columns above it is a text of its own. A table without names that contains tables, or
+    has no two texts beside each other, is layout: what is in it is returned.
     """
     rows = [tuple(row) for row in rows]  # an empty one too: cells above may span all of it
     cells = [cell for row in rows for cell in row]
     width = max((sum(cell.columns for cell in row) for row in rows), default=0)
     is_placing = header_rows < 1 and all(sum(map(_has_text, row)) < 2 for row in rows)
-    if is_placing or any(isinstance(block, Table) for cell in cells for block in cell.blocks):
+    if is_placing:
         return [block for cell in cells for block in cell.blocks]
     blocks: list[Block] = []
     while (
@@ -29,9 +29,10 @@ def table_blocks(rows: Iterable[Sequence[Cell]], *, header_rows: int = 0) -> lis
     ):
         blocks += rows.pop(0)[0].blocks
         header_rows -= 1
-    if any(cell.blocks for row in rows for cell in row):
-        blocks.append(Table(tuple(rows), _named_rows(rows, header_rows)))
-    return blocks
+    below = [block for row in rows for cell in row for block in cell.blocks]
+    named = _named_rows(rows, header_rows) if below else 0
+    is_layout = not named and any(isinstance(block, Table) for block in below)
+    return [*blocks, *(below if is_layout or not below else [Table(tuple(rows), named)])]
 
 
 def _has_text(cell: Cell) -> bool:
@@ -56,7 +57,10 @@ def _named_rows(rows: Sequence[Sequence[Cell]], declared: int) -> int:
         for at in columns
     ]
     others = [[line[at] for at in columns if at < len(line)] for line in lines[depth:] if any(line)]
-    return depth if is_header([names, *others]) else 0
+    is_divided = len(columns) > len(rows[0]) and all(
+        cell.rows == depth or cell.columns > 1 for cell in rows[0]
+    )
+    return depth if is_header([names, *others], may_have_digits=is_divided) else 0
 
 
 def _has_parts(first: Sequence[Cell | None], second: Sequence[str]) -> bool:
@@ -70,15 +74,18 @@ def _has_parts(first: Sequence[Cell | None], second: Sequence[str]) -> bool:
     return bool(parts) and bool(others) and named and not any(others)
 
 
-def is_header(rows: Sequence[Sequence[str]]) -> bool:
+def is_header(rows: Sequence[Sequence[str]], *, may_have_digits: bool = False) -> bool:
     """Return whether the first row names the columns, of a table that does not say so.
 
-    Names fill the row, differ and have no digits. A table of two columns is more often a list of names with
-    values: there a column must have digits in all its other cells.
+    Names fill the row, differ and have no digits, unless merged cells show that they are names. A table of
+    two columns is more often a list of names with values: there a column must have digits in all its other
+    cells.
     """
     first, *others = rows
     names = {cell.strip() for cell in first}
-    if not others or len(names) < max(2, len(first)) or "" in names or any(map(_DIGIT.search, names)):
+    if not others or len(names) < max(2, len(first)) or "" in names:
+        return False
+    if not may_have_digits and any(map(_DIGIT.search, names)):
         return False
     columns = ([row[place] for row in others if place < len(row)] for place in range(len(first)))
     return len(first) > 2 or any(all(_DIGIT.search(cell) for cell in column) for column in columns)

@@ -356,6 +356,30 @@ def test_cells_that_span_rows_and_columns_stand_under_their_own_names() -> None:
     ]
 
 
+def test_merged_cells_say_that_two_rows_with_digits_name_the_columns() -> None:
+    body = table(
+        [cell("Drug", properties=BEGIN), cell("Bottle", properties=WIDE)],
+        [cell("", properties=GO_ON), "30 mL", "100 mL"],
+        ["Gel", "$24", "not made"],
+    )
+    assert rows(body) == ["Drug: Gel; Bottle 30 mL: $24; Bottle 100 mL: not made"]
+    merged = table(
+        [cell("10", properties=BEGIN), cell("20", properties=BEGIN), cell("30", properties=BEGIN)],
+        [cell("", properties=GO_ON), cell("", properties=GO_ON), cell("", properties=GO_ON)],
+        ["11", "21", "31"],
+    )
+    assert rows(merged) == ["10 | 20 | 30", "11 | 21 | 31"]
+
+
+def test_a_table_in_a_cell_does_not_take_the_names_of_the_others() -> None:
+    inner = table(["Hour 0", "12.5 mL"], ["Hour 6", "7.5 mL"])
+    body = table(["Animal", "Dose"], ["Donkey", cell("Twice:", inner, "then stop")], ["Goat", "4.0 mL"])
+    assert rows(body) == [
+        "Animal: Donkey; Dose: Twice: Hour 0; 12.5 mL, Hour 6; 7.5 mL, then stop",
+        "Animal: Goat; Dose: 4.0 mL",
+    ]
+
+
 def test_a_row_that_belongs_to_the_cells_above_moves_no_value() -> None:
     body = table(
         ["Item", "Fee"],
