@@ -98,7 +98,7 @@ def _read(part: EmailMessage | MIMEPart, losses: list[Loss]) -> tuple[Block, ...
         return ()
     text = _decoded(part)
     if kind == "text/html":
-        page = read_html(text)
+        page = read_html(text, is_whole=False)
         losses += page.losses
         return page.blocks
     if part.get_param("format") == "flowed":

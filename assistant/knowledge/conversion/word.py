@@ -490,7 +490,7 @@ class _Reader:
         suffix = name.rpartition(".")[2].lower()
         raw = self._container.read(name) if name in self._container.namelist() else b""
         if suffix in ("htm", "html", "xhtml"):
-            self._flow.blocks += read_html(decoded_page(raw)).blocks
+            self._flow.blocks += read_html(decoded_page(raw), is_whole=False).blocks
         elif suffix == "txt":
             self._flow.blocks += text_blocks(decoded(raw))
         else:

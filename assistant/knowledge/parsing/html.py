@@ -6,7 +6,8 @@ Elements that the page hides are read and marked, but for panels that a button o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -44,6 +45,10 @@ _DEEPEST_BLOCKS = 40
 """Lists and definitions around a block: a page of deeper ones cannot be stored."""
 _UNSEEN = "script, style, noscript, svg, iframe, object"
 _REPEATED = "nav, [role=navigation], [role=banner], [role=contentinfo], [role=search], [role=complementary]"
+_MARGINS = "header, footer"
+_WORKING = "a[href], button, form, img, input, h1, h2, h3, h4, h5, h6"
+"""What a header or footer has that only leads elsewhere, or names the page."""
+_LONGEST_BANNER = 300
 _COMMENT = re.compile(r"/\*[^*]*\*+(?:[^/*][^*]*\*+)*/")
 _TELLING = re.compile(r"display|font-size|list-style|opacity|text-decoration|vertical-align|visibility", re.I)
 """Properties that say what is struck, hidden, raised or counted; rules without them are not looked at."""
@@ -60,6 +65,8 @@ _SHIFTS = {"sup": Shift.RAISED, "super": Shift.RAISED, "sub": Shift.LOWERED}
 _CONTROLS = "button, summary, [role=button], [role=tab], [data-toggle], [data-bs-toggle]"
 _CONTROLLED = ("aria-controls", "data-target", "data-bs-target", "href")
 """Attributes by which a control names the panel that it opens."""
+_QUOTED_NAME = re.compile(r"""["']#?([\w-]{1,60})["']""")
+"""In what a control does: "show('p1')"."""
 _PANEL_HEADING = 4
 """Level of a control that opens a panel, where no heading is around it."""
 _UNSHOWN = ("hidden", "image", "password", "file")
@@ -95,10 +102,14 @@ def read_html(content: str, *, is_whole: bool = True) -> Page:
     body.remove(_UNSEEN)
     words = _word_count(body)
     root = _main(page, is_whole=is_whole) or body
-    root.remove(_REPEATED if root is not body or not is_whole else f"{_REPEATED}, header, footer, aside")
-    beside = words - _word_count(root)
-    losses = (Loss(BESIDE_WORDS, words=beside),) if beside else ()
-    return _Walker(page, declared).page(root, losses)
+    walker = _Walker(page, declared)
+    inside = frozenset(() if root is body else root.select(_MARGINS))
+    margins = [element for element in body.select(_MARGINS if is_whole else "none") if element not in inside]
+    banner = walker.banner(element for element in margins if element.closest("article, section") is None)
+    root.remove(_REPEATED if root is not body or not is_whole else f"{_REPEATED}, {_MARGINS}, aside")
+    beside = words - _word_count(root) - len(banner.split())
+    losses = (Loss(BESIDE_WORDS, words=beside),) if beside > 0 else ()
+    return walker.page(root, losses, banner)
 
 
 def _word_count(element: Element) -> int:
@@ -141,14 +152,19 @@ class _Walker:
         self._declared = declared
         """Declarations of style sheets, in their order."""
         self._controls = frozenset(page.select(_CONTROLS))
-        self._panels: dict[str, str] = {}
-        """Ids of panels that a control opens, and what the control says where no heading has it."""
-        ids = {element.attr("id") for element in page.select("[id]")}
+        self._panels: dict[Element, str] = {}
+        """Panels that a control opens, and what the control says where no heading has it."""
+        self._openers = dict[Element, list[Element]]()
+        """Their controls."""
+        by_id = {element.attr("id"): element for element in page.select("[id]")}
         for control in page.select(f"{_CONTROLS}, {', '.join(f'[{name}]' for name in _CONTROLLED)}"):
+            self._openers[control] = [by_id[name] for name in _panels_of(control) & by_id.keys()]
+        for control, panel in self._in_order(page) if self._controls else ():
+            self._openers[control].append(panel)
+        for control, panels in self._openers.items():
             is_alone = control in self._controls and control.closest(_HEADED) is None
             words = " ".join(control.text.split()) if is_alone else ""
-            for name in _panels_of(control) & ids:
-                self._panels[name] = words or self._panels.get(name, "")
+            self._panels |= {panel: words or self._panels.get(panel, "") for panel in panels}
         self._losses: tuple[Loss, ...] = ()
         self._older = frozenset(page.select(_OLDER))
         self._style = _PLAIN
@@ -158,9 +174,31 @@ class _Walker:
         self._terms: list[Paragraph] = []
         """Paragraphs that may be terms of the definition that follows."""
 
-    def page(self, element: Element, losses: tuple[Loss, ...]) -> Page:
+    def page(self, element: Element, losses: tuple[Loss, ...], banner: str) -> Page:
         """Return the page of its main element. ``losses``: what is beside it."""
-        return Page(self._inside(*element), losses=(*losses, *self._losses))
+        return Page(self._inside(*element), banner=banner, losses=(*losses, *self._losses))
+
+    def banner(self, margins: Iterable[Element]) -> str:
+        """Return what headers and footers that lead nowhere say in one line."""
+        stamps = (self._strings(each) for each in margins if each.select_one(_WORKING) is None)
+        texts = (text_of(run for run in runs if run.is_in_force) for runs in stamps)
+        line = "; ".join(dict.fromkeys(" ".join(text.split()) for text in texts if text.strip()))
+        return line if len(line) <= _LONGEST_BANNER else ""
+
+    def _in_order(self, page: Document) -> Iterator[tuple[Element, Element]]:
+        """Yield each control of a row with its panel: below the row are as many elements of one kind, some of
+        them hidden."""
+        folded = [*page.select("[hidden], [style*=none]"), *self._declared]
+        for parent in {node.parent: None for node in folded}:
+            kinds = defaultdict[tuple[str, object], list[Element]](list)
+            for node in parent if isinstance(parent, Element) else ():
+                if isinstance(node, Element):
+                    kinds[node.tag, node.attr("class")].append(node)
+            for panels in kinds.values():
+                row = next((node for node in panels[0].previous_siblings if isinstance(node, Element)), None)
+                controls = row.select(_CONTROLS) if row is not None and len(panels) > 1 else ()
+                if len(controls) == len(panels) and any(self._own(node).is_hidden for node in panels):
+                    yield from zip(controls, panels, strict=True)
 
     def _flush(self) -> None:
         """End the paragraph of the collected runs."""
@@ -183,7 +221,7 @@ class _Walker:
     def _styled(self, node: Element) -> Run:
         """Return how the text in an element is marked, as an empty run."""
         style = self._own(node)
-        if style.is_hidden and (node.attr("id") in self._panels or _follows_control(node)):
+        if style.is_hidden and (node in self._panels or _follows_control(node)):
             style = replace(style, is_hidden=False)
         return self._style if style == _PLAIN else style.inside(self._style)
 
@@ -204,7 +242,7 @@ class _Walker:
         return _properties(declarations) if declarations else {}
 
     def _take_element(self, node: Element, tag: str) -> None:
-        if name := self._panels.get(node.attr("id") or ""):
+        if name := self._panels.get(node):
             self._flush()
             self._blocks.append(Heading(_PANEL_HEADING, (replace(self._style, text=name),)))
         if tag == "br":
@@ -262,7 +300,7 @@ class _Walker:
         after = next((one for one in node.next_siblings if isinstance(one, Element)), None)
         if node.closest(", ".join(_HEADINGS)) is not None:
             self._walk(node)
-        elif any(map(self._panels.get, _panels_of(node))):
+        elif any(map(self._panels.get, self._openers.get(node, ()))):
             return
         elif (
             node.tag == "summary"
@@ -401,7 +439,8 @@ def _panels_of(control: Element) -> set[str]:
     """Return the ids of the panels that an element opens."""
     named = (name for key in _CONTROLLED for name in (control.attr(key) or "").split())
     return {
-        name.removeprefix("#") for name in named if name.startswith("#") or control.attr("aria-controls")
+        *(name.removeprefix("#") for name in named if name.startswith("#") or control.attr("aria-controls")),
+        *_QUOTED_NAME.findall(control.attr("onclick") or ""),
     } - {""}
 
 

@@ -141,8 +141,8 @@ def test_a_link_is_where_its_words_are(content: str) -> None:
         "<template><p>x</p></template>",
         "<noscript>x</noscript>",
         "<!-- x -->",
-        "<header>x</header>",
-        "<footer>x</footer>",
+        "<header><a href=/>x</a></header>",
+        "<footer><a href=/>x</a></footer>",
         "<aside>x</aside>",
     ],
 )

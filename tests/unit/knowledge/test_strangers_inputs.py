@@ -331,6 +331,41 @@ def test_a_question_in_a_button_is_the_heading_of_its_panel(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("buttons", "panels"),
+    [
+        ("<button>{}</button><button>{}</button>", "<div class=x>{}</div><div class=x hidden>{}</div>"),
+        (
+            """<button onclick="show('a')">{}</button><button onclick="show('b')">{}</button>""",
+            "<i>Press:</i><section id=a>{}</section><div id=b style='display:none'>{}</div>",
+        ),
+    ],
+)
+def test_a_panel_stands_under_the_button_that_opens_it_by_a_script(
+    tmp_path: Path, buttons: str, panels: str
+) -> None:
+    page = f"<p>{buttons.format('Sharps', 'Spills')}</p>{panels.format('Ring at once.', 'Use the kit.')}"
+    parsed, notes = loaded(write(tmp_path / "a.html", page))
+    found = [(unit.heading, unit.text) for unit in parsed.units if unit.text != "Press:"]
+    assert (found, notes) == ([("Sharps", "Ring at once."), ("Spills", "Use the kit.")], ())
+    other = f"<p>{buttons.format('Send', 'Print')}</p><p>Call us.</p><p hidden>An old number.</p><p>Bye.</p>"
+    assert "old" not in text(tmp_path / "b.html", other.replace("onclick", "data-do"))
+
+
+def test_a_header_or_footer_without_links_is_the_first_line(tmp_path: Path) -> None:
+    page = (
+        "<header><a href='/'>Start</a> Fees</header><header>SUPERSEDED <i hidden>never</i></header>"
+        "<main><h1>Fees</h1><p>A kit is 5 dollars.</p></main><footer>Next review 2027-03-22</footer>"
+    )
+    for whole in (page, page.replace("main>", "div>")):
+        parsed, notes = loaded(write(tmp_path / "a.html", whole))
+        assert parsed.banner == "SUPERSEDED; Next review 2027-03-22"
+        assert parsed.text == f"{parsed.banner}\n\nFees\n\nA kit is 5 dollars."
+        assert notes == ("words of menus and footers: 3",)
+    mail = a_mail("See below.", "<header>Valid until May.</header><p>A kit is 5 dollars.</p>")
+    assert text(tmp_path / "a.eml", mail) == "Valid until May.\n\nA kit is 5 dollars."
+
+
 def test_the_value_of_a_field_follows_its_label(tmp_path: Path) -> None:
     font = "/Resources << /Font << /F1 2 0 R >> >>"
     look = "BT /F1 12 Tf 2 4 Td (150 dollars) Tj ET"
