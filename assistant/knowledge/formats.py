@@ -5,6 +5,7 @@ Only what the document says of itself is read here. Its body is parsed later, by
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
@@ -23,6 +24,7 @@ from assistant.knowledge.parsing.markdown import first_heading
 from assistant.knowledge.parsing.render import words_in
 
 _LONGEST_TITLE = 1000
+_MARKUP, _ESCAPED = re.compile(r"[\\`*\[\]<>#|~&]"), r"\\\g<0>"
 _BODIES = "question and answer, or title and text, or title and markdown"
 """The bodies that a JSON line may have."""
 _BESIDE = ("metadata", "focus", "source_id")
@@ -116,6 +118,8 @@ def _markdown_item(name: str, content: str) -> files.SourceItem:
     if not page.body.strip():
         return files.invalid(name, "there is no text in it")
     title = files.text_field(page.meta.get("title")) or first_heading(page.body)
+    if page.facts:
+        page = replace(page, body=f"{_MARKUP.sub(_ESCAPED, '; '.join(page.facts))}\n\n{page.body}")
     return _titled(name, page, title, media_type="text/markdown")
 
 

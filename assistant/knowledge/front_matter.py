@@ -49,6 +49,8 @@ _TITLE = re.compile(
 LABEL_PATTERN = r"^\w[\w.:@/-]{0,63}$"
 _LABEL = re.compile(LABEL_PATTERN)
 _ADDRESS = re.compile(r"(https?://\S+)?")
+_LONGEST_FACT = 80
+_PLACE = re.compile(r"\S*/[^\d\s]")
 _NULL = ("", "~", "null", "Null", "NULL")
 
 
@@ -61,6 +63,8 @@ class Page:
     metadata: dict[str, tuple[str, ...]]
     """By every other key: all texts below it."""
     body: str
+    facts: tuple[str, ...] = ()
+    """Other keys with one short text that is no address, for readers: "valid until: 2026-12-31"."""
 
 
 class FrontMatterError(DocumentInvalidError):
@@ -89,7 +93,8 @@ def read_front_matter(content: str) -> Page:
         too_long = f"the front matter is longer than {LONGEST_CHARACTERS:,} characters"
         raise FrontMatterError(too_long, line=first + 1)
     node = _yaml(block, line=first + 2) if fence[1] == "---" else _toml(block, line=first + 2)
-    return Page(*_read_keys(node, line=first + 2), "\n".join(lines[end + 1 :]))
+    meta, metadata = _read_keys(node, line=first + 2)
+    return Page(meta, metadata, "\n".join(lines[end + 1 :]), tuple(_facts(node, metadata)))
 
 
 def _is_text(block: Sequence[str]) -> bool:
@@ -197,6 +202,13 @@ def _read_keys(node: yaml.Node | None, *, line: int) -> tuple[dict[str, object],
         else:
             meta[key] = _item(value, line=line) if key == _ITEM else _texts(key, value, line=line)
     return meta, metadata
+
+
+def _facts(node: Any, metadata: Mapping[str, object]) -> Iterator[str]:
+    for key, value in node.value if node is not None else ():
+        text = " ".join(value.value.split()) if isinstance(value, yaml.ScalarNode) else ""
+        if text and key.value in metadata and len(text) <= _LONGEST_FACT and not _PLACE.match(text):
+            yield f"{key.value}: {text}".replace("_", " ")
 
 
 def _is_ours(key: str, value: yaml.Node) -> bool:

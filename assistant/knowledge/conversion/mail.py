@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from email import message_from_bytes
 from email.message import EmailMessage, Message, MIMEPart
 from email.policy import default
 from functools import reduce
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Any, cast
 
 from assistant.domain.errors import DocumentInvalidError
@@ -31,12 +31,13 @@ from assistant.knowledge.page import (
 from assistant.knowledge.parsing.html import read_html
 from assistant.knowledge.parsing.render import words_in
 
-_FACTS = ("From", "To", "Date")
+_FACTS = ("From", "To", "Cc", "Date")
 _FLOWING = re.compile(r"(?m)(?<!^--) \n")
 _MUCH_LONGER = 1.5
 """The plain text is read in place of the HTML part where it has this many times its words."""
 _QUOTED = re.compile(r">(?!\s*=?\s*\d)")
 """The begin of a line of an older mail. "> 65 years" may be a comparison."""
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
 _FORWARDED = re.compile(r"(?:fwd?|wg|tr|rv|i|vb|vs) ?:", re.IGNORECASE)
 """The begin of a forwarded mail's subject, by the language of its program."""
 _FIELD = re.compile(r"^[>* ]{0,20}[^\W\d_][^\n:]{1,20}:", re.MULTILINE)
@@ -65,7 +66,7 @@ def convert_eml(raw: bytes) -> Page:
         if not any(name in message for name in ("from", "subject", "date")):
             problem = "it is not an e-mail: it has no From, Subject or Date"
             raise DocumentInvalidError(f"{problem}. Export it again.")
-        blocks = _without_older(_read(message, losses), message)
+        blocks = tuple(_with_questions(_without_older(_read(message, losses), message)))
         page = Page((_facts(message, _FACTS), *blocks), title_of(message["subject"]), losses=tuple(losses))
     except (LookupError, RecursionError, UnicodeError, ValueError) as error:
         problem = f"its parts cannot be read ({type(error).__name__})"
@@ -175,6 +176,16 @@ def _marked(blocks: tuple[Block, ...], *, but: int) -> tuple[Block, ...]:
             return (*made, OlderText((Paragraph(lead), *blocks[at + 1 :])))
         made.append(OlderText((Paragraph(lead),)))  # the rest may be answers below the lines that it quotes
     return tuple(made)
+
+
+def _with_questions(blocks: Sequence[Block]) -> Iterator[Block]:
+    """Yield the blocks; of older text above an answer, its questions too: else "No." answers another one."""
+    for block, below in zip_longest(blocks, blocks[1:]):
+        yield block
+        if isinstance(block, OlderText) and below is not None and not isinstance(below, OlderText):
+            sentences = _SENTENCE.split("\n\n".join(map(text_of, all_runs(block.blocks))))
+            asked = (" ".join(sentence.split()) for sentence in sentences if sentence.rstrip().endswith("?"))
+            yield from (Paragraph(plain(f"> {question}")) for question in asked)
 
 
 def _leads(blocks: Sequence[Block]) -> list[tuple[int, int]]:

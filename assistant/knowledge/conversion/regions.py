@@ -167,10 +167,15 @@ def _read_band(rows: list[Row], found: list[_Region | Paragraph], place: Place) 
     """Add the tables and notes of rows without an empty row between them."""
     columns = sorted({column for row in rows for column in row.cells})
     table: _Region | None = None
+    is_below = (
+        len(columns) == 1 and bool(found) and isinstance(last := found[-1], _Region) and len(last.columns) > 1
+    )
     for at, row in enumerate(rows):
         rest = rows[at : at + _SEEN_ROWS]
-        alone = row.alone() if len(columns) > 1 and (table is None or columns[0] in row.cells) else None
-        if alone and (table is None or not alone.text or _is_note(alone, rest)):
+        may_be_note = is_below or (len(columns) > 1 and (table is None or columns[0] in row.cells))
+        alone = row.alone() if may_be_note else None
+        is_free = not is_below and (table is None or (alone is not None and not alone.text))
+        if alone and (is_free or _is_note(alone, rest)):
             found.append(Paragraph(alone.runs, replace(place, number=row.line)))
             table = None
         elif table is None or _is_new_header(table, rest, rows[at - 1]):

@@ -19,6 +19,8 @@ _SAMPLE_CHARACTERS = 20_000
 """As much as judges the delimiter: each quote may be looked for to the end of it."""
 _DECLARED = re.compile(r'"?sep=(.|\\t)"?[ \t]*(?:\r\n|\r|\n|$)', re.I)
 """The first line, which names the delimiter for Excel."""
+_GUARDED = re.compile(r'\A="([^"]*)"\Z')
+"""A text that Excel is to take for no number: ="00731"."""
 _QUOTED = r'(?:^|(?<=[{0}]))"((?:[^"{1}]|""|"(?![{0}\r\n]|\Z))*+)"(?=[{0}\r\n]|\Z)'
 """A cell in quotes, with the delimiters and what it does not hold; quotes inside may be not doubled."""
 
@@ -58,7 +60,8 @@ def _rows(text: str, delimiter: str, *, skipped: int) -> Iterator[Row]:
         inner = [line for value in values if "\n" in value for line in value.split("\n")]
         if inner and (len(values) != usual > 1 or _holds_rows(inner[1:-1], delimiter, usual)):
             raise _not_csv(line, "a quote has no end")
-        filled = {at: text_cell(value) for at, value in enumerate(values, start=1) if value.strip()}
+        shown = (_GUARDED.sub(r"\1", value.strip()) for value in values)
+        filled = {at: text_cell(value) for at, value in enumerate(shown, start=1) if value}
         if filled:
             yield Row(number, filled, line, len(values))
         line = reader.line_num + 1 + skipped

@@ -9,10 +9,11 @@ import io
 import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from html import unescape
 from itertools import product
 from pathlib import PurePosixPath
 from typing import Any, cast
@@ -34,6 +35,10 @@ _UNSTORED = re.compile(
     rb"""(?:[^<>]*/>|[^<>]*>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?</c>"""
 )
 """A formula without a stored value."""
+_LINKING = re.compile(
+    rb"""<c r="([A-Z]{1,3}\d{1,7})"[^<>]*><f>HYPERLINK\((?:"|&quot;)([^"<>]{1,2000}?)(?:"|&quot;)"""
+)
+"""A formula that links to an address."""
 _REMARK = "[Threaded comment]"
 _LITERALS = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hms]+\])[^][]*\]|General|AM/PM|A/P|E[+-]', re.I | re.S)
 _LETTERS = re.compile(r"[^\W\d_]")
@@ -66,7 +71,7 @@ def convert_xlsx(raw: bytes) -> Page:
     from openpyxl.reader.excel import ExcelReader  # pyright: ignore
 
     container = open_container(raw, part="xl/workbook.xml")
-    unstored, is_rich = _checked_sheets(container)
+    unstored, links, is_rich = _checked_sheets(container)
     try:
         reader: Any = ExcelReader(io.BytesIO(raw), data_only=True, rich_text=is_rich)
         reader.read()
@@ -79,19 +84,20 @@ def convert_xlsx(raw: bytes) -> Page:
             losses.append(Loss(f"{what} that were not read: {count}"))
     blocks: list[Block] = []
     banners: list[str] = []
+    targets = {each.name: rel.target for each, rel in reader.parser.find_sheets()}
     for sheet in reader.wb.worksheets:
         if sheet.sheet_state != "visible":
             words = sum(len(str(cell.value).split()) for _, cell in _filled(sheet))
             losses.append(Loss(f"hidden sheet {sheet.title} was not read", words=words))
             continue
         lost, place = Counter[str](), Place("sheet", name=sheet.title)
-        rows = _Sheet(sheet, reader.wb.epoch, lost).rows()
+        rows = _Sheet(sheet, reader.wb.epoch, lost, links.get(targets[sheet.title], {})).rows()
         if further := [*region_blocks(rows, place, level=3), *_over_the_cells(sheet, container, place)]:
             blocks += [Heading(2, (Run(sheet.title),), place), *further]
         losses += [Loss(what, str(place), words) for what, words in lost.items()]
         banners += _banners(sheet)
-    parts = [(each.name, rel.target) for each, rel in reader.parser.find_sheets() if each.state == "visible"]
-    if missing := [f"{name}!{place}" for name, target in parts for place in unstored.get(target, ())]:
+    visible = [sheet.title for sheet in reader.wb.worksheets if sheet.sheet_state == "visible"]
+    if missing := [f"{name}!{place}" for name in visible for place in unstored.get(targets[name], ())]:
         more = f" and {len(missing) - _SHOWN_PLACES} more" if len(missing) > _SHOWN_PLACES else ""
         shown = ", ".join(missing[:_SHOWN_PLACES])
         what = f"formulas without a stored value: {shown}{more}. Open and save the file in Excel."
@@ -99,10 +105,10 @@ def convert_xlsx(raw: bytes) -> Page:
     return Page(tuple(blocks), banner="; ".join(dict.fromkeys(banners)), losses=tuple(losses))
 
 
-def _checked_sheets(container: ZipFile) -> tuple[dict[str, list[str]], bool]:
-    """Return by part the places of formulas without a stored value, and whether parts of texts are raised or
-    struck. Raises DocumentInvalidError for too many cells."""
-    unstored, is_rich = dict[str, list[str]](), False
+def _checked_sheets(container: ZipFile) -> tuple[dict[str, list[str]], dict[str, dict[str, str]], bool]:
+    """Return by part the places of formulas without a stored value and the addresses of those that link, and
+    whether parts of texts are raised or struck. Raises DocumentInvalidError for too many cells."""
+    unstored, links, is_rich = dict[str, list[str]](), dict[str, dict[str, str]](), False
     for name in container.namelist():
         if PurePosixPath(name).parent.name != "worksheets" and not name.endswith("sharedStrings.xml"):
             continue
@@ -114,7 +120,8 @@ def _checked_sheets(container: ZipFile) -> tuple[dict[str, list[str]], bool]:
             problem = f"{sheet}; at most {MOST_CELLS:,} are read"
             raise DocumentInvalidError(f"{problem}. Split it, or end its merged cells where its data end.")
         unstored[name] = [found.decode() for found in _UNSTORED.findall(content)]
-    return unstored, is_rich
+        links[name] = {at.decode(): unescape(to.decode()) for at, to in _LINKING.findall(content)}
+    return unstored, links, is_rich
 
 
 def _area(reference: str) -> int:
@@ -150,8 +157,9 @@ def _filled(sheet: Any) -> list[tuple[tuple[int, int], Any]]:
 class _Sheet:
     """The cells of a sheet as they are shown; what is not shown is counted in ``lost``."""
 
-    def __init__(self, sheet: Any, epoch: datetime, lost: Counter[str]) -> None:
+    def __init__(self, sheet: Any, epoch: datetime, lost: Counter[str], links: Mapping[str, str]) -> None:
         self._sheet = sheet
+        self._links = links
         self._epoch = epoch
         self._lost = lost
         rows = {number for number, row in sheet.row_dimensions.items() if row.hidden or row.height == 0}
@@ -196,7 +204,9 @@ class _Sheet:
         return number - bisect_right(self._hidden[axis], number)
 
     def _runs(self, cell: Any) -> Runs:
-        value, link = cell.value, (cell.hyperlink.target or "") if cell.hyperlink is not None else ""
+        value, link = cell.value, self._links.get(cell.coordinate, "")
+        if cell.hyperlink is not None:
+            link = cell.hyperlink.target or ""
         if isinstance(value, list):  # rich text: pieces with fonts of their own
             pieces = [(str(part), getattr(part, "font", cell.font)) for part in cast("Sequence[Any]", value)]
         else:

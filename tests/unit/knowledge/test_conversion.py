@@ -669,9 +669,9 @@ def test_an_older_mail_that_a_mail_quotes_is_left_out_and_counted(older: str) ->
     assert [loss.partition(":")[0] for loss in lost(converted)] == ["older quoted words"]
 
 
-def test_answers_between_quoted_lines_are_read() -> None:
+def test_answers_between_quoted_lines_are_read_below_their_questions() -> None:
     mail = "On Monday Olga wrote:\n> How much?\n45 dollars.\n> How long?\n9 days."
-    assert text_of_mail(a_mail_of(mail)) == "45 dollars.\n\n9 days."
+    assert text_of_mail(a_mail_of(mail)) == "> How much?\n\n45 dollars.\n\n> How long?\n\n9 days."
 
 
 def test_a_forwarded_mail_and_one_of_quoted_words_alone_are_read_but_what_they_quote() -> None:

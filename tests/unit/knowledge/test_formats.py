@@ -11,6 +11,7 @@ import pytest
 
 from assistant.domain.documents import Document, ItemFacts
 from assistant.knowledge.files import LARGEST_DOCUMENT_BYTES, SourceDocument
+from assistant.knowledge.parsing import parse_document
 from tests.unit.knowledge.source_files import failure, one, read, write
 
 TWO_QUESTIONS = ("May it be early?", "What if it is lost?")
@@ -498,6 +499,21 @@ def test_unknown_keys_of_front_matter_are_metadata(tmp_path: Path, language: str
         "keywords": ("refill", "early", "late"),
         "nav": ("order", "3", "in", "top"),
     }
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "---\nstatus: DRAFT\nvalid_until: 2026-12-31\nnote: a *new* <rule>, no\npath: /x\ntags: [a]\n---",
+        '+++\nstatus = "DRAFT"\nvalid_until = 2026-12-31\nnote = "a *new* <rule>, no"\npath = "x/y"\n+++',
+    ],
+)
+def test_other_keys_with_a_short_text_are_the_first_line(tmp_path: Path, front: str) -> None:
+    (item,) = read(write(tmp_path / "a.md", f"{front}\n# Fees\n\nText."))
+    assert isinstance(item, SourceDocument)
+    said = "status: DRAFT; valid until: 2026-12-31; note: a *new* <rule>, no"
+    assert parse_document(item.document).text == f"{said}\n\nFees\n\nText."
+    assert item.document.title == "Fees"
 
 
 def test_an_empty_list_of_labels_in_html_opens_a_document_to_everybody(tmp_path: Path) -> None:

@@ -211,6 +211,11 @@ def test_a_raised_number_is_part_of_no_other(tmp_path: Path, name: str, content:
     assert "Pay $25 [1] or 36^2 at 10^9/L." in text(tmp_path / name, content)
 
 
+def test_a_square_is_no_mark_of_a_note_that_the_page_has(tmp_path: Path) -> None:
+    page = "<p>From 35 kg/m<sup>2</sup> it is $5<sup>2</sup>.<p><sup>2</sup> Only in May."
+    assert text(tmp_path / "a.html", page) == "From 35 kg/m^2 it is $5 [2].\n\n[2] Only in May."
+
+
 def test_a_raised_number_that_is_drawn_apart_keeps_its_place_in_the_line(tmp_path: Path) -> None:
     parts = (
         line("It costs 45 dollars", 700) + line("1", 704, x=176, size=7) + line("for members.", 700, x=184)
@@ -289,6 +294,20 @@ def test_an_older_mail_below_an_answer_is_left_out_and_counted(tmp_path: Path) -
     assert parsed.text == "The deposit is 45 dollars for every monitor."
     assert loaded_item(tmp_path / "a.eml").lost_share == 0
     assert [note.partition(":")[0] for note in notes] == ["older quoted words"]
+
+
+def test_an_answer_between_quoted_lines_keeps_its_question(tmp_path: Path) -> None:
+    mail = a_mail(
+        "> Is there a fee for a\n> paper bill? I have 5 dollars.\n\nNo fee.\n\n> Bye, Kim. Any news?"
+    )
+    parsed, notes = loaded(write(tmp_path / "a.eml", mail))
+    assert parsed.text == "> Is there a fee for a paper bill?\n\nNo fee."
+    assert notes == ("older quoted words: 16",)
+
+
+def test_who_gets_a_copy_of_a_mail_is_read(tmp_path: Path) -> None:
+    mail = b"Subject: Fees\nFrom: a@x.example\nCc: =?iso-8859-1?Q?Lo=EFc?= <l@x.example>\n\nFive dollars."
+    assert "Cc: Lo\u00efc <l@x.example>" in text(tmp_path / "a.eml", mail)
 
 
 # --- nothing is lost in silence ---------------------------------------------------------------------------
@@ -623,6 +642,36 @@ def test_a_quote_that_does_not_end_is_refused_or_named_with_its_line(tmp_path: P
         assert any(
             "brace" in unit.text and "gauze" not in unit.text for unit in parse_document(item.document).units
         )
+
+
+def test_a_note_below_a_table_has_no_name_of_a_column(tmp_path: Path) -> None:
+    note = "Counted blind; differences were counted twice."
+    table: list[list[object]] = [["Docket", "Credit"], ["000940", 75], [], [note], [], ["000941"]]
+    found = ["Docket: 000940; Credit: 75", note, "Docket: 000941"]
+    assert units(tmp_path / "a.xlsx", saved(workbook(All=table))) == found
+    lines = "\n".join(",".join(map(str, each)) for each in table)
+    assert units(tmp_path / "b.csv", lines) == found
+
+
+def test_a_text_that_is_guarded_against_excel_is_its_value(tmp_path: Path) -> None:
+    content = 'Code;Price\n="00731";4,50\n"=""00084""";5,25\n'
+    assert rows(tmp_path / "a.csv", content) == ["Code: 00731; Price: 4,50", "Code: 00084; Price: 5,25"]
+
+
+def test_a_formula_that_links_keeps_its_address(tmp_path: Path) -> None:
+    file = workbook(Items=[["Item", "Policy"], ["Brace", "!"], ["Crutch", "none"]])
+    file["Items"]["B2"] = '=HYPERLINK("https://x.example/a?b=1&c=2","policy")'
+    raw = saved(file)
+    parts = zipfile.ZipFile(BytesIO(raw))
+    changed = BytesIO()
+    with zipfile.ZipFile(changed, "w") as made:  # as Excel stores what the formula shows
+        for name in parts.namelist():
+            content = parts.read(name).replace(b"</f><v></v>", b"</f><v>policy</v>")
+            content = content.replace(b"</f><v />", b"</f><v>policy</v>")
+            made.writestr(name, content.replace(b'<c r="B2">', b'<c r="B2" t="str">'))
+    parsed, _ = loaded(write(tmp_path / "a.xlsx", changed.getvalue()))
+    assert "Policy: policy" in parsed.text
+    assert [link[-1] for link in parsed.links] == ["https://x.example/a?b=1&c=2"]
 
 
 def test_hidden_rows_and_columns_are_left_out_and_named(tmp_path: Path) -> None:
