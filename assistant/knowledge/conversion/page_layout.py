@@ -45,6 +45,8 @@ _SINGLE_SPACING = 1.4
 _INDENT = 0.8
 """Of a line's height: a first line that is indented by more begins a paragraph."""
 _SIZE_CHANGE = 1.12
+_BOXES = ("\u2610", "\u2611")
+"""Check boxes: each belongs to the nearer of the texts beside it."""
 _MARKER = re.compile(r"[^\w\s]|\(?\w{1,3}[.)]")
 """A bullet or a number before a list item: it belongs to the text after it, however wide the gap."""
 BULLET = re.compile(r"[\u2022\u2023\u2043\u00b7\u2013\u25a0-\u25ff\u2700-\u27bf\ue000-\uf8ff*-]\s+(?=\S)")
@@ -94,9 +96,11 @@ def page_blocks(content: PageContent) -> list[Block]:
 def _segments(row: Sequence[Word]) -> list[Line]:
     """Return the parts of a row between wide gaps."""
     segments = [[row[0]]]
-    for before, word in pairwise(row):
-        is_marked = len(segments) == len(segments[0]) == 1 and _MARKER.fullmatch(row[0].text)
-        if word.box.left - before.box.right > _WIDE_GAP * word.box.height and not is_marked:
+    for at, (before, word) in enumerate(pairwise(row)):
+        gap = word.box.left - before.box.right
+        is_marker = len(segments) == len(segments[0]) == 1 and _MARKER.fullmatch(row[0].text)
+        is_box = at > 0 and before.text in _BOXES and gap < before.box.left - row[at - 1].box.right
+        if gap > _WIDE_GAP * word.box.height and not is_marker and not is_box:
             segments.append([])
         segments[-1].append(word)
     return [_line(segment) for segment in segments]

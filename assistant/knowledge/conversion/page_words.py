@@ -56,6 +56,14 @@ _LARGE = 24.0
 """Points: letters across the page's direction that are as large are a watermark."""
 _SLANT = 0.1
 _WHITE = 250
+_COPY_SIZE = 800
+"""Dots of the longer side of a page's picture, on which small letters can be seen."""
+_ACCENTS = "`\u00b4\u02c6\u02dc\u00a8\u02c7\u02da\u00b8\u02d8\u02d9\u02dd"
+_COMBINING = "\u0300\u0301\u0302\u0303\u0308\u030c\u030a\u0327\u0306\u0307\u030b"
+"""Accents that stand alone, and those that are a part of a letter."""
+_ACCENT = re.compile(f"[{_ACCENTS}]")
+_OVER = 1.5
+"""Points between the middle of a letter and that of its accent."""
 _HIDDEN_ANNOTATION = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
 _CHECKED = (pdfium.FPDF_FORMFIELD_CHECKBOX, pdfium.FPDF_FORMFIELD_RADIOBUTTON)
 _PASSWORD_FIELD = 1 << 13
@@ -282,6 +290,8 @@ class _Style:
     is_faint: bool
     """Whether it is seen only on a picture, or on a ground that is not white."""
     is_watermark: bool = False
+    is_off: bool = False
+    """Whether it is on a layer that is switched off."""
 
 
 class _Reader:
@@ -295,6 +305,8 @@ class _Reader:
         self._styles: dict[int, _Style] = {}
         self._style = _Style(0, 0.0, 0, 0, is_faint=False)
         self._grounds: list[Box] | None = None
+        self._layers: dict[bytes, bool] = {}
+        """By name, whether they are switched off."""
         self._watermark: dict[int, Any] = {}
         """Text objects by their keys."""
 
@@ -315,13 +327,14 @@ class _Reader:
                 if style.is_watermark:
                     self._watermark[style.key] = pdfium.FPDFText_GetTextObject(self._text_page, part[0])
                     continue
-                if not self._crop.holds(outside.middle) or (style.is_faint and not self._has_ground(outside)):
+                is_unseen = style.is_off or (style.is_faint and not self._has_ground(outside))
+                if is_unseen or not self._crop.holds(outside.middle):
                     self.lost["hidden words"] += part[0] == start
                     continue
                 box = _placed(outside, direction, self._crop)
                 low = self._baseline(part[0], direction) + _DESCENT * style.size
                 yield Word(
-                    text[part[0] - start : part[-1] + 1 - start],
+                    unicodedata.normalize("NFC", text[part[0] - start : part[-1] + 1 - start]),
                     Box(box.left, low - style.size, box.right, low),
                     style.size,
                     place=place,
@@ -386,7 +399,26 @@ class _Reader:
             ctypes.addressof(font.contents) if font else 0,
             is_faint=is_faint or mode == pdfium.FPDF_TEXTRENDERMODE_INVISIBLE,
             is_watermark=lower > _SLANT * upper and size >= _LARGE,
+            is_off=self._is_off(text_object),
         )
+
+    def _is_off(self, text_object: Any) -> bool:
+        """Return whether a text is on a layer that is switched off: the page looks the same without the first
+        text of it."""
+        name, length = (ctypes.c_ushort * 100)(), ctypes.c_ulong()
+        for number in range(pdfium.FPDFPageObj_CountMarks(text_object)):
+            mark = pdfium.FPDFPageObj_GetMark(text_object, number)
+            if pdfium.FPDFPageObjMark_GetParamStringValue(mark, b"Name", name, ctypes.sizeof(name), length):
+                if (layer := bytes(name)[: length.value]) not in self._layers:
+                    looks: list[bytes] = []
+                    for is_active in (False, True):
+                        pdfium.FPDFPageObj_SetIsActive(text_object, is_active)
+                        scale = _COPY_SIZE / max(self._page.get_size())
+                        looks.append(bytes(self._page.render(scale=scale).buffer))
+                    self._layers[layer] = looks[0] == looks[1]
+                if self._layers[layer]:
+                    return True
+        return False
 
     def _has_ground(self, box: Box) -> bool:
         """Return whether a picture or color is behind a box of the file's coordinates."""
@@ -398,7 +430,14 @@ class _Reader:
         """Return one character for each index of the page."""
         length = pdfium.FPDFText_CountChars(self._text_page)
         codes = (pdfium.FPDFText_GetUnicode(self._text_page, index) for index in range(length))
-        return "".join(chr(code) if code and not 0xD800 <= code < 0xE000 else " " for code in codes)
+        text = "".join(chr(code) if code and not 0xD800 <= code < 0xE000 else " " for code in codes)
+        for found in _ACCENT.finditer(text):  # TeX draws them over their letters, as characters of their own
+            at, x = found.start(), self._character(found.start()).middle[0]
+            for first in (at - 1, at):
+                letter = text[first : first + 2].replace(found[0], "").replace("\u0131", "i")
+                if letter.isalpha() and abs(self._character(2 * first + 1 - at).middle[0] - x) < _OVER:
+                    text = f"{text[:first]}{letter}{_COMBINING[_ACCENTS.index(found[0])]}{text[first + 2 :]}"
+        return text
 
     def _baseline(self, index: int, direction: _Direction) -> float:
         x, y = ctypes.c_double(), ctypes.c_double()

@@ -41,7 +41,7 @@ _PAGE_NUMBER = re.compile(
 _SEPARATORS = " -\u2013\u2014|/\u00b7\u2022,;:"
 """What is between a page's number and other words of a running header."""
 _WORDS = re.compile(r"\w+(?:-\w+)*")
-_DIVIDED = re.compile(r"[^\W_]-$")
+_DIVIDED = re.compile(r"[^\W_][-\u2010]$")
 """The first part of a word or number that the line's end divides."""
 _LEADER = re.compile(r"[.\u2026_]{4,}")
 """Dots between an entry of a table of contents and its page."""

@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
@@ -258,13 +259,14 @@ def _shown_marker(item: Item) -> str:
 
 
 def _note_marks(blocks: Iterable[Block]) -> frozenset[str]:
-    """Return the marks of the page's notes: of those that are ones, and of paragraphs that begin raised."""
+    """Return the marks of the page's notes: of those that are ones, and in paragraphs that begin raised."""
     marks = set[str]()
     for block in blocks:
         if isinstance(block, Note) and block.mark:
             marks.add(block.mark)
         elif isinstance(block, Paragraph) and block.runs and block.runs[0].shift is Shift.RAISED:
-            marks.add(block.runs[0].text.strip())
+            runs = pairwise((Run(" "), *block.runs))
+            marks |= {run.text.strip() for before, run in runs if run.shift and before.text[-1:].isspace()}
         elif isinstance(block, List):
             marks |= _note_marks(inner for item in block.items for inner in item.blocks)
     return frozenset(marks)

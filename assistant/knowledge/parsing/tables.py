@@ -9,6 +9,8 @@ from assistant.knowledge.page import Block, Cell, Table, all_runs, text_of
 from assistant.knowledge.parsing.render import grid_of
 
 _DIGIT = re.compile(r"\d")
+_LABEL = re.compile("[:\u2610-\u2612]\\s*$|^[\u2610-\u2612]")
+"""A text with a value beside it, or with a check box."""
 
 
 def table_blocks(rows: Iterable[Sequence[Cell]], *, header_rows: int = 0) -> list[Block]:
@@ -83,7 +85,7 @@ def is_header(rows: Sequence[Sequence[str]], *, may_have_digits: bool = False) -
     """
     first, *others = rows
     names = {cell.strip() for cell in first}
-    if not others or len(names) < max(2, len(first)) or "" in names:
+    if not others or len(names) < max(2, len(first)) or "" in names or any(map(_LABEL.search, names)):
         return False
     if not may_have_digits and any(map(_DIGIT.search, names)):
         return False

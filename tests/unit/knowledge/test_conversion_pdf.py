@@ -409,6 +409,49 @@ def test_hidden_words_are_left_out_and_counted() -> None:
     assert losses_of(raw) == ["hidden words (page 1): 7"]
 
 
+def test_a_layer_that_is_switched_off_is_hidden() -> None:
+    raw = pdf(
+        f"/OC /L1 BDC {shown(60, 700, 'Old terms.')} EMC "
+        + f"/OC /L2 BDC {shown(60, 680, 'New terms.')} EMC",
+        root="/OCProperties <</OCGs [11 0 R 12 0 R] /D <</OFF [11 0 R]>>>>",
+        objects=["<</Type /OCG /Name (old)>>", "<</Type /OCG /Name (new)>>"],
+    ).replace(b"/Resources <<", b"/Resources <</Properties <</L1 11 0 R /L2 12 0 R>> ")
+    assert text_of_file(raw) == "Page 1\n\nNew terms."
+    assert losses_of(raw) == ["hidden words (page 1): 2"]
+
+
+def test_an_accent_that_is_drawn_over_a_letter_is_a_part_of_it() -> None:
+    drawn = "BT /F1 11 Tf 60 700 Td [(Su me) 444.5 (\xb4) -111.5 (dico, l\xb4eau)] TJ ET"
+    assert text_of_file(pdf(drawn)).endswith("Su m\xe9dico, l\xb4eau")
+
+
+def test_a_hyphen_of_a_browser_divides_a_word_at_the_end_of_its_line() -> None:
+    lines = shown(60, 700, "It is paid after an ad~", font="F2")
+    lines += shown(60, 687, "ministrative review.", font="F2")
+    raw = pdf(lines).replace(
+        b"Bold /Encoding /WinAnsiEncoding", b"Bold /Encoding <</Differences [126 /uni2010]>>"
+    )
+    assert text_of_file(raw).endswith("It is paid after an administrative review.")
+
+
+def test_a_check_box_belongs_to_the_nearer_text() -> None:
+    rows = [
+        [Word(text, Box(x, y, x + 5 * len(text), y + 10), size=10.0) for text, x in row]
+        for y, row in (
+            (100, [("\u2611", 50), ("Tea", 65), ("\u2610", 150), ("Milk", 165)]),
+            (112, [("\u2610", 50), ("Oil", 65), ("\u2611", 150), ("Salt", 165)]),
+            (124, [("Ice", 50), ("\u2610", 70), ("Rum", 150), ("\u2611", 170)]),
+        )
+    ]
+    (table,) = page_blocks(PageContent([word for row in rows for word in row], []))
+    assert isinstance(table, Grid)
+    assert texts(table) == [
+        ["\u2611 Tea", "\u2610 Milk"],
+        ["\u2610 Oil", "\u2611 Salt"],
+        ["Ice \u2610", "Rum \u2611"],
+    ]
+
+
 FIELDS = (
     "<</FT /Tx /T (limit) /V (150 dollars) /Rect [220 695 330 712]",
     "<</FT /Btn /T (tea) /V /Yes /AS /Yes /Rect [60 668 72 680] /AP <</N <</Yes 15 0 R>>>>",

@@ -216,6 +216,11 @@ def test_a_square_is_no_mark_of_a_note_that_the_page_has(tmp_path: Path) -> None
     assert text(tmp_path / "a.html", page) == "From 35 kg/m^2 it is $5 [2].\n\n[2] Only in May."
 
 
+def test_notes_on_one_line_have_their_marks(tmp_path: Path) -> None:
+    page = "<p>Keep 5<sup>b</sup> days, 12<sup>3</sup> at most.<p><sup>3</sup> Cold. <sup>b</sup> No fridge."
+    assert text(tmp_path / "a.html", page) == "Keep 5 [b] days, 12 [3] at most.\n\n[3] Cold. [b] No fridge."
+
+
 def test_a_raised_number_that_is_drawn_apart_keeps_its_place_in_the_line(tmp_path: Path) -> None:
     parts = (
         line("It costs 45 dollars", 700) + line("1", 704, x=176, size=7) + line("for members.", 700, x=184)

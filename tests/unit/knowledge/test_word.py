@@ -371,6 +371,11 @@ def test_merged_cells_say_that_two_rows_with_digits_name_the_columns() -> None:
     assert rows(merged) == ["10 | 20 | 30", "11 | 21 | 31"]
 
 
+def test_labels_and_check_boxes_name_no_columns() -> None:
+    body = table(["Tyres:", "\u2610 good", "\u2611 worn"], ["Base:", "Nenagh", ""], ["Fee:", "$5", ""])
+    assert rows(body) == ["Tyres: | \u2610 good | \u2611 worn", "Base: | Nenagh", "Fee: | $5"]
+
+
 def test_a_table_in_a_cell_does_not_take_the_names_of_the_others() -> None:
     inner = table(["Hour 0", "12.5 mL"], ["Hour 6", "7.5 mL"])
     body = table(["Animal", "Dose"], ["Donkey", cell("Twice:", inner, "then stop")], ["Goat", "4.0 mL"])
