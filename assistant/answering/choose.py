@@ -2,8 +2,9 @@
 
 The units' scores give each a probability to hold the answer. The run of neighbours that holds most of it
 within a number of words chooses the section, which is shown from its beginning to its end: a step that is
-passed over may be the one that keeps a patient safe. Its units are the document's own words, in order, under
-their headings. The units that matter most are marked; those far from them may be folded.
+passed over may be the one that keeps a patient safe. Where a run elsewhere holds much of it too, its section
+is shown as well. The units are the document's own words, in order, under their headings. Those of the first
+run that matter most are marked; those far from them, and from the likeliest of the other run, may be folded.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ _LIKELY_BESIDE = 0.25
 _BELOW = " > "
 _EDGE_SHARE = 0.01
 """Units at the edges of a run with less probability than this only make it longer."""
+_ALSO_FROM = 0.3
+"""Another section is shown from this share of the likeliest run's probability: from 0.2 more answers are
+right, and more state the other branch of a condition (docs/decisions/0029)."""
 _LONGEST_SECTION_CHARACTERS = 24_000
 """As of a model's text. Of a longer section, such as a table of thousands of rows, the run alone is shown."""
 _BLANK_LINE = 2
@@ -36,7 +40,7 @@ _SHORTEST_IN_CAPITALS = 4
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Neighbouring units of one document that answer a question, in document order."""
+    """Units of one document that answer a question, in document order: of one section, or of two."""
 
     document: StoredDocument
     units: tuple[ScoredUnit, ...]
@@ -54,11 +58,17 @@ class Section:
 
 
 def choose(
-    document: StoredDocument, units: Sequence[ScoredUnit], *, max_words: int, rows: Sequence[Row] = ()
+    document: StoredDocument,
+    units: Sequence[ScoredUnit],
+    *,
+    max_words: int,
+    also_words: int = 0,
+    rows: Sequence[Row] = (),
 ) -> Section | None:
     """Return the section that holds the document's likeliest run of at most ``max_words``, headings counted;
     None for a document without units.
 
+    ``also_words``: of a run elsewhere, whose section is shown too where it holds enough; 0: none is.
     ``rows``: that the question names. Where the run has one, or a row is likeliest, few others are shown.
 
     Example::
@@ -68,27 +78,28 @@ def choose(
     if not units:
         return None
     likely = shares(units)
-    first, last = _likeliest_run(units, likely, max_words=max_words)
-    while first < last and likely[first] < _EDGE_SHARE:
-        if units[first + 1].unit.parent == units[first].unit.ordinal:
-            break  # it introduces the next one, which makes no sense without it
-        first += 1
-    while first < last and likely[last] < _EDGE_SHARE:
-        last -= 1
-    begin, end = _whole(units, first, last)
-    chosen = units[begin : end + 1]
-    ordered = sorted(range(first, last + 1), key=lambda at: (-round(likely[at], 4), at))[:_MOST_KEYS]
+    run = _likeliest_run(units, likely, range(len(units)), max_words=max_words)
+    section, mass = _whole(units, run), _mass(likely, run)
+    shown: Collection[int] = section
+    open_too = set[int]()
+    ordered = sorted(run, key=lambda at: (-round(likely[at], 4), at))[:_MOST_KEYS]
     keys = {units[at].unit.ordinal for at in ordered if likely[at] >= _KEY_SHARE}
     keys.add(units[ordered[0]].unit.ordinal)
     named = {row.unit.ordinal for row in rows if row.is_most}
+    if not named and also_words:
+        also = _run_around(units, likely, section, max_words=also_words)
+        if (also_mass := _mass(likely, also)) >= _ALSO_FROM * mass:
+            shown, mass = {*section, *_whole(units, also)}, mass + also_mass
+            open_too.add(units[max(also, key=lambda at: (round(likely[at], 4), -at))].unit.ordinal)
+    chosen = [units[at] for at in sorted(shown)]
     is_row = units[ordered[0]].unit.kind is UnitKind.ROW
-    if named and (is_row or not named.isdisjoint(one.unit.ordinal for one in units[first : last + 1])):
+    if named and (is_row or not named.isdisjoint(units[at].unit.ordinal for at in run)):
         less = {row.unit.ordinal for row in rows} - named
-        chosen, keys = _of_named(units, likely, range(begin, end + 1), named=named, less=less), named
+        chosen, keys = _of_named(units, likely, section, named=named, less=less), named
     if len(keys) == len(chosen):
         keys.clear()
-    mass = sum(likely[first : last + 1])
-    return Section(document, tuple(chosen), mass, frozenset(keys), _folded(chosen, keys))
+    folded = _folded(chosen, keys | open_too) if keys else frozenset[int]()
+    return Section(document, tuple(chosen), mass, frozenset(keys), folded)
 
 
 def _of_named(
@@ -115,17 +126,19 @@ def of_rows(document: StoredDocument, units: Sequence[ScoredUnit], rows: Sequenc
     return Section(document, tuple(one for one in units if one.unit.ordinal in kept), 0.0)
 
 
-def _whole(units: Sequence[ScoredUnit], first: int, last: int) -> tuple[int, int]:
-    """Return first and last unit of the sections that a run lies in."""
+def _whole(units: Sequence[ScoredUnit], run: range) -> range:
+    """Return the places of the sections that a run lies in."""
+    if not run:
+        return run
     with_steps = {unit.unit.heading for unit in units if unit.unit.kind is UnitKind.STEP}
-    begin, above = first, _section_of(units[first].unit, with_steps)
+    begin, above = run[0], _section_of(units[run[0]].unit, with_steps)
     while begin > 0 and _is_under(units[begin - 1].unit, above):
         begin -= 1
-    end, above = last, _section_of(units[last].unit, with_steps)
+    end, above = run[-1], _section_of(units[run[-1]].unit, with_steps)
     while end + 1 < len(units) and _is_under(units[end + 1].unit, above):
         end += 1
     length = sum(len(unit.unit.text) for unit in units[begin : end + 1])
-    return (begin, end) if length <= _LONGEST_SECTION_CHARACTERS else (first, last)
+    return range(begin, end + 1) if length <= _LONGEST_SECTION_CHARACTERS else run
 
 
 def _section_of(unit: Unit, with_steps: Collection[str]) -> str:
@@ -140,9 +153,7 @@ def _is_under(unit: Unit, heading: str) -> bool:
 
 
 def _folded(units: Sequence[ScoredUnit], keys: Collection[int]) -> frozenset[int]:
-    """Return the ordinals of the units that a page may fold."""
-    if not keys:
-        return frozenset()
+    """Return the ordinals of the units that a page may fold: far from those with the ordinals ``keys``."""
     marked = [at for at, unit in enumerate(units) if unit.unit.ordinal in keys]
     kept = {0, *(near for at in marked for near in (at - 1, at, at + 1))}
     is_listed = any(unit.unit.kind not in _PROSE for unit in units)
@@ -165,18 +176,31 @@ def _warns(text: str) -> bool:
     return is_stressed or any(word in _NEGATIONS or word.endswith("n't") for word in WORD.findall(fold(text)))
 
 
+def _mass(likely: Sequence[float], run: range) -> float:
+    return sum(likely[at] for at in run)
+
+
+def _run_around(
+    units: Sequence[ScoredUnit], likely: Sequence[float], section: range, *, max_words: int
+) -> range:
+    """Return the likeliest run before or after a section."""
+    around = (range(section.start), range(section.stop, len(units)))
+    runs = [_likeliest_run(units, likely, places, max_words=max_words) for places in around]
+    return max(runs, key=lambda run: round(_mass(likely, run), 4))
+
+
 def _likeliest_run(
-    units: Sequence[ScoredUnit], likely: Sequence[float], *, max_words: int
-) -> tuple[int, int]:
-    """Return first and last unit of the likeliest run of at most ``max_words``, headings counted."""
+    units: Sequence[ScoredUnit], likely: Sequence[float], places: range, *, max_words: int
+) -> range:
+    """Return the likeliest run among neighbours, of at most ``max_words``, headings counted."""
     words_of = [unit.words for unit in units]
     words_of_heading = {
         unit.unit.heading: len(unit.unit.heading.replace(" > ", " ").split()) for unit in units
     }
-    best_mass, run = -1.0, (0, 0)
-    for first in range(len(units)):
+    best_mass, run = -1.0, places[:1]
+    for first in places:
         words, mass, headings = 0, 0.0, set[str]()
-        for last in range(first, len(units)):
+        for last in range(first, places.stop):
             heading = units[last].unit.heading
             words += words_of[last]
             if heading not in headings:
@@ -186,7 +210,18 @@ def _likeliest_run(
                 break
             mass += likely[last]
             if round(mass, 4) > round(best_mass, 4):
-                best_mass, run = mass, (first, last)
+                best_mass, run = mass, range(first, last + 1)
+    return _without_edges(units, likely, run)
+
+
+def _without_edges(units: Sequence[ScoredUnit], likely: Sequence[float], run: range) -> range:
+    """Return a run without the units at its edges that only make it longer."""
+    while len(run) > 1 and likely[run[0]] < _EDGE_SHARE:
+        if units[run[1]].unit.parent == units[run[0]].unit.ordinal:
+            break  # it introduces the next one, which makes no sense without it
+        run = run[1:]
+    while len(run) > 1 and likely[run[-1]] < _EDGE_SHARE:
+        run = run[:-1]
     return run
 
 

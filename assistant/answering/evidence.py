@@ -340,11 +340,12 @@ class FindEvidence:
         """Choose the best document's section, and that of a document which contends with it."""
         best, *others = found.read
         rows = self._rows(best, found)
-        section, also = self._section(best, found, rows, max_words=found.query.max_words), None
+        query, also = found.query, None
+        section = self._section(best, found, rows, max_words=query.max_words, also_words=query.also_words)
         contends = len(found.read) > 1 and found.ranked[0].score - found.ranked[1].score <= _CONTENDS_WITHIN
         if contends and found.table is None and not found.answers_by_itself:
             second = self._rows(others[0], found)
-            also = self._section(others[0], found, second, max_words=found.query.also_words)
+            also = self._section(others[0], found, second, max_words=query.also_words)
         differ = self._differing(section, rows, others, found) if section is not None else ()
         return replace(found, section=section, also=also, differing=differ)
 
@@ -371,9 +372,16 @@ class FindEvidence:
         return tuple(differ)
 
     def _section(
-        self, document: StoredDocument, found: Evidence, rows: Sequence[Row], *, max_words: int
+        self,
+        document: StoredDocument,
+        found: Evidence,
+        rows: Sequence[Row],
+        *,
+        max_words: int,
+        also_words: int = 0,
     ) -> Section | None:
-        return choose(document, self._units(document, found), max_words=max_words, rows=rows)
+        units = self._units(document, found)
+        return choose(document, units, max_words=max_words, also_words=also_words, rows=rows)
 
     def _units(self, document: StoredDocument, found: Evidence) -> Sequence[ScoredUnit]:
         return found.scored[document.card.document_id]

@@ -375,7 +375,7 @@ UNIT_VECTORS_LIMIT_S = 2.0
 UNITS_EMBEDDED = 12
 """Likeliest units of a document that get a vector of their own: some 450 tokens."""
 _LONGEST_CHARACTERS = 700
-"""A longer unit is near or over the model's token limit and gets no vector."""
+"""A longer unit gets no vector."""
 
 
 class UnitKey(NamedTuple):
@@ -436,7 +436,8 @@ class UnitVectors:
 def _texts(card: DocumentCard, units: Sequence[ScoredUnit]) -> dict[UnitKey, str]:
     """Return the text to embed of the likeliest units: document title, heading and unit.
 
-    Alone, "Use prescription numbers and not names" does not say what it is about (docs/decisions/0029).
+    Alone, "Use prescription numbers and not names" does not say what it is about (docs/decisions/0029). A
+    unit that its passage cuts may be over the model's token limit, and no unit would get a vector.
     """
     likeliest = sorted(units, key=lambda one: (-round(one.score, 4), one.unit.ordinal))[:UNITS_EMBEDDED]
     texts = {
@@ -444,6 +445,7 @@ def _texts(card: DocumentCard, units: Sequence[ScoredUnit]) -> dict[UnitKey, str
             title=card.title, heading=candidate.unit.heading, text=candidate.unit.text
         )
         for candidate in likeliest
+        if candidate.unit.span.end <= candidate.passage.span.end
     }
     return {key: text for key, text in texts.items() if len(text) <= _LONGEST_CHARACTERS}
 

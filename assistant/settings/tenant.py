@@ -255,7 +255,7 @@ class AnswersSection(StrictModel):
     max_words: int = Field(default=160, ge=20, le=1000)
     """Longest section that is shown of the best document."""
     also_words: int = Field(default=80, ge=10, le=500)
-    """Longest section of the next document."""
+    """Longest run that chooses a second section of the best document; longest section of the next one."""
     reply_headings: tuple[Heading, ...] = ("What to tell the patient",)
     """Sections of a document with the text for the patient: the draft of a reply."""
     escalation: Annotated[Mapping[Subject, Contact], Field(max_length=200)] = {}

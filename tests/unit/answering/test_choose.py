@@ -6,6 +6,7 @@ import pytest
 
 from assistant.answering.choose import Section, blocks, choose
 from assistant.answering.rank import ScoredUnit
+from assistant.answering.rows import Row
 from assistant.domain.documents import StoredDocument
 from tests.fakes.answering import document
 
@@ -25,11 +26,13 @@ def scored(stored: StoredDocument, **scores: float) -> list[ScoredUnit]:
     ]
 
 
-def chosen(content: str, *, max_words: int = WORDS, best: str = "", **scores: float) -> Section:
+def chosen(
+    content: str, *, max_words: int = WORDS, also_words: int = 0, best: str = "", **scores: float
+) -> Section:
     """``best``: what the likeliest unit holds."""
     stored = document(content=content)
     given = {best: 12.0, **scores} if best else scores
-    section = choose(stored, scored(stored, **given), max_words=max_words)
+    section = choose(stored, scored(stored, **given), max_words=max_words, also_words=also_words)
     assert section is not None
     return section
 
@@ -101,6 +104,42 @@ def test_a_run_over_two_sections_shows_both_whole() -> None:
     section = chosen(PROCEDURE, Delta=9.0, Echo=9.0)
     assert texts(section)[0] == "1. Alpha: transfer the call."
     assert texts(section)[-1] == "- Foxtrot is kept."
+
+
+APART = (
+    f"## Fees\n\nAlpha costs.\n\n## Hours\n\n{'Open every day. ' * 60}\n\n## Discounts\n\nBravo is less.\n"
+)
+
+
+def test_another_section_that_holds_much_of_the_probability_is_shown_too() -> None:
+    section = chosen(APART, also_words=40, Alpha=12.0, Bravo=11.0)  # exp(-1) = 0.37 of the likeliest run
+    assert texts(section) == ["Alpha costs.", "Bravo is less."]
+    assert shown(section) == "**Fees**\n\nAlpha costs.\n\n**Discounts**\n\nBravo is less."
+    assert section.mass > 0.99
+    assert texts(chosen(APART, also_words=40, Alpha=11.0, Bravo=12.0)) == ["Alpha costs.", "Bravo is less."]
+
+
+def test_another_section_that_holds_little_is_not_shown() -> None:
+    assert texts(chosen(APART, also_words=40, Alpha=12.0, Bravo=10.0)) == ["Alpha costs."]  # exp(-2) = 0.14
+    assert texts(chosen(APART, Alpha=12.0, Bravo=11.9)) == ["Alpha costs."]
+
+
+def test_where_the_question_names_rows_no_other_section_is_shown() -> None:
+    stored = document(content=PROCEDURE)
+    units = scored(stored, Alpha=12.0, Echo=11.5)
+    row = next(one.unit for one in units if "Delta" in one.unit.text)
+    named = [Row(row, values={}, key=frozenset(), coverage=1.0)]
+    for rows, last in (((), "- Foxtrot is kept."), (named, "Finding: Delta; Days: 10")):
+        section = choose(stored, units, max_words=8, also_words=40, rows=rows)
+        assert section is not None
+        assert texts(section)[-1] == last
+
+
+def test_the_likeliest_line_of_another_section_is_neither_marked_nor_folded() -> None:
+    content = APART.replace("Alpha costs.", "See below. Alpha costs.").replace("less.", f"less.\n\n{LONG}")
+    section = chosen(content, also_words=40, Alpha=12.0, Bravo=10.9)
+    assert keys(section) == ["Alpha costs."]
+    assert folded(section) == [f"{n}. Turn the wheel {n} times." for n in range(2, 13)]
 
 
 def test_a_unit_that_alone_is_over_the_words_is_shown_whole() -> None:

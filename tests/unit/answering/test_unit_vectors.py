@@ -112,6 +112,14 @@ async def test_only_the_likeliest_units_get_a_vector() -> None:
     assert set(await cosines(made(embedder), many)) == set(range(UNITS_EMBEDDED))
 
 
+async def test_a_unit_that_its_passage_cuts_gets_none() -> None:
+    embedder = FakeEmbedder()
+    cut, whole = units("Refills are payable on day 23.", "Parcels wait.")
+    cut = replace(cut, span=Span(0, passage().span.end + 1))
+    assert set(await cosines(made(embedder), [cut, whole])) == {1}
+    assert embedder.texts == [placed("Parcels wait.")]
+
+
 async def test_the_least_recently_used_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank, "MOST_UNIT_VECTORS", 3)
     embedder = FakeEmbedder()
