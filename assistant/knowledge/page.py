@@ -295,6 +295,18 @@ def trimmed(runs: Iterable[Run]) -> Runs:
     return tuple(joined)
 
 
+_LONGEST_BANNER = 300
+
+
+def banner_of(lines: Iterable[str]) -> tuple[str, list[str]]:
+    """Return what headers, footers and watermarks say in one line, and what is too long for it."""
+    taken, further, length = list[str](), list[str](), 0
+    for line in lines:
+        length += len(line)
+        (taken if length <= _LONGEST_BANNER else further).append(line)
+    return "; ".join(taken), further
+
+
 _ROMAN_VALUES = (1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1)
 _ROMAN_SIGNS = ("m", "cm", "d", "cd", "c", "xc", "l", "xl", "x", "ix", "v", "iv", "i")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from posixpath import join, normpath, split
 from xml.etree.ElementTree import Element, ParseError, fromstring
 from zipfile import ZipFile
@@ -28,7 +27,6 @@ _LONG_NAMES = {
 }
 _OTHER = "other_"
 OFF = frozenset(["0", "false", "off"])
-_LONGEST_BANNER = 300
 
 
 def tree(raw: bytes) -> Element:
@@ -119,15 +117,6 @@ def diagram_texts(data: Element) -> list[str]:
     """Return the texts of a diagram (SmartArt) by its data part."""
     texts = ("".join(run.text or "" for run in paragraph.iter("a_t")) for paragraph in data.iter("a_p"))
     return [text for text in texts if text.strip()]
-
-
-def banner_of(lines: Iterable[str]) -> tuple[str, list[str]]:
-    """Return what headers, footers and watermarks say in one line, and what is too long for it."""
-    taken, further, length = list[str](), list[str](), 0
-    for line in lines:
-        length += len(line)
-        (taken if length <= _LONGEST_BANNER else further).append(line)
-    return "; ".join(taken), further
 
 
 # Formulas

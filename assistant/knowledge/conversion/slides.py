@@ -12,7 +12,6 @@ from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.containers import BROKEN, macros, open_container
 from assistant.knowledge.conversion.numbering import Point, nested, shown
 from assistant.knowledge.conversion.ooxml import (
-    banner_of,
     caption,
     diagram_texts,
     formula,
@@ -34,6 +33,7 @@ from assistant.knowledge.page import (
     Place,
     Run,
     Shift,
+    banner_of,
     plain,
     trimmed,
 )

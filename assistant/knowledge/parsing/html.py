@@ -31,6 +31,7 @@ from assistant.knowledge.page import (
     Runs,
     Shift,
     all_runs,
+    banner_of,
     plain,
     roman,
     text_of,
@@ -48,7 +49,6 @@ _REPEATED = "nav, [role=navigation], [role=banner], [role=contentinfo], [role=se
 _MARGINS = "header, footer"
 _WORKING = "a[href], button, form, img, input, h1, h2, h3, h4, h5, h6"
 """What a header or footer has that only leads elsewhere, or names the page."""
-_LONGEST_BANNER = 300
 _COMMENT = re.compile(r"/\*[^*]*\*+(?:[^/*][^*]*\*+)*/")
 _TELLING = re.compile(r"display|font-size|list-style|opacity|text-decoration|vertical-align|visibility", re.I)
 """Properties that say what is struck, hidden, raised or counted; rules without them are not looked at."""
@@ -154,17 +154,13 @@ class _Walker:
         self._controls = frozenset(page.select(_CONTROLS))
         self._panels: dict[Element, str] = {}
         """Panels that a control opens, and what the control says where no heading has it."""
-        self._openers = dict[Element, list[Element]]()
-        """Their controls."""
-        by_id = {element.attr("id"): element for element in page.select("[id]")}
-        for control in page.select(f"{_CONTROLS}, {', '.join(f'[{name}]' for name in _CONTROLLED)}"):
-            self._openers[control] = [by_id[name] for name in _panels_of(control) & by_id.keys()]
-        for control, panel in self._in_order(page) if self._controls else ():
-            self._openers[control].append(panel)
-        for control, panels in self._openers.items():
+        self._named = set[Element]()
+        """Controls that are the headings of their panels."""
+        for control, panel in self._opened(page):
             is_alone = control in self._controls and control.closest(_HEADED) is None
             words = " ".join(control.text.split()) if is_alone else ""
-            self._panels |= {panel: words or self._panels.get(panel, "") for panel in panels}
+            self._panels[panel] = words or self._panels.get(panel, "")
+            self._named |= {control} if words else set()
         self._losses: tuple[Loss, ...] = ()
         self._older = frozenset(page.select(_OLDER))
         self._style = _PLAIN
@@ -182,13 +178,15 @@ class _Walker:
         """Return what headers and footers that lead nowhere say in one line."""
         stamps = (self._strings(each) for each in margins if each.select_one(_WORKING) is None)
         texts = (text_of(run for run in runs if run.is_in_force) for runs in stamps)
-        line = "; ".join(dict.fromkeys(" ".join(text.split()) for text in texts if text.strip()))
-        return line if len(line) <= _LONGEST_BANNER else ""
+        return banner_of(dict.fromkeys(" ".join(text.split()) for text in texts if text.strip()))[0]
 
-    def _in_order(self, page: Document) -> Iterator[tuple[Element, Element]]:
-        """Yield each control of a row with its panel: below the row are as many elements of one kind, some of
-        them hidden."""
-        folded = [*page.select("[hidden], [style*=none]"), *self._declared]
+    def _opened(self, page: Document) -> Iterator[tuple[Element, Element]]:
+        """Yield each control with each panel that it names, or that has its place below a row of controls: so
+        many elements of one kind, some of them hidden."""
+        by_id = {element.attr("id"): element for element in page.select("[id]")}
+        for control in page.select(f"{_CONTROLS}, {', '.join(f'[{name}]' for name in _CONTROLLED)}"):
+            yield from ((control, by_id[name]) for name in _panels_of(control) & by_id.keys())
+        folded = [*page.select("[hidden], [style*=none]"), *self._declared] if self._controls else ()
         for parent in {node.parent: None for node in folded}:
             kinds = defaultdict[tuple[str, object], list[Element]](list)
             for node in parent if isinstance(parent, Element) else ():
@@ -300,7 +298,7 @@ class _Walker:
         after = next((one for one in node.next_siblings if isinstance(one, Element)), None)
         if node.closest(", ".join(_HEADINGS)) is not None:
             self._walk(node)
-        elif any(map(self._panels.get, self._openers.get(node, ()))):
+        elif node in self._named:
             return
         elif (
             node.tag == "summary"

@@ -67,13 +67,11 @@ def _named_rows(rows: Sequence[Sequence[Cell]], declared: int) -> int:
 
 def _has_parts(first: Sequence[Cell | None], second: Sequence[str]) -> bool:
     """Return whether the second row names parts: below names across columns only, and without digits."""
-    if len(first) != len(second):
-        return False
-    is_wide = [cell is not None and cell.columns > 1 for cell in first]
-    parts = [text for text, wide in zip(second, is_wide, strict=True) if wide]
-    others = [text for text, wide in zip(second, is_wide, strict=True) if not wide]
-    named = all(text and not any(map(str.isdigit, text)) for text in parts)
-    return bool(parts) and bool(others) and named and not any(others)
+    wide = [cell is not None and cell.columns > 1 for cell in first]
+    are_parts = all(
+        bool(text) == is_wide and not _DIGIT.search(text) for text, is_wide in zip(second, wide, strict=False)
+    )
+    return len(first) == len(second) and 0 < sum(wide) < len(wide) and are_parts
 
 
 def is_header(rows: Sequence[Sequence[str]], *, may_have_digits: bool = False) -> bool:
