@@ -20,6 +20,15 @@ from assistant.knowledge.page import Page
 
 __all__ = ["convert"]
 
+_READERS = {
+    **dict.fromkeys((".docx", ".docm"), convert_docx),
+    **dict.fromkeys((".pptx", ".pptm"), convert_pptx),
+    **dict.fromkeys((".xlsx", ".xlsm"), convert_xlsx),
+    **dict.fromkeys((".csv", ".tsv"), convert_csv),
+    ".eml": convert_eml,
+    ".txt": convert_txt,
+}
+
 
 def convert(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> Page:
     """Return a file as a page, by the suffix of its name. ``ocr``: languages in which scans are read, as
@@ -36,22 +45,10 @@ def convert(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> Page:
 
 
 def _page(suffix: str, raw: bytes, ocr: Sequence[str]) -> Page:
-    match suffix:
-        case ".pdf":
-            from assistant.knowledge.conversion.pdf import convert_pdf
+    if suffix == ".pdf":
+        from assistant.knowledge.conversion.pdf import convert_pdf
 
-            return convert_pdf(raw, ocr=ocr)
-        case ".docx" | ".docm":
-            return convert_docx(raw)
-        case ".pptx" | ".pptm":
-            return convert_pptx(raw)
-        case ".xlsx" | ".xlsm":
-            return convert_xlsx(raw)
-        case ".csv" | ".tsv":
-            return convert_csv(raw)
-        case ".eml":
-            return convert_eml(raw)
-        case ".txt":
-            return convert_txt(raw)
-        case _:
-            raise DocumentInvalidError(f'files with the suffix "{suffix:.20}" are not read. Convert it.')
+        return convert_pdf(raw, ocr=ocr)
+    if suffix not in _READERS:
+        raise DocumentInvalidError(f'files with the suffix "{suffix:.20}" are not read. Convert it.')
+    return _READERS[suffix](raw)

@@ -56,6 +56,8 @@ _LARGE = 24.0
 """Points: letters across the page's direction that are as large are a watermark."""
 _SLANT = 0.1
 _WHITE = 250
+_MOST_LAYERS = 20
+"""Layers of a page that are looked at: a drawing has hundreds, and a picture of it takes a second."""
 _COPY_SIZE = 800
 """Dots of the longer side of a page's picture, on which small letters can be seen."""
 _ACCENTS = "`\u00b4\u02c6\u02dc\u00a8\u02c7\u02da\u00b8\u02d8\u02d9\u02dd"
@@ -307,6 +309,8 @@ class _Reader:
         self._grounds: list[Box] | None = None
         self._layers: dict[bytes, bool] = {}
         """By name, whether they are switched off."""
+        self._whole = b""
+        """The page's picture."""
         self._watermark: dict[int, Any] = {}
         """Text objects by their keys."""
 
@@ -410,12 +414,11 @@ class _Reader:
             mark = pdfium.FPDFPageObj_GetMark(text_object, number)
             if pdfium.FPDFPageObjMark_GetParamStringValue(mark, b"Name", name, ctypes.sizeof(name), length):
                 if (layer := bytes(name)[: length.value]) not in self._layers:
-                    looks: list[bytes] = []
-                    for is_active in (False, True):
-                        pdfium.FPDFPageObj_SetIsActive(text_object, is_active)
-                        scale = _COPY_SIZE / max(self._page.get_size())
-                        looks.append(bytes(self._page.render(scale=scale).buffer))
-                    self._layers[layer] = looks[0] == looks[1]
+                    self._whole = self._whole or _picture(self._page)
+                    pdfium.FPDFPageObj_SetIsActive(text_object, False)
+                    is_looked_at = len(self._layers) < _MOST_LAYERS
+                    self._layers[layer] = is_looked_at and _picture(self._page) == self._whole
+                    pdfium.FPDFPageObj_SetIsActive(text_object, True)
                 if self._layers[layer]:
                     return True
         return False
@@ -449,6 +452,10 @@ class _Reader:
         box = pdfium.FS_RECTF()
         pdfium.FPDFText_GetLooseCharBox(self._text_page, index, box)
         return _between((box.left, box.bottom), (box.right, box.top))
+
+
+def _picture(page: Any) -> bytes:
+    return bytes(page.render(scale=_COPY_SIZE / max(page.get_size())).buffer)
 
 
 def _mark(rise: float) -> str:
