@@ -206,8 +206,9 @@ def _read_keys(node: yaml.Node | None, *, line: int) -> tuple[dict[str, object],
 
 def _facts(node: Any, metadata: Mapping[str, object]) -> Iterator[str]:
     for key, value in node.value if node is not None else ():
-        text = " ".join(value.value.split()) if isinstance(value, yaml.ScalarNode) else ""
-        if text and key.value in metadata and len(text) <= _LONGEST_FACT and not _PLACE.match(text):
+        is_text = isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode)
+        text = " ".join(value.value.split()) if is_text and key.value in metadata else ""
+        if text and len(text) <= _LONGEST_FACT and not _PLACE.match(text):
             yield f"{key.value}: {text}".replace("_", " ")
 
 

@@ -37,7 +37,8 @@ _MUCH_LONGER = 1.5
 """The plain text is read in place of the HTML part where it has this many times its words."""
 _QUOTED = re.compile(r">(?!\s*=?\s*\d)")
 """The begin of a line of an older mail. "> 65 years" may be a comparison."""
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
+_ASKING = ("?", "\u061f", "\uff1f")
+_SENTENCE = re.compile(r"(?<=[.!?\u061f\uff1f])\s+|\n\s*\n")
 _FORWARDED = re.compile(r"(?:fwd?|wg|tr|rv|i|vb|vs) ?:", re.IGNORECASE)
 """The begin of a forwarded mail's subject, by the language of its program."""
 _FIELD = re.compile(r"^[>* ]{0,20}[^\W\d_][^\n:]{1,20}:", re.MULTILINE)
@@ -184,7 +185,9 @@ def _with_questions(blocks: Sequence[Block]) -> Iterator[Block]:
         yield block
         if isinstance(block, OlderText) and below is not None and not isinstance(below, OlderText):
             sentences = _SENTENCE.split("\n\n".join(map(text_of, all_runs(block.blocks))))
-            asked = (" ".join(sentence.split()) for sentence in sentences if sentence.rstrip().endswith("?"))
+            asked = (
+                " ".join(sentence.split()) for sentence in sentences if sentence.rstrip().endswith(_ASKING)
+            )
             yield from (Paragraph(plain(f"> {question}")) for question in asked)
 
 

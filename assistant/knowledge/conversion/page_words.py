@@ -390,20 +390,21 @@ class _Reader:
         pdfium.FPDFText_GetFillColor(self._text_page, index, *color)
         *shades, opacity = (part.value for part in color)
         size = pdfium.FPDFText_GetFontSize(self._text_page, index) * hypot(matrix.c, matrix.d)  # as shown
-        is_faint = min(shades) > _WHITE or opacity < 255 - _WHITE or size < 1
         mode, font = (
             pdfium.FPDFTextObj_GetTextRenderMode(text_object),
             pdfium.FPDFTextObj_GetFont(text_object),
         )
+        is_faint = min(shades) > _WHITE or opacity < 255 - _WHITE or size < 1
+        is_faint |= mode == pdfium.FPDF_TEXTRENDERMODE_INVISIBLE  # as the words of a scan are
         lower, upper = sorted((abs(matrix.a), abs(matrix.b)))
         return _Style(
             key,
             size,
             pdfium.FPDFText_GetFontWeight(self._text_page, index),
             ctypes.addressof(font.contents) if font else 0,
-            is_faint=is_faint or mode == pdfium.FPDF_TEXTRENDERMODE_INVISIBLE,
+            is_faint=is_faint,
             is_watermark=lower > _SLANT * upper and size >= _LARGE,
-            is_off=self._is_off(text_object),
+            is_off=not is_faint and self._is_off(text_object),
         )
 
     def _is_off(self, text_object: Any) -> bool:

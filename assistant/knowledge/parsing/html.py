@@ -104,7 +104,7 @@ def read_html(content: str, *, is_whole: bool = True) -> Page:
     root = _main(page, is_whole=is_whole) or body
     walker = _Walker(page, declared)
     inside = frozenset(() if root is body else root.select(_MARGINS))
-    margins = [element for element in body.select(_MARGINS if is_whole else "none") if element not in inside]
+    margins = (element for element in (body.select(_MARGINS) if is_whole else ()) if element not in inside)
     banner = walker.banner(element for element in margins if element.closest("article, section") is None)
     root.remove(_REPEATED if root is not body or not is_whole else f"{_REPEATED}, {_MARGINS}, aside")
     beside = words - _word_count(root) - len(banner.split())

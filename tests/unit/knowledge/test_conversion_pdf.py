@@ -412,11 +412,12 @@ def test_hidden_words_are_left_out_and_counted() -> None:
 def test_a_layer_that_is_switched_off_is_hidden() -> None:
     raw = pdf(
         f"/OC /L1 BDC {shown(60, 700, 'Old terms.')} EMC "
-        + f"/OC /L2 BDC {shown(60, 680, 'New terms.')} EMC",
-        root="/OCProperties <</OCGs [11 0 R 12 0 R] /D <</OFF [11 0 R]>>>>",
-        objects=["<</Type /OCG /Name (old)>>", "<</Type /OCG /Name (new)>>"],
-    ).replace(b"/Resources <<", b"/Resources <</Properties <</L1 11 0 R /L2 12 0 R>> ")
-    assert text_of_file(raw) == "Page 1\n\nNew terms."
+        + f"/OC /L2 BDC {shown(60, 680, 'New terms.')} EMC 0 0.2 0.5 rg 55 600 200 30 re f "
+        + f"/OC /L3 BDC {shown(60, 610, 'Words of a scan.', before='3 Tr')} EMC",
+        root="/OCProperties <</OCGs [11 0 R 12 0 R 13 0 R] /D <</OFF [11 0 R]>>>>",
+        objects=[f"<</Type /OCG /Name ({name})>>" for name in ("old", "new", "scan")],
+    ).replace(b"/Resources <<", b"/Resources <</Properties <</L1 11 0 R /L2 12 0 R /L3 13 0 R>> ")
+    assert text_of_file(raw) == "Page 1\n\nNew terms.\n\nWords of a scan."
     assert losses_of(raw) == ["hidden words (page 1): 2"]
 
 

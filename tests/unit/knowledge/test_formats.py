@@ -504,7 +504,7 @@ def test_unknown_keys_of_front_matter_are_metadata(tmp_path: Path, language: str
 @pytest.mark.parametrize(
     "front",
     [
-        "---\nstatus: DRAFT\nvalid_until: 2026-12-31\nnote: a *new* <rule>, no\npath: /x\ntags: [a]\n---",
+        "---\nstatus: DRAFT\nvalid_until: 2026-12-31\nnote: a *new* <rule>, no\npath: /x\n? [a]\n: b\n---",
         '+++\nstatus = "DRAFT"\nvalid_until = 2026-12-31\nnote = "a *new* <rule>, no"\npath = "x/y"\n+++',
     ],
 )
