@@ -47,6 +47,8 @@ _LEADER = re.compile(r"[.\u2026_]{4,}")
 """Dots between an entry of a table of contents and its page."""
 _PRIVATE = re.compile(r"[\ue000-\uf8ff]")
 _LONGEST_PAGE_NUMBER = 4
+_LONGEST_LIST = 3
+"""Rows of two cells that are more often labels with values than names with rows, where fonts do not tell."""
 _SAME_EDGE = 5.0
 """Points between the edges of a table's parts on two pages."""
 _XFA_FORMS = (pypdfium2.raw.FORMTYPE_XFA_FULL, pypdfium2.raw.FORMTYPE_XFA_FOREGROUND)
@@ -292,7 +294,9 @@ class _Writer:
     def _table(self, block: Grid) -> list[model.Block]:
         """Return the table; one that goes on from the page before gets the names of its columns again."""
         before, first = self._open_table, [row for row in block.rows if len(row) > 1][:2]
-        is_form = block.header_rows is None and any(cell.columns > 1 for row in first for cell in row)
+        is_short = _width(block) == 2 and len(block.rows) <= _LONGEST_LIST
+        is_form = is_short or any(cell.columns > 1 for row in first for cell in row)
+        is_form = is_form and block.header_rows is None
         made: list[model.Block] = [model.Table(tuple(map(tuple, block.rows)))]
         made = made if is_form else table_blocks(block.rows, header_rows=block.header_rows or 0)
         self._open_table = None

@@ -453,6 +453,21 @@ def test_a_check_box_belongs_to_the_nearer_text() -> None:
     ]
 
 
+def test_a_short_list_of_labels_with_values_names_no_columns() -> None:
+    def drawn(*rows: tuple[str, str]) -> str:
+        places = enumerate(rows)
+        return "".join(
+            shown(60, 700 - 14 * at, label) + shown(200, 700 - 14 * at, value)
+            for at, (label, value) in places
+        )
+
+    labels = drawn(("Patient", "Ada Quist"), ("Chart", "30-7742"), ("Reaction", "after 37 minutes"))
+    expected = "Patient | Ada Quist\nChart | 30-7742\nReaction | after 37 minutes"
+    assert text_of_file(pdf(labels)).endswith(expected)
+    prices = drawn(("Item", "Fee"), ("Tea", "$5"), ("Oil", "$7"), ("Ice", "$1"))
+    assert text_of_file(pdf(prices)).endswith("Item: Tea; Fee: $5\nItem: Oil; Fee: $7\nItem: Ice; Fee: $1")
+
+
 FIELDS = (
     "<</FT /Tx /T (limit) /V (150 dollars) /Rect [220 695 330 712]",
     "<</FT /Btn /T (tea) /V /Yes /AS /Yes /Rect [60 668 72 680] /AP <</N <</Yes 15 0 R>>>>",
