@@ -68,7 +68,7 @@ node_modules/.package-lock.json: package.json package-lock.json | $(VENV)/bootst
 	$(call fetched,PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --loglevel error --fetch-retries 1 --no-audit --no-fund --ignore-scripts >/dev/null,packages of Node)
 	@touch $@
 
-CONSOLE := assistant/api/console
+CONSOLE := assistant/service/console
 FUNCTIONS := build/functions/stamp
 $(CONSOLE)/dist/index.html: node_modules/.package-lock.json $(shell find $(CONSOLE) -type f -not -path '*/dist/*' 2>/dev/null)
 	@echo "· console"
@@ -104,7 +104,7 @@ opensearch-down: $(VENV)/local.stamp ## End that node; its data stays
 # --- proof ------------------------------------------------------------------------------------------------
 # Which target runs which folders. tests/unit/test_targets.py fails for a test file that is in no row, or in two.
 test.tests := tests/stories tests/unit tests/contracts tests/attacks tests/integration/aws tests/integration/probe
-test-processes.tests := tests/integration/api tests/processes tests/faults tests/breaking
+test-processes.tests := tests/integration/service tests/processes tests/faults tests/breaking
 test-node.tests := tests/node
 test-options.tests := tests/options
 test-browser.tests := tests/browser
@@ -277,9 +277,9 @@ check: lint scan-secrets typecheck test test-processes test-node test-options ch
 
 .PHONY: check-extras
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
-	@for pair in client:assistant.client service:assistant.api.__main__ service:assistant.sync_source worker:assistant.local.knowledge_worker \
+	@for pair in client:assistant.client service:assistant.service.__main__ service:assistant.options.sources.task worker:assistant.laptop.worker \
 		model:assistant.model_server.__main__ probe:lambdas.ask_probe \
-		learning:assistant.learning.patients_data corpus:assistant.embedded.corpus lambda:assistant.prepare_sets; do \
+		learning:assistant.options.feedback.patients corpus:assistant.options.models_lab.corpus_here lambda:assistant.options.models_lab.make_sets; do \
 		extra=$${pair%%:*}; module=$${pair#*:}; home=build/extras/$$extra; \
 		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $$home; \
 		$(BIN)/uv pip install --quiet --python $$home/bin/python --require-hashes -r requirements/$$extra.txt; \

@@ -22,21 +22,21 @@ from pathlib import Path
 
 import orjson
 
-from assistant.aws.opensearch_client import open_opensearch
-from assistant.aws.opensearch_schema import delete_index
+from assistant.documents.files import SourceDocument, read_sources
+from assistant.documents.passages import InProcessParser, ParsedParts, Received
+from assistant.documents.receive import AddDocuments
+from assistant.documents.sources import KnowledgeSources, Writer
+from assistant.documents.work import EmbeddingLimits
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
-from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.files import SourceDocument, read_sources
-from assistant.knowledge.passages import InProcessParser, ParsedParts, Received
-from assistant.knowledge.pipeline import EmbeddingLimits
-from assistant.knowledge.ports import DocumentStates
-from assistant.knowledge.sources import KnowledgeSources, Writer
-from assistant.model_artifacts import TOKENIZER_FILE
 from assistant.model_server.here import ModelsHere
-from assistant.settings.process import ProcessSettings, WorkerSettings, inherited_environment
-from assistant.settings.tenant import load_tenant
-from assistant.wiring.stores import open_stores
+from assistant.models.artifacts import TOKENIZER_FILE
+from assistant.process.settings import ProcessSettings, WorkerSettings, inherited_environment
+from assistant.stores.documents_ports import DocumentStates
+from assistant.stores.index.opensearch_client import open_opensearch
+from assistant.stores.index.opensearch_schema import delete_index
+from assistant.stores.opened import open_stores
+from assistant.tenant.tenant import load_tenant
 from tools.processes import Started, end_on_signals, started
 from tools.tables import Figure, machine_line, print_figures
 
@@ -92,7 +92,7 @@ class BenchLayout:
             models="embedded",
             opensearch_applies_schema=True,
         )
-        return self.started("local.knowledge_worker", settings.model_copy(update=on_node(node_url)))
+        return self.started("laptop.worker", settings.model_copy(update=on_node(node_url)))
 
 
 def on_node(url: str | None) -> dict[str, str]:

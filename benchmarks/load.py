@@ -26,10 +26,10 @@ from typing import Any, NamedTuple
 import aiohttp
 import orjson
 
-from assistant.local.tokens import Grant, issue_token, load_or_create_signing_key, public_key_set
-from assistant.settings.local_models import ServedLlm, TenantModels
-from assistant.settings.model_artifacts import WRITER
-from assistant.settings.process import ServiceSettings
+from assistant.laptop.tokens import Grant, issue_token, load_or_create_signing_key, public_key_set
+from assistant.process.settings import ServiceSettings
+from assistant.tenant.added_models import ServedLlm, TenantModels
+from assistant.tenant.manifests import WRITER
 from benchmarks.indexing import TENANT, BenchLayout, add_and_wait
 from benchmarks.stand_in import DEVICES, Pace, document, question
 from tools.processes import Started, started
@@ -266,7 +266,7 @@ def scene(folder: Path) -> Generator[tuple[Loads, Started, Started]]:
             local_models={TENANT: TenantModels(generation=writer)},
         )
         bearer = issue_token(Grant(TENANT, "load"), state_dir=layout.state_dir, issuer=issuer)
-        yield Loads(stand_in, bearer), stack.enter_context(layout.started("api", service)), relay
+        yield Loads(stand_in, bearer), stack.enter_context(layout.started("service", service)), relay
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from assistant.http_process import open_socket, run, serve
+from assistant.process.http import open_socket, run, serve
 
 
 async def main() -> None:

@@ -19,13 +19,13 @@ from time import perf_counter
 
 import orjson
 
-from assistant.answering.search import Search, SearchScope
+from assistant.answer.search import Search, SearchScope
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Retrieved
 from assistant.evaluation.questions import load_questions
 from assistant.evaluation.routing import ndcg
-from assistant.settings.process import ServiceSettings
-from assistant.wiring.services import open_tenants
+from assistant.process.settings import ServiceSettings
+from assistant.service.opened import open_tenants
 from benchmarks.indexing import TENANT, BenchLayout, on_node
 from tools.tables import Figure, machine_line, print_figures
 

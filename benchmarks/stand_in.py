@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from assistant.http_process import open_socket, run, serve
+from assistant.process.http import open_socket, run, serve
 
 DEVICES = 40
 """Documents; each is about one device."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from assistant.model_server.artifact import ensure_artifact
-from assistant.settings.process import ModelServerSettings, ServiceSettings
+from assistant.process.settings import ModelServerSettings, ServiceSettings
 from benchmarks.indexing import BenchLayout
 from tools.processes import end_on_signals, started
 from tools.tables import Figure, machine_line, print_figures
@@ -59,7 +59,7 @@ def _start(settings: ServiceSettings, *, log: Path) -> tuple[float, int]:
     """Return seconds until the ready line, and resident bytes then."""
     environment = settings.environment() | {"PYTHONSAFEPATH": "1"}  # as an image: no folder of the caller
     began_s = time.monotonic()
-    with started("assistant.api", log=log, environment=environment, timeout_s=_TIMEOUT_S) as service:
+    with started("assistant.service", log=log, environment=environment, timeout_s=_TIMEOUT_S) as service:
         seconds = time.monotonic() - began_s
         paths = [area.path for area in psutil.Process(service.pid).memory_maps(grouped=True)]
         loaded, joined = {Path(path).name.split(".")[0] for path in paths}, " ".join(paths)

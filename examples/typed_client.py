@@ -11,7 +11,7 @@ import sys
 import uuid
 from contextlib import aclosing
 
-from assistant.answering.events import Done, Problem, Sources, Started, Token
+from assistant.answer.events import Done, Problem, Sources, Started, Token
 from assistant.client import AssistantClient, Question, RefusedByServiceError
 from assistant.domain.answers import Verdict, VerdictLabel
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from assistant.probe.probe import probe_once, write_metrics
-from assistant.settings.process import ProbeSettings
+from assistant.process.settings import ProbeSettings
 
 
 async def run(settings: ProbeSettings) -> dict[str, str | float]:

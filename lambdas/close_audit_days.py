@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import structlog
 
-from assistant.aws.lambda_entry import Event, FunctionEntry, emit_metric
-from assistant.settings import deployed_names
-from assistant.settings.process import AuditSettings
-from assistant.wiring.audit import DeployedAudit, open_audit
+from assistant.process.function import Event, FunctionEntry, emit_metric
+from assistant.process.settings import AuditSettings
+from assistant.stores.audit_closing import DeployedAudit, open_audit
+from assistant.tenant import deployed_names
 
 _log = structlog.get_logger(__name__)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from assistant.aws.lambda_entry import CustomResourceEntry, ResourceRequest
-from assistant.aws.parameters import create_link_secret
-from assistant.settings.deployed_names import (
+from assistant.process.aws.parameters import create_link_secret
+from assistant.process.function import CustomResourceEntry, ResourceRequest
+from assistant.process.settings import LinkSecretSettings
+from assistant.service.opened import LinkSecret, open_link_secret
+from assistant.tenant.deployed_names import (
     FEEDBACK_SECRET_PURPOSE,
     LINK_SECRET_PURPOSE,
     LIVE_READS_SECRET_PURPOSE,
 )
-from assistant.settings.process import LinkSecretSettings
-from assistant.wiring.services import LinkSecret, open_link_secret
 
 
 async def run(services: LinkSecret, request: ResourceRequest) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from assistant.aws.lambda_entry import BatchFailures, Event, FunctionEntry, emit_metric, queue_batch
-from assistant.knowledge.batches import PAUSED_DELAY_S
-from assistant.settings import deployed_names
-from assistant.settings.process import IngestingSettings
-from assistant.wiring.services import Ingesting, open_ingesting
+from assistant.documents.batches import PAUSED_DELAY_S
+from assistant.process.function import BatchFailures, Event, FunctionEntry, emit_metric, queue_batch
+from assistant.process.settings import IngestingSettings
+from assistant.service.opened import Ingesting, open_ingesting
+from assistant.tenant import deployed_names
 
 
 async def run(services: Ingesting, event: Event) -> BatchFailures:

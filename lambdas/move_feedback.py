@@ -9,11 +9,11 @@ import structlog
 from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import BaseModel, Field
 
-from assistant.aws.lambda_entry import Event, FunctionEntry, emit_metric
 from assistant.domain.errors import ForbiddenError, InvalidRequestError, SecondPersonNeededError
-from assistant.settings import deployed_names
-from assistant.settings.process import MovingSettings
-from assistant.wiring.feedback import Moving, open_moving
+from assistant.options.feedback.opened import Moving, open_moving
+from assistant.process.function import Event, FunctionEntry, emit_metric
+from assistant.process.settings import MovingSettings
+from assistant.tenant import deployed_names
 
 _log = structlog.get_logger(__name__)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from assistant.aws.lambda_entry import Event, FunctionEntry
-from assistant.knowledge.withdrawal import resume_withdrawals
-from assistant.settings.process import RemovingSettings
-from assistant.wiring.services import Removing, open_removing
+from assistant.documents.withdraw import resume_withdrawals
+from assistant.process.function import Event, FunctionEntry
+from assistant.process.settings import RemovingSettings
+from assistant.service.opened import Removing, open_removing
 
 
 async def run(services: Removing, _event: Event) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import structlog
 
-from assistant.aws.lambda_entry import (
+from assistant.domain.errors import DocumentInvalidError, TooLargeError
+from assistant.process.function import (
     BatchFailures,
     Event,
     FunctionEntry,
@@ -12,10 +13,9 @@ from assistant.aws.lambda_entry import (
     for_each_message,
     object_key,
 )
-from assistant.domain.errors import DocumentInvalidError, TooLargeError
-from assistant.settings import deployed_names
-from assistant.settings.process import UPLOADS_PREFIX, ReceivingSettings
-from assistant.wiring.services import Receiving, open_receiving
+from assistant.process.settings import UPLOADS_PREFIX, ReceivingSettings
+from assistant.service.opened import Receiving, open_receiving
+from assistant.tenant import deployed_names
 
 _log = structlog.get_logger(__name__)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from assistant.aws.lambda_entry import BatchFailures, Event, FunctionEntry, for_each_message, object_key
-from assistant.settings.process import RedactingSettings
-from assistant.wiring.services import Redacting, open_redacting
+from assistant.process.function import BatchFailures, Event, FunctionEntry, for_each_message, object_key
+from assistant.process.settings import RedactingSettings
+from assistant.service.opened import Redacting, open_redacting
 
 
 async def run(services: Redacting, event: Event) -> BatchFailures:

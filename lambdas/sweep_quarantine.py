@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from assistant.aws.lambda_entry import Event, FunctionEntry, emit_metric
-from assistant.settings import deployed_names
-from assistant.settings.process import RedactingSettings
-from assistant.wiring.services import Redacting, open_redacting
+from assistant.process.function import Event, FunctionEntry, emit_metric
+from assistant.process.settings import RedactingSettings
+from assistant.service.opened import Redacting, open_redacting
+from assistant.tenant import deployed_names
 
 
 async def run(services: Redacting, _event: Event) -> None:

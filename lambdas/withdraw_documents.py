@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from assistant.aws.lambda_entry import BatchFailures, Event, FunctionEntry, queue_batch
-from assistant.settings.process import RemovingSettings
-from assistant.wiring.services import Removing, open_removing
+from assistant.process.function import BatchFailures, Event, FunctionEntry, queue_batch
+from assistant.process.settings import RemovingSettings
+from assistant.service.opened import Removing, open_removing
 
 
 async def run(services: Removing, event: Event) -> BatchFailures:

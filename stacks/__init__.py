@@ -1,1 +1,1 @@
-"""The stacks of a deployment. They read `assistant.settings` and nothing else of the product's code."""
+"""The stacks of a deployment. They read `assistant.tenant` and nothing else of the product's code."""

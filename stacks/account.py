@@ -23,8 +23,8 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployment import AccountConfig, load_account
-from assistant.settings.model_artifacts import ImageLock
+from assistant.tenant.deployment import AccountConfig, load_account
+from assistant.tenant.manifests import ImageLock
 from stacks.keys import log_group_arn
 from stacks.policy import acknowledge, exceptions, hipaa, nag, wildcard
 from stacks.processes import CORPUS_IMAGE, LEARNING_IMAGE

@@ -22,9 +22,9 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.care_app import CareApp, load_care_app
-from assistant.settings.deployed_names import NAMESPACE, PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED
-from assistant.settings.process import ProbeSettings
+from assistant.process.settings import ProbeSettings
+from assistant.tenant.care_app import CareApp, load_care_app
+from assistant.tenant.deployed_names import NAMESPACE, PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED
 from stacks.function_package import PROBE
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, let_rule_call
 from stacks.keys import (

@@ -32,7 +32,7 @@ supports it. Without 1.2 the health checks of an NLB fail: they do not support 1
 checks")."""
 _IDLE_TIMEOUT = cdk.Duration.seconds(120)
 """A whole answer in one JSON body sends no byte for up to 100 s. The tasks keep an idle connection longer
-(`assistant.http_process`); else the balancer would sometimes send into a connection that has just been
+(`assistant.process.http`); else the balancer would sometimes send into a connection that has just been
 closed."""
 _DEREGISTRATION_DELAY = cdk.Duration.seconds(120)
 """As long as a task may run after SIGTERM on Fargate: its drain, 103 s, ends within it, and the balancer cuts

@@ -42,8 +42,11 @@ _NO_FUNCTION_RUNS = frozenset(
         "assistant/evaluation",
         "assistant/model_server",
         "assistant/cli",
-        "assistant/local",
-        "assistant/api/console",
+        "assistant/laptop",
+        "assistant/options/models_lab/commands",
+        "assistant/options/models_lab/stack",
+        "assistant/service/console",
+        "assistant/terminal",
         "template_checks",
     }
 )

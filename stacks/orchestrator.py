@@ -20,8 +20,10 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from assistant.settings import deployed_names
-from assistant.settings.deployed_names import (
+from assistant.options.sources.stack import ConnectorRuns
+from assistant.process.settings import UPLOADS_PREFIX, ServiceSettings
+from assistant.tenant import deployed_names
+from assistant.tenant.deployed_names import (
     DESK,
     EVENTS,
     LINK_SECRET_PURPOSE,
@@ -29,9 +31,7 @@ from assistant.settings.deployed_names import (
     RECORDS,
     STATES,
 )
-from assistant.settings.model_artifacts import CALLERS_PREFIX
-from assistant.settings.process import UPLOADS_PREFIX, ServiceSettings
-from stacks.connectors import ConnectorRuns
+from assistant.tenant.manifests import CALLERS_PREFIX
 from stacks.data.buckets import document_statements, table_statements
 from stacks.ingestion.stack import grant_search_access
 from stacks.network.security_groups import OPERATIONS_PORT, TASK_PORT
@@ -75,7 +75,7 @@ OTLP_ENDPOINT = "http://127.0.0.1:4318"
 """Containers of a task share a loopback: nothing outside the task reaches the collector."""
 _STOP_TIMEOUT_S = 120
 """From SIGTERM to SIGKILL: Fargate's maximum."""
-_HEALTH_CHECK = ("python", "-P", "-m", "assistant.api.alive")
+_HEALTH_CHECK = ("python", "-P", "-m", "assistant.service.alive")
 """As in containers/orchestrator/Dockerfile: ECS ignores the health check of an image."""
 _USER = "10001:10001"
 _EXEC_FOLDERS = ("/managed-agents", "/var/lib/amazon/ssm", "/var/log/amazon/ssm")

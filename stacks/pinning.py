@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-from assistant.settings.tenant import load_tenants
+from assistant.tenant.tenant import load_tenants
 from template_checks.upgrades import STATEFUL_TYPES, pin, templates_by_stack_name, write_pins
 
 _REGION = "us-east-1"

@@ -10,8 +10,8 @@ import tomlkit
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
-from assistant.settings.model_artifacts import DIGEST_PATTERN
-from assistant.settings.tenant import WHERE_IT_STANDS
+from assistant.tenant.manifests import DIGEST_PATTERN
+from assistant.tenant.tenant import WHERE_IT_STANDS
 from stacks.roles import WorkloadRole, allow, via
 from stacks.tenant import ROOT, DeployedTenant
 

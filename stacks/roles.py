@@ -15,7 +15,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
-from assistant.settings.deployment import ReachEntry
+from assistant.tenant.deployment import ReachEntry
 from stacks.outputs import NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Caller, TenantStack

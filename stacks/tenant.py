@@ -9,14 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployment import (
-    EdgeSection,
-    IdentitySection,
-    ModelsSection,
-    PlaceSection,
-    ReachEntry,
-)
-from assistant.settings.deployment_checks import (
+from assistant.options.models_lab.jumpstart import LOCK_FILE, refuse_unresolved
+from assistant.options.sources.section import AnyConnector
+from assistant.process.settings import ServiceSettings
+from assistant.tenant.deployment import EdgeSection, IdentitySection, ModelsSection, PlaceSection, ReachEntry
+from assistant.tenant.deployment_checks import (
     Contradiction,
     artifact_contradictions,
     clashes,
@@ -24,8 +21,7 @@ from assistant.settings.deployment_checks import (
     said_of,
     wrong_ending,
 )
-from assistant.settings.jumpstart import LOCK_FILE, refuse_unresolved
-from assistant.settings.model_artifacts import (
+from assistant.tenant.manifests import (
     DEFAULT_INSTANCES,
     EmbeddingManifest,
     ImageLock,
@@ -40,10 +36,8 @@ from assistant.settings.model_artifacts import (
     load_llm_manifest,
     released_prompts,
 )
-from assistant.settings.process import ServiceSettings
-from assistant.settings.retention import RETENTION
-from assistant.settings.source_connectors import AnyConnector
-from assistant.settings.tenant import (
+from assistant.tenant.retention import RETENTION
+from assistant.tenant.tenant import (
     DeployedKeeping,
     RecordsSection,
     ReviewSection,
@@ -51,7 +45,7 @@ from assistant.settings.tenant import (
     load_tenant,
     load_tenants,
 )
-from assistant.settings.toml_file import line_of
+from assistant.tenant.toml_file import line_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -281,7 +275,7 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
             llm=llm,
             embedding=embedding,
             candidate=candidate,
-            prompts=released_prompts(ROOT / "assistant" / "answering" / "prompts"),
+            prompts=released_prompts(ROOT / "assistant" / "answer" / "prompts"),
         ),
     ]
     if wrong:

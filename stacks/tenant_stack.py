@@ -23,8 +23,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct, IConstruct
 
-from assistant.settings.model_artifacts import CALLERS_PREFIX
-from assistant.settings.process import ProcessSettings, StoreSettings
+from assistant.process.settings import ProcessSettings, StoreSettings
+from assistant.tenant.manifests import CALLERS_PREFIX
 from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs
 from stacks.tenant import ROOT, DeployedTenant
 

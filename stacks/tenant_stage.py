@@ -5,9 +5,11 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
-from stacks.compiling import EXCEPTIONS as COMPILING_EXCEPTIONS
-from stacks.corpus import EXCEPTIONS as CORPUS_EXCEPTIONS
-from stacks.corpus import CorpusStack
+from assistant.options.feedback.stack import EXCEPTIONS as LEARNING_EXCEPTIONS
+from assistant.options.feedback.stack import LearningStack
+from assistant.options.models_lab.stack.compiling import EXCEPTIONS as COMPILING_EXCEPTIONS
+from assistant.options.models_lab.stack.corpus import EXCEPTIONS as CORPUS_EXCEPTIONS
+from assistant.options.models_lab.stack.corpus import CorpusStack
 from stacks.data.stack import EXCEPTIONS as DATA_EXCEPTIONS
 from stacks.data.stack import DataStack
 from stacks.edge import EXCEPTIONS as EDGE_EXCEPTIONS
@@ -15,8 +17,6 @@ from stacks.edge import EdgeStack
 from stacks.ingestion.stack import EXCEPTIONS as INGESTION_EXCEPTIONS
 from stacks.ingestion.stack import IngestionStack
 from stacks.keys import KeysStack
-from stacks.learning import EXCEPTIONS as LEARNING_EXCEPTIONS
-from stacks.learning import LearningStack
 from stacks.models.stack import EXCEPTIONS as MODELS_EXCEPTIONS
 from stacks.models.stack import ModelsStack
 from stacks.network.stack import EXCEPTIONS as NETWORK_EXCEPTIONS

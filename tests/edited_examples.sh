@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 from=$PWD copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 git ls-files -z | while IFS= read -r -d '' name; do [ ! -e "$name" ] || printf '%s\0' "$name"; done | xargs -0 cp --parents -t "$copy"
-for made in .venv node_modules build assistant/api/console/dist tests/stacks/rights/node_modules; do
+for made in .venv node_modules build assistant/service/console/dist tests/stacks/rights/node_modules; do
   [ ! -e "$made" ] || ln -s "$from/$made" "$copy/$made"
 done
 cd "$copy"

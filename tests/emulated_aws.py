@@ -19,13 +19,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from assistant.aws.clients import open_client
 from assistant.domain.errors import AssistantError
-from assistant.knowledge.ports import MAX_ATTEMPTS
-from assistant.local.layout import HOST
-from assistant.settings.deployed_names import PARTITION, SORT, TABLES, TableDefinition
-from assistant.settings.process import LocalSettings, ServiceSettings, WorkerSettings
-from assistant.settings.tenant import load_tenants
+from assistant.laptop.layout import HOST
+from assistant.process.aws.clients import open_client
+from assistant.process.settings import LocalSettings, ServiceSettings, WorkerSettings
+from assistant.stores.documents_ports import MAX_ATTEMPTS
+from assistant.tenant.deployed_names import PARTITION, SORT, TABLES, TableDefinition
+from assistant.tenant.tenant import load_tenants
 
 _QUEUES = ("documents", "withdrawals")
 _LONGEST_RETENTION_S = 14 * 24 * 3600

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from assistant.capacity.bill import make_bill
-from assistant.cli.cost import rows_of
+from assistant.cli.aws.bill import make_bill
+from assistant.cli.aws.cost import rows_of
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.prices import load_prices
+from assistant.tenant.prices import load_prices
 from template_checks.upgrades import templates_by_stack_name
 from tools.tables import markdown_table, with_table
 

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from assistant.answering.red_flags import GRAM_BUCKETS, Examples, Nearness, Weights, grams, pieces, score_of
-from assistant.tuning.estimator import Classes, Estimator, softmax
+from assistant.answer.red_flags import GRAM_BUCKETS, Examples, Nearness, Weights, grams, pieces, score_of
+from assistant.evaluation.estimator import Classes, Estimator, softmax
 
 Ints = NDArray[np.int64]
 Floats = NDArray[Any]

@@ -5,7 +5,7 @@
 *ranking* (ranker, units and the head of readings) asks the questions twice: as the weights are, and with the
 new ranker and the new weights of units. The head of readings is fitted on the vectors of the same questions
 and of the shop's. *red_flags*, *support* and *live* fit the heads of red flags, of the
-support check and of live elements. ``git checkout assistant/answering/weights`` puts the files back.
+support check and of live elements. ``git checkout assistant/answer/weights`` puts the files back.
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from assistant.answering.evidence import Evidence
-from assistant.answering.live_elements import USUAL_LIVE, USUAL_NEARER, LiveExamples
-from assistant.answering.prepare import PrepareAnswer
-from assistant.answering.rank import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
-from assistant.answering.reading import HeadFile, head_counts
-from assistant.answering.red_flags import Weights, ordinary_messages, pieces
-from assistant.answering.services import TenantServices
-from assistant.answering.support import WEIGHTS
-from assistant.answering.vocabulary import Vocabulary
+from assistant.answer.elements import USUAL_LIVE, USUAL_NEARER, LiveExamples
+from assistant.answer.rank import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
+from assistant.answer.rank_documents import Evidence
+from assistant.answer.read import PrepareAnswer
+from assistant.answer.readers import HeadFile, head_counts
+from assistant.answer.red_flags import Weights, ordinary_messages, pieces
+from assistant.answer.services import TenantServices
+from assistant.answer.support import WEIGHTS
+from assistant.answer.vocabulary import Vocabulary
 from assistant.cli.knowledge import load_if_empty
-from assistant.cli.local import LocalRuntime, committed, local_runtime, open_services
-from assistant.cli.terminal import GlobalOptions, Terminal, plain
 from assistant.domain.answers import LiveMatch
 from assistant.domain.errors import AssistantError
+from assistant.evaluation.estimator import Estimator, Floats, Lists
 from assistant.evaluation.judging import (
     Observed,
     Observer,
@@ -48,7 +47,8 @@ from assistant.evaluation.questions import EvaluationQuestion, load_questions, l
 from assistant.evaluation.routing import load_routed
 from assistant.evaluation.support import Case, checked, features, samples
 from assistant.evaluation.trials import FlaggedMessage, LiveQuestion, embedded, prepare_live, silent
-from assistant.tuning.estimator import Estimator, Floats, Lists
+from assistant.terminal.local import LocalRuntime, committed, local_runtime, open_services
+from assistant.terminal.terminal import GlobalOptions, Terminal, plain
 from tools.fit_red_flags import Message, fit
 
 DECIMALS = 4
@@ -426,7 +426,7 @@ def main() -> int:
     try:
         runtime = local_runtime(options, terminal)
         with (
-            as_file(files("assistant.answering").joinpath("weights")) as folder,
+            as_file(files("assistant.answer").joinpath("weights")) as folder,
             runtime.site(command="make fit"),
         ):
             for tenant in dict.fromkeys((*_TENANTS, *_LIVE_TENANTS)):

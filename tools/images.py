@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from assistant.cli.publishing import PLATFORMS, Registry
-from assistant.cli.signatures import Cosign
 from assistant.domain.errors import AssistantError, ConfigurationError, DeploymentError
-from assistant.settings.model_artifacts import LockedImage, load_images, write_digest
+from assistant.tenant.manifests import LockedImage, load_images, write_digest
+from assistant.terminal.publishing import PLATFORMS, Registry
+from assistant.terminal.signatures import Cosign
 
 BY_DEFAULT = ("orchestrator", "model_server", "learning", "otel_collector", "embedding_tei_cpu")
 """An LLM on an accelerator wants ``llm_neuronx`` or ``llm_gpu`` too, corpora ``corpus_job``."""

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 import psutil
 
-from assistant.settings.process import inherited_environment
+from assistant.process.settings import inherited_environment
 
 _STOP_TIMEOUT_S = 15.0
 _SAID_BYTES = 2_000

@@ -11,7 +11,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from assistant.cli.templates import prove
+from assistant.cli.aws.templates import prove
 from assistant.domain.errors import ConfigurationError
 from template_checks import InvalidInputError
 from template_checks.reachability import Report

@@ -23,7 +23,7 @@ import grimp
 import orjson
 from pydantic import TypeAdapter, model_validator
 
-from assistant.settings.toml_file import StrictModel, read_strict
+from assistant.tenant.toml_file import StrictModel, read_strict
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "benchmarks" / "checks.toml"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import orjson
 
-from assistant.api.app import build_routes, openapi_document, rendered
-from assistant.domain.feedback import FEEDBACK_VERSION, FeedbackEvent
+from assistant.options.feedback.events import FEEDBACK_VERSION, FeedbackEvent
+from assistant.service.app import build_routes, openapi_document, rendered
 
 _DOCS = Path(__file__).parents[1] / "docs"
 FEEDBACK_PAGE = _DOCS / "feedback.schema.json"

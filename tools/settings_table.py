@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from assistant.settings.process import (
+from assistant.process.settings import (
     LocalSettings,
     ProcessSettings,
     ServiceSettings,

@@ -10,9 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from assistant.cli.templates import refuse_broken_rules, refuse_paths
+from assistant.cli.aws.templates import refuse_broken_rules, refuse_paths
 from assistant.domain.errors import AssistantError, ConfigurationError
-from assistant.settings.tenant import TenantConfig, load_tenants
+from assistant.tenant.tenant import TenantConfig, load_tenants
 from template_checks import InvalidInputError
 from template_checks.rules import RULES
 from template_checks.upgrades import faults, read_pins, templates_by_stack_name

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
+from assistant.tenant.tenant import TenantConfig, load_tenant, load_tenants
 
 
 def matrix(folder: Path, *, only: str = "") -> list[dict[str, str]]:

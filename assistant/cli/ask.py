@@ -9,16 +9,16 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from assistant.cli.answer_view import AnswerPrinter, prints
-from assistant.cli.answer_view import explain as explain_record
 from assistant.cli.knowledge import load_if_empty
-from assistant.cli.local import local_runtime
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind
 from assistant.client import AssistantClient, Question
 from assistant.client.connection import refusal
 from assistant.domain.errors import ConfigurationError, InvalidRequestError, UnreadableRequestError
-from assistant.local.tokens import CareCase, Grant, issue_context
-from assistant.settings.tenant import TenantConfig
+from assistant.laptop.tokens import CareCase, Grant, issue_context
+from assistant.tenant.tenant import TenantConfig
+from assistant.terminal.answer_view import AnswerPrinter, prints
+from assistant.terminal.answer_view import explain as explain_record
+from assistant.terminal.local import local_runtime
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind
 
 app = typer.Typer(add_completion=False)
 CUSTOMER = "Whose conversation it is, for live data: signed as the care application would."

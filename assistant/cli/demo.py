@@ -15,23 +15,23 @@ import typer
 from rich.text import Text
 from typer import Option
 
-from assistant.api import wire
 from assistant.cli.ask import answer_on, question_of, sign_context
 from assistant.cli.knowledge import load, own_folders
-from assistant.cli.learn import learn_first_router
-from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.models import ModelOfUrl, ServedOptions, Url, use_recorded_model, use_served_model
-from assistant.cli.terminal import GlobalOptions, Terminal, styled
 from assistant.client import AssistantClient, NotAllowedError, NotThereError
 from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.domain.desk import CaseReason, CaseState, ItemState
-from assistant.domain.desk_decisions import CaseApproval, CaseResolution, NewApprovedAnswer, StateChange
 from assistant.domain.errors import LocalRuntimeError, NotFoundError
 from assistant.domain.identity import Role
-from assistant.learning.intake import case_id
-from assistant.local.layout import ORDER_SYSTEM
-from assistant.local.tokens import CareCase, Grant
-from assistant.tuning.routing import content_note
+from assistant.evaluation.fit_router import content_note
+from assistant.laptop.layout import ORDER_SYSTEM
+from assistant.laptop.tokens import CareCase, Grant
+from assistant.options.desk.domain import CaseReason, CaseState, ItemState
+from assistant.options.desk.intake import case_id
+from assistant.options.desk.wire import CaseApproval, CaseResolution, NewApprovedAnswer, StateChange
+from assistant.options.feedback.commands import learn_first_router
+from assistant.service import wire
+from assistant.terminal.local import LocalRuntime, local_runtime
+from assistant.terminal.terminal import GlobalOptions, Terminal, styled
 
 app = typer.Typer(add_completion=False)
 _AGENT = "demo"

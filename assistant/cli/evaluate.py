@@ -19,12 +19,8 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from assistant.answering.adaptations import Adaptations
-from assistant.answering.services import TenantServices
+from assistant.answer.services import TenantServices
 from assistant.cli.knowledge import load_if_empty
-from assistant.cli.learn import learn_first_router
-from assistant.cli.local import LocalRuntime, committed, local_runtime, open_served, open_services
-from assistant.cli.terminal import GlobalOptions, Terminal, table
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation import runs, support, trials
 from assistant.evaluation.judging import (
@@ -38,8 +34,12 @@ from assistant.evaluation.judging import (
 from assistant.evaluation.measures import JUDGED, TITLES, Judged, figures, paired, spreads
 from assistant.evaluation.questions import EvaluationQuestion, draw, load_questions, load_rows
 from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
-from assistant.private_files import make_private_folder, write_private
-from assistant.recorded_model import RecordedAnswer, read_recording
+from assistant.models.recorded import RecordedAnswer, read_recording
+from assistant.options.desk.serving import Adaptations
+from assistant.options.feedback.commands import learn_first_router
+from assistant.process.private_files import make_private_folder, write_private
+from assistant.terminal.local import LocalRuntime, committed, local_runtime, open_served, open_services
+from assistant.terminal.terminal import GlobalOptions, Terminal, table
 
 app = typer.Typer(add_completion=False)
 _CHANGED_SHOWN = 20

@@ -25,13 +25,25 @@ from rapidfuzz.distance import OSA
 from rich.text import Text
 from typer import Argument, Option
 
-from assistant.cli.connectors import OWNER, sync
-from assistant.cli.local import LocalRuntime, has_knowledge, local_runtime, require_node
-from assistant.cli.preparing import prepare
 from assistant.cli.reading_again import ReadingHere, ReadingReport, ReadingThere, read_all
-from assistant.cli.sending import ServiceTarget
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, age, plain, table
 from assistant.client import AssistantClient, NotThereError
+from assistant.documents.files import (
+    SourceDocument,
+    SourceFailure,
+    SourceItem,
+    file_of,
+    read_sources,
+    skipped_files,
+)
+from assistant.documents.links import linked_ids
+from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
+from assistant.documents.readable import ListDocuments, pages_of
+from assistant.documents.receipt import WithdrawalReceipts
+from assistant.documents.receive import AddDocuments, AddSummary
+from assistant.documents.reindexing import ReindexReport
+from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
+from assistant.documents.withdraw import WithdrawDocuments
+from assistant.documents.worker import ConsumerLimits
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import (
     Document,
@@ -49,28 +61,13 @@ from assistant.domain.errors import (
 )
 from assistant.domain.paths import canonical_path
 from assistant.domain.receipts import ReceiptPlace, WithdrawalReceipt
-from assistant.knowledge.add_documents import AddDocuments, AddSummary
-from assistant.knowledge.files import (
-    SourceDocument,
-    SourceFailure,
-    SourceItem,
-    file_of,
-    read_sources,
-    skipped_files,
-)
-from assistant.knowledge.links import linked_ids
-from assistant.knowledge.parsing_process import ParsingProcess, ParsingRequest
-from assistant.knowledge.ports import DocumentStates
-from assistant.knowledge.reading import ListDocuments, pages_of
-from assistant.knowledge.reindexing import ReindexReport
-from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
-from assistant.knowledge.withdrawal import WithdrawDocuments
-from assistant.knowledge.worker import ConsumerLimits
-from assistant.learning.receipt import WithdrawalReceipts
-from assistant.learning.upkeep import ApprovedTexts
-from assistant.live.markup import Tag, tags_in
-from assistant.local.layout import models_dir
-from assistant.settings.local_models import (
+from assistant.laptop.layout import models_dir
+from assistant.options.desk.upkeep import ApprovedTexts
+from assistant.options.models_lab.commands.preparing import prepare
+from assistant.options.sources.commands import OWNER, sync
+from assistant.service.served import open_reindexing
+from assistant.stores.documents_ports import DocumentStates
+from assistant.tenant.added_models import (
     PACKAGED_EMBEDDING,
     PACKAGED_NAME,
     AddedEmbedding,
@@ -78,11 +75,14 @@ from assistant.settings.local_models import (
     choose_beside,
     keep_live_only,
 )
-from assistant.settings.tenant import TenantConfig
-from assistant.wiring.live_index import open_reindexing
+from assistant.tenant.tenant import TenantConfig
+from assistant.terminal.local import LocalRuntime, has_knowledge, local_runtime, require_node
+from assistant.terminal.sending import ServiceTarget
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, age, plain, table
+from assistant.text.markup import Tag, tags_in
 
 if TYPE_CHECKING:
-    from assistant.wiring.stores import EmbeddedTenant
+    from assistant.stores.opened import EmbeddedTenant
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command()(sync)

@@ -22,18 +22,27 @@ from assistant.domain.errors import AssistantError
 from template_checks import InvalidInputError
 
 COMMANDS = {
-    "ask": "Ask a question and read the answer as it is written.",
-    "demo": "Start all tenants, answer questions, change an answer at the desk, then serve until Ctrl-C.",
-    "tenant": "Write and check tenant files; serve the tenants on this machine; their tokens.",
-    "knowledge": "Add, list, search and withdraw documents.",
-    "desk": "Show recorded answers and how they were made; list who saw what.",
-    "models": "Add your own model; list and choose models.",
-    "learn": "Learn from agents' feedback, and erase a patient from it.",
-    "live": "Try connectors of live systems; switch systems.",
-    "evaluate": "Ask a tenant's questions that have known answers, and measure the answers.",
-    "aws": "Deploy a tenant to AWS; check its templates; publish its images and models.",
+    "ask": ("cli.ask", "Ask a question and read the answer as it is written."),
+    "demo": (
+        "cli.demo",
+        "Start all tenants, answer questions, change an answer at the desk, then serve until Ctrl-C.",
+    ),
+    "tenant": (
+        "cli.tenant",
+        "Write and check tenant files; serve the tenants on this machine; their tokens.",
+    ),
+    "knowledge": ("cli.knowledge", "Add, list, search and withdraw documents."),
+    "desk": ("options.desk.commands", "Show recorded answers and how they were made; list who saw what."),
+    "models": ("cli.models", "Add your own model; list and choose models."),
+    "learn": ("options.feedback.commands", "Learn from agents' feedback, and erase a patient from it."),
+    "live": ("options.live.commands", "Try connectors of live systems; switch systems."),
+    "evaluate": (
+        "cli.evaluate",
+        "Ask a tenant's questions that have known answers, and measure the answers.",
+    ),
+    "aws": ("cli.aws", "Deploy a tenant to AWS; check its templates; publish its images and models."),
 }
-"""Command or group = its help. It is the ``app`` of the module with its name, imported when it is called."""
+"""Command or group = its module below ``assistant``, imported when it is called, and its help."""
 PORT = "Port of the service; the issuer takes N+1; 0 takes free ones. Default 8700."
 _WITH_VALUE = ("--tenants", "--state", "--port")
 _WITHOUT_VALUE = ("--json",)
@@ -47,7 +56,7 @@ class Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as it is called
         """Return the command's name and help alone, for the list of commands."""
-        return TyperCommand(cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
@@ -56,9 +65,9 @@ class Commands(TyperGroup):
 
 def load_command(name: str) -> Any:
     """Return the command or group with all that is in it."""
-    module = import_module(f"assistant.cli.{name}")
-    command = typer.main.get_command(module.app)
-    command.name, command.help = name, command.help or COMMANDS[name]
+    module, help_text = COMMANDS[name]
+    command = typer.main.get_command(import_module(f"assistant.{module}").app)
+    command.name, command.help = name, command.help or help_text
     return command
 
 
@@ -87,7 +96,7 @@ def options(
 ) -> None:
     import structlog  # not for --help
 
-    from assistant.cli.terminal import GlobalOptions
+    from assistant.terminal.terminal import GlobalOptions
 
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))  # stdout has the results
     context.obj = GlobalOptions(tenants_dir=tenants, state_dir=state, port=port, json=json)

@@ -23,15 +23,8 @@ import typer
 from pydantic import ValidationError
 from typer import Argument, Option
 
-from assistant.answering.ports import ChatMessage
-from assistant.answering.prompt import FileTokenCounter, rendered
-from assistant.chat_server import ChatChunkParser, ChatStreamError
-from assistant.cli import capture, model_release
-from assistant.cli.candidates import adopt, candidates, compare, try_
-from assistant.cli.compiling import compile_
+from assistant.answer.prompt import FileTokenCounter, rendered
 from assistant.cli.knowledge import embed_again, first_names
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
-from assistant.cli.training import train
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import (
     AssistantError,
@@ -40,14 +33,22 @@ from assistant.domain.errors import (
     NotFoundError,
 )
 from assistant.evaluation.model_questions import Counts, ask_model, load_model_questions, measure_reading
-from assistant.local.layout import models_dir
-from assistant.private_files import make_private_folder, write_private
-from assistant.recorded_model import CONTEXT_TOKENS, MAX_TOKENS
-from assistant.settings import local_models
-from assistant.settings.local_models import ServedLlm
-from assistant.settings.model_artifacts import WRITER, AnsweringTable
-from assistant.settings.process import ModelServerSettings, inherited_environment
-from assistant.settings.tenant import EmbeddingSection, TenantConfig, load_tenants
+from assistant.laptop.layout import models_dir
+from assistant.models.chat_server import ChatChunkParser, ChatStreamError
+from assistant.models.recorded import CONTEXT_TOKENS, MAX_TOKENS
+from assistant.options.feedback import capture_commands as capture
+from assistant.options.models_lab.commands import release as model_release
+from assistant.options.models_lab.commands.candidates import adopt, candidates, compare, try_
+from assistant.options.models_lab.commands.compiling import compile_
+from assistant.options.models_lab.commands.training import train
+from assistant.process.private_files import make_private_folder, write_private
+from assistant.process.settings import ModelServerSettings, inherited_environment
+from assistant.stores.ports import ChatMessage
+from assistant.tenant import added_models as local_models
+from assistant.tenant.added_models import ServedLlm
+from assistant.tenant.manifests import WRITER, AnsweringTable
+from assistant.tenant.tenant import EmbeddingSection, TenantConfig, load_tenants
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain, table
 
 if TYPE_CHECKING:
     from assistant.model_server.weights import Wishes
@@ -582,7 +583,7 @@ def _at(found: Any, *path: str) -> object:
 
 async def _question(model: ServedLlm, terminal: Terminal) -> tuple[Counts, int | None]:
     """Ask the shipped questions as the service does, and measure how fast the model reads."""
-    from assistant.wiring.services import served_generator  # half a second: few commands ask a model
+    from assistant.service.opened import served_generator  # half a second: few commands ask a model
 
     clock = SystemClock()
     try:

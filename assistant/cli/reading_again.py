@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from assistant.client import AssistantClient, ConflictingError
+from assistant.documents.readable import pages_of
+from assistant.documents.reading_again import BeginReadingAgain
+from assistant.documents.sources import KnowledgeSource, KnowledgeSources
+from assistant.documents.uploads import upload_key
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import HELD_STATES, WAITING_STATES, DocumentState, DocumentStatus
 from assistant.domain.errors import ConflictError, DocumentInvalidError, LocalRuntimeError
 from assistant.domain.uploads import UploadResult
-from assistant.knowledge.reading import pages_of
-from assistant.knowledge.reading_again import BeginReadingAgain
-from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
-from assistant.knowledge.uploads import upload_key
 
 if TYPE_CHECKING:
-    from assistant.wiring.stores import EmbeddedTenant
+    from assistant.stores.opened import EmbeddedTenant
 
 _STATES = (*HELD_STATES, *WAITING_STATES, DocumentState.FAILED)
 _AT_ONCE = 32

@@ -18,22 +18,20 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from typer import Argument, Option
 
-from assistant.cli.account import AwsAccount, place_of
 from assistant.cli.ask import Agent, Ids, sign_context
-from assistant.cli.live import confusable
-from assistant.cli.local import local_runtime
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, instant
+from assistant.documents.files import is_read
+from assistant.documents.sources import widens
 from assistant.domain.errors import ConfigurationError, ConflictError
 from assistant.domain.identity import REVOCATIONS, Role
-from assistant.knowledge.files import is_read
-from assistant.knowledge.sources import widens
-from assistant.local.layout import HOST
-from assistant.local.sharing import Address, SharedSite
-from assistant.local.tokens import CareCase, Grant, issue_token
-from assistant.private_files import make_private_folder, replace_private
-from assistant.settings import deployment_checks
-from assistant.settings.care_app import CareApp, load_care_app
-from assistant.settings.tenant import (
+from assistant.laptop.layout import HOST
+from assistant.laptop.sharing import Address, SharedSite
+from assistant.laptop.tokens import CareCase, Grant, issue_token
+from assistant.options.live.commands import confusable
+from assistant.process.private_files import make_private_folder, replace_private
+from assistant.stores.clients import revocations_file
+from assistant.tenant import deployment_checks
+from assistant.tenant.care_app import CareApp, load_care_app
+from assistant.tenant.tenant import (
     DEFAULT_SOURCE,
     WHERE_IT_STANDS,
     TenantConfig,
@@ -42,8 +40,10 @@ from assistant.settings.tenant import (
     load_tenant,
     load_tenants,
 )
-from assistant.settings.toml_edits import with_values, without
-from assistant.wiring.clients import revocations_file
+from assistant.tenant.toml_edits import with_values, without
+from assistant.terminal.account import AwsAccount, place_of
+from assistant.terminal.local import local_runtime
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, instant
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 _CARE_APP = "care_app"

@@ -12,8 +12,7 @@ from urllib.parse import quote
 import orjson
 from pydantic import BaseModel
 
-from assistant.answering.events import AnswerEvent
-from assistant.api import wire
+from assistant.answer.events import AnswerEvent
 from assistant.client.connection import (
     Call,
     Connection,
@@ -25,8 +24,12 @@ from assistant.client.connection import (
     stream_call,
 )
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
-from assistant.domain.desk import CaseReason, CaseState
-from assistant.domain.desk_decisions import (
+from assistant.domain.context import PlainContext
+from assistant.domain.documents import Document, DocumentState, DocumentStatus
+from assistant.domain.elements import Element
+from assistant.domain.receipts import WithdrawalReceipt
+from assistant.options.desk.domain import CaseReason, CaseState
+from assistant.options.desk.wire import (
     CaseApproval,
     CaseReopening,
     CaseResolution,
@@ -36,11 +39,8 @@ from assistant.domain.desk_decisions import (
     Restoring,
     StateChange,
 )
-from assistant.domain.documents import Document, DocumentState, DocumentStatus
-from assistant.domain.elements import Element
-from assistant.domain.feedback import Act, StoredAct
-from assistant.domain.live import PlainContext
-from assistant.domain.receipts import WithdrawalReceipt
+from assistant.options.feedback.events import Act, StoredAct
+from assistant.service import wire
 
 Body = TypeVar("Body", bound=BaseModel)
 _JSON = {"accept": "application/json"}

@@ -15,12 +15,12 @@ from typing import Any, ClassVar, TypeVar
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
-from assistant.answering import events
-from assistant.answering.events import AnswerEvent, Done, Problem
+from assistant.answer import events
+from assistant.answer.events import AnswerEvent, Done, Problem
 from assistant.domain.answers import RecordId
+from assistant.domain.context import ContextToken, PlainContext
 from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
-from assistant.domain.live import ContextToken, PlainContext
 from assistant.domain.public import PublicModel
 from assistant.domain.retries import back_off_s
 

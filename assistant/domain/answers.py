@@ -248,7 +248,7 @@ class Sentence(PublicModel):
     values: tuple[str, ...] = Field(default=(), max_length=20)
     """Numbers, codes and names of a withheld sentence that nothing which the model was given holds."""
     reasons: tuple[str, ...] = ()
-    """Why it is unsupported: a code of ``assistant.answering.support.REASONS``."""
+    """Why it is unsupported: a code of ``assistant.answer.support.REASONS``."""
     relevance: float | None = None
     """Share of the question's terms in it and its headings, 0 to 1. It is independent of support."""
     cited: tuple[CitedUnit, ...] = ()

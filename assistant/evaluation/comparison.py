@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import comb
 
-from assistant.answering.services import AnswerWriter, TenantServices
+from assistant.answer.services import AnswerWriter, TenantServices
 from assistant.domain.clock import Clock
 from assistant.evaluation.judging import HeardModel, Written, WrittenAnswers, WrittenModel
 from assistant.evaluation.measures import Estimate, Judged, figures
 from assistant.evaluation.questions import EvaluationQuestion
-from assistant.settings.local_models import ServedLlm
+from assistant.tenant.added_models import ServedLlm
 
 WRONGLY_STOPPED = 0.05
 """Probability that any model which is as good as the first one is stopped."""

@@ -21,25 +21,18 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal, NamedTuple, TypeVar
 
-from assistant.answering.answer import AnswerQuestion
-from assistant.answering.compose import QuotedBlock
-from assistant.answering.events import Done, SentenceEnded, Token
-from assistant.answering.evidence import Evidence
-from assistant.answering.ports import (
-    AnswerGenerator,
-    GenerationDelta,
-    GenerationRequest,
-    GenerationStream,
-    TokenCounter,
-)
-from assistant.answering.prepare import (
+from assistant.answer.answer import AnswerQuestion
+from assistant.answer.events import Done, SentenceEnded, Token
+from assistant.answer.quote import QuotedBlock
+from assistant.answer.rank_documents import Evidence
+from assistant.answer.read import (
     MAX_EARLIER_CHARACTERS,
     AnswerRequest,
     FollowUpRequest,
     PrepareAnswer,
     PreparedAnswer,
 )
-from assistant.answering.services import AnswerWriter, TenantServices, elapsed_ms
+from assistant.answer.services import AnswerWriter, TenantServices, elapsed_ms
 from assistant.domain.answers import Certainty, FinishReason, Mode
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, Retrieved, StoredDocument, Unit, UnitKind
@@ -48,13 +41,20 @@ from assistant.domain.errors import AssistantError, ConfigurationError, Overload
 from assistant.domain.identity import Identity, Role
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import EvaluationQuestion
-from assistant.recorded_model import (
+from assistant.models.recorded import (
     CONTEXT_TOKENS,
     MAX_TOKENS,
     CharacterCount,
     RecordedAnswer,
     RecordedModel,
     prompt_sha256,
+)
+from assistant.stores.ports import (
+    AnswerGenerator,
+    GenerationDelta,
+    GenerationRequest,
+    GenerationStream,
+    TokenCounter,
 )
 from assistant.text.language import fold
 

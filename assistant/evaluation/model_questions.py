@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from assistant.answering.ports import AnswerGenerator, ChatMessage, GenerationRequest
-from assistant.answering.prompt import rendered
+from assistant.answer.prompt import rendered
 from assistant.domain.clock import Clock, Deadline
-from assistant.settings.toml_file import StrictModel, read_strict
+from assistant.stores.ports import AnswerGenerator, ChatMessage, GenerationRequest
+from assistant.tenant.toml_file import StrictModel, read_strict
 
 REFUSAL = "The documents do not answer this question."
 _RULES = (

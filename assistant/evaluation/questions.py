@@ -9,7 +9,7 @@ from typing import Literal
 
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
-from assistant.recorded_model import RowT, read_rows
+from assistant.models.recorded import RowT, read_rows
 
 Split = Literal["tuning", "held_out"]
 Kind = Literal["plain", "condition", "messy", "double", "follow_up", "unanswerable"]

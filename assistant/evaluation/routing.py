@@ -15,22 +15,22 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from assistant.answering.adaptations import Adaptations
-from assistant.answering.compose import QuotedBlock, section_blocks, table_blocks
-from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence, SourceList
-from assistant.answering.excerpts import Excerpts
-from assistant.answering.routing import keyword_scores
-from assistant.answering.search import SearchScope
-from assistant.answering.services import TenantServices
-from assistant.answering.tables import source_ids
-from assistant.answering.vocabulary import KnownWordsReader
+from assistant.answer.excerpts import Excerpts
+from assistant.answer.quote import QuotedBlock, section_blocks, table_blocks
+from assistant.answer.rank_documents import Evidence, EvidenceQuery, FindEvidence, SourceList
+from assistant.answer.route import keyword_scores
+from assistant.answer.search import SearchScope
+from assistant.answer.services import TenantServices
+from assistant.answer.vocabulary import KnownWordsReader
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import KnownWords
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import quotable, quote_faults, until_whole
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import load_rows
-from assistant.settings.tenant import SourceEntry, TenantConfig
+from assistant.options.desk.serving import Adaptations
+from assistant.options.shop.tables import source_ids
+from assistant.tenant.tenant import SourceEntry, TenantConfig
 
 RoutedKind = Literal["fact", "opinion", "comparison", "recommendation", "order", "mixed", "none"]
 RANKS = 10

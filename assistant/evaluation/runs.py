@@ -13,8 +13,8 @@ from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.measures import JUDGED, MEASURES, TITLES, Estimate, Judged, figures
 from assistant.evaluation.questions import Split
-from assistant.recorded_model import first_fault
-from assistant.settings.toml_file import StrictModel, read_strict
+from assistant.models.recorded import first_fault
+from assistant.tenant.toml_file import StrictModel, read_strict
 
 MOST_STALE = 0.02
 """Share of a recording's lines that may be of other prompts than today's."""
@@ -47,7 +47,7 @@ class TenantRun(PublicModel):
                 "Free the machine, or take a faster model, and ask again."
             )
         messages += [
-            f"QUOTE  {self.tenant}, {one.id}: {TITLES[name]}. Correct assistant/answering/choose.py."
+            f"QUOTE  {self.tenant}, {one.id}: {TITLES[name]}. Correct assistant/answer/choose.py."
             for one in self.results
             for name in ("quote_differs", "quote_begins_late")
             if one.values.get(name)

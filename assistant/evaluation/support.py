@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 from pydantic import ConfigDict
 
-from assistant.answering.support import Checked, SupportChecker
+from assistant.answer.support import Checked, SupportChecker
+from assistant.documents.files import SourceDocument, read_sources
+from assistant.documents.parsing import parse_document
 from assistant.domain.answers import Support
 from assistant.domain.public import PublicModel
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import Split, load_rows, split_of
-from assistant.knowledge.files import SourceDocument, read_sources
-from assistant.knowledge.parsing import parse_document
 from assistant.text.language import language
 
 ENGLISH = language("en")

@@ -12,29 +12,29 @@ from functools import partial
 
 from pydantic import ConfigDict, Field
 
-from assistant.answering.adaptations import Adaptations
-from assistant.answering.approved import ApprovedAnswers, LiveAnswer
-from assistant.answering.ports import GenerationRequest, TextEmbedder
-from assistant.answering.prepare import PrepareAnswer, PreparedAnswer
-from assistant.answering.prompt import Prompt
-from assistant.answering.rank import CosineScale
-from assistant.answering.red_flags import RedFlags
-from assistant.answering.services import TenantServices
+from assistant.answer.prompt import Prompt
+from assistant.answer.rank import CosineScale
+from assistant.answer.read import PrepareAnswer, PreparedAnswer
+from assistant.answer.red_flags import RedFlags
+from assistant.answer.services import TenantServices
 from assistant.domain.answers import LiveMatchState
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.desk import ApprovedAnswer, ItemState
+from assistant.domain.context import CareContext
 from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.domain.identity import Identity, Role
-from assistant.domain.live import CareContext
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import request_of, until_whole
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import EvaluationQuestion
-from assistant.live.markup import Tag, tags_in
-from assistant.live.ports import Caller, ElementType, Filled, LiveElements, LiveReadError
-from assistant.settings.tenant import RedFlagEntry, TenantConfig
+from assistant.options.desk.approved import ApprovedAnswers, LiveAnswer
+from assistant.options.desk.domain import ApprovedAnswer, ItemState
+from assistant.options.desk.serving import Adaptations
+from assistant.options.live.ports import Caller, ElementType, Filled, LiveElements, LiveReadError
+from assistant.stores.ports import GenerationRequest, TextEmbedder
+from assistant.tenant.tenant import RedFlagEntry, TenantConfig
 from assistant.text.language import language
+from assistant.text.markup import Tag, tags_in
 
 _DEADLINE_S = 60.0
 _EMBEDDED_AT_ONCE = 32

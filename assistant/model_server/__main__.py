@@ -13,11 +13,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from assistant.domain.errors import TooLargeError
-from assistant.http_process import open_socket, read_body, run, serve, while_connected
 from assistant.model_server.artifact import TOKENIZER_FILE, artifact_folder, ensure_artifact
 from assistant.model_server.weights import locate_weights
-from assistant.settings.process import ModelServerSettings
-from assistant.telemetry import configure_logging
+from assistant.process.http import open_socket, read_body, run, serve, while_connected
+from assistant.process.settings import ModelServerSettings
+from assistant.process.telemetry import configure_logging
 
 MOST_BODY_BYTES = 6 * 1024 * 1024
 """SageMaker's limit of a real-time request is 25 MB since 2025; no request of ours needs a quarter of it."""

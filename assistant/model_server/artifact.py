@@ -28,9 +28,9 @@ from assistant.model_server.embedding import CosineMeans, measure_cosines
 from assistant.model_server.embedding_graph import PassageRunner, load_graph, longest_input
 from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import Weights, gguf_field, locate_weights, read_tokenizer
-from assistant.private_files import replace_private
-from assistant.settings.model_artifacts import AnsweringTable
-from assistant.settings.process import ModelServerSettings
+from assistant.process.private_files import replace_private
+from assistant.process.settings import ModelServerSettings
+from assistant.tenant.manifests import AnsweringTable
 
 ARTIFACT_FILE = "artifact.json"
 TOKENIZER_FILE = "tokenizer.json"

@@ -27,11 +27,11 @@ from tokenizers import Tokenizer
 
 from assistant.domain.documents import embedding_input
 from assistant.domain.errors import ConfigurationError, OverloadedError, PassageTooLongError
-from assistant.http_process import send_response
 from assistant.model_server.embedding_graph import Floats, PassageRunner, Pooling, Precision, load_graph
 from assistant.model_server.weights import Weights
-from assistant.settings.process import ModelServerSettings
-from assistant.settings.tenant import SMALLEST_COSINE_GAP
+from assistant.process.http import send_response
+from assistant.process.settings import ModelServerSettings
+from assistant.tenant.tenant import SMALLEST_COSINE_GAP
 
 _SMALLEST_NORM = 1e-12
 _FIRST_TOKENS = 2

@@ -29,9 +29,9 @@ from assistant.domain.errors import (
     OverloadedError,
     UnreadableRequestError,
 )
-from assistant.http_process import send_response
 from assistant.model_server.weights import Weights
-from assistant.settings.process import ModelServerSettings
+from assistant.process.http import send_response
+from assistant.process.settings import ModelServerSettings
 
 _CONNECT_TIMEOUT_S = 5.0
 _SILENCE_TIMEOUT_S = 60.0

@@ -21,9 +21,9 @@ from assistant.model_server.artifact import (
 from assistant.model_server.embedding import EmbeddingEngine, EmbeddingTask
 from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import locate_weights
-from assistant.settings.local_models import MANIFEST_FILE, AddedLlm
-from assistant.settings.process import ModelServerSettings
-from assistant.settings.tenant import EmbeddingSection
+from assistant.process.settings import ModelServerSettings
+from assistant.tenant.added_models import MANIFEST_FILE, AddedLlm
+from assistant.tenant.tenant import EmbeddingSection
 
 T = TypeVar("T")
 Name = TypeVar("Name", bound=Hashable)

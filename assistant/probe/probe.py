@@ -12,9 +12,7 @@ from enum import StrEnum
 import httpx
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from assistant.answering.events import Cause, Done, Problem
-from assistant.aws.clients import aws_call, open_client
-from assistant.aws.parameters import signed_token
+from assistant.answer.events import Cause, Done, Problem
 from assistant.client import AssistantClient, Patience, Question, RefusedByServiceError
 from assistant.domain.answers import FinishReason
 from assistant.domain.clock import Clock, SystemClock
@@ -28,8 +26,10 @@ from assistant.domain.errors import (
     OverloadedError,
 )
 from assistant.domain.identity import Role
-from assistant.settings import deployed_names
-from assistant.settings.process import ProbeSettings
+from assistant.process.aws.clients import aws_call, open_client
+from assistant.process.aws.parameters import signed_token
+from assistant.process.settings import ProbeSettings
+from assistant.tenant import deployed_names
 
 _TOKEN_LIFETIME_S = 300
 _MAX_TOKENS = 32

@@ -11,9 +11,9 @@ import orjson
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from assistant.api.auth import BOUND_SUBJECT
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployed_names import PROBE_SUBJECT
+from assistant.service.identity import BOUND_SUBJECT
+from assistant.tenant.deployed_names import PROBE_SUBJECT
 
 
 def published_key(der: bytes) -> dict[str, object]:

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 
 from assistant.domain.audit import AuditLink, WriterStart, day_of, link_after
 from assistant.domain.errors import AssistantError, ConflictError, DependencyError
-from assistant.settings.process import RunningIn
+from assistant.process.settings import RunningIn
 
 PutRecord = Callable[[str, AuditLink], Awaitable[bool]]
 """Makes an audit record durable: its content and its place in the chain. A repeat with the same arguments

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from assistant.domain.errors import RecordsUnavailableError
-from assistant.store_formats import encode_row, join_row
+from assistant.stores.formats import encode_row, join_row
 from assistant.stores.table import Item, Key, Table
 
 _COMPRESSED_ABOVE_BYTES = 32 * 1024

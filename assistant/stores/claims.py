@@ -21,9 +21,9 @@ from typing import Any
 
 import orjson
 
-from assistant.answering.ports import CLAIM_EXPIRES_AFTER_S, Claim, ValuesOfSent
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import RecordsUnavailableError
+from assistant.stores.ports import CLAIM_EXPIRES_AFTER_S, Claim, ValuesOfSent
 from assistant.stores.table import ABSENT, EXPIRES_AT, Condition, Item, Key, Range, Table, equal, keyed
 
 _SIGNALS = "signals"

@@ -22,12 +22,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from assistant.domain.desk import CASE_LISTS, NOT_SERVED, Case, DeskItem, DeskKind
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
-from assistant.settings.deployed_names import DESK
+from assistant.options.desk.domain import CASE_LISTS, NOT_SERVED, Case, DeskItem, DeskKind
 from assistant.stores.bodies import bodies_of, part_names, store_row
 from assistant.stores.group_commit import back_off
 from assistant.stores.table import ABSENT, Condition, Item, Key, Range, Table, equal, key_of, keyed, sortable
+from assistant.tenant.deployed_names import DESK
 
 _VERSION_KEY = ("version", "version")
 _ATTEMPTS = 8

@@ -17,12 +17,12 @@ from datetime import UTC, datetime
 
 from assistant.domain.answers import StoredSent, StoredVerdict
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.feedback import StoredAct
-from assistant.learning.ports import KEY_BYTES, OutboxKind, OutboxRow
-from assistant.settings.deployed_names import OUTBOX
+from assistant.options.feedback.events import StoredAct
+from assistant.options.feedback.ports import KEY_BYTES, OutboxKind, OutboxRow
 from assistant.stores.bodies import bodies_of
 from assistant.stores.records import listed
 from assistant.stores.table import Item, Key, Table, equal, key_of, keyed
+from assistant.tenant.deployed_names import OUTBOX
 
 _KIND_OF: Mapping[str, OutboxKind] = {"answer": "answer", "verdict": "verdict", "sent": "sent", "act": "act"}
 _MODEL_OF = {"verdict": StoredVerdict, "sent": StoredSent, "act": StoredAct}

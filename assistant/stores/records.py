@@ -37,7 +37,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from assistant.answering.ports import FoundAnswer, PlaceKind
 from assistant.domain.answers import (
     AccessEntry,
     AccessPage,
@@ -50,14 +49,15 @@ from assistant.domain.answers import (
 )
 from assistant.domain.audit import AuditLink, AuditRecord
 from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.context import LiveRead, LiveReadPage, LiveReadQuery, place_of
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
-from assistant.domain.feedback import Act, StoredAct
-from assistant.domain.live import LiveRead, LiveReadPage, LiveReadQuery, place_of
-from assistant.settings.deployed_names import OUTBOX, RECORDS
-from assistant.store_formats import stored_text
+from assistant.options.feedback.events import Act, StoredAct
 from assistant.stores.audit_chain import AuditChain
 from assistant.stores.bodies import StoredBody, bodies_of, store_row, store_text
+from assistant.stores.formats import stored_text
+from assistant.stores.ports import FoundAnswer, PlaceKind
 from assistant.stores.table import Item, Key, Range, Table, key_of, keyed, sortable
+from assistant.tenant.deployed_names import OUTBOX, RECORDS
 
 _ANSWER = "answer"
 _INTERRUPTED = "interrupted"

@@ -15,9 +15,9 @@ from typing import Any
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import DependencyError
-from assistant.knowledge.connectors import SourceRun
-from assistant.settings.deployed_names import STATES
+from assistant.options.sources.ports import SourceRun
 from assistant.stores.table import ABSENT, LAST, LOWEST, Condition, Item, Key, Range, Table, equal, keyed
+from assistant.tenant.deployed_names import STATES
 
 _PARTITION = "documents"
 _RUNS = "source-runs"

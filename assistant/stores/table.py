@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from assistant.settings.deployed_names import SecondaryIndex
+from assistant.tenant.deployed_names import SecondaryIndex
 
 Value = str | int | float | bool | bytes | Sequence[str]
 Item = Mapping[str, Any]

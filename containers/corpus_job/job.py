@@ -3,8 +3,8 @@
 The JSON has ``folder`` (of the corpus, with the wanted documents), ``mix`` (weight of each source),
 ``partitions``, ``bucket`` and ``region`` of the documents, ``url`` of an emulator.
 
-The rows are those of ``assistant.embedded.corpus``: both engines run the functions of
-``assistant.knowledge.corpus``. Python 3.11, the newest that Spark 3.5 supports
+The rows are those of ``assistant.options.models_lab.corpus_here``: both engines run the functions of
+``assistant.options.models_lab.corpus``. Python 3.11, the newest that Spark 3.5 supports
 (https://spark.apache.org/docs/3.5.5/: "Python 3.8+", and its own packages are built for 3.8 to 3.11).
 """
 
@@ -23,11 +23,11 @@ from pyspark import RDD, StorageLevel
 from pyspark.sql import SparkSession
 from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
 
-from assistant.aws.clients import open_client
-from assistant.aws.s3 import S3DocumentStore
-from assistant.knowledge import corpus
-from assistant.knowledge.corpus import Candidate, CorpusRow, CorpusText, WantedDocument
-from assistant.knowledge.parsing_process import ParsingProcess
+from assistant.documents.parsing_process import ParsingProcess
+from assistant.options.models_lab import corpus
+from assistant.options.models_lab.corpus import Candidate, CorpusRow, CorpusText, WantedDocument
+from assistant.process.aws.clients import open_client
+from assistant.stores.s3 import S3DocumentStore
 
 _TYPES = {"labels": ArrayType(StringType()), "weight": DoubleType()}
 _SCHEMA = StructType([StructField(name, _TYPES.get(name, StringType())) for name in CorpusRow.__slots__])

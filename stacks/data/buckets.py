@@ -18,10 +18,10 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from assistant.settings.deployed_names import AUDIT_FOLDER, TableDefinition
-from assistant.settings.model_artifacts import CALLERS_PREFIX, COMPILED_PREFIX, EVALUATION_PREFIX
-from assistant.settings.process import UPLOADS_PREFIX, ServiceSettings
-from assistant.settings.retention import RETENTION
+from assistant.process.settings import UPLOADS_PREFIX, ServiceSettings
+from assistant.tenant.deployed_names import AUDIT_FOLDER, TableDefinition
+from assistant.tenant.manifests import CALLERS_PREFIX, COMPILED_PREFIX, EVALUATION_PREFIX
+from assistant.tenant.retention import RETENTION
 from stacks.keys import trail_arns
 from stacks.outputs import KeysOutputs
 from stacks.roles import (

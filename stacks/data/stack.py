@@ -19,10 +19,10 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from assistant.settings.deployed_names import PARTITION, SORT, TABLES, TableDefinition
-from assistant.settings.deployment import ReachEntry
-from stacks.compiling import IMAGE as COMPILING_IMAGE
-from stacks.compiling import Compiling
+from assistant.options.models_lab.stack.compiling import IMAGE as COMPILING_IMAGE
+from assistant.options.models_lab.stack.compiling import Compiling
+from assistant.tenant.deployed_names import PARTITION, SORT, TABLES, TableDefinition
+from assistant.tenant.deployment import ReachEntry
 from stacks.data.buckets import TenantBuckets, publisher_statements
 from stacks.data.search import SearchDomain
 from stacks.functions import FunctionRole, platform_statements

@@ -23,7 +23,17 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from assistant.settings.deployed_names import (
+from assistant.process.settings import (
+    BULK_PREFIX,
+    UPLOADS_PREFIX,
+    IngestingSettings,
+    ProcessSettings,
+    ReceivingSettings,
+    RedactingSettings,
+    RemovingSettings,
+    ServiceSettings,
+)
+from assistant.tenant.deployed_names import (
     ACCESS_PARTITIONS,
     AUDIT_FOLDER,
     AUDITED_PARTITIONS,
@@ -34,17 +44,7 @@ from assistant.settings.deployed_names import (
     STATES,
     link_secret_context,
 )
-from assistant.settings.model_artifacts import CALLERS_PREFIX
-from assistant.settings.process import (
-    BULK_PREFIX,
-    UPLOADS_PREFIX,
-    IngestingSettings,
-    ProcessSettings,
-    ReceivingSettings,
-    RedactingSettings,
-    RemovingSettings,
-    ServiceSettings,
-)
+from assistant.tenant.manifests import CALLERS_PREFIX
 from stacks.data.buckets import document_statements, of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.models.power import PowerSwitch, publish_power_sources
@@ -64,7 +64,7 @@ from stacks.roles import (
 from stacks.tenant_stack import Foundation
 
 MAX_ATTEMPTS = 40
-"""Deliveries before a message is a dead letter; equals ``assistant.knowledge.ports.MAX_ATTEMPTS``
+"""Deliveries before a message is a dead letter; equals ``assistant.stores.documents_ports.MAX_ATTEMPTS``
 (tested)."""
 _RETENTION = cdk.Duration.days(14)
 """SQS's maximum, so that a weekend's failure is still there."""

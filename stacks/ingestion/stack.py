@@ -23,7 +23,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from assistant.settings.deployed_names import (
+from assistant.process.settings import UPLOADS_PREFIX, AuditSettings, LinkSecretSettings, SchemaSettings
+from assistant.tenant.deployed_names import (
     AUDIT_FOLDER,
     AUDIT_OUTPUT,
     LINK_SECRET_RESOURCE,
@@ -31,7 +32,6 @@ from assistant.settings.deployed_names import (
     SEARCH_SCHEMA_RESOURCE,
     IndexAccess,
 )
-from assistant.settings.process import UPLOADS_PREFIX, AuditSettings, LinkSecretSettings, SchemaSettings
 from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction, schedule
 from stacks.ingestion.functions import CaptureRedaction, DocumentFunctions, FunctionPermissions
 from stacks.network.security_groups import pascal_case
@@ -146,7 +146,7 @@ _CLOSE_AUDIT_RATE = "rate(1 hour)"
 _TIMEOUT_S = 300
 SERVICE_TIMEOUT_S = 360
 """CloudFormation's timeout for an answer; the default is an hour."""
-_SCHEMA_CODE = ROOT / "assistant" / "aws" / "opensearch_schema.py"
+_SCHEMA_CODE = ROOT / "assistant" / "stores" / "index" / "opensearch_schema.py"
 
 
 class SearchSchema(Construct):

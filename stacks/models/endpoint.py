@@ -26,7 +26,8 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployed_names import (
+from assistant.process.settings import ModelServerSettings
+from assistant.tenant.deployed_names import (
     CANARY_ARTIFACT_OUTPUT,
     CANARY_CONFIG_OUTPUT,
     CANARY_VARIANT,
@@ -34,8 +35,7 @@ from assistant.settings.deployed_names import (
     SERVED_CONFIG_OUTPUT,
     SERVED_VARIANT,
 )
-from assistant.settings.model_artifacts import EmbeddingManifest, Instance, LlmManifest
-from assistant.settings.process import ModelServerSettings
+from assistant.tenant.manifests import EmbeddingManifest, Instance, LlmManifest
 from stacks.outputs import Workload
 from stacks.processes import PULL_IMAGE, image_repository_arn, image_uri
 from stacks.roles import (

@@ -30,8 +30,8 @@ from aws_cdk import aws_ssm as ssm
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
-from assistant.settings.deployed_names import ON, PAUSED, PAUSING, RESUMING
-from assistant.settings.deployment import PowerSection
+from assistant.tenant.deployed_names import ON, PAUSED, PAUSING, RESUMING
+from assistant.tenant.deployment import PowerSection
 from stacks.roles import ServiceRole, allow, parameter_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import tenant_of

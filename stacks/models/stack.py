@@ -7,9 +7,9 @@ import hashlib
 import aws_cdk as cdk
 from constructs import Construct
 
+from assistant.options.models_lab.stack.trials import TrialEndpoints
 from stacks.models.endpoint import ModelEndpoint, embedding_model, llm
 from stacks.models.power import PowerMachines, PowerSwitch
-from stacks.models.trials import TrialEndpoints
 from stacks.outputs import ModelsOutputs
 from stacks.policy import MODELS_BUCKET, QUARANTINE_BUCKET, exceptions, hipaa, wildcard
 from stacks.processes import image_stamp

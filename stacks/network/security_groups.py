@@ -13,8 +13,8 @@ from typing import Any
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
-from assistant.settings.deployment import ReachEntry
-from assistant.settings.process import ServiceSettings
+from assistant.process.settings import ServiceSettings
+from assistant.tenant.deployment import ReachEntry
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import pin

@@ -19,7 +19,7 @@ from aws_cdk import aws_route53 as route53
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployment import ExistingVpc, ReachEntry
+from assistant.tenant.deployment import ExistingVpc, ReachEntry
 from stacks.network.security_groups import pascal_case
 from stacks.roles import TENANT_TAG, allow, attach, resource_arn
 from stacks.tenant import DeployedTenant

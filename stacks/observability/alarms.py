@@ -15,9 +15,9 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from assistant.settings import deployed_names
-from assistant.settings.deployed_names import CANARY_VARIANT, SERVED_VARIANT
-from assistant.settings.deployment import ReachEntry
+from assistant.tenant import deployed_names
+from assistant.tenant.deployed_names import CANARY_VARIANT, SERVED_VARIANT
+from assistant.tenant.deployment import ReachEntry
 from stacks.data.search import search_size
 from stacks.network.security_groups import pascal_case
 from stacks.outputs import (

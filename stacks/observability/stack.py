@@ -19,8 +19,8 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_xray as xray
 from constructs import Construct
 
-from assistant.settings import deployed_names
-from assistant.settings.prices import load_prices
+from assistant.tenant import deployed_names
+from assistant.tenant.prices import load_prices
 from stacks.observability.alarms import (
     ANSWERS,
     FIRST_TOKEN,

@@ -15,14 +15,14 @@ from typing import Any
 import orjson
 
 from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.context import CareContext, LiveRead, LiveReadPage, LiveReadQuery
 from assistant.domain.errors import RecordsUnavailableError
 from assistant.domain.identity import Identity, Role
-from assistant.domain.live import CareContext, LiveRead, LiveReadPage, LiveReadQuery
-from assistant.live.connected import ConnectedElements
-from assistant.live.ports import Caller, Filled, LiveReadError
-from assistant.live_systems import HttpSystems, SystemAccess
-from assistant.settings.connector import Connector, load_connector
-from assistant.settings.deployment import ReachEntry
+from assistant.options.live.connected import ConnectedElements
+from assistant.options.live.connector import Connector, load_connector
+from assistant.options.live.ports import Caller, Filled, LiveReadError
+from assistant.options.live.systems import HttpSystems, SystemAccess
+from assistant.tenant.deployment import ReachEntry
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 
 PAGE = Path(__file__).parents[2] / "docs" / "live.md"

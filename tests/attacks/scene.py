@@ -15,13 +15,13 @@ from typing import Any, Literal
 import orjson
 import structlog
 
+from assistant.documents.files import SourceDocument, read_sources
+from assistant.documents.parsing import parse_document
+from assistant.documents.passages import PassageCutter, TokenCounts, build_card
 from assistant.domain.documents import Document, IndexedDocument
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.files import SourceDocument, read_sources
-from assistant.knowledge.parsing import parse_document
-from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
+from assistant.stores.opened import EmbeddedTenant
 from assistant.text.language import language
-from assistant.wiring.stores import EmbeddedTenant
 from tests.fakes.running_service import (
     DIGEST,
     RunningService,

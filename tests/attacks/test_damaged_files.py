@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.knowledge.worker import IngestionWorker
-from assistant.local.knowledge_worker import prepare_each
-from assistant.settings.process import ServiceSettings, WorkerSettings
-from assistant.wiring.feedback import open_movers
-from assistant.wiring.services import open_ingestion, open_source_loops
-from assistant.wiring.stores import EmbeddedTenant
+from assistant.documents.worker import IngestionWorker
+from assistant.laptop.worker import prepare_each
+from assistant.options.feedback.opened import open_movers
+from assistant.process.settings import ServiceSettings, WorkerSettings
+from assistant.service.opened import open_ingestion, open_source_loops
+from assistant.stores.opened import EmbeddedTenant
 from tests.fakes.running_service import RunningService, Scene, published_keys, service_on, service_settings
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
 from tests.fakes.tokens import EC_KEY

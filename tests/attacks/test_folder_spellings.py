@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.documents.files import SourceDocument, SourceItem, read_sources
+from assistant.documents.receive import AddDocuments
+from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
+from assistant.documents.uploads import checked_path
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError, DocumentInvalidError
 from assistant.domain.paths import canonical_path, folder_of
-from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.files import SourceDocument, SourceItem, read_sources
-from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
-from assistant.knowledge.uploads import checked_path
-from assistant.settings.tenant import SourceEntry, TenantConfig
+from assistant.tenant.tenant import SourceEntry, TenantConfig
 from tests.fakes.running_service import RunningService, Scene, running_service
-from tests.unit.knowledge.knowledge import Knowledge
+from tests.unit.documents.knowledge import Knowledge
 
 FOLDERS = {"": (), "pay": ("hr",), "pay/open": (), "Gehälter": ("hr",)}
 ENTRY = SourceEntry(name="open", access="folder", folders=FOLDERS)

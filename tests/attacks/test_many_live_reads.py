@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.answering.live_elements import CallBounds
+from assistant.answer.elements import CallBounds
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import ElementProblem
-from assistant.live.ports import Caller, Filled, LiveReadError, SwitchUnreadableError
+from assistant.options.live.ports import Caller, Filled, LiveReadError, SwitchUnreadableError
 from tests.attacks.live_scene import (
     CUSTOMER,
     ORDER,

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from assistant.domain.elements import ElementProblem
-from assistant.live.parameters import NamedIds
+from assistant.options.live.parameters import NamedIds
 from tests.attacks.live_scene import ORDER, connector, context, live_scene, order
 from tests.fakes.scripted_http import Exchange
 

@@ -25,10 +25,10 @@ import structlog
 
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.clock import SystemClock
-from assistant.domain.desk import DeskKind
-from assistant.domain.feedback import Act, AgentAct
-from assistant.learning.feedback_store import unseal_all
-from assistant.learning.intake import OpenCases
+from assistant.options.desk.domain import DeskKind
+from assistant.options.desk.intake import OpenCases
+from assistant.options.feedback.events import Act, AgentAct
+from assistant.options.feedback.store import unseal_all
 from assistant.text.language import language
 from tests.options.feedback.moving import LaterClock, Moving, answered, moving, unanswered
 

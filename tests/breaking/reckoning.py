@@ -9,7 +9,7 @@ from collections import Counter
 import httpx
 
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.wiring.stores import EmbeddedTenant
+from assistant.stores.opened import EmbeddedTenant
 from tests.breaking.agents import Agents, AskedQuestion
 from tests.breaking.owners import Knowledge, KnownDocument
 from tests.breaking.site import LABEL, Site, headers

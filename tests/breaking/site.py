@@ -15,7 +15,7 @@ from typing import Literal
 
 import httpx
 
-from assistant.settings.process import ServiceSettings, WorkerSettings, inherited_environment
+from assistant.process.settings import ServiceSettings, WorkerSettings, inherited_environment
 from tests.fakes.forked import ForkedProcess, start_forked
 from tests.fakes.running_service import ANYTHING_IS_NEAR, Scene, published_keys, service_settings
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket
@@ -80,7 +80,7 @@ class Site:
     async def begin(self, part: Part) -> None:
         """Start a process and return at once. Another one writes its log, which a full disk would end."""
         settings = self.service_settings if part == "service" else self.worker_settings
-        room = "assistant.api" if part == "service" else "assistant.local.knowledge_worker"
+        room = "assistant.service" if part == "service" else "assistant.laptop.worker"
         environment = inherited_environment() | settings.environment()
         read, write = os.pipe()
         with (self.folder / f"{part}.log").open("ab") as file, os.fdopen(write, "wb") as log:

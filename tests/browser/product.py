@@ -11,12 +11,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.local.issuer import issuer_application
-from assistant.local.layout import HOST, Addresses, Layout
-from assistant.settings.local_models import ServedLlm, TenantModels
-from assistant.settings.model_artifacts import AnsweringTable
-from assistant.settings.process import LocalSettings, ServiceSettings, inherited_environment
-from assistant.settings.tenant import load_tenants
+from assistant.laptop.issuer import issuer_application
+from assistant.laptop.layout import HOST, Addresses, Layout
+from assistant.process.settings import LocalSettings, ServiceSettings, inherited_environment
+from assistant.tenant.added_models import ServedLlm, TenantModels
+from assistant.tenant.manifests import AnsweringTable
+from assistant.tenant.tenant import load_tenants
 from tests.browser.scripted_llm import ScriptedLlm, in_thread, scripted_llm
 from tests.browser.tcp_relay import Front
 
@@ -149,7 +149,7 @@ class OwnProcess:
     def start(self) -> None:
         """Start the process, and wait for its ready line."""
         self._process = process = subprocess.Popen(
-            [sys.executable, "-m", "assistant.api"],
+            [sys.executable, "-m", "assistant.service"],
             env=inherited_environment() | self._settings.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from tests.browser.scripted_llm import Held
 from tests.browser.stand_in_desk import StandInDesk, problem
 
-DIST = Path(__file__).parents[2] / "assistant" / "api" / "console" / "dist"
+DIST = Path(__file__).parents[2] / "assistant" / "service" / "console" / "dist"
 _DESK = "/v1/desk/"
 _HOLD_LIMIT_S = 30.0
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}

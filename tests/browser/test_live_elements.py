@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from assistant.local.tokens import CareCase, Grant, issue_context
+from assistant.laptop.tokens import CareCase, Grant, issue_context
 from tests.browser.console_page import ConsolePage
 from tests.browser.product import Product
 from tools.systems.orders import read_order_data

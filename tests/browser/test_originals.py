@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from assistant.api.documents import _link_page  # pyright: ignore[reportPrivateUsage]
-from assistant.knowledge.conversion import convert
-from assistant.knowledge.parsing.render import render
+from assistant.documents.formats import convert
+from assistant.documents.parsing.render import render
+from assistant.service.documents import _link_page  # pyright: ignore[reportPrivateUsage]
 from tests.browser.answers import REFILL, refill_document
 from tests.browser.console_page import OpenConsole
 from tests.browser.stand_in import StandIn

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from assistant.api.app import content_security_policy
+from assistant.service.app import content_security_policy
 from tests.browser.answers import QUESTION, SUPPORTED, done, refill_sources, units
 from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.product import Product
@@ -152,7 +152,7 @@ def test_the_stand_in_has_the_policy_of_the_service() -> None:
 
 @pytest.mark.parametrize("name", ["console.js", "console.css", "index.html"])
 def test_the_build_contains_no_external_address(name: str) -> None:
-    dist = Path(__file__).parents[2] / "assistant" / "api" / "console" / "dist"
+    dist = Path(__file__).parents[2] / "assistant" / "service" / "console" / "dist"
     text = (dist / name).read_text(encoding="utf-8")
     addresses = set(re.findall(r"https?://[\w.-]+", text))
     assert addresses <= {"http://www.w3.org"}, "only XML name spaces, which are never loaded"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-CONSOLE = REPOSITORY / "assistant" / "api" / "console"
+CONSOLE = REPOSITORY / "assistant" / "service" / "console"
 
 
 def run_node(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:

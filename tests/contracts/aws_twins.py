@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from assistant.aws.clients import AwsService, open_client
-from assistant.aws.parameters import ParameterPower, ParameterRevocations, ParameterSwitches
-from assistant.aws.s3 import S3CaptureStore, S3DocumentStore, S3FeedbackFiles
-from assistant.aws.s3_uploads import S3Uploads
-from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import Clock
+from assistant.process.aws.clients import AwsService, open_client
+from assistant.process.aws.parameters import ParameterPower, ParameterRevocations, ParameterSwitches
+from assistant.stores.queue.sqs import SqsIngestionQueue
+from assistant.stores.s3 import S3CaptureStore, S3DocumentStore, S3FeedbackFiles
+from assistant.stores.s3_uploads import S3Uploads
 from tests.emulated_aws import create_documents_bucket, create_queue
 from tests.fakes.aws_server import REGION, create_key, put_parameter, server_url
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind

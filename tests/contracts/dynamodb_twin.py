@@ -7,17 +7,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from assistant.aws.clients import open_client
-from assistant.aws.dynamodb import DynamoDbTable
 from assistant.domain.clock import Clock
 from assistant.domain.errors import DependencyError
-from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
+from assistant.process.aws.clients import open_client
 from assistant.stores.claims import StoredClaims, StoredSentValues
 from assistant.stores.desk import StoredDesk
+from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.feedback import StoredErasureKeys, StoredOutbox
 from assistant.stores.records import StoredLiveReads, StoredRecords
 from assistant.stores.states import StoredSourceRuns, StoredStates
 from assistant.stores.table import Table
+from assistant.tenant.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from tests.contracts.aws_twins import tenant_name
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION, server_url

@@ -10,18 +10,12 @@ from typing import ClassVar
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
-from assistant.embedded.files import FilePower, FileRevocations, FileSwitches, FolderCaptureStore
-from assistant.embedded.index import EmbeddedPassageIndex
-from assistant.embedded.table import SqliteTable
-from assistant.private_files import make_private_folder
+from assistant.process.private_files import make_private_folder
 from assistant.stores.claims import StoredClaims, StoredSentValues
-from assistant.wiring.stores import (
-    DESK_TABLE,
-    EVENTS_TABLE,
-    RECORDS_TABLE,
-    STATES_TABLE,
-    EmbeddedTenant,
-)
+from assistant.stores.files import FilePower, FileRevocations, FileSwitches, FolderCaptureStore
+from assistant.stores.index.embedded import EmbeddedPassageIndex
+from assistant.stores.opened import DESK_TABLE, EVENTS_TABLE, RECORDS_TABLE, STATES_TABLE, EmbeddedTenant
+from assistant.stores.sqlite_table import SqliteTable
 
 DIMENSIONS = 4
 SWEEP_EVERY_S = 0.02

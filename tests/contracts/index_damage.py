@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from assistant.aws.opensearch_client import call, open_opensearch
-from assistant.aws.opensearch_schema import PassageSchema, apply_schema, swap_alias
+from assistant.stores.index.opensearch_client import call, open_opensearch
+from assistant.stores.index.opensearch_schema import PassageSchema, apply_schema, swap_alias
 from tests.contracts.aws_twins import tenant_name
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL
 from tests.fakes.opensearch_node import node_url

@@ -10,16 +10,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.aws.opensearch_client import call, open_opensearch
-from assistant.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.aws.opensearch_schema import (
+from assistant.domain.documents import IndexModel
+from assistant.stores.index.opensearch_client import call, open_opensearch
+from assistant.stores.index.opensearch_schema import (
     OpenSearchIndexVersions,
     PassageSchema,
     apply_schema,
     delete_index,
 )
-from assistant.aws.opensearch_search import OpenSearchPassageSearch
-from assistant.domain.documents import IndexModel
+from assistant.stores.index.opensearch_search import OpenSearchPassageSearch
+from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from tests.contracts.aws_twins import tenant_name
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL
 from tests.fakes.opensearch_node import node_url

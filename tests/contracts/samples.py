@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from assistant.answering.ports import Claim
 from assistant.domain.answers import (
     AccessEntry,
     AnswerRecord,
@@ -31,7 +30,8 @@ from assistant.domain.documents import (
     Span,
     Unit,
 )
-from assistant.domain.feedback import FeedbackEvent, FeedbackKind, SealedText, ShownDocument
+from assistant.options.feedback.events import FeedbackEvent, FeedbackKind, SealedText, ShownDocument
+from assistant.stores.ports import Claim
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 EAST = (1.0, 0.0, 0.0, 0.0)

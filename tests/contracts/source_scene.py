@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from assistant.answering.ports import PassageSearch
-from assistant.answering.search import AskedSources, Search, SearchScope
+from assistant.answer.search import AskedSources, Search, SearchScope
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Passage
+from assistant.stores.ports import PassageSearch
 from tests.contracts.samples import EAST, NORTH, UP, passage
 from tests.fakes.answering import FakeTenant
 from tests.fakes.clock import SteppedClock

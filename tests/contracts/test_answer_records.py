@@ -10,8 +10,7 @@ from random import Random
 
 import pytest
 
-from assistant.answering.excerpts import run_of
-from assistant.answering.ports import FoundAnswer
+from assistant.answer.excerpts import run_of
 from assistant.domain.answers import (
     AccessEntry,
     AccessQuery,
@@ -23,7 +22,8 @@ from assistant.domain.answers import (
     VerdictLabel,
 )
 from assistant.domain.errors import ConflictError
-from assistant.domain.feedback import Act, AgentAct
+from assistant.options.feedback.events import Act, AgentAct
+from assistant.stores.ports import FoundAnswer
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering.audit_days import AuditReport, CloseDays, VerifyAudit, key_of
 from assistant.domain.audit import AuditLink, by_writer
+from assistant.domain.context import LiveRead
 from assistant.domain.errors import DocumentInvalidError
-from assistant.domain.live import LiveRead
-from assistant.embedded.files import FolderFeedbackFiles
+from assistant.stores.audit_days import AuditReport, CloseDays, VerifyAudit, key_of
+from assistant.stores.files import FolderFeedbackFiles
 from tests.contracts import samples
 from tests.contracts.audit_damage import Change, add_copy, change_records, remove_links, with_agent
 from tests.contracts.conftest import OtherProcess

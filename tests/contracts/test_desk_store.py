@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from assistant.domain.desk import CASE_LISTS, JOINED, Case, CaseReason, CaseState, DeskItem, DeskKind
 from assistant.domain.errors import ConflictError
-from assistant.learning.intake import OpenCases
+from assistant.options.desk.domain import CASE_LISTS, JOINED, Case, CaseReason, CaseState, DeskItem, DeskKind
+from assistant.options.desk.intake import OpenCases
 from assistant.text.language import language
 from tests.contracts import samples
 from tests.contracts.twins import Twin

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from assistant.documents import readable as reading
+from assistant.documents.sources import KnowledgeSource, KnowledgeSources
 from assistant.domain.documents import DocumentState
-from assistant.knowledge import reading
-from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
-from assistant.settings.tenant import DEFAULT_SOURCE
+from assistant.tenant.tenant import DEFAULT_SOURCE
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin

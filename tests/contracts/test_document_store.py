@@ -14,7 +14,7 @@ from assistant.domain.documents import (
     Span,
     Table,
 )
-from assistant.knowledge.ports import MOST_CONTENTS
+from assistant.stores.documents_ports import MOST_CONTENTS
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from assistant.answering.ports import EndpointPower
+from assistant.stores.ports import EndpointPower
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
 from tests.fakes.clock import SteppedClock

@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from assistant.domain.errors import InvalidRequestError
-from assistant.domain.feedback import FeedbackEvent
-from assistant.learning.feedback_store import StoredFeedback
+from assistant.options.feedback.events import FeedbackEvent
+from assistant.options.feedback.store import StoredFeedback
 from tests.contracts import samples
 from tests.contracts.twins import Twin
 

@@ -8,7 +8,7 @@ import pytest
 
 from assistant.domain.answers import AnswerRecord, FinishReason, Sent, Verdict, VerdictLabel
 from assistant.domain.errors import ConflictError
-from assistant.domain.feedback import Act, AgentAct
+from assistant.options.feedback.events import Act, AgentAct
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin

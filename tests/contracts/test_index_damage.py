@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering.ports import PassageSearch
-from assistant.answering.services import IndexWatch
+from assistant.answer.services import IndexWatch
+from assistant.documents.loading import FirstLoads
+from assistant.documents.sources import KnowledgeSource, KnowledgeSources
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError
-from assistant.embedded.index import EmbeddedPassageSearch
-from assistant.embedded.index_files import IndexModel
-from assistant.embedded.table import SqliteTable
-from assistant.knowledge.loading import FirstLoads
-from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
-from assistant.settings.tenant import DEFAULT_SOURCE
+from assistant.stores.index.embedded import EmbeddedPassageSearch
+from assistant.stores.index.embedded_files import IndexModel
+from assistant.stores.ports import PassageSearch
+from assistant.stores.sqlite_table import SqliteTable
 from assistant.stores.states import StoredStates
+from assistant.tenant.tenant import DEFAULT_SOURCE
 from tests.contracts import samples
 from tests.contracts.index_damage import DAMAGES
 from tests.contracts.samples import EAST, NORTH, passage

@@ -9,8 +9,8 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.api.auth import RevokedTokens
 from assistant.domain.errors import DependencyError, TokenRevokedError
+from assistant.service.identity import RevokedTokens
 from tests.contracts.twins import Twin
 from tests.fakes.clock import SteppedClock
 

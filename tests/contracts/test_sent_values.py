@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from assistant.answering.ports import ValuesOfSent
-from assistant.answering.services import TenantServices
-from assistant.answering.stored import AppendToAnswer, ReadAnswers
+from assistant.answer.services import TenantServices
+from assistant.answer.stored import AppendToAnswer, ReadAnswers
 from assistant.domain.answers import LiveSpan, Sent
 from assistant.domain.elements import ElementDisplay, ElementKind, ElementState, ElementUse
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.identity import Identity, Role
-from assistant.settings.tenant import RecordsSection
+from assistant.stores.ports import ValuesOfSent
+from assistant.tenant.tenant import RecordsSection
 from tests.contracts import samples
 from tests.contracts.twins import Twin
 from tests.fakes.answering import FakeTenant, agent

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from assistant.settings.deployed_names import DESK, STATES
 from assistant.stores.table import ABSENT, Condition, Item, Range, Table, equal, keyed
+from assistant.tenant.deployed_names import DESK, STATES
 from tests.contracts.twins import Twin
 
 KEY = ("p", "a")

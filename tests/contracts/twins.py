@@ -11,24 +11,24 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from assistant.answering.ports import AnswerClaims, AnswerRecords, EndpointPower, PassageSearch, SentValues
-from assistant.api.auth import KeySource
-from assistant.aws.s3 import S3CaptureStore
+from assistant.documents.uploads import Uploads
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
-from assistant.embedded.files import FolderCaptureStore
-from assistant.knowledge.connectors import SourceRuns
-from assistant.knowledge.ports import (
+from assistant.options.feedback.ports import DeskStore, ErasureKeys, FeedbackOutbox
+from assistant.options.feedback.store import FeedbackFiles
+from assistant.options.live.ports import LiveReads, SystemSwitches
+from assistant.options.sources.ports import SourceRuns
+from assistant.service.identity import KeySource
+from assistant.stores.documents_ports import (
     DocumentStates,
     DocumentStore,
     IndexVersions,
     IngestionQueue,
     PassageIndex,
 )
-from assistant.knowledge.uploads import Uploads
-from assistant.learning.feedback_store import FeedbackFiles
-from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackOutbox
-from assistant.live.ports import LiveReads, SystemSwitches
+from assistant.stores.files import FolderCaptureStore
+from assistant.stores.ports import AnswerClaims, AnswerRecords, EndpointPower, PassageSearch, SentValues
+from assistant.stores.s3 import S3CaptureStore
 from assistant.stores.table import Table
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin, open_ssm_twin
 from tests.contracts.dynamodb_twin import open_dynamodb_twin

@@ -22,13 +22,13 @@ import orjson
 import pyarrow.dataset
 import pytest
 
-from assistant.aws.clients import open_client
-from assistant.aws.s3 import S3DocumentStore
 from assistant.domain.documents import Document, DocumentState
-from assistant.embedded.corpus import write_corpus
-from assistant.embedded.files import FileDocumentStore
-from assistant.embedded.table import SqliteTable
-from assistant.knowledge.corpus import COUNTS, ROWS, WANTED, WantedDocument, wanted_documents
+from assistant.options.models_lab.corpus import COUNTS, ROWS, WANTED, WantedDocument, wanted_documents
+from assistant.options.models_lab.corpus_here import write_corpus
+from assistant.process.aws.clients import open_client
+from assistant.stores.files import FileDocumentStore
+from assistant.stores.s3 import S3DocumentStore
+from assistant.stores.sqlite_table import SqliteTable
 from assistant.stores.states import StoredStates
 from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION

@@ -1,7 +1,7 @@
 """In-memory fakes of the answering ports, and one tenant made of them.
 
 They keep the ports' promises: deadlines, filters, labels, append-only records, a closed connection. The
-records pass the same contract tests as the real store (tests/unit/answering/test_fakes.py). Documents are
+records pass the same contract tests as the real store (tests/unit/answer/test_fakes.py). Documents are
 parsed and cut by the worker's own code, and a text's vector is its bag of stems, so texts with the same words
 are near each other: a whole answer is made in process, as in the service.
 """
@@ -25,16 +25,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from assistant.answering.excerpts import fill_record, shown_again
-from assistant.answering.ports import (
-    FoundAnswer,
-    GenerationDelta,
-    GenerationRequest,
-    GenerationStream,
-    PlaceKind,
-    ValuesOfSent,
-)
-from assistant.answering.services import (
+from assistant.answer.excerpts import fill_record, shown_again
+from assistant.answer.services import (
     AnswerWriter,
     CitedDocuments,
     IndexState,
@@ -43,6 +35,8 @@ from assistant.answering.services import (
     ServedModel,
     TenantServices,
 )
+from assistant.documents.parsing import parse_document
+from assistant.documents.passages import PassageCutter, TokenCounts, build_card
 from assistant.domain.answers import (
     AccessEntry,
     AccessPage,
@@ -56,6 +50,7 @@ from assistant.domain.answers import (
 )
 from assistant.domain.audit import AuditRecord
 from assistant.domain.clock import Clock, Deadline, SystemClock
+from assistant.domain.context import LiveRead, LiveReadPage, LiveReadQuery
 from assistant.domain.documents import (
     Document,
     DocumentState,
@@ -75,15 +70,20 @@ from assistant.domain.documents import (
     id_prefix_of,
 )
 from assistant.domain.errors import AssistantError, ConflictError, PassageTooLongError
-from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.identity import Identity, Role
-from assistant.domain.live import LiveRead, LiveReadPage, LiveReadQuery
-from assistant.knowledge.parsing import parse_document
-from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
-from assistant.live.ports import LiveElements
-from assistant.settings.tenant import TenantConfig
+from assistant.options.feedback.events import Act, StoredAct
+from assistant.options.live.ports import LiveElements
+from assistant.stores.encoding import known_item, retrieved
+from assistant.stores.ports import (
+    FoundAnswer,
+    GenerationDelta,
+    GenerationRequest,
+    GenerationStream,
+    PlaceKind,
+    ValuesOfSent,
+)
+from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import language
-from assistant.twins import known_item, retrieved
 
 Given = TypeVar("Given", StoredVerdict, StoredSent, StoredAct)
 UPDATED_AT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from assistant.http_process import open_socket, server_config
+from assistant.process.http import open_socket, server_config
 
 _START_LIMIT_S = 60.0
 

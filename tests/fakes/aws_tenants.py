@@ -10,19 +10,19 @@ from typing import Any
 
 from opensearchpy import AsyncOpenSearch
 
-from assistant.aws.clients import AwsService, open_client
-from assistant.aws.dynamodb import DynamoDbTable
-from assistant.aws.opensearch_client import open_opensearch
-from assistant.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
-from assistant.aws.parameters import create_link_secret
-from assistant.aws.s3 import S3DocumentStore
+from assistant.documents.parsing import parse_document
 from assistant.domain.documents import Document, MediaType
-from assistant.knowledge.parsing import parse_document
-from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
-from assistant.settings.process import ServiceSettings
+from assistant.process.aws.clients import AwsService, open_client
+from assistant.process.aws.parameters import create_link_secret
+from assistant.process.settings import ServiceSettings
+from assistant.stores.dynamodb_table import DynamoDbTable
+from assistant.stores.index.opensearch_client import open_opensearch
+from assistant.stores.index.opensearch_schema import PassageSchema, apply_schema, delete_index
+from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from assistant.stores.records import StoredRecords
+from assistant.stores.s3 import S3DocumentStore
 from assistant.stores.states import StoredStates
+from assistant.tenant.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from tests.contracts.samples import indexed
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table
 from tests.fakes.aws_server import REGION, create_key, put_parameter

@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
+from assistant.documents.sources import KnowledgeSources
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
-from assistant.knowledge.sources import KnowledgeSources
-from assistant.settings.tenant import SourceEntry, TenantConfig
+from assistant.tenant.tenant import SourceEntry, TenantConfig
 
 TENANT = TenantConfig(
     schema_version=1,

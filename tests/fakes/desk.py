@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from assistant.domain.desk import (
+from assistant.domain.errors import AssistantError
+from assistant.domain.public import PublicModel
+from assistant.options.desk.domain import (
     ApprovedAnswer,
     BoundSource,
     DeskItem,
@@ -16,8 +18,6 @@ from assistant.domain.desk import (
     GlossaryEntry,
     ItemState,
 )
-from assistant.domain.errors import AssistantError
-from assistant.domain.public import PublicModel
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = date(2099, 1, 1)

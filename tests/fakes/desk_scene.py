@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 
 from assistant.domain.answers import VerdictLabel
-from assistant.domain.desk import CaseReason
-from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind, ShownDocument
-from assistant.learning.intake import OpenCases, case_id
+from assistant.options.desk.domain import CaseReason
+from assistant.options.desk.intake import OpenCases, case_id
+from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, ShownDocument
 from assistant.text.language import language
 from tests.fakes.running_service import RunningService, Scene, running_service
 

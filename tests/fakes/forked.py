@@ -28,8 +28,8 @@ from typing import IO, BinaryIO
 
 _ROOT = Path(__file__).parents[2]
 FORKED = (
-    "assistant.api",
-    "assistant.local.knowledge_worker",
+    "assistant.service",
+    "assistant.laptop.worker",
 )
 """What may be started here, beside the command line."""
 _END_LIMIT_S = 60.0

@@ -5,15 +5,14 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import pkgutil
 import sys
 
-import assistant.cli
+from assistant.cli.main import COMMANDS
 from tests.fakes.forked import FORKED
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # nothing but one thread survives a fork
-_PROGRAMS = ("assistant.cli.main", "assistant.api.__main__", *FORKED[1:])
-_COMMANDS = [f"assistant.cli.{found.name}" for found in pkgutil.iter_modules(assistant.cli.__path__)]
+_PROGRAMS = ("assistant.cli.main", "assistant.service.__main__", *FORKED[1:])
+_COMMANDS = [f"assistant.{module}" for module, _ in COMMANDS.values()]
 _LATE = (
     "aiobotocore.session",
     "aiohttp",

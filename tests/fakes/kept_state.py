@@ -14,14 +14,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from assistant.answering.ports import ValuesOfSent
 from assistant.domain.answers import AccessQuery, Sent, Verdict, VerdictLabel
-from assistant.domain.desk import Case, CaseReason, CaseState, DeskItem, DeskKind
+from assistant.domain.context import LiveRead, LiveReadQuery
 from assistant.domain.documents import DocumentState
-from assistant.domain.feedback import Act, AgentAct
-from assistant.domain.live import LiveRead, LiveReadQuery
-from assistant.knowledge.connectors import SourceRun
-from assistant.wiring.stores import EmbeddedTenant
+from assistant.options.desk.domain import Case, CaseReason, CaseState, DeskItem, DeskKind
+from assistant.options.feedback.events import Act, AgentAct
+from assistant.options.sources.ports import SourceRun
+from assistant.stores.opened import EmbeddedTenant
+from assistant.stores.ports import ValuesOfSent
 from tests.contracts import samples
 
 NOW = samples.NOON

@@ -1,4 +1,4 @@
-"""Writes the file of kept vectors that ``assistant.embedded.kept_vectors`` reads."""
+"""Writes the file of kept vectors that ``assistant.stores.index.kept_vectors`` reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assistant.embedded.kept_vectors import KEY_BYTES, key_of
+from assistant.stores.index.kept_vectors import KEY_BYTES, key_of
 
 _LARGEST = 127
 

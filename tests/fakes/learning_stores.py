@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import datetime
 
-from assistant.domain.desk import NOT_SERVED, Case, DeskItem, DeskKind
 from assistant.domain.errors import ConflictError, InvalidRequestError
-from assistant.domain.feedback import FeedbackEvent, SealedText
+from assistant.options.desk.domain import NOT_SERVED, Case, DeskItem, DeskKind
+from assistant.options.feedback.events import FeedbackEvent, SealedText
 
 
 class MemoryDesk:

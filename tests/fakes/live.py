@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from assistant.domain.clock import Deadline
+from assistant.domain.context import CareContext
 from assistant.domain.elements import ElementData, ElementKind, ElementProblem, ElementValue
-from assistant.domain.live import CareContext
-from assistant.live.ports import Caller, ElementType, Filled, LiveReadError
+from assistant.options.live.ports import Caller, ElementType, Filled, LiveReadError
 from tests.fakes.answering import Gate
 
 AS_OF = datetime(2026, 3, 1, 14, 2, tzinfo=UTC)

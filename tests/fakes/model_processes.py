@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from assistant.settings.process import ModelServerSettings
+from assistant.process.settings import ModelServerSettings
 from tests.fakes.processes import process
 from tests.fakes.sagemaker_gateway import sagemaker_gateway
 

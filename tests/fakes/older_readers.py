@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from assistant.documents.files import SourceDocument
 from assistant.domain.documents import Document, OriginalFile
-from assistant.knowledge.files import SourceDocument
 
 HASH = Document.content_hash
 

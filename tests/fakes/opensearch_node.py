@@ -18,7 +18,7 @@ import psutil
 from filelock import FileLock
 
 from assistant.domain.errors import LocalRuntimeError
-from assistant.settings.process import inherited_environment
+from assistant.process.settings import inherited_environment
 from tests.programs import lacks
 from tools.opensearch.node import find_java
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from assistant.settings.process import inherited_environment
+from assistant.process.settings import inherited_environment
 from tests.fakes.forked import FORKED, ForkedProcess, start_forked
 
 _READY_WITHIN_S = 90

@@ -24,11 +24,11 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from assistant.answering.answer import AnswerQuestion
-from assistant.answering.stored import ReadElementAgain
-from assistant.api.__main__ import open_application
-from assistant.api.delivery import StreamLimits
-from assistant.api.health import ServiceMetrics, TenantReads
+from assistant.answer.answer import AnswerQuestion
+from assistant.answer.stored import ReadElementAgain
+from assistant.documents.parsing import parse_document
+from assistant.documents.passages import PassageCutter, TokenCounts
+from assistant.documents.withdraw import remove_documents
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import (
     Document,
@@ -39,16 +39,16 @@ from assistant.domain.documents import (
     ParsedDocument,
     Passage,
 )
-from assistant.http_process import open_socket, server_config
-from assistant.knowledge.parsing import parse_document
-from assistant.knowledge.passages import PassageCutter, TokenCounts
-from assistant.knowledge.withdrawal import remove_documents
-from assistant.live.ports import LiveElements
-from assistant.settings.process import ServiceSettings
+from assistant.options.live.ports import LiveElements
+from assistant.process.http import open_socket, server_config
+from assistant.process.settings import ServiceSettings
+from assistant.service.__main__ import open_application
+from assistant.service.health import ServiceMetrics, TenantReads
+from assistant.service.opened import ServedTenant, open_tenants
+from assistant.service.served import ServedTenants
+from assistant.service.streams import StreamLimits
+from assistant.stores.opened import EmbeddedTenant
 from assistant.text.language import language
-from assistant.wiring.live_index import ServedTenants
-from assistant.wiring.services import ServedTenant, open_tenants
-from assistant.wiring.stores import EmbeddedTenant
 from tests.contracts.samples import indexed
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket, vector_of
 from tests.fakes.socket_server import socket_server

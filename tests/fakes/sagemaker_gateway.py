@@ -23,10 +23,10 @@ from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from assistant.aws.sagemaker import VARIANT_HEADER
 from assistant.domain.errors import TooLargeError
-from assistant.http_process import read_body, send_response, while_connected
-from assistant.settings.deployed_names import SERVED_VARIANT
+from assistant.models.sagemaker import VARIANT_HEADER
+from assistant.process.http import read_body, send_response, while_connected
+from assistant.tenant.deployed_names import SERVED_VARIANT
 from tests.fakes.asgi_server import asgi_server
 
 _MAX_BODY_BYTES = 6 * 1024 * 1024

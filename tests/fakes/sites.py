@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from assistant.local.sharing import Address
+from assistant.laptop.sharing import Address
 
 
 def address(**changes: object) -> Address:

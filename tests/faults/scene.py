@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import orjson
 
-from assistant.settings.process import ServiceSettings, inherited_environment
+from assistant.process.settings import ServiceSettings, inherited_environment
 from tests.attacks.live_scene import PAGE, answers_well
 from tests.fakes.aws_tenants import AwsTenants, aws_tenants
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy
@@ -148,12 +148,12 @@ class FaultScene:
         environment = inherited_environment() | self.environment() | settings.environment() | dict(more or {})
         with log_path.open("wb") as log:
             if not prefix and "PYTHONPATH" not in (more or {}):
-                return await start_forked("assistant.api", environment=environment, log=log), log_path
+                return await start_forked("assistant.service", environment=environment, log=log), log_path
             child = await asyncio.create_subprocess_exec(
                 *prefix,
                 sys.executable,
                 "-m",
-                "assistant.api",
+                "assistant.service",
                 env=environment,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

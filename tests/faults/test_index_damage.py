@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assistant.aws.opensearch_client import call, open_opensearch
+from assistant.stores.index.opensearch_client import call, open_opensearch
 from tests.fakes.running_service import eventually
 from tests.faults.asking import asked
 from tests.faults.cells import DOCUMENTS_LOST, INDEX_CLOSED, INDEX_DELETED

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.process import ServiceSettings
+from assistant.process.settings import ServiceSettings
 from tests.fakes.aws_server import put_parameter
 from tests.fakes.faulty_proxy import Fault, Kind, faulty_proxy, json_answer
 from tests.fakes.running_service import eventually

@@ -23,9 +23,9 @@ from xml.etree import ElementTree
 
 import pdfplumber
 
+from assistant.documents.formats import convert
+from assistant.documents.page import Block, Heading, List, Paragraph, Place, Table, text_of
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.conversion import convert
-from assistant.knowledge.page import Block, Heading, List, Paragraph, Place, Table, text_of
 from tools.tables import markdown_table
 
 _SOURCES = Path(__file__).with_name("sources.toml")

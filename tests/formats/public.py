@@ -20,10 +20,10 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from assistant.knowledge.files import SourceDocument, SourceItem
-from assistant.knowledge.formats import converted_item, page_item
-from assistant.knowledge.page import Item, Note, OlderText, Run, Table
-from assistant.knowledge.parsing import read_page, render_document
+from assistant.documents.files import SourceDocument, SourceItem
+from assistant.documents.items import converted_item, page_item
+from assistant.documents.page import Item, Note, OlderText, Run, Table
+from assistant.documents.parsing import read_page, render_document
 from tools.tables import markdown_table
 
 _FILES = Path(__file__).with_name("public.toml")

@@ -16,24 +16,19 @@ from typing import Any
 import pytest
 from werkzeug.serving import make_server
 
-from assistant.cli import sagemaker_jobs
-from assistant.cli.account import AwsAccount
-from assistant.cli.candidates import Trial
-from assistant.cli.compiling import _Compiling
-from assistant.cli.deployed import Deployed
-from assistant.cli.training import TrainingJob
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DeploymentError
-from assistant.settings.jumpstart import Candidate, Facts, TrialPlace
-from assistant.settings.model_artifacts import (
-    COMPILE_OUTPUT,
-    TRAIN_OUTPUT,
-    instance_named,
-    load_llm_manifest,
-)
-from assistant.settings.tenant import load_tenant
+from assistant.options.feedback.stack import LearningStack
+from assistant.options.models_lab.commands import sagemaker_jobs
+from assistant.options.models_lab.commands.candidates import Trial
+from assistant.options.models_lab.commands.compiling import _Compiling
+from assistant.options.models_lab.commands.training import TrainingJob
+from assistant.options.models_lab.jumpstart import Candidate, Facts, TrialPlace
+from assistant.tenant.manifests import COMPILE_OUTPUT, TRAIN_OUTPUT, instance_named, load_llm_manifest
+from assistant.tenant.tenant import load_tenant
+from assistant.terminal.account import AwsAccount
+from assistant.terminal.deployed import Deployed
 from stacks.data.stack import DataStack
-from stacks.learning import LearningStack
 from stacks.models.stack import ModelsStack
 from tests.fakes.aws_calls import Call, KeptCalls, read_calls
 from tests.fakes.sagemaker_control import ACCOUNT, SageMakerControl

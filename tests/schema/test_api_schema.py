@@ -38,7 +38,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
-from assistant.http_process import HEAD_LIMIT_BYTES
+from assistant.process.http import HEAD_LIMIT_BYTES
 from tests.fakes.running_service import RunningService, running_service
 
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")

@@ -11,7 +11,7 @@ import aws_cdk as cdk
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployment import load_account
+from assistant.tenant.deployment import load_account
 from stacks.account import AccountStage
 from stacks.tenant import ROOT, DeployedTenant
 from tests.stacks.values import deployed, resources_of, template_of, with_sections

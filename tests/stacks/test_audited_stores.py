@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.settings.deployed_names import TABLES
+from assistant.tenant.deployed_names import TABLES
 from tests.stacks.synthesized import ROOT, assembly_folder, templates_in
 from tests.stacks.values import mappings, resources_of
 

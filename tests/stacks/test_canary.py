@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from assistant.cli.account import endpoint_instances
-from assistant.settings.deployment_checks import artifact_contradictions
-from assistant.settings.model_artifacts import LlmManifest
-from assistant.settings.prices import load_prices
+from assistant.tenant.deployment_checks import artifact_contradictions
+from assistant.tenant.manifests import LlmManifest
+from assistant.tenant.prices import load_prices
+from assistant.terminal.account import endpoint_instances
 from stacks.models.stack import ModelsStack
 from stacks.observability.stack import ObservabilityStack
 from stacks.tenant import DeployedTenant

@@ -10,8 +10,8 @@ import aws_cdk as cdk
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.care_app import CareApp, load_care_app
-from assistant.settings.deployed_names import NAMESPACE, PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED
+from assistant.tenant.care_app import CareApp, load_care_app
+from assistant.tenant.deployed_names import NAMESPACE, PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED
 from stacks.application import build
 from stacks.care_app import CareAppStack, CareAppStage, on_care_side
 from stacks.tenant import ROOT

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.deployed_names import SOURCE_DIMENSION, SOURCE_READ
-from assistant.settings.deployment_checks import contradictions
+from assistant.tenant.deployed_names import SOURCE_DIMENSION, SOURCE_READ
+from assistant.tenant.deployment_checks import contradictions
 from stacks.network.stack import NetworkStack
 from stacks.observability.stack import ObservabilityStack
 from stacks.outputs import Workload
@@ -52,7 +52,10 @@ def test_a_schedule_starts_the_run_of_its_source_in_the_group_of_connectors() ->
     assert where["SecurityGroups"] == [NETWORK.security_group_ids[Workload.CONNECTORS]]
     definition = template["Resources"][task["TaskDefinitionArn"]["Ref"]]["Properties"]
     (container,) = definition["ContainerDefinitions"]
-    assert (container["Name"], container["EntryPoint"][-1]) == (override["name"], "assistant.sync_source")
+    assert (container["Name"], container["EntryPoint"][-1]) == (
+        override["name"],
+        "assistant.options.sources.task",
+    )
 
 
 def test_the_host_of_its_url_leads_to_the_system_in_the_vpc() -> None:

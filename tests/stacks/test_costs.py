@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from assistant.capacity.bill import STATES, Bill, make_bill
+from assistant.cli.aws.bill import STATES, Bill, make_bill
 from assistant.cli.main import run
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.prices import FILE, HOURS_A_MONTH, load_prices
+from assistant.tenant.prices import FILE, HOURS_A_MONTH, load_prices
 from template_checks.priced import priced
 from template_checks.upgrades import templates_by_stack_name
 from tests.stacks.synthesized import assembly_folder

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployed_names import TABLES
+from assistant.tenant.deployed_names import TABLES
 from stacks.data.stack import DataStack
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant

@@ -19,14 +19,14 @@ from typing import Any
 
 import pytest
 
-from assistant.cli.account import instance_changes
 from assistant.cli.aws import Deployment, deployment_of
-from assistant.cli.cdk import DEPLOY_LIMIT_S
-from assistant.cli.publishing import model_files
-from assistant.cli.terminal import Terminal
+from assistant.cli.aws.cdk import DEPLOY_LIMIT_S
 from assistant.domain.errors import DeploymentError
-from assistant.settings.model_artifacts import load_images, write_digest
-from assistant.settings.tenant import load_tenant
+from assistant.tenant.manifests import load_images, write_digest
+from assistant.tenant.tenant import load_tenant
+from assistant.terminal.account import instance_changes
+from assistant.terminal.publishing import model_files
+from assistant.terminal.terminal import Terminal
 from stacks.pinning import replacing_properties
 from template_checks.upgrades import pin, templates_by_stack_name, write_pins
 from tests.fakes.aws_calls import Call

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from assistant.cli.account import AwsAccount
-from assistant.cli.destroying import Destruction, Ended
+from assistant.cli.aws.destroying import Destruction, Ended
 from assistant.cli.main import app
-from assistant.cli.terminal import Terminal
 from assistant.domain.errors import DeploymentError
+from assistant.terminal.account import AwsAccount
+from assistant.terminal.terminal import Terminal
 from template_checks.upgrades import templates_by_stack_name
 from tests.fakes.aws_calls import Call
 from tests.fakes.leaving_account import REGION, LeavingAccount, Thing, leaving_account

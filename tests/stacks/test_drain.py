@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from assistant.api.__main__ import AFTER_DRAIN_S
-from assistant.http_process import KEEP_ALIVE_S
-from assistant.settings.process import ServiceSettings
+from assistant.process.http import KEEP_ALIVE_S
+from assistant.process.settings import ServiceSettings
+from assistant.service.__main__ import AFTER_DRAIN_S
 from tests.stacks.synthesized import assembly, assembly_folder, templates_in  # noqa: F401 - a fixture
 from tests.stacks.values import resources_of
 

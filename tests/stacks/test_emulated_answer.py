@@ -23,11 +23,8 @@ import httpx
 import orjson
 import pytest
 
-from assistant.aws.lambda_entry import FunctionEntry
-from assistant.aws.opensearch_client import open_opensearch
-from assistant.aws.opensearch_schema import delete_index
-from assistant.settings.deployed_names import LINK_SECRET_RESOURCE, SEARCH_SCHEMA_RESOURCE
-from assistant.settings.process import (
+from assistant.process.function import FunctionEntry
+from assistant.process.settings import (
     IngestingSettings,
     LinkSecretSettings,
     MovingSettings,
@@ -37,6 +34,9 @@ from assistant.settings.process import (
     SchemaSettings,
     ServiceSettings,
 )
+from assistant.stores.index.opensearch_client import open_opensearch
+from assistant.stores.index.opensearch_schema import delete_index
+from assistant.tenant.deployed_names import LINK_SECRET_RESOURCE, SEARCH_SCHEMA_RESOURCE
 from tests.fakes.lambda_events import Context, custom_resource, object_created, sqs_event
 from tests.fakes.model_processes import start_models
 from tests.fakes.processes import process
@@ -196,7 +196,7 @@ async def asked(deployed: Deployed) -> dict[str, Any]:
     issuer = environment[ServiceSettings.variable("issuer")]
     own = {"PYTHONPATH": str(ROOT), "AWS_ACCESS_KEY_ID": "emulated", "AWS_SECRET_ACCESS_KEY": "emulated"}
     async with (
-        process("api", environment | own) as service,
+        process("service", environment | own) as service,
         client(f"https://127.0.0.1:{service.ready['port']}", issuer=issuer) as agent,
     ):
         return dict(events_of((await agent.post("/v1/answers", json=QUESTION)).text))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.settings.tenant import load_tenant
+from assistant.tenant.tenant import load_tenant
 from template_checks.upgrades import templates_by_stack_name
 from tests.stacks.emulated_account import ACCOUNT, REGION, EmulatedAccount, emulated_account, resources_of
 from tests.stacks.synthesized import ROOT, assembly_folder

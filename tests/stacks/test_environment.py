@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
-import assistant.settings
-from assistant.settings.process import ProcessSettings
+import assistant.process
+from assistant.process.settings import ProcessSettings
 from tests.stacks.synthesized import assembly, assembly_folder, templates_in  # noqa: F401 - a fixture
 from tests.stacks.test_care_app import care_of, stack_of
 from tests.stacks.values import template_of
@@ -128,16 +128,16 @@ def written(value: Any) -> str:
 
 
 def settings_classes() -> set[type[ProcessSettings]]:
-    """Return every class of assistant.settings that reads the environment."""
-    for module in pkgutil.iter_modules(assistant.settings.__path__):
-        importlib.import_module(f"assistant.settings.{module.name}")
+    """Return every class of assistant.process that reads the environment."""
+    for module in pkgutil.iter_modules(assistant.process.__path__):
+        importlib.import_module(f"assistant.process.{module.name}")
     found: set[type[ProcessSettings]] = set()
     waiting: list[type[ProcessSettings]] = [ProcessSettings]
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()
         own = kind.__dict__.get("model_config", {})
-        if "env_prefix" in own and kind.__module__.startswith("assistant.settings"):
+        if "env_prefix" in own and kind.__module__.startswith("assistant.process"):
             found.add(kind)
     return {kind for kind in found if kind.variable("").startswith(OURS)}
 

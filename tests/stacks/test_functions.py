@@ -14,7 +14,7 @@ import pytest
 from aws_cdk import assertions
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.tenant import load_tenant
+from assistant.tenant.tenant import load_tenant
 from stacks import function_package
 from stacks.function_package import FUNCTIONS, PROBE, FunctionDependencies, code_archive
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction
@@ -137,7 +137,7 @@ def test_archives_are_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_code_archive_contains_only_what_functions_run() -> None:
     names = zipfile.ZipFile(code_archive().path).namelist()
 
-    assert "assistant/knowledge/pipeline.py" in names
+    assert "assistant/documents/work.py" in names
     assert not [
         name for name in names if "console/" in name or "__pycache__" in name or name.endswith(".pyc")
     ]
@@ -177,7 +177,7 @@ sys.path[:0] = [code, f"{dependencies}/python"]
 for name in modules:
     module = importlib.import_module(f"lambdas.{name}")
     assert callable(module.handle), name
-    foreign = [m.__file__ for m in (module, importlib.import_module("assistant.settings"))]
+    foreign = [m.__file__ for m in (module, importlib.import_module("assistant.tenant"))]
     assert all(path.startswith(code) for path in foreign), foreign
 """
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
-from stacks.corpus import RELEASE
-from stacks.learning import MOVER
+from assistant.options.feedback.stack import MOVER
+from assistant.options.models_lab.stack.corpus import RELEASE
 from tests.fakes.image_build import context_files
 
 ROOT = Path(__file__).parents[2]

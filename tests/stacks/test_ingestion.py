@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from assistant.knowledge.ports import MAX_ATTEMPTS
-from assistant.settings.deployed_names import AUDIT_OUTPUT
-from assistant.settings.process import AuditSettings
+from assistant.options.feedback.stack import MOVER
+from assistant.process.settings import AuditSettings
+from assistant.stores.documents_ports import MAX_ATTEMPTS
+from assistant.tenant.deployed_names import AUDIT_OUTPUT
 from stacks.ingestion import functions as tenant_queues
 from stacks.ingestion.stack import IngestionStack, schema_stamp
-from stacks.learning import MOVER
 from stacks.outputs import Workload
 from stacks.tenant import ROOT
 from tests.stacks.values import (

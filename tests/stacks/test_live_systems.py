@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from assistant.settings import deployed_names
-from assistant.settings.deployment_checks import contradictions
-from assistant.settings.process import ServiceSettings
+from assistant.process.settings import ServiceSettings
+from assistant.tenant import deployed_names
+from assistant.tenant.deployment_checks import contradictions
 from stacks.data.stack import DataStack
 from stacks.keys import KeysStack
 from stacks.network.stack import NetworkStack

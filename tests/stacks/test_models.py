@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.jumpstart import TrialPlace
+from assistant.options.models_lab.jumpstart import TrialPlace
 from stacks.models.stack import ModelsStack
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant

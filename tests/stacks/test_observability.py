@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import deployed_names
+from assistant.tenant import deployed_names
 from stacks.observability import audit as patterns
 from stacks.observability.stack import ObservabilityStack
 from stacks.tenant import DeployedTenant

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.process import ServiceSettings
+from assistant.process.settings import ServiceSettings
 from stacks.outputs import Workload
 from tests.stacks.orchestrator_template import (
     Template,

@@ -10,10 +10,10 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from assistant.api.health import LiveMetrics, TaskMetrics
 from assistant.domain.clock import SystemClock
-from assistant.settings import deployed_names
-from assistant.settings.process import ServiceSettings
+from assistant.process.settings import ServiceSettings
+from assistant.service.health import LiveMetrics, TaskMetrics
+from assistant.tenant import deployed_names
 from tests.stacks.orchestrator_template import Template, container, environment, only, orchestrator_of
 from tests.stacks.values import deployed, with_sections
 

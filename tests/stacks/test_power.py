@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.deployed_names import ON, PAUSED, PAUSING, RESUMING
+from assistant.tenant.deployed_names import ON, PAUSED, PAUSING, RESUMING
 from tests.stacks.power.simulation import LONGEST_ANSWER_S, STALEST_WORD_S, Tenant
 from tests.stacks.power.templates import machines, models_template, switched, tenant_of
 from tests.stacks.values import resources_of

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.settings.deployed_names import ON, PAUSED
+from assistant.tenant.deployed_names import ON, PAUSED
 from tests.stacks.power.simulation import Tenant
 from tests.stacks.power.templates import switched, tenant_of
 

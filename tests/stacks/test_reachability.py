@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assistant.cli.templates import intended_paths, prove, refuse_paths
+from assistant.cli.aws.templates import intended_paths, prove, refuse_paths
 from assistant.domain.errors import DeploymentError
 from template_checks.facts import Facts
 from template_checks.reachability import Report

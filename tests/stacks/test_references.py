@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings import deployed_names
+from assistant.tenant import deployed_names
 from tests.stacks.synthesized import assembly_folder, templates_in
 from tests.stacks.values import metrics_of, resources_of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.templates import facts_of
+from assistant.cli.aws.templates import facts_of
 from tests.stacks.mistakes import planted_in_models, planted_in_policies, planted_in_services
 from tests.stacks.mistakes.independent import WRITTEN, Written
 from tests.stacks.mistakes.planted import PLANTED, Planted

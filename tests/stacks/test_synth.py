@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from assistant.cli.tenant import write_tenant
-from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployed_names import (
+from assistant.tenant.deployed_names import (
     LINK_SECRET_RESOURCE,
     SEARCH_ACCESS_RESOURCE,
     SEARCH_SCHEMA_RESOURCE,
 )
-from assistant.settings.model_artifacts import load_images, write_digest
+from assistant.tenant.manifests import load_images, write_digest
+from assistant.terminal.terminal import GlobalOptions
 from stacks.policy import Acknowledgement
 from stacks.tenant import read_tenants
 from stacks.validators import (
@@ -122,8 +122,8 @@ def test_only_the_tenant_s_account_and_partition_are_literal(assembly: Path) -> 
 
 
 def tenant_accounts() -> list[str]:
-    from assistant.settings.model_artifacts import load_images
-    from assistant.settings.tenant import load_tenants
+    from assistant.tenant.manifests import load_images
+    from assistant.tenant.tenant import load_tenants
 
     own = [
         tenant.deployment.account

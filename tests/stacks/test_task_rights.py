@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TableDefinition
+from assistant.tenant.deployed_names import DESK, EVENTS, RECORDS, STATES, TableDefinition
 from tests.stacks.orchestrator_template import orchestrator_of
 from tests.stacks.policies import allowed_on, statements_of
 from tests.stacks.values import DATA, INGESTION, KEYS, MODELS, deployed, resources_of, with_sections

@@ -10,9 +10,9 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployment_checks import artifact_contradictions
-from assistant.settings.model_artifacts import load_llm_manifest, released_prompts
-from assistant.settings.tenant import load_tenant
+from assistant.tenant.deployment_checks import artifact_contradictions
+from assistant.tenant.manifests import load_llm_manifest, released_prompts
+from assistant.tenant.tenant import load_tenant
 from stacks.processes import effective_tenant_file
 from stacks.tenant import ROOT, DeployedTenant, read_tenants
 from tests.fakes.tenant_files import committed_tenant
@@ -293,7 +293,7 @@ def asked_with(prompt: str = "answer/4", **answering: object) -> list[str]:
 
 
 def test_the_released_prompts_are_listed_here() -> None:
-    there = released_prompts(ROOT / "assistant/answering/prompts")
+    there = released_prompts(ROOT / "assistant/answer/prompts")
     assert {name: there[name] for name in PROMPTS} == PROMPTS
 
 

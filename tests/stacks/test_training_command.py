@@ -15,11 +15,11 @@ import boto3
 import pytest
 from typer.testing import CliRunner, Result
 
-from assistant.cli import training
 from assistant.cli.models import app
-from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError
-from assistant.settings.model_artifacts import TRAIN_OUTPUT
+from assistant.options.models_lab.commands import training
+from assistant.tenant.manifests import TRAIN_OUTPUT
+from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.fakes.sagemaker_environment import install_sdk

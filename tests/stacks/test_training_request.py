@@ -11,12 +11,12 @@ import pytest
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
-from assistant.cli.account import AwsAccount
-from assistant.cli.training import TrainingJob
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.model_artifacts import INSTANCES, TRAIN_OUTPUT, instance_named
+from assistant.options.feedback.stack import LearningStack
+from assistant.options.models_lab.commands.training import TrainingJob
+from assistant.tenant.manifests import INSTANCES, TRAIN_OUTPUT, instance_named
+from assistant.terminal.account import AwsAccount
 from stacks.jobs import VOLUME_GIB
-from stacks.learning import LearningStack
 from stacks.outputs import Workload
 from tests.fakes.sagemaker_environment import request_of
 from tests.stacks.values import KEYS, NETWORK, deployed, stack_with, template_of

@@ -11,9 +11,9 @@ import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 from pydantic import ValidationError
 
-from assistant.settings.deployed_names import SETS_RUN
-from assistant.settings.deployment import LearningSection
-from stacks.learning import LearningStack
+from assistant.options.feedback.stack import LearningStack
+from assistant.tenant.deployed_names import SETS_RUN
+from assistant.tenant.deployment import LearningSection
 from stacks.observability.stack import ObservabilityStack
 from stacks.outputs import Workload
 from stacks.tenant import ROOT, DeployedTenant
@@ -62,7 +62,7 @@ def test_a_schedule_starts_the_task_in_the_orchestrators_cluster_and_the_functio
     assert schedule["Target"]["Arn"].endswith(f":cluster/{ORCHESTRATOR.cluster_name}")
     assert where["SecurityGroups"] == [NETWORK.security_group_ids[Workload.LEARNING]]
     assert (where["Subnets"], where["AssignPublicIp"]) == (list(NETWORK.subnet_ids), "DISABLED")
-    assert container()["EntryPoint"][-1] == "assistant.prepare_sets"
+    assert container()["EntryPoint"][-1] == "assistant.options.models_lab.make_sets"
     assert "/private-care-assistant/learning@" in json.dumps(container()["Image"])
 
 

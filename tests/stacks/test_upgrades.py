@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.tenant import load_tenant
+from assistant.tenant.tenant import load_tenant
 from stacks.pinning import pin_tenants, replacing_properties
 from template_checks.upgrades import (
     STATEFUL_TYPES,

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 import aws_cdk as cdk
 
-from assistant.settings.tenant import TenantConfig
+from assistant.tenant.tenant import TenantConfig
 from stacks.observability.alarms import TenantMetrics
 from stacks.outputs import (
     DataOutputs,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.signatures import Cosign, unverified
 from assistant.domain.errors import DeploymentError
+from assistant.terminal.signatures import Cosign, unverified
 
 
 def crane(*arguments: str | Path) -> str:

@@ -26,9 +26,9 @@ from assistant.domain.answers import (
     Verdict,
     VerdictLabel,
 )
-from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind
 from assistant.domain.documents import Loading
-from assistant.domain.feedback import Act, AgentAct, StoredAct
+from assistant.options.desk.domain import Case, CaseReason, DeskItem, DeskKind
+from assistant.options.feedback.events import Act, AgentAct, StoredAct
 from tests.contracts.samples import NOON, answer
 
 FOLDER = Path(__file__).parents[1] / "data" / "release_before"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.care_app import CareApp, load_care_app
-from assistant.settings.tenant import TenantConfig, load_tenant
+from assistant.tenant.care_app import CareApp, load_care_app
+from assistant.tenant.tenant import TenantConfig, load_tenant
 
 TENANT = """
 schema_version = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSettings
+from assistant.process.settings import ServiceSettings, StoreSettings, WorkerSettings
 from tools.settings_table import PAGE, with_tables
 
 ROOT = Path(__file__).parents[2]
@@ -52,20 +52,20 @@ def missing_paths(text: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_path_that_is_named_exists(page: Path) -> None:
-    if page.name == "moved.md":
-        pytest.skip("its second column has the old names")
     assert missing_paths(page.read_text(encoding="utf-8")) == []
 
 
 def test_a_path_that_does_not_exist_is_found() -> None:
-    text = "`stacks/gone.py`, `service/old.py`, `docs/decisions/0016`, `python -m assistant.service`"
+    text = "`stacks/gone.py`, `service/old.py`, `docs/decisions/0016`, `python -m assistant.gone`"
     assert missing_paths(text) == [
         "stacks/gone.py",
         "service/old.py",
         "docs/decisions/0016",
-        "assistant.service",
+        "assistant.gone",
     ]
-    assert missing_paths("`stacks/keys.py`, `lambdas/<name>.py`, `python -m assistant.api`, `/v1/x`") == []
+    assert (
+        missing_paths("`stacks/keys.py`, `lambdas/<name>.py`, `python -m assistant.service`, `/v1/x`") == []
+    )
 
 
 def entries_of_the_threat_model() -> list[list[str]]:

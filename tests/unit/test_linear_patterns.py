@@ -19,18 +19,18 @@ from zlib import crc32
 
 import pytest
 
-import assistant.answering
-import assistant.knowledge
-import assistant.live
+import assistant.answer
+import assistant.documents
+import assistant.options.live
 import assistant.text
+from assistant.documents.front_matter import read_front_matter
+from assistant.documents.parsing import parse_document
+from assistant.documents.passages import PassageCutter, TokenCounts, build_card
 from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.front_matter import read_front_matter
-from assistant.knowledge.parsing import parse_document
-from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
 from assistant.text.language import language, quantities, split_sentences
+from tests.unit.documents.knowledge import model_tokenizer
 from tests.unit.growth import LONGEST, MOST_GROWTH, growth
-from tests.unit.knowledge.knowledge import model_tokenizer
 
 ENGLISH = language("en")
 RUNS = (
@@ -45,10 +45,11 @@ RUNS = (
 
 
 FOR_A_KNOWN_PLACE = {
-    "answering.prompt._PROMPT_ID": "matched with the whole of a manifest's value",
-    "answering.vocabulary._CODE": "matched with the whole of a word of a question",
-    "answering.vocabulary._COUNTED": "matched with the whole of a word of a question",
-    "knowledge.corpus._WEIGHT": "matched with the whole of an option",
+    "answer.prompt._PROMPT_ID": "matched with the whole of a manifest's value",
+    "answer.vocabulary._CODE": "matched with the whole of a word of a question",
+    "answer.vocabulary._COUNTED": "matched with the whole of a word of a question",
+    "options.live.connector._ESCAPED_OR_CLASS": "searched for in one pattern of a connector file",
+    "options.models_lab.corpus._WEIGHT": "matched with the whole of an option",
     "text.language._LAST_WORD": "searched for in 40 characters",
     "text.language._COUNTED": "matched with the whole of a code",
     "text.safe_markdown._DESTINATION": "matched at the bracket of a link",
@@ -82,7 +83,7 @@ def patterns() -> dict[str, re.Pattern[str]]:
     """Every compiled pattern of texts that is a value of a module, by its place."""
     return {
         f"{module.__name__.removeprefix('assistant.')}.{name}": value
-        for package in (assistant.text, assistant.live, assistant.knowledge, assistant.answering)
+        for package in (assistant.text, assistant.options.live, assistant.documents, assistant.answer)
         for module in modules(package)
         for name, value in vars(module).items()
         if isinstance(value, re.Pattern) and isinstance(value.pattern, str)

@@ -9,13 +9,8 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.process import (
-    LocalSettings,
-    ModelServerSettings,
-    ServiceSettings,
-    WorkerSettings,
-)
-from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
+from assistant.process.settings import LocalSettings, ModelServerSettings, ServiceSettings, WorkerSettings
+from assistant.tenant.tenant import TenantConfig, load_tenant, load_tenants
 
 GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
 TAKER = '\n[[reach]]\nname = "care"\nport = 443\nreplies = "/replies"\n'

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from assistant.domain.answers import AnswerRecord, Sent, Verdict, VerdictLabel
-from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind
-from assistant.domain.feedback import Act, AgentAct
-from assistant.wiring.stores import EmbeddedTenant
+from assistant.options.desk.domain import Case, CaseReason, DeskItem, DeskKind
+from assistant.options.feedback.events import Act, AgentAct
+from assistant.stores.opened import EmbeddedTenant
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 

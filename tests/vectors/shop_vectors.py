@@ -15,15 +15,15 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from assistant.cli.local import LocalRuntime, local_runtime
-from assistant.cli.terminal import GlobalOptions, Terminal
-from assistant.knowledge.files import SourceDocument, read_sources
-from assistant.knowledge.passages import InProcessParser, Received
-from assistant.knowledge.pipeline import BatchEmbedder
-from assistant.model_artifacts import TOKENIZER_FILE
-from assistant.settings.tenant import TenantConfig, load_tenant
-from assistant.wiring.clients import open_clients
-from assistant.wiring.stores import StoreChoice
+from assistant.documents.files import SourceDocument, read_sources
+from assistant.documents.passages import InProcessParser, Received
+from assistant.documents.work import BatchEmbedder
+from assistant.models.artifacts import TOKENIZER_FILE
+from assistant.stores.clients import open_clients
+from assistant.stores.opened import StoreChoice
+from assistant.tenant.tenant import TenantConfig, load_tenant
+from assistant.terminal.local import LocalRuntime, local_runtime
+from assistant.terminal.terminal import GlobalOptions, Terminal
 from tests.fakes.kept_vectors import write_kept_vectors
 
 TENANTS = Path(__file__).parents[2] / "tests/tenants"

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from assistant.settings.model_artifacts import load_images, write_digest
-from assistant.settings.tenant import load_tenant
+from assistant.tenant.manifests import load_images, write_digest
+from assistant.tenant.tenant import load_tenant
 from tests.fakes.tenant_files import CARE_APP, checkout_tenants
 from tests.stacks.emulated_account import EmulatedAccount, emulated_account, log_of
 from tests.stacks.synthesized import ROOT

@@ -13,7 +13,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from assistant.domain.errors import AssistantError
-from assistant.settings.process import ProcessSettings
+from assistant.process.settings import ProcessSettings
 from tools.opensearch.artifacts import Distribution
 from tools.opensearch.node import LocalNode
 

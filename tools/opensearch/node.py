@@ -23,10 +23,10 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from assistant.domain.errors import LocalRuntimeError
-from assistant.local.layout import HOST
-from assistant.local.site import refuse_taken
-from assistant.private_files import FILE_MODE, FOLDER_MODE, make_private_folder, write_private
-from assistant.settings.process import inherited_environment
+from assistant.laptop.layout import HOST
+from assistant.laptop.site import refuse_taken
+from assistant.process.private_files import FILE_MODE, FOLDER_MODE, make_private_folder, write_private
+from assistant.process.settings import inherited_environment
 from tools.opensearch.artifacts import Distribution, Say
 
 _PLACES = ("/usr/lib/jvm", "/opt", "/opt/java", "/Library/Java/JavaVirtualMachines")

@@ -15,8 +15,8 @@ from pathlib import Path
 import orjson
 from fastapi import FastAPI
 
-from assistant.http_process import open_socket, run, serve
-from assistant.telemetry import configure_logging
+from assistant.process.http import open_socket, run, serve
+from assistant.process.telemetry import configure_logging
 from tools.systems import orders, stores
 
 FOLDER = Path(__file__).parents[2] / "tenants" / "connectors"

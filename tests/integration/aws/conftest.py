@@ -7,8 +7,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from assistant.aws.sagemaker import SageMakerRuntime, open_sagemaker_runtime
 from assistant.domain.clock import Deadline, SystemClock
+from assistant.models.sagemaker import SageMakerRuntime, open_sagemaker_runtime
 from tests.fakes.scripted_http import Script, ScriptedServer, scripted_http
 
 Runtime = Callable[[Script], AbstractAsyncContextManager[tuple[SageMakerRuntime, ScriptedServer]]]

@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 
-from assistant.aws.opensearch_client import open_opensearch
-from assistant.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.aws.opensearch_schema import PassageSchema
-from assistant.aws.opensearch_search import OpenSearchPassageSearch
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexedDocument
+from assistant.stores.index.opensearch_client import open_opensearch
+from assistant.stores.index.opensearch_schema import PassageSchema
+from assistant.stores.index.opensearch_search import OpenSearchPassageSearch
+from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from tests.contracts.samples import EAST, indexed, passage
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 

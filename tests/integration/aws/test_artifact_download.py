@@ -10,14 +10,14 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.aws.clients import open_client
-from assistant.aws.s3 import download_artifacts, download_tenant_file
 from assistant.domain.errors import ConfigurationError, DependencyError
-from assistant.model_artifacts import read_model_facts
-from assistant.settings.process import WorkerSettings
-from assistant.settings.tenant import load_tenants
-from assistant.wiring.clients import open_clients
-from assistant.wiring.stores import read_tenants
+from assistant.models.artifacts import read_model_facts
+from assistant.process.aws.clients import open_client
+from assistant.process.settings import WorkerSettings
+from assistant.stores.clients import open_clients
+from assistant.stores.opened import read_tenants
+from assistant.stores.s3 import download_artifacts, download_tenant_file
+from assistant.tenant.tenant import load_tenants
 from tests.fakes.aws_server import REGION
 from tests.fakes.scripted_http import Exchange, scripted_http
 

@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.aws.clients import open_client
-from assistant.aws.dynamodb import DynamoDbTable
-from assistant.aws.s3 import S3DocumentStore
+from assistant.documents.parsing import parse_document
 from assistant.domain.documents import Document
-from assistant.knowledge.parsing import parse_document
+from assistant.process.aws.clients import open_client
+from assistant.stores.dynamodb_table import DynamoDbTable
+from assistant.stores.s3 import S3DocumentStore
 from assistant.stores.states import StoredStates
 from tests.emulated_aws import make_resources
 from tests.fakes.aws_server import REGION

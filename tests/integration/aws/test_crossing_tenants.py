@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from assistant.aws.clients import open_client
-from assistant.aws.parameters import ParameterKeySource, create_link_secret, kms_link_secret
-from assistant.aws.s3 import S3DocumentStore
-from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError
+from assistant.process.aws.clients import open_client
+from assistant.process.aws.parameters import ParameterKeySource, create_link_secret, kms_link_secret
+from assistant.stores.queue.sqs import SqsIngestionQueue
+from assistant.stores.s3 import S3DocumentStore
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
 from tests.emulated_aws import create_documents_bucket, create_queue

@@ -14,9 +14,9 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.aws.clients import open_client
-from assistant.aws.dynamodb import DynamoDbCalls, DynamoDbRefusal
 from assistant.domain.errors import RecordsUnavailableError
+from assistant.process.aws.clients import open_client
+from assistant.stores.dynamodb_table import DynamoDbCalls, DynamoDbRefusal
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
 
 ATTEMPTS = 3

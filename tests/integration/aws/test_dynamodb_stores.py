@@ -15,16 +15,16 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.aws.clients import open_client
-from assistant.aws.dynamodb import DynamoDbTable
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
-from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
-from assistant.learning.desk import first_revision
-from assistant.settings.deployed_names import TABLES
+from assistant.options.desk.cases import first_revision
+from assistant.options.desk.domain import Case, CaseReason, CaseState, DeskKind
+from assistant.process.aws.clients import open_client
+from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.records import StoredRecords
 from assistant.stores.states import StoredStates
+from assistant.tenant.deployed_names import TABLES
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
 from tests.contracts.dynamodb_twin import DynamoDbTwin

@@ -7,7 +7,6 @@ import asyncio
 import orjson
 import pytest
 
-from assistant.aws.sagemaker import SageMakerEmbedder
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import (
     DeadlineExceededError,
@@ -15,7 +14,8 @@ from assistant.domain.errors import (
     OverloadedError,
     PassageTooLongError,
 )
-from assistant.settings.deployed_names import CapturePurpose
+from assistant.models.sagemaker import SageMakerEmbedder
+from assistant.tenant.deployed_names import CapturePurpose
 from tests.fakes.scripted_http import Exchange, Script
 from tests.integration.aws.conftest import Runtime
 

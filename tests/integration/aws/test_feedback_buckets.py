@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from assistant.aws.clients import open_client
-from assistant.aws.s3 import S3FeedbackFiles
+from assistant.process.aws.clients import open_client
+from assistant.stores.s3 import S3FeedbackFiles
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from assistant.aws.sagemaker import SageMakerGenerator
 from assistant.domain.clock import Deadline
+from assistant.models.sagemaker import SageMakerGenerator
 from tests.fakes.sagemaker_gateway import CONTENT_TYPE, payload_part
 from tests.fakes.scripted_http import Exchange
 from tests.integration.aws.conftest import Runtime

@@ -7,8 +7,6 @@ import asyncio
 import orjson
 import pytest
 
-from assistant.answering.ports import ChatMessage, GenerationDelta, GenerationRequest
-from assistant.aws.sagemaker import SageMakerGenerator, open_sagemaker_runtime
 from assistant.domain.answers import Usage
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import (
@@ -18,6 +16,8 @@ from assistant.domain.errors import (
     GenerationUnavailableError,
     OverloadedError,
 )
+from assistant.models.sagemaker import SageMakerGenerator, open_sagemaker_runtime
+from assistant.stores.ports import ChatMessage, GenerationDelta, GenerationRequest
 from tests.fakes.sagemaker_gateway import CONTENT_TYPE, payload_part, stream_exception
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
 from tests.integration.aws.conftest import Runtime

@@ -11,10 +11,10 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
-from assistant.aws.clients import open_client
-from assistant.aws.parameters import StoredSecret
-from assistant.aws.signing import GetSigner
 from assistant.domain.errors import ConfigurationError, DependencyError
+from assistant.process.aws.clients import open_client
+from assistant.process.aws.parameters import StoredSecret
+from assistant.process.aws.signing import GetSigner
 from tests.attacks.live_scene import live_scene
 from tests.fakes.aws_server import REGION
 

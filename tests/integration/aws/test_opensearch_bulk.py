@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.aws.opensearch_index import MOST_BYTES_A_CALL
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import SearchUnavailableError
+from assistant.stores.index.opensearch_writer import MOST_BYTES_A_CALL
 from tests.contracts.samples import EAST, indexed, passage
 from tests.fakes.scripted_http import Exchange
 from tests.integration.aws.opensearch_socket import adapters, documents, respond

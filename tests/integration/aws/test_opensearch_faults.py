@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from assistant.aws.opensearch_client import open_opensearch
-from assistant.aws.opensearch_search import OpenSearchPassageSearch
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
+from assistant.stores.index.opensearch_client import open_opensearch
+from assistant.stores.index.opensearch_search import OpenSearchPassageSearch
 from tests.contracts.samples import query, soon
 from tests.fakes.scripted_http import Exchange
 from tests.integration.aws.opensearch_socket import ALIAS, SCHEMA, adapters, refusal, respond

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from assistant.aws.opensearch_client import open_opensearch
-from assistant.aws.opensearch_search import OpenSearchPassageSearch
 from assistant.domain.errors import ConfigurationError
+from assistant.stores.index.opensearch_client import open_opensearch
+from assistant.stores.index.opensearch_search import OpenSearchPassageSearch
 from tests.contracts.samples import query, soon
 from tests.fakes.scripted_http import Exchange, scripted_http
 from tests.integration.aws.opensearch_socket import ALIAS, SCHEMA, respond

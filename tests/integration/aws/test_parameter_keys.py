@@ -12,10 +12,10 @@ import orjson
 import pytest
 from joserfc.jwk import ECKey
 
-from assistant.api.auth import CachedKeySet
-from assistant.aws.clients import ClientLimits, open_client
-from assistant.aws.parameters import ParameterKeySource, ParameterPower
 from assistant.domain.errors import DependencyError
+from assistant.process.aws.clients import ClientLimits, open_client
+from assistant.process.aws.parameters import ParameterKeySource, ParameterPower
+from assistant.service.identity import CachedKeySet
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION, put_parameter
 from tests.fakes.clock import SteppedClock

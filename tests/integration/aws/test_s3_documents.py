@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from assistant.aws import s3
-from assistant.aws.clients import ClientLimits, open_client
-from assistant.aws.s3 import S3DocumentStore
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DependencyError, DocumentInvalidError
+from assistant.process.aws.clients import ClientLimits, open_client
+from assistant.stores import s3
+from assistant.stores.s3 import S3DocumentStore
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
 from tests.emulated_aws import create_documents_bucket

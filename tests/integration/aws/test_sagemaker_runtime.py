@@ -11,8 +11,8 @@ import aiohttp
 import orjson
 import pytest
 
-from assistant.aws.clients import open_client
-from assistant.aws.sagemaker import InvocationError, SageMakerRuntime
+from assistant.models.sagemaker import InvocationError, SageMakerRuntime
+from assistant.process.aws.clients import open_client
 from tests.fakes.scripted_http import Exchange, Script, head, scripted_http
 from tests.integration.aws.conftest import Runtime
 

@@ -16,7 +16,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from assistant.aws.sagemaker import InvocationError, SageMakerRuntime
+from assistant.models.sagemaker import InvocationError, SageMakerRuntime
 from tests.fakes.scripted_http import Exchange, scripted_http
 from tests.integration.aws.conftest import Runtime
 

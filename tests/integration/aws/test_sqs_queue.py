@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.aws.clients import ClientLimits, open_client
-from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.errors import DependencyError
+from assistant.process.aws.clients import ClientLimits, open_client
+from assistant.stores.queue.sqs import SqsIngestionQueue
 from tests.contracts.aws_twins import tenant_name
 from tests.emulated_aws import create_queue
 from tests.fakes.aws_server import REGION

@@ -10,16 +10,16 @@ from uuid import uuid4
 
 import pytest
 
-from assistant.aws.clients import open_client
-from assistant.aws.dynamodb import DynamoDbTable
-from assistant.cli.account import AwsAccount
-from assistant.cli.terminal import GlobalOptions
-from assistant.cli.upgrading import StampedStore, tables_of, upgrade_stores
+from assistant.cli.aws.upgrading import StampedStore, tables_of, upgrade_stores
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployed_names import DESK, RECORDS
-from assistant.store_formats import StoreFormat
+from assistant.process.aws.clients import open_client
 from assistant.stores.desk import StoredDesk
+from assistant.stores.dynamodb_table import DynamoDbTable
+from assistant.stores.formats import StoreFormat
 from assistant.stores.records import StoredRecords
+from assistant.tenant.deployed_names import DESK, RECORDS
+from assistant.terminal.account import AwsAccount
+from assistant.terminal.terminal import GlobalOptions
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
 from tests.unit.release_before import ANSWER, new_access, new_act, new_answer, new_case, refusals

@@ -7,9 +7,9 @@ import contextlib
 
 import pytest
 
-from assistant.aws.sagemaker import InvocationError, SageMakerGenerator
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import DeadlineExceededError, GenerationInterruptedError
+from assistant.models.sagemaker import InvocationError, SageMakerGenerator
 from tests.fakes.sagemaker_gateway import CONTENT_TYPE, payload_part
 from tests.fakes.scripted_http import Exchange, Script, head
 from tests.integration.aws.conftest import Runtime

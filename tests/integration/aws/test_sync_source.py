@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from assistant.aws.clients import AwsService, open_client
-from assistant.aws.dynamodb import DynamoDbTable
-from assistant.settings.deployed_names import SOURCE_READ, STATES
-from assistant.settings.process import SyncingSettings
+from assistant.options.sources.task import sync
+from assistant.process.aws.clients import AwsService, open_client
+from assistant.process.settings import SyncingSettings
+from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.states import StoredSourceRuns, StoredWriteTurn
-from assistant.sync_source import sync
+from assistant.tenant.deployed_names import SOURCE_READ, STATES
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table
 from tests.fakes.aws_server import REGION
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from assistant.aws.clients import open_client
-from assistant.aws.dynamodb import DynamoDbTable
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
-from assistant.settings.deployed_names import STATES
+from assistant.process.aws.clients import open_client
+from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.states import StoredWriteTurn
+from assistant.tenant.deployed_names import STATES
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
 

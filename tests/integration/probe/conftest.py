@@ -12,9 +12,9 @@ import orjson
 import pytest
 from joserfc.jwk import ECKey
 
-from assistant.aws.clients import open_client
 from assistant.probe.published_key import published_key
-from assistant.settings.process import ProbeSettings
+from assistant.process.aws.clients import open_client
+from assistant.process.settings import ProbeSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.running_service import (
     RunningService,

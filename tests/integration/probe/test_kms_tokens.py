@@ -11,11 +11,11 @@ import orjson
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
-from assistant.api.auth import TokenVerifier
-from assistant.aws.parameters import signed_token
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError, UnauthenticatedError
 from assistant.domain.identity import Identity, Role
+from assistant.process.aws.parameters import signed_token
+from assistant.service.identity import TokenVerifier
 from tests.fakes.tokens import AUDIENCE, ISSUER, StaticKeys, claims
 from tests.integration.probe.conftest import SigningKey
 

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from assistant.aws.clients import open_client
 from assistant.probe.probe import Outcome, probe_once
-from assistant.settings.deployed_names import PROBE_FAILED, PROBE_PAUSED
-from assistant.settings.process import ProbeSettings
+from assistant.process.aws.clients import open_client
+from assistant.process.settings import ProbeSettings
+from assistant.tenant.deployed_names import PROBE_FAILED, PROBE_PAUSED
 from lambdas.ask_probe import handle
 from tests.fakes.aws_server import REGION
 from tests.fakes.running_service import NOTHING_IS_NEAR, Scene

@@ -15,14 +15,14 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from assistant.aws.dynamodb import DynamoDbTable
 from assistant.domain.documents import Span
 from assistant.domain.identity import Identity, Role
+from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.states import StoredStates
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import AwsTenants
 from tests.fakes.running_service import events_of
-from tests.integration.api.test_crossing import (
+from tests.integration.service.test_crossing import (
     ANN,
     ANN_OF_PHARMACY,
     BOB,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSettings
+from assistant.process.settings import ServiceSettings, StoreSettings, WorkerSettings
 from tests.fakes.processes import start
 from tests.fakes.running_service import Scene, service_settings
 
@@ -58,14 +58,14 @@ def unwanted(modules: frozenset[str]) -> set[str]:
 
 
 async def test_the_service_on_aws_loads_no_engine(settings: ServiceSettings) -> None:
-    modules = await loaded("api", settings.environment())
+    modules = await loaded("service", settings.environment())
     # What importlib.import_module loads is not told, but what that imports is.
-    assert {"opensearchpy", "aiobotocore.client", "assistant.aws.dynamodb"} <= modules
+    assert {"opensearchpy", "aiobotocore.client", "assistant.stores.dynamodb_table"} <= modules
     assert unwanted(modules) == set()
 
 
 async def test_the_worker_on_aws_loads_no_engine(settings: ServiceSettings) -> None:
     shared = {name: getattr(settings, name) for name in StoreSettings.model_fields}
-    modules = await loaded("local.knowledge_worker", WorkerSettings(**shared).environment())
-    assert {"opensearchpy", "aiobotocore.client", "assistant.aws.dynamodb"} <= modules
+    modules = await loaded("laptop.worker", WorkerSettings(**shared).environment())
+    assert {"opensearchpy", "aiobotocore.client", "assistant.stores.dynamodb_table"} <= modules
     assert unwanted(modules) == set()

@@ -12,9 +12,10 @@ from uuid import uuid4
 import pytest
 from opensearchpy import AsyncOpenSearch
 
-from assistant.aws.opensearch_client import call, open_opensearch
-from assistant.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.aws.opensearch_schema import (
+from assistant.domain.documents import SearchFilters
+from assistant.domain.errors import SearchUnavailableError
+from assistant.stores.index.opensearch_client import call, open_opensearch
+from assistant.stores.index.opensearch_schema import (
     HYBRID_WEIGHTS,
     PIPELINE,
     PassageSchema,
@@ -24,9 +25,8 @@ from assistant.aws.opensearch_schema import (
     swap_alias,
     versions_of,
 )
-from assistant.aws.opensearch_search import OpenSearchPassageSearch, search_body
-from assistant.domain.documents import SearchFilters
-from assistant.domain.errors import SearchUnavailableError
+from assistant.stores.index.opensearch_search import OpenSearchPassageSearch, search_body
+from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from tests.contracts.samples import EAST, NORTH, UP, between, documents_of, indexed, passage, query, soon
 
 SCHEMA = PassageSchema(embedding_model="model-of-four", dimensions=4)

@@ -24,33 +24,25 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from assistant.answering.evidence import EvidenceQuery, FindEvidence
-from assistant.answering.rank import CosineScale
-from assistant.answering.search import SearchScope
-from assistant.aws.opensearch_client import open_opensearch
-from assistant.aws.opensearch_schema import delete_index
+from assistant.answer.rank import CosineScale
+from assistant.answer.rank_documents import EvidenceQuery, FindEvidence
+from assistant.answer.search import SearchScope
+from assistant.documents.files import SourceDocument
+from assistant.documents.receive import AddDocuments
+from assistant.documents.reindexing import ReindexReport
+from assistant.documents.withdraw import WithdrawDocuments
+from assistant.documents.worker import IngestionWorker
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError
-from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.files import SourceDocument
-from assistant.knowledge.reindexing import ReindexReport
-from assistant.knowledge.withdrawal import WithdrawDocuments
-from assistant.knowledge.worker import IngestionWorker
-from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSettings
-from assistant.wiring.live_index import Reindexing, ServedTenants, open_reindexing
-from assistant.wiring.services import open_ingestion, open_tenants
-from assistant.wiring.stores import EmbeddedTenant
+from assistant.process.settings import ServiceSettings, StoreSettings, WorkerSettings
+from assistant.service.opened import open_ingestion, open_tenants
+from assistant.service.served import Reindexing, ServedTenants, open_reindexing
+from assistant.stores.index.opensearch_client import open_opensearch
+from assistant.stores.index.opensearch_schema import delete_index
+from assistant.stores.opened import EmbeddedTenant
 from tests.fakes.scripted_http import Exchange, scripted_http
-from tests.unit.knowledge.knowledge import (
-    DIMENSIONS,
-    HANDBOOK,
-    OLGA,
-    QUICK,
-    document,
-    model_tokenizer,
-    until,
-)
+from tests.unit.documents.knowledge import DIMENSIONS, HANDBOOK, OLGA, QUICK, document, model_tokenizer, until
 
 DOCUMENTS = int(os.environ.get("DOCUMENTS", "60"))
 SECONDS = float(os.environ.get("SECONDS", "0.5"))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering.search import FAILURES_TO_OPEN
-from assistant.aws.opensearch_client import open_opensearch
-from assistant.aws.opensearch_search import OpenSearchPassageSearch
+from assistant.answer.search import FAILURES_TO_OPEN
+from assistant.stores.index.opensearch_client import open_opensearch
+from assistant.stores.index.opensearch_search import OpenSearchPassageSearch
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
 from tests.contracts.opensearch_twin import SCHEMA, open_opensearch_twin

@@ -17,16 +17,16 @@ import httpx
 import orjson
 import pytest
 
-from assistant.answering.events import Done, SentenceEnded, Sources, Started, Token
-from assistant.aws.clients import AwsService, open_client
-from assistant.aws.dynamodb import DynamoDbTable
-from assistant.aws.opensearch_client import call, open_opensearch
-from assistant.aws.opensearch_schema import delete_index
-from assistant.aws.parameters import create_link_secret
+from assistant.answer.events import Done, SentenceEnded, Sources, Started, Token
 from assistant.client import AssistantClient
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
-from assistant.settings.process import ServiceSettings, WorkerSettings, inherited_environment
+from assistant.process.aws.clients import AwsService, open_client
+from assistant.process.aws.parameters import create_link_secret
+from assistant.process.settings import ServiceSettings, WorkerSettings, inherited_environment
+from assistant.stores.dynamodb_table import DynamoDbTable
+from assistant.stores.index.opensearch_client import call, open_opensearch
+from assistant.stores.index.opensearch_schema import delete_index
 from assistant.stores.records import StoredRecords
 from tests.emulated_aws import make_resources
 from tests.fakes.aws_server import REGION, create_key, put_parameter
@@ -124,8 +124,8 @@ async def deployment(tmp_path: Path, aws_server_url: str, opensearch_url: str) -
         await _deploy(tenant, aws_server_url, artifacts=BUILT_MODELS)
         stack.push_async_callback(_remove_index, tenant, opensearch_url)
         service, worker = await _settings(tenant, tmp_path, aws_server_url, opensearch_url, gateway_url)
-        await stack.enter_async_context(process("local.knowledge_worker", worker.environment()))
-        running = await stack.enter_async_context(process("api", service.environment()))
+        await stack.enter_async_context(process("laptop.worker", worker.environment()))
+        running = await stack.enter_async_context(process("service", service.environment()))
         yield Deployment(tenant, tmp_path, running, opensearch_url, aws_server_url)
 
 

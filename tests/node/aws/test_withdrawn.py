@@ -12,25 +12,25 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from assistant.aws.dynamodb import DynamoDbTable
-from assistant.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.aws.s3 import S3DocumentStore
-from assistant.aws.sqs import SqsIngestionQueue
+from assistant.documents.withdraw import remove_documents
 from assistant.domain.clock import SystemClock
-from assistant.domain.desk import BoundSource, DeskKind, ItemState
-from assistant.knowledge.ports import KnowledgeStores
-from assistant.knowledge.withdrawal import remove_documents
-from assistant.learning import upkeep
-from assistant.learning.desk import first_revision
-from assistant.settings.deployed_names import EVENTS, STATES, TABLES
+from assistant.options.desk import upkeep
+from assistant.options.desk.cases import first_revision
+from assistant.options.desk.domain import BoundSource, DeskKind, ItemState
 from assistant.stores.desk import StoredDesk
+from assistant.stores.documents_ports import KnowledgeStores
+from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.feedback import StoredErasureKeys
+from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
+from assistant.stores.queue.sqs import SqsIngestionQueue
+from assistant.stores.s3 import S3DocumentStore
 from assistant.stores.states import StoredStates
+from assistant.tenant.deployed_names import EVENTS, STATES, TABLES
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import SCHEMA
 from tests.fakes.desk import AT, approved
 from tests.fakes.running_service import events_of, eventually
-from tests.integration.api.test_withdrawn import LEAFLET, MARKER, QUESTION, SENT, asked, come_back, read
+from tests.integration.service.test_withdrawn import LEAFLET, MARKER, QUESTION, SENT, asked, come_back, read
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 STEM = MARKER[:-1]

@@ -20,20 +20,20 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from assistant.aws.clients import AwsService, open_client
-from assistant.aws.dynamodb import DynamoDbTable
-from assistant.aws.lambda_entry import FunctionEntry
-from assistant.aws.opensearch_client import call, open_opensearch
-from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
-from assistant.aws.s3 import S3DocumentStore
-from assistant.aws.sqs import SqsIngestionQueue
+from assistant.documents.withdraw import WithdrawDocuments
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentStatus
-from assistant.knowledge.ports import KnowledgeStores
-from assistant.knowledge.withdrawal import WithdrawDocuments
-from assistant.settings.deployed_names import RECORDS, STATES
-from assistant.settings.process import IngestingSettings, ProcessSettings, ReceivingSettings, RemovingSettings
+from assistant.process.aws.clients import AwsService, open_client
+from assistant.process.function import FunctionEntry
+from assistant.process.settings import IngestingSettings, ProcessSettings, ReceivingSettings, RemovingSettings
+from assistant.stores.documents_ports import KnowledgeStores
+from assistant.stores.dynamodb_table import DynamoDbTable
+from assistant.stores.index.opensearch_client import call, open_opensearch
+from assistant.stores.index.opensearch_schema import PassageSchema, apply_schema, delete_index
+from assistant.stores.queue.sqs import SqsIngestionQueue
+from assistant.stores.s3 import S3DocumentStore
 from assistant.stores.states import StoredStates
+from assistant.tenant.deployed_names import RECORDS, STATES
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table
 from tests.fakes.aws_server import REGION, put_parameter
 from tests.fakes.lambda_events import Context, sqs_event

@@ -15,15 +15,15 @@ import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner, Result
 
-from assistant.aws.clients import open_client
-from assistant.aws.dynamodb import DynamoDbTable
-from assistant.cli.account import AwsAccount
 from assistant.cli.main import app
 from assistant.domain.answers import AccessEntry
-from assistant.settings import deployed_names
-from assistant.settings.deployed_names import RECORDS
-from assistant.settings.process import AuditSettings
+from assistant.process.aws.clients import open_client
+from assistant.process.settings import AuditSettings
+from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.records import StoredRecords
+from assistant.tenant import deployed_names
+from assistant.tenant.deployed_names import RECORDS
+from assistant.terminal.account import AwsAccount
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from assistant.aws.s3_uploads import S3Uploads
+from assistant.documents.work import EmbeddingLimits
 from assistant.domain.documents import DocumentState
-from assistant.knowledge.pipeline import EmbeddingLimits
-from assistant.knowledge.ports import MAX_ATTEMPTS
-from assistant.settings import deployed_names
+from assistant.stores.documents_ports import MAX_ATTEMPTS
+from assistant.stores.s3_uploads import S3Uploads
+from assistant.tenant import deployed_names
 from tests.contracts.test_uploads import parts_of, upload
 from tests.fakes.lambda_events import object_created, sqs_event
 from tests.node.lambdas.deployment import Deployment, message
@@ -231,7 +231,7 @@ async def test_documents_wait_for_an_endpoint_that_fails_whatever_their_attempt(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = EmbeddingLimits(retry_for_s=0.1, first_pause_s=0.01, longest_pause_s=0.02)
-    monkeypatch.setattr("assistant.knowledge.pipeline.EmbeddingLimits", lambda: quick)
+    monkeypatch.setattr("assistant.documents.work.EmbeddingLimits", lambda: quick)
     await receive(deployment, "wiki/refill.md", PAGE)
     await deployment.messages("ids")
     deployment.sagemaker.embedding_fault = "error"

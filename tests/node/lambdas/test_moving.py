@@ -17,24 +17,24 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from assistant.aws.clients import open_client
-from assistant.aws.dynamodb import DynamoDbTable
-from assistant.aws.parameters import create_link_secret
-from assistant.aws.s3 import S3DocumentStore, S3FeedbackFiles
 from assistant.cli.main import app
+from assistant.documents.parsing import parse_document
 from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.domain.desk import Case, CaseReason, DeskKind
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
-from assistant.domain.feedback import FeedbackEvent, FeedbackKind
-from assistant.knowledge.parsing import parse_document
-from assistant.learning.feedback_store import StoredFeedback
-from assistant.settings.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
-from assistant.settings.process import MovingSettings, PreparingSettings
+from assistant.options.desk.domain import Case, CaseReason, DeskKind
+from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
+from assistant.options.feedback.store import StoredFeedback
+from assistant.process.aws.clients import open_client
+from assistant.process.aws.parameters import create_link_secret
+from assistant.process.settings import MovingSettings, PreparingSettings
 from assistant.stores.desk import StoredDesk
+from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.feedback import StoredErasureKeys, StoredOutbox
 from assistant.stores.records import StoredRecords
+from assistant.stores.s3 import S3DocumentStore, S3FeedbackFiles
 from assistant.stores.states import StoredStates
+from assistant.tenant.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
 from tests.contracts import samples
 from tests.emulated_aws import create_documents_bucket, create_table
 from tests.fakes.aws_server import REGION, create_key

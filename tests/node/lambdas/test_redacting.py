@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from assistant.aws.clients import open_client
-from assistant.aws.s3 import S3CaptureStore
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
-from assistant.learning.redaction import RedactCapture, SweepQuarantine
-from assistant.settings import deployed_names
-from assistant.settings.process import RedactingSettings
+from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
+from assistant.process.aws.clients import open_client
+from assistant.process.settings import RedactingSettings
+from assistant.stores.s3 import S3CaptureStore
+from assistant.tenant import deployed_names
 from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import object_created, sqs_event

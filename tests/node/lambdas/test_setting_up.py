@@ -11,18 +11,18 @@ import aiohttp
 import orjson
 import pytest
 
-from assistant.aws.clients import open_client
-from assistant.aws.lambda_entry import ResourceRequest, reply_to_cloudformation
-from assistant.aws.opensearch_client import call, open_opensearch
-from assistant.aws.opensearch_schema import delete_index
-from assistant.aws.parameters import kms_link_secret
-from assistant.settings.deployed_names import (
+from assistant.process.aws.clients import open_client
+from assistant.process.aws.parameters import kms_link_secret
+from assistant.process.function import ResourceRequest, reply_to_cloudformation
+from assistant.process.settings import LinkSecretSettings, SchemaSettings
+from assistant.stores.index.opensearch_client import call, open_opensearch
+from assistant.stores.index.opensearch_schema import delete_index
+from assistant.tenant.deployed_names import (
     LINK_SECRET_RESOURCE,
     LIVE_READS_SECRET_PURPOSE,
     SEARCH_ACCESS_RESOURCE,
     SEARCH_SCHEMA_RESOURCE,
 )
-from assistant.settings.process import LinkSecretSettings, SchemaSettings
 from tests.fakes.aws_server import REGION, create_key
 from tests.fakes.lambda_events import Context, custom_resource
 from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http

@@ -15,16 +15,16 @@ import orjson
 import pytest
 from typer.testing import CliRunner, Result
 
-from assistant.aws.dynamodb import DynamoDbTable
-from assistant.aws.parameters import create_link_secret
-from assistant.aws.s3 import S3FeedbackFiles
 from assistant.cli.main import app
-from assistant.learning.feedback_store import StoredFeedback
-from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
-from assistant.settings.process import MakingSetsSettings, MovingSettings, PreparingSettings
+from assistant.options.feedback.store import StoredFeedback
+from assistant.process.aws.parameters import create_link_secret
+from assistant.process.settings import MakingSetsSettings, MovingSettings, PreparingSettings
 from assistant.stores.desk import StoredDesk
+from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.feedback import StoredErasureKeys
 from assistant.stores.records import StoredRecords
+from assistant.stores.s3 import S3FeedbackFiles
+from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE
 from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
 from tests.fakes.aws_tenants import AwsTenants, aws_tenants

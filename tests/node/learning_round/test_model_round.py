@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from assistant.domain.errors import AssistantError
-from assistant.settings.model_artifacts import load_llm_manifest
+from assistant.tenant.manifests import load_llm_manifest
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.node.learning_round.conftest import LearningDeployment

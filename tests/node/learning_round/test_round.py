@@ -13,14 +13,14 @@ import pytest
 from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
-from assistant.aws.dynamodb import DynamoDbTable
-from assistant.aws.s3 import S3DocumentStore
+from assistant.documents.parsing import parse_document
 from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
-from assistant.knowledge.parsing import parse_document
-from assistant.prepare_sets import prepare
-from assistant.settings.deployed_names import SETS_RUN
+from assistant.options.models_lab.make_sets import prepare
+from assistant.stores.dynamodb_table import DynamoDbTable
+from assistant.stores.s3 import S3DocumentStore
 from assistant.stores.states import StoredStates
+from assistant.tenant.deployed_names import SETS_RUN
 from tests.contracts import samples
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker

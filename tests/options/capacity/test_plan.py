@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from assistant.capacity.plan import Demand, Plan, Question, default_lengths, make_plan
-from assistant.capacity.simulation import simulate
-from assistant.capacity.timings import estimated_timings
+from assistant.cli.aws.plan import Demand, Plan, Question, default_lengths, make_plan
+from assistant.cli.aws.simulation import simulate
+from assistant.cli.aws.timings import estimated_timings
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.model_artifacts import instance_named, load_llm_manifest
+from assistant.tenant.manifests import instance_named, load_llm_manifest
 
 ROOT = Path(__file__).parents[3]
 MANIFEST = load_llm_manifest(ROOT / "model_artifacts" / "llm" / "qwen3-8b-gpu")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from assistant.capacity.simulation import LONGEST_WAIT_S, Load, simulate
-from assistant.capacity.timings import Timings
+from assistant.cli.aws.simulation import LONGEST_WAIT_S, Load, simulate
+from assistant.cli.aws.timings import Timings
 
 TIMINGS = Timings(
     source="made up",

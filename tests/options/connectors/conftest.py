@@ -18,7 +18,7 @@ import sqlalchemy as sql
 from tests.fakes.running_service import Scene, running_service
 from tests.options.connectors.pages import SOURCES, Pages, Served, Wiki
 from tests.programs import require
-from tests.unit.knowledge.knowledge import Knowledge
+from tests.unit.documents.knowledge import Knowledge
 
 _BIN = Path(os.environ.get("POSTGRES_BIN", "/usr/lib/postgresql/15/bin"))
 

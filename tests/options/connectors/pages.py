@@ -15,19 +15,19 @@ from urllib.request import urlopen
 
 import sqlalchemy as sql
 
-from assistant.cli.sending import ServiceTarget, open_target
 from assistant.client import AssistantClient, Patience
+from assistant.documents.receive import AddDocuments
+from assistant.documents.sources import KnowledgeSource
 from assistant.domain.clock import SystemClock
-from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.connectors import Connector
-from assistant.knowledge.connectors.run import StoredTarget, SyncSource
-from assistant.knowledge.sources import KnowledgeSource
-from assistant.settings.source_connectors import AnyConnector, MediaWikiConnector, SqlConnector
-from assistant.settings.tenant import SourceEntry
-from assistant.wiring.connectors import LocalSecrets, open_connector
-from assistant.wiring.stores import EmbeddedTenant
+from assistant.options.sources.opened import LocalSecrets, open_connector
+from assistant.options.sources.ports import Connector
+from assistant.options.sources.run import StoredTarget, SyncSource
+from assistant.options.sources.section import AnyConnector, MediaWikiConnector, SqlConnector
+from assistant.stores.opened import EmbeddedTenant
+from assistant.tenant.tenant import SourceEntry
+from assistant.terminal.sending import ServiceTarget, open_target
 from tests.fakes.running_service import DIGEST, RunningService
-from tests.unit.knowledge.knowledge import DIMENSIONS, LABELS, CommandedEmbedder, Knowledge, TickingClock
+from tests.unit.documents.knowledge import DIMENSIONS, LABELS, CommandedEmbedder, Knowledge, TickingClock
 
 SOURCES = '[[sources]]\nname = "wiki"\naccess = "everyone"\n'
 """Of the service's tenant file: the source, without its connector."""

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import DocumentState
-from assistant.settings.source_connectors import ConfluenceConnector
+from assistant.options.sources.section import ConfluenceConnector
 from tests.options.connectors.confluence_server import CLOUD, DATA_CENTER, Confluence, Page
 from tests.options.connectors.pages import sync_of
-from tests.unit.knowledge.knowledge import Knowledge
+from tests.unit.documents.knowledge import Knowledge
 
 
 @pytest.fixture(params=[CLOUD, DATA_CENTER])

@@ -9,9 +9,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from assistant.domain.documents import DocumentState
-from assistant.settings.source_connectors import MediaWikiConnector
+from assistant.options.sources.section import MediaWikiConnector
 from tests.options.connectors.pages import Wiki, sync_of
-from tests.unit.knowledge.knowledge import Knowledge
+from tests.unit.documents.knowledge import Knowledge
 
 
 async def titles_of(knowledge: Knowledge) -> dict[str, tuple[str, ...] | None]:

@@ -14,15 +14,15 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.cli.terminal import GlobalOptions
 from assistant.client import UnreachableError
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.process import LocalSettings
+from assistant.process.settings import LocalSettings
+from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.running_service import RunningService, Scene, eventually, running_service
 from tests.fakes.tls_front import Authority, tls_front
 from tests.options.connectors.pages import SOURCES, Pages, Served, pushing, sync_of
-from tests.unit.knowledge.knowledge import Knowledge
+from tests.unit.documents.knowledge import Knowledge
 
 ON_SQLITE = pytest.mark.parametrize("pages", ["sqlite"], indirect=True)
 OVER_HTTP = pytest.mark.parametrize("knowledge", ["service"], indirect=True)

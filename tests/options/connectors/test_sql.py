@@ -10,9 +10,9 @@ import pytest
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, OverloadedError
-from assistant.knowledge.connectors import ChangePage, Connector, FetchedItem, SourceRun
+from assistant.options.sources.ports import ChangePage, Connector, FetchedItem, SourceRun
 from tests.options.connectors.pages import Pages, sync_of
-from tests.unit.knowledge.knowledge import Knowledge
+from tests.unit.documents.knowledge import Knowledge
 
 pytestmark = pytest.mark.parametrize("knowledge", ["here", "service"], indirect=True)
 LATER = "2026-11-02 08:00:00"

@@ -6,9 +6,9 @@ from datetime import date, timedelta
 
 import pytest
 
-from assistant.answering.approved import LEAST_COSINE, ApprovedAnswers, LiveAnswer, Match
-from assistant.answering.rank import CosineScale
-from assistant.settings.tenant import EmbeddingSection
+from assistant.answer.rank import CosineScale
+from assistant.options.desk.approved import LEAST_COSINE, ApprovedAnswers, LiveAnswer, Match
+from assistant.tenant.tenant import EmbeddingSection
 from assistant.text.language import language
 from tests.fakes.answering import vector_of
 from tests.fakes.desk import AT, LATER, approved

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from assistant.domain.desk import BoundSource, DeskItem, DeskKind, ItemState
 from assistant.domain.documents import Document
 from assistant.domain.public import PublicModel
-from assistant.embedded.table import SqliteTable
+from assistant.options.desk.domain import BoundSource, DeskItem, DeskKind, ItemState
 from assistant.stores.desk import StoredDesk
+from assistant.stores.sqlite_table import SqliteTable
 from tests.fakes.desk import AT, approved, glossary
 from tests.fakes.running_service import (
     RunningService,

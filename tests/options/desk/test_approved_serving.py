@@ -6,15 +6,15 @@ from contextlib import aclosing
 
 import pytest
 
-from assistant.answering.adaptations import Adaptations
-from assistant.answering.answer import AnswerQuestion
-from assistant.answering.prepare import AnswerRequest
-from assistant.domain.desk import BoundSource
+from assistant.answer.answer import AnswerQuestion
+from assistant.answer.read import AnswerRequest
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError
+from assistant.options.desk.domain import BoundSource
+from assistant.options.desk.serving import Adaptations
 from tests.fakes.answering import UPDATED_AT, FakeTenant, agent, document
 from tests.fakes.desk import FakeDesk, approved
-from tests.unit.answering.asking_and_reading import Asked, deadline
+from tests.unit.answer.asking_and_reading import Asked, deadline
 
 QUESTION = "Which desk takes a refill that came too soon?"
 TEXT = "Send it to the **Claims Desk**.\n\nTell the caller:\n- it takes a day\n- nobody pays"

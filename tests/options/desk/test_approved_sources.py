@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answering.adaptations import Adaptations
-from assistant.answering.approved import FindApproved, ServedAnswer
-from assistant.answering.search import SearchScope
-from assistant.domain.desk import BoundSource
+from assistant.answer.search import SearchScope
+from assistant.options.desk.approved import FindApproved, ServedAnswer
+from assistant.options.desk.domain import BoundSource
+from assistant.options.desk.serving import Adaptations
 from tests.fakes.answering import FakeTenant, document, vector_of
 from tests.fakes.desk import FakeDesk, approved
 from tests.options.desk.test_approved_serving import status
-from tests.unit.answering.asking_and_reading import deadline
+from tests.unit.answer.asking_and_reading import deadline
 
 SAME = "Which desk takes a refill that came too soon?"
 NEAR = "Which desk takes a late refill that came?"

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.domain.desk import CaseReason
-from assistant.domain.feedback import FeedbackKind
-from assistant.learning.desk import case_id
+from assistant.options.desk.cases import case_id
+from assistant.options.desk.domain import CaseReason
+from assistant.options.feedback.events import FeedbackKind
 from tests.fakes.desk_scene import Desk, answer_of, desk_scene, fact_edit, feedback, resolution
 
 GLOSSARY = {"said": "jab", "means": "vaccination"}

@@ -7,20 +7,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.answering.stored import ReadAnswers
-from assistant.domain.desk import ApprovedAnswer, Case, CaseReason, DeskKind
+from assistant.answer.stored import ReadAnswers
+from assistant.documents.receive import AddDocuments
+from assistant.documents.sources import KnowledgeSources
 from assistant.domain.documents import Document, DocumentState
-from assistant.domain.feedback import FeedbackEvent
 from assistant.domain.identity import Identity, Role
-from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.sources import KnowledgeSources
-from assistant.learning.desk import DeskServices, ReviewDesk, body_of_item
-from assistant.learning.desk_items import DeskItems, Resolutions
-from assistant.learning.intake import OpenCases, case_id
-from assistant.learning.upkeep import DeskUpkeep, DocumentQuestions
-from assistant.settings.tenant import DEFAULT_SOURCE, TenantConfig
+from assistant.options.desk.cases import DeskServices, ReviewDesk, body_of_item
+from assistant.options.desk.domain import ApprovedAnswer, Case, CaseReason, DeskKind
+from assistant.options.desk.intake import OpenCases, case_id
+from assistant.options.desk.items import DeskItems, Resolutions
+from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions
+from assistant.options.feedback.events import FeedbackEvent
+from assistant.stores.opened import EmbeddedTenant
+from assistant.tenant.tenant import DEFAULT_SOURCE, TenantConfig
 from assistant.text.language import language
-from assistant.wiring.stores import EmbeddedTenant
 from tests.contracts import samples
 from tests.fakes.answering import FakeEmbedder, FakeTenant
 from tests.fakes.clock import SteppedClock

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from assistant.answering.excerpts import Excerpts, Place
+from assistant.answer.excerpts import Excerpts, Place
 from assistant.domain.answers import (
     AnswerRecord,
     CandidateDocument,
@@ -23,14 +23,14 @@ from assistant.domain.answers import (
 )
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.documents import ParsedDocument, Section, Span
-from assistant.domain.feedback import FeedbackEvent
-from assistant.learning.feedback_store import StoredFeedback
-from assistant.learning.mover import MoveFeedback, MoverStores
-from assistant.learning.ports import ReplacedText
-from assistant.learning.signals import Signals
-from assistant.settings.tenant import FeedbackSection, TenantConfig
+from assistant.options.feedback.events import FeedbackEvent
+from assistant.options.feedback.mover import MoveFeedback, MoverStores
+from assistant.options.feedback.ports import ReplacedText
+from assistant.options.feedback.signals import Signals
+from assistant.options.feedback.store import StoredFeedback
+from assistant.stores.opened import RECORDS_TABLE, EmbeddedTenant
 from assistant.stores.records import StoredRecords
-from assistant.wiring.stores import RECORDS_TABLE, EmbeddedTenant
+from assistant.tenant.tenant import FeedbackSection, TenantConfig
 from tests.contracts import samples
 
 QUOTE = "Take 5 mg twice a day. Do not take it with alcohol."

@@ -12,11 +12,11 @@ import orjson
 import pytest
 
 from assistant.domain.answers import AnswerRecord, FinishReason, Outcome
-from assistant.embedded.files import FolderCaptureStore
-from assistant.embedded.table import SqliteTable
-from assistant.learning.captures import CapturedCall, captured_calls
-from assistant.learning.redaction import redacted
+from assistant.options.feedback.captures import CapturedCall, captured_calls
+from assistant.options.feedback.redaction import redacted
+from assistant.stores.files import FolderCaptureStore
 from assistant.stores.records import StoredRecords
+from assistant.stores.sqlite_table import SqliteTable
 from tests.contracts.samples import NOON, answer
 
 HOUR = f"clinic-llm/AllTraffic/{NOON:%Y/%m/%d/%H}"

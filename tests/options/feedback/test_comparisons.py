@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.learning.signals import compare, keeps_any
+from assistant.options.feedback.signals import compare, keeps_any
 
 SHOWN = "Take 5 mg twice a day. Do **not** take it with alcohol. Come on May 3 [1]. Use form RX100."
 

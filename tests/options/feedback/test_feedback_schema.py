@@ -6,7 +6,7 @@ import jsonschema
 import orjson
 import pytest
 
-from assistant.domain.feedback import FeedbackEvent
+from assistant.options.feedback.events import FeedbackEvent
 from tests.contracts import samples
 from tests.options.feedback.moving import answered
 from tests.options.feedback.test_signals import of, sent, verdict

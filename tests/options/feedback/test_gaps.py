@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind
 from assistant.domain.errors import EmbeddingUnavailableError
-from assistant.domain.feedback import FeedbackKind
-from assistant.learning.desk import UPKEEP, body_of_item, read_cases
-from assistant.learning.gaps import GapUpkeep, OpenQuestion, group, regrouped
-from assistant.learning.intake import case_id, gap_id
+from assistant.options.desk.cases import UPKEEP, body_of_item, read_cases
+from assistant.options.desk.domain import Case, CaseReason, CaseState, DeskKind
+from assistant.options.desk.gaps import GapUpkeep, OpenQuestion, group, regrouped
+from assistant.options.desk.intake import case_id, gap_id
+from assistant.options.feedback.events import FeedbackKind
 from assistant.text.language import language
 from tests.fakes.answering import FakeEmbedder
 from tests.fakes.desk_scene import feedback

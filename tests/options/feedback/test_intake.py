@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind
 from assistant.domain.errors import RecordsUnavailableError
-from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind
-from assistant.embedded.table import SqliteTable
-from assistant.learning.desk import MOST_CASES, CaseFilter, ReviewDesk, case_id, open_case
-from assistant.learning.intake import refuse_above
+from assistant.options.desk.cases import MOST_CASES, CaseFilter, ReviewDesk, case_id, open_case
+from assistant.options.desk.domain import Case, CaseReason, CaseState, DeskKind
+from assistant.options.desk.intake import refuse_above
+from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind
 from assistant.stores.desk import StoredDesk
+from assistant.stores.sqlite_table import SqliteTable
 from tests.fakes.desk_scene import bad_verdict, fact_edit, feedback
 from tests.fakes.learning_stores import MemoryDesk
 from tests.options.feedback.desks import RITA, desk_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assistant.learning.patients_data import PatientsDataFilter
+from assistant.options.feedback.patients import PatientsDataFilter
 from tests.unit.test_linear_patterns import RUNS, SAMPLED, worst
 
 _LONGEST = 8_000

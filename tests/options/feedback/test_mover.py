@@ -10,10 +10,10 @@ from structlog.testing import capture_logs
 
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
-from assistant.domain.feedback import Act, AgentAct, FeedbackKind
-from assistant.learning import mover
-from assistant.learning.feedback_store import unseal_all
-from assistant.settings.tenant import FeedbackSection
+from assistant.options.feedback import mover
+from assistant.options.feedback.events import Act, AgentAct, FeedbackKind
+from assistant.options.feedback.store import unseal_all
+from assistant.tenant.tenant import FeedbackSection
 from tests.options.feedback.moving import QUOTE, Moving, answered, moving, unanswered
 
 BAD = Verdict(verdict_id="v1", label=VerdictLabel.BAD, reasons=("wrong",), better_text="M-77 is fine.")

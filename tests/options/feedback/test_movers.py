@@ -9,12 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.domain.desk import DeskKind
-from assistant.settings.process import WorkerSettings
-from assistant.settings.tenant import load_tenant
-from assistant.wiring import patients
-from assistant.wiring.feedback import open_movers
-from assistant.wiring.stores import embedded_tenant
+from assistant.options.desk.domain import DeskKind
+from assistant.options.feedback import patients_opened as patients
+from assistant.options.feedback.opened import open_movers
+from assistant.process.settings import WorkerSettings
+from assistant.stores.opened import embedded_tenant
+from assistant.tenant.tenant import load_tenant
 from tests.contracts import samples
 
 BAD = Verdict(verdict_id="v1", label=VerdictLabel.BAD)

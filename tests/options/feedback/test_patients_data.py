@@ -15,7 +15,7 @@ import pytest
 from assistant.text.check_digits import is_dea_number, is_npi, passes_luhn
 
 if TYPE_CHECKING:
-    from assistant.learning.patients_data import PatientsDataFilter
+    from assistant.options.feedback.patients import PatientsDataFilter
 
 CASES = Path(__file__).with_name("patients_data_cases.txt")
 _MARK = re.compile(r"\[([A-Z_]+)\|([^\]]*)\]")
@@ -24,7 +24,7 @@ _MARK = re.compile(r"\[([A-Z_]+)\|([^\]]*)\]")
 @cache
 def patients_data() -> PatientsDataFilter:
     """Return one engine for all tests. It takes 2 s of CPU to import: only where it is used."""
-    from assistant.learning.patients_data import PatientsDataFilter
+    from assistant.options.feedback.patients import PatientsDataFilter
 
     return PatientsDataFilter()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assistant.domain.errors import EmbeddingUnavailableError
-from assistant.learning.preview import QuestionVectors
+from assistant.options.desk.preview import QuestionVectors
 from tests.fakes.answering import FakeEmbedder, vector_of
 from tests.fakes.clock import SteppedClock
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.learning.ports import PatientDataFilter, ReplacedText
-from assistant.learning.redaction import redacted
+from assistant.options.feedback.ports import PatientDataFilter, ReplacedText
+from assistant.options.feedback.redaction import redacted
 
 QUESTION = "Mrs Doe, born 1961-02-03, asks about warfarin"
 REQUEST = {
@@ -249,7 +249,7 @@ CANARIES = ("Marisol", "Quintero", "88213", "04417", "555-017-2299", "4471", "Ti
 
 @pytest.fixture(scope="module")
 def patients() -> PatientDataFilter:
-    from assistant.learning.patients_data import PatientsDataFilter
+    from assistant.options.feedback.patients import PatientsDataFilter
 
     return PatientsDataFilter()
 

@@ -7,8 +7,8 @@ import base64
 import pytest
 
 from assistant.domain.errors import InvalidRequestError
-from assistant.domain.feedback import FeedbackText, SealedText
-from assistant.learning.feedback_store import MOST_SUBJECTS, seal, unseal
+from assistant.options.feedback.events import FeedbackText, SealedText
+from assistant.options.feedback.store import MOST_SUBJECTS, seal, unseal
 from tests.contracts import samples
 
 KEYS = {"document:refill": b"d" * 32, "patient:ab": b"p" * 32, "document:other": b"o" * 32}

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from assistant.answering.excerpts import fill_record
+from assistant.answer.excerpts import fill_record
 from assistant.domain.answers import (
     AnswerRecord,
     ApprovedUse,
@@ -17,10 +17,10 @@ from assistant.domain.answers import (
     Verdict,
     VerdictLabel,
 )
-from assistant.domain.feedback import Act, AgentAct, FeedbackKind, StoredAct
-from assistant.learning.ports import OutboxKind, OutboxRow
-from assistant.learning.signals import ShownAnswer, Signal, Signals
-from assistant.settings.tenant import FeedbackSection
+from assistant.options.feedback.events import Act, AgentAct, FeedbackKind, StoredAct
+from assistant.options.feedback.ports import OutboxKind, OutboxRow
+from assistant.options.feedback.signals import ShownAnswer, Signal, Signals
+from assistant.tenant.tenant import FeedbackSection
 from tests.contracts import samples
 from tests.options.feedback.moving import QUOTE, SECRET, answered, tenant, unanswered
 

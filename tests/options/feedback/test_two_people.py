@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from assistant.domain.desk import ActOfTwo, ActRequest, DeskKind
 from assistant.domain.documents import contents_digest
 from assistant.domain.errors import (
     ConflictError,
@@ -17,8 +16,9 @@ from assistant.domain.errors import (
     InvalidRequestError,
     SecondPersonNeededError,
 )
-from assistant.learning.desk import first_revision
-from assistant.learning.two_people import HOLDS_FOR, WAITS_FOR, Contents, TwoPeople
+from assistant.options.desk.cases import first_revision
+from assistant.options.desk.domain import ActOfTwo, ActRequest, DeskKind
+from assistant.stores.two_people import HOLDS_FOR, WAITS_FOR, Contents, TwoPeople
 from tests.contracts import samples
 from tests.fakes.clock import SteppedClock
 from tests.fakes.learning_stores import MemoryDesk

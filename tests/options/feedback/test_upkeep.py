@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from assistant.domain.desk import (
+from assistant.documents.files import SourceDocument
+from assistant.documents.sources import Writer
+from assistant.domain.documents import Document, DocumentState, ParsedDocument
+from assistant.domain.errors import ConflictError, InvalidRequestError
+from assistant.domain.identity import Identity
+from assistant.options.desk.cases import CaseFilter, ReviewDesk, StoredCase, body_of_item, case_id
+from assistant.options.desk.domain import (
     Case,
     CaseReason,
     CaseState,
@@ -17,20 +23,9 @@ from assistant.domain.desk import (
     DocumentQuestion,
     ItemState,
 )
-from assistant.domain.desk_decisions import (
-    CaseResolution,
-    NewApprovedAnswer,
-    NewDocumentQuestion,
-    StateChange,
-)
-from assistant.domain.documents import Document, DocumentState, ParsedDocument
-from assistant.domain.errors import ConflictError, InvalidRequestError
-from assistant.domain.identity import Identity
-from assistant.knowledge.files import SourceDocument
-from assistant.knowledge.sources import Writer
-from assistant.learning.desk import CaseFilter, ReviewDesk, StoredCase, body_of_item, case_id
-from assistant.learning.desk_items import Resolutions
-from assistant.learning.upkeep import ReviewDates
+from assistant.options.desk.items import Resolutions
+from assistant.options.desk.upkeep import ReviewDates
+from assistant.options.desk.wire import CaseResolution, NewApprovedAnswer, NewDocumentQuestion, StateChange
 from tests.contracts import samples
 from tests.fakes.desk_scene import bad_verdict
 from tests.options.feedback.desks import RITA, Desk, desk_of

@@ -16,18 +16,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.answering.events import ElementChanged, SentenceEnded, Token
-from assistant.answering.live_elements import CallBounds, Hydration
-from assistant.answering.prompt import Prompt, PromptDocument
-from assistant.answering.stream import AnswerText
+from assistant.answer.elements import CallBounds, Hydration
+from assistant.answer.events import ElementChanged, SentenceEnded, Token
+from assistant.answer.prompt import Prompt, PromptDocument
+from assistant.answer.stream import AnswerText
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.elements import ElementState
-from assistant.live.ports import Caller
+from assistant.options.live.ports import Caller
 from assistant.text.language import language
 from tests.fakes.answering import FakeTenant, Gate, agent, document
 from tests.fakes.live import FakeLive, of_customer
-from tests.unit.answering.asking_and_reading import QUESTION, ask
-from tests.unit.answering.cutting import cuts
+from tests.unit.answer.asking_and_reading import QUESTION, ask
+from tests.unit.answer.cutting import cuts
 
 DAY = "Retail refills are payable on day 23 of 30."
 CAFE = "The caf\u00e9\u2019s r\u00e9sum\u00e9 \u2013 \U0001f48a \u85ac\u5c40 \u2013 is kept."

@@ -10,10 +10,10 @@ import httpx
 import orjson
 import pytest
 
-from assistant.answering.stored import MOST
+from assistant.answer.stored import MOST
+from assistant.documents.withdraw import WithdrawDocuments
 from assistant.domain.elements import ElementProblem
-from assistant.knowledge.withdrawal import WithdrawDocuments
-from assistant.live.ports import LiveReadError
+from assistant.options.live.ports import LiveReadError
 from tests.fakes.answering import Gate
 from tests.fakes.live import FakeLive
 from tests.fakes.running_service import RunningService, Scene, events_of, eventually, running_service

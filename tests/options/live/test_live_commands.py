@@ -12,11 +12,11 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from assistant.cli.live import ConnectorTrial, TrialCaller, confusable, try_connector
 from assistant.cli.main import app
-from assistant.cli.terminal import GlobalOptions
-from assistant.document_links import tenant_secret
-from assistant.settings.tenant import load_tenant
+from assistant.documents.shared_links import tenant_secret
+from assistant.options.live.commands import ConnectorTrial, TrialCaller, confusable, try_connector
+from assistant.tenant.tenant import load_tenant
+from assistant.terminal.terminal import GlobalOptions
 from tests.attacks.live_scene import CUSTOMER, ORDER, PAGE, answers_well, order
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
 from tests.fakes.tls_front import Authority, tls_front

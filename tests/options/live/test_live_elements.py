@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering.live_elements import USUAL_LIVE, Example, LiveExamples
-from assistant.answering.rank import shipped_weights
+from assistant.answer.elements import USUAL_LIVE, Example, LiveExamples
+from assistant.answer.rank import shipped_weights
 from assistant.domain.answers import LiveMatch, LiveMatchState
-from assistant.live.ports import ElementType
-from assistant.settings.tenant import TenantConfig, load_tenant
+from assistant.options.live.ports import ElementType
+from assistant.tenant.tenant import TenantConfig, load_tenant
 from tests.fakes.answering import FakeTenant
 from tests.fakes.live import FakeLive
 

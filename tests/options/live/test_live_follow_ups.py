@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answering.answer import AnswerQuestion
-from assistant.answering.live_elements import element_of, use_of
-from assistant.answering.stored import ReadElementAgain
+from assistant.answer.answer import AnswerQuestion
+from assistant.answer.elements import element_of, use_of
+from assistant.answer.stored import ReadElementAgain
 from assistant.domain.elements import ElementDisplay
 from tests.fakes.answering import agent
 from tests.fakes.live import STOCK, FakeLive
 from tests.options.shop.test_tables import HEAVY, LIGHT, shop
-from tests.unit.answering.asking_and_reading import ask, prepare
+from tests.unit.answer.asking_and_reading import ask, prepare
 
 FIRST = "What is the price of the Aria Mist 300?"
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.answering.excerpts import labelled_unit, shown_unit
+from assistant.answer.excerpts import labelled_unit, shown_unit
 from assistant.domain.elements import MOST_ELEMENTS, ElementKind
-from assistant.live.markup import (
+from assistant.text.markup import (
     LONGEST_TAG_CHARACTERS,
     MOST_MARKS,
     MarkupParser,

@@ -13,10 +13,10 @@ import pytest
 
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ReplyNotDeliveredError
-from assistant.live.ports import Reply
-from assistant.live.replies import PostedReplies
-from assistant.live_systems import HttpSystems, SystemAccess
-from assistant.settings.deployment import ReachEntry
+from assistant.options.live.ports import Reply
+from assistant.options.live.replies import PostedReplies
+from assistant.options.live.systems import HttpSystems, SystemAccess
+from assistant.tenant.deployment import ReachEntry
 from tests.attacks.live_scene import Switches
 from tests.attacks.live_site import BEARER, Site, opened, orders
 from tests.fakes.scripted_http import Exchange, Script, scripted_http

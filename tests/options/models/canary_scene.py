@@ -12,8 +12,8 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from assistant.cli.account import AwsAccount
-from assistant.cli.canary import Canary
+from assistant.options.models_lab.commands.canary import Canary
+from assistant.terminal.account import AwsAccount
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from assistant.cli.canary import Canary
 from assistant.domain.errors import AssistantError, ConflictError, DeploymentError, NotFoundError
+from assistant.options.models_lab.commands.canary import Canary
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.options.models.canary_scene import Scene, scene
 
@@ -213,7 +213,7 @@ def test_a_quota_of_0_is_told_and_nothing_is_changed(scene: Scene) -> None:
 
 
 def test_a_wait_ends(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assistant.cli.canary.LIMIT_S", 120.0)
+    monkeypatch.setattr("assistant.options.models_lab.commands.canary.LIMIT_S", 120.0)
     waits = 0
 
     def count(_seconds: float) -> None:

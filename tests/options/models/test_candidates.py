@@ -18,13 +18,19 @@ import boto3
 import pytest
 from typer.testing import CliRunner, Result
 
-from assistant.cli import candidates
 from assistant.cli.models import app
-from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, NotFoundError
-from assistant.settings.jumpstart import LOCK_FILE, TRIAL_OUTPUT, TrialPlace, content_bucket, load_candidates
-from assistant.settings.model_artifacts import load_llm_manifest
-from assistant.settings.prices import load_prices
+from assistant.options.models_lab.commands import candidates
+from assistant.options.models_lab.jumpstart import (
+    LOCK_FILE,
+    TRIAL_OUTPUT,
+    TrialPlace,
+    content_bucket,
+    load_candidates,
+)
+from assistant.tenant.manifests import load_llm_manifest
+from assistant.tenant.prices import load_prices
+from assistant.terminal.terminal import GlobalOptions
 from tests.fakes import jumpstart
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
@@ -257,7 +263,7 @@ def test_a_creation_that_is_refused_leaves_nothing(account: Account, monkeypatch
     async def no_quota() -> None:
         await ControlledSageMaker(account.url).quotas({QUOTA: 0})
 
-    monkeypatch.setattr("assistant.cli.account.low_quotas", lambda *_: [])
+    monkeypatch.setattr("assistant.terminal.account.low_quotas", lambda *_: [])
     asyncio.run(no_quota())
 
     assert "when calling the CreateEndpoint operation" in account.refused(*attempt(account))

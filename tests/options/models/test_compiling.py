@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, DeploymentError
-from assistant.settings.model_artifacts import artifact_sha256, load_llm_manifest
+from assistant.tenant.manifests import artifact_sha256, load_llm_manifest
 from tests.fakes import neuron_container
 from tests.fakes.aws_server import REGION
 from tests.fakes.neuron_container import Architecture

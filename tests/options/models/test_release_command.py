@@ -23,11 +23,11 @@ from typer.testing import CliRunner, Result
 
 from assistant.cli.aws import deployment_of
 from assistant.cli.main import app
-from assistant.cli.terminal import Terminal
 from assistant.domain.errors import AssistantError, DeploymentError
 from assistant.evaluation.runs import Run
-from assistant.settings.model_artifacts import load_llm_manifest
-from assistant.settings.tenant import load_tenant
+from assistant.tenant.manifests import load_llm_manifest
+from assistant.tenant.tenant import load_tenant
+from assistant.terminal.terminal import Terminal
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
 from tests.fakes.tenant_files import ROOT, committed_tenant

@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
 from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.settings.tenant import load_tenant
-from assistant.wiring.stores import open_stores
+from assistant.stores.opened import open_stores
+from assistant.tenant.tenant import load_tenant
 from tests.contracts.samples import answer
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pypdfium2
 import pytest
 
-from assistant.knowledge.conversion.pdf import MOST_PAGES
-from assistant.knowledge.files import SourceDocument, SourceFailure, read_sources
-from assistant.knowledge.parsing import parse_document
+from assistant.documents.files import SourceDocument, SourceFailure, read_sources
+from assistant.documents.formats.pdf import MOST_PAGES
+from assistant.documents.parsing import parse_document
 from tests.programs import require
-from tests.unit.knowledge.source_files import read
+from tests.unit.documents.source_files import read
 
 DATA = Path(__file__).parents[2] / "data"
 SCAN = DATA / "notice_scanned.pdf"

@@ -10,8 +10,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from assistant.answering.items import Catalogue, ItemQuestion, Span, span_of
 from assistant.domain.documents import ItemFacts, KnownItem
+from assistant.options.shop.items import Catalogue, ItemQuestion, Span, span_of
 from assistant.text.language import language
 
 

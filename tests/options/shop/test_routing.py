@@ -11,9 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.answering.adaptations import read_released_router
-from assistant.answering.rank import RankedDocument
-from assistant.answering.routing import (
+from assistant.answer.rank import RankedDocument
+from assistant.answer.route import (
     AGE_STRENGTH,
     LEAST_SHARE,
     STRENGTH,
@@ -23,9 +22,10 @@ from assistant.answering.routing import (
     route,
     spread_out,
 )
-from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.tenant import SourceEntry, TenantConfig
+from assistant.options.desk.domain import DeskItem, DeskKind, ReleaseState, RouterRelease
+from assistant.options.desk.serving import read_released_router
+from assistant.tenant.tenant import SourceEntry, TenantConfig
 from tests.contracts.samples import card_of, passage
 
 CATALOGUE = SourceEntry(name="catalogue", kind="catalogue", access="everyone")

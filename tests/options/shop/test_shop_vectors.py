@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.embedded.kept_vectors import key_of, read_kept_vectors
+from assistant.stores.index.kept_vectors import key_of, read_kept_vectors
 from tests.vectors.shop_vectors import embedded_texts, shop, vectors_file
 
 

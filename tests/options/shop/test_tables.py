@@ -10,9 +10,9 @@ from decimal import Decimal
 
 import pytest
 
-from assistant.answering.answer import AnswerQuestion
-from assistant.answering.events import ElementChanged
-from assistant.answering.stored import ReadElementAgain
+from assistant.answer.answer import AnswerQuestion
+from assistant.answer.events import ElementChanged
+from assistant.answer.stored import ReadElementAgain
 from assistant.domain.answers import Mode
 from assistant.domain.documents import ItemFacts, StoredDocument
 from assistant.domain.elements import (
@@ -22,10 +22,10 @@ from assistant.domain.elements import (
     ElementState,
     ElementValue,
 )
-from assistant.live.ports import ElementType, LiveReadError
+from assistant.options.live.ports import ElementType, LiveReadError
 from tests.fakes.answering import FakeTenant, agent, document
 from tests.fakes.live import STOCK, FakeLive
-from tests.unit.answering.asking_and_reading import Asked, ask, prepare
+from tests.unit.answer.asking_and_reading import Asked, ask, prepare
 
 DATED = date(2026, 11, 20)
 SOURCES: list[dict[str, object]] = [

@@ -40,7 +40,7 @@ def test_the_first_question_loads_the_knowledge_and_names_its_source(shop: Shop,
     assert shop.nothing_runs()
 
 
-@pytest.mark.night  # tests/unit/local/test_sharing.py has it without models
+@pytest.mark.night  # tests/unit/laptop/test_sharing.py has it without models
 def test_two_commands_at_once_from_cold_both_succeed(shop: Shop, asked: str) -> None:
     question = "May a customer return an unopened item?"
     both = [shop.start("ask", "--tenant", "shop", "--json", question) for _ in range(2)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes.cli.shop import Shop, open_shop
-from tests.unit.knowledge.restrictions import PUBLIC, SPELLINGS
+from tests.unit.documents.restrictions import PUBLIC, SPELLINGS
 
 TENANT = """schema_version = 1
 name = "shop"

@@ -14,7 +14,7 @@ import pytest
 from shop import DESK, Shop, open_shop
 
 from assistant.model_server.weights import locate_weights
-from assistant.settings.process import ModelServerSettings
+from assistant.process.settings import ModelServerSettings
 
 pytestmark = [pytest.mark.integration, pytest.mark.night]
 QUESTION = "When does the help desk answer the phone?"

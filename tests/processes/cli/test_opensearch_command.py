@@ -13,7 +13,7 @@ import orjson
 import psutil
 import pytest
 
-from assistant.settings.process import inherited_environment
+from assistant.process.settings import inherited_environment
 from tests.fakes.opensearch_node import SHARED, node_settings
 from tools.opensearch.node import free_port
 

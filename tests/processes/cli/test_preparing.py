@@ -19,16 +19,16 @@ from botocore.session import get_session
 from botocore.validate import validate_parameters
 from typer.testing import CliRunner, Result
 
-from assistant.aws.clients import open_client
-from assistant.aws.dynamodb import DynamoDbTable
-from assistant.cli import preparing
-from assistant.cli.account import AwsAccount
 from assistant.cli.main import app
 from assistant.domain.documents import Document, DocumentState
-from assistant.settings.deployed_names import STATES
-from assistant.settings.process import PreparingSettings
+from assistant.options.models_lab.commands import preparing
+from assistant.process.aws.clients import open_client
+from assistant.process.settings import PreparingSettings
+from assistant.stores.dynamodb_table import DynamoDbTable
+from assistant.stores.opened import open_stores
 from assistant.stores.states import StoredStates
-from assistant.wiring.stores import open_stores
+from assistant.tenant.deployed_names import STATES
+from assistant.terminal.account import AwsAccount
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
 from tests.fakes.corpus_documents import TENANT, documents, statuses

@@ -20,12 +20,12 @@ import httpx
 import pytest
 from shop import Shop, open_shop
 
-from assistant.cli.terminal import GlobalOptions
+from assistant.documents.files import SourceDocument
+from assistant.documents.receive import AddDocuments
+from assistant.documents.sources import KnowledgeSources, Writer
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
-from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.files import SourceDocument
-from assistant.knowledge.sources import KnowledgeSources, Writer
+from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.older_readers import converted_before, older_readers
 from tests.fakes.running_service import eventually
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from shop import Shop
 
-from assistant.embedded.files import set_switch
+from assistant.stores.files import set_switch
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("serving")]
 

@@ -20,13 +20,13 @@ import httpx
 import orjson
 import pytest
 
-from assistant.answering.events import Done, Token
-from assistant.aws.opensearch_client import open_opensearch
-from assistant.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.aws.opensearch_schema import PassageSchema, delete_index
+from assistant.answer.events import Done, Token
 from assistant.client import AssistantClient
 from assistant.domain.documents import Document
-from assistant.settings.process import ModelServerSettings, ServiceSettings
+from assistant.process.settings import ModelServerSettings, ServiceSettings
+from assistant.stores.index.opensearch_client import open_opensearch
+from assistant.stores.index.opensearch_schema import PassageSchema, delete_index
+from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from tests.contracts.samples import indexed
 from tests.emulated_aws import make_resources
 from tests.fakes.image_build import Image, build_image

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal, cast
 
-from tests.unit.knowledge.knowledge import vector_of
+from tests.unit.documents.knowledge import vector_of
 
 Behaviour = Literal["answers", "holds", "hangs up", "garbage", "cut"]
 

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from assistant.settings.process import WorkerSettings, inherited_environment
-from assistant.wiring.stores import EmbeddedTenant
+from assistant.process.settings import WorkerSettings, inherited_environment
+from assistant.stores.opened import EmbeddedTenant
 from tests.fakes.forked import ForkedProcess, start_forked
 from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint
-from tests.unit.knowledge.knowledge import DIMENSIONS, CommandedEmbedder, Knowledge, TickingClock
+from tests.unit.documents.knowledge import DIMENSIONS, CommandedEmbedder, Knowledge, TickingClock
 
 MODEL = "scripted"
 TENANT = f"""
@@ -62,7 +62,7 @@ class Site:
             sagemaker_endpoint_url=self.endpoint.url,
         )
         environment = inherited_environment() | settings.environment()
-        return await start_forked("assistant.local.knowledge_worker", environment=environment)
+        return await start_forked("assistant.laptop.worker", environment=environment)
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[ForkedProcess]:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from assistant.documents.files import read_sources
+from assistant.documents.receive import AddDocuments
 from assistant.domain.documents import DocumentState
-from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.files import read_sources
 from tests.hostile.files import HostileFile, hostile_files
 from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
 from tests.processes.knowledge_worker.site import Site
-from tests.unit.knowledge.knowledge import HANDBOOK, OLGA, Knowledge, document, until
+from tests.unit.documents.knowledge import HANDBOOK, OLGA, Knowledge, document, until
 
 _log = logging.getLogger(__name__)
 FULL = os.environ.get("EXAMPLES") == "new"

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from assistant.documents.batches import MAX_TRIES_ALONE
 from assistant.domain.documents import DocumentState
-from assistant.knowledge.batches import MAX_TRIES_ALONE
 from tests.fakes.file_modes import wider
 from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
 from tests.processes.knowledge_worker.site import Site
-from tests.unit.knowledge.knowledge import Knowledge, document, until
+from tests.unit.documents.knowledge import Knowledge, document, until
 
 FULL = os.environ.get("EXAMPLES") == "new"
 KILLS = 10 if FULL else 3

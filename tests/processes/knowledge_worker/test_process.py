@@ -14,7 +14,7 @@ from assistant.domain.documents import DocumentState
 from tests.fakes.kept_vectors import write_kept_vectors
 from tests.processes.knowledge_worker.endpoint import Behaviour, ScriptedEndpoint, scripted_endpoint
 from tests.processes.knowledge_worker.site import WITHIN_S, Site
-from tests.unit.knowledge.knowledge import Knowledge, document, until, vector_of
+from tests.unit.documents.knowledge import Knowledge, document, until, vector_of
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import httpx
 import orjson
 import pytest
 
-from assistant.settings.process import ModelServerSettings, inherited_environment
+from assistant.process.settings import ModelServerSettings, inherited_environment
 
 STOP_LIMIT_S = 30.0
 """SageMaker kills a container that long after SIGTERM."""

@@ -12,21 +12,15 @@ import numpy as np
 import pytest
 
 from assistant.cli.models import add_model, list_models, use_model
-from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
 from assistant.model_server.embedding import of_unit_length
 from assistant.model_server.embedding_graph import read_safetensors
 from assistant.model_server.weights import Wishes, locate_weights, read_tokenizer
-from assistant.settings.local_models import (
-    AddedEmbedding,
-    AddedLlm,
-    AddedModel,
-    TenantModels,
-    read_added_model,
-)
-from assistant.settings.model_artifacts import WRITER, AnsweringTable
-from assistant.settings.process import ModelServerSettings
-from assistant.settings.tenant import EmbeddingSection
+from assistant.process.settings import ModelServerSettings
+from assistant.tenant.added_models import AddedEmbedding, AddedLlm, AddedModel, TenantModels, read_added_model
+from assistant.tenant.manifests import WRITER, AnsweringTable
+from assistant.tenant.tenant import EmbeddingSection
+from assistant.terminal.terminal import GlobalOptions
 from tests.processes.model_server.conftest import Server, Start
 from tests.processes.model_server.tiny_gguf import write_tiny_gguf
 from tests.processes.model_server.tiny_onnx import table_encoder

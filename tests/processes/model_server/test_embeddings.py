@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pytest
 from tokenizers import Tokenizer
 
-from assistant.embedded.kept_vectors import read_kept_vectors
-from assistant.model_artifacts import TOKENIZER_FILE, read_model_facts
+from assistant.models.artifacts import TOKENIZER_FILE, read_model_facts
+from assistant.stores.index.kept_vectors import read_kept_vectors
 from tests.processes.model_server.conftest import Server, Start
 from tests.vectors.shop_vectors import embedded_texts, shop, vectors_file
 

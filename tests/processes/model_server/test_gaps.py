@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.learning.gaps import OpenQuestion, group, question_vectors
+from assistant.options.desk.gaps import OpenQuestion, group, question_vectors
 from assistant.text.language import language
 from tests.processes.model_server.conftest import Server
 

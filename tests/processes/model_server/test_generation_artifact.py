@@ -17,7 +17,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.model_server.artifact import ModelArtifact, ensure_artifact, tokenizer_from_gguf
 from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import locate_weights
-from assistant.settings.process import ModelServerSettings
+from assistant.process.settings import ModelServerSettings
 
 TEXTS = st.lists(
     st.one_of(

@@ -12,7 +12,7 @@ import pytest
 from assistant.model_server.__main__ import Container
 from assistant.model_server.generation import Admission, LlamaRuntime, open_generation
 from assistant.model_server.weights import locate_weights
-from assistant.settings.process import ModelServerSettings
+from assistant.process.settings import ModelServerSettings
 from tests.fakes.asgi_server import asgi_server
 from tests.processes.model_server.test_generation import LONG, chunks, first_text
 

@@ -12,7 +12,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.model_server.artifact import ensure_artifact
 from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import locate_weights
-from assistant.settings.process import ModelServerSettings
+from assistant.process.settings import ModelServerSettings
 from tests.processes.model_server.conftest import Start
 from tests.processes.model_server.test_generation_artifact import runtime_tokens
 from tests.processes.model_server.tiny_gguf import write_tiny_gguf

@@ -14,7 +14,7 @@ from assistant.evaluation.measures import figures
 from assistant.evaluation.questions import load_rows
 from assistant.evaluation.runs import read_figures
 from assistant.evaluation.trials import FlaggedMessage, raise_flags, with_own_flag
-from assistant.settings.tenant import load_tenant
+from assistant.tenant.tenant import load_tenant
 from tests.processes.model_server.conftest import Start
 
 ROOT = Path(__file__).parents[3]

@@ -14,16 +14,16 @@ import httpx
 import pytest
 from gguf import GGUFReader
 
-from assistant.answering.ports import ChatMessage
-from assistant.answering.prompt import rendered
+from assistant.answer.prompt import rendered
 from assistant.cli.models import ServedOptions, list_models, use_model, use_served_model
-from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.evaluation.model_questions import REFUSAL, load_model_questions
 from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import gguf_field, locate_weights
-from assistant.settings.local_models import ServedLlm, TenantModels
-from assistant.settings.process import ModelServerSettings
+from assistant.process.settings import ModelServerSettings
+from assistant.stores.ports import ChatMessage
+from assistant.tenant.added_models import ServedLlm, TenantModels
+from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.chat_server import answers, refuses, renders
 from tests.fakes.scripted_http import Script, scripted_http
 from tests.processes.model_server.tiny_gguf import write_tiny_gguf

@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from assistant.cli.demo import LIVE_CASE
-from assistant.live.results import ResponseReader, element_data
-from assistant.settings.connector import load_connector
+from assistant.options.live.connector import load_connector
+from assistant.options.live.results import ResponseReader, element_data
 from assistant.text.check_digits import is_dea_number, is_npi
 from tools.systems import stores
 from tools.systems.__main__ import FOLDER, SYSTEMS, document_of

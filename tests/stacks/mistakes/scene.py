@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from assistant.cli.templates import prove
+from assistant.cli.aws.templates import prove
 from template_checks.facts import Facts, Finding, Status
 from template_checks.networks import key_of
 from template_checks.rules import check_rules

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from assistant.settings.deployed_names import CLOSED, PAUSED
+from assistant.tenant.deployed_names import CLOSED, PAUSED
 from tests.stacks.power.state_language import (
     Call,
     CallFailedError,

@@ -10,7 +10,7 @@ from typing import Any
 
 from aws_cdk import aws_lambda as lambda_
 
-from assistant.settings.deployed_names import ON
+from assistant.tenant.deployed_names import ON
 from stacks.models.power import PowerSwitch
 from stacks.models.stack import ModelsStack
 from stacks.tenant_stack import TenantStack

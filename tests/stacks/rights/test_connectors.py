@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from assistant.cli.templates import prove, refuse_broken_rules, refuse_paths
+from assistant.cli.aws.templates import prove, refuse_broken_rules, refuse_paths
 from template_checks.templates import Templates
 from tests.stacks.rights.model import Account
 from tests.stacks.rights.test_live_systems import READ_SECRET, let

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.templates import facts_of
+from assistant.cli.aws.templates import facts_of
 from tests.stacks.mistakes import independent, planted_in_models, planted_in_policies, planted_in_services
 from tests.stacks.mistakes.scene import Scene
 from tests.stacks.rights import test_duties, test_services

@@ -9,8 +9,8 @@ import pytest
 from moto import mock_aws
 from rich.console import Console
 
-from assistant.cli.answer_view import AnswerPrinter
-from assistant.cli.terminal import Terminal
+from assistant.terminal.answer_view import AnswerPrinter
+from assistant.terminal.terminal import Terminal
 
 
 @pytest.fixture

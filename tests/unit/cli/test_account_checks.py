@@ -12,9 +12,9 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from assistant.cli.account import AccountChecks, AwsAccount, Finding
-from assistant.cli.doctor import checked
-from assistant.settings.tenant import load_tenant
+from assistant.cli.aws.doctor import checked
+from assistant.tenant.tenant import load_tenant
+from assistant.terminal.account import AccountChecks, AwsAccount, Finding
 from tests.fakes.tenant_files import committed_tenant
 
 ACCOUNT = "210987654321"

@@ -12,10 +12,10 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
-from assistant.cli.account import AccountChecks, AwsAccount, Finding
 from assistant.cli.main import app
 from assistant.domain.errors import DeploymentError
-from assistant.settings.tenant import load_tenant
+from assistant.tenant.tenant import load_tenant
+from assistant.terminal.account import AccountChecks, AwsAccount, Finding
 from tests.fakes.aws_server import REGION
 
 pytestmark = pytest.mark.usefixtures("emulated_aws")

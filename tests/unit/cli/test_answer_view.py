@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from assistant.answering.events import Done, ElementChanged, Problem, SentenceEnded, Sources, Started, Token
-from assistant.cli.answer_view import AnswerPrinter, Replayed, explain, print_sources, show_replayed
-from assistant.cli.terminal import Terminal
+from assistant.answer.events import Done, ElementChanged, Problem, SentenceEnded, Sources, Started, Token
 from assistant.domain.answers import (
     AlsoPossible,
     AnswerRecord,
@@ -38,6 +36,8 @@ from assistant.domain.elements import (
     ElementState,
     ElementValue,
 )
+from assistant.terminal.answer_view import AnswerPrinter, Replayed, explain, print_sources, show_replayed
+from assistant.terminal.terminal import Terminal
 from tests.contracts.samples import answer
 
 SOURCE = Source(

@@ -11,11 +11,11 @@ import pytest
 import tomlkit
 from typer.testing import CliRunner, Result
 
-from assistant.answering.audit_days import CloseDays
 from assistant.cli.main import app
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import SystemClock
-from assistant.wiring.stores import open_stores
+from assistant.stores.audit_days import CloseDays
+from assistant.stores.opened import open_stores
 from tests.fakes.corpus_documents import TENANT
 
 DAY = (datetime.now(UTC) - timedelta(hours=1)).date() - timedelta(days=1)

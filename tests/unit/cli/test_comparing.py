@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from assistant.cli.models import app
-from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import ConfigurationError
+from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.tenant_files import checkout_tenants
 
 ROOT = Path(__file__).parents[3]

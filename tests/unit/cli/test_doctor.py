@@ -13,14 +13,14 @@ from typing import Any
 import boto3
 import pytest
 
-from assistant.cli.account import AccountChecks, AwsAccount, Finding
-from assistant.cli.doctor import DeploymentChecks, checked, token_findings, tools
-from assistant.cli.publishing import model_files
-from assistant.cli.signatures import images_of, refuse_tags
-from assistant.cli.terminal import Terminal, table
+from assistant.cli.aws.doctor import DeploymentChecks, checked, token_findings, tools
 from assistant.domain.errors import ConfigurationError, DeploymentError
-from assistant.settings.deployment import IdentitySection
-from assistant.settings.tenant import TenantConfig, load_tenant
+from assistant.tenant.deployment import IdentitySection
+from assistant.tenant.tenant import TenantConfig, load_tenant
+from assistant.terminal.account import AccountChecks, AwsAccount, Finding
+from assistant.terminal.publishing import model_files
+from assistant.terminal.signatures import images_of, refuse_tags
+from assistant.terminal.terminal import Terminal, table
 from tests.fakes.tokens import EC_KEY, RSA_KEY, claims, token
 
 pytestmark = pytest.mark.usefixtures("emulated_aws")

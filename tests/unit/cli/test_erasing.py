@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from assistant.cli.learn import app
-from assistant.cli.terminal import GlobalOptions
 from assistant.domain.answers import Sent
 from assistant.domain.documents import contents_digest
 from assistant.domain.errors import (
@@ -24,12 +22,14 @@ from assistant.domain.errors import (
     InvalidRequestError,
     SecondPersonNeededError,
 )
-from assistant.learning.feedback_store import unseal_all
-from assistant.learning.mover import MoveFeedback, MoverStores
-from assistant.settings.tenant import TenantConfig
-from assistant.tuning.training_sets import Export
-from assistant.wiring.feedback import LearningStores, local_signals
-from assistant.wiring.stores import embedded_tenant
+from assistant.options.feedback.commands import app
+from assistant.options.feedback.mover import MoveFeedback, MoverStores
+from assistant.options.feedback.opened import LearningStores, local_signals
+from assistant.options.feedback.store import unseal_all
+from assistant.options.models_lab.training_sets import Export
+from assistant.stores.opened import embedded_tenant
+from assistant.tenant.tenant import TenantConfig
+from assistant.terminal.terminal import GlobalOptions
 from tests.options.feedback.moving import MemberNumbers, Texts, answered
 
 SENT = (Sent(send_id="s1", text="M-77 may come."), Sent(send_id="s2", text="M-88 may come."))

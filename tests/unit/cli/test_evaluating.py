@@ -18,10 +18,10 @@ from assistant.cli.evaluate import (
     subject_changes,
 )
 from assistant.cli.main import app
-from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.domain.errors import AssistantError, ConfigurationError, NotFoundError
 from assistant.evaluation.questions import load_questions
 from assistant.evaluation.runs import Run
+from assistant.terminal.terminal import GlobalOptions, Terminal
 from tests.fakes.answering import FakeTenant
 from tests.unit.evaluation import results
 

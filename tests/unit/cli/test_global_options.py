@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from assistant.cli.main import hoist
-from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import ConfigurationError
+from assistant.terminal.terminal import GlobalOptions
 
 
 @pytest.mark.parametrize(

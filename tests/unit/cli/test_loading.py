@@ -15,19 +15,19 @@ from typer.testing import CliRunner
 from assistant.cli import knowledge
 from assistant.cli.knowledge import FileReading, LoadReport, SourceFolders, chosen_folders, follow, looks_here
 from assistant.cli.main import app
-from assistant.cli.terminal import GlobalOptions, pace_of
+from assistant.documents.files import SourceDocument, SourceFailure, SourceItem
+from assistant.documents.page import BESIDE_WORDS
+from assistant.documents.receive import AddDocuments
+from assistant.documents.sources import KnowledgeSources
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.elements import ElementKind
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
-from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.files import SourceDocument, SourceFailure, SourceItem
-from assistant.knowledge.page import BESIDE_WORDS
-from assistant.knowledge.ports import KnowledgeStores
-from assistant.knowledge.sources import KnowledgeSources
-from assistant.settings.tenant import SourceEntry, TenantConfig, load_tenant
-from assistant.wiring.stores import EmbeddedTenant
-from tests.unit.knowledge.knowledge import HANDBOOK, OLGA
+from assistant.stores.documents_ports import KnowledgeStores
+from assistant.stores.opened import EmbeddedTenant
+from assistant.tenant.tenant import SourceEntry, TenantConfig, load_tenant
+from assistant.terminal.terminal import GlobalOptions, pace_of
+from tests.unit.documents.knowledge import HANDBOOK, OLGA
 
 
 @pytest.fixture

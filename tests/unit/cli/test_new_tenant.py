@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from assistant.cli.tenant import check_tenant, write_tenant
-from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError
-from assistant.settings.deployment_checks import placeholders
-from assistant.settings.tenant import load_tenants
-from assistant.settings.toml_edits import with_values, without
+from assistant.tenant.deployment_checks import placeholders
+from assistant.tenant.tenant import load_tenants
+from assistant.tenant.toml_edits import with_values, without
+from assistant.terminal.terminal import GlobalOptions
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ["pharmacy", "clinic", "sandbox"]

@@ -12,10 +12,10 @@ from typing import Any
 import boto3
 import pytest
 
-from assistant.cli.account import AwsAccount
-from assistant.cli.power import PowerCommand
-from assistant.cli.terminal import Terminal
+from assistant.cli.aws.power import PowerCommand
 from assistant.domain.errors import DeploymentError
+from assistant.terminal.account import AwsAccount
+from assistant.terminal.terminal import Terminal
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
 

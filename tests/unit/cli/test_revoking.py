@@ -10,13 +10,13 @@ import orjson
 import pytest
 from typer.testing import CliRunner, Result
 
-from assistant.api.auth import RevokedTokens
-from assistant.cli.account import AwsAccount
 from assistant.cli.main import app
 from assistant.domain.errors import ConfigurationError, DeploymentError, TokenRevokedError
-from assistant.embedded.files import FileRevocations
-from assistant.settings.tenant import load_tenant
-from assistant.wiring.clients import revocations_file
+from assistant.service.identity import RevokedTokens
+from assistant.stores.clients import revocations_file
+from assistant.stores.files import FileRevocations
+from assistant.tenant.tenant import load_tenant
+from assistant.terminal.account import AwsAccount
 from tests.fakes.aws_server import REGION
 from tests.fakes.clock import SteppedClock
 

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answer.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.client import (
     AssistantClient,
     Patience,

@@ -9,7 +9,6 @@ from itertools import product
 
 import pytest
 
-from assistant.answering.ports import GenerationDelta
 from assistant.domain.errors import GenerationUnavailableError
 from assistant.evaluation.comparison import (
     WRONGLY_STOPPED,
@@ -21,8 +20,9 @@ from assistant.evaluation.comparison import (
 )
 from assistant.evaluation.judging import WrittenModel
 from assistant.evaluation.questions import EvaluationQuestion
-from assistant.recorded_model import CharacterCount
-from assistant.settings.local_models import ServedLlm
+from assistant.models.recorded import CharacterCount
+from assistant.stores.ports import GenerationDelta
+from assistant.tenant.added_models import ServedLlm
 from tests.fakes.answering import FakeTenant, ScriptedGenerator, Step
 from tests.fakes.clock import SteppedClock
 from tests.unit.evaluation.results import question, unanswerable

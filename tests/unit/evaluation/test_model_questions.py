@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from assistant.answering.ports import GenerationDelta, GenerationRequest
 from assistant.domain.answers import Usage
 from assistant.domain.clock import Deadline
 from assistant.evaluation.model_questions import (
@@ -18,6 +17,7 @@ from assistant.evaluation.model_questions import (
     load_model_questions,
     measure_reading,
 )
+from assistant.stores.ports import GenerationDelta, GenerationRequest
 from tests.fakes.clock import SteppedClock
 
 SHIPPED = load_model_questions()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answering.adaptations import Adaptations
 from assistant.evaluation.routing import (
     RoutedQuestion,
     RoutingTrial,
     ndcg,
 )
+from assistant.options.desk.serving import Adaptations
 from tests.fakes.answering import FakeTenant, document
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from assistant.cli.evaluate import measure_figures
-from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation.measures import JUDGED, TITLES, Estimate, Judged
 from assistant.evaluation.runs import (
@@ -23,6 +22,7 @@ from assistant.evaluation.runs import (
     read_run,
     run_path,
 )
+from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.tenant_files import checkout_tenants
 from tests.unit.evaluation.results import question, result, run, unanswerable
 

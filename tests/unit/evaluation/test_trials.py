@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answering.adaptations import Adaptations
 from assistant.domain.errors import ConfigurationError, GenerationUnavailableError
 from assistant.evaluation.measures import Judged, figures
 from assistant.evaluation.questions import EvaluationQuestion
@@ -18,6 +17,7 @@ from assistant.evaluation.trials import (
     with_own_flag,
     write_elements,
 )
+from assistant.options.desk.serving import Adaptations
 from tests.fakes.answering import FakeTenant
 from tests.fakes.live import FakeLive
 from tests.unit.evaluation.results import question

@@ -6,7 +6,7 @@ import pytest
 
 from assistant.domain.errors import GenerationInterruptedError
 from assistant.evaluation.judging import Written, WrittenAnswers, WrittenModel
-from assistant.recorded_model import CharacterCount, RecordedAnswer
+from assistant.models.recorded import CharacterCount, RecordedAnswer
 from tests.fakes.answering import FakeTenant, ReadsAndWrites, Step
 from tests.unit.evaluation.results import question
 

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from assistant.aws.lambda_entry import ResourceRequest
+from assistant.documents.receive import AddSummary
 from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
 from assistant.domain.uploads import UploadResult
-from assistant.knowledge.add_documents import AddSummary
-from assistant.settings.deployed_names import RAW_FILES_REFUSED
-from assistant.wiring.services import Ingesting, Receiving, Redacting, SearchDomain
+from assistant.process.function import ResourceRequest
+from assistant.service.opened import Ingesting, Receiving, Redacting, SearchDomain
+from assistant.tenant.deployed_names import RAW_FILES_REFUSED
 from lambdas import apply_search_schema, ingest_documents, receive_documents, redact_capture
 from tests.fakes.lambda_events import custom_resource, object_created, sqs_event
 

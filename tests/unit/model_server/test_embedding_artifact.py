@@ -12,9 +12,9 @@ from tokenizers import Tokenizer
 from assistant.domain.errors import ConfigurationError
 from assistant.model_server.artifact import ModelArtifact, ensure_artifact, read_artifact
 from assistant.model_server.weights import Wishes, locate_weights, look_at
-from assistant.settings.model_artifacts import AnsweringTable
-from assistant.settings.process import ModelServerSettings
-from assistant.settings.tenant import EmbeddingSection
+from assistant.process.settings import ModelServerSettings
+from assistant.tenant.manifests import AnsweringTable
+from assistant.tenant.tenant import EmbeddingSection
 from tests.unit.model_server.tiny_bert import TinyBert
 
 

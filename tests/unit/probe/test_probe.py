@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from assistant.answering.events import Done, Problem
+from assistant.answer.events import Done, Problem
 from assistant.domain.answers import FinishReason, Usage
 from assistant.probe.probe import Outcome, ProbeResult, outcome_of, write_metrics
-from assistant.settings.deployed_names import (
+from assistant.tenant.deployed_names import (
     NAMESPACE,
     PROBE_DEGRADED,
     PROBE_DIMENSION,

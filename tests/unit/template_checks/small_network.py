@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assistant.cli.templates import prove
+from assistant.cli.aws.templates import prove
 from template_checks.reachability import Report
 from template_checks.templates import Template, Templates
 

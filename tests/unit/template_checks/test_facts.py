@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.templates import facts_of
+from assistant.cli.aws.templates import facts_of
 from assistant.domain.errors import ConfigurationError
 from template_checks import InvalidInputError
 from template_checks.facts import load_intended_paths

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assistant.cli.templates import prove
+from assistant.cli.aws.templates import prove
 from template_checks.facts import Facts
 from template_checks.reachability import Report
 from tests.unit.template_checks.small_network import (

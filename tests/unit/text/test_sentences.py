@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.text.language import SentenceSpan, SentenceSplitter, split_sentences
-from tests.unit.answering.cutting import cuts
+from tests.unit.answer.cutting import cuts
 
 WRITTEN = (
     'Take| it|. |.|...|! |?|\n|  | Dr. |e.g. |0.5 mg|1. |- |"|)|Smith| ext. 4200|No. 5|p.m. |Eastern|ET|'

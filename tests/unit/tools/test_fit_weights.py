@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from assistant.answering.rank import read_weights
+from assistant.answer.rank import read_weights
 from assistant.evaluation.judging import Observer
 from tests.fakes.answering import FakeTenant, document
 from tests.unit.evaluation.results import question, unanswerable

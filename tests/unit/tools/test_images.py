@@ -14,9 +14,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from assistant.cli.publishing import Registry
 from assistant.domain.errors import ConfigurationError, DeploymentError
-from assistant.settings.model_artifacts import ImageLock, load_images, write_digest
+from assistant.tenant.manifests import ImageLock, load_images, write_digest
+from assistant.terminal.publishing import Registry
 from tools import images
 
 HERE = Registry.parse("111122223333/us-east-1")

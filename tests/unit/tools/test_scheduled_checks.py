@@ -87,15 +87,15 @@ def touched(*changed: str) -> set[str]:
 
 
 def test_a_module_touches_what_imports_it() -> None:
-    assert {"bench", "bench-load", "evaluate"} <= touched("assistant/answering/prompt.py")
-    assert "check-corpus" not in touched("assistant/answering/prompt.py")
+    assert {"bench", "bench-load", "evaluate"} <= touched("assistant/answer/prompt.py")
+    assert "check-corpus" not in touched("assistant/answer/prompt.py")
     assert "check-walk" in touched("stacks/outputs.py")
     assert "bench-load" not in touched("stacks/outputs.py")
 
 
 def test_a_file_that_is_no_module_touches_what_reaches_its_room() -> None:
-    assert "bench-load" in touched("assistant/answering/prompts/answer/4.md")
-    assert "check-corpus" not in touched("assistant/answering/prompts/answer/4.md")
+    assert "bench-load" in touched("assistant/answer/prompts/answer/4.md")
+    assert "check-corpus" not in touched("assistant/answer/prompts/answer/4.md")
 
 
 def test_data_touch_the_checks_that_name_them() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assistant.tuning.training_sets import Alike, families
+from assistant.options.models_lab.training_sets import Alike, families
 
 FIRST = "a warm insulin parcel must be reported within two working days"
 NEAR = FIRST + " please"

@@ -6,12 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from assistant.answering.adaptations import read_released_router
-from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.evaluation.routing import RoutedQuestion
-from assistant.settings.tenant import SourceEntry, TenantConfig
-from assistant.tuning.routing import (
+from assistant.evaluation.fit_router import (
     LabelledQuestion,
     Release,
     RouterReleases,
@@ -20,6 +16,10 @@ from assistant.tuning.routing import (
     learn_routing,
     router_bytes,
 )
+from assistant.evaluation.routing import RoutedQuestion
+from assistant.options.desk.domain import DeskItem, DeskKind, ReleaseState, RouterRelease
+from assistant.options.desk.serving import read_released_router
+from assistant.tenant.tenant import SourceEntry, TenantConfig
 from tests.fakes.clock import SteppedClock
 
 SOURCES = (

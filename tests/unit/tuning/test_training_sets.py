@@ -12,14 +12,12 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.answering.ports import ChatMessage
 from assistant.domain.answers import VerdictLabel
-from assistant.domain.desk import ApprovedAnswer, ItemState
 from assistant.domain.errors import ConflictError
-from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
-from assistant.learning.ports import ReplacedText
-from assistant.settings.tenant import FeedbackSection
-from assistant.tuning.training_sets import (
+from assistant.options.desk.domain import ApprovedAnswer, ItemState
+from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
+from assistant.options.feedback.ports import ReplacedText
+from assistant.options.models_lab.training_sets import (
     CARD,
     MANIFEST,
     SPLITS,
@@ -31,6 +29,8 @@ from assistant.tuning.training_sets import (
     preference_row,
     supervised_row,
 )
+from assistant.stores.ports import ChatMessage
+from assistant.tenant.tenant import FeedbackSection
 from tests.options.feedback.moving import tenant
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -1,0 +1,255 @@
+"""Chooses the section of a document to show, whole and as it stands.
+
+The units' scores give each a probability to hold the answer. The run of neighbours that holds most of it
+within a number of words chooses the section, which is shown from its beginning to its end: a step that is
+passed over may be the one that keeps a patient safe. Where a run elsewhere holds much of it too, its section
+is shown as well. The units are the document's own words, in order, under their headings. Those of the first
+run that matter most are marked; those far from them, and from the likeliest of the other run, may be folded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from assistant.answer.excerpts import shown_heading
+from assistant.answer.rank import ScoredUnit, shares
+from assistant.answer.rows import Row, with_titles
+from assistant.domain.documents import StoredDocument, Unit, UnitKind
+from assistant.text.language import WORD, fold, word_groups
+
+_KEY_SHARE, _MOST_KEYS = 0.2, 3
+"""A unit with at least this probability is marked as one that matters, and the likeliest always."""
+_LIKELY_BESIDE = 0.25
+"""A row that the question does not name is shown from this share of the likeliest named row's probability."""
+_BELOW = " > "
+_EDGE_SHARE = 0.01
+"""Units at the edges of a run with less probability than this only make it longer."""
+_ALSO_FROM = 0.3
+"""Another section is shown from this share of the likeliest run's probability: from 0.2 more answers are
+right, and more state the other branch of a condition (docs/decisions/0029)."""
+_LONGEST_SECTION_CHARACTERS = 24_000
+"""As of a model's text. Of a longer section, such as a table of thousands of rows, the run alone is shown."""
+_BLANK_LINE = 2
+"""Characters between two paragraphs of a stored text."""
+_PROSE = (UnitKind.SENTENCE, UnitKind.DEFINITION)
+_NEGATIONS = word_groups("en_marks")["negation"]
+_SHORTEST_IN_CAPITALS = 4
+"""Letters of a word in capitals that stresses its line; shorter ones are abbreviations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Units of one document that answer a question, in document order: of one section, or of two."""
+
+    document: StoredDocument
+    units: tuple[ScoredUnit, ...]
+    mass: float
+    """Probability that the answer is in these units, if the document has it."""
+    keys: frozenset[int] = frozenset()
+    """Ordinals of the units that matter most; none where all of them would be marked."""
+    folded: frozenset[int] = frozenset()
+    """Ordinals of the units that a page may fold: neither marked ones, the lines beside them and what
+    introduces these, nor the section's first line or a warning."""
+
+    @property
+    def document_id(self) -> str:
+        return self.document.card.document_id
+
+
+def choose(
+    document: StoredDocument,
+    units: Sequence[ScoredUnit],
+    *,
+    max_words: int,
+    also_words: int = 0,
+    rows: Sequence[Row] = (),
+) -> Section | None:
+    """Return the section that holds the document's likeliest run of at most ``max_words``, headings counted;
+    None for a document without units.
+
+    ``also_words``: of a run elsewhere, whose section is shown too where it holds enough; 0: none is.
+    ``rows``: that the question names. Where the run has one, or a row is likeliest, few others are shown.
+
+    Example::
+
+        section = choose(document, scorer.score(asked, document, passage_cosines={}), max_words=160)
+    """
+    if not units:
+        return None
+    likely = shares(units)
+    run = _likeliest_run(units, likely, range(len(units)), max_words=max_words)
+    section, mass = _whole(units, run), _mass(likely, run)
+    shown: Collection[int] = section
+    open_too = set[int]()
+    ordered = sorted(run, key=lambda at: (-round(likely[at], 4), at))[:_MOST_KEYS]
+    keys = {units[at].unit.ordinal for at in ordered if likely[at] >= _KEY_SHARE}
+    keys.add(units[ordered[0]].unit.ordinal)
+    named = {row.unit.ordinal for row in rows if row.is_most}
+    if not named and also_words:
+        also = _run_around(units, likely, section, max_words=also_words)
+        if (also_mass := _mass(likely, also)) >= _ALSO_FROM * mass:
+            shown, mass = {*section, *_whole(units, also)}, mass + also_mass
+            open_too.add(units[max(also, key=lambda at: (round(likely[at], 4), -at))].unit.ordinal)
+    chosen = [units[at] for at in sorted(shown)]
+    is_row = units[ordered[0]].unit.kind is UnitKind.ROW
+    if named and (is_row or not named.isdisjoint(units[at].unit.ordinal for at in run)):
+        less = {row.unit.ordinal for row in rows} - named
+        chosen, keys = _of_named(units, likely, section, named=named, less=less), named
+    if len(keys) == len(chosen):
+        keys.clear()
+    folded = _folded(chosen, keys | open_too) if keys else frozenset[int]()
+    return Section(document, tuple(chosen), mass, frozenset(keys), folded)
+
+
+def _of_named(
+    units: Sequence[ScoredUnit], likely: Sequence[float], section: range, *, named: set[int], less: set[int]
+) -> list[ScoredUnit]:
+    """Return the section's units without the rows of tables that the question neither names nor, by their
+    probability, means; with the rows that it names elsewhere in the document.
+
+    ``named``, ``less``: ordinals of the rows that the question names, and of those of which another row holds
+    more of it."""
+    least = _LIKELY_BESIDE * max(
+        share for one, share in zip(units, likely, strict=True) if one.unit.ordinal in named
+    )
+    around = [(units[at].unit, likely[at]) for at in section]
+    meant = {unit.ordinal for unit, share in around if share >= least and len(unit.cells) > 1} - less
+    kept = with_titles(units, named | meant)
+    kept |= {unit.ordinal for unit, _ in around if unit.kind is not UnitKind.ROW}
+    return [one for one in units if one.unit.ordinal in kept]
+
+
+def of_rows(document: StoredDocument, units: Sequence[ScoredUnit], rows: Sequence[Row]) -> Section:
+    """Return these rows of a document with the titles above them."""
+    kept = with_titles(units, [row.unit.ordinal for row in rows])
+    return Section(document, tuple(one for one in units if one.unit.ordinal in kept), 0.0)
+
+
+def _whole(units: Sequence[ScoredUnit], run: range) -> range:
+    """Return the places of the sections that a run lies in."""
+    if not run:
+        return run
+    with_steps = {unit.unit.heading for unit in units if unit.unit.kind is UnitKind.STEP}
+    begin, above = run[0], _section_of(units[run[0]].unit, with_steps)
+    while begin > 0 and _is_under(units[begin - 1].unit, above):
+        begin -= 1
+    end, above = run[-1], _section_of(units[run[-1]].unit, with_steps)
+    while end + 1 < len(units) and _is_under(units[end + 1].unit, above):
+        end += 1
+    length = sum(len(unit.unit.text) for unit in units[begin : end + 1])
+    return range(begin, end + 1) if length <= _LONGEST_SECTION_CHARACTERS else run
+
+
+def _section_of(unit: Unit, with_steps: Collection[str]) -> str:
+    """Return the headings of the unit's section. What is below the heading of a procedure is part of it."""
+    names = unit.heading.split(_BELOW)
+    above = (_BELOW.join(names[:depth]) for depth in range(1, len(names)))
+    return next((heading for heading in above if heading in with_steps), unit.heading)
+
+
+def _is_under(unit: Unit, heading: str) -> bool:
+    return unit.heading == heading or (heading != "" and unit.heading.startswith(heading + _BELOW))
+
+
+def _folded(units: Sequence[ScoredUnit], keys: Collection[int]) -> frozenset[int]:
+    """Return the ordinals of the units that a page may fold: far from those with the ordinals ``keys``."""
+    marked = [at for at, unit in enumerate(units) if unit.unit.ordinal in keys]
+    kept = {0, *(near for at in marked for near in (at - 1, at, at + 1))}
+    is_listed = any(unit.unit.kind not in _PROSE for unit in units)
+    parents = {units[at].unit.parent for at in kept if 0 <= at < len(units)}
+    return frozenset(
+        unit.unit.ordinal
+        for at, unit in enumerate(units)
+        if at not in kept
+        and unit.unit.ordinal not in parents
+        and not (is_listed and unit.unit.kind in _PROSE)  # a note between steps
+        and not _warns(unit.unit.text)
+    )
+
+
+def _warns(text: str) -> bool:
+    """Return whether a line forbids, excludes or stresses something."""
+    is_stressed = "!" in text or any(
+        word.isupper() and len(word) >= _SHORTEST_IN_CAPITALS for word in WORD.findall(text)
+    )
+    return is_stressed or any(word in _NEGATIONS or word.endswith("n't") for word in WORD.findall(fold(text)))
+
+
+def _mass(likely: Sequence[float], run: range) -> float:
+    return sum(likely[at] for at in run)
+
+
+def _run_around(
+    units: Sequence[ScoredUnit], likely: Sequence[float], section: range, *, max_words: int
+) -> range:
+    """Return the likeliest run before or after a section."""
+    around = (range(section.start), range(section.stop, len(units)))
+    runs = [_likeliest_run(units, likely, places, max_words=max_words) for places in around]
+    return max(runs, key=lambda run: round(_mass(likely, run), 4))
+
+
+def _likeliest_run(
+    units: Sequence[ScoredUnit], likely: Sequence[float], places: range, *, max_words: int
+) -> range:
+    """Return the likeliest run among neighbours, of at most ``max_words``, headings counted."""
+    words_of = [unit.words for unit in units]
+    words_of_heading = {
+        unit.unit.heading: len(unit.unit.heading.replace(" > ", " ").split()) for unit in units
+    }
+    best_mass, run = -1.0, places[:1]
+    for first in places:
+        words, mass, headings = 0, 0.0, set[str]()
+        for last in range(first, places.stop):
+            heading = units[last].unit.heading
+            words += words_of[last]
+            if heading not in headings:
+                headings.add(heading)
+                words += words_of_heading[heading]
+            if words > max_words and last > first:
+                break
+            mass += likely[last]
+            if round(mass, 4) > round(best_mass, 4):
+                best_mass, run = mass, range(first, last + 1)
+    return _without_edges(units, likely, run)
+
+
+def _without_edges(units: Sequence[ScoredUnit], likely: Sequence[float], run: range) -> range:
+    """Return a run without the units at its edges that only make it longer."""
+    while len(run) > 1 and likely[run[0]] < _EDGE_SHARE:
+        if units[run[1]].unit.parent == units[run[0]].unit.ordinal:
+            break  # it introduces the next one, which makes no sense without it
+        run = run[1:]
+    while len(run) > 1 and likely[run[-1]] < _EDGE_SHARE:
+        run = run[:-1]
+    return run
+
+
+def blocks(section: Section) -> Iterator[tuple[str, ScoredUnit]]:
+    """Yield (Markdown before the unit's text, unit) for each unit of a section."""
+    heading: str | None = None
+    previous: ScoredUnit | None = None
+    for unit in section.units:
+        before = "" if previous is None else "\n\n"
+        if unit.unit.heading != heading:
+            heading = unit.unit.heading
+            before += f"**{shown_heading(heading)}**\n\n" if heading else ""
+        elif previous is not None and _continues(previous.unit, unit.unit):
+            before = " " if unit.unit.kind is UnitKind.SENTENCE else "\n"
+        yield before + _marker(unit.unit), unit
+        previous = unit
+
+
+def _marker(unit: Unit) -> str:
+    """Return the list marker of a unit that has none in its own text."""
+    is_listed = unit.kind in (UnitKind.ROW, UnitKind.DEFINITION) or (
+        unit.kind is UnitKind.ITEM and not unit.text.startswith(("- ", "* ", "• "))
+    )
+    return "- " if is_listed else ""
+
+
+def _continues(before: Unit, unit: Unit) -> bool:
+    """Return whether two units are in one paragraph, list or table. Between paragraphs is a blank line."""
+    if unit.kind is UnitKind.SENTENCE:
+        return before.kind is UnitKind.SENTENCE and unit.span.start - before.span.end < _BLANK_LINE
+    return before.kind is unit.kind

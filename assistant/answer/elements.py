@@ -1,0 +1,706 @@
+"""Finds the live elements that a question asks for, and fills those of an answer while its text is streamed.
+
+A connector gives each element example questions, and questions about the same things that no element answers
+(``not_about``). Where neither a document nor a model names an element, a question asks for that of its
+nearest example, where a logistic model says so: of how near that is, how much nearer than any question that
+no element answers, and how much the question asks for live data. Ids in it become the words that the
+connector has for them, and names "it", as the examples are written. Decision 0057 has the measurements.
+
+Each element is read in a task of its own, which begins when the element is known. Text never waits for it.
+Every read ends: by its source's limit, by the answer's deadline, or because the answer was cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from operator import mul
+
+import structlog
+
+from assistant.answer.events import Cause, ElementChanged
+from assistant.answer.excerpts import NO_LABELS, Labels
+from assistant.answer.rank import CosineScale, shipped_weights
+from assistant.answer.search import SearchScope
+from assistant.answer.services import Loaded, TenantServices
+from assistant.domain.answers import LiveMatch, LiveMatchState, SourceAsked
+from assistant.domain.clock import Deadline
+from assistant.domain.elements import (
+    LONGEST_SHOWN,
+    MOST_ELEMENTS,
+    Element,
+    ElementData,
+    ElementDisplay,
+    ElementKind,
+    ElementProblem,
+    ElementRow,
+    ElementState,
+    ElementUse,
+    ElementValue,
+)
+from assistant.domain.errors import AssistantError, DeadlineExceededError
+from assistant.options.live.connector import Connector, matches_whole
+from assistant.options.live.ports import Caller, ElementType, Filled, LiveElements, LiveReadError
+from assistant.tenant.tenant import TenantConfig
+from assistant.text.language import fold, language
+from assistant.text.markup import label_of
+
+DEFAULT_LIMIT_S = 2.0
+"""For one read of a system that is in no tenant file."""
+MOST_CALLS = 1_024
+"""Elements of one tenant in this process that are read at once; the others wait within their limit."""
+MOST_CALLS_A_SYSTEM = 256
+"""As many as a system's requests in progress: each element may be a request."""
+_BLOCKS = frozenset({ElementKind.CARD, ElementKind.TABLE})
+_RETRYABLE = frozenset(
+    {ElementProblem.SYSTEM_UNAVAILABLE, ElementProblem.SYSTEM_LATE, ElementProblem.CANCELLED}
+)
+_STATES = {
+    ElementProblem.SYSTEM_UNAVAILABLE: "failed",
+    ElementProblem.SYSTEM_INVALID: "failed",
+    ElementProblem.SYSTEM_LATE: "late",
+    ElementProblem.SWITCHED_OFF: "off",
+    ElementProblem.NOT_FOUND: "empty",
+}
+_WORST_FIRST = ("failed", "late", "off", "refused", "answered", "empty")
+_RUN_LIKE = re.compile("[\U000f0000-\U000ffffd]")
+"""Characters that stand for documents' texts in a record."""
+_ENDS_ITSELF_WITHIN_S = 0.25
+"""After its deadline, a fill has this long to say how it ended."""
+NOT_KEPT = "The value is not kept. Read it again."
+_log = structlog.get_logger(__name__)
+
+
+class CallBounds:
+    """Bounds the reads of one tenant in this process, in total and by system."""
+
+    def __init__(self, *, most: int = MOST_CALLS, most_a_system: int = MOST_CALLS_A_SYSTEM) -> None:
+        self._all = asyncio.Semaphore(most)
+        self._systems = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(most_a_system))
+
+    async def fill(self, live: LiveElements, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
+        """Fill one element when there is room. Raises as ``LiveElements.fill``, and TimeoutError."""
+        async with (
+            asyncio.timeout(deadline.remaining_s()) as limit,
+            self._systems[system_of(name)],
+            self._all,
+        ):
+            # A fill ends itself and records that its system was late; cut off, it would say "cancelled".
+            limit.reschedule(
+                asyncio.get_running_loop().time() + deadline.remaining_s() + _ENDS_ITSELF_WITHIN_S
+            )
+            return await live.fill(name, caller, deadline=deadline)
+
+
+def system_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def limit_of(tenant: TenantConfig, name: str) -> float:
+    """Return the seconds that one read of an element may take: its source's where that says any, else the
+    system's."""
+    system = system_of(name)
+    entries = (entry for entry in tenant.reach if entry.name == system)
+    named = (source for source in tenant.sources if source.reach == system)
+    limits = (one.deadline_s for one in (*named, *entries))
+    return next((limit_s for limit_s in limits if limit_s is not None), DEFAULT_LIMIT_S)
+
+
+@dataclass(slots=True, eq=False)
+class LiveSlot:
+    """One element of an answer: begun, perhaps placed in the text, perhaps ended."""
+
+    type: ElementType
+    task: asyncio.Task[None] | None = None
+    element_id: str = ""
+    """Empty until it has a place in the text."""
+    items: tuple[str, ...] = ()
+    """Numbers of the items that it is read for, a row of a table for each; empty: it is read once."""
+    display: ElementDisplay = field(default_factory=lambda: ElementDisplay(place="inline", start=0, end=0))
+    filled: Filled | None = None
+    error: LiveReadError | None = None
+    is_shown: bool = False
+    """Whether its present state was given to the reader."""
+
+    @property
+    def is_ended(self) -> bool:
+        return self.filled is not None or self.error is not None
+
+    @property
+    def is_ready(self) -> bool:
+        return self.filled is not None
+
+    def element(self) -> Element:
+        return element_of(
+            self.type, element_id=self.element_id, display=self.display, outcome=self.filled or self.error
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyElement:
+    """An element that needs no system: a table of documents' facts."""
+
+    type: ElementType
+    filled: Filled
+    begins_before: int
+    """Characters before the text of its block at which the words begin that it stands in for."""
+
+
+def element_of(
+    kind: ElementType, *, element_id: str, display: ElementDisplay, outcome: Filled | LiveReadError | None
+) -> Element:
+    """Return an element in the state of its outcome; None is pending."""
+    element = Element(
+        id=element_id,
+        name=kind.name,
+        kind=kind.kind,
+        state=ElementState.PENDING,
+        title=kind.title,
+        source=kind.source,
+        display=display,
+    )
+    if outcome is None:
+        return element
+    about = outcome.about[:LONGEST_SHOWN]
+    if isinstance(outcome, Filled):
+        ready = {"state": ElementState.READY, "as_of": outcome.as_of, "data": _without_runs(outcome.data)}
+        return element.model_copy(update={**ready, "about": about})
+    is_refused = outcome.problem is ElementProblem.NOT_ALLOWED
+    return element.model_copy(
+        update={
+            "state": ElementState.NOT_ALLOWED if is_refused else ElementState.FAILED,
+            "about": about,
+            "problem": outcome.problem,
+            "detail": outcome.message[:LONGEST_SHOWN],
+            "retryable": outcome.problem in _RETRYABLE,
+        }
+    )
+
+
+def _without_runs(data: ElementData) -> ElementData:
+    text = data.model_dump_json()
+    if text.isascii() or not _RUN_LIKE.search(text):
+        return data
+    return ElementData.model_validate_json(_RUN_LIKE.sub("", text))
+
+
+def over_items(kind: ElementType) -> ElementType:
+    """Return an element as it is shown for several items: a table."""
+    return replace(kind, kind=ElementKind.TABLE)
+
+
+async def read_element(
+    live: LiveElements,
+    kind: ElementType,
+    caller: Caller,
+    *,
+    deadline: Deadline,
+    bounds: CallBounds,
+    items: Sequence[str] = (),
+) -> Filled | LiveReadError:
+    """Return what an element holds, or why it cannot be filled; it raises nothing.
+
+    ``items``: numbers of the items that it is read for; empty: once, by the caller's context and question.
+    """
+    if not items:
+        return await _read_once(live, kind, caller, deadline=deadline, bounds=bounds)
+    callers = [replace(caller, question=item) for item in items]
+    reads = (_read_once(live, kind, caller, deadline=deadline, bounds=bounds) for caller in callers)
+    return _by_item(items, await asyncio.gather(*reads))
+
+
+def _by_item(items: Sequence[str], outcomes: Sequence[Filled | LiveReadError]) -> Filled | LiveReadError:
+    """Return a row for each item, one that was not read with the reason; the first problem where none was."""
+    read = [outcome for outcome in outcomes if isinstance(outcome, Filled)]
+    if not read:
+        return next(outcome for outcome in outcomes if isinstance(outcome, LiveReadError))
+    labels = {value.name: value.label for filled in read for value in filled.data.values}
+    columns = tuple(ElementValue(name=name, label=label, text="") for name, label in labels.items())
+
+    def values(outcome: Filled | LiveReadError) -> tuple[ElementValue, ...]:
+        if isinstance(outcome, Filled):
+            return outcome.data.values
+        why = {"text": outcome.message[:LONGEST_SHOWN], "tone": "warning"}
+        return tuple(column.model_copy(update=why) for column in columns[:1])
+
+    rows = (
+        ElementRow(title=item, values=values(outcome)) for item, outcome in zip(items, outcomes, strict=True)
+    )
+    return Filled(
+        ElementData(columns=columns, rows=tuple(rows)),
+        min((filled.as_of for filled in read), key=lambda at: at.isoformat()),
+        ", ".join(filter(None, (outcome.about for outcome in outcomes))),
+        cached=any(filled.cached for filled in read),
+    )
+
+
+async def _read_once(
+    live: LiveElements, kind: ElementType, caller: Caller, *, deadline: Deadline, bounds: CallBounds
+) -> Filled | LiveReadError:
+    try:
+        return await bounds.fill(live, kind.name, caller, deadline=deadline)
+    except LiveReadError as error:
+        return error
+    except (TimeoutError, DeadlineExceededError):
+        return LiveReadError(ElementProblem.SYSTEM_LATE, f"{kind.source} did not answer in time.")
+    except Exception as error:  # noqa: BLE001 - an edge: a defect in a connector must not cost the text
+        # The message may quote a value, so only the kind of error is logged.
+        code = error.code if isinstance(error, AssistantError) else type(error).__name__
+        _log.error("element_failed", element=kind.name, answer_id=caller.answer_id, error=code)
+        return LiveReadError(ElementProblem.SYSTEM_UNAVAILABLE, f"{kind.source} could not be read.")
+
+
+@dataclass(slots=True, eq=False)
+class Hydration:
+    """The elements of one answer. Bound to one event loop."""
+
+    live: LiveElements | None
+    caller: Caller
+    _: KW_ONLY
+    tenant: TenantConfig
+    deadline: Deadline
+    bounds: CallBounds
+    subject: str | None = None
+    """What ``ElementUse.subject`` keeps."""
+    placed: list[LiveSlot] = field(default_factory=list[LiveSlot])
+    answering: tuple[AskedElement, ...] = ()
+    """Those that answer parts of the message by themselves."""
+    left: Cause | None = None
+    """Why nobody waits for the elements any more."""
+    _begun: list[LiveSlot] = field(default_factory=list[LiveSlot])
+    """Begun, without a place yet."""
+    _change: asyncio.Future[None] | None = None
+
+    @property
+    def types(self) -> Mapping[str, ElementType]:
+        return self.live.types() if self.live is not None else {}
+
+    # Names and labels
+
+    def labels(self) -> Labels:
+        """Return the labels of all elements by ``Tag.key``."""
+        labels: dict[str, str] = {}
+        for element_type in self.types.values():
+            labels[element_type.name] = labels[f"{element_type.kind} {element_type.name}"] = label_of(
+                element_type.title
+            )
+        return labels
+
+    def labels_of(self, document_id: str) -> Labels:
+        """Return the labels of the elements that a document may name: those of all, or none."""
+        source = self.tenant.source_of(document_id) if self.types else None
+        return self.labels() if source is not None and source.elements else NO_LABELS
+
+    # Reads
+
+    def begin(self, name: str, *, items: tuple[str, ...] = ()) -> LiveSlot | None:
+        """Begin to read an element; None where the answer has ``MOST_ELEMENTS`` already. ``items``: as
+        ``LiveSlot.items``."""
+        if self.live is None or self._is_full:
+            return None
+        slot = LiveSlot(over_items(self.types[name]) if items else self.types[name], items=items)
+        slot.task = asyncio.create_task(self._fill(self.live, slot))
+        self._begun.append(slot)
+        return slot
+
+    def read(self, name: str, *, but: Collection[LiveSlot] = ()) -> LiveSlot | None:
+        """Return the first read of an element that has no place yet, else a new one. ``but``: reads that have
+        a use already. None as of ``begin``."""
+        begun = (read for read in self._begun if read.type.name == name and read not in but)
+        return next(begun, None) or self.begin(name)
+
+    def place(self, name: str, *, start: int, end: int) -> ElementChanged | None:
+        """Give an element its place in the text, the read that was begun for it first; return its event."""
+        slot = self.read(name)
+        return None if slot is None else self.place_slot(slot, start=start, end=end)
+
+    def place_slot(self, slot: LiveSlot, *, start: int, end: int) -> ElementChanged:
+        """Give an element its place, or another one."""
+        if slot in self._begun:
+            self._begun.remove(slot)
+            self._number(slot)
+        is_block = slot.type.kind in _BLOCKS or start == end
+        slot.display = ElementDisplay(place="block" if is_block else "inline", start=start, end=end)
+        pending = element_of(slot.type, element_id=slot.element_id, display=slot.display, outcome=None)
+        return ElementChanged(**dict(pending))
+
+    def show(self, ready: ReadyElement, *, start: int, end: int) -> ElementChanged | None:
+        """Place an element that is made from documents; None where the answer has ``MOST_ELEMENTS``."""
+        if self._is_full:
+            return None
+        slot = LiveSlot(ready.type, filled=ready.filled, is_shown=True)
+        self._number(slot)
+        slot.display = ElementDisplay(place="block", start=start, end=end)
+        return ElementChanged(**dict(slot.element()))
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._begun) + len(self.placed) >= MOST_ELEMENTS
+
+    def _number(self, slot: LiveSlot) -> None:
+        """Give an element its id, by the order in which places are given."""
+        self.placed.append(slot)
+        slot.element_id = f"e{len(self.placed)}"
+
+    def make_room(self, names: Iterable[str], *, keep: Collection[LiveSlot] = ()) -> None:
+        """End the reads without a place that no name stands for, and that are not in ``keep``.
+
+        They are of a model's text that failed its checks; they no longer count, so that its tags take no
+        element from the quote that replaces it.
+        """
+        wanted = Counter(names)
+        for slot in list(self._begun):
+            if slot in keep:
+                continue
+            if wanted[slot.type.name] > 0:
+                wanted[slot.type.name] -= 1
+                continue
+            self._begun.remove(slot)
+            if slot.task is not None:
+                slot.task.cancel()
+
+    # What the reader gets
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an element of the text has a state that its reader has not got yet."""
+        return any(not slot.is_shown for slot in self.placed)
+
+    @property
+    def reads_another(self) -> bool:
+        """Whether a system has something else than what the question names."""
+        outcomes = (slot.filled or slot.error for slot in self.placed)
+        return any(outcome is not None and outcome.is_of_another for outcome in outcomes)
+
+    def take(self) -> list[LiveSlot]:
+        """Return the elements that ended since the last call, in the order of the text."""
+        ended = [slot for slot in self.placed if slot.is_ended and not slot.is_shown]
+        for slot in ended:
+            slot.is_shown = True
+        return ended
+
+    def change(self) -> asyncio.Future[None]:
+        """Return a future that is done when an element has ended; done already when one waits to be taken."""
+        if self._change is None or self._change.done():
+            self._change = asyncio.get_running_loop().create_future()
+        if self.left or any(slot.is_ended and not slot.is_shown for slot in self.placed):
+            self._change.set_result(None)
+        return self._change
+
+    def leave(self, cause: Cause) -> None:
+        """End all reads at once, because the answer was cancelled or its reader left."""
+        if self.left is None:
+            self.left = cause
+            self.cancel()
+            self._wake()
+
+    def cancel(self) -> None:
+        """End all reads at once. An element that was not filled is failed, as ``cancelled``."""
+        self.make_room(())
+        for slot in self.placed:
+            if not slot.is_ended:
+                slot.error = LiveReadError(ElementProblem.CANCELLED, "The answer was ended before.")
+            if slot.task is not None:
+                slot.task.cancel()
+
+    def uses(self) -> tuple[ElementUse, ...]:
+        """Return what the record keeps: no values, and no parameters."""
+        uses: list[ElementUse] = []
+        for slot in self.placed:
+            use = use_of(slot.element(), operation=slot.type.operation or None)
+            uses.append(use.model_copy(update={"subject": self.subject, "items": slot.items}))
+        return tuple(uses)
+
+    def asked(self, sources: Sequence[SourceAsked]) -> tuple[SourceAsked, ...]:
+        """Return the answer's sources with the states of the live ones: the worst of their elements'."""
+        systems = {source.name: source.reach for source in self.tenant.sources if source.reach is not None}
+        found: list[SourceAsked] = []
+        for source in sources:
+            of_system = [
+                slot for slot in self.placed if system_of(slot.type.name) == systems.get(source.name)
+            ]
+            states = {_state_of(slot) for slot in of_system}
+            state = next((one for one in _WORST_FIRST if one in states), source.state)
+            found.append(source.model_copy(update={"state": state}))
+        return tuple(found)
+
+    async def _fill(self, live: LiveElements, slot: LiveSlot) -> None:
+        limit_s = min(limit_of(self.tenant, slot.type.name), self.deadline.remaining_s())
+        deadline = Deadline.after(limit_s, clock=self.deadline.clock)
+        outcome = await read_element(
+            live, slot.type, self.caller, deadline=deadline, bounds=self.bounds, items=slot.items
+        )
+        if isinstance(outcome, Filled):
+            slot.filled = outcome
+        else:
+            slot.error = outcome
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
+
+
+def _state_of(slot: LiveSlot) -> str:
+    """Return what came of a live source by one of its elements; an element that may not be read, or lacks a
+    parameter, asks no system. A system that was asked may refuse, or give another customer's data."""
+    if slot.error is None:
+        return "answered" if slot.is_ready else "not_asked"
+    if slot.error.problem is ElementProblem.NOT_ALLOWED and slot.error.by_response:
+        return "refused"
+    return _STATES.get(slot.error.problem, "not_asked")
+
+
+_KEPT = ("id", "name", "kind", "state", "title", "source", "as_of", "problem", "display")
+"""Fields that ``Element`` and ``ElementUse`` share."""
+
+
+def kept_element(use: ElementUse) -> Element:
+    """Return an element of a recorded answer. Its values are not kept, so a ready one has no data."""
+    is_ready = use.state is ElementState.READY
+    return Element(
+        **{name: getattr(use, name) for name in _KEPT},
+        detail=NOT_KEPT if is_ready and use.operation else "",
+        retryable=use.operation is not None and (is_ready or use.problem in _RETRYABLE),
+    )
+
+
+def use_of(element: Element, *, operation: str | None = None) -> ElementUse:
+    """Return what a record keeps of an element. One that has not ended is one whose answer was cut off."""
+    use = ElementUse(**{name: getattr(element, name) for name in _KEPT}, operation=operation)
+    if element.state is not ElementState.PENDING:
+        return use
+    return use.model_copy(update={"state": ElementState.FAILED, "problem": ElementProblem.CANCELLED})
+
+
+# Elements that a question asks for
+
+
+USUAL_NEARER, USUAL_LIVE = 0.07, -3.0
+"""Means of the features over the questions of the fit: for a connector without ``not_about``, and for a
+vector that the head does not know."""
+_LIMIT_S = 2.0
+_LEAST_OF_A_NAME = 5
+"""Letters of a name."""
+_WORD = re.compile(r"[^\W\d_]+")
+_PIECE = re.compile(r"\S+")
+_BARE = re.compile(r"[^\W_](?:.*[^\W_])?")
+_UNANSWERED = frozenset({ElementProblem.SYSTEM_UNAVAILABLE, ElementProblem.SYSTEM_LATE})
+
+
+@dataclass(frozen=True, slots=True)
+class AskedElement:
+    """A live element that answers one part of a message by itself."""
+
+    part: int
+    """Index of the part among the answer's evidence."""
+    slot: LiveSlot
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    system: str
+    text: str
+    vector: Sequence[float]
+    element: str | None
+    """None: a question that no element answers."""
+
+
+class LiveExamples:
+    """Matches questions with the elements of one tenant. One instance serves all requests of a process."""
+
+    def __init__(self, services: TenantServices) -> None:
+        live = services.live.elements
+        self._types: Mapping[str, ElementType] = live.types() if live is not None else {}
+        self._embedder, self._clock = services.embedder, services.clock
+        self._sources, self._reach = services.tenant.sources, services.tenant.reach
+        self._weights = shipped_weights("live")
+        self._scale = CosineScale.of(services.tenant.embedding)
+        self._language = language(services.tenant.language)
+        connectors = {entry.name: entry.inline for entry in self._reach if entry.inline is not None}
+        operations = [operation for connector in connectors.values() for operation in connector.operations]
+        parameters = [parameter for operation in operations for parameter in operation.parameters]
+        self._ids = [
+            (parameter.pattern, parameter.shown_as)
+            for parameter in parameters
+            if parameter.pattern is not None
+        ]
+        offered = (
+            text
+            for element_type in self._types.values()
+            for text in (element_type.title, *element_type.about)
+        )
+        words = (
+            text
+            for connector in connectors.values()
+            for text in (*_words_of(connector), *connector.not_about)
+        )
+        self._words = frozenset(_WORD.findall(fold(" ".join((*offered, *words)))))
+        self._reads_names = any(result.names for operation in operations for result in operation.results)
+        self._examples = Loaded(
+            self._embedded, clock=self._clock, failure="live_examples_not_embedded", retry_after_s=0.0
+        )
+
+    @property
+    def are_there(self) -> bool:
+        return any(element_type.about for element_type in self._types.values())
+
+    def plain(self, text: str) -> str:
+        """Return a text with "the order" for "order 4471-2208", as the examples are written."""
+        words: list[str] = []
+        for piece in _PIECE.findall(text):
+            bare = _BARE.search(piece)
+            label = self._label_of(bare[0]) if bare else None
+            if bare is None or label is None:
+                words.append(piece)
+                continue
+            if words and fold(words[-1]) == fold(label):
+                words.pop()
+            after = piece[bare.end() :]
+            words.append(f"{label}{after}" if words and fold(words[-1]) == "the" else f"the {label}{after}")
+        return " ".join(words)
+
+    def without_names(self, question: str, *, known: Collection[str]) -> str:
+        """Return a question with "it" for each of its ``names``."""
+        names = self.names(question, known=known)
+        return _WORD.sub(lambda word: "it" if fold(word[0]) in names else word[0], question)
+
+    def names(self, question: str, *, known: Collection[str]) -> tuple[str, ...]:
+        """Return the words of a question that may be names of what connectors read, such as medicines: words
+        that are neither common nor the connectors' own. ``known``: words of the tenant's glossary.
+
+        What is read must have each of them; else the answer says that it is of something else.
+        """
+        if not self._reads_names:
+            return ()
+        words = dict.fromkeys(_WORD.findall(fold(question)))
+        return tuple(
+            word
+            for word in words
+            if len(word) >= _LEAST_OF_A_NAME
+            and word not in self._words
+            and word not in known
+            and not self._language.is_common(word)
+            and not self._language.is_common(word.removesuffix("s"))
+        )
+
+    async def load(self, scope: SearchScope) -> None:
+        """Wait for the vectors of the examples, which are made once in a process. Raises nothing."""
+        if self.are_there and await self._examples.get(within_s=_LIMIT_S) is None:
+            scope.degraded.append("examples of live elements")
+
+    def match(self, vector: Sequence[float], *, live: float | None) -> list[LiveMatch]:
+        """Return how near each element is to a question, the nearest first; at most one of them is ``READ``.
+
+        ``vector``: of the question as examples are written; ``live``: the head's score that it asks for live
+        data (``PlainReading.live_score``).
+        """
+        nearest: dict[str, tuple[float, str]] = {}
+        against: dict[str, float] = {}
+        for example in self._examples.value or ():
+            cosine = self._scale.value(sum(map(mul, vector, example.vector)))
+            if example.element is None:
+                against[example.system] = max(cosine, against.get(example.system, -1.0))
+            elif cosine > nearest.get(example.element, (-1.0, ""))[0]:
+                nearest[example.element] = cosine, example.text
+        matches: list[LiveMatch] = []
+        for name, (cosine, example) in sorted(
+            nearest.items(), key=lambda one: (-round(one[1][0], 4), one[0])
+        ):
+            other = against.get(system_of(name))
+            least = self._least_cosine(other, USUAL_LIVE if live is None else live)
+            state = LiveMatchState.READ
+            if cosine < least:
+                is_about_other = other is not None and other >= cosine
+                state = LiveMatchState.NOT_ABOUT if is_about_other else LiveMatchState.FAR
+            elif any(match.state is LiveMatchState.READ for match in matches):
+                state = LiveMatchState.OTHER
+            matches.append(
+                LiveMatch(
+                    element=name,
+                    state=state,
+                    cosine=round(cosine, 3),
+                    least=round(least, 3),
+                    against=None if other is None else round(other, 3),
+                    unknown_words=0,
+                    example=example,
+                )
+            )
+        return matches
+
+    def _least_cosine(self, against: float | None, live: float) -> float:
+        """Return the cosine with an example from which reading is likelier right than wrong.
+
+        The weights score ``cosine``, ``nearer`` (cosine minus ``against``) and ``live``; 0 is even odds.
+        """
+        weight = self._weights.features
+        if against is None:
+            return -self._weights.score({"nearer": USUAL_NEARER, "live": live}) / weight["cosine"]
+        fixed = self._weights.score({"nearer": -against, "live": live})
+        return -fixed / (weight["cosine"] + weight["nearer"])
+
+    def _label_of(self, word: str) -> str | None:
+        return next((label for pattern, label in self._ids if matches_whole(pattern, word)), None)
+
+    def _asked(self) -> Iterator[tuple[str, str, str | None]]:
+        """Yield system, text and element of each example."""
+        for element_type in self._types.values():
+            yield from (
+                (system_of(element_type.name), text, element_type.name) for text in element_type.about
+            )
+        for entry in self._reach:
+            if entry.inline is not None:
+                yield from ((entry.name, text, None) for text in entry.inline.not_about)
+
+    async def _embedded(self) -> tuple[Example, ...]:
+        asked = list(self._asked())
+        deadline = Deadline.after(_LIMIT_S, clock=self._clock)
+        vectors = await self._embedder.embed([self.plain(text) for _, text, _ in asked], deadline=deadline)
+        return tuple(
+            Example(system, text, vector, element)
+            for (system, text, element), vector in zip(asked, vectors, strict=True)
+        )
+
+
+def _words_of(connector: Connector) -> Iterator[str]:
+    """Yield what a connector calls its parameters and values."""
+    for operation in connector.operations:
+        for parameter in operation.parameters:
+            yield f"{parameter.shown_as} {parameter.words}"
+        for result in operation.results:
+            yield result.label
+            yield from result.values.values()
+
+
+def unread(match: LiveMatch, state: LiveMatchState) -> LiveMatch:
+    """Return the match of an element that was asked for and is not read, for this reason."""
+    return match.model_copy(update={"state": state}) if match.state is LiveMatchState.READ else match
+
+
+# How its systems answered
+
+
+def why_not_answered(asked: Sequence[AskedElement]) -> str | None:
+    """Return in words why the live systems gave no answer; None where none was asked."""
+    errors = [
+        (element.slot.type.source, element.slot.error) for element in asked if element.slot.error is not None
+    ]
+    messages = (
+        f"{source} did not answer." if error.problem in _UNANSWERED else error.message
+        for source, error in errors
+    )
+    return " ".join(dict.fromkeys(messages)) or None
+
+
+def what_is_missing(asked: Sequence[AskedElement]) -> str | None:
+    """Return the question back for a parameter that neither context nor question has, or None."""
+    errors = (element.slot.error for element in asked)
+    missing = (
+        error.message
+        for error in errors
+        if error is not None and error.problem is ElementProblem.PARAMETER_MISSING
+    )
+    return next(missing, None)

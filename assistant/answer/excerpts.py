@@ -1,0 +1,375 @@
+"""Document text in answers and in memory.
+
+An answer keeps excerpts: where the shown text is in which document. Their text is read again from the
+document store. Results that were computed from texts are cached by text, and all these caches are emptied
+regularly: otherwise a withdrawn document would stay in memory for as long as the process runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache, partial
+from typing import Any, TypeVar, cast
+from urllib.parse import quote
+from weakref import WeakSet
+
+from assistant.domain.answers import (
+    MOST_EXCERPTS,
+    AlsoPossible,
+    AnswerRecord,
+    Excerpt,
+    PassageUse,
+    ShownAs,
+    Source,
+    source_kind,
+)
+from assistant.domain.documents import ParsedDocument, Passage, Span
+from assistant.domain.errors import DependencyError
+from assistant.domain.identity import Identity
+from assistant.stores.ports import DocumentLinks, DocumentTexts
+from assistant.text.markup import Labelled, Tag, with_labels, with_marks
+from assistant.text.safe_markdown import inert, safe_markdown
+
+FORGET_EVERY_S = 300.0
+"""docs/hipaa.md states this interval for what remains after a withdrawal."""
+
+Work = TypeVar("Work", bound=Callable[..., Hashable | object])
+
+
+_CACHES: WeakSet[Any] = WeakSet()
+"""What ``lru_cache`` returned."""
+
+
+def remember_texts(most: int) -> Callable[[Work], Work]:
+    """Return a decorator like ``lru_cache`` for functions of texts; ``forget_texts`` empties the caches."""
+
+    def remembering(work: Work) -> Work:
+        cached = lru_cache(maxsize=most)(work)
+        _CACHES.add(cached)
+        return cast("Work", cached)
+
+    return remembering
+
+
+def forget_texts() -> None:
+    """Empty all caches of results by text."""
+    for cache in list(_CACHES):
+        cache.cache_clear()
+
+
+def remembered() -> int:
+    """Return the number of cached results."""
+    return sum(cache.cache_info().currsize for cache in _CACHES)
+
+
+async def forget_regularly(every_s: float) -> None:
+    """Empty the caches every ``every_s``, until cancelled."""
+    while True:
+        await asyncio.sleep(every_s)
+        forget_texts()
+
+
+_FIRST = 0xF0000
+_RUN = re.compile("([\U000f0000-\U000ffffd])\\1*")
+_GONE = "[withdrawn] "
+
+
+def run_of(excerpt: Excerpt) -> str:
+    """Return what a record has in place of the excerpt's text."""
+    return chr(_FIRST + excerpt.mark) * excerpt.letters
+
+
+def marks_in(text: str) -> set[int]:
+    """Return the numbers of the excerpts that have a run in the text."""
+    return {ord(run[1]) - _FIRST for run in _RUN.finditer(text)}
+
+
+def fill(text: str, shown: Mapping[int, str], *, encode: Callable[[str], str] = str) -> str:
+    """Return the text with its runs replaced by ``shown``, by mark, each encoded by ``encode``.
+
+    A run of no such excerpt is left unchanged: those characters are part of the text itself.
+    """
+
+    def filled(run: re.Match[str]) -> str:
+        whole = shown.get(ord(run[1]) - _FIRST)
+        if not whole:
+            return run[0]
+        times, rest = divmod(len(run[0]), len(whole))
+        return run[0] if rest else encode(whole) * times
+
+    return _RUN.sub(filled, text)
+
+
+def stand_in(excerpt: Excerpt) -> str:
+    """Return a notice of the same length, for a reader who may not read the text any more."""
+    return _GONE.ljust(excerpt.letters, "\N{LIGHT SHADE}")[: excerpt.letters]
+
+
+SNIPPET_CHARACTERS = 280
+_BETWEEN_HEADINGS = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+_READ_AT_ONCE = 16
+_READ_LIMIT_S = 6.0
+_HASH_DIGITS = 16
+_NO_TITLE = "(no title)"
+_IN_ADDRESSES = "%/:?#@!$&*+,;=~"
+"""Not encoded, besides letters, digits and ``_.-``: brackets and quotation marks could end Markdown."""
+
+Labels = Mapping[str, str]
+"""Words in place of live elements' tags, by ``Tag.key``; empty where tags stay text."""
+NO_LABELS: Labels = {}
+
+
+Guard = Callable[[str], str]
+"""What an earlier release made of a document's text on its way to an answer."""
+
+
+def _as_stored(text: str) -> str:
+    return text
+
+
+def shown_unit(text: str, *, labels: Labels = NO_LABELS, guard: Guard = _as_stored) -> str:
+    """Return a unit as an answer quotes it: the stored text, with labels in place of live elements' tags."""
+    return labelled_unit(text, labels=labels, guard=guard)[0].text
+
+
+def labelled_unit(
+    text: str, *, labels: Labels, guard: Guard = _as_stored
+) -> tuple[Labelled, tuple[Tag, ...]]:
+    """Return a unit as an answer quotes it, with the places of its labels, and the tags by their number."""
+    marked, tags = with_marks(text, labels) if labels else (text, ())
+    marked = guard(marked)
+    if not tags:
+        return Labelled(marked), ()
+    return with_labels(marked, {number: labels[tag.key] for number, tag in enumerate(tags)}), tags
+
+
+def labels_in(texts: Iterable[str], labels: Labels) -> dict[str, str]:
+    """Return the labels that the texts need."""
+    tags = [tag for text in texts for tag in with_marks(text, labels)[1]] if labels else []
+    return {tag.key: labels[tag.key] for tag in tags}
+
+
+def shown_heading(heading: str) -> str:
+    """Return a heading path, joined by " > ", as an answer shows it above a unit: in Markdown."""
+    return inert(_joined(heading))
+
+
+def _joined(heading: str) -> str:
+    return heading.replace(" > ", _BETWEEN_HEADINGS)
+
+
+def shown_title(title: str) -> str:
+    """Return a document's title on one line, or words in its place."""
+    return " ".join("".join(one if one.isprintable() else " " for one in title).split()) or _NO_TITLE
+
+
+def shown_url(url: str | None) -> str | None:
+    """Return an address that cannot end the link, attribute or tag around it: such characters are
+    percent-encoded, which keeps the target."""
+    return quote(url, safe=_IN_ADDRESSES) if url is not None else None
+
+
+def source_of(
+    place: Passage | PassageUse, *, n: int, score: float, links: DocumentLinks, identity: Identity
+) -> Source:
+    """Return a numbered source without its snippet. An approved answer, which is shown whole, has no link."""
+    span = place.span if isinstance(place, Passage) else Span(*place.span)
+    kind = source_kind(place.document_id)
+    link = ""
+    if kind != "approved":
+        link = links.link(place.document_id, span=span, identity=identity, content_hash=place.content_hash)
+    return Source(
+        n=n,
+        kind=kind,
+        document_id=place.document_id,
+        title=shown_title(place.title),
+        url=shown_url(place.url),
+        source=place.source,
+        score=score,
+        snippet="",
+        span=(span.start, span.end),
+        content_hash=place.content_hash,
+        document_url=link,
+    )
+
+
+def shown_reply(texts: Iterable[str], *, labels: Labels = NO_LABELS, guard: Guard = _as_stored) -> str:
+    """Return what a document says to the patient, without the quotation marks around it."""
+    text = " ".join(texts).strip()
+    if len(text) > 1 and text[0] in '"“' and text[-1] in '"”':
+        text = text[1:-1].strip()
+    return shown_unit(text, labels=labels, guard=guard)
+
+
+def shown_lines(texts: Iterable[str], *, guard: Guard = _as_stored) -> str:
+    """Return lines of a document as a list, without the marker of its first item."""
+    return "\n- ".join(map(guard, texts))
+
+
+def shown_snippet(text: str, *, inside: bool, labels: Labels = NO_LABELS, guard: Guard = _as_stored) -> str:
+    """Return about two sentences of a text; ``inside`` means that the passage begins before it."""
+    if labels:
+        marked, tags = with_marks(text, labels)
+        text = with_labels(marked, {number: labels[tag.key] for number, tag in enumerate(tags)}).text
+    shown = " ".join(text[: 2 * SNIPPET_CHARACTERS].split())
+    if len(shown) > SNIPPET_CHARACTERS:
+        cut = shown.rfind(" ", SNIPPET_CHARACTERS // 2, SNIPPET_CHARACTERS)
+        shown = shown[: cut if cut > 0 else SNIPPET_CHARACTERS] + _ELLIPSIS
+    return _ELLIPSIS * inside + guard(shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The place of an excerpt: document, content and spans."""
+
+    document_id: str
+    content_hash: str
+    spans: tuple[tuple[int, int], ...]
+    shown_as: ShownAs
+    heading_letters: int = 0
+    labels: Labels = field(default_factory=dict[str, str])
+    """Of the tags in the text that are shown as labels."""
+
+
+class Excerpts:
+    """The excerpts of one answer, by their shown text. Every stored text passes through ``keep``."""
+
+    def __init__(self) -> None:
+        self._by_text: dict[str, Excerpt] = {}
+
+    def add(self, shown: str, place: Place) -> None:
+        """Add a shown text. The same text from two places is kept as the first."""
+        if shown.strip() and shown not in self._by_text and len(self._by_text) < MOST_EXCERPTS:
+            self._by_text[shown] = _excerpt(shown, len(self._by_text), place)
+
+    def keep(self, text: str) -> str:
+        """Return a text with runs in place of the shown texts of documents."""
+        for shown, excerpt in self.all():
+            if shown in text:
+                text = text.replace(shown, run_of(excerpt))
+        return text
+
+    def keep_also(self, also: Sequence[AlsoPossible]) -> tuple[AlsoPossible, ...]:
+        return tuple(part.model_copy(update={"text": self.keep(part.text)}) for part in also)
+
+    def used_in(self, *texts: str | None) -> tuple[Excerpt, ...]:
+        """Return the excerpts that have a run in one of the texts, by mark."""
+        used = set[int]().union(*(marks_in(text) for text in texts if text))
+        used_excerpts = [one for one in self._by_text.values() if one.mark in used]
+        return tuple(sorted(used_excerpts, key=lambda excerpt: excerpt.mark))
+
+    def all(self) -> list[tuple[str, Excerpt]]:
+        """Return each shown text with its excerpt, the longest first."""
+        return sorted(self._by_text.items(), key=lambda item: len(item[0]), reverse=True)
+
+
+def _excerpt(shown: str, mark: int, place: Place) -> Excerpt:
+    where: dict[str, Any] = {attribute.name: getattr(place, attribute.name) for attribute in fields(place)}
+    return Excerpt(mark=mark, letters=len(shown), text_hash=_hash(shown), **where)
+
+
+def shown_again(excerpt: Excerpt, parsed: ParsedDocument) -> str | None:
+    """Return the text that the answer showed; None if this document no longer contains it."""
+    for shown in _candidates(excerpt, parsed):
+        if _hash(shown) == excerpt.text_hash:
+            return shown
+    return None
+
+
+def _candidates(excerpt: Excerpt, parsed: ParsedDocument) -> Iterable[str]:
+    """Yield what the excerpt may have shown: the stored text, and what earlier releases made of it."""
+    allowed = (excerpt.url,) if excerpt.url else ()
+    for guard in (_as_stored, partial(safe_markdown, allowed_urls=allowed)):
+        yield from _shown_as(excerpt, parsed, guard)
+
+
+def _shown_as(excerpt: Excerpt, parsed: ParsedDocument, guard: Guard) -> Iterable[str]:
+    texts = [parsed.text[start:end] for start, end in excerpt.spans]
+    match excerpt.shown_as:
+        case ShownAs.UNIT:
+            yield shown_unit(texts[0], labels=excerpt.labels, guard=guard)
+        case ShownAs.REPLY:
+            yield shown_reply(texts, labels=excerpt.labels, guard=guard)
+        case ShownAs.LINES:
+            yield shown_lines(texts, guard=guard)
+        case ShownAs.SNIPPET | ShownAs.SNIPPET_INSIDE:
+            inside = excerpt.shown_as is ShownAs.SNIPPET_INSIDE
+            yield shown_snippet(texts[0], inside=inside, labels=excerpt.labels, guard=guard)
+        case ShownAs.HEADING | ShownAs.PATH:
+            is_heading = excerpt.shown_as is ShownAs.HEADING
+            for path in _paths_of(excerpt, parsed):
+                yield inert(path) if is_heading and guard is _as_stored else guard(path).strip()
+
+
+def _paths_of(excerpt: Excerpt, parsed: ParsedDocument) -> Iterator[str]:
+    """Yield the headings above the excerpt's place, as one text each."""
+    start, end = excerpt.spans[0]
+    if excerpt.shown_as is ShownAs.HEADING:
+        paths = [unit.heading for unit in parsed.units if unit.span == Span(start, end)]
+        yield from (_joined(path[len(path) - excerpt.heading_letters :]) for path in paths)
+        return
+    for section in parsed.sections:
+        if section.span.start <= start <= section.span.end:
+            path = " > ".join(section.headings)
+            yield path[len(path) - excerpt.heading_letters :]
+
+
+async def read_excerpts(
+    excerpts: Sequence[Excerpt], texts: DocumentTexts, *, labels: frozenset[str]
+) -> Mapping[int, str | None]:
+    """Return by mark the excerpts' texts; None where the document was withdrawn, is not open to these labels,
+    or has another text. Raises DependencyError."""
+    contents = dict.fromkeys((excerpt.document_id, excerpt.content_hash) for excerpt in excerpts)
+    free = asyncio.Semaphore(_READ_AT_ONCE)
+
+    async def read(document_id: str, content_hash: str) -> ParsedDocument | None:
+        async with free:
+            return await texts.read(document_id, content_hash, labels=labels)
+
+    try:
+        async with asyncio.timeout(_READ_LIMIT_S):
+            found = await asyncio.gather(*(read(*content) for content in contents))
+    except TimeoutError:
+        raise DependencyError(
+            f"The document store did not return the quoted texts within {_READ_LIMIT_S:.0f} s. Retry."
+        ) from None
+    parsed = dict(zip(contents, found, strict=True))
+    return {
+        excerpt.mark: None if text is None else shown_again(excerpt, text)
+        for excerpt in excerpts
+        for text in [parsed[excerpt.document_id, excerpt.content_hash]]
+    }
+
+
+def fill_record(record: AnswerRecord, shown: Mapping[int, str | None]) -> AnswerRecord:
+    """Return the record for a reader: with the documents' texts, or a notice in their place."""
+    texts = {excerpt.mark: shown.get(excerpt.mark) or stand_in(excerpt) for excerpt in record.excerpts}
+    also = tuple(part.model_copy(update={"text": fill(part.text, texts)}) for part in record.also)
+    draft = fill(record.reply_draft, texts) if record.reply_draft else record.reply_draft
+    passages = tuple(
+        use.model_copy(update={"title": shown_title(use.title), "url": shown_url(use.url)})
+        for use in record.passages
+    )
+    return record.model_copy(
+        update={
+            "text": fill(record.text, texts),
+            "also": also,
+            "reply_draft": draft,
+            "passages": passages,
+            "excerpts": (),
+        }
+    )
+
+
+def gone_from(record: AnswerRecord, shown: Mapping[int, str | None]) -> frozenset[str]:
+    """Return the documents of the record that its reader may no longer read."""
+    return frozenset(excerpt.document_id for excerpt in record.excerpts if shown.get(excerpt.mark) is None)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]

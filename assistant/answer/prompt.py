@@ -1,0 +1,390 @@
+"""Builds the prompt of an answer: whole documents, best first, up to a budget of tokens.
+
+A prompt file is immutable once released: its SHA-256 is in every answer's record. It is Markdown with the
+sections ``# system`` and ``# user``; ``# refusal`` and ``# partial`` are what the model says when the
+documents answer nothing, or only a part. ``# elements``, with the slot ``{{elements}}``, follows the system
+section where the tenant has live systems. The user section has the slots ``{{documents}}``, ``{{meanings}}``
+and ``{{question}}``; that of ``reading/1`` has ``{{before}}`` and ``{{message}}``. There is no template
+engine: the file is split at its slots before untrusted text is added.
+
+Each unit of a document is a line that begins with its number, by which the model cites it: ``[2.4]``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assistant.answer.excerpts import Labels, remember_texts
+from assistant.answer.services import TenantServices
+from assistant.domain.answers import AnswerRecord, FinishReason
+from assistant.domain.documents import StoredDocument, Unit
+from assistant.domain.errors import ConfigurationError, TooLargeError
+from assistant.options.live.ports import LiveElements
+from assistant.stores.ports import ChatMessage
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_PROMPT_ID = re.compile(r"[a-z][a-z_]*/[1-9][0-9]*")
+_SECTION = re.compile(r"^# (system|elements|user|refusal|partial)\n", re.MULTILINE)
+_SLOTS = ("documents", "meanings", "question", "before", "message")
+_SLOT = re.compile(rf"\{{\{{({'|'.join(_SLOTS)})\}}\}}")
+# Tags of chat templates and our own delimiters: "<|im_start|>", "</document>", "<s>", "[INST]".
+_TAG_OPENING = re.compile(r"<(?=[A-Za-z/|!?<])")
+_BRACKET_TAG = re.compile(r"\[(/?[A-Z_]{3,})\]")
+_UNIT_NUMBER = re.compile(r"\[(?=\d{1,3}(?:\.\d{1,3})?\])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_COUNTS_KEPT = 2_000
+"""Token counts that are cached by their text: about 4 MiB."""
+_MOST_LISTED = 40
+"""Live elements that a prompt lists."""
+_TOKENS_A_BORDER = 2
+"""Most tokens by which a text and its two parts may differ."""
+_WRITTEN = frozenset({FinishReason.STOP, FinishReason.LENGTH})
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTemplate:
+    """One prompt file."""
+
+    prompt_id: str
+    sha256: str
+    system: str
+    user: tuple[str, ...]
+    """Literal text at even places, slot names at odd ones."""
+    refusal: str | None
+    partial: str | None
+    elements: str | None = None
+    """Told the model where the tenant has live systems; ``{{elements}}`` is their list."""
+
+
+@dataclass(frozen=True)
+class PromptDocument:
+    """A document as the model reads it."""
+
+    n: int
+    """Its number among the answer's sources."""
+    document: StoredDocument
+    units: tuple[Unit, ...]
+    """Unit ``u`` is cited as ``[n.u]``, from 1."""
+
+    @cached_property
+    def text(self) -> str:
+        return document_text(self.n, self.document.card.title, self.units)
+
+    @property
+    def unit_texts(self) -> tuple[str, ...]:
+        """Each unit's text below the title and its heading."""
+        return tuple(f"{self.document.card.title}\n{unit.heading}\n{unit.text}" for unit in self.units)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The messages for the model, and what was left out of them."""
+
+    prompt_id: str
+    prompt_hash: str
+    """SHA-256 (hex) of the prompt file."""
+    messages: tuple[ChatMessage, ...]
+    documents: tuple[PromptDocument, ...]
+    """What the model reads; empty when not even one section fits."""
+    dropped_documents: int
+    history_turns: int
+    prompt_tokens: int
+    """Counted, the chat template's own tokens included."""
+    refusal: str | None
+    partial: str | None
+    max_tokens: int = 0
+    """Of the answer."""
+    given: tuple[str, ...] = ()
+    """What the model reads beside documents: the question, the turns before it, meanings of its words."""
+    elements: Labels = field(default_factory=dict[str, str])
+    """Labels of the live elements that the model may name, by ``Tag.key``."""
+
+
+@lru_cache
+def load_prompt(prompt_id: str) -> PromptTemplate:
+    """Return a released prompt. Raises ConfigurationError, which lists the prompts that can be served."""
+    resource = files("assistant.answer").joinpath("prompts", *f"{prompt_id}.md".split("/"))
+    if not _PROMPT_ID.fullmatch(prompt_id) or not resource.is_file():
+        raise ConfigurationError(
+            f'[answers] prompt = "{prompt_id}": there is no such prompt; there is {", ".join(prompt_ids())}.'
+        )
+    content = resource.read_bytes()
+    _, *parts = _SECTION.split(content.decode())
+    sections = {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+    return PromptTemplate(
+        prompt_id=prompt_id,
+        sha256=hashlib.sha256(content).hexdigest(),
+        system=sections["system"],
+        user=tuple(_SLOT.split(sections["user"])),
+        refusal=sections.get("refusal"),
+        partial=sections.get("partial"),
+        elements=sections.get("elements"),
+    )
+
+
+def prompt_ids() -> list[str]:
+    """Return the ids of all released prompts."""
+    tasks = files("assistant.answer").joinpath("prompts").iterdir()
+    return sorted(
+        f"{task.name}/{version.name.removesuffix('.md')}"
+        for task in tasks
+        if task.is_dir()
+        for version in task.iterdir()
+        if version.name.endswith(".md")
+    )
+
+
+class FileTokenCounter:
+    """Counts tokens with a ``tokenizer.json``, which is loaded on first use, without truncation and padding.
+
+    Raises ConfigurationError naming the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tokenizer: Tokenizer | None = None
+
+    def count(self, text: str) -> int:
+        return len(self.load().encode(text, add_special_tokens=False).ids)
+
+    def load(self) -> Tokenizer:
+        """Return the tokenizer. Called at start, it reports an invalid file there."""
+        if self._tokenizer is not None:
+            return self._tokenizer
+        from tokenizers import Tokenizer
+
+        try:
+            tokenizer = Tokenizer.from_file(str(self._path))
+        except Exception as error:  # noqa: BLE001 - the binding raises nothing narrower
+            problem = f"the model's tokenizer cannot be read: {error}"
+            raise ConfigurationError(
+                f"{self._path}: {problem}; it is part of the model's artifact."
+            ) from None
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        with suppress(AttributeError, OSError):  # only glibc has it
+            # Reading takes 32 MiB, half of which the allocator would keep for good.
+            ctypes.CDLL(None).malloc_trim(0)
+        self._tokenizer = tokenizer
+        return tokenizer
+
+
+class PromptBuilder:
+    """Builds prompts that fit the served model's context. Questions and units are never cut."""
+
+    def __init__(self, services: TenantServices) -> None:
+        self._counter = services.writer.token_counter
+        self._tokens_of = remember_texts(_COUNTS_KEPT)(self._counter.count)
+        self._model = services.writer.model
+        self._context_tokens = services.tenant.generation.context_tokens
+        self._template = load_prompt(services.tenant.answers.prompt)
+        if "documents" not in self._template.user[1::2]:
+            raise ConfigurationError(
+                f'[answers] prompt = "{self._template.prompt_id}" was retired: it has no '
+                '{{documents}}. Use "answer/4".'
+            )
+        elements = services.live.elements if self._model.writes_elements else None
+        told = _told_of_elements(self._template, elements)
+        self.lists_elements = bool(told)
+        """Whether each answer may name any of the tenant's live elements."""
+        # A recording is of prompts without the list: it says what a tenant's connectors offer today.
+        listed = "" if self._model.recorded else told
+        self._system = ChatMessage("system", self._template.system + listed)
+
+    @cached_property
+    def _system_tokens(self) -> int:
+        """Tokens of the system message, which is the same in every prompt."""
+        return self._count(self._system)
+
+    def build(
+        self,
+        question: str,
+        *,
+        documents: Sequence[tuple[int, StoredDocument, Mapping[str, float]]],
+        meanings: Mapping[str, str],
+        history: Sequence[AnswerRecord],
+        max_tokens: int,
+    ) -> Prompt:
+        """Build the prompt for an answer of ``max_tokens``.
+
+        ``documents``: number among the sources, document, and the scores of its passages by id, best first.
+        Each is read whole, or its best sections whole where it does not fit. ``meanings``: words of the
+        question and what documents call them. ``history``: oldest first; its last turns use the rest of the
+        budget. Raises TooLargeError when the question alone does not fit.
+        """
+        budget = self._context_tokens - max_tokens - self._model.template_tokens_per_prompt
+        if self._model.reads_tokens is not None:
+            budget = min(budget, self._model.reads_tokens)
+        asked = neutralise(question)
+        told = _told_meanings(meanings)
+        frame = [
+            told if slot == "meanings" else asked if slot == "question" else ""
+            for slot in self._template.user[1::2]
+        ]
+        fixed = [*self._template.user[::2], *frame]
+        used = self._system_tokens + self._model.template_tokens_per_message + _TOKENS_A_BORDER * len(fixed)
+        used += sum(self._counter.count(text) for text in fixed if text)
+        if used > budget:
+            raise TooLargeError(
+                f"The question does not fit the model's budget of {budget} tokens beside an answer of "
+                f"{max_tokens}; shorten it or ask for fewer max_tokens."
+            )
+        read: list[PromptDocument] = []
+        for n, document, scores in documents:
+            fitting = self._fitting(n, document, scores, budget=budget - used)
+            if fitting is not None:
+                read.append(fitting)
+                used += self._tokens_of(fitting.text) + _TOKENS_A_BORDER
+        user = ChatMessage(
+            "user", user_text(self._template, [document.text for document in read], told, asked)
+        )
+        texts = [text for turn in history for text in (turn.question, turn.text)]
+        turns, turn_tokens = self._turns(history, budget=budget - used if read else 0)
+        return Prompt(
+            prompt_id=self._template.prompt_id,
+            prompt_hash=self._template.sha256,
+            messages=rendered((self._system, *turns, user), system_role=self._model.system_role),
+            documents=tuple(read),
+            dropped_documents=len(documents) - len(read),
+            history_turns=len(turns) // 2,
+            prompt_tokens=used + turn_tokens + self._model.template_tokens_per_prompt,
+            refusal=self._template.refusal,
+            partial=self._template.partial,
+            max_tokens=max_tokens,
+            given=(question, *texts, *meanings.values()),
+        )
+
+    def _fitting(
+        self, n: int, document: StoredDocument, scores: Mapping[str, float], *, budget: int
+    ) -> PromptDocument | None:
+        """Return the whole document, or its best sections that fit, in its order; None where none does."""
+        units = tuple(unit for passage in document.passages for unit in passage.units)
+        whole = PromptDocument(n, document, units)
+        if self._tokens_of(whole.text) + _TOKENS_A_BORDER <= budget:
+            return whole
+        fitting: PromptDocument | None = None
+        chosen: set[int] = set()
+        for section in _best_sections(document, scores):
+            more = chosen | {unit.ordinal for unit in section}
+            wider = PromptDocument(n, document, tuple(u for u in units if u.ordinal in more))
+            if self._tokens_of(wider.text) + _TOKENS_A_BORDER <= budget:
+                fitting, chosen = wider, more
+        return fitting
+
+    def _turns(self, history: Sequence[AnswerRecord], *, budget: int) -> tuple[list[ChatMessage], int]:
+        """Return the last turns that fit, oldest first and without a gap, and their tokens."""
+        messages: list[ChatMessage] = []
+        used = 0
+        written = [turn for turn in history if turn.finish_reason in _WRITTEN and turn.text]
+        for turn in reversed(written[-self._model.history_turns :] if self._model.history_turns else []):
+            pair = [
+                ChatMessage("user", neutralise(turn.question)),
+                ChatMessage("assistant", neutralise(turn.text)),
+            ]
+            tokens = sum(self._count(message) for message in pair)
+            if used + tokens > budget:
+                break
+            messages[:0] = pair
+            used += tokens
+        return messages, used
+
+    def _count(self, message: ChatMessage) -> int:
+        return self._counter.count(message.content) + self._model.template_tokens_per_message
+
+
+def _best_sections(document: StoredDocument, scores: Mapping[str, float]) -> list[list[Unit]]:
+    """Return the document's sections, or its passages where it has no headings, best first.
+
+    A section is worth its best passage.
+    """
+    pairs = [(unit, passage) for passage in document.passages for unit in passage.units]
+    by_heading = len({unit.heading for unit, _ in pairs}) > 1
+    sections: list[tuple[float, list[Unit]]] = []
+    for _, group in groupby(pairs, key=lambda pair: pair[0].heading if by_heading else pair[1].passage_id):
+        section = list(group)
+        worth = max(scores.get(passage.passage_id, -1.0) for _, passage in section)
+        sections.append((round(worth, 4), [unit for unit, _ in section]))
+    return [units for _, units in sorted(sections, key=lambda one: (-one[0], one[1][0].ordinal))]
+
+
+def document_text(n: int, title: str, units: Sequence[Unit]) -> str:
+    """Return a document between delimiters that its text cannot close, a numbered line for each unit."""
+    lines = [f"<document {n}>", f"Title: {_quoted(title)}"]
+    heading = ""
+    for number, unit in enumerate(units, start=1):
+        if unit.heading != heading:
+            heading = unit.heading
+            lines += ["", f"## {_quoted(heading)}"] if heading else [""]
+        lines.append(f"[{n}.{number}] {_quoted(unit.text)}")
+    return "\n".join([*lines, "</document>"])
+
+
+def rendered(messages: Sequence[ChatMessage], *, system_role: bool) -> tuple[ChatMessage, ...]:
+    """Return the messages as the model's chat template takes them.
+
+    Where it has no system role, the text of the system message opens the user's first turn.
+    """
+    if system_role:
+        return tuple(messages)
+    system, first, *rest = messages
+    return ChatMessage("user", f"{system.content}\n\n{first.content}"), *rest
+
+
+def user_text(template: PromptTemplate, documents: Sequence[str], meanings: str, question: str) -> str:
+    """Return the user message. ``documents``: by ``document_text``; ``question`` is neutralised."""
+    slots = {"documents": "\n\n".join(documents), "meanings": meanings, "question": question}
+    return fill_slots(template, slots)
+
+
+def fill_slots(template: PromptTemplate, slots: Mapping[str, str]) -> str:
+    """Return the user message with a text in each slot. Untrusted texts are neutralised."""
+    return "".join(slots[part] if place % 2 else part for place, part in enumerate(template.user))
+
+
+def _quoted(text: str) -> str:
+    """Return untrusted text of a document on one line, neutralised."""
+    return " ".join(neutralise(text).split())
+
+
+def _told_meanings(meanings: Mapping[str, str]) -> str:
+    """Return what the glossary says of the question's words, as a line of the prompt; empty without any."""
+    if not meanings:
+        return ""
+    meanings_text = "; ".join(f'"{_quoted(word)}" is {_quoted(meant)}' for word, meant in meanings.items())
+    return f"Words of the company: {meanings_text}.\n\n"
+
+
+def _told_of_elements(template: PromptTemplate, live: LiveElements | None) -> str:
+    """Return what the system message says of live elements; empty without any, or in a prompt that does not
+    know them."""
+    types = list(live.types().values())[:_MOST_LISTED] if live is not None else []
+    if template.elements is None or not types:
+        return ""
+    lines = [
+        f"{{{{{element_type.name}}}}}: {neutralise(' '.join(element_type.title.split()))}"
+        for element_type in types
+    ]
+    return f"\n\n{template.elements.replace('{{elements}}', chr(10).join(lines))}"
+
+
+def neutralise(text: str) -> str:
+    """Return untrusted text without what a chat template or our delimiters treat as a tag, and without
+    numbers of units.
+
+    Their brackets become look-alikes, so the text reads as before.
+    """
+    text = _CONTROL.sub(" ", text)
+    text = _TAG_OPENING.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", text)
+    return _UNIT_NUMBER.sub("(", _BRACKET_TAG.sub(r"(\1)", text))

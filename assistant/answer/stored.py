@@ -1,0 +1,486 @@
+"""Reads stored answers, appends verdicts, sent texts and acts to them, and audits who saw what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from assistant.answer.elements import (
+    CallBounds,
+    element_of,
+    kept_element,
+    limit_of,
+    over_items,
+    read_element,
+    system_of,
+)
+from assistant.answer.excerpts import fill_record, gone_from, read_excerpts, source_of
+from assistant.answer.services import TenantServices
+from assistant.domain.answers import (
+    MOST_SENT_CHARACTERS,
+    AccessEntry,
+    AccessPage,
+    AccessQuery,
+    AnswerRecord,
+    LiveSpan,
+    Sent,
+    Source,
+    StoredAnswer,
+    StoredSent,
+    StoredVerdict,
+    Verdict,
+)
+from assistant.domain.clock import Clock, Deadline
+from assistant.domain.context import CareContext, ContextToken, LiveRead, LiveReadPage, LiveReadQuery
+from assistant.domain.elements import Element, ElementProblem, ElementUse
+from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
+from assistant.domain.identity import Identity, Role
+from assistant.options.feedback.events import Act, AgentAct, StoredAct
+from assistant.options.live.ports import Caller, ElementType, LiveReadError, LiveReads, Reply
+from assistant.stores.ports import AnswerRecords, LiveDocuments, PlaceKind, ValuesOfSent
+from assistant.text.markup import label_of
+
+_Kind = Literal["answer", "conversation"]
+_CONVERSATION_LIMIT = 50
+MOST: Mapping[PlaceKind, int] = {"verdicts": 50, "sends": 50, "acts": 500, "rereads": 200}
+"""Records of one answer: verdicts, sent texts, acts, and live elements that are read again. An agent changes
+a verdict some times, and opens some sources; a program without end would fill records, and call systems."""
+_OF_ANOTHER_CONVERSATION = (
+    "This answer is of another conversation. Ask again from the customer's conversation."
+)
+
+
+class ReadAnswers:
+    """Reads answers: agents their own, auditors any. An auditor's read is recorded before it happens."""
+
+    def __init__(self, services: TenantServices) -> None:
+        self._services = services
+
+    async def one(self, answer_id: str, *, identity: Identity) -> StoredAnswer:
+        """Return one answer.
+
+        Raises NotFoundError (unknown, or another agent's: one path for both), RecordsUnavailableError."""
+        record = await self._services.records.get_answer(answer_id)
+        [reading] = await self._read("answer", answer_id, [record] if record else [], identity=identity)
+        return reading
+
+    async def for_review(self, answer_id: str, *, identity: Identity) -> StoredAnswer:
+        """Return one answer for the review desk: under the reader's own labels alone, and recorded first.
+        What was sent has labels in place of live values: the desk improves answers, and needs nobody's data.
+
+        Raises NotFoundError (unknown, or asked under a label that the reader lacks), RecordsUnavailableError,
+        DependencyError. Who may review is the desk's to say.
+        """
+        record = await self._services.records.get_answer(answer_id)
+        if record is None or not identity.labels.issuperset(record.labels):
+            raise _not_found()
+        await self._record_access("answer", answer_id, [record], identity=identity)
+        return await self._reading(record, identity=identity, labels=identity.labels, with_values=False)
+
+    async def conversation(self, conversation_id: str, *, identity: Identity) -> list[StoredAnswer]:
+        """Return a conversation's newest 50 answers, oldest first. Raises as ``one`` does."""
+        records = await self._services.records.list_conversation(conversation_id, limit=_CONVERSATION_LIMIT)
+        return await self._read("conversation", conversation_id, records, identity=identity)
+
+    async def _read(
+        self, kind: _Kind, subject_id: str, records: Sequence[AnswerRecord], *, identity: Identity
+    ) -> list[StoredAnswer]:
+        is_auditor = Role.AUDITOR in identity.roles
+        if not records or not all(is_auditor or record.agent == identity.agent for record in records):
+            raise _not_found()
+        await self._record_access(kind, subject_id, records, identity=identity)
+        readings: list[StoredAnswer] = []
+        for record in records:
+            # An auditor sees what the agent saw: under the labels of the question too.
+            is_own = record.agent == identity.agent
+            labels = identity.labels if is_own else identity.labels.union(record.labels)
+            readings.append(await self._reading(record, identity=identity, labels=labels, with_values=True))
+        return readings
+
+    async def _record_access(
+        self, kind: _Kind, subject_id: str, records: Sequence[AnswerRecord], *, identity: Identity
+    ) -> None:
+        """Record who reads answers of other agents; nothing of an agent's own."""
+        services, reader = self._services, identity.agent
+        if any(record.agent != reader for record in records):
+            entry = entry_of_read(kind, subject_id, records, reader=reader, at=services.clock.now())
+            await services.records.record_access(entry)
+
+    async def _reading(
+        self, record: AnswerRecord, *, identity: Identity, labels: frozenset[str], with_values: bool
+    ) -> StoredAnswer:
+        services = self._services
+        shown = await read_excerpts(record.excerpts, services.documents.texts, labels=labels)
+        verdicts = await services.records.list_verdicts(record.answer_id)
+        sent = tuple(await services.records.list_sent(record.answer_id))
+        if with_values:
+            sent = await _with_values(services, record.answer_id, sent)
+        return StoredAnswer(
+            record=fill_record(record, shown),
+            sources=self._sources(record, gone=gone_from(record, shown), identity=identity),
+            verdicts=tuple(verdicts),
+            sent=sent,
+            elements=tuple(map(kept_element, record.elements)),
+        )
+
+    def _sources(
+        self, record: AnswerRecord, *, gone: frozenset[str], identity: Identity
+    ) -> tuple[Source, ...]:
+        links = self._services.documents.links
+        return tuple(
+            source_of(use, n=use.n, score=use.fused_score, links=links, identity=identity).model_copy(
+                update={"withdrawn": use.document_id in gone}
+            )
+            for use in record.passages
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadElementAgain:
+    """Reads one live element of a recorded answer again, for the agent who asked only.
+
+    ``as_asked`` returns the caller of a recorded question as systems are asked it, with the number of the
+    item that it means.
+    """
+
+    services: TenantServices
+    _: KW_ONLY
+    bounds: CallBounds
+    as_asked: Callable[[Caller, AnswerRecord], Awaitable[Caller]]
+
+    async def read(
+        self, answer_id: str, element_id: str, *, identity: Identity, context: CareContext | None
+    ) -> Element:
+        """Return the element in the state of this read. The record does not change.
+
+        ``context``: of this call, and of the answer's customer: another one's is not allowed, and recorded.
+        Raises NotFoundError (no such answer or element, another agent's, or one that no connector offers any
+        more), ConflictError (read again too often), RecordsUnavailableError.
+        """
+        record = await _own(self.services, answer_id, identity=identity)
+        use = next((element for element in record.elements if element.id == element_id), None)
+        live = self.services.live.elements
+        kind = live.types().get(use.name) if use is not None and live is not None else None
+        if use is None or live is None or kind is None:
+            raise _not_found()
+        await _take_place(self.services, answer_id, "rereads", self.services.new_id())
+        if use.items:
+            kind = over_items(kind)
+        subject = self.services.subject_of(context)
+        if use.subject != subject or (context is not None and subject is None):
+            await self._record_refusal(use, kind, answer_id, agent=identity.agent, asked_for=subject)
+            outcome = LiveReadError(ElementProblem.NOT_ALLOWED, _OF_ANOTHER_CONVERSATION)
+            return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
+        limit_s = limit_of(self.services.tenant, use.name)
+        outcome = await read_element(
+            live,
+            kind,
+            await self.as_asked(Caller(identity, context, record.question, answer_id), record),
+            deadline=Deadline.after(limit_s, clock=self.services.clock),
+            bounds=self.bounds,
+            items=use.items,
+        )
+        return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
+
+    async def _record_refusal(
+        self, use: ElementUse, kind: ElementType, answer_id: str, *, agent: str, asked_for: str | None
+    ) -> None:
+        """Record who tried, and whose data the answer has; of an answer that was nobody's, in whose
+        conversation it was tried."""
+        read = LiveRead(
+            read_id=self.services.new_id(),
+            at=self.services.clock.now(),
+            agent=agent,
+            answer_id=answer_id,
+            system=system_of(use.name),
+            operation=kind.operation,
+            subject=use.subject or asked_for,
+            outcome=ElementProblem.NOT_ALLOWED.value,
+        )
+        await self.services.live.reads.record(read)
+
+
+class AppendToAnswer:
+    """Appends verdicts, sent texts and acts to an answer, for the agent who asked only. Auditors may not."""
+
+    def __init__(self, services: TenantServices) -> None:
+        self._services = services
+
+    async def verdict(self, answer_id: str, verdict: Verdict, *, identity: Identity) -> StoredVerdict:
+        """Append a verdict and return it.
+
+        Raises NotFoundError, ConflictError (same id, other content; too many), InvalidRequestError (a wrong
+        citation that the answer does not have), RecordsUnavailableError.
+        """
+        record = await _own(self._services, answer_id, identity=identity)
+        sources = {use.n for use in record.passages}
+        if not sources.issuperset(verdict.wrong_citations):
+            raise InvalidRequestError(
+                f"wrong_citations names a source that the answer does not have; it has {len(sources)}."
+            )
+        await _take_place(self._services, answer_id, "verdicts", verdict.verdict_id)
+        return await self._services.records.append_verdict(answer_id, verdict, agent=identity.agent)
+
+    async def sent(
+        self, answer_id: str, sent: Sent, *, identity: Identity, context: ContextToken | None = None
+    ) -> StoredSent:
+        """Append what was sent: labels in the record, live values apart and for their own time. Then deliver
+        it where the tenant names who takes replies; with the same id both may be repeated.
+
+        ``context``: passed on with the reply. Raises NotFoundError, InvalidRequestError (a span of an element
+        that the answer does not have), ConflictError (same id, other text; too many),
+        RecordsUnavailableError, ReplyNotDeliveredError (it is recorded).
+        """
+        services = self._services
+        record = await _own(self._services, answer_id, identity=identity)
+        labelled, values = without_values(sent, record)
+        await _take_place(services, answer_id, "sends", sent.send_id)
+        # The record first: an id that is used for another text is refused before any value is kept.
+        stored = await services.records.append_sent(answer_id, labelled, agent=identity.agent)
+        kept = await _keep_values(services, stored, values)
+        if services.replies is not None:
+            reply = Reply(
+                send_id=sent.send_id,
+                answer_id=answer_id,
+                conversation_id=record.conversation_id,
+                agent=identity.agent,
+                at=stored.at,
+                text=sent.text,
+                context=context,
+            )
+            await services.replies.deliver(reply)
+        return kept
+
+    async def act(self, answer_id: str, act: Act, *, identity: Identity) -> StoredAct:
+        """Append what the agent did with the answer.
+
+        Raises NotFoundError, ConflictError (same id, other content; too many), InvalidRequestError (an opened
+        source that the answer does not have), RecordsUnavailableError.
+        """
+        record = await _own(self._services, answer_id, identity=identity)
+        if act.kind is AgentAct.OPENED_SOURCE:
+            if act.n not in {use.n for use in record.passages}:
+                raise InvalidRequestError(
+                    f"n is {act.n}; an opened source is one of the {len(record.passages)} of the answer."
+                )
+        elif act.n is not None:
+            raise InvalidRequestError(f"n is for opened_source only; leave it out of {act.kind.value}.")
+        await _take_place(self._services, answer_id, "acts", act.act_id)
+        return await self._services.records.append_act(answer_id, act, agent=identity.agent)
+
+
+async def _take_place(services: TenantServices, answer_id: str, kind: PlaceKind, name: str) -> None:
+    """Take a place for a record of an answer; a repetition has one already.
+
+    Raises ConflictError where the answer has its most of the kind, RecordsUnavailableError.
+    """
+    most = MOST[kind]
+    if not await services.records.take_place(answer_id, kind, name, most=most):
+        raise ConflictError(f"This answer has {most} {kind} already, the most of one. Ask anew.")
+
+
+async def _own(services: TenantServices, answer_id: str, *, identity: Identity) -> AnswerRecord:
+    record = await services.records.get_answer(answer_id)
+    if record is None or record.agent != identity.agent:
+        raise _not_found()
+    return record
+
+
+def entry_of_read(
+    kind: _Kind, subject_id: str, records: Sequence[AnswerRecord], *, reader: str, at: datetime
+) -> AccessEntry:
+    """Return the access entry for reading another agent's answers, with the documents that they show."""
+    sights = [record.sight() for record in records]
+    return AccessEntry(
+        at=at,
+        agent=reader,
+        kind=kind,
+        subject_id=subject_id,
+        documents=tuple(dict.fromkeys(name for sight in sights for name in sight.documents)),
+        quoted=tuple(dict.fromkeys(name for sight in sights for name in sight.quoted)),
+    )
+
+
+def _not_found() -> NotFoundError:
+    return NotFoundError("There is no such thing, or it is not yours.")
+
+
+# Texts that were sent to a patient: their live values are kept apart from the append-only record, for
+# ``records.live_values_days`` of the tenant file, and are put back where a text is read while they live
+
+
+async def _keep_values(services: TenantServices, stored: StoredSent, values: Sequence[str]) -> StoredSent:
+    """Keep the values of a recorded text; return the text with them, or with labels where none is kept.
+
+    A repeat of the request after their time keeps nothing. Raises RecordsUnavailableError.
+    """
+    until = _values_until(services, stored)
+    if not values or until is None:
+        return stored
+    kept = ValuesOfSent(stored.answer_id, stored.sent.send_id, tuple(values), until)
+    return joined(stored, await services.sent_values.keep(kept))
+
+
+async def _with_values(
+    services: TenantServices, answer_id: str, stored: Sequence[StoredSent]
+) -> tuple[StoredSent, ...]:
+    """Return an answer's sent texts with the values that may still be read: by their own time, and by the
+    tenant's file of today. Raises RecordsUnavailableError."""
+    live = {
+        sending.sent.send_id for sending in stored if sending.sent.live and _values_until(services, sending)
+    }
+    if not live:
+        return tuple(stored)
+    values = await services.sent_values.of(answer_id)
+    return tuple(
+        joined(sending, values.get(sending.sent.send_id)) if sending.sent.send_id in live else sending
+        for sending in stored
+    )
+
+
+def _values_until(services: TenantServices, stored: StoredSent) -> datetime | None:
+    """Return until when the values of a text are kept; None where they are not kept any more, or never."""
+    days = services.tenant.live_values_days
+    until = (stored.at + timedelta(days=days)).replace(microsecond=0)
+    return until if days and until > services.clock.now() else None
+
+
+def without_values(sent: Sent, record: AnswerRecord) -> tuple[Sent, list[str]]:
+    """Return a sent text with labels in place of its live values, and the values in order.
+
+    Raises InvalidRequestError for a span of an element that the answer does not have, and for a text that is
+    too long with labels.
+    """
+    uses = {use.id: use for use in record.elements}
+    if unknown := [span.element_id for span in sent.live if span.element_id not in uses]:
+        raise InvalidRequestError(
+            f"live names {unknown[0]}, which the answer does not have; its elements: "
+            f"{', '.join(uses) or 'none'}."
+        )
+    labelled = _replaced(sent, [_label(uses[span.element_id]) for span in sent.live])
+    if len(labelled.text) > MOST_SENT_CHARACTERS:
+        raise InvalidRequestError(
+            f"With labels in place of live values the text has {len(labelled.text)} characters; shorten it "
+            f"to {MOST_SENT_CHARACTERS}."
+        )
+    return labelled, [sent.text[span.start : span.end] for span in sent.live]
+
+
+def joined(stored: StoredSent, kept: ValuesOfSent | None) -> StoredSent:
+    """Return a stored text with its values; as it is where they are not kept any more."""
+    if kept is None or len(kept.values) != len(stored.sent.live):
+        return stored
+    return stored.model_copy(
+        update={"sent": _replaced(stored.sent, kept.values), "live_until": kept.expires_at}
+    )
+
+
+def _label(use: ElementUse) -> str:
+    return label_of(use.title or use.name)
+
+
+def _replaced(sent: Sent, words: Sequence[str]) -> Sent:
+    """Return a text with these words in its spans, which move with them."""
+    parts: list[str] = []
+    spans: list[LiveSpan] = []
+    at = length = 0
+    for span, word in zip(sent.live, words, strict=True):
+        before = sent.text[at : span.start]
+        start = length + len(before)
+        length = start + len(word)
+        parts += (before, word)
+        spans.append(span.model_copy(update={"start": start, "end": length}))
+        at = span.end
+    return sent.model_copy(update={"text": "".join((*parts, sent.text[at:])), "live": tuple(spans)})
+
+
+# Audit
+
+
+MOST_ENTRIES = 500
+"""Entries of one page."""
+_PAGE_TOKEN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00)(#[!-~]{1,120})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """Lists who saw what. Each audit is recorded itself, before it is answered."""
+
+    records: AnswerRecords
+    documents: LiveDocuments
+    clock: Clock
+
+    async def page(self, query: AccessQuery, *, auditor: str) -> AccessPage:
+        """Return a page of the entries, oldest first; there are more while it has a ``next_after``.
+
+        Raises InvalidRequestError, NotFoundError (a document with neither a state nor an access),
+        RecordsUnavailableError, DependencyError.
+        """
+        if query.document_id is None and query.agent is None:
+            raise InvalidRequestError(
+                "Say of which document_id or which agent the audit is; both are missing."
+            )
+        _check_page(query)
+        subject = _named(document=query.document_id, agent=query.agent)
+        entry = AccessEntry(at=self.clock.now(), agent=auditor, kind="audit", subject_id=subject)
+        await self.records.record_access(entry)
+        page = await self.records.list_accesses(query)
+        document_id = query.document_id
+        if document_id is None or query.after is not None or page != AccessPage((), None):
+            return page
+        if not await self.documents.get_many([document_id]):
+            raise NotFoundError(
+                f"There is no document {document_id}, and nobody saw one of that id in the time asked for."
+            )
+        return page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLiveReads:
+    """Lists who read which live data. Each audit is recorded itself, before it is answered.
+
+    ``pseudonym`` makes the name of a customer in the record; the audit's own entry has that name too.
+    """
+
+    records: AnswerRecords
+    reads: LiveReads
+    pseudonym: Callable[[str], str]
+    clock: Clock
+
+    async def page(self, query: LiveReadQuery, *, customer: str | None = None, auditor: str) -> LiveReadPage:
+        """Return a page of the reads, oldest first; there are more while it has a ``next_after``.
+
+        ``customer``: whose data, by the id that the care application signs; it takes the place of the query's
+        subject. Raises InvalidRequestError, RecordsUnavailableError.
+        """
+        _check_page(query)
+        if customer is not None:
+            query = replace(query, subject=self.pseudonym(customer))
+        subject = f"live-reads {_named(agent=query.agent, customer=query.subject)}".strip()
+        entry = AccessEntry(at=self.clock.now(), agent=auditor, kind="audit", subject_id=subject)
+        await self.records.record_access(entry)
+        return await self.reads.list(query)
+
+
+def _named(**asked: str | None) -> str:
+    return " ".join(f"{name}:{value}" for name, value in asked.items() if value is not None)
+
+
+def _check_page(query: AccessQuery | LiveReadQuery) -> None:
+    if query.since >= query.until:
+        raise InvalidRequestError(f"since ({query.since.isoformat()}) must be before until.")
+    if not 1 <= query.limit <= MOST_ENTRIES:
+        raise InvalidRequestError(f"limit is {query.limit}; it must be 1 to {MOST_ENTRIES}.")
+    if query.after is not None and not _is_page_token(query.after):
+        raise InvalidRequestError("after must be the next_after of a page of this audit.")
+
+
+def _is_page_token(after: str) -> bool:
+    matched = _PAGE_TOKEN.fullmatch(after)
+    try:
+        return matched is not None and bool(datetime.fromisoformat(matched[1]))
+    except ValueError:
+        return False

@@ -1,1 +1,0 @@
-"""Question → retrieve → gate → prompt → generate → attribute → stream → record."""

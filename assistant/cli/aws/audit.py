@@ -1,0 +1,82 @@
+"""``assistant aws audit``: verify the chains of audit records and the digests of their days."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from assistant.domain.audit import day_of
+from assistant.domain.clock import SystemClock
+from assistant.domain.errors import DeploymentError
+from assistant.process.settings import AuditSettings
+from assistant.stores.audit_days import AuditReport, VerifyAudit
+from assistant.tenant.deployed_names import AUDIT_OUTPUT
+from assistant.tenant.tenant import load_tenant
+from assistant.terminal.account import AwsAccount, place_of
+from assistant.terminal.terminal import From, GlobalOptions, Tenant, Terminal, To, table, window_of
+
+app = typer.Typer(no_args_is_help=True, help="Verify the chains of audit records.")
+Local = Annotated[bool, Option("--local", help="Verify the stores of this machine instead.")]
+
+
+@app.callback()
+def group() -> None:
+    """Verify that no audit record was removed, changed or added by hand."""
+
+
+@app.command()
+def verify(
+    context: typer.Context, tenant: Tenant, since: From = None, until: To = None, local: Local = False
+) -> None:
+    """Check records and digests of whole days (UTC) against each other; status 1 where anything is wrong.
+
+    A deployment's days are those whose digests have not expired.
+    """
+    options, terminal = GlobalOptions.of(context), Terminal()
+    begin, end = window_of(since, until)
+    days = day_of(begin), day_of(end - timedelta(microseconds=1))
+
+    async def run() -> AuditReport:
+        if local:
+            async with options.stores(tenant) as stores:
+                return await VerifyAudit(stores.records, stores.digests, clock=SystemClock()).run(*days)
+        from assistant.stores.audit_closing import open_audit
+
+        settings = _deployed(options, tenant)
+        kept = day_of(SystemClock().now()) - timedelta(days=settings.kept_days - 1)
+        async with open_audit(settings) as audit:
+            verify = VerifyAudit(audit.records, audit.digests, clock=SystemClock())
+            return await verify.run(max(days[0], kept), days[1])
+
+    report = asyncio.run(run())
+    if not options.writes(report):
+        rows = [(str(each.day), each.fault, each.said) for each in report.findings]
+        if rows:
+            terminal.out.print(table("day (UTC)", "fault", "what was found, and what to do", rows=rows))
+        loose = f"{report.unchained} unchained, before {report.chained_from or 'chains began'}"
+        terminal.warn(
+            f"{len(rows)} findings. {report.since} to {report.until}: {report.days} days with a digest, "
+            f"{report.writers} chains, {report.records} records in them; {loose}."
+        )
+    if report.findings:
+        raise typer.Exit(1)
+
+
+def _deployed(options: GlobalOptions, tenant: str) -> AuditSettings:
+    """Return where a deployment's audit is. Raises DeploymentError."""
+    file = options.tenants_dir / f"{tenant}.toml"
+    place = place_of(load_tenant(file), file)
+    aws, stack = (
+        AwsAccount(account=place.account, region=place.region),
+        f"{place.name_prefix}-{tenant}-Ingestion",
+    )
+    aws.require()
+    given = aws.outputs(stack).get(AUDIT_OUTPUT)
+    if given is None:
+        raise DeploymentError(f"The stack {stack} has no output {AUDIT_OUTPUT}. Deploy this release first.")
+    return AuditSettings.read(**json.loads(given))

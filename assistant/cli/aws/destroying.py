@@ -1,0 +1,454 @@
+"""``assistant aws destroy``: takes a tenant out of its account, and says what a lock keeps and until when.
+
+What was done is read from the account alone: from the tenant's stacks, and from CloudFormation's record of
+those that are gone, which it keeps for 90 days. So the command may be killed at any call and run again, also
+after ``cdk destroy``. Nothing is deleted by its tags: another system of the company may use the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from assistant.domain.errors import DeploymentError
+from assistant.terminal.account import AwsAccount, aws_errors, wait_until
+from assistant.terminal.terminal import Terminal
+
+_GONE = "DELETE_COMPLETE"
+_FAILED = "DELETE_FAILED"
+_BUCKET = "AWS::S3::Bucket"
+_KEY_WAIT_DAYS = 30
+"""The longest that KMS offers: until then a key's deletion can be cancelled."""
+_BACKUP_DAYS = 35
+"""DynamoDB keeps a backup of a deleted table with point-in-time recovery for so long, at no cost:
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/PointInTimeRecovery_Howitworks.html"""
+_ATTEMPTS = 3
+_MOST_PARAMETERS = 10
+"""Of one DeleteParameters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A resource that stays for a while, and why; ``until`` None where nobody but its holder can say."""
+
+    what: str
+    why: str
+    until: datetime | None
+
+    def __str__(self) -> str:
+        end = "until its holder releases it" if self.until is None else f"until {self.until:%Y-%m-%d}"
+        return f"stays: {self.what}, {end} ({self.why})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a destruction would delete, and what would stay."""
+
+    stacks: Sequence[str]
+    left: Sequence[str]
+    """Of stacks that are gone already."""
+    parameters: Sequence[str]
+    secrets: Sequence[str]
+    stays: Sequence[Kept]
+
+    def as_text(self) -> str:
+        goes = [f"goes: {name}" for name in (*self.stacks, *self.left, *self.parameters, *self.secrets)]
+        return "\n".join([*goes, *map(str, self.stays)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a destruction left."""
+
+    stays: Sequence[Kept]
+    orphans: Sequence[str]
+    """ARNs with the tenant's tag that nothing here explains."""
+
+    def as_text(self) -> str:
+        lines = [*map(str, self.stays), *(f"orphan: {arn}" for arn in self.orphans)]
+        return "\n".join(lines) or "Nothing is left."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A resource that a stack of the tenant has or had, by CloudFormation's record."""
+
+    kind: str
+    id: str
+    """Its physical id: a name, an id or an ARN."""
+    logical_id: str
+    status: str
+    stack: str
+    gone_at: datetime | None
+    """When its stack was deleted; None while it stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destruction:
+    """One tenant's way out of an account. Every method may be called again."""
+
+    aws: AwsAccount
+    full_name: str
+    """``assistant-pharmacy``: what its stacks' names begin with."""
+    tenant: str
+    parameters: str
+    """The path of its parameters: ``/assistant/pharmacy/``. Its secrets' has no first /."""
+    terminal: Terminal
+    poll_s: float = 10.0
+    limit_s: float = 5400.0
+    """Longest wait for one change: Lambda gives interfaces back after 40 minutes, a domain goes in 60."""
+    gone: set[str] = field(default_factory=set[str])
+    """Ids of what this run has seen to be gone."""
+
+    def plan(self) -> Plan:
+        """Return what would go, and what would stay at most until when. Raises DeploymentError."""
+        standing = self._standing()
+        listed = [each for stack in standing for each in self._resources(stack)] + self._left()
+        locks = {each.id: self._lock(each.id) for each in listed if each.kind == _BUCKET}
+        now = datetime.now(UTC)
+        return Plan(
+            stacks=[stack["StackName"] for stack in standing],
+            left=[f"{each.kind} {each.id}" for each in self._left()],
+            parameters=self._parameters(),
+            secrets=[secret["Name"] for secret in self._secrets()],
+            stays=[
+                Kept(what=bucket, why=lock[0], until=now + lock[1]) for bucket, lock in locks.items() if lock
+            ],
+        )
+
+    def run(self) -> Ended:
+        """Take the tenant away. Raises DeploymentError where a wait ends, or AWS refuses."""
+        for stack in self._standing():
+            self._delete(stack)
+        self.terminal.step("removing what the stacks left")
+        kept = list(self._sweep())
+        return Ended(stays=kept, orphans=self._orphans(kept))
+
+    # --- the stacks ---------------------------------------------------------------------------------------
+    def _stacks(self) -> list[Mapping[str, Any]]:
+        """Return the tenant's stacks and the record of those that are gone, the newest first.
+
+        A stack refers to older ones only, so each may be deleted before those behind it. After the prefix
+        there is no other "-": assistant-pharmacy-two-Data is another tenant's, …-care-Link the care side's.
+        """
+        listed = self.aws.listed("cloudformation", "list_stacks", "StackSummaries")
+        prefix = f"{self.full_name}-"
+        own = [
+            stack
+            for stack in listed
+            if stack["StackName"].startswith(prefix) and "-" not in stack["StackName"].removeprefix(prefix)
+        ]
+        return sorted(own, key=lambda stack: stack["CreationTime"], reverse=True)
+
+    def _standing(self) -> list[Mapping[str, Any]]:
+        return [stack for stack in self._stacks() if stack["StackStatus"] != _GONE]
+
+    def _resources(self, stack: Mapping[str, Any]) -> list[Recorded]:
+        given = {"StackName": stack["StackId"]}
+        listed = self.aws.listed("cloudformation", "list_stack_resources", "StackResourceSummaries", **given)
+        return [
+            Recorded(
+                kind=each["ResourceType"],
+                id=each["PhysicalResourceId"],
+                logical_id=each["LogicalResourceId"],
+                status=each["ResourceStatus"],
+                stack=stack["StackName"],
+                gone_at=stack.get("DeletionTime") if stack["StackStatus"] == _GONE else None,
+            )
+            for each in listed
+            if each.get("PhysicalResourceId")
+        ]
+
+    def _delete(self, stack: Mapping[str, Any]) -> None:
+        """Delete one stack; what it cannot delete is left to the sweep."""
+        name, given = stack["StackName"], {"StackName": stack["StackId"]}
+        self.terminal.step(f"deleting {name}")
+        self._until(f"{name} is changing", lambda: self._rests(stack))
+        for attempt in range(_ATTEMPTS):
+            standing = [each for each in self._resources(stack) if each.status != _GONE]
+            self._lift(standing)
+            self.aws.call(
+                "cloudformation", "update_termination_protection", EnableTerminationProtection=False, **given
+            )
+            failed = [each.logical_id for each in standing if each.status == _FAILED]
+            # The last resort: the sweep deletes it then, or lists it as an orphan. CloudFormation takes
+            # RetainResources for a stack in DELETE_FAILED alone.
+            is_last = attempt == _ATTEMPTS - 1 and self._status(stack) == _FAILED
+            self.aws.call(
+                "cloudformation", "delete_stack", **given, **({"RetainResources": failed} if is_last else {})
+            )
+            self._until(f"{name} is being deleted", lambda: self._rests(stack))
+            if self._status(stack) == _GONE:
+                return
+        reasons = [
+            f"{each.logical_id} ({each.id})" for each in self._resources(stack) if each.status == _FAILED
+        ]
+        raise DeploymentError(
+            f"{name} cannot be deleted: {', '.join(reasons) or 'see its events'}. Its events say why: aws "
+            f"cloudformation describe-stack-events --stack-name {name}. Then run the same command again."
+        )
+
+    def _status(self, stack: Mapping[str, Any]) -> str:
+        described = self.aws.call("cloudformation", "describe_stacks", StackName=stack["StackId"])
+        return described["Stacks"][0]["StackStatus"]
+
+    def _rests(self, stack: Mapping[str, Any]) -> bool:
+        status = self._status(stack)
+        return status == "REVIEW_IN_PROGRESS" or not status.endswith("_IN_PROGRESS")
+
+    def _lift(self, standing: Sequence[Recorded]) -> None:
+        """Take away what makes AWS refuse the deletion of these resources of one stack."""
+        for each in standing:
+            match each.kind:
+                case "AWS::ElasticLoadBalancingV2::LoadBalancer":
+                    self._unprotect(each.id)
+                case "AWS::EC2::VPCEndpointService":
+                    self._reject_connections(each.id)
+                case "AWS::SageMaker::Endpoint":
+                    endpoint = each.id.rpartition("/")[2]
+                    self._until(f"{endpoint} is updating", lambda name=endpoint: self._endpoint_rests(name))
+                case "AWS::EC2::VPC":
+                    self._free_interfaces(each.id)
+                case "AWS::ECR::Repository" if each.status == _FAILED:
+                    self._remove_repository(each.id)
+                case "AWS::S3::Bucket" if each.status == _FAILED and self._lock(each.id) is None:
+                    self._empty(each.id)
+                case _:
+                    pass
+
+    def _unprotect(self, arn: str) -> None:
+        attribute = {"Key": "deletion_protection.enabled", "Value": "false"}
+        given = {"LoadBalancerArn": arn, "Attributes": [attribute]}
+        self.aws.call("elbv2", "modify_load_balancer_attributes", missing="LoadBalancerNotFound", **given)
+
+    def _reject_connections(self, service: str) -> None:
+        filters = [{"Name": "service-id", "Values": [service]}]
+        listed = self.aws.listed(
+            "ec2", "describe_vpc_endpoint_connections", "VpcEndpointConnections", Filters=filters
+        )
+        open_states = ("available", "pendingAcceptance", "pending")
+        held = [each["VpcEndpointId"] for each in listed if each["VpcEndpointState"] in open_states]
+        if held:
+            given = {"ServiceId": service, "VpcEndpointIds": held}
+            self.aws.call("ec2", "reject_vpc_endpoint_connections", **given)
+
+    def _endpoint_rests(self, name: str) -> bool:
+        described = self.aws.call(
+            "sagemaker", "describe_endpoint", missing="ValidationException", EndpointName=name
+        )
+        return described is None or described["EndpointStatus"] in ("InService", "Failed", "OutOfService")
+
+    def _free_interfaces(self, vpc: str) -> None:
+        """Delete the domains that hold interfaces in a network, and wait until services gave theirs back;
+        the endpoints' own are deleted with the network's stack."""
+        for each in self._left():
+            if each.kind == "AWS::OpenSearchService::Domain":
+                self._remove_domain(each.id)
+        filters = [{"Name": "vpc-id", "Values": [vpc]}]
+
+        def is_free() -> bool:
+            listed = self.aws.listed(
+                "ec2", "describe_network_interfaces", "NetworkInterfaces", Filters=filters
+            )
+            return all(each.get("InterfaceType", "").endswith("endpoint") for each in listed)
+
+        self._until(f"services hold interfaces in {vpc}", is_free)
+
+    # --- what no stack deletes ----------------------------------------------------------------------------
+    def _left(self) -> list[Recorded]:
+        """Return what the deleted stacks left, by CloudFormation's record."""
+        recorded = [each for stack in self._stacks() for each in self._resources(stack)]
+        return [each for each in recorded if each.gone_at is not None and each.status != _GONE]
+
+    def _sweep(self) -> Iterator[Kept]:
+        left = self._left()
+        buckets: dict[str, Kept] = {}
+        encrypting: dict[str, Kept] = {}
+        for each in left:
+            if each.kind == _BUCKET and (kept := self._remove_bucket(each)):
+                buckets[each.id] = kept
+                encrypting[self._key_of(each.id)] = kept
+        yield from buckets.values()
+        removers: Mapping[str, Callable[[str], Kept | None]] = {
+            "AWS::DynamoDB::Table": self._remove_table,
+            "AWS::ECR::Repository": self._remove_repository,
+            "AWS::Logs::LogGroup": self._remove_log_group,
+            "AWS::OpenSearchService::Domain": self._remove_domain,
+        }
+        for each in left:
+            if each.kind in removers and (kept := removers[each.kind](each.id)):
+                yield kept
+        self._remove_names()
+        for each in left:
+            if each.kind == "AWS::KMS::Key" and (kept := self._remove_key(each.id, encrypting)):
+                yield kept
+
+    def _remove_names(self) -> None:
+        """Delete secrets and parameters, whose names are fixed: the next deployment makes its own, under its
+        own key."""
+        for secret in self._secrets():
+            given = {"SecretId": secret["ARN"]}
+            if "DeletedDate" in secret:  # one that waits for its deletion holds its name
+                self.aws.call("secretsmanager", "restore_secret", **given)
+            self.aws.call("secretsmanager", "delete_secret", **given, ForceDeleteWithoutRecovery=True)
+            self.gone.add(secret["ARN"])
+        names = self._parameters()
+        for start in range(0, len(names), _MOST_PARAMETERS):
+            self.aws.call("ssm", "delete_parameters", Names=names[start : start + _MOST_PARAMETERS])
+
+    def _secrets(self) -> list[Mapping[str, Any]]:
+        prefix = self.parameters.removeprefix("/")
+        filters = [{"Key": "name", "Values": [prefix]}]
+        listed = self.aws.listed(
+            "secretsmanager", "list_secrets", "SecretList", Filters=filters, IncludePlannedDeletion=True
+        )
+        return [secret for secret in listed if secret["Name"].startswith(prefix)]
+
+    def _parameters(self) -> list[str]:
+        given = {"Path": self.parameters, "Recursive": True}
+        return [
+            each["Name"] for each in self.aws.listed("ssm", "get_parameters_by_path", "Parameters", **given)
+        ]
+
+    def _lock(self, bucket: str) -> tuple[str, timedelta] | None:
+        """Return by what a bucket's new objects are locked, and for how long; None where they are not."""
+        found = self.aws.call(
+            "s3",
+            "get_object_lock_configuration",
+            missing=("ObjectLockConfigurationNotFoundError", "NoSuchBucket"),
+            Bucket=bucket,
+        )
+        rule = found and found["ObjectLockConfiguration"].get("Rule")
+        if not rule:
+            return None
+        retention = rule["DefaultRetention"]
+        days = retention.get("Days", 0) + 366 * retention.get("Years", 0)
+        return f"object lock, {retention['Mode'].lower()}, {days} days", timedelta(days=days)
+
+    def _remove_bucket(self, bucket: Recorded) -> Kept | None:
+        """Delete a bucket with every version in it; one whose lock may still hold an object stays as it is,
+        with its policy. Nothing has written to it since its stack was deleted."""
+        name, lock = bucket.id, self._lock(bucket.id)
+        until = lock and (bucket.gone_at or datetime.now(UTC)) + lock[1]
+        for _ in range(_ATTEMPTS):
+            if self._is_deleted(name):
+                self.gone.add(name)
+                return None
+            if lock and until and until > datetime.now(UTC):
+                return Kept(what=name, why=lock[0], until=until)
+            if held := self._empty(name):
+                return Kept(
+                    what=name, why=f"{held} versions are under a lock or hold of their own", until=None
+                )
+        return None  # still written to, as by S3's delivery of access logs: an orphan, until the next run
+
+    def _is_deleted(self, bucket: str) -> bool:
+        try:
+            self.aws.call("s3", "delete_bucket", missing="NoSuchBucket", Bucket=bucket)
+        except DeploymentError as error:
+            if "BucketNotEmpty" not in error.message:
+                raise
+            return False
+        return True
+
+    def _empty(self, bucket: str) -> int:
+        """Delete every version that nothing locks; return how many stay. The policy goes first: it refuses
+        a look to whoever is no process of the tenant."""
+        self.aws.call("s3", "delete_bucket_policy", missing="NoSuchBucket", Bucket=bucket)
+        held = 0
+        with aws_errors("s3", "list_object_versions"):
+            for page in self.aws.client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket):
+                found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+                keys = [{name: each[name] for name in ("Key", "VersionId")} for each in found]
+                if keys:
+                    given = {"Bucket": bucket, "Delete": {"Objects": keys, "Quiet": True}}
+                    held += len(self.aws.call("s3", "delete_objects", **given).get("Errors", ()))
+        return held
+
+    def _key_of(self, bucket: str) -> str:
+        found = self.aws.call("s3", "get_bucket_encryption", Bucket=bucket)
+        (rule,) = found["ServerSideEncryptionConfiguration"]["Rules"]
+        key = rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID", "")
+        return key.rpartition("/")[2]
+
+    def _remove_table(self, table: str) -> Kept | None:
+        absent = "ResourceNotFoundException"
+
+        def described() -> Mapping[str, Any] | None:
+            found = self.aws.call("dynamodb", "describe_table", missing=absent, TableName=table)
+            return found and found["Table"]
+
+        self._until(f"{table} is changing", lambda: (described() or {}).get("TableStatus") != "UPDATING")
+        found = described()
+        if found is not None:
+            if found.get("DeletionProtectionEnabled"):
+                self.aws.call("dynamodb", "update_table", TableName=table, DeletionProtectionEnabled=False)
+            self.aws.call("dynamodb", "delete_table", missing=absent, TableName=table)
+        self.gone.add(table)
+        if found is None:
+            return None
+        until = datetime.now(UTC) + timedelta(days=_BACKUP_DAYS)
+        return Kept(what=f"backup of {table}", why="DynamoDB's own, at no cost", until=until)
+
+    def _remove_repository(self, name: str) -> None:
+        self.aws.call(
+            "ecr", "delete_repository", missing="RepositoryNotFoundException", repositoryName=name, force=True
+        )
+        self.gone.add(name)
+
+    def _remove_log_group(self, name: str) -> None:
+        self.aws.call("logs", "delete_log_group", missing="ResourceNotFoundException", logGroupName=name)
+        self.gone.add(name)
+
+    def _remove_domain(self, name: str) -> None:
+        absent = "ResourceNotFoundException"
+        self.aws.call("opensearch", "delete_domain", missing=absent, DomainName=name)
+        self._until(
+            f"domain {name} is being deleted",
+            lambda: self.aws.call("opensearch", "describe_domain", missing=absent, DomainName=name) is None,
+        )
+        self.gone.add(name)
+
+    def _remove_key(self, key: str, encrypting: Mapping[str, Kept]) -> Kept | None:
+        """Schedule a key's deletion, unless it opens a bucket that stays."""
+        if key in encrypting:
+            bucket = encrypting[key]
+            return Kept(what=f"key {key}", why=f"opens {bucket.what}", until=bucket.until)
+        described = self.aws.call("kms", "describe_key", missing="NotFoundException", KeyId=key)
+        if described is None:
+            self.gone.add(key)
+            return None
+        until = described["KeyMetadata"].get("DeletionDate")
+        if until is None:
+            scheduled = self.aws.call(
+                "kms", "schedule_key_deletion", KeyId=key, PendingWindowInDays=_KEY_WAIT_DAYS
+            )
+            until = scheduled["DeletionDate"]
+        return Kept(what=f"key {key}", why="waits for its deletion, which can be cancelled", until=until)
+
+    # --- the end ------------------------------------------------------------------------------------------
+    def _orphans(self, kept: Sequence[Kept]) -> list[str]:
+        """Return the ARNs with the tenant's tag that are neither gone nor kept with a reason.
+
+        AWS lists a deleted resource by its tags for a while: what CloudFormation deleted is known by its id.
+        """
+        recorded = [each for stack in self._stacks() for each in self._resources(stack)]
+        known = {each.id for each in recorded if each.status == _GONE} | self.gone
+        known |= {each.what.rpartition(" ")[2] for each in kept}
+        filters = [{"Key": "tenant", "Values": [self.tenant]}]
+        listed = self.aws.listed(
+            "resourcegroupstaggingapi", "get_resources", "ResourceTagMappingList", TagFilters=filters
+        )
+        arns = sorted(each["ResourceARN"] for each in listed)
+        return [arn for arn in arns if arn not in known and not _last_part(arn) & known]
+
+    def _until(self, state: str, is_over: Callable[[], bool]) -> None:
+        wait_until(state, is_over, poll_s=self.poll_s, limit_s=self.limit_s)
+
+
+def _last_part(arn: str) -> set[str]:
+    """Return what may be the physical id at the end of an ARN."""
+    resource = arn.split(":", 5)[-1].removesuffix(":*")
+    return {resource, resource.partition("/")[2], resource.rpartition("/")[2], resource.partition(":")[2]}

@@ -1,0 +1,284 @@
+"""``assistant aws doctor``: what a deployment of a tenant needs, asked before anything is made.
+
+It changes nothing. Each check passes, warns, fails, or is *unknown*: what cannot be asked is never a pass.
+``assistant aws deploy`` begins with the same checks and stops where one fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, cast
+
+from assistant.domain.clock import SystemClock
+from assistant.domain.errors import (
+    ConfigurationError,
+    DependencyError,
+    DeploymentError,
+    UnauthenticatedError,
+)
+from assistant.domain.identity import Role
+from assistant.tenant.manifests import load_compatibility, load_embedding_manifest, load_llm_manifest
+from assistant.tenant.tenant import TenantConfig
+from assistant.terminal.account import AccountChecks, Finding, Kind, failure, warning
+from assistant.terminal.deployed import BUCKET_OUTPUT
+from assistant.terminal.publishing import Registry, model_files
+from assistant.terminal.signatures import Cosign, images_of, unverified
+
+Check = Callable[[], Iterable[Finding] | None]
+CLAIMS = frozenset({"tenant", "roles"})
+"""That the assistant reads in an agent's token, beside the registered ones."""
+
+
+def checked(name: str, check: Check, *, otherwise: Kind = "unknown") -> Iterator[Finding]:
+    """Yield what a check found, by its name: a pass for nothing, ``otherwise`` where it raised."""
+    silent = True
+    try:
+        for finding in check() or ():
+            silent = False
+            yield replace(finding, check=name)
+    except (ConfigurationError, DeploymentError) as error:
+        said = f"not asked: {error.message}" if otherwise == "unknown" else error.message
+        yield Finding(kind=otherwise, said=said, check=name)
+    else:
+        if silent:
+            yield Finding(kind="pass", said="", check=name)
+
+
+def tools(root: Path) -> Iterator[Finding]:
+    """Check what the commands of a deployment call on this machine."""
+    if not (root / "node_modules/.bin/cdk").exists() or not (root / "cdk.json").exists():
+        yield failure(f"{root} has no CDK. In a clone of the repository run: make setup")
+    for name, what in (
+        ("aws", "the walk's commands are AWS's own"),
+        ("docker", "make images builds with it"),
+    ):
+        if shutil.which(name) is None:
+            yield warning(f"there is no {name} on this machine: {what}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentChecks:
+    """What is asked of the account, the issuer and the artifacts, for templates that are proven already."""
+
+    account: AccountChecks
+    stage: Path
+    """The tenant's folder of the cloud assembly."""
+    root: Path
+    configuration_of: Callable[[str], Mapping[str, Any]]
+    """Reads an issuer's published configuration (OpenID Connect Discovery 1.0)."""
+
+    def checks(self) -> Mapping[str, Check]:
+        """Return the checks by name. They raise DeploymentError for what cannot be asked."""
+        return {
+            **self.account.checks(),
+            "bootstrap": self._bootstrap,
+            "load balancers": self._balancers,
+            "images": self._images,
+            "image signatures": self._signatures,
+            "network": self._network,
+            "issuer": self._issuer,
+            "model artifacts": self._artifacts,
+            "driver": self._driver,
+        }
+
+    def _bootstrap(self) -> Iterator[Finding]:
+        aws, qualifier = self.account.aws, self.account.place.bootstrap_qualifier
+        command = f"npx cdk bootstrap --app '' aws://{aws.account}/{aws.region} --qualifier {qualifier}"
+        version = aws.parameter(f"/cdk-bootstrap/{qualifier}/version")
+        needed = self._needed_bootstrap()
+        if version is None or int(version) < needed:
+            has = "is not bootstrapped" if version is None else f"has version {version}, {needed} is needed"
+            yield failure(f"{aws.account}/{aws.region} {has}. Run: {command}")
+            return
+        bucket = f"cdk-{qualifier}-assets-{aws.account}-{aws.region}"
+        found = aws.call("s3", "get_bucket_encryption", Bucket=bucket)
+        rules = found["ServerSideEncryptionConfiguration"]["Rules"]
+        keys = {rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID") for rule in rules}
+        for name in sorted(key for key in keys if key and not key.endswith("alias/aws/s3")):
+            key = aws.call("kms", "describe_key", KeyId=name)["KeyMetadata"]["Arn"]
+            if key != self.account.place.bootstrap_key:
+                yield failure(
+                    f"{bucket} is encrypted with {key}, and tasks and functions read the tenant file there: "
+                    f'write bootstrap_key = "{key}" into [deployment]. The key\'s policy must let '
+                    f"IAM policies of account {aws.account} allow kms:Decrypt.",
+                )
+
+    def _needed_bootstrap(self) -> int:
+        manifest = json.loads((self.stage / "manifest.json").read_bytes())
+        stacks = (each.get("properties", {}) for each in manifest["artifacts"].values())
+        return max(int(each.get("requiresBootstrapStackVersion", 0)) for each in stacks)
+
+    def _balancers(self) -> None:
+        """Look for a load balancer in the region: some new accounts may not make any, and no call says so."""
+        if not self.account.aws.listed("elbv2", "describe_load_balancers", "LoadBalancers"):
+            raise DeploymentError(
+                "this account has no load balancer in the region, and AWS refuses them to some new accounts "
+                '("this account currently does not support creating load balancers"). If it is new, ask '
+                "first, in a support case: enable internal Application and Network Load Balancers for "
+                f"account {self.account.aws.account} in {self.account.aws.region}."
+            )
+
+    def _images(self) -> Iterator[Finding]:
+        """Check that this account's registry holds every image that the templates name by digest."""
+        aws, text = self.account.aws, json.dumps(self.account.templates)
+        pattern = rf"{aws.account}\.dkr\.ecr\.{aws.region}\.[^/]*/([a-z0-9._/-]+)@(sha256:[0-9a-f]{{64}})"
+        listed = aws.listed("ecr", "describe_repositories", "repositories")
+        there = {str(each["repositoryName"]) for each in listed}
+        for repository, digest in sorted(set(re.findall(pattern, text))):
+            image: dict[str, Any] = {"repositoryName": repository, "imageIds": [{"imageDigest": digest}]}
+            gone = "ImageNotFoundException"
+            if repository not in there:
+                yield failure(f"there is no repository {repository}. Deploy the account stage first.")
+            elif aws.call("ecr", "describe_images", missing=gone, **image) is None:
+                push = f"make images TO={aws.account}/{aws.region}"
+                yield failure(f"{repository} has no image {digest}. Run: {push}")
+
+    def _signatures(self) -> Iterator[Finding]:
+        """Verify each image in this account's registry by the declared key. AWS's have no signature."""
+        key, aws = self.account.place.image_key, self.account.aws
+        registry = Registry(account=aws.account, region=aws.region)
+        named = images_of(self.account.templates, url_suffix=registry.url_suffix)
+        ours = [image for image in named if image.startswith(f"{registry.host}/")]
+        if key is None:
+            yield warning("no signature of an image is verified: declare deployment.image_key.")
+            return
+        if not key.startswith("awskms:"):
+            key = str(self.account.tenant_file.parent / key)
+        try:
+            cosign = Cosign(key=key, logins={registry.host: registry.login()})
+            yield from map(failure, unverified(ours, cosign))
+        except (ConfigurationError, DeploymentError) as error:  # unknown would let a deployment go on
+            yield failure(f"no signature of an image can be verified: {error.message}")
+
+    def _network(self) -> Iterator[Finding]:
+        tenant = self.account.tenant
+        own = ip_network(tenant.network.cidr)
+        for vpc in self.account.aws.listed("ec2", "describe_vpcs", "Vpcs"):
+            tags = {tag["Key"]: tag["Value"] for tag in vpc.get("Tags", ())}
+            if tags.get("tenant") != tenant.name and own.overlaps(ip_network(vpc["CidrBlock"])):
+                yield warning(
+                    f"network.cidr {own} overlaps {vpc['VpcId']} ({vpc['CidrBlock']}): the two can "
+                    "never be peered, or share a transit gateway.",
+                )
+
+    def _issuer(self) -> Iterator[Finding]:
+        identity = self.account.tenant.identity
+        if identity is None:
+            return
+        configuration = self.configuration_of(identity.issuer)
+        claims = _list(configuration.get("claims_supported"))
+        if claims and (lacking := sorted(CLAIMS - set(map(str, claims)))):
+            yield warning(
+                f"{identity.issuer} does not list the claims {', '.join(lacking)}, and a token without "
+                "one is refused with 401. Some issuers list only standard claims: look into a token of it.",
+            )
+
+    def _artifacts(self) -> Iterator[Finding]:
+        aws, tenant, models = self.account.aws, self.account.tenant.name, self.account.tenant.models
+        if models is None:
+            return
+        outputs = aws.outputs(f"{self.account.place.name_prefix}-{tenant}-Data")
+        if BUCKET_OUTPUT not in outputs:
+            raise DeploymentError("the bucket of models is made by the first deployment.")
+        bucket = outputs[BUCKET_OUTPUT]
+        for wanted in model_files(models, folder=self.root / "model_artifacts"):
+            place = {"Bucket": bucket, "Prefix": wanted.prefix}
+            found = aws.call("s3", "list_objects_v2", **place).get("Contents", ())
+            there = {str(each["Key"]).removeprefix(wanted.prefix) for each in found if each["Size"]}
+            if lacking := sorted(set(wanted.files) - there):
+                yield failure(
+                    f"s3://{bucket}/{wanted.prefix} lacks {', '.join(lacking)}. Run: assistant aws "
+                    f"put-artifacts --tenant {tenant}, or see model_artifacts/README.md",
+                )
+
+    def _driver(self) -> Iterator[Finding]:
+        models, folder = self.account.tenant.models, self.root / "model_artifacts"
+        if models is None:
+            return
+        rows = load_compatibility(folder / "compatibility.toml").row
+        manifests = (
+            load_llm_manifest(folder / "llm" / models.llm),
+            load_embedding_manifest(folder / "embedding" / models.embedding),
+        )
+        for manifest in manifests:
+            for row in rows:
+                known = (row.image, row.sdk, row.ami) == (manifest.image, manifest.sdk, manifest.ami)
+                if known and row.warning:
+                    yield warning(f"{manifest.name}: {row.warning}")
+
+
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+@dataclass(frozen=True, slots=True)
+class _PublishedKeys:
+    """The issuer's keys as it publishes them, for one check on this machine."""
+
+    keys_of: Callable[[str], str]
+    issuer: str
+
+    async def fetch(self) -> bytes:
+        try:
+            return (await asyncio.to_thread(self.keys_of, self.issuer)).encode()
+        except DeploymentError as error:
+            raise DependencyError(error.message) from None
+
+
+def token_findings(token: str, *, tenant: TenantConfig, keys_of: Callable[[str], str]) -> Iterator[Finding]:
+    """Yield what each claim of an agent's token is to the assistant, and whether the whole of it is taken.
+
+    Raises ConfigurationError for a tenant without ``[identity]``, and for a text that is no token.
+    """
+    from joserfc import jws
+    from joserfc.errors import JoseError
+
+    from assistant.service.identity import CachedKeySet, TokenVerifier  # the service's packages
+
+    if (identity := tenant.identity) is None:
+        raise ConfigurationError(f"{tenant.name} has no [identity] section: no issuer is known.")
+    try:
+        claims = json.loads(jws.extract_compact(token.encode()).payload)
+        given = {name: claims.get(name) for name in ("iss", "aud", "sub", "exp", "iat", "tenant", "roles")}
+    except (JoseError, ValueError, AttributeError):
+        raise ConfigurationError("This is no signed token (a JWT of three parts).") from None
+    roles, audiences = _list(given["roles"]), _list(given["aud"]) or [given["aud"]]
+    wanted = {
+        "iss": (given["iss"] == identity.issuer, f"must be {identity.issuer}"),
+        "aud": (identity.audience in audiences, f"must hold {identity.audience}"),
+        "sub": (isinstance(given["sub"], str) and given["sub"], "must name the agent"),
+        "exp": (isinstance(given["exp"], int | float), "must be a time"),
+        "iat": (isinstance(given["iat"], int | float), "must be a time"),
+        "tenant": (given["tenant"] == tenant.name, f"must be {tenant.name}"),
+        "roles": (set(map(str, roles)) & set(Role), f"must be a list with one of {', '.join(Role)}"),
+    }
+    for name, (is_right, said) in wanted.items():
+        has = "there is none" if given[name] is None else f"it is {json.dumps(given[name])}"
+        wrong = () if is_right else (failure(f"{said}; {has}"),)
+        yield from checked(name, lambda wrong=wrong: wrong)
+    clock = SystemClock()
+    verifier = TokenVerifier(
+        keys=CachedKeySet(_PublishedKeys(keys_of, identity.issuer), clock=clock),
+        issuer=identity.issuer,
+        audience=identity.audience,
+        tenants=[tenant.name],
+        clock=clock,
+    )
+
+    def verified() -> Iterator[Finding]:
+        try:
+            asyncio.run(verifier.identify(f"Bearer {token}"))
+        except UnauthenticatedError as error:
+            why = "It is expired, or not signed by a key of the issuer, or not by ES256 or RS256."
+            yield failure(error.message if "claim" in error.message else f"{error.message} {why}")
+        except DependencyError as error:
+            raise DeploymentError(error.message) from None
+
+    yield from checked("signature", verified)

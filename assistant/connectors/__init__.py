@@ -1,1 +1,0 @@
-"""Connectors of wikis and databases: adapters of ``assistant.knowledge.connectors``."""

@@ -1,0 +1,431 @@
+"""Reads files and folders into the items of a source: documents, withdrawals and failures.
+
+This process only opens the files. The parsing process reads what is in them (``formats``). The service
+imports this module, so it must not need the parsers of the ``worker`` extra.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import json
+import os
+import re
+import stat
+import unicodedata
+import zlib
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, BinaryIO, cast
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
+from assistant.domain.documents import Document, OriginalFile
+from assistant.domain.errors import DocumentInvalidError, NotFoundError, ParsingStoppedError, TooLargeError
+
+LARGEST_DOCUMENT_BYTES = 5_000_000
+LARGEST_BINARY_BYTES = 50_000_000
+"""Limit for a file whose text is packed or lies beside images. Its text has the limit of other documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDocument:
+    """One document as read from its source."""
+
+    document: Document
+    origin: str
+    """``<file>`` or ``<file>:<line>``; empty for a document that came without a file."""
+    metadata: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """What it says under keys that are not read: every text below each key."""
+    notes: tuple[str, ...] = ()
+    """What of the file is not in its text, a line each: struck words, a hidden sheet, a scanned page."""
+    lost_share: float = 0.0
+    """Share of its words that are not in its text, of those that could be counted."""
+    file: Path | None = None
+    """Where ``document.original`` lies; None of a document without one."""
+    text: str = ""
+    """What readers see of it; only of a document that is read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWithdrawal:
+    """A document whose file or line says ``withdrawn: true``."""
+
+    own_id: str
+    """The id within its source."""
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFailure:
+    """A file or line that is not a valid document. It does not stop the others."""
+
+    origin: str
+    code: str
+    reason: str
+    own_id: str | None = None
+    """The id, within its source, of the document that was meant. That document is withheld."""
+    is_named_by_file: bool = False
+    """Whether ``own_id`` was derived from the file's name, because the file's own id is unreadable."""
+
+
+SourceItem = SourceDocument | SourceFailure | SourceWithdrawal
+_ITEM: TypeAdapter[SourceItem] = TypeAdapter(Annotated[SourceItem, Field(union_mode="left_to_right")])
+"""An item as the parsing process sends it. Failures come first: they have the fields of a withdrawal too."""
+
+
+def write_item(item: SourceItem) -> bytes:
+    """Return the item as JSON for ``read_item``. Fields that a document does not set stay unset."""
+    return _ITEM.dump_json(item, exclude_unset=True)
+
+
+def read_item(body: bytes) -> SourceItem:
+    """Return the item that ``write_item`` wrote. Raises pydantic's ValidationError."""
+    return _ITEM.validate_json(body)
+
+
+def as_item(origin: str, fields: Mapping[str, object], *, metadata: dict[str, tuple[str, ...]]) -> SourceItem:
+    """Return a document with these fields, or a failure that names the invalid fields."""
+    try:
+        return SourceDocument(Document.model_validate(dict(fields)), origin, metadata)
+    except ValidationError as error:
+        reasons = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        return invalid(origin, "; ".join(reasons))
+
+
+def file_of(origin: str) -> str | None:
+    """Return the file of an origin; None for an origin without one."""
+    file, colon, line = origin.rpartition(":")
+    return (file if colon and line.isdecimal() else origin) or None
+
+
+def invalid(origin: str, reason: str, own_id: str | None = None) -> SourceFailure:
+    return SourceFailure(origin, DocumentInvalidError.code, reason, own_id)
+
+
+def too_large(origin: str, limit_bytes: int) -> SourceFailure:
+    return SourceFailure(origin, TooLargeError.code, f"larger than {limit_bytes:,} bytes")
+
+
+def refuse_duplicate_keys(json_text: bytes) -> None:
+    """Raise DocumentInvalidError for a duplicate key in the outermost object, and ValueError for no JSON.
+
+    JSON parsers keep the last value of a key, so the first ``labels`` would be ignored.
+    """
+    try:
+        outermost: object = json.loads(json_text, object_pairs_hook=tuple, parse_int=str)
+    except RecursionError:
+        raise DocumentInvalidError("it has too many objects inside each other") from None
+    if isinstance(outermost, tuple):
+        pairs = cast("tuple[tuple[str, object], ...]", outermost)
+        for key, times in Counter(key for key, _ in pairs).items():
+            if times > 1:
+                raise DocumentInvalidError(f'it says "{key:.60}" twice')
+
+
+def text_field(value: object) -> str | None:
+    """Return a trimmed text, or a number as text. Return None for an empty text or another type."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return str(value).strip() or None
+
+
+def questions_field(value: object) -> tuple[str, ...]:
+    """Return the different questions, in order, from a text or a list of texts.
+
+    Raises DocumentInvalidError for another type and for an empty item.
+    """
+    if value is None or value == "":
+        return ()
+    if not isinstance(value, str | list | tuple):
+        problem = f"{value!r:.60} is neither a text nor a list of texts"
+        raise DocumentInvalidError(f"questions: {problem}. Write a list of questions.")
+    items = cast("list[Any]", [value] if isinstance(value, str) else value)
+    for number, item in enumerate(items, start=1):
+        if not isinstance(item, str) or not item.strip():
+            problem = f"item {number} is {item!r:.60}, not a text"
+            raise DocumentInvalidError(f"questions: {problem}. Write a question or remove the item.")
+    return tuple(dict.fromkeys(" ".join(item.split()) for item in items))
+
+
+# Reads files and folders of knowledge into items.
+
+
+LONGEST_LINE_BYTES = 2 * LARGEST_DOCUMENT_BYTES
+LARGEST_FILE_BYTES = 4_000_000_000
+"""Limit for all lines of a file together, decompressed: a gzip file of 4 MB can contain this much."""
+LARGEST_LINES_BYTES = 256 * 1024 * 1024
+"""Limit for a file of JSON lines that is sent to us, as it is sent: about twenty thousand documents."""
+_LINES = (".jsonl", ".jsonl.gz")
+_MARKDOWN = (".md", ".markdown", ".mdx", ".md.erb")
+PAGES = (*_MARKDOWN, ".html", ".htm")
+_CONVERTED = {
+    **dict.fromkeys(
+        (".pdf", ".docx", ".docm", ".pptx", ".pptm", ".xlsx", ".xlsm", ".eml"), LARGEST_BINARY_BYTES
+    ),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), LARGEST_DOCUMENT_BYTES),
+}
+"""Files that ``conversion`` reads, by suffix, with their limits in bytes."""
+KINDS_READ = (*_LINES, *PAGES, *_CONVERTED)
+"""Endings of names of files that are read."""
+_LONGEST_FILE_NAME = 255
+_OCR_WALL_S = 900.0
+"""For a file whose scans are read: hundreds of pages. tesseract's CPU time is not the parsing process's."""
+_UNSAFE_IN_ID = re.compile(r"[^\w.-]+")
+_LINE_ID = re.compile(rb'"(id|document_id)"\s{0,9}:\s{0,9}"([^"\\\\\s/?#]{1,256})"')
+
+_Found = Iterator[ParsingRequest | SourceFailure]
+
+
+def read_sources(
+    paths: Sequence[Path], *, parsing: ParsingProcess | None = None, ocr: Sequence[str] = ()
+) -> Iterator[SourceItem]:
+    """Yield the items of files, and of the files below folders in order of their names.
+
+    In a folder, hidden files and files of other kinds are skipped (``skipped_files`` names these); links that
+    lead out of the folder and special files are failures. A file that is named itself always yields
+    something. Without ``parsing`` a parsing process is started for this call. Scans are read in the languages
+    ``ocr``. Raises NotFoundError when a path does not exist.
+    """
+    for path in paths:
+        if not path.exists():
+            raise NotFoundError(f"{path}: there is no such file or folder.")
+    yield from _parse(_requests(paths, ocr), parsing)
+
+
+def is_read(path: Path) -> bool:
+    """Return whether files of this name are read."""
+    return path.name.lower().endswith(KINDS_READ)
+
+
+def largest_bytes(name: str) -> int:
+    """Return the limit in bytes for a file of this name. Raises DocumentInvalidError for a kind that is not
+    read."""
+    low = name.lower()
+    if low.endswith(_LINES):
+        return LARGEST_LINES_BYTES
+    if low.endswith(PAGES):
+        return LARGEST_DOCUMENT_BYTES
+    limit_bytes = _CONVERTED.get(PurePosixPath(low).suffix)
+    if limit_bytes is None:
+        raise DocumentInvalidError(f"{name:.200}: not one of {', '.join(KINDS_READ)}")
+    return limit_bytes
+
+
+def skipped_files(paths: Sequence[Path]) -> list[str]:
+    """Return the files below folders that are not read because of their kind, by their paths there, in order.
+
+    Hidden files are none of them.
+    """
+    return sorted(
+        _shown_name(file.relative_to(path).as_posix())
+        for path in paths
+        if path.is_dir()
+        for file in _files_below(path)
+        if not is_read(file)
+    )
+
+
+def read_source(
+    path: Path, *, name: str, parsing: ParsingProcess | None = None, ocr: Sequence[str] = ()
+) -> Iterator[SourceItem]:
+    """Yield the items of one file, whose kind is that of ``name``, whatever ``path`` is called. A document
+    without an id of its own gets its id from ``name``."""
+    yield from _parse(_file_requests(path, name, ocr), parsing)
+
+
+def read_kept(
+    path: Path, *, name: str, parsing: ParsingProcess | None = None, ocr: Sequence[str] = ()
+) -> Iterator[SourceItem]:
+    """Yield the item, with its text, of what is kept of a document: the file ``name`` that it was converted
+    from, else the document in JSON."""
+    found = _file_requests(path, name, ocr)
+    if not is_converted(name):
+        found = iter([ParsingRequest("stored", {"name": name}, path.read_bytes())])
+    yield from _parse(found, parsing, with_text=True)
+
+
+def is_converted(name: str) -> bool:
+    """Return whether a file of this name is converted into a page, so that its text is not the file's own."""
+    return PurePosixPath(name).suffix.lower() in _CONVERTED
+
+
+def page_id(name: str) -> str:
+    """Return the id of a file without its own: its path below the folder, without the suffix, as a slug.
+
+    A converted file keeps its suffix: a company has ``fees.docx`` beside ``fees.pdf``. A Mac's decomposed
+    letters, half signs and Roman numerals are written as ids have them.
+    """
+    path = Path(name)
+    stem = path if is_converted(name) else path.with_suffix("")
+    composed = _UNSAFE_IN_ID.sub("-", unicodedata.normalize("NFC", str(stem)))
+    return _UNSAFE_IN_ID.sub("-", unicodedata.normalize("NFKC", composed)).strip("-.") or "document"
+
+
+def title_of(name: str) -> str:
+    """Return a title for a file that has none: its name as words."""
+    stem = PurePosixPath(name).name.partition(".")[0]
+    return " ".join(re.split(r"[\s_-]+", stem)).strip() or name
+
+
+def named_by_file(failure: SourceFailure, name: str) -> SourceFailure:
+    """Return the failure with the id that the file's name gives."""
+    return replace(failure, own_id=page_id(name), is_named_by_file=True)
+
+
+def named_by_line(failure: SourceFailure, line: bytes, *, key: str = "id") -> SourceFailure:
+    """Return the failure with the id in broken JSON, if exactly one id can be found in it."""
+    named = _LINE_ID.finditer(line[:LONGEST_LINE_BYTES])
+    names = {match[2] for match in named if match[1].decode() == key}
+    if len(names) != 1:
+        return failure
+    return replace(failure, own_id=names.pop().decode("utf-8", errors="replace"))
+
+
+def _requests(paths: Sequence[Path], ocr: Sequence[str]) -> _Found:
+    for path in paths:
+        if not path.is_dir():
+            yield from _file_requests(path, path.name, ocr)
+            continue
+        folder = path.resolve()
+        for file in sorted(filter(is_read, _files_below(path))):
+            name = file.relative_to(path).as_posix()
+            if Path(os.path.realpath(file)).is_relative_to(folder):  # resolve() fails on circular links
+                yield from _file_requests(file, name, ocr)
+            else:
+                outside = "a link to a file outside of its folder; copy the file instead"
+                yield invalid(_shown_name(name), outside)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and not path.is_dir():
+            yield path
+
+
+def _file_requests(path: Path, name: str, ocr: Sequence[str]) -> _Found:
+    kind = name.lower()
+    if name != (shown := _shown_name(name)):
+        yield named_by_file(invalid(shown, "its name is not UTF-8. Rename the file."), shown)
+        return
+    try:
+        if kind.endswith(_LINES):
+            yield from _line_requests(path, name)
+        elif kind.endswith(PAGES):
+            with _open_regular(path) as file:
+                raw = file.read(LARGEST_DOCUMENT_BYTES + 1)
+            is_markdown = kind.endswith(_MARKDOWN)
+            yield ParsingRequest("page", {"name": name, "is_markdown": is_markdown}, raw)
+        elif (most_bytes := _CONVERTED.get(PurePosixPath(kind).suffix)) is not None:
+            with _open_regular(path) as file:
+                raw = file.read(most_bytes + 1)
+            is_whole = len(raw) <= most_bytes
+            header, wall_s = {"name": name, "ocr": list(ocr)}, _OCR_WALL_S if ocr else None
+            request = ParsingRequest("file", header, raw, file=path, wall_s=wall_s)
+            yield request if is_whole else too_large(name, most_bytes)
+        else:
+            yield invalid(name, f"not one of {', '.join(KINDS_READ)}")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        yield invalid(name, f"not a whole gzip file: {error}")
+    except OSError as error:
+        yield invalid(name, f"cannot be read: {error.strerror}")
+
+
+def _shown_name(name: str) -> str:
+    """Return the name of a file as text: bytes of it that are not UTF-8 as ``\\xff``."""
+    return os.fsencode(name).decode("utf-8", errors="backslashreplace")
+
+
+def _line_requests(path: Path, name: str) -> _Found:
+    """Yield a request for each JSON line that is not blank, and failures for lines over the limit."""
+    size = 0
+    with _open_regular(path) as raw:
+        file = gzip.GzipFile(fileobj=raw) if name.lower().endswith(".gz") else raw
+        for number, line in _numbered_lines(cast(BinaryIO, file)):
+            origin = f"{name}:{number}"
+            if line is None:
+                yield too_large(origin, LONGEST_LINE_BYTES)
+                continue
+            size += len(line)
+            if size > LARGEST_FILE_BYTES:
+                yield too_large(origin, LARGEST_FILE_BYTES)
+                return
+            yield ParsingRequest("line", {"name": origin}, line)
+
+
+def _numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    """Yield (number from 1, line) without blank lines; None for a line over the limit."""
+    number = 0
+    while line := file.readline(LONGEST_LINE_BYTES + 1):
+        number += 1
+        if len(line) > LONGEST_LINE_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(LONGEST_LINE_BYTES)
+            yield number, None
+        elif line.strip():
+            yield number, line
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a regular file without blocking. Raises OSError for a pipe, a socket or a device."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _parse(found: _Found, parsing: ParsingProcess | None, *, with_text: bool = False) -> Iterator[SourceItem]:
+    """Yield the answers to the requests, with the failures in their places."""
+    if parsing is None:
+        with ParsingProcess() as own:
+            yield from _parse(found, own, with_text=with_text)
+        return
+    places: deque[ParsingRequest | SourceFailure] = deque()
+
+    def requests() -> Iterator[ParsingRequest]:
+        for one in found:
+            places.append(one)
+            if isinstance(one, ParsingRequest):
+                yield replace(one, header={**one.header, "with_text": with_text})
+
+    for answer in parsing.run(requests()):
+        while isinstance(place := places.popleft(), SourceFailure):
+            yield place
+        is_stopped = isinstance(answer, ParsingStoppedError)
+        yield _stopped(place, answer) if is_stopped else _with_original(place, read_item(answer))
+    yield from (place for place in places if isinstance(place, SourceFailure))
+
+
+def _with_original(request: ParsingRequest, item: SourceItem) -> SourceItem:
+    """Return a document with the facts of the file that it was converted from."""
+    if request.file is None or not isinstance(item, SourceDocument):
+        return item
+    name = PurePosixPath(str(request.header["name"])).name[-_LONGEST_FILE_NAME:]
+    digest = hashlib.sha256(request.body).hexdigest()
+    original = OriginalFile(name=name, sha256=digest, size_bytes=len(request.body))
+    return replace(item, document=item.document.model_copy(update={"original": original}), file=request.file)
+
+
+def read_original(path: Path, original: OriginalFile) -> bytes | None:
+    """Return the bytes of an original; None when the file has changed since the document was read from it."""
+    try:
+        with _open_regular(path) as file:
+            content = file.read(original.size_bytes + 1)
+    except OSError:
+        return None
+    return content if hashlib.sha256(content).hexdigest() == original.sha256 else None
+
+
+def _stopped(request: ParsingRequest, error: ParsingStoppedError) -> SourceFailure:
+    """Return the failure of a file or line that stopped the parsing process. Its labels are unknown."""
+    name = str(request.header["name"])
+    failure = SourceFailure(name, error.code, error.message)
+    if request.operation == "line":
+        return named_by_line(failure, request.body)
+    return named_by_file(failure, name)

@@ -1,0 +1,234 @@
+"""Converts e-mails by the standard library: what the sender wrote, apart from older mails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from email import message_from_bytes
+from email.message import EmailMessage, Message, MIMEPart
+from email.policy import default
+from functools import reduce
+from itertools import groupby, zip_longest
+from typing import Any, cast
+
+from assistant.documents.formats.encodings import decoded, decoded_page
+from assistant.documents.formats.plain import text_blocks, title_of
+from assistant.documents.page import (
+    Block,
+    Loss,
+    OlderText,
+    Page,
+    Paragraph,
+    Run,
+    Runs,
+    all_runs,
+    plain,
+    text_of,
+    trimmed,
+)
+from assistant.documents.parsing.html import read_html
+from assistant.documents.parsing.render import words_in
+from assistant.domain.errors import DocumentInvalidError
+
+_FACTS = ("From", "To", "Cc", "Date")
+_FLOWING = re.compile(r"(?m)(?<!^--) \n")
+_MUCH_LONGER = 1.5
+"""The plain text is read in place of the HTML part where it has this many times its words."""
+_QUOTED = re.compile(r">(?!\s*=?\s*\d)")
+"""The begin of a line of an older mail. "> 65 years" may be a comparison."""
+_ASKING = ("?", "\u061f", "\uff1f")
+_SENTENCE = re.compile(r"(?<=[.!?\u061f\uff1f])\s+|\n\s*\n")
+_FORWARDED = re.compile(r"(?:fwd?|wg|tr|rv|i|vb|vs) ?:", re.IGNORECASE)
+"""The begin of a forwarded mail's subject, by the language of its program."""
+_FIELD = re.compile(r"^[>* ]{0,20}[^\W\d_][^\n:]{1,20}:", re.MULTILINE)
+_ANY_LANGUAGE = re.compile(
+    r"^(?=[^\n]*(?:\d{4}|\d[:.h]\d\d))(?:[^\n]*\n)?[^\n]*<[^<>@\s]{1,64}@[^<>\s]{1,255}>\)?[^\n]{0,20}:$",
+    re.MULTILINE,
+)
+"""One or two lines with a date or time, then an address: "El 2 mar 2026, Olga (<o@x.org>) escribi\u00f3:"."""
+_LEAST_FIELDS = 3
+"""Lines such as "From: …" above an older mail. Two may be opening hours: "From: 9:00", "To: 17:00"."""
+_LONGEST_LEAD = 300
+"""Characters of a line above an older mail. The library takes 19 s for a line of 40,000."""
+_MAY_LEAD = re.compile(r"^-----|^[^:]{1,24}:|:$")
+"""In such a line, or the one before. The library takes 5 s for a megabyte of other lines."""
+
+
+def convert_eml(raw: bytes) -> Page:
+    """Return an e-mail: its subject as the title, sender and date, and its text.
+
+    Of parts with the same content the richest is read: the HTML part, unless it says much less. Attachments
+    are losses. Raises DocumentInvalidError for a file that is no e-mail, or one without text.
+    """
+    losses: list[Loss] = []
+    try:
+        message = message_from_bytes(raw, policy=default)
+        if not any(name in message for name in ("from", "subject", "date")):
+            problem = "it is not an e-mail: it has no From, Subject or Date"
+            raise DocumentInvalidError(f"{problem}. Export it again.")
+        blocks = tuple(_with_questions(_without_older(_read(message, losses), message)))
+        page = Page((_facts(message, _FACTS), *blocks), title_of(message["subject"]), losses=tuple(losses))
+    except (LookupError, RecursionError, UnicodeError, ValueError) as error:
+        problem = f"its parts cannot be read ({type(error).__name__})"
+        raise DocumentInvalidError(f"{problem}. Export the e-mail again, or save its text.") from None
+    if not _words(blocks):
+        raise DocumentInvalidError("the e-mail has no text. Add its attachments as files of their own.")
+    return page
+
+
+def _facts(message: Message, names: Sequence[str]) -> Paragraph:
+    return Paragraph(plain("\n".join(f"{name}: {message[name]}" for name in names if name in message)))
+
+
+def _read(part: EmailMessage | MIMEPart, losses: list[Loss]) -> tuple[Block, ...]:
+    """Return the text of a part and the parts in it; add what is not read to ``losses``."""
+    kind = part.get_content_type()
+    if part.get_content_maintype() == "multipart":
+        inner = [_read(each, losses) for each in part.iter_parts()]
+        if kind != "multipart/alternative" or not inner:
+            return tuple(block for blocks in inner for block in blocks)
+        return reduce(_richer, inner)
+    if kind == "message/rfc822":
+        inner_mail = cast("EmailMessage", part.get_content())
+        blocks = _without_older(_read(inner_mail, losses), inner_mail)
+        return (_facts(inner_mail, ("Subject", *_FACTS)), *blocks)
+    name = part.get_filename()
+    if name or part.is_attachment() or kind not in ("text/plain", "text/html"):
+        if kind != "text/calendar":  # it says what the text beside it says
+            losses.append(Loss(f"attachment {name or kind} was not read"))
+        return ()
+    text = _decoded(part)
+    if kind == "text/html":
+        page = read_html(text, is_whole=False)
+        losses += page.losses
+        return page.blocks
+    if part.get_param("format") == "flowed":
+        text = _unflowed(text, joins_words=part.get_param("delsp") == "yes")
+    return tuple(_quotes_apart(text))
+
+
+def _richer(first: tuple[Block, ...], last: tuple[Block, ...]) -> tuple[Block, ...]:
+    """Return the last form of a text, which is the richest, unless it says much less."""
+    return first if _words(first) > _MUCH_LONGER * _words(last) else last
+
+
+def _words(blocks: Iterable[Block]) -> int:
+    """Return how many words of the blocks are in force."""
+    current = (block for block in blocks if not isinstance(block, OlderText))
+    runs = (run for line in all_runs(current) for run in line if run.is_in_force)
+    return sum(words_in(run.text) for run in runs)
+
+
+def _decoded(part: MIMEPart) -> str:
+    """Return the text of a part by its declared encoding, else as that of a file."""
+    raw, charset = part.get_payload(decode=True), part.get_content_charset()
+    content = raw if isinstance(raw, bytes) else b""
+    is_page = charset is None and part.get_content_type() == "text/html"
+    return decoded_page(content) if is_page else decoded(content, declared=charset)
+
+
+def _unflowed(text: str, *, joins_words: bool) -> str:
+    """Return text of ``format=flowed`` (RFC 3676), whose lines go on where they end with a space."""
+    parts: list[str] = []
+    for depth, group in groupby(text.splitlines(), key=lambda line: len(line) - len(line.lstrip(">"))):
+        words = "\n".join(line[depth:].removeprefix(" ") for line in group)
+        joined = _FLOWING.sub("" if joins_words else " ", words)
+        parts += (">" * depth + line for line in joined.split("\n"))
+    return "\n".join(parts)
+
+
+def _quotes_apart(text: str) -> Iterable[Block]:
+    """Yield the blocks of plain text; lines that begin with ">" are an older mail."""
+    lines = (line.strip() for line in text.splitlines())
+    for is_marked, group in groupby(lines, key=lambda line: line.startswith(">")):
+        same = list(group)
+        if is_marked and any(map(_QUOTED.match, same)):
+            yield OlderText(text_blocks("\n".join(line.lstrip("> ") for line in same)))
+        else:
+            yield from text_blocks("\n".join(same))
+
+
+# Older mails
+
+
+def _without_older(blocks: tuple[Block, ...], message: Message) -> tuple[Block, ...]:
+    """Return the blocks with each older mail as one. The mail that a forwarding passes on is no older one,
+    and neither is a mail without any other text."""
+    told = _marked(blocks, but=0)
+    if not _FORWARDED.match(str(message["subject"] or "").strip()) and _words(told):
+        return told
+    shown = (block.blocks if isinstance(block, OlderText) else (block,) for block in blocks)
+    return _marked(tuple(block for each in shown for block in each), but=1)
+
+
+def _marked(blocks: tuple[Block, ...], *, but: int) -> tuple[Block, ...]:
+    """Return the blocks with what follows a line such as "On … wrote:" as older text, but for the first
+    ``but`` of them."""
+    leads = dict(reversed(_leads(blocks)[but:]))
+    made: list[Block] = []
+    for at, block in enumerate(blocks):
+        if at not in leads or not isinstance(block, Paragraph):
+            made.append(block)
+            continue
+        before, lead = _cut(block.runs, leads[at])
+        made += [Paragraph(before)] if before else []
+        if not any(isinstance(after, OlderText) for after in blocks[at + 1 : at + 2]):
+            return (*made, OlderText((Paragraph(lead), *blocks[at + 1 :])))
+        made.append(OlderText((Paragraph(lead),)))  # the rest may be answers below the lines that it quotes
+    return tuple(made)
+
+
+def _with_questions(blocks: Sequence[Block]) -> Iterator[Block]:
+    """Yield the blocks; of older text above an answer, its questions too: else "No." answers another one."""
+    for block, below in zip_longest(blocks, blocks[1:]):
+        yield block
+        if isinstance(block, OlderText) and below is not None and not isinstance(below, OlderText):
+            sentences = _SENTENCE.split("\n\n".join(map(text_of, all_runs(block.blocks))))
+            asked = (
+                " ".join(sentence.split()) for sentence in sentences if sentence.rstrip().endswith(_ASKING)
+            )
+            yield from (Paragraph(plain(f"> {question}")) for question in asked)
+
+
+def _leads(blocks: Sequence[Block]) -> list[tuple[int, int]]:
+    """Return where older mails begin: the block, and the character of its text."""
+    from mailparser_reply.constants import MAIL_LANGUAGES  # pyright: ignore[reportMissingTypeStubs]
+    from mailparser_reply.parser import EmailMessage as ReplyReader  # pyright: ignore[reportMissingTypeStubs]
+
+    places: list[tuple[int, int]] = []
+    lines: list[str] = []
+    for at, block in enumerate(blocks):
+        start = 0
+        for line in (text_of(block.runs) if isinstance(block, Paragraph) else "").split("\n"):
+            places.append((at, start))
+            lines.append(" ".join(line.split()))
+            start += len(line) + 1
+    may_lead = [len(line) <= _LONGEST_LEAD and _MAY_LEAD.search(line) is not None for line in lines]
+    kept = (line if any(may_lead[at : at + 2]) else "." for at, line in enumerate(lines))
+    text = "\n".join(kept)
+    reader: Any = ReplyReader(text, languages=list(MAIL_LANGUAGES))
+    found: list[tuple[int, int]] = []
+    begun = -1
+    """Where a line "-----Original Message-----" ends: the fields below it belong to it."""
+    leads = [*cast("re.Pattern[str]", reader.HEADER_REGEX).finditer(text), *_ANY_LANGUAGE.finditer(text)]
+    for lead in sorted(leads, key=lambda lead: lead.start()):
+        if _is_lead(lead[0].strip()) and lead.start() != begun:
+            found.append(places[text.count("\n", 0, lead.end() - len(lead[0].lstrip()))])
+        begun = lead.end() if lead[0].startswith("-----") else -1
+    return list(dict.fromkeys(found))
+
+
+def _is_lead(lead: str) -> bool:
+    is_line = lead.startswith("---") or (lead.endswith(":") and lead.count("\n") <= 1)
+    return is_line or len(_FIELD.findall(lead)) >= _LEAST_FIELDS
+
+
+def _cut(runs: Runs, at: int) -> tuple[Runs, Runs]:
+    """Return the runs before and after a character of their text."""
+    before, after = list[Run](), list[Run]()
+    for run in runs:
+        before.append(replace(run, text=run.text[: max(at, 0)]))
+        after.append(replace(run, text=run.text[max(at, 0) :]))
+        at -= len(run.text)
+    return trimmed(before), trimmed(after)

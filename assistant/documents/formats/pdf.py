@@ -1,0 +1,369 @@
+"""Converts PDF by pdfium: text in reading order, headings, lists, tables and page numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pypdfium2  # pyright: ignore[reportMissingTypeStubs]
+
+from assistant.documents import page as model
+from assistant.documents.formats.page_layout import BULLET, NUMBER, Block, Line, Paragraph, page_blocks
+from assistant.documents.formats.page_words import UNREADABLE, read_page, runs_of, unmarked
+from assistant.documents.formats.plain import title_of
+from assistant.documents.formats.ruled_tables import Grid
+from assistant.documents.formats.scans import scan_blocks
+from assistant.documents.parsing.tables import table_blocks
+from assistant.domain.errors import DocumentInvalidError
+
+MOST_PAGES = 1_000
+"""Pages of a file. A page takes 15 to 20 ms, and the child has 20 s of CPU time."""
+_MARGIN = 0.12
+"""Of a page's height, at its top and bottom: where running headers and footers are."""
+_REPEATED = 0.3
+"""Of the pages: a margin line on so many is a running header or footer. Left and right pages may have
+their own."""
+_FEWEST_PAGES = 3
+"""Pages from which lines repeat by intention; of a file of two pages, both."""
+_HEADING_RATIO = 1.15
+"""Height of a heading's letters to the body's. Word's and TeX's smallest headings in larger letters have 1.17
+and 1.2; superscripts and other fonts on a line change its height by less than 1.1."""
+_LONGEST_HEADING = 150
+_HIGHEST_HEADING = 3
+"""Level of the largest headings: a page's own is above them."""
+_DIGITS = re.compile(r"\d+")
+_PAGE_NUMBER = re.compile(
+    r"(?:\b(?:page|seite|side|p|pg|s)\W{0,3})?#(?:\W{0,3}(?:of|von|de|sur|di|/)\W{0,3}\d{1,4})?", re.I
+)
+_SEPARATORS = " -\u2013\u2014|/\u00b7\u2022,;:"
+"""What is between a page's number and other words of a running header."""
+_WORDS = re.compile(r"\w+(?:-\w+)*")
+_DIVIDED = re.compile(r"[^\W_][-\u2010]$")
+"""The first part of a word or number that the line's end divides."""
+_LEADER = re.compile(r"[.\u2026_]{4,}")
+"""Dots between an entry of a table of contents and its page."""
+_PRIVATE = re.compile(r"[\ue000-\uf8ff]")
+_LONGEST_PAGE_NUMBER = 4
+_LONGEST_LIST = 3
+"""Rows of two cells that are more often labels with values than names with rows, where fonts do not tell."""
+_SAME_EDGE = 5.0
+"""Points between the edges of a table's parts on two pages."""
+_XFA_FORMS = (pypdfium2.raw.FORMTYPE_XFA_FULL, pypdfium2.raw.FORMTYPE_XFA_FOREGROUND)
+_SCAN_AREA = 0.3
+"""Of a page: a page without text and with images on more of it is a scan."""
+_MOST_NOTED = 20
+
+
+@dataclass(slots=True)
+class _Page:
+    number: int
+    height: float = 0.0
+    blocks: list[Block] = field(default_factory=list[Block])
+    is_unread: bool = True
+    """Whether it is a scan, or damaged."""
+    watermark: str = ""
+    has_fields: bool = False
+    lost: Counter[str] = field(default_factory=Counter[str])
+
+
+def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
+    """Return a PDF with a heading for each page. Scanned pages, and those in unreadable letters, are read in
+    the languages ``ocr``; what is not read is among the losses.
+
+    Raises DocumentInvalidError for an encrypted or damaged file, for a dynamic form, for one with more than
+    MOST_PAGES, and for one without any text.
+    """
+    document = _opened(raw)
+    try:
+        if len(document) > MOST_PAGES:
+            problem = f"it has {len(document):,} pages; at most {MOST_PAGES:,} are read"
+            raise DocumentInvalidError(f"{problem}. Split it.")
+        metadata = title_of(str(document.get_metadata_value("Title")))
+        pages = [_page(document, index, ocr) for index in range(len(document))]
+        if document.get_formtype() in _XFA_FORMS and not any(page.has_fields for page in pages):
+            problem = "it is a dynamic form (XFA), whose fields only some programs show"
+            raise DocumentInvalidError(f"{problem}. Print it to PDF, and add that.")
+    finally:
+        document.close()
+    losses = (*_unread(pages), *(_loss(page, what) for page in pages for what in page.lost))
+    if not any(page.blocks for page in pages):
+        reason = "its letters are not those that its fonts show" if any(page.lost for page in pages) else ""
+        reason = reason or ("it has no text: its pages are scans" if losses else "it has no text")
+        raise DocumentInvalidError(f"{reason}. Say ocr = true in its source, or add the text.")
+    running = _remove_running(pages)
+    _join_divided(pages)
+    writer = _Writer(pages)
+    blocks = tuple(block for page in pages for block in writer.page(page))
+    title = title_of(writer.title) or metadata
+    banner = _banner([*(page.watermark for page in pages), *running], f"{title} {metadata}")
+    return model.Page(blocks, title, banner, losses)
+
+
+def _opened(raw: bytes) -> Any:
+    try:
+        document: Any = pypdfium2.PdfDocument(raw)
+        document.init_forms()
+    except pypdfium2.PdfiumError as error:
+        if "password" in str(error).lower():
+            problem = "it is encrypted with a password. Save it without one."
+            raise DocumentInvalidError(problem) from None
+        problem = "it is not a whole PDF: truncated or damaged. Copy or print it to PDF again."
+        raise DocumentInvalidError(problem) from None
+    return document
+
+
+def _page(document: Any, index: int, ocr: Sequence[str]) -> _Page:
+    try:
+        page = document[index]
+    except pypdfium2.PdfiumError:
+        return _Page(index + 1)
+    try:
+        width, height = page.get_size()
+        text = read_page(page, document.formenv)
+        blocks = [block for content in text.contents for block in page_blocks(content)]
+        is_scan = not blocks and _image_area(page) > _SCAN_AREA * width * height
+        is_unreadable = text.lost[UNREADABLE] > sum(len(content.words) for content in text.contents)
+        if ocr and (is_scan or is_unreadable) and (read := scan_blocks(page, ocr)):
+            blocks, is_scan = read, False
+            del text.lost[UNREADABLE]
+    finally:
+        page.close()
+    return _Page(index + 1, height, blocks, is_scan, text.watermark, text.has_fields, text.lost)
+
+
+def _image_area(page: Any) -> float:
+    """Return the area of the page's largest image, in square points."""
+    images = page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE])
+    bounds = (image.get_bounds() for image in images)
+    return max(((right - left) * (top - bottom) for left, bottom, right, top in bounds), default=0.0)
+
+
+def _loss(page: _Page, what: str) -> model.Loss:
+    return model.Loss(what, str(model.Place("page", page.number)), page.lost[what])
+
+
+def _unread(pages: Sequence[_Page]) -> tuple[model.Loss, ...]:
+    scans = [page.number for page in pages if page.is_unread]
+    more = f" and {len(scans) - _MOST_NOTED:,} more" if len(scans) > _MOST_NOTED else ""
+    numbers = ", ".join(map(str, scans[:_MOST_NOTED]))
+    return (model.Loss(f"pages without text (scans): {numbers}{more}"),) if scans else ()
+
+
+# --- running headers and footers --------------------------------------------------------------------------
+_Key = tuple[str, int | None, int]
+"""The text of a line with "#" in place of the page's number, how far that is from the page's place, and the
+size of the letters."""
+
+
+def _remove_running(pages: Sequence[_Page]) -> list[str]:
+    """Remove the lines in the margins that pages have in common, and return the text of each. Lines that
+    differ in another number than the page's are content."""
+    margin = [(page.number, line, _keys(page, line)) for page in pages for line in _margin(page)]
+    counts = Counter(key for _, key in {(number, key) for number, _, keys in margin for key in keys})
+    usual = {id(line): max(keys, key=counts.__getitem__) for _, line, keys in margin}
+    variants = Counter(_DIGITS.sub("#", text) for text in {text for text, _, _ in usual.values()})
+    written = sum(bool(page.blocks) for page in pages)
+    most = max(2, min(_FEWEST_PAGES, written), _REPEATED * written)
+    running = {
+        key: None for key in usual.values() if counts[key] >= most and variants[_DIGITS.sub("#", key[0])] == 1
+    }
+    for page in pages:
+        for block in page.blocks:
+            if isinstance(block, Paragraph):
+                block.lines = [line for line in block.lines if usual.get(id(line)) not in running]
+        page.blocks = [block for block in page.blocks if isinstance(block, Grid) or block.lines]
+    return [text for text, _, _ in running]
+
+
+def _margin(page: _Page) -> Iterator[Line]:
+    for line in _lines(page):
+        if line.box.bottom < _MARGIN * page.height or line.box.top > (1 - _MARGIN) * page.height:
+            yield line
+
+
+def _keys(page: _Page, line: Line) -> list[_Key]:
+    """Return what the line may have in common with those of other pages, by each number that may be the
+    page's."""
+    text, size = line.text, round(line.size)
+    numbers = (found for found in _DIGITS.finditer(text) if len(found[0]) <= _LONGEST_PAGE_NUMBER)
+    keys: list[_Key] = [
+        (f"{text[: found.start()]}#{text[found.end() :]}", int(found[0]) - page.number, size)
+        for found in numbers
+    ]
+    return [*keys, (text, None, size)]
+
+
+def _banner(texts: Iterable[str], titles: str) -> str:
+    """Return the texts that say more than a page's number and the document's titles, in one line."""
+    known = set(_WORDS.findall(titles.casefold()))
+    shown = (" ".join(_PAGE_NUMBER.sub(" ", unmarked(text)).split()).strip(_SEPARATORS) for text in texts)
+    more = (
+        text for text in shown if any(map(str.isalpha, text)) and set(_WORDS.findall(text.casefold())) - known
+    )
+    return "; ".join(dict.fromkeys(more))
+
+
+def _lines(page: _Page) -> Iterator[Line]:
+    for block in page.blocks:
+        if isinstance(block, Paragraph):
+            yield from block.lines
+
+
+def _join_divided(pages: Sequence[_Page]) -> None:
+    """Join paragraphs that the end of a column or page divides, on the page where they begin."""
+    before: Block | None = None
+    for page in pages:
+        kept: list[Block] = []
+        for block in page.blocks:
+            if isinstance(before, Paragraph) and isinstance(block, Paragraph) and _continues(before, block):
+                before.lines += block.lines
+            else:
+                kept.append(block)
+                before = block
+        page.blocks = kept
+
+
+def _continues(before: Paragraph, block: Paragraph) -> bool:
+    """Return whether the text goes on in the middle of a sentence, in letters of the same size."""
+    is_open = not before.lines[-1].text.endswith((".", "!", "?", ":", ";"))
+    is_open = is_open and not NUMBER.match(block.lines[0].text)
+    return is_open and block.lines[0].text[:1].islower() and round(before.size) == round(block.size) > 0
+
+
+# --- blocks -----------------------------------------------------------------------------------------------
+class _Writer:
+    """Writes the pages one after the other; remembers the section that goes on from page to page."""
+
+    def __init__(self, pages: Sequence[_Page]) -> None:
+        self._body = _body_size(pages)
+        lines = [line for page in pages for line in _lines(page)]
+        self._vocabulary = {word for line in lines for word in _WORDS.findall(line.text)}
+        bold = sum(len(line.text) for line in lines if line.is_bold)
+        self._is_bold = 2 * bold > sum(len(line.text) for line in lines)
+        """Whether most of the text is bold: then bold text is no heading."""
+        paragraphs = [block for page in pages for block in page.blocks if isinstance(block, Paragraph)]
+        headings = filter(self._is_heading, filter(self._is_larger, paragraphs))
+        sizes = sorted({round(block.size) for block in headings}, reverse=True)
+        self._levels = {size: level for level, size in enumerate(sizes, start=_HIGHEST_HEADING)}
+        self._section = ""
+        self._open_table: Grid | None = None
+        """The last block with the rows of its names alone, if it is a table with names of columns."""
+        self.title: str | None = None
+        """The largest heading of the first page that has one."""
+
+    def page(self, page: _Page) -> list[model.Block]:
+        """Return the page under a heading with its number, and with the section that goes on in it."""
+        if not page.blocks:
+            return []
+        begins = self._level(page.blocks[0]) is not None
+        name = f"Page {page.number}" + (f": {self._section}" if self._section and not begins else "")
+        place = model.Place("page", page.number)
+        made: list[model.Block] = [model.Heading(_HIGHEST_HEADING - 1, model.plain(name), place)]
+        for block in page.blocks:
+            for new in self._blocks(block):
+                last = made[-1]
+                if (
+                    isinstance(new, model.List)
+                    and isinstance(last, model.List)
+                    and new.is_ordered == last.is_ordered
+                ):
+                    made[-1] = replace(last, items=(*last.items, *new.items))
+                else:
+                    made.append(new)
+        return made
+
+    def _blocks(self, block: Block) -> list[model.Block]:
+        if isinstance(block, Grid):
+            return self._table(block)
+        self._open_table = None
+        text = self._text(block)
+        level = self._level(block)
+        if level is not None:
+            self._section = unmarked(text)
+            self.title = self.title or self._section
+            return [model.Heading(min(level, 6), runs_of(text))]
+        if marker := BULLET.match(text) or NUMBER.match(text):
+            shown = _PRIVATE.sub("\u2022", marker[0].strip())
+            item = model.Item(shown, (model.Paragraph(runs_of(text[marker.end() :])),))
+            return [model.List((item,), is_ordered=shown[-1] in ".)")]
+        return [model.Paragraph(runs_of(text))]
+
+    def _table(self, block: Grid) -> list[model.Block]:
+        """Return the table; one that goes on from the page before gets the names of its columns again."""
+        before, first = self._open_table, [row for row in block.rows if len(row) > 1][:2]
+        is_short = _width(block) == 2 and len(block.rows) <= _LONGEST_LIST
+        is_form = is_short or any(cell.columns > 1 for row in first for cell in row)
+        is_form = is_form and block.header_rows is None
+        made: list[model.Block] = [model.Table(tuple(map(tuple, block.rows)))]
+        made = made if is_form else table_blocks(block.rows, header_rows=block.header_rows or 0)
+        self._open_table = None
+        match made[-1]:
+            case model.Table(rows=rows, header_rows=names) if names:
+                self._open_table = replace(block, rows=[list(row) for row in rows[:names]])
+            case model.Table(rows=rows) if before is not None and _goes_on(before, block):
+                made[-1] = model.Table((*map(tuple, before.rows), *rows), len(before.rows))
+                self._open_table = before
+            case _:
+                pass
+        return made
+
+    def _is_larger(self, block: Paragraph) -> bool:
+        return block.size > 0 and block.size >= _HEADING_RATIO * self._body
+
+    def _is_heading(self, block: Paragraph) -> bool:
+        """Return whether the paragraph is short, has words, and is larger or bolder than the body."""
+        length = sum(len(line.text) for line in block.lines)
+        last = block.lines[-1].text
+        is_text = any(map(str.isalpha, last)) and not BULLET.match(last) and not _LEADER.search(last)
+        if length > _LONGEST_HEADING or not is_text:
+            return False
+        is_alone = len(block.lines) == 1 and not last.endswith((".", ",", ";"))
+        return self._is_larger(block) or (block.is_bold and not self._is_bold and is_alone)
+
+    def _level(self, block: Block) -> int | None:
+        """Return the level of a heading by the rank of its size; None for other blocks."""
+        if not isinstance(block, Paragraph) or not self._is_heading(block):
+            return None
+        return self._levels.get(round(block.size), _HIGHEST_HEADING + len(self._levels))
+
+    def _text(self, block: Paragraph) -> str:
+        """Return the lines as one text; a word that a line's end divides is joined."""
+        text = ""
+        for line in block.lines:
+            if text.endswith("\u00ad") or (_DIVIDED.search(text) and line.text[:1].islower()):
+                text = self._joined(text, line.text)
+            else:
+                text = text + line.text if _DIVIDED.search(text) else f"{text} {line.text}".strip()
+        return _LEADER.sub(" … ", text.replace("\u00ad", ""))
+
+    def _joined(self, text: str, following: str) -> str:
+        """Return both without the hyphen, unless only the hyphenated word is elsewhere in the document."""
+        first, second = _WORDS.findall(text)[-1:], _WORDS.findall(following)[:1]
+        with_hyphen, without = "-".join(first + second), "".join(first + second)
+        keeps = with_hyphen in self._vocabulary and without not in self._vocabulary
+        return f"{text[:-1]}-{following}" if keeps else text[:-1] + following
+
+
+def _body_size(pages: Sequence[_Page]) -> float:
+    """Return the size of most characters, in points."""
+    sizes = Counter[float]()
+    for block in (block for page in pages for block in page.blocks):
+        if isinstance(block, Grid):
+            sizes[round(block.size * 2) / 2] += block.letters
+        else:
+            for line in block.lines:
+                sizes[round(line.size * 2) / 2] += len(line.text) if line.size else 0  # unknown of a scan
+    return sizes.most_common(1)[0][0] if sizes else 0.0
+
+
+def _goes_on(before: Grid, block: Grid) -> bool:
+    """Return whether a table has the columns of the one before."""
+    edges = (before.box.left - block.box.left, before.box.right - block.box.right)
+    return _width(before) == _width(block) and all(abs(edge) < _SAME_EDGE for edge in edges)
+
+
+def _width(grid: Grid) -> int:
+    return sum(cell.columns for cell in grid.rows[0])

@@ -1,0 +1,297 @@
+"""Reads workbooks by openpyxl, with each value as Excel shows it by xlfmt.
+
+A value whose format is not understood stays as it is stored. What Excel does not show is left out and named.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from html import unescape
+from itertools import product
+from pathlib import PurePosixPath
+from typing import Any, cast
+from zipfile import ZipFile
+
+from assistant.documents.formats.containers import BROKEN, macros, open_container
+from assistant.documents.formats.ooxml import caption, diagram_texts, part, symbols
+from assistant.documents.formats.regions import MOST_CELLS, GridCell, Row, region_blocks
+from assistant.documents.page import Block, Figure, Heading, Loss, Page, Paragraph, Place, Run, Runs, Shift
+from assistant.domain.errors import DocumentInvalidError
+
+_SHOWN_PLACES = 5
+_RANGE = re.compile(
+    rb"""<(?:\w{1,20}:)?(?:mergeCell|hyperlink)\b[^<>]*?\bref=["']([A-Z]{1,3}\d{1,7}:[A-Z]{1,3}\d{1,7})["']"""
+)
+"""openpyxl makes a cell for each place in such a range."""
+_UNSTORED = re.compile(
+    rb"""<c r="([A-Z]{1,3}\d{1,7})"(?![^<>]*\bt="str")[^<>]*><f\b"""
+    rb"""(?:[^<>]*/>|[^<>]*>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?</c>"""
+)
+"""A formula without a stored value."""
+_LINKING = re.compile(
+    rb"""<c r="([A-Z]{1,3}\d{1,7})"[^<>]*><f>HYPERLINK\((?:"|&quot;)([^"<>]{1,2000}?)(?:"|&quot;)"""
+)
+"""A formula that links to an address."""
+_REMARK = "[Threaded comment]"
+_LITERALS = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hms]+\])[^][]*\]|General|AM/PM|A/P|E[+-]', re.I | re.S)
+_LETTERS = re.compile(r"[^\W\d_]")
+_DATE_LETTERS = frozenset("ymdhsegb")
+_LOCALE = re.compile(r"\[\$-[^][]*\]")
+"""It names a language. xlfmt writes "$" for it before a number."""
+_DATE_DOT = re.compile(r"""("[^"]*"|\\.|\[[^][]*\]|\.0+)|\.""", re.DOTALL)
+"""A dot between parts of a date, which xlfmt leaves out: "04032026"; group 1 has what is none."""
+_SHORT_EXPONENT = re.compile(r"E[+-]0(?!0)", re.IGNORECASE)
+"""xlfmt writes 12.5 as "1.3E-1"."""
+_CONDITION = re.compile(r"\[[<>=]")
+"""After it xlfmt loses the sign of some negative numbers."""
+_OF_THE_READER = ("General", "mm-dd-yy", "m/d/yy h:mm")
+"""Formats that Excel shows by the column's width or the country of its reader."""
+_PRINTED = re.compile(
+    r'(?:\w{1,20}\s{1,3})?&P(?:\s{0,3}\S{1,20}\s{1,3}&N)?|&"[^"]*"|&K(?:[0-9A-F]{6}|\d\d[+-]\d{3})|&\d+|&[A-Z]',
+    re.I,
+)
+"""Codes of a printed header, with the words around a page number."""
+_FIRST_DAY = datetime(1899, 12, 30)  # noqa: DTZ001 - of a calendar without zones
+_SHIFTS = {"superscript": Shift.RAISED, "subscript": Shift.LOWERED}
+
+
+def convert_xlsx(raw: bytes) -> Page:
+    """Return a workbook: its visible sheets, each under its name, with formulas by their stored values.
+
+    Hidden sheets, rows and columns, struck cells, comments, pictures, macros and formulas without a stored
+    value are losses. Raises DocumentInvalidError.
+    """
+    from openpyxl.reader.excel import ExcelReader  # pyright: ignore
+
+    container = open_container(raw, part="xl/workbook.xml")
+    unstored, links, is_rich = _checked_sheets(container)
+    try:
+        reader: Any = ExcelReader(io.BytesIO(raw), data_only=True, rich_text=is_rich)
+        reader.read()
+    except BROKEN as error:
+        problem = f"it is not a whole Excel file ({type(error).__name__})"
+        raise DocumentInvalidError(f"{problem}. Open it in Excel and save it again.") from None
+    losses = list(map(Loss, macros(container)))
+    for what, folder in (("charts", "xl/charts/chart"), ("pictures", "xl/media/")):
+        if count := sum(name.startswith(folder) for name in container.namelist()):
+            losses.append(Loss(f"{what} that were not read: {count}"))
+    blocks: list[Block] = []
+    banners: list[str] = []
+    targets = {each.name: rel.target for each, rel in reader.parser.find_sheets()}
+    for sheet in reader.wb.worksheets:
+        if sheet.sheet_state != "visible":
+            words = sum(len(str(cell.value).split()) for _, cell in _filled(sheet))
+            losses.append(Loss(f"hidden sheet {sheet.title} was not read", words=words))
+            continue
+        lost, place = Counter[str](), Place("sheet", name=sheet.title)
+        rows = _Sheet(sheet, reader.wb.epoch, lost, links.get(targets[sheet.title], {})).rows()
+        if further := [*region_blocks(rows, place, level=3), *_over_the_cells(sheet, container, place)]:
+            blocks += [Heading(2, (Run(sheet.title),), place), *further]
+        losses += [Loss(what, str(place), words) for what, words in lost.items()]
+        banners += _banners(sheet)
+    visible = [sheet.title for sheet in reader.wb.worksheets if sheet.sheet_state == "visible"]
+    if missing := [f"{name}!{place}" for name in visible for place in unstored.get(targets[name], ())]:
+        more = f" and {len(missing) - _SHOWN_PLACES} more" if len(missing) > _SHOWN_PLACES else ""
+        shown = ", ".join(missing[:_SHOWN_PLACES])
+        what = f"formulas without a stored value: {shown}{more}. Open and save the file in Excel."
+        losses.append(Loss(what))
+    return Page(tuple(blocks), banner="; ".join(dict.fromkeys(banners)), losses=tuple(losses))
+
+
+def _checked_sheets(container: ZipFile) -> tuple[dict[str, list[str]], dict[str, dict[str, str]], bool]:
+    """Return by part the places of formulas without a stored value and the addresses of those that link, and
+    whether parts of texts are raised or struck. Raises DocumentInvalidError for too many cells."""
+    unstored, links, is_rich = dict[str, list[str]](), dict[str, dict[str, str]](), False
+    for name in container.namelist():
+        if PurePosixPath(name).parent.name != "worksheets" and not name.endswith("sharedStrings.xml"):
+            continue
+        content = container.read(name)
+        is_rich |= b"vertAlign" in content or b"strike" in content
+        cells = content.count(b"<c ") + sum(_area(found.decode()) for found in _RANGE.findall(content))
+        if cells > MOST_CELLS:
+            sheet = f"its sheet {PurePosixPath(name).stem} has {cells:,} cells"
+            problem = f"{sheet}; at most {MOST_CELLS:,} are read"
+            raise DocumentInvalidError(f"{problem}. Split it, or end its merged cells where its data end.")
+        unstored[name] = [found.decode() for found in _UNSTORED.findall(content)]
+        links[name] = {at.decode(): unescape(to.decode()) for at, to in _LINKING.findall(content)}
+    return unstored, links, is_rich
+
+
+def _area(reference: str) -> int:
+    from openpyxl.utils.cell import range_boundaries  # pyright: ignore
+
+    left, top, right, bottom = cast("tuple[int, int, int, int]", range_boundaries(reference))
+    return (abs(right - left) + 1) * (abs(bottom - top) + 1)
+
+
+def _over_the_cells(sheet: Any, container: ZipFile, place: Place) -> Iterator[Block]:
+    """Yield text boxes and what stands for pictures."""
+    for relation in sheet._rels:
+        if relation.Type.endswith("/drawing"):
+            drawing = part(container, relation.target)
+            yield from (Paragraph((Run(text),), place) for text in diagram_texts(drawing))
+            described = (element.get("descr", "") for element in drawing.iter())
+            yield from (Figure(caption(text), place=place) for text in described if text)
+
+
+def _banners(sheet: Any) -> Iterator[str]:
+    """Yield the printed header and footer of a sheet, if they are more than a page number."""
+    for line in (sheet.oddHeader, sheet.oddFooter):
+        parts = (_PRINTED.sub(" ", str(part.text or "")) for part in (line.left, line.center, line.right))
+        words = " ".join(" ".join(parts).split())
+        if any(map(str.isalpha, words)):
+            yield words
+
+
+def _filled(sheet: Any) -> list[tuple[tuple[int, int], Any]]:
+    return sorted((place, cell) for place, cell in sheet._cells.items() if cell.value is not None)
+
+
+class _Sheet:
+    """The cells of a sheet as they are shown; what is not shown is counted in ``lost``."""
+
+    def __init__(self, sheet: Any, epoch: datetime, lost: Counter[str], links: Mapping[str, str]) -> None:
+        self._sheet = sheet
+        self._links = links
+        self._epoch = epoch
+        self._lost = lost
+        rows = {number for number, row in sheet.row_dimensions.items() if row.hidden or row.height == 0}
+        groups = (group for group in sheet.column_dimensions.values() if group.hidden or group.width == 0)
+        self._hidden = (
+            sorted(rows),
+            sorted({at for group in groups for at in range(group.min, group.max + 1)}),
+        )
+
+    def rows(self) -> list[Row]:
+        """Return the visible rows with a value, in order. Row and column numbers count visible ones."""
+        rows = defaultdict[int, dict[int, GridCell]](dict)
+        lines: dict[int, int] = {}
+        cells = _filled(self._sheet)
+        ends = {(found.min_row, found.min_col): found for found in self._sheet.merged_cells.ranges}
+        last = [max((place[axis] for place, _ in cells), default=0) for axis in (0, 1)]
+        for (row, column), cell in cells:
+            merged = ends.get((row, column))
+            end = (min(merged.max_row, last[0]), min(merged.max_col, last[1])) if merged else (row, column)
+            (top, bottom), (left, right) = (
+                (self._visible(begin - 1, axis) + 1, self._visible(end[axis], axis) + 1)
+                for axis, begin in enumerate((row, column))
+            )
+            runs = self._runs(cell)
+            text = " ".join("".join(run.text for run in runs if not (run.is_struck or run.is_hidden)).split())
+            if top == bottom or left == right:
+                self._lost["hidden rows" if top == bottom else "hidden columns"] += len(text.split())
+                continue
+            lines.setdefault(top, row)
+            for place in product(range(top, bottom), range(left, right)):
+                rows[place[0]].setdefault(place[1], _COVERED)
+            note = cell.comment.text if cell.comment is not None else ""
+            if note.startswith(_REMARK):
+                self._lost["comments"] += len(note.removeprefix(_REMARK).split())
+                note = ""
+            is_bold = bool(cell.font.bold)
+            rows[top][left] = GridCell(runs, text, bottom - top, right - left, is_bold, note)
+        return [Row(at, dict(sorted(found.items())), lines.get(at, at)) for at, found in sorted(rows.items())]
+
+    def _visible(self, number: int, axis: int) -> int:
+        """Return how many rows (axis 0) or columns (1) up to a number are visible."""
+        return number - bisect_right(self._hidden[axis], number)
+
+    def _runs(self, cell: Any) -> Runs:
+        value, link = cell.value, self._links.get(cell.coordinate, "")
+        if cell.hyperlink is not None:
+            link = cell.hyperlink.target or ""
+        if isinstance(value, list):  # rich text: pieces with fonts of their own
+            pieces = [(str(part), getattr(part, "font", cell.font)) for part in cast("Sequence[Any]", value)]
+        else:
+            shown = shown_value(value, cell.number_format, epoch=self._epoch)
+            if not shown and str(value).strip():
+                return (Run(_raw(value), is_hidden=True),)
+            pieces = [(shown, cell.font)]
+        return tuple(
+            Run(
+                symbols(text, str(font.name)),
+                _SHIFTS.get(font.vertAlign, Shift.NONE),
+                bool(font.strike),
+                link=link,
+            )
+            for text, font in pieces
+        )
+
+
+_COVERED = GridCell((), "")
+
+
+# Values
+
+
+def shown_value(value: Any, number_format: str, *, epoch: datetime = _FIRST_DAY) -> str:
+    """Return a value as Excel shows it; as it is stored where its format is not understood."""
+    if isinstance(value, str) and (number_format in ("General", "@") or not re.search("[;@]", number_format)):
+        return value
+    return _shown(value, number_format, epoch)
+
+
+@lru_cache(maxsize=10_000, typed=True)
+def _shown(value: Any, number_format: str, epoch: datetime) -> str:
+    from openpyxl.utils.datetime import to_excel  # pyright: ignore
+    from xlfmt import format_value  # pyright: ignore
+
+    letters = set(_LETTERS.findall(_LITERALS.sub("", number_format).lower()))
+    is_time = isinstance(value, date | time | timedelta)
+    if is_time and letters - _DATE_LETTERS:  # openpyxl takes "Standard" for a date
+        return _raw(cast("Any", to_excel)(value, epoch))
+    is_below = isinstance(value, int | float) and value < 0
+    if (
+        number_format in _OF_THE_READER
+        or (is_time and _is_cut(value, letters))
+        or (letters and not is_time)
+        or _SHORT_EXPONENT.search(number_format)
+        or (is_below and _CONDITION.search(number_format))
+    ):
+        return _raw(value)
+    understood = _LOCALE.sub("", number_format)
+    if is_time:
+        understood = _DATE_DOT.sub(lambda found: found[1] or "\\.", understood)
+    known = (
+        Decimal(value // timedelta(milliseconds=1)) / 86_400_000 if isinstance(value, timedelta) else value
+    )
+    try:
+        shown = str(cast("Any", format_value)(known, understood, date1904=epoch.year == 1904))
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return _raw(value)
+    return _raw(value) if "###" in shown else " ".join(shown.split())
+
+
+def _is_cut(value: Any, letters: set[str]) -> bool:
+    """Return whether a format leaves out the end of a time. Excel cuts it, and xlfmt rounds."""
+    clock = _FIRST_DAY + value if isinstance(value, timedelta) else value
+    rest = (getattr(clock, name, 0) for name in ("minute", "second", "microsecond"))
+    return "h" in letters and any(
+        part and letter not in letters for part, letter in zip(rest, "mss", strict=True)
+    )
+
+
+def _raw(value: Any) -> str:
+    """Return a value as it is stored, whole."""
+    match value:
+        case bool():
+            return str(value).upper()
+        case datetime():
+            return value.isoformat(" ").removesuffix(" 00:00:00").removesuffix(":00")
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            minutes, seconds = divmod(round(abs(value.total_seconds())), 60)
+            sign = "-" if value < timedelta() else ""
+            return f"{sign}{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+        case float():
+            return format(Decimal(format(value, ".15g")), "f")
+        case _:
+            return str(value)

@@ -1,0 +1,614 @@
+"""Reads Word documents into the page model: the XML of their parts, as Word shows it
+with all changes accepted.
+
+Elements have the names of ``ooxml.tree``: those of WordprocessingML without a prefix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from xml.etree.ElementTree import Element
+from zipfile import ZipFile
+
+from assistant.documents.formats.containers import BROKEN, macros, open_container
+from assistant.documents.formats.encodings import decoded, decoded_page
+from assistant.documents.formats.numbering import Numbering, Point, nested, shown
+from assistant.documents.formats.ooxml import (
+    OFF,
+    UNKNOWN_SYMBOL,
+    Relations,
+    caption,
+    diagram_texts,
+    find,
+    formula,
+    is_on,
+    number,
+    part,
+    symbols,
+    value,
+    words_of,
+)
+from assistant.documents.formats.plain import one_line, text_blocks, title_of
+from assistant.documents.page import (
+    Block,
+    Cell,
+    Figure,
+    Heading,
+    Item,
+    Loss,
+    Note,
+    Page,
+    Paragraph,
+    Run,
+    Shift,
+    all_runs,
+    banner_of,
+    plain,
+    text_of,
+    trimmed,
+)
+from assistant.documents.parsing.html import read_html
+from assistant.documents.parsing.tables import table_blocks
+from assistant.domain.errors import DocumentInvalidError
+
+_BODY = "word/document.xml"
+_DEEPEST = 150
+"""Elements inside each other. A text box in a cell of a table has 25."""
+_WIDEST_SPAN = 1000
+_HEADING = re.compile(r"heading ([1-9])", re.I)
+_WORDS = re.compile(r'"([^"]*)"|(\S+)')
+"""Of the instruction of a field."""
+_UNSHOWN = frozenset(
+    ["XE", "TC", "TA", "RD", "SET", "ASK", "PRIVATE", "NEXT", "NEXTIF", "SKIPIF", "FORMTEXT", "HYPERLINK"]
+)
+"""Kinds of fields that show nothing where they have no result."""
+_OF_EACH_PAGE = frozenset(["PAGE", "NUMPAGES", "SECTIONPAGES", "SECTION", "STYLEREF"])
+"""Kinds of fields that show another text on each page."""
+_PAGE_FIELD = "\ufdd3"
+"""Stands for a field of _OF_EACH_PAGE while a header or footer is read."""
+_PAGE_NUMBER = re.compile(rf"(?<!\w)(?:(?![A-Z]{{5}})[^\W\d]{{1,8}}\W{{1,3}})?{_PAGE_FIELD}")
+"""A page's number with a short word before it. A word in capitals ("DRAFT 3") is none."""
+_BETWEEN_PARTS = " |\u2022\u00b7\u2013\u2014-"
+"""Signs between the parts of a header, of which the page's number is one."""
+_PROPERTIES = frozenset(["vertAlign", "position", "strike", "dstrike", "vanish", "b"])
+_LONGEST_BOLD_HEADING = 12
+"""Words of a paragraph in bold letters that may be a heading."""
+_SENTENCE_ENDS = (".", "!", "?", ",", ";")
+_WRAPPERS = frozenset(["sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag"])
+_TEXTS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011"}
+_BOXES = "\u2610\u2611"
+_NUM_ID = ("pPr", "numPr", "numId")
+_PLAIN = Run("")
+_NOTES = {"footnoteReference": "footnote", "endnoteReference": "endnote"}
+
+
+def convert_docx(raw: bytes) -> Page:
+    """Return a Word document. Raises DocumentInvalidError."""
+    with open_container(raw, part=_BODY) as container:
+        try:
+            return _Reader(container).page()
+        except BROKEN as error:
+            problem = f"it is not a whole Word file ({type(error).__name__})"
+            raise DocumentInvalidError(f"{problem}. Open it in Word and save it again.") from None
+
+
+@dataclass(slots=True)
+class _Field:
+    """A field that has begun: in its instruction, then in its result."""
+
+    instruction: str = ""
+    in_result: bool = False
+    has_result: bool = False
+    form: Element | None = None
+    """What a field of a form holds."""
+
+    def parts(self) -> tuple[str, str, str]:
+        """Return its kind, its first argument, and the place in a page that it leads to."""
+        kind, *words = ["".join(found) for found in _WORDS.findall(self.instruction)] or [""]
+        place = words.index("\\l") + 1 if "\\l" in words[:-1] else len(words)
+        arguments = [word for at, word in enumerate(words) if at != place and not word.startswith("\\")]
+        return kind.upper(), "".join(arguments[:1]), "".join(words[place : place + 1])
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A cell, to which rows below may add."""
+
+    blocks: tuple[Block, ...]
+    rows: int = 1
+    columns: int = 1
+
+
+@dataclass(slots=True)
+class _Flow:
+    """What is read of a body, a cell or a text box."""
+
+    blocks: list[Block | Point]
+    runs: list[Run]
+    """Of the paragraph that is read; of one whose end was deleted, in front of the next one."""
+    after: list[Block]
+    """What stands after the paragraph: pictures, text boxes, notes."""
+    is_bold: bool = True
+    """Whether all words of the paragraph are in bold letters."""
+
+
+class _Styles:
+    """Styles with what they take over from others."""
+
+    def __init__(self, root: Element) -> None:
+        self._styles = {style.get("styleId", ""): style for style in root.findall("style")}
+        usual = {style.get("type"): name for name, style in self._styles.items() if style.get("default")}
+        self.default = usual.get("paragraph", "")
+        self.lists = {name: value(style, *_NUM_ID) for name, style in self._styles.items()}
+        self._properties: dict[str, dict[str, str]] = {}
+
+    def chain(self, name: str) -> Iterator[tuple[str, Element]]:
+        """Yield a style and those that it is based on."""
+        seen = set[str]()
+        while name in self._styles and name not in seen:
+            seen.add(name)
+            yield name, self._styles[name]
+            name = value(self._styles[name], "basedOn")
+
+    def properties(self, name: str) -> dict[str, str]:
+        """Return the properties of its runs."""
+        if name not in self._properties:
+            merged: dict[str, str] = {}
+            for _, style in self.chain(name):
+                merged = _properties(style.find("rPr")) | merged
+            self._properties[name] = merged
+        return self._properties[name]
+
+    def level(self, name: str) -> int:
+        """Return the level of the headings of a style; 0 for other paragraphs."""
+        return next(filter(None, (_level(style) for _, style in self.chain(name))), 0) % 10
+
+
+def _level(style: Element) -> int:
+    """Return a style's own level of headings; 0 if it does not say, 10 if it says that it has none."""
+    named, outline = value(style, "name"), find(style, "pPr", "outlineLvl")
+    if found := _HEADING.fullmatch(named):
+        return int(found[1])
+    if outline is not None:
+        return number(outline) + 1
+    return {"title": 1, "normal": 10, "subtitle": 10}.get(named.lower(), 0)
+
+
+def _properties(element: Element | None) -> dict[str, str]:
+    """Return the properties of runs that count here."""
+    return {
+        own.tag: own.get("val", "1") for own in (() if element is None else element) if own.tag in _PROPERTIES
+    }
+
+
+class _Reader:
+    """Reads a document's parts. What is not read is counted in ``_lost``."""
+
+    def __init__(self, container: ZipFile) -> None:
+        self._container = container
+        self._relations = Relations(container, _BODY)
+        self._parts = {
+            kind: part(container, self._relations.by_kind.get(kind, ""))
+            for kind in ("styles", "numbering", "footnotes", "endnotes", "comments", "settings")
+        }
+        self._styles = _Styles(self._parts["styles"])
+        self._numbering = Numbering(self._parts["numbering"], self._styles.lists)
+        self._lost: Counter[str] = Counter()
+        self._flow = _Flow([], [], [])
+        self._paragraph_properties: Mapping[str, str] = {}
+        self._fields: list[_Field] = []
+        self._note_counts: Counter[str] = Counter()
+        self._bold: dict[int, Paragraph] = {}
+        """Short paragraphs in bold letters, by their identity."""
+        self._titles: dict[int, str] = {}
+        """The first heading of each level, without its number."""
+        self._formula: Run | None = None
+        """The last formula: what follows is not a part of its last number."""
+        self._in_margin = False
+        """Whether a header or footer is read."""
+        self._depth = 0
+
+    def page(self) -> Page:
+        root = part(self._container, _BODY)
+        blocks = self._inside(root)
+        if not self._titles:
+            blocks = tuple(self._bold_headings(blocks))
+        self._lost["comments"] = words_of(self._parts["comments"])
+        title = title_of(self._titles.get(1) or self._titles.get(2))
+        banner, further = self._margins(root, title or "")
+        losses = (
+            Loss(what, words=words) for what, words in self._lost.items() if what != "comments" or words
+        )
+        losses = (*map(Loss, macros(self._container)), *losses)
+        return Page((*(Paragraph(plain(line)) for line in further), *blocks), title, banner, losses)
+
+    def _bold_headings(self, blocks: Sequence[Block]) -> Iterator[Block]:
+        """Yield the blocks of a document without styles of headings: those in bold letters above others are
+        its headings."""
+        for block, below in zip_longest(blocks, blocks[1:]):
+            is_heading = id(block) in self._bold and below is not None and id(below) not in self._bold
+            yield Heading(2, self._bold[id(block)].runs) if is_heading else block
+
+    # Blocks
+
+    def _inside(self, element: Element, style: Run = _PLAIN) -> tuple[Block, ...]:
+        """Return the blocks in an element, apart from what is around it."""
+        outer, self._flow = self._flow, _Flow([], [], [])
+        properties, fields = self._paragraph_properties, len(self._fields)
+        self._walk(element, style)
+        self._end_paragraph(None, "")
+        blocks, self._flow = nested(self._flow.blocks), outer
+        self._paragraph_properties = properties
+        del self._fields[fields:]
+        return blocks
+
+    def _walk(self, element: Element, style: Run) -> None:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise DocumentInvalidError(
+                f"its elements are nested deeper than {_DEEPEST}. Simplify it in Word."
+            )
+        for child in element:
+            self._take(child, style)
+        self._depth -= 1
+
+    def _take(self, element: Element, style: Run) -> None:
+        tag = element.tag
+        match tag:
+            case "r":
+                self._run(element, style)
+            case "t" | "m_t":
+                self._text(element.text or "", style)
+            case "p":
+                self._paragraph(element, style)
+            case "pPr" | "rPr":
+                pass
+            case _ if tag in _TEXTS:
+                self._text(_TEXTS[tag], style)
+            case "tbl":
+                self._table(element, style)
+            case "hyperlink":
+                address = self._relations.targets.get(element.get("r_id", ""), "")
+                anchor = element.get("anchor", "")
+                self._walk(element, replace(style, link=f"{address}#{anchor}" if anchor else address))
+            case "del" | "moveFrom":
+                self._lost["words deleted in tracked changes"] += words_of(element)
+            case "sdt":
+                self._control(element, style)
+            case "fldSimple":
+                self._fields.append(_Field(element.get("instr", ""), in_result=True))
+                self._walk(element, style)
+                self._end_field(style)
+            case "fldChar":
+                self._field(element, style)
+            case "instrText":
+                if self._fields:
+                    self._fields[-1].instruction += element.text or ""
+            case "sym":
+                sign = int(element.get("char", "0") or "0", 16)
+                self._text(self._symbols(chr(sign), element.get("font", "")), style)
+            case "footnoteReference" | "endnoteReference":
+                self._note(element, _NOTES[tag], "")
+            case "m_oMath":
+                self._text(formula(element), style)
+                self._formula = self._flow.runs[-1] if self._flow.runs else None
+            case "mc_AlternateContent":
+                self._walk(next(iter(element), element), style)
+            case "txbxContent":
+                self._flow.after += self._inside(element, Run("", is_hidden=style.is_hidden))
+            case "drawing" | "pict" | "object":
+                self._drawing(element)
+                self._walk(element, style)
+            case "v_textpath":
+                self._flow.after.append(Paragraph(plain(one_line(element.get("string", "")))))
+            case "altChunk":
+                self._chunk(element.get("r_id", ""))
+            case "subDoc":
+                self._lost["linked documents"] += 0
+            case _:
+                self._walk(element, style)
+
+    def _paragraph(self, element: Element, style: Run) -> None:
+        properties = element.find("pPr")
+        name = value(properties, "pStyle", default=self._styles.default)
+        outer, self._paragraph_properties = self._paragraph_properties, self._styles.properties(name)
+        self._walk(element, style)
+        self._paragraph_properties = outer
+        while self._fields and not self._fields[-1].in_result:  # an instruction ends with its paragraph
+            self._fields.pop()
+        if not _goes_on(properties):
+            self._end_paragraph(properties, name)
+
+    def _end_paragraph(self, properties: Element | None, name: str) -> None:
+        """Add the runs as a block: a heading, an item of a list or a paragraph."""
+        flow = self._flow
+        runs, after = trimmed(_on_one_line(flow.runs)), tuple(flow.after)
+        flow.runs, flow.after, is_bold = [], [], flow.is_bold
+        flow.is_bold = True
+        outline = find(properties, "outlineLvl")
+        level = self._styles.level(name) if outline is None else (number(outline) + 1) % 10
+        marker, is_ordered, place = self._marker(properties, name)
+        blocks = (*((Paragraph(runs),) if runs else ()), *after)
+        if level and runs:
+            numbered = plain(f"{marker} ") if is_ordered else ()
+            flow.blocks += [Heading(min(level, 6), (*numbered, *runs)), *after]
+            self._titles.setdefault(level, text_of(runs))
+        elif marker and blocks:
+            flow.blocks.append(Point(place, is_ordered, Item(marker, blocks)))
+        else:
+            if is_bold and len(blocks) == 1 and isinstance(paragraph := blocks[0], Paragraph):
+                text = text_of(paragraph.runs)
+                is_short = len(text.split()) <= _LONGEST_BOLD_HEADING and "\n" not in text
+                if is_short and any(map(str.isalpha, text)) and not text.endswith(_SENTENCE_ENDS):
+                    self._bold[id(paragraph)] = paragraph
+            flow.blocks += blocks
+
+    def _marker(self, properties: Element | None, name: str) -> tuple[str, bool, int]:
+        """Return what Word shows before a paragraph, whether it is a number, and the level of its list."""
+        list_id = value(properties, "numPr", "numId")
+        place = number(find(properties, "numPr", "ilvl"))
+        for style_id, style in () if list_id else self._styles.chain(name):
+            if list_id := value(style, *_NUM_ID):
+                default = number(find(style, "pPr", "numPr", "ilvl"), place)
+                place = self._numbering.level_of_style(list_id, style_id, default)
+                break
+        return (*self._numbering.next(list_id, place), place)
+
+    # Runs
+
+    def _run(self, element: Element, style: Run) -> None:
+        properties = element.find("rPr")
+        fonts = find(properties, "rFonts")
+        merged, font = self._merged(properties), "" if fonts is None else fonts.get("ascii", "")
+        styled = _styled(merged, style)
+        if not _is_on(merged, "b") and any((text.text or "").strip() for text in element.iter("t")):
+            self._flow.is_bold = False
+        for child in element:
+            if child.tag in _NOTES and child.get("customMarkFollows", "0") not in OFF:
+                mark = "".join(text.text or "" for text in element.iter("t"))
+                self._note(child, _NOTES[child.tag], mark)
+                break
+            if child.tag == "t":
+                self._text(self._symbols(child.text or "", font), styled)
+            else:
+                self._take(child, styled)
+
+    def _merged(self, properties: Element | None) -> Mapping[str, str]:
+        """Return the properties of a run: its paragraph's, its style's and its own."""
+        of_style = self._styles.properties(value(properties, "rStyle"))
+        return {**self._paragraph_properties, **of_style, **_properties(properties)}
+
+    def _symbols(self, text: str, font: str) -> str:
+        signs = symbols(text, font)
+        if UNKNOWN_SYMBOL in signs:
+            self._lost["symbols of a font that is not known"] += 0
+        return signs
+
+    def _text(self, text: str, style: Run) -> None:
+        if not text:
+            return
+        link = style.link
+        for field in reversed(self._fields):
+            kind, address, place = field.parts()
+            if not field.in_result or (self._in_margin and kind in _OF_EACH_PAGE):
+                return
+            field.has_result = True
+            if kind == "HYPERLINK":
+                link = f"{address}#{place}" if place else address
+        runs = self._flow.runs
+        if runs and runs[-1] is self._formula and runs[-1].text[-1:].isalnum() and text[0].isalnum():
+            text = f" {text}"
+        runs.append(replace(style, text=text, link=link))
+
+    # Fields and controls
+
+    def _field(self, element: Element, style: Run) -> None:
+        match element.get("fldCharType"):
+            case "begin":
+                self._fields.append(_Field(form=element.find("ffData")))
+            case "separate" if self._fields:
+                self._fields[-1].in_result = True
+            case "end" if self._fields:
+                self._end_field(style)
+            case _:
+                pass
+
+    def _end_field(self, style: Run) -> None:
+        field = self._fields.pop()
+        kind, form = field.parts()[0], field.form
+        if not all(around.in_result for around in self._fields):
+            return  # it is a part of an instruction
+        if self._in_margin and kind in _OF_EACH_PAGE:
+            self._text(_PAGE_FIELD, style)
+        elif kind == "FORMCHECKBOX" and form is not None:
+            states = form.find("checkBox/checked"), form.find("checkBox/default")
+            self._text(_BOXES[is_on(states[1] if states[0] is None else states[0])], style)
+        elif kind == "FORMDROPDOWN" and form is not None:
+            entries = [entry.get("val", "") for entry in form.iter("listEntry")]
+            chosen = number(form.find("ddList/result"), number(form.find("ddList/default")))
+            self._text(entries[chosen] if 0 <= chosen < len(entries) else "", style)
+        elif not field.has_result and kind and kind not in _UNSHOWN:
+            self._lost["fields without a stored value"] += 0
+
+    def _control(self, element: Element, style: Run) -> None:
+        box = element.find("sdtPr/w14_checkbox")
+        if box is None or element.find("sdtContent/p") is not None:
+            self._walk(element, style)
+        else:
+            state = box.find("w14_checked")
+            is_checked = state is not None and state.get("w14_val", "1") not in OFF
+            self._text(_BOXES[is_checked], style)
+
+    # Notes, pictures and inserted parts
+
+    def _note(self, reference: Element, kind: str, mark: str) -> None:
+        if not mark:
+            chosen = find(self._parts["settings"], f"{kind}Pr")
+            usual = "decimal" if kind == "footnote" else "lowerRoman"
+            count = self._note_counts[kind] + number(find(chosen, "numStart"), 1)
+            self._note_counts[kind] += 1
+            mark = shown(count, value(chosen, "numFmt", default=usual))
+        self._flow.runs.append(Run(mark, Shift.RAISED, is_note_mark=True))
+        for note in self._parts[f"{kind}s"]:
+            if note.get("id") == reference.get("id"):
+                blocks = self._inside_part(note, self._relations.by_kind.get(f"{kind}s", ""))
+                self._flow.after.append(Note(mark, blocks))
+
+    def _inside_part(self, element: Element, name: str) -> tuple[Block, ...]:
+        outer, self._relations = self._relations, Relations(self._container, name)
+        fields, self._fields = self._fields, []
+        blocks = self._inside(element)
+        self._relations, self._fields = outer, fields
+        return blocks
+
+    def _drawing(self, element: Element) -> None:
+        """Add a picture, chart or diagram with the text that its author gave it."""
+        for field in self._fields:
+            field.has_result = True
+        kinds = {_DRAWN[inner.tag] for inner in element.iter() if inner.tag in _DRAWN}
+        described = (
+            inner.get(name, "")
+            for inner in element.iter()
+            for name in ("descr", "title", "alt")
+            if inner.tag in ("wp_docPr", "v_shape", "v_rect")
+        )
+        words = caption(next(filter(None, described), ""))
+        if (kinds or words) and not self._in_margin:
+            kind = next((kind for kind in ("chart", "diagram") if kind in kinds), "picture")
+            self._flow.after.append(Figure(words, kind=kind))
+        for inner in element.iter("dgm_relIds"):
+            data = part(self._container, self._relations.targets.get(inner.get("r_dm", ""), ""))
+            self._flow.after += [Paragraph(plain(text)) for text in diagram_texts(data)]
+
+    def _chunk(self, relation: str) -> None:
+        """Add a file that is inserted as a part."""
+        name = self._relations.targets.get(relation, "")
+        suffix = name.rpartition(".")[2].lower()
+        raw = self._container.read(name) if name in self._container.namelist() else b""
+        if suffix in ("htm", "html", "xhtml"):
+            self._flow.blocks += read_html(decoded_page(raw), is_whole=False).blocks
+        elif suffix == "txt":
+            self._flow.blocks += text_blocks(decoded(raw))
+        else:
+            self._lost[f"inserted {suffix or 'unknown'} files"] += 0
+
+    # Tables
+
+    def _table(self, element: Element, style: Run) -> None:
+        rows: list[list[_Draft]] = []
+        above: dict[int, _Draft] = {}
+        """Cells that a cell below may go on with, by their column."""
+        declared = 0
+        for row in _wrapped_in(element, "tr"):
+            properties = row.find("trPr")
+            if find(properties, "del") is not None:
+                self._lost["words deleted in tracked changes"] += words_of(row)
+                continue
+            is_hidden = style.is_hidden or is_on(find(properties, "hidden"))
+            declared += declared == len(rows) and is_on(find(properties, "tblHeader"))
+            rows.append(self._row(row, above, replace(style, is_hidden=is_hidden)))
+        cells = [[Cell(draft.blocks, draft.rows, draft.columns) for draft in row] for row in rows]
+        self._flow.blocks += table_blocks(cells, header_rows=declared)
+
+    def _row(self, row: Element, above: dict[int, _Draft], style: Run) -> list[_Draft]:
+        column = min(number(find(row, "trPr", "gridBefore")), _WIDEST_SPAN)
+        drafts = [_Draft((), columns=column)] if column > 0 else []
+        for cell in _wrapped_in(row, "tc"):
+            properties = cell.find("tcPr")
+            span = max(1, min(number(find(properties, "gridSpan"), 1), _WIDEST_SPAN))
+            blocks, upper = self._inside(cell, style), above.get(column)
+            if _goes_on_in(properties, "hMerge") and drafts:
+                drafts[-1].columns += span
+                drafts[-1].blocks += blocks
+            elif _goes_on_in(properties, "vMerge") and upper is not None and upper.columns == span:
+                upper.rows += 1
+                upper.blocks += blocks
+            else:
+                drafts.append(_Draft(blocks, columns=span))
+                above.pop(column, None)
+                if find(properties, "vMerge") is not None:
+                    above[column] = drafts[-1]
+            column += span
+        return drafts
+
+    # Headers and footers
+
+    def _margins(self, root: Element, titles: str) -> tuple[str, list[str]]:
+        """Return the banner: what headers, footers and watermarks say beyond a page's number and the titles;
+        and what does not fit into it."""
+        has_even = is_on(find(self._parts["settings"], "evenAndOddHeaders"))
+        lines: dict[str, None] = {}
+        self._in_margin = True
+        for section in root.iter("sectPr"):
+            is_shown = {"default": True, "first": is_on(section.find("titlePg")), "even": has_even}
+            for reference in (*section.iter("headerReference"), *section.iter("footerReference")):
+                name = self._relations.targets.get(reference.get("r_id", ""), "")
+                if is_shown.get(reference.get("type", "")):
+                    margin = part(self._container, name)
+                    lines |= dict.fromkeys(_margin_lines(self._inside_part(margin, name)))
+        self._in_margin = False
+        known = set(titles.casefold().split())
+        return banner_of(line for line in lines if set(line.casefold().split()) - known)
+
+
+_DRAWN = {"pic_pic": "picture", "v_imagedata": "picture", "c_chart": "chart", "dgm_relIds": "diagram"}
+
+
+def _margin_lines(blocks: Iterable[Block]) -> Iterator[str]:
+    """Yield what a header or footer says, without the numbers of pages."""
+    for runs in all_runs(blocks):
+        text = _PAGE_NUMBER.sub("", "".join(run.text for run in runs if run.is_in_force))
+        if any(map(str.isalnum, text)):
+            yield one_line(text).strip(_BETWEEN_PARTS)
+
+
+def _goes_on(properties: Element | None) -> bool:
+    """Return whether the next paragraph is on the same line: its end was deleted, or it is an initial."""
+    frame, ends = find(properties, "framePr"), (find(properties, "rPr", tag) for tag in ("del", "moveFrom"))
+    is_initial = frame is not None and frame.get("dropCap", "none") != "none"
+    return is_initial or any(end is not None for end in ends)
+
+
+def _goes_on_in(properties: Element | None, merge: str) -> bool:
+    """Return whether a cell is a part of the one above or beside."""
+    found = find(properties, merge)
+    return found is not None and found.get("val", "continue") == "continue"
+
+
+def _on_one_line(runs: Sequence[Run]) -> Iterable[Run]:
+    """Return runs that are all raised or lowered alike as ones that are not: nothing is beside them."""
+    shifts = {run.shift for run in runs if run.text.strip()}
+    is_alone = len(shifts) == 1 and not any(run.is_note_mark for run in runs)
+    return (replace(run, shift=Shift.NONE) for run in runs) if is_alone else runs
+
+
+def _wrapped_in(element: Element, tag: str) -> Iterator[Element]:
+    """Yield rows of a table or cells of a row, also those that are wrapped in controls and changes."""
+    for child in element:
+        if child.tag == tag:
+            yield child
+        elif child.tag in _WRAPPERS:
+            yield from _wrapped_in(child, tag)
+
+
+def _styled(merged: Mapping[str, str], style: Run) -> Run:
+    """Return a run's style within that of what is around it."""
+    if not merged:
+        return style
+    position = merged.get("position", "0").removesuffix("pt")
+    raised = float(position) if re.fullmatch(r"-?\d{1,4}(\.\d+)?", position) else 0
+    raised = {"superscript": 1, "subscript": -1}.get(merged.get("vertAlign", ""), raised)
+    return replace(
+        style,
+        shift=Shift.RAISED if raised > 0 else Shift.LOWERED if raised < 0 else Shift.NONE,
+        is_struck=style.is_struck or _is_on(merged, "strike") or _is_on(merged, "dstrike"),
+        is_hidden=style.is_hidden or _is_on(merged, "vanish"),
+    )
+
+
+def _is_on(properties: Mapping[str, str], name: str) -> bool:
+    return properties.get(name, "0") not in OFF

@@ -1,0 +1,260 @@
+"""Reads one file or JSON line into an item. Runs in the parsing process.
+
+Only what the document says of itself is read here. Its body is parsed later, by ``parsing``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+import orjson
+from turbohtml import Document, parse
+
+from assistant.documents import files, front_matter
+from assistant.documents.formats import convert
+from assistant.documents.formats.encodings import decoded, decoded_page
+from assistant.documents.page import BESIDE_CONTENT
+from assistant.documents.parsing import render_document
+from assistant.documents.parsing.markdown import first_heading
+from assistant.documents.parsing.render import words_in
+from assistant.domain.documents import ItemFacts
+from assistant.domain.errors import DocumentInvalidError, TooLargeError
+
+_LONGEST_TITLE = 1000
+_MARKUP, _ESCAPED = re.compile(r"[\\`*\[\]<>#|~&]"), r"\\\g<0>"
+_BODIES = "question and answer, or title and text, or title and markdown"
+"""The bodies that a JSON line may have."""
+_BESIDE = ("metadata", "focus", "source_id")
+"""Keys of a JSON line that readers do not see; MedQuAD's lines have the last two."""
+_LINE_KEYS = frozenset({*front_matter.KEYS, *_BESIDE, "question", "answer", "text", "markdown"})
+_DATED = ("url", "owner", "effective_date", "review_after")
+_META_NAMES = ("name", "property", "itemprop", "http-equiv", "id")
+"""Attributes by which a <meta> is called."""
+
+
+def page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
+    """Return the item of one file. ``raw`` has at most one byte more than LARGEST_DOCUMENT_BYTES.
+
+    A failure carries the id that the file gives or, where that is unreadable, the id of its name.
+    """
+    item = _page_item(name, raw, is_markdown=is_markdown)
+    if not isinstance(item, files.SourceFailure):
+        return item
+    try:
+        content = _text(raw, is_markdown=is_markdown)
+    except DocumentInvalidError:
+        content = raw.decode(errors="replace")
+    own_id = front_matter.readable_id(content) if is_markdown else _readable_html_id(content)
+    return replace(item, own_id=own_id) if own_id is not None else files.named_by_file(item, name)
+
+
+def converted_item(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> files.SourceItem:
+    """Return the item of a file of another format, as a page. Such a file has no place for an id or labels.
+
+    Its scans are read in the languages ``ocr``.
+    """
+    try:
+        page = convert(name, raw, ocr=ocr)
+        content = page.to_bytes()
+    except DocumentInvalidError as error:
+        return files.named_by_file(files.invalid(name, error.message), name)
+    if len(content) > files.LARGEST_DOCUMENT_BYTES:
+        problem = f"its text is larger than {files.LARGEST_DOCUMENT_BYTES:,} bytes. Split the file."
+        return files.named_by_file(files.SourceFailure(name, TooLargeError.code, problem), name)
+    body = front_matter.Page({}, {}, content.decode())
+    return _titled(name, body, page.title, media_type="application/vnd.page+json")
+
+
+def line_item(origin: str, line: bytes) -> files.SourceItem:
+    """Return the item of one JSON line: a question with its answer, or a title with its text."""
+    try:
+        line.decode("utf-8")
+        line = line.removeprefix(b"\xef\xbb\xbf")
+        data = orjson.loads(line)
+        files.refuse_duplicate_keys(line)
+    except UnicodeDecodeError as error:
+        return files.named_by_line(files.invalid(origin, f"not UTF-8 at byte {error.start}"), line)
+    except orjson.JSONDecodeError as error:
+        not_json = f"not JSON: {error.msg} at character {error.pos}"
+        return files.named_by_line(files.invalid(origin, not_json), line)
+    except DocumentInvalidError as error:
+        return files.named_by_line(files.invalid(origin, error.message), line)
+    if not isinstance(data, dict):
+        return files.invalid(origin, "not a JSON object")
+    fields = cast(Mapping[str, object], data)
+    try:
+        item = _line_item(origin, fields)
+    except DocumentInvalidError as error:
+        item = files.invalid(origin, error.message)
+    if not isinstance(item, files.SourceFailure):
+        return item
+    return replace(item, own_id=files.text_field(fields.get("id")))
+
+
+def _page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
+    if len(raw) > files.LARGEST_DOCUMENT_BYTES:
+        return files.too_large(name, files.LARGEST_DOCUMENT_BYTES)
+    try:
+        content = _text(raw, is_markdown=is_markdown).replace("\r\n", "\n")
+        return _markdown_item(name, content) if is_markdown else _html_item(name, content)
+    except front_matter.FrontMatterError as error:
+        return files.invalid(f"{name}:{error.line}", error.message)
+    except DocumentInvalidError as error:
+        return files.invalid(name, error.message)
+
+
+def _text(raw: bytes, *, is_markdown: bool) -> str:
+    """Raises DocumentInvalidError for an encoding that cannot be told."""
+    return decoded(raw) if is_markdown else decoded_page(raw)
+
+
+def _markdown_item(name: str, content: str) -> files.SourceItem:
+    page = front_matter.read_front_matter(content)
+    if front_matter.is_withdrawn(page.meta):
+        return files.SourceWithdrawal(_own_id(name, page.meta), name)
+    if not page.body.strip():
+        return files.invalid(name, "there is no text in it")
+    title = files.text_field(page.meta.get("title")) or first_heading(page.body)
+    if page.facts:
+        page = replace(page, body=f"{_MARKUP.sub(_ESCAPED, '; '.join(page.facts))}\n\n{page.body}")
+    return _titled(name, page, title, media_type="text/markdown")
+
+
+def _html_item(name: str, content: str) -> files.SourceItem:
+    page = parse(content).remove("template")
+    meta, metadata = _html_meta(page)
+    if front_matter.is_withdrawn(meta):
+        return files.SourceWithdrawal(_own_id(name, meta), name)
+    if isinstance(questions := meta.get("questions"), str):
+        meta["questions"] = [question for question in questions.split("|") if question.strip()]
+    for element in page.select("link[rel=canonical][href]"):
+        if front_matter.is_address(address := element.attr("href") or ""):
+            meta["url"] = address
+    headings = [page.select_one(selector) for selector in ("title", "h1")]
+    titles = [" ".join(element.text.split()) for element in headings if element is not None]
+    title = next(filter(None, titles), None)
+    return _titled(name, front_matter.Page(meta, metadata, content), title, media_type="text/html")
+
+
+def _html_meta(page: Document) -> tuple[dict[str, object], dict[str, tuple[str, ...]]]:
+    """Return the content of ``<meta name="…">`` by the names that are read, and of every other ``<meta>`` by
+    what it calls itself. Raises DocumentInvalidError for a restriction that is not clear."""
+    meta: dict[str, object] = {}
+    metadata: dict[str, tuple[str, ...]] = {}
+    for element in page.select("meta"):
+        key, content = (element.attr("name") or "").strip().lower(), element.attr("content")
+        if key in front_matter.RESTRICTING_KEYS and (key in meta or content is None):
+            problem = f'it has two <meta name="{key}">, or one without content'
+            raise DocumentInvalidError(f'{problem}. Write one: <meta name="{key}" content="…">.')
+        if (
+            key in front_matter.KEYS
+            and content is not None
+            and (key != "url" or front_matter.is_address(content))
+        ):
+            meta.setdefault(key, content if key != "labels" or content.strip() else ())
+        elif content:
+            other = next((name for kind in _META_NAMES if (name := element.attr(kind))), "meta")
+            metadata[other] = (*metadata.get(other, ()), *front_matter.texts_below(content))
+    return meta, metadata
+
+
+def _readable_html_id(content: str) -> str | None:
+    element = parse(content).remove("template").select_one("meta[name=id][content]")
+    return files.text_field(element.attr("content")) if element is not None else None
+
+
+def _titled(name: str, page: front_matter.Page, title: str | None, *, media_type: str) -> files.SourceItem:
+    fields = {
+        "document_id": _own_id(name, page.meta),
+        "title": title or files.title_of(name),
+        "content": page.body,
+        "media_type": media_type,
+    }
+    facts = front_matter.item_of(page.meta) if media_type == "text/markdown" else None
+    fields |= _shared_fields(page.meta) | _present(facts)
+    item = files.as_item(name, fields, metadata=page.metadata)
+    return with_losses(item) if isinstance(item, files.SourceDocument) else item
+
+
+def with_losses(item: files.SourceDocument) -> files.SourceDocument:
+    """Return the document with its text and what that leaves out. One without any text fails when it is
+    parsed."""
+    try:
+        rendered = render_document(item.document)
+    except DocumentInvalidError:
+        return item
+    lost = sum(loss.words for loss in rendered.losses if loss.what not in BESIDE_CONTENT)
+    share = lost / max(1, lost + words_in(rendered.parsed.text))
+    notes, text = tuple(map(str, rendered.losses)), rendered.parsed.text
+    return replace(item, notes=notes, lost_share=share, text=text)
+
+
+def _own_id(name: str, meta: Mapping[str, object]) -> str:
+    return files.text_field(meta.get("id")) or files.page_id(name)
+
+
+def _line_item(origin: str, fields: Mapping[str, object]) -> files.SourceItem:
+    """Raises DocumentInvalidError."""
+    unknown = [key for key in fields if key not in _LINE_KEYS]
+    if unknown:
+        raise DocumentInvalidError(
+            f'the key "{unknown[0]:.60}" is unknown; known are {", ".join(sorted(_LINE_KEYS))}. '
+            'Write what is not to be read into "metadata": {…}'
+        )
+    own_id = files.text_field(fields.get("id"))
+    if own_id is not None and front_matter.is_withdrawn(fields):
+        return files.SourceWithdrawal(own_id, origin)
+    is_text = "answer" not in fields and not {"text", "markdown"}.isdisjoint(fields)
+    body = _text_body(fields) if is_text else _answer_body(fields)
+    shared = _shared_fields(fields) | _present(front_matter.item_of(fields))
+    beside = {key: tuple(front_matter.texts_below(fields[key])) for key in _BESIDE if key in fields}
+    item = files.as_item(origin, {"document_id": own_id, **body, **shared}, metadata=beside)
+    return with_losses(item) if is_text and isinstance(item, files.SourceDocument) else item
+
+
+def _answer_body(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return title, content and question of a question with its answer. Raises DocumentInvalidError."""
+    if {"question", "answer"}.isdisjoint(fields):
+        no_id = "" if files.text_field(fields.get("id")) else "id, and "
+        raise DocumentInvalidError(f"missing: {no_id}{_BODIES}")
+    _refuse_missing(fields, ("id", "question", "answer"))
+    question = files.text_field(fields["question"]) or ""
+    title = files.text_field(fields.get("title")) or question
+    if len(title) > _LONGEST_TITLE:  # the body then contains the whole question
+        title = files.text_field(fields.get("focus")) or f"{title[: _LONGEST_TITLE - 1]}…"
+    content = files.text_field(fields["answer"])
+    return {"title": title, "content": content, "media_type": "text/plain", "question": question}
+
+
+def _text_body(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return title and content of a title with its plain text or Markdown. Raises DocumentInvalidError."""
+    keys = [key for key in ("text", "markdown") if key in fields]
+    if len(keys) > 1:
+        raise DocumentInvalidError("it has text and markdown; write one of them")
+    _refuse_missing(fields, ("id", "title", *keys))
+    media_type = "text/markdown" if keys == ["markdown"] else "text/plain"
+    content = files.text_field(fields[keys[0]])
+    return {"title": files.text_field(fields["title"]), "content": content, "media_type": media_type}
+
+
+def _refuse_missing(fields: Mapping[str, object], keys: Sequence[str]) -> None:
+    missing = [key for key in keys if files.text_field(fields.get(key)) is None]
+    if missing:
+        raise DocumentInvalidError(f"missing or empty: {', '.join(missing)}")
+
+
+def _present(item: ItemFacts | None) -> dict[str, object]:
+    return {} if item is None else {"item": item}
+
+
+def _shared_fields(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields that all formats have. Raises DocumentInvalidError."""
+    return {
+        **{key: files.text_field(fields.get(key)) or "" for key in ("source", "type")},
+        **{key: files.text_field(fields.get(key)) for key in _DATED},
+        **front_matter.labels_of(fields),
+        "questions": files.questions_field(fields.get("questions")),
+    }

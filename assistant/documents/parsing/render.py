@@ -1,0 +1,319 @@
+"""Makes a document's text, sections, units and tables from the page model. Every format is rendered here.
+
+Text that is not in force (struck, hidden, older mail) is left out and counted. Two texts that a reader sees
+apart never touch, and a raised number is never part of another one.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from assistant.documents.page import (
+    OLDER_WORDS,
+    Block,
+    Cell,
+    Figure,
+    Heading,
+    Item,
+    List,
+    Loss,
+    Note,
+    OlderText,
+    Page,
+    Paragraph,
+    Place,
+    Run,
+    Runs,
+    Shift,
+    Table,
+    all_runs,
+    text_of,
+)
+from assistant.documents.parsing.text import LINK_END, TextBuilder, link_begin, unmarked
+from assistant.domain.documents import ParsedDocument, UnitKind
+from assistant.domain.errors import DocumentInvalidError
+
+MOST_CELLS = 500_000
+"""Cells of a table once its spans are filled."""
+_ENDS = (".", ",", ";", ":", "!", "?")
+_LONGEST_TOKEN = 100
+_LENGTH = re.compile(r"(?:\d\s?|/)[kcdmµμn]?m\Z")
+"""A length after a number or a slash: its raised 2 is a square, also on a page with a note 2."""
+_LONGEST_UNIT = 3
+"""Letters of a word whose raised number is an exponent: "m²" and "cm²" are units, "visit¹" has a note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    parsed: ParsedDocument
+    losses: tuple[Loss, ...]
+    """What the page says that is not in the text, by kind in the order of its first place."""
+
+
+def render(page: Page) -> Rendered:
+    """Return the page's text and what it leaves out. Raises DocumentInvalidError for a table of too many
+    cells."""
+    renderer = _Renderer(_note_marks(page.blocks))
+    if page.banner:
+        renderer.builder.block(page.banner)
+    renderer.blocks(page.blocks)
+    parsed = replace(renderer.builder.build(), banner=page.banner)
+    return Rendered(parsed, (*page.losses, *renderer.losses()))
+
+
+def words_in(text: str) -> int:
+    return len(text.split())
+
+
+class _Renderer:
+    def __init__(self, note_marks: frozenset[str]) -> None:
+        self.builder = TextBuilder()
+        self._note_marks = note_marks
+        self._lost: Counter[tuple[str, str]] = Counter()
+        self._place: Place | None = None
+        self._depth = 0
+        """How many lists and tables are around the block."""
+        self._marker = ""
+        """Of the item that begins; its first line takes it."""
+        self._kind: UnitKind | None = None
+        """Of the items of the list around; None outside of lists."""
+
+    def losses(self) -> tuple[Loss, ...]:
+        return tuple(Loss(what, where, words) for (what, where), words in self._lost.items())
+
+    def blocks(self, blocks: Iterable[Block]) -> None:
+        for block in blocks:
+            self._block(block)
+
+    def _block(self, block: Block) -> None:
+        if block.place is not None:
+            self._enter(block.place)
+        match block:
+            case Heading():
+                self.builder.heading(block.level, self._text(block.runs))
+            case Paragraph(is_plain=True):
+                self.builder.plain_block(unmarked(self._text(block.runs)))
+            case List():
+                self._list(block)
+            case Table():
+                self._table(block)
+            case _:
+                for text in self._lines(block):
+                    self._paragraph(text)
+
+    def _enter(self, place: Place) -> None:
+        if place.kind == "page" and (self._place is None or self._place.number != place.number):
+            self.builder.page(place.number)
+        self._place = place
+
+    def _lose(self, what: str, text: str) -> None:
+        if words := words_in(text):
+            self._lost[what, str(self._place or "")] += words
+
+    # Blocks
+
+    def _paragraph(self, text: str) -> None:
+        if not unmarked(text).strip():
+            return
+        if self._kind is None:
+            self.builder.block(text)
+        elif self._marker:
+            self.builder.line(self._marker + text.strip(), kind=self._kind, depth=self._depth)
+            self._marker = ""
+        else:  # a further paragraph of the item
+            self.builder.line(text.strip(), kind=UnitKind.SENTENCE, depth=self._depth + 1)
+
+    def _list(self, block: List) -> None:
+        outer = self._kind, self._marker
+        self._depth += 1
+        for item in block.items:
+            is_term = item.marker.endswith(":") and not block.is_ordered
+            self._kind = (
+                UnitKind.DEFINITION if is_term else UnitKind.STEP if block.is_ordered else UnitKind.ITEM
+            )
+            self._marker = f"{_shown_marker(item) or '-'} "
+            self.blocks(item.blocks)
+        self._depth -= 1
+        self._kind, self._marker = outer
+        if self._kind is None:
+            self.builder.gap()
+
+    def _caption(self, block: Figure) -> str:
+        text = self._text(block.caption)
+        if not unmarked(text).strip():
+            self._lost[f"{block.kind}s without text", str(self._place or "")] += 0
+        return text
+
+    def _table(self, block: Table) -> None:
+        grid = grid_of(block.rows)
+        width = max(map(len, grid), default=0)
+        texts = {id(cell): self._in_a_line(cell.blocks) for row in block.rows for cell in row}
+        names = _joined_names(grid[: block.header_rows], texts, width)
+        below = zip(grid[block.header_rows :], block.rows[block.header_rows :], strict=True)
+        rows = [
+            _row_texts(row, texts, width, is_named=any(names)) for row, begun in below if begun
+        ]  # else it repeats the one above
+        if any(names) and not any(map(any, rows)):
+            rows, names = [names], []
+        filled = {place for row in rows if len(row) > 1 for place, text in enumerate(row) if text}
+        for place, name in enumerate(names):
+            if place not in filled:
+                self._lose("names of empty columns", unmarked(name))
+        self.builder.table(
+            [*([names] if any(names) else []), *rows], has_header=any(names), depth=self._depth + 1
+        )
+
+    # Text
+
+    def _in_a_line(self, blocks: Iterable[Block]) -> str:
+        """Return the text of a cell, note or definition, with marks of links. What a reader sees on lines of
+        their own is separated by commas, where no other sign ends it."""
+        parts: list[str] = []
+        for block in blocks:
+            parts += self._lines(block)
+        line = ""
+        for seen in filter(str.strip, (text for part in parts for text in part.split("\n"))):
+            text = " ".join(seen.split())
+            separator = " " if not line or unmarked(line).endswith(_ENDS) else ", "
+            line = f"{line}{separator}{text}" if line else text
+        return line
+
+    def _lines(self, block: Block) -> list[str]:
+        match block:
+            case Heading() | Paragraph():
+                return [self._text(block.runs)]
+            case Figure():
+                return [self._caption(block)]
+            case List():
+                return [
+                    f"{_shown_marker(item)} {text}".lstrip()
+                    for item in block.items
+                    if (text := self._in_a_line(item.blocks))
+                ]
+            case Table():
+                rows = (filter(None, (self._in_a_line(cell.blocks) for cell in row)) for row in block.rows)
+                return ["; ".join(row) for row in rows]
+            case Note():
+                text = self._in_a_line(block.blocks)
+                return [f"[{block.mark}] {text}" if block.mark and text else text]
+            case OlderText():
+                self._lose(OLDER_WORDS, " ".join(map(text_of, all_runs(block.blocks))))
+                return []
+
+    def _text(self, runs: Runs) -> str:
+        """Return what is in force of the runs, with marks around the words of links."""
+        text, at_gap = "", False
+        for place, run in enumerate(runs):
+            if not run.is_in_force:
+                self._lose("struck words" if run.is_struck else "hidden words", run.text)
+                at_gap = True
+                continue
+            shown = (
+                self._shifted(run, before=text, after=runs[place + 1 : place + 2]) if run.shift else run.text
+            )
+            if at_gap and _touch(unmarked(text), shown):
+                shown = f" {shown}"
+            at_gap = False
+            is_link = run.link and not run.link.startswith("#") and shown.strip()
+            text += f"{link_begin(run.link)}{shown}{LINK_END}" if is_link else shown
+        return text
+
+    def _shifted(self, run: Run, *, before: str, after: Runs) -> str:
+        """Return a raised or lowered text so that no number becomes part of another."""
+        shown = run.text.strip()
+        if not shown:
+            return run.text
+        apart = " " if _touch(shown, text_of(after)) else ""
+        last, words = before[-1:], before[-_LONGEST_TOKEN:].split()
+        token = words[-1] if words and not last.isspace() else ""
+        if run.shift is Shift.LOWERED:
+            apart = " " if shown[-1].isdigit() and text_of(after)[:1].isdigit() else ""
+            return ("_" if last.isdigit() and shown[0].isdigit() else "") + shown + apart
+        is_number = any(char.isdigit() for char in shown)
+        is_note = shown in self._note_marks and not (shown in ("2", "3") and _LENGTH.search(before))
+        is_mark = run.is_note_mark or run.link.startswith("#") or is_note or shown[0] == "["
+        if not is_mark and is_number:
+            is_amount = token.endswith("%") or any(unicodedata.category(char) == "Sc" for char in token)
+            is_unit = last.isalpha() and len(re.split(r"[\W\d_]", token)[-1]) <= _LONGEST_UNIT
+            is_mark = is_amount or not (last.isdigit() or last == ")" or is_unit)
+        if is_mark or (len(shown) == 1 and shown.islower() and last.isalpha()):
+            return f"{' ' if token else ''}[{shown.strip('[]()')}]{apart}"
+        if is_number or (last.isdigit() and shown[0] in "+-\u2212"):
+            return f"^{shown}{apart}"
+        return shown + apart
+
+
+def _touch(before: str, after: str) -> bool:
+    """Return whether two texts would become one word or number."""
+    return before[-1:].isalnum() and after[:1].isalnum()
+
+
+def _shown_marker(item: Item) -> str:
+    """Return the marker, unless it is only the sign of a bullet."""
+    return item.marker if any(map(str.isalnum, item.marker)) else ""
+
+
+def _note_marks(blocks: Iterable[Block]) -> frozenset[str]:
+    """Return the marks of the page's notes: of those that are ones, and in paragraphs that begin raised."""
+    marks = set[str]()
+    for block in blocks:
+        if isinstance(block, Note) and block.mark:
+            marks.add(block.mark)
+        elif isinstance(block, Paragraph) and block.runs and block.runs[0].shift is Shift.RAISED:
+            runs = pairwise((Run(" "), *block.runs))
+            marks |= {run.text.strip() for before, run in runs if run.shift and before.text[-1:].isspace()}
+        elif isinstance(block, List):
+            marks |= _note_marks(inner for item in block.items for inner in item.blocks)
+    return frozenset(marks)
+
+
+# Tables
+
+
+_Grid = Sequence[Sequence[Cell | None]]
+"""Row by row, the cell that covers each place."""
+
+
+def grid_of(rows: Sequence[Sequence[Cell]]) -> _Grid:
+    """Return the grid of a table. Raises DocumentInvalidError for one of more than MOST_CELLS cells."""
+    grid: list[dict[int, Cell]] = [{} for _ in rows]
+    cells = 0
+    for number, row in enumerate(rows):
+        column = 0
+        for cell in row:
+            while column in grid[number]:
+                column += 1
+            covered = range(column, column + cell.columns)
+            for line in grid[number : number + cell.rows]:
+                line.update({place: cell for place in covered if place not in line})
+                cells += cell.columns
+            if cells > MOST_CELLS:
+                raise DocumentInvalidError(f"A table has more than {MOST_CELLS:,} cells. Split the document.")
+            column += cell.columns
+    return [[line.get(place) for place in range(max(line, default=-1) + 1)] for line in grid]
+
+
+def _joined_names(header: _Grid, texts: dict[int, str], width: int) -> list[str]:
+    """Return a name for each column: the different names above it, from the top."""
+    columns = ([row[place] if place < len(row) else None for row in header] for place in range(width))
+    return [
+        " ".join(dict.fromkeys(filter(None, (texts[id(cell)] for cell in column if cell))))
+        for column in columns
+    ]
+
+
+def _row_texts(row: Sequence[Cell | None], texts: dict[int, str], width: int, *, is_named: bool) -> list[str]:
+    """Return the texts of a row: of a cell across columns under each of their names, once where they have
+    none. One cell across all columns stands alone: it is a title between rows."""
+    if width > 1 and len(row) == width and len({id(cell) for cell in row}) == 1 and row[0] is not None:
+        return [texts[id(row[0])]]
+    before = (None, *row)
+    return [
+        texts[id(cell)] if cell and (is_named or cell is not before[at]) else ""
+        for at, cell in enumerate(row)
+    ]

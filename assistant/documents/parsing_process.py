@@ -1,0 +1,281 @@
+"""Starts and limits the child process that parses untrusted text: the parsing process.
+
+Everything that reads the content of a file runs in it: front matter, JSON lines, bodies, passages, cards
+(docs/decisions/0034). The child has no credentials, and no environment variable that names some. Its answers
+are validated as untrusted data.
+
+A frame on the pipe is ``length of header, length of body`` (4 bytes each, big-endian), a JSON header and a
+body. The child answers frames in order: when it ends, the oldest frame without an answer was in progress.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Collection, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, cast
+
+import orjson
+
+from assistant.domain.errors import LocalRuntimeError, ParsingStoppedError
+
+LENGTHS = struct.Struct(">II")
+OUT_OF_MEMORY = 86
+"""Exit status of a child that exceeded its memory limit."""
+_READ_BYTES = 1 << 18
+_WRITE_BYTES = 1 << 16
+"""The capacity of a pipe."""
+_START_TIMEOUT_S = 60.0
+_EXIT_TIMEOUT_S = 5.0
+_INHERITED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "TESSDATA_PREFIX",
+)
+"""Environment variables that the child inherits. None holds a secret."""
+_SPLIT = "and was stopped. Split the document, or simplify its markup, and add it again."
+
+
+@dataclass(frozen=True, slots=True)
+class ParsingLimits:
+    """The limits for one document, or one line of a file."""
+
+    cpu_s: int = 20
+    """Three times what the largest accepted file (5 MB of Markdown) needs."""
+    wall_s: float = 90.0
+    """Longer than ``cpu_s``, for a machine that is busy."""
+    memory_mib: int = 1024
+    """Address space of the child, some 300 MiB of it for its libraries."""
+    in_flight_bytes: int = 1 << 21
+    in_flight: int = 32
+    """Frames that are sent before their answers are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsingRequest:
+    """A file, line or document for the parsing process."""
+
+    operation: str
+    """A name in ``assistant.documents.parsing_child``."""
+    header: Mapping[str, object]
+    body: bytes
+    file: Path | None = None
+    """The file that the body is all of, where it is to be kept. It is not sent."""
+    wall_s: float | None = None
+    """Limit for this request, where it is not ``ParsingLimits.wall_s``."""
+
+
+@dataclass(slots=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    to_child: IO[bytes]
+    from_child: IO[bytes]
+    received: bytearray = field(default_factory=bytearray)
+    unsent: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """Why the child gave no answer."""
+
+    reason: str
+    retry: bool
+    """Whether earlier requests may be the cause: then the request is sent once more to a new child."""
+
+
+class ParsingProcess:
+    """Runs requests in a child that starts with the first request and ends with ``close``.
+
+    ``run`` blocks its thread: never call it on an event loop, and call it in one thread at a time.
+    """
+
+    def __init__(self, limits: ParsingLimits | None = None) -> None:
+        self._limits = limits or ParsingLimits()
+        self._child: _Child | None = None
+        self._running = False
+        self._closed = False
+
+    def __enter__(self) -> ParsingProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child. A ``run`` that waits in another thread raises LocalRuntimeError."""
+        self._closed = True
+        child = self._child
+        if child is not None and self._running:  # the other thread uses the pipes
+            child.process.kill()
+        else:
+            self._end()
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id; None without a child."""
+        return None if self._child is None else self._child.process.pid
+
+    def run(self, requests: Iterable[ParsingRequest]) -> Generator[bytes | ParsingStoppedError]:
+        """Yield one answer per request, in order: its body, or the error of a request that stopped the child.
+
+        Raises LocalRuntimeError when no child can be started, whatever the documents.
+        """
+        waiting: deque[ParsingRequest] = deque()  # sent, without an answer
+        is_retry = False  # whether the first of them was sent a second time
+        remaining = iter(requests)
+        self._running = True
+        try:
+            while True:
+                while self._has_room(waiting) and (request := next(remaining, None)) is not None:
+                    self._send(request)
+                    waiting.append(request)
+                if not waiting:
+                    return
+                answer = self._receive(waiting[0].wall_s or self._limits.wall_s)
+                has_ended = isinstance(answer, _Ended)
+                is_retry = isinstance(answer, _Ended) and answer.retry and not is_retry
+                if has_ended:
+                    self._end()
+                if not is_retry:
+                    waiting.popleft()
+                    yield ParsingStoppedError(answer.reason) if isinstance(answer, _Ended) else answer
+                for request in waiting if has_ended else ():
+                    self._send(request)
+        finally:
+            self._running = False
+            if waiting or self._closed:  # the remaining answers are not wanted
+                self._end()
+
+    def _has_room(self, waiting: Collection[ParsingRequest]) -> bool:
+        in_flight_bytes = sum(len(request.body) for request in waiting)
+        return len(waiting) < self._limits.in_flight and in_flight_bytes < self._limits.in_flight_bytes
+
+    def _send(self, request: ParsingRequest) -> None:
+        child = self._child or self._start()
+        header = orjson.dumps({"operation": request.operation, **request.header})
+        child.unsent += LENGTHS.pack(len(header), len(request.body)) + header + request.body
+
+    def _receive(self, wall_s: float) -> bytes | _Ended:
+        """Return the next answer, or why the child gave none."""
+        child = self._child or self._start()
+        try:
+            body = _exchange(child, timeout_s=wall_s)
+        except TimeoutError:
+            return _Ended(f"Parsing took longer than {wall_s:.0f} s {_SPLIT}", retry=False)
+        return self._exit_reason(child) if body is None else body
+
+    def _start(self) -> _Child:
+        if self._closed:
+            raise LocalRuntimeError("The process that parses documents was ended; start the command again.")
+        command = [sys.executable, "-P", "-m", "assistant.documents.parsing_child"]
+        environment, pipe = _environment(self._limits), subprocess.PIPE
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, bufsize=0)
+        pipes = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
+        self._child = child = _Child(process, *pipes)
+        for pipe in pipes:
+            os.set_blocking(pipe.fileno(), False)
+        try:
+            greeting = _exchange(child, timeout_s=_START_TIMEOUT_S)
+        except TimeoutError:
+            greeting = None
+        if greeting is None:
+            self._end()
+            problem = f"did not start (status {process.returncode}). See its own message above."
+            raise LocalRuntimeError(f"The process that parses documents {problem}")
+        return child
+
+    def _exit_reason(self, child: _Child) -> _Ended:
+        try:
+            status = child.process.wait(timeout=_EXIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            status = 0
+        if status == -signal.SIGXCPU:
+            return _Ended(f"Parsing took more than {self._limits.cpu_s} s of CPU time {_SPLIT}", retry=False)
+        if status == OUT_OF_MEMORY:
+            most_mib = self._limits.memory_mib
+            return _Ended(f"Parsing took more than {most_mib} MiB of memory {_SPLIT}", retry=True)
+        how = signal.Signals(-status).name if status < 0 else f"status {status}"
+        problem = f"ended on it ({how}): out of memory, or an error of a parser"
+        advice = "Simplify its markup and add it again."
+        return _Ended(f"The process that parses documents {problem}. {advice}", retry=True)
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.process.kill()
+        child.process.wait()
+        child.to_child.close()
+        child.from_child.close()
+
+
+def _exchange(child: _Child, *, timeout_s: float) -> bytes | None:
+    """Send and receive until one answer is complete. Return its body; None when the child ended.
+
+    Raises TimeoutError.
+    """
+    until_s = time.monotonic() + timeout_s
+    with selectors.DefaultSelector() as ready:
+        ready.register(child.from_child, selectors.EVENT_READ)
+        if child.unsent:
+            ready.register(child.to_child, selectors.EVENT_WRITE)
+        while (body := _complete(child.received)) is None:
+            events = ready.select(max(0.0, until_s - time.monotonic()))
+            if not events:
+                raise TimeoutError
+            for key, _ in events:
+                if key.fileobj is child.to_child:
+                    _write_some(child)
+                    if not child.unsent:
+                        ready.unregister(child.to_child)
+                elif read := os.read(key.fd, _READ_BYTES):
+                    child.received += read
+                else:
+                    return None
+    return body
+
+
+def _write_some(child: _Child) -> None:
+    try:
+        del child.unsent[: os.write(child.to_child.fileno(), child.unsent[:_WRITE_BYTES])]
+    except BrokenPipeError:
+        child.unsent.clear()  # the child ended: reading from the other pipe shows it
+
+
+def _complete(received: bytearray) -> bytes | None:
+    """Remove the first frame and return its body; None while it is incomplete."""
+    if len(received) < LENGTHS.size:
+        return None
+    header_bytes, body_bytes = LENGTHS.unpack_from(received)
+    end = LENGTHS.size + header_bytes + body_bytes
+    if len(received) < end:
+        return None
+    body = bytes(received[LENGTHS.size + header_bytes : end])
+    del received[:end]
+    return body
+
+
+def _environment(limits: ParsingLimits) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "MALLOC_ARENA_MAX": "2",  # each arena reserves 64 MiB of address space
+        "PARSING_CPU_S": str(limits.cpu_s),
+        "PARSING_MEMORY_MIB": str(limits.memory_mib),
+    }

@@ -1,0 +1,194 @@
+"""Reads documents and their states: which documents a reader may see now, and lists of documents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from assistant.documents.sources import ALL_IDS, IdRange, KnowledgeSource, KnowledgeSources
+from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument
+from assistant.domain.errors import DocumentInvalidError
+from assistant.stores.documents_ports import DocumentStates, DocumentStore
+from assistant.text.language import fold
+
+PAGE = 1000
+"""Statuses that are read at once."""
+_HIDDEN = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
+MOST_SEARCHED = 10_000
+"""Statuses that one search reads; the next one goes on behind them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableDocument:
+    """The newest content of a document that may be read, and its status."""
+
+    document: Document
+    status: DocumentStatus
+
+
+class ReadableDocuments:
+    """The documents of one tenant that a reader may see. Everything that shows a document's text asks here.
+
+    A withdrawal and a change of labels take effect with the next call.
+    """
+
+    def __init__(self, documents: DocumentStore, *, states: DocumentStates) -> None:
+        self._documents = documents
+        self._states = states
+
+    async def document(self, document_id: str, *, labels: frozenset[str]) -> ReadableDocument | None:
+        """Return the newest content. Return None for a document that is unknown, withdrawn, withheld, or not
+        open to the labels."""
+        both = self._readable(document_id, labels), self._documents.get(document_id)
+        status, document = await asyncio.gather(*both)
+        if status is None or document is None or not _is_open(document.labels, labels):
+            return None
+        return ReadableDocument(document, status)
+
+    async def readable_ids(self, document_ids: Sequence[str], *, labels: frozenset[str]) -> frozenset[str]:
+        """Return those of the ids that name documents which a reader may see, and which have a text."""
+        statuses = (await self._states.get_many(document_ids)).values()
+        seen = [status for status in statuses if answers_now(status)]
+        open_to = [await self.is_open(status, labels=labels) for status in seen]
+        return frozenset(status.document_id for status, is_open in zip(seen, open_to, strict=True) if is_open)
+
+    async def is_readable(self, document_id: str, *, labels: frozenset[str]) -> bool:
+        return await self._readable(document_id, labels) is not None
+
+    async def read(
+        self, document_id: str, content_hash: str, *, labels: frozenset[str]
+    ) -> ParsedDocument | None:
+        """Return the parsed text of one content, also of older content that is still stored."""
+        both = self._readable(document_id, labels), self._documents.get_parsed(document_id, content_hash)
+        try:
+            status, parsed = await asyncio.gather(*both)
+        except DocumentInvalidError:  # what is stored is damaged
+            return None
+        return (
+            parsed if status is not None and _is_content_open(status, content_hash, parsed, labels) else None
+        )
+
+    async def text_of(
+        self, found: ReadableDocument, content_hash: str, *, labels: frozenset[str]
+    ) -> ParsedDocument | None:
+        """Return the parsed text of one content of a readable document. Raises DocumentInvalidError."""
+        parsed = await self._documents.get_parsed(found.status.document_id, content_hash)
+        return parsed if _is_content_open(found.status, content_hash, parsed, labels) else None
+
+    async def is_open(self, status: DocumentStatus, *, labels: frozenset[str]) -> bool:
+        """Return whether the newest labels are open to a reader, whatever the document's state."""
+        newest = status.labels
+        if newest is None:  # a row of an older release
+            try:
+                document = await self._documents.get(status.document_id)
+            except DocumentInvalidError:
+                return False
+            newest = None if document is None else document.labels
+        return newest is not None and _is_open(newest, labels)
+
+    async def waiting(
+        self, status: DocumentStatus, *, labels: frozenset[str]
+    ) -> tuple[Document, Document | None] | None:
+        """Return the content that waits for a release, and the last kept one that was parsed, which is the
+        one that answered before. Return None where it is gone, or not open to the labels."""
+        waiting: Document | None = None
+        for kept in await self._documents.contents(status.document_id):
+            document, hashes = kept.document, kept.document.content_hashes()
+            if status.content_hash in hashes:
+                waiting = document
+            elif await self._is_parsed(status.document_id, hashes):
+                if waiting is not None and _is_open(waiting.labels, labels):
+                    return waiting, document if _is_open(document.labels, labels) else None
+                return None
+        return None if waiting is None or not _is_open(waiting.labels, labels) else (waiting, None)
+
+    async def _is_parsed(self, document_id: str, hashes: Sequence[str]) -> bool:
+        texts = [await self._documents.get_parsed(document_id, content_hash) for content_hash in hashes]
+        return any(text is not None for text in texts)
+
+    async def _readable(self, document_id: str, labels: frozenset[str]) -> DocumentStatus | None:
+        """Return the status, which a narrowing changes before it changes the document."""
+        status = await self._states.get(document_id)
+        if status is None or status.state in _HIDDEN:
+            return None
+        return status if await self.is_open(status, labels=labels) else None
+
+
+def answers_now(status: DocumentStatus) -> bool:
+    """Return whether a content of the document answers: it is neither withdrawn nor withheld, nor new."""
+    return status.state not in _HIDDEN and status.live_content_hash is not None
+
+
+def _is_content_open(
+    status: DocumentStatus, content_hash: str, parsed: ParsedDocument | None, labels: frozenset[str]
+) -> bool:
+    """A content's own labels apply as well as the newest: older content may have been open to fewer readers,
+    and content that is not live yet may be open to more."""
+    live = status.live_labels if content_hash == status.live_content_hash else None
+    return _is_open(live or (), labels) and (parsed is None or _is_open(parsed.labels, labels))
+
+
+def _is_open(labels: Sequence[str], held: frozenset[str]) -> bool:
+    return not labels or not held.isdisjoint(labels)
+
+
+class ListDocuments:
+    """The use case behind ``GET /v1/documents`` and ``assistant knowledge list``."""
+
+    def __init__(self, states: DocumentStates, *, sources: KnowledgeSources) -> None:
+        self._states = states
+        self._sources = sources
+
+    async def page(
+        self,
+        of: Sequence[KnowledgeSource],
+        *,
+        states: Sequence[DocumentState] = (),
+        find: str = "",
+        after: str | None = None,
+        limit: int,
+    ) -> tuple[list[DocumentStatus], str | None]:
+        """Return the next documents of these sources in order of their ids, each with its source's name, and
+        the id after which there may be more.
+
+        ``find``: only documents with each of its words in their id or title. Such a page may be short, or
+        empty, and have more after it.
+        """
+        words, left = fold(find).split(), MOST_SEARCHED
+        statuses: list[DocumentStatus] = []
+        for ids in self._sources.ranges_of(of):
+            rest = replace(ids, after=max(after or "", ids.after))
+            if rest.until is not None and rest.after >= rest.until:
+                continue
+            async for page in pages_of(self._states, states, ids=rest, size=PAGE if words else limit + 1):
+                statuses += [self._sources.with_source(status) for status in page if _has(status, words)]
+                left -= len(page)
+                if len(statuses) > limit:
+                    return statuses[:limit], statuses[limit - 1].document_id
+                if left <= 0:
+                    return statuses, page[-1].document_id
+        return statuses, None
+
+    async def counts(self, of: Sequence[KnowledgeSource]) -> Mapping[DocumentState, int]:
+        """Return the number of these sources' documents per state."""
+        counts: Counter[DocumentState] = Counter()
+        for ids in self._sources.ranges_of(of):
+            counts.update(await self._states.count_by_state(after=ids.after or None, until=ids.until))
+        return counts
+
+
+def _has(status: DocumentStatus, words: Sequence[str]) -> bool:
+    text = fold(f"{status.document_id} {status.title}")
+    return all(word in text for word in words)
+
+
+async def pages_of(
+    states: DocumentStates, wanted: Sequence[DocumentState] = (), *, ids: IdRange = ALL_IDS, size: int = PAGE
+) -> AsyncIterator[Sequence[DocumentStatus]]:
+    """Yield the documents in these states, by default in all, in pages in order of their ids."""
+    after = ids.after or None
+    while page := await states.list(states=wanted, after=after, until=ids.until, limit=size):
+        yield page
+        after = page[-1].document_id

@@ -1,0 +1,142 @@
+"""The receipt of a withdrawal: each place where a document's text may be, looked at after the removal.
+
+Stores are asked what they still hold. What no store can be asked for (backups, copies that AWS keeps, what
+people sent) is named with the setting or the rule that decides how long it stays. ``receipt_places.toml`` has
+the places and their words.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from assistant.answer.excerpts import FORGET_EVERY_S
+from assistant.domain.clock import Clock
+from assistant.domain.documents import DocumentState, DocumentStatus
+from assistant.domain.errors import ConflictError
+from assistant.domain.public import PublicModel
+from assistant.domain.receipts import ReceiptPlace, WithdrawalReceipt
+from assistant.options.desk.upkeep import ApprovedTexts
+from assistant.options.feedback.events import DOCUMENT_SUBJECT
+from assistant.options.feedback.ports import DeskStore, ErasureKeys
+from assistant.stores.documents_ports import DocumentStore, IndexVersions
+from assistant.tenant.retention import RECOVERY_DAYS, RETENTION, SNAPSHOT_DAYS
+from assistant.tenant.tenant import TenantConfig
+
+_PERIODS = {
+    "memory": timedelta(seconds=FORGET_EVERY_S),
+    "snapshots": timedelta(days=SNAPSHOT_DAYS),
+    "recovery": timedelta(days=RECOVERY_DAYS),
+    "local_capture": timedelta(days=RETENTION["dev"].capture_texts),
+}
+_MIDNIGHT = 1
+"""Days more: S3 counts an age from the midnight after."""
+
+
+class _Place(PublicModel):
+    """A place as ``receipt_places.toml`` describes it."""
+
+    place: str
+    title: str
+    what: str
+    rule: str
+    by_worker: bool = False
+    """Whether the worker removes what is there: its store may be empty before the worker came to it."""
+    when: str = "always"
+    after: tuple[str, ...] = ()
+
+    def told(self, facts: Mapping[str, object], **found: Any) -> ReceiptPlace:
+        """Return it with its words filled in, and what was found."""
+        words = {name: getattr(self, name).format_map(facts) for name in ("title", "what", "rule")}
+        return ReceiptPlace(place=self.place, **words, **found)
+
+
+class _Places(PublicModel):
+    asked: tuple[_Place, ...]
+    remains: tuple[_Place, ...]
+
+
+@cache
+def _places() -> _Places:
+    text = Path(__file__).with_name("receipt_places.toml").read_text(encoding="utf-8")
+    return _Places.model_validate(tomllib.loads(text))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawalReceipts:
+    """Makes receipts of one tenant's withdrawn documents."""
+
+    tenant: TenantConfig
+    documents: DocumentStore
+    versions: IndexVersions
+    desk: DeskStore
+    keys: ErasureKeys
+    on_aws: bool
+    clock: Clock
+
+    async def of(self, status: DocumentStatus) -> WithdrawalReceipt:
+        """Return the receipt as the stores are now.
+
+        Raises ConflictError for a document that is not withdrawn, DependencyError.
+        """
+        if status.state is not DocumentState.WITHDRAWN:
+            raise ConflictError(
+                f"The document {status.document_id} is {status.state}; a receipt is made of a withdrawn one."
+            )
+        places = [*await self._asked(status), *self._remaining(status.updated_at)]
+        return WithdrawalReceipt(
+            document_id=status.document_id,
+            title=status.title,
+            withdrawn_at=status.updated_at,
+            made_at=self.clock.now(),
+            is_complete=all(place.state != "pending" for place in places),
+            places=tuple(places),
+        )
+
+    async def _asked(self, status: DocumentStatus) -> list[ReceiptPlace]:
+        """Return the places whose stores are asked."""
+        document_id, worker_is_due = status.document_id, status.live_content_hash is not None
+        live, *older = (await self.versions.rows_of(document_id)).values()
+        subject = f"{DOCUMENT_SUBJECT}{document_id}"
+        counts: Mapping[str, int] = {
+            "document": await self.documents.holdings(document_id),
+            "index": live,
+            "older_indices": sum(older),
+            "vectors": live + sum(older),
+            "approved_answers": len((await ApprovedTexts(self.desk).resting()).get(document_id, [])),
+            "feedback": int((await self.keys.destroyed([subject])).get(subject) is None),
+        }
+        facts, places = {"older": len(older)}, list[ReceiptPlace]()
+        for place in _places().asked:
+            found = counts.get(place.place)
+            is_pending = bool(found) or (worker_is_due and place.by_worker)
+            places.append(place.told(facts, state="pending" if is_pending else "removed", found=found))
+        return places
+
+    def _remaining(self, withdrawn_at: datetime) -> list[ReceiptPlace]:
+        """Return the places whose stores are not asked, by the settings of tenant and deployment."""
+        deployed, vectors = self.tenant.records.deployed, self.tenant.embedding.vectors
+        here, periods = {"always"}, _PERIODS
+        facts: dict[str, object] = {"local_capture": _PERIODS["local_capture"].days}
+        if vectors is not None:
+            here.add("kept_vectors")
+            facts["kept_vectors"] = vectors
+        if deployed is None:
+            here.add("undeclared" if self.on_aws else "local")
+        else:
+            captured = "texts" if deployed.capture_texts == "redacted" else deployed.capture
+            here |= {"deployed", f"capture_{captured}", *(["training"] if deployed.training else [])}
+            days = asdict(RETENTION[deployed.profile])
+            facts |= {"profile": deployed.profile, **days}
+            periods = _PERIODS | {name: timedelta(days=days[name] + _MIDNIGHT) for name in days}
+        places: list[ReceiptPlace] = []
+        for place in (one for one in _places().remains if one.when in here):
+            kept_for = sum((periods[name] for name in place.after), timedelta())
+            until = withdrawn_at + kept_for if kept_for else None
+            places.append(place.told(facts, state="remains", until=until))
+        return places

@@ -1,0 +1,698 @@
+"""Adds documents: stores new and changed ones, marks them as received and enqueues their ids for the worker.
+
+Restrictions come first and wait for no body: withdrawals, narrower labels, and files that were refused.
+Only a writer who has all of a document's labels may widen them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from opentelemetry import trace
+
+from assistant.documents.files import (
+    SourceDocument,
+    SourceFailure,
+    SourceItem,
+    SourceWithdrawal,
+    file_of,
+    read_original,
+    read_source,
+)
+from assistant.documents.loading import FirstLoads
+from assistant.documents.parsing_process import ParsingProcess
+from assistant.documents.readable import ReadableDocuments, pages_of
+from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer, check_new_id, widens
+from assistant.documents.withdraw import (
+    LABELS_NARROWED,
+    RELEASE_NEEDED,
+    WithdrawDocuments,
+    Withheld,
+    WithholdDocuments,
+)
+from assistant.domain.answers import AccessEntry
+from assistant.domain.clock import Clock
+from assistant.domain.documents import HELD_STATES, Document, DocumentState, DocumentStatus
+from assistant.domain.errors import (
+    ConflictError,
+    ContentsChangedError,
+    DocumentInvalidError,
+    LabelsWidenedError,
+    NotFoundError,
+)
+from assistant.domain.paths import canonical_path, folder_of
+from assistant.stores.documents_ports import AccessRecords, KnowledgeStores
+
+BATCH = 500
+PARALLEL_WRITES = 8
+_ORIGINALS_AT_ONCE = 4
+"""Of 50 MB each at most, in memory."""
+_CHANGED = "The file changed while it was read. Add it again."
+INBOX = Writer("inbox")
+"""The writer of all files in the inbox. It has no labels, so it never makes a document readable to more."""
+_OWN_FIELDS = {*Document.model_fields} & {*DocumentStatus.model_fields}
+_OF_A_READING = ("title", "content", "media_type")
+"""Fields of a document that its readers make. The others stay as they were brought."""
+_READ_AGAIN = (*HELD_STATES, DocumentState.FAILED)
+_NEVER_RELEASED = (DocumentState.WITHHELD, DocumentState.WITHDRAWN)
+_WAITS = "It waits for its release, in the console, by another person than {}."
+_LIVE_FIELDS = {"live_content_hash", "live_labels", "passage_count", "token_count"}
+_log = structlog.get_logger(__name__)
+_tracer = trace.get_tracer(__name__)
+
+
+@dataclass(slots=True)
+class AddSummary:
+    """The result of a load: ``lines`` = ``documents`` + ``duplicates`` + ``withdrawn`` + failures."""
+
+    lines: int = 0
+    """Lines of JSONL that are not blank, and files of one document."""
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    resumed: int = 0
+    """Of the unchanged documents, those that are enqueued again because they had not become live."""
+    duplicates: int = 0
+    """Documents with the id and content of an earlier one in this load."""
+    withdrawn: int = 0
+    """Files and lines that say ``withdrawn: true``."""
+    failures: list[SourceFailure] = field(default_factory=list[SourceFailure])
+    withheld: list[DocumentStatus] = field(default_factory=list[DocumentStatus])
+    """Documents that answer no more, because a file of this load was refused that may be theirs."""
+    enqueued_ids: list[str] = field(default_factory=list[str])
+    """Documents that the worker has to index: added, changed and resumed."""
+    withdrawn_ids: list[str] = field(default_factory=list[str])
+    """Documents that the worker has to remove, beside the withheld ones."""
+    words: int = 0
+    """Of a document that was read again."""
+    words_changed: int = 0
+    """Words that it had and has not, or has and had not; 1 where only their order is another."""
+
+    def include(self, other: AddSummary) -> None:
+        """Add the numbers and lists of another load."""
+        for attribute in fields(self):
+            setattr(self, attribute.name, getattr(self, attribute.name) + getattr(other, attribute.name))
+
+    def count(self, before: DocumentStatus | None, content_hash: str) -> None:
+        """Count a document with its status until now."""
+        if before is None:
+            self.added += 1
+        elif before.content_hash != content_hash:
+            self.changed += 1
+        else:
+            self.unchanged += 1
+            self.resumed += before.state != DocumentState.LIVE
+
+    @property
+    def documents(self) -> int:
+        return self.added + self.changed + self.unchanged
+
+
+@dataclass(slots=True)
+class Arrival:
+    """One document of a load, under its tenant-wide id, with its status until now."""
+
+    document: Document
+    origin: str
+    content_hash: str
+    before: DocumentStatus | None = None
+    labels_before: tuple[str, ...] = ()
+    file: Path | None = None
+    """Where ``document.original`` lies."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether this content answers already."""
+        before = self.before
+        if before is None or before.state is not DocumentState.LIVE:
+            return False
+        return before.content_hash == self.content_hash
+
+    @property
+    def is_narrowed(self) -> bool:
+        before = self.before
+        is_known = before is not None and before.state is not DocumentState.WITHDRAWN
+        return is_known and widens(self.labels_before, of=self.document.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The items of a load that are stored together."""
+
+    documents: dict[str, Arrival] = field(default_factory=dict[str, Arrival])
+    withdrawn: list[str] = field(default_factory=list[str])
+    refused: list[tuple[str, SourceFailure]] = field(default_factory=list[tuple[str, SourceFailure]])
+    """Failures with the id of the document that each may be."""
+
+
+class Load:
+    """One load into a source: it sorts the items, and remembers the ids that it has seen."""
+
+    def __init__(self, source: KnowledgeSource, writer: Writer) -> None:
+        self.source = source
+        self.writer = writer
+        self.summary = AddSummary()
+        self.seen: dict[str, tuple[str, tuple[str, ...]] | None] = {}
+        """The hash and labels of each id's first content, whose text must not stay in memory; None for an id
+        that a file withdraws."""
+        self.unnamed: dict[str, SourceFailure] = {}
+        """By the canonical path of a file, a failure that names no known document."""
+        self.is_first: bool | None = None
+        """Whether its source loads for the first time; None until a document of it is received."""
+
+    def sort(self, items: Iterable[SourceItem]) -> Batch:
+        """Return the first document of each id, the withdrawals, and the refused items."""
+        batch = Batch()
+        for item in items:
+            self.summary.lines += 1
+            try:
+                if isinstance(item, SourceFailure):
+                    self._refuse(batch, item)
+                elif isinstance(item, SourceWithdrawal):
+                    self._withdraw(batch, item)
+                else:
+                    self._take(batch, item)
+            except DocumentInvalidError as error:
+                own_id = item.document.document_id if isinstance(item, SourceDocument) else None
+                self._refuse(batch, SourceFailure(item.origin, error.code, error.message, own_id))
+        return batch
+
+    def add_unnamed(self, failure: SourceFailure) -> None:
+        """Remember a refused file, to find its documents at the end of the load."""
+        file = file_of(failure.origin)
+        if file is not None:
+            self.unnamed[canonical_path(file)] = failure
+
+    def _take(self, batch: Batch, item: SourceDocument) -> None:
+        document = self.source.as_tenant_document(item)
+        document_id = document.document_id
+        arrival = Arrival(document, item.origin, document.content_hash(), file=item.file)
+        if document_id not in self.seen:
+            self.seen[document_id] = (arrival.content_hash, document.labels)
+            batch.documents[document_id] = arrival
+            return
+        first = self.seen[document_id]
+        if first is None:
+            self._conflict(item.origin, document_id, "is withdrawn by another file")
+        elif first[0] == arrival.content_hash:
+            self.summary.duplicates += 1
+        elif widens(first[1], of=document.labels):
+            # It is unknown which of the two is meant: neither may be read until the conflict is solved.
+            what = "came before with other labels; neither is kept"
+            failure = self._conflict(item.origin, document_id, what)
+            batch.refused.append((document_id, failure))
+            self._drop(batch, document_id, failure.reason)
+        else:
+            self._conflict(item.origin, document_id, "came before with other content; the first is kept")
+
+    def _withdraw(self, batch: Batch, item: SourceWithdrawal) -> None:
+        document_id = self.source.document_id(item.own_id)
+        self.summary.withdrawn += 1
+        batch.withdrawn.append(document_id)
+        self._drop(batch, document_id, f"the id {document_id} is withdrawn by another file")
+        self.seen[document_id] = None
+
+    def _drop(self, batch: Batch, document_id: str, reason: str) -> None:
+        """Remove a document of the same batch, as a failure."""
+        dropped = batch.documents.pop(document_id, None)
+        if dropped is not None:
+            self.summary.failures.append(SourceFailure(dropped.origin, ConflictError.code, reason))
+
+    def _conflict(self, origin: str, document_id: str, what: str) -> SourceFailure:
+        failure = SourceFailure(origin, ConflictError.code, f"the id {document_id} {what}")
+        self.summary.failures.append(failure)
+        return failure
+
+    def _refuse(self, batch: Batch, failure: SourceFailure) -> None:
+        self.summary.failures.append(failure)
+        if failure.own_id is None:
+            self.add_unnamed(failure)
+            return
+        try:
+            batch.refused.append((self.source.document_id(failure.own_id), failure))
+        except DocumentInvalidError:  # no document can have that id
+            self.add_unnamed(failure)
+
+
+class AddDocuments:
+    """The use case behind ``POST /v1/documents`` and ``assistant knowledge add``.
+
+    ``accesses`` records refused attempts to widen labels; without it they are only logged.
+    """
+
+    def __init__(self, stores: KnowledgeStores, *, clock: Clock, accesses: AccessRecords | None = None):
+        self._stores = stores
+        self._clock = clock
+        self._accesses = accesses
+        self._released: set[str] = set()
+        """Sources that are known to be released."""
+        self._withhold = WithholdDocuments(stores, clock=clock)
+        self._withdraw = WithdrawDocuments(stores, clock=clock)
+        self._readable = ReadableDocuments(stores.documents, states=stores.states)
+
+    async def __call__(
+        self,
+        items: Iterable[SourceItem],
+        *,
+        source: KnowledgeSource,
+        writer: Writer,
+        progress: Callable[[AddSummary], None] | None = None,
+        is_first: bool = False,
+    ) -> AddSummary:
+        """Add all items to the source; call ``progress`` after each batch.
+
+        A failing item does not stop the others. A document whose content is live already is only compared.
+        ``is_first``: the load belongs to the first one of its source.
+        """
+        load = Load(source, writer)
+        load.is_first = is_first or None
+        remaining = iter(items)
+        with _tracer.start_as_current_span("knowledge.add") as span:
+            while batch := await asyncio.to_thread(lambda: list(islice(remaining, BATCH))):
+                await self._add(load, load.sort(batch))
+                if progress is not None:
+                    progress(load.summary)
+            await self._withhold_by_file(load)
+            span.set_attribute("knowledge.lines", load.summary.lines)
+            span.set_attribute("knowledge.enqueued", len(load.summary.enqueued_ids))
+        return load.summary
+
+    async def again(
+        self, item: SourceItem, *, source: KnowledgeSource, writer: Writer, own_id: str, content_hash: str
+    ) -> AddSummary:
+        """Store what a document became by another reading of what is kept of it; ``item`` has its text.
+
+        A file that is refused now changes nothing: the document answers as before, and the failure tells its
+        owner. Nothing is stored where the document changed or left since ``content_hash``.
+        """
+        document_id = source.document_id(own_id)
+        status = await self._stores.states.get(document_id)
+        stored = await self._stores.documents.get(document_id)
+        if status is None or stored is None or not is_read_again(status, stored, content_hash=content_hash):
+            if status is not None and status.state is DocumentState.RECEIVED:  # a call before was killed
+                await self._stores.queue.send_many([document_id])
+            return AddSummary(lines=1, unchanged=1)
+        if isinstance(item, SourceDocument):
+            own = {name: getattr(item.document, name) for name in _OF_A_READING}
+            document = stored.model_copy(update={"document_id": own_id, **own})
+            item = replace(item, document=document, origin=status.origin or "", file=None)
+            try:
+                source.as_tenant_document(item)
+            except DocumentInvalidError as error:
+                item = SourceFailure(item.origin, error.code, error.message)
+        if not isinstance(item, SourceDocument):
+            return AddSummary(lines=1, failures=[item] if isinstance(item, SourceFailure) else [])
+        answering = status.live_content_hash or content_hash
+        before = await self._stores.documents.get_parsed(document_id, answering)
+        summary = await self([item], source=source, writer=writer)
+        old, new = [] if before is None else before.text.split(), item.text.split()
+        counts = Counter(new)
+        counts.subtract(old)
+        summary.words = len(new)
+        summary.words_changed = 0 if old == new else sum(map(abs, counts.values())) or 1
+        return summary
+
+    async def _add(self, load: Load, batch: Batch) -> None:
+        known = await self._stores.states.get_many(
+            [*batch.documents, *batch.withdrawn, *(document_id for document_id, _ in batch.refused)]
+        )
+        await self._refuse_hidden(load, batch, known)
+        if batch.withdrawn:
+            await self._withdraw(batch.withdrawn)
+            load.summary.withdrawn_ids += batch.withdrawn
+        if batch.refused:
+            await self._withhold_refused(load, batch, known)
+        arrivals: list[Arrival] = []
+        for document_id, arrival in batch.documents.items():
+            if document_id in known:
+                await self._set_before(arrival, known[document_id])
+            if await self._may_write(load, arrival):
+                arrivals.append(arrival)
+        reason = "Its labels were narrowed; it answers again when its new content is live."
+        narrowed = [
+            arrival.before for arrival in arrivals if arrival.before is not None and arrival.is_narrowed
+        ]
+        if narrowed:
+            await self._withhold(Withheld(status, LABELS_NARROWED, reason) for status in narrowed)
+        await self._store(load, await self._with_originals(load, arrivals))
+
+    async def _is_hidden(self, load: Load, status: DocumentStatus) -> bool:
+        writer = load.writer
+        return not writer.sees_all and not await self._readable.is_open(status, labels=writer.labels)
+
+    async def _refuse_hidden(self, load: Load, batch: Batch, known: Mapping[str, DocumentStatus]) -> None:
+        """Leave documents as they are that do not exist for the writer."""
+        for document_id in [name for name, status in known.items() if await self._is_hidden(load, status)]:
+            arrival = batch.documents.pop(document_id, None)
+            batch.withdrawn[:] = [name for name in batch.withdrawn if name != document_id]
+            batch.refused[:] = [one for one in batch.refused if one[0] != document_id]
+            reason = f"{document_id} is not yours: it has labels, and you have none of them."
+            origin = document_id if arrival is None else arrival.origin
+            load.summary.failures.append(SourceFailure(origin, NotFoundError.code, reason))
+
+    async def _set_before(self, arrival: Arrival, status: DocumentStatus) -> None:
+        """Set the document's status and effective labels until now.
+
+        Statuses of older releases lack the labels of the live content; those of withdrawn documents lack all.
+        """
+        labels = status.labels
+        if status.content_hash == arrival.content_hash:
+            labels = arrival.document.labels
+        elif labels is None:
+            try:
+                document = await self._stores.documents.get(status.document_id)
+            except DocumentInvalidError:  # the stored document is damaged, and replaced now
+                document = None
+            labels = document.labels if document is not None else ()
+        arrival.labels_before = labels
+        if status.live_labels is None and status.live_content_hash is not None:
+            status = status.model_copy(update={"live_labels": labels})
+        arrival.before = status
+
+    async def _may_write(self, load: Load, arrival: Arrival) -> bool:
+        """Return whether a new id is clear, and the writer may set these labels. If not, report the refusal;
+        that of wider labels is recorded as well."""
+        if arrival.before is None:
+            try:
+                check_new_id(arrival.document.document_id)
+            except DocumentInvalidError as error:
+                load.summary.failures.append(SourceFailure(arrival.origin, error.code, error.message))
+                return False
+        missing = sorted(set(arrival.labels_before) - load.writer.labels)
+        if not missing or not widens(arrival.document.labels, of=arrival.labels_before):
+            return True
+        document_id, writer = arrival.document.document_id, load.writer.name
+        _log.warning("labels_not_widened", document_id=document_id, writer=writer, source=load.source.name)
+        if self._accesses is not None:
+            entry = AccessEntry(at=self._clock.now(), agent=writer, kind="widening", subject_id=document_id)
+            await self._accesses.record_access(entry)
+        reason = (
+            f"{document_id} would become readable to more agents. Only a writer with all of its labels may "
+            f"do that; {', '.join(missing)} is missing. The document stays as it is."
+        )
+        load.summary.failures.append(SourceFailure(arrival.origin, LabelsWidenedError.code, reason))
+        return False
+
+    async def _is_unreleased(self, load: Load) -> bool:
+        """Return whether all that this writer brings waits: of a source that every agent may read, nobody has
+        released a document. A document that came further than to wait was released."""
+        source = load.source
+        if not source.two_people or load.writer.releases or source.entry.access != "everyone":
+            return False
+        for ids in () if source.name in self._released else source.id_ranges:
+            counts = await self._stores.states.count_by_state(after=ids.after or None, until=ids.until)
+            if any(count and state not in _NEVER_RELEASED for state, count in counts.items()):
+                self._released.add(source.name)
+        return source.name not in self._released
+
+    async def _is_first(self, load: Load) -> bool:
+        if load.is_first is None:
+            load.is_first = await FirstLoads(self._stores.states).is_first(load.source)
+        return load.is_first
+
+    async def _store(self, load: Load, arrivals: Sequence[Arrival]) -> None:
+        """Store documents that are new, changed or not live, and enqueue them; those that wait for a release
+        are withheld."""
+        summary, is_unreleased = load.summary, await self._is_unreleased(load)
+        waiting: list[tuple[Document, DocumentStatus]] = []
+        received: dict[str, tuple[Document, DocumentStatus]] = {}
+        completed: list[DocumentStatus] = []
+        for arrival in arrivals:
+            before = arrival.before
+            if before is not None and before.state == DocumentState.WITHDRAWN:
+                before = None
+            summary.count(before, arrival.content_hash)
+            if before is None or not arrival.is_settled:
+                both = (arrival.document, self._received(arrival, before))
+                if is_unreleased or _waits(load, arrival):
+                    waiting.append(both)
+                else:
+                    received[arrival.document.document_id] = both
+            elif before.labels is None or before.origin != file_of(arrival.origin):
+                labels = arrival.document.labels  # an older release kept none
+                update = {"origin": file_of(arrival.origin), "labels": labels, "live_labels": labels}
+                completed.append(before.model_copy(update=update))
+        if completed:
+            await self._stores.states.advance_many(completed)
+        await self._hold(load, waiting)
+        if received:
+            mark = {"first_load": await self._is_first(load)}
+            await self._put([document for document, _ in received.values()])
+            # In this order a crash leaves a document received but not enqueued, and adding it again resumes
+            # it. In the other order the worker could finish before the state is written over its own.
+            await self._stores.states.put_many(
+                [status.model_copy(update=mark) for _, status in received.values()]
+            )
+            await self._stores.queue.send_many(list(received))
+            summary.enqueued_ids.extend(received)
+
+    async def _hold(self, load: Load, waiting: Sequence[tuple[Document, DocumentStatus]]) -> None:
+        """Store documents that wait for a release, and withhold them: their state never says otherwise."""
+        writer = load.writer.name
+        await self._put([document for document, _ in waiting])
+        load.summary.withheld += await self._withhold(
+            Withheld(status.model_copy(update={"brought_by": writer}), RELEASE_NEEDED, _WAITS.format(writer))
+            for _, status in waiting
+        )
+
+    async def _with_originals(self, load: Load, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+        """Store the original files of documents that are stored. Return the arrivals without those whose file
+        has changed since it was read, which are failures."""
+        free = asyncio.Semaphore(_ORIGINALS_AT_ONCE)
+
+        async def is_kept(arrival: Arrival) -> bool:
+            original, file = arrival.document.original, arrival.file
+            if original is None or file is None or arrival.is_settled:
+                return True
+            async with free:
+                content = await asyncio.to_thread(read_original, file, original)
+                if content is not None:
+                    document_id = arrival.document.document_id
+                    await self._stores.documents.put_original(document_id, original, content)
+            return content is not None
+
+        kept: list[Arrival] = []
+        for arrival, is_whole in zip(arrivals, await asyncio.gather(*map(is_kept, arrivals)), strict=True):
+            if is_whole:
+                kept.append(arrival)
+            else:
+                failure = SourceFailure(arrival.origin, ConflictError.code, _CHANGED)
+                load.summary.failures.append(failure)
+        return kept
+
+    async def _put(self, documents: Sequence[Document]) -> None:
+        free = asyncio.Semaphore(PARALLEL_WRITES)
+
+        async def put(document: Document) -> None:
+            async with free:
+                await self._stores.documents.put(document)
+
+        await asyncio.gather(*map(put, documents))
+
+    def _received(self, arrival: Arrival, before: DocumentStatus | None) -> DocumentStatus:
+        now = self._clock.now()
+        is_hidden = before is None or before.state is DocumentState.WITHHELD or arrival.is_narrowed
+        return DocumentStatus(
+            **arrival.document.model_dump(include=_OWN_FIELDS),
+            **({} if before is None or is_hidden else before.model_dump(include=_LIVE_FIELDS)),
+            state=DocumentState.RECEIVED,
+            content_hash=arrival.content_hash,
+            received_at=now,
+            updated_at=now,
+            origin=file_of(arrival.origin),
+        )
+
+    async def _withhold_refused(self, load: Load, batch: Batch, known: Mapping[str, DocumentStatus]) -> None:
+        """Withhold the documents that refused items name. The documents of other refused files are found at
+        the end of the load."""
+        withheld: list[Withheld] = []
+        for document_id, failure in batch.refused:
+            status = known.get(document_id)
+            if failure.is_named_by_file:
+                if status is None or status.origin != file_of(failure.origin):
+                    load.add_unnamed(failure)
+                if document_id in load.seen:  # another file of this load is that document
+                    continue
+            if status is not None:
+                withheld.append(_withheld(status, failure))
+        load.summary.withheld += await self._withhold(withheld)
+
+    async def _withhold_by_file(self, load: Load) -> None:
+        """Withhold documents of refused files and lines that name none: the documents that an earlier load
+        read from the file, and this load did not."""
+        if not load.unnamed:
+            return
+        for ids in load.source.id_ranges:
+            async for page in pages_of(self._stores.states, ids=ids):
+                load.summary.withheld += await self._withhold(
+                    [
+                        _withheld(status, failure)
+                        for status in page
+                        if status.origin
+                        and (failure := load.unnamed.get(canonical_path(status.origin)))
+                        and status.document_id not in load.seen
+                        and not await self._is_hidden(load, status)
+                    ]
+                )
+
+
+def is_read_again(status: DocumentStatus, document: Document, *, content_hash: str | None = None) -> bool:
+    """Return whether other readers read the newest content, or adding it was interrupted, and a new reading
+    can make it answer.
+
+    ``content_hash``: the content that it must still have.
+    """
+    is_other = status.content_hash != document.content_hash()
+    return is_other and status.state in _READ_AGAIN and content_hash in (None, status.content_hash)
+
+
+def _waits(load: Load, arrival: Arrival) -> bool:
+    """Return whether a document waits for a second person: already, or because more agents get to read it."""
+    if not load.source.two_people or load.writer.releases or arrival.before is None:
+        return False
+    is_wider = widens(arrival.document.labels, of=arrival.labels_before)
+    return is_wider or arrival.before.brought_by is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSummary:
+    """The result of a release."""
+
+    released: tuple[str, ...]
+    """Ids of the documents that the worker indexes now."""
+    waiting: tuple[str, ...]
+    """Ids of those that the person brought: another person releases them."""
+
+
+class ReleaseDocuments:
+    """The use case behind ``POST /v1/documents/release``.
+
+    What waited for a second person answers once the worker has indexed it. A release is recorded before it
+    takes effect.
+    """
+
+    def __init__(self, stores: KnowledgeStores, *, clock: Clock, accesses: AccessRecords) -> None:
+        self._stores = stores
+        self._clock = clock
+        self._accesses = accesses
+        self._readable = ReadableDocuments(stores.documents, states=stores.states)
+
+    async def __call__(
+        self, source: KnowledgeSource, *, by: Writer, contents: Mapping[str, str]
+    ) -> ReleaseSummary:
+        """Release documents of a source in the contents that the person looked at: id = content hash.
+
+        Raises NotFoundError for one that the person may not know of, ContentsChangedError for one that has
+        another content now, or waits no more. Then nothing is released.
+        """
+        known = await self._stores.states.get_many([*contents])
+        changed: list[str] = []
+        for document_id, content_hash in contents.items():
+            status = known.get(document_id)
+            if status is None or not await self._readable.is_open(status, labels=by.labels):
+                raise NotFoundError(f"There is no document {document_id} of {source.name}.")
+            if (status.failure_code, status.content_hash) != (RELEASE_NEEDED, content_hash):
+                changed.append(document_id)
+        if changed:
+            raise ContentsChangedError(
+                f"{changed[0]} has another content now, or waits no more ({len(changed)} of {len(contents)} "
+                "documents). Nothing is released. Read what waits, and decide again."
+            )
+        waiting = tuple(name for name, status in known.items() if status.brought_by == by.name)
+        others = [status for status in known.values() if status.brought_by != by.name]
+        return ReleaseSummary(tuple(await self._release(source, others, by)), waiting)
+
+    async def _release(
+        self, source: KnowledgeSource, statuses: Sequence[DocumentStatus], by: Writer
+    ) -> Sequence[str]:
+        if not statuses:
+            return ()
+        now = self._clock.now()
+        entry = AccessEntry(
+            at=now,
+            agent=by.name,
+            kind="release",
+            subject_id=source.name,
+            documents=tuple(status.document_id for status in statuses),
+            contents=tuple(status.content_hash for status in statuses),
+        )
+        await self._accesses.record_access(entry)
+        is_first = await FirstLoads(self._stores.states).is_first(source)
+        update: dict[str, object] = {
+            "state": DocumentState.RECEIVED,
+            "updated_at": now,
+            "first_load": is_first,
+        }
+        update |= dict.fromkeys(
+            ("brought_by", "failure_code", "failure_reason", "live_content_hash", "live_labels")
+        )
+        written = await self._stores.states.advance_many(
+            [status.model_copy(update=update) for status in statuses]
+        )
+        await self._stores.queue.send_many(sorted(written))
+        return sorted(written)
+
+
+def _withheld(status: DocumentStatus, failure: SourceFailure) -> Withheld:
+    place = f"{failure.origin}: " if failure.origin else ""
+    return Withheld(status, failure.code, f"{place}{failure.reason}")
+
+
+class RawFiles(Protocol):
+    """The files in a tenant's inbox."""
+
+    async def fetch(self, key: str, into: Path) -> bool:
+        """Write the newest content of a file to ``into``. Return False if the file no longer exists.
+
+        Raises TooLargeError, DependencyError.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveRawFiles:
+    """Adds the documents in files that other systems put into the inbox.
+
+    Files whose key begins with ``bulk_prefix`` are added by ``add_bulk``, which uses a queue of its own.
+    """
+
+    files: RawFiles
+    sources: KnowledgeSources
+    add: AddDocuments
+    add_bulk: AddDocuments
+    bulk_prefix: str
+    parsing: ParsingProcess | None = None
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the parsing process reads a file."""
+
+    async def __call__(self, key: str) -> AddSummary:
+        """Add the documents of one file. Invalid documents are logged by place and code, and stop no other.
+
+        The first folder of the key names the source. A document without an id of its own is named by the rest
+        of the key. Raises SourceNeededError, TooLargeError, DependencyError, and DocumentInvalidError where
+        that folder only resembles the name of a source.
+        """
+        bulk = folder_of(key, [self.bulk_prefix.rstrip("/")])
+        add = self.add if bulk is None else self.add_bulk
+        source, name = self.sources.of_key(key.removeprefix(self.bulk_prefix))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "raw"  # a name of ours: a key may be longer than names of files
+            if not await self.files.fetch(key, path):
+                _log.info("raw_file_gone", key=key)
+                return AddSummary()
+            async with self.reading:  # files arrive concurrently; the parsing process reads one at a time
+                items = read_source(path, name=name, parsing=self.parsing, ocr=source.entry.recognised)
+                summary = await add(items, source=source, writer=INBOX)
+        for failure in summary.failures:
+            _log.warning("raw_document_refused", origin=failure.origin, code=failure.code)
+        counts = {"documents": summary.documents, "enqueued": len(summary.enqueued_ids)}
+        _log.info("raw_file_received", key=key, source=source.name, refused=len(summary.failures), **counts)
+        return summary

@@ -1,0 +1,325 @@
+"""The sources of one tenant: which documents belong to a source, who may write them, which labels they may
+have.
+
+A document's id begins with its source's namespace and a colon. The ids within a source contain no colon, so a
+source cannot name the document of another. One source may have the empty namespace: its ids have no prefix.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from assistant.documents.files import SourceDocument, file_of
+from assistant.domain.documents import ID_SEPARATOR, MISSING, Document, DocumentStatus
+from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
+from assistant.domain.identity import Identity
+from assistant.domain.paths import folder_of
+from assistant.tenant.tenant import SourceEntry, TenantConfig
+
+LONGEST_ID = 256
+_TAG = re.compile(r"\{%[^{}]{0,500}%\}|<%[^<>]{0,500}%>|\{\{[^{}]{0,500}\}\}")
+"""Tags of Jekyll, Hugo, MkDocs and ERB. In a source with ``elements``, ``{{ … }}`` names live values."""
+_OF_ONE_TEXT = re.compile(r"\{%-?\s{0,9}(?!include)\w{1,60}\s{1,9}([\"'])([^\"'{}]{1,200})\1\s{0,9}-?%\}")
+"""A statement of a name and one text, as in ``Ask in {% slack_channel "travel" %}.``"""
+_OF_ONE_PATH = re.compile(
+    r"\{(?:%-?|\{[<%])\s{0,9}\w{1,60}\s{1,9}(?P<bare>[^\s\"'{}%<>|]{1,200})|[\"'](?P<path>[^\"'{}]{1,200})[\"']"
+)
+"""The path that a tag in an address names: ``{% link hr/leave.md %}``, ``{{ "/leave/" | relative_url }}``."""
+_IN_ADDRESS = re.compile(
+    r"(?:\]\(|\]:[ \t]{1,9}|<[a-z][^<>]{0,99}=[\"']?)<?[^\s\"'<>()]{0,99}\Z", re.IGNORECASE
+)
+"""Before a tag in the address of a link, in Markdown or HTML."""
+_SHOWN_LOSSES = 3
+_NEAR = 100
+"""Characters before and after a tag that show whether it stands in a line of text or in an address."""
+_LETTERS = re.compile(r"[^\W\d_]+")
+_SCRIPTS_TOGETHER = (
+    {"LATIN", "CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA"},
+    {"LATIN", "CJK", "BOPOMOFO"},
+    {"LATIN", "CJK", "HANGUL"},
+)
+"""Scripts that one word may have: "Highly Restrictive" of Unicode's UTS 39, 5.2."""
+_GREEK_SIGNS = re.compile(
+    "[\u03b1-\u03b8\u03bb\u03bc\u03be\u03c0\u03c2\u03c3\u03c6\u03c8\u03c9\u0393\u0394\u0398\u039b\u039e\u03a0\u03a3\u03a6\u03a8\u03a9]"
+)
+"""Greek letters that no Latin one looks like: "TNF\u03b1", "IL6\u03b2". Each goes with any script."""
+_LAST_CHARACTER = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """The person or system that adds or withdraws documents, with its access labels."""
+
+    name: str
+    labels: frozenset[str] = frozenset()
+    releases: bool = False
+    """Whether they have the stores themselves, on their own machine: nothing that they bring waits."""
+    sees_all: bool = True
+    """False: a document that has labels, and the writer none of them, does not exist for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdRange:
+    """The ids after ``after`` and up to ``until``, by code points. "" and None are no limit."""
+
+    after: str = ""
+    until: str | None = None
+
+
+ALL_IDS = IdRange()
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeSource:
+    """One source of the tenant file."""
+
+    entry: SourceEntry
+    labels: tuple[str, ...]
+    """The labels that its documents may have."""
+    id_ranges: tuple[IdRange, ...] = (ALL_IDS,)
+    """The ranges of its ids among all ids of the tenant, in order."""
+    vocabulary: tuple[str, ...] = ()
+    """All labels of the tenant."""
+    two_people: bool = False
+    """Whether what becomes readable to more waits for a second person's release."""
+
+    @property
+    def id_prefix(self) -> str:
+        """The prefix of its documents' tenant-wide ids: the namespace and a colon, or nothing."""
+        return self.entry.id_prefix
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    def document_id(self, own_id: str) -> str:
+        """Return the tenant-wide id of the source's document ``own_id``. Raises DocumentInvalidError."""
+        if ID_SEPARATOR in own_id:
+            problem = f'contains "{ID_SEPARATOR}", which separates a source from its documents\' ids'
+            raise DocumentInvalidError(f'the id "{own_id:.80}" {problem}. Use another character.')
+        document_id = self.id_prefix + own_id
+        if len(document_id) > LONGEST_ID:
+            most = LONGEST_ID - len(self.id_prefix)
+            raise DocumentInvalidError(f'the id "{own_id:.40}…" is longer than {most} characters')
+        return document_id
+
+    def as_tenant_document(self, item: SourceDocument) -> Document:
+        """Return a document under its tenant-wide id, with its effective labels, without template tags.
+
+        Raises DocumentInvalidError for a label outside the vocabulary, for labels that are not where the
+        source's ``access`` says, where nothing is left but tags, and where too much of the file is missing.
+        """
+        document = item.document
+        self._refuse_incomplete(item)
+        properties = {} if document.item is None else document.item.properties
+        self._refuse_labels_elsewhere(item.metadata | {name: (text,) for name, text in properties.items()})
+        self.check_labels(document.labels)
+        labels = self._labels(document, path=file_of(item.origin) or "")
+        title, content = document.title, document.content
+        if document.media_type != "text/plain":
+            title = _TAG.sub(self._left_of, title).strip() or title
+            content = _TAG.sub(self._left_of, content)
+        if not content.strip():
+            raise DocumentInvalidError("there is no text in it")
+        return document.model_copy(
+            update={
+                "document_id": self.document_id(document.document_id),
+                "labels": tuple(sorted(set(labels))),
+                "title": title,
+                "content": content,
+            }
+        )
+
+    def _refuse_incomplete(self, item: SourceDocument) -> None:
+        if item.lost_share <= self.entry.most_lost:
+            return
+        parts = ", ".join(item.notes[:_SHOWN_LOSSES])
+        raise DocumentInvalidError(
+            f'{item.lost_share:.0%} of its words are not in its text ({parts}), and the source "{self.name}" '
+            f"takes {self.entry.most_lost:.0%} at most. Look at the file; then fix it, or raise most_lost"
+        )
+
+    def _left_of(self, tag: re.Match[str]) -> str:
+        """Return what a tag leaves: in an address the path that it names, inside of a line of text its only
+        text, or MISSING where it prints a value."""
+        written, (start, end) = tag[0], tag.span()
+        if self.entry.elements and written.startswith("{{"):
+            return written
+        before = _TAG.sub("", tag.string[max(0, start - _NEAR) : start].rpartition("\n")[2])
+        after = tag.string[end : end + _NEAR].partition("\n")[0]
+        if _IN_ADDRESS.search(before):
+            named = _OF_ONE_PATH.search(written)
+            path = named["bare"] or named["path"] if named else ""
+            return f"/{path.lstrip('/')}" if path and written.startswith("{%") else path
+        if not (before + _TAG.sub("", after)).strip(" \t-*#>|"):
+            return ""
+        if shown := _OF_ONE_TEXT.fullmatch(written):
+            return shown[2]
+        return MISSING if written.startswith(("{{", "<%=")) and "/" not in written[2:5] else ""
+
+    def _labels(self, document: Document, *, path: str) -> tuple[str, ...]:
+        carried = document.labels if "labels" in document.model_fields_set else None
+        if self.entry.access == "declared" and carried is None:
+            raise DocumentInvalidError(
+                f'labels: each document of the source "{self.name}" carries its own. '
+                "Write labels: [NAME], or labels: [] for a document that every agent may read."
+            )
+        if self.entry.access != "folder":
+            return carried or ()
+        folder = folder_of(path, self.entry.folders)
+        if folder is None:
+            raise DocumentInvalidError(
+                f'labels: folders of the source "{self.name}" names no folder of {path or "this document"}; '
+                'add it, or "" for all others.'
+            )
+        given = self.entry.folders[folder]
+        if carried is not None and widens(carried, of=given):
+            raise DocumentInvalidError(
+                f"labels: its folder gives {', '.join(given)}, and a document may only narrow that. Move its "
+                "file, or change folders in the tenant file."
+            )
+        return given if carried is None else carried
+
+    def _refuse_labels_elsewhere(self, metadata: Mapping[str, Sequence[str]]) -> None:
+        """Raise DocumentInvalidError for a label under a key that is not read: it was meant to restrict."""
+        labels = {_comparable(label) for label in self.vocabulary}
+        for key, values in metadata.items():
+            if said := next((value for value in values if _comparable(value) in labels), None):
+                raise DocumentInvalidError(
+                    f'"{key:.60}" is not read, and its value "{said:.60}" is a label. Write labels: [{said}] '
+                    "where labels are read, or another value."
+                )
+
+    def check_labels(self, labels: Iterable[str]) -> None:
+        """Raise DocumentInvalidError for an unknown label, with the most similar known label."""
+        for label in labels:
+            if label in self.labels:
+                continue
+            by_folded = {known.casefold(): known for known in reversed(self.labels)}
+            near = get_close_matches(label.casefold(), list(by_folded), n=1, cutoff=0.6)
+            hint = "the tenant file has no labels; add it to labels at its top."
+            if self.labels:
+                hint = f"there are {', '.join(self.labels)}."
+            if near:
+                hint = f'did you mean "{by_folded[near[0]]}"?'
+            problem = f'"{label:.60}" is not a label of the source "{self.name}"'
+            raise DocumentInvalidError(f"labels: {problem}; {hint}")
+
+    def may_be_written_by(self, identity: Identity) -> bool:
+        agents, labels = self.entry.writers.agents, self.entry.writers.labels
+        is_named = identity.agent in agents or not identity.labels.isdisjoint(labels)
+        return is_named or not (agents or labels)
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeSources:
+    """All sources of a tenant's documents, in the order of its file. A live system has none."""
+
+    all: tuple[KnowledgeSource, ...]
+
+    @classmethod
+    def of(cls, tenant: TenantConfig) -> KnowledgeSources:
+        entries = [entry for entry in tenant.sources if entry.kind != "live"]
+        prefixes = [entry.id_prefix for entry in entries]
+        sources: list[KnowledgeSource] = []
+        for entry in entries:
+            labels = tenant.labels if entry.labels is None else entry.labels
+            ranges = _id_ranges(entry.id_prefix, among=prefixes)
+            two_people = tenant.needs_two_people
+            sources.append(KnowledgeSource(entry, labels, ranges, tenant.labels, two_people))
+        return cls(tuple(sources))
+
+    def named(self, name: str | None) -> KnowledgeSource:
+        """Return a source by its name; without one the only source, or the one with the empty namespace.
+
+        Raises NotFoundError, SourceNeededError.
+        """
+        if name is None:
+            return self._unnamed()
+        for source in self.all:
+            if source.name == name:
+                return source
+        raise NotFoundError(f'There is no source "{name}"; there are {self._names()}.')
+
+    def _unnamed(self) -> KnowledgeSource:
+        for source in self.all:
+            if not source.id_prefix or len(self.all) == 1:
+                return source
+        raise SourceNeededError(f"Name the source that the documents belong to: {self._names()}.")
+
+    def of_document(self, document_id: str) -> KnowledgeSource | None:
+        """Return the source of a tenant-wide id; None if it has no source.
+
+        An id without the prefix of another source belongs to the source with the empty namespace.
+        """
+        prefix = document_id[: document_id.find(ID_SEPARATOR) + 1]
+        by_prefix = {source.id_prefix: source for source in self.all}
+        return by_prefix.get(prefix) or by_prefix.get("")
+
+    def of_key(self, key: str) -> tuple[KnowledgeSource, str]:
+        """Return the source of a file in the inbox, and the file's name within the source.
+
+        The first folder names the source. Any other file belongs to the unnamed source, by its whole key.
+        Raises SourceNeededError; DocumentInvalidError for a folder that resembles the name of a source.
+        """
+        name = folder_of(key, [source.name for source in self.all])
+        if name is None or key == f"{name}/":
+            return self._unnamed(), key
+        return self.named(name), key.removeprefix(f"{name}/")
+
+    def writable_by(self, identity: Identity) -> tuple[KnowledgeSource, ...]:
+        return tuple(source for source in self.all if source.may_be_written_by(identity))
+
+    def with_source(self, status: DocumentStatus) -> DocumentStatus:
+        """Return the status with the name of its source."""
+        source = self.of_document(status.document_id)
+        return status.model_copy(update={"knowledge_source": source.name if source else ""})
+
+    def ranges_of(self, sources: Sequence[KnowledgeSource]) -> list[IdRange]:
+        """Return the ranges of the sources' ids among all ids, in order."""
+        if len(sources) == len(self.all):
+            return [ALL_IDS]
+        return sorted(
+            (id_range for source in sources for id_range in source.id_ranges), key=lambda one: one.after
+        )
+
+    def _names(self) -> str:
+        return ", ".join(source.name for source in self.all)
+
+
+def check_new_id(document_id: str) -> None:
+    """Raise DocumentInvalidError for an id that could be taken for another: documents of earlier loads keep
+    theirs."""
+    composed = unicodedata.normalize("NFKC", document_id)
+    if composed != document_id or not document_id.isprintable():
+        problem = f'is not in the form NFKC, which is "{composed:.80}"'
+        raise DocumentInvalidError(f'the id "{document_id:.80}" {problem}. Write it in that form.')
+    for word in _LETTERS.findall(document_id):
+        letters = _GREEK_SIGNS.sub("", word)
+        scripts = {re.split(r"[ -]", unicodedata.name(letter, ""))[0] for letter in letters}
+        if len(scripts) > 1 and not any(scripts <= together for together in _SCRIPTS_TOGETHER):
+            problem = f'has letters of {" and ".join(sorted(scripts))} in the word "{word:.80}"'
+            raise DocumentInvalidError(f'the id "{document_id:.80}" {problem}. Write a word in one script.')
+
+
+def _comparable(text: str) -> str:
+    """Return a text as labels are compared where they should not be: without case, width and outer spaces."""
+    return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
+def widens(labels: Iterable[str], *, of: Iterable[str]) -> bool:
+    """Return whether ``labels`` let more agents read than the labels ``of`` do. No labels let every agent."""
+    new, old = set(labels), set(of)
+    return bool(old) and (not new or not new <= old)
+
+
+def _id_ranges(prefix: str, *, among: Iterable[str]) -> tuple[IdRange, ...]:
+    if prefix:
+        return (IdRange(prefix, prefix + _LAST_CHARACTER),)
+    others = sorted(one for one in among if one)
+    begins = ["", *(other + _LAST_CHARACTER for other in others)]
+    return tuple(IdRange(begin, end) for begin, end in zip(begins, [*others, None], strict=True))

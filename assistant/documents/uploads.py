@@ -1,0 +1,277 @@
+"""Files that a knowledge owner uploads over the API: what is kept of them, and how they are read.
+
+Of an upload that breaks off nothing is kept. When a file is stored whole, the worker reads it as one of the
+inbox, with its owner as the writer, and the result says what became of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+import structlog
+from pydantic import Field
+
+from assistant.documents.files import (
+    SourceDocument,
+    SourceFailure,
+    SourceItem,
+    SourceWithdrawal,
+    invalid,
+    largest_bytes,
+    read_kept,
+    read_source,
+)
+from assistant.documents.parsing_process import ParsingProcess
+from assistant.documents.receive import AddDocuments, AddSummary
+from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
+from assistant.domain.errors import (
+    AssistantError,
+    ConflictError,
+    DependencyError,
+    DocumentInvalidError,
+    TooLargeError,
+)
+from assistant.domain.public import PublicModel
+from assistant.domain.uploads import MOST_LISTED, UploadRefusal, UploadResult
+from assistant.stores.documents_ports import IngestionQueue
+
+PART_BYTES = 5 * 1024 * 1024
+"""Size of each part but the last: the least that S3 takes. Memory holds one part of an upload."""
+MOST_TRIES = 5
+"""After so many deliveries an upload that cannot be read gets a result that says so: 20 minutes here."""
+KEPT_FOR = timedelta(days=1)
+"""Of an unfinished upload, and of a result."""
+COUNTED_FOR = timedelta(minutes=30)
+"""How long an unfinished upload counts as one that will come: as long as ``knowledge add`` waits."""
+_VISIBLE_AFTER_S = 300.0
+_WAIT_S = 1.0
+_log = structlog.get_logger(__name__)
+
+
+class Upload(PublicModel):
+    """An upload, as its owner sent it."""
+
+    upload_id: str
+    agent: str
+    labels: tuple[str, ...]
+    """Access labels of the owner: what comes is stored with their permissions."""
+    source: str
+    path: str
+    """The file's path below the source's root."""
+    replaces: str | None = None
+    """The document that the file replaces, by its id within the source, whatever the file is called."""
+    size_bytes: int
+    created_at: datetime
+    first_load: bool = False
+    """Whether its source loaded for the first time when it was begun (docs/decisions/0070)."""
+    read_again: str | None = Field(default=None, exclude_if=lambda content: content is None)
+    """Of what is kept of the document ``replaces``: the hash of the content that it must still have."""
+
+    @property
+    def key(self) -> str:
+        return upload_key(self.agent, self.upload_id)
+
+    def require_whole(self, size_bytes: int) -> None:
+        """Raises ConflictError unless so many bytes are the whole file."""
+        if size_bytes != self.size_bytes:
+            raise ConflictError(f"{size_bytes:,} bytes of {self.size_bytes:,} came. Send the file again.")
+
+
+class Uploads(Protocol):
+    """The uploads of one tenant, by key. All methods raise DependencyError."""
+
+    async def store(self, upload: Upload, parts: AsyncIterable[bytes | bytearray]) -> None:
+        """Store the file and have the worker read it. Each part but the last is PART_BYTES long. When
+        ``parts`` raises, or its bytes are not ``size_bytes`` (ConflictError), nothing of it is kept."""
+        ...
+
+    async def get(self, key: str) -> Upload | None:
+        """Return an upload until KEPT_FOR after it was begun, at least."""
+        ...
+
+    async def unread_first(self) -> Mapping[str, int]:
+        """Return by source how many uploads of its first load are not read yet: all that are complete, and
+        those that were begun in the last COUNTED_FOR."""
+        ...
+
+    async def fetch(self, upload: Upload, into: Path) -> bool:
+        """Write the whole file to ``into``. Return False if it is gone."""
+        ...
+
+    async def put_result(self, upload: Upload, result: UploadResult) -> None:
+        """Keep the result, and delete the file's bytes."""
+        ...
+
+    async def result(self, key: str) -> UploadResult | None: ...
+
+
+def upload_key(agent: str, upload_id: str) -> str:
+    """Return the key of a person's upload: no name of a person is part of it."""
+    return f"{hashlib.sha256(agent.encode()).hexdigest()[:32]}/{upload_id}"
+
+
+def checked_path(path: str, size_bytes: int) -> str:
+    """Return a file's path below its source. Raises DocumentInvalidError for a file that would not be read,
+    TooLargeError for one over the limit of its kind."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or not path.isprintable():
+        raise DocumentInvalidError("path must name a file below the source, like guides/refunds.pdf.")
+    if any(part.startswith(".") for part in parts):
+        raise DocumentInvalidError(f"{path:.200}: hidden files are not read.")
+    limit_bytes = largest_bytes(path)
+    if size_bytes > limit_bytes:
+        raise TooLargeError(
+            f"{path:.200} has {size_bytes:,} bytes; the limit for its kind is {limit_bytes:,}."
+        )
+    if size_bytes == 0:
+        raise DocumentInvalidError(f"{path:.200}: the file is empty.")
+    return "/".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveUpload:
+    """Adds the documents of an uploaded file, and keeps the result. Called again, it changes nothing."""
+
+    uploads: Uploads
+    sources: KnowledgeSources
+    add: AddDocuments
+    parsing: ParsingProcess | None = None
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the parsing process reads a file."""
+
+    async def __call__(self, key: str, *, attempt: int = 1) -> UploadResult | None:
+        """Return the result; None for an upload that is gone. Raises DependencyError.
+
+        ``attempt`` counts deliveries: above MOST_TRIES the file is not tried again, and the result says so.
+        """
+        upload = await self.uploads.get(key)
+        if upload is None:
+            return None
+        if (before := await self.uploads.result(key)) is not None:
+            return before
+        if attempt > MOST_TRIES:
+            reason = (
+                f"The file could not be read in {MOST_TRIES} tries. Send it again; the log has the reason."
+            )
+            result = _refused(upload, DependencyError(reason))
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "raw"  # a name of ours: the uploaded one may be longer than files have
+                if not await self.uploads.fetch(upload, path):
+                    return None
+                result = await self._read(upload, path)
+        await self.uploads.put_result(upload, result)
+        _log.info("upload_received", source=upload.source, refused=result.refused, added=result.added)
+        return result
+
+    async def _read(self, upload: Upload, path: Path) -> UploadResult:
+        seen = _Seen(upload.replaces, [], [])
+        try:
+            source = self.sources.named(upload.source)
+            writer = Writer(upload.agent, frozenset(upload.labels), sees_all=False)
+            if upload.read_again is not None:
+                return await self._read_again(upload, path, source=source, writer=writer)
+            async with self.reading:  # the parsing process reads one file at a time
+                read = read_source(path, name=upload.path, parsing=self.parsing, ocr=source.entry.recognised)
+                items, is_first = seen.of(read), upload.first_load
+                summary = await self.add(items, source=source, writer=writer, is_first=is_first)
+        except AssistantError as error:
+            if error.retryable:
+                raise
+            return _refused(upload, error)
+        ids = [source.id_prefix + own_id for own_id in seen.own_ids]
+        return _result(summary, ids, seen.notes)
+
+    async def _read_again(
+        self, upload: Upload, path: Path, *, source: KnowledgeSource, writer: Writer
+    ) -> UploadResult:
+        read = read_kept(path, name=upload.path, parsing=self.parsing, ocr=source.entry.recognised)
+        async with self.reading:
+            (item,) = await asyncio.to_thread(list, read)
+        own_id, content_hash = upload.replaces or "", upload.read_again or ""
+        summary = await self.add.again(
+            item, source=source, writer=writer, own_id=own_id, content_hash=content_hash
+        )
+        notes = item.notes[:MOST_LISTED] if isinstance(item, SourceDocument) else ()
+        return _result(summary, [source.id_prefix + own_id], notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The first ids and notes of a file's items."""
+
+    replaces: str | None
+    own_ids: list[str]
+    notes: list[str]
+
+    def of(self, items: Iterable[SourceItem]) -> Iterator[SourceItem]:
+        for read in items:
+            item = read if self.replaces is None else self._as_replaced(read, self.replaces)
+            if isinstance(item, SourceDocument) and len(self.own_ids) < MOST_LISTED:
+                self.own_ids.append(item.document.document_id)
+                self.notes.extend(item.notes[: MOST_LISTED - len(self.notes)])
+            yield item
+
+    def _as_replaced(self, item: SourceItem, own_id: str) -> SourceItem:
+        """Return the item under the id of the document that it replaces."""
+        if isinstance(item, SourceWithdrawal) or self.own_ids:
+            return invalid(item.origin, "a file that replaces a document must hold one document")
+        if isinstance(item, SourceFailure):
+            return replace(item, own_id=own_id, is_named_by_file=False)
+        return replace(item, document=item.document.model_copy(update={"document_id": own_id}))
+
+
+def _refused(upload: Upload, error: AssistantError) -> UploadResult:
+    refusal = UploadRefusal(origin=upload.path, code=error.code, reason=error.message)
+    return UploadResult(refused=1, refusals=(refusal,))
+
+
+def _result(summary: AddSummary, ids: Sequence[str], notes: Sequence[str]) -> UploadResult:
+    refusals = [
+        UploadRefusal(origin=failure.origin, code=failure.code, reason=failure.reason)
+        for failure in summary.failures[:MOST_LISTED]
+    ]
+    return UploadResult(
+        added=summary.added,
+        changed=summary.changed,
+        unchanged=summary.unchanged,
+        withdrawn=summary.withdrawn,
+        waiting=sum(status.brought_by is not None for status in summary.withheld),
+        document_ids=tuple(ids),
+        refused=len(summary.failures),
+        refusals=tuple(refusals),
+        notes=tuple(notes),
+        words=summary.words,
+        words_changed=summary.words_changed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivingLoop:
+    """Takes finished uploads of one tenant from its queue, one after the other, until ``stopping`` is set."""
+
+    receive: ReceiveUpload
+    queue: IngestionQueue
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            try:
+                await self.turn()
+            except AssistantError as error:
+                _log.warning("upload_not_received", code=error.code, reason=error.message)
+                await asyncio.sleep(_WAIT_S)
+
+    async def turn(self) -> None:
+        """Read the next upload, if one comes within a second. One that fails comes again."""
+        for message in await self.queue.receive(
+            limit=1, wait_s=_WAIT_S, visibility_timeout_s=_VISIBLE_AFTER_S
+        ):
+            await self.receive(message.document_id, attempt=message.attempt)
+            await self.queue.delete_many([message.receipt])

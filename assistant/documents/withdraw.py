@@ -1,0 +1,199 @@
+"""Takes documents out of the answers: withdrawal, withholding, and the worker's removal from the index.
+
+A withdrawal deletes the text at once. A document is withheld, and its text kept, when a refused file may
+have been meant to restrict it, or when its labels were narrowed: until it is sent again it answers nothing.
+Both use the queue of withdrawals, so that they wait neither for a body to be parsed nor for a backlog of
+documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from opentelemetry import trace
+
+from assistant.documents.readable import PAGE, ReadableDocuments, pages_of
+from assistant.documents.sources import KnowledgeSource
+from assistant.domain.clock import Clock
+from assistant.domain.documents import DocumentState, DocumentStatus
+from assistant.options.feedback.events import DOCUMENT_SUBJECT
+from assistant.stores.documents_ports import ErasableKeys, KnowledgeStores, PassageIndex, WriteTurn
+
+LABELS_NARROWED = "labels_narrowed"
+RELEASE_NEEDED = "release_needed"
+"""Failure code of a document that waits for a second person's release."""
+_NOTHING_LIVE = {"live_content_hash": None, "live_labels": None, "passage_count": 0, "token_count": 0}
+"""The fields of a status whose document is not in the index."""
+_NOT_WITHDRAWN = tuple(state for state in DocumentState if state is not DocumentState.WITHDRAWN)
+_log = structlog.get_logger(__name__)
+_tracer = trace.get_tracer(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawSummary:
+    withdrawn: tuple[str, ...]
+    unknown: tuple[str, ...]
+    """Ids that no document ever had."""
+
+
+class WithdrawDocuments:
+    """The use case behind ``DELETE /v1/documents/{id}`` and ``assistant knowledge withdraw``.
+
+    On return the states are withdrawn, and no text is left in the document store. Searches miss the passages
+    when the worker has removed them: within two seconds while it runs, else as soon as it starts. The worker
+    polls the queue of withdrawals every fifth of a second at least, and waits for at most one write of the
+    index. A status without ``live_content_hash`` shows that the removal is done.
+    """
+
+    def __init__(self, stores: KnowledgeStores, *, clock: Clock) -> None:
+        self._stores = stores
+        self._clock = clock
+
+    async def __call__(self, document_ids: Sequence[str]) -> WithdrawSummary:
+        """Withdraw the documents. A document that is withdrawn already is no error."""
+        wanted = list(dict.fromkeys(document_ids))
+        with _tracer.start_as_current_span("knowledge.withdraw") as span:
+            known = await self._stores.states.get_many(wanted)
+            update = {"updated_at": self._clock.now(), "failure_code": None, "failure_reason": None}
+            statuses = [_hidden(status, DocumentState.WITHDRAWN, update) for status in known.values()]
+            await self._stores.states.put_many(statuses)
+            for document_id in known:
+                await self._stores.documents.delete(document_id)
+            await self._stores.withdrawals.send_many(list(known))
+            span.set_attribute("knowledge.withdrawn", len(known))
+        unknown = tuple(document_id for document_id in wanted if document_id not in known)
+        return WithdrawSummary(tuple(document_id for document_id in wanted if document_id in known), unknown)
+
+    async def contents_of(self, source: KnowledgeSource, *, labels: frozenset[str]) -> Mapping[str, str]:
+        """Return id = content hash of every document of a source that a reader with these labels may know of,
+        the withdrawn ones included: so a withdrawal that was interrupted leaves the contents as they are."""
+        readable, contents = (
+            ReadableDocuments(self._stores.documents, states=self._stores.states),
+            dict[str, str](),
+        )
+        for ids in source.id_ranges:
+            async for page in pages_of(self._stores.states, ids=ids):
+                for one in page:
+                    if await readable.is_open(one, labels=labels):
+                        contents[one.document_id] = one.content_hash
+        return contents
+
+    async def not_withdrawn(self, contents: Mapping[str, str]) -> frozenset[str]:
+        """Return the ids of the documents that still have these contents, and are not withdrawn."""
+        there, ids = set[str](), list(contents)
+        for start in range(0, len(ids), PAGE):
+            known = (await self._stores.states.get_many(ids[start : start + PAGE])).values()
+            there |= {
+                status.document_id
+                for status in known
+                if status.state in _NOT_WITHDRAWN and status.content_hash == contents[status.document_id]
+            }
+        return frozenset(there)
+
+    async def all_of(self, contents: Mapping[str, str]) -> int:
+        """Withdraw those of the documents that still have these contents; return how many were withdrawn now.
+        A repeat goes on where an interrupted call ended."""
+        there = sorted(await self.not_withdrawn(contents))
+        for start in range(0, len(there), PAGE):
+            await self(there[start : start + PAGE])
+        return len(there)
+
+
+def _hidden(status: DocumentStatus, state: DocumentState, update: Mapping[str, object]) -> DocumentStatus:
+    """Return the status as withdrawn or withheld, with the content that must leave the index."""
+    # The worker may be making the newest content live at this moment.
+    live = {"state": state, "live_content_hash": status.live_content_hash or status.content_hash}
+    return status.model_copy(update=live | dict(update))
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A document to withhold, with the reason that its owner reads in its status."""
+
+    status: DocumentStatus
+    code: str
+    reason: str
+
+
+class WithholdDocuments:
+    """Withholds documents. On return nobody can read them, and the worker removes them from the index within
+    two seconds. Their text stays in the document store."""
+
+    def __init__(self, stores: KnowledgeStores, *, clock: Clock) -> None:
+        self._stores = stores
+        self._clock = clock
+
+    async def __call__(self, documents: Iterable[Withheld]) -> list[DocumentStatus]:
+        """Withhold the documents and return their new statuses. Withdrawn documents are skipped."""
+        withdrawn = DocumentState.WITHDRAWN
+        statuses = [
+            self._withheld(document) for document in documents if document.status.state is not withdrawn
+        ]
+        if not statuses:
+            return []
+        await self._stores.states.put_many(statuses)
+        in_index = [status.document_id for status in statuses if status.live_content_hash is not None]
+        if in_index:
+            await self._stores.withdrawals.send_many(in_index)
+        for status in statuses:
+            _log.warning("document_withheld", document_id=status.document_id, code=status.failure_code)
+        return statuses
+
+    def _withheld(self, withheld: Withheld) -> DocumentStatus:
+        status, now = withheld.status, self._clock.now()
+        # The new time invalidates what the worker has begun with the content that it received before.
+        update: dict[str, object] = {"received_at": now, "updated_at": now}
+        update |= {"failure_code": withheld.code, "failure_reason": withheld.reason}
+        if status.state is DocumentState.WITHHELD and status.live_content_hash is None:
+            update["live_content_hash"] = None  # it is removed already
+        return _hidden(status, DocumentState.WITHHELD, update)
+
+
+async def remove_documents(
+    document_ids: Sequence[str],
+    *,
+    stores: KnowledgeStores,
+    index: PassageIndex,
+    index_writes: WriteTurn,
+    clock: Clock,
+    keys: ErasableKeys | None = None,
+) -> None:
+    """Remove documents that are withdrawn or withheld, or were before they were added again, from the index.
+
+    Withdrawn documents are deleted from the document store too, and their key in ``keys`` is destroyed: their
+    texts in feedback are unreadable then, and their signals are left out. The call may be repeated.
+    """
+    with _tracer.start_as_current_span("ingest.remove") as span:
+        span.set_attribute("ingest.documents", len(document_ids))
+        async with index_writes:
+            known = (await stores.states.get_many(document_ids)).values()
+            withdrawn = [status for status in known if status.state == DocumentState.WITHDRAWN]
+            withheld = [status for status in known if status.state == DocumentState.WITHHELD]
+            removed = [*withdrawn, *withheld]
+            # Added again and not live yet: the index may still hold the former content.
+            added_again = [s for s in known if s not in removed and s.live_content_hash is None]
+            await index.delete_documents([status.document_id for status in (*removed, *added_again)])
+            for status in withdrawn:
+                # A second time: the worker may have stored parsed text after the withdrawal deleted it.
+                await stores.documents.delete(status.document_id)
+                if keys is not None:
+                    await keys.destroy(f"{DOCUMENT_SUBJECT}{status.document_id}")
+            update = _NOTHING_LIVE | {"updated_at": clock.now()}
+            await stores.states.advance_many([status.model_copy(update=update) for status in removed])
+        _log.info("documents_removed", documents=len(removed))
+
+
+async def resume_withdrawals(stores: KnowledgeStores) -> int:
+    """Enqueue each withdrawn or withheld document whose removal from the index is not confirmed. Return their
+    number."""
+    resumed = 0
+    async for page in pages_of(stores.states, (DocumentState.WITHDRAWN, DocumentState.WITHHELD)):
+        unfinished = [status.document_id for status in page if status.live_content_hash is not None]
+        if unfinished:
+            await stores.withdrawals.send_many(unfinished)
+            resumed += len(unfinished)
+    if resumed:
+        _log.warning("withdrawals_resumed", documents=resumed)
+    return resumed

@@ -1,0 +1,279 @@
+"""The worker of one tenant: indexes documents from one queue, and removes withdrawn ones from another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from assistant.documents.batches import GAVE_UP, MAX_TRIES_ALONE, BatchHandling, BatchInterruptedError
+from assistant.documents.readable import pages_of
+from assistant.documents.withdraw import remove_documents, resume_withdrawals
+from assistant.documents.work import DocumentPipeline, TenantIngestion
+from assistant.domain.clock import set_within
+from assistant.domain.documents import HELD_STATES, INDEX_LOST, DocumentState, DocumentStatus
+from assistant.domain.errors import AssistantError
+from assistant.stores.documents_ports import IngestionQueue, KnowledgeStores, PassageIndex, QueuedDocument
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerLimits:
+    documents_per_batch: int = 64
+    receive_wait_s: float = 1.0
+    visibility_timeout_s: float = 180.0
+    """A killed worker's batch is delivered again after this time. A running worker extends it every third."""
+    longest_hold_s: float = 1800.0
+    """Longer work counts as hung: its batch is not extended, so that another worker gets it."""
+    pause_after_error_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    consumer: ConsumerLimits = field(default_factory=ConsumerLimits)
+    lanes: int = 3
+    """Batches at once: one is parsed while another is embedded and a third is written."""
+    stop_within_s: float = 4.0
+    """Time for batches in progress to finish after a stop."""
+    check_every_s: float = 1.0
+    optimize_every_s: float = 60.0
+    """Replaced text is purged from the index when the queue is empty, and at least this often."""
+    optimize_again_after_s: float = 45.0
+    """OpenSearch retains deletes for 30 s; a second purge runs after that."""
+
+
+class QueueConsumer:
+    """Receives and handles one batch after the other. Several consumers may share a queue."""
+
+    def __init__(self, queue: IngestionQueue, handling: BatchHandling, *, limits: ConsumerLimits) -> None:
+        self._queue = queue
+        self._handling = handling
+        self._limits = limits
+        self._held: list[QueuedDocument] = []
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Consume until ``stopping`` is set. On cancellation, return the held messages to the queue."""
+        try:
+            while not stopping.is_set():
+                try:
+                    is_handled = await self._handle_batch()
+                except AssistantError as error:  # the queue itself
+                    _log.warning("queue_unavailable", code=error.code)
+                    is_handled = False
+                if not is_handled:
+                    await set_within(stopping, self._limits.pause_after_error_s)
+        finally:
+            await self._return_held()
+
+    async def _handle_batch(self) -> bool:
+        """Receive and handle one batch. Return False if a dependency was unavailable."""
+        self._held = await self._queue.receive(
+            limit=self._limits.documents_per_batch,
+            wait_s=self._limits.receive_wait_s,
+            visibility_timeout_s=self._limits.visibility_timeout_s,
+        )
+        if self._held:
+            async with self._extended():
+                try:
+                    await self._handling.run(self._held, done=self._delete)
+                except BatchInterruptedError:
+                    await self._return_held()
+                    return False
+        return True
+
+    @asynccontextmanager
+    async def _extended(self) -> AsyncGenerator[None]:
+        """Keep the held messages hidden from other receivers."""
+        extending = asyncio.create_task(self._extend_held(), name="extending visibility")
+        try:
+            yield
+        finally:
+            extending.cancel()
+            await asyncio.wait([extending])
+
+    async def _extend_held(self) -> None:
+        visibility_s = self._limits.visibility_timeout_s
+        for _ in range(int(3 * self._limits.longest_hold_s / visibility_s)):
+            await asyncio.sleep(visibility_s / 3)
+            receipts = [message.receipt for message in self._held]
+            if not receipts:
+                return
+            try:
+                await self._queue.extend_many(receipts, visibility_timeout_s=visibility_s)
+            except AssistantError as error:  # two more tries before the messages become visible
+                _log.warning("visibility_not_extended", code=error.code, messages=len(receipts))
+        _log.error("batch_held_too_long", messages=len(self._held))
+
+    async def _delete(self, messages: Sequence[QueuedDocument]) -> None:
+        await self._queue.delete_many([message.receipt for message in messages])
+        self._held = [message for message in self._held if message not in messages]
+
+    async def _return_held(self) -> None:
+        """Send the held messages again as new ones: waiting for an endpoint must not use up deliveries."""
+        messages, self._held = self._held, []
+        if not messages:
+            return
+        try:
+            await self._queue.send_many([message.document_id for message in messages])
+            await self._queue.delete_many([message.receipt for message in messages])
+        except AssistantError as error:  # they become visible after their visibility timeout
+            _log.warning("queue_unavailable", code=error.code)
+
+
+class IngestionWorker:
+    """Runs until it is stopped. The only writer of its tenant's index."""
+
+    def __init__(self, ingestion: TenantIngestion, *, limits: WorkerLimits | None = None) -> None:
+        self._ingestion = ingestion
+        self._stores = ingestion.stores
+        self._limits = limits or WorkerLimits()
+        self._stopping = asyncio.Event()
+        self.pipeline = DocumentPipeline(ingestion)
+
+    @property
+    def tenant(self) -> str:
+        return self._ingestion.tenant
+
+    def stop(self) -> None:
+        """Receive no more messages; ``run`` returns shortly after ``stop_within_s`` at the latest."""
+        self._stopping.set()
+
+    async def prepare(self) -> None:
+        """Open the index. Enqueue documents that it lost, interrupted removals, and documents that an earlier
+        worker gave up.
+
+        An index of an older format counts as lost, and one of a model that the settings no longer name:
+        opening the new index deletes it.
+
+        Raises LocalRuntimeError when another process writes the index.
+        """
+        async with self._ingestion.index_writes:
+            await self._ingestion.index.optimize()
+            live = (await self._ingestion.kept_versions())[0].index
+            info = await live.info()
+        counts = await self._stores.states.count_by_state()
+        if info.document_count < sum(counts.get(state, 0) for state in HELD_STATES):
+            lost, tenant = await write_again(self._stores, live), self._ingestion.tenant
+            _log.warning("index_refilled", tenant=tenant, found=info.document_count, lost=lost)
+        await resume_withdrawals(self._stores)
+        await retry_given_up(self._stores)
+
+    async def run(self) -> None:
+        """Handle messages until ``stop``; then finish the batches in progress or return them to their
+        queue."""
+        tasks = [asyncio.create_task(consumer.run(self._stopping)) for consumer in self._consumers()]
+        tasks.append(asyncio.create_task(self._maintain()))
+        try:
+            await self._stopping.wait()
+            await asyncio.wait(tasks, timeout=self._limits.stop_within_s)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _consumers(self) -> list[QueueConsumer]:
+        indexing, removing = indexing_batches(self.pipeline), removal_batches(self._ingestion)
+        queued = [(self._stores.queue, indexing)] * self._limits.lanes
+        queued.append((self._stores.withdrawals, removing))
+        return [QueueConsumer(queue, each, limits=self._limits.consumer) for queue, each in queued]
+
+    async def _maintain(self) -> None:
+        """Purge replaced text from the index when the queue is empty, and at least every
+        ``optimize_every_s``.
+
+        A second purge runs ``optimize_again_after_s`` after the first.
+        """
+        clock, limits = self._ingestion.clock, self._limits
+        optimized_at_s = clock.monotonic_s()
+        optimized = purged = 0  # writes of the index before the last optimization, and before the one before
+        while not self._stopping.is_set():
+            await set_within(self._stopping, limits.check_every_s)
+            try:
+                await self._ingestion.index.share()
+                since_s = clock.monotonic_s() - optimized_at_s
+                is_second = purged != optimized and since_s >= limits.optimize_again_after_s
+                is_late = since_s >= limits.optimize_every_s
+                if is_second or (
+                    self.pipeline.writes != optimized and (is_late or await self._stores.queue.depth() == 0)
+                ):
+                    async with self._ingestion.index_writes:
+                        optimized, purged = self.pipeline.writes, optimized
+                        await self._ingestion.index.optimize()
+                    optimized_at_s = clock.monotonic_s()
+            except AssistantError as error:
+                _log.warning("index_not_optimized", code=error.code)
+
+
+def indexing_batches(pipeline: DocumentPipeline) -> BatchHandling:
+    """Return the handling of batches of documents to index."""
+    return BatchHandling(pipeline.process, give_up=pipeline.fail, tries=pipeline)
+
+
+def removal_batches(ingestion: TenantIngestion) -> BatchHandling:
+    """Return the handling of batches of documents to remove."""
+    stores, index, turn = ingestion.stores, ingestion.index, ingestion.index_writes
+    remove = partial(
+        remove_documents,
+        stores=stores,
+        index=index,
+        index_writes=turn,
+        clock=ingestion.clock,
+        keys=ingestion.keys,
+    )
+    return BatchHandling(remove, give_up=_log_abandoned)
+
+
+async def _log_abandoned(document_id: str, *, code: str, reason: str) -> None:
+    """Log a removal that failed. The document's status shows that it is not removed: the next start of the
+    worker, or the next purge, tries again."""
+    _log.error("withdrawal_abandoned", document_id=document_id, code=code, reason=reason)
+
+
+async def retry_given_up(stores: KnowledgeStores) -> int:
+    """Enqueue each document that was given up, for one more try alone. Return their number.
+
+    Called when a worker starts. A document that stops the worker stops each start once: the next worker finds
+    the try counted, and gives the document up again.
+    """
+    retried = 0
+    update = {"failure_code": None, "failure_reason": None, "tried_alone": MAX_TRIES_ALONE - 1}
+    async for page in pages_of(stores.states, (DocumentState.FAILED, DocumentState.STALE)):
+        given_up = [status for status in page if status.failure_code == GAVE_UP]
+        retried += await _enqueue_again(stores, given_up, update | {"state": DocumentState.RECEIVED})
+    if retried:
+        _log.warning("documents_retried", documents=retried)
+    return retried
+
+
+async def _enqueue_again(
+    stores: KnowledgeStores, statuses: Sequence[DocumentStatus], update: Mapping[str, object]
+) -> int:
+    if statuses:
+        await stores.states.advance_many([status.model_copy(update=update) for status in statuses])
+        await stores.queue.send_many([status.document_id for status in statuses])
+    return len(statuses)
+
+
+async def write_again(stores: KnowledgeStores, index: PassageIndex) -> int:
+    """Enqueue each live document that the index has lost. Return their number.
+
+    Until it is written again a document is stale: its owner sees why, and it counts as a document that the
+    index must hold, so that no answer claims that the knowledge base lacks it. A document that waits since
+    an earlier start is not enqueued twice.
+    """
+    lost = 0
+    is_waiting = await stores.queue.depth() > 0
+    reason = "The index has lost this document; it is being written again."
+    update = {"state": DocumentState.STALE, "failure_code": INDEX_LOST, "failure_reason": reason}
+    async for page in pages_of(stores.states, HELD_STATES):
+        held = await index.held([status.document_id for status in page])
+        missing = [status for status in page if status.document_id not in held]
+        if is_waiting:
+            missing = [status for status in missing if status.failure_code != INDEX_LOST]
+        lost += await _enqueue_again(stores, missing, update)
+    return lost

@@ -1,0 +1,1 @@
+"""What only a laptop runs: one process with service, issuer, worker and models."""

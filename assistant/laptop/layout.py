@@ -1,0 +1,174 @@
+"""What a laptop serves, and the settings of each part of its one process.
+
+A tenant's answers are written by the LLM that was chosen for it, where that one may. The packaged LLM may
+not, so it is never loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from assistant.process.settings import LocalSettings, ServiceSettings, WorkerSettings
+from assistant.tenant.added_models import PACKAGED, TenantModels
+from assistant.tenant.deployment import ReachEntry
+from assistant.tenant.tenant import TenantConfig
+
+HOST = "127.0.0.1"
+ORDER_SYSTEM = "orders"
+"""The sample order system of a pharmacy."""
+_SAMPLE_SYSTEMS = (ORDER_SYSTEM, "stores")
+"""Systems of ``tools/systems`` in a checkout. Each stands for the system that the checkout's connector file
+``<name>.toml`` describes; the shop's lets every agent read every order."""
+_IN_STATE = "state:"
+_DRAIN_S = 5.0
+"""How long a local service lets answers finish after Ctrl-C."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Base URLs of the process's listeners, without a trailing slash."""
+
+    service: str
+    issuer: str
+    systems: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Sample system = its URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What is served, read from the tenants' files and the choices of models."""
+
+    tenants_dir: Path
+    state_dir: Path
+    tenants: Mapping[str, TenantConfig]
+    settings: LocalSettings
+    models: Mapping[str, TenantModels] = field(default_factory=dict[str, TenantModels])
+    """Tenant = the added models that it uses; ``tenants`` already have them applied."""
+    checkout: Path | None = None
+    """Folder of the source, where its sample systems are; None for an installed package."""
+
+    @property
+    def models_dir(self) -> Path:
+        return models_dir(self.state_dir)
+
+    @property
+    def sample_systems(self) -> dict[str, list[tuple[str, ReachEntry]]]:
+        """System = the tenants' ``[[reach]]`` entries that it stands for, each with its tenant's name."""
+        systems: dict[str, list[tuple[str, ReachEntry]]] = {}
+        for tenant in self.tenants.values():
+            for entry in tenant.systems:
+                if name := self._sample_of(tenant.name, entry):
+                    systems.setdefault(name, []).append((tenant.name, entry))
+        return systems
+
+    def _sample_of(self, tenant: str, entry: ReachEntry) -> str | None:
+        given = self.settings.reach_addresses.keys() & {entry.name, f"{tenant}/{entry.name}"}
+        if self.checkout is None or entry.connector is None or given:
+            return None
+        file = (self.tenants_dir / entry.connector).resolve()
+        is_ours = file.is_relative_to(self.checkout.resolve())
+        return file.stem if is_ours and file.stem in _SAMPLE_SYSTEMS else None
+
+    def system_tokens(self, name: str) -> list[Path]:
+        """Return the files of the tokens that a sample system accepts; the service makes each when needed."""
+        state = self.state_dir.resolve()
+        return [
+            state / "secrets" / tenant / entry.secret_name.removeprefix(_IN_STATE)
+            for tenant, entry in self.sample_systems[name]
+            if entry.secret_name.startswith(_IN_STATE)
+        ]
+
+    def worker_settings(self) -> WorkerSettings:
+        """Return the worker's settings; a command that writes an index beside it uses the same."""
+        return WorkerSettings.read(
+            opensearch_applies_schema=True, **self._folders(), **self._models_and_index()
+        )
+
+    def service_settings(self, addresses: Addresses) -> ServiceSettings:
+        """Return the service's settings; a command that answers by itself uses the same."""
+        samples = {
+            f"{tenant}/{entry.name}": addresses.systems[name]
+            for name, entries in self.sample_systems.items()
+            for tenant, entry in entries
+        }
+        return ServiceSettings.read(
+            issuer=addresses.issuer,
+            jwks_url=f"{addresses.issuer}/jwks.json",
+            care_jwks_url=f"{addresses.issuer}/care/jwks.json",
+            reach_addresses={**samples, **self.settings.reach_addresses},
+            drain_timeout_s=_DRAIN_S,
+            captures=self.settings.capture,
+            quoted_tenants=tuple(
+                name
+                for name, tenant in self.tenants.items()
+                if not self.models.get(name, PACKAGED).writes(tenant)
+            ),
+            **self._folders(),
+            **self._models_and_index(),
+        )
+
+    def _folders(self) -> dict[str, Any]:
+        return {
+            "tenants_dir": self.tenants_dir.resolve(),
+            "only_tenants": tuple(self.tenants),
+            "state_dir": self.state_dir.resolve(),
+        }
+
+    def _models_and_index(self) -> dict[str, Any]:
+        """Return the settings of models and index; the embedded index needs none."""
+        models = {
+            "model_artifacts_dir": self.models_dir,
+            "models": "embedded",
+            "local_models": {name: models.served for name, models in self.models.items()},
+        }
+        if self.settings.search == "embedded":
+            return models
+        url = self.settings.opensearch_url
+        return models | {"search": "opensearch", "opensearch_url": url, "opensearch_auth": "none"}
+
+    def options(self) -> dict[str, str]:
+        """Return what this command was told, beside the files: what serves already cannot follow it."""
+        chosen = self.settings.model_dump(mode="json", include={"search", "opensearch_url", "capture"})
+        folder = {"tenants": str(self.tenants_dir.resolve())}
+        return (
+            folder
+            | {name: str(value) for name, value in sorted(chosen.items())}
+            | self.settings.reach_addresses
+        )
+
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of what is read at a start: another one asks for a new start.
+
+        A model beside a live index is left out: it is read when the index is.
+        """
+        folder = self.tenants_dir.resolve()
+        named = (
+            folder / file
+            for tenant in self.tenants.values()
+            for entry in tenant.reach
+            for file in (entry.connector, entry.ca_file, _openapi_of(entry))
+            if file is not None
+        )
+        digest = hashlib.sha256()
+        for path in (*(folder / f"{name}.toml" for name in self.tenants), *dict.fromkeys(named)):
+            content = path.read_bytes() if path.exists() else b""
+            digest.update(f"{path}\0{len(content)}\0".encode() + content)
+        for name, models in sorted(self.models.items()):
+            digest.update(f"{name}\0{models.served.model_dump_json()}\0".encode())
+        return digest.hexdigest()
+
+
+def _openapi_of(entry: ReachEntry) -> Path | None:
+    """Return the OpenAPI file of an entry's connector, relative to the tenant file."""
+    if entry.connector is None or entry.inline is None or entry.inline.openapi is None:
+        return None
+    return Path(entry.connector).parent / entry.inline.openapi
+
+
+def models_dir(state_dir: Path) -> Path:
+    """Return the folder of added models and of what is derived from weights."""
+    return state_dir.resolve() / "models"

@@ -1,1 +1,0 @@
-"""What runs beside answering so that answers get better: captured calls, feedback, and the review desk."""

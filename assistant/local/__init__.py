@@ -1,1 +1,0 @@
-"""What only a laptop runs: the stand-ins for AWS and the processes around them."""

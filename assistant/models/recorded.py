@@ -1,0 +1,126 @@
+"""A recording in place of a language model: answers that a model once gave to exact prompts.
+
+A line of a recording has the hash of the prompt that was answered, so that an answer is never played to
+another prompt. ``assistant evaluate`` records and replays; ``make demo MODEL=recorded`` plays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import date
+from math import ceil
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from assistant.domain.clock import Deadline
+from assistant.domain.errors import ConfigurationError, GenerationUnavailableError
+from assistant.domain.public import PublicModel
+from assistant.stores.ports import ChatMessage, GenerationDelta, GenerationRequest, GenerationStream
+
+RowT = TypeVar("RowT", bound=BaseModel)
+CONTEXT_TOKENS, MAX_TOKENS = 8_192, 512
+"""Of the prompts that were recorded: those of the shipped Inferentia and GPU manifests."""
+_CHARACTERS_A_TOKEN = 4
+_PIECE_CHARACTERS = 24
+"""Of one delta: about what a model's server sends at once."""
+
+
+class RecordedAnswer(PublicModel):
+    """One line of a recording."""
+
+    id: str
+    """Of the question: ``qid`` of evaluation/."""
+    task: Literal["answer", "reading"] = "answer"
+    """What the model was asked for: the answer, or the reading of the message before its search."""
+    prompt_sha256: str
+    """``prompt_sha256`` of the messages."""
+    answer: str
+    """The model's raw text."""
+    model: str
+    made_at: date
+
+
+def prompt_sha256(messages: Sequence[ChatMessage]) -> str:
+    """Return what names a prompt: the SHA-256 (hex) of its messages as JSON."""
+    return hashlib.sha256(orjson.dumps([[message.role, message.content] for message in messages])).hexdigest()
+
+
+def read_recording(paths: Iterable[Path]) -> list[RecordedAnswer]:
+    """Return the lines of recordings. Raises ConfigurationError naming file and line."""
+    return [line for path in paths for line in read_rows(path, RecordedAnswer)]
+
+
+def read_rows(path: Path, form: type[RowT]) -> list[RowT]:
+    """Return the lines of a file of JSON lines, blank ones aside. Raises ConfigurationError naming the
+    line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}.") from None
+    rows: list[RowT] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if line.strip():
+                rows.append(form.model_validate_json(line))
+        except ValidationError as error:
+            raise ConfigurationError(f"{path}:{number}: {first_fault(error)}.") from None
+    return rows
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return place and message of the first error, without the value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'line'}: {first['msg']}"
+
+
+class CharacterCount:
+    """Counts four characters as a token, as the prompts of recordings were counted."""
+
+    def count(self, text: str) -> int:
+        return ceil(len(text) / _CHARACTERS_A_TOKEN)
+
+
+class _Stream:
+    inference_id: str | None = None
+    variant: str | None = None
+
+    def __init__(self, answer: str) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[GenerationDelta]:
+        for start in range(0, len(self._answer), _PIECE_CHARACTERS):
+            yield GenerationDelta(self._answer[start : start + _PIECE_CHARACTERS])
+        yield GenerationDelta("", finish_reason="stop")
+
+
+class RecordedModel:
+    """``AnswerGenerator`` that plays a recording."""
+
+    def __init__(self, lines: Iterable[RecordedAnswer]) -> None:
+        self._answers = {line.prompt_sha256: line for line in lines}
+
+    @property
+    def title(self) -> str:
+        """Which model was recorded most, and until when: "NAME, 2026-11-22"."""
+        models = Counter(line.model for line in self._answers.values())
+        last = max((line.made_at for line in self._answers.values()), default="")
+        return ", ".join(map(str, (*(name for name, _ in models.most_common(1)), last)))
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        request: GenerationRequest,
+        *,
+        deadline: Deadline,  # noqa: ARG002 - of the port
+    ) -> AsyncGenerator[GenerationStream]:
+        """Play the answer to these messages. Raises GenerationUnavailableError for any other prompt."""
+        line = self._answers.get(prompt_sha256(request.messages))
+        if line is None:
+            raise GenerationUnavailableError("No answer to this prompt was recorded.")
+        yield _Stream(line.answer)

@@ -1,0 +1,501 @@
+"""What reviewers made at the desk: approved answers, questions of documents, glossary entries.
+
+Each is a desk item. Going live, withdrawing and putting an earlier revision back add a revision; under the
+deployment profile ``hipaa`` an item goes live by a second person's decision only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
+
+import structlog
+
+from assistant.domain.clock import Deadline
+from assistant.domain.documents import DocumentStatus
+from assistant.domain.errors import AssistantError, ConflictError, ForbiddenError, InvalidRequestError
+from assistant.domain.identity import Identity, Role
+from assistant.options.desk.cases import (
+    OPENED_AGAIN,
+    DeskServices,
+    ReviewDesk,
+    StoredCase,
+    body_of_item,
+    check_revision,
+    first_revision,
+    is_open_to,
+    not_found,
+    read_cases,
+)
+from assistant.options.desk.domain import (
+    JOINED,
+    REMOVED_TEXT,
+    ApprovedAnswer,
+    BoundSource,
+    Case,
+    CaseState,
+    DeskItem,
+    DeskKind,
+    DocumentQuestion,
+    GlossaryEntry,
+    ItemState,
+    Resolution,
+)
+from assistant.options.desk.upkeep import DocumentQuestions
+from assistant.options.desk.wire import (
+    CaseApproval,
+    CaseReopening,
+    CaseResolution,
+    NewApprovedAnswer,
+    NewDocumentQuestion,
+    NewGlossaryEntry,
+    Restoring,
+    StateChange,
+)
+from assistant.stores.two_people import Contents
+
+Served = ApprovedAnswer | DocumentQuestion | GlossaryEntry
+MODELS: Mapping[DeskKind, type[Served]] = {
+    DeskKind.APPROVED_ANSWER: ApprovedAnswer,
+    DeskKind.DOCUMENT_QUESTION: DocumentQuestion,
+    DeskKind.GLOSSARY_ENTRY: GlossaryEntry,
+}
+"""The kinds that reviewers make. Releases of weights have commands of their own."""
+_KINDS = {model: kind for kind, model in MODELS.items()}
+_EMBEDDING_TIMEOUT_S = 10.0
+_OWN_APPROVAL = "You proposed this yourself. Under this tenant's profile another person must approve it."
+_log = structlog.get_logger(__name__)
+
+
+def served_body(item: DeskItem) -> Served:
+    """Return the body of an item of ``MODELS``."""
+    return body_of_item(item, MODELS[item.kind])
+
+
+class DeskItems:
+    """Makes, lists and moves items. All methods raise RecordsUnavailableError."""
+
+    def __init__(self, services: DeskServices, questions: DocumentQuestions) -> None:
+        self._services = services
+        self._questions = questions
+
+    async def approved_answer(self, asked: NewApprovedAnswer, *, case: Case, identity: Identity) -> Served:
+        """Return the item, bound to its sources' live content, with the labels of its sources and its case.
+
+        Raises InvalidRequestError (expiry, labels), NotFoundError (a source that the caller may not read, or
+        as a knowledge owner not write), ConflictError (a source without live content), and as the embedder.
+        """
+        if asked.expires_on <= self._services.clock.now().date():
+            raise InvalidRequestError(f"expires_on is {asked.expires_on}; give a day in the future.")
+        if not asked.document_ids and Role.REVIEWER not in identity.roles:
+            raise InvalidRequestError("document_ids is empty; name a document of your own that says this.")
+        statuses = await self._sources(asked.document_ids, identity=identity)
+        if unknown := sorted(set(asked.labels) - {*self._services.labels, *case.reader_labels}):
+            raise InvalidRequestError(f"labels: {', '.join(unknown)} is no label of this tenant.")
+        labels = _checked({*asked.labels, *case.reader_labels, *_labels_of(statuses)}, identity)
+        return ApprovedAnswer(
+            questions=asked.questions,
+            vectors=await self._vectors(asked.questions),
+            embedding_model=self._services.embedding_model,
+            text=asked.text,
+            owner=identity.agent,
+            expires_on=asked.expires_on,
+            labels=labels,
+            sources=tuple(_bound(status) for status in statuses),
+            from_answer=case.answer_id,
+            state=self._first_state(),
+            proposed_by=identity.agent,
+        )
+
+    async def document_question(self, asked: NewDocumentQuestion, *, identity: Identity) -> Served:
+        """Raises as ``DocumentQuestions.check``."""
+        await self._sources([asked.document_id], identity=identity)
+        await self._questions.check(asked.document_id, asked.question)
+        return DocumentQuestion(
+            document_id=asked.document_id,
+            question=asked.question,
+            state=self._first_state(),
+            proposed_by=identity.agent,
+        )
+
+    async def glossary_entry(self, asked: NewGlossaryEntry, *, identity: Identity) -> Served:
+        """Raises ForbiddenError (it changes every question of the tenant, so reviewers alone may),
+        ConflictError (a live entry has the same words)."""
+        if Role.REVIEWER not in identity.roles:
+            raise ForbiddenError("A glossary entry acts on every question: the role reviewer is required.")
+        entry = GlossaryEntry(
+            said=asked.said, means=asked.means, state=self._first_state(), proposed_by=identity.agent
+        )
+        await self._check_entry(entry)
+        return entry
+
+    async def list(self, kinds: Sequence[DeskKind], *, identity: Identity) -> list[DeskItem]:
+        """Return the newest revisions that the reader may see, the latest changed first."""
+        items: list[DeskItem] = []
+        for kind in kinds:
+            items += await self._visible(await self._services.store.list(kind), identity)
+        await self._record_read("items", items, identity=identity)
+        return sorted(items, key=lambda item: item.at, reverse=True)
+
+    async def find(self, kind: DeskKind, item_id: str, *, identity: Identity) -> DeskItem:
+        """Return the newest revision. Raises NotFoundError (unknown, or not visible: one path for both)."""
+        item = await self._services.store.get(kind, item_id) if kind in MODELS else None
+        if item is None or not await self._visible([item], identity):
+            raise not_found()
+        return item
+
+    async def history(self, kind: DeskKind, item_id: str, *, identity: Identity) -> list[DeskItem]:
+        """Return the revisions that the reader may see, oldest first. Raises as ``find``."""
+        await self.find(kind, item_id, identity=identity)
+        revisions = await self._services.store.history(kind, item_id)
+        if kind is DeskKind.APPROVED_ANSWER:
+            revisions = [
+                revision
+                for revision in revisions
+                if identity.labels.issuperset(body_of_item(revision, ApprovedAnswer).labels)
+            ]
+        await self._record_read(f"{kind}:{item_id}", revisions, identity=identity)
+        return revisions
+
+    async def set_state(self, item: DeskItem, change: StateChange, *, identity: Identity) -> DeskItem:
+        """Take an item out, or back in. Under ``hipaa`` the first call with ``live`` proposes it, and the
+        call of another person makes it live.
+
+        Raises ConflictError (an older revision, or an item whose case decides), ForbiddenError (the second
+        person is the first), InvalidRequestError (expired), and as ``approved_answer``.
+        """
+        check_revision(item, change.revision)
+        await self._check_no_case_decides(item)
+        body = served_body(item)
+        if change.state == "withdrawn":
+            if body.state is ItemState.WITHDRAWN:
+                raise ConflictError("It is withdrawn already.")
+            return await self.move(item, body, ItemState.WITHDRAWN, identity=identity, note=change.note)
+        if body.state is ItemState.LIVE:
+            raise ConflictError("It is live already.")
+        if body.state is ItemState.PROPOSED:
+            return await self.approve(item, identity=identity, note=change.note)
+        return await self._propose(item, body, identity=identity, note=change.note)
+
+    async def restore(self, item: DeskItem, change: Restoring, *, identity: Identity) -> DeskItem:
+        """Put an earlier revision back, as a new one. It goes live as a new item would; one that was not live
+        comes back withdrawn. Raises as ``set_state``, NotFoundError."""
+        check_revision(item, change.revision)
+        await self._check_no_case_decides(item)
+        earlier = [
+            revision
+            for revision in await self.history(item.kind, item.item_id, identity=identity)
+            if revision.revision == change.to_revision and revision.revision < item.revision
+        ]
+        if not earlier:
+            raise InvalidRequestError(f"to_revision is {change.to_revision}; give an earlier revision of it.")
+        before, body = served_body(item), served_body(earlier[0])
+        if isinstance(before, DocumentQuestion):
+            await self._questions.remove(before.document_id, before.question, by=identity.agent)
+        if body.state is not ItemState.LIVE:
+            return await self.move(item, body, ItemState.WITHDRAWN, identity=identity, note=change.note)
+        return await self._propose(item, body, identity=identity, note=change.note)
+
+    async def put_new(self, item_id: str, body: Served, *, identity: Identity, note: str) -> DeskItem:
+        """Add the first revision. The same again, after a lost response, changes nothing. Raises
+        ConflictError (somebody else decided on the same revision of the case)."""
+        kind = _KINDS[type(body)]
+        existing = await self._services.store.get(kind, item_id)
+        if existing is not None and existing.by == identity.agent and served_body(existing) == body:
+            return existing
+        now = self._services.clock.now()
+        item = first_revision(kind, item_id, body, by=identity.agent, at=now, note=note)
+        await self._services.store.put(item)
+        return item
+
+    async def approve(self, item: DeskItem, *, identity: Identity, note: str) -> DeskItem:
+        """Make a proposed item live. Raises ForbiddenError (by who proposed it), ConflictError (a source
+        changed since)."""
+        body = served_body(item)
+        if body.state is not ItemState.PROPOSED:
+            raise ConflictError(f"It is {body.state}; only a proposed item can be approved.")
+        if body.proposed_by == identity.agent:
+            raise ForbiddenError(_OWN_APPROVAL)
+        if isinstance(body, ApprovedAnswer):
+            proposed = body.sources
+            body = await self._bound_again(body, identity=identity)
+            if body.sources != proposed:
+                raise ConflictError(
+                    "A source changed since this was proposed. Refuse it, and write it again."
+                )
+        elif isinstance(body, GlossaryEntry):
+            await self._check_entry(body, beside=item.item_id)
+        return await self.move(item, body, ItemState.LIVE, identity=identity, note=note)
+
+    async def move(
+        self, item: DeskItem, body: Served, state: ItemState, *, identity: Identity, note: str
+    ) -> DeskItem:
+        """Add the revision with this state and take its effect. A document's question that cannot be
+        stored now is stored by the next sweep."""
+        is_question = isinstance(body, DocumentQuestion)
+        if is_question and state is not ItemState.LIVE:
+            await self._questions.remove(body.document_id, body.question, by=identity.agent)
+        update: dict[str, object] = {"state": state}
+        if state is ItemState.LIVE:
+            update["approved_by"] = identity.agent if body.proposed_by != identity.agent else None
+        if isinstance(body, ApprovedAnswer) and state is not ItemState.SUSPENDED:
+            update["suspended_because"] = ""
+        body = body.model_copy(update=update)
+        put = await self._services.put_next(item, body, by=identity.agent, note=note)
+        await self.take_effect(body, by=identity.agent)
+        return put
+
+    async def take_effect(self, body: Served, *, by: str) -> None:
+        """Add a live question to its document; the other kinds are read by serving."""
+        if not isinstance(body, DocumentQuestion) or body.state is not ItemState.LIVE:
+            return
+        try:
+            await self._questions.add(body.document_id, body.question, by=by)
+        except AssistantError as error:
+            _log.warning("document_question_postponed", document_id=body.document_id, reason=error.code)
+
+    async def _propose(self, item: DeskItem, body: Served, *, identity: Identity, note: str) -> DeskItem:
+        if isinstance(body, ApprovedAnswer):
+            body = await self._bound_again(body, identity=identity)
+        body = body.model_copy(update={"proposed_by": identity.agent, "approved_by": None})
+        if isinstance(body, GlossaryEntry):
+            await self._check_entry(body, beside=item.item_id)
+        return await self.move(item, body, self._first_state(), identity=identity, note=note)
+
+    async def _sources(self, names: Sequence[str], *, identity: Identity) -> list[DocumentStatus]:
+        """Return the documents' states. Raises NotFoundError for one that the caller may not read, or as a
+        knowledge owner not write; ConflictError for one without live content."""
+        statuses = await self._services.knowledge.states.get_many(names)
+        owns, found = self._services.owns(identity), list[DocumentStatus]()
+        for name in dict.fromkeys(names):
+            status, may_use = statuses.get(name), Role.REVIEWER in identity.roles or owns(name)
+            if status is None or not may_use or not is_open_to(status, identity.labels):
+                raise not_found()
+            if status.live_content_hash is None:
+                raise ConflictError(f"The document {name} is {status.state} and answers nothing now.")
+            found.append(status)
+        return found
+
+    async def _bound_again(self, body: ApprovedAnswer, *, identity: Identity) -> ApprovedAnswer:
+        """Return the answer bound to its sources' live content, with their labels of today, and vectors of
+        the model that serves now. Raises InvalidRequestError (expired, or labels that the caller lacks),
+        ConflictError (a source is gone), NotFoundError (the caller may not read a source as it is today)."""
+        if body.expires_on <= self._services.clock.now().date():
+            raise InvalidRequestError(f"It expired on {body.expires_on}. Write a new one from its case.")
+        if body.text == REMOVED_TEXT:
+            raise ConflictError("A source's withdrawal removed its text. Write a new one from its case.")
+        names = [bound.document_id for bound in body.sources]
+        statuses = await self._services.knowledge.states.get_many(names)
+        gone = [name for name in names if name not in statuses or statuses[name].live_content_hash is None]
+        if gone:
+            raise ConflictError(f"Its source {gone[0]} answers nothing now. Write a new one from its case.")
+        if not all(is_open_to(statuses[name], identity.labels) for name in names):
+            raise not_found()
+        update: dict[str, object] = {"sources": tuple(_bound(statuses[name]) for name in names)}
+        update["labels"] = _checked({*body.labels, *_labels_of(statuses.values())}, identity)
+        if body.embedding_model != self._services.embedding_model:
+            update["vectors"] = await self._vectors(body.questions)
+            update["embedding_model"] = self._services.embedding_model
+        return body.model_copy(update=update)
+
+    async def _vectors(self, questions: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+        deadline = Deadline.after(_EMBEDDING_TIMEOUT_S, clock=self._services.clock)
+        vectors = await self._services.embedder.embed(questions, deadline=deadline)
+        return tuple(tuple(vector) for vector in vectors)
+
+    async def _check_entry(self, entry: GlossaryEntry, *, beside: str = "") -> None:
+        for item in await self._services.store.list(DeskKind.GLOSSARY_ENTRY):
+            other = body_of_item(item, GlossaryEntry)
+            is_same = other.said.casefold() == entry.said.casefold() and item.item_id != beside
+            if is_same and other.state is ItemState.LIVE:
+                raise ConflictError(f'"{entry.said}" has a live entry already. Withdraw that one first.')
+
+    async def _check_no_case_decides(self, item: DeskItem) -> None:
+        """Raise ConflictError while the item's case waits for the second person."""
+        if served_body(item).state is not ItemState.PROPOSED:
+            return
+        async for stored, case in read_cases(self._services.store, (CaseState.PROPOSED,)):
+            if case.resolution is not None and case.resolution.item_id == item.item_id:
+                raise ConflictError(f"Approve or refuse it in its case, {stored.item_id}.")
+
+    async def _record_read(self, subject: str, items: Sequence[DeskItem], *, identity: Identity) -> None:
+        """Record the documents that the items' texts rest on; the title of one that the reader may not know
+        of is empty."""
+        names = [name for item in items for name in _documents_of(served_body(item))]
+        titles = await self._services.titles(names, identity=identity)
+        await self._services.record_read(subject, dict.fromkeys(names, "") | titles, identity=identity)
+
+    async def contents(self) -> Contents:
+        """Return what the desk's export is about: every case and item in its revision, whoever may see it."""
+        store = self._services.store
+        every = [item async for item, _ in read_cases(store, (*CaseState, JOINED))]
+        for kind in MODELS:
+            every += await store.list(kind)
+        revisions = {f"{item.kind}/{item.item_id}": str(item.revision) for item in every}
+        return Contents.of(revisions, f"{len(every):,} cases and items")
+
+    async def _visible(self, items: Sequence[DeskItem], identity: Identity) -> list[DeskItem]:
+        """Return the items that the reader may see."""
+        both = [(item, served_body(item)) for item in items]
+        names = {body.document_id for _, body in both if isinstance(body, DocumentQuestion)}
+        statuses = await self._services.knowledge.states.get_many(sorted(names))
+        return [item for item, body in both if self._is_visible(body, statuses, identity)]
+
+    def _is_visible(self, body: Served, statuses: Mapping[str, DocumentStatus], identity: Identity) -> bool:
+        is_reviewer, owns = Role.REVIEWER in identity.roles, self._services.owns(identity)
+        match body:
+            case ApprovedAnswer():
+                names = [bound.document_id for bound in body.sources]
+                is_own = bool(names) and all(map(owns, names))
+                return identity.labels.issuperset(body.labels) and (is_reviewer or is_own)
+            case DocumentQuestion():
+                if not is_reviewer:
+                    return owns(body.document_id)
+                return is_open_to(statuses.get(body.document_id), identity.labels)
+            case GlossaryEntry():
+                return is_reviewer
+
+    def _first_state(self) -> ItemState:
+        return ItemState.PROPOSED if self._services.needs_two_people else ItemState.LIVE
+
+
+def _labels_of(statuses: Iterable[DocumentStatus]) -> set[str]:
+    return {label for status in statuses for label in status.live_labels or ()}
+
+
+def _checked(labels: Set[str], identity: Identity) -> tuple[str, ...]:
+    """Return the labels of an answer, in order. Raises InvalidRequestError where the caller lacks one."""
+    if missing := sorted(labels - identity.labels):
+        raise InvalidRequestError(
+            f"This answer would need the labels {', '.join(missing)}, which you do not hold, so you could not"
+            " read it yourself. Ask a reviewer who holds them."
+        )
+    return tuple(sorted(labels))
+
+
+def _documents_of(body: Served) -> tuple[str, ...]:
+    if isinstance(body, ApprovedAnswer):
+        return tuple(bound.document_id for bound in body.sources)
+    return (body.document_id,) if isinstance(body, DocumentQuestion) else ()
+
+
+def _bound(status: DocumentStatus) -> BoundSource:
+    return BoundSource(document_id=status.document_id, content_hash=status.live_content_hash or "")
+
+
+# Decisions on cases
+
+
+_OPEN = (CaseState.OPEN, CaseState.ASKED_OWNER)
+_TAKEN_BACK = "Its case was decided otherwise at the same moment."
+
+
+class Resolutions:
+    """Decides on cases. Every decision names the revision that it was made on.
+
+    The item is written before its case. Its id follows from the case's revision, so of two decisions on the
+    same revision one finds the item there and is refused, or loses the case and takes its item back.
+    All methods raise NotFoundError, ConflictError, RecordsUnavailableError.
+    """
+
+    def __init__(self, desk: ReviewDesk, items: DeskItems) -> None:
+        self._desk = desk
+        self._items = items
+
+    async def resolve(self, case_id: str, asked: CaseResolution, *, identity: Identity) -> None:
+        """Resolve an open case, or propose how where two people are needed. Raises InvalidRequestError,
+        ForbiddenError, and as the methods of ``DeskItems``."""
+        stored = await self._find(case_id, asked, identity)
+        if stored.case.state not in _OPEN:
+            raise ConflictError(f"The case is {stored.case.state}. Open it again before you decide anew.")
+        items = self._items
+        if asked.approved_answer is not None:
+            body = await items.approved_answer(asked.approved_answer, case=stored.case, identity=identity)
+        elif asked.document_question is not None:
+            body = await items.document_question(asked.document_question, identity=identity)
+        elif asked.glossary_entry is not None:
+            body = await items.glossary_entry(asked.glossary_entry, identity=identity)
+        else:
+            case = _without_item(stored.case, asked)
+            return await self._desk.put_case(stored, case, by=identity.agent, note=asked.note)
+        item_id = hashlib.sha256(f"{case_id}#{asked.revision}".encode()).hexdigest()[:32]
+        item = await items.put_new(item_id, body, identity=identity, note=asked.note)
+        is_live = served_body(item).state is ItemState.LIVE
+        resolution = Resolution(kind=asked.kind, item_id=item_id, note=asked.note)
+        update = {
+            "state": CaseState.RESOLVED if is_live else CaseState.PROPOSED,
+            "resolution": resolution,
+            "resolved_by": identity.agent,
+            "approved_by": None,
+        }
+        try:
+            case = stored.case.model_copy(update=update)
+            await self._desk.put_case(stored, case, by=identity.agent, note=asked.note)
+        except ConflictError:
+            with suppress(AssistantError):  # the item stays listed, and can be withdrawn there
+                await items.move(item, body, ItemState.WITHDRAWN, identity=identity, note=_TAKEN_BACK)
+            raise
+        return await items.take_effect(body, by=identity.agent)
+
+    async def approve(self, case_id: str, asked: CaseApproval, *, identity: Identity) -> None:
+        """Approve a proposal, or refuse it. Raises ForbiddenError (by who proposed it)."""
+        stored = await self._find(case_id, asked, identity)
+        if stored.case.state is not CaseState.PROPOSED:
+            raise ConflictError(f"The case is {stored.case.state}; nothing is proposed in it.")
+        if asked.approve and stored.case.resolved_by == identity.agent:
+            raise ForbiddenError(_OWN_APPROVAL)
+        item = await self._item_of(stored.case, identity=identity)
+        if asked.approve:
+            if item is not None and served_body(item).state is not ItemState.LIVE:  # else its answer was lost
+                await self._items.approve(item, identity=identity, note=asked.note)
+            update: dict[str, object] = {"state": CaseState.RESOLVED, "approved_by": identity.agent}
+        else:
+            await self._withdraw(item, identity=identity, note=asked.note)
+            update = dict(OPENED_AGAIN)
+        case = stored.case.model_copy(update=update)
+        await self._desk.put_case(stored, case, by=identity.agent, note=asked.note)
+
+    async def reopen(self, case_id: str, asked: CaseReopening, *, identity: Identity) -> None:
+        """Open a case again, and withdraw what its resolution made."""
+        stored = await self._find(case_id, asked, identity)
+        if stored.case.state is CaseState.OPEN:
+            raise ConflictError("The case is open already.")
+        item = await self._item_of(stored.case, identity=identity)
+        await self._withdraw(item, identity=identity, note=asked.note)
+        case = stored.case.model_copy(update=OPENED_AGAIN)
+        await self._desk.put_case(stored, case, by=identity.agent, note=asked.note)
+
+    async def _item_of(self, case: Case, *, identity: Identity) -> DeskItem | None:
+        """Return the item that the case's resolution made. Raises NotFoundError where the caller may not see
+        it: who cannot read an answer cannot approve it."""
+        resolution = case.resolution
+        if resolution is None or resolution.item_id is None:
+            return None
+        return await self._items.find(DeskKind(resolution.kind), resolution.item_id, identity=identity)
+
+    async def _withdraw(self, item: DeskItem | None, *, identity: Identity, note: str) -> None:
+        if item is not None and (body := served_body(item)).state is not ItemState.WITHDRAWN:
+            await self._items.move(item, body, ItemState.WITHDRAWN, identity=identity, note=note)
+
+    async def _find(
+        self, case_id: str, asked: CaseResolution | CaseApproval | CaseReopening, identity: Identity
+    ) -> StoredCase:
+        """Return the case, where the decision was made on its newest revision."""
+        stored = await self._desk.find(case_id, identity=identity)
+        check_revision(stored.item, asked.revision)
+        return stored
+
+
+def _without_item(case: Case, asked: CaseResolution) -> Case:
+    """Return the case after a dismissal or a correction: the first asks the owner, the next one says that it
+    is done."""
+    if asked.kind == "dismissed":
+        state = CaseState.DISMISSED
+    elif not case.documents:
+        raise InvalidRequestError("No document belongs to this case, so no owner can be asked.")
+    else:
+        state = CaseState.RESOLVED if case.state is CaseState.ASKED_OWNER else CaseState.ASKED_OWNER
+    return case.model_copy(
+        update={"state": state, "resolution": Resolution(kind=asked.kind, note=asked.note)}
+    )

@@ -1,0 +1,161 @@
+"""Shows which recent questions an approved answer would capture, before it is proposed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from assistant.domain.answers import AccessEntry, AccessQuery, AnswerRecord
+from assistant.domain.clock import Clock, Deadline
+from assistant.domain.identity import Identity
+from assistant.domain.public import fields_of
+from assistant.options.desk.approved import ApprovedAnswers, LiveAnswer, Reason
+from assistant.options.desk.cases import DeskServices, read_records
+from assistant.options.desk.domain import ApprovedAnswer
+from assistant.options.desk.wire import DeskCaptured, DeskNear, DeskPreview, PreviewRequest
+from assistant.stores.ports import TextEmbedder
+
+MOST_QUESTIONS = 200
+"""Different recent questions that a preview compares; embedding one takes about 10 ms on a laptop."""
+MOST_NEAR = 20
+"""Questions that are shown though they are not captured, the nearest first."""
+_PERIODS = (timedelta(hours=1), timedelta(hours=8), timedelta(days=2), timedelta(days=14))
+"""Looked back one after the other, until enough answers are found."""
+_MOST_PAGES = 4
+_PAGE = 500
+_EMBEDDED_AT_ONCE = 32
+_EMBEDDING_TIMEOUT_S = 12.0
+_MOST_VECTORS = 2_000
+WHY: Mapping[Reason, str] = {
+    "equal": "It is the same question.",
+    "near": "It is near: the answer is offered beside another one.",
+    "none_near": "It is about something else.",
+    "number": "It has another number or code.",
+    "name": "It names something else.",
+}
+MatcherOf = Callable[[Iterable[LiveAnswer]], ApprovedAnswers]
+
+
+class QuestionVectors:
+    """Vectors of questions by the tenant's embedder, the last 2,000 kept by a hash: no question is kept."""
+
+    def __init__(self, embedder: TextEmbedder, *, clock: Clock) -> None:
+        self._embedder = embedder
+        self._clock = clock
+        self._kept: OrderedDict[bytes, array[float]] = OrderedDict()
+        self._one_at_a_time = asyncio.Lock()
+
+    async def of(self, questions: Sequence[str]) -> list[array[float]]:
+        """Return one unit vector a question. Raises as the embedder. Answers of agents go first: one call
+        of this is on its way at a time."""
+        keys = [hashlib.sha256(question.encode()).digest() for question in questions]
+        deadline = Deadline.after(_EMBEDDING_TIMEOUT_S, clock=self._clock)
+        async with self._one_at_a_time:
+            by_key = dict(zip(keys, questions, strict=True))
+            missing = [key for key in by_key if key not in self._kept]
+            for start in range(0, len(missing), _EMBEDDED_AT_ONCE):
+                some = missing[start : start + _EMBEDDED_AT_ONCE]
+                made = await self._embedder.embed([by_key[key] for key in some], deadline=deadline)
+                self._kept.update((key, array("f", vector)) for key, vector in zip(some, made, strict=True))
+            vectors = [self._kept[key] for key in keys]
+            for key in by_key:
+                self._kept.move_to_end(key)
+            while len(self._kept) > _MOST_VECTORS:
+                self._kept.popitem(last=False)
+        return vectors
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewAnswer:
+    """The use case. ``matcher_of`` compiles answers as serving does."""
+
+    services: DeskServices
+    vectors: QuestionVectors
+    matcher_of: MatcherOf
+    _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+
+    async def __call__(self, asked: PreviewRequest, *, identity: Identity) -> DeskPreview:
+        """Compare the last questions that the reader may see. The read is recorded.
+
+        Raises RecordsUnavailableError, and as the embedder.
+        """
+        services = self.services
+        async with self._turn:
+            recent = await self._recent(identity)
+            if not recent:
+                return DeskPreview(captured=(), near=(), compared=0)
+            await services.record_read("preview", {}, identity=identity)
+            answer_vectors = await self.vectors.of(asked.questions)
+            asked_vectors = await self.vectors.of([record.question for record in recent])
+            return await asyncio.to_thread(self._compared, asked, answer_vectors, recent, asked_vectors)
+
+    async def _recent(self, identity: Identity) -> list[AnswerRecord]:
+        """Return the newest record of each of the last different questions that the reader may see, the
+        newest first."""
+        now = self.services.clock.now()
+        answer_ids: list[str] = []
+        for period in _PERIODS:
+            query = AccessQuery(since=now - period, until=now + timedelta(seconds=1), limit=_PAGE)
+            answer_ids = [entry.subject_id for entry in await self._asked(query)]
+            if len(answer_ids) >= MOST_QUESTIONS:
+                break
+        newest = list(dict.fromkeys(reversed(answer_ids)))[: 2 * MOST_QUESTIONS]
+        by_question: dict[str, AnswerRecord] = {}
+        for record in await read_records(self.services.records, newest):
+            names = [use.document_id for use in record.passages]
+            if self.services.may_see(identity, record.labels, names):
+                by_question.setdefault(record.question.casefold(), record)
+        return list(by_question.values())[:MOST_QUESTIONS]
+
+    async def _asked(self, query: AccessQuery) -> list[AccessEntry]:
+        """Return the answers given in a period, oldest first; of a busy one, its first pages."""
+        entries: list[AccessEntry] = []
+        for _ in range(_MOST_PAGES):
+            page = await self.services.records.list_accesses(query)
+            entries += [entry for entry in page.entries if entry.kind == "asked"]
+            if page.next_after is None:
+                break
+            query = AccessQuery(query.since, query.until, after=page.next_after, limit=query.limit)
+        return entries
+
+    def _compared(
+        self,
+        asked: PreviewRequest,
+        answer_vectors: Sequence[Sequence[float]],
+        recent: Sequence[AnswerRecord],
+        vectors: Sequence[Sequence[float]],
+    ) -> DeskPreview:
+        now = self.services.clock.now()
+        today = now.date()
+        answer = ApprovedAnswer(
+            questions=asked.questions,
+            vectors=tuple(map(tuple, answer_vectors)),
+            embedding_model=self.services.embedding_model,
+            text=asked.text,
+            owner="",
+            expires_on=today + timedelta(days=1),
+            proposed_by="",
+        )
+        matcher = self.matcher_of([LiveAnswer("preview", 1, now, answer)])
+        matches = [
+            (record, matcher.match(record.question, vector, labels=frozenset(), today=today))
+            for record, vector in zip(recent, vectors, strict=True)
+        ]
+        shown = [
+            DeskNear(
+                answer_id=record.answer_id,
+                question=record.question,
+                cosine=round(found.cosine, 3),
+                why=WHY[found.reason],
+            )
+            for record, found in sorted(matches, key=lambda match: -match[1].cosine)
+            if found.live is not None
+        ]
+        captured = [DeskCaptured(**fields_of(one, DeskCaptured)) for one in shown if one.why == WHY["equal"]]
+        near = [one for one in shown if one.why != WHY["equal"]]
+        return DeskPreview(captured=tuple(captured), near=tuple(near[:MOST_NEAR]), compared=len(recent))

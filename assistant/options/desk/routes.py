@@ -1,0 +1,308 @@
+"""The review desk: the queue of cases, decisions on them, and what reviewers made.
+
+Reviewers and knowledge owners may call; which cases and items exist for them is decided in
+``assistant.options.feedback``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
+from starlette.responses import StreamingResponse
+
+from assistant.domain.answers import RecordId
+from assistant.domain.identity import Identity, Role
+from assistant.domain.public import fields_of
+from assistant.options.desk.cases import CaseFilter, CaseReading, DeskServices, ReviewDesk, body_of_item
+from assistant.options.desk.domain import (
+    ApprovedAnswer,
+    Case,
+    CaseReason,
+    CaseState,
+    DeskApprovedAnswer,
+    DeskItem,
+    DeskKind,
+)
+from assistant.options.desk.items import MODELS, DeskItems, Resolutions, served_body
+from assistant.options.desk.upkeep import DocumentQuestions
+from assistant.options.desk.wire import (
+    CaseApproval,
+    CaseReopening,
+    CaseResolution,
+    DeskPreview,
+    ItemKind,
+    PreviewRequest,
+    Restoring,
+    StateChange,
+)
+from assistant.service import wire
+from assistant.service.errors import declared, problems
+from assistant.service.identity import TenantOf, caller_with
+from assistant.service.streams import json_body, stores_within
+
+_TIMEOUT_S = 20.0
+"""For one request: texts of documents may take 6 s, vectors 10 s."""
+_CONFLICTS = {409: "Another revision is newer, or its state does not allow this"}
+_NDJSON: dict[str, Any] = {
+    "description": "A line of JSON for each case and each item",
+    "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+}
+_Name = Annotated[str | None, Query(min_length=1, max_length=256)]
+_Digest = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")]
+
+_decides = partial(declared, meanings=_CONFLICTS)
+
+router = APIRouter(tags=["desk"])
+_Reviewer = Annotated[Identity, caller_with(Role.REVIEWER, Role.KNOWLEDGE_OWNER)]
+
+
+async def _services(tenant: TenantOf, _caller: _Reviewer) -> AsyncGenerator[DeskServices]:
+    async with stores_within(_TIMEOUT_S, stores="The desk's stores"):
+        yield tenant.desk
+
+
+_Services = Annotated[DeskServices, Depends(_services, scope="function")]
+"""For one request, within its time. A retry is safe: a decision names the revision that it was made on. Place
+it after the body, which is not in that time."""
+
+
+async def _desk(services: _Services) -> ReviewDesk:
+    return ReviewDesk(services)
+
+
+async def _items(services: _Services) -> DeskItems:
+    return DeskItems(services, DocumentQuestions(services))
+
+
+_Desk = Annotated[ReviewDesk, Depends(_desk)]
+_Items = Annotated[DeskItems, Depends(_items)]
+
+
+async def _resolutions(desk: _Desk, items: _Items) -> Resolutions:
+    return Resolutions(desk, items)
+
+
+_Decisions = Annotated[Resolutions, Depends(_resolutions)]
+
+
+@router.get("/v1/desk/cases", **declared())
+async def list_cases(
+    desk: _Desk,
+    caller: _Reviewer,
+    state: CaseState | None = None,
+    reason: CaseReason | None = None,
+    gap: _Name = None,
+    document_id: _Name = None,
+    after: _Name = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+) -> wire.DeskCasePage:
+    """Return a page of the cases that the caller may see, the latest opened first.
+
+    A case is visible to a reviewer who holds all labels under which its question was asked, and to a
+    knowledge owner who does and may write a source of its documents. The read is recorded.
+    """
+    wanted = CaseFilter(state=state, reason=reason, gap=gap, document_id=document_id)
+    lines, next_after = await desk.page(wanted, identity=caller, after=after, limit=limit)
+    return wire.DeskCasePage(cases=tuple(lines), next_after=next_after)
+
+
+@router.get("/v1/desk/cases/{case_id}", **declared(404))
+async def read_case(desk: _Desk, caller: _Reviewer, case_id: RecordId) -> wire.DeskCase:
+    """Return one case: what was asked, shown and sent, and all its revisions. The read is recorded."""
+    return _case(await desk.one(case_id, identity=caller))
+
+
+@router.post("/v1/desk/cases/{case_id}/resolution", **_decides(404, 409, body=CaseResolution))
+async def resolve_case(
+    caller: _Reviewer,
+    case_id: RecordId,
+    asked: Annotated[CaseResolution, json_body(CaseResolution)],
+    desk: _Desk,
+    decisions: _Decisions,
+) -> wire.DeskCase:
+    """Resolve a case: by an approved answer, a question of a document, a glossary entry, a correction that
+    its owner is asked for, or a dismissal. The field named as ``kind`` says what is made.
+
+    Under the deployment profile `hipaa` what is made is only proposed: another person approves it. Otherwise
+    it is live within seconds.
+    """
+    await decisions.resolve(case_id, asked, identity=caller)
+    return _case(await desk.one(case_id, identity=caller))
+
+
+@router.post("/v1/desk/cases/{case_id}/approval", **_decides(404, 409, body=CaseApproval))
+async def approve_case(
+    caller: _Reviewer,
+    case_id: RecordId,
+    asked: Annotated[CaseApproval, json_body(CaseApproval)],
+    desk: _Desk,
+    decisions: _Decisions,
+) -> wire.DeskCase:
+    """Approve what another person proposed, or refuse it: then the case is open again."""
+    await decisions.approve(case_id, asked, identity=caller)
+    return _case(await desk.one(case_id, identity=caller))
+
+
+@router.post("/v1/desk/cases/{case_id}/reopen", **_decides(404, 409, body=CaseReopening))
+async def reopen_case(
+    caller: _Reviewer,
+    case_id: RecordId,
+    asked: Annotated[CaseReopening, json_body(CaseReopening)],
+    desk: _Desk,
+    decisions: _Decisions,
+) -> wire.DeskCase:
+    """Open a case again. What its resolution made is withdrawn; it can be put back under its item."""
+    await decisions.reopen(case_id, asked, identity=caller)
+    return _case(await desk.one(case_id, identity=caller))
+
+
+@router.get("/v1/desk/gaps", **declared())
+async def list_gaps(desk: _Desk, caller: _Reviewer) -> wire.DeskGaps:
+    """Return questions without an answer, grouped by what they ask for: open cases that the caller may see.
+    The read is recorded."""
+    return wire.DeskGaps(gaps=tuple(await desk.gaps(identity=caller)))
+
+
+@router.post("/v1/desk/preview", **declared(body=PreviewRequest))
+async def preview_answer(
+    tenant: TenantOf,
+    caller: _Reviewer,
+    asked: Annotated[PreviewRequest, json_body(PreviewRequest)],
+    _services: _Services,
+) -> DeskPreview:
+    """Return which of the last questions an approved answer would capture, and why it would not the others
+    that are near. The read is recorded."""
+    return await tenant.preview_answer(asked, identity=caller)
+
+
+@router.get("/v1/desk/items", **declared())
+async def list_items(items: _Items, caller: _Reviewer, kind: ItemKind | None = None) -> wire.DeskItems:
+    """Return what reviewers made, as far as the caller may see it, the latest changed first."""
+    kinds = [DeskKind(kind)] if kind is not None else list(MODELS)
+    listed = await items.list(kinds, identity=caller)
+    return wire.DeskItems(items=tuple(_item(one) for one in listed))
+
+
+@router.get("/v1/desk/items/{kind}/{item_id}", **declared(404))
+async def read_item(
+    items: _Items, caller: _Reviewer, kind: ItemKind, item_id: RecordId
+) -> wire.DeskItemHistory:
+    """Return all revisions of an item, oldest first."""
+    return await _history(items, DeskKind(kind), item_id, identity=caller)
+
+
+@router.post("/v1/desk/items/{kind}/{item_id}/state", **_decides(404, 409, body=StateChange))
+async def set_item_state(
+    caller: _Reviewer,
+    kind: ItemKind,
+    item_id: RecordId,
+    change: Annotated[StateChange, json_body(StateChange)],
+    items: _Items,
+) -> wire.DeskItemHistory:
+    """Withdraw an item, or make it live again. Under the profile `hipaa` `live` proposes it, and `live` of
+    another person makes it live."""
+    item = await items.find(DeskKind(kind), item_id, identity=caller)
+    await items.set_state(item, change, identity=caller)
+    return await _history(items, DeskKind(kind), item_id, identity=caller)
+
+
+@router.post("/v1/desk/items/{kind}/{item_id}/restore", **_decides(404, 409, body=Restoring))
+async def restore_item(
+    caller: _Reviewer,
+    kind: ItemKind,
+    item_id: RecordId,
+    change: Annotated[Restoring, json_body(Restoring)],
+    items: _Items,
+) -> wire.DeskItemHistory:
+    """Put an earlier revision back, as a new one."""
+    item = await items.find(DeskKind(kind), item_id, identity=caller)
+    await items.restore(item, change, identity=caller)
+    return await _history(items, DeskKind(kind), item_id, identity=caller)
+
+
+@router.get(
+    "/v1/desk/export",
+    response_class=StreamingResponse,
+    responses=problems(401, 403, 409, 422, 429, 503) | {200: _NDJSON},
+)
+async def export_desk(
+    desk: _Desk, items: _Items, tenant: TenantOf, caller: _Reviewer, contents: _Digest = None
+) -> StreamingResponse:
+    """Return every item and, of each state, the newest 5,000 cases that the caller may see, a line of JSON
+    each (``DeskExportLine``). The read is recorded.
+
+    Under the deployment profile `hipaa` two people ask for it: the first request is recorded and refused with
+    409 `second_person_needed`, and that of another person within 24 hours gets the export, where it names the
+    `contents` that the refusal tells and no case or item changed meanwhile.
+    """
+    await tenant.two_people.admit("export", "desk", by=caller.agent, contents=items.contents, named=contents)
+    lines = _export(desk, items, caller)
+    first = await anext(lines, "")  # a store that is down is a status, not a broken stream
+
+    async def whole() -> AsyncIterator[str]:
+        yield first
+        async for line in lines:
+            yield line
+
+    headers = {"content-disposition": 'attachment; filename="desk.ndjson"'}
+    return StreamingResponse(whole(), media_type="application/x-ndjson", headers=headers)
+
+
+async def _export(desk: ReviewDesk, items: DeskItems, caller: Identity) -> AsyncIterator[str]:
+    async for case in desk.export(identity=caller):
+        yield _exported(wire.DeskExportLine(case=case))
+    for item in await items.list(list(MODELS), identity=caller):
+        yield _exported(wire.DeskExportLine(item=_item(item)))
+
+
+def _exported(line: BaseModel) -> str:
+    return line.model_dump_json(exclude_none=True) + "\n"
+
+
+def _case(reading: CaseReading) -> wire.DeskCase:
+    answer, item = reading.answer, reading.stored.item
+    verdicts = () if answer is None else answer.verdicts
+    better = [verdict.verdict.better_text for verdict in verdicts if verdict.verdict.better_text]
+    sent = () if answer is None else answer.sent
+    return wire.DeskCase(
+        case_id=item.item_id,
+        revision=item.revision,
+        case=reading.stored.case,
+        asked="" if answer is None else answer.record.question,
+        shown="" if answer is None else answer.record.text,
+        sent=tuple(wire.DeskSent(at=sending.at, text=sending.sent.text) for sending in sent),
+        better_text=better[-1] if better else None,
+        verdicts=tuple(
+            wire.DeskVerdict(at=verdict.at, **fields_of(verdict.verdict, wire.DeskVerdict))
+            for verdict in verdicts
+        ),
+        sources=() if answer is None else answer.sources,
+        history=tuple(_revision(revision) for revision in reading.history),
+    )
+
+
+def _revision(item: DeskItem) -> wire.DeskRevision:
+    shown = fields_of(body_of_item(item, Case), wire.DeskRevision) | fields_of(item, wire.DeskRevision)
+    return wire.DeskRevision(**shown)
+
+
+async def _history(
+    items: DeskItems, kind: DeskKind, item_id: str, *, identity: Identity
+) -> wire.DeskItemHistory:
+    revisions = await items.history(kind, item_id, identity=identity)
+    return wire.DeskItemHistory(revisions=tuple(_item(revision) for revision in revisions))
+
+
+def _item(item: DeskItem) -> wire.DeskItemRevision:
+    body = served_body(item)
+    shown: Any = body
+    if isinstance(body, ApprovedAnswer):
+        shown = DeskApprovedAnswer(**fields_of(body, DeskApprovedAnswer))
+    revision = fields_of(item, wire.DeskItemRevision, but=("kind",))
+    return wire.DeskItemRevision.model_validate(
+        revision | {"kind": item.kind.value, "state": body.state, item.kind.value: shown}
+    )

@@ -1,0 +1,1 @@
+"""What agents did with answers, as events, and captured calls of models."""

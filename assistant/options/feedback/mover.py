@@ -1,0 +1,184 @@
+"""Moves signals from the answers' store into the feedback store, in groups.
+
+A group is confirmed last: until then its rows stay in the outbox, and a repeat makes the same events, the
+same sealed texts and the same files. So a process may be killed at any point, and any store may be away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
+from assistant.domain.answers import AnswerRecord
+from assistant.domain.clock import Clock, set_within
+from assistant.domain.errors import AssistantError
+from assistant.domain.retries import back_off_s
+from assistant.options.feedback.events import DOCUMENT_SUBJECT, FeedbackEvent, FeedbackText, SealedText
+from assistant.options.feedback.ports import (
+    CaseIntake,
+    ErasureKeys,
+    FeedbackOutbox,
+    FeedbackStore,
+    OutboxRow,
+    PatientDataFilter,
+)
+from assistant.options.feedback.signals import ShownAnswer, Signal, Signals
+from assistant.options.feedback.store import seal, text_id_of
+from assistant.stores.ports import AnswerRecords, DocumentTexts
+
+GROUP_ROWS = 500
+_ROWS_AT_ONCE = 16
+_LONGEST_PAUSE_S = 30.0
+_TRIES = 5
+"""Of a row that fails by itself, not for a store that is away."""
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MoverStores:
+    """What the mover reads and writes."""
+
+    outbox: FeedbackOutbox
+    records: AnswerRecords
+    texts: DocumentTexts
+    keys: ErasureKeys
+    feedback: FeedbackStore
+    intake: CaseIntake | None = None
+    """None: no desk."""
+    patients: PatientDataFilter | None = None
+    """None: no words leave the records, labels alone do."""
+
+
+class MoveFeedback:
+    """Moves one tenant's signals. Of several movers at once each moves the same rows, which does no harm."""
+
+    def __init__(self, stores: MoverStores, *, signals: Signals) -> None:
+        self._stores = stores
+        self._signals = signals
+        self._failures: Counter[str] = Counter()
+        """How often this process failed to read a row that is still pending."""
+
+    async def __call__(self, *, limit: int = GROUP_ROWS) -> int:
+        """Move the oldest rows and return how many were moved. Raises DependencyError; then nothing is lost,
+        and the next call moves them. A row that fails by itself stays pending for a few more calls."""
+        rows = await self._stores.outbox.pending(limit=limit)
+        if not rows:
+            return 0
+        signals = await self._all_signals(rows)
+        rows = [row for row in rows if row.row_id not in self._failures]
+        events, texts = await self._sealed(signals)
+        await self._stores.feedback.append(events, texts)
+        if self._stores.intake is not None:
+            await self._stores.intake.take(events)
+        await self._stores.outbox.confirm(rows)
+        _log.info("feedback_moved", rows=len(rows), events=len(events), texts=len(texts))
+        return len(rows)
+
+    async def drain(self, *, clock: Clock, within_s: float) -> int:
+        """Move group after group until none is left or the time is over; return the number of rows."""
+        until_s, moved = clock.monotonic_s() + within_s, 0
+        while clock.monotonic_s() < until_s:
+            count = await self()
+            moved += count
+            if count < GROUP_ROWS:
+                break
+        return moved
+
+    async def oldest_age_s(self, clock: Clock) -> float:
+        """Return the seconds since the oldest pending signal was given; 0 without any."""
+        for row in await self._stores.outbox.pending(limit=1):
+            record = await self._stores.records.get_answer(row.answer_id) if row.stored is None else None
+            given = row.stored.at if row.stored is not None else record.finished_at if record else clock.now()
+            return max(0.0, (clock.now() - given).total_seconds())
+        return 0.0
+
+    async def run(self, stopping: asyncio.Event, *, every_s: float = 0.5) -> None:
+        """Move until ``stopping`` is set: every ``every_s``, and at once while groups are full. While a store
+        is away the pauses double, up to 30 s."""
+        failures = 0
+        while not stopping.is_set():
+            waited_s = back_off_s(failures, first_s=2 * every_s, longest_s=_LONGEST_PAUSE_S)
+            try:
+                pause_s, failures = 0.0 if await self() == GROUP_ROWS else every_s, -1
+            except AssistantError as error:
+                pause_s = waited_s
+                _log.warning("feedback_waits", code=error.code, retry_after_s=round(pause_s, 1))
+            except Exception:  # noqa: BLE001 (the edge of the mover: an unexpected error must not end it)
+                pause_s = waited_s
+                _log.exception("feedback_not_moved", retry_after_s=round(pause_s, 1))
+            failures += 1
+            await set_within(stopping, pause_s)
+
+    async def _all_signals(self, rows: Sequence[OutboxRow]) -> list[Signal]:
+        """Return the signals of all rows. A row whose answer is gone is dropped and counted; so is one that
+        failed five times, which must not hold up the others."""
+        free = asyncio.Semaphore(_ROWS_AT_ONCE)
+
+        async def of_row(row: OutboxRow) -> list[Signal] | None:
+            async with free:
+                try:
+                    signals = await self._signals_of(row)
+                except AssistantError:
+                    raise
+                except Exception as error:  # noqa: BLE001 (the edge of one row; its text may be in the message)
+                    return self._failed(row, error)
+                self._failures.pop(row.row_id, None)
+                return signals
+
+        found = await asyncio.gather(*map(of_row, rows))
+        if dropped := found.count(None):
+            _log.warning("feedback_rows_dropped", rows=dropped, of=len(rows))
+        return [signal for signals in found for signal in signals or ()]
+
+    def _failed(self, row: OutboxRow, error: Exception) -> list[Signal] | None:
+        """Count a failure; return no signals yet, or None when the row is given up."""
+        self._failures[row.row_id] += 1
+        tries = self._failures[row.row_id]
+        _log.error("feedback_row_failed", answer_id=row.answer_id, error=type(error).__name__, tries=tries)
+        if tries < _TRIES:
+            return []
+        del self._failures[row.row_id]
+        return None
+
+    async def _signals_of(self, row: OutboxRow) -> list[Signal] | None:
+        """Return the signals of a row; None when there is no record of its answer."""
+        record = await self._stores.records.get_answer(row.answer_id)
+        if record is None:
+            return None
+        answer = await self._shown(record)
+        return await asyncio.to_thread(self._signals.of, row, answer)
+
+    async def _shown(self, record: AnswerRecord) -> ShownAnswer:
+        labels = frozenset(record.labels)
+        shown = await read_excerpts(record.excerpts, self._stores.texts, labels=labels)
+        return ShownAnswer(record, fill_record(record, shown), is_whole=not gone_from(record, shown))
+
+    async def _sealed(self, signals: Sequence[Signal]) -> tuple[list[FeedbackEvent], list[SealedText]]:
+        """Return the events, and the words of those that have any, sealed."""
+        if self._stores.patients is None or not self._signals.keeps_texts:
+            return [signal.event for signal in signals], []
+        patients = self._stores.patients
+        replaced = await asyncio.to_thread(lambda: [self._replaced(patients, signal) for signal in signals])
+        subjects = sorted({name for _, names in replaced for name in names})
+        keys = await self._stores.keys.keys_of(subjects, create=True)
+        events, texts = list[FeedbackEvent](), list[SealedText]()
+        for signal, (words, names) in zip(signals, replaced, strict=True):
+            text = seal(words, signal.event, subjects=names, keys=keys)
+            text_id = None if text is None else text_id_of(signal.event)
+            events.append(signal.event.model_copy(update={"text_id": text_id}))
+            texts += [] if text is None else [text]
+        return events, texts
+
+    def _replaced(self, patients: PatientDataFilter, signal: Signal) -> tuple[FeedbackText, frozenset[str]]:
+        texts = {name: text for name, text in signal.words.model_dump().items() if text}
+        replaced = {name: patients.replace(text) for name, text in texts.items()}
+        numbers = {number for each in replaced.values() for number in each.member_numbers}
+        subjects = {f"{DOCUMENT_SUBJECT}{name}" for name in signal.documents}
+        subjects |= {self._signals.patient(number) for number in numbers}
+        words = signal.words.model_copy(update={name: each.text for name, each in replaced.items()})
+        return words, frozenset(subjects or {f"tenant:{signal.event.tenant}"})

@@ -1,0 +1,279 @@
+"""Builds the mover of feedback, of each tenant in the local worker's process and of a function's one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from assistant.documents.readable import ReadableDocuments
+from assistant.documents.shared_links import tenant_secret
+from assistant.domain.clock import Clock, SystemClock, set_within
+from assistant.domain.errors import ConfigurationError
+from assistant.options.desk.domain import ApprovedAnswer, DeskKind
+from assistant.options.desk.intake import OpenCases
+from assistant.options.feedback.events import FeedbackText
+from assistant.options.feedback.mover import MoveFeedback, MoverStores
+from assistant.options.feedback.patients_opened import patients_filter
+from assistant.options.feedback.signals import ErasePatient, Signals
+from assistant.options.feedback.store import StoredFeedback
+from assistant.process.private_files import CAPTURE_FOLDER
+from assistant.process.settings import MakingSetsSettings, MovingSettings, PreparingSettings, StoreSettings
+from assistant.service.opened import tenant_in
+from assistant.stores.clients import AwsClients, open_clients
+from assistant.stores.opened import (
+    DESK,
+    DOCUMENTS,
+    ERASURE_KEYS,
+    FEEDBACK_FILES,
+    OUTBOX,
+    RECORDS,
+    STATES,
+    AwsStores,
+    EmbeddedTenant,
+    open_embedded,
+    read_tenants,
+)
+from assistant.stores.two_people import TwoPeople
+from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE
+from assistant.tenant.retention import RETENTION
+from assistant.tenant.tenant import TenantConfig, load_tenants
+from assistant.text.language import language
+
+if TYPE_CHECKING:
+    from assistant.options.feedback.ports import DeskStore, ErasureKeys
+    from assistant.options.feedback.redaction import SweepQuarantine
+    from assistant.options.models_lab.training_sets import Export
+    from assistant.stores.documents_ports import DocumentStates
+    from assistant.stores.files import FolderCaptureStore
+    from assistant.stores.ports import AnswerRecords
+    from assistant.stores.s3 import S3CaptureStore
+
+_DELETE_EVERY_S = 60.0
+_TEXTS_AT_ONCE = 500
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def open_movers(settings: StoreSettings) -> AsyncGenerator[list[MoveFeedback]]:
+    """Open the mover of every tenant of the folder. Raises ConfigurationError."""
+
+    async def open_one(tenant: TenantConfig, stores: EmbeddedTenant, _stack: AsyncExitStack) -> MoveFeedback:
+        folders = {"tenants_dir": settings.tenants_dir, "state_dir": settings.state_dir}
+        return await _mover(tenant, stores, local_signals(tenant, **folders))
+
+    async with open_embedded(settings, open_one) as movers:
+        yield movers
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCapture:
+    """Redacts the calls that the service captured, and deletes old copies, as a bucket's lifecycle does."""
+
+    store: FolderCaptureStore
+    sweep: SweepQuarantine
+
+    @classmethod
+    def of(cls, settings: StoreSettings) -> Self:
+        """Tenants share the endpoints of a machine, so words are kept only where each tenant's file allows
+        it. Raises ConfigurationError."""
+        from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
+        from assistant.stores.files import FolderCaptureStore
+
+        store = FolderCaptureStore(settings.state_dir / CAPTURE_FOLDER)
+        files = load_tenants(settings.tenants_dir)
+        sections = [one.models for one in files.tenants.values()]
+        is_allowed = not files.refused and all(one and one.capture_texts == "redacted" for one in sections)
+        patients = patients_filter() if is_allowed else None
+        redact = RedactCapture(store, passages_percent=0, patients=patients)
+        return cls(store, SweepQuarantine(store, redact=redact, clock=SystemClock(), overdue_after_s=0.0))
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Redact until ``stopping`` is set, and delete old copies every minute."""
+        redacting = asyncio.create_task(self.sweep.run(stopping))
+        while not stopping.is_set():
+            oldest = datetime.now(UTC) - timedelta(days=RETENTION["dev"].capture_texts)
+            try:
+                await self.store.delete_clean(before=oldest)
+            except OSError as error:
+                _log.warning("old_captures_not_deleted", reason=error.strerror)
+            await set_within(stopping, _DELETE_EVERY_S)
+        await redacting
+
+
+async def _mover(tenant: TenantConfig, stores: AwsStores | EmbeddedTenant, signals: Signals) -> MoveFeedback:
+    records, documents, states = await stores.of(RECORDS), await stores.of(DOCUMENTS), await stores.of(STATES)
+    in_language, clock = language(tenant.language), SystemClock()
+    desk, most = await stores.of(DESK), tenant.review.open_cases_per_agent
+    moved = MoverStores(
+        outbox=await stores.of(OUTBOX),
+        records=records,
+        texts=ReadableDocuments(documents, states=states),
+        keys=await stores.of(ERASURE_KEYS),
+        feedback=await _feedback(stores, tenant.name),
+        intake=OpenCases(desk, records=records, language=in_language, clock=clock, most_of_agent=most),
+        patients=patients_filter(),
+    )
+    return MoveFeedback(moved, signals=signals)
+
+
+async def _feedback(stores: AwsStores | EmbeddedTenant, tenant: str) -> StoredFeedback:
+    files, keys = await stores.of(FEEDBACK_FILES), await stores.of(ERASURE_KEYS)
+    return StoredFeedback(files, tenant=tenant, keys=keys)
+
+
+@dataclass(frozen=True, slots=True)
+class LearningStores:
+    """What ``assistant learn`` works with of one tenant, on this machine or in a deployment."""
+
+    tenant: TenantConfig
+    feedback: StoredFeedback
+    erasure_keys: ErasureKeys
+    desk: DeskStore
+    records: AnswerRecords
+    texts: ReadableDocuments
+    states: DocumentStates
+
+    @classmethod
+    async def of(cls, stores: AwsStores | EmbeddedTenant, tenant: TenantConfig) -> LearningStores:
+        documents, states = await stores.of(DOCUMENTS), await stores.of(STATES)
+        return cls(
+            tenant,
+            feedback=await _feedback(stores, tenant.name),
+            erasure_keys=await stores.of(ERASURE_KEYS),
+            desk=await stores.of(DESK),
+            records=await stores.of(RECORDS),
+            texts=ReadableDocuments(documents, states=states),
+            states=states,
+        )
+
+    async def approved(self) -> Mapping[str, ApprovedAnswer]:
+        """Return the approved answers of the desk by item."""
+        items = await self.desk.list(DeskKind.APPROVED_ANSWER)
+        return {item.item_id: ApprovedAnswer.model_validate_json(item.body) for item in items}
+
+    async def training_sets(self, since: datetime, until: datetime) -> Export:
+        """Return the training sets of a window of signals. Raises InvalidRequestError without an example."""
+        from assistant.options.feedback.patients import PatientsDataFilter
+        from assistant.options.feedback.store import unseal_all
+        from assistant.options.models_lab.training_sets import build_sets, export_of_sets, recorded_prompt
+
+        events = [event async for event in self.feedback.read(since, until)]
+        ids = [event.text_id for event in events if event.text_id is not None]
+        texts: dict[str, FeedbackText] = {}
+        for start in range(0, len(ids), _TEXTS_AT_ONCE):
+            sealed = await self.feedback.texts(ids[start : start + _TEXTS_AT_ONCE])
+            texts |= await unseal_all(sealed.values(), self.erasure_keys)
+        sets = await build_sets(
+            events,
+            texts=texts,
+            approved=list((await self.approved()).values()),
+            prompt_of=partial(
+                recorded_prompt,
+                prompt_id=self.tenant.answers.prompt,
+                records=self.records,
+                texts=self.texts,
+            ),
+            patients_data=PatientsDataFilter(),
+        )
+        return export_of_sets(sets, tenant=self.tenant, window=(since, until))
+
+
+@asynccontextmanager
+async def open_making_sets(settings: MakingSetsSettings) -> AsyncGenerator[LearningStores]:
+    """Open the stores of the task's tenant. Raises ConfigurationError, DependencyError."""
+    async with AsyncExitStack() as stack:
+        clients = AwsClients(settings, stack)
+        tenant = await tenant_in(await clients.aws("s3"), settings)
+        yield await LearningStores.of(AwsStores(clients, settings, stack=stack), tenant)
+
+
+async def put_set(
+    settings: MakingSetsSettings | PreparingSettings, folder: Path, *, key_id: str | None
+) -> str:
+    """Copy a set to the bucket of sets that the settings name; return its place. Raises DependencyError."""
+    from assistant.options.models_lab.training_sets import MANIFEST
+    from assistant.stores.s3 import upload_folder
+
+    place = f"{settings.sets_s3}{folder.name}/"
+    async with AsyncExitStack() as stack:
+        s3 = await AwsClients(settings, stack).aws("s3")
+        await upload_folder(s3, folder=folder, uri=place, last=MANIFEST, kms_key_id=key_id)
+    return place
+
+
+@asynccontextmanager
+async def open_deployed_learning(settings: PreparingSettings, tenant: str) -> AsyncGenerator[LearningStores]:
+    """Open what a deployment stores of a tenant. Raises ConfigurationError, DependencyError."""
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(open_clients(settings))
+        config = (await read_tenants(settings, clients)).one(tenant)
+        yield await LearningStores.of(AwsStores(clients, settings, stack=stack, tenant=tenant), config)
+
+
+@asynccontextmanager
+async def open_deployed_capture(
+    settings: PreparingSettings, tenant: str
+) -> AsyncGenerator[tuple[S3CaptureStore, AnswerRecords]]:
+    """Open the clean capture and the records of a deployment. Raises ConfigurationError."""
+    from assistant.stores.s3 import S3CaptureStore
+
+    if not settings.capture_bucket:
+        raise ConfigurationError(f"{settings.variable('capture_bucket')} is needed.")
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(open_clients(settings))
+        stores = AwsStores(clients, settings, stack=stack, tenant=tenant)
+        s3 = await clients.aws("s3")
+        capture = S3CaptureStore(s3, quarantine_bucket="", capture_bucket=settings.capture_bucket)
+        yield capture, await stores.of(RECORDS)
+
+
+def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> Signals:
+    """Return what makes events, with the key of pseudonyms that the tenant file names. Raises
+    ConfigurationError."""
+    secret = tenant_secret(tenant, "feedback.pseudonyms", tenants_dir=tenants_dir, state_dir=state_dir)
+    return Signals(tenant, secret=secret)
+
+
+def two_people_of(tenant: TenantConfig, desk: DeskStore) -> TwoPeople:
+    """Return what asks for a second person where the tenant needs one."""
+    return TwoPeople(desk, is_needed=tenant.needs_two_people, clock=SystemClock())
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """What ``move_feedback`` works with."""
+
+    move: MoveFeedback
+    erase: ErasePatient
+    clock: Clock
+    settings: MovingSettings
+
+
+@asynccontextmanager
+async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
+    """Open the mover of the function's tenant. Raises ConfigurationError, DependencyError."""
+    from assistant.process.aws.parameters import kms_link_secret
+
+    async with AsyncExitStack() as stack:
+        clients = AwsClients(settings, stack)
+        tenant = await tenant_in(await clients.aws("s3"), settings)
+        secret = await kms_link_secret(
+            ssm=await clients.aws("ssm"),
+            kms=await clients.aws("kms"),
+            name=settings.pseudonyms_parameter,
+            tenant=tenant.name,
+            purpose=FEEDBACK_SECRET_PURPOSE,
+        )
+        aws, signals = AwsStores(clients, settings, stack=stack), Signals(tenant, secret=secret)
+        keys, feedback = await aws.of(ERASURE_KEYS), await _feedback(aws, tenant.name)
+        two_people = two_people_of(tenant, await aws.of(DESK))
+        erase = ErasePatient(signals=signals, keys=keys, feedback=feedback, two_people=two_people)
+        yield Moving(await _mover(tenant, aws, signals), erase, SystemClock(), settings)

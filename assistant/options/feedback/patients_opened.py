@@ -1,0 +1,38 @@
+"""Builds the filter of patients' data, in processes that have its engine."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from threading import Lock
+
+import structlog
+
+from assistant.options.feedback.ports import PatientDataFilter, ReplacedText
+
+_ENGINE = "presidio_analyzer"
+_log = structlog.get_logger(__name__)
+
+
+class _PatientsDataOnDemand:
+    """Makes the filter with the first text, in the thread that replaces: its engine takes 2 s to import."""
+
+    def __init__(self) -> None:
+        self._made: PatientDataFilter | None = None
+        self._making = Lock()
+
+    def replace(self, text: str) -> ReplacedText:
+        with self._making:
+            if self._made is None:
+                from assistant.options.feedback.patients import PatientsDataFilter
+
+                self._made = PatientsDataFilter()
+        return self._made.replace(text)
+
+
+def patients_filter() -> PatientDataFilter | None:
+    """Return the filter of patients' data; None, and no words leave the records, where its engine is not
+    installed."""
+    if find_spec(_ENGINE) is None:
+        _log.warning("feedback_without_words", missing=_ENGINE)
+        return None
+    return _PatientsDataOnDemand()

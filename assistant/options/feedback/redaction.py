@@ -1,0 +1,308 @@
+"""Redacts captured calls: writes a clean copy, then deletes every raw version in the quarantine.
+
+A clean line is built from fields that are known to be harmless. Nothing is removed from a raw line, so an
+unexpected field cannot pass. It keeps structure, ids, times, counts and hashes. No method finds every name
+and story in a care agent's question (docs/decisions/0020-captured-texts-are-dropped.md). So words stay only
+where the tenant file says so: without the documents of a prompt, with patients' data replaced, and for days
+(docs/decisions/0087-captured-texts-with-patients-data-replaced.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, cast
+
+import orjson
+import structlog
+
+from assistant.domain.clock import Clock, set_within
+from assistant.domain.errors import DependencyError
+from assistant.options.feedback.ports import PatientDataFilter
+from assistant.tenant.deployed_names import CAPTURE_PURPOSES, capture_attribute
+
+SCHEMA_VERSION = 3
+"""2 added ``purpose``, 3 ``text`` and ``event_version``."""
+_EVENT_VERSION = "0"
+"""Of the lines of data capture that are known here."""
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,80}")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z")
+_MODEL = re.compile(r"[A-Za-z0-9._/-]{1,120}")
+_ROLES = frozenset({"system", "user", "assistant", "tool"})
+_FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+_PARAMETERS = ("max_tokens", "temperature", "top_p", "seed", "n", "stream")
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+Clean = dict[str, Any]
+_Object = Mapping[str, Any]
+_NOTHING: _Object = {}
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RawCapture:
+    key: str
+    written_at: datetime
+
+
+class CaptureStore(Protocol):
+    """The quarantine and the clean copies of one tenant. Each method raises DependencyError."""
+
+    async def read_raw(self, key: str) -> bytes | None:
+        """Return the newest raw content; None if it is gone."""
+        ...
+
+    async def put_clean(self, key: str, content: bytes) -> None: ...
+
+    async def delete_raw(self, key: str) -> None:
+        """Delete every version and delete marker of the raw object. An unknown key is no error."""
+        ...
+
+    def raw_objects(self) -> AsyncIterator[RawCapture]:
+        """Yield every raw object with the time of its oldest version, in no order."""
+        ...
+
+
+class CleanCapture(Protocol):
+    """The clean copies of one tenant, for those who look for a fault. Each method raises DependencyError."""
+
+    def clean_keys(self) -> AsyncIterator[str]:
+        """Yield the key of every copy, in no order. It has the hour of its calls: ``…/YYYY/MM/DD/HH/…``."""
+        ...
+
+    async def read_clean(self, key: str) -> bytes | None:
+        """Return a copy; None if it is gone."""
+        ...
+
+
+class RedactCapture:
+    """Redacts one object. A repeated call writes the same clean copy under the same key.
+
+    An object of which nothing is kept (only passages) gets no clean copy.
+    """
+
+    def __init__(
+        self, store: CaptureStore, *, passages_percent: int, patients: PatientDataFilter | None = None
+    ) -> None:
+        """``patients`` replaces patients' data in the texts that are kept; None: no text is."""
+        self._store = store
+        self._passages_percent = passages_percent
+        self._patients = patients
+
+    async def __call__(self, key: str) -> None:
+        raw = await self._store.read_raw(key)
+        if raw is not None:
+            lines = redacted(raw, passages_percent=self._passages_percent, patients=self._patients)
+            clean = await asyncio.to_thread(b"".join, lines)
+            if clean:
+                await self._store.put_clean(key, clean)
+            _log.info("capture_redacted", key=key, raw_bytes=len(raw), clean_bytes=len(clean))
+        # Without a newest version, too: older versions may exist under a delete marker.
+        await self._store.delete_raw(key)
+
+
+class SweepQuarantine:
+    """Redacts overdue objects: their event was lost, or their function failed each time."""
+
+    def __init__(self, store: CaptureStore, *, redact: RedactCapture, clock: Clock, overdue_after_s: float):
+        self._store = store
+        self._redact = redact
+        self._clock = clock
+        self._overdue_after_s = overdue_after_s
+
+    async def __call__(self) -> float:
+        """Redact the overdue objects. Return the age in seconds of the oldest raw object that is left, or 0.
+
+        An object that fails does not stop the others. Raises DependencyError when the quarantine cannot be
+        listed.
+        """
+        oldest_s = 0.0
+        async for found in self._store.raw_objects():
+            age_s = (self._clock.now() - found.written_at).total_seconds()
+            if age_s > self._overdue_after_s and await self._redacted(found.key):
+                continue
+            oldest_s = max(oldest_s, age_s)
+        return oldest_s
+
+    async def run(self, stopping: asyncio.Event, *, every_s: float = 2.0) -> None:
+        """Sweep until ``stopping`` is set. An error is logged; the next sweep follows."""
+        while not stopping.is_set():
+            try:
+                await self()
+            except DependencyError as error:
+                _log.warning("quarantine_not_swept", reason=error.message)
+            await set_within(stopping, every_s)
+
+    async def _redacted(self, key: str) -> bool:
+        try:
+            await self._redact(key)
+        except Exception:  # noqa: BLE001 (the edge of one object: it must not stop the others)
+            _log.exception("overdue_capture_not_redacted", key=key)
+            return False
+        _log.warning("overdue_capture_redacted", key=key)
+        return True
+
+
+def redacted(
+    raw: bytes, *, passages_percent: int, patients: PatientDataFilter | None = None
+) -> Iterator[bytes]:
+    """Yield a clean line for each line of SageMaker's data capture (JSON Lines) that is not blank.
+
+    Only ``passages_percent`` of the calls that embedded passages are kept, the same ones each time: a load of
+    the corpus makes thousands, and the documents are in their store.
+    """
+    for line in raw.splitlines():
+        if not line.strip():
+            continue
+        clean = _clean_line(line, patients)
+        drawn = int.from_bytes(hashlib.sha256(line).digest()[:8]) % 100  # the same in each call
+        if clean.get("purpose") != "passage" or drawn < passages_percent:
+            yield orjson.dumps(clean, option=orjson.OPT_SORT_KEYS) + b"\n"
+
+
+def _clean_line(line: bytes, patients: PatientDataFilter | None) -> Clean:
+    call = _object(_parsed(line))
+    version = call.get("eventVersion")
+    if "captureData" not in call or ("eventVersion" in call and version != _EVENT_VERSION):
+        unreadable = {"readable": False, "size_bytes": len(line), "event_version": _matching(_ID, version)}
+        return {"schema_version": SCHEMA_VERSION, **unreadable}
+    data, event = _object(call["captureData"]), _object(call.get("eventMetadata"))
+    purpose = _purpose(event.get("customAttributes"))
+    if purpose == "passage":
+        patients = None  # documents have a store of their own, which a withdrawal reaches
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "readable": True,
+        "event_id": _matching(_ID, event.get("eventId")),
+        "inference_id": _matching(_ID, event.get("inferenceId")),
+        "purpose": purpose,
+        "inference_time": _matching(_TIME, event.get("inferenceTime")),
+        "request": _clean_request(_object(data.get("endpointInput")), patients),
+        "response": _clean_response(_object(data.get("endpointOutput")), patients),
+    }
+
+
+def _purpose(attributes: object) -> str | None:
+    given = [attributes] if isinstance(attributes, str) else _list(attributes)
+    return next((known for known in CAPTURE_PURPOSES if capture_attribute(known) in given), None)
+
+
+def _clean_request(captured: _Object, patients: PatientDataFilter | None) -> Clean:
+    content = _content(captured)
+    body = _object(_parsed(content))
+    messages = [_object(message) for message in _list(body.get("messages"))]
+    inputs = _list(body.get("inputs"))
+    return {
+        **_measures(content),
+        "model": _matching(_MODEL, body.get("model")),
+        "parameters": {name: body[name] for name in _PARAMETERS if _is_number(body.get(name))},
+        "messages": [
+            {"role": _one_of(_ROLES, message.get("role")), **_told(message.get("content"), patients)}
+            for message in messages
+        ],
+        "inputs": [_told(text, patients) for text in inputs],
+    }
+
+
+def _clean_response(captured: _Object, patients: PatientDataFilter | None) -> Clean:
+    """Return the clean response, also of a streamed answer, from the parts of its stream."""
+    content = _content(captured)
+    parts = _parts(content)
+    choices = [_object(choice) for part in parts for choice in _list(part.get("choices"))]
+    usages = [_object(part.get("usage")) for part in parts]
+    usage = next((usage for usage in reversed(usages) if usage), _NOTHING)
+    texts = [text for choice in choices if isinstance(text := _text_of(choice), str)]
+    reasons = [_one_of(_FINISH_REASONS, choice.get("finish_reason")) for choice in choices]
+    return {
+        **_measures(content),
+        "id": next((_matching(_ID, part.get("id")) for part in parts), None),
+        "model": next((_matching(_MODEL, part.get("model")) for part in parts), None),
+        **_told("".join(texts), patients),
+        "finish_reason": next((reason for reason in reversed(reasons) if reason), None),
+        "usage": {name: usage[name] for name in _COUNTS if _is_number(usage.get(name))},
+    }
+
+
+def _parts(content: bytes) -> list[_Object]:
+    """Return the JSON objects of a body: one, or one for each ``data:`` line of server-sent events."""
+    whole = _object(_parsed(content))
+    if whole:
+        return [whole]
+    lines = [line[5:].strip() for line in content.splitlines() if line.startswith(b"data:")]
+    return [part for part in (_object(_parsed(line)) for line in lines) if part]
+
+
+def _text_of(choice: _Object) -> object:
+    return (_object(choice.get("message")) or _object(choice.get("delta"))).get("content")
+
+
+def _told(text: object, patients: PatientDataFilter | None) -> Clean:
+    """Return how long a text is and, where words are kept, the text without documents and patients' data.
+
+    A text that the filter fails on is left out.
+    """
+    if not isinstance(text, str):
+        return {"characters": 0}
+    told: Clean = {"characters": len(text)}
+    if patients is not None:
+        try:
+            told["text"] = patients.replace(_without_documents(text)).text
+        except Exception as error:  # noqa: BLE001 (the edge of one text, whose words may be in the message)
+            _log.error("captured_text_dropped", error=type(error).__name__)
+    return told
+
+
+def _without_documents(text: str) -> str:
+    """Return a prompt without its documents: the record names them, and their store has their text for as
+    long as they are not withdrawn."""
+    return "".join(part.partition("<document ")[0] for part in text.split("</document>")).strip()
+
+
+def _measures(content: bytes) -> Clean:
+    """Return size and hash of a body as it was sent: they tell whether two bodies are equal."""
+    return {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest() if content else None}
+
+
+def _content(captured: _Object) -> bytes:
+    data = captured.get("data")
+    if not isinstance(data, str):
+        return b""
+    if captured.get("encoding") == "BASE64":
+        try:
+            return base64.b64decode(data, validate=True)
+        except binascii.Error:
+            return b""
+    return data.encode()
+
+
+def _parsed(content: bytes) -> object:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _object(value: object) -> _Object:
+    return cast("_Object", value) if isinstance(value, dict) else _NOTHING
+
+
+def _list(value: object) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def _matching(pattern: re.Pattern[str], value: object) -> str | None:
+    return value if isinstance(value, str) and pattern.fullmatch(value) else None
+
+
+def _one_of(known: frozenset[str], value: object) -> str | None:
+    return value if isinstance(value, str) and value in known else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, bool | int | float)

@@ -1,0 +1,357 @@
+"""Makes feedback events of an outbox row and its answer's record.
+
+An event's id is the hash of tenant, kind and the id of the act: a row that is read twice makes the same
+events. Agents, conversations and patients stand in them by keyed hashes, whose key stays in the tenant's
+account.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from calendar import day_name
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rapidfuzz.distance import Levenshtein
+
+from assistant.domain.answers import (
+    AnswerRecord,
+    Sent,
+    StoredSent,
+    StoredVerdict,
+    Support,
+    Verdict,
+)
+from assistant.options.feedback.events import (
+    Act,
+    AgentAct,
+    Edit,
+    FeedbackEvent,
+    FeedbackKind,
+    FeedbackText,
+    ShownDocument,
+    StoredAct,
+)
+from assistant.options.feedback.ports import ErasureKeys, FeedbackStore, OutboxRow
+from assistant.stores.two_people import Contents, TwoPeople
+from assistant.tenant.tenant import TenantConfig
+from assistant.text.language import WORD, fold, language, split_sentences, word_groups
+from assistant.text.values import Values
+
+REASONS = frozenset(
+    {
+        *("correct", "complete", "clear"),
+        *("wrong", "outdated", "incomplete", "not_asked", "wrong_source", "unclear", "unsafe"),
+    }
+)
+"""Codes that the console offers as reasons of a verdict. Any other reason is free text, and left out."""
+_PSEUDONYM_DIGITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """An event with the words that belong to it."""
+
+    event: FeedbackEvent
+    """Without ``text_id``, which sealing gives."""
+    words: FeedbackText
+    """Patients' data is not replaced yet."""
+    documents: tuple[str, ...]
+    """Documents whose text may be in the words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAnswer:
+    """An answer's record, and its record as the agent saw it."""
+
+    record: AnswerRecord
+    filled: AnswerRecord
+    """With the documents' texts."""
+    is_whole: bool
+    """Whether every text was still there to be filled in."""
+
+
+class Signals:
+    """Makes the events of one tenant. ``secret`` is the key of pseudonyms."""
+
+    def __init__(self, tenant: TenantConfig, *, secret: bytes) -> None:
+        self._tenant = tenant.name
+        self._switches = tenant.feedback
+        self._secret = secret
+
+    @property
+    def keeps_texts(self) -> bool:
+        return self._switches.texts
+
+    def patient(self, member_number: str) -> str:
+        """Return the subject of a patient's texts, however the member number is written."""
+        plain = "".join(character for character in member_number.upper() if character.isalnum())
+        return f"patient:{self._pseudonym('patient', plain)}"
+
+    def of(self, row: OutboxRow, answer: ShownAnswer) -> list[Signal]:
+        """Return the signals of a row; none where the tenant switched their kind off."""
+        match row.stored:
+            case StoredVerdict(verdict=verdict, at=at):
+                return list(self._of_verdict(verdict, at, answer))
+            case StoredSent(sent=sent, at=at):
+                return list(self._of_sent(sent, at, answer))
+            case StoredAct(act=act, at=at):
+                return list(self._of_act(act, at, answer))
+            case None:
+                return list(self._of_answer(answer.record))
+
+    def _of_verdict(self, verdict: Verdict, at: datetime, answer: ShownAnswer) -> Iterator[Signal]:
+        record = answer.record
+        document_of = {use.n: use.document_id for use in record.passages}
+        wrong = dict.fromkeys(document_of[n] for n in verdict.wrong_citations if n in document_of)
+        event = self._event(
+            FeedbackKind.VERDICT,
+            verdict.verdict_id,
+            at,
+            record,
+            label=verdict.label,
+            reasons=tuple(reason for reason in verdict.reasons if reason in REASONS),
+            wrong_documents=tuple(wrong),
+            has_better_text=bool(verdict.better_text),
+        )
+        yield self._signal(event, answer, better_text=verdict.better_text)
+
+    def _of_sent(self, sent: Sent, at: datetime, answer: ShownAnswer) -> Iterator[Signal]:
+        event = self._event(FeedbackKind.SENT, sent.send_id, at, answer.record)
+        if self._switches.edits:
+            filled, may_compare = answer.filled, answer.is_whole and answer.record.mode is not None
+            unsupported = _texts(filled, Support.UNSUPPORTED)
+            edit = compare(_drafts(filled), sent.text) if may_compare else None
+            kept = keeps_any(unsupported, sent.text)
+            event = event.model_copy(update={"edit": edit, "unsupported_sent": kept})
+        yield self._signal(event, answer, sent=sent.text if self._switches.edits else None)
+
+    def _of_act(self, act: Act, at: datetime, answer: ShownAnswer) -> Iterator[Signal]:
+        match act.kind:
+            case AgentAct.OPENED_SOURCE:
+                opened = next((use.document_id for use in answer.record.passages if use.n == act.n), None)
+                if self._switches.opened_sources and opened is not None:
+                    kind, record = FeedbackKind.OPENED_SOURCE, answer.record
+                    yield self._question_only(
+                        self._event(kind, act.act_id, at, record, opened=opened), record
+                    )
+            case AgentAct.POSSIBLY_TAKEN | AgentAct.POSSIBLY_PASSED_OVER:
+                pass  # clients of earlier releases report them; nothing reads them
+            case AgentAct.OFFERED_USED:
+                kind, record = FeedbackKind.OFFERED_USED, answer.record
+                if (offered := record.offered) is not None:
+                    event = self._event(kind, act.act_id, at, record, offered=offered.item_id)
+                    yield self._question_only(event, record)
+
+    def _of_answer(self, record: AnswerRecord) -> Iterator[Signal]:
+        if record.is_for_desk:
+            kind = FeedbackKind.UNANSWERED if record.is_unanswered else FeedbackKind.DIFFERENT_VALUES
+            event = self._event(kind, record.answer_id, record.finished_at, record)
+            yield self._question_only(event, record)
+
+    def _event(
+        self, kind: FeedbackKind, act_id: str, at: datetime, record: AnswerRecord, **of_kind: Any
+    ) -> FeedbackEvent:
+        return FeedbackEvent(
+            event_id=hashlib.sha256(f"{self._tenant}\n{kind.value}\n{act_id}".encode()).hexdigest(),
+            kind=kind,
+            at=at,
+            tenant=self._tenant,
+            answer_id=record.answer_id,
+            conversation=self._pseudonym("conversation", record.conversation_id),
+            agent=self._pseudonym("agent", record.agent),
+            reader_labels=tuple(sorted(record.labels)),
+            asked_at=record.asked_at,
+            mode=record.mode,
+            certainty=record.certainty,
+            finish_reason=record.finish_reason,
+            documents=_documents(record),
+            prompt_id=record.prompt_id,
+            prompt_hash=record.prompt_hash,
+            model_id=record.model_id,
+            model_digest=record.model_digest,
+            variant=record.variant,
+            weights=record.weights,
+            index_version=record.index_version,
+            settings_hash=record.settings_hash,
+            **of_kind,
+        )
+
+    def _signal(self, event: FeedbackEvent, answer: ShownAnswer, **words: str | None) -> Signal:
+        """Return the event with the question, the shown text and other ``words`` of the agent."""
+        shown = answer.filled.text if answer.is_whole else ""
+        text = FeedbackText(question=answer.record.question, shown=shown, **words)
+        return Signal(event, text, answer.record.sight().quoted)
+
+    def _question_only(self, event: FeedbackEvent, record: AnswerRecord) -> Signal:
+        return Signal(event, FeedbackText(question=record.question), ())
+
+    def _pseudonym(self, what: str, name: str) -> str:
+        code = hmac.new(self._secret, f"feedback/1:{what}:{name}".encode(), hashlib.sha256)
+        return code.hexdigest()[:_PSEUDONYM_DIGITS]
+
+
+def _documents(record: AnswerRecord) -> tuple[ShownDocument, ...]:
+    cited = {n for sentence in record.sentences for n in sentence.citations}
+    quoted = {unit.document_id for unit in record.quoted}
+    quoted |= {use.document_id for use in record.passages if use.n in cited}
+    listed = {use.document_id for use in record.passages}
+    return tuple(
+        ShownDocument(
+            document_id=one.document_id,
+            position=position,
+            score=one.score,
+            features=one.features,
+            is_listed=one.document_id in listed,
+            is_quoted=one.document_id in quoted,
+        )
+        for position, one in enumerate(record.candidates, 1)
+    )
+
+
+def _drafts(record: AnswerRecord) -> Sequence[str]:
+    """Return the texts that an agent may have begun with: the reply's draft, the supported sentences, all."""
+    texts = (record.reply_draft or "", "\n".join(_texts(record, Support.SUPPORTED)), record.text)
+    return [text for text in texts if text.strip()]
+
+
+def _texts(record: AnswerRecord, support: Support) -> list[str]:
+    """Return the sentences with this support that are not gone."""
+    sentences = (
+        record.text[sentence.start : sentence.end]
+        for sentence in record.sentences
+        if sentence.support is support
+    )
+    return [text for text in sentences if text]
+
+
+# An agent's words beside those of an answer
+
+
+_WORD = re.compile(r"[^\W_]+(?:[.,:/'-][^\W_]+)*")
+_MARKUP = re.compile(r"\[\d{1,3}\]|[*_#>`|]+|^\s*(?:-|\d{1,3}[.)])\s", re.MULTILINE)
+_WEEKDAYS = frozenset(map(fold, day_name))
+_STRENGTHS = frozenset({"mg", "mcg", "g", "kg", "ml", "l", "dl", "mg/dl", "mg/kg", "mmol", "iu", "ounce"})
+_PORTIONS = frozenset({"unit", "tablet", "capsule", "drop", "puff", "dose", "pound", "time"})
+_DOSE_UNITS = _STRENGTHS | _PORTIONS
+_SAME_SENTENCE = 0.5
+"""Share of common words from which two sentences are one sentence before and after an edit."""
+_KEPT_SENTENCE = 0.8
+"""Share of common words from which a sentence of the answer is still in the sent text."""
+_NEGATIONS = word_groups("en_marks")["negation"]
+
+
+def _plain_words(text: str) -> list[str]:
+    return [word.removesuffix("'s") for word in WORD.findall(fold(text))]
+
+
+def words_of(text: str) -> list[str]:
+    """Return the folded words of a text without Markdown and citations."""
+    return _WORD.findall(fold(_MARKUP.sub(" ", text)))
+
+
+def compare(shown: Sequence[str], sent: str) -> Edit:
+    """Return how a sent text differs from the nearest of the texts that the agent may have begun with."""
+    after = words_of(sent)
+    begun = [(text, words_of(text)) for text in shown] or [("", [])]
+    before, words = min(begun, key=lambda each: Levenshtein.distance(each[1], after))
+    return Edit(
+        distance=Levenshtein.distance(words, after),
+        words=max(len(words), len(after)),
+        changed_facts=_changed_facts(before, sent),
+    )
+
+
+def keeps_any(sentences: Iterable[str], text: str) -> bool:
+    """Return whether one of the sentences is still in the text, whatever its Markdown."""
+    after = [words_of(sentence) for sentence in _sentences(text)]
+    return any(
+        _alike(words_of(sentence), other) >= _KEPT_SENTENCE for sentence in sentences for other in after
+    )
+
+
+def _changed_facts(shown: str, sent: str) -> tuple[str, ...]:
+    """Return the kinds of facts that differ between a sentence of the answer and what became of it.
+
+    A sentence that was left out, and one that is the agent's own, change no fact of the answer.
+    """
+    before = [(text, words_of(text)) for text in _sentences(shown)]
+    changed: set[str] = set()
+    for text in _sentences(sent):
+        words = words_of(text)
+        nearest = max(before, key=lambda each: _alike(each[1], words), default=None)
+        if nearest is None or nearest[1] == words or _alike(nearest[1], words) < _SAME_SENTENCE:
+            continue
+        old, new = _facts(nearest[0]), _facts(text)
+        changed |= {kind for kind in old if old[kind] != new[kind]}
+    return tuple(sorted(changed))
+
+
+def _facts(sentence: str) -> Mapping[str, object]:
+    """Return the sentence's facts by kind."""
+    plain = _MARKUP.sub(" ", sentence)
+    values, words = Values.of(plain, language("en")), _plain_words(plain)
+    numbers, phones = values.quantities, {moment for moment in values.moments if "-" in moment}
+    doses = {measure for measure in numbers.measures if measure[1] in _DOSE_UNITS}
+    return {
+        "number": (numbers.bare - {"1"}, numbers.measures - doses, phones),
+        "code": numbers.codes,
+        "dose": doses,
+        "date": (values.moments - phones, _WEEKDAYS.intersection(words)),
+        "negation": sum(word in _NEGATIONS or word.endswith("n't") for word in words),
+    }
+
+
+def _sentences(text: str) -> Iterator[str]:
+    return (span.text for span in split_sentences(_MARKUP.sub(" ", text)))
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> float:
+    """Return the share of common words, 0 to 1."""
+    if not one or not other:
+        return 0.0
+    common = (Counter(one) & Counter(other)).total()
+    return 2 * common / (len(one) + len(other))
+
+
+# Erasing a patient
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """The receipt of an erasure. It does not have the member number."""
+
+    subject: str
+    """``patient:`` and the keyed hash of the member number."""
+    had_key: bool
+    """Whether there was a key; else nobody's words were sealed with it, or it is destroyed already."""
+    texts: tuple[str, ...]
+    """Ids of the sealed texts that nobody can read any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasePatient:
+    """Destroys the key of one patient's sealed texts. A repeat changes nothing and lists the same texts."""
+
+    signals: Signals
+    keys: ErasureKeys
+    feedback: FeedbackStore
+    two_people: TwoPeople
+
+    async def __call__(self, member_number: str, *, by: str, named: str | None = None) -> Erased:
+        """Erase, and return the receipt. Raises DependencyError; then the key may be destroyed already.
+        Raises as ``TwoPeople.admit`` too, which reads ``named``; then it is not."""
+        subject = self.signals.patient(member_number)
+
+        async def texts() -> Contents:
+            ids = await self.feedback.texts_about(subject)
+            return Contents.of(dict.fromkeys(ids, ""), f"{len(ids):,} texts")
+
+        await self.two_people.admit("erase", subject, by=by, contents=texts, named=named)
+        had_key = await self.keys.destroy(subject)
+        return Erased(subject, had_key, tuple(await self.feedback.texts_about(subject)))

@@ -1,0 +1,344 @@
+"""The feedback store over plain files: events by day as JSON lines, each sealed text in a file of its own.
+
+| key | content |
+| --- | --- |
+| ``events/dt=YYYY-MM-DD/TIME-SHA256.jsonl`` | events of one group whose act was on that day (UTC), by time |
+| ``texts/XX/TEXT_ID.json`` | one ``SealedText``; XX are the first digits of its id |
+
+A file is named by its content, or by what makes its content, and is never written over: a group that is
+moved twice is one file, and a bucket may lock what is in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import heapq
+import hmac
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+from typing import Any, Protocol, TypeVar, cast
+
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import ValidationError
+
+from assistant.domain.errors import InvalidRequestError
+from assistant.options.feedback.events import (
+    DOCUMENT_SUBJECT,
+    FEEDBACK_VERSION,
+    FeedbackEvent,
+    FeedbackText,
+    SealedText,
+)
+from assistant.options.feedback.ports import KEY_BYTES, ErasureKeys
+
+_FILES_AT_ONCE = 16
+_FILES_AHEAD = 8
+_EVENTS_A_GROUP = 200
+_SUBJECTS_A_CALL = 1_000
+_BEGINS = "%H%M%S%f"
+"""Time of day in the name of a file of events."""
+_LONGEST_REASON = 200
+_Item = TypeVar("_Item")
+TEXTS = "texts/"
+"""Folder of the sealed texts."""
+
+
+class FeedbackFiles(Protocol):
+    """Files of one tenant's feedback by key. All methods raise DependencyError."""
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Write a file, durable on return. A file of that key is left as it is."""
+        ...
+
+    async def get(self, key: str) -> bytes | None: ...
+
+    def keys(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the keys that begin with ``prefix``, a folder with its slash, in no order."""
+        ...
+
+
+class StoredFeedback:
+    """``FeedbackStore`` over files. Readers do not see documents whose key of erasure is destroyed."""
+
+    def __init__(self, files: FeedbackFiles, *, tenant: str, keys: ErasureKeys) -> None:
+        self._files = files
+        self._tenant = tenant
+        self._keys = keys
+
+    async def append(self, events: Sequence[FeedbackEvent], texts: Sequence[SealedText]) -> None:
+        """As the port says. Texts are written first: a stored event never names a text that is missing."""
+        await self._put_all((_text_key(text.text_id), text.model_dump_json().encode()) for text in texts)
+        await self._put_all(_event_files(events))
+
+    async def read(self, since: datetime, until: datetime) -> AsyncIterator[FeedbackEvent]:
+        seen: set[bytes] = set()
+        destroyed: dict[str, datetime | None] = {}
+        for day in _days(since, until):
+            async for events in self._of_day(day):
+                await self._look_up(events, destroyed)
+                for event in events:
+                    event_id = bytes.fromhex(event.event_id)
+                    if since <= event.at < until and event_id not in seen:
+                        seen.add(event_id)
+                        if (visible := _without_destroyed(event, destroyed)) is not None:
+                            yield visible
+
+    async def texts(self, text_ids: Collection[str]) -> dict[str, SealedText]:
+        texts: dict[str, SealedText] = {}
+        for ids in _groups(dict.fromkeys(text_ids), _FILES_AT_ONCE):
+            contents = await asyncio.gather(*(self._files.get(_text_key(text_id)) for text_id in ids))
+            texts |= {name: _text(each, name) for name, each in zip(ids, contents, strict=True) if each}
+        return texts
+
+    async def texts_about(self, subject: str) -> list[str]:
+        """Return the ids of the texts that are sealed with the subject's key; it reads every text."""
+        text_ids: list[str] = []
+        async for ids in self._text_ids():
+            text_ids += [
+                text.text_id for text in (await self.texts(ids)).values() if subject in text.subjects
+            ]
+        return sorted(text_ids)
+
+    async def _text_ids(self) -> AsyncIterator[list[str]]:
+        waiting: list[str] = []
+        async for key in self._files.keys(TEXTS):
+            waiting.append(key.rpartition("/")[2].removesuffix(".json"))
+            if len(waiting) == _FILES_AT_ONCE:
+                yield waiting
+                waiting = []
+        yield waiting
+
+    async def _put_all(self, files: Iterable[tuple[str, bytes]]) -> None:
+        for group in _groups(files, _FILES_AT_ONCE):
+            await asyncio.gather(*(self._files.put(key, content) for key, content in group))
+
+    async def _of_day(self, day: date) -> AsyncIterator[list[FeedbackEvent]]:
+        """Yield the events of a day by time, in groups, also those that came twice.
+
+        A file is sorted, and its name says when it begins: only files that overlap are open at once.
+        """
+        later = sorted([key async for key in self._files.keys(_day_prefix(day))], reverse=True)
+        fetched: list[tuple[datetime, str, bytes]] = []
+        open_files: list[_OpenFile] = []
+        group: list[FeedbackEvent] = []
+        while open_files or fetched or later:
+            if not fetched and later:
+                keys = [later.pop() for _ in range(min(_FILES_AHEAD, len(later)))]
+                contents = await asyncio.gather(*(self._files.get(key) for key in keys))
+                files = zip(keys, contents, strict=True)
+                fetched = [(_begins(key, day), key, content or b"") for key, content in files][::-1]
+            if fetched and (not open_files or fetched[-1][0] <= open_files[0].next.at):
+                _, key, content = fetched.pop()
+                _push(open_files, iter_events(content, key=key, tenant=self._tenant))
+                continue
+            first = heapq.heappop(open_files)
+            group.append(first.next)
+            _push(open_files, first.rest)
+            if len(group) >= _EVENTS_A_GROUP:
+                yield group
+                group = []
+        yield group
+
+    async def _look_up(self, events: Sequence[FeedbackEvent], known: dict[str, datetime | None]) -> None:
+        """Add to ``known`` when each document of the events was withdrawn; None: it was not."""
+        named = {document for event in events for document in _documents(event)}
+        for documents in _groups(sorted(named - known.keys()), _SUBJECTS_A_CALL):
+            destroyed = await self._keys.destroyed([f"{DOCUMENT_SUBJECT}{name}" for name in documents])
+            known.update({name: destroyed.get(f"{DOCUMENT_SUBJECT}{name}") for name in documents})
+
+
+@dataclass(order=True, slots=True)
+class _OpenFile:
+    """A file of which events are still to be read, in order of the next one."""
+
+    place: tuple[datetime, str]
+    next: FeedbackEvent = field(compare=False)
+    rest: Iterator[FeedbackEvent] = field(compare=False)
+
+
+def _push(files: list[_OpenFile], rest: Iterator[FeedbackEvent]) -> None:
+    if (event := next(rest, None)) is not None:
+        heapq.heappush(files, _OpenFile((event.at, event.event_id), event, rest))
+
+
+def iter_events(content: bytes, *, key: str, tenant: str) -> Iterator[FeedbackEvent]:
+    """Yield the events of one file. Raises InvalidRequestError naming file, line and reason."""
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            event = FeedbackEvent.model_validate_json(line)
+        except ValidationError as error:
+            raise InvalidRequestError(f"{key}, line {number}: {_why(line, error)}") from None
+        if event.tenant != tenant:
+            raise InvalidRequestError(
+                f"{key}, line {number}: the event {event.event_id} is of the tenant {event.tenant}, not of "
+                f"{tenant}. Move the file to its own tenant's store."
+            )
+        yield event
+
+
+def _why(line: bytes, error: ValidationError) -> str:
+    try:
+        fields: Any = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return "the line is damaged, it is no JSON. Restore the file from an earlier version."
+    if not isinstance(fields, dict):
+        return "the line is no event, which is a JSON object. Restore the file from an earlier version."
+    named = cast("dict[str, Any]", fields)
+    event_id, version = named.get("event_id"), named.get("schema_version")
+    if version != FEEDBACK_VERSION:
+        return (
+            f"the event {event_id} has schema_version {version}; this release reads {FEEDBACK_VERSION}. "
+            "Use a release that knows it."
+        )
+    faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+    return f"the event {event_id} does not fit docs/feedback.schema.json: {faults[:_LONGEST_REASON]}"
+
+
+def _event_files(events: Sequence[FeedbackEvent]) -> Iterator[tuple[str, bytes]]:
+    by_day: dict[date, dict[str, FeedbackEvent]] = defaultdict(dict)
+    for event in events:
+        by_day[event.at.astimezone(UTC).date()][event.event_id] = event
+    for day, found in by_day.items():
+        ordered = sorted(found.values(), key=lambda event: (event.at, event.event_id))
+        content = b"".join(event.model_dump_json().encode() + b"\n" for event in ordered)
+        begins = ordered[0].at.astimezone(UTC).strftime(_BEGINS)
+        yield f"{_day_prefix(day)}{begins}-{hashlib.sha256(content).hexdigest()}.jsonl", content
+
+
+def _begins(key: str, day: date) -> datetime:
+    """Return when the first event of a file was, or the begin of the day where its name does not say it."""
+    name = key.rpartition("/")[2].partition("-")[0]
+    try:
+        return datetime.strptime(f"{day.isoformat()} {name}+0000", f"%Y-%m-%d {_BEGINS}%z")
+    except ValueError:
+        return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _day_prefix(day: date) -> str:
+    return f"events/dt={day.isoformat()}/"
+
+
+def _text_key(text_id: str) -> str:
+    return f"{TEXTS}{text_id[:2]}/{text_id}.json"
+
+
+def _text(content: bytes, text_id: str) -> SealedText:
+    try:
+        return SealedText.model_validate_json(content)
+    except ValidationError:
+        raise InvalidRequestError(
+            f"{_text_key(text_id)} is damaged. Restore it from an earlier version, or delete it."
+        ) from None
+
+
+def _groups(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
+    rest = iter(items)
+    while group := tuple(islice(rest, size)):
+        yield group
+
+
+def _days(since: datetime, until: datetime) -> Iterator[date]:
+    first, last = since.astimezone(UTC).date(), until.astimezone(UTC).date()
+    return (first + timedelta(days) for days in range((last - first).days + 1))
+
+
+def _documents(event: FeedbackEvent) -> Iterator[str]:
+    yield from (shown.document_id for shown in event.documents)
+    yield from event.wrong_documents
+    if event.opened is not None:
+        yield event.opened
+
+
+def _without_destroyed(
+    event: FeedbackEvent, destroyed: Mapping[str, datetime | None]
+) -> FeedbackEvent | None:
+    """Return the event without the documents that were withdrawn after its question; None when it is about
+    these alone. A document that was added again counts from its questions after the withdrawal."""
+    gone = {name for name in _documents(event) if (at := destroyed[name]) is not None and at > event.asked_at}
+    if not gone:
+        return event
+    quoted = {shown.document_id for shown in event.documents if shown.is_quoted}
+    if event.opened in gone or (quoted and quoted <= gone):
+        return None
+    kept = tuple(shown for shown in event.documents if shown.document_id not in gone)
+    wrong = tuple(name for name in event.wrong_documents if name not in gone)
+    return event.model_copy(update={"documents": kept, "wrong_documents": wrong})
+
+
+# Sealed texts
+#
+# The words of an event are lost with the key of any one of their subjects: the documents that the words may
+# quote, and the patients whose member numbers stood in them. AES-256-GCM under a key that HKDF-SHA-256
+# derives from the keys of all subjects, for this one text. The nonce is derived from the key and the words,
+# so that sealing again gives the same bytes: a group that is moved twice is one group, and no nonce is ever
+# used with two texts.
+
+MOST_SUBJECTS = 100
+_NONCE_BYTES = 12
+_PURPOSE = "feedback-text/1"
+
+
+def text_id_of(event: FeedbackEvent) -> str:
+    """Return the id of the sealed words of an event."""
+    return hashlib.sha256(f"{_PURPOSE}:{event.event_id}".encode()).hexdigest()
+
+
+def seal(
+    words: FeedbackText, event: FeedbackEvent, *, subjects: Collection[str], keys: Mapping[str, bytes]
+) -> SealedText | None:
+    """Return the sealed words of an event; None where a subject's key is destroyed, or there are over 100."""
+    names = tuple(sorted(set(subjects)))
+    if not names or len(names) > MOST_SUBJECTS or any(name not in keys for name in names):
+        return None
+    text_id = text_id_of(event)
+    key = _key(text_id, [keys[name] for name in names])
+    plain = words.model_dump_json().encode()
+    nonce = hmac.new(key, b"nonce:" + plain, hashlib.sha256).digest()[:_NONCE_BYTES]
+    sealed = nonce + AESGCM(key).encrypt(nonce, plain, _bound(text_id, names))
+    return SealedText(text_id=text_id, at=event.at, subjects=names, sealed=base64.b64encode(sealed).decode())
+
+
+def unseal(text: SealedText, keys: Mapping[str, bytes]) -> FeedbackText | None:
+    """Return the words; None where a subject's key is destroyed. Raises InvalidRequestError for a text that
+    was altered or is damaged."""
+    if any(name not in keys for name in text.subjects):
+        return None
+    key = _key(text.text_id, [keys[name] for name in text.subjects])
+    try:
+        sealed = base64.b64decode(text.sealed, validate=True)
+        bound = _bound(text.text_id, text.subjects)
+        plain = AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
+        return FeedbackText.model_validate_json(plain)
+    except (InvalidTag, binascii.Error, ValidationError, ValueError):
+        raise InvalidRequestError(
+            f"The sealed text {text.text_id} was altered or is damaged. Restore it, or delete it."
+        ) from None
+
+
+async def unseal_all(texts: Collection[SealedText], keys: ErasureKeys) -> dict[str, FeedbackText]:
+    """Return the words of the texts that can still be read, by ``text_id``. Raises as ``unseal`` and the
+    store of keys."""
+    subjects = {name for text in texts for name in text.subjects}
+    keys_by_subject = await keys.keys_of(sorted(subjects), create=False)
+    opened = {text.text_id: unseal(text, keys_by_subject) for text in texts}
+    return {text_id: words for text_id, words in opened.items() if words is not None}
+
+
+def _key(text_id: str, keys: Collection[bytes]) -> bytes:
+    derived = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=f"{_PURPOSE}:{text_id}".encode())
+    return derived.derive(b"".join(keys))
+
+
+def _bound(text_id: str, subjects: Collection[str]) -> bytes:
+    """Return what is authenticated beside the words: a text cannot be put in another one's place."""
+    return "\n".join((text_id, *subjects)).encode()

@@ -1,0 +1,481 @@
+"""``LiveElements`` of a tenant's connectors: who may read what, one call for all that need it, and a record
+of each read."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from urllib.parse import quote
+
+import structlog
+
+from assistant.domain.clock import Clock, Deadline
+from assistant.domain.context import LiveRead
+from assistant.domain.elements import ElementProblem
+from assistant.domain.errors import RecordsUnavailableError
+from assistant.options.live.connector import MOST_ROWS, Connector, ConnectorElement, Operation
+from assistant.options.live.parameters import (
+    FoundParameters,
+    asked_id,
+    context_ids,
+    find_parameters,
+    id_patterns,
+    is_enough,
+)
+from assistant.options.live.ports import (
+    Caller,
+    ElementType,
+    Filled,
+    LiveReadError,
+    LiveReads,
+    LiveSystems,
+    ReadObserver,
+    SwitchUnreadableError,
+    SystemRequest,
+    SystemResponse,
+    SystemSwitches,
+)
+from assistant.options.live.results import Reading, ResponseReader, element_data, names_another
+from assistant.tenant.deployment import ReachEntry
+
+_READY = "ready"
+_MOST_SHARED = 2_000
+"""Calls of answers in progress whose result another element may still ask for."""
+_SHARED_S = 100.0
+"""An answer's longest time: its elements share one call for as long."""
+_MOST_CACHED = 500
+_MOST_CACHED_CHARACTERS = 8_000_000
+_RECORD_LIMIT_S = 2.0
+_MOST_OTHERS = 4
+"""Ids of others in one question that each get a record of the refusal."""
+_JSON = "application/json"
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """One element with all that it needs."""
+
+    system: ReachEntry
+    connector: Connector
+    operation: Operation
+    element: ConnectorElement
+
+    @property
+    def operation_name(self) -> str:
+        return f"{self.system.name}.{self.operation.name}"
+
+
+_Key = tuple[object, ...]
+
+
+@dataclass(slots=True, eq=False)
+class _SharedCall:
+    """One call of a system, and the elements that wait for it."""
+
+    key: _Key
+    task: asyncio.Task[Reading] = field(init=False)
+    waiting: int = 0
+    is_over: bool = False
+    """The system's part has ended. What is left is the record of it, which is not cancelled."""
+    left_as: ElementProblem = ElementProblem.CANCELLED
+    """What the record says when nobody waits any more."""
+
+
+class _SharedCalls:
+    """Calls of systems in progress and those just done, which elements with the same key share."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[_Key, _SharedCall] = {}
+        """Running or done; the oldest first."""
+        self._running: set[_SharedCall] = set()
+        """Those that run, also the ones that nobody may join any more."""
+
+    def get(self, key: _Key) -> _SharedCall | None:
+        """Return the call with this key, unless it failed."""
+        call = self._by_key.get(key)
+        return None if call is None or _failed(call.task) else call
+
+    async def close(self) -> None:
+        calls = list(self._running)
+        for call in calls:
+            self._end(call, ElementProblem.CANCELLED)
+        await asyncio.gather(*(call.task for call in calls), return_exceptions=True)
+
+    def begin(self, call: _SharedCall, work: Coroutine[None, None, Reading]) -> None:
+        """Begin a call. It is forgotten after an answer's longest time, with the values."""
+        while len(self._by_key) >= _MOST_SHARED:
+            del self._by_key[next(iter(self._by_key))]  # those who wait for it still get it
+        call.task = asyncio.create_task(work)
+        self._by_key[call.key] = call
+        self._running.add(call)
+
+        def ended(task: asyncio.Task[Reading]) -> None:
+            self._running.discard(call)
+            _failed(task)  # reads the error, which those who waited may not be there to read
+
+        call.task.add_done_callback(ended)
+        asyncio.get_running_loop().call_later(_SHARED_S, self._forget, call)
+
+    def _forget(self, call: _SharedCall) -> None:
+        if self._by_key.get(call.key) is call:
+            del self._by_key[call.key]
+
+    async def wait(self, call: _SharedCall, deadline: Deadline) -> Reading:
+        """Return the reading of a call. The last one that stops waiting ends it.
+
+        Raises LiveReadError, TimeoutError.
+        """
+        call.waiting += 1
+        left_as = ElementProblem.CANCELLED
+        try:
+            await asyncio.wait([call.task], timeout=deadline.remaining_s())
+            left_as = ElementProblem.SYSTEM_LATE
+        finally:
+            call.waiting -= 1
+            if not call.waiting:
+                self._end(call, left_as)
+        if not call.task.done():
+            raise TimeoutError
+        if call.task.cancelled():
+            raise LiveReadError(ElementProblem.CANCELLED, "The read was cancelled. Retry.")
+        return call.task.result()
+
+    def _end(self, call: _SharedCall, problem: ElementProblem) -> None:
+        """Cancel a call that still waits for its system; the record says ``problem``."""
+        if call.task.done() or call.is_over:
+            return
+        self._forget(call)
+        call.is_over, call.left_as = True, problem
+        call.task.cancel()
+
+
+@dataclass(slots=True, eq=False)
+class ConnectedElements:
+    """``LiveElements`` of the systems in a tenant file."""
+
+    systems: Sequence[ReachEntry]
+    _: KW_ONLY
+    calls: LiveSystems
+    switches: SystemSwitches
+    reads: LiveReads
+    pseudonym: Callable[[str], str]
+    """Makes the name of a customer in the record."""
+    clock: Clock
+    observer: ReadObserver | None = None
+    _named: dict[str, _Named] = field(init=False)
+    _types: dict[str, ElementType] = field(init=False)
+    _cache: dict[_Key, tuple[Reading, float]] = field(
+        init=False, default_factory=dict[_Key, tuple[Reading, float]]
+    )
+    """Readings that are nobody's, each until its monotonic time; the oldest first."""
+    _shared: _SharedCalls = field(init=False, default_factory=_SharedCalls)
+
+    def __post_init__(self) -> None:
+        self._named = {
+            f"{system.name}.{element.name}": _Named(
+                system, system.inline, system.inline.operation(element.operation), element
+            )
+            for system in self.systems
+            if system.inline is not None
+            for element in system.inline.elements
+        }
+        self._types = {
+            name: ElementType(
+                name=name,
+                kind=one.element.kind,
+                title=one.element.title,
+                source=one.connector.source,
+                operation=one.operation_name,
+                about=one.element.about,
+                needs_context=one.operation.personal and one.system.whose == "context",
+            )
+            for name, one in self._named.items()
+        }
+
+    def types(self) -> Mapping[str, ElementType]:
+        return self._types
+
+    def takes(self, name: str, word: str) -> bool:
+        named = self._named.get(name)
+        return named is not None and not named.operation.personal and is_enough(named.operation, word)
+
+    async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
+        named = self._named.get(name)
+        if named is None:
+            raise LiveReadError(ElementProblem.NOT_FOUND, f"There is no element {name}.")
+        about, source = "", named.connector.source
+        try:
+            parameters = await self._allowed(named, caller)
+            about = parameters.about
+            reading, is_cached = await self._reading(named, parameters, caller, deadline)
+            data = element_data(named.element, operation=named.operation, reading=reading)
+        except TimeoutError:
+            late = f"{source} did not answer in time. Retry shortly."
+            raise LiveReadError(ElementProblem.SYSTEM_LATE, late, about=about) from None
+        except LiveReadError as error:
+            error.about = error.about or about
+            raise
+        if data is None:
+            nothing = f"{source} has nothing for: {named.element.title}."
+            raise LiveReadError(ElementProblem.NOT_FOUND, nothing, about=about)
+        if data.rows and reading.row_count > MOST_ROWS:
+            about = f"{about} (first {MOST_ROWS} of {reading.row_count})"
+        another = _another(named, reading, caller, about)
+        return Filled(
+            data, reading.as_of, another or about, cached=is_cached, is_of_another=another is not None
+        )
+
+    async def close(self) -> None:
+        """Cancel the calls in progress, and wait until each is recorded."""
+        await self._shared.close()
+
+    # --- who may --------------------------------------------------------------------------------------
+    async def _allowed(self, named: _Named, caller: Caller) -> FoundParameters:
+        """Return the parameters of a call that the caller may make. Records a refusal, and raises it."""
+        try:
+            _check_rights(named, caller)
+            parameters = find_parameters(
+                named.operation,
+                caller,
+                context_decides=named.system.whose == "context",
+                patterns=id_patterns(named.connector.operations),
+            )
+            await self._check_switch(named, parameters)
+        except LiveReadError as refused:
+            whose = _whose(named, caller, _asked_values(named, caller))
+            # Whoever looks for reads of the other customer must find this attempt too.
+            others = [_subject_of(kind, value) for kind, value in refused.others[:_MOST_OTHERS]]
+            for subject in dict.fromkeys((*others, whose)):
+                await self._record(named, caller, subject, str(refused.problem))
+            raise
+        return parameters
+
+    async def _check_switch(self, named: _Named, parameters: FoundParameters) -> None:
+        """Raise LiveReadError unless the system's switch is known to be on."""
+        source = named.connector.source
+        try:
+            is_on = await self.switches.is_on(named.system.name)
+        except SwitchUnreadableError:
+            raise LiveReadError(
+                ElementProblem.SYSTEM_UNAVAILABLE,
+                f"The switch of {source} could not be read, so {source} is not called. Retry shortly.",
+                about=parameters.about,
+            ) from None
+        if not is_on:
+            raise LiveReadError(
+                ElementProblem.SWITCHED_OFF, f"{source} is switched off for now.", about=parameters.about
+            )
+
+    # --- one call for all that need it ----------------------------------------------------------------
+    async def _reading(
+        self, named: _Named, parameters: FoundParameters, caller: Caller, deadline: Deadline
+    ) -> tuple[Reading, bool]:
+        """Return the reading, and whether it was cached."""
+        operation = named.operation
+        key = (named.operation_name, *sorted(parameters.values.items()))
+        rights = (*key, caller.identity.roles, caller.identity.labels, _agent(named, caller))
+        kept, until_s = self._cache.get(rights, (None, 0.0))
+        if kept is not None and until_s > self.clock.monotonic_s():
+            await self._record(named, caller, _whose(named, caller, parameters.values), _READY, cached=True)
+            return kept, True
+        customer = None if caller.context is None else caller.context.customer
+        mine = (*rights, caller.request_id, caller.answer_id, caller.identity.agent, customer)
+        call = self._shared.get(mine)
+        if call is None:
+            call = _SharedCall(mine)
+            self._shared.begin(call, self._call(call, named, parameters, caller, deadline))
+        reading = await self._shared.wait(call, deadline)
+        if operation.cache_s:
+            self._keep(rights, reading, operation.cache_s)
+        return reading, False
+
+    def _keep(self, key: _Key, reading: Reading, for_s: float) -> None:
+        """Keep a reading for its seconds, and drop the oldest ones over the bounds."""
+        self._cache.pop(key, None)
+        self._cache[key] = (reading, self.clock.monotonic_s() + for_s)
+        while (
+            len(self._cache) > _MOST_CACHED
+            or sum(kept.size for kept, _ in self._cache.values()) > _MOST_CACHED_CHARACTERS
+        ):
+            del self._cache[next(iter(self._cache))]
+
+    async def _call(
+        self,
+        call: _SharedCall,
+        named: _Named,
+        parameters: FoundParameters,
+        caller: Caller,
+        deadline: Deadline,
+    ) -> Reading:
+        """Call the system, check its response, and record the read, however it ended."""
+        outcome = str(ElementProblem.SYSTEM_UNAVAILABLE)  # what an agent sees of a defect of ours
+        began_s = self.clock.monotonic_s()
+        try:
+            reading = await self._called(named, parameters, caller, deadline)
+            outcome = _READY
+        except LiveReadError as error:
+            outcome = str(error.problem)
+            raise
+        except asyncio.CancelledError:
+            outcome = str(call.left_as)
+            raise
+        finally:
+            call.is_over = True
+            if self.observer is not None:
+                seconds = self.clock.monotonic_s() - began_s
+                self.observer.read_ended(named.system.name, outcome, seconds=seconds)
+            await self._record(named, caller, _whose(named, caller, parameters.values), outcome)
+        return reading
+
+    async def _called(
+        self, named: _Named, parameters: FoundParameters, caller: Caller, deadline: Deadline
+    ) -> Reading:
+        operation = named.operation
+        limit_s = min(operation.deadline_s or named.system.deadline_s, named.system.deadline_s)
+        call_deadline = Deadline.after(min(limit_s, deadline.remaining_s()), clock=self.clock)
+        request = replace(
+            request_of(operation, parameters.values, named.system.name),
+            agent=_agent(named, caller),
+            limit_s=limit_s,
+        )
+        response = await self.calls.call(request, deadline=call_deadline, most_bytes=operation.most_bytes)
+        try:
+            check_status(response, source=named.connector.source)
+            reader = ResponseReader(
+                named.connector, operation, asked=parameters.values, context=caller.context
+            )
+            return reader.read(response.body, as_of=self.clock.now())
+        except LiveReadError as error:
+            error.by_response = True
+            raise
+
+    async def _record(
+        self, named: _Named, caller: Caller, whose: str | None, outcome: str, *, cached: bool = False
+    ) -> None:
+        """Record a read of what ``_whose`` named. Raises LiveReadError: what is not recorded is not shown."""
+        read = LiveRead(
+            read_id=uuid.uuid4().hex,
+            at=self.clock.now(),
+            agent=caller.identity.agent,
+            answer_id=caller.answer_id,
+            system=named.system.name,
+            operation=named.operation_name,
+            subject=None if whose is None else self.pseudonym(whose),
+            outcome=outcome,
+            cached=cached,
+        )
+        try:
+            async with asyncio.timeout(_RECORD_LIMIT_S):
+                await self.reads.record(read)
+        except (RecordsUnavailableError, TimeoutError):
+            _log.warning("live_read_not_recorded", system=named.system.name)
+            raise LiveReadError(
+                ElementProblem.SYSTEM_UNAVAILABLE,
+                "The read could not be recorded, so it is not shown. Retry.",
+            ) from None
+
+
+def _asked_values(named: _Named, caller: Caller) -> Mapping[str, str]:
+    """Return the parameters that a refused caller asked with, where each has one value."""
+    try:
+        return find_parameters(named.operation, caller, context_decides=False).values
+    except LiveReadError:
+        return {}
+
+
+def _whose(named: _Named, caller: Caller, values: Mapping[str, str]) -> str | None:
+    """Return whose data a read was of, for its pseudonym; None where they are nobody's, or nothing says it.
+
+    That is the context's customer; for an id that the context does not vouch for the id itself, with its
+    kind: ``order:4471-2208``.
+    """
+    if not named.operation.personal:
+        return None
+    asked = asked_id(named.operation, values)
+    context = caller.context
+    is_vouched = (
+        named.system.whose == "context" or asked is None or asked[1] in context_ids(context, asked[0])
+    )
+    if context is not None and is_vouched:
+        return context.customer
+    return None if asked is None else _subject_of(*asked)
+
+
+def _subject_of(kind: str, value: str) -> str:
+    """Return the name of an id's data, for its pseudonym."""
+    return value if kind == "customer" else f"{kind}:{value}"
+
+
+def _check_rights(named: _Named, caller: Caller) -> None:
+    """Raise LiveReadError unless roles and labels of the caller allow the operation."""
+    operation, identity = named.operation, caller.identity
+    if not identity.roles.intersection(operation.roles) or not identity.labels.issuperset(operation.labels):
+        raise LiveReadError(
+            ElementProblem.NOT_ALLOWED, "Your role does not allow this. Ask your sign-in administrator."
+        )
+
+
+def check_status(response: SystemResponse, *, source: str) -> None:
+    """Raise LiveReadError unless the response is JSON with the status 200."""
+    status = response.status
+    if status == 200 and response.content_type.partition(";")[0].strip().lower() == _JSON:
+        return
+    problem, message = ElementProblem.SYSTEM_INVALID, f"answered with the status {status}."
+    if status == 200:
+        message = "answered with something other than JSON."
+    elif status == 404:
+        problem, message = ElementProblem.NOT_FOUND, "has no such entry."
+    elif status == 403:
+        problem, message = ElementProblem.NOT_ALLOWED, "does not allow it."
+    elif status in (401, 407):
+        problem = ElementProblem.SYSTEM_UNAVAILABLE
+        message = f"refused the assistant's own credentials (status {status}). Tell who runs it."
+    elif status in (408, 425, 429) or status >= 500:
+        problem = ElementProblem.SYSTEM_UNAVAILABLE
+        message = f"did not answer (status {status}). Retry shortly."
+    raise LiveReadError(problem, f"{source} {message}")
+
+
+def _another(named: _Named, reading: Reading, caller: Caller, about: str) -> str | None:
+    """Return what to show as the parameters where the question names another thing than what was read.
+
+    Raises LiveReadError where the element does not show the name: nobody could tell whose value it is.
+    """
+    result = next((result for result in named.operation.results if result.names), None)
+    value = None if result is None else reading.single[result.name]
+    if result is None or value is None or not value.text:
+        return None
+    asked = names_another(caller.names, value.text)
+    if asked is None:
+        return None
+    if result.name in named.element.fields:
+        return f"{about}: {value.text}. The question names {asked}"
+    words = [parameter.words for parameter in named.operation.parameters]
+    raise LiveReadError(
+        ElementProblem.PARAMETER_MISSING,
+        f"{about[:1].upper()}{about[1:]} is of {value.text}; the question names {asked}. "
+        f"Give the {' and the '.join(words)} of {asked}.",
+        about=about,
+        is_of_another=True,
+    )
+
+
+def _failed(task: asyncio.Task[Reading]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def _agent(named: _Named, caller: Caller) -> str | None:
+    """Return the agent who is passed on to a system that decides by it."""
+    return caller.identity.agent if named.system.whose == "agent" else None
+
+
+def request_of(operation: Operation, values: Mapping[str, str], system: str) -> SystemRequest:
+    """Return the request of an operation with these parameters, percent-encoded."""
+    path = operation.path
+    for name in operation.placeholders:
+        path = path.replace(f"{{{name}}}", quote(values[name], safe=""))
+    query = {name: value for name, value in values.items() if name not in operation.placeholders}
+    return SystemRequest(system, path, {**operation.query, **query})

@@ -1,0 +1,680 @@
+"""The connector file: what may be asked of one internal system, and what of its answers is shown.
+
+``docs/live.md`` has a complete example. Everything is a GET; nothing here can change a system.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
+from pydantic_core import SchemaError
+
+from assistant.domain.context import SubjectKind
+from assistant.domain.elements import ElementKind, Tone
+from assistant.domain.errors import ConfigurationError
+from assistant.domain.identity import Role
+from assistant.tenant.toml_file import StrictModel, line_of, read_strict
+
+EACH = "*"
+"""Step of a result's path that goes through a list."""
+MOST_ROWS = 50
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_ESCAPED_OR_CLASS = re.compile(r"\\.|\[\^?\]?[^\]]*\]")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_CLASS_OPERATION = re.compile(r"(?<!\\)\[[^\]]*(\[|&&|--|~~|\|\|)")
+_ASCII_CLASSES: Mapping[str, str] = {
+    "d": "[0-9]",
+    "D": "[^0-9]",
+    "w": "[0-9A-Za-z_]",
+    "W": "[^0-9A-Za-z_]",
+    "s": r"[ \t\n\r\f\v]",
+    "S": r"[^ \t\n\r\f\v]",
+}
+_UNBOUNDED = re.compile(r"[*+]|\{\d*,\}|\)[?{]|\(\?|\\[1-9]")
+_LONGEST_REPEAT = 64
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+ParameterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100)]
+RequestPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/{}._~-]{0,300}$")]
+QueryValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{0,200}$")]
+LinkPrefix = Annotated[
+    str, StringConstraints(pattern=r"^https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?/[A-Za-z0-9/._~-]*$")
+]
+
+
+@lru_cache(maxsize=4_096)
+def _compiled(pattern: str) -> TypeAdapter[str]:
+    """Return what accepts the texts that a pattern matches whole.
+
+    Rust's engine, which pydantic has: its time is linear in the text for every pattern. ``re`` tries each way
+    through ``(a|a)(a|a)…`` or ``a?a?…`` in turn, which blocks the event loop for seconds on one word.
+    """
+    ascii_only = _ESCAPED.sub(lambda found: _ASCII_CLASSES.get(found[1], found[0]), pattern)
+    constraint = StringConstraints(pattern=f"^(?:{ascii_only})$")
+    return TypeAdapter(Annotated[str, constraint], config=ConfigDict(regex_engine="rust-regex"))
+
+
+def matches_whole(pattern: str, text: str) -> bool:
+    r"""Return whether a connector's pattern matches a whole text. ``\d``, ``\w`` and ``\s`` are of ASCII."""
+    return _compiled(pattern).validator.isinstance_python(text)
+
+
+def _is_bounded_pattern(pattern: str) -> str:
+    """Raises ValueError for a pattern that is wrong, or that is another one in Rust's engine."""
+    if _CLASS_OPERATION.search(pattern):
+        raise ValueError(r"a class has [, &&, --, ~~ or ||; write \[ for a bracket")
+    try:
+        re.compile(pattern)  # so that no pattern ends the group around it
+        _compiled(pattern)
+    except (re.error, SchemaError) as error:
+        raise ValueError(f"not a regular expression: {str(error).splitlines()[-1]}") from None
+    plain = _ESCAPED_OR_CLASS.sub("x", pattern)
+    if _UNBOUNDED.search(plain) or re.search(r"\\[1-9]", pattern):
+        raise ValueError(
+            "a pattern has no *, no +, no open count like {3,}, no repeated group and no look-around; "
+            r"write counts: \d{4}-\d{4}"
+        )
+    if any(int(count) > _LONGEST_REPEAT for count in re.findall(r"\d+(?=\})", plain)):
+        raise ValueError(f"a count is over {_LONGEST_REPEAT}")
+    return pattern
+
+
+ValuePattern = Annotated[str, StringConstraints(max_length=200), AfterValidator(_is_bounded_pattern)]
+
+
+def _is_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        if available_timezones():  # functions read the file too, and their runtime may have no zones
+            raise ValueError('no IANA time zone, like "America/New_York"') from None
+    return name
+
+
+class OperationParameter(StrictModel):
+    """One value of a request: from the context, else from words of the question."""
+
+    name: ParameterName
+    """In the path where the operation's ``path`` has it in braces, else in the query."""
+    type: Literal["text", "integer", "date"] = "text"
+    pattern: ValuePattern | None = None
+    """Of a whole value."""
+    check: Literal["none", "npi", "dea", "luhn"] = "none"
+    """Check digit; a value that fails is no value."""
+    context: SubjectKind | None = None
+    """Kind of id of the context that it is taken from."""
+    question: bool = True
+    """Whether words of the question are tried."""
+    label: Label = ""
+    """Shown before the value; ``words`` when empty."""
+    words: Words
+    """What to ask for: "order number"."""
+    required: bool = True
+
+    @model_validator(mode="after")
+    def _comes_from_somewhere(self) -> Self:
+        if self.question and self.pattern is None and self.check == "none" and self.type != "date":
+            raise ValueError(
+                f'parameter "{self.name}": a value in a question is found by its pattern; write pattern or '
+                "check, or question = false"
+            )
+        if not self.question and self.context is None:
+            raise ValueError(f'parameter "{self.name}": without context and question it has no value')
+        return self
+
+    @property
+    def shown_as(self) -> str:
+        return self.label or self.words
+
+
+class ResultField(StrictModel):
+    """One value of a response."""
+
+    name: Name
+    path: str = Field(
+        default="", pattern=r"^([A-Za-z0-9_@$-]+|\*)(\.([A-Za-z0-9_@$-]+|\*))*$|^$", max_length=200
+    )
+    """Keys with dots; ``*`` goes through a list, once. By default the name."""
+    type: Literal["text", "integer", "number", "boolean", "date", "datetime", "money", "url"] = "text"
+    label: Label = ""
+    required: bool = True
+    """A missing or null one is an error."""
+    shown: bool = True
+    """False: checked, never shown."""
+    values: Annotated[Mapping[str, Words], Field(max_length=100)] = {}
+    """Every allowed value = its words; empty allows any value."""
+    tones: Annotated[Mapping[str, Tone], Field(max_length=100)] = {}
+    pattern: ValuePattern | None = None
+    most_characters: int = Field(default=200, ge=1, le=500)
+    decimals: int | None = Field(default=None, ge=0, le=6)
+    unit: Label = ""
+    currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
+    same_as: ParameterName | None = None
+    """Parameter that it must equal."""
+    same_as_context: SubjectKind | None = None
+    """Kind of id of the context that it must be one of."""
+    names: Annotated[tuple[Words, ...], Field(max_length=20)] = ()
+    """Not empty: it is the name of what is read ("metformin"). The words tell which entries of the glossary
+    are such names: those whose meaning has one of them."""
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> Self:
+        if self.steps.count(EACH) > 1:
+            raise ValueError(f'result "{self.name}": path goes through one list at most, so it has one *')
+        if unknown := sorted(self.tones.keys() - self.values.keys()):
+            raise ValueError(
+                f'result "{self.name}": tones has "{unknown[0]}", which is none of its values: '
+                f"{', '.join(self.values) or 'write values first'}"
+            )
+        if self.names and (self.type != "text" or self.rows is not None):
+            raise ValueError(f'result "{self.name}": names is for one text, not for a list or another type')
+        if self.type == "money" and self.currency is None:
+            raise ValueError(f'result "{self.name}": type = "money" needs currency, like "USD"')
+        return self
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        return tuple((self.path or self.name).split("."))
+
+    @property
+    def rows(self) -> tuple[str, ...] | None:
+        """The path of the list that it is in; None outside a list."""
+        return self.steps[: self.steps.index(EACH)] if EACH in self.steps else None
+
+    @property
+    def proves_whose(self) -> bool:
+        return self.same_as is not None or self.same_as_context is not None
+
+
+class Operation(StrictModel):
+    """One GET request of the system."""
+
+    name: Name
+    operation_id: str | None = Field(default=None, max_length=100)
+    """Of the OpenAPI file."""
+    path: RequestPath
+    query: Annotated[Mapping[ParameterName, QueryValue], Field(max_length=20)] = {}
+    """Fixed values."""
+    personal: bool
+    """About a person: whose it is must be proven, and nothing is cached."""
+    roles: Annotated[tuple[Role, ...], Field(min_length=1)] = (Role.AGENT,)
+    """Roles of callers; one is enough."""
+    labels: Annotated[tuple[str, ...], Field(max_length=20)] = ()
+    """Access labels of the caller's token that are all needed."""
+    cache_s: int = Field(default=0, ge=0, le=300)
+    most_bytes: int = Field(default=65_536, ge=256, le=1_048_576)
+    deadline_s: float | None = Field(default=None, gt=0.0, le=10.0)
+    """At most the entry's, which is the default."""
+    parameters: Annotated[tuple[OperationParameter, ...], Field(max_length=8)] = ()
+    results: Annotated[tuple[ResultField, ...], Field(min_length=1, max_length=60)]
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        wrong = next(self._wrong(), None)
+        if wrong is not None:
+            raise ValueError(f'operation "{self.name}": {wrong}')
+        return self
+
+    def _wrong(self) -> Iterator[str]:
+        yield from _doubled(parameters=self.parameters, results=self.results)
+        names = {parameter.name: parameter for parameter in self.parameters}
+        for placeholder in self.placeholders:
+            if placeholder not in names or not names[placeholder].required:
+                yield f"path has {{{placeholder}}}, which is no required parameter"
+        if taken := names.keys() & self.query.keys():
+            yield f"query has the parameter {sorted(taken)[0]}; fixed values are no parameters"
+        yield from self._compared_with_nothing(names)
+        if self.cache_s:
+            yield from self._not_cacheable()
+        if self.personal:
+            yield from _unproven(self, [result for result in self.results if result.proves_whose])
+        lists = {result.rows for result in self.results if result.rows is not None}
+        if len(lists) > 1:
+            yield "results go through two lists; one operation shows the rows of one"
+
+    def _compared_with_nothing(self, names: Collection[str]) -> Iterator[str]:
+        for result in self.results:
+            if result.same_as is not None and result.same_as not in names:
+                yield f'result "{result.name}": same_as = "{result.same_as}" is none of {", ".join(names)}'
+
+    def _not_cacheable(self) -> Iterator[str]:
+        if self.personal:
+            yield "personal = true, and results of a person are not cached; delete cache_s"
+        if any(result.same_as_context for result in self.results):
+            yield "cache_s with same_as_context: a kept response would not be compared; delete one of them"
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        return tuple(_PLACEHOLDER.findall(self.path))
+
+
+def _unproven(operation: Operation, proofs: Sequence[ResultField]) -> Iterator[str]:
+    """Yield which results of a personal operation could be shown without one of the proofs."""
+    required = [result for result in proofs if result.required]
+    if not required:
+        yield (
+            "personal = true needs a required result with same_as or same_as_context: without it another "
+            "person's data would be shown"
+        )
+    elif all(result.rows is not None for result in required):
+        bare = [result.name for result in operation.results if result.rows is None and result.shown]
+        if bare:
+            yield (
+                f'result "{bare[0]}" is outside the list whose rows say whose data it is, and an empty list '
+                "says nothing. Add a required result with same_as or same_as_context outside the list, or "
+                f'read "{bare[0]}" by another operation'
+            )
+
+
+class ConnectorElement(StrictModel):
+    """One element that documents and models may name."""
+
+    name: Name
+    kind: ElementKind
+    title: Words
+    operation: Name
+    fields: Annotated[tuple[Name, ...], Field(min_length=1, max_length=20)]
+    """Results, in order."""
+    row_title: Name | None = None
+    """Of a table: the result that names each row."""
+    link: Name | None = None
+    """Of a link: a result of type ``url``."""
+    about: Annotated[tuple[Annotated[str, StringConstraints(max_length=200)], ...], Field(max_length=20)] = ()
+    """Questions that it answers."""
+
+
+class Connector(StrictModel):
+    """One connector file, complete: what an OpenAPI file says is filled in."""
+
+    schema_version: Literal[1]
+    source: Words = Field(max_length=64)
+    """The system as agents call it."""
+    time_zone: Annotated[str, AfterValidator(_is_time_zone)] = "UTC"
+    """In which times are shown."""
+    links: Annotated[tuple[LinkPrefix, ...], Field(max_length=20)] = ()
+    """Beginnings of the addresses that a link may lead to."""
+    openapi: str | None = None
+    """The system's OpenAPI file, relative to this one."""
+    operations: Annotated[tuple[Operation, ...], Field(min_length=1, max_length=20)]
+    elements: Annotated[tuple[ConnectorElement, ...], Field(min_length=1, max_length=30)]
+    not_about: Annotated[
+        tuple[Annotated[str, StringConstraints(max_length=200)], ...], Field(max_length=60)
+    ] = ()
+    """Questions about the same things that no element answers: "What if a parcel is lost?"."""
+
+    @model_validator(mode="after")
+    def _elements_are_of_operations(self) -> Self:
+        for doubled in _doubled(operations=self.operations, elements=self.elements):
+            raise ValueError(doubled)
+        for element in self.elements:
+            if wrong := next(self._wrong(element), None):
+                raise ValueError(f'element "{element.name}": {wrong}')
+        return self
+
+    def operation(self, name: str) -> Operation:
+        """Return an operation by name. Raises KeyError."""
+        by_name = {operation.name: operation for operation in self.operations}
+        return by_name[name]
+
+    def _wrong(self, element: ConnectorElement) -> Iterator[str]:
+        names = [operation.name for operation in self.operations]
+        if element.operation not in names:
+            yield f'operation = "{element.operation}" is none of {", ".join(names)}'
+            return
+        results = {result.name: result for result in self.operation(element.operation).results}
+        for name in (*element.fields, element.row_title, element.link):
+            if name is not None and name not in results:
+                yield f'"{name}" is no result of {element.operation}; its results: {", ".join(results)}'
+                return
+            if name is not None and not results[name].shown:
+                yield f'"{name}" has shown = false'
+        yield from _wrong_kind(element, results, has_links=bool(self.links))
+
+
+def _wrong_kind(
+    element: ConnectorElement, results: Mapping[str, ResultField], *, has_links: bool
+) -> Iterator[str]:
+    fields = [results[name] for name in element.fields]
+    is_table = element.kind is ElementKind.TABLE
+    for field in fields:
+        if (field.rows is not None) != is_table:
+            yield f'"{field.name}": results in a list (with * in path) are for tables, and tables for them'
+        if field.type == "url":
+            yield f'"{field.name}" is an address; show it by kind = "link" and link = "{field.name}"'
+    yield from _wrong_link(element, results, has_links=has_links)
+    title = None if element.row_title is None else results[element.row_title]
+    if is_table != (title is not None and title.rows is not None):
+        yield 'kind = "table" needs row_title, a result with * in path; other kinds have none'
+    if element.kind is ElementKind.STATUS and len(fields) != 1:
+        yield 'kind = "status" has exactly one field'
+
+
+def _wrong_link(
+    element: ConnectorElement, results: Mapping[str, ResultField], *, has_links: bool
+) -> Iterator[str]:
+    target = None if element.link is None else results[element.link]
+    if (element.kind is ElementKind.LINK) != (target is not None and target.type == "url"):
+        yield 'kind = "link" needs link, a result of type "url"; other kinds have none'
+    if target is not None and target.rows is not None:
+        yield "link is a result outside a list"
+    if target is not None and not has_links:
+        yield 'a link needs links = ["https://…/"] at the top: beginnings of addresses that it may lead to'
+
+
+def _doubled(
+    **kinds: Sequence[OperationParameter | ResultField | Operation | ConnectorElement],
+) -> Iterator[str]:
+    """Yield which name two of one kind have."""
+    for kind, items in kinds.items():
+        names = [item.name for item in items]
+        yield from (f'two {kind} have the name "{name}"' for name in names if names.count(name) > 1)
+
+
+def load_connector(path: Path) -> Connector:
+    """Return a connector file, with what its OpenAPI file says.
+
+    Raises ConfigurationError naming file, line, key and what is allowed.
+    """
+
+    def complete(data: dict[str, Any]) -> dict[str, Any]:
+        return with_openapi(data, connector=path)
+
+    return read_strict(path, Connector, complete=complete)
+
+
+def check_entry(connector: Connector, *, whose: str, deadline_s: float, path: Path) -> None:
+    """Raise ConfigurationError for a connector that its ``[[reach]]`` entry does not fit.
+
+    The context must decide whose data a personal operation reads, and no operation may take longer than the
+    entry allows.
+    """
+    for number, operation in enumerate(connector.operations):
+        wrong = next(misfits(operation, whose=whose, deadline_s=deadline_s), None)
+        if wrong is not None:
+            line = line_of(path.read_text(encoding="utf-8"), ("operations", number))
+            raise ConfigurationError(f'{path}: line {line}: operation "{operation.name}" {wrong}')
+
+
+def misfits(operation: Operation, *, whose: str, deadline_s: float) -> Iterator[str]:
+    """Yield why an operation does not fit its ``[[reach]]`` entry, to follow the operation's name."""
+    if (operation.deadline_s or 0.0) > deadline_s:
+        yield (
+            f"has deadline_s = {operation.deadline_s:g}, and its [[reach]] entry allows {deadline_s:g}. "
+            "Raise deadline_s of the entry, or lower this one."
+        )
+    if operation.personal and whose == "context":
+        for undecided in _undecided(operation):
+            yield (
+                f"is personal, and {undecided}. Or write "
+                'whose = "agent" in the [[reach]] entry where the system decides by the agent\'s identity.'
+            )
+
+
+def _undecided(operation: Operation) -> Iterator[str]:
+    """Yield what of a personal operation the context does not decide.
+
+    An id that only the question names proves nothing: a result that must equal it repeats the agent's words.
+    """
+    vouched = {parameter.name for parameter in operation.parameters if parameter.context is not None}
+    if not any(parameter.required for parameter in operation.parameters if parameter.name in vouched):
+        yield 'none of its required parameters has context = "…". Add it'
+    proofs = [result for result in operation.results if result.same_as_context or result.same_as in vouched]
+    for said in _unproven(operation, proofs):
+        yield (
+            f"the context does not decide it: {said}. Here a same_as counts where its parameter has "
+            'context = "…", and a same_as_context always'
+        )
+    compared = {result.same_as for result in operation.results if result.required}
+    for parameter in operation.parameters:
+        if parameter.name not in vouched and parameter.name not in compared:
+            yield (
+                f'its parameter "{parameter.name}" comes from the question alone, and no required result is '
+                f'compared with it. Add context = "…" to it, or a required result with same_as = '
+                f'"{parameter.name}"'
+            )
+
+
+# What a system's OpenAPI 3 file says of the operations that a connector names: only GET operations, and of
+# each path, parameters and the JSON of its 200 response.
+
+
+_LARGEST_BYTES = 8 * 1024 * 1024
+_DEEPEST = 12
+_LONGEST_TEXT = 500
+
+
+def with_openapi(data: dict[str, Any], *, connector: Path) -> dict[str, Any]:
+    """Return the connector's data with what its OpenAPI file says; what the connector says is kept.
+
+    Raises ConfigurationError where the file lacks an operation or a result, or has another type.
+    """
+    name, operations = data.get("openapi"), data.get("operations")
+    if not isinstance(name, str) or not isinstance(operations, list):
+        return data
+    document = OpenApiFile.read(connector.parent / name)
+    filled = [
+        document.filled(cast("dict[str, Any]", each), connector=connector) if isinstance(each, dict) else each
+        for each in cast("list[Any]", operations)
+    ]
+    return {**data, "operations": filled}
+
+
+class OpenApiFile:
+    """One OpenAPI 3 document."""
+
+    def __init__(self, document: Mapping[str, Any], *, path: Path) -> None:
+        self._document = document
+        self._path = path
+
+    @classmethod
+    def read(cls, path: Path) -> OpenApiFile:
+        """Raises ConfigurationError naming the file."""
+        try:
+            if path.stat().st_size > _LARGEST_BYTES:
+                raise ConfigurationError(f"{path}: larger than {_LARGEST_BYTES} bytes.")
+            document: Any = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(f"{path}: not JSON: {error}. Convert a YAML file to JSON.") from None
+        if not isinstance(document, dict) or not str(_at(document, "openapi") or "").startswith("3."):
+            raise ConfigurationError(f'{path}: not an OpenAPI 3 file: "openapi" must begin with "3.".')
+        return cls(cast("dict[str, Any]", document), path=path)
+
+    def filled(self, operation: dict[str, Any], *, connector: Path) -> dict[str, Any]:
+        """Return an operation of a connector with what the document says. Raises ConfigurationError."""
+        operation_id = operation.get("operation_id")
+        if not isinstance(operation_id, str):
+            return operation
+        path, described = self._get(operation_id)
+        where = f"{connector}: operation {operation_id}"
+        parameters = self._parameters(path, described)
+        schema = self._response(described, operation_id)
+        return {
+            "path": path,
+            **operation,
+            "parameters": [
+                {**parameters[name], **each}
+                if (name := each.get("name")) in parameters
+                else _refuse_parameter(each, parameters, where)
+                for each in operation.get("parameters", [])
+            ],
+            "results": [self._result(each, schema, where) for each in operation.get("results", [])],
+        }
+
+    def _get(self, operation_id: str) -> tuple[str, Mapping[str, Any]]:
+        """Return a GET operation's path and facts, with the parameters that all methods of the path share."""
+        items = cast("dict[str, Any]", self._document.get("paths", {})).items()
+        operations = [
+            (path, method, cast("dict[str, Any]", operation))
+            for path, methods in items
+            if isinstance(methods, dict)
+            for method, operation in cast("dict[str, Any]", methods).items()
+            if isinstance(operation, dict)
+        ]
+        for path, method, operation in operations:
+            if operation.get("operationId") != operation_id:
+                continue
+            if method != "get":
+                refused = f"{operation_id} is {method.upper()} {path}"
+                raise ConfigurationError(f"{self._path}: {refused}; only GET operations may be called.")
+            shared = self._document["paths"][path].get("parameters", [])
+            return path, {**operation, "parameters": [*shared, *operation.get("parameters", [])]}
+        gets = (operation for _, method, operation in operations if method == "get")
+        known = ", ".join(sorted(str(operation.get("operationId")) for operation in gets)) or "none"
+        raise ConfigurationError(f"{self._path}: no operation {operation_id}; GET operations: {known}.")
+
+    def _parameters(self, path: str, operation: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        parameters: dict[str, dict[str, Any]] = {}
+        for each in operation["parameters"]:
+            parameter = self._resolved(each)
+            name, schema = str(parameter.get("name")), self._schema(parameter.get("schema", {}))
+            if parameter.get("in") not in ("path", "query"):
+                continue
+            facts: dict[str, Any] = {"required": bool(parameter.get("required")) or f"{{{name}}}" in path}
+            facts["type"] = "integer" if _type_of(schema) == "integer" else "text"
+            if schema.get("format") == "date":
+                facts["type"] = "date"
+            if isinstance(pattern := schema.get("pattern"), str):
+                facts["pattern"] = pattern.removeprefix("^").removesuffix("$")
+            parameters[name] = facts
+        return parameters
+
+    def _response(self, operation: Mapping[str, Any], operation_id: str) -> Mapping[str, Any]:
+        responses = cast("dict[str, Any]", operation.get("responses", {}))
+        response = self._resolved(responses.get("200", responses.get("2XX", {})))
+        content = cast("dict[str, Any]", response.get("content", {}))
+        for kind, media in content.items():
+            if kind.partition(";")[0].strip() == "application/json":
+                return self._schema(cast("dict[str, Any]", media).get("schema", {}))
+        raise ConfigurationError(f"{self._path}: {operation_id} has no application/json in its 200 response.")
+
+    def _result(self, result: dict[str, Any], schema: Mapping[str, Any], where: str) -> dict[str, Any]:
+        steps = str(result.get("path") or result.get("name")).split(".")
+        required, at = True, schema
+        for step in steps:
+            if step == "*":
+                at = self._schema(at.get("items", {}))
+                continue
+            properties = at.get("properties", {})
+            if step not in properties:
+                known = ", ".join(sorted(properties)) or "nothing"
+                raise ConfigurationError(
+                    f"{where}: result {'.'.join(steps)}: {self._path} has no {step} there; it has {known}."
+                )
+            inner = self._schema(properties[step])
+            required = required and step in at.get("required", ()) and not inner["nullable"]
+            at = inner
+        facts = {**self._facts(at), "required": required}
+        given, types = result.get("type"), str(facts["type"])
+        if given is not None and given not in _ALSO.get(types, (types,)):
+            raise ConfigurationError(
+                f'{where}: result {".".join(steps)}: type = "{given}", and {self._path} says {types}.'
+            )
+        return {**facts, **result}
+
+    def _facts(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        kind, form = _type_of(schema), schema.get("format")
+        formats = {"date": "date", "date-time": "datetime", "uri": "url"}
+        types = {"string": formats.get(str(form), "text")}
+        facts: dict[str, Any] = {"type": types.get(kind, kind)}
+        if isinstance(values := schema.get("enum"), list) and facts["type"] in ("text", "integer"):
+            facts["values"] = {
+                str(value): str(value) for value in cast("list[Any]", values) if value is not None
+            }
+        if isinstance(most := schema.get("maxLength"), int) and facts["type"] == "text":
+            facts["most_characters"] = max(1, min(most, _LONGEST_TEXT))
+        return facts
+
+    def _schema(self, value: Any) -> Mapping[str, Any]:
+        """Return a schema after its references, with the properties of all its parts."""
+        found = self._resolved(value)
+        properties: dict[str, Any] = {}
+        required: set[str] = set()
+        for part in (found, *map(self._schema, found.get("allOf", ()))):
+            properties |= part.get("properties", {})
+            required |= set(part.get("required", ()))
+        return {**found, "properties": properties, "required": required}
+
+    def _resolved(self, value: Any) -> Mapping[str, Any]:
+        """Return an object after its references, which stay inside the document.
+
+        ``nullable``: whether a schema's value may be null, by OpenAPI 3.0's or 3.1's ways to say so. A
+        connector's required value is never null, so a key that is always there is not required then.
+        """
+        nullable = False
+        for _ in range(_DEEPEST):
+            if not isinstance(value, dict):
+                return {"nullable": nullable}
+            resolved = _without_null(cast("dict[str, Any]", value))
+            nullable = nullable or _at(value, "nullable") is True or _allows_null(value)
+            reference = resolved.get("$ref")
+            if reference is None:
+                return {**resolved, "nullable": nullable}
+            value = self._referred(reference)
+        raise ConfigurationError(f"{self._path}: references go round in a circle.")
+
+    def _referred(self, reference: Any) -> Any:
+        """Return what a reference names. Raises ConfigurationError where it leads out of the document."""
+        if not isinstance(reference, str) or not reference.startswith("#/"):
+            raise ConfigurationError(f"{self._path}: {reference}: a reference leads out of the file.")
+        schema: Any = self._document
+        for part in reference[2:].split("/"):
+            schema = _at(schema, part.replace("~1", "/").replace("~0", "~"))
+        return schema
+
+
+_ALSO: Mapping[str, tuple[str, ...]] = {
+    "text": ("text", "url", "date", "datetime", "money"),
+    "number": ("number", "money"),
+    "integer": ("integer", "number", "money"),
+    "url": ("url", "text"),
+    "date": ("date", "text"),
+    "datetime": ("datetime", "text"),
+}
+"""Type of the document = narrower types that a connector may say."""
+
+
+def _refuse_parameter(each: Mapping[str, Any], said: Mapping[str, Any], where: str) -> dict[str, Any]:
+    raise ConfigurationError(
+        f"{where}: no parameter {each.get('name')} in path or query; it has {', '.join(said) or 'none'}."
+    )
+
+
+def _without_null(schema: dict[str, Any]) -> Mapping[str, Any]:
+    """Return the one schema of ``anyOf`` or ``oneOf`` with null."""
+    for word in ("anyOf", "oneOf"):
+        choices = [one for one in schema.get(word, []) if _at(one, "type") != "null"]
+        if len(choices) == 1 and isinstance(choices[0], dict):
+            return {**schema, **cast("dict[str, Any]", choices[0])}
+    return schema
+
+
+def _allows_null(schema: Any) -> bool:
+    """Return whether null is among a schema's types, values or choices."""
+    kind, values = _at(schema, "type"), _at(schema, "enum")
+    if kind == "null" or (isinstance(kind, list) and "null" in kind):
+        return True
+    if isinstance(values, list) and None in values:
+        return True
+    return any(_allows_null(one) for word in ("anyOf", "oneOf") for one in (_at(schema, word) or ()))
+
+
+def _type_of(schema: Mapping[str, Any]) -> str:
+    json_type = schema.get("type")
+    if isinstance(json_type, list):
+        json_type = next((one for one in cast("list[Any]", json_type) if one != "null"), None)
+    return str(json_type) if json_type is not None else "object"
+
+
+def _at(value: Any, key: str) -> Any:
+    return cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None

@@ -1,0 +1,169 @@
+"""Builds what calls a tenant's systems: their addresses, credentials, switches and records."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from assistant.documents.shared_links import local_secret
+from assistant.process.settings import ServiceSettings
+from assistant.stores.opened import LIVE_READS, SWITCHES, StoreChoice
+from assistant.tenant.deployment import ReachEntry
+
+if TYPE_CHECKING:
+    from assistant.options.live.connected import ConnectedElements
+    from assistant.options.live.ports import ReadObserver, SystemSwitches
+    from assistant.options.live.replies import PostedReplies
+    from assistant.options.live.systems import HttpSystems, ReadSecret, SignRequest, SystemAccess
+    from assistant.process.aws.clients import AwsService
+    from assistant.process.aws.parameters import StoredSecret
+
+_PSEUDONYM_DIGITS = 32
+_SECRETS_MANAGER: Final = "secretsmanager"
+
+
+async def open_systems(
+    stores: StoreChoice,
+    settings: ServiceSettings,
+    *,
+    secrets: list[StoredSecret],
+    observer: ReadObserver | None = None,
+) -> CalledSystems | None:
+    """Return the tenant's systems that are called; None where there is none.
+
+    The systems' credentials that AWS stores are added to ``secrets``. Raises ConfigurationError for an
+    address or a secret that cannot be used.
+    """
+    entries = [entry for entry in stores.tenant.reach if entry.is_called]
+    if not entries:
+        return None
+    from assistant.options.live.systems import HttpSystems
+
+    credentials = Credentials(
+        stores.tenant.name,
+        settings.tenants_dir,
+        settings.state_dir,
+        stores.settings.region,
+        stores.clients.aws,
+        secrets,
+    )
+    accesses = {
+        entry.name: await credentials.access(entry, url)
+        for entry in entries
+        if (url := settings.address_of(stores.tenant, entry.name)) is not None
+    }
+    calls = HttpSystems(accesses, clock=stores.clock)
+    stores.stack.push_async_callback(calls.close)
+    switches = await stores.of(SWITCHES)
+    # Read now, not while the first question waits: a system whose switch was not read is not called.
+    await asyncio.gather(*(switches.is_on(entry.name) for entry in entries), return_exceptions=True)
+    if observer is not None:
+        for name in accesses:
+            observer.watch_circuit(name, partial(calls.has_open_circuit, name))
+    return CalledSystems(calls, switches)
+
+
+@dataclass(frozen=True, slots=True)
+class CalledSystems:
+    """The way to a tenant's systems, for what reads them and for what posts replies."""
+
+    calls: HttpSystems
+    switches: SystemSwitches
+
+    async def live(
+        self, stores: StoreChoice, *, pseudonym: Callable[[str], str], observer: ReadObserver | None
+    ) -> ConnectedElements | None:
+        """Return what fills elements from the systems; None where none has a connector. ``pseudonym`` makes
+        the name of a customer in the record of reads."""
+        if not stores.tenant.systems:
+            return None
+        from assistant.options.live.connected import ConnectedElements
+
+        elements = ConnectedElements(
+            stores.tenant.systems,
+            calls=self.calls,
+            switches=self.switches,
+            reads=await stores.of(LIVE_READS),
+            pseudonym=pseudonym,
+            clock=stores.clock,
+            observer=observer,
+        )
+        stores.stack.push_async_callback(elements.close)
+        return elements
+
+    def replies(self, stores: StoreChoice) -> PostedReplies | None:
+        """Return what delivers sent replies; None where they are recorded only."""
+        taker = stores.tenant.takes_replies
+        if taker is None:
+            return None
+        from assistant.options.live.replies import PostedReplies
+
+        return PostedReplies(taker, self.calls, self.switches, stores.clock)
+
+
+def customer_pseudonym(customer: str, *, secret: bytes) -> str:
+    """Return the name of a customer in the record of reads, the same as long as the secret is."""
+    code = hmac.new(secret, f"live-read/1:customer:{customer}".encode(), hashlib.sha256)
+    return code.hexdigest()[:_PSEUDONYM_DIGITS]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Where the credentials of a tenant's systems are."""
+
+    tenant: str
+    tenants_dir: Path
+    state_dir: Path
+    region: str
+    aws: Callable[[AwsService], Awaitable[Any]]
+    """Returns the client of a service; called where a system needs one."""
+    stored: list[StoredSecret] = field(default_factory=list["StoredSecret"])
+    """The secrets of Secrets Manager that systems use."""
+
+    async def access(self, entry: ReachEntry, url: str) -> SystemAccess:
+        """Return how a system is called. Raises ConfigurationError for a secret that cannot be used."""
+        from assistant.options.live.systems import SystemAccess
+
+        has_secret = entry.auth in ("token", "oauth")
+        return SystemAccess(
+            name=entry.name,
+            url=url,
+            auth=entry.auth,
+            secret=await self._secret(entry) if has_secret else None,
+            sign=await self._sign(entry) if entry.auth == "sigv4" else None,
+            token_path=entry.token_path,
+            host_name=entry.host_name,
+            ca_pem=entry.ca_pem,
+        )
+
+    async def _secret(self, entry: ReachEntry) -> ReadSecret:
+        scheme, _, name = entry.secret_name.partition(":")
+        if scheme == _SECRETS_MANAGER:
+            from assistant.process.aws.parameters import StoredSecret
+
+            self.stored.append(StoredSecret(await self.aws(_SECRETS_MANAGER), name=name))
+            return self.stored[-1]
+        from assistant.stores.files import file_secret
+
+        if scheme == "file":
+            return partial(file_secret, self.tenants_dir / name)
+        local_secret(  # made on first use, or refused
+            entry.secret_name,
+            tenant=self.tenant,
+            key=f"reach.{entry.name}.secret",
+            tenants_dir=self.tenants_dir,
+            state_dir=self.state_dir,
+        )
+        return partial(file_secret, self.state_dir / "secrets" / self.tenant / name)
+
+    async def _sign(self, entry: ReachEntry) -> SignRequest:
+        from assistant.process.aws.signing import GetSigner
+
+        # Any client has the process's credentials; of SSM the deployment has an endpoint anyway.
+        return GetSigner(await self.aws("ssm"), service=entry.sigv4_service, region=self.region)

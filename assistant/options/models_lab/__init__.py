@@ -1,0 +1,1 @@
+"""Training sets, corpora, and releases of models."""

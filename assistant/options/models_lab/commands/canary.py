@@ -1,0 +1,224 @@
+"""The canary of a tenant's LLM endpoint: a second variant, which gets a share of the calls.
+
+The models stack declares both configurations: that of the served model alone, and that of both variants. A
+release moves the endpoint from the first to the second and then gives the canary its share; a rollback goes
+back. Nothing else is created or deleted, so an end in the middle leaves one of few states, which the next
+command finishes or undoes (docs/decisions/0081).
+
+SageMaker refuses an update of an endpoint that is being updated, so of two releases at once the second is
+refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from assistant.domain.errors import ConflictError, DeploymentError, NotFoundError
+from assistant.evaluation.measures import MEASURES, Estimate, paired
+from assistant.evaluation.runs import TenantRun
+from assistant.tenant.deployed_names import (
+    CANARY_ARTIFACT_OUTPUT,
+    CANARY_CONFIG_OUTPUT,
+    CANARY_VARIANT,
+    RELEASER_OUTPUT,
+    SERVED_CONFIG_OUTPUT,
+    SERVED_VARIANT,
+)
+from assistant.tenant.manifests import LlmManifest
+from assistant.terminal.account import AwsAccount
+
+_MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
+"""An endpoint's statuses in which SageMaker refuses an update (``EndpointStatus``, DescribeEndpoint)."""
+_POLL_S = 15.0
+LIMIT_S = 4 * 3600.0
+"""As long as a deployment of the endpoint may take (``stacks.models.endpoint``)."""
+_JUDGED_PREFIXES = ("written", "raw", "unchanged")
+"""Measures of what a model wrote; the others are of the quotes, which both models share."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """What DescribeEndpoint tells."""
+
+    status: str
+    config: str
+    """The configuration that serves; an update's own only when it has ended."""
+    weights: Mapping[str, float]
+    """By variant, as calls are shared now."""
+    reason: str
+    """Why the last update failed; empty where it did not."""
+
+    @property
+    def canary_percent(self) -> float:
+        return 100 * self.weights.get(CANARY_VARIANT, 0.0) / (sum(self.weights.values()) or 1.0)
+
+    def __str__(self) -> str:
+        share = self.canary_percent
+        shares = f"{SERVED_VARIANT} {100 - share:g} %, {CANARY_VARIANT} {share:g} %"
+        shown = shares if CANARY_VARIANT in self.weights else f"{SERVED_VARIANT} alone"
+        return f"{self.status}; {shown}" + (f" ({self.reason})" if self.reason else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """The LLM endpoint of one tenant, with its two configurations."""
+
+    aws: AwsAccount
+    endpoint: str
+    served_config: str
+    canary_config: str
+    artifact: str = ""
+    """SHA-256 of the artifact that the canary runs."""
+    role: str | None = None
+    """The stack's role that may move it, assumed for each call: an assumed role lasts an hour. None: the
+    credentials of whoever runs the command."""
+    sleep: Callable[[float], None] = time.sleep
+
+    @classmethod
+    def of_stack(cls, aws: AwsAccount, *, stack: str, endpoint: str) -> Canary | None:
+        """Return what a deployed models stack declares; None without a candidate. Raises DeploymentError."""
+        outputs = aws.outputs(stack)
+        if CANARY_CONFIG_OUTPUT not in outputs:
+            return None
+        return cls(
+            aws=aws,
+            endpoint=endpoint,
+            served_config=outputs[SERVED_CONFIG_OUTPUT],
+            canary_config=outputs[CANARY_CONFIG_OUTPUT],
+            artifact=outputs[CANARY_ARTIFACT_OUTPUT],
+            role=outputs.get(RELEASER_OUTPUT),
+        )
+
+    def state(self) -> EndpointState | None:
+        """Return the endpoint's state; None where there is none: the tenant is paused. Raises
+        DeploymentError."""
+        told = self._call("describe_endpoint", missing="ValidationException")
+        if told is None:
+            return None
+        variants = told.get("ProductionVariants", ())
+        weights = {str(one["VariantName"]): float(one.get("CurrentWeight", 0.0)) for one in variants}
+        reason = str(told.get("FailureReason", ""))
+        return EndpointState(told["EndpointStatus"], told["EndpointConfigName"], weights, reason)
+
+    def check_free(self) -> EndpointState:
+        """Return the state of an endpoint that a release may begin on, or go on with.
+
+        Raises ConflictError, NotFoundError (paused), DeploymentError.
+        """
+        state = self.state()
+        if state is None:
+            raise NotFoundError(f"There is no endpoint {self.endpoint}: resume the tenant, then release.")
+        if state.status != "InService":
+            why = "a release, a rollback or a deployment is under way, or failed"
+        elif state.config not in (self.served_config, self.canary_config):
+            why = f"{state.config} is no configuration of its stack: deploy first"
+        elif state.canary_percent > 0:
+            why = "roll that canary back first: assistant models rollback"
+        else:
+            return state
+        raise ConflictError(f"{self.endpoint} is {state}: {why}.")
+
+    def release(self, percent: float) -> EndpointState:
+        """Start the canary and give it its share. Return the state then.
+
+        Its container starts without calls, so a model that does not start reaches no agent. Raises
+        ConflictError, NotFoundError, DeploymentError with SageMaker's reason; the served model answers all.
+        """
+        state = self.check_free()
+        if state.config != self.canary_config:
+            state = self._move_to(self.canary_config)
+        return self._weigh(state.weights[SERVED_VARIANT] * percent / (100 - percent))
+
+    def rollback(self) -> EndpointState | None:
+        """Take the canary's share, then the canary. Return the state then; None while paused.
+
+        It waits for an update in progress. Raises NotFoundError where nothing was released, DeploymentError.
+        """
+        before = self.state()
+        state = before and self._settled()
+        if before is None or state is None:
+            return None
+        if state.config != self.canary_config:
+            if before.status == "InService":
+                raise NotFoundError(f"{self.endpoint} runs no canary: there is nothing to roll back.")
+            return state
+        if state.status != "InService":
+            advice = "Pause and resume the tenant (docs/runbook.md): that makes it anew, without the canary."
+            raise DeploymentError(
+                f"{self.endpoint} is {state}, and SageMaker does not update it then. {advice}"
+            )
+        if state.canary_percent > 0:
+            self._weigh(0.0)
+        return self._move_to(self.served_config)
+
+    def _move_to(self, config: str) -> EndpointState:
+        """Variants keep their weights and instances, those that scaling reached too.
+
+        A deployment's guardrails ask for the same variants before and after ("Exclusions", deployment
+        guardrails, SageMaker AI developer guide), so this update has none: all at once, blue/green.
+        """
+        given = {"EndpointConfigName": config, "RetainAllVariantProperties": True}
+        return self._change("update_endpoint", lambda state: state.config == config, **given)
+
+    def _weigh(self, weight: float) -> EndpointState:
+        return self._change(
+            "update_endpoint_weights_and_capacities",
+            lambda state: abs(state.weights.get(CANARY_VARIANT, 0.0) - weight) < 1e-6,
+            DesiredWeightsAndCapacities=[{"VariantName": CANARY_VARIANT, "DesiredWeight": weight}],
+        )
+
+    def _change(self, call: str, is_done: Callable[[EndpointState], bool], **given: Any) -> EndpointState:
+        self._call(call, **given)
+        state = self._settled()
+        if state is None or state.status != "InService" or not is_done(state):
+            now = state or "gone: the tenant was paused"
+            advice = "Read its log group, then run the command again."
+            raise DeploymentError(f"{self.endpoint}: {call} failed; it is {now}. {advice}")
+        return state
+
+    def _call(self, call: str, **given: Any) -> Any:
+        aws = self.aws if self.role is None else self.aws.as_role(self.role)
+        return aws.call("sagemaker", call, EndpointName=self.endpoint, **given)
+
+    def _settled(self) -> EndpointState | None:
+        """Return the state when no update runs any more. Raises DeploymentError after ``LIMIT_S``."""
+        for _ in range(int(LIMIT_S / _POLL_S)):
+            state = self.state()
+            if state is None or state.status not in _MOVING:
+                return state
+            self.sleep(_POLL_S)
+        raise DeploymentError(f"{self.endpoint} is still being updated after {LIMIT_S:.0f} s. Run it again.")
+
+
+def compared(
+    served: TenantRun, candidate: TenantRun, *, manifests: tuple[LlmManifest, LlmManifest]
+) -> dict[str, Estimate]:
+    """Return how the candidate's written answers differ, question by question on the held-out half.
+
+    ``manifests``: of the served model and of the candidate. Raises ConflictError where the runs are not of
+    them or not comparable, and where the candidate is worse by more than the interval.
+    """
+    if served.questions_sha256 != candidate.questions_sha256:
+        raise ConflictError("The two evaluations asked different questions. Run both on the same file.")
+    for run, manifest in zip((served, candidate), manifests, strict=True):
+        also = manifest.lineage.also if manifest.lineage else ()
+        if run.writer_sha256 not in (None, manifest.sha256, *also):
+            advice = f"Evaluate {manifest.name}, or package it with --evaluated FILE."
+            raise ConflictError(f"The evaluation is of the weights {run.writer_sha256}. {advice}")
+    pairs = paired(served.results, candidate.results)
+    differences = {name: one for name, one in pairs.items() if name.startswith(_JUDGED_PREFIXES)}
+    if "written_right" not in differences:
+        advice = "Run each with a model that writes: assistant evaluate --record FILE --name NAME."
+        raise ConflictError(f"The evaluations hold no answers that both models wrote. {advice}")
+    worse = [
+        f"{measure.title}: {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
+        for measure in MEASURES
+        if measure.better and (one := differences.get(measure.name)) is not None
+        if (one.high if measure.better > 0 else -one.low) < 0
+    ]
+    if worse:
+        raise ConflictError(f"The candidate is worse than the served model: {'; '.join(worse)}.")
+    return differences

@@ -1,0 +1,483 @@
+"""``assistant models candidates | try | compare | adopt``: models of JumpStart, from an id to a manifest.
+
+The machine that runs ``candidates`` and ``try`` must reach AWS: the tenant's VPC is closed, and an endpoint
+in it reads only the tenant's own bucket, so ``try`` first copies an artifact there through this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+from typer import Argument, Option
+
+from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, DeploymentError
+from assistant.options.models_lab import jumpstart
+from assistant.options.models_lab.commands import sagemaker_jobs
+from assistant.options.models_lab.jumpstart import LOCK_FILE, Candidate, Facts, Listed, TrialPlace
+from assistant.tenant import manifests as model_artifacts
+from assistant.tenant.added_models import ServedLlm
+from assistant.tenant.prices import load_prices
+from assistant.tenant.tenant import TenantConfig
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, pairs_of, table
+
+if TYPE_CHECKING:
+    from assistant.evaluation.comparison import Compared, Contender
+    from assistant.terminal.account import AwsAccount
+
+_POLL_S = 20.0
+_KINDS = {"Endpoint": "endpoint", "EndpointConfig": "endpoint_config", "Model": "model"}
+"""Name in the API = name in boto3's calls."""
+_RETRIES = {"MaximumEventAgeInSeconds": 86_400, "MaximumRetryAttempts": 185}
+"""The most that EventBridge Scheduler takes: SageMaker deletes no endpoint that is still Creating."""
+_SYSTEM_GB = 30
+RECORDED = "recorded"
+_IMAGES = {"llm": "llm_gpu", "embedding": "embedding_tei_cpu"}
+"""The stacks serve an adopted model by these, and not by the image that JumpStart names."""
+CandidateId = Annotated[str, Argument(metavar="ID", help=f"Id of a row of {LOCK_FILE}.")]
+RegionOption = Annotated[
+    str | None, Option(metavar="R", help="Fill rows from this region's JumpStart bucket.")
+]
+EulaOption = Annotated[list[str] | None, Option(metavar="ID", help="Record that its licence is accepted.")]
+
+
+def candidates(context: typer.Context, region: RegionOption = None, accept_eula: EulaOption = None) -> None:
+    """List the candidates; with --region write what JumpStart says of them into the lock."""
+    from assistant.terminal.account import AwsAccount
+
+    options, terminal = GlobalOptions.of(context), Terminal()
+    path = _root(options) / LOCK_FILE
+    lock, before = jumpstart.load_candidates(path), path.read_bytes()
+    updates: dict[str, dict[str, Any]] = {
+        name: {"eula_accepted": lock.eula(name)} for name in accept_eula or ()
+    }
+    failed: list[str] = []
+    if region is not None:
+        found, failed = _resolved(AwsAccount(account="", region=region), lock.candidate)
+        for name, facts_of in found.items():
+            updates.setdefault(name, {}).update(facts_of)
+    if updates:
+        jumpstart.write_rows(path, before, updates)
+        lock = jumpstart.load_candidates(path)
+    if not options.writes(lock):
+        rows: list[Sequence[str]] = []
+        for row in lock.candidate:
+            told = (row.facts.version, row.facts.licence) if row.facts else ("unresolved", "")
+            rows.append((row.id, row.task, row.family, *told, row.purpose))
+        terminal.out.print(table("id", "task", "family", "version", "licence", "purpose", rows=rows))
+    for line in failed:
+        terminal.warn(line, "bold red")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _resolved(
+    aws: AwsAccount, rows: Sequence[Candidate]
+) -> tuple[Mapping[str, Mapping[str, Any]], list[str]]:
+    """Return what to write into each row by id, and what is wrong with each of the others."""
+    manifest, found, failed = _read(aws, jumpstart.MANIFEST_KEY), dict[str, Mapping[str, Any]](), list[str]()
+    for row in rows:
+        try:
+            body = _read(aws, jumpstart.newest(manifest, row.id).spec_key)
+            spec = jumpstart.Specification(body, region=aws.region, instance=row.instance)
+            objects = _listed(aws, spec.prefix)
+            has_config = any(each.key == "config.json" for each in objects)
+            facts = spec.facts(objects, _read(aws, f"{spec.prefix}config.json") if has_config else b"{}")
+        except AssistantError as error:
+            failed.append(f"{row.id}: {error.message}")
+        else:
+            found[row.id] = {"resolved": True, "facts": facts.model_dump(mode="json", exclude_none=True)}
+    return found, failed
+
+
+def _root(options: GlobalOptions) -> Path:
+    return options.tenants_dir.resolve().parent
+
+
+def _read(aws: AwsAccount, key: str) -> bytes:
+    from assistant.terminal.account import aws_errors
+
+    bucket = jumpstart.content_bucket(aws.region)
+    body = aws.call("s3", "get_object", Bucket=bucket, Key=key)["Body"]
+    with aws_errors("s3", "get_object"):
+        return bytes(body.read())
+
+
+def _listed(aws: AwsAccount, prefix: str) -> list[Listed]:
+    bucket = jumpstart.content_bucket(aws.region)
+    found = aws.listed("s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix)
+    return [
+        Listed(key=each["Key"].removeprefix(prefix), size_bytes=each["Size"], etag=each["ETag"].strip('"'))
+        for each in found
+        if not each["Key"].endswith("/")
+    ]
+
+
+# --- try --------------------------------------------------------------------------------------------------
+def try_(
+    context: typer.Context,
+    candidate: CandidateId,
+    tenant: Tenant,
+    hours: Annotated[float, Option(min=0.5, max=8, metavar="N", help="Then it is deleted.")] = 1.0,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask whether it may cost this.")] = False,
+) -> None:
+    """Deploy a candidate to a throw-away endpoint, whose deletion is scheduled before it is made."""
+    from assistant.terminal.account import require_quota
+    from assistant.terminal.deployed import Deployed
+
+    options, terminal = GlobalOptions.of(context), Terminal(steps=True)
+    deployed = Deployed.named(options, tenant)
+    row, facts = jumpstart.load_candidates(_root(options) / LOCK_FILE).usable(candidate)
+    if facts.region != (region := deployed.place.region):
+        raise ConfigurationError(
+            f"{candidate} was resolved in {facts.region}, and {tenant} is in {region}. Run: "
+            f"assistant models candidates --region {region}"
+        )
+    instance = model_artifacts.instance_named(facts.instance)
+    price = load_prices().of("endpoint", instance.name).usd_per_hour
+    lacks = "roles for it: write models.trials = true"
+    given = deployed.output("Models", jumpstart.TRIAL_OUTPUT, lacks=lacks)
+    require_quota(deployed.aws, f"{instance.name} for endpoint usage")
+    sagemaker_jobs.require_sdk(_root(options))
+    cost = f"USD {price:.2f} an hour, {price * hours:.2f} in {hours:g} h"
+    terminal.show(f"{row.id} on {instance.name}: {cost} (list price).")
+    if not yes:
+        typer.confirm("Make the endpoint?", abort=True, err=True)
+    place = TrialPlace.model_validate_json(given)
+    trial = Trial(deployed.aws, place, row, facts, tenant, _root(options), datetime.now(UTC))
+    trial.copy(deployed.publisher(), terminal)
+    ends_at = datetime.now(UTC) + timedelta(hours=hours)  # of an artifact of 16 GB the copy may take an hour
+    trial = replace(trial, ends_at=ends_at)
+    with terminal.waiting("making the endpoint"):
+        name = trial.start()
+    if not options.writes({"endpoint": name, "deleted_at": ends_at.isoformat()}):
+        model = f"endpoint:{name}"
+        terminal.show(f"{name} answers until {ends_at:%Y-%m-%d %H:%M} UTC. Compare it:")
+        command = f"assistant models compare {RECORDED} {model} --tenant {tenant}"
+        terminal.show(f"  {command} --usd-per-hour {model}={price:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One throw-away endpoint. The schedule of its deletion is its lock: a name has one trial at a time."""
+
+    aws: AwsAccount
+    place: TrialPlace
+    row: Candidate
+    facts: Facts
+    tenant: str
+    root: Path
+    ends_at: datetime
+
+    @property
+    def prefix(self) -> str:
+        """Of the artifact in the models bucket: where the stack also looks once the row is adopted."""
+        return f"{self.row.task}/{self.row.id}/{self.facts.listing_sha256}/"
+
+    def copy(self, publisher: Any, terminal: Terminal) -> None:
+        """Copy the artifact into the tenant's bucket, through this machine; what is there stays.
+
+        Raises DeploymentError when JumpStart's files are no longer those of the lock.
+        """
+        from assistant.terminal.account import aws_errors
+
+        theirs = jumpstart.content_bucket(self.aws.region)
+        folder = self.facts.artifact.removeprefix(f"s3://{theirs}/")
+        objects = _listed(self.aws, folder)
+        if jumpstart.listing_sha256(objects) != self.facts.listing_sha256:
+            raise DeploymentError(
+                f"{self.facts.artifact} has other files than {LOCK_FILE} says. Resolve the row again: "
+                f"assistant models candidates --region {self.aws.region}"
+            )
+        with aws_errors("s3", "copy"):
+            pages = publisher.get_paginator("list_objects_v2")
+            found = pages.paginate(Bucket=self.place.bucket, Prefix=self.prefix).build_full_result()
+            there = {each["Key"]: each["Size"] for each in found.get("Contents", ())}
+            for each in objects:
+                key, source = f"{self.prefix}{each.key}", f"{folder}{each.key}"
+                if there.get(key) == each.size_bytes:
+                    continue
+                got = self.aws.call("s3", "get_object", Bucket=theirs, Key=source, IfMatch=each.etag)
+                publisher.upload_fileobj(got["Body"], self.place.bucket, key)
+                terminal.step(f"s3://{self.place.bucket}/{key}")
+
+    def start(self) -> str:
+        """Schedule the deletion, make the endpoint and wait until it answers; return its name.
+
+        Whatever fails, what was made is removed. Raises DeploymentError.
+        """
+        names = self.place.endpoints
+        name = next((each for each in names if self._schedule("Endpoint", each, self.ends_at)), None)
+        if name is None:
+            raise DeploymentError(f"{', '.join(names)} are in use: wait until one is deleted.")
+        try:
+            for kind in ("EndpointConfig", "Model"):  # they cost nothing, and an endpoint may need them
+                self._schedule(kind, name, self.ends_at + timedelta(hours=1))
+            sagemaker_jobs.start("endpoint", self.order(name), region=self.aws.region, root=self.root)
+            self._wait(name)
+        except BaseException:
+            self._remove(name)
+            raise
+        return name
+
+    def _schedule(self, kind: str, name: str, at: datetime) -> bool:
+        """Schedule a deletion; False where one is scheduled already.
+
+        The target is any action of an AWS API that changes something, by the SDK's names; ``Input`` is the
+        call's JSON: EventBridge Scheduler user guide, "Using universal targets".
+        """
+        target = {
+            "Arn": f"arn:{self.place.role_arn.split(':')[1]}:scheduler:::aws-sdk:sagemaker:delete{kind}",
+            "RoleArn": self.place.clean_up_role_arn,
+            "Input": json.dumps({f"{kind}Name": name}),
+            "RetryPolicy": _RETRIES,
+        }
+        made = self.aws.call(
+            "scheduler",
+            "create_schedule",
+            missing="ConflictException",
+            Name=f"{name}-{kind}",
+            ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            ActionAfterCompletion="DELETE",
+            Target=target,
+        )
+        return made is not None
+
+    def order(self, name: str) -> dict[str, Any]:
+        """Return what ``sagemaker_jobs.start`` is given. ``name``: of endpoint, configuration and model."""
+        place, instance = self.place, model_artifacts.instance_named(self.facts.instance)
+        machine: dict[str, Any] = {"instance_type": instance.name}
+        if not instance.has_local_disk:  # such a disk takes neither size nor key
+            machine["volume_size_in_gb"] = _SYSTEM_GB + round(2 * self.facts.weights_bytes / 1e9)
+        return {
+            "name": name,
+            "role_arn": place.role_arn,
+            "container": {"image": self.facts.image, "environment": dict(self.facts.environment)},
+            "vpc_config": {"subnets": place.subnets, "security_group_ids": [place.security_group]},
+            "model_data": f"s3://{place.bucket}/{self.prefix}",
+            "machine": machine,
+            "disk_key": {} if instance.has_local_disk else {"kms_key_id": place.key_arn},
+            "tags": {"tenant": self.tenant, "candidate": self.row.id},
+        }
+
+    def _wait(self, name: str) -> None:
+        while True:
+            found = self.aws.call("sagemaker", "describe_endpoint", EndpointName=name)
+            if (status := found["EndpointStatus"]) == "InService":
+                return
+            if status != "Creating" or datetime.now(UTC) >= self.ends_at:
+                raise DeploymentError(f"{name} is {status}: {found.get('FailureReason', 'no reason given')}")
+            time.sleep(_POLL_S)
+
+    def _remove(self, name: str) -> None:
+        """Delete all that there is of a trial, its schedules last: where a deletion is refused, they stay.
+
+        Raises DeploymentError.
+        """
+        try:
+            for kind, call in _KINDS.items():
+                key = {f"{kind}Name": name}
+                if self.aws.call("sagemaker", f"describe_{call}", missing="ValidationException", **key):
+                    self.aws.call("sagemaker", f"delete_{call}", **key)
+            for kind in _KINDS:
+                gone = "ResourceNotFoundException"
+                self.aws.call("scheduler", "delete_schedule", missing=gone, Name=f"{name}-{kind}")
+        except DeploymentError as error:
+            raise DeploymentError(
+                f"{name} failed and cannot be deleted now ({error.message}). Its deletion is scheduled for "
+                f"{self.ends_at:%Y-%m-%d %H:%M} UTC and retried for a day. Look: aws sagemaker "
+                f"describe-endpoint --endpoint-name {name}"
+            ) from None
+
+
+# --- compare ----------------------------------------------------------------------------------------------
+COMPARED = (
+    "Two or more; the others are held against the first. recorded (the committed answers of a strong model), "
+    "endpoint:NAME in the tenant's account, or URL#MODEL of a chat server on this machine or its network."
+)
+
+
+def compare(
+    context: typer.Context,
+    names: Annotated[list[str], Argument(metavar="MODEL…", help=COMPARED)],
+    tenant: Tenant,
+    questions: Annotated[
+        Path | None, Option(metavar="FILE.jsonl", help="Default: the tenant's committed ones.")
+    ] = None,
+    most: Annotated[int, Option(min=1, metavar="N", help="Ask so many, always the same.")] = 120,
+    context_tokens: Annotated[
+        int | None, Option(min=256, metavar="N", help="Of prompt and answer. Default: the tenant's.")
+    ] = None,
+    usd_per_hour: Annotated[
+        list[str] | None, Option(metavar="MODEL=N", help="Price of what serves it.")
+    ] = None,
+) -> None:
+    """Ask models that write the same questions; one table has right, refused, withheld, speed and cost."""
+    from assistant.answer.services import AnswerWriter
+    from assistant.cli import evaluate
+    from assistant.domain.clock import SystemClock
+    from assistant.evaluation import comparison
+    from assistant.evaluation.judging import WrittenModel
+    from assistant.evaluation.questions import draw
+    from assistant.models.artifacts import model_elsewhere
+    from assistant.models.recorded import read_recording
+    from assistant.service.opened import served_generator
+    from assistant.terminal import local
+
+    if len(set(names)) < max(2, len(names)):
+        raise typer.BadParameter("Name two models or more, each once.")
+    options, terminal = GlobalOptions.of(context), Terminal()
+    config, folder = options.tenant(tenant), local.committed(options)
+    prices = _prices(usd_per_hour or (), names)
+    size = context_tokens or config.generation.context_tokens
+    models = {name: _served(options, config, name, context_tokens=size) for name in names}
+    recording = read_recording([folder / "recorded" / f"{tenant}.jsonl"]) if RECORDED in names else []
+    path, only = questions or folder / f"{tenant}.jsonl", {line.id for line in recording}
+    asked = evaluate.TenantQuestions.of(path, asks=lambda one: not only or one.qid in only)
+    chosen = draw(asked.asked, count=most, seed="comparison")
+    if not chosen:
+        raise ConfigurationError(f"{path} holds no question that all of them can be asked.")
+    earlier = {question.qid: question.question for question in asked.all}
+
+    async def run() -> list[Compared]:
+        async with local.open_services(runtime, [tenant]) as opened, AsyncExitStack() as stack:
+            contenders: list[Contender] = []
+            for name, model in models.items():
+                if model is None:
+                    played = WrittenModel.of_recording(recording)
+                    contender = comparison.Contender(name, played, opened[tenant])
+                else:
+                    generator = await served_generator(model, stack)
+                    writer = AnswerWriter(generator, *model_elsewhere(model))
+                    contender = comparison.Contender.served(name, model, writer, opened[tenant])
+                contenders.append(replace(contender, usd_per_hour=prices.get(name)))
+            with terminal.counting("asking", "questions") as show:
+                asking = comparison.compare(
+                    contenders, chosen, earlier=earlier, clock=SystemClock(), show=show
+                )
+                return await asking
+
+    with evaluate.loaded(options, terminal, [tenant]) as runtime:
+        results = asyncio.run(run())
+    measured = {each.name: each.estimates for each in results}
+    stopped = [each.name for each in results if each.stopped]
+    if not options.writes({"stopped": stopped, "models": measured}):
+        for name in stopped:
+            terminal.warn(f"{name} was stopped early: it is worse than {names[0]}")
+        terminal.show(
+            f"{len(chosen)} questions of {path.name} ({asked.sha256[:12]}), tenant {tenant}", "bold"
+        )
+        rows = comparison.comparison_rows(results)
+        terminal.out.print(table("mean [95 of 100] of questions", *names, right=names, rows=rows))
+
+
+def _prices(given: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+    """Return US dollars an hour by model. Raises typer.BadParameter."""
+    option, form = "--usd-per-hour", "MODEL=N"
+    try:
+        prices = {name: float(usd) for name, usd in pairs_of(option, given, form=form)}
+    except ValueError:
+        raise typer.BadParameter(f"{option} {form}: N is a number of US dollars.") from None
+    if unknown := sorted(prices.keys() - set(names)):
+        raise typer.BadParameter(f"{option} names {', '.join(unknown)}, which is not compared.")
+    return prices
+
+
+def _served(
+    options: GlobalOptions, tenant: TenantConfig, name: str, *, context_tokens: int
+) -> ServedLlm | None:
+    """Return the model that a name of ``compare`` means; None for the recorded one.
+
+    Raises ConfigurationError.
+    """
+    kind, _, endpoint = name.partition(":")
+    url, _, model = name.partition("#")
+    values: dict[str, Any] = {"name": "compared", "context_tokens": context_tokens}
+    if kind == "endpoint":
+        from assistant.terminal.account import place_of
+
+        place = place_of(tenant, options.tenants_dir / f"{tenant.name}.toml")
+        values |= {"model": endpoint, "region": place.region}
+    elif name != RECORDED:
+        values |= {"model": model, "url": url}
+    try:
+        return None if name == RECORDED else ServedLlm(**values)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{name}: {said}. Models to compare: {COMPARED}") from None
+
+
+# --- adopt ------------------------------------------------------------------------------------------------
+def adopt(
+    context: typer.Context,
+    candidate: CandidateId,
+    sequence_length: Annotated[int, Option(min=256, metavar="N", help="LLM: tokens of a stream.")] = 8192,
+    batch_size: Annotated[int, Option(min=1, metavar="N", help="LLM: streams at a time.")] = 8,
+    pooling: Annotated[
+        Literal["mean", "cls"] | None, Option(help="Embedder: as its model card says.")
+    ] = None,
+) -> None:
+    """Write the manifest of a resolved candidate, by which a tenant file can name it."""
+    import tomlkit
+
+    root, terminal = _root(GlobalOptions.of(context)), Terminal()
+    row, facts = jumpstart.load_candidates(root / LOCK_FILE).usable(candidate)
+    folder, found = root / "model_artifacts", facts.architecture
+    table_of = model_artifacts.load_compatibility(folder / "compatibility.toml")
+    compatible = next(each for each in table_of.row if each.image == _IMAGES[row.task])
+    values: dict[str, Any] = {
+        "schema_version": 1,
+        "name": row.id,
+        "model": row.model,
+        "licence": facts.licence,
+        "revision": f"{row.id}=={facts.version}",
+        "sha256": facts.listing_sha256,
+        "files": facts.files,
+        "image": compatible.image,
+        "accelerator": compatible.accelerators[0],
+        "ami": compatible.ami,
+        "sdk": compatible.sdk,
+        "dtype": found.dtype,
+        "weights_bytes": facts.weights_bytes,
+    }
+    try:
+        if row.task == "llm":
+            values |= found.model_dump(include={"layers", "kv_heads", "head_size"})
+            values["sequence_length"] = min(sequence_length, found.max_tokens or sequence_length)
+            values |= {
+                "continuous_batching": True,
+                "batch_size": batch_size,
+                "tensor_parallel": facts.accelerators or 1,
+                "answering": {},
+            }
+            values["parameters"] = facts.weights_bytes // (4 if found.dtype == "float32" else 2)
+            manifest = model_artifacts.LlmManifest.model_validate(values)
+            model_artifacts.check_llm_fit(manifest, model_artifacts.instance_named(facts.instance))
+        else:
+            values |= {"dimensions": found.hidden_size, "max_tokens": found.max_tokens, "pooling": pooling}
+            manifest = model_artifacts.EmbeddingManifest.model_validate(values)
+    except ValidationError as error:
+        missing = ", ".join(str(each["loc"][0]) for each in error.errors())
+        raise ConfigurationError(
+            f"{candidate}: JumpStart's files do not say {missing}. Give it by an option, or write the "
+            "manifest by hand (model_artifacts/README.md)."
+        ) from None
+    path = folder / row.task / row.id / "manifest.toml"
+    if path.exists():
+        raise ConflictError(f"{path} exists already. Delete it first, to write it again.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = f"# Adopted from {LOCK_FILE}. sha256 is that of the listing of {facts.artifact}.\n"
+    path.write_text(head + tomlkit.dumps(manifest.model_dump(mode="json", exclude_none=True)))
+    terminal.show(f"Wrote {path}. It serves where a tenant file names {row.id} under [models].")
+    if row.task == "llm":
+        terminal.say("it quotes until you set answering.writes_answers = true; compare it first")

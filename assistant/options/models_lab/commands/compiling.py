@@ -1,0 +1,262 @@
+"""``assistant models compile``: a compile job, and its artifact's way to the endpoints.
+
+A job writes below ``compiled/`` of the tenant's models bucket. ``--promote`` reads every file again, compares
+it with the hash that the job told, copies it to ``llm/<name>/<sha256>/``, and writes the manifest last.
+"""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer import Argument, Option
+
+from assistant.domain.errors import ConfigurationError, ConflictError, DeploymentError, NotFoundError
+from assistant.options.models_lab.commands import sagemaker_jobs
+from assistant.tenant import manifests as artifacts
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
+
+if TYPE_CHECKING:
+    from assistant.terminal.deployed import Deployed
+
+_WAIT_S = 7 * 3600
+"""Longer than a job may run (assistant/options/models_lab/stack/compiling.py)."""
+_POLL_S = 30.0
+_ENTRY = Path("containers/compile_job/compile.py")
+_RUNNING = ("InProgress", "Stopping")
+_COMPILED_FROM = {
+    *("name", "files", "accelerator", "dtype", "batch_size", "sequence_length", "tensor_parallel"),
+    *("continuous_batching", "chat_template", "weights_bytes", "revision"),
+}
+"""Fields of the manifest that a job compiles, or holds its result against."""
+Name = Annotated[str, Argument(metavar="NAME", help="Folder below model_artifacts/llm.")]
+Machine = Literal["ml.trn1.2xlarge", "ml.trn1.32xlarge"]
+"""What a training job can compile on: Inferentia2 runs none."""
+PROMOTE = "Check what the last job made, copy it to where endpoints read, write its hash into the manifest."
+SMALL = "Nobody measured yet whether the smaller's 32 GiB of host memory do for 8B in 16 bits."
+
+
+def compile_(
+    context: typer.Context,
+    name: Name,
+    tenant: Tenant,
+    instance: Annotated[Machine, Option(help=SMALL)] = "ml.trn1.32xlarge",
+    wait: Annotated[bool, Option("--wait/--no-wait", help="Until the job has ended.")] = True,
+    status: Annotated[bool, Option("--status", help="Only tell how the last job of NAME stands.")] = False,
+    promote: Annotated[bool, Option("--promote", help=PROMOTE)] = False,
+    job_name: Annotated[str | None, Option("--job", metavar="JOB", help="For --promote: this job.")] = None,
+) -> None:
+    """Compile a language model for Inferentia2 or Trainium, by a training job with the serving image."""
+    options = GlobalOptions.of(context)
+    compiling = _open(options, name, tenant)
+    if promote:
+        sha256 = compiling.promote(compiling.job(job_name) if job_name else compiling.last_job())
+        if not options.writes({"name": name, "sha256": sha256}):
+            Terminal().show(f"{name} = {sha256}. Review and commit its manifest.toml, then deploy.")
+        return
+    job = compiling.last_job() if status else compiling.start(instance)
+    ends_at = time.monotonic() + _WAIT_S
+    while wait and not status and job["TrainingJobStatus"] in _RUNNING and time.monotonic() < ends_at:
+        time.sleep(_POLL_S)
+        job = compiling.job(job["TrainingJobName"])
+    fields = ("TrainingJobName", "TrainingJobStatus", "SecondaryStatus", "FailureReason")
+    if not options.writes({field: job.get(field) for field in fields}):
+        Terminal().show(_said(job))
+    _refuse_failed(job)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiling:
+    """An artifact, and the tenant in whose account it is compiled."""
+
+    manifest: artifacts.LlmManifest
+    folder: Path
+    """Of the manifest."""
+    served_on: artifacts.Instance
+    deployed: Deployed
+
+    def start(self, machine: Machine) -> Mapping[str, Any]:
+        """Start a job. Raises ConfigurationError, ConflictError, DeploymentError before it costs anything."""
+        from assistant.terminal.account import aws_errors, require_quota
+
+        where = "in deployment.artifact_publishers, in a region that has the image"
+        lacks = f"role to compile with: name a role {where}"
+        told = self.deployed.output("Data", artifacts.COMPILE_OUTPUT, lacks=lacks)
+        image, entry = self._image(), self.folder.parents[2] / _ENTRY
+        require_quota(self.deployed.aws, f"{machine} for training job usage")
+        for job in self._jobs():
+            if job["TrainingJobStatus"] in _RUNNING:
+                raise ConflictError(
+                    f"{job['TrainingJobName']} compiles {self.manifest.name} already: --status."
+                )
+        bucket, s3 = self.deployed.models_bucket(), self.deployed.publisher()
+        with aws_errors("s3", "the weights or the entry"):
+            channels = {"weights": self._weights(s3, bucket), "entry": self._put(s3, bucket, entry)}
+        name = f"{self._prefix}{datetime.now(UTC):%y%m%d-%H%M%S}"
+        order = self.order(json.loads(told), name=name, image=image, machine=machine) | {
+            "channels": {channel: f"s3://{bucket}/{key}" for channel, key in channels.items()}
+        }
+        region = self.deployed.place.region
+        sagemaker_jobs.start("training_job", order, region=region, root=self.folder.parents[2])
+        return self.job(name)
+
+    def order(self, shared: Mapping[str, Any], *, name: str, image: str, machine: Machine) -> dict[str, Any]:
+        """Return what ``sagemaker_jobs.start`` is given, without the channels. ``shared``: of the stack."""
+        entry = f"/opt/ml/input/data/entry/{_ENTRY.name}"
+        return {
+            "shared": shared,
+            "name": name,
+            "container": {"training_image": image, "container_entrypoint": ["python3", entry]},
+            "instance": machine,
+            "has_local_disk": artifacts.instance_named(machine).has_local_disk,
+            "is_spot": False,
+            "hyperparameters": {"manifest": json.dumps(self.wanted())},
+        }
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what the job compiles and holds its result against, as JSON has it."""
+        return self.manifest.model_dump(mode="json", include=_COMPILED_FROM) | {
+            "cache_bytes": artifacts.memory_of(self.manifest).cache,
+            "usable_bytes": artifacts.usable_bytes(self.manifest, self.served_on),
+            "instance": self.served_on.name,
+        }
+
+    def job(self, name: str) -> Mapping[str, Any]:
+        """Raises DeploymentError where there is no job of this name."""
+        return self.deployed.aws.call("sagemaker", "describe_training_job", TrainingJobName=name)
+
+    def last_job(self) -> Mapping[str, Any]:
+        """Raises NotFoundError where no job has compiled this artifact."""
+        if not (jobs := self._jobs()):
+            raise NotFoundError(
+                f"No job has compiled {self.manifest.name} for {self.deployed.config.name} yet."
+            )
+        return self.job(jobs[0]["TrainingJobName"])
+
+    def promote(self, job: Mapping[str, Any]) -> str:
+        """Return the hash that is registered now; a second time nothing changes.
+
+        Raises ConflictError or DeploymentError while the manifest is as it was.
+        """
+        from assistant.terminal.account import aws_errors
+
+        _refuse_failed(job)
+        if job["TrainingJobStatus"] in _RUNNING:
+            raise ConflictError(f"{_said(job)}. Wait for its end: models compile --status tells.")
+        compiled = json.loads(job.get("HyperParameters", {}).get("manifest", "{}"))
+        wanted = self.wanted()
+        if other := [name for name, value in wanted.items() if compiled.get(name) != value]:
+            raise ConflictError(
+                f"{job['TrainingJobName']} compiled another {', '.join(other)} than the manifest has now. "
+                "Compile again."
+            )
+        with aws_errors("s3", "promote"):
+            sha256 = self._copy(job["ModelArtifacts"]["S3ModelArtifacts"].split("/", 3)[3])
+        digest = job["AlgorithmSpecification"]["TrainingImage"].partition("@")[2]
+        artifacts.write_artifact(self.folder, sha256=sha256, image_digest=digest)
+        return sha256
+
+    def _copy(self, prefix: str) -> str:
+        from assistant.terminal.publishing import stored_sha256
+
+        bucket, s3, manifest = self.deployed.models_bucket(), self.deployed.publisher(), self.manifest
+        made = json.loads(s3.get_object(Bucket=bucket, Key=f"{prefix}artifact.json")["Body"].read())
+        sha256, told = made["sha256"], made["files"]
+        if set(told) != set(manifest.files) or artifacts.artifact_sha256(told) != sha256:
+            raise DeploymentError(f"{prefix}artifact.json is not about the manifest's files. Compile again.")
+        if manifest.sha256 not in (None, sha256):
+            raise ConflictError(
+                f"{manifest.name} is registered as {manifest.sha256}, and the job made {sha256}. To replace "
+                "it, delete sha256 and image_digest from its manifest.toml first."
+            )
+        found: dict[str, str] = {}
+        for name, digest in told.items():
+            sha256_read, found[name] = stored_sha256(s3, bucket, f"{prefix}artifact/{name}")
+            if sha256_read != digest:
+                raise DeploymentError(f"{prefix}artifact/{name} is not what the job wrote. Compile again.")
+        for name, etag in found.items():  # what was read, and no later version
+            source = {"Bucket": bucket, "Key": f"{prefix}artifact/{name}"}
+            key = f"llm/{manifest.name}/{sha256}/{name}"
+            s3.copy(source, bucket, key, ExtraArgs={"CopySourceIfMatch": etag})
+        return sha256
+
+    @property
+    def _prefix(self) -> str:
+        """What the names of this artifact's jobs begin with."""
+        return re.sub(r"[^a-z0-9]+", "-", f"compile-{self.deployed.config.name}-{self.manifest.name}") + "-"
+
+    def _jobs(self) -> list[Mapping[str, Any]]:
+        """Return the jobs of this artifact, the newest first."""
+        asked = {"NameContains": self._prefix, "SortBy": "CreationTime", "SortOrder": "Descending"}
+        listed = self.deployed.aws.listed("sagemaker", "list_training_jobs", "TrainingJobSummaries", **asked)
+        ours = re.compile(rf"{self._prefix}\d{{6}}-\d{{6}}")
+        return [job for job in listed if ours.fullmatch(job["TrainingJobName"])]
+
+    def _image(self) -> str:
+        """Return the serving image by its digest, which the manifest will name."""
+        from assistant.terminal.publishing import Registry
+
+        name, region = self.manifest.image, self.deployed.place.region
+        lock = artifacts.load_images(self.folder.parents[2] / "images.lock.toml")
+        if (digest := lock.image(name).digest) is None:
+            raise ConfigurationError(
+                f"images.lock.toml has no digest of {name}, and an artifact loads only in the image that "
+                f"compiled it. Run: make images TO={self.deployed.place.account}/{region} ARGS={name}"
+            )
+        account = lock.account(name, region=region, own=self.deployed.place.account)
+        return f"{Registry(account=account, region=region).host}/{lock.image(name).repository}@{digest}"
+
+    def _weights(self, s3: Any, bucket: str) -> str:
+        """Return the prefix of the weights. Raises ConfigurationError where there are none."""
+        prefix = f"llm/{self.manifest.name}/weights/{self.manifest.revision}/"
+        found = s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}config.json")
+        if not found["KeyCount"]:
+            advice = f"Put them, as the publisher: aws s3 sync weights s3://{bucket}/{prefix}"
+            raise ConfigurationError(f"There are no weights. {advice}")
+        return prefix
+
+    def _put(self, s3: Any, bucket: str, source: Path) -> str:
+        """Put the job's entry under its hash; return its prefix."""
+        content = source.read_bytes()
+        prefix = f"llm/{self.manifest.name}/entry/{hashlib.sha256(content).hexdigest()}/"
+        s3.put_object(Bucket=bucket, Key=f"{prefix}{source.name}", Body=content)
+        return prefix
+
+
+def _open(options: GlobalOptions, name: str, tenant: str) -> _Compiling:
+    """Raises ConfigurationError for an artifact that is not compiled, and with the sum for one that does not
+    fit; DeploymentError for another account's credentials."""
+    from assistant.terminal.deployed import Deployed  # boto3
+
+    folder = options.tenants_dir.resolve().parent / "model_artifacts/llm" / name
+    deployed, manifest = Deployed.named(options, tenant), artifacts.load_llm_manifest(folder)
+    models = deployed.config.models
+    if not manifest.is_compiled:
+        raise ConfigurationError(
+            f"{name} is for {manifest.accelerator}, for which nothing is compiled ahead."
+        )
+    chosen = models.llm_instance if models and models.llm == name else None
+    served_on = artifacts.instance_named(chosen or artifacts.DEFAULT_INSTANCES[manifest.accelerator])
+    artifacts.check_llm_fit(manifest, served_on)
+    deployed.aws.require()
+    return _Compiling(manifest, folder, served_on, deployed)
+
+
+def _said(job: Mapping[str, Any]) -> str:
+    return f"{job['TrainingJobName']} is {job['TrainingJobStatus']} ({job.get('SecondaryStatus', 'no more')})"
+
+
+def _refuse_failed(job: Mapping[str, Any]) -> None:
+    if job["TrainingJobStatus"] in ("Failed", "Stopped"):
+        raise DeploymentError(
+            f"{_said(job)}: {job.get('FailureReason', 'no reason told')}. Nothing is promoted."
+        )

@@ -1,0 +1,199 @@
+"""``assistant models package``, ``release``, ``rollback``, ``variants``: a tuned model beside the
+served one, by the credentials of whoever deploys the tenant."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
+from assistant.options.feedback.capture_commands import Hours, OfDeployment
+from assistant.tenant.deployment import ModelsSection
+from assistant.tenant.manifests import DEFAULT_INSTANCES, LlmManifest, load_llm_manifest
+from assistant.tenant.prices import HOURS_A_MONTH, load_prices
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain, table
+
+if TYPE_CHECKING:
+    from assistant.options.models_lab.commands.canary import Canary
+    from assistant.options.models_lab.variants import VariantCounts
+    from assistant.terminal.deployed import Deployed
+
+_ARTIFACTS = Path("model_artifacts/llm")
+Weights = Annotated[Path, Argument(metavar="FOLDER", exists=True, file_okay=False)]
+NewName = Annotated[str, Option("--name", metavar="NAME", help="Folder under model_artifacts/llm/.")]
+Like = Annotated[str, Option(metavar="NAME", help="Artifact whose weights were tuned.")]
+Card = Annotated[Path | None, Option(metavar="FILE", help="training.json of the training job.")]
+Evaluated = Annotated[Path | None, Option(metavar="FILE", help="The same weights, as evaluated (GGUF).")]
+PutInto = Annotated[str | None, Option(metavar="T", help="Tenant whose bucket gets it, as its publisher.")]
+Candidate = Annotated[str, Argument(metavar="NAME", help="The tenant's models.candidate.")]
+Report = Annotated[str | None, Option(metavar="NAME", help="Stored run of the candidate.")]
+Against = Annotated[str | None, Option(metavar="NAME", help="Stored run of the served model.")]
+Percent = Annotated[int, Option(min=1, max=50, metavar="PERCENT", help="Of the LLM's calls.")]
+Yes = Annotated[bool, Option("--yes", help="Do not ask after the price is shown.")]
+
+
+def package(
+    context: typer.Context,
+    folder: Weights,
+    name: NewName,
+    like: Like,
+    card: Card = None,
+    evaluated: Evaluated = None,
+    put: PutInto = None,
+) -> None:
+    """Make an artifact of a folder of tuned weights: its hash and manifest, and with --put the objects."""
+    from assistant.options.models_lab.commands import packaging
+    from assistant.terminal import publishing
+
+    like_folder = _ARTIFACTS / like
+    manifest, files = packaging.package(folder, name=name, like=like_folder, card=card, evaluated=evaluated)
+    Terminal().show(f"{name} = {manifest.sha256}: {_ARTIFACTS / name / 'manifest.toml'}")
+    if put is None:
+        return
+    deployed, models = _deployed(GlobalOptions.of(context), put)
+    with TemporaryDirectory() as made:
+        keys = {f"llm/{name}/{manifest.sha256}/{each}": path for each, path in files.items()}
+        if models.llm == name:  # the service reads them at its next start: not before it is the served model
+            keys |= packaging.callers_of(manifest, files, into=Path(made))
+        terminal = Terminal(steps=True)
+        publishing.upload(deployed, keys, terminal)
+        publishing.check_artifact(manifest, deployed=deployed, terminal=terminal)
+
+
+def release(
+    context: typer.Context,
+    name: Candidate,
+    tenant: Tenant,
+    share: Percent = 5,
+    evaluation: Report = None,
+    against: Against = None,
+    yes: Yes = False,
+) -> None:
+    """Run a tuned model beside the served one, with a share of the calls. The price is shown first."""
+    from assistant.evaluation.runs import read_run
+    from assistant.options.models_lab.commands.canary import compared
+    from assistant.terminal.publishing import check_artifact
+
+    options, terminal = GlobalOptions.of(context), Terminal(steps=True)
+    deployed, models = _deployed(options, tenant)
+    manifests = _manifests(models, name)
+    if evaluation is None or against is None:
+        raise ConfigurationError(
+            "A release rests on an evaluation of both models on the held-out questions. Name both runs: "
+            "--evaluation CANDIDATE --against SERVED (assistant evaluate --record FILE --name NAME)."
+        )
+    kept = options.state_dir / "evaluations"
+    before, after = (read_run(kept, each).of(tenant) for each in (against, evaluation))
+    if before is None or after is None:
+        raise ConfigurationError(f"The evaluations {against} and {evaluation} did not both ask {tenant}.")
+    for each, one in compared(before, after, manifests=manifests).items():
+        terminal.show(
+            f"{each}: {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}], {one.questions} questions"
+        )
+    for run in (before, after):
+        if run.writer_sha256 is None:
+            terminal.say(f"the evaluation of {run.writer!r} names no hash: is it of the right model?")
+    canary = _canary(deployed)
+    if canary.artifact != manifests[1].sha256:
+        raise ConflictError(f"The stack declares {canary.artifact}, not the {name} of the manifest. Deploy.")
+    canary.check_free()
+    terminal.show(_price(models, manifests[1]))
+    if not yes:
+        typer.confirm(f"Release {name} to {share} % of the calls of {tenant}?", abort=True, err=True)
+    check_artifact(manifests[1], deployed=deployed, terminal=terminal)
+    terminal.step("updating the endpoint: some 20 to 60 minutes")
+    terminal.show(f"{canary.endpoint}: {canary.release(share)}")
+
+
+def rollback(tenant: Tenant, context: typer.Context) -> None:
+    """End the canary: first its share, then its instance. The served model answers all."""
+    canary = _canary(_deployed(GlobalOptions.of(context), tenant)[0])
+    Terminal().show(f"{canary.endpoint}: {canary.rollback() or 'paused; it resumes without a canary'}")
+
+
+def variants(
+    context: typer.Context, tenant: Tenant, hours: Hours = 168, deployed: OfDeployment = False
+) -> None:
+    """Count answers, marks, withheld text and failures by variant. Status 1 where the canary is worse."""
+    from assistant.options.models_lab.variants import FATES, harm_of
+
+    options = GlobalOptions.of(context)
+    counts = asyncio.run(_count(options, tenant, hours, deployed=deployed))
+    worse = harm_of(counts)
+    shares = {name: {fate: one.share(fate) for fate in FATES} for name, one in sorted(counts.items())}
+    if not options.writes({"shares": shares, "worse": worse}):
+        rows = [
+            (name, counts[name].shown_digests, str(counts[name].answers), *map(str, of.values()))
+            for name, of in shares.items()
+        ]
+        shown = table("variant", "artifact", "answers", *FATES, right=("answers", *FATES), rows=rows)
+        Terminal().out.print(shown if rows else plain(f"No model wrote in the last {hours} hours."))
+    if worse:
+        advice = f"assistant models rollback --tenant {tenant}"
+        Terminal().warn(
+            f"The canary is worse than the served model: {', '.join(worse)}. {advice}", "bold red"
+        )
+        raise typer.Exit(1)
+
+
+async def _count(
+    options: GlobalOptions, tenant: str, hours: int, *, deployed: bool
+) -> dict[str, VariantCounts]:
+    from assistant.options.feedback.opened import open_deployed_learning
+    from assistant.options.models_lab.variants import count_variants
+
+    until = datetime.now(UTC)
+    opened = open_deployed_learning(options.preparing(), tenant) if deployed else options.stores(tenant)
+    async with opened as stores:
+        return await count_variants(stores.records, since=until - timedelta(hours=hours), until=until)
+
+
+# --- what the commands share ------------------------------------------------------------------------------
+def _deployed(options: GlobalOptions, tenant: str) -> tuple[Deployed, ModelsSection]:
+    """Return a tenant that is deployed, as its file says. Raises ConfigurationError."""
+    from assistant.terminal.deployed import Deployed
+
+    deployed = Deployed.named(options, tenant)
+    if deployed.config.models is None:
+        raise ConfigurationError(f"{tenant} has no [models] section: assistant models use NAME serves one.")
+    return deployed, deployed.config.models
+
+
+def _manifests(models: ModelsSection, name: str) -> tuple[LlmManifest, LlmManifest]:
+    """Return the manifests of the served model and of the candidate. Raises ConfigurationError."""
+    if models.candidate != name:
+        raise ConfigurationError(
+            f'{name} is not declared. Write candidate = "{name}" under [models] of the tenant file, and '
+            "deploy: the models stack then has its model and both configurations."
+        )
+    return load_llm_manifest(_ARTIFACTS / models.llm), load_llm_manifest(_ARTIFACTS / name)
+
+
+def _canary(deployed: Deployed) -> Canary:
+    """Raises NotFoundError where the tenant's stack declares no canary."""
+    from assistant.options.models_lab.commands.canary import Canary
+
+    deployed.aws.require()
+    stack, endpoint = deployed.stack("Models"), deployed.config.generation.endpoint
+    canary = Canary.of_stack(deployed.aws, stack=stack, endpoint=endpoint)
+    if canary is None:
+        raise NotFoundError(f"{stack} declares no canary: write models.candidate, and deploy.")
+    return canary
+
+
+def _price(models: ModelsSection, candidate: LlmManifest) -> str:
+    """Return what the canary's instance costs, from the dated file of prices."""
+    prices, instance = load_prices(), models.llm_instance or DEFAULT_INSTANCES[candidate.accelerator]
+    price = prices.of("endpoint", instance)
+    basis = f"{prices.region}, {prices.date}" + ("" if price.checked else ", an estimate")
+    return (
+        f"The canary takes one more {instance}: {price.usd_per_hour:.2f} USD an hour, "
+        f"{price.usd_per_hour * HOURS_A_MONTH:,.0f} a month ({basis}). "
+        "While the endpoint is updated, there and back, a second fleet of all its instances runs too."
+    )

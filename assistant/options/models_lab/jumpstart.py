@@ -1,0 +1,364 @@
+"""Candidates from SageMaker JumpStart: ``jumpstart.lock.toml``, and the parser of JumpStart's own files.
+
+A row names a model by its id. Everything else about it (image, artifact, licence, instances) is read from the
+region's JumpStart bucket by ``assistant models candidates`` and written into the row as ``facts``; a row
+without them is unresolved, and nothing deploys, adopts or synthesizes it.
+
+The bucket's files, as the SageMaker SDK reads them (github.com/aws/sagemaker-python-sdk, commit a2481266,
+``sagemaker-core/src/sagemaker/core/jumpstart``): ``constants.py`` names the manifest,
+``region_config.json`` the buckets, ``types.py`` the fields of a specification, ``artifacts/image_uris.py``
+how an image follows from region and instance, ``artifacts/model_uris.py`` that a prepacked artifact comes
+first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
+from assistant.tenant.deployment import ArtifactName
+from assistant.tenant.manifests import Dtype, rewrite
+from assistant.tenant.toml_file import StrictModel, read_strict
+
+LOCK_FILE = "jumpstart.lock.toml"
+MANIFEST_KEY = "models_manifest.json"
+_Instance = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
+_Folder = Annotated[str, Field(pattern=r"^s3://[a-z0-9.-]+/.+/$")]
+
+
+def content_bucket(region: str) -> str:
+    """Return the name of the region's JumpStart bucket (``region_config.json`` of the SDK)."""
+    return f"jumpstart-cache-prod-{region}"
+
+
+class Listed(StrictModel):
+    """An object of the artifact, as S3 lists it."""
+
+    key: str
+    """Relative to the artifact's folder."""
+    size_bytes: int
+    etag: str
+    """S3's: of an object that was put in parts it is no hash of the content."""
+
+
+def listing_sha256(objects: Sequence[Listed]) -> str:
+    """Return the SHA-256 of the sorted lines "key size etag": it changes when an object does."""
+    lines = sorted(f"{each.key} {each.size_bytes} {each.etag}\n" for each in objects)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+class Architecture(StrictModel):
+    """From the artifact's ``config.json``; what it does not say is None."""
+
+    layers: int | None = None
+    kv_heads: int | None = None
+    head_size: int | None = None
+    hidden_size: int | None = None
+    max_tokens: int | None = None
+    dtype: Dtype | None = None
+
+
+class Facts(StrictModel):
+    """What JumpStart says of a model in one region, on one instance type."""
+
+    region: str
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    image: str = Field(pattern=r"^\d{12}\.dkr\.ecr\.[a-z0-9.-]+/[a-z0-9._/-]+:[A-Za-z0-9_.-]+$")
+    artifact: _Folder
+    listing_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    files: tuple[str, ...] = Field(min_length=1)
+    weights_bytes: int = Field(ge=1)
+    licence: str = Field(min_length=1)
+    """As the specification writes it."""
+    eula: str | None = None
+    """Address of the licence agreement that must be accepted."""
+    instance: _Instance
+    min_memory_mb: int | None = None
+    accelerators: int | None = None
+    environment: Mapping[str, str] = {}
+    """Of the container, on ``instance``."""
+    architecture: Architecture = Architecture()
+
+
+class Candidate(StrictModel):
+    id: ArtifactName
+    """JumpStart's, and the name of the manifest once it is adopted."""
+    task: Literal["llm", "embedding"]
+    model: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    """``owner/name`` on the Hugging Face Hub."""
+    family: str
+    purpose: str
+    instance: _Instance | None = None
+    """Instance type to try it on; the specification's default when absent."""
+    eula_accepted: str | None = None
+    """Address of the agreement that was accepted: ``assistant models candidates --accept-eula ID``."""
+    resolved: bool
+    facts: Facts | None = None
+
+    @model_validator(mode="after")
+    def _has_facts_when_resolved(self) -> Self:
+        if self.resolved != (self.facts is not None):
+            raise ValueError("resolved is true for a row with facts and false for one without")
+        return self
+
+
+class CandidateLock(StrictModel):
+    """``jumpstart.lock.toml``."""
+
+    source: str
+    """Where the ids were read."""
+    allowed_licences: tuple[str, ...]
+    """As specifications write them. A model under any other is refused."""
+    candidate: tuple[Candidate, ...]
+
+    def row(self, name: str) -> Candidate:
+        """Return one row. Raises NotFoundError with the known ids."""
+        for row in self.candidate:
+            if row.id == name:
+                return row
+        known = ", ".join(row.id for row in self.candidate)
+        raise NotFoundError(f"{LOCK_FILE} has no candidate {name}; it has {known}. Add a row, or take one.")
+
+    def eula(self, name: str) -> str:
+        """Return the agreement that a row asks for. Raises NotFoundError, ConfigurationError without one."""
+        facts = self.row(name).facts
+        if facts is None or facts.eula is None:
+            raise ConfigurationError(f"{name} asks for no licence agreement, or is not resolved.")
+        return facts.eula
+
+    def usable(self, name: str) -> tuple[Candidate, Facts]:
+        """Return a row that may be deployed. Raises NotFoundError, ConfigurationError with what to do."""
+        row = self.row(name)
+        if row.facts is None:
+            raise ConfigurationError(_unresolved(name))
+        facts = row.facts
+        if facts.licence not in self.allowed_licences:
+            raise ConfigurationError(
+                f'{name}: its licence is "{facts.licence}", and allowed_licences of {LOCK_FILE} has '
+                f"{', '.join(self.allowed_licences)}. Add it there once it was read, or take another."
+            )
+        if facts.eula not in (None, row.eula_accepted):
+            raise ConfigurationError(
+                f"{name} asks for the acceptance of {facts.eula}. Read it; then: "
+                f"assistant models candidates --accept-eula {name}"
+            )
+        return row, facts
+
+
+def _unresolved(name: str) -> str:
+    return (
+        f"{name} is a candidate without facts (resolved = false in {LOCK_FILE}). Where JumpStart's bucket "
+        "can be reached, run: assistant models candidates --region REGION"
+    )
+
+
+def load_candidates(path: Path) -> CandidateLock:
+    """Read the lock. Raises ConfigurationError naming file, line and key."""
+    return read_strict(path, CandidateLock)
+
+
+class TrialPlace(StrictModel):
+    """Where a tenant's throw-away endpoints run: an output of its models stack, as JSON."""
+
+    endpoints: tuple[str, ...]
+    """Names of endpoint, configuration and model, for one trial each. The roles act on no other."""
+    role_arn: str
+    """SageMaker runs the container by it."""
+    clean_up_role_arn: str
+    """EventBridge Scheduler deletes by it."""
+    bucket: str
+    key_arn: str
+    subnets: tuple[str, ...]
+    security_group: str
+
+
+TRIAL_OUTPUT = "TrialPlace"
+
+
+def refuse_unresolved(path: Path, names: Iterable[str]) -> None:
+    """Raise ConfigurationError when an artifact that a tenant file names is an unresolved candidate."""
+    rows = {row.id: row for row in load_candidates(path).candidate}
+    if found := [name for name in names if name in rows and not rows[name].resolved]:
+        raise ConfigurationError(_unresolved(found[0]))
+
+
+def write_rows(path: Path, before: bytes, updates: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write keys into rows by id; comments and everything else stay. The file is replaced whole or not.
+
+    ``before``: the file as it was read. Raises ConflictError when it changed since, ConfigurationError when
+    it would be invalid.
+    """
+    import tomlkit  # not in the service's image
+
+    document: Any = tomlkit.parse(before.decode())
+    for row in document["candidate"]:
+        for key, value in updates.get(str(row["id"]), {}).items():
+            row[key] = value
+    if path.read_bytes() != before:
+        raise ConflictError(f"{path} was changed meanwhile, and not written. Run the command again.")
+    rewrite(path, tomlkit.dumps(document), CandidateLock)
+
+
+# --- JumpStart's own files --------------------------------------------------------------------------------
+class Header(BaseModel):
+    """One entry of the manifest. AWS adds fields at any time: those that nothing here reads are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_id: str
+    version: str = Field(pattern=r"^\d+(\.\d+)*$")
+    spec_key: str
+    deprecated: bool = False
+
+
+class _Spec(BaseModel):
+    """A specification, with the fields of its configuration on top."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    version: str
+    license: str
+    deprecated: bool = False
+    inference_vulnerable: bool = False
+    gated_bucket: bool = False
+    hosting_eula_key: str | None = None
+    hosting_artifact_key: str
+    hosting_artifact_compression_type: str
+    hosting_prepacked_artifact_key: str | None = None
+    hosting_instance_type_variants: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    hosting_resource_requirements: Mapping[str, int] = {}
+    default_inference_instance_type: str
+    supported_inference_instance_types: tuple[str, ...]
+    inference_environment_variables: tuple[Mapping[str, Any], ...] = ()
+
+
+def newest(manifest: bytes, name: str) -> Header:
+    """Return a model's newest version that is not deprecated. Raises NotFoundError, ConfigurationError."""
+    try:
+        headers = _HEADERS.validate_json(manifest)
+    except ValidationError as error:
+        raise ConfigurationError(f"{MANIFEST_KEY}: not as JumpStart writes it: {_fault(error)}.") from None
+    offered = [header for header in headers if header.model_id == name and not header.deprecated]
+    if not offered:
+        raise NotFoundError(f"{name}: JumpStart does not offer this id in this region, or has deprecated it.")
+    return max(offered, key=lambda header: [int(part) for part in header.version.split(".")])
+
+
+_HEADERS = TypeAdapter(list[Header])
+
+
+class Specification:
+    """One model's specification, read for one region and one instance type."""
+
+    def __init__(self, body: bytes, *, region: str, instance: str | None) -> None:
+        """``instance``: None for the specification's default. Raises ConfigurationError."""
+        try:
+            self._spec = spec = _Spec.model_validate(_configured(json.loads(body)))
+        except ValidationError as error:
+            raise ConfigurationError(f"its specification is not complete: {_fault(error)}.") from None
+        except (ValueError, KeyError, AttributeError):
+            raise ConfigurationError("its specification is not as JumpStart writes them.") from None
+        self._region, self._instance = region, instance or spec.default_inference_instance_type
+        variants = spec.hosting_instance_type_variants.get("variants", {})
+        # what an instance type says goes before what its family says
+        names = (self._instance, self._instance.split(".")[1])
+        self._variants = [variants[name] for name in names if name in variants]
+        own = [variant.get("properties", {}) for variant in self._variants]
+        keys = [each.get(key) for each in own for key in ("prepacked_artifact_key", "artifact_key")]
+        keys += [spec.hosting_prepacked_artifact_key, spec.hosting_artifact_key]
+        self.prefix = next(key for key in keys if key)
+        for wrong, said in (
+            (spec.deprecated or spec.inference_vulnerable, "JumpStart calls it deprecated or vulnerable"),
+            (
+                spec.gated_bucket,
+                f'its artifact ("{spec.license}") lies in the gated bucket, which only SageMaker reads, and '
+                "no closed VPC reaches. Fetch the weights from their publisher (model_artifacts/README.md)",
+            ),
+            (
+                self._instance not in spec.supported_inference_instance_types,
+                f"it does not run on {self._instance}; write one of these as instance: "
+                f"{', '.join(spec.supported_inference_instance_types)}",
+            ),
+            (
+                spec.hosting_artifact_compression_type != "None" or not self.prefix.endswith("/"),
+                f"{self.prefix} is one packed file; only folders of files are deployed",
+            ),
+        ):
+            if wrong:
+                raise ConfigurationError(f"{said}.")
+
+    def facts(self, objects: Sequence[Listed], config: bytes) -> Facts:
+        """Return what the row gets. ``config``: the artifact's ``config.json``, or ``{}``.
+
+        Raises ConfigurationError.
+        """
+        spec, region = self._spec, self._region
+        aliases = spec.hosting_instance_type_variants.get("regional_aliases", {}).get(region, {})
+        named = [each.get("regional_properties", {}).get("image_uri", "") for each in self._variants]
+        own = [each.get("properties", {}) for each in reversed(self._variants)]
+        needs, environment = dict(spec.hosting_resource_requirements), dict[str, str]()
+        for variable in spec.inference_environment_variables:
+            if variable.get("required_for_model_class"):
+                environment[str(variable.get("name"))] = str(variable.get("default"))
+        for properties in own:
+            needs |= properties.get("resource_requirements", {})
+            environment |= properties.get("environment_variables", {})
+        bucket = content_bucket(region)
+        weights = [each for each in objects if each.key.endswith((".safetensors", ".bin", ".gguf"))]
+        try:
+            return Facts(
+                region=region,
+                version=spec.version,
+                image=next((aliases[name[1:]] for name in named if name[1:] in aliases), ""),
+                artifact=f"s3://{bucket}/{self.prefix}",
+                listing_sha256=listing_sha256(objects),
+                files=tuple(sorted(each.key for each in objects)),
+                weights_bytes=sum(each.size_bytes for each in weights),
+                licence=spec.license,
+                eula=spec.hosting_eula_key and f"s3://{bucket}/{spec.hosting_eula_key}",
+                instance=self._instance,
+                min_memory_mb=needs.get("min_memory_mb"),
+                accelerators=needs.get("num_accelerators"),
+                environment=environment,
+                architecture=_architecture(json.loads(config)),
+            )
+        except ValidationError as error:
+            raise ConfigurationError(
+                f"on {self._instance} in {region} its facts are not complete: {_fault(error)}."
+            ) from None
+
+
+def _configured(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields of a specification with those of a configuration on top.
+
+    A model has several, ranked. The first is taken that needs no further model: one with speculative decoding
+    brings a draft model of its own.
+    """
+    for name in spec.get("inference_config_rankings", {}).get("overall", {}).get("rankings", []):
+        names = spec["inference_configs"][name]["component_names"]
+        parts = [spec["inference_config_components"][part] for part in names]
+        if not any(part.get("hosting_additional_data_sources") for part in parts):
+            return {key: value for part in (spec, *parts) for key, value in part.items()}
+    return spec
+
+
+def _architecture(config: Mapping[str, Any]) -> Architecture:
+    """Return what a ``config.json`` of Hugging Face's transformers says. Raises ValidationError."""
+    hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    return Architecture(
+        layers=config.get("num_hidden_layers"),
+        kv_heads=config.get("num_key_value_heads", heads),
+        head_size=config.get("head_dim") or (hidden and heads and hidden // heads),
+        hidden_size=hidden,
+        max_tokens=config.get("max_position_embeddings"),
+        dtype=config.get("dtype", config.get("torch_dtype")),
+    )
+
+
+def _fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"

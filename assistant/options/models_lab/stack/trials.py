@@ -1,0 +1,87 @@
+"""Throw-away endpoints of a tenant that tries candidates (``[models] trials = true``): roles and logs.
+
+``assistant models try`` makes the endpoints themselves, with the permissions of the person who runs it. That
+person may pass the two roles; no other role of the tenant may (the boundary denies ``iam:PassRole``).
+"""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from assistant.options.models_lab.jumpstart import TRIAL_OUTPUT, TrialPlace
+from stacks.outputs import Workload
+from stacks.processes import PULL_IMAGE
+from stacks.roles import (
+    ServiceRole,
+    WorkloadRole,
+    allow,
+    attach,
+    bucket_arn,
+    interface_statements,
+    resource_arn,
+    via_s3,
+)
+from stacks.tenant_stack import Foundation, endpoint_log_group, tenant_log_group
+
+_DELETING = {
+    "endpoint": "sagemaker:DeleteEndpoint",
+    "endpoint-config": "sagemaker:DeleteEndpointConfig",
+    "model": "sagemaker:DeleteModel",
+}
+
+
+class TrialEndpoints(Construct):
+    def __init__(self, scope: Construct, construct_id: str, *, foundation: Foundation) -> None:
+        super().__init__(scope, construct_id)
+        tenant, keys, network = foundation.tenant, foundation.keys, foundation.network
+        names, stack, bucket = tenant.trial_endpoints, cdk.Stack.of(self), foundation.data.models_bucket
+        groups: list[str] = []
+        for number, name in enumerate(names, start=1):
+            place = {"logs_key_arn": keys.logs_key_arn, "name": endpoint_log_group(name)}
+            groups.append(tenant_log_group(self, f"Log{number}", **place).log_group_arn)
+        lines = ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
+        own_metrics = {"StringEquals": {"cloudwatch:namespace": "/aws/sagemaker/Endpoints"}}
+        folders = ["llm/*", "embedding/*"]
+        models = bucket_arn(self, bucket)
+        # JumpStart's images are in the registries of AWS's own accounts, those of images.lock.toml
+        accounts = {region[tenant.place.region] for region in tenant.images.registries.values()}
+        images = [
+            stack.format_arn(service="ecr", account=account, resource="repository", resource_name="*")
+            for account in sorted(accounts)
+        ]
+        description = f"Runs the containers of the endpoints on which {tenant.name} tries candidates"
+        role = WorkloadRole(self, "Role", assumed_by="sagemaker.amazonaws.com", description=description)
+        statements = [
+            allow("ecr:GetAuthorizationToken", "*"),
+            allow("cloudwatch:PutMetricData", "*", conditions=own_metrics),
+            allow(PULL_IMAGE, *images),
+            allow(lines, *groups),
+            allow("s3:GetObject", *(f"{models}/{folder}" for folder in folders)),
+            allow("s3:ListBucket", models, conditions={"StringLike": {"s3:prefix": folders}}),
+            allow("kms:Decrypt", keys.models_key_arn, conditions=via_s3(self)),
+            *interface_statements(self, network=network, workload=Workload.MODELS),
+        ]
+        attach(self, "Rights", role, statements, description="What a candidate's endpoint reads and writes")
+        clean_up = ServiceRole(
+            self,
+            "CleanUp",
+            service="scheduler.amazonaws.com",
+            description=f"Deletes the endpoints on which {tenant.name} tries candidates",
+            statements=[
+                allow(action, *(resource_arn(self, "sagemaker", kind, name) for name in names))
+                for kind, action in _DELETING.items()
+            ],
+        )
+        place = TrialPlace(
+            endpoints=names,
+            role_arn=role.role_arn,
+            clean_up_role_arn=clean_up.arn,
+            bucket=bucket,
+            key_arn=keys.models_key_arn,
+            subnets=network.subnet_ids,
+            security_group=network.security_group_ids[Workload.MODELS],
+        )
+        value = stack.to_json_string(place.model_dump(mode="json"))
+        output = cdk.CfnOutput(self, TRIAL_OUTPUT, value=value, description="For assistant models try")
+        output.override_logical_id(TRIAL_OUTPUT)

@@ -1,0 +1,474 @@
+"""Exports what models are tuned on as folders of files with a data card: versioned, never changed.
+
+Training sets hold what agents did: supervised examples and preferences in TRL's conversational form, as
+``KIND.SPLIT.jsonl``, a manifest with the files' hashes, and a card by the questions of Gebru et al.,
+"Datasheets for datasets" (2021).
+
+An example's prompt is what a model reads for the question; its completion is a text that people stand behind:
+approved at the desk, sent, or marked good. A preference has the draft that they replaced as rejected. Texts
+come from the sealed feedback: what was erased or withdrawn cannot be read, and so is never part of a new set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any, Literal
+
+import orjson
+from rapidfuzz.distance import Levenshtein
+
+from assistant.answer.prompt import document_text, load_prompt, neutralise, user_text
+from assistant.answer.read import DOCUMENTS_IN_PROMPT
+from assistant.domain.answers import VerdictLabel
+from assistant.domain.errors import ConflictError, InvalidRequestError
+from assistant.options.desk.domain import ApprovedAnswer, ItemState
+from assistant.options.feedback.events import FeedbackEvent, FeedbackKind, FeedbackText
+from assistant.options.feedback.ports import PatientDataFilter
+from assistant.options.models_lab.corpus import SIMILAR_FROM, word_triples
+from assistant.process.private_files import make_private_folder, write_private
+from assistant.stores.ports import AnswerRecords, ChatMessage, DocumentTexts
+from assistant.tenant.tenant import TenantConfig
+from assistant.text.language import has_unsupported_numbers, quantities
+
+LEAST_AGREEMENT = 0.66
+"""Share of the marks on near-identical questions that must agree on the document; an approved text needs
+none."""
+LEAST_EDIT = 0.1
+"""Share of words that must differ for the draft to count as rejected."""
+NEWEST_SHARE = 0.2
+"""Share of the window, its end, that validates and never trains."""
+_MARKS = frozenset({FeedbackKind.VERDICT, FeedbackKind.SENT})
+_TEST_OF = 10
+"""One document of so many belongs to the test split."""
+
+
+class Origin(StrEnum):
+    """Why people stand behind a text, the strongest first."""
+
+    APPROVED = "approved"
+    BETTER_TEXT = "better_text"
+    SENT = "sent"
+    MARKED_GOOD = "marked_good"
+
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+CARD, MANIFEST = "card.md", "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question with the text that people stand behind."""
+
+    answer_id: str
+    document_id: str
+    """The document that the answer quoted first: all its examples are in one side of the split."""
+    at: datetime
+    question: str
+    prompt: tuple[ChatMessage, ...]
+    chosen: str
+    rejected: str | None
+    """The draft, where people replaced it."""
+    origin: Origin
+    agreement: float
+    """Share of the marks on answers to near-identical questions that agree, 0 to 1."""
+    events: tuple[str, ...]
+    """Ids of the events that it rests on."""
+
+
+PromptOf = Callable[[str, str], Awaitable[tuple[ChatMessage, ...] | None]]
+"""Returns what a model reads for an answer (its id) and question; None where the answer's record or one of
+its documents is gone."""
+
+
+@dataclass(slots=True)
+class Sets:
+    """The examples by split, and how many were left out, by reason."""
+
+    examples: Mapping[Split, Sequence[Example]]
+    events: int
+    """Of which they were made."""
+    left_out: Counter[str] = field(default_factory=Counter[str])
+    replaced: Counter[str] = field(default_factory=Counter[str])
+    """Patients' data that was still found and replaced, by kind."""
+
+
+async def build_sets(
+    events: Sequence[FeedbackEvent],
+    *,
+    texts: Mapping[str, FeedbackText],
+    approved: Sequence[ApprovedAnswer],
+    prompt_of: PromptOf,
+    patients_data: PatientDataFilter,
+) -> Sets:
+    """Return the sets of these events. ``texts``: the readable ones, by text id. The same input gives the
+    same sets, in the same order."""
+    left_out: Counter[str] = Counter()
+    replaced: Counter[str] = Counter()
+    drafts = _drafts(events, texts, approved, left_out)
+    drafts = [_without_patients_data(draft, patients_data, replaced) for draft in drafts]
+    agreed = _agreeing(drafts, left_out)
+    unlike = _without_duplicates(agreed, left_out)
+    whole: list[Example] = []
+    for pair in unlike:
+        messages = await prompt_of(pair.answer_id, pair.question)
+        if messages is None:
+            left_out["its document or record is gone"] += 1
+            continue
+        # a number, dose or code that the prompt does not hold would teach a model to invent
+        held = quantities(messages[-1].content)
+        if not pair.document_id or has_unsupported_numbers(quantities(pair.chosen), held):
+            left_out["its sources do not hold what it says"] += 1
+            continue
+        whole.append(replace(pair, prompt=messages, rejected=_rejected(pair)))
+    return Sets(_split(whole, left_out), len(events), left_out, replaced)
+
+
+def supervised_row(example: Example) -> dict[str, Any]:
+    """Return one line of an SFT set: ``prompt`` and ``completion`` as conversations, and the provenance."""
+    return _row(example, completion=example.chosen)
+
+
+def preference_row(example: Example) -> dict[str, Any] | None:
+    """Return one line of a preference set; None for an example that replaced no draft."""
+    if example.rejected is None:
+        return None
+    return _row(example, chosen=example.chosen, rejected=example.rejected)
+
+
+def _row(example: Example, **said: str) -> dict[str, Any]:
+    return {
+        "prompt": example.prompt,
+        **{name: [{"role": "assistant", "content": text}] for name, text in said.items()},
+        "provenance": {
+            "answer_id": example.answer_id,
+            "document_id": example.document_id,
+            "origin": example.origin,
+            "agreement": round(example.agreement, 3),
+            "events": example.events,
+        },
+    }
+
+
+# From events to drafts of examples
+
+
+def _drafts(
+    events: Sequence[FeedbackEvent],
+    texts: Mapping[str, FeedbackText],
+    approved: Sequence[ApprovedAnswer],
+    left_out: Counter[str],
+) -> list[Example]:
+    """Return an example for each answer that people marked, in the order of time."""
+    of_answer: dict[str, list[FeedbackEvent]] = defaultdict(list)
+    for event in sorted(events, key=lambda one: (one.at, one.event_id)):
+        if event.kind in _MARKS:
+            of_answer[event.answer_id].append(event)
+    live = {item.from_answer: item for item in approved if item.state is ItemState.LIVE and item.from_answer}
+    examples: list[Example] = []
+    for answer_id, marks in of_answer.items():
+        readable = [(mark, texts[mark.text_id]) for mark in marks if mark.text_id and mark.text_id in texts]
+        if not readable:
+            left_out["its text is erased or was not kept"] += 1
+            continue
+        chosen = _chosen(readable, live.get(answer_id))
+        if chosen is None:
+            left_out["nobody stands behind a text"] += 1
+            continue
+        origin, text, rests_on = chosen
+        last = marks[-1]
+        quoted = [document.document_id for document in last.documents if document.is_quoted]
+        examples.append(
+            Example(
+                answer_id=answer_id,
+                document_id=quoted[0] if quoted else "",
+                at=last.at,
+                question=readable[-1][1].question,
+                prompt=(),
+                chosen=text.strip(),
+                rejected=readable[-1][1].shown.strip() or None,
+                origin=origin,
+                agreement=1.0,
+                events=tuple(rest.event_id for rest in rests_on),
+            )
+        )
+    return examples
+
+
+def _chosen(
+    marks: Sequence[tuple[FeedbackEvent, FeedbackText]], approved: ApprovedAnswer | None
+) -> tuple[Origin, str, list[FeedbackEvent]] | None:
+    """Return the text that people stand behind, and the events that say so. The latest mark counts."""
+    if approved is not None:
+        return Origin.APPROVED, approved.text, [event for event, _ in marks]
+    verdicts = [(event, text) for event, text in marks if event.kind is FeedbackKind.VERDICT]
+    is_bad = bool(verdicts) and verdicts[-1][0].label is VerdictLabel.BAD
+    if is_bad and (better := verdicts[-1][1].better_text):
+        return Origin.BETTER_TEXT, better, [verdicts[-1][0]]
+    sent = [(event, text.sent) for event, text in marks if event.kind is FeedbackKind.SENT and text.sent]
+    edited = [(event, text) for event, text in sent if event.edit is not None and event.edit.distance > 0]
+    if sent and (edited or not is_bad) and not sent[-1][0].unsupported_sent:
+        event, text = sent[-1]
+        return (Origin.SENT, text or "", [event]) if text else None
+    if verdicts and not is_bad and verdicts[-1][1].shown:
+        return Origin.MARKED_GOOD, verdicts[-1][1].shown, [verdicts[-1][0]]
+    return None
+
+
+def _without_patients_data(
+    example: Example, patients_data: PatientDataFilter, replaced: Counter[str]
+) -> Example:
+    """Replace what the filter finds now: an older release of it may have missed some."""
+
+    def clean(text: str) -> str:
+        found = patients_data.replace(text)
+        replaced.update(found.found)
+        return found.text
+
+    rejected = None if example.rejected is None else clean(example.rejected)
+    return replace(example, question=clean(example.question), chosen=clean(example.chosen), rejected=rejected)
+
+
+def _rejected(example: Example) -> str | None:
+    """Return the draft if the chosen text differs enough from it."""
+    if example.rejected is None:
+        return None
+    distance = Levenshtein.normalized_distance(example.rejected.split(), example.chosen.split())
+    return example.rejected if distance >= LEAST_EDIT else None
+
+
+# Agreement, near-duplicates, splits
+
+
+def _agreeing(examples: Sequence[Example], left_out: Counter[str]) -> list[Example]:
+    """Return the examples whose document most marks on near-identical questions agree on."""
+    alike = families([example.question for example in examples])
+    documents: dict[int, Counter[str]] = defaultdict(Counter)
+    for family, one in zip(alike, examples, strict=True):
+        documents[family][one.document_id] += len(one.events)
+    kept: list[Example] = []
+    for family, one in zip(alike, examples, strict=True):
+        marks = documents[family]
+        share = marks[one.document_id] / marks.total()
+        if one.origin is Origin.APPROVED:
+            kept.append(one)
+        elif share < LEAST_AGREEMENT:
+            left_out["marks disagree"] += 1
+        else:
+            kept.append(replace(one, agreement=share))
+    return kept
+
+
+def _without_duplicates(examples: Sequence[Example], left_out: Counter[str]) -> list[Example]:
+    """Return one example of each group of near-duplicates: the strongest, of these the latest."""
+    alike = families([f"{example.question}\n{example.chosen}" for example in examples])
+    order = list(Origin)
+    best: dict[int, int] = {}
+    for at, (family, one) in enumerate(zip(alike, examples, strict=True)):
+        before = best.get(family)
+        if before is None or order.index(one.origin) <= order.index(examples[before].origin):
+            best[family] = at
+    left_out["near-duplicates"] += len(examples) - len(best)
+    return [examples[at] for at in sorted(best.values())]
+
+
+def _split(examples: Sequence[Example], left_out: Counter[str]) -> Mapping[Split, Sequence[Example]]:
+    """Split by document and by time: no document is in train and test, no training example is newer than a
+    validating one, and no question in train is a near-duplicate of one in test."""
+    if not examples:
+        return dict.fromkeys(SPLITS, ())
+    first, last = min(example.at for example in examples), max(example.at for example in examples)
+    cut = last - (last - first) * NEWEST_SHARE
+    alike = families([example.question for example in examples])
+    tested = {family for family, one in zip(alike, examples, strict=True) if _is_tested(one.document_id)}
+    split: dict[Split, list[Example]] = {name: [] for name in SPLITS}
+    for family, one in zip(alike, examples, strict=True):
+        if _is_tested(one.document_id):
+            split["test"].append(one)
+        elif family in tested:
+            left_out["its question is near one of the test split"] += 1
+        else:
+            split["validation" if one.at > cut else "train"].append(one)
+    return split
+
+
+def _is_tested(document_id: str) -> bool:
+    return int.from_bytes(hashlib.sha256(document_id.encode()).digest()[:4], "big") % _TEST_OF == 0
+
+
+# Near-duplicates
+
+
+class Alike:
+    """Sets of parts, with an index by part: only those that share one are compared."""
+
+    def __init__(self, similar_from: float) -> None:
+        """``similar_from``: share of common parts from which two sets are alike."""
+        self._similar_from = similar_from
+        self._sets: list[frozenset[str]] = []
+        self._holding: defaultdict[str, list[int]] = defaultdict(list)
+
+    def add(self, parts: frozenset[str]) -> None:
+        for part in parts:
+            self._holding[part].append(len(self._sets))
+        self._sets.append(parts)
+
+    def of(self, parts: frozenset[str]) -> list[int]:
+        """Return the numbers of the sets that are alike, in the order in which they were added."""
+        common = Counter(at for part in parts for at in self._holding.get(part, ()))
+        return sorted(
+            at
+            for at, count in common.items()
+            if count / (len(parts) + len(self._sets[at]) - count) >= self._similar_from
+        )
+
+
+def families(texts: Sequence[str]) -> list[int]:
+    """Return the family of each text, which is the number of its first member: texts that are alike by their
+    word triples, case and white space aside, and whatever is alike to one of them."""
+    index, family = Alike(SIMILAR_FROM), list[int]()
+    for at, text in enumerate(texts):
+        triples = word_triples(text)
+        joined = {family[other] for other in index.of(triples)}
+        first = min(joined, default=at)
+        family = [first if member in joined else member for member in family] if len(joined) > 1 else family
+        family.append(first)
+        index.add(triples)
+    return family
+
+
+# Prompts and files
+
+
+async def recorded_prompt(
+    answer_id: str, question: str, *, prompt_id: str, records: AnswerRecords, texts: DocumentTexts
+) -> tuple[ChatMessage, ...] | None:
+    """Return what a model would read for a recorded answer, of the documents as they are; None where the
+    record or the content of a source is gone."""
+    record = await records.get_answer(answer_id)
+    if record is None:
+        return None
+    read: list[str] = []
+    for use in record.passages[:DOCUMENTS_IN_PROMPT]:
+        labels = frozenset(record.labels)
+        document = await texts.read(use.document_id, use.content_hash, labels=labels)
+        if document is None:
+            return None
+        read.append(document_text(len(read) + 1, use.title, document.units))
+    template = load_prompt(prompt_id)
+    user = user_text(template, read, "", neutralise(question))
+    return ChatMessage("system", template.system), ChatMessage("user", user)
+
+
+def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, datetime]) -> Export:
+    """Return what the sets become. Raises InvalidRequestError where no example is left."""
+    if not any(sets.examples.values()):
+        raise InvalidRequestError(
+            f"{sets.events} events make no example (left out: {counts_told(sets.left_out)}). Take a longer "
+            "window with --since."
+        )
+    content: dict[str, bytes] = {}
+    rows: list[tuple[str, ...]] = []
+    for split, examples in sets.examples.items():
+        preferences = [row for row in map(preference_row, examples) if row is not None]
+        content[f"sft.{split}.jsonl"] = as_lines(map(supervised_row, examples))
+        content[f"preference.{split}.jsonl"] = as_lines(preferences)
+        documents = {example.document_id for example in examples}
+        rows.append((split, str(len(examples)), str(len(preferences)), str(len(documents))))
+    every = [example for examples in sets.examples.values() for example in examples]
+    return Export(
+        tenant=tenant.name,
+        template="training_sets",
+        content=content,
+        manifest={"window": window, "prompt": tenant.answers.prompt},
+        columns=("split", "examples", "preferences", "documents"),
+        rows=rows,
+        left_out=sets.left_out,
+        told={
+            "events": sets.events,
+            "since": f"{window[0]:%Y-%m-%d}",
+            "until": f"{window[1]:%Y-%m-%d}",
+            "purpose": tenant.feedback.purpose.rstrip(".") or "not stated in the tenant file",
+            "origins": counts_told(Counter(example.origin.value for example in every)),
+            "replaced": counts_told(sets.replaced),
+            "prompt_id": tenant.answers.prompt,
+            "least_agreement": f"{LEAST_AGREEMENT:.0%}",
+            "similar_from": SIMILAR_FROM,
+            "newest_share": f"{NEWEST_SHARE:.0%}",
+        },
+    )
+
+
+# Folders
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What becomes a folder: its files, what its manifest adds to their hashes, and what its card tells."""
+
+    tenant: str
+    template: str
+    """Of the card."""
+    content: Mapping[str, bytes]
+    manifest: Mapping[str, Any]
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+    """One for each split; what the card tells, and the command."""
+    left_out: Mapping[str, int]
+    told: Mapping[str, object]
+
+    def write(self, folder: Path) -> Path:
+        """Write files, manifest and card into a new folder of ``folder``, TENANT-VERSION; return it.
+
+        The same content is the same folder, which is left as it is. A folder appears whole or not at all.
+        Raises ConflictError when it exists with other content, OSError.
+        """
+        hashes = {name: hashlib.sha256(raw).hexdigest() for name, raw in sorted(self.content.items())}
+        about = {"schema_version": 1, "tenant": self.tenant, **self.manifest, "files": hashes}
+        raw = orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+        version = hashlib.sha256(raw).hexdigest()
+        target = folder / f"{self.tenant}-{version[:12]}"
+        if target.exists():
+            if (target / MANIFEST).read_bytes() != raw:
+                raise ConflictError(f"{target} has another manifest: it was changed. Move it away and retry.")
+            return target
+        making = folder / f".{target.name}.{os.getpid()}"
+        make_private_folder(making)
+        try:
+            for file, written in {**self.content, MANIFEST: raw, CARD: self._card(version)}.items():
+                write_private(making / file, written)
+            making.rename(target)
+        except BaseException:
+            shutil.rmtree(making, ignore_errors=True)
+            raise
+        return target
+
+    def _card(self, version: str) -> bytes:
+        template = (
+            files("assistant.options.models_lab").joinpath("cards", f"{self.template}.md").read_text("utf-8")
+        )
+        rows = (self.columns, ["---"] * len(self.columns), *self.rows)
+        table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        left_out = counts_told(self.left_out)
+        told = {**self.told, "tenant": self.tenant, "version": version, "table": table, "left_out": left_out}
+        return Template(template).substitute(told).encode()
+
+
+def as_lines(rows: Iterable[object]) -> bytes:
+    """Return JSON lines."""
+    return b"".join(orjson.dumps(row, option=orjson.OPT_SORT_KEYS) + b"\n" for row in rows)
+
+
+def counts_told(counts: Mapping[str, int]) -> str:
+    """Return the counts that are not 0, by name, for a data card."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count) or "none"

@@ -1,0 +1,378 @@
+"""Finds the table that answers a question about items, from the catalogue's lines, with reviews beside it.
+
+Which items are shown and in which order follows from the facts of the documents as they are read for the
+answer. Each value is a line of its item's document, quoted. Where no item fits, there is no table but the
+reason, and the nearest item.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from assistant.answer.excerpts import remember_texts, shown_title
+from assistant.answer.search import Search, SearchScope
+from assistant.answer.services import TenantServices, call_within
+from assistant.domain.clock import Deadline
+from assistant.domain.documents import KnownItem, KnownWords, Passage, PassageQuery, SourceIds, StoredDocument
+from assistant.domain.elements import ElementKind
+from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
+from assistant.options.shop.items import PRICE, RATING, Catalogue, ItemQuestion, NamedItems
+from assistant.tenant.tenant import SourceEntry, SourceKind, TenantConfig
+from assistant.text.language import Language, fold
+
+DISCONTINUED = "Discontinued"
+"""Property of an item that is not sold any more: it is compared, never recommended."""
+MOST_RECOMMENDED = 3
+MOST_READ = 8
+"""Items whose documents are read: some may have changed since the directory was made."""
+MOST_COLUMNS = 8
+REVIEWED_ITEMS = 2
+"""Items whose reviews are quoted: the first ones of the table."""
+REVIEWS_SEARCHED, REVIEWS_READ = 60, 20
+GOOD_STARS, BAD_STARS = 4.0, 2.0
+"""A review with at least, and with at most, so many stars is for, and against, its item."""
+_LONGEST_VALUE = 48
+_LONGEST_REVIEW = 70
+"""Words."""
+_USUAL_STARS, _USUAL_RATINGS = 3.0, 4
+"""A mean of few ratings counts as if it had these beside it."""
+_BY_RATING = "Rating (few reviews count less), highest first"
+"""The order by ``_rating``, which differs from the order of the numbers that are shown."""
+_FACT = re.compile(r"(?:[-*•]\s+)?(?P<name>[^:\n]{1,60}):[ \t]+(?P<value>\S.{0,200})")
+_HELPFUL_VOTE = 0.002
+"""Worth of a vote, in cosine."""
+_MOST_VOTES = 50
+_TEXTS_KEPT = 500
+"""Messages and titles whose named items are known: a message is asked for several times on its way."""
+_STOCK = re.compile(r"\bin stock\b")
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of an item's document: "Weight: 2 kg"."""
+
+    name: str
+    value: str
+    line: str
+    """Verbatim, without a list marker."""
+    span: tuple[int, int]
+    """[start, end) of the line in the document's parsed text."""
+    passage: Passage
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedItem:
+    document: StoredDocument
+    facts: tuple[Fact, ...]
+    """Those of the table's columns that its document has, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A table of items, or why there is none."""
+
+    asked: ItemQuestion
+    items: tuple[ComparedItem, ...] = ()
+    columns: tuple[str, ...] = ()
+    reviews: tuple[StoredDocument, ...] = ()
+    """For and against the first items, each of one passage or more; the first is quoted. Of a question of
+    opinion there are only these."""
+    stock: str = ""
+    """Of recommended items, the live element that says whether they are in stock; empty without."""
+    in_stock: tuple[str, ...] = ()
+    """Numbers of the items that it is read for."""
+    refusal: str = ""
+    """Why no item is shown; empty where some are."""
+
+    @property
+    def documents(self) -> Mapping[str, StoredDocument]:
+        documents = [*(item.document for item in self.items), *self.reviews]
+        return {document.card.document_id: document for document in documents}
+
+    @property
+    def heading(self) -> str:
+        """What the table shows and by what it is ordered: what of the question was read."""
+        if self.asked.kind == "opinion":
+            return f"What customers say of the {self.asked.items[0].title}"
+        bounds = [f"{bound.name} {bound.said}" for bound in self.asked.bounds]
+        bounded = {bound.name for bound in self.asked.bounds}
+        names = [name for name in self.asked.names if name not in bounded]
+        order = [_BY_RATING] if self.asked.kind == "recommendation" else []
+        return f"{self.asked.category}: {'; '.join((*bounds, *order, *names)) or 'compared'}"
+
+    @property
+    def remark(self) -> str:
+        """What no item was checked for, so that no agent believes that one was: words of the question that
+        nothing here was chosen by. Empty without any."""
+        return f"Not checked: {', '.join(self.asked.unread)}." if self.asked.unread else ""
+
+
+# --- choosing ---------------------------------------------------------------------------------------------
+def candidates(asked: ItemQuestion, known: Sequence[KnownItem]) -> tuple[KnownItem, ...]:
+    """Return the items to read: those compared, or those that fit a recommendation best and the nearest."""
+    if asked.kind == "comparison":
+        return asked.items
+    sold = [item for item in known if item.facts.category == asked.category and _is_sold(item)]
+    return tuple(sorted(sold, key=lambda item: _rank(item, asked))[:MOST_READ])
+
+
+def _is_sold(item: KnownItem) -> bool:
+    return DISCONTINUED not in item.facts.properties
+
+
+def _missed(item: KnownItem, asked: ItemQuestion) -> float:
+    """Return by what shares an item misses the bounds, summed: 0 where it meets all."""
+    return sum(bound.missed_by(item.facts) for bound in asked.bounds)
+
+
+def _rank(item: KnownItem, asked: ItemQuestion) -> tuple[float, float]:
+    """Return the key that recommended items are sorted by: what misses least first, then the best rated."""
+    return _missed(item, asked), -_rating(item)
+
+
+def _rating(item: KnownItem) -> float:
+    """Return the mean rating, drawn towards the usual one where there are few ratings."""
+    if item.facts.rating is None:
+        return 0.0
+    count = item.facts.ratings or 1
+    return (item.facts.rating * count + _USUAL_STARS * _USUAL_RATINGS) / (count + _USUAL_RATINGS)
+
+
+def compare(asked: ItemQuestion, documents: Sequence[StoredDocument]) -> Comparison:
+    """Return the table of the documents' items that fit, or the reason why none does."""
+    read = {document.card.document_id: document for document in documents}
+    items = [KnownItem(key, one.card.title, one.card.item) for key, one in read.items() if one.card.item]
+    fitting = items
+    if asked.kind == "recommendation":
+        items = sorted(filter(_is_sold, items), key=lambda item: _rank(item, asked))
+        fitting = [item for item in items if not _missed(item, asked)][:MOST_RECOMMENDED]
+    facts = {item.document_id: _facts_of(read[item.document_id]) for item in fitting}
+    fitting = [item for item in fitting if facts[item.document_id]]
+    if not fitting or (asked.kind == "comparison" and len(fitting) < 2):
+        return Comparison(asked, refusal=_refusal(asked, items))
+    columns = _columns(asked, [facts[item.document_id] for item in fitting])
+    compared = tuple(
+        ComparedItem(read[item.document_id], tuple(own[name] for name in columns if name in own))
+        for item in fitting
+        for own in [facts[item.document_id]]
+    )
+    return Comparison(asked, compared, columns)
+
+
+def _refusal(asked: ItemQuestion, items: Sequence[KnownItem]) -> str:
+    """Return why no item is shown. ``items``: those that were read, the nearest first."""
+    if asked.kind == "comparison":
+        return "The catalogue holds fewer than two of these items that your access rights let through."
+    wanted = ", ".join(f"{bound.name} {bound.said}" for bound in asked.bounds)
+    told = [f"The catalogue has no item of {asked.category.lower()} with {wanted} that is still sold."]
+    if items:
+        told.append(f"The nearest is “{shown_title(items[0].title)}”.")
+    return " ".join(told)
+
+
+def _facts_of(document: StoredDocument) -> dict[str, Fact]:
+    """Return the lines of a document that say what its fields say, by the field's name."""
+    item = document.card.item
+    names = {PRICE, RATING, *(item.properties if item is not None else ())}
+    facts: dict[str, Fact] = {}
+    for passage in document.passages:
+        for unit in passage.units:
+            read = _FACT.fullmatch(unit.text)
+            if read is not None and read["name"] in names:
+                begins = read.start("name")
+                span = (unit.span.start + begins, unit.span.end)
+                fact = Fact(read["name"], read["value"], unit.text[begins:], span, passage)
+                facts.setdefault(fact.name, fact)
+    return facts
+
+
+def opinions(
+    asked: ItemQuestion, reviews: Sequence[StoredDocument], *, ranked: Sequence[StoredDocument]
+) -> Comparison:
+    """Return the reviews that answer a question of opinion on one item, without a table.
+
+    ``ranked``: reviews that the search found, best first; ``reviews`` follow them, best first, too.
+    """
+    return Comparison(asked, reviews=_of_each_side((*ranked, *reviews)))
+
+
+def _columns(asked: ItemQuestion, facts: Sequence[Mapping[str, Fact]]) -> tuple[str, ...]:
+    """Return what was asked, price and rating, then the other short facts: of a comparison those in which the
+    items differ, and whether one is discontinued."""
+    names = dict.fromkeys(name for own in facts for name in own)
+    bounded = [bound.name for bound in asked.bounds]
+    first = [name for name in (*asked.names, *bounded, PRICE, RATING, DISCONTINUED) if name in names]
+    others = [name for name in names if _is_short(name, facts)]
+    if asked.kind == "comparison":
+        others = [
+            name for name in others if len({own[name].value if name in own else "" for own in facts}) > 1
+        ]
+    return tuple(dict.fromkeys((*first, *others)))[: max(MOST_COLUMNS, len(first))]
+
+
+def _is_short(name: str, facts: Sequence[Mapping[str, Fact]]) -> bool:
+    return all(len(own[name].value) <= _LONGEST_VALUE for own in facts if name in own)
+
+
+# --- reviews ----------------------------------------------------------------------------------------------
+def _of_each_side(reviews: Iterable[StoredDocument]) -> tuple[StoredDocument, ...]:
+    """Return of one item's reviews, best first, the first short one, and the first one for the item and the
+    first one against it."""
+    sides: dict[int, StoredDocument] = {}
+    for review in reviews:
+        if review.passages and len(review.passages[0].text.split()) <= _LONGEST_REVIEW:
+            sides.setdefault(_side(review), review)
+    first = next(iter(sides), 0)
+    return tuple(one for side, one in sides.items() if side or side == first)
+
+
+def _worth(review: StoredDocument, cosine: float) -> float:
+    """Return how much a review is worth for a question that it has this cosine with."""
+    item = review.card.item
+    votes = (item.helpful_votes or 0) if item is not None else 0
+    return cosine + _HELPFUL_VOTE * min(_MOST_VOTES, votes)
+
+
+def _side(review: StoredDocument) -> int:
+    """Return 1 for a review for its item, -1 for one against it, 0 for one between."""
+    stars = stars_of(review)
+    return 1 if stars >= GOOD_STARS else -1 if 0 < stars <= BAD_STARS else 0
+
+
+def stars_of(review: StoredDocument) -> float:
+    """Return its stars; 0 without any."""
+    return (review.card.item.rating or 0.0) if review.card.item is not None else 0.0
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+def source_ids(tenant: TenantConfig, *, kind: SourceKind) -> tuple[SourceIds, ...]:
+    """Return the ids of the documents of the tenant's sources of one kind."""
+    prefixes = tuple(source.id_prefix for source in tenant.sources if source.id_prefix)
+    own = [source.id_prefix for source in tenant.sources if source.kind == kind]
+    return tuple(SourceIds(prefix, () if prefix else prefixes) for prefix in own)
+
+
+class ItemTables:
+    """Answers questions about the items of one tenant's catalogue by tables."""
+
+    def __init__(self, services: TenantServices, search: Search, words: Language) -> None:
+        self._services, self._search = services, search
+        self._words = words
+        tenant = services.tenant
+        reviews = [source for source in tenant.sources if source.kind == "reviews"]
+        self._reviews = tuple(zip(reviews, source_ids(tenant, kind="reviews"), strict=True))
+        self._known: KnownWords | None = None
+        self._catalogue: Catalogue | None = None
+        self._named: Callable[[str], NamedItems | None] = lambda _: None
+
+    def read(
+        self, question: str, *, known: KnownWords | None, meanings: Mapping[str, str]
+    ) -> ItemQuestion | None:
+        """Return the table that a question asks for (``Catalogue.read``); None before the index was read."""
+        catalogue = self._of(known)
+        return catalogue.read(question, meanings=meanings) if catalogue is not None else None
+
+    def named(self, question: str, *, known: KnownWords | None) -> NamedItems | None:
+        """Return the items that a question names; None without one, and before the index was read."""
+        return self._named(question) if self._of(known) is not None else None
+
+    def _of(self, known: KnownWords | None) -> Catalogue | None:
+        if known is None or not known.items:
+            return None
+        if self._known is not known or self._catalogue is None:
+            self._known, self._catalogue = known, Catalogue.of(known.items, self._words)
+            self._named = remember_texts(_TEXTS_KEPT)(self._catalogue.named)
+        return self._catalogue
+
+    async def find(self, asked: ItemQuestion, *, vector: Sequence[float], scope: SearchScope) -> Comparison:
+        """Return the table of the items as their documents are now, with reviews.
+
+        ``vector``: of the question, shape (dimensions,). Raises SearchUnavailableError,
+        DeadlineExceededError; reviews that cannot be read in time are left out.
+        """
+        known = self._known.items if self._known is not None else ()
+        wanted = [item.document_id for item in candidates(asked, known)]
+        documents = await self._search.read(wanted, scope)
+        comparison = compare(
+            asked, [documents[document_id] for document_id in wanted if document_id in documents]
+        )
+        first = [item.document for item in comparison.items[:REVIEWED_ITEMS]]
+        reviews_of_items = await asyncio.gather(
+            *(self.reviews_of(item, vector=vector, scope=scope) for item in first)
+        )
+        reviews = tuple(review for own in reviews_of_items for review in _of_each_side(own))
+        comparison = replace(comparison, reviews=reviews)
+        return self._with_stock(comparison) if asked.kind == "recommendation" else comparison
+
+    def _with_stock(self, comparison: Comparison) -> Comparison:
+        """Return the table with the element that says of itself that it knows what is in stock, if it takes
+        the numbers of the table's items."""
+        live = self._services.live.elements
+        if live is None:
+            return comparison
+        facts = (item.document.card.item for item in comparison.items)
+        numbers = [fact.item_id for fact in facts if fact is not None]
+        for element_type in live.types().values():
+            if element_type.kind not in (ElementKind.CARD, ElementKind.STATUS):
+                continue
+            if not any(_STOCK.search(fold(text)) for text in element_type.about):
+                continue
+            if taken := tuple(number for number in numbers if live.takes(element_type.name, number)):
+                unread = tuple(word for word in comparison.asked.unread if fold(word) != "stock")
+                asked = replace(comparison.asked, unread=unread)
+                return replace(comparison, asked=asked, stock=element_type.name, in_stock=taken)
+        return comparison
+
+    async def reviews_of(
+        self, item: StoredDocument, *, vector: Sequence[float], scope: SearchScope
+    ) -> list[StoredDocument]:
+        """Return reviews of an item, the most relevant and helpful first; none of a source that is late or
+        cannot be read.
+
+        ``vector``: of the question, shape (dimensions,).
+        """
+        query = PassageQuery(
+            text=item.card.title,
+            vector=vector,
+            filters=scope.filters,
+            labels=scope.labels,
+            leg_size=REVIEWS_SEARCHED,
+            size=1,
+        )
+        by_source = await asyncio.gather(
+            *(self._reviews_in(source, item, replace(query, ids=ids), scope) for source, ids in self._reviews)
+        )
+        reviews = [pair for own in by_source for pair in own]
+        reviews.sort(key=lambda pair: (-pair[0], pair[1].card.document_id))
+        return [review for _, review in reviews]
+
+    async def _reviews_in(
+        self, source: SourceEntry, item: StoredDocument, query: PassageQuery, scope: SearchScope
+    ) -> list[tuple[float, StoredDocument]]:
+        """Return the reviews of an item in one source with their worth; none where they are late or cannot be
+        read."""
+
+        async def read(step: Deadline) -> list[tuple[float, StoredDocument]]:
+            retrieved = await self._services.search.search(query, deadline=step)
+            titled = sorted(retrieved.documents, key=lambda hit: (-(hit.title_score or 0.0), hit.document_id))
+            ids = [hit.document_id for hit in titled[:REVIEWS_READ]]
+            read = await self._services.search.read_documents(ids, labels=scope.labels, deadline=step)
+            item_id = item.card.item.item_id if item.card.item is not None else ""
+            reviews = [
+                review for review in read.values() if review.card.item and review.card.item.item_id == item_id
+            ]
+            cosines = {hit.document_id: hit.cosine for hit in retrieved.hits if hit.cosine is not None}
+            return [(_worth(review, cosines.get(review.card.document_id, 0.0)), review) for review in reviews]
+
+        late = SearchUnavailableError(f"The source {source.name} took over {source.search_limit_s:g} s.")
+        try:
+            return await call_within(source.search_limit_s, read, deadline=scope.deadline, late=late)
+        except (SearchUnavailableError, DeadlineExceededError) as error:
+            _log.warning("reviews_left_out", source=source.name, code=error.code)
+            return []

@@ -1,0 +1,272 @@
+"""Pages of Confluence, by Atlassian's REST API: Cloud (v2, restrictions by v1) and Data Center.
+
+Each run lists all pages of the spaces: a page's modification date does not change with its restrictions, or
+with those of a page above it, so no search for changes is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import parse_qs, quote, urlsplit
+
+import aiohttp
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, ValidationError
+
+from assistant.domain.clock import Deadline
+from assistant.domain.errors import DependencyError, DocumentInvalidError
+from assistant.options.sources.calls import ServerFailedError, WikiHttp
+from assistant.options.sources.ports import ChangedItem, ChangePage, FetchedItem
+from assistant.options.sources.section import ConfluenceConnector
+
+_MOST_ANCESTORS = 250
+Answer = TypeVar("Answer", bound=BaseModel)
+Item = TypeVar("Item")
+
+
+class _Results(BaseModel, Generic[Item]):
+    results: list[Item]
+
+
+class _Item(BaseModel):
+    id: str
+
+
+class _Listed(_Item):
+    version: int = Field(validation_alias=AliasPath("version", "number"))
+
+
+class _Links(BaseModel):
+    next: str | None = None
+
+
+class _List(_Results[_Listed]):
+    links: _Links = Field(alias="_links")
+
+
+class _Space(_Item):
+    key: str
+
+
+class _Page(_Item):
+    status: str
+    title: str
+    content: str = Field(validation_alias=AliasPath("body", "view", "value"))
+    space: str = Field(validation_alias=AliasChoices("spaceId", AliasPath("space", "key")))
+    """Its id where spaces have one (Cloud), or its key."""
+    updated_at: datetime | None = Field(
+        default=None,
+        validation_alias=AliasChoices(AliasPath("version", "createdAt"), AliasPath("version", "when")),
+    )
+    link: str | None = Field(default=None, validation_alias=AliasPath("_links", "webui"))
+
+
+class _DataCenterPage(_Page):
+    ancestors: list[_Item]
+
+
+class _Group(BaseModel):
+    name: str
+
+
+class _Readers(BaseModel):
+    user: _Results[Any]
+    group: _Results[_Group]
+
+
+class _Restriction(BaseModel):
+    operation: Literal["read"]
+    restrictions: _Readers
+
+
+class ConfluencePages:
+    """``Connector`` of the pages of some spaces."""
+
+    def __init__(self, settings: ConfluenceConnector, *, secret: str) -> None:
+        """``secret``: an API token (with ``user``) or a bearer token."""
+        self._settings = settings
+        self._http = _Http(settings, secret)
+        is_cloud = settings.edition == "cloud"
+        self._edition = _Cloud(self._http, settings.spaces) if is_cloud else _DataCenter(self._http)
+        self._given = ""
+        self._readers: dict[str, frozenset[str] | None] = {}
+        """Labels of a restriction by page, since the last page of changes was asked for."""
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def changes(self, cursor: str | None, *, deadline: Deadline) -> ChangePage:
+        """All pages, a space after the other. A run that goes on after another one begins its space again:
+        Confluence does not say how long its own cursors are good."""
+        self._readers = {}
+        if cursor and cursor != self._given:
+            cursor = cursor.partition(" ")[0]
+        found, self._given = await self._listed(cursor or "", deadline)
+        changed = [ChangedItem(each.id, str(each.version)) for each in found.results]
+        return ChangePage(changed, self._given, not self._given)
+
+    async def all_ids(self, after: str | None, *, deadline: Deadline) -> tuple[Sequence[str], str | None]:
+        found, following = await self._listed(after or "", deadline)
+        return [each.id for each in found.results], following or None
+
+    async def fetch(self, item_id: str, *, deadline: Deadline) -> FetchedItem | None:
+        try:
+            return await self._fetch(item_id, deadline)
+        except ServerFailedError as error:  # of this page: the next run lists it again
+            raise DocumentInvalidError(error.message) from None
+
+    async def _fetch(self, item_id: str, deadline: Deadline) -> FetchedItem | None:
+        found = await self._edition.page(item_id, deadline)
+        if found is None or found[0].status != "current" or found[1] not in self._settings.spaces:
+            return None
+        page, _, ancestors = found
+        labels: frozenset[str] | None = None
+        for each in (item_id, *ancestors):
+            allowed = await self._allowed(each, deadline)
+            if allowed is not None:
+                labels = allowed if labels is None else labels & allowed
+        if labels is not None and not labels:
+            raise DocumentInvalidError(
+                "labels: its restrictions and those of the pages above it name users alone or groups without "
+                "labels, or have no label in common. Map the groups in groups of the connector."
+            )
+        return FetchedItem(
+            title=page.title,
+            media_type="text/html",
+            content=page.content,
+            url=self._http.address(page.link),
+            effective_date=page.updated_at.date() if page.updated_at else None,
+            labels=None if labels is None else tuple(sorted(labels)),
+        )
+
+    async def _listed(self, cursor: str, deadline: Deadline) -> tuple[_List, str]:
+        at, _, after = cursor.partition(" ")
+        space = int(at or 0)
+        found, following = await self._edition.listed(self._settings.spaces[space], after, deadline)
+        if following:
+            return found, f"{space} {following}"
+        return found, str(space + 1) if space + 1 < len(self._settings.spaces) else ""
+
+    async def _allowed(self, item_id: str, deadline: Deadline) -> frozenset[str] | None:
+        """Return the labels of those who may read an item by its own restriction; None where it has none.
+
+        Users and groups without a label are left out: that is narrower than the source, never wider.
+        """
+        if item_id in self._readers:
+            return self._readers[item_id]
+        path = f"/rest/api/content/{quote(item_id, safe='')}/restriction/byOperation/read"
+        query = {"expand": "restrictions.user,restrictions.group"}
+        found = await self._http.get(path, query, _Restriction, deadline)
+        if found is None:
+            raise DocumentInvalidError(
+                "labels: the restrictions of it or of a page above it are not readable."
+            )
+        groups = [group.name for group in found.restrictions.group.results]
+        labels = None
+        if groups or found.restrictions.user.results:
+            labels = frozenset(self._settings.labels_of(groups))
+        self._readers[item_id] = labels
+        return labels
+
+
+class _Cloud:
+    """Cloud's v2. Its spaces have ids beside their keys."""
+
+    def __init__(self, http: _Http, keys: Sequence[str]) -> None:
+        self._http = http
+        self._keys = keys
+        self._ids: Mapping[str, str] = {}
+
+    async def page(self, item_id: str, deadline: Deadline) -> tuple[_Page, str, Sequence[str]] | None:
+        path = f"/api/v2/pages/{quote(item_id, safe='')}"
+        page = await self._http.get(path, {"body-format": "view"}, _Page, deadline)
+        above = await self._http.get(
+            f"{path}/ancestors", {"limit": str(_MOST_ANCESTORS)}, _Results[_Item], deadline
+        )
+        if page is None or above is None:
+            return None
+        if len(above.results) >= _MOST_ANCESTORS:
+            raise DocumentInvalidError(f"it has {_MOST_ANCESTORS} pages above it or more. Move it up.")
+        keys = {number: key for key, number in (await self._space_ids(deadline)).items()}
+        return page, keys.get(page.space, ""), [each.id for each in above.results]
+
+    async def listed(self, space: str, after: str, deadline: Deadline) -> tuple[_List, str]:
+        path = f"/api/v2/spaces/{(await self._space_ids(deadline))[space]}/pages"
+        query = {"status": "current", "limit": "250", **({"cursor": after} if after else {})}
+        return await self._http.list(path, query, "cursor", deadline)
+
+    async def _space_ids(self, deadline: Deadline) -> Mapping[str, str]:
+        if not self._ids:
+            query = {"keys": ",".join(self._keys), "limit": "250"}
+            found = await self._http.get("/api/v2/spaces", query, _Results[_Space], deadline)
+            ids = {space.key: space.id for space in found.results} if found else {}
+            if missing := sorted(set(self._keys) - set(ids)):
+                raise DependencyError(
+                    f"Confluence shows no space {missing[0]}. Check spaces and the account's permission."
+                )
+            self._ids = ids
+        return self._ids
+
+
+class _DataCenter:
+    """Data Center's REST API."""
+
+    def __init__(self, http: _Http) -> None:
+        self._http = http
+
+    async def page(self, item_id: str, deadline: Deadline) -> tuple[_Page, str, Sequence[str]] | None:
+        path = f"/rest/api/content/{quote(item_id, safe='')}"
+        query = {"expand": "body.view,version,space,ancestors"}
+        page = await self._http.get(path, query, _DataCenterPage, deadline)
+        return None if page is None else (page, page.space, [each.id for each in page.ancestors])
+
+    async def listed(self, space: str, after: str, deadline: Deadline) -> tuple[_List, str]:
+        shown = {"type": "page", "expand": "version", "limit": "100"}
+        query = {**shown, "spaceKey": space, "start": after or "0"}
+        return await self._http.list("/rest/api/content", query, "start", deadline)
+
+
+class _Http(WikiHttp):
+    """GET requests to one Confluence."""
+
+    def __init__(self, settings: ConfluenceConnector, secret: str) -> None:
+        self._base = settings.url.rstrip("/")
+        user = settings.user
+        bearer = f"Bearer {secret}"
+        authorization = aiohttp.encode_basic_auth(user, secret, "utf-8") if user else bearer
+        super().__init__("Confluence", settings, headers={"Authorization": authorization})
+
+    def address(self, link: str | None) -> str | None:
+        """Return a link of an answer for people; None where it leads elsewhere."""
+        if not link or not link.startswith("/") or link.startswith("//"):
+            return None
+        return self._base + link
+
+    async def list(
+        self, path: str, query: Mapping[str, str], following: str, deadline: Deadline
+    ) -> tuple[_List, str]:
+        """Return a page of a list, and the parameter of its next page; empty after the last."""
+        found = await self.get(path, query, _List, deadline)
+        if found is None:
+            raise DependencyError("Confluence has no such space. Check spaces and the account's permission.")
+        link = found.links.next
+        if link is None:
+            return found, ""
+        parts, own = urlsplit(link), urlsplit(self._base)
+        if (parts.scheme, parts.netloc) not in (("", ""), (own.scheme, own.netloc)):
+            raise DependencyError("Confluence names a next page on another host. It was not asked.")
+        value = parse_qs(parts.query).get(following, [""])[0]
+        if not value or value == query.get(following):
+            raise DependencyError(f"Confluence names a next page without a new {following}.")
+        return found, value
+
+    async def get(
+        self, path: str, query: Mapping[str, str], answer: type[Answer], deadline: Deadline
+    ) -> Answer | None:
+        """Return an answer; None for 404. Raises as ``WikiHttp.ask``."""
+        body = await self.ask(self._base + path, query, deadline=deadline)
+        try:
+            return None if body is None else answer.model_validate_json(body)
+        except ValidationError:
+            raise DependencyError(f"Confluence answered {path} not in its format. Check url.") from None

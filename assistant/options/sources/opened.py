@@ -1,0 +1,88 @@
+"""Builds the connectors of a tenant's sources, and what runs them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assistant.documents.receive import AddDocuments
+from assistant.documents.sources import KnowledgeSource, KnowledgeSources
+from assistant.domain.clock import SystemClock
+from assistant.domain.errors import ConfigurationError, NotFoundError
+from assistant.options.sources.run import StoredTarget, SyncSource
+from assistant.options.sources.section import AnyConnector, MediaWikiConnector, SqlConnector
+from assistant.stores.opened import EmbeddedTenant
+from assistant.tenant.tenant import TenantConfig
+
+if TYPE_CHECKING:
+    from assistant.options.sources.ports import Connector
+
+ReadPassword = Callable[[str], Awaitable[str]]
+"""Returns the secret of a name. Raises ConfigurationError, DependencyError."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSecrets:
+    """Passwords in files of this machine."""
+
+    tenant: str
+    tenants_dir: Path
+    state_dir: Path
+
+    async def __call__(self, name: str) -> str:
+        from assistant.stores.files import file_secret
+
+        scheme, _, rest = name.partition(":")
+        if scheme == "secretsmanager" or (scheme == "state" and "/" in rest):
+            raise ConfigurationError(f"secret = {name}: on this machine give file:PATH or state:NAME.")
+        folder = self.tenants_dir if scheme == "file" else self.state_dir / "secrets" / self.tenant
+        return (await file_secret(folder / rest)).decode()
+
+
+@asynccontextmanager
+async def open_connector(settings: AnyConnector, password: ReadPassword) -> AsyncGenerator[Connector]:
+    """Yield the connector of a source. Raises ConfigurationError."""
+    secret = None if settings.secret is None else await password(settings.secret)
+    connector: Connector
+    if isinstance(settings, SqlConnector):
+        from assistant.options.sources.sql import SqlRows
+
+        connector = SqlRows(settings, password=secret)
+    elif isinstance(settings, MediaWikiConnector):
+        from assistant.options.sources.mediawiki import MediaWikiPages
+
+        connector = MediaWikiPages(settings, password=secret, clock=SystemClock())
+    else:
+        from assistant.options.sources.confluence import ConfluencePages
+
+        connector = ConfluencePages(settings, secret=secret or "")
+    try:
+        yield connector
+    finally:
+        await connector.close()
+
+
+def sync_of(stores: EmbeddedTenant, source: KnowledgeSource, password: ReadPassword) -> SyncSource:
+    """Return what runs a source over embedded stores. Raises NotFoundError for one without a connector."""
+    settings, clock = source.entry.connector, SystemClock()
+    if settings is None:
+        raise NotFoundError(f"The source {source.name} has no connector. Write one: docs/connectors.md.")
+    add = AddDocuments(stores.knowledge, clock=clock, accesses=stores.records)
+    return SyncSource(
+        source,
+        connect=partial(open_connector, settings, password),
+        open_target=partial(nullcontext, StoredTarget(source, stores.knowledge, add, clock)),
+        runs=stores.source_runs,
+        turn=stores.sync_turn(source.name),
+        clock=clock,
+        every_minutes=settings.every_minutes,
+    )
+
+
+def connected_sources(tenant: TenantConfig) -> list[KnowledgeSource]:
+    """Return the sources that have a connector."""
+    return [source for source in KnowledgeSources.of(tenant).all if source.entry.connector is not None]

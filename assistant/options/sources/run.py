@@ -1,0 +1,287 @@
+"""One run of a connector: brings what changed in a system into its source, and withdraws what is gone.
+
+A page's cursor is stored after all that the page names: a run that was killed does the page again, and what
+is there already is only compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from functools import partial
+from typing import Protocol, TypeVar
+
+import structlog
+
+from assistant.documents.files import SourceFailure, SourceItem, as_item
+from assistant.documents.readable import pages_of
+from assistant.documents.receive import AddDocuments, AddSummary
+from assistant.documents.sources import KnowledgeSource, Writer
+from assistant.documents.withdraw import WithdrawDocuments
+from assistant.domain.clock import Clock, Deadline
+from assistant.domain.documents import DocumentState
+from assistant.domain.errors import (
+    AssistantError,
+    ConflictError,
+    DeadlineExceededError,
+    DocumentInvalidError,
+    OverloadedError,
+)
+from assistant.domain.retries import all_or_cancel, back_off_s
+from assistant.options.sources.ports import ChangedItem, Connector, FetchedItem, SourceRun, SourceRuns
+from assistant.stores.documents_ports import KnowledgeStores
+
+LONGEST_RUN_S = 6 * 3600.0
+_CALL_S = 600.0
+"""All requests of one call, with the waits for the rate; each of them has a shorter limit."""
+_AT_ONCE = 4
+_ATTEMPTS = 5
+"""Calls of a system that asks to wait, or answers nothing usable."""
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 60.0
+_MOST_ERRORS = 20
+_log = structlog.get_logger(__name__)
+Result = TypeVar("Result")
+
+
+class KnowledgeTarget(Protocol):
+    """The documents of one source, where a run brings them: here, or in a service elsewhere.
+
+    Ids are the items' own. Every method raises an AssistantError where it cannot do all of it; the run ends
+    then, and the next one does it again.
+    """
+
+    async def add(self, items: Sequence[SourceItem], /) -> AddSummary:
+        """Store new and changed items. Withhold those that are refused, where they are known."""
+        ...
+
+    async def known_ids(self) -> AbstractSet[str]:
+        """Return the ids of all documents that are not withdrawn."""
+        ...
+
+    async def withdraw(self, item_ids: Sequence[str], /) -> None:
+        """Withdraw documents. One that is withdrawn already is no error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTarget:
+    """``KnowledgeTarget`` over the stores of one tenant."""
+
+    source: KnowledgeSource
+    stores: KnowledgeStores
+    add_documents: AddDocuments
+    clock: Clock
+
+    async def add(self, items: Sequence[SourceItem], /) -> AddSummary:
+        # The connector is the system's word: where that opens a page, it is opened here.
+        labels = frozenset((*self.source.vocabulary, *self.source.labels))
+        writer = Writer(f"connector:{self.source.name}", labels)
+        return await self.add_documents(items, source=self.source, writer=writer)
+
+    async def known_ids(self) -> AbstractSet[str]:
+        return {
+            status.document_id.removeprefix(self.source.id_prefix)
+            for ids in self.source.id_ranges
+            async for page in pages_of(self.stores.states, ids=ids)
+            for status in page
+            if status.state is not DocumentState.WITHDRAWN
+        }
+
+    async def withdraw(self, item_ids: Sequence[str], /) -> None:
+        document_ids = list(map(self.source.document_id, item_ids))
+        await WithdrawDocuments(self.stores, clock=self.clock)(document_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncSource:
+    """The use case behind ``assistant knowledge sync``, for one source of one tenant."""
+
+    source: KnowledgeSource
+    connect: Callable[[], AbstractAsyncContextManager[Connector]]
+    """Opens the connector for one run. Raises ConfigurationError, as for a secret that is missing."""
+    open_target: Callable[[], AbstractAsyncContextManager[KnowledgeTarget]]
+    """Opens where one run brings the documents. Raises an AssistantError."""
+    runs: SourceRuns
+    turn: AbstractAsyncContextManager[None, bool | None]
+    """Held by one run of the source at a time."""
+    clock: Clock
+    every_minutes: int = 60
+    longest_s: float = LONGEST_RUN_S
+    """A run that takes longer ends after a page; the next one goes on there."""
+    into: str = ""
+    """Address of the service that it brings the documents to; empty: the stores here."""
+
+    async def __call__(self, *, confirmed: bool = False, again: bool = False) -> SourceRun:
+        """Run until everything is read. ``confirmed``: more than half of the documents may be withdrawn;
+        ``again``: from the beginning, as after another tenant file.
+
+        An error of the system, or of its settings, ends the run, and is in its record. Raises DependencyError
+        where a store of the product or the turn is unavailable.
+        """
+        async with self.turn:
+            run = _Run(self, await self.last_run(), confirmed=confirmed, again=again)
+            await self.runs.put_run(run.record)
+            try:
+                async with self.connect() as run.connector, self.open_target() as run.target:
+                    await run.read_changes()
+                    await run.compare_ids()
+                run.update(succeeded_at=self.clock.now())
+            except AssistantError as error:
+                _log.warning("source_run_stopped", source=self.source.name, code=error.code)
+                run.note(f"{error.code}: {error.message}")
+            run.update(ended_at=self.clock.now())
+            await self.runs.put_run(run.record)
+            return run.record
+
+    async def last_run(self) -> SourceRun | None:
+        """Return the last run of the source into the same place; None before the first."""
+        place = (self.source.name, self.into)
+        return next((run for run in await self.runs.runs() if (run.source, run.into) == place), None)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Run every ``every_minutes`` until ``stopping`` is set. An error is logged; the next run follows."""
+        stopped, runs = asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(self._on_schedule())
+        await asyncio.wait([stopped, runs], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        runs.cancel()
+        with suppress(asyncio.CancelledError):
+            await runs
+
+    async def _on_schedule(self) -> None:
+        while True:
+            try:
+                last, wait_s = await self.last_run(), 0.0
+                if last is not None:
+                    due = last.started_at + timedelta(minutes=self.every_minutes)
+                    wait_s = (due - self.clock.now()).total_seconds()
+                if wait_s <= 0.0:
+                    await self()
+            except AssistantError as error:
+                _log.warning("source_not_run", source=self.source.name, code=error.code)
+                wait_s = _LONGEST_WAIT_S
+            await asyncio.sleep(max(1.0, wait_s))
+
+
+class _Run:
+    """What one run has done so far."""
+
+    connector: Connector
+    target: KnowledgeTarget
+
+    def __init__(self, sync: SyncSource, before: SourceRun | None, *, confirmed: bool, again: bool) -> None:
+        self._sync = sync
+        self._confirmed = confirmed
+        self._until = Deadline.after(sync.longest_s, clock=sync.clock)
+        self._free = asyncio.Semaphore(_AT_ONCE)
+        self._seen: dict[str, str] = {}
+        """Revision of each item that this run has stored."""
+        self.record = SourceRun(
+            source=sync.source.name,
+            into=sync.into,
+            started_at=sync.clock.now(),
+            cursor=before.cursor if before and not again else None,
+            succeeded_at=before.succeeded_at if before else None,
+        )
+
+    def update(self, **fields: object) -> None:
+        self.record = self.record.model_copy(update=fields)
+
+    def note(self, error: str) -> None:
+        self.update(errors=(*self.record.errors, error)[:_MOST_ERRORS])
+
+    async def read_changes(self) -> None:
+        is_last = False
+        while not is_last:
+            cursor = self.record.cursor
+            page = await self._call(partial(self.connector.changes, cursor))
+            await self._remove(await self._bring(page.changed))
+            is_last = page.is_last
+            if not is_last and page.cursor == cursor:
+                raise ConflictError("The system names the same page again and again. Run it again later.")
+            self.update(cursor=page.cursor)
+            await self._sync.runs.put_run(self.record)
+
+    async def compare_ids(self) -> None:
+        """Withdraw what the system does not have, and bring what only it has, after a whole list of ids."""
+        # Before the system is asked: what comes meanwhile is not missing.
+        known = await self.target.known_ids()
+        there: set[str] = set()
+        after: str | None = None
+        while True:
+            ids, after = await self._call(partial(self.connector.all_ids, after))
+            there.update(ids)
+            new = [ChangedItem(name, "") for name in ids if name not in known and name not in self._seen]
+            await self._bring(new)
+            if after is None:
+                break
+        await self._remove(known - there)
+
+    async def _bring(self, changed: Sequence[ChangedItem]) -> set[str]:
+        """Store items; return the ids of those that are gone."""
+        new = [item for item in changed if self._seen.get(item.item_id) != item.revision]
+        fetched = await all_or_cancel(self._fetch(item.item_id) for item in new)
+        summary = await self.target.add([each for each in fetched if each is not None])
+        self._seen.update((item.item_id, item.revision) for item in new)
+        for failure in summary.failures:
+            self.note(f"{failure.origin}: {failure.reason}")
+        self._count(
+            changed=summary.added + summary.changed,
+            unchanged=summary.unchanged + len(changed) - len(new),
+            refused=len(summary.failures),
+        )
+        return {item.item_id for item, each in zip(new, fetched, strict=True) if each is None}
+
+    async def _fetch(self, item_id: str) -> SourceItem | None:
+        try:
+            fetched = await self._call(partial(self.connector.fetch, item_id))
+        except DocumentInvalidError as error:
+            return SourceFailure(item_id, error.code, error.message, item_id)
+        return None if fetched is None else _as_source_item(item_id, fetched)
+
+    async def _remove(self, item_ids: AbstractSet[str]) -> None:
+        """Withdraw the documents of these ids, if there are any. Raises ConflictError for more than half."""
+        known = await self.target.known_ids() if item_ids else frozenset[str]()
+        gone = sorted(known & item_ids)
+        if not gone:
+            return
+        all_known, all_gone = len(known) + self.record.deleted, len(gone) + self.record.deleted
+        if 2 * all_gone > all_known and not self._confirmed:
+            raise ConflictError(
+                f"{all_gone:,} of {all_known:,} documents are gone from the system, more than half. Nothing "
+                "more is withdrawn. If that is right, run it again with --yes."
+            )
+        await self.target.withdraw(gone)
+        self._count(deleted=len(gone))
+
+    def _count(self, **more: int) -> None:
+        self.update(**{name: getattr(self.record, name) + number for name, number in more.items()})
+
+    async def _call(self, call: Callable[..., Awaitable[Result]]) -> Result:
+        """Call the system; wait and call again where it asks for that or is overloaded."""
+        attempt = 0
+        while True:
+            if not self._until.remaining_s():
+                raise DeadlineExceededError("The run took its longest time; the next one goes on.")
+            async with self._free:
+                deadline = Deadline.after(self._until.within_s(_CALL_S), clock=self._sync.clock)
+                try:
+                    return await call(deadline=deadline)
+                except OverloadedError as error:
+                    wait_s = back_off_s(attempt, first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S)
+                    wait_s = max(wait_s, error.retry_after_s or 0.0)
+                    attempt += 1
+                    if attempt == _ATTEMPTS:
+                        raise
+                # Inside the bound: while the system wants rest, its other calls wait, too.
+                await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S, self._until.remaining_s()))
+
+
+def _as_source_item(item_id: str, fetched: FetchedItem) -> SourceItem:
+    said = {name: value for name, value in asdict(fetched).items() if value is not None}
+    item = as_item(item_id, {"document_id": item_id, **said}, metadata={})
+    return replace(item, own_id=item_id) if isinstance(item, SourceFailure) else item

@@ -1,0 +1,172 @@
+"""``connector`` of a ``[[sources]]`` entry: the wiki or database that its documents come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from assistant.tenant.toml_file import StrictModel
+
+_COLUMN = re.compile(r"\{([A-Za-z_]\w{0,62})\}")
+_Labels = Annotated[tuple[str, ...], Field(max_length=200)]
+ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w{0,62}$")]
+Template = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+"""Text with names of columns: ``{question}``."""
+
+
+def filled(template: str, values: Mapping[str, object]) -> str:
+    """Return the template with the values of its columns; None is the empty text."""
+    return _COLUMN.sub(lambda name: "" if (value := values[name[1]]) is None else str(value), template)
+
+
+def _has_no_password(url: str) -> str:
+    if urlsplit(url).password is not None:
+        raise ValueError("it has a password. Delete it from the url, and name where it is: secret")
+    return url
+
+
+class SourceConnector(StrictModel):
+    """What all connectors have."""
+
+    every_minutes: int = Field(default=60, ge=1, le=10_080)
+    """Time between the beginnings of two runs."""
+    requests_per_second: float = Field(default=5.0, gt=0.0, le=1_000.0)
+    secret: str | None = Field(default=None, pattern=r"^(state|file|secretsmanager):\S{1,256}$")
+    """Where the password or token is: ``file:PATH`` (relative to the tenant file), ``state:NAME`` (the file
+    STATE/secrets/<tenant>/NAME). A deployment writes ``secretsmanager:NAME`` in its place: the secret of the
+    ``[[reach]]`` entry."""
+    reach: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9-]{1,30}$")
+    """On AWS: the ``[[reach]]`` entry through which the system is called."""
+    ca_pem: str | None = Field(default=None, max_length=200_000)
+    """Authorities that sign the system's certificate; the machine's when absent. A deployment fills it in,
+    from ``ca_file`` of the entry."""
+
+    @property
+    def labels_given(self) -> set[str]:
+        """The labels that restrictions of the system map to."""
+        return set()
+
+
+class _GroupConnector(SourceConnector):
+    """What connectors of systems have whose restrictions name groups."""
+
+    groups: Mapping[str, _Labels] = {}
+    """Group = labels. What only users or other groups may read is refused."""
+
+    @property
+    def labels_given(self) -> set[str]:
+        return {label for labels in self.groups.values() for label in labels}
+
+    def labels_of(self, groups: Iterable[str]) -> set[str]:
+        """Return the labels of those groups that have some."""
+        return {label for group in groups for label in self.groups.get(group, ())}
+
+
+class SqlConnector(_GroupConnector):
+    """Rows of a database."""
+
+    kind: Literal["sql"]
+    requests_per_second: float = Field(default=500.0, gt=0.0, le=1_000.0)
+    """Queries: a page of changed rows is one."""
+    url: Annotated[str, AfterValidator(_has_no_password), Field(min_length=5, max_length=500)]
+    """SQLAlchemy's URL, without a password: ``postgresql+pg8000://reader@db.internal/handbook``."""
+    query: str = Field(min_length=8, max_length=20_000)
+    """A SELECT of the columns that the other keys name, a row a document."""
+    key: ColumnName
+    """Column that names a row: unique, never NULL."""
+    changed: ColumnName
+    """Column that grows with each change of a row: a time or a number."""
+    title: Template
+    text: Template
+    media_type: Literal["text/markdown", "text/html", "text/plain"] = "text/plain"
+    link: Template | None = None
+    """Address of the row for people."""
+    groups_column: ColumnName | None = None
+    """Column with the groups that may read a row, separated by commas; empty: every agent. A row with NULL is
+    refused."""
+    page_size: int = Field(default=200, ge=1, le=5_000)
+
+    @model_validator(mode="after")
+    def _groups_belong_together(self) -> Self:
+        if bool(self.groups) != (self.groups_column is not None):
+            raise ValueError("groups_column and groups belong together; write both or neither")
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read, each once."""
+        templates = [self.title, self.text, self.link or ""]
+        named = [name for template in templates for name in _COLUMN.findall(template)]
+        return list(dict.fromkeys([self.key, self.changed, *named, *filter(None, [self.groups_column])]))
+
+
+class MediaWikiConnector(SourceConnector):
+    """Pages of a MediaWiki."""
+
+    kind: Literal["mediawiki"]
+    api: str = Field(
+        pattern=r"^(https://|http://(127\.0\.0\.1|localhost)[:/])[^@\s?#]*/api\.php$", max_length=500
+    )
+    """Address of ``api.php``; ``http`` only on this machine."""
+    user: str | None = Field(default=None, max_length=200)
+    """Of a bot password (Special:BotPasswords): ``Reader@assistant``; its password is in ``secret``."""
+    namespaces: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=50)] = (0,)
+    """Numbers of the namespaces whose pages are read."""
+    labels: Mapping[str, _Labels] = {}
+    """Number of a namespace = labels of its pages; without it the source's ``access`` decides."""
+    page_size: int = Field(default=50, ge=1, le=500)
+
+    @model_validator(mode="after")
+    def _has_both_or_neither(self) -> Self:
+        if (self.user is None) != (self.secret is None):
+            raise ValueError("user and secret belong together; write both or neither")
+        if unknown := sorted(set(self.labels) - {str(number) for number in self.namespaces}):
+            raise ValueError(f'labels has "{unknown[0]}", which is none of namespaces')
+        return self
+
+    @property
+    def labels_given(self) -> set[str]:
+        return {label for labels in self.labels.values() for label in labels}
+
+
+class ConfluenceConnector(_GroupConnector):
+    """Pages of Confluence."""
+
+    kind: Literal["confluence"]
+    url: str = Field(
+        pattern=r"^(https://[^@\s?#/]+|http://(localhost|127\.0\.0\.1)(:\d{1,5})?)(/[^@\s?#]*)?$",
+        max_length=500,
+    )
+    """Cloud: ``https://company.atlassian.net/wiki``. Data Center: its base URL."""
+    edition: Literal["cloud", "data-center"]
+    user: str | None = Field(default=None, max_length=200)
+    """Cloud: the e-mail address of the account whose API token is in ``secret``. Without it, ``secret`` is a
+    bearer token: OAuth's, or a personal access token of Data Center."""
+    spaces: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=r"^~?[A-Za-z0-9]{1,255}$")], ...],
+        Field(min_length=1, max_length=250),
+    ]
+    """Keys of the spaces whose pages are read."""
+
+    @model_validator(mode="after")
+    def _has_a_secret(self) -> Self:
+        if self.secret is None:
+            raise ValueError("secret is missing; name where the token is")
+        if self.user is not None and self.edition == "data-center":
+            raise ValueError('user is for edition = "cloud"; Data Center takes a personal access token')
+        return self
+
+
+AnyConnector = Annotated[SqlConnector | MediaWikiConnector | ConfluenceConnector, Field(discriminator="kind")]
+"""Another kind is one more model here, and one more line in ``assistant.options.sources.opened``."""
+_PORTS = {"https": 443, "postgresql": 5432}
+
+
+def place_of(connector: AnyConnector) -> tuple[str | None, int | None]:
+    """Return host and port of the system; None for what its URL does not say."""
+    parts = urlsplit(connector.api if isinstance(connector, MediaWikiConnector) else connector.url)
+    return parts.hostname, parts.port or _PORTS.get(parts.scheme.partition("+")[0])

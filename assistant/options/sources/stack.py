@@ -1,0 +1,127 @@
+"""Runs of sources' connectors: a schedule for each source starts a task on Fargate, which ends with its run.
+
+The lock of a source refuses a second run beside the first. The alarm *A source is not read* watches.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_scheduler_targets as scheduled
+from constructs import Construct
+
+from assistant.process.settings import SyncingSettings
+from assistant.tenant.deployed_names import STATES
+from stacks.data.buckets import document_statements, table_statements
+from stacks.network.security_groups import pascal_case
+from stacks.outputs import IngestionOutputs, Workload
+from stacks.processes import TenantFileAsset, image_uri
+from stacks.roles import USE_KEY, WorkloadRole, after_its_role, allow, secret_arns, via
+from stacks.tenant_stack import Foundation
+
+run_task = cast("Any", scheduled.EcsRunFargateTask)
+"""Its stub names a parameter of ``bind`` otherwise than the interface."""
+_CONTAINER = "Connector"
+_DAY_MINUTES = 24 * 60
+"""EventBridge tries for a day at most."""
+
+
+class ConnectorRuns(Construct):
+    """A task definition for all sources with a connector, and a schedule for each."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        foundation: Foundation,
+        ingestion: IngestionOutputs,
+        cluster: ecs.Cluster,
+        execution_role: WorkloadRole,
+        log_group: logs.ILogGroup,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        tenant = foundation.tenant
+        role = WorkloadRole(
+            self,
+            "Role",
+            assumed_by="ecs-tasks.amazonaws.com",
+            description=f"What connectors of {tenant.name} may call",
+        )
+        role.may(*_statements(self, foundation, ingestion))
+        tenant_file = TenantFileAsset(self, "TenantFile", tenant=tenant)
+        tenant_file.grant_read(role)
+        definition = ecs.FargateTaskDefinition(
+            self,
+            "Definition",
+            cpu=512,
+            memory_limit_mib=2048,  # four bodies of a wiki at once, 20 MiB each
+            runtime_platform=ecs.RuntimePlatform(
+                cpu_architecture=ecs.CpuArchitecture.of(tenant.config.tasks.architecture),
+                operating_system_family=ecs.OperatingSystemFamily.LINUX,
+            ),
+            task_role=cast("iam.IRole", role),
+            execution_role=cast("iam.IRole", execution_role),
+            volumes=[ecs.Volume(name="Tmp")],
+        )
+        linux = ecs.LinuxParameters(self, "Linux")
+        linux.drop_capabilities(ecs.Capability.ALL)
+        container = definition.add_container(
+            _CONTAINER,
+            image=ecs.ContainerImage.from_registry(image_uri(self, tenant, "orchestrator")),
+            entry_point=["python", "-P", "-m", "assistant.options.sources.task"],
+            readonly_root_filesystem=True,
+            environment=foundation.environment(
+                SyncingSettings,
+                tenant_file_s3=tenant_file.uri,
+                ingestion_queue_url=ingestion.ingestion_queue_url,
+                withdrawals_queue_url=ingestion.withdrawals_queue_url,
+            ),
+            linux_parameters=linux,
+            logging=ecs.LogDrivers.aws_logs(log_group=log_group, stream_prefix="connectors"),
+        )
+        tmp = ecs.MountPoint(source_volume="Tmp", container_path="/tmp", read_only=False)  # noqa: S108
+        container.add_mount_points(tmp)
+        group = ec2.SecurityGroup.from_security_group_id(
+            self, "Group", foundation.network.security_group_ids[Workload.CONNECTORS], mutable=False
+        )
+        schedules = Construct(self, "Schedules")
+        for source, connector in tenant.connected_sources.items():
+            run = {"containerOverrides": [{"name": _CONTAINER, "command": [source]}]}
+            schedule = scheduler.Schedule(
+                schedules,
+                pascal_case(source),
+                schedule=scheduler.ScheduleExpression.rate(cdk.Duration.minutes(connector.every_minutes)),
+                target=run_task(
+                    cluster,
+                    task_definition=definition,
+                    security_groups=[group],
+                    vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+                    input=scheduler.ScheduleTargetInput.from_object(run),
+                    max_event_age=cdk.Duration.minutes(min(connector.every_minutes, _DAY_MINUTES)),
+                ),
+            )
+            after_its_role(schedule)
+
+
+def _statements(
+    scope: Construct, foundation: Foundation, ingestion: IngestionOutputs
+) -> list[iam.PolicyStatement]:
+    """Let runs store, withhold and withdraw documents, keep their record and lock among the states, and read
+    the secrets of their systems."""
+    tenant, data = foundation.tenant, foundation.data
+    services = via(tenant, "s3", "dynamodb", "sqs", "secretsmanager")
+    secrets = secret_arns(scope, tenant, tenant.connected_systems, data.system_secrets)
+    return [
+        *document_statements(scope, data.documents_bucket),
+        *table_statements(scope, STATES, data.states_table, actions=STATES.worker_actions),
+        allow("sqs:SendMessage", ingestion.ingestion_queue_arn, ingestion.withdrawals_queue_arn),
+        allow("secretsmanager:GetSecretValue", *secrets),
+        allow(USE_KEY, foundation.keys.data_key_arn, conditions=services),
+    ]

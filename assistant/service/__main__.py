@@ -1,0 +1,213 @@
+"""``python -m assistant.service``: the service process. ``ServiceSettings`` are read from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any
+
+from assistant.answer.excerpts import FORGET_EVERY_S, forget_regularly
+from assistant.domain.clock import SystemClock
+from assistant.options.desk.gaps import GapUpkeep
+from assistant.options.desk.serving import Adaptations
+from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions
+from assistant.process.http import open_socket, run, self_signed_context, serve
+from assistant.process.settings import ServiceSettings
+from assistant.process.telemetry import configure_logging, configure_tracing
+from assistant.service.answers import Answers
+from assistant.service.app import Application, OtherOrigins, build_application
+from assistant.service.health import ServiceMetrics, TaskMetrics, TenantReads, report_metrics
+from assistant.service.identity import (
+    CachedKeySet,
+    CareContexts,
+    KeySource,
+    RevokedTokens,
+    Service,
+    TokenVerifier,
+)
+from assistant.service.opened import open_tenants
+from assistant.service.running import AgentRates, RunningAnswers, watch_cancellations
+from assistant.service.served import ServedTenants
+from assistant.service.streams import BytesInFlight, StreamLimits
+from assistant.service.wire import ConsoleConfig, DeployedVersions
+from assistant.stores.clients import open_care_key_sources, open_key_source, open_revocation_sources
+from assistant.text.language import language
+
+_RESUME_S = 5.0
+"""At shutdown, for answers that nobody reads now but that a reader may read from their record."""
+_CANCEL_AGAIN_S = 0.2
+_FIRST_LOAD_S = 3.0
+_RECORD_S = 3.0
+"""At shutdown, for each of: cancelled answers, their records."""
+AFTER_DRAIN_S = _RESUME_S + 2 * _RECORD_S
+"""Longest shutdown after the drain (100 s by default). ECS kills a container after 120 s."""
+
+
+async def main() -> None:
+    settings = ServiceSettings.read()
+    configure_logging(settings.log_level)
+    configure_tracing("assistant-service", otlp_endpoint=settings.otlp_endpoint)
+    listener = open_socket(settings.host, settings.port)
+    operations, port = None, settings.operations_port
+    if port is not None:
+        operations = open_socket(settings.operations_host, port)
+        port = operations.getsockname()[1]
+    metrics = ServiceMetrics()
+    async with (
+        open_tenants(settings, observe=partial(TenantReads, metrics.live)) as tenants,
+        open_application(settings, tenants, metrics=metrics, operations_port=port) as application,
+    ):
+        service = application.answers.service
+        reported = _task_metrics(settings, service)
+        async with report_metrics(reported, interval_s=settings.metrics_interval_s):
+            await serve(
+                application,
+                listener,
+                shutdown_timeout_s=settings.drain_timeout_s,
+                on_stopping=service.begin_draining,
+                tls=None if settings.tls == "off" else self_signed_context(),
+                operations=operations,
+                most_connections=settings.connections,
+            )
+
+
+@asynccontextmanager
+async def open_application(
+    settings: ServiceSettings,
+    tenants: ServedTenants,
+    *,
+    metrics: ServiceMetrics | None = None,
+    limits: StreamLimits | None = None,
+    settle_s: float = _RESUME_S,
+    operations_port: int | None = None,
+) -> AsyncGenerator[Application]:
+    """Build the application. At the end, settle the answers in progress and write their records.
+
+    ``metrics`` are those that observe the tenants' live systems.
+    """
+    async with AsyncExitStack() as stack:
+        service = await _service(settings, tenants, stack, metrics or ServiceMetrics())
+        answers = Answers(service, limits or StreamLimits())
+        await _load_first([tenant.adaptations for tenant in tenants.values()])
+        watches = [asyncio.create_task(watch_cancellations(tenants, service.running))]
+        watches += [asyncio.create_task(tenants.run(name)) for name in tenants]
+        watches += [asyncio.create_task(_watch(tenants, name)) for name in tenants]
+        watches.append(asyncio.create_task(forget_regularly(FORGET_EVERY_S)))
+        try:
+            yield build_application(
+                service,
+                answers,
+                operations_port=operations_port,
+                origins=OtherOrigins(framing=settings.frame_ancestors, calling=settings.cors_origins),
+            )
+        finally:
+            await answers.settle(within_s=settle_s, record_within_s=_RECORD_S)
+            await _cancel(watches)
+
+
+async def _watch(tenants: ServedTenants, name: str) -> None:
+    """Run what a tenant needs beside its answers, anew when it is served from another index."""
+    while True:
+        one = tenants[name]
+        gaps = GapUpkeep(one.desk, language(one.answering.tenant.language))
+        tasks = [
+            asyncio.create_task(one.answering.index_watch.run()),
+            asyncio.create_task(one.adaptations.run()),
+            asyncio.create_task(DeskUpkeep(one.desk, DocumentQuestions(one.desk)).run()),
+            asyncio.create_task(gaps.run()),
+        ]
+        try:
+            await tenants.changed(name, one)
+        finally:
+            await _cancel(tasks)
+
+
+async def _load_first(adaptations: Sequence[Adaptations]) -> None:
+    """Load what the desk changed before the first question, or go on without it after three seconds."""
+    loading = [asyncio.create_task(adaptation.refresh()) for adaptation in adaptations]
+    if loading:
+        _, late = await asyncio.wait(loading, timeout=_FIRST_LOAD_S)
+        await _cancel(list(late))
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel the tasks until they have ended: ``wait_for`` of Python 3.11 loses a cancellation that arrives
+    together with its result."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
+
+
+async def _service(
+    settings: ServiceSettings, tenants: ServedTenants, stack: AsyncExitStack, metrics: ServiceMetrics
+) -> Service:
+    """Return the service. The keys that it fetches are closed with the stack."""
+    clock = SystemClock()
+
+    def cached(source: KeySource) -> CachedKeySet:
+        keys = CachedKeySet(source, clock=clock)
+        stack.push_async_callback(keys.close)
+        return keys
+
+    configs = [tenant.answering.tenant for tenant in tenants.values()]
+    care_sources = await stack.enter_async_context(open_care_key_sources(settings, configs))
+    contexts = CareContexts(
+        {config.name: section for config in configs if (section := config.care_context) is not None},
+        {name: cached(source) for name, source in care_sources.items()},
+        clock,
+    )
+    revocations = await stack.enter_async_context(open_revocation_sources(settings, configs))
+    revoked = {name: RevokedTokens(source, clock=clock) for name, source in revocations.items()}
+    verifier = TokenVerifier(
+        cached(await stack.enter_async_context(open_key_source(settings))),
+        issuer=settings.issuer,
+        audience=settings.audience,
+        tenants=tenants,
+        clock=clock,
+        refused=tenants.refused,
+        revoked=revoked,
+    )
+    return Service(
+        tenants=tenants,
+        contexts=contexts,
+        verifier=verifier,
+        running=RunningAnswers(),
+        rates=AgentRates(clock=clock),
+        bodies=BytesInFlight(memory_mib=settings.memory_mib),
+        metrics=metrics,
+        clock=clock,
+        console=ConsoleConfig(
+            issuer=settings.issuer,
+            client_id=settings.console_client_id,
+            scopes=("openid",),
+            service=settings.console_name,
+            delivers=tuple(sorted(config.name for config in configs if config.takes_replies is not None)),
+        ),
+        deployed=DeployedVersions.model_validate(settings, from_attributes=True),
+    )
+
+
+def _task_metrics(settings: ServiceSettings, service: Service) -> TaskMetrics | None:
+    if settings.metrics_service is None:
+        return None
+    return TaskMetrics(
+        service=settings.metrics_service,
+        active=lambda: len(service.running) + len(service.awaited),
+        failures=service.metrics.internal_error_count,
+        live=service.metrics.live,
+        clock=service.clock,
+        credentials_put_at=lambda: (
+            secret.put_at
+            for tenant in service.tenants.values()
+            for secret in tenant.system_secrets
+            if secret.put_at is not None
+        ),
+    )
+
+
+if __name__ == "__main__":
+    run(main())

@@ -1,0 +1,615 @@
+"""The endpoints of answers: ask, come back, read, cancel, mark and keep what was sent.
+
+``POST /v1/answers`` and ``GET /v1/answers/{id}/events`` are raw ASGI: FastAPI's layers would cost each
+token CPU. A question goes ``Answers.ask`` → ``asking`` (start or join) → ``RunningAnswer`` → ``send_stream``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Annotated, Protocol, TypeVar
+
+import orjson
+import structlog
+from fastapi import APIRouter, Query, Response
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from assistant.answer.events import Cause, Problem
+from assistant.answer.read import AnswerRequest, PreparedAnswer
+from assistant.answer.stored import AppendToAnswer, ReadAnswers
+from assistant.domain import errors
+from assistant.domain.answers import AnswerRecord, StoredAnswer, StoredSent, StoredVerdict, Verdict
+from assistant.domain.clock import Deadline
+from assistant.domain.context import CareContext
+from assistant.domain.elements import Element
+from assistant.domain.errors import AssistantError, NotFoundError
+from assistant.domain.identity import Identity, Role
+from assistant.options.desk.intake import refuse_above
+from assistant.options.feedback.events import Act, StoredAct
+from assistant.service.coming_back import POLL_S, ComingBack, is_interrupted
+from assistant.service.errors import (
+    INTERNAL_PROBLEM,
+    NOT_FOUND,
+    declared,
+    log_failure,
+    problem_of,
+    send_problem,
+)
+from assistant.service.identity import Caller, Service, ServiceOf, TenantOf, caller_with, require_role
+from assistant.service.opened import ServedTenant
+from assistant.service.running import GRACE_S, Admission, AnswerObserver, RateKind, RunningAnswer
+from assistant.service.streams import (
+    ClientGoneError,
+    ProblemBeforeFirstEventError,
+    Reading,
+    StalledReaderError,
+    StreamLimits,
+    json_body,
+    parse_body,
+    read_body,
+    send_stream,
+    send_whole,
+)
+from assistant.service.wire import Conversation, ElementRequest, SendRequest
+from assistant.stores.ports import Claim
+
+EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
+_CANCEL_TIMEOUT_S = 1.0
+_CLAIM_TIMEOUT_S = 3.0
+_HEAD_START_S = 0.001
+"""Lead of the embedding call over taking the key: the call takes a few turns of the loop to send,
+then many milliseconds."""
+_PAUSED_RETRY_S = 30.0
+Stored = TypeVar("Stored")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, by whom, and until when."""
+
+    identity: Identity
+    request: AnswerRequest
+    tenant: ServedTenant
+    deadline: Deadline
+    started_s: float
+    key: str | None = None
+    """``Idempotency-Key``: a repeat under it joins the first answer."""
+    context: CareContext | None = None
+    """Whose live data may be read, verified."""
+
+    @property
+    def is_resumable(self) -> bool:
+        return self.key is not None or self.request.resume_window_s > 0
+
+    def claim(self, begun: AnswerRecord) -> Claim | None:
+        """Return the claim of the key for an answer that begins; None without a key."""
+        if self.key is None:
+            return None
+        return Claim(begun.answer_id, self.identity.agent, self.key, self._hash(), begun.asked_at)
+
+    def _hash(self) -> str:
+        """Return the hash of the request and of whose data it may show: of what the care application signed,
+        not of its token, which is another one for each question."""
+        whose = None
+        if self.context is not None:
+            ids = {kind: sorted(values) for kind, values in self.context.ids.items()}
+            whose = [self.context.customer, sorted(ids.items())]
+        body = self.request.model_dump_json(exclude={"context"})
+        return hashlib.sha256(orjson.dumps([body, whose])).hexdigest()
+
+
+class JoinedAnswer(Exception):
+    """The key belongs to an answer that was begun before."""
+
+    def __init__(self, answer_id: str) -> None:
+        super().__init__(answer_id)
+        self.answer_id = answer_id
+
+
+def admissions(tenants: Mapping[str, ServedTenant]) -> dict[str, Admission]:
+    return {name: Admission(tenant.answering.tenant.limits) for name, tenant in tenants.items()}
+
+
+class SendRefusal(Protocol):
+    """How an endpoint sends a problem."""
+
+    async def __call__(self, send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None: ...
+
+
+class Answers:
+    """Starts answers and delivers them. ``ask`` and ``resume`` are ASGI applications."""
+
+    def __init__(self, service: Service, limits: StreamLimits) -> None:
+        self.service = service
+        self.limits = limits
+        self._admissions = admissions(service.tenants)
+        self._coming_back = ComingBack(
+            service.tenants, service.running, service.awaited, admissions(service.tenants), service.clock
+        )
+
+    async def ask(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a question: as a stream when Accept prefers text/event-stream or ranks it equal to JSON,
+        otherwise as one body. When the client disconnects, the answer ends after resume_window_s seconds.
+        """
+
+        async def work() -> None:
+            headers = Headers(scope=scope)
+            identity = await self.identify(scope, "questions")
+            request = parse_body(await read_body(scope, receive), AnswerRequest)
+            question = await self.question(request, identity, key=idempotency_key(headers))
+            deliver = send_stream if wants_stream(headers.get("accept")) else send_whole
+            async with self.asking(question, receive) as reading:
+                await deliver(reading, send, limits=self.limits)
+
+        await self.at_edge(work, send)
+
+    async def resume(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The events of the caller's own answer. The task that writes it sends those after Last-Event-ID, and
+        then the new ones. Any other task waits for the record, until the answer's deadline at most, and sends
+        the whole answer again from it: started, sources, the text as one token, done. These events have no
+        ids; a client drops what it had of the answer when started comes again. Where no record comes, the
+        task that wrote has ended: the only event is the error interrupted. If a document in the answer was
+        withdrawn, or the caller may no longer read it, the only event is the error withdrawn.
+        """
+
+        async def work() -> None:
+            headers = Headers(scope=scope)
+            identity = await self.identify(scope, "reads")
+            matched = EVENTS_PATH.fullmatch(scope["path"])
+            answer_id = matched[1] if matched else ""
+            after = _after(headers.get("last-event-id"), answer_id)
+            async with (
+                _until_gone(receive) as gone,
+                self._coming_back.follow(answer_id, identity, gone, after=after) as reading,
+            ):
+                await send_stream(replace(reading, is_resumed=True), send, limits=self.limits)
+
+        await self.at_edge(work, send)
+
+    async def identify(self, scope: Scope, kind: RateKind) -> Identity:
+        """Return the agent who calls. Raises UnauthenticatedError, OverloadedError, ForbiddenError."""
+        identity = await self.service.identify(scope, kind)
+        require_role(identity, Role.AGENT)
+        return identity
+
+    async def question(
+        self, request: AnswerRequest, identity: Identity, *, key: str | None = None
+    ) -> Question:
+        """Return the question, with a deadline that begins now.
+
+        Raises ContextRefusedError, DependencyError (the keys of contexts are unavailable).
+        """
+        tenant, clock = self.service.tenants[identity.tenant], self.service.clock
+        started_s = clock.monotonic_s()
+        deadline = Deadline(started_s + tenant.answering.tenant.limits.answer_deadline_s, clock)
+        context = await self.service.contexts.verify(request.context, identity=identity)
+        return Question(identity, request, tenant, deadline, started_s, key, context)
+
+    @asynccontextmanager
+    async def asking(self, question: Question, receive: Receive) -> AsyncGenerator[Reading]:
+        """Start the answer, or join the one that its key belongs to. When the client leaves, its answer ends,
+        at once or after its resume window.
+
+        Raises ClientGoneError (the client left before the first event), EndpointPausedError, OverloadedError,
+        ConflictError (the key was used for another question), AnswerInterruptedError (the first request under
+        it ended before its answer began), ContextUsedError, what
+        ``AnswerQuestion.prepare`` raises, and for a joined answer what ``ComingBack.follow`` raises.
+        """
+        async with _until_gone(receive) as gone:
+            try:
+                running = await self._start(question, gone)
+            except JoinedAnswer as joined:
+                async with self._join(joined.answer_id, question, gone) as reading:
+                    yield reading
+                return
+            with running.reading(gone) as reading:
+                yield reading
+
+    async def at_edge(
+        self, work: Callable[[], Awaitable[None]], send: Send, *, send_refusal: SendRefusal = send_problem
+    ) -> None:
+        """Run one request. An error becomes a status, or ends the connection after the first event."""
+        try:
+            await work()
+        except ClientGoneError:
+            return
+        except StalledReaderError:
+            # returning without an end makes the server close; the answer itself goes on to its record
+            _log.warning("reader_stalled")
+            self.service.metrics.stalled.inc()
+        except AssistantError as error:
+            await self.refuse(send, problem_of(error), send_refusal, retry_after_s=error.retry_after_s)
+        except ProblemBeforeFirstEventError as error:
+            await self.refuse(send, error.problem, send_refusal)
+        except Exception:  # noqa: BLE001 - the edge
+            _log.exception("answer_request_failed")
+            # after the first event a status is too late: the server closes the connection
+            await self.refuse(send, INTERNAL_PROBLEM, send_refusal)
+
+    async def refuse(
+        self,
+        send: Send,
+        problem: Problem,
+        send_refusal: SendRefusal = send_problem,
+        *,
+        retry_after_s: float | None = None,
+    ) -> None:
+        """Send a problem, in the endpoint's own form."""
+        self.service.metrics.refuse(problem.code)
+        log_failure(problem)
+        await send_refusal(send, problem, retry_after_s=retry_after_s)
+
+    async def settle(self, *, within_s: float, record_within_s: float) -> None:
+        """At the end of the process, let answers that may go on without a reader reach their end: whoever
+        comes back gets them from their records. Then end the rest, and wait for all records."""
+        running = self.service.running
+        for answer in running:
+            if not answer.is_resumable:
+                answer.cancel(Cause.DISCONNECTED)
+        await _wait([answer.task for answer in running], within_s=within_s)
+        for answer in running:
+            answer.cancel(Cause.DISCONNECTED)
+        await _wait([answer.task for answer in running], within_s=record_within_s)
+        for tenant in self.service.tenants.every():
+            await tenant.answer_question.settle(within_s=record_within_s)
+
+    async def _start(self, question: Question, gone: asyncio.Task[None]) -> RunningAnswer:
+        """Return the answer when its first event is due. At its end, its place is released.
+
+        Raises JoinedAnswer, and as ``asking``.
+        """
+        if await question.tenant.power.is_paused():
+            raise errors.EndpointPausedError(
+                "The model endpoints are paused. Ask the platform team to wake them, then ask again.",
+                retry_after_s=_PAUSED_RETRY_S,
+            )
+        leave = self._admissions[question.identity.tenant].enter(question.identity.agent)
+        try:
+            begun = question.tenant.answer_question.begin(question.request, identity=question.identity)
+            async with _context_counted(question, begun.answer_id):
+                prepared = await self._prepare(question, begun, gone)
+        except BaseException:
+            leave()
+            raise
+        return self._run(question, prepared, leave=leave)
+
+    async def _prepare(
+        self, question: Question, begun: AnswerRecord, gone: asyncio.Task[None]
+    ) -> PreparedAnswer:
+        """Prepare the answer, and meanwhile take its key."""
+        answer_question, identity = question.tenant.answer_question, question.identity
+        work = asyncio.create_task(
+            answer_question.prepare(
+                question.request,
+                identity=identity,
+                deadline=question.deadline,
+                context=question.context,
+                begun=begun,
+            )
+        )
+        gone.add_done_callback(lambda _: work.cancel())
+        claim = question.claim(begun)
+        try:
+            if claim is None:
+                return await _unless_gone(work, gone)
+            await asyncio.sleep(_HEAD_START_S)
+            if work.done():
+                await _unless_gone(work, gone)  # an error here takes no key
+            try:
+                await self._take_key(question, claim, gone)
+                return await _unless_gone(work, gone)
+            except (JoinedAnswer, errors.ConflictError):
+                _drop(work)
+                raise
+            except BaseException:
+                _drop(work)
+                await _release(question, claim)
+                raise
+        finally:
+            await _end(work)
+
+    async def _take_key(self, question: Question, claim: Claim, gone: asyncio.Task[None]) -> None:
+        """Take the key of the question, also from an answer that was interrupted. Wait while the first answer
+        under it is prepared elsewhere.
+
+        Raises JoinedAnswer, ConflictError, RecordsUnavailableError, ClientGoneError, AnswerInterruptedError
+        (it waited for a first answer that never began; the key is free).
+        """
+        waited = False
+        while not gone.done():
+            first = await _stored(question.tenant.claims.claim(claim))
+            if first.answer_id == claim.answer_id:
+                return
+            if first.request_hash != claim.request_hash:
+                raise errors.ConflictError(
+                    "This Idempotency-Key was used for another request; choose a new one."
+                )
+            if not await self._is_over(first, question):
+                waited = True
+                await asyncio.sleep(POLL_S)
+                continue
+            await _stored(question.tenant.claims.release(first))
+            if waited:  # as long as a whole answer takes: this question's own time is over, too
+                raise errors.AnswerInterruptedError(
+                    "The first request under this key ended before its answer began. Send the request again."
+                )
+        raise ClientGoneError
+
+    async def _is_over(self, first: Claim, question: Question) -> bool:
+        """Return whether the answer that has the key was interrupted; False while it is prepared. Raises
+        JoinedAnswer (it is written, or on record), RecordsUnavailableError."""
+        if self.service.running.find(first.answer_id, identity=question.identity):
+            raise JoinedAnswer(first.answer_id)
+        found = await _stored(question.tenant.answering.records.find_answer(first.answer_id))
+        if found is None:
+            passed = self.service.clock.now() - first.claimed_at
+            limits = question.tenant.answering.tenant.limits
+            return passed.total_seconds() > limits.answer_deadline_s + GRACE_S
+        if found.written_until is not None or not is_interrupted(found.record):
+            raise JoinedAnswer(first.answer_id)
+        return True
+
+    def _run(
+        self, question: Question, prepared: PreparedAnswer, *, leave: Callable[[], None]
+    ) -> RunningAnswer:
+        tenant, service = question.identity.tenant, self.service
+        answer = RunningAnswer(
+            prepared,
+            question.tenant.answer_question.stream(prepared, resumable=question.is_resumable),
+            observer=AnswerObserver(
+                service.metrics, tenant=tenant, started_s=question.started_s, clock=service.clock
+            ),
+            is_resumable=question.is_resumable,
+        )
+        active = service.metrics.active_streams.labels(tenant)
+
+        def end(_task: asyncio.Task[None]) -> None:
+            service.running.remove(answer)
+            active.dec()
+            leave()
+
+        service.running.add(answer)
+        active.inc()
+        answer.task.add_done_callback(end)
+        return answer
+
+    @asynccontextmanager
+    async def _join(
+        self, answer_id: str, question: Question, gone: asyncio.Task[None]
+    ) -> AsyncGenerator[Reading]:
+        async with self._coming_back.follow(answer_id, question.identity, gone, after=0) as reading:
+            yield reading
+
+
+@asynccontextmanager
+async def _context_counted(question: Question, answer_id: str) -> AsyncGenerator[None]:
+    """Count the context's token for this answer, before its customer's data are read; not when the block
+    fails: then the answer never began.
+
+    Raises ContextUsedError, RecordsUnavailableError.
+    """
+    token_id = None if question.context is None else question.context.token_id
+    if token_id is None:
+        yield
+        return
+    claims = question.tenant.claims
+    try:
+        async with asyncio.timeout(_CLAIM_TIMEOUT_S):
+            is_counted = await claims.count_context(token_id, answer_id=answer_id, key=question.key)
+    except (errors.RecordsUnavailableError, TimeoutError):
+        raise errors.RecordsUnavailableError(
+            "Cannot look up now whether the context was used before; send the same request again."
+        ) from None
+    if not is_counted:
+        raise errors.ContextUsedError(
+            "The context of the question was used for another answer. Ask again from the customer's "
+            "conversation: each question needs a context of its own."
+        )
+    try:
+        yield
+    except JoinedAnswer:
+        raise
+    except BaseException:
+        try:
+            async with asyncio.timeout(_CANCEL_TIMEOUT_S):
+                await claims.uncount_context(token_id, answer_id=answer_id)
+        except (AssistantError, TimeoutError) as error:
+            _log.warning("context_stays_used", answer_id=answer_id, error=type(error).__name__)
+        raise
+
+
+async def _unless_gone(work: asyncio.Task[PreparedAnswer], gone: asyncio.Task[None]) -> PreparedAnswer:
+    """Return the result of ``work``. Raises ClientGoneError when the client leaves before."""
+    await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done() or work.cancelled():
+        raise ClientGoneError
+    return work.result()
+
+
+def _drop(work: asyncio.Task[PreparedAnswer]) -> None:
+    """End the live reads of an answer that is prepared and not streamed."""
+    if work.done() and not work.cancelled() and work.exception() is None:
+        work.result().hydration.cancel()
+
+
+async def _end(task: asyncio.Task[PreparedAnswer]) -> None:
+    """Cancel the task unless it is done, and wait for its end within a limit."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_TIMEOUT_S)
+    if task.done() and not task.cancelled():
+        task.exception()  # retrieved: another error was raised first
+
+
+async def _stored(call: Awaitable[Stored]) -> Stored:
+    """Return what the store says of a key. Raises RecordsUnavailableError."""
+    try:
+        async with asyncio.timeout(_CLAIM_TIMEOUT_S):
+            return await call
+    except (errors.RecordsUnavailableError, TimeoutError):
+        raise errors.RecordsUnavailableError(
+            "The Idempotency-Key cannot be looked up just now; send the same request again."
+        ) from None
+
+
+async def _release(question: Question, claim: Claim) -> None:
+    """Free the key of an answer that never began."""
+    try:
+        async with asyncio.timeout(_CANCEL_TIMEOUT_S):
+            await question.tenant.claims.release(claim)
+    except (AssistantError, TimeoutError) as error:
+        _log.warning("key_not_released", answer_id=claim.answer_id, error=type(error).__name__)
+
+
+@asynccontextmanager
+async def _until_gone(receive: Receive) -> AsyncGenerator[asyncio.Task[None]]:
+    """Give a task that ends when the client has left; it is cancelled at the end of the block."""
+
+    async def wait_for_disconnect() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    gone = asyncio.create_task(wait_for_disconnect())
+    try:
+        yield gone
+    finally:
+        gone.cancel()
+
+
+async def _wait(tasks: Collection[asyncio.Task[None]], *, within_s: float) -> None:
+    if tasks and within_s > 0:
+        await asyncio.wait(tasks, timeout=within_s)
+
+
+def wants_stream(accept: str | None) -> bool:
+    """Return whether ``text/event-stream`` is accepted, with at least the weight of JSON."""
+    weights: dict[str, float] = {}
+    for part in (accept or "").split(","):
+        media_type, *parameters = [piece.strip() for piece in part.split(";")]
+        quality = next((value[2:] for value in parameters if value.startswith("q=")), "1")
+        try:
+            weights[media_type.lower()] = float(quality)
+        except ValueError:
+            weights[media_type.lower()] = 0.0
+    stream = weights.get("text/event-stream", 0.0)
+    return stream > 0.0 and stream >= weights.get("application/json", 0.0)
+
+
+def idempotency_key(headers: Headers) -> str | None:
+    """Return the ``Idempotency-Key``. Raises InvalidRequestError."""
+    key = headers.get("idempotency-key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise errors.InvalidRequestError("Idempotency-Key must be 1 to 255 visible ASCII characters.")
+    return key
+
+
+def _after(last_event_id: str | None, answer_id: str) -> int:
+    """Return the sequence of the last event that was seen; 0 for none. Raises InvalidRequestError."""
+    if not last_event_id:
+        return 0
+    owner, _, sequence = last_event_id.rpartition(":")
+    if owner != answer_id or not (sequence.isascii() and sequence.isdigit() and len(sequence) <= 9):
+        raise errors.InvalidRequestError("Last-Event-ID must be the id of an event of this very answer.")
+    return int(sequence)
+
+
+router = APIRouter(tags=["answers"])
+_Agent = Annotated[Identity, caller_with(Role.AGENT)]
+
+
+@router.get("/v1/answers", **declared(404))
+async def read_conversation(
+    tenant: TenantOf,
+    caller: Caller,
+    conversation_id: Annotated[str, Query(min_length=1, max_length=64)],
+) -> Conversation:
+    """The newest 50 answers of a conversation, oldest first: an agent's own; any to an auditor."""
+    require_role(caller, Role.AGENT, Role.AUDITOR)
+    readings = await ReadAnswers(tenant.answering).conversation(conversation_id, identity=caller)
+    return Conversation(conversation_id=conversation_id, answers=tuple(readings))
+
+
+@router.get("/v1/answers/{answer_id}", **declared(404))
+async def read_answer(tenant: TenantOf, caller: Caller, answer_id: str) -> StoredAnswer:
+    """One answer with all that was said of it: an agent's own; any to an auditor, whose read is recorded."""
+    require_role(caller, Role.AGENT, Role.AUDITOR)
+    return await ReadAnswers(tenant.answering).one(answer_id, identity=caller)
+
+
+@router.delete("/v1/answers/{answer_id}", status_code=204, **declared(404))
+async def cancel_answer(service: ServiceOf, tenant: TenantOf, caller: _Agent, answer_id: str) -> Response:
+    """Cancel the caller's own answer: at once, or within a second where another task writes it; one that has
+    ended stays as it is."""
+    if writing := service.running.find(answer_id, identity=caller):
+        writing.cancel()
+    else:
+        await _cancel_elsewhere(tenant, answer_id, caller)
+    return Response(status_code=204)
+
+
+async def _cancel_elsewhere(tenant: ServedTenant, answer_id: str, caller: Identity) -> None:
+    """Tell the task that writes the answer, which looks every second; one that has ended stays as it is."""
+    found = await tenant.answering.records.find_answer(answer_id)
+    if found is None or found.record.agent != caller.agent:
+        raise NotFoundError(NOT_FOUND)
+    if found.written_until is not None:
+        await tenant.claims.cancel(answer_id)
+
+
+@router.post("/v1/answers/{answer_id}/verdict", **declared(404, 409, body=Verdict))
+async def give_verdict(
+    tenant: TenantOf, caller: _Agent, answer_id: str, verdict: Annotated[Verdict, json_body(Verdict)]
+) -> StoredVerdict:
+    """Mark the caller's own answer. The same verdict_id with the same content is kept once. An answer takes
+    50 verdicts; another one is refused (409).
+
+    A verdict `bad` opens a case for reviewers. It is refused with 409 `open_cases_reached` while as many
+    cases of the caller wait as the tenant allows.
+    """
+    most, store = tenant.desk.open_cases_per_agent, tenant.desk.store
+    await refuse_above(most, store=store, verdict=verdict, answer_id=answer_id, agent=caller.agent)
+    return await AppendToAnswer(tenant.answering).verdict(answer_id, verdict, identity=caller)
+
+
+@router.post("/v1/answers/{answer_id}/sent", **declared(404, 409, body=SendRequest))
+async def keep_sent(
+    tenant: TenantOf, caller: _Agent, answer_id: str, asked: Annotated[SendRequest, json_body(SendRequest)]
+) -> StoredSent:
+    """Record what the agent sends to the patient, and deliver it where the tenant names a system that takes
+    replies; without one nothing is delivered. The same send_id with the same content is kept once. After 503
+    `reply_not_delivered` it is recorded, and may be sent again with the same send_id. An answer takes 50 sent
+    texts; another one is refused (409)."""
+    append = AppendToAnswer(tenant.answering)
+    return await append.sent(answer_id, asked.sent, identity=caller, context=asked.context)
+
+
+@router.post("/v1/answers/{answer_id}/acts", **declared(404, 409, body=Act))
+async def keep_act(
+    tenant: TenantOf, caller: _Agent, answer_id: str, act: Annotated[Act, json_body(Act)]
+) -> StoredAct:
+    """Keep what the agent did with an answer, such as opening a source. The same act_id with the same content
+    is kept once. An answer takes 500 acts; another one is refused (409)."""
+    return await AppendToAnswer(tenant.answering).act(answer_id, act, identity=caller)
+
+
+@router.post("/v1/answers/{answer_id}/elements/{element_id}", **declared(404, 409, body=ElementRequest))
+async def read_element_again(
+    service: ServiceOf,
+    tenant: TenantOf,
+    caller: _Agent,
+    answer_id: str,
+    element_id: str,
+    asked: Annotated[ElementRequest, json_body(ElementRequest)],
+) -> Element:
+    """Read a live element of the caller's own, recorded answer again. The record does not change.
+    Elements of an answer are read again 200 times at most; another read is refused (409)."""
+    context = await service.contexts.verify(asked.context, identity=caller)
+    return await tenant.read_element_again.read(answer_id, element_id, identity=caller, context=context)

@@ -1,0 +1,543 @@
+"""Callers of the API: the issuer's keys, bearer tokens, and the service that the routes share."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, NoReturn, Protocol, TypeVar, cast
+
+import structlog
+from fastapi import Depends, Request
+from joserfc import jws, jwt
+from joserfc.errors import InvalidClaimError, JoseError, MissingClaimError
+from joserfc.jwk import ECKey, RSAKey
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from assistant.domain import errors
+from assistant.domain.clock import Clock
+from assistant.domain.context import CareContext, PlainContext, SubjectId, SubjectKind
+from assistant.domain.identity import REVOCATIONS, Identity, Role
+from assistant.service.coming_back import AwaitedAnswer
+from assistant.service.health import ServiceMetrics, caller_is_identified
+from assistant.service.opened import ServedTenant
+from assistant.service.running import AgentRates, RateKind, RunningAnswers
+from assistant.service.served import ServedTenants
+from assistant.service.streams import CALLER, BytesInFlight
+from assistant.service.wire import ConsoleConfig, DeployedVersions
+from assistant.tenant.deployment import CareContextSection
+
+VerificationKey = ECKey | RSAKey
+
+BOUND_SUBJECT = "assistant_subject"
+"""Extra member of a key in the set (RFC 7517): the only ``sub`` that the key may sign for, as an agent
+without labels. The probe's key has it, so that it cannot sign tokens of anybody else."""
+_MAX_KEYS = 100
+_MIN_MODULUS_CHARACTERS = 342
+"""2,048 bits in base64url."""
+_FRESH_S = 300.0
+_MAX_AGE_S = 3600.0
+_BURST = 3
+_BURST_S = 15.0
+_UNAVAILABLE = "Cannot fetch the issuer's signing keys. Retry shortly."
+_log = structlog.get_logger(__name__)
+
+
+class KeySet(Protocol):
+    """Public keys by id."""
+
+    async def key(self, kid: str) -> VerificationKey | None:
+        """Return the key, or None when the issuer has no such key.
+
+        Raises DependencyError when the keys are too old and cannot be fetched.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raises DependencyError when the keys are too old and cannot be fetched."""
+        ...
+
+
+class KeySource(Protocol):
+    """Where the issuer's keys are published: a JWKS address, or a versioned parameter on AWS."""
+
+    async def fetch(self) -> bytes:
+        """Return the published key set (JWKS, JSON). Raises DependencyError."""
+        ...
+
+
+class CachedKeySet:
+    """Keys of a source, cached in memory.
+
+    They are refreshed after 5 minutes, and at once for an unknown key id, so that a new key works from its
+    first token on. Invented key ids cause at most 3 fetches in 15 s. While the source is unavailable, or
+    publishes no valid key set, the cached keys are used for up to an hour; an unknown id is then an error.
+    """
+
+    def __init__(self, source: KeySource, *, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._keys: dict[str, VerificationKey] = {}
+        self._fetched_s: float | None = None
+        self._is_source_down = False
+        self._fetch_times_s: deque[float] = deque(maxlen=_BURST)
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def key(self, kid: str) -> VerificationKey | None:
+        if kid not in self._keys or self._age_s() > _MAX_AGE_S:
+            await self._fetch_if_due()
+        elif self._age_s() > _FRESH_S:
+            self._start_fetch_if_due()  # in the background: the cached keys still count
+        self._require_young()
+        if kid not in self._keys and self._is_source_down:
+            # it may be a key that was published just now: its holder must not be asked to sign in again
+            raise errors.DependencyError(_UNAVAILABLE, retry_after_s=5.0)
+        return self._keys.get(kid)
+
+    async def check(self) -> None:
+        if self._age_s() > _FRESH_S:
+            await self._fetch_if_due()
+        self._require_young()
+
+    async def close(self) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+
+    def _age_s(self) -> float:
+        return float("inf") if self._fetched_s is None else self._clock.monotonic_s() - self._fetched_s
+
+    def _require_young(self) -> None:
+        if self._age_s() > _MAX_AGE_S:
+            raise errors.DependencyError(_UNAVAILABLE, retry_after_s=5.0)
+
+    async def _fetch_if_due(self) -> None:
+        self._start_fetch_if_due()
+        if self._fetching is not None:
+            await asyncio.shield(self._fetching)  # others wait for the same fetch
+
+    def _start_fetch_if_due(self) -> None:
+        if self._fetching is not None and not self._fetching.done():
+            return
+        now_s = self._clock.monotonic_s()
+        times_s = self._fetch_times_s
+        if len(times_s) < _BURST or now_s - times_s[0] >= _BURST_S:
+            times_s.append(now_s)
+            self._fetching = asyncio.create_task(self._fetch())
+
+    async def _fetch(self) -> None:
+        started_s = self._clock.monotonic_s()
+        try:
+            self._keys = _parse(await self._source.fetch())
+        except (errors.DependencyError, ValueError) as error:
+            reason = error.message if isinstance(error, errors.DependencyError) else "not a key set"
+            _log.warning("keys_not_fetched", reason=reason)
+            self._is_source_down = True
+        else:
+            self._fetched_s = started_s
+            self._is_source_down = False
+
+
+_REVOCATIONS_DUE_S = 15.0
+_REVOCATIONS_LIMIT_S = 3.0
+
+
+class RevokedTokens:
+    """Which tokens of one tenant's agents were revoked, by a source that is read again after 15 s.
+
+    While the source cannot be read, the last reading counts; before the first one no token is accepted.
+    """
+
+    def __init__(self, source: KeySource, *, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._revoked: Mapping[str, datetime] | None = None
+        self._read_s = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def require(self, agent: str, *, issued_s: float) -> None:
+        """Raises TokenRevokedError for a token that was revoked, DependencyError before the first reading.
+
+        ``issued_s``: when the token was issued, in seconds since 1970.
+        """
+        async with self._reading:
+            now_s = self._clock.monotonic_s()
+            if self._revoked is None or now_s - self._read_s >= _REVOCATIONS_DUE_S:
+                self._read_s = now_s
+                await self._read()
+        if self._revoked is None:
+            raise errors.DependencyError("Cannot read whether the token was revoked. Retry shortly.")
+        revoked_at = self._revoked.get(agent)
+        if revoked_at is not None and issued_s <= revoked_at.timestamp():
+            _log.info("token_refused", reason="revoked", claim="iat")
+            raise errors.TokenRevokedError(
+                f"The token was revoked, as all of yours issued until {revoked_at:%Y-%m-%d %H:%M:%S} UTC. "
+                "Sign in again, or ask who administers the assistant."
+            )
+
+    async def _read(self) -> None:
+        try:
+            async with asyncio.timeout(_REVOCATIONS_LIMIT_S):
+                self._revoked = REVOCATIONS.validate_json(await self._source.fetch())
+        except (errors.DependencyError, TimeoutError, ValidationError) as error:
+            _log.error("revocations_not_read", reason=type(error).__name__)
+
+
+class _Document(BaseModel):
+    keys: list[dict[str, object]]
+
+
+def _parse(body: bytes) -> dict[str, VerificationKey]:
+    """Return the usable keys by id. Raises ValueError unless the body is a key set with a usable key."""
+    entries = _Document.model_validate_json(body).keys[:_MAX_KEYS]
+    keys = {str(key.kid): key for entry in entries if (key := _usable_key(entry)) is not None}
+    if not keys:
+        raise ValueError("no usable key")
+    return keys
+
+
+def _usable_key(entry: Mapping[str, object]) -> VerificationKey | None:
+    """Return a P-256 or RSA signing key (2,048 bits or more); None for any other key of the set."""
+    if entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
+        return None
+    try:
+        if entry.get("kty") == "EC" and entry.get("crv") == "P-256":
+            return ECKey.import_key(_members(entry, "kty", "crv", "x", "y", "kid"))
+        if entry.get("kty") == "RSA" and len(str(entry["n"])) >= _MIN_MODULUS_CHARACTERS:
+            return RSAKey.import_key(_members(entry, "kty", "n", "e", "kid"))
+    except (JoseError, ValueError, KeyError):
+        _log.warning("key_unusable")
+    return None
+
+
+def _members(entry: Mapping[str, object], *needed: str) -> dict[str, str | list[str]]:
+    """Return the members that are used. Raises KeyError."""
+    names = [*needed, BOUND_SUBJECT] if BOUND_SUBJECT in entry else needed
+    return {name: str(entry[name]) for name in names}
+
+
+SKEW_S = 60
+_MAX_TOKEN_CHARACTERS = 8 * 1024
+_ALGORITHMS = {"EC": "ES256", "RSA": "RS256"}
+_ROLE_NAMES = frozenset(Role)
+
+
+class _OurClaims(BaseModel):
+    """Our own claims; joserfc checks those of RFC 7519."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+_Claims = TypeVar("_Claims", bound=_OurClaims)
+
+
+class _TenantClaims(_OurClaims):
+    sub: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    tenant: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    roles: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=50)]
+    labels: Annotated[list[Annotated[str, StringConstraints(max_length=128)]], Field(max_length=200)] = []
+    iat: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenVerifier:
+    """Turns ``Authorization`` headers into identities.
+
+    Every token that the issuer did not sign gets the same UnauthenticatedError, so that responses do not help
+    to guess tokens. Of a token that it signed, the error names the claim that is missing or wrong: the issuer
+    is then set up otherwise than the assistant needs, and signing in again would not help.
+    """
+
+    keys: KeySet
+    issuer: str
+    audience: str
+    tenants: Collection[str]
+    clock: Clock
+    refused: Collection[str] = ()
+    """Tenants that cannot be served: signing in again would not help their agents."""
+    revoked: Mapping[str, RevokedTokens] = field(default_factory=dict[str, RevokedTokens])
+    """By tenant."""
+
+    async def identify(self, authorization: str | None) -> Identity:
+        """Return the caller.
+
+        Raises UnauthenticatedError, TokenRevokedError, TenantNotServedError, DependencyError (keys or
+        revocations unavailable).
+        """
+        scheme, _, token = (authorization or "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            _refuse("no_bearer_token")
+        try:
+            claims, key = await verified_claims(
+                token,
+                _TenantClaims,
+                keys=self.keys,
+                issuer=self.issuer,
+                audience=self.audience,
+                clock=self.clock,
+            )
+        except TokenRefusedError as refused:
+            _refuse(str(refused), claim=refused.claim)
+        if not _allows(key, claims):
+            _refuse("beyond_its_key")
+        if claims.tenant in self.refused:
+            raise errors.TenantNotServedError(
+                f"The assistant does not serve {claims.tenant}: its configuration or one of its files was "
+                "refused. Ask who runs the service; its log names it (tenant_not_served)."
+            )
+        if claims.tenant not in self.tenants:
+            _refuse("unknown_tenant", claim="tenant")
+        await self.require_unrevoked(claims.tenant, claims.sub, issued_s=claims.iat)
+        roles = frozenset(Role(role) for role in claims.roles if role in _ROLE_NAMES)
+        caller_is_identified.set(True)
+        return Identity(tenant=claims.tenant, agent=claims.sub, roles=roles, labels=frozenset(claims.labels))
+
+    async def require_unrevoked(self, tenant: str, agent: str, *, issued_s: float) -> None:
+        """Raises as ``RevokedTokens.require``."""
+        if tenant in self.revoked:
+            await self.revoked[tenant].require(agent, issued_s=issued_s)
+
+
+class TokenRefusedError(Exception):
+    """A token does not verify; its text, the reason, is for the log alone."""
+
+    def __init__(self, reason: str, *, claim: str = "") -> None:
+        super().__init__(reason)
+        self.claim = claim
+        """Of a token that its issuer did sign: what it lacks, or states wrongly."""
+
+
+async def verified_claims(
+    token: str, model: type[_Claims], *, keys: KeySet, issuer: str, audience: str, clock: Clock
+) -> tuple[_Claims, VerificationKey]:
+    """Return the claims of a signed token (JWS, ES256 or RS256) and the key that signed it.
+
+    ``iss``, ``aud``, ``exp`` and ``iat`` are checked, with 60 s of skew. Raises TokenRefusedError,
+    DependencyError (keys unavailable).
+    """
+    if len(token) > _MAX_TOKEN_CHARACTERS or not token.isascii():
+        raise TokenRefusedError("unreadable")
+    try:
+        header = jws.extract_compact(token.encode("ascii")).headers()
+    except (JoseError, ValueError):
+        raise TokenRefusedError("unreadable") from None
+    kid = header.get("kid")
+    if header.get("alg") not in _ALGORITHMS.values() or not isinstance(kid, str):
+        raise TokenRefusedError("algorithm_or_key_id")
+    key = await keys.key(kid)
+    if key is None:
+        raise TokenRefusedError("unknown_key")
+    # The key's own type decides the algorithm, never the token: RS256 cannot be turned into HS256.
+    algorithm = _ALGORITHMS["EC" if isinstance(key, ECKey) else "RSA"]
+    try:
+        verified = jwt.decode(token, key, algorithms=[algorithm])
+        jwt.JWTClaimsRegistry(
+            now=int(clock.now().timestamp()),
+            leeway=SKEW_S,
+            iss={"essential": True, "value": issuer},
+            aud={"essential": True, "value": audience},
+            exp={"essential": True},
+            iat={"essential": True},
+        ).validate(verified.claims)
+        return model.model_validate(verified.claims), key
+    except ValidationError as error:
+        claim = str(error.errors()[0]["loc"][0])
+        raise TokenRefusedError("claims_of_ours", claim=claim) from None
+    except (MissingClaimError, InvalidClaimError) as error:
+        raise TokenRefusedError(error.error, claim=error.claim) from None
+    except (JoseError, ValueError) as error:
+        raise TokenRefusedError(error.error if isinstance(error, JoseError) else "unreadable") from None
+
+
+def _allows(key: VerificationKey, claims: _TenantClaims) -> bool:
+    """Return whether the key may sign the claims: it is not bound, or they are those of its subject."""
+    subject = key.get(BOUND_SUBJECT)
+    return subject is None or (
+        claims.sub == subject and set(claims.roles) <= {Role.AGENT} and not claims.labels
+    )
+
+
+_LONGEST_CONTEXT_S = 300
+_PLAIN_CONTEXT_LIFE = timedelta(seconds=_LONGEST_CONTEXT_S)
+
+
+class _ContextClaims(_OurClaims):
+    """Of a context token."""
+
+    tenant: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    agent: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    customer: SubjectId
+    ids: Annotated[
+        dict[SubjectKind, Annotated[list[SubjectId], Field(max_length=100)]], Field(max_length=20)
+    ] = {}
+    iat: int | float
+    exp: int | float
+    jti: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CareContexts:
+    """Turns the ``context`` of a question into whose conversation it is (docs/live.md).
+
+    A context that does not verify gets one error for every reason, so that responses do not help to guess.
+    It is a 422: the agent's own sign-in is in order, and a 401 would make clients sign in again in vain.
+    """
+
+    sections: Mapping[str, CareContextSection]
+    """By tenant; a tenant without one takes no context."""
+    keys: Mapping[str, KeySet]
+    """Of each tenant's care application."""
+    clock: Clock
+
+    async def verify(self, given: str | PlainContext | None, *, identity: Identity) -> CareContext | None:
+        """Return the context, or None without one. Raises ContextRefusedError, DependencyError (keys)."""
+        if given is None:
+            return None
+        section, keys = self.sections.get(identity.tenant), self.keys.get(identity.tenant)
+        if isinstance(given, PlainContext):
+            if section is None or not section.plain_ids:
+                _refuse_context("plain_ids")
+            expires_at = self.clock.now() + _PLAIN_CONTEXT_LIFE
+            return _context(identity.agent, given.customer, given.ids, expires_at=expires_at)
+        if section is None or keys is None:
+            _refuse_context("no_care_application")
+        try:
+            claims, key = await verified_claims(
+                given,
+                _ContextClaims,
+                keys=keys,
+                issuer=section.issuer,
+                audience=section.audience,
+                clock=self.clock,
+            )
+        except TokenRefusedError as refused:
+            _refuse_context(str(refused))
+        if key.get(BOUND_SUBJECT) is not None or claims.exp - claims.iat > _LONGEST_CONTEXT_S:
+            _refuse_context("bound_key_or_long_life")
+        if claims.tenant != identity.tenant or claims.agent != identity.agent:
+            _refuse_context("of_another")
+        expires_at = datetime.fromtimestamp(claims.exp, UTC)
+        return replace(
+            _context(claims.agent, claims.customer, claims.ids, expires_at=expires_at),
+            token_id=_token_id(given, claims.jti),
+        )
+
+
+def _context(
+    agent: str, customer: str, ids: Mapping[str, Sequence[str]], *, expires_at: datetime
+) -> CareContext:
+    known = {kind: tuple(values) for kind, values in ids.items()}
+    return CareContext(agent, customer, {**known, "customer": (customer,)}, expires_at)
+
+
+def _token_id(token: str, jti: str | None) -> str:
+    """Return what names a token, 64 hexadecimal digits: its ``jti``, or all that was signed. The signature is
+    left out: whoever has one can make others of the same claims (ECDSA)."""
+    signed = token.rpartition(".")[0] if jti is None else f"jti {jti}"
+    return hashlib.sha256(signed.encode()).hexdigest()
+
+
+def _refuse_context(reason: str) -> NoReturn:
+    _log.info("context_refused", reason=reason)
+    raise errors.ContextRefusedError(
+        "The context of the question is not valid. Ask again from the customer's conversation."
+    )
+
+
+def require_role(identity: Identity, *roles: Role) -> None:
+    """Raises ForbiddenError when the identity has none of the roles."""
+    if not identity.roles.intersection(roles):
+        names = " or ".join(roles)
+        raise errors.ForbiddenError(
+            f"The role {names} is required. Ask your sign-in administrator to add it."
+        )
+
+
+def _refuse(reason: str, *, claim: str = "") -> NoReturn:
+    _log.info("token_refused", reason=reason, claim=claim)
+    if claim:
+        raise errors.UnauthenticatedError(
+            f"The token's claim {claim} is missing, or the assistant does not take its value. Ask the "
+            "administrator of the sign-in: docs/from-nothing.md, Register at the issuer."
+        )
+    raise errors.UnauthenticatedError("No valid bearer token; sign in again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts that all endpoints of one process share; FastAPI routes get it as ``ServiceOf``."""
+
+    tenants: ServedTenants
+    verifier: TokenVerifier
+    running: RunningAnswers
+    rates: AgentRates
+    bodies: BytesInFlight
+    metrics: ServiceMetrics
+    clock: Clock
+    console: ConsoleConfig
+    deployed: DeployedVersions
+    contexts: CareContexts
+    """Verifies whose conversation a question belongs to."""
+    awaited: set[AwaitedAnswer] = field(default_factory=set[AwaitedAnswer])
+    """Answers that readers here wait for and other tasks write."""
+
+    async def identify(self, scope: Scope, kind: RateKind) -> Identity:
+        """Return who calls, within their rate. Raises as ``TokenVerifier.identify``, OverloadedError."""
+        identity = await self.verifier.identify(Headers(scope=scope).get("authorization"))
+        self.count(identity, kind)
+        scope[CALLER] = (identity.tenant, identity.agent)
+        return identity
+
+    def count(self, identity: Identity, kind: RateKind) -> None:
+        """Count a request against its agent's rate. Raises OverloadedError."""
+        self.rates.count(identity, kind, self.tenants[identity.tenant].answering.tenant.limits)
+
+    def begin_draining(self) -> None:
+        """Wait for no answer of another task before the process stops; the readers come back to another."""
+        for awaited in self.awaited:
+            awaited.stop()
+
+
+def service_of(request: Request) -> Service:
+    return cast("Service", request.app.state.service)
+
+
+async def caller_of(request: Request) -> Identity:
+    """Return who calls, within their rate: every route with a token asks for it.
+
+    Raises UnauthenticatedError, OverloadedError.
+    """
+    kind: RateKind = "reads" if request.method in ("GET", "HEAD") else "writes"
+    return await service_of(request).identify(request.scope, kind)
+
+
+ServiceOf = Annotated[Service, Depends(service_of)]
+Caller = Annotated[Identity, Depends(caller_of)]
+
+
+def caller_with(*roles: Role) -> Any:
+    """Return the dependency of a route whose caller must have one of the roles. It raises ForbiddenError.
+
+    It is checked before a body is read, and before the query. A route with a query of its own calls
+    ``require_role``, so that a wrong query is reported first.
+    """
+
+    async def authorised(caller: Caller) -> Identity:
+        require_role(caller, *roles)
+        return caller
+
+    return Depends(authorised)
+
+
+async def tenant_of(service: ServiceOf, caller: Caller) -> ServedTenant:
+    return service.tenants[caller.tenant]
+
+
+TenantOf = Annotated[ServedTenant, Depends(tenant_of)]
+"""The tenant of the caller."""

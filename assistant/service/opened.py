@@ -1,0 +1,634 @@
+"""Builds what each process works with: the service, the ingestion worker, and each Lambda function."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import structlog
+
+from assistant.answer.prompt import FileTokenCounter
+from assistant.documents.batches import DelayedQueue, PostponingBatches
+from assistant.documents.loading import FirstLoads
+from assistant.documents.readable import ReadableDocuments
+from assistant.documents.receive import AddDocuments
+from assistant.documents.shared_links import SignedDocumentLinks, tenant_secret
+from assistant.documents.sources import KnowledgeSources
+from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.errors import ConfigurationError, SearchUnavailableError
+from assistant.models.artifacts import TOKENIZER_FILE, model_elsewhere, served_generation_model
+from assistant.models.recorded import CharacterCount, RecordedModel, read_recording
+from assistant.options.desk.cases import DeskServices
+from assistant.options.feedback.patients_opened import patients_filter
+from assistant.options.live.opened import customer_pseudonym, open_systems
+from assistant.process.private_files import CAPTURE_FOLDER
+from assistant.process.settings import (
+    BULK_PREFIX,
+    IngestingSettings,
+    LinkSecretSettings,
+    MakingSetsSettings,
+    MovingSettings,
+    ReceivingSettings,
+    RedactingSettings,
+    RemovingSettings,
+    SchemaSettings,
+    ServiceSettings,
+    StoreSettings,
+    SyncingSettings,
+    WorkerSettings,
+)
+from assistant.service.served import LiveTenant, ServedTenant, ServedTenants
+from assistant.stores.clients import AwsClients, ProcessClients, open_clients
+from assistant.stores.documents_ports import KnowledgeStores
+from assistant.stores.opened import (
+    BULK_QUEUE,
+    CLAIMS,
+    DESK,
+    ERASURE_KEYS,
+    INDEX_WRITES,
+    LIVE_READS,
+    POWER,
+    RECORDS,
+    SENT_VALUES,
+    UPLOADS,
+    AwsStores,
+    EmbeddedTenant,
+    StoreChoice,
+    knowledge_of,
+    open_each,
+    open_embedded,
+    read_tenants,
+    refuse_files_of,
+)
+from assistant.tenant.added_models import PACKAGED, AddedLlm, ServedLlm
+from assistant.tenant.deployed_names import LINK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE
+from assistant.tenant.tenant import TenantConfig, load_tenants
+
+if TYPE_CHECKING:
+    from opensearchpy import AsyncOpenSearch
+
+    from assistant.answer.services import AnswerWriter, TenantServices
+    from assistant.documents.receive import ReceiveRawFiles
+    from assistant.documents.uploads import ReceiveUpload, ReceivingLoop
+    from assistant.documents.work import TenantIngestion
+    from assistant.model_server.here import ModelsHere
+    from assistant.options.desk.preview import PreviewAnswer
+    from assistant.options.desk.serving import Adaptations
+    from assistant.options.feedback.ports import DeskStore
+    from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
+    from assistant.options.live.ports import ReadObserver
+    from assistant.options.sources.run import SyncSource
+    from assistant.process.aws.parameters import ParameterPower, StoredSecret
+    from assistant.stores.audit_days import CloseDays
+    from assistant.stores.documents_ports import PassageIndex
+    from assistant.stores.index.opensearch_schema import PassageSchema
+    from assistant.stores.ports import AnswerGenerator
+
+    class TenantObserver(ReadObserver, Protocol):
+        """Measures what is done for one tenant."""
+
+        def texts_embedded(self, count: int) -> None: ...
+
+
+Tenant = TypeVar("Tenant")
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def open_tenants(
+    settings: ServiceSettings,
+    *,
+    only: Sequence[str] = (),
+    generates: bool = True,
+    clock: Clock | None = None,
+    observe: Callable[[str], TenantObserver] | None = None,
+    models: ModelsHere | None = None,
+) -> AsyncGenerator[ServedTenants]:
+    """Open every tenant of the folder, by name, over one client a service.
+
+    Each is served from its live index, or by its settings where that cannot be read now.
+
+    A tenant that cannot be opened is logged, and the others are served. ``only`` names the tenants to open;
+    the error of one of them is raised. ``observe`` returns what measures a tenant. ``models`` are those that
+    the process has loaded already.
+
+    With ``generates`` false, and for a tenant whose answers are only quoted, the generation model's artifact
+    is not read: that model need never have started. Raises ConfigurationError naming file and key or
+    variables.
+    """
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(open_clients(settings, models=models))
+        files = await read_tenants(settings, clients)
+
+        async def open_one(tenant: TenantConfig) -> LiveTenant:
+            writes = generates and may_write(tenant, settings)
+            models = {tenant.embedding.model, *([tenant.generation.model] if writes else [])}
+            stores = await StoreChoice.open(
+                tenant, settings=settings, clients=clients, stack=stack, clock=clock, models=models
+            )
+
+            async def serve(of_version: StoreChoice, pinned: bool) -> ServedTenant:
+                observer = observe and observe(tenant.name)
+                return await _served(of_version, settings, generates=writes, pinned=pinned, observer=observer)
+
+            return await LiveTenant.open(stores, serve)
+
+        tenants = {name: files.one(name) for name in only} or files.tenants
+        opened, refused = await open_each(tenants, open_one, settings=settings, required=bool(only))
+        reasons = {name: error.message for name, error in {**files.refused, **refused}.items()}
+        yield ServedTenants(opened, refused=reasons)
+
+
+def may_write(tenant: TenantConfig, settings: ServiceSettings) -> bool:
+    """Return whether the tenant's answers may be generated, and not only quoted."""
+    return tenant.answers.mode == "auto" and tenant.name not in settings.quoted_tenants
+
+
+async def _served(
+    stores: StoreChoice,
+    settings: ServiceSettings,
+    *,
+    generates: bool,
+    pinned: bool,
+    observer: TenantObserver | None,
+) -> ServedTenant:
+    """``pinned``: searches name the version of the stores' model, wherever the alias points."""
+    from assistant.answer.answer import AnswerQuestion
+    from assistant.answer.services import CitedDocuments, IndexWatch, LiveData, TenantServices
+    from assistant.answer.stored import AuditLiveReads, ReadElementAgain
+    from assistant.documents.receipt import WithdrawalReceipts
+    from assistant.options.desk.serving import Adaptations, TextsWithApproved
+
+    tenant, clock = stores.tenant, stores.clock
+    await stores.refuse_formats()
+    read_secret = partial(_secret, tenant, settings, stores.clients)
+    secret = await read_secret(key="document_links", purpose=LINK_SECRET_PURPOSE)
+    reads_secret = await read_secret(key="live_reads", purpose=LIVE_READS_SECRET_PURPOSE)
+    pseudonym = partial(customer_pseudonym, secret=reads_secret)
+    links = SignedDocumentLinks(tenant=tenant.name, secret=secret, clock=clock)
+    secrets: list[StoredSecret] = []
+    systems = await open_systems(stores, settings, secrets=secrets, observer=observer)
+    knowledge = await knowledge_of(stores)
+    desk = await stores.of(DESK)
+    documents = ReadableDocuments(knowledge.documents, states=knowledge.states)
+    search = await stores.search(pinned=pinned)
+    live_reads = await stores.of(LIVE_READS)
+    uploads = await stores.of(UPLOADS) if settings.stores == "embedded" or settings.inbox_bucket else None
+    first_loads = FirstLoads(knowledge.states, unread=uploads.unread_first if uploads else None)
+    answering = TenantServices(
+        tenant=tenant,
+        embedder=replace(
+            await stores.embedder(purpose="question"), embedded=observer and observer.texts_embedded
+        ),
+        search=search,
+        index_watch=IndexWatch(
+            search,
+            knowledge.states,
+            loads=partial(first_loads.look, KnowledgeSources.of(tenant)),
+            dimensions=tenant.embedding.dimensions,
+            clock=clock,
+        ),
+        writer=await _writer(stores, settings, generates=generates),
+        records=await stores.of(RECORDS),
+        sent_values=await stores.of(SENT_VALUES),
+        documents=CitedDocuments(TextsWithApproved(documents, desk=desk), knowledge.states, links),
+        live=LiveData(
+            systems and await systems.live(stores, pseudonym=pseudonym, observer=observer),
+            live_reads,
+            pseudonym,
+        ),
+        replies=systems and systems.replies(stores),
+        clock=clock,
+    )
+    adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
+    services = _desk(stores, desk, knowledge, answering)
+    answer_question = AnswerQuestion(answering, adaptations)
+    return ServedTenant(
+        answering=answering,
+        knowledge=knowledge,
+        links=links,
+        claims=await stores.of(CLAIMS),
+        power=await stores.of(POWER),
+        embedding_model=stores.model,
+        adaptations=adaptations,
+        answer_question=answer_question,
+        read_element_again=ReadElementAgain(
+            answering, bounds=answer_question.bounds, as_asked=answer_question.as_asked
+        ),
+        sources=services.sources,
+        add_documents=services.add_documents,
+        uploads=uploads,
+        first_loads=first_loads,
+        desk=services,
+        preview_answer=_preview(services, adaptations),
+        live_reads=AuditLiveReads(
+            records=answering.records, reads=live_reads, pseudonym=pseudonym, clock=clock
+        ),
+        receipts=WithdrawalReceipts(
+            tenant=tenant,
+            documents=knowledge.documents,
+            versions=await stores.versions(),
+            desk=desk,
+            keys=await stores.of(ERASURE_KEYS),
+            on_aws=settings.stores == "aws",
+            clock=clock,
+        ),
+        system_secrets=secrets,
+    )
+
+
+def _desk(
+    stores: StoreChoice, store: DeskStore, knowledge: KnowledgeStores, answering: TenantServices
+) -> DeskServices:
+    from assistant.answer.stored import ReadAnswers
+
+    tenant = stores.tenant
+    return DeskServices(
+        store=store,
+        records=answering.records,
+        answers=ReadAnswers(answering),
+        knowledge=knowledge,
+        sources=KnowledgeSources.of(tenant),
+        add_documents=AddDocuments(knowledge, clock=stores.clock, accesses=answering.records),
+        embedder=answering.embedder,
+        embedding_model=tenant.embedding.model,
+        labels=tenant.labels,
+        needs_two_people=tenant.needs_two_people,
+        open_cases_per_agent=tenant.review.open_cases_per_agent,
+        clock=stores.clock,
+    )
+
+
+def _preview(services: DeskServices, adaptations: Adaptations) -> PreviewAnswer:
+    from assistant.options.desk.preview import PreviewAnswer, QuestionVectors
+
+    vectors = QuestionVectors(services.embedder, clock=services.clock)
+    return PreviewAnswer(services, vectors, adaptations.matcher_of)
+
+
+async def _writer(stores: StoreChoice, settings: ServiceSettings, *, generates: bool) -> AnswerWriter:
+    from assistant.answer.services import AnswerWriter, ServedModel
+
+    generation = stores.tenant.generation
+    folder, name = settings.model_artifacts_dir, generation.model
+    token_counter = FileTokenCounter(folder / name / TOKENIZER_FILE)
+    if not generates:
+        return AnswerWriter(RecordedModel(()), ServedModel(name, None, 0, 0), token_counter)
+    chosen = settings.local_models.get(stores.tenant.name, PACKAGED).generation
+    raw = settings.state_dir / CAPTURE_FOLDER / "raw"
+    if isinstance(chosen, AddedLlm) and settings.models == "embedded":
+        from assistant.models.chat_server import ChatServer, open_chat_connections
+
+        runtime = await stores.clients.models().llm(chosen)
+        model = served_generation_model(folder, name)
+        connections = await stores.stack.enter_async_context(open_chat_connections())
+        captures = raw / chosen.endpoint if settings.captures else None
+        server = ChatServer(connections, f"{runtime.address}/v1", name, lambda: runtime.api_key, captures)
+        return AnswerWriter(server, model, token_counter)
+    if not isinstance(chosen, ServedLlm):
+        from assistant.models.sagemaker import SageMakerGenerator
+
+        endpoint = SageMakerGenerator(await stores.clients.sagemaker(), endpoint=generation.endpoint)
+        return AnswerWriter(endpoint, served_generation_model(folder, name), token_counter)
+    model, token_counter = model_elsewhere(chosen)
+    if chosen.recording is None:
+        captures = raw / chosen.endpoint if settings.captures else None
+        generator = await served_generator(chosen, stores.stack, captures)
+        return AnswerWriter(generator, model, token_counter)
+    recorded = RecordedModel(read_recording(sorted(chosen.recording.glob("*.jsonl"))))
+    return AnswerWriter(recorded, replace(model, recorded=recorded.title), CharacterCount())
+
+
+async def served_generator(
+    model: ServedLlm, stack: AsyncExitStack, captures: Path | None = None
+) -> AnswerGenerator:
+    """Return what calls an LLM at its chat server, or at its SageMaker endpoint on AWS by the usual
+    credentials; ``stack`` closes its connections.
+
+    ``captures``: the folder of the model's captured calls; SageMaker captures its own.
+    """
+    if model.url is None:
+        from assistant.models.sagemaker import SageMakerGenerator, open_sagemaker_runtime
+
+        runtime = await stack.enter_async_context(open_sagemaker_runtime(region=str(model.region)))
+        return SageMakerGenerator(runtime, endpoint=model.model)
+    from assistant.models.chat_server import ChatServer, open_chat_connections
+
+    key_file = model.key_file
+    return ChatServer(
+        await stack.enter_async_context(open_chat_connections()),
+        model.url,
+        model.model,
+        None if key_file is None else lambda: key_file.read_text(encoding="ascii").strip(),
+        captures,
+    )
+
+
+async def _secret(
+    tenant: TenantConfig, settings: ServiceSettings, clients: ProcessClients, *, key: str, purpose: str
+) -> bytes:
+    """Return the secret that ``[secrets]`` names as ``key``."""
+    named: str = getattr(tenant.secrets, key)
+    scheme, _, name = named.partition(":")
+    if scheme == "kms" and name:
+        from assistant.process.aws.parameters import kms_link_secret
+
+        ssm, kms = await clients.aws("ssm"), await clients.aws("kms")
+        return await kms_link_secret(ssm=ssm, kms=kms, name=name, tenant=tenant.name, purpose=purpose)
+    folders = {"tenants_dir": settings.tenants_dir, "state_dir": settings.state_dir}
+    return tenant_secret(tenant, f"secrets.{key}", **folders)
+
+
+@asynccontextmanager
+async def open_ingestion(
+    settings: WorkerSettings,
+    *,
+    clients: ProcessClients | None = None,
+    models: ModelsHere | None = None,
+) -> AsyncGenerator[Sequence[TenantIngestion]]:
+    """Open what the worker needs of every tenant of the folder, over one client a service; over ``clients``
+    when given. ``models`` are those that the process has loaded already.
+
+    A tenant that cannot be opened is logged, and the others are served. Raises ConfigurationError naming file
+    and key or variables, also when the embedding model's artifact is missing.
+    """
+    from assistant.documents.work import EmbeddingLimits
+
+    async with AsyncExitStack() as stack:
+        process_clients = clients or await stack.enter_async_context(open_clients(settings, models=models))
+        tenants = (await read_tenants(settings, process_clients)).tenants
+        at_once = EmbeddingLimits().requests_in_flight
+        endpoints: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_once))
+
+        async def open_one(tenant: TenantConfig) -> TenantIngestion:
+            models = {tenant.embedding.model}
+            stores = await StoreChoice.open(
+                tenant, settings=settings, clients=process_clients, stack=stack, clock=None, models=models
+            )
+            if settings.stores == "embedded":
+                await refuse_files_of(tenant.name, settings)
+            endpoint = endpoints[tenant.embedding.endpoint]
+            try:
+                index = await stores.index(settings)
+            except SearchUnavailableError as error:
+                raise ConfigurationError(error.message) from None
+            return await _ingestion(stores, index, settings=settings, endpoint=endpoint)
+
+        opened, _ = await open_each(tenants, open_one, settings=settings, required=False)
+        yield list(opened.values())
+
+
+async def _ingestion(
+    stores: StoreChoice, index: PassageIndex, *, settings: WorkerSettings, endpoint: asyncio.Semaphore
+) -> TenantIngestion:
+    from assistant.documents.parsing_process import ParsingProcess
+    from assistant.documents.passages import ChildProcessParser, TokenCounts
+    from assistant.documents.work import BatchEmbedder, TenantIngestion, WritableVersion
+    from assistant.service.served import writable_versions
+
+    tenant = stores.tenant
+    tokenizer = stores.settings.model_artifacts_dir / tenant.embedding.model / TOKENIZER_FILE
+    TokenCounts.load(tokenizer)  # report an invalid file now, not with each document
+    parser = ChildProcessParser(
+        stores.stack.enter_context(ParsingProcess()),
+        tokenizer_json=tokenizer,
+        max_tokens=tenant.embedding.max_tokens,
+        language_code=tenant.language,
+    )
+    embedder = BatchEmbedder(await stores.passage_embedder(), clock=stores.clock, endpoint=endpoint)
+    has_keys = settings.stores == "embedded" or bool(settings.events_table)
+    writable = WritableVersion((await stores.versions()).name_of(stores.index_model), index, embedder)
+    return TenantIngestion(
+        tenant=tenant.name,
+        stores=await knowledge_of(stores),
+        index=index,
+        embedder=embedder,
+        parser=parser,
+        clock=stores.clock,
+        index_writes=await stores.of(INDEX_WRITES),
+        keys=await stores.of(ERASURE_KEYS) if has_keys else None,
+        versions=await writable_versions(stores, writable),
+    )
+
+
+@asynccontextmanager
+async def open_source_loops(
+    settings: StoreSettings,
+) -> AsyncGenerator[list[ReceivingLoop | SyncSource | CloseDays]]:
+    """Open what reads the uploads and runs the connectors of every tenant of the folder. Raises
+    ConfigurationError."""
+    from assistant.documents.parsing_process import ParsingProcess
+    from assistant.documents.uploads import ReceiveUpload, ReceivingLoop
+    from assistant.options.sources.opened import LocalSecrets, connected_sources, sync_of
+    from assistant.stores.audit_days import CloseDays
+
+    async def open_one(
+        tenant: TenantConfig, stores: EmbeddedTenant, stack: AsyncExitStack
+    ) -> list[ReceivingLoop | SyncSource | CloseDays]:
+        receive = ReceiveUpload(
+            stores.uploads,
+            sources=KnowledgeSources.of(tenant),
+            add=AddDocuments(stores.knowledge, clock=SystemClock(), accesses=stores.records),
+            parsing=stack.enter_context(ParsingProcess()),
+        )
+        secrets = LocalSecrets(tenant.name, settings.tenants_dir, settings.state_dir)
+        syncs = (sync_of(stores, source, secrets) for source in connected_sources(tenant))
+        closing = CloseDays(stores.records, stores.digests, clock=SystemClock())
+        return [ReceivingLoop(receive, stores.received_uploads), closing, *syncs]
+
+    async with open_embedded(settings, open_one) as opened:
+        yield [loop for loops in opened for loop in loops]
+
+
+@dataclass(frozen=True, slots=True)
+class Receiving:
+    receive: ReceiveRawFiles
+    receive_upload: ReceiveUpload
+    metrics_service: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ingesting:
+    power: ParameterPower
+    batches: Mapping[str, PostponingBatches]
+    """By the name of the queue that the messages come from and are put back to."""
+    metrics_service: str
+
+    def batches_of(self, queue_name: str) -> PostponingBatches:
+        """Raises ConfigurationError."""
+        if queue_name not in self.batches:
+            raise ConfigurationError(
+                f"Messages came from the queue {queue_name}, which is none of {', '.join(self.batches)}."
+            )
+        return self.batches[queue_name]
+
+
+@dataclass(frozen=True, slots=True)
+class Removing:
+    ingestion: TenantIngestion
+    batches: PostponingBatches
+
+
+@dataclass(frozen=True, slots=True)
+class SearchDomain:
+    client: AsyncOpenSearch
+    clients: ProcessClients
+    settings: SchemaSettings
+
+    @property
+    def alias(self) -> str:
+        return self.settings.opensearch_index
+
+    async def schema(self) -> PassageSchema:
+        """Return the schema for the model whose artifact is in S3. Raises ConfigurationError."""
+        from assistant.stores.index.opensearch_schema import PassageSchema
+        from assistant.stores.s3 import read_facts
+
+        settings = self.settings
+        facts = await read_facts(
+            await self.clients.aws("s3"),
+            prefix=settings.model_artifacts_s3 or "",
+            model=settings.embedding_model,
+        )
+        return PassageSchema(
+            embedding_model=facts.model,
+            dimensions=settings.dimensions,
+            model_digest=facts.digest,
+            shards=settings.shards,
+            replicas=settings.replicas,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSecret:
+    ssm: Any
+    kms: Any
+    settings: LinkSecretSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Redacting:
+    redact: RedactCapture
+    sweep: SweepQuarantine
+    metrics_service: str
+
+
+@asynccontextmanager
+async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receiving]:
+    from assistant.documents.parsing_process import ParsingProcess
+    from assistant.documents.receive import ReceiveRawFiles
+    from assistant.documents.uploads import ReceiveUpload
+    from assistant.stores.s3 import S3RawFiles
+
+    async with AsyncExitStack() as stack:
+        clients = AwsClients(settings, stack)
+        s3, stores = await clients.aws("s3"), AwsStores(clients, settings, stack=stack)
+        knowledge = await knowledge_of(stores)
+        bulk = replace(knowledge, queue=await stores.of(BULK_QUEUE))
+        sources = KnowledgeSources.of(await tenant_in(s3, settings))
+        parsing = stack.enter_context(ParsingProcess())
+        receive = ReceiveRawFiles(
+            S3RawFiles(s3, bucket=settings.inbox_bucket),
+            sources=sources,
+            add=AddDocuments(knowledge, clock=SystemClock(), accesses=await stores.of(RECORDS)),
+            add_bulk=AddDocuments(bulk, clock=SystemClock(), accesses=await stores.of(RECORDS)),
+            bulk_prefix=BULK_PREFIX,
+            parsing=parsing,
+        )
+        receive_upload = ReceiveUpload(
+            await stores.of(UPLOADS),
+            sources=sources,
+            add=receive.add,
+            parsing=parsing,
+            reading=receive.reading,
+        )
+        yield Receiving(receive, receive_upload, settings.metrics_service)
+
+
+@asynccontextmanager
+async def open_ingesting(settings: IngestingSettings) -> AsyncGenerator[Ingesting]:
+    from assistant.documents.work import DocumentPipeline
+    from assistant.documents.worker import indexing_batches
+    from assistant.process.aws.parameters import ParameterPower
+    from assistant.stores.queue.sqs import SqsIngestionQueue
+
+    async with open_clients(settings) as clients, _one_tenant(settings, clients) as ingestion:
+        sqs = await clients.aws("sqs")
+        handling = indexing_batches(DocumentPipeline(ingestion))
+        batches: dict[str, PostponingBatches] = {}
+        for url in (settings.ingestion_queue_url, settings.bulk_queue_url):
+            queue = SqsIngestionQueue(sqs, queue_url=url)
+            batches[url.rpartition("/")[2]] = PostponingBatches(handling, queue=queue)
+        power = ParameterPower(await clients.aws("ssm"), name=settings.power_parameter, clock=SystemClock())
+        yield Ingesting(power, batches, settings.metrics_service)
+
+
+@asynccontextmanager
+async def open_removing(settings: RemovingSettings) -> AsyncGenerator[Removing]:
+    from assistant.documents.worker import removal_batches
+    from assistant.stores.queue.sqs import SqsIngestionQueue
+
+    async with open_clients(settings) as clients, _one_tenant(settings, clients) as ingestion:
+        queue: DelayedQueue = SqsIngestionQueue(
+            await clients.aws("sqs"), queue_url=settings.withdrawals_queue_url
+        )
+        yield Removing(ingestion, PostponingBatches(removal_batches(ingestion), queue=queue))
+
+
+@asynccontextmanager
+async def open_search_domain(settings: SchemaSettings) -> AsyncGenerator[SearchDomain]:
+    async with open_clients(settings) as clients:
+        yield SearchDomain(await clients.opensearch(), clients, settings)
+
+
+@asynccontextmanager
+async def open_link_secret(settings: LinkSecretSettings) -> AsyncGenerator[LinkSecret]:
+    async with AsyncExitStack() as stack:
+        clients = AwsClients(settings, stack)
+        yield LinkSecret(await clients.aws("ssm"), await clients.aws("kms"), settings)
+
+
+@asynccontextmanager
+async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redacting]:
+    from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
+    from assistant.stores.s3 import S3CaptureStore
+
+    async with AsyncExitStack() as stack:
+        store = S3CaptureStore(
+            await AwsClients(settings, stack).aws("s3"),
+            quarantine_bucket=settings.quarantine_bucket,
+            capture_bucket=settings.capture_bucket,
+        )
+        patients = patients_filter() if settings.keeps_texts else None
+        redact = RedactCapture(store, passages_percent=settings.passages_percent, patients=patients)
+        sweep = SweepQuarantine(
+            store, redact=redact, clock=SystemClock(), overdue_after_s=settings.overdue_after_s
+        )
+        yield Redacting(redact, sweep, settings.metrics_service)
+
+
+@asynccontextmanager
+async def _one_tenant(settings: WorkerSettings, clients: ProcessClients) -> AsyncGenerator[TenantIngestion]:
+    async with open_ingestion(settings, clients=clients) as tenants:
+        yield _only(tenants, settings.tenants_dir)
+
+
+async def tenant_in(s3: Any, settings: SyncingSettings | MovingSettings | MakingSetsSettings) -> TenantConfig:
+    """Return the one tenant of a function. Raises ConfigurationError."""
+    from assistant.stores.s3 import download_tenant_file
+
+    await download_tenant_file(s3, uri=settings.tenant_file_s3, into=settings.tenants_dir)
+    return _only(load_tenants(settings.tenants_dir).tenants.values(), settings.tenants_dir)
+
+
+def _only(tenants: Collection[Tenant], folder: Path) -> Tenant:
+    """Raises ConfigurationError where a function would serve more than one tenant."""
+    if len(tenants) != 1:
+        raise ConfigurationError(f"{folder} has {len(tenants)} tenants; a function serves exactly one.")
+    return next(iter(tenants))

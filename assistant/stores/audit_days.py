@@ -1,0 +1,258 @@
+"""Closes each day of audit records by a digest, and verifies records and digests of days that passed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import date, timedelta
+from hashlib import sha256
+from itertools import pairwise
+from typing import Protocol
+
+import structlog
+from pydantic import ValidationError
+
+from assistant.domain.audit import Chained, DayDigest, WriterStart, by_writer, day_of, digest_of
+from assistant.domain.clock import Clock, set_within
+from assistant.domain.errors import DependencyError, DocumentInvalidError
+from assistant.domain.public import PublicModel
+from assistant.stores.ports import AnswerRecords
+from assistant.tenant.deployed_names import AUDIT_FOLDER
+
+_DAY = timedelta(days=1)
+_SETTLED = timedelta(hours=1)
+"""After midnight: answers that were asked before it are recorded by then."""
+_LATE = timedelta(hours=26)
+"""After the end of a day, when its digest counts as missing: one run and a repeat later."""
+_EVERY_S = 3600.0
+_log = structlog.get_logger(__name__)
+
+
+class DigestFiles(Protocol):
+    """The digests of one tenant by key, ``audit/DAY.json``. All methods raise DependencyError."""
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Write a file, durable on return. A file of that key is left as it is."""
+        ...
+
+    async def get(self, key: str) -> bytes | None:
+        """Return what was first written under the key, whatever was done to it since."""
+        ...
+
+    def keys(self, prefix: str) -> AsyncIterator[str]:
+        """Yield each key as many times as it was written or deleted, where the store knows."""
+        ...
+
+
+def key_of(day: date) -> str:
+    return f"{AUDIT_FOLDER}{day}.json"
+
+
+def _hash_of(digest: bytes | None) -> str:
+    return "" if digest is None else sha256(digest).hexdigest()
+
+
+async def _written(digests: DigestFiles) -> Counter[date]:
+    """Return how often the digest of each day was written or deleted."""
+    names = [key.removeprefix(AUDIT_FOLDER).removesuffix(".json") async for key in digests.keys(AUDIT_FOLDER)]
+    return Counter(map(date.fromisoformat, names))
+
+
+@dataclass(frozen=True, slots=True)
+class CloseDays:
+    """Writes the digest of each day that ended, the missed ones too. Two at once write the same."""
+
+    records: AnswerRecords
+    digests: DigestFiles
+    _: KW_ONLY
+    clock: Clock
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Close days every hour until ``stopping`` is set."""
+        while not stopping.is_set():
+            try:
+                await self.close()
+            except DependencyError as error:
+                _log.warning("audit_not_closed", code=error.code, reason=error.message)
+            await set_within(stopping, _EVERY_S)
+
+    async def close(self) -> int:
+        """Return how many days were closed. Raises RecordsUnavailableError, DependencyError."""
+        last = day_of(self.clock.now() - _SETTLED) - _DAY
+        written = await _written(self.digests)
+        day = max(written, default=last - _DAY) + _DAY
+        previous, closed = await self.digests.get(key_of(day - _DAY)), 0
+        while day <= last:
+            digest = digest_of(day, await self.records.audited(day), previous=_hash_of(previous))
+            await self.digests.put(key_of(day), digest.model_dump_json().encode())
+            previous = await self.digests.get(key_of(day))
+            day, closed = day + _DAY, closed + 1
+        return closed
+
+
+_ADVICE = {
+    "record": "Compare the day with a restore of the records to a time before, and ask the trail who wrote.",
+    "digest": "S3's access logs of its bucket name who did that. The first version, which is locked, counts.",
+    "day": "The function's next run makes it up, unless a later day is closed: then it was removed.",
+    "release": "An older release ran again, or somebody wrote by hand: look who deployed.",
+}
+"""What to do, by what a finding is about."""
+
+
+class AuditFinding(PublicModel):
+    day: date
+    fault: str
+    """``gap``, ``fork``, ``altered``, ``truncated``, ``missing writer``, ``late``, ``unchained``, ``missing
+    day``, ``swapped``, ``rewritten``."""
+    said: str
+    """What was found, and what to do."""
+
+
+class AuditReport(PublicModel):
+    since: date
+    until: date
+    days: int
+    """Days with a digest."""
+    writers: int
+    """Chains: a writer counts on each day."""
+    records: int
+    """Chained records."""
+    unchained: int
+    """Records of releases without chains."""
+    chained_from: date | None
+    """First day with a digest or a chain."""
+    findings: tuple[AuditFinding, ...]
+
+
+Chain = Mapping[int, Sequence[Chained]]
+
+
+@dataclass(slots=True)
+class VerifyAudit:
+    """Checks days of audit records by themselves and against their digests."""
+
+    records: AnswerRecords
+    digests: DigestFiles
+    _: KW_ONLY
+    clock: Clock
+
+    async def run(self, since: date, until: date) -> AuditReport:
+        """Verify the days from ``since`` to ``until``, both included. Raises DependencyError,
+        RecordsUnavailableError, DocumentInvalidError (a digest that nobody can read)."""
+        written, findings = await _written(self.digests), list[AuditFinding]()
+        previous, seen = await self.digests.get(key_of(since - _DAY)), _Seen(since)
+        first, chained, unchained = min(written, default=None), 0, 0
+        due = day_of(self.clock.now() - _LATE)
+        for day in (since + number * _DAY for number in range((until - since).days + 1)):
+            records, stored = await self.records.audited(day), await self.digests.get(key_of(day))
+            writers, loose = by_writer(records), sum(record.link is None for record in records)
+            first = first or (day if writers else None)
+            faults = [*_faults_of_chains(writers), *seen.faults(day, writers)]
+            if written[day] > 1:
+                faults.append(("digest", "rewritten", f"{key_of(day)} was written or deleted again."))
+            if stored is not None:
+                digest = _read(stored, day)
+                faults += _faults_of_digest(day, digest, previous)
+                faults += _faults_by_digest(writers, loose, digest) if digest.day == day else []
+            elif first is not None and first <= day < due:
+                faults.append(("day", "missing day", "There is no digest of this day."))
+            if loose and first is not None and day > first:
+                faults.append(("release", "unchained", f"{loose} records have no chain."))
+            findings += [
+                AuditFinding(day=day, fault=fault, said=f"{said} {_ADVICE[about]}")
+                for about, fault, said in faults
+            ]
+            previous, chained, unchained = stored, chained + len(records) - loose, unchained + loose
+        return AuditReport(
+            since=since,
+            until=until,
+            days=sum(since <= day <= until for day in written),
+            writers=len(seen.hashes),
+            records=chained,
+            unchained=unchained,
+            chained_from=first,
+            findings=tuple(findings),
+        )
+
+
+Fault = tuple[str, str, str]
+"""A key of ``_ADVICE``, the fault, and what was found."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The records of the days before, which start records name."""
+
+    since: date
+    hashes: dict[tuple[str, date], set[str]] = field(default_factory=dict[tuple[str, date], set[str]])
+
+    def faults(self, day: date, writers: Mapping[str, Chain]) -> Iterator[Fault]:
+        """Yield each writer of the day that has lost what its start record names."""
+        for writer, chain in writers.items():
+            self.hashes[writer, day] = {each.hash for same in chain.values() for each in same}
+            for start in chain.get(0, ()):
+                former = WriterStart.model_validate_json(start.content).follows
+                if former is None or former < self.since:
+                    continue
+                kept = self.hashes.get((writer, former), set())
+                if start.previous not in kept:
+                    fault = "truncated" if kept else "missing writer"
+                    yield "record", fault, f"Writer {writer} names a record of {former} that is gone."
+
+
+def _read(stored: bytes, day: date) -> DayDigest:
+    try:
+        return DayDigest.model_validate_json(stored)
+    except ValidationError:
+        raise DocumentInvalidError(f"{key_of(day)} is not a digest of a day. Read it by hand.") from None
+
+
+def _faults_of_digest(day: date, digest: DayDigest, previous: bytes | None) -> Iterator[Fault]:
+    if digest.day != day:
+        yield "digest", "swapped", f"{key_of(day)} is the digest of {digest.day}."
+    elif digest.previous != _hash_of(previous):
+        if previous is None:
+            yield "digest", "missing day", f"It names a digest of {day - _DAY}, and there is none."
+        else:
+            yield "digest", "altered", f"It names another digest of {day - _DAY} than is there."
+
+
+def _faults_of_chains(writers: Mapping[str, Chain]) -> Iterator[Fault]:
+    """Yield what the records of a day show by themselves."""
+    for writer, chain in writers.items():
+        for before, sequence in pairwise((-1, *chain)):
+            same, name = chain[sequence], f"number {sequence} of writer {writer}"
+            if len(same) > 1:
+                yield "record", "fork", f"{len(same)} records are {name}: all but one were added."
+            if sequence > before + 1:
+                count = sequence - before - 1
+                yield "record", "gap", f"{count} records before {name} are gone."
+            elif before >= 0 and not {each.previous for each in same} <= {
+                each.hash for each in chain[before]
+            }:
+                yield "record", "altered", f"The record {name} or the one before it was altered."
+
+
+def _faults_by_digest(writers: Mapping[str, Chain], loose: int, digest: DayDigest) -> Iterator[Fault]:
+    """Yield where the records of a day are not those that the digest knows."""
+    ends = {end.writer: end for end in digest.writers}
+    for writer in writers.keys() - ends.keys():
+        yield "record", "late", f"The digest does not know writer {writer}: it came after the day was closed."
+    for writer, end in ends.items():
+        last, known = max(writers.get(writer, ()), default=None), f"up to number {end.sequence}"
+        if last is None:
+            yield "record", "missing writer", f"None of the {end.count} records of writer {writer} is left."
+        elif last != end.sequence:
+            fault = "truncated" if last < end.sequence else "late"
+            yield "record", fault, f"The digest knows writer {writer} {known}; its records end at {last}."
+        elif end.hash not in {each.hash for each in writers[writer][last]}:
+            yield "record", "altered", f"The last record of writer {writer}, number {last}, was altered."
+    if loose != digest.unchained:
+        fault = "truncated" if loose < digest.unchained else "late"
+        yield (
+            "record",
+            fault,
+            f"The digest knows {digest.unchained} records without a chain; there are {loose}.",
+        )

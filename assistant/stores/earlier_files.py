@@ -1,0 +1,169 @@
+"""Tables that releases before made in SQLite files, and how their rows become items of a ``SqliteTable``.
+
+A file is moved when it is first opened, in one transaction, so the process may be killed at any moment.
+Tables that a release before makes and fills again are moved again; an item that is there stays.
+"""
+
+# ruff: noqa: S608 (our own names)
+
+from __future__ import annotations
+
+import base64
+import sqlite3
+from collections.abc import Mapping
+from datetime import datetime
+
+from assistant.domain.answers import AnswerRecord
+from assistant.options.desk.domain import JOINED
+from assistant.stores.claims import key_of_claim
+from assistant.stores.formats import join_row
+from assistant.stores.table import sortable
+
+_INTO = "INSERT OR IGNORE INTO items (pk, sk, item"
+_BODY = "json_patch(json_object('body', body), json_object('newer', newer))"
+"""JSON of the columns; no attribute for a column without a value."""
+_AT = "_sortable(json_extract(body, '$.at'))"
+_CASE = "coalesce(json_extract(newer, '$.body'), json_extract(body, '$.body'))"
+_CASE_LIST = (
+    f"""iif(json_extract({_CASE}, '$.joined') IS NULL, json_extract({_CASE}, '$.state'), '{JOINED}')"""
+)
+_RECORDS = f"""
+CREATE TABLE IF NOT EXISTS places (answer_id TEXT, kind TEXT, name TEXT);
+CREATE TABLE IF NOT EXISTS written_until (answer_id TEXT, until REAL);
+CREATE TABLE IF NOT EXISTS chain
+    (day TEXT, writer TEXT, sequence INTEGER, link TEXT, start TEXT, access INTEGER, live_read INTEGER);
+CREATE INDEX chain_by_access ON chain (access);
+CREATE INDEX chain_by_live_read ON chain (live_read);
+CREATE INDEX outbox_by_row ON outbox (kind, row);
+CREATE INDEX outbox_by_answer ON outbox (kind, answer_id);
+CREATE TABLE sights AS SELECT number, json_extract(body, '$.subject_id') AS answer_id FROM accesses
+    WHERE json_extract(body, '$.kind') = 'asked';
+CREATE INDEX sights_by_answer ON sights (answer_id, number);
+CREATE INDEX sights_by_number ON sights (number);
+{_INTO}, listed, listed_at) SELECT 'answer#' || answer_id, 'answer', {_BODY}, iif(queued, 'outbox', NULL),
+    iif(queued, _sortable(json_extract(body, '$.finished_at')) || '#' || answer_id, NULL)
+    FROM (SELECT *, (SELECT 1 FROM outbox WHERE kind = 'answer' AND answer_id = one.answer_id) AS queued
+    FROM answers AS one);
+{_INTO}) SELECT 'answer#' || answer_id, 'interrupted', json_patch({_BODY}, json_object('until',
+    (SELECT until FROM written_until WHERE answer_id = one.answer_id))) FROM interrupted AS one;
+{_INTO}) SELECT 'conversation#' || conversation_id,
+    _sortable(json_extract(body, '$.asked_at')) || '#' || answer_id, json_object('answer_id', answer_id)
+    FROM (SELECT * FROM answers UNION ALL SELECT * FROM interrupted);
+{_INTO}) SELECT 'access#' || substr(at, 1, 10), at || '#asked#' || answer_id || kind,
+    json_object('body', _sight(body, newer))
+    FROM (SELECT *, _sortable(json_extract(body, '$.asked_at')) AS at
+    FROM (SELECT *, '#answer' AS kind FROM answers UNION ALL SELECT *, '#interrupted' FROM interrupted)
+    WHERE answer_id NOT IN (SELECT answer_id FROM sights));
+{_INTO}) SELECT 'access#' || substr(at, 1, 10), at || '#' ||
+    CASE WHEN sight IS NOT NULL THEN 'asked#' || sight || iif(sight IN (SELECT answer_id FROM answers)
+        AND NOT EXISTS (SELECT 1 FROM sights WHERE answer_id = sight AND number > place),
+        '#answer', '#interrupted')
+    ELSE coalesce(writer || '#' || printf('%08d', sequence), printf('%012d', place)) END,
+    json_patch({_BODY}, json_object('link', link)) FROM (
+        SELECT accesses.number AS place, body, newer, {_AT} AS at, sights.answer_id AS sight, chain.*
+        FROM accesses LEFT JOIN chain ON access = accesses.number
+        LEFT JOIN sights ON sights.number = accesses.number);
+{_INTO}) SELECT 'answer#' || answer_id, 'place#' || kind || '#' || printf('%04d',
+    row_number() OVER (PARTITION BY answer_id, kind ORDER BY name) - 1), json_object('name', name)
+    FROM places;
+{_INTO}) SELECT 'live#' || substr(at, 1, 10), at || '#' || json_extract(body, '$.read_id'),
+    json_patch(json_object('body', body), json_object('link', link))
+    FROM live_reads LEFT JOIN chain ON live_read = number;
+{_INTO}) SELECT 'live-of#' || json_extract(body, '$.subject'), at || '#' || json_extract(body, '$.read_id'),
+    json_object('body', body) FROM live_reads WHERE json_extract(body, '$.subject') IS NOT NULL;
+{_INTO}) SELECT 'access#' || day || '#writers', writer, json_object('body', start, 'link', link)
+    FROM chain WHERE start IS NOT NULL;
+DROP VIEW known""" + "".join(
+    f""";
+{_INTO}, listed, listed_at) SELECT '{kind}#' || id, 'once', {_BODY},
+    iif((SELECT 1 FROM outbox WHERE kind = '{kind}' AND row = one.number), 'outbox', '{kind}'),
+    {_AT} || '#' || id FROM {table} AS one;
+{_INTO}) SELECT 'answer#' || answer_id, '{kind}#' || {_AT} || '#' || id, {_BODY} FROM {table};
+DROP TABLE {table}"""
+    for table, kind in (("verdicts", "verdict"), ("sends", "sent"), ("acts", "act"))
+)
+_DESK = f"""
+{_INTO}) SELECT 'item#' || kind || '#' || item_id, 'revision#' || printf('%08d', revision), {_BODY}
+    FROM revisions;
+{_INTO}, listed, listed_at) SELECT 'newest#' || kind, item_id,
+    json_patch({_BODY}, json_object('revision', max(revision))),
+    iif(kind = 'case', 'case#' || {_CASE_LIST}, NULL),
+    iif(kind = 'case', {_AT} || '#' || item_id, NULL) FROM revisions GROUP BY kind, item_id;
+{_INTO}) SELECT 'version', 'version', json_object('n', count(*)) FROM revisions HAVING count(*) > 0"""
+_STATES = f"""
+{_INTO}, state) SELECT 'documents', document_id, json_object('content_hash', content_hash,
+    'received_at', received_at, 'body', status), state FROM states"""
+_SOURCE_RUNS = f"{_INTO}) SELECT 'source-runs', source, json_object('body', body) FROM source_runs"
+_CLAIMS = f"""
+CREATE TABLE IF NOT EXISTS contexts (token_id TEXT, answer_id TEXT, key TEXT, expires_at REAL);
+{_INTO}, expires_at) SELECT _claim_key(agent, key), 'key', json_object('answer_id', answer_id,
+    'request_hash', request_hash), expires_at FROM logs WHERE key IS NOT NULL;
+{_INTO}, expires_at) SELECT 'context#' || token_id, 'context', json_patch(json_object('answer_id', answer_id),
+    json_object('key', key)), expires_at FROM contexts;
+{_INTO}, expires_at) SELECT 'log#' || answer_id, 'signals', json_object('cancelled', json('true')), expires_at
+    FROM signals WHERE cancelled"""
+_SENT_VALUES = f"""
+{_INTO}, expires_at) SELECT 'values#' || answer_id, send_id, json_object('values', json(body)), expires_at
+    FROM sent_values"""
+_ERASURE_KEYS = f"""
+{_INTO}) SELECT 'erasure#' || subject, 'key', json_patch('{{}}', json_object('destroyed_at', destroyed_at,
+    'key', iif(key IS NULL, NULL, json_object('B', _base64(key))))) FROM erasure_keys"""
+_MOVES: Mapping[tuple[str, ...], str] = {
+    (
+        "answers",
+        "interrupted",
+        "written_until",
+        "places",
+        "accesses",
+        "live_reads",
+        "chain",
+        "sights",
+        "outbox",
+    ): (_RECORDS),
+    ("revisions",): _DESK,
+    ("states",): _STATES,
+    ("source_runs",): _SOURCE_RUNS,
+    ("logs", "signals", "contexts"): _CLAIMS,
+    ("sent_values",): _SENT_VALUES,
+    ("erasure_keys",): _ERASURE_KEYS,
+}
+"""Tables that are dropped, the first of which every such file has = the statements that make items of their
+rows."""
+
+
+def move_tables(connection: sqlite3.Connection) -> bool:
+    """Make items of the rows of releases before, in the open transaction; return whether there were any."""
+    tables = _names(connection, "SELECT name FROM sqlite_master WHERE type = 'table'")
+    moves = {dropped: script for dropped, script in _MOVES.items() if dropped[0] in tables}
+    for function in (_sortable, _sight, _claim_key, _base64):
+        parameters = function.__code__.co_argcount
+        connection.create_function(function.__name__, parameters, function, deterministic=True)
+    for table in ("answers", "interrupted", "verdicts", "sends", "acts", "accesses", "revisions"):
+        if table in tables and "newer" not in _names(
+            connection, f"SELECT name FROM pragma_table_info('{table}')"
+        ):
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN newer TEXT")
+    for dropped, script in moves.items():
+        for statement in (*script.split(";"), *(f"DROP TABLE {table}" for table in dropped)):
+            connection.execute(statement)
+    return bool(moves)
+
+
+def _names(connection: sqlite3.Connection, select: str) -> set[str]:
+    return {str(name) for (name,) in connection.execute(select)}
+
+
+def _sortable(at: str) -> str:
+    return sortable(datetime.fromisoformat(at))
+
+
+def _sight(body: str, newer: str | None) -> str:
+    return AnswerRecord.model_validate_json(join_row(body, newer)).sight().model_dump_json()
+
+
+def _claim_key(agent: str, key: str) -> str:
+    return key_of_claim(agent, key)[0]
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -1,0 +1,310 @@
+"""The embedded passage index of one tenant, both sides. The engines are imported on first use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
+
+from assistant.domain.clock import Clock, Deadline, SystemClock
+from assistant.domain.documents import (
+    HeldContent,
+    IndexedDocument,
+    IndexInfo,
+    IndexModel,
+    KnownWords,
+    PassageQuery,
+    Retrieved,
+    SourceIds,
+    StoredDocument,
+)
+from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
+from assistant.stores.files import EngineThread, open_connection
+from assistant.stores.index.embedded_files import (
+    PASSAGES_FILE,
+    IndexMeta,
+    document_ids,
+    held_contents,
+    index_version,
+    known_words,
+    read_versions,
+    stored_documents,
+)
+
+if TYPE_CHECKING:
+    from assistant.stores.index.embedded_reader import IndexReader
+    from assistant.stores.index.embedded_writer import IndexWriter
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class BatchedCalls(Generic[Item, Result]):
+    """Runs calls in batches: a call with no other running starts at once; calls that come while a batch runs
+    are the next batch."""
+
+    def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, most_at_once: int):
+        self._run = run
+        self._most_at_once = most_at_once
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._running: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """Return how many items wait for their batch."""
+        return len(self._waiting)
+
+    async def call(self, item: Item, *, timeout_s: float) -> Result:
+        """Return the item's result. Raises TimeoutError, or the error of its batch."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._running is None:
+            self._running = asyncio.create_task(self._drain())
+        return await asyncio.wait_for(future, timeout_s)
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                count = min(self._most_at_once, len(self._waiting))
+                batch = [self._waiting.popleft() for _ in range(count)]
+                # Skip calls whose caller was cancelled.
+                if wanted := [(item, future) for item, future in batch if not future.done()]:
+                    await self._run_batch(wanted)
+        finally:
+            self._running = None
+
+    async def _run_batch(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._run([item for item, _ in batch])
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+        except Exception as error:  # noqa: BLE001 (not swallowed: each caller gets it)
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+        finally:
+            for _, future in batch:
+                future.cancel()  # when this task is cancelled; a future that is done stays as it is
+
+
+CALL_TIMEOUT_S = 30.0
+WRITE_TIMEOUT_S = 300.0
+"""Also for opening, which may rebuild the lexical leg: about three seconds for 30,000 passages."""
+MAX_PENDING_CALLS = 256
+SEARCHES_AT_ONCE = 16
+
+
+class _Side(Protocol):
+    def close(self) -> None: ...
+
+    def counts(self) -> tuple[int, int, IndexMeta]: ...
+
+
+Side = TypeVar("Side", bound=_Side)
+
+
+class _Engine(ABC, Generic[Side]):
+    """One side of the index under ``directory/<index version>/``, opened on first use in its own thread."""
+
+    timeout_s: ClassVar[float] = CALL_TIMEOUT_S
+
+    def __init__(self, directory: Path, *, model: IndexModel) -> None:
+        self._version = index_version(model)
+        self._folder = directory / self._version
+        self._model = model
+        self._side: Side | None = None
+        name, unavailable = "The passage index", SearchUnavailableError
+        self._thread = EngineThread(name, most_pending=MAX_PENDING_CALLS, unavailable=unavailable)
+
+    async def info(self) -> IndexInfo:
+        passages, documents, meta = await self._run(lambda side: side.counts())
+        model = self._model
+        return IndexInfo(self._version, model.name, model.dimensions, passages, documents, meta.updated_at)
+
+    async def close(self) -> None:
+        await self._thread.close(self._close)
+
+    async def _run(self, work: Callable[[Side], Result], *, timeout_s: float | None = None) -> Result:
+        """Raises SearchUnavailableError when the engine fails, times out, or too many calls wait."""
+        try:
+            return await self._thread.run(lambda: self._work(work), timeout_s=timeout_s or self.timeout_s)
+        except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: what tantivy raises
+            raise SearchUnavailableError(f"The passage index failed: {error}.") from error
+
+    async def _read(self, work: Callable[[sqlite3.Connection], Result], *, empty: Result) -> Result:
+        """Return what ``work`` reads by a connection of its own, which waits for no search and no write;
+        ``empty`` where nothing was written yet."""
+        path = self._folder / PASSAGES_FILE
+
+        def reading() -> Result:
+            if not path.exists():
+                return empty
+            with closing(open_connection(path)) as connection:
+                return work(connection)
+
+        try:
+            return await asyncio.to_thread(reading)
+        except sqlite3.Error as error:
+            raise SearchUnavailableError(f"The passage index failed: {error}.") from error
+
+    def _work(self, work: Callable[[Side], Result]) -> Result:
+        if self._side is None:
+            self._side = self._open()
+        return work(self._side)
+
+    @abstractmethod
+    def _open(self) -> Side: ...
+
+    def _close(self) -> None:
+        if self._side is not None:
+            self._side.close()
+            self._side = None
+
+
+class EmbeddedPassageIndex(_Engine["IndexWriter"]):
+    """``PassageIndex``; one writer at a time, held by a file lock.
+
+    With ``holds`` it keeps the lock from its first write to ``close`` while there is one version. Otherwise
+    it has the lock for one call, so that processes take turns (``FileTurn``).
+    """
+
+    timeout_s = WRITE_TIMEOUT_S
+
+    def __init__(
+        self, directory: Path, *, model: IndexModel, holds: bool = True, clock: Clock | None = None
+    ) -> None:
+        super().__init__(directory, model=model)
+        self._holds = holds
+        self._clock = clock or SystemClock()
+
+    async def replace_documents(self, documents: Sequence[IndexedDocument]) -> None:
+        if documents:
+            await self._run(lambda writer: writer.replace(documents))
+
+    async def delete_documents(self, document_ids: Sequence[str]) -> None:
+        if document_ids:
+            await self._run(lambda writer: writer.delete(document_ids))
+            await self._on_others(lambda writer: writer.delete(document_ids))
+
+    async def discard(self, document_ids: Sequence[str]) -> None:
+        if document_ids:
+            await self._run(lambda writer: writer.delete(document_ids))
+
+    async def optimize(self) -> None:
+        await self._run(lambda writer: writer.purge())
+        await self._on_others(lambda writer: writer.purge())
+
+    async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
+        return await self._run(lambda writer: writer.held(document_ids))
+
+    async def document_ids(self) -> Sequence[str]:
+        return await self._read(document_ids, empty=[])
+
+    async def contents(self, document_ids: Sequence[str]) -> Mapping[str, HeldContent]:
+        return await self._read(lambda connection: held_contents(connection, document_ids), empty={})
+
+    async def read(self, document_ids: Sequence[str]) -> Sequence[StoredDocument]:
+        return await self._read(lambda connection: stored_documents(connection, document_ids), empty=[])
+
+    async def _on_others(self, work: Callable[[IndexWriter], None]) -> None:
+        """Do the same on each other kept version that was written, one after the other."""
+
+        def on_others(_: IndexWriter) -> None:
+            record = read_versions(self._folder.parent)
+            for name in record.kept if record else ():
+                folder = self._folder.parent / name
+                if folder != self._folder and (folder / PASSAGES_FILE).exists():
+                    other = self._writer(folder)
+                    other.open()
+                    try:
+                        work(other)
+                    finally:
+                        other.close()
+
+        await self._run(on_others)
+
+    async def share(self) -> None:
+        await self._thread.run(self._close_shared, timeout_s=self.timeout_s)
+
+    def _work(self, work: Callable[[IndexWriter], Result]) -> Result:
+        try:
+            return super()._work(work)
+        except Exception:
+            # What failed half way, as on a full disk, is not used again: the next call opens it anew.
+            failed, self._side = self._side, None
+            if failed is not None:
+                with suppress(sqlite3.Error, OSError, ValueError, RuntimeError):
+                    failed.close()
+            raise
+        finally:
+            self._close_shared()
+
+    def _close_shared(self) -> None:
+        """Let go of the lock where another process may write this version in its turn."""
+        if self._side is None:
+            return
+        record = read_versions(self._folder.parent)
+        if not self._holds or (record is not None and len(record.kept) > 1):
+            self._close()
+
+    def _open(self) -> IndexWriter:
+        writer = self._writer(self._folder)
+        writer.open()
+        return writer
+
+    def _writer(self, folder: Path) -> IndexWriter:
+        from assistant.stores.index.embedded_writer import IndexWriter
+
+        return IndexWriter(folder, dimensions=self._model.dimensions, clock=self._clock)
+
+
+class EmbeddedPassageSearch(_Engine["IndexReader"]):
+    """``PassageSearch`` on what ``EmbeddedPassageIndex`` writes, in this process or another."""
+
+    def __init__(self, directory: Path, *, model: IndexModel) -> None:
+        super().__init__(directory, model=model)
+        self._searches = BatchedCalls(self._search, most_at_once=SEARCHES_AT_ONCE)
+
+    async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
+        limit_s = deadline.within_s(CALL_TIMEOUT_S)
+        has, asked = self._model.dimensions, len(query.vector)
+        if asked != has:
+            raise SearchUnavailableError(f"The index has {has} dimensions, the question {asked}.")
+        if len(self._searches) >= MAX_PENDING_CALLS:
+            raise SearchUnavailableError("Too many searches wait for the passage index. Retry.")
+        try:
+            return await self._searches.call(query, timeout_s=limit_s)
+        except TimeoutError:
+            if deadline.remaining_s() <= 0.0:
+                raise DeadlineExceededError("The answer's deadline has passed; ask again.") from None
+            raise SearchUnavailableError("The passage index did not answer in time. Retry.") from None
+
+    async def read_documents(
+        self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline
+    ) -> Mapping[str, StoredDocument]:
+        limit_s = deadline.within_s(CALL_TIMEOUT_S)
+        return await self._run(
+            lambda reader: reader.read_documents(document_ids, labels=labels), timeout_s=limit_s
+        )
+
+    async def known_words(self, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
+        nothing = KnownWords(abbreviations={})
+        return await self._read(lambda connection: known_words(connection, items_of=items_of), empty=nothing)
+
+    async def _search(self, queries: Sequence[PassageQuery]) -> Sequence[Retrieved]:
+        return await self._run(lambda reader: reader.search(queries))
+
+    def _open(self) -> IndexReader:
+        # Before numpy loads: the product is faster with one BLAS thread than with two, and the other core
+        # stays free for the embedding endpoint.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        from assistant.stores.index.embedded_reader import IndexReader
+
+        return IndexReader(self._folder, index_version=self._version, dimensions=self._model.dimensions)

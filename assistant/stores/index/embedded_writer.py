@@ -1,0 +1,308 @@
+"""The writing side of the embedded index: SQLite first, then tantivy.
+
+A write lists its documents as pending; then one SQLite transaction has their rows, tantivy's commit and the
+end of the list, so that a search finds a document by its old words or by its new ones, and never by none. A
+writer that was killed in between finds the list when it opens the index, and writes those documents' postings
+again from SQLite, which is idempotent. A deletion shows at once: its postings follow.
+
+Deleted text also leaves the disk: SQLite overwrites freed content (``secure_delete``) and its log is
+truncated. Tantivy keeps deleted postings until a merge that its Python package cannot start, so its folder is
+rebuilt from SQLite (about three seconds for 30,000 passages) and the old one removed.
+
+Tantivy holds postings only, no text; a hit is a row number of a table. Each lexical leg (BM25, k1 1.2 and
+b 0.75) has its own index: tantivy counts documents and mean lengths over a whole index, Lucene over those
+that have the field, so in one index titles would change the scores of passages.
+
+Imports the engine: import it only where it is used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import secrets
+import shutil
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import tantivy
+from filelock import FileLock, Timeout
+from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
+
+from assistant.domain.clock import Clock
+from assistant.domain.documents import DocumentCard, IndexedDocument, Passage, id_prefix_of
+from assistant.domain.errors import LocalRuntimeError
+from assistant.process.private_files import FILE_MODE, make_private_folder
+from assistant.stores.encoding import microseconds, visibility, whole_text
+from assistant.stores.files import open_connection
+from assistant.stores.index import embedded_files as rows
+from assistant.stores.index.embedded_files import read_versions
+
+LexicalLeg = Literal["passages", "titles", "texts"]
+WRITER_HEAP_BYTES = 15_000_000
+"""Of each leg: tantivy's minimum."""
+MOST_HEAPS = 2
+_M_ARENA_MAX = -8
+"""Of glibc's malloc.h."""
+LONGEST_TOKEN_CHARS = 80
+FIELD_BOOSTS = {"title": 0.75, "heading": 0.75, "body": 1.0}
+"""Chosen on the tuning split of both tenants' evaluation questions; anything from 0.25 to 0.75 is within its
+noise, and over 1 the lexical leg gets worse."""
+LEG_FIELDS: Mapping[LexicalLeg, Mapping[str, float]] = {
+    "passages": FIELD_BOOSTS,
+    "titles": {"asked": 1.0},
+    "texts": {"text": 1.0},
+}
+STOP_WORDS = (
+    "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
+    "they this to was will with"
+)
+"""Lucene's ``EnglishAnalyzer.ENGLISH_STOP_WORDS_SET``, as the production engine has them."""
+ANALYZER = "english"
+LEXICAL_PREFIX = "lexical-2-"
+"""The number changes with ``lexical_schema``: a folder of another one is built again from SQLite."""
+PAGE_SIZE_BYTES = 8192
+"""Holds five vectors of 384 numbers; a page of 4096 holds two and wastes a quarter."""
+LOCK_TIMEOUT_S = 5.0
+"""How long a writer waits for an earlier one to release the lock."""
+
+
+class IndexWriter:
+    """The only writer of a version's folder, from ``open`` to ``close``. For one thread."""
+
+    def __init__(self, folder: Path, *, dimensions: int, clock: Clock) -> None:
+        self._folder = folder
+        self._dimensions = dimensions
+        self._clock = clock
+        self._lock = FileLock(folder / "writer.lock", thread_local=False, mode=FILE_MODE)
+        self._lexical: LexicalWriter | None = None
+
+    def open(self) -> None:
+        """Take the lock, open both stores, remove versions that are not kept, finish an interrupted write.
+
+        Raises LocalRuntimeError while another process writes.
+        """
+        make_private_folder(self._folder)
+        try:
+            self._lock.acquire(timeout=LOCK_TIMEOUT_S)
+        except Timeout:
+            advice = "Stop it or wait for it."
+            raise LocalRuntimeError(f"Another worker writes the index {self._folder}. {advice}") from None
+        record = read_versions(self._folder.parent)
+        kept = {self._folder.name, *(record.kept if record else ())}
+        for other in self._folder.parent.iterdir():
+            if other.is_dir() and other.name not in kept:  # an older version would keep withdrawn text
+                shutil.rmtree(other)
+        path, pragmas = self._folder / rows.PASSAGES_FILE, ("synchronous = FULL",)
+        self._connection = open_connection(path, pragmas=pragmas, page_size_bytes=PAGE_SIZE_BYTES)
+        self._connection.executescript(rows.INDEX_SCHEMA)
+        self._open_lexical()
+
+    def close(self) -> None:
+        with ExitStack() as stack:  # a folder whose disk was full fails to close, too
+            stack.callback(self._lock.release)
+            stack.callback(self._connection.close)
+            if self._lexical is not None:
+                self._lexical.close()
+
+    def replace(self, documents: Sequence[IndexedDocument]) -> None:
+        """Write the documents; one without passages is removed.
+
+        Raises ConfigurationError when a vector does not have the index's dimensions.
+        """
+        changed = {
+            document.card.document_id: document if document.passages else None for document in documents
+        }
+        if self._lexical is None:
+            self._replace_rows(changed)
+            self._write_pending()
+            return
+        with self._transaction():  # so that what a killed writer leaves is written by the next
+            rows.mark_pending(self._connection, changed)
+        with self._transaction():
+            rows.replace_rows(self._connection, changed, dimensions=self._dimensions, now=self._clock.now())
+            self._write_postings(self._lexical)
+
+    def delete(self, document_ids: Iterable[str]) -> None:
+        """Remove the documents: from searches of every process by the first commit, then from the disk."""
+        self._replace_rows(dict.fromkeys(document_ids))
+        self.purge()
+
+    def _replace_rows(self, documents: Mapping[str, IndexedDocument | None]) -> None:
+        now = self._clock.now()
+        with self._transaction():
+            rows.replace_rows(self._connection, documents, dimensions=self._dimensions, now=now)
+
+    def purge(self) -> None:
+        """Remove replaced and deleted text from the disk."""
+        if rows.read_meta(self._connection).purge_pending:
+            self._rebuild_lexical()
+            if self._truncate_log():
+                with self._transaction():
+                    rows.write_meta(self._connection, purge_pending="0")
+
+    def counts(self) -> tuple[int, int, rows.IndexMeta]:
+        return *rows.count_rows(self._connection), rows.read_meta(self._connection)
+
+    def held(self, document_ids: Sequence[str]) -> frozenset[str]:
+        return frozenset(rows.held_contents(self._connection, document_ids))
+
+    @contextmanager
+    def _transaction(self) -> Generator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def _open_lexical(self) -> None:
+        named = rows.read_meta(self._connection).lexical_folder
+        for folder in self._folder.glob("lexical-*"):
+            if folder.name != named:  # of a writer that was killed meanwhile
+                shutil.rmtree(folder)
+        if named.startswith(LEXICAL_PREFIX) and is_whole(self._folder / named):
+            self._lexical = LexicalWriter(self._folder / named)
+            self._write_pending()
+        else:
+            self._rebuild_lexical()
+
+    def _write_pending(self) -> None:
+        """Write the postings of pending documents, and announce them to readers."""
+        if not rows.pending_documents(self._connection):
+            return
+        lexical = self._lexical or self._rebuild_lexical()
+        with self._transaction():
+            self._write_postings(lexical)
+
+    def _write_postings(self, lexical: LexicalWriter) -> None:
+        """Commit them, and announce them in the caller's transaction."""
+        documents = rows.pending_documents(self._connection)
+        for document_id in documents:
+            lexical.remove(document_id)
+        for document in rows.documents_of(self._connection, documents):
+            lexical.add(document)
+        lexical.commit()
+        self._announce(rows.read_meta(self._connection).lexical_folder)
+
+    def _rebuild_lexical(self) -> LexicalWriter:
+        """Build a new folder from SQLite, switch the readers to it, and remove the old one."""
+        before = rows.read_meta(self._connection).lexical_folder
+        name = f"{LEXICAL_PREFIX}{secrets.token_hex(4)}"
+        lexical = LexicalWriter(self._folder / name)
+        for document in rows.documents_of(self._connection, None):
+            lexical.add(document)
+        lexical.commit()
+        with self._transaction():
+            self._announce(name)
+        replaced, self._lexical = self._lexical, lexical
+        if replaced is not None:
+            replaced.close()
+        if before:
+            shutil.rmtree(self._folder / before, ignore_errors=True)  # the next opening removes what is left
+        return lexical
+
+    def _announce(self, lexical_folder: str) -> None:
+        commit = rows.read_meta(self._connection).lexical_commit + 1
+        self._connection.execute("DELETE FROM pending")
+        rows.write_meta(self._connection, lexical_folder=lexical_folder, lexical_commit=str(commit))
+
+    def _truncate_log(self) -> bool:
+        """Empty the write-ahead log, which holds old pages; return False when a reader uses it."""
+        return self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+
+
+# The folder of tantivy
+
+
+def lexical_schema(leg: LexicalLeg) -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    for name in LEG_FIELDS[leg]:
+        builder.add_text_field(name, tokenizer_name=ANALYZER, index_option="freq")
+    for name in ("document_id", "id_prefix", "source", "type", "visible_to"):
+        builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
+    builder.add_integer_field("updated_at_us", indexed=True, fast=True)
+    builder.add_unsigned_field("row", fast=True)
+    return builder.build()
+
+
+def lexical_analyzer() -> TextAnalyzer:
+    """Letters and digits as tokens, lower case, no accents, no stop words, English stems (Snowball)."""
+    return (
+        TextAnalyzerBuilder(Tokenizer.simple())
+        .filter(Filter.remove_long(LONGEST_TOKEN_CHARS))
+        .filter(Filter.lowercase())
+        .filter(Filter.ascii_fold())
+        .filter(Filter.custom_stopword([str(word) for word in STOP_WORDS.split()]))
+        .filter(Filter.stemmer("english"))
+        .build()
+    )
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether the folder holds the index of each leg."""
+    return all((folder / leg / "meta.json").exists() for leg in LEG_FIELDS)
+
+
+class LexicalWriter:
+    """The only writer of a folder. Readers see nothing before ``commit``."""
+
+    def __init__(self, folder: Path) -> None:
+        _share_heaps()
+        self._writers: dict[LexicalLeg, Any] = {}
+        for leg in LEG_FIELDS:
+            make_private_folder(folder / leg)  # its files: by the umask of the worker
+            index = tantivy.Index(lexical_schema(leg), path=str(folder / leg))
+            index.register_tokenizer(ANALYZER, lexical_analyzer())
+            self._writers[leg] = index.writer(WRITER_HEAP_BYTES, num_threads=1)
+
+    def remove(self, document_id: str) -> None:
+        for writer in self._writers.values():
+            writer.delete_documents_by_term("document_id", document_id)
+
+    def add(self, document: rows.DocumentRows) -> None:
+        """Add a document to every leg. Its whole text has the row of its title."""
+        card = document.card
+        for row, passage in document.passages:
+            texts = {"title": passage.title, "heading": passage.heading, "body": passage.text}
+            self._add("passages", row, texts, passage)
+        for row, title in document.titles:
+            self._add("titles", row, {"asked": title}, card)
+        text = whole_text(passage for _, passage in document.passages)
+        self._add("texts", document.titles[0][0], {"text": text}, card)
+
+    def _add(
+        self, leg: LexicalLeg, row: int, texts: Mapping[str, str], filtered: Passage | DocumentCard
+    ) -> None:
+        document = tantivy.Document()
+        for name, text in texts.items():
+            document.add_text(name, text)
+        for name in ("document_id", "source", "type"):
+            document.add_text(name, getattr(filtered, name))
+        document.add_text("id_prefix", id_prefix_of(filtered.document_id))
+        for label in visibility(filtered.labels):
+            document.add_text("visible_to", label)
+        document.add_integer("updated_at_us", microseconds(filtered.updated_at))
+        document.add_unsigned("row", row)
+        self._writers[leg].add_document(document)
+
+    def commit(self) -> None:
+        for writer in self._writers.values():
+            writer.commit()
+
+    def close(self) -> None:
+        """Wait for merges and release the folder."""
+        for writer in self._writers.values():
+            writer.wait_merging_threads()
+
+
+def _share_heaps() -> None:
+    """Let all threads allocate from MOST_HEAPS heaps, where the C library is glibc.
+
+    Tantivy starts a thread a leg with each commit. With its own heap for each thread, which glibc does not
+    return, 1,500 documents took 253 MiB of memory; with two heaps 129 MiB.
+    """
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, MOST_HEAPS)

@@ -1,0 +1,444 @@
+"""The rows of a tenant's passage index in OpenSearch, and the writing side of it.
+
+A row is a passage, or a document's title or one of its questions. The row of the title leads: it has the
+document's card, words and whole text. Fields are for searching only. What a search returns is in the binary
+columns ``kept`` (a passage) and ``card`` (a document), compressed: reading stored fields of both legs costs
+the domain 10 ms a search, columns 1 ms (decision 0008). Only passages that are returned are decompressed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import zlib
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+from assistant.domain.clock import Clock, Deadline, SystemClock
+from assistant.domain.documents import (
+    DocumentCard,
+    HeldContent,
+    IndexedDocument,
+    IndexInfo,
+    Passage,
+    StoredDocument,
+)
+from assistant.domain.errors import SearchUnavailableError
+from assistant.stores.encoding import (
+    card_from,
+    card_values,
+    document_id_of,
+    microseconds,
+    passage_from,
+    passage_values,
+    visibility,
+    whole_text,
+)
+from assistant.stores.index.opensearch_client import call, field_values, reading_response, search, stored_rows
+from assistant.stores.index.opensearch_schema import (
+    PassageSchema,
+    apply_schema,
+    leave_older_schema,
+    read_info,
+    versions_of,
+)
+
+if TYPE_CHECKING:
+    from opensearchpy import AsyncOpenSearch
+
+DEFINES = "\t"
+"""Between the short and the long form of an abbreviation."""
+MERGE_TIMEOUT_S = 300.0
+MOST_BYTES_A_CALL = 1_000_000
+"""Of one body: what the HTTP client sends without blocking the loop. A small data node takes 10 MiB."""
+RETRIES_WITHIN_S = 60.0
+"""How long rows that were refused for load are retried."""
+_FIRST_WAIT_S = 0.2
+_LONGEST_WAIT_S = 5.0
+_OVERLOADED = 429
+_ABSENT = 404
+_NAMED = 5
+"""Documents that an error's message names; it counts the others."""
+_ROWS_A_CALL = 2_000
+_IDS_A_PAGE = 5_000
+_DOCUMENTS_A_CALL = 1000
+"""Of a search or deletion by document: the domain takes 65,536 terms."""
+
+Kind = Literal["passage", "title"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a document, under its id."""
+
+    row_id: str
+    body: dict[str, Any]
+
+
+def row_id(document_id: str, kind: Kind, ordinal: int) -> str:
+    """Return the id of a row; no document id contains "#"."""
+    return f"{document_id}#{ordinal}" if kind == "passage" else f"{document_id}#title{ordinal}"
+
+
+def rows_of(document: IndexedDocument, *, indexed_at: datetime) -> Iterator[Row]:
+    """Yield the rows of a document, passages first. A document without passages has none."""
+    if not document.passages:
+        return
+    for passage, vector in document.passages:
+        yield passage_row(passage, vector, indexed_at=indexed_at)
+    card = document.card
+    texts = zip((card.title, *card.questions), document.title_vectors, strict=True)
+    for ordinal, (text, vector) in enumerate(texts):
+        row = _row("title", row_id(card.document_id, "title", ordinal), ordinal, card, indexed_at)
+        row.body.update(asked=text, title_vector=vector, leads=ordinal == 0)
+        if ordinal == 0:
+            row.body.update(
+                text=whole_text(passage for passage, _ in document.passages),
+                words=card.words,
+                abbreviations=[DEFINES.join(pair) for pair in card.abbreviations],
+                card=_compress(card_values(card)),
+            )
+        yield row
+
+
+def passage_row(passage: Passage, vector: Sequence[float], *, indexed_at: datetime) -> Row:
+    row = _row("passage", passage.passage_id, passage.ordinal, passage, indexed_at)
+    row.body.update(
+        title=passage.title,
+        heading=passage.heading,
+        body=passage.text,
+        kept=_compress(passage_values(passage)),
+        vector=vector,
+    )
+    return row
+
+
+def passage_of(kept: str) -> Passage:
+    """Return the passage of the column ``kept`` (base64 without padding, as the domain returns columns).
+
+    Raises ValueError, TypeError, KeyError or IndexError for other values.
+    """
+    return passage_from(_decompress(kept))
+
+
+def card_of(kept: str) -> DocumentCard:
+    """Return the card of the column ``card``. Raises as ``passage_of``."""
+    return card_from(_decompress(kept))
+
+
+async def documents_in(
+    rows: AsyncIterable[Mapping[str, Any]],
+    *,
+    card_of: Callable[[str], DocumentCard] = card_of,
+    passage_of: Callable[[str], Passage] = passage_of,
+) -> dict[str, StoredDocument]:
+    """Return the documents of rows with the columns ``card`` and ``kept``, by their ids."""
+    cards: dict[str, DocumentCard] = {}
+    passages: dict[str, list[Passage]] = {}
+    async for fields in rows:
+        with reading_response():
+            if "card" in fields:
+                card = card_of(fields["card"][0])
+                cards[card.document_id] = card
+            elif "kept" in fields:
+                passage = passage_of(fields["kept"][0])
+                passages.setdefault(passage.document_id, []).append(passage)
+    return {name: StoredDocument(card, tuple(passages.get(name, ()))) for name, card in cards.items()}
+
+
+def _row(kind: Kind, name: str, ordinal: int, of: Passage | DocumentCard, indexed_at: datetime) -> Row:
+    """Return a row with the fields that every row has."""
+    body = {
+        "row_id": name,
+        "kind": kind,
+        "document_id": of.document_id,
+        "ordinal": ordinal,
+        "source": of.source,
+        "type": of.type,
+        "visible_to": visibility(of.labels),
+        "updated_at_us": microseconds(of.updated_at),
+        "indexed_at_us": microseconds(indexed_at),
+    }
+    return Row(name, body)
+
+
+def _compress(values: dict[str, Any]) -> str:
+    return base64.b64encode(zlib.compress(orjson.dumps(values))).decode("ascii")
+
+
+def _decompress(kept: str) -> Any:
+    compressed = base64.urlsafe_b64decode(kept + "=" * (-len(kept) % 4))
+    try:
+        return orjson.loads(zlib.decompress(compressed))
+    except zlib.error as error:
+        raise ValueError("not compressed") from error
+
+
+class OpenSearchPassageIndex:
+    """``PassageIndex`` of one tenant: writes ``<alias>-<schema.version>``, whatever the alias points at.
+
+    With ``applies_schema`` it creates index, pipeline and alias on first use where they are missing (a
+    laptop's worker); a deployment creates them before. One writer at a time: the tenant's worker. The client
+    is shared and not closed here. All methods raise SearchUnavailableError.
+    """
+
+    def __init__(
+        self,
+        client: AsyncOpenSearch,
+        *,
+        alias: str,
+        schema: PassageSchema,
+        applies_schema: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self._client = client
+        self._alias = alias
+        self._schema = schema
+        self._index = schema.index_name(alias)
+        self._schema_due = applies_schema
+        self._clock = clock or SystemClock()
+
+    async def replace_documents(self, documents: Sequence[IndexedDocument]) -> None:
+        """Replace all rows of each document, visible to readers on return; one without passages has none.
+
+        The index refreshes only here, so a reader sees old rows or new ones. When it raises, what was
+        written becomes visible with the next write; repeat the call.
+        """
+        if not documents:
+            return
+        await self._prepare()
+        self._check_dimensions(documents)
+        operations = [
+            _Operation.put(row, document.card.document_id)
+            for document in documents
+            for row in rows_of(document, indexed_at=self._clock.now())
+        ]
+        kept = {operation.row_id for operation in operations}
+        stored = await self._row_ids([document.card.document_id for document in documents])
+        operations += [_Operation.remove(name) for name in stored if name not in kept]
+        for batch in _batches(operations):
+            await self._write(batch)
+        await self._refresh(self._index)
+
+    async def delete_documents(self, document_ids: Sequence[str]) -> None:
+        """Remove all rows of the documents from every version of the tenant's index, and refresh.
+
+        ``optimize`` removes them from the disk.
+        """
+        if not document_ids:
+            return
+        await self._prepare()
+        for index in await versions_of(self._client, self._alias):
+            await self._refresh(index)  # also delete rows of a failed write, which nobody has seen
+            for some in _chunks(document_ids):
+                await self._delete(index, some)
+
+    async def discard(self, document_ids: Sequence[str]) -> None:
+        await self._refresh(self._index)
+        for some in _chunks(document_ids):
+            await self._delete(self._index, some)
+
+    async def optimize(self) -> None:
+        """Rewrite the segments that hold deleted passages, in every version, so that only the domain's
+        snapshots still hold them.
+
+        OpenSearch retains deletes for 30 s, for copies that catch up (no setting changes its retention
+        leases): the next call removes those.
+        """
+        await self._prepare()
+        for index in await versions_of(self._client, self._alias):
+            await self._refresh(index)
+            await call(self._client, f"POST /{index}/_flush", timeout_s=MERGE_TIMEOUT_S)
+            merge = f"POST /{index}/_forcemerge?only_expunge_deletes=true"
+            await call(self._client, merge, timeout_s=MERGE_TIMEOUT_S)
+
+    async def share(self) -> None:
+        pass  # the domain takes writes of every process
+
+    async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
+        await self._prepare()
+        both = {"passage", "title"}
+        kinds = await self._rows_by_kind(document_ids)
+        return frozenset(name for name, found in kinds.items() if both <= found.keys())
+
+    async def document_ids(self) -> Sequence[str]:
+        values = field_values(self._search, "document_id", values_a_call=_IDS_A_PAGE)
+        return [value async for value, _ in values]
+
+    async def contents(self, document_ids: Sequence[str]) -> Mapping[str, HeldContent]:
+        kinds = await self._rows_by_kind(document_ids)
+        held: dict[str, HeldContent] = {}
+        for some in _chunks(document_ids):
+            leading = {"bool": {"filter": [{"terms": {"document_id": some}}, {"term": {"leads": True}}]}}
+            rows = stored_rows(self._search, leading, "card", rows_a_call=_ROWS_A_CALL)
+            for name, document in (await documents_in(rows)).items():
+                if count := kinds.get(name, {}).get("passage"):
+                    held[name] = HeldContent(document.card.content_hash, count)
+        return held
+
+    async def read(self, document_ids: Sequence[str]) -> Sequence[StoredDocument]:
+        documents: list[StoredDocument] = []
+        for some in _chunks(document_ids):
+            query = {"terms": {"document_id": some}}
+            rows = stored_rows(self._search, query, "card", "kept", rows_a_call=_ROWS_A_CALL)
+            documents += (await documents_in(rows)).values()
+        return documents
+
+    async def info(self) -> IndexInfo:
+        await self._prepare()
+        return await read_info(self._client, self._index)
+
+    async def _prepare(self) -> None:
+        if self._schema_due:
+            await apply_schema(self._client, alias=self._alias, schema=self._schema)
+            await leave_older_schema(self._client, alias=self._alias, schema=self._schema)
+            self._schema_due = False
+
+    def _check_dimensions(self, documents: Sequence[IndexedDocument]) -> None:
+        for document in documents:
+            for vector in (*document.title_vectors, *(vector for _, vector in document.passages)):
+                if len(vector) != self._schema.dimensions:
+                    raise SearchUnavailableError(
+                        f"The index has {self._schema.dimensions} dimensions, a passage of "
+                        f"{document.card.document_id} {len(vector)}."
+                    )
+
+    async def _row_ids(self, document_ids: Sequence[str]) -> list[str]:
+        """Return the ids of all rows that the index holds of the documents."""
+        await self._refresh(self._index)
+        names: list[str] = []
+        for some in _chunks(document_ids):
+            query = {"terms": {"document_id": some}}
+            rows = stored_rows(self._search, query, "row_id", rows_a_call=_ROWS_A_CALL)
+            names += [fields["row_id"][0] async for fields in rows]
+        return names
+
+    async def _rows_by_kind(self, document_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Return how many rows of each kind each document has."""
+        found: dict[str, dict[str, int]] = {}
+        for some in _chunks(document_ids):
+            kinds = {"kinds": {"terms": {"field": "kind"}}}
+            by_document = {"terms": {"field": "document_id", "size": len(some)}, "aggs": kinds}
+            query = {"terms": {"document_id": some}}
+            response = await self._search({"size": 0, "query": query, "aggs": {"documents": by_document}})
+            for document in response["aggregations"]["documents"]["buckets"]:
+                rows = document["kinds"]["buckets"]
+                found[document["key"]] = {kind["key"]: int(kind["doc_count"]) for kind in rows}
+        return found
+
+    async def _search(self, body: Mapping[str, Any]) -> Any:
+        return await search(self._client, self._index, body)
+
+    async def _delete(self, index: str, document_ids: list[str]) -> None:
+        done = await call(
+            self._client,
+            f"POST /{index}/_delete_by_query?refresh=true&conflicts=proceed",
+            body={"query": {"terms": {"document_id": document_ids}}},
+            timeout_s=MERGE_TIMEOUT_S,
+        )
+        if done["version_conflicts"] or done["failures"]:
+            left = done["version_conflicts"] + len(done["failures"])
+            raise SearchUnavailableError(f"{left} passages were not deleted. Retry.")
+
+    async def _refresh(self, index: str) -> None:
+        await call(self._client, f"POST /{index}/_refresh")
+
+    async def _write(self, batch: Sequence[_Operation]) -> None:
+        """Write all; deleting a missing row is no failure. Rows that were refused for load are retried.
+
+        Raises SearchUnavailableError naming the documents that were not written: with ``retry_after_s`` when
+        the domain was overloaded for longer than RETRIES_WITHIN_S.
+        """
+        deadline = Deadline.after(RETRIES_WITHIN_S, clock=self._clock)
+        wait_s = _FIRST_WAIT_S
+        while batch := await self._write_once(batch):
+            if wait_s >= deadline.remaining_s():
+                raise SearchUnavailableError(
+                    f"The passage index was overloaded and did not take {_named(batch)}.", retry_after_s=5.0
+                )
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 : no secret
+            wait_s = min(_LONGEST_WAIT_S, 2 * wait_s)
+
+    async def _write_once(self, batch: Sequence[_Operation]) -> Sequence[_Operation]:
+        """Send the batch; return the operations to retry."""
+        try:
+            response = await call(
+                self._client,
+                f"POST /{self._index}/_bulk",
+                body=b"".join(operation.lines for operation in batch),
+                params={"filter_path": "errors,items.*.status,items.*.error.type"},
+            )
+        except SearchUnavailableError as error:
+            if error.retry_after_s is None:
+                raise
+            return batch  # the whole call was refused for load
+        return _refused_for_load(response, batch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    """One line or two of a bulk body."""
+
+    row_id: str
+    document_id: str
+    lines: bytes
+    removes: bool = False
+
+    @classmethod
+    def put(cls, row: Row, document_id: str) -> _Operation:
+        action = orjson.dumps({"index": {"_id": row.row_id}})
+        return cls(row.row_id, document_id, b"%b\n%b\n" % (action, orjson.dumps(row.body)))
+
+    @classmethod
+    def remove(cls, row_id: str) -> _Operation:
+        action = orjson.dumps({"delete": {"_id": row_id}})
+        return cls(row_id, document_id_of(row_id), action + b"\n", removes=True)
+
+
+def _refused_for_load(response: Any, batch: Sequence[_Operation]) -> list[_Operation]:
+    with reading_response():
+        if not response["errors"]:
+            return []
+        results: list[Mapping[str, Any]] = [result for item in response["items"] for result in item.values()]
+        outcomes = [(operation, result["status"]) for operation, result in zip(batch, results, strict=True)]
+        kinds = {str(result["error"]["type"]) for result in results if "error" in result}
+    failed = [
+        operation
+        for operation, status in outcomes
+        if status >= 300 and status != _OVERLOADED and not (status == _ABSENT and operation.removes)
+    ]
+    if failed:
+        raise SearchUnavailableError(
+            f"The passage index refused {_named(failed)}: {', '.join(sorted(kinds))}."
+        )
+    return [operation for operation, status in outcomes if status == _OVERLOADED]
+
+
+def _named(operations: Sequence[_Operation]) -> str:
+    names = list(dict.fromkeys(operation.document_id for operation in operations))
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
+
+
+def _batches(operations: Sequence[_Operation]) -> Iterator[list[_Operation]]:
+    """Cut at MOST_BYTES_A_CALL; a larger operation goes alone."""
+    batch: list[_Operation] = []
+    size = 0
+    for operation in operations:
+        if batch and size + len(operation.lines) > MOST_BYTES_A_CALL:
+            yield batch
+            batch, size = [], 0
+        batch.append(operation)
+        size += len(operation.lines)
+    if batch:
+        yield batch
+
+
+def _chunks(document_ids: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(document_ids), _DOCUMENTS_A_CALL):
+        yield list(document_ids[start : start + _DOCUMENTS_A_CALL])

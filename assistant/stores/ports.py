@@ -1,0 +1,375 @@
+"""The ports of answering. Each adapter is bound to one tenant when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal, Protocol
+
+from assistant.domain.answers import (
+    AccessEntry,
+    AccessPage,
+    AccessQuery,
+    AnswerRecord,
+    Sent,
+    StoredSent,
+    StoredVerdict,
+    Usage,
+    Verdict,
+)
+from assistant.domain.audit import AuditRecord
+from assistant.domain.clock import Deadline
+from assistant.domain.documents import (
+    DocumentState,
+    DocumentStatus,
+    IndexInfo,
+    KnownWords,
+    ParsedDocument,
+    PassageQuery,
+    Retrieved,
+    SourceIds,
+    SourceLoads,
+    Span,
+    StoredDocument,
+)
+from assistant.domain.identity import Identity
+from assistant.options.desk.domain import DeskItem, DeskKind
+from assistant.options.feedback.events import Act, StoredAct
+
+
+class LiveDocuments(Protocol):
+    """The read side of the document states. All methods raise DependencyError."""
+
+    async def count_by_state(self) -> Mapping[DocumentState, int]: ...
+
+    async def get_many(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]: ...
+
+    async def list(
+        self, *, states: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
+    ) -> list[DocumentStatus]:
+        """Return a page in order of document_id, those after ``after``."""
+        ...
+
+
+LoadsOfSources = Callable[[], Awaitable[SourceLoads]]
+"""Tells how far the tenant's sources are. Raises DependencyError."""
+
+
+class LiveDesk(Protocol):
+    """What serving reads of the review desk. All methods raise RecordsUnavailableError."""
+
+    async def version(self) -> int:
+        """Return a number that grows with each change of what serving reads."""
+        ...
+
+    async def list(self, kind: DeskKind, *, limit: int = 5_000) -> list[DeskItem]:
+        """Return the newest revision of every item of a kind, the latest changed first."""
+        ...
+
+    async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
+        """Return all revisions of an item, oldest first."""
+        ...
+
+
+class TextEmbedder(Protocol):
+    """The embedding endpoint."""
+
+    async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
+        """Return one unit-length vector a text, shape (len(texts), dimensions).
+
+        Raises EmbeddingUnavailableError, OverloadedError, PassageTooLongError, DeadlineExceededError.
+        """
+        ...
+
+
+class PassageSearch(Protocol):
+    """The reading side of the passage index."""
+
+    async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
+        """Return the best ``query.size`` passages of both legs under one filter, fused by RRF, and the raw
+        scores of all passages and documents that any leg found.
+
+        Raises SearchUnavailableError, DeadlineExceededError.
+        """
+        ...
+
+    async def read_documents(
+        self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline
+    ) -> Mapping[str, StoredDocument]:
+        """Return the documents (at most 20) with all their passages and units, in the order asked for.
+
+        A document that is gone, or that ``labels`` exclude, is left out. Raises
+        SearchUnavailableError, DeadlineExceededError.
+        """
+        ...
+
+    async def known_words(self, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
+        """Return the abbreviations of the live index, and the items that documents of these sources
+        describe; may take seconds for a large one. Of documents without labels.
+
+        Raises SearchUnavailableError.
+        """
+        ...
+
+    async def info(self) -> IndexInfo:
+        """Return what the live index was built with. Raises SearchUnavailableError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    messages: tuple[ChatMessage, ...]
+    max_tokens: int
+    temperature: float
+    seed: int | None = None
+
+
+@dataclass(slots=True)
+class GenerationDelta:
+    """One piece of the stream. ``finish_reason`` and ``usage`` come with the last."""
+
+    text: str
+    finish_reason: Literal["stop", "length"] | None = None
+    usage: Usage | None = None
+
+
+class GenerationStream(Protocol):
+    inference_id: str | None
+    variant: str | None
+    """Production variant of the endpoint that answers; None where the model has none."""
+
+    def __aiter__(self) -> AsyncIterator[GenerationDelta]:
+        """Yield deltas as they arrive, until a finish reason came.
+
+        Raises GenerationUnavailableError before the first text, GenerationInterruptedError after it
+        (a stream that ends without a finish reason is interrupted too), OverloadedError,
+        DeadlineExceededError.
+        """
+        ...
+
+
+class AnswerGenerator(Protocol):
+    """The LLM endpoint. Leaving the context closes the endpoint's connection at once."""
+
+    def stream(
+        self, request: GenerationRequest, *, deadline: Deadline
+    ) -> AbstractAsyncContextManager[GenerationStream]:
+        """Open one streamed generation. Raises GenerationUnavailableError, OverloadedError."""
+        ...
+
+
+class TokenCounter(Protocol):
+    """The served model's own tokenizer."""
+
+    def count(self, text: str) -> int:
+        """Return the number of tokens of ``text``, without special tokens."""
+        ...
+
+
+class DocumentLinks(Protocol):
+    """Signs links to stored documents."""
+
+    def link(
+        self, document_id: str, *, span: Span, identity: Identity, content_hash: str | None = None
+    ) -> str:
+        """Return a path on this service that opens the stored text at the span in any browser, for minutes.
+
+        Its fragment holds a token with the identity: a read through the link is recorded under that name.
+        Browsers do not send the fragment, so the rest of the path alone opens nothing. ``content_hash``: of
+        the content that the span was cut from, so that the page can say when it changed.
+        """
+        ...
+
+
+class DocumentTexts(Protocol):
+    """The current texts of documents, for readers with the labels. Both methods raise DependencyError."""
+
+    async def is_readable(self, document_id: str, *, labels: frozenset[str]) -> bool:
+        """Return whether the document exists, is not withdrawn, and is open to these labels."""
+        ...
+
+    async def read(
+        self, document_id: str, content_hash: str, *, labels: frozenset[str]
+    ) -> ParsedDocument | None:
+        """Return the parsed text of one content of the document. None when the document is not readable, or
+        that content is no longer stored."""
+        ...
+
+
+PlaceKind = Literal["verdicts", "sends", "acts", "rereads"]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAnswer:
+    record: AnswerRecord
+    """Of an answer without its record: what was known when it began."""
+    written_until: datetime | None
+    """Until when it may still be written; None where it has ended, or that time is over."""
+
+
+class AnswerRecords(Protocol):
+    """The append-only store of answers, verdicts, sends, acts and reads. Nothing in it is changed or deleted.
+
+    All methods raise RecordsUnavailableError.
+    """
+
+    async def put_answer(self, record: AnswerRecord) -> None:
+        """Store a finished answer; a second record with the same id raises ConflictError."""
+        ...
+
+    async def begin_answer(self, record: AnswerRecord, *, until: datetime) -> None:
+        """Store what is known of an answer that begins, as an interrupted one. It counts from ``until`` on,
+        and only while there is no ``put_answer``. A second call, or one after it, changes nothing."""
+        ...
+
+    async def get_answer(self, answer_id: str) -> AnswerRecord | None:
+        """Return the record of an answer that has ended; of one that was interrupted, what is known."""
+        ...
+
+    async def find_answer(self, answer_id: str) -> FoundAnswer | None:
+        """Return an answer that has begun, ended or not."""
+        ...
+
+    async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
+        """Return the conversation's newest ``limit`` answers, oldest first; empty if there is none."""
+        ...
+
+    async def take_place(self, answer_id: str, kind: PlaceKind, name: str, *, most: int) -> bool:
+        """Take one of the ``most`` places that an answer has for records of a kind; return False where others
+        have all. A name that has a place keeps it. Calls at once never take more than ``most``."""
+        ...
+
+    async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
+        """Store a verdict. The same verdict_id with the same content is one record; with other content it
+        raises ConflictError."""
+        ...
+
+    async def append_sent(self, answer_id: str, sent: Sent, *, agent: str) -> StoredSent:
+        """Store what was sent; ids as in append_verdict."""
+        ...
+
+    async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
+        """Return verdicts oldest first, of one answer or of all."""
+        ...
+
+    async def list_sent(self, answer_id: str) -> list[StoredSent]: ...
+
+    async def append_act(self, answer_id: str, act: Act, *, agent: str) -> StoredAct:
+        """Store what the agent did with the answer; ids as in append_verdict."""
+        ...
+
+    async def list_acts(self, answer_id: str) -> list[StoredAct]: ...
+
+    async def record_access(self, entry: AccessEntry) -> None:
+        """Store that somebody read something."""
+        ...
+
+    async def list_accesses(self, query: AccessQuery) -> AccessPage:
+        """Return the entries that match ``query``, oldest first, those of one instant in a fixed order: the
+        recorded reads, and the ``sight`` of each answer, interrupted ones included.
+
+        A call scans a bounded number of entries, so a page may have fewer than ``query.limit``, even none,
+        and still a ``next_after``. That is opaque and valid for the same query only.
+        """
+        ...
+
+    async def audited(self, day: date) -> list[AuditRecord]:
+        """Return the audit records of a day (UTC) as they are stored, in no order: recorded reads, sights of
+        answers, reads of live systems, and the start records of their writers."""
+        ...
+
+
+CLAIM_EXPIRES_AFTER_S = 15 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An agent's ``Idempotency-Key`` and the answer that it stands for."""
+
+    answer_id: str
+    agent: str
+    key: str
+    request_hash: str
+    """SHA-256 (hex) of the request: a repeat with the same key must be the same request."""
+    claimed_at: datetime
+
+
+class AnswerClaims(Protocol):
+    """What counts once, and words from task to task. Everything in it expires after 15 minutes.
+
+    What expired is not found, whether or not the store has deleted it yet. All methods raise
+    RecordsUnavailableError.
+    """
+
+    async def claim(self, claim: Claim) -> Claim:
+        """Take the key for the claim's answer, and return the claim. Where the same agent has used the key
+        before, take nothing and return the claim of that answer."""
+        ...
+
+    async def release(self, claim: Claim) -> None:
+        """Free the key: the next claim takes it. Does nothing where another answer has it."""
+        ...
+
+    async def count_context(self, token_id: str, *, answer_id: str, key: str | None) -> bool:
+        """Count a context token for an answer, the first that asks, for the 15 minutes.
+
+        Return False when it is counted for another answer. A repeat under the same ``Idempotency-Key``
+        belongs to the first answer: it returns True.
+        """
+        ...
+
+    async def uncount_context(self, token_id: str, *, answer_id: str) -> None:
+        """Forget that the token was counted for this answer, which never began. Does nothing when it is
+        counted for another."""
+        ...
+
+    async def cancel(self, answer_id: str) -> None:
+        """Ask the task that writes the answer, wherever it is, to cancel it."""
+        ...
+
+    async def cancelled(self, answer_ids: Sequence[str]) -> Collection[str]:
+        """Return which of the answers (at most 100) somebody asked to cancel."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesOfSent:
+    """Live values that one sent text had, in the order of its spans."""
+
+    answer_id: str
+    send_id: str
+    values: tuple[str, ...]
+    expires_at: datetime
+
+
+class SentValues(Protocol):
+    """Live values of sent texts, apart from the append-only records. Each expires at an instant of its own.
+
+    Expired values are not found, whether or not the store has deleted them yet. Both methods raise
+    RecordsUnavailableError.
+    """
+
+    async def keep(self, values: ValuesOfSent) -> ValuesOfSent:
+        """Keep the values of a text, and return what is kept: the first of a send_id of an answer stays."""
+        ...
+
+    async def of(self, answer_id: str) -> Mapping[str, ValuesOfSent]:
+        """Return the values of an answer's sent texts, by send_id."""
+        ...
+
+
+class EndpointPower(Protocol):
+    """The power state of the tenant's model endpoints."""
+
+    async def is_paused(self) -> bool:
+        """Return the state as of a few seconds ago, without waiting. While it cannot be read, return the last
+        known one; False before the first read."""
+        ...

@@ -1,0 +1,141 @@
+"""Ingestion queues of one tenant in the file ``queue.sqlite``, which has its documents' states too."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.errors import OverloadedError
+from assistant.stores.documents_ports import MAX_ATTEMPTS, QueuedDocument
+from assistant.stores.files import SqliteFile, Transaction
+
+_QUEUED = """
+CREATE TABLE IF NOT EXISTS queued (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, document_id TEXT NOT NULL,
+    visible_at_s REAL NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, receipt TEXT, receiver TEXT,
+    dead INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS queued_waiting ON queued (queue, dead, number);
+CREATE UNIQUE INDEX IF NOT EXISTS queued_by_receipt ON queued (receipt) WHERE receipt IS NOT NULL;
+"""
+MOST_MESSAGES = 1_000_000
+FIRST_POLL_S = 0.02
+LONGEST_POLL_S = 0.2
+"""Polls back off from the first to the longest: an idle queue costs five small reads a second."""
+
+_SEND = "INSERT INTO queued (queue, document_id, visible_at_s) VALUES (?, ?, ?)"
+_BURY = "UPDATE queued SET dead = 1 WHERE queue = ? AND dead = 0 AND visible_at_s <= ? AND attempt >= ?"
+_WAITING = "FROM queued WHERE queue = ? AND dead = 0"
+_DUE = f"SELECT number {_WAITING} AND visible_at_s <= ? ORDER BY number LIMIT ?"
+_TAKE = """UPDATE queued SET visible_at_s = ?, attempt = attempt + 1, receipt = ?, receiver = ?
+WHERE number = ? RETURNING receipt, document_id, attempt"""
+_EXTEND = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND receipt = ?"
+_IN_FLIGHT = f"SELECT DISTINCT receiver {_WAITING} AND visible_at_s > ? AND receiver != ?"
+_REVIVE = "UPDATE queued SET dead = 0, attempt = 0 WHERE queue = ? AND dead = 1"
+_LET_GO = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND receiver = ?"
+
+
+class SqliteIngestionQueue:
+    """One named ``IngestionQueue`` in the file ``path``: at least once, with a visibility timeout.
+
+    A message also becomes visible when the process that received it has ended: a restarted worker continues
+    at once, not after the timeout. A new process also retries dead letters: here nobody else handles them.
+    """
+
+    def __init__(self, path: Path, *, name: str = "documents", clock: Clock | None = None) -> None:
+        self._file = SqliteFile(path, schema=_QUEUED)
+        self._clock = clock or SystemClock()
+        self._name = name
+        self._receiver = ""
+
+    async def close(self) -> None:
+        await self._file.close()
+
+    async def send_many(self, document_ids: Sequence[str]) -> None:
+        rows = [(self._name, document_id, self._now_s()) for document_id in document_ids]
+
+        def work(connection: Transaction) -> None:
+            if _count(connection, self._name) + len(rows) > MOST_MESSAGES:
+                full = f"The ingestion queue is full ({MOST_MESSAGES} documents)"
+                raise OverloadedError(f"{full}; wait for the worker.")
+            connection.executemany(_SEND, rows)
+
+        await self._file.write(work)
+
+    async def receive(
+        self, *, limit: int, wait_s: float, visibility_timeout_s: float
+    ) -> list[QueuedDocument]:
+        if not self._receiver:
+            self._receiver = _identity(os.getpid())
+            await self._file.write(self._take_over)
+        until_s = self._clock.monotonic_s() + wait_s
+        poll_s = FIRST_POLL_S
+        while True:
+            # Read first, so that an idle worker takes no write lock.
+            if await self._file.read(self._has_due):
+                take = partial(self._take, limit=limit, visibility_timeout_s=visibility_timeout_s)
+                if taken := await self._file.write(take):
+                    return taken
+            left_s = until_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                return []
+            await asyncio.sleep(min(poll_s, left_s))
+            poll_s = min(2 * poll_s, LONGEST_POLL_S)
+
+    async def delete_many(self, receipts: Sequence[str]) -> None:
+        statement = "DELETE FROM queued WHERE queue = ? AND receipt = ?"
+        rows = [(self._name, receipt) for receipt in receipts]
+        await self._file.write(lambda connection: connection.executemany(statement, rows))
+
+    async def extend_many(self, receipts: Sequence[str], *, visibility_timeout_s: float) -> None:
+        until_s = self._now_s() + visibility_timeout_s
+        rows = [(until_s, self._name, receipt) for receipt in receipts]
+        await self._file.write(lambda connection: connection.executemany(_EXTEND, rows))
+
+    async def depth(self) -> int:
+        return await self._file.read(lambda connection: _count(connection, self._name))
+
+    def _now_s(self) -> float:
+        return self._clock.now().timestamp()
+
+    def _has_due(self, connection: Transaction) -> bool:
+        return connection.execute(_DUE, (self._name, self._now_s(), 1)).fetchone() is not None
+
+    def _take(self, connection: Transaction, limit: int, visibility_timeout_s: float) -> list[QueuedDocument]:
+        now_s = self._now_s()
+        connection.execute(_BURY, (self._name, now_s, MAX_ATTEMPTS))
+        taken: list[QueuedDocument] = []
+        for (number,) in connection.execute(_DUE, (self._name, now_s, limit)):
+            values = (now_s + visibility_timeout_s, secrets.token_hex(16), self._receiver, number)
+            receipt, document_id, attempt = connection.execute(_TAKE, values).fetchone()
+            taken.append(QueuedDocument(receipt=receipt, document_id=document_id, attempt=attempt))
+        return taken
+
+    def _take_over(self, connection: Transaction) -> None:
+        now_s = self._now_s()
+        for (receiver,) in connection.execute(_IN_FLIGHT, (self._name, now_s, self._receiver)):
+            if _identity(int(receiver.partition("@")[0])) != receiver:
+                connection.execute(_LET_GO, (now_s, self._name, receiver))
+        connection.execute(_REVIVE, (self._name,))
+
+
+def _identity(pid: int) -> str:
+    """Return an id that no later process with the same pid has; "" when there is no such process."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return ""
+        return f"{pid}@{process.create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _count(connection: Transaction, name: str) -> int:
+    return connection.execute(f"SELECT count(*) {_WAITING}", (name,)).fetchone()[0]

@@ -1,0 +1,1 @@
+"""The files of tenants, of the account and of models: read, checked, named."""

@@ -1,0 +1,388 @@
+"""The sections of a tenant file that only a deployment on AWS reads, and the account file.
+
+Locally all of them may be absent. They set place and size of an assistant, and never change its answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from assistant.options.live.connector import Connector, misfits
+from assistant.tenant.toml_file import StrictModel, read_strict
+
+Profile = Literal["dev", "standard", "hipaa"]
+"""``dev``: two zones, smallest sizes, paused at night. ``standard``. ``hipaa``: three zones, standby,
+logs kept six years."""
+Accelerator = Literal["inf2", "trn1", "gpu", "cpu"]
+
+AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
+Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+Zone = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
+HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)+$")]
+Arn = Annotated[str, StringConstraints(pattern=r"^arn:[a-z-]+:[a-z0-9-]+:[^\s]*$")]
+RoleArn = Annotated[str, StringConstraints(pattern=r"^arn:[a-z-]+:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+$")]
+ParameterName = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]{1,200}$")]
+ArtifactName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,62}$")]
+ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+TagKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/=+@ -]{1,128}$")]
+TagValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/=+@ -]*$", max_length=256)]
+
+
+def _is_block(text: str) -> str:
+    IPv4Network(text)
+    return text
+
+
+CidrBlock = Annotated[str, AfterValidator(_is_block)]
+SecureOrigin = Annotated[
+    str, StringConstraints(pattern=r"^https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$")
+]
+"""An origin as browsers send it: scheme and host, no path, no ``*``."""
+
+
+class PlaceSection(StrictModel):
+    """``[deployment]``: the tenant's account and region, and the company's rules for every resource."""
+
+    account: AccountId
+    region: Region
+    zones: tuple[Zone, ...] = Field(min_length=2, max_length=3)
+    """Written out, never looked up. Three when the search domain has a standby."""
+    profile: Profile
+    cost_center: TagValue = Field(min_length=1)
+    release: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$")
+    """Version of this package that the tenant runs; a tag of its resources, and shown by the service."""
+    name_prefix: str = Field(default="assistant", pattern=r"^[a-z][a-z0-9-]{0,18}[a-z0-9]$")
+    """Prefix of the names of stacks and parameters."""
+    bootstrap_qualifier: str = Field(default="hnb659fds", pattern=r"^[a-z0-9]{1,10}$")
+    bootstrap_key: Arn | None = None
+    """The company's KMS key of the bootstrap bucket, if it has one: tasks and functions that read the tenant
+    file there may decrypt with it, through S3 only."""
+    permissions_boundary: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_+=,.@/-]{1,128}$")
+    """Name of the permissions boundary of every role; the account stage's policy when absent."""
+    role_path: str = Field(default="/assistant/", pattern=r"^/([A-Za-z0-9_.-]+/)*$")
+    break_glass: tuple[Arn, ...] = ()
+    """Roles (``*`` allowed, as in names of SSO roles) that may read PHI stores in an emergency. Each use
+    raises an alarm."""
+    artifact_publishers: tuple[RoleArn, ...] = ()
+    """Roles of the company's builds that may assume the tenant's ``ArtifactPublisher`` role and put model
+    artifacts. They exist before the first deployment: IAM trusts only existing roles. Empty: the role is not
+    created, and nobody may put artifacts."""
+    image_key: str | None = Field(default=None, pattern=r"^(awskms:///\S{1,300}|[^\s:]{1,200})$")
+    """Public key by which a deployment verifies the signature of each image in the account's registry: a PEM
+    file, relative to the tenant file, or ``awskms:///ARN`` of a key of KMS. Absent: nothing is verified, and
+    ``doctor`` says so."""
+    required_tags: Mapping[TagKey, TagValue] = {}
+    """The company's tags for every resource, beside tenant, cost-center, data-class and release."""
+
+    def parameter(self, tenant: str, name: str) -> str:
+        """Return the full name of a tenant's SSM parameter."""
+        return f"/{self.name_prefix}/{tenant}/{name}"
+
+
+class IdentitySection(StrictModel):
+    """``[identity]``: the issuer of the tokens that the service accepts."""
+
+    issuer: str = Field(pattern=r"^https://\S+$")
+    audience: str = "assistant"
+    jwks_parameter: ParameterName | None = None
+    """SSM parameter with the issuer's public keys; ``/<name_prefix>/<tenant>/jwks`` when absent. It exists
+    before the first deployment and belongs to no stack, so that keys rotate without a deployment."""
+    console_client_id: str = "assistant-console"
+
+
+class ExistingVpc(StrictModel):
+    """An existing VPC of the company, with one subnet for each of ``deployment.zones``, in their order."""
+
+    vpc_id: str = Field(pattern=r"^vpc-[0-9a-f]{8,17}$")
+    cidr: CidrBlock
+    subnet_ids: tuple[str, ...] = Field(min_length=2, max_length=3)
+    route_table_ids: tuple[str, ...] = Field(min_length=1, max_length=3)
+
+
+class NetworkSection(StrictModel):
+    """``[network]``: a new VPC for the tenant, or an existing one."""
+
+    cidr: CidrBlock = "10.64.0.0/20"
+    vpc: ExistingVpc | None = None
+    endpoints: Mapping[str, str] = {}
+    """Service (``kms``, ``ecr.api``, ``s3``…) = id of an existing endpoint; all others are created."""
+    prefix_lists: Mapping[Literal["s3", "dynamodb"], str] = {}
+    """The region's managed prefix lists. With them, security groups allow only these behind gateway
+    endpoints; without, any address on 443, which the route tables then limit."""
+
+
+class EdgeSection(StrictModel):
+    """``[edge]``: the private entry to the service."""
+
+    host_name: HostName
+    """Host name that the care side uses, and name of the certificate."""
+    certificate_arn: Arn
+    """In ACM of the same region. It exists before the first deployment."""
+    consumer_cidrs: tuple[CidrBlock, ...] = Field(min_length=1)
+    """Addresses of the care side's clients: PrivateLink enforcement checks these."""
+    allowed_principals: tuple[Arn, ...] = Field(min_length=1)
+    """Principals that may request a connection to the endpoint service."""
+    client_certificates: str | None = Field(default=None, pattern=r"^s3://\S+\.pem$")
+    """CA bundle with which the ALB verifies client certificates; none are required when absent."""
+    service_private_dns: bool = False
+    """Whether the endpoint service has the host name as private DNS, which needs a public TXT record. By
+    default the care side creates a private zone, without anybody's approval (docs/private-link.md)."""
+    frame_ancestors: tuple[SecureOrigin, ...] = Field(default=(), max_length=20)
+    """Origins whose pages may hold the console in a frame, as the care application's. None by default."""
+    cors_origins: tuple[SecureOrigin, ...] = Field(default=(), max_length=20)
+    """Origins whose pages may call the API from a browser, with a bearer token. None by default."""
+
+
+class ModelsSection(StrictModel):
+    """``[models]``: hardware and artifacts of the two endpoints. ``accelerator`` alone changes the
+    hardware."""
+
+    accelerator: Accelerator = "inf2"
+    llm: ArtifactName
+    """Folder under ``model_artifacts/llm/`` with its manifest."""
+    candidate: ArtifactName | None = None
+    """Another folder there: a tuned model that can run beside ``llm`` as a canary. `assistant models release`
+    starts it and gives it a share of the calls."""
+    embedding: ArtifactName
+    """Folder under ``model_artifacts/embedding/``."""
+    llm_instance: str | None = Field(default=None, pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$")
+    """The accelerator's default when absent; an instance that the artifact does not fit is refused."""
+    embedding_instance: str | None = Field(default=None, pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$")
+    min_instances: int = Field(default=1, ge=1, le=50)
+    max_instances: int = Field(default=2, ge=1, le=50)
+    capture: Literal["quarantine", "direct", "off"] = "quarantine"
+    """``quarantine``: only the redactor reads raw capture, which is deleted within the hour. ``direct``: raw
+    capture is kept. ``off``: no capture; only the service's redacted record exists."""
+    capture_percent: int = Field(default=100, ge=1, le=100)
+    """Percentage of the calls of each endpoint."""
+    capture_passages_percent: int = Field(default=0, ge=0, le=100)
+    """Percentage that the redactor keeps of captured calls for passages of the corpus. With ``direct`` it
+    must be 100 for capture of the embedding endpoint: nothing drops the others."""
+    trials: bool = False
+    """Whether the models stack has the roles of throw-away endpoints (``assistant models try``)."""
+    capture_texts: Literal["none", "redacted"] = "none"
+    """``redacted``: the redactor keeps what was asked and answered, with patients' data replaced as far as
+    they are found, and without documents; clean copies then expire after ``Retention.capture_texts``."""
+
+    @model_validator(mode="after")
+    def _texts_need_the_redactor(self) -> Self:
+        if self.capture_texts == "redacted" and self.capture != "quarantine":
+            raise ValueError(
+                f'capture_texts = "redacted" is the work of the redactor, and capture = "{self.capture}" has '
+                'none. Write capture = "quarantine", or delete capture_texts'
+            )
+        return self
+
+
+class PowerSection(StrictModel):
+    """``[power]``: when the endpoints run. Absent: they run until somebody pauses them."""
+
+    pause_at: ClockTime
+    resume_at: ClockTime
+    time_zone: str = "UTC"
+    """IANA name."""
+    weekdays_only: bool = True
+    """Resume on Monday to Friday only."""
+
+
+class SearchSection(StrictModel):
+    """``[search]``: the OpenSearch domain; absent sizes follow the profile."""
+
+    engine_version: str = Field(default="OpenSearch_3.5", pattern=r"^OpenSearch_(2\.19|3\.\d)$")
+    data_instance: str | None = Field(default=None, pattern=r"^[a-z0-9]+\.[a-z0-9]+\.search$")
+    data_nodes: int | None = Field(default=None, ge=1, le=60)
+    volume_gib: int | None = Field(default=None, ge=10, le=3000)
+
+
+class TasksSection(StrictModel):
+    """``[tasks]``: the orchestrator on Fargate."""
+
+    min_tasks: int = Field(default=2, ge=2, le=100)
+    max_tasks: int = Field(default=6, ge=2, le=100)
+    cpu_units: Literal[512, 1024, 2048, 4096] = 1024
+    memory_mib: int = Field(default=2048, ge=1024, le=30720)
+    architecture: Literal["X86_64", "ARM64"] = "X86_64"
+    exec_enabled: bool = False
+    """Allows ECS Exec, a shell in a task through ``ssmmessages``."""
+
+
+class ObservabilitySection(StrictModel):
+    """``[observability]``: receivers of alarms, and the budget."""
+
+    budget_usd_per_month: int = Field(default=5000, ge=1)
+    alarm_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
+    """Receiver of alarms that may wait for a working day, and of the budget's."""
+    page_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
+    """Receiver of alarms that wake somebody."""
+    runbook_url: str | None = Field(default=None, pattern=r"^https://[^\s#]{1,200}$")
+    """Where the company shows docs/runbook.md; alarms link to its headings. Without it they link to the
+    tenant's dashboard, which has the entries."""
+    budget_topic: Arn | None = None
+    """SNS topic of budget alerts; the account stage's topic when absent."""
+    declared_principals: tuple[Arn, ...] = ()
+    """Principals that may read PHI stores without an alarm, beside the tenant's roles."""
+
+
+class LearningSection(StrictModel):
+    """``[learning]``: what a deployment learns from feedback by itself."""
+
+    training: bool = False
+    """Whether the learning stack has the bucket of training sets and checkpoints, the role of jobs and the
+    request that starts one. A tenant deployed before this key sets it to keep its bucket managed."""
+    sets_every_days: int = Field(default=3, ge=0, le=3)
+    """With ``training``, the days between two runs of the task that makes a training set of the last 90 days;
+    0: no task. At most 3, because an alarm looks back a week and waits for two missed runs."""
+    corpora: bool = False
+    """Whether there is a corpus stack: an EMR Serverless application that makes corpora of the documents, and
+    their bucket. A tenant deployed before this key sets it to keep its stack."""
+
+
+class CareContextSection(StrictModel):
+    """``[care_context]``: the care application that signs whose conversation a question belongs to."""
+
+    issuer: str = Field(pattern=r"^https?://\S+$")
+    """``iss`` of its tokens."""
+    audience: str = "assistant-context"
+    jwks_parameter: ParameterName | None = None
+    """SSM parameter with its public keys; ``/<name_prefix>/<tenant>/care-jwks`` when absent."""
+    plain_ids: bool = False
+    """Whether ids without a signature are accepted: for a tenant without ``[deployment]``, or with the
+    profile ``dev``."""
+
+
+class ReachEntry(StrictModel):
+    """``[[reach]]``: one internal system that the assistant calls through PrivateLink.
+
+    With a connector it is called for live data (docs/live.md); the connector of a source may name it as the
+    way to its wiki or database (docs/connectors.md).
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")
+    port: int = Field(ge=1, le=65535)
+    service_name: str | None = Field(default=None, pattern=r"^com\.amazonaws\.vpce\.\S+$")
+    """Name of the system's endpoint service."""
+    resource_configuration_arn: Arn | None = None
+    """ARN of a VPC Lattice resource. Give exactly one of the two."""
+    caller: Literal["orchestrator", "connectors"] = "orchestrator"
+    """The only workload that may call it; ``connectors``: runs of sources with a connector."""
+    connector: str | None = None
+    """Connector file, relative to the tenant file. Without it nothing is read for live data."""
+    replies: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9/._~-]{0,200}$")
+    """Path to which a reply is posted when an agent sends it (docs/live.md, Replies). Without such an entry a
+    reply is recorded, and not delivered."""
+    auth: Literal["none", "token", "oauth", "sigv4"] = "none"
+    """How requests prove who calls: a bearer token, OAuth client credentials, or AWS Signature Version 4."""
+    secret: str | None = Field(default=None, pattern=r"^(state|file|secretsmanager):\S{1,256}$")
+    """Of ``token`` and ``connectors`` (the token or password) and ``oauth`` (JSON with client_id and
+    client_secret): ``state:NAME``, ``file:PATH``, or ``secretsmanager:NAME`` on AWS. By default
+    ``state:reach-<name>`` locally, and ``secretsmanager:<name_prefix>/<tenant>/reach/<name>`` on AWS."""
+    token_path: str = Field(default="/oauth/token", pattern=r"^/[A-Za-z0-9/._~-]{0,200}$")
+    """With ``oauth``: where the system gives tokens."""
+    sigv4_service: Literal["execute-api", "vpc-lattice-svcs"] = "execute-api"
+    invoke_arn: Arn | None = None
+    """With ``sigv4``: the API or service that the task's role may invoke, GET alone for an API:
+    ``arn:aws:execute-api:REGION:ACCOUNT:API/STAGE/GET/*``."""
+    host_name: HostName | None = None
+    """Name in the system's certificate; that of its address when absent. With ``connectors`` it is the host
+    of the connector's URL, and leads to the system in the VPC."""
+    ca_file: str | None = None
+    """PEM of the authorities that sign its certificate, relative to the tenant file; the machine's when
+    absent."""
+    deadline_s: float = Field(default=2.0, gt=0.0, le=10.0)
+    """Longest time of a request, with its retry."""
+    whose: Literal["context", "agent"] = "context"
+    """What decides whose data may be read: the context that the care application signs, or the system, by
+    the agent's identity."""
+    inline: Connector | None = None
+    """What the connector file says. Filled in when the tenant file is read; the file that a container reads
+    has it instead of ``connector``."""
+    ca_pem: str | None = Field(default=None, max_length=200_000)
+    """What ``ca_file`` holds, filled in likewise."""
+
+    @model_validator(mode="after")
+    def _decides_whose_data(self) -> Self:
+        """A connector that is part of the entry is checked as a file's is."""
+        for operation in self.inline.operations if self.inline is not None else ():
+            for wrong in misfits(operation, whose=self.whose, deadline_s=self.deadline_s):
+                raise ValueError(f'operation "{operation.name}" {wrong}')
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_posted_to(self) -> Self:
+        if self.replies is not None and (self.caller != "orchestrator" or self.auth == "sigv4"):
+            raise ValueError(
+                f'replies = "{self.replies}": the service posts with auth = "token", "oauth" or "none", and '
+                'caller = "orchestrator"'
+            )
+        return self
+
+    @property
+    def is_called(self) -> bool:
+        """Whether the service calls it, for live data or with replies."""
+        return bool(self.connector or self.inline or self.replies)
+
+    @property
+    def secret_name(self) -> str:
+        return self.secret or f"state:reach-{self.name}"
+
+    def called(self, *, secret: str | None) -> dict[str, Any]:
+        """Return what a container needs to call the system, as JSON values; the connector in place of its
+        path. ``secret`` is the name of its secret in Secrets Manager."""
+        left_out = {"connector", "ca_file", "service_name", "resource_configuration_arn", "invoke_arn"}
+        data = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
+        data.get("inline", {}).pop("openapi", None)
+        return data if secret is None else data | {"secret": f"secretsmanager:{secret}"}
+
+    def shaping(self) -> dict[str, Any]:
+        """Return what of the entry shapes answers, as JSON values: the connector, from whatever file."""
+        inline = None if self.inline is None else self.inline.model_dump(mode="json", exclude={"openapi"})
+        return {"name": self.name, "whose": self.whose, "inline": inline}
+
+
+Making = Literal["create", "existing"]
+
+
+class AccountConfig(StrictModel):
+    """The account file, ``accounts/<account>-<region>.toml``: resources that exist once in an account and
+    region.
+
+    Without a file all of them are created. ``existing`` means that a resource of that name exists already:
+    created by another region of the account (IAM is global), by the company, or by a deleted stack, for no
+    stack deletes them.
+    """
+
+    search_service_role: Making = "create"
+    """OpenSearch's service-linked role; the first domain created in the account's console creates it."""
+    ecs_service_role: Making = "create"
+    """ECS's service-linked role; the first cluster of an account fails while it is being created."""
+    ecs_scaling_role: Making = "create"
+    """Application Auto Scaling's service-linked role for ECS services."""
+    sagemaker_scaling_role: Making = "create"
+    """Application Auto Scaling's service-linked role for SageMaker endpoints."""
+    log_policy: Making = "create"
+    """One CloudWatch Logs resource policy for the log groups of all search domains; a region allows ten."""
+    repositories: Making = "create"
+    """ECR repositories of our own images."""
+    boundary: Making = "create"
+    """Managed policy ``<name_prefix>-boundary``, the permissions boundary of every role of a tenant."""
+    budget_topic: Making = "create"
+    """SNS topic ``<name_prefix>-budget`` of every tenant's budget alerts."""
+    budget_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
+    """Receiver of every tenant's budget alerts, beside the tenant's own."""
+    regions: tuple[Region, ...] = ()
+    """Other regions of the account with tenants under the same boundary, in which roles may act too."""
+    cost_center: TagValue = Field(default="shared", min_length=1)
+
+
+def load_account(folder: Path, *, account: str, region: str) -> AccountConfig:
+    """Return the file of an account and region; the defaults without a file.
+
+    Raises ConfigurationError naming file, line, key and what is allowed.
+    """
+    path = folder / f"{account}-{region}.toml"
+    return read_strict(path, AccountConfig) if path.exists() else AccountConfig()

@@ -1,0 +1,466 @@
+"""Checks of a tenant file before a deployment: contradictions between its sections, clashes between tenants,
+and placeholders that only the company can replace. Each finding names its key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from pydantic import BaseModel
+
+from assistant.options.sources.section import place_of
+from assistant.tenant.deployment import EdgeSection, ModelsSection, NetworkSection, PlaceSection, ReachEntry
+from assistant.tenant.manifests import EmbeddingManifest, LlmManifest
+from assistant.tenant.tenant import WHERE_IT_STANDS, TenantConfig
+from assistant.tenant.toml_file import line_of
+
+Place = Sequence[str | int]
+_ARN_REGION, _ARN_ACCOUNT = 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A key whose value contradicts another; ``place`` is its path: ``("models", "capture")``."""
+
+    place: Place
+    said: str
+
+    @property
+    def key(self) -> str:
+        return ".".join(str(part) for part in self.place)
+
+
+def contradictions(
+    tenant: TenantConfig, *, place: PlaceSection, edge: EdgeSection, models: ModelsSection
+) -> Iterator[Contradiction]:
+    """Yield everything in the tenant file that a deployment cannot or must not have."""
+    yield from network_contradictions(tenant.network, place)
+    yield from _profile(tenant, place, models)
+    yield from _certificate(edge, place)
+    yield from _models(tenant, models)
+    yield from _power(tenant)
+    yield from _reach(tenant)
+
+
+def said_of(file: Path, wrong: Iterable[Contradiction]) -> Iterator[str]:
+    """Yield each contradiction as a message with file and line."""
+    text = file.read_text(encoding="utf-8")
+    for item in wrong:
+        line = line_of(text, item.place)
+        yield f"{file}: {f'line {line}: ' if line else ''}{item.key}: {item.said}"
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Two tenants of one account and region whose names collide."""
+
+    one: str
+    other: str
+    said: str
+
+
+def clashes(tenants: Iterable[TenantConfig]) -> Iterator[Clash]:
+    """Yield each pair of deployed tenants that share a name, with a message."""
+    deployed = [tenant for tenant in tenants if tenant.deployment is not None]
+    for one, other in combinations(deployed, 2):
+        if _account_and_region(one) == _account_and_region(other):
+            for said in (
+                *_shared_endpoints(one, other),
+                *_covered_names(one, other),
+                *_covered_names(other, one),
+            ):
+                yield Clash(one.name, other.name, said)
+
+
+def endpoint_names(tenant: TenantConfig) -> tuple[str, str]:
+    """Return the names of the tenant's endpoints, which are unique in an account and region."""
+    return tenant.embedding.endpoint, tenant.generation.endpoint
+
+
+def wrong_ending(name: str) -> str | None:
+    """Return why a tenant's name has a forbidden ending; None when it is allowed.
+
+    Names of stacks continue with a hyphen, those of the care side with ``-care-``.
+    """
+    for ending, why in (
+        ("-", "generated names go on with a hyphen"),
+        ("-care", "so are the stacks named of a tenant's care side"),
+    ):
+        if name.endswith(ending):
+            return f'"{name}" ends in "{ending}", and {why}. Give the tenant and its file another name.'
+    return None
+
+
+def _account_and_region(tenant: TenantConfig) -> tuple[str, str] | None:
+    place = tenant.deployment
+    return None if place is None else (place.account, place.region)
+
+
+def _shared_endpoints(one: TenantConfig, other: TenantConfig) -> Iterator[str]:
+    for endpoint in endpoint_names(one):
+        if endpoint in endpoint_names(other):
+            yield (
+                f'{one.name}.toml and {other.name}.toml both have the endpoint "{endpoint}" in one account '
+                "and region. Give each tenant endpoints of its own ([embedding] and [generation])."
+            )
+
+
+def _covered_names(one: TenantConfig, other: TenantConfig) -> Iterator[str]:
+    """Yield a message when the names of ``one`` are a prefix of the names of ``other``.
+
+    The log key, the trail and the alarms match a tenant's resources by ``<name_prefix>-<tenant>-*``.
+    """
+    if f"{_begins(other)}-".startswith(f"{_begins(one)}-"):
+        yield (
+            f"{one.name}.toml and {other.name}.toml are in one account and region, and "
+            f'"{_begins(one)}-*", the pattern of keys and alarms for {one.name}, covers '
+            f'"{_begins(other)}". Give {other.name} a name or name_prefix with another beginning. '
+            "(With -c tenant=NAME no other file is read; make synth reads them all.)"
+        )
+
+
+def _begins(tenant: TenantConfig) -> str:
+    prefix = tenant.deployment.name_prefix if tenant.deployment else ""
+    return f"{prefix}-{tenant.name}"
+
+
+def artifact_contradictions(
+    tenant: TenantConfig,
+    *,
+    models: ModelsSection,
+    llm: LlmManifest,
+    embedding: EmbeddingManifest,
+    prompts: Mapping[str, bool],
+    candidate: LlmManifest | None = None,
+) -> Iterator[Contradiction]:
+    """Yield each contradiction between the file and the manifests of its model artifacts.
+
+    ``prompts`` has each released prompt, and whether it lets a model refuse.
+    """
+    yield from _asking(tenant, llm, prompts=prompts)
+    if candidate is not None:
+        yield from _canary(candidate, served=llm)
+    if llm.accelerator != models.accelerator:
+        yield Contradiction(
+            ("models", "llm"),
+            f'"{llm.name}" is made for {llm.accelerator}, and models.accelerator = "{models.accelerator}".',
+        )
+    given = tenant.embedding.model_fields_set
+    if "dimensions" in given and tenant.embedding.dimensions != embedding.dimensions:
+        yield Contradiction(
+            ("embedding", "dimensions"),
+            f"{tenant.embedding.dimensions}, and vectors of {embedding.name} have {embedding.dimensions}: "
+            "the index would accept none of them. Delete the key.",
+        )
+    if tenant.embedding.max_tokens > embedding.max_tokens:
+        yield Contradiction(
+            ("embedding", "max_tokens"),
+            f"{tenant.embedding.max_tokens}, and {embedding.name} takes {embedding.max_tokens} at most.",
+        )
+    if tenant.generation.max_tokens >= llm.sequence_length:
+        yield Contradiction(
+            ("generation", "max_tokens"),
+            f"{tenant.generation.max_tokens} leaves no room for a prompt in the {llm.sequence_length} tokens "
+            f"of {llm.name}.",
+        )
+
+
+_SAME_PROMPT = ("model", "accelerator", "image", "sequence_length", "chat_template", "answering")
+"""Fields of a manifest by which a prompt is made and cut, and the instance's kind."""
+
+
+def _canary(candidate: LlmManifest, *, served: LlmManifest) -> Iterator[Contradiction]:
+    """Yield why a candidate cannot run beside the served model: one prompt goes to either of them."""
+    key = ("models", "candidate")
+    if candidate.sha256 is None:
+        how = f"assistant models package FOLDER --name {candidate.name}"
+        yield Contradiction(key, f"{candidate.name} has no sha256, so nothing can be released. Run {how}.")
+    elif candidate.sha256 == served.sha256:
+        yield Contradiction(key, f"{candidate.name} has the weights of {served.name}. Delete the line.")
+    if other := [name for name in _SAME_PROMPT if getattr(candidate, name) != getattr(served, name)]:
+        yield Contradiction(
+            key,
+            f"{candidate.name} differs from {served.name} in {', '.join(other)}, and one prompt goes to "
+            "either of them. A canary is the served model with other weights; deploy another model as llm.",
+        )
+
+
+def _asking(
+    tenant: TenantConfig, llm: LlmManifest, *, prompts: Mapping[str, bool]
+) -> Iterator[Contradiction]:
+    """Yield the contradictions of the tenant's prompt with the released ones, and with the model."""
+    prompt, key = tenant.answers.prompt, ("answers", "prompt")
+    if prompt not in prompts:
+        there = ", ".join(prompts)
+        yield Contradiction(key, f'"{prompt}" does not exist. Released: {there}.')
+    elif llm.answering.writes_answers and not prompts[prompt]:
+        able = ", ".join(prompt for prompt, refuses in prompts.items() if refuses)
+        yield Contradiction(
+            key,
+            f'"{prompt}" does not let the model refuse (it has no "# refusal" section), and the manifest of '
+            f"{llm.name} has writes_answers = true. Use {able}, or writes_answers = false.",
+        )
+
+
+def _models(tenant: TenantConfig, models: ModelsSection) -> Iterator[Contradiction]:
+    if tenant.embedding_next is not None:
+        yield Contradiction(
+            ("embedding_next",),
+            "no stack makes a second embedding endpoint yet (docs/decisions/0055). Remove the section.",
+        )
+    if tenant.embedding.vectors is not None:
+        yield Contradiction(
+            ("embedding", "vectors"),
+            f'"{tenant.embedding.vectors}" is for a demo on one machine: a deployed worker has no such file, '
+            "and asks the endpoint for every vector. Delete the line.",
+        )
+    for number, source in enumerate(tenant.sources):
+        if source.ocr:
+            yield Contradiction(
+                ("sources", number, "ocr"),
+                "the functions that parse on AWS are zip files without tesseract, and read no scans. Delete "
+                "the line, and add the text of its scans.",
+            )
+    if tenant.embedding.endpoint == tenant.generation.endpoint:
+        yield Contradiction(
+            ("generation", "endpoint"), f'"{tenant.generation.endpoint}" is the embedding endpoint too.'
+        )
+    if models.min_instances > models.max_instances:
+        yield Contradiction(("models", "min_instances"), f"{models.min_instances} is over max_instances.")
+    if tenant.tasks.min_tasks > tenant.tasks.max_tasks:
+        yield Contradiction(("tasks", "min_tasks"), f"{tenant.tasks.min_tasks} is over max_tasks.")
+
+
+def network_contradictions(network: NetworkSection, place: PlaceSection) -> Iterator[Contradiction]:
+    """Yield what zones and subnets of a tenant's file, or of its care side's, cannot have."""
+    key = ("deployment", "zones")
+    strange = [zone for zone in place.zones if zone[:-1] != place.region]
+    if strange:
+        yield Contradiction(key, f"{', '.join(strange)} is not in {place.region}.")
+    if len(set(place.zones)) < len(place.zones):
+        yield Contradiction(key, "contains a duplicate. List each zone once.")
+    if place.profile == "hipaa" and len(place.zones) < 3:
+        yield Contradiction(
+            key, f"{len(place.zones)} zones; the search domain of profile hipaa has a standby, which takes 3."
+        )
+    vpc = network.vpc
+    if vpc is None:
+        return
+    for name in ("subnet_ids", "route_table_ids"):
+        ids: tuple[str, ...] = getattr(vpc, name)
+        if len(set(ids)) < len(ids):
+            yield Contradiction(("network", "vpc", name), "contains a duplicate. List each id once.")
+    if len(vpc.subnet_ids) != len(place.zones):
+        yield Contradiction(
+            ("network", "vpc", "subnet_ids"),
+            f"{len(vpc.subnet_ids)} subnets for {len(place.zones)} zones; give one a zone, in their order.",
+        )
+
+
+def _profile(tenant: TenantConfig, place: PlaceSection, models: ModelsSection) -> Iterator[Contradiction]:
+    if place.profile == "hipaa" and models.capture == "direct":
+        yield Contradiction(
+            ("models", "capture"),
+            '"direct" keeps what callers said as it was said; profile hipaa allows "quarantine" and "off".',
+        )
+    copies = tenant.index.replicas
+    if place.profile == "hipaa" and "replicas" in tenant.index.model_fields_set and (copies + 1) % 3:
+        yield Contradiction(
+            ("index", "replicas"),
+            f"{copies}; a domain with standby takes 2 or 5, and refuses any other index.",
+        )
+
+
+def _certificate(edge: EdgeSection, place: PlaceSection) -> Iterator[Contradiction]:
+    parts = edge.certificate_arn.split(":")
+    wrong = [
+        f"{what} {found or 'of none'}, and the load balancer in {wanted}"
+        for what, found, wanted in (
+            ("region", parts[_ARN_REGION], place.region),
+            ("account", parts[_ARN_ACCOUNT], place.account),
+        )
+        if found != wanted
+    ]
+    if wrong:
+        yield Contradiction(("edge", "certificate_arn"), f"it is in {'; '.join(wrong)}.")
+
+
+def _power(tenant: TenantConfig) -> Iterator[Contradiction]:
+    power = tenant.power
+    if power is None:
+        return
+    if power.pause_at == power.resume_at:
+        yield Contradiction(("power", "resume_at"), f"{power.resume_at} is pause_at too.")
+    if not available_timezones():
+        return  # this machine has no time zone database
+    try:
+        ZoneInfo(power.time_zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        yield Contradiction(
+            ("power", "time_zone"), f'"{power.time_zone}" is no IANA time zone, like "America/New_York".'
+        )
+
+
+def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
+    ways = {
+        entry.name: (entry.host_name, entry.port) for entry in tenant.reach if entry.caller == "connectors"
+    }
+    for number, source in enumerate(tenant.sources):
+        if source.connector is not None:
+            host, port = place = place_of(source.connector)
+            if ways.get(source.connector.reach or "") != place:
+                yield Contradiction(
+                    ("sources", number, "connector", "reach"),
+                    'it names no way to the system: a [[reach]] entry with caller = "connectors", '
+                    f'host_name = "{host or "HOST"}" and port = {port or "PORT"} (docs/connectors.md).',
+                )
+    names = [entry.name for entry in tenant.reach]
+    for number, entry in enumerate(tenant.reach):
+        if (entry.service_name is None) == (entry.resource_configuration_arn is None):
+            yield Contradiction(
+                ("reach", number, "service_name"),
+                "exactly one of service_name and resource_configuration_arn is given.",
+            )
+        yield from _called(entry, number)
+        yield from _guarded(tenant, number)
+        if names.index(entry.name) < number:
+            yield Contradiction(
+                ("reach", number, "name"), f'"{entry.name}" is a duplicate. Give each entry its own name.'
+            )
+
+
+def _called(entry: ReachEntry, number: int) -> Iterator[Contradiction]:
+    """Yield what keeps the service from calling an entry with a connector, or runs of sources theirs."""
+    is_live = entry.connector is not None or entry.inline is not None
+    if not is_live and entry.caller != "connectors":
+        return
+    if is_live and entry.caller != "orchestrator":
+        yield Contradiction(
+            ("reach", number, "caller"),
+            f'"{entry.caller}" cannot call it: the orchestrator calls entries with a connector.',
+        )
+    if entry.resource_configuration_arn is not None and entry.host_name is None:
+        yield Contradiction(
+            ("reach", number, "host_name"),
+            "a resource of VPC Lattice is called by its custom domain name; ask its owner for it.",
+        )
+    if entry.auth == "sigv4" and entry.invoke_arn is None:
+        yield Contradiction(
+            ("reach", number, "invoke_arn"), 'auth = "sigv4" needs what the task\'s role may invoke.'
+        )
+    if entry.secret is not None and not entry.secret.startswith("secretsmanager:"):
+        yield Contradiction(
+            ("reach", number, "secret"),
+            f'"{entry.secret}" is no place on AWS: secretsmanager:NAME, or leave it out and the deployment '
+            "creates one.",
+        )
+
+
+def _guarded(tenant: TenantConfig, number: int) -> Iterator[Contradiction]:
+    """Yield what would let an entry with a connector be read by others, or never."""
+    entry = tenant.reach[number]
+    if entry.inline is None:
+        return
+    if entry.auth == "none" and (tenant.deployment is None or tenant.deployment.profile != "dev"):
+        yield Contradiction(
+            ("reach", number, "auth"),
+            '"none" lets everything in the network read the system; only profile = "dev" may have it. Write '
+            "token, oauth or sigv4.",
+        )
+    is_personal = any(operation.personal for operation in entry.inline.operations)
+    if is_personal and entry.whose == "context" and tenant.care_context is None:
+        yield Contradiction(
+            ("reach", number, "whose"),
+            '"context" needs [care_context]: without it no question has a context, and nothing personal is '
+            "read.",
+        )
+
+
+SAMPLE_ACCOUNT = "111122223333"
+SAMPLE_CERTIFICATE_ID = "00000000-0000-4000-8000-000000000000"
+SAMPLE_SERVICE_ID = "vpce-svc-0123456789abcdef0"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    pattern: re.Pattern[str]
+    what: str
+
+
+_SAMPLES = (
+    _Sample(
+        re.compile(r"(?<!\d)(111122223333|444455556666|123456789012|0{12})(?!\d)"),
+        "an account of AWS's documentation",
+    ),
+    _Sample(re.compile(r"(^|[.@/-])example(\.(com|org|net))?($|[:/])"), "a host name that nobody owns"),
+    _Sample(re.compile(r"0123456789abcdef|0{8}|(0[a-f])\1{3}"), "an id that was made up"),
+)
+"""Searched in every string of the sections that only a deployment reads."""
+
+_INSTEAD: Mapping[str, str] = {
+    "deployment.account": "the account that it is deployed to: aws sts get-caller-identity --query Account",
+    "deployment.artifact_publishers": "the role of the build that packages model artifacts (aws iam get-role "
+    "--role-name NAME --query Role.Arn), or delete the key: then nobody may put artifacts",
+    "identity.issuer": "the base URL of the company's OpenID provider, the `iss` of its tokens",
+    "care_context.issuer": "the `iss` of the tokens by which the care application says whose conversation it "
+    "is (docs/live.md)",
+    "edge.host_name": "the name that the care side dials, in a domain of the company",
+    "edge.certificate_arn": "the certificate of edge.host_name: aws acm list-certificates",
+    "edge.allowed_principals": "arn:aws:iam::CARE_ACCOUNT:root, the account of the care side",
+    "reach.service_name": "the name that the owner of that system gives (aws ec2 "
+    "describe-vpc-endpoint-service-configurations in its account), or delete the whole [[reach]] entry when "
+    "the assistant calls no such system",
+    "link.service_name": "the output EndpointServiceName of the assistant's edge stack",
+}
+"""Key = what to write there."""
+
+
+def placeholders(tenant: TenantConfig) -> Iterator[Contradiction]:
+    """Yield each placeholder in the tenant's deployment sections, with what to write there.
+
+    Tenant files of this repository, and those of ``assistant tenant new``, are complete, so that their
+    templates can be synthesized without an account; a deployment must not have their sample values. Without a
+    ``[deployment]`` there are none: nothing of these sections is read on a laptop but contexts and systems,
+    which the local care application and local addresses stand in for.
+    """
+    if tenant.deployment is not None:
+        yield from _in_sections(tenant, [*sorted(WHERE_IT_STANDS), "care_context"])
+
+
+def placeholders_of(file: BaseModel) -> Iterator[Contradiction]:
+    """Yield each placeholder of the care side's file."""
+    yield from _in_sections(file, [name for name in type(file).model_fields if name != "probe"])
+
+
+def _in_sections(file: BaseModel, names: Sequence[str]) -> Iterator[Contradiction]:
+    data = file.model_dump(
+        mode="json", exclude_unset=True, exclude={"reach": {"__all__": {"inline", "ca_pem"}}}
+    )
+    for name in names:
+        for place, value in _texts(data.get(name), (name,)):
+            for sample in _SAMPLES:
+                if match := sample.pattern.search(value):
+                    key = ".".join(str(part) for part in place if not isinstance(part, int))
+                    instead = _INSTEAD.get(key, "what your company has")
+                    yield Contradiction(
+                        place,
+                        f'"{value}" is a placeholder ("{match[0].strip("./@-:")}" is {sample.what}). '
+                        f"Write {instead}.",
+                    )
+                    break
+
+
+def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, inner in cast("Mapping[str, Any]", value).items():
+            yield from _texts(inner, (*place, key))
+    elif isinstance(value, list):
+        for number, inner in enumerate(cast("Sequence[Any]", value)):
+            yield from _texts(inner, (*place, number))

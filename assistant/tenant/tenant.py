@@ -1,0 +1,641 @@
+"""The tenant file, ``tenants/<name>.toml``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from assistant.domain.documents import ID_SEPARATOR
+from assistant.domain.errors import ConfigurationError
+from assistant.domain.paths import canonical_path
+from assistant.options.live.connector import check_entry, load_connector
+from assistant.options.sources.section import AnyConnector
+from assistant.tenant.deployment import (
+    CareContextSection,
+    EdgeSection,
+    IdentitySection,
+    LearningSection,
+    ModelsSection,
+    NetworkSection,
+    ObservabilitySection,
+    PlaceSection,
+    PowerSection,
+    Profile,
+    ReachEntry,
+    SearchSection,
+    TasksSection,
+)
+from assistant.tenant.toml_file import StrictModel, read_strict
+
+GlossaryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
+
+
+Heading = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Subject = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Contact = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+ExampleMessage = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=400)]
+Purpose = Annotated[str, StringConstraints(strip_whitespace=True, min_length=20, max_length=500)]
+AgentName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+LabelName = Annotated[str, StringConstraints(pattern=r"^\w[\w.:@/-]{0,63}$")]
+SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+
+
+class WritersSection(StrictModel):
+    """Knowledge owners that may write a source, by claims of their tokens. Empty: all of them."""
+
+    agents: Annotated[tuple[AgentName, ...], Field(max_length=200)] = ()
+    """``sub`` of their tokens."""
+    labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] = ()
+    """Access labels of their tokens; one is enough."""
+
+
+Access = Literal["everyone", "folder", "declared"]
+SourceKind = Literal["procedures", "help", "qa", "catalogue", "reviews", "community", "live"]
+"""What the documents of a source are. ``procedures``: rules for agents; ``help``: pages for customers;
+``qa``: questions with answers of the company; ``catalogue``: items with price and properties; ``reviews``
+and ``community``: what customers say; ``live``: an internal system, asked at the moment of the question."""
+
+
+_SEARCH_LIMIT_S = 2.0
+
+
+_OcrLanguage = Annotated[str, StringConstraints(pattern=r"^[a-z]{3,4}(_[a-z]{2,5})?$")]
+
+
+class SourceEntry(StrictModel):
+    """One ``[[sources]]`` of the tenant file: where documents come from, and who may send them."""
+
+    name: SourceName
+    namespace: SourceName | Literal[""] | None = None
+    """Prefix before the colon in the ids of its documents; by default the name. One source may have an empty
+    one: its documents keep the ids of their files."""
+    paths: tuple[str, ...] = ()
+    """Files or folders, relative to the tenant file, that ``assistant knowledge add`` reads by default."""
+    writers: WritersSection = WritersSection()
+    """Who sends, withdraws and lists its documents; for all others they do not exist. Files that ``assistant
+    knowledge add`` reads on this machine, and files in the inbox folder with the source's name, belong to the
+    source too."""
+    labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] | None = None
+    """Access labels that its documents may have; by default all of the tenant's."""
+    access: Access | None = None
+    """Where the labels of its documents come from; only a ``live`` source, which has none, leaves it out."""
+    folders: Mapping[str, Annotated[tuple[LabelName, ...], Field(max_length=200)]] = {}
+    """With ``access = "folder"``: the labels of the files below each folder, by its path from the source's
+    root; the longest path counts, and ``""`` is for all others."""
+    kind: SourceKind = "procedures"
+    reach: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")] | None = None
+    """Of a ``live`` source: the ``[[reach]]`` entry with its connector."""
+    licence: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    """Terms under which its texts may be used, as their owner states them: rows of a corpus carry it."""
+    weight: float = Field(default=1.0, gt=0.0, le=10.0)
+    """Multiplies how much the router thinks that the source matters."""
+    freshness_days: int | None = Field(default=None, ge=1, le=3650)
+    """Half-life of a document's worth by its date, as for reviews; by default age does not matter."""
+    deadline_s: float | None = Field(default=None, gt=0.0, le=10.0)
+    """A source that takes longer is left out of the answer, and named. By default 2 s; of a ``live`` source
+    that of its ``[[reach]]`` entry, which bounds each request in any case."""
+    connector: AnyConnector | None = None
+    """The wiki or database that its documents come from (docs/connectors.md)."""
+    elements: bool = False
+    """Whether its documents may name live elements, like ``{{orders.status}}``; otherwise that stays text."""
+
+    most_lost: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Share of a document's words that may be missing in its text: struck, hidden, not readable.
+    A document above it is refused, with its losses named, until its owner has looked at it. 1 takes all."""
+    ocr: bool = False
+    """Whether scanned pages of its PDF files are read, by the program tesseract; else a load names them."""
+    ocr_languages: Annotated[tuple[_OcrLanguage, ...], Field(min_length=1, max_length=8)] = ("eng",)
+    """Languages of its scans, as tesseract calls them."""
+
+    @model_validator(mode="after")
+    def _labels_come_from_somewhere(self) -> Self:
+        if self.access is None and self.kind != "live":
+            raise ValueError(
+                f'the source "{self.name}" does not say where the labels of its documents come from. '
+                'access = "everyone" keeps the meaning of a file without the key: every agent reads a '
+                'document, unless it carries labels of its own. access = "declared": each document carries '
+                'labels, or is refused. access = "folder": folders gives them'
+            )
+        if (self.access == "folder") != bool(self.folders):
+            raise ValueError(
+                f'the source "{self.name}": access = "folder" and folders = {{ "PATH" = ["LABEL"] }} belong '
+                "together; write both or neither"
+            )
+        for folder, labels in self.folders.items():
+            if folder and (posixpath.normpath(f"./{folder}") != folder or folder in ("..", ".")):
+                raise ValueError(
+                    f'folders of the source "{self.name}" has "{folder}", which no file is below. Write it '
+                    'from the source\'s root, like "pay/board": no slash at its ends, no part . or ..'
+                )
+            for other, others in self.folders.items():
+                if canonical_path(folder) == canonical_path(other) and set(labels) != set(others):
+                    raise ValueError(
+                        f'folders of the source "{self.name}" has "{folder}" and "{other}", two spellings of '
+                        "one folder, with different labels. Give both the same."
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _is_fed_by_its_connector_alone(self) -> Self:
+        if self.connector is not None and (self.kind == "live" or self.paths or self.access == "folder"):
+            raise ValueError(
+                f'the source "{self.name}" has a connector, so what the system does not have is withdrawn: '
+                'delete paths, and write access = "everyone" or "declared", and a kind of documents'
+            )
+        return self
+
+    @property
+    def recognised(self) -> tuple[str, ...]:
+        """Languages in which its scans are read; none where they are not."""
+        return self.ocr_languages if self.ocr else ()
+
+    @property
+    def id_prefix(self) -> str:
+        """Prefix of the ids of its documents: ``wiki:``, or empty."""
+        namespace = self.name if self.namespace is None else self.namespace
+        return f"{namespace}{ID_SEPARATOR}" if namespace else ""
+
+    @property
+    def search_limit_s(self) -> float:
+        """Longest time of a search of its documents."""
+        return _SEARCH_LIMIT_S if self.deadline_s is None else self.deadline_s
+
+
+DEFAULT_SOURCE = SourceEntry(name="knowledge", namespace="", access="everyone")
+"""The source of a tenant file without ``[[sources]]``: ids as in the files, any knowledge owner writes."""
+SMALLEST_COSINE_GAP = 0.05
+"""Least difference of the mean cosines of related and unrelated texts: below it a model cannot separate
+them."""
+
+
+class EmbeddingSection(StrictModel):
+    endpoint: str = "embedding"
+    model: str = "all-MiniLM-L6-v2"
+    dimensions: int = Field(default=384, ge=1)
+    max_tokens: int = Field(default=256, ge=16)
+    """Limit of one embedding input, special tokens included."""
+    cosine_unrelated: float = Field(default=0.07, ge=-1.0, le=1.0)
+    """Mean cosine of a question with unrelated text, over the pairs in
+    assistant/model_server/cosine_pairs.json. The default is the packaged model's; the ``artifact.json`` of
+    another model has its own."""
+    cosine_related: float = Field(default=0.517, ge=-1.0, le=1.0)
+    """Mean cosine of a question with the text that answers it, over the same pairs."""
+    vectors: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+    """File with vectors of documents that are loaded again and again, relative to the tenant file. Only with
+    embedded stores; refused in a deployed tenant."""
+
+    @model_validator(mode="after")
+    def _related_is_clearly_over_unrelated(self) -> Self:
+        if self.cosine_related - self.cosine_unrelated <= SMALLEST_COSINE_GAP:
+            raise ValueError(
+                f"cosine_related = {self.cosine_related} is not more than {SMALLEST_COSINE_GAP} over "
+                f"cosine_unrelated = {self.cosine_unrelated}; take both from the artifact.json of the model"
+            )
+        return self
+
+
+class GenerationSection(StrictModel):
+    endpoint: str = "llm"
+    model: str = "SmolLM2-135M-Instruct"
+    context_tokens: int = Field(default=2048, ge=256)
+    """Prompt and answer of one stream together."""
+    max_tokens: int = Field(default=256, ge=1, le=4096)
+    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
+    canary_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Of the artifact of ``models.candidate``: what records say when it wrote. The deployment fills it in."""
+
+
+class RetrievalSection(StrictModel):
+    leg_size: int = Field(default=100, ge=1, le=1000)
+    passages: int = Field(default=5, ge=1, le=50)
+    """Number of sources of an answer."""
+
+
+class IndexSection(StrictModel):
+    """Size of the passage index on an OpenSearch domain; not used by the embedded index."""
+
+    shards: int = Field(default=1, ge=1, le=64)
+    """A shard holds some ten million passages; results of all shards are fused."""
+    replicas: int = Field(default=0, ge=0, le=8)
+    """Replicas: 0 on one data node; 2 or 5 with standby, where a domain refuses other numbers."""
+
+
+class GateSection(StrictModel):
+    """When nothing in the knowledge base is near a question."""
+
+    hopeless_cosine: float = Field(default=0.38, ge=-1.0, le=1.0)
+    """No model is asked and no section is shown when no passage and no title is as near as this.
+
+    98 to 99 % of the answerable questions of the tuning halves have one (n = 103 each, pharmacy and clinic;
+    docs/decisions/0106); of the questions that no document answers, most have one too.
+    """
+
+
+class AnswersSection(StrictModel):
+    """How answers are made from the documents."""
+
+    mode: Literal["auto", "quoted"] = "auto"
+    """``auto``: written when the served model's manifest has ``writes_answers``, else quoted. ``quoted``: the
+    model is never called."""
+    prompt: str = Field(default="answer/4", pattern=r"^answer/[1-9][0-9]*$")
+    """Prompt of a model that writes: ``answer/<version>`` of assistant/answer/prompts, by default the
+    newest. The served model's manifest says how it is rendered."""
+    reading: Literal["plain", "model"] = "plain"
+    """Who reads a message that is long, asks several questions or leans on the question before it. ``model``:
+    the model that writes the answers, by one more call of at most 2 s before the search; where no model
+    writes, as ``plain``."""
+    max_words: int = Field(default=160, ge=20, le=1000)
+    """Longest section that is shown of the best document."""
+    also_words: int = Field(default=80, ge=10, le=500)
+    """Longest run that chooses a second section of the best document; longest section of the next one."""
+    reply_headings: tuple[Heading, ...] = ("What to tell the patient",)
+    """Sections of a document with the text for the patient: the draft of a reply."""
+    escalation: Annotated[Mapping[Subject, Contact], Field(max_length=200)] = {}
+    """Subject = whom to ask when the knowledge base has no certain answer. A subject is words of the question
+    or of the nearest document; ``default`` is for all others."""
+
+
+class RedFlagEntry(StrictModel):
+    """One ``[[red_flags]]`` of the tenant file: an emergency, shown above the answer to a message on it."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    """Name in records."""
+    examples: Annotated[tuple[ExampleMessage, ...], Field(min_length=5, max_length=50)]
+    """Messages about it, as agents type or paste them. A flag that the shipped weights do
+    not know is found by them: ten or more, as varied as can be (docs/red-flags.md)."""
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+    """What the agent must know or do now."""
+    call: Contact
+    """Whom to call."""
+
+
+class LimitsSection(StrictModel):
+    """Limits of one process's work for the tenant."""
+
+    streams: int = Field(default=64, ge=1)
+    """Answers in progress in one process."""
+    streams_per_agent: int = Field(default=4, ge=1)
+    questions_per_minute: int = Field(default=120, ge=1)
+    """Of one agent, in one process, as the next two. So many may come at once, then one after another at this
+    rate; beyond it the response is 429."""
+    writes_per_minute: int = Field(default=600, ge=1)
+    """Requests that are no questions and no reads: marks, sent texts, live elements read again, documents,
+    uploads, decisions at the desk."""
+    reads_per_minute: int = Field(default=1200, ge=1)
+    """GET and HEAD: reads of others' answers, audits and the desk's lists are recorded, which is a write."""
+    answer_deadline_s: float = Field(default=100.0, gt=0, le=100.0)
+    embedding_timeout_s: float = Field(default=5.0, gt=0)
+    search_timeout_s: float = Field(default=5.0, gt=0)
+    first_token_timeout_s: float = Field(default=20.0, gt=0)
+    """After this time a quote replaces written text."""
+
+
+class SecretsSection(StrictModel):
+    document_links: str = "state:document-links"
+    """Key of the tokens in document links: ``state:NAME`` (created on first use in the state folder),
+    ``file:PATH`` (relative to the tenant file; must exist, 32 bytes or more), or ``kms:NAME`` (an SSM
+    parameter with a data key that KMS encrypted, base64)."""
+    live_reads: str = "state:live-reads"
+    """Key of customers' pseudonyms in the record of live reads, in the same forms. Never make it anew: with
+    another key nobody finds the reads of a customer that were recorded before."""
+
+
+class FeedbackSection(StrictModel):
+    """What of agents' work with answers is kept to learn from. Agents are workers: they are shown
+    ``purpose``, and are named by a keyed pseudonym."""
+
+    purpose: Purpose = (
+        "What you mark, send and open is used to improve this assistant: its documents and models. It is not "
+        "used to judge you."
+    )
+    """What it is used for, in words that agents read."""
+    edits: bool = True
+    """Whether sent texts are compared with the answers, and kept."""
+    opened_sources: bool = True
+    """Whether opened sources are kept."""
+    texts: bool = True
+    """Whether words are kept beside labels: questions, answers and what was sent, with patients' data
+    replaced, sealed with a key for each document and patient."""
+    pseudonyms: str = "state:feedback"
+    """Key of the pseudonyms, as ``secrets.document_links``: ``state:NAME``, ``file:PATH`` or ``kms:NAME``.
+    With another key everybody has another pseudonym, and no patient's texts can be found again."""
+
+
+_LIVE_VALUES_DAYS = 30
+_LIVE_VALUES_DAYS_OF_DEV = 1
+
+
+class DeployedKeeping(StrictModel):
+    """What decides how long AWS keeps copies. The deployment writes it into the service's file; a receipt of
+    a withdrawal names the periods."""
+
+    profile: Profile
+    capture: Literal["quarantine", "direct", "off"]
+    capture_texts: Literal["none", "redacted"] = "none"
+    training: bool
+    """Whether training sets are made."""
+
+
+class RecordsSection(StrictModel):
+    """How long records keep what is a customer's own. What was sent to a patient is kept as long as records
+    are; live values in it are not."""
+
+    live_values_days: int | None = Field(default=None, ge=0, le=2192)
+    """Days for which values of live elements in sent texts can be read; afterwards their labels stand there.
+    0: never kept. By default 30, in which a complaint about a message comes, and 1 under the profile
+    ``dev``, whose data nobody answers for. 2192 days are six years."""
+    deployed: DeployedKeeping | None = None
+    """Written by the deployment; do not set it."""
+
+
+class ReviewSection(StrictModel):
+    """How decisions at the review desk are made."""
+
+    two_people: bool | None = None
+    """Whether what one person decides goes live only by another one's approval; by default under the profile
+    ``hipaa`` alone, which cannot be without it."""
+    open_cases_per_agent: int = Field(default=100, ge=1, le=1000)
+    """Cases of one agent's work that wait for a reviewer. At this number a bad verdict is refused, and edits
+    and unanswered questions open no case. Equal questions are one case."""
+
+
+class TenantConfig(StrictModel):
+    """One tenant file, ``tenants/<name>.toml``."""
+
+    schema_version: Literal[1]
+    name: TenantName
+    display_name: str = Field(min_length=1, max_length=100)
+    language: str = "en"
+    labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] = ()
+    """The vocabulary of access labels: a document with any other label is refused. Labels of agents' tokens
+    are not limited to it."""
+    sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1, max_length=50)] = (DEFAULT_SOURCE,)
+    embedding: EmbeddingSection = EmbeddingSection()
+    embedding_next: EmbeddingSection | None = None
+    """The embedding model of an index that is filled beside the live one, or that is kept to go back to. Both
+    endpoints exist while it is set; the live index decides which one embeds questions."""
+    generation: GenerationSection = GenerationSection()
+    retrieval: RetrievalSection = RetrievalSection()
+    index: IndexSection = IndexSection()
+    gate: GateSection = GateSection()
+    answers: AnswersSection = AnswersSection()
+    red_flags: Annotated[tuple[RedFlagEntry, ...], Field(max_length=30)] = ()
+    """Emergencies that messages may be about (docs/red-flags.md)."""
+    limits: LimitsSection = LimitsSection()
+    secrets: SecretsSection = SecretsSection()
+    feedback: FeedbackSection = FeedbackSection()
+    records: RecordsSection = RecordsSection()
+    review: ReviewSection = ReviewSection()
+    care_context: CareContextSection | None = None
+    """Who signs whose conversation it is. Without it no question has a context."""
+    glossary: Annotated[Mapping[GlossaryText, GlossaryText], Field(max_length=2000)] = {}
+    """Callers' word = the documents' word. Retrieval adds it to the question, and the evidence gate treats
+    both as equal. Prompt and answer do not contain it."""
+
+    # Only a deployment on AWS reads the following sections; a tenant that is only served locally has none.
+    deployment: PlaceSection | None = None
+    identity: IdentitySection | None = None
+    network: NetworkSection = NetworkSection()
+    edge: EdgeSection | None = None
+    models: ModelsSection | None = None
+    power: PowerSection | None = None
+    search: SearchSection = SearchSection()
+    tasks: TasksSection = TasksSection()
+    observability: ObservabilitySection = ObservabilitySection()
+    learning: LearningSection = LearningSection()
+    reach: tuple[ReachEntry, ...] = ()
+
+    @model_validator(mode="after")
+    def _sources_are_apart_and_know_their_labels(self) -> Self:
+        for what, values in (
+            ("name", [source.name for source in self.sources]),
+            ("namespace", [source.id_prefix.removesuffix(ID_SEPARATOR) for source in self.sources]),
+        ):
+            doubled = sorted({value for value in values if values.count(value) > 1})
+            if doubled:
+                raise ValueError(f'two sources have the {what} "{doubled[0]}"; ids of both would be the same')
+        for source in self.sources:
+            allowed = self.labels if source.labels is None else source.labels
+            for key, named, known in (
+                ("labels", source.labels or (), self.labels),
+                *(("folders", labels, allowed) for labels in source.folders.values()),
+                ("connector", sorted(source.connector.labels_given) if source.connector else (), allowed),
+            ):
+                unknown = [label for label in named if label not in known]
+                if unknown:
+                    raise ValueError(
+                        f'{key} of the source "{source.name}" has "{unknown[0]}", which is none of '
+                        f"{', '.join(known) or 'the labels, for there are none'}; add it to labels at the top"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_have_a_source(self) -> Self:
+        if self.labels and "sources" not in self.model_fields_set:
+            raise ValueError(
+                "there are labels, and no [[sources]] says where documents get them. Write [[sources]] with "
+                'name = "knowledge", namespace = "" and access = "everyone" to keep the meaning'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _red_flags_have_their_own_names(self) -> Self:
+        names = [flag.name for flag in self.red_flags]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f'two red_flags have the name "{doubled[0]}"; give each its own')
+        return self
+
+    @model_validator(mode="after")
+    def _live_sources_name_their_system(self) -> Self:
+        systems = [entry.name for entry in self.reach if entry.connector or entry.inline]
+        for source in self.sources:
+            if source.kind != "live" and source.reach is not None:
+                raise ValueError(
+                    f'the source "{source.name}" has reach, and its kind is "{source.kind}". Delete reach; '
+                    'only kind = "live" has it'
+                )
+            if source.kind == "live" and (source.reach not in systems or source.paths):
+                raise ValueError(
+                    f'the source "{source.name}" is live: reach names one of the [[reach]] entries with a '
+                    f"connector ({', '.join(systems) or 'there are none'}), and it has no paths"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _replies_go_to_one_system(self) -> Self:
+        takers = [entry.name for entry in self.reach if entry.replies is not None]
+        if len(takers) > 1:
+            raise ValueError(f"{' and '.join(takers)} have replies; one [[reach]] entry takes them")
+        return self
+
+    @model_validator(mode="after")
+    def _plain_ids_are_for_development(self) -> Self:
+        if self.care_context is not None and self.care_context.plain_ids:
+            profile = None if self.deployment is None else self.deployment.profile
+            if profile not in (None, "dev"):
+                raise ValueError(
+                    f'care_context.plain_ids = true, and the profile is "{profile}": anyone could name any '
+                    'customer. Delete it; only profile = "dev" may have it'
+                )
+        return self
+
+    @property
+    def systems(self) -> tuple[ReachEntry, ...]:
+        """The systems that are called for live data."""
+        return tuple(entry for entry in self.reach if entry.inline is not None)
+
+    @property
+    def takes_replies(self) -> ReachEntry | None:
+        """The system that sent replies are posted to; None: they are recorded only."""
+        return next((entry for entry in self.reach if entry.replies is not None), None)
+
+    def source_of(self, document_id: str) -> SourceEntry | None:
+        """Return the source of a document's tenant-wide id; None if it has no source.
+
+        An id without the prefix of another source belongs to the source with the empty namespace.
+        """
+        prefix = document_id[: document_id.find(ID_SEPARATOR) + 1]
+        by_prefix = {source.id_prefix: source for source in self.sources}
+        return by_prefix.get(prefix) or by_prefix.get("")
+
+    @property
+    def stage_id(self) -> str:
+        """Name of the tenant's CDK stage and of the folder of its templates: ``NorthShop`` for north-shop."""
+        return "".join(part.capitalize() for part in self.name.split("-"))
+
+    @property
+    def needs_two_people(self) -> bool:
+        """Whether nothing of the review desk goes live by one person's decision."""
+        is_hipaa = self.deployment is not None and self.deployment.profile == "hipaa"
+        return is_hipaa or bool(self.review.two_people)
+
+    @property
+    def live_values_days(self) -> int:
+        """Return for how many days live values in sent texts can be read."""
+        if self.records.live_values_days is not None:
+            return self.records.live_values_days
+        is_dev = self.deployment is not None and self.deployment.profile == "dev"
+        return _LIVE_VALUES_DAYS_OF_DEV if is_dev else _LIVE_VALUES_DAYS
+
+    def settings_hash(self) -> str:
+        """Return the SHA-256 (hex) of all settings that shape answers; every answer's record has it.
+
+        The deployment sections, ``feedback``, ``records``, ``care_context``, the embedding model of another
+        index and the file of kept vectors are not part of it; connectors are.
+        """
+        unrelated = {*WHERE_IT_STANDS, "feedback", "records", "review", "care_context", "embedding_next"}
+        left_out = {
+            **dict.fromkeys(unrelated, True),
+            "embedding": {"vectors"},
+            "sources": {"__all__": {"connector"}},
+        }
+        shaping = self.model_dump_json(exclude=left_out)
+        if systems := [entry.shaping() for entry in self.systems]:
+            shaping += json.dumps(systems, sort_keys=True)
+        return hashlib.sha256(shaping.encode()).hexdigest()
+
+
+WHERE_IT_STANDS = frozenset(
+    {
+        "deployment",
+        "identity",
+        "network",
+        "edge",
+        "models",
+        "power",
+        "search",
+        "tasks",
+        "observability",
+        "learning",
+        "reach",
+    }
+)
+"""Sections that only a deployment reads; of ``reach`` also the service, where an entry is called."""
+
+
+def load_tenant(path: Path, *, place: Path | None = None) -> TenantConfig:
+    """Read one tenant file. Raises ConfigurationError naming file, line, key and what is allowed.
+
+    ``place``: the folder that its other files are relative to, where it is not the file's own.
+    """
+    tenant = read_strict(path, TenantConfig)
+    if tenant.name != path.stem:
+        raise ConfigurationError(
+            f'{path}: name = "{tenant.name}" must equal the file\'s name, "{path.stem}".'
+        )
+    if not any(entry.connector or entry.ca_file for entry in tenant.reach):
+        return tenant
+    entries = tuple(_with_files(entry, folder=place or path.parent) for entry in tenant.reach)
+    return tenant.model_copy(update={"reach": entries})
+
+
+def _with_files(entry: ReachEntry, *, folder: Path) -> ReachEntry:
+    """Return an entry with its connector and certificates. Raises ConfigurationError."""
+    update: dict[str, object] = {}
+    if entry.connector is not None:
+        file = folder / entry.connector
+        update["inline"] = connector = load_connector(file)
+        check_entry(connector, whose=entry.whose, deadline_s=entry.deadline_s, path=file)
+    if entry.ca_file is not None:
+        try:
+            update["ca_pem"] = (folder / entry.ca_file).read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{folder / entry.ca_file}: cannot be read as PEM: {error}.") from None
+    return entry.model_copy(update=update)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantFiles:
+    """The tenant files of a folder, each read on its own: an invalid file affects no other tenant."""
+
+    folder: Path
+    tenants: Mapping[str, TenantConfig]
+    refused: Mapping[str, ConfigurationError]
+    """Name of the file without suffix = its error: file, line, key and what is allowed."""
+
+    def one(self, name: str) -> TenantConfig:
+        """Return a tenant by its exact name. Raises the ConfigurationError of its file."""
+        if name in self.refused:
+            raise self.refused[name]
+        if name not in self.tenants:
+            there = ", ".join(sorted({*self.tenants, *self.refused}))
+            raise ConfigurationError(f"There is no tenant {name} in {self.folder}; there are {there}.")
+        return self.tenants[name]
+
+    def without(self, refused: Mapping[str, ConfigurationError]) -> TenantFiles:
+        """Return the same files with more of them refused."""
+        kept = {name: tenant for name, tenant in self.tenants.items() if name not in refused}
+        return replace(self, tenants=kept, refused={**self.refused, **refused})
+
+
+def load_tenants(folder: Path, *, only: Collection[str] = ()) -> TenantFiles:
+    """Read every ``*.toml`` of a folder, or those named by ``only``.
+
+    Raises ConfigurationError when no tenant file is valid.
+    """
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"{folder}: there is no such folder of tenant files. Run the command in the root of the "
+            "repository, or name the folder: --tenants DIR."
+        )
+    tenants: dict[str, TenantConfig] = {}
+    refused: dict[str, ConfigurationError] = {}
+    for path in sorted(folder.glob("*.toml")):
+        if only and path.stem not in only:
+            continue
+        try:
+            tenants[path.stem] = load_tenant(path)
+        except ConfigurationError as error:
+            refused[path.stem] = error
+    if not tenants:
+        messages = "\n".join(error.message for error in refused.values())
+        raise ConfigurationError(messages or f"{folder}: no tenant file (*.toml) in this folder.")
+    return TenantFiles(folder, tenants, refused)

@@ -1,0 +1,463 @@
+"""A tenant's AWS account: the calls that commands make to it, and what it must have before a deployment.
+
+All calls have timeouts. The checks change nothing. What fails here would make the deployment fail; a warning
+is a quota below what the tenant may use, or what somebody has to look at: the deployment continues.
+"""
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from assistant.domain.errors import ConfigurationError, DeploymentError
+from assistant.tenant.deployment import PlaceSection
+from assistant.tenant.deployment_checks import Contradiction, said_of
+from assistant.tenant.tenant import TenantConfig
+
+Templates = Mapping[str, Mapping[str, Any]]
+_LIMITS = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"})
+
+_NEVER_CREATED = frozenset(
+    {
+        "REVIEW_IN_PROGRESS",
+        "CREATE_IN_PROGRESS",
+        "CREATE_FAILED",
+        "ROLLBACK_IN_PROGRESS",
+        "ROLLBACK_FAILED",
+        "ROLLBACK_COMPLETE",
+    }
+)
+"""A first creation that has not ended, or failed: ``cdk deploy`` creates such a stack again."""
+_COMPILES_ON = "ml.trn1.32xlarge"
+"""Where ``assistant models compile`` runs its training job, for Inferentia2 too."""
+_LAMBDA_QUOTA = "L-B99A9384"
+"""Concurrent executions; AWS's default is 1,000."""
+
+
+def place_of(tenant: TenantConfig, file: Path) -> PlaceSection:
+    """Return where a tenant is deployed. Raises ConfigurationError when it is only served locally."""
+    if tenant.deployment is None:
+        raise ConfigurationError(f"{file}: there is no [deployment] section, so it is only served locally.")
+    return tenant.deployment
+
+
+@contextmanager
+def aws_errors(service: str, call: str) -> Generator[None]:
+    """Raise DeploymentError for an error of boto3."""
+    try:
+        yield
+    except ClientError as error:
+        raise DeploymentError(f"{service} refused {call}: {error}") from None
+    except BotoCoreError as error:
+        raise DeploymentError(f"Cannot call {service}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsAccount:
+    """One account and region, by the credentials of whoever runs the command."""
+
+    account: str
+    region: str
+    credentials: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Of a role that was assumed; empty: those of whoever runs the command."""
+
+    @classmethod
+    def of(cls, place: PlaceSection) -> AwsAccount:
+        """Return the account of a deployment. Raises DeploymentError for credentials of another one."""
+        found = cls(account=place.account, region=place.region)
+        found.require()
+        return found
+
+    def as_role(self, arn: str) -> AwsAccount:
+        """Return the account by a role of it, for an hour at most. Raises DeploymentError."""
+        given = self.call("sts", "assume_role", RoleArn=arn, RoleSessionName="assistant")["Credentials"]
+        names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
+        keys = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+        credentials = {key: str(given[name]) for key, name in zip(keys, names, strict=True)}
+        return AwsAccount(account=self.account, region=self.region, credentials=credentials)
+
+    def require(self) -> None:
+        """Raise DeploymentError when the credentials are missing or another account's."""
+        account = self.call("sts", "get_caller_identity")["Account"]
+        if account != self.account:
+            raise DeploymentError(
+                f"These credentials are of account {account}; the tenant file says {self.account}. "
+                "Use those of the right account (AWS_PROFILE)."
+            )
+
+    def parameter(self, name: str) -> str | None:
+        """Return an SSM parameter's value, or None where there is none. Raises DeploymentError."""
+        response = self.call("ssm", "get_parameter", missing="ParameterNotFound", Name=name)
+        return None if response is None else str(response["Parameter"]["Value"])
+
+    def create_parameter(self, name: str, *, value: str) -> None:
+        """Make a parameter that is not there; above 4 KB it is an advanced one. Raises DeploymentError."""
+        self.put_parameter(name, value=value, overwrite=False)
+
+    def put_parameter(self, name: str, *, value: str, overwrite: bool = True) -> None:
+        """Write a parameter; above 4 KB it is an advanced one. Raises DeploymentError."""
+        given = {"Name": name, "Value": value, "Type": "String", "Tier": "Intelligent-Tiering"}
+        self.call("ssm", "put_parameter", **given, Overwrite=overwrite)
+
+    def template(self, stack: str) -> Mapping[str, Any] | None:
+        """Return a deployed stack's template; None where there is none. Raises DeploymentError."""
+        if self._described(stack) is None:
+            return None
+        body = self.call("cloudformation", "get_template", StackName=stack)["TemplateBody"]
+        return cast("Mapping[str, Any]", json.loads(body) if isinstance(body, str) else body)
+
+    def outputs(self, stack: str) -> Mapping[str, str]:
+        """Return a deployed stack's outputs; empty where there is none. Raises DeploymentError."""
+        outputs = (self._described(stack) or {}).get("Outputs", [])
+        return {str(output["OutputKey"]): str(output["OutputValue"]) for output in outputs}
+
+    def invoke(self, function: str) -> Mapping[str, Any]:
+        """Invoke a function and return its result. Raises DeploymentError, also when it failed."""
+        answer = self.call("lambda", "invoke", FunctionName=function)
+        payload = answer["Payload"].read()
+        if answer.get("FunctionError"):
+            raise DeploymentError(f"{function} failed: {payload.decode(errors='replace')[:500]}")
+        return cast("Mapping[str, Any]", json.loads(payload or b"{}"))
+
+    def _described(self, stack: str) -> Mapping[str, Any] | None:
+        response = self.call("cloudformation", "describe_stacks", missing="ValidationError", StackName=stack)
+        described = response["Stacks"][0] if response else None
+        return None if described is None or described["StackStatus"] in _NEVER_CREATED else described
+
+    def call(self, service: str, call: str, *, missing: str | Collection[str] = (), **given: Any) -> Any:
+        """Return what a service answers; None for an error code in ``missing``. Raises DeploymentError."""
+        codes = (missing,) if isinstance(missing, str) else missing
+        with aws_errors(service, call):
+            try:
+                return getattr(self.client(service), call)(**given)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") not in codes:
+                    raise
+                return None
+
+    def listed(self, service: str, call: str, key: str, **given: Any) -> list[Mapping[str, Any]]:
+        """Return what all pages of a call list under ``key``. Raises DeploymentError."""
+        with aws_errors(service, call):
+            return self.client(service).get_paginator(call).paginate(**given).build_full_result()[key]
+
+    def client(self, service: str) -> Any:
+        """Return a client of boto3 with these credentials and timeouts."""
+        return cast("Any", boto3).client(service, region_name=self.region, config=_LIMITS, **self.credentials)
+
+
+def wait_until(state: str, is_over: Callable[[], bool], *, poll_s: float, limit_s: float) -> None:
+    """Return once ``is_over``. Raises DeploymentError after ``limit_s``, in the words of ``state``."""
+    ends = time.monotonic() + limit_s
+    while not is_over():
+        if time.monotonic() > ends:
+            raise DeploymentError(f"After {limit_s / 60:.0f} minutes {state}. Run the command again.")
+        time.sleep(poll_s)
+
+
+# --- checks -----------------------------------------------------------------------------------------------
+Kind = Literal["pass", "warn", "fail", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What is wrong, and what to do."""
+
+    kind: Kind
+    said: str
+    check: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountChecks:
+    """The checks of one tenant's templates in its account."""
+
+    aws: AwsAccount
+    tenant: TenantConfig
+    place: PlaceSection
+    tenant_file: Path
+    templates: Templates
+
+    def checks(self) -> Mapping[str, Callable[[], Iterator[Finding]]]:
+        """Return the checks by name. They raise DeploymentError for what the caller may not ask."""
+        return {
+            "zones": self._zones,
+            "certificate": self._certificate,
+            "roles": self._publishers,
+            "care keys": self._care_keys,
+            "functions at once": self._functions,
+            "instances": self._instances,
+        }
+
+    def _zones(self) -> Iterator[Finding]:
+        """Check that each service is in the tenant's zones; zone names differ from account to account."""
+        known: dict[str, set[str]] = {}
+        for name in interface_services(self.templates):
+            found = self.aws.call(
+                "ec2", "describe_vpc_endpoint_services", missing="InvalidServiceName", ServiceNames=[name]
+            )
+            if found is None or not found["ServiceDetails"]:
+                yield self._absent_service(name)
+            else:
+                known[name] = {zone for each in found["ServiceDetails"] for zone in each["AvailabilityZones"]}
+        wanted = self.place.zones
+        lacking = {name: [zone for zone in wanted if zone not in known[name]] for name in known}
+        listed = [f"{name} is not in {', '.join(zones)}" for name, zones in lacking.items() if zones]
+        if not listed:
+            return
+        everywhere = sorted(set[str]().union(*known.values()).intersection(*known.values()))
+        kept = [zone for zone in wanted if zone in everywhere]
+        named = (kept + [zone for zone in everywhere if zone not in kept])[: len(wanted)]
+        if len(named) == len(wanted):
+            advice = f"Every service is in these: zones = {json.dumps(sorted(named))}"
+        else:
+            advice = f"All services together are in {', '.join(everywhere) or 'no zone'}: another region."
+        yield self._refused(("deployment", "zones"), f"in this account {'; '.join(listed)}. {advice}")
+
+    def _absent_service(self, name: str) -> Finding:
+        if "vpce-svc-" not in name:
+            return self._refused(("deployment", "region"), f"{name} is not offered in {self.aws.region}.")
+        numbers = [number for number, each in enumerate(self.tenant.reach) if each.service_name == name]
+        return self._refused(
+            ("reach", *numbers[:1], "service_name"),
+            f"{name} is not offered to this account. Is the name right, and does its owner allow "
+            f"arn:aws:iam::{self.aws.account}:root (aws ec2 modify-vpc-endpoint-service-permissions)?",
+        )
+
+    def _certificate(self) -> Iterator[Finding]:
+        edge = self.tenant.edge
+        if edge is None:
+            return
+        place, call = ("edge", "certificate_arn"), {"CertificateArn": edge.certificate_arn}
+        described = self.aws.call("acm", "describe_certificate", missing="ResourceNotFoundException", **call)
+        if described is None:
+            yield self._refused(
+                place,
+                "there is no such certificate. Ask for one: aws acm request-certificate --validation-method "
+                f"DNS --domain-name {edge.host_name}",
+            )
+            return
+        certificate = described["Certificate"]
+        names = {
+            str(certificate.get("DomainName")),
+            *map(str, certificate.get("SubjectAlternativeNames", [])),
+        }
+        if not names & {edge.host_name, f"*.{edge.host_name.partition('.')[2]}"}:
+            yield self._refused(place, f"it is for {', '.join(sorted(names))}, not {edge.host_name}.")
+        if certificate.get("Status") != "ISSUED":
+            yield self._refused(place, f"it is {certificate.get('Status')}. {_record(certificate)}")
+
+    def _publishers(self) -> Iterator[Finding]:
+        for number, arn in enumerate(self.place.artifact_publishers):
+            name = arn.rpartition("/")[2]
+            if f":{self.aws.account}:" not in arn:
+                continue
+            if self.aws.call("iam", "get_role", missing="NoSuchEntity", RoleName=name) is None:
+                yield self._refused(
+                    ("deployment", "artifact_publishers", number),
+                    f"there is no role {name}, and IAM trusts none that is not there. Make it first, or "
+                    "delete the key.",
+                )
+
+    def _care_keys(self) -> Iterator[Finding]:
+        """Check the key set of the care application. No deployment makes it: whoever writes it says whose
+        data may be shown."""
+        section = self.tenant.care_context
+        if section is None or section.plain_ids:
+            return
+        name = section.jwks_parameter or self.place.parameter(self.tenant.name, "care-jwks")
+        value = self.aws.parameter(name)
+        keys = None if value is None else _keys_of(value)
+        put = (
+            "Put the care application's public keys into it: aws ssm put-parameter "
+            f"--name {name} --type String --tier Intelligent-Tiering --overwrite --value file://care-jwks.json"
+        )
+        if keys and any("d" in key for key in keys):
+            yield self._refused(
+                ("care_context",),
+                f"the parameter {name} holds a private key, with which anyone who reads it signs contexts. "
+                f"Replace that key in the care application. {put}",
+            )
+        elif not keys:
+            state = "is missing" if value is None else "holds no key set"
+            yield warning(
+                f"The parameter {name} {state}. Until it has one, each question that brings a context is "
+                f"refused with 503, and no answer shows a customer's live data. {put}"
+            )
+
+    def _functions(self) -> Iterator[Finding]:
+        wanted = concurrent_functions(self.templates)
+        limit = int(self.aws.call("lambda", "get_account_settings")["AccountLimit"]["ConcurrentExecutions"])
+        if limit < wanted:
+            yield warning(
+                f"Lambda runs {limit} functions at once in this account, and the tenant's queues may "
+                f"ask for {wanted}: documents wait. {_increase('lambda', _LAMBDA_QUOTA, 1000)}"
+            )
+
+    def _instances(self) -> Iterator[Finding]:
+        models = self.tenant.models
+        if models is None:
+            return
+        counts = endpoint_instances(self.templates)
+        usage = {f"{kind} for endpoint usage": count for kind, count in counts.items()}
+        yield from low_quotas(self.aws, "sagemaker", usage)
+        if models.accelerator in ("inf2", "trn1"):
+            job = {f"{_COMPILES_ON} for training job usage": 1}
+            yield from low_quotas(self.aws, "sagemaker", job, why=f" (to compile {models.llm} on)")
+
+    def _refused(self, place: Sequence[str | int], said: str) -> Finding:
+        (line,) = said_of(self.tenant_file, [Contradiction(place, said)])
+        return failure(line)
+
+
+def require_quota(aws: AwsAccount, usage: str) -> None:
+    """Raise DeploymentError, with how to ask for more, unless SageMaker's quota allows one instance."""
+    if low := [finding.said for finding in low_quotas(aws, "sagemaker", {usage: 1})]:
+        raise DeploymentError("\n".join(low))
+
+
+def low_quotas(
+    aws: AwsAccount, service: str, wanted: Mapping[str, int], *, why: str = ""
+) -> Iterator[Finding]:
+    """Yield a warning for each quota below what is wanted, by name, with how to ask for more."""
+    quotas: dict[str, Mapping[str, Any]] = {}
+    # the account's own come first
+    for call in ("list_service_quotas", "list_aws_default_service_quotas"):
+        if wanted.keys() - quotas.keys():
+            listed = aws.listed("service-quotas", call, "Quotas", ServiceCode=service)
+            quotas = {each["QuotaName"]: each for each in listed} | quotas
+    for name, count in wanted.items():
+        if name not in quotas:
+            yield warning(f"{service} has no quota {name} in this region.")
+        elif (allowed := float(quotas[name]["Value"])) < count:
+            increase = _increase(service, quotas[name]["QuotaCode"], count)
+            yield warning(f"quota {name}: {allowed:g}, and {count} are wanted{why}. {increase}")
+
+
+def _keys_of(key_set: str) -> list[Mapping[str, Any]]:
+    """Return the keys of a JWKS; none where it is something else."""
+    try:
+        keys = json.loads(key_set)["keys"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    listed = cast("list[Any]", keys) if isinstance(keys, list) else []
+    return [cast("Mapping[str, Any]", key) for key in listed if isinstance(key, dict)]
+
+
+def warning(said: str) -> Finding:
+    return Finding(kind="warn", said=said)
+
+
+def failure(said: str) -> Finding:
+    return Finding(kind="fail", said=said)
+
+
+def interface_services(templates: Templates) -> list[str]:
+    """Return the full name of each service that an interface endpoint of the templates leads to."""
+    return sorted(
+        {
+            str(properties["ServiceName"])
+            for properties in _of_type(templates, "AWS::EC2::VPCEndpoint")
+            if properties.get("VpcEndpointType") == "Interface"
+        }
+    )
+
+
+def concurrent_functions(templates: Templates) -> int:
+    """Return how many executions the queues of the templates may ask for at once."""
+    sources = _of_type(templates, "AWS::Lambda::EventSourceMapping")
+    return sum(int(source.get("ScalingConfig", {}).get("MaximumConcurrency", 1)) for source in sources)
+
+
+def endpoint_instances(templates: Templates) -> dict[str, int]:
+    """Return how many instances of each type the endpoints may need.
+
+    That is a whole fleet and one more: a blue/green deployment runs both fleets for a while. A canary, in a
+    configuration of two variants, takes one instance.
+    """
+    targets = _of_type(templates, "AWS::ApplicationAutoScaling::ScalableTarget")
+    most = [int(target["MaxCapacity"]) for target in targets if target.get("ServiceNamespace") == "sagemaker"]
+    wanted: dict[str, int] = {}
+    for config in _of_type(templates, "AWS::SageMaker::EndpointConfig"):
+        *beside, variant = config["ProductionVariants"]
+        kind = str(variant["InstanceType"])
+        wanted[kind] = wanted.get(kind, 0) + (1 if beside else max(most, default=1) + 1)
+    return wanted
+
+
+def instance_changes(deployed: Templates, new: Templates) -> list[str]:
+    """Return which endpoints would get another instance type that an update cannot give them.
+
+    "If the update would change the instance type for any model that is a target for auto scaling, the update
+    fails" (Amazon SageMaker AI developer guide, "Update endpoints that use auto scaling"). A new endpoint has
+    no such limit: pausing and resuming makes one.
+    """
+    before, after = dict(_instances(deployed)), dict(_instances(new))
+    targets = _of_type(deployed, "AWS::ApplicationAutoScaling::ScalableTarget")
+    scaled = [target.get("ResourceId") for target in targets]  # a task's is an expression
+    return [
+        f"endpoint {endpoint}, variant {variant}: from {was} to {after[endpoint, variant]}"
+        for (endpoint, variant), was in sorted(before.items())
+        if after.get((endpoint, variant), was) != was and f"endpoint/{endpoint}/variant/{variant}" in scaled
+    ]
+
+
+def _instances(templates: Templates) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield ((endpoint's name, variant), instance type)."""
+    for endpoint, variant in endpoint_variants(templates):
+        yield (endpoint, str(variant.get("VariantName"))), str(variant.get("InstanceType"))
+
+
+def endpoint_variants(templates: Templates) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield (endpoint's name, variant) for each variant that an endpoint starts with."""
+    for template in templates.values():
+        resources = template.get("Resources", {})
+        for endpoint in _of_type({"": template}, "AWS::SageMaker::Endpoint"):
+            config = resources.get(_logical_id(endpoint.get("EndpointConfigName")), {})
+            for variant in config.get("Properties", {}).get("ProductionVariants", []):
+                yield str(endpoint.get("EndpointName")), variant
+
+
+def _logical_id(value: Any) -> str | None:
+    """Return the logical id that a property refers to."""
+    match value:
+        case {"Ref": str(logical_id)} | {"Fn::GetAtt": [str(logical_id), *_]}:
+            return logical_id
+        case _:
+            return None
+
+
+def _increase(service: str, code: str, count: int) -> str:
+    return (
+        "Ask for more: aws service-quotas request-service-quota-increase "
+        f"--service-code {service} --quota-code {code} --desired-value {count}"
+    )
+
+
+def _record(certificate: Mapping[str, Any]) -> str:
+    """Return the DNS record that the certificate waits for."""
+    records = [
+        each["ResourceRecord"]
+        for each in certificate.get("DomainValidationOptions", [])
+        if "ResourceRecord" in each and each.get("ValidationStatus") != "SUCCESS"
+    ]
+    if not records:
+        return "aws acm describe-certificate says why."
+    listed = ", ".join(f"{record['Name']} {record['Type']} {record['Value']}" for record in records)
+    return f"Put this record into the domain's public zone, and wait until it is ISSUED: {listed}"
+
+
+def _of_type(templates: Templates, kind: str) -> Iterator[Mapping[str, Any]]:
+    for template in templates.values():
+        for resource in template.get("Resources", {}).values():
+            if resource["Type"] == kind:
+                yield resource.get("Properties", {})

@@ -1,0 +1,606 @@
+"""Prints answers on the terminal: one that arrives, a recorded one again, and how it was made.
+
+What is printed cannot be changed. So a sentence is printed when it has ended, with its mark, and waits at the
+label of a live value until the value came or its system failed, which its deadline bounds.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import tomllib
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import cache
+from pathlib import Path
+
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from assistant.answer import events
+from assistant.answer.events import AnswerEvent, Done, Problem
+from assistant.answer.prompt import load_prompt
+from assistant.domain import answers
+from assistant.domain.elements import Element, ElementData, ElementState, ElementValue
+from assistant.domain.errors import ConfigurationError
+from assistant.terminal.terminal import Terminal, plain, styled, table
+
+_UNCERTAIN = "Not certain: check before you send."
+_BOLD = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
+_INDENT = "  "
+_LONGEST_LINK = 100
+"""Characters of an address that is printed as text too."""
+_MAYBE_LABEL = re.compile(r"\[(?!\d+\])[^\[\]\n]{1,120}\]")
+"""Brackets around words, not around the number of a source."""
+_TONES = {"neutral": "bold", "good": "bold green", "warning": "bold yellow", "bad": "bold red"}
+_CANDIDATES = 5
+"""Candidates that are shown; ``--json`` has them all."""
+_OF_MODEL = {
+    "prompt_id",
+    "prompt_hash",
+    "dropped_passages",
+    "model_id",
+    "model_digest",
+    "parameters",
+    "usage",
+}
+_EXPLAINED = _OF_MODEL | {
+    *("retrieval_question", "candidates", "gate", "quoted", "removed_markers", "asked", "live_matches"),
+    *("elements", "index_version", "weights", "settings_hash", "timings_ms"),
+}
+_OF_PASSAGE = {
+    *("n", "rank", "fused_score", "lexical_rank", "lexical_score", "vector_rank", "cosine", "in_prompt"),
+    "passage_id",
+}
+
+
+@cache
+def _words(kind: str) -> Mapping[str, str]:
+    """Return what ``answer_words.toml`` says for each code of a kind."""
+    words = tomllib.loads(Path(__file__).with_name("answer_words.toml").read_text(encoding="utf-8"))
+    return words[kind]
+
+
+@dataclass(slots=True)
+class AnswerPrinter:
+    """Prints the events of one answer in order, and keeps its id, timings and problem."""
+
+    terminal: Terminal
+    base_url: str
+    began_s: float = field(default_factory=time.monotonic)
+    answer_id: str | None = None
+    first_text_s: float | None = None
+    """Seconds from the question to the first text."""
+    done: Done | None = None
+    problem: Problem | None = None
+    _sources: Sequence[answers.Source] = ()
+    _sentences: list[answers.Sentence] = field(default_factory=list[answers.Sentence])
+    _text: str = ""
+    _written: int = 0
+    """Characters of the text that were given to ``_live``: those of ended sentences."""
+    _live: LiveText = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._live = LiveText(lambda text: self.terminal.out.print(text, end=""))
+
+    def show(self, event: AnswerEvent) -> None:
+        match event:
+            case events.Started():
+                self.answer_id = event.answer_id
+                _show_started(self.terminal, event)
+            case events.Sources():
+                self._sources = event.sources
+                _show_beside(self.terminal, event)
+            case events.Token():
+                self._show_text(event.text)
+            case events.SentenceEnded():
+                self._sentences.append(event)
+                self._write_to(event.end)
+                self._live.add(mark_of(event, after=self._text[: event.end]))
+            case events.ElementChanged():
+                self._live.take(event)
+            case Done():
+                self._show_done(event)
+            case Problem():
+                self._end_text()
+                self.problem = event
+
+    def _show_text(self, text: str) -> None:
+        if self.first_text_s is None:
+            self.first_text_s = time.monotonic() - self.began_s
+        self._live.know(len(self._text))
+        self._text += text
+
+    def _write_to(self, end: int) -> None:
+        text = self._text[self._written : end]
+        self._live.add(with_bold(text), text=text, start=self._written)
+        self._written = max(self._written, end)
+
+    def _show_done(self, done: Done) -> None:
+        self.done = done
+        total_s = time.monotonic() - self.began_s
+        self._end_text()
+        live_only = self._live.has_elements and not self._sentences
+        show_remarks(self.terminal, done, self._sentences, live_only=live_only)
+        looked_at = done.finish_reason is answers.FinishReason.NO_EVIDENCE
+        sources = self._sources
+        if self._live.has_elements and not looked_at:  # what is not cited has nothing to do with the values
+            cited = {*done.citations, *(n for also in done.also for n in also.citations)}
+            sources = [source for source in sources if source.n in cited]
+        print_sources(
+            self.terminal, sources, cited=done.citations, base_url=self.base_url, looked_at=looked_at
+        )
+        self.terminal.out.print(Text(self._timings(done, total_s=total_s), style="dim"))
+
+    def _timings(self, done: Done, *, total_s: float) -> str:
+        first = "" if self.first_text_s is None else f"first text after {self.first_text_s:.2f} s, "
+        tokens = f", {done.usage.completion_tokens} tokens" if done.usage.completion_tokens else ""
+        return f"\n{first}whole answer after {total_s:.2f} s{tokens} · {self.answer_id}"
+
+    def _end_text(self) -> None:
+        self._write_to(len(self._text.rstrip()))
+        elements = [each for each in self._live.end() if not is_in_text(each, self._text)]
+        if self._text:
+            self.terminal.out.print()
+        for line in below_the_text(elements):
+            self.terminal.out.print(line)
+
+
+def with_bold(text: str, *, style: str = "") -> Text:
+    """Return Markdown with its bold parts in bold; other marks stay as written."""
+    shown = Text()
+    for place, part in enumerate(_BOLD.split(text)):
+        shown.append_text(plain(part, style=f"{style} bold".strip() if place % 2 else style))
+    return shown
+
+
+def prints(event: AnswerEvent) -> bool:
+    """Return whether an answer's printer prints anything when the event comes."""
+    match event:
+        case events.Started():
+            return bool(event.red_flags or event.unchecked_language or event.recorded_model)
+        case events.Sources():
+            return event.offered is not None or event.section is not None
+        case _:
+            return True
+
+
+def _show_started(terminal: Terminal, started: events.Started) -> None:
+    for flag in started.red_flags:
+        terminal.out.print(styled((flag.text, "bold red"), (f"  Call: {flag.call}", "bold red")))
+    if started.unchecked_language is not None:
+        terminal.out.print(styled((events.UNCHECKED, "bold yellow")))
+    if started.recorded_model:
+        terminal.show(f"Plays recorded answers of {started.recorded_model}.", "dim")
+    if prints(started):
+        terminal.out.print()
+
+
+def _show_beside(terminal: Terminal, event: events.Sources) -> None:
+    """Print what is offered before the text: an approved answer, and the section of a document."""
+    if (offered := event.offered) is not None:
+        head = ("Approved answer to a near question", "bold cyan")
+        terminal.out.print(styled(head, (f"  {offered.question}", "bold"), (f" [{offered.n}]", "cyan")))
+        terminal.out.print(with_bold(f"{_indented(offered.text)}\n"))
+    if event.section is not None:
+        _show_other(terminal, "While the model writes", event.section)
+
+
+def show_remarks(
+    terminal: Terminal,
+    ending: Done | answers.AnswerRecord,
+    sentences: Sequence[answers.Sentence],
+    *,
+    live_only: bool = False,
+) -> None:
+    """Print how an answer was made, how certain it is, and its alternatives. ``live_only``: its text is
+    nothing but live elements."""
+    out = terminal.out
+    if ending.mode is not None:
+        out.print()
+        _show_how_made(terminal, ending, live_only=live_only)
+    else:
+        _show_no_answer(terminal, ending)
+    if ending.escalation:
+        out.print(styled(("Ask: ", "bold"), (ending.escalation, "")))
+    _show_withheld(terminal, sentences)
+    _show_missing(terminal, ending)
+    for question in ending.unanswered:
+        out.print(styled(("Not answered: ", "bold yellow"), (question, "yellow")))
+    if ending.clarify:
+        out.print(styled(("\nAsk back  ", "bold cyan"), (ending.clarify, "")))
+    for also in ending.also:
+        _show_other(terminal, "\nAlso possible", also)
+    if ending.reply_draft:
+        out.print(styled(("\nReply draft", "bold cyan"), ("  edit it before you send it", "dim")))
+        out.print(with_bold(_indented(ending.reply_draft)))
+
+
+def _show_missing(terminal: Terminal, ending: answers.AnswerEnding) -> None:
+    for missing in ending.loading:
+        text = str(missing)
+        terminal.show(f"{text[0].upper()}{text[1:]}. The answer may change.", "yellow")
+    if ending.degraded:
+        terminal.show(f"Left out, because it failed or was late: {', '.join(ending.degraded)}.", "yellow")
+    if silent := [source.name for source in ending.asked if source.state in ("late", "failed")]:
+        terminal.show(f"Did not answer: {', '.join(silent)}.", "yellow")
+
+
+def _show_withheld(terminal: Terminal, sentences: Sequence[answers.Sentence]) -> None:
+    withheld = [sentence for sentence in sentences if sentence.detail == "withheld"]
+    if withheld:
+        values = ", ".join(dict.fromkeys(value for sentence in withheld for value in sentence.values))
+        counted = "1 sentence" if len(withheld) == 1 else f"{len(withheld)} sentences"
+        terminal.show(f"Withheld: {counted} of the model's; no source has {values}.", "yellow")
+
+
+def _show_how_made(terminal: Terminal, ending: Done | answers.AnswerRecord, *, live_only: bool) -> None:
+    if ending.certainty is answers.Certainty.POSSIBLY:
+        terminal.show(_UNCERTAIN, "bold yellow")
+    badge = _words("made")["live" if live_only else str(ending.mode)]
+    if ending.fallback:
+        why = _words("fallback").get(ending.fallback, f"it did not answer ({ending.fallback})")
+        badge += f", in place of the model's text: {why}"
+    terminal.show(badge, "dim")
+    if ending.finish_reason is answers.FinishReason.LENGTH:
+        terminal.show(_words("ending")["length"], "yellow")
+
+
+def _show_no_answer(terminal: Terminal, ending: Done | answers.AnswerRecord) -> None:
+    """Print why there is no text. A record keeps the reason as a code only."""
+    detail = _words("ending").get(ending.finish_reason or "")
+    reason = ending.reason if isinstance(ending, Done) else None
+    if ending.finish_reason is answers.FinishReason.NO_EVIDENCE:
+        detail, reason = reason or detail, None
+    if detail:
+        terminal.show(detail, "yellow")
+    if reason:
+        terminal.show(reason, "dim")
+
+
+def _show_other(terminal: Terminal, head: str, also: answers.AlsoPossible) -> None:
+    numbers = "".join(f"[{n}]" for n in also.citations)
+    title, effective = (also.title, "bold"), (_effective(also.effective_date), "dim")
+    terminal.out.print(styled((f"{head}  ", "bold cyan"), title, effective, (f" {numbers}", "cyan")))
+    terminal.out.print(with_bold(_indented(also.text)))
+
+
+def _effective(day: date | None) -> str:
+    return "" if day is None else f", effective {day:%Y-%m-%d}"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"{_INDENT}{line}" if line else "" for line in text.split("\n"))
+
+
+def mark_of(sentence: answers.Sentence, *, after: str = "") -> Text:
+    """Return the mark behind a sentence: its citations, whether it is one of the lines that matter most, and
+    whether it is to check; nothing for a withheld one.
+
+    ``after`` is the text before the mark; a citation at its end is not repeated.
+    """
+    mark = Text()
+    if sentence.detail == "withheld":
+        return mark
+    numbers = "".join(f"[{n}]" for n in sentence.citations)
+    if numbers and not after.rstrip(" .!?").endswith(numbers):
+        mark.append(f" {numbers}", style="cyan")
+    if sentence.is_key:
+        mark.append(" \u25c2", style="bold cyan")
+    if sentence.support is answers.Support.UNSUPPORTED:
+        word = sentence.detail or "unsupported"
+        reasons = ", ".join(_words("unsupported").get(reason, reason) for reason in sentence.reasons)
+        mark.append(f" ({word}{f': {reasons}' if reasons else ''})", style="yellow")
+    return mark
+
+
+def print_sources(
+    terminal: Terminal,
+    sources: Sequence[answers.Source],
+    *,
+    cited: Collection[int],
+    base_url: str,
+    looked_at: bool = False,
+) -> None:
+    """Print the numbered sources, those that the answer cites in bold, their titles as links (OSC 8).
+
+    The signed address of a document of our own is too long to read: ``--json`` has it.
+    """
+    if not sources:
+        return
+    terminal.out.print(Text("\nLooked at" if looked_at else "\nSources", style="bold"))
+    documents = _by_document(sources)
+    numbers = [", ".join(str(source.n) for source in same) for same in documents]
+    width = max(map(len, numbers))
+    for listed, same in zip(numbers, documents, strict=True):
+        first = same[0]
+        is_cited = any(source.n in cited for source in same)
+        link = _line(plain(first.url or base_url + first.document_url).plain)
+        shown = styled((f"  {listed:>{width}}  ", "cyan"), (first.title, "bold" if is_cited else ""))
+        shown.stylize(Style(link=link), width + 4)
+        about = f"  {first.document_id}{_effective(first.effective_date)}{_facts(first.facts)}"
+        terminal.out.print(shown.append_text(plain(about, style="dim")))
+        if len(link) <= _LONGEST_LINK:
+            terminal.show(f"{'':{width + 4}}{link}", "dim")
+
+
+def _facts(facts: answers.SourceFacts | None) -> str:
+    """Return price, stars and votes of a shop's source, each after a comma."""
+    if facts is None:
+        return ""
+    parts = [f"{facts.price} {facts.currency or ''}".strip() if facts.price is not None else ""]
+    if facts.rating is not None:
+        mean = f" of {facts.ratings} ratings" if facts.ratings is not None else ""
+        parts.append(f"{facts.rating:g} of 5 stars{mean}")
+    if facts.helpful_votes:
+        parts.append(f"{facts.helpful_votes} found it helpful")
+    return "".join(f", {part}" for part in parts if part)
+
+
+def _by_document(sources: Sequence[answers.Source]) -> list[list[answers.Source]]:
+    """Return the sources grouped by document, in the order of each document's first."""
+    documents: dict[str, list[answers.Source]] = {}
+    for source in sources:
+        documents.setdefault(source.document_id, []).append(source)
+    return list(documents.values())
+
+
+# --- live elements -------------------------------------------------------------------------------------
+def shown_element(element: Element, *, label: str = "") -> Text:
+    """Return the values with source and time, "Delayed (orders, 14:02)"; or the label and what happened."""
+    if element.state is ElementState.READY and element.data is not None:
+        return Text(" · ").join(_values(element.data)).append_text(_origin(element))
+    words = _words("element").get(element.problem or "")
+    reason = words.format(source=element.source) if words else element.detail
+    return plain(label).append_text(_remark(reason, style="yellow"))
+
+
+def _origin(element: Element) -> Text:
+    """Return source, time and what it is about: "(orders, 14:02, order 4471-2208)"."""
+    parts = (element.source, _time(element), element.about)
+    return _remark(", ".join(part for part in parts if part), style="dim")
+
+
+def _values(data: ElementData) -> Iterator[Text]:
+    several = len(data.values) > 1
+    for value in data.values:
+        name = f"{_line(value.label)} " if several and value.label else ""
+        yield styled((name, ""), (_line(value.text), _TONES[value.tone]))
+    for row in data.rows:
+        cells = ", ".join(_cell(value, data.columns) for value in row.values)
+        yield styled((f"{_line(row.title)}: ", ""), (cells, "bold"))
+    if data.url:
+        yield plain(_line(data.url), style="underline")
+
+
+def _cell(value: ElementValue, columns: Sequence[ElementValue]) -> str:
+    label = next((column.label for column in columns if column.name == value.name), value.label)
+    return _line(f"{label} {value.text}")
+
+
+def _time(element: Element) -> str:
+    at = element.as_of
+    if at is None:
+        return ""
+    return f"{at.astimezone():%H:%M}" if isinstance(at, datetime) else at.isoformat()
+
+
+def _remark(words: str, *, style: str) -> Text:
+    return plain(f" ({_line(words)})", style=style)
+
+
+def _line(text: str) -> str:
+    """Return untrusted text on one line."""
+    return " ".join(text.split())
+
+
+def is_in_text(element: Element, text: str) -> bool:
+    """Return whether the words that a table stands in for have all that it shows, so that they are enough."""
+    if element.data is None or not element.data.rows:
+        return False
+    words = _line(text[element.display.start : element.display.end])
+    rows = element.data.rows
+    return all(
+        _line(shown) in words for row in rows for shown in (row.title, *(value.text for value in row.values))
+    )
+
+
+def below_the_text(elements: Sequence[Element]) -> Iterator[Text | Table]:
+    """Yield what to print for the elements that have no place in the printed text: a line, or a table."""
+    for element in elements:
+        if element.state is ElementState.READY and element.data is not None and element.data.rows:
+            yield styled(("\n", ""), (_line(element.title), "bold cyan")).append_text(_origin(element))
+            yield _table(element.data)
+        else:
+            yield plain(f"  {_line(element.title)}: ").append_text(shown_element(element))
+
+
+def _table(data: ElementData) -> Table:
+    names = [column.name for column in data.columns]
+    cells = ({value.name: value for value in row.values} for row in data.rows)
+    rows = (
+        (plain(_line(row.title), style="bold"), *(_shown(named.get(name)) for name in names))
+        for row, named in zip(data.rows, cells, strict=True)
+    )
+    return table("", *(_line(column.label) for column in data.columns), rows=rows)
+
+
+def _shown(value: ElementValue | None) -> Text:
+    return Text() if value is None else plain(_line(value.text), style=_TONES[value.tone].replace("bold", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    shown: Text
+    text: str
+    start: int
+    """Of ``text`` in the answer. A mark between two texts is a piece without text."""
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+@dataclass(slots=True)
+class LiveText:
+    """Writes the pieces of an answer in their order, each when its labels have their values."""
+
+    write: Callable[[Text], None]
+    _queue: deque[_Piece] = field(default_factory=deque[_Piece])
+    _elements: dict[str, Element] = field(default_factory=dict[str, Element])
+    _in_text: set[str] = field(default_factory=set[str])
+    """Ids of the elements whose values were written in the text."""
+    _known_to: int = 0
+
+    def add(self, shown: Text, *, text: str = "", start: int = 0) -> None:
+        """Add a piece: ``text`` as it came and where it starts in the answer; a mark has none."""
+        self._queue.append(_Piece(shown, text, start))
+        self._write_ready()
+
+    def know(self, end: int) -> None:
+        """Say that all elements before ``end`` have been announced: they come before the next token."""
+        self._known_to = end
+        self._write_ready()
+
+    def take(self, element: Element) -> None:
+        """Take the present state of an element."""
+        self._elements[element.id] = element
+        self._write_ready()
+
+    @property
+    def has_elements(self) -> bool:
+        return bool(self._elements)
+
+    def end(self) -> list[Element]:
+        """Write what waits, and return the elements whose values are not in the text."""
+        while self._queue:
+            self.write(self._filled(self._queue.popleft()))
+        return [element for element in self._elements.values() if element.id not in self._in_text]
+
+    def _write_ready(self) -> None:
+        while self._queue and not self._waits(self._queue[0]):
+            self.write(self._filled(self._queue.popleft()))
+
+    def _waits(self, piece: _Piece) -> bool:
+        if piece.end > self._known_to and _MAYBE_LABEL.search(piece.text):
+            return True
+        return any(element.state is ElementState.PENDING for element in self._inside(piece))
+
+    def _inside(self, piece: _Piece) -> list[Element]:
+        inside = (
+            element
+            for element in self._elements.values()
+            if piece.start <= element.display.start < element.display.end <= piece.end
+        )
+        return sorted(inside, key=lambda element: element.display.start)
+
+    def _filled(self, piece: _Piece) -> Text:
+        filled, rest = Text(), piece.shown
+        for element in self._inside(piece):
+            label = piece.text[element.display.start - piece.start : element.display.end - piece.start]
+            at = rest.plain.find(label)
+            if element.state is ElementState.PENDING or at < 0:
+                continue
+            self._in_text.add(element.id)
+            filled.append_text(rest[:at]).append_text(shown_element(element, label=label))
+            rest = rest[at + len(label) :]
+        return filled.append_text(rest)
+
+
+# --- records -------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A record with the text of its passages, where the document store still has it."""
+
+    record: answers.AnswerRecord
+    texts: tuple[str | None, ...]
+    """In the order of the record's passages; None where the text was removed or replaced."""
+    verdicts: tuple[answers.StoredVerdict, ...]
+
+
+def show_replayed(terminal: Terminal, replayed: Replayed) -> None:
+    """Print a record with the text of its passages, its prompt, how it was made and its verdicts."""
+    record = replayed.record
+    terminal.show(record.question, "bold")
+    terminal.out.print(
+        plain(f"{record.agent}, {record.asked_at:%Y-%m-%d %H:%M:%S} UTC, {record.answer_id}", style="dim")
+    )
+    terminal.out.print()
+    _show_text(terminal, record)
+    for use, text in zip(record.passages, replayed.texts, strict=True):
+        title, passage_id = (use.title, "bold"), (f"  {use.passage_id}", "dim")
+        terminal.out.print(styled((f"\n{use.n:>3}  ", "cyan"), title, passage_id))
+        gone = "(no longer stored: the document was withdrawn or replaced)"
+        terminal.out.print(plain(gone, style="dim") if text is None else plain(text))
+    _show_prompt(terminal, record)
+    explain(terminal, record)
+    for stored in replayed.verdicts:
+        show_verdict(terminal, stored)
+
+
+def _show_prompt(terminal: Terminal, record: answers.AnswerRecord) -> None:
+    """Print the released prompt file as it was filled; warn if its hash is another one."""
+    if record.prompt_hash is None:
+        return
+    read = ", ".join(str(use.n) for use in record.passages if use.in_prompt) or "none"
+    slots = {"passages": f"(passages {read}, as above)", "question": record.question}
+    try:
+        template = load_prompt(record.prompt_id)
+    except ConfigurationError as error:
+        terminal.show(f"\n{error.message}", "yellow")
+        return
+    terminal.show(f"\nPrompt {record.prompt_id}", "bold")
+    if template.sha256 != record.prompt_hash:
+        terminal.out.print(
+            plain("(this file is not the one that was used: its hash differs)", style="yellow")
+        )
+    user = "".join(slots[part] if place % 2 else part for place, part in enumerate(template.user))
+    terminal.show(f"system: {template.system}\nuser: {user}")
+
+
+def _show_text(terminal: Terminal, record: answers.AnswerRecord) -> None:
+    """Print the answer's text with the marks behind its sentences."""
+    at = 0
+    for sentence in record.sentences:
+        text = record.text[at : sentence.end]
+        terminal.out.print(with_bold(text), end="")
+        terminal.out.print(mark_of(sentence, after=text), end="")
+        at = sentence.end
+    terminal.out.print(with_bold(record.text[at:]))
+    live_only = bool(record.elements) and not record.sentences
+    show_remarks(terminal, record, record.sentences, live_only=live_only)
+    reason = record.finish_reason or record.error_code or ""
+    terminal.show(f"({record.outcome}: {reason})", "dim")
+
+
+def show_verdict(terminal: Terminal, stored: answers.StoredVerdict) -> None:
+    """Print a verdict with its reasons and the better text."""
+    verdict = stored.verdict
+    style = "green" if verdict.label is answers.VerdictLabel.GOOD else "red"
+    at, label = (f"{stored.at:%Y-%m-%d %H:%M}  ", "dim"), (f"{verdict.label.value:<5}", style)
+    rest = f" {stored.answer_id}  {stored.agent}  {', '.join(verdict.reasons)}"
+    terminal.out.print(styled(at, label, (rest, "")))
+    if verdict.better_text:
+        terminal.show(f"      better: {verdict.better_text}")
+
+
+def explain(terminal: Terminal, record: answers.AnswerRecord) -> None:
+    """Print the record's retrieval, ranking, gate, quotes, prompt, model and timings."""
+    terminal.out.print()
+    known = record.model_dump(mode="json", include=_EXPLAINED)
+    if record.gate is not None:
+        known["gate"] = record.gate.model_dump(exclude_defaults=True)
+    if record.prompt_hash is None:
+        known = {name: value for name, value in known.items() if name not in _OF_MODEL}
+        known["model"] = "not asked"
+    for match in known["live_matches"]:
+        match["state"] = _words("live_match")[match["state"]]
+    more = len(record.candidates) - _CANDIDATES
+    passages = [use.model_dump(include=_OF_PASSAGE) for use in record.passages]
+    candidates = {"candidates": known.pop("candidates")[:_CANDIDATES]}
+    terminal.fields(
+        {"passages": passages} | candidates | {"more": f"{more}: --json" if more > 0 else ""} | known
+    )

@@ -1,0 +1,309 @@
+"""What commands do with the site of this machine: use the one that runs, or serve it themselves meanwhile."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TextIO
+
+import httpx
+
+from assistant.client import AssistantClient
+from assistant.domain.clock import SystemClock
+from assistant.domain.documents import DocumentState
+from assistant.domain.errors import ConfigurationError, LocalRuntimeError
+from assistant.laptop.layout import Addresses, Layout
+from assistant.laptop.sharing import Address, SharedSite
+from assistant.laptop.tokens import Grant, issue_token
+from assistant.process.private_files import (
+    make_private_file,
+    make_private_folder,
+    owner_only,
+    replace_private,
+)
+from assistant.process.settings import LocalSettings
+from assistant.process.telemetry import configure_logging
+from assistant.service.opened import open_tenants
+from assistant.service.served import ServedTenants
+from assistant.stores.documents_ports import KnowledgeStores
+from assistant.tenant.tenant import TenantConfig
+from assistant.terminal.terminal import GlobalOptions, Terminal
+
+if TYPE_CHECKING:
+    from assistant.answer.services import TenantServices
+    from assistant.laptop.site import Site
+    from assistant.model_server.here import ModelsHere
+
+_MIB = 1024 * 1024
+_NODE_TIMEOUT_S = 3.0
+_RETRY_S = 0.1
+_FOLLOW_EVERY_S = 1.0
+_CHECKOUT = Path(__file__).parents[2]
+
+
+@dataclass(slots=True)
+class LocalRuntime:
+    """What a command needs to serve, or to use what serves."""
+
+    options: GlobalOptions
+    terminal: Terminal
+    settings: LocalSettings
+    tenants: Mapping[str, TenantConfig]
+    layout: Layout
+    shared: SharedSite
+    own: Site | None = None
+    """Where this command serves."""
+    _address: Address | None = None
+
+    @property
+    def address(self) -> Address:
+        """Where the site is, inside the block of ``site``."""
+        assert self._address is not None  # noqa: S101 (a mistake of ours)
+        return self._address
+
+    @property
+    def models(self) -> ModelsHere | None:
+        """The models that this process has loaded already."""
+        return None if self.own is None else self.own.models
+
+    def check(self) -> None:
+        """Raise LocalRuntimeError where the site has ended."""
+        if self.own is not None:
+            self.own.check()
+        elif not self.shared.serves(self.address):
+            raise LocalRuntimeError(f"{self.address.who} ended, and the service with it.")
+
+    @contextmanager
+    def site(self, *, command: str, stays: bool = False, shows: bool = False) -> Generator[None]:
+        """Have the site ready inside the block, with a spinner until then.
+
+        ``shows``: on the wished port, since people open it. A command that ``stays`` serves until a signal,
+        and uses no site of a shorter command. Raises LocalRuntimeError, ConfigurationError.
+        """
+        require_node(self.settings)
+        until_s, told = time.monotonic() + self.settings.lock_timeout_s, False
+        while not self.shared.take():
+            waits_for = "another assistant command that starts"
+            if (address := self.shared.read()) is not None:
+                self._refuse_other_options(address)
+                if stays and not address.stays:
+                    waits_for = address.who
+                elif address.digest != self.layout.digest():
+                    waits_for = f"{address.who}, which serves other settings"
+                else:
+                    with self.shared.using(address) as is_serving:
+                        if is_serving:
+                            self._address = address
+                            yield
+                            return
+            if time.monotonic() > until_s:
+                raise LocalRuntimeError(f"Waited too long for {waits_for}. End it first.")
+            if not told:
+                self.terminal.say(f"waiting for {waits_for}")
+                told = True
+            time.sleep(_RETRY_S)
+        try:
+            with self._serving(command, stays=stays, shows=shows or stays):
+                yield
+        finally:
+            self.shared.release()
+
+    @contextmanager
+    def _serving(self, command: str, *, stays: bool, shows: bool) -> Generator[None]:
+        from assistant.laptop.site import Site  # slow: not where another command serves
+
+        is_wished = shows or "port" in self.settings.model_fields_set
+        port = self.settings.port if is_wished else 0
+        ports = {"service": port, "issuer": port + 1} if port else {}
+        self.own = Site(self.layout, self.shared, command, stays, ports)
+        with owner_only():
+            configure_logging(stream=self._log())
+            try:
+                with self.terminal.waiting("starting the service"):
+                    self._start(self.own)
+                yield
+                self.own.withdraw()
+                self.shared.await_users(
+                    lambda: self.terminal.say("waiting for a command that uses the service")
+                )
+            finally:
+                self.own.stop()
+
+    def _start(self, own: Site) -> None:
+        """Start the site, and say how long it took and which tenants it leaves out."""
+        began_s = time.monotonic()
+        self._address = own.start()
+        self.terminal.step(f"service ready ({time.monotonic() - began_s:.1f} s)")
+        for reason in own.left_out:
+            self.terminal.say(reason)
+
+    def serve(self) -> NoReturn:
+        """Serve until a signal, and follow tenant files that change.
+
+        Raises LocalRuntimeError if the site ends before it.
+        """
+        while True:
+            time.sleep(_FOLLOW_EVERY_S)
+            self.check()
+            if self.own is not None:
+                self._follow(self.own)
+
+    def start_apart(self) -> Address:
+        """Start a process that stays, unless one serves; return where it serves. Raises LocalRuntimeError."""
+        child: subprocess.Popen[bytes] | None = None
+        log = self._log()
+        began = log.tell()
+        until_s = time.monotonic() + self.settings.lock_timeout_s + self.settings.start_timeout_s
+        while True:
+            if (address := self.shared.read()) is not None and address.stays:
+                self._refuse_other_options(address)
+                if address.digest == self.layout.digest():
+                    return address
+            if child is None and not self.shared.is_held():
+                child = self._spawn(log)
+            if child is not None and child.poll():
+                with Path(log.name).open(encoding="utf-8", errors="replace") as written:
+                    written.seek(began)
+                    lines = written.read().strip().splitlines() or ["it wrote nothing"]
+                raise LocalRuntimeError(lines[-1].removeprefix("assistant: "))
+            if time.monotonic() > until_s:
+                raise LocalRuntimeError("Waited too long for another assistant command. End it first.")
+            time.sleep(_RETRY_S)
+
+    def _spawn(self, log: TextIO) -> subprocess.Popen[bytes]:
+        options = self.options
+        folders = ("--tenants", str(options.tenants_dir), "--state", str(options.state_dir))
+        port = () if options.port is None else ("--port", str(options.port))
+        command = (sys.executable, "-P", "-m", "assistant.cli.main", *folders, *port)
+        return subprocess.Popen(
+            (*command, "tenant", "up", "--foreground"),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def _follow(self, own: Site) -> None:
+        try:
+            changed = local_runtime(self.options, self.terminal).layout
+        except ConfigurationError:
+            return  # no file is right: what serves goes on with those it read
+        if own.follow(changed):
+            self._address = own.address
+            self.terminal.step("a tenant file or model changed: the service started anew")
+
+    def _log(self) -> TextIO:
+        """Open the log; raise LocalRuntimeError where the disk is full."""
+        folder = self.shared.folder / "logs"
+        make_private_folder(folder)
+        free_mib = shutil.disk_usage(folder).free // _MIB
+        if free_mib < self.settings.min_free_mib:
+            raise LocalRuntimeError(
+                f"The disk of {folder.parent} is full: {free_mib} MiB are free and "
+                f"{self.settings.min_free_mib} MiB needed; make room or choose another folder with --state."
+            )
+        path, limit = folder / "site.log", self.settings.log_limit_mib * _MIB
+        if path.exists() and path.stat().st_size > limit:
+            replace_private(path, path.read_bytes()[-limit // 2 :].partition(b"\n")[2])
+        make_private_file(path)
+        return path.open("a", encoding="utf-8")
+
+    def _refuse_other_options(self, address: Address) -> None:
+        wanted = self.layout.options()
+        port = address.service.rpartition(":")[2]
+        differing = [name for name in wanted if address.options.get(name) != wanted[name]]
+        if "port" in self.settings.model_fields_set and self.settings.port not in (0, int(port)):
+            differing.append("port")
+        if differing:
+            raise LocalRuntimeError(
+                f"{address.who} serves this state folder with another {' and '.join(differing)}. End it "
+                "first: assistant tenant down."
+            )
+
+    def client(self, grant: Grant) -> AssistantClient:
+        """Return a client of the site's service with this grant; the caller closes it."""
+        token = issue_token(grant, state_dir=self.shared.folder, issuer=self.address.issuer)
+        return AssistantClient(self.address.service, token=token)
+
+
+def local_runtime(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
+    """Read settings and tenant files, and start nothing. A wrong tenant file is named, and left out.
+
+    Raises ConfigurationError.
+    """
+    return runtime_of(options, terminal, options.tenants().tenants)
+
+
+def runtime_of(
+    options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, TenantConfig]
+) -> LocalRuntime:
+    """Return a runtime of these tenants."""
+    settings = options.local_settings()
+    layout = Layout(
+        tenants_dir=options.tenants_dir,
+        state_dir=options.state_dir,
+        tenants=tenants,
+        settings=settings,
+        models=options.local_models(tenants),
+        checkout=_CHECKOUT if (_CHECKOUT / "tools" / "systems").is_dir() else None,
+    )
+    return LocalRuntime(options, terminal, settings, tenants, layout, SharedSite(options.state_dir.resolve()))
+
+
+def require_node(settings: LocalSettings) -> None:
+    """Raise LocalRuntimeError if the settings search an OpenSearch node that does not answer."""
+    if settings.search != "opensearch":
+        return
+    try:
+        health = f"{settings.opensearch_url}/_cluster/health"
+        httpx.get(health, timeout=_NODE_TIMEOUT_S, trust_env=False).raise_for_status()
+    except httpx.HTTPError:
+        raise LocalRuntimeError(
+            f"No OpenSearch node answers at {settings.opensearch_url}; start one with make opensearch-up "
+            f"in a checkout, or name another with {LocalSettings.variable('opensearch_url')}."
+        ) from None
+
+
+async def has_knowledge(knowledge: KnowledgeStores) -> bool:
+    """Return whether at least one document of the tenant is in the index."""
+    counts = await knowledge.states.count_by_state()
+    return bool(counts.get(DocumentState.LIVE) or counts.get(DocumentState.STALE))
+
+
+@asynccontextmanager
+async def open_served(
+    runtime: LocalRuntime, tenants: Sequence[str], *, generates: bool = False
+) -> AsyncGenerator[ServedTenants]:
+    """Open tenants as the service does. Raises ConfigurationError for one without a document in its index."""
+    address = runtime.address
+    settings = runtime.layout.service_settings(Addresses(address.service, address.issuer, address.systems))
+    async with open_tenants(
+        settings, only=tenants, generates=generates, clock=SystemClock(), models=runtime.models
+    ) as opened:
+        for tenant in tenants:
+            if not await has_knowledge(opened[tenant].knowledge):
+                raise ConfigurationError(
+                    f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant "
+                    f"{tenant} PATH."
+                )
+        yield opened
+
+
+@asynccontextmanager
+async def open_services(
+    runtime: LocalRuntime, tenants: Sequence[str], *, generates: bool = False
+) -> AsyncGenerator[Mapping[str, TenantServices]]:
+    """Open the tenants' answer paths. Raises ConfigurationError for one without knowledge."""
+    async with open_served(runtime, tenants, generates=generates) as opened:
+        yield {tenant: opened[tenant].answering for tenant in tenants}
+
+
+def committed(options: GlobalOptions) -> Path:
+    """Return the folder of committed questions, bounds and baseline, beside the tenants' folder."""
+    return options.tenants_dir.parent / "evaluation"

@@ -1,0 +1,206 @@
+"""``assistant aws put-artifacts``: models that a deployment needs published; the registry of an account.
+
+Models that come as Python packages are uploaded into a tenant's models bucket. They need no chip and no
+build: a tenant that names them answers before its own models are compiled.
+"""
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from assistant.domain.errors import ConfigurationError, DeploymentError
+from assistant.process.settings import ModelServerSettings
+from assistant.tenant.deployment import ModelsSection
+from assistant.tenant.manifests import (
+    CALLERS_PREFIX,
+    LlmManifest,
+    LockedImage,
+    artifact_sha256,
+    load_embedding_manifest,
+    load_llm_manifest,
+)
+from assistant.tenant.tenant import TenantConfig
+from assistant.terminal.account import AwsAccount, aws_errors
+from assistant.terminal.deployed import Deployed
+from assistant.terminal.terminal import Terminal
+
+_PART_BYTES = 1024 * 1024
+
+Platform = Literal["linux/amd64", "linux/arm64"]
+_INTEL: Platform = "linux/amd64"
+ARM: Platform = "linux/arm64"
+PLATFORMS = {"model_server": _INTEL, "learning": _INTEL, "corpus_job": ARM}
+"""Whatever the tasks and the build machine are: no instance of the instance table is Arm's, the functions are
+x86_64, and the corpus application is Arm's."""
+
+
+class Registry(AwsAccount):
+    """The private registry of one account and region."""
+
+    @classmethod
+    def parse(cls, text: str) -> Registry:
+        """Read ``ACCOUNT/REGION``. Raises ConfigurationError."""
+        account, _, region = text.partition("/")
+        if not (account.isdigit() and len(account) == 12 and region):
+            raise ConfigurationError(f"{text}: a registry is named ACCOUNT/REGION: 111122223333/us-east-1.")
+        return cls(account=account, region=region)
+
+    @property
+    def url_suffix(self) -> str:
+        return "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+
+    @property
+    def host(self) -> str:
+        return f"{self.account}.dkr.ecr.{self.region}.{self.url_suffix}"
+
+    def place(self, image: LockedImage) -> str:
+        """Return the full name of an image here."""
+        return f"{self.host}/{image.repository}:{image.tag}"
+
+    def digest(self, image: LockedImage) -> str | None:
+        """Return the digest of an image's tag here; None without such a tag. Raises DeploymentError."""
+        try:
+            response = self.call(
+                "ecr",
+                "describe_images",
+                missing="ImageNotFoundException",
+                registryId=self.account,
+                repositoryName=image.repository,
+                imageIds=[{"imageTag": image.tag}],
+            )
+        except DeploymentError as error:
+            if "RepositoryNotFoundException" not in error.message:
+                raise
+            raise DeploymentError(
+                f"{self.account}/{self.region} has no repository {image.repository}. Deploy the account "
+                "stage there first: npx cdk deploy -c stage=account '**'"
+            ) from None
+        return None if response is None else str(response["imageDetails"][0]["imageDigest"])
+
+    def login(self) -> tuple[str, str]:
+        """Return user and password for Docker, valid for twelve hours. Raises DeploymentError."""
+        given = self.call("ecr", "get_authorization_token", registryIds=[self.account])
+        token = given["authorizationData"][0]["authorizationToken"]
+        user, _, password = base64.b64decode(token).decode().partition(":")
+        return user, password
+
+
+# --- model artifacts --------------------------------------------------------------------------------------
+_OF_CALLERS = ("artifact.json", "tokenizer.json")
+_TASKS = {"embedding": "embedding", "generation": "llm"}
+"""Task of a packaged model = first part of its keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Files below one prefix of the bucket, which ends in ``/``."""
+
+    prefix: str
+    files: tuple[str, ...]
+
+
+def model_files(models: ModelsSection, *, folder: Path) -> list[ModelFiles]:
+    """Return the files that the manifests in ``folder`` (``model_artifacts``) name.
+
+    Raises ConfigurationError.
+    """
+    manifests = {
+        "llm": load_llm_manifest(folder / "llm" / models.llm),
+        "embedding": load_embedding_manifest(folder / "embedding" / models.embedding),
+    }
+    found: list[ModelFiles] = []
+    for kind, manifest in manifests.items():
+        found.append(ModelFiles(f"{kind}/{manifest.name}/{manifest.sha256}/", manifest.files))
+        found.append(ModelFiles(f"{CALLERS_PREFIX}{manifest.served_name}/", _OF_CALLERS))
+    return found
+
+
+def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal: Terminal) -> None:
+    """Upload every file that the tenant's manifests name and that a Python package has.
+
+    Raises DeploymentError, and ConfigurationError naming the files that no package has.
+    """
+    if tenant.models is None:
+        raise ConfigurationError(f"{tenant.name} has no [models] section, so there is nothing to upload.")
+    wanted = model_files(tenant.models, folder=root / "model_artifacts")
+    keys = [f"{model.prefix}{name}" for model in wanted for name in model.files]
+    with tempfile.TemporaryDirectory() as folder:
+        packaged = {name: path for task in _TASKS for name, path in _packaged_files(task, Path(folder))}
+        packages = {key: packaged[_without_name(key)] for key in keys if _without_name(key) in packaged}
+        upload(Deployed.of(tenant, tenant_file), packages, terminal)
+    if absent := [key for key in keys if key not in packages]:
+        raise ConfigurationError(
+            "No Python package contains these files. Build them and upload them as the publisher "
+            f"(model_artifacts/README.md): {', '.join(absent)}"
+        )
+
+
+def upload(deployed: Deployed, files: Mapping[str, Path], terminal: Terminal) -> None:
+    """Put files by their keys into the bucket, as the publisher. Raises DeploymentError."""
+    bucket, s3 = deployed.models_bucket(), deployed.publisher()
+    with aws_errors("s3", "upload_file"):
+        for key, path in files.items():
+            s3.upload_file(str(path), bucket, key)
+            terminal.step(f"s3://{bucket}/{key}")
+
+
+def stored_sha256(s3: Any, bucket: str, key: str) -> tuple[str, str]:
+    """Read an object; return its SHA-256 and its ETag."""
+    answer, content = s3.get_object(Bucket=bucket, Key=key), hashlib.sha256()
+    for part in answer["Body"].iter_chunks(_PART_BYTES):
+        content.update(part)
+    return content.hexdigest(), answer["ETag"]
+
+
+def check_artifact(manifest: LlmManifest, *, deployed: Deployed, terminal: Terminal) -> None:
+    """Read every file of the artifact in the bucket, as the publisher, and compare the hash.
+
+    Raises DeploymentError for other files or other bytes.
+    """
+    name, s3 = deployed.models_bucket(), deployed.publisher()
+    hashes: dict[str, str] = {}
+    prefix = f"llm/{manifest.name}/{manifest.sha256}/"
+    with aws_errors("s3", "get_object"):
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix)
+        there = {str(one["Key"]).removeprefix(prefix) for page in pages for one in page.get("Contents", ())}
+        for file in there & set(manifest.files):
+            hashes[file], _ = stored_sha256(s3, name, f"{prefix}{file}")
+            terminal.step(f"read s3://{name}/{prefix}{file}")
+    if wrong := sorted(there ^ set(manifest.files)):
+        advice = f"the files of {manifest.name}: {', '.join(wrong)}. Put it again: models package --put T."
+        raise DeploymentError(f"s3://{name}/{prefix} does not hold exactly {advice}")
+    if (found := artifact_sha256(hashes)) != manifest.sha256:
+        advice = "Find out who put it, and package the model again under another name."
+        raise DeploymentError(f"s3://{name}/{prefix} holds another artifact, of hash {found}. {advice}")
+
+
+def _packaged_files(task: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a packaged model by ``KIND/DIGEST/FILE``, and its callers' by their key."""
+    from assistant.model_server.artifact import ensure_artifact
+    from assistant.model_server.weights import locate_weights
+
+    settings = ModelServerSettings(task=task, artifacts_dir=folder)  # type: ignore[arg-type]
+    weights = locate_weights(settings)
+    path, digest = weights.path, weights.digest()
+    for file in [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file()):
+        name = file.name if path.is_file() else file.relative_to(path).as_posix()
+        yield f"{_TASKS[task]}/{digest}/{name}", file
+    model = ensure_artifact(settings).model
+    for file in sorted((folder / model).iterdir()):
+        yield f"{CALLERS_PREFIX}{model}/{file.name}", file
+
+
+def _without_name(key: str) -> str:
+    """Return ``KIND/DIGEST/FILE`` for the key ``KIND/NAME/DIGEST/FILE``; a key of callers stays."""
+    if key.startswith(CALLERS_PREFIX):
+        return key
+    kind, _name, rest = key.split("/", 2)
+    return f"{kind}/{rest}"

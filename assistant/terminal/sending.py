@@ -1,0 +1,163 @@
+"""Documents for a service elsewhere: what ``knowledge add --service`` and ``knowledge sync --into`` send."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from assistant.client import AssistantClient, NotThereError, RefusedByServiceError, RejectedError
+from assistant.documents.files import SourceDocument, SourceFailure, SourceItem, SourceWithdrawal, file_of
+from assistant.documents.receive import AddSummary
+from assistant.documents.sources import KnowledgeSource
+from assistant.domain import errors
+from assistant.domain.documents import ID_SEPARATOR, DocumentState, DocumentStatus
+from assistant.domain.retries import all_or_cancel
+from assistant.service.streams import DOCUMENT_LIMIT_BYTES
+
+_AT_ONCE = 8
+_PAGE = 500
+_MOST_REASON = 1000
+_OF_OTHERS = (errors.LabelsWidenedError.code, errors.NotFoundError.code)
+"""Codes for a document that has labels there, and the token has not: it stays as it is."""
+
+
+class ServiceTarget:
+    """``KnowledgeTarget`` of a source of a service elsewhere, with eight requests at a time.
+
+    Without ``read_known`` all that the service takes count as added, except what answers already with the
+    same content. Raises what the client raises.
+    """
+
+    def __init__(self, client: AssistantClient, source: KnowledgeSource) -> None:
+        self._client = client
+        self._source = source
+        self._free = asyncio.Semaphore(_AT_ONCE)
+        self._known: dict[str, DocumentStatus] = {}
+        """What answers with the same content is not sent again."""
+
+    async def read_known(self) -> None:
+        """Read the ids of all documents. Raises ConfigurationError where the service puts another namespace
+        before them."""
+        source, after = self._source, ""
+        while after is not None:
+            page = await self._client.list_documents(after=after, limit=_PAGE)
+            after = page.next_after
+            for status in page.documents:
+                if status.knowledge_source != source.name or status.state is DocumentState.WITHDRAWN:
+                    continue
+                own_id = status.document_id.removeprefix(source.id_prefix)
+                if ID_SEPARATOR in own_id or source.id_prefix + own_id != status.document_id:
+                    raise errors.ConfigurationError(
+                        f"The service calls a document of {source.name} {status.document_id}. Write the "
+                        "namespace of its tenant file into the source here."
+                    )
+                self._known[own_id] = status
+
+    @property
+    def known(self) -> Collection[DocumentStatus]:
+        """The documents that the service has, as far as they are known."""
+        return self._known.values()
+
+    async def known_ids(self) -> frozenset[str]:
+        return frozenset(self._known)
+
+    async def add(self, items: Sequence[SourceItem], /) -> AddSummary:
+        """Send restrictions first, then documents."""
+        summary = AddSummary(lines=len(items))
+        for item in items:
+            if isinstance(item, SourceFailure):
+                await self._refuse(item, summary)
+            elif isinstance(item, SourceWithdrawal):
+                summary.withdrawn += 1
+                await self._withdraw(item.own_id)
+        documents = [item for item in items if isinstance(item, SourceDocument)]
+        await all_or_cancel(self._send(item, summary) for item in documents)
+        return summary
+
+    async def withdraw(self, item_ids: Sequence[str], /) -> None:
+        await all_or_cancel(map(self._withdraw, item_ids))
+
+    async def _withdraw(self, own_id: str) -> None:
+        async with self._free:
+            with suppress(NotThereError):
+                await self._client.withdraw_document(self._source.document_id(own_id))
+        self._known.pop(own_id, None)
+
+    async def _send(self, item: SourceDocument, summary: AddSummary) -> None:
+        own_id = item.document.document_id
+        before = self._known.get(own_id)
+        async with self._free:
+            try:
+                settled = (DocumentState.LIVE, self._checked_hash(item))
+                if before is None or (before.state, before.content_hash) != settled:
+                    self._known[own_id] = await self._client.bring_document(
+                        item.document, knowledge_source=self._source.name, path=file_of(item.origin)
+                    )
+            except (errors.DocumentInvalidError, RejectedError) as error:
+                return await self._refuse(_failure(item, error), summary)
+            except RefusedByServiceError as error:
+                if error.problem.code not in _OF_OTHERS:
+                    raise
+                return summary.failures.append(_failure(item, error))
+        status = self._known[own_id]
+        is_live = status.state is DocumentState.LIVE
+        summary.count(before or (status if is_live else None), status.content_hash)
+        if not is_live:
+            summary.enqueued_ids.append(status.document_id)
+        return None
+
+    def _checked_hash(self, item: SourceDocument) -> str:
+        """Return the hash of its content there. Raises DocumentInvalidError for what is not worth sending."""
+        if len(item.document.model_dump_json(exclude_unset=True).encode()) > DOCUMENT_LIMIT_BYTES:
+            raise errors.DocumentInvalidError(f"it has over {DOCUMENT_LIMIT_BYTES:,} bytes as JSON")
+        return self._source.as_tenant_document(item).content_hash()
+
+    async def _refuse(self, failure: SourceFailure, summary: AddSummary) -> None:
+        """Withhold the service's document that an invalid item was meant to replace, if there is one. The
+        service itself does so only for a body that it has read."""
+        summary.failures.append(failure)
+        if failure.own_id is None:
+            return
+        with suppress(errors.DocumentInvalidError, NotThereError):
+            document_id = self._source.document_id(failure.own_id)
+            reason = f"{failure.origin}: {failure.reason}"[:_MOST_REASON]
+            status = await self._client.withhold_document(document_id, reason=reason)
+            self._known[failure.own_id] = status
+            summary.withheld.append(status)
+
+
+def _failure(item: SourceDocument, error: errors.AssistantError) -> SourceFailure:
+    code = error.problem.code if isinstance(error, RefusedByServiceError) else error.code
+    return SourceFailure(item.origin, code, error.message, item.document.document_id)
+
+
+@asynccontextmanager
+async def open_target(
+    client: AssistantClient, source: KnowledgeSource, *, tenant: str
+) -> AsyncGenerator[ServiceTarget]:
+    """Yield the target of a source with a connector, which knows the documents that the service has.
+
+    Raises ConfigurationError for a token that could not keep all of the source up to date, before anything is
+    sent.
+    """
+    async with client:
+        may = await client.list_sources()
+        names = [each.name for each in may.sources]
+        if may.tenant != tenant or source.name not in names:
+            raise errors.ConfigurationError(
+                f"The token may write {', '.join(names) or 'no source'} of the tenant {may.tenant}, and not "
+                f"{source.name} of {tenant}. Write that source into the service's tenant file, without the "
+                "connector, or take another token."
+            )
+        connector = source.entry.connector
+        given = connector.labels_given if connector else set[str]()
+        if missing := sorted(given - set(may.labels)):
+            raise errors.ConfigurationError(
+                f"The connector gives the labels {', '.join(missing)}, and the token has none of these: such "
+                "documents could be sent, but never replaced or withdrawn. Give the labels to the token's "
+                "holder, or take them out of the connector."
+            )
+        target = ServiceTarget(client, source)
+        await target.read_known()
+        yield target

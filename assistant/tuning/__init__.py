@@ -1,1 +1,0 @@
-"""Learns from signals: ranker weights, training sets and comparisons of models. Needs numpy."""

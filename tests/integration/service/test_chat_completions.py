@@ -1,0 +1,236 @@
+"""Chats with OpenAI's own client, over real HTTP: the same answers under the same rules."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionChunk
+
+from tests.fakes.running_service import TWO_SENTENCES, RunningService, Scene, running_service
+
+QUESTION: list[Any] = [{"role": "user", "content": "How long is the wait?"}]
+
+
+@asynccontextmanager
+async def chatting(service: RunningService, **who: Any) -> AsyncIterator[AsyncOpenAI]:
+    token = service.headers(**who)["authorization"].removeprefix("Bearer ")
+    async with AsyncOpenAI(base_url=f"{service.url}/v1", api_key=token, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def chat(service: RunningService) -> AsyncIterator[AsyncOpenAI]:
+    async with chatting(service) as client:
+        yield client
+
+
+async def streamed(chat: AsyncOpenAI, **changes: Any) -> list[ChatCompletionChunk]:
+    call: dict[str, Any] = {"model": "default", "messages": QUESTION} | changes
+    return [chunk async for chunk in await chat.chat.completions.create(stream=True, **call)]
+
+
+def text_of(chunks: Sequence[ChatCompletionChunk]) -> str:
+    return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+
+
+async def record_of(service: RunningService, answer_id: str) -> dict[str, Any]:
+    response = await service.client.get(f"/v1/answers/{answer_id}", headers=service.headers())
+    assert response.status_code == 200, response.text
+    return response.json()["record"]
+
+
+async def test_a_whole_completion_is_an_answer_on_record(service: RunningService, chat: AsyncOpenAI) -> None:
+    raw = await chat.chat.completions.with_raw_response.create(model="tiny-llm", messages=QUESTION)
+    completion = raw.parse()
+    assert completion.choices[0].message.content == "Wait two days."
+    assert completion.choices[0].finish_reason == "stop"
+    assert raw.headers["x-answer-id"] == completion.id
+    assert completion.usage is not None
+    assert completion.usage.total_tokens == 8
+    record = await record_of(service, completion.id)
+    assert (record["question"], record["text"]) == ("How long is the wait?", "Wait two days.")
+
+
+async def test_the_stream_says_what_the_whole_says(chat: AsyncOpenAI) -> None:
+    chunks = await streamed(chat, stream_options={"include_usage": True})
+    assert text_of(chunks) == "Wait two days."
+    assert len({chunk.id for chunk in chunks}) == 1
+    last = chunks[-2].choices[0]
+    assert last.finish_reason == "stop"
+    assert getattr(last.delta, "annotations")[0]["url_citation"]["title"] == "Title of wait"  # noqa: B009
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.total_tokens == 8
+
+
+async def test_a_follow_up_is_retrieved_with_the_user_s_message_before(
+    service: RunningService, chat: AsyncOpenAI
+) -> None:
+    turns: list[Any] = [*QUESTION, {"role": "assistant", "content": "SECRETWORD"}]
+    asked = [*turns, {"role": "user", "content": "And by mail?"}]
+    completion = await chat.chat.completions.create(model="default", messages=asked)
+    record = await record_of(service, completion.id)
+    assert record["question"] == "And by mail?"
+    assert record["retrieval_question"] == "How long is the wait?\nAnd by mail?"
+    prompt = str(service.sagemaker.generations[-1].body)
+    assert "How long is the wait?\\nAnd by mail?" in prompt
+    assert "SECRETWORD" not in prompt
+
+
+async def test_a_recorded_conversation_goes_on_by_its_id(service: RunningService, chat: AsyncOpenAI) -> None:
+    first = await chat.chat.completions.create(model="default", messages=QUESTION)
+    conversation_id = getattr(first, "answer")["conversation_id"]  # noqa: B009 - our own field
+    second = await chat.chat.completions.create(
+        model="default",
+        messages=[{"role": "user", "content": "And by mail?"}],
+        extra_body={"conversation_id": conversation_id},
+    )
+    record = await record_of(service, second.id)
+    assert record["conversation_id"] == conversation_id
+    assert "Wait two days." in str(service.sagemaker.generations[-1].body)
+
+
+async def test_another_agent_s_conversation_is_not_there(service: RunningService, chat: AsyncOpenAI) -> None:
+    first = await chat.chat.completions.create(model="default", messages=QUESTION)
+    conversation_id = getattr(first, "answer")["conversation_id"]  # noqa: B009
+    async with chatting(service, agent="bob") as other:
+        with pytest.raises(openai.NotFoundError):
+            await other.chat.completions.create(
+                model="default", messages=QUESTION, extra_body={"conversation_id": conversation_id}
+            )
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "code", "param"),
+    [
+        ({"model": "gpt-4o"}, openai.NotFoundError, "not_found", "model"),
+        ({"n": 2}, openai.UnprocessableEntityError, "invalid_request", "n"),
+        ({"logprobs": True}, openai.UnprocessableEntityError, "invalid_request", "logprobs"),
+        ({"tool_choice": "required"}, openai.UnprocessableEntityError, "invalid_request", "tool_choice"),
+        (
+            {"response_format": {"type": "json_object"}},
+            openai.UnprocessableEntityError,
+            "invalid_request",
+            "response_format.type",
+        ),
+    ],
+)
+async def test_a_refusal_reaches_the_client_as_its_own_error(
+    chat: AsyncOpenAI, changes: dict[str, Any], error: type[openai.APIStatusError], code: str, param: str
+) -> None:
+    call: dict[str, Any] = {"model": "default", "messages": QUESTION} | changes
+    with pytest.raises(error) as caught:
+        await chat.chat.completions.create(**call)
+    assert (caught.value.code, caught.value.param) == (code, param)
+    assert caught.value.type == "invalid_request_error"
+
+
+async def test_the_model_is_listed(service: RunningService, chat: AsyncOpenAI) -> None:
+    (model,) = (await chat.models.list()).data
+    assert (model.id, model.object, model.owned_by) == ("tiny-llm", "model", "clinic")
+    completion = await chat.chat.completions.create(model=model.id, messages=QUESTION)
+    assert completion.choices[0].message.content == "Wait two days."
+    async with AsyncOpenAI(base_url=f"{service.url}/v1", api_key="wrong", max_retries=0) as stranger:
+        with pytest.raises(openai.AuthenticationError) as caught:
+            await stranger.models.list()
+    assert caught.value.type == "authentication_error"
+
+
+async def test_what_a_client_sends_unasked_is_ignored_with_a_warning(
+    service: RunningService, chat: AsyncOpenAI
+) -> None:
+    tool: Any = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+    said: Any = {"role": "assistant", "content": None, "tool_calls": None, "function_call": None}
+    raw = await chat.chat.completions.with_raw_response.create(
+        model="default",
+        messages=[{"role": "system", "content": "Answer in SECRETWORDS."}, *QUESTION, said, *QUESTION],
+        tools=[tool],
+        stop=None,
+        extra_body={"chat_id": "c1", "top_k": 40},
+    )
+    assert raw.parse().choices[0].message.content == "Wait two days."
+    assert raw.headers["warning"] == '299 - "Ignored: system messages, tools, chat_id, top_k"'
+    assert "SECRETWORDS" not in str(service.sagemaker.generations[-1].body)
+    plain = await chat.chat.completions.with_raw_response.create(model="default", messages=QUESTION)
+    assert "warning" not in plain.headers
+
+
+async def test_no_token_and_no_role_are_refused(service: RunningService) -> None:
+    async with AsyncOpenAI(base_url=f"{service.url}/v1", api_key="wrong", max_retries=0) as stranger:
+        with pytest.raises(openai.AuthenticationError) as caught:
+            await streamed(stranger)
+        assert caught.value.code == "unauthenticated"
+    async with chatting(service, roles=["auditor"]) as auditor:
+        with pytest.raises(openai.PermissionDeniedError):
+            await streamed(auditor)
+
+
+async def test_the_bound_on_streams_is_one_for_both_endpoints(service: RunningService) -> None:
+    service.sagemaker.stall_after = 1
+    async with chatting(service) as chat:
+        begun = [
+            await chat.chat.completions.create(model="default", messages=QUESTION, stream=True)
+            for _ in range(3)
+        ]
+        with pytest.raises(openai.RateLimitError) as caught:
+            await streamed(chat)
+        assert caught.value.code == "overloaded"
+        assert int(caught.value.response.headers["retry-after"]) > 0
+        assert caught.value.response.headers["x-should-retry"] == "true"
+        for stream in begun:
+            await stream.close()
+
+
+async def test_closing_the_stream_ends_the_generation(service: RunningService, chat: AsyncOpenAI) -> None:
+    service.sagemaker.stall_after = 1
+    stream = await chat.chat.completions.create(model="default", messages=QUESTION, stream=True)
+    begun = await anext(aiter(stream))
+    generation = await service.sagemaker.generation()
+    await stream.close()
+    await service.idle()
+    assert generation.left.is_set()
+    assert (await record_of(service, begun.id))["outcome"] == "disconnected"
+
+
+async def test_an_answer_that_is_cancelled_is_an_error_of_the_client(
+    service: RunningService, chat: AsyncOpenAI
+) -> None:
+    service.sagemaker.texts = TWO_SENTENCES
+    service.sagemaker.stall_after = 2
+    seen: list[ChatCompletionChunk] = []
+
+    async def read() -> None:
+        async for chunk in await chat.chat.completions.create(
+            model="default", messages=QUESTION, stream=True
+        ):
+            seen.append(chunk)
+            if text_of(seen):
+                await service.client.delete(f"/v1/answers/{chunk.id}", headers=service.headers())
+
+    with pytest.raises(openai.APIError) as caught:
+        await read()
+    assert text_of(seen) == "Wait two days."
+    assert caught.value.code == "cancelled"
+
+
+async def test_a_silent_model_is_bridged_by_comments(tmp_path: Path) -> None:
+    from assistant.service.streams import StreamLimits
+
+    async with running_service(tmp_path, Scene(limits=StreamLimits(heartbeat_s=0.02))) as service:
+        await service.know("wait", "The wait is two days.")
+        go_on = service.sagemaker.hold_after(1)
+        body = {"model": "default", "messages": QUESTION, "stream": True}
+        async with service.client.stream(
+            "POST", "/v1/chat/completions", json=body, headers=service.headers()
+        ) as response:
+            lines = response.aiter_lines()
+            async for line in lines:
+                if line == ": alive":
+                    go_on.set()
+                    break
+            assert "data: [DONE]" in [line async for line in lines]

@@ -1,0 +1,293 @@
+"""A client that leaves, cancels or does not read: the endpoint's connection, the record, the places."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from structlog.testing import capture_logs
+
+from assistant.service.streams import StreamLimits
+from assistant.tenant.deployed_names import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS
+from tests.fakes.running_service import (
+    TWO_SENTENCES,
+    RunningService,
+    Scene,
+    events_of,
+    eventually,
+    running_service,
+)
+from tests.fakes.stored_items import stored_bodies
+
+STREAM = "text/event-stream"
+ENDPOINT_CLOSES_WITHIN_S = 8.0
+"""Before the limit of 10 s on a first token, which would close it too."""
+VECTORS_CLOSE_WITHIN_S = 3.5
+"""Before their limit of 4 s."""
+SHELVES = [
+    [f"{chr(97 + shelf // 26)}{chr(97 + shelf % 26)}{chr(97 + box)}{'o' * 100}" for box in range(12)]
+    for shelf in range(60)
+]
+"""Sixty sentences of twelve words of a hundred letters: few passages hold them all."""
+LONG_DOCUMENT = " ".join(f"The shelf {' '.join(boxes)}." for boxes in SHELVES)
+LONG_ANSWER = [f"The {''.join(letters)}. " for letters in product("abcdefghijklm", repeat=3)]
+"""2,197 short sentences, whose events are some 900 kB."""
+
+
+@pytest.fixture
+def service(service: RunningService) -> RunningService:
+    """Its model writes two sentences, so that a reader can leave between them."""
+    service.sagemaker.texts = TWO_SENTENCES
+    return service
+
+
+@asynccontextmanager
+async def asking(
+    service: RunningService, *, accept: str = STREAM, is_slow: bool = False
+) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Ask on a raw socket, so that a test decides what is read and when the client leaves.
+
+    A slow client holds some 50 kB of what it was sent and does not read.
+    """
+    host, port = service.url.removeprefix("http://").split(":")
+    raw = socket.socket()
+    if is_slow:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, (host, int(port)))
+    reader, writer = await asyncio.open_connection(sock=raw, limit=16_384)
+    body = orjson.dumps({"question": "How long is the wait?"})
+    headers = service.headers(accept=accept) | {"host": host, "content-length": str(len(body))}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    writer.write(f"POST /v1/answers HTTP/1.1\r\n{head}\r\n".encode() + body)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def leaves(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+async def test_leaving_before_the_embedding_closes_that_call(service: RunningService) -> None:
+    service.sagemaker.embedding_fault = "silent"
+    async with asking(service) as (_, writer):
+        call = await service.sagemaker.embedding()
+        await leaves(writer)
+        await asyncio.wait_for(call.left.wait(), VECTORS_CLOSE_WITHIN_S)
+
+
+@pytest.mark.parametrize("accept", [STREAM, "application/json"])
+async def test_leaving_before_the_first_byte_closes_the_generation(
+    service: RunningService, accept: str
+) -> None:
+    service.sagemaker.generation_fault = "silent"
+    async with asking(service, accept=accept) as (_, writer):
+        call = await service.sagemaker.generation()
+        await leaves(writer)
+        await asyncio.wait_for(call.left.wait(), ENDPOINT_CLOSES_WITHIN_S)
+
+
+@pytest.mark.parametrize("accept", [STREAM, "application/json"])
+async def test_leaving_in_mid_stream_closes_the_generation(service: RunningService, accept: str) -> None:
+    service.sagemaker.stall_after = 2
+    async with asking(service, accept=accept) as (reader, writer):
+        call = await service.sagemaker.generation()
+        if accept == STREAM:
+            await reader.readuntil(b"event: token")
+        await leaves(writer)
+        await asyncio.wait_for(call.left.wait(), ENDPOINT_CLOSES_WITHIN_S)
+
+
+async def test_leaving_a_whole_answer_is_no_failure_of_the_service(service: RunningService) -> None:
+    service.sagemaker.stall_after = 2
+    with capture_logs() as logged:
+        async with asking(service, accept="application/json") as (_, writer):
+            await service.sagemaker.generation()
+            await leaves(writer)
+        await service.idle()
+        await eventually(lambda: _ended(logged))
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == []
+
+
+async def test_the_line_of_an_ended_answer_says_how_it_ended_and_when_it_began(
+    service: RunningService,
+) -> None:
+    """Metric filters of the deployment count these very fields."""
+    with capture_logs() as logged:
+        async with asking(service) as (reader, _):
+            await reader.readuntil(b"event: done")
+        await service.idle()
+        await eventually(lambda: _ended(logged))
+    (line,) = [line for line in logged if line["event"] == ANSWER_ENDED]
+    assert line[FINISH_REASON] == "stop"
+    assert 0 <= line[FIRST_TOKEN_MS] <= line["took_ms"]
+
+
+async def _ended(logged: Sequence[Mapping[str, Any]]) -> bool:
+    return any(line["event"] == "answer_ended" for line in logged)
+
+
+async def test_an_answer_whose_reader_left_is_recorded_as_such(service: RunningService) -> None:
+    service.sagemaker.stall_after = 2
+    async with asking(service) as (reader, writer):
+        await reader.readuntil(b"event: token")
+        await leaves(writer)
+    records = service.tenants["clinic"].answering.records
+    found: list[Any] = []
+
+    async def recorded() -> bool:
+        found[:] = await _all_records(service)
+        return bool(found)
+
+    await eventually(recorded)
+    assert [record["outcome"] for record in found] == ["disconnected"]
+    assert await records.get_answer(found[0]["answer_id"]) is not None
+
+
+async def _all_records(service: RunningService, tenant: str = "clinic") -> list[dict[str, Any]]:
+    file = service.state_dir / "tenants" / tenant / "records.sqlite"
+    return stored_bodies(file, partition="answer#*", sort="answer") if file.exists() else []
+
+
+async def test_an_answer_that_is_left_gives_its_place_back(service: RunningService) -> None:
+    service.sagemaker.stall_after = 2
+    for _ in range(6):  # twice an agent's share
+        async with asking(service) as (reader, writer):
+            await reader.readuntil(b"event: token")
+            await leaves(writer)
+        await service.idle()
+    service.sagemaker.stall_after = None
+    assert (await service.ask()).status_code == 200
+
+
+async def test_cancelling_ends_the_stream_and_the_generation_at_once(service: RunningService) -> None:
+    service.sagemaker.stall_after = 2
+    async with asking(service) as (reader, _):
+        answer_id = await started(reader)
+        call = await service.sagemaker.generation()
+        await reader.readuntil(b"event: token")
+        response = await service.client.delete(f"/v1/answers/{answer_id}", headers=service.headers())
+        assert response.status_code == 204
+        await asyncio.wait_for(call.left.wait(), ENDPOINT_CLOSES_WITHIN_S)
+        rest = await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 20)
+        assert b"event: error" in rest
+        assert b'"code":"cancelled"' in rest
+    records = await _all_records(service)
+    assert [(record["answer_id"], record["outcome"]) for record in records] == [(answer_id, "cancelled")]
+
+
+async def test_cancelling_what_has_ended_changes_nothing(service: RunningService) -> None:
+    answer_id = (await service.answered())["answer_id"]
+    response = await service.client.delete(f"/v1/answers/{answer_id}", headers=service.headers())
+    assert response.status_code == 204
+    stored = await service.client.get(f"/v1/answers/{answer_id}", headers=service.headers())
+    assert stored.json()["record"]["outcome"] == "done"
+
+
+async def test_nobody_else_cancels_a_running_answer(service: RunningService) -> None:
+    service.sagemaker.stall_after = 2
+    async with asking(service) as (reader, _):
+        answer_id = await started(reader)
+        call = await service.sagemaker.generation()
+        never = await service.client.delete("/v1/answers/never", headers=service.headers("bob"))
+        for headers in (service.headers("bob"), service.headers(tenant="pharmacy")):
+            response = await service.client.delete(f"/v1/answers/{answer_id}", headers=headers)
+            assert (response.status_code, response.content) == (404, never.content)
+        assert not call.left.is_set()
+
+
+async def started(reader: asyncio.StreamReader) -> str:
+    await reader.readuntil(b"event: started\ndata: ")
+    return orjson.loads(await reader.readuntil(b"\n"))["answer_id"]
+
+
+async def test_a_slow_reader_holds_nothing_up_and_gets_all_of_the_text(service: RunningService) -> None:
+    await service.know("wait", LONG_DOCUMENT)
+    service.sagemaker.texts = LONG_ANSWER
+    async with asking(service, is_slow=True) as (reader, _):
+        await eventually_recorded(service)  # the answer is whole before its reader has read a tenth of it
+        seen = bytearray()
+        while b"event: done" not in seen:
+            seen += await asyncio.wait_for(reader.read(2**20), 60)
+    events = events_of(_unchunked(bytes(seen)).decode())
+    tokens = [data["text"] for name, data in events if name == "token"]
+    [record] = await _all_records(service)
+    assert "".join(tokens) == record["text"] == "".join(LONG_ANSWER).strip()
+
+
+async def eventually_recorded(service: RunningService) -> None:
+    async def recorded() -> bool:
+        return bool(await _all_records(service))
+
+    await eventually(recorded, within_s=60)
+
+
+def _unchunked(raw: bytes) -> bytes:
+    body = raw.partition(b"\r\n\r\n")[2]
+    parts: list[bytes] = []
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size or b"0", 16)
+        if not length:
+            break
+        parts.append(rest[:length])
+        body = rest[length + 2 :]
+    return b"".join(parts)
+
+
+async def counts_a_stalled_reader(service: RunningService) -> bool:
+    figures = (await service.operated("/metrics")).text
+    return "assistant_stalled_readers_total 1.0" in figures
+
+
+async def test_a_reader_that_takes_nothing_loses_the_connection_not_the_record(tmp_path: Path) -> None:
+    limits = StreamLimits(stall_s=0.3)
+    async with running_service(tmp_path, Scene(limits=limits)) as service:
+        await service.know("wait", LONG_DOCUMENT)
+        service.sagemaker.texts = LONG_ANSWER
+        async with asking(service, is_slow=True) as (reader, _):
+            await eventually_recorded(service)
+            records = await _all_records(service)
+            assert records[0]["outcome"] == "done"
+            assert records[0]["text"] == "".join(LONG_ANSWER).strip()
+            await eventually(lambda: counts_a_stalled_reader(service))
+            text = await asyncio.wait_for(reader.read(), 60)  # what was under way, then the end
+            assert b"event: done" not in text
+
+
+async def test_a_deadline_ends_an_answer_that_takes_too_long(tmp_path: Path) -> None:
+    async with running_service(tmp_path, Scene(answer_deadline_s=0.7)) as service:
+        await service.know("wait", "The wait is two days.")
+        service.sagemaker.stall_after = 2
+        events = events_of((await service.ask(accept=STREAM)).text)
+        name, done = events[-1]
+        assert (name, done["mode"], done["fallback"]) == ("done", "quoted", "deadline")
+        call = await service.sagemaker.generation()
+        await asyncio.wait_for(call.left.wait(), ENDPOINT_CLOSES_WITHIN_S)
+
+
+async def test_after_many_ends_no_connection_to_the_endpoint_is_left(service: RunningService) -> None:
+    """Leaving, cancelling and breaking in turn."""
+    service.sagemaker.stall_after = 2
+    for _ in range(3):
+        async with asking(service) as (reader, writer):
+            await reader.readuntil(b"event: token")
+            await leaves(writer)
+        async with asking(service) as (reader, _):
+            answer_id = await started(reader)
+            await service.client.delete(f"/v1/answers/{answer_id}", headers=service.headers())
+            await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 20)
+    await service.idle()
+    assert all(call.left.is_set() for call in service.sagemaker.generations)

@@ -1,0 +1,409 @@
+"""Readers who are cut off and come back: on the same task, on another one, after its death; repeats under a
+key; cancelling from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from assistant.service.coming_back import POLL_S
+from tests.fakes.processes import RunningProcess, process
+from tests.fakes.running_service import (
+    NO_TENANTS,
+    TWO_SENTENCES,
+    RunningService,
+    Scene,
+    events_of,
+    running_service,
+    service_on,
+)
+
+WINDOW = {"resume_window_s": 15}
+STREAM = "text/event-stream"
+WRITTEN = "".join(TWO_SENTENCES)
+LEFT_WITHIN_S = 20.0
+"""Before the deadline of 30 s, which would end the generation too."""
+
+
+@pytest.fixture
+def service(service: RunningService) -> RunningService:
+    """Its model writes two sentences, so that a reader can be cut off between them."""
+    service.sagemaker.texts = TWO_SENTENCES
+    return service
+
+
+@pytest.fixture
+async def other(service: RunningService) -> AsyncIterator[RunningService]:
+    """A second task of the service on the same stores."""
+    assert service.settings is not None
+    async with service_on(service.settings, Scene(), service.sagemaker) as made:
+        yield made
+
+
+@asynccontextmanager
+async def asking(
+    service: RunningService, *, key: str | None = None, resume_window_s: int = 0
+) -> AsyncGenerator[httpx.Response]:
+    """Ask for a stream; leaving the context cuts the connection."""
+    headers = service.headers(accept=STREAM) | ({"idempotency-key": key} if key else {})
+    question = {"question": "How long is the wait?", "resume_window_s": resume_window_s}
+    async with service.client.stream("POST", "/v1/answers", json=question, headers=headers) as response:
+        yield response
+
+
+async def read_until(
+    response: httpx.Response | AsyncIterator[str], name: str, *, count: int = 1
+) -> list[tuple[str, Any]]:
+    """Read until so many events of a name have come."""
+    text, parts = "", response.aiter_text() if isinstance(response, httpx.Response) else response
+    async with asyncio.timeout(60):
+        async for part in parts:
+            text += part
+            whole = text[: text.rfind("\n\n") + 2]
+            if sum(found == name for found, _ in events_of(whole)) >= count:
+                break
+    return events_of(text[: text.rfind("\n\n") + 2])
+
+
+async def cut_in_mid_answer(
+    service: RunningService, *, window_s: int = 15
+) -> tuple[str, list[tuple[str, Any]]]:
+    """Ask, read some text, and cut."""
+    async with asking(service, resume_window_s=window_s) as response:
+        seen = await read_until(response, "token")
+    return seen[0][1]["answer_id"], seen
+
+
+async def come_back(
+    service: RunningService, answer_id: str, *, after: int | None = None, **who: Any
+) -> httpx.Response:
+    headers = service.headers(**who)
+    if after is not None:
+        headers["last-event-id"] = f"{answer_id}:{after}"
+    return await service.client.get(f"/v1/answers/{answer_id}/events", headers=headers)
+
+
+def text_of(events: Sequence[tuple[str, Any]]) -> str:
+    return "".join(data["text"] for name, data in events if name == "token")
+
+
+async def test_a_reader_who_was_cut_off_gets_the_rest(service: RunningService) -> None:
+    go_on = service.sagemaker.hold_after(2)
+    answer_id, seen = await cut_in_mid_answer(service)
+    coming = asyncio.create_task(come_back(service, answer_id, after=len(seen)))
+    go_on.set()
+    response = await coming
+    assert response.status_code == 200
+    rest = events_of(response.text)
+    assert rest[-1][0] == "done"
+    assert text_of(seen + rest).strip() == WRITTEN
+    assert f"id: {answer_id}:{len(seen) + 1}\n" in response.text
+    assert f"id: {answer_id}:{len(seen)}\n" not in response.text
+
+
+async def test_on_another_task_a_reader_waits_and_gets_the_whole_answer_from_its_record(
+    service: RunningService, other: RunningService
+) -> None:
+    go_on = service.sagemaker.hold_after(2)
+    async with asking(service, resume_window_s=15) as response:
+        parts = response.aiter_text()
+        seen = await read_until(parts, "token")
+        answer_id = seen[0][1]["answer_id"]
+        coming = asyncio.create_task(come_back(other, answer_id, after=len(seen)))
+        done, _ = await asyncio.wait({coming}, timeout=2 * POLL_S)
+        assert not done
+        go_on.set()
+        whole = seen + await read_until(parts, "done")
+    again = await coming
+    assert "\nid:" not in again.text
+    events = events_of(again.text)
+    assert [name for name, _ in events] == ["started", "sources", "token", "sentence", "sentence", "done"]
+    assert text_of(events) == text_of(whole)
+    started, sources, *_ = events
+    assert started[1] == whole[0][1]
+    assert [source["document_id"] for source in sources[1]["sources"]] == ["wait"]
+    sentences = [data for name, data in events if name == "sentence"]
+    assert sentences == [data for name, data in whole if name == "sentence"]
+    done_again, done_first = events[-1][1], whole[-1][1]
+    assert done_again | {"timings_ms": {}} == done_first | {"timings_ms": {}}
+    assert (await other.client.get(sources[1]["sources"][0]["document_url"])).status_code == 200
+
+
+@pytest.mark.parametrize("window_s", [0, 15])
+@pytest.mark.parametrize("where", ["same", "other"])
+async def test_an_answer_can_be_read_again_after_its_end(
+    service: RunningService, other: RunningService, where: str, window_s: int
+) -> None:
+    async with asking(service, resume_window_s=window_s) as response:
+        first = events_of((await response.aread()).decode())
+    again = await come_back(service if where == "same" else other, first[0][1]["answer_id"])
+    events = events_of(again.text)
+    assert (text_of(events), events[-1][0]) == (text_of(first), "done")
+
+
+async def test_an_answer_goes_on_for_its_window_and_then_ends(
+    service: RunningService, other: RunningService
+) -> None:
+    service.sagemaker.stall_after = 2
+    answer_id, _ = await cut_in_mid_answer(service, window_s=3)
+    call = await service.sagemaker.generation()
+    assert not call.left.is_set()
+    await asyncio.wait_for(call.left.wait(), LEFT_WITHIN_S)
+    events = events_of((await come_back(other, answer_id)).text)
+    assert (events[-1][0], events[-1][1]["code"], events[-1][1]["retryable"]) == (
+        "error",
+        "interrupted",
+        True,
+    )
+    record = await service.tenants["clinic"].answering.records.get_answer(answer_id)
+    assert record is not None
+    assert record.outcome.value == "disconnected"
+
+
+async def test_a_reader_who_is_back_keeps_the_answer_alive_beyond_the_window(service: RunningService) -> None:
+    go_on = service.sagemaker.hold_after(2)
+    answer_id, seen = await cut_in_mid_answer(service, window_s=2)
+    coming = asyncio.create_task(come_back(service, answer_id))
+    call = await service.sagemaker.generation()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(call.left.wait(), 4)
+    go_on.set()
+    events = events_of((await coming).text)
+    assert events[-1][0] == "done"
+    assert events[: len(seen)] == seen
+
+
+async def test_without_a_window_leaving_ends_the_answer(
+    service: RunningService, other: RunningService
+) -> None:
+    service.sagemaker.stall_after = 2
+    answer_id, _ = await cut_in_mid_answer(service, window_s=0)
+    await service.idle()
+    for task in (service, other):
+        [(name, problem)] = events_of((await come_back(task, answer_id)).text)
+        assert (name, problem["code"], problem["retryable"]) == ("error", "interrupted", True)
+
+
+async def test_without_a_window_a_second_reader_reads_on_with_the_first(
+    service: RunningService,
+) -> None:
+    go_on = service.sagemaker.hold_after(2)
+    async with asking(service) as response:
+        parts = response.aiter_text()
+        seen = await read_until(parts, "token")
+        assert seen[0][1]["resumable"] is False
+        again = asyncio.create_task(come_back(service, seen[0][1]["answer_id"]))
+        go_on.set()
+        await read_until(parts, "done")
+    assert text_of(events_of((await again).text)).strip() == WRITTEN
+
+
+@pytest.mark.parametrize(
+    "who", [{"agent": "bob"}, {"tenant": "pharmacy"}, {"roles": ("agent", "auditor"), "agent": "eve"}]
+)
+@pytest.mark.parametrize("running", [True, False])
+async def test_nobody_else_comes_back_to_an_answer(
+    service: RunningService, other: RunningService, who: dict[str, Any], running: bool
+) -> None:
+    go_on = service.sagemaker.hold_after(2)
+    answer_id, _ = await cut_in_mid_answer(service)
+    if not running:
+        go_on.set()
+        await service.idle()
+    own = asyncio.create_task(come_back(other, answer_id))  # the owner can, meanwhile
+    for task in (service, other):
+        never = await come_back(task, "never", **who)
+        refused = await come_back(task, answer_id, after=1, **who)
+        assert (refused.status_code, refused.content) == (404, never.content)
+    go_on.set()
+    assert text_of(events_of((await own).text)).strip() == WRITTEN
+
+
+@pytest.mark.parametrize("event_id", ["x:1", "{id}", "{id}:", "{id}:-1", "{id}:1a", "{id}:9999999999"])
+async def test_an_event_id_that_is_not_of_this_answer_is_refused(
+    service: RunningService, event_id: str
+) -> None:
+    answer_id = (await service.answered(body=WINDOW))["answer_id"]
+    headers = service.headers() | {"last-event-id": event_id.format(id=answer_id)}
+    response = await service.client.get(f"/v1/answers/{answer_id}/events", headers=headers)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize("where", ["same", "other"])
+async def test_a_reader_who_is_back_is_told_so_before_anything_else_comes(
+    service: RunningService, other: RunningService, where: str
+) -> None:
+    go_on = service.sagemaker.hold_after(2)
+    answer_id, seen = await cut_in_mid_answer(service)
+    task = service if where == "same" else other
+    headers = task.headers() | {"last-event-id": f"{answer_id}:{len(seen)}"}
+    async with task.client.stream("GET", f"/v1/answers/{answer_id}/events", headers=headers) as response:
+        async with asyncio.timeout(8):  # the next one comes after 10 s
+            assert await anext(response.aiter_text()) == ": alive\n\n"
+    go_on.set()
+
+
+async def test_an_answer_is_cancelled_from_another_task(
+    service: RunningService, other: RunningService
+) -> None:
+    service.sagemaker.stall_after = 2
+    async with asking(service, resume_window_s=15) as response:
+        seen = await read_until(response, "token")
+        answer_id = seen[0][1]["answer_id"]
+        for headers in (other.headers("bob"), other.headers(tenant="pharmacy")):
+            assert (await other.client.delete(f"/v1/answers/{answer_id}", headers=headers)).status_code == 404
+        response = await other.client.delete(f"/v1/answers/{answer_id}", headers=other.headers())
+        assert response.status_code == 204
+        call = await service.sagemaker.generation()
+        await asyncio.wait_for(call.left.wait(), LEFT_WITHIN_S)
+    events = events_of((await come_back(other, answer_id)).text)
+    assert (events[-1][0], events[-1][1]["code"]) == ("error", "cancelled")
+
+
+# --- the same request again ---
+
+
+@pytest.mark.parametrize("accept", [STREAM, "application/json"])
+@pytest.mark.parametrize("where", ["same", "other"])
+async def test_a_repeat_under_a_key_joins_the_first_answer(
+    service: RunningService, other: RunningService, where: str, accept: str
+) -> None:
+    go_on = service.sagemaker.hold_after(2)
+    async with asking(service, key="k-1") as response:
+        seen = await read_until(response, "token")
+        task = service if where == "same" else other
+        headers = task.headers(accept=accept) | {"idempotency-key": "k-1"}
+        question = {"question": "How long is the wait?", "resume_window_s": 0}
+        repeat = asyncio.create_task(task.client.post("/v1/answers", json=question, headers=headers))
+        go_on.set()
+        repeated = await repeat
+    assert repeated.status_code == 200, repeated.text
+    answer_id = seen[0][1]["answer_id"]
+    if accept == STREAM:
+        events = events_of(repeated.text)
+        assert events[0][1]["answer_id"] == answer_id
+        assert (text_of(events).strip(), events[-1][0]) == (WRITTEN, "done")
+    else:
+        assert repeated.json()["answer_id"] == answer_id
+        assert repeated.json()["text"].strip() == WRITTEN
+    assert len(service.sagemaker.generations) == 1
+
+
+async def test_a_key_for_another_question_is_a_conflict(
+    service: RunningService, other: RunningService
+) -> None:
+    headers = service.headers() | {"idempotency-key": "k-1"}
+    first = await service.client.post("/v1/answers", json={"question": "How long?"}, headers=headers)
+    assert first.status_code == 200
+    response = await other.client.post("/v1/answers", json={"question": "How much?"}, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (409, "conflict")
+
+
+async def test_two_agents_may_use_the_same_key(service: RunningService) -> None:
+    ids: set[str] = set()
+    for who in ({"agent": "ann"}, {"agent": "bob"}, {"agent": "ann", "tenant": "pharmacy"}):
+        headers = service.headers(**who) | {"idempotency-key": "k-1"}
+        response = await service.client.post("/v1/answers", json={"question": "How long?"}, headers=headers)
+        ids.add(response.json()["answer_id"])
+    assert len(ids) == 3
+
+
+async def test_a_key_whose_answer_never_began_may_be_used_again(service: RunningService) -> None:
+    headers = service.headers() | {"idempotency-key": "k-1"}
+    question = {"question": "How long is the wait?"}
+    service.sagemaker.embedding_fault = "error"
+    failed = await service.client.post("/v1/answers", json=question, headers=headers)
+    assert failed.status_code == 503
+    service.sagemaker.embedding_fault = "none"
+    again = await service.client.post("/v1/answers", json=question, headers=headers)
+    assert again.status_code == 200
+
+
+# --- the death of the task ---
+
+
+@pytest.fixture
+async def brief(tmp_path: Path) -> AsyncIterator[RunningService]:
+    """A task whose answers have a short deadline."""
+    async with running_service(tmp_path, Scene(answer_deadline_s=6.0)) as service:
+        await service.know("wait", "The wait is two days.")
+        service.sagemaker.texts = TWO_SENTENCES
+        yield service
+
+
+@pytest.fixture
+async def doomed(brief: RunningService) -> AsyncIterator[tuple[RunningProcess, RunningService]]:
+    """A task of its own process on the same stores."""
+    assert brief.settings is not None
+    environment = brief.settings.model_copy(update={"port": 0}).environment()
+    async with (
+        process("service", environment) as running,
+        httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=20) as client,
+    ):
+        yield running, RunningService(running.url, brief.sagemaker, NO_TENANTS, brief.state_dir, client)
+
+
+async def test_after_a_kill_the_reader_is_told_and_the_answer_is_listed_as_interrupted(
+    brief: RunningService, doomed: tuple[RunningProcess, RunningService]
+) -> None:
+    running, dying = doomed
+    brief.sagemaker.stall_after = 2
+    async with asking(dying, resume_window_s=15) as response:
+        seen = await read_until(response, "token")
+        answer_id, conversation_id = (seen[0][1][name] for name in ("answer_id", "conversation_id"))
+        running.child.kill()
+    response = await come_back(brief, answer_id, after=len(seen))
+    [(name, problem)] = events_of(response.text)
+    assert (name, problem["code"], problem["retryable"]) == ("error", "interrupted", True)
+    assert "\nid:" not in response.text
+    listed = await brief.client.get(
+        "/v1/answers", params={"conversation_id": conversation_id}, headers=brief.headers()
+    )
+    [answer] = listed.json()["answers"]
+    record = answer["record"]
+    assert (record["error_code"], record["text"], record["agent"]) == ("interrupted", "", "ann")
+    assert record["question"] == "How long is the wait?"
+    assert [source["document_id"] for source in answer["sources"]] == ["wait"]
+    verdict = {"verdict_id": "v1", "label": "bad"}
+    marked = await brief.client.post(
+        f"/v1/answers/{answer_id}/verdict", json=verdict, headers=brief.headers()
+    )
+    assert marked.status_code == 200
+
+
+async def test_after_a_kill_a_repeat_under_the_key_is_answered_anew(
+    brief: RunningService, doomed: tuple[RunningProcess, RunningService]
+) -> None:
+    running, dying = doomed
+    brief.sagemaker.stall_after = 2
+    async with asking(dying, key="k-1") as response:
+        seen = await read_until(response, "token")
+        running.child.kill()
+    brief.sagemaker.stall_after = None
+    headers = brief.headers() | {"idempotency-key": "k-1"}
+    question = {"question": "How long is the wait?", "resume_window_s": 0}
+    waited = await brief.client.post("/v1/answers", json=question, headers=headers)
+    assert (waited.status_code, waited.json()["code"]) == (503, "interrupted")
+    anew = await brief.client.post("/v1/answers", json=question, headers=headers)
+    assert (anew.status_code, anew.json()["text"].strip()) == (200, WRITTEN)
+    assert anew.json()["answer_id"] != seen[0][1]["answer_id"]
+
+
+async def test_told_to_stop_a_task_ends_an_answer_that_nobody_reads_just_now(
+    brief: RunningService, doomed: tuple[RunningProcess, RunningService]
+) -> None:
+    running, dying = doomed
+    go_on = brief.sagemaker.hold_after(2)
+    answer_id, seen = await cut_in_mid_answer(dying)
+    running.child.terminate()
+    coming = asyncio.create_task(come_back(brief, answer_id, after=len(seen)))
+    go_on.set()
+    events = events_of((await coming).text)
+    assert (text_of(events).strip(), events[-1][0]) == (WRITTEN, "done")
+    assert (await running.ended())[0] == 0

@@ -1,0 +1,199 @@
+"""What is made of the evidence before the first event: sources, quote, second documents, whom to ask."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from assistant.answer.excerpts import Excerpts
+from assistant.answer.quote import snippet
+from assistant.domain.answers import Certainty, FinishReason, Mode
+from assistant.text.language import language
+from tests.fakes.answering import REFILL, FakeTenant, document
+from tests.unit.answer.asking_and_reading import QUESTION, Asked, ask
+
+TRANSFER = document("transfer", "Transfers to another pharmacy take one business day.", title="Transfer out")
+DOUBLE = f"{QUESTION} How long do transfers to another pharmacy take?"
+
+
+# Sources
+
+
+def test_a_snippet_begins_with_the_unit_that_holds_most_of_the_question() -> None:
+    [one] = document(content="Alpha waits for nobody. Bravo refills are payable. Charlie goes.").passages
+    stems = language("en").content_stems("payable refills")
+    assert (
+        snippet(one, stems=stems, excerpts=Excerpts())
+        == "\N{HORIZONTAL ELLIPSIS}Bravo refills are payable. Charlie goes."
+    )
+    assert snippet(one, stems=frozenset(), excerpts=Excerpts()).startswith("Alpha waits")
+
+
+# The quote
+
+
+async def test_what_the_document_says_to_the_patient_is_the_draft_of_a_reply() -> None:
+    content = (
+        "## Steps\n\nRetail refills are payable on day 23 of 30.\n\n"
+        '## What to tell the patient\n\n"Your refill is payable on day 23."'
+    )
+    asked = await ask(FakeTenant().with_documents(document(content=content)))
+    assert asked.done.reply_draft == "Your refill is payable on day 23."
+
+
+async def test_a_quote_is_the_stored_text_character_for_character() -> None:
+    stored = (
+        "Retail refills are payable on day 23: sign in at refills.example/pay with *their* card_number, "
+        "never &amp; <by phone> [1](https://a.example) if x < 5 & y > 3."
+    )
+    asked = await ask(FakeTenant().with_documents(document(content=f"`{stored}`")))
+    [sentence] = asked.sentences
+    assert asked.text[sentence.start : sentence.end] == stored
+    assert sentence.quote == "shown"
+
+
+async def test_paragraphs_of_a_section_stay_apart() -> None:
+    content = "# Router\n\nThe router R2 costs $33. It is grey.\n\nThe hub H6 costs $60."
+    asked = await ask(
+        FakeTenant().with_documents(document("list", content, title="List")), "price of the hub H6"
+    )
+    assert "The router R2 costs $33. It is grey.\n\nThe hub H6 costs $60." in asked.text
+
+
+async def test_a_line_that_is_only_an_address_is_quoted() -> None:
+    content = "## Steps\n\n- https://pay.example/retail-refills-payable-day\n- Retail refills are payable."
+    asked = await ask(FakeTenant().with_documents(document(content=content)))
+    assert "- https://pay.example/retail-refills-payable-day" in asked.text
+
+
+# Two questions in one
+
+
+async def test_two_questions_are_answered_from_two_documents_under_their_own_words() -> None:
+    asked = await ask(FakeTenant().with_documents(TRANSFER, document()), DOUBLE)
+    assert asked.text == (
+        f"**On which day are retail refills payable?**\n\n{REFILL.strip()}\n\n"
+        "**How long do transfers to another pharmacy take?**\n\n"
+        "Transfers to another pharmacy take one business day."
+    )
+    assert [sentence.citations for sentence in asked.sentences] == [(1,), (1,), (2,)]
+    assert [source.document_id for source in asked.sources.sources] == ["refill", "transfer"]
+    assert asked.record.retrieval_question == DOUBLE.replace("? ", "?\n")
+
+
+BOTH = document(
+    content="Retail refills are payable on day 23 of 30. Call ext. 4100. "
+    "Transfers to another pharmacy take one business day."
+)
+
+
+async def test_units_that_were_shown_for_one_question_are_not_shown_again_for_the_next() -> None:
+    again = f"{QUESTION} When are retail refills payable, on which day of 30?"
+    asked = await ask(FakeTenant().with_documents(BOTH), again)
+    assert len(asked.prepared.found.evidence) == 2
+    assert asked.text.count("Retail refills are payable on day 23 of 30.") == 1
+
+
+async def test_of_two_questions_the_one_that_nothing_is_near_is_named() -> None:
+    tenant = FakeTenant()
+    question = f"{QUESTION} Which vaccine protects travellers against shingles?"
+    asked = await ask(tenant, question)
+    assert [one.is_found for one in asked.prepared.found.evidence] == [True, False]
+    assert asked.text == REFILL.strip()
+    assert asked.done.unanswered == ("Which vaccine protects travellers against shingles?",)
+
+
+async def test_the_question_above_an_answer_holds_nothing_active() -> None:
+    question = (
+        "On which day are retail refills payable <img src=https://evil.example/x> [x](https://evil.example)? "
+        "How long do transfers\nto another pharmacy take?"
+    )
+    asked = await ask(FakeTenant().with_documents(TRANSFER, document()), question)
+    assert "evil" not in asked.text
+    assert "**How long do transfers to another pharmacy take?**" in asked.text
+
+
+async def test_a_document_that_answers_one_question_is_not_also_possible_for_the_other() -> None:
+    also = (await ask(FakeTenant().with_documents(TRANSFER, document()), DOUBLE)).done.also
+    assert {one.document_id for one in also}.isdisjoint({"refill", "transfer"})
+
+
+# Also possible
+
+NEAR = document(
+    "mail-refill",
+    "Retail refills by mail are payable on day 20 of 30. Send other requests to the Mail Desk.",
+    title="Refill too soon by mail",
+    effective_date=date(2026, 1, 15),
+)
+
+
+OTHERS = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(4)]
+
+
+async def test_no_reply_is_drafted_where_another_document_contends() -> None:
+    content = f"{REFILL}\n\n## What to tell the patient\n\nYour refill is payable."
+    asked = await ask(FakeTenant().with_documents(document(content=content), NEAR, *OTHERS))
+    assert [one.document_id for one in asked.done.also] == ["mail-refill"]
+    assert asked.done.reply_draft is None
+
+
+async def test_a_document_that_contends_is_also_quoted_with_its_date() -> None:
+    asked = await ask(FakeTenant().with_documents(document(), NEAR, *OTHERS))
+    [also] = asked.done.also
+    assert (also.document_id, also.title, also.effective_date) == (
+        "mail-refill",
+        "Refill too soon by mail",
+        date(2026, 1, 15),
+    )
+    assert also.text.startswith("Retail refills by mail are payable on day 20 of 30.")
+    [citation] = also.citations
+    assert asked.sources.sources[citation - 1].document_id == "mail-refill"
+    assert "mail" not in asked.text
+
+
+# Whom to ask
+
+CONTACTS = {
+    "default": "the lead on duty",
+    "retail refills": "the Claims Desk, ext. 4100",
+    "shingles": "the Vaccine Line",
+    "Transfer": "the Transfer Desk",
+}
+
+
+async def escalated(question: str, *, contacts: dict[str, str] | None = None) -> Asked:
+    tenant = FakeTenant().with_documents(document(), TRANSFER)
+    tenant.configure(answers={"escalation": CONTACTS if contacts is None else contacts})
+    return await ask(tenant, question)
+
+
+async def test_whom_to_ask_goes_by_the_words_of_the_question() -> None:
+    asked = await escalated(QUESTION)
+    assert asked.done.mode is Mode.QUOTED
+    assert asked.done.escalation == "the Claims Desk, ext. 4100"
+
+
+async def test_whom_to_ask_is_told_without_an_answer_too() -> None:
+    asked = await escalated("Which vaccine protects against shingles?")
+    assert asked.done.finish_reason is FinishReason.NO_EVIDENCE
+    assert asked.done.escalation == "the Vaccine Line"
+    assert asked.record.escalation == "the Vaccine Line"
+
+
+async def test_a_written_answer_that_is_certain_names_nobody() -> None:
+    tenant = FakeTenant.writing("Retail refills are payable on day 23 of 30 [1.1].")
+    tenant.configure(answers={"escalation": CONTACTS})
+    done = (await ask(tenant)).done
+    assert (done.certainty, done.escalation) == (Certainty.ANSWERED, None)
+
+
+async def test_where_the_model_refuses_somebody_is_named_and_no_reply_is_drafted() -> None:
+    content = f"{REFILL}\n\n## What to tell the patient\n\nYour refill is payable."
+    tenant = FakeTenant.writing("The documents do not answer this question.")
+    tenant = tenant.with_documents(document(content=content))
+    tenant.configure(answers={"escalation": CONTACTS})
+    asked = await ask(tenant)
+    done = asked.done
+    assert (done.finish_reason, done.certainty) == (FinishReason.NO_EVIDENCE, None)
+    assert (done.escalation, done.reply_draft) == ("the Claims Desk, ext. 4100", None)
+    assert (asked.record.escalation, asked.record.reply_draft) == (done.escalation, None)

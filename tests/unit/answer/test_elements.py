@@ -1,0 +1,591 @@
+"""Live elements in answers: named by documents or a model, filled while the text flows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import replace
+
+import pytest
+
+from assistant.answer.elements import CallBounds, LiveExamples, limit_of
+from assistant.answer.events import Cause, ElementChanged, Token
+from assistant.domain.answers import Certainty, FinishReason, LiveMatchState, Mode, Outcome, ShownAs
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.elements import (
+    MOST_ELEMENTS,
+    ElementData,
+    ElementProblem,
+    ElementState,
+    ElementValue,
+)
+from assistant.domain.errors import EmbeddingUnavailableError
+from assistant.options.live.ports import Caller, ElementType, Filled, LiveReadError
+from assistant.tenant.deployment import ReachEntry
+from assistant.tenant.tenant import SourceEntry
+from tests.fakes.answering import FakeTenant, Gate, agent, document, vector_of
+from tests.fakes.live import STATUS, SUMMARY, FakeLive, of_customer
+from tests.options.live.test_live_elements import read_of
+from tests.unit.answer.asking_and_reading import QUESTION, Asked, ask, prepare
+
+STEP = "Retail refills are payable on day 23 of 30 when {{orders.status}} is delivered."
+SHOWN = "Retail refills are payable on day 23 of 30 when [order status] is delivered."
+PENDING, READY, FAILED = ElementState.PENDING, ElementState.READY, ElementState.FAILED
+BO = of_customer("bo")
+
+
+def with_live(
+    live: FakeLive | None = None,
+    content: str = STEP,
+    *,
+    title: str = "Refill too soon",
+    allowed: bool = True,
+    writes: tuple[str, ...] = (),
+) -> FakeTenant:
+    tenant = FakeTenant.writing(*writes) if writes else FakeTenant()
+    tenant = tenant.with_documents(document(content=content, title=title))
+    tenant.live_elements = live or FakeLive()
+    source = {"name": "knowledge", "namespace": "", "access": "everyone", "elements": allowed}
+    tenant.config = tenant.config.model_validate(tenant.config.model_dump() | {"sources": [source]})
+    return tenant
+
+
+def with_orders(tenant: FakeTenant, **more: object) -> FakeTenant:
+    """Return the tenant with its order system as a source of its own."""
+    source = SourceEntry.model_validate({"name": "order-system", "kind": "live", "reach": "orders", **more})
+    # copied unchecked: a whole file also has the system with its connector
+    tenant.config = tenant.config.model_copy(update={"sources": (*tenant.config.sources, source)})
+    return tenant
+
+
+def states(asked: Asked) -> list[tuple[str, ElementState]]:
+    return [(one.id, one.state) for one in asked.elements]
+
+
+# Named by a document
+
+
+async def test_the_same_element_twice_has_two_places() -> None:
+    twice = (
+        "Retail refills are payable on day 23 when {{orders.status}} or {{ status orders.status }} says so."
+    )
+    asked = await ask(with_live(content=twice), context=BO)
+    places = {one.id: (one.display.start, one.display.end) for one in asked.elements}
+    assert [asked.text[start:end] for start, end in places.values()] == ["[order status]"] * 2
+    assert len(set(places.values())) == 2
+
+
+@pytest.mark.parametrize(
+    "written", ["{{orders.secret}}", "{{card orders.status}}", "{{orders.status", "{{orders.status x=1}}"]
+)
+async def test_what_is_not_a_known_tag_stays_text(written: str) -> None:
+    live = FakeLive()
+    asked = await ask(with_live(live, STEP.replace("{{orders.status}}", written)), context=BO)
+    assert (asked.text, asked.elements, live.calls) == (SHOWN.replace("[order status]", written), [], [])
+
+
+async def test_a_source_that_may_not_name_elements_shows_the_tag() -> None:
+    live = FakeLive()
+    asked = await ask(with_live(live, allowed=False), context=BO)
+    assert (asked.text, asked.elements, live.calls) == (STEP, [], [])
+
+
+async def test_more_tags_than_an_answer_may_have_are_labels_alone() -> None:
+    many = "Retail refills are payable: " + " ".join(["{{orders.status}}"] * (MOST_ELEMENTS + 3)) + "."
+    live = FakeLive()
+    asked = await ask(with_live(live, many), context=BO)
+    assert asked.text.count("[order status]") == MOST_ELEMENTS + 3
+    assert {one.id for one in asked.elements} == {f"e{n}" for n in range(1, MOST_ELEMENTS + 1)}
+    assert len(live.calls) == MOST_ELEMENTS
+
+
+@pytest.mark.parametrize(
+    ("after", "shown"), [("(x)", " (x)"), (": x", " : x"), ("[x]", " [x]"), (", x", ", x")]
+)
+async def test_a_label_never_becomes_a_link(after: str, shown: str) -> None:
+    asked = await ask(
+        with_live(content=f"Retail refills are payable {{{{orders.status}}}}{after}"), context=BO
+    )
+    assert asked.text == f"Retail refills are payable [order status]{shown}"
+
+
+async def test_reads_begin_before_the_stream() -> None:
+    live = FakeLive(gates={"orders.status": Gate()})
+    _, prepared = await prepare(with_live(live), context=BO)
+    await asyncio.wait_for(live.gates["orders.status"].reached.wait(), 60)
+    prepared.hydration.cancel()
+
+
+async def test_text_never_waits_for_an_element() -> None:
+    live = FakeLive(gates={"orders.status": Gate()})
+    use_case, prepared = await prepare(with_live(live), context=BO)
+    async with aclosing(use_case.stream(prepared)) as events:
+        seen = [await anext(events) for _ in range(5)]
+        assert isinstance(seen[-1], ElementChanged)
+        live.gates["orders.status"].opened.set()
+        rest = [event async for event in events]
+    assert [event.event for event in rest] == ["element", "done"]
+
+
+async def test_elements_are_sent_as_they_end() -> None:
+    content = "Retail refills are payable when {{orders.status}} and {{orders.summary}} say so."
+    live = FakeLive(gates={"orders.status": Gate(), "orders.summary": Gate()})
+    use_case, prepared = await prepare(with_live(live, content), context=BO)
+    ended: list[str] = []
+    async with aclosing(use_case.stream(prepared)) as events:
+        async for event in events:
+            if isinstance(event, ElementChanged) and event.state is READY:
+                ended.append(event.id)
+                live.gates["orders.status"].opened.set()
+            elif isinstance(event, ElementChanged) and event.id == "e2":
+                live.gates["orders.summary"].opened.set()
+    assert ended == ["e2", "e1"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "state", "retryable"),
+    [
+        (ElementProblem.NOT_ALLOWED, ElementState.NOT_ALLOWED, False),
+        (ElementProblem.NOT_FOUND, FAILED, False),
+        (ElementProblem.PARAMETER_MISSING, FAILED, False),
+        (ElementProblem.SYSTEM_UNAVAILABLE, FAILED, True),
+        (ElementProblem.SYSTEM_LATE, FAILED, True),
+        (ElementProblem.SYSTEM_INVALID, FAILED, False),
+        (ElementProblem.SWITCHED_OFF, FAILED, False),
+    ],
+)
+async def test_an_element_that_cannot_be_filled_says_why_and_the_text_is_whole(
+    problem: ElementProblem, state: ElementState, retryable: bool
+) -> None:
+    live = FakeLive(errors={"orders.status": LiveReadError(problem, "Ask the desk.", about="order 1")})
+    asked = await ask(with_live(live), context=BO)
+    last = asked.elements[-1]
+    assert (last.state, last.problem, last.retryable) == (state, problem, retryable)
+    assert (last.detail, last.about, last.data) == ("Ask the desk.", "order 1", None)
+    assert (asked.text, asked.done.finish_reason) == (SHOWN, FinishReason.STOP)
+
+
+async def test_a_defect_of_a_connector_costs_only_its_element() -> None:
+    live = FakeLive(errors={"orders.status": ZeroDivisionError("of customer 4711")})
+    asked = await ask(with_live(live), context=BO)
+    assert asked.elements[-1].problem is ElementProblem.SYSTEM_UNAVAILABLE
+    assert "4711" not in str(asked.events)
+    assert asked.done.finish_reason is FinishReason.STOP
+
+
+async def test_an_element_ends_at_its_source_s_limit() -> None:
+    tenant = with_orders(with_live(FakeLive(gates={"orders.status": Gate()})), deadline_s=0.05)
+    asked = await ask(tenant, context=BO)
+    assert asked.elements[-1].problem is ElementProblem.SYSTEM_LATE
+    assert asked.elements[-1].detail == "orders did not answer in time."
+
+
+@pytest.mark.parametrize(("said", "limit_s"), [({}, 7.0), ({"deadline_s": 3.0}, 3.0)])
+def test_a_source_without_a_limit_of_its_own_leaves_the_system_s(
+    said: dict[str, float], limit_s: float
+) -> None:
+    tenant = with_orders(with_live(FakeLive()), **said).config
+    entry = ReachEntry.model_validate({"name": "orders", "port": 443, "deadline_s": 7.0})
+    tenant = tenant.model_copy(update={"reach": (entry,)})
+    assert limit_of(tenant, "orders.status") == limit_s
+
+
+async def test_an_element_ends_at_the_answer_s_deadline() -> None:
+    asked = await ask(with_live(FakeLive(gates={"orders.status": Gate()})), context=BO, seconds=0.3)
+    assert asked.elements[-1].problem is ElementProblem.SYSTEM_LATE
+    assert asked.done.finish_reason is FinishReason.STOP
+
+
+@pytest.mark.parametrize("cause", [Cause.CANCELLED, Cause.DISCONNECTED])
+async def test_leaving_ends_the_reads_at_once(cause: Cause) -> None:
+    live = FakeLive(gates={"orders.status": Gate()})
+    tenant = with_live(live)
+    use_case, prepared = await prepare(tenant, context=BO)
+    names: list[str] = []
+    async with aclosing(use_case.stream(prepared)) as events:
+        async for event in events:
+            names.append(event.event)
+            if isinstance(event, ElementChanged):
+                await live.gates["orders.status"].reached.wait()
+                prepared.cancel(cause)  # pyright: ignore[reportArgumentType]
+    await asyncio.sleep(0)
+    assert names[-1] == ("error" if cause is Cause.CANCELLED else "element")
+    assert (live.cancelled, live.active) == (["orders.status"], 0)
+    [record] = tenant.records.answers.values()
+    assert record.outcome is (Outcome.CANCELLED if cause is Cause.CANCELLED else Outcome.DISCONNECTED)
+    assert [(one.state, one.problem) for one in record.elements] == [(FAILED, ElementProblem.CANCELLED)]
+
+
+async def test_closing_the_stream_ends_the_reads() -> None:
+    live = FakeLive(gates={"orders.status": Gate()})
+    use_case, prepared = await prepare(with_live(live), context=BO)
+    async with aclosing(use_case.stream(prepared)) as events:
+        async for event in events:
+            if isinstance(event, ElementChanged):
+                await live.gates["orders.status"].reached.wait()
+                break
+    await asyncio.sleep(0)
+    assert (live.cancelled, live.active) == (["orders.status"], 0)
+
+
+async def test_reads_of_one_system_are_bounded() -> None:
+    live, clock = FakeLive(delay_s=0.001), SystemClock()
+    bounds = CallBounds(most_a_system=3)
+    caller = Caller(agent(), BO, QUESTION)
+    deadline = Deadline.after(60, clock=clock)
+    await asyncio.gather(*(bounds.fill(live, "orders.status", caller, deadline=deadline) for _ in range(20)))
+    assert (live.most_active, len(live.calls)) == (3, 20)
+
+
+# What is kept
+
+
+async def test_the_record_keeps_which_element_and_no_value() -> None:
+    asked = await ask(with_live(), context=BO)
+    [use] = asked.kept.elements
+    assert (use.name, use.operation, use.state) == ("orders.status", "orders.get_order", READY)
+    assert "order-bo" not in asked.kept.model_dump_json()
+
+
+async def test_the_draft_for_the_patient_has_no_label() -> None:
+    """A tag under the reply heading names live data that the answer does not read."""
+    speaks = "\n\n## What to tell the patient\n\nYour refill is payable. It is {{orders.status}}."
+    asked = await ask(with_live(content=f"{STEP}{speaks}"), context=BO)
+    assert asked.text.startswith(SHOWN)
+    assert "[order status]" not in (asked.done.reply_draft or "")
+    assert "{{" not in (asked.done.reply_draft or "")
+    own = "\n\n## What to tell the patient\n\nIt is {{orders.status}}.\n\nYour refill is payable."
+    asked = await ask(with_live(content=f"{STEP}{own}"), context=BO)
+    assert asked.done.reply_draft == "Your refill is payable."
+
+
+async def test_a_unit_with_a_label_is_kept_as_an_excerpt_and_shown_again() -> None:
+    asked = await ask(with_live(), context=BO)
+    assert "payable" not in asked.kept.text
+    assert "order status" not in asked.kept.text
+    [unit] = [one for one in asked.kept.excerpts if one.shown_as is ShownAs.UNIT]
+    assert unit.labels == {"orders.status": "[order status]"}
+    assert asked.record.text == SHOWN
+
+
+async def test_a_value_that_looks_like_a_document_s_run_loses_those_characters() -> None:
+    value = ElementValue(name="status", label="Status", text="\U000f0000\U000f0000paid")
+    live = FakeLive(data={"orders.status": ElementData(values=(value,))})
+    data = (await ask(with_live(live), context=BO)).elements[-1].data
+    assert data is not None
+    assert data.values[0].text == "paid"
+
+
+# Written by a model (scripted: the local one cannot write markup)
+
+FIRST = "Retail refills are payable on day 23 of 30."
+
+
+async def test_a_model_s_element_is_filled_while_it_goes_on_writing() -> None:
+    gate = Gate()
+    live = FakeLive()
+    tenant = with_live(live, f"{FIRST} Send other requests to the Claims Desk. {{{{orders.status}}}}")
+    tenant.model = FakeTenant.writing().model
+    tenant.generator.steps[:] = [
+        f"{FIRST}\n{{{{orders.",
+        "status}}\nSend",
+        gate,
+        " other requests to the Claims Desk.",
+    ]
+    use_case, prepared = await prepare(tenant, context=BO)
+    names: list[str] = []
+    text = ""
+    async with aclosing(use_case.stream(prepared)) as events:
+        async for event in events:
+            names.append(event.event)
+            text += getattr(event, "text", "")
+            if isinstance(event, ElementChanged) and event.state is READY:
+                gate.opened.set()  # only a ready element lets the model go on
+    assert names == [
+        *("started", "sources", "token", "sentence", "token"),
+        *("element", "element", "token", "sentence", "done"),
+    ]
+    assert text == f"{FIRST}\n[order status]\nSend other requests to the Claims Desk."
+
+
+async def test_digits_around_an_element_are_two_numbers() -> None:
+    tenant = with_live(content=f"{FIRST} {{{{orders.status}}}}")
+    tenant.model = FakeTenant.writing().model
+    tenant.generator.steps[:] = ["Retail refills are payable on day 2{{orders.status}}3 of 30."]
+    assert (await ask(tenant, context=BO)).sentences[0].detail == "withheld"
+
+
+async def test_a_model_that_may_write_elements_is_offered_all_of_them() -> None:
+    tenant = with_live(content=FIRST, writes=(f"{FIRST}\n{{{{stores.stock}}}}",))
+    tenant.use_model(writes_elements=True)
+    asked = await ask(tenant, context=BO)
+    assert asked.text == f"{FIRST}\n[stock]"
+    system = tenant.generator.requests[0].messages[0].content
+    assert "{{orders.status}}: Order status" in system
+    assert "order-bo" not in str(tenant.generator.requests)
+
+
+async def test_a_recording_answers_prompts_without_the_tenant_s_live_elements() -> None:
+    """So that an answer which was recorded without live systems plays where there are some."""
+    plain = FakeTenant.writing(FIRST).with_documents(document(content=FIRST))
+    await ask(plain)
+    tenant = with_live(content=FIRST, writes=(f"{FIRST}\n{{{{stores.stock}}}}",))
+    tenant.use_model(writes_elements=True, recorded="a model, 2026-11-22")
+    asked = await ask(tenant, context=BO)
+    assert asked.text == f"{FIRST}\n[stock]"
+    assert tenant.generator.requests[0].messages == plain.generator.requests[0].messages
+
+
+async def test_a_model_that_may_not_is_told_of_none_and_its_tag_calls_nothing() -> None:
+    tenant = with_live(content=FIRST, writes=(f"{FIRST}\n{{{{stores.stock}}}}",))
+    asked = await ask(tenant, context=BO)
+    assert "{{" not in tenant.generator.requests[0].messages[0].content
+    assert asked.elements == []
+    assert asked.text == FIRST
+
+
+async def test_a_model_that_writes_ten_thousand_tags_is_bounded_and_the_text_is_whole() -> None:
+    live = FakeLive()
+    tenant = with_live(live, STEP, writes=("{{orders.status}} " * 10_000,))
+    asked = await ask(tenant, context=BO)
+    assert (asked.done.mode, asked.done.fallback) == (Mode.QUOTED, "debris")
+    assert asked.text == SHOWN
+    assert len(live.calls) <= MOST_ELEMENTS
+
+
+async def test_a_model_s_tags_take_no_element_from_the_section_that_replaces_its_text() -> None:
+    live = FakeLive(gates={"orders.status": Gate()})
+    content = STEP.replace("{{orders.status}}", "{{orders.summary}}")
+    tenant = with_live(live, content, writes=("Day 25 " + "{{orders.status}} " * 20 + "too.",))
+    asked = await ask(tenant, context=BO)
+    assert asked.done.mode is Mode.QUOTED
+    assert [(one.name, one.state) for one in asked.elements] == [
+        ("orders.summary", PENDING),
+        ("orders.summary", READY),
+    ]
+    assert live.active == 0
+
+
+async def test_an_element_of_a_withheld_sentence_is_not_shown() -> None:
+    live = FakeLive(gates={"orders.status": Gate()})
+    tenant = with_live(live, FIRST, writes=(f"{FIRST} Day 25 {{{{orders.status}}}} too. ", "More."))
+    asked = await ask(tenant, context=BO)
+    assert (asked.text, asked.elements) == (f"{FIRST} More.", [])
+    assert live.active == 0
+
+
+@pytest.mark.parametrize("written", ["\ue000 refills are payable.", "\ue001\ue000"])
+async def test_a_model_cannot_write_a_mark_itself(written: str) -> None:
+    tenant = with_live(content=f"{FIRST} {{{{orders.status}}}}", writes=(f"{FIRST}\n{written}",))
+    asked = await ask(tenant, context=BO)
+    assert asked.elements == [] or asked.done.mode is Mode.QUOTED
+    assert "\ue000" not in asked.text
+
+
+# A live system that answers by itself
+
+WHERE = "Has the order been shipped?"
+IS_SHIPPED = "Has the order been shipped"
+BOTH = f"{WHERE} {QUESTION}"
+LIVE_ONLY = "Grapefruit interacts with simvastatin."
+
+
+async def test_a_question_that_only_a_system_answers_is_answered_by_its_element() -> None:
+    asked = await ask(with_live(content=LIVE_ONLY), WHERE, context=BO)
+    assert asked.names == ["started", "sources", "element", "token", "element", "done"]
+    assert asked.text == "[order status]"
+    pending, ready = asked.elements
+    assert (pending.display.start, pending.display.end) == (0, 0)
+    assert (ready.display.start, ready.display.end, ready.display.place) == (0, 14, "inline")
+    done = asked.done
+    assert (done.finish_reason, done.mode, done.certainty) == (FinishReason.STOP, Mode.QUOTED, None)
+    assert (asked.record.finish_reason, asked.record.text) == (FinishReason.STOP, "[order status]")
+
+
+async def test_the_record_says_why_elements_were_read_or_not() -> None:
+    asked = await ask(with_live(content=FIRST), BOTH, context=BO)
+    [match] = [one for one in asked.kept.live_matches if one.state is LiveMatchState.READ]
+    assert (match.element, match.example) == ("orders.status", WHERE)
+    named = with_live(content=f"{IS_SHIPPED}: say {{{{orders.status}}}} to the caller.", title=IS_SHIPPED)
+    matches = (await ask(named, WHERE, context=BO)).kept.live_matches
+    assert [one.state for one in matches] == [LiveMatchState.SHOWN]
+
+
+async def test_a_rule_from_a_document_comes_first_and_the_order_after_it() -> None:
+    asked = await ask(with_live(content=FIRST), BOTH, context=BO)
+    assert asked.text == f"{FIRST}\n\n[order status]"
+    assert states(asked) == [("e1", PENDING), ("e1", READY)]
+
+
+async def test_a_model_that_names_the_element_which_the_question_asks_for_reads_it_once() -> None:
+    live = FakeLive()
+    content = f"{WHERE} Say {{{{orders.status}}}} to the caller."
+    asked = await ask(
+        with_live(live, content, title=IS_SHIPPED, writes=("Say {{orders.status}}", " to the caller.")),
+        WHERE,
+        context=BO,
+    )
+    assert asked.text == "Say [order status] to the caller."
+    assert [
+        (one.id, one.state, asked.text[one.display.start : one.display.end]) for one in asked.elements
+    ] == [
+        ("e1", PENDING, "[order status]"),
+        ("e1", READY, "[order status]"),
+    ]
+    assert [name for name, _ in live.calls] == ["orders.status"]
+    assert asked.done.finish_reason is FinishReason.STOP
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        (ElementProblem.SYSTEM_UNAVAILABLE, "orders did not answer."),
+        (ElementProblem.SYSTEM_LATE, "orders did not answer."),
+        (ElementProblem.NOT_FOUND, "Ask the desk."),
+        (ElementProblem.NOT_ALLOWED, "Ask the desk."),
+    ],
+)
+async def test_a_system_that_fails_leaves_no_evidence_that_names_it_and_no_document(
+    problem: ElementProblem, reason: str
+) -> None:
+    live = FakeLive(errors={"orders.status": LiveReadError(problem, "Ask the desk.")})
+    tenant = with_live(live, LIVE_ONLY)
+    tenant.configure(answers={"escalation": {"default": "Team Lead, ext. 1"}})
+    asked = await ask(tenant, WHERE, context=BO)
+    done = asked.done
+    assert (done.finish_reason, done.mode, done.certainty) == (FinishReason.NO_EVIDENCE, None, None)
+    assert done.reason == reason
+    assert (done.escalation, asked.text) == ("Team Lead, ext. 1", "")
+
+
+async def test_the_half_of_a_message_that_nothing_answers_is_named() -> None:
+    asked = await ask(with_live(content=FIRST), f"{QUESTION} Which parking garage opens on Sunday evening?")
+    assert asked.text == FIRST
+    assert asked.done.unanswered == ("Which parking garage opens on Sunday evening?",)
+    assert asked.record.unanswered == asked.done.unanswered
+
+
+async def test_values_stand_in_the_order_of_the_question_whichever_system_is_faster() -> None:
+    paid = replace(SUMMARY, about=("What price did the customer pay?",))
+    live = FakeLive(offered=(STATUS, paid), gates={"orders.status": Gate()})
+    use_case, prepared = await prepare(
+        with_live(live, LIVE_ONLY), f"{WHERE} What price did the customer pay?", context=BO
+    )
+    ready: list[tuple[str, int]] = []
+    texts: list[str] = []
+    async with aclosing(use_case.stream(prepared)) as events:
+        async for event in events:
+            if isinstance(event, Token):
+                texts.append(event.text)
+            if isinstance(event, ElementChanged) and event.state is READY:
+                ready.append((event.id, event.display.start))
+                live.gates["orders.status"].opened.set()
+    assert "".join(texts) == "[order status]\n\n[order]"
+    assert ready == [("e2", 0), ("e1", 0), ("e2", 16)]
+
+
+async def test_a_missing_parameter_is_asked_for() -> None:
+    asked = await ask(with_live(content=LIVE_ONLY), WHERE)
+    assert asked.done.clarify == "Which order? Give the order number."
+    assert asked.done.finish_reason is FinishReason.NO_EVIDENCE
+    assert asked.record.clarify == asked.done.clarify
+
+
+async def test_a_system_that_fails_beside_a_document_leaves_the_section() -> None:
+    live = FakeLive(errors={"orders.status": LiveReadError(ElementProblem.SYSTEM_LATE, "Late.")})
+    asked = await ask(with_live(live, FIRST), BOTH, context=BO)
+    assert (asked.text, asked.done.finish_reason) == (FIRST, FinishReason.STOP)
+    assert [one.state for one in asked.elements] == [PENDING, ElementState.FAILED]
+
+
+async def test_an_element_that_the_document_names_is_not_shown_again() -> None:
+    live = FakeLive()
+    content = f"{IS_SHIPPED}: say {{{{orders.status}}}} to the caller."
+    asked = await ask(with_live(live, content, title=IS_SHIPPED), WHERE, context=BO)
+    assert asked.text == content.replace("{{orders.status}}", "[order status]")
+    assert len(live.calls) == 1
+
+
+async def test_a_question_of_a_procedure_reads_nothing() -> None:
+    live = FakeLive()
+    await ask(with_live(live, FIRST), QUESTION, context=BO)
+    assert live.calls == []
+
+
+async def test_without_vectors_of_the_examples_the_answer_goes_on() -> None:
+    tenant = with_live(content=FIRST)
+    _, prepared = await prepare(tenant, WHERE)
+    tenant.embedder.error = EmbeddingUnavailableError("down")
+    examples = LiveExamples(tenant.services)
+    await examples.load(prepared.scope)
+    assert examples.match(vector_of(WHERE), live=None) == []
+    assert "examples of live elements" in prepared.scope.degraded
+    tenant.embedder.error = None
+    await examples.load(prepared.scope)
+    assert read_of(examples.match(vector_of(WHERE), live=None)) == ["orders.status"]
+
+
+# The sources that were asked
+
+
+@pytest.mark.parametrize(
+    ("problem", "state"),
+    [
+        (None, "answered"),
+        (ElementProblem.SYSTEM_LATE, "late"),
+        (ElementProblem.SYSTEM_UNAVAILABLE, "failed"),
+        (ElementProblem.SYSTEM_INVALID, "failed"),
+        (ElementProblem.SWITCHED_OFF, "off"),
+        (ElementProblem.NOT_FOUND, "empty"),
+        (ElementProblem.PARAMETER_MISSING, "not_asked"),
+        (ElementProblem.NOT_ALLOWED, "not_asked"),
+    ],
+)
+async def test_the_answer_says_which_live_source_did_not_answer(
+    problem: ElementProblem | None, state: str
+) -> None:
+    live = FakeLive(errors={"orders.status": LiveReadError(problem, "No.")} if problem else {})
+    asked = await ask(with_orders(with_live(live)), context=BO)
+    assert {one.name: one.state for one in asked.done.asked}["order-system"] == state
+    assert asked.record.asked == asked.done.asked
+
+
+class OfCustomers(FakeLive):
+    """A live system whose data are read in a customer's conversation alone."""
+
+    def types(self) -> Mapping[str, ElementType]:
+        return {name: replace(one, needs_context=True) for name, one in super().types().items()}
+
+
+def where_the_document_answers(live: FakeLive) -> FakeTenant:
+    return with_live(live, f"{IS_SHIPPED}: say that it comes within three days.", title=IS_SHIPPED)
+
+
+async def test_without_a_customer_a_rule_is_answered_without_a_word_of_their_data() -> None:
+    live = OfCustomers()
+    asked = await ask(where_the_document_answers(live), WHERE)
+    assert (asked.elements, live.calls) == ([], [])
+    assert asked.done.finish_reason is FinishReason.STOP
+
+
+# --- a system has something else than what the question names ---------------------------------------------
+class OfAnother(FakeLive):
+    """A live system whose thing has another name than the question's."""
+
+    def filled(self, name: str, caller: Caller) -> Filled:
+        return replace(super().filled(name, caller), is_of_another=True)
+
+
+async def test_a_written_answer_that_shows_another_thing_than_the_question_names_is_only_possible() -> None:
+    written = (f"{FIRST} [1.1] It is {{{{orders.status}}}}.",)
+    same = await ask(with_live(FakeLive(), writes=written), context=BO)
+    another = await ask(with_live(OfAnother(), writes=written), context=BO)
+    assert (same.done.certainty, another.done.certainty) == (Certainty.ANSWERED, Certainty.POSSIBLY)
+
+
+async def test_a_written_answer_that_withholds_a_value_of_another_thing_is_only_possible() -> None:
+    error = LiveReadError(ElementProblem.PARAMETER_MISSING, "This is of metformin.", is_of_another=True)
+    live = FakeLive(errors={"orders.status": error})
+    written = (f"{FIRST} [1.1] It is {{{{orders.status}}}}.",)
+    assert (await ask(with_live(live, writes=written), context=BO)).done.certainty is Certainty.POSSIBLY

@@ -1,0 +1,30 @@
+"""Whether anything is near a question."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from assistant.answer.certainty import Gate, explain
+from assistant.tenant.tenant import GateSection
+
+
+@pytest.mark.parametrize(("cosine", "passed"), [(-1.0, False), (0.39, False), (0.4, True), (0.9, True)])
+def test_what_is_as_near_as_the_tenant_says_passes(cosine: float, passed: bool) -> None:
+    decision = Gate(GateSection(hopeless_cosine=0.4)).run(cosine)
+    assert (decision.passed, decision.best_cosine, decision.min_cosine) == (passed, cosine, 0.4)
+
+
+def test_no_other_number_is_kept_of_a_decision() -> None:
+    decision = Gate(GateSection()).run(0.5).model_dump(exclude_defaults=True)
+    assert decision == {"passed": True, "best_cosine": 0.5, "min_cosine": 0.38}
+
+
+def test_a_cosine_beyond_1_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        GateSection(hopeless_cosine=1.1)
+
+
+def test_nothing_visible_is_said_apart_from_nothing_near() -> None:
+    assert explain(title=None).startswith("The knowledge base holds nothing that these filters")
+    assert explain(title="Refills") == "Not in the knowledge base. The nearest document is “Refills”."

@@ -1,0 +1,81 @@
+"""Interrupting a wait from outside, and nothing but that wait."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from assistant.answer.events import Cause
+from assistant.answer.services import InterruptedAnswerError, Interruption
+
+LIMIT_S = 60.0
+
+
+async def wait_under(interruption: Interruption, waiting: asyncio.Event) -> Cause | None:
+    try:
+        waiting.set()
+        await interruption.wait(asyncio.Event().wait())
+    except InterruptedAnswerError as interrupted:
+        return interrupted.cause
+    return None
+
+
+async def test_a_wait_is_interrupted_with_its_cause() -> None:
+    interruption, waiting = Interruption(), asyncio.Event()
+    task = asyncio.create_task(wait_under(interruption, waiting))
+    await asyncio.wait_for(waiting.wait(), LIMIT_S)
+    interruption.interrupt(Cause.CANCELLED)
+    interruption.interrupt(Cause.DEADLINE)
+    assert await asyncio.wait_for(task, LIMIT_S) is Cause.CANCELLED
+    assert task.cancelling() == 0
+
+
+async def test_what_comes_between_two_waits_is_raised_at_the_next() -> None:
+    interruption = Interruption()
+    await interruption.wait(asyncio.sleep(0))
+    interruption.interrupt(Cause.DEADLINE)
+    await asyncio.sleep(0)  # the task's own waits go on
+    with pytest.raises(InterruptedAnswerError):
+        await interruption.wait(asyncio.Future())
+
+
+async def test_the_cancellation_of_somebody_else_goes_on() -> None:
+    interruption, waiting = Interruption(), asyncio.Event()
+    task = asyncio.create_task(wait_under(interruption, waiting))
+    await asyncio.wait_for(waiting.wait(), LIMIT_S)
+    task.cancel()
+    interruption.interrupt(Cause.CANCELLED)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, LIMIT_S)
+
+
+async def test_a_wait_that_turned_the_cancellation_into_its_own_error_keeps_it() -> None:
+    interruption, waiting = Interruption(), asyncio.Event()
+
+    async def work() -> None:
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+
+    task = asyncio.create_task(interruption.wait(work()))
+    await asyncio.wait_for(waiting.wait(), LIMIT_S)
+    interruption.interrupt(Cause.CANCELLED)
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(task, LIMIT_S)
+    assert task.cancelling() == 0
+
+
+async def test_a_wait_inside_a_time_out_is_interrupted_as_such() -> None:
+    interruption, waiting = Interruption(), asyncio.Event()
+
+    async def work() -> Cause | None:
+        async with asyncio.timeout(LIMIT_S):
+            return await wait_under(interruption, waiting)
+
+    task = asyncio.create_task(work())
+    await asyncio.wait_for(waiting.wait(), LIMIT_S)
+    interruption.interrupt(Cause.LATE)
+    assert await asyncio.wait_for(task, LIMIT_S) is Cause.LATE

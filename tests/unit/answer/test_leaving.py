@@ -1,0 +1,264 @@
+"""Answers that are cancelled, whose reader leaves, and whose record cannot be written."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Literal
+
+import pytest
+from structlog.testing import capture_logs
+
+from assistant.answer.answer import AnswerQuestion
+from assistant.answer.events import AnswerEvent, Cause, Done, Problem
+from assistant.answer.read import PreparedAnswer
+from assistant.domain.answers import FinishReason, Outcome
+from assistant.domain.errors import RecordsUnavailableError
+from tests.fakes.answering import FakeTenant, Gate
+from tests.unit.answer.asking_and_reading import QUESTION, ask, prepare
+
+Leaving = Literal[Cause.CANCELLED, Cause.DISCONNECTED]
+LIMIT_S = 60.0
+FIRST = "Retail refills are payable on day 23 of 30."
+
+
+async def read(use_case: AnswerQuestion, prepared: PreparedAnswer) -> list[AnswerEvent]:
+    async with aclosing(use_case.stream(prepared)) as events:
+        return [event async for event in events]
+
+
+def stalling(gate: Gate, *, opening: bool = False) -> FakeTenant:
+    """A tenant whose model waits, before its first token or in its second sentence."""
+    tenant = FakeTenant.writing(f"{FIRST} Send", gate, " other requests to the Claims Desk.")
+    if opening:
+        tenant.generator.opening = gate
+    return tenant
+
+
+class Waiting:
+    """An answer that is read by a task, and whose model waits."""
+
+    def __init__(self, tenant: FakeTenant, use_case: AnswerQuestion, prepared: PreparedAnswer) -> None:
+        self.tenant = tenant
+        self.use_case = use_case
+        self.prepared = prepared
+        self.reader = asyncio.create_task(read(use_case, prepared))
+
+    async def events(self) -> list[AnswerEvent]:
+        return await asyncio.wait_for(self.reader, LIMIT_S)
+
+    async def is_cancelled(self) -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await self.events()
+
+
+async def waiting(*, opening: bool = False, records: Gate | None = None) -> Waiting:
+    """Return an answer that waits for its model, and whose record waits where a gate is given."""
+    gate = Gate()
+    tenant = stalling(gate, opening=opening)
+    use_case, prepared = await prepare(tenant)
+    tenant.records.gate = records
+    made = Waiting(tenant, use_case, prepared)
+    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
+    return made
+
+
+@pytest.mark.parametrize("opening", [True, False])
+@pytest.mark.parametrize(
+    ("cause", "outcome", "last"),
+    [
+        (Cause.CANCELLED, Outcome.CANCELLED, "error"),
+        (Cause.DISCONNECTED, Outcome.DISCONNECTED, None),
+    ],
+)
+async def test_an_answer_is_ended_at_once(
+    *, opening: bool, cause: Leaving, outcome: Outcome, last: str | None
+) -> None:
+    answer = await waiting(opening=opening)
+    tenant = answer.tenant
+    answer.prepared.cancel(cause)
+    events = await answer.events()
+    record = tenant.shown(tenant.records.answers[answer.prepared.answer_id])
+    assert record.outcome is outcome
+    assert record.error_code == outcome.value
+    assert record.text == ("" if opening else FIRST)
+    assert tenant.generator.open_connections == 0
+    assert [event.event for event in events if event.event in {"error", "done"}] == ([last] if last else [])
+
+
+async def test_a_cancelled_answer_ends_with_an_error_that_is_not_retryable() -> None:
+    answer = await waiting()
+    answer.prepared.cancel(Cause.CANCELLED)
+    problem = (await answer.events())[-1]
+    assert isinstance(problem, Problem)
+    assert (problem.code, problem.status, problem.retryable) == ("cancelled", 409, False)
+
+
+async def test_cancelling_before_the_stream_begins_calls_no_model() -> None:
+    tenant = FakeTenant.writing()
+    use_case, prepared = await prepare(tenant)
+    prepared.cancel(Cause.CANCELLED)
+    events = await read(use_case, prepared)
+    assert [event.event for event in events] == ["started", "sources", "error"]
+    assert tenant.generator.log == []
+
+
+async def test_the_first_cause_counts() -> None:
+    tenant = FakeTenant()
+    use_case, prepared = await prepare(tenant)
+    prepared.cancel(Cause.DISCONNECTED)
+    prepared.cancel(Cause.CANCELLED)
+    await read(use_case, prepared)
+    assert tenant.records.answers[prepared.answer_id].outcome is Outcome.DISCONNECTED
+
+
+async def test_cancelling_an_answer_that_is_done_changes_nothing() -> None:
+    asked = await ask(FakeTenant())
+    asked.prepared.cancel(Cause.CANCELLED)
+    assert asked.record.outcome is Outcome.DONE
+
+
+async def test_a_cancelled_reader_leaves_a_record() -> None:
+    answer = await waiting()
+    answer.reader.cancel()
+    await answer.is_cancelled()
+    record = answer.tenant.shown(answer.tenant.records.answers[answer.prepared.answer_id])
+    assert (record.outcome, record.text) == (Outcome.DISCONNECTED, FIRST)
+
+
+async def test_a_reader_cancelled_after_the_answer_was_leaves_it_cancelled() -> None:
+    answer = await waiting()
+    answer.prepared.cancel(Cause.CANCELLED)
+    answer.reader.cancel()
+    await answer.is_cancelled()
+    assert answer.tenant.records.answers[answer.prepared.answer_id].outcome is Outcome.CANCELLED
+
+
+@pytest.mark.parametrize("tenant", [FakeTenant(), FakeTenant.writing()], ids=["quoted", "written"])
+async def test_closing_the_stream_early_leaves_a_record(tenant: FakeTenant) -> None:
+    use_case, prepared = await prepare(tenant)
+    stream = use_case.stream(prepared)
+    for _ in range(3):
+        await anext(stream)
+    await stream.aclose()
+    record = tenant.shown(tenant.records.answers[prepared.answer_id])
+    assert record.outcome is Outcome.DISCONNECTED
+    assert record.text.startswith(FIRST)
+    assert tenant.generator.open_connections == 0
+
+
+async def test_the_connection_is_closed_before_the_record_is_written() -> None:
+    records = Gate()
+    answer = await waiting(records=records)
+    answer.prepared.cancel(Cause.DISCONNECTED)
+    await asyncio.wait_for(records.reached.wait(), LIMIT_S)
+    assert answer.tenant.generator.log == ["opened", "closed"]
+    records.opened.set()
+    await answer.events()
+
+
+async def test_writing_the_record_survives_a_second_cancellation() -> None:
+    records = Gate()
+    answer = await waiting(records=records)
+    answer.reader.cancel()
+    await asyncio.wait_for(records.reached.wait(), LIMIT_S)
+    answer.reader.cancel()
+    await answer.is_cancelled()
+    assert await answer.use_case.settle(within_s=0.0) == 1
+    records.opened.set()
+    assert await answer.use_case.settle(within_s=LIMIT_S) == 0
+    assert answer.prepared.answer_id in answer.tenant.records.answers
+
+
+@pytest.mark.parametrize("tenant", [FakeTenant(), FakeTenant.writing()], ids=["quoted", "written"])
+async def test_the_record_is_there_when_done_is_read(tenant: FakeTenant) -> None:
+    use_case, prepared = await prepare(tenant)
+    async with aclosing(use_case.stream(prepared)) as events:
+        async for event in events:
+            assert (event.event == "done") == (prepared.answer_id in tenant.records.answers)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assistant.answer.record._FIRST_RETRY_S", 0.005)
+
+
+@pytest.mark.parametrize("error", [RecordsUnavailableError("down"), ValueError("Retail refills quoted")])
+@pytest.mark.usefixtures("short_pauses")
+async def test_while_the_store_fails_the_agent_is_told_and_the_record_follows(error: Exception) -> None:
+    tenant = FakeTenant()
+    tenant.records.error = error
+    use_case, prepared = await prepare(tenant)
+    with capture_logs() as logs:
+        last = (await read(use_case, prepared))[-1]
+        assert isinstance(last, Done)
+        assert (last.finish_reason, last.recorded) == (FinishReason.STOP, False)
+        assert prepared.answer_id not in tenant.records.answers
+        tenant.records.error = None
+        assert await use_case.settle(within_s=LIMIT_S) == 0
+    assert tenant.records.answers[prepared.answer_id].text
+    assert {line["event"] for line in logs} == {
+        "beginning_not_recorded",
+        "answer_record_waits",
+        "answer_record_followed",
+    }
+    assert {line["answer_id"] for line in logs} == {prepared.answer_id}
+    assert "refills" not in str(logs).lower()
+
+
+@pytest.mark.usefixtures("short_pauses")
+async def test_a_store_that_fails_to_the_end_is_said_in_the_log() -> None:
+    tenant = FakeTenant()
+    tenant.records.error = RecordsUnavailableError("down")
+    use_case, prepared = await prepare(tenant)
+    await read(use_case, prepared)
+    with capture_logs() as logs:
+        assert await use_case.settle(within_s=0.05) == 1
+    assert [line["records"] for line in logs if line["event"] == "answer_records_lost"] == [1]
+
+
+async def test_what_waits_for_the_store_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assistant.answer.record.MAX_WAITING", 1)
+    tenant = FakeTenant()
+    tenant.records.error = RecordsUnavailableError("down")
+    use_case, prepared = await prepare(tenant)
+    _, second = await prepare(tenant)
+    with capture_logs() as logs:
+        await read(use_case, prepared)
+        await read(use_case, second)
+        await use_case.settle(within_s=0)
+    assert [line["answer_id"] for line in logs if line["event"] == "answer_record_lost"] == [second.answer_id]
+
+
+async def test_a_store_that_hangs_does_not_hold_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assistant.answer.answer.RECORDS_TIMEOUT_S", 0.02)
+    tenant = FakeTenant()
+    tenant.records.gate = Gate()
+    use_case, prepared = await prepare(tenant)
+    last = (await asyncio.wait_for(read(use_case, prepared), LIMIT_S))[-1]
+    assert isinstance(last, Done)
+    assert not last.recorded
+    await use_case.settle(within_s=0)
+
+
+async def test_two_answers_at_once_do_not_touch_each_other() -> None:
+    cancelled = await waiting()
+    other = asyncio.create_task(ask(FakeTenant(), QUESTION))
+    cancelled.prepared.cancel(Cause.CANCELLED)
+    await cancelled.events()
+    assert (await asyncio.wait_for(other, LIMIT_S)).record.outcome is Outcome.DONE
+
+
+@pytest.mark.parametrize("opening", [True, False])
+async def test_a_reader_who_leaves_before_the_text_leaves_no_connection(opening: bool) -> None:
+    """The model is called before the sources are shown: whoever leaves then must not leave it running."""
+    gate = Gate()
+    tenant = stalling(gate, opening=opening)
+    use_case, prepared = await prepare(tenant)
+    events = use_case.stream(prepared)
+    assert (await anext(events)).event == "started"
+    await asyncio.sleep(0)  # the call goes out
+    assert len(tenant.generator.requests) == 1
+    await asyncio.wait_for(events.aclose(), LIMIT_S)
+    assert tenant.generator.open_connections == 0
+    assert tenant.records.answers[prepared.answer_id].outcome is Outcome.DISCONNECTED

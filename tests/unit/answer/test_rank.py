@@ -1,0 +1,113 @@
+"""Documents ranked by standardised raw scores, and their units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from assistant.answer.rank import (
+    QuestionTerms,
+    RankedDocument,
+    ScoredUnit,
+    UnitScorer,
+    Weights,
+    WeightsFile,
+    best_first,
+    standardised,
+)
+from assistant.answer.rank_documents import DOCUMENTS_READ, Evidence, EvidenceQuery, FindEvidence
+from assistant.answer.search import SearchScope
+from assistant.answer.vocabulary import Vocabulary
+from assistant.domain.clock import Deadline
+from assistant.text.language import language
+from tests.fakes.answering import FakeTenant, document, vector_of
+
+
+def weights(**features: float) -> Weights:
+    return Weights(WeightsFile(kind="ranker", features=features, fitted_on="a test"), sha256="0")
+
+
+def test_a_candidate_that_a_leg_did_not_find_has_the_leg_s_lowest_score() -> None:
+    standard = standardised({"a": {"x": 5.0}, "b": {"x": 2.0}, "c": {}}, ["x"])
+    assert standard["c"]["x"] == standard["b"]["x"] < standard["a"]["x"]
+
+
+def test_scores_that_differ_beyond_four_decimals_are_equal() -> None:
+    nearly = [RankedDocument("b", 1.00001, {}), RankedDocument("a", 1.0, {}), RankedDocument("c", 1.1, {})]
+    assert [one.document_id for one in best_first(nearly)] == ["c", "a", "b"]
+
+
+# In the whole of retrieval
+
+REJECTS = [
+    document("seventy", "Reject 70 means not covered. Ask for another medicine.", title="Reject 70"),
+    document("seventy-five", "Reject 75 means prior authorization. Ask the prescriber.", title="Reject 75"),
+    document("seventy-nine", "Refill too soon. Wait for the day.", title="Reject 079"),
+    document("eighty", "Reject 80 means a diagnosis code. Ask the prescriber.", title="Reject 80"),
+]
+
+
+async def evidence(question: str, tenant: FakeTenant) -> Evidence:
+    services = tenant.services
+    return await FindEvidence(services).run(
+        EvidenceQuery(question, vector_of(question)),
+        SearchScope.untraced(Deadline.after(60, clock=services.clock)),
+    )
+
+
+async def test_of_titles_with_numbers_the_one_with_the_question_s_comes_first() -> None:
+    titles = [document(f"r{n}", "Ask the prescriber.", title=f"Reject {n}") for n in (70, 75, 80)]
+    found = await evidence("What do I do about reject 075?", FakeTenant().with_documents(*titles))
+    assert found.best is not None
+    assert found.best.card.document_id == "r75"
+    features = found.ranked[0].features
+    assert (features["title_number"], features["title_other_number"]) == (1.0, 0.0)
+
+
+async def test_a_model_reads_the_best_by_its_words_before_the_best_by_the_index() -> None:
+    titles = [document(f"r{n}", "Ask the prescriber.", title=f"Reject {n}") for n in (70, 75, 80)]
+    services, question = FakeTenant().with_documents(*titles).services, "What do I do about reject 080?"
+    found = await FindEvidence(services).find(
+        EvidenceQuery(question, vector_of(question)),
+        SearchScope.untraced(Deadline.after(60, clock=services.clock)),
+    )
+    assert [one.document_id for one in found.ranked] == ["r70", "r75", "r80"]
+    assert [one.card.document_id for one in found.for_model] == ["r80", "r70", "r75"]
+
+
+async def test_a_title_with_another_number_than_the_question_s_is_known() -> None:
+    tenant = FakeTenant().with_documents(REJECTS[3])
+    found = await evidence("Reject 81 means a diagnosis code?", tenant)
+    assert found.ranked[0].features["title_other_number"] == 1.0
+
+
+async def test_what_was_not_read_stays_behind_what_was() -> None:
+    many = [document(f"d{n}", f"Refills of {n} wait.", title=f"Refill {n}") for n in range(9)]
+    found = await evidence("Which refills wait?", FakeTenant().with_documents(*many))
+    assert len(found.ranked) == 9
+    assert set(found.documents) == {one.document_id for one in found.ranked[:DOCUMENTS_READ]}
+    scores = [one.score for one in found.ranked]
+    assert scores == sorted(scores, reverse=True)
+
+
+async def test_a_document_that_went_away_is_not_the_best() -> None:
+    tenant = FakeTenant().with_documents(*REJECTS)
+    tenant.search.gone = {"eighty"}
+    found = await evidence("claim came back with code 80", tenant)
+    assert found.best is not None
+    assert found.best.card.document_id != "eighty"
+
+
+# Units
+
+
+def unit_scores(question: str, content: str, cosines: Mapping[int, float] | None = None) -> list[ScoredUnit]:
+    scorer, words = UnitScorer(language("en")), Vocabulary(language("en"), glossary={})
+    asked = QuestionTerms(words.terms(question))
+    scored = scorer.score(asked, document(content=content), passage_cosines={})
+    return list(scorer.score_again(scored, cosines or {}))
+
+
+def test_a_unit_without_a_vector_gets_the_lowest_cosine() -> None:
+    found = unit_scores("refills", "Alpha. Bravo. Charlie.", {0: 0.5, 2: 0.9})
+    assert [one.features["unit_cosine"] for one in found] == [0.5, 0.5, 0.9]
+    assert "unit_cosine" not in unit_scores("refills", "Alpha.")[0].features

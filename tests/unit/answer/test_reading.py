@@ -1,0 +1,153 @@
+"""What a message asks, and whether its first question leans on the one before it; without a model."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from assistant.answer.readers import LONG_MESSAGE_WORDS, Message, PlainReading, questions_of, shipped_head
+from assistant.answer.vocabulary import Vocabulary
+from assistant.domain.answers import Reading
+from assistant.text.language import language
+
+VOCABULARY = Vocabulary(language("en"), glossary={"scrip": "prescription"})
+CHAT = (
+    "Hello, hope you are well today. My name is Jo and I have been a member for many years with my husband. "
+    "We were on holiday in June and it rained all of the time, which was a pity. "
+    "My copayment for the inhaler doubled last week. "
+    "Can you tell me how long the formulary exception takes? "
+    "I always liked the people there. My son says so as well, and he is right. "
+    "Thank you so much for all of your help, kind regards, have a lovely evening."
+)
+
+
+def read(message: str) -> tuple[str, ...]:
+    return questions_of(message, vocabulary=VOCABULARY)
+
+
+# A long message
+
+
+def test_a_short_message_is_searched_whole() -> None:
+    short = "Hello. " + "word " * (LONG_MESSAGE_WORDS - 3) + "why?"
+    assert read(short) == (short,)
+
+
+def test_of_a_long_message_the_question_and_the_most_specific_sentences_are_kept_in_order() -> None:
+    [kept] = read(CHAT)
+    assert "Can you tell me how long the formulary exception takes?" in kept
+    assert kept.index("copayment") < kept.index("formulary")
+    assert "My name is Jo" not in kept
+    assert len(kept.split()) < len(CHAT.split())
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["refill claim " * 307, "x" * 4000, "?" * 4000, "Is it? " * 571, "\n" * 3999 + "x", ". " * 2000],
+)
+def test_a_message_of_4_000_characters_is_read_in_no_time(message: str) -> None:
+    begun_s = time.process_time()
+    questions = read(message[:4000])
+    assert time.process_time() - begun_s < 0.5
+    assert questions
+    assert all(question.strip() for question in questions)
+
+
+# Several questions
+
+
+REFILL, FORM = "How long does a refill take?", "Who signs the transfer form?"
+
+
+@pytest.mark.parametrize(
+    ("message", "questions"),
+    [
+        (f"{REFILL} {FORM}", (REFILL, FORM)),
+        (f"{REFILL} She asked twice. {FORM}", (REFILL, f"She asked twice. {FORM}")),
+        (f"{REFILL} {FORM} Thank you.", (REFILL, f"{FORM} Thank you.")),
+    ],
+)
+def test_a_sentence_belongs_to_the_first_question_mark_after_it(
+    message: str, questions: tuple[str, ...]
+) -> None:
+    assert read(message) == questions
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        REFILL,
+        "How long does a refill take, and who signs the transfer form?",
+        f"Is it there? {REFILL}",
+        "?",
+        "\U0001f600",
+    ],
+)
+def test_one_question_stays_one_in_the_agent_s_words(message: str) -> None:
+    assert read(message) == (message,)
+
+
+# The trained head
+
+
+def plain(*, embedding_model: str = "another-model") -> PlainReading:
+    return PlainReading(VOCABULARY, embedding_model=embedding_model)
+
+
+def message(text: str, **fields: Any) -> Message:
+    return Message(text, **{"questions": read(text), "before": None, "vectors": {}, **fields})
+
+
+@pytest.mark.parametrize(
+    "question", ["And by mail?", "What about insulin?", "Does it need a form?", "How long?", "ok but why"]
+)
+def test_a_question_that_says_little_leans_on_the_one_before(question: str) -> None:
+    assert plain().leans(question, None)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "How long does a transfer to another pharmacy take?",
+    ],
+)
+def test_a_question_that_says_enough_does_not(question: str) -> None:
+    assert not plain().leans(question, None)
+
+
+def test_only_vectors_of_the_head_s_own_model_are_weighed() -> None:
+    head = shipped_head()
+    far = [100.0 * weight for weight in head.leans_vector]
+    enough = "How long does a transfer to another pharmacy take?"
+    assert plain(embedding_model=head.embedding_model).leans(enough, far)
+    assert not plain().leans(enough, far)
+
+
+def test_the_kind_is_that_with_the_highest_score_and_rule_without_known_vectors() -> None:
+    head = shipped_head()
+    for kind, weights in zip(head.kinds, head.kind_vectors, strict=True):
+        vector = [100.0 * weight for weight in weights]
+        assert plain(embedding_model=head.embedding_model).kind(vector) == kind
+        assert plain().kind(vector) == "rule"
+    assert plain(embedding_model=head.embedding_model).kind(None) == "rule"
+
+
+def test_a_message_that_leans_is_searched_with_the_question_before_it() -> None:
+    reading = plain().read(message("And by mail?", before=REFILL))
+    assert (reading.leans, reading.search_text) == (True, f"{REFILL}\nAnd by mail?")
+    alone = plain().read(message("And by mail?"))
+    assert (alone.leans, alone.search_text) == (False, "And by mail?")
+
+
+def test_a_reading_keeps_items_and_ids() -> None:
+    reading = plain().read(message("Where is A5 of order 4711-2?", items=("k2",)))
+    assert reading == Reading(
+        questions=("Where is A5 of order 4711-2?",),
+        search_text="Where is A5 of order 4711-2?",
+        leans=False,
+        kind=reading.kind,
+        items=("k2",),
+        ids=("A5", "4711-2"),
+    )

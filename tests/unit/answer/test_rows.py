@@ -1,0 +1,246 @@
+"""A question for one thing of a table shows its row, and other values of it in another document, too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date
+
+import pytest
+
+from assistant.answer.quote import DIFFERENT
+from assistant.answer.rank import QuestionTerms, UnitScorer
+from assistant.answer.rows import rows_about
+from assistant.answer.vocabulary import Vocabulary
+from assistant.documents.formats import convert
+from assistant.domain.answers import FinishReason
+from assistant.domain.documents import StoredDocument
+from assistant.text.language import language
+from tests.fakes.answering import FakeTenant, document
+from tests.unit.answer.asking_and_reading import Asked, ask
+from tests.unit.answer.formularies import (
+    NORTH,
+    NORTH_NAMES,
+    QUESTIONS,
+    SOUTH,
+    SOUTH_NAMES,
+    WRITTEN,
+    RowQuestion,
+)
+
+FEES = """
+# Fees
+
+The fees of a branch. They are due at the counter.
+
+| Plan | Copay | Deductible |
+| --- | --- | --- |
+| Silver | $20 | $500 |
+| Gold | $10 | $250 |
+| Bronze | $35 | $900 |
+
+A child pays half.
+"""
+
+
+def tenant(*documents: StoredDocument) -> FakeTenant:
+    made = FakeTenant().with_documents(*documents)
+    made.configure(gate={"hopeless_cosine": -1.0})
+    return made
+
+
+def rows(asked: Asked) -> list[str]:
+    return [line.removeprefix("- ") for line in asked.text.split("\n") if line.startswith("- ")]
+
+
+def quoted(asked: Asked) -> list[str]:
+    return [asked.text[each.start : each.end] for each in asked.sentences]
+
+
+async def shown(question: str, content: str = FEES) -> list[str]:
+    return quoted(await ask(tenant(document("fees", content, title="Fees")), question))
+
+
+# One table
+
+
+async def test_a_row_is_shown_with_its_columns_names_and_what_stands_around_the_table() -> None:
+    assert await shown("What is the copay of the silver plan?") == [
+        "The fees of a branch.",
+        "They are due at the counter.",
+        "Plan: Silver; Copay: $20; Deductible: $500",
+        "A child pays half.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("question", "plans"),
+    [
+        ("copay of gold and bronze", ["Gold", "Bronze"]),
+        ("Which plan has the highest copay?", ["Silver", "Gold", "Bronze"]),
+        ("deductible of the platinum plan", ["Silver", "Gold", "Bronze"]),
+    ],
+)
+async def test_all_rows_are_shown_that_a_question_names_and_all_where_it_names_none(
+    question: str, plans: list[str]
+) -> None:
+    units = [unit for unit in await shown(question) if unit.startswith("Plan: ")]
+    assert [re.split("[:;] ?", unit)[1] for unit in units] == plans
+
+
+async def test_a_title_between_rows_stays_above_its_row() -> None:
+    html = "<table><tr><th>Plan</th><th>Copay</th></tr>"
+    html += "<tr><td colspan=2>Children</td></tr><tr><td>Silver</td><td>$20</td></tr>"
+    html += "<tr><td colspan=2>Adults</td></tr><tr><td>Gold</td><td>$10</td></tr></table>"
+    assert await shown("copay of gold", html) == ["Adults", "Plan: Gold; Copay: $10"]
+
+
+async def test_a_question_about_what_stands_around_a_table_shows_the_whole_section() -> None:
+    units = await shown("Where are fees due?")
+    assert sum(unit.startswith("Plan: ") for unit in units) == 3
+
+
+def named(question: str, content: str) -> list[str]:
+    """Return the rows of a document that a question names most."""
+    scorer = UnitScorer(language("en"))
+    asked = QuestionTerms(Vocabulary(language("en"), glossary={}).terms(question))
+    units = scorer.score(asked, document("list", content, title="List"), passage_cosines={})
+    return [row.unit.text for row in rows_about(units, asked, stems=scorer.stems) if row.is_most]
+
+
+DRUGS = "| Drug | Price |\n| --- | --- |\n| Ibuprofen | $5 |\n| Prednisolone | $8 |\n| Tramadol | $9 |"
+
+
+@pytest.mark.parametrize(
+    ("word", "row"),
+    [
+        ("ibuprofen", "Drug: Ibuprofen; Price: $5"),
+        ("ibuprofin", "Drug: Ibuprofen; Price: $5"),
+        ("iboprofen", "Drug: Ibuprofen; Price: $5"),
+        ("prednisone", None),
+        ("ibuprotin", None),
+    ],
+)
+def test_one_wrong_letter_of_a_long_name_still_names_its_row_and_two_do_not(
+    word: str, row: str | None
+) -> None:
+    assert named(f"{word} price", DRUGS) == ([row] if row else [])
+
+
+@pytest.mark.parametrize(
+    ("question", "rows_named"),
+    [
+        ("Where are gold cards kept in the shop?", ["Gold"]),
+        ("Is there a list of what is covered?", []),
+        ("Which plan is listed for a member abroad?", []),
+    ],
+)
+def test_a_word_inside_a_long_cell_names_no_row(question: str, rows_named: list[str]) -> None:
+    content = "| Plan | Covers |\n| --- | --- |\n| Gold | Care of a member who is abroad for a month |\n"
+    content += "| Silver | Listed care only |\n| Bronze | Emergencies |"
+    assert [re.split("[:;] ?", text)[1] for text in named(question, content)] == rows_named
+
+
+async def test_a_row_that_holds_the_question_is_near_although_no_vector_is() -> None:
+    made = FakeTenant().with_documents(document("fees", FEES, title="Branch"))
+    made.configure(gate={"hopeless_cosine": 0.99})
+    assert rows(await ask(made, "silver deductible")) == ["Plan: Silver; Copay: $20; Deductible: $500"]
+    refused = await ask(made, "Does the silver plan pay for surgery abroad after an accident?")
+    assert refused.text == ""
+
+
+async def test_a_limit_of_the_request_leaves_whole_units_out_and_one_stays() -> None:
+    fees = tenant(document("fees", FEES, title="Fees"))
+    some, least = [await ask(fees, "copay of silver", max_tokens=most) for most in (12, 1)]
+    assert quoted(some) == ["The fees of a branch.", "They are due at the counter."]
+    assert quoted(least) == ["The fees of a branch."]
+    assert some.done.finish_reason is FinishReason.LENGTH
+    whole = await ask(fees, "copay of silver", max_tokens=200)
+    assert (len(quoted(whole)), whole.done.finish_reason) == (4, FinishReason.STOP)
+
+
+# Two documents
+
+
+NORTH_SHEET = "| Drug | Strength | Price |\n| --- | --- | --- |\n| Gabapentin | 300 mg | $0.09 |\n"
+NORTH_SHEET += "| Gabapentin | 100 mg | $0.03 |\n| Naproxen | 500 mg | $0.08 |"
+SOUTH_SHEET = NORTH_SHEET.replace("$0.09", "$0.04")
+
+
+def sheets(north: str = NORTH_SHEET, south: str = SOUTH_SHEET) -> FakeTenant:
+    return tenant(
+        document("north", north, title="North prices", effective_date=date(2026, 1, 1)),
+        document("south", south, title="South prices"),
+    )
+
+
+async def test_other_values_of_one_thing_are_shown_with_their_documents_dates_and_recorded() -> None:
+    asked = await ask(sheets(), "price of gabapentin 300 mg")
+    assert DIFFERENT in asked.text
+    assert "**North prices**, effective 2026-01-01" in asked.text
+    assert "**South prices**, updated 2026-03-01" in asked.text
+    assert sorted(rows(asked)) == [
+        "Drug: Gabapentin; Strength: 300 mg; Price: $0.04",
+        "Drug: Gabapentin; Strength: 300 mg; Price: $0.09",
+    ]
+    assert sorted(asked.record.differing) == ["north", "south"]
+    assert {use.document_id for use in asked.record.quoted} == {"north", "south"}
+    assert asked.done.reply_draft is None
+
+
+@pytest.mark.parametrize(
+    "south",
+    [
+        NORTH_SHEET,
+        SOUTH_SHEET.replace("300 mg", "400 mg"),
+        SOUTH_SHEET.replace("Price", "Copay"),
+        SOUTH_SHEET.replace("$0.04", ""),
+        SOUTH_SHEET.replace("300 mg", "300mg").replace("$0.04", "$0.09"),
+    ],
+    ids=["the same", "another strength", "another column", "no value", "the same in other spacing"],
+)
+async def test_nothing_differs(south: str) -> None:
+    asked = await ask(sheets(south=south), "price of gabapentin 300 mg")
+    assert DIFFERENT not in asked.text
+    assert asked.record.differing == ()
+
+
+async def test_a_document_about_something_else_gives_no_other_value() -> None:
+    made = tenant(
+        document("north", NORTH_SHEET, title="Delivery"), document("south", SOUTH_SHEET, title="Pick-up")
+    )
+    asked = await ask(made, "delivery price of gabapentin 300 mg")
+    assert asked.record.differing == ()
+
+
+# Two formularies
+
+
+def stored(name: str, kind: str) -> StoredDocument:
+    tables, names = (NORTH, NORTH_NAMES) if name == "North" else (SOUTH, SOUTH_NAMES)
+    raw = WRITTEN[kind](tables, names)
+    title = f"{name} clinic formulary"
+    if kind == "html":
+        return document(name, raw.decode(), title=title, media_type="text/html")
+    page = convert(f"{name}.{kind}", raw).to_bytes().decode()
+    return document(name, page, title=title, media_type="application/vnd.page+json")
+
+
+def is_right(asked: Asked, question: RowQuestion) -> bool:
+    prices = re.findall(r"Price each: (\$[\d.]+)", asked.text)
+    wanted: Sequence[str] = (*question.north, *question.south)
+    holds = all(each in asked.text for each in question.holds)
+    return sorted(prices) == sorted(wanted) and holds and bool(asked.record.differing) == question.differs
+
+
+NOT_TOLD_APART = {"apixiban price", "ibuprofin 400 price pls", "price of metformin and glipizide"}
+"""More rows are shown. A vector of stems is as near to any row as to a misspelt name's; a real one is not."""
+
+
+@pytest.mark.parametrize(
+    ("north", "south"), [("csv", "xlsx"), ("docx", "html"), ("xlsx", "docx"), ("html", "csv")]
+)
+async def test_agents_questions_show_their_rows_alone(north: str, south: str) -> None:
+    made = tenant(stored("North", north), stored("South", south))
+    wrong = {each.text for each in QUESTIONS if not is_right(await ask(made, each.text), each)}
+    assert wrong <= NOT_TOLD_APART

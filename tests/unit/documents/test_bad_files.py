@@ -1,0 +1,107 @@
+"""Bad files of a folder: each is refused with a reason, within limits, and stops no other.
+
+Tests of single formats stand beside their converters: encryption, truncation, pages, bombs, entities, hidden
+sheets, formulas, macros, encodings.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import pytest
+from docx import Document as new_docx
+from openpyxl import Workbook
+
+from assistant.documents.files import SourceDocument, SourceFailure, read_sources, skipped_files
+from assistant.documents.parsing_process import ParsingLimits, ParsingProcess
+from assistant.documents.receive import AddDocuments
+from assistant.domain.documents import DocumentState
+from tests.unit.documents.knowledge import HANDBOOK, OLGA, Knowledge
+from tests.unit.documents.source_files import read, write
+
+TAGS = 100_000
+DATA = Path(__file__).parents[2] / "data"
+
+
+def with_nested(saved: object, part: str, tag: str, around: bytes) -> bytes:
+    """Return an Office file with elements inside each other before ``around`` in one part."""
+    buffer, nested = io.BytesIO(), io.BytesIO()
+    saved.save(buffer)  # type: ignore[attr-defined]
+    deep = f"<{tag}>" * TAGS + f"</{tag}>" * TAGS
+    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(nested, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename == part:
+                assert around in content
+                content = content.replace(around, deep.encode() + around, 1)
+            new.writestr(entry.filename, content)
+    return nested.getvalue()
+
+
+def test_a_hundred_thousand_nested_tags_are_refused_or_read_within_two_seconds_of_cpu(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "a.html": "<div>" * TAGS + "text",
+        "b.md": "<div>" * TAGS + "text",
+        "c.eml": "Subject: a\nContent-Type: text/html\n\n" + "<div>" * TAGS + "text",
+        "d.jsonl": '{"id": "a", "title": "b", "text": "c", "metadata": ' + "[" * TAGS + "]" * TAGS + "}",
+        "e.md": ">" * TAGS + "text",
+        "e2.md": "[" * TAGS,
+        "f.docx": with_nested(new_docx(), "word/document.xml", "w:ins", b"<w:sectPr"),
+        "g.xlsx": with_nested(Workbook(), "xl/worksheets/sheet1.xml", "is", b"</worksheet>"),
+    }
+    for name, content in files.items():
+        write(tmp_path / name, content)
+    write(tmp_path / "z.txt", "Wait.")
+    with ParsingProcess(ParsingLimits(cpu_s=2)) as parsing:
+        items = list(read_sources([tmp_path], parsing=parsing))
+    assert len(items) == len(files) + 1
+    assert not [item for item in items if isinstance(item, SourceFailure) and "CPU time" in item.reason]
+    assert isinstance(items[-1], SourceDocument)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.txt", "a.md", "a.html", "a.jsonl", "a.pdf", "a.eml"])
+def test_a_line_of_a_gigabyte_is_refused_within_bounded_memory(name: str, tmp_path: Path) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(1_000_000_000)
+    tracemalloc.start()
+    (item,) = read(tmp_path)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(item, SourceFailure)
+    assert item.code == "too_large"
+    assert peak_bytes < 160_000_000
+
+
+def test_names_with_tricks_stop_no_load_and_make_plain_ids(tmp_path: Path) -> None:
+    names = (b"caf\xe9.txt", b"-rf.txt", b"a\nb.txt", "a\u202efdp.txt".encode(), b"x" * 251 + b".txt")
+    for name in names:
+        write(tmp_path / os.fsdecode(name), b"Wait.")
+    write(tmp_path / os.fsdecode(b"caf\xe9.zip"), b"")
+    items = {item.origin: item for item in read(tmp_path)}
+    refused = items.pop("caf\\xe9.txt")
+    assert isinstance(refused, SourceFailure)
+    assert (refused.reason, refused.own_id) == ("its name is not UTF-8. Rename the file.", "caf-xe9.txt")
+    ids = [item.document.document_id for item in items.values() if isinstance(item, SourceDocument)]
+    assert ids == ["rf.txt", "a-b.txt", "a-fdp.txt", "x" * 251 + ".txt"]
+    assert skipped_files([tmp_path]) == ["caf\\xe9.zip"]
+
+
+async def test_a_file_that_changes_while_it_is_read_is_a_failure(
+    tmp_path: Path, knowledge: Knowledge
+) -> None:
+    path = write(tmp_path / "files" / "fees.pdf", (DATA / "tariff.pdf").read_bytes())
+    (item,) = read(path)
+    add = AddDocuments(knowledge.knowledge_stores, clock=knowledge.clock)
+    write(path, b"Something else.")
+    summary = await add([item], source=HANDBOOK, writer=OLGA)
+    assert [failure.reason for failure in summary.failures] == [
+        "The file changed while it was read. Add it again."
+    ]
+    assert await knowledge.stores.documents.get("fees.pdf") is None
+    write(path, (DATA / "tariff.pdf").read_bytes())
+    assert (await add(read(path), source=HANDBOOK, writer=OLGA)).added == 1
+    assert await knowledge.state("fees.pdf") is DocumentState.RECEIVED

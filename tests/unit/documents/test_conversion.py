@@ -1,0 +1,858 @@
+"""Office files, tables, e-mails and plain text as pages, and as the units that a search finds."""
+
+from __future__ import annotations
+
+import base64
+import io
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from datetime import datetime, time, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from docx import Document as new_docx
+from openpyxl import Workbook
+from openpyxl.cell.rich_text import CellRichText, TextBlock
+from openpyxl.cell.text import InlineFont
+from openpyxl.comments import Comment
+from openpyxl.styles import Font
+from openpyxl.utils.datetime import CALENDAR_MAC_1904
+from pptx import Presentation
+from pptx.util import Inches
+from xlsxwriter import Workbook as WrittenWorkbook
+
+from assistant.documents.files import SourceDocument
+from assistant.documents.formats import convert
+from assistant.documents.formats.sheets import shown_value
+from assistant.documents.page import Page
+from assistant.documents.parsing.render import render
+from assistant.domain.documents import ParsedDocument, UnitKind
+from assistant.domain.errors import DocumentInvalidError
+from tests.unit.documents.source_files import failure, one, read, write
+
+
+def saved(file: Any) -> bytes:
+    buffer = io.BytesIO()
+    file.save(buffer)
+    return buffer.getvalue()
+
+
+def parsed(converted: Page) -> ParsedDocument:
+    return render(converted).parsed
+
+
+def lost(converted: Page) -> tuple[str, ...]:
+    return tuple(map(str, render(converted).losses))
+
+
+def units(converted: Page, kind: UnitKind | None = None) -> list[str]:
+    return [unit.text for unit in parsed(converted).units if kind in (None, unit.kind)]
+
+
+def refusal(name: str, raw: bytes) -> str:
+    with pytest.raises(DocumentInvalidError) as error:
+        convert(name, raw)
+    return error.value.message
+
+
+# --- Word -------------------------------------------------------------------------------------------------
+def a_word_file() -> bytes:
+    file = new_docx()
+    file.core_properties.title = "draft_final_2.docx"
+    file.add_heading("Returns", level=0)
+    file.add_heading("Deadlines", level=1)
+    file.add_paragraph("A device may come back within 30 days.")
+    file.add_paragraph("Print the label.", style="List Number")
+    file.add_paragraph("Call the courier.", style="List Number")
+    file.add_paragraph("Keep the box.", style="List Bullet")
+    table = file.add_table(rows=4, cols=3)
+    cells = [["Item", "Days", "Fee"], ["Phone", "30", "$5"], ["", "14", "$9"], ["Case", "no return", ""]]
+    for row, texts in zip(table.rows, cells, strict=True):
+        for cell, text in zip(row.cells, texts, strict=True):
+            cell.text = text
+    table.cell(1, 0).merge(table.cell(2, 0))
+    table.cell(3, 1).merge(table.cell(3, 2))
+    return saved(file)
+
+
+def test_a_word_file_has_its_headings_lists_and_merged_cells() -> None:
+    converted = convert("returns.docx", a_word_file())
+    document = parsed(converted)
+    assert converted.title == "Returns"
+    assert [section.headings for section in document.sections] == [("Deadlines",)]
+    assert units(converted, UnitKind.STEP) == ["1. Print the label.", "2. Call the courier."]
+    assert units(converted, UnitKind.ITEM) == ["- Keep the box."]
+    assert units(converted, UnitKind.ROW) == [
+        "Item: Phone; Days: 30; Fee: $5",
+        "Item: Phone; Days: 14; Fee: $9",
+        "Item: Case; Days: no return; Fee: no return",
+    ]
+
+
+def test_a_converted_file_is_a_document_without_labels(tmp_path: Path) -> None:
+    document = one(write(tmp_path / "returns.docx", a_word_file()))
+    assert (document.document_id, document.title, document.media_type) == (
+        "returns.docx",
+        "Returns",
+        "application/vnd.page+json",
+    )
+    assert "labels" not in document.model_fields_set
+
+
+def test_a_file_without_a_title_is_named_by_its_file(tmp_path: Path) -> None:
+    assert one(write(tmp_path / "price list.csv", "Item,Price\nPhone,5\n")).title == "price list"
+
+
+# --- slides -------------------------------------------------------------------------------------------------
+def a_presentation() -> bytes:
+    file: Any = Presentation()
+    for title, texts in (("Refunds", ["Ask for the receipt.", "Refund to the card."]), ("Archive", ["Old."])):
+        slide = file.slides.add_slide(file.slide_layouts[1])
+        slide.shapes.title.text = title
+        slide.placeholders[1].text_frame.text = "\n".join(texts)
+    file.slides[1].element.set("show", "0")
+    first = file.slides[0]
+    first.notes_slide.notes_text_frame.text = "Cash needs a manager."
+    table = first.shapes.add_table(2, 2, Inches(1), Inches(5), Inches(4), Inches(1)).table
+    for place, text in enumerate(["Amount", "Who approves", "Over $100", "the manager"]):
+        table.cell(place // 2, place % 2).text = text
+    return saved(file)
+
+
+def test_a_slide_has_its_title_items_table_and_notes() -> None:
+    converted = convert("refunds.pptx", a_presentation())
+    assert converted.title == "Refunds"
+    assert parsed(converted).sections[0].headings == ("Slide 1: Refunds",)
+    assert units(converted) == [
+        "- Ask for the receipt.",
+        "- Refund to the card.",
+        "Amount: Over $100; Who approves: the manager",
+        "Cash needs a manager.",
+    ]
+    assert lost(converted) == ("hidden slides (slide 2): 2",)
+
+
+# --- sheets -------------------------------------------------------------------------------------------------
+def a_workbook(**sheets: list[list[object]]) -> Workbook:
+    file = Workbook()
+    file.remove(file.worksheets[0])
+    for name, rows in sheets.items():
+        sheet = file.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    return file
+
+
+PLANS: list[list[object]] = [
+    ["Plans of 2026", None, None],
+    ["Plan", "Copay", "Share"],
+    ["Basic", 20, 0.2],
+    ["Plus", 12.5, 0.125],
+]
+
+
+def test_a_row_of_a_sheet_is_a_unit_with_its_headers_and_number_formats() -> None:
+    file = a_workbook(Plans=PLANS)
+    for row in (3, 4):
+        file["Plans"][f"B{row}"].number_format = '"$"#,##0.00'
+        file["Plans"][f"C{row}"].number_format = "0.0%"
+    converted = convert("plans.xlsx", saved(file))
+    assert parsed(converted).sections[0].headings == ("Plans",)
+    assert units(converted) == [
+        "Plans of 2026",
+        "Plan: Basic; Copay: $20.00; Share: 20.0%",
+        "Plan: Plus; Copay: $12.50; Share: 12.5%",
+    ]
+
+
+def test_hidden_sheets_and_formulas_without_a_value_are_named() -> None:
+    file = a_workbook(Plans=[["Plan", "Sum"], ["Basic", "=1+1"]], Old=[["secret"]])
+    file["Old"].sheet_state = "hidden"
+    converted = convert("plans.xlsx", saved(file))
+    assert b"secret" not in converted.to_bytes()
+    assert lost(converted) == (
+        "hidden sheet Old was not read: 1",
+        "formulas without a stored value: Plans!B2. Open and save the file in Excel.",
+        "names of empty columns (sheet Plans, row 1): 1",
+    )
+
+
+def test_macros_are_named_and_not_read() -> None:
+    buffer = io.BytesIO(saved(a_workbook(Plans=PLANS)))
+    with zipfile.ZipFile(buffer, "a") as container:
+        container.writestr("xl/vbaProject.bin", b"\0macro")
+    assert lost(convert("plans.xlsm", buffer.getvalue())) == ("its macros were not read",)
+
+
+def test_a_merged_cell_names_each_of_its_rows() -> None:
+    file = a_workbook(Plans=[["Region", "Plan", "Fee"], ["North", "Basic", 5], [None, "Plus", 6]])
+    file["Plans"].merge_cells("A2:A3")
+    assert units(convert("a.xlsx", saved(file)))[-1] == "Region: North; Plan: Plus; Fee: 6"
+
+
+def test_questions_with_answers_become_sections() -> None:
+    rows: list[list[object]] = [
+        ["Answer", "QUESTION", "Team"],
+        ["Within 30 days.", "Until when may I return it?", "Desk"],
+    ]
+    for name, raw in (
+        ("faq.xlsx", saved(a_workbook(FAQ=rows))),
+        ("faq.csv", "\n".join(";".join(map(str, row)) for row in rows).encode()),
+    ):
+        converted = convert(name, raw)
+        (section,) = parsed(converted).sections
+        assert section.headings[-1] == "Until when may I return it?"
+        assert units(converted) == ["Within 30 days.", "Team: Desk"]
+
+
+def test_a_cell_far_from_the_others_costs_nothing_and_a_range_of_all_cells_is_refused() -> None:
+    file = a_workbook(Plans=[["a"]])
+    file["Plans"]["XFD1048576"] = "far"
+    assert units(convert("a.xlsx", saved(file))) == ["a", "far"]
+    file["Plans"].merged_cells.add("A1:XFD1048576")
+    assert "has 17,179,869,186 cells; at most 500,000 are read" in refusal("a.xlsx", saved(file))
+    diagonal = a_workbook(Plans=[])
+    for number in range(1, 800):
+        diagonal["Plans"].cell(number, number, "x")
+        diagonal["Plans"].cell(number, number + 1, "x")
+    assert "its tables have more than 500,000 cells" in refusal("a.xlsx", saved(diagonal))
+
+
+A_DAY = datetime.fromisoformat("2026-03-04")
+SHOWN: list[tuple[object, str, str]] = [
+    (1234, "00000", "01234"),
+    (2125550187, "(000) 000-0000", "(212) 555-0187"),
+    (timedelta(hours=26, minutes=30), "[h]:mm", "26:30"),
+    (timedelta(hours=50, minutes=15), "[h]:mm:ss", "50:15:00"),
+    (timedelta(minutes=90), "[mm]:ss", "90:00"),
+    (timedelta(hours=-12), "[h]:mm", "-12:00:00"),
+    (-5, "$#,##0.00_);($#,##0.00)", "($5.00)"),
+    (0.25, "# ?/?", "1/4"),
+    (0.5, "# ?/?", "1/2"),
+    (1.5, "# ?/?", "1 1/2"),
+    (2.75, "# ??/??", "2 3/4"),
+    (0.375, "# ?/8", "3/8"),
+    (0.75, "?/?", "3/4"),
+    (5, "# ?/?", "5"),
+    (1500000, '0.0,,"M"', "1.5M"),
+    (1500000, '0.0,, "M"', "1.5 M"),
+    (1234567, "#,##0,", "1,235"),
+    (45000, '0,"k"', "45k"),
+    (0.2, "0%", "20%"),
+    (0.125, "0.0%", "12.5%"),
+    (1234.5, '#,##0.00 "€"', "1,234.50 €"),
+    (1234.5, "#,##0.00\\ [$€-407]", "1,234.50 €"),
+    (1234.5, "[$£-809]#,##0.00", "£1,234.50"),
+    (1234.5, '_-* #,##0.00\\ "€"_-;\\-* #,##0.00\\ "€"_-', "1,234.50 €"),
+    (12.5, '_($* #,##0.00_);_($* (#,##0.00);_($* "-"??_);_(@_)', "$12.50"),
+    (-12.5, '_($* #,##0.00_);_($* (#,##0.00);_($* "-"??_);_(@_)', "$(12.50)"),
+    (-3, "0;[Red]-0", "-3"),
+    (-3, "0;[Red](0)", "(3)"),
+    (-1234.567, "#,##0.0;(#,##0.0)", "(1,234.6)"),
+    (0, '0;-0;"none"', "none"),
+    (3, '[>100]"high";[<=100]"low"', "low"),
+    (5551234, "[<=9999999]###-####;(###) ###-####", "555-1234"),
+    (2125550187, "[<=9999999]###-####;(###) ###-####", "(212) 555-0187"),
+    (123456789, "000-00-0000", "123-45-6789"),
+    (941051234, "00000-0000", "94105-1234"),
+    (12, '"No. "0', "No. 12"),
+    (5, '0" mg"', "5 mg"),
+    (5, 'General" mg"', "5 mg"),
+    (2.5, '0.0" tablets"', "2.5 tablets"),
+    (45, "0°", "45°"),
+    (0.0000001, "0.00E+00", "1.00E-07"),
+    (602214076, "0.00E+00", "6.02E+08"),
+    (78.5, "0.0#", "78.5"),
+    (5, "0.###", "5"),
+    (1.005, "0.00", "1.01"),
+    (2.675, "0.00", "2.68"),
+    (0.5, "0", "1"),
+    (123456789012, "0", "123456789012"),
+    (1234567890123, "General", "1234567890123"),
+    (1 / 3, "General", "0.333333333333333"),
+    (0.1 + 0.2, "General", "0.3"),
+    (0.0000001, "General", "0.0000001"),
+    (7, "General", "7"),
+    (True, "General", "TRUE"),
+    (A_DAY, "yyyy-mm-dd", "2026-03-04"),
+    (A_DAY, "d. mmmm yyyy", "4. March 2026"),
+    (A_DAY, "[$-409]mmmm d, yyyy;@", "March 4, 2026"),
+    (A_DAY, "ddd d mmm", "Wed 4 Mar"),
+    (A_DAY, "mmm-yy", "Mar-26"),
+    (A_DAY, "dd/mm/yyyy", "04/03/2026"),
+    (A_DAY, "mm-dd-yy", "2026-03-04"),
+    (A_DAY.replace(hour=8, minute=5), "m/d/yy h:mm", "2026-03-04 08:05"),
+    (A_DAY.replace(hour=8, minute=5), "dd.mm.yyyy hh:mm", "04.03.2026 08:05"),
+    (time(8, 5), "h:mm AM/PM", "8:05 AM"),
+    (time(20, 5), "hh:mm", "20:05"),
+    (A_DAY, "dd.mm.yyyy", "04.03.2026"),
+    (A_DAY, '[$-407]d.m.yyyy" (neu)"', "4.3.2026 (neu)"),
+    (time(8, 5, 45), "h:mm", "08:05:45"),
+    (A_DAY.replace(hour=23, minute=58, second=45), "yyyy-mm-dd hh:mm", "2026-03-04 23:58:45"),
+    (time(8, 5), 'hh.mm" Uhr"', "08.05 Uhr"),
+    (time(23, 58, 45), "h AM/PM", "23:58:45"),
+    (time(0, 4, 59, 500000), "mm:ss.0", "04:59.5"),
+    (timedelta(hours=26, minutes=30, seconds=59), "[h]:mm", "26:30:59"),
+    (12.5, "0.0E+0", "12.5"),
+    (-5, '[=0]"none";General', "-5"),
+    (1.5, "[$-409]0.00", "1.50"),
+    (5, "Standard", "5"),
+    (2.345, "0.00 boxes", "2.345"),
+    ("01234", "@", "01234"),
+    ("x", '@" mg"', "x mg"),
+]
+
+
+def test_values_are_shown_as_excel_shows_them_or_as_they_are_stored() -> None:
+    assert {(repr(value), form): shown_value(value, form) for value, form, _ in SHOWN} == {
+        (repr(value), form): shown for value, form, shown in SHOWN
+    }
+    file = a_workbook(Plans=[])
+    for place, (value, form, _) in enumerate(SHOWN, start=1):
+        file["Plans"].cell(place * 2, 1, cast(Any, value)).number_format = form
+    assert units(convert("a.xlsx", saved(file))) == [shown for *_, shown in SHOWN]
+
+
+def test_dates_of_a_mac_s_workbook_are_its_dates() -> None:
+    file = a_workbook(Plans=[["From", "Fee"], [A_DAY, 5]])
+    file.epoch = CALENDAR_MAC_1904
+    file["Plans"]["A2"].number_format = "d mmm yyyy"
+    assert units(convert("a.xlsx", saved(file))) == ["From: 4 Mar 2026; Fee: 5"]
+
+
+def test_raised_struck_and_hidden_parts_of_a_sheet_are_apart_or_left_out_and_named() -> None:
+    rows: list[list[object]] = [
+        ["Item", "Price", "Cost to us"],
+        ["Brace", None, 2],
+        ["Brace (old price)", 99, 3],
+        ["Sling", 20, 1],
+        [None, 30, 4],
+    ]
+    file = a_workbook(Prices=rows)
+    sheet = file["Prices"]
+    raised, struck = InlineFont(vertAlign="superscript"), InlineFont(strike=True)
+    sheet["B2"] = CellRichText("36", TextBlock(raised, "2"))
+    sheet["A5"] = CellRichText("Collar ", TextBlock(struck, "blue"), " red")
+    sheet["A4"].font = Font(strike=True)
+    sheet["B5"].number_format = ";;;"
+    sheet.row_dimensions[3].hidden = True
+    sheet.column_dimensions["C"].hidden = True
+    sheet["A1"].comment = Comment("[Threaded comment] do not tell", "Olga")
+    sheet["B1"].comment = Comment("Without tax.", "Olga")
+    converted = convert("a.xlsx", saved(file))
+    assert units(converted) == [
+        "Item: Brace; Price, Without tax.: 36^2",
+        "Price, Without tax.: 20",
+        "Item: Collar red",
+    ]
+    assert lost(converted) == (
+        "comments (sheet Prices): 3",
+        "hidden columns (sheet Prices): 6",
+        "hidden rows (sheet Prices): 5",
+        "struck words (sheet Prices, row 1): 2",
+        "hidden words (sheet Prices, row 1): 1",
+    )
+
+
+def test_a_hidden_row_or_column_does_not_move_merged_cells() -> None:
+    file = a_workbook(
+        Plans=[
+            ["Region", "Old", "Plan", "Fee"],
+            ["North", 1, "Basic", 5],
+            [None, 2, "Plus", 6],
+            ["South", 3, "Max", 7],
+        ]
+    )
+    file["Plans"].merge_cells("A2:A3")
+    file["Plans"].row_dimensions[2].hidden = True
+    file["Plans"].column_dimensions["B"].hidden = True
+    assert units(convert("a.xlsx", saved(file))) == [
+        "Region: North; Plan: Plus; Fee: 6",
+        "Region: South; Plan: Max; Fee: 7",
+    ]
+
+
+def test_a_printed_header_that_is_more_than_a_page_number_is_the_first_line() -> None:
+    file = a_workbook(Plans=PLANS)
+    sheet = cast(Any, file["Plans"])
+    sheet.oddHeader.center.text = "&K00-020SUPERSEDED - do not use"
+    sheet.oddFooter.right.text = "Page &P of &N"
+    converted = convert("a.xlsx", saved(file))
+    assert converted.banner == "SUPERSEDED - do not use"
+    assert parsed(converted).text.startswith("SUPERSEDED - do not use\n")
+
+
+A_DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def test_text_boxes_and_what_stands_for_pictures_are_read_and_charts_and_pictures_named() -> None:
+    buffer = io.BytesIO()
+    picture = io.BytesIO(base64.b64decode(A_DOT))
+    with WrittenWorkbook(buffer) as book:
+        sheet = book.add_worksheet("Plans")
+        sheet.write("A1", "Fee")
+        sheet.insert_textbox("B2", "Ask first\nand pay later")
+        sheet.insert_image("D2", "a.png", {"image_data": picture, "description": "A card of 5 euros"})
+        hidden = book.add_worksheet("Old")
+        hidden.insert_textbox("B2", "Never ask")
+        hidden.hide()
+    converted = convert("a.xlsx", with_part(buffer.getvalue(), "xl/charts/chart9.xml", b"<x/>"))
+    assert units(converted) == ["Fee", "Ask first", "and pay later", "A card of 5 euros"]
+    assert lost(converted)[:2] == ("charts that were not read: 1", "pictures that were not read: 1")
+
+
+TABLES: dict[str, tuple[list[str], list[str]]] = {
+    "an empty row begins a table": (
+        ["Item;Price", "Aspirin;4.50", "", "Branch;Opens at", "North;08:00"],
+        ["Item: Aspirin; Price: 4.50", "Branch: North; Opens at: 08:00"],
+    ),
+    "of words alone": (
+        ["Item;Maker", "Aspirin;Bayer", "", "Branch;Manager", "North;Ann Lee"],
+        ["Item: Aspirin; Maker: Bayer", "Branch: North; Manager: Ann Lee"],
+    ),
+    "a wider table follows at once": (
+        ["Item;Price", "Aspirin;4.50", "Branch;Opens at;Phone", "North;08:00;555"],
+        ["Item: Aspirin; Price: 4.50", "Branch: North; Opens at: 08:00; Phone: 555"],
+    ),
+    "a narrower table follows at once": (
+        ["Item;Price;Shelf", "Aspirin;4.50;2", "Branch;Opens at", "North;08:00"],
+        ["Item: Aspirin; Price: 4.50; Shelf: 2", "Branch: North; Opens at: 08:00"],
+    ),
+    "each has a title": (
+        ["Prices", "Item;Price", "Aspirin;4.50", "Hours", "Branch;Opens at", "North;08:00", "South;09:00"],
+        [
+            "Prices",
+            "Item: Aspirin; Price: 4.50",
+            "Hours",
+            "Branch: North; Opens at: 08:00",
+            "Branch: South; Opens at: 09:00",
+        ],
+    ),
+    "a row of the group that was named begins no table": (
+        [
+            "Group;Kind;Drug;Cost",
+            "PAIN;;;",
+            "PAIN;Oral;Ibuprofen;$0.02",
+            "SKIN;;;",
+            "SKIN;Tube;Mild cream;$1 (15g)",
+            "SKIN;Tube;Ointment 1oz;3.21",
+        ],
+        [
+            "Group: PAIN",
+            "Group: PAIN; Kind: Oral; Drug: Ibuprofen; Cost: $0.02",
+            "Group: SKIN",
+            "Group: SKIN; Kind: Tube; Drug: Mild cream; Cost: $1 (15g)",
+            "Group: SKIN; Kind: Tube; Drug: Ointment 1oz; Cost: 3.21",
+        ],
+    ),
+    "rows after an empty row keep their names": (
+        ["Item;Price", "Aspirin;4.50", "", "Ibuprofen;3", "", "Total;7.50"],
+        ["Item: Aspirin; Price: 4.50", "Item: Ibuprofen; Price: 3", "Item: Total; Price: 7.50"],
+    ),
+    "rows of words after an empty row share a value": (
+        ["Topic;Team", "Fees;Desk", "", "Loss;Desk", "Hours;Phone"],
+        ["Topic: Fees; Team: Desk", "Topic: Loss; Team: Desk", "Topic: Hours; Team: Phone"],
+    ),
+    "side by side": (
+        ["Item;Price;;Branch;Opens", "Aspirin;4.50;;North;08:00", "Ibuprofen;3;;;"],
+        ["Item: Aspirin; Price: 4.50", "Item: Ibuprofen; Price: 3", "Branch: North; Opens: 08:00"],
+    ),
+    "an empty column is space in a table": (
+        ["Item;;Price;Stock", "Aspirin;;4.50;9", "Ibuprofen;;3;8"],
+        ["Item: Aspirin; Price: 4.50; Stock: 9", "Item: Ibuprofen; Price: 3; Stock: 8"],
+    ),
+    "two rows of names": (
+        ["Plan;Copay;;Days", ";Retail;Mail;", "Basic;10;20;30"],
+        ["Plan: Basic; Copay Retail: 10; Copay Mail: 20; Days: 30"],
+    ),
+    "a row without a value": (
+        ["Item;Days;Fee", "Phone;30;5", "Case;no return;", "Cable;14;2"],
+        ["Item: Phone; Days: 30; Fee: 5", "Item: Case; Days: no return", "Item: Cable; Days: 14; Fee: 2"],
+    ),
+    "rows without names": (["Aspirin;5", "Ibuprofen;6"], ["Aspirin | 5", "Ibuprofen | 6"]),
+    "amounts without names": (["Aspirin;5 mg", "Ibuprofen;10 mg"], ["Aspirin | 5 mg", "Ibuprofen | 10 mg"]),
+    "years are names": (["Plan;2025;2026", "Basic;5;6"], ["Plan: Basic; 2025: 5; 2026: 6"]),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_each_cell_stands_under_the_names_of_its_own_table(kind: str) -> None:
+    lines, expected = TABLES[kind]
+    assert units(convert("a.csv", "\n".join(lines).encode())) == expected
+    sheet: list[list[object]] = [[value or None for value in line.split(";")] for line in lines]
+    if kind != "a narrower table follows at once":  # cells that are left out look so on a sheet
+        assert units(convert("a.xlsx", saved(a_workbook(Plans=sheet)))) == expected
+
+
+def test_merged_and_bold_names_of_a_sheet() -> None:
+    file = a_workbook(
+        Plans=[
+            ["Fees of 2026", None, None, None],
+            ["Plan", "Copay", None, "Days"],
+            [None, "Retail", "Mail", None],
+            ["Basic", 10, 20, 30],
+        ],
+        Staff=[["Item", "Maker"], ["Aspirin", "Bayer"], ["Branch", "Manager"], ["North", "Ann"]],
+    )
+    for merged in ("A1:D1", "B2:C2", "A2:A3", "D2:D3"):
+        file["Plans"].merge_cells(merged)
+    for place in ("A1", "B1", "A3", "B3"):
+        file["Staff"][place].font = Font(bold=True)
+    assert units(convert("a.xlsx", saved(file))) == [
+        "Fees of 2026",
+        "Plan: Basic; Copay Retail: 10; Copay Mail: 20; Days: 30",
+        "Item: Aspirin; Maker: Bayer",
+        "Branch: North; Manager: Ann",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Price list spring\n\nName;Price EUR\nAspirin;4,50\n",
+            ["Price list spring", "Name: Aspirin; Price EUR: 4,50"],
+        ),
+        ("Name;Price, EUR\nAspirin;4,50\n", ["Name: Aspirin; Price, EUR: 4,50"]),
+        ("sep=;\nName;Price\nAspirin;4,50\n", ["Name: Aspirin; Price: 4,50"]),
+        ('"sep=|"\r\nName|Price\r\nAspirin|4,50\r\n', ["Name: Aspirin; Price: 4,50"]),
+        (
+            "Fees, spring 2026\nExam;Price, EUR;Days\nHeart scan;88,40;2\nX-ray;20,00;1\n",
+            [
+                "Fees, spring 2026",
+                "Exam: Heart scan; Price, EUR: 88,40; Days: 2",
+                "Exam: X-ray; Price, EUR: 20,00; Days: 1",
+            ],
+        ),
+        ('A,B,C\nx,"y; z",5\nu,"v; w",6\n', ["A: x; B: y; z; C: 5", "A: u; B: v; w; C: 6"]),
+        ('"A"|"B"\n"x, y, z"|"u, v"\n"1, 2"|"3, 4"\n', ["A: x, y, z; B: u, v", "A: 1, 2; B: 3, 4"]),
+        ('Tube\tInches\nLong\t5"\n', ['Tube: Long; Inches: 5"']),
+        (
+            "clinic,updated,version\nMercy,4/1/2026,3.0.0\nmade,code|1,code|1|type,fee|gross\nScan,611,RC,99\n",
+            [
+                "clinic: Mercy; updated: 4/1/2026; version: 3.0.0",
+                "made: Scan; code|1: 611; code|1|type: RC; fee|gross: 99",
+            ],
+        ),
+        ("Sent by:;Phone:\nOrder 5;555\n", ["Sent by: | Phone:", "Order 5 | 555"]),
+        ('Item;Fee\n"Drops, "mild" kind";5\n', ['Item: Drops, "mild" kind; Fee: 5']),
+        ('id,where\n1,"Street 1,\n12345 Town"\n', ["id: 1; where: Street 1, 12345 Town"]),
+        ('Name;Fees\nX-ray;"1,50\n2,50\n3,50"\n', ["Name: X-ray; Fees: 1,50, 2,50, 3,50"]),
+    ],
+)
+def test_a_delimiter_cuts_no_number_and_no_title(text: str, expected: list[str]) -> None:
+    assert units(convert("a.csv", text.encode())) == expected
+
+
+def test_a_second_table_keeps_its_two_rows_of_names_where_a_value_is_the_same() -> None:
+    above = [["Plan", "Copay", None], [None, "Shop", "Mail"], ["Silver", 11, "none"]]
+    below = [["Ward", "Stay", None], [None, "Day", "Night"], ["North", 40, "none"]]
+    file = a_workbook(Fees=[*above, [None], *below])
+    for merged in ("A1:A2", "B1:C1", "A5:A6", "B5:C5"):
+        file["Fees"].merge_cells(merged)
+    assert units(convert("a.xlsx", saved(file)), UnitKind.ROW) == [
+        "Plan: Silver; Copay Shop: 11; Copay Mail: none",
+        "Ward: North; Stay Day: 40; Stay Night: none",
+    ]
+
+
+def test_three_rows_of_names_are_joined() -> None:
+    names = [["Plan", "Copay", None, None], [None, "Shop", "Mail", None], [None, None, "Card", "Cash"]]
+    file = a_workbook(Fees=[*names, ["Silver", 11, 9, "none"]])
+    for merged in ("A1:A3", "B1:D1", "B2:B3", "C2:D2"):
+        file["Fees"].merge_cells(merged)
+    expected = "Plan: Silver; Copay Shop: 11; Copay Mail Card: 9; Copay Mail Cash: none"
+    assert units(convert("a.xlsx", saved(file)), UnitKind.ROW) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Fees\n\nName;Fee EUR\nX-ray;4,50\nScan;88,40\n",
+            ["Name: X-ray; Fee EUR: 4,50", "Name: Scan; Fee EUR: 88,40"],
+        ),
+        ("Ward\tBeds\nNorth\t4\nSouth\t5\n", ["Ward: North; Beds: 4", "Ward: South; Beds: 5"]),
+        ('"A","B","C"\n"x","y","1"\n"u","v","2"\n', ["A: x; B: y; C: 1", "A: u; B: v; C: 2"]),
+        ("Ask first; then pay.\nPay first; then ask.\nAsk; pay.\n", []),
+        ("Dear Ann, Bob,\nCome at 5, or 6,\nor 7, not later.\n", []),
+        ("Name;Fee\nX-ray;4\n", []),
+    ],
+)
+def test_lines_of_plain_text_that_one_delimiter_cuts_alike_are_rows(text: str, expected: list[str]) -> None:
+    assert units(convert("a.txt", text.encode()), UnitKind.ROW) == expected
+
+
+def test_a_lost_quote_is_refused_with_its_line() -> None:
+    for rest in ("3,x,5\n4,y,6\n", '3,x,5\n4,"y",6\n', '3,x,5\n4,"",6\n4,z",1\n'):
+        reason = refusal("a.csv", f'id,name,n\n1,a,3\n2,"open quote tube,4\n{rest}'.encode())
+        assert reason.startswith("it is not CSV: in the row that begins in line 3, ")
+        assert reason.endswith("Correct its quotes, or export it again.")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_separated_values_are_read_by_their_delimiter_and_encoding(delimiter: str, encoding: str) -> None:
+    rows = [["Ort", "Gebühr"], ["Köln", "5"], ['"a, b; c"', "6"]]
+    raw = "\r\n".join(delimiter.join(row) for row in rows).encode(encoding)
+    assert units(convert("a.csv", raw)) == ["Ort: Köln; Gebühr: 5", "Ort: a, b; c; Gebühr: 6"]
+
+
+# --- mail and text ----------------------------------------------------------------------------------------
+def a_mail(*, html: bool) -> bytes:
+    mail = EmailMessage()
+    mail["From"], mail["Subject"] = "Olga <olga@example.org>", "Change of the refund rule"
+    mail["Date"] = "Mon, 02 Mar 2026 09:00:00 +0000"
+    if html:
+        mail.set_content("<h2>New</h2><p>Refunds take <b>five</b> days.</p>", subtype="html")
+    else:
+        mail.set_content("Hello,\n\nrefunds take five days:\n- card\n- cash\n")
+    mail.add_attachment(b"x", maintype="application", subtype="pdf", filename="tariff.pdf")
+    return bytes(mail)
+
+
+def test_a_mail_has_its_subject_sender_and_text_and_names_its_attachments() -> None:
+    converted = convert("a.eml", a_mail(html=False))
+    assert (converted.title, lost(converted)) == (
+        "Change of the refund rule",
+        ("attachment tariff.pdf was not read",),
+    )
+    assert "From: Olga <olga@example.org>" in parsed(converted).text
+    assert units(converted, UnitKind.ITEM) == ["- card", "- cash"]
+    assert "Refunds take five days." in units(convert("a.eml", a_mail(html=True)))
+
+
+def a_mail_of(*parts: str, subject: str = "Re: deposit") -> Page:
+    """Return a mail whose parts are alternatives; a part that begins with "<" is HTML."""
+    mail = EmailMessage()
+    mail["From"], mail["Subject"] = "Olga <olga@example.org>", subject
+    mail.set_content(parts[0], subtype="html" if parts[0].startswith("<") else "plain")
+    for part in parts[1:]:
+        mail.add_alternative(part, subtype="html" if part.startswith("<") else "plain")
+    return convert("a.eml", bytes(mail))
+
+
+def text_of_mail(page: Page) -> str:
+    return parsed(page).text.removeprefix("From: Olga <olga@example.org>").strip()
+
+
+def test_of_two_forms_of_a_mail_the_html_is_read_unless_it_says_much_less() -> None:
+    rule = "The deposit for a monitor is 45 dollars since March, and it comes back within 9 days."
+    assert text_of_mail(a_mail_of("Please use a program that shows HTML.", f"<p>{rule}")) == rule
+    assert text_of_mail(a_mail_of(rule, "<p><a href=x>View it online</a>")) == rule
+    assert text_of_mail(a_mail_of("Paid 36² in all", "<p>Paid 36<sup>2</sup> in all")) == "Paid 36^2 in all"
+
+
+@pytest.mark.parametrize(
+    "older",
+    [
+        "On Mon, 2 Mar 2026 at 09:00, Olga\n<olga@example.org> wrote:\n> The deposit is 40\n> dollars.",
+        "On Mon, 2 Mar 2026 Olga wrote:\n\nThe deposit is 40 dollars.",
+        "Am Mo., 2. M\u00e4rz 2026 um 09:00 Uhr schrieb Olga:\n> Kaution: 40 Dollar",
+        "El lun, 2 mar 2026 a las 9:00, Olga\n(<olga@example.org>) escribi\u00f3:\n\nEl dep\u00f3sito es 40.",
+        "-----Original Message-----\nFrom: Olga\nSent: Monday\nTo: Karl\n\nThe deposit is 40 dollars.",
+        "From: Olga\nSent: Monday\nTo: Karl\nSubject: deposit\n\nThe deposit is 40 dollars.",
+        "> The deposit is 40 dollars.",
+        "<div class=gmail_quote><div>On Monday Olga wrote:</div><p>It is 40 dollars.</div>",
+        "<blockquote type=cite><p>It is 40 dollars.</blockquote>",
+        "<div><p><b>From:</b> Olga<br><b>Sent:</b> Monday<br><b>To:</b> Karl</p></div><p>It is 40 dollars.",
+    ],
+)
+def test_an_older_mail_that_a_mail_quotes_is_left_out_and_counted(older: str) -> None:
+    new = "<p>The deposit is 45 dollars.</p>" if older.startswith("<") else "The deposit is 45 dollars.\n\n"
+    converted = a_mail_of(new + older)
+    assert text_of_mail(converted) == "The deposit is 45 dollars."
+    assert [loss.partition(":")[0] for loss in lost(converted)] == ["older quoted words"]
+
+
+def test_answers_between_quoted_lines_are_read_below_their_questions() -> None:
+    mail = "On Monday Olga wrote:\n> How much?\n45 dollars.\n> How long?\n9 days."
+    assert text_of_mail(a_mail_of(mail)) == "> How much?\n\n45 dollars.\n\n> How long?\n\n9 days."
+
+
+def test_a_forwarded_mail_and_one_of_quoted_words_alone_are_read_but_what_they_quote() -> None:
+    fields = "From: Karl\nDate: Monday\nTo: Olga\nSubject: deposit"
+    mail = f"---------- Forwarded message ---------\n{fields}\n\nIt is 45 dollars.\n\n{fields}\n\nIt is 40."
+    assert text_of_mail(a_mail_of(mail, subject="Fwd: deposit")).endswith(
+        "Subject: deposit\n\nIt is 45 dollars."
+    )
+    assert text_of_mail(a_mail_of("> It is 45 dollars.")) == "It is 45 dollars."
+
+
+def test_lines_of_a_mail_that_only_look_like_older_ones_are_read() -> None:
+    mail = "Open\nFrom: 9:00\nTo: 17:00\n\n> 65 years: 5 mg\n> 80 years: 2 mg"
+    assert text_of_mail(a_mail_of(mail)) == mail
+
+
+def test_a_mail_that_is_attached_is_read_with_its_facts() -> None:
+    inner = EmailMessage()
+    inner["From"], inner["Subject"] = "Karl <karl@example.org>", "New line"
+    inner.set_content("Dial 712-555-0168.")
+    mail = EmailMessage()
+    mail["Subject"] = "see attached"
+    mail.set_content("Please print it.")
+    mail.add_attachment(inner)
+    assert text_of_mail(convert("a.eml", bytes(mail))).split("\n\n") == [
+        "Please print it.",
+        "Subject: New line\nFrom: Karl <karl@example.org>",
+        "Dial 712-555-0168.",
+    ]
+
+
+def test_flowed_lines_of_a_mail_are_joined() -> None:
+    head = b"Subject: x\nContent-Type: text/plain; format=flowed; delsp=%s\n\n"
+    assert (
+        text_of_mail(convert("a.eml", head % b"no" + b"It is \n5 dollars.\n> old \n> words\n"))
+        == "It is 5 dollars."
+    )
+    assert text_of_mail(convert("a.eml", head % b"yes" + b"It is fif \nteen.\n")) == "It is fifteen."
+
+
+def test_a_part_of_a_mail_is_read_by_its_declared_encoding() -> None:
+    head = b"Subject: x\nContent-Type: text/html; charset=iso-8859-2\n\n"
+    assert text_of_mail(convert("a.eml", head + b"<p>Dvo\xf8\xe1k")) == "Dvo\u0159\u00e1k"
+
+
+def test_all_texts_of_a_mail_of_several_parts_are_read() -> None:
+    parts = "".join(
+        f"--b\nContent-Type: text/{kind}\n\n{text}\n"
+        for kind, text in (("plain", "One."), ("html", "<p>Two."), ("plain", "Three."))
+    )
+    mail = f"Subject: x\nContent-Type: multipart/mixed; boundary=b\n\n{parts}--b--\n"
+    assert text_of_mail(convert("a.eml", mail.encode())) == "One.\n\nTwo.\n\nThree."
+
+
+def test_numbered_lines_of_plain_text_are_steps() -> None:
+    converted = convert("a.txt", b"Refund\n\n9. Open the till.\n10) Count.")
+    assert units(converted, UnitKind.STEP) == ["9. Open the till.", "10) Count."]
+
+
+def test_plain_text_is_named_by_its_first_line() -> None:
+    converted = convert(
+        "a.txt", "\n\n  Opening hours \n\nMonday <to> Friday.\n\n• Closed on Sunday\n".encode()
+    )
+    assert converted.title == "Opening hours"
+    assert units(converted) == ["Opening hours", "Monday <to> Friday.", "- Closed on Sunday"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1252", "The patient\u2019s fee is 5 € \u2013 ask at the desk."),
+        ("cp1252", "Köln"),
+        ("cp1252", "Keep at 5 °C, ½ tablet, 10 µg ± 2."),
+        ("cp1252", "¿Cuánto cuesta la operación del señor Núñez?"),
+        ("mac_roman", "The patient\u2019s fee"),
+        ("mac_roman", "Die Gebühr für größere Geräte in Köln"),
+        ("mac_roman", "Keep at 5 °C"),
+        ("mac_roman", "Tylenol\u2122 and Advil\u00ae"),
+        ("cp1251", "Пациент может перенести приём дважды."),
+        ("cp1251", "Aspirin is Аспирин here"),
+        ("cp1250", "Opłata za wizytę wynosi pięć złotych."),
+        ("iso8859_2", "Pacjent może zmienić termin dwukrotnie, opłata pięć złotych."),
+        ("koi8_r", "Пациент может перенести приём дважды."),
+        ("iso8859_15", "Fee 5 €, Dépôt 9 €"),
+        ("cp1253", "Ο ασθενής μπορεί να αλλάξει το ραντεβού δύο φορές."),  # noqa: RUF001
+    ],
+)
+def test_an_encoding_without_a_mark_is_judged(encoding: str, text: str) -> None:
+    assert convert("a.txt", text.encode(encoding)).title == text
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "Dušan".encode("cp1252"),  # "Duöan" of a Mac is as plausible
+        "患者は予約を二回まで無料で変更できます。".encode("shift_jis"),
+        "Die Gebühr für größere Geräte".encode("cp850"),
+        "┌──────────────────────────────────┐\n│ Kühlgel für Süße │".encode("cp850"),
+        "Größe für Köln, naïve café".encode() + b"\xfc x",
+        "ü".encode("utf-16-le"),
+    ],
+)
+def test_an_encoding_that_cannot_be_told_is_refused(raw: bytes) -> None:
+    assert "cannot be told from another one. Save it as UTF-8." in refusal("a.txt", raw)
+
+
+# --- bad input --------------------------------------------------------------------------------------------
+def with_part(raw: bytes, part: str, content: bytes) -> bytes:
+    """Return the container with one part replaced."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as source, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as to:
+        for name in source.namelist():
+            to.writestr(name, content if name == part else source.read(name))
+        if part not in source.namelist():
+            to.writestr(part, content)
+    return buffer.getvalue()
+
+
+ENTITIES = b"""<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]><a>&c;</a>"""
+OFFICE: tuple[tuple[str, str, Callable[[], bytes]], ...] = (
+    ("a.docx", "word/document.xml", a_word_file),
+    ("a.pptx", "ppt/presentation.xml", a_presentation),
+    ("a.xlsx", "xl/workbook.xml", lambda: saved(a_workbook(Plans=PLANS))),
+)
+
+
+@pytest.mark.parametrize(("name", "part", "made"), OFFICE)
+def test_entities_in_xml_are_refused(name: str, part: str, made: Callable[[], bytes]) -> None:
+    for content in (ENTITIES, ENTITIES.decode().encode("utf-16")):
+        assert f"{part} declares a document type" in refusal(name, with_part(made(), part, content))
+
+
+@pytest.mark.parametrize(("name", "part", "made"), OFFICE)
+def test_a_bomb_is_refused_by_what_it_says_of_its_size(
+    name: str, part: str, made: Callable[[], bytes]
+) -> None:
+    assert "unpacks from" in refusal(name, with_part(made(), part, b"<a>" + b" " * 60_000_000))
+    image = with_part(made(), "media/image.bin", b"\0" * 20_000_000)
+    assert "media/image.bin unpacks from" in refusal(name, image)
+
+
+@pytest.mark.parametrize(("name", "part", "made"), OFFICE)
+def test_broken_office_files_are_refused_with_advice(name: str, part: str, made: Callable[[], bytes]) -> None:
+    raw = made()
+    assert "truncated or damaged. Copy or save it again." in refusal(name, raw[: len(raw) // 2])
+    assert f"{part} is not XML" in refusal(name, with_part(raw, part, b"<a"))
+    assert "encrypted with a password" in refusal(name, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600)
+    another = refusal(name, with_part(raw, part, b"<a/>"))
+    assert another == "there is no text in it" or "and save it again." in another
+    assert f'no part "{part}"' in refusal(name, with_part(b"PK\5\6" + b"\0" * 18, "other.xml", b"<a/>"))
+
+
+def test_texts_that_cannot_be_read_are_refused_with_advice() -> None:
+    assert "encoding is unknown" in refusal("a.txt", b"a\0b")
+    assert "encoding is unknown" in refusal("a.csv", b"Caf\x81")
+    assert "not an e-mail" in refusal("a.eml", b"Just text.")
+    assert "has no text" in refusal("a.eml", b"Subject: x\n\n")
+    assert "is not CSV" in refusal("a.csv", b'a,b\n"' + b"x" * 200_000)
+    assert "are not read" in refusal("a.doc", b"")
+
+
+def test_a_text_over_the_limit_names_the_limit(tmp_path: Path) -> None:
+    long = write(tmp_path / "a.csv", "Name,Text\n" + "&,&\n" * 400_000)
+    assert failure(long).reason == "it has 800,002 cells; at most 500,000 are read. Split the file."
+    assert failure(long).own_id == "a.csv"
+    write(long, "Name,Text\n" + f"{'&' * 40},{'&' * 9}\n" * 90_000)
+    assert failure(long).reason == "its text is larger than 5,000,000 bytes. Split the file."
+    with long.open("r+b") as file:
+        file.truncate(5_000_001)
+    assert failure(long).code == "too_large"
+
+
+def test_a_bad_file_stops_no_other(tmp_path: Path) -> None:
+    write(tmp_path / "a.docx", b"PK\3\4")
+    write(tmp_path / "b.csv", "Item,Price\nPhone,5\n")
+    bad, good = read(tmp_path)
+    assert (bad.origin, getattr(bad, "own_id", None)) == ("a.docx", "a.docx")
+    assert isinstance(good, SourceDocument)
+
+
+def test_the_parsing_process_starts_without_the_libraries_of_other_formats() -> None:
+    code = "import sys, assistant.documents.parsing_child; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert {"pypdfium2", "pptx", "openpyxl", "lxml"}.isdisjoint(ran.stdout.split())

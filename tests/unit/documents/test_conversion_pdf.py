@@ -1,0 +1,611 @@
+"""PDF as pages: reading order, headings, tables, pages, and bad files.
+
+The files of ``tests/data`` are invented texts, printed by Chromium.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pypdfium2
+import pytest
+
+from assistant.documents.formats import convert
+from assistant.documents.formats.page_layout import page_blocks
+from assistant.documents.formats.page_words import Box, PageContent, Word
+from assistant.documents.formats.pdf import MOST_PAGES
+from assistant.documents.formats.ruled_tables import Grid
+from assistant.documents.page import Heading, Page, all_runs, text_of
+from assistant.documents.parsing import parse_document
+from assistant.documents.parsing.render import render
+from assistant.domain.documents import UnitKind
+from assistant.domain.errors import DocumentInvalidError
+from tests.unit.documents.source_files import failure, one, write
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+def converted(name: str) -> Page:
+    return convert(name, (DATA / name).read_bytes())
+
+
+def units(file: Page, kind: UnitKind) -> list[tuple[str, str]]:
+    return [(unit.heading, unit.text) for unit in render(file).parsed.units if unit.kind is kind]
+
+
+def headings(file: Page, *, of_pages: bool = False) -> list[tuple[str, str]]:
+    found = [block for block in file.blocks if isinstance(block, Heading) and bool(block.place) is of_pages]
+    return [(str(one.place.number if one.place else one.level), text_of(one.runs)) for one in found]
+
+
+def saved(document: pypdfium2.PdfDocument) -> bytes:
+    buffer = io.BytesIO()
+    document.save(buffer)
+    return buffer.getvalue()
+
+
+def refusal(raw: bytes) -> str:
+    with pytest.raises(DocumentInvalidError) as error:
+        convert("a.pdf", raw)
+    return error.value.message
+
+
+# --- order and headings -----------------------------------------------------------------------------------
+def test_two_columns_are_read_one_after_the_other_between_lines_across_the_page() -> None:
+    file = converted("columns.pdf")
+    text = render(file).parsed.text
+    order = [
+        "This guide explains",
+        "in all shops and on all lines.",
+        "A bill is late",
+        "An agent may waive",
+        "A refund goes back",
+        "Nothing is refunded",
+        "A customer may dispute",
+        "Questions about this guide",
+    ]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    assert file.title == "Billing guide for care agents"
+    assert headings(file) == [
+        ("3", "Billing guide for care agents"),
+        ("4", "Late payment"),
+        ("4", "Refunds"),
+        ("4", "Disputes"),
+    ]
+
+
+def test_divided_words_and_paragraphs_are_joined() -> None:
+    text = render(converted("columns.pdf")).parsed.text
+    assert "The first reminder is free" in text  # divided at the end of a line
+    assert "Cash payments are refunded by cheque" in text  # divided at the end of a column
+    assert "or by e-mail," in text
+
+
+def test_each_page_is_a_heading_and_names_the_section_that_goes_on() -> None:
+    file = converted("tariff.pdf")
+    assert headings(file, of_pages=True) == [
+        ("1", "Page 1"),
+        ("2", "Page 2: Calls abroad"),
+        ("3", "Page 3: Steps at a change of plan"),
+    ]
+    above = {unit.text: unit.heading for unit in render(file).parsed.units}
+    assert above["Roaming is free in all countries of the list."].startswith("Page 3: ")
+    assert above["Roaming is free in all countries of the list."].endswith(" > Roaming")
+
+
+def test_running_headers_and_footers_stand_once_as_the_banner() -> None:
+    file = converted("tariff.pdf")
+    assert file.banner == "Fernhill Telephone \u00b7 internal; Tariff book of 2026"
+    assert render(file).parsed.text.count("internal") == 1
+
+
+def test_numbered_lines_are_steps() -> None:
+    assert [text for _, text in units(converted("tariff.pdf"), UnitKind.STEP)] == [
+        "1. Check the notice period of the old plan.",
+        "2. Tell the customer the day on which the new plan begins.",
+        "3. Send the confirmation.",
+    ]
+
+
+# --- tables -----------------------------------------------------------------------------------------------
+def test_a_table_with_lines_repeats_merged_cells_and_joins_names_above_each_other() -> None:
+    rows = [text for heading, text in units(converted("tariff.pdf"), UnitKind.ROW) if "Monthly" in heading]
+    assert rows == [
+        "Plan: Basic; Fee private: $9.00; Fee business: $12.00; Minutes: 100",
+        "Plan: Family; Fee private: $19.00; Fee business: $24.00; Minutes: unlimited",
+        "Plan: World; Fee private: $39.00; Fee business: $44.00; Minutes: unlimited",
+    ]
+
+
+def test_a_table_without_lines_is_read_by_its_columns() -> None:
+    rows = [text for heading, text in units(converted("tariff.pdf"), UnitKind.ROW) if "abroad" in heading]
+    assert rows == [
+        "Country: Norway; Landline: 4 cents; Mobile: 11 cents",
+        "Country: Portugal; Landline: 5 cents; Mobile: 14 cents",
+        "Country: Japan; Landline: 9 cents; Mobile: 17 cents",
+    ]
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_a_rotated_page_is_read_upright(rotation: int) -> None:
+    document = pypdfium2.PdfDocument(DATA / "rotated.pdf")
+    document[0].set_rotation(rotation)
+    file = convert("a.pdf", saved(document))
+    assert file.title == "Opening hours"
+    assert "The shop in Harbour Street opens at nine and closes at six." in render(file).parsed.text
+    assert [text for _, text in units(file, UnitKind.ROW)] == [
+        "Shop: Harbour Street; Saturday: 9 to 4",
+        "Shop: Mill Lane; Saturday: closed",
+    ]
+    document = pypdfium2.PdfDocument(DATA / "columns.pdf")
+    document[0].set_rotation(rotation)
+    assert convert("a.pdf", saved(document)).blocks == converted("columns.pdf").blocks
+
+
+def words(*lines: str, left: float = 50.0, top: float = 100.0, pitch: float = 12.0) -> list[Word]:
+    """Return the lines' words in a font of 10 points whose letters are 5 points wide; ``|`` is a wide gap."""
+    made: list[Word] = []
+    for number, line in enumerate(lines):
+        x, y = left, top + pitch * number
+        for text in line.split():
+            if text != "|":
+                made.append(Word(text, Box(x, y, x + 5 * len(text), y + 10), size=10.0, is_bold=False))
+            x = x + 5 * len(text) + 5 if text != "|" else left + 100 * (1 + (x - left) // 100)
+    return made
+
+
+def texts(table: Grid) -> list[list[str]]:
+    return [[" ".join(map(text_of, all_runs(cell.blocks))) for cell in row] for row in table.rows]
+
+
+def test_a_further_line_of_a_cell_belongs_to_its_row() -> None:
+    lines = ("Plan | Rule", "Basic | no calls", "| abroad at all", "World | all calls", "Last words here.")
+    table, rest = page_blocks(PageContent(words(*lines), []))
+    assert isinstance(table, Grid)
+    assert texts(table) == [["Plan", "Rule"], ["Basic", "no calls abroad at all"], ["World", "all calls"]]
+    assert not isinstance(rest, Grid)
+
+
+def test_bullets_with_a_wide_gap_are_no_table() -> None:
+    bullets = words("• | first of all", "• | second", "• | third")
+    assert not any(isinstance(block, Grid) for block in page_blocks(PageContent(bullets, [])))
+
+
+def test_an_indented_line_in_small_letters_belongs_to_its_row() -> None:
+    lines = (
+        "Rule | Value",
+        "Income per head in | Yearly change",
+        "constant dollars | with growth",
+        "Rate | 5 to 9",
+    )
+    made = words(*lines)
+    for word in made:
+        if word.text in ("constant", "dollars"):
+            word.box = replace(word.box, left=word.box.left + 9, right=word.box.right + 9)
+    (table,) = page_blocks(PageContent(made, []))
+    assert isinstance(table, Grid)
+    assert texts(table)[1:] == [
+        ["Income per head in constant dollars", "Yearly change with growth"],
+        ["Rate", "5 to 9"],
+    ]
+
+
+def test_cells_with_a_narrow_gap_in_some_rows_keep_their_columns() -> None:
+    lines = [f"Row{n} | 1{n} | {n}0000 | 9{n}" for n in range(1, 6)]
+    made = words(*lines)
+    wide = next(word for word in made if word.text == "30000")
+    wide.text, wide.box = "3000000", replace(wide.box, left=165.0, right=275.0)
+    (table,) = page_blocks(PageContent(made, []))
+    assert isinstance(table, Grid)
+    assert texts(table)[2] == ["Row3", "13", "3000000", "93"]
+
+
+def test_rows_that_the_file_draws_later_are_read_in_their_place() -> None:
+    made = words("Plan | Fee", "", "", "World | 45", "Ocean | 65")
+    later = words("", "Basic | 11", "Family | 22")
+    for number, word in enumerate([*made, *later]):
+        word.place = number
+    (table,) = page_blocks(PageContent([*made, *later], []))
+    assert isinstance(table, Grid)
+    assert texts(table) == [
+        ["Plan", "Fee"],
+        ["Basic", "11"],
+        ["Family", "22"],
+        ["World", "45"],
+        ["Ocean", "65"],
+    ]
+
+
+def test_a_table_without_lines_at_its_sides_has_all_its_columns() -> None:
+    held = words("Plan | Fee | Calls", "Basic | 11 | none", "World | 45 | all")
+    across = [Box(48, y, 330, y) for y in (98.0, 111.0, 123.0, 135.0)]
+    down = [Box(x, 98, x, 135) for x in (140.0, 240.0)]
+    (table,) = page_blocks(PageContent(held, [*across, *down]))
+    assert isinstance(table, Grid)
+    assert texts(table) == [["Plan", "Fee", "Calls"], ["Basic", "11", "none"], ["World", "45", "all"]]
+
+
+def frame(left: float, top: float, right: float, bottom: float) -> list[Box]:
+    return [
+        Box(left, top, right, top),
+        Box(left, bottom, right, bottom),
+        Box(left, top, left, bottom),
+        Box(right, top, right, bottom),
+    ]
+
+
+def test_a_frame_around_text_is_no_table() -> None:
+    rules = [*frame(40, 90, 400, 123), *frame(40, 123, 400, 300)]
+    framed = PageContent(words(*["A line of prose in a frame."] * 9), rules)
+    assert not any(isinstance(block, Grid) for block in page_blocks(framed))
+
+
+def test_rows_without_lines_between_them_are_told_apart_inside_a_grid() -> None:
+    held = words("Plan | Fee", "Basic | $1", "Family | $2", "World | $3")
+    rules = [*frame(45, 98, 300, 111), *frame(45, 111, 300, 160), Box(140, 98, 140, 160)]
+    (table,) = page_blocks(PageContent(held, rules))
+    assert isinstance(table, Grid)
+    assert texts(table) == [["Plan", "Fee"], ["Basic", "$1"], ["Family", "$2"], ["World", "$3"]]
+
+
+def test_the_lines_of_a_drawing_are_no_table() -> None:
+    across = [Box(0, 8.0 * number, 800, 8.0 * number) for number in range(100)]
+    down = [Box(8.0 * number, 0, 8.0 * number, 800) for number in range(100)]
+    drawing = PageContent(words("A | plan", "of | a house"), [*across, *down])
+    assert not any(isinstance(block, Grid) for block in page_blocks(drawing))
+
+
+# --- files of our own writer ------------------------------------------------------------------------------
+def shown(x: float, y: float, text: str, *, size: float = 11, font: str = "F1", before: str = "") -> str:
+    """Return the operators that show a text as an object of its own."""
+    escaped = text.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
+    return f"BT {before} /{font} {size} Tf 1 0 0 1 {x} {y} Tm ({escaped}) Tj ET\n"
+
+
+def pdf(*pages: str, annotations: Sequence[str] = (), root: str = "", objects: Sequence[str] = ()) -> bytes:
+    """Return a file of pages in Helvetica (F2: bold). ``annotations`` are on the first page, ``objects`` from
+    number 11 on."""
+    count = len(pages)
+    first = 11 + len(objects)
+    kids = " ".join(f"{first + 2 * number} 0 R" for number in range(count))
+    made = {
+        1: f"<</Type /Catalog /Pages 2 0 R {root}>>",
+        2: f"<</Type /Pages /Kids [{kids}] /Count {count} /MediaBox [0 0 595 842] "
+        "/Resources <</Font <</F1 3 0 R /F2 4 0 R>>>>>>",
+        3: "<</Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding>>",
+        4: "<</Type /Font /Subtype /Type1 /BaseFont /Helvetica-Bold /Encoding /WinAnsiEncoding>>",
+        **dict(enumerate(objects, start=11)),
+    }
+    for number, page in enumerate(pages):
+        held = f"/Annots [{' '.join(annotations)}]" if annotations and not number else ""
+        made[first + 2 * number] = (
+            f"<</Type /Page /Parent 2 0 R /Contents {first + 2 * number + 1} 0 R {held}>>"
+        )
+        made[first + 2 * number + 1] = f"<</Length {len(page)}>>\nstream\n{page}\nendstream"
+    body = "".join(f"{number} 0 obj {text} endobj\n" for number, text in made.items())
+    return f"%PDF-1.7\n{body}trailer <</Root 1 0 R>>\n%%EOF".encode("cp1252")
+
+
+def text_of_file(raw: bytes) -> str:
+    return render(convert("a.pdf", raw)).parsed.text
+
+
+def losses_of(raw: bytes) -> list[str]:
+    return [str(loss) for loss in render(convert("a.pdf", raw)).losses]
+
+
+@pytest.mark.parametrize(
+    ("price", "is_kept"),
+    [("Price: {}9.00 dollars", True), ("Room {} opens at 9", True), ("Page {} of 5", False)],
+)
+def test_a_line_at_the_foot_that_varies_is_content(price: str, is_kept: bool) -> None:
+    numbers = range(1, 6) if not is_kept else (4, 4, 4, 5, 7)
+    pages = [
+        shown(60, 700, f"The pump of kind {name} is rented by the week.")
+        + shown(60, 40, price.format(number))
+        for name, number in zip("abcde", numbers, strict=True)
+    ]
+    file = convert("a.pdf", pdf(*pages))
+    text = render(file).parsed.text
+    assert [text.count(price.format(number)) for number in numbers] == [
+        numbers.count(number) if is_kept else 0 for number in numbers
+    ]
+    assert file.banner == ""
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("after", ["", " - page {n} of 4", " | {n}"])
+def test_a_running_header_with_words_is_the_first_line(count: int, after: str) -> None:
+    header = "WITHDRAWN on 3 May 2026 - ask the desk"
+    pages = [
+        shown(60, 800, header + after.format(n=n))
+        + shown(60, 700, f"Fee number {n} is {n}5 dollars.")
+        + shown(290, 30, f"Page {n}")
+        for n in range(1, count + 1)
+    ]
+    file = convert("a.pdf", pdf(*pages))
+    assert file.banner == header
+    assert render(file).parsed.text.count("WITHDRAWN") == 1
+    assert "Page 2\n\nFee number 2 is 25 dollars." in render(file).parsed.text
+
+
+def test_a_watermark_is_the_first_line() -> None:
+    mark = "BT 0.9 g /F2 60 Tf .707 .707 -.707 .707 150 250 Tm (DRAFT, NOT VALID) Tj ET\n"
+    file = convert("a.pdf", pdf(mark + "0 g " + shown(60, 700, "The deposit for a monitor is 45 dollars.")))
+    assert file.banner == "DRAFT, NOT VALID"
+    assert render(file).parsed.text.endswith("The deposit for a monitor is 45 dollars.")
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        (
+            "(The copay is $25) Tj 4 Ts /F1 7 Tf (1) Tj 0 Ts /F1 11 Tf ( a visit.) Tj",
+            "The copay is $25 [1] a visit.",
+        ),
+        (
+            "(under 1.5 x 10) Tj 4 Ts /F1 7 Tf (9) Tj 0 Ts /F1 11 Tf (/L of blood) Tj",
+            "under 1.5 x 10^9/L of blood",
+        ),
+        ("(The fee is 36) Tj 5 Ts (2) Tj 0 Ts ( dollars.) Tj", "The fee is 36^2 dollars."),
+        ("(Drink H) Tj -2 Ts /F1 7 Tf (2) Tj 0 Ts /F1 11 Tf (O only.) Tj", "Drink H2O only."),
+    ],
+)
+def test_raised_and_lowered_characters_are_apart_from_numbers(parts: str, text: str) -> None:
+    assert text_of_file(pdf(f"BT /F1 11 Tf 60 700 Td {parts} ET")).endswith(text)
+
+
+def test_a_raised_character_of_its_own_keeps_the_order_of_the_line() -> None:
+    parts = [
+        shown(60, 700, "A monitor needs a deposit of 45 dollars"),
+        shown(259, 704, "3", size=7),
+        shown(268, 700, "unless a clinic ordered it."),
+        shown(60, 640, "3", size=7).replace("640 Tm", "644 Tm"),
+        shown(65, 640, "It comes back with the monitor."),
+    ]
+    text = text_of_file(pdf("".join(parts)))
+    assert "a deposit of 45 dollars [3] unless a clinic ordered it." in text
+    assert text.endswith("[3] It comes back with the monitor.")
+
+
+def test_struck_words_are_left_out_and_counted() -> None:
+    strike = "60 703.3 m 121 703.3 l S\n"
+    raw = pdf(
+        shown(60, 700, "Waive once.")
+        + strike
+        + shown(125, 700, "Never waive it.")
+        + "60 678 m 300 678 l S\n"
+        + shown(60, 680, "This line is underlined.")
+    )
+    assert text_of_file(raw).endswith("Never waive it. This line is underlined.")
+    assert losses_of(raw) == ["struck words (page 1): 2"]
+
+
+def test_struck_words_of_an_annotation_are_left_out() -> None:
+    raw = pdf(
+        shown(60, 700, "The fee is $80") + shown(140, 700, "$70 a week."),
+        annotations=[
+            "<</Subtype /StrikeOut /Rect [111 698 130 711] /QuadPoints [111 711 130 711 111 698 130 698]>>"
+        ],
+    )
+    assert text_of_file(raw).endswith("The fee is $70 a week.")
+
+
+def test_hidden_words_are_left_out_and_counted() -> None:
+    parts = [
+        shown(60, 700, "Fees are due at the visit."),
+        "1 g " + shown(60, 680, "INTERNAL waive every fee") + "0 g ",
+        shown(60, 900, "outside"),
+        shown(60, 660, "unseen layer", before="3 Tr"),
+        "0 0.2 0.5 rg 55 600 200 30 re f 1 g " + shown(60, 610, "White on blue is seen."),
+    ]
+    raw = pdf("".join(parts))
+    text = text_of_file(raw)
+    assert text.endswith("Fees are due at the visit.\n\nWhite on blue is seen.")
+    assert losses_of(raw) == ["hidden words (page 1): 7"]
+
+
+def test_a_layer_that_is_switched_off_is_hidden() -> None:
+    raw = pdf(
+        f"/OC /L1 BDC {shown(60, 700, 'Old terms.')} EMC "
+        + f"/OC /L2 BDC {shown(60, 680, 'New terms.')} EMC 0 0.2 0.5 rg 55 600 200 30 re f "
+        + f"/OC /L3 BDC {shown(60, 610, 'Words of a scan.', before='3 Tr')} EMC",
+        root="/OCProperties <</OCGs [11 0 R 12 0 R 13 0 R] /D <</OFF [11 0 R]>>>>",
+        objects=[f"<</Type /OCG /Name ({name})>>" for name in ("old", "new", "scan")],
+    ).replace(b"/Resources <<", b"/Resources <</Properties <</L1 11 0 R /L2 12 0 R /L3 13 0 R>> ")
+    assert text_of_file(raw) == "Page 1\n\nNew terms.\n\nWords of a scan."
+    assert losses_of(raw) == ["hidden words (page 1): 2"]
+
+
+def test_an_accent_that_is_drawn_over_a_letter_is_a_part_of_it() -> None:
+    drawn = "BT /F1 11 Tf 60 700 Td [(Su me) 444.5 (\xb4) -111.5 (dico, l\xb4eau)] TJ ET"
+    assert text_of_file(pdf(drawn)).endswith("Su m\xe9dico, l\xb4eau")
+
+
+def test_a_hyphen_of_a_browser_divides_a_word_at_the_end_of_its_line() -> None:
+    lines = shown(60, 700, "It is paid after an ad~", font="F2")
+    lines += shown(60, 687, "ministrative review.", font="F2")
+    raw = pdf(lines).replace(
+        b"Bold /Encoding /WinAnsiEncoding", b"Bold /Encoding <</Differences [126 /uni2010]>>"
+    )
+    assert text_of_file(raw).endswith("It is paid after an administrative review.")
+
+
+def test_a_check_box_belongs_to_the_nearer_text() -> None:
+    rows = [
+        [Word(text, Box(x, y, x + 5 * len(text), y + 10), size=10.0) for text, x in row]
+        for y, row in (
+            (100, [("\u2611", 50), ("Tea", 65), ("\u2610", 150), ("Milk", 165)]),
+            (112, [("\u2610", 50), ("Oil", 65), ("\u2611", 150), ("Salt", 165)]),
+            (124, [("Ice", 50), ("\u2610", 70), ("Rum", 150), ("\u2611", 170)]),
+        )
+    ]
+    (table,) = page_blocks(PageContent([word for row in rows for word in row], []))
+    assert isinstance(table, Grid)
+    assert texts(table) == [
+        ["\u2611 Tea", "\u2610 Milk"],
+        ["\u2610 Oil", "\u2611 Salt"],
+        ["Ice \u2610", "Rum \u2611"],
+    ]
+
+
+def test_a_short_list_of_labels_with_values_names_no_columns() -> None:
+    def drawn(*rows: tuple[str, str]) -> str:
+        places = enumerate(rows)
+        return "".join(
+            shown(60, 700 - 14 * at, label) + shown(200, 700 - 14 * at, value)
+            for at, (label, value) in places
+        )
+
+    labels = drawn(("Patient", "Ada Quist"), ("Chart", "30-7742"), ("Reaction", "after 37 minutes"))
+    expected = "Patient | Ada Quist\nChart | 30-7742\nReaction | after 37 minutes"
+    assert text_of_file(pdf(labels)).endswith(expected)
+    prices = drawn(("Item", "Fee"), ("Tea", "$5"), ("Oil", "$7"), ("Ice", "$1"))
+    assert text_of_file(pdf(prices)).endswith("Item: Tea; Fee: $5\nItem: Oil; Fee: $7\nItem: Ice; Fee: $1")
+
+
+FIELDS = (
+    "<</FT /Tx /T (limit) /V (150 dollars) /Rect [220 695 330 712]",
+    "<</FT /Btn /T (tea) /V /Yes /AS /Yes /Rect [60 668 72 680] /AP <</N <</Yes 15 0 R>>>>",
+    "<</FT /Btn /T (milk) /V /Off /AS /Off /Rect [140 668 152 680] /AP <</N <</Yes 15 0 R>>>>",
+    "<</FT /Tx /Ff 8192 /T (pin) /V (4711) /Rect [220 635 330 652]",
+)
+MARK = "<</Type /XObject /Subtype /Form /BBox [0 0 9 9] /Length 0>>\nstream\n\nendstream"
+
+
+def test_the_values_of_a_form_stand_after_their_labels() -> None:
+    parts = [
+        shown(60, 700, "Approved limit without a call:"),
+        shown(76, 670, "Tea"),
+        shown(156, 670, "Milk"),
+        shown(60, 640, "Pin of the desk:"),
+        shown(60, 600, "Ask the desk for more."),
+    ]
+    raw = pdf(
+        "".join(parts),
+        root="/AcroForm <</Fields [11 0 R 12 0 R 13 0 R 14 0 R]>>",
+        objects=[*(f"{field} /Type /Annot /Subtype /Widget /DA (/F1 11 Tf)>>" for field in FIELDS), MARK],
+        annotations=["11 0 R", "12 0 R", "13 0 R", "14 0 R"],
+    )
+    text = " ".join(text_of_file(raw).split())
+    assert "Approved limit without a call: 150 dollars \u2611 Tea \u2610 Milk Pin of the desk: Ask" in text
+
+
+@pytest.mark.parametrize("needs", ["", "/NeedsRendering true"])
+def test_a_dynamic_form_is_refused(needs: str) -> None:
+    raw = pdf(
+        shown(60, 700, "Please wait... If this message stays, your viewer cannot show this document."),
+        root=f"/AcroForm <</Fields [] /XFA 11 0 R>> {needs}",
+        objects=["<</Length 7>>\nstream\n<xdp />\nendstream"],
+    )
+    assert refusal(raw).startswith("it is a dynamic form (XFA)")
+
+
+SENTENCE = "Refunds for returned devices are paid within five working days to the card that was used."
+
+
+def shifted(text: str, by: int) -> str:
+    return "".join(chr((ord(char) - 97 + by) % 26 + 97) if char.islower() else char for char in text)
+
+
+@pytest.mark.parametrize("by", [1, 3, 7, 20])
+def test_unreadable_letters_are_refused(by: int) -> None:
+    raw = pdf(shown(60, 700, shifted(SENTENCE, by)))
+    assert refusal(raw).startswith("its letters are not those that its fonts show. Say ocr = true")
+
+
+def test_a_font_that_shows_only_signs_is_refused() -> None:
+    raw = pdf(shown(60, 700, "".join(chr(33 + ord(char) % 7) if char != " " else " " for char in SENTENCE)))
+    assert convert("a.pdf", raw).blocks  # seven signs may be bullets
+    signs = "!\"#$%&'*+,-./:;"
+    raw = pdf(shown(60, 700, "".join(signs[ord(char) % 15] if char != " " else " " for char in SENTENCE)))
+    assert refusal(raw).startswith("its letters are not those that its fonts show.")
+
+
+def test_unreadable_letters_of_one_font_are_counted() -> None:
+    raw = pdf(shown(60, 700, SENTENCE) + shown(60, 650, shifted(SENTENCE, 5), font="F2"))
+    assert text_of_file(raw).endswith(SENTENCE)
+    assert losses_of(raw) == ["words in unreadable letters (page 1): 16"]
+
+
+def test_codes_and_formulas_are_no_unreadable_letters() -> None:
+    lines = [
+        "KX869088 GGPPS SgDXS HMGR KXZQ",
+        "CH3 WQX ZJK QQWKY XKVZ VWXYQ",
+        "www.example.org www.example.org",
+    ]
+    raw = pdf(
+        "".join(shown(60, 700 - 14 * n, f"Order the kit by its code {line}") for n, line in enumerate(lines))
+    )
+    assert losses_of(raw) == []
+
+
+def test_lists_keep_their_numbers() -> None:
+    lines = [
+        "Do this first:",
+        "4. Open the case.",
+        "5. Close the case.",
+        "A word about it between the steps here.",
+        "6. Go back to step 4.",
+        "a) By mail",
+        "b) By phone",
+    ]
+    text = text_of_file(pdf("".join(shown(60, 700 - 20 * n, line) for n, line in enumerate(lines))))
+    assert text.endswith(
+        "\n\n".join(
+            [
+                "Do this first:",
+                "4. Open the case.\n5. Close the case.",
+                lines[3],
+                "6. Go back to step 4.\na) By mail\nb) By phone",
+            ]
+        )
+    )
+
+
+# --- bad input --------------------------------------------------------------------------------------------
+def test_a_scanned_page_is_named() -> None:
+    assert tuple(map(str, render(converted("scan.pdf")).losses)) == ("pages without text (scans): 2",)
+
+
+def test_a_file_of_scans_is_refused_with_advice() -> None:
+    document = pypdfium2.PdfDocument(DATA / "scan.pdf")
+    document.del_page(0)
+    assert refusal(saved(document)).startswith("it has no text: its pages are scans. Say ocr = true")
+
+
+def test_a_file_with_too_many_pages_is_refused() -> None:
+    document = pypdfium2.PdfDocument.new()
+    for _ in range(MOST_PAGES + 1):
+        document.new_page(100, 100)
+    assert refusal(saved(document)) == "it has 1,001 pages; at most 1,000 are read. Split it."
+
+
+ENCRYPTED = b"""%%PDF-1.4
+1 0 obj <</Type /Catalog /Pages 2 0 R>> endobj
+2 0 obj <</Type /Pages /Kids [3 0 R] /Count 1>> endobj
+3 0 obj <</Type /Page /Parent 2 0 R /MediaBox [0 0 99 99]>> endobj
+4 0 obj <</Filter /Standard /V 1 /R 2 /O <%s> /U <%s> /P -4>> endobj
+trailer <</Root 1 0 R /Encrypt 4 0 R /ID [<00> <00>]>>
+%%%%EOF""" % (b"11" * 32, b"22" * 32)
+
+
+def test_an_encrypted_file_is_refused_with_advice() -> None:
+    assert refusal(ENCRYPTED) == "it is encrypted with a password. Save it without one."
+
+
+@pytest.mark.parametrize("kept", [0, 200, 5_000])
+def test_a_truncated_file_is_refused_with_advice(kept: int) -> None:
+    raw = (DATA / "tariff.pdf").read_bytes()[:kept]
+    assert refusal(raw).startswith("it is not a whole PDF: truncated or damaged.")
+
+
+def test_a_pdf_is_a_document_whose_pages_open(tmp_path: Path) -> None:
+    document = one(write(tmp_path / "tariff.pdf", (DATA / "tariff.pdf").read_bytes()))
+    assert (document.document_id, document.title) == ("tariff.pdf", "Tariff book")
+    assert [number for number, _ in parse_document(document).pages] == [1, 2, 3]
+    assert failure(write(tmp_path / "b.pdf", ENCRYPTED)).own_id == "b.pdf"

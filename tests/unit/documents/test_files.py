@@ -1,0 +1,239 @@
+"""Files and folders, good and bad, as documents and named failures."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assistant.documents.files import (
+    LARGEST_DOCUMENT_BYTES,
+    SourceDocument,
+    SourceFailure,
+    page_id,
+    read_sources,
+    skipped_files,
+)
+from assistant.domain.documents import Document
+from assistant.domain.errors import NotFoundError
+from tests.unit.documents.source_files import failure, one, read, write
+
+PAIR = {"id": "q-1", "question": "What is ALL?", "answer": "A type of cancer."}
+
+
+def test_a_pair_is_a_document(tmp_path: Path) -> None:
+    line = PAIR | {
+        "url": "https://example.org/all",
+        "source": "CancerGov",
+        "type": "information",
+        "owner": "oncology",
+        "effective_date": "2026-01-31",
+        "labels": ["staff", "clinic", "staff"],
+        "focus": "Leukemia",
+        "source_id": "not ours",
+    }
+    assert one(write(tmp_path / "a.jsonl", json.dumps(line))) == Document(
+        document_id="q-1",
+        title="What is ALL?",
+        content="A type of cancer.",
+        media_type="text/plain",
+        question="What is ALL?",
+        source="CancerGov",
+        type="information",
+        url="https://example.org/all",
+        owner="oncology",
+        effective_date=date(2026, 1, 31),
+        labels=("clinic", "staff"),
+    )
+
+
+def test_a_pair_s_own_title_comes_before_its_question(tmp_path: Path) -> None:
+    document = one(write(tmp_path / "a.jsonl", json.dumps(PAIR | {"title": "Leukemia"})))
+    assert (document.title, document.question) == ("Leukemia", "What is ALL?")
+
+
+@pytest.mark.parametrize(("focus", "title"), [({"focus": "Leukemia"}, "Leukemia"), ({}, "What " * 200)])
+def test_a_question_too_long_for_a_title_gives_way_to_the_focus(
+    tmp_path: Path, focus: dict[str, str], title: str
+) -> None:
+    question = "What " * 400
+    document = one(write(tmp_path / "a.jsonl", json.dumps(PAIR | {"question": question} | focus)))
+    assert document.title.rstrip("…") == title[:999]
+    assert document.question == question.strip()
+
+
+def test_a_compressed_file_gives_the_same_documents(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl.gz", gzip.compress(json.dumps(PAIR).encode()))
+    assert one(path).document_id == "q-1"
+
+
+def test_each_invalid_line_is_reported_and_stops_no_other(tmp_path: Path) -> None:
+    lines = [
+        json.dumps(PAIR).encode(),
+        b"{broken",
+        b"",
+        b'["a list"]',
+        b'{"id": "x", "question": "  ", "answer": "A."}',
+        b'{"question": "Q?"}',
+        b'{"id": "caf\xe9", "question": "Q?", "answer": "A."}',
+        b'{"id": "two words", "question": "Q?", "answer": "A."}',
+        b'{"id": "x", "question": "Q?", "answer": "A.", "effective_date": "soon"}',
+        json.dumps(PAIR | {"id": "last"}).encode(),
+    ]
+    items = list(read(write(tmp_path / "a.jsonl", b"\n".join(lines))))
+    good = [item.document.document_id for item in items if isinstance(item, SourceDocument)]
+    bad = {item.origin: item.reason for item in items if isinstance(item, SourceFailure)}
+    assert good == ["q-1", "last"]
+    assert list(bad) == [f"a.jsonl:{number}" for number in (2, 4, 5, 6, 7, 8, 9)]
+    assert bad["a.jsonl:2"].startswith("not JSON")
+    assert bad["a.jsonl:4"] == "not a JSON object"
+    assert bad["a.jsonl:5"] == "missing or empty: question"
+    assert bad["a.jsonl:6"] == "missing or empty: id, answer"
+    assert bad["a.jsonl:7"] == "not UTF-8 at byte 11"
+    assert bad["a.jsonl:8"].startswith("document_id: ")
+    assert bad["a.jsonl:9"].startswith("effective_date: ")
+
+
+def test_a_line_over_the_limit_is_skipped(tmp_path: Path) -> None:
+    huge = json.dumps(PAIR | {"answer": "x" * (2 * LARGEST_DOCUMENT_BYTES)})
+    path = write(tmp_path / "a.jsonl", f"{huge}\n{json.dumps(PAIR)}\n")
+    first, second = read(path)
+    assert isinstance(first, SourceFailure)
+    assert (first.origin, first.code) == ("a.jsonl:1", "too_large")
+    assert isinstance(second, SourceDocument)
+    assert second.origin == "a.jsonl:2"
+
+
+def test_a_truncated_gzip_file_gives_its_documents_and_a_failure(tmp_path: Path) -> None:
+    lines = "".join(f"{json.dumps(PAIR | {'id': f'q{number}'})}\n" for number in range(3000))
+    path = write(tmp_path / "a.jsonl.gz", gzip.compress(lines.encode())[:-200])
+    items = list(read(path))
+    assert isinstance(items[0], SourceDocument)
+    last = items[-1]
+    assert isinstance(last, SourceFailure)
+    assert last.reason.startswith("not a whole gzip file")
+
+
+def test_files_of_other_kinds_are_named_by_their_places_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    for name in ("b.doc", "deep/a.xls", "LICENCE", ".hidden.doc", ".git/config", "page.md", "lines.jsonl.gz"):
+        write(tmp_path / name, "text")
+    assert skipped_files([tmp_path]) == ["LICENCE", "b.doc", "deep/a.xls"]
+    assert skipped_files([tmp_path / "b.doc"]) == []  # named itself, it is a failure
+
+
+def test_a_folder_is_read_in_order_without_hidden_and_other_files(tmp_path: Path) -> None:
+    write(tmp_path / "b.md", "# B\n\nText.")
+    write(tmp_path / "a" / "deep" / "x.md", "# X\n\nText.")
+    write(tmp_path / "pairs.jsonl", json.dumps(PAIR))
+    write(tmp_path / "notes.doc", "not read")
+    write(tmp_path / ".git" / "c.md", "# C\n\nText.")
+    write(tmp_path / ".hidden.md", "# H\n\nText.")
+    items = list(read_sources([tmp_path]))
+    assert [item.origin for item in items] == ["a/deep/x.md", "b.md", "pairs.jsonl:1"]
+    assert [item.document.document_id for item in items if isinstance(item, SourceDocument)] == [
+        "a-deep-x",
+        "b",
+        "q-1",
+    ]
+
+
+def test_a_file_of_another_type_is_a_failure_when_it_is_named(tmp_path: Path) -> None:
+    assert failure(write(tmp_path / "notes.doc", "x")).reason.startswith("not one of .jsonl")
+
+
+def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no such file or folder"):
+        list(read(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a b/c?d.md", "a-b-c-d"),
+        ("../x.html", "x"),
+        ("v1.2.md", "v1.2"),
+        ("fees.PDF", "fees.PDF"),
+        ("é.md", "é"),
+        ("???.md", "document"),
+    ],
+)
+def test_an_id_is_derived_from_the_path(name: str, expected: str) -> None:
+    assert page_id(name) == expected
+
+
+@settings(max_examples=150)
+@given(
+    content=st.binary(max_size=300)
+    | st.text(max_size=300).map(str.encode)
+    | st.text(alphabet="-#<>/ \n:[]{}&!*'\"title", max_size=120).map(lambda text: f"---\n{text}".encode()),
+    name=st.sampled_from(["a.md", "a.html", "a.jsonl", "a.csv", "a.eml", "a.txt", "a.pdf", "a.xlsx"]),
+)
+def test_arbitrary_bytes_break_no_reader(
+    content: bytes, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = write(tmp_path_factory.mktemp("fuzz") / name, content)
+    for item in read(path):
+        if isinstance(item, SourceDocument):
+            assert item.document.content_hash()
+        else:
+            assert item.origin.startswith(name)
+
+
+def test_a_pair_may_have_further_questions(tmp_path: Path) -> None:
+    line = b'{"id": "a", "question": "When?", "answer": "Now.", "questions": ["How soon?", "When?"]}'
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(line + b"\n" + line.replace(b'["How soon?", "When?"]', b"[[]]").replace(b'"a"', b'"b"'))
+    first, second = read(path)
+    assert isinstance(first, SourceDocument)
+    assert first.document.questions == ("How soon?", "When?")
+    assert isinstance(second, SourceFailure)
+    assert second.reason.startswith("questions: item 1 is [], not a text.")
+
+
+def test_a_link_out_of_its_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret.md").write_text("# Secret\n\nText.\n")
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "own.md").write_text("# Own\n\nText.\n")
+    (folder / "alias.md").symlink_to(folder / "own.md")
+    (folder / "out.md").symlink_to(tmp_path / "secret.md")
+    items = {item.origin: item for item in read(folder)}
+    assert isinstance(items["out.md"], SourceFailure)
+    assert "outside of its folder" in items["out.md"].reason
+    assert all(isinstance(items[name], SourceDocument) for name in ("own.md", "alias.md"))
+
+
+def test_a_name_that_is_not_utf_8_is_a_failure_and_stops_no_other(tmp_path: Path) -> None:
+    for name in (b"a\xff.md", b"b\xfe.xyz", b"c\nd.md"):
+        (tmp_path / os.fsdecode(name)).write_text("# T\n\nText.")
+    refused, other = read_sources([tmp_path])
+    assert isinstance(refused, SourceFailure)
+    assert isinstance(other, SourceDocument)
+    assert (refused.origin, refused.reason) == ("a\\xff.md", "its name is not UTF-8. Rename the file.")
+    assert other.document.document_id == "c-d"
+    assert skipped_files([tmp_path]) == ["b\\xfe.xyz"]
+
+
+def test_a_special_file_in_a_folder_is_a_failure(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.md")
+    (tmp_path / "gone.md").symlink_to(tmp_path / "nowhere.md")
+    (tmp_path / "circle.md").symlink_to(tmp_path / "circle.md")
+    (tmp_path / "own.md").write_text("# Own\n\nText.\n")
+    items = {item.origin: item for item in read(tmp_path)}
+    assert isinstance(items.pop("own.md"), SourceDocument)
+    assert {
+        name: item.code for name, item in items.items() if isinstance(item, SourceFailure)
+    } == dict.fromkeys(("pipe.md", "gone.md", "circle.md"), "document_invalid")
+
+
+def test_a_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.md")
+    (item,) = read(tmp_path / "pipe.md")
+    assert isinstance(item, SourceFailure)
+    assert item.reason == "cannot be read: not a regular file"

@@ -1,0 +1,163 @@
+"""What a laptop serves, and with which settings, by the models and systems of its tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from assistant.laptop.layout import Addresses, Layout
+from assistant.process.settings import LocalSettings, ServiceSettings
+from assistant.tenant.added_models import AddedEmbedding, AddedLlm, ServedLlm, TenantModels
+from assistant.tenant.manifests import WRITER
+from assistant.tenant.tenant import TenantConfig, load_tenant
+
+EMBEDDING = AddedEmbedding(
+    name="mine", path=Path("/weights/mine"), sha256="a" * 64, dimensions=768, max_tokens=512, pooling="cls"
+)
+LLM = AddedLlm(
+    name="good", path=Path("/weights/good.gguf"), sha256="b" * 64, context_tokens=4096, answering=WRITER
+)
+ROOT = Path(__file__).parents[3]
+ADDRESSES = Addresses("http://127.0.0.1:8700", "http://127.0.0.1:8701", {"orders": "http://127.0.0.1:9"})
+
+
+def layout_of(
+    folder: Path, models: Mapping[str, TenantModels], settings: LocalSettings | None = None
+) -> Layout:
+    """Two tenants whose files have the same endpoints."""
+    tenants = {
+        name: TenantConfig(schema_version=1, name=name, display_name=name) for name in ("shop", "branch")
+    }
+    for name in tenants:
+        (folder / f"{name}.toml").write_text("")
+    every = {name: models.get(name, TenantModels()) for name in tenants}
+    served = {name: every[name].applied_to(one) for name, one in tenants.items()}
+    return Layout(folder, folder, served, settings or LocalSettings(), every)
+
+
+def service_of(layout: Layout) -> ServiceSettings:
+    return layout.service_settings(ADDRESSES)
+
+
+def test_a_model_that_may_not_write_is_never_asked(tmp_path: Path) -> None:
+    tall = ServedLlm(name="tall", model="tall", url="http://127.0.0.1:11434/v1", context_tokens=4096)
+    layout = layout_of(tmp_path, {"shop": TenantModels(generation=tall)})
+    assert service_of(layout).quoted_tenants == ("shop", "branch")
+
+
+@pytest.mark.parametrize(
+    "writer",
+    [
+        LLM,
+        ServedLlm(
+            name="tall", model="tall", url="http://127.0.0.1:1/v1", context_tokens=4096, answering=WRITER
+        ),
+    ],
+    ids=["weights", "a chat server"],
+)
+def test_one_tenant_s_writer_writes_for_it_alone(tmp_path: Path, writer: AddedLlm | ServedLlm) -> None:
+    settings = service_of(layout_of(tmp_path, {"shop": TenantModels(generation=writer)}))
+    assert settings.quoted_tenants == ("branch",)
+    assert settings.local_models["shop"].generation == writer
+    assert settings.models == "embedded"
+
+
+def test_no_key_of_a_server_is_in_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-secret")
+    tall = ServedLlm(
+        name="tall", model="tall", url="http://127.0.0.1:1/v1", key_file=tmp_path / "key", context_tokens=4096
+    )
+    layout = layout_of(tmp_path, {"shop": TenantModels(generation=tall)})
+    assert "sk-secret" not in str(service_of(layout).environment())
+    assert "sk-secret" not in str(layout.options())
+
+
+def test_the_worker_embeds_with_the_model_of_each_tenant(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path, {"shop": TenantModels(embedding=EMBEDDING)})
+    settings = layout.worker_settings()
+    assert settings.local_models["shop"].embedding == EMBEDDING
+    assert settings.local_models["branch"].embedding is None
+    assert settings.models == "embedded"
+
+
+def test_a_node_is_searched_where_the_settings_say_so(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path, {}, LocalSettings(search="opensearch", opensearch_url="http://127.0.0.1:7"))
+    settings = service_of(layout)
+    assert (settings.search, settings.opensearch_url, settings.opensearch_auth) == (
+        "opensearch",
+        "http://127.0.0.1:7",
+        "none",
+    )
+    assert layout.options() != layout_of(tmp_path, {}).options()
+
+
+# What asks for a new start.
+
+
+def test_a_changed_file_or_model_has_another_digest(tmp_path: Path) -> None:
+    before = layout_of(tmp_path, {}).digest()
+    assert layout_of(tmp_path, {}).digest() == before
+    assert layout_of(tmp_path, {"shop": TenantModels(generation=LLM)}).digest() != before
+    layout = layout_of(tmp_path, {})
+    (tmp_path / "shop.toml").write_text("# changed")
+    assert layout.digest() != before
+
+
+def test_a_changed_connector_file_has_another_digest(tmp_path: Path) -> None:
+    layout = pharmacy(tmp_path, connector=(own := tmp_path / "orders.toml"))
+    before = layout.digest()
+    own.write_text(own.read_text() + "# changed")
+    assert layout.digest() != before
+
+
+def test_a_model_beside_the_live_index_asks_for_no_new_start(tmp_path: Path) -> None:
+    before = layout_of(tmp_path, {"shop": TenantModels()}).digest()
+    assert layout_of(tmp_path, {"shop": TenantModels(beside=EMBEDDING)}).digest() == before
+
+
+# Sample systems of a checkout.
+
+
+def pharmacy(
+    folder: Path,
+    *,
+    settings: LocalSettings | None = None,
+    checkout: Path | None = ROOT,
+    connector: Path = ROOT / "tests/tenants/connectors" / "orders.toml",
+) -> Layout:
+    """One tenant whose connector file is the checkout's."""
+    if not connector.exists():
+        source = ROOT / "tests/tenants/connectors"
+        text = (source / "orders.toml").read_text().replace('"orders.openapi', f'"{source}/orders.openapi')
+        connector.write_text(text)
+    (folder / "pharmacy.toml").write_text(
+        'schema_version = 1\nname = "pharmacy"\ndisplay_name = "Pharmacy"\n'
+        '[care_context]\nissuer = "https://care.example"\n'
+        '[[reach]]\nname = "orders"\nport = 443\nauth = "token"\n'
+        f'connector = "{connector}"\n'
+    )
+    tenants = {"pharmacy": load_tenant(folder / "pharmacy.toml")}
+    return Layout(folder, folder / "state", tenants, settings or LocalSettings(), checkout=checkout)
+
+
+def test_a_checkout_serves_the_sample_system_of_its_connector_file(tmp_path: Path) -> None:
+    layout = pharmacy(tmp_path)
+    assert list(layout.sample_systems) == ["orders"]
+    token = tmp_path / "state" / "secrets" / "pharmacy" / "reach-orders"
+    assert layout.system_tokens("orders") == [token]
+    assert service_of(layout).reach_addresses == {"pharmacy/orders": ADDRESSES.systems["orders"]}
+
+
+def test_an_installed_package_has_no_sample_systems(tmp_path: Path) -> None:
+    layout = pharmacy(tmp_path, checkout=None)
+    assert layout.sample_systems == {}
+    assert service_of(layout).reach_addresses == {}
+
+
+def test_a_system_with_an_address_of_its_own_gets_no_sample(tmp_path: Path) -> None:
+    given = {"orders": "http://127.0.0.1:9100"}
+    layout = pharmacy(tmp_path, settings=LocalSettings(reach_addresses=given))
+    assert layout.sample_systems == {}
+    assert service_of(layout).reach_addresses == given

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import orjson
+import pytest
+from openapi_spec_validator import validate
+
+from assistant.answer.events import AnswerEvent
+from assistant.service.app import EVENTS, build_routes, openapi_document, rendered
+from assistant.service.streams import HEARTBEAT, StreamLimits
+
+COMMITTED = Path(__file__).parents[3] / "docs" / "openapi.json"
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return orjson.loads(rendered(openapi_document(build_routes())))
+
+
+def test_the_committed_file_is_what_the_code_says(document: dict[str, Any]) -> None:
+    assert orjson.loads(COMMITTED.read_bytes()) == document, "run: python -m tools.schemas"
+
+
+def test_it_is_openapi(document: dict[str, Any]) -> None:
+    validate(document)
+
+
+def test_the_events_are_those_that_are_sent() -> None:
+    assert set(EVENTS) == set(get_args(AnswerEvent))
+
+
+@pytest.mark.parametrize(
+    ("path", "method"), [("/v1/answers", "post"), ("/v1/answers/{answer_id}/events", "get")], ids=str
+)
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.event)
+def test_every_event_has_its_schema(document: dict[str, Any], event: Any, path: str, method: str) -> None:
+    stream = document["paths"][path][method]["responses"]["200"]["content"]["text/event-stream"]
+    name = stream["x-events"][event.event]["$ref"].rpartition("/")[2]
+    schema = document["components"]["schemas"][name]
+    assert schema["type"] == "object"
+    assert set(schema["properties"]) == {field for field in event.__annotations__ if field != "event"} | set(
+        getattr(event, "model_fields", {})
+    )
+
+
+def test_ids_order_and_heartbeat_are_said(document: dict[str, Any]) -> None:
+    stream = document["paths"]["/v1/answers"]["post"]["responses"]["200"]["content"]["text/event-stream"]
+    assert stream["x-event-order"] == [
+        "started",
+        "sources",
+        ["token", "sentence", "element"],
+        ["done", "error"],
+    ]
+    assert re.fullmatch(stream["x-event-id"], "a1:12")
+    assert f": {stream['x-heartbeat']['comment']}\n\n".encode() == HEARTBEAT
+    assert stream["x-heartbeat"]["after_s"] == StreamLimits().heartbeat_s
+
+
+def test_whoever_is_to_try_again_is_told_when(document: dict[str, Any]) -> None:
+    waiting = [
+        (path, status, response)
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+        for status, response in operation["responses"].items()
+        if status in {"429", "503"}
+    ]
+    assert waiting
+    assert all("Retry-After" in response["headers"] for _, _, response in waiting)
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    there = {
+        f"#/components/{kind}/{name}"
+        for kind in ("schemas", "headers")
+        for name in document["components"][kind]
+    }
+    assert set(references(document)) <= there
+
+
+def references(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if key == "$ref":
+                yield value
+            else:
+                yield from references(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from references(value)

@@ -1,0 +1,155 @@
+"""What the adapters ask of OpenSearch, and what an index is made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from assistant.domain.documents import RRF_K, SearchFilters
+from assistant.stores.index.opensearch_schema import (
+    HYBRID_WEIGHTS,
+    LEG_WEIGHTS,
+    PassageSchema,
+    index_body,
+    pipeline_body,
+)
+from assistant.stores.index.opensearch_search import MOST_QUERY_WORDS, TIE_MARGIN, search_body
+from assistant.stores.index.opensearch_writer import card_of, passage_of, passage_row, rows_of
+from tests.contracts.samples import EAST, NOON, indexed, passage, query
+
+SCHEMA = PassageSchema(embedding_model="all-MiniLM-L6-v2", dimensions=384, model_digest="53aa")
+
+
+def test_one_filter_stands_over_all_legs() -> None:
+    filters = SearchFilters(
+        source=("wiki",), type=("claims", "returns"), document_id=("a",), updated_after=NOON
+    )
+    hybrid = search_body(query(filters=filters, labels=["staff", "claims"]))["query"]["hybrid"]
+    assert hybrid["filter"]["bool"]["filter"] == [
+        {"terms": {"visible_to": ["*", "=claims", "=staff"]}},
+        {"terms": {"source": ["wiki"]}},
+        {"terms": {"type": ["claims", "returns"]}},
+        {"terms": {"document_id": ["a"]}},
+        {"range": {"updated_at_us": {"gt": int(NOON.timestamp()) * 1_000_000}}},
+    ]
+    assert [next(iter(leg)) for leg in hybrid["queries"]] == ["multi_match", "knn", "match", "match", "knn"]
+
+
+def test_without_labels_only_unlabelled_passages_are_asked_for() -> None:
+    hybrid = search_body(query())["query"]["hybrid"]
+    assert hybrid["filter"]["bool"]["filter"] == [{"terms": {"visible_to": ["*"]}}]
+
+
+def test_the_legs_are_in_the_order_of_the_pipeline_s_weights() -> None:
+    weights = pipeline_body()["phase_results_processors"][0]["score-ranker-processor"]["combination"]
+    legs = search_body(query())["query"]["hybrid"]["queries"]
+    assert len(legs) == len(HYBRID_WEIGHTS) <= 5
+    assert list(HYBRID_WEIGHTS)[:2] == list(LEG_WEIGHTS) == ["lexical", "vector"]
+    assert weights["rank_constant"] == RRF_K
+    assert weights["parameters"]["weights"] == pytest.approx([2 / 11, 3 / 11, 2 / 11, 2 / 11, 2 / 11])
+    assert sum(weights["parameters"]["weights"]) == pytest.approx(1.0)
+
+
+def test_all_hits_of_all_legs_come_back_whatever_is_shown() -> None:
+    body = search_body(query(leg_size=7, size=1))
+    hybrid = body["query"]["hybrid"]
+    depth = 7 + TIE_MARGIN
+    assert hybrid["pagination_depth"] == hybrid["queries"][1]["knn"]["vector"]["k"] == depth
+    assert body["size"] == 5 * depth
+
+
+def test_a_long_question_keeps_its_most_frequent_words() -> None:
+    words = [f"w{number}" for number in range(MOST_QUERY_WORDS + 50)]
+    asked = " ".join([*words, "dose", "dose"])
+    words_of = matched_words(search_body(query(asked)))
+    assert len(words_of) == 3
+    for matched in words_of:
+        kept = matched.split()
+        assert len(kept) == MOST_QUERY_WORDS
+        assert kept[0] == "dose"
+
+
+def test_a_question_s_text_goes_nowhere_but_into_the_matched_words() -> None:
+    body = search_body(query('"}} OR {"match_all'))
+    assert matched_words(body) == ['"}} OR {"match_all'] * 3
+    assert str(body).count("match_all") == 3
+
+
+def matched_words(body: dict[str, Any]) -> list[str]:
+    """Return the words that each leg of words is given."""
+    lexical, _, title, text, _ = body["query"]["hybrid"]["queries"]
+    return [
+        lexical["multi_match"]["query"],
+        title["match"]["asked"]["query"],
+        text["match"]["text"]["query"],
+    ]
+
+
+def test_the_name_of_the_index_has_schema_and_model_in_lower_case() -> None:
+    name = SCHEMA.index_name("clinic-passages")
+    assert name.startswith("clinic-passages-v2-all-minilm-l6-v2-384-")
+    assert name == name.lower()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(SCHEMA, model_digest="53ab"),
+        replace(SCHEMA, dimensions=385),
+        replace(SCHEMA, embedding_model="all-minilm-l6-v2"),
+    ],
+)
+def test_other_vectors_are_another_version(other: PassageSchema) -> None:
+    assert other.version != SCHEMA.version
+
+
+def test_how_an_index_is_spread_is_no_part_of_its_version() -> None:
+    assert replace(SCHEMA, replicas=2, shards=3).version == SCHEMA.version
+
+
+def test_a_domain_with_standby_gets_its_copies() -> None:
+    index = index_body(replace(SCHEMA, replicas=2), alias="clinic-passages")["settings"]["index"]
+    assert (index["number_of_replicas"], index["number_of_shards"]) == (2, 1)
+
+
+def test_vectors_are_indexed_by_the_engine_that_both_sides_have() -> None:
+    method = index_body(SCHEMA, alias="a")["mappings"]["properties"]["vector"]["method"]
+    assert (method["engine"], method["space_type"]) == ("lucene", "cosinesimil")
+
+
+def test_a_passage_is_kept_whole_beside_its_fields() -> None:
+    written = replace(
+        passage("ré:fill", 3, text="Täglich\x00 „einmal“", labels=("staff",)),
+        url=None,
+        updated_at=NOON + timedelta(microseconds=1),
+    )
+    row = passage_row(written, EAST, indexed_at=NOON)
+    assert passage_of(as_column(row.body["kept"])) == written
+
+
+def test_the_title_s_row_leads_and_keeps_the_card() -> None:
+    document = indexed(
+        (passage("refill", labels=("staff",)), EAST),
+        questions={"May it be early?": EAST},
+        words=["refill"],
+        abbreviations=[("pa", "prior authorization")],
+    )
+    rows = {row.row_id: row.body for row in rows_of(document, indexed_at=NOON)}
+    assert list(rows) == ["refill#0", "refill#title0", "refill#title1"]
+    assert [body.get("leads") for body in rows.values()] == [None, True, False]
+    assert [name for name, body in rows.items() if "card" in body] == ["refill#title0"]
+    assert card_of(as_column(rows["refill#title0"]["card"])) == document.card
+
+
+def as_column(packed: str) -> str:
+    """Return a binary value as the node gives it back."""
+    return packed.rstrip("=").replace("+", "-").replace("/", "_")
+
+
+@pytest.mark.parametrize("kept", ["", "?", "e30", "W10", "bnVsbA"])
+def test_an_invalid_passage_is_a_named_error(kept: str) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError, IndexError)):
+        passage_of(kept)

@@ -1,0 +1,145 @@
+"""What is particular to states, queue and records in SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+
+from assistant.domain.errors import DependencyError, OverloadedError, RecordsUnavailableError
+from assistant.stores.files import SqliteFile, Transaction
+from assistant.stores.queue import sqlite as ingestion
+from assistant.stores.queue.sqlite import SqliteIngestionQueue
+from assistant.stores.records import StoredRecords
+from assistant.stores.sqlite_table import SqliteTable
+from assistant.stores.states import StoredStates
+from assistant.stores.table import keyed
+from tests.contracts import samples
+
+
+@pytest.mark.parametrize("statement", ["UPDATE items SET item = '{}'", "DELETE FROM items"])
+async def test_records_refuse_change_and_deletion(tmp_path: Path, statement: str) -> None:
+    table = SqliteTable(tmp_path / "records.sqlite", append_only=True)
+    await StoredRecords(table).put_answer(samples.answer())
+    await table.close()
+    connection = sqlite3.connect(tmp_path / "records.sqlite")
+    try:
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            connection.execute(statement)
+    finally:
+        connection.close()
+
+
+async def test_what_is_written_over_leaves_the_disk_at_once(tmp_path: Path) -> None:
+    table = SqliteTable(tmp_path / "erasure.sqlite", overwrites=True)
+    await table.put(keyed(("p", "s"), text="the first value"))
+    await table.put(keyed(("p", "s"), text="the second value"))
+    found = _bytes_in(tmp_path)
+    assert (b"the first value" in found, b"the second value" in found) == (False, True)
+    await table.change(("p", "s"), remove=["text"])
+    assert b"the second value" not in _bytes_in(tmp_path)
+    await table.close()
+
+
+def _bytes_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+async def test_a_damaged_file_of_records_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "records.sqlite").write_bytes(b"this is no database, it is text" * 100)
+    records_table = SqliteTable(tmp_path / "records.sqlite")
+    records = StoredRecords(records_table)
+    with pytest.raises(RecordsUnavailableError, match=r"records\.sqlite"):
+        await records.get_answer("a1")
+    await records_table.close()
+
+
+async def test_records_are_there_after_reopening(tmp_path: Path) -> None:
+    first_table = SqliteTable(tmp_path / "records.sqlite")
+    first = StoredRecords(first_table)
+    await first.put_answer(samples.answer())
+    await first_table.close()
+    second_table = SqliteTable(tmp_path / "records.sqlite")
+    second = StoredRecords(second_table)
+    assert await second.get_answer("a1") == samples.answer()
+    await second_table.close()
+
+
+async def test_a_full_queue_refuses_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingestion, "MOST_MESSAGES", 3)
+    queue = SqliteIngestionQueue(tmp_path / "queue.sqlite")
+    await queue.send_many(["a", "b"])
+    with pytest.raises(OverloadedError, match="full"):
+        await queue.send_many(["c", "d"])
+    assert await queue.depth() == 2
+    await queue.send_many(["c"])
+    await queue.close()
+
+
+async def test_a_transaction_that_fails_keeps_nothing(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "x.sqlite", schema="CREATE TABLE IF NOT EXISTS t (v UNIQUE)")
+
+    def fail(connection: Transaction) -> None:
+        connection.execute("INSERT INTO t VALUES (1)")
+        connection.execute("INSERT INTO t VALUES (1)")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        await file.write(fail)
+    assert await file.read(lambda connection: connection.execute("SELECT count(*) FROM t").fetchone()) == (0,)
+    await file.close()
+
+
+async def test_a_folder_in_the_way_is_a_dependency_s_error(tmp_path: Path) -> None:
+    (tmp_path / "queue.sqlite").mkdir()
+    states_table = SqliteTable(tmp_path / "queue.sqlite")
+    states = StoredStates(states_table)
+    with pytest.raises(DependencyError):
+        await states.get("a")
+    await states_table.close()
+
+
+def test_closing_an_unused_store_opens_no_file(tmp_path: Path) -> None:
+    asyncio.run(SqliteTable(tmp_path / "queue.sqlite").close())
+    assert list(tmp_path.iterdir()) == []
+
+
+RECEIVER = """
+import asyncio, sys
+from pathlib import Path
+from assistant.stores.queue.sqlite import SqliteIngestionQueue
+
+async def main():
+    queue = SqliteIngestionQueue(Path(sys.argv[1]))
+    taken = await queue.receive(limit=10, wait_s=10, visibility_timeout_s=600)
+    print(len(taken), flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_messages_of_a_killed_receiver_come_again_at_once(tmp_path: Path, killed: bool) -> None:
+    path = tmp_path / "queue.sqlite"
+    queue = SqliteIngestionQueue(path)
+    await queue.send_many(["a", "b"])
+    receiver = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RECEIVER, str(path), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert receiver.stdout is not None
+        assert await asyncio.wait_for(receiver.stdout.readline(), 30) == b"2\n"
+        if killed:
+            receiver.kill()
+            await receiver.wait()
+        messages = await queue.receive(limit=10, wait_s=0, visibility_timeout_s=600)
+        expected = [("a", 2), ("b", 2)] if killed else []
+        assert [(message.document_id, message.attempt) for message in messages] == expected
+    finally:
+        await queue.close()
+        if receiver.returncode is None:
+            receiver.kill()
+        await receiver.wait()

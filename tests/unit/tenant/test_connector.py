@@ -1,0 +1,514 @@
+"""Connector files: what they say, and what is refused, with file, line and key."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from assistant.domain.errors import ConfigurationError
+from assistant.options.live.connector import check_entry, load_connector, matches_whole
+from assistant.tenant.deployment import ReachEntry
+from assistant.tenant.tenant import load_tenant
+from tests.unit.growth import MOST_GROWTH, growth
+
+PAGE = Path(__file__).parents[3] / "docs" / "live.md"
+TENANT = 'schema_version = 1\nname = "north"\ndisplay_name = "North"\n'
+
+
+def example() -> tuple[str, str]:
+    """Return the tenant file's part and the connector of the page."""
+    part, connector, *_ = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return part, connector
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "connectors").mkdir(exist_ok=True)
+    path = folder / "connectors" / "orders.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_example_of_the_page_is_a_valid_connector(tmp_path: Path) -> None:
+    part, connector = example()
+    written(tmp_path, connector)
+    (tmp_path / "north.toml").write_text(TENANT + part)
+    (system,) = load_tenant(tmp_path / "north.toml").systems
+    assert system.inline is not None
+    assert [element.name for element in system.inline.elements] == ["status", "refill", "items", "track"]
+    assert system.inline.operation("get_order").placeholders == ("order_id",)
+    assert system.secret_name == "state:reach-orders"
+
+
+@pytest.mark.parametrize("whose", ["context", "agent"])
+def test_a_connector_written_into_the_entry_must_prove_whose_data_it_reads(
+    tmp_path: Path, whose: str
+) -> None:
+    part, connector = example()
+    written(tmp_path, connector)
+    (tmp_path / "north.toml").write_text(TENANT + part)
+    (system,) = load_tenant(tmp_path / "north.toml").systems
+    entry: dict[str, Any] = {**system.called(secret=None), "whose": whose}
+    operation = entry["inline"]["operations"][0]
+    assert ReachEntry.model_validate(entry).whose == whose
+    for result in operation["results"]:
+        result.pop("same_as_context", None)
+    operation["parameters"][0] = dict(operation["parameters"][0]) | {"context": None}
+    if whose == "agent":
+        assert ReachEntry.model_validate(entry).inline is not None
+    else:
+        with pytest.raises(ValidationError, match=r'operation "get_order" is personal'):
+            ReachEntry.model_validate(entry)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('words = "order number"', "", r"parameters.0.words is needed"),
+        ("personal = true", "", r"personal is needed"),
+        ("personal = true", "personal = true\ncache_s = 5", r"not cached"),
+        ('same_as = "order_id"', 'same_as = "other"', r"none of order_id"),
+        (r"'\d{4}-\d{4}'", r"'(\d+)+'", r"no \*, no \+"),
+        (r"'\d{4}-\d{4}'", r"'(\d{4}){4}'", r"no repeated group"),
+        (r"'\d{4}-\d{4}'", r"'\d{900}'", r"count is over 64"),
+        (r"'\d{4}-\d{4}'", r"'('", r"not a regular expression"),
+        (r"pattern = '\d{4}-\d{4}'", "", r"found by its pattern"),
+        ('path = "/v1/orders/{order_id}"', 'path = "/v1/orders/{id}"', r"path has \{id\}"),
+        ('path = "/v1/orders/{order_id}"', 'path = "https://evil.example/x"', r"operations.0.path"),
+        ('links = ["https://track.example.com/parcels/"]', "", r"a link needs links"),
+        ('"https://track.example.com/parcels/"', '"https://track.example.com"', r"links.0"),
+        ('"https://track.example.com/parcels/"', '"javascript:alert(1)//"', r"links.0"),
+        ('kind = "status"', 'kind = "button"', r"elements.0.kind"),
+        ('fields = ["item_count"]', 'fields = ["status"]', r"are for tables"),
+        ('fields = ["status"]\nlink', 'fields = ["customer"]\nlink', r"shown = false"),
+        ('row_title = "item_name"', "", r"needs row_title"),
+        ('link = "tracking"', 'link = "status"', r"a result of type"),
+        ('time_zone = "America/New_York"', 'time_zone = "Mars/Base"', r"no IANA time zone"),
+        ('currency = "USD"', "", r"needs currency"),
+        (
+            "tones = { shipped",
+            "tones = { shiped",
+            r'tones has "shiped", which is none of its values: processing',
+        ),
+        ('roles = ["agent"]', 'roles = ["customer"]', r"operations.0.roles.0"),
+        ('source = "orders"', 'source = "orders"\nmethod = "POST"', r"unknown key method; allowed here"),
+    ],
+)
+def test_a_wrong_connector_is_refused_with_its_key(tmp_path: Path, old: str, new: str, said: str) -> None:
+    text = example()[1]
+    assert old in text
+    path = written(tmp_path, text.replace(old, new, 1))
+    with pytest.raises(ConfigurationError, match=said) as refused:
+        load_connector(path)
+    assert str(path) in refused.value.message
+    assert "Value error" not in refused.value.message
+    assert len(refused.value.message) < 600  # not the whole file again
+
+
+def test_an_operation_may_not_take_longer_than_its_entry_allows(tmp_path: Path) -> None:
+    part, connector = example()
+    path = written(tmp_path, connector.replace("personal = true", "personal = true\ndeadline_s = 2.5", 1))
+    (tmp_path / "north.toml").write_text(TENANT + part)
+    with pytest.raises(ConfigurationError, match=r"line \d+.*deadline_s = 2.5.*entry allows 2") as refused:
+        load_tenant(tmp_path / "north.toml")
+    assert str(path) in refused.value.message
+
+
+SLOW = {
+    "overlapping alternatives": lambda many: "(a|ab?)" * many + "b",
+    "optional letters": lambda many: "a?" * many + "b",
+    "optional counts": lambda many: "a{0,64}" * many + "b",
+}
+
+
+def growth_of_matching(matches: Callable[[str, str], object], name: str) -> float:
+    def work(word: str) -> None:
+        for _ in range(10):
+            assert not matches(SLOW[name](len(word)), f"{word}c")
+
+    return growth(work, lambda size: "a" * size, longest=16)
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_a_pattern_that_an_engine_could_try_in_many_ways_is_matched_in_linear_time(name: str) -> None:
+    assert growth_of_matching(matches_whole, name) <= MOST_GROWTH
+
+
+def test_an_engine_that_tries_each_way_in_turn_is_not_linear() -> None:
+    assert growth_of_matching(re.fullmatch, "overlapping alternatives") > MOST_GROWTH
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits", "others"),
+    [
+        (r"\d{4}-\d{4}", ["4471-2208"], ["4471-2208\n", "\u0661\u0662\u0663\u0664-2208", "x4471-2208"]),
+        (r"[\d-]{3}", ["1-2"], ["\u0661-1", "1-2-"]),
+        (r"(RX|OR)-\w{1,3}", ["RX-a_1", "OR-1"], ["RX-\u00e9", "RX"]),
+        (r"a|b", ["a", "b"], ["ab", "a\nb"]),
+        (r"\S\D", ["\u00e9\u00e9"], [" a", "a1"]),
+        (r"a{1}[.^]\.", ["a^.", "a.."], ["ab."]),
+    ],
+)
+def test_a_pattern_matches_whole_values_of_ascii_classes(
+    pattern: str, fits: list[str], others: list[str]
+) -> None:
+    assert [text for text in (*fits, *others) if matches_whole(pattern, text)] == fits
+
+
+@pytest.mark.parametrize("pattern", ["a)|(b", "[[a]", "[a&&b]", "[a--b]", r"\Z", "a{,3}", r"(?i)a"])
+def test_a_pattern_that_is_another_one_in_rust_is_refused(tmp_path: Path, pattern: str) -> None:
+    text = example()[1].replace(r"'\d{4}-\d{4}'", f"'{pattern}'")
+    with pytest.raises(ConfigurationError, match=r"parameters.0.pattern"):
+        load_connector(written(tmp_path, text))
+
+
+def test_a_pattern_of_an_openapi_file_is_checked_too(tmp_path: Path) -> None:
+    for pattern, said in ((r"^(\\d+)+$", "no repeated group"), (r"^[a&&b]$", "a class has")):
+        document = json.loads(json.dumps(OPENAPI).replace(r"^\\d{4}-\\d{4}$", pattern))
+        with pytest.raises(ConfigurationError, match=said):
+            load_connector(with_openapi(tmp_path, document=document))
+
+
+def test_the_line_of_the_wrong_key_is_named(tmp_path: Path) -> None:
+    text = example()[1].replace('type = "date"', 'type = "day"')
+    path = written(tmp_path, text)
+    line = text.splitlines().index('type = "day"') + 1
+    with pytest.raises(ConfigurationError, match=f"line {line}: operations.0.results.3.type"):
+        load_connector(path)
+
+
+def test_personal_data_of_a_result_without_proof_of_whose_is_refused(tmp_path: Path) -> None:
+    text = re.sub(r"same_as(_context)? = .*\n", "", example()[1])
+    with pytest.raises(ConfigurationError, match="another person's data"):
+        load_connector(written(tmp_path, text))
+
+
+def test_a_personal_operation_needs_an_id_of_the_context_unless_the_system_decides(tmp_path: Path) -> None:
+    part, connector = example()
+    written(tmp_path, re.sub(r"^context = .*\n", "", connector, flags=re.MULTILINE))
+    tenant = tmp_path / "north.toml"
+    tenant.write_text(TENANT + part.replace('whose = "context"', 'whose = "agent"'))
+    assert load_tenant(tenant).systems
+    tenant.write_text(TENANT + part)
+    with pytest.raises(ConfigurationError, match=r"orders.toml: line \d+: operation .*none of its required"):
+        load_tenant(tenant)
+
+
+# --- whose data -------------------------------------------------------------------------------------------
+CUSTOMER_PARAMETER = """
+[[operations.parameters]]
+name = "customer_id"
+context = "customer"
+question = false
+words = "customer number"
+"""
+ONLY_NAMED = """schema_version = 1
+source = "orders"
+[[operations]]
+name = "get_order"
+path = "/customers/{customer_id}/orders/{order_id}"
+personal = true
+CUSTOMER
+[[operations.parameters]]
+name = "order_id"
+pattern = '\\d{4}-\\d{4}'
+words = "order number"
+RESULTS
+[[operations.results]]
+name = "status"
+[[elements]]
+name = "status"
+kind = "status"
+title = "Status"
+operation = "get_order"
+fields = ["status"]
+""".replace("CUSTOMER", CUSTOMER_PARAMETER)
+
+
+def result(name: str, said: str) -> str:
+    return f'[[operations.results]]\nname = "{name}"\nshown = false\n{said}\n'
+
+
+ID = result("id", 'same_as = "order_id"')
+OWNER = result("owner", 'same_as_context = "customer"')
+ECHO = result("customer_id", 'same_as = "customer_id"')
+
+
+def whose_of(folder: Path, text: str, whose: str = "context") -> None:
+    written(folder, text)
+    part = example()[0].replace('whose = "context"', f'whose = "{whose}"')
+    (folder / "north.toml").write_text(TENANT + part)
+    load_tenant(folder / "north.toml")
+
+
+@pytest.mark.parametrize("results", [ID + OWNER, ID + ECHO])
+def test_an_order_of_the_question_is_read_where_the_context_proves_its_customer(
+    tmp_path: Path, results: str
+) -> None:
+    whose_of(tmp_path, ONLY_NAMED.replace("RESULTS", results))
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        (ID, "the context does not decide it: personal = true needs a required result"),
+        (ID + OWNER.replace("shown", "required = false\nshown"), "the context does not decide it"),
+        (OWNER, 'its parameter "order_id" comes from the question alone'),
+        (ID.replace("shown", "required = false\nshown") + OWNER, 'its parameter "order_id" comes from'),
+    ],
+)
+def test_an_id_that_only_the_question_names_proves_nothing(tmp_path: Path, results: str, said: str) -> None:
+    text = ONLY_NAMED.replace("RESULTS", results)
+    whose_of(tmp_path, text, "agent")
+    with pytest.raises(ConfigurationError, match=said) as refused:
+        whose_of(tmp_path, text)
+    assert "orders.toml: line 3: " in refused.value.message
+
+
+LISTED = """schema_version = 1
+source = "orders"
+[[operations]]
+name = "list_orders"
+path = "/customers/{customer_id}/orders"
+personal = true
+CUSTOMER
+RESULTS
+[[operations.results]]
+name = "number"
+path = "orders.*.number"
+[[elements]]
+name = "all"
+kind = "table"
+title = "Orders"
+operation = "list_orders"
+row_title = "number"
+fields = ["number"]
+""".replace("CUSTOMER", CUSTOMER_PARAMETER)
+ROW_OWNER = result("row_owner", 'path = "orders.*.customer_id"\nsame_as_context = "customer"')
+NAME = '[[operations.results]]\nname = "name"\npath = "customer.name"\n'
+
+
+def test_rows_may_prove_themselves(tmp_path: Path) -> None:
+    whose_of(tmp_path, LISTED.replace("RESULTS", ROW_OWNER))
+    whose_of(tmp_path, LISTED.replace("RESULTS", ROW_OWNER + NAME + OWNER))
+
+
+@pytest.mark.parametrize("whose", ["context", "agent"])
+def test_a_value_beside_a_list_is_not_proven_by_its_rows(tmp_path: Path, whose: str) -> None:
+    with pytest.raises(ConfigurationError, match='"name" is outside the list whose rows'):
+        whose_of(tmp_path, LISTED.replace("RESULTS", ROW_OWNER + NAME), whose)
+
+
+def test_the_shipped_connectors_prove_whose_data_by_the_context() -> None:
+    folder = Path(__file__).parents[3] / "tests/tenants/connectors"
+    files = sorted(folder.glob("*.toml"))
+    assert files
+    for path in files:
+        connector = load_connector(path)
+        check_entry(connector, whose="context", deadline_s=2.0, path=path)
+        for operation in connector.operations:
+            owners = [each.name for each in operation.results if each.same_as_context == "customer"]
+            assert owners or not operation.personal, f"{path.name}: {operation.name}"
+
+
+def test_plain_ids_are_refused_outside_development(tmp_path: Path) -> None:
+    context = '[care_context]\nissuer = "https://care.example.com"\nplain_ids = true\n'
+    place = (
+        '[deployment]\naccount = "111122223333"\nregion = "us-east-1"\nzones = ["us-east-1a", "us-east-1b"]\n'
+        'cost_center = "x"\nrelease = "1"\nprofile = '
+    )
+    file = tmp_path / "north.toml"
+    for profile in ("", f'{place}"dev"\n'):
+        file.write_text(TENANT + context + profile)
+        assert load_tenant(file).care_context is not None
+    for profile in ("standard", "hipaa"):
+        file.write_text(f'{TENANT}{context}{place}"{profile}"\n')
+        with pytest.raises(ConfigurationError, match="plain_ids"):
+            load_tenant(file)
+
+
+def test_a_connector_changes_the_hash_of_the_settings_and_other_keys_of_the_entry_do_not(
+    tmp_path: Path,
+) -> None:
+    part, connector = example()
+    file = tmp_path / "north.toml"
+    path = written(tmp_path, connector)
+
+    def digest(tenant: str, text: str = connector) -> str:
+        path.write_text(text)
+        file.write_text(tenant)
+        return load_tenant(file).settings_hash()
+
+    whole = digest(TENANT + part)
+    assert whole == digest(TENANT + part.replace("port = 443", "port = 8443"))
+    assert whole != digest(TENANT)
+    assert whole != digest(TENANT + part, connector.replace('"Shipped"', '"On its way"'))
+    assert digest(TENANT) == digest(f'{TENANT}[[reach]]\nname = "orders"\nport = 443\n')
+
+
+# --- from an OpenAPI file ---------------------------------------------------------------------------------
+OPENAPI: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "paths": {
+        "/v1/orders/{order_id}": {
+            "parameters": [
+                {
+                    "name": "order_id",
+                    "in": "path",
+                    "required": True,
+                    "schema": {"type": "string", "pattern": r"^\d{4}-\d{4}$"},
+                }
+            ],
+            "get": {
+                "operationId": "getOrder",
+                "responses": {
+                    "200": {
+                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Order"}}}
+                    }
+                },
+            },
+            "delete": {"operationId": "cancelOrder", "responses": {}},
+        }
+    },
+    "components": {
+        "schemas": {
+            "Order": {
+                "type": "object",
+                "required": ["id", "status"],
+                "properties": {
+                    "id": {"type": "string"},
+                    "status": {"type": "string", "enum": ["shipped", "delayed"]},
+                    "next": {"anyOf": [{"$ref": "#/components/schemas/Day"}, {"type": "null"}]},
+                    "lines": {
+                        "type": "array",
+                        "items": {"type": "object", "properties": {"n": {"type": "integer"}}},
+                    },
+                },
+            },
+            "Day": {"type": "string", "format": "date"},
+        }
+    },
+}
+FROM_OPENAPI = """schema_version = 1
+source = "orders"
+openapi = "orders.openapi.json"
+[[operations]]
+name = "get_order"
+operation_id = "getOrder"
+personal = true
+[[operations.parameters]]
+name = "order_id"
+context = "order"
+words = "order number"
+[[operations.results]]
+name = "id"
+same_as = "order_id"
+shown = false
+[[operations.results]]
+name = "status"
+[[operations.results]]
+name = "next"
+[[elements]]
+name = "status"
+kind = "status"
+title = "Status"
+operation = "get_order"
+fields = ["status"]
+"""
+
+
+def with_openapi(folder: Path, text: str = FROM_OPENAPI, document: Any = OPENAPI) -> Path:
+    path = written(folder, text)
+    (path.parent / "orders.openapi.json").write_text(json.dumps(document))
+    return path
+
+
+def test_an_openapi_file_says_path_types_and_patterns(tmp_path: Path) -> None:
+    operation = load_connector(with_openapi(tmp_path)).operation("get_order")
+    assert operation.path == "/v1/orders/{order_id}"
+    assert operation.parameters[0].pattern == r"\d{4}-\d{4}"
+    types = {each.name: (each.type, each.required) for each in operation.results}
+    assert types == {"id": ("text", True), "status": ("text", True), "next": ("date", False)}
+    assert operation.results[1].values == {"shipped": "shipped", "delayed": "delayed"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("getOrder", "cancelOrder", "is DELETE .*only GET"),
+        ("getOrder", "getOrders", "no operation getOrders; GET operations: getOrder"),
+        ('name = "next"', 'name = "nxt"', "has no nxt there; it has id, lines, next, status"),
+        ('name = "next"', 'name = "next"\ntype = "integer"', 'type = "integer".* says date'),
+        ('name = "order_id"', 'name = "number"', "no parameter number"),
+    ],
+)
+def test_what_the_openapi_file_does_not_have_is_refused(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    path = with_openapi(tmp_path, FROM_OPENAPI.replace(old, new, 1))
+    with pytest.raises(ConfigurationError, match=said):
+        load_connector(path)
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"swagger": "2.0"}, "not an OpenAPI 3 file"),
+        ([], "not an OpenAPI 3 file"),
+        (
+            {**OPENAPI, "components": {"schemas": {"Order": {"$ref": "#/components/schemas/Order"}}}},
+            "circle",
+        ),
+        (
+            {**OPENAPI, "components": {"schemas": {"Order": {"$ref": "https://evil.example/x"}}}},
+            "out of the file",
+        ),
+    ],
+)
+def test_a_wrong_openapi_file_is_refused(tmp_path: Path, document: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        load_connector(with_openapi(tmp_path, document=document))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+        {"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Day"}]},
+        {"anyOf": [{"enum": ["2026-11-24"], "type": "string"}, {"type": "null"}]},
+        {"type": ["string", "null"], "format": "date"},
+        {"type": "string", "format": "date", "nullable": True},
+        {"type": "string", "enum": ["2026-11-24", None]},
+        {"$ref": "#/components/schemas/DayOrNull"},
+    ],
+    ids=str,
+)
+def test_a_value_that_may_be_null_is_not_required_though_its_key_is(
+    tmp_path: Path, schema: dict[str, Any]
+) -> None:
+    document = deepcopy(OPENAPI)
+    schemas = document["components"]["schemas"]
+    schemas["Order"]["required"].append("next")
+    schemas["DayOrNull"] = {"anyOf": [{"type": "null"}, {"$ref": "#/components/schemas/Day"}]}
+    for properties in ({"next": {"type": "string", "format": "date"}}, {"next": schema}):
+        schemas["Order"]["properties"] |= properties
+        path = with_openapi(tmp_path, document=document)
+        results = load_connector(path).operation("get_order").results
+        by_name = {each.name: each.required for each in results}
+        assert by_name["next"] is (properties["next"] is not schema)
+
+
+def test_the_sample_system_s_own_orders_need_no_optional_keys_of_the_connector(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[3] / "tests/tenants/connectors" / "orders.toml"
+    text = shipped.read_text(encoding="utf-8").replace("required = false\n", "")
+    (tmp_path / "orders.openapi.json").write_text((shipped.parent / "orders.openapi.json").read_text())
+    (tmp_path / "orders.toml").write_text(text)
+    by_itself, by_hand = load_connector(tmp_path / "orders.toml"), load_connector(shipped)
+    assert "required = false" in shipped.read_text(encoding="utf-8")
+    assert by_itself == by_hand

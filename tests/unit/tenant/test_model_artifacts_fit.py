@@ -1,0 +1,196 @@
+"""Artifacts, their instances and their images: what goes together, and the sum where it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from assistant.domain.errors import ConfigurationError
+from assistant.model_server.weights import locate_weights
+from assistant.process.settings import ModelServerSettings
+from assistant.tenant.manifests import (
+    DEFAULT_INSTANCES,
+    INSTANCES,
+    WRITER,
+    LlmManifest,
+    check_embedding_fit,
+    check_llm_fit,
+    instance_named,
+    load_compatibility,
+    load_embedding_manifest,
+    load_images,
+    load_llm_manifest,
+    memory_of,
+)
+
+ROOT = Path(__file__).parents[3]
+LLMS = sorted((ROOT / "model_artifacts" / "llm").glob("*/manifest.toml"))
+INF2 = load_llm_manifest(ROOT / "model_artifacts/llm/qwen3-8b-inf2")
+EMBEDDING = load_embedding_manifest(ROOT / "model_artifacts/embedding/all-minilm-l6-v2-cpu")
+
+
+def changed(**fields: object) -> LlmManifest:
+    return INF2.model_copy(update=fields)
+
+
+@pytest.mark.parametrize("path", LLMS, ids=lambda path: path.parent.name)
+def test_every_artifact_fits_the_instance_that_it_gets(path: Path) -> None:
+    manifest = load_llm_manifest(path.parent)
+
+    check_llm_fit(manifest, instance_named(DEFAULT_INSTANCES[manifest.accelerator]))
+
+
+def test_the_sum_is_weights_and_cache_of_all_streams() -> None:
+    needed = memory_of(INF2)
+
+    assert needed.weights == 8_190_735_360 * 2
+    assert needed.cache == 8 * 8192 * 36 * 8 * 128 * 2 * 2
+    assert str(needed).startswith("weights 16.4 GB + key-value cache 9.7 GB (8 batch x 8192 tokens")
+
+
+def test_more_streams_than_the_devices_hold_are_refused_with_the_sum() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"weights 16\.4 GB \+ key-value cache 19\.3 GB .* = 35\.7 GB"
+    ):
+        check_llm_fit(changed(batch_size=16), instance_named("ml.inf2.8xlarge"))
+
+
+def test_one_core_of_two_has_half_of_the_memory() -> None:
+    with pytest.raises(ConfigurationError, match=r"16 GB of 1 of its 2 cores"):
+        check_llm_fit(changed(tensor_parallel=1), instance_named("ml.inf2.8xlarge"))
+
+
+def test_a_core_keeps_a_whole_head_of_the_cache() -> None:
+    assert memory_of(changed(tensor_parallel=16)).cache == 2 * memory_of(INF2).cache
+
+
+def test_more_cores_than_there_are_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"spread over 4 cores .* ml\.inf2\.8xlarge has 2"):
+        check_llm_fit(changed(tensor_parallel=4), instance_named("ml.inf2.8xlarge"))
+
+
+def test_weights_that_the_host_cannot_load_are_refused_though_the_device_holds_them() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"16 GiB of host memory of ml\.inf2\.xlarge: weights 15\.3 GiB"
+    ):
+        check_llm_fit(INF2, instance_named("ml.inf2.xlarge"))
+
+
+def test_an_artifact_of_one_accelerator_does_not_run_on_another() -> None:
+    with pytest.raises(ConfigurationError, match=r"made for inf2, and ml\.trn1\.2xlarge has trn1"):
+        check_llm_fit(INF2, instance_named("ml.trn1.2xlarge"))
+    with pytest.raises(ConfigurationError, match=r"made for cpu"):
+        check_embedding_fit(EMBEDDING, instance_named("ml.g6e.xlarge"))
+
+
+def test_an_instance_that_is_not_known_is_refused_with_those_that_are() -> None:
+    with pytest.raises(ConfigurationError, match=r"ml\.p5\.48xlarge: not an instance .* ml\.inf2\.8xlarge"):
+        instance_named("ml.p5.48xlarge")
+
+
+def test_every_default_instance_is_known_and_of_its_accelerator() -> None:
+    assert {
+        instance_named(name).accelerator: name for name in DEFAULT_INSTANCES.values()
+    } == DEFAULT_INSTANCES
+    assert len({instance.name for instance in INSTANCES}) == len(INSTANCES)
+
+
+@pytest.mark.parametrize("task", ["embedding", "generation"])
+def test_hashes_and_sizes_of_packaged_weights_are_those_that_are_installed(
+    task: Literal["embedding", "generation"],
+) -> None:
+    weights = locate_weights(ModelServerSettings(task=task))
+    manifest = (
+        EMBEDDING if task == "embedding" else load_llm_manifest(ROOT / "model_artifacts/llm/smollm2-135m-cpu")
+    )
+
+    assert weights.digest() == manifest.sha256
+    assert weights.file.stat().st_size == manifest.weights_bytes
+    assert weights.name == manifest.served_name
+    if isinstance(manifest, LlmManifest):
+        assert weights.answering == manifest.answering
+
+
+def test_a_small_model_may_not_write_and_an_instruct_model_may() -> None:
+    trusted = {path.parent.name: load_llm_manifest(path.parent).answering for path in LLMS}
+
+    assert not trusted.pop("smollm2-135m-cpu").writes_answers
+    assert list(trusted.values()) == [WRITER] * 3
+
+
+def test_a_manifest_without_the_table_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "smollm2-135m-cpu"
+    folder.mkdir()
+    text = (ROOT / "model_artifacts/llm/smollm2-135m-cpu/manifest.toml").read_text()
+    (folder / "manifest.toml").write_text(text.partition("[answering]")[0])
+
+    with pytest.raises(ConfigurationError, match=r"manifest\.toml: answering is needed"):
+        load_llm_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "said"),
+    [
+        ("continuous_batching = true\n", "", "continuous_batching is needed"),
+        ("continuous_batching = true", "continuous_batching = false", "must be true on inf2"),
+        ("batch_size = 8", "batch_size = 1", "batch_size = 1 compiles no continuous batching"),
+        ("tensor_parallel = 2", "tensor_parallel = 3", "tensor_parallel = 3 and kv_heads = 8"),
+    ],
+)
+def test_a_compiled_artifact_batches_continuously_and_splits_its_heads_evenly(
+    tmp_path: Path, was: str, becomes: str, said: str
+) -> None:
+    folder = tmp_path / INF2.name
+    folder.mkdir()
+    text = (ROOT / "model_artifacts/llm" / INF2.name / "manifest.toml").read_text()
+    (folder / "manifest.toml").write_text(text.replace(was, becomes))
+
+    with pytest.raises(ConfigurationError, match=said):
+        load_llm_manifest(folder)
+
+
+def test_a_gpu_must_batch_continuously_too() -> None:
+    gpu = load_llm_manifest(ROOT / "model_artifacts/llm/qwen3-8b-gpu")
+
+    with pytest.raises(ValueError, match="must be true on gpu"):
+        LlmManifest.model_validate(gpu.model_dump() | {"continuous_batching": False})
+
+
+def test_every_artifact_is_a_row_of_the_compatibility_table() -> None:
+    table = load_compatibility(ROOT / "model_artifacts/compatibility.toml")
+    images = load_images(ROOT / "images.lock.toml")
+
+    for path in LLMS:
+        table.check(load_llm_manifest(path.parent), images=images)
+    table.check(EMBEDDING, images=images)
+
+
+def test_image_sdk_and_ami_change_together() -> None:
+    table = load_compatibility(ROOT / "model_artifacts/compatibility.toml")
+    images = load_images(ROOT / "images.lock.toml")
+
+    with pytest.raises(ConfigurationError, match=r"with neuron 2\.27\.0 on .* are not known together"):
+        table.check(changed(sdk="neuron 2.27.0"), images=images)
+
+
+def test_an_artifact_of_another_image_is_refused() -> None:
+    table = load_compatibility(ROOT / "model_artifacts/compatibility.toml")
+    images = load_images(ROOT / "images.lock.toml")
+    digests = [f"sha256:{letter * 64}" for letter in "ab"]
+    locked = images.image("llm_neuronx").model_copy(update={"digest": digests[0]})
+    relocked = images.model_copy(update={"images": {**images.images, "llm_neuronx": locked}})
+
+    with pytest.raises(
+        ConfigurationError, match=r"compiled by sha256:b+, and images\.lock\.toml has sha256:a+"
+    ):
+        table.check(changed(image_digest=digests[1]), images=relocked)
+
+
+def test_the_driver_that_nobody_has_shown_with_the_image_is_warned_of() -> None:
+    table = load_compatibility(ROOT / "model_artifacts/compatibility.toml")
+    row = table.row_of(INF2, images=load_images(ROOT / "images.lock.toml"))
+
+    assert row.warning
+    assert "2.19" in row.warning
