@@ -4,12 +4,12 @@ together."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
-from assistant.options.models_lab.jumpstart import LOCK_FILE, refuse_unresolved
+from assistant.option import Place
 from assistant.options.sources.section import AnyConnector
 from assistant.process.settings import ServiceSettings
 from assistant.tenant.deployment import EdgeSection, IdentitySection, ModelsSection, PlaceSection, ReachEntry
@@ -48,6 +48,8 @@ from assistant.tenant.tenant import (
 from assistant.tenant.toml_file import line_of
 
 ROOT = Path(__file__).parents[1]
+MODELS = Place[Callable[[Path, Sequence[str]], None]]("models of a deployment")
+"""What raises ConfigurationError where a deployment from this folder must not serve an artifact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +264,8 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
         raise ConfigurationError(f"{file}: a deployment needs {', '.join(missing)} too.")
     if why := wrong_ending(tenant.name):
         raise ConfigurationError("".join(said_of(file, [Contradiction(("name",), why)])))
-    refuse_unresolved(ROOT / LOCK_FILE, (tenant.models.llm, tenant.models.embedding))
+    for refuse in MODELS.joined():
+        refuse(ROOT, (tenant.models.llm, tenant.models.embedding))
     llm = load_llm_manifest(ROOT / "model_artifacts" / "llm" / tenant.models.llm)
     embedding = load_embedding_manifest(ROOT / "model_artifacts" / "embedding" / tenant.models.embedding)
     beside = tenant.models.candidate

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import aws_cdk as cdk
 from constructs import Construct
 
+from assistant.option import Place
 from assistant.options.feedback.stack import EXCEPTIONS as LEARNING_EXCEPTIONS
 from assistant.options.feedback.stack import LearningStack
-from assistant.options.models_lab.stack.compiling import EXCEPTIONS as COMPILING_EXCEPTIONS
-from assistant.options.models_lab.stack.corpus import EXCEPTIONS as CORPUS_EXCEPTIONS
-from assistant.options.models_lab.stack.corpus import CorpusStack
 from stacks.data.stack import EXCEPTIONS as DATA_EXCEPTIONS
 from stacks.data.stack import DataStack
 from stacks.edge import EXCEPTIONS as EDGE_EXCEPTIONS
@@ -25,7 +25,7 @@ from stacks.observability.alarms import TenantMetrics
 from stacks.observability.stack import ObservabilityStack
 from stacks.orchestrator import EXCEPTIONS as ORCHESTRATOR_EXCEPTIONS
 from stacks.orchestrator import OrchestratorStack
-from stacks.policy import acknowledge
+from stacks.policy import Acknowledgement, acknowledge
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, prepare_stage
 
@@ -33,14 +33,16 @@ EXCEPTIONS = (
     *NETWORK_EXCEPTIONS,
     *EDGE_EXCEPTIONS,
     *DATA_EXCEPTIONS,
-    *COMPILING_EXCEPTIONS,
     *MODELS_EXCEPTIONS,
     *INGESTION_EXCEPTIONS,
     *ORCHESTRATOR_EXCEPTIONS,
     *LEARNING_EXCEPTIONS,
-    *CORPUS_EXCEPTIONS,
+    *(row for rows in Place[Sequence[Acknowledgement]]("exceptions of stacks").joined() for row in rows),
 )
 """Validators' findings that stay, with their reasons, of every stack of a tenant."""
+
+STACKS = Place[Callable[[Construct, Foundation], tuple[TenantStack, str] | None]]("stacks of a tenant")
+"""What adds a stack to a tenant that wants it, and returns it with the bucket of its jobs."""
 
 
 class TenantStage(cdk.Stage):
@@ -85,10 +87,10 @@ class TenantStage(cdk.Stage):
         learning = LearningStack(self, foundation=foundation, orchestrator=serving.outputs)
         calling: list[TenantStack] = [stores, endpoints, ingesting, serving, learning]
         job_buckets = [learning.outputs.training_bucket]
-        if tenant.config.learning.corpora:
-            corpus = CorpusStack(self, foundation=foundation)
-            calling.append(corpus)
-            job_buckets.append(corpus.bucket_name)
+        for add in STACKS.joined():
+            if added := add(self, foundation):
+                calling.append(added[0])
+                job_buckets.append(added[1])
         metrics = TenantMetrics(
             tenant=tenant,
             data=data,

@@ -62,8 +62,8 @@ from assistant.domain.errors import (
 from assistant.domain.paths import canonical_path
 from assistant.domain.receipts import ReceiptPlace, WithdrawalReceipt
 from assistant.laptop.layout import models_dir
+from assistant.option import Place
 from assistant.options.desk.upkeep import ApprovedTexts
-from assistant.options.models_lab.commands.preparing import prepare
 from assistant.options.sources.commands import OWNER, sync
 from assistant.service.served import open_reindexing
 from assistant.stores.documents_ports import DocumentStates
@@ -86,7 +86,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command()(sync)
-app.command()(prepare)
+for add_commands in Place[Callable[[typer.Typer], None]]("commands of knowledge").joined():
+    add_commands(app)
 PATHS = "Files, or folders of files in the formats of docs/documents.md. Default: those of the tenant file."
 SOURCE = "Name of a source in the tenant file. Default: the one without a namespace."
 LABEL = "An access label that you hold; lets you make documents with it readable to more agents."

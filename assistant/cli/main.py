@@ -19,30 +19,36 @@ from typer.core import TyperCommand, TyperGroup
 
 from assistant.cli.interruption import ending_in_order
 from assistant.domain.errors import AssistantError
+from assistant.option import installed
 from template_checks import InvalidInputError
 
-COMMANDS = {
-    "ask": ("cli.ask", "Ask a question and read the answer as it is written."),
+_CORE = {
+    "ask": ("assistant.cli.ask", "Ask a question and read the answer as it is written."),
     "demo": (
-        "cli.demo",
+        "assistant.cli.demo",
         "Start all tenants, answer questions, change an answer at the desk, then serve until Ctrl-C.",
     ),
     "tenant": (
-        "cli.tenant",
+        "assistant.cli.tenant",
         "Write and check tenant files; serve the tenants on this machine; their tokens.",
     ),
-    "knowledge": ("cli.knowledge", "Add, list, search and withdraw documents."),
-    "desk": ("options.desk.commands", "Show recorded answers and how they were made; list who saw what."),
-    "models": ("cli.models", "Add your own model; list and choose models."),
-    "learn": ("options.feedback.commands", "Learn from agents' feedback, and erase a patient from it."),
-    "live": ("options.live.commands", "Try connectors of live systems; switch systems."),
+    "knowledge": ("assistant.cli.knowledge", "Add, list, search and withdraw documents."),
+    "models": ("assistant.cli.models", "Add your own model; list and choose models."),
     "evaluate": (
-        "cli.evaluate",
+        "assistant.cli.evaluate",
         "Ask a tenant's questions that have known answers, and measure the answers.",
     ),
-    "aws": ("cli.aws", "Deploy a tenant to AWS; check its templates; publish its images and models."),
+    "aws": (
+        "assistant.cli.aws",
+        "Deploy a tenant to AWS; check its templates; publish its images and models.",
+    ),
 }
-"""Command or group = its module below ``assistant``, imported when it is called, and its help."""
+COMMANDS = _CORE | {
+    name: (f"{package}.{module}", help_text)
+    for package, option in installed().items()
+    for name, (module, help_text) in option.commands.items()
+}
+"""Command or group = its module, imported when it is called, and its help."""
 PORT = "Port of the service; the issuer takes N+1; 0 takes free ones. Default 8700."
 _WITH_VALUE = ("--tenants", "--state", "--port")
 _WITHOUT_VALUE = ("--json",)
@@ -66,7 +72,7 @@ class Commands(TyperGroup):
 def load_command(name: str) -> Any:
     """Return the command or group with all that is in it."""
     module, help_text = COMMANDS[name]
-    command = typer.main.get_command(import_module(f"assistant.{module}").app)
+    command = typer.main.get_command(import_module(module).app)
     command.name, command.help = name, command.help or help_text
     return command
 

@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +36,7 @@ from assistant.evaluation.model_questions import Counts, ask_model, load_model_q
 from assistant.laptop.layout import models_dir
 from assistant.models.chat_server import ChatChunkParser, ChatStreamError
 from assistant.models.recorded import CONTEXT_TOKENS, MAX_TOKENS
-from assistant.options.feedback import capture_commands as capture
-from assistant.options.models_lab.commands import release as model_release
-from assistant.options.models_lab.commands.candidates import adopt, candidates, compare, try_
-from assistant.options.models_lab.commands.compiling import compile_
-from assistant.options.models_lab.commands.training import train
+from assistant.option import Place
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.process.settings import ModelServerSettings, inherited_environment
 from assistant.stores.ports import ChatMessage
@@ -54,11 +50,8 @@ if TYPE_CHECKING:
     from assistant.model_server.weights import Wishes
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-app.add_typer(capture.app, name="capture", help="Find captured calls that went wrong.")
-for command in (candidates, try_, compare, adopt, train, compile_):
-    app.command(name=command.__name__.rstrip("_"))(command)
-for command in (model_release.package, model_release.release, model_release.rollback, model_release.variants):
-    app.command()(command)
+for add_commands in Place[Callable[[typer.Typer], None]]("commands of models").joined():
+    add_commands(app)
 _BUILD_TIMEOUT_S = 600.0
 _SHOWN_DIGITS = 12
 _PACKAGED = (("embedding", local_models.PACKAGED_EMBEDDING), ("generation", "SmolLM2-135M-Instruct"))

@@ -105,11 +105,9 @@ def _links(_header: Mapping[str, Any], body: bytes) -> bytes:
     return _parsed(lambda: [address for *_, address in parse_document(_stored(body)).links])
 
 
-def _corpus(_header: Mapping[str, Any], body: bytes) -> bytes:
-    """Return the cleaned text and its signature as a list, or the reason why there is no text."""
-    from assistant.options.models_lab.corpus import text_with_signature
-
-    return _parsed(lambda: text_with_signature(parse_document(_stored(body)).text))
+def _text(_header: Mapping[str, Any], body: bytes) -> bytes:
+    """Return the text of a document's body in a list, or the reason why it has none."""
+    return _parsed(lambda: [parse_document(_stored(body)).text])
 
 
 def _stored(body: bytes) -> Document:
@@ -144,7 +142,7 @@ _OPERATIONS = {
     "stored": _item,
     "document": _document,
     "body": _links,
-    "corpus": _corpus,
+    "text": _text,
 }
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ Exceptions of the data stack.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import aws_cdk as cdk
@@ -19,8 +19,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from assistant.options.models_lab.stack.compiling import IMAGE as COMPILING_IMAGE
-from assistant.options.models_lab.stack.compiling import Compiling
+from assistant.option import Place
 from assistant.tenant.deployed_names import PARTITION, SORT, TABLES, TableDefinition
 from assistant.tenant.deployment import ReachEntry
 from stacks.data.buckets import TenantBuckets, publisher_statements
@@ -33,6 +32,11 @@ from stacks.policy import ANY_RESOURCE, LAMBDA_PLATFORM, NO_REPLICATION, excepti
 from stacks.roles import TENANT_TAG, Duty, allow, attach, exempt_principals, tag_duty
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import NEVER_DELETED, TenantStack, pin, removal_of, tenant_of
+
+CONSTRUCTS = Place[Callable[[TenantStack, KeysOutputs, NetworkOutputs, s3.IBucket], None]](
+    "constructs of the data stack"
+)
+"""What adds constructs, given the bucket of models."""
 
 
 class DataStack(TenantStack):
@@ -59,8 +63,8 @@ class DataStack(TenantStack):
         cdk.CfnOutput(self, "ModelsBucketName", value=buckets.models.bucket_name)
         if tenant.place.artifact_publishers:
             self._add_publisher(buckets.models, key_arn=keys.models_key_arn)
-            if tenant.place.region in tenant.images.accounts(COMPILING_IMAGE):
-                Compiling(self, "Compiling", keys=keys, network=network, bucket=buckets.models)
+        for add in CONSTRUCTS.joined():
+            add(self, keys, network, buckets.models)
         self.outputs = DataOutputs(
             documents_bucket=buckets.documents.bucket_name,
             models_bucket=buckets.models.bucket_name,

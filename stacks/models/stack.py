@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import aws_cdk as cdk
 from constructs import Construct
 
-from assistant.options.models_lab.stack.trials import TrialEndpoints
+from assistant.option import Place
 from stacks.models.endpoint import ModelEndpoint, embedding_model, llm
 from stacks.models.power import PowerMachines, PowerSwitch
 from stacks.outputs import ModelsOutputs
-from stacks.policy import MODELS_BUCKET, QUARANTINE_BUCKET, exceptions, hipaa, wildcard
+from stacks.policy import QUARANTINE_BUCKET, exceptions, hipaa, wildcard
 from stacks.processes import image_stamp
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, tenant_log_group
+
+CONSTRUCTS = Place[Callable[[TenantStack, Foundation], None]]("constructs of the models stack")
 
 
 class ModelsStack(TenantStack):
@@ -30,8 +33,8 @@ class ModelsStack(TenantStack):
         )
         for name, value in written.release_outputs.items():
             cdk.CfnOutput(self, name, value=value, description="For assistant models release.")
-        if tenant.trial_endpoints:
-            TrialEndpoints(self, "Trials", foundation=foundation)
+        for add in CONSTRUCTS.joined():
+            add(self, foundation)
         machines = PowerMachines(
             self,
             "PowerMachines",
@@ -85,20 +88,6 @@ EXCEPTIONS = (
             "SageMaker names captured files by endpoint, hour and a number of its own. The role may only "
             "put, below one prefix of the bucket that only the redactor reads.",
         )
-    ),
-    *exceptions(
-        "Models/Trials/Rights",
-        wildcard(
-            "*",
-            "arn:aws:ec2:{region}:{account}:network-interface/*",
-            "arn:aws:ecr:{region}:{sagemaker-algorithms}:repository/*",
-            "arn:aws:ecr:{region}:{deep-learning-containers}:repository/*",
-            *(f"arn:aws:s3:::{MODELS_BUCKET}/{task}/*" for task in ("embedding", "llm")),
-        ),
-        "As above. A candidate is chosen after the deployment: its image is one that AWS publishes, in AWS's "
-        "own registries, and its files are below one of two folders of the tenant's models bucket, which "
-        "hold model artifacts alone.",
-        decision="0084-candidates",
     ),
     *exceptions(
         "Models/Llm/Serving/Config",

@@ -12,7 +12,7 @@ from tests.fakes.forked import FORKED
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # nothing but one thread survives a fork
 _PROGRAMS = ("assistant.cli.main", "assistant.service.__main__", *FORKED[1:])
-_COMMANDS = [f"assistant.{module}" for module, _ in COMMANDS.values()]
+_COMMANDS = [module for module, _ in COMMANDS.values()]
 _LATE = (
     "aiobotocore.session",
     "aiohttp",

@@ -558,10 +558,10 @@ def test_a_canary_stops_the_command_before_anything_is_deployed(
 ) -> None:
     """What the check asks the account: tests/options/models/test_release_command.py."""
 
-    def canary(_: Deployment) -> None:
+    def canary(*_: object) -> None:
         raise DeploymentError("sandbox-llm runs a canary")
 
-    monkeypatch.setattr(Deployment, "refuse_canary", canary)
+    monkeypatch.setattr("assistant.options.models_lab.commands.canary.refuse_canary", canary)
     with pytest.raises(DeploymentError, match="runs a canary"):
         deployment(clone, lock).deploy([])
     assert clone.calls() == ["synth"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -23,6 +23,7 @@ from assistant.cli.aws.templates import refuse_broken_rules, refuse_paths
 from assistant.cli.aws.upgrading import OnlyPlan, StampedStore, WayBack, tables_of, upgrade_stores
 from assistant.cli.tenant import refusals
 from assistant.domain.errors import ConfigurationError, DeploymentError
+from assistant.option import Place
 from assistant.stores.formats import refuse_format
 from assistant.tenant.care_app import load_care_app
 from assistant.tenant.deployed_names import ON, PAUSED
@@ -248,6 +249,10 @@ def _json(client: httpx.Client, address: str) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", answer)
 
 
+BEFORE_DEPLOYMENT = Place[Callable[[AwsAccount, TenantConfig, str], None]]("before a deployment")
+"""What raises DeploymentError where a tenant, whose stacks have this prefix, must not be deployed now."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """The deployment of one tenant: ``npx cdk deploy``, with checks before it and a probe after it."""
@@ -273,7 +278,8 @@ class Deployment:
                     self.terminal.say(finding.said)
             if failed := [finding.said for finding in found if finding.kind == "fail"]:
                 raise DeploymentError("\n".join(failed))
-        self.refuse_canary()
+        for refuse in BEFORE_DEPLOYMENT.joined():
+            refuse(self.aws, self.tenant, self.stack_prefix)
         self._make_parameters()
         deployed = self._deployed()
         self._compare_with(deployed)
@@ -430,20 +436,6 @@ class Deployment:
                 f"SageMaker changes no instance of an endpoint that scales, and {self._power} says {word}. "
                 "Pause the tenant, deploy, resume (docs/runbook.md, Another instance):\n  " + listed
             )
-
-    def refuse_canary(self) -> None:
-        """CloudFormation does not know that a release moved the endpoint: it could delete the configuration
-        that serves, and an update of its own would end the canary unseen."""
-        from assistant.options.models_lab.commands.canary import (
-            Canary,  # numpy, of the evaluation that a release rests on
-        )
-
-        stack, endpoint = f"{self.stack_prefix}Models", self.tenant.generation.endpoint
-        canary = Canary.of_stack(self.aws, stack=stack, endpoint=endpoint)
-        state = canary and replace(canary, role=None).state()
-        if canary is not None and state is not None and state.config == canary.canary_config:
-            advice = f"End that release, then deploy: assistant models rollback --tenant {self.tenant.name}"
-            raise DeploymentError(f"{endpoint} runs a canary ({state}). {advice}")
 
     def _deploy_first_part(self, extra: Sequence[str]) -> None:
         self.terminal.step(f"deploying {', '.join(_FIRST)}: the bucket of models comes first")

@@ -23,6 +23,12 @@ from assistant.stores.ports import AnswerRecords
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain, table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+def add_to_models(models: typer.Typer) -> None:
+    models.add_typer(app, name="capture", help="Find captured calls that went wrong.")
+
+
 Hours = Annotated[int, Option("--hours", min=1, max=24 * 90, metavar="N", help="How far back.")]
 Only = Annotated[
     list[str] | None, Option(metavar="FAULT", help=f"Of {', '.join(get_args(CallFault))}. Repeatable.")

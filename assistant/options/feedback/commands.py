@@ -23,14 +23,14 @@ from typer import Option
 
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError
+from assistant.option import Place
 from assistant.options.desk.domain import DeskKind, ReleaseState
-from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, instant, plain, table, window_of
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, instant, plain
 
 if TYPE_CHECKING:
     from assistant.answer.services import TenantServices
     from assistant.evaluation.fit_router import Release
     from assistant.options.feedback.opened import LearningStores
-    from assistant.options.models_lab.training_sets import Export
     from assistant.process.settings import PreparingSettings
     from assistant.stores.opened import EmbeddedTenant
     from assistant.terminal.local import LocalRuntime
@@ -91,7 +91,7 @@ def erase(
     if erased.had_key or erased.texts:
         key = "The key is destroyed" if erased.had_key else "The key was destroyed before"
         told = f"{key}. Texts that nobody can read any more: {len(erased.texts)}."
-    _show(options, asdict(erased), told, *(f"  {name}" for name in (erased.subject, *erased.texts)))
+    show(options, asdict(erased), told, *(f"  {name}" for name in (erased.subject, *erased.texts)))
 
 
 # Routers
@@ -130,9 +130,9 @@ def _roll_back(options: GlobalOptions, tenant: str) -> None:
         taken, serves = await RouterReleases(stores.desk, clock=SystemClock()).roll_back()
         return taken.name, "keywords" if serves is None else serves.name
 
-    taken, serves = _with_stores(options, tenant, move)
+    taken, serves = with_stores(options, tenant, move)
     told = {"rolled_back": taken, "serves": serves}
-    _show(options, told, f"{taken} is rolled back; now serving: {serves}.")
+    show(options, told, f"{taken} is rolled back; now serving: {serves}.")
 
 
 def _question_files(options: GlobalOptions, tenant: str) -> list[Path]:
@@ -185,45 +185,6 @@ async def _learn_router(
         )
 
 
-# Training sets
-
-
-@app.command()
-def export(
-    context: typer.Context,
-    tenant: Tenant,
-    out: Annotated[Path, Option(metavar="DIR", help="The sets become a new folder in it.")],
-    since: Since = None,
-    until: Until = None,
-    by: Annotated[str, Option(metavar="NAME", help=BY)] = "",
-    contents: Annotated[str | None, Option(metavar="HASH", help=CONTENTS)] = None,
-) -> None:
-    """Write training sets: supervised and preference examples, a data card, provenance to each signal. Under
-    the profile hipaa a second person must give the same command."""
-    from assistant.options.feedback.opened import two_people_of
-    from assistant.stores.two_people import Contents
-    from assistant.terminal.terminal import cli_reader
-
-    options, (begin, end) = GlobalOptions.of(context), window_of(since, until, days=SETS_DAYS)
-    if by and not options.deployed:
-        raise ConfigurationError("--by is only for --deployed; elsewhere the user of this machine counts.")
-
-    async def read(stores: LearningStores) -> Export:
-        two_people = two_people_of(stores.tenant, stores.desk)
-        sets = await stores.training_sets(begin, end)
-
-        async def about() -> Contents:
-            hashes = {name: sha256(raw).hexdigest() for name, raw in sets.content.items()}
-            return Contents.of(hashes, f"{sum(int(row[1]) for row in sets.rows):,} examples")
-
-        reader = by if options.deployed else cli_reader()
-        await two_people.admit("export", "training sets", by=reader, contents=about, named=contents)
-        return sets
-
-    exported = _with_stores(options, tenant, read)
-    _write_export(options, exported, out, {"examples": {row[0]: int(row[1]) for row in exported.rows}})
-
-
 # What the commands share
 
 
@@ -260,7 +221,7 @@ async def _copy_questions(settings: PreparingSettings, folder: Path) -> None:
         await download_folder(await clients.aws("s3"), uri=str(settings.evaluation_s3), into=folder)
 
 
-def _with_stores(
+def with_stores(
     options: GlobalOptions, tenant: str, use: Callable[[LearningStores], Awaitable[Result]]
 ) -> Result:
     """Return what ``use`` returns of the tenant's stores."""
@@ -298,7 +259,7 @@ def _with_services(
         return asyncio.run(run())
 
 
-def _show(options: GlobalOptions, value: object, *parts: str | Table) -> None:
+def show(options: GlobalOptions, value: object, *parts: str | Table) -> None:
     """Print JSON for a program to read, else lines and tables."""
     if not options.writes(value):
         for part in parts:
@@ -324,16 +285,5 @@ def _as_json(release: Release) -> Mapping[str, object]:
     return {"release": release.name, "note": release.item.note, **content, "report": report}
 
 
-def _write_export(options: GlobalOptions, exported: Export, out: Path, counts: Mapping[str, object]) -> None:
-    """Write a set, and print what is in it, a row for each split, and what is not. A deployment's set is
-    copied to its bucket, too, where the settings name one."""
-    folder, left_out = exported.write(out), exported.left_out
-    place = str(folder)
-    if options.deployed and (settings := options.preparing()).sets_s3 is not None:
-        from assistant.options.feedback.opened import put_set
-
-        place = asyncio.run(put_set(settings, folder, key_id=settings.sets_key_id))
-    lines = [f"left out, {reason}: {count}" for reason, count in sorted(left_out.items()) if count]
-    shown = table(*exported.columns, right=exported.columns[1:3], rows=exported.rows)
-    told = {"folder": place, **counts, "left_out": dict(left_out)}
-    _show(options, told, shown, *lines, f"Folder: {place}")
+for add_commands in Place[Callable[[typer.Typer], None]]("commands of learn").joined():
+    add_commands(app)

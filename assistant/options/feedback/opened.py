@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -19,13 +18,12 @@ from assistant.domain.clock import Clock, SystemClock, set_within
 from assistant.domain.errors import ConfigurationError
 from assistant.options.desk.domain import ApprovedAnswer, DeskKind
 from assistant.options.desk.intake import OpenCases
-from assistant.options.feedback.events import FeedbackText
 from assistant.options.feedback.mover import MoveFeedback, MoverStores
 from assistant.options.feedback.patients_opened import patients_filter
 from assistant.options.feedback.signals import ErasePatient, Signals
 from assistant.options.feedback.store import StoredFeedback
 from assistant.process.private_files import CAPTURE_FOLDER
-from assistant.process.settings import MakingSetsSettings, MovingSettings, PreparingSettings, StoreSettings
+from assistant.process.settings import MovingSettings, PreparingSettings, StoreSettings
 from assistant.service.opened import tenant_in
 from assistant.stores.clients import AwsClients, open_clients
 from assistant.stores.opened import (
@@ -50,14 +48,12 @@ from assistant.text.language import language
 if TYPE_CHECKING:
     from assistant.options.feedback.ports import DeskStore, ErasureKeys
     from assistant.options.feedback.redaction import SweepQuarantine
-    from assistant.options.models_lab.training_sets import Export
     from assistant.stores.documents_ports import DocumentStates
     from assistant.stores.files import FolderCaptureStore
     from assistant.stores.ports import AnswerRecords
     from assistant.stores.s3 import S3CaptureStore
 
 _DELETE_EVERY_S = 60.0
-_TEXTS_AT_ONCE = 500
 _log = structlog.get_logger(__name__)
 
 
@@ -158,55 +154,6 @@ class LearningStores:
         """Return the approved answers of the desk by item."""
         items = await self.desk.list(DeskKind.APPROVED_ANSWER)
         return {item.item_id: ApprovedAnswer.model_validate_json(item.body) for item in items}
-
-    async def training_sets(self, since: datetime, until: datetime) -> Export:
-        """Return the training sets of a window of signals. Raises InvalidRequestError without an example."""
-        from assistant.options.feedback.patients import PatientsDataFilter
-        from assistant.options.feedback.store import unseal_all
-        from assistant.options.models_lab.training_sets import build_sets, export_of_sets, recorded_prompt
-
-        events = [event async for event in self.feedback.read(since, until)]
-        ids = [event.text_id for event in events if event.text_id is not None]
-        texts: dict[str, FeedbackText] = {}
-        for start in range(0, len(ids), _TEXTS_AT_ONCE):
-            sealed = await self.feedback.texts(ids[start : start + _TEXTS_AT_ONCE])
-            texts |= await unseal_all(sealed.values(), self.erasure_keys)
-        sets = await build_sets(
-            events,
-            texts=texts,
-            approved=list((await self.approved()).values()),
-            prompt_of=partial(
-                recorded_prompt,
-                prompt_id=self.tenant.answers.prompt,
-                records=self.records,
-                texts=self.texts,
-            ),
-            patients_data=PatientsDataFilter(),
-        )
-        return export_of_sets(sets, tenant=self.tenant, window=(since, until))
-
-
-@asynccontextmanager
-async def open_making_sets(settings: MakingSetsSettings) -> AsyncGenerator[LearningStores]:
-    """Open the stores of the task's tenant. Raises ConfigurationError, DependencyError."""
-    async with AsyncExitStack() as stack:
-        clients = AwsClients(settings, stack)
-        tenant = await tenant_in(await clients.aws("s3"), settings)
-        yield await LearningStores.of(AwsStores(clients, settings, stack=stack), tenant)
-
-
-async def put_set(
-    settings: MakingSetsSettings | PreparingSettings, folder: Path, *, key_id: str | None
-) -> str:
-    """Copy a set to the bucket of sets that the settings name; return its place. Raises DependencyError."""
-    from assistant.options.models_lab.training_sets import MANIFEST
-    from assistant.stores.s3 import upload_folder
-
-    place = f"{settings.sets_s3}{folder.name}/"
-    async with AsyncExitStack() as stack:
-        s3 = await AwsClients(settings, stack).aws("s3")
-        await upload_folder(s3, folder=folder, uri=place, last=MANIFEST, kms_key_id=key_id)
-    return place
 
 
 @asynccontextmanager

@@ -10,7 +10,6 @@ Functions of documents and rows alone. Two engines run them and make equal rows:
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import re
 import struct
@@ -143,7 +142,7 @@ async def read_texts(
     time."""
     found = await asyncio.gather(*(_content(each, documents) for each in wanted))
     read = [document for document in found if isinstance(document, Document)]
-    requests = [ParsingRequest("corpus", {}, document.model_dump_json().encode()) for document in read]
+    requests = [ParsingRequest("text", {}, document.model_dump_json().encode()) for document in read]
     answers = iter(await asyncio.to_thread(list, parsing.run(requests)))
     return [
         _text(each, document, next(answers)) if isinstance(document, Document) else document
@@ -169,12 +168,12 @@ def _text(
     parsed: object = None if isinstance(answer, ParsingStoppedError) else orjson.loads(answer)
     if not isinstance(parsed, list):
         return "unreadable"
-    text, signature = cast("list[str]", parsed)
+    text = cleaned(cast("list[str]", parsed)[0])
     if len(text.split()) < _LEAST_WORDS:
         return f"shorter than {_LEAST_WORDS} words"
     where = wanted.document_id, wanted.source, wanted.content_hash
     row = CorpusRow(text, document.title, *where, document.labels, wanted.licence, document.url)
-    return CorpusText(row, base64.b64decode(signature))
+    return CorpusText(row, signature_of(text))
 
 
 def cleaned(text: str) -> str:
@@ -183,12 +182,6 @@ def cleaned(text: str) -> str:
     visible = _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
     lines = "\n".join(map(str.rstrip, visible.split("\n")))
     return _BLANK_LINES.sub("\n\n", lines).strip()
-
-
-def text_with_signature(text: str) -> list[str]:
-    """Return the cleaned text, and its signature in base64. For the parsing process."""
-    text = cleaned(text)
-    return [text, base64.b64encode(signature_of(text)).decode()]
 
 
 # Near-duplicates

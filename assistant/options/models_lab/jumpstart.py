@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -181,9 +181,9 @@ class TrialPlace(StrictModel):
 TRIAL_OUTPUT = "TrialPlace"
 
 
-def refuse_unresolved(path: Path, names: Iterable[str]) -> None:
+def refuse_unresolved(root: Path, names: Sequence[str]) -> None:
     """Raise ConfigurationError when an artifact that a tenant file names is an unresolved candidate."""
-    rows = {row.id: row for row in load_candidates(path).candidate}
+    rows = {row.id: row for row in load_candidates(root / LOCK_FILE).candidate}
     if found := [name for name in names if name in rows and not rows[name].resolved]:
         raise ConfigurationError(_unresolved(found[0]))
 

@@ -15,7 +15,7 @@ import structlog
 
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import AssistantError, InvalidRequestError
-from assistant.options.feedback.opened import open_making_sets, put_set
+from assistant.options.models_lab.opened import open_making_sets, put_set, training_sets
 from assistant.process.function import emit_metric
 from assistant.process.settings import MakingSetsSettings
 from assistant.process.telemetry import configure_logging
@@ -32,7 +32,7 @@ async def prepare() -> bool:
     now = SystemClock().now()
     try:
         async with open_making_sets(settings) as stores:
-            exported = await stores.training_sets(now - WINDOW, now)
+            exported = await training_sets(stores, now - WINDOW, now)
         folder = await asyncio.to_thread(exported.write, settings.sets_dir)
         place = await put_set(settings, folder, key_id=None)
         rows = {row[0]: int(row[1]) for row in exported.rows}

@@ -25,6 +25,7 @@ from assistant.cli.aws import deployment_of
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, DeploymentError
 from assistant.evaluation.runs import Run
+from assistant.options.models_lab.commands.canary import refuse_canary
 from assistant.tenant.manifests import load_llm_manifest
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.terminal import Terminal
@@ -363,9 +364,10 @@ def test_no_deployment_while_a_canary_runs(desk: Desk) -> None:
     deployment = deployment_of(
         load_tenant(file), tenants_dir=file.parent, images=Path("-"), root=desk.clone, terminal=Terminal()
     )
-    deployment.refuse_canary()
+    place = (deployment.aws, deployment.tenant, deployment.stack_prefix)
+    refuse_canary(*place)
     desk.scene.canary.release(5)
     with pytest.raises(DeploymentError, match=r"runs a canary.*Canary 5 %.*assistant models rollback"):
-        deployment.refuse_canary()
+        refuse_canary(*place)
     desk.scene.canary.rollback()
-    deployment.refuse_canary()
+    refuse_canary(*place)

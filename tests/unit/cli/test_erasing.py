@@ -24,7 +24,7 @@ from assistant.domain.errors import (
 )
 from assistant.options.feedback.commands import app
 from assistant.options.feedback.mover import MoveFeedback, MoverStores
-from assistant.options.feedback.opened import LearningStores, local_signals
+from assistant.options.feedback.opened import local_signals
 from assistant.options.feedback.store import unseal_all
 from assistant.options.models_lab.training_sets import Export
 from assistant.stores.opened import embedded_tenant
@@ -137,7 +137,7 @@ def test_under_hipaa_two_people_write_training_sets(
             told={},
         )
 
-    monkeypatch.setattr(LearningStores, "training_sets", training_sets)
+    monkeypatch.setattr("assistant.options.models_lab.opened.training_sets", training_sets)
     monkeypatch.setattr(Export, "_card", lambda *_: b"")
     file = options.tenants_dir / "clinic.toml"
     file.write_text(f"{file.read_text()}[review]\ntwo_people = true\n")

@@ -1,0 +1,29 @@
+"""Commands of the models lab, in the groups of the core and of ``learn``."""
+
+from __future__ import annotations
+
+import typer
+
+
+def add_to_models(app: typer.Typer) -> None:
+    from assistant.options.models_lab.commands import release
+    from assistant.options.models_lab.commands.candidates import adopt, candidates, compare, try_
+    from assistant.options.models_lab.commands.compiling import compile_
+    from assistant.options.models_lab.commands.training import train
+
+    for command in (candidates, try_, compare, adopt, train, compile_):
+        app.command(name=command.__name__.rstrip("_"))(command)
+    for command in (release.package, release.release, release.rollback, release.variants):
+        app.command()(command)
+
+
+def add_to_knowledge(app: typer.Typer) -> None:
+    from assistant.options.models_lab.commands.preparing import prepare
+
+    app.command()(prepare)
+
+
+def add_to_learn(app: typer.Typer) -> None:
+    from assistant.options.models_lab.commands.exporting import export
+
+    app.command()(export)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from assistant.domain.errors import ConflictError, DeploymentError, NotFoundError
@@ -28,6 +28,7 @@ from assistant.tenant.deployed_names import (
     SERVED_VARIANT,
 )
 from assistant.tenant.manifests import LlmManifest
+from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.account import AwsAccount
 
 _MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
@@ -222,3 +223,15 @@ def compared(
     if worse:
         raise ConflictError(f"The candidate is worse than the served model: {'; '.join(worse)}.")
     return differences
+
+
+def refuse_canary(aws: AwsAccount, tenant: TenantConfig, stack_prefix: str) -> None:
+    """Raise DeploymentError while a canary runs. CloudFormation does not know that a release moved the
+    endpoint: it could delete the configuration that serves, and an update of its own would end the canary
+    unseen."""
+    endpoint = tenant.generation.endpoint
+    canary = Canary.of_stack(aws, stack=f"{stack_prefix}Models", endpoint=endpoint)
+    state = canary and replace(canary, role=None).state()
+    if canary is not None and state is not None and state.config == canary.canary_config:
+        advice = f"End that release, then deploy: assistant models rollback --tenant {tenant.name}"
+        raise DeploymentError(f"{endpoint} runs a canary ({state}). {advice}")

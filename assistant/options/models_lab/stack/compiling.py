@@ -17,7 +17,7 @@ from stacks.outputs import KeysOutputs, NetworkOutputs
 from stacks.policy import exceptions, wildcard
 from stacks.processes import image_repository_arn
 from stacks.roles import USE_KEY, Duty, WorkloadRole, allow, attach, tag_duty, via_s3
-from stacks.tenant_stack import tenant_of
+from stacks.tenant_stack import TenantStack, tenant_of
 
 IMAGE = "llm_neuronx"
 """Compiles and serves, in some regions alone (images.lock.toml)."""
@@ -68,6 +68,13 @@ class Compiling(Construct):
             longest_s=_LONGEST_S,
         )
         cdk.CfnOutput(scope, COMPILE_OUTPUT, value=cdk.Stack.of(self).to_json_string(request))
+
+
+def add_to_data(stack: TenantStack, keys: KeysOutputs, network: NetworkOutputs, models: s3.IBucket) -> None:
+    """Let a tenant with a publisher compile, in a region that has the image."""
+    tenant = stack.tenant
+    if tenant.place.artifact_publishers and tenant.place.region in tenant.images.accounts(IMAGE):
+        Compiling(stack, "Compiling", keys=keys, network=network, bucket=models)
 
 
 EXCEPTIONS = exceptions(

@@ -10,7 +10,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_emrserverless as emr
 from constructs import Construct
 
-from assistant.options.feedback.stack import read_bucket, use_keys, write_folder
+from assistant.options.models_lab.stack.training import read_bucket, use_keys, write_folder
 from assistant.tenant.deployed_names import CORPORA
 from assistant.tenant.retention import RETENTION
 from stacks.data.buckets import Keeping, TenantBucket
@@ -103,6 +103,14 @@ class CorpusStack(TenantStack):
                 ),
             ),
         )
+
+
+def add_corpus(scope: Construct, foundation: Foundation) -> tuple[TenantStack, str] | None:
+    """Add the stack to a tenant that wants corpora; return it with the bucket of its jobs."""
+    if not foundation.tenant.config.learning.corpora:
+        return None
+    stack = CorpusStack(scope, foundation=foundation)
+    return stack, stack.bucket_name
 
 
 _S3 = "arn:<AWS::Partition>:s3:::"

@@ -19,8 +19,21 @@ from constructs import Construct
 
 from assistant.process.settings import MakingSetsSettings, ServiceSettings
 from assistant.tenant.deployed_names import APPROVED, ERASURE_PARTITIONS, desk_partitions
-from stacks.data.buckets import of_partitions
-from stacks.outputs import Workload
+from assistant.tenant.manifests import TRAIN_OUTPUT, job_channel
+from assistant.tenant.retention import RETENTION
+from stacks.data.buckets import Keeping, TenantBucket, of_partitions
+from stacks.jobs import platform_statements, shared_request
+from stacks.outputs import KeysOutputs, Workload
+from stacks.policy import (
+    DOCUMENTS_BUCKET,
+    LABELS_BUCKET,
+    NO_REPLICATION,
+    TEXTS_BUCKET,
+    exceptions,
+    nag,
+    of_data_stack,
+    wildcard,
+)
 from stacks.processes import LEARNING_IMAGE, PULL_IMAGE, TenantFileAsset, image_repository_arn, image_uri
 from stacks.roles import (
     USE_KEY,
@@ -28,13 +41,23 @@ from stacks.roles import (
     WorkloadRole,
     after_its_role,
     allow,
+    attach,
     bucket_arn,
     resource_arn,
     tag_duty,
     via,
+    via_s3,
 )
 from stacks.tenant_stack import Foundation, TenantStack, tenant_log_group
 
+CHECKPOINTS = "checkpoints/"
+"""Folder of the training bucket."""
+LONGEST_S = 24 * 3600
+"""Of one job: a bound on what one that went wrong can cost."""
+_S3 = "arn:<AWS::Partition>:s3:::"
+_ACCOUNT = "{region}:{account}"
+_JOB = "Learning/Training"
+_FOLDERS = "A job reads the models and the sets, and writes one folder, whose objects it names."
 SETS = "sets/"
 """Folder of the training bucket."""
 _GET = ("dynamodb:GetItem", "dynamodb:BatchGetItem")
@@ -155,3 +178,157 @@ def _statements(scope: Construct, foundation: Foundation, training_bucket: str) 
         allow(USE_KEY, keys.data_key_arn, conditions=via(tenant, "s3", "dynamodb")),
         allow("kms:Decrypt", keys.feedback_key_arn, conditions=via(tenant, "s3")),
     ]
+
+
+def add_to_learning(
+    stack: TenantStack, foundation: Foundation, cluster_name: str, log_groups: dict[str, str]
+) -> str | None:
+    """Add what a tenant that trains needs. Return the bucket of sets and checkpoints, or None."""
+    learning = foundation.tenant.config.learning
+    if not learning.training:
+        return None
+    bucket = _add_jobs(stack, foundation)
+    if learning.sets_every_days:
+        sets = TrainingSets(
+            stack, "Sets", foundation=foundation, training_bucket=bucket, cluster_name=cluster_name
+        )
+        log_groups["training_sets"] = sets.log_group_name
+    return bucket
+
+
+def _add_jobs(stack: TenantStack, foundation: Foundation) -> str:
+    """Create what training jobs need; return the bucket of their sets and checkpoints."""
+    keys, data = foundation.keys, foundation.data
+    kept = RETENTION[stack.tenant.place.profile]
+    keeping = Keeping(days=kept.training, replaced_days=kept.jobs_replaced)
+    bucket = TenantBucket(
+        stack, "TrainingBucket", keeping=keeping, key_arn=keys.data_key_arn, logs=data.logs_bucket
+    ).bucket_name
+    # A SageMaker training job: it reads no raw store, only sets and the base model.
+    description = "Trains on training sets, writes checkpoints"
+    images = resource_arn(stack, "ecr", "repository", "*")
+    training = WorkloadRole(
+        stack, "TrainingRole", assumed_by="sagemaker.amazonaws.com", description=description
+    )
+    statements = [
+        *read_bucket(data.models_bucket),
+        *read_bucket(bucket, prefix=SETS),
+        *write_folder(bucket, CHECKPOINTS),
+        use_keys(stack, keys.data_key_arn, keys.models_key_arn),
+        *_encryption_statements(stack, keys),
+        *platform_statements(stack, network=foundation.network, repository_arn=images),
+    ]
+    attach(stack, "Training", training, statements)
+    request = shared_request(
+        stack,
+        network=foundation.network,
+        role_arn=training.role_arn,
+        output=f"s3://{bucket}/{CHECKPOINTS}",
+        key_arn=keys.data_key_arn,
+        longest_s=LONGEST_S,
+    )
+    request["ResourceConfig"]["VolumeKmsKeyId"] = keys.models_key_arn
+    # The folders below are completed by whoever starts a job.
+    request["CheckpointConfig"] = {"S3Uri": f"s3://{bucket}/{CHECKPOINTS}"}
+    request["InputDataConfig"] = [
+        job_channel("training", f"s3://{bucket}/{SETS}"),
+        job_channel("model", f"s3://{data.models_bucket}/"),
+    ]
+    cdk.CfnOutput(stack, TRAIN_OUTPUT, value=stack.to_json_string(request))
+    return bucket
+
+
+def read_bucket(*buckets: str, prefix: str = "") -> list[iam.PolicyStatement]:
+    arns = [_bucket_arn(bucket) for bucket in buckets]
+    return [allow("s3:GetObject", *(f"{arn}/{prefix}*" for arn in arns)), allow("s3:ListBucket", *arns)]
+
+
+def write_folder(bucket: str, prefix: str) -> list[iam.PolicyStatement]:
+    """Let a job write one folder, and read there what it needs to resume after an interruption."""
+    arn = _bucket_arn(bucket)
+    actions = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
+    return [allow(actions, f"{arn}/{prefix}*"), allow("s3:ListBucket", arn)]
+
+
+def use_keys(scope: Construct, *key_arns: str) -> iam.PolicyStatement:
+    """Let a job use keys through S3 only."""
+    return allow(USE_KEY, *key_arns, conditions=via_s3(scope))
+
+
+def _encryption_statements(scope: Construct, keys: KeysOutputs) -> list[iam.PolicyStatement]:
+    """Let a job that names the key of its output encrypt it, and SageMaker grant the key to the job's
+    volumes.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_OutputDataConfig.html,
+    https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
+    """
+    for_resource = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    return [
+        allow("kms:Encrypt", keys.data_key_arn, conditions=via_s3(scope)),
+        allow(("kms:CreateGrant", "kms:DescribeKey"), keys.models_key_arn, conditions=for_resource),
+    ]
+
+
+def _bucket_arn(bucket: str) -> str:
+    return f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}"
+
+
+EXCEPTIONS = (
+    *exceptions(
+        "Learning/Sets/Role/DefaultPolicy",
+        wildcard(
+            f"arn:aws:s3:::{LABELS_BUCKET}/events/*",
+            f"arn:aws:s3:::{TEXTS_BUCKET}/texts/*",
+            f"arn:aws:s3:::{DOCUMENTS_BUCKET}/documents/*",
+            "arn:aws:s3:::<TrainingBucket>/sets/*",
+        ),
+        "A training set is made of a window of labels, their texts, and the documents that answers showed, "
+        "whose names are hashes; its own name is the hash of what is in it.",
+        decision="0080-training-sets-by-a-task",
+    ),
+    *exceptions(
+        "Learning/Sets/ExecutionRole/DefaultPolicy",
+        wildcard("*"),
+        "ecr:GetAuthorizationToken supports no resources: the token opens what the role's other statement "
+        "names, one repository.",
+    ),
+    *exceptions(
+        "Learning/Sets",
+        nag("ECS2"),
+        "Names of stores, made by the settings class that reads them: visible in every review. There is no "
+        "secret among them.",
+    ),
+    *exceptions(
+        "Learning/Training",
+        wildcard(
+            f"{_S3}{of_data_stack('PublishOutputRefModelsBucket7DFDDE96')}/*",
+            f"{_S3}<TrainingBucket>/sets/*",
+            f"{_S3}<TrainingBucket>/checkpoints/*",
+        ),
+        _FOLDERS,
+    ),
+    *exceptions(
+        _JOB,
+        wildcard("*"),
+        "EC2's Describe actions, metrics and the registry's sign-in support no resources (Service "
+        "Authorization Reference); metrics are restricted to SageMaker's own namespace.",
+    ),
+    *exceptions(
+        _JOB,
+        wildcard(
+            f"arn:aws:logs:{_ACCOUNT}:log-group:/aws/sagemaker/TrainingJobs*",
+            f"arn:aws:ecr:{_ACCOUNT}:repository/*",
+            f"arn:aws:ec2:{_ACCOUNT}:network-interface/*",
+        ),
+        "The log groups that SageMaker has for all jobs of an account; images of this account, of which the "
+        "caller names one when a job starts; interfaces, which have no id before SageMaker creates them: "
+        "their subnets and security group restrict which.",
+    ),
+    *exceptions(
+        "Learning/TrainingBucket",
+        NO_REPLICATION,
+        "Training sets and checkpoints are made again from feedback and capture, and expire; a copy in a "
+        "second region is a second place to withdraw from.",
+    ),
+)
+"""Of the learning stack, which holds these constructs."""

@@ -11,6 +11,7 @@ from constructs import Construct
 
 from assistant.options.models_lab.jumpstart import TRIAL_OUTPUT, TrialPlace
 from stacks.outputs import Workload
+from stacks.policy import MODELS_BUCKET, exceptions, wildcard
 from stacks.processes import PULL_IMAGE
 from stacks.roles import (
     ServiceRole,
@@ -22,7 +23,7 @@ from stacks.roles import (
     resource_arn,
     via_s3,
 )
-from stacks.tenant_stack import Foundation, endpoint_log_group, tenant_log_group
+from stacks.tenant_stack import Foundation, TenantStack, endpoint_log_group, tenant_log_group
 
 _DELETING = {
     "endpoint": "sagemaker:DeleteEndpoint",
@@ -85,3 +86,25 @@ class TrialEndpoints(Construct):
         value = stack.to_json_string(place.model_dump(mode="json"))
         output = cdk.CfnOutput(self, TRIAL_OUTPUT, value=value, description="For assistant models try")
         output.override_logical_id(TRIAL_OUTPUT)
+
+
+def add_to_models(stack: TenantStack, foundation: Foundation) -> None:
+    """Add the endpoints of a tenant that tries candidates."""
+    if foundation.tenant.trial_endpoints:
+        TrialEndpoints(stack, "Trials", foundation=foundation)
+
+
+EXCEPTIONS = exceptions(
+    "Models/Trials/Rights",
+    wildcard(
+        "*",
+        "arn:aws:ec2:{region}:{account}:network-interface/*",
+        "arn:aws:ecr:{region}:{sagemaker-algorithms}:repository/*",
+        "arn:aws:ecr:{region}:{deep-learning-containers}:repository/*",
+        *(f"arn:aws:s3:::{MODELS_BUCKET}/{task}/*" for task in ("embedding", "llm")),
+    ),
+    "As above. A candidate is chosen after the deployment: its image is one that AWS publishes, in AWS's "
+    "own registries, and its files are below one of two folders of the tenant's models bucket, which "
+    "hold model artifacts alone.",
+    decision="0084-candidates",
+)

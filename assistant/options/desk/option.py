@@ -1,0 +1,7 @@
+"""What this option brings to the core."""
+
+from assistant.option import Option
+
+OPTION = Option(
+    commands={"desk": ("commands", "Show recorded answers and how they were made; list who saw what.")}
+)

@@ -1,0 +1,71 @@
+"""``assistant learn export``: training sets from what agents did."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+from assistant.domain.errors import ConfigurationError
+from assistant.options.feedback.commands import BY, CONTENTS, SETS_DAYS, Since, Until, show, with_stores
+from assistant.terminal.terminal import GlobalOptions, Tenant, table, window_of
+
+if TYPE_CHECKING:
+    from assistant.options.feedback.opened import LearningStores
+    from assistant.options.models_lab.training_sets import Export
+
+
+def export(
+    context: typer.Context,
+    tenant: Tenant,
+    out: Annotated[Path, Option(metavar="DIR", help="The sets become a new folder in it.")],
+    since: Since = None,
+    until: Until = None,
+    by: Annotated[str, Option(metavar="NAME", help=BY)] = "",
+    contents: Annotated[str | None, Option(metavar="HASH", help=CONTENTS)] = None,
+) -> None:
+    """Write training sets: supervised and preference examples, a data card, provenance to each signal. Under
+    the profile hipaa a second person must give the same command."""
+    from assistant.options.feedback.opened import two_people_of
+    from assistant.options.models_lab.opened import training_sets
+    from assistant.stores.two_people import Contents
+    from assistant.terminal.terminal import cli_reader
+
+    options, (begin, end) = GlobalOptions.of(context), window_of(since, until, days=SETS_DAYS)
+    if by and not options.deployed:
+        raise ConfigurationError("--by is only for --deployed; elsewhere the user of this machine counts.")
+
+    async def read(stores: LearningStores) -> Export:
+        two_people = two_people_of(stores.tenant, stores.desk)
+        sets = await training_sets(stores, begin, end)
+
+        async def about() -> Contents:
+            hashes = {name: sha256(raw).hexdigest() for name, raw in sets.content.items()}
+            return Contents.of(hashes, f"{sum(int(row[1]) for row in sets.rows):,} examples")
+
+        reader = by if options.deployed else cli_reader()
+        await two_people.admit("export", "training sets", by=reader, contents=about, named=contents)
+        return sets
+
+    exported = with_stores(options, tenant, read)
+    _write_export(options, exported, out, {"examples": {row[0]: int(row[1]) for row in exported.rows}})
+
+
+def _write_export(options: GlobalOptions, exported: Export, out: Path, counts: Mapping[str, object]) -> None:
+    """Write a set, and print what is in it, a row for each split, and what is not. A deployment's set is
+    copied to its bucket, too, where the settings name one."""
+    folder, left_out = exported.write(out), exported.left_out
+    place = str(folder)
+    if options.deployed and (settings := options.preparing()).sets_s3 is not None:
+        from assistant.options.models_lab.opened import put_set
+
+        place = asyncio.run(put_set(settings, folder, key_id=settings.sets_key_id))
+    lines = [f"left out, {reason}: {count}" for reason, count in sorted(left_out.items()) if count]
+    shown = table(*exported.columns, right=exported.columns[1:3], rows=exported.rows)
+    told = {"folder": place, **counts, "left_out": dict(left_out)}
+    show(options, told, shown, *lines, f"Folder: {place}")

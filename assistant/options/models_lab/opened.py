@@ -1,0 +1,73 @@
+"""Makes training sets of what a tenant's stores hold, and opens those stores for the task that makes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from assistant.options.feedback.events import FeedbackText
+from assistant.options.feedback.opened import LearningStores
+from assistant.options.feedback.patients import PatientsDataFilter
+from assistant.options.feedback.store import unseal_all
+from assistant.options.models_lab.training_sets import (
+    MANIFEST,
+    Export,
+    build_sets,
+    export_of_sets,
+    recorded_prompt,
+)
+from assistant.process.settings import MakingSetsSettings, PreparingSettings
+from assistant.service.opened import tenant_in
+from assistant.stores.clients import AwsClients
+from assistant.stores.opened import AwsStores
+from assistant.stores.s3 import upload_folder
+
+_TEXTS_AT_ONCE = 500
+
+
+async def training_sets(stores: LearningStores, since: datetime, until: datetime) -> Export:
+    """Return the training sets of a window of signals. Raises InvalidRequestError without an example."""
+
+    events = [event async for event in stores.feedback.read(since, until)]
+    ids = [event.text_id for event in events if event.text_id is not None]
+    texts: dict[str, FeedbackText] = {}
+    for start in range(0, len(ids), _TEXTS_AT_ONCE):
+        sealed = await stores.feedback.texts(ids[start : start + _TEXTS_AT_ONCE])
+        texts |= await unseal_all(sealed.values(), stores.erasure_keys)
+    sets = await build_sets(
+        events,
+        texts=texts,
+        approved=list((await stores.approved()).values()),
+        prompt_of=partial(
+            recorded_prompt,
+            prompt_id=stores.tenant.answers.prompt,
+            records=stores.records,
+            texts=stores.texts,
+        ),
+        patients_data=PatientsDataFilter(),
+    )
+    return export_of_sets(sets, tenant=stores.tenant, window=(since, until))
+
+
+@asynccontextmanager
+async def open_making_sets(settings: MakingSetsSettings) -> AsyncGenerator[LearningStores]:
+    """Open the stores of the task's tenant. Raises ConfigurationError, DependencyError."""
+    async with AsyncExitStack() as stack:
+        clients = AwsClients(settings, stack)
+        tenant = await tenant_in(await clients.aws("s3"), settings)
+        yield await LearningStores.of(AwsStores(clients, settings, stack=stack), tenant)
+
+
+async def put_set(
+    settings: MakingSetsSettings | PreparingSettings, folder: Path, *, key_id: str | None
+) -> str:
+    """Copy a set to the bucket of sets that the settings name; return its place. Raises DependencyError."""
+
+    place = f"{settings.sets_s3}{folder.name}/"
+    async with AsyncExitStack() as stack:
+        s3 = await AwsClients(settings, stack).aws("s3")
+        await upload_folder(s3, folder=folder, uri=place, last=MANIFEST, kms_key_id=key_id)
+    return place

@@ -1,0 +1,18 @@
+"""What this option brings to the core, and to the options that it needs: ``feedback`` and ``desk``."""
+
+from assistant.option import Option
+
+OPTION = Option(
+    joins={
+        "commands of models": "commands:add_to_models",
+        "commands of knowledge": "commands:add_to_knowledge",
+        "commands of learn": "commands:add_to_learn",
+        "before a deployment": "commands.canary:refuse_canary",
+        "models of a deployment": "jumpstart:refuse_unresolved",
+        "constructs of the data stack": "stack.compiling:add_to_data",
+        "constructs of the models stack": "stack.trials:add_to_models",
+        "constructs of the learning stack": "stack.training:add_to_learning",
+        "stacks of a tenant": "stack.corpus:add_corpus",
+        "exceptions of stacks": "stack:EXCEPTIONS",
+    }
+)

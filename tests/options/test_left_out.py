@@ -1,0 +1,97 @@
+"""An option's folder is deleted, and the rest imports, answers a question over HTTP, and synthesizes.
+
+``LIFTED`` has the options for which it holds today; the others still have imports in the core, which
+``pyproject.toml`` lists.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LIFTED = ("models_lab",)
+OF_THE_LAB = re.compile(r"^(\[learning\]|training = .*|corpora = .*|trials = .*)\n", re.MULTILINE)
+KEPT = ("assistant", "stacks", "template_checks", "lambdas", "containers", "requirements", "evaluation")
+READ_BY_STACKS = ("model_artifacts", "docs")
+FILES = ("app.py", "images.lock.toml", "jumpstart.lock.toml", "pyproject.toml")
+QUESTION = "When is the help desk there?"
+IMPORT_ALL = """
+import importlib, pkgutil, assistant, stacks
+for package in (assistant, stacks):
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+"""
+TENANT = """
+schema_version = 1
+name = "desk"
+display_name = "Desk"
+[[sources]]
+name = "knowledge"
+namespace = ""
+access = "everyone"
+paths = ["../knowledge"]
+[answers]
+mode = "quoted"
+"""
+
+
+@pytest.fixture(params=LIFTED)
+def without(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Return a copy of the product without the option."""
+    ignored = shutil.ignore_patterns("__pycache__", "node_modules", "recorded")
+    for name in (*KEPT, *READ_BY_STACKS):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    for name in FILES:
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "build" / "functions").mkdir(parents=True)
+    for packages in (ROOT / "build" / "functions").iterdir():
+        (tmp_path / "build" / "functions" / packages.name).symlink_to(packages)
+    shutil.rmtree(tmp_path / "assistant" / "options" / request.param)
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder), "PATH": path, "CI": ""} | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_rest_imports_answers_and_synthesizes(without: Path) -> None:
+    run(without, "-c", IMPORT_ALL)
+    (without / "tenants").mkdir()
+    (without / "tenants" / "desk.toml").write_text(TENANT)
+    (without / "knowledge").mkdir()
+    (without / "knowledge" / "hours.md").write_text(
+        "# Help desk\n\nThe help desk answers from 8:00 to 18:30.\n"
+    )
+    command = ("-m", "assistant.cli.main", "--port", "0", "ask", "--tenant", "desk", QUESTION)
+    assert "8:00 to 18:30" in run(without, *command)
+    tenants = without / "tests" / "tenants"
+    shutil.copytree(ROOT / "tests" / "tenants", tenants)
+    context = orjson.dumps({"tenants": str(tenants)}).decode()
+    with pytest.raises(AssertionError, match=r"\[learning\] training needs the option models_lab"):
+        run(without, "app.py", CDK_CONTEXT_JSON=context, CDK_VALIDATION="false")
+    for file in tenants.glob("*.toml"):
+        file.write_text(OF_THE_LAB.sub("", file.read_text()))
+    out = without / "cdk.out"
+    run(without, "app.py", CDK_CONTEXT_JSON=context, CDK_OUTDIR=str(out), CDK_VALIDATION="false")
+    assert list(out.rglob("*Orchestrator*.template.json"))
