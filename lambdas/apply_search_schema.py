@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, cast, get_args
 
 from assistant.domain.errors import ConfigurationError
-from assistant.process.function import CustomResourceEntry, ResourceRequest
 from assistant.process.settings import SchemaSettings
+from assistant.service.function import CustomResourceEntry, ResourceRequest
 from assistant.service.opened import SearchDomain, open_search_domain
 from assistant.stores.index.opensearch_schema import allow_index, apply_schema, configure_audit, forbid_index
 from assistant.tenant.deployed_names import SEARCH_ACCESS_RESOURCE, SEARCH_SCHEMA_RESOURCE, IndexAccess

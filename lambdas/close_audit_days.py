@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import structlog
 
-from assistant.process.function import Event, FunctionEntry, emit_metric
 from assistant.process.settings import AuditSettings
+from assistant.service.function import Event, FunctionEntry, emit_metric
 from assistant.stores.audit_closing import DeployedAudit, open_audit
 from assistant.tenant import deployed_names
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from assistant.documents.batches import PAUSED_DELAY_S
-from assistant.process.function import BatchFailures, Event, FunctionEntry, emit_metric, queue_batch
 from assistant.process.settings import IngestingSettings
+from assistant.service.function import BatchFailures, Event, FunctionEntry, emit_metric, queue_batch
 from assistant.service.opened import Ingesting, open_ingesting
 from assistant.tenant import deployed_names
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from assistant.documents.withdraw import resume_withdrawals
-from assistant.process.function import Event, FunctionEntry
 from assistant.process.settings import RemovingSettings
+from assistant.service.function import Event, FunctionEntry
 from assistant.service.opened import Removing, open_removing
 
 

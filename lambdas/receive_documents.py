@@ -5,7 +5,8 @@ from __future__ import annotations
 import structlog
 
 from assistant.domain.errors import DocumentInvalidError, TooLargeError
-from assistant.process.function import (
+from assistant.process.settings import UPLOADS_PREFIX, ReceivingSettings
+from assistant.service.function import (
     BatchFailures,
     Event,
     FunctionEntry,
@@ -13,7 +14,6 @@ from assistant.process.function import (
     for_each_message,
     object_key,
 )
-from assistant.process.settings import UPLOADS_PREFIX, ReceivingSettings
 from assistant.service.opened import Receiving, open_receiving
 from assistant.tenant import deployed_names
 

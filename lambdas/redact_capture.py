@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from assistant.process.function import BatchFailures, Event, FunctionEntry, for_each_message, object_key
 from assistant.process.settings import RedactingSettings
+from assistant.service.function import BatchFailures, Event, FunctionEntry, for_each_message, object_key
 from assistant.service.opened import Redacting, open_redacting
 
 

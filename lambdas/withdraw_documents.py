@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from assistant.process.function import BatchFailures, Event, FunctionEntry, queue_batch
 from assistant.process.settings import RemovingSettings
+from assistant.service.function import BatchFailures, Event, FunctionEntry, queue_batch
 from assistant.service.opened import Removing, open_removing
 
 

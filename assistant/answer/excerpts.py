@@ -1,8 +1,7 @@
-"""Document text in answers and in memory.
+"""Document text in answers.
 
 An answer keeps excerpts: where the shown text is in which document. Their text is read again from the
-document store. Results that were computed from texts are cached by text, and all these caches are emptied
-regularly: otherwise a withdrawn document would stay in memory for as long as the process runs.
+document store.
 """
 
 from __future__ import annotations
@@ -10,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import lru_cache, partial
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any
 from urllib.parse import quote
-from weakref import WeakSet
 
 from assistant.domain.answers import (
     MOST_EXCERPTS,
@@ -33,45 +31,6 @@ from assistant.domain.identity import Identity
 from assistant.stores.ports import DocumentLinks, DocumentTexts
 from assistant.text.markup import Labelled, Tag, with_labels, with_marks
 from assistant.text.safe_markdown import inert, safe_markdown
-
-FORGET_EVERY_S = 300.0
-"""docs/hipaa.md states this interval for what remains after a withdrawal."""
-
-Work = TypeVar("Work", bound=Callable[..., Hashable | object])
-
-
-_CACHES: WeakSet[Any] = WeakSet()
-"""What ``lru_cache`` returned."""
-
-
-def remember_texts(most: int) -> Callable[[Work], Work]:
-    """Return a decorator like ``lru_cache`` for functions of texts; ``forget_texts`` empties the caches."""
-
-    def remembering(work: Work) -> Work:
-        cached = lru_cache(maxsize=most)(work)
-        _CACHES.add(cached)
-        return cast("Work", cached)
-
-    return remembering
-
-
-def forget_texts() -> None:
-    """Empty all caches of results by text."""
-    for cache in list(_CACHES):
-        cache.cache_clear()
-
-
-def remembered() -> int:
-    """Return the number of cached results."""
-    return sum(cache.cache_info().currsize for cache in _CACHES)
-
-
-async def forget_regularly(every_s: float) -> None:
-    """Empty the caches every ``every_s``, until cancelled."""
-    while True:
-        await asyncio.sleep(every_s)
-        forget_texts()
-
 
 _FIRST = 0xF0000
 _RUN = re.compile("([\U000f0000-\U000ffffd])\\1*")

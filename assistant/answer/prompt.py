@@ -24,13 +24,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant.answer.excerpts import Labels, remember_texts
+from assistant.answer.excerpts import Labels
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import AnswerRecord, FinishReason
 from assistant.domain.documents import StoredDocument, Unit
 from assistant.domain.errors import ConfigurationError, TooLargeError
 from assistant.options.live.ports import LiveElements
 from assistant.stores.ports import ChatMessage
+from assistant.text.caches import remember_texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

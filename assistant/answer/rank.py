@@ -24,7 +24,6 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, FiniteFloat, ValidationError
 
-from assistant.answer.excerpts import remember_texts
 from assistant.answer.services import call_within
 from assistant.answer.vocabulary import Term, codes_in
 from assistant.domain.clock import Deadline
@@ -41,6 +40,7 @@ from assistant.domain.errors import ConfigurationError, EmbeddingUnavailableErro
 from assistant.domain.public import PublicModel
 from assistant.stores.ports import TextEmbedder
 from assistant.tenant.tenant import EmbeddingSection
+from assistant.text.caches import remember_texts
 from assistant.text.language import Language
 
 # Weights files

@@ -20,8 +20,8 @@ from typing import Literal
 
 import orjson
 
-from assistant.answer.excerpts import remember_texts
 from assistant.domain.answers import Support
+from assistant.text.caches import remember_texts
 from assistant.text.language import Language, denied_by, fold, quantities, split_sentences, word_groups
 from assistant.text.values import Values
 

@@ -12,11 +12,11 @@ from assistant.client import AssistantClient, ConflictingError
 from assistant.documents.readable import pages_of
 from assistant.documents.reading_again import BeginReadingAgain
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources
-from assistant.documents.uploads import upload_key
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import HELD_STATES, WAITING_STATES, DocumentState, DocumentStatus
 from assistant.domain.errors import ConflictError, DocumentInvalidError, LocalRuntimeError
 from assistant.domain.uploads import UploadResult
+from assistant.stores.documents_ports import upload_key
 
 if TYPE_CHECKING:
     from assistant.stores.opened import EmbeddedTenant

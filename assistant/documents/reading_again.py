@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from assistant.documents.files import is_converted
 from assistant.documents.receive import is_read_again
 from assistant.documents.sources import KnowledgeSource
-from assistant.documents.uploads import PART_BYTES, Upload, Uploads
 from assistant.domain.clock import Clock
 from assistant.domain.documents import ORIGINAL_PART_BYTES, DocumentStatus, OriginalFile
 from assistant.domain.errors import ConflictError
-from assistant.stores.documents_ports import KnowledgeStores
+from assistant.stores.documents_ports import PART_BYTES, KnowledgeStores, Upload, Uploads
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from assistant.answer.excerpts import FORGET_EVERY_S
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConflictError
@@ -27,6 +26,7 @@ from assistant.options.feedback.ports import DeskStore, ErasureKeys
 from assistant.stores.documents_ports import DocumentStore, IndexVersions
 from assistant.tenant.retention import RECOVERY_DAYS, RETENTION, SNAPSHOT_DAYS
 from assistant.tenant.tenant import TenantConfig
+from assistant.text.caches import FORGET_EVERY_S
 
 _PERIODS = {
     "memory": timedelta(seconds=FORGET_EVERY_S),

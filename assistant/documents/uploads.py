@@ -7,16 +7,12 @@ inbox, with its owner as the writer, and the result says what became of it.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import tempfile
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 import structlog
-from pydantic import Field
 
 from assistant.documents.files import (
     SourceDocument,
@@ -33,88 +29,18 @@ from assistant.documents.receive import AddDocuments, AddSummary
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.domain.errors import (
     AssistantError,
-    ConflictError,
     DependencyError,
     DocumentInvalidError,
     TooLargeError,
 )
-from assistant.domain.public import PublicModel
 from assistant.domain.uploads import MOST_LISTED, UploadRefusal, UploadResult
-from assistant.stores.documents_ports import IngestionQueue
+from assistant.stores.documents_ports import IngestionQueue, Upload, Uploads
 
-PART_BYTES = 5 * 1024 * 1024
-"""Size of each part but the last: the least that S3 takes. Memory holds one part of an upload."""
 MOST_TRIES = 5
 """After so many deliveries an upload that cannot be read gets a result that says so: 20 minutes here."""
-KEPT_FOR = timedelta(days=1)
-"""Of an unfinished upload, and of a result."""
-COUNTED_FOR = timedelta(minutes=30)
-"""How long an unfinished upload counts as one that will come: as long as ``knowledge add`` waits."""
 _VISIBLE_AFTER_S = 300.0
 _WAIT_S = 1.0
 _log = structlog.get_logger(__name__)
-
-
-class Upload(PublicModel):
-    """An upload, as its owner sent it."""
-
-    upload_id: str
-    agent: str
-    labels: tuple[str, ...]
-    """Access labels of the owner: what comes is stored with their permissions."""
-    source: str
-    path: str
-    """The file's path below the source's root."""
-    replaces: str | None = None
-    """The document that the file replaces, by its id within the source, whatever the file is called."""
-    size_bytes: int
-    created_at: datetime
-    first_load: bool = False
-    """Whether its source loaded for the first time when it was begun (docs/decisions/0070)."""
-    read_again: str | None = Field(default=None, exclude_if=lambda content: content is None)
-    """Of what is kept of the document ``replaces``: the hash of the content that it must still have."""
-
-    @property
-    def key(self) -> str:
-        return upload_key(self.agent, self.upload_id)
-
-    def require_whole(self, size_bytes: int) -> None:
-        """Raises ConflictError unless so many bytes are the whole file."""
-        if size_bytes != self.size_bytes:
-            raise ConflictError(f"{size_bytes:,} bytes of {self.size_bytes:,} came. Send the file again.")
-
-
-class Uploads(Protocol):
-    """The uploads of one tenant, by key. All methods raise DependencyError."""
-
-    async def store(self, upload: Upload, parts: AsyncIterable[bytes | bytearray]) -> None:
-        """Store the file and have the worker read it. Each part but the last is PART_BYTES long. When
-        ``parts`` raises, or its bytes are not ``size_bytes`` (ConflictError), nothing of it is kept."""
-        ...
-
-    async def get(self, key: str) -> Upload | None:
-        """Return an upload until KEPT_FOR after it was begun, at least."""
-        ...
-
-    async def unread_first(self) -> Mapping[str, int]:
-        """Return by source how many uploads of its first load are not read yet: all that are complete, and
-        those that were begun in the last COUNTED_FOR."""
-        ...
-
-    async def fetch(self, upload: Upload, into: Path) -> bool:
-        """Write the whole file to ``into``. Return False if it is gone."""
-        ...
-
-    async def put_result(self, upload: Upload, result: UploadResult) -> None:
-        """Keep the result, and delete the file's bytes."""
-        ...
-
-    async def result(self, key: str) -> UploadResult | None: ...
-
-
-def upload_key(agent: str, upload_id: str) -> str:
-    """Return the key of a person's upload: no name of a person is part of it."""
-    return f"{hashlib.sha256(agent.encode()).hexdigest()[:32]}/{upload_id}"
 
 
 def checked_path(path: str, size_bytes: int) -> str:

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
-from assistant.answer.excerpts import FORGET_EVERY_S, forget_regularly
 from assistant.domain.clock import SystemClock
 from assistant.options.desk.gaps import GapUpkeep
 from assistant.options.desk.serving import Adaptations
@@ -33,6 +32,7 @@ from assistant.service.served import ServedTenants
 from assistant.service.streams import BytesInFlight, StreamLimits
 from assistant.service.wire import ConsoleConfig, DeployedVersions
 from assistant.stores.clients import open_care_key_sources, open_key_source, open_revocation_sources
+from assistant.text.caches import FORGET_EVERY_S, forget_regularly
 from assistant.text.language import language
 
 _RESUME_S = 5.0

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from assistant.documents.reindexing import Progress, Reindex, ReindexReport
     from assistant.documents.shared_links import SignedDocumentLinks
     from assistant.documents.sources import KnowledgeSources
-    from assistant.documents.uploads import Uploads
     from assistant.documents.work import OpenedVersions, WritableVersion
     from assistant.model_server.here import ModelsHere
     from assistant.models.artifacts import ModelFacts
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     from assistant.options.desk.preview import PreviewAnswer
     from assistant.options.desk.serving import Adaptations
     from assistant.process.aws.parameters import StoredSecret
-    from assistant.stores.documents_ports import KnowledgeStores
+    from assistant.stores.documents_ports import KnowledgeStores, Uploads
     from assistant.stores.ports import AnswerClaims, EndpointPower
     from assistant.stores.two_people import TwoPeople
 

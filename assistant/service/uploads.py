@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 
 from assistant.documents.files import KINDS_READ, LARGEST_LINES_BYTES
-from assistant.documents.uploads import PART_BYTES, Upload, Uploads, checked_path, upload_key
+from assistant.documents.uploads import checked_path
 from assistant.domain.errors import NotFoundError, TooLargeError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import fields_of
@@ -20,6 +20,7 @@ from assistant.service.errors import declared
 from assistant.service.identity import TenantOf, caller_with
 from assistant.service.opened import ServedTenant
 from assistant.service.streams import discard_body, read_parts, stores_within, take_bytes
+from assistant.stores.documents_ports import PART_BYTES, Upload, Uploads, upload_key
 
 _MOST_ASKED = 50
 _BYTES: dict[str, Any] = {

@@ -42,7 +42,6 @@ from assistant.tenant.deployed_names import CapturePurpose
 from assistant.tenant.tenant import EmbeddingSection, TenantConfig, TenantFiles, load_tenants
 
 if TYPE_CHECKING:
-    from assistant.documents.uploads import Uploads
     from assistant.model_server.here import EmbedderHere
     from assistant.models.sagemaker import SageMakerEmbedder
     from assistant.options.feedback.store import FeedbackFiles, StoredFeedback
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
         IngestionQueue,
         PassageEmbedder,
         PassageIndex,
+        Uploads,
     )
     from assistant.stores.dynamodb_table import DynamoDbTable
     from assistant.stores.files import FilePower, FileSwitches

@@ -18,11 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from assistant.documents.uploads import COUNTED_FOR, Upload
 from assistant.domain.public import PublicModel
 from assistant.domain.uploads import UploadResult
 from assistant.process.aws.clients import aws_call
 from assistant.process.settings import UPLOADS_PREFIX
+from assistant.stores.documents_ports import COUNTED_FOR, Upload
 from assistant.stores.s3 import S3RawFiles, encryption, read_object
 
 _WHAT = "The store of uploads"

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from assistant.documents.uploads import COUNTED_FOR, KEPT_FOR, Upload
 from assistant.domain.errors import DependencyError
 from assistant.domain.uploads import UploadResult
 from assistant.process.private_files import make_private_folder, replace_private
+from assistant.stores.documents_ports import COUNTED_FOR, KEPT_FOR, Upload
 from assistant.stores.queue.sqlite import SqliteIngestionQueue
 
 Value = TypeVar("Value")

@@ -11,7 +11,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from assistant.documents.uploads import Uploads
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
 from assistant.options.feedback.ports import DeskStore, ErasureKeys, FeedbackOutbox
@@ -25,6 +24,7 @@ from assistant.stores.documents_ports import (
     IndexVersions,
     IngestionQueue,
     PassageIndex,
+    Uploads,
 )
 from assistant.stores.files import FolderCaptureStore
 from assistant.stores.ports import AnswerClaims, AnswerRecords, EndpointPower, PassageSearch, SentValues

@@ -23,7 +23,6 @@ import httpx
 import orjson
 import pytest
 
-from assistant.process.function import FunctionEntry
 from assistant.process.settings import (
     IngestingSettings,
     LinkSecretSettings,
@@ -34,6 +33,7 @@ from assistant.process.settings import (
     SchemaSettings,
     ServiceSettings,
 )
+from assistant.service.function import FunctionEntry
 from assistant.stores.index.opensearch_client import open_opensearch
 from assistant.stores.index.opensearch_schema import delete_index
 from assistant.tenant.deployed_names import LINK_SECRET_RESOURCE, SEARCH_SCHEMA_RESOURCE

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from assistant.answer.excerpts import remember_texts, shown_title
+from assistant.answer.excerpts import shown_title
 from assistant.answer.search import Search, SearchScope
 from assistant.answer.services import TenantServices, call_within
 from assistant.domain.clock import Deadline
@@ -23,6 +23,7 @@ from assistant.domain.elements import ElementKind
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
 from assistant.options.shop.items import PRICE, RATING, Catalogue, ItemQuestion, NamedItems
 from assistant.tenant.tenant import SourceEntry, SourceKind, TenantConfig
+from assistant.text.caches import remember_texts
 from assistant.text.language import Language, fold
 
 DISCONTINUED = "Discontinued"

@@ -34,7 +34,6 @@ import orjson
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from assistant.answer.excerpts import remember_texts
 from assistant.domain.documents import (
     DocumentCard,
     HeldContent,
@@ -65,6 +64,7 @@ from assistant.stores.encoding import (
     passage_values,
 )
 from assistant.stores.files import json_array, open_connection
+from assistant.text.caches import remember_texts
 
 PASSAGES_FILE = "passages.sqlite"
 _PASSAGES_KEPT = 1_000

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from assistant.answer.excerpts import remember_texts
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
     IndexInfo,
@@ -45,6 +44,7 @@ from assistant.stores.index.opensearch_schema import (
     read_info,
 )
 from assistant.stores.index.opensearch_writer import DEFINES, card_of, documents_in, passage_of
+from assistant.text.caches import remember_texts
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch

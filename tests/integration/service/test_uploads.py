@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from assistant.documents.receive import AddDocuments
-from assistant.documents.uploads import MOST_TRIES, PART_BYTES, ReceiveUpload, ReceivingLoop
+from assistant.documents.uploads import MOST_TRIES, ReceiveUpload, ReceivingLoop
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
+from assistant.stores.documents_ports import PART_BYTES
 from assistant.stores.opened import EmbeddedTenant
 from tests.fakes.older_readers import older_readers
 from tests.fakes.running_service import RunningService, Scene, eventually, running_service

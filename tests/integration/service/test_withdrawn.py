@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from assistant.answer.excerpts import forget_texts, remembered
 from assistant.service import __main__ as service_main
+from assistant.text.caches import forget_texts, remembered
 from tests.fakes.running_service import (
     RunningService,
     Scene,

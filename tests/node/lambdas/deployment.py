@@ -24,8 +24,8 @@ from assistant.documents.withdraw import WithdrawDocuments
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentStatus
 from assistant.process.aws.clients import AwsService, open_client
-from assistant.process.function import FunctionEntry
 from assistant.process.settings import IngestingSettings, ProcessSettings, ReceivingSettings, RemovingSettings
+from assistant.service.function import FunctionEntry
 from assistant.stores.documents_ports import KnowledgeStores
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.index.opensearch_client import call, open_opensearch

@@ -13,8 +13,8 @@ import pytest
 
 from assistant.process.aws.clients import open_client
 from assistant.process.aws.parameters import kms_link_secret
-from assistant.process.function import ResourceRequest, reply_to_cloudformation
 from assistant.process.settings import LinkSecretSettings, SchemaSettings
+from assistant.service.function import ResourceRequest, reply_to_cloudformation
 from assistant.stores.index.opensearch_client import call, open_opensearch
 from assistant.stores.index.opensearch_schema import delete_index
 from assistant.tenant.deployed_names import (

@@ -12,11 +12,12 @@ from assistant.documents.files import SourceDocument
 from assistant.documents.reading_again import BeginReadingAgain
 from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources, Writer
-from assistant.documents.uploads import PART_BYTES, ReceiveUpload, Upload
+from assistant.documents.uploads import ReceiveUpload
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState, ParsedDocument
 from assistant.domain.errors import ConflictError
 from assistant.domain.uploads import UploadResult
+from assistant.stores.documents_ports import PART_BYTES, Upload
 from assistant.stores.opened import EmbeddedTenant
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 from tests.fakes.older_readers import converted_before, older_readers
