@@ -411,8 +411,8 @@ class FileReading:
     """By document, files that its template would put into it: they are not read there."""
     unread_keys: Counter[str] = field(default_factory=Counter[str])
     """Keys of documents that are not read, and in how many documents each is."""
-    unread: list[str] = field(default_factory=list[str])
-    """By file, what of it was not read: scanned pages, hidden sheets, macros."""
+    unread: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """Files, each with what of it was not read: scanned pages, hidden sheets, macros."""
     ids: set[str] = field(default_factory=set[str])
     """Of the documents that the files hold, also of those that are refused or withdrawn."""
     unclear: set[str] = field(default_factory=set[str])
@@ -434,7 +434,7 @@ class FileReading:
         self.skipped.extend(skipped_files(folder.paths))
         for item in read_sources(folder.paths, ocr=folder.source.entry.recognised):
             if isinstance(item, SourceDocument):
-                self.unread.extend(f"{item.origin}: {note}" for note in item.notes)
+                self.unread.extend((item.origin, note) for note in item.notes)
                 self.tags.extend(f"{item.origin}: {said}" for said in self._unfilled(item, folder.source))
                 named = dict.fromkeys(_INCLUDE.findall(item.document.content))
                 self.includes.extend(f"{item.origin}: {name}" for name in named)
@@ -457,11 +457,28 @@ class FileReading:
             "files that a template would include are not read there": self.includes,
         }
         lines = [f"{what}: {first_names(names, most=_SHOWN_NAMES)}" for what, names in named.items() if names]
-        kinds = ((self.unread, "parts of files that were not read"), (self.tags, "tags that nothing fills"))
+        kinds = (
+            (self._unread(), "parts of files that were not read"),
+            (self.tags, "tags that nothing fills"),
+        )
         for remarks, name in kinds:
             lines += remarks[:_SHOWN_REMARKS]
             if len(remarks) > _SHOWN_REMARKS:
                 lines.append(f"… and {len(remarks) - _SHOWN_REMARKS:,} more {name}")
+        return lines
+
+    def _unread(self) -> list[str]:
+        """Return a line for each kind of part that was not read, with its words and files."""
+        words = defaultdict[str, Counter[str]](Counter)
+        for origin, note in self.unread:
+            what, _, count = note.rpartition(": ")
+            is_counted = count.replace(",", "").isdecimal()
+            words[what if is_counted else note][origin] += int(count.replace(",", "")) if is_counted else 0
+        lines: list[str] = []
+        for what, files in words.items():
+            said = f"{what}: {files.total():,}" if files.total() else what
+            several = f"{said} in {len(files):,} files: {first_names(list(files), most=_SHOWN_NAMES)}"
+            lines.append(f"{next(iter(files))}: {said}" if len(files) == 1 else several)
         return lines
 
     def _unfilled(self, item: SourceDocument, source: KnowledgeSource) -> Iterator[str]:

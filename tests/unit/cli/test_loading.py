@@ -240,6 +240,14 @@ def test_parts_of_files_that_are_not_read_are_told(tmp_path: Path) -> None:
     assert told[-1] == "… and 1 more parts of files that were not read"
 
 
+def test_what_several_files_lose_is_one_line_with_their_words(tmp_path: Path) -> None:
+    for name, link in (("a", "Home"), ("b", "All our offers"), ("c", "Help")):
+        page = f'<nav><a href="/">{link}</a></nav><main><h1>{name}</h1><p>It takes five days.</p></main>'
+        (tmp_path / f"{name}.html").write_text(page)
+    told = read(tmp_path, names_elements=True).remarks()
+    assert told == ["words of menus and footers: 5 in 3 files: a.html, b.html, c.html"]
+
+
 def test_what_is_told_of_a_load_is_bounded(tmp_path: Path) -> None:
     tags = " ".join(f"{{{{orders.t{number}}}}}" for number in range(30))
     (tmp_path / "late.md").write_text(f"# Late\n\n{tags}\n")
