@@ -42,8 +42,8 @@ from assistant.domain.elements import (
     ElementValue,
 )
 from assistant.domain.errors import AssistantError, DeadlineExceededError
+from assistant.domain.filling import Caller, ElementType, Filled, LiveElements, LiveReadError
 from assistant.options.live.connector import Connector, matches_whole
-from assistant.options.live.ports import Caller, ElementType, Filled, LiveElements, LiveReadError
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import fold, language
 from assistant.text.markup import label_of

@@ -12,16 +12,13 @@ Each unit of a document is a line that begins with its number, by which the mode
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.answer.excerpts import Labels
@@ -29,12 +26,12 @@ from assistant.answer.services import TenantServices
 from assistant.domain.answers import AnswerRecord, FinishReason
 from assistant.domain.documents import StoredDocument, Unit
 from assistant.domain.errors import ConfigurationError, TooLargeError
-from assistant.options.live.ports import LiveElements
+from assistant.domain.filling import LiveElements
 from assistant.stores.ports import ChatMessage
 from assistant.text.caches import remember_texts
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    pass
 
 _PROMPT_ID = re.compile(r"[a-z][a-z_]*/[1-9][0-9]*")
 _SECTION = re.compile(r"^# (system|elements|user|refusal|partial)\n", re.MULTILINE)
@@ -145,41 +142,6 @@ def prompt_ids() -> list[str]:
         for version in task.iterdir()
         if version.name.endswith(".md")
     )
-
-
-class FileTokenCounter:
-    """Counts tokens with a ``tokenizer.json``, which is loaded on first use, without truncation and padding.
-
-    Raises ConfigurationError naming the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._tokenizer: Tokenizer | None = None
-
-    def count(self, text: str) -> int:
-        return len(self.load().encode(text, add_special_tokens=False).ids)
-
-    def load(self) -> Tokenizer:
-        """Return the tokenizer. Called at start, it reports an invalid file there."""
-        if self._tokenizer is not None:
-            return self._tokenizer
-        from tokenizers import Tokenizer
-
-        try:
-            tokenizer = Tokenizer.from_file(str(self._path))
-        except Exception as error:  # noqa: BLE001 - the binding raises nothing narrower
-            problem = f"the model's tokenizer cannot be read: {error}"
-            raise ConfigurationError(
-                f"{self._path}: {problem}; it is part of the model's artifact."
-            ) from None
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        with suppress(AttributeError, OSError):  # only glibc has it
-            # Reading takes 32 MiB, half of which the allocator would keep for good.
-            ctypes.CDLL(None).malloc_trim(0)
-        self._tokenizer = tokenizer
-        return tokenizer
 
 
 class PromptBuilder:

@@ -28,8 +28,8 @@ from assistant.answer.rank_documents import Evidence, SourceList
 from assistant.domain.answers import AlsoPossible, QuotedAs, ShownAs
 from assistant.domain.documents import Passage, StoredDocument
 from assistant.domain.elements import LONGEST_SHOWN, ElementData, ElementKind, ElementRow, ElementValue
+from assistant.domain.filling import ElementType, Filled
 from assistant.options.desk.approved import ServedAnswer
-from assistant.options.live.ports import ElementType, Filled
 from assistant.options.shop.tables import Comparison, stars_of
 from assistant.text.language import fold
 from assistant.text.safe_markdown import inert, safe_markdown

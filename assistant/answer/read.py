@@ -78,11 +78,11 @@ from assistant.domain.errors import (
     OverloadedError,
     RecordsUnavailableError,
 )
+from assistant.domain.filling import Caller as LiveCaller
+from assistant.domain.filling import ElementType
 from assistant.domain.identity import Identity
 from assistant.domain.public import PublicModel
 from assistant.options.desk.serving import Adaptations
-from assistant.options.live.ports import Caller as LiveCaller
-from assistant.options.live.ports import ElementType
 from assistant.options.shop.tables import source_ids
 
 MAX_QUESTION_CHARACTERS = 4_000

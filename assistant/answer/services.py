@@ -33,13 +33,15 @@ from assistant.domain.errors import (
     DependencyError,
     SearchUnavailableError,
 )
-from assistant.options.live.ports import LiveElements, LiveReads, ReplyDelivery
+from assistant.domain.filling import LiveElements, ReplyDelivery
+from assistant.models.served import ServedModel
 from assistant.stores.ports import (
     AnswerGenerator,
     AnswerRecords,
     DocumentLinks,
     DocumentTexts,
     LiveDocuments,
+    LiveReads,
     LoadsOfSources,
     PassageSearch,
     SentValues,
@@ -52,31 +54,6 @@ from assistant.tenant.tenant import TenantConfig
 def new_id() -> str:
     """Return an id that nobody can guess: 32 hexadecimal digits."""
     return uuid.uuid4().hex
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """The model behind the generation endpoint, as its ``artifact.json`` describes it."""
-
-    model_id: str
-    digest: str | None
-    """SHA-256 (hex) of the artifact; None when the endpoint's artifact is not known here."""
-    template_tokens_per_message: int
-    """Tokens that the chat template adds around each message."""
-    template_tokens_per_prompt: int
-    """Tokens that the chat template adds once, at the start and before the model's turn."""
-    writes_answers: bool = False
-    """Whether the model may write an answer; otherwise answers are quoted."""
-    system_role: bool = True
-    """Whether its chat template takes a system message."""
-    writes_elements: bool = False
-    """Whether its prompt lists the tenant's live elements."""
-    reads_tokens: int | None = None
-    """Prompt tokens that the model reads in 3 s, as measured; None: its context decides."""
-    recorded: str | None = None
-    """Where a recording plays in its place: which model was recorded, and when."""
-    history_turns: int = 2
-    """How many earlier turns of the conversation the model reads."""
 
 
 @dataclass(frozen=True, slots=True)

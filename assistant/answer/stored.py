@@ -19,6 +19,7 @@ from assistant.answer.elements import (
 )
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts, source_of
 from assistant.answer.services import TenantServices
+from assistant.domain.acts import Act, AgentAct, StoredAct
 from assistant.domain.answers import (
     MOST_SENT_CHARACTERS,
     AccessEntry,
@@ -37,10 +38,9 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.context import CareContext, ContextToken, LiveRead, LiveReadPage, LiveReadQuery
 from assistant.domain.elements import Element, ElementProblem, ElementUse
 from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
+from assistant.domain.filling import Caller, ElementType, LiveReadError, Reply
 from assistant.domain.identity import Identity, Role
-from assistant.options.feedback.events import Act, AgentAct, StoredAct
-from assistant.options.live.ports import Caller, ElementType, LiveReadError, LiveReads, Reply
-from assistant.stores.ports import AnswerRecords, LiveDocuments, PlaceKind, ValuesOfSent
+from assistant.stores.ports import AnswerRecords, LiveDocuments, LiveReads, PlaceKind, ValuesOfSent
 from assistant.text.markup import label_of
 
 _Kind = Literal["answer", "conversation"]

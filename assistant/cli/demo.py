@@ -22,10 +22,11 @@ from assistant.client import AssistantClient, NotAllowedError, NotThereError
 from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.errors import LocalRuntimeError, NotFoundError
 from assistant.domain.identity import Role
+from assistant.domain.revisions import CaseState
 from assistant.evaluation.fit_router import content_note
 from assistant.laptop.layout import ORDER_SYSTEM
 from assistant.laptop.tokens import CareCase, Grant
-from assistant.options.desk.domain import CaseReason, CaseState, ItemState
+from assistant.options.desk.domain import CaseReason, ItemState
 from assistant.options.desk.intake import case_id
 from assistant.options.desk.wire import CaseApproval, CaseResolution, NewApprovedAnswer, StateChange
 from assistant.options.feedback.commands import learn_first_router

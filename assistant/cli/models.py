@@ -23,7 +23,7 @@ import typer
 from pydantic import ValidationError
 from typer import Argument, Option
 
-from assistant.answer.prompt import FileTokenCounter, rendered
+from assistant.answer.prompt import rendered
 from assistant.cli.knowledge import embed_again, first_names
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import (
@@ -36,6 +36,7 @@ from assistant.evaluation.model_questions import Counts, ask_model, load_model_q
 from assistant.laptop.layout import models_dir
 from assistant.models.chat_server import ChatChunkParser, ChatStreamError
 from assistant.models.recorded import CONTEXT_TOKENS, MAX_TOKENS
+from assistant.models.served import FileTokenCounter
 from assistant.option import Place
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.process.settings import ModelServerSettings, inherited_environment

@@ -23,12 +23,14 @@ from assistant.client.connection import (
     resume_call,
     stream_call,
 )
+from assistant.domain.acts import Act, StoredAct
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.context import PlainContext
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.domain.elements import Element
 from assistant.domain.receipts import WithdrawalReceipt
-from assistant.options.desk.domain import CaseReason, CaseState
+from assistant.domain.revisions import CaseState
+from assistant.options.desk.domain import CaseReason
 from assistant.options.desk.wire import (
     CaseApproval,
     CaseReopening,
@@ -39,7 +41,6 @@ from assistant.options.desk.wire import (
     Restoring,
     StateChange,
 )
-from assistant.options.feedback.events import Act, StoredAct
 from assistant.service import wire
 
 Body = TypeVar("Body", bound=BaseModel)

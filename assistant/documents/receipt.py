@@ -15,15 +15,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from assistant.domain.acts import DOCUMENT_SUBJECT
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConflictError
 from assistant.domain.public import PublicModel
 from assistant.domain.receipts import ReceiptPlace, WithdrawalReceipt
 from assistant.options.desk.upkeep import ApprovedTexts
-from assistant.options.feedback.events import DOCUMENT_SUBJECT
-from assistant.options.feedback.ports import DeskStore, ErasureKeys
 from assistant.stores.documents_ports import DocumentStore, IndexVersions
+from assistant.stores.ports import DeskStore, ErasureKeys
 from assistant.tenant.retention import RECOVERY_DAYS, RETENTION, SNAPSHOT_DAYS
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.caches import FORGET_EVERY_S

@@ -16,9 +16,9 @@ from opentelemetry import trace
 
 from assistant.documents.readable import PAGE, ReadableDocuments, pages_of
 from assistant.documents.sources import KnowledgeSource
+from assistant.domain.acts import DOCUMENT_SUBJECT
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
-from assistant.options.feedback.events import DOCUMENT_SUBJECT
 from assistant.stores.documents_ports import ErasableKeys, KnowledgeStores, PassageIndex, WriteTurn
 
 LABELS_NARROWED = "labels_narrowed"

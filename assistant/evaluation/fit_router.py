@@ -22,9 +22,9 @@ from assistant.answer.route import Router, RouterFile, keyword_scores, question_
 from assistant.domain.clock import Clock
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
+from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.evaluation.estimator import Classes, Estimator, Floats
-from assistant.options.desk.domain import DeskItem, DeskKind, ReleaseState, RouterRelease
-from assistant.options.feedback.ports import DeskStore
+from assistant.stores.ports import DeskStore
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 
 LEAST_QUESTIONS = 40

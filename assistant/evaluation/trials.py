@@ -22,6 +22,7 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.context import CareContext
 from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import AssistantError, ConfigurationError
+from assistant.domain.filling import Caller, ElementType, Filled, LiveElements, LiveReadError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import request_of, until_whole
@@ -30,7 +31,6 @@ from assistant.evaluation.questions import EvaluationQuestion
 from assistant.options.desk.approved import ApprovedAnswers, LiveAnswer
 from assistant.options.desk.domain import ApprovedAnswer, ItemState
 from assistant.options.desk.serving import Adaptations
-from assistant.options.live.ports import Caller, ElementType, Filled, LiveElements, LiveReadError
 from assistant.stores.ports import GenerationRequest, TextEmbedder
 from assistant.tenant.tenant import RedFlagEntry, TenantConfig
 from assistant.text.language import language

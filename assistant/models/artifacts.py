@@ -11,9 +11,8 @@ from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from assistant.answer.prompt import FileTokenCounter
-from assistant.answer.services import ServedModel
 from assistant.domain.errors import ConfigurationError
+from assistant.models.served import FileTokenCounter, ServedModel
 from assistant.stores.ports import TokenCounter
 from assistant.tenant.added_models import ServedLlm
 from assistant.tenant.manifests import AnsweringTable

@@ -24,6 +24,7 @@ from assistant.answer.events import Cause, Problem
 from assistant.answer.read import AnswerRequest, PreparedAnswer
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
 from assistant.domain import errors
+from assistant.domain.acts import Act, StoredAct
 from assistant.domain.answers import AnswerRecord, StoredAnswer, StoredSent, StoredVerdict, Verdict
 from assistant.domain.clock import Deadline
 from assistant.domain.context import CareContext
@@ -31,7 +32,6 @@ from assistant.domain.elements import Element
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.options.desk.intake import refuse_above
-from assistant.options.feedback.events import Act, StoredAct
 from assistant.service.coming_back import POLL_S, ComingBack, is_interrupted
 from assistant.service.errors import (
     INTERNAL_PROBLEM,

@@ -33,8 +33,8 @@ from assistant.answer.read import AnswerRequest
 from assistant.domain.answers import Verdict
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError
-from assistant.options.desk import routes as desk
-from assistant.options.desk import wire as desk_decisions
+from assistant.domain.public import PublicModel
+from assistant.option import Place
 from assistant.service import answers, documents, errors, health, uploads, wire
 from assistant.service.answers import EVENTS_PATH, Answers
 from assistant.service.chat import CHAT_PATH, MODELS_PATH, ChatRequest, complete_chat, list_models
@@ -129,6 +129,9 @@ def build_application(
     )
 
 
+ROUTES = Place[APIRouter]("routes")
+
+
 def build_routes() -> FastAPI:
     """Return the routes that FastAPI serves; their state is set by ``build_application``."""
     routes = FastAPI(
@@ -138,7 +141,7 @@ def build_routes() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,  # the operation's id in the OpenAPI file
     )
     knowledge = (uploads.router, documents.router, documents.audit_router)
-    for router in (answers.router, *knowledge, desk.router, health.router):
+    for router in (answers.router, *knowledge, *ROUTES.joined(), health.router):
         routes.include_router(router)
     routes.include_router(_description_router)
     routes.include_router(_console_router)  # last: it takes every name at the top
@@ -470,12 +473,7 @@ _READ = (
     wire.RestoreContentRequest,
     wire.ElementRequest,
     wire.LinkToken,
-    desk_decisions.CaseResolution,
-    desk_decisions.CaseApproval,
-    desk_decisions.CaseReopening,
-    desk_decisions.StateChange,
-    desk_decisions.Restoring,
-    desk_decisions.PreviewRequest,
+    *(body for bodies in Place[Sequence[type[PublicModel]]]("bodies of routes").joined() for body in bodies),
 )
 _WRITTEN = (
     *EVENTS,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 
-from assistant.answer.prompt import FileTokenCounter
 from assistant.documents.batches import DelayedQueue, PostponingBatches
 from assistant.documents.loading import FirstLoads
 from assistant.documents.readable import ReadableDocuments
@@ -24,6 +23,7 @@ from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError, SearchUnavailableError
 from assistant.models.artifacts import TOKENIZER_FILE, model_elsewhere, served_generation_model
 from assistant.models.recorded import CharacterCount, RecordedModel, read_recording
+from assistant.models.served import FileTokenCounter
 from assistant.options.desk.cases import DeskServices
 from assistant.options.feedback.patients_opened import patients_filter
 from assistant.options.live.opened import customer_pseudonym, open_systems
@@ -80,7 +80,6 @@ if TYPE_CHECKING:
     from assistant.model_server.here import ModelsHere
     from assistant.options.desk.preview import PreviewAnswer
     from assistant.options.desk.serving import Adaptations
-    from assistant.options.feedback.ports import DeskStore
     from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
     from assistant.options.live.ports import ReadObserver
     from assistant.options.sources.run import SyncSource
@@ -88,7 +87,7 @@ if TYPE_CHECKING:
     from assistant.stores.audit_days import CloseDays
     from assistant.stores.documents_ports import PassageIndex
     from assistant.stores.index.opensearch_schema import PassageSchema
-    from assistant.stores.ports import AnswerGenerator
+    from assistant.stores.ports import AnswerGenerator, DeskStore
 
     class TenantObserver(ReadObserver, Protocol):
         """Measures what is done for one tenant."""
@@ -273,7 +272,8 @@ def _preview(services: DeskServices, adaptations: Adaptations) -> PreviewAnswer:
 
 
 async def _writer(stores: StoreChoice, settings: ServiceSettings, *, generates: bool) -> AnswerWriter:
-    from assistant.answer.services import AnswerWriter, ServedModel
+    from assistant.answer.services import AnswerWriter
+    from assistant.models.served import ServedModel
 
     generation = stores.tenant.generation
     folder, name = settings.model_artifacts_dir, generation.model

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Deadline
@@ -343,3 +343,29 @@ class Uploads(Protocol):
 def upload_key(agent: str, upload_id: str) -> str:
     """Return the key of a person's upload: no name of a person is part of it."""
     return f"{hashlib.sha256(agent.encode()).hexdigest()[:32]}/{upload_id}"
+
+
+class SourceRun(PublicModel):
+    """One run of a source's connector, and where the next one goes on."""
+
+    source: str
+    into: str = ""
+    """Address of the service that it brought documents to; empty: the stores that it is kept in."""
+    started_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+    """None while it runs, and for a run that was killed."""
+    cursor: str | None = None
+    """Everything before it was handed over."""
+    changed: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    refused: int = 0
+    errors: tuple[str, ...] = ()
+    """Why it stopped early, or items were refused: the first ones, without their text."""
+    succeeded_at: AwareDatetime | None = None
+    """When a run last ended without stopping early."""
+
+    @property
+    def key(self) -> str:
+        """Names the source and the place: a run into another place has a cursor of its own."""
+        return f"{self.source} {self.into}".rstrip()

@@ -15,11 +15,11 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
+from assistant.domain.acts import StoredAct
 from assistant.domain.answers import StoredSent, StoredVerdict
 from assistant.domain.clock import Clock, SystemClock
-from assistant.options.feedback.events import StoredAct
-from assistant.options.feedback.ports import KEY_BYTES, OutboxKind, OutboxRow
 from assistant.stores.bodies import bodies_of
+from assistant.stores.ports import KEY_BYTES, OutboxKind, OutboxRow
 from assistant.stores.records import listed
 from assistant.stores.table import Item, Key, Table, equal, key_of, keyed
 from assistant.tenant.deployed_names import OUTBOX

@@ -28,8 +28,6 @@ import structlog
 from assistant.domain.clock import Clock
 from assistant.domain.documents import ORIGINAL_PART_BYTES, Document, OriginalFile, ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError
-from assistant.options.feedback.redaction import RawCapture
-from assistant.options.live.ports import SwitchUnreadableError, is_on_by
 from assistant.process.private_files import (
     make_private_file,
     make_private_folder,
@@ -39,6 +37,7 @@ from assistant.process.private_files import (
 from assistant.stores.documents_ports import MOST_CONTENTS, StoredContent
 from assistant.stores.encoding import decode_document, decode_parsed, encode_document, encode_parsed
 from assistant.stores.formats import FIRST, StoreFormat
+from assistant.stores.ports import RawCapture, SwitchUnreadableError, is_on_by
 from assistant.tenant.deployed_names import CLOSED, OFF, ON
 
 if TYPE_CHECKING:

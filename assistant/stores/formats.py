@@ -15,10 +15,10 @@ from typing import Any, cast
 import orjson
 from pydantic import BaseModel
 
+from assistant.domain.acts import StoredAct
 from assistant.domain.answers import AccessEntry, AnswerRecord
 from assistant.domain.errors import ConfigurationError
-from assistant.options.desk.domain import DeskItem, DeskKind
-from assistant.options.feedback.events import StoredAct
+from assistant.domain.revisions import DeskItem, DeskKind
 
 
 @dataclass(frozen=True, slots=True)

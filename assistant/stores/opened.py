@@ -44,8 +44,7 @@ from assistant.tenant.tenant import EmbeddingSection, TenantConfig, TenantFiles,
 if TYPE_CHECKING:
     from assistant.model_server.here import EmbedderHere
     from assistant.models.sagemaker import SageMakerEmbedder
-    from assistant.options.feedback.store import FeedbackFiles, StoredFeedback
-    from assistant.options.live.ports import SystemSwitches
+    from assistant.options.feedback.store import StoredFeedback
     from assistant.process.aws.clients import AwsService
     from assistant.stores.audit_days import DigestFiles
     from assistant.stores.documents_ports import (
@@ -59,7 +58,7 @@ if TYPE_CHECKING:
     from assistant.stores.dynamodb_table import DynamoDbTable
     from assistant.stores.files import FilePower, FileSwitches
     from assistant.stores.index.embedded import EmbeddedPassageIndex, EmbeddedPassageSearch
-    from assistant.stores.ports import EndpointPower, PassageSearch
+    from assistant.stores.ports import EndpointPower, FeedbackFiles, PassageSearch, SystemSwitches
     from assistant.stores.sqlite_table import SqliteTable
     from assistant.stores.table import Table
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal, Protocol
 
+import structlog
+
+from assistant.domain.acts import Act, StoredAct
 from assistant.domain.answers import (
     AccessEntry,
     AccessPage,
@@ -21,6 +24,7 @@ from assistant.domain.answers import (
 )
 from assistant.domain.audit import AuditRecord
 from assistant.domain.clock import Deadline
+from assistant.domain.context import LiveRead, LiveReadPage, LiveReadQuery
 from assistant.domain.documents import (
     DocumentState,
     DocumentStatus,
@@ -34,9 +38,12 @@ from assistant.domain.documents import (
     Span,
     StoredDocument,
 )
+from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Identity
-from assistant.options.desk.domain import DeskItem, DeskKind
-from assistant.options.feedback.events import Act, StoredAct
+from assistant.domain.revisions import DeskItem, DeskKind
+from assistant.tenant.deployed_names import OFF, ON
+
+_log = structlog.get_logger(__name__)
 
 
 class LiveDocuments(Protocol):
@@ -372,4 +379,153 @@ class EndpointPower(Protocol):
     async def is_paused(self) -> bool:
         """Return the state as of a few seconds ago, without waiting. While it cannot be read, return the last
         known one; False before the first read."""
+        ...
+
+
+OutboxKind = Literal["answer", "verdict", "sent", "act"]
+KEY_BYTES = 32
+"""Of a key of erasure."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A row of the answers' store that has not been moved yet."""
+
+    row_id: str
+    """Opaque to all but the store."""
+    kind: OutboxKind
+    answer_id: str
+    stored: StoredVerdict | StoredSent | StoredAct | None
+    """What the agent did; None for an answer, whose record is read by its id."""
+
+
+class FeedbackOutbox(Protocol):
+    """The rows of the answers' store that the mover has still to take. A row enters it in the same write that
+    stores it. All methods raise RecordsUnavailableError."""
+
+    async def pending(self, *, limit: int = 500) -> list[OutboxRow]:
+        """Return rows that were not confirmed, oldest first."""
+        ...
+
+    async def confirm(self, rows: Sequence[OutboxRow]) -> None:
+        """Take rows out, after their events are in the feedback store. A second call changes nothing."""
+        ...
+
+
+class ErasureKeys(Protocol):
+    """One random key of 32 bytes for each subject of texts. All methods raise RecordsUnavailableError."""
+
+    async def keys_of(self, subjects: Collection[str], *, create: bool) -> dict[str, bytes]:
+        """Return the keys by subject; a missing one is made if ``create``, unless it was destroyed."""
+        ...
+
+    async def destroy(self, subject: str) -> bool:
+        """Destroy a key for good; return whether there was one. No new key is ever made for the subject."""
+        ...
+
+    async def destroyed(self, subjects: Collection[str]) -> dict[str, datetime]:
+        """Return when each subject's key was destroyed, the last time, of those that were."""
+        ...
+
+
+class DeskStore(Protocol):
+    """Desk items with all their revisions. Nothing in it is deleted, and changed is a body alone, where a
+    withdrawal takes a text out. All methods raise RecordsUnavailableError."""
+
+    async def version(self) -> int:
+        """Return a number that grows with every ``put`` of a kind that is served: cheap, read every other
+        second by each process that serves."""
+        ...
+
+    async def put(self, *items: DeskItem) -> None:
+        """Add a revision of each item, or none. Raises ConflictError unless every ``item.revision`` follows
+        the newest one (1 for a new item). The same again, with the same content, changes nothing."""
+        ...
+
+    async def rewrite(self, item: DeskItem) -> None:
+        """Replace the stored revision of this number, and overwrite what it held before. The version grows.
+        Does nothing where there is no such revision."""
+        ...
+
+    async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:
+        """Return the newest revision."""
+        ...
+
+    async def list(self, kind: DeskKind, *, listed: str | None = None, limit: int = 5_000) -> list[DeskItem]:
+        """Return the newest revision of every item of a kind, the latest changed first.
+
+        ``listed``: of cases, those in this one of ``CASE_LISTS``; ``limit`` counts these alone."""
+        ...
+
+    async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
+        """Return all revisions of an item, oldest first."""
+        ...
+
+
+class SwitchUnreadableError(AssistantError):
+    """A switch has not been read since the process began, so its system must not be called."""
+
+    code = "switch_unreadable"
+
+
+def is_on_by(word: str | None) -> bool:
+    """Return whether a switch with this word lets its system be called; None: there is no switch.
+
+    Case and white space do not matter. Any word but ``on`` is off, and logged as an error where it is not
+    ``off``: a switch is for a leak, and who writes "stop" means it.
+    """
+    switch = ON if word is None else word.strip().casefold()
+    if switch not in (ON, OFF):
+        _log.error("switch_not_understood", advice="Write on or off. The system is not called until then.")
+    return switch == ON
+
+
+class SystemSwitches(Protocol):
+    """Which systems may be called, changed without a deployment."""
+
+    async def is_on(self, system: str) -> bool:
+        """Return the state as of a few seconds ago; only the first reading is waited for, a second at most.
+
+        While the switch cannot be read, return the last known state; before the first one raise
+        SwitchUnreadableError: whoever switched a system off because of a leak must be able to rely on it.
+        """
+        ...
+
+
+class LiveReads(Protocol):
+    """The append-only record of live reads. All methods raise RecordsUnavailableError."""
+
+    async def record(self, read: LiveRead) -> None: ...
+
+    async def list(self, query: LiveReadQuery) -> LiveReadPage:
+        """Return the reads that match the query, oldest first, those of one instant in a fixed order.
+
+        A call looks at a bounded part of the period, so a page may have fewer reads than ``query.limit``,
+        even none, and still a ``next_after``. Only a page without it is the last: no read is left out. The
+        reads of one subject are found without those of others.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RawCapture:
+    key: str
+    written_at: datetime
+
+
+TEXTS = "texts/"
+"""Folder of the sealed texts."""
+
+
+class FeedbackFiles(Protocol):
+    """Files of one tenant's feedback by key. All methods raise DependencyError."""
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Write a file, durable on return. A file of that key is left as it is."""
+        ...
+
+    async def get(self, key: str) -> bytes | None: ...
+
+    def keys(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the keys that begin with ``prefix``, a folder with its slash, in no order."""
         ...

@@ -37,6 +37,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from assistant.domain.acts import Act, StoredAct
 from assistant.domain.answers import (
     AccessEntry,
     AccessPage,
@@ -51,7 +52,6 @@ from assistant.domain.audit import AuditLink, AuditRecord
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.context import LiveRead, LiveReadPage, LiveReadQuery, place_of
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
-from assistant.options.feedback.events import Act, StoredAct
 from assistant.stores.audit_chain import AuditChain
 from assistant.stores.bodies import StoredBody, bodies_of, store_row, store_text
 from assistant.stores.formats import stored_text

@@ -36,8 +36,6 @@ from pydantic import TypeAdapter, ValidationError
 from assistant.domain.documents import ORIGINAL_PART_BYTES, Document, OriginalFile, ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
 from assistant.models.artifacts import FACTS_FILE, TOKENIZER_FILE, ModelFacts
-from assistant.options.feedback.redaction import RawCapture
-from assistant.options.feedback.store import TEXTS
 from assistant.process.aws.clients import ServiceRefusedError, aws_call
 from assistant.process.settings import StoreSettings
 from assistant.stores.documents_ports import MOST_CONTENTS, StoredContent
@@ -48,6 +46,7 @@ from assistant.stores.encoding import (
     encode_document,
     encode_parsed,
 )
+from assistant.stores.ports import TEXTS, RawCapture
 from assistant.tenant.tenant import TenantName
 
 _WHAT = "The document store"

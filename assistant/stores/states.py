@@ -15,7 +15,7 @@ from typing import Any
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import DependencyError
-from assistant.options.sources.ports import SourceRun
+from assistant.stores.documents_ports import SourceRun
 from assistant.stores.table import ABSENT, LAST, LOWEST, Condition, Item, Key, Range, Table, equal, keyed
 from assistant.tenant.deployed_names import STATES
 

@@ -19,9 +19,8 @@ from assistant.domain.errors import (
     InvalidRequestError,
     SecondPersonNeededError,
 )
-from assistant.options.desk.cases import body_of_item, first_revision
-from assistant.options.desk.domain import ActOfTwo, ActRequest, DeskKind
-from assistant.options.feedback.ports import DeskStore
+from assistant.domain.revisions import ActOfTwo, ActRequest, DeskKind, body_of_item, first_revision
+from assistant.stores.ports import DeskStore
 
 WAITS_FOR = timedelta(hours=24)
 """A request that nobody confirmed until then counts no more."""

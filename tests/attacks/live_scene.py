@@ -17,10 +17,10 @@ import orjson
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.context import CareContext, LiveRead, LiveReadPage, LiveReadQuery
 from assistant.domain.errors import RecordsUnavailableError
+from assistant.domain.filling import Caller, Filled, LiveReadError
 from assistant.domain.identity import Identity, Role
 from assistant.options.live.connected import ConnectedElements
 from assistant.options.live.connector import Connector, load_connector
-from assistant.options.live.ports import Caller, Filled, LiveReadError
 from assistant.options.live.systems import HttpSystems, SystemAccess
 from assistant.tenant.deployment import ReachEntry
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http

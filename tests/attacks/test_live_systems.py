@@ -15,8 +15,8 @@ import pytest
 
 from assistant.domain.elements import ElementKind, ElementProblem
 from assistant.domain.errors import ConfigurationError
+from assistant.domain.filling import Caller
 from assistant.domain.identity import Role
-from assistant.options.live.ports import Caller
 from assistant.options.live.systems import HttpSystems, SystemAccess, checked_address
 from tests.attacks.live_scene import (
     CUSTOMER,

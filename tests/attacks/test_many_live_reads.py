@@ -13,7 +13,8 @@ import pytest
 from assistant.answer.elements import CallBounds
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import ElementProblem
-from assistant.options.live.ports import Caller, Filled, LiveReadError, SwitchUnreadableError
+from assistant.domain.filling import Caller, Filled, LiveReadError
+from assistant.stores.ports import SwitchUnreadableError
 from tests.attacks.live_scene import (
     CUSTOMER,
     ORDER,

@@ -23,11 +23,11 @@ from typing import Any
 
 import structlog
 
+from assistant.domain.acts import Act, AgentAct
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.clock import SystemClock
-from assistant.options.desk.domain import DeskKind
+from assistant.domain.revisions import DeskKind
 from assistant.options.desk.intake import OpenCases
-from assistant.options.feedback.events import Act, AgentAct
 from assistant.options.feedback.store import unseal_all
 from assistant.text.language import language
 from tests.options.feedback.moving import LaterClock, Moving, answered, moving, unanswered

@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from assistant.answer.excerpts import run_of
+from assistant.domain.acts import Act, AgentAct
 from assistant.domain.answers import (
     AccessEntry,
     AccessQuery,
@@ -22,7 +23,6 @@ from assistant.domain.answers import (
     VerdictLabel,
 )
 from assistant.domain.errors import ConflictError
-from assistant.options.feedback.events import Act, AgentAct
 from assistant.stores.ports import FoundAnswer
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess

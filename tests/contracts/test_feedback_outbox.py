@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
+from assistant.domain.acts import Act, AgentAct
 from assistant.domain.answers import AnswerRecord, FinishReason, Sent, Verdict, VerdictLabel
 from assistant.domain.errors import ConflictError
-from assistant.options.feedback.events import Act, AgentAct
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin

@@ -13,9 +13,6 @@ from typing import Any, ClassVar, Protocol
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
-from assistant.options.feedback.ports import DeskStore, ErasureKeys, FeedbackOutbox
-from assistant.options.feedback.store import FeedbackFiles
-from assistant.options.live.ports import LiveReads, SystemSwitches
 from assistant.options.sources.ports import SourceRuns
 from assistant.service.identity import KeySource
 from assistant.stores.documents_ports import (
@@ -27,7 +24,19 @@ from assistant.stores.documents_ports import (
     Uploads,
 )
 from assistant.stores.files import FolderCaptureStore
-from assistant.stores.ports import AnswerClaims, AnswerRecords, EndpointPower, PassageSearch, SentValues
+from assistant.stores.ports import (
+    AnswerClaims,
+    AnswerRecords,
+    DeskStore,
+    EndpointPower,
+    ErasureKeys,
+    FeedbackFiles,
+    FeedbackOutbox,
+    LiveReads,
+    PassageSearch,
+    SentValues,
+    SystemSwitches,
+)
 from assistant.stores.s3 import S3CaptureStore
 from assistant.stores.table import Table
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin, open_ssm_twin

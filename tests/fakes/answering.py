@@ -32,11 +32,11 @@ from assistant.answer.services import (
     IndexState,
     IndexWatch,
     LiveData,
-    ServedModel,
     TenantServices,
 )
 from assistant.documents.parsing import parse_document
 from assistant.documents.passages import PassageCutter, TokenCounts, build_card
+from assistant.domain.acts import Act, StoredAct
 from assistant.domain.answers import (
     AccessEntry,
     AccessPage,
@@ -70,9 +70,9 @@ from assistant.domain.documents import (
     id_prefix_of,
 )
 from assistant.domain.errors import AssistantError, ConflictError, PassageTooLongError
+from assistant.domain.filling import LiveElements
 from assistant.domain.identity import Identity, Role
-from assistant.options.feedback.events import Act, StoredAct
-from assistant.options.live.ports import LiveElements
+from assistant.models.served import ServedModel
 from assistant.stores.encoding import known_item, retrieved
 from assistant.stores.ports import (
     FoundAnswer,

@@ -10,14 +10,8 @@ from typing import Any
 
 from assistant.domain.errors import AssistantError
 from assistant.domain.public import PublicModel
-from assistant.options.desk.domain import (
-    ApprovedAnswer,
-    BoundSource,
-    DeskItem,
-    DeskKind,
-    GlossaryEntry,
-    ItemState,
-)
+from assistant.domain.revisions import DeskItem, DeskKind
+from assistant.options.desk.domain import ApprovedAnswer, BoundSource, GlossaryEntry, ItemState
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = date(2099, 1, 1)

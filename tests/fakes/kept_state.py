@@ -14,12 +14,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from assistant.domain.acts import Act, AgentAct
 from assistant.domain.answers import AccessQuery, Sent, Verdict, VerdictLabel
 from assistant.domain.context import LiveRead, LiveReadQuery
 from assistant.domain.documents import DocumentState
-from assistant.options.desk.domain import Case, CaseReason, CaseState, DeskItem, DeskKind
-from assistant.options.feedback.events import Act, AgentAct
-from assistant.options.sources.ports import SourceRun
+from assistant.domain.revisions import CaseState, DeskItem, DeskKind
+from assistant.options.desk.domain import Case, CaseReason
+from assistant.stores.documents_ports import SourceRun
 from assistant.stores.opened import EmbeddedTenant
 from assistant.stores.ports import ValuesOfSent
 from tests.contracts import samples

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import datetime
 
 from assistant.domain.errors import ConflictError, InvalidRequestError
-from assistant.options.desk.domain import NOT_SERVED, Case, DeskItem, DeskKind
+from assistant.domain.revisions import NOT_SERVED, DeskItem, DeskKind
+from assistant.options.desk.domain import Case
 from assistant.options.feedback.events import FeedbackEvent, SealedText
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from assistant.domain.clock import Deadline
 from assistant.domain.context import CareContext
 from assistant.domain.elements import ElementData, ElementKind, ElementProblem, ElementValue
-from assistant.options.live.ports import Caller, ElementType, Filled, LiveReadError
+from assistant.domain.filling import Caller, ElementType, Filled, LiveReadError
 from tests.fakes.answering import Gate
 
 AS_OF = datetime(2026, 3, 1, 14, 2, tzinfo=UTC)

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from jsonschema import Draft202012Validator
 
+from assistant.domain.acts import Act, AgentAct, StoredAct
 from assistant.domain.answers import (
     AccessEntry,
     AnswerRecord,
@@ -27,8 +28,8 @@ from assistant.domain.answers import (
     VerdictLabel,
 )
 from assistant.domain.documents import Loading
-from assistant.options.desk.domain import Case, CaseReason, DeskItem, DeskKind
-from assistant.options.feedback.events import Act, AgentAct, StoredAct
+from assistant.domain.revisions import DeskItem, DeskKind
+from assistant.options.desk.domain import Case, CaseReason
 from tests.contracts.samples import NOON, answer
 
 FOLDER = Path(__file__).parents[1] / "data" / "release_before"

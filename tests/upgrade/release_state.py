@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from assistant.domain.acts import Act, AgentAct
 from assistant.domain.answers import AnswerRecord, Sent, Verdict, VerdictLabel
-from assistant.options.desk.domain import Case, CaseReason, DeskItem, DeskKind
-from assistant.options.feedback.events import Act, AgentAct
+from assistant.domain.revisions import DeskItem, DeskKind
+from assistant.options.desk.domain import Case, CaseReason
 from assistant.stores.opened import EmbeddedTenant
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

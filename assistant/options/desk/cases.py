@@ -16,31 +16,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from assistant.answer.stored import ReadAnswers
 from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources
 from assistant.domain.answers import AccessEntry, AnswerRecord, StoredAnswer
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentStatus
-from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError, RecordsUnavailableError
+from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel, fields_of
-from assistant.options.desk.domain import (
-    JOINED,
-    Case,
-    CaseReason,
-    CaseState,
-    DeskCaseLine,
-    DeskDocument,
-    DeskGap,
-    DeskItem,
-    DeskKind,
-)
-from assistant.options.feedback.ports import DeskStore
+from assistant.domain.revisions import JOINED, CaseState, DeskItem, DeskKind, body_of_item, first_revision
+from assistant.options.desk.domain import Case, CaseReason, DeskCaseLine, DeskDocument, DeskGap
 from assistant.stores.documents_ports import KnowledgeStores
-from assistant.stores.ports import AnswerRecords, TextEmbedder
+from assistant.stores.ports import AnswerRecords, DeskStore, TextEmbedder
 
 UPKEEP = "desk"
 """Who makes a revision that no person decided on."""
@@ -158,25 +146,6 @@ class CaseReading:
     """Under the reader's own labels; None where the record is missing."""
     history: tuple[DeskItem, ...]
     """All revisions, oldest first."""
-
-
-def body_of_item(item: DeskItem, model: type[Body]) -> Body:
-    """Raises RecordsUnavailableError for a body that a later release wrote."""
-    try:
-        return model.model_validate_json(item.body)
-    except ValidationError:
-        raise RecordsUnavailableError(
-            f"The desk's {item.kind.value} {item.item_id} is of another release. Update this process."
-        ) from None
-
-
-def first_revision(
-    kind: DeskKind, item_id: str, body: PublicModel, *, by: str, at: datetime, note: str = ""
-) -> DeskItem:
-    """Return a new item."""
-    return DeskItem(
-        kind=kind, item_id=item_id, revision=1, at=at, by=by, note=note, body=body.model_dump_json()
-    )
 
 
 def case_id(answer_id: str, reason: CaseReason) -> str:

@@ -21,8 +21,9 @@ import structlog
 
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError, ConflictError
+from assistant.domain.revisions import CaseState, DeskItem
 from assistant.options.desk.cases import UPKEEP, DeskServices, read_cases, read_records
-from assistant.options.desk.domain import Case, CaseState, DeskItem
+from assistant.options.desk.domain import Case
 from assistant.options.desk.intake import INTAKE, gap_id
 from assistant.stores.ports import TextEmbedder
 from assistant.text.language import Language, Quantities, quantities

@@ -16,27 +16,22 @@ from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentStatus
 from assistant.domain.errors import AssistantError, ConflictError, ForbiddenError, InvalidRequestError
 from assistant.domain.identity import Identity, Role
+from assistant.domain.revisions import JOINED, CaseState, DeskItem, DeskKind, body_of_item, first_revision
 from assistant.options.desk.cases import (
     OPENED_AGAIN,
     DeskServices,
     ReviewDesk,
     StoredCase,
-    body_of_item,
     check_revision,
-    first_revision,
     is_open_to,
     not_found,
     read_cases,
 )
 from assistant.options.desk.domain import (
-    JOINED,
     REMOVED_TEXT,
     ApprovedAnswer,
     BoundSource,
     Case,
-    CaseState,
-    DeskItem,
-    DeskKind,
     DocumentQuestion,
     GlossaryEntry,
     ItemState,

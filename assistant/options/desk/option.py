@@ -3,5 +3,6 @@
 from assistant.option import Option
 
 OPTION = Option(
-    commands={"desk": ("commands", "Show recorded answers and how they were made; list who saw what.")}
+    commands={"desk": ("commands", "Show recorded answers and how they were made; list who saw what.")},
+    joins={"routes": "routes:router", "bodies of routes": "wire:READ"},
 )

@@ -17,16 +17,9 @@ from starlette.responses import StreamingResponse
 from assistant.domain.answers import RecordId
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import fields_of
-from assistant.options.desk.cases import CaseFilter, CaseReading, DeskServices, ReviewDesk, body_of_item
-from assistant.options.desk.domain import (
-    ApprovedAnswer,
-    Case,
-    CaseReason,
-    CaseState,
-    DeskApprovedAnswer,
-    DeskItem,
-    DeskKind,
-)
+from assistant.domain.revisions import CaseState, DeskItem, DeskKind, body_of_item
+from assistant.options.desk.cases import CaseFilter, CaseReading, DeskServices, ReviewDesk
+from assistant.options.desk.domain import ApprovedAnswer, Case, CaseReason, DeskApprovedAnswer
 from assistant.options.desk.items import MODELS, DeskItems, Resolutions, served_body
 from assistant.options.desk.upkeep import DocumentQuestions
 from assistant.options.desk.wire import (

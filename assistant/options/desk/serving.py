@@ -24,16 +24,9 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import AssistantError, ConfigurationError, RecordsUnavailableError
 from assistant.domain.public import PublicModel
+from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.options.desk.approved import ApprovedAnswers, LiveAnswer, approved_hash
-from assistant.options.desk.domain import (
-    ApprovedAnswer,
-    DeskItem,
-    DeskKind,
-    GlossaryEntry,
-    ItemState,
-    ReleaseState,
-    RouterRelease,
-)
+from assistant.options.desk.domain import ApprovedAnswer, GlossaryEntry, ItemState
 from assistant.stores.ports import DocumentTexts, LiveDesk, TextEmbedder
 from assistant.tenant.tenant import TenantConfig
 

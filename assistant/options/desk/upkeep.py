@@ -30,13 +30,13 @@ from assistant.domain.errors import (
     InvalidRequestError,
     NotFoundError,
 )
+from assistant.domain.revisions import CaseState, DeskItem, DeskKind, body_of_item
 from assistant.options.desk.cases import (
     CLOSED,
     OPENED_AGAIN,
     UNRESOLVED,
     UPKEEP,
     DeskServices,
-    body_of_item,
     not_found,
     open_case,
     read_cases,
@@ -47,14 +47,11 @@ from assistant.options.desk.domain import (
     BoundSource,
     Case,
     CaseReason,
-    CaseState,
-    DeskItem,
-    DeskKind,
     DocumentQuestion,
     ItemState,
     Resolution,
 )
-from assistant.options.feedback.ports import DeskStore
+from assistant.stores.ports import DeskStore
 
 UPKEEP_EVERY_S = 10.0
 _REVIEWS_EVERY_S = 3600.0

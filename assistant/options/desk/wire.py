@@ -129,3 +129,7 @@ class DeskPreview(PublicModel):
     """At most 20 questions that are near, but not captured."""
     compared: int
     """Different questions of the last days that were compared: at most 200 that the caller may see."""
+
+
+READ = (CaseResolution, CaseApproval, CaseReopening, StateChange, Restoring, PreviewRequest)
+"""Bodies of the desk's requests."""

@@ -23,8 +23,8 @@ from typer import Option
 
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError
+from assistant.domain.revisions import DeskKind, ReleaseState
 from assistant.option import Place
-from assistant.options.desk.domain import DeskKind, ReleaseState
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, instant, plain
 
 if TYPE_CHECKING:

@@ -17,8 +17,6 @@ from assistant.domain.identity import Role
 from assistant.domain.public import PublicModel
 
 FEEDBACK_VERSION = 1
-DOCUMENT_SUBJECT = "document:"
-"""Begins the subject of a document, before its id: of the keys that a withdrawal destroys."""
 
 
 class FeedbackKind(StrEnum):
@@ -38,32 +36,6 @@ class FeedbackKind(StrEnum):
     """The knowledge base had no answer."""
     DIFFERENT_VALUES = "different_values"
     """Documents in force gave one thing different values, and the answer showed them."""
-
-
-class AgentAct(StrEnum):
-    """What a client reports of an answer beside verdicts and sent texts."""
-
-    OPENED_SOURCE = "opened_source"
-    POSSIBLY_TAKEN = "possibly_taken"
-    POSSIBLY_PASSED_OVER = "possibly_passed_over"
-    """This and the one before: clients before 0.3.0 report them. They are stored, and nothing reads them."""
-    OFFERED_USED = "offered_used"
-
-
-class Act(PublicModel):
-    """What the agent did with an answer. Append-only: the same id twice is one record."""
-
-    act_id: RecordId
-    kind: AgentAct
-    n: int | None = Field(default=None, ge=1, le=100)
-    """Number of the opened source; None for the other kinds."""
-
-
-class StoredAct(PublicModel):
-    answer_id: RecordId
-    agent: str
-    at: datetime
-    act: Act
 
 
 class ShownDocument(PublicModel):

@@ -14,22 +14,16 @@ from dataclasses import dataclass
 import structlog
 
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
+from assistant.domain.acts import DOCUMENT_SUBJECT
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import AssistantError
 from assistant.domain.retries import back_off_s
-from assistant.options.feedback.events import DOCUMENT_SUBJECT, FeedbackEvent, FeedbackText, SealedText
-from assistant.options.feedback.ports import (
-    CaseIntake,
-    ErasureKeys,
-    FeedbackOutbox,
-    FeedbackStore,
-    OutboxRow,
-    PatientDataFilter,
-)
+from assistant.options.feedback.events import FeedbackEvent, FeedbackText, SealedText
+from assistant.options.feedback.ports import CaseIntake, FeedbackStore, PatientDataFilter
 from assistant.options.feedback.signals import ShownAnswer, Signal, Signals
 from assistant.options.feedback.store import seal, text_id_of
-from assistant.stores.ports import AnswerRecords, DocumentTexts
+from assistant.stores.ports import AnswerRecords, DocumentTexts, ErasureKeys, FeedbackOutbox, OutboxRow
 
 GROUP_ROWS = 500
 _ROWS_AT_ONCE = 16

@@ -16,7 +16,8 @@ from assistant.documents.readable import ReadableDocuments
 from assistant.documents.shared_links import tenant_secret
 from assistant.domain.clock import Clock, SystemClock, set_within
 from assistant.domain.errors import ConfigurationError
-from assistant.options.desk.domain import ApprovedAnswer, DeskKind
+from assistant.domain.revisions import DeskKind
+from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.desk.intake import OpenCases
 from assistant.options.feedback.mover import MoveFeedback, MoverStores
 from assistant.options.feedback.patients_opened import patients_filter
@@ -46,11 +47,10 @@ from assistant.tenant.tenant import TenantConfig, load_tenants
 from assistant.text.language import language
 
 if TYPE_CHECKING:
-    from assistant.options.feedback.ports import DeskStore, ErasureKeys
     from assistant.options.feedback.redaction import SweepQuarantine
     from assistant.stores.documents_ports import DocumentStates
     from assistant.stores.files import FolderCaptureStore
-    from assistant.stores.ports import AnswerRecords
+    from assistant.stores.ports import AnswerRecords, DeskStore, ErasureKeys
     from assistant.stores.s3 import S3CaptureStore
 
 _DELETE_EVERY_S = 60.0

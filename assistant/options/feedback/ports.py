@@ -5,40 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
-from assistant.domain.answers import StoredSent, StoredVerdict
-from assistant.options.desk.domain import DeskItem, DeskKind
-from assistant.options.feedback.events import FeedbackEvent, SealedText, StoredAct
-
-OutboxKind = Literal["answer", "verdict", "sent", "act"]
-KEY_BYTES = 32
-"""Of a key of erasure."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
-    """A row of the answers' store that has not been moved yet."""
-
-    row_id: str
-    """Opaque to all but the store."""
-    kind: OutboxKind
-    answer_id: str
-    stored: StoredVerdict | StoredSent | StoredAct | None
-    """What the agent did; None for an answer, whose record is read by its id."""
-
-
-class FeedbackOutbox(Protocol):
-    """The rows of the answers' store that the mover has still to take. A row enters it in the same write that
-    stores it. All methods raise RecordsUnavailableError."""
-
-    async def pending(self, *, limit: int = 500) -> list[OutboxRow]:
-        """Return rows that were not confirmed, oldest first."""
-        ...
-
-    async def confirm(self, rows: Sequence[OutboxRow]) -> None:
-        """Take rows out, after their events are in the feedback store. A second call changes nothing."""
-        ...
+from assistant.options.feedback.events import FeedbackEvent, SealedText
 
 
 class FeedbackStore(Protocol):
@@ -64,22 +33,6 @@ class FeedbackStore(Protocol):
         ...
 
 
-class ErasureKeys(Protocol):
-    """One random key of 32 bytes for each subject of texts. All methods raise RecordsUnavailableError."""
-
-    async def keys_of(self, subjects: Collection[str], *, create: bool) -> dict[str, bytes]:
-        """Return the keys by subject; a missing one is made if ``create``, unless it was destroyed."""
-        ...
-
-    async def destroy(self, subject: str) -> bool:
-        """Destroy a key for good; return whether there was one. No new key is ever made for the subject."""
-        ...
-
-    async def destroyed(self, subjects: Collection[str]) -> dict[str, datetime]:
-        """Return when each subject's key was destroyed, the last time, of those that were."""
-        ...
-
-
 class PatientDataFilter(Protocol):
     """Finds patients' data in text and replaces it."""
 
@@ -94,40 +47,6 @@ class ReplacedText:
     """Findings by kind."""
     member_numbers: tuple[str, ...]
     """Member numbers that stood in the text, as written: subjects of erasure."""
-
-
-class DeskStore(Protocol):
-    """Desk items with all their revisions. Nothing in it is deleted, and changed is a body alone, where a
-    withdrawal takes a text out. All methods raise RecordsUnavailableError."""
-
-    async def version(self) -> int:
-        """Return a number that grows with every ``put`` of a kind that is served: cheap, read every other
-        second by each process that serves."""
-        ...
-
-    async def put(self, *items: DeskItem) -> None:
-        """Add a revision of each item, or none. Raises ConflictError unless every ``item.revision`` follows
-        the newest one (1 for a new item). The same again, with the same content, changes nothing."""
-        ...
-
-    async def rewrite(self, item: DeskItem) -> None:
-        """Replace the stored revision of this number, and overwrite what it held before. The version grows.
-        Does nothing where there is no such revision."""
-        ...
-
-    async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:
-        """Return the newest revision."""
-        ...
-
-    async def list(self, kind: DeskKind, *, listed: str | None = None, limit: int = 5_000) -> list[DeskItem]:
-        """Return the newest revision of every item of a kind, the latest changed first.
-
-        ``listed``: of cases, those in this one of ``CASE_LISTS``; ``limit`` counts these alone."""
-        ...
-
-    async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
-        """Return all revisions of an item, oldest first."""
-        ...
 
 
 class CaseIntake(Protocol):

@@ -15,8 +15,6 @@ import binascii
 import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol, cast
 
 import orjson
@@ -25,6 +23,7 @@ import structlog
 from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import DependencyError
 from assistant.options.feedback.ports import PatientDataFilter
+from assistant.stores.ports import RawCapture
 from assistant.tenant.deployed_names import CAPTURE_PURPOSES, capture_attribute
 
 SCHEMA_VERSION = 3
@@ -43,12 +42,6 @@ Clean = dict[str, Any]
 _Object = Mapping[str, Any]
 _NOTHING: _Object = {}
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RawCapture:
-    key: str
-    written_at: datetime
 
 
 class CaptureStore(Protocol):

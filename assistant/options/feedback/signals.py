@@ -19,6 +19,7 @@ from typing import Any
 
 from rapidfuzz.distance import Levenshtein
 
+from assistant.domain.acts import Act, AgentAct, StoredAct
 from assistant.domain.answers import (
     AnswerRecord,
     Sent,
@@ -27,17 +28,9 @@ from assistant.domain.answers import (
     Support,
     Verdict,
 )
-from assistant.options.feedback.events import (
-    Act,
-    AgentAct,
-    Edit,
-    FeedbackEvent,
-    FeedbackKind,
-    FeedbackText,
-    ShownDocument,
-    StoredAct,
-)
-from assistant.options.feedback.ports import ErasureKeys, FeedbackStore, OutboxRow
+from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
+from assistant.options.feedback.ports import FeedbackStore
+from assistant.stores.ports import ErasureKeys, OutboxRow
 from assistant.stores.two_people import Contents, TwoPeople
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import WORD, fold, language, split_sentences, word_groups

@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mappi
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -31,15 +31,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import ValidationError
 
+from assistant.domain.acts import DOCUMENT_SUBJECT
 from assistant.domain.errors import InvalidRequestError
-from assistant.options.feedback.events import (
-    DOCUMENT_SUBJECT,
-    FEEDBACK_VERSION,
-    FeedbackEvent,
-    FeedbackText,
-    SealedText,
-)
-from assistant.options.feedback.ports import KEY_BYTES, ErasureKeys
+from assistant.options.feedback.events import FEEDBACK_VERSION, FeedbackEvent, FeedbackText, SealedText
+from assistant.stores.ports import KEY_BYTES, TEXTS, ErasureKeys, FeedbackFiles
 
 _FILES_AT_ONCE = 16
 _FILES_AHEAD = 8
@@ -49,22 +44,6 @@ _BEGINS = "%H%M%S%f"
 """Time of day in the name of a file of events."""
 _LONGEST_REASON = 200
 _Item = TypeVar("_Item")
-TEXTS = "texts/"
-"""Folder of the sealed texts."""
-
-
-class FeedbackFiles(Protocol):
-    """Files of one tenant's feedback by key. All methods raise DependencyError."""
-
-    async def put(self, key: str, content: bytes) -> None:
-        """Write a file, durable on return. A file of that key is left as it is."""
-        ...
-
-    async def get(self, key: str) -> bytes | None: ...
-
-    def keys(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the keys that begin with ``prefix``, a folder with its slash, in no order."""
-        ...
 
 
 class StoredFeedback:

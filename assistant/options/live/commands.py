@@ -18,16 +18,18 @@ from typer import Argument, Option
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.context import CareContext
 from assistant.domain.errors import ConfigurationError
+from assistant.domain.filling import LiveReadError
 from assistant.options.live.connected import check_status, request_of
 from assistant.options.live.connector import Connector, Operation, OperationParameter, load_connector
 from assistant.options.live.opened import Credentials
 from assistant.options.live.parameters import is_value
-from assistant.options.live.ports import LiveReadError, LiveSystems, SwitchUnreadableError
+from assistant.options.live.ports import LiveSystems
 from assistant.options.live.results import Reading, ResponseReader, element_data
 from assistant.options.live.systems import HttpSystems, SystemAccess
 from assistant.process.aws.clients import AwsService, open_client
 from assistant.stores.files import FileSwitches, set_switch
 from assistant.stores.opened import switches_dir
+from assistant.stores.ports import SwitchUnreadableError
 from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, pairs_of, table

@@ -15,6 +15,7 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.context import LiveRead
 from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import RecordsUnavailableError
+from assistant.domain.filling import Caller, ElementType, Filled, LiveReadError
 from assistant.options.live.connector import MOST_ROWS, Connector, ConnectorElement, Operation
 from assistant.options.live.parameters import (
     FoundParameters,
@@ -24,20 +25,9 @@ from assistant.options.live.parameters import (
     id_patterns,
     is_enough,
 )
-from assistant.options.live.ports import (
-    Caller,
-    ElementType,
-    Filled,
-    LiveReadError,
-    LiveReads,
-    LiveSystems,
-    ReadObserver,
-    SwitchUnreadableError,
-    SystemRequest,
-    SystemResponse,
-    SystemSwitches,
-)
+from assistant.options.live.ports import LiveSystems, ReadObserver, SystemRequest, SystemResponse
 from assistant.options.live.results import Reading, ResponseReader, element_data, names_another
+from assistant.stores.ports import LiveReads, SwitchUnreadableError, SystemSwitches
 from assistant.tenant.deployment import ReachEntry
 
 _READY = "ready"

@@ -18,11 +18,12 @@ from assistant.tenant.deployment import ReachEntry
 
 if TYPE_CHECKING:
     from assistant.options.live.connected import ConnectedElements
-    from assistant.options.live.ports import ReadObserver, SystemSwitches
+    from assistant.options.live.ports import ReadObserver
     from assistant.options.live.replies import PostedReplies
     from assistant.options.live.systems import HttpSystems, ReadSecret, SignRequest, SystemAccess
     from assistant.process.aws.clients import AwsService
     from assistant.process.aws.parameters import StoredSecret
+    from assistant.stores.ports import SystemSwitches
 
 _PSEUDONYM_DIGITS = 32
 _SECRETS_MANAGER: Final = "secretsmanager"

@@ -15,8 +15,8 @@ from functools import lru_cache
 
 from assistant.domain.context import CareContext
 from assistant.domain.elements import ElementProblem
+from assistant.domain.filling import Caller, LiveReadError
 from assistant.options.live.connector import Operation, OperationParameter, matches_whole
-from assistant.options.live.ports import Caller, LiveReadError
 from assistant.text.check_digits import digits_of, is_dea_number, is_npi, passes_luhn
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")

@@ -6,14 +6,9 @@ from dataclasses import dataclass
 
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import ReplyNotDeliveredError
-from assistant.options.live.ports import (
-    LiveReadError,
-    LiveSystems,
-    Reply,
-    SwitchUnreadableError,
-    SystemRequest,
-    SystemSwitches,
-)
+from assistant.domain.filling import LiveReadError, Reply
+from assistant.options.live.ports import LiveSystems, SystemRequest
+from assistant.stores.ports import SwitchUnreadableError, SystemSwitches
 from assistant.tenant.deployment import ReachEntry
 
 

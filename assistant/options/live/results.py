@@ -29,6 +29,7 @@ from assistant.domain.elements import (
     ElementValue,
     Tone,
 )
+from assistant.domain.filling import LiveReadError
 from assistant.options.live.connector import (
     MOST_ROWS,
     Connector,
@@ -38,7 +39,6 @@ from assistant.options.live.connector import (
     matches_whole,
 )
 from assistant.options.live.parameters import context_ids, is_iso_date
-from assistant.options.live.ports import LiveReadError
 from assistant.text.language import fold
 from assistant.text.safe_markdown import safe_markdown
 

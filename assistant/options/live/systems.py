@@ -23,8 +23,9 @@ from assistant.domain.addresses import is_on_this_machine
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import ConfigurationError, DeadlineExceededError, DependencyError
+from assistant.domain.filling import LiveReadError
 from assistant.domain.retries import Circuit, RetryBudget
-from assistant.options.live.ports import LiveReadError, SystemRequest, SystemResponse
+from assistant.options.live.ports import SystemRequest, SystemResponse
 
 AGENT_HEADER = "X-Assistant-Agent"
 _CONNECT_TIMEOUT_S = 1.0

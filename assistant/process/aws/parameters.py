@@ -16,8 +16,8 @@ import structlog
 
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
-from assistant.options.live.ports import SwitchUnreadableError, is_on_by
 from assistant.process.aws.clients import ServiceRefusedError, aws_call
+from assistant.stores.ports import SwitchUnreadableError, is_on_by
 from assistant.tenant.deployed_names import CLOSED, LINK_SECRET_PURPOSE, ON, link_secret_context
 
 _KEYS = "The parameter of the issuer's keys"

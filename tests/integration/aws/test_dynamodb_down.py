@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
+from assistant.domain.acts import Act, AgentAct
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
-from assistant.options.feedback.events import Act, AgentAct
 from assistant.process.aws.clients import open_client
 from tests.contracts import samples
 from tests.contracts.dynamodb_twin import DynamoDbTwin

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from assistant.domain.errors import ConfigurationError
-from assistant.options.desk.domain import DeskKind, ReleaseState, RouterRelease
+from assistant.domain.revisions import DeskKind, ReleaseState, RouterRelease
 from tests.node.learning_round.conftest import LearningDeployment
 
 TEXTS = {

@@ -15,7 +15,8 @@ import pytest
 
 from assistant.domain.documents import Document
 from assistant.domain.public import PublicModel
-from assistant.options.desk.domain import BoundSource, DeskItem, DeskKind, ItemState
+from assistant.domain.revisions import DeskItem, DeskKind
+from assistant.options.desk.domain import BoundSource, ItemState
 from assistant.stores.desk import StoredDesk
 from assistant.stores.sqlite_table import SqliteTable
 from tests.fakes.desk import AT, approved, glossary

@@ -12,8 +12,9 @@ from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.identity import Identity, Role
-from assistant.options.desk.cases import DeskServices, ReviewDesk, body_of_item
-from assistant.options.desk.domain import ApprovedAnswer, Case, CaseReason, DeskKind
+from assistant.domain.revisions import DeskKind, body_of_item
+from assistant.options.desk.cases import DeskServices, ReviewDesk
+from assistant.options.desk.domain import ApprovedAnswer, Case, CaseReason
 from assistant.options.desk.intake import OpenCases, case_id
 from assistant.options.desk.items import DeskItems, Resolutions
 from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions

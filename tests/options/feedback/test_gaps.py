@@ -9,8 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from assistant.domain.errors import EmbeddingUnavailableError
-from assistant.options.desk.cases import UPKEEP, body_of_item, read_cases
-from assistant.options.desk.domain import Case, CaseReason, CaseState, DeskKind
+from assistant.domain.revisions import CaseState, DeskKind, body_of_item
+from assistant.options.desk.cases import UPKEEP, read_cases
+from assistant.options.desk.domain import Case, CaseReason
 from assistant.options.desk.gaps import GapUpkeep, OpenQuestion, group, regrouped
 from assistant.options.desk.intake import case_id, gap_id
 from assistant.options.feedback.events import FeedbackKind

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from assistant.domain.acts import Act, AgentAct
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.options.feedback import mover
-from assistant.options.feedback.events import Act, AgentAct, FeedbackKind
+from assistant.options.feedback.events import FeedbackKind
 from assistant.options.feedback.store import unseal_all
 from assistant.tenant.tenant import FeedbackSection
 from tests.options.feedback.moving import QUOTE, Moving, answered, moving, unanswered

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from assistant.answer.excerpts import fill_record
+from assistant.domain.acts import Act, AgentAct, StoredAct
 from assistant.domain.answers import (
     AnswerRecord,
     ApprovedUse,
@@ -17,9 +18,9 @@ from assistant.domain.answers import (
     Verdict,
     VerdictLabel,
 )
-from assistant.options.feedback.events import Act, AgentAct, FeedbackKind, StoredAct
-from assistant.options.feedback.ports import OutboxKind, OutboxRow
+from assistant.options.feedback.events import FeedbackKind
 from assistant.options.feedback.signals import ShownAnswer, Signal, Signals
+from assistant.stores.ports import OutboxKind, OutboxRow
 from assistant.tenant.tenant import FeedbackSection
 from tests.contracts import samples
 from tests.options.feedback.moving import QUOTE, SECRET, answered, tenant, unanswered

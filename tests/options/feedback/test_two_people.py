@@ -16,8 +16,7 @@ from assistant.domain.errors import (
     InvalidRequestError,
     SecondPersonNeededError,
 )
-from assistant.options.desk.cases import first_revision
-from assistant.options.desk.domain import ActOfTwo, ActRequest, DeskKind
+from assistant.domain.revisions import ActOfTwo, ActRequest, DeskKind, first_revision
 from assistant.stores.two_people import HOLDS_FOR, WAITS_FOR, Contents, TwoPeople
 from tests.contracts import samples
 from tests.fakes.clock import SteppedClock

@@ -13,16 +13,9 @@ from assistant.documents.sources import Writer
 from assistant.domain.documents import Document, DocumentState, ParsedDocument
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.identity import Identity
-from assistant.options.desk.cases import CaseFilter, ReviewDesk, StoredCase, body_of_item, case_id
-from assistant.options.desk.domain import (
-    Case,
-    CaseReason,
-    CaseState,
-    DeskDocument,
-    DeskKind,
-    DocumentQuestion,
-    ItemState,
-)
+from assistant.domain.revisions import CaseState, DeskKind, body_of_item
+from assistant.options.desk.cases import CaseFilter, ReviewDesk, StoredCase, case_id
+from assistant.options.desk.domain import Case, CaseReason, DeskDocument, DocumentQuestion, ItemState
 from assistant.options.desk.items import Resolutions
 from assistant.options.desk.upkeep import ReviewDates
 from assistant.options.desk.wire import CaseResolution, NewApprovedAnswer, NewDocumentQuestion, StateChange

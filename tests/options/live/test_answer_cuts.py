@@ -22,7 +22,7 @@ from assistant.answer.prompt import Prompt, PromptDocument
 from assistant.answer.stream import AnswerText
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.elements import ElementState
-from assistant.options.live.ports import Caller
+from assistant.domain.filling import Caller
 from assistant.text.language import language
 from tests.fakes.answering import FakeTenant, Gate, agent, document
 from tests.fakes.live import FakeLive, of_customer

@@ -13,12 +13,13 @@ from hypothesis import example, given, settings, strategies
 from assistant.domain.clock import Deadline
 from assistant.domain.context import CareContext
 from assistant.domain.elements import ElementProblem
+from assistant.domain.filling import Caller, LiveReadError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.retries import Circuit
 from assistant.options.live.connected import ConnectedElements
 from assistant.options.live.connector import Connector, Operation, ResultField
 from assistant.options.live.parameters import find_parameters, is_enough
-from assistant.options.live.ports import Caller, LiveReadError, SystemRequest, SystemResponse
+from assistant.options.live.ports import SystemRequest, SystemResponse
 from assistant.options.live.results import ResponseReader, element_data, plain_text
 from assistant.tenant.deployment import ReachEntry
 from tests.attacks.live_scene import KeptReads, Switches

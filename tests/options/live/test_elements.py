@@ -13,7 +13,7 @@ import pytest
 from assistant.answer.stored import MOST
 from assistant.documents.withdraw import WithdrawDocuments
 from assistant.domain.elements import ElementProblem
-from assistant.options.live.ports import LiveReadError
+from assistant.domain.filling import LiveReadError
 from tests.fakes.answering import Gate
 from tests.fakes.live import FakeLive
 from tests.fakes.running_service import RunningService, Scene, events_of, eventually, running_service

@@ -11,7 +11,7 @@ import pytest
 from assistant.answer.elements import USUAL_LIVE, Example, LiveExamples
 from assistant.answer.rank import shipped_weights
 from assistant.domain.answers import LiveMatch, LiveMatchState
-from assistant.options.live.ports import ElementType
+from assistant.domain.filling import ElementType
 from assistant.tenant.tenant import TenantConfig, load_tenant
 from tests.fakes.answering import FakeTenant
 from tests.fakes.live import FakeLive

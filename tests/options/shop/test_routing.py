@@ -23,7 +23,7 @@ from assistant.answer.route import (
     spread_out,
 )
 from assistant.domain.errors import ConfigurationError
-from assistant.options.desk.domain import DeskItem, DeskKind, ReleaseState, RouterRelease
+from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.options.desk.serving import read_released_router
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 from tests.contracts.samples import card_of, passage

@@ -22,7 +22,7 @@ from assistant.domain.elements import (
     ElementState,
     ElementValue,
 )
-from assistant.options.live.ports import ElementType, LiveReadError
+from assistant.domain.filling import ElementType, LiveReadError
 from tests.fakes.answering import FakeTenant, agent, document
 from tests.fakes.live import STOCK, FakeLive
 from tests.unit.answer.asking_and_reading import Asked, ask, prepare

@@ -14,7 +14,7 @@ import pytest
 
 from assistant.domain.answers import AccessQuery
 from assistant.domain.errors import ConfigurationError
-from assistant.options.desk.domain import DeskKind
+from assistant.domain.revisions import DeskKind
 from assistant.stores.files import refuse_files
 from tests.fakes.kept_state import FILES, open_tenant, read, restore
 from tests.unit.release_before import ANSWER, make_state

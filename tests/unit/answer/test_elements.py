@@ -21,7 +21,7 @@ from assistant.domain.elements import (
     ElementValue,
 )
 from assistant.domain.errors import EmbeddingUnavailableError
-from assistant.options.live.ports import Caller, ElementType, Filled, LiveReadError
+from assistant.domain.filling import Caller, ElementType, Filled, LiveReadError
 from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import SourceEntry
 from tests.fakes.answering import FakeTenant, Gate, agent, document, vector_of

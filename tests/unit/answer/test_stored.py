@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
+from assistant.domain.acts import Act, AgentAct
 from assistant.domain.answers import AnswerRecord, FinishReason, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import Loading
 from assistant.domain.errors import InvalidRequestError, NotFoundError, RecordsUnavailableError
 from assistant.domain.identity import Identity, Role
-from assistant.options.feedback.events import Act, AgentAct
 from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, agent
 from tests.unit.answer.asking_and_reading import ask

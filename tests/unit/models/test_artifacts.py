@@ -8,7 +8,6 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from assistant.answer.prompt import FileTokenCounter
 from assistant.domain.errors import ConfigurationError
 from assistant.models.artifacts import (
     CharacterTokenCounter,
@@ -16,6 +15,7 @@ from assistant.models.artifacts import (
     read_model_facts,
     served_generation_model,
 )
+from assistant.models.served import FileTokenCounter
 from assistant.tenant.added_models import ServedLlm
 from assistant.tenant.manifests import WRITER
 
