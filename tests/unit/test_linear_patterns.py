@@ -48,6 +48,7 @@ FOR_A_KNOWN_PLACE = {
     "answer.prompt._PROMPT_ID": "matched with the whole of a manifest's value",
     "answer.vocabulary._CODE": "matched with the whole of a word of a question",
     "answer.vocabulary._COUNTED": "matched with the whole of a word of a question",
+    "documents.front_matter._PLACE": "matched at the beginning of 80 characters",
     "options.live.connector._ESCAPED_OR_CLASS": "searched for in one pattern of a connector file",
     "options.models_lab.corpus._WEIGHT": "matched with the whole of an option",
     "text.language._LAST_WORD": "searched for in 40 characters",

@@ -203,9 +203,9 @@ def test_a_row_that_is_wrong_is_refused(lock: Path, line: str) -> None:
 
 
 def test_a_tenant_file_may_not_name_an_unresolved_candidate(lock: Path) -> None:
-    refuse_unresolved(lock, ("qwen3-8b-inf2",))
+    refuse_unresolved(lock.parent, ("qwen3-8b-inf2",))
     with pytest.raises(ConfigurationError, match=f"{MODEL} is a candidate without facts"):
-        refuse_unresolved(lock, ("qwen3-8b-inf2", MODEL))
+        refuse_unresolved(lock.parent, ("qwen3-8b-inf2", MODEL))
 
     resolve(lock)
-    refuse_unresolved(lock, (MODEL,))
+    refuse_unresolved(lock.parent, (MODEL,))
