@@ -24,7 +24,7 @@ from assistant.answer.excerpts import (
     read_excerpts,
     source_of,
 )
-from assistant.answer.prompt import Prompt, PromptBuilder
+from assistant.answer.prompt import DOCUMENTS_IN_PROMPT, Prompt, PromptBuilder
 from assistant.answer.quote import (
     DIFFERENT,
     QuotedBlock,
@@ -177,9 +177,8 @@ class PreparedAnswer:
 
 RECORDS_TIMEOUT_S = 3.0
 """For one read from or write to the store of answers."""
-DOCUMENTS_IN_PROMPT, _MOST_IN_PROMPT = 5, 8
-"""Documents that a model reads: for one question, and for a message with several or of a tenant with several
-sources. In 95 to 97 % of unseen questions the right one is among the first five."""
+_MOST_IN_PROMPT = 8
+"""Documents that a model reads for a message with several questions, or of a tenant with several sources."""
 _RED_FLAGS_LIMIT_S = 2.0
 _DEFAULT_SUBJECT = "default"
 

@@ -27,8 +27,7 @@ from typing import Any, Literal
 import orjson
 from rapidfuzz.distance import Levenshtein
 
-from assistant.answer.prompt import document_text, load_prompt, neutralise, user_text
-from assistant.answer.read import DOCUMENTS_IN_PROMPT
+from assistant.answer.prompt import DOCUMENTS_IN_PROMPT, document_text, load_prompt, neutralise, user_text
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.options.desk.domain import ApprovedAnswer, ItemState
