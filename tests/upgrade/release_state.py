@@ -10,14 +10,24 @@ import hashlib
 import json
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from assistant.domain.acts import Act, AgentAct
 from assistant.domain.answers import AnswerRecord, Sent, Verdict, VerdictLabel
-from assistant.domain.revisions import DeskItem, DeskKind
-from assistant.options.desk.domain import Case, CaseReason
-from assistant.stores.opened import EmbeddedTenant
+
+try:
+    from assistant.domain.acts import Act, AgentAct
+    from assistant.domain.revisions import DeskItem, DeskKind
+    from assistant.options.desk.domain import Case, CaseReason
+    from assistant.stores.opened import EmbeddedTenant
+except ModuleNotFoundError:  # the release before has other rooms
+    _desk: Any = import_module("assistant.domain.desk")
+    _feedback: Any = import_module("assistant.domain.feedback")
+    Act, AgentAct = _feedback.Act, _feedback.AgentAct
+    DeskItem, DeskKind = _desk.DeskItem, _desk.DeskKind
+    Case, CaseReason = _desk.Case, _desk.CaseReason
+    EmbeddedTenant: Any = import_module("assistant.wiring.stores").EmbeddedTenant
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
