@@ -56,10 +56,10 @@ def _rows(text: str, delimiter: str, *, skipped: int) -> Iterator[Row]:
             raise _not_csv(line, str(error)) from None
         if values is None:
             return
-        usual = usual or (len(values) if len(values) > 1 else 0)
         inner = [line for value in values if "\n" in value for line in value.split("\n")]
         if inner and (len(values) != usual > 1 or _holds_rows(inner[1:-1], delimiter, usual)):
             raise _not_csv(line, "a quote has no end")
+        usual = len(values) if len(values) > 1 else usual
         shown = (_GUARDED.sub(r"\1", value.strip()) for value in values)
         filled = {at: text_cell(value) for at, value in enumerate(shown, start=1) if value}
         if filled:

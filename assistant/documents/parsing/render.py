@@ -42,6 +42,8 @@ MOST_CELLS = 500_000
 """Cells of a table once its spans are filled."""
 _ENDS = (".", ",", ";", ":", "!", "?")
 _LONGEST_TOKEN = 100
+_ELEMENT = re.compile(r"[A-Z][a-z]?(?![^\W\d_])")
+"""The symbol of an element: a raised number before it is its mass, ^99mTc."""
 _LENGTH = re.compile(r"(?:\d\s?|/)[kcdmµμn]?m\Z")
 """A length after a number or a slash: its raised 2 is a square, also on a page with a note 2."""
 _LONGEST_UNIT = 3
@@ -237,6 +239,8 @@ class _Renderer:
         is_number = any(char.isdigit() for char in shown)
         is_note = shown in self._note_marks and not (shown in ("2", "3") and _LENGTH.search(before))
         is_mark = run.is_note_mark or run.link.startswith("#") or is_note or shown[0] == "["
+        if not is_mark and not token and shown[0].isdigit() and _ELEMENT.match(text_of(after)):
+            return f"^{shown}"
         if not is_mark and is_number:
             is_amount = token.endswith("%") or any(unicodedata.category(char) == "Sc" for char in token)
             is_unit = last.isalpha() and len(re.split(r"[\W\d_]", token)[-1]) <= _LONGEST_UNIT

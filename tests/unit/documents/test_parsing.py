@@ -202,6 +202,8 @@ def test_an_unclosed_element_that_is_hidden_hides_what_follows_it() -> None:
             "<p>$25<sup>1</sup> or 36<sup>2</sup>, 10<span style='vertical-align: super'>9</span>/L, x\u00b2",
             "$25 [1] or 36^2, 10^9/L, x\u00b2",
         ),
+        ("<p>of <sup>18</sup>F-FDG, <sup>99m</sup>Tc", "of ^18F-FDG, ^99mTc"),
+        ("<p>as <sup>1</sup>Waived, <sup>2</sup> Ten", "as [1] Waived, [2] Ten"),
         ("<p>fee<sup class=reference>[2]</sup> is due<sup><a href='#n'>3</a></sup>", "fee [2] is due [3]"),
         (
             "<style>p.old, .gone{color:red;text-decoration:line-through}"

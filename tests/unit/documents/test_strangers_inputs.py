@@ -663,6 +663,15 @@ def test_a_text_that_is_guarded_against_excel_is_its_value(tmp_path: Path) -> No
     assert rows(tmp_path / "a.csv", content) == ["Code: 00731; Price: 4,50", "Code: 00084; Price: 5,25"]
 
 
+def test_a_cell_of_two_lines_below_title_lines_is_no_lost_quote(tmp_path: Path) -> None:
+    content = 'Orders\n;Plant 3100\nNo.;Name;Note\n1187;Meier;"In part,\nrest later"\n1193;Kern;whole\n'
+    found = rows(tmp_path / "a.csv", content)
+    assert found[-2:] == [
+        "No.: 1187; Name: Meier; Note: In part, rest later",
+        "No.: 1193; Name: Kern; Note: whole",
+    ]
+
+
 def test_a_formula_that_links_keeps_its_address(tmp_path: Path) -> None:
     file = workbook(Items=[["Item", "Policy"], ["Brace", "!"], ["Crutch", "none"]])
     file["Items"]["B2"] = '=HYPERLINK("https://x.example/a?b=1&c=2","policy")'
