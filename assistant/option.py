@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from operator import attrgetter
 from typing import Generic, TypeVar
 
 import assistant.options
@@ -55,4 +54,4 @@ def installed() -> Mapping[str, Option]:
 
 def _part(package: str, said: str) -> Joined:  # pyright: ignore[reportInvalidTypeVarUse]
     module, _, name = said.partition(":")
-    return attrgetter(name)(import_module(f"{package}.{module}"))
+    return getattr(import_module(f"{package}.{module}"), name)

@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import structlog
-
 from assistant.documents.batches import DelayedQueue, PostponingBatches
 from assistant.documents.loading import FirstLoads
 from assistant.documents.readable import ReadableDocuments
@@ -96,7 +94,6 @@ if TYPE_CHECKING:
 
 
 Tenant = TypeVar("Tenant")
-_log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager

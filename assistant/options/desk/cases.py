@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 
 from assistant.answer.stored import ReadAnswers
 from assistant.documents.receive import AddDocuments
@@ -46,7 +45,6 @@ UNRESOLVED = tuple(state for state in CaseState if state not in CLOSED)
 _READ_AT_ONCE = 16
 _EXAMPLES = 3
 _PAGE = 100
-Body = TypeVar("Body", bound=PublicModel)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,4 @@
-"""What reviewers decide, and what serving takes from it without a deployment.
-
-Everything on the desk is a *desk item*: a kind, an id, and revisions that are only ever added. The newest
-revision counts, an older one can be put back, and the revisions are the audit trail.
-"""
+"""What reviewers decide, and what serving takes from it without a deployment: bodies of ``DeskItem``."""
 
 from __future__ import annotations
 

@@ -166,9 +166,8 @@ class LearningStack(TenantStack):
         tenant = foundation.tenant
         super().__init__(scope, "Learning", tenant=tenant, data_class="phi", stateful=True)
         log_groups: dict[str, str] = {}
-        bucket: str | None = None
-        for add in CONSTRUCTS.joined():
-            bucket = add(self, foundation, orchestrator.cluster_name, log_groups)
+        made = [add(self, foundation, orchestrator.cluster_name, log_groups) for add in CONSTRUCTS.joined()]
+        bucket = next((bucket for bucket in made if bucket is not None), None)
         if bucket is None and tenant.config.learning.training:
             raise ConfigurationError(
                 f"{tenant.name}: [learning] training needs the option models_lab, which is not here: "

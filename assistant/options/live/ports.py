@@ -6,11 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import structlog
-
 from assistant.domain.clock import Deadline
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
