@@ -78,7 +78,7 @@ def sign_context(options: GlobalOptions, tenant: TenantConfig, agent: str, case:
     """
     if (care := tenant.care_context) is None:
         raise ConfigurationError(
-            f"{tenant.name} has no [care_context], so nobody can say whose conversation it is: docs/live.md."
+            f"{tenant.name} has no [care_context], so nobody can say whose conversation it is."
         )
     return issue_context(
         case,

@@ -144,7 +144,7 @@ def issue_context(
     audience: str,
     clock: Clock | None = None,
 ) -> str:
-    """Return the context token of a question (docs/live.md), signed with the care application's key.
+    """Return the context token of a question, signed with the care application's key.
 
     ``issuer`` and ``audience`` are those of the tenant's ``[care_context]``. Raises ConfigurationError when
     the key is invalid.

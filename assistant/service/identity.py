@@ -383,7 +383,7 @@ class _ContextClaims(_OurClaims):
 
 @dataclass(frozen=True, slots=True)
 class CareContexts:
-    """Turns the ``context`` of a question into whose conversation it is (docs/live.md).
+    """Turns the ``context`` of a question into whose conversation it is.
 
     A context that does not verify gets one error for every reason, so that responses do not help to guess.
     It is a 422: the agent's own sign-in is in order, and a 401 would make clients sign in again in vain.

@@ -258,8 +258,8 @@ class CareContextSection(StrictModel):
 class ReachEntry(StrictModel):
     """``[[reach]]``: one internal system that the assistant calls through PrivateLink.
 
-    With a connector it is called for live data (docs/live.md); the connector of a source may name it as the
-    way to its wiki or database (docs/connectors.md).
+    With a connector it is called for live data; the connector of a source may name it as the
+    way to its wiki or database.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")
@@ -273,7 +273,7 @@ class ReachEntry(StrictModel):
     connector: str | None = None
     """Connector file, relative to the tenant file. Without it nothing is read for live data."""
     replies: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9/._~-]{0,200}$")
-    """Path to which a reply is posted when an agent sends it (docs/live.md, Replies). Without such an entry a
+    """Path to which a reply is posted when an agent sends it. Without such an entry a
     reply is recorded, and not delivered."""
     auth: Literal["none", "token", "oauth", "sigv4"] = "none"
     """How requests prove who calls: a bearer token, OAuth client credentials, or AWS Signature Version 4."""

@@ -317,7 +317,7 @@ def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
                 yield Contradiction(
                     ("sources", number, "connector", "reach"),
                     'it names no way to the system: a [[reach]] entry with caller = "connectors", '
-                    f'host_name = "{host or "HOST"}" and port = {port or "PORT"} (docs/connectors.md).',
+                    f'host_name = "{host or "HOST"}" and port = {port or "PORT"}.',
                 )
     names = [entry.name for entry in tenant.reach]
     for number, entry in enumerate(tenant.reach):
@@ -408,7 +408,7 @@ _INSTEAD: Mapping[str, str] = {
     "--role-name NAME --query Role.Arn), or delete the key: then nobody may put artifacts",
     "identity.issuer": "the base URL of the company's OpenID provider, the `iss` of its tokens",
     "care_context.issuer": "the `iss` of the tokens by which the care application says whose conversation it "
-    "is (docs/live.md)",
+    "is",
     "edge.host_name": "the name that the care side dials, in a domain of the company",
     "edge.certificate_arn": "the certificate of edge.host_name: aws acm list-certificates",
     "edge.allowed_principals": "arn:aws:iam::CARE_ACCOUNT:root, the account of the care side",

@@ -103,7 +103,7 @@ class SourceEntry(StrictModel):
     """A source that takes longer is left out of the answer, and named. By default 2 s; of a ``live`` source
     that of its ``[[reach]]`` entry, which bounds each request in any case."""
     connector: AnyConnector | None = None
-    """The wiki or database that its documents come from (docs/connectors.md)."""
+    """The wiki or database that its documents come from."""
     elements: bool = False
     """Whether its documents may name live elements, like ``{{orders.status}}``; otherwise that stays text."""
 

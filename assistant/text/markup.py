@@ -8,8 +8,7 @@
 
 ``blank`` is up to four spaces. A tag without a kind is shown as its connector says; a kind is a claim that
 the parser's caller checks. Tags do not nest: a "{{" inside a tag begins another one, and the first is text.
-What is not a whole tag, or is not known to the caller, is text as it was written. docs/elements.md has the
-reasons.
+What is not a whole tag, or is not known to the caller, is text as it was written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An order system on a real socket, and a tenant's connector to it: the example of docs/live.md."""
+"""An order system on a real socket, and a tenant's connector to it: its page's example."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from assistant.options.live.systems import HttpSystems, SystemAccess
 from assistant.tenant.deployment import ReachEntry
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 
-PAGE = Path(__file__).parents[2] / "docs" / "live.md"
+PAGE = Path(__file__).parents[2] / "assistant/options/live/live.md"
 ORDER, CUSTOMER, AGENT = "4471-2208", "C-1044", "ann"
 QUESTION = "Where is her order?"
 

@@ -1,4 +1,4 @@
-"""A whole service over HTTP whose tenants have an order system on a socket: the example of docs/live.md."""
+"""A whole service over HTTP whose tenants have an order system on a socket: its page's example."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.values import deployed
 
 IMAGES = ROOT / "images.lock.toml"
+PAGE = ROOT / "assistant/options/live/live.md"
 
 
 def read(folder: Path, only: str | None = None) -> list[DeployedTenant]:
@@ -370,8 +371,8 @@ def test_the_packaged_chat_template_disables_reasoning() -> None:
 
 # --- systems that are called for live data ----------------------------------------------------------------
 def with_connector(folder: Path, **changes: str) -> None:
-    """Give the pharmacy the system and the connector of docs/live.md; ``changes`` are lines of its entry."""
-    tenant, connector = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/live.md").read_text(), re.DOTALL)[:2]
+    """Give the pharmacy the system and the connector of its page; ``changes`` are lines of its entry."""
+    tenant, connector = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)[:2]
     (folder / "connectors").mkdir(exist_ok=True)
     (folder / "connectors/orders.toml").write_text(connector)
     kept = [

@@ -17,6 +17,7 @@ PAGES = [
     ROOT / "SECURITY.md",
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "assistant").rglob("*.md")),
 ]
 
 
@@ -27,11 +28,16 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
-def missing_paths(text: str) -> list[str]:
+def is_there(path: str, *folders: Path) -> bool:
+    pattern = re.sub(r"<\w+>", "*", path.rstrip("/"))
+    return any(found for folder in (ROOT, *folders) for found in folder.glob(pattern))
+
+
+def missing_paths(text: str, *, beside: Path = ROOT) -> list[str]:
     """Return the paths of this repository, and modules run by ``python -m``, that ``text`` names and lacks.
 
     A path is one between backticks with a folder: one below a folder of the repository, or any Python file.
-    ``*`` and ``<name>`` stand for any name.
+    ``*`` and ``<name>`` stand for any name. A path may also begin at the page's own folder, ``beside``.
     """
     top = {path.name for path in ROOT.iterdir() if path.is_dir()}
     paths = [
@@ -42,7 +48,7 @@ def missing_paths(text: str) -> list[str]:
     modules = re.findall(
         r"python3? -m ((?:assistant|benchmarks|stacks|template_checks|tests|tools)[\w.]*)", text
     )
-    missing = [path for path in paths if not any(ROOT.glob(re.sub(r"<\w+>", "*", path.rstrip("/"))))]
+    missing = [path for path in paths if not is_there(path, beside)]
     for module in modules:
         place = ROOT.joinpath(*module.rstrip(".").split("."))
         if not (place.with_suffix(".py").is_file() or (place / "__main__.py").is_file()):
@@ -52,7 +58,7 @@ def missing_paths(text: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_path_that_is_named_exists(page: Path) -> None:
-    assert missing_paths(page.read_text(encoding="utf-8")) == []
+    assert missing_paths(page.read_text(encoding="utf-8"), beside=page.parent) == []
 
 
 def test_a_path_that_does_not_exist_is_found() -> None:

@@ -1,4 +1,4 @@
-"""Writes the vectors of the committed shop documents, so that a new state does not embed them (docs/shop.md).
+"""Writes the vectors of the committed shop documents, so that a new state does not embed them.
 
     python -m tests.vectors.shop_vectors [--state FOLDER] [--port N]
 

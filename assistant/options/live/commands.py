@@ -96,7 +96,7 @@ def switch(
         return
     headings = ("system", "switch", "whose", "operations", "elements")
     if not terminal.listing(*headings, entries=_system_rows(options, config), as_json=options.json):
-        terminal.say(f"{tenant} calls no live system: docs/live.md says how to write a connector")
+        terminal.say(f"{tenant} calls no live system. Write a connector: assistant/options/live/live.md")
 
 
 # --- trying a connector -----------------------------------------------------------------------------------

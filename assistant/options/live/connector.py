@@ -1,6 +1,6 @@
 """The connector file: what may be asked of one internal system, and what of its answers is shown.
 
-``docs/live.md`` has a complete example. Everything is a GET; nothing here can change a system.
+``live.md`` has a complete example. Everything is a GET; nothing here can change a system.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def _show_runs(options: GlobalOptions, terminal: Terminal, tenant: str) -> None:
     if runs:
         terminal.out.print(table(*headings, right=_COUNTS, rows=[_cells(*each) for each in runs]))
     else:
-        terminal.warn(f"No source of {tenant} has a connector: docs/connectors.md.")
+        terminal.warn(f"No source of {tenant} has a connector: assistant/options/sources/connectors.md.")
 
 
 def _cells(name: str, run: SourceRun | None) -> list[str]:

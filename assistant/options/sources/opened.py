@@ -70,7 +70,9 @@ def sync_of(stores: EmbeddedTenant, source: KnowledgeSource, password: ReadPassw
     """Return what runs a source over embedded stores. Raises NotFoundError for one without a connector."""
     settings, clock = source.entry.connector, SystemClock()
     if settings is None:
-        raise NotFoundError(f"The source {source.name} has no connector. Write one: docs/connectors.md.")
+        raise NotFoundError(
+            f"The source {source.name} has no connector. Write one: assistant/options/sources/connectors.md."
+        )
     add = AddDocuments(stores.knowledge, clock=clock, accesses=stores.records)
     return SyncSource(
         source,

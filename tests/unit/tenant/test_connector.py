@@ -18,7 +18,7 @@ from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import load_tenant
 from tests.unit.growth import MOST_GROWTH, growth
 
-PAGE = Path(__file__).parents[3] / "docs" / "live.md"
+PAGE = Path(__file__).parents[3] / "assistant/options/live/live.md"
 TENANT = 'schema_version = 1\nname = "north"\ndisplay_name = "North"\n'
 
 
