@@ -20,15 +20,22 @@ from assistant.cli.knowledge import load, own_folders
 from assistant.cli.models import ModelOfUrl, ServedOptions, Url, use_recorded_model, use_served_model
 from assistant.client import AssistantClient, NotAllowedError, NotThereError
 from assistant.domain.answers import Verdict, VerdictLabel
+from assistant.domain.desk import (
+    CaseApproval,
+    CaseReason,
+    CaseResolution,
+    DeskCase,
+    ItemState,
+    NewApprovedAnswer,
+    StateChange,
+)
 from assistant.domain.errors import LocalRuntimeError, NotFoundError
 from assistant.domain.identity import Role
 from assistant.domain.revisions import CaseState
 from assistant.evaluation.fit_router import content_note
 from assistant.laptop.layout import ORDER_SYSTEM
 from assistant.laptop.tokens import CareCase, Grant
-from assistant.options.desk.domain import CaseReason, ItemState
 from assistant.options.desk.intake import case_id
-from assistant.options.desk.wire import CaseApproval, CaseResolution, NewApprovedAnswer, StateChange
 from assistant.options.feedback.commands import learn_first_router
 from assistant.service import wire
 from assistant.terminal.local import LocalRuntime, local_runtime
@@ -185,10 +192,10 @@ class _DeskStory:
             self.terminal.show(next_answer.text)
         self._tell("", f"The answer changed {changed_s:.1f} s after the approval.")
 
-    async def _case_of(self, answer_id: str) -> wire.DeskCase:
+    async def _case_of(self, answer_id: str) -> DeskCase:
         """Return the case that the bad mark opens."""
 
-        async def look() -> wire.DeskCase | None:
+        async def look() -> DeskCase | None:
             try:
                 return await self.reviewer.read_case(case_id(answer_id, CaseReason.BAD_VERDICT))
             except NotThereError:
@@ -196,7 +203,7 @@ class _DeskStory:
 
         return await _until(look, missed="The bad mark did not reach the desk")
 
-    async def _propose(self, case: wire.DeskCase) -> wire.DeskCase:
+    async def _propose(self, case: DeskCase) -> DeskCase:
         answer = NewApprovedAnswer(
             questions=(_ASKED,),
             text=case.better_text or _BETTER,
@@ -207,7 +214,7 @@ class _DeskStory:
         self._tell("rosa, reviewer", "proposes the better text as an approved answer")
         return proposed
 
-    async def _approve(self, proposed: wire.DeskCase) -> None:
+    async def _approve(self, proposed: DeskCase) -> None:
         """Approve by a second person, where the tenant's profile asks for one."""
         if proposed.case.state is CaseState.PROPOSED:
             approval = CaseApproval(revision=proposed.revision, approve=True)

@@ -26,21 +26,27 @@ from assistant.client.connection import (
 from assistant.domain.acts import Act, StoredAct
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.context import PlainContext
-from assistant.domain.documents import Document, DocumentState, DocumentStatus
-from assistant.domain.elements import Element
-from assistant.domain.receipts import WithdrawalReceipt
-from assistant.domain.revisions import CaseState
-from assistant.options.desk.domain import CaseReason
-from assistant.options.desk.wire import (
+from assistant.domain.desk import (
     CaseApproval,
+    CaseReason,
     CaseReopening,
     CaseResolution,
+    DeskCase,
+    DeskCasePage,
+    DeskExportLine,
+    DeskGaps,
+    DeskItemHistory,
+    DeskItems,
     DeskPreview,
     ItemKind,
     PreviewRequest,
     Restoring,
     StateChange,
 )
+from assistant.domain.documents import Document, DocumentState, DocumentStatus
+from assistant.domain.elements import Element
+from assistant.domain.receipts import WithdrawalReceipt
+from assistant.domain.revisions import CaseState
 from assistant.service import wire
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -295,59 +301,57 @@ class AssistantClient:
         document_id: str | None = None,
         after: str | None = None,
         limit: int = 50,
-    ) -> wire.DeskCasePage:
+    ) -> DeskCasePage:
         """Return a page of the review queue; pass ``next_after`` as ``after`` for the next."""
         asked_for = {"state": state, "reason": reason, "gap": gap, "document_id": document_id}
-        return await self._get(wire.DeskCasePage, "/v1/desk/cases", **asked_for, after=after, limit=limit)
+        return await self._get(DeskCasePage, "/v1/desk/cases", **asked_for, after=after, limit=limit)
 
-    async def read_case(self, case_id: str) -> wire.DeskCase:
+    async def read_case(self, case_id: str) -> DeskCase:
         """Return a case with its answer and all its revisions."""
-        return await self._get(wire.DeskCase, _path("desk", "cases", case_id))
+        return await self._get(DeskCase, _path("desk", "cases", case_id))
 
-    async def resolve_case(self, case_id: str, resolution: CaseResolution) -> wire.DeskCase:
+    async def resolve_case(self, case_id: str, resolution: CaseResolution) -> DeskCase:
         """Resolve a case, or propose how; raises ConflictError where another revision is newer."""
         return await self._decide(case_id, "resolution", resolution)
 
-    async def approve_case(self, case_id: str, approval: CaseApproval) -> wire.DeskCase:
+    async def approve_case(self, case_id: str, approval: CaseApproval) -> DeskCase:
         """Approve or refuse what another person proposed."""
         return await self._decide(case_id, "approval", approval)
 
-    async def reopen_case(self, case_id: str, reopening: CaseReopening) -> wire.DeskCase:
+    async def reopen_case(self, case_id: str, reopening: CaseReopening) -> DeskCase:
         """Open a case again; what its resolution made is withdrawn."""
         return await self._decide(case_id, "reopen", reopening)
 
-    async def list_gaps(self) -> wire.DeskGaps:
+    async def list_gaps(self) -> DeskGaps:
         """Return questions without an answer, grouped by what they ask for."""
-        return await self._get(wire.DeskGaps, "/v1/desk/gaps")
+        return await self._get(DeskGaps, "/v1/desk/gaps")
 
     async def preview_answer(self, asked: PreviewRequest) -> DeskPreview:
         """Return which of the last questions an approved answer would capture."""
         return await self._post(DeskPreview, "/v1/desk/preview", asked)
 
-    async def list_items(self, *, kind: ItemKind | None = None) -> wire.DeskItems:
+    async def list_items(self, *, kind: ItemKind | None = None) -> DeskItems:
         """Return what reviewers made: of one kind, or of all."""
-        return await self._get(wire.DeskItems, "/v1/desk/items", kind=kind)
+        return await self._get(DeskItems, "/v1/desk/items", kind=kind)
 
-    async def read_item(self, kind: ItemKind, item_id: str) -> wire.DeskItemHistory:
+    async def read_item(self, kind: ItemKind, item_id: str) -> DeskItemHistory:
         """Return all revisions of an item, oldest first."""
-        return await self._get(wire.DeskItemHistory, _path("desk", "items", kind, item_id))
+        return await self._get(DeskItemHistory, _path("desk", "items", kind, item_id))
 
-    async def set_item_state(self, kind: ItemKind, item_id: str, change: StateChange) -> wire.DeskItemHistory:
+    async def set_item_state(self, kind: ItemKind, item_id: str, change: StateChange) -> DeskItemHistory:
         """Withdraw an item, or make it live again."""
-        return await self._post(wire.DeskItemHistory, _path("desk", "items", kind, item_id, "state"), change)
+        return await self._post(DeskItemHistory, _path("desk", "items", kind, item_id, "state"), change)
 
-    async def restore_item(self, kind: ItemKind, item_id: str, restoring: Restoring) -> wire.DeskItemHistory:
+    async def restore_item(self, kind: ItemKind, item_id: str, restoring: Restoring) -> DeskItemHistory:
         """Put an earlier revision of an item back."""
-        return await self._post(
-            wire.DeskItemHistory, _path("desk", "items", kind, item_id, "restore"), restoring
-        )
+        return await self._post(DeskItemHistory, _path("desk", "items", kind, item_id, "restore"), restoring)
 
-    async def export_desk(self, *, contents: str | None = None) -> list[wire.DeskExportLine]:
+    async def export_desk(self, *, contents: str | None = None) -> list[DeskExportLine]:
         """Return every case and item that the caller may see. Under hipaa two people ask, and the second
         names the ``contents`` that the refusal tells."""
         call = Call("GET", "/v1/desk/export", params=_given(contents=contents))
         content = (await self._connection.send(call)).content
-        return [parse_response(wire.DeskExportLine, line) for line in content.splitlines() if line]
+        return [parse_response(DeskExportLine, line) for line in content.splitlines() if line]
 
     async def alive(self) -> bool:
         """Return whether the service process answers."""
@@ -357,9 +361,9 @@ class AssistantClient:
         """Return the service's OpenAPI document."""
         return orjson.loads((await self._connection.send(Call("GET", "/openapi.json"))).content)
 
-    async def _decide(self, case_id: str, what: str, decision: BaseModel) -> wire.DeskCase:
+    async def _decide(self, case_id: str, what: str, decision: BaseModel) -> DeskCase:
         path, body = _path("desk", "cases", case_id, what), decision.model_dump(mode="json")
-        return await self._read(wire.DeskCase, Call("POST", path, json=body, is_repeatable=False))
+        return await self._read(DeskCase, Call("POST", path, json=body, is_repeatable=False))
 
     async def _get(
         self, model: type[Body], path: str, **params: str | int | datetime | list[str] | None

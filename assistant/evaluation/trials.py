@@ -20,6 +20,7 @@ from assistant.answer.services import TenantServices
 from assistant.domain.answers import LiveMatchState
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.context import CareContext
+from assistant.domain.desk import ItemState
 from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.domain.filling import Caller, ElementType, Filled, LiveElements, LiveReadError
@@ -29,7 +30,7 @@ from assistant.evaluation.judging import request_of, until_whole
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import EvaluationQuestion
 from assistant.options.desk.approved import ApprovedAnswers, LiveAnswer
-from assistant.options.desk.domain import ApprovedAnswer, ItemState
+from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.desk.serving import Adaptations
 from assistant.stores.ports import GenerationRequest, TextEmbedder
 from assistant.tenant.tenant import RedFlagEntry, TenantConfig

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -473,11 +474,11 @@ _READ = (
     wire.RestoreContentRequest,
     wire.ElementRequest,
     wire.LinkToken,
-    *(body for bodies in Place[Sequence[type[PublicModel]]]("bodies of routes").joined() for body in bodies),
+    *chain.from_iterable(Place[Sequence[type[PublicModel]]]("bodies of routes").joined()),
 )
 _WRITTEN = (
     *EVENTS,
-    wire.DeskExportLine,
+    *chain.from_iterable(Place[Sequence[type[PublicModel]]]("lines of routes").joined()),
     wire.WholeAnswer,
     wire.ChatCompletion,
     wire.ChatCompletionChunk,

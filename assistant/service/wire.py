@@ -15,9 +15,6 @@ from assistant.domain.documents import Document, DocumentState, DocumentStatus, 
 from assistant.domain.elements import Element
 from assistant.domain.public import PublicModel
 from assistant.domain.uploads import UploadResult
-from assistant.options.desk import domain as desk
-from assistant.options.desk.domain import DeskApprovedAnswer, DeskCaseLine, DeskGap
-from assistant.options.desk.wire import ItemKind
 
 
 class WholeAnswer(Done, Sources, Started):
@@ -460,98 +457,3 @@ class ChatError(PublicModel):
     """Body of an error status, and data of the event that ends a stream which broke off."""
 
     error: ChatErrorBody
-
-
-class DeskCasePage(PublicModel):
-    """``GET /v1/desk/cases``: the latest opened first."""
-
-    cases: tuple[DeskCaseLine, ...]
-    next_after: str | None
-    """Give it as ``after``, with the same filters, for the next page; null on the last one."""
-
-
-class DeskSent(PublicModel):
-    """A text that was sent. The desk does not name its agent."""
-
-    at: datetime
-    text: str
-
-
-class DeskVerdict(PublicModel):
-    """A verdict. The desk does not name its agent."""
-
-    at: datetime
-    label: answers.VerdictLabel
-    reasons: tuple[str, ...]
-    better_text: str | None
-    wrong_citations: tuple[int, ...]
-
-
-class DeskRevision(PublicModel):
-    """One revision of a case."""
-
-    revision: int
-    at: datetime
-    by: str
-    note: str
-    state: desk.CaseState
-    resolution: desk.Resolution | None
-
-
-class DeskCase(PublicModel):
-    """``GET /v1/desk/cases/{case_id}``: texts as the reader's own labels allow."""
-
-    case_id: str
-    revision: int
-    case: desk.Case
-    asked: str
-    """Empty, like ``shown``, where nothing of the answer is kept."""
-    shown: str
-    sent: tuple[DeskSent, ...]
-    """Oldest first: the last one counts."""
-    better_text: str | None
-    """Of the last verdict that has one."""
-    verdicts: tuple[DeskVerdict, ...]
-    sources: tuple[answers.Source, ...]
-    history: tuple[DeskRevision, ...]
-    """Oldest first."""
-
-
-class DeskGaps(PublicModel):
-    """``GET /v1/desk/gaps``: the largest first, counting open cases that the reader may see."""
-
-    gaps: tuple[DeskGap, ...]
-
-
-class DeskItemRevision(PublicModel):
-    """One revision of what reviewers made; the field named as its kind is given, the others are null."""
-
-    kind: ItemKind
-    item_id: str
-    revision: int
-    at: datetime
-    by: str
-    note: str
-    state: desk.ItemState
-    approved_answer: DeskApprovedAnswer | None = None
-    document_question: desk.DocumentQuestion | None = None
-    glossary_entry: desk.GlossaryEntry | None = None
-
-
-class DeskItems(PublicModel):
-    """``GET /v1/desk/items``: newest revisions, the latest changed first."""
-
-    items: tuple[DeskItemRevision, ...]
-
-
-class DeskItemHistory(PublicModel):
-    """``GET /v1/desk/items/{kind}/{item_id}``: oldest first."""
-
-    revisions: tuple[DeskItemRevision, ...]
-
-
-class DeskExportLine(PublicModel):
-    """One line of ``GET /v1/desk/export``: a case or an item."""
-
-    case: DeskCaseLine | None = None
-    item: DeskItemRevision | None = None

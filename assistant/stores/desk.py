@@ -22,9 +22,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from assistant.domain.desk import Case
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.domain.revisions import CASE_LISTS, NOT_SERVED, DeskItem, DeskKind
-from assistant.options.desk.domain import Case
 from assistant.stores.bodies import bodies_of, part_names, store_row
 from assistant.stores.group_commit import back_off
 from assistant.stores.table import ABSENT, Condition, Item, Key, Range, Table, equal, key_of, keyed, sortable

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from assistant.domain.desk import Case, CaseReason
 from assistant.domain.errors import ConflictError
 from assistant.domain.revisions import CASE_LISTS, JOINED, CaseState, DeskItem, DeskKind
-from assistant.options.desk.domain import Case, CaseReason
 from assistant.options.desk.intake import OpenCases
 from assistant.text.language import language
 from tests.contracts import samples

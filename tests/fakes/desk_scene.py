@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from assistant.domain.answers import VerdictLabel
-from assistant.options.desk.domain import CaseReason
+from assistant.domain.desk import CaseReason
 from assistant.options.desk.intake import OpenCases, case_id
 from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, ShownDocument
 from assistant.text.language import language

@@ -17,9 +17,9 @@ from typing import Any
 from assistant.domain.acts import Act, AgentAct
 from assistant.domain.answers import AccessQuery, Sent, Verdict, VerdictLabel
 from assistant.domain.context import LiveRead, LiveReadQuery
+from assistant.domain.desk import Case, CaseReason
 from assistant.domain.documents import DocumentState
 from assistant.domain.revisions import CaseState, DeskItem, DeskKind
-from assistant.options.desk.domain import Case, CaseReason
 from assistant.stores.documents_ports import SourceRun
 from assistant.stores.opened import EmbeddedTenant
 from assistant.stores.ports import ValuesOfSent

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import datetime
 
+from assistant.domain.desk import Case
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.revisions import NOT_SERVED, DeskItem, DeskKind
-from assistant.options.desk.domain import Case
 from assistant.options.feedback.events import FeedbackEvent, SealedText
 
 

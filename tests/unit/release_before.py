@@ -27,9 +27,9 @@ from assistant.domain.answers import (
     Verdict,
     VerdictLabel,
 )
+from assistant.domain.desk import Case, CaseReason
 from assistant.domain.documents import Loading
 from assistant.domain.revisions import DeskItem, DeskKind
-from assistant.options.desk.domain import Case, CaseReason
 from tests.contracts.samples import NOON, answer
 
 FOLDER = Path(__file__).parents[1] / "data" / "release_before"

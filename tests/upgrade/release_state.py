@@ -18,8 +18,8 @@ from assistant.domain.answers import AnswerRecord, Sent, Verdict, VerdictLabel
 
 try:
     from assistant.domain.acts import Act, AgentAct
+    from assistant.domain.desk import Case, CaseReason
     from assistant.domain.revisions import DeskItem, DeskKind
-    from assistant.options.desk.domain import Case, CaseReason
     from assistant.stores.opened import EmbeddedTenant
 except ModuleNotFoundError:  # the release before has other rooms
     _desk: Any = import_module("assistant.domain.desk")

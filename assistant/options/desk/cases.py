@@ -20,12 +20,12 @@ from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources
 from assistant.domain.answers import AccessEntry, AnswerRecord, StoredAnswer
 from assistant.domain.clock import Clock
+from assistant.domain.desk import Case, CaseReason, DeskCaseLine, DeskDocument, DeskGap
 from assistant.domain.documents import DocumentStatus
 from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel, fields_of
 from assistant.domain.revisions import JOINED, CaseState, DeskItem, DeskKind, body_of_item, first_revision
-from assistant.options.desk.domain import Case, CaseReason, DeskCaseLine, DeskDocument, DeskGap
 from assistant.stores.documents_ports import KnowledgeStores
 from assistant.stores.ports import AnswerRecords, DeskStore, TextEmbedder
 

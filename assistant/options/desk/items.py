@@ -13,6 +13,22 @@ from contextlib import suppress
 import structlog
 
 from assistant.domain.clock import Deadline
+from assistant.domain.desk import (
+    BoundSource,
+    Case,
+    CaseApproval,
+    CaseReopening,
+    CaseResolution,
+    DocumentQuestion,
+    GlossaryEntry,
+    ItemState,
+    NewApprovedAnswer,
+    NewDocumentQuestion,
+    NewGlossaryEntry,
+    Resolution,
+    Restoring,
+    StateChange,
+)
 from assistant.domain.documents import DocumentStatus
 from assistant.domain.errors import AssistantError, ConflictError, ForbiddenError, InvalidRequestError
 from assistant.domain.identity import Identity, Role
@@ -27,27 +43,8 @@ from assistant.options.desk.cases import (
     not_found,
     read_cases,
 )
-from assistant.options.desk.domain import (
-    REMOVED_TEXT,
-    ApprovedAnswer,
-    BoundSource,
-    Case,
-    DocumentQuestion,
-    GlossaryEntry,
-    ItemState,
-    Resolution,
-)
+from assistant.options.desk.domain import REMOVED_TEXT, ApprovedAnswer
 from assistant.options.desk.upkeep import DocumentQuestions
-from assistant.options.desk.wire import (
-    CaseApproval,
-    CaseReopening,
-    CaseResolution,
-    NewApprovedAnswer,
-    NewDocumentQuestion,
-    NewGlossaryEntry,
-    Restoring,
-    StateChange,
-)
 from assistant.stores.two_people import Contents
 
 Served = ApprovedAnswer | DocumentQuestion | GlossaryEntry

@@ -4,5 +4,5 @@ from assistant.option import Option
 
 OPTION = Option(
     commands={"desk": ("commands", "Show recorded answers and how they were made; list who saw what.")},
-    joins={"routes": "routes:router", "bodies of routes": "wire:READ"},
+    joins={"routes": "routes:router", "bodies of routes": "routes:READ", "lines of routes": "routes:LINES"},
 )

@@ -14,25 +14,28 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
+from assistant.domain import desk as bodies
 from assistant.domain.answers import RecordId
-from assistant.domain.identity import Identity, Role
-from assistant.domain.public import fields_of
-from assistant.domain.revisions import CaseState, DeskItem, DeskKind, body_of_item
-from assistant.options.desk.cases import CaseFilter, CaseReading, DeskServices, ReviewDesk
-from assistant.options.desk.domain import ApprovedAnswer, Case, CaseReason, DeskApprovedAnswer
-from assistant.options.desk.items import MODELS, DeskItems, Resolutions, served_body
-from assistant.options.desk.upkeep import DocumentQuestions
-from assistant.options.desk.wire import (
+from assistant.domain.desk import (
+    Case,
     CaseApproval,
+    CaseReason,
     CaseReopening,
     CaseResolution,
+    DeskApprovedAnswer,
     DeskPreview,
     ItemKind,
     PreviewRequest,
     Restoring,
     StateChange,
 )
-from assistant.service import wire
+from assistant.domain.identity import Identity, Role
+from assistant.domain.public import fields_of
+from assistant.domain.revisions import CaseState, DeskItem, DeskKind, body_of_item
+from assistant.options.desk.cases import CaseFilter, CaseReading, DeskServices, ReviewDesk
+from assistant.options.desk.domain import ApprovedAnswer
+from assistant.options.desk.items import MODELS, DeskItems, Resolutions, served_body
+from assistant.options.desk.upkeep import DocumentQuestions
 from assistant.service.errors import declared, problems
 from assistant.service.identity import TenantOf, caller_with
 from assistant.service.streams import json_body, stores_within
@@ -92,7 +95,7 @@ async def list_cases(
     document_id: _Name = None,
     after: _Name = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
-) -> wire.DeskCasePage:
+) -> bodies.DeskCasePage:
     """Return a page of the cases that the caller may see, the latest opened first.
 
     A case is visible to a reviewer who holds all labels under which its question was asked, and to a
@@ -100,11 +103,11 @@ async def list_cases(
     """
     wanted = CaseFilter(state=state, reason=reason, gap=gap, document_id=document_id)
     lines, next_after = await desk.page(wanted, identity=caller, after=after, limit=limit)
-    return wire.DeskCasePage(cases=tuple(lines), next_after=next_after)
+    return bodies.DeskCasePage(cases=tuple(lines), next_after=next_after)
 
 
 @router.get("/v1/desk/cases/{case_id}", **declared(404))
-async def read_case(desk: _Desk, caller: _Reviewer, case_id: RecordId) -> wire.DeskCase:
+async def read_case(desk: _Desk, caller: _Reviewer, case_id: RecordId) -> bodies.DeskCase:
     """Return one case: what was asked, shown and sent, and all its revisions. The read is recorded."""
     return _case(await desk.one(case_id, identity=caller))
 
@@ -116,7 +119,7 @@ async def resolve_case(
     asked: Annotated[CaseResolution, json_body(CaseResolution)],
     desk: _Desk,
     decisions: _Decisions,
-) -> wire.DeskCase:
+) -> bodies.DeskCase:
     """Resolve a case: by an approved answer, a question of a document, a glossary entry, a correction that
     its owner is asked for, or a dismissal. The field named as ``kind`` says what is made.
 
@@ -134,7 +137,7 @@ async def approve_case(
     asked: Annotated[CaseApproval, json_body(CaseApproval)],
     desk: _Desk,
     decisions: _Decisions,
-) -> wire.DeskCase:
+) -> bodies.DeskCase:
     """Approve what another person proposed, or refuse it: then the case is open again."""
     await decisions.approve(case_id, asked, identity=caller)
     return _case(await desk.one(case_id, identity=caller))
@@ -147,17 +150,17 @@ async def reopen_case(
     asked: Annotated[CaseReopening, json_body(CaseReopening)],
     desk: _Desk,
     decisions: _Decisions,
-) -> wire.DeskCase:
+) -> bodies.DeskCase:
     """Open a case again. What its resolution made is withdrawn; it can be put back under its item."""
     await decisions.reopen(case_id, asked, identity=caller)
     return _case(await desk.one(case_id, identity=caller))
 
 
 @router.get("/v1/desk/gaps", **declared())
-async def list_gaps(desk: _Desk, caller: _Reviewer) -> wire.DeskGaps:
+async def list_gaps(desk: _Desk, caller: _Reviewer) -> bodies.DeskGaps:
     """Return questions without an answer, grouped by what they ask for: open cases that the caller may see.
     The read is recorded."""
-    return wire.DeskGaps(gaps=tuple(await desk.gaps(identity=caller)))
+    return bodies.DeskGaps(gaps=tuple(await desk.gaps(identity=caller)))
 
 
 @router.post("/v1/desk/preview", **declared(body=PreviewRequest))
@@ -173,17 +176,17 @@ async def preview_answer(
 
 
 @router.get("/v1/desk/items", **declared())
-async def list_items(items: _Items, caller: _Reviewer, kind: ItemKind | None = None) -> wire.DeskItems:
+async def list_items(items: _Items, caller: _Reviewer, kind: ItemKind | None = None) -> bodies.DeskItems:
     """Return what reviewers made, as far as the caller may see it, the latest changed first."""
     kinds = [DeskKind(kind)] if kind is not None else list(MODELS)
     listed = await items.list(kinds, identity=caller)
-    return wire.DeskItems(items=tuple(_item(one) for one in listed))
+    return bodies.DeskItems(items=tuple(_item(one) for one in listed))
 
 
 @router.get("/v1/desk/items/{kind}/{item_id}", **declared(404))
 async def read_item(
     items: _Items, caller: _Reviewer, kind: ItemKind, item_id: RecordId
-) -> wire.DeskItemHistory:
+) -> bodies.DeskItemHistory:
     """Return all revisions of an item, oldest first."""
     return await _history(items, DeskKind(kind), item_id, identity=caller)
 
@@ -195,7 +198,7 @@ async def set_item_state(
     item_id: RecordId,
     change: Annotated[StateChange, json_body(StateChange)],
     items: _Items,
-) -> wire.DeskItemHistory:
+) -> bodies.DeskItemHistory:
     """Withdraw an item, or make it live again. Under the profile `hipaa` `live` proposes it, and `live` of
     another person makes it live."""
     item = await items.find(DeskKind(kind), item_id, identity=caller)
@@ -210,7 +213,7 @@ async def restore_item(
     item_id: RecordId,
     change: Annotated[Restoring, json_body(Restoring)],
     items: _Items,
-) -> wire.DeskItemHistory:
+) -> bodies.DeskItemHistory:
     """Put an earlier revision back, as a new one."""
     item = await items.find(DeskKind(kind), item_id, identity=caller)
     await items.restore(item, change, identity=caller)
@@ -247,30 +250,30 @@ async def export_desk(
 
 async def _export(desk: ReviewDesk, items: DeskItems, caller: Identity) -> AsyncIterator[str]:
     async for case in desk.export(identity=caller):
-        yield _exported(wire.DeskExportLine(case=case))
+        yield _exported(bodies.DeskExportLine(case=case))
     for item in await items.list(list(MODELS), identity=caller):
-        yield _exported(wire.DeskExportLine(item=_item(item)))
+        yield _exported(bodies.DeskExportLine(item=_item(item)))
 
 
 def _exported(line: BaseModel) -> str:
     return line.model_dump_json(exclude_none=True) + "\n"
 
 
-def _case(reading: CaseReading) -> wire.DeskCase:
+def _case(reading: CaseReading) -> bodies.DeskCase:
     answer, item = reading.answer, reading.stored.item
     verdicts = () if answer is None else answer.verdicts
     better = [verdict.verdict.better_text for verdict in verdicts if verdict.verdict.better_text]
     sent = () if answer is None else answer.sent
-    return wire.DeskCase(
+    return bodies.DeskCase(
         case_id=item.item_id,
         revision=item.revision,
         case=reading.stored.case,
         asked="" if answer is None else answer.record.question,
         shown="" if answer is None else answer.record.text,
-        sent=tuple(wire.DeskSent(at=sending.at, text=sending.sent.text) for sending in sent),
+        sent=tuple(bodies.DeskSent(at=sending.at, text=sending.sent.text) for sending in sent),
         better_text=better[-1] if better else None,
         verdicts=tuple(
-            wire.DeskVerdict(at=verdict.at, **fields_of(verdict.verdict, wire.DeskVerdict))
+            bodies.DeskVerdict(at=verdict.at, **fields_of(verdict.verdict, bodies.DeskVerdict))
             for verdict in verdicts
         ),
         sources=() if answer is None else answer.sources,
@@ -278,24 +281,30 @@ def _case(reading: CaseReading) -> wire.DeskCase:
     )
 
 
-def _revision(item: DeskItem) -> wire.DeskRevision:
-    shown = fields_of(body_of_item(item, Case), wire.DeskRevision) | fields_of(item, wire.DeskRevision)
-    return wire.DeskRevision(**shown)
+def _revision(item: DeskItem) -> bodies.DeskRevision:
+    shown = fields_of(body_of_item(item, Case), bodies.DeskRevision) | fields_of(item, bodies.DeskRevision)
+    return bodies.DeskRevision(**shown)
 
 
 async def _history(
     items: DeskItems, kind: DeskKind, item_id: str, *, identity: Identity
-) -> wire.DeskItemHistory:
+) -> bodies.DeskItemHistory:
     revisions = await items.history(kind, item_id, identity=identity)
-    return wire.DeskItemHistory(revisions=tuple(_item(revision) for revision in revisions))
+    return bodies.DeskItemHistory(revisions=tuple(_item(revision) for revision in revisions))
 
 
-def _item(item: DeskItem) -> wire.DeskItemRevision:
+def _item(item: DeskItem) -> bodies.DeskItemRevision:
     body = served_body(item)
     shown: Any = body
     if isinstance(body, ApprovedAnswer):
         shown = DeskApprovedAnswer(**fields_of(body, DeskApprovedAnswer))
-    revision = fields_of(item, wire.DeskItemRevision, but=("kind",))
-    return wire.DeskItemRevision.model_validate(
+    revision = fields_of(item, bodies.DeskItemRevision, but=("kind",))
+    return bodies.DeskItemRevision.model_validate(
         revision | {"kind": item.kind.value, "state": body.state, item.kind.value: shown}
     )
+
+
+READ = (CaseResolution, CaseApproval, CaseReopening, StateChange, Restoring, PreviewRequest)
+"""Bodies of the desk's requests."""
+LINES = (bodies.DeskExportLine,)
+"""What a streamed response has a line of."""

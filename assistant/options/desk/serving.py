@@ -21,12 +21,13 @@ from assistant.answer.route import Router, read_router
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import APPROVED_PREFIX, source_kind
 from assistant.domain.clock import Clock, Deadline
+from assistant.domain.desk import GlossaryEntry, ItemState
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import AssistantError, ConfigurationError, RecordsUnavailableError
 from assistant.domain.public import PublicModel
 from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.options.desk.approved import ApprovedAnswers, LiveAnswer, approved_hash
-from assistant.options.desk.domain import ApprovedAnswer, GlossaryEntry, ItemState
+from assistant.options.desk.domain import ApprovedAnswer
 from assistant.stores.ports import DocumentTexts, LiveDesk, TextEmbedder
 from assistant.tenant.tenant import TenantConfig
 

@@ -22,6 +22,7 @@ import structlog
 from assistant.documents.files import SourceDocument
 from assistant.documents.readable import pages_of
 from assistant.documents.sources import Writer
+from assistant.domain.desk import BoundSource, Case, CaseReason, DocumentQuestion, ItemState, Resolution
 from assistant.domain.documents import HELD_STATES, Document, DocumentState, DocumentStatus
 from assistant.domain.errors import (
     AssistantError,
@@ -41,16 +42,7 @@ from assistant.options.desk.cases import (
     open_case,
     read_cases,
 )
-from assistant.options.desk.domain import (
-    REMOVED_TEXT,
-    ApprovedAnswer,
-    BoundSource,
-    Case,
-    CaseReason,
-    DocumentQuestion,
-    ItemState,
-    Resolution,
-)
+from assistant.options.desk.domain import REMOVED_TEXT, ApprovedAnswer
 from assistant.stores.ports import DeskStore
 
 UPKEEP_EVERY_S = 10.0

@@ -29,8 +29,9 @@ from rapidfuzz.distance import Levenshtein
 
 from assistant.answer.prompt import DOCUMENTS_IN_PROMPT, document_text, load_prompt, neutralise, user_text
 from assistant.domain.answers import VerdictLabel
+from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError, InvalidRequestError
-from assistant.options.desk.domain import ApprovedAnswer, ItemState
+from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind, FeedbackText
 from assistant.options.feedback.ports import PatientDataFilter
 from assistant.options.models_lab.corpus import SIMILAR_FROM, word_triples

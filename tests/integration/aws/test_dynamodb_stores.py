@@ -16,10 +16,10 @@ import orjson
 import pytest
 
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
+from assistant.domain.desk import Case, CaseReason
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.domain.revisions import CaseState, DeskKind, first_revision
-from assistant.options.desk.domain import Case, CaseReason
 from assistant.process.aws.clients import open_client
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.records import StoredRecords

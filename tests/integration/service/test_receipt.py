@@ -14,10 +14,10 @@ import pytest
 
 from assistant.documents.withdraw import remove_documents
 from assistant.domain.clock import SystemClock
+from assistant.domain.desk import BoundSource, ItemState
 from assistant.domain.documents import Document
 from assistant.domain.revisions import DeskKind, first_revision
 from assistant.options.desk import upkeep
-from assistant.options.desk.domain import BoundSource, ItemState
 from assistant.options.feedback.opened import open_movers
 from assistant.stores.opened import EmbeddedTenant
 from tests.fakes.desk import AT, approved

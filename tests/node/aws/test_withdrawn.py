@@ -14,9 +14,9 @@ import pytest_asyncio
 
 from assistant.documents.withdraw import remove_documents
 from assistant.domain.clock import SystemClock
+from assistant.domain.desk import BoundSource, ItemState
 from assistant.domain.revisions import DeskKind, first_revision
 from assistant.options.desk import upkeep
-from assistant.options.desk.domain import BoundSource, ItemState
 from assistant.stores.desk import StoredDesk
 from assistant.stores.documents_ports import KnowledgeStores
 from assistant.stores.dynamodb_table import DynamoDbTable

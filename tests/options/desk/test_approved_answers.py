@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from assistant.domain.desk import BoundSource, ItemState
 from assistant.domain.documents import Document
 from assistant.domain.public import PublicModel
 from assistant.domain.revisions import DeskItem, DeskKind
-from assistant.options.desk.domain import BoundSource, ItemState
 from assistant.stores.desk import StoredDesk
 from assistant.stores.sqlite_table import SqliteTable
 from tests.fakes.desk import AT, approved, glossary

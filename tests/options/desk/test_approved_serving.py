@@ -8,9 +8,9 @@ import pytest
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.read import AnswerRequest
+from assistant.domain.desk import BoundSource
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError
-from assistant.options.desk.domain import BoundSource
 from assistant.options.desk.serving import Adaptations
 from tests.fakes.answering import UPDATED_AT, FakeTenant, agent, document
 from tests.fakes.desk import FakeDesk, approved

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from assistant.answer.search import SearchScope
+from assistant.domain.desk import BoundSource
 from assistant.options.desk.approved import FindApproved, ServedAnswer
-from assistant.options.desk.domain import BoundSource
 from assistant.options.desk.serving import Adaptations
 from tests.fakes.answering import FakeTenant, document, vector_of
 from tests.fakes.desk import FakeDesk, approved

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from assistant.domain.desk import Case, CaseReason
 from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.domain.revisions import CaseState, DeskKind, body_of_item
 from assistant.options.desk.cases import UPKEEP, read_cases
-from assistant.options.desk.domain import Case, CaseReason
 from assistant.options.desk.gaps import GapUpkeep, OpenQuestion, group, regrouped
 from assistant.options.desk.intake import case_id, gap_id
 from assistant.options.feedback.events import FeedbackKind

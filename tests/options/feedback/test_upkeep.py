@@ -10,15 +10,24 @@ import pytest
 
 from assistant.documents.files import SourceDocument
 from assistant.documents.sources import Writer
+from assistant.domain.desk import (
+    Case,
+    CaseReason,
+    CaseResolution,
+    DeskDocument,
+    DocumentQuestion,
+    ItemState,
+    NewApprovedAnswer,
+    NewDocumentQuestion,
+    StateChange,
+)
 from assistant.domain.documents import Document, DocumentState, ParsedDocument
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.identity import Identity
 from assistant.domain.revisions import CaseState, DeskKind, body_of_item
 from assistant.options.desk.cases import CaseFilter, ReviewDesk, StoredCase, case_id
-from assistant.options.desk.domain import Case, CaseReason, DeskDocument, DocumentQuestion, ItemState
 from assistant.options.desk.items import Resolutions
 from assistant.options.desk.upkeep import ReviewDates
-from assistant.options.desk.wire import CaseResolution, NewApprovedAnswer, NewDocumentQuestion, StateChange
 from tests.contracts import samples
 from tests.fakes.desk_scene import bad_verdict
 from tests.options.feedback.desks import RITA, Desk, desk_of

@@ -8,8 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from assistant.domain.answers import APPROVED_PREFIX
+from assistant.domain.desk import BoundSource, ItemState
 from assistant.domain.errors import EmbeddingUnavailableError, RecordsUnavailableError
-from assistant.options.desk.domain import ApprovedAnswer, BoundSource, ItemState
+from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.desk.serving import POLL_EVERY_S, Adaptations, TextsWithApproved, approved_hash
 from tests.fakes.answering import FakeTenant, document, vector_of
 from tests.fakes.desk import AT, FakeDesk, approved, glossary

@@ -13,8 +13,9 @@ import orjson
 import pytest
 
 from assistant.domain.answers import VerdictLabel
+from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError
-from assistant.options.desk.domain import ApprovedAnswer, ItemState
+from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
 from assistant.options.feedback.ports import ReplacedText
 from assistant.options.models_lab.training_sets import (
