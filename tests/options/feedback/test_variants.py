@@ -50,7 +50,7 @@ def test_a_canary_is_worse_only_beyond_the_interval_of_the_difference() -> None:
 
 
 def test_20_percent_of_50_stand_out_against_10_percent_of_1000_and_16_do_not() -> None:
-    """As docs/learning.md says it."""
+    """As the option's page says it."""
     served = share(100, 1_000)
     assert rise(served, share(10, 50))[0] > 0 > rise(served, share(8, 50))[0]
 
