@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 from assistant.domain.clock import SystemClock
-from assistant.options.desk.gaps import GapUpkeep
+from assistant.option import Place
 from assistant.options.desk.serving import Adaptations
-from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions
 from assistant.process.http import open_socket, run, self_signed_context, serve
 from assistant.process.settings import ServiceSettings
 from assistant.process.telemetry import configure_logging, configure_tracing
@@ -28,13 +27,13 @@ from assistant.service.identity import (
 )
 from assistant.service.opened import open_tenants
 from assistant.service.running import AgentRates, RunningAnswers, watch_cancellations
-from assistant.service.served import ServedTenants
+from assistant.service.served import ServedTenant, ServedTenants
 from assistant.service.streams import BytesInFlight, StreamLimits
 from assistant.service.wire import ConsoleConfig, DeployedVersions
 from assistant.stores.clients import open_care_key_sources, open_key_source, open_revocation_sources
 from assistant.text.caches import FORGET_EVERY_S, forget_regularly
-from assistant.text.language import language
 
+RUNS = Place[Callable[[ServedTenant], Sequence[Coroutine[Any, Any, None]]]]("runs of a tenant")
 _RESUME_S = 5.0
 """At shutdown, for answers that nobody reads now but that a reader may read from their record."""
 _CANCEL_AGAIN_S = 0.2
@@ -111,12 +110,10 @@ async def _watch(tenants: ServedTenants, name: str) -> None:
     """Run what a tenant needs beside its answers, anew when it is served from another index."""
     while True:
         one = tenants[name]
-        gaps = GapUpkeep(one.desk, language(one.answering.tenant.language))
         tasks = [
             asyncio.create_task(one.answering.index_watch.run()),
             asyncio.create_task(one.adaptations.run()),
-            asyncio.create_task(DeskUpkeep(one.desk, DocumentQuestions(one.desk)).run()),
-            asyncio.create_task(gaps.run()),
+            *(asyncio.create_task(run) for runs in RUNS.joined() for run in runs(one)),
         ]
         try:
             await tenants.changed(name, one)

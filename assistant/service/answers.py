@@ -31,7 +31,7 @@ from assistant.domain.context import CareContext
 from assistant.domain.elements import Element
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import Identity, Role
-from assistant.options.desk.intake import refuse_above
+from assistant.option import Place
 from assistant.service.coming_back import POLL_S, ComingBack, is_interrupted
 from assistant.service.errors import (
     INTERNAL_PROBLEM,
@@ -60,6 +60,8 @@ from assistant.service.wire import Conversation, ElementRequest, SendRequest
 from assistant.stores.ports import Claim
 
 EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
+VERDICTS = Place[Callable[[ServedTenant, str, Verdict, Identity], Awaitable[None]]]("admission of a verdict")
+"""Raises an error that refuses it."""
 _CANCEL_TIMEOUT_S = 1.0
 _CLAIM_TIMEOUT_S = 3.0
 _HEAD_START_S = 0.001
@@ -574,8 +576,8 @@ async def give_verdict(
     A verdict `bad` opens a case for reviewers. It is refused with 409 `open_cases_reached` while as many
     cases of the caller wait as the tenant allows.
     """
-    most, store = tenant.desk.open_cases_per_agent, tenant.desk.store
-    await refuse_above(most, store=store, verdict=verdict, answer_id=answer_id, agent=caller.agent)
+    for admit in VERDICTS.joined():
+        await admit(tenant, answer_id, verdict, caller)
     return await AppendToAnswer(tenant.answering).verdict(answer_id, verdict, identity=caller)
 
 

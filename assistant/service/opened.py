@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +22,7 @@ from assistant.domain.errors import ConfigurationError, SearchUnavailableError
 from assistant.models.artifacts import TOKENIZER_FILE, model_elsewhere, served_generation_model
 from assistant.models.recorded import CharacterCount, RecordedModel, read_recording
 from assistant.models.served import FileTokenCounter
-from assistant.options.desk.cases import DeskServices
+from assistant.option import Place
 from assistant.options.feedback.patients_opened import patients_filter
 from assistant.options.live.opened import customer_pseudonym, open_systems
 from assistant.process.private_files import CAPTURE_FOLDER
@@ -43,7 +43,6 @@ from assistant.process.settings import (
 )
 from assistant.service.served import LiveTenant, ServedTenant, ServedTenants
 from assistant.stores.clients import AwsClients, ProcessClients, open_clients
-from assistant.stores.documents_ports import KnowledgeStores
 from assistant.stores.opened import (
     BULK_QUEUE,
     CLAIMS,
@@ -71,13 +70,11 @@ from assistant.tenant.tenant import TenantConfig, load_tenants
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
-    from assistant.answer.services import AnswerWriter, TenantServices
+    from assistant.answer.services import AnswerWriter
     from assistant.documents.receive import ReceiveRawFiles
     from assistant.documents.uploads import ReceiveUpload, ReceivingLoop
     from assistant.documents.work import TenantIngestion
     from assistant.model_server.here import ModelsHere
-    from assistant.options.desk.preview import PreviewAnswer
-    from assistant.options.desk.serving import Adaptations
     from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
     from assistant.options.live.ports import ReadObserver
     from assistant.options.sources.run import SyncSource
@@ -85,7 +82,7 @@ if TYPE_CHECKING:
     from assistant.stores.audit_days import CloseDays
     from assistant.stores.documents_ports import PassageIndex
     from assistant.stores.index.opensearch_schema import PassageSchema
-    from assistant.stores.ports import AnswerGenerator, DeskStore
+    from assistant.stores.ports import AnswerGenerator
 
     class TenantObserver(ReadObserver, Protocol):
         """Measures what is done for one tenant."""
@@ -93,6 +90,7 @@ if TYPE_CHECKING:
         def texts_embedded(self, count: int) -> None: ...
 
 
+PARTS = Place[Callable[[ServedTenant, StoreChoice], Awaitable[Sequence[object]]]]("parts of a tenant")
 Tenant = TypeVar("Tenant")
 
 
@@ -160,6 +158,7 @@ async def _served(
     from assistant.answer.stored import AuditLiveReads, ReadElementAgain
     from assistant.documents.receipt import WithdrawalReceipts
     from assistant.options.desk.serving import Adaptations, TextsWithApproved
+    from assistant.stores.two_people import TwoPeople
 
     tenant, clock = stores.tenant, stores.clock
     await stores.refuse_formats()
@@ -203,9 +202,8 @@ async def _served(
         clock=clock,
     )
     adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
-    services = _desk(stores, desk, knowledge, answering)
     answer_question = AnswerQuestion(answering, adaptations)
-    return ServedTenant(
+    served = ServedTenant(
         answering=answering,
         knowledge=knowledge,
         links=links,
@@ -217,12 +215,11 @@ async def _served(
         read_element_again=ReadElementAgain(
             answering, bounds=answer_question.bounds, as_asked=answer_question.as_asked
         ),
-        sources=services.sources,
-        add_documents=services.add_documents,
+        sources=KnowledgeSources.of(tenant),
+        add_documents=AddDocuments(knowledge, clock=clock, accesses=answering.records),
         uploads=uploads,
         first_loads=first_loads,
-        desk=services,
-        preview_answer=_preview(services, adaptations),
+        two_people=TwoPeople(desk, is_needed=tenant.needs_two_people, clock=clock),
         live_reads=AuditLiveReads(
             records=answering.records, reads=live_reads, pseudonym=pseudonym, clock=clock
         ),
@@ -237,35 +234,8 @@ async def _served(
         ),
         system_secrets=secrets,
     )
-
-
-def _desk(
-    stores: StoreChoice, store: DeskStore, knowledge: KnowledgeStores, answering: TenantServices
-) -> DeskServices:
-    from assistant.answer.stored import ReadAnswers
-
-    tenant = stores.tenant
-    return DeskServices(
-        store=store,
-        records=answering.records,
-        answers=ReadAnswers(answering),
-        knowledge=knowledge,
-        sources=KnowledgeSources.of(tenant),
-        add_documents=AddDocuments(knowledge, clock=stores.clock, accesses=answering.records),
-        embedder=answering.embedder,
-        embedding_model=tenant.embedding.model,
-        labels=tenant.labels,
-        needs_two_people=tenant.needs_two_people,
-        open_cases_per_agent=tenant.review.open_cases_per_agent,
-        clock=stores.clock,
-    )
-
-
-def _preview(services: DeskServices, adaptations: Adaptations) -> PreviewAnswer:
-    from assistant.options.desk.preview import PreviewAnswer, QuestionVectors
-
-    vectors = QuestionVectors(services.embedder, clock=services.clock)
-    return PreviewAnswer(services, vectors, adaptations.matcher_of)
+    opened = [await open_parts(served, stores) for open_parts in PARTS.joined()]
+    return replace(served, parts=[part for parts in opened for part in parts])
 
 
 async def _writer(stores: StoreChoice, settings: ServiceSettings, *, generates: bool) -> AnswerWriter:

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from assistant.documents.work import OpenedVersions, WritableVersion
     from assistant.model_server.here import ModelsHere
     from assistant.models.artifacts import ModelFacts
-    from assistant.options.desk.cases import DeskServices
-    from assistant.options.desk.preview import PreviewAnswer
     from assistant.options.desk.serving import Adaptations
     from assistant.process.aws.parameters import StoredSecret
     from assistant.stores.documents_ports import KnowledgeStores, Uploads
@@ -56,6 +54,7 @@ if TYPE_CHECKING:
     from assistant.stores.two_people import TwoPeople
 
 FOLLOW_EVERY_S = 1.0
+Part = TypeVar("Part")
 _LOOK_LIMIT_S = 3.0
 _OPEN_LIMIT_S = 60.0
 _log = structlog.get_logger(__name__)
@@ -79,18 +78,17 @@ class ServedTenant:
     uploads: Uploads | None
     """None on AWS without an inbox."""
     first_loads: FirstLoads
-    desk: DeskServices
-    preview_answer: PreviewAnswer
+    two_people: TwoPeople
     live_reads: AuditLiveReads
     receipts: WithdrawalReceipts
     system_secrets: Sequence[StoredSecret] = ()
     """Credentials of live systems that AWS stores."""
+    parts: Sequence[object] = ()
+    """What options opened of this tenant."""
 
-    @property
-    def two_people(self) -> TwoPeople:
-        from assistant.stores.two_people import TwoPeople
-
-        return TwoPeople(self.desk.store, is_needed=self.desk.needs_two_people, clock=self.desk.clock)
+    def part(self, kind: type[Part]) -> Part:
+        """Return what an option opened."""
+        return next(part for part in self.parts if isinstance(part, kind))
 
 
 Serve = Callable[["StoreChoice", bool], Awaitable["ServedTenant"]]

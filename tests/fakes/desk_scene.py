@@ -13,6 +13,7 @@ import httpx
 
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import CaseReason
+from assistant.options.desk.cases import DeskServices
 from assistant.options.desk.intake import OpenCases, case_id
 from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, ShownDocument
 from assistant.text.language import language
@@ -110,7 +111,7 @@ class Desk:
 
     async def took(self, *events: FeedbackEvent) -> None:
         """Take events to the desk, as the mover does."""
-        services = self.service.tenants[self.tenant].desk
+        services = self.service.tenants[self.tenant].part(DeskServices)
         await OpenCases(
             services.store,
             records=services.records,

@@ -4,5 +4,12 @@ from assistant.option import Option
 
 OPTION = Option(
     commands={"desk": ("commands", "Show recorded answers and how they were made; list who saw what.")},
-    joins={"routes": "routes:router", "bodies of routes": "routes:READ", "lines of routes": "routes:LINES"},
+    joins={
+        "parts of a tenant": "opened:open_desk",
+        "runs of a tenant": "opened:run_desk",
+        "admission of a verdict": "opened:admit_verdict",
+        "routes": "routes:router",
+        "bodies of routes": "routes:READ",
+        "lines of routes": "routes:LINES",
+    },
 )

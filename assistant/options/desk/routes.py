@@ -35,6 +35,7 @@ from assistant.domain.revisions import CaseState, DeskItem, DeskKind, body_of_it
 from assistant.options.desk.cases import CaseFilter, CaseReading, DeskServices, ReviewDesk
 from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.desk.items import MODELS, DeskItems, Resolutions, served_body
+from assistant.options.desk.preview import PreviewAnswer
 from assistant.options.desk.upkeep import DocumentQuestions
 from assistant.service.errors import declared, problems
 from assistant.service.identity import TenantOf, caller_with
@@ -58,7 +59,7 @@ _Reviewer = Annotated[Identity, caller_with(Role.REVIEWER, Role.KNOWLEDGE_OWNER)
 
 async def _services(tenant: TenantOf, _caller: _Reviewer) -> AsyncGenerator[DeskServices]:
     async with stores_within(_TIMEOUT_S, stores="The desk's stores"):
-        yield tenant.desk
+        yield tenant.part(DeskServices)
 
 
 _Services = Annotated[DeskServices, Depends(_services, scope="function")]
@@ -172,7 +173,7 @@ async def preview_answer(
 ) -> DeskPreview:
     """Return which of the last questions an approved answer would capture, and why it would not the others
     that are near. The read is recorded."""
-    return await tenant.preview_answer(asked, identity=caller)
+    return await tenant.part(PreviewAnswer)(asked, identity=caller)
 
 
 @router.get("/v1/desk/items", **declared())
