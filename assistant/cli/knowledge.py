@@ -92,9 +92,13 @@ PATHS = "Files, or folders of files in the formats of docs/documents.md. Default
 SOURCE = "Name of a source in the tenant file. Default: the one without a namespace."
 LABEL = "An access label that you hold; lets you make documents with it readable to more agents."
 PRUNE = "Withdraw documents whose file is no longer below the paths of their source."
+DRY_RUN = "Say what would be read, skipped and refused, and about how long it takes. Nothing is loaded."
 SERVICE = "Send the documents to this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN."
 READ_BY = "Have this service read its own, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN. Default: here."
-RECEIPT_SERVICE = "Ask this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN. Default: this machine."
+RECEIPT = "Show again what was removed, and withdraw nothing."
+RECEIPT_SERVICE = (
+    "Receipts of this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN. Default: this machine."
+)
 _REINDEX = "assistant knowledge reindex"
 _MIB = 1024 * 1024
 _WRITER = "assistant knowledge"
@@ -143,11 +147,15 @@ def add(
     prune: Annotated[bool, Option("--prune", help=PRUNE)] = False,
     more: Annotated[bool, Option("--prune-more-than-a-third", help="Also where it is so many.")] = False,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask before withdrawing.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help=DRY_RUN)] = False,
 ) -> None:
     """Add documents and wait until each is indexed or failed. Unchanged ones are skipped."""
     options, terminal = GlobalOptions.of(context), Terminal()
-    client = None if service is None else options.service_client(service, of=OWNER)
     folders, runtime = chosen_folders(options, tenant, source=source, paths=paths or []), None
+    if dry_run:
+        _show_what_a_load_does(options, terminal, tenant, folders)
+        return
+    client = None if service is None else options.service_client(service, of=OWNER)
     if client is not None:
         report = asyncio.run(_load_remotely(options, terminal, tenant, folders, client))
     else:
@@ -164,6 +172,37 @@ def add(
         terminal.show(f"Withdrawn: {', '.join(left)}.")
     if report.has_failures:
         raise typer.Exit(1)
+
+
+def _show_what_a_load_does(
+    options: GlobalOptions, terminal: Terminal, tenant: str, folders: Sequence[SourceFolders]
+) -> None:
+    """Say what a load would read, skip and refuse, and about how long it takes."""
+    reading = FileReading.of(options.tenant(tenant))
+    checked = CheckedFiles()
+    for folder in folders:
+        checked.read(folder, reading)
+    for name in reading.skipped:
+        checked.kinds[_kind(name)]["skipped"] += 1
+    if options.writes(checked.as_json(reading)):
+        return
+    rows = [
+        (kind, *(f"{counts[state]:,}" for state in _CHECKED))
+        for kind, counts in sorted(checked.kinds.items())
+    ]
+    terminal.out.print(table("kind", *_CHECKED, right=_CHECKED, rows=rows))
+    minutes = checked.characters / _EMBEDDED_CHARACTERS_S / 60
+    terminal.out.print(
+        f"{checked.characters:,} characters: about {max(1, round(minutes)):,} min until all of them answer, "
+        "on two cores"
+    )
+    for reason, origins in checked.refused.items():
+        terminal.warn(f"refused, {reason}: {first_names(origins, most=_SHOWN_NAMES)}", "red")
+    if broken := checked.broken_links():
+        named = first_names([f"{file} ({len(each):,})" for file, each in broken.items()], most=_SHOWN_NAMES)
+        terminal.warn(f"links that lead to no document of the source stay text: {named}", "yellow")
+    for remark in reading.remarks():
+        terminal.warn(remark, "yellow")
 
 
 @app.command()
@@ -194,42 +233,6 @@ def read_again(
             terminal.warn(line, "yellow")
     if report.refused or report.failed or report.without_original:
         raise typer.Exit(1)
-
-
-@app.command()
-def check(
-    context: typer.Context,
-    tenant: Tenant,
-    paths: Annotated[list[Path] | None, Argument(metavar="[PATH]...", help=PATHS)] = None,
-    source: Annotated[str | None, Option(metavar="NAME", help=SOURCE)] = None,
-) -> None:
-    """Say what a load would read, skip and refuse, and about how long it takes. Nothing is loaded."""
-    options, terminal = GlobalOptions.of(context), Terminal()
-    reading = FileReading.of(options.tenant(tenant))
-    checked = CheckedFiles()
-    for folder in chosen_folders(options, tenant, source=source, paths=paths or []):
-        checked.read(folder, reading)
-    for name in reading.skipped:
-        checked.kinds[_kind(name)]["skipped"] += 1
-    if options.writes(checked.as_json(reading)):
-        return
-    rows = [
-        (kind, *(f"{counts[state]:,}" for state in _CHECKED))
-        for kind, counts in sorted(checked.kinds.items())
-    ]
-    terminal.out.print(table("kind", *_CHECKED, right=_CHECKED, rows=rows))
-    minutes = checked.characters / _EMBEDDED_CHARACTERS_S / 60
-    terminal.out.print(
-        f"{checked.characters:,} characters: about {max(1, round(minutes)):,} min until all of them answer, "
-        "on two cores"
-    )
-    for reason, origins in checked.refused.items():
-        terminal.warn(f"refused, {reason}: {first_names(origins, most=_SHOWN_NAMES)}", "red")
-    if broken := checked.broken_links():
-        named = first_names([f"{file} ({len(each):,})" for file, each in broken.items()], most=_SHOWN_NAMES)
-        terminal.warn(f"links that lead to no document of the source stay text: {named}", "yellow")
-    for remark in reading.remarks():
-        terminal.warn(remark, "yellow")
 
 
 @app.command(name="list")
@@ -297,9 +300,16 @@ def withdraw(
     document_ids: Annotated[list[str], Argument(metavar="ID...")],
     tenant: Tenant,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    receipt: Annotated[bool, Option("--receipt", help=RECEIPT)] = False,
+    service: Annotated[str | None, Option(metavar="URL", help=RECEIPT_SERVICE)] = None,
 ) -> None:
-    """Remove documents from the answers and delete their text."""
+    """Remove documents from the answers and delete their text; say what remains until when by which rule."""
     options, terminal = GlobalOptions.of(context), Terminal()
+    if receipt:
+        _show_receipts(options, terminal, tenant, document_ids, service)
+        return
+    if service is not None:
+        raise typer.BadParameter("--service is asked for receipts: give --receipt too.")
     runtime = local_runtime(options, terminal)
     statuses = options.with_stores(tenant, lambda stores: stores.knowledge.states.get_many(document_ids))
     known = [document_id for document_id in dict.fromkeys(document_ids) if document_id in statuses]
@@ -312,28 +322,28 @@ def withdraw(
     receipts = _local_receipts(options, tenant, known)
     if not options.writes({"withdrawn": known, "unknown": unknown, "receipts": receipts}) and known:
         terminal.show(f"Withdrawn: {', '.join(known)}.")
-        for receipt in receipts:
-            _show_receipt(terminal, receipt)
+        for each in receipts:
+            _show_receipt(terminal, each)
     if unknown:
         raise NotFoundError(f"{tenant} has no document {', '.join(unknown)}.")
 
 
-@app.command()
-def receipt(
-    context: typer.Context,
-    document_id: Annotated[str, Argument(metavar="ID")],
-    tenant: Tenant,
-    service: Annotated[str | None, Option(metavar="URL", help=RECEIPT_SERVICE)] = None,
+def _show_receipts(
+    options: GlobalOptions, terminal: Terminal, tenant: str, ids: Sequence[str], service: str | None
 ) -> None:
-    """Show again what a withdrawal removed, and what remains until when by which rule."""
-    options, terminal = GlobalOptions.of(context), Terminal()
+    """Show again what withdrawals removed."""
     if service is None:
-        shown = _local_receipts(options, tenant, [document_id])[0]
+        receipts = _local_receipts(options, tenant, ids)
     else:
         options.tenant(tenant)
-        shown = options.with_service(service, lambda there: there.withdrawal_receipt(document_id), of=OWNER)
-    if not options.writes(shown):
-        _show_receipt(terminal, shown)
+
+        async def read(there: AssistantClient) -> list[WithdrawalReceipt]:
+            return [await there.withdrawal_receipt(each) for each in ids]
+
+        receipts = options.with_service(service, read, of=OWNER)
+    if not options.writes({"receipts": receipts}):
+        for each in receipts:
+            _show_receipt(terminal, each)
 
 
 # --- what is loaded ---------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ async def test_a_mark_becomes_a_served_model_and_the_served_one_comes_back(
     shares = desk.scene.shares()
     assert {name: count for name, (_, count) in shares.items()} == {"AllTraffic": 1, "Canary": 1}
     assert shares["Canary"][0] / sum(weight for weight, _ in shares.values()) == pytest.approx(0.05)
-    done = await command(desk.run, "rollback", "--tenant", "sandbox")
+    done = await command(desk.run, "release", "--back", "--tenant", "sandbox")
     assert done.exit_code == 0, told(done)
     assert desk.scene.shares() == {"AllTraffic": (1.0, 1)}
 

@@ -1,4 +1,4 @@
-"""``assistant models candidates``, ``try`` and ``adopt`` against the AWS emulator."""
+"""``assistant models candidates`` and ``try`` against the AWS emulator."""
 # pyright: basic
 
 from __future__ import annotations
@@ -360,7 +360,7 @@ def test_a_deployment_without_the_roles_is_refused(account: Account) -> None:
 
 def test_an_adopted_manifest_says_what_the_lock_says(account: Account) -> None:
     resolve(account)
-    assert account.run("adopt", jumpstart.MODEL, "--sequence-length", "8192").exit_code == 0
+    assert account.run("candidates", "--adopt", jumpstart.MODEL, "--sequence-length", "8192").exit_code == 0
 
     manifest = load_llm_manifest(account.root / "model_artifacts" / "llm" / jumpstart.MODEL)
     facts = load_candidates(account.root / LOCK_FILE).usable(jumpstart.MODEL)[1]
@@ -373,8 +373,8 @@ def test_an_adopted_manifest_says_what_the_lock_says(account: Account) -> None:
 
 def test_a_manifest_that_exists_is_not_written_over(account: Account) -> None:
     resolve(account)
-    account.run("adopt", jumpstart.MODEL)
-    assert "exists already" in account.refused("adopt", jumpstart.MODEL)
+    account.run("candidates", "--adopt", jumpstart.MODEL)
+    assert "exists already" in account.refused("candidates", "--adopt", jumpstart.MODEL)
 
 
 def test_missing_facts_are_named_and_nothing_is_written(account: Account) -> None:
@@ -384,7 +384,9 @@ def test_missing_facts_are_named_and_nothing_is_written(account: Account) -> Non
     )
     resolve(account)
 
-    assert "do not say layers, kv_heads, head_size" in account.refused("adopt", jumpstart.MODEL)
+    assert "do not say layers, kv_heads, head_size" in account.refused(
+        "candidates", "--adopt", jumpstart.MODEL
+    )
     assert not (account.root / "model_artifacts" / "llm").exists()
 
 
@@ -398,4 +400,4 @@ def test_neither_a_forbidden_licence_nor_an_unresolved_row_is_adopted(
         offer(account, license=licence)
         resolve(account)
 
-    assert error in account.refused("adopt", jumpstart.MODEL)
+    assert error in account.refused("candidates", "--adopt", jumpstart.MODEL)

@@ -1,4 +1,4 @@
-"""``assistant models package``, ``release``, ``rollback``, ``canary`` on the emulator."""
+"""``assistant models package``, ``release``, ``variants`` on the emulator."""
 # pyright: basic
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def test_an_artifact_is_packaged_put_released_and_rolled_back(desk: Desk) -> Non
     assert "InService; AllTraffic 95 %, Canary 5 %" in done.output
 
     assert desk.scene.shares()["Canary"] == (1 / 19, 1)
-    done = desk.run("rollback", "--tenant", "sandbox")
+    done = desk.run("release", "--back", "--tenant", "sandbox")
     assert done.exit_code == 0, told(done)
     assert "InService; AllTraffic alone" in done.output
     assert desk.scene.shares() == {"AllTraffic": (1.0, 1)}
@@ -367,7 +367,7 @@ def test_no_deployment_while_a_canary_runs(desk: Desk) -> None:
     place = (deployment.aws, deployment.tenant, deployment.stack_prefix)
     refuse_canary(*place)
     desk.scene.canary.release(5)
-    with pytest.raises(DeploymentError, match=r"runs a canary.*Canary 5 %.*assistant models rollback"):
+    with pytest.raises(DeploymentError, match=r"runs a canary.*Canary 5 %.*assistant models release --back"):
         refuse_canary(*place)
     desk.scene.canary.rollback()
     refuse_canary(*place)

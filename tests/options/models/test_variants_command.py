@@ -63,7 +63,7 @@ def test_a_worse_canary_is_named_with_the_command_and_status_1(place: Path) -> N
     done = run(place)
     assert done.exit_code == 1
     assert "4/4 [0.51, 1.00]" in done.output
-    assert "worse than the served model: bad. assistant models rollback --tenant bakery" in done.output
+    assert "worse than the served model: bad. assistant models release --back --tenant bakery" in done.output
 
 
 def test_a_canary_alike_has_status_0_and_programs_get_the_shares(place: Path) -> None:

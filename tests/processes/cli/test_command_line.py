@@ -80,7 +80,7 @@ def test_wrong_usage_is_status_2(folder: Path, arguments: list[str]) -> None:
             "There is no such file or folder: nowhere.md.",
         ),
         (["knowledge", "list", "--tenant", "bakery", "--only", "lively"], "There is no state lively"),
-        (["knowledge", "receipt", "--tenant", "bakery", "x"], "bakery has no document x."),
+        (["knowledge", "withdraw", "--receipt", "--tenant", "bakery", "x"], "bakery has no document x."),
     ],
 )
 def test_a_failure_is_one_sentence_and_status_1(folder: Path, arguments: list[str], said: str) -> None:

@@ -103,10 +103,11 @@ def test_withdrawing_asks_and_then_takes_the_document_out(shop: Shop, asked: str
     (shop.folder / "old.md").write_text("# Old rule\n\nDogs may not enter the bakery.\n")
     shop.run("knowledge", "add", "--tenant", "shop", "old.md")
     shop.run("knowledge", "withdraw", "--tenant", "shop", "old", status=1)
-    shop.run("knowledge", "receipt", "--tenant", "shop", "old", status=1)
+    shop.run("knowledge", "withdraw", "--receipt", "--tenant", "shop", "old", status=1)
     shown = shop.run("knowledge", "withdraw", "--tenant", "shop", "old", "--yes")
     assert "complete" in shown
-    receipt = json.loads(shop.run("knowledge", "receipt", "--tenant", "shop", "old", "--json"))
+    again = shop.run("knowledge", "withdraw", "--receipt", "--tenant", "shop", "old", "--json")
+    (receipt,) = json.loads(again)["receipts"]
     assert receipt["is_complete"]
     counted = [place["found"] for place in receipt["places"] if place["found"] is not None]
     assert len(counted) >= 5

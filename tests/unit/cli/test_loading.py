@@ -292,7 +292,7 @@ def test_a_check_says_what_a_load_would_do_by_kind(tmp_path: Path) -> None:
         (notes / name).parent.mkdir(parents=True, exist_ok=True)
         (notes / name).write_text(content)
     arguments = ["--tenants", str(tmp_path / "tenants"), "--state", str(tmp_path / "state")]
-    command = ["knowledge", "check", "--tenant", "mine", str(notes)]
+    command = ["knowledge", "add", "--dry-run", "--tenant", "mine", str(notes)]
     told = CliRunner().invoke(app, [*arguments, "--json", *command])
     assert told.exit_code == 0, told.output
     checked = json.loads(told.output)

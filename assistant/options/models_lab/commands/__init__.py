@@ -7,13 +7,13 @@ import typer
 
 def add_to_models(app: typer.Typer) -> None:
     from assistant.options.models_lab.commands import release
-    from assistant.options.models_lab.commands.candidates import adopt, candidates, compare, try_
+    from assistant.options.models_lab.commands.candidates import candidates, compare, try_
     from assistant.options.models_lab.commands.compiling import compile_
     from assistant.options.models_lab.commands.training import train
 
-    for command in (candidates, try_, compare, adopt, train, compile_):
+    for command in (candidates, try_, compare, train, compile_):
         app.command(name=command.__name__.rstrip("_"))(command)
-    for command in (release.package, release.release, release.rollback, release.variants):
+    for command in (release.package, release.release, release.variants):
         app.command()(command)
 
 

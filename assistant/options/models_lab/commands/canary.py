@@ -117,7 +117,7 @@ class Canary:
         elif state.config not in (self.served_config, self.canary_config):
             why = f"{state.config} is no configuration of its stack: deploy first"
         elif state.canary_percent > 0:
-            why = "roll that canary back first: assistant models rollback"
+            why = "roll that canary back first: assistant models release --back"
         else:
             return state
         raise ConflictError(f"{self.endpoint} is {state}: {why}.")
@@ -233,5 +233,5 @@ def refuse_canary(aws: AwsAccount, tenant: TenantConfig, stack_prefix: str) -> N
     canary = Canary.of_stack(aws, stack=f"{stack_prefix}Models", endpoint=endpoint)
     state = canary and replace(canary, role=None).state()
     if canary is not None and state is not None and state.config == canary.canary_config:
-        advice = f"End that release, then deploy: assistant models rollback --tenant {tenant.name}"
+        advice = f"End that release, then deploy: assistant models release --back --tenant {tenant.name}"
         raise DeploymentError(f"{endpoint} runs a canary ({state}). {advice}")

@@ -1,4 +1,4 @@
-"""``assistant models candidates | try | compare | adopt``: models of JumpStart, from an id to a manifest.
+"""``assistant models candidates | try | compare``: models of JumpStart, from an id to a manifest.
 
 The machine that runs ``candidates`` and ``try`` must reach AWS: the tenant's VPC is closed, and an endpoint
 in it reads only the tenant's own bucket, so ``try`` first copies an artifact there through this machine.
@@ -23,7 +23,14 @@ from typer import Argument, Option
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, DeploymentError
 from assistant.options.models_lab import jumpstart
 from assistant.options.models_lab.commands import sagemaker_jobs
-from assistant.options.models_lab.jumpstart import LOCK_FILE, Candidate, Facts, Listed, TrialPlace
+from assistant.options.models_lab.jumpstart import (
+    LOCK_FILE,
+    Candidate,
+    CandidateLock,
+    Facts,
+    Listed,
+    TrialPlace,
+)
 from assistant.tenant import manifests as model_artifacts
 from assistant.tenant.added_models import ServedLlm
 from assistant.tenant.prices import load_prices
@@ -47,13 +54,29 @@ CandidateId = Annotated[str, Argument(metavar="ID", help=f"Id of a row of {LOCK_
 RegionOption = Annotated[
     str | None, Option(metavar="R", help="Fill rows from this region's JumpStart bucket.")
 ]
+Adopted = Annotated[str | None, Option("--adopt", metavar="ID", help=f"Id of a resolved row of {LOCK_FILE}.")]
+SequenceLength = Annotated[int, Option(min=256, metavar="N", help="--adopt, LLM: tokens of a stream.")]
+BatchSize = Annotated[int, Option(min=1, metavar="N", help="--adopt, LLM: streams at a time.")]
+Pooling = Annotated[Literal["mean", "cls"] | None, Option(help="--adopt, embedder: as its model card says.")]
 EulaOption = Annotated[list[str] | None, Option(metavar="ID", help="Record that its licence is accepted.")]
 
 
-def candidates(context: typer.Context, region: RegionOption = None, accept_eula: EulaOption = None) -> None:
-    """List the candidates; with --region write what JumpStart says of them into the lock."""
+def candidates(
+    context: typer.Context,
+    region: RegionOption = None,
+    accept_eula: EulaOption = None,
+    adopt: Adopted = None,
+    sequence_length: SequenceLength = 8192,
+    batch_size: BatchSize = 8,
+    pooling: Pooling = None,
+) -> None:
+    """List the candidates; with --region write what JumpStart says of them into the lock; with --adopt write
+    the manifest of a resolved one, by which a tenant file can name it."""
     from assistant.terminal.account import AwsAccount
 
+    if adopt is not None:
+        _adopt(_root(GlobalOptions.of(context)), adopt, sequence_length, batch_size, pooling)
+        return
     options, terminal = GlobalOptions.of(context), Terminal()
     path = _root(options) / LOCK_FILE
     lock, before = jumpstart.load_candidates(path), path.read_bytes()
@@ -69,15 +92,19 @@ def candidates(context: typer.Context, region: RegionOption = None, accept_eula:
         jumpstart.write_rows(path, before, updates)
         lock = jumpstart.load_candidates(path)
     if not options.writes(lock):
-        rows: list[Sequence[str]] = []
-        for row in lock.candidate:
-            told = (row.facts.version, row.facts.licence) if row.facts else ("unresolved", "")
-            rows.append((row.id, row.task, row.family, *told, row.purpose))
-        terminal.out.print(table("id", "task", "family", "version", "licence", "purpose", rows=rows))
+        _show_candidates(terminal, lock)
     for line in failed:
         terminal.warn(line, "bold red")
     if failed:
         raise typer.Exit(1)
+
+
+def _show_candidates(terminal: Terminal, lock: CandidateLock) -> None:
+    rows: list[Sequence[str]] = []
+    for row in lock.candidate:
+        told = (row.facts.version, row.facts.licence) if row.facts else ("unresolved", "")
+        rows.append((row.id, row.task, row.family, *told, row.purpose))
+    terminal.out.print(table("id", "task", "family", "version", "licence", "purpose", rows=rows))
 
 
 def _resolved(
@@ -418,19 +445,12 @@ def _served(
 
 
 # --- adopt ------------------------------------------------------------------------------------------------
-def adopt(
-    context: typer.Context,
-    candidate: CandidateId,
-    sequence_length: Annotated[int, Option(min=256, metavar="N", help="LLM: tokens of a stream.")] = 8192,
-    batch_size: Annotated[int, Option(min=1, metavar="N", help="LLM: streams at a time.")] = 8,
-    pooling: Annotated[
-        Literal["mean", "cls"] | None, Option(help="Embedder: as its model card says.")
-    ] = None,
+def _adopt(
+    root: Path, candidate: str, sequence_length: int, batch_size: int, pooling: Literal["mean", "cls"] | None
 ) -> None:
-    """Write the manifest of a resolved candidate, by which a tenant file can name it."""
     import tomlkit
 
-    root, terminal = _root(GlobalOptions.of(context)), Terminal()
+    terminal = Terminal()
     row, facts = jumpstart.load_candidates(root / LOCK_FILE).usable(candidate)
     folder, found = root / "model_artifacts", facts.architecture
     table_of = model_artifacts.load_compatibility(folder / "compatibility.toml")

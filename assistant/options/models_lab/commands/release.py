@@ -1,5 +1,5 @@
-"""``assistant models package``, ``release``, ``rollback``, ``variants``: a tuned model beside the
-served one, by the credentials of whoever deploys the tenant."""
+"""``assistant models package``, ``release``, ``variants``: a tuned model beside the served one, by the
+credentials of whoever deploys the tenant."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ Like = Annotated[str, Option(metavar="NAME", help="Artifact whose weights were t
 Card = Annotated[Path | None, Option(metavar="FILE", help="training.json of the training job.")]
 Evaluated = Annotated[Path | None, Option(metavar="FILE", help="The same weights, as evaluated (GGUF).")]
 PutInto = Annotated[str | None, Option(metavar="T", help="Tenant whose bucket gets it, as its publisher.")]
-Candidate = Annotated[str, Argument(metavar="NAME", help="The tenant's models.candidate.")]
+Candidate = Annotated[str, Argument(metavar="[NAME]", help="The tenant's models.candidate.")]
+Back = Annotated[bool, Option("--back", help="End the canary: its share, then its instance.")]
 Report = Annotated[str | None, Option(metavar="NAME", help="Stored run of the candidate.")]
 Against = Annotated[str | None, Option(metavar="NAME", help="Stored run of the served model.")]
 Percent = Annotated[int, Option(min=1, max=50, metavar="PERCENT", help="Of the LLM's calls.")]
@@ -68,21 +69,51 @@ def package(
 
 def release(
     context: typer.Context,
-    name: Candidate,
     tenant: Tenant,
+    name: Candidate = "",
     share: Percent = 5,
     evaluation: Report = None,
     against: Against = None,
     yes: Yes = False,
+    back: Back = False,
 ) -> None:
     """Run a tuned model beside the served one, with a share of the calls. The price is shown first."""
-    from assistant.evaluation.runs import read_run
-    from assistant.options.models_lab.commands.canary import compared
+    if bool(name) == back:
+        raise typer.BadParameter("Give the NAME of a candidate, or --back.")
     from assistant.terminal.publishing import check_artifact
 
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
     deployed, models = _deployed(options, tenant)
+    if back:
+        canary = _canary(deployed)
+        terminal.show(f"{canary.endpoint}: {canary.rollback() or 'paused; it resumes without a canary'}")
+        return
     manifests = _manifests(models, name)
+    _show_compared(options, terminal, tenant, evaluation, against, manifests)
+    canary = _canary(deployed)
+    if canary.artifact != manifests[1].sha256:
+        raise ConflictError(f"The stack declares {canary.artifact}, not the {name} of the manifest. Deploy.")
+    canary.check_free()
+    terminal.show(_price(models, manifests[1]))
+    if not yes:
+        typer.confirm(f"Release {name} to {share} % of the calls of {tenant}?", abort=True, err=True)
+    check_artifact(manifests[1], deployed=deployed, terminal=terminal)
+    terminal.step("updating the endpoint: some 20 to 60 minutes")
+    terminal.show(f"{canary.endpoint}: {canary.release(share)}")
+
+
+def _show_compared(
+    options: GlobalOptions,
+    terminal: Terminal,
+    tenant: str,
+    evaluation: str | None,
+    against: str | None,
+    manifests: tuple[LlmManifest, LlmManifest],
+) -> None:
+    """Show how the candidate differs from the served model. Raises ConfigurationError, ConflictError."""
+    from assistant.evaluation.runs import read_run
+    from assistant.options.models_lab.commands.canary import compared
+
     if evaluation is None or against is None:
         raise ConfigurationError(
             "A release rests on an evaluation of both models on the held-out questions. Name both runs: "
@@ -99,22 +130,6 @@ def release(
     for run in (before, after):
         if run.writer_sha256 is None:
             terminal.say(f"the evaluation of {run.writer!r} names no hash: is it of the right model?")
-    canary = _canary(deployed)
-    if canary.artifact != manifests[1].sha256:
-        raise ConflictError(f"The stack declares {canary.artifact}, not the {name} of the manifest. Deploy.")
-    canary.check_free()
-    terminal.show(_price(models, manifests[1]))
-    if not yes:
-        typer.confirm(f"Release {name} to {share} % of the calls of {tenant}?", abort=True, err=True)
-    check_artifact(manifests[1], deployed=deployed, terminal=terminal)
-    terminal.step("updating the endpoint: some 20 to 60 minutes")
-    terminal.show(f"{canary.endpoint}: {canary.release(share)}")
-
-
-def rollback(tenant: Tenant, context: typer.Context) -> None:
-    """End the canary: first its share, then its instance. The served model answers all."""
-    canary = _canary(_deployed(GlobalOptions.of(context), tenant)[0])
-    Terminal().show(f"{canary.endpoint}: {canary.rollback() or 'paused; it resumes without a canary'}")
 
 
 def variants(
@@ -135,7 +150,7 @@ def variants(
         shown = table("variant", "artifact", "answers", *FATES, right=("answers", *FATES), rows=rows)
         Terminal().out.print(shown if rows else plain(f"No model wrote in the last {hours} hours."))
     if worse:
-        advice = f"assistant models rollback --tenant {tenant}"
+        advice = f"assistant models release --back --tenant {tenant}"
         Terminal().warn(
             f"The canary is worse than the served model: {', '.join(worse)}. {advice}", "bold red"
         )
