@@ -22,14 +22,13 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "faults.md"
 COLLECT = "ASSISTANT_TESTS_FAULT_ROWS"
 """Names the file that rows are collected in while the page is written."""
+_BETWEEN = "<br>"
 _HEAD = """# Faults
 
-What happens when something that the service depends on fails, as the tests in `tests/faults` see it: the
-service runs as a process of its own on its AWS adapters, against an emulator of AWS, a real OpenSearch node
-and a SageMaker Runtime on a socket; each fault is made on the socket or the process. The tenant's model
-writes its answers; a tenant whose answers are quoted never calls a model. This page is written from that run
-by `python -m tests.faults.table`; the tests fail when what they see is not what stands here, and the run
-of the night fails when something that can happen has no test.
+What happens when something that the service depends on fails, as `tests/faults` sees it: the service as a
+process on its AWS adapters, an emulator of AWS, a real OpenSearch node and a SageMaker Runtime on a socket.
+The tenant's model writes. `python -m tests.faults.table` writes this page; the tests fail when it says
+something else, and at night when something that can happen has no test.
 
 In every row: the model was called at most once for a question, no record was written twice, and when the
 fault was over the next question was answered and recorded.
@@ -53,13 +52,15 @@ class Row:
     def cell(self) -> Cell:
         return Cell(self.dependency, self.fault)
 
-    def line(self) -> str:
-        """Return the row as Markdown."""
-        values = (
-            *(getattr(self, each.name) for each in fields(self)[1:]),
-            ADVICE[self.cell],
-        )
-        return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
+    @property
+    def how(self) -> str:
+        """The fault, and how it was made: rows that differ by nothing else are one line of the page."""
+        return f"{self.fault}: {self.made_by}"
+
+    def effect(self) -> str:
+        """Return what follows the fault in the page's line."""
+        values = (*(getattr(self, each.name) for each in fields(self)[3:]), ADVICE[self.cell])
+        return " | ".join(value.replace("|", "\\|") for value in values) + " |"
 
 
 noted: list[Cell] = []
@@ -76,10 +77,17 @@ def tell(row: Row) -> None:
         return
     shown = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     section = shown.partition(f"\n## {row.dependency}\n")[2].partition("\n## ")[0]
-    assert row.line() in section.splitlines(), (
+    assert (row.how, row.effect()) in lines_of(section), (
         f"{PAGE.name} does not say what was seen just now; look at it, then write the page anew with "
-        f"`python -m tests.faults.table`:\n{row.line()}"
+        f"`python -m tests.faults.table`:\n{row.how} | {row.effect()}"
     )
+
+
+def lines_of(section: str) -> list[tuple[str, str]]:
+    """Return each fault of a section of the page, with how it was made, and its effect."""
+    lines = [line.removeprefix("| ") for line in section.splitlines() if line.startswith("| ")][2:]
+    parts = [line.partition(" | ") for line in lines]
+    return [(how, effect) for faults, _, effect in parts for how in faults.split(_BETWEEN)]
 
 
 def rendered(rows: list[Row]) -> str:
@@ -94,10 +102,14 @@ def rendered(rows: list[Row]) -> str:
     for dependency in dict.fromkeys(cell.dependency for cell in CELLS):
         parts.append(
             f"\n## {dependency}\n\n"
-            "| fault | made by | the agent sees | recorded | log line | figure | what to do |\n"
-            "| --- | --- | --- | --- | --- | --- | --- |\n"
+            "| fault: made by | the agent sees | recorded | log line | figure | what to do |\n"
+            "| --- | --- | --- | --- | --- | --- |\n"
         )
-        parts += [f"{by_cell[cell].line()}\n" for cell in CELLS if cell.dependency == dependency]
+        effects: dict[str, list[str]] = {}
+        for cell in CELLS:
+            if cell.dependency == dependency:
+                effects.setdefault(by_cell[cell].effect(), []).append(by_cell[cell].how)
+        parts += [f"| {_BETWEEN.join(faults)} | {effect}\n" for effect, faults in effects.items()]
     return "".join(parts)
 
 

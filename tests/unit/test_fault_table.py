@@ -12,7 +12,7 @@ import pytest
 from tests.faults import table
 from tests.faults.cells import CELLS, Cell
 from tests.faults.holes import TOLD, FaultCells
-from tests.faults.table import PAGE, Row, rendered, tell
+from tests.faults.table import PAGE, Row, lines_of, rendered, tell
 
 
 def row(cell: Cell, *, sees: str = "503 `x`, retryable") -> Row:
@@ -23,13 +23,14 @@ ROWS = [row(cell) for cell in CELLS]
 
 
 def test_a_page_has_one_row_for_each_cell() -> None:
-    page = rendered(ROWS + ROWS[:3])
-    assert [line for line in page.splitlines() if "`x`" in line] == [
-        each.line()
-        for name in dict.fromkeys(cell.dependency for cell in CELLS)
-        for each in ROWS
-        if each.dependency == name
-    ]
+    sections = rendered(ROWS + ROWS[:3]).split("\n## ")[1:]
+    found = [(section.splitlines()[0], *line) for section in sections for line in lines_of(section)]
+    assert sorted(found) == sorted((each.dependency, each.how, each.effect()) for each in ROWS)
+
+
+def test_faults_with_one_effect_are_one_line() -> None:
+    page = rendered(ROWS)
+    assert page.count("`x`") == len({(each.dependency, each.effect()) for each in ROWS}) < len(ROWS)
 
 
 def test_a_cell_without_a_row_is_no_page() -> None:
@@ -45,10 +46,9 @@ def test_two_tests_that_see_different_things_are_no_page() -> None:
 def test_the_committed_page_has_every_cell_and_nothing_else() -> None:
     sections = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
     found = [
-        Cell(section.splitlines()[0], line.split(" | ")[0].removeprefix("| "))
+        Cell(section.splitlines()[0], how.partition(": ")[0])
         for section in sections
-        for line in section.splitlines()[4:]
-        if line
+        for how, _ in lines_of(section)
     ]
     assert sorted(map(str, found)) == sorted(map(str, CELLS))
 
