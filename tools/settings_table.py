@@ -9,7 +9,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -26,21 +26,28 @@ from assistant.process.settings import (
 from tools.tables import markdown_table, with_table
 
 PAGE = Path(__file__).parents[1] / "docs" / "start-alone.md"
-_TABLES: dict[str, type[ProcessSettings]] = {
-    "service": ServiceSettings,
-    "worker": WorkerSettings,
-    "command line": LocalSettings,
-}
+_SERVICE, _WORKER = "ASSISTANT_SERVICE_", "ASSISTANT_WORKER_"
 
 
 def with_tables(page: str) -> str:
-    """Return the page with new tables between its markers."""
-    for name, settings in _TABLES.items():
-        page = with_table(page, _table(settings), begin=f"variables of the {name},", end="end")
+    """Return the page with new tables between its markers. The worker's table has the rows that differ
+    from the service's."""
+    service, worker, local = (_rows(each) for each in (ServiceSettings, WorkerSettings, LocalSettings))
+    renamed = [tuple(cell.replace(_SERVICE, _WORKER) for cell in row) for row in service]
+    shared = [row[0] for row in worker if row in renamed]
+    own = f"As those of the service: {', '.join(shared)}.\n\n" + _table(
+        row for row in worker if row not in renamed
+    )
+    for name, table in (("service", _table(service)), ("worker", own), ("command line", _table(local))):
+        page = with_table(page, table, begin=f"variables of the {name},", end="end")
     return page
 
 
-def _table(settings: type[ProcessSettings]) -> str:
+def _table(rows: Iterable[tuple[str, ...]]) -> str:
+    return markdown_table(("variable", "values", "default", "what"), rows)
+
+
+def _rows(settings: type[ProcessSettings]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     meanings = dict(_docstrings(settings))
     on_aws = settings.on_aws if issubclass(settings, StoreSettings) else ()
@@ -49,7 +56,7 @@ def _table(settings: type[ProcessSettings]) -> str:
         what = re.sub(r"`(\w+)`", lambda found: _named(found, settings), meanings[name])
         variable = field.validation_alias or settings.variable(name)
         rows.append((f"`{variable}`", _values(field.annotation), default, what))
-    return markdown_table(("variable", "values", "default", "what"), rows)
+    return rows
 
 
 def _named(found: re.Match[str], settings: type[ProcessSettings]) -> str:
