@@ -29,6 +29,7 @@ from assistant.domain.documents import (
 )
 from assistant.domain.errors import (
     AssistantError,
+    ConfigurationError,
     DeadlineExceededError,
     DependencyError,
     SearchUnavailableError,
@@ -41,7 +42,6 @@ from assistant.stores.ports import (
     DocumentLinks,
     DocumentTexts,
     LiveDocuments,
-    LiveReads,
     LoadsOfSources,
     PassageSearch,
     SentValues,
@@ -74,15 +74,22 @@ class CitedDocuments:
     links: DocumentLinks
 
 
+def _named_by_nobody(_customer: str) -> str:
+    raise ConfigurationError("A context was taken, and nothing here reads a customer's data.")
+
+
 @dataclass(frozen=True, slots=True)
 class LiveData:
-    """What a tenant's live systems offer, and the record of what was read."""
+    """What a tenant's live systems offer."""
 
-    elements: LiveElements | None
+    elements: LiveElements | None = None
     """None where the tenant has no live system."""
-    reads: LiveReads
-    pseudonym: Callable[[str], str]
+    pseudonym: Callable[[str], str] = _named_by_nobody
     """Returns a customer's keyed pseudonym, as in the record of live reads."""
+    sent_values: SentValues | None = None
+    """Keeps the live values of sent texts."""
+    replies: ReplyDelivery | None = None
+    """None: what an agent sends is recorded, and not delivered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +102,9 @@ class TenantServices:
     index_watch: IndexWatch
     writer: AnswerWriter
     records: AnswerRecords
-    sent_values: SentValues
     documents: CitedDocuments
-    live: LiveData
     clock: Clock
-    replies: ReplyDelivery | None = None
-    """None: what an agent sends is recorded, and not delivered."""
+    live: LiveData = LiveData()
     new_id: Callable[[], str] = new_id
     """Makes answer and conversation ids; a test may make them countable."""
 

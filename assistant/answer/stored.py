@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from assistant.answer.elements import (
-    CallBounds,
-    element_of,
-    kept_element,
-    limit_of,
-    over_items,
-    read_element,
-    system_of,
-)
+from assistant.answer.elements import kept_element
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts, source_of
 from assistant.answer.services import TenantServices
 from assistant.domain.acts import Act, AgentAct, StoredAct
@@ -34,13 +26,13 @@ from assistant.domain.answers import (
     StoredVerdict,
     Verdict,
 )
-from assistant.domain.clock import Clock, Deadline
-from assistant.domain.context import CareContext, ContextToken, LiveRead, LiveReadPage, LiveReadQuery
-from assistant.domain.elements import Element, ElementProblem, ElementUse
+from assistant.domain.clock import Clock
+from assistant.domain.context import ContextToken, LiveReadQuery
+from assistant.domain.elements import ElementUse
 from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
-from assistant.domain.filling import Caller, ElementType, LiveReadError, Reply
+from assistant.domain.filling import Reply
 from assistant.domain.identity import Identity, Role
-from assistant.stores.ports import AnswerRecords, LiveDocuments, LiveReads, PlaceKind, ValuesOfSent
+from assistant.stores.ports import AnswerRecords, LiveDocuments, PlaceKind, ValuesOfSent
 from assistant.text.markup import label_of
 
 _Kind = Literal["answer", "conversation"]
@@ -48,9 +40,6 @@ _CONVERSATION_LIMIT = 50
 MOST: Mapping[PlaceKind, int] = {"verdicts": 50, "sends": 50, "acts": 500, "rereads": 200}
 """Records of one answer: verdicts, sent texts, acts, and live elements that are read again. An agent changes
 a verdict some times, and opens some sources; a program without end would fill records, and call systems."""
-_OF_ANOTHER_CONVERSATION = (
-    "This answer is of another conversation. Ask again from the customer's conversation."
-)
 
 
 class ReadAnswers:
@@ -76,7 +65,7 @@ class ReadAnswers:
         """
         record = await self._services.records.get_answer(answer_id)
         if record is None or not identity.labels.issuperset(record.labels):
-            raise _not_found()
+            raise not_found()
         await self._record_access("answer", answer_id, [record], identity=identity)
         return await self._reading(record, identity=identity, labels=identity.labels, with_values=False)
 
@@ -90,7 +79,7 @@ class ReadAnswers:
     ) -> list[StoredAnswer]:
         is_auditor = Role.AUDITOR in identity.roles
         if not records or not all(is_auditor or record.agent == identity.agent for record in records):
-            raise _not_found()
+            raise not_found()
         await self._record_access(kind, subject_id, records, identity=identity)
         readings: list[StoredAnswer] = []
         for record in records:
@@ -138,71 +127,6 @@ class ReadAnswers:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ReadElementAgain:
-    """Reads one live element of a recorded answer again, for the agent who asked only.
-
-    ``as_asked`` returns the caller of a recorded question as systems are asked it, with the number of the
-    item that it means.
-    """
-
-    services: TenantServices
-    _: KW_ONLY
-    bounds: CallBounds
-    as_asked: Callable[[Caller, AnswerRecord], Awaitable[Caller]]
-
-    async def read(
-        self, answer_id: str, element_id: str, *, identity: Identity, context: CareContext | None
-    ) -> Element:
-        """Return the element in the state of this read. The record does not change.
-
-        ``context``: of this call, and of the answer's customer: another one's is not allowed, and recorded.
-        Raises NotFoundError (no such answer or element, another agent's, or one that no connector offers any
-        more), ConflictError (read again too often), RecordsUnavailableError.
-        """
-        record = await _own(self.services, answer_id, identity=identity)
-        use = next((element for element in record.elements if element.id == element_id), None)
-        live = self.services.live.elements
-        kind = live.types().get(use.name) if use is not None and live is not None else None
-        if use is None or live is None or kind is None:
-            raise _not_found()
-        await _take_place(self.services, answer_id, "rereads", self.services.new_id())
-        if use.items:
-            kind = over_items(kind)
-        subject = self.services.subject_of(context)
-        if use.subject != subject or (context is not None and subject is None):
-            await self._record_refusal(use, kind, answer_id, agent=identity.agent, asked_for=subject)
-            outcome = LiveReadError(ElementProblem.NOT_ALLOWED, _OF_ANOTHER_CONVERSATION)
-            return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
-        limit_s = limit_of(self.services.tenant, use.name)
-        outcome = await read_element(
-            live,
-            kind,
-            await self.as_asked(Caller(identity, context, record.question, answer_id), record),
-            deadline=Deadline.after(limit_s, clock=self.services.clock),
-            bounds=self.bounds,
-            items=use.items,
-        )
-        return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
-
-    async def _record_refusal(
-        self, use: ElementUse, kind: ElementType, answer_id: str, *, agent: str, asked_for: str | None
-    ) -> None:
-        """Record who tried, and whose data the answer has; of an answer that was nobody's, in whose
-        conversation it was tried."""
-        read = LiveRead(
-            read_id=self.services.new_id(),
-            at=self.services.clock.now(),
-            agent=agent,
-            answer_id=answer_id,
-            system=system_of(use.name),
-            operation=kind.operation,
-            subject=use.subject or asked_for,
-            outcome=ElementProblem.NOT_ALLOWED.value,
-        )
-        await self.services.live.reads.record(read)
-
-
 class AppendToAnswer:
     """Appends verdicts, sent texts and acts to an answer, for the agent who asked only. Auditors may not."""
 
@@ -215,13 +139,13 @@ class AppendToAnswer:
         Raises NotFoundError, ConflictError (same id, other content; too many), InvalidRequestError (a wrong
         citation that the answer does not have), RecordsUnavailableError.
         """
-        record = await _own(self._services, answer_id, identity=identity)
+        record = await own_answer(self._services, answer_id, identity=identity)
         sources = {use.n for use in record.passages}
         if not sources.issuperset(verdict.wrong_citations):
             raise InvalidRequestError(
                 f"wrong_citations names a source that the answer does not have; it has {len(sources)}."
             )
-        await _take_place(self._services, answer_id, "verdicts", verdict.verdict_id)
+        await take_place(self._services, answer_id, "verdicts", verdict.verdict_id)
         return await self._services.records.append_verdict(answer_id, verdict, agent=identity.agent)
 
     async def sent(
@@ -235,13 +159,13 @@ class AppendToAnswer:
         RecordsUnavailableError, ReplyNotDeliveredError (it is recorded).
         """
         services = self._services
-        record = await _own(self._services, answer_id, identity=identity)
+        record = await own_answer(self._services, answer_id, identity=identity)
         labelled, values = without_values(sent, record)
-        await _take_place(services, answer_id, "sends", sent.send_id)
+        await take_place(services, answer_id, "sends", sent.send_id)
         # The record first: an id that is used for another text is refused before any value is kept.
         stored = await services.records.append_sent(answer_id, labelled, agent=identity.agent)
         kept = await _keep_values(services, stored, values)
-        if services.replies is not None:
+        if services.live.replies is not None:
             reply = Reply(
                 send_id=sent.send_id,
                 answer_id=answer_id,
@@ -251,7 +175,7 @@ class AppendToAnswer:
                 text=sent.text,
                 context=context,
             )
-            await services.replies.deliver(reply)
+            await services.live.replies.deliver(reply)
         return kept
 
     async def act(self, answer_id: str, act: Act, *, identity: Identity) -> StoredAct:
@@ -260,7 +184,7 @@ class AppendToAnswer:
         Raises NotFoundError, ConflictError (same id, other content; too many), InvalidRequestError (an opened
         source that the answer does not have), RecordsUnavailableError.
         """
-        record = await _own(self._services, answer_id, identity=identity)
+        record = await own_answer(self._services, answer_id, identity=identity)
         if act.kind is AgentAct.OPENED_SOURCE:
             if act.n not in {use.n for use in record.passages}:
                 raise InvalidRequestError(
@@ -268,11 +192,11 @@ class AppendToAnswer:
                 )
         elif act.n is not None:
             raise InvalidRequestError(f"n is for opened_source only; leave it out of {act.kind.value}.")
-        await _take_place(self._services, answer_id, "acts", act.act_id)
+        await take_place(self._services, answer_id, "acts", act.act_id)
         return await self._services.records.append_act(answer_id, act, agent=identity.agent)
 
 
-async def _take_place(services: TenantServices, answer_id: str, kind: PlaceKind, name: str) -> None:
+async def take_place(services: TenantServices, answer_id: str, kind: PlaceKind, name: str) -> None:
     """Take a place for a record of an answer; a repetition has one already.
 
     Raises ConflictError where the answer has its most of the kind, RecordsUnavailableError.
@@ -282,10 +206,10 @@ async def _take_place(services: TenantServices, answer_id: str, kind: PlaceKind,
         raise ConflictError(f"This answer has {most} {kind} already, the most of one. Ask anew.")
 
 
-async def _own(services: TenantServices, answer_id: str, *, identity: Identity) -> AnswerRecord:
+async def own_answer(services: TenantServices, answer_id: str, *, identity: Identity) -> AnswerRecord:
     record = await services.records.get_answer(answer_id)
     if record is None or record.agent != identity.agent:
-        raise _not_found()
+        raise not_found()
     return record
 
 
@@ -304,7 +228,7 @@ def entry_of_read(
     )
 
 
-def _not_found() -> NotFoundError:
+def not_found() -> NotFoundError:
     return NotFoundError("There is no such thing, or it is not yours.")
 
 
@@ -318,10 +242,10 @@ async def _keep_values(services: TenantServices, stored: StoredSent, values: Seq
     A repeat of the request after their time keeps nothing. Raises RecordsUnavailableError.
     """
     until = _values_until(services, stored)
-    if not values or until is None:
+    if not values or until is None or services.live.sent_values is None:
         return stored
     kept = ValuesOfSent(stored.answer_id, stored.sent.send_id, tuple(values), until)
-    return joined(stored, await services.sent_values.keep(kept))
+    return joined(stored, await services.live.sent_values.keep(kept))
 
 
 async def _with_values(
@@ -332,9 +256,9 @@ async def _with_values(
     live = {
         sending.sent.send_id for sending in stored if sending.sent.live and _values_until(services, sending)
     }
-    if not live:
+    if not live or services.live.sent_values is None:
         return tuple(stored)
-    values = await services.sent_values.of(answer_id)
+    values = await services.live.sent_values.of(answer_id)
     return tuple(
         joined(sending, values.get(sending.sent.send_id)) if sending.sent.send_id in live else sending
         for sending in stored
@@ -423,8 +347,8 @@ class Audit:
             raise InvalidRequestError(
                 "Say of which document_id or which agent the audit is; both are missing."
             )
-        _check_page(query)
-        subject = _named(document=query.document_id, agent=query.agent)
+        check_page(query)
+        subject = named_subject(document=query.document_id, agent=query.agent)
         entry = AccessEntry(at=self.clock.now(), agent=auditor, kind="audit", subject_id=subject)
         await self.records.record_access(entry)
         page = await self.records.list_accesses(query)
@@ -438,38 +362,11 @@ class Audit:
         return page
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditLiveReads:
-    """Lists who read which live data. Each audit is recorded itself, before it is answered.
-
-    ``pseudonym`` makes the name of a customer in the record; the audit's own entry has that name too.
-    """
-
-    records: AnswerRecords
-    reads: LiveReads
-    pseudonym: Callable[[str], str]
-    clock: Clock
-
-    async def page(self, query: LiveReadQuery, *, customer: str | None = None, auditor: str) -> LiveReadPage:
-        """Return a page of the reads, oldest first; there are more while it has a ``next_after``.
-
-        ``customer``: whose data, by the id that the care application signs; it takes the place of the query's
-        subject. Raises InvalidRequestError, RecordsUnavailableError.
-        """
-        _check_page(query)
-        if customer is not None:
-            query = replace(query, subject=self.pseudonym(customer))
-        subject = f"live-reads {_named(agent=query.agent, customer=query.subject)}".strip()
-        entry = AccessEntry(at=self.clock.now(), agent=auditor, kind="audit", subject_id=subject)
-        await self.records.record_access(entry)
-        return await self.reads.list(query)
-
-
-def _named(**asked: str | None) -> str:
+def named_subject(**asked: str | None) -> str:
     return " ".join(f"{name}:{value}" for name, value in asked.items() if value is not None)
 
 
-def _check_page(query: AccessQuery | LiveReadQuery) -> None:
+def check_page(query: AccessQuery | LiveReadQuery) -> None:
     if query.since >= query.until:
         raise InvalidRequestError(f"since ({query.since.isoformat()}) must be before until.")
     if not 1 <= query.limit <= MOST_ENTRIES:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
-from assistant.domain.clock import SystemClock
+from assistant.domain.clock import Clock, SystemClock
 from assistant.option import Place
 from assistant.options.desk.serving import Adaptations
 from assistant.process.http import open_socket, run, self_signed_context, serve
@@ -19,7 +19,8 @@ from assistant.service.app import Application, OtherOrigins, build_application
 from assistant.service.health import ServiceMetrics, TaskMetrics, TenantReads, report_metrics
 from assistant.service.identity import (
     CachedKeySet,
-    CareContexts,
+    Contexts,
+    KeySet,
     KeySource,
     RevokedTokens,
     Service,
@@ -30,10 +31,17 @@ from assistant.service.running import AgentRates, RunningAnswers, watch_cancella
 from assistant.service.served import ServedTenant, ServedTenants
 from assistant.service.streams import BytesInFlight, StreamLimits
 from assistant.service.wire import ConsoleConfig, DeployedVersions
-from assistant.stores.clients import open_care_key_sources, open_key_source, open_revocation_sources
+from assistant.stores.clients import open_key_source, open_revocation_sources
+from assistant.tenant.tenant import TenantConfig
 from assistant.text.caches import FORGET_EVERY_S, forget_regularly
 
 RUNS = Place[Callable[[ServedTenant], Sequence[Coroutine[Any, Any, None]]]]("runs of a tenant")
+CONTEXTS = Place[
+    Callable[
+        [ServiceSettings, Sequence[TenantConfig], Callable[[KeySource], KeySet], AsyncExitStack, Clock],
+        Awaitable[Contexts],
+    ]
+]("contexts of questions")
 _RESUME_S = 5.0
 """At shutdown, for answers that nobody reads now but that a reader may read from their record."""
 _CANCEL_AGAIN_S = 0.2
@@ -151,12 +159,7 @@ async def _service(
         return keys
 
     configs = [tenant.answering.tenant for tenant in tenants.values()]
-    care_sources = await stack.enter_async_context(open_care_key_sources(settings, configs))
-    contexts = CareContexts(
-        {config.name: section for config in configs if (section := config.care_context) is not None},
-        {name: cached(source) for name, source in care_sources.items()},
-        clock,
-    )
+    contexts = [await open_one(settings, configs, cached, stack, clock) for open_one in CONTEXTS.joined()]
     revocations = await stack.enter_async_context(open_revocation_sources(settings, configs))
     revoked = {name: RevokedTokens(source, clock=clock) for name, source in revocations.items()}
     verifier = TokenVerifier(
@@ -170,7 +173,7 @@ async def _service(
     )
     return Service(
         tenants=tenants,
-        contexts=contexts,
+        contexts=next(iter(contexts), None),
         verifier=verifier,
         running=RunningAnswers(),
         rates=AgentRates(clock=clock),
@@ -197,12 +200,6 @@ def _task_metrics(settings: ServiceSettings, service: Service) -> TaskMetrics | 
         failures=service.metrics.internal_error_count,
         live=service.metrics.live,
         clock=service.clock,
-        credentials_put_at=lambda: (
-            secret.put_at
-            for tenant in service.tenants.values()
-            for secret in tenant.system_secrets
-            if secret.put_at is not None
-        ),
     )
 
 

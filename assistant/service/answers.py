@@ -28,7 +28,6 @@ from assistant.domain.acts import Act, StoredAct
 from assistant.domain.answers import AnswerRecord, StoredAnswer, StoredSent, StoredVerdict, Verdict
 from assistant.domain.clock import Deadline
 from assistant.domain.context import CareContext
-from assistant.domain.elements import Element
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.option import Place
@@ -56,7 +55,7 @@ from assistant.service.streams import (
     send_stream,
     send_whole,
 )
-from assistant.service.wire import Conversation, ElementRequest, SendRequest
+from assistant.service.wire import Conversation, SendRequest
 from assistant.stores.ports import Claim
 
 EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
@@ -192,7 +191,7 @@ class Answers:
         tenant, clock = self.service.tenants[identity.tenant], self.service.clock
         started_s = clock.monotonic_s()
         deadline = Deadline(started_s + tenant.answering.tenant.limits.answer_deadline_s, clock)
-        context = await self.service.contexts.verify(request.context, identity=identity)
+        context = await self.service.context_of(request.context, identity=identity)
         return Question(identity, request, tenant, deadline, started_s, key, context)
 
     @asynccontextmanager
@@ -600,18 +599,3 @@ async def keep_act(
     """Keep what the agent did with an answer, such as opening a source. The same act_id with the same content
     is kept once. An answer takes 500 acts; another one is refused (409)."""
     return await AppendToAnswer(tenant.answering).act(answer_id, act, identity=caller)
-
-
-@router.post("/v1/answers/{answer_id}/elements/{element_id}", **declared(404, 409, body=ElementRequest))
-async def read_element_again(
-    service: ServiceOf,
-    tenant: TenantOf,
-    caller: _Agent,
-    answer_id: str,
-    element_id: str,
-    asked: Annotated[ElementRequest, json_body(ElementRequest)],
-) -> Element:
-    """Read a live element of the caller's own, recorded answer again. The record does not change.
-    Elements of an answer are read again 200 times at most; another read is refused (409)."""
-    context = await service.contexts.verify(asked.context, identity=caller)
-    return await tenant.read_element_again.read(answer_id, element_id, identity=caller, context=context)

@@ -472,7 +472,6 @@ _READ = (
     wire.WithholdRequest,
     wire.ReleaseRequest,
     wire.RestoreContentRequest,
-    wire.ElementRequest,
     wire.LinkToken,
     *chain.from_iterable(Place[Sequence[type[PublicModel]]]("bodies of routes").joined()),
 )

@@ -36,7 +36,6 @@ from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Write
 from assistant.documents.withdraw import RELEASE_NEEDED, WithdrawDocuments, Withheld, WithholdDocuments
 from assistant.domain import errors
 from assistant.domain.answers import AccessEntry, AccessQuery
-from assistant.domain.context import LiveReadQuery
 from assistant.domain.documents import (
     Document,
     DocumentState,
@@ -62,7 +61,7 @@ _STORES_TIMEOUT_S = 6.0
 """For one request. The adapters' own timeouts are the worker's, a minute: too long for a caller."""
 _WHOLE_SOURCE_TIMEOUT_S = 60.0
 """A second withdraws some hundred documents; a repeat goes on."""
-_AUDIT_SPAN = timedelta(days=30)
+AUDIT_SPAN = timedelta(days=30)
 _TEXT_OR_ORIGINAL: dict[str, Any] = {
     "description": "The text with its sections, or the original",
     "content": {
@@ -87,7 +86,7 @@ _Name = Annotated[str | None, Query(min_length=1, max_length=256)]
 _Digest = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")]
 
 
-_Instant = Annotated[AwareDatetime | None, BeforeValidator(datetime.fromisoformat)]
+Instant = Annotated[AwareDatetime | None, BeforeValidator(datetime.fromisoformat)]
 """ISO 8601. A bare number would be read as seconds since 1970."""
 
 _Owner = Annotated[Identity, caller_with(Role.KNOWLEDGE_OWNER)]
@@ -324,7 +323,7 @@ async def _citing_answers(
 ) -> tuple[tuple[wire.CitingAnswer, ...], bool]:
     """Return the latest answers that had the document as a source, and whether there may be more."""
     until = tenant.answering.clock.now()
-    query = AccessQuery(since=until - _AUDIT_SPAN, until=until, document_id=document_id, limit=_MOST_READ)
+    query = AccessQuery(since=until - AUDIT_SPAN, until=until, document_id=document_id, limit=_MOST_READ)
     page = await tenant.answering.records.list_accesses(query)
     asked = [
         wire.CitingAnswer(answer_id=entry.subject_id, at=entry.at)
@@ -469,8 +468,8 @@ async def audit(
     caller: Caller,
     document_id: _Name = None,
     agent: _Name = None,
-    since: _Instant = None,
-    until: _Instant = None,
+    since: Instant = None,
+    until: Instant = None,
     after: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES)] = 100,
 ) -> wire.AuditPage:
@@ -479,34 +478,13 @@ async def audit(
     require_role(caller, Role.AUDITOR)
     clock = tenant.answering.clock
     until = until or clock.now()
-    since = since or until - _AUDIT_SPAN
+    since = since or until - AUDIT_SPAN
     query = AccessQuery(
         since=since, until=until, document_id=document_id, agent=agent, after=after, limit=limit
     )
     audited = Audit(records=tenant.answering.records, documents=tenant.knowledge.states, clock=clock)
     page = await audited.page(query, auditor=caller.agent)
     return wire.AuditPage(since=since, until=until, entries=page.entries, next_after=page.next_after)
-
-
-@audit_router.get("/v1/live-reads", **declared())
-async def live_reads(
-    tenant: TenantOf,
-    caller: Caller,
-    agent: _Name = None,
-    customer: Annotated[str | None, Query(max_length=128)] = None,
-    since: _Instant = None,
-    until: _Instant = None,
-    after: Annotated[str | None, Query(max_length=200)] = None,
-    limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES)] = 100,
-) -> wire.LiveReadsPage:
-    """Return who read which data of live systems, whose and when, without any value; by default in the last
-    30 days, a page of them. The audit itself is recorded."""
-    require_role(caller, Role.AUDITOR)
-    until = until or tenant.answering.clock.now()
-    since = since or until - _AUDIT_SPAN
-    query = LiveReadQuery(since, until, agent, after=after, limit=limit)
-    page = await tenant.live_reads.page(query, customer=customer, auditor=caller.agent)
-    return wire.LiveReadsPage(since=since, until=until, reads=page.reads, next_after=page.next_after)
 
 
 @router.get(LINK_PAGE, include_in_schema=False)

@@ -143,8 +143,6 @@ class TaskMetrics:
     failures: Callable[[], int]
     clock: Clock
     live: LiveMetrics
-    credentials_put_at: Callable[[], Iterable[datetime]] = tuple
-    """When each credential of a live system was put that is in use."""
     _samples: list[int] = field(default_factory=list[int])
     _reported_failures: int = field(init=False)
 
@@ -173,7 +171,7 @@ class TaskMetrics:
         if left_out := self.live.take_left_out():
             values[deployed_names.SOURCES_LEFT_OUT] = ("Count", left_out)
         values |= self.live.take_used()
-        if put_at := [*self.credentials_put_at()]:
+        if put_at := [at for times in self.live.credentials.values() for at in times()]:
             days = (now - min(put_at)).total_seconds() / _DAY_S
             values[deployed_names.SYSTEM_CREDENTIAL_AGE] = ("None", round(days, 2))
         return values
@@ -355,6 +353,8 @@ class LiveMetrics:
         self._used = defaultdict[str, float](float)
         self._intervals = defaultdict[str, _Interval](_Interval)
         self.circuits: dict[tuple[str, str], Callable[[], bool]] = {}
+        self.credentials: dict[str, Callable[[], Iterable[datetime]]] = {}
+        """By tenant, when each credential of a live system was put that is in use."""
         self._left_out = 0
 
     def count(self, system: str, outcome: str, *, seconds: float) -> None:
@@ -421,6 +421,9 @@ class TenantReads:
 
     def texts_embedded(self, count: int) -> None:
         self.metrics.use(self.tenant, {deployed_names.EMBEDDED_TEXTS: count})
+
+    def watch_credentials(self, put_at: Callable[[], Iterable[datetime]]) -> None:
+        self.metrics.credentials[self.tenant] = put_at
 
     def watch_circuit(self, system: str, is_open: Callable[[], bool]) -> None:
         self.metrics.circuits[self.tenant, system] = is_open

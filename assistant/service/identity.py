@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any, NoReturn, Protocol, TypeVar, cast
 
 import structlog
@@ -21,7 +20,7 @@ from starlette.types import Scope
 
 from assistant.domain import errors
 from assistant.domain.clock import Clock
-from assistant.domain.context import CareContext, PlainContext, SubjectId, SubjectKind
+from assistant.domain.context import CareContext, PlainContext
 from assistant.domain.identity import REVOCATIONS, Identity, Role
 from assistant.service.coming_back import AwaitedAnswer
 from assistant.service.health import ServiceMetrics, caller_is_identified
@@ -30,7 +29,6 @@ from assistant.service.running import AgentRates, RateKind, RunningAnswers
 from assistant.service.served import ServedTenants
 from assistant.service.streams import CALLER, BytesInFlight
 from assistant.service.wire import ConsoleConfig, DeployedVersions
-from assistant.tenant.deployment import CareContextSection
 
 VerificationKey = ECKey | RSAKey
 
@@ -227,16 +225,16 @@ _ALGORITHMS = {"EC": "ES256", "RSA": "RS256"}
 _ROLE_NAMES = frozenset(Role)
 
 
-class _OurClaims(BaseModel):
+class OurClaims(BaseModel):
     """Our own claims; joserfc checks those of RFC 7519."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
-_Claims = TypeVar("_Claims", bound=_OurClaims)
+_Claims = TypeVar("_Claims", bound=OurClaims)
 
 
-class _TenantClaims(_OurClaims):
+class _TenantClaims(OurClaims):
     sub: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     tenant: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     roles: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=50)]
@@ -363,93 +361,6 @@ def _allows(key: VerificationKey, claims: _TenantClaims) -> bool:
     )
 
 
-_LONGEST_CONTEXT_S = 300
-_PLAIN_CONTEXT_LIFE = timedelta(seconds=_LONGEST_CONTEXT_S)
-
-
-class _ContextClaims(_OurClaims):
-    """Of a context token."""
-
-    tenant: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    agent: Annotated[str, StringConstraints(min_length=1, max_length=256)]
-    customer: SubjectId
-    ids: Annotated[
-        dict[SubjectKind, Annotated[list[SubjectId], Field(max_length=100)]], Field(max_length=20)
-    ] = {}
-    iat: int | float
-    exp: int | float
-    jti: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CareContexts:
-    """Turns the ``context`` of a question into whose conversation it is.
-
-    A context that does not verify gets one error for every reason, so that responses do not help to guess.
-    It is a 422: the agent's own sign-in is in order, and a 401 would make clients sign in again in vain.
-    """
-
-    sections: Mapping[str, CareContextSection]
-    """By tenant; a tenant without one takes no context."""
-    keys: Mapping[str, KeySet]
-    """Of each tenant's care application."""
-    clock: Clock
-
-    async def verify(self, given: str | PlainContext | None, *, identity: Identity) -> CareContext | None:
-        """Return the context, or None without one. Raises ContextRefusedError, DependencyError (keys)."""
-        if given is None:
-            return None
-        section, keys = self.sections.get(identity.tenant), self.keys.get(identity.tenant)
-        if isinstance(given, PlainContext):
-            if section is None or not section.plain_ids:
-                _refuse_context("plain_ids")
-            expires_at = self.clock.now() + _PLAIN_CONTEXT_LIFE
-            return _context(identity.agent, given.customer, given.ids, expires_at=expires_at)
-        if section is None or keys is None:
-            _refuse_context("no_care_application")
-        try:
-            claims, key = await verified_claims(
-                given,
-                _ContextClaims,
-                keys=keys,
-                issuer=section.issuer,
-                audience=section.audience,
-                clock=self.clock,
-            )
-        except TokenRefusedError as refused:
-            _refuse_context(str(refused))
-        if key.get(BOUND_SUBJECT) is not None or claims.exp - claims.iat > _LONGEST_CONTEXT_S:
-            _refuse_context("bound_key_or_long_life")
-        if claims.tenant != identity.tenant or claims.agent != identity.agent:
-            _refuse_context("of_another")
-        expires_at = datetime.fromtimestamp(claims.exp, UTC)
-        return replace(
-            _context(claims.agent, claims.customer, claims.ids, expires_at=expires_at),
-            token_id=_token_id(given, claims.jti),
-        )
-
-
-def _context(
-    agent: str, customer: str, ids: Mapping[str, Sequence[str]], *, expires_at: datetime
-) -> CareContext:
-    known = {kind: tuple(values) for kind, values in ids.items()}
-    return CareContext(agent, customer, {**known, "customer": (customer,)}, expires_at)
-
-
-def _token_id(token: str, jti: str | None) -> str:
-    """Return what names a token, 64 hexadecimal digits: its ``jti``, or all that was signed. The signature is
-    left out: whoever has one can make others of the same claims (ECDSA)."""
-    signed = token.rpartition(".")[0] if jti is None else f"jti {jti}"
-    return hashlib.sha256(signed.encode()).hexdigest()
-
-
-def _refuse_context(reason: str) -> NoReturn:
-    _log.info("context_refused", reason=reason)
-    raise errors.ContextRefusedError(
-        "The context of the question is not valid. Ask again from the customer's conversation."
-    )
-
-
 def require_role(identity: Identity, *roles: Role) -> None:
     """Raises ForbiddenError when the identity has none of the roles."""
     if not identity.roles.intersection(roles):
@@ -469,6 +380,14 @@ def _refuse(reason: str, *, claim: str = "") -> NoReturn:
     raise errors.UnauthenticatedError("No valid bearer token; sign in again.")
 
 
+class Contexts(Protocol):
+    """Verifies contexts of questions."""
+
+    async def verify(self, given: str | PlainContext | None, *, identity: Identity) -> CareContext | None:
+        """Return the context, or None without one. Raises ContextRefusedError, DependencyError (keys)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """The parts that all endpoints of one process share; FastAPI routes get it as ``ServiceOf``."""
@@ -482,8 +401,8 @@ class Service:
     clock: Clock
     console: ConsoleConfig
     deployed: DeployedVersions
-    contexts: CareContexts
-    """Verifies whose conversation a question belongs to."""
+    contexts: Contexts | None = None
+    """Verify whose conversation a question belongs to; None: no question has a context."""
     awaited: set[AwaitedAnswer] = field(default_factory=set[AwaitedAnswer])
     """Answers that readers here wait for and other tasks write."""
 
@@ -493,6 +412,15 @@ class Service:
         self.count(identity, kind)
         scope[CALLER] = (identity.tenant, identity.agent)
         return identity
+
+    async def context_of(self, given: str | PlainContext | None, *, identity: Identity) -> CareContext | None:
+        """Return whose conversation it is, or None without a context. Raises ContextRefusedError,
+        DependencyError (the keys of contexts are unavailable)."""
+        if self.contexts is not None:
+            return await self.contexts.verify(given, identity=identity)
+        if given is not None:
+            raise errors.ContextRefusedError("This service takes no context of a question. Leave it out.")
+        return None
 
     def count(self, identity: Identity, kind: RateKind) -> None:
         """Count a request against its agent's rate. Raises OverloadedError."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -24,7 +25,6 @@ from assistant.models.recorded import CharacterCount, RecordedModel, read_record
 from assistant.models.served import FileTokenCounter
 from assistant.option import Place
 from assistant.options.feedback.patients_opened import patients_filter
-from assistant.options.live.opened import customer_pseudonym, open_systems
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import (
     BULK_PREFIX,
@@ -49,10 +49,8 @@ from assistant.stores.opened import (
     DESK,
     ERASURE_KEYS,
     INDEX_WRITES,
-    LIVE_READS,
     POWER,
     RECORDS,
-    SENT_VALUES,
     UPLOADS,
     AwsStores,
     EmbeddedTenant,
@@ -64,32 +62,43 @@ from assistant.stores.opened import (
     refuse_files_of,
 )
 from assistant.tenant.added_models import PACKAGED, AddedLlm, ServedLlm
-from assistant.tenant.deployed_names import LINK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE
+from assistant.tenant.deployed_names import LINK_SECRET_PURPOSE
 from assistant.tenant.tenant import TenantConfig, load_tenants
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
-    from assistant.answer.services import AnswerWriter
+    from assistant.answer.services import AnswerWriter, LiveData
     from assistant.documents.receive import ReceiveRawFiles
     from assistant.documents.uploads import ReceiveUpload, ReceivingLoop
     from assistant.documents.work import TenantIngestion
     from assistant.model_server.here import ModelsHere
     from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
-    from assistant.options.live.ports import ReadObserver
     from assistant.options.sources.run import SyncSource
-    from assistant.process.aws.parameters import ParameterPower, StoredSecret
+    from assistant.process.aws.parameters import ParameterPower
     from assistant.stores.audit_days import CloseDays
     from assistant.stores.documents_ports import PassageIndex
     from assistant.stores.index.opensearch_schema import PassageSchema
     from assistant.stores.ports import AnswerGenerator
 
-    class TenantObserver(ReadObserver, Protocol):
-        """Measures what is done for one tenant."""
 
-        def texts_embedded(self, count: int) -> None: ...
+class TenantObserver(Protocol):
+    """Measures what is done for one tenant."""
+
+    def texts_embedded(self, count: int) -> None: ...
+
+    def read_ended(self, system: str, outcome: str, *, seconds: float) -> None:
+        """Count a call of a live system by how it ended."""
+        ...
+
+    def watch_circuit(self, system: str, is_open: Callable[[], bool]) -> None: ...
+
+    def watch_credentials(self, put_at: Callable[[], Iterable[datetime]]) -> None: ...
 
 
+LIVE = Place[Callable[[StoreChoice, ServiceSettings, TenantObserver | None], Awaitable["LiveData"]]](
+    "live data of a tenant"
+)
 PARTS = Place[Callable[[ServedTenant, StoreChoice], Awaitable[Sequence[object]]]]("parts of a tenant")
 Tenant = TypeVar("Tenant")
 
@@ -155,25 +164,19 @@ async def _served(
     """``pinned``: searches name the version of the stores' model, wherever the alias points."""
     from assistant.answer.answer import AnswerQuestion
     from assistant.answer.services import CitedDocuments, IndexWatch, LiveData, TenantServices
-    from assistant.answer.stored import AuditLiveReads, ReadElementAgain
     from assistant.documents.receipt import WithdrawalReceipts
     from assistant.options.desk.serving import Adaptations, TextsWithApproved
     from assistant.stores.two_people import TwoPeople
 
     tenant, clock = stores.tenant, stores.clock
     await stores.refuse_formats()
-    read_secret = partial(_secret, tenant, settings, stores.clients)
-    secret = await read_secret(key="document_links", purpose=LINK_SECRET_PURPOSE)
-    reads_secret = await read_secret(key="live_reads", purpose=LIVE_READS_SECRET_PURPOSE)
-    pseudonym = partial(customer_pseudonym, secret=reads_secret)
+    secret = await tenant_secret_of(stores, settings, key="document_links", purpose=LINK_SECRET_PURPOSE)
     links = SignedDocumentLinks(tenant=tenant.name, secret=secret, clock=clock)
-    secrets: list[StoredSecret] = []
-    systems = await open_systems(stores, settings, secrets=secrets, observer=observer)
+    live = [await open_live(stores, settings, observer) for open_live in LIVE.joined()]
     knowledge = await knowledge_of(stores)
     desk = await stores.of(DESK)
     documents = ReadableDocuments(knowledge.documents, states=knowledge.states)
     search = await stores.search(pinned=pinned)
-    live_reads = await stores.of(LIVE_READS)
     uploads = await stores.of(UPLOADS) if settings.stores == "embedded" or settings.inbox_bucket else None
     first_loads = FirstLoads(knowledge.states, unread=uploads.unread_first if uploads else None)
     answering = TenantServices(
@@ -191,18 +194,11 @@ async def _served(
         ),
         writer=await _writer(stores, settings, generates=generates),
         records=await stores.of(RECORDS),
-        sent_values=await stores.of(SENT_VALUES),
         documents=CitedDocuments(TextsWithApproved(documents, desk=desk), knowledge.states, links),
-        live=LiveData(
-            systems and await systems.live(stores, pseudonym=pseudonym, observer=observer),
-            live_reads,
-            pseudonym,
-        ),
-        replies=systems and systems.replies(stores),
         clock=clock,
+        live=next(iter(live), LiveData()),
     )
     adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
-    answer_question = AnswerQuestion(answering, adaptations)
     served = ServedTenant(
         answering=answering,
         knowledge=knowledge,
@@ -211,18 +207,12 @@ async def _served(
         power=await stores.of(POWER),
         embedding_model=stores.model,
         adaptations=adaptations,
-        answer_question=answer_question,
-        read_element_again=ReadElementAgain(
-            answering, bounds=answer_question.bounds, as_asked=answer_question.as_asked
-        ),
+        answer_question=AnswerQuestion(answering, adaptations),
         sources=KnowledgeSources.of(tenant),
         add_documents=AddDocuments(knowledge, clock=clock, accesses=answering.records),
         uploads=uploads,
         first_loads=first_loads,
         two_people=TwoPeople(desk, is_needed=tenant.needs_two_people, clock=clock),
-        live_reads=AuditLiveReads(
-            records=answering.records, reads=live_reads, pseudonym=pseudonym, clock=clock
-        ),
         receipts=WithdrawalReceipts(
             tenant=tenant,
             documents=knowledge.documents,
@@ -232,7 +222,6 @@ async def _served(
             on_aws=settings.stores == "aws",
             clock=clock,
         ),
-        system_secrets=secrets,
     )
     opened = [await open_parts(served, stores) for open_parts in PARTS.joined()]
     return replace(served, parts=[part for parts in opened for part in parts])
@@ -297,10 +286,11 @@ async def served_generator(
     )
 
 
-async def _secret(
-    tenant: TenantConfig, settings: ServiceSettings, clients: ProcessClients, *, key: str, purpose: str
+async def tenant_secret_of(
+    stores: StoreChoice, settings: ServiceSettings, *, key: str, purpose: str
 ) -> bytes:
     """Return the secret that ``[secrets]`` names as ``key``."""
+    tenant, clients = stores.tenant, stores.clients
     named: str = getattr(tenant.secrets, key)
     scheme, _, name = named.partition(":")
     if scheme == "kms" and name:

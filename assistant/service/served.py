@@ -37,7 +37,6 @@ from assistant.stores.opened import (
 if TYPE_CHECKING:
     from assistant.answer.answer import AnswerQuestion
     from assistant.answer.services import TenantServices
-    from assistant.answer.stored import AuditLiveReads, ReadElementAgain
     from assistant.documents.loading import FirstLoads
     from assistant.documents.receipt import WithdrawalReceipts
     from assistant.documents.receive import AddDocuments
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from assistant.model_server.here import ModelsHere
     from assistant.models.artifacts import ModelFacts
     from assistant.options.desk.serving import Adaptations
-    from assistant.process.aws.parameters import StoredSecret
     from assistant.stores.documents_ports import KnowledgeStores, Uploads
     from assistant.stores.ports import AnswerClaims, EndpointPower
     from assistant.stores.two_people import TwoPeople
@@ -72,17 +70,13 @@ class ServedTenant:
     embedding_model: ModelFacts
     adaptations: Adaptations
     answer_question: AnswerQuestion
-    read_element_again: ReadElementAgain
     sources: KnowledgeSources
     add_documents: AddDocuments
     uploads: Uploads | None
     """None on AWS without an inbox."""
     first_loads: FirstLoads
     two_people: TwoPeople
-    live_reads: AuditLiveReads
     receipts: WithdrawalReceipts
-    system_secrets: Sequence[StoredSecret] = ()
-    """Credentials of live systems that AWS stores."""
     parts: Sequence[object] = ()
     """What options opened of this tenant."""
 

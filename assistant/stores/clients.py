@@ -120,28 +120,6 @@ async def open_key_source(settings: ServiceSettings) -> AsyncGenerator[HttpKeySo
 
 
 @asynccontextmanager
-async def open_care_key_sources(
-    settings: ServiceSettings, tenants: Iterable[TenantConfig]
-) -> AsyncGenerator[Mapping[str, HttpKeySource | ParameterKeySource]]:
-    """Open the sources of the keys of care applications, by tenant; none for a tenant without
-    ``[care_context]``, or without an address or a parameter."""
-    sources: dict[str, HttpKeySource | ParameterKeySource] = {}
-    async with open_clients(settings) as clients:
-        for tenant in tenants:
-            section = tenant.care_context
-            if section is None:
-                continue
-            if settings.care_jwks_url is not None:
-                sources[tenant.name] = HttpKeySource(settings.of_tenant(settings.care_jwks_url, tenant))
-            elif section.jwks_parameter is not None:
-                from assistant.process.aws.parameters import ParameterKeySource
-
-                ssm = await clients.aws("ssm")
-                sources[tenant.name] = ParameterKeySource(ssm, name=section.jwks_parameter)
-        yield sources
-
-
-@asynccontextmanager
 async def open_revocation_sources(
     settings: ServiceSettings, tenants: Iterable[TenantConfig]
 ) -> AsyncGenerator[Mapping[str, FileRevocations | ParameterRevocations]]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from assistant.answer.services import TenantServices
+from assistant.answer.services import LiveData, TenantServices
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
 from assistant.domain.answers import LiveSpan, Sent
 from assistant.domain.elements import ElementDisplay, ElementKind, ElementState, ElementUse
@@ -83,7 +83,7 @@ def services_of(twin: Twin, clock: SteppedClock, *, days: int = 30) -> TenantSer
         fake.services,
         tenant=config,
         records=twin.records,
-        sent_values=twin.sent_values_by(clock),
+        live=LiveData(sent_values=twin.sent_values_by(clock)),
         clock=clock,
     )
 

@@ -727,12 +727,11 @@ class FakeTenant:
             index_watch=self.watch,
             writer=AnswerWriter(self.generator, self.model, WordCounter()),
             records=self.records,
-            sent_values=self.sent_values,
             documents=CitedDocuments(self.texts, self.live, PlainLinks()),
             live=LiveData(
                 self.live_elements,
-                self.live_reads,
                 lambda customer: f"pseudonym-{zlib.crc32(customer.encode())}",
+                self.sent_values,
             ),
             clock=self.clock,
             new_id=self.new_id,

@@ -25,7 +25,6 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.stored import ReadElementAgain
 from assistant.documents.parsing import parse_document
 from assistant.documents.passages import PassageCutter, TokenCounts
 from assistant.documents.withdraw import remove_documents
@@ -40,12 +39,13 @@ from assistant.domain.documents import (
     Passage,
 )
 from assistant.domain.filling import LiveElements
+from assistant.options.live.opened import open_reads
 from assistant.process.http import open_socket, server_config
 from assistant.process.settings import ServiceSettings
 from assistant.service.__main__ import open_application
 from assistant.service.health import ServiceMetrics, TenantReads
 from assistant.service.opened import ServedTenant, open_tenants
-from assistant.service.served import ServedTenants
+from assistant.service.served import LiveTenant, ServedTenants
 from assistant.service.streams import StreamLimits
 from assistant.stores.opened import EmbeddedTenant
 from assistant.text.language import language
@@ -258,7 +258,7 @@ async def service_on(
         )
         if scene.live is not None:
             for one in tenants.live.values():
-                one.now = _with_live(one.now, scene.live)
+                one.now = await _with_live(one, scene.live)
         operations = open_socket("127.0.0.1", 0)
         operations_url = f"http://127.0.0.1:{operations.getsockname()[1]}"
         application = await stack.enter_async_context(
@@ -275,17 +275,12 @@ async def service_on(
         yield RunningService(url, sagemaker, tenants, settings.state_dir, client, settings, operations_url)
 
 
-def _with_live(tenant: ServedTenant, live: LiveElements) -> ServedTenant:
+async def _with_live(served: LiveTenant, live: LiveElements) -> ServedTenant:
+    tenant = served.now
     answering = replace(tenant.answering, live=replace(tenant.answering.live, elements=live))
     answer_question = AnswerQuestion(answering, tenant.adaptations)
-    return replace(
-        tenant,
-        answering=answering,
-        answer_question=answer_question,
-        read_element_again=ReadElementAgain(
-            answering, bounds=answer_question.bounds, as_asked=answer_question.as_asked
-        ),
-    )
+    with_live = replace(tenant, answering=answering, answer_question=answer_question)
+    return replace(with_live, parts=(*await open_reads(with_live, served.stores), *tenant.parts))
 
 
 @asynccontextmanager

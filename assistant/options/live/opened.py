@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,34 +13,61 @@ from typing import TYPE_CHECKING, Any, Final
 
 from assistant.documents.shared_links import local_secret
 from assistant.process.settings import ServiceSettings
-from assistant.stores.opened import LIVE_READS, SWITCHES, StoreChoice
+from assistant.service.opened import tenant_secret_of
+from assistant.stores.opened import LIVE_READS, SENT_VALUES, SWITCHES, StoreChoice
+from assistant.tenant.deployed_names import LIVE_READS_SECRET_PURPOSE
 from assistant.tenant.deployment import ReachEntry
 
 if TYPE_CHECKING:
+    from assistant.answer.services import LiveData
     from assistant.options.live.connected import ConnectedElements
     from assistant.options.live.ports import ReadObserver
     from assistant.options.live.replies import PostedReplies
     from assistant.options.live.systems import HttpSystems, ReadSecret, SignRequest, SystemAccess
     from assistant.process.aws.clients import AwsService
     from assistant.process.aws.parameters import StoredSecret
+    from assistant.service.served import ServedTenant
     from assistant.stores.ports import SystemSwitches
 
 _PSEUDONYM_DIGITS = 32
 _SECRETS_MANAGER: Final = "secretsmanager"
 
 
-async def open_systems(
-    stores: StoreChoice,
-    settings: ServiceSettings,
-    *,
-    secrets: list[StoredSecret],
-    observer: ReadObserver | None = None,
-) -> CalledSystems | None:
-    """Return the tenant's systems that are called; None where there is none.
+async def open_live(
+    stores: StoreChoice, settings: ServiceSettings, observer: ReadObserver | None
+) -> LiveData:
+    """Return what the tenant's live systems offer. Raises ConfigurationError for an address or a secret that
+    cannot be used."""
+    from assistant.answer.services import LiveData
 
-    The systems' credentials that AWS stores are added to ``secrets``. Raises ConfigurationError for an
-    address or a secret that cannot be used.
-    """
+    secret = await tenant_secret_of(stores, settings, key="live_reads", purpose=LIVE_READS_SECRET_PURPOSE)
+    pseudonym = partial(customer_pseudonym, secret=secret)
+    systems = await _open_systems(stores, settings, observer=observer)
+    return LiveData(
+        elements=systems and await systems.live(stores, pseudonym=pseudonym, observer=observer),
+        pseudonym=pseudonym,
+        sent_values=await stores.of(SENT_VALUES),
+        replies=systems and systems.replies(stores),
+    )
+
+
+async def open_reads(served: ServedTenant, stores: StoreChoice) -> Sequence[object]:
+    """Return what the routes of live data ask for."""
+    from assistant.options.live.reads import AuditLiveReads, ReadElementAgain
+
+    answering, question, reads = served.answering, served.answer_question, await stores.of(LIVE_READS)
+    return (
+        ReadElementAgain(answering, reads=reads, bounds=question.bounds, as_asked=question.as_asked),
+        AuditLiveReads(
+            records=answering.records, reads=reads, pseudonym=answering.live.pseudonym, clock=stores.clock
+        ),
+    )
+
+
+async def _open_systems(
+    stores: StoreChoice, settings: ServiceSettings, *, observer: ReadObserver | None
+) -> CalledSystems | None:
+    """Return the tenant's systems that are called; None where there is none."""
     entries = [entry for entry in stores.tenant.reach if entry.is_called]
     if not entries:
         return None
@@ -52,7 +79,6 @@ async def open_systems(
         settings.state_dir,
         stores.settings.region,
         stores.clients.aws,
-        secrets,
     )
     accesses = {
         entry.name: await credentials.access(entry, url)
@@ -67,6 +93,7 @@ async def open_systems(
     if observer is not None:
         for name in accesses:
             observer.watch_circuit(name, partial(calls.has_open_circuit, name))
+        observer.watch_credentials(lambda: [at for one in credentials.stored if (at := one.put_at)])
     return CalledSystems(calls, switches)
 
 

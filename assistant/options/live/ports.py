@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from assistant.domain.clock import Deadline
@@ -53,6 +54,11 @@ class ReadObserver(Protocol):
 
     def read_ended(self, system: str, outcome: str, *, seconds: float) -> None:
         """Count a call of a system. ``outcome``: ``ready``, or an ``ElementProblem``."""
+        ...
+
+    def watch_credentials(self, put_at: Callable[[], Iterable[datetime]]) -> None:
+        """Report how old the oldest credential of the tenant's systems is. ``put_at``: when each that was
+        read was put."""
         ...
 
     def watch_circuit(self, system: str, is_open: Callable[[], bool]) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.elements import element_of, use_of
-from assistant.answer.stored import ReadElementAgain
 from assistant.domain.elements import ElementDisplay
+from assistant.options.live.reads import ReadElementAgain
 from tests.fakes.answering import agent
 from tests.fakes.live import STOCK, FakeLive
 from tests.options.shop.test_tables import HEAVY, LIGHT, shop
@@ -53,7 +53,9 @@ async def test_the_element_of_a_follow_up_is_read_again_for_the_item_that_it_mea
     update = {"answer_id": "again", "elements": (use,)}
     await tenant.records.put_answer(follow_up.record.model_copy(update=update))
     answers = AnswerQuestion(tenant.services)
-    again = ReadElementAgain(tenant.services, bounds=answers.bounds, as_asked=answers.as_asked)
+    again = ReadElementAgain(
+        tenant.services, reads=tenant.live_reads, bounds=answers.bounds, as_asked=answers.as_asked
+    )
     await again.read("again", "e1", identity=agent(), context=None)
     _, caller = live.calls[-1]
     assert caller.question.splitlines() == [follow_up.record.question, "A-300"]

@@ -12,7 +12,6 @@ import pytest
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.events import ElementChanged
-from assistant.answer.stored import ReadElementAgain
 from assistant.domain.answers import Mode
 from assistant.domain.documents import ItemFacts, StoredDocument
 from assistant.domain.elements import (
@@ -23,6 +22,7 @@ from assistant.domain.elements import (
     ElementValue,
 )
 from assistant.domain.filling import ElementType, LiveReadError
+from assistant.options.live.reads import ReadElementAgain
 from tests.fakes.answering import FakeTenant, agent, document
 from tests.fakes.live import STOCK, FakeLive
 from tests.unit.answer.asking_and_reading import Asked, ask, prepare
@@ -299,7 +299,9 @@ async def test_the_stock_of_the_same_items_is_read_again() -> None:
     assert answered.record.elements[1].items == ("A-200", "A-300")
     live.by_word["A-300"] = state("In stock")
     answers = AnswerQuestion(tenant.services)
-    again = ReadElementAgain(tenant.services, bounds=answers.bounds, as_asked=answers.as_asked)
+    again = ReadElementAgain(
+        tenant.services, reads=tenant.live_reads, bounds=answers.bounds, as_asked=answers.as_asked
+    )
     element = await again.read(answered.record.answer_id, "e2", identity=agent(), context=None)
     assert element.kind is ElementKind.TABLE
     assert element.data is not None

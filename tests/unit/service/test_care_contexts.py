@@ -10,8 +10,8 @@ from joserfc.jwk import ECKey
 from assistant.domain.context import PlainContext
 from assistant.domain.errors import ContextRefusedError, DependencyError
 from assistant.domain.identity import Identity, Role
+from assistant.options.live.contexts import CareContexts
 from assistant.service.errors import problem_of
-from assistant.service.identity import CareContexts
 from assistant.tenant.deployment import CareContextSection
 from tests.fakes.clock import SteppedClock
 from tests.fakes.contexts import CARE, FORGED, claims

@@ -37,13 +37,13 @@ class Task:
         self.put_at: list[datetime] = []
         self.clock = SteppedClock()
         self.live = LiveMetrics(CollectorRegistry())
+        self.live.credentials["clinic"] = lambda: self.put_at
         self.metrics = TaskMetrics(
             service="assistant-clinic",
             active=lambda: self.active,
             failures=lambda: self.failures,
             clock=self.clock,
             live=self.live,
-            credentials_put_at=lambda: self.put_at,
         )
 
     def line(self) -> dict[str, Any]:

@@ -1,0 +1,114 @@
+"""Reads a live element of a stored answer again, and lists who read which live data."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass, replace
+
+from assistant.answer.elements import CallBounds, element_of, limit_of, over_items, read_element, system_of
+from assistant.answer.services import TenantServices
+from assistant.answer.stored import check_page, named_subject, not_found, own_answer, take_place
+from assistant.domain.answers import AccessEntry, AnswerRecord
+from assistant.domain.clock import Clock, Deadline
+from assistant.domain.context import CareContext, LiveRead, LiveReadPage, LiveReadQuery
+from assistant.domain.elements import Element, ElementProblem, ElementUse
+from assistant.domain.filling import Caller, ElementType, LiveReadError
+from assistant.domain.identity import Identity
+from assistant.stores.ports import AnswerRecords, LiveReads
+
+_OF_ANOTHER_CONVERSATION = (
+    "This answer is of another conversation. Ask again from the customer's conversation."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadElementAgain:
+    """Reads one live element of a recorded answer again, for the agent who asked only.
+
+    ``as_asked`` returns the caller of a recorded question as systems are asked it, with the number of the
+    item that it means.
+    """
+
+    services: TenantServices
+    _: KW_ONLY
+    reads: LiveReads
+    bounds: CallBounds
+    as_asked: Callable[[Caller, AnswerRecord], Awaitable[Caller]]
+
+    async def read(
+        self, answer_id: str, element_id: str, *, identity: Identity, context: CareContext | None
+    ) -> Element:
+        """Return the element in the state of this read. The record does not change.
+
+        ``context``: of this call, and of the answer's customer: another one's is not allowed, and recorded.
+        Raises NotFoundError (no such answer or element, another agent's, or one that no connector offers any
+        more), ConflictError (read again too often), RecordsUnavailableError.
+        """
+        record = await own_answer(self.services, answer_id, identity=identity)
+        use = next((element for element in record.elements if element.id == element_id), None)
+        live = self.services.live.elements
+        kind = live.types().get(use.name) if use is not None and live is not None else None
+        if use is None or live is None or kind is None:
+            raise not_found()
+        await take_place(self.services, answer_id, "rereads", self.services.new_id())
+        if use.items:
+            kind = over_items(kind)
+        subject = self.services.subject_of(context)
+        if use.subject != subject or (context is not None and subject is None):
+            await self._record_refusal(use, kind, answer_id, agent=identity.agent, asked_for=subject)
+            outcome = LiveReadError(ElementProblem.NOT_ALLOWED, _OF_ANOTHER_CONVERSATION)
+            return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
+        limit_s = limit_of(self.services.tenant, use.name)
+        outcome = await read_element(
+            live,
+            kind,
+            await self.as_asked(Caller(identity, context, record.question, answer_id), record),
+            deadline=Deadline.after(limit_s, clock=self.services.clock),
+            bounds=self.bounds,
+            items=use.items,
+        )
+        return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
+
+    async def _record_refusal(
+        self, use: ElementUse, kind: ElementType, answer_id: str, *, agent: str, asked_for: str | None
+    ) -> None:
+        """Record who tried, and whose data the answer has; of an answer that was nobody's, in whose
+        conversation it was tried."""
+        read = LiveRead(
+            read_id=self.services.new_id(),
+            at=self.services.clock.now(),
+            agent=agent,
+            answer_id=answer_id,
+            system=system_of(use.name),
+            operation=kind.operation,
+            subject=use.subject or asked_for,
+            outcome=ElementProblem.NOT_ALLOWED.value,
+        )
+        await self.reads.record(read)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLiveReads:
+    """Lists who read which live data. Each audit is recorded itself, before it is answered.
+
+    ``pseudonym`` makes the name of a customer in the record; the audit's own entry has that name too.
+    """
+
+    records: AnswerRecords
+    reads: LiveReads
+    pseudonym: Callable[[str], str]
+    clock: Clock
+
+    async def page(self, query: LiveReadQuery, *, customer: str | None = None, auditor: str) -> LiveReadPage:
+        """Return a page of the reads, oldest first; there are more while it has a ``next_after``.
+
+        ``customer``: whose data, by the id that the care application signs; it takes the place of the query's
+        subject. Raises InvalidRequestError, RecordsUnavailableError.
+        """
+        check_page(query)
+        if customer is not None:
+            query = replace(query, subject=self.pseudonym(customer))
+        subject = f"live-reads {named_subject(agent=query.agent, customer=query.subject)}".strip()
+        entry = AccessEntry(at=self.clock.now(), agent=auditor, kind="audit", subject_id=subject)
+        await self.records.record_access(entry)
+        return await self.reads.list(query)
