@@ -258,7 +258,7 @@ def test_examples_that_differ_in_more_are_not_told(connector: Path, other: str) 
 
 @pytest.mark.parametrize("tenant", ["pharmacy", "shop"])
 def test_no_two_elements_of_ours_have_the_same_example(tenant: str) -> None:
-    systems = load_tenant(PAGE.parents[1] / "tests/tenants" / f"{tenant}.toml").systems
+    systems = load_tenant(Path(__file__).parents[2] / "tenants" / f"{tenant}.toml").systems
     assert list(confusable({entry.name: entry.inline for entry in systems if entry.inline})) == []
 
 
