@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from assistant.options.feedback.patients_opened import Redacting, open_redacting
 from assistant.process.settings import RedactingSettings
 from assistant.service.function import BatchFailures, Event, FunctionEntry, for_each_message, object_key
-from assistant.service.opened import Redacting, open_redacting
 
 
 async def run(services: Redacting, event: Event) -> BatchFailures:

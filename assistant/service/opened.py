@@ -24,7 +24,6 @@ from assistant.models.artifacts import TOKENIZER_FILE, model_elsewhere, served_g
 from assistant.models.recorded import CharacterCount, RecordedModel, read_recording
 from assistant.models.served import FileTokenCounter
 from assistant.option import Place
-from assistant.options.feedback.patients_opened import patients_filter
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import (
     BULK_PREFIX,
@@ -33,7 +32,6 @@ from assistant.process.settings import (
     MakingSetsSettings,
     MovingSettings,
     ReceivingSettings,
-    RedactingSettings,
     RemovingSettings,
     SchemaSettings,
     ServiceSettings,
@@ -73,7 +71,6 @@ if TYPE_CHECKING:
     from assistant.documents.uploads import ReceiveUpload, ReceivingLoop
     from assistant.documents.work import TenantIngestion
     from assistant.model_server.here import ModelsHere
-    from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
     from assistant.options.sources.run import SyncSource
     from assistant.process.aws.parameters import ParameterPower
     from assistant.stores.audit_days import CloseDays
@@ -469,13 +466,6 @@ class LinkSecret:
     settings: LinkSecretSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Redacting:
-    redact: RedactCapture
-    sweep: SweepQuarantine
-    metrics_service: str
-
-
 @asynccontextmanager
 async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receiving]:
     from assistant.documents.parsing_process import ParsingProcess
@@ -549,25 +539,6 @@ async def open_link_secret(settings: LinkSecretSettings) -> AsyncGenerator[LinkS
     async with AsyncExitStack() as stack:
         clients = AwsClients(settings, stack)
         yield LinkSecret(await clients.aws("ssm"), await clients.aws("kms"), settings)
-
-
-@asynccontextmanager
-async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redacting]:
-    from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
-    from assistant.stores.s3 import S3CaptureStore
-
-    async with AsyncExitStack() as stack:
-        store = S3CaptureStore(
-            await AwsClients(settings, stack).aws("s3"),
-            quarantine_bucket=settings.quarantine_bucket,
-            capture_bucket=settings.capture_bucket,
-        )
-        patients = patients_filter() if settings.keeps_texts else None
-        redact = RedactCapture(store, passages_percent=settings.passages_percent, patients=patients)
-        sweep = SweepQuarantine(
-            store, redact=redact, clock=SystemClock(), overdue_after_s=settings.overdue_after_s
-        )
-        yield Redacting(redact, sweep, settings.metrics_service)
 
 
 @asynccontextmanager

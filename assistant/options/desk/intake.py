@@ -14,20 +14,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.domain.clock import Clock
+from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.desk import Case, CaseReason
 from assistant.domain.errors import ConflictError, OpenCasesError, RecordsUnavailableError
 from assistant.domain.revisions import DeskItem, DeskKind, body_of_item, first_revision
 from assistant.options.desk.cases import CLOSED, case_id
 from assistant.options.desk.domain import CaseIndex
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
+from assistant.stores.opened import DESK, RECORDS
 from assistant.stores.ports import AnswerRecords, DeskStore
-from assistant.text.language import Language, fold
+from assistant.tenant.tenant import TenantConfig
+from assistant.text.language import Language, fold, language
+
+if TYPE_CHECKING:
+    from assistant.stores.opened import AwsStores, EmbeddedTenant
 
 INTAKE = "intake"
 """Who makes the first revision of a case."""
@@ -109,6 +114,17 @@ class OpenCases:
             case = case.model_copy(update={"gap": gap_id(question)})
         first = first_revision(DeskKind.CASE, own_id, case, by=INTAKE, at=case.opened_at)
         await self.store.put(first, *indexes)
+
+
+async def open_intake(tenant: TenantConfig, stores: AwsStores | EmbeddedTenant) -> OpenCases:
+    """Return what opens cases where feedback wants a reviewer."""
+    return OpenCases(
+        await stores.of(DESK),
+        records=await stores.of(RECORDS),
+        language=language(tenant.language),
+        clock=SystemClock(),
+        most_of_agent=tenant.review.open_cases_per_agent,
+    )
 
 
 async def refuse_above(most: int, *, store: DeskStore, verdict: Verdict, answer_id: str, agent: str) -> None:

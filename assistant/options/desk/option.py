@@ -6,6 +6,7 @@ OPTION = Option(
     commands={"desk": ("commands", "Show recorded answers and how they were made; list who saw what.")},
     joins={
         "parts of a tenant": "opened:open_desk",
+        "intake of feedback": "intake:open_intake",
         "runs of a tenant": "opened:run_desk",
         "admission of a verdict": "opened:admit_verdict",
         "routes": "routes:router",

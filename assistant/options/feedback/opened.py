@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,11 +16,10 @@ from assistant.documents.readable import ReadableDocuments
 from assistant.documents.shared_links import tenant_secret
 from assistant.domain.clock import Clock, SystemClock, set_within
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.revisions import DeskKind
-from assistant.options.desk.domain import ApprovedAnswer
-from assistant.options.desk.intake import OpenCases
+from assistant.option import Place
 from assistant.options.feedback.mover import MoveFeedback, MoverStores
 from assistant.options.feedback.patients_opened import patients_filter
+from assistant.options.feedback.ports import CaseIntake
 from assistant.options.feedback.signals import ErasePatient, Signals
 from assistant.options.feedback.store import StoredFeedback
 from assistant.process.private_files import CAPTURE_FOLDER
@@ -44,7 +43,6 @@ from assistant.stores.two_people import TwoPeople
 from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.tenant.retention import RETENTION
 from assistant.tenant.tenant import TenantConfig, load_tenants
-from assistant.text.language import language
 
 if TYPE_CHECKING:
     from assistant.options.feedback.redaction import SweepQuarantine
@@ -53,6 +51,9 @@ if TYPE_CHECKING:
     from assistant.stores.ports import AnswerRecords, DeskStore, ErasureKeys
     from assistant.stores.s3 import S3CaptureStore
 
+INTAKES = Place[Callable[[TenantConfig, "AwsStores | EmbeddedTenant"], Awaitable[CaseIntake]]](
+    "intake of feedback"
+)
 _DELETE_EVERY_S = 60.0
 _log = structlog.get_logger(__name__)
 
@@ -106,15 +107,14 @@ class LocalCapture:
 
 async def _mover(tenant: TenantConfig, stores: AwsStores | EmbeddedTenant, signals: Signals) -> MoveFeedback:
     records, documents, states = await stores.of(RECORDS), await stores.of(DOCUMENTS), await stores.of(STATES)
-    in_language, clock = language(tenant.language), SystemClock()
-    desk, most = await stores.of(DESK), tenant.review.open_cases_per_agent
+    intakes = [await open_intake(tenant, stores) for open_intake in INTAKES.joined()]
     moved = MoverStores(
         outbox=await stores.of(OUTBOX),
         records=records,
         texts=ReadableDocuments(documents, states=states),
         keys=await stores.of(ERASURE_KEYS),
         feedback=await _feedback(stores, tenant.name),
-        intake=OpenCases(desk, records=records, language=in_language, clock=clock, most_of_agent=most),
+        intake=next(iter(intakes), None),
         patients=patients_filter(),
     )
     return MoveFeedback(moved, signals=signals)
@@ -149,11 +149,6 @@ class LearningStores:
             texts=ReadableDocuments(documents, states=states),
             states=states,
         )
-
-    async def approved(self) -> Mapping[str, ApprovedAnswer]:
-        """Return the approved answers of the desk by item."""
-        items = await self.desk.list(DeskKind.APPROVED_ANSWER)
-        return {item.item_id: ApprovedAnswer.model_validate_json(item.body) for item in items}
 
 
 @asynccontextmanager

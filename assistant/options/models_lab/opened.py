@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from assistant.domain.revisions import DeskKind
+from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.feedback.events import FeedbackText
 from assistant.options.feedback.opened import LearningStores
 from assistant.options.feedback.patients import PatientsDataFilter
@@ -37,10 +39,11 @@ async def training_sets(stores: LearningStores, since: datetime, until: datetime
     for start in range(0, len(ids), _TEXTS_AT_ONCE):
         sealed = await stores.feedback.texts(ids[start : start + _TEXTS_AT_ONCE])
         texts |= await unseal_all(sealed.values(), stores.erasure_keys)
+    items = await stores.desk.list(DeskKind.APPROVED_ANSWER)
     sets = await build_sets(
         events,
         texts=texts,
-        approved=list((await stores.approved()).values()),
+        approved=[ApprovedAnswer.model_validate_json(item.body) for item in items],
         prompt_of=partial(
             recorded_prompt,
             prompt_id=stores.tenant.answers.prompt,

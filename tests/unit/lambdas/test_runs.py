@@ -10,8 +10,9 @@ import pytest
 from assistant.documents.receive import AddSummary
 from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
 from assistant.domain.uploads import UploadResult
+from assistant.options.feedback.patients_opened import Redacting
 from assistant.service.function import ResourceRequest
-from assistant.service.opened import Ingesting, Receiving, Redacting, SearchDomain
+from assistant.service.opened import Ingesting, Receiving, SearchDomain
 from assistant.tenant.deployed_names import RAW_FILES_REFUSED
 from lambdas import apply_search_schema, ingest_documents, receive_documents, redact_capture
 from tests.fakes.lambda_events import custom_resource, object_created, sqs_event
