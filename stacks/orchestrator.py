@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import aws_cdk as cdk
@@ -20,7 +21,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from assistant.options.sources.stack import ConnectorRuns
+from assistant.option import Place
 from assistant.process.settings import UPLOADS_PREFIX, ServiceSettings
 from assistant.tenant import deployed_names
 from assistant.tenant.deployed_names import (
@@ -400,6 +401,20 @@ _MAX_FAILURES_PER_MINUTE = 5
 """Unexpected failures, of all tasks, at which a deployment is rolled back. A healthy service has none."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BesideTheService:
+    """What other tasks of the service's cluster stand on."""
+
+    foundation: Foundation
+    ingestion: IngestionOutputs
+    cluster: ecs.Cluster
+    execution_role: WorkloadRole
+    log_group: logs.ILogGroup
+
+
+CONSTRUCTS = Place[Callable[[TenantStack, BesideTheService], None]]("constructs of the orchestrator stack")
+
+
 class OrchestratorStack(TenantStack):
     def __init__(
         self,
@@ -449,16 +464,15 @@ class OrchestratorStack(TenantStack):
             group = self._log_group.log_group_arn
             task.role.may(*session_statements(log_group_arn=group, logs_key_arn=keys.logs_key_arn))
         self._scale(service)
-        if tenant.connected_sources:
-            ConnectorRuns(
-                self,
-                "Connectors",
-                foundation=foundation,
-                ingestion=ingestion,
-                cluster=cluster,
-                execution_role=task.execution_role,
-                log_group=self._log_group,
-            )
+        beside = BesideTheService(
+            foundation=foundation,
+            ingestion=ingestion,
+            cluster=cluster,
+            execution_role=task.execution_role,
+            log_group=self._log_group,
+        )
+        for add in CONSTRUCTS.joined():
+            add(self, beside)
         self.outputs = OrchestratorOutputs(
             cluster_name=cluster.cluster_name,
             service_name=service.service_name,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import aws_cdk as cdk
 import tomlkit
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
+from assistant.option import Place
 from assistant.tenant.manifests import DIGEST_PATTERN
 from assistant.tenant.tenant import WHERE_IT_STANDS
 from stacks.roles import WorkloadRole, allow, via
@@ -153,18 +156,17 @@ class TenantFileAsset(Construct):
             role.may(allow("kms:Decrypt", key, conditions=via(self._tenant, "s3")))
 
 
+FILE = Place[Callable[[DeployedTenant, dict[str, Any]], None]]("tenant file of a container")
+"""What fills in values of an option's keys that the deployment knows."""
+
+
 def effective_tenant_file(tenant: DeployedTenant) -> str:
     """Return the text of the file: every value that shapes an answer, with defaults, in the settings'
     order, with the secrets and authorities of connectors on AWS, and the systems that are called for live
     data, each with its connector, or with replies."""
     data = tenant.config.model_dump(mode="json", exclude=set(WHERE_IT_STANDS), exclude_none=True)
-    ways = {entry.name: entry for entry in tenant.connected_systems}
-    for connector in filter(None, (source.get("connector") for source in data["sources"])):
-        way = ways[connector["reach"]]
-        if way.ca_pem is not None:
-            connector["ca_pem"] = way.ca_pem
-        if "secret" in connector:
-            connector["secret"] = f"secretsmanager:{tenant.secret_of(way)}"
+    for fill in FILE.joined():
+        fill(tenant, data)
     if systems := [entry.called(secret=tenant.secret_of(entry)) for entry in tenant.callable_systems]:
         data["reach"] = systems
     if "care_context" in data:

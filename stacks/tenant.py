@@ -10,7 +10,6 @@ from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
 from assistant.option import Place
-from assistant.options.sources.section import AnyConnector
 from assistant.process.settings import ServiceSettings
 from assistant.tenant.deployment import EdgeSection, IdentitySection, ModelsSection, PlaceSection, ReachEntry
 from assistant.tenant.deployment_checks import (
@@ -141,11 +140,6 @@ class DeployedTenant:
     def connected_systems(self) -> tuple[ReachEntry, ...]:
         """The ``[[reach]]`` entries that connectors of sources call."""
         return tuple(entry for entry in self.config.reach if entry.caller == "connectors")
-
-    @property
-    def connected_sources(self) -> Mapping[str, AnyConnector]:
-        """The connector of each source that has one."""
-        return {source.name: source.connector for source in self.config.sources if source.connector}
 
     @property
     def own_secrets(self) -> tuple[ReachEntry, ...]:

@@ -64,7 +64,6 @@ from assistant.domain.receipts import ReceiptPlace, WithdrawalReceipt
 from assistant.laptop.layout import models_dir
 from assistant.option import Place
 from assistant.options.desk.upkeep import ApprovedTexts
-from assistant.options.sources.commands import OWNER, sync
 from assistant.service.served import open_reindexing
 from assistant.stores.documents_ports import DocumentStates
 from assistant.tenant.added_models import (
@@ -77,7 +76,7 @@ from assistant.tenant.added_models import (
 )
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.local import LocalRuntime, has_knowledge, local_runtime, require_node
-from assistant.terminal.sending import ServiceTarget
+from assistant.terminal.sending import OWNER, ServiceTarget
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, age, plain, table
 from assistant.text.markup import Tag, tags_in
 
@@ -85,7 +84,6 @@ if TYPE_CHECKING:
     from assistant.stores.opened import EmbeddedTenant
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-app.command()(sync)
 for add_commands in Place[Callable[[typer.Typer], None]]("commands of knowledge").joined():
     add_commands(app)
 PATHS = "Files, or folders of files in the formats of docs/documents.md. Default: those of the tenant file."

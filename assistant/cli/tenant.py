@@ -32,7 +32,6 @@ from assistant.stores.clients import revocations_file
 from assistant.tenant import deployment_checks
 from assistant.tenant.care_app import CareApp, load_care_app
 from assistant.tenant.tenant import (
-    DEFAULT_SOURCE,
     WHERE_IT_STANDS,
     TenantConfig,
     TenantFiles,
@@ -47,7 +46,7 @@ from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 _CARE_APP = "care_app"
-_DEFAULT_SOURCE = f'[[sources]]\nname = "{DEFAULT_SOURCE.name}"\nnamespace = ""\naccess = "everyone"\n'
+_DEFAULT_SOURCE = '[[sources]]\nname = "knowledge"\nnamespace = ""\naccess = "everyone"\n'
 """The default source of a file without sources: the copy writes it, for its paths."""
 _OF_ONE_BUSINESS = (("glossary",), ("embedding", "vectors"))
 """What is not copied: it belongs to the words and documents of the tenant that has it."""

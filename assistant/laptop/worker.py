@@ -22,7 +22,7 @@ from assistant.domain.errors import AssistantError, DependencyError
 from assistant.options.feedback.opened import LocalCapture, open_movers
 from assistant.process.settings import WorkerSettings
 from assistant.process.telemetry import configure_logging, configure_tracing
-from assistant.service.opened import open_ingestion, open_source_loops
+from assistant.service.opened import open_ingestion, open_loops
 
 if TYPE_CHECKING:
     from assistant.model_server.here import ModelsHere
@@ -70,7 +70,7 @@ async def work(
     async with (
         open_ingestion(settings, models=models) as tenants,
         open_movers(settings) as movers,
-        open_source_loops(settings) as sources,
+        open_loops(settings) as loops,
     ):
         # Without captured calls it lists one folder that is not there.
         captures = [LocalCapture.of(settings)] if settings.stores == "embedded" else []
@@ -82,7 +82,7 @@ async def work(
         await asyncio.gather(
             _stop_all(prepared, stopping),
             *(worker.run() for worker in prepared),
-            *(loop.run(stopping) for loop in (*movers, *sources, *captures)),
+            *(loop.run(stopping) for loop in (*movers, *loops, *captures)),
         )
 
 

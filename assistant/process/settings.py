@@ -469,7 +469,7 @@ class FunctionSettings(ProcessSettings):
     """Lowest level that is logged."""
 
 
-class _DocumentFunctionSettings(FunctionSettings):
+class DocumentFunctionSettings(FunctionSettings):
     """Functions that read the tenant file and documents."""
 
     documents_bucket: str
@@ -484,10 +484,8 @@ class _DocumentFunctionSettings(FunctionSettings):
     """Value of the metrics' dimension `Service`."""
 
 
-class SyncingSettings(_DocumentFunctionSettings):
-    """One run of a source's connector (``python -m assistant.options.sources.task SOURCE``)."""
-
-    model_config = SettingsConfigDict(env_prefix="ASSISTANT_SYNC_")
+class StoringSettings(DocumentFunctionSettings):
+    """Functions and tasks that store documents."""
 
     documents_key_id: str | None = None
     """KMS key that encrypts documents; the bucket's default when absent."""
@@ -497,7 +495,7 @@ class SyncingSettings(_DocumentFunctionSettings):
     """SQS queue of documents to remove from the index."""
 
 
-class ReceivingSettings(SyncingSettings):
+class ReceivingSettings(StoringSettings):
     """``receive_documents``: turns raw files of the inbox into documents, by the tenant file's sources."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_RECEIVE_")
@@ -598,7 +596,7 @@ class RedactingSettings(FunctionSettings):
     """Age at which the sweep redacts a raw object: its event was lost, or its retries failed."""
 
 
-class _FeedbackSettings(_DocumentFunctionSettings):
+class _FeedbackSettings(DocumentFunctionSettings):
     """Processes that read the records and the feedback store."""
 
     records_table: str

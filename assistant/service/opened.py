@@ -27,16 +27,14 @@ from assistant.option import Place
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import (
     BULK_PREFIX,
+    DocumentFunctionSettings,
     IngestingSettings,
     LinkSecretSettings,
-    MakingSetsSettings,
-    MovingSettings,
     ReceivingSettings,
     RemovingSettings,
     SchemaSettings,
     ServiceSettings,
     StoreSettings,
-    SyncingSettings,
     WorkerSettings,
 )
 from assistant.service.served import LiveTenant, ServedTenant, ServedTenants
@@ -68,12 +66,10 @@ if TYPE_CHECKING:
 
     from assistant.answer.services import AnswerWriter, LiveData
     from assistant.documents.receive import ReceiveRawFiles
-    from assistant.documents.uploads import ReceiveUpload, ReceivingLoop
+    from assistant.documents.uploads import ReceiveUpload
     from assistant.documents.work import TenantIngestion
     from assistant.model_server.here import ModelsHere
-    from assistant.options.sources.run import SyncSource
     from assistant.process.aws.parameters import ParameterPower
-    from assistant.stores.audit_days import CloseDays
     from assistant.stores.documents_ports import PassageIndex
     from assistant.stores.index.opensearch_schema import PassageSchema
     from assistant.stores.ports import AnswerGenerator
@@ -371,30 +367,34 @@ async def _ingestion(
     )
 
 
+class Loop(Protocol):
+    """Works beside requests until ``stopping`` is set."""
+
+    async def run(self, stopping: asyncio.Event, /) -> None: ...
+
+
+LOOPS = Place[Callable[[TenantConfig, EmbeddedTenant, StoreSettings], Sequence[Loop]]]("runs of a laptop")
+"""What returns an option's loops over one tenant's stores."""
+
+
 @asynccontextmanager
-async def open_source_loops(
-    settings: StoreSettings,
-) -> AsyncGenerator[list[ReceivingLoop | SyncSource | CloseDays]]:
-    """Open what reads the uploads and runs the connectors of every tenant of the folder. Raises
-    ConfigurationError."""
+async def open_loops(settings: StoreSettings) -> AsyncGenerator[list[Loop]]:
+    """Open what reads the uploads and closes the audited days of every tenant of the folder, and the loops of
+    options. Raises ConfigurationError."""
     from assistant.documents.parsing_process import ParsingProcess
     from assistant.documents.uploads import ReceiveUpload, ReceivingLoop
-    from assistant.options.sources.opened import LocalSecrets, connected_sources, sync_of
     from assistant.stores.audit_days import CloseDays
 
-    async def open_one(
-        tenant: TenantConfig, stores: EmbeddedTenant, stack: AsyncExitStack
-    ) -> list[ReceivingLoop | SyncSource | CloseDays]:
+    async def open_one(tenant: TenantConfig, stores: EmbeddedTenant, stack: AsyncExitStack) -> list[Loop]:
         receive = ReceiveUpload(
             stores.uploads,
             sources=KnowledgeSources.of(tenant),
             add=AddDocuments(stores.knowledge, clock=SystemClock(), accesses=stores.records),
             parsing=stack.enter_context(ParsingProcess()),
         )
-        secrets = LocalSecrets(tenant.name, settings.tenants_dir, settings.state_dir)
-        syncs = (sync_of(stores, source, secrets) for source in connected_sources(tenant))
         closing = CloseDays(stores.records, stores.digests, clock=SystemClock())
-        return [ReceivingLoop(receive, stores.received_uploads), closing, *syncs]
+        own = [loop for loops in LOOPS.joined() for loop in loops(tenant, stores, settings)]
+        return [ReceivingLoop(receive, stores.received_uploads), closing, *own]
 
     async with open_embedded(settings, open_one) as opened:
         yield [loop for loops in opened for loop in loops]
@@ -547,7 +547,7 @@ async def _one_tenant(settings: WorkerSettings, clients: ProcessClients) -> Asyn
         yield _only(tenants, settings.tenants_dir)
 
 
-async def tenant_in(s3: Any, settings: SyncingSettings | MovingSettings | MakingSetsSettings) -> TenantConfig:
+async def tenant_in(s3: Any, settings: DocumentFunctionSettings) -> TenantConfig:
     """Return the one tenant of a function. Raises ConfigurationError."""
     from assistant.stores.s3 import download_tenant_file
 

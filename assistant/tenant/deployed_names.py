@@ -177,12 +177,6 @@ MODEL_FAILED = "model_failed"
 FIRST_TOKEN_MS = "first_token_ms"  # noqa: S105 - a token of text
 """Field: from the request to the first token; null without one."""
 
-# --- metrics of connectors --------------------------------------------------------------------------------
-SOURCE_DIMENSION = "Source"
-"""Second dimension of the metric below: the name of a source."""
-SOURCE_READ = "SourceRead"
-"""1 when a run of the source's connector read everything, 0 when it stopped early."""
-
 # --- metrics of functions ---------------------------------------------------------------------------------
 DOCUMENTS_POSTPONED = "DocumentsPostponed"
 """Messages put back to wait for an endpoint or a domain. With the power parameter it separates a pause from a

@@ -4,7 +4,7 @@ and placeholders that only the company can replace. Each finding names its key."
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -13,13 +13,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BaseModel
 
-from assistant.options.sources.section import place_of
+from assistant.option import Place
 from assistant.tenant.deployment import EdgeSection, ModelsSection, NetworkSection, PlaceSection, ReachEntry
 from assistant.tenant.manifests import EmbeddingManifest, LlmManifest
 from assistant.tenant.tenant import WHERE_IT_STANDS, TenantConfig
 from assistant.tenant.toml_file import line_of
 
-Place = Sequence[str | int]
+KeyPath = Sequence[str | int]
 _ARN_REGION, _ARN_ACCOUNT = 3, 4
 
 
@@ -27,12 +27,16 @@ _ARN_REGION, _ARN_ACCOUNT = 3, 4
 class Contradiction:
     """A key whose value contradicts another; ``place`` is its path: ``("models", "capture")``."""
 
-    place: Place
+    place: KeyPath
     said: str
 
     @property
     def key(self) -> str:
         return ".".join(str(part) for part in self.place)
+
+
+CONTRADICTIONS = Place[Callable[[TenantConfig], Iterable[Contradiction]]]("contradictions of a deployment")
+"""What yields the contradictions between an option's keys and others."""
 
 
 def contradictions(
@@ -44,6 +48,8 @@ def contradictions(
     yield from _certificate(edge, place)
     yield from _models(tenant, models)
     yield from _power(tenant)
+    for contradict in CONTRADICTIONS.joined():
+        yield from contradict(tenant)
     yield from _reach(tenant)
 
 
@@ -307,18 +313,6 @@ def _power(tenant: TenantConfig) -> Iterator[Contradiction]:
 
 
 def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
-    ways = {
-        entry.name: (entry.host_name, entry.port) for entry in tenant.reach if entry.caller == "connectors"
-    }
-    for number, source in enumerate(tenant.sources):
-        if source.connector is not None:
-            host, port = place = place_of(source.connector)
-            if ways.get(source.connector.reach or "") != place:
-                yield Contradiction(
-                    ("sources", number, "connector", "reach"),
-                    'it names no way to the system: a [[reach]] entry with caller = "connectors", '
-                    f'host_name = "{host or "HOST"}" and port = {port or "PORT"}.',
-                )
     names = [entry.name for entry in tenant.reach]
     for number, entry in enumerate(tenant.reach):
         if (entry.service_name is None) == (entry.resource_configuration_arn is None):
@@ -455,7 +449,7 @@ def _in_sections(file: BaseModel, names: Sequence[str]) -> Iterator[Contradictio
                     break
 
 
-def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+def _texts(value: Any, place: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, dict):

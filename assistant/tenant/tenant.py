@@ -16,7 +16,6 @@ from assistant.domain.documents import ID_SEPARATOR
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.paths import canonical_path
 from assistant.options.live.connector import check_entry, load_connector
-from assistant.options.sources.section import AnyConnector
 from assistant.tenant.deployment import (
     CareContextSection,
     EdgeSection,
@@ -32,7 +31,7 @@ from assistant.tenant.deployment import (
     SearchSection,
     TasksSection,
 )
-from assistant.tenant.toml_file import StrictModel, read_strict
+from assistant.tenant.toml_file import KeyMark, OpenSection, StrictModel, marked, read_strict
 
 GlossaryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
@@ -70,7 +69,7 @@ _SEARCH_LIMIT_S = 2.0
 _OcrLanguage = Annotated[str, StringConstraints(pattern=r"^[a-z]{3,4}(_[a-z]{2,5})?$")]
 
 
-class SourceEntry(StrictModel):
+class SourceEntry(OpenSection):
     """One ``[[sources]]`` of the tenant file: where documents come from, and who may send them."""
 
     name: SourceName
@@ -102,8 +101,6 @@ class SourceEntry(StrictModel):
     deadline_s: float | None = Field(default=None, gt=0.0, le=10.0)
     """A source that takes longer is left out of the answer, and named. By default 2 s; of a ``live`` source
     that of its ``[[reach]]`` entry, which bounds each request in any case."""
-    connector: AnyConnector | None = None
-    """The wiki or database that its documents come from."""
     elements: bool = False
     """Whether its documents may name live elements, like ``{{orders.status}}``; otherwise that stays text."""
 
@@ -143,14 +140,10 @@ class SourceEntry(StrictModel):
                     )
         return self
 
-    @model_validator(mode="after")
-    def _is_fed_by_its_connector_alone(self) -> Self:
-        if self.connector is not None and (self.kind == "live" or self.paths or self.access == "folder"):
-            raise ValueError(
-                f'the source "{self.name}" has a connector, so what the system does not have is withdrawn: '
-                'delete paths, and write access = "everyone" or "declared", and a kind of documents'
-            )
-        return self
+    @property
+    def labels_of_its_system(self) -> frozenset[str]:
+        """The labels that restrictions of another system map to."""
+        return frozenset()
 
     @property
     def recognised(self) -> tuple[str, ...]:
@@ -169,8 +162,12 @@ class SourceEntry(StrictModel):
         return _SEARCH_LIMIT_S if self.deadline_s is None else self.deadline_s
 
 
-DEFAULT_SOURCE = SourceEntry(name="knowledge", namespace="", access="everyone")
-"""The source of a tenant file without ``[[sources]]``: ids as in the files, any knowledge owner writes."""
+def default_source() -> SourceEntry:
+    """Return the source of a tenant file without ``[[sources]]``: ids as in the files, any knowledge owner
+    writes."""
+    return SourceEntry(name="knowledge", namespace="", access="everyone")
+
+
 SMALLEST_COSINE_GAP = 0.05
 """Least difference of the mean cosines of related and unrelated texts: below it a model cannot separate
 them."""
@@ -367,7 +364,7 @@ class ReviewSection(StrictModel):
     and unanswered questions open no case. Equal questions are one case."""
 
 
-class TenantConfig(StrictModel):
+class TenantConfig(OpenSection):
     """One tenant file, ``tenants/<name>.toml``."""
 
     schema_version: Literal[1]
@@ -377,7 +374,9 @@ class TenantConfig(StrictModel):
     labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] = ()
     """The vocabulary of access labels: a document with any other label is refused. Labels of agents' tokens
     are not limited to it."""
-    sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1, max_length=50)] = (DEFAULT_SOURCE,)
+    sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1, max_length=50)] = Field(
+        default_factory=lambda: (default_source(),)
+    )
     embedding: EmbeddingSection = EmbeddingSection()
     embedding_next: EmbeddingSection | None = None
     """The embedding model of an index that is filled beside the live one, or that is kept to go back to. Both
@@ -427,7 +426,7 @@ class TenantConfig(StrictModel):
             for key, named, known in (
                 ("labels", source.labels or (), self.labels),
                 *(("folders", labels, allowed) for labels in source.folders.values()),
-                ("connector", sorted(source.connector.labels_given) if source.connector else (), allowed),
+                ("connector", sorted(source.labels_of_its_system), allowed),
             ):
                 unknown = [label for label in named if label not in known]
                 if unknown:
@@ -535,7 +534,7 @@ class TenantConfig(StrictModel):
         left_out = {
             **dict.fromkeys(unrelated, True),
             "embedding": {"vectors"},
-            "sources": {"__all__": {"connector"}},
+            "sources": {"__all__": marked(SourceEntry, KeyMark.NO_ANSWER)},
         }
         shaping = self.model_dump_json(exclude=left_out)
         if systems := [entry.shaping() for entry in self.systems]:

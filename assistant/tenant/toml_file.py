@@ -6,14 +6,19 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Self, TypeVar, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, create_model
+from pydantic_core import CoreSchema
 
 from assistant.domain.errors import ConfigurationError
+from assistant.option import Place
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+SectionT = TypeVar("SectionT", bound="OpenSection")
 
 
 RETIRED_KEYS: Mapping[str, str] = {
@@ -50,6 +55,59 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class OpenSection(StrictModel):
+    """A table to which options add keys, each with a subclass at the place ``keys of`` the table's class.
+
+    What makes or validates one gets the class with the keys of all options that are here.
+
+        class LabSection(ModelsSection):
+            trials: bool = False
+        OPTION = Option(joins={"keys of ModelsSection": "section:LabSection"})
+        keys_of(tenant.models, LabSection).trials
+    """
+
+    model_config = ConfigDict(defer_build=True)  # options import the modules of the tables that they extend
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        return super().__new__(with_options(cls))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler(with_options(cls))
+
+
+class KeyMark(Enum):
+    """What a key is not for, in the metadata of its field."""
+
+    NO_ANSWER = "It shapes no answer: the hash of the settings leaves it out."
+
+
+def marked(section: type[OpenSection], mark: KeyMark) -> set[str]:
+    """Return the keys of a table that have the mark."""
+    return {name for name, field in with_options(section).model_fields.items() if mark in field.metadata}
+
+
+def keys_of(section: OpenSection, kind: type[SectionT]) -> SectionT:
+    """Return a table as the class of the option that reads its own keys there."""
+    if not isinstance(section, kind):
+        raise TypeError(f"{kind.__name__} joins no table {type(section).__name__}")
+    return section
+
+
+def with_options(kind: type[ModelT]) -> type[ModelT]:
+    """Return the class with the keys that options add; ``kind`` itself where it is no table for them."""
+    table = next((each for each in kind.__mro__ if OpenSection in each.__bases__), None)
+    return kind if table is None else cast("type[ModelT]", _with_keys(table))
+
+
+@cache
+def _with_keys(table: type[OpenSection]) -> type[OpenSection]:
+    joined = Place[type[OpenSection]](f"keys of {table.__name__}").joined()
+    if not joined:
+        return table
+    return create_model(table.__name__, __base__=tuple(joined), __module__=table.__module__)
+
+
 def read_strict(
     path: Path,
     kind: type[ModelT],
@@ -75,7 +133,7 @@ def read_strict(
         raise ConfigurationError(f"{path}: not valid TOML: nested too deeply.") from None
     try:
         # strict, so that true is not a number; through JSON, so that a list can be a tuple
-        return kind.model_validate_json(json.dumps(complete(data), default=str), strict=True)
+        return with_options(kind).model_validate_json(json.dumps(complete(data), default=str), strict=True)
     except ValidationError as error:
         wrong = [_explain(item, kind=kind, text=text) for item in _first_causes(error.errors())]
         raise ConfigurationError(f"{path}: {'; '.join(wrong)}") from None
@@ -123,11 +181,12 @@ def _shortened(value: object) -> str:
 
 def _section(kind: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel]:
     """Return the class of the section at ``place``."""
+    kind = with_options(kind)
     for part in place:
         annotation = kind.model_fields[str(part)].annotation if str(part) in kind.model_fields else None
         for candidate in (annotation, *get_args(annotation)):
             if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                kind = candidate
+                kind = with_options(candidate)
     return kind
 
 

@@ -15,6 +15,8 @@ from assistant.domain.documents import ID_SEPARATOR, DocumentState, DocumentStat
 from assistant.domain.retries import all_or_cancel
 from assistant.service.streams import DOCUMENT_LIMIT_BYTES
 
+OWNER = "a knowledge owner's"
+"""Whose token the service asks for documents."""
 _AT_ONCE = 8
 _PAGE = 500
 _MOST_REASON = 1000
@@ -150,9 +152,7 @@ async def open_target(
                 f"{source.name} of {tenant}. Write that source into the service's tenant file, without the "
                 "connector, or take another token."
             )
-        connector = source.entry.connector
-        given = connector.labels_given if connector else set[str]()
-        if missing := sorted(given - set(may.labels)):
+        if missing := sorted(source.entry.labels_of_its_system - set(may.labels)):
             raise errors.ConfigurationError(
                 f"The connector gives the labels {', '.join(missing)}, and the token has none of these: such "
                 "documents could be sent, but never replaced or withdrawn. Give the labels to the token's "

@@ -5,7 +5,7 @@ The metrics of one tenant, AWS's and ours, for the dashboard and the alarms.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,6 +15,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from assistant.option import Place
 from assistant.tenant import deployed_names
 from assistant.tenant.deployed_names import CANARY_VARIANT, SERVED_VARIANT
 from assistant.tenant.deployment import ReachEntry
@@ -199,7 +200,7 @@ _FEEDBACK_LATE_S = 900
 """The mover is called each minute: fifteen calls have not moved a row."""
 _SYSTEM_SECRET_OLD_DAYS = 90
 """The usual bound of rotation rules; rotation is the system owner's."""
-_MOST_HOURS = 168
+MOST_HOURS = 168
 """That an alarm looks back, CloudWatch quotas."""
 _AUDIT_LATE_HOURS = 6
 """Of hourly runs, of which none could close the days of audit records."""
@@ -231,6 +232,8 @@ def alarm_topic(
 
 
 class TenantAlarms(Construct):
+    """All alarms of a tenant; an option adds its own by ``add``."""
+
     def __init__(
         self,
         scope: Construct,
@@ -242,7 +245,7 @@ class TenantAlarms(Construct):
     ) -> None:
         """``topics``: the ARN of each severity's."""
         super().__init__(scope, construct_id)
-        self._metrics = metrics
+        self.metrics = metrics
         self._topics = topics
         self._log_groups = {**metrics.log_groups, "trail": trail_log_group}
         self.anchors: list[str] = []
@@ -253,14 +256,14 @@ class TenantAlarms(Construct):
             *self._knowledge(),
             *self._learning(),
             *self._systems(),
-            *self._sources(),
+            *(alarm for alarms in ALARMS.joined() for alarm in alarms(self)),
             *self._search(),
             *self._tables(),
             *self._security(),
             *self._power(),
         ]
 
-    def _alarm(
+    def add(
         self,
         anchor: str,
         metric: cloudwatch.IMetric,
@@ -304,42 +307,42 @@ class TenantAlarms(Construct):
         for start in range(0, len(ids), _MAX_SUMMED):
             some = {name: metrics[name] for name in ids[start : start + _MAX_SUMMED]}
             part = str(start // _MAX_SUMMED + 1) if start else ""
-            yield self._alarm(anchor, _sum(anchor, some, minutes=5), threshold, part=part)
+            yield self.add(anchor, _sum(anchor, some, minutes=5), threshold, part=part)
 
     def _answers(self) -> Iterator[cloudwatch.Alarm]:
-        metrics, limits = self._metrics, self._metrics.tenant.config.limits
+        metrics, limits = self.metrics, self.metrics.tenant.config.limits
         failed = metrics.balancer("HTTPCode_Target_5XX_Count", "Sum", minutes=5)
         llm = metrics.models.llm_endpoint_name
         failing = metrics.while_on(failed, llm, label="5xx while on", minutes=5)
-        yield self._alarm("answers-failing", failing, 5)
-        yield self._alarm("tasks-unhealthy", metrics.balancer("UnHealthyHostCount", "Maximum"), 1, periods=5)
+        yield self.add("answers-failing", failing, 5)
+        yield self.add("tasks-unhealthy", metrics.balancer("UnHealthyHostCount", "Maximum"), 1, periods=5)
         healthy = metrics.balancer("HealthyHostCount", "Minimum")
-        yield self._alarm("no-healthy-task", healthy, 1, periods=2, below=True)
+        yield self.add("no-healthy-task", healthy, 1, periods=2, below=True)
         first_token = metrics.counted(FIRST_TOKEN, "p50")
-        yield self._alarm("first-token-slow", first_token, limits.first_token_timeout_s * 1000 / 2, periods=2)
+        yield self.add("first-token-slow", first_token, limits.first_token_timeout_s * 1000 / 2, periods=2)
         without = metrics.counted(MODEL_FAILED, minutes=15)
-        yield self._alarm("answers-without-a-model", without, 5)
+        yield self.add("answers-without-a-model", without, 5)
         unexpected = metrics.service(deployed_names.INTERNAL_ERRORS, "Sum", minutes=5)
-        yield self._alarm("unexpected-failures", unexpected, 1)
+        yield self.add("unexpected-failures", unexpected, 1)
         streams = metrics.service(deployed_names.ACTIVE_STREAMS, "Average", minutes=5)
-        yield self._alarm("streams-near-their-limit", streams, limits.streams * 0.8, periods=2)
+        yield self.add("streams-near-their-limit", streams, limits.streams * 0.8, periods=2)
 
     def _models(self) -> Iterator[cloudwatch.Alarm]:
-        metrics, models = self._metrics, self._metrics.models
+        metrics, models = self.metrics, self.metrics.models
         llm, embedding = models.llm_endpoint_name, models.embedding_endpoint_name
-        yield self._alarm("llm-failing", metrics.endpoint(llm)("Invocation5XXErrors", minutes=5), 5)
-        yield self._alarm("llm-overloaded", metrics.endpoint(llm)("Invocation4XXErrors", minutes=5), 20)
+        yield self.add("llm-failing", metrics.endpoint(llm)("Invocation5XXErrors", minutes=5), 5)
+        yield self.add("llm-overloaded", metrics.endpoint(llm)("Invocation4XXErrors", minutes=5), 20)
         failed = metrics.endpoint(embedding)("Invocation5XXErrors", minutes=5)
-        yield self._alarm("embedding-failing", failed, 5)
+        yield self.add("embedding-failing", failed, 5)
         if metrics.tenant.candidate is not None:
             # A canary gets few calls: fewer failures say as much, and a slow one is seen in a quarter hour.
             canary = metrics.endpoint(llm, variant=CANARY_VARIANT)
-            yield self._alarm("canary-failing", canary("Invocation5XXErrors", minutes=5), 2)
+            yield self.add("canary-failing", canary("Invocation5XXErrors", minutes=5), 2)
             slow = canary("FirstChunkModelLatency", "p90", minutes=15)
-            yield self._alarm("canary-slow", slow, _CANARY_SLOW_US)
+            yield self.add("canary-slow", slow, _CANARY_SLOW_US)
 
     def _knowledge(self) -> Iterator[cloudwatch.Alarm]:
-        metrics, ingestion = self._metrics, self._metrics.ingestion
+        metrics, ingestion = self.metrics, self.metrics.ingestion
         ages = metrics.queues("ApproximateAgeOfOldestMessage", "Maximum", ingestion.queue_names)
         if ages:
             oldest = cloudwatch.MathExpression(
@@ -352,7 +355,7 @@ class TenantAlarms(Construct):
                 },
                 label="Oldest document while on",
             )
-            yield self._alarm("documents-waiting", oldest, 1800, periods=2)
+            yield self.add("documents-waiting", oldest, 1800, periods=2)
         dead = metrics.queues(
             "ApproximateNumberOfMessagesVisible", "Maximum", ingestion.dead_letter_queue_names
         )
@@ -364,32 +367,32 @@ class TenantAlarms(Construct):
     def _postponed(self) -> Iterator[cloudwatch.Alarm]:
         """Alarms on postponed work, by the functions' own metrics: a queue's age starts again with each
         message that is put back, and the quarantine has none."""
-        metrics = self._metrics
+        metrics = self.metrics
         postponed = metrics.service(deployed_names.DOCUMENTS_POSTPONED, "Sum", minutes=15)
         while_on = metrics.while_on(
             postponed, metrics.models.embedding_endpoint_name, label="Postponed while on", minutes=15
         )
-        yield self._alarm("documents-postponed", while_on, 1, periods=4)
+        yield self.add("documents-postponed", while_on, 1, periods=4)
         if metrics.tenant.models.capture == "quarantine":
             age = metrics.service(deployed_names.OLDEST_RAW_CAPTURE_AGE, "Maximum", minutes=5)
-            yield self._alarm("raw-capture-late", age, _RAW_CAPTURE_LATE_S)
+            yield self.add("raw-capture-late", age, _RAW_CAPTURE_LATE_S)
 
     def _learning(self) -> Iterator[cloudwatch.Alarm]:
         """Alarms on the way from verdicts to training sets."""
-        metrics = self._metrics
+        metrics = self.metrics
         age = metrics.service(deployed_names.OLDEST_SIGNAL_AGE, "Maximum", minutes=5)
-        yield self._alarm("feedback-late", age, _FEEDBACK_LATE_S, periods=2)
+        yield self.add("feedback-late", age, _FEEDBACK_LATE_S, periods=2)
         learning = metrics.tenant.config.learning
         if learning.training and learning.sets_every_days:
             made = metrics.service(deployed_names.SETS_RUN, "Maximum", minutes=60)
-            hours = min(48 * learning.sets_every_days + 24, _MOST_HOURS)  # after two missed runs
-            yield self._alarm("sets-not-made", made, 1, periods=hours, below=True, missing_raises=True)
+            hours = min(48 * learning.sets_every_days + 24, MOST_HOURS)  # after two missed runs
+            yield self.add("sets-not-made", made, 1, periods=hours, below=True, missing_raises=True)
 
     def _systems(self) -> Iterator[cloudwatch.Alarm]:
-        metrics = self._metrics
+        metrics = self.metrics
         if any(metrics.tenant.secret_of(entry) for entry in metrics.tenant.callable_systems):
             age = metrics.service(deployed_names.SYSTEM_CREDENTIAL_AGE, "Maximum", minutes=60)
-            yield self._alarm("system-secret-old", age, _SYSTEM_SECRET_OLD_DAYS)
+            yield self.add("system-secret-old", age, _SYSTEM_SECRET_OLD_DAYS)
         for entry in metrics.tenant.callable_systems:
             yield from self._system(entry)
 
@@ -397,7 +400,7 @@ class TenantAlarms(Construct):
         """Alarms on one live system. A system that is switched off is not called, nor is one of a paused
         tenant, and without calls there are no data."""
         name, part = entry.name, pascal_case(entry.name)
-        system = self._metrics.system(name)
+        system = self.metrics.system(name)
         calls = {
             "calls": system(deployed_names.LIVE_READS, minutes=5),
             "failed": system(deployed_names.LIVE_READS_FAILED, minutes=5),
@@ -408,64 +411,52 @@ class TenantAlarms(Construct):
             label=f"Failed calls of {name} (%)",
             period=cdk.Duration.minutes(5),
         )
-        yield self._alarm("a-system-does-not-answer", share, _FAILED_PERCENT, periods=2, part=part)
+        yield self.add("a-system-does-not-answer", share, _FAILED_PERCENT, periods=2, part=part)
         invalid = system(deployed_names.LIVE_READS_INVALID, minutes=15)
-        yield self._alarm("a-system-answers-in-another-form", invalid, _UNUSABLE_RESPONSES, part=part)
+        yield self.add("a-system-answers-in-another-form", invalid, _UNUSABLE_RESPONSES, part=part)
         if entry.whose == "context":  # one that decides by the agent refuses agents every day
             refused = system(deployed_names.LIVE_READS_NOT_ALLOWED, minutes=15)
-            yield self._alarm(
-                "a-system-answers-for-another-customer", refused, _UNUSABLE_RESPONSES, part=part
-            )
-
-    def _sources(self) -> Iterator[cloudwatch.Alarm]:
-        """Alarms on runs of connectors, after three missed ones. A task that did not start publishes nothing,
-        as a killed one."""
-        anchor, name = "a-source-is-not-read", self._metrics.tenant.full_name
-        for source, connector in self._metrics.tenant.connected_sources.items():
-            runs = published_by(name, **{deployed_names.SOURCE_DIMENSION: source})
-            read = runs(deployed_names.SOURCE_READ, minutes=60)
-            hours, part = min(3 * connector.every_minutes // 60 + 2, _MOST_HOURS), pascal_case(source)
-            yield self._alarm(anchor, read, 1, periods=hours, below=True, missing_raises=True, part=part)
+            yield self.add("a-system-answers-for-another-customer", refused, _UNUSABLE_RESPONSES, part=part)
 
     def _search(self) -> Iterator[cloudwatch.Alarm]:
-        search = self._metrics.search
-        yield self._alarm("search-red", search("ClusterStatus.red"), 1)
-        yield self._alarm("search-yellow", search("ClusterStatus.yellow"), 1, periods=30)
-        free_mib = search_size(self._metrics.tenant).volume_gib * 1024 * _FREE_SHARE
-        yield self._alarm("search-full", search("FreeStorageSpace", "Minimum"), free_mib, below=True)
-        yield self._alarm("search-memory", search("JVMMemoryPressure", minutes=5), 92, periods=3)
-        yield self._alarm("search-writes-blocked", search("ClusterIndexWritesBlocked", minutes=5), 1)
+        search = self.metrics.search
+        yield self.add("search-red", search("ClusterStatus.red"), 1)
+        yield self.add("search-yellow", search("ClusterStatus.yellow"), 1, periods=30)
+        free_mib = search_size(self.metrics.tenant).volume_gib * 1024 * _FREE_SHARE
+        yield self.add("search-full", search("FreeStorageSpace", "Minimum"), free_mib, below=True)
+        yield self.add("search-memory", search("JVMMemoryPressure", minutes=5), 92, periods=3)
+        yield self.add("search-writes-blocked", search("ClusterIndexWritesBlocked", minutes=5), 1)
         keys = {"lost": search("KMSKeyError"), "closed": search("KMSKeyInaccessible")}
-        yield self._alarm("search-key-lost", _sum("Key lost", keys, minutes=1), 1)
-        yield self._alarm("search-snapshot-failed", search("AutomatedSnapshotFailure"), 1)
+        yield self.add("search-key-lost", _sum("Key lost", keys, minutes=1), 1)
+        yield self.add("search-snapshot-failed", search("AutomatedSnapshotFailure"), 1)
 
     def _tables(self) -> Iterator[cloudwatch.Alarm]:
-        metrics = self._metrics
+        metrics = self.metrics
         throttled = {**metrics.tables("ReadThrottleEvents"), **metrics.tables("WriteThrottleEvents")}
-        yield self._alarm("tables-throttled", _sum("Throttled calls", throttled, minutes=5), 1)
+        yield self.add("tables-throttled", _sum("Throttled calls", throttled, minutes=5), 1)
 
     def _security(self) -> Iterator[cloudwatch.Alarm]:
-        counted = self._metrics.counted
-        yield self._alarm("key-refused", counted(KEY_REFUSED), 1)
-        yield self._alarm("policy-changed", counted(POLICY_CHANGED), 1)
-        yield self._alarm("trust-changed", counted(TRUST_CHANGED), 1)
-        yield self._alarm("data-copied", counted(DATA_COPIED), 1)
-        yield self._alarm("stranger-read", counted(STRANGER_READ), 1)
-        closed = self._metrics.service(deployed_names.AUDIT_CLOSED, "Maximum", minutes=60)
-        yield self._alarm(
+        counted = self.metrics.counted
+        yield self.add("key-refused", counted(KEY_REFUSED), 1)
+        yield self.add("policy-changed", counted(POLICY_CHANGED), 1)
+        yield self.add("trust-changed", counted(TRUST_CHANGED), 1)
+        yield self.add("data-copied", counted(DATA_COPIED), 1)
+        yield self.add("stranger-read", counted(STRANGER_READ), 1)
+        closed = self.metrics.service(deployed_names.AUDIT_CLOSED, "Maximum", minutes=60)
+        yield self.add(
             "audit-not-closed", closed, 1, periods=_AUDIT_LATE_HOURS, below=True, missing_raises=True
         )
-        if self._metrics.tenant.place.break_glass:
-            yield self._alarm("break-glass-used", counted(BREAK_GLASS), 1)
+        if self.metrics.tenant.place.break_glass:
+            yield self.add("break-glass-used", counted(BREAK_GLASS), 1)
 
     def _power(self) -> Iterator[cloudwatch.Alarm]:
-        metrics, models = self._metrics, self._metrics.models
+        metrics, models = self.metrics, self.metrics.models
         failed = {
             f"{verb}{name.lower()}": metrics.machine(name, arn)
             for verb, arn in (("pause", models.pause_machine_arn), ("resume", models.resume_machine_arn))
             for name in ("ExecutionsFailed", "ExecutionsTimedOut")
         }
-        yield self._alarm("power-switch-failed", _sum("Failed switches", failed, minutes=5), 1)
+        yield self.add("power-switch-failed", _sum("Failed switches", failed, minutes=5), 1)
 
 
 def _sum(label: str, metrics: dict[str, cloudwatch.IMetric], *, minutes: int) -> cloudwatch.MathExpression:
@@ -476,3 +467,6 @@ def _sum(label: str, metrics: dict[str, cloudwatch.IMetric], *, minutes: int) ->
         label=label,
         period=cdk.Duration.minutes(minutes),
     )
+
+
+ALARMS = Place[Callable[[TenantAlarms], Iterable[cloudwatch.Alarm]]]("alarms of a tenant")

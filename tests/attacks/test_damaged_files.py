@@ -14,7 +14,7 @@ from assistant.documents.worker import IngestionWorker
 from assistant.laptop.worker import prepare_each
 from assistant.options.feedback.opened import open_movers
 from assistant.process.settings import ServiceSettings, WorkerSettings
-from assistant.service.opened import open_ingestion, open_source_loops
+from assistant.service.opened import open_ingestion, open_loops
 from assistant.stores.opened import EmbeddedTenant
 from tests.fakes.running_service import RunningService, Scene, published_keys, service_on, service_settings
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
@@ -79,7 +79,7 @@ async def test_a_damaged_file_of_one_tenant_leaves_the_others_serving(site: Site
         async with open_ingestion(worker) as tenants, open_movers(worker) as movers:
             assert ([tenant.tenant for tenant in tenants], len(movers)) == (["pharmacy"], 1)
             await IngestionWorker(tenants[0]).prepare()
-        async with open_source_loops(worker) as loops:
+        async with open_loops(worker) as loops:
             assert loops
     reasons = {line["reason"] for line in logged if line["event"] == "tenant_not_served"}
     assert len(reasons) == 1

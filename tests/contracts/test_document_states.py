@@ -9,7 +9,7 @@ import pytest
 from assistant.documents import readable as reading
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources
 from assistant.domain.documents import DocumentState
-from assistant.tenant.tenant import DEFAULT_SOURCE
+from assistant.tenant.tenant import default_source
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
@@ -139,7 +139,7 @@ async def test_a_search_goes_on_where_the_one_before_ended(
     rows = [samples.status(name) for name in ("a", "b", "c", "d", "fee-1", "fee-2", "fee-3")]
     rows[1] = rows[1].model_copy(update={"title": "The FEE of 2026"})
     await twin.states.put_many(rows)
-    sources = KnowledgeSources((KnowledgeSource(DEFAULT_SOURCE, ()),))
+    sources = KnowledgeSources((KnowledgeSource(default_source(), ()),))
     listing, found, after = reading.ListDocuments(twin.states, sources=sources), list[list[str]](), None
     while after is not None or not found:
         page, after = await listing.page(sources.all, find="fee", after=after, limit=2)

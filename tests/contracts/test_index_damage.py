@@ -21,7 +21,7 @@ from assistant.stores.index.embedded_files import IndexModel
 from assistant.stores.ports import PassageSearch
 from assistant.stores.sqlite_table import SqliteTable
 from assistant.stores.states import StoredStates
-from assistant.tenant.tenant import DEFAULT_SOURCE
+from assistant.tenant.tenant import default_source
 from tests.contracts import samples
 from tests.contracts.index_damage import DAMAGES
 from tests.contracts.samples import EAST, NORTH, passage
@@ -84,7 +84,7 @@ async def still_found(search: PassageSearch) -> set[str]:
 
 
 def watch_of(search: PassageSearch, states: StoredStates) -> IndexWatch:
-    loads = partial(FirstLoads(states).look, KnowledgeSources((KnowledgeSource(DEFAULT_SOURCE, ()),)))
+    loads = partial(FirstLoads(states).look, KnowledgeSources((KnowledgeSource(default_source(), ()),)))
     return IndexWatch(search, states, loads=loads, dimensions=DIMENSIONS, clock=SystemClock())
 
 

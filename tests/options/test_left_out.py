@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LIFTED = ("models_lab",)
+LIFTED = ("models_lab", "sources")
 OF_THE_LAB = re.compile(r"^(\[learning\]|training = .*|corpora = .*|trials = .*)\n", re.MULTILINE)
 KEPT = ("assistant", "stacks", "template_checks", "lambdas", "containers", "requirements", "evaluation")
 READ_BY_STACKS = ("model_artifacts", "docs")
@@ -44,8 +44,26 @@ mode = "quoted"
 """
 
 
+CONNECTOR = """
+[sources.connector]
+kind = "mediawiki"
+api = "https://wiki.example/w/api.php"
+"""
+OF_OPTIONS = {
+    "sources": (CONNECTOR, r"desk.toml: line 11: unknown key sources\.0\.connector; allowed here: ")
+}
+"""Option = keys that a tenant file cannot have without it, and how they are refused."""
+LOAD = "import pathlib as p, assistant.tenant.tenant as t; t.load_tenant(p.Path('desk.toml'))"
+
+
 @pytest.fixture(params=LIFTED)
-def without(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def option(request: pytest.FixtureRequest) -> str:
+    """Return the name of an option that is left out."""
+    return request.param
+
+
+@pytest.fixture
+def without(option: str, tmp_path: Path) -> Path:
     """Return a copy of the product without the option."""
     ignored = shutil.ignore_patterns("__pycache__", "node_modules", "recorded")
     for name in (*KEPT, *READ_BY_STACKS):
@@ -55,7 +73,7 @@ def without(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     (tmp_path / "build" / "functions").mkdir(parents=True)
     for packages in (ROOT / "build" / "functions").iterdir():
         (tmp_path / "build" / "functions" / packages.name).symlink_to(packages)
-    shutil.rmtree(tmp_path / "assistant" / "options" / request.param)
+    shutil.rmtree(tmp_path / "assistant" / "options" / option)
     return tmp_path
 
 
@@ -75,7 +93,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> str:
     return done.stdout
 
 
-def test_the_rest_imports_answers_and_synthesizes(without: Path) -> None:
+def test_the_rest_imports_answers_and_synthesizes(without: Path, option: str) -> None:
     run(without, "-c", IMPORT_ALL)
     (without / "tenants").mkdir()
     (without / "tenants" / "desk.toml").write_text(TENANT)
@@ -85,13 +103,19 @@ def test_the_rest_imports_answers_and_synthesizes(without: Path) -> None:
     )
     command = ("-m", "assistant.cli.main", "--port", "0", "ask", "--tenant", "desk", QUESTION)
     assert "8:00 to 18:30" in run(without, *command)
+    if option in OF_OPTIONS:
+        keys, refused = OF_OPTIONS[option]
+        (without / "desk.toml").write_text(TENANT.replace("[answers]", f"{keys}[answers]"))
+        with pytest.raises(AssertionError, match=refused):
+            run(without, "-c", LOAD)
     tenants = without / "tests" / "tenants"
     shutil.copytree(ROOT / "tests" / "tenants", tenants)
     context = orjson.dumps({"tenants": str(tenants)}).decode()
-    with pytest.raises(AssertionError, match=r"\[learning\] training needs the option models_lab"):
-        run(without, "app.py", CDK_CONTEXT_JSON=context, CDK_VALIDATION="false")
-    for file in tenants.glob("*.toml"):
-        file.write_text(OF_THE_LAB.sub("", file.read_text()))
+    if option == "models_lab":
+        with pytest.raises(AssertionError, match=r"\[learning\] training needs the option models_lab"):
+            run(without, "app.py", CDK_CONTEXT_JSON=context, CDK_VALIDATION="false")
+        for file in tenants.glob("*.toml"):
+            file.write_text(OF_THE_LAB.sub("", file.read_text()))
     out = without / "cdk.out"
     run(without, "app.py", CDK_CONTEXT_JSON=context, CDK_OUTDIR=str(out), CDK_VALIDATION="false")
     assert list(out.rglob("*Orchestrator*.template.json"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from assistant.tenant.deployed_names import SOURCE_DIMENSION, SOURCE_READ
+from assistant.options.sources.settings import SOURCE_DIMENSION, SOURCE_READ
 from assistant.tenant.deployment_checks import contradictions
 from stacks.network.stack import NetworkStack
 from stacks.observability.stack import ObservabilityStack

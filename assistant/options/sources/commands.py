@@ -15,7 +15,7 @@ from assistant.client import Patience
 from assistant.documents.sources import KnowledgeSources
 from assistant.options.sources.opened import LocalSecrets, connected_sources, sync_of
 from assistant.stores.documents_ports import SourceRun
-from assistant.terminal.sending import open_target
+from assistant.terminal.sending import OWNER, open_target
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, age, plain, table
 
 if TYPE_CHECKING:
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 INTO = "Bring the documents into the service at this address, instead of the stores of this machine."
 HOLDS = "Holds a knowledge owner's token, read again for each request. Default: that of the settings."
-OWNER = "a knowledge owner's"
 _PATIENCE = Patience(attempts=6, longest_wait_s=60.0)
 _COUNTS = ("changed", "unchanged", "deleted", "refused")
+
+
+def add_to_knowledge(app: typer.Typer) -> None:
+    app.command()(sync)
 
 
 def sync(

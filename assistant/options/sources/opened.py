@@ -14,7 +14,8 @@ from assistant.documents.sources import KnowledgeSource, KnowledgeSources
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.options.sources.run import StoredTarget, SyncSource
-from assistant.options.sources.section import AnyConnector, MediaWikiConnector, SqlConnector
+from assistant.options.sources.section import AnyConnector, MediaWikiConnector, SqlConnector, connector_of
+from assistant.process.settings import StoreSettings
 from assistant.stores.opened import EmbeddedTenant
 from assistant.tenant.tenant import TenantConfig
 
@@ -68,7 +69,7 @@ async def open_connector(settings: AnyConnector, password: ReadPassword) -> Asyn
 
 def sync_of(stores: EmbeddedTenant, source: KnowledgeSource, password: ReadPassword) -> SyncSource:
     """Return what runs a source over embedded stores. Raises NotFoundError for one without a connector."""
-    settings, clock = source.entry.connector, SystemClock()
+    settings, clock = connector_of(source.entry), SystemClock()
     if settings is None:
         raise NotFoundError(
             f"The source {source.name} has no connector. Write one: assistant/options/sources/connectors.md."
@@ -85,6 +86,12 @@ def sync_of(stores: EmbeddedTenant, source: KnowledgeSource, password: ReadPassw
     )
 
 
+def syncs_of(tenant: TenantConfig, stores: EmbeddedTenant, settings: StoreSettings) -> list[SyncSource]:
+    """Return what runs each source with a connector on a laptop."""
+    secrets = LocalSecrets(tenant.name, settings.tenants_dir, settings.state_dir)
+    return [sync_of(stores, source, secrets) for source in connected_sources(tenant)]
+
+
 def connected_sources(tenant: TenantConfig) -> list[KnowledgeSource]:
     """Return the sources that have a connector."""
-    return [source for source in KnowledgeSources.of(tenant).all if source.entry.connector is not None]
+    return [source for source in KnowledgeSources.of(tenant).all if connector_of(source.entry) is not None]

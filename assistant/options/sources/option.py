@@ -2,4 +2,14 @@
 
 from assistant.option import Option
 
-OPTION = Option()
+OPTION = Option(
+    joins={
+        "commands of knowledge": "commands:add_to_knowledge",
+        "keys of SourceEntry": "section:ConnectedSource",
+        "contradictions of a deployment": "section:contradictions",
+        "runs of a laptop": "opened:syncs_of",
+        "constructs of the orchestrator stack": "stack:add_runs",
+        "tenant file of a container": "stack:fill_in",
+        "alarms of a tenant": "stack:alarms",
+    }
+)

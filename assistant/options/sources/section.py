@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from assistant.tenant.toml_file import StrictModel
+from assistant.tenant.deployment_checks import Contradiction
+from assistant.tenant.tenant import SourceEntry, TenantConfig
+from assistant.tenant.toml_file import KeyMark, StrictModel, keys_of
 
 _COLUMN = re.compile(r"\{([A-Za-z_]\w{0,62})\}")
 _Labels = Annotated[tuple[str, ...], Field(max_length=200)]
@@ -164,6 +166,47 @@ class ConfluenceConnector(_GroupConnector):
 AnyConnector = Annotated[SqlConnector | MediaWikiConnector | ConfluenceConnector, Field(discriminator="kind")]
 """Another kind is one more model here, and one more line in ``assistant.options.sources.opened``."""
 _PORTS = {"https": 443, "postgresql": 5432}
+
+
+class ConnectedSource(SourceEntry):
+    """A source with the keys of this option."""
+
+    connector: Annotated[AnyConnector | None, KeyMark.NO_ANSWER] = None
+    """The wiki or database that its documents come from."""
+
+    @model_validator(mode="after")
+    def _is_fed_by_its_connector_alone(self) -> Self:
+        if self.connector is not None and (self.kind == "live" or self.paths or self.access == "folder"):
+            raise ValueError(
+                f'the source "{self.name}" has a connector, so what the system does not have is withdrawn: '
+                'delete paths, and write access = "everyone" or "declared", and a kind of documents'
+            )
+        return self
+
+    @property
+    def labels_of_its_system(self) -> frozenset[str]:
+        return frozenset(self.connector.labels_given) if self.connector else super().labels_of_its_system
+
+
+def connector_of(source: SourceEntry) -> AnyConnector | None:
+    """Return the connector of a source; None where it has none."""
+    return keys_of(source, ConnectedSource).connector
+
+
+def contradictions(tenant: TenantConfig) -> Iterator[Contradiction]:
+    """Yield each source whose system a deployment could not reach."""
+    ways = {
+        entry.name: (entry.host_name, entry.port) for entry in tenant.reach if entry.caller == "connectors"
+    }
+    for number, source in enumerate(tenant.sources):
+        if (connector := connector_of(source)) is not None:
+            host, port = place = place_of(connector)
+            if ways.get(connector.reach or "") != place:
+                yield Contradiction(
+                    ("sources", number, "connector", "reach"),
+                    'it names no way to the system: a [[reach]] entry with caller = "connectors", '
+                    f'host_name = "{host or "HOST"}" and port = {port or "PORT"}.',
+                )
 
 
 def place_of(connector: AnyConnector) -> tuple[str | None, int | None]:

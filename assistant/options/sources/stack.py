@@ -5,25 +5,30 @@ The lock of a source refuses a second run beside the first. The alarm *A source 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as scheduled
 from constructs import Construct
 
-from assistant.process.settings import SyncingSettings
+from assistant.options.sources.section import AnyConnector, connector_of
+from assistant.options.sources.settings import SOURCE_DIMENSION, SOURCE_READ, SyncingSettings
 from assistant.tenant.deployed_names import STATES
 from stacks.data.buckets import document_statements, table_statements
 from stacks.network.security_groups import pascal_case
+from stacks.observability.alarms import MOST_HOURS, TenantAlarms, published_by
+from stacks.orchestrator import BesideTheService
 from stacks.outputs import IngestionOutputs, Workload
 from stacks.processes import TenantFileAsset, image_uri
 from stacks.roles import USE_KEY, WorkloadRole, after_its_role, allow, secret_arns, via
-from stacks.tenant_stack import Foundation
+from stacks.tenant import DeployedTenant
+from stacks.tenant_stack import Foundation, TenantStack
 
 run_task = cast("Any", scheduled.EcsRunFargateTask)
 """Its stub names a parameter of ``bind`` otherwise than the interface."""
@@ -40,13 +45,12 @@ class ConnectorRuns(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        foundation: Foundation,
-        ingestion: IngestionOutputs,
-        cluster: ecs.Cluster,
-        execution_role: WorkloadRole,
-        log_group: logs.ILogGroup,
+        beside: BesideTheService,
+        connectors: Mapping[str, AnyConnector],
     ) -> None:
+        """``connectors``: by the names of their sources."""
         super().__init__(scope, construct_id)
+        foundation, ingestion = beside.foundation, beside.ingestion
         tenant = foundation.tenant
         role = WorkloadRole(
             self,
@@ -67,7 +71,7 @@ class ConnectorRuns(Construct):
                 operating_system_family=ecs.OperatingSystemFamily.LINUX,
             ),
             task_role=cast("iam.IRole", role),
-            execution_role=cast("iam.IRole", execution_role),
+            execution_role=cast("iam.IRole", beside.execution_role),
             volumes=[ecs.Volume(name="Tmp")],
         )
         linux = ecs.LinuxParameters(self, "Linux")
@@ -84,7 +88,7 @@ class ConnectorRuns(Construct):
                 withdrawals_queue_url=ingestion.withdrawals_queue_url,
             ),
             linux_parameters=linux,
-            logging=ecs.LogDrivers.aws_logs(log_group=log_group, stream_prefix="connectors"),
+            logging=ecs.LogDrivers.aws_logs(log_group=beside.log_group, stream_prefix="connectors"),
         )
         tmp = ecs.MountPoint(source_volume="Tmp", container_path="/tmp", read_only=False)  # noqa: S108
         container.add_mount_points(tmp)
@@ -92,14 +96,14 @@ class ConnectorRuns(Construct):
             self, "Group", foundation.network.security_group_ids[Workload.CONNECTORS], mutable=False
         )
         schedules = Construct(self, "Schedules")
-        for source, connector in tenant.connected_sources.items():
+        for source, connector in connectors.items():
             run = {"containerOverrides": [{"name": _CONTAINER, "command": [source]}]}
             schedule = scheduler.Schedule(
                 schedules,
                 pascal_case(source),
                 schedule=scheduler.ScheduleExpression.rate(cdk.Duration.minutes(connector.every_minutes)),
                 target=run_task(
-                    cluster,
+                    beside.cluster,
                     task_definition=definition,
                     security_groups=[group],
                     vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
@@ -108,6 +112,42 @@ class ConnectorRuns(Construct):
                 ),
             )
             after_its_role(schedule)
+
+
+def connectors_of(tenant: DeployedTenant) -> Mapping[str, AnyConnector]:
+    """Return the connector of each source that has one."""
+    sources = tenant.config.sources
+    return {source.name: connector for source in sources if (connector := connector_of(source)) is not None}
+
+
+def add_runs(stack: TenantStack, beside: BesideTheService) -> None:
+    """Add the runs of a tenant that has connectors."""
+    if connectors := connectors_of(stack.tenant):
+        ConnectorRuns(stack, "Connectors", beside=beside, connectors=connectors)
+
+
+def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
+    """Yield alarms on runs of connectors, after three missed ones. A task that did not start publishes
+    nothing, as a killed one."""
+    tenant = tenant_alarms.metrics.tenant
+    for source, connector in connectors_of(tenant).items():
+        runs = published_by(tenant.full_name, **{SOURCE_DIMENSION: source})
+        read = runs(SOURCE_READ, minutes=60)
+        hours, part = min(3 * connector.every_minutes // 60 + 2, MOST_HOURS), pascal_case(source)
+        yield tenant_alarms.add(
+            "a-source-is-not-read", read, 1, periods=hours, below=True, missing_raises=True, part=part
+        )
+
+
+def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
+    """Write the secrets and authorities of connectors on AWS into a container's tenant file."""
+    ways = {entry.name: entry for entry in tenant.connected_systems}
+    for connector in filter(None, (source.get("connector") for source in data["sources"])):
+        way = ways[connector["reach"]]
+        if way.ca_pem is not None:
+            connector["ca_pem"] = way.ca_pem
+        if "secret" in connector:
+            connector["secret"] = f"secretsmanager:{tenant.secret_of(way)}"
 
 
 def _statements(

@@ -20,15 +20,15 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.options.sources.opened import open_connector
 from assistant.options.sources.run import StoredTarget, SyncSource
+from assistant.options.sources.section import connector_of
+from assistant.options.sources.settings import SOURCE_DIMENSION, SOURCE_READ, SyncingSettings
 from assistant.process.aws.parameters import StoredSecret
-from assistant.process.settings import SyncingSettings
 from assistant.process.telemetry import configure_logging
 from assistant.service.health import embedded_line
 from assistant.service.opened import tenant_in
 from assistant.stores.clients import AwsClients
 from assistant.stores.opened import SOURCE_RUNS, STATES_TABLE, AwsStores, knowledge_of
 from assistant.stores.states import StoredWriteTurn
-from assistant.tenant.deployed_names import SOURCE_DIMENSION, SOURCE_READ
 
 _LEAST_RUN_S = 3600.0
 """Longest run of a source that is read more often: Confluence reads all of its pages each time."""
@@ -64,7 +64,7 @@ async def _run_of(source: str, settings: SyncingSettings, stack: AsyncExitStack)
     clients, clock = AwsClients(settings, stack), SystemClock()
     stores = AwsStores(clients, settings, stack=stack)
     named = KnowledgeSources.of(await tenant_in(await clients.aws("s3"), settings)).named(source)
-    connector = named.entry.connector
+    connector = connector_of(named.entry)
     if connector is None:
         raise NotFoundError(f"The source {source} has no connector.")
     longest_s = max(_LEAST_RUN_S, 60.0 * connector.every_minutes)

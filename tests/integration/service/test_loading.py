@@ -13,11 +13,11 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
 from assistant.stores.documents_ports import KnowledgeStores
 from assistant.stores.opened import EmbeddedTenant
-from assistant.tenant.tenant import DEFAULT_SOURCE
+from assistant.tenant.tenant import default_source
 from tests.fakes.running_service import DIGEST, DIMENSIONS, RunningService, eventually, running_service
 
-SOURCE = KnowledgeSource(DEFAULT_SOURCE, ())
-NAME = DEFAULT_SOURCE.name
+SOURCE = KnowledgeSource(default_source(), ())
+NAME = default_source().name
 
 
 @asynccontextmanager

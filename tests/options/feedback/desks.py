@@ -21,7 +21,7 @@ from assistant.options.desk.items import DeskItems, Resolutions
 from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions
 from assistant.options.feedback.events import FeedbackEvent
 from assistant.stores.opened import EmbeddedTenant
-from assistant.tenant.tenant import DEFAULT_SOURCE, TenantConfig
+from assistant.tenant.tenant import TenantConfig, default_source
 from assistant.text.language import language
 from tests.contracts import samples
 from tests.fakes.answering import FakeEmbedder, FakeTenant
@@ -102,7 +102,7 @@ async def desk_of(place: Path, *, two_people: bool = False, most_of_agent: int =
     clock = SteppedClock(samples.NOON)
     stores = EmbeddedTenant(place, embedding_model="tiny", dimensions=4)
     tenant = TenantConfig(
-        schema_version=1, name="clinic", display_name="Clinic", labels=("hr",), sources=(DEFAULT_SOURCE,)
+        schema_version=1, name="clinic", display_name="Clinic", labels=("hr",), sources=(default_source(),)
     )
     services = DeskServices(
         store=stores.desk,

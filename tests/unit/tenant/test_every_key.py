@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from assistant.tenant.care_app import CareAppConfig
 from assistant.tenant.deployment import AccountConfig
 from assistant.tenant.tenant import TenantConfig
+from assistant.tenant.toml_file import with_options
 
 TESTS = Path(__file__).parents[2]
 FILES: Mapping[type[BaseModel], tuple[str, ...]] = {
@@ -50,7 +51,7 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield every key below a model, by its path without numbers: ``reach.port``."""
-    for name, field in model.model_fields.items():
+    for name, field in with_options(model).model_fields.items():
         key = f"{prefix}{name}"
         yield key
         if key not in NOT_SET:
