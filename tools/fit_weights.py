@@ -23,7 +23,6 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from assistant.answer.elements import USUAL_LIVE, USUAL_NEARER, LiveExamples
 from assistant.answer.rank import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
 from assistant.answer.rank_documents import Evidence
 from assistant.answer.read import PrepareAnswer
@@ -47,6 +46,7 @@ from assistant.evaluation.questions import EvaluationQuestion, load_questions, l
 from assistant.evaluation.routing import load_routed
 from assistant.evaluation.support import Case, checked, features, samples
 from assistant.evaluation.trials import FlaggedMessage, LiveQuestion, embedded, prepare_live, silent
+from assistant.options.live.examples import USUAL_LIVE, USUAL_NEARER, LiveExamples
 from assistant.terminal.local import LocalRuntime, committed, local_runtime, open_services
 from assistant.terminal.terminal import GlobalOptions, Terminal, plain
 from tools.fit_red_flags import Message, fit
@@ -357,7 +357,7 @@ async def fit_live(services: Mapping[str, TenantServices], questions: Path) -> b
     labels: list[bool] = []
     for tenant, opened in services.items():
         examples = _ObservedExamples(silent(opened))
-        preparing = PrepareAnswer(silent(opened), live=examples)
+        preparing = PrepareAnswer(silent(opened), beside=examples)
         for question in (question for question in asked if question.tenant == tenant):
             examples.observed.clear()
             await until_whole(partial(prepare_live, preparing, opened, question))

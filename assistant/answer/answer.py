@@ -18,7 +18,6 @@ from assistant.answer.stream import AnswerStream
 from assistant.answer.write import ModelCall
 from assistant.domain.answers import FinishReason
 from assistant.domain.errors import AssistantError, DeadlineExceededError
-from assistant.options.desk.serving import Adaptations
 from assistant.text.language import language
 
 _HEAD_START_S = 0.001
@@ -37,13 +36,14 @@ class AnswerQuestion:
             async for event in events: ...
     """
 
-    def __init__(self, services: TenantServices, adaptations: Adaptations | None = None) -> None:
-        preparing = PrepareAnswer(services, adaptations)
+    def __init__(self, services: TenantServices) -> None:
+        preparing = PrepareAnswer(services)
         self._services = services
         self._language = language(services.tenant.language)
         self._records = RecordWriter(services.records, timeout_s=RECORDS_TIMEOUT_S)
         self.prepare = preparing.prepare
         """Understand, search, judge the evidence and build the prompt; see ``PrepareAnswer.prepare``."""
+        self.adaptations = preparing.find_evidence.adaptations
         self.bounds = preparing.bounds
         self.as_asked = preparing.as_asked
         """Return a question as live systems are asked it, for an element that is read again."""

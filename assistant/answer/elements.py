@@ -1,10 +1,4 @@
-"""Finds the live elements that a question asks for, and fills those of an answer while its text is streamed.
-
-A connector gives each element example questions, and questions about the same things that no element answers
-(``not_about``). Where neither a document nor a model names an element, a question asks for that of its
-nearest example, where a logistic model says so: of how near that is, how much nearer than any question that
-no element answers, and how much the question asks for live data. Ids in it become the words that the
-connector has for them, and names "it", as the examples are written. Decision 0057 has the measurements.
+"""Fills the live elements of an answer while its text is streamed.
 
 Each element is read in a task of its own, which begins when the element is known. Text never waits for it.
 Every read ends: by its source's limit, by the answer's deadline, or because the answer was cancelled.
@@ -15,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from operator import mul
 
 import structlog
 
 from assistant.answer.events import Cause, ElementChanged
 from assistant.answer.excerpts import NO_LABELS, Labels
-from assistant.answer.rank import CosineScale, shipped_weights
 from assistant.answer.search import SearchScope
-from assistant.answer.services import Loaded, TenantServices
+from assistant.answer.services import TenantServices
 from assistant.domain.answers import LiveMatch, LiveMatchState, SourceAsked
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import (
@@ -43,13 +35,10 @@ from assistant.domain.elements import (
 )
 from assistant.domain.errors import AssistantError, DeadlineExceededError
 from assistant.domain.filling import Caller, ElementType, Filled, LiveElements, LiveReadError
-from assistant.options.live.connector import Connector, matches_whole
+from assistant.option import Place
 from assistant.tenant.tenant import TenantConfig
-from assistant.text.language import fold, language
 from assistant.text.markup import label_of
 
-DEFAULT_LIMIT_S = 2.0
-"""For one read of a system that is in no tenant file."""
 MOST_CALLS = 1_024
 """Elements of one tenant in this process that are read at once; the others wait within their limit."""
 MOST_CALLS_A_SYSTEM = 256
@@ -97,16 +86,6 @@ class CallBounds:
 
 def system_of(name: str) -> str:
     return name.partition(".")[0]
-
-
-def limit_of(tenant: TenantConfig, name: str) -> float:
-    """Return the seconds that one read of an element may take: its source's where that says any, else the
-    system's."""
-    system = system_of(name)
-    entries = (entry for entry in tenant.reach if entry.name == system)
-    named = (source for source in tenant.sources if source.reach == system)
-    limits = (one.deadline_s for one in (*named, *entries))
-    return next((limit_s for limit_s in limits if limit_s is not None), DEFAULT_LIMIT_S)
 
 
 @dataclass(slots=True, eq=False)
@@ -428,7 +407,7 @@ class Hydration:
         return tuple(found)
 
     async def _fill(self, live: LiveElements, slot: LiveSlot) -> None:
-        limit_s = min(limit_of(self.tenant, slot.type.name), self.deadline.remaining_s())
+        limit_s = min(slot.type.limit_s, self.deadline.remaining_s())
         deadline = Deadline.after(limit_s, clock=self.deadline.clock)
         outcome = await read_element(
             live, slot.type, self.caller, deadline=deadline, bounds=self.bounds, items=slot.items
@@ -479,15 +458,6 @@ def use_of(element: Element, *, operation: str | None = None) -> ElementUse:
 # Elements that a question asks for
 
 
-USUAL_NEARER, USUAL_LIVE = 0.07, -3.0
-"""Means of the features over the questions of the fit: for a connector without ``not_about``, and for a
-vector that the head does not know."""
-_LIMIT_S = 2.0
-_LEAST_OF_A_NAME = 5
-"""Letters of a name."""
-_WORD = re.compile(r"[^\W\d_]+")
-_PIECE = re.compile(r"\S+")
-_BARE = re.compile(r"[^\W_](?:.*[^\W_])?")
 _UNANSWERED = frozenset({ElementProblem.SYSTEM_UNAVAILABLE, ElementProblem.SYSTEM_LATE})
 
 
@@ -500,179 +470,46 @@ class AskedElement:
     slot: LiveSlot
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    system: str
-    text: str
-    vector: Sequence[float]
-    element: str | None
-    """None: a question that no element answers."""
+class Beside:
+    """Finds what a question asks of live systems. By itself it finds nothing: an option overrides it."""
 
-
-class LiveExamples:
-    """Matches questions with the elements of one tenant. One instance serves all requests of a process."""
-
-    def __init__(self, services: TenantServices) -> None:
-        live = services.live.elements
-        self._types: Mapping[str, ElementType] = live.types() if live is not None else {}
-        self._embedder, self._clock = services.embedder, services.clock
-        self._sources, self._reach = services.tenant.sources, services.tenant.reach
-        self._weights = shipped_weights("live")
-        self._scale = CosineScale.of(services.tenant.embedding)
-        self._language = language(services.tenant.language)
-        connectors = {entry.name: entry.inline for entry in self._reach if entry.inline is not None}
-        operations = [operation for connector in connectors.values() for operation in connector.operations]
-        parameters = [parameter for operation in operations for parameter in operation.parameters]
-        self._ids = [
-            (parameter.pattern, parameter.shown_as)
-            for parameter in parameters
-            if parameter.pattern is not None
-        ]
-        offered = (
-            text
-            for element_type in self._types.values()
-            for text in (element_type.title, *element_type.about)
-        )
-        words = (
-            text
-            for connector in connectors.values()
-            for text in (*_words_of(connector), *connector.not_about)
-        )
-        self._words = frozenset(_WORD.findall(fold(" ".join((*offered, *words)))))
-        self._reads_names = any(result.names for operation in operations for result in operation.results)
-        self._examples = Loaded(
-            self._embedded, clock=self._clock, failure="live_examples_not_embedded", retry_after_s=0.0
-        )
-
-    @property
-    def are_there(self) -> bool:
-        return any(element_type.about for element_type in self._types.values())
+    are_there = False
+    """Whether any element may be asked for."""
 
     def plain(self, text: str) -> str:
-        """Return a text with "the order" for "order 4471-2208", as the examples are written."""
-        words: list[str] = []
-        for piece in _PIECE.findall(text):
-            bare = _BARE.search(piece)
-            label = self._label_of(bare[0]) if bare else None
-            if bare is None or label is None:
-                words.append(piece)
-                continue
-            if words and fold(words[-1]) == fold(label):
-                words.pop()
-            after = piece[bare.end() :]
-            words.append(f"{label}{after}" if words and fold(words[-1]) == "the" else f"the {label}{after}")
-        return " ".join(words)
+        """Return a text as the examples of elements are written."""
+        return text
 
     def without_names(self, question: str, *, known: Collection[str]) -> str:
         """Return a question with "it" for each of its ``names``."""
-        names = self.names(question, known=known)
-        return _WORD.sub(lambda word: "it" if fold(word[0]) in names else word[0], question)
+        del known
+        return question
 
     def names(self, question: str, *, known: Collection[str]) -> tuple[str, ...]:
-        """Return the words of a question that may be names of what connectors read, such as medicines: words
-        that are neither common nor the connectors' own. ``known``: words of the tenant's glossary.
-
-        What is read must have each of them; else the answer says that it is of something else.
-        """
-        if not self._reads_names:
-            return ()
-        words = dict.fromkeys(_WORD.findall(fold(question)))
-        return tuple(
-            word
-            for word in words
-            if len(word) >= _LEAST_OF_A_NAME
-            and word not in self._words
-            and word not in known
-            and not self._language.is_common(word)
-            and not self._language.is_common(word.removesuffix("s"))
-        )
+        """Return the words of a question that may be names of what systems hold, folded. ``known``: words of
+        the tenant's glossary. What is read must have each of them."""
+        del question, known
+        return ()
 
     async def load(self, scope: SearchScope) -> None:
-        """Wait for the vectors of the examples, which are made once in a process. Raises nothing."""
-        if self.are_there and await self._examples.get(within_s=_LIMIT_S) is None:
-            scope.degraded.append("examples of live elements")
+        """Wait a little for what matching needs; ``scope.degraded`` says that it is late. Raises nothing."""
 
     def match(self, vector: Sequence[float], *, live: float | None) -> list[LiveMatch]:
         """Return how near each element is to a question, the nearest first; at most one of them is ``READ``.
 
         ``vector``: of the question as examples are written; ``live``: the head's score that it asks for live
-        data (``PlainReading.live_score``).
+        data.
         """
-        nearest: dict[str, tuple[float, str]] = {}
-        against: dict[str, float] = {}
-        for example in self._examples.value or ():
-            cosine = self._scale.value(sum(map(mul, vector, example.vector)))
-            if example.element is None:
-                against[example.system] = max(cosine, against.get(example.system, -1.0))
-            elif cosine > nearest.get(example.element, (-1.0, ""))[0]:
-                nearest[example.element] = cosine, example.text
-        matches: list[LiveMatch] = []
-        for name, (cosine, example) in sorted(
-            nearest.items(), key=lambda one: (-round(one[1][0], 4), one[0])
-        ):
-            other = against.get(system_of(name))
-            least = self._least_cosine(other, USUAL_LIVE if live is None else live)
-            state = LiveMatchState.READ
-            if cosine < least:
-                is_about_other = other is not None and other >= cosine
-                state = LiveMatchState.NOT_ABOUT if is_about_other else LiveMatchState.FAR
-            elif any(match.state is LiveMatchState.READ for match in matches):
-                state = LiveMatchState.OTHER
-            matches.append(
-                LiveMatch(
-                    element=name,
-                    state=state,
-                    cosine=round(cosine, 3),
-                    least=round(least, 3),
-                    against=None if other is None else round(other, 3),
-                    unknown_words=0,
-                    example=example,
-                )
-            )
-        return matches
-
-    def _least_cosine(self, against: float | None, live: float) -> float:
-        """Return the cosine with an example from which reading is likelier right than wrong.
-
-        The weights score ``cosine``, ``nearer`` (cosine minus ``against``) and ``live``; 0 is even odds.
-        """
-        weight = self._weights.features
-        if against is None:
-            return -self._weights.score({"nearer": USUAL_NEARER, "live": live}) / weight["cosine"]
-        fixed = self._weights.score({"nearer": -against, "live": live})
-        return -fixed / (weight["cosine"] + weight["nearer"])
-
-    def _label_of(self, word: str) -> str | None:
-        return next((label for pattern, label in self._ids if matches_whole(pattern, word)), None)
-
-    def _asked(self) -> Iterator[tuple[str, str, str | None]]:
-        """Yield system, text and element of each example."""
-        for element_type in self._types.values():
-            yield from (
-                (system_of(element_type.name), text, element_type.name) for text in element_type.about
-            )
-        for entry in self._reach:
-            if entry.inline is not None:
-                yield from ((entry.name, text, None) for text in entry.inline.not_about)
-
-    async def _embedded(self) -> tuple[Example, ...]:
-        asked = list(self._asked())
-        deadline = Deadline.after(_LIMIT_S, clock=self._clock)
-        vectors = await self._embedder.embed([self.plain(text) for _, text, _ in asked], deadline=deadline)
-        return tuple(
-            Example(system, text, vector, element)
-            for (system, text, element), vector in zip(asked, vectors, strict=True)
-        )
+        del vector, live
+        return []
 
 
-def _words_of(connector: Connector) -> Iterator[str]:
-    """Yield what a connector calls its parameters and values."""
-    for operation in connector.operations:
-        for parameter in operation.parameters:
-            yield f"{parameter.shown_as} {parameter.words}"
-        for result in operation.results:
-            yield result.label
-            yield from result.values.values()
+BESIDE = Place[Callable[[TenantServices], Beside]]("beside an answer")
+
+
+def open_beside(services: TenantServices) -> Beside:
+    """Return what the first option that is here finds beside documents."""
+    return next((opens(services) for opens in BESIDE.joined()), Beside())
 
 
 def unread(match: LiveMatch, state: LiveMatchState) -> LiveMatch:

@@ -1,14 +1,11 @@
-"""Composes a quoted answer: a section, a table of items or an approved answer as blocks to stream, each noted
-among the answer's excerpts."""
+"""Composes a quoted answer: sections as blocks to stream, each noted among the answer's excerpts."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from assistant.answer.choose import Section, blocks
-from assistant.answer.elements import ReadyElement
 from assistant.answer.excerpts import (
     NO_LABELS,
     SNIPPET_CHARACTERS,
@@ -18,65 +15,23 @@ from assistant.answer.excerpts import (
     labelled_unit,
     labels_in,
     shown_heading,
-    shown_lines,
     shown_reply,
     shown_snippet,
     shown_title,
 )
+from assistant.answer.offers import Cite, QuotedBlock
 from assistant.answer.rank import ScoredUnit
-from assistant.answer.rank_documents import Evidence, SourceList
-from assistant.domain.answers import AlsoPossible, QuotedAs, ShownAs
+from assistant.domain.answers import AlsoPossible, ShownAs
 from assistant.domain.documents import Passage, StoredDocument
-from assistant.domain.elements import LONGEST_SHOWN, ElementData, ElementKind, ElementRow, ElementValue
-from assistant.domain.filling import ElementType, Filled
-from assistant.options.desk.approved import ServedAnswer
-from assistant.options.shop.tables import Comparison, stars_of
 from assistant.text.language import fold
 from assistant.text.safe_markdown import inert, safe_markdown
-
-_PARAGRAPH = re.compile(r"\S(?:.|\n(?!\s*\n))*")
-_TABLE = ElementType(
-    name="catalogue.comparison",
-    kind=ElementKind.TABLE,
-    title="Items compared",
-    source="catalogue",
-    operation="",
-)
-
 
 DIFFERENT = "**These documents are in force and give different values. Ask which one holds.**"
 
 
-@dataclass(frozen=True, slots=True)
-class QuotedBlock:
-    """One unit as it is streamed."""
-
-    before: str
-    """Markdown between the unit before and this one: blank lines, a heading, a list marker."""
-    text: str
-    passage: Passage
-    span: tuple[int, int]
-    """[start, end) in the document's parsed text."""
-    n: int
-    """Number of the source that contains it."""
-    quote: QuotedAs | None = None
-    """How a page may show stored text; None for an approved answer, which is Markdown."""
-    is_key: bool = False
-    """Whether it is one of the lines that matter most for the question."""
-    rests_on: tuple[int, ...] = ()
-    """Numbers of the sources that an approved answer rests on."""
-    elements: tuple[tuple[str, int, int], ...] = ()
-    """Live elements that the unit names: name, and [start, end) of the label in ``text``."""
-    ready: ReadyElement | None = None
-    """A table made from documents that ends with this block."""
-    of_items: tuple[str, tuple[str, ...]] | None = None
-    """A live element that follows that table, and the numbers of the items that it is read for."""
-
-
 def section_blocks(
     section: Section,
-    found: Evidence,
-    sources: SourceList,
+    cite: Cite,
     excerpts: Excerpts,
     *,
     opening: str = "",
@@ -85,7 +40,7 @@ def section_blocks(
     """Return a section's units as they are streamed. The source opens at the likeliest unit's passage."""
     if section.units:
         best = min(section.units, key=lambda one: (-round(one.score, 4), one.unit.ordinal))
-        sources.number(best.passage, found)
+        cite(best.passage)
     built: list[QuotedBlock] = []
     for before, one in blocks(section):
         labelled, tags = labelled_unit(one.unit.text, labels=labels)
@@ -98,113 +53,12 @@ def section_blocks(
                 text=text,
                 passage=one.passage,
                 span=(one.unit.span.start, one.unit.span.end),
-                n=sources.number(one.passage, found),
+                n=cite(one.passage),
                 quote="folded" if one.unit.ordinal in section.folded and not tags else "shown",
                 is_key=one.unit.ordinal in section.keys,
                 elements=tuple((tags[number].name, start, end) for number, start, end in labelled.places),
             )
         )
-    return built
-
-
-def table_blocks(
-    table: Comparison, found: Evidence, sources: SourceList, excerpts: Excerpts, *, opening: str
-) -> list[QuotedBlock]:
-    """Return a table of items as it is streamed: the lines of each item under its name, then the reviews. The
-    elements follow the last item; opinions alone have none."""
-    before = f"{opening}**{inert(table.heading)}**\n\n" + (
-        f"{inert(table.remark)}\n\n" if table.remark else ""
-    )
-    built: list[QuotedBlock] = []
-    for item in table.items:
-        passage = item.facts[0].passage
-        spans = tuple(fact.span for fact in item.facts)
-        text = shown_lines(fact.line for fact in item.facts)
-        excerpts.add(text, Place(passage.document_id, passage.content_hash, spans, ShownAs.LINES))
-        before += f"**{inert(shown_title(item.document.card.title))}**\n\n- "
-        ends = min(start for start, _ in spans), max(end for _, end in spans)
-        built.append(QuotedBlock(before, text, passage, ends, sources.number(passage, found), "shown"))
-        before = "\n\n"
-    if built:
-        begins = sum(len(one.before) + len(one.text) for one in built) - len(built[-1].text) - len(opening)
-        filled = _filled(table, found, sources)
-        stock = (table.stock, table.in_stock) if table.stock else None
-        built[-1] = replace(built[-1], ready=ReadyElement(_TABLE, filled, begins), of_items=stock)
-        before = "\n\n**What customers say**\n\n"
-    for review in table.reviews:
-        passage = review.passages[0]
-        span = (passage.span.start, passage.span.end)
-        text = passage.text
-        excerpts.add(text, Place(passage.document_id, passage.content_hash, (span,), ShownAs.UNIT))
-        n = sources.number(passage, found)
-        built.append(QuotedBlock(f"{before}- {_of_review(review)}: ", text, passage, span, n, "shown"))
-        before = "\n"
-    return built
-
-
-def _of_review(review: StoredDocument) -> str:
-    """Return a review's stars, date and title."""
-    stars, card = round(stars_of(review)), review.card
-    shown = "\N{BLACK STAR}" * stars + "\N{WHITE STAR}" * (5 - stars)
-    when = f", {card.effective_date.isoformat()}" if card.effective_date is not None else ""
-    return f"{shown}{when}, {inert(shown_title(card.title))}"
-
-
-def _filled(table: Comparison, found: Evidence, sources: SourceList) -> Filled:
-    """Return the data of the table as an element."""
-    names = {name: _slug(name, at) for at, name in enumerate(table.columns)}
-    rows = tuple(
-        ElementRow(
-            title=shown_title(item.document.card.title)[:LONGEST_SHOWN],
-            values=tuple(
-                ElementValue(
-                    name=names[fact.name],
-                    label=fact.name,
-                    text=fact.value[:LONGEST_SHOWN],
-                    citations=(sources.number(fact.passage, found),),
-                )
-                for fact in item.facts
-            ),
-            citations=(sources.number(item.facts[0].passage, found),),
-        )
-        for item in table.items
-    )
-    columns = tuple(ElementValue(name=names[name], label=name, text="") for name in table.columns)
-    data = ElementData(columns=columns, rows=rows)
-    cards = [item.document.card for item in table.items]
-    dates = [card.effective_date for card in cards if card.effective_date is not None]
-    as_of = min(dates) if dates else min(card.updated_at for card in cards)
-    about = ". ".join(filter(None, (table.heading, table.remark)))
-    return Filled(data, as_of, about[:LONGEST_SHOWN])
-
-
-def _slug(name: str, at: int) -> str:
-    return (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or f"column_{at}")[:64]
-
-
-def approved_blocks(
-    served: ServedAnswer, found: Evidence, sources: SourceList, excerpts: Excerpts, *, opening: str
-) -> list[QuotedBlock]:
-    """Return the paragraphs of an approved answer as they are streamed. Each cites the answer itself and the
-    documents that it rests on."""
-    passage = served.passage
-    n = sources.number(passage, found)
-    rests_on = tuple(
-        sources.number(document.passages[0], found)
-        for document in served.documents.values()
-        if document.passages
-    )
-    built: list[QuotedBlock] = []
-    end = 0
-    for paragraph in _PARAGRAPH.finditer(passage.text):
-        text = paragraph[0]
-        between = passage.text[end : paragraph.start()]
-        place = Place(passage.document_id, passage.content_hash, (paragraph.span(),), ShownAs.UNIT)
-        excerpts.add(text, place)
-        built.append(
-            QuotedBlock(between if built else opening, text, passage, paragraph.span(), n, rests_on=rests_on)
-        )
-        end = paragraph.end()
     return built
 
 

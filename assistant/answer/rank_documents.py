@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
+from assistant.answer.adaptations import Adaptations
 from assistant.answer.certainty import Gate
 from assistant.answer.choose import Section, choose, of_rows
+from assistant.answer.offers import Cite, Named, Offered
 from assistant.answer.rank import (
     CosineScale,
     QuestionTerms,
@@ -27,7 +30,7 @@ from assistant.answer.rank import (
 )
 from assistant.answer.route import Routing, SourceScores, route, spread_out
 from assistant.answer.rows import Row, differing, rows_about
-from assistant.answer.search import NO_FILTERS, Search, SearchScope, State
+from assistant.answer.search import EvidenceQuery, Search, SearchScope, State
 from assistant.answer.services import TenantServices
 from assistant.answer.vocabulary import Vocabulary, codes_in
 from assistant.domain.answers import GateDecision
@@ -37,20 +40,15 @@ from assistant.domain.documents import (
     RankedPassage,
     Retrieved,
     StoredDocument,
-    id_prefix_of,
 )
 from assistant.domain.errors import AssistantError, DeadlineExceededError
-from assistant.options.desk.approved import FindApproved, ServedAnswer
-from assistant.options.desk.serving import Adaptations
-from assistant.options.shop.items import ItemQuestion, NamedItems
-from assistant.options.shop.tables import Comparison, ItemTables, opinions
 
 DOCUMENTS_READ = 8
 """Best documents by the index that are read, and ranked by their words."""
 DOCUMENTS_READ_OF_SOURCES, _MOST_OF_ONE_SOURCE = 8, 6
 """Documents that are read of a tenant with several sources, and how many of one while others have any."""
-DOCUMENTS_READ_OF_ITEMS, _MOST_OF_ONE_SOURCE_OF_ITEMS = 14, 9
-"""The same where the question names an item, of which there may be many reviews."""
+DOCUMENTS_READ_OF_NAMED, _MOST_OF_ONE_SOURCE_OF_NAMED = 14, 9
+"""The same where the question names a thing, on which there may be many documents."""
 DOCUMENTS_EMBEDDED = 5
 """Best documents by their words whose likeliest units get vectors."""
 _CONTENDS_WITHIN = 2.0
@@ -58,34 +56,6 @@ _CONTENDS_WITHIN = 2.0
 _NAMED_FROM = 0.5
 """Share of a question's weight that a row holds for it to be near although no vector is: a row is short, and
 among dozens in its passage."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceQuery:
-    """One question to find evidence for."""
-
-    question: str
-    """In the asker's words."""
-    vector: Sequence[float]
-    """Unit length, of ``text``."""
-    before: str | None = None
-    """The question before it, where this one makes no sense without."""
-    rewritten: str | None = None
-    """What a model wrote to be searched in place of both; None: they are searched as they are."""
-    routed_text: str = ""
-    """The question as the router of sources reads it; empty: ``text``."""
-    routed_vector: Sequence[float] = ()
-    known: KnownWords | None = None
-    by_items: bool = True
-    """Whether items that the question names come first, and tables answer; False to measure routing alone."""
-    max_words: int = 160
-    also_words: int = 80
-
-    @property
-    def text(self) -> str:
-        if self.rewritten is not None:
-            return self.rewritten
-        return self.question if self.before is None else f"{self.before}\n{self.question}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +86,10 @@ class Evidence:
     sources: SourcesAsked
     gate: GateDecision
     """Whether anything is near."""
-    approved: ServedAnswer | None = None
-    """It answers in place of the section, or is offered beside it."""
-    table: Comparison | None = None
-    """Items of the catalogue that answer in place of the section, or why none does."""
-    named: NamedItems | None = None
-    """Items of the catalogue that the question names."""
+    offered: tuple[Offered, ...] = ()
+    """What options have for it: in place of the section, or beside it."""
+    named: Named | None = None
+    """Things that the question names, as an option knows them."""
     scored: Mapping[str, Sequence[ScoredUnit]] = field(default_factory=dict[str, Sequence[ScoredUnit]])
     """Units of the documents that were read, by document: with vectors after ``weigh``."""
     by_words: tuple[StoredDocument, ...] = ()
@@ -158,18 +126,22 @@ class Evidence:
         return {hit.passage_id: hit.cosine for hit in self.retrieved.hits if hit.cosine is not None}
 
     @property
-    def answers_by_itself(self) -> bool:
-        """Whether an approved answer or a table of items answers, and no model needs to write."""
-        is_served = self.approved is not None and self.approved.is_equal
-        return is_served or (self.table is not None and not self.table.refusal)
+    def answer(self) -> Offered | None:
+        """What answers by itself in place of the section, so that no model needs to write."""
+        return next((offered for offered in self.offered if offered.answers), None)
+
+    @property
+    def refusal(self) -> str:
+        """Why what the question asks for is not there; no section takes its place."""
+        return next((offered.refusal for offered in self.offered if offered.refusal), "")
 
     @property
     def is_found(self) -> bool:
-        """Whether there is something to show without a model: an approved answer, a table of items, or a
-        section that is near. That no item fits is an answer of its own, and no section takes its place."""
-        return self.answers_by_itself or (
-            self.gate.passed and self.section is not None and self.table is None
-        )
+        """Whether there is something to show without a model: what an option offers, or a section that is
+        near."""
+        if self.answer is not None:
+            return True
+        return self.gate.passed and self.section is not None and not self.refusal
 
     @property
     def is_undisputed(self) -> bool:
@@ -178,27 +150,22 @@ class Evidence:
         Then its document is the right one for 93 and 96 % of the answerable questions of the held-out halves
         (pharmacy, clinic), else for 49 and 61 %.
         """
-        return self.is_found and self.also is None and not self.differing and not self.answers_by_itself
+        return self.is_found and self.also is None and not self.differing and self.answer is None
 
 
 class FindEvidence:
     """Finds evidence for one tenant's questions. One instance serves all requests of a process."""
 
-    def __init__(self, services: TenantServices, adaptations: Adaptations | None = None) -> None:
-        """``adaptations`` None: neither desk nor learner changes anything."""
+    def __init__(self, services: TenantServices) -> None:
         tenant = services.tenant
         self.search = Search(services)
-        self.adaptations = adaptations or Adaptations(
-            tenant, desk=None, embedder=services.embedder, clock=services.clock
-        )
-        self._approved = FindApproved(services)
+        self.adaptations = Adaptations(services)
         self.scorer = UnitScorer(self.vocabulary.language)
         self._ranker, self._reranker = shipped_weights("ranker"), shipped_weights("reranker")
         self._gate = Gate(tenant.gate)
         self._unit_vectors = UnitVectors(services.embedder)
         self._cosines = CosineScale.of(tenant.embedding)
         self._sources, self._clock = tenant.sources, services.clock
-        self.tables = ItemTables(services, self.search, self.vocabulary.language)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -220,16 +187,11 @@ class FindEvidence:
 
         Raises SearchUnavailableError, OverloadedError, DeadlineExceededError.
         """
-        named = self.tables.named(query.text, known=query.known) if query.by_items else None
+        named = self.adaptations.named(query.text, known=query.known) if query.with_offers else None
         searched = self.vocabulary.expand(query.text, known=query.known)
         asked_of = await self.search.run(searched, vector=query.vector, scope=scope)
         retrieved = self._cosines.retrieved(asked_of.retrieved)
-        approved = None
-        # With the question before it, or in a model's words, it may mean something else.
-        if query.before is None and query.rewritten is None:
-            live = self.adaptations.now.approved
-            approved = await self._approved.find(query.question, query.vector, scope, approved=live)
-        table = await self._table(query, scope) if approved is None or not approved.is_equal else None
+        offered = await self._offered(query, scope) if query.with_offers else ()
         with scope.steps.step("rank"):
             routing = self._route(query)
             moved = None
@@ -239,7 +201,7 @@ class FindEvidence:
             ranked = moved.added(ranked) if moved is not None else ranked
         terms = self.vocabulary.terms(query.text, known=query.known)
         if named is not None:
-            # Names of items choose documents: within one they would choose every line that repeats them.
+            # Names choose documents: within one they would choose every line that repeats them.
             terms = self.vocabulary.terms(named.rest, known=query.known) or terms
         documents = await self.search.read(_to_read(ranked, named, are_many=moved is not None), scope)
         found = Evidence(
@@ -251,11 +213,10 @@ class FindEvidence:
             documents,
             SourcesAsked(asked_of.states, routing, moved),
             self._gate.run(_best_cosine(retrieved)),
-            approved=approved,
-            table=table,
+            offered=offered,
             named=named,
         )
-        found = replace(found, ranked=tuple(self._of_items_first(found)))
+        found = replace(found, ranked=tuple(self._named_first(found)))
         if found.best is None:
             return found
         with scope.steps.step("words"):
@@ -287,7 +248,7 @@ class FindEvidence:
                 for name, units in found.scored.items()
             }
             found = self._with_sections(replace(self._weighed(found, cosines), scored=weighed))
-        return await self._with_opinions(found, scope)
+        return await self._reconsidered(found, scope)
 
     async def _cosines_of_units(
         self, found: Evidence, scope: SearchScope
@@ -334,7 +295,7 @@ class FindEvidence:
         last, first = again[-1].score, rest[0].score if rest else 0.0
         again += [replace(candidate, score=last - (first - candidate.score) - 1.0) for candidate in rest]
         found = replace(found, ranked=tuple(again))
-        return replace(found, ranked=tuple(self._of_items_first(found)))
+        return replace(found, ranked=tuple(self._named_first(found)))
 
     def _with_sections(self, found: Evidence) -> Evidence:
         """Choose the best document's section, and that of a document which contends with it."""
@@ -343,7 +304,7 @@ class FindEvidence:
         query, also = found.query, None
         section = self._section(best, found, rows, max_words=query.max_words, also_words=query.also_words)
         contends = len(found.read) > 1 and found.ranked[0].score - found.ranked[1].score <= _CONTENDS_WITHIN
-        if contends and found.table is None and not found.answers_by_itself:
+        if contends and found.answer is None and not found.refusal:
             second = self._rows(others[0], found)
             also = self._section(others[0], found, second, max_words=query.also_words)
         differ = self._differing(section, rows, others, found) if section is not None else ()
@@ -395,72 +356,42 @@ class FindEvidence:
         question, vector = query.routed_text or query.text, query.routed_vector or query.vector
         return route(question, vector, sources=self._sources, router=self.adaptations.now.router)
 
-    def without_items(self, question: str, *, known: KnownWords | None) -> str:
-        """Return a question as a router reads it: with "it" for each item that it names."""
-        named = self.tables.named(question, known=known)
+    def without_names(self, question: str, *, known: KnownWords | None) -> str:
+        """Return a question as a router reads it: with "it" for each thing that it names."""
+        named = self.adaptations.named(question, known=known)
         return question if named is None else named.pronouns
 
-    # Items of a catalogue
+    # What options offer
 
-    async def _table(self, query: EvidenceQuery, scope: SearchScope) -> Comparison | None:
-        """Return the table that answers a question about items, or says that no item fits; None for any other
-        question, and where items cannot be compared."""
-        if not query.by_items or scope.filters != NO_FILTERS:
-            return None
+    async def _offered(self, query: EvidenceQuery, scope: SearchScope) -> tuple[Offered, ...]:
+        """Return what options have for a question; the first that answers it is the last that is asked."""
         meanings = self.vocabulary.meanings(query.text, known=query.known)
-        asked = self.tables.read(query.text, known=query.known, meanings=meanings)
-        if asked is None:
-            return None
-        with scope.steps.step("items"):
-            table = await self.tables.find(asked, vector=query.vector, scope=scope)
-        return None if table.refusal and table.asked.kind == "comparison" else table
+        everything: list[Offered] = []
+        for offer in self.adaptations.offers:
+            offered = await offer.find(query, scope, meanings=meanings)
+            if offered is not None:
+                everything.append(offered)
+                if offered.answers:
+                    break
+        return tuple(everything)
 
-    def _of_items_first(self, found: Evidence) -> list[RankedDocument]:
-        """Return the documents with those about the named items, that name no other, before all others."""
+    async def _reconsidered(self, found: Evidence, scope: SearchScope) -> Evidence:
+        """Return the evidence with what an option has in place of the section that was found."""
+        if not found.query.with_offers or not found.is_found or found.answer is not None:
+            return found
+        for offer in self.adaptations.offers:
+            offered = await offer.reconsider(found.query, scope, read=found.documents, ranked=found.read)
+            if offered is not None:
+                return replace(found, offered=(*found.offered, offered), also=None)
+        return found
+
+    def _named_first(self, found: Evidence) -> list[RankedDocument]:
+        """Return the documents whose subject is what the question names before all others."""
         named = found.named
         if named is None:
             return list(found.ranked)
-        of_items: set[str] = set()
-        for name, document in found.documents.items():
-            item = document.card.item
-            if item is None or item.item_id not in named.item_ids:
-                continue
-            others = self.tables.named(document.card.title, known=found.query.known)
-            if others is None or others.item_ids <= named.item_ids:
-                of_items.add(name)
-        return _move_to_front(found.ranked, of_items)
-
-    async def _with_opinions(self, found: Evidence, scope: SearchScope) -> Evidence:
-        """Return the evidence with reviews for and against the one named item, where a review is best."""
-        best, named = found.best, found.named
-        if best is None or named is None or len(named.items) != 1 or not self._is_review(best):
-            return found
-        if not found.is_found or found.answers_by_itself:
-            return found
-        item, ids = named.items[0], named.item_ids
-        ranked = [
-            document
-            for document in found.read
-            if self._is_review(document)
-            and document.card.item is not None
-            and document.card.item.item_id in ids
-        ]
-        sheet = found.documents.get(item.document_id)
-        if sheet is None or not ranked:
-            return found
-        with scope.steps.step("items"):
-            reviews = await self.tables.reviews_of(sheet, vector=found.query.vector, scope=scope)
-        asked = ItemQuestion("opinion", (item,), item.facts.category)
-        said = opinions(asked, reviews, ranked=ranked)
-        if not said.reviews or [review.card.document_id for review in said.reviews] == [
-            best.card.document_id
-        ]:
-            return found
-        return replace(found, table=said, also=None)
-
-    def _is_review(self, document: StoredDocument) -> bool:
-        prefix = id_prefix_of(document.card.document_id)
-        return any(source.id_prefix == prefix and source.kind == "reviews" for source in self._sources)
+        front = {name for name, document in found.documents.items() if named.are_subject_of(document)}
+        return _move_to_front(found.ranked, front)
 
 
 def _best_cosine(retrieved: Retrieved) -> float:
@@ -475,11 +406,11 @@ def _of(document: StoredDocument, near: Mapping[str, float]) -> dict[str, float]
     return {passage_id: near[passage_id] for passage_id in ids if passage_id in near}
 
 
-def _to_read(ranked: Sequence[RankedDocument], named: NamedItems | None, *, are_many: bool) -> list[str]:
-    """Return the ids of the documents that are read; of a named item its own document, too."""
+def _to_read(ranked: Sequence[RankedDocument], named: Named | None, *, are_many: bool) -> list[str]:
+    """Return the ids of the documents that are read; those of what is named are among them."""
     if named is not None:
-        more = spread_out(ranked, count=DOCUMENTS_READ_OF_ITEMS, most=_MOST_OF_ONE_SOURCE_OF_ITEMS)
-        return list(dict.fromkeys((*(item.document_id for item in named.items), *more)))
+        more = spread_out(ranked, count=DOCUMENTS_READ_OF_NAMED, most=_MOST_OF_ONE_SOURCE_OF_NAMED)
+        return list(dict.fromkeys((*named.document_ids, *more)))
     if are_many:
         return spread_out(ranked, count=DOCUMENTS_READ_OF_SOURCES, most=_MOST_OF_ONE_SOURCE)
     return [candidate.document_id for candidate in ranked[:DOCUMENTS_READ]]
@@ -507,6 +438,10 @@ class SourceList:
             number = self._numbers[passage.document_id] = len(self.passages) + 1
             self.passages.append(_ranked_passage(passage, found, rank=number))
         return number
+
+    def citing(self, found: Evidence) -> Cite:
+        """Return what numbers the passages that are shown for one question."""
+        return partial(self.number, found=found)
 
     def add(self, document: StoredDocument, found: Evidence) -> int | None:
         """Return the number of a document, at its best passage; None for one without passages."""

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from assistant.answer.elements import AskedElement, CallBounds, Hydration, LiveExamples, unread
+from assistant.answer.elements import AskedElement, Beside, CallBounds, Hydration, open_beside, unread
 from assistant.answer.events import Cause
 from assistant.answer.excerpts import (
     Excerpts,
@@ -24,23 +24,21 @@ from assistant.answer.excerpts import (
     read_excerpts,
     source_of,
 )
+from assistant.answer.offers import QuotedBlock
 from assistant.answer.prompt import DOCUMENTS_IN_PROMPT, Prompt, PromptBuilder
 from assistant.answer.quote import (
     DIFFERENT,
-    QuotedBlock,
-    approved_blocks,
     as_title,
     dated_title,
     reply_draft,
     section_blocks,
     shown_section,
     snippet,
-    table_blocks,
 )
-from assistant.answer.rank_documents import Evidence, EvidenceQuery, FindEvidence, SourceList
+from assistant.answer.rank_documents import Evidence, FindEvidence, SourceList
 from assistant.answer.readers import Message, ModelReading, PlainReading, ReadMessage, is_long, questions_of
 from assistant.answer.red_flags import RedFlags
-from assistant.answer.search import SearchScope, sources_asked
+from assistant.answer.search import EvidenceQuery, SearchScope, source_ids, sources_asked
 from assistant.answer.services import (
     IndexState,
     Interruption,
@@ -82,8 +80,6 @@ from assistant.domain.filling import Caller as LiveCaller
 from assistant.domain.filling import ElementType
 from assistant.domain.identity import Identity
 from assistant.domain.public import PublicModel
-from assistant.options.desk.serving import Adaptations
-from assistant.options.shop.tables import source_ids
 
 MAX_QUESTION_CHARACTERS = 4_000
 MAX_EARLIER_CHARACTERS = 1_000
@@ -189,17 +185,16 @@ class PrepareAnswer:
     def __init__(
         self,
         services: TenantServices,
-        adaptations: Adaptations | None = None,
         *,
         reading: ReadMessage | None = None,
-        live: LiveExamples | None = None,
+        beside: Beside | None = None,
     ) -> None:
         """``reading`` None: messages are read as the tenant file says, without a model where none writes.
-        ``live`` None: the tenant's own examples."""
+        ``beside`` None: what an option brings."""
         tenant = services.tenant
         self._services = services
         self._settings_hash = tenant.settings_hash()
-        self.find_evidence = FindEvidence(services, adaptations)
+        self.find_evidence = FindEvidence(services)
         self._known_words = KnownWordsReader(
             services.search, clock=services.clock, items_of=source_ids(tenant, kind="catalogue")
         )
@@ -207,7 +202,7 @@ class PrepareAnswer:
         self._prompts = PromptBuilder(services) if services.writes_answers else None
         self.bounds = CallBounds()
         """Of the tenant's live reads in this process."""
-        self._live = live or LiveExamples(services)
+        self._beside = beside or open_beside(services)
         self._red_flags = RedFlags(tenant, embedder=services.embedder, clock=services.clock)
         self._plain = PlainReading(self.find_evidence.vocabulary, embedding_model=tenant.embedding.model)
         if reading is None and services.writes_answers and tenant.answers.reading == "model":
@@ -373,14 +368,16 @@ class PrepareAnswer:
         questions = questions_of(text, vocabulary=vocabulary)
         earlier = [before, *(questions[0] for _ in questions[1:])]
         joined = [f"{one}\n{question}" for one, question in zip(earlier, questions, strict=True) if one]
-        live = [self._as_examples(question, known) for question in questions] if self._live.are_there else []
+        live = (
+            [self._as_examples(question, known) for question in questions] if self._beside.are_there else []
+        )
         read_by_router = (*questions, *joined) if len(self._services.tenant.sources) > 1 else ()
-        routed = [self.find_evidence.without_items(text, known=known) for text in read_by_router]
+        routed = [self.find_evidence.without_names(text, known=known) for text in read_by_router]
         texts = list(dict.fromkeys((text, *questions, *joined, *live, *routed)))
         embed, vectors = self.find_evidence.search.embed, scope.embedded
-        await asyncio.gather(embed(texts, scope), self._live.load(scope), self._load_red_flags(scope))
-        named = self.find_evidence.tables.named(text, known=known)
-        items = tuple(sorted(named.item_ids)) if named is not None else ()
+        await asyncio.gather(embed(texts, scope), self._beside.load(scope), self._load_red_flags(scope))
+        named = self.find_evidence.adaptations.named(text, known=known)
+        items = tuple(sorted(named.ids)) if named is not None else ()
         reading = await self._reading.run(Message(text, questions, before, vectors, items), scope)
         rewritten = _rewritten(reading, text)
         made_by_model = dict.fromkeys(text for text in (*reading.questions, *rewritten) if text)
@@ -406,7 +403,7 @@ class PrepareAnswer:
             )
             if query.text not in vectors:
                 await embed([query.text], scope)
-            routed_text = self.find_evidence.without_items(query.text, known=known)
+            routed_text = self.find_evidence.without_names(query.text, known=known)
             vector = vectors[query.text]
             queries.append(
                 replace(
@@ -437,7 +434,7 @@ class PrepareAnswer:
         self, evidence: Sequence[Evidence], scope: SearchScope
     ) -> list[tuple[int, LiveMatch]]:
         """Return for each question its index and how near each live element is."""
-        if not self._live.are_there:
+        if not self._beside.are_there:
             return []
         matched: list[tuple[int, LiveMatch]] = []
         for part, one in enumerate(evidence):
@@ -449,14 +446,14 @@ class PrepareAnswer:
                 else scope.embedded.get(text, one.query.vector)
             )
             live = self._plain.live_score(vector)
-            matched += [(part, match) for match in self._live.match(vector, live=live)]
+            matched += [(part, match) for match in self._beside.match(vector, live=live)]
         return matched
 
     def _as_examples(self, question: str, known: KnownWords | None) -> str:
         """Return a question as the examples of live elements are written: "the order" for an order's number,
         "it" for the name of an item, or of what a connector reads."""
-        text = self._live.plain(self.find_evidence.without_items(question, known=known))
-        return self._live.without_names(text, known=self.find_evidence.vocabulary.words)
+        text = self._beside.plain(self.find_evidence.without_names(question, known=known))
+        return self._beside.without_names(text, known=self.find_evidence.vocabulary.words)
 
     async def _weigh(
         self, found: Found, hydration: Hydration, scope: SearchScope, *, is_written: bool
@@ -485,7 +482,7 @@ class PrepareAnswer:
             if part.also is not None and part.also.document_id not in shown:
                 shown[part.also.document_id] = set()
                 labels = hydration.labels_of(part.also.document_id)
-                parts = section_blocks(part.also, part, found.sources, found.excerpts, labels=labels)
+                parts = section_blocks(part.also, found.sources.citing(part), found.excerpts, labels=labels)
                 also.append(shown_section(part.also, parts))
         for part in found.evidence:
             found.sources.fill(part, up_to=self._services.tenant.retrieval.passages)
@@ -504,11 +501,10 @@ class PrepareAnswer:
     def _blocks(
         self, one: Evidence, found: Found, hydration: Hydration, *, opening: str, shown: dict[str, set[int]]
     ) -> list[QuotedBlock]:
-        """Return the approved answer, table or section of one question; no section that was shown before."""
-        if one.approved is not None and one.approved.is_equal:
-            return approved_blocks(one.approved, one, found.sources, found.excerpts, opening=opening)
-        if one.table is not None and not one.table.refusal:
-            return table_blocks(one.table, one, found.sources, found.excerpts, opening=opening)
+        """Return what answers one question, or its section; no section that was shown before."""
+        cite = found.sources.citing(one)
+        if one.answer is not None:
+            return one.answer.blocks(cite, found.excerpts, opening=opening)
         if one.section is None:
             return []
         ordinals = {unit.unit.ordinal for unit in one.section.units}
@@ -523,23 +519,27 @@ class PrepareAnswer:
         built: list[QuotedBlock] = []
         for section, before in zip(sections, openings, strict=True):
             labels = hydration.labels_of(section.document_id)
-            built += section_blocks(
-                section, one, found.sources, found.excerpts, opening=before, labels=labels
-            )
+            built += section_blocks(section, cite, found.excerpts, opening=before, labels=labels)
         return built
 
     def _offered(self, found: Found) -> OfferedAnswer | None:
         """Return the approved answer to a question near the first one that has any."""
-        one = next((part for part in found.evidence if part.approved is not None), None)
-        if one is None or one.approved is None or one.approved.is_equal:
+        approved = (
+            (part, one, one.use) for part in found.evidence for one in part.offered if one.use is not None
+        )
+        first = next(approved, None)
+        if first is None:
             return None
-        if one.approved.documents and not one.approved.documents.keys() & one.documents.keys():
+        part, one, use = first
+        if one.answers:
+            return None
+        if one.documents and not one.documents.keys() & part.documents.keys():
             return None  # the search found nothing of what it rests on: it is about something else
-        blocks = approved_blocks(one.approved, one, found.sources, found.excerpts, opening="")
+        blocks = one.blocks(found.sources.citing(part), found.excerpts, opening="")
         return OfferedAnswer(
-            item_id=one.approved.live.item_id,
-            revision=one.approved.live.revision,
-            question=one.approved.wording,
+            item_id=use.item_id,
+            revision=use.revision,
+            question=one.wording,
             text="".join(block.before + block.text for block in blocks),
             n=blocks[0].n if blocks else 1,
         )
@@ -549,7 +549,7 @@ class PrepareAnswer:
     ) -> Prompt | None:
         """Return the prompt; None where no model is asked."""
         evidence = found.evidence
-        if self._prompts is None or any(part.answers_by_itself for part in evidence):
+        if self._prompts is None or any(part.answer is not None for part in evidence):
             return None
         if not any(part.gate.passed for part in evidence):
             return None
@@ -631,15 +631,15 @@ class PrepareAnswer:
         if reading.items or queries[0].before is None:
             return reading.items
         typed = queries[0].text if queries[0].rewritten is None else queries[0].before
-        named = self.find_evidence.tables.named(typed, known=queries[0].known)
+        named = self.find_evidence.adaptations.named(typed, known=queries[0].known)
         if named is not None:
-            return tuple(sorted(named.item_ids))
+            return tuple(sorted(named.ids))
         earlier = (turn.reading.items for turn in reversed(history) if turn.reading and turn.reading.items)
         return next(earlier, ())
 
     def _named_caller(self, caller: LiveCaller, items: Sequence[str]) -> LiveCaller:
         glossary = self.find_evidence.vocabulary.words
-        names = self._live.names(caller.question, known=glossary)
+        names = self._beside.names(caller.question, known=glossary)
         is_said = any(item.casefold() in caller.question.casefold() for item in items)
         asked = "\n".join((caller.question, *items)) if len(items) == 1 and not is_said else caller.question
         return replace(caller, question=asked, names=names)
@@ -801,8 +801,7 @@ def _in_turn(evidence: Sequence[Evidence]) -> list[tuple[Evidence, StoredDocumen
 
 def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
     read = [part.documents for part in evidence]
-    read += [part.approved.documents for part in evidence if part.approved is not None]
-    read += [part.table.documents for part in evidence if part.table is not None]
+    read += [one.documents for part in evidence for one in part.offered]
     return {name: document.card for documents in read for name, document in documents.items()}
 
 

@@ -49,11 +49,8 @@ def drop_scores(prepared: PreparedAnswer) -> None:
 
 def approved_uses(prepared: PreparedAnswer) -> tuple[ApprovedUse, ...]:
     """Return the approved answers that were quoted, each once."""
-    served = (
-        part.approved.live for part in prepared.found.evidence if part.approved and part.approved.is_equal
-    )
-    uses = {live.item_id: ApprovedUse(item_id=live.item_id, revision=live.revision) for live in served}
-    return tuple(uses.values())
+    served = (part.answer.use for part in prepared.found.evidence if part.answer is not None)
+    return tuple({use.item_id: use for use in served if use is not None}.values())
 
 
 def begun_record(prepared: PreparedAnswer) -> AnswerRecord:

@@ -19,10 +19,17 @@ from opentelemetry.trace import INVALID_SPAN, SpanKind
 from assistant.answer.services import PROVIDER, Result, Steps, TenantServices, call_within
 from assistant.domain.answers import SourceAsked
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import PassageQuery, Retrieved, SearchFilters, SourceIds, StoredDocument
+from assistant.domain.documents import (
+    KnownWords,
+    PassageQuery,
+    Retrieved,
+    SearchFilters,
+    SourceIds,
+    StoredDocument,
+)
 from assistant.domain.errors import EmbeddingUnavailableError, PassageTooLongError, SearchUnavailableError
 from assistant.domain.retries import Circuit
-from assistant.tenant.tenant import SourceEntry
+from assistant.tenant.tenant import SourceEntry, SourceKind, TenantConfig
 
 _HALVINGS = (0, 1, 3, 6)
 """How often the longest of some texts is cut in two, attempt after attempt, where one is over the model's
@@ -59,6 +66,34 @@ class SearchScope:
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceQuery:
+    """One question to find evidence for."""
+
+    question: str
+    """In the asker's words."""
+    vector: Sequence[float]
+    """Unit length, of ``text``."""
+    before: str | None = None
+    """The question before it, where this one makes no sense without."""
+    rewritten: str | None = None
+    """What a model wrote to be searched in place of both; None: they are searched as they are."""
+    routed_text: str = ""
+    """The question as the router of sources reads it; empty: ``text``."""
+    routed_vector: Sequence[float] = ()
+    known: KnownWords | None = None
+    with_offers: bool = True
+    """Whether options are asked what they offer; False to measure routing alone."""
+    max_words: int = 160
+    also_words: int = 80
+
+    @property
+    def text(self) -> str:
+        if self.rewritten is not None:
+            return self.rewritten
+        return self.question if self.before is None else f"{self.before}\n{self.question}"
+
+
+@dataclass(frozen=True, slots=True)
 class AskedSources:
     """What the sources of documents answered."""
 
@@ -66,6 +101,13 @@ class AskedSources:
     """Of all that answered, as if by one search."""
     states: Mapping[str, State]
     """By name of the source."""
+
+
+def source_ids(tenant: TenantConfig, *, kind: SourceKind) -> tuple[SourceIds, ...]:
+    """Return the ids of the documents of the tenant's sources of one kind."""
+    prefixes = tuple(source.id_prefix for source in tenant.sources if source.id_prefix)
+    own = [source.id_prefix for source in tenant.sources if source.kind == kind]
+    return tuple(SourceIds(prefix, () if prefix else prefixes) for prefix in own)
 
 
 class Search:

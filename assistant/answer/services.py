@@ -41,6 +41,7 @@ from assistant.stores.ports import (
     AnswerRecords,
     DocumentLinks,
     DocumentTexts,
+    LiveDesk,
     LiveDocuments,
     LoadsOfSources,
     PassageSearch,
@@ -105,6 +106,8 @@ class TenantServices:
     documents: CitedDocuments
     clock: Clock
     live: LiveData = LiveData()
+    revisions: LiveDesk | None = None
+    """What people decided: the glossary, released routers, approved answers; None: nothing is adapted."""
     new_id: Callable[[], str] = new_id
     """Makes answer and conversation ids; a test may make them countable."""
 

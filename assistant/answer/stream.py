@@ -30,8 +30,8 @@ from assistant.answer.events import (
     Token,
 )
 from assistant.answer.excerpts import NO_LABELS, shown_title
+from assistant.answer.offers import QuotedBlock
 from assistant.answer.prompt import Prompt, PromptDocument
-from assistant.answer.quote import QuotedBlock
 from assistant.answer.read import PreparedAnswer
 from assistant.answer.record import approved_uses, candidates_of, uses_of_passages
 from assistant.answer.services import TenantServices
@@ -600,7 +600,7 @@ class AnswerStream:
             return
         best = prepared.found.evidence[0].best
         title = shown_title(best.card.title) if best is not None else None
-        refusal = next((part.table.refusal for part in prepared.found.evidence if part.table), "")
+        refusal = next((part.refusal for part in prepared.found.evidence if part.refusal), "")
         self._ending = _Ending(Outcome.DONE, None, FinishReason.NO_EVIDENCE, refusal or explain(title=title))
 
     def _end_written(self, how: FinishReason | str) -> TextEvents:
@@ -778,7 +778,7 @@ class AnswerStream:
             return self._ending.certainty is Certainty.ANSWERED
         ready = {asked.part for asked in self._prepared.hydration.answering if asked.slot.is_ready}
         evidence = self._prepared.found.evidence
-        return all(one.answers_by_itself or part in ready for part, one in enumerate(evidence))
+        return all(one.answer is not None or part in ready for part, one in enumerate(evidence))
 
     def _is_of_whole_sources(self) -> bool:
         """Return whether the index has all documents of the sources that the text is from. An approved answer

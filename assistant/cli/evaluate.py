@@ -35,7 +35,6 @@ from assistant.evaluation.measures import JUDGED, TITLES, Judged, figures, paire
 from assistant.evaluation.questions import EvaluationQuestion, draw, load_questions, load_rows
 from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
 from assistant.models.recorded import RecordedAnswer, read_recording
-from assistant.options.desk.serving import Adaptations
 from assistant.options.feedback.commands import learn_first_router
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.terminal.local import LocalRuntime, committed, local_runtime, open_served, open_services
@@ -393,9 +392,7 @@ async def _judged(runtime: LocalRuntime, figure: runs.Figure, folder: Path, tena
     if figure.run == "routing":
         await learn_first_router(runtime, tenant=tenant)
     async with open_served(runtime, [tenant], generates=figure.run == "written_live") as opened:
-        served = opened[tenant]
-        await served.adaptations.refresh()
-        return await _trial(figure, folder, served.answering, served.adaptations)
+        return await _trial(figure, folder, opened[tenant].answering)
 
 
 async def _answers(runtime: LocalRuntime, figure: runs.Figure, folder: Path, tenant: str) -> list[Judged]:
@@ -412,18 +409,16 @@ async def _answers(runtime: LocalRuntime, figure: runs.Figure, folder: Path, ten
     return [replace(one, id=f"{tenant} {one.id}", cluster=f"{tenant} {one.cluster}") for one in run.results]
 
 
-async def _trial(
-    figure: runs.Figure, folder: Path, services: TenantServices, adaptations: Adaptations
-) -> list[Judged]:
+async def _trial(figure: runs.Figure, folder: Path, services: TenantServices) -> list[Judged]:
     """Ask the questions of a figure of one tenant."""
     tenant = services.tenant
     first, *more = figure.paths(folder, tenant=tenant.name)
+    joined = (
+        trial for runs_of in trials.TRIALS.joined() for run, trial in runs_of.items() if run == figure.run
+    )
+    if (brought := next(joined, None)) is not None:
+        return await brought(services, (first, *more))
     match figure.run:
-        case "approved":
-            others = [question for path in more for question in load_questions(path)]
-            return await trials.match_approved(
-                services, load_rows(first, trials.ApprovedItem, key="approved_id"), others
-            )
         case "red_flags":
             own, *written = (load_rows(path, trials.FlaggedMessage, key="message") for path in (first, *more))
             widened, messages = trials.with_own_flag(tenant, own), list(chain.from_iterable(written))
@@ -432,9 +427,10 @@ async def _trial(
             questions = load_rows(first, trials.LiveQuestion)
             mine = [question for question in questions if question.tenant == tenant.name]
             trial = trials.read_elements if figure.run == "live" else trials.write_elements
-            return await trial(services, adaptations, mine)
+            return await trial(services, mine)
         case "routing":
-            routing = RoutingTrial(services, adaptations)
+            routing = RoutingTrial(services)
+            await routing.load()
             return [await routing.ask(row) for row in load_rows(first, RoutedQuestion)]
         case _:
             rows = support.samples([first, *more], knowledge=folder.parent / "knowledge")

@@ -34,6 +34,8 @@ class ElementType:
     where neither a document nor a model names it."""
     needs_context: bool = False
     """Whether it is read only in a customer's conversation, as its context says."""
+    limit_s: float = 2.0
+    """For one read."""
 
 
 @dataclass(frozen=True, slots=True)

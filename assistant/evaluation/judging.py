@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.events import Done, SentenceEnded, Token
-from assistant.answer.quote import QuotedBlock
+from assistant.answer.offers import QuotedBlock
 from assistant.answer.rank_documents import Evidence
 from assistant.answer.read import (
     MAX_EARLIER_CHARACTERS,
@@ -117,7 +117,7 @@ class Observer:
     def __init__(self, services: TenantServices) -> None:
         model = replace(services.writer.model, writes_answers=False)
         writer, live = replace(services.writer, model=model), replace(services.live, elements=None)
-        self._services = replace(services, writer=writer, live=live)
+        self._services = replace(services, writer=writer, live=live, revisions=None)
         """What documents answer: no live system is called, or counted on."""
         self._prepare = PrepareAnswer(self._services)
         self._identity = identity_of(services)
@@ -332,8 +332,8 @@ def _spaced(texts: Iterable[str]) -> str:
 
 def quotable(part: Evidence) -> list[StoredDocument]:
     """Return the documents that may be quoted of a part."""
-    table = part.table.documents.values() if part.table is not None else ()
-    return [*part.documents.values(), *table]
+    offered = (document for one in part.offered for document in one.documents.values())
+    return [*part.documents.values(), *offered]
 
 
 def _is_found(observed: Observed) -> bool:
@@ -494,6 +494,7 @@ class WrittenAnswers:
             tenant=tenant,
             writer=AnswerWriter(self.heard, served, model.counter),
             live=replace(services.live, elements=None),
+            revisions=None,
         )
         self._recorded = model.recorded
         self._model_name = model.name

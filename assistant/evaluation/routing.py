@@ -16,10 +16,11 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from assistant.answer.excerpts import Excerpts
-from assistant.answer.quote import QuotedBlock, section_blocks, table_blocks
-from assistant.answer.rank_documents import Evidence, EvidenceQuery, FindEvidence, SourceList
+from assistant.answer.offers import QuotedBlock
+from assistant.answer.quote import section_blocks
+from assistant.answer.rank_documents import Evidence, FindEvidence, SourceList
 from assistant.answer.route import keyword_scores
-from assistant.answer.search import SearchScope
+from assistant.answer.search import EvidenceQuery, SearchScope, source_ids
 from assistant.answer.services import TenantServices
 from assistant.answer.vocabulary import KnownWordsReader
 from assistant.domain.clock import Deadline
@@ -28,8 +29,6 @@ from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import quotable, quote_faults, until_whole
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import load_rows
-from assistant.options.desk.serving import Adaptations
-from assistant.options.shop.tables import source_ids
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 
 RoutedKind = Literal["fact", "opinion", "comparison", "recommendation", "order", "mixed", "none"]
@@ -79,23 +78,26 @@ def ndcg(ranked: Sequence[str], wanted: Sequence[str]) -> float:
 class RoutingTrial:
     """Asks labelled questions of one tenant as it is served, and of one merged source."""
 
-    def __init__(self, services: TenantServices, adaptations: Adaptations) -> None:
-        """``adaptations``: with the router that is to be measured, if any."""
+    def __init__(self, services: TenantServices) -> None:
         self._services = services = replace(services, tenant=_patient(services.tenant))
         self._sources = services.tenant.sources
-        self._routed = FindEvidence(services, adaptations)
+        self._routed = FindEvidence(services)
         merged = SourceEntry(name="all", namespace="", access="everyone")
         tenant = services.tenant.model_copy(update={"sources": (merged,)})
-        self._merged = FindEvidence(replace(services, tenant=tenant))
+        self._merged = FindEvidence(replace(services, tenant=tenant, revisions=None))
         items_of = source_ids(services.tenant, kind="catalogue")
         self._known_words = KnownWordsReader(services.search, clock=services.clock, items_of=items_of)
+
+    async def load(self) -> None:
+        """Load the router that is to be measured, if one is released."""
+        await self._routed.adaptations.refresh()
 
     async def ask(self, one: RoutedQuestion) -> Judged:
         """Raises what the search and the embedding endpoint raise."""
         known = await self._known_words.read()
         routed, late = await self._find(self._routed, one, known)
-        alone, alone_late = await self._find(self._routed, one, known, by_items=False)
-        merged, merged_late = await self._find(self._merged, one, known, by_items=False)
+        alone, alone_late = await self._find(self._routed, one, known, with_offers=False)
+        merged, merged_late = await self._find(self._merged, one, known, with_offers=False)
         values: dict[str, float] = {}
         if one.sources:
             values |= self._first(one, routed)
@@ -133,9 +135,9 @@ class RoutingTrial:
         }
 
     async def _find(
-        self, find: FindEvidence, one: RoutedQuestion, known: KnownWords | None, *, by_items: bool = True
+        self, find: FindEvidence, one: RoutedQuestion, known: KnownWords | None, *, with_offers: bool = True
     ) -> tuple[Evidence, tuple[str, ...]]:
-        routed = find.without_items(one.question, known=known)
+        routed = find.without_names(one.question, known=known)
 
         async def once() -> tuple[Evidence, Sequence[str]]:
             scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=self._services.clock))
@@ -144,7 +146,7 @@ class RoutingTrial:
                 one.question,
                 vectors[0],
                 known=known,
-                by_items=by_items,
+                with_offers=with_offers,
                 routed_text=routed,
                 routed_vector=vectors[1],
             )
@@ -165,8 +167,8 @@ def _highest(scores: Mapping[str, float]) -> str | None:
 
 
 def _served(found: Evidence) -> list[str]:
-    """Return the documents in the order in which they are served: those of a table come first."""
-    shown = found.table.documents if found.table is not None else ()
+    """Return the documents in the order in which they are served: those of an answer by itself come first."""
+    shown = found.answer.documents if found.answer is not None else ()
     return list(dict.fromkeys((*shown, *(candidate.document_id for candidate in found.ranked))))
 
 
@@ -182,6 +184,7 @@ def _holds(found: Evidence, one: RoutedQuestion) -> bool:
 
 def _quoted(found: Evidence) -> list[QuotedBlock]:
     """Return what is quoted of the evidence."""
-    if found.table is not None:
-        return table_blocks(found.table, found, SourceList(), Excerpts(), opening="")
-    return [] if found.section is None else section_blocks(found.section, found, SourceList(), Excerpts())
+    cite, excerpts = SourceList().citing(found), Excerpts()
+    if found.answer is not None:
+        return found.answer.blocks(cite, excerpts, opening="")
+    return [] if found.section is None else section_blocks(found.section, cite, excerpts)

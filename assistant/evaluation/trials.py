@@ -1,26 +1,25 @@
-"""Trials of what stands around an answer: approved answers, red flags and live elements.
+"""Trials of what stands around an answer: red flags and live elements.
 
 Each takes one tenant's opened services and its questions, and returns what is counted of each question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from assistant.answer.prompt import Prompt
-from assistant.answer.rank import CosineScale
 from assistant.answer.read import PrepareAnswer, PreparedAnswer
 from assistant.answer.red_flags import RedFlags
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import LiveMatchState
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.context import CareContext
-from assistant.domain.desk import ItemState
 from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.domain.filling import Caller, ElementType, Filled, LiveElements, LiveReadError
@@ -28,15 +27,15 @@ from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import request_of, until_whole
 from assistant.evaluation.measures import Judged
-from assistant.evaluation.questions import EvaluationQuestion
-from assistant.options.desk.approved import ApprovedAnswers, LiveAnswer
-from assistant.options.desk.domain import ApprovedAnswer
-from assistant.options.desk.serving import Adaptations
+from assistant.option import Place
 from assistant.stores.ports import GenerationRequest, TextEmbedder
 from assistant.tenant.tenant import RedFlagEntry, TenantConfig
-from assistant.text.language import language
 from assistant.text.markup import Tag, tags_in
 
+Trial = Callable[[TenantServices, Sequence[Path]], Coroutine[None, None, list[Judged]]]
+"""Asks the questions of a figure's files of one tenant."""
+TRIALS = Place[Mapping[str, Trial]]("trials")
+"""Trials by what ``run`` of a figure says."""
 _DEADLINE_S = 60.0
 _EMBEDDED_AT_ONCE = 32
 
@@ -50,72 +49,6 @@ async def embedded(
         deadline = Deadline.after(_DEADLINE_S, clock=clock)
         vectors += await embedder.embed(texts[start : start + _EMBEDDED_AT_ONCE], deadline=deadline)
     return dict(zip(texts, vectors, strict=True))
-
-
-# Approved answers
-
-
-class ApprovedItem(PublicModel):
-    """One line of ``evaluation/approved/*.jsonl``."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    approved_id: str
-    question: str
-    text: str
-    document_ids: tuple[str, ...]
-    paraphrases: tuple[str, ...]
-    lookalikes: tuple[str, ...]
-    """Questions that look alike, and that no approved answer answers."""
-
-
-_EXPIRES = date(2099, 1, 1)
-
-
-async def match_approved(
-    services: TenantServices, items: Sequence[ApprovedItem], others: Sequence[EvaluationQuestion]
-) -> list[Judged]:
-    """Ask paraphrases, look-alikes and questions on other documents, with all answers of the file live."""
-    used = {document for item in items for document in item.document_ids}
-    asked: list[tuple[str, str, str | None]] = []
-    for item in items:
-        asked += [("paraphrases", text, item.approved_id) for text in item.paraphrases]
-        asked += [("look-alikes", text, None) for text in item.lookalikes]
-    asked += [("others", other.question, None) for other in others if used.isdisjoint(other.documents)]
-    texts = dict.fromkeys((*(item.question for item in items), *(text for _, text, _ in asked)))
-    vectors = await embedded(services.embedder, list(texts), clock=services.clock)
-    approved = ApprovedAnswers.of(
-        [_live(item, vectors[item.question]) for item in items],
-        language=language(services.tenant.language),
-        scale=CosineScale.of(services.tenant.embedding),
-    )
-    judged: list[Judged] = []
-    for number, (kind, text, right) in enumerate(asked):
-        match = approved.match(text, vectors[text], labels=frozenset(), today=services.clock.now().date())
-        seen = match.live.item_id if match.live and match.reason in ("equal", "near") else None
-        is_served = match.reason == "equal"
-        values = {
-            "wrongly served": float(is_served and seen != right),
-            f"{kind}: wrongly offered": float(seen not in (None, right) and not is_served),
-        }
-        if right is not None:
-            values["paraphrases that see their answer"] = float(seen == right)
-        miss = f"{kind}: {text} | {match.wording} | {match.reason} {match.cosine:.2f}"
-        judged.append(Judged(f"{kind} {number}", text, values, "" if seen == right else miss))
-    return judged
-
-
-def _live(item: ApprovedItem, vector: Sequence[float]) -> LiveAnswer:
-    answer = ApprovedAnswer(
-        questions=(item.question,),
-        vectors=(tuple(vector),),
-        text=item.text,
-        owner="measured",
-        expires_on=_EXPIRES,
-        state=ItemState.LIVE,
-        proposed_by="measured",
-    )
-    return LiveAnswer(item.approved_id, 1, datetime(2026, 11, 21, tzinfo=UTC), answer)
 
 
 # Red flags
@@ -230,11 +163,10 @@ class NoCalls:
         raise LiveReadError(ElementProblem.SWITCHED_OFF, "No system is called while questions are measured.")
 
 
-async def read_elements(
-    services: TenantServices, adaptations: Adaptations, questions: Sequence[LiveQuestion]
-) -> list[Judged]:
+async def read_elements(services: TenantServices, questions: Sequence[LiveQuestion]) -> list[Judged]:
     """Prepare each answer, and return which live elements it would read. Raises what preparing raises."""
-    preparing = PrepareAnswer(silent(services), adaptations)
+    preparing = PrepareAnswer(silent(services))
+    await preparing.find_evidence.adaptations.refresh()
     judged: list[Judged] = []
     for question in questions:
         prepared, degraded = await until_whole(partial(prepare_live, preparing, services, question))
@@ -245,9 +177,7 @@ async def read_elements(
     return judged
 
 
-async def write_elements(
-    services: TenantServices, adaptations: Adaptations, questions: Sequence[LiveQuestion]
-) -> list[Judged]:
+async def write_elements(services: TenantServices, questions: Sequence[LiveQuestion]) -> list[Judged]:
     """Let the tenant's model write each answer, its prompt with the tenant's elements, and return which it
     names. Raises what preparing raises, ConfigurationError where no model writes.
 
@@ -261,7 +191,8 @@ async def write_elements(
     services = replace(silent(services), writer=replace(services.writer, model=model))
     elements = services.live.elements
     types = dict[str, ElementType]() if elements is None else elements.types()
-    preparing = PrepareAnswer(services, adaptations)
+    preparing = PrepareAnswer(services)
+    await preparing.find_evidence.adaptations.refresh()
     judged: list[Judged] = []
     for question in questions:
         prepared, degraded = await until_whole(partial(prepare_live, preparing, services, question))

@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
+from assistant.answer.adaptations import Adaptations
 from assistant.domain.clock import Clock, SystemClock
 from assistant.option import Place
-from assistant.options.desk.serving import Adaptations
 from assistant.process.http import open_socket, run, self_signed_context, serve
 from assistant.process.settings import ServiceSettings
 from assistant.process.telemetry import configure_logging, configure_tracing
@@ -97,7 +97,7 @@ async def open_application(
     async with AsyncExitStack() as stack:
         service = await _service(settings, tenants, stack, metrics or ServiceMetrics())
         answers = Answers(service, limits or StreamLimits())
-        await _load_first([tenant.adaptations for tenant in tenants.values()])
+        await _load_first([tenant.answer_question.adaptations for tenant in tenants.values()])
         watches = [asyncio.create_task(watch_cancellations(tenants, service.running))]
         watches += [asyncio.create_task(tenants.run(name)) for name in tenants]
         watches += [asyncio.create_task(_watch(tenants, name)) for name in tenants]
@@ -120,7 +120,7 @@ async def _watch(tenants: ServedTenants, name: str) -> None:
         one = tenants[name]
         tasks = [
             asyncio.create_task(one.answering.index_watch.run()),
-            asyncio.create_task(one.adaptations.run()),
+            asyncio.create_task(one.answer_question.adaptations.run()),
             *(asyncio.create_task(run) for runs in RUNS.joined() for run in runs(one)),
         ]
         try:

@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from assistant.process.aws.parameters import ParameterPower
     from assistant.stores.documents_ports import PassageIndex
     from assistant.stores.index.opensearch_schema import PassageSchema
-    from assistant.stores.ports import AnswerGenerator
+    from assistant.stores.ports import AnswerGenerator, DocumentTexts
 
 
 class TenantObserver(Protocol):
@@ -156,9 +156,9 @@ async def _served(
 ) -> ServedTenant:
     """``pinned``: searches name the version of the stores' model, wherever the alias points."""
     from assistant.answer.answer import AnswerQuestion
+    from assistant.answer.offers import TEXTS
     from assistant.answer.services import CitedDocuments, IndexWatch, LiveData, TenantServices
     from assistant.documents.receipt import WithdrawalReceipts
-    from assistant.options.desk.serving import Adaptations, TextsWithApproved
     from assistant.stores.two_people import TwoPeople
 
     tenant, clock = stores.tenant, stores.clock
@@ -168,7 +168,9 @@ async def _served(
     live = [await open_live(stores, settings, observer) for open_live in LIVE.joined()]
     knowledge = await knowledge_of(stores)
     desk = await stores.of(DESK)
-    documents = ReadableDocuments(knowledge.documents, states=knowledge.states)
+    texts: DocumentTexts = ReadableDocuments(knowledge.documents, states=knowledge.states)
+    for with_offered in TEXTS.joined():
+        texts = with_offered(texts, desk)
     search = await stores.search(pinned=pinned)
     uploads = await stores.of(UPLOADS) if settings.stores == "embedded" or settings.inbox_bucket else None
     first_loads = FirstLoads(knowledge.states, unread=uploads.unread_first if uploads else None)
@@ -187,11 +189,11 @@ async def _served(
         ),
         writer=await _writer(stores, settings, generates=generates),
         records=await stores.of(RECORDS),
-        documents=CitedDocuments(TextsWithApproved(documents, desk=desk), knowledge.states, links),
+        documents=CitedDocuments(texts, knowledge.states, links),
         clock=clock,
+        revisions=desk,
         live=next(iter(live), LiveData()),
     )
-    adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
     served = ServedTenant(
         answering=answering,
         knowledge=knowledge,
@@ -199,8 +201,7 @@ async def _served(
         claims=await stores.of(CLAIMS),
         power=await stores.of(POWER),
         embedding_model=stores.model,
-        adaptations=adaptations,
-        answer_question=AnswerQuestion(answering, adaptations),
+        answer_question=AnswerQuestion(answering),
         sources=KnowledgeSources.of(tenant),
         add_documents=AddDocuments(knowledge, clock=clock, accesses=answering.records),
         uploads=uploads,

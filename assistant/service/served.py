@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from assistant.documents.work import OpenedVersions, WritableVersion
     from assistant.model_server.here import ModelsHere
     from assistant.models.artifacts import ModelFacts
-    from assistant.options.desk.serving import Adaptations
     from assistant.stores.documents_ports import KnowledgeStores, Uploads
     from assistant.stores.ports import AnswerClaims, EndpointPower
     from assistant.stores.two_people import TwoPeople
@@ -68,7 +67,6 @@ class ServedTenant:
     claims: AnswerClaims
     power: EndpointPower
     embedding_model: ModelFacts
-    adaptations: Adaptations
     answer_question: AnswerQuestion
     sources: KnowledgeSources
     add_documents: AddDocuments
@@ -142,7 +140,7 @@ class LiveTenant:
         if version_stores is None:
             raise ConfigurationError(_unknown_model(live))
         served = await self.serve(version_stores, True)
-        await served.adaptations.refresh()
+        await served.answer_question.adaptations.refresh()
         self.retired = [*self.retired[-1:], self.now]
         before, self.version, self.now = self.version, live, served
         changed, self.changed = self.changed, asyncio.Event()

@@ -79,6 +79,7 @@ from assistant.stores.ports import (
     GenerationDelta,
     GenerationRequest,
     GenerationStream,
+    LiveDesk,
     PlaceKind,
     ValuesOfSent,
 )
@@ -679,6 +680,7 @@ class FakeTenant:
     """How far its sources are; None: all are loaded."""
     withdrawn: set[str] = field(default_factory=set[str])
     """Documents whose texts nobody may read any more."""
+    revisions: LiveDesk | None = None
 
     @classmethod
     def writing(cls, *steps: Step, finish_reason: str | None = "stop") -> FakeTenant:
@@ -734,6 +736,7 @@ class FakeTenant:
                 self.sent_values,
             ),
             clock=self.clock,
+            revisions=self.revisions,
             new_id=self.new_id,
         )
 

@@ -278,7 +278,7 @@ async def service_on(
 async def _with_live(served: LiveTenant, live: LiveElements) -> ServedTenant:
     tenant = served.now
     answering = replace(tenant.answering, live=replace(tenant.answering.live, elements=live))
-    answer_question = AnswerQuestion(answering, tenant.adaptations)
+    answer_question = AnswerQuestion(answering)
     with_live = replace(tenant, answering=answering, answer_question=answer_question)
     return replace(with_live, parts=(*await open_reads(with_live, served.stores), *tenant.parts))
 

@@ -7,8 +7,8 @@ not tell "a child" from "an adult". docs/decisions/0046 has the measurements.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
+import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +17,11 @@ from heapq import nsmallest
 from operator import itemgetter, mul
 from typing import Literal
 
-import structlog
-
-from assistant.answer.excerpts import shown_title
+from assistant.answer.excerpts import Excerpts, Place, shown_title
+from assistant.answer.offers import Cite, QuotedBlock
 from assistant.answer.rank import CosineScale
-from assistant.answer.search import SearchScope
-from assistant.answer.services import TenantServices, call_within
-from assistant.domain.answers import APPROVED_PREFIX
-from assistant.domain.clock import Deadline
-from assistant.domain.documents import DocumentState, DocumentStatus, Passage, Span, StoredDocument
-from assistant.domain.errors import AssistantError, DeadlineExceededError, DependencyError
+from assistant.domain.answers import APPROVED_PREFIX, ApprovedUse, ShownAs
+from assistant.domain.documents import Passage, Span, StoredDocument
 from assistant.options.desk.domain import ApprovedAnswer
 from assistant.text.language import Language, quantities
 
@@ -42,9 +37,6 @@ _NEAREST = 8
 
 Reason = Literal["equal", "near", "none_near", "number", "name"]
 """``equal``: the answer is served; ``near``: it is offered. The others say why there is none."""
-
-
-_log = structlog.get_logger(__name__)
 
 
 def approved_hash(text: str) -> str:
@@ -179,8 +171,7 @@ def _signs(vector: Sequence[float]) -> int:
 
 APPROVED_SOURCE = "Approved answer"
 """``source`` and ``type`` of an approved answer among the numbered sources."""
-_CHECK_LIMIT_S = 1.0
-_GONE = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
+_PARAGRAPH = re.compile(r"\S(?:.|\n(?!\s*\n))*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +181,18 @@ class ServedAnswer:
     live: LiveAnswer
     documents: Mapping[str, StoredDocument]
     """Its sources, by id, in the order of the item."""
-    is_equal: bool
+    answers: bool
     """Whether it answers the same question, and is served. Otherwise it is only offered."""
     wording: str
     """The approved question that is nearest."""
+
+    @property
+    def refusal(self) -> str:
+        return ""
+
+    @property
+    def use(self) -> ApprovedUse:
+        return ApprovedUse(item_id=self.live.item_id, revision=self.live.revision)
 
     @property
     def passage(self) -> Passage:
@@ -217,65 +216,18 @@ class ServedAnswer:
             labels=answer.labels,
         )
 
-
-class FindApproved:
-    """Finds approved answers for one tenant's questions."""
-
-    def __init__(self, services: TenantServices) -> None:
-        self._services = services
-
-    async def find(
-        self, question: str, vector: Sequence[float], scope: SearchScope, *, approved: ApprovedAnswers | None
-    ) -> ServedAnswer | None:
-        """Return the answer of ``approved`` to serve or to offer; ``vector``: of the question as asked, of
-        unit length.
-
-        None where there is none, where a source changed, is withdrawn or is closed to the reader, and where
-        that cannot be checked now. Raises DeadlineExceededError.
-        """
-        if approved is None:
-            return None
-        today = self._services.clock.now().date()
-        match = approved.match(question, vector, labels=scope.labels, today=today)
-        live = match.live
-        if live is None or match.reason not in ("equal", "near"):
-            return None
-        with scope.steps.step("approved"):
-            try:
-                documents = await call_within(
-                    _CHECK_LIMIT_S,
-                    lambda step: self._unchanged(live, scope.labels, deadline=step),
-                    deadline=scope.deadline,
-                    late=DependencyError("The check of an approved answer's sources is late."),
-                )
-            except DeadlineExceededError:
-                raise
-            except AssistantError as error:
-                _log.warning("approved_answer_not_checked", item_id=live.item_id, code=error.code)
-                return None
-        if documents is None:
-            return None
-        return ServedAnswer(live, documents, is_equal=match.reason == "equal", wording=match.wording)
-
-    async def _unchanged(
-        self, live: LiveAnswer, labels: frozenset[str], *, deadline: Deadline
-    ) -> Mapping[str, StoredDocument] | None:
-        """Return the sources as the index has them; None when one is not what the answer rests on."""
-        bound = {source.document_id: source.content_hash for source in live.answer.sources}
-        if not bound:
-            return {}
-        states, documents = await asyncio.gather(
-            self._services.documents.states.get_many(list(bound)),
-            self._services.search.read_documents(list(bound), labels=labels, deadline=deadline),
-        )
-        for document_id, content_hash in bound.items():
-            status = states.get(document_id)
-            if status is None or document_id not in documents or not _holds(status, content_hash):
-                _log.info("approved_answer_source_changed", item_id=live.item_id, document_id=document_id)
-                return None
-        return {document_id: documents[document_id] for document_id in bound}
-
-
-def _holds(status: DocumentStatus, content_hash: str) -> bool:
-    """Return whether this content answers now, and no newer one was received."""
-    return status.state not in _GONE and status.content_hash == status.live_content_hash == content_hash
+    def blocks(self, cite: Cite, excerpts: Excerpts, *, opening: str) -> list[QuotedBlock]:
+        """Return its paragraphs. Each cites the answer itself and the documents that it rests on."""
+        passage = self.passage
+        n = cite(passage)
+        documents = self.documents.values()
+        rests_on = tuple(cite(document.passages[0]) for document in documents if document.passages)
+        built: list[QuotedBlock] = []
+        end = 0
+        for paragraph in _PARAGRAPH.finditer(passage.text):
+            text, span = paragraph[0], paragraph.span()
+            before = passage.text[end : paragraph.start()] if built else opening
+            excerpts.add(text, Place(passage.document_id, passage.content_hash, (span,), ShownAs.UNIT))
+            built.append(QuotedBlock(before, text, passage, span, n, rests_on=rests_on))
+            end = paragraph.end()
+        return built

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from assistant.answer.rank import CosineScale
 from assistant.answer.stored import ReadAnswers
 from assistant.domain.answers import Verdict
 from assistant.domain.identity import Identity
-from assistant.options.desk.approved import ApprovedAnswers, LiveAnswer
 from assistant.options.desk.cases import DeskServices
 from assistant.options.desk.gaps import GapUpkeep
 from assistant.options.desk.intake import refuse_above
 from assistant.options.desk.preview import PreviewAnswer, QuestionVectors
+from assistant.options.desk.serving import matcher_for
 from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions
 from assistant.stores.opened import DESK
 from assistant.text.language import language
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 async def open_desk(served: ServedTenant, stores: StoreChoice) -> Sequence[object]:
     """Return what the desk's routes ask for."""
     answering, tenant = served.answering, stores.tenant
-    words, scale = language(tenant.language), CosineScale.of(tenant.embedding)
     services = DeskServices(
         store=await stores.of(DESK),
         records=answering.records,
@@ -41,12 +39,8 @@ async def open_desk(served: ServedTenant, stores: StoreChoice) -> Sequence[objec
         open_cases_per_agent=tenant.review.open_cases_per_agent,
         clock=stores.clock,
     )
-
-    def matcher_of(answers: Iterable[LiveAnswer]) -> ApprovedAnswers:
-        return ApprovedAnswers.of(answers, language=words, scale=scale)
-
     vectors = QuestionVectors(services.embedder, clock=services.clock)
-    return services, PreviewAnswer(services, vectors, matcher_of)
+    return services, PreviewAnswer(services, vectors, matcher_for(tenant))
 
 
 def run_desk(served: ServedTenant) -> Sequence[Coroutine[Any, Any, None]]:

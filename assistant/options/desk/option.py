@@ -5,6 +5,9 @@ from assistant.option import Option
 OPTION = Option(
     commands={"desk": ("commands", "Show recorded answers and how they were made; list who saw what.")},
     joins={
+        "offers": "serving:OfferApproved",
+        "texts of offers": "serving:TextsWithApproved",
+        "trials": "trial:TRIALS",
         "parts of a tenant": "opened:open_desk",
         "intake of feedback": "intake:open_intake",
         "runs of a tenant": "opened:run_desk",

@@ -1,179 +1,129 @@
-"""What the review desk and learned routers changed, loaded by each process that serves, without a restart.
-
-``Adaptations.now`` is an immutable snapshot: approved answers, the glossary's live entries and the released
-router. A task reads the desk's version every two seconds and loads what changed. While the desk's
-store is away, the last snapshot serves.
-"""
+"""Offers approved answers, loaded by each process that serves, and shows their texts again."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import structlog
 from pydantic import ValidationError
 
+from assistant.answer.adaptations import LOAD_LIMIT_S, readable_bodies
+from assistant.answer.offers import Offer
 from assistant.answer.rank import CosineScale
-from assistant.answer.route import Router, read_router
-from assistant.answer.vocabulary import Vocabulary
+from assistant.answer.search import EvidenceQuery, SearchScope
+from assistant.answer.services import TenantServices, call_within
 from assistant.domain.answers import APPROVED_PREFIX, source_kind
-from assistant.domain.clock import Clock, Deadline
-from assistant.domain.desk import GlossaryEntry, ItemState
-from assistant.domain.documents import ParsedDocument
-from assistant.domain.errors import AssistantError, ConfigurationError, RecordsUnavailableError
-from assistant.domain.public import PublicModel
-from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
-from assistant.options.desk.approved import ApprovedAnswers, LiveAnswer, approved_hash
+from assistant.domain.clock import Deadline
+from assistant.domain.desk import ItemState
+from assistant.domain.documents import DocumentState, DocumentStatus, ParsedDocument, StoredDocument
+from assistant.domain.errors import (
+    AssistantError,
+    DeadlineExceededError,
+    DependencyError,
+    RecordsUnavailableError,
+)
+from assistant.domain.revisions import DeskItem, DeskKind
+from assistant.options.desk.approved import ApprovedAnswers, LiveAnswer, ServedAnswer, approved_hash
 from assistant.options.desk.domain import ApprovedAnswer
-from assistant.stores.ports import DocumentTexts, LiveDesk, TextEmbedder
+from assistant.stores.ports import DocumentTexts, LiveDesk
 from assistant.tenant.tenant import TenantConfig
+from assistant.text.language import language
 
-POLL_EVERY_S = 2.0
-_POLL_LIMIT_S = 1.5
-_LOAD_LIMIT_S = 20.0
-_LONGEST_PAUSE_S = 15.0
-"""Between polls while the store is away."""
+_CHECK_LIMIT_S = 1.0
+_GONE = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 _log = structlog.get_logger(__name__)
-Body = TypeVar("Body", bound=PublicModel)
 
 
-# Released routers
+def matcher_for(tenant: TenantConfig) -> Callable[[Iterable[LiveAnswer]], ApprovedAnswers]:
+    """Return what makes answers ready to match, as serving does."""
+    scale = CosineScale.of(tenant.embedding)
+    return partial(ApprovedAnswers.of, language=language(tenant.language), scale=scale)
 
 
-def read_released_router(items: Iterable[DeskItem], *, tenant: TenantConfig) -> Router | None:
-    """Return the live router; None where none is live, or where it may not serve, which is logged.
+class OfferApproved(Offer):
+    """Serves the approved answer to the same question, and offers that to a near one.
 
-    It may not where its hash is not that of its file, or where it was fitted on other sources or another
-    embedding model: then the words of the kinds decide.
+    Its sources are checked at the moment it is served.
     """
-    for item in items:
-        try:
-            release = RouterRelease.model_validate_json(item.body)
-            if release.state is ReleaseState.LIVE:
-                return _checked_router(release, tenant)
-        except (ValidationError, ConfigurationError) as error:
-            reason = error.message if isinstance(error, ConfigurationError) else "not a release"
-            _log.error("router_release_refused", item_id=item.item_id, reason=reason)
-    return None
 
-
-def _checked_router(release: RouterRelease, tenant: TenantConfig) -> Router:
-    """Return a release's router. Raises ConfigurationError saying why it may not serve."""
-    raw = release.router_json.encode()
-    if hashlib.sha256(raw).hexdigest() != release.artifact_hash:
-        raise ConfigurationError("artifact_hash is not the hash of router_json")
-    router, embedding = read_router(raw), tenant.embedding
-    names = [source.name for source in tenant.sources]
-    if not router.fits(sources=names, embedding_model=embedding.model, dimensions=embedding.dimensions):
-        raise ConfigurationError("it was fitted on other sources or another embedding model")
-    return router
-
-
-# Snapshots
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What changes the next answer."""
-
-    vocabulary: Vocabulary
-    """The tenant file's glossary with the desk's live entries."""
-    approved: ApprovedAnswers | None = None
-    """None where no approved answer is live."""
-    router: Router | None = None
-    """The released router of sources; None where none may serve."""
-    version: int = 0
-    """Of the desk, when it was loaded."""
-
-
-class Adaptations:
-    """One tenant's snapshot, and the task that keeps it current. For one event loop."""
-
-    def __init__(
-        self, tenant: TenantConfig, *, desk: LiveDesk | None, embedder: TextEmbedder, clock: Clock
-    ) -> None:
-        """``desk`` None: nothing is ever loaded."""
-        self._tenant = tenant
-        self._desk = desk
-        self._embedder = embedder
-        self._clock = clock
-        self._scale = CosineScale.of(tenant.embedding)
+    def __init__(self, services: TenantServices) -> None:
+        self._services = services
+        self._matcher_of = matcher_for(services.tenant)
         self._answers: tuple[LiveAnswer, ...] = ()
-        """Those of the snapshot, by revision: only what changed is parsed and embedded."""
-        self._glossary: Mapping[str, str] = {}
-        self._is_away = False
-        self.now = Snapshot(Vocabulary.of(tenant))
+        """The live ones, by revision: only what changed is parsed and embedded."""
+        self.approved: ApprovedAnswers | None = None
+        """None where no approved answer is live."""
 
-    def matcher_of(self, answers: Iterable[LiveAnswer]) -> ApprovedAnswers:
-        """Return a matcher of these answers alone, which judges as serving does now."""
-        return ApprovedAnswers.of(answers, language=self.now.vocabulary.language, scale=self._scale)
-
-    async def run(self) -> None:
-        """Refresh every two seconds until cancelled; pauses grow while the store is away."""
-        pause_s = POLL_EVERY_S
-        while True:
-            is_current = await self.refresh()
-            pause_s = POLL_EVERY_S if is_current else min(2 * pause_s, _LONGEST_PAUSE_S)
-            await asyncio.sleep(pause_s)
-
-    async def refresh(self) -> bool:
-        """Load what changed; return whether the snapshot is the desk's current state. Raises nothing."""
-        if self._desk is None:
-            return True
-        try:
-            async with asyncio.timeout(_POLL_LIMIT_S):
-                version = await self._desk.version()
-            if version != self.now.version:
-                async with asyncio.timeout(_LOAD_LIMIT_S):
-                    self.now = await self._load(self._desk, version)
-        except (AssistantError, TimeoutError) as error:
-            if not self._is_away:
-                _log.warning("desk_unavailable", tenant=self._tenant.name, error=type(error).__name__)
-            self._is_away = True
-            return False
-        if self._is_away:
-            _log.info("desk_available", tenant=self._tenant.name)
-            self._is_away = False
-        return True
-
-    async def _load(self, desk: LiveDesk, version: int) -> Snapshot:
-        items, entries, routers = await asyncio.gather(
-            desk.list(DeskKind.APPROVED_ANSWER),
-            desk.list(DeskKind.GLOSSARY_ENTRY),
-            desk.list(DeskKind.ROUTER_RELEASE),
-        )
-        answers = await self._live_answers(items)
-        glossary = {
-            body.said: body.means
-            for _, body in reversed(_parsed(entries, GlossaryEntry))
-            if body.state is ItemState.LIVE
-        }
-        vocabulary, approved = self.now.vocabulary, self.now.approved
-        if glossary != self._glossary:
-            vocabulary = Vocabulary.of(self._tenant, more=glossary)
+    async def load(self, revisions: LiveDesk) -> None:
+        answers = await self._live_answers(await revisions.list(DeskKind.APPROVED_ANSWER))
         if answers != self._answers:
-            approved = await asyncio.to_thread(self.matcher_of, answers) if answers else None
-        router = read_released_router(routers, tenant=self._tenant)
-        snapshot = Snapshot(vocabulary, approved, router, version=version)
-        self._answers, self._glossary = answers, glossary
-        _log.info(
-            "desk_loaded",
-            tenant=self._tenant.name,
-            version=version,
-            approved_answers=len(answers),
-            glossary_entries=len(glossary),
+            self.approved = await asyncio.to_thread(self._matcher_of, answers) if answers else None
+        self._answers = answers
+        _log.info("approved_answers_loaded", tenant=self._services.tenant.name, answers=len(answers))
+
+    async def find(
+        self,
+        query: EvidenceQuery,
+        scope: SearchScope,
+        *,
+        meanings: Mapping[str, str],  # noqa: ARG002 - of the port
+    ) -> ServedAnswer | None:
+        """Return the answer to serve or to offer.
+
+        None where there is none, where a source changed, is withdrawn or is closed to the reader, and where
+        that cannot be checked now. Raises DeadlineExceededError.
+        """
+        # With the question before it, or in a model's words, it may mean something else.
+        if self.approved is None or query.before is not None or query.rewritten is not None:
+            return None
+        today = self._services.clock.now().date()
+        match = self.approved.match(query.question, query.vector, labels=scope.labels, today=today)
+        live = match.live
+        if live is None or match.reason not in ("equal", "near"):
+            return None
+        with scope.steps.step("approved"):
+            try:
+                documents = await call_within(
+                    _CHECK_LIMIT_S,
+                    lambda step: self._unchanged(live, scope.labels, deadline=step),
+                    deadline=scope.deadline,
+                    late=DependencyError("The check of an approved answer's sources is late."),
+                )
+            except DeadlineExceededError:
+                raise
+            except AssistantError as error:
+                _log.warning("approved_answer_not_checked", item_id=live.item_id, code=error.code)
+                return None
+        if documents is None:
+            return None
+        return ServedAnswer(live, documents, answers=match.reason == "equal", wording=match.wording)
+
+    async def _unchanged(
+        self, live: LiveAnswer, labels: frozenset[str], *, deadline: Deadline
+    ) -> Mapping[str, StoredDocument] | None:
+        """Return the sources as the index has them; None when one is not what the answer rests on."""
+        bound = {source.document_id: source.content_hash for source in live.answer.sources}
+        if not bound:
+            return {}
+        states, documents = await asyncio.gather(
+            self._services.documents.states.get_many(list(bound)),
+            self._services.search.read_documents(list(bound), labels=labels, deadline=deadline),
         )
-        return snapshot
+        for document_id, content_hash in bound.items():
+            status = states.get(document_id)
+            if status is None or document_id not in documents or not _holds(status, content_hash):
+                _log.info("approved_answer_source_changed", item_id=live.item_id, document_id=document_id)
+                return None
+        return {document_id: documents[document_id] for document_id in bound}
 
     async def _live_answers(self, items: Sequence[DeskItem]) -> tuple[LiveAnswer, ...]:
         """Return the live answers with vectors of the model that embeds what is asked."""
         known = {(answer.item_id, answer.revision): answer for answer in self._answers}
         changed = [item for item in items if (item.item_id, item.revision) not in known]
         # Thousands of vectors are parsed in a thread: the loop goes on answering.
-        for item, body in await asyncio.to_thread(_parsed, changed, ApprovedAnswer):
+        for item, body in await asyncio.to_thread(readable_bodies, changed, ApprovedAnswer):
             if body.state is ItemState.LIVE:
                 answer = await self._with_vectors(body)
                 known[item.item_id, item.revision] = LiveAnswer(item.item_id, item.revision, item.at, answer)
@@ -182,27 +132,19 @@ class Adaptations:
 
     async def _with_vectors(self, answer: ApprovedAnswer) -> ApprovedAnswer:
         """Return an answer with vectors of its questions by this tenant's model; there are 20 at most."""
-        model, dimensions = self._tenant.embedding.model, self._tenant.embedding.dimensions
+        embedding = self._services.tenant.embedding
+        model, dimensions = embedding.model, embedding.dimensions
         is_whole = len(answer.vectors) == len(answer.questions)
         if answer.embedding_model == model and is_whole and {*map(len, answer.vectors)} <= {dimensions}:
             return answer
-        deadline = Deadline.after(_LOAD_LIMIT_S, clock=self._clock)
-        vectors = tuple(map(tuple, await self._embedder.embed(answer.questions, deadline=deadline)))
+        deadline = Deadline.after(LOAD_LIMIT_S, clock=self._services.clock)
+        vectors = tuple(map(tuple, await self._services.embedder.embed(answer.questions, deadline=deadline)))
         return answer.model_copy(update={"vectors": vectors, "embedding_model": model})
 
 
-def _parsed(items: Iterable[DeskItem], kind: type[Body]) -> list[tuple[DeskItem, Body]]:
-    """Return the items with their bodies. An item that this release cannot read is logged and left out."""
-    entries: list[tuple[DeskItem, Body]] = []
-    for item in items:
-        try:
-            entries.append((item, kind.model_validate_json(item.body)))
-        except ValidationError:
-            _log.error("desk_item_unreadable", kind=item.kind.value, item_id=item.item_id)
-    return entries
-
-
-# Texts of approved answers
+def _holds(status: DocumentStatus, content_hash: str) -> bool:
+    """Return whether this content answers now, and no newer one was received."""
+    return status.state not in _GONE and status.content_hash == status.live_content_hash == content_hash
 
 
 class TextsWithApproved:
@@ -212,7 +154,7 @@ class TextsWithApproved:
     and so is one whose source its reader may not read any more (docs/decisions/0046).
     """
 
-    def __init__(self, documents: DocumentTexts, *, desk: LiveDesk) -> None:
+    def __init__(self, documents: DocumentTexts, desk: LiveDesk) -> None:
         self._documents = documents
         self._desk = desk
 

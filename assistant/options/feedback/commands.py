@@ -159,17 +159,17 @@ async def _learn_router(
     options: GlobalOptions, services: TenantServices, *, paths: Sequence[Path], dry_run: bool = False
 ) -> Release:
     from assistant.answer.rank_documents import FindEvidence
+    from assistant.answer.search import source_ids
     from assistant.answer.vocabulary import KnownWordsReader
     from assistant.evaluation.fit_router import LabelledQuestion, RouterReleases, learn_routing
     from assistant.evaluation.routing import load_routed
     from assistant.evaluation.trials import embedded
-    from assistant.options.shop.tables import source_ids
 
     config, find = services.tenant, FindEvidence(services)
     items_of = source_ids(config, kind="catalogue")
     known = await KnownWordsReader(services.search, clock=services.clock, items_of=items_of).read()
     routed = [
-        (question, find.without_items(question.question, known=known))
+        (question, find.without_names(question.question, known=known))
         for path in paths
         for question in load_routed(path)
         if question.sources

@@ -155,6 +155,8 @@ class ConnectedElements:
     """Makes the name of a customer in the record."""
     clock: Clock
     observer: ReadObserver | None = None
+    limits_s: Mapping[str, float] = field(default_factory=dict[str, float])
+    """For one read of a system, where its source says another limit."""
     _named: dict[str, _Named] = field(init=False)
     _types: dict[str, ElementType] = field(init=False)
     _cache: dict[_Key, tuple[Reading, float]] = field(
@@ -181,6 +183,7 @@ class ConnectedElements:
                 operation=one.operation_name,
                 about=one.element.about,
                 needs_context=one.operation.personal and one.system.whose == "context",
+                limit_s=self.limits_s.get(one.system.name, one.system.deadline_s),
             )
             for name, one in self._named.items()
         }

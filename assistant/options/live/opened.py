@@ -115,6 +115,11 @@ class CalledSystems:
 
         elements = ConnectedElements(
             stores.tenant.systems,
+            limits_s={
+                source.reach: source.deadline_s
+                for source in reversed(stores.tenant.sources)
+                if source.reach is not None and source.deadline_s is not None
+            },
             calls=self.calls,
             switches=self.switches,
             reads=await stores.of(LIVE_READS),

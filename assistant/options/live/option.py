@@ -4,6 +4,7 @@ from assistant.option import Option
 
 OPTION = Option(
     joins={
+        "beside an answer": "examples:LiveExamples",
         "live data of a tenant": "opened:open_live",
         "parts of a tenant": "opened:open_reads",
         "contexts of questions": "contexts:open_contexts",

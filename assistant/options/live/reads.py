@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass, replace
 
-from assistant.answer.elements import CallBounds, element_of, limit_of, over_items, read_element, system_of
+from assistant.answer.elements import CallBounds, element_of, over_items, read_element, system_of
 from assistant.answer.services import TenantServices
 from assistant.answer.stored import check_page, named_subject, not_found, own_answer, take_place
 from assistant.domain.answers import AccessEntry, AnswerRecord
@@ -58,12 +58,11 @@ class ReadElementAgain:
             await self._record_refusal(use, kind, answer_id, agent=identity.agent, asked_for=subject)
             outcome = LiveReadError(ElementProblem.NOT_ALLOWED, _OF_ANOTHER_CONVERSATION)
             return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
-        limit_s = limit_of(self.services.tenant, use.name)
         outcome = await read_element(
             live,
             kind,
             await self.as_asked(Caller(identity, context, record.question, answer_id), record),
-            deadline=Deadline.after(limit_s, clock=self.services.clock),
+            deadline=Deadline.after(kind.limit_s, clock=self.services.clock),
             bounds=self.bounds,
             items=use.items,
         )

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from typing import Literal, NamedTuple
 
-from assistant.domain.documents import ItemFacts, KnownItem
+from assistant.domain.documents import ItemFacts, KnownItem, StoredDocument
+from assistant.text.caches import remember_texts
 from assistant.text.language import UNIT_SIZES, Language, fold, longest_names, word_file, word_groups
 
 PRICE, RATING = "Price", "Rating"
@@ -25,6 +27,8 @@ _HERE = "\N{ASTERISM}"
 _LEAST_OF_NAME = 2
 """Words of a part of a name that names an item."""
 _MOST_UNREAD = 8
+_TEXTS_KEPT = 500
+"""Messages and titles whose named items are known: a message is asked for several times on its way."""
 _TOUCH = 1e-6
 """Added to what is missed, so that a bound that is only touched counts as missed where it is excluded."""
 _PIECE = re.compile(r"[^\W_]+")
@@ -151,10 +155,23 @@ class NamedItems:
     """The folded question without their names."""
     pronouns: str
     """The same with "it" for each name."""
+    catalogue: Catalogue
 
     @property
-    def item_ids(self) -> frozenset[str]:
+    def ids(self) -> frozenset[str]:
         return frozenset(item.facts.item_id for item in self.items)
+
+    @property
+    def document_ids(self) -> tuple[str, ...]:
+        return tuple(item.document_id for item in self.items)
+
+    def are_subject_of(self, document: StoredDocument) -> bool:
+        """Return whether it is of these items, and its title names no other."""
+        item = document.card.item
+        if item is None or item.item_id not in self.ids:
+            return False
+        titled = self.catalogue.named(document.card.title)
+        return titled is None or titled.ids <= self.ids
 
 
 @dataclass(frozen=True)
@@ -253,10 +270,18 @@ class Catalogue:
 
     def named(self, question: str) -> NamedItems | None:
         """Return the items that a question is about; None where it names none, or too many to know."""
+        return self._named(question)
+
+    @cached_property
+    def _named(self) -> Callable[[str], NamedItems | None]:
+        return remember_texts(_TEXTS_KEPT)(self._read_names)
+
+    def _read_names(self, question: str) -> NamedItems | None:
         items, rest = self._split(question)
         if not 0 < len(items) <= MOST_NAMED:
             return None
-        return NamedItems(items, rest.replace(_HERE, " "), " ".join(rest.replace(_HERE, " it ").split()))
+        pronouns = " ".join(rest.replace(_HERE, " it ").split())
+        return NamedItems(items, rest.replace(_HERE, " "), pronouns, self)
 
     def categories_in(self, stems: frozenset[str]) -> list[Category]:
         """Return the categories that a text of these stems names: one as a whole, or those with its last

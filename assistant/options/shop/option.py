@@ -2,4 +2,4 @@
 
 from assistant.option import Option
 
-OPTION = Option()
+OPTION = Option(joins={"offers": "tables:OfferItems"})

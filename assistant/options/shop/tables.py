@@ -9,22 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from assistant.answer.excerpts import shown_title
-from assistant.answer.search import Search, SearchScope
+from assistant.answer.elements import ReadyElement
+from assistant.answer.excerpts import Excerpts, Place, shown_lines, shown_title
+from assistant.answer.offers import Cite, Offer, QuotedBlock
+from assistant.answer.search import NO_FILTERS, EvidenceQuery, Search, SearchScope, source_ids
 from assistant.answer.services import TenantServices, call_within
+from assistant.domain.answers import ShownAs
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import KnownItem, KnownWords, Passage, PassageQuery, SourceIds, StoredDocument
-from assistant.domain.elements import ElementKind
+from assistant.domain.documents import (
+    KnownItem,
+    KnownWords,
+    Passage,
+    PassageQuery,
+    StoredDocument,
+    id_prefix_of,
+)
+from assistant.domain.elements import LONGEST_SHOWN, ElementData, ElementKind, ElementRow, ElementValue
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
+from assistant.domain.filling import ElementType, Filled
 from assistant.options.shop.items import PRICE, RATING, Catalogue, ItemQuestion, NamedItems
-from assistant.tenant.tenant import SourceEntry, SourceKind, TenantConfig
-from assistant.text.caches import remember_texts
-from assistant.text.language import Language, fold
+from assistant.tenant.tenant import SourceEntry
+from assistant.text.language import fold, language
+from assistant.text.safe_markdown import inert
 
 DISCONTINUED = "Discontinued"
 """Property of an item that is not sold any more: it is compared, never recommended."""
@@ -48,9 +59,14 @@ _FACT = re.compile(r"(?:[-*•]\s+)?(?P<name>[^:\n]{1,60}):[ \t]+(?P<value>\S.{0
 _HELPFUL_VOTE = 0.002
 """Worth of a vote, in cosine."""
 _MOST_VOTES = 50
-_TEXTS_KEPT = 500
-"""Messages and titles whose named items are known: a message is asked for several times on its way."""
 _STOCK = re.compile(r"\bin stock\b")
+_TABLE = ElementType(
+    name="catalogue.comparison",
+    kind=ElementKind.TABLE,
+    title="Items compared",
+    source="catalogue",
+    operation="",
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -97,6 +113,18 @@ class Comparison:
         return {document.card.document_id: document for document in documents}
 
     @property
+    def answers(self) -> bool:
+        return not self.refusal
+
+    @property
+    def use(self) -> None:
+        return None
+
+    @property
+    def wording(self) -> str:
+        return ""
+
+    @property
     def heading(self) -> str:
         """What the table shows and by what it is ordered: what of the question was read."""
         if self.asked.kind == "opinion":
@@ -112,6 +140,77 @@ class Comparison:
         """What no item was checked for, so that no agent believes that one was: words of the question that
         nothing here was chosen by. Empty without any."""
         return f"Not checked: {', '.join(self.asked.unread)}." if self.asked.unread else ""
+
+    def blocks(self, cite: Cite, excerpts: Excerpts, *, opening: str) -> list[QuotedBlock]:
+        """Return the lines of each item under its name, then the reviews. The elements follow the last item;
+        opinions alone have none."""
+        remark = f"{inert(self.remark)}\n\n" if self.remark else ""
+        before = f"{opening}**{inert(self.heading)}**\n\n{remark}"
+        built: list[QuotedBlock] = []
+        for item in self.items:
+            passage = item.facts[0].passage
+            spans = tuple(fact.span for fact in item.facts)
+            text = shown_lines(fact.line for fact in item.facts)
+            excerpts.add(text, Place(passage.document_id, passage.content_hash, spans, ShownAs.LINES))
+            before += f"**{inert(shown_title(item.document.card.title))}**\n\n- "
+            ends = min(start for start, _ in spans), max(end for _, end in spans)
+            built.append(QuotedBlock(before, text, passage, ends, cite(passage), "shown"))
+            before = "\n\n"
+        if built:
+            begins = sum(len(one.before) + len(one.text) for one in built)
+            begins -= len(built[-1].text) + len(opening)
+            ready = ReadyElement(_TABLE, self._filled(cite), begins)
+            stock = (self.stock, self.in_stock) if self.stock else None
+            built[-1] = replace(built[-1], ready=ready, of_items=stock)
+            before = "\n\n**What customers say**\n\n"
+        for review in self.reviews:
+            passage = review.passages[0]
+            span = (passage.span.start, passage.span.end)
+            text = passage.text
+            excerpts.add(text, Place(passage.document_id, passage.content_hash, (span,), ShownAs.UNIT))
+            before += f"- {_told_of(review)}: "
+            built.append(QuotedBlock(before, text, passage, span, cite(passage), "shown"))
+            before = "\n"
+        return built
+
+    def _filled(self, cite: Cite) -> Filled:
+        """Return the data of the table as an element."""
+        names = {name: _slug(name, at) for at, name in enumerate(self.columns)}
+        rows = tuple(
+            ElementRow(
+                title=shown_title(item.document.card.title)[:LONGEST_SHOWN],
+                values=tuple(
+                    ElementValue(
+                        name=names[fact.name],
+                        label=fact.name,
+                        text=fact.value[:LONGEST_SHOWN],
+                        citations=(cite(fact.passage),),
+                    )
+                    for fact in item.facts
+                ),
+                citations=(cite(item.facts[0].passage),),
+            )
+            for item in self.items
+        )
+        columns = tuple(ElementValue(name=names[name], label=name, text="") for name in self.columns)
+        data = ElementData(columns=columns, rows=rows)
+        cards = [item.document.card for item in self.items]
+        dates = [card.effective_date for card in cards if card.effective_date is not None]
+        as_of = min(dates) if dates else min(card.updated_at for card in cards)
+        about = ". ".join(filter(None, (self.heading, self.remark)))
+        return Filled(data, as_of, about[:LONGEST_SHOWN])
+
+
+def _told_of(review: StoredDocument) -> str:
+    """Return a review's stars, date and title."""
+    stars, card = round(stars_of(review)), review.card
+    shown = "\N{BLACK STAR}" * stars + "\N{WHITE STAR}" * (5 - stars)
+    when = f", {card.effective_date.isoformat()}" if card.effective_date is not None else ""
+    return f"{shown}{when}, {inert(shown_title(card.title))}"
+
+
+def _slug(name: str, at: int) -> str:
+    return (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or f"column_{at}")[:64]
 
 
 # --- choosing ---------------------------------------------------------------------------------------------
@@ -252,64 +351,94 @@ def stars_of(review: StoredDocument) -> float:
 
 
 # --- reading ----------------------------------------------------------------------------------------------
-def source_ids(tenant: TenantConfig, *, kind: SourceKind) -> tuple[SourceIds, ...]:
-    """Return the ids of the documents of the tenant's sources of one kind."""
-    prefixes = tuple(source.id_prefix for source in tenant.sources if source.id_prefix)
-    own = [source.id_prefix for source in tenant.sources if source.kind == kind]
-    return tuple(SourceIds(prefix, () if prefix else prefixes) for prefix in own)
+class OfferItems(Offer):
+    """Answers questions about the items of a catalogue by tables, and those of opinion by reviews."""
 
-
-class ItemTables:
-    """Answers questions about the items of one tenant's catalogue by tables."""
-
-    def __init__(self, services: TenantServices, search: Search, words: Language) -> None:
-        self._services, self._search = services, search
-        self._words = words
+    def __init__(self, services: TenantServices) -> None:
+        self._services, self._search = services, Search(services)
+        self._words = language(services.tenant.language)
         tenant = services.tenant
         reviews = [source for source in tenant.sources if source.kind == "reviews"]
         self._reviews = tuple(zip(reviews, source_ids(tenant, kind="reviews"), strict=True))
         self._known: KnownWords | None = None
         self._catalogue: Catalogue | None = None
-        self._named: Callable[[str], NamedItems | None] = lambda _: None
 
-    def read(
-        self, question: str, *, known: KnownWords | None, meanings: Mapping[str, str]
-    ) -> ItemQuestion | None:
-        """Return the table that a question asks for (``Catalogue.read``); None before the index was read."""
+    def named(self, text: str, *, known: KnownWords | None) -> NamedItems | None:
         catalogue = self._of(known)
-        return catalogue.read(question, meanings=meanings) if catalogue is not None else None
-
-    def named(self, question: str, *, known: KnownWords | None) -> NamedItems | None:
-        """Return the items that a question names; None without one, and before the index was read."""
-        return self._named(question) if self._of(known) is not None else None
+        return catalogue.named(text) if catalogue is not None else None
 
     def _of(self, known: KnownWords | None) -> Catalogue | None:
         if known is None or not known.items:
             return None
         if self._known is not known or self._catalogue is None:
             self._known, self._catalogue = known, Catalogue.of(known.items, self._words)
-            self._named = remember_texts(_TEXTS_KEPT)(self._catalogue.named)
         return self._catalogue
 
-    async def find(self, asked: ItemQuestion, *, vector: Sequence[float], scope: SearchScope) -> Comparison:
-        """Return the table of the items as their documents are now, with reviews.
+    async def find(
+        self, query: EvidenceQuery, scope: SearchScope, *, meanings: Mapping[str, str]
+    ) -> Comparison | None:
+        """Return the table that a question asks for, or why no item fits; None for any other question, and
+        where items cannot be compared. Reviews that cannot be read in time are left out."""
+        catalogue, known = self._of(query.known), query.known
+        if catalogue is None or known is None or scope.filters != NO_FILTERS:
+            return None
+        asked = catalogue.read(query.text, meanings=meanings)
+        if asked is None:
+            return None
+        with scope.steps.step("items"):
+            table = await self._table(asked, known, vector=query.vector, scope=scope)
+        return None if table.refusal and asked.kind == "comparison" else table
 
-        ``vector``: of the question, shape (dimensions,). Raises SearchUnavailableError,
-        DeadlineExceededError; reviews that cannot be read in time are left out.
-        """
-        known = self._known.items if self._known is not None else ()
-        wanted = [item.document_id for item in candidates(asked, known)]
+    async def _table(
+        self, asked: ItemQuestion, known: KnownWords, *, vector: Sequence[float], scope: SearchScope
+    ) -> Comparison:
+        """Return the table of the items as their documents are now, with reviews."""
+        wanted = [item.document_id for item in candidates(asked, known.items)]
         documents = await self._search.read(wanted, scope)
         comparison = compare(
             asked, [documents[document_id] for document_id in wanted if document_id in documents]
         )
         first = [item.document for item in comparison.items[:REVIEWED_ITEMS]]
         reviews_of_items = await asyncio.gather(
-            *(self.reviews_of(item, vector=vector, scope=scope) for item in first)
+            *(self._reviews_of(item, vector=vector, scope=scope) for item in first)
         )
         reviews = tuple(review for own in reviews_of_items for review in _of_each_side(own))
         comparison = replace(comparison, reviews=reviews)
         return self._with_stock(comparison) if asked.kind == "recommendation" else comparison
+
+    async def reconsider(
+        self,
+        query: EvidenceQuery,
+        scope: SearchScope,
+        *,
+        read: Mapping[str, StoredDocument],
+        ranked: Sequence[StoredDocument],
+    ) -> Comparison | None:
+        """Return reviews for and against the one named item, where a review is best."""
+        named, best = self.named(query.text, known=query.known), ranked[0]
+        if named is None or len(named.items) != 1 or not self._is_review(best):
+            return None
+        item = named.items[0]
+        own = [
+            document
+            for document in ranked
+            if self._is_review(document)
+            and document.card.item is not None
+            and document.card.item.item_id in named.ids
+        ]
+        sheet = read.get(item.document_id)
+        if sheet is None or not own:
+            return None
+        with scope.steps.step("items"):
+            reviews = await self._reviews_of(sheet, vector=query.vector, scope=scope)
+        asked = ItemQuestion("opinion", (item,), item.facts.category)
+        said = opinions(asked, reviews, ranked=own)
+        shown = [review.card.document_id for review in said.reviews]
+        return None if shown in ([], [best.card.document_id]) else said
+
+    def _is_review(self, document: StoredDocument) -> bool:
+        prefix = id_prefix_of(document.card.document_id)
+        return any(source.id_prefix == prefix for source, _ in self._reviews)
 
     def _with_stock(self, comparison: Comparison) -> Comparison:
         """Return the table with the element that says of itself that it knows what is in stock, if it takes
@@ -330,7 +459,7 @@ class ItemTables:
                 return replace(comparison, asked=asked, stock=element_type.name, in_stock=taken)
         return comparison
 
-    async def reviews_of(
+    async def _reviews_of(
         self, item: StoredDocument, *, vector: Sequence[float], scope: SearchScope
     ) -> list[StoredDocument]:
         """Return reviews of an item, the most relevant and helpful first; none of a source that is late or

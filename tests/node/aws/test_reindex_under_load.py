@@ -25,8 +25,8 @@ import orjson
 import pytest
 
 from assistant.answer.rank import CosineScale
-from assistant.answer.rank_documents import EvidenceQuery, FindEvidence
-from assistant.answer.search import SearchScope
+from assistant.answer.rank_documents import FindEvidence
+from assistant.answer.search import EvidenceQuery, SearchScope
 from assistant.documents.files import SourceDocument
 from assistant.documents.receive import AddDocuments
 from assistant.documents.reindexing import ReindexReport
@@ -113,7 +113,7 @@ class Load:
         while not self.is_over:
             name = drawn.choice(self.names)
             served = tenants["shop"]
-            evidence = found_by.setdefault(id(served), FindEvidence(served.answering, served.adaptations))
+            evidence = found_by.setdefault(id(served), FindEvidence(served.answering))
             scope, gone = SearchScope.untraced(Deadline.after(20.0, clock=SystemClock())), set(self.gone)
             try:
                 [vector] = await evidence.search.embed([title_of(name)], scope)

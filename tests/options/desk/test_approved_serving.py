@@ -11,7 +11,6 @@ from assistant.answer.read import AnswerRequest
 from assistant.domain.desk import BoundSource
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError
-from assistant.options.desk.serving import Adaptations
 from tests.fakes.answering import UPDATED_AT, FakeTenant, agent, document
 from tests.fakes.desk import FakeDesk, approved
 from tests.unit.answer.asking_and_reading import Asked, deadline
@@ -46,13 +45,11 @@ class Scene:
         self.tenant.live.live["refill"] = status()
         self.desk = FakeDesk()
         self.desk.add(approved(QUESTION, TEXT, sources=[BOUND], labels=labels))
-        self.adaptations = Adaptations(
-            self.tenant.config, desk=self.desk, embedder=self.tenant.embedder, clock=self.tenant.clock
-        )
+        self.tenant.revisions = self.desk
 
     async def ask(self, question: str = QUESTION, *, labels: frozenset[str] = frozenset()) -> Asked:
-        await self.adaptations.refresh()
-        use_case = AnswerQuestion(self.tenant.services, self.adaptations)
+        use_case = AnswerQuestion(self.tenant.services)
+        await use_case.adaptations.refresh()
         prepared = await use_case.prepare(
             AnswerRequest(question=question), identity=agent(labels=labels), deadline=deadline(self.tenant)
         )

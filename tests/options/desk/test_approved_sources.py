@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answer.search import SearchScope
+from assistant.answer.search import EvidenceQuery, SearchScope
 from assistant.domain.desk import BoundSource
-from assistant.options.desk.approved import FindApproved, ServedAnswer
-from assistant.options.desk.serving import Adaptations
+from assistant.options.desk.approved import ServedAnswer
+from assistant.options.desk.serving import OfferApproved
 from tests.fakes.answering import FakeTenant, document, vector_of
 from tests.fakes.desk import FakeDesk, approved
 from tests.options.desk.test_approved_serving import status
@@ -24,22 +24,17 @@ async def found(question: str, *, content_hash: str = "hash-of-refill") -> Serve
     tenant.live.live["refill"] = status(content_hash=content_hash)
     bound = BoundSource(document_id="refill", content_hash="hash-of-refill")
     desk.add(approved(SAME, sources=[bound]))
-    adaptations = Adaptations(tenant.config, desk=desk, embedder=tenant.embedder, clock=tenant.clock)
-    await adaptations.refresh()
-    find = FindApproved(tenant.services)
-    return await find.find(
-        question,
-        vector_of(question),
-        SearchScope.untraced(deadline(tenant)),
-        approved=adaptations.now.approved,
-    )
+    offer = OfferApproved(tenant.services)
+    await offer.load(desk)
+    query = EvidenceQuery(question, vector_of(question))
+    return await offer.find(query, SearchScope.untraced(deadline(tenant)), meanings={})
 
 
 @pytest.mark.parametrize(("question", "is_equal"), [(SAME, True), (NEAR, False)])
 async def test_the_same_question_is_served_and_a_near_one_offered(question: str, is_equal: bool) -> None:
     answer = await found(question)
     assert answer is not None
-    assert (answer.is_equal, answer.wording, list(answer.documents)) == (is_equal, SAME, ["refill"])
+    assert (answer.answers, answer.wording, list(answer.documents)) == (is_equal, SAME, ["refill"])
 
 
 @pytest.mark.parametrize("question", [SAME, NEAR])

@@ -237,7 +237,7 @@ class CountingSystem:
 
 
 def stores(
-    of: Operation, clock: SteppedClock, *, whose: str = "context"
+    of: Operation, clock: SteppedClock, *, whose: str = "context", limits_s: Mapping[str, float] = {}
 ) -> tuple[ConnectedElements, CountingSystem]:
     system = CountingSystem()
     entry = ReachEntry.model_validate({"name": "stores", "port": 443, "whose": whose})
@@ -249,6 +249,7 @@ def stores(
         reads=KeptReads(),
         pseudonym=lambda customer: customer,
         clock=clock,
+        limits_s=limits_s,
     )
     return made, system
 
@@ -261,6 +262,14 @@ async def stock(of: ConnectedElements, by: Caller, clock: SteppedClock) -> str:
 async def asked(elements: ConnectedElements, clock: SteppedClock, number: int, **how: Any) -> str:
     given = caller("SKU-1234", **how)
     return await stock(elements, Caller(given.identity, None, given.question, f"a{number}"), clock)
+
+
+@pytest.mark.parametrize(("limits_s", "limit_s"), [({}, 2.0), ({"stores": 3.0}, 3.0)])
+def test_a_source_without_a_limit_of_its_own_leaves_the_system_s(
+    limits_s: dict[str, float], limit_s: float
+) -> None:
+    made, _ = stores(operation(ITEM), SteppedClock(), limits_s=limits_s)
+    assert made.types()["stores.stock"].limit_s == limit_s
 
 
 async def test_what_is_nobody_s_is_kept_for_its_seconds_by_rights() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answer.elements import USUAL_LIVE, Example, LiveExamples
 from assistant.answer.rank import shipped_weights
 from assistant.domain.answers import LiveMatch, LiveMatchState
 from assistant.domain.filling import ElementType
+from assistant.options.live.examples import USUAL_LIVE, Example, LiveExamples
 from assistant.tenant.tenant import TenantConfig, load_tenant
 from tests.fakes.answering import FakeTenant
 from tests.fakes.live import FakeLive

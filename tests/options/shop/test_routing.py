@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from assistant.answer.adaptations import read_released_router
 from assistant.answer.rank import RankedDocument
 from assistant.answer.route import (
     AGE_STRENGTH,
@@ -24,7 +25,6 @@ from assistant.answer.route import (
 )
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
-from assistant.options.desk.serving import read_released_router
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 from tests.contracts.samples import card_of, passage
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
+from assistant.answer.adaptations import POLL_EVERY_S, Adaptations
 from assistant.domain.answers import APPROVED_PREFIX
 from assistant.domain.desk import BoundSource, ItemState
 from assistant.domain.errors import EmbeddingUnavailableError, RecordsUnavailableError
+from assistant.options.desk.approved import approved_hash
 from assistant.options.desk.domain import ApprovedAnswer
-from assistant.options.desk.serving import POLL_EVERY_S, Adaptations, TextsWithApproved, approved_hash
+from assistant.options.desk.serving import OfferApproved, TextsWithApproved
 from tests.fakes.answering import FakeTenant, document, vector_of
 from tests.fakes.desk import AT, FakeDesk, approved, glossary
 
@@ -19,15 +22,14 @@ QUESTION = "May a child pick up a controlled prescription?"
 
 
 def adaptations(desk: FakeDesk | None, tenant: FakeTenant | None = None) -> Adaptations:
-    tenant = tenant or FakeTenant()
-    return Adaptations(tenant.config, desk=desk, embedder=tenant.embedder, clock=tenant.clock)
+    return Adaptations(replace(tenant or FakeTenant(), revisions=desk).services)
 
 
 def matched(made: Adaptations, question: str = QUESTION) -> str | None:
-    found = made.now.approved
-    if found is None:
+    [offer] = [offer for offer in made.offers if isinstance(offer, OfferApproved)]
+    if offer.approved is None:
         return None
-    return found.match(question, vector_of(question), labels=frozenset(), today=AT.date()).reason
+    return offer.approved.match(question, vector_of(question), labels=frozenset(), today=AT.date()).reason
 
 
 async def test_a_live_answer_is_matched_after_the_next_refresh() -> None:
@@ -116,7 +118,7 @@ async def test_the_pauses_grow_while_the_store_is_away(monkeypatch: pytest.Monke
         if len(pauses) == 5:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr("assistant.options.desk.serving.asyncio.sleep", pause)
+    monkeypatch.setattr("assistant.answer.adaptations.asyncio.sleep", pause)
     desk = FakeDesk(error=RecordsUnavailableError("Away."))
     with pytest.raises(asyncio.CancelledError):
         await adaptations(desk).run()
@@ -128,7 +130,7 @@ class TestTextsOfApprovedAnswers:
         desk, tenant = FakeDesk(), FakeTenant(withdrawn=set[str]()).with_documents(document("refill"))
         desk.add(approved())
         desk.add(body)
-        texts = TextsWithApproved(tenant.texts, desk=desk)
+        texts = TextsWithApproved(tenant.texts, desk)
         found = await texts.read(APPROVED_PREFIX + "one", approved_hash(approved().text), labels=labels)
         return found.text if found else None
 
@@ -151,6 +153,6 @@ class TestTextsOfApprovedAnswers:
 
     async def test_documents_are_read_as_before(self) -> None:
         tenant = FakeTenant().with_documents(document("refill"))
-        texts = TextsWithApproved(tenant.texts, desk=FakeDesk())
+        texts = TextsWithApproved(tenant.texts, FakeDesk())
         assert await texts.is_readable("refill", labels=frozenset())
         assert await texts.read("refill", "hash-of-refill", labels=frozenset()) is not None

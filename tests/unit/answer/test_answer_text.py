@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.answer.events import ElementChanged, SentenceEnded, Token
+from assistant.answer.offers import QuotedBlock
 from assistant.answer.prompt import Prompt, PromptDocument
-from assistant.answer.quote import QuotedBlock
 from assistant.answer.stream import LONGEST_SENTENCE_CHARACTERS, MOST_CHARACTERS, AnswerText, CitationFilter
 from assistant.domain.answers import CitedUnit, Support
 from assistant.text.language import language

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from assistant.answer.elements import CallBounds, LiveExamples, limit_of
+from assistant.answer.elements import CallBounds
 from assistant.answer.events import Cause, ElementChanged, Token
 from assistant.domain.answers import Certainty, FinishReason, LiveMatchState, Mode, Outcome, ShownAs
 from assistant.domain.clock import Deadline, SystemClock
@@ -22,7 +22,7 @@ from assistant.domain.elements import (
 )
 from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.domain.filling import Caller, ElementType, Filled, LiveReadError
-from assistant.tenant.deployment import ReachEntry
+from assistant.options.live.examples import LiveExamples
 from assistant.tenant.tenant import SourceEntry
 from tests.fakes.answering import FakeTenant, Gate, agent, document, vector_of
 from tests.fakes.live import STATUS, SUMMARY, FakeLive, of_customer
@@ -174,21 +174,11 @@ async def test_a_defect_of_a_connector_costs_only_its_element() -> None:
     assert asked.done.finish_reason is FinishReason.STOP
 
 
-async def test_an_element_ends_at_its_source_s_limit() -> None:
-    tenant = with_orders(with_live(FakeLive(gates={"orders.status": Gate()})), deadline_s=0.05)
-    asked = await ask(tenant, context=BO)
+async def test_an_element_ends_at_its_own_limit() -> None:
+    offered = (replace(STATUS, limit_s=0.05),)
+    asked = await ask(with_live(FakeLive(offered, gates={"orders.status": Gate()})), context=BO)
     assert asked.elements[-1].problem is ElementProblem.SYSTEM_LATE
     assert asked.elements[-1].detail == "orders did not answer in time."
-
-
-@pytest.mark.parametrize(("said", "limit_s"), [({}, 7.0), ({"deadline_s": 3.0}, 3.0)])
-def test_a_source_without_a_limit_of_its_own_leaves_the_system_s(
-    said: dict[str, float], limit_s: float
-) -> None:
-    tenant = with_orders(with_live(FakeLive()), **said).config
-    entry = ReachEntry.model_validate({"name": "orders", "port": 443, "deadline_s": 7.0})
-    tenant = tenant.model_copy(update={"reach": (entry,)})
-    assert limit_of(tenant, "orders.status") == limit_s
 
 
 async def test_an_element_ends_at_the_answer_s_deadline() -> None:

@@ -32,7 +32,6 @@ from assistant.domain.errors import (
     GenerationUnavailableError,
     OverloadedError,
 )
-from assistant.options.desk.serving import Adaptations
 from assistant.stores.ports import GenerationDelta, GenerationRequest, GenerationStream
 from assistant.text.language import language
 from tests.fakes.answering import (
@@ -324,14 +323,14 @@ async def test_no_approved_answer_is_looked_up_by_the_model_s_words() -> None:
     tenant = tenant_that_reads(reply(questions=[QUESTION, "By mail?"], search_text="Refills.", leans=False))
     desk = FakeDesk()
     desk.add(approved(QUESTION, "On day 23.", sources=[]))
-    adaptations = Adaptations(tenant.config, desk=desk, embedder=tenant.embedder, clock=tenant.clock)
-    await adaptations.refresh()
+    tenant.revisions = desk
 
     async def served(text: str) -> list[bool]:
-        use_case = AnswerQuestion(tenant.services, adaptations)
+        use_case = AnswerQuestion(tenant.services)
+        await use_case.adaptations.refresh()
         asking = AnswerRequest(question=text)
         prepared = await use_case.prepare(asking, identity=agent(), deadline=deadline(tenant))
-        return [one.approved is not None for one in prepared.found.evidence]
+        return [bool(one.offered) for one in prepared.found.evidence]
 
     assert await served(QUESTION) == [True]
     assert await served(f"{QUESTION} Does the Claims Desk take them?") == [True, False]  # as it was typed

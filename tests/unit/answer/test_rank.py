@@ -14,8 +14,8 @@ from assistant.answer.rank import (
     best_first,
     standardised,
 )
-from assistant.answer.rank_documents import DOCUMENTS_READ, Evidence, EvidenceQuery, FindEvidence
-from assistant.answer.search import SearchScope
+from assistant.answer.rank_documents import DOCUMENTS_READ, Evidence, FindEvidence
+from assistant.answer.search import EvidenceQuery, SearchScope
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.clock import Deadline
 from assistant.text.language import language

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assistant.answer.quote import QuotedBlock
+from assistant.answer.offers import QuotedBlock
 from assistant.domain.errors import ConfigurationError
 from assistant.evaluation.judging import (
     Judge,

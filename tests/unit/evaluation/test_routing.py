@@ -9,7 +9,6 @@ from assistant.evaluation.routing import (
     RoutingTrial,
     ndcg,
 )
-from assistant.options.desk.serving import Adaptations
 from tests.fakes.answering import FakeTenant, document
 
 
@@ -30,7 +29,6 @@ async def test_a_question_is_asked_of_the_sources_and_of_one_merged_index() -> N
     ]
     tenant.config = type(tenant.config).model_validate(tenant.config.model_dump() | {"sources": sources})
     services = tenant.services
-    adaptations = Adaptations(tenant.config, desk=None, embedder=services.embedder, clock=services.clock)
     asked = RoutedQuestion(
         id="q",
         question="How much does the kettle hold? What capacity?",
@@ -39,7 +37,7 @@ async def test_a_question_is_asked_of_the_sources_and_of_one_merged_index() -> N
         must=("two litres",),
         documents=("kettle",),
     )
-    result = await RoutingTrial(services, adaptations).ask(asked)
+    result = await RoutingTrial(services).ask(asked)
     assert {search.ids is None for search in tenant.search.queries} == {True, False}
     assert result.values == {
         "right source first": 1.0,
@@ -54,12 +52,12 @@ async def test_a_question_is_asked_of_the_sources_and_of_one_merged_index() -> N
         "quote_begins_late": 0.0,
     }
     assert result.miss == ""
-    wrong = await RoutingTrial(services, adaptations).ask(
+    wrong = await RoutingTrial(services).ask(
         asked.model_copy(update={"sources": ("reviews",), "must": ("three litres",)})
     )
     assert (wrong.values["right source first"], wrong.values["quote holds what it must"]) == (0.0, 0.0)
     assert wrong.miss.endswith("| How much does the kettle hold? What capacity?")
     nothing = RoutedQuestion(id="n", question="What about the moon?", kind="none", sources=())
-    assert (await RoutingTrial(services, adaptations).ask(nothing)).values == {
+    assert (await RoutingTrial(services).ask(nothing)).values == {
         "nothing answers it, and it is refused": 1.0
     }

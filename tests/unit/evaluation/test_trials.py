@@ -1,4 +1,4 @@
-"""What is counted of approved answers, red flags and live elements."""
+"""What is counted of red flags and live elements."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ import pytest
 
 from assistant.domain.errors import ConfigurationError, GenerationUnavailableError
 from assistant.evaluation.measures import Judged, figures
-from assistant.evaluation.questions import EvaluationQuestion
 from assistant.evaluation.trials import (
-    ApprovedItem,
     FlaggedMessage,
     LiveQuestion,
     judge_reads,
-    match_approved,
     raise_flags,
     with_own_flag,
     write_elements,
 )
-from assistant.options.desk.serving import Adaptations
 from tests.fakes.answering import FakeTenant
 from tests.fakes.live import FakeLive
-from tests.unit.evaluation.results import question
 
 
 def live(*asks: tuple[str, ...]) -> LiveQuestion:
@@ -57,9 +52,7 @@ def writing(*steps: str) -> FakeTenant:
 
 
 async def wrote(tenant: FakeTenant, asked: LiveQuestion) -> list[Judged]:
-    services = tenant.services
-    adaptations = Adaptations(services.tenant, desk=None, embedder=tenant.embedder, clock=tenant.clock)
-    return await write_elements(services, adaptations, [asked])
+    return await write_elements(tenant.services, [asked])
 
 
 REFILLS = "On which day is a refill payable?"
@@ -93,27 +86,6 @@ async def test_no_figure_rests_on_a_question_on_which_the_model_failed() -> None
 async def test_a_tenant_whose_answers_are_quoted_is_told_to_choose_a_model() -> None:
     with pytest.raises(ConfigurationError, match="assistant models use"):
         await wrote(FakeTenant(), live())
-
-
-ITEM = ApprovedItem(
-    approved_id="refill",
-    question="When is a refill payable?",
-    text="On day 23.",
-    document_ids=("refills",),
-    paraphrases=("when is a refill payable",),
-    lookalikes=("Which dog may enter the shop?",),
-)
-
-
-async def test_an_approved_answer_is_seen_by_its_paraphrase_and_no_other() -> None:
-    others: list[EvaluationQuestion] = [
-        question("a", documents=("refills",)),
-        question("b", documents=("x",)),
-    ]
-    judged = await match_approved(FakeTenant().services, [ITEM], others)
-    assert [one.id.split()[0] for one in judged] == ["paraphrases", "look-alikes", "others"]
-    assert judged[0].values["paraphrases that see their answer"] == 1.0
-    assert all(one.values["wrongly served"] == 0.0 for one in judged)
 
 
 async def test_messages_of_a_writer_are_counted_by_their_setting() -> None:

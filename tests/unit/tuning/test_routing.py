@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from assistant.answer.adaptations import read_released_router
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.evaluation.fit_router import (
@@ -18,7 +19,6 @@ from assistant.evaluation.fit_router import (
     router_bytes,
 )
 from assistant.evaluation.routing import RoutedQuestion
-from assistant.options.desk.serving import read_released_router
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 from tests.fakes.clock import SteppedClock
 

@@ -1,0 +1,146 @@
+"""What options offer an answer in place of a document's section or beside it, and the blocks of a quote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from assistant.answer.elements import ReadyElement
+from assistant.answer.excerpts import Excerpts
+from assistant.answer.search import EvidenceQuery, SearchScope
+from assistant.answer.services import TenantServices
+from assistant.domain.answers import ApprovedUse, QuotedAs
+from assistant.domain.documents import KnownWords, Passage, StoredDocument
+from assistant.option import Place
+from assistant.stores.ports import DocumentTexts, LiveDesk
+
+Cite = Callable[[Passage], int]
+"""Returns the number of a passage's document among the answer's sources; a new one where it has none yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotedBlock:
+    """One unit as it is streamed."""
+
+    before: str
+    """Markdown between the unit before and this one: blank lines, a heading, a list marker."""
+    text: str
+    passage: Passage
+    span: tuple[int, int]
+    """[start, end) in the document's parsed text."""
+    n: int
+    """Number of the source that contains it."""
+    quote: QuotedAs | None = None
+    """How a page may show stored text; None for text that is Markdown already."""
+    is_key: bool = False
+    """Whether it is one of the lines that matter most for the question."""
+    rests_on: tuple[int, ...] = ()
+    """Numbers of further sources that it rests on."""
+    elements: tuple[tuple[str, int, int], ...] = ()
+    """Live elements that the unit names: name, and [start, end) of the label in ``text``."""
+    ready: ReadyElement | None = None
+    """A table made from documents that ends with this block."""
+    of_items: tuple[str, tuple[str, ...]] | None = None
+    """A live element that follows that table, and the numbers of the items that it is read for."""
+
+
+class Named(Protocol):
+    """Things that a question names: they change its terms, the documents that are read, and their order."""
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """What the record keeps of them."""
+        ...
+
+    @property
+    def document_ids(self) -> tuple[str, ...]:
+        """Their own documents, which are read whatever the search found."""
+        ...
+
+    @property
+    def rest(self) -> str:
+        """The question without their names."""
+        ...
+
+    @property
+    def pronouns(self) -> str:
+        """The question with "it" for each name."""
+        ...
+
+    def are_subject_of(self, document: StoredDocument) -> bool:
+        """Return whether a document is about them and no other: it comes before all others."""
+        ...
+
+
+class Offered(Protocol):
+    """What an option has for one question."""
+
+    @property
+    def answers(self) -> bool:
+        """Whether it answers in place of a section, and no model needs to write."""
+        ...
+
+    @property
+    def refusal(self) -> str:
+        """Why it has nothing to show although the question asks for it; no section takes its place."""
+        ...
+
+    @property
+    def documents(self) -> Mapping[str, StoredDocument]:
+        """What it rests on, by id."""
+        ...
+
+    @property
+    def use(self) -> ApprovedUse | None:
+        """What the record keeps of a text that people approved. One that does not answer is shown beside."""
+        ...
+
+    @property
+    def wording(self) -> str:
+        """The question that such a text was approved for."""
+        ...
+
+    def blocks(self, cite: Cite, excerpts: Excerpts, *, opening: str) -> list[QuotedBlock]:
+        """Return it as it is streamed, after ``opening``; add each text of a document to ``excerpts``."""
+        ...
+
+
+class Offer:
+    """What one option offers the answers of one tenant. One instance serves all requests of a process.
+
+    An option overrides the moments that it needs::
+
+        class Jokes(Offer):
+            async def find(self, query, scope): return Joke(query.question)
+    """
+
+    async def load(self, revisions: LiveDesk) -> None:
+        """Load what people decided since the last time. Raises RecordsUnavailableError."""
+
+    def named(self, text: str, *, known: KnownWords | None) -> Named | None:
+        """Return what a text names; None without any, and before the index was read."""
+
+    async def find(
+        self, query: EvidenceQuery, scope: SearchScope, *, meanings: Mapping[str, str]
+    ) -> Offered | None:
+        """Return what there is for a question. ``meanings``: what documents call its words.
+
+        Raises SearchUnavailableError, DeadlineExceededError.
+        """
+
+    async def reconsider(
+        self,
+        query: EvidenceQuery,
+        scope: SearchScope,
+        *,
+        read: Mapping[str, StoredDocument],
+        ranked: Sequence[StoredDocument],
+    ) -> Offered | None:
+        """Return what answers in place of the section that was found. ``read``: the documents that were read,
+        by id; ``ranked``: those that the search found, best first. Raises as ``find``."""
+
+
+OFFERS = Place[Callable[[TenantServices], Offer]]("offers")
+TEXTS = Place[Callable[[DocumentTexts, LiveDesk], DocumentTexts]]("texts of offers")
+"""Adds the texts of what is offered to those of documents: records keep both by their places."""
