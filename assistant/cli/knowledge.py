@@ -49,6 +49,7 @@ from assistant.domain.documents import (
     Document,
     DocumentState,
     DocumentStatus,
+    IndexModel,
 )
 from assistant.domain.elements import ElementKind
 from assistant.domain.errors import (
@@ -65,7 +66,11 @@ from assistant.laptop.layout import models_dir
 from assistant.option import Place
 from assistant.options.desk.upkeep import ApprovedTexts
 from assistant.service.served import open_reindexing
+from assistant.stores.desk import DESK
 from assistant.stores.documents_ports import DocumentStates
+from assistant.stores.erasure import ERASURE_KEYS
+from assistant.stores.records import RECORDS
+from assistant.stores.states import STATES
 from assistant.tenant.added_models import (
     PACKAGED_EMBEDDING,
     PACKAGED_NAME,
@@ -309,7 +314,7 @@ def withdraw(
     if service is not None:
         raise typer.BadParameter("--service is asked for receipts: give --receipt too.")
     runtime = local_runtime(options, terminal)
-    statuses = options.with_stores(tenant, lambda stores: stores.knowledge.states.get_many(document_ids))
+    statuses = options.with_stores(tenant, lambda stores: stores.get(STATES).get_many(document_ids))
     known = [document_id for document_id in dict.fromkeys(document_ids) if document_id in statuses]
     unknown = [document_id for document_id in document_ids if document_id not in statuses]
     if known and not yes:
@@ -689,7 +694,7 @@ async def _store(
     writer = Writer(_WRITER, frozenset(labels), releases=True)
     async with runtime.options.stores(tenant) as stores:
         with runtime.terminal.counting(f"reading for {tenant}", "documents") as show:
-            add = AddDocuments(stores.knowledge, clock=SystemClock(), accesses=stores.records)
+            add = AddDocuments(stores.knowledge, clock=SystemClock(), accesses=stores.get(RECORDS))
             for folder in folders:
                 before = total.lines
 
@@ -761,7 +766,7 @@ def embed_again(options: GlobalOptions, terminal: Terminal, *, tenant: str) -> N
     Starts nothing where the tenant has no documents yet.
     """
     runtime = local_runtime(options, terminal)
-    if not options.with_stores(tenant, lambda stores: stores.knowledge.states.count_by_state()):
+    if not options.with_stores(tenant, lambda stores: stores.get(STATES).count_by_state()):
         return
     began_s = time.monotonic()
     with runtime.site(command="assistant models"):
@@ -834,7 +839,7 @@ def _read_again_here(
     runtime: LocalRuntime, tenant: str, sources: KnowledgeSources, wanted: Sequence[KnowledgeSource]
 ) -> ReadingReport:
     async def here(stores: EmbeddedTenant) -> ReadingReport:
-        place, looks = ReadingHere(stores, sources, wanted), looks_here(stores.states)
+        place, looks = ReadingHere(stores, sources, wanted), looks_here(stores.get(STATES))
         return await _read_again(runtime.terminal, place, looks, runtime.check)
 
     with runtime.site(command="assistant knowledge read-again"):
@@ -998,7 +1003,7 @@ async def _withdraw(runtime: LocalRuntime, tenant: str, document_ids: Sequence[s
     async with runtime.options.stores(tenant) as stores:
         await WithdrawDocuments(stores.knowledge, clock=SystemClock())(document_ids)
         await _follow_local(runtime, tenant, document_ids, doing="removing from")
-        texts = ApprovedTexts(stores.desk)  # else the service removes them, when it runs
+        texts = ApprovedTexts(stores.get(DESK))  # else the service removes them, when it runs
         for document_id in document_ids:
             await texts.remove(document_id)
 
@@ -1015,16 +1020,18 @@ def _local_receipts(
     """Return the receipts of documents in the stores of this machine. Raises NotFoundError, ConflictError."""
 
     async def make(stores: EmbeddedTenant) -> list[WithdrawalReceipt]:
+        config = options.tenant(tenant)
+        embedding = config.embedding
         receipts = WithdrawalReceipts(
-            tenant=options.tenant(tenant),
-            documents=stores.documents,
-            versions=stores.versions,
-            desk=stores.desk,
-            keys=stores.erasure_keys,
+            tenant=config,
+            documents=stores.knowledge.documents,
+            versions=stores.passage_index.versions(IndexModel(embedding.model, embedding.dimensions)),
+            desk=stores.get(DESK),
+            keys=stores.get(ERASURE_KEYS),
             on_aws=False,
             clock=SystemClock(),
         )
-        statuses = await stores.states.get_many(document_ids)
+        statuses = await stores.get(STATES).get_many(document_ids)
         if missing := [name for name in document_ids if name not in statuses]:
             raise NotFoundError(f"{tenant} has no document {', '.join(missing)}.")
         return [await receipts.of(statuses[document_id]) for document_id in document_ids]

@@ -17,6 +17,7 @@ from assistant.domain.documents import HELD_STATES, WAITING_STATES, DocumentStat
 from assistant.domain.errors import ConflictError, DocumentInvalidError, LocalRuntimeError
 from assistant.domain.uploads import UploadResult
 from assistant.stores.documents_ports import upload_key
+from assistant.stores.states import STATES
 
 if TYPE_CHECKING:
     from assistant.stores.opened import EmbeddedTenant
@@ -42,13 +43,15 @@ class ReadingHere:
 
     async def pages(self) -> AsyncIterator[Sequence[DocumentStatus]]:
         for ids in self.sources.ranges_of(self.wanted):
-            async for page in pages_of(self.stores.states, _STATES, ids=ids):
+            async for page in pages_of(self.stores.get(STATES), _STATES, ids=ids):
                 yield page
 
     async def begin(self, status: DocumentStatus) -> str | None:
         """Return what ``results`` takes; None where nothing is to be read. Raises ConflictError where no
         original is kept, DocumentInvalidError."""
-        begin = BeginReadingAgain(self.stores.knowledge, self.stores.uploads, SystemClock())
+        from assistant.stores.opened import UPLOADS
+
+        begin = BeginReadingAgain(self.stores.knowledge, self.stores.get(UPLOADS), SystemClock())
         if (source := self.sources.of_document(status.document_id)) is None:
             return None
         upload = await begin(status, source=source, by=_WRITER, labels=status.labels or ())
@@ -56,7 +59,9 @@ class ReadingHere:
 
     async def results(self, upload_ids: Sequence[str]) -> Mapping[str, UploadResult]:
         """Return the results that are there."""
-        found = [await self.stores.uploads.result(upload_key(_WRITER, one)) for one in upload_ids]
+        from assistant.stores.opened import UPLOADS
+
+        found = [await self.stores.get(UPLOADS).result(upload_key(_WRITER, one)) for one in upload_ids]
         return {name: result for name, result in zip(upload_ids, found, strict=True) if result is not None}
 
 

@@ -21,6 +21,7 @@ from assistant.documents.sources import KnowledgeSources
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError, SearchUnavailableError
 from assistant.models.artifacts import TOKENIZER_FILE, model_elsewhere, served_generation_model
+from assistant.models.opened import ModelClients, ModelStores, open_model_clients, read_facts
 from assistant.models.recorded import CharacterCount, RecordedModel, read_recording
 from assistant.models.served import FileTokenCounter
 from assistant.option import Place
@@ -38,16 +39,14 @@ from assistant.process.settings import (
     WorkerSettings,
 )
 from assistant.service.served import LiveTenant, ServedTenant, ServedTenants
-from assistant.stores.clients import AwsClients, ProcessClients, open_clients
+from assistant.stores.audit_days import DIGESTS
+from assistant.stores.claims import CLAIMS
+from assistant.stores.clients import AwsClients
+from assistant.stores.desk import DESK
+from assistant.stores.erasure import ERASURE_KEYS
 from assistant.stores.opened import (
-    BULK_QUEUE,
-    CLAIMS,
-    DESK,
-    ERASURE_KEYS,
-    INDEX_WRITES,
-    POWER,
-    RECORDS,
     UPLOADS,
+    UPLOADS_QUEUE,
     AwsStores,
     EmbeddedTenant,
     StoreChoice,
@@ -57,6 +56,9 @@ from assistant.stores.opened import (
     read_tenants,
     refuse_files_of,
 )
+from assistant.stores.power import POWER, Power
+from assistant.stores.records import RECORDS
+from assistant.stores.states import BULK_QUEUE, INDEX_WRITES
 from assistant.tenant.added_models import PACKAGED, AddedLlm, ServedLlm
 from assistant.tenant.deployed_names import LINK_SECRET_PURPOSE
 from assistant.tenant.tenant import TenantConfig, load_tenants
@@ -69,7 +71,6 @@ if TYPE_CHECKING:
     from assistant.documents.uploads import ReceiveUpload
     from assistant.documents.work import TenantIngestion
     from assistant.model_server.here import ModelsHere
-    from assistant.process.aws.parameters import ParameterPower
     from assistant.stores.documents_ports import PassageIndex
     from assistant.stores.index.opensearch_schema import PassageSchema
     from assistant.stores.ports import AnswerGenerator, DocumentTexts
@@ -119,17 +120,17 @@ async def open_tenants(
     variables.
     """
     async with AsyncExitStack() as stack:
-        clients = await stack.enter_async_context(open_clients(settings, models=models))
+        clients = await stack.enter_async_context(open_model_clients(settings, models=models))
         files = await read_tenants(settings, clients)
 
         async def open_one(tenant: TenantConfig) -> LiveTenant:
             writes = generates and may_write(tenant, settings)
             models = {tenant.embedding.model, *([tenant.generation.model] if writes else [])}
-            stores = await StoreChoice.open(
+            stores = await ModelStores.open(
                 tenant, settings=settings, clients=clients, stack=stack, clock=clock, models=models
             )
 
-            async def serve(of_version: StoreChoice, pinned: bool) -> ServedTenant:
+            async def serve(of_version: ModelStores, pinned: bool) -> ServedTenant:
                 observer = observe and observe(tenant.name)
                 return await _served(of_version, settings, generates=writes, pinned=pinned, observer=observer)
 
@@ -147,7 +148,7 @@ def may_write(tenant: TenantConfig, settings: ServiceSettings) -> bool:
 
 
 async def _served(
-    stores: StoreChoice,
+    stores: ModelStores,
     settings: ServiceSettings,
     *,
     generates: bool,
@@ -221,7 +222,7 @@ async def _served(
     return replace(served, parts=[part for parts in opened for part in parts])
 
 
-async def _writer(stores: StoreChoice, settings: ServiceSettings, *, generates: bool) -> AnswerWriter:
+async def _writer(stores: ModelStores, settings: ServiceSettings, *, generates: bool) -> AnswerWriter:
     from assistant.answer.services import AnswerWriter
     from assistant.models.served import ServedModel
 
@@ -300,7 +301,7 @@ async def tenant_secret_of(
 async def open_ingestion(
     settings: WorkerSettings,
     *,
-    clients: ProcessClients | None = None,
+    clients: ModelClients | None = None,
     models: ModelsHere | None = None,
 ) -> AsyncGenerator[Sequence[TenantIngestion]]:
     """Open what the worker needs of every tenant of the folder, over one client a service; over ``clients``
@@ -312,21 +313,23 @@ async def open_ingestion(
     from assistant.documents.work import EmbeddingLimits
 
     async with AsyncExitStack() as stack:
-        process_clients = clients or await stack.enter_async_context(open_clients(settings, models=models))
+        process_clients = clients or await stack.enter_async_context(
+            open_model_clients(settings, models=models)
+        )
         tenants = (await read_tenants(settings, process_clients)).tenants
         at_once = EmbeddingLimits().requests_in_flight
         endpoints: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_once))
 
         async def open_one(tenant: TenantConfig) -> TenantIngestion:
             models = {tenant.embedding.model}
-            stores = await StoreChoice.open(
+            stores = await ModelStores.open(
                 tenant, settings=settings, clients=process_clients, stack=stack, clock=None, models=models
             )
             if settings.stores == "embedded":
                 await refuse_files_of(tenant.name, settings)
             endpoint = endpoints[tenant.embedding.endpoint]
             try:
-                index = await stores.index(settings)
+                index = await stores.index_alone(settings)
             except SearchUnavailableError as error:
                 raise ConfigurationError(error.message) from None
             return await _ingestion(stores, index, settings=settings, endpoint=endpoint)
@@ -336,7 +339,7 @@ async def open_ingestion(
 
 
 async def _ingestion(
-    stores: StoreChoice, index: PassageIndex, *, settings: WorkerSettings, endpoint: asyncio.Semaphore
+    stores: ModelStores, index: PassageIndex, *, settings: WorkerSettings, endpoint: asyncio.Semaphore
 ) -> TenantIngestion:
     from assistant.documents.parsing_process import ParsingProcess
     from assistant.documents.passages import ChildProcessParser, TokenCounts
@@ -388,14 +391,14 @@ async def open_loops(settings: StoreSettings) -> AsyncGenerator[list[Loop]]:
 
     async def open_one(tenant: TenantConfig, stores: EmbeddedTenant, stack: AsyncExitStack) -> list[Loop]:
         receive = ReceiveUpload(
-            stores.uploads,
+            stores.get(UPLOADS),
             sources=KnowledgeSources.of(tenant),
-            add=AddDocuments(stores.knowledge, clock=SystemClock(), accesses=stores.records),
+            add=AddDocuments(stores.knowledge, clock=SystemClock(), accesses=stores.get(RECORDS)),
             parsing=stack.enter_context(ParsingProcess()),
         )
-        closing = CloseDays(stores.records, stores.digests, clock=SystemClock())
+        closing = CloseDays(stores.get(RECORDS), stores.get(DIGESTS), clock=SystemClock())
         own = [loop for loops in LOOPS.joined() for loop in loops(tenant, stores, settings)]
-        return [ReceivingLoop(receive, stores.received_uploads), closing, *own]
+        return [ReceivingLoop(receive, stores.get(UPLOADS_QUEUE)), closing, *own]
 
     async with open_embedded(settings, open_one) as opened:
         yield [loop for loops in opened for loop in loops]
@@ -410,7 +413,7 @@ class Receiving:
 
 @dataclass(frozen=True, slots=True)
 class Ingesting:
-    power: ParameterPower
+    power: Power
     batches: Mapping[str, PostponingBatches]
     """By the name of the queue that the messages come from and are put back to."""
     metrics_service: str
@@ -433,7 +436,7 @@ class Removing:
 @dataclass(frozen=True, slots=True)
 class SearchDomain:
     client: AsyncOpenSearch
-    clients: ProcessClients
+    clients: ModelClients
     settings: SchemaSettings
 
     @property
@@ -443,7 +446,6 @@ class SearchDomain:
     async def schema(self) -> PassageSchema:
         """Return the schema for the model whose artifact is in S3. Raises ConfigurationError."""
         from assistant.stores.index.opensearch_schema import PassageSchema
-        from assistant.stores.s3 import read_facts
 
         settings = self.settings
         facts = await read_facts(
@@ -503,17 +505,16 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
 async def open_ingesting(settings: IngestingSettings) -> AsyncGenerator[Ingesting]:
     from assistant.documents.work import DocumentPipeline
     from assistant.documents.worker import indexing_batches
-    from assistant.process.aws.parameters import ParameterPower
     from assistant.stores.queue.sqs import SqsIngestionQueue
 
-    async with open_clients(settings) as clients, _one_tenant(settings, clients) as ingestion:
+    async with open_model_clients(settings) as clients, _one_tenant(settings, clients) as ingestion:
         sqs = await clients.aws("sqs")
         handling = indexing_batches(DocumentPipeline(ingestion))
         batches: dict[str, PostponingBatches] = {}
         for url in (settings.ingestion_queue_url, settings.bulk_queue_url):
             queue = SqsIngestionQueue(sqs, queue_url=url)
             batches[url.rpartition("/")[2]] = PostponingBatches(handling, queue=queue)
-        power = ParameterPower(await clients.aws("ssm"), name=settings.power_parameter, clock=SystemClock())
+        power = await AwsStores(clients, settings, stack=clients.stack).of(POWER)
         yield Ingesting(power, batches, settings.metrics_service)
 
 
@@ -522,7 +523,7 @@ async def open_removing(settings: RemovingSettings) -> AsyncGenerator[Removing]:
     from assistant.documents.worker import removal_batches
     from assistant.stores.queue.sqs import SqsIngestionQueue
 
-    async with open_clients(settings) as clients, _one_tenant(settings, clients) as ingestion:
+    async with open_model_clients(settings) as clients, _one_tenant(settings, clients) as ingestion:
         queue: DelayedQueue = SqsIngestionQueue(
             await clients.aws("sqs"), queue_url=settings.withdrawals_queue_url
         )
@@ -531,7 +532,7 @@ async def open_removing(settings: RemovingSettings) -> AsyncGenerator[Removing]:
 
 @asynccontextmanager
 async def open_search_domain(settings: SchemaSettings) -> AsyncGenerator[SearchDomain]:
-    async with open_clients(settings) as clients:
+    async with open_model_clients(settings) as clients:
         yield SearchDomain(await clients.opensearch(), clients, settings)
 
 
@@ -543,7 +544,7 @@ async def open_link_secret(settings: LinkSecretSettings) -> AsyncGenerator[LinkS
 
 
 @asynccontextmanager
-async def _one_tenant(settings: WorkerSettings, clients: ProcessClients) -> AsyncGenerator[TenantIngestion]:
+async def _one_tenant(settings: WorkerSettings, clients: ModelClients) -> AsyncGenerator[TenantIngestion]:
     async with open_ingestion(settings, clients=clients) as tenants:
         yield _only(tenants, settings.tenants_dir)
 

@@ -23,16 +23,10 @@ from assistant.domain.errors import (
     NotFoundError,
     SearchUnavailableError,
 )
+from assistant.models.opened import ModelStores, known_embeddings, open_model_clients
 from assistant.process.settings import StoreSettings
-from assistant.stores.clients import open_clients
-from assistant.stores.opened import (
-    INDEX_WRITES,
-    REINDEX_TURN,
-    StoreChoice,
-    knowledge_of,
-    known_embeddings,
-    read_tenants,
-)
+from assistant.stores.opened import knowledge_of, read_tenants
+from assistant.stores.states import INDEX_WRITES, REINDEX_TURN
 
 if TYPE_CHECKING:
     from assistant.answer.answer import AnswerQuestion
@@ -83,7 +77,7 @@ class ServedTenant:
         return next(part for part in self.parts if isinstance(part, kind))
 
 
-Serve = Callable[["StoreChoice", bool], Awaitable["ServedTenant"]]
+Serve = Callable[["ModelStores", bool], Awaitable["ServedTenant"]]
 """Builds what serves a tenant from one version of its index; true: searches name that version, and not the
 alias."""
 
@@ -92,7 +86,7 @@ alias."""
 class LiveTenant:
     """One tenant, and the version of its index that it is served from."""
 
-    stores: StoreChoice
+    stores: ModelStores
     """Of the model that the settings name."""
     serve: Serve
     now: ServedTenant
@@ -106,7 +100,7 @@ class LiveTenant:
     """What was served before: records of its answers may still be written."""
 
     @classmethod
-    async def open(cls, stores: StoreChoice, serve: Serve) -> LiveTenant:
+    async def open(cls, stores: ModelStores, serve: Serve) -> LiveTenant:
         """Serve from the live index, or by the settings where it cannot be read now.
 
         Raises ConfigurationError.
@@ -209,7 +203,7 @@ class ServedTenants(Mapping[str, "ServedTenant"]):
 # The versions that are written
 
 
-async def writable_versions(stores: StoreChoice, own: WritableVersion | None = None) -> OpenedVersions:
+async def writable_versions(stores: ModelStores, own: WritableVersion | None = None) -> OpenedVersions:
     """Return the versions to write; ``own`` is the one that the caller holds open already."""
 
     from assistant.documents.work import OpenedVersions
@@ -223,7 +217,7 @@ async def writable_versions(stores: StoreChoice, own: WritableVersion | None = N
     return OpenedVersions(await stores.versions(), open_one)
 
 
-async def writable_version(stores: StoreChoice) -> WritableVersion:
+async def writable_version(stores: ModelStores) -> WritableVersion:
     """Return the version of the stores' own model, for a writer that takes turns."""
     from assistant.documents.work import BatchEmbedder, WritableVersion
 
@@ -236,7 +230,7 @@ async def writable_version(stores: StoreChoice) -> WritableVersion:
 class Reindexing:
     """What ``assistant knowledge reindex`` does for one tenant."""
 
-    stores: StoreChoice
+    stores: ModelStores
     reindex: Reindex
 
     async def to_model(self, model: str, *, progress: Progress) -> ReindexReport:
@@ -266,13 +260,13 @@ class Reindexing:
         version_stores = await self.stores.of_version(await (await self.stores.versions()).live())
         return None if version_stores is None else version_stores.tenant.embedding.model
 
-    async def _run(self, target: StoreChoice, progress: Progress) -> ReindexReport:
+    async def _run(self, target: ModelStores, progress: Progress) -> ReindexReport:
         async with await self.stores.of(REINDEX_TURN):
             return await self.reindex.run(
                 await writable_version(target), target.index_model, progress=progress
             )
 
-    async def _with_model(self, model: str) -> StoreChoice:
+    async def _with_model(self, model: str) -> ModelStores:
         known = known_embeddings(self.stores.tenant, self.stores.settings)
         section = next((section for section in known if section.model == model), None)
         if section is None:
@@ -310,10 +304,10 @@ async def open_reindexing(
     from assistant.documents.reindexing import Reindex
 
     async with AsyncExitStack() as stack:
-        clients = await stack.enter_async_context(open_clients(settings, models=models))
+        clients = await stack.enter_async_context(open_model_clients(settings, models=models))
         files = await read_tenants(settings, clients)
         config = files.one(tenant or next(iter(files.tenants)))
-        stores = await StoreChoice.open(
+        stores = await ModelStores.open(
             config,
             settings=settings,
             clients=clients,

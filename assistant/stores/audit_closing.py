@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from assistant.domain.clock import SystemClock
 from assistant.process.settings import AuditSettings
-from assistant.stores.audit_days import CloseDays, DigestFiles
+from assistant.stores.audit_days import DIGESTS, CloseDays, DigestFiles
 from assistant.stores.clients import AwsClients
-from assistant.stores.opened import DIGESTS, RECORDS, AwsStores
+from assistant.stores.opened import AwsStores
 from assistant.stores.ports import AnswerRecords
+from assistant.stores.records import RECORDS
 
 
 @dataclass(frozen=True, slots=True)

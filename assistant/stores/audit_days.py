@@ -19,6 +19,7 @@ from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import DependencyError, DocumentInvalidError
 from assistant.domain.public import PublicModel
 from assistant.stores.ports import AnswerRecords
+from assistant.stores.store import FilesOf
 from assistant.tenant.deployed_names import AUDIT_FOLDER
 
 _DAY = timedelta(days=1)
@@ -44,6 +45,9 @@ class DigestFiles(Protocol):
     def keys(self, prefix: str) -> AsyncIterator[str]:
         """Yield each key as many times as it was written or deleted, where the store knows."""
         ...
+
+
+DIGESTS = FilesOf[DigestFiles]("digests", (("bucket", "trail_bucket"),))
 
 
 def key_of(day: date) -> str:

@@ -1,12 +1,11 @@
-"""What one tenant's answers keep for a time: claims of keys and contexts, cancellations, live values of sent
-texts.
+"""What one tenant's answers keep for a time: claims of keys and contexts, and cancellations.
 
 | partition (``pk``) | sort (``sk``) | item |
 | --- | --- | --- |
 | ``key#HASH`` | ``key`` | the answer that holds an agent's idempotency key |
 | ``context#HASH`` | ``context`` | the answer that a context token is counted for |
 | ``log#ANSWER`` | ``signals`` | somebody asked to cancel the answer |
-| ``values#ANSWER`` | ``SEND`` | live values of a sent text |
+| ``values#ANSWER`` | ``SEND`` | live values of a sent text, an option's |
 
 Every item expires. The table has no point-in-time recovery, so no copy is left then. Other items of ``log#``
 are the release before's, whose tasks serve while a deployment replaces them.
@@ -15,7 +14,7 @@ are the release before's, whose tasks serve while a deployment replaces them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,12 +22,17 @@ import orjson
 
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import RecordsUnavailableError
-from assistant.stores.ports import CLAIM_EXPIRES_AFTER_S, Claim, ValuesOfSent
-from assistant.stores.table import ABSENT, EXPIRES_AT, Condition, Item, Key, Range, Table, equal, keyed
+from assistant.stores.ports import CLAIM_EXPIRES_AFTER_S, Claim
+from assistant.stores.store import Store, TableOf
+from assistant.stores.table import ABSENT, EXPIRES_AT, Condition, Item, Key, Table, equal, keyed
 
 _SIGNALS = "signals"
 _CLAIMS = 3
 """Attempts to take a key that others release or take over at the same moment."""
+
+
+EVENTS_TABLE = TableOf("events.sqlite", "events_table", synced=False, expires=True)
+"""A crash of the machine may lose the last claims: the process that made them has ended too."""
 
 
 class StoredClaims:
@@ -86,38 +90,12 @@ class StoredClaims:
         return self._clock.now().timestamp()
 
 
-class StoredSentValues:
-    """``SentValues`` in a table whose items expire."""
-
-    def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
-        self._table = table
-        self._clock = clock or SystemClock()
-
-    async def keep(self, values: ValuesOfSent) -> ValuesOfSent:
-        key = _values(values.answer_id), values.send_id
-        expires_at = int(values.expires_at.timestamp())
-        if await self._table.put(keyed(key, values=values.values, expires_at=expires_at), when=ABSENT):
-            return values
-        return (await self.of(values.answer_id)).get(values.send_id, values)
-
-    async def of(self, answer_id: str) -> Mapping[str, ValuesOfSent]:
-        now_s = self._clock.now().timestamp()
-        return {
-            item["sk"]: ValuesOfSent(
-                answer_id, item["sk"], tuple(item["values"]), datetime.fromtimestamp(item[EXPIRES_AT], UTC)
-            )
-            for item in await self._table.query(Range(_values(answer_id)))
-            if item[EXPIRES_AT] > now_s
-        }
+CLAIMS = Store(EVENTS_TABLE, lambda table, clock: StoredClaims(table, clock=clock))
 
 
 def key_of_claim(agent: str, key: str) -> Key:
     """Return the key of an idempotency key's item. It is hashed: agent and key may be long and any text."""
     return f"key#{hashlib.sha256(orjson.dumps([agent, key])).hexdigest()}", "key"
-
-
-def _values(answer_id: str) -> str:
-    return f"values#{answer_id}"
 
 
 def _signals(answer_id: str) -> Key:

@@ -27,8 +27,9 @@ from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.domain.revisions import CASE_LISTS, NOT_SERVED, DeskItem, DeskKind
 from assistant.stores.bodies import bodies_of, part_names, store_row
 from assistant.stores.group_commit import back_off
+from assistant.stores.store import Store, TableOf
 from assistant.stores.table import ABSENT, Condition, Item, Key, Range, Table, equal, key_of, keyed, sortable
-from assistant.tenant.deployed_names import DESK
+from assistant.tenant import deployed_names
 
 _VERSION_KEY = ("version", "version")
 _ATTEMPTS = 8
@@ -40,6 +41,9 @@ _LISTED_ANEW = 100
 
 
 _Put = tuple[Item, Condition]
+
+
+DESK_TABLE = TableOf("desk.sqlite", "desk_table", overwrites=True)
 
 
 class StoredDesk:
@@ -118,7 +122,8 @@ class StoredDesk:
         return await self._of_pointers(latest[:limit])
 
     async def _listed(self, name: str, *, limit: int | None = None) -> list[Item]:
-        return await self._table.query(Range(name, index=DESK.index), descending=True, limit=limit)
+        wanted = Range(name, index=deployed_names.DESK.index)
+        return await self._table.query(wanted, descending=True, limit=limit)
 
     async def _list_anew(self, pointer: Item, case: Case) -> None:
         """Put a pointer into the list of its case, unless it moved meanwhile."""
@@ -160,6 +165,9 @@ class StoredDesk:
             return []
         before = await self.version()
         return [(keyed(_VERSION_KEY, n=before + 1), equal(n=before) if before else ABSENT)]
+
+
+DESK = Store(DESK_TABLE, lambda table, _: StoredDesk(table))
 
 
 def follows_newest(item: DeskItem, *, same: DeskItem | None, newest: DeskItem | None) -> bool:

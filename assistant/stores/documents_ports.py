@@ -29,6 +29,7 @@ from assistant.domain.documents import (
 from assistant.domain.errors import ConflictError
 from assistant.domain.public import PublicModel
 from assistant.domain.uploads import UploadResult
+from assistant.stores.ports import PassageSearch
 
 
 class PassageEmbedder(Protocol):
@@ -257,6 +258,27 @@ class IndexVersions(Protocol):
 
     async def drop(self, name: str) -> None:
         """Delete a version with all its text. Raises ConflictError for the live one."""
+        ...
+
+
+class Index(Protocol):
+    """Opens the versions of one tenant's index."""
+
+    def versions(self, own: IndexModel) -> IndexVersions:
+        """``own``: the model that the process's settings name."""
+        ...
+
+    def search(self, model: IndexModel, *, pinned: bool = False) -> PassageSearch:
+        """Return the readers' side; ``pinned``: of this model's version, wherever the alias points."""
+        ...
+
+    def beside(self, model: IndexModel) -> PassageIndex:
+        """Return a model's version for a writer that takes turns with others."""
+        ...
+
+    async def alone(self, model: IndexModel, *, applies_schema: bool = False) -> PassageIndex:
+        """Return the version of the tenant's own model for its one writer, the worker. ``applies_schema``:
+        create what is missing of it."""
         ...
 
 

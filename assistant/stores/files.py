@@ -4,7 +4,7 @@ A SQLite file is used from asyncio: a transaction is one function that runs in t
 ``sqlite3.Cursor`` must be freed in the thread that made it: freed in another thread it resets a cached
 statement while that statement runs again, and a write then fails with ``sqlite3.InterfaceError``. So a
 transaction's function gets no cursor: each statement returns its whole result (``Rows``). SQLite is imported
-on first use: a process on AWS reads the power switch here, and loads no engine.
+on first use.
 """
 
 from __future__ import annotations
@@ -23,22 +23,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import orjson
-import structlog
 
-from assistant.domain.clock import Clock
 from assistant.domain.documents import ORIGINAL_PART_BYTES, Document, OriginalFile, ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.process.private_files import (
     make_private_file,
     make_private_folder,
     replace_private,
-    write_private,
 )
 from assistant.stores.documents_ports import MOST_CONTENTS, StoredContent
 from assistant.stores.encoding import decode_document, decode_parsed, encode_document, encode_parsed
 from assistant.stores.formats import FIRST, StoreFormat
-from assistant.stores.ports import RawCapture, SwitchUnreadableError, is_on_by
-from assistant.tenant.deployed_names import CLOSED, OFF, ON
+from assistant.stores.ports import RawCapture
 
 if TYPE_CHECKING:
     import sqlite3
@@ -324,10 +320,7 @@ def open_connection(
 READABLE_NAME_CHARS = 100
 """A file name has at most 255 bytes; the hash after the readable part makes names unique."""
 _DIGEST_DIGITS = 32
-_WORD_REFRESH_S = 2.0
-_WORD_BYTES = 64
 _LARGEST_SECRET_BYTES = 64 * 1024
-_log = structlog.get_logger(__name__)
 
 
 class FileDocumentStore:
@@ -523,99 +516,6 @@ def _put_synced(path: Path, content: bytes) -> None:
         return
     make_private_folder(path.parent)
     replace_private(path, content, synced=True)
-
-
-class FilePower:
-    """``EndpointPower`` by the file ``path``, which has ``on`` or a word of ``CLOSED``; no file means on.
-
-    The file is read at most every 2 s. Any other word is logged and means on. While the file cannot be read,
-    the last state is kept.
-    """
-
-    def __init__(self, path: Path, *, clock: Clock) -> None:
-        self._path = path
-        self._clock = clock
-        self._paused = False
-        self._read_at_s: float | None = None
-
-    async def is_paused(self) -> bool:
-        now_s = self._clock.monotonic_s()
-        if self._read_at_s is None or now_s - self._read_at_s >= _WORD_REFRESH_S:
-            self._read_at_s = now_s
-            self._read()
-        return self._paused
-
-    def _read(self) -> None:
-        try:
-            word = _word(self._path, ON)
-        except OSError as error:
-            _log.warning("power_not_read", reason=type(error).__name__)
-            return
-        if word != ON and word not in CLOSED:
-            _log.warning("power_not_understood")
-        self._paused = word in CLOSED
-
-
-class FileSwitches:
-    """``SystemSwitches`` by a file for each system in ``folder``, with ``on`` or ``off``; no file means on.
-
-    A file is read at most every 2 s. Any word but ``on`` is off (``is_on_by``). While a file cannot be read,
-    the last state is kept; before the first reading the system may not be called.
-    """
-
-    def __init__(self, folder: Path, *, clock: Clock) -> None:
-        self._folder = folder
-        self._clock = clock
-        self._known: dict[str, tuple[bool, float]] = {}
-
-    async def is_on(self, system: str) -> bool:
-        known = self._known.get(system)
-        now_s = self._clock.monotonic_s()
-        if known is None or now_s - known[1] >= _WORD_REFRESH_S:
-            known = (self._read(system, None if known is None else known[0]), now_s)
-            self._known[system] = known
-        return known[0]
-
-    def _read(self, system: str, last: bool | None) -> bool:
-        """Return the present state, or the last one. Raises SwitchUnreadableError where there is none."""
-        try:
-            return is_on_by(_word(self._folder / system, ON))
-        except OSError as error:
-            _log.error("switch_not_read", system=system, reason=type(error).__name__)
-            if last is None:
-                raise SwitchUnreadableError(f"The switch of {system} cannot be read: {error}.") from None
-            return last
-
-
-class FileRevocations:
-    """A source of revoked tokens: the file ``path``, JSON; without it none is revoked."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    async def fetch(self) -> bytes:
-        """Return the content. Raises DependencyError."""
-        try:
-            return await asyncio.to_thread(self._path.read_bytes)
-        except FileNotFoundError:
-            return b"{}"
-        except OSError as error:
-            raise DependencyError(f"{self._path} cannot be read: {error.strerror}.") from None
-
-
-def _word(path: Path, default: str) -> str:
-    """Return the word in a file, ``default`` without the file. Raises OSError."""
-    try:
-        with path.open("rb") as file:
-            return file.read(_WORD_BYTES).strip().decode("utf-8", "replace")
-    except FileNotFoundError:
-        return default
-
-
-def set_switch(folder: Path, system: str, *, on: bool) -> None:
-    """Switch a system on or off. Raises OSError."""
-    make_private_folder(folder)
-    write_private(folder / system, (ON if on else OFF).encode())
 
 
 async def file_secret(path: Path) -> bytes:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal, Protocol
 
-import structlog
-
 from assistant.domain.acts import Act, StoredAct
 from assistant.domain.answers import (
     AccessEntry,
@@ -38,12 +36,8 @@ from assistant.domain.documents import (
     Span,
     StoredDocument,
 )
-from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Identity
 from assistant.domain.revisions import DeskItem, DeskKind
-from assistant.tenant.deployed_names import OFF, ON
-
-_log = structlog.get_logger(__name__)
 
 
 class LiveDocuments(Protocol):
@@ -459,36 +453,6 @@ class DeskStore(Protocol):
 
     async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
         """Return all revisions of an item, oldest first."""
-        ...
-
-
-class SwitchUnreadableError(AssistantError):
-    """A switch has not been read since the process began, so its system must not be called."""
-
-    code = "switch_unreadable"
-
-
-def is_on_by(word: str | None) -> bool:
-    """Return whether a switch with this word lets its system be called; None: there is no switch.
-
-    Case and white space do not matter. Any word but ``on`` is off, and logged as an error where it is not
-    ``off``: a switch is for a leak, and who writes "stop" means it.
-    """
-    switch = ON if word is None else word.strip().casefold()
-    if switch not in (ON, OFF):
-        _log.error("switch_not_understood", advice="Write on or off. The system is not called until then.")
-    return switch == ON
-
-
-class SystemSwitches(Protocol):
-    """Which systems may be called, changed without a deployment."""
-
-    async def is_on(self, system: str) -> bool:
-        """Return the state as of a few seconds ago; only the first reading is waited for, a second at most.
-
-        While the switch cannot be read, return the last known state; before the first one raise
-        SwitchUnreadableError: whoever switched a system off because of a leak must be able to rely on it.
-        """
         ...
 
 

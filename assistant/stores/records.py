@@ -50,21 +50,23 @@ from assistant.domain.answers import (
 )
 from assistant.domain.audit import AuditLink, AuditRecord
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.context import LiveRead, LiveReadPage, LiveReadQuery, place_of
+from assistant.domain.context import LiveRead, LiveReadQuery
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.stores.audit_chain import AuditChain
 from assistant.stores.bodies import StoredBody, bodies_of, store_row, store_text
 from assistant.stores.formats import stored_text
 from assistant.stores.ports import FoundAnswer, PlaceKind
+from assistant.stores.store import Store, TableOf
 from assistant.stores.table import Item, Key, Range, Table, key_of, keyed, sortable
-from assistant.tenant.deployed_names import OUTBOX, RECORDS
+from assistant.tenant import deployed_names
+from assistant.tenant.deployed_names import OUTBOX
 
 _ANSWER = "answer"
 _INTERRUPTED = "interrupted"
 _USED_ONCE = "once"
 _PAST = 0.0
 """``until`` of what has none: of a record, and of what the release before knew of an interrupted answer."""
-_ACCESS_DAYS, _LIVE_DAYS = "access#", "live#"
+_ACCESS_DAYS, LIVE_DAYS = "access#", "live#"
 _WRITERS = "#writers"
 """Ends the name of the partition that has the start records of a day."""
 _DAYS_A_PAGE = 400
@@ -73,11 +75,12 @@ _DAYS_AT_ONCE = 32
 """At most; a page begins with one day and asks for more at once while they have few reads."""
 _ITEMS_A_PAGE = 2000
 """Entries that one page looks at, of all agents: about half a megabyte."""
+RECORDS_TABLE = TableOf("records.sqlite", "records_table", append_only=True)
 Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct)
 Entry = TypeVar("Entry", AccessEntry, LiveRead)
 
 
-class _Audited:
+class Audited:
     """Inserts items, and audit records in their chain, in the partitions ``<family><day>``."""
 
     family: ClassVar[str]
@@ -87,7 +90,7 @@ class _Audited:
         self._clock = clock or SystemClock()
         self._chain = AuditChain(self._put_start)
 
-    async def _record(self, record: BaseModel, *, at: datetime, name: str | None = None) -> None:
+    async def add(self, record: BaseModel, *, at: datetime, name: str | None = None) -> None:
         """Add an audit record. One with a name is kept once, whoever writes it."""
         place, body = sortable(at), store_row(record)
 
@@ -126,7 +129,7 @@ class _Audited:
         return None if _content(existing) == _content(item) else existing
 
 
-class StoredRecords(_Audited):
+class StoredRecords(Audited):
     """``AnswerRecords`` in a table."""
 
     family = _ACCESS_DAYS
@@ -206,13 +209,13 @@ class StoredRecords(_Audited):
         return await self._listed(answer_id, "act", StoredAct)
 
     async def record_access(self, entry: AccessEntry) -> None:
-        await self._record(entry, at=entry.at)
+        await self.add(entry, at=entry.at)
 
     async def list_accesses(self, query: AccessQuery) -> AccessPage:
-        return AccessPage(*await _Listing(self._table, query, AccessEntry).by_day(_ACCESS_DAYS))
+        return AccessPage(*await Listing(self._table, query, AccessEntry).by_day(_ACCESS_DAYS))
 
     async def audited(self, day: date) -> list[AuditRecord]:
-        names = [f"{family}{day}{end}" for family in (_ACCESS_DAYS, _LIVE_DAYS) for end in ("", _WRITERS)]
+        names = [f"{family}{day}{end}" for family in (_ACCESS_DAYS, LIVE_DAYS) for end in ("", _WRITERS)]
         # Parts of a body that is too large for one item have no body.
         found = [item for name in names for item in await self._table.query(Range(name))]
         items = [item for item in found if "piece" not in item]
@@ -249,7 +252,7 @@ class StoredRecords(_Audited):
         All go out at once, mostly in one call. When one fails, the caller gets the error and repeats all.
         """
         sight = record.sight()
-        seen = self._record(sight, at=sight.at, name=f"asked#{record.answer_id}#{kind}")
+        seen = self.add(sight, at=sight.at, name=f"asked#{record.answer_id}#{kind}")
         if kind == _ANSWER and record.is_for_desk:
             more = _in_outbox(record.finished_at, record.answer_id)
         placed = self._place(record)
@@ -307,7 +310,7 @@ class StoredRecords(_Audited):
 
 def listed(kind: str) -> Range:
     """Return the rows that are listed as ``kind``, oldest first."""
-    return Range(kind, index=RECORDS.index)
+    return Range(kind, index=deployed_names.RECORDS.index)
 
 
 def _in_outbox(at: datetime, record_id: str) -> Item:
@@ -323,30 +326,10 @@ def _conversation_key(record: AnswerRecord) -> Key:
     return f"conversation#{record.conversation_id}", f"{sortable(record.asked_at)}#{record.answer_id}"
 
 
-class StoredLiveReads(_Audited):
-    """``LiveReads`` in a table."""
-
-    family = _LIVE_DAYS
-
-    async def record(self, read: LiveRead) -> None:
-        body = read.model_dump_json()
-        await asyncio.gather(
-            self._record(read, at=read.at, name=read.read_id),
-            *([] if read.subject is None else [self._insert_for_subject(read, body)]),
-        )
-
-    async def _insert_for_subject(self, read: LiveRead, body: str) -> None:
-        key = _of_subject(str(read.subject)), place_of(read)
-        await self._table.insert(keyed(key, body=body))
-
-    async def list(self, query: LiveReadQuery) -> LiveReadPage:
-        listing = _Listing(self._table, query, LiveRead)
-        if query.subject is not None:
-            return LiveReadPage(*await listing.of_partition(_of_subject(query.subject)))
-        return LiveReadPage(*await listing.by_day(_LIVE_DAYS))
+RECORDS = Store(RECORDS_TABLE, lambda table, clock: StoredRecords(table, clock=clock))
 
 
-class _Listing(Generic[Entry]):
+class Listing(Generic[Entry]):
     """Reads a page of the entries that a query wants, oldest first, and where the next page begins."""
 
     def __init__(self, table: Table, query: AccessQuery | LiveReadQuery, model: type[Entry]) -> None:
@@ -422,10 +405,6 @@ def _groups(low: str, high: str) -> list[list[str]]:
         groups.append(days[:size])
         days, size = days[size:], min(2 * size, _DAYS_AT_ONCE)
     return groups
-
-
-def _of_subject(subject: str) -> str:
-    return f"live-of#{subject}"
 
 
 def _day(instant: str) -> date:

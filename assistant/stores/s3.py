@@ -22,7 +22,6 @@ import re
 import tempfile
 import tomllib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +34,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from assistant.domain.documents import ORIGINAL_PART_BYTES, Document, OriginalFile, ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
-from assistant.models.artifacts import FACTS_FILE, TOKENIZER_FILE, ModelFacts
 from assistant.process.aws.clients import ServiceRefusedError, aws_call
 from assistant.process.settings import StoreSettings
 from assistant.stores.documents_ports import MOST_CONTENTS, StoredContent
@@ -437,7 +435,7 @@ _FILE_LIMIT_S = 60.0
 _PLAIN_MD5 = re.compile(r'"([0-9a-f]{32})"')
 
 
-_LONGEST_ARTIFACT_BYTES = 64 * 1024 * 1024
+LONGEST_FILE_BYTES = 64 * 1024 * 1024
 """The largest vocabularies in use make a tokenizer.json of 30 MiB."""
 _LONGEST_TENANT_FILE_BYTES = 4 * 1024 * 1024
 """2,000 entries of a glossary, 200 characters on each side, are under a MiB."""
@@ -448,48 +446,24 @@ _RAW_PART_BYTES = 1024 * 1024
 _tenant_name: TypeAdapter[str] = TypeAdapter(TenantName)
 
 
-async def download_artifacts(client: Any, *, prefix: str, models: AbstractSet[str], into: Path) -> None:
-    """Copy ``<prefix><model>/artifact.json`` and ``tokenizer.json`` of each model to ``<into>/<model>/``.
-
-    ``client`` is an aiobotocore client of S3; its role needs s3:GetObject below the prefix (``s3://…``).
-    A file is written whole or not at all; processes that share the folder may copy at once. Raises
-    ConfigurationError naming the object that is missing, denied, too large or damaged, and DependencyError
-    when S3 does not respond.
-    """
-    for model in sorted(models):
-        for name in (TOKENIZER_FILE, FACTS_FILE):  # facts last: a folder that has them is complete
-            content = await _read_artifact(client, prefix=prefix, name=f"{model}/{name}")
-            await asyncio.to_thread(_write_whole, into / model / name, content, setting="model_artifacts_dir")
-
-
-async def read_facts(client: Any, *, prefix: str, model: str) -> ModelFacts:
-    """Return the content of ``<prefix><model>/artifact.json``. Raises as ``download_artifacts`` does."""
-    content = await _read_artifact(client, prefix=prefix, name=f"{model}/{FACTS_FILE}")
-    try:
-        return ModelFacts.model_validate_json(content)
-    except ValidationError as error:
-        where, errors = f"{prefix}{model}/{FACTS_FILE}", error.error_count()
-        raise ConfigurationError(f"{where}: not an artifact of schema 1 ({errors} errors).") from None
-
-
 async def download_tenant_file(client: Any, *, uri: str, into: Path) -> str:
     """Copy the tenant file at ``uri`` (``s3://…``) to ``<into>/<name>.toml``, and return the name in it.
 
-    Nothing else in it is checked. Raises as ``download_artifacts`` does.
+    Nothing else in it is checked. Raises as ``read_file``.
     """
     advice = "put the tenant file there"
-    content = await _read_object(client, uri, longest_bytes=_LONGEST_TENANT_FILE_BYTES, advice=advice)
+    content = await read_file(client, uri, longest_bytes=_LONGEST_TENANT_FILE_BYTES, advice=advice)
     try:
         name = _tenant_name.validate_python(tomllib.loads(content.decode()).get("name"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
         raise ConfigurationError(f"{uri} is no tenant file: {type(error).__name__}.") from None
-    await asyncio.to_thread(_write_whole, into / f"{name}.toml", content, setting="tenants_dir")
+    await asyncio.to_thread(write_whole, into / f"{name}.toml", content, setting="tenants_dir")
     return name
 
 
 async def download_folder(client: Any, *, uri: str, into: Path) -> int:
     """Copy every object below ``uri`` (``s3://bucket/prefix/``) into a folder; return how many there are.
-    Raises as ``download_artifacts`` does."""
+    Raises as ``read_file``."""
     place, count = urlsplit(uri), 0
     bucket, prefix = place.netloc, place.path.lstrip("/")
     pages = _pages(
@@ -499,10 +473,10 @@ async def download_folder(client: Any, *, uri: str, into: Path) -> int:
         for found in page.get("Contents", ()):
             name = str(found["Key"]).removeprefix(prefix)
             if name and not name.endswith("/") and ".." not in name.split("/"):
-                content = await _read_object(
-                    client, f"{uri}{name}", longest_bytes=_LONGEST_ARTIFACT_BYTES, advice="put it there again"
+                content = await read_file(
+                    client, f"{uri}{name}", longest_bytes=LONGEST_FILE_BYTES, advice="put it there again"
                 )
-                await asyncio.to_thread(_write_whole, into / name, content, setting="the folder")
+                await asyncio.to_thread(write_whole, into / name, content, setting="the folder")
                 count += 1
     return count
 
@@ -559,12 +533,7 @@ async def _copy(body: Any, into: Path) -> int:
     return written_bytes
 
 
-async def _read_artifact(client: Any, *, prefix: str, name: str) -> bytes:
-    uri, advice = f"{prefix.rstrip('/')}/{name}", "put the model's artifact there"
-    return await _read_object(client, uri, longest_bytes=_LONGEST_ARTIFACT_BYTES, advice=advice)
-
-
-async def _read_object(client: Any, uri: str, *, longest_bytes: int, advice: str) -> bytes:
+async def read_file(client: Any, uri: str, *, longest_bytes: int, advice: str) -> bytes:
     """Return the content of ``s3://bucket/key``.
 
     ``advice`` says what to do where the object is missing ("put the model's artifact there"). Raises
@@ -603,7 +572,7 @@ def _matches_etag(content: bytes, found: Mapping[str, Any]) -> bool:
     return hashlib.md5(content, usedforsecurity=False).hexdigest() == plain[1]
 
 
-def _write_whole(path: Path, content: bytes, *, setting: str) -> None:
+def write_whole(path: Path, content: bytes, *, setting: str) -> None:
     """Write the file whole or not at all; processes that share the folder may write at once.
 
     Raises ConfigurationError naming the ``setting`` that chooses the folder.

@@ -1,4 +1,4 @@
-"""States of one tenant's documents, runs of its sources, and the lock on writing its index.
+"""States of one tenant's documents, the queues of documents to index, and the lock on writing the index.
 
 All states are in one partition, in order of document_id, so that a page is one query. A partition of DynamoDB
 takes 1,000 writes a second, and a hot one is split; the worker writes fewer than 200.
@@ -15,18 +15,21 @@ from typing import Any
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import DependencyError
-from assistant.stores.documents_ports import SourceRun
+from assistant.stores.store import LockOf, QueueOf, Store, TableOf
 from assistant.stores.table import ABSENT, LAST, LOWEST, Condition, Item, Key, Range, Table, equal, keyed
-from assistant.tenant.deployed_names import STATES
+from assistant.tenant import deployed_names
 
 _PARTITION = "documents"
-_RUNS = "source-runs"
-_LOCK_KEY = ("write-turn", "index")
 _MARGIN_S = 15.0
-_LONGEST_FUNCTION_S = 900.0
 """Between the end of a holder's time and that of its lock: for clocks that differ and calls in flight."""
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
+STATES_TABLE = TableOf("queue.sqlite", "states_table", DependencyError)
+QUEUE = QueueOf("documents", "ingestion_queue_url")
+"""Ids of documents to index."""
+BULK_QUEUE = QueueOf("documents", "bulk_queue_url")
+WITHDRAWALS = QueueOf("withdrawals", "withdrawals_queue_url")
+"""Ids to remove from the index. A queue of its own, so that no backlog of documents delays it."""
 
 
 class StoredStates:
@@ -102,7 +105,11 @@ class StoredStates:
 def _range(after: str | None, until: str | None, state: DocumentState | None = None) -> Range:
     """Return bounds that a range includes; no document id contains NUL."""
     low, high = f"{after}\0" if after else LOWEST, until or LAST
-    return Range(_PARTITION, low, high) if state is None else Range(state.value, low, high, STATES.index)
+    return (
+        Range(_PARTITION, low, high)
+        if state is None
+        else Range(state.value, low, high, deployed_names.STATES.index)
+    )
 
 
 def _may_advance(status: DocumentStatus) -> Condition:
@@ -133,18 +140,25 @@ def _status(item: Item) -> DocumentStatus:
     return DocumentStatus.model_validate_json(item["body"])
 
 
-class StoredSourceRuns:
-    """``SourceRuns`` in a table."""
+STATES = Store(STATES_TABLE, lambda table, _: StoredStates(table))
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
 
-    async def put_run(self, run: SourceRun) -> None:
-        await self._table.put_many([keyed((_RUNS, run.key), body=run.model_dump_json())])
-
-    async def runs(self) -> Sequence[SourceRun]:
-        items = await self._table.query(Range(_RUNS))
-        return [SourceRun.model_validate_json(item["body"]) for item in items]
+INDEX_WRITES = LockOf(
+    "index/turn.lock",
+    key="index",
+    late="Another process writes the passage index. Retry.",
+    late_here="Another process writes the passage index. Retry.",
+    waits_s=60.0,
+    lasts_s=90.0,
+)
+"""Held by the one process that writes a tenant's index."""
+REINDEX_TURN = LockOf(
+    "index/reindex.lock",
+    key="reindex",
+    late="Another reindex of this tenant runs, or was killed in the last 15 minutes. Retry then.",
+    late_here="Another reindex of this tenant runs. Wait until it ends.",
+)
+"""Lets one reindex of the tenant run at a time, and refuses another at once."""
 
 
 class StoredWriteTurn:
@@ -159,10 +173,10 @@ class StoredWriteTurn:
         table: Table,
         *,
         clock: Clock | None = None,
-        lasts_s: float = 90.0,
-        waits_s: float = 60.0,
-        key: tuple[str, str] = _LOCK_KEY,
-        taken: str = "Another process writes the passage index. Retry.",
+        lasts_s: float,
+        waits_s: float,
+        key: tuple[str, str],
+        taken: str,
     ) -> None:
         """``key``: the row of the lock; ``taken``: the message where it is not free in time."""
         self._table = table
@@ -174,18 +188,6 @@ class StoredWriteTurn:
         self._owner = uuid.uuid4().hex
         self._lock_in_process = asyncio.Lock()
         self._timeout = asyncio.Timeout(None)
-
-    @classmethod
-    def of_reindex(cls, table: Table, *, clock: Clock | None = None) -> StoredWriteTurn:
-        """Return the lock that lets one reindex of a tenant run; it lasts as long as a function."""
-        return cls(
-            table,
-            clock=clock,
-            lasts_s=_LONGEST_FUNCTION_S,
-            waits_s=0.0,
-            key=("write-turn", "reindex"),
-            taken="Another reindex of this tenant runs, or was killed in the last 15 minutes. Retry then.",
-        )
 
     async def __aenter__(self) -> None:
         await self._lock_in_process.acquire()

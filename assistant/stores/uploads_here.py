@@ -16,8 +16,7 @@ from typing import TypeVar
 from assistant.domain.errors import DependencyError
 from assistant.domain.uploads import UploadResult
 from assistant.process.private_files import make_private_folder, replace_private
-from assistant.stores.documents_ports import COUNTED_FOR, KEPT_FOR, Upload
-from assistant.stores.queue.sqlite import SqliteIngestionQueue
+from assistant.stores.documents_ports import COUNTED_FOR, KEPT_FOR, IngestionQueue, Upload
 
 Value = TypeVar("Value")
 
@@ -27,7 +26,7 @@ class FileUploads:
     """``Uploads`` below ``folder``. A finished one is put into ``queue``, whose messages are keys."""
 
     folder: Path
-    queue: SqliteIngestionQueue
+    queue: IngestionQueue
 
     async def store(self, upload: Upload, parts: AsyncIterable[bytes | bytearray]) -> None:
         place = self.folder / upload.key

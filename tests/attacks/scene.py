@@ -20,7 +20,6 @@ from assistant.documents.parsing import parse_document
 from assistant.documents.passages import PassageCutter, TokenCounts, build_card
 from assistant.domain.documents import Document, IndexedDocument
 from assistant.domain.errors import DocumentInvalidError
-from assistant.stores.opened import EmbeddedTenant
 from assistant.text.language import language
 from tests.fakes.running_service import (
     DIGEST,
@@ -33,6 +32,7 @@ from tests.fakes.running_service import (
     service_settings,
 )
 from tests.fakes.sagemaker_socket import DIMENSIONS, sagemaker_socket, vector_of
+from tests.fakes.tenant_stores import TenantStores
 from tests.fakes.tokens import EC_KEY
 
 Mode = Literal["quoted", "written"]
@@ -125,7 +125,7 @@ async def bring(
         title_vectors=[vector_of(text) for text in (document.title, *document.questions)],
         passages=[(passage, vector_of(passage.embedding_input)) for passage in passages],
     )
-    stores = EmbeddedTenant(
+    stores = TenantStores(
         service.state_dir / "tenants" / tenant,
         embedding_model="tiny-embedding",
         dimensions=DIMENSIONS,

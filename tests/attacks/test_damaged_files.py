@@ -15,9 +15,9 @@ from assistant.laptop.worker import prepare_each
 from assistant.options.feedback.opened import open_movers
 from assistant.process.settings import ServiceSettings, WorkerSettings
 from assistant.service.opened import open_ingestion, open_loops
-from assistant.stores.opened import EmbeddedTenant
 from tests.fakes.running_service import RunningService, Scene, published_keys, service_on, service_settings
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
+from tests.fakes.tenant_stores import TenantStores
 from tests.fakes.tokens import EC_KEY
 
 GARBAGE = bytes(range(1, 256)) * 16 + b"\x01" * 16
@@ -34,7 +34,7 @@ def damage(path: Path) -> None:
 
 
 def test_every_store_file_is_damaged_here(tmp_path: Path) -> None:
-    stores = EmbeddedTenant(tmp_path, embedding_model="m", dimensions=8)
+    stores = TenantStores(tmp_path, embedding_model="m", dimensions=8)
     assert {*stores._tables} == {f"{name}.sqlite" for name in FILES}
 
 

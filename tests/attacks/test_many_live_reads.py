@@ -14,7 +14,7 @@ from assistant.answer.elements import CallBounds
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import ElementProblem
 from assistant.domain.filling import Caller, Filled, LiveReadError
-from assistant.stores.ports import SwitchUnreadableError
+from assistant.options.live.stored import SwitchUnreadableError
 from tests.attacks.live_scene import (
     CUSTOMER,
     ORDER,

@@ -9,13 +9,13 @@ from collections import Counter
 import httpx
 
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.stores.opened import EmbeddedTenant
 from tests.breaking.agents import Agents, AskedQuestion
 from tests.breaking.owners import Knowledge, KnownDocument
 from tests.breaking.site import LABEL, Site, headers
 from tests.fakes.running_service import DIGEST
 from tests.fakes.sagemaker_socket import DIMENSIONS
 from tests.fakes.stored_items import stored_bodies
+from tests.fakes.tenant_stores import TenantStores
 
 GONE = "[withdrawn]"
 _FINAL = (None, "withdrawn")
@@ -73,7 +73,7 @@ async def _faults_of_text(knowledge: Knowledge, document: KnownDocument) -> list
 
 async def _faults_of_index(site: Site, knowledge: Knowledge) -> list[str]:
     """Hold the index against the documents: each that is live once, with its newest text and labels."""
-    stores = EmbeddedTenant(
+    stores = TenantStores(
         site.tenant_folder, embedding_model="tiny-embedding", dimensions=DIMENSIONS, model_digest=DIGEST
     )
     faults: list[str] = []

@@ -15,11 +15,13 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from assistant.domain.clock import Clock
+from assistant.options.live.stored import Switches
 from assistant.process.aws.clients import AwsService, open_client
-from assistant.process.aws.parameters import ParameterPower, ParameterRevocations, ParameterSwitches
+from assistant.stores.power import Power, Revocations
 from assistant.stores.queue.sqs import SqsIngestionQueue
 from assistant.stores.s3 import S3CaptureStore, S3DocumentStore, S3FeedbackFiles
 from assistant.stores.s3_uploads import S3Uploads
+from assistant.stores.words import ParameterWords
 from tests.emulated_aws import create_documents_bucket, create_queue
 from tests.fakes.aws_server import REGION, create_key, put_parameter, server_url
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind
@@ -83,16 +85,17 @@ class SsmTwin:
     through_proxy: Any
     """A client whose calls the proxy passes on."""
 
-    def power_by(self, clock: Clock) -> ParameterPower:
-        power = ParameterPower(self.client, name=self.name, clock=clock)
+    def power_by(self, clock: Clock) -> Power:
+        power = Power(ParameterWords(self.client, place=self.name), clock=clock)
         self.stack.push_async_callback(power.close)
         return power
 
     async def set_power(self, word: str) -> None:
         await put_parameter(self.client, name=self.name, value=word)
 
-    def switches_by(self, clock: Clock) -> ParameterSwitches:
-        switches = ParameterSwitches(self.through_proxy, prefix=f"{self.name}-systems", clock=clock)
+    def switches_by(self, clock: Clock) -> Switches:
+        words = ParameterWords(self.through_proxy, place=f"{self.name}-systems")
+        switches = Switches(words, clock=clock)
         self.stack.push_async_callback(switches.close)
         return switches
 
@@ -100,8 +103,8 @@ class SsmTwin:
         await put_parameter(self.client, name=f"{self.name}-systems/{system}", value=word)
 
     @property
-    def revocations(self) -> ParameterRevocations:
-        return ParameterRevocations(self.through_proxy, name=f"{self.name}-revocations")
+    def revocations(self) -> Revocations:
+        return Revocations(ParameterWords(self.through_proxy, place=f"{self.name}-revocations"))
 
     async def put_revocations(self, content: str) -> None:
         await put_parameter(self.client, name=f"{self.name}-revocations", value=content)

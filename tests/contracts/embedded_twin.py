@@ -10,19 +10,25 @@ from typing import ClassVar
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
+from assistant.options.live.stored import StoredSentValues, Switches
 from assistant.process.private_files import make_private_folder
-from assistant.stores.claims import StoredClaims, StoredSentValues
-from assistant.stores.files import FilePower, FileRevocations, FileSwitches, FolderCaptureStore
+from assistant.stores.claims import EVENTS_TABLE, StoredClaims
+from assistant.stores.desk import DESK_TABLE
+from assistant.stores.files import FolderCaptureStore
 from assistant.stores.index.embedded import EmbeddedPassageIndex
-from assistant.stores.opened import DESK_TABLE, EVENTS_TABLE, RECORDS_TABLE, STATES_TABLE, EmbeddedTenant
+from assistant.stores.power import Power, Revocations
+from assistant.stores.records import RECORDS_TABLE
 from assistant.stores.sqlite_table import SqliteTable
+from assistant.stores.states import STATES_TABLE
+from assistant.stores.words import FileWords
+from tests.fakes.tenant_stores import TenantStores
 
 DIMENSIONS = 4
 SWEEP_EVERY_S = 0.02
 EMBEDDING_MODEL = "model-of-four"
 
 
-class EmbeddedTwin(EmbeddedTenant):
+class EmbeddedTwin(TenantStores):
     shortest_visibility_s: ClassVar[float] = 0.05
 
     def __init__(self, place: Path) -> None:
@@ -78,8 +84,8 @@ class EmbeddedTwin(EmbeddedTenant):
 
         return await asyncio.to_thread(read)
 
-    def power_by(self, clock: Clock) -> FilePower:
-        return FilePower(self._place / "power", clock=clock)
+    def power_by(self, clock: Clock) -> Power:
+        return Power(FileWords(self._place / "power"), clock=clock)
 
     async def set_power(self, word: str) -> None:
         await asyncio.to_thread(self._write_power, word)
@@ -88,8 +94,8 @@ class EmbeddedTwin(EmbeddedTenant):
         self._place.mkdir(parents=True, exist_ok=True)
         (self._place / "power").write_text(word)
 
-    def switches_by(self, clock: Clock) -> FileSwitches:
-        return FileSwitches(self._place / "systems", clock=clock)
+    def switches_by(self, clock: Clock) -> Switches:
+        return Switches(FileWords(self._place / "systems"), clock=clock)
 
     async def set_switch(self, system: str, word: str) -> None:
         def write() -> None:
@@ -99,8 +105,8 @@ class EmbeddedTwin(EmbeddedTenant):
         await asyncio.to_thread(write)
 
     @property
-    def revocations(self) -> FileRevocations:
-        return FileRevocations(self._place / "systems" / "revocations.json")
+    def revocations(self) -> Revocations:
+        return Revocations(FileWords(self._place / "systems" / "revocations.json"))
 
     async def put_revocations(self, content: str) -> None:
         await self.set_switch("revocations.json", content)

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.stores.ports import SwitchUnreadableError, SystemSwitches
+from assistant.options.live.stored import SwitchUnreadableError, SystemSwitches
 from tests.contracts.twins import Twin
 from tests.fakes.clock import SteppedClock
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
+from assistant.options.live.stored import SystemSwitches
 from assistant.options.sources.ports import SourceRuns
 from assistant.service.identity import KeySource
 from assistant.stores.documents_ports import (
@@ -35,7 +36,6 @@ from assistant.stores.ports import (
     LiveReads,
     PassageSearch,
     SentValues,
-    SystemSwitches,
 )
 from assistant.stores.s3 import S3CaptureStore
 from assistant.stores.table import Table

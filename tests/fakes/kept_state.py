@@ -21,9 +21,9 @@ from assistant.domain.desk import Case, CaseReason
 from assistant.domain.documents import DocumentState
 from assistant.domain.revisions import CaseState, DeskItem, DeskKind
 from assistant.stores.documents_ports import SourceRun
-from assistant.stores.opened import EmbeddedTenant
 from assistant.stores.ports import ValuesOfSent
 from tests.contracts import samples
+from tests.fakes.tenant_stores import TenantStores
 
 NOW = samples.NOON
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
@@ -31,11 +31,11 @@ DAY = timedelta(days=1)
 FILES = ("records", "desk", "queue", "connectors", "events", "sent-values", "erasure")
 
 
-def open_tenant(folder: Path) -> EmbeddedTenant:
-    return EmbeddedTenant(folder, embedding_model="model-of-four", dimensions=4)
+def open_tenant(folder: Path) -> TenantStores:
+    return TenantStores(folder, embedding_model="model-of-four", dimensions=4)
 
 
-async def fill(stores: EmbeddedTenant) -> None:
+async def fill(stores: TenantStores) -> None:
     records = stores.records
     for number in range(3):
         answer = samples.answer(f"a{number}", minute=number)
@@ -94,7 +94,7 @@ def _revision(kind: DeskKind, item_id: str, revision: int, body: str, *, minute:
     return DeskItem(kind=kind, item_id=item_id, revision=revision, at=at, by="ana", body=body)
 
 
-async def read(stores: EmbeddedTenant) -> dict[str, Any]:
+async def read(stores: TenantStores) -> dict[str, Any]:
     records, desk = stores.records, stores.desk
     accesses = await records.list_accesses(AccessQuery(since=NOW - DAY, until=NOW + DAY))
     reads = await stores.live_reads.list(LiveReadQuery(since=NOW - DAY, until=NOW + DAY))

@@ -47,11 +47,11 @@ from assistant.service.health import ServiceMetrics, TenantReads
 from assistant.service.opened import ServedTenant, open_tenants
 from assistant.service.served import LiveTenant, ServedTenants
 from assistant.service.streams import StreamLimits
-from assistant.stores.opened import EmbeddedTenant
 from assistant.text.language import language
 from tests.contracts.samples import indexed
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket, vector_of
 from tests.fakes.socket_server import socket_server
+from tests.fakes.tenant_stores import TenantStores
 from tests.fakes.tokens import EC_KEY, ISSUER, claims, token
 
 DIGEST = "d" * 64
@@ -177,7 +177,7 @@ class RunningService:
         owner = self.headers("olga", roles=["knowledge_owner"])
         gone = await self.client.delete(f"/v1/documents/{document_id}", headers=owner)
         assert (gone.status_code, gone.json()["state"]) == (202, "withdrawn")
-        stores = EmbeddedTenant(
+        stores = TenantStores(
             self.state_dir / "tenants" / "clinic",
             embedding_model="tiny-embedding",
             dimensions=DIMENSIONS,
@@ -205,7 +205,7 @@ class RunningService:
         original: tuple[str, bytes] | None = None,
     ) -> Document:
         """Make a document live, as the worker would; ``original`` is the name and bytes of its file."""
-        stores = EmbeddedTenant(
+        stores = TenantStores(
             self.state_dir / "tenants" / tenant,
             embedding_model="tiny-embedding",
             dimensions=DIMENSIONS,

@@ -20,14 +20,26 @@ try:
     from assistant.domain.acts import Act, AgentAct
     from assistant.domain.desk import Case, CaseReason
     from assistant.domain.revisions import DeskItem, DeskKind
+    from assistant.stores.desk import DESK
     from assistant.stores.opened import EmbeddedTenant
+    from assistant.stores.records import RECORDS
+    from assistant.stores.states import STATES
+
+    def open_stores(folder: Path) -> tuple[Any, Any, Any, Any]:
+        stores = EmbeddedTenant(folder)
+        return stores, stores.get(RECORDS), stores.get(DESK), stores.get(STATES)
 except ModuleNotFoundError:  # the release before has other rooms
     _desk: Any = import_module("assistant.domain.desk")
     _feedback: Any = import_module("assistant.domain.feedback")
     Act, AgentAct = _feedback.Act, _feedback.AgentAct
     DeskItem, DeskKind = _desk.DeskItem, _desk.DeskKind
     Case, CaseReason = _desk.Case, _desk.CaseReason
-    EmbeddedTenant: Any = import_module("assistant.wiring.stores").EmbeddedTenant
+
+    def open_stores(folder: Path) -> tuple[Any, Any, Any, Any]:
+        tenant: Any = import_module("assistant.wiring.stores").EmbeddedTenant
+        stores = tenant(folder, embedding_model="none", dimensions=4)
+        return stores, stores.records, stores.desk, stores.states
+
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -84,8 +96,7 @@ async def read(records: Any, desk: Any, states: Any) -> dict[str, Any]:
 
 
 async def main(verb: str, folder: Path, *rest: str) -> None:
-    stores = EmbeddedTenant(folder, embedding_model="none", dimensions=4)
-    records, desk, states = stores.records, stores.desk, stores.states
+    stores, records, desk, states = open_stores(folder)
     if verb == "fill":
         answer = await records.get_answer(rest[1])
         assert answer is not None

@@ -19,8 +19,7 @@ from assistant.documents.files import SourceDocument, read_sources
 from assistant.documents.passages import InProcessParser, Received
 from assistant.documents.work import BatchEmbedder
 from assistant.models.artifacts import TOKENIZER_FILE
-from assistant.stores.clients import open_clients
-from assistant.stores.opened import StoreChoice
+from assistant.models.opened import ModelStores, open_model_clients
 from assistant.tenant.tenant import TenantConfig, load_tenant
 from assistant.terminal.local import LocalRuntime, local_runtime
 from assistant.terminal.terminal import GlobalOptions, Terminal
@@ -64,10 +63,10 @@ async def _embed(
     """Return the endpoint's vectors, shape (len(texts), dimensions), and the digest of its model."""
     settings = runtime.layout.worker_settings()
     async with AsyncExitStack() as stack:
-        stores = await StoreChoice.open(
+        stores = await ModelStores.open(
             tenant,
             settings=settings,
-            clients=await stack.enter_async_context(open_clients(settings, models=runtime.models)),
+            clients=await stack.enter_async_context(open_model_clients(settings, models=runtime.models)),
             stack=stack,
             clock=None,
             models=set(),

@@ -14,7 +14,8 @@ from assistant.domain.audit import day_of
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DeploymentError
 from assistant.process.settings import AuditSettings
-from assistant.stores.audit_days import AuditReport, VerifyAudit
+from assistant.stores.audit_days import DIGESTS, AuditReport, VerifyAudit
+from assistant.stores.records import RECORDS
 from assistant.tenant.deployed_names import AUDIT_OUTPUT
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import AwsAccount, place_of
@@ -44,7 +45,8 @@ def verify(
     async def run() -> AuditReport:
         if local:
             async with options.stores(tenant) as stores:
-                return await VerifyAudit(stores.records, stores.digests, clock=SystemClock()).run(*days)
+                records, digests = stores.get(RECORDS), stores.get(DIGESTS)
+                return await VerifyAudit(records, digests, clock=SystemClock()).run(*days)
         from assistant.stores.audit_closing import open_audit
 
         settings = _deployed(options, tenant)

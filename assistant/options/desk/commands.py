@@ -16,10 +16,13 @@ from typer import Argument, Option
 
 from assistant.answer.excerpts import fill_record, read_excerpts
 from assistant.answer.stored import MOST_ENTRIES, Audit, entry_of_read
+from assistant.documents.readable import ReadableDocuments
 from assistant.domain.answers import AccessEntry, AccessPage, AccessQuery, PassageUse
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import NotFoundError
 from assistant.service import wire
+from assistant.stores.records import RECORDS
+from assistant.stores.states import STATES
 from assistant.terminal.answer_view import Replayed, show_replayed
 from assistant.terminal.terminal import From, GlobalOptions, Tenant, Terminal, To, cli_reader, window_of
 
@@ -48,15 +51,17 @@ def replay(
 
 
 async def _replay(stores: EmbeddedTenant, tenant: str, answer_id: str) -> Replayed:
-    record = await stores.records.get_answer(answer_id)
+    records = stores.get(RECORDS)
+    record = await records.get_answer(answer_id)
     if record is None:
         raise NotFoundError(f"{tenant} has no answer {answer_id}.")
     entry = entry_of_read("answer", answer_id, [record], reader=cli_reader(), at=SystemClock().now())
-    await stores.records.record_access(entry)
-    shown = await read_excerpts(record.excerpts, stores.texts, labels=frozenset(record.labels))
+    await records.record_access(entry)
+    readable = ReadableDocuments(stores.knowledge.documents, states=stores.get(STATES))
+    shown = await read_excerpts(record.excerpts, readable, labels=frozenset(record.labels))
     record = fill_record(record, shown)
     texts = [await _text_of(stores, use) for use in record.passages]
-    return Replayed(record, tuple(texts), tuple(await stores.records.list_verdicts(answer_id)))
+    return Replayed(record, tuple(texts), tuple(await records.list_verdicts(answer_id)))
 
 
 async def _text_of(stores: EmbeddedTenant, use: PassageUse) -> str | None:
@@ -116,7 +121,7 @@ async def _entries(
     async with AsyncExitStack() as stack:
         if service is None:
             stores = await stack.enter_async_context(options.stores(tenant))
-            audit = Audit(records=stores.records, documents=stores.knowledge.states, clock=SystemClock())
+            audit = Audit(records=stores.get(RECORDS), documents=stores.get(STATES), clock=SystemClock())
             read = partial(audit.page, auditor=cli_reader())
         else:
             service_client = options.service_client(service, of="an auditor's")

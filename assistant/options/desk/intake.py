@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import structlog
 
@@ -26,13 +26,12 @@ from assistant.domain.revisions import DeskItem, DeskKind, body_of_item, first_r
 from assistant.options.desk.cases import CLOSED, case_id
 from assistant.options.desk.domain import CaseIndex
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
-from assistant.stores.opened import DESK, RECORDS
+from assistant.stores.desk import DESK
 from assistant.stores.ports import AnswerRecords, DeskStore
+from assistant.stores.records import RECORDS
+from assistant.stores.store import Stores
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import Language, fold, language
-
-if TYPE_CHECKING:
-    from assistant.stores.opened import AwsStores, EmbeddedTenant
 
 INTAKE = "intake"
 """Who makes the first revision of a case."""
@@ -116,7 +115,7 @@ class OpenCases:
         await self.store.put(first, *indexes)
 
 
-async def open_intake(tenant: TenantConfig, stores: AwsStores | EmbeddedTenant) -> OpenCases:
+async def open_intake(tenant: TenantConfig, stores: Stores) -> OpenCases:
     """Return what opens cases where feedback wants a reviewer."""
     return OpenCases(
         await stores.of(DESK),

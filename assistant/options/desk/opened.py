@@ -14,7 +14,7 @@ from assistant.options.desk.intake import refuse_above
 from assistant.options.desk.preview import PreviewAnswer, QuestionVectors
 from assistant.options.desk.serving import matcher_for
 from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions
-from assistant.stores.opened import DESK
+from assistant.stores.desk import DESK
 from assistant.text.language import language
 
 if TYPE_CHECKING:

@@ -25,6 +25,8 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.revisions import DeskKind, ReleaseState
 from assistant.option import Place
+from assistant.stores.desk import DESK
+from assistant.stores.erasure import ERASURE_KEYS
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, instant, plain
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def erase(
 ) -> None:
     """Make a patient's words in the feedback store unreadable for good, and say which these are. Under the
     profile hipaa a second person must give the same command."""
-    from assistant.options.feedback.opened import local_signals, two_people_of
+    from assistant.options.feedback.opened import feedback_of, local_signals, two_people_of
     from assistant.options.feedback.signals import Erased, ErasePatient
     from assistant.terminal.terminal import cli_reader
 
@@ -81,8 +83,8 @@ def erase(
     signals = local_signals(config, tenants_dir=options.tenants_dir, state_dir=state_dir)
 
     async def destroy(stores: EmbeddedTenant) -> Erased:
-        keys, feedback = stores.erasure_keys, stores.feedback
-        two_people = two_people_of(config, stores.desk)
+        keys, feedback = stores.get(ERASURE_KEYS), await feedback_of(stores, config.name)
+        two_people = two_people_of(config, stores.get(DESK))
         erase = ErasePatient(signals=signals, keys=keys, feedback=feedback, two_people=two_people)
         return await erase(member, by=cli_reader(), named=contents)
 

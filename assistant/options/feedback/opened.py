@@ -22,23 +22,17 @@ from assistant.options.feedback.patients_opened import patients_filter
 from assistant.options.feedback.ports import CaseIntake
 from assistant.options.feedback.signals import ErasePatient, Signals
 from assistant.options.feedback.store import StoredFeedback
+from assistant.options.feedback.stored import FEEDBACK_FILES, OUTBOX
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import MovingSettings, PreparingSettings, StoreSettings
 from assistant.service.opened import tenant_in
 from assistant.stores.clients import AwsClients, open_clients
-from assistant.stores.opened import (
-    DESK,
-    DOCUMENTS,
-    ERASURE_KEYS,
-    FEEDBACK_FILES,
-    OUTBOX,
-    RECORDS,
-    STATES,
-    AwsStores,
-    EmbeddedTenant,
-    open_embedded,
-    read_tenants,
-)
+from assistant.stores.desk import DESK
+from assistant.stores.erasure import ERASURE_KEYS
+from assistant.stores.opened import DOCUMENTS, AwsStores, EmbeddedTenant, open_embedded, read_tenants
+from assistant.stores.records import RECORDS
+from assistant.stores.states import STATES
+from assistant.stores.store import Stores
 from assistant.stores.two_people import TwoPeople
 from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.tenant.retention import RETENTION
@@ -51,9 +45,7 @@ if TYPE_CHECKING:
     from assistant.stores.ports import AnswerRecords, DeskStore, ErasureKeys
     from assistant.stores.s3 import S3CaptureStore
 
-INTAKES = Place[Callable[[TenantConfig, "AwsStores | EmbeddedTenant"], Awaitable[CaseIntake]]](
-    "intake of feedback"
-)
+INTAKES = Place[Callable[[TenantConfig, Stores], Awaitable[CaseIntake]]]("intake of feedback")
 _DELETE_EVERY_S = 60.0
 _log = structlog.get_logger(__name__)
 
@@ -105,7 +97,7 @@ class LocalCapture:
         await redacting
 
 
-async def _mover(tenant: TenantConfig, stores: AwsStores | EmbeddedTenant, signals: Signals) -> MoveFeedback:
+async def _mover(tenant: TenantConfig, stores: Stores, signals: Signals) -> MoveFeedback:
     records, documents, states = await stores.of(RECORDS), await stores.of(DOCUMENTS), await stores.of(STATES)
     intakes = [await open_intake(tenant, stores) for open_intake in INTAKES.joined()]
     moved = MoverStores(
@@ -113,14 +105,14 @@ async def _mover(tenant: TenantConfig, stores: AwsStores | EmbeddedTenant, signa
         records=records,
         texts=ReadableDocuments(documents, states=states),
         keys=await stores.of(ERASURE_KEYS),
-        feedback=await _feedback(stores, tenant.name),
+        feedback=await feedback_of(stores, tenant.name),
         intake=next(iter(intakes), None),
         patients=patients_filter(),
     )
     return MoveFeedback(moved, signals=signals)
 
 
-async def _feedback(stores: AwsStores | EmbeddedTenant, tenant: str) -> StoredFeedback:
+async def feedback_of(stores: Stores, tenant: str) -> StoredFeedback:
     files, keys = await stores.of(FEEDBACK_FILES), await stores.of(ERASURE_KEYS)
     return StoredFeedback(files, tenant=tenant, keys=keys)
 
@@ -138,11 +130,11 @@ class LearningStores:
     states: DocumentStates
 
     @classmethod
-    async def of(cls, stores: AwsStores | EmbeddedTenant, tenant: TenantConfig) -> LearningStores:
+    async def of(cls, stores: Stores, tenant: TenantConfig) -> LearningStores:
         documents, states = await stores.of(DOCUMENTS), await stores.of(STATES)
         return cls(
             tenant,
-            feedback=await _feedback(stores, tenant.name),
+            feedback=await feedback_of(stores, tenant.name),
             erasure_keys=await stores.of(ERASURE_KEYS),
             desk=await stores.of(DESK),
             records=await stores.of(RECORDS),
@@ -215,7 +207,7 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
             purpose=FEEDBACK_SECRET_PURPOSE,
         )
         aws, signals = AwsStores(clients, settings, stack=stack), Signals(tenant, secret=secret)
-        keys, feedback = await aws.of(ERASURE_KEYS), await _feedback(aws, tenant.name)
+        keys, feedback = await aws.of(ERASURE_KEYS), await feedback_of(aws, tenant.name)
         two_people = two_people_of(tenant, await aws.of(DESK))
         erase = ErasePatient(signals=signals, keys=keys, feedback=feedback, two_people=two_people)
         yield Moving(await _mover(tenant, aws, signals), erase, SystemClock(), settings)

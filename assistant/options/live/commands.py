@@ -25,11 +25,9 @@ from assistant.options.live.opened import Credentials
 from assistant.options.live.parameters import is_value
 from assistant.options.live.ports import LiveSystems
 from assistant.options.live.results import Reading, ResponseReader, element_data
+from assistant.options.live.stored import Switches, SwitchUnreadableError, switches_here
 from assistant.options.live.systems import HttpSystems, SystemAccess
 from assistant.process.aws.clients import AwsService, open_client
-from assistant.stores.files import FileSwitches, set_switch
-from assistant.stores.opened import switches_dir
-from assistant.stores.ports import SwitchUnreadableError
 from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, pairs_of, table
@@ -330,7 +328,7 @@ def _switch(options: GlobalOptions, config: TenantConfig, system: str, state: Li
     if system not in names:
         known = ", ".join(names) or "none"
         raise ConfigurationError(f"{config.name} calls no system {system}; those that it calls: {known}.")
-    set_switch(switches_dir(options.state_dir.resolve(), config), system, on=state == "on")
+    switches_here(options.state_dir.resolve(), config.name).write(system, state)
     terminal.say(f"{system} is {state} here; a service that runs sees it within seconds")
     if (place := config.deployment) is not None:
         name = f"{place.parameter(config.name, 'systems')}/{system}"
@@ -339,7 +337,8 @@ def _switch(options: GlobalOptions, config: TenantConfig, system: str, state: Li
 
 def _system_rows(options: GlobalOptions, config: TenantConfig) -> Iterator[tuple[object, Sequence[str]]]:
     """Yield the line of JSON and the cells of each live system."""
-    switches = FileSwitches(switches_dir(options.state_dir.resolve(), config), clock=SystemClock())
+    words = switches_here(options.state_dir.resolve(), config.name)
+    switches = Switches(words, clock=SystemClock())
     for entry in config.systems:
         assert entry.inline is not None  # noqa: S101 - what systems means
         try:

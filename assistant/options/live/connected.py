@@ -27,7 +27,8 @@ from assistant.options.live.parameters import (
 )
 from assistant.options.live.ports import LiveSystems, ReadObserver, SystemRequest, SystemResponse
 from assistant.options.live.results import Reading, ResponseReader, element_data, names_another
-from assistant.stores.ports import LiveReads, SwitchUnreadableError, SystemSwitches
+from assistant.options.live.stored import SwitchUnreadableError, SystemSwitches
+from assistant.stores.ports import LiveReads
 from assistant.tenant.deployment import ReachEntry
 
 _READY = "ready"

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from assistant.documents.shared_links import local_secret
+from assistant.options.live.stored import LIVE_READS, SENT_VALUES, SWITCHES, SystemSwitches
 from assistant.process.settings import ServiceSettings
 from assistant.service.opened import tenant_secret_of
-from assistant.stores.opened import LIVE_READS, SENT_VALUES, SWITCHES, StoreChoice
+from assistant.stores.opened import StoreChoice
 from assistant.tenant.deployed_names import LIVE_READS_SECRET_PURPOSE
 from assistant.tenant.deployment import ReachEntry
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from assistant.process.aws.clients import AwsService
     from assistant.process.aws.parameters import StoredSecret
     from assistant.service.served import ServedTenant
-    from assistant.stores.ports import SystemSwitches
 
 _PSEUDONYM_DIGITS = 32
 _SECRETS_MANAGER: Final = "secretsmanager"

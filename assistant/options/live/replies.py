@@ -8,7 +8,7 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import ReplyNotDeliveredError
 from assistant.domain.filling import LiveReadError, Reply
 from assistant.options.live.ports import LiveSystems, SystemRequest
-from assistant.stores.ports import SwitchUnreadableError, SystemSwitches
+from assistant.options.live.stored import SwitchUnreadableError, SystemSwitches
 from assistant.tenant.deployment import ReachEntry
 
 

@@ -14,6 +14,7 @@ from typer import Argument, Option
 from assistant.client import Patience
 from assistant.documents.sources import KnowledgeSources
 from assistant.options.sources.opened import LocalSecrets, connected_sources, sync_of
+from assistant.options.sources.stored import SOURCE_RUNS
 from assistant.stores.documents_ports import SourceRun
 from assistant.terminal.sending import OWNER, open_target
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, age, plain, table
@@ -77,7 +78,7 @@ def sync(
 
 def _show_runs(options: GlobalOptions, terminal: Terminal, tenant: str) -> None:
     wanted = connected_sources(options.tenant(tenant))
-    found = options.with_stores(tenant, lambda stores: stores.source_runs.runs())
+    found = options.with_stores(tenant, lambda stores: stores.get(SOURCE_RUNS).runs())
     runs: list[tuple[str, SourceRun | None]] = []
     for source in wanted:
         runs += [(run.key, run) for run in found if run.source == source.name] or [(source.name, None)]

@@ -15,8 +15,10 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.options.sources.run import StoredTarget, SyncSource
 from assistant.options.sources.section import AnyConnector, MediaWikiConnector, SqlConnector, connector_of
+from assistant.options.sources.stored import SOURCE_RUNS, turn_of
 from assistant.process.settings import StoreSettings
 from assistant.stores.opened import EmbeddedTenant
+from assistant.stores.records import RECORDS
 from assistant.tenant.tenant import TenantConfig
 
 if TYPE_CHECKING:
@@ -74,13 +76,13 @@ def sync_of(stores: EmbeddedTenant, source: KnowledgeSource, password: ReadPassw
         raise NotFoundError(
             f"The source {source.name} has no connector. Write one: assistant/options/sources/connectors.md."
         )
-    add = AddDocuments(stores.knowledge, clock=clock, accesses=stores.records)
+    add = AddDocuments(stores.knowledge, clock=clock, accesses=stores.get(RECORDS))
     return SyncSource(
         source,
         connect=partial(open_connector, settings, password),
         open_target=partial(nullcontext, StoredTarget(source, stores.knowledge, add, clock)),
-        runs=stores.source_runs,
-        turn=stores.sync_turn(source.name),
+        runs=stores.get(SOURCE_RUNS),
+        turn=stores.get(turn_of(source.name)),
         clock=clock,
         every_minutes=settings.every_minutes,
     )

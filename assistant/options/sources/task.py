@@ -22,13 +22,13 @@ from assistant.options.sources.opened import open_connector
 from assistant.options.sources.run import StoredTarget, SyncSource
 from assistant.options.sources.section import connector_of
 from assistant.options.sources.settings import SOURCE_DIMENSION, SOURCE_READ, SyncingSettings
+from assistant.options.sources.stored import SOURCE_RUNS, turn_of
 from assistant.process.aws.parameters import StoredSecret
 from assistant.process.telemetry import configure_logging
 from assistant.service.health import embedded_line
 from assistant.service.opened import tenant_in
 from assistant.stores.clients import AwsClients
-from assistant.stores.opened import SOURCE_RUNS, STATES_TABLE, AwsStores, knowledge_of
-from assistant.stores.states import StoredWriteTurn
+from assistant.stores.opened import AwsStores, knowledge_of
 
 _LEAST_RUN_S = 3600.0
 """Longest run of a source that is read more often: Confluence reads all of its pages each time."""
@@ -68,13 +68,7 @@ async def _run_of(source: str, settings: SyncingSettings, stack: AsyncExitStack)
     if connector is None:
         raise NotFoundError(f"The source {source} has no connector.")
     longest_s = max(_LEAST_RUN_S, 60.0 * connector.every_minutes)
-    turn = StoredWriteTurn(
-        await stores.table_of(STATES_TABLE),
-        lasts_s=longest_s + _ENDING_S,
-        waits_s=0.0,
-        key=("write-turn", f"source:{source}"),
-        taken=f"Another run of {source} reads, or was killed. It is tried again when the next one is due.",
-    )
+    turn = await stores.of(turn_of(source, lasts_s=longest_s + _ENDING_S))
 
     async def password(name: str) -> str:
         secret = StoredSecret(await clients.aws("secretsmanager"), name=name.partition(":")[2])

@@ -28,6 +28,7 @@ from assistant.domain.errors import DeadlineExceededError, SearchUnavailableErro
 from assistant.stores.files import EngineThread, open_connection
 from assistant.stores.index.embedded_files import (
     PASSAGES_FILE,
+    EmbeddedIndexVersions,
     IndexMeta,
     document_ids,
     held_contents,
@@ -308,3 +309,39 @@ class EmbeddedPassageSearch(_Engine["IndexReader"]):
         from assistant.stores.index.embedded_reader import IndexReader
 
         return IndexReader(self._folder, index_version=self._version, dimensions=self._model.dimensions)
+
+
+class EmbeddedIndex:
+    """``Index`` in a folder; each version is opened once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._writers: dict[tuple[IndexModel, bool], EmbeddedPassageIndex] = {}
+        self._searches: dict[IndexModel, EmbeddedPassageSearch] = {}
+
+    def versions(self, own: IndexModel) -> EmbeddedIndexVersions:
+        return EmbeddedIndexVersions(self._directory, own=own)
+
+    def search(self, model: IndexModel, *, pinned: bool = False) -> EmbeddedPassageSearch:
+        del pinned  # a version's folder is named by its model
+        if model not in self._searches:
+            self._searches[model] = EmbeddedPassageSearch(self._directory, model=model)
+        return self._searches[model]
+
+    def beside(self, model: IndexModel) -> EmbeddedPassageIndex:
+        return self.writer(model, holds=False)
+
+    async def alone(self, model: IndexModel, *, applies_schema: bool = False) -> EmbeddedPassageIndex:
+        del applies_schema
+        # A version of a model that the settings no longer name is removed when this one is opened.
+        await self.versions(model).adopt()
+        return self.writer(model, holds=True)
+
+    def writer(self, model: IndexModel, *, holds: bool) -> EmbeddedPassageIndex:
+        if (model, holds) not in self._writers:
+            self._writers[model, holds] = EmbeddedPassageIndex(self._directory, model=model, holds=holds)
+        return self._writers[model, holds]
+
+    async def close(self) -> None:
+        for opened in (*self._writers.values(), *self._searches.values()):
+            await opened.close()

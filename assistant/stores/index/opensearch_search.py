@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from assistant.domain.clock import Deadline
+from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import (
     IndexInfo,
+    IndexModel,
     KnownItem,
     KnownWords,
     Passage,
@@ -40,10 +42,17 @@ from assistant.stores.index.opensearch_schema import (
     FIELD_BOOSTS,
     HYBRID_WEIGHTS,
     PIPELINE,
+    OpenSearchIndexVersions,
     PassageSchema,
     read_info,
 )
-from assistant.stores.index.opensearch_writer import DEFINES, card_of, documents_in, passage_of
+from assistant.stores.index.opensearch_writer import (
+    DEFINES,
+    OpenSearchPassageIndex,
+    card_of,
+    documents_in,
+    passage_of,
+)
 from assistant.text.caches import remember_texts
 
 if TYPE_CHECKING:
@@ -306,3 +315,45 @@ def _cosine(fields: Mapping[str, Any], name: str) -> float | None:
 def _passage_of(kept: str) -> Passage:
     with reading_response():
         return _unpack_passage(kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSearchIndex:
+    """``Index`` behind one alias. The client is shared and not closed here."""
+
+    client: AsyncOpenSearch
+    alias: str
+    shards: int
+    replicas: int
+    clock: Clock
+
+    def versions(self, own: IndexModel) -> OpenSearchIndexVersions:
+        return OpenSearchIndexVersions(self.client, alias=self.alias, schema=self._schema(own))
+
+    def search(self, model: IndexModel, *, pinned: bool = False) -> OpenSearchPassageSearch:
+        schema = self._schema(model)
+        return OpenSearchPassageSearch(self.client, alias=self.alias, schema=schema, pinned=pinned)
+
+    def beside(self, model: IndexModel) -> OpenSearchPassageIndex:
+        return self._writer(model, applies_schema=False)
+
+    async def alone(self, model: IndexModel, *, applies_schema: bool = False) -> OpenSearchPassageIndex:
+        return self._writer(model, applies_schema=applies_schema)
+
+    def _writer(self, model: IndexModel, *, applies_schema: bool) -> OpenSearchPassageIndex:
+        return OpenSearchPassageIndex(
+            self.client,
+            alias=self.alias,
+            schema=self._schema(model),
+            applies_schema=applies_schema,
+            clock=self.clock,
+        )
+
+    def _schema(self, model: IndexModel) -> PassageSchema:
+        return PassageSchema(
+            embedding_model=model.name,
+            dimensions=model.dimensions,
+            model_digest=model.digest,
+            shards=self.shards,
+            replicas=self.replicas,
+        )

@@ -12,11 +12,12 @@ import pytest
 
 from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.models.artifacts import read_model_facts
+from assistant.models.opened import download_artifacts
 from assistant.process.aws.clients import open_client
 from assistant.process.settings import WorkerSettings
 from assistant.stores.clients import open_clients
 from assistant.stores.opened import read_tenants
-from assistant.stores.s3 import download_artifacts, download_tenant_file
+from assistant.stores.s3 import download_tenant_file
 from assistant.tenant.tenant import load_tenants
 from tests.fakes.aws_server import REGION
 from tests.fakes.scripted_http import Exchange, scripted_http

@@ -14,8 +14,10 @@ from joserfc.jwk import ECKey
 
 from assistant.domain.errors import DependencyError
 from assistant.process.aws.clients import ClientLimits, open_client
-from assistant.process.aws.parameters import ParameterKeySource, ParameterPower
+from assistant.process.aws.parameters import ParameterKeySource
 from assistant.service.identity import CachedKeySet
+from assistant.stores.power import Power
+from assistant.stores.words import ParameterWords
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION, put_parameter
 from tests.fakes.clock import SteppedClock
@@ -126,7 +128,7 @@ async def test_while_it_cannot_be_read_the_last_good_keys_serve_for_an_hour(
     assert await parameter.keys.key("old") is not None
 
 
-async def becomes(power: ParameterPower, clock: SteppedClock, *, paused: bool) -> None:
+async def becomes(power: Power, clock: SteppedClock, *, paused: bool) -> None:
     async with asyncio.timeout(60):
         while await power.is_paused() != paused:
             clock.step(5.0)
@@ -138,7 +140,7 @@ async def test_a_switch_that_cannot_be_read_stays_as_it_was_and_keeps_nobody_wai
     parameter: Parameter, fault: str
 ) -> None:
     await put_parameter(parameter.client, name=parameter.name, value="paused")
-    power = ParameterPower(parameter.read_by, name=parameter.name, clock=parameter.clock)
+    power = Power(ParameterWords(parameter.read_by, place=parameter.name), clock=parameter.clock)
     try:
         await becomes(power, parameter.clock, paused=True)
         await parameter.way.break_by(FAULTS[fault])
@@ -159,7 +161,7 @@ async def test_a_switch_that_stalls_keeps_the_first_question_a_little_and_the_ne
     parameter: Parameter,
 ) -> None:
     await parameter.way.break_by(Fault(Kind.STALL))
-    power = ParameterPower(parameter.read_by, name=parameter.name, clock=parameter.clock)
+    power = Power(ParameterWords(parameter.read_by, place=parameter.name), clock=parameter.clock)
     async with asyncio.timeout(60):
         assert not await power.is_paused()
     parameter.clock.step(2.0)

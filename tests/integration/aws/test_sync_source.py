@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from assistant.options.sources.settings import SOURCE_READ, SyncingSettings
+from assistant.options.sources.stored import StoredSourceRuns
 from assistant.options.sources.task import sync
 from assistant.process.aws.clients import AwsService, open_client
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.states import StoredSourceRuns, StoredWriteTurn
+from assistant.stores.states import StoredWriteTurn
 from assistant.tenant.deployed_names import STATES
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table
 from tests.fakes.aws_server import REGION
@@ -109,7 +110,7 @@ async def test_a_second_run_beside_the_first_does_not_begin(
     states: dict[str, Any], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     table = DynamoDbTable(**states)
-    turn = StoredWriteTurn(table, key=("write-turn", "source:rows"))
+    turn = StoredWriteTurn(table, lasts_s=90.0, waits_s=0.0, key=("write-turn", "source:rows"), taken="")
     async with turn:
         assert not await sync("rows")
     await table.close()

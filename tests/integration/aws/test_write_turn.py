@@ -14,7 +14,7 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
 from assistant.process.aws.clients import open_client
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.states import StoredWriteTurn
+from assistant.stores.states import INDEX_WRITES, StoredWriteTurn
 from assistant.tenant.deployed_names import STATES
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
@@ -39,7 +39,9 @@ async def turns(aws_server_url: str) -> AsyncIterator[Turns]:
         table = DynamoDbTable(client, name=name, unavailable=DependencyError)
 
         def turn(**given: Any) -> StoredWriteTurn:
-            return StoredWriteTurn(table, **given)
+            lock = {"key": ("write-turn", INDEX_WRITES.key), "taken": INDEX_WRITES.late}
+            times = {"lasts_s": INDEX_WRITES.lasts_s, "waits_s": INDEX_WRITES.waits_s}
+            return StoredWriteTurn(table, **{**lock, **times, **given})
 
         yield turn
         await table.close()

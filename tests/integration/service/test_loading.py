@@ -12,18 +12,18 @@ from assistant.documents.sources import KnowledgeSource, Writer
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
 from assistant.stores.documents_ports import KnowledgeStores
-from assistant.stores.opened import EmbeddedTenant
 from assistant.tenant.tenant import default_source
 from tests.fakes.running_service import DIGEST, DIMENSIONS, RunningService, eventually, running_service
+from tests.fakes.tenant_stores import TenantStores
 
 SOURCE = KnowledgeSource(default_source(), ())
 NAME = default_source().name
 
 
 @asynccontextmanager
-async def stores_of(service: RunningService) -> AsyncIterator[EmbeddedTenant]:
+async def stores_of(service: RunningService) -> AsyncIterator[TenantStores]:
     folder = service.state_dir / "tenants" / "clinic"
-    stores = EmbeddedTenant(
+    stores = TenantStores(
         folder, embedding_model="tiny-embedding", dimensions=DIMENSIONS, model_digest=DIGEST
     )
     yield stores

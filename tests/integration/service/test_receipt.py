@@ -19,9 +19,9 @@ from assistant.domain.documents import Document
 from assistant.domain.revisions import DeskKind, first_revision
 from assistant.options.desk import upkeep
 from assistant.options.feedback.opened import open_movers
-from assistant.stores.opened import EmbeddedTenant
 from tests.fakes.desk import AT, approved
 from tests.fakes.running_service import DIGEST, DIMENSIONS, RunningService, Scene, eventually, running_service
+from tests.fakes.tenant_stores import TenantStores
 
 CANARY = "zylophage"
 STEM = CANARY[:-1]
@@ -31,11 +31,9 @@ OLDER = f"The {CANARY} wait was two days."
 TEXT = f"The {CANARY} wait is four days, and it ends at noon."
 
 
-def stores_of(service: RunningService) -> EmbeddedTenant:
+def stores_of(service: RunningService) -> TenantStores:
     folder = service.state_dir / "tenants" / "clinic"
-    return EmbeddedTenant(
-        folder, embedding_model="tiny-embedding", dimensions=DIMENSIONS, model_digest=DIGEST
-    )
+    return TenantStores(folder, embedding_model="tiny-embedding", dimensions=DIMENSIONS, model_digest=DIGEST)
 
 
 async def use_everywhere(service: RunningService) -> str:

@@ -13,10 +13,10 @@ from assistant.documents.uploads import MOST_TRIES, ReceiveUpload, ReceivingLoop
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
 from assistant.stores.documents_ports import PART_BYTES
-from assistant.stores.opened import EmbeddedTenant
 from tests.fakes.older_readers import older_readers
 from tests.fakes.running_service import RunningService, Scene, eventually, running_service
 from tests.fakes.sagemaker_socket import DIMENSIONS
+from tests.fakes.tenant_stores import TenantStores
 from tests.integration.service.test_knowledge_sources import SOURCES, owner
 
 PAGE = b"# Refunds\n\nA refund takes three days.\n"
@@ -60,14 +60,14 @@ async def read(service: RunningService) -> None:
     await stores.close()
 
 
-def receiver(service: RunningService, stores: EmbeddedTenant) -> ReceiveUpload:
+def receiver(service: RunningService, stores: TenantStores) -> ReceiveUpload:
     served = service.tenants["clinic"]
     add = AddDocuments(stores.knowledge, clock=served.answering.clock, accesses=stores.records)
     return ReceiveUpload(stores.uploads, sources=served.sources, add=add)
 
 
-def stores_of(service: RunningService) -> EmbeddedTenant:
-    return EmbeddedTenant(
+def stores_of(service: RunningService) -> TenantStores:
+    return TenantStores(
         service.state_dir / "tenants/clinic", embedding_model="tiny-embedding", dimensions=DIMENSIONS
     )
 

@@ -40,8 +40,8 @@ from assistant.service.opened import open_ingestion, open_tenants
 from assistant.service.served import Reindexing, ServedTenants, open_reindexing
 from assistant.stores.index.opensearch_client import open_opensearch
 from assistant.stores.index.opensearch_schema import delete_index
-from assistant.stores.opened import EmbeddedTenant
 from tests.fakes.scripted_http import Exchange, scripted_http
+from tests.fakes.tenant_stores import TenantStores
 from tests.unit.documents.knowledge import DIMENSIONS, HANDBOOK, OLGA, QUICK, document, model_tokenizer, until
 
 DOCUMENTS = int(os.environ.get("DOCUMENTS", "60"))
@@ -139,8 +139,8 @@ class Site:
         return WorkerSettings.model_validate({**self.settings, "opensearch_applies_schema": True})
 
     @asynccontextmanager
-    async def stores(self) -> AsyncGenerator[EmbeddedTenant]:
-        stores = EmbeddedTenant(
+    async def stores(self) -> AsyncGenerator[TenantStores]:
+        stores = TenantStores(
             self.root / "state/tenants/shop",
             embedding_model=MODELS[0],
             dimensions=DIMENSIONS,

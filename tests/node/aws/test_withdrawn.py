@@ -20,7 +20,7 @@ from assistant.options.desk import upkeep
 from assistant.stores.desk import StoredDesk
 from assistant.stores.documents_ports import KnowledgeStores
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.feedback import StoredErasureKeys
+from assistant.stores.erasure import StoredErasureKeys
 from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from assistant.stores.queue.sqs import SqsIngestionQueue
 from assistant.stores.s3 import S3DocumentStore

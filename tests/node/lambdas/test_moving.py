@@ -26,12 +26,13 @@ from assistant.domain.errors import DependencyError
 from assistant.domain.revisions import DeskKind
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
 from assistant.options.feedback.store import StoredFeedback
+from assistant.options.feedback.stored import StoredOutbox
 from assistant.process.aws.clients import open_client
 from assistant.process.aws.parameters import create_link_secret
 from assistant.process.settings import MovingSettings, PreparingSettings
 from assistant.stores.desk import StoredDesk
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.feedback import StoredErasureKeys, StoredOutbox
+from assistant.stores.erasure import StoredErasureKeys
 from assistant.stores.records import StoredRecords
 from assistant.stores.s3 import S3DocumentStore, S3FeedbackFiles
 from assistant.stores.states import StoredStates

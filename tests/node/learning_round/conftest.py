@@ -21,7 +21,7 @@ from assistant.process.aws.parameters import create_link_secret
 from assistant.process.settings import MakingSetsSettings, MovingSettings, PreparingSettings
 from assistant.stores.desk import StoredDesk
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.feedback import StoredErasureKeys
+from assistant.stores.erasure import StoredErasureKeys
 from assistant.stores.records import StoredRecords
 from assistant.stores.s3 import S3FeedbackFiles
 from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE

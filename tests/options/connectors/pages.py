@@ -23,10 +23,11 @@ from assistant.options.sources.opened import LocalSecrets, open_connector
 from assistant.options.sources.ports import Connector
 from assistant.options.sources.run import StoredTarget, SyncSource
 from assistant.options.sources.section import AnyConnector, MediaWikiConnector, SqlConnector
-from assistant.stores.opened import EmbeddedTenant
+from assistant.options.sources.stored import turn_of
 from assistant.tenant.tenant import SourceEntry
 from assistant.terminal.sending import ServiceTarget, open_target
 from tests.fakes.running_service import DIGEST, RunningService
+from tests.fakes.tenant_stores import TenantStores
 from tests.unit.documents.knowledge import DIMENSIONS, LABELS, CommandedEmbedder, Knowledge, TickingClock
 
 SOURCES = '[[sources]]\nname = "wiki"\naccess = "everyone"\n'
@@ -131,7 +132,7 @@ class Served(Knowledge):
     @classmethod
     def of(cls, service: RunningService) -> Served:
         folder = service.state_dir / "tenants" / "clinic"
-        stores = EmbeddedTenant(
+        stores = TenantStores(
             folder, embedding_model="tiny-embedding", dimensions=DIMENSIONS, model_digest=DIGEST
         )
         return cls(folder, stores, CommandedEmbedder(), TickingClock(), service=service)
@@ -172,6 +173,6 @@ def sync_of(
         open_target=partial(nullcontext, target) if service is None else partial(pushing, service, settings),
         runs=knowledge.stores.source_runs,
         into="" if service is None else service.url,
-        turn=knowledge.stores.sync_turn("wiki"),
+        turn=knowledge.stores.get(turn_of("wiki")),
         clock=SystemClock(),
     )

@@ -20,13 +20,13 @@ from assistant.options.desk.intake import OpenCases, case_id
 from assistant.options.desk.items import DeskItems, Resolutions
 from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions
 from assistant.options.feedback.events import FeedbackEvent
-from assistant.stores.opened import EmbeddedTenant
 from assistant.tenant.tenant import TenantConfig, default_source
 from assistant.text.language import language
 from tests.contracts import samples
 from tests.fakes.answering import FakeEmbedder, FakeTenant
 from tests.fakes.clock import SteppedClock
 from tests.fakes.running_service import live_status
+from tests.fakes.tenant_stores import TenantStores
 
 RITA = Identity("clinic", "rita", frozenset({Role.REVIEWER}), frozenset({"hr"}))
 
@@ -34,7 +34,7 @@ RITA = Identity("clinic", "rita", frozenset({Role.REVIEWER}), frozenset({"hr"}))
 @dataclass
 class Desk:
     services: DeskServices
-    stores: EmbeddedTenant
+    stores: TenantStores
     clock: SteppedClock
 
     @property
@@ -100,7 +100,7 @@ class Desk:
 @asynccontextmanager
 async def desk_of(place: Path, *, two_people: bool = False, most_of_agent: int = 100) -> AsyncGenerator[Desk]:
     clock = SteppedClock(samples.NOON)
-    stores = EmbeddedTenant(place, embedding_model="tiny", dimensions=4)
+    stores = TenantStores(place, embedding_model="tiny", dimensions=4)
     tenant = TenantConfig(
         schema_version=1, name="clinic", display_name="Clinic", labels=("hr",), sources=(default_source(),)
     )

@@ -28,10 +28,10 @@ from assistant.options.feedback.mover import MoveFeedback, MoverStores
 from assistant.options.feedback.ports import ReplacedText
 from assistant.options.feedback.signals import Signals
 from assistant.options.feedback.store import StoredFeedback
-from assistant.stores.opened import RECORDS_TABLE, EmbeddedTenant
-from assistant.stores.records import StoredRecords
+from assistant.stores.records import RECORDS_TABLE, StoredRecords
 from assistant.tenant.tenant import FeedbackSection, TenantConfig
 from tests.contracts import samples
+from tests.fakes.tenant_stores import TenantStores
 
 QUOTE = "Take 5 mg twice a day. Do not take it with alcohol."
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -144,7 +144,7 @@ class LaterClock(SystemClock):
 
 @dataclass
 class Moving:
-    stores: EmbeddedTenant
+    stores: TenantStores
     feedback: StoredFeedback
     signals: Signals
     texts: Texts = field(default_factory=Texts)
@@ -174,7 +174,7 @@ async def moving(
     place: Path, *, feedback: FeedbackSection | None = None, clock: Clock | None = None
 ) -> AsyncGenerator[Moving]:
 
-    stores = EmbeddedTenant(place, embedding_model="model-of-four", dimensions=4)
+    stores = TenantStores(place, embedding_model="model-of-four", dimensions=4)
     stores.records = StoredRecords(stores.table_of(RECORDS_TABLE), clock=clock or LaterClock())
     try:
         store = StoredFeedback(stores.feedback_files, tenant="clinic", keys=stores.erasure_keys)

@@ -13,9 +13,9 @@ from assistant.domain.revisions import DeskKind
 from assistant.options.feedback import patients_opened as patients
 from assistant.options.feedback.opened import open_movers
 from assistant.process.settings import WorkerSettings
-from assistant.stores.opened import embedded_tenant
 from assistant.tenant.tenant import load_tenant
 from tests.contracts import samples
+from tests.fakes.tenant_stores import tenant_stores
 
 BAD = Verdict(verdict_id="v1", label=VerdictLabel.BAD)
 
@@ -30,7 +30,7 @@ def settings_in(folder: Path, **changed: object) -> WorkerSettings:
 async def test_a_verdict_is_moved_sealed_and_on_the_desk(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     tenant = load_tenant(tmp_path / "tenants" / "clinic.toml")
-    stores = embedded_tenant(tenant, state_dir=settings.state_dir)
+    stores = tenant_stores(tenant, state_dir=settings.state_dir)
     await stores.records.put_answer(samples.answer())
     stored = await stores.records.append_verdict("a1", BAD, agent="ana")
     async with open_movers(settings) as movers:

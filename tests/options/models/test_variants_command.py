@@ -13,9 +13,9 @@ from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
 from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.stores.opened import open_stores
 from assistant.tenant.tenant import load_tenant
 from tests.contracts.samples import answer
+from tests.fakes.tenant_stores import open_tenant_stores
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def keep(place: Path, marks: Iterable[tuple[str, VerdictLabel]]) -> None:
 
     async def put() -> None:
         tenant = load_tenant(place / "tenants/bakery.toml")
-        async with open_stores(tenant, state_dir=place / "state") as stores:
+        async with open_tenant_stores(tenant, state_dir=place / "state") as stores:
             for number, (variant, label) in enumerate(marks):
                 at = datetime.now(UTC) - timedelta(hours=1)
                 record = answer(f"a{number}", conversation_id=f"c{number}").model_copy(

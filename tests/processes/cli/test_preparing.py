@@ -25,13 +25,13 @@ from assistant.options.models_lab.commands import preparing
 from assistant.process.aws.clients import open_client
 from assistant.process.settings import PreparingSettings
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.opened import open_stores
 from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import STATES
 from assistant.terminal.account import AwsAccount
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
 from tests.fakes.corpus_documents import TENANT, documents, statuses
+from tests.fakes.tenant_stores import open_tenant_stores
 
 LOCAL = 1000
 ROLE = "arn:aws:iam::123456789012:role/corpus-job"
@@ -57,7 +57,7 @@ def stored(tmp_path: Path) -> list[Document]:
     found = list(documents(LOCAL))
 
     async def store() -> None:
-        async with open_stores(TENANT, state_dir=tmp_path / "state") as stores:
+        async with open_tenant_stores(TENANT, state_dir=tmp_path / "state") as stores:
             for document in found:
                 await stores.documents.put(document)
             await stores.states.put_many(statuses(found))

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from shop import Shop
 
-from assistant.stores.files import set_switch
+from assistant.stores.words import FileWords
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("serving")]
 
@@ -207,8 +207,8 @@ def test_text_comes_before_the_value_of_a_slow_system(shop: Shop, serving: str, 
 
 
 def test_a_system_that_is_switched_off_is_named_and_not_called(shop: Shop, orders: httpx.Client) -> None:
-    folder = shop.folder / ".state" / "tenants" / "shop" / "systems"
-    set_switch(folder, "orders", on=False)
+    switches = FileWords(shop.folder / ".state" / "tenants" / "shop" / "systems")
+    switches.write("orders", "off")
     try:
         until = time.monotonic() + 30
         answer = ""
@@ -219,7 +219,7 @@ def test_a_system_that_is_switched_off_is_named_and_not_called(shop: Shop, order
         shop.run("ask", "--tenant", "shop", WHERE, *WHOSE)
         assert orders.get("/control/requests").json() == before
     finally:
-        set_switch(folder, "orders", on=True)
+        switches.write("orders", "on")
 
 
 def test_a_demo_that_joins_what_runs_says_whose_it_is(shop: Shop, serving: str) -> None:

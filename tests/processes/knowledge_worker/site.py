@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from assistant.process.settings import WorkerSettings, inherited_environment
-from assistant.stores.opened import EmbeddedTenant
 from tests.fakes.forked import ForkedProcess, start_forked
+from tests.fakes.tenant_stores import TenantStores
 from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint
 from tests.unit.documents.knowledge import DIMENSIONS, CommandedEmbedder, Knowledge, TickingClock
 
@@ -51,7 +51,7 @@ class Site:
 
     def knowledge(self) -> Knowledge:
         folder = self.root / "state" / "tenants" / "shop"
-        stores = EmbeddedTenant(folder, embedding_model=MODEL, dimensions=DIMENSIONS, model_digest="d")
+        stores = TenantStores(folder, embedding_model=MODEL, dimensions=DIMENSIONS, model_digest="d")
         return Knowledge(folder, stores, CommandedEmbedder(), TickingClock())
 
     async def start_worker(self) -> ForkedProcess:

@@ -15,8 +15,8 @@ from assistant.cli.main import app
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import SystemClock
 from assistant.stores.audit_days import CloseDays
-from assistant.stores.opened import open_stores
 from tests.fakes.corpus_documents import TENANT
+from tests.fakes.tenant_stores import open_tenant_stores
 
 DAY = (datetime.now(UTC) - timedelta(hours=1)).date() - timedelta(days=1)
 """The last that is over for an hour."""
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     """A tenant with two reads of that day, which is closed."""
 
     async def read_and_close() -> None:
-        async with open_stores(TENANT, state_dir=tmp_path / "state") as stores:
+        async with open_tenant_stores(TENANT, state_dir=tmp_path / "state") as stores:
             at = datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC)
             for agent in ("ana", "ben"):
                 entry = AccessEntry(at=at, agent=agent, kind="document", subject_id="d1")

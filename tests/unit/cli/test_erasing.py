@@ -27,9 +27,9 @@ from assistant.options.feedback.mover import MoveFeedback, MoverStores
 from assistant.options.feedback.opened import local_signals
 from assistant.options.feedback.store import unseal_all
 from assistant.options.models_lab.training_sets import Export
-from assistant.stores.opened import embedded_tenant
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.terminal import GlobalOptions
+from tests.fakes.tenant_stores import tenant_stores
 from tests.options.feedback.moving import MemberNumbers, Texts, answered
 
 SENT = (Sent(send_id="s1", text="M-77 may come."), Sent(send_id="s2", text="M-88 may come."))
@@ -45,7 +45,7 @@ def options(tmp_path: Path) -> GlobalOptions:
 
 async def with_two_patients(options: GlobalOptions) -> None:
     tenant = options.tenant("clinic")
-    stores = embedded_tenant(tenant, state_dir=options.state_dir)
+    stores = tenant_stores(tenant, state_dir=options.state_dir)
     signals = local_signals(tenant, tenants_dir=options.tenants_dir, state_dir=options.state_dir)
     moved = MoverStores(
         outbox=stores.outbox,
@@ -63,7 +63,7 @@ async def with_two_patients(options: GlobalOptions) -> None:
 
 
 async def readable(options: GlobalOptions, tenant: TenantConfig) -> list[str | None]:
-    stores = embedded_tenant(tenant, state_dir=options.state_dir)
+    stores = tenant_stores(tenant, state_dir=options.state_dir)
     texts = await stores.feedback.texts(await stores.feedback.texts_about("document:refill"))
     words = await unseal_all(texts.values(), stores.erasure_keys)
     await stores.close()

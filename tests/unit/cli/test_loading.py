@@ -24,15 +24,15 @@ from assistant.domain.documents import Document, DocumentState
 from assistant.domain.elements import ElementKind
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 from assistant.stores.documents_ports import KnowledgeStores
-from assistant.stores.opened import EmbeddedTenant
 from assistant.tenant.tenant import SourceEntry, TenantConfig, load_tenant
 from assistant.terminal.terminal import GlobalOptions, pace_of
+from tests.fakes.tenant_stores import TenantStores
 from tests.unit.documents.knowledge import HANDBOOK, OLGA
 
 
 @pytest.fixture
 async def stores(tmp_path: Path) -> AsyncIterator[KnowledgeStores]:
-    tenant = EmbeddedTenant(tmp_path, embedding_model="m", dimensions=3)
+    tenant = TenantStores(tmp_path, embedding_model="m", dimensions=3)
     yield KnowledgeStores(tenant.documents, tenant.states, tenant.queue, tenant.withdrawals)
     await tenant.close()
 

@@ -14,7 +14,8 @@ from assistant.cli.main import app
 from assistant.domain.errors import ConfigurationError, DeploymentError, TokenRevokedError
 from assistant.service.identity import RevokedTokens
 from assistant.stores.clients import revocations_file
-from assistant.stores.files import FileRevocations
+from assistant.stores.power import Revocations
+from assistant.stores.words import FileWords
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import AwsAccount
 from tests.fakes.aws_server import REGION
@@ -39,7 +40,7 @@ async def test_a_revocation_on_this_machine_is_what_the_service_reads(tmp_path: 
     before = datetime.now(UTC).timestamp()
     done = revoke(tmp_path, "--agent", "ann")
     assert done.exit_code == 0, done.output
-    tokens = RevokedTokens(FileRevocations(file_of(tmp_path)), clock=SteppedClock())
+    tokens = RevokedTokens(Revocations(FileWords(file_of(tmp_path))), clock=SteppedClock())
     with pytest.raises(TokenRevokedError):
         await tokens.require("ann", issued_s=before - 1)
     await tokens.require("ann", issued_s=before + 3600)

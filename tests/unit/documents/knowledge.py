@@ -27,9 +27,9 @@ from assistant.documents.worker import ConsumerLimits, IngestionWorker, WorkerLi
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, PassageQuery, SearchFilters
 from assistant.stores.documents_ports import KnowledgeStores
-from assistant.stores.opened import EmbeddedTenant
 from assistant.tenant.tenant import SourceEntry
 from assistant.text.language import language
+from tests.fakes.tenant_stores import TenantStores
 
 DIMENSIONS = 8
 LABELS = ("board", "claims", "hr", "staff")
@@ -119,14 +119,14 @@ class Knowledge:
     """One tenant. ``work`` runs its worker until nothing is left to do."""
 
     folder: Path
-    stores: EmbeddedTenant
+    stores: TenantStores
     embedder: CommandedEmbedder
     clock: TickingClock
     versions: OpenedVersions | None = None
 
     @classmethod
     def below(cls, folder: Path, embedder: CommandedEmbedder | None = None) -> Knowledge:
-        stores = EmbeddedTenant(folder, embedding_model="model-of-eight", dimensions=DIMENSIONS)
+        stores = TenantStores(folder, embedding_model="model-of-eight", dimensions=DIMENSIONS)
         return cls(folder, stores, embedder or CommandedEmbedder(), TickingClock())
 
     @property

@@ -18,9 +18,9 @@ from assistant.domain.documents import Document, DocumentState, ParsedDocument
 from assistant.domain.errors import ConflictError
 from assistant.domain.uploads import UploadResult
 from assistant.stores.documents_ports import PART_BYTES, Upload
-from assistant.stores.opened import EmbeddedTenant
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 from tests.fakes.older_readers import converted_before, older_readers
+from tests.fakes.tenant_stores import TenantStores
 
 TENANT = TenantConfig(
     schema_version=1,
@@ -39,7 +39,7 @@ RAW = b"Take 5, 10 mg.\n"
 class Shelf:
     """Documents in real stores, without a worker."""
 
-    stores: EmbeddedTenant
+    stores: TenantStores
 
     @property
     def add(self) -> AddDocuments:
@@ -90,7 +90,7 @@ class Shelf:
 
 @pytest.fixture
 async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
-    stores = EmbeddedTenant(tmp_path, embedding_model="tiny", dimensions=4)
+    stores = TenantStores(tmp_path, embedding_model="tiny", dimensions=4)
     yield Shelf(stores)
     await stores.close()
 
@@ -191,7 +191,7 @@ async def test_a_file_of_several_parts_is_read_whole(shelf: Shelf) -> None:
     document_id = await shelf.know(converted_before("long.txt", "Take 510 mg.", raw), raw)
     upload = await shelf.begin(document_id)
     assert upload is not None
-    into = shelf.stores.uploads.folder / upload.key / "content"
+    into = shelf.stores.folder / "uploads" / upload.key / "content"
     assert into.read_bytes() == raw
 
 

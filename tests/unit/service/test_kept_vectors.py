@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import ConfigurationError
+from assistant.models.opened import ModelStores, open_model_clients
 from assistant.process.settings import WorkerSettings
-from assistant.stores.clients import open_clients
 from assistant.stores.documents_ports import PassageEmbedder
 from assistant.stores.index.kept_vectors import KeptVectorsEmbedder
-from assistant.stores.opened import StoreChoice
 from assistant.tenant.tenant import load_tenant
 from tests.fakes.kept_vectors import write_kept_vectors
 from tests.options.feedback.test_movers import settings_in
@@ -33,8 +32,8 @@ async def passage_embedder(settings: WorkerSettings) -> PassageEmbedder:
     unit = [1.0, *([0.0] * (tenant.embedding.dimensions - 1))]
     write_kept_vectors(settings.tenants_dir / "vectors.npz", {"A text": unit}, model_digest="d")
     async with AsyncExitStack() as stack:
-        clients = await stack.enter_async_context(open_clients(settings))
-        stores = await StoreChoice.open(
+        clients = await stack.enter_async_context(open_model_clients(settings))
+        stores = await ModelStores.open(
             tenant, settings=settings, clients=clients, stack=stack, clock=None, models=set()
         )
         return await stores.passage_embedder()

@@ -1,23 +1,22 @@
-"""The table of ports: each names an adapter that exists on both sides, and settings that exist."""
+"""Every store that is declared, in the core and in options: it can be made here, and its settings exist."""
 
 from __future__ import annotations
 
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import fields
 from importlib import import_module
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from assistant.domain.clock import SystemClock
+import assistant.options
+import assistant.stores
 from assistant.process.settings import AuditSettings, IngestingSettings, MovingSettings, ServiceSettings
-from assistant.stores import opened as stores
-from assistant.stores.opened import EmbeddedTenant, Port, StoredPort
+from assistant.stores.opened import EmbeddedTenant
+from assistant.stores.store import FilesOf, Primitive, Store
 
-PORTS: dict[str, Port[Any]] = {name: value for name, value in vars(stores).items() if isinstance(value, Port)}
-STORED: dict[str, StoredPort[Any]] = {
-    name: value for name, value in vars(stores).items() if isinstance(value, StoredPort)
-}
 SETTINGS = {
     name
     for settings in (AuditSettings, IngestingSettings, MovingSettings, ServiceSettings)
@@ -25,23 +24,34 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("port", PORTS.values(), ids=PORTS)
-async def test_each_port_has_an_adapter_on_a_laptop_and_on_aws(port: Port[Any], tmp_path: Path) -> None:
-    embedded = EmbeddedTenant(tmp_path, embedding_model="tiny", dimensions=4)
-    module, _, name = port.aws.partition(":")
-    assert getattr(embedded, port.embedded) is not None
-    assert callable(attrgetter(name)(import_module(f"assistant.{module}")))
-    assert {*port.needs.values(), port.chosen_by} <= SETTINGS
-    await embedded.close()
+def declared() -> Iterator[tuple[str, Store[Any, Any] | Primitive[Any]]]:
+    for package in (assistant.stores, assistant.options):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if {"stack", "commands"} & set(found.name.split(".")):
+                continue
+            for name, value in vars(import_module(found.name)).items():
+                if isinstance(value, Store | Primitive):
+                    yield name, value
 
 
-@pytest.mark.parametrize("port", STORED.values(), ids=STORED)
-async def test_each_store_is_over_a_file_of_a_laptop_and_a_table_on_aws(
-    port: StoredPort[Any], tmp_path: Path
+STORES = dict(declared())
+
+
+def settings_of(primitive: Primitive[Any]) -> set[str]:
+    if isinstance(primitive, FilesOf):
+        return {setting for _, setting in primitive.settings}
+    return {getattr(primitive, each.name) for each in fields(primitive) if each.name == "setting"} - {""}  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("store", STORES.values(), ids=STORES)
+async def test_each_store_is_made_here_and_its_settings_exist(
+    store: Store[Any, Any] | Primitive[Any], tmp_path: Path
 ) -> None:
-    embedded = EmbeddedTenant(tmp_path, embedding_model="tiny", dimensions=4)
-    kept = getattr(embedded, port.embedded)
-    made = port.make(embedded.table_of(port.table), SystemClock())
-    assert type(kept) is type(made) or port.embedded in ("index_writes", "reindex_turn")  # locks of files
-    assert port.table.setting in SETTINGS
+    embedded = EmbeddedTenant(tmp_path)
+    assert await embedded.of(store) is embedded.get(store)
+    assert settings_of(store.over if isinstance(store, Store) else store) <= SETTINGS
     await embedded.close()
+
+
+def test_the_stores_of_the_core_and_of_options_are_found() -> None:
+    assert {"RECORDS", "STATES", "CLAIMS", "DESK", "LIVE_READS", "OUTBOX", "SOURCE_RUNS"} <= STORES.keys()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from assistant.stores.files import FilePower
+from assistant.stores.power import Power
+from assistant.stores.words import FileWords
 from tests.fakes.clock import SteppedClock
 
 
 async def test_a_file_that_cannot_be_read_leaves_the_last_state(tmp_path: Path) -> None:
     file, clock = tmp_path / "power", SteppedClock()
-    power = FilePower(file, clock=clock)
+    power = Power(FileWords(file), clock=clock)
     file.write_text("paused")
     assert await power.is_paused()
     file.unlink()

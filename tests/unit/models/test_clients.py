@@ -9,10 +9,10 @@ import pytest
 
 from assistant.domain.addresses import is_on_this_machine
 from assistant.domain.clock import Deadline, SystemClock
+from assistant.models.opened import open_model_clients
 from assistant.models.sagemaker import SageMakerEmbedder
 from assistant.process.aws.clients import open_client
 from assistant.process.settings import WorkerSettings
-from assistant.stores.clients import open_clients
 from tests.fakes.scripted_http import Exchange, scripted_http
 
 AWS = "https://runtime.sagemaker.eu-west-3.amazonaws.com"
@@ -59,7 +59,7 @@ async def test_own_credentials_are_not_shown_to_the_gateway_on_this_machine() ->
 
     async with scripted_http(answer) as gateway:
         settings = WorkerSettings(sagemaker_endpoint_url=gateway.url)
-        async with open_clients(settings) as clients:
+        async with open_model_clients(settings) as clients:
             embedder = SageMakerEmbedder(
                 await clients.sagemaker(), endpoint="embedding", dimensions=2, purpose="passage"
             )
@@ -76,6 +76,8 @@ def test_only_loopback_is_this_machine(url: str, here: bool) -> None:
 
 
 async def test_all_tenants_share_one_client_a_service() -> None:
-    async with open_clients(WorkerSettings(aws_endpoint_url=HERE, sagemaker_endpoint_url=HERE)) as clients:
+    async with open_model_clients(
+        WorkerSettings(aws_endpoint_url=HERE, sagemaker_endpoint_url=HERE)
+    ) as clients:
         assert await clients.aws("sqs") is await clients.aws("sqs")
         assert await clients.sagemaker() is await clients.sagemaker()

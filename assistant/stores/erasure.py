@@ -1,4 +1,4 @@
-"""What the mover of feedback needs of tables: the outbox among the records, and keys of erasure.
+"""Keys of erasure: what is sealed with a key is lost with it, in every copy.
 
 | partition (``pk``) | sort (``sk``) | item |
 | --- | --- | --- |
@@ -12,59 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from datetime import UTC, datetime
 
-from assistant.domain.acts import StoredAct
-from assistant.domain.answers import StoredSent, StoredVerdict
 from assistant.domain.clock import Clock, SystemClock
-from assistant.stores.bodies import bodies_of
-from assistant.stores.ports import KEY_BYTES, OutboxKind, OutboxRow
-from assistant.stores.records import listed
-from assistant.stores.table import Item, Key, Table, equal, key_of, keyed
-from assistant.tenant.deployed_names import OUTBOX
-
-_KIND_OF: Mapping[str, OutboxKind] = {"answer": "answer", "verdict": "verdict", "sent": "sent", "act": "act"}
-_MODEL_OF = {"verdict": StoredVerdict, "sent": StoredSent, "act": StoredAct}
-_SEPARATOR = "|"
-
-
-class StoredOutbox:
-    """``FeedbackOutbox`` over the table of records.
-
-    The index may lag by a moment: a row that was just confirmed may be pending once more.
-    """
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-
-    async def pending(self, *, limit: int = 500) -> list[OutboxRow]:
-        items = await self._table.query(listed(OUTBOX), limit=limit)
-        acted = [item for item in items if _kind(item) != "answer"]
-        bodies = dict(zip(map(key_of, acted), await bodies_of(self._table, acted), strict=True))
-        return [_row(item, bodies.get(key_of(item))) for item in items]
-
-    async def confirm(self, rows: Sequence[OutboxRow]) -> None:
-        await asyncio.gather(*(self._confirm(row) for row in rows))
-
-    async def _confirm(self, row: OutboxRow) -> None:
-        partition, _, sort = row.row_id.rpartition(_SEPARATOR)
-        is_listed = equal(listed=OUTBOX)
-        if row.kind == "answer":
-            await self._table.change((partition, sort), remove=["listed", "listed_at"], when=is_listed)
-        else:
-            await self._table.change((partition, sort), put={"listed": row.kind}, when=is_listed)
-
-
-def _kind(item: Item) -> OutboxKind:
-    return _KIND_OF[item["pk"].partition("#")[0]]
-
-
-def _row(item: Item, body: bytes | None) -> OutboxRow:
-    kind, (partition, sort) = _kind(item), key_of(item)
-    stored = None if body is None else _MODEL_OF[kind].model_validate_json(body)
-    answer_id = partition.partition("#")[2] if stored is None else stored.answer_id
-    return OutboxRow(f"{partition}{_SEPARATOR}{sort}", kind, answer_id, stored)
+from assistant.stores.ports import KEY_BYTES
+from assistant.stores.store import Store, TableOf
+from assistant.stores.table import Item, Key, Table, equal, keyed
 
 
 class StoredErasureKeys:
@@ -110,3 +64,9 @@ class StoredErasureKeys:
 
 def _key(subject: str) -> Key:
     return f"erasure#{subject}", "key"
+
+
+ERASURE_KEYS = Store(
+    TableOf("erasure.sqlite", "events_table", overwrites=True),
+    lambda table, clock: StoredErasureKeys(table, clock=clock),
+)

@@ -1,0 +1,43 @@
+"""Runs of sources, and the lock that lets one run of a source read at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from assistant.domain.errors import DependencyError
+from assistant.stores.documents_ports import SourceRun
+from assistant.stores.store import LockOf, Store, TableOf
+from assistant.stores.table import Range, Table, keyed
+
+_RUNS = "source-runs"
+
+
+class StoredSourceRuns:
+    """``SourceRuns`` in a table."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def put_run(self, run: SourceRun) -> None:
+        await self._table.put_many([keyed((_RUNS, run.key), body=run.model_dump_json())])
+
+    async def runs(self) -> Sequence[SourceRun]:
+        items = await self._table.query(Range(_RUNS))
+        return [SourceRun.model_validate_json(item["body"]) for item in items]
+
+
+SOURCE_RUNS = Store(
+    TableOf("connectors.sqlite", "states_table", DependencyError), lambda table, _: StoredSourceRuns(table)
+)
+
+
+def turn_of(source: str, *, lasts_s: float = 0.0) -> LockOf:
+    """Return the lock of a source's connector, which on AWS lasts so long after a holder that was killed."""
+    return LockOf(
+        f"connector-{source}.lock",
+        key=f"source:{source}",
+        late=f"Another run of {source} reads, or was killed. It is tried again when the next one is due.",
+        late_here=f"Another run of {source} reads. Wait until it ends.",
+        waits_s=0.5,
+        lasts_s=lasts_s,
+    )

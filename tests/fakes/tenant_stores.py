@@ -1,0 +1,72 @@
+"""A tenant's embedded stores by name, those of options included."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from assistant.documents.readable import ReadableDocuments
+from assistant.domain.clock import Clock
+from assistant.domain.documents import IndexModel
+from assistant.options.feedback.store import StoredFeedback
+from assistant.options.feedback.stored import FEEDBACK_FILES, OUTBOX
+from assistant.options.live.stored import LIVE_READS, SENT_VALUES
+from assistant.options.sources.stored import SOURCE_RUNS
+from assistant.stores.audit_days import DIGESTS
+from assistant.stores.claims import CLAIMS
+from assistant.stores.desk import DESK
+from assistant.stores.erasure import ERASURE_KEYS
+from assistant.stores.index.embedded import EmbeddedPassageIndex
+from assistant.stores.opened import UPLOADS, UPLOADS_QUEUE, EmbeddedTenant
+from assistant.stores.records import RECORDS
+from assistant.stores.states import INDEX_WRITES
+from assistant.tenant.tenant import TenantConfig
+
+
+class TenantStores(EmbeddedTenant):
+    """The stores, and the index of one embedding model."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        embedding_model: str = "tiny",
+        dimensions: int = 4,
+        model_digest: str = "",
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(folder, clock=clock)
+        self.model = IndexModel(name=embedding_model, dimensions=dimensions, digest=model_digest)
+        self.documents, self.states = self.knowledge.documents, self.knowledge.states
+        self.queue, self.withdrawals = self.knowledge.queue, self.knowledge.withdrawals
+        self.uploads, self.received_uploads = self.get(UPLOADS), self.get(UPLOADS_QUEUE)
+        self.source_runs = self.get(SOURCE_RUNS)
+        self.records, self.claims = self.get(RECORDS), self.get(CLAIMS)
+        self.live_reads, self.sent_values = self.get(LIVE_READS), self.get(SENT_VALUES)
+        self.outbox, self.feedback_files = self.get(OUTBOX), self.get(FEEDBACK_FILES)
+        self.erasure_keys, self.digests, self.desk = self.get(ERASURE_KEYS), self.get(DIGESTS), self.get(DESK)
+        self.index_writes = self.get(INDEX_WRITES)
+        index = self.passage_index
+        self.versions, self.search = index.versions(self.model), index.search(self.model)
+        self.index = index.writer(self.model, holds=True)
+        self.feedback = StoredFeedback(self.feedback_files, tenant=folder.name, keys=self.erasure_keys)
+        self.texts = ReadableDocuments(self.documents, states=self.states)
+
+    def index_of(self, model: IndexModel) -> EmbeddedPassageIndex:
+        return self.passage_index.beside(model)
+
+
+def tenant_stores(tenant: TenantConfig, *, state_dir: Path) -> TenantStores:
+    embedding = tenant.embedding
+    folder = state_dir / "tenants" / tenant.name
+    return TenantStores(folder, embedding_model=embedding.model, dimensions=embedding.dimensions)
+
+
+@asynccontextmanager
+async def open_tenant_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[TenantStores]:
+    stores = tenant_stores(tenant, state_dir=state_dir)
+    try:
+        yield stores
+    finally:
+        await stores.close()
