@@ -197,7 +197,7 @@ def weights_file(
 def _answerable(observed: Iterable[Observed]) -> Iterable[tuple[EvaluationQuestion, Evidence]]:
     for observation in observed:
         if observation.question.answerable:
-            for part in observation.prepared.found.evidence:
+            for part in observation.prepared.quote.evidence:
                 yield observation.question, part
 
 

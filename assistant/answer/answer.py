@@ -12,7 +12,7 @@ import structlog
 from assistant.answer.elements import Hydration
 from assistant.answer.events import AnswerEvent, Cause, ElementChanged, Token
 from assistant.answer.read import RECORDS_TIMEOUT_S, PrepareAnswer, PreparedAnswer
-from assistant.answer.record import RecordWriter, begun_record, drop_scores
+from assistant.answer.record import RecordWriter, begun_record
 from assistant.answer.services import InterruptedAnswerError, TenantServices
 from assistant.answer.stream import AnswerStream
 from assistant.answer.write import ModelCall
@@ -41,6 +41,7 @@ class AnswerQuestion:
         self._services = services
         self._language = language(services.tenant.language)
         self._records = RecordWriter(services.records, timeout_s=RECORDS_TIMEOUT_S)
+        self._make_quote = preparing.make_quote
         self.prepare = preparing.prepare
         """Understand, search, judge the evidence and build the prompt; see ``PrepareAnswer.prepare``."""
         self.adaptations = preparing.find_evidence.adaptations
@@ -74,10 +75,20 @@ class AnswerQuestion:
                 model = ModelCall(self._services, prepared)
                 model.begin(prompt)
                 await asyncio.sleep(_HEAD_START_S)
-                await prepared.weigh()
+                prepared.quote = await self._make_quote.run(
+                    prepared.quote.evidence,
+                    prepared.numbers,
+                    prepared.hydration,
+                    prepared.scope,
+                    is_written=True,
+                )
+            elif prompt is not None:
+                prepared.quote = self._make_quote.of_prompt(
+                    prepared.quote.evidence, prepared.numbers, prepared.hydration
+                )
             for event in answer.begin(resumable=resumable):
                 yield event
-            drop_scores(prepared)
+            prepared.quote = prepared.quote.without_scores()
             await self._records.begin(begun_record(prepared), until=self._ends_by(prepared))
             how: FinishReason | str | None = prepared.interruption.cause
             if model is not None:

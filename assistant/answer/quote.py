@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from assistant.answer.choose import Section, blocks
+from assistant.answer.elements import Hydration
 from assistant.answer.excerpts import (
     NO_LABELS,
     SNIPPET_CHARACTERS,
@@ -18,14 +20,20 @@ from assistant.answer.excerpts import (
     shown_reply,
     shown_snippet,
     shown_title,
+    source_of,
 )
 from assistant.answer.offers import Cite, QuotedBlock
 from assistant.answer.rank import ScoredUnit
-from assistant.domain.answers import AlsoPossible, ShownAs
-from assistant.domain.documents import Passage, StoredDocument
+from assistant.answer.rank_documents import Evidence, FindEvidence, SourceList
+from assistant.answer.search import SearchScope
+from assistant.answer.services import TenantServices
+from assistant.domain.answers import AlsoPossible, OfferedAnswer, ShownAs, Source, SourceFacts
+from assistant.domain.documents import DocumentCard, Passage, StoredDocument
 from assistant.text.language import fold
 from assistant.text.safe_markdown import inert, safe_markdown
 
+KEPT_CANDIDATES = 20
+"""Documents whose features the record keeps."""
 DIFFERENT = "**These documents are in force and give different values. Ask which one holds.**"
 
 
@@ -148,3 +156,212 @@ def as_title(question: str) -> str:
     """Return the question as a line of Markdown without active content: anybody may have written it."""
     line = safe_markdown(" ".join(question.split()), allowed_urls=()).strip()
     return f"**{line}**" if line else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What is shown of the documents: the answer itself, or what stands beside a written one."""
+
+    evidence: tuple[Evidence, ...]
+    """One for each question. Never empty."""
+    sources: tuple[Source, ...] = ()
+    """The numbered sources, as the agent sees them."""
+    excerpts: Excerpts = field(default_factory=Excerpts)
+    """What the answer shows of documents."""
+    blocks: tuple[QuotedBlock, ...] = ()
+    """The quoted answer: the answer itself, or the fallback when written text fails."""
+    also: tuple[AlsoPossible, ...] = ()
+    reply_draft: str | None = None
+    section: AlsoPossible | None = None
+    """To read while a model writes."""
+    offered: OfferedAnswer | None = None
+
+    def without_scores(self) -> Quote:
+        """Return it without what neither the stream nor the record reads: some 0.4 MB while it streams."""
+        slim = (
+            replace(
+                part,
+                ranked=part.ranked[:KEPT_CANDIDATES],
+                scored={},
+                retrieved=replace(part.retrieved, passages=(), hits=(), documents=()),
+            )
+            for part in self.evidence
+        )
+        return replace(self, evidence=tuple(slim))
+
+
+class MakeQuote:
+    """Chooses and composes what is shown of the documents that were found. One instance serves all requests.
+
+    Example::
+
+        quote = await MakeQuote(services, find).run(evidence, numbers, hydration, scope, is_written=False)
+        quote.blocks  # to stream; each cites a number of quote.sources
+    """
+
+    def __init__(self, services: TenantServices, find_evidence: FindEvidence) -> None:
+        self._services, self._find = services, find_evidence
+
+    async def run(
+        self,
+        evidence: Sequence[Evidence],
+        numbers: SourceList,
+        hydration: Hydration,
+        scope: SearchScope,
+        *,
+        is_written: bool,
+    ) -> Quote:
+        """Return the quote. ``numbers``: of the documents that a model reads; the quote continues them.
+
+        Raises SearchUnavailableError, DeadlineExceededError.
+        """
+        weighed = await asyncio.gather(*(self._find.weigh(part, scope) for part in evidence))
+        with scope.steps.step("compose") as span:
+            quote = self._compose(tuple(weighed), numbers, hydration, is_written=is_written)
+            span.set_attribute("assistant.found", any(part.is_found for part in quote.evidence))
+        return replace(quote, sources=self._sources(quote.evidence, numbers, quote.excerpts, hydration))
+
+    def of_prompt(self, evidence: Sequence[Evidence], numbers: SourceList, hydration: Hydration) -> Quote:
+        """Return the sources of the prompt alone, for an answer that was cancelled before it began."""
+        quote = Quote(tuple(evidence))
+        return replace(quote, sources=self._sources(quote.evidence, numbers, quote.excerpts, hydration))
+
+    def _compose(
+        self, evidence: tuple[Evidence, ...], numbers: SourceList, hydration: Hydration, *, is_written: bool
+    ) -> Quote:
+        """Return the quoted answer, or the section beside a written one, and number the sources."""
+        excerpts, draft, section_beside = Excerpts(), None, None
+        blocks: list[QuotedBlock] = []
+        also: list[AlsoPossible] = []
+        answering = [part for part in evidence if part.is_found or is_written]
+        shown: dict[str, set[int]] = {}
+        for part in answering:
+            title = as_title(part.query.question) if len(answering) > 1 else ""
+            opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
+            blocks += self._blocks(
+                part, numbers.citing(part), excerpts, hydration, opening=opening, shown=shown
+            )
+        for part in answering:
+            if part.also is not None and part.also.document_id not in shown:
+                shown[part.also.document_id] = set()
+                labels = hydration.labels_of(part.also.document_id)
+                parts = section_blocks(part.also, numbers.citing(part), excerpts, labels=labels)
+                also.append(shown_section(part.also, parts))
+        for part in evidence:
+            numbers.fill(part, up_to=self._services.tenant.retrieval.passages)
+        offered = self._offered(evidence, numbers, excerpts)
+        # Where another document contends, neither's words are offered to be sent.
+        undisputed = (part.section for part in evidence if part.is_undisputed)
+        if (section := next(undisputed, None)) is not None:
+            headings = self._services.tenant.answers.reply_headings
+            labels = hydration.labels_of(section.document_id)
+            draft = reply_draft(section.document, headings, excerpts, labels)
+        first = next((part.section for part in answering if part.section is not None), None)
+        if is_written and blocks and first is not None:
+            section_beside = shown_section(first, blocks)
+        return Quote(
+            evidence,
+            excerpts=excerpts,
+            blocks=tuple(blocks),
+            also=tuple(also),
+            reply_draft=draft,
+            section=section_beside,
+            offered=offered,
+        )
+
+    def _blocks(
+        self,
+        one: Evidence,
+        cite: Cite,
+        excerpts: Excerpts,
+        hydration: Hydration,
+        *,
+        opening: str,
+        shown: dict[str, set[int]],
+    ) -> list[QuotedBlock]:
+        """Return what answers one question, or its section; no section that was shown before."""
+        if one.answer is not None:
+            return one.answer.blocks(cite, excerpts, opening=opening)
+        if one.section is None:
+            return []
+        ordinals = {unit.unit.ordinal for unit in one.section.units}
+        already = shown.setdefault(one.section.document_id, set())
+        if ordinals <= already:
+            return []
+        already |= ordinals
+        sections, openings = (one.section, *one.differing), [opening]
+        if one.differing:
+            openings = [f"{opening}{DIFFERENT}\n\n", *("\n\n" for _ in one.differing)]
+            openings = [before + dated_title(each) for before, each in zip(openings, sections, strict=True)]
+        built: list[QuotedBlock] = []
+        for section, before in zip(sections, openings, strict=True):
+            labels = hydration.labels_of(section.document_id)
+            built += section_blocks(section, cite, excerpts, opening=before, labels=labels)
+        return built
+
+    def _offered(
+        self, evidence: Sequence[Evidence], numbers: SourceList, excerpts: Excerpts
+    ) -> OfferedAnswer | None:
+        """Return the approved answer to a question near the first one that has any."""
+        approved = ((part, one, one.use) for part in evidence for one in part.offered if one.use is not None)
+        first = next(approved, None)
+        if first is None:
+            return None
+        part, one, use = first
+        if one.answers:
+            return None
+        if one.documents and not one.documents.keys() & part.documents.keys():
+            return None  # the search found nothing of what it rests on: it is about something else
+        blocks = one.blocks(numbers.citing(part), excerpts, opening="")
+        return OfferedAnswer(
+            item_id=use.item_id,
+            revision=use.revision,
+            question=one.wording,
+            text="".join(block.before + block.text for block in blocks),
+            n=blocks[0].n if blocks else 1,
+        )
+
+    def _sources(
+        self,
+        evidence: Sequence[Evidence],
+        numbers: SourceList,
+        excerpts: Excerpts,
+        hydration: Hydration,
+    ) -> tuple[Source, ...]:
+        """Return the numbered sources as the agent sees them; add their snippets to ``excerpts``."""
+        identity, links = hydration.caller.identity, self._services.documents.links
+        stems = frozenset[str]().union(*(part.asked.stems for part in evidence))
+        cards = _cards(evidence)
+        return tuple(
+            source_of(passage, n=n, score=ranked.fused_score, links=links, identity=identity).model_copy(
+                update={
+                    "heading": passage.heading,
+                    "effective_date": card.effective_date if card is not None else None,
+                    "banner": card.banner if card is not None else "",
+                    "snippet": snippet(
+                        passage,
+                        stems=stems,
+                        excerpts=excerpts,
+                        labels=hydration.labels_of(passage.document_id),
+                    ),
+                    "facts": source_facts(card),
+                }
+            )
+            for n, ranked in enumerate(numbers.passages, start=1)
+            for passage in [ranked.passage]
+            for card in [cards.get(passage.document_id)]
+        )
+
+
+def source_facts(card: DocumentCard | None) -> SourceFacts | None:
+    """Return what an agent sees beside a shop's source: price and rating of an item, votes of a review."""
+    if card is None or card.item is None:
+        return None
+    item = card.item
+    return SourceFacts(**{name: getattr(item, name) for name in SourceFacts.model_fields})
+
+
+def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
+    read = [part.documents for part in evidence]
+    read += [one.documents for part in evidence for one in part.offered]
+    return {name: document.card for documents in read for name, document in documents.items()}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import zip_longest
 from typing import Annotated, Literal
 
@@ -15,26 +14,15 @@ from pydantic import Field, StringConstraints
 from assistant.answer.elements import AskedElement, Beside, CallBounds, Hydration, open_beside, unread
 from assistant.answer.events import Cause
 from assistant.answer.excerpts import (
-    Excerpts,
     Labels,
     fill_record,
     gone_from,
     labels_in,
     marks_in,
     read_excerpts,
-    source_of,
 )
-from assistant.answer.offers import QuotedBlock
 from assistant.answer.prompt import DOCUMENTS_IN_PROMPT, Prompt, PromptBuilder
-from assistant.answer.quote import (
-    DIFFERENT,
-    as_title,
-    dated_title,
-    reply_draft,
-    section_blocks,
-    shown_section,
-    snippet,
-)
+from assistant.answer.quote import MakeQuote, Quote
 from assistant.answer.rank_documents import Evidence, FindEvidence, SourceList
 from assistant.answer.readers import Message, ModelReading, PlainReading, ReadMessage, is_long, questions_of
 from assistant.answer.red_flags import RedFlags
@@ -50,23 +38,19 @@ from assistant.answer.services import (
 )
 from assistant.answer.vocabulary import KnownWordsReader
 from assistant.domain.answers import (
-    AlsoPossible,
     AnswerRecord,
     LiveMatch,
     LiveMatchState,
-    OfferedAnswer,
     Outcome,
     Reading,
     RecordId,
     RedFlag,
-    Source,
     SourceAsked,
-    SourceFacts,
     Usage,
 )
 from assistant.domain.clock import Deadline
 from assistant.domain.context import CareContext, ContextToken, PlainContext
-from assistant.domain.documents import DocumentCard, KnownWords, SearchFilters, StoredDocument
+from assistant.domain.documents import KnownWords, SearchFilters, StoredDocument
 from assistant.domain.errors import (
     AnswerInterruptedError,
     AssistantError,
@@ -120,25 +104,6 @@ class FollowUpRequest(AnswerRequest):
 
 
 @dataclass(slots=True)
-class Found:
-    """What the knowledge base gave for the questions of a message, and how it is shown."""
-
-    evidence: tuple[Evidence, ...]
-    """One for each question. Never empty."""
-    sources: SourceList = field(default_factory=SourceList)
-    excerpts: Excerpts = field(default_factory=Excerpts)
-    """What the answer shows of documents; complete after ``make_sources``."""
-    blocks: tuple[QuotedBlock, ...] = ()
-    """The quoted answer: the answer itself, or the fallback when written text fails."""
-    also: tuple[AlsoPossible, ...] = ()
-    reply_draft: str | None = None
-    section: AlsoPossible | None = None
-    """To read while a model writes."""
-    offered: OfferedAnswer | None = None
-    is_weighed: bool = False
-
-
-@dataclass(slots=True)
 class PreparedAnswer:
     """An answer whose documents were found and whose text is not written yet."""
 
@@ -148,12 +113,10 @@ class PreparedAnswer:
     request: AnswerRequest
     red_flags: tuple[RedFlag, ...]
     scope: SearchScope
-    found: Found
-    weigh: Callable[[], Coroutine[None, None, None]]
-    """Completes ``found``: chooses what is shown of the documents. A second call does nothing. Where a model
-    writes, it runs beside the model's first token."""
-    make_sources: Callable[[], tuple[Source, ...]]
-    """Makes the sources for the agent; called while the model prepares its first token."""
+    numbers: SourceList
+    """Numbers of the sources: those of the prompt, which the quote continues."""
+    quote: Quote
+    """Where a model writes, it is made beside the model's first token, and holds nothing before."""
     prompt: Prompt | None
     """None when no model writes: it may not, there is nothing to read, or something else answers."""
     hydration: Hydration
@@ -202,6 +165,7 @@ class PrepareAnswer:
         self._prompts = PromptBuilder(services) if services.writes_answers else None
         self.bounds = CallBounds()
         """Of the tenant's live reads in this process."""
+        self.make_quote = MakeQuote(services, self.find_evidence)
         self._beside = beside or open_beside(services)
         self._red_flags = RedFlags(tenant, embedder=services.embedder, clock=services.clock)
         self._plain = PlainReading(self.find_evidence.vocabulary, embedding_model=tenant.embedding.model)
@@ -291,25 +255,24 @@ class PrepareAnswer:
                 self._readable_turns(history if self._prompts is not None else (), scope),
                 self._embed_pieces(asking.question, scope),
             )
-            found = Found(tuple(evidence))
-            index = await self._index_state(found.evidence, scope)
-            matches = await self._match_live(found.evidence, scope)
+            quote, numbers = Quote(tuple(evidence)), SourceList()
+            index = await self._index_state(evidence, scope)
+            matches = await self._match_live(evidence, scope)
             items = self._items(reading, queries, history)
             hydration.caller = self._named_caller(hydration.caller, items)
-            prompt = self._build_prompt(asking, found, turns, scope)
-            weigh = partial(self._weigh, found, hydration, scope, is_written=prompt is not None)
+            prompt = self._build_prompt(asking, evidence, numbers, turns, scope)
             if prompt is None:
-                await weigh()
+                quote = await self.make_quote.run(evidence, numbers, hydration, scope, is_written=False)
                 if context is None:
-                    matches = _without_customers(matches, found.evidence, hydration.types)
+                    matches = _without_customers(matches, quote.evidence, hydration.types)
             else:
                 prompt = replace(prompt, elements=self._named_live(prompt, hydration))
-            named = [name for block in found.blocks for name, _, _ in block.elements]
-            matches = self._begin_asked(matches, hydration, named=[*named, *self._of_items(found)])
+            named = [name for block in quote.blocks for name, _, _ in block.elements]
+            matches = self._begin_asked(matches, hydration, named=[*named, *self._of_items(quote)])
             if prompt is None:  # where a model writes, its text decides what is read
                 for name in named:
                     hydration.begin(name)
-                if not all(part.is_found for part in found.evidence):
+                if not all(part.is_found for part in quote.evidence):
                     # A damaged index must never look like "not known".
                     await services.index_watch.require_complete(deadline=deadline)
                     index = services.index_watch.state
@@ -323,10 +286,10 @@ class PrepareAnswer:
                         "red_flags": tuple(flag.name for flag in red_flags),
                         "unchecked_language": self._red_flags.unchecked_language(asking.question),
                         "follows": history[-1].answer_id if history else None,
-                        "escalation": self._escalation(found.evidence),
-                        "asked": self._asked(found.evidence),
+                        "escalation": self._escalation(quote.evidence),
+                        "asked": self._asked(quote.evidence),
                         "live_matches": tuple(match for _, match in matches),
-                        "weights": self._weights(found.evidence),
+                        "weights": self._weights(quote.evidence),
                         "index_version": evidence[0].retrieved.index_version,
                         "trace_id": steps.trace_id,
                         "dropped_passages": prompt.dropped_documents if prompt else 0,
@@ -342,9 +305,8 @@ class PrepareAnswer:
                 request=asking,
                 red_flags=red_flags,
                 scope=scope,
-                found=found,
-                weigh=weigh,
-                make_sources=partial(self._make_sources, found, hydration),
+                numbers=numbers,
+                quote=quote,
                 prompt=prompt,
                 hydration=hydration,
                 index=index,
@@ -455,100 +417,15 @@ class PrepareAnswer:
         text = self._beside.plain(self.find_evidence.without_names(question, known=known))
         return self._beside.without_names(text, known=self.find_evidence.vocabulary.words)
 
-    async def _weigh(
-        self, found: Found, hydration: Hydration, scope: SearchScope, *, is_written: bool
-    ) -> None:
-        """Choose and compose what is shown of the evidence."""
-        if found.is_weighed:
-            return
-        found.is_weighed = True
-        weighed = (self.find_evidence.weigh(part, scope) for part in found.evidence)
-        found.evidence = tuple(await asyncio.gather(*weighed))
-        with scope.steps.step("compose") as span:
-            self._compose(found, hydration, is_written=is_written)
-            span.set_attribute("assistant.found", any(part.is_found for part in found.evidence))
-
-    def _compose(self, found: Found, hydration: Hydration, *, is_written: bool) -> None:
-        """Make the quoted answer, or the section beside a written one, and number the sources."""
-        blocks: list[QuotedBlock] = []
-        also: list[AlsoPossible] = []
-        answering = [part for part in found.evidence if part.is_found or is_written]
-        shown: dict[str, set[int]] = {}
-        for part in answering:
-            title = as_title(part.query.question) if len(answering) > 1 else ""
-            opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
-            blocks += self._blocks(part, found, hydration, opening=opening, shown=shown)
-        for part in answering:
-            if part.also is not None and part.also.document_id not in shown:
-                shown[part.also.document_id] = set()
-                labels = hydration.labels_of(part.also.document_id)
-                parts = section_blocks(part.also, found.sources.citing(part), found.excerpts, labels=labels)
-                also.append(shown_section(part.also, parts))
-        for part in found.evidence:
-            found.sources.fill(part, up_to=self._services.tenant.retrieval.passages)
-        found.offered = self._offered(found)
-        # Where another document contends, neither's words are offered to be sent.
-        undisputed = (part.section for part in found.evidence if part.is_undisputed)
-        if (section := next(undisputed, None)) is not None:
-            headings = self._services.tenant.answers.reply_headings
-            labels = hydration.labels_of(section.document_id)
-            found.reply_draft = reply_draft(section.document, headings, found.excerpts, labels)
-        found.blocks, found.also = tuple(blocks), tuple(also)
-        first = next((part.section for part in answering if part.section is not None), None)
-        if is_written and blocks and first is not None:
-            found.section = shown_section(first, blocks)
-
-    def _blocks(
-        self, one: Evidence, found: Found, hydration: Hydration, *, opening: str, shown: dict[str, set[int]]
-    ) -> list[QuotedBlock]:
-        """Return what answers one question, or its section; no section that was shown before."""
-        cite = found.sources.citing(one)
-        if one.answer is not None:
-            return one.answer.blocks(cite, found.excerpts, opening=opening)
-        if one.section is None:
-            return []
-        ordinals = {unit.unit.ordinal for unit in one.section.units}
-        already = shown.setdefault(one.section.document_id, set())
-        if ordinals <= already:
-            return []
-        already |= ordinals
-        sections, openings = (one.section, *one.differing), [opening]
-        if one.differing:
-            openings = [f"{opening}{DIFFERENT}\n\n", *("\n\n" for _ in one.differing)]
-            openings = [before + dated_title(each) for before, each in zip(openings, sections, strict=True)]
-        built: list[QuotedBlock] = []
-        for section, before in zip(sections, openings, strict=True):
-            labels = hydration.labels_of(section.document_id)
-            built += section_blocks(section, cite, found.excerpts, opening=before, labels=labels)
-        return built
-
-    def _offered(self, found: Found) -> OfferedAnswer | None:
-        """Return the approved answer to a question near the first one that has any."""
-        approved = (
-            (part, one, one.use) for part in found.evidence for one in part.offered if one.use is not None
-        )
-        first = next(approved, None)
-        if first is None:
-            return None
-        part, one, use = first
-        if one.answers:
-            return None
-        if one.documents and not one.documents.keys() & part.documents.keys():
-            return None  # the search found nothing of what it rests on: it is about something else
-        blocks = one.blocks(found.sources.citing(part), found.excerpts, opening="")
-        return OfferedAnswer(
-            item_id=use.item_id,
-            revision=use.revision,
-            question=one.wording,
-            text="".join(block.before + block.text for block in blocks),
-            n=blocks[0].n if blocks else 1,
-        )
-
     def _build_prompt(
-        self, asking: AnswerRequest, found: Found, turns: Sequence[AnswerRecord], scope: SearchScope
+        self,
+        asking: AnswerRequest,
+        evidence: Sequence[Evidence],
+        numbers: SourceList,
+        turns: Sequence[AnswerRecord],
+        scope: SearchScope,
     ) -> Prompt | None:
-        """Return the prompt; None where no model is asked."""
-        evidence = found.evidence
+        """Return the prompt, its documents numbered; None where no model is asked."""
         if self._prompts is None or any(part.answer is not None for part in evidence):
             return None
         if not any(part.gate.passed for part in evidence):
@@ -561,7 +438,7 @@ class PrepareAnswer:
             id(part): {hit.passage_id: hit.cosine or 0.0 for hit in part.retrieved.hits} for part in evidence
         }
         for one, document in _in_turn(evidence):
-            number = found.sources.add(document, one)
+            number = numbers.add(document, one)
             if number is not None:
                 documents.append((number, document, worth[id(one)]))
         question = asking.question
@@ -613,11 +490,11 @@ class PrepareAnswer:
         )
         return ended
 
-    def _of_items(self, found: Found) -> list[str]:
+    def _of_items(self, quote: Quote) -> list[str]:
         """Return the live elements that follow a table and answer "is it in stock?", where the question means
         the table's items by that: it names none."""
-        names = [block.of_items[0] for block in found.blocks if block.of_items is not None]
-        return names if names and not any(part.named for part in found.evidence) else []
+        names = [block.of_items[0] for block in quote.blocks if block.of_items is not None]
+        return names if names and not any(part.named for part in quote.evidence) else []
 
     async def as_asked(self, caller: LiveCaller, record: AnswerRecord) -> LiveCaller:
         """Return the caller of a recorded question as live systems are asked it."""
@@ -727,38 +604,6 @@ class PrepareAnswer:
                     return contact
         return contacts.get(_DEFAULT_SUBJECT)
 
-    def _make_sources(self, found: Found, hydration: Hydration) -> tuple[Source, ...]:
-        identity, links = hydration.caller.identity, self._services.documents.links
-        stems = frozenset[str]().union(*(part.asked.stems for part in found.evidence))
-        cards = _cards(found.evidence)
-        return tuple(
-            source_of(passage, n=n, score=ranked.fused_score, links=links, identity=identity).model_copy(
-                update={
-                    "heading": passage.heading,
-                    "effective_date": card.effective_date if card is not None else None,
-                    "banner": card.banner if card is not None else "",
-                    "snippet": snippet(
-                        passage,
-                        stems=stems,
-                        excerpts=found.excerpts,
-                        labels=hydration.labels_of(passage.document_id),
-                    ),
-                    "facts": source_facts(card),
-                }
-            )
-            for n, ranked in enumerate(found.sources.passages, start=1)
-            for passage in [ranked.passage]
-            for card in [cards.get(passage.document_id)]
-        )
-
-
-def source_facts(card: DocumentCard | None) -> SourceFacts | None:
-    """Return what an agent sees beside a shop's source: price and rating of an item, votes of a review."""
-    if card is None or card.item is None:
-        return None
-    item = card.item
-    return SourceFacts(**{name: getattr(item, name) for name in SourceFacts.model_fields})
-
 
 def _rewritten(reading: Reading, message: str) -> Sequence[str | None]:
     """Return what a model wrote to be searched for each question; None where the agent's words are."""
@@ -797,12 +642,6 @@ def _in_turn(evidence: Sequence[Evidence]) -> list[tuple[Evidence, StoredDocumen
             if document is not None:
                 in_turn.setdefault(document.card.document_id, (one, document))
     return list(in_turn.values())[:_MOST_IN_PROMPT]
-
-
-def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
-    read = [part.documents for part in evidence]
-    read += [one.documents for part in evidence for one in part.offered]
-    return {name: document.card for documents in read for name, document in documents.items()}
 
 
 @contextmanager

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
+from assistant.answer.quote import KEPT_CANDIDATES
 from assistant.answer.rank_documents import Evidence
 from assistant.answer.read import PreparedAnswer
 from assistant.domain.answers import AnswerRecord, ApprovedUse, CandidateDocument, PassageUse
 from assistant.domain.errors import AssistantError, ConflictError
 from assistant.stores.ports import AnswerRecords
-
-KEPT_CANDIDATES = 20
-"""Documents whose features the record keeps."""
 
 
 def candidates_of(evidence: Evidence) -> tuple[CandidateDocument, ...]:
@@ -31,25 +28,9 @@ def candidates_of(evidence: Evidence) -> tuple[CandidateDocument, ...]:
     )
 
 
-def drop_scores(prepared: PreparedAnswer) -> None:
-    """Drop what neither the stream nor the record of an answer reads: some 0.4 MB while it streams.
-
-    Evaluation, which reads the scores of every unit, does not call it.
-    """
-    prepared.found.evidence = tuple(
-        replace(
-            part,
-            ranked=part.ranked[:KEPT_CANDIDATES],
-            scored={},
-            retrieved=replace(part.retrieved, passages=(), hits=(), documents=()),
-        )
-        for part in prepared.found.evidence
-    )
-
-
 def approved_uses(prepared: PreparedAnswer) -> tuple[ApprovedUse, ...]:
     """Return the approved answers that were quoted, each once."""
-    served = (part.answer.use for part in prepared.found.evidence if part.answer is not None)
+    served = (part.answer.use for part in prepared.quote.evidence if part.answer is not None)
     return tuple({use.item_id: use for use in served if use is not None}.values())
 
 
@@ -80,7 +61,7 @@ def uses_of_passages(prepared: PreparedAnswer) -> tuple[PassageUse, ...]:
             url=passage.url,
             source=passage.source,
         )
-        for n, ranked in enumerate(prepared.found.sources.passages, start=1)
+        for n, ranked in enumerate(prepared.numbers.passages, start=1)
         for passage in [ranked.passage]
     )
 

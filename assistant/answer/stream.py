@@ -557,8 +557,8 @@ class AnswerStream:
             unchecked_language=record.unchecked_language,
             recorded_model=self._services.writer.model.recorded,
         )
-        findings = prepared.found
-        yield Sources(sources=prepared.make_sources(), section=findings.section, offered=findings.offered)
+        quote = prepared.quote
+        yield Sources(sources=quote.sources, section=quote.section, offered=quote.offered)
         self._text.prepare()  # while the model prepares its first token
 
     def feed(self, text: str) -> TextEvents:
@@ -595,12 +595,12 @@ class AnswerStream:
     def _end_unwritten(self) -> TextEvents:
         """Yield the quoted answer, or end without one."""
         prepared = self._prepared
-        if any(part.is_found for part in prepared.found.evidence):
+        if any(part.is_found for part in prepared.quote.evidence):
             yield from self._quote(None)
             return
-        best = prepared.found.evidence[0].best
+        best = prepared.quote.evidence[0].best
         title = shown_title(best.card.title) if best is not None else None
-        refusal = next((part.refusal for part in prepared.found.evidence if part.refusal), "")
+        refusal = next((part.refusal for part in prepared.quote.evidence if part.refusal), "")
         self._ending = _Ending(Outcome.DONE, None, FinishReason.NO_EVIDENCE, refusal or explain(title=title))
 
     def _end_written(self, how: FinishReason | str) -> TextEvents:
@@ -666,7 +666,7 @@ class AnswerStream:
             self._ending = _Ending(Outcome.DONE, None, FinishReason.STOP, mode=Mode.QUOTED)
         elif reasons := why_not_answered(prepared.hydration.answering):
             # Where a system is all that was asked, it says nothing that the documents are silent.
-            parts = len(prepared.found.evidence)
+            parts = len(prepared.quote.evidence)
             asked_parts = len({element.part for element in prepared.hydration.answering})
             by_system = asked_parts == parts >= prepared.request.question.count("?")
             self._ending = replace(ending, reason=reasons if by_system else f"{reasons} {ending.reason}")
@@ -681,7 +681,7 @@ class AnswerStream:
         self._prepared.hydration.cancel()
         prepared, ending, text = self._prepared, self._ending, self._text
         self._usage = self._count_usage(model)
-        steps, first, offered = prepared.scope.steps, prepared.found.evidence[0], prepared.found.offered
+        steps, first, offered = prepared.scope.steps, prepared.quote.evidence[0], prepared.quote.offered
         steps.end(ending.outcome.value, error_code=ending.error_code)
         self._told = self._as_told()
         return prepared.record.model_copy(
@@ -713,7 +713,7 @@ class AnswerStream:
 
     def _differing(self) -> tuple[str, ...]:
         """Return the documents that give one thing different values."""
-        parts = (part for part in self._prepared.found.evidence if part.differing)
+        parts = (part for part in self._prepared.quote.evidence if part.differing)
         shown = (each for part in parts for each in (part.section, *part.differing) if each is not None)
         return tuple(dict.fromkeys(each.document_id for each in shown))
 
@@ -754,17 +754,17 @@ class AnswerStream:
         prepared, ending = self._prepared, self._ending
         is_done, is_whole = ending.outcome is Outcome.DONE, self._is_of_whole_sources()
         certainty = ending.certainty if is_whole else ending.certainty and Certainty.POSSIBLY
-        found = prepared.found
+        quote = prepared.quote
         needs_nobody = is_whole and self._is_settled()
         offers_draft = ending.mode is not None and is_whole and certainty is not Certainty.POSSIBLY
         return AnswerEnding(
             mode=ending.mode,
             certainty=certainty,
             fallback=ending.fallback,
-            also=found.also if ending.mode else (),
+            also=quote.also if ending.mode else (),
             clarify=what_is_missing(prepared.hydration.answering) if is_done else None,
             unanswered=self._unanswered(),
-            reply_draft=found.reply_draft if offers_draft else None,
+            reply_draft=quote.reply_draft if offers_draft else None,
             escalation=None if needs_nobody or ending.finish_reason is None else prepared.record.escalation,
             degraded=tuple(dict.fromkeys(prepared.scope.degraded)),
             asked=prepared.hydration.asked(prepared.record.asked),
@@ -777,7 +777,7 @@ class AnswerStream:
         if self._ending.mode is not Mode.QUOTED:
             return self._ending.certainty is Certainty.ANSWERED
         ready = {asked.part for asked in self._prepared.hydration.answering if asked.slot.is_ready}
-        evidence = self._prepared.found.evidence
+        evidence = self._prepared.quote.evidence
         return all(one.answer is not None or part in ready for part, one in enumerate(evidence))
 
     def _is_of_whole_sources(self) -> bool:
@@ -801,7 +801,7 @@ class AnswerStream:
         self._ending = _Ending(
             Outcome.DONE,
             fallback,
-            FinishReason.STOP if len(blocks) == len(self._prepared.found.blocks) else FinishReason.LENGTH,
+            FinishReason.STOP if len(blocks) == len(self._prepared.quote.blocks) else FinishReason.LENGTH,
             mode=Mode.QUOTED,
             fallback=fallback,
         )
@@ -811,7 +811,7 @@ class AnswerStream:
 
     def _fitting(self) -> Sequence[QuotedBlock]:
         """Return the first units that fit into the request's own limit, one at least: none is cut."""
-        blocks, most = self._prepared.found.blocks, self._prepared.request.max_tokens
+        blocks, most = self._prepared.quote.blocks, self._prepared.request.max_tokens
         if most is None:
             return blocks
         count = self._services.writer.token_counter.count
@@ -830,7 +830,7 @@ class AnswerStream:
 
     def _kept_texts(self, told: AnswerEnding) -> dict[str, object]:
         """Return the record's texts, with excerpts in place of what is shown of documents."""
-        excerpts, draft = self._prepared.found.excerpts, told.reply_draft
+        excerpts, draft = self._prepared.quote.excerpts, told.reply_draft
         text, also = excerpts.keep(self._text.text), excerpts.keep_also(told.also)
         kept_draft = excerpts.keep(draft) if draft is not None else None
         used = excerpts.used_in(text, kept_draft, *(part.text for part in also))
@@ -844,6 +844,6 @@ class AnswerStream:
         asked = {element.part for element in self._prepared.hydration.answering}
         return tuple(
             one.query.question
-            for part, one in enumerate(self._prepared.found.evidence)
+            for part, one in enumerate(self._prepared.quote.evidence)
             if not one.is_found and part not in asked
         )

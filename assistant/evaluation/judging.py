@@ -226,7 +226,7 @@ class Judge:
 
     async def result(self, observed: Observed) -> Judged:
         """Return one question's result. A question that nothing is near is wrong."""
-        question, found = observed.question, observed.prepared.found
+        question, found = observed.question, observed.prepared.quote
         ranked = [[candidate.document_id for candidate in part.ranked] for part in found.evidence]
         fused = [rrf_documents(part.retrieved, leg_size=self._observer.leg_size) for part in found.evidence]
         is_found = _is_found(observed)
@@ -338,12 +338,12 @@ def quotable(part: Evidence) -> list[StoredDocument]:
 
 def _is_found(observed: Observed) -> bool:
     live = {element.part for element in observed.prepared.hydration.answering}
-    return any(part.is_found or at in live for at, part in enumerate(observed.prepared.found.evidence))
+    return any(part.is_found or at in live for at, part in enumerate(observed.prepared.quote.evidence))
 
 
 def shown_quotes(observed: Observed) -> tuple[object, ...]:
     """Return what is quoted for each part of a question, and whether anything is: to be compared."""
-    sections = [part.section for part in observed.prepared.found.evidence]
+    sections = [part.section for part in observed.prepared.quote.evidence]
     quotes = [each and (each.document_id, [one.unit for one in each.units], each.keys) for each in sections]
     return _is_found(observed), quotes
 

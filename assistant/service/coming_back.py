@@ -217,7 +217,7 @@ class ComingBack:
             async with self._awaited(answer_id, identity, gone) as reading:
                 yield reading
             return
-        shown = {ranked.passage.document_id for ranked in answer.prepared.found.sources.passages}
+        shown = {ranked.passage.document_id for ranked in answer.prepared.numbers.passages}
         texts = self.tenants[identity.tenant].answering.documents.texts
         try:
             await refuse_withdrawn(shown, texts, labels=identity.labels)

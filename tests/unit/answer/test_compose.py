@@ -89,7 +89,7 @@ BOTH = document(
 async def test_units_that_were_shown_for_one_question_are_not_shown_again_for_the_next() -> None:
     again = f"{QUESTION} When are retail refills payable, on which day of 30?"
     asked = await ask(FakeTenant().with_documents(BOTH), again)
-    assert len(asked.prepared.found.evidence) == 2
+    assert len(asked.prepared.quote.evidence) == 2
     assert asked.text.count("Retail refills are payable on day 23 of 30.") == 1
 
 
@@ -97,7 +97,7 @@ async def test_of_two_questions_the_one_that_nothing_is_near_is_named() -> None:
     tenant = FakeTenant()
     question = f"{QUESTION} Which vaccine protects travellers against shingles?"
     asked = await ask(tenant, question)
-    assert [one.is_found for one in asked.prepared.found.evidence] == [True, False]
+    assert [one.is_found for one in asked.prepared.quote.evidence] == [True, False]
     assert asked.text == REFILL.strip()
     assert asked.done.unanswered == ("Which vaccine protects travellers against shingles?",)
 

@@ -330,7 +330,7 @@ async def test_no_approved_answer_is_looked_up_by_the_model_s_words() -> None:
         await use_case.adaptations.refresh()
         asking = AnswerRequest(question=text)
         prepared = await use_case.prepare(asking, identity=agent(), deadline=deadline(tenant))
-        return [bool(one.offered) for one in prepared.found.evidence]
+        return [bool(one.offered) for one in prepared.quote.evidence]
 
     assert await served(QUESTION) == [True]
     assert await served(f"{QUESTION} Does the Claims Desk take them?") == [True, False]  # as it was typed

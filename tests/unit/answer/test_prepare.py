@@ -169,7 +169,7 @@ async def test_where_units_get_no_vectors_words_choose_the_section_and_the_answe
     tenant = FakeTenant(embedder=FakeEmbedder(after=1, **failing))
     asked = await ask(tenant)
     assert len(tenant.embedder.texts) == 2
-    [evidence] = asked.prepared.found.evidence
+    [evidence] = asked.prepared.quote.evidence
     assert evidence.section is not None
     assert evidence.section.units[0].unit.text == "Retail refills are payable on day 23 of 30."
     assert asked.done.degraded == asked.kept.degraded == ("vectors of units",)

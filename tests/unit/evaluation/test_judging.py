@@ -157,9 +157,9 @@ async def test_two_questions_are_judged_by_the_one_quote_that_is_shown() -> None
     )
     observer = Observer(of.services)
     observed = await observer.ask(asked)
-    shown = " ".join(block.text for block in observed.prepared.found.blocks)
+    shown = " ".join(block.text for block in observed.prepared.quote.blocks)
     result = await Judge(observer).result(observed)
-    assert len(observed.prepared.found.evidence) == 2
+    assert len(observed.prepared.quote.evidence) == 2
     assert result.is_right == all(one in shown for one in asked.answer_contains)
 
 
