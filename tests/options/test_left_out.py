@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LIFTED = ("models_lab", "sources")
+LIFTED = ("models_lab", "shop", "sources")
 OF_THE_LAB = re.compile(r"^(\[learning\]|training = .*|corpora = .*|trials = .*)\n", re.MULTILINE)
 KEPT = ("assistant", "stacks", "template_checks", "lambdas", "containers", "requirements", "evaluation")
 READ_BY_STACKS = ("model_artifacts", "docs")
