@@ -38,7 +38,7 @@ from assistant.documents.files import (
 from assistant.documents.links import linked_ids
 from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
 from assistant.documents.readable import ListDocuments, pages_of
-from assistant.documents.receipt import WithdrawalReceipts
+from assistant.documents.receipt import KEPT_TEXTS, WithdrawalReceipts
 from assistant.documents.receive import AddDocuments, AddSummary
 from assistant.documents.reindexing import ReindexReport
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
@@ -64,7 +64,6 @@ from assistant.domain.paths import canonical_path
 from assistant.domain.receipts import ReceiptPlace, WithdrawalReceipt
 from assistant.laptop.layout import models_dir
 from assistant.option import Place
-from assistant.options.desk.upkeep import ApprovedTexts
 from assistant.service.served import open_reindexing
 from assistant.stores.desk import DESK
 from assistant.stores.documents_ports import DocumentStates
@@ -1003,9 +1002,10 @@ async def _withdraw(runtime: LocalRuntime, tenant: str, document_ids: Sequence[s
     async with runtime.options.stores(tenant) as stores:
         await WithdrawDocuments(stores.knowledge, clock=SystemClock())(document_ids)
         await _follow_local(runtime, tenant, document_ids, doing="removing from")
-        texts = ApprovedTexts(stores.get(DESK))  # else the service removes them, when it runs
-        for document_id in document_ids:
-            await texts.remove(document_id)
+        for kept in KEPT_TEXTS.joined():
+            if kept.remove is not None:
+                for document_id in document_ids:
+                    await kept.remove(stores, document_id)
 
 
 async def _withdraw_there(client: AssistantClient, document_ids: Sequence[str]) -> None:
@@ -1026,8 +1026,7 @@ def _local_receipts(
             tenant=config,
             documents=stores.knowledge.documents,
             versions=stores.passage_index.versions(IndexModel(embedding.model, embedding.dimensions)),
-            desk=stores.get(DESK),
-            keys=stores.get(ERASURE_KEYS),
+            stores=stores,
             on_aws=False,
             clock=SystemClock(),
         )

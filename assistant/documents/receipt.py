@@ -8,22 +8,20 @@ the places and their words.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from assistant.domain.acts import DOCUMENT_SUBJECT
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConflictError
 from assistant.domain.public import PublicModel
 from assistant.domain.receipts import ReceiptPlace, WithdrawalReceipt
-from assistant.options.desk.upkeep import ApprovedTexts
+from assistant.option import Place
 from assistant.stores.documents_ports import DocumentStore, IndexVersions
-from assistant.stores.ports import DeskStore, ErasureKeys
 from assistant.tenant.retention import RECOVERY_DAYS, RETENTION, SNAPSHOT_DAYS
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.caches import FORGET_EVERY_S
@@ -57,14 +55,39 @@ class _Place(PublicModel):
 
 
 class _Places(PublicModel):
-    asked: tuple[_Place, ...]
-    remains: tuple[_Place, ...]
+    asked: tuple[_Place, ...] = ()
+    remains: tuple[_Place, ...] = ()
+
+
+class Stores(Protocol):
+    """One tenant's stores, by the ports of ``assistant.stores.opened``."""
+
+    async def of(self, port: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptTexts:
+    """What an option keeps of documents' texts."""
+
+    places: Path
+    """As ``receipt_places.toml``."""
+    counts: Callable[[Stores, str], Awaitable[Mapping[str, int]]] | None = None
+    """Returns what is left about a document, by place."""
+    remove: Callable[[Stores, str], Awaitable[int]] | None = None
+    """Removes what is left about a withdrawn document; None where the worker does."""
+
+
+KEPT_TEXTS = Place[KeptTexts]("texts of documents")
 
 
 @cache
 def _places() -> _Places:
-    text = Path(__file__).with_name("receipt_places.toml").read_text(encoding="utf-8")
-    return _Places.model_validate(tomllib.loads(text))
+    files = [Path(__file__).with_name("receipt_places.toml"), *(kept.places for kept in KEPT_TEXTS.joined())]
+    each = [_Places.model_validate(tomllib.loads(file.read_text(encoding="utf-8"))) for file in files]
+    return _Places(
+        asked=tuple(place for places in each for place in places.asked),
+        remains=tuple(place for places in each for place in places.remains),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +97,7 @@ class WithdrawalReceipts:
     tenant: TenantConfig
     documents: DocumentStore
     versions: IndexVersions
-    desk: DeskStore
-    keys: ErasureKeys
+    stores: Stores
     on_aws: bool
     clock: Clock
 
@@ -102,15 +124,15 @@ class WithdrawalReceipts:
         """Return the places whose stores are asked."""
         document_id, worker_is_due = status.document_id, status.live_content_hash is not None
         live, *older = (await self.versions.rows_of(document_id)).values()
-        subject = f"{DOCUMENT_SUBJECT}{document_id}"
-        counts: Mapping[str, int] = {
+        counts = {
             "document": await self.documents.holdings(document_id),
             "index": live,
             "older_indices": sum(older),
             "vectors": live + sum(older),
-            "approved_answers": len((await ApprovedTexts(self.desk).resting()).get(document_id, [])),
-            "feedback": int((await self.keys.destroyed([subject])).get(subject) is None),
         }
+        for kept in KEPT_TEXTS.joined():
+            if kept.counts is not None:
+                counts |= await kept.counts(self.stores, document_id)
         facts, places = {"older": len(older)}, list[ReceiptPlace]()
         for place in _places().asked:
             found = counts.get(place.place)

@@ -10,6 +10,7 @@ OPTION = Option(
         "trials": "trial:TRIALS",
         "parts of a tenant": "opened:open_desk",
         "intake of feedback": "intake:open_intake",
+        "texts of documents": "receipt:KEPT",
         "runs of a tenant": "opened:run_desk",
         "admission of a verdict": "opened:admit_verdict",
         "routes": "routes:router",

@@ -28,15 +28,17 @@ async def capture_of(tenant: TenantConfig) -> ReceiptPlace:
     async def holdings(_document_id: str) -> int:
         return 0
 
+    async def of(_port: object) -> Any:
+        return stores
+
     stores: Any = SimpleNamespace(
-        holdings=holdings, rows_of=rows_of, destroyed=nothing, list=nothing, version=holdings
+        of=of, holdings=holdings, rows_of=rows_of, destroyed=nothing, list=nothing, version=holdings
     )
     receipts = WithdrawalReceipts(
         tenant=tenant,
         documents=stores,
         versions=stores,
-        desk=stores,
-        keys=stores,
+        stores=stores,
         on_aws=tenant.records.deployed is not None,
         clock=SteppedClock(),
     )
