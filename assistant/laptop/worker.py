@@ -1,4 +1,4 @@
-"""The ingestion worker on a laptop, which moves feedback and reads uploads too.
+"""The ingestion worker on a laptop, which reads uploads too, and runs what options need beside it.
 
 It is tasks of the one process, or a process of its own: ``python -m assistant.laptop.worker``.
 
@@ -12,6 +12,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import orjson
@@ -19,14 +21,15 @@ import structlog
 
 from assistant.documents.worker import IngestionWorker, WorkerLimits
 from assistant.domain.errors import AssistantError, DependencyError
-from assistant.options.feedback.opened import LocalCapture, open_movers
+from assistant.option import Place
 from assistant.process.settings import WorkerSettings
 from assistant.process.telemetry import configure_logging, configure_tracing
-from assistant.service.opened import open_ingestion, open_loops
+from assistant.service.opened import Loop, open_ingestion, open_loops
 
 if TYPE_CHECKING:
     from assistant.model_server.here import ModelsHere
 
+LOOPS = Place[Callable[[WorkerSettings], AbstractAsyncContextManager[Sequence[Loop]]]]("runs of a machine")
 _log = structlog.get_logger(__name__)
 
 
@@ -61,19 +64,17 @@ async def work(
     models: ModelsHere | None = None,
     limits: WorkerLimits | None = None,
 ) -> None:
-    """Run a worker and a mover of feedback per tenant of the folder, and the connectors of its sources, until
-    ``stopping`` is set.
+    """Run a worker per tenant of the folder, and what options run beside, until ``stopping`` is set.
 
     Calls ``on_ready`` when every index is open, with why tenants are left out. Raises ConfigurationError,
     LocalRuntimeError.
     """
     async with (
         open_ingestion(settings, models=models) as tenants,
-        open_movers(settings) as movers,
         open_loops(settings) as loops,
+        AsyncExitStack() as stack,
     ):
-        # Without captured calls it lists one folder that is not there.
-        captures = [LocalCapture.of(settings)] if settings.stores == "embedded" else []
+        of_options = [await stack.enter_async_context(opens(settings)) for opens in LOOPS.joined()]
         reasons: list[str] = []
         prepared = await prepare_each(
             [IngestionWorker(each, limits=limits) for each in tenants], settings, reasons
@@ -82,7 +83,7 @@ async def work(
         await asyncio.gather(
             _stop_all(prepared, stopping),
             *(worker.run() for worker in prepared),
-            *(loop.run(stopping) for loop in (*movers, *loops, *captures)),
+            *(loop.run(stopping) for loop in (*loops, *chain.from_iterable(of_options))),
         )
 
 

@@ -25,7 +25,7 @@ from assistant.options.feedback.store import StoredFeedback
 from assistant.options.feedback.stored import FEEDBACK_FILES, OUTBOX
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import MovingSettings, PreparingSettings, StoreSettings
-from assistant.service.opened import tenant_in
+from assistant.service.opened import Loop, tenant_in
 from assistant.stores.clients import AwsClients, open_clients
 from assistant.stores.desk import DESK
 from assistant.stores.erasure import ERASURE_KEYS
@@ -60,6 +60,16 @@ async def open_movers(settings: StoreSettings) -> AsyncGenerator[list[MoveFeedba
 
     async with open_embedded(settings, open_one) as movers:
         yield movers
+
+
+@asynccontextmanager
+async def open_loops(settings: StoreSettings) -> AsyncGenerator[list[Loop]]:
+    """Open the movers of a machine's tenants, and what redacts its captured calls. Raises
+    ConfigurationError."""
+    async with open_movers(settings) as movers:
+        # Without captured calls it lists one folder that is not there.
+        captures = [LocalCapture.of(settings)] if settings.stores == "embedded" else []
+        yield [*movers, *captures]
 
 
 @dataclass(frozen=True, slots=True)
