@@ -65,9 +65,7 @@ from assistant.domain.receipts import ReceiptPlace, WithdrawalReceipt
 from assistant.laptop.layout import models_dir
 from assistant.option import Place
 from assistant.service.served import open_reindexing
-from assistant.stores.desk import DESK
 from assistant.stores.documents_ports import DocumentStates
-from assistant.stores.erasure import ERASURE_KEYS
 from assistant.stores.records import RECORDS
 from assistant.stores.states import STATES
 from assistant.tenant.added_models import (
