@@ -70,7 +70,7 @@ node_modules/.package-lock.json: package.json package-lock.json | $(VENV)/bootst
 
 CONSOLE := assistant/service/console
 FUNCTIONS := build/functions/stamp
-$(CONSOLE)/dist/index.html: node_modules/.package-lock.json $(shell find $(CONSOLE) -type f -not -path '*/dist/*' 2>/dev/null)
+$(CONSOLE)/dist/index.html: node_modules/.package-lock.json $(shell find $(CONSOLE) assistant/options/*/view -type f -not -path '*/dist/*' 2>/dev/null)
 	@echo "· console"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent build
 	@touch $@

@@ -20,6 +20,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
@@ -43,8 +44,9 @@ _NO_FUNCTION_RUNS = frozenset(
         "assistant/model_server",
         "assistant/cli",
         "assistant/laptop",
-        "assistant/options/models_lab/commands",
-        "assistant/options/models_lab/stack",
+        "assistant/options/*/commands",
+        "assistant/options/*/stack",
+        "assistant/options/*/view",
         "assistant/service/console",
         "assistant/terminal",
         "template_checks",
@@ -146,7 +148,8 @@ def _code() -> Iterator[tuple[str, Path]]:
             folders[:] = [
                 name
                 for name in folders
-                if name not in _NEVER_RUN and f"{below}/{name}" not in _NO_FUNCTION_RUNS
+                if name not in _NEVER_RUN
+                and not any(fnmatchcase(f"{below}/{name}", left_out) for left_out in _NO_FUNCTION_RUNS)
             ]
             yield from ((f"{below}/{name}", Path(folder) / name) for name in names)
 

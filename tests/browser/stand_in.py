@@ -66,6 +66,8 @@ class StandIn:
     desk: StandInDesk = field(default_factory=StandInDesk)
     delivers: list[str] = field(default_factory=list[str])
     """Tenants whose replies are delivered."""
+    dist: Path = DIST
+    """The built console."""
 
     @property
     def url(self) -> str:
@@ -214,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"conversation_id": conversation_id, "answers": answers})
 
     def _file(self, name: str) -> None:
-        path = DIST / name
+        path = self.stand_in.dist / name
         if not path.is_file():
             self._reply(404, b"", {})
             return

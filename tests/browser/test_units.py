@@ -16,27 +16,27 @@ REPOSITORY = Path(__file__).parents[2]
 CONSOLE = REPOSITORY / "assistant" / "service" / "console"
 
 
-def run_node(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_node(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     node = shutil.which("node", path=f"{Path(sys.executable).parent}") or shutil.which("node")
     if node is None:
         pytest.fail("Node is not installed: make setup")
-    command = [node, str(CONSOLE / script), *arguments]
+    command = [node, str(script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_the_console_s_unit_tests_pass() -> None:
-    done = run_node("run_tests.mjs")
+    done = run_node(CONSOLE / "run_tests.mjs")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
 def test_the_build_is_reproducible() -> None:
     before = {path.name: path.read_bytes() for path in (CONSOLE / "dist").iterdir()}
-    assert run_node("build.mjs").returncode == 0
+    assert run_node(CONSOLE / "build.mjs").returncode == 0
     assert {path.name: path.read_bytes() for path in (CONSOLE / "dist").iterdir()} == before
 
 
 def test_the_wire_types_match_the_api() -> None:
-    done = run_node("check_wire.mjs")
+    done = run_node(CONSOLE / "check_wire.mjs")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
@@ -58,6 +58,6 @@ def test_a_difference_between_wire_types_and_api_is_found(
     drift(found["properties"] if "properties" in found else found["enum"])
     drifted = tmp_path / "openapi.json"
     drifted.write_text(json.dumps(document), encoding="utf-8")
-    done = run_node("check_wire.mjs", str(drifted))
+    done = run_node(CONSOLE / "check_wire.mjs", str(drifted))
     assert done.returncode != 0
     assert "is not assignable to" in done.stdout

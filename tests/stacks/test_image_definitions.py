@@ -134,7 +134,9 @@ def test_the_context_is_small_and_holds_nothing_private(definition: Path) -> Non
     beside = {"learning": {"lambdas"}, "corpus_job": {"containers"}}.get(definition.parent.name, set())
     assert {name.split("/")[0] for name in names} == beside | {"assistant", "requirements"}
     assert {name for name in names if name.startswith("containers/")} <= {JOB}
-    assert [name for name in names if "__pycache__" in name or name.endswith(".sqlite")] == []
+    assert [
+        name for name in names if "__pycache__" in name or name.endswith((".sqlite", ".ts", ".tsx"))
+    ] == []
     # Tables beside our own code; a tenant's file is mounted.
     assert {name.split("/")[0] for name in names if name.endswith(".toml")} <= {"assistant"}
 

@@ -2,18 +2,17 @@
 // The same sources and locked packages give the same bytes: no hash, date or path goes into the output.
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { here, root, views } from "./views.mjs";
 
-const here = path.dirname(fileURLToPath(import.meta.url));
-const root = path.resolve(here, "../../..");
 const dist = path.join(here, "dist");
 
 await mkdir(dist, { recursive: true });
 const result = await build({
   absWorkingDir: root,
-  entryPoints: { console: path.join(here, "src/main.tsx") },
-  outdir: dist,
+  stdin: { contents: entry(), resolveDir: root, sourcefile: "entry.js" },
+  outfile: path.join(dist, "console.js"),
+  tsconfig: path.join(here, "tsconfig.json"),
   bundle: true,
   format: "esm",
   target: ["es2022"],
@@ -28,6 +27,15 @@ const result = await build({
 });
 await copyFile(path.join(here, "src/index.html"), path.join(dist, "index.html"));
 await writeFile(path.join(dist, "licences.txt"), await licences(Object.keys(result.metafile.inputs)));
+
+/** The program: the console with what each option brings. */
+function entry() {
+  const from = (file) => `from ${JSON.stringify(file)};`;
+  const options = views.map((folder, at) => `import { OPTION as option${at} } ${from(path.join(folder, "option.tsx"))}`);
+  const names = views.map((_, at) => `option${at}`);
+  const main = path.join(here, "src/main.tsx");
+  return [`import { start } ${from(main)}`, ...options, `start([${names.join(", ")}]);`].join("\n");
+}
 
 /** The licence text of each package that the bundle holds, in order of name. */
 async function licences(inputs) {

@@ -1,40 +1,19 @@
-// Compares src/wire.ts, which says what the console reads and sends, with the service's own docs/openapi.json: the
+// Compares each wire.ts, which says what the console reads and sends, with the service's own docs/openapi.json: the
 // schemas become types, and the compiler says where the one cannot be taken for the other.
 import { spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
+import { here, root, views } from "./views.mjs";
 
-const here = path.dirname(fileURLToPath(import.meta.url));
-const root = path.resolve(here, "../../..");
 const document = process.argv[2] ?? path.join(root, "docs/openapi.json");
 
-/** Name in wire.ts → name of the schema, where they differ. */
-const RENAMED = {
-  Sentence: "SentenceEnded",
-  CasePage: "DeskCasePage",
-  CaseDetail: "DeskCase",
-  GapList: "DeskGaps",
-  ItemList: "DeskItems",
-  ItemHistory: "DeskItemHistory",
-  Preview: "DeskPreview",
-  ResolutionRequest: "CaseResolution",
-  Approval: "CaseApproval",
-  Noted: "CaseReopening",
-  ItemStateRequest: "StateChange",
-  RestoreRequest: "Restoring",
-};
-const RECEIVED = [
-  ...["Source", "Sentence", "Problem", "Started", "Done", "Element", "ElementUse", "StoredVerdict", "StoredSent", "AnswerRecord"],
-  ...["StoredAnswer", "Conversation", "DocumentText", "DocumentStatus", "DocumentPage", "DocumentDetails", "WritableSources", "UploadState", "UploadStates", "WithdrawalReceipt"],
-  ...["CasePage", "CaseDetail", "GapList", "ItemList", "ItemHistory", "Preview"],
-];
-const SENT = [
-  ...["AnswerRequest", "Verdict", "Sent", "Act"],
-  ...["ResolutionRequest", "Approval", "Noted", "ItemStateRequest", "RestoreRequest", "PreviewRequest"],
-  ...["RestoreContentRequest", "ReleaseRequest"],
-];
+/** The wire.ts of the console and of options; the wire.json beside each names its types that are schemas. */
+const wires = [];
+for (const folder of [path.join(here, "src"), ...views]) {
+  const list = await readFile(path.join(folder, "wire.json"), "utf8").catch(() => null);
+  if (list !== null) wires.push({ file: path.join(folder, "wire.ts"), ...JSON.parse(list) });
+}
 
 const api = JSON.parse(await readFile(document, "utf8"));
 const { schemas } = api.components;
@@ -104,20 +83,20 @@ function eventsOf(events) {
 
 /** Each line compiles only if the one type can be taken for the other. */
 function comparison() {
-  const wire = path.join(here, "src/wire.ts");
-  const schemaOf = (name) => RENAMED[name] ?? name;
   return [
-    `import type * as wire from ${JSON.stringify(wire)};`,
     'import type * as received from "./received.ts";',
     'import type * as sent from "./sent.ts";',
+    ...wires.map(({ file }, at) => `import type * as wire${at} from ${JSON.stringify(file)};`),
     // events that the console does not know are left out, those that it knows must exist
-    'type Event = wire.AnswerEvent["event"];',
+    'type Event = wire0.AnswerEvent["event"];',
     'export const events = (name: Event): received.AnswerEvent["event"] => name;',
-    "export const event = (it: Extract<received.AnswerEvent, { event: Event }>): wire.AnswerEvent => it;",
-    ...RECEIVED.map((name) => `export const read${name} = (it: received.${schemaOf(name)}): wire.${name} => it;`),
-    // what is sent may hold nothing that the schema does not know
-    ...SENT.map((name) => `export const write${name} = (it: wire.${name}): sent.${schemaOf(name)} => it;`),
-    ...SENT.map((name) => `export const keys${name} = (it: keyof wire.${name}): keyof sent.${schemaOf(name)} => it;`),
+    "export const event = (it: Extract<received.AnswerEvent, { event: Event }>): wire0.AnswerEvent => it;",
+    ...wires.flatMap(({ received, sent }, at) => [
+      ...received.map((name) => `export const read${name} = (it: received.${name}): wire${at}.${name} => it;`),
+      // what is sent may hold nothing that the schema does not know
+      ...sent.map((name) => `export const write${name} = (it: wire${at}.${name}): sent.${name} => it;`),
+      ...sent.map((name) => `export const keys${name} = (it: keyof wire${at}.${name}): keyof sent.${name} => it;`),
+    ]),
     "",
   ].join("\n");
 }
@@ -125,6 +104,7 @@ function comparison() {
 function configuration() {
   const strictness = { strict: true, noEmit: true, exactOptionalPropertyTypes: true };
   const modules = { target: "ES2023", lib: ["ES2023"], types: [], module: "ESNext", moduleResolution: "bundler" };
-  const imports = { allowImportingTsExtensions: true, verbatimModuleSyntax: true };
+  const paths = { "@console/*": [path.join(here, "src/*")] };
+  const imports = { allowImportingTsExtensions: true, verbatimModuleSyntax: true, paths };
   return { compilerOptions: { ...strictness, ...modules, ...imports }, files: ["compared.ts"] };
 }

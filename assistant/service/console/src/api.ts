@@ -1,32 +1,17 @@
-/** The service's routes that the console uses. Every call has a limit and fails with ApiError. */
+/** The core's routes, and the calls by which options reach theirs. Every call has a limit and fails with ApiError. */
 import { ComingBack, type Open, type Place, RESUME_WINDOW_S, type Reader } from "./coming_back.ts";
 import { CALL_LIMIT_MS } from "./config.ts";
 import { ApiError, problemOf, retryAfterMs, unreachable, whole } from "./problems.ts";
 import type {
   Act,
   AnswerRequest,
-  Approval,
-  CaseDetail,
-  CaseFilters,
-  CasePage,
   Conversation,
   DocumentDetails,
   DocumentFilters,
   DocumentPage,
   DocumentText,
-  Element,
-  GapList,
-  ItemHistory,
-  ItemKind,
-  ItemList,
-  ItemStateRequest,
-  Noted,
-  Preview,
-  PreviewRequest,
   ReleaseRequest,
-  ResolutionRequest,
   RestoreContentRequest,
-  RestoreRequest,
   SendRequest,
   Source,
   StoredAnswer,
@@ -41,7 +26,7 @@ import type {
 } from "./wire.ts";
 
 const PAGE_SIZE = 50;
-const EXPORT_LIMIT_MS = 120_000;
+const FILE_LIMIT_MS = 120_000;
 
 export interface NewUpload {
   readonly path: string;
@@ -97,7 +82,7 @@ export class Api {
   }
 
   async answer(answerId: string): Promise<StoredAnswer> {
-    return await this.#read(`/v1/answers/${encodeURIComponent(answerId)}`);
+    return await this.read(`/v1/answers/${encodeURIComponent(answerId)}`);
   }
 
   async cancel(answerId: string): Promise<void> {
@@ -105,21 +90,15 @@ export class Api {
   }
 
   async conversation(conversationId: string): Promise<Conversation> {
-    return await this.#read(`/v1/answers?conversation_id=${encodeURIComponent(conversationId)}`);
+    return await this.read(`/v1/answers?conversation_id=${encodeURIComponent(conversationId)}`);
   }
 
   async giveVerdict(answerId: string, verdict: Verdict): Promise<StoredVerdict> {
-    return await this.#write(`/v1/answers/${encodeURIComponent(answerId)}/verdict`, verdict);
+    return await this.write(`/v1/answers/${encodeURIComponent(answerId)}/verdict`, verdict);
   }
 
   async send(answerId: string, sent: SendRequest): Promise<StoredSent> {
-    return await this.#write(`/v1/answers/${encodeURIComponent(answerId)}/sent`, sent);
-  }
-
-  /** Ask the system of a failed element once more. */
-  async refill(answerId: string, elementId: string, context: string | null): Promise<Element> {
-    const path = `/v1/answers/${encodeURIComponent(answerId)}/elements/${encodeURIComponent(elementId)}`;
-    return await this.#write(path, context === null ? {} : { context });
+    return await this.write(`/v1/answers/${encodeURIComponent(answerId)}/sent`, sent);
   }
 
   async report(answerId: string, act: Act): Promise<void> {
@@ -131,20 +110,16 @@ export class Api {
   /** The stored text of a document, with a passage: by the agent's own token, so no link is needed. */
   async documentText(place: DocumentPlace): Promise<DocumentText> {
     const [start, end] = place.span ?? [];
-    return await this.#read(documentPath(place, start === undefined ? {} : { start: String(start), end: String(end) }));
+    return await this.read(documentPath(place, start === undefined ? {} : { start: String(start), end: String(end) }));
   }
 
   /** The file that a stored text was read from. */
   async original(place: DocumentPlace): Promise<Blob> {
-    const path = documentPath(place, { format: "original" });
-    const response = await this.#fetch(path, { signal: AbortSignal.timeout(EXPORT_LIMIT_MS) });
-    return await whole(response.blob());
+    return await this.file(documentPath(place, { format: "original" }));
   }
 
   async documents(filters: DocumentFilters, after: string | null): Promise<DocumentPage> {
-    const query = new URLSearchParams({ limit: String(PAGE_SIZE) });
-    for (const [name, value] of Object.entries({ ...filters, after })) if (value) query.set(name, value);
-    return await this.#read(`/v1/documents?${query}`);
+    return await this.page("/v1/documents", filters, after);
   }
 
   async withdraw(documentId: string): Promise<void> {
@@ -153,32 +128,32 @@ export class Api {
 
   /** What the withdrawal of a document removed so far, and what remains. */
   async receipt(documentId: string): Promise<WithdrawalReceipt> {
-    return await this.#read(`/v1/documents/${encodeURIComponent(documentId)}/receipt`);
+    return await this.read(`/v1/documents/${encodeURIComponent(documentId)}/receipt`);
   }
 
   async documentDetails(documentId: string): Promise<DocumentDetails> {
-    return await this.#read(`/v1/documents/${encodeURIComponent(documentId)}/details`);
+    return await this.read(`/v1/documents/${encodeURIComponent(documentId)}/details`);
   }
 
   async restoreDocument(documentId: string, contentHash: string): Promise<void> {
     const request: RestoreContentRequest = { content_hash: contentHash };
-    await this.#write(`/v1/documents/${encodeURIComponent(documentId)}/restore`, request);
+    await this.write(`/v1/documents/${encodeURIComponent(documentId)}/restore`, request);
   }
 
   /** The content of a document that waits for a second person. */
   async waiting(documentId: string): Promise<WaitingDocument> {
-    return await this.#read(`/v1/documents/${encodeURIComponent(documentId)}/waiting`);
+    return await this.read(`/v1/documents/${encodeURIComponent(documentId)}/waiting`);
   }
 
   /** The second person's word on documents of a source, in the contents that they were shown. */
   async release(knowledgeSource: string, contents: ReleaseRequest["contents"]): Promise<void> {
     const request: ReleaseRequest = { knowledge_source: knowledgeSource, contents };
-    await this.#write("/v1/documents/release", request);
+    await this.write("/v1/documents/release", request);
   }
 
   /** The sources that the caller may add documents to. */
   async writableSources(): Promise<WritableSources> {
-    return await this.#read("/v1/knowledge-sources");
+    return await this.read("/v1/knowledge-sources");
   }
 
   /** Send a file whole, and tell what share of it has left. */
@@ -199,62 +174,7 @@ export class Api {
   }
 
   async uploadResults(uploadIds: readonly string[]): Promise<UploadStates> {
-    return await this.#read(`/v1/uploads?${new URLSearchParams(uploadIds.map((id) => ["upload_id", id]))}`);
-  }
-
-  /** Cases of the review desk, a page of them. */
-  async cases(filters: CaseFilters, after: string | null): Promise<CasePage> {
-    const query = new URLSearchParams({ limit: String(PAGE_SIZE) });
-    for (const [name, value] of Object.entries({ ...filters, after })) if (value) query.set(name, value);
-    return await this.#read(`/v1/desk/cases?${query}`);
-  }
-
-  async case(caseId: string): Promise<CaseDetail> {
-    return await this.#read(`/v1/desk/cases/${encodeURIComponent(caseId)}`);
-  }
-
-  async resolve(caseId: string, request: ResolutionRequest): Promise<CaseDetail> {
-    return await this.#write(`/v1/desk/cases/${encodeURIComponent(caseId)}/resolution`, request);
-  }
-
-  /** The second person's word on a proposed resolution. */
-  async approve(caseId: string, request: Approval): Promise<CaseDetail> {
-    return await this.#write(`/v1/desk/cases/${encodeURIComponent(caseId)}/approval`, request);
-  }
-
-  async reopen(caseId: string, request: Noted): Promise<CaseDetail> {
-    return await this.#write(`/v1/desk/cases/${encodeURIComponent(caseId)}/reopen`, request);
-  }
-
-  async gaps(): Promise<GapList> {
-    return await this.#read("/v1/desk/gaps");
-  }
-
-  /** Which recent questions an approved answer would capture. */
-  async preview(request: PreviewRequest): Promise<Preview> {
-    return await this.#write("/v1/desk/preview", request);
-  }
-
-  async items(kind: ItemKind): Promise<ItemList> {
-    return await this.#read(`/v1/desk/items?${new URLSearchParams({ kind })}`);
-  }
-
-  async item(kind: ItemKind, itemId: string): Promise<ItemHistory> {
-    return await this.#read(itemPath(kind, itemId));
-  }
-
-  async setItemState(kind: ItemKind, itemId: string, request: ItemStateRequest): Promise<ItemHistory> {
-    return await this.#write(`${itemPath(kind, itemId)}/state`, request);
-  }
-
-  async restoreItem(kind: ItemKind, itemId: string, request: RestoreRequest): Promise<ItemHistory> {
-    return await this.#write(`${itemPath(kind, itemId)}/restore`, request);
-  }
-
-  /** All desk items with their revisions, a line of JSON each. */
-  async deskExport(): Promise<Blob> {
-    const response = await this.#fetch("/v1/desk/export", { signal: AbortSignal.timeout(EXPORT_LIMIT_MS) });
-    return await whole(response.blob());
+    return await this.read(`/v1/uploads?${new URLSearchParams(uploadIds.map((id) => ["upload_id", id]))}`);
   }
 
   async #events({ answerId, lastEventId }: Place, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
@@ -270,12 +190,24 @@ export class Api {
     return body;
   }
 
-  async #read<T>(path: string): Promise<T> {
+  async read<T>(path: string): Promise<T> {
     const response = await this.#call(path, {});
     return await whole<T>(response.json());
   }
 
-  async #write<T>(path: string, body: object): Promise<T> {
+  /** A page of a list under filters; `after` is the `next_after` of the page before. */
+  async page<T>(path: string, filters: object, after: string | null): Promise<T> {
+    const query = new URLSearchParams({ limit: String(PAGE_SIZE) });
+    for (const [name, value] of Object.entries({ ...filters, after })) if (value) query.set(name, value);
+    return await this.read(`${path}?${query}`);
+  }
+
+  async file(path: string): Promise<Blob> {
+    const response = await this.#fetch(path, { signal: AbortSignal.timeout(FILE_LIMIT_MS) });
+    return await whole(response.blob());
+  }
+
+  async write<T>(path: string, body: object): Promise<T> {
     const headers = { "content-type": "application/json" };
     const response = await this.#call(path, { method: "POST", body: JSON.stringify(body), headers });
     return await whole<T>(response.json());
@@ -306,8 +238,4 @@ export type DocumentPlace = Pick<Source, "document_id" | "content_hash"> & Parti
 function documentPath({ document_id, content_hash }: DocumentPlace, query: Record<string, string>): string {
   const cited = content_hash === "" ? {} : { content_hash };
   return `/v1/documents/${encodeURIComponent(document_id)}?${new URLSearchParams({ ...cited, ...query })}`;
-}
-
-function itemPath(kind: ItemKind, itemId: string): string {
-  return `/v1/desk/items/${encodeURIComponent(kind)}/${encodeURIComponent(itemId)}`;
 }

@@ -3,10 +3,10 @@ import { type ReadonlySignal, type Signal, batch, computed, signal } from "@prea
 import type { Api } from "./api.ts";
 import { Acts } from "./acts.ts";
 import { Answering, type Underway } from "./answering.ts";
-import { CareContexts } from "./care_context.ts";
 import { plainText } from "./draft.ts";
 import { type LiveWords, liveSpans, liveWords, withElement, withoutValues, wordsIn } from "./elements.ts";
 import { Marking, type VerdictDraft } from "./marking.ts";
+import type { QuestionContext } from "./options.ts";
 import { ApiError } from "./problems.ts";
 import { Snippets } from "./snippets.ts";
 import { textAt } from "./text.ts";
@@ -21,10 +21,7 @@ interface Parts {
   readonly author: string;
   /** A question has its place in a conversation. */
   readonly onAsked?: (conversationId: string, question: string) => void;
-  /** The care application's tokens of whose conversation it is; none by default. */
-  readonly contexts?: CareContexts;
-  /** The agent left the conversation for another one. */
-  readonly onLeft?: () => void;
+  readonly context?: QuestionContext | undefined;
 }
 
 export class Conversation {
@@ -54,28 +51,19 @@ export class Conversation {
   readonly #marking: Marking;
   readonly #acts: Acts;
   readonly #snippets: Snippets;
-  readonly #contexts: CareContexts;
+  readonly #context: QuestionContext | undefined;
   readonly #onAsked: (conversationId: string, question: string) => void;
   readonly #conversationId: Signal<string | null> = signal(null);
-  readonly #onLeft: () => void;
   /** Answer id → live values in its reply. */
   #liveWords: Readonly<Record<string, readonly LiveWords[]>> = {};
-  /** Turn → the care application's token of its question: a reply goes to that chat, whichever is open by then. */
+  /** Turn → the token of its question: a reply goes to that chat, whichever is open by then. */
   readonly #contextOf = new Map<string, string>();
   #pending: string | null = null;
   #runningId: string | null = null;
   #isLeaving = false;
 
-  constructor({
-    api,
-    storage,
-    author,
-    onAsked = () => undefined,
-    contexts = new CareContexts(),
-    onLeft = () => undefined,
-  }: Parts) {
-    this.#contexts = contexts;
-    this.#onLeft = onLeft;
+  constructor({ api, storage, author, onAsked = () => undefined, context }: Parts) {
+    this.#context = context;
     this.#api = api;
     this.#storage = storage;
     this.#author = author;
@@ -137,7 +125,7 @@ export class Conversation {
    */
   begin(): void {
     this.#leaveThread();
-    this.#onLeft();
+    this.#context?.forget();
     this.question.value = "";
     this.#keep();
   }
@@ -145,7 +133,7 @@ export class Conversation {
   /** Read an earlier conversation in the place of this one. False: the service does not keep it any more. */
   async openEarlier(id: string): Promise<boolean> {
     this.#leaveThread();
-    this.#onLeft();
+    this.#context?.forget();
     this.#conversationId.value = id;
     this.#keep();
     await this.reload();
@@ -186,12 +174,12 @@ export class Conversation {
     const turn = newTurn(crypto.randomUUID(), asked);
     this.selectedKey.value = turn.key;
     this.#setPending(asked);
-    const context = this.#contexts.unused();
+    const context = this.#context?.unused() ?? null;
     const question = { key: turn.key, question: asked, conversationId: this.#conversationId.value, context };
     const problem = await this.#answering.answer(turn, (reader) => this.#api.ask(question, reader));
     const isUsed = this.#turn(turn.key)?.answerId != null || problem?.code === "context_used";
     if (context !== null && isUsed) {
-      this.#contexts.count(context);
+      this.#context?.count(context);
       this.#contextOf.set(turn.key, context);
     }
     // who has to sign in again finds the question again
@@ -243,10 +231,8 @@ export class Conversation {
     this.#change(turn.key, (current) => ({ ...current, isRecorded: true, verdicts: [...current.verdicts, stored] }));
   }
 
-  /** Ask the system of a failed element once more. Throws ApiError. */
-  async refill(turn: Turn, { id }: Element): Promise<void> {
-    if (turn.answerId === null) return;
-    const element = await this.#api.refill(turn.answerId, id, this.#contexts.token());
+  /** Show a newer state of an element. */
+  show(turn: Turn, element: Element): void {
     this.#change(turn.key, (current) => ({ ...current, elements: withElement(current.elements, element) }));
   }
 
@@ -265,6 +251,7 @@ export class Conversation {
   forget(): void {
     this.stop();
     this.leave();
+    this.#context?.forget();
     clearTab(this.#storage);
   }
 

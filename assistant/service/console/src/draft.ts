@@ -4,7 +4,7 @@ import { type Block, type Runs, readMarkdown } from "./markdown.ts";
 import { type Groups, groupBySpan } from "./spans.ts";
 import { utf16Span } from "./text.ts";
 import type { Turn } from "./turn.ts";
-import type { Element, Sentence } from "./wire.ts";
+import type { Element, SentenceEnded } from "./wire.ts";
 
 /**
  * What speaks to the patient, else the supported sentences of the answer, and the live values that answer by
@@ -21,7 +21,7 @@ export function draftOf(turn: Turn): string {
 }
 
 /** Whether no sentence has the element: it answers a part of the message by itself. */
-function standsAlone(element: Element, sentences: readonly Sentence[]): boolean {
+function standsAlone(element: Element, sentences: readonly SentenceEnded[]): boolean {
   const { start, end } = element.display;
   return !isOfDocuments(element) && !sentences.some((one) => one.start < end && start < one.end);
 }

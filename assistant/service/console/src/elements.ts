@@ -1,7 +1,7 @@
 /** Elements of an answer: places in its text that fill with live data while it flows on. */
 import type { Span } from "./spans.ts";
 import { clockTime, calendarDate, utf16Span } from "./text.ts";
-import type { Element, ElementUse, LiveSpan, Sentence } from "./wire.ts";
+import type { Element, ElementUse, LiveSpan, SentenceEnded } from "./wire.ts";
 
 export type Elements = readonly Element[];
 
@@ -142,7 +142,7 @@ export function placeOf(text: string, { display }: Element): Span {
 
 interface Text {
   readonly text: string;
-  readonly sentences: readonly Sentence[];
+  readonly sentences: readonly SentenceEnded[];
 }
 
 /** An answer's text with the values of its ready elements in their places, for a reply. */

@@ -12,7 +12,7 @@ import type {
   OfferedAnswer,
   Problem,
   RedFlag,
-  Sentence,
+  SentenceEnded,
   Source,
   SourceAsked,
   Sources as WireSources,
@@ -47,7 +47,7 @@ export interface Turn {
   readonly question: string;
   readonly phase: Phase;
   readonly text: string;
-  readonly sentences: readonly Sentence[];
+  readonly sentences: readonly SentenceEnded[];
   readonly sources: readonly Source[];
   /** Emergencies; those of a stored answer have names alone. */
   readonly redFlags: readonly RedFlag[];

@@ -2,13 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Api } from "../src/api.ts";
 import type { Reader } from "../src/coming_back.ts";
-import { CareContexts, contextOf } from "../src/care_context.ts";
 import { Conversation } from "../src/conversation.ts";
 import { ApiError, unreachable } from "../src/problems.ts";
 import { readTab } from "../src/tab_state.ts";
 import { type Turn, newTurn } from "../src/turn.ts";
 import { element } from "./elements.test.ts";
-import type { AnswerEvent, SendRequest, Sent } from "../src/wire.ts";
+import type { AnswerEvent, Sent } from "../src/wire.ts";
 
 const STARTED: AnswerEvent = { event: "started", data: { answer_id: "a", conversation_id: "c" } };
 const DONE: AnswerEvent = { event: "done", data: { finish_reason: "stop", citations: [] } };
@@ -29,7 +28,6 @@ function conversationWith(
   routes: Partial<Record<keyof Api, unknown>>,
   storage = new TabStorage(),
   author = "i t amira",
-  contexts = new CareContexts(),
 ) {
   const api = {
     ask: async (_: unknown, { onEvents }: { onEvents: (events: AnswerEvent[]) => void }) => onEvents([STARTED, DONE]),
@@ -42,7 +40,6 @@ function conversationWith(
     api: api as unknown as Api,
     storage: storage as unknown as Storage,
     author,
-    contexts,
   });
   return { conversation, storage };
 }
@@ -72,28 +69,6 @@ test("a sent reply is no longer kept in the tab", async () => {
   assert.deepEqual(readTab(storage as unknown as Storage)?.replies, { a: "Dear patient" });
   await conversation.send(turn, "Dear patient", RECORDED);
   assert.deepEqual(readTab(storage as unknown as Storage)?.replies, {});
-});
-
-test("a reply goes with the context of its own question, whichever chat is open by then", async () => {
-  const sent: unknown[] = [];
-  const send = async (_: string, one: SendRequest) => {
-    sent.push(one.context);
-    return { at: "2026-11-20T08:00:00Z", sent: one };
-  };
-  const contexts = new CareContexts();
-  const { conversation } = conversationWith({ send }, undefined, undefined, contexts);
-  contexts.current.value = contextOf("first.chat.token");
-  const first = await conversation.ask("Why?");
-  contexts.current.value = contextOf("other.chat.token");
-  if (first === null) throw new Error("no turn");
-  await conversation.send(first, "Dear patient", RECORDED);
-  const second = await conversation.ask("And?", { isFollowUp: true });
-  if (second === null) throw new Error("no turn");
-  await conversation.send(second, "Dear other patient", RECORDED);
-  const third = await conversation.ask("Without?", { isFollowUp: true });
-  if (third === null) throw new Error("no turn");
-  await conversation.send(third, "Dear patient of no chat", RECORDED);
-  assert.deepEqual(sent, ["first.chat.token", "other.chat.token", undefined]);
 });
 
 test("a question whose answer is not on record comes back into the box", async () => {
@@ -229,7 +204,8 @@ test("a new conversation and an earlier one leave the customer of this one", asy
   let left = 0;
   const api = { conversation: async () => ({ answers: [] }) } as unknown as Api;
   const storage = new TabStorage() as unknown as Storage;
-  const conversation = new Conversation({ api, storage, author: "i t amira", onLeft: () => (left += 1) });
+  const context = { unused: () => null, count: () => undefined, forget: () => (left += 1) };
+  const conversation = new Conversation({ api, storage, author: "i t amira", context });
   conversation.begin();
   assert.equal(left, 1);
   await conversation.openEarlier("c2");
@@ -254,42 +230,4 @@ test("a reply that was begun before a reload still says where its live values ar
   await after.send(turn, "It has Shipped.", RECORDED);
   assert.deepEqual(sent[0]?.live, [{ element_id: "e1", start: 7, end: 14 }]);
   assert.equal(after.betterText({ ...turn, sends: [{ at: "", sent: sent[0] }] } as Turn, "It has Shipped."), "It has [live data].");
-});
-
-test("a context goes with one question; elements of its answer are read again with it", async () => {
-  const sent: unknown[] = [];
-  const refilled: unknown[] = [];
-  const ask = async ({ context }: { context: unknown }, { onEvents }: Reader) => {
-    sent.push(context);
-    onEvents([STARTED, DONE]);
-  };
-  const refill = async (_: string, id: string, context: unknown) => {
-    refilled.push(context);
-    return { ...element("Where?"), id };
-  };
-  const contexts = new CareContexts();
-  contexts.current.value = contextOf("a.b.c");
-  const { conversation } = conversationWith({ ask, refill }, undefined, undefined, contexts);
-  const turn = await conversation.ask("Where is it?");
-  if (turn === null) throw new Error("no turn");
-  await conversation.refill(turn, element("Where?"));
-  await conversation.ask("And now?", { isFollowUp: true });
-  contexts.current.value = contextOf("d.e.f");
-  await conversation.ask("And now?", { isFollowUp: true });
-  assert.deepEqual(sent, ["a.b.c", null, "d.e.f"]);
-  assert.deepEqual(refilled, ["a.b.c"]);
-});
-
-test("a context stays for the next try when no answer began, unless it was used elsewhere", async () => {
-  const sent: unknown[] = [];
-  const codes = ["dependency_unavailable", "context_used"];
-  const ask = async ({ context }: { context: unknown }) => {
-    sent.push(context);
-    throw new ApiError({ ...unreachable(), status: 503, code: codes.shift() ?? "" });
-  };
-  const contexts = new CareContexts();
-  contexts.current.value = contextOf("a.b.c");
-  const { conversation } = conversationWith({ ask }, undefined, undefined, contexts);
-  for (const words of ["one", "two", "three"]) await conversation.ask(words);
-  assert.deepEqual(sent, ["a.b.c", "a.b.c", null]);
 });

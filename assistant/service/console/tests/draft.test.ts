@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { draftOf } from "../src/draft.ts";
 import { type Turn, newTurn } from "../src/turn.ts";
-import type { Sentence } from "../src/wire.ts";
+import type { SentenceEnded } from "../src/wire.ts";
 
-function answered(text: string, parts: readonly (readonly [string, Sentence["support"]])[]): Turn {
+function answered(text: string, parts: readonly (readonly [string, SentenceEnded["support"]])[]): Turn {
   const sentences = parts.map(([part, support], index) => {
     const start = [...text.slice(0, text.indexOf(part))].length;
     return { index, start, end: start + [...part].length, citations: [], support };
@@ -27,7 +27,7 @@ test("the draft is the supported sentences, as plain text", () => {
 test("a withheld sentence leaves nothing in the draft", () => {
   const turn = answered("Wait. Ask.", [["Wait.", "supported"], ["Ask.", "supported"]]);
   const withheld = { index: 1, start: 5, end: 5, citations: [], support: "unsupported", detail: "withheld" } as const;
-  const [first, second] = turn.sentences as [Sentence, Sentence];
+  const [first, second] = turn.sentences as [SentenceEnded, SentenceEnded];
   assert.equal(draftOf({ ...turn, sentences: [first, { ...withheld, values: ["17 mg"] }, second] }), "Wait. Ask.");
 });
 

@@ -12,7 +12,7 @@ import {
   wordsOf,
 } from "../src/elements.ts";
 import { afterEvent, newTurn } from "../src/turn.ts";
-import type { Element, ElementUse, Sentence } from "../src/wire.ts";
+import type { Element, ElementUse, SentenceEnded } from "../src/wire.ts";
 
 const LABEL = "[order status]";
 
@@ -37,7 +37,7 @@ export function element(text: string, changes: Partial<Element> = {}): Element {
   };
 }
 
-function sentence(text: string, part: string): Sentence {
+function sentence(text: string, part: string): SentenceEnded {
   const start = [...text.slice(0, text.indexOf(part))].length;
   return { index: 0, start, end: start + [...part].length, citations: [1], support: "supported" };
 }

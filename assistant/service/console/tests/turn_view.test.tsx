@@ -5,9 +5,9 @@ import type { Api } from "../src/api.ts";
 import { Conversation } from "../src/conversation.ts";
 import type { Earlier } from "../src/earlier.ts";
 import { type Turn, afterEvent, newTurn, storedTurn } from "../src/turn.ts";
-import { Desk, DeskContext } from "../src/views/desk.ts";
+import { WorkspaceState, WorkspaceContext } from "../src/views/workspace_state.ts";
 import { TurnView } from "../src/views/turn_view.tsx";
-import type { Act, AnswerEvent, Done, Sentence, Source, Sources, Started, StoredAnswer } from "../src/wire.ts";
+import type { Act, AnswerEvent, Done, SentenceEnded, Source, Sources, Started, StoredAnswer } from "../src/wire.ts";
 
 const TEXT = "Wait a day. Ask for the dose.";
 const SOURCE: Source = {
@@ -32,7 +32,7 @@ const done = (changes: Partial<Done> = {}): AnswerEvent => ({
   data: { finish_reason: "stop", citations: [1], ...changes },
 });
 /** The sentence of `TEXT` that a part of it is. */
-function sentence(part: string, changes: Partial<Sentence> = {}): AnswerEvent {
+function sentence(part: string, changes: Partial<SentenceEnded> = {}): AnswerEvent {
   const start = TEXT.indexOf(part);
   const place = { index: start, start, end: start + part.length, citations: [1] };
   return { event: "sentence", data: { ...place, support: "supported", ...changes } };
@@ -46,22 +46,22 @@ function turnOf(...events: AnswerEvent[]): Turn {
   return events.reduce(afterEvent, newTurn("key", "Why?"));
 }
 
-function deskWith(api: Partial<Record<keyof Api, unknown>> = {}, { delivers = false } = {}): Desk {
+function workspaceWith(api: Partial<Record<keyof Api, unknown>> = {}, { delivers = false } = {}): WorkspaceState {
   const storage = { getItem: () => null, setItem: () => undefined, removeItem: () => undefined };
   const service = api as unknown as Api;
   const conversation = new Conversation({
     ...{ api: service, author: "i t amira" },
     storage: storage as unknown as Storage,
   });
-  return new Desk({ api: service, conversation, earlier: {} as Earlier, delivers });
+  return new WorkspaceState({ api: service, conversation, earlier: {} as Earlier, delivers });
 }
 
 /** The page of a turn. */
-function page(turn: Turn, desk = deskWith()): string {
+function page(turn: Turn, workspace = workspaceWith()): string {
   return renderToString(
-    <DeskContext.Provider value={desk}>
+    <WorkspaceContext.Provider value={workspace}>
       <TurnView turn={turn} />
-    </DeskContext.Provider>,
+    </WorkspaceContext.Provider>,
   );
 }
 
@@ -101,20 +101,20 @@ test("an approved answer to a near question comes first, as safe Markdown", () =
 
 test("an offered answer goes into the reply as plain text, after what is written there, and is reported", async () => {
   const acts: Act[] = [];
-  const desk = deskWith({ report: async (_: string, act: Act) => void acts.push(act) });
+  const workspace = workspaceWith({ report: async (_: string, act: Act) => void acts.push(act) });
   const turn = turnOf(started(), sources({ offered: OFFERED }), done());
-  desk.conversation.setReply("a", "Dear patient,");
-  desk.conversation.takeOffered(turn);
-  desk.conversation.takeOffered(turn);
-  assert.equal(desk.conversation.replies.value["a"], "Dear patient,\n\nFrom day 23 <b>on</b>.");
+  workspace.conversation.setReply("a", "Dear patient,");
+  workspace.conversation.takeOffered(turn);
+  workspace.conversation.takeOffered(turn);
+  assert.equal(workspace.conversation.replies.value["a"], "Dear patient,\n\nFrom day 23 <b>on</b>.");
   assert.deepEqual(acts, [{ kind: "offered_used", act_id: "a-offered_used" }]);
 });
 
 test("an offered answer can be edited before the model has ended, and not sent", () => {
-  const desk = deskWith({ report: async () => undefined });
+  const workspace = workspaceWith({ report: async () => undefined });
   const turn = turnOf(started(), sources({ offered: OFFERED }));
-  desk.conversation.takeOffered(turn);
-  assert.match(page(turn, desk), /<textarea id="reply"[^]*<button type="button" class="button primary" disabled>/);
+  workspace.conversation.takeOffered(turn);
+  assert.match(page(turn, workspace), /<textarea id="reply"[^]*<button type="button" class="button primary" disabled>/);
 });
 
 test("the document's section is open until the first word, and one line below the answer from then on", () => {
@@ -180,14 +180,14 @@ test("a source opens by itself once, in a wide window, without a report or the f
   const acts: Act[] = [];
   const turn = turnOf(started(), sources({ section: SECTION }));
   const opened = [true, false].map((matches) => {
-    const desk = deskWith({ report: async (_: string, act: Act) => void acts.push(act) });
-    desk.conversation.turns.value = [turn];
+    const workspace = workspaceWith({ report: async (_: string, act: Act) => void acts.push(act) });
+    workspace.conversation.turns.value = [turn];
     Object.assign(globalThis, { matchMedia: () => ({ matches }), document: { querySelector: () => null } });
-    desk.openBeside(turn);
-    const open = desk.open.value;
-    desk.close();
-    desk.openBeside(turn);
-    assert.equal(desk.open.value, null);
+    workspace.openBeside(turn);
+    const open = workspace.open.value;
+    workspace.close();
+    workspace.openBeside(turn);
+    assert.equal(workspace.open.value, null);
     return open;
   });
   assert.deepEqual(opened, [{ turnKey: "key", n: 1, opener: null }, null]);
@@ -200,9 +200,9 @@ test("a reply is sent where it is delivered, and else recorded only", () => {
     [true, "Send", "until you send or discard it"],
     [false, "Record as sent", "Recording delivers nothing"],
   ] as const) {
-    const desk = deskWith({}, { delivers });
-    desk.conversation.setReply(turn.answerId ?? "", "Dear patient");
-    const html = words(page(turn, desk));
+    const workspace = workspaceWith({}, { delivers });
+    workspace.conversation.setReply(turn.answerId ?? "", "Dear patient");
+    const html = words(page(turn, workspace));
     assert.match(html, new RegExp(`${label}(?! as)`));
     assert.match(html, new RegExp(hint));
   }

@@ -6,7 +6,7 @@ import { type Block, type LinkTargets, type Run, type Runs, readMarkdown, settle
 import { type Group, type Span, cut, groupBySpan, leavesOf } from "../spans.ts";
 import { count, safeHref, utf16Span } from "../text.ts";
 import { type Turn, isRunning } from "../turn.ts";
-import type { Element, Sentence, Source } from "../wire.ts";
+import type { Element, SentenceEnded, Source } from "../wire.ts";
 import { Citations } from "./citations.tsx";
 import { BlockElement, InlineElement } from "./element_view.tsx";
 import { Icon } from "./icons.tsx";
@@ -151,13 +151,13 @@ function AnswerPiece({ group, turn, inline }: PieceProps) {
 }
 
 /** The withheld sentences between the shown sentence at a position and the next shown one; -1: before the first. */
-function withheldAfter({ sentences }: Turn, position: number): readonly Sentence[] {
+function withheldAfter({ sentences }: Turn, position: number): readonly SentenceEnded[] {
   const next = sentences.findIndex(({ detail }, index) => index > position && detail !== "withheld");
   return sentences.slice(position + 1, next === -1 ? undefined : next);
 }
 
 /** In the place of sentences that are not shown. */
-function Withheld({ sentences }: { sentences: readonly Sentence[] }) {
+function Withheld({ sentences }: { sentences: readonly SentenceEnded[] }) {
   return (
     <>
       {sentences.map(({ index, values = [] }) => (
@@ -192,7 +192,7 @@ function drawWithElements(runs: Runs, turn: Turn, { spans, elements }: Inline): 
   return drawn;
 }
 
-function Marks({ sentence, turn }: { sentence: Sentence; turn: Turn }): ComponentChildren {
+function Marks({ sentence, turn }: { sentence: SentenceEnded; turn: Turn }): ComponentChildren {
   return (
     <>
       {sentence.is_key === true && <span class="visually-hidden"> (this line matters most)</span>}
@@ -202,7 +202,7 @@ function Marks({ sentence, turn }: { sentence: Sentence; turn: Turn }): Componen
   );
 }
 
-function Warning({ sentence: { reasons: codes = [], detail } }: { sentence: Sentence }) {
+function Warning({ sentence: { reasons: codes = [], detail } }: { sentence: SentenceEnded }) {
   const reasons = codes.map((reason) => REASONS[reason] ?? reason.replaceAll("_", " "));
   return (
     <span class="flag">

@@ -1,15 +1,16 @@
 import { useEffect, useState } from "preact/hooks";
 import { announcement } from "../announcer.ts";
 import { type Entry, enter } from "../boot.ts";
+import type { Option } from "../options.ts";
 import { Signed } from "./signed.tsx";
 import { SignIn } from "./sign_in.tsx";
 
-export function App() {
+export function App({ options }: { options: readonly Option[] }) {
   const [entry, setEntry] = useState<Entry | null>(null);
   useEffect(() => void enter().then(setEntry), []);
   return (
     <>
-      <Opened entry={entry} />
+      <Opened entry={entry} options={options} />
       <div class="visually-hidden" role="status">
         {announcement}
       </div>
@@ -17,8 +18,8 @@ export function App() {
   );
 }
 
-function Opened({ entry }: { entry: Entry | null }) {
-  if (entry?.kind === "signed_in") return <Signed config={entry.config} session={entry.session} />;
+function Opened({ entry, options }: { entry: Entry | null; options: readonly Option[] }) {
+  if (entry?.kind === "signed_in") return <Signed config={entry.config} session={entry.session} options={options} />;
   if (entry?.kind === "signed_out") {
     return <SignIn config={entry.config} hasWork={entry.hasWork} problem={entry.problem ?? null} />;
   }

@@ -6,7 +6,7 @@ import type { Turn } from "../turn.ts";
 import type { RedFlag } from "../wire.ts";
 import { linkTargets } from "./answer_text.tsx";
 import { Citations } from "./citations.tsx";
-import { useDesk } from "./desk.ts";
+import { useWorkspace } from "./workspace_state.ts";
 import { Quote } from "./findings.tsx";
 import { Icon } from "./icons.tsx";
 import { Markdown } from "./markdown_view.tsx";
@@ -54,7 +54,7 @@ function Call({ words }: { words: string }) {
 
 /** The agent decides whether it fits. */
 export function Offered({ turn }: { turn: Turn }) {
-  const desk = useDesk();
+  const workspace = useWorkspace();
   const { offered } = turn;
   const blocks = useMemo(
     () => readMarkdown(offered?.text ?? "", { links: linkTargets(turn.sources) }),
@@ -63,8 +63,8 @@ export function Offered({ turn }: { turn: Turn }) {
   if (offered === null) return null;
   const take = () => {
     const editor = document.getElementById("reply");
-    if (editor === null) desk.focusNext = "reply";
-    desk.conversation.takeOffered(turn);
+    if (editor === null) workspace.focusNext = "reply";
+    workspace.conversation.takeOffered(turn);
     editor?.focus();
   };
   return (

@@ -1,7 +1,7 @@
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { revealIn } from "../scrolling.ts";
 import type { Turn } from "../turn.ts";
-import { useDesk } from "./desk.ts";
+import { useWorkspace } from "./workspace_state.ts";
 
 const GAP_PX = 6;
 const MARGIN_PX = 8;
@@ -11,9 +11,9 @@ const MARGIN_PX = 8;
  * the citation, as long as either is pointed at.
  */
 export function CitationPreview({ turn }: { turn: Turn | null }) {
-  const desk = useDesk();
+  const workspace = useWorkspace();
   const box = useRef<HTMLDivElement>(null);
-  const preview = desk.preview.value;
+  const preview = workspace.preview.value;
   const source = turn?.sources.find(({ n }) => n === preview?.n);
   useLayoutEffect(() => {
     if (preview === null || box.current === null) return;
@@ -27,8 +27,8 @@ export function CitationPreview({ turn }: { turn: Turn | null }) {
       id="citation-preview"
       class="preview"
       role="tooltip"
-      onMouseEnter={() => desk.stay()}
-      onMouseLeave={() => desk.leave(preview.anchor)}
+      onMouseEnter={() => workspace.stay()}
+      onMouseLeave={() => workspace.leave(preview.anchor)}
     >
       <p class="preview-title">
         <span class="number">{source.n}</span> {source.title}

@@ -1,6 +1,6 @@
 import type { Turn } from "../turn.ts";
 import type { Source } from "../wire.ts";
-import { useDesk } from "./desk.ts";
+import { useWorkspace } from "./workspace_state.ts";
 
 /** The numbers of sources, in order; one that the answer does not list is left out. */
 export function Citations({ numbers, turn }: { numbers: readonly number[]; turn: Turn }) {
@@ -16,19 +16,19 @@ export function Citations({ numbers, turn }: { numbers: readonly number[]; turn:
 
 /** The number of a source. To point at it previews the source, to press it opens the stored text. */
 function Citation({ source, turnKey }: { source: Source; turnKey: string }) {
-  const desk = useDesk();
-  const isPreviewed = desk.preview.value?.n === source.n;
+  const workspace = useWorkspace();
+  const isPreviewed = workspace.preview.value?.n === source.n;
   return (
     <button
       type="button"
       class="citation"
       aria-label={`Source ${source.n}: ${source.title}`}
       aria-describedby={isPreviewed ? "citation-preview" : undefined}
-      onMouseEnter={(event) => desk.point(source.n, event.currentTarget)}
-      onFocus={(event) => desk.point(source.n, event.currentTarget)}
-      onMouseLeave={(event) => desk.leave(event.currentTarget)}
-      onBlur={(event) => desk.leave(event.currentTarget)}
-      onClick={(event) => desk.show(turnKey, source.n, event.currentTarget)}
+      onMouseEnter={(event) => workspace.point(source.n, event.currentTarget)}
+      onFocus={(event) => workspace.point(source.n, event.currentTarget)}
+      onMouseLeave={(event) => workspace.leave(event.currentTarget)}
+      onBlur={(event) => workspace.leave(event.currentTarget)}
+      onClick={(event) => workspace.show(turnKey, source.n, event.currentTarget)}
     >
       {source.n}
     </button>

@@ -2,7 +2,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { type Turn, silentTitle, unsupportedCount, withheldCount } from "../turn.ts";
 import { count } from "../text.ts";
-import { useDesk } from "./desk.ts";
+import { useWorkspace } from "./workspace_state.ts";
 import { Icon } from "./icons.tsx";
 
 /** Characters that the service takes. */
@@ -10,7 +10,7 @@ const QUESTION_LIMIT = 4_000;
 
 /** The question box. Enter asks; it stays usable while an answer is being written. */
 export function Composer() {
-  const { conversation } = useDesk();
+  const { conversation } = useWorkspace();
   const box = useRef<HTMLTextAreaElement>(null);
   const isAnswering = conversation.underway.value !== null;
   const canFollowUp = conversation.id.value !== null && conversation.turns.value.length > 0;
@@ -65,7 +65,7 @@ export function Composer() {
 
 /** Whether the next question begins a conversation or stays in this one. A click leads on to the box. */
 function Thread({ isFollowUp, onFocus }: { isFollowUp: boolean; onFocus: () => void }) {
-  const { conversation } = useDesk();
+  const { conversation } = useWorkspace();
   const choices = [
     { id: "thread-new", words: "New question", value: false },
     { id: "thread-follow-up", words: "Follow up on this answer", value: true },

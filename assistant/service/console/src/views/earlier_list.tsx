@@ -2,12 +2,12 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { EarlierConversation } from "../earlier.ts";
 import { moment } from "../text.ts";
-import { IS_WIDE, useDesk } from "./desk.ts";
+import { IS_WIDE, useWorkspace } from "./workspace_state.ts";
 import { Icon } from "./icons.tsx";
 
 /** The agent's own earlier conversations, newest first. */
 export function EarlierList() {
-  const { conversation, earlier } = useDesk();
+  const { conversation, earlier } = useWorkspace();
   const [isOpen] = useState(() => matchMedia(IS_WIDE).matches);
   const others = earlier.list.value.filter(({ id }) => id !== conversation.id.value);
   if (others.length === 0) return null;
@@ -33,7 +33,7 @@ export function EarlierList() {
 }
 
 function EarlierItem({ item }: { item: EarlierConversation }) {
-  const { conversation, earlier } = useDesk();
+  const { conversation, earlier } = useWorkspace();
   const place = useRef<HTMLLIElement>(null);
   const question = earlier.questions.value.get(item.id);
   const when = moment(item.at, new Date());

@@ -6,7 +6,7 @@ import type { Turn } from "../turn.ts";
 import { isRunning } from "../turn.ts";
 import type { Element, ElementRow, ElementValue } from "../wire.ts";
 import { Citations } from "./citations.tsx";
-import { useDesk } from "./desk.ts";
+import { useWorkspace } from "./workspace_state.ts";
 import { useCall } from "./failure.tsx";
 import { Icon } from "./icons.tsx";
 
@@ -110,9 +110,10 @@ function Pending({ element }: { element: Element }) {
 
 /** Failed or not allowed: what happened and what to do, and another try where that may help. */
 function NotShown({ element, turn }: ElementProps) {
-  const { conversation } = useDesk();
+  const { conversation, refill } = useWorkspace();
+  const { answerId } = turn;
   const { isBusy, failure, run } = useCall("Not asked again");
-  const isFinal = element.state === "not_allowed" || !element.retryable || turn.answerId === null;
+  const canTry = element.state === "failed" && element.retryable && !isRunning(turn);
   return (
     <span class="element-problem">
       <Icon name={element.state === "not_allowed" ? "stop" : "alert"} />
@@ -122,12 +123,12 @@ function NotShown({ element, turn }: ElementProps) {
           <span class="hint"> ({element.about})</span>
         )}
       </span>
-      {!isFinal && !isRunning(turn) && (
+      {canTry && refill !== undefined && answerId !== null && (
         <button
           type="button"
           class="button small"
           disabled={isBusy}
-          onClick={() => void run(() => conversation.refill(turn, element))}
+          onClick={() => void run(async () => conversation.show(turn, await refill(answerId, element)))}
         >
           <Icon name="retry" /> Try again<span class="visually-hidden">: {element.title}</span>
         </button>

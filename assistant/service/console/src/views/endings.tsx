@@ -5,14 +5,14 @@ import { count, seconds } from "../text.ts";
 import { type Turn, unsupportedCount } from "../turn.ts";
 import type { Problem } from "../wire.ts";
 import { PAUSED, summary } from "./composer.tsx";
-import { useDesk } from "./desk.ts";
+import { useWorkspace } from "./workspace_state.ts";
 import { Icon } from "./icons.tsx";
 
 const STEPS = { sending: "Sending the question", searching: "Looking through the knowledge base" } as const;
 
 /** A sign of life from the first moment on, with the time that has passed. */
 export function Progress({ turn }: { turn: Turn }) {
-  const { conversation } = useDesk();
+  const { conversation } = useWorkspace();
   const [now, setNow] = useState(performance.now());
   useEffect(() => {
     const timer = setInterval(() => setNow(performance.now()), 200);
@@ -115,7 +115,7 @@ interface BrokenProps {
 }
 
 function Broken({ turn, tone, title, children }: BrokenProps) {
-  const { conversation } = useDesk();
+  const { conversation } = useWorkspace();
   const canRetry = turn.problem?.retryable ?? true;
   const retry = async () => {
     announce("Asking again");

@@ -5,7 +5,7 @@ import { count, inForce } from "../text.ts";
 import { type Turn, isApproved, withheldCount } from "../turn.ts";
 import type { Also, Loading } from "../wire.ts";
 import { linkTargets } from "./answer_text.tsx";
-import { useDesk } from "./desk.ts";
+import { useWorkspace } from "./workspace_state.ts";
 import { Icon } from "./icons.tsx";
 import { Markdown } from "./markdown_view.tsx";
 
@@ -160,7 +160,7 @@ export function AlsoPossible({ turn }: { turn: Turn }) {
 
 /** A quote of a document, its date, and the way to its stored text. */
 export function Quote({ quote, turn }: { quote: Also; turn: Turn }) {
-  const desk = useDesk();
+  const workspace = useWorkspace();
   const blocks = useMemo(
     () => readMarkdown(quote.text, { links: linkTargets(turn.sources), quotes: quotesIn(quote.text) }),
     [quote.text, turn.sources],
@@ -176,7 +176,7 @@ export function Quote({ quote, turn }: { quote: Also; turn: Turn }) {
         <button
           type="button"
           class="link"
-          onClick={(event) => desk.show(turn.key, n, event.currentTarget)}
+          onClick={(event) => workspace.show(turn.key, n, event.currentTarget)}
         >
           Open the document<span class="visually-hidden"> {quote.title}</span>
         </button>

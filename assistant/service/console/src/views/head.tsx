@@ -1,10 +1,7 @@
 import type { Config } from "../config.ts";
 import type { Session } from "../oidc.ts";
+import type { Page } from "../options.ts";
 import { BrandMark, Icon } from "./icons.tsx";
-
-export type Page = "answers" | "knowledge" | "review";
-
-const NAMES: Record<Page, string> = { answers: "Answers", knowledge: "Knowledge", review: "Review" };
 
 interface HeadProps {
   readonly config: Config;
@@ -24,10 +21,10 @@ export function Head({ config, session, pages, page, onShortcuts, onSignOut }: H
       </h1>
       <nav aria-label="Pages">
         <ul class="tabs">
-          {pages.map((name) => (
+          {pages.map(({ name, label }) => (
             <li key={name}>
-              <a href={`#/${name}`} aria-current={name === page ? "page" : undefined}>
-                {NAMES[name]}
+              <a href={`#/${name}`} aria-current={name === page?.name ? "page" : undefined}>
+                {label}
               </a>
             </li>
           ))}

@@ -4,9 +4,9 @@ import type { Api } from "../api.ts";
 import { count } from "../text.ts";
 import { wordDiff } from "../word_diff.ts";
 import type { DocumentStatus, WaitingContent, WaitingDocument } from "../wire.ts";
+import { Change } from "./difference.tsx";
 import { readers } from "./document_table.tsx";
 import { Failure, useCall } from "./failure.tsx";
-import { Change } from "./review/sent_texts.tsx";
 
 /** Documents that the service takes in one release. */
 const MOST_AT_ONCE = 500;
@@ -97,7 +97,7 @@ export function Compared({ waiting: { document, answered } }: { waiting: Waiting
         {readers(document.labels)}
         {answered !== null && `, and was for ${readers(answered.labels)}`}.
       </p>
-      <p class="case-text difference">
+      <p class="kept-text difference">
         {answered === null
           ? textOf(document)
           : wordDiff(textOf(answered), textOf(document)).map((piece, index) => <Change key={index} piece={piece} />)}

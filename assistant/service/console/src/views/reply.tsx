@@ -4,13 +4,13 @@ import { draftOf } from "../draft.ts";
 import { clockTime, count, textAt } from "../text.ts";
 import { type Turn, canJudge, sentWords } from "../turn.ts";
 import { CopyButton } from "./copy_button.tsx";
-import { useDesk } from "./desk.ts";
+import { useWorkspace } from "./workspace_state.ts";
 import { Failure, useCall } from "./failure.tsx";
 import { Icon } from "./icons.tsx";
 
 /** From the draft to what is sent: the draft, the edit and each reply sent are all kept by the service. */
 export function ForThePatient({ turn }: { turn: Turn }) {
-  const { conversation } = useDesk();
+  const { conversation } = useWorkspace();
   const text = conversation.replies.value[turn.answerId ?? ""];
   const spoken = turn.findings.replyDraft;
   if (text === undefined && spoken === null && turn.sends.length === 0) return null;
@@ -26,18 +26,18 @@ export function ForThePatient({ turn }: { turn: Turn }) {
 
 /** The way into the editor; it stays in view. */
 export function ReplyActions({ turn }: { turn: Turn }) {
-  const { conversation } = useDesk();
+  const { conversation } = useWorkspace();
   const isEdited = conversation.replies.value[turn.answerId ?? ""] !== undefined;
   return isEdited ? null : <DraftActions turn={turn} />;
 }
 
 function DraftActions({ turn }: { turn: Turn }) {
-  const desk = useDesk();
+  const workspace = useWorkspace();
   const draft = useMemo(() => draftOf(turn), [turn.text, turn.sentences, turn.elements, turn.findings, turn.finishReason]);
   useFocusOnceDrawn("edit-reply");
   const edit = () => {
-    desk.focusNext = "reply";
-    desk.conversation.setReply(turn.answerId ?? "", draft);
+    workspace.focusNext = "reply";
+    workspace.conversation.setReply(turn.answerId ?? "", draft);
   };
   return (
     <p class="actions">
@@ -88,20 +88,20 @@ interface EditorProps {
 }
 
 function Editor({ turn, text }: EditorProps) {
-  const desk = useDesk();
-  const { conversation } = desk;
+  const workspace = useWorkspace();
+  const { conversation } = workspace;
   const answerId = turn.answerId ?? "";
-  const words = WORDS[desk.delivers ? "delivered" : "recorded"];
+  const words = WORDS[workspace.delivers ? "delivered" : "recorded"];
   const { isBusy, failure, run } = useCall(words.failed);
   const canSend = canJudge(turn) && text.trim() !== "";
   useFocusOnceDrawn("reply");
   const send = async () => {
     if (!canSend) return;
-    desk.focusNext = "edit-reply";
-    if (await run(() => conversation.send(turn, text, { isDelivered: desk.delivers }))) announce(sentWords(desk.delivers));
+    workspace.focusNext = "edit-reply";
+    if (await run(() => conversation.send(turn, text, { isDelivered: workspace.delivers }))) announce(sentWords(workspace.delivers));
   };
   const discard = () => {
-    if (canJudge(turn)) desk.focusNext = "edit-reply";
+    if (canJudge(turn)) workspace.focusNext = "edit-reply";
     else document.getElementById("use-offered")?.focus();
     conversation.setReply(answerId, null);
     announce("Edit discarded");
@@ -163,10 +163,10 @@ function unsupportedLeft(turn: Turn, reply: string): number {
 
 /** Takes the focus that was meant for this part, before it is seen: nobody can be somewhere else by then. */
 function useFocusOnceDrawn(id: string): void {
-  const desk = useDesk();
+  const workspace = useWorkspace();
   useLayoutEffect(() => {
-    if (desk.focusNext !== id) return;
-    desk.focusNext = null;
+    if (workspace.focusNext !== id) return;
+    workspace.focusNext = null;
     document.getElementById(id)?.focus();
   }, []);
 }

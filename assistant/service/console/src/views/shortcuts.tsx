@@ -1,6 +1,6 @@
 import { useLayoutEffect, useRef } from "preact/hooks";
 
-import type { Page } from "./head.tsx";
+import type { Page } from "../options.ts";
 
 const ANSWER_KEYS = [
   ["Enter", "ask the question"],
@@ -19,19 +19,6 @@ const ANSWER_KEYS = [
   ["Escape", "close the source, the preview or a dialog"],
 ] as const;
 
-const REVIEW_KEYS = [
-  ["j, k or ↓, ↑", "next or previous case, while the focus is in the queue"],
-  ["Home, End", "first or last case of the queue"],
-  ["Enter", "open the case"],
-  ["Alt + Shift + L", "go to the queue"],
-  ["Alt + Shift + F", "go to the filters"],
-  ["Alt + Shift + A", "go to the case"],
-  ["Alt + Shift + R", "resolve, approve or reopen the case"],
-  ["Alt + Shift + G", "show the gaps"],
-  ["Ctrl + Enter", "save the resolution you are writing"],
-  ["Escape", "leave the case for the queue, close a dialog"],
-] as const;
-
 /** Agents are workers: the page names what is kept of their work, and the purpose. */
 export const PURPOSE = "Marks, replies, edits and opened sources are kept to improve the answers.";
 const KEPT =
@@ -40,7 +27,6 @@ const KEPT =
 
 /** A list of the keys, as a modal dialog: the browser keeps the focus in it and gives it back. */
 export function Shortcuts({ page, onClose }: { page: Page | null; onClose: () => void }) {
-  const list = page === "review" ? REVIEW_KEYS : ANSWER_KEYS;
   const dialog = useRef<HTMLDialogElement>(null);
   const title = useRef<HTMLHeadingElement>(null);
   useLayoutEffect(() => {
@@ -51,7 +37,7 @@ export function Shortcuts({ page, onClose }: { page: Page | null; onClose: () =>
     <dialog ref={dialog} class="dialog" aria-labelledby="shortcuts-title" onClose={onClose}>
       <h2 id="shortcuts-title" ref={title} tabIndex={-1}>Keyboard</h2>
       <dl class="keys">
-        {list.map(([keys, meaning]) => (
+        {(page?.keys ?? ANSWER_KEYS).map(([keys, meaning]) => (
           <div key={keys}>
             <dt>
               <kbd>{keys}</kbd>

@@ -2,43 +2,53 @@ import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { Api } from "../api.ts";
-import { CareContexts } from "../care_context.ts";
 import type { Config } from "../config.ts";
 import { Conversation } from "../conversation.ts";
 import { Earlier } from "../earlier.ts";
 import { type Session, leaveForSignIn, signOutAddress } from "../oidc.ts";
-import { Review } from "../review.ts";
-import { ReviewDrafts } from "../review_drafts.ts";
+import type { Option, Page } from "../options.ts";
 import { Uploads } from "../uploads.ts";
 import { summary } from "./composer.tsx";
-import { Head, type Page } from "./head.tsx";
+import { Head } from "./head.tsx";
 import { Icon } from "./icons.tsx";
 import { Knowledge } from "./knowledge.tsx";
-import { ReviewPage } from "./review/review.tsx";
 import { Shortcuts } from "./shortcuts.tsx";
 import { Workspace } from "./workspace.tsx";
 
-/** Any of the roles opens the page. */
-const PAGE_ROLES: Record<Page, readonly string[]> = {
-  answers: ["agent"],
-  knowledge: ["knowledge_owner"],
-  review: ["reviewer", "knowledge_owner"],
-};
-const TITLES: Record<Page, string> = { answers: "Answers", knowledge: "Knowledge", review: "Review desk" };
+interface SignedProps {
+  readonly config: Config;
+  readonly session: Session;
+  readonly options: readonly Option[];
+}
 
 /** The console of a signed-in agent. */
-export function Signed({ config, session }: { config: Config; session: Session }) {
-  const { api, conversation, contexts, earlier, isSignedOut } = useConversation(session);
-  const review = useMemo(() => reviewOf(api, session), [api, session]);
+export function Signed({ config, session, options }: SignedProps) {
+  const { api, conversation, earlier, joined, isSignedOut } = useConversation(session, options);
   const uploads = useMemo(() => new Uploads(api), [api]);
-  const isAllowed = (page: Page) => PAGE_ROLES[page].some((role) => session.roles.includes(role));
-  const pages = (Object.keys(PAGE_ROLES) as Page[]).filter(isAllowed);
+  const delivers = config.delivers?.includes(session.tenant) ?? false;
+  const all: readonly Page[] = [
+    {
+      name: "answers",
+      label: "Answers",
+      roles: ["agent"],
+      draw: () => (
+        <Workspace api={api} conversation={conversation} earlier={earlier} joined={joined} delivers={delivers} />
+      ),
+    },
+    {
+      name: "knowledge",
+      label: "Knowledge",
+      roles: ["knowledge_owner"],
+      draw: () => <Knowledge api={api} agent={session.agent} uploads={uploads} />,
+    },
+    ...joined.flatMap(({ page }) => page ?? []),
+  ];
+  const pages = all.filter(({ roles }) => roles.some((role) => session.roles.includes(role)));
   const page = usePage(pages, config.service);
   const [hasShortcuts, showShortcuts] = useState(false);
   const signOut = async () => {
     conversation.forget();
-    contexts.forget();
-    ReviewDrafts.clear(sessionStorage);
+    for (const { forget } of joined) forget?.();
     location.replace((await signOutAddress(config, session)) ?? "/");
   };
   return (
@@ -55,54 +65,37 @@ export function Signed({ config, session }: { config: Config; session: Session }
         onSignOut={signOut}
       />
       {isSignedOut.value && <SignedOutBanner config={config} />}
-      {page === null && <NoRole />}
-      {page === "answers" && (
-        <Workspace
-          api={api}
-          conversation={conversation}
-          contexts={contexts}
-          earlier={earlier}
-          delivers={config.delivers?.includes(session.tenant) ?? false}
-        />
-      )}
-      {page === "review" && <ReviewPage review={review} />}
-      {page === "knowledge" && <Knowledge api={api} agent={session.agent} uploads={uploads} />}
+      {page === null ? <NoRole /> : page.draw()}
       {hasShortcuts && <Shortcuts page={page} onClose={() => showShortcuts(false)} />}
     </div>
   );
 }
 
-function reviewOf(api: Api, { author, agent }: Session): Review {
-  return new Review({ api, storage: sessionStorage, author, reviewer: agent });
-}
-
-/** The agent's conversation, restored, and told when the page goes away. */
-function useConversation(session: Session) {
+/** What options bring, and the agent's conversation, restored, and told when the page goes away. */
+function useConversation(session: Session, options: readonly Option[]) {
   const isSignedOut = useSignal(false);
-  const { api, contexts, conversation, earlier } = useMemo(() => {
+  const { api, conversation, earlier, joined } = useMemo(() => {
     const api = new Api({ token: () => session.accessToken, onSignedOut: () => (isSignedOut.value = true) });
     const { author } = session;
     const earlier = new Earlier({ api, storage: localStorage, author });
     const onAsked = (id: string, question: string) => void earlier.note(id, question);
-    const contexts = new CareContexts();
-    const onLeft = () => contexts.forget();
-    const conversation = new Conversation({ api, storage: sessionStorage, author, onAsked, contexts, onLeft });
-    return { api, contexts, earlier, conversation };
+    const joined = options.map((open) => open({ api, session }));
+    const context = joined.find(({ context }) => context !== undefined)?.context;
+    const conversation = new Conversation({ api, storage: sessionStorage, author, onAsked, context });
+    return { api, conversation, earlier, joined };
   }, [session]);
   useLayoutEffect(() => {
     const leave = () => conversation.leave();
-    const takeContext = () => contexts.take(location, history);
     addEventListener("pagehide", leave);
-    addEventListener("hashchange", takeContext);
-    takeContext();
+    const ends = joined.map(({ listen }) => listen?.());
     void earlier.restore();
     void conversation.restore().then((turn) => turn !== null && announce(summary(turn)));
     return () => {
       removeEventListener("pagehide", leave);
-      removeEventListener("hashchange", takeContext);
+      for (const end of ends) end?.();
     };
   }, [conversation]);
-  return { api, contexts, conversation, earlier, isSignedOut };
+  return { api, conversation, earlier, joined, isSignedOut };
 }
 
 function focusMain(event: Event): void {
@@ -119,12 +112,12 @@ function usePage(pages: readonly Page[], service: string): Page | null {
     addEventListener("hashchange", follow);
     return () => removeEventListener("hashchange", follow);
   }, []);
-  const page = pages.find((name) => hash === `#/${name}`) ?? pages[0] ?? null;
+  const page = pages.find(({ name }) => hash === `#/${name}`) ?? pages[0] ?? null;
   useLayoutEffect(() => {
-    if (page !== null) document.title = `${TITLES[page]} – ${service}`;
+    if (page !== null) document.title = `${page.title ?? page.label} – ${service}`;
     if (!isFirst.current) document.getElementById("main")?.focus();
     isFirst.current = false;
-  }, [page]);
+  }, [page?.name]);
   return page;
 }
 

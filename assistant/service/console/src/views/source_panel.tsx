@@ -8,7 +8,7 @@ import { blocksOf, quotesIn, whereabouts } from "../stored_text.ts";
 import { inForce, utf16Span } from "../text.ts";
 import type { Turn } from "../turn.ts";
 import type { DocumentOriginal, DocumentText, Problem, Source } from "../wire.ts";
-import { type OpenSource, useDesk } from "./desk.ts";
+import { type OpenSource, useWorkspace } from "./workspace_state.ts";
 import { Icon } from "./icons.tsx";
 import { Markdown, OpenDocument, drawRuns } from "./markdown_view.tsx";
 import { OriginalLink, Snippet } from "./sources.tsx";
@@ -20,10 +20,10 @@ type Loaded = { readonly document: DocumentText } | { readonly problem: Problem 
 
 /** The stored text of a source beside the answer, at the passage that was cited. */
 export function SourcePanel({ open }: { open: OpenSource }) {
-  const desk = useDesk();
+  const workspace = useWorkspace();
   const title = useRef<HTMLHeadingElement>(null);
   const [loaded, setLoaded] = useState<Loaded>(null);
-  const turn = desk.conversation.selected.value;
+  const turn = workspace.conversation.selected.value;
   const source = turn?.sources.find(({ n }) => n === open.n);
   const isApproved = source?.kind === "approved";
   const [linked, setLinked] = useState<DocumentPlace | null>(null);
@@ -31,7 +31,7 @@ export function SourcePanel({ open }: { open: OpenSource }) {
   const load = async () => {
     if (isApproved) return;
     setLoaded(null);
-    if (place !== undefined) setLoaded(await readSource(desk.api, place));
+    if (place !== undefined) setLoaded(await readSource(workspace.api, place));
   };
   // before the panel is seen: a focus that comes a frame later would take it from what was pressed meanwhile
   useLayoutEffect(() => {
@@ -63,7 +63,7 @@ export function SourcePanel({ open }: { open: OpenSource }) {
             Back to source {open.n}
           </button>
         )}
-        <button type="button" class="button quiet" onClick={() => desk.close()}>
+        <button type="button" class="button quiet" onClick={() => workspace.close()}>
           <Icon name="close" /> Close
         </button>
       </div>
@@ -112,13 +112,13 @@ async function readSource(api: Api, place: DocumentPlace): Promise<Loaded> {
 /** The file behind the text: a PDF opens at the cited page in a new tab, any other file is downloaded. */
 function OpenOriginal({ place, original }: { place: DocumentPlace; original: DocumentOriginal }) {
   const { name, media_type, page } = original;
-  const desk = useDesk();
+  const workspace = useWorkspace();
   const [problem, setProblem] = useState<Problem | null>(null);
   const isShown = media_type === "application/pdf";
   const open = async () => {
     setProblem(null);
     try {
-      const file = await desk.api.original(place);
+      const file = await workspace.api.original(place);
       const address = URL.createObjectURL(new Blob([file], { type: media_type }));
       const link = document.createElement("a");
       if (isShown) Object.assign(link, { target: "_blank", href: page === null ? address : `${address}#page=${page}` });

@@ -3,7 +3,7 @@ import { readMarkdown } from "../markdown.ts";
 import { count, factsLine, inForce, safeHref } from "../text.ts";
 import type { Turn } from "../turn.ts";
 import type { Source } from "../wire.ts";
-import { useDesk } from "./desk.ts";
+import { useWorkspace } from "./workspace_state.ts";
 import { Markdown } from "./markdown_view.tsx";
 
 /** The sources of the selected turn by document; hidden, not gone, so that what opened one can get the focus back. */
@@ -83,8 +83,8 @@ interface PassageCardProps {
 }
 
 function PassageCard({ source, turnKey, isCited }: PassageCardProps) {
-  const desk = useDesk();
-  const isPointedAt = desk.preview.value?.n === source.n;
+  const workspace = useWorkspace();
+  const isPointedAt = workspace.preview.value?.n === source.n;
   const heading = headingOf(source);
   const name = source.kind === "approved" ? "approved answer" : "passage";
   return (
@@ -95,7 +95,7 @@ function PassageCard({ source, turnKey, isCited }: PassageCardProps) {
           type="button"
           class="link"
           aria-label={`Open ${name} ${source.n}: ${heading === "" ? source.title : heading}`}
-          onClick={(event) => desk.show(turnKey, source.n, event.currentTarget)}
+          onClick={(event) => workspace.show(turnKey, source.n, event.currentTarget)}
         >
           {heading === "" ? `Open ${name} ${source.n}` : heading}
         </button>

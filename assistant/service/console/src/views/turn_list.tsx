@@ -3,7 +3,7 @@ import { announce } from "../announcer.ts";
 import type { Conversation } from "../conversation.ts";
 import { revealIn } from "../scrolling.ts";
 import { type Turn, isApproved, isRunning, sentWords, silentTitle, unsupportedCount } from "../turn.ts";
-import { useDesk } from "./desk.ts";
+import { useWorkspace } from "./workspace_state.ts";
 import { Icon, type IconName } from "./icons.tsx";
 
 /** Leave this conversation, ready for a fresh question. */
@@ -15,7 +15,7 @@ export function beginAnew(conversation: Conversation): void {
 
 /** The questions of this conversation. */
 export function TurnList() {
-  const { conversation } = useDesk();
+  const { conversation } = useWorkspace();
   const turns = conversation.turns.value;
   const selectedKey = conversation.selectedKey.value;
   const place = useRef<HTMLDivElement>(null);

@@ -4,7 +4,7 @@ import type { VerdictDraft } from "../marking.ts";
 import { clockTime } from "../text.ts";
 import type { Turn } from "../turn.ts";
 import type { StoredVerdict, VerdictLabel } from "../wire.ts";
-import { useDesk } from "./desk.ts";
+import { useWorkspace } from "./workspace_state.ts";
 import { Failure, useCall } from "./failure.tsx";
 import { Icon } from "./icons.tsx";
 import { headingOf } from "./sources.tsx";
@@ -74,7 +74,7 @@ interface DetailsProps {
 }
 
 function Details({ turn, draft, onChange }: DetailsProps) {
-  const { conversation } = useDesk();
+  const { conversation } = useWorkspace();
   const [isReasonMissing, setReasonMissing] = useState(false);
   const { isBusy, failure, run } = useCall("Not saved");
   const close = () => {
@@ -164,7 +164,7 @@ function WrongCitations({ turn, draft, onChange }: PartProps & { turn: Turn }) {
 }
 
 function BetterText({ turn, draft, onChange }: PartProps & { turn: Turn }) {
-  const { conversation } = useDesk();
+  const { conversation } = useWorkspace();
   const edited = conversation.replies.value[turn.answerId ?? ""] ?? turn.sends.at(-1)?.sent.text;
   return (
     <div>

@@ -1,14 +1,13 @@
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { Api } from "../api.ts";
-import type { CareContexts } from "../care_context.ts";
 import type { Conversation } from "../conversation.ts";
 import type { Earlier } from "../earlier.ts";
+import type { Joined } from "../options.ts";
 import { type Turn, canJudge } from "../turn.ts";
-import { ContextBar } from "./context_bar.tsx";
 import { Composer } from "./composer.tsx";
 import { CitationPreview } from "./citation_preview.tsx";
-import { Desk, DeskContext, type Place, useDesk } from "./desk.ts";
+import { type Place, WorkspaceContext, WorkspaceState, useWorkspace } from "./workspace_state.ts";
 import { EarlierList } from "./earlier_list.tsx";
 import { Icon } from "./icons.tsx";
 import { ReplyActions } from "./reply.tsx";
@@ -22,47 +21,50 @@ import { VerdictForm } from "./verdict_form.tsx";
 interface WorkspaceProps {
   readonly api: Api;
   readonly conversation: Conversation;
-  readonly contexts: CareContexts;
   readonly earlier: Earlier;
+  readonly joined: readonly Joined[];
   readonly delivers: boolean;
 }
 
 /** Where an agent asks, reads, edits and judges: one turn at a time. */
-export function Workspace({ api, conversation, contexts, earlier, delivers }: WorkspaceProps) {
-  const desk = useMemo(() => new Desk({ api, conversation, earlier, delivers }), [api, conversation, earlier, delivers]);
+export function Workspace({ api, conversation, earlier, joined, delivers }: WorkspaceProps) {
+  const workspace = useMemo(
+    () => new WorkspaceState({ api, conversation, earlier, joined, delivers }),
+    [api, conversation, earlier, joined, delivers],
+  );
   const turn = conversation.selected.value;
-  const open = desk.open.value;
-  useKeys(desk);
+  const open = workspace.open.value;
+  useKeys(workspace);
   // another turn: what was looked at belongs to the one before
-  useLayoutEffect(() => desk.turnAway(), [conversation.selectedKey.value]);
+  useLayoutEffect(() => workspace.turnAway(), [conversation.selectedKey.value]);
   // a turn that was read from the service has its answer's id for a key: nothing of it comes just now
   useLayoutEffect(() => {
-    if (turn !== null && turn.key !== turn.answerId) desk.openBeside(turn);
+    if (turn !== null && turn.key !== turn.answerId) workspace.openBeside(turn);
   }, [turn]);
-  useFocusBack(desk);
+  useFocusBack(workspace);
   useLayoutEffect(() => {
-    if (desk.focusNext === null || desk.place.value !== "answer") return;
-    const part = document.getElementById(desk.focusNext);
-    if (part !== null) desk.focusNext = null;
+    if (workspace.focusNext === null || workspace.place.value !== "answer") return;
+    const part = document.getElementById(workspace.focusNext);
+    if (part !== null) workspace.focusNext = null;
     part?.focus();
-  }, [desk.place.value, open]);
+  }, [workspace.place.value, open]);
   useConnectionWords(conversation);
   return (
-    <DeskContext.Provider value={desk}>
-      <main id="main" tabIndex={-1} class={layoutOf(desk)}>
+    <WorkspaceContext.Provider value={workspace}>
+      <main id="main" tabIndex={-1} class={layoutOf(workspace)}>
         <nav class="turns" aria-label="Conversations">
           <TurnList />
           <EarlierList />
           <p class="hint purpose">{PURPOSE}</p>
         </nav>
-        <div class="desk">
+        <div class="answer-column">
           {/* The browser scrolls it by keyboard: it must be reachable though nothing in it may be a control. */}
           <section class="sheet" aria-label="Answer" tabIndex={0}>
             <RestoreProblem conversation={conversation} />
             {turn === null ? <Welcome /> : <TurnView key={turn.key} turn={turn} />}
           </section>
           {turn !== null && canJudge(turn) && <Dock key={turn.key} turn={turn} />}
-          <ContextBar contexts={contexts} />
+          {joined.map(({ aboveComposer }) => aboveComposer?.())}
           <Composer />
         </div>
         <Sources turn={turn} isHidden={open !== null} />
@@ -70,12 +72,12 @@ export function Workspace({ api, conversation, contexts, earlier, delivers }: Wo
         <Places turn={turn} />
         <CitationPreview turn={turn} />
       </main>
-    </DeskContext.Provider>
+    </WorkspaceContext.Provider>
   );
 }
 
 /** Which parts of the page are there; a narrow window shows one of them. */
-function layoutOf({ open, place }: Desk): string {
+function layoutOf({ open, place }: WorkspaceState): string {
   const panel = open.value === null ? "" : " has-panel";
   return `workspace shows-${place.value}${panel}`;
 }
@@ -92,10 +94,10 @@ function Dock({ turn }: { turn: Turn }) {
 
 /** The way between answer and sources where the window has room for one of them. */
 function Places({ turn }: { turn: Turn | null }) {
-  const desk = useDesk();
-  const current = desk.open.value === null ? desk.place.value : "sources";
+  const workspace = useWorkspace();
+  const current = workspace.open.value === null ? workspace.place.value : "sources";
   const go = (place: Place) => {
-    desk.goTo(place);
+    workspace.goTo(place);
     document.getElementById("main")?.focus();
     scrollTo(0, 0);
   };
@@ -119,12 +121,12 @@ function Places({ turn }: { turn: Turn | null }) {
 }
 
 /** Give the focus back to what opened a source, before anybody can press a key elsewhere. */
-function useFocusBack(desk: Desk): void {
-  const opener = desk.opener.value;
+function useFocusBack(workspace: WorkspaceState): void {
+  const opener = workspace.opener.value;
   useLayoutEffect(() => {
     if (opener === null) return;
     (opener.isConnected ? opener : document.getElementById("main"))?.focus();
-    desk.opener.value = null;
+    workspace.opener.value = null;
   }, [opener]);
 }
 
@@ -166,11 +168,11 @@ function RestoreProblem({ conversation }: { conversation: Conversation }) {
 }
 
 /** Alt + Shift + a letter: free in the browsers, and by place on the keyboard, so that no layout loses one. */
-function useKeys(desk: Desk): void {
+function useKeys(workspace: WorkspaceState): void {
   useLayoutEffect(() => {
-    const { conversation } = desk;
+    const { conversation } = workspace;
     const focus = (id: string) => {
-      turnToAnswer(desk, id);
+      turnToAnswer(workspace, id);
       document.getElementById(id)?.focus();
     };
     const unfold = (id: string) => {
@@ -181,18 +183,18 @@ function useKeys(desk: Desk): void {
       KeyQ: () => focus("question"),
       KeyA: () => focus("answer-title"),
       KeyE: () => {
-        turnToAnswer(desk, "reply");
+        turnToAnswer(workspace, "reply");
         document.getElementById("edit-reply")?.click();
         document.getElementById("reply")?.focus(); // it is open already
       },
       KeyU: () => {
         const button = document.getElementById("use-offered");
-        if (button !== null) turnToAnswer(desk, "reply");
+        if (button !== null) turnToAnswer(workspace, "reply");
         button?.click();
       },
       KeyD: () => unfold("section-line"),
       KeyO: () => unfold("also-line"),
-      KeyC: () => openNextToCheck(desk),
+      KeyC: () => openNextToCheck(workspace),
       KeyS: () => conversation.stop(),
       KeyN: () => {
         beginAnew(conversation);
@@ -200,7 +202,7 @@ function useKeys(desk: Desk): void {
       },
     };
     const onKey = (event: KeyboardEvent) => {
-      if (event.key === "Escape") return closeTopmost(desk, event);
+      if (event.key === "Escape") return closeTopmost(workspace, event);
       const action = event.altKey && event.shiftKey ? actions[event.code] : undefined;
       if (action === undefined) return;
       event.preventDefault();
@@ -208,26 +210,26 @@ function useKeys(desk: Desk): void {
     };
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
-  }, [desk]);
+  }, [workspace]);
 }
 
 /** A narrow window that shows the sources turns to the answer; the focus goes to a part of it once that is seen. */
-function turnToAnswer(desk: Desk, id: string): void {
-  if (document.querySelector(".desk")?.getClientRects().length !== 0) return;
-  desk.focusNext = id;
-  desk.goTo("answer");
+function turnToAnswer(workspace: WorkspaceState, id: string): void {
+  if (document.querySelector(".answer-column")?.getClientRects().length !== 0) return;
+  workspace.focusNext = id;
+  workspace.goTo("answer");
 }
 
 /** Open the source of the next sentence that the agent must check; after the last one the first. */
-function openNextToCheck({ open }: Desk): void {
+function openNextToCheck({ open }: WorkspaceState): void {
   const sources = [...document.querySelectorAll<HTMLElement>(".sentence.unsupported > .citation:first-of-type")];
   const opener = open.peek()?.opener;
   const before = sources.findIndex((source) => source === opener);
   sources[(before + 1) % sources.length]?.click();
 }
 
-function closeTopmost(desk: Desk, event: KeyboardEvent): void {
+function closeTopmost(workspace: WorkspaceState, event: KeyboardEvent): void {
   if (event.defaultPrevented || document.querySelector("dialog[open]") !== null) return;
-  if (desk.preview.value !== null) desk.preview.value = null;
-  else if (desk.open.value !== null) desk.close();
+  if (workspace.preview.value !== null) workspace.preview.value = null;
+  else if (workspace.open.value !== null) workspace.close();
 }

@@ -1,18 +1,19 @@
 import { useEffect, useState } from "preact/hooks";
-import { announce } from "../../announcer.ts";
-import { ApiError } from "../../problems.ts";
-import type { CaseDetail, DeskItem, ItemKind, Resolution } from "../../wire.ts";
-import { Failure } from "../failure.tsx";
-import { Icon } from "../icons.tsx";
-import { focusSoon, useReview, useSaving } from "./context.ts";
+import { announce } from "@console/announcer.ts";
+import { ApiError } from "@console/problems.ts";
+import { Failure, useCall } from "@console/views/failure.tsx";
+import { Icon } from "@console/views/icons.tsx";
+import { focusSoon, useReview } from "./context.ts";
 import { ItemBody } from "./item_body.tsx";
 import { PreviewButton } from "./preview.tsx";
+import { refusalWords } from "./review.ts";
+import type { DeskCase, DeskItem, ItemKind, Resolution } from "./wire.ts";
 import { RESOLUTIONS } from "./words.ts";
 
 const WORDS = { open: "Decided", proposed: "Proposed", asked_owner: "Asked", resolved: "Resolved", dismissed: "Dismissed" };
 
 /** What was decided of a case, or waits for a second person. */
-export function Outcome({ detail }: { detail: CaseDetail }) {
+export function Outcome({ detail }: { detail: DeskCase }) {
   const { reviewer } = useReview();
   const { state, resolution, resolved_by, approved_by } = detail.case;
   const isOwn = resolved_by === reviewer;
@@ -75,15 +76,15 @@ function itemKindOf(kind: Resolution["kind"]): ItemKind | null {
 }
 
 /** A second person's word. */
-function ApprovalForm({ detail }: { detail: CaseDetail }) {
+function ApprovalForm({ detail }: { detail: DeskCase }) {
   const review = useReview();
   const [note, setNote] = useState("");
-  const { isBusy, failure, setFailure, save } = useSaving();
+  const { isBusy, failure, setFailure, run } = useCall(refusalWords);
   const decide = async (isApproved: boolean) => {
     if (!isApproved && note.trim() === "") {
       setFailure("Say why you send it back: who proposed it reads your note.");
       document.getElementById("approval-note")?.focus();
-    } else if (await save(() => review.approve(detail, { isApproved, note: note.trim() }))) {
+    } else if (await run(() => review.approve(detail, { isApproved, note: note.trim() }))) {
       announce(isApproved ? "Approved" : "Sent back");
       focusSoon("case-title");
     }
@@ -105,15 +106,15 @@ function ApprovalForm({ detail }: { detail: CaseDetail }) {
   );
 }
 
-function ReopenForm({ detail }: { detail: CaseDetail }) {
+function ReopenForm({ detail }: { detail: DeskCase }) {
   const review = useReview();
   const [note, setNote] = useState("");
-  const { isBusy, failure, setFailure, save } = useSaving();
+  const { isBusy, failure, setFailure, run } = useCall(refusalWords);
   const reopen = async () => {
     if (note.trim() === "") {
       setFailure("Say why you take it up again: the note goes into the history.");
       document.getElementById("reopen-note")?.focus();
-    } else if (await save(() => review.reopen(detail, note.trim()))) {
+    } else if (await run(() => review.reopen(detail, note.trim()))) {
       announce("Reopened");
       focusSoon("case-title");
     }

@@ -1,5 +1,5 @@
 /** Ways through the desk that take the focus along. */
-import { NO_FILTERS, type Review, type View } from "../../review.ts";
+import { NO_FILTERS, type Review, type View } from "./review.ts";
 
 export function turnTo(review: Review, view: View): void {
   review.close();

@@ -1,8 +1,8 @@
 import { useEffect, useState } from "preact/hooks";
-import { announce } from "../announcer.ts";
-import type { CareContexts } from "../care_context.ts";
-import { clockTime } from "../text.ts";
-import { Icon } from "./icons.tsx";
+import { announce } from "@console/announcer.ts";
+import { clockTime } from "@console/text.ts";
+import { Icon } from "@console/views/icons.tsx";
+import type { CareContexts } from "./care_context.ts";
 
 const LOOK_EVERY_MS = 5_000;
 

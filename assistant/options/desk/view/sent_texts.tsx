@@ -1,14 +1,15 @@
 import { useMemo, useState } from "preact/hooks";
-import { plainText } from "../../draft.ts";
-import { moment } from "../../text.ts";
-import { type Piece, sharedPart, wordDiff } from "../../word_diff.ts";
-import type { CaseDetail, CaseSent } from "../../wire.ts";
+import { plainText } from "@console/draft.ts";
+import { moment } from "@console/text.ts";
+import { Change } from "@console/views/difference.tsx";
+import { type Piece, sharedPart, wordDiff } from "@console/word_diff.ts";
+import type { DeskCase, CaseSent } from "./wire.ts";
 
 /** Part of the words sent that must stand in the answer for a comparison to read well. */
 const LEAST_SHARED = 0.4;
 
 /** What went to the patient, compared with what was shown. */
-export function SentTexts({ detail: { sent, shown } }: { detail: CaseDetail }) {
+export function SentTexts({ detail: { sent, shown } }: { detail: DeskCase }) {
   if (sent.length === 0) return null;
   return (
     <section aria-labelledby="sent-title">
@@ -35,7 +36,7 @@ function SentText({ id, sent: { at, text }, shown }: { id: string; sent: CaseSen
           </label>
         )}
       </p>
-      {isCompared ? <Difference pieces={pieces} /> : <p class="case-text">{text}</p>}
+      {isCompared ? <Difference pieces={pieces} /> : <p class="kept-text">{text}</p>}
     </div>
   );
 }
@@ -45,32 +46,15 @@ function Difference({ pieces }: { pieces: readonly Piece[] }) {
     return (
       <>
         <p class="hint">Sent as it was shown.</p>
-        <p class="case-text">{pieces.map(({ text }) => text)}</p>
+        <p class="kept-text">{pieces.map(({ text }) => text)}</p>
       </>
     );
   }
   return (
-    <p class="case-text difference">
+    <p class="kept-text difference">
       {pieces.map((piece, index) => (
         <Change key={index} piece={piece} />
       ))}
     </p>
-  );
-}
-
-/** Not by colour alone: removed words are struck through, added ones underlined, and both are named when read out. */
-export function Change({ piece: { kind, text } }: { piece: Piece }) {
-  if (kind === "same") return <>{text}</>;
-  const words = text.trimEnd();
-  const Tag = kind === "removed" ? "del" : "ins";
-  return (
-    <>
-      <Tag>
-        <span class="visually-hidden">{kind === "removed" ? "[removed: " : "[added: "}</span>
-        {words}
-        <span class="visually-hidden">] </span>
-      </Tag>
-      {text.slice(words.length)}
-    </>
   );
 }

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Api } from "../src/api.ts";
-import { ApiError, unreachable } from "../src/problems.ts";
-import { Review, refusalWords } from "../src/review.ts";
-import { emptyDraft, missingIn, questionsOf, requestOf } from "../src/review_drafts.ts";
-import type { CaseDetail, CasePage, CaseRow } from "../src/wire.ts";
+import { ApiError, unreachable } from "@console/problems.ts";
+import type { DeskApi } from "../api.ts";
+import { emptyDraft, missingIn, questionsOf, requestOf } from "../drafts.ts";
+import { Review, refusalWords } from "../review.ts";
+import type { DeskCase, DeskCasePage, CaseRow } from "../wire.ts";
 
 const NOW = new Date("2026-11-20T08:00:00Z");
 
@@ -15,14 +15,14 @@ class TabStorage {
   removeItem = (key: string) => void this.#items.delete(key);
 }
 
-function detail(changes: Partial<CaseDetail> = {}): CaseDetail {
+function detail(changes: Partial<DeskCase> = {}): DeskCase {
   const about = { case_id: "c", revision: 1, asked: "Why?", better_text: "Because.", sources: [] };
   const of = { state: "open", documents: ["d1", "d2"], resolved_by: null };
-  return { ...about, case: of, ...changes } as unknown as CaseDetail;
+  return { ...about, case: of, ...changes } as unknown as DeskCase;
 }
 
-function reviewWith(routes: Partial<Record<keyof Api, unknown>>, storage = new TabStorage(), author = "i t rosa") {
-  const api = { case: async () => detail(), ...routes } as unknown as Api;
+function reviewWith(routes: Partial<Record<keyof DeskApi, unknown>>, storage = new TabStorage(), author = "i t rosa") {
+  const api = { case: async () => detail(), ...routes } as unknown as DeskApi;
   return new Review({ api, storage: storage as unknown as Storage, author, reviewer: "rosa" });
 }
 
@@ -86,8 +86,8 @@ test("another reviewer who signs in to the tab does not see what was typed", () 
 });
 
 test("a page that comes after the filters have changed is dropped", async () => {
-  const answers: ((page: CasePage) => void)[] = [];
-  const review = reviewWith({ cases: () => new Promise<CasePage>((resolve) => answers.push(resolve)) });
+  const answers: ((page: DeskCasePage) => void)[] = [];
+  const review = reviewWith({ cases: () => new Promise<DeskCasePage>((resolve) => answers.push(resolve)) });
   const first = review.load();
   const second = review.filter({ state: null });
   answers[1]?.({ cases: [row("new")], next_after: null });
@@ -97,8 +97,8 @@ test("a page that comes after the filters have changed is dropped", async () => 
 });
 
 test("a case that is left before it was read is not shown", async () => {
-  const answers: ((found: CaseDetail) => void)[] = [];
-  const review = reviewWith({ case: () => new Promise<CaseDetail>((resolve) => answers.push(resolve)) });
+  const answers: ((found: DeskCase) => void)[] = [];
+  const review = reviewWith({ case: () => new Promise<DeskCase>((resolve) => answers.push(resolve)) });
   const opening = review.open("c");
   review.close();
   answers[0]?.(detail());

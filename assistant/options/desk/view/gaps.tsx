@@ -1,8 +1,8 @@
 import { useEffect } from "preact/hooks";
-import { count } from "../../text.ts";
-import type { Gap } from "../../wire.ts";
+import { count } from "@console/text.ts";
 import { useReview } from "./context.ts";
 import { showGap } from "./moves.ts";
+import type { Gap } from "./wire.ts";
 
 /** Subjects on which the knowledge base is silent, the most asked first. */
 export function Gaps() {

@@ -1,16 +1,17 @@
 /** The review desk on the screen: which cases are listed, which one is open, and what is typed and not saved yet. */
 import { type ReadonlySignal, type Signal, batch, computed, signal } from "@preact/signals";
-import type { Api } from "./api.ts";
-import { ApiError } from "./problems.ts";
-import { type ResolutionDraft, ReviewDrafts, emptyDraft, requestOf } from "./review_drafts.ts";
-import type { CaseDetail, CaseFilters, CasePage, CaseRow, Gap, Problem } from "./wire.ts";
+import { ApiError } from "@console/problems.ts";
+import type { Problem } from "@console/wire.ts";
+import type { DeskApi } from "./api.ts";
+import { type ResolutionDraft, ReviewDrafts, emptyDraft, requestOf } from "./drafts.ts";
+import type { DeskCase, CaseFilters, DeskCasePage, CaseRow, Gap } from "./wire.ts";
 
 export type View = "queue" | "gaps" | "items";
 
 export const NO_FILTERS: CaseFilters = { state: null, reason: null, gap: null, document_id: null };
 
 interface Parts {
-  readonly api: Api;
+  readonly api: DeskApi;
   readonly storage: Storage;
   /** Who reviews, as `issuer tenant subject`. */
   readonly author: string;
@@ -26,11 +27,11 @@ export class Review {
   readonly hasMore: ReadonlySignal<boolean> = computed(() => this.#nextAfter.value !== null);
   readonly gaps: Signal<readonly Gap[] | null> = signal(null);
   readonly selectedId: Signal<string | null> = signal(null);
-  readonly detail: Signal<CaseDetail | null> = signal(null);
+  readonly detail: Signal<DeskCase | null> = signal(null);
   /** Why the list or the case could not be read. */
   readonly problem: Signal<Problem | null> = signal(null);
   readonly drafts: Signal<Readonly<Record<string, ResolutionDraft>>>;
-  readonly api: Api;
+  readonly api: DeskApi;
   readonly reviewer: string;
 
   readonly #kept: ReviewDrafts;
@@ -106,7 +107,7 @@ export class Review {
   }
 
   /** What was typed for a case, or what it offers to begin with. */
-  draftOf(detail: CaseDetail): ResolutionDraft {
+  draftOf(detail: DeskCase): ResolutionDraft {
     return this.drafts.value[detail.case_id] ?? emptyDraft(detail, new Date());
   }
 
@@ -117,25 +118,25 @@ export class Review {
   }
 
   /** Resolve the case as its draft says. The draft goes once that is saved. Throws ApiError. */
-  async resolve(detail: CaseDetail): Promise<void> {
+  async resolve(detail: DeskCase): Promise<void> {
     const draft = this.draftOf(detail);
     await this.#change(detail, () => this.api.resolve(detail.case_id, requestOf(draft, detail.revision)));
     this.setDraft(detail.case_id, null);
   }
 
   /** Approve a proposed resolution, or send it back. Throws ApiError. */
-  async approve(detail: CaseDetail, { isApproved, note }: { isApproved: boolean; note: string }): Promise<void> {
+  async approve(detail: DeskCase, { isApproved, note }: { isApproved: boolean; note: string }): Promise<void> {
     const request = { revision: detail.revision, approve: isApproved, note };
     await this.#change(detail, () => this.api.approve(detail.case_id, request));
   }
 
   /** Take a case up again that was resolved, dismissed or proposed. Throws ApiError. */
-  async reopen(detail: CaseDetail, note: string): Promise<void> {
+  async reopen(detail: DeskCase, note: string): Promise<void> {
     await this.#change(detail, () => this.api.reopen(detail.case_id, { revision: detail.revision, note }));
   }
 
   /** Show the case as it is after a change; after a conflict, as somebody else has changed it meanwhile. */
-  async #change({ case_id }: CaseDetail, call: () => Promise<CaseDetail>): Promise<void> {
+  async #change({ case_id }: DeskCase, call: () => Promise<DeskCase>): Promise<void> {
     try {
       this.#show(case_id, await call());
     } catch (error) {
@@ -144,7 +145,7 @@ export class Review {
     }
   }
 
-  #show(caseId: string, detail: CaseDetail): void {
+  #show(caseId: string, detail: DeskCase): void {
     if (this.selectedId.peek() !== caseId) return; // another case was opened meanwhile
     const { state, resolved_by } = detail.case;
     const change = (row: CaseRow) =>
@@ -155,7 +156,7 @@ export class Review {
     });
   }
 
-  #take({ cases, next_after }: CasePage, before: readonly CaseRow[]): void {
+  #take({ cases, next_after }: DeskCasePage, before: readonly CaseRow[]): void {
     const known = new Set(before.map(({ case_id }) => case_id));
     batch(() => {
       this.cases.value = [...before, ...cases.filter(({ case_id }) => !known.has(case_id))];

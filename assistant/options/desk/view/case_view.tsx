@@ -1,15 +1,15 @@
 import { useMemo } from "preact/hooks";
-import { readMarkdown } from "../../markdown.ts";
-import { calendarDate, moment } from "../../text.ts";
-import type { CaseDetail } from "../../wire.ts";
-import { Icon } from "../icons.tsx";
-import { Markdown } from "../markdown_view.tsx";
+import { readMarkdown } from "@console/markdown.ts";
+import { calendarDate, moment } from "@console/text.ts";
+import { Icon } from "@console/views/icons.tsx";
+import { Markdown } from "@console/views/markdown_view.tsx";
 import { CaseSources } from "./case_sources.tsx";
 import { useReview } from "./context.ts";
 import { backToQueue } from "./moves.ts";
 import { Outcome } from "./outcome.tsx";
 import { ResolutionForm } from "./resolution_form.tsx";
 import { SentTexts } from "./sent_texts.tsx";
+import type { DeskCase } from "./wire.ts";
 import { STATES, STATE_LOOKS, reasonWords } from "./words.ts";
 
 /** The open case: what was asked, shown and sent, why it is here, and what becomes of it. */
@@ -35,7 +35,7 @@ export function CaseView() {
   );
 }
 
-function CaseParts({ detail }: { detail: CaseDetail }) {
+function CaseParts({ detail }: { detail: DeskCase }) {
   const { state } = detail.case;
   return (
     <>
@@ -51,7 +51,7 @@ function CaseParts({ detail }: { detail: CaseDetail }) {
   );
 }
 
-function CaseHead({ detail }: { detail: CaseDetail }) {
+function CaseHead({ detail }: { detail: DeskCase }) {
   const review = useReview();
   const { state, opened_at, reader_labels, gap } = detail.case;
   const [icon, tone] = STATE_LOOKS[state];
@@ -76,7 +76,7 @@ function CaseHead({ detail }: { detail: CaseDetail }) {
   );
 }
 
-function Shown({ detail: { shown } }: { detail: CaseDetail }) {
+function Shown({ detail: { shown } }: { detail: DeskCase }) {
   const blocks = useMemo(() => readMarkdown(shown), [shown]);
   return (
     <section aria-labelledby="shown-title">
@@ -84,7 +84,7 @@ function Shown({ detail: { shown } }: { detail: CaseDetail }) {
       {shown === "" ? (
         <p class="hint">No answer was shown, or it is no longer kept.</p>
       ) : (
-        <div class="case-text markdown">
+        <div class="kept-text markdown">
           <Markdown blocks={blocks} headingLevel={5} />
         </div>
       )}
@@ -96,12 +96,12 @@ function BetterText({ text }: { text: string }) {
   return (
     <section aria-labelledby="better-title">
       <h4 id="better-title">Better, says the agent</h4>
-      <p class="case-text is-better">{text}</p>
+      <p class="kept-text is-better">{text}</p>
     </section>
   );
 }
 
-function History({ detail: { history } }: { detail: CaseDetail }) {
+function History({ detail: { history } }: { detail: DeskCase }) {
   return (
     <details class="history">
       <summary>

@@ -1,8 +1,8 @@
 import { useMemo } from "preact/hooks";
-import { readMarkdown } from "../../markdown.ts";
-import { calendarDate } from "../../text.ts";
-import type { ApprovedAnswer, DeskItem } from "../../wire.ts";
-import { Markdown } from "../markdown_view.tsx";
+import { readMarkdown } from "@console/markdown.ts";
+import { calendarDate } from "@console/text.ts";
+import { Markdown } from "@console/views/markdown_view.tsx";
+import type { ApprovedAnswer, DeskItem } from "./wire.ts";
 
 /** What an item says, in its kind's own form. */
 export function ItemBody({ item: { approved_answer, document_question, glossary_entry } }: { item: DeskItem }) {
@@ -28,7 +28,7 @@ function ApprovedBody({ answer }: { answer: ApprovedAnswer }) {
   const blocks = useMemo(() => readMarkdown(answer.text), [answer.text]);
   return (
     <>
-      <div class="case-text is-better markdown">
+      <div class="kept-text is-better markdown">
         <Markdown blocks={blocks} headingLevel={5} />
       </div>
       <dl class="item-facts">

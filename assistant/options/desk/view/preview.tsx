@@ -1,10 +1,10 @@
 import { useState } from "preact/hooks";
-import { announce } from "../../announcer.ts";
-import { count } from "../../text.ts";
-import type { Captured, Preview } from "../../wire.ts";
-import { Failure, useCall } from "../failure.tsx";
-import { Icon } from "../icons.tsx";
+import { announce } from "@console/announcer.ts";
+import { count } from "@console/text.ts";
+import { Failure, useCall } from "@console/views/failure.tsx";
+import { Icon } from "@console/views/icons.tsx";
 import { useReview } from "./context.ts";
+import type { Captured, DeskPreview } from "./wire.ts";
 
 interface PreviewProps {
   readonly questions: readonly string[];
@@ -14,7 +14,7 @@ interface PreviewProps {
 /** Shows which recent questions an approved answer would answer, and which it nearly would. */
 export function PreviewButton({ questions, text }: PreviewProps) {
   const { api } = useReview();
-  const [preview, setPreview] = useState<(Preview & { readonly of: string }) | null>(null);
+  const [preview, setPreview] = useState<(DeskPreview & { readonly of: string }) | null>(null);
   const { isBusy, failure, run } = useCall("No preview");
   const of = JSON.stringify([questions, text]);
   const look = () =>
@@ -34,7 +34,7 @@ export function PreviewButton({ questions, text }: PreviewProps) {
   );
 }
 
-function Found({ preview: { captured, near, compared }, isOld }: { preview: Preview; isOld: boolean }) {
+function Found({ preview: { captured, near, compared }, isOld }: { preview: DeskPreview; isOld: boolean }) {
   return (
     <>
       {isOld && <p class="hint warn">You have changed the questions or the text since: preview again.</p>}

@@ -1,10 +1,10 @@
 import { useRef, useState } from "preact/hooks";
-import { announce } from "../../announcer.ts";
-import { NO_FILTERS } from "../../review.ts";
-import { age, count } from "../../text.ts";
-import type { CaseReason, CaseRow, CaseState } from "../../wire.ts";
-import { Icon } from "../icons.tsx";
+import { announce } from "@console/announcer.ts";
+import { age, count } from "@console/text.ts";
+import { Icon } from "@console/views/icons.tsx";
 import { useReview } from "./context.ts";
+import { NO_FILTERS } from "./review.ts";
+import type { CaseReason, CaseRow, CaseState } from "./wire.ts";
 import { REASONS, STATES, STATE_LOOKS, reasonWords } from "./words.ts";
 
 /** The cases under the filters. */

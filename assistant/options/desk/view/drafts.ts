@@ -2,7 +2,7 @@
  * What a reviewer has typed and not saved yet, by case: kept by this tab alone (sessionStorage) until it is saved, so
  * that no refusal, reload or sign-in loses it.
  */
-import type { CaseDetail, ResolutionKind, ResolutionRequest } from "./wire.ts";
+import type { DeskCase, ResolutionKind, CaseResolution } from "./wire.ts";
 
 const KEY = "care-console.review";
 const LIFE_DAYS = 180;
@@ -25,7 +25,7 @@ export interface ResolutionDraft {
 }
 
 /** What a case offers to begin with. */
-export function emptyDraft({ asked, shown, better_text, case: { documents } }: CaseDetail, now: Date): ResolutionDraft {
+export function emptyDraft({ asked, shown, better_text, case: { documents } }: DeskCase, now: Date): ResolutionDraft {
   return {
     kind: null,
     note: "",
@@ -83,7 +83,7 @@ const REQUIRED: Readonly<Record<ResolutionKind | "none", readonly Wanted[]>> = {
 };
 
 /** The request that a complete draft makes. */
-export function requestOf(draft: ResolutionDraft, revision: number): ResolutionRequest {
+export function requestOf(draft: ResolutionDraft, revision: number): CaseResolution {
   const kind = draft.kind ?? "dismissed";
   const request = { revision, kind, note: draft.note.trim() };
   switch (kind) {

@@ -1,6 +1,6 @@
 /** The desk's codes in a reviewer's words. */
-import type { CaseReason, CaseState, ItemKind, ItemState, ResolutionKind } from "../../wire.ts";
-import type { IconName } from "../icons.tsx";
+import type { IconName } from "@console/views/icons.tsx";
+import type { CaseReason, CaseState, ItemKind, ItemState, ResolutionKind } from "./wire.ts";
 
 type Tone = "plain" | "good" | "warn" | "bad";
 

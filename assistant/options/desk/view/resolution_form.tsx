@@ -1,26 +1,27 @@
-import { announce } from "../../announcer.ts";
-import { type ResolutionDraft, missingIn, questionsOf } from "../../review_drafts.ts";
-import type { CaseDetail, ResolutionKind } from "../../wire.ts";
-import { Failure } from "../failure.tsx";
-import { Icon } from "../icons.tsx";
-import { focusSoon, useReview, useSaving } from "./context.ts";
+import { announce } from "@console/announcer.ts";
+import { Failure, useCall } from "@console/views/failure.tsx";
+import { Icon } from "@console/views/icons.tsx";
+import { focusSoon, useReview } from "./context.ts";
+import { type ResolutionDraft, missingIn, questionsOf } from "./drafts.ts";
 import { PreviewButton } from "./preview.tsx";
+import { refusalWords } from "./review.ts";
+import type { DeskCase, ResolutionKind } from "./wire.ts";
 import { RESOLUTIONS } from "./words.ts";
 
 /** The second correction of a case says that the first one is done. */
 const CORRECTED = "The owner has corrected it";
 
 interface FormProps {
-  readonly detail: CaseDetail;
+  readonly detail: DeskCase;
   readonly draft: ResolutionDraft;
   readonly onChange: (change: Partial<ResolutionDraft>) => void;
 }
 
 /** How the case is resolved. Whatever is typed is kept in the tab until it is saved or discarded. */
-export function ResolutionForm({ detail }: { detail: CaseDetail }) {
+export function ResolutionForm({ detail }: { detail: DeskCase }) {
   const review = useReview();
   const draft = review.draftOf(detail);
-  const { isBusy, failure, setFailure, save } = useSaving();
+  const { isBusy, failure, setFailure, run } = useCall(refusalWords);
   const isTyped = review.drafts.value[detail.case_id] !== undefined;
   const change = (part: Partial<ResolutionDraft>) => review.setDraft(detail.case_id, { ...draft, ...part });
   const submit = async () => {
@@ -28,7 +29,7 @@ export function ResolutionForm({ detail }: { detail: CaseDetail }) {
     if (missing !== null) {
       setFailure(missing.words);
       document.getElementById(missing.field)?.focus();
-    } else if (await save(() => review.resolve(detail))) {
+    } else if (await run(() => review.resolve(detail))) {
       announce("Saved");
       focusSoon("case-title");
     }
@@ -246,7 +247,7 @@ function Area({ id, label, rows = 2, value, onChange }: AreaProps) {
 }
 
 /** The case's documents by id and title: those of its sources first, for they have titles. */
-function documentsOf({ case: { documents }, sources }: CaseDetail): (readonly [string, string])[] {
+function documentsOf({ case: { documents }, sources }: DeskCase): (readonly [string, string])[] {
   const titles = new Map(sources.map(({ document_id, title }) => [document_id, title]));
   for (const id of documents) if (!titles.has(id)) titles.set(id, id);
   return [...titles];

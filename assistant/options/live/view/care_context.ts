@@ -3,7 +3,7 @@
  * `#context=…`. A fragment is sent to no server. It is kept in this page's memory, as the agent's own token is.
  */
 import { type Signal, signal } from "@preact/signals";
-import { claimsOf } from "./oidc.ts";
+import { claimsOf } from "@console/oidc.ts";
 
 export interface CareContext {
   readonly token: string;

@@ -1,11 +1,12 @@
 import { useEffect, useState } from "preact/hooks";
-import { announce } from "../../announcer.ts";
-import { moment } from "../../text.ts";
-import type { DeskItem, ItemHistory, ItemKind, ItemStateRequest } from "../../wire.ts";
-import { Failure, useCall } from "../failure.tsx";
-import { Icon } from "../icons.tsx";
-import { focusSoon, useReview, useSaving } from "./context.ts";
+import { announce } from "@console/announcer.ts";
+import { moment } from "@console/text.ts";
+import { Failure, useCall } from "@console/views/failure.tsx";
+import { Icon } from "@console/views/icons.tsx";
+import { focusSoon, useReview } from "./context.ts";
 import { ItemBody } from "./item_body.tsx";
+import { refusalWords } from "./review.ts";
+import type { DeskItem, DeskItemHistory, ItemKind, StateChange } from "./wire.ts";
 import { ITEM_KINDS, ITEM_STATES } from "./words.ts";
 
 /** What was decided on the desk and serves, or did: by kind, each with its history. */
@@ -90,14 +91,14 @@ function StateBadge({ item }: { item: DeskItem }) {
 
 function OpenItem({ item, onChanged }: { item: DeskItem; onChanged: () => void }) {
   const { api } = useReview();
-  const [history, setHistory] = useState<ItemHistory | null>(null);
+  const [history, setHistory] = useState<DeskItemHistory | null>(null);
   const { failure, run } = useCall("It could not be read");
   const load = () => run(async () => setHistory(await api.item(item.kind, item.item_id)));
   useEffect(() => void load(), [item.item_id]);
   if (failure !== null) return <Failure>{failure}</Failure>;
   const newest = history?.revisions.at(-1);
   if (history === null || newest === undefined) return <p class="hint">Reading…</p>;
-  const changed = (now: ItemHistory) => {
+  const changed = (now: DeskItemHistory) => {
     setHistory(now);
     onChanged();
     focusSoon(`item-${item.item_id}`);
@@ -112,8 +113,8 @@ function OpenItem({ item, onChanged }: { item: DeskItem; onChanged: () => void }
 
 interface ChangesProps {
   readonly item: DeskItem;
-  readonly history: ItemHistory;
-  readonly onChanged: (now: ItemHistory) => void;
+  readonly history: DeskItemHistory;
+  readonly onChanged: (now: DeskItemHistory) => void;
   readonly onConflict: () => void;
 }
 
@@ -121,16 +122,16 @@ interface ChangesProps {
 function ItemChanges({ item, history: { revisions }, onChanged, onConflict }: ChangesProps) {
   const { api, reviewer } = useReview();
   const [note, setNote] = useState("");
-  const { isBusy, failure, setFailure, save } = useSaving();
+  const { isBusy, failure, setFailure, run } = useCall(refusalWords);
   const id = `note-${item.item_id}`;
-  const change = async (call: () => Promise<ItemHistory>, done: string) => {
+  const change = async (call: () => Promise<DeskItemHistory>, done: string) => {
     if (note.trim() === "") {
       setFailure("Say why: the note goes into the history.");
       document.getElementById(id)?.focus();
       return;
     }
-    let now: ItemHistory | null = null;
-    if (await save(async () => void (now = await call()))) {
+    let now: DeskItemHistory | null = null;
+    if (await run(async () => void (now = await call()))) {
       setNote("");
       announce(done);
       if (now !== null) onChanged(now);
@@ -139,7 +140,7 @@ function ItemChanges({ item, history: { revisions }, onChanged, onConflict }: Ch
     }
   };
   const seen = { revision: item.revision, note: note.trim() };
-  const setState = (state: ItemStateRequest["state"], done: string) =>
+  const setState = (state: StateChange["state"], done: string) =>
     change(() => api.setItemState(item.kind, item.item_id, { ...seen, state }), done);
   const restore = (to_revision: number) =>
     change(() => api.restoreItem(item.kind, item.item_id, { ...seen, to_revision }), `Revision ${to_revision} restored`);

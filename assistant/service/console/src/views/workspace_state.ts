@@ -5,6 +5,7 @@ import { useContext } from "preact/hooks";
 import type { Api } from "../api.ts";
 import type { Conversation } from "../conversation.ts";
 import type { Earlier } from "../earlier.ts";
+import type { Joined } from "../options.ts";
 import { type Turn, sourceToOpen } from "../turn.ts";
 
 /** A source of the selected turn that a citation points at just now. */
@@ -29,14 +30,15 @@ export const IS_WIDE = "(width >= 68rem) and (height >= 30rem)";
 /** Time to move the pointer from a citation onto its preview. */
 const LEAVE_MS = 150;
 
-interface DeskParts {
+interface WorkspaceParts {
   readonly api: Api;
   readonly conversation: Conversation;
   readonly earlier: Earlier;
+  readonly joined?: readonly Joined[];
   readonly delivers?: boolean;
 }
 
-export class Desk {
+export class WorkspaceState {
   readonly preview: Signal<Preview | null> = signal(null);
   readonly open: Signal<OpenSource | null> = signal(null);
   /** Gets the focus once the page beside the source is drawn again. */
@@ -49,16 +51,18 @@ export class Desk {
   readonly earlier: Earlier;
   /** A reply that is sent is delivered; else it is recorded only. */
   readonly delivers: boolean;
+  readonly refill: Joined["refill"];
 
   /** Keys of turns beside which a source was opened: each once. */
   readonly #opened = new Set<string>();
   #leaving: ReturnType<typeof setTimeout> | undefined;
 
-  constructor({ api, conversation, earlier, delivers = false }: DeskParts) {
+  constructor({ api, conversation, earlier, joined = [], delivers = false }: WorkspaceParts) {
     this.api = api;
     this.conversation = conversation;
     this.earlier = earlier;
     this.delivers = delivers;
+    this.refill = joined.find(({ refill }) => refill !== undefined)?.refill;
   }
 
   point(n: number, anchor: HTMLElement): void {
@@ -125,10 +129,10 @@ export class Desk {
   }
 }
 
-export const DeskContext = createContext<Desk | null>(null);
+export const WorkspaceContext = createContext<WorkspaceState | null>(null);
 
-export function useDesk(): Desk {
-  const desk = useContext(DeskContext);
-  if (desk === null) throw new Error("This part belongs inside the workspace.");
-  return desk;
+export function useWorkspace(): WorkspaceState {
+  const workspace = useContext(WorkspaceContext);
+  if (workspace === null) throw new Error("This part belongs inside the workspace.");
+  return workspace;
 }

@@ -1,14 +1,27 @@
 import { useEffect, useLayoutEffect } from "preact/hooks";
-import { announce } from "../../announcer.ts";
-import type { Review, View } from "../../review.ts";
-import { Failure, useCall } from "../failure.tsx";
-import { Icon } from "../icons.tsx";
+import { announce } from "@console/announcer.ts";
+import { Failure, useCall } from "@console/views/failure.tsx";
+import { Icon } from "@console/views/icons.tsx";
 import { CaseView } from "./case_view.tsx";
 import { ReviewContext, useReview } from "./context.ts";
 import { Gaps } from "./gaps.tsx";
 import { Items } from "./items.tsx";
 import { backToQueue, turnTo } from "./moves.ts";
 import { Queue } from "./queue.tsx";
+import type { Review, View } from "./review.ts";
+
+export const KEYS = [
+  ["j, k or ↓, ↑", "next or previous case, while the focus is in the queue"],
+  ["Home, End", "first or last case of the queue"],
+  ["Enter", "open the case"],
+  ["Alt + Shift + L", "go to the queue"],
+  ["Alt + Shift + F", "go to the filters"],
+  ["Alt + Shift + A", "go to the case"],
+  ["Alt + Shift + R", "resolve, approve or reopen the case"],
+  ["Alt + Shift + G", "show the gaps"],
+  ["Ctrl + Enter", "save the resolution you are writing"],
+  ["Escape", "leave the case for the queue, close a dialog"],
+] as const;
 
 const VIEWS: Readonly<Record<View, string>> = { queue: "Queue", gaps: "Gaps", items: "Decided" };
 
@@ -73,7 +86,7 @@ function Export() {
   const { isBusy, failure, run } = useCall("Not exported");
   const save = async () => {
     const isSaved = await run(async () => {
-      const address = URL.createObjectURL(await api.deskExport());
+      const address = URL.createObjectURL(await api.exported());
       const link = document.createElement("a");
       link.href = address;
       link.download = `review-desk-${new Date().toISOString().slice(0, 10)}.ndjson`;

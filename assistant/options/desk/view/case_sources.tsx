@@ -1,8 +1,8 @@
 import { useState } from "preact/hooks";
-import { ApiError } from "../../problems.ts";
-import { inForce, textAt } from "../../text.ts";
-import type { Source } from "../../wire.ts";
-import { OriginalLink, Snippet, byDocument, headingOf } from "../sources.tsx";
+import { ApiError } from "@console/problems.ts";
+import { inForce, textAt } from "@console/text.ts";
+import { OriginalLink, Snippet, byDocument, headingOf } from "@console/views/sources.tsx";
+import type { Source } from "@console/wire.ts";
 import { useReview } from "./context.ts";
 
 /** The passages that stood beside the answer, by document. */
@@ -44,7 +44,7 @@ function Passage({ source }: { source: Source }) {
     if (text !== "") return;
     setText("Reading the passage…");
     try {
-      const { text: whole, span } = await api.documentText(source);
+      const { text: whole, span } = await api.service.documentText(source);
       setText(span === null ? "The document has changed since; this passage is not in it any more." : textAt(whole, span));
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;

@@ -1,0 +1,22 @@
+/** What the review desk brings to the console: its page. */
+import type { Option } from "@console/options.ts";
+import { DeskApi } from "./api.ts";
+import { ReviewDrafts } from "./drafts.ts";
+import { KEYS, ReviewPage } from "./page.tsx";
+import "./review.css";
+import { Review } from "./review.ts";
+
+export const OPTION: Option = ({ api, session: { author, agent } }) => {
+  const review = new Review({ api: new DeskApi(api), storage: sessionStorage, author, reviewer: agent });
+  return {
+    page: {
+      name: "review",
+      label: "Review",
+      title: "Review desk",
+      roles: ["reviewer", "knowledge_owner"],
+      keys: KEYS,
+      draw: () => <ReviewPage review={review} />,
+    },
+    forget: () => ReviewDrafts.clear(sessionStorage),
+  };
+};

@@ -1,0 +1,13 @@
+// Where the console lies, and the folders `assistant/options/<name>/view` of the options that bring something to it.
+import { existsSync, readdirSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const here = path.dirname(fileURLToPath(import.meta.url));
+export const root = path.resolve(here, "../../..");
+
+const options = path.join(root, "assistant/options");
+export const views = readdirSync(options)
+  .sort()
+  .map((name) => path.join(options, name, "view"))
+  .filter((folder) => existsSync(path.join(folder, "option.tsx")));
