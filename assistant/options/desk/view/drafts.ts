@@ -2,7 +2,8 @@
  * What a reviewer has typed and not saved yet, by case: kept by this tab alone (sessionStorage) until it is saved, so
  * that no refusal, reload or sign-in loses it.
  */
-import type { DeskCase, ResolutionKind, CaseResolution } from "./wire.ts";
+import { readStored, writeStored } from "@console/stored_values.ts";
+import type { CaseResolution, DeskCase, ResolutionKind } from "./wire.ts";
 
 const KEY = "care-console.review";
 const LIFE_DAYS = 180;
@@ -111,7 +112,7 @@ export class ReviewDrafts {
   }
 
   read(): Readonly<Record<string, ResolutionDraft>> {
-    const stored: unknown = parsed(this.#storage.getItem(KEY));
+    const stored = readStored(this.#storage, KEY);
     if (typeof stored !== "object" || stored === null || !("author" in stored) || !("drafts" in stored)) return {};
     const { author, drafts } = stored;
     if (author !== this.#author) ReviewDrafts.clear(this.#storage);
@@ -120,24 +121,11 @@ export class ReviewDrafts {
   }
 
   write(drafts: Readonly<Record<string, ResolutionDraft>>): void {
-    try {
-      this.#storage.setItem(KEY, JSON.stringify({ author: this.#author, drafts }));
-    } catch (error) {
-      if (!(error instanceof DOMException)) throw error; // the browser's quota is full: the page goes on without
-    }
+    writeStored(this.#storage, KEY, { author: this.#author, drafts });
   }
 
   static clear(storage: Storage): void {
     storage.removeItem(KEY);
-  }
-}
-
-function parsed(text: string | null): unknown {
-  try {
-    return text === null ? null : JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
   }
 }
 

@@ -5,6 +5,7 @@
 import { type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { Api } from "./api.ts";
 import { ApiError } from "./problems.ts";
+import { readStored, writeStored } from "./stored_values.ts";
 
 const LIMIT = 50;
 const KEY = "care-console.earlier.";
@@ -90,34 +91,21 @@ export class Earlier {
   }
 
   async #stored(): Promise<readonly EarlierConversation[]> {
-    return parsed(this.#storage.getItem(await this.#key));
+    const list = readStored(this.#storage, await this.#key);
+    return Array.isArray(list) ? list.filter(isEarlier).slice(0, LIMIT) : [];
   }
 
   async #keep(list: readonly EarlierConversation[]): Promise<void> {
     this.#list.value = list;
-    try {
-      if (list.length === 0) this.#storage.removeItem(await this.#key);
-      else this.#storage.setItem(await this.#key, JSON.stringify(list));
-    } catch (error) {
-      if (!(error instanceof DOMException)) throw error; // the quota is full: the list lives as long as the page
-    }
+    const key = await this.#key;
+    if (list.length === 0) this.#storage.removeItem(key);
+    else writeStored(this.#storage, key, list);
   }
 }
 
 async function keyOf(author: string): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(author));
   return KEY + Array.from(new Uint8Array(digest).slice(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-function parsed(stored: string | null): readonly EarlierConversation[] {
-  if (stored === null) return [];
-  try {
-    const list: unknown = JSON.parse(stored);
-    return Array.isArray(list) ? list.filter(isEarlier).slice(0, LIMIT) : [];
-  } catch (error) {
-    if (error instanceof SyntaxError) return [];
-    throw error;
-  }
 }
 
 function isEarlier(item: unknown): item is EarlierConversation {

@@ -4,6 +4,7 @@
  */
 
 import type { LiveWords } from "./elements.ts";
+import { readStored, writeStored } from "./stored_values.ts";
 
 const KEY = "care-console.tab";
 
@@ -24,26 +25,12 @@ export interface TabState {
 }
 
 export function readTab(storage: Storage): TabState | null {
-  const stored = storage.getItem(KEY);
-  if (stored === null) return null;
-  try {
-    const state: unknown = JSON.parse(stored);
-    return isTabState(state) ? state : null;
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
+  const state = readStored(storage, KEY);
+  return isTabState(state) ? state : null;
 }
 
-/** Returns false when the browser refuses (its quota is full): the page goes on without. */
-export function writeTab(storage: Storage, state: TabState): boolean {
-  try {
-    storage.setItem(KEY, JSON.stringify(state));
-    return true;
-  } catch (error) {
-    if (error instanceof DOMException) return false;
-    throw error;
-  }
+export function writeTab(storage: Storage, state: TabState): void {
+  writeStored(storage, KEY, state);
 }
 
 export function clearTab(storage: Storage): void {
