@@ -167,8 +167,6 @@ def effective_tenant_file(tenant: DeployedTenant) -> str:
     data = tenant.config.model_dump(mode="json", exclude=set(WHERE_IT_STANDS), exclude_none=True)
     for fill in FILE.joined():
         fill(tenant, data)
-    if systems := [entry.called(secret=tenant.secret_of(entry)) for entry in tenant.callable_systems]:
-        data["reach"] = systems
     if "care_context" in data:
         data["care_context"].setdefault("jwks_parameter", tenant.care_jwks_parameter)
     return tomlkit.dumps(data)

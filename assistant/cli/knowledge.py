@@ -431,12 +431,7 @@ class FileReading:
     @classmethod
     def of(cls, tenant: TenantConfig) -> FileReading:
         return cls(
-            {
-                f"{entry.name}.{element.name}": element.kind
-                for entry in tenant.systems
-                if entry.inline is not None
-                for element in entry.inline.elements
-            }
+            {f"{entry.name}.{name}": kind for entry in tenant.reach for name, kind in entry.elements.items()}
         )
 
     def items(self, folder: SourceFolders) -> Iterator[SourceItem]:

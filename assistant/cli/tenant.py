@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
@@ -26,11 +26,12 @@ from assistant.domain.identity import REVOCATIONS, Role
 from assistant.laptop.layout import HOST
 from assistant.laptop.sharing import Address, SharedSite
 from assistant.laptop.tokens import CareCase, Grant, issue_token
-from assistant.options.live.commands import confusable
+from assistant.option import Place
 from assistant.process.private_files import make_private_folder, replace_private
 from assistant.stores.clients import revocations_file
 from assistant.tenant import deployment_checks
 from assistant.tenant.care_app import CareApp, load_care_app
+from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import (
     WHERE_IT_STANDS,
     TenantConfig,
@@ -40,11 +41,13 @@ from assistant.tenant.tenant import (
     load_tenants,
 )
 from assistant.tenant.toml_edits import with_values, without
+from assistant.tenant.toml_file import KeyMark, marked
 from assistant.terminal.account import AwsAccount, place_of
 from assistant.terminal.local import local_runtime
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, instant
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+WARNINGS = Place[Callable[[TenantConfig], Iterable[str]]]("warnings on a tenant")
 _CARE_APP = "care_app"
 _DEFAULT_SOURCE = '[[sources]]\nname = "knowledge"\nnamespace = ""\naccess = "everyone"\n'
 """The default source of a file without sources: the copy writes it, for its paths."""
@@ -269,8 +272,8 @@ def check_tenant(options: GlobalOptions, name: str, *, care: bool = False) -> No
     terminal = Terminal()
     files = load_tenants(options.tenants_dir)
     tenant = files.one(name)
-    systems = {entry.name: entry.inline for entry in tenant.systems if entry.inline is not None}
-    for said in (*confusable(systems), *open_rests(tenant)):
+    of_options = (said for warn in WARNINGS.joined() for said in warn(tenant))
+    for said in (*of_options, *open_rests(tenant)):
         terminal.warn(f"warning: {said}", "yellow")
     wrong = list(refusals(tenant, files))
     if care and not wrong:
@@ -341,7 +344,7 @@ def _own_values(
     if source.deployment is None:
         return values
     values[("network", "cidr")] = _free_range(source, files)
-    files_read = {"reach": {"__all__": {"inline", "ca_pem", "connector", "ca_file"}}}
+    files_read = {"reach": {"__all__": marked(ReachEntry, KeyMark.NAMES_A_FILE, KeyMark.OF_A_FILE)}}
     given = source.model_dump(mode="json", exclude_unset=True, exclude=files_read)
     samples = _Samples(name, source.name)
     for section in (*WHERE_IT_STANDS, "care_context"):

@@ -60,16 +60,16 @@ class Layout:
         """System = the tenants' ``[[reach]]`` entries that it stands for, each with its tenant's name."""
         systems: dict[str, list[tuple[str, ReachEntry]]] = {}
         for tenant in self.tenants.values():
-            for entry in tenant.systems:
+            for entry in tenant.reach:
                 if name := self._sample_of(tenant.name, entry):
                     systems.setdefault(name, []).append((tenant.name, entry))
         return systems
 
     def _sample_of(self, tenant: str, entry: ReachEntry) -> str | None:
         given = self.settings.reach_addresses.keys() & {entry.name, f"{tenant}/{entry.name}"}
-        if self.checkout is None or entry.connector is None or given:
+        if self.checkout is None or not entry.is_live or given:
             return None
-        file = (self.tenants_dir / entry.connector).resolve()
+        file = (self.tenants_dir / entry.files[0]).resolve()
         is_ours = file.is_relative_to(self.checkout.resolve())
         return file.stem if is_ours and file.stem in _SAMPLE_SYSTEMS else None
 
@@ -150,8 +150,7 @@ class Layout:
             folder / file
             for tenant in self.tenants.values()
             for entry in tenant.reach
-            for file in (entry.connector, entry.ca_file, _openapi_of(entry))
-            if file is not None
+            for file in entry.files
         )
         digest = hashlib.sha256()
         for path in (*(folder / f"{name}.toml" for name in self.tenants), *dict.fromkeys(named)):
@@ -160,13 +159,6 @@ class Layout:
         for name, models in sorted(self.models.items()):
             digest.update(f"{name}\0{models.served.model_dump_json()}\0".encode())
         return digest.hexdigest()
-
-
-def _openapi_of(entry: ReachEntry) -> Path | None:
-    """Return the OpenAPI file of an entry's connector, relative to the tenant file."""
-    if entry.connector is None or entry.inline is None or entry.inline.openapi is None:
-        return None
-    return Path(entry.connector).parent / entry.inline.openapi
 
 
 def models_dir(state_dir: Path) -> Path:

@@ -185,7 +185,9 @@ async def _service(
             client_id=settings.console_client_id,
             scopes=("openid",),
             service=settings.console_name,
-            delivers=tuple(sorted(config.name for config in configs if config.takes_replies is not None)),
+            delivers=tuple(
+                sorted(name for name, each in tenants.items() if each.answering.live.replies is not None)
+            ),
         ),
         deployed=DeployedVersions.model_validate(settings, from_attributes=True),
     )

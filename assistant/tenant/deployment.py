@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from assistant.options.live.connector import Connector, misfits
-from assistant.tenant.toml_file import StrictModel, read_strict
+from assistant.domain.elements import ElementKind
+from assistant.domain.errors import ConfigurationError
+from assistant.tenant.toml_file import KeyMark, OpenSection, StrictModel, read_strict
 
 Profile = Literal["dev", "standard", "hipaa"]
 """``dev``: two zones, smallest sizes, paused at night. ``standard``. ``hipaa``: three zones, standby,
@@ -255,11 +256,10 @@ class CareContextSection(StrictModel):
     profile ``dev``."""
 
 
-class ReachEntry(StrictModel):
+class ReachEntry(OpenSection):
     """``[[reach]]``: one internal system that the assistant calls through PrivateLink.
 
-    With a connector it is called for live data; the connector of a source may name it as the
-    way to its wiki or database.
+    Options say what it is called for: live data, replies, the documents of a source.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")
@@ -270,11 +270,6 @@ class ReachEntry(StrictModel):
     """ARN of a VPC Lattice resource. Give exactly one of the two."""
     caller: Literal["orchestrator", "connectors"] = "orchestrator"
     """The only workload that may call it; ``connectors``: runs of sources with a connector."""
-    connector: str | None = None
-    """Connector file, relative to the tenant file. Without it nothing is read for live data."""
-    replies: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9/._~-]{0,200}$")
-    """Path to which a reply is posted when an agent sends it. Without such an entry a
-    reply is recorded, and not delivered."""
     auth: Literal["none", "token", "oauth", "sigv4"] = "none"
     """How requests prove who calls: a bearer token, OAuth client credentials, or AWS Signature Version 4."""
     secret: str | None = Field(default=None, pattern=r"^(state|file|secretsmanager):\S{1,256}$")
@@ -290,58 +285,51 @@ class ReachEntry(StrictModel):
     host_name: HostName | None = None
     """Name in the system's certificate; that of its address when absent. With ``connectors`` it is the host
     of the connector's URL, and leads to the system in the VPC."""
-    ca_file: str | None = None
+    ca_file: Annotated[str | None, KeyMark.NAMES_A_FILE] = None
     """PEM of the authorities that sign its certificate, relative to the tenant file; the machine's when
     absent."""
     deadline_s: float = Field(default=2.0, gt=0.0, le=10.0)
     """Longest time of a request, with its retry."""
-    whose: Literal["context", "agent"] = "context"
-    """What decides whose data may be read: the context that the care application signs, or the system, by
-    the agent's identity."""
-    inline: Connector | None = None
-    """What the connector file says. Filled in when the tenant file is read; the file that a container reads
-    has it instead of ``connector``."""
-    ca_pem: str | None = Field(default=None, max_length=200_000)
-    """What ``ca_file`` holds, filled in likewise."""
-
-    @model_validator(mode="after")
-    def _decides_whose_data(self) -> Self:
-        """A connector that is part of the entry is checked as a file's is."""
-        for operation in self.inline.operations if self.inline is not None else ():
-            for wrong in misfits(operation, whose=self.whose, deadline_s=self.deadline_s):
-                raise ValueError(f'operation "{operation.name}" {wrong}')
-        return self
-
-    @model_validator(mode="after")
-    def _can_be_posted_to(self) -> Self:
-        if self.replies is not None and (self.caller != "orchestrator" or self.auth == "sigv4"):
-            raise ValueError(
-                f'replies = "{self.replies}": the service posts with auth = "token", "oauth" or "none", and '
-                'caller = "orchestrator"'
-            )
-        return self
+    ca_pem: Annotated[str | None, KeyMark.OF_A_FILE] = Field(default=None, max_length=200_000)
+    """What ``ca_file`` holds. Filled in when the tenant file is read."""
 
     @property
     def is_called(self) -> bool:
-        """Whether the service calls it, for live data or with replies."""
-        return bool(self.connector or self.inline or self.replies)
+        """Whether the service calls it."""
+        return False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is asked for live data."""
+        return False
+
+    @property
+    def elements(self) -> Mapping[str, ElementKind]:
+        """Name = kind of each live element that it fills."""
+        return {}
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Other files that it names, relative to the tenant file."""
+        return () if self.ca_file is None else (self.ca_file,)
 
     @property
     def secret_name(self) -> str:
         return self.secret or f"state:reach-{self.name}"
 
-    def called(self, *, secret: str | None) -> dict[str, Any]:
-        """Return what a container needs to call the system, as JSON values; the connector in place of its
-        path. ``secret`` is the name of its secret in Secrets Manager."""
-        left_out = {"connector", "ca_file", "service_name", "resource_configuration_arn", "invoke_arn"}
-        data = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
-        data.get("inline", {}).pop("openapi", None)
-        return data if secret is None else data | {"secret": f"secretsmanager:{secret}"}
+    def with_files(self, folder: Path) -> Self:
+        """Return the entry with what its files say. Raises ConfigurationError."""
+        if self.ca_file is None:
+            return self
+        try:
+            pem = (folder / self.ca_file).read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{folder / self.ca_file}: cannot be read as PEM: {error}.") from None
+        return self.model_copy(update={"ca_pem": pem})
 
-    def shaping(self) -> dict[str, Any]:
-        """Return what of the entry shapes answers, as JSON values: the connector, from whatever file."""
-        inline = None if self.inline is None else self.inline.model_dump(mode="json", exclude={"openapi"})
-        return {"name": self.name, "whose": self.whose, "inline": inline}
+    def shaping(self) -> Mapping[str, Any] | None:
+        """Return what of the entry shapes answers, as JSON values; None where it shapes none."""
+        return None
 
 
 Making = Literal["create", "existing"]

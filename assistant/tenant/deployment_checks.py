@@ -17,7 +17,7 @@ from assistant.option import Place
 from assistant.tenant.deployment import EdgeSection, ModelsSection, NetworkSection, PlaceSection, ReachEntry
 from assistant.tenant.manifests import EmbeddingManifest, LlmManifest
 from assistant.tenant.tenant import WHERE_IT_STANDS, TenantConfig
-from assistant.tenant.toml_file import line_of
+from assistant.tenant.toml_file import KeyMark, line_of, marked
 
 KeyPath = Sequence[str | int]
 _ARN_REGION, _ARN_ACCOUNT = 3, 4
@@ -321,7 +321,6 @@ def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
                 "exactly one of service_name and resource_configuration_arn is given.",
             )
         yield from _called(entry, number)
-        yield from _guarded(tenant, number)
         if names.index(entry.name) < number:
             yield Contradiction(
                 ("reach", number, "name"), f'"{entry.name}" is a duplicate. Give each entry its own name.'
@@ -330,10 +329,9 @@ def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
 
 def _called(entry: ReachEntry, number: int) -> Iterator[Contradiction]:
     """Yield what keeps the service from calling an entry with a connector, or runs of sources theirs."""
-    is_live = entry.connector is not None or entry.inline is not None
-    if not is_live and entry.caller != "connectors":
+    if not entry.is_live and entry.caller != "connectors":
         return
-    if is_live and entry.caller != "orchestrator":
+    if entry.is_live and entry.caller != "orchestrator":
         yield Contradiction(
             ("reach", number, "caller"),
             f'"{entry.caller}" cannot call it: the orchestrator calls entries with a connector.',
@@ -352,26 +350,6 @@ def _called(entry: ReachEntry, number: int) -> Iterator[Contradiction]:
             ("reach", number, "secret"),
             f'"{entry.secret}" is no place on AWS: secretsmanager:NAME, or leave it out and the deployment '
             "creates one.",
-        )
-
-
-def _guarded(tenant: TenantConfig, number: int) -> Iterator[Contradiction]:
-    """Yield what would let an entry with a connector be read by others, or never."""
-    entry = tenant.reach[number]
-    if entry.inline is None:
-        return
-    if entry.auth == "none" and (tenant.deployment is None or tenant.deployment.profile != "dev"):
-        yield Contradiction(
-            ("reach", number, "auth"),
-            '"none" lets everything in the network read the system; only profile = "dev" may have it. Write '
-            "token, oauth or sigv4.",
-        )
-    is_personal = any(operation.personal for operation in entry.inline.operations)
-    if is_personal and entry.whose == "context" and tenant.care_context is None:
-        yield Contradiction(
-            ("reach", number, "whose"),
-            '"context" needs [care_context]: without it no question has a context, and nothing personal is '
-            "read.",
         )
 
 
@@ -433,7 +411,7 @@ def placeholders_of(file: BaseModel) -> Iterator[Contradiction]:
 
 def _in_sections(file: BaseModel, names: Sequence[str]) -> Iterator[Contradiction]:
     data = file.model_dump(
-        mode="json", exclude_unset=True, exclude={"reach": {"__all__": {"inline", "ca_pem"}}}
+        mode="json", exclude_unset=True, exclude={"reach": {"__all__": marked(ReachEntry, KeyMark.OF_A_FILE)}}
     )
     for name in names:
         for place, value in _texts(data.get(name), (name,)):

@@ -15,7 +15,6 @@ from pydantic import Field, StringConstraints, model_validator
 from assistant.domain.documents import ID_SEPARATOR
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.paths import canonical_path
-from assistant.options.live.connector import check_entry, load_connector
 from assistant.tenant.deployment import (
     CareContextSection,
     EdgeSection,
@@ -454,7 +453,7 @@ class TenantConfig(OpenSection):
 
     @model_validator(mode="after")
     def _live_sources_name_their_system(self) -> Self:
-        systems = [entry.name for entry in self.reach if entry.connector or entry.inline]
+        systems = [entry.name for entry in self.reach if entry.is_live]
         for source in self.sources:
             if source.kind != "live" and source.reach is not None:
                 raise ValueError(
@@ -469,13 +468,6 @@ class TenantConfig(OpenSection):
         return self
 
     @model_validator(mode="after")
-    def _replies_go_to_one_system(self) -> Self:
-        takers = [entry.name for entry in self.reach if entry.replies is not None]
-        if len(takers) > 1:
-            raise ValueError(f"{' and '.join(takers)} have replies; one [[reach]] entry takes them")
-        return self
-
-    @model_validator(mode="after")
     def _plain_ids_are_for_development(self) -> Self:
         if self.care_context is not None and self.care_context.plain_ids:
             profile = None if self.deployment is None else self.deployment.profile
@@ -485,16 +477,6 @@ class TenantConfig(OpenSection):
                     'customer. Delete it; only profile = "dev" may have it'
                 )
         return self
-
-    @property
-    def systems(self) -> tuple[ReachEntry, ...]:
-        """The systems that are called for live data."""
-        return tuple(entry for entry in self.reach if entry.inline is not None)
-
-    @property
-    def takes_replies(self) -> ReachEntry | None:
-        """The system that sent replies are posted to; None: they are recorded only."""
-        return next((entry for entry in self.reach if entry.replies is not None), None)
 
     def source_of(self, document_id: str) -> SourceEntry | None:
         """Return the source of a document's tenant-wide id; None if it has no source.
@@ -537,7 +519,7 @@ class TenantConfig(OpenSection):
             "sources": {"__all__": marked(SourceEntry, KeyMark.NO_ANSWER)},
         }
         shaping = self.model_dump_json(exclude=left_out)
-        if systems := [entry.shaping() for entry in self.systems]:
+        if systems := [values for entry in self.reach if (values := entry.shaping()) is not None]:
             shaping += json.dumps(systems, sort_keys=True)
         return hashlib.sha256(shaping.encode()).hexdigest()
 
@@ -570,25 +552,10 @@ def load_tenant(path: Path, *, place: Path | None = None) -> TenantConfig:
         raise ConfigurationError(
             f'{path}: name = "{tenant.name}" must equal the file\'s name, "{path.stem}".'
         )
-    if not any(entry.connector or entry.ca_file for entry in tenant.reach):
+    if not any(entry.files for entry in tenant.reach):
         return tenant
-    entries = tuple(_with_files(entry, folder=place or path.parent) for entry in tenant.reach)
+    entries = tuple(entry.with_files(place or path.parent) for entry in tenant.reach)
     return tenant.model_copy(update={"reach": entries})
-
-
-def _with_files(entry: ReachEntry, *, folder: Path) -> ReachEntry:
-    """Return an entry with its connector and certificates. Raises ConfigurationError."""
-    update: dict[str, object] = {}
-    if entry.connector is not None:
-        file = folder / entry.connector
-        update["inline"] = connector = load_connector(file)
-        check_entry(connector, whose=entry.whose, deadline_s=entry.deadline_s, path=file)
-    if entry.ca_file is not None:
-        try:
-            update["ca_pem"] = (folder / entry.ca_file).read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{folder / entry.ca_file}: cannot be read as PEM: {error}.") from None
-    return entry.model_copy(update=update)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,14 +77,17 @@ class OpenSection(StrictModel):
 
 
 class KeyMark(Enum):
-    """What a key is not for, in the metadata of its field."""
+    """What is special about a key, in the metadata of its field."""
 
+    NAMES_A_FILE = "It names another file, relative to the tenant file."
+    OF_A_FILE = "It is filled in from another file when the tenant file is read."
     NO_ANSWER = "It shapes no answer: the hash of the settings leaves it out."
 
 
-def marked(section: type[OpenSection], mark: KeyMark) -> set[str]:
-    """Return the keys of a table that have the mark."""
-    return {name for name, field in with_options(section).model_fields.items() if mark in field.metadata}
+def marked(section: type[OpenSection], *marks: KeyMark) -> set[str]:
+    """Return the keys of a table that have one of the marks."""
+    fields = with_options(section).model_fields.items()
+    return {name for name, field in fields if any(mark in field.metadata for mark in marks)}
 
 
 def keys_of(section: OpenSection, kind: type[SectionT]) -> SectionT:

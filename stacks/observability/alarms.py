@@ -18,9 +18,7 @@ from constructs import Construct
 from assistant.option import Place
 from assistant.tenant import deployed_names
 from assistant.tenant.deployed_names import CANARY_VARIANT, SERVED_VARIANT
-from assistant.tenant.deployment import ReachEntry
 from stacks.data.search import search_size
-from stacks.network.security_groups import pascal_case
 from stacks.outputs import (
     DataOutputs,
     EdgeOutputs,
@@ -198,17 +196,10 @@ _RAW_CAPTURE_LATE_S = 2400
 """Raw capture must be deleted within the hour: this leaves a third of it to fix the cause."""
 _FEEDBACK_LATE_S = 900
 """The mover is called each minute: fifteen calls have not moved a row."""
-_SYSTEM_SECRET_OLD_DAYS = 90
-"""The usual bound of rotation rules; rotation is the system owner's."""
 MOST_HOURS = 168
 """That an alarm looks back, CloudWatch quotas."""
 _AUDIT_LATE_HOURS = 6
 """Of hourly runs, of which none could close the days of audit records."""
-_LEAST_CALLS = 5
-"""Of a system in five minutes, for a share of failures to say something."""
-_FAILED_PERCENT = 50
-_UNUSABLE_RESPONSES = 3
-"""In a quarter of an hour; a system that works gives none."""
 _FREE_SHARE = 0.2
 """Of a data node's volume. OpenSearch blocks writes below a fifth or 20 GiB, whichever is less."""
 
@@ -255,7 +246,6 @@ class TenantAlarms(Construct):
             *self._models(),
             *self._knowledge(),
             *self._learning(),
-            *self._systems(),
             *(alarm for alarms in ALARMS.joined() for alarm in alarms(self)),
             *self._search(),
             *self._tables(),
@@ -387,36 +377,6 @@ class TenantAlarms(Construct):
             made = metrics.service(deployed_names.SETS_RUN, "Maximum", minutes=60)
             hours = min(48 * learning.sets_every_days + 24, MOST_HOURS)  # after two missed runs
             yield self.add("sets-not-made", made, 1, periods=hours, below=True, missing_raises=True)
-
-    def _systems(self) -> Iterator[cloudwatch.Alarm]:
-        metrics = self.metrics
-        if any(metrics.tenant.secret_of(entry) for entry in metrics.tenant.callable_systems):
-            age = metrics.service(deployed_names.SYSTEM_CREDENTIAL_AGE, "Maximum", minutes=60)
-            yield self.add("system-secret-old", age, _SYSTEM_SECRET_OLD_DAYS)
-        for entry in metrics.tenant.callable_systems:
-            yield from self._system(entry)
-
-    def _system(self, entry: ReachEntry) -> Iterator[cloudwatch.Alarm]:
-        """Alarms on one live system. A system that is switched off is not called, nor is one of a paused
-        tenant, and without calls there are no data."""
-        name, part = entry.name, pascal_case(entry.name)
-        system = self.metrics.system(name)
-        calls = {
-            "calls": system(deployed_names.LIVE_READS, minutes=5),
-            "failed": system(deployed_names.LIVE_READS_FAILED, minutes=5),
-        }
-        share = cloudwatch.MathExpression(
-            expression=f"IF(calls >= {_LEAST_CALLS}, 100 * failed / calls, 0)",
-            using_metrics=calls,
-            label=f"Failed calls of {name} (%)",
-            period=cdk.Duration.minutes(5),
-        )
-        yield self.add("a-system-does-not-answer", share, _FAILED_PERCENT, periods=2, part=part)
-        invalid = system(deployed_names.LIVE_READS_INVALID, minutes=15)
-        yield self.add("a-system-answers-in-another-form", invalid, _UNUSABLE_RESPONSES, part=part)
-        if entry.whose == "context":  # one that decides by the agent refuses agents every day
-            refused = system(deployed_names.LIVE_READS_NOT_ALLOWED, minutes=15)
-            yield self.add("a-system-answers-for-another-customer", refused, _UNUSABLE_RESPONSES, part=part)
 
     def _search(self) -> Iterator[cloudwatch.Alarm]:
         search = self.metrics.search

@@ -21,8 +21,8 @@ from assistant.domain.filling import Caller, Filled, LiveReadError
 from assistant.domain.identity import Identity, Role
 from assistant.options.live.connected import ConnectedElements
 from assistant.options.live.connector import Connector, load_connector
+from assistant.options.live.section import LiveReach
 from assistant.options.live.systems import HttpSystems, SystemAccess
-from assistant.tenant.deployment import ReachEntry
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 
 PAGE = Path(__file__).parents[2] / "assistant/options/live/live.md"
@@ -152,7 +152,7 @@ async def live_scene(
     """Serve the script as the system ``orders``; ``url`` in its place, ``access`` for how it is called."""
     clock = SystemClock()
     async with scripted_http(script) as server:
-        entry = ReachEntry.model_validate(
+        entry = LiveReach.model_validate(
             {"name": "orders", "port": 443, "whose": whose, "deadline_s": deadline_s}
         ).model_copy(update={"inline": file or connector()})
         calls = HttpSystems({"orders": SystemAccess("orders", url or server.url, **access)}, clock=clock)

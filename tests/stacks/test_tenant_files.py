@@ -10,6 +10,7 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from assistant.domain.errors import ConfigurationError
+from assistant.options.live.section import systems_of
 from assistant.tenant.deployment_checks import artifact_contradictions
 from assistant.tenant.manifests import load_llm_manifest, released_prompts
 from assistant.tenant.tenant import load_tenant
@@ -401,9 +402,9 @@ def test_a_container_gets_the_connector_the_secret_and_the_parameter_of_the_keys
     container.mkdir()
     (container / "pharmacy.toml").write_text(effective_tenant_file(tenant))
     served = load_tenant(container / "pharmacy.toml")
-    (entry,) = served.systems
+    (entry,) = systems_of(served)
     assert entry.inline is not None
-    assert entry.inline == tenant.config.systems[0].inline
+    assert entry.inline == systems_of(tenant.config)[0].inline
     assert entry.secret_name == "secretsmanager:assistant/pharmacy/reach/orders"
     assert served.care_context is not None
     assert served.care_context.jwks_parameter == "/assistant/pharmacy/care-jwks"

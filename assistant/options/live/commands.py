@@ -25,10 +25,10 @@ from assistant.options.live.opened import Credentials
 from assistant.options.live.parameters import is_value
 from assistant.options.live.ports import LiveSystems
 from assistant.options.live.results import Reading, ResponseReader, element_data
+from assistant.options.live.section import LiveReach, called_of, reach_of, systems_of
 from assistant.options.live.stored import Switches, SwitchUnreadableError, switches_here
 from assistant.options.live.systems import HttpSystems, SystemAccess
 from assistant.process.aws.clients import AwsService, open_client
-from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, pairs_of, table
 
@@ -102,7 +102,7 @@ def switch(
 class TrialCaller:
     """The tenant's entry that a system is called by, and where its credentials are."""
 
-    entry: ReachEntry
+    entry: LiveReach
     tenant: TenantConfig
     tenants_dir: Path
     state_dir: Path
@@ -113,7 +113,7 @@ class TrialCaller:
         config = options.tenant(tenant)
         connectors = {
             (options.tenants_dir / entry.connector).resolve(): entry
-            for entry in config.reach
+            for entry in reach_of(config)
             if entry.connector is not None
         }
         entry = connectors.get(file.resolve())
@@ -176,6 +176,11 @@ class OperationTrial:
     elapsed_ms: float | None = None
     elements: Mapping[str, str] = field(default_factory=dict[str, str])
     """Element = its values as text."""
+
+
+def confusable_of(tenant: TenantConfig) -> Iterator[str]:
+    """Yield ``confusable`` of the tenant's systems."""
+    return confusable({entry.name: entry.inline for entry in systems_of(tenant) if entry.inline is not None})
 
 
 def confusable(connectors: Mapping[str, Connector]) -> Iterator[str]:
@@ -324,7 +329,7 @@ def _shown(connector: Connector, operation: Operation, reading: Reading) -> dict
 
 def _switch(options: GlobalOptions, config: TenantConfig, system: str, state: Literal["on", "off"]) -> None:
     terminal = Terminal()
-    names = [entry.name for entry in config.reach if entry.is_called]
+    names = [entry.name for entry in called_of(config)]
     if system not in names:
         known = ", ".join(names) or "none"
         raise ConfigurationError(f"{config.name} calls no system {system}; those that it calls: {known}.")
@@ -339,7 +344,7 @@ def _system_rows(options: GlobalOptions, config: TenantConfig) -> Iterator[tuple
     """Yield the line of JSON and the cells of each live system."""
     words = switches_here(options.state_dir.resolve(), config.name)
     switches = Switches(words, clock=SystemClock())
-    for entry in config.systems:
+    for entry in systems_of(config):
         assert entry.inline is not None  # noqa: S101 - what systems means
         try:
             word = "on" if asyncio.run(switches.is_on(entry.name)) else "off"

@@ -27,9 +27,9 @@ from assistant.options.live.parameters import (
 )
 from assistant.options.live.ports import LiveSystems, ReadObserver, SystemRequest, SystemResponse
 from assistant.options.live.results import Reading, ResponseReader, element_data, names_another
+from assistant.options.live.section import LiveReach
 from assistant.options.live.stored import SwitchUnreadableError, SystemSwitches
 from assistant.stores.ports import LiveReads
-from assistant.tenant.deployment import ReachEntry
 
 _READY = "ready"
 _MOST_SHARED = 2_000
@@ -49,7 +49,7 @@ _log = structlog.get_logger(__name__)
 class _Named:
     """One element with all that it needs."""
 
-    system: ReachEntry
+    system: LiveReach
     connector: Connector
     operation: Operation
     element: ConnectorElement
@@ -147,7 +147,7 @@ class _SharedCalls:
 class ConnectedElements:
     """``LiveElements`` of the systems in a tenant file."""
 
-    systems: Sequence[ReachEntry]
+    systems: Sequence[LiveReach]
     _: KW_ONLY
     calls: LiveSystems
     switches: SystemSwitches

@@ -22,6 +22,7 @@ from assistant.domain.answers import LiveMatch, LiveMatchState
 from assistant.domain.clock import Deadline
 from assistant.domain.filling import ElementType
 from assistant.options.live.connector import Connector, matches_whole
+from assistant.options.live.section import reach_of
 from assistant.text.language import fold, language
 
 USUAL_NEARER, USUAL_LIVE = 0.07, -3.0
@@ -51,7 +52,7 @@ class LiveExamples(Beside):
         live = services.live.elements
         self._types: Mapping[str, ElementType] = live.types() if live is not None else {}
         self._embedder, self._clock = services.embedder, services.clock
-        self._sources, self._reach = services.tenant.sources, services.tenant.reach
+        self._sources, self._reach = services.tenant.sources, reach_of(services.tenant)
         self._weights = shipped_weights("live")
         self._scale = CosineScale.of(services.tenant.embedding)
         self._language = language(services.tenant.language)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from assistant.documents.shared_links import local_secret
+from assistant.options.live.section import LiveReach, called_of, systems_of, taker_of
 from assistant.options.live.stored import LIVE_READS, SENT_VALUES, SWITCHES, SystemSwitches
 from assistant.process.settings import ServiceSettings
 from assistant.service.opened import tenant_secret_of
 from assistant.stores.opened import StoreChoice
 from assistant.tenant.deployed_names import LIVE_READS_SECRET_PURPOSE
-from assistant.tenant.deployment import ReachEntry
 
 if TYPE_CHECKING:
     from assistant.answer.services import LiveData
@@ -68,7 +68,7 @@ async def _open_systems(
     stores: StoreChoice, settings: ServiceSettings, *, observer: ReadObserver | None
 ) -> CalledSystems | None:
     """Return the tenant's systems that are called; None where there is none."""
-    entries = [entry for entry in stores.tenant.reach if entry.is_called]
+    entries = called_of(stores.tenant)
     if not entries:
         return None
     from assistant.options.live.systems import HttpSystems
@@ -109,12 +109,12 @@ class CalledSystems:
     ) -> ConnectedElements | None:
         """Return what fills elements from the systems; None where none has a connector. ``pseudonym`` makes
         the name of a customer in the record of reads."""
-        if not stores.tenant.systems:
+        if not systems_of(stores.tenant):
             return None
         from assistant.options.live.connected import ConnectedElements
 
         elements = ConnectedElements(
-            stores.tenant.systems,
+            systems_of(stores.tenant),
             limits_s={
                 source.reach: source.deadline_s
                 for source in reversed(stores.tenant.sources)
@@ -132,7 +132,7 @@ class CalledSystems:
 
     def replies(self, stores: StoreChoice) -> PostedReplies | None:
         """Return what delivers sent replies; None where they are recorded only."""
-        taker = stores.tenant.takes_replies
+        taker = taker_of(stores.tenant)
         if taker is None:
             return None
         from assistant.options.live.replies import PostedReplies
@@ -159,7 +159,7 @@ class Credentials:
     stored: list[StoredSecret] = field(default_factory=list["StoredSecret"])
     """The secrets of Secrets Manager that systems use."""
 
-    async def access(self, entry: ReachEntry, url: str) -> SystemAccess:
+    async def access(self, entry: LiveReach, url: str) -> SystemAccess:
         """Return how a system is called. Raises ConfigurationError for a secret that cannot be used."""
         from assistant.options.live.systems import SystemAccess
 
@@ -175,7 +175,7 @@ class Credentials:
             ca_pem=entry.ca_pem,
         )
 
-    async def _secret(self, entry: ReachEntry) -> ReadSecret:
+    async def _secret(self, entry: LiveReach) -> ReadSecret:
         scheme, _, name = entry.secret_name.partition(":")
         if scheme == _SECRETS_MANAGER:
             from assistant.process.aws.parameters import StoredSecret
@@ -195,7 +195,7 @@ class Credentials:
         )
         return partial(file_secret, self.state_dir / "secrets" / self.tenant / name)
 
-    async def _sign(self, entry: ReachEntry) -> SignRequest:
+    async def _sign(self, entry: LiveReach) -> SignRequest:
         from assistant.process.aws.signing import GetSigner
 
         # Any client has the process's credentials; of SSM the deployment has an endpoint anyway.

@@ -5,6 +5,12 @@ from assistant.option import Option
 OPTION = Option(
     joins={
         "beside an answer": "examples:LiveExamples",
+        "keys of ReachEntry": "section:LiveReach",
+        "keys of TenantConfig": "section:LiveTenant",
+        "contradictions of a deployment": "section:contradictions",
+        "warnings on a tenant": "commands:confusable_of",
+        "tenant file of a container": "stack:fill_in",
+        "alarms of a tenant": "stack:alarms",
         "live data of a tenant": "opened:open_live",
         "parts of a tenant": "opened:open_reads",
         "contexts of questions": "contexts:open_contexts",

@@ -8,15 +8,15 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import ReplyNotDeliveredError
 from assistant.domain.filling import LiveReadError, Reply
 from assistant.options.live.ports import LiveSystems, SystemRequest
+from assistant.options.live.section import LiveReach
 from assistant.options.live.stored import SwitchUnreadableError, SystemSwitches
-from assistant.tenant.deployment import ReachEntry
 
 
 @dataclass(frozen=True, slots=True)
 class PostedReplies:
     """``ReplyDelivery`` by the tenant's ``[[reach]]`` entry with ``replies``."""
 
-    system: ReachEntry
+    system: LiveReach
     calls: LiveSystems
     switches: SystemSwitches
     clock: Clock

@@ -21,7 +21,7 @@ from assistant.options.live.connector import Connector, Operation, ResultField
 from assistant.options.live.parameters import find_parameters, is_enough
 from assistant.options.live.ports import SystemRequest, SystemResponse
 from assistant.options.live.results import ResponseReader, element_data, plain_text
-from assistant.tenant.deployment import ReachEntry
+from assistant.options.live.section import LiveReach
 from tests.attacks.live_scene import KeptReads, Switches
 from tests.fakes.clock import SteppedClock
 
@@ -240,7 +240,7 @@ def stores(
     of: Operation, clock: SteppedClock, *, whose: str = "context", limits_s: Mapping[str, float] = {}
 ) -> tuple[ConnectedElements, CountingSystem]:
     system = CountingSystem()
-    entry = ReachEntry.model_validate({"name": "stores", "port": 443, "whose": whose})
+    entry = LiveReach.model_validate({"name": "stores", "port": 443, "whose": whose})
     entry = entry.model_copy(update={"inline": _connector(of)})
     made = ConnectedElements(
         [entry],

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from assistant.cli.main import app
 from assistant.documents.shared_links import tenant_secret
-from assistant.options.live.commands import ConnectorTrial, TrialCaller, confusable, try_connector
+from assistant.options.live.commands import ConnectorTrial, TrialCaller, confusable_of, try_connector
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.terminal import GlobalOptions
 from tests.attacks.live_scene import CUSTOMER, ORDER, PAGE, answers_well, order
@@ -258,8 +258,8 @@ def test_examples_that_differ_in_more_are_not_told(connector: Path, other: str) 
 
 @pytest.mark.parametrize("tenant", ["pharmacy", "shop"])
 def test_no_two_elements_of_ours_have_the_same_example(tenant: str) -> None:
-    systems = load_tenant(Path(__file__).parents[2] / "tenants" / f"{tenant}.toml").systems
-    assert list(confusable({entry.name: entry.inline for entry in systems if entry.inline})) == []
+    file = Path(__file__).parents[2] / "tenants" / f"{tenant}.toml"
+    assert list(confusable_of(load_tenant(file))) == []
 
 
 def test_a_system_is_switched_off_and_on(connector: Path) -> None:

@@ -12,6 +12,7 @@ from assistant.answer.rank import shipped_weights
 from assistant.domain.answers import LiveMatch, LiveMatchState
 from assistant.domain.filling import ElementType
 from assistant.options.live.examples import USUAL_LIVE, Example, LiveExamples
+from assistant.options.live.section import systems_of
 from assistant.tenant.tenant import TenantConfig, load_tenant
 from tests.fakes.answering import FakeTenant
 from tests.fakes.live import FakeLive
@@ -32,7 +33,7 @@ def offered_by(config: TenantConfig) -> tuple[ElementType, ...]:
             operation=f"{entry.name}.{one.operation}",
             about=one.about,
         )
-        for entry in config.reach
+        for entry in systems_of(config)
         if entry.inline is not None
         for one in entry.inline.elements
     )
@@ -158,7 +159,7 @@ def test_an_id_s_pattern_is_matched_in_linear_time() -> None:
     def seconds(many: int) -> float:
         pattern = "(a|ab?)" * many + "b"
         config = load_tenant(TENANTS / "pharmacy.toml")
-        orders = next(one for one in config.reach if one.inline is not None)
+        orders = systems_of(config)[0]
         assert orders.inline is not None
         operation = orders.inline.operations[0]
         parameter = operation.parameters[0].model_copy(update={"pattern": pattern})

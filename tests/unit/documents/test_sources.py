@@ -12,7 +12,7 @@ from assistant.documents.sources import KnowledgeSource, KnowledgeSources, check
 from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
 from assistant.domain.identity import Identity, Role
-from assistant.tenant.deployment import ReachEntry
+from assistant.options.live.section import LiveReach
 from assistant.tenant.tenant import SourceEntry, TenantConfig, WritersSection
 
 LABELS = ("controlled", "hr", "staff")
@@ -110,7 +110,7 @@ def test_many_openings_of_template_tags_take_no_time() -> None:
 
 
 def test_a_live_system_has_no_documents() -> None:
-    reach = ReachEntry(name="orders", port=443, connector="orders.toml")
+    reach = LiveReach(name="orders", port=443, connector="orders.toml")
     entries = (
         SourceEntry(name="handbook", access="everyone"),
         SourceEntry(name="orders", kind="live", reach="orders"),

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from assistant.domain.errors import ConfigurationError
 from assistant.options.live.connector import check_entry, load_connector, matches_whole
-from assistant.tenant.deployment import ReachEntry
+from assistant.options.live.section import LiveReach, systems_of
 from assistant.tenant.tenant import load_tenant
 from tests.unit.growth import MOST_GROWTH, growth
 
@@ -39,7 +39,7 @@ def test_the_example_of_the_page_is_a_valid_connector(tmp_path: Path) -> None:
     part, connector = example()
     written(tmp_path, connector)
     (tmp_path / "north.toml").write_text(TENANT + part)
-    (system,) = load_tenant(tmp_path / "north.toml").systems
+    (system,) = systems_of(load_tenant(tmp_path / "north.toml"))
     assert system.inline is not None
     assert [element.name for element in system.inline.elements] == ["status", "refill", "items", "track"]
     assert system.inline.operation("get_order").placeholders == ("order_id",)
@@ -53,18 +53,18 @@ def test_a_connector_written_into_the_entry_must_prove_whose_data_it_reads(
     part, connector = example()
     written(tmp_path, connector)
     (tmp_path / "north.toml").write_text(TENANT + part)
-    (system,) = load_tenant(tmp_path / "north.toml").systems
+    (system,) = systems_of(load_tenant(tmp_path / "north.toml"))
     entry: dict[str, Any] = {**system.called(secret=None), "whose": whose}
     operation = entry["inline"]["operations"][0]
-    assert ReachEntry.model_validate(entry).whose == whose
+    assert LiveReach.model_validate(entry).whose == whose
     for result in operation["results"]:
         result.pop("same_as_context", None)
     operation["parameters"][0] = dict(operation["parameters"][0]) | {"context": None}
     if whose == "agent":
-        assert ReachEntry.model_validate(entry).inline is not None
+        assert LiveReach.model_validate(entry).inline is not None
     else:
         with pytest.raises(ValidationError, match=r'operation "get_order" is personal'):
-            ReachEntry.model_validate(entry)
+            LiveReach.model_validate(entry)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_personal_operation_needs_an_id_of_the_context_unless_the_system_decid
     written(tmp_path, re.sub(r"^context = .*\n", "", connector, flags=re.MULTILINE))
     tenant = tmp_path / "north.toml"
     tenant.write_text(TENANT + part.replace('whose = "context"', 'whose = "agent"'))
-    assert load_tenant(tenant).systems
+    assert systems_of(load_tenant(tenant))
     tenant.write_text(TENANT + part)
     with pytest.raises(ConfigurationError, match=r"orders.toml: line \d+: operation .*none of its required"):
         load_tenant(tenant)

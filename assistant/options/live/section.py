@@ -1,0 +1,146 @@
+"""Keys of live systems: what a ``[[reach]]`` entry is called for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from assistant.domain.elements import ElementKind
+from assistant.options.live.connector import Connector, check_entry, load_connector, misfits
+from assistant.tenant.deployment import ReachEntry
+from assistant.tenant.deployment_checks import Contradiction
+from assistant.tenant.tenant import TenantConfig
+from assistant.tenant.toml_file import KeyMark, keys_of
+
+
+class LiveReach(ReachEntry):
+    """An entry with the keys of this option. With a connector it is called for live data."""
+
+    connector: Annotated[str | None, KeyMark.NAMES_A_FILE] = None
+    """Connector file, relative to the tenant file. Without it nothing is read for live data."""
+    replies: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9/._~-]{0,200}$")
+    """Path to which a reply is posted when an agent sends it. Without such an entry a
+    reply is recorded, and not delivered."""
+    whose: Literal["context", "agent"] = "context"
+    """What decides whose data may be read: the context that the care application signs, or the system, by
+    the agent's identity."""
+    inline: Annotated[Connector | None, KeyMark.OF_A_FILE] = None
+    """What the connector file says. Filled in when the tenant file is read; the file that a container reads
+    has it instead of ``connector``."""
+
+    @model_validator(mode="after")
+    def _decides_whose_data(self) -> Self:
+        """A connector that is part of the entry is checked as a file's is."""
+        for operation in self.inline.operations if self.inline is not None else ():
+            for wrong in misfits(operation, whose=self.whose, deadline_s=self.deadline_s):
+                raise ValueError(f'operation "{operation.name}" {wrong}')
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_posted_to(self) -> Self:
+        if self.replies is not None and (self.caller != "orchestrator" or self.auth == "sigv4"):
+            raise ValueError(
+                f'replies = "{self.replies}": the service posts with auth = "token", "oauth" or "none", and '
+                'caller = "orchestrator"'
+            )
+        return self
+
+    @property
+    def is_called(self) -> bool:
+        return bool(self.is_live or self.replies) or super().is_called
+
+    @property
+    def is_live(self) -> bool:
+        return bool(self.connector or self.inline)
+
+    @property
+    def elements(self) -> Mapping[str, ElementKind]:
+        if self.inline is None:
+            return super().elements
+        return {element.name: element.kind for element in self.inline.elements}
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        if self.connector is None:
+            return super().files
+        openapi = None if self.inline is None else self.inline.openapi
+        described = () if openapi is None else (str(Path(self.connector).parent / openapi),)
+        return (self.connector, *super().files, *described)
+
+    def with_files(self, folder: Path) -> Self:
+        entry = super().with_files(folder)
+        if self.connector is None:
+            return entry
+        file = folder / self.connector
+        connector = load_connector(file)
+        check_entry(connector, whose=self.whose, deadline_s=self.deadline_s, path=file)
+        return entry.model_copy(update={"inline": connector})
+
+    def called(self, *, secret: str | None) -> dict[str, Any]:
+        """Return what a container needs to call the system, as JSON values; the connector in place of its
+        path. ``secret`` is the name of its secret in Secrets Manager."""
+        left_out = {"connector", "ca_file", "service_name", "resource_configuration_arn", "invoke_arn"}
+        data = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
+        data.get("inline", {}).pop("openapi", None)
+        return data if secret is None else data | {"secret": f"secretsmanager:{secret}"}
+
+    def shaping(self) -> Mapping[str, Any] | None:
+        """Return the connector, from whatever file."""
+        if self.inline is None:
+            return super().shaping()
+        inline = self.inline.model_dump(mode="json", exclude={"openapi"})
+        return {"name": self.name, "whose": self.whose, "inline": inline}
+
+
+class LiveTenant(TenantConfig):
+    """A tenant file with the keys of this option."""
+
+    @model_validator(mode="after")
+    def _replies_go_to_one_system(self) -> Self:
+        takers = [entry.name for entry in reach_of(self) if entry.replies is not None]
+        if len(takers) > 1:
+            raise ValueError(f"{' and '.join(takers)} have replies; one [[reach]] entry takes them")
+        return self
+
+
+def reach_of(tenant: TenantConfig) -> list[LiveReach]:
+    """Return every ``[[reach]]`` entry."""
+    return [keys_of(entry, LiveReach) for entry in tenant.reach]
+
+
+def called_of(tenant: TenantConfig) -> list[LiveReach]:
+    """Return the systems that the service calls, for live data or with replies."""
+    return [entry for entry in reach_of(tenant) if entry.is_called]
+
+
+def systems_of(tenant: TenantConfig) -> list[LiveReach]:
+    """Return the systems that are called for live data."""
+    return [entry for entry in reach_of(tenant) if entry.inline is not None]
+
+
+def taker_of(tenant: TenantConfig) -> LiveReach | None:
+    """Return the system that sent replies are posted to; None: they are recorded only."""
+    return next((entry for entry in reach_of(tenant) if entry.replies is not None), None)
+
+
+def contradictions(tenant: TenantConfig) -> Iterator[Contradiction]:
+    """Yield what would let a live system be read by others, or never."""
+    for number, entry in enumerate(reach_of(tenant)):
+        if entry.inline is None:
+            continue
+        if entry.auth == "none" and (tenant.deployment is None or tenant.deployment.profile != "dev"):
+            yield Contradiction(
+                ("reach", number, "auth"),
+                '"none" lets everything in the network read the system; only profile = "dev" may have it. '
+                "Write token, oauth or sigv4.",
+            )
+        is_personal = any(operation.personal for operation in entry.inline.operations)
+        if is_personal and entry.whose == "context" and tenant.care_context is None:
+            yield Contradiction(
+                ("reach", number, "whose"),
+                '"context" needs [care_context]: without it no question has a context, and nothing personal '
+                "is read.",
+            )

@@ -1,0 +1,65 @@
+"""Alarms on live systems, and what a container's tenant file says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+
+from assistant.options.live.section import LiveReach, called_of
+from assistant.tenant import deployed_names
+from stacks.network.security_groups import pascal_case
+from stacks.observability.alarms import TenantAlarms
+from stacks.tenant import DeployedTenant
+
+_SYSTEM_SECRET_OLD_DAYS = 90
+"""The usual bound of rotation rules; rotation is the system owner's."""
+_LEAST_CALLS = 5
+"""Of a system in five minutes, for a share of failures to say something."""
+_FAILED_PERCENT = 50
+_UNUSABLE_RESPONSES = 3
+"""In a quarter of an hour; a system that works gives none."""
+
+
+def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
+    """Write the systems that are called for live data, each with its connector, or with replies, into a
+    container's tenant file."""
+    if systems := [entry.called(secret=tenant.secret_of(entry)) for entry in called_of(tenant.config)]:
+        data["reach"] = systems
+
+
+def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
+    """Yield the alarms on live systems."""
+    metrics = tenant_alarms.metrics
+    if any(metrics.tenant.secret_of(entry) for entry in metrics.tenant.callable_systems):
+        age = metrics.service(deployed_names.SYSTEM_CREDENTIAL_AGE, "Maximum", minutes=60)
+        yield tenant_alarms.add("system-secret-old", age, _SYSTEM_SECRET_OLD_DAYS)
+    for entry in called_of(metrics.tenant.config):
+        yield from _system(tenant_alarms, entry)
+
+
+def _system(tenant_alarms: TenantAlarms, entry: LiveReach) -> Iterator[cloudwatch.Alarm]:
+    """Alarms on one live system. A system that is switched off is not called, nor is one of a paused
+    tenant, and without calls there are no data."""
+    name, part = entry.name, pascal_case(entry.name)
+    system = tenant_alarms.metrics.system(name)
+    calls = {
+        "calls": system(deployed_names.LIVE_READS, minutes=5),
+        "failed": system(deployed_names.LIVE_READS_FAILED, minutes=5),
+    }
+    share = cloudwatch.MathExpression(
+        expression=f"IF(calls >= {_LEAST_CALLS}, 100 * failed / calls, 0)",
+        using_metrics=calls,
+        label=f"Failed calls of {name} (%)",
+        period=cdk.Duration.minutes(5),
+    )
+    yield tenant_alarms.add("a-system-does-not-answer", share, _FAILED_PERCENT, periods=2, part=part)
+    invalid = system(deployed_names.LIVE_READS_INVALID, minutes=15)
+    yield tenant_alarms.add("a-system-answers-in-another-form", invalid, _UNUSABLE_RESPONSES, part=part)
+    if entry.whose == "context":  # one that decides by the agent refuses agents every day
+        refused = system(deployed_names.LIVE_READS_NOT_ALLOWED, minutes=15)
+        yield tenant_alarms.add(
+            "a-system-answers-for-another-customer", refused, _UNUSABLE_RESPONSES, part=part
+        )
