@@ -8,13 +8,14 @@ would override the grant. The account gets administration only, so an identity p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
+from assistant.option import Place
 from stacks.outputs import KeysOutputs
 from stacks.processes import ask_for_locks
 from stacks.roles import (
@@ -202,6 +203,10 @@ def published_by_alarms(scope: Construct, tenant: DeployedTenant) -> list[iam.Po
     ]
 
 
+LOG_GROUPS = Place[Callable[[DeployedTenant], Iterable[str]]]("log groups of a tenant")
+"""What returns names of log groups that the patterns of the core's do not cover."""
+
+
 def use_by_logs(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement:
     """Let CloudWatch Logs encrypt this tenant's groups: the encryption context is the group's ARN.
 
@@ -214,7 +219,7 @@ def use_by_logs(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement
         tenant.insights_log_group,
         endpoint_log_group(tenant.config.embedding.endpoint),
         endpoint_log_group(tenant.config.generation.endpoint),
-        *map(endpoint_log_group, tenant.trial_endpoints),
+        *(name for groups in LOG_GROUPS.joined() for name in groups(tenant)),
     )
     groups = [log_group_arn(scope, name) for name in names]
     return allow_service(

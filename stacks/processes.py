@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import aws_cdk as cdk
@@ -14,7 +14,8 @@ from constructs import Construct
 
 from assistant.option import Place
 from assistant.tenant.manifests import DIGEST_PATTERN
-from assistant.tenant.tenant import WHERE_IT_STANDS
+from assistant.tenant.tenant import TenantConfig
+from assistant.tenant.toml_file import KeyMark, marked
 from stacks.roles import WorkloadRole, allow, via
 from stacks.tenant import ROOT, DeployedTenant
 
@@ -32,6 +33,10 @@ _BASE_LOCK = ROOT / "containers" / "base-image.lock"
 _FOLDER = ROOT / "build" / "tenant-files"
 
 
+IMAGES = Place[Callable[[DeployedTenant], Sequence[str]]]("images of a tenant")
+"""What returns the names of the images that an option's stacks start."""
+
+
 def ask_for_locks(stack: cdk.Stack, tenant: DeployedTenant) -> None:
     """Give the first stack a parameter without default while an image of the tenant has no digest, and write
     one warning that names what is not locked.
@@ -39,10 +44,10 @@ def ask_for_locks(stack: cdk.Stack, tenant: DeployedTenant) -> None:
     So the templates can be synthesized and reviewed, and no deployment begins: neither by CDK nor by
     CloudFormation itself.
     """
-    corpora = (CORPUS_IMAGE,) if tenant.config.learning.corpora else ()
+    of_options = (name for images in IMAGES.joined() for name in images(tenant))
     served = [each for each in (tenant.llm, tenant.embedding, tenant.candidate) if each is not None]
     images = (each.image for each in served)
-    names = dict.fromkeys((*TASK_IMAGES, LEARNING_IMAGE, *corpora, *images))
+    names = dict.fromkeys((*TASK_IMAGES, LEARNING_IMAGE, *of_options, *images))
     missing = [name for name in names if _needs_lock(tenant, name)]
     if not missing:
         return
@@ -164,7 +169,8 @@ def effective_tenant_file(tenant: DeployedTenant) -> str:
     """Return the text of the file: every value that shapes an answer, with defaults, in the settings'
     order, with the secrets and authorities of connectors on AWS, and the systems that are called for live
     data, each with its connector, or with replies."""
-    data = tenant.config.model_dump(mode="json", exclude=set(WHERE_IT_STANDS), exclude_none=True)
+    left_out = marked(TenantConfig, KeyMark.DEPLOYMENT)
+    data = tenant.config.model_dump(mode="json", exclude=left_out, exclude_none=True)
     for fill in FILE.joined():
         fill(tenant, data)
     if "care_context" in data:

@@ -163,11 +163,6 @@ class DeployedTenant:
         return f"{self.place.name_prefix}-{self.name}"
 
     @property
-    def trial_endpoints(self) -> tuple[str, ...]:
-        """Names of the throw-away endpoints, which candidates are tried on; none unless the file asks."""
-        return tuple(f"{self.full_name}-trial-{n}" for n in (1, 2, 3)) if self.models.trials else ()
-
-    @property
     def power_log_group(self) -> str:
         """Name of the log group of both power machines. For any other name Step Functions adds itself to one
         of the account's log resource policies, of 5,120 characters each: where many machines log, they are
@@ -331,7 +326,6 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
                     profile=tenant.place.profile,
                     capture=tenant.models.capture,
                     capture_texts=tenant.models.capture_texts,
-                    training=config.learning.training,
                 ),
             ),
         }

@@ -33,7 +33,6 @@ from assistant.tenant import deployment_checks
 from assistant.tenant.care_app import CareApp, load_care_app
 from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import (
-    WHERE_IT_STANDS,
     TenantConfig,
     TenantFiles,
     TenantName,
@@ -347,7 +346,7 @@ def _own_values(
     files_read = {"reach": {"__all__": marked(ReachEntry, KeyMark.NAMES_A_FILE, KeyMark.OF_A_FILE)}}
     given = source.model_dump(mode="json", exclude_unset=True, exclude=files_read)
     samples = _Samples(name, source.name)
-    for section in (*WHERE_IT_STANDS, "care_context"):
+    for section in (*sorted(marked(TenantConfig, KeyMark.DEPLOYMENT)), "care_context"):
         for place, value in _leaves(given.get(section), (section,)):
             made_up = (
                 [samples.of(place, each) for each in value]

@@ -139,7 +139,7 @@ class EdgeSection(StrictModel):
     """Origins whose pages may call the API from a browser, with a bearer token. None by default."""
 
 
-class ModelsSection(StrictModel):
+class ModelsSection(OpenSection):
     """``[models]``: hardware and artifacts of the two endpoints. ``accelerator`` alone changes the
     hardware."""
 
@@ -164,8 +164,6 @@ class ModelsSection(StrictModel):
     capture_passages_percent: int = Field(default=0, ge=0, le=100)
     """Percentage that the redactor keeps of captured calls for passages of the corpus. With ``direct`` it
     must be 100 for capture of the embedding endpoint: nothing drops the others."""
-    trials: bool = False
-    """Whether the models stack has the roles of throw-away endpoints (``assistant models try``)."""
     capture_texts: Literal["none", "redacted"] = "none"
     """``redacted``: the redactor keeps what was asked and answered, with patients' data replaced as far as
     they are found, and without documents; clean copies then expire after ``Retention.capture_texts``."""
@@ -227,20 +225,6 @@ class ObservabilitySection(StrictModel):
     """SNS topic of budget alerts; the account stage's topic when absent."""
     declared_principals: tuple[Arn, ...] = ()
     """Principals that may read PHI stores without an alarm, beside the tenant's roles."""
-
-
-class LearningSection(StrictModel):
-    """``[learning]``: what a deployment learns from feedback by itself."""
-
-    training: bool = False
-    """Whether the learning stack has the bucket of training sets and checkpoints, the role of jobs and the
-    request that starts one. A tenant deployed before this key sets it to keep its bucket managed."""
-    sets_every_days: int = Field(default=3, ge=0, le=3)
-    """With ``training``, the days between two runs of the task that makes a training set of the last 90 days;
-    0: no task. At most 3, because an alarm looks back a week and waits for two missed runs."""
-    corpora: bool = False
-    """Whether there is a corpus stack: an EMR Serverless application that makes corpora of the documents, and
-    their bucket. A tenant deployed before this key sets it to keep its stack."""
 
 
 class CareContextSection(StrictModel):

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from assistant.option import Place
 from assistant.tenant.deployment import EdgeSection, ModelsSection, NetworkSection, PlaceSection, ReachEntry
 from assistant.tenant.manifests import EmbeddingManifest, LlmManifest
-from assistant.tenant.tenant import WHERE_IT_STANDS, TenantConfig
+from assistant.tenant.tenant import TenantConfig
 from assistant.tenant.toml_file import KeyMark, line_of, marked
 
 KeyPath = Sequence[str | int]
@@ -401,7 +401,7 @@ def placeholders(tenant: TenantConfig) -> Iterator[Contradiction]:
     which the local care application and local addresses stand in for.
     """
     if tenant.deployment is not None:
-        yield from _in_sections(tenant, [*sorted(WHERE_IT_STANDS), "care_context"])
+        yield from _in_sections(tenant, [*sorted(marked(TenantConfig, KeyMark.DEPLOYMENT)), "care_context"])
 
 
 def placeholders_of(file: BaseModel) -> Iterator[Contradiction]:

@@ -19,7 +19,6 @@ from assistant.tenant.deployment import (
     CareContextSection,
     EdgeSection,
     IdentitySection,
-    LearningSection,
     ModelsSection,
     NetworkSection,
     ObservabilitySection,
@@ -89,7 +88,9 @@ class SourceEntry(OpenSection):
     """With ``access = "folder"``: the labels of the files below each folder, by its path from the source's
     root; the longest path counts, and ``""`` is for all others."""
     kind: SourceKind = "procedures"
-    reach: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")] | None = None
+    reach: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")] | None, KeyMark.DEPLOYMENT
+    ] = None
     """Of a ``live`` source: the ``[[reach]]`` entry with its connector."""
     licence: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
     """Terms under which its texts may be used, as their owner states them: rows of a corpus carry it."""
@@ -336,7 +337,7 @@ class DeployedKeeping(StrictModel):
     profile: Profile
     capture: Literal["quarantine", "direct", "off"]
     capture_texts: Literal["none", "redacted"] = "none"
-    training: bool
+    training: bool = False
     """Whether training sets are made."""
 
 
@@ -377,7 +378,7 @@ class TenantConfig(OpenSection):
         default_factory=lambda: (default_source(),)
     )
     embedding: EmbeddingSection = EmbeddingSection()
-    embedding_next: EmbeddingSection | None = None
+    embedding_next: Annotated[EmbeddingSection | None, KeyMark.NO_ANSWER] = None
     """The embedding model of an index that is filled beside the live one, or that is kept to go back to. Both
     endpoints exist while it is set; the live index decides which one embeds questions."""
     generation: GenerationSection = GenerationSection()
@@ -389,27 +390,26 @@ class TenantConfig(OpenSection):
     """Emergencies that messages may be about (docs/red-flags.md)."""
     limits: LimitsSection = LimitsSection()
     secrets: SecretsSection = SecretsSection()
-    feedback: FeedbackSection = FeedbackSection()
-    records: RecordsSection = RecordsSection()
-    review: ReviewSection = ReviewSection()
-    care_context: CareContextSection | None = None
+    feedback: Annotated[FeedbackSection, KeyMark.NO_ANSWER] = FeedbackSection()
+    records: Annotated[RecordsSection, KeyMark.NO_ANSWER] = RecordsSection()
+    review: Annotated[ReviewSection, KeyMark.NO_ANSWER] = ReviewSection()
+    care_context: Annotated[CareContextSection | None, KeyMark.NO_ANSWER] = None
     """Who signs whose conversation it is. Without it no question has a context."""
     glossary: Annotated[Mapping[GlossaryText, GlossaryText], Field(max_length=2000)] = {}
     """Callers' word = the documents' word. Retrieval adds it to the question, and the evidence gate treats
     both as equal. Prompt and answer do not contain it."""
 
     # Only a deployment on AWS reads the following sections; a tenant that is only served locally has none.
-    deployment: PlaceSection | None = None
-    identity: IdentitySection | None = None
-    network: NetworkSection = NetworkSection()
-    edge: EdgeSection | None = None
-    models: ModelsSection | None = None
-    power: PowerSection | None = None
-    search: SearchSection = SearchSection()
-    tasks: TasksSection = TasksSection()
-    observability: ObservabilitySection = ObservabilitySection()
-    learning: LearningSection = LearningSection()
-    reach: tuple[ReachEntry, ...] = ()
+    deployment: Annotated[PlaceSection | None, KeyMark.DEPLOYMENT] = None
+    identity: Annotated[IdentitySection | None, KeyMark.DEPLOYMENT] = None
+    network: Annotated[NetworkSection, KeyMark.DEPLOYMENT] = NetworkSection()
+    edge: Annotated[EdgeSection | None, KeyMark.DEPLOYMENT] = None
+    models: Annotated[ModelsSection | None, KeyMark.DEPLOYMENT] = None
+    power: Annotated[PowerSection | None, KeyMark.DEPLOYMENT] = None
+    search: Annotated[SearchSection, KeyMark.DEPLOYMENT] = SearchSection()
+    tasks: Annotated[TasksSection, KeyMark.DEPLOYMENT] = TasksSection()
+    observability: Annotated[ObservabilitySection, KeyMark.DEPLOYMENT] = ObservabilitySection()
+    reach: Annotated[tuple[ReachEntry, ...], KeyMark.DEPLOYMENT] = ()
 
     @model_validator(mode="after")
     def _sources_are_apart_and_know_their_labels(self) -> Self:
@@ -512,9 +512,8 @@ class TenantConfig(OpenSection):
         The deployment sections, ``feedback``, ``records``, ``care_context``, the embedding model of another
         index and the file of kept vectors are not part of it; connectors are.
         """
-        unrelated = {*WHERE_IT_STANDS, "feedback", "records", "review", "care_context", "embedding_next"}
         left_out = {
-            **dict.fromkeys(unrelated, True),
+            **dict.fromkeys(marked(TenantConfig, KeyMark.DEPLOYMENT, KeyMark.NO_ANSWER), True),
             "embedding": {"vectors"},
             "sources": {"__all__": marked(SourceEntry, KeyMark.NO_ANSWER)},
         }
@@ -522,24 +521,6 @@ class TenantConfig(OpenSection):
         if systems := [values for entry in self.reach if (values := entry.shaping()) is not None]:
             shaping += json.dumps(systems, sort_keys=True)
         return hashlib.sha256(shaping.encode()).hexdigest()
-
-
-WHERE_IT_STANDS = frozenset(
-    {
-        "deployment",
-        "identity",
-        "network",
-        "edge",
-        "models",
-        "power",
-        "search",
-        "tasks",
-        "observability",
-        "learning",
-        "reach",
-    }
-)
-"""Sections that only a deployment reads; of ``reach`` also the service, where an entry is called."""
 
 
 def load_tenant(path: Path, *, place: Path | None = None) -> TenantConfig:

@@ -60,10 +60,10 @@ class OpenSection(StrictModel):
 
     What makes or validates one gets the class with the keys of all options that are here.
 
-        class LabSection(ModelsSection):
+        class LabModels(ModelsSection):
             trials: bool = False
-        OPTION = Option(joins={"keys of ModelsSection": "section:LabSection"})
-        keys_of(tenant.models, LabSection).trials
+        OPTION = Option(joins={"keys of ModelsSection": "section:LabModels"})
+        keys_of(tenant.models, LabModels).trials
     """
 
     model_config = ConfigDict(defer_build=True)  # options import the modules of the tables that they extend
@@ -81,6 +81,7 @@ class KeyMark(Enum):
 
     NAMES_A_FILE = "It names another file, relative to the tenant file."
     OF_A_FILE = "It is filled in from another file when the tenant file is read."
+    DEPLOYMENT = "Only a deployment reads it; of reach also the service, where an entry is called."
     NO_ANSWER = "It shapes no answer: the hash of the settings leaves it out."
 
 

@@ -372,11 +372,8 @@ class TenantAlarms(Construct):
         metrics = self.metrics
         age = metrics.service(deployed_names.OLDEST_SIGNAL_AGE, "Maximum", minutes=5)
         yield self.add("feedback-late", age, _FEEDBACK_LATE_S, periods=2)
-        learning = metrics.tenant.config.learning
-        if learning.training and learning.sets_every_days:
-            made = metrics.service(deployed_names.SETS_RUN, "Maximum", minutes=60)
-            hours = min(48 * learning.sets_every_days + 24, MOST_HOURS)  # after two missed runs
-            yield self.add("sets-not-made", made, 1, periods=hours, below=True, missing_raises=True)
+        for alarms in ALARMS_OF_LEARNING.joined():
+            yield from alarms(self)
 
     def _search(self) -> Iterator[cloudwatch.Alarm]:
         search = self.metrics.search
@@ -430,3 +427,4 @@ def _sum(label: str, metrics: dict[str, cloudwatch.IMetric], *, minutes: int) ->
 
 
 ALARMS = Place[Callable[[TenantAlarms], Iterable[cloudwatch.Alarm]]]("alarms of a tenant")
+ALARMS_OF_LEARNING = Place[Callable[[TenantAlarms], Iterable[cloudwatch.Alarm]]]("alarms of learning")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from assistant.options.models_lab.jumpstart import TrialPlace
+from assistant.options.models_lab.stack.trials import trial_endpoints
 from stacks.models.stack import ModelsStack
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
@@ -239,7 +240,7 @@ def _stamp(tenant: DeployedTenant) -> str:
 
 
 def test_only_a_tenant_that_asks_has_roles_for_trials() -> None:
-    assert deployed("sandbox").trial_endpoints == tuple(f"assistant-sandbox-trial-{n}" for n in (1, 2, 3))
+    assert trial_endpoints(deployed("sandbox")) == tuple(f"assistant-sandbox-trial-{n}" for n in (1, 2, 3))
     assert "TrialPlace" in template("sandbox")["Outputs"]
     assert "TrialPlace" not in template("pharmacy")["Outputs"]
     assert not [logical_id for logical_id in template("pharmacy")["Resources"] if "Trial" in logical_id]
@@ -250,7 +251,7 @@ def test_the_output_tells_where_trials_run() -> None:
     text = "".join(part if isinstance(part, str) else part["Fn::GetAtt"][0] for part in value["Fn::Join"][1])
 
     place = TrialPlace.model_validate_json(text)
-    assert place.endpoints == deployed("sandbox").trial_endpoints
+    assert place.endpoints == trial_endpoints(deployed("sandbox"))
     assert place.subnets == NETWORK.subnet_ids
     assert place.security_group == NETWORK.security_group_ids[Workload.MODELS]
     assert place.key_arn == KEYS.models_key_arn
@@ -296,7 +297,7 @@ def test_the_clean_up_role_deletes_trials_alone() -> None:
     for resources in deleting.values():
         names = [str(resource) for resource in resources]
         assert [name.rpartition("/")[2].rstrip("'}\"]") for name in names] == list(
-            deployed("sandbox").trial_endpoints
+            trial_endpoints(deployed("sandbox"))
         )
 
 
@@ -305,6 +306,6 @@ def test_a_trial_s_log_is_encrypted_and_ends() -> None:
     trials = [body["Properties"] for logical_id, body in logs.items() if logical_id.startswith("TrialsLog")]
 
     assert [log["LogGroupName"] for log in trials] == [
-        f"/aws/sagemaker/Endpoints/{name}" for name in deployed("sandbox").trial_endpoints
+        f"/aws/sagemaker/Endpoints/{name}" for name in trial_endpoints(deployed("sandbox"))
     ]
     assert all(log["KmsKeyId"] and log["RetentionInDays"] for log in trials)

@@ -12,8 +12,8 @@ from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTy
 from pydantic import ValidationError
 
 from assistant.options.feedback.stack import LearningStack
+from assistant.options.models_lab.section import LearningSection
 from assistant.tenant.deployed_names import SETS_RUN
-from assistant.tenant.deployment import LearningSection
 from stacks.observability.stack import ObservabilityStack
 from stacks.outputs import Workload
 from stacks.tenant import ROOT, DeployedTenant

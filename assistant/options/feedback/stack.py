@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from assistant.domain.errors import ConfigurationError
 from assistant.option import Place
 from assistant.process.settings import MovingSettings, ServiceSettings
 from assistant.tenant.deployed_names import (
@@ -168,11 +167,6 @@ class LearningStack(TenantStack):
         log_groups: dict[str, str] = {}
         made = [add(self, foundation, orchestrator.cluster_name, log_groups) for add in CONSTRUCTS.joined()]
         bucket = next((bucket for bucket in made if bucket is not None), None)
-        if bucket is None and tenant.config.learning.training:
-            raise ConfigurationError(
-                f"{tenant.name}: [learning] training needs the option models_lab, which is not here: "
-                "take the key out."
-            )
         mover = FeedbackMover(self, "Functions", foundation=foundation).function
         log_groups[MOVER] = mover.log_group_name
         self.outputs = LearningOutputs(

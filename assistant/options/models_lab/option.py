@@ -4,6 +4,8 @@ from assistant.option import Option
 
 OPTION = Option(
     joins={
+        "keys of TenantConfig": "section:LabTenant",
+        "keys of ModelsSection": "section:LabModels",
         "commands of models": "commands:add_to_models",
         "commands of knowledge": "commands:add_to_knowledge",
         "commands of learn": "commands:add_to_learn",
@@ -15,5 +17,9 @@ OPTION = Option(
         "constructs of the learning stack": "stack.training:add_to_learning",
         "stacks of a tenant": "stack.corpus:add_corpus",
         "exceptions of stacks": "stack:EXCEPTIONS",
+        "images of a tenant": "stack.corpus:images",
+        "log groups of a tenant": "stack.trials:log_groups",
+        "alarms of learning": "stack.training:alarms",
+        "tenant file of a container": "stack.training:fill_in",
     }
 )

@@ -10,6 +10,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_emrserverless as emr
 from constructs import Construct
 
+from assistant.options.models_lab.section import learning_of
 from assistant.options.models_lab.stack.training import read_bucket, use_keys, write_folder
 from assistant.tenant.deployed_names import CORPORA
 from assistant.tenant.retention import RETENTION
@@ -18,6 +19,7 @@ from stacks.outputs import Workload
 from stacks.policy import DOCUMENTS_BUCKET, NO_REPLICATION, exceptions, wildcard
 from stacks.processes import CORPUS_IMAGE, image_uri
 from stacks.roles import WorkloadRole, attach
+from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack
 
 RELEASE = "emr-7.13.0"
@@ -105,9 +107,14 @@ class CorpusStack(TenantStack):
         )
 
 
+def images(tenant: DeployedTenant) -> tuple[str, ...]:
+    """Return the image of the application, where the tenant makes corpora."""
+    return (CORPUS_IMAGE,) if learning_of(tenant.config).corpora else ()
+
+
 def add_corpus(scope: Construct, foundation: Foundation) -> tuple[TenantStack, str] | None:
     """Add the stack to a tenant that wants corpora; return it with the bucket of its jobs."""
-    if not foundation.tenant.config.learning.corpora:
+    if not learning_of(foundation.tenant.config).corpora:
         return None
     stack = CorpusStack(scope, foundation=foundation)
     return stack, stack.bucket_name

@@ -7,9 +7,11 @@ the 15 minutes that Lambda gives. The alarm *Sets not made* watches.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
@@ -17,12 +19,14 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as scheduled
 from constructs import Construct
 
+from assistant.options.models_lab.section import learning_of
 from assistant.process.settings import MakingSetsSettings, ServiceSettings
-from assistant.tenant.deployed_names import APPROVED, ERASURE_PARTITIONS, desk_partitions
+from assistant.tenant.deployed_names import APPROVED, ERASURE_PARTITIONS, SETS_RUN, desk_partitions
 from assistant.tenant.manifests import TRAIN_OUTPUT, job_channel
 from assistant.tenant.retention import RETENTION
 from stacks.data.buckets import Keeping, TenantBucket, of_partitions
 from stacks.jobs import platform_statements, shared_request
+from stacks.observability.alarms import MOST_HOURS, TenantAlarms
 from stacks.outputs import KeysOutputs, Workload
 from stacks.policy import (
     DOCUMENTS_BUCKET,
@@ -48,6 +52,7 @@ from stacks.roles import (
     via,
     via_s3,
 )
+from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, tenant_log_group
 
 CHECKPOINTS = "checkpoints/"
@@ -134,7 +139,7 @@ class TrainingSets(Construct):
             self,
             "Schedule",
             schedule=scheduler.ScheduleExpression.rate(
-                cdk.Duration.days(tenant.config.learning.sets_every_days)
+                cdk.Duration.days(learning_of(tenant.config).sets_every_days)
             ),
             target=_run_task(
                 ecs.Cluster.from_cluster_attributes(self, "Cluster", cluster_name=cluster_name, vpc=vpc),
@@ -180,11 +185,26 @@ def _statements(scope: Construct, foundation: Foundation, training_bucket: str) 
     ]
 
 
+def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
+    """Yield the alarm on sets that are not made."""
+    metrics = tenant_alarms.metrics
+    learning = learning_of(metrics.tenant.config)
+    if learning.training and learning.sets_every_days:
+        made = metrics.service(SETS_RUN, "Maximum", minutes=60)
+        hours = min(48 * learning.sets_every_days + 24, MOST_HOURS)  # after two missed runs
+        yield tenant_alarms.add("sets-not-made", made, 1, periods=hours, below=True, missing_raises=True)
+
+
+def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
+    """Say in a container's tenant file whether sets are made: a receipt of a withdrawal names them."""
+    data["records"]["deployed"]["training"] = learning_of(tenant.config).training
+
+
 def add_to_learning(
     stack: TenantStack, foundation: Foundation, cluster_name: str, log_groups: dict[str, str]
 ) -> str | None:
     """Add what a tenant that trains needs. Return the bucket of sets and checkpoints, or None."""
-    learning = foundation.tenant.config.learning
+    learning = learning_of(foundation.tenant.config)
     if not learning.training:
         return None
     bucket = _add_jobs(stack, foundation)

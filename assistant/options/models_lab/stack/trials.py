@@ -6,10 +6,14 @@ person may pass the two roles; no other role of the tenant may (the boundary den
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import aws_cdk as cdk
 from constructs import Construct
 
 from assistant.options.models_lab.jumpstart import TRIAL_OUTPUT, TrialPlace
+from assistant.options.models_lab.section import LabModels
+from assistant.tenant.toml_file import keys_of
 from stacks.outputs import Workload
 from stacks.policy import MODELS_BUCKET, exceptions, wildcard
 from stacks.processes import PULL_IMAGE
@@ -23,6 +27,7 @@ from stacks.roles import (
     resource_arn,
     via_s3,
 )
+from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, endpoint_log_group, tenant_log_group
 
 _DELETING = {
@@ -36,7 +41,7 @@ class TrialEndpoints(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, foundation: Foundation) -> None:
         super().__init__(scope, construct_id)
         tenant, keys, network = foundation.tenant, foundation.keys, foundation.network
-        names, stack, bucket = tenant.trial_endpoints, cdk.Stack.of(self), foundation.data.models_bucket
+        names, stack, bucket = trial_endpoints(tenant), cdk.Stack.of(self), foundation.data.models_bucket
         groups: list[str] = []
         for number, name in enumerate(names, start=1):
             place = {"logs_key_arn": keys.logs_key_arn, "name": endpoint_log_group(name)}
@@ -88,9 +93,20 @@ class TrialEndpoints(Construct):
         output.override_logical_id(TRIAL_OUTPUT)
 
 
+def trial_endpoints(tenant: DeployedTenant) -> tuple[str, ...]:
+    """Return names of the throw-away endpoints, which candidates are tried on; none unless the file asks."""
+    is_asked = keys_of(tenant.models, LabModels).trials
+    return tuple(f"{tenant.full_name}-trial-{n}" for n in (1, 2, 3)) if is_asked else ()
+
+
+def log_groups(tenant: DeployedTenant) -> Iterator[str]:
+    """Yield the names of their log groups."""
+    yield from map(endpoint_log_group, trial_endpoints(tenant))
+
+
 def add_to_models(stack: TenantStack, foundation: Foundation) -> None:
     """Add the endpoints of a tenant that tries candidates."""
-    if foundation.tenant.trial_endpoints:
+    if trial_endpoints(foundation.tenant):
         TrialEndpoints(stack, "Trials", foundation=foundation)
 
 
