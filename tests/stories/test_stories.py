@@ -45,9 +45,14 @@ def shown(answer: dict[str, Any]) -> list[str]:
 async def test_a_question_is_answered_with_its_source_and_recorded(service: RunningService) -> None:
     await service.know("plaster", "A plaster stays on for two days.")
     response = await service.ask("How long does a plaster stay on?", agent="una", accept=STREAM)
+    assert response.headers["content-type"] == STREAM
+    assert response.headers["cache-control"] == "no-store, no-transform"
     events = events_of(response.text)
     names = [name for name, _ in events]
     assert (names[:2], names[-1]) == (["started", "sources"], "done")
+    assert set(names[2:-1]) == {"token", "sentence"}
+    assert "".join(data["text"] for name, data in events if name == "token") == "Wait two days."
+    assert events[-1][1]["finish_reason"] == "stop"
     stored = await read(service, f"/v1/answers/{events[0][1]['answer_id']}", agent="una")
     assert stored.json()["record"]["text"] == "Wait two days."
     (source, *_) = [one for one in stored.json()["sources"] if one["document_id"] == "plaster"]
@@ -87,9 +92,15 @@ async def test_a_withdrawn_document_is_gone_from_pages_answers_and_replays(servi
     question = {"question": "Within how many days are lenses returned?", "resume_window_s": 15}
     headers = service.headers("wes", accept=STREAM) | {"idempotency-key": "lenses"}
     first = await service.client.post("/v1/answers", json=question, headers=headers)
-    assert "lenses" in first.text
+    [(_, sources)] = [event for event in events_of(first.text) if event[0] == "sources"]
+    (url,) = [one["document_url"] for one in sources["sources"] if one["document_id"] == "lenses"]
+    link = {"token": url.partition("#")[2]}
+    assert (await service.client.post("/v1/documents/linked", json=link)).status_code == 200
     await service.withdraw("lenses")
     assert (await read(service, "/v1/documents/lenses", agent="wes")).status_code == 404
+    assert (await service.client.post("/v1/documents/linked", json=link)).status_code == 404
+    status = await read(service, "/v1/documents/lenses/status", **OWNER)
+    assert status.json()["state"] == "withdrawn"
     again = await service.client.post("/v1/answers", json=question, headers=headers)
     assert (again.status_code, again.json()["code"]) == (410, "withdrawn")
     assert "lenses" not in shown(await service.answered(question=str(question["question"]), agent="wes"))
@@ -139,8 +150,11 @@ async def test_a_reader_whose_stream_was_cut_gets_the_rest(service: RunningServi
     back = service.headers("cut") | {"last-event-id": f"{answer_id}:{len(seen)}"}
     coming = asyncio.create_task(service.client.get(f"/v1/answers/{answer_id}/events", headers=back))
     go_on.set()
-    rest = events_of((await coming).text)
+    came = (await coming).text
+    rest = events_of(came)
     service.sagemaker.hold = None
+    assert f"id: {answer_id}:{len(seen) + 1}\n" in came
+    assert f"id: {answer_id}:{len(seen)}\n" not in came
     assert rest[-1][0] == "done", rest[-1]
     written = "".join(data["text"] for name, data in seen + rest if name == "token")
     assert written.strip() == "Wait two days. The wait is two days."

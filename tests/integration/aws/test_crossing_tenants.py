@@ -13,11 +13,10 @@ from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.process.aws.clients import open_client
 from assistant.process.aws.parameters import ParameterKeySource, create_link_secret, kms_link_secret
-from assistant.stores.queue.sqs import SqsIngestionQueue
 from assistant.stores.s3 import S3DocumentStore
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
-from tests.emulated_aws import create_documents_bucket, create_queue
+from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION, create_key, put_parameter
 
 PARSED = ParsedDocument(text="Only theirs.", sections=())
@@ -77,31 +76,6 @@ async def test_no_id_reaches_into_another_s_prefix(account: Account, hostile: st
     assert await owner.get("refill") == samples.document()
     found = await account.s3.list_object_versions(Bucket=account.name)
     assert all(version["Key"].startswith("clinic/") for version in found["Versions"])
-
-
-async def test_another_s_bucket_gives_nothing(account: Account) -> None:
-    await create_documents_bucket(account.s3, bucket=f"{account.name}-a")
-    await create_documents_bucket(account.s3, bucket=f"{account.name}-b")
-    owner = S3DocumentStore(account.s3, bucket=f"{account.name}-a")
-    await owner.put(samples.document())
-    assert await owner.get("refill") is not None
-    assert await S3DocumentStore(account.s3, bucket=f"{account.name}-b").get("refill") is None
-    with pytest.raises(DependencyError, match="NoSuchBucket"):
-        await S3DocumentStore(account.s3, bucket=f"{account.name}-c").get("refill")
-
-
-async def test_a_message_is_its_owner_s_alone(account: Account) -> None:
-    urls = [await create_queue(account.sqs, name=f"{account.name}-{tenant}") for tenant in ("a", "b")]
-    owner, neighbour = [SqsIngestionQueue(account.sqs, queue_url=url) for url in urls]
-    await owner.send_many(["refill"])
-    assert await owner.depth() == 1
-    assert await neighbour.depth() == 0
-    assert await neighbour.receive(limit=10, wait_s=0.0, visibility_timeout_s=60.0) == []
-    (message,) = await owner.receive(limit=10, wait_s=0.0, visibility_timeout_s=1.0)
-    await neighbour.delete_many([message.receipt])
-    await neighbour.extend_many([message.receipt], visibility_timeout_s=600.0)
-    (again,) = await owner.receive(limit=10, wait_s=10.0, visibility_timeout_s=60.0)
-    assert again.document_id == "refill"
 
 
 async def test_the_secret_of_links_is_its_owner_s_alone(account: Account) -> None:

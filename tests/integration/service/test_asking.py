@@ -23,23 +23,6 @@ STREAM = "text/event-stream"
 QUOTE = "The wait is two days."
 
 
-async def test_a_streamed_answer_comes_in_order_and_is_recorded(service: RunningService) -> None:
-    response = await service.ask(accept=STREAM)
-    assert response.status_code == 200
-    assert response.headers["content-type"] == STREAM
-    assert response.headers["cache-control"] == "no-store, no-transform"
-    events = events_of(response.text)
-    names = [name for name, _ in events]
-    assert names[:2] == ["started", "sources"]
-    assert set(names[2:-1]) == {"token", "sentence"}
-    assert names[-1] == "done"
-    started, done = events[0][1], events[-1][1]
-    assert "".join(data["text"] for name, data in events if name == "token") == "Wait two days."
-    assert done["finish_reason"] == "stop"
-    stored = await service.client.get(f"/v1/answers/{started['answer_id']}", headers=service.headers())
-    assert stored.json()["record"]["text"] == "Wait two days."
-
-
 @pytest.mark.parametrize("variant", ["AllTraffic", "Canary"])
 async def test_the_record_keeps_the_variant_that_wrote(service: RunningService, variant: str) -> None:
     service.sagemaker.variant = variant

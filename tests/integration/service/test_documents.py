@@ -173,16 +173,6 @@ async def test_a_document_larger_than_a_question_may_be_is_taken(service: Runnin
     assert response.status_code == 202
 
 
-async def test_a_withdrawn_document_is_gone_at_once(service: RunningService) -> None:
-    kept = link(service)
-    withdrawn = await service.client.delete("/v1/documents/wait", headers=owner(service))
-    assert (withdrawn.status_code, withdrawn.json()["state"]) == (202, "withdrawn")
-    assert (await service.client.get("/v1/documents/wait", headers=service.headers())).status_code == 404
-    assert (await follow(service, kept)).status_code == 404
-    status = await service.client.get("/v1/documents/wait/status", headers=owner(service))
-    assert status.json()["state"] == "withdrawn"
-
-
 async def test_a_cited_page_opens_the_original_there(service: RunningService) -> None:
     raw = (DATA / "tariff.pdf").read_bytes() + bytes(ORIGINAL_PART_BYTES)  # more than one part
     page = convert("tariff.pdf", raw)

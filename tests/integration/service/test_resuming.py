@@ -93,20 +93,6 @@ def text_of(events: Sequence[tuple[str, Any]]) -> str:
     return "".join(data["text"] for name, data in events if name == "token")
 
 
-async def test_a_reader_who_was_cut_off_gets_the_rest(service: RunningService) -> None:
-    go_on = service.sagemaker.hold_after(2)
-    answer_id, seen = await cut_in_mid_answer(service)
-    coming = asyncio.create_task(come_back(service, answer_id, after=len(seen)))
-    go_on.set()
-    response = await coming
-    assert response.status_code == 200
-    rest = events_of(response.text)
-    assert rest[-1][0] == "done"
-    assert text_of(seen + rest).strip() == WRITTEN
-    assert f"id: {answer_id}:{len(seen) + 1}\n" in response.text
-    assert f"id: {answer_id}:{len(seen)}\n" not in response.text
-
-
 async def test_on_another_task_a_reader_waits_and_gets_the_whole_answer_from_its_record(
     service: RunningService, other: RunningService
 ) -> None:
@@ -293,25 +279,6 @@ async def test_a_repeat_under_a_key_joins_the_first_answer(
         assert repeated.json()["answer_id"] == answer_id
         assert repeated.json()["text"].strip() == WRITTEN
     assert len(service.sagemaker.generations) == 1
-
-
-async def test_a_key_for_another_question_is_a_conflict(
-    service: RunningService, other: RunningService
-) -> None:
-    headers = service.headers() | {"idempotency-key": "k-1"}
-    first = await service.client.post("/v1/answers", json={"question": "How long?"}, headers=headers)
-    assert first.status_code == 200
-    response = await other.client.post("/v1/answers", json={"question": "How much?"}, headers=headers)
-    assert (response.status_code, response.json()["code"]) == (409, "conflict")
-
-
-async def test_two_agents_may_use_the_same_key(service: RunningService) -> None:
-    ids: set[str] = set()
-    for who in ({"agent": "ann"}, {"agent": "bob"}, {"agent": "ann", "tenant": "pharmacy"}):
-        headers = service.headers(**who) | {"idempotency-key": "k-1"}
-        response = await service.client.post("/v1/answers", json={"question": "How long?"}, headers=headers)
-        ids.add(response.json()["answer_id"])
-    assert len(ids) == 3
 
 
 async def test_a_key_whose_answer_never_began_may_be_used_again(service: RunningService) -> None:

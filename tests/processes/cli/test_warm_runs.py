@@ -6,14 +6,11 @@ import json
 import os
 import re
 import signal
-import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from shop import Shop
-
-from assistant.stores.words import FileWords
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("serving")]
 
@@ -174,19 +171,6 @@ def test_a_step_is_filled_with_the_order_of_the_conversation(shop: Shop, orders:
     assert re.search(rf"{STEP} Delayed \(orders, \d\d:\d\d, order {ORDER}\) \[1\]", answer), answer
 
 
-def test_another_customers_order_is_not_shown(shop: Shop, orders: httpx.Client) -> None:
-    answer = shop.run("ask", "--tenant", "shop", WHERE, "--customer", "PT-300001", "--id", f"order={ORDER}")
-    assert f"{STEP} [order status] (not allowed)" in answer
-
-
-def test_while_the_system_is_down_the_text_is_whole_and_the_system_named(
-    shop: Shop, orders: httpx.Client
-) -> None:
-    orders.put("/control/fault", content="status=503")
-    answer = shop.run("ask", "--tenant", "shop", WHERE, *WHOSE)
-    assert f"{STEP} [order status] (orders did not answer)" in answer
-
-
 def test_text_comes_before_the_value_of_a_slow_system(shop: Shop, serving: str, orders: httpx.Client) -> None:
     orders.put("/control/fault", content="delay=1")
     token = shop.run("tenant", "token", "--tenant", "shop", "--agent", "ann").strip()
@@ -204,22 +188,6 @@ def test_text_comes_before_the_value_of_a_slow_system(shop: Shop, serving: str, 
     ready = next(at for at, event in enumerate(events) if '"state":"ready"' in event)
     assert step < ready
     assert names[-1] == "done"
-
-
-def test_a_system_that_is_switched_off_is_named_and_not_called(shop: Shop, orders: httpx.Client) -> None:
-    switches = FileWords(shop.folder / ".state" / "tenants" / "shop" / "systems")
-    switches.write("orders", "off")
-    try:
-        until = time.monotonic() + 30
-        answer = ""
-        while f"{STEP} [order status] (orders is switched off)" not in answer:
-            assert time.monotonic() < until, answer
-            answer = shop.run("ask", "--tenant", "shop", WHERE, *WHOSE)
-        before = orders.get("/control/requests").json()
-        shop.run("ask", "--tenant", "shop", WHERE, *WHOSE)
-        assert orders.get("/control/requests").json() == before
-    finally:
-        switches.write("orders", "on")
 
 
 def test_a_demo_that_joins_what_runs_says_whose_it_is(shop: Shop, serving: str) -> None:

@@ -49,21 +49,6 @@ async def test_documents_become_searchable_in_another_process(site: Site, knowle
     assert await knowledge.found() == {"a": ["Wait until day 24."], "b": ["Other text."]}
 
 
-async def test_a_withdrawn_document_is_missed_by_searches_while_the_worker_runs(
-    site: Site, knowledge: Knowledge
-) -> None:
-    async with site.worker():
-        await knowledge.add(document("a"), document("b"))
-        await all_live(knowledge, 2)
-        assert sorted(await knowledge.found()) == ["a", "b"]
-        await knowledge.withdraw("a")
-
-        async def missed() -> bool:
-            return sorted(await knowledge.found()) == ["b"]
-
-        await until(missed, within_s=WITHIN_S)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_worker_with_status_0(site: Site, number: signal.Signals) -> None:
     async with site.worker() as process:

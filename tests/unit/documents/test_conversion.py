@@ -103,10 +103,6 @@ def test_a_converted_file_is_a_document_without_labels(tmp_path: Path) -> None:
     assert "labels" not in document.model_fields_set
 
 
-def test_a_file_without_a_title_is_named_by_its_file(tmp_path: Path) -> None:
-    assert one(write(tmp_path / "price list.csv", "Item,Price\nPhone,5\n")).title == "price list"
-
-
 # --- slides -------------------------------------------------------------------------------------------------
 def a_presentation() -> bytes:
     file: Any = Presentation()
@@ -298,6 +294,7 @@ SHOWN: list[tuple[object, str, str]] = [
     (time(0, 4, 59, 500000), "mm:ss.0", "04:59.5"),
     (timedelta(hours=26, minutes=30, seconds=59), "[h]:mm", "26:30:59"),
     (12.5, "0.0E+0", "12.5"),
+    (0.125, "[$-F800]zzz", "0.125"),
     (-5, '[=0]"none";General', "-5"),
     (1.5, "[$-409]0.00", "1.50"),
     (5, "Standard", "5"),
@@ -539,6 +536,10 @@ def test_merged_and_bold_names_of_a_sheet() -> None:
             ],
         ),
         ("Sent by:;Phone:\nOrder 5;555\n", ["Sent by: | Phone:", "Order 5 | 555"]),
+        (
+            'Code;Price\n="00731";4,50\n"=""00084""";5,25\n',
+            ["Code: 00731; Price: 4,50", "Code: 00084; Price: 5,25"],
+        ),
         ('Item;Fee\n"Drops, "mild" kind";5\n', ['Item: Drops, "mild" kind; Fee: 5']),
         ('id,where\n1,"Street 1,\n12345 Town"\n', ["id: 1; where: Street 1, 12345 Town"]),
         ('Name;Fees\nX-ray;"1,50\n2,50\n3,50"\n', ["Name: X-ray; Fees: 1,50, 2,50, 3,50"]),
@@ -557,6 +558,14 @@ def test_a_second_table_keeps_its_two_rows_of_names_where_a_value_is_the_same() 
     assert units(convert("a.xlsx", saved(file)), UnitKind.ROW) == [
         "Plan: Silver; Copay Shop: 11; Copay Mail: none",
         "Ward: North; Stay Day: 40; Stay Night: none",
+    ]
+
+
+def test_a_cell_of_two_lines_below_title_lines_is_no_lost_quote() -> None:
+    text = 'Orders\n;Plant 3100\nNo.;Name;Note\n1187;Meier;"In part,\nrest later"\n1193;Kern;whole\n'
+    assert units(convert("a.csv", text.encode()), UnitKind.ROW)[-2:] == [
+        "No.: 1187; Name: Meier; Note: In part, rest later",
+        "No.: 1193; Name: Kern; Note: whole",
     ]
 
 
@@ -585,6 +594,37 @@ def test_three_rows_of_names_are_joined() -> None:
 )
 def test_lines_of_plain_text_that_one_delimiter_cuts_alike_are_rows(text: str, expected: list[str]) -> None:
     assert units(convert("a.txt", text.encode()), UnitKind.ROW) == expected
+
+
+def test_lines_of_a_cell_of_a_workbook_are_apart() -> None:
+    raw = saved(a_workbook(Doses=[["Age", "Dose"], ["6 to 12", "5\n10 mg"]]))
+    assert units(convert("a.xlsx", raw)) == ["Age: 6 to 12; Dose: 5, 10 mg"]
+
+
+def test_a_note_below_a_table_has_no_name_of_a_column() -> None:
+    note = "Counted blind; differences were counted twice."
+    table: list[list[object]] = [["Docket", "Credit"], ["000940", 75], [], [note], [], ["000941"]]
+    expected = ["Docket: 000940; Credit: 75", note, "Docket: 000941"]
+    assert units(convert("a.xlsx", saved(a_workbook(All=table)))) == expected
+    lines = "\n".join(",".join(map(str, each)) for each in table)
+    assert units(convert("b.csv", lines.encode())) == expected
+
+
+def test_a_formula_that_links_keeps_its_address() -> None:
+    file = a_workbook(Items=[["Item", "Policy"], ["Brace", "!"], ["Crutch", "none"]])
+    file["Items"]["B2"] = '=HYPERLINK("https://x.example/a?b=1&c=2","policy")'
+    part = "xl/worksheets/sheet1.xml"
+    with zipfile.ZipFile(io.BytesIO(saved(file))) as parts:
+        content = parts.read(part)
+    for before, after in (  # as Excel stores what the formula shows
+        (b"</f><v></v>", b"</f><v>policy</v>"),
+        (b"</f><v />", b"</f><v>policy</v>"),
+        (b'<c r="B2">', b'<c r="B2" t="str">'),
+    ):
+        content = content.replace(before, after)
+    document = parsed(convert("a.xlsx", with_part(saved(file), part, content)))
+    assert "Policy: policy" in document.text
+    assert [link[-1] for link in document.links] == ["https://x.example/a?b=1&c=2"]
 
 
 def test_a_lost_quote_is_refused_with_its_line() -> None:
@@ -672,6 +712,31 @@ def test_an_older_mail_that_a_mail_quotes_is_left_out_and_counted(older: str) ->
 def test_answers_between_quoted_lines_are_read_below_their_questions() -> None:
     mail = "On Monday Olga wrote:\n> How much?\n45 dollars.\n> How long?\n9 days."
     assert text_of_mail(a_mail_of(mail)) == "> How much?\n\n45 dollars.\n\n> How long?\n\n9 days."
+
+
+def test_an_answer_between_quoted_lines_keeps_its_question_alone() -> None:
+    mail = a_mail_of(
+        "> Is there a fee for a\n> paper bill? I have 5 dollars.\n\nNo fee.\n\n> Bye, Kim. Any news?"
+    )
+    assert text_of_mail(mail) == "> Is there a fee for a paper bill?\n\nNo fee."
+    assert lost(mail) == ("older quoted words: 16",)
+
+
+def test_an_older_mail_is_no_lost_share_of_the_new_one(tmp_path: Path) -> None:
+    mail = EmailMessage()
+    mail["Subject"] = "Deposit"
+    mail.set_content("It is 45 dollars now.\n\nOn Mon, 2 Feb 2026, Olga wrote:\n> It is 40")
+    (item,) = read(write(tmp_path / "a.eml", bytes(mail)))
+    assert isinstance(item, SourceDocument)
+    assert item.lost_share == 0
+    assert [note.partition(":")[0] for note in item.notes] == ["older quoted words"]
+
+
+def test_who_gets_a_copy_of_a_mail_and_its_header_are_read() -> None:
+    mail = b"Subject: Fees\nFrom: a@x.example\nCc: =?iso-8859-1?Q?Lo=EFc?= <l@x.example>\n\nFive dollars."
+    assert "Cc: Lo\u00efc <l@x.example>" in parsed(convert("a.eml", mail)).text
+    html = a_mail_of("See below.", "<header>Valid until May.</header><p>A kit is 5 dollars.</p>")
+    assert text_of_mail(html) == "Valid until May.\n\nA kit is 5 dollars."
 
 
 def test_a_forwarded_mail_and_one_of_quoted_words_alone_are_read_but_what_they_quote() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,11 @@ import pytest
 
 from assistant.documents.files import LARGEST_DOCUMENT_BYTES, SourceDocument
 from assistant.documents.parsing import parse_document
+from assistant.documents.sources import check_new_id
 from assistant.domain.documents import Document, ItemFacts
+from tests.fakes.answering import FakeTenant
+from tests.fakes.answering import document as stored_document
+from tests.unit.answer.asking_and_reading import ask
 from tests.unit.documents.source_files import failure, one, read, write
 
 TWO_QUESTIONS = ("May it be early?", "What if it is lost?")
@@ -106,6 +111,59 @@ def test_a_page_is_read_by_the_encoding_that_it_declares(tmp_path: Path) -> None
         assert document.title == text
 
 
+PROSE = "Die Gebühr für Patienten beträgt fünf Euro, und der Übertrag wird geprüft."
+
+
+@pytest.mark.parametrize("suffix", ["html", "md", "txt", "csv"])
+@pytest.mark.parametrize("encoding", ["iso-8859-1", "cp1252", "utf-16", "utf-8-sig", "mac_roman"])
+def test_a_text_is_read_by_its_encoding(tmp_path: Path, suffix: str, encoding: str) -> None:
+    declared = encoding if encoding not in ("utf-16", "utf-8-sig") else "utf-8"
+    head = f'<meta charset="{declared.replace("mac_roman", "macintosh")}">' if suffix == "html" else ""
+    content = {"html": f"{head}<p>{PROSE}", "csv": f"Id;Text\n1;{PROSE}\n2;{PROSE}\n"}.get(suffix, PROSE)
+    document = one(write(tmp_path / f"a.{suffix}", content.encode(encoding)))
+    assert PROSE in parse_document(document).text
+
+
+def test_a_name_is_one_in_both_forms_of_its_letters(tmp_path: Path) -> None:
+    ids: set[str] = set()
+    for form in ("NFC", "NFD"):
+        folder = tmp_path / form
+        (item,) = read(
+            write(folder / unicodedata.normalize(form, "mac-F\u00fchrer-caf\u00e9.md"), "# T\n\nText.").parent
+        )
+        assert isinstance(item, SourceDocument)
+        ids.add(item.document.document_id)
+    assert len(ids) == 1
+    check_new_id(*ids)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "IL6\u03b2-test",
+        "TNF\u03b1-storage",
+        "5\u00b5g-patch",
+        "\u00bd-tablet",
+        "\u2163-line",
+        "COVID\u201119",
+        "na\u00efve\u2122",
+    ],
+)
+def test_names_of_a_pharmacy_are_read(tmp_path: Path, name: str) -> None:
+    (item,) = read(write(tmp_path / f"{name}.md", "# T\n\nText."))
+    assert isinstance(item, SourceDocument), item
+    check_new_id(item.document.document_id)
+
+
+async def test_addresses_that_a_document_shows_stand_in_its_text_and_in_the_answer(tmp_path: Path) -> None:
+    shown = "Patients sign in at https://portal.example.org/login. Forms are at www.example.org/forms."
+    text = parse_document(one(write(tmp_path / "a.md", shown))).text
+    assert text == shown
+    tenant = FakeTenant().with_documents(stored_document("portal", text, title="Portal"))
+    asked = await ask(tenant, "Where do patients sign in?")
+    assert "https://portal.example.org/login" in asked.text
+
+
 def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.html", b"")
     with path.open("r+b") as file:
@@ -148,6 +206,7 @@ def test_html_without_a_title_is_named_by_its_heading(tmp_path: Path) -> None:
         ("pay/Salary and Equity.md", "Text without a name.", "Salary and Equity"),
         ("deploy.html.md.erb", "Text.", "deploy"),
         ("_.md", "Text.", "_.md"),
+        ("price list.csv", "Item,Price\nPhone,5\n", "price list"),
     ],
 )
 def test_a_file_without_a_title_is_called_by_its_name(

@@ -68,6 +68,7 @@ def test_markdown_keeps_its_headings() -> None:
         ("<del>\n\n- a\n\n</del>\n\n<div>\n\nb\n\n</div>", "b"),
         ("<img src=x alt=Chart> and ~~old~~ new", "Chart and new"),
         ("10<br>20 m<sup>2</sup>", "10\n20 m^2"),
+        ("Pay $25<sup>1</sup> or 10<sup>9</sup>/L.", "Pay $25 [1] or 10^9/L."),
         ("|A|B|\n|-|-|\n|`1|2` m|3|", "A: 1|2 m; B: 3"),
         ("|A|B|\n|-|-|\n|10<br/>20|<ul><li>x</li><li>y</li></ul>|", "A: 10, 20; B: x, y"),
     ],
@@ -204,6 +205,14 @@ def test_an_unclosed_element_that_is_hidden_hides_what_follows_it() -> None:
         ),
         ("<p>of <sup>18</sup>F-FDG, <sup>99m</sup>Tc", "of ^18F-FDG, ^99mTc"),
         ("<p>as <sup>1</sup>Waived, <sup>2</sup> Ten", "as [1] Waived, [2] Ten"),
+        (
+            "<p>From 35 kg/m<sup>2</sup> it is $5<sup>2</sup>.<p><sup>2</sup> Only in May.",
+            "From 35 kg/m^2 it is $5 [2].\n\n[2] Only in May.",
+        ),
+        (
+            "<p>Keep 5<sup>b</sup>, 12<sup>3</sup> at most.<p><sup>3</sup> Cold. <sup>b</sup> No fridge.",
+            "Keep 5 [b], 12 [3] at most.\n\n[3] Cold. [b] No fridge.",
+        ),
         ("<p>fee<sup class=reference>[2]</sup> is due<sup><a href='#n'>3</a></sup>", "fee [2] is due [3]"),
         (
             "<style>p.old, .gone{color:red;text-decoration:line-through}"
@@ -281,6 +290,37 @@ def test_a_folded_panel_stands_under_what_opens_it(content: str) -> None:
     assert [(unit.heading, unit.text) for unit in parsed.units if unit.text != "Z"] == [
         ("Can I change it?", "Until 18:00.")
     ]
+
+
+@pytest.mark.parametrize(
+    ("buttons", "panels"),
+    [
+        ("<button>{}</button><button>{}</button>", "<div class=x>{}</div><div class=x hidden>{}</div>"),
+        (
+            """<button onclick="show('a')">{}</button><button onclick="show('b')">{}</button>""",
+            "<i>Press:</i><section id=a>{}</section><div id=b style='display:none'>{}</div>",
+        ),
+    ],
+)
+def test_a_panel_stands_under_the_button_that_opens_it_by_a_script(buttons: str, panels: str) -> None:
+    page = f"<p>{buttons.format('Sharps', 'Spills')}</p>{panels.format('Ring at once.', 'Use the kit.')}"
+    found = [(unit.heading, unit.text) for unit in parse_html(page).units if unit.text != "Press:"]
+    assert found == [("Sharps", "Ring at once."), ("Spills", "Use the kit.")]
+    assert read_html(page).losses == ()
+    other = f"<p>{buttons.format('Send', 'Print')}</p><p>Call us.</p><p hidden>An old number.</p><p>Bye.</p>"
+    assert "old" not in parse_html(other.replace("onclick", "data-do")).text
+
+
+def test_a_header_or_footer_without_links_is_the_first_line() -> None:
+    page = (
+        "<header><a href='/'>Start</a> Fees</header><header>SUPERSEDED <i hidden>never</i></header>"
+        "<main><h1>Fees</h1><p>A kit is 5 dollars.</p></main><footer>Next review 2027-03-22</footer>"
+    )
+    for whole in (page, page.replace("main>", "div>")):
+        parsed = parse_html(whole)
+        assert parsed.banner == "SUPERSEDED; Next review 2027-03-22"
+        assert parsed.text == f"{parsed.banner}\n\nFees\n\nA kit is 5 dollars."
+        assert list(map(str, read_html(whole).losses)) == ["words of menus and footers: 3"]
 
 
 def test_what_a_page_does_not_show_is_counted_and_buttons_are_read() -> None:
