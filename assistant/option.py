@@ -30,6 +30,8 @@ class Option:
     """Group of commands = the module whose ``app`` it is, and its help."""
     joins: Mapping[str, str] = field(default_factory=dict[str, str])
     """Place = what joins there."""
+    needs: tuple[str, ...] = ()
+    """Options without which this one is left out, too."""
 
 
 @dataclass(frozen=True)

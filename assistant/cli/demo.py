@@ -28,6 +28,7 @@ from assistant.domain.desk import (
     ItemState,
     NewApprovedAnswer,
     StateChange,
+    case_id,
 )
 from assistant.domain.errors import LocalRuntimeError, NotFoundError
 from assistant.domain.identity import Role
@@ -35,7 +36,6 @@ from assistant.domain.revisions import CaseState
 from assistant.evaluation.fit_router import content_note
 from assistant.laptop.layout import ORDER_SYSTEM
 from assistant.laptop.tokens import CareCase, Grant
-from assistant.options.desk.intake import case_id
 from assistant.options.feedback.commands import learn_first_router
 from assistant.service import wire
 from assistant.terminal.local import LocalRuntime, local_runtime

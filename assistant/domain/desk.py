@@ -5,6 +5,7 @@ Most of them are also kept: as bodies of ``DeskItem``.
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Literal, Self
@@ -35,6 +36,11 @@ class CaseReason(StrEnum):
     """The approved answer that was made of this answer's case is suspended."""
     REVIEW_DUE = "review_due"
     """The review date of a document has passed; it is a case of no answer."""
+
+
+def case_id(answer_id: str, reason: CaseReason) -> str:
+    """Return the id of the one case of an answer and a reason: 32 hexadecimal digits."""
+    return hashlib.sha256(f"{answer_id}#{reason.value}".encode()).hexdigest()[:32]
 
 
 class Resolution(PublicModel):

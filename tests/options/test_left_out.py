@@ -16,6 +16,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from assistant.option import installed
+
 ROOT = Path(__file__).parents[2]
 LIFTED = ("models_lab", "shop", "sources")
 OF_THE_LAB = re.compile(r"^(\[learning\]|training = .*|corpora = .*|trials = .*)\n", re.MULTILINE)
@@ -68,7 +70,7 @@ def option(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def without(option: str, tmp_path: Path) -> Path:
-    """Return a copy of the product without the option."""
+    """Return a copy of the product without the option and those that need it."""
     ignored = shutil.ignore_patterns("__pycache__", "node_modules", "recorded")
     for name in (*KEPT, *READ_BY_STACKS):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
@@ -77,7 +79,9 @@ def without(option: str, tmp_path: Path) -> Path:
     (tmp_path / "build" / "functions").mkdir(parents=True)
     for packages in (ROOT / "build" / "functions").iterdir():
         (tmp_path / "build" / "functions" / packages.name).symlink_to(packages)
-    shutil.rmtree(tmp_path / "assistant" / "options" / option)
+    needing = [package.rpartition(".")[2] for package, one in installed().items() if option in one.needs]
+    for name in (option, *needing):
+        shutil.rmtree(tmp_path / "assistant" / "options" / name)
     return tmp_path
 
 

@@ -8,7 +8,6 @@ there for them, by the same path as an unknown one. Reading an agent's question 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources
 from assistant.domain.answers import AccessEntry, AnswerRecord, StoredAnswer
 from assistant.domain.clock import Clock
-from assistant.domain.desk import Case, CaseReason, DeskCaseLine, DeskDocument, DeskGap
+from assistant.domain.desk import Case, CaseReason, DeskCaseLine, DeskDocument, DeskGap, case_id
 from assistant.domain.documents import DocumentStatus
 from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
 from assistant.domain.identity import Identity, Role
@@ -144,11 +143,6 @@ class CaseReading:
     """Under the reader's own labels; None where the record is missing."""
     history: tuple[DeskItem, ...]
     """All revisions, oldest first."""
-
-
-def case_id(answer_id: str, reason: CaseReason) -> str:
-    """Return the id of the one case of an answer and a reason: 32 hexadecimal digits."""
-    return hashlib.sha256(f"{answer_id}#{reason.value}".encode()).hexdigest()[:32]
 
 
 async def open_case(store: DeskStore, case: Case, *, by: str, note: str = "") -> DeskItem | None:

@@ -20,10 +20,10 @@ import structlog
 
 from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.desk import Case, CaseReason
+from assistant.domain.desk import Case, CaseReason, case_id
 from assistant.domain.errors import ConflictError, OpenCasesError, RecordsUnavailableError
 from assistant.domain.revisions import DeskItem, DeskKind, body_of_item, first_revision
-from assistant.options.desk.cases import CLOSED, case_id
+from assistant.options.desk.cases import CLOSED
 from assistant.options.desk.domain import CaseIndex
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
 from assistant.stores.desk import DESK

@@ -3,6 +3,7 @@
 from assistant.option import Option
 
 OPTION = Option(
+    needs=("feedback",),
     commands={"desk": ("commands", "Show recorded answers and how they were made; list who saw what.")},
     joins={
         "offers": "serving:OfferApproved",

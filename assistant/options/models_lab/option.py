@@ -1,8 +1,9 @@
-"""What this option brings to the core, and to the options that it needs: ``feedback`` and ``desk``."""
+"""What this option brings to the core, and to the options that it needs."""
 
 from assistant.option import Option
 
 OPTION = Option(
+    needs=("feedback", "desk"),
     joins={
         "keys of TenantConfig": "section:LabTenant",
         "keys of ModelsSection": "section:LabModels",
@@ -21,5 +22,5 @@ OPTION = Option(
         "log groups of a tenant": "stack.trials:log_groups",
         "alarms of learning": "stack.training:alarms",
         "tenant file of a container": "stack.training:fill_in",
-    }
+    },
 )

@@ -11,8 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.domain.desk import CaseReason
-from assistant.options.desk.cases import case_id
+from assistant.domain.desk import CaseReason, case_id
 from assistant.options.feedback.events import FeedbackKind
 from tests.fakes.desk_scene import Desk, answer_of, desk_scene, fact_edit, feedback, resolution
 

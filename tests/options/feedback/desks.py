@@ -10,13 +10,13 @@ from pathlib import Path
 from assistant.answer.stored import ReadAnswers
 from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources
-from assistant.domain.desk import Case, CaseReason
+from assistant.domain.desk import Case, CaseReason, case_id
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.identity import Identity, Role
 from assistant.domain.revisions import DeskKind, body_of_item
 from assistant.options.desk.cases import DeskServices, ReviewDesk
 from assistant.options.desk.domain import ApprovedAnswer
-from assistant.options.desk.intake import OpenCases, case_id
+from assistant.options.desk.intake import OpenCases
 from assistant.options.desk.items import DeskItems, Resolutions
 from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions
 from assistant.options.feedback.events import FeedbackEvent

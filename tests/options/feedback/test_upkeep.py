@@ -20,12 +20,13 @@ from assistant.domain.desk import (
     NewApprovedAnswer,
     NewDocumentQuestion,
     StateChange,
+    case_id,
 )
 from assistant.domain.documents import Document, DocumentState, ParsedDocument
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.identity import Identity
 from assistant.domain.revisions import CaseState, DeskKind, body_of_item
-from assistant.options.desk.cases import CaseFilter, ReviewDesk, StoredCase, case_id
+from assistant.options.desk.cases import CaseFilter, ReviewDesk, StoredCase
 from assistant.options.desk.items import Resolutions
 from assistant.options.desk.upkeep import ReviewDates
 from tests.contracts import samples
