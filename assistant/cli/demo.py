@@ -17,6 +17,7 @@ from typer import Option
 
 from assistant.cli.ask import answer_on, question_of, sign_context
 from assistant.cli.knowledge import load, own_folders
+from assistant.cli.learn import learn_first_router
 from assistant.cli.models import ModelOfUrl, ServedOptions, Url, use_recorded_model, use_served_model
 from assistant.client import AssistantClient, NotAllowedError, NotThereError
 from assistant.domain.answers import Verdict, VerdictLabel
@@ -36,7 +37,6 @@ from assistant.domain.revisions import CaseState
 from assistant.evaluation.fit_router import content_note
 from assistant.laptop.layout import ORDER_SYSTEM
 from assistant.laptop.tokens import CareCase, Grant
-from assistant.options.feedback.commands import learn_first_router
 from assistant.service import wire
 from assistant.terminal.local import LocalRuntime, local_runtime
 from assistant.terminal.terminal import GlobalOptions, Terminal, styled

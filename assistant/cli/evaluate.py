@@ -21,6 +21,7 @@ from typer import Option
 
 from assistant.answer.services import TenantServices
 from assistant.cli.knowledge import load_if_empty
+from assistant.cli.learn import learn_first_router
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation import runs, support, trials
 from assistant.evaluation.judging import (
@@ -35,7 +36,6 @@ from assistant.evaluation.measures import JUDGED, TITLES, Judged, figures, paire
 from assistant.evaluation.questions import EvaluationQuestion, draw, load_questions, load_rows
 from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
 from assistant.models.recorded import RecordedAnswer, read_recording
-from assistant.options.feedback.commands import learn_first_router
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.terminal.local import LocalRuntime, committed, local_runtime, open_served, open_services
 from assistant.terminal.terminal import GlobalOptions, Terminal, table

@@ -38,6 +38,7 @@ _CORE = {
         "assistant.cli.evaluate",
         "Ask a tenant's questions that have known answers, and measure the answers.",
     ),
+    "learn": ("assistant.cli.learn", "Learn from agents' feedback, and erase a patient from it."),
     "aws": (
         "assistant.cli.aws",
         "Deploy a tenant to AWS; check its templates; publish its images and models.",

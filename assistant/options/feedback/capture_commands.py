@@ -80,13 +80,14 @@ async def _open(
 ) -> AsyncGenerator[tuple[CleanCapture, AnswerRecords]]:
     from assistant.options.feedback.opened import open_deployed_capture
     from assistant.stores.files import FolderCaptureStore
+    from assistant.stores.records import RECORDS
 
     if deployed:
         async with open_deployed_capture(options.preparing(), tenant) as opened:
             yield opened
         return
     async with options.stores(tenant) as stores:
-        yield FolderCaptureStore(options.state_dir / CAPTURE_FOLDER), stores.records
+        yield FolderCaptureStore(options.state_dir / CAPTURE_FOLDER), stores.get(RECORDS)
 
 
 def _advice(options: GlobalOptions, calls: Sequence[CapturedCall]) -> str:

@@ -74,13 +74,15 @@ async def know(shop: Shop, numbers: range, *others: tuple[SourceDocument, bytes]
     async with options.stores("shop") as stores:
         for item, raw in made:
             if raw and item.document.original is not None:
-                await stores.documents.put_original(item.document.document_id, item.document.original, raw)
+                await stores.knowledge.documents.put_original(
+                    item.document.document_id, item.document.original, raw
+                )
         with older_readers():
             add = AddDocuments(stores.knowledge, clock=SystemClock())
             await add([item for item, _ in made], source=source, writer=Writer("olga"))
 
         async def all_live() -> bool:
-            counts = await stores.states.count_by_state()
+            counts = await stores.knowledge.states.count_by_state()
             return set(counts) == {DocumentState.LIVE}
 
         await eventually(all_live, within_s=_LIMIT_S)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from assistant.cli.learn import app
 from assistant.domain.answers import Sent
 from assistant.domain.documents import contents_digest
 from assistant.domain.errors import (
@@ -22,7 +23,6 @@ from assistant.domain.errors import (
     InvalidRequestError,
     SecondPersonNeededError,
 )
-from assistant.options.feedback.commands import app
 from assistant.options.feedback.mover import MoveFeedback, MoverStores
 from assistant.options.feedback.opened import local_signals
 from assistant.options.feedback.store import unseal_all

@@ -29,6 +29,7 @@ from assistant.domain.errors import (
     PassageTooLongError,
 )
 from assistant.stores.index.embedded_files import EmbeddedIndexVersions
+from assistant.stores.states import REINDEX_TURN
 from tests.unit.documents.knowledge import (
     DIMENSIONS,
     QUICK_EMBEDDING,
@@ -78,7 +79,9 @@ class Site:
     def version(self, model: IndexModel, *, holds: bool = False) -> WritableVersion:
         stores = self.knowledge.stores
         embedder = BatchEmbedder(self.embedders[model], clock=self.knowledge.clock, limits=QUICK_EMBEDDING)
-        return WritableVersion(stores.versions.name_of(model), stores.index_of(model, holds=holds), embedder)
+        return WritableVersion(
+            stores.versions.name_of(model), stores.passage_index.writer(model, holds=holds), embedder
+        )
 
     def writable(self, *, holds: IndexModel | None = None) -> OpenedVersions:
         """Return the versions as one process opens them; the worker holds one."""
@@ -110,7 +113,7 @@ class Site:
         vector = vector_of(text) if model is OLD else turned(vector_of(text))
         query = PassageQuery(text=text, vector=vector, filters=SearchFilters(), labels=frozenset(), size=200)
         deadline = Deadline.after(60, clock=self.knowledge.clock)
-        found = await self.knowledge.stores.search_of(model).search(query, deadline=deadline)
+        found = await self.knowledge.stores.passage_index.search(model).search(query, deadline=deadline)
         return {hit.document_id: hit.title_cosine for hit in found.documents}
 
     async def live(self) -> str:
@@ -322,7 +325,7 @@ async def test_a_dropped_version_leaves_nothing_on_disk(site: Site, monkeypatch:
 
 
 async def test_of_two_at_once_one_is_refused_at_once(site: Site) -> None:
-    turn = site.knowledge.stores.reindex_turn
+    turn = site.knowledge.stores.get(REINDEX_TURN)
 
     async def other() -> None:
         with pytest.raises(DependencyError, match="Another reindex of this tenant runs"):

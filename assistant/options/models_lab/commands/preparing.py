@@ -84,7 +84,7 @@ async def _here(
     sources, processes = KnowledgeSources.of(tenant), os.cpu_count() or 1
     mix = corpus.mix_of(weights, sources=sources)
     async with options.stores(tenant.name) as stores:
-        wanted = corpus.wanted_documents(stores.knowledge.states, sources=sources, mix=mix)
+        wanted = corpus.wanted_documents(stores.states, sources=sources, mix=mix)
         made = await write_corpus(
             folder, wanted, documents=stores.knowledge.documents, mix=mix, processes=processes
         )
@@ -116,7 +116,7 @@ def _on_emr(
         async with open_deployed_learning(settings, tenant) as stores:
             sources = KnowledgeSources.of(stores.tenant)
             mix = corpus.mix_of(weights, sources=sources)
-            async for page in corpus.wanted_documents(stores.knowledge.states, sources=sources, mix=mix):
+            async for page in corpus.wanted_documents(stores.states, sources=sources, mix=mix):
                 lines = b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in page)
                 place = {"Bucket": bucket, "Key": f"{key}/{corpus.WANTED}/part-{part:06}.jsonl"}
                 await asyncio.to_thread(aws.call, "s3", "put_object", **place, Body=lines)

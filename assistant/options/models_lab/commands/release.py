@@ -162,11 +162,15 @@ async def _count(
 ) -> dict[str, VariantCounts]:
     from assistant.options.feedback.opened import open_deployed_learning
     from assistant.options.models_lab.variants import count_variants
+    from assistant.stores.records import RECORDS
 
     until = datetime.now(UTC)
-    opened = open_deployed_learning(options.preparing(), tenant) if deployed else options.stores(tenant)
-    async with opened as stores:
-        return await count_variants(stores.records, since=until - timedelta(hours=hours), until=until)
+    since = until - timedelta(hours=hours)
+    if deployed:
+        async with open_deployed_learning(options.preparing(), tenant) as learning:
+            return await count_variants(learning.records, since=since, until=until)
+    async with options.stores(tenant) as stores:
+        return await count_variants(stores.get(RECORDS), since=since, until=until)
 
 
 # --- what the commands share ------------------------------------------------------------------------------

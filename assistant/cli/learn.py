@@ -1,0 +1,223 @@
+"""``assistant learn``: routers from labelled questions; options add what they learn and forget.
+
+What a command works with is imported when it runs: the other commands start without numpy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from typer import Option
+
+from assistant.domain.clock import SystemClock
+from assistant.domain.errors import ConfigurationError
+from assistant.domain.revisions import DeskKind, ReleaseState
+from assistant.option import Place
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
+
+if TYPE_CHECKING:
+    from assistant.answer.services import TenantServices
+    from assistant.evaluation.fit_router import Release
+    from assistant.process.settings import PreparingSettings
+    from assistant.stores.ports import DeskStore
+    from assistant.terminal.local import LocalRuntime
+
+Result = TypeVar("Result")
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+DEPLOYED = (
+    "Work on a deployment's stores, which ASSISTANT_PREPARE_… name, and not on this machine's: inside the "
+    "deployment's network."
+)
+LABELLED = "Labelled questions, by default evaluation/T/tuning.jsonl and routing.jsonl. Repeatable."
+_ROUTING_FILES = ("tuning.jsonl", "routing.jsonl")
+
+
+@app.callback()
+def stores(
+    context: typer.Context, deployed: Annotated[bool, Option("--deployed", help=DEPLOYED)] = False
+) -> None:
+    context.obj = replace(GlobalOptions.of(context), deployed=deployed)
+
+
+@app.command()
+def routing(
+    context: typer.Context,
+    tenant: Tenant,
+    questions: Annotated[list[Path] | None, Option(metavar="FILE", help=LABELLED)] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Learn and measure; store nothing.")] = False,
+    rollback: Annotated[bool, Option("--rollback", help="Take the live router back instead.")] = False,
+) -> None:
+    """Learn how much each source matters for a question; what routes better than keywords serves."""
+    from assistant.evaluation.fit_router import routing_report_of
+
+    options = GlobalOptions.of(context)
+    if rollback:
+        _roll_back(options, tenant)
+        return
+    paths = questions or _question_files(options, tenant)
+    if not paths:
+        names = " or ".join(_ROUTING_FILES)
+        raise ConfigurationError(f"evaluation/{tenant} has no {names}: name a file with --questions.")
+    learn = partial(_learn_router, options, paths=paths, dry_run=dry_run)
+    release = _with_services(options, tenant, learn)
+    report = routing_report_of(release.content)
+    told = report.model_dump() | {"artifact_hash": release.content.artifact_hash}
+    _show_release(options, release, told, dry_run=dry_run)
+
+
+def _roll_back(options: GlobalOptions, tenant: str) -> None:
+    from assistant.evaluation.fit_router import RouterReleases
+
+    async def move() -> tuple[str, str]:
+        async with _open_desk(options, tenant) as desk:
+            taken, serves = await RouterReleases(desk, clock=SystemClock()).roll_back()
+        return taken.name, "keywords" if serves is None else serves.name
+
+    with Terminal().waiting("learning"):
+        taken, serves = asyncio.run(move())
+    if not options.writes({"rolled_back": taken, "serves": serves}):
+        Terminal().show(f"{taken} is rolled back; now serving: {serves}.")
+
+
+def _question_files(options: GlobalOptions, tenant: str) -> list[Path]:
+    folder = _questions_folder(options) / tenant
+    return [path for name in _ROUTING_FILES if (path := folder / name).is_file()]
+
+
+async def learn_first_router(runtime: LocalRuntime, *, tenant: str) -> Release | None:
+    """Learn a router where the tenant has questions for one and never had a release; else None."""
+    from assistant.terminal.local import open_services
+
+    options = runtime.options
+    paths, config = _question_files(options, tenant), options.tenant(tenant)
+    if not paths or len(config.sources) < 2:
+        return None
+    async with _open_desk(options, tenant) as desk:
+        if await desk.list(DeskKind.ROUTER_RELEASE):
+            return None
+    async with open_services(runtime, [tenant]) as services:
+        return await _learn_router(options, services[tenant], paths=paths)
+
+
+async def _learn_router(
+    options: GlobalOptions, services: TenantServices, *, paths: Sequence[Path], dry_run: bool = False
+) -> Release:
+    from assistant.answer.rank_documents import FindEvidence
+    from assistant.answer.search import source_ids
+    from assistant.answer.vocabulary import KnownWordsReader
+    from assistant.evaluation.fit_router import LabelledQuestion, RouterReleases, learn_routing
+    from assistant.evaluation.routing import load_routed
+    from assistant.evaluation.trials import embedded
+
+    config, find = services.tenant, FindEvidence(services)
+    items_of = source_ids(config, kind="catalogue")
+    known = await KnownWordsReader(services.search, clock=services.clock, items_of=items_of).read()
+    routed = [
+        (question, find.without_names(question.question, known=known))
+        for path in paths
+        for question in load_routed(path)
+        if question.sources
+    ]
+    vectors = await embedded(services.embedder, [text for _, text in routed], clock=services.clock)
+    async with _open_desk(options, config.name) as desk:
+        return await learn_routing(
+            config,
+            [LabelledQuestion(text, vectors[text], one.sources, one.group) for one, text in routed],
+            RouterReleases(desk, clock=SystemClock()),
+            questions_sha256=sha256(b"".join(path.read_bytes() for path in paths)).hexdigest(),
+            dry_run=dry_run,
+        )
+
+
+@asynccontextmanager
+async def _open_desk(options: GlobalOptions, tenant: str) -> AsyncGenerator[DeskStore]:
+    """Open where releases of routers are kept. Raises ConfigurationError, DependencyError."""
+    from assistant.stores.clients import open_clients
+    from assistant.stores.desk import DESK
+    from assistant.stores.opened import AwsStores
+
+    if not options.deployed:
+        async with options.stores(tenant) as embedded:
+            yield await embedded.of(DESK)
+        return
+    settings = options.preparing()
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(open_clients(settings))
+        yield await AwsStores(clients, settings, stack=stack, tenant=tenant).of(DESK)
+
+
+def _questions_folder(options: GlobalOptions) -> Path:
+    """Return the folder of committed questions, after copying a deployment's."""
+    from assistant.terminal.local import committed
+
+    folder = committed(options)
+    if options.deployed:
+        settings = options.preparing()
+        if settings.evaluation_s3 is not None:
+            asyncio.run(_copy_questions(settings, folder))
+    return folder
+
+
+async def _copy_questions(settings: PreparingSettings, folder: Path) -> None:
+    from assistant.stores.clients import open_clients
+    from assistant.stores.s3 import download_folder
+
+    async with open_clients(settings) as clients:
+        await download_folder(await clients.aws("s3"), uri=str(settings.evaluation_s3), into=folder)
+
+
+def _with_services(
+    options: GlobalOptions, tenant: str, use: Callable[[TenantServices], Awaitable[Result]]
+) -> Result:
+    """Return what ``use`` returns of the tenant's services: of its deployment, or of local processes that
+    have its knowledge."""
+    from assistant.cli.knowledge import load_if_empty
+    from assistant.service.opened import open_tenants
+    from assistant.terminal.local import local_runtime, open_services
+
+    async def run_deployed() -> Result:
+        async with open_tenants(options.preparing(), only=[tenant], generates=False) as opened:
+            return await use(opened[tenant].answering)
+
+    async def run() -> Result:
+        await load_if_empty(runtime, tenant)
+        async with open_services(runtime, [tenant]) as services:
+            return await use(services[tenant])
+
+    if options.deployed:
+        return asyncio.run(run_deployed())
+    runtime = local_runtime(options, Terminal())
+    with runtime.site(command="assistant learn"):
+        return asyncio.run(run())
+
+
+def _show_release(
+    options: GlobalOptions, release: Release, told: Mapping[str, Any], *, dry_run: bool
+) -> None:
+    """Print a new release, and what was learned. Status 1 where it was refused."""
+    state = release.content.state
+    if not options.writes(_as_json(release)):
+        Terminal().show(f"{release.name}: {'dry run, nothing is stored' if dry_run else state.value}", "bold")
+        Terminal().fields(told)
+    if state is ReleaseState.REFUSED and not dry_run:
+        raise typer.Exit(1)
+
+
+def _as_json(release: Release) -> Mapping[str, object]:
+    """Return a release without the artifact."""
+    content = release.content.model_dump(mode="json", exclude={"router_json", "report"})
+    report = json.loads(release.content.report) if release.content.report else None
+    return {"release": release.name, "note": release.item.note, **content, "report": report}
+
+
+for add_commands in Place[Callable[[typer.Typer], None]]("commands of learn").joined():
+    add_commands(app)
