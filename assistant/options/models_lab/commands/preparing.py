@@ -84,7 +84,7 @@ async def _here(
     sources, processes = KnowledgeSources.of(tenant), os.cpu_count() or 1
     mix = corpus.mix_of(weights, sources=sources)
     async with options.stores(tenant.name) as stores:
-        wanted = corpus.wanted_documents(stores.states, sources=sources, mix=mix)
+        wanted = corpus.wanted_documents(stores.knowledge.states, sources=sources, mix=mix)
         made = await write_corpus(
             folder, wanted, documents=stores.knowledge.documents, mix=mix, processes=processes
         )
