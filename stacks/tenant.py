@@ -39,7 +39,6 @@ from assistant.tenant.retention import RETENTION
 from assistant.tenant.tenant import (
     DeployedKeeping,
     RecordsSection,
-    ReviewSection,
     TenantConfig,
     load_tenant,
     load_tenants,
@@ -319,7 +318,7 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
                 update={"pseudonyms": f"kms:{tenant.feedback_secret_parameter}"}
             ),
             # The container's file has no profile.
-            "review": ReviewSection(two_people=config.needs_two_people),
+            "review": config.review.model_copy(update={"two_people": config.needs_two_people}),
             "records": RecordsSection(
                 live_values_days=config.live_values_days,
                 deployed=DeployedKeeping(

@@ -395,6 +395,15 @@ def test_a_container_knows_whether_decisions_need_two_people(
     assert load_tenant(path).needs_two_people is expected
 
 
+def test_a_container_keeps_how_many_cases_of_an_agent_may_wait(folder: Path) -> None:
+    edit(folder, "schema_version = 1\n", "schema_version = 1\nreview.open_cases_per_agent = 7\n")
+    (tenant,) = read(folder)
+    served = folder / "container" / "pharmacy.toml"
+    served.parent.mkdir()
+    served.write_text(effective_tenant_file(tenant))
+    assert load_tenant(served).review.open_cases_per_agent == 7
+
+
 def test_a_container_gets_the_connector_the_secret_and_the_parameter_of_the_keys(folder: Path) -> None:
     with_connector(folder)
     (tenant,) = read(folder)
