@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -141,18 +141,15 @@ async def _learn_router(
 @asynccontextmanager
 async def _open_desk(options: GlobalOptions, tenant: str) -> AsyncGenerator[DeskStore]:
     """Open where releases of routers are kept. Raises ConfigurationError, DependencyError."""
-    from assistant.stores.clients import open_clients
     from assistant.stores.desk import DESK
-    from assistant.stores.opened import AwsStores
+    from assistant.stores.opened import open_deployed
 
-    if not options.deployed:
-        async with options.stores(tenant) as embedded:
-            yield await embedded.of(DESK)
+    if options.deployed:
+        async with open_deployed(options.preparing(), tenant) as (_, deployed):
+            yield await deployed.of(DESK)
         return
-    settings = options.preparing()
-    async with AsyncExitStack() as stack:
-        clients = await stack.enter_async_context(open_clients(settings))
-        yield await AwsStores(clients, settings, stack=stack, tenant=tenant).of(DESK)
+    async with options.stores(tenant) as embedded:
+        yield await embedded.of(DESK)
 
 
 def _questions_folder(options: GlobalOptions) -> Path:

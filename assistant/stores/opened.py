@@ -20,7 +20,7 @@ from assistant.domain.errors import AssistantError, ConfigurationError, Dependen
 from assistant.process.private_files import keep_private
 from assistant.process.settings import FunctionSettings, StoreSettings
 from assistant.stores.claims import EVENTS_TABLE
-from assistant.stores.clients import AwsClients, ProcessClients
+from assistant.stores.clients import AwsClients, ProcessClients, open_clients
 from assistant.stores.desk import DESK_TABLE
 from assistant.stores.documents_ports import DocumentStore, Index, KnowledgeStores, Uploads
 from assistant.stores.records import RECORDS_TABLE
@@ -109,9 +109,14 @@ class AwsStores:
         from assistant.stores.s3 import S3AuditDigests, S3DocumentStore, S3FeedbackFiles
         from assistant.stores.s3_uploads import S3Uploads
 
-        kinds = {"documents": S3DocumentStore, "uploads": S3Uploads, "feedback": S3FeedbackFiles}
+        kinds = {
+            "documents": S3DocumentStore,
+            "uploads": S3Uploads,
+            "feedback": S3FeedbackFiles,
+            "digests": S3AuditDigests,
+        }
         values = {argument: self._name(setting) for argument, setting in files.settings}
-        return kinds.get(files.kind, S3AuditDigests)(await self._clients.aws("s3"), **values)
+        return kinds[files.kind](await self._clients.aws("s3"), **values)
 
     async def table_of(self, table: TableOf) -> DynamoDbTable:
         """Return a table; stores of one table share it, and what they insert at once goes out together."""
@@ -145,6 +150,17 @@ async def knowledge_of(stores: Stores) -> KnowledgeStores:
         queue=await stores.of(QUEUE),
         withdrawals=await stores.of(WITHDRAWALS),
     )
+
+
+@asynccontextmanager
+async def open_deployed(
+    settings: StoreSettings, tenant: str
+) -> AsyncGenerator[tuple[TenantConfig, AwsStores]]:
+    """Open a deployment's file and stores of a tenant. Raises ConfigurationError, DependencyError."""
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(open_clients(settings))
+        config = (await read_tenants(settings, clients)).one(tenant)
+        yield config, AwsStores(clients, settings, stack=stack, tenant=tenant)
 
 
 async def read_tenants(settings: StoreSettings, clients: ProcessClients) -> TenantFiles:

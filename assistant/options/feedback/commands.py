@@ -5,12 +5,8 @@ What a command works with is imported when it runs: the other commands start wit
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -19,20 +15,12 @@ from typer import Option
 from assistant.domain.errors import ConfigurationError
 from assistant.stores.desk import DESK
 from assistant.stores.erasure import ERASURE_KEYS
-from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, instant, plain
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain
 
 if TYPE_CHECKING:
-    from assistant.options.feedback.opened import LearningStores
     from assistant.stores.opened import EmbeddedTenant
 
-Result = TypeVar("Result")
-BY = "Name of the person who exports: under hipaa needed with --deployed. Else this machine's user counts."
 CONTENTS = "Of the second person, under hipaa: the contents that the first one's refusal told."
-END = "End of the window, UTC. Default: now."
-Until = Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=END)]
-FIRST_DAY = "First day of the window, UTC. Default: 90 days before its end."
-Since = Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=FIRST_DAY)]
-SETS_DAYS = 90
 
 
 def erase(
@@ -67,32 +55,6 @@ def erase(
         key = "The key is destroyed" if erased.had_key else "The key was destroyed before"
         told = f"{key}. Texts that nobody can read any more: {len(erased.texts)}."
     show(options, asdict(erased), told, *(f"  {name}" for name in (erased.subject, *erased.texts)))
-
-
-@asynccontextmanager
-async def _open_stores(options: GlobalOptions, tenant: str) -> AsyncGenerator[LearningStores]:
-    from assistant.options.feedback.opened import LearningStores, open_deployed_learning
-
-    if options.deployed:
-        async with open_deployed_learning(options.preparing(), tenant) as deployed:
-            yield deployed
-        return
-    config = options.tenant(tenant)
-    async with options.stores(tenant) as stores:
-        yield await LearningStores.of(stores, config)
-
-
-def with_stores(
-    options: GlobalOptions, tenant: str, use: Callable[[LearningStores], Awaitable[Result]]
-) -> Result:
-    """Return what ``use`` returns of the tenant's stores."""
-
-    async def run() -> Result:
-        async with _open_stores(options, tenant) as stores:
-            return await use(stores)
-
-    with Terminal().waiting("learning"):
-        return asyncio.run(run())
 
 
 def show(options: GlobalOptions, value: object, *parts: str | Table) -> None:

@@ -29,7 +29,7 @@ from assistant.service.opened import Loop, tenant_in
 from assistant.stores.clients import AwsClients, open_clients
 from assistant.stores.desk import DESK
 from assistant.stores.erasure import ERASURE_KEYS
-from assistant.stores.opened import DOCUMENTS, AwsStores, EmbeddedTenant, open_embedded, read_tenants
+from assistant.stores.opened import DOCUMENTS, AwsStores, EmbeddedTenant, open_deployed, open_embedded
 from assistant.stores.records import RECORDS
 from assistant.stores.states import STATES
 from assistant.stores.store import Stores
@@ -156,10 +156,8 @@ class LearningStores:
 @asynccontextmanager
 async def open_deployed_learning(settings: PreparingSettings, tenant: str) -> AsyncGenerator[LearningStores]:
     """Open what a deployment stores of a tenant. Raises ConfigurationError, DependencyError."""
-    async with AsyncExitStack() as stack:
-        clients = await stack.enter_async_context(open_clients(settings))
-        config = (await read_tenants(settings, clients)).one(tenant)
-        yield await LearningStores.of(AwsStores(clients, settings, stack=stack, tenant=tenant), config)
+    async with open_deployed(settings, tenant) as (config, stores):
+        yield await LearningStores.of(stores, config)
 
 
 @asynccontextmanager

@@ -392,7 +392,6 @@ def _decompress(stored: bytes) -> Any:
 
 
 VERSIONS_FILE = "versions.json"
-TURN_FILE = "turn.lock"
 _TURN_POLL_S = 0.02
 
 

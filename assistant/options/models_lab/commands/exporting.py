@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +14,19 @@ import typer
 from typer import Option
 
 from assistant.domain.errors import ConfigurationError
-from assistant.options.feedback.commands import BY, CONTENTS, SETS_DAYS, Since, Until, show, with_stores
-from assistant.terminal.terminal import GlobalOptions, Tenant, table, window_of
+from assistant.options.feedback.commands import CONTENTS, show
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, instant, table, window_of
 
 if TYPE_CHECKING:
     from assistant.options.feedback.opened import LearningStores
     from assistant.options.models_lab.training_sets import Export
+
+BY = "Name of the person who exports: under hipaa needed with --deployed. Else this machine's user counts."
+END = "End of the window, UTC. Default: now."
+Until = Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=END)]
+FIRST_DAY = "First day of the window, UTC. Default: 90 days before its end."
+Since = Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=FIRST_DAY)]
+_SETS_DAYS = 90
 
 
 def export(
@@ -36,24 +45,39 @@ def export(
     from assistant.stores.two_people import Contents
     from assistant.terminal.terminal import cli_reader
 
-    options, (begin, end) = GlobalOptions.of(context), window_of(since, until, days=SETS_DAYS)
+    options, (begin, end) = GlobalOptions.of(context), window_of(since, until, days=_SETS_DAYS)
     if by and not options.deployed:
         raise ConfigurationError("--by is only for --deployed; elsewhere the user of this machine counts.")
 
-    async def read(stores: LearningStores) -> Export:
-        two_people = two_people_of(stores.tenant, stores.desk)
-        sets = await training_sets(stores, begin, end)
+    async def read() -> Export:
+        async with _open_stores(options, tenant) as stores:
+            two_people = two_people_of(stores.tenant, stores.desk)
+            sets = await training_sets(stores, begin, end)
 
-        async def about() -> Contents:
-            hashes = {name: sha256(raw).hexdigest() for name, raw in sets.content.items()}
-            return Contents.of(hashes, f"{sum(int(row[1]) for row in sets.rows):,} examples")
+            async def about() -> Contents:
+                hashes = {name: sha256(raw).hexdigest() for name, raw in sets.content.items()}
+                return Contents.of(hashes, f"{sum(int(row[1]) for row in sets.rows):,} examples")
 
-        reader = by if options.deployed else cli_reader()
-        await two_people.admit("export", "training sets", by=reader, contents=about, named=contents)
-        return sets
+            reader = by if options.deployed else cli_reader()
+            await two_people.admit("export", "training sets", by=reader, contents=about, named=contents)
+            return sets
 
-    exported = with_stores(options, tenant, read)
+    with Terminal().waiting("learning"):
+        exported = asyncio.run(read())
     _write_export(options, exported, out, {"examples": {row[0]: int(row[1]) for row in exported.rows}})
+
+
+@asynccontextmanager
+async def _open_stores(options: GlobalOptions, tenant: str) -> AsyncGenerator[LearningStores]:
+    from assistant.options.feedback.opened import LearningStores, open_deployed_learning
+
+    if options.deployed:
+        async with open_deployed_learning(options.preparing(), tenant) as deployed:
+            yield deployed
+        return
+    config = options.tenant(tenant)
+    async with options.stores(tenant) as stores:
+        yield await LearningStores.of(stores, config)
 
 
 def _write_export(options: GlobalOptions, exported: Export, out: Path, counts: Mapping[str, object]) -> None:

@@ -160,15 +160,15 @@ def variants(
 async def _count(
     options: GlobalOptions, tenant: str, hours: int, *, deployed: bool
 ) -> dict[str, VariantCounts]:
-    from assistant.options.feedback.opened import open_deployed_learning
     from assistant.options.models_lab.variants import count_variants
+    from assistant.stores.opened import open_deployed
     from assistant.stores.records import RECORDS
 
     until = datetime.now(UTC)
     since = until - timedelta(hours=hours)
     if deployed:
-        async with open_deployed_learning(options.preparing(), tenant) as learning:
-            return await count_variants(learning.records, since=since, until=until)
+        async with open_deployed(options.preparing(), tenant) as (_, aws):
+            return await count_variants(await aws.of(RECORDS), since=since, until=until)
     async with options.stores(tenant) as stores:
         return await count_variants(stores.get(RECORDS), since=since, until=until)
 
