@@ -2,6 +2,7 @@ import { useEffect, useLayoutEffect } from "preact/hooks";
 import { announce } from "@console/announcer.ts";
 import { Failure, useCall } from "@console/views/failure.tsx";
 import { Icon } from "@console/views/icons.tsx";
+import { listenForKeys } from "@console/views/shortcuts.tsx";
 import { CaseView } from "./case_view.tsx";
 import { ReviewContext, useReview } from "./context.ts";
 import { Gaps } from "./gaps.tsx";
@@ -120,15 +121,7 @@ function useKeys(review: Review): void {
       KeyF: () => focus("#filter-state"),
       KeyG: () => turnTo(review, "gaps"),
     };
-    const onKey = (event: KeyboardEvent) => {
-      if (event.key === "Escape") return closeCase(review, event);
-      const action = event.altKey && event.shiftKey ? actions[event.code] : undefined;
-      if (action === undefined) return;
-      event.preventDefault();
-      action();
-    };
-    addEventListener("keydown", onKey);
-    return () => removeEventListener("keydown", onKey);
+    return listenForKeys(actions, (event) => closeCase(review, event));
   }, [review]);
 }
 

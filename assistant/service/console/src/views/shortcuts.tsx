@@ -25,6 +25,22 @@ const KEPT =
   "Better texts, questions asked again in other words and answers passed over are kept as well, all as far as your " +
   "company’s settings allow. Outside an answer’s own record they carry a pseudonym instead of your name.";
 
+/** Run the action of Alt + Shift + a key, by its place on the keyboard, and `onEscape`. Returns what ends it. */
+export function listenForKeys(
+  actions: Record<string, () => void>,
+  onEscape: (event: KeyboardEvent) => void,
+): () => void {
+  const onKey = (event: KeyboardEvent) => {
+    if (event.key === "Escape") return onEscape(event);
+    const action = event.altKey && event.shiftKey ? actions[event.code] : undefined;
+    if (action === undefined) return;
+    event.preventDefault();
+    action();
+  };
+  addEventListener("keydown", onKey);
+  return () => removeEventListener("keydown", onKey);
+}
+
 /** A list of the keys, as a modal dialog: the browser keeps the focus in it and gives it back. */
 export function Shortcuts({ page, onClose }: { page: Page | null; onClose: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);

@@ -11,7 +11,7 @@ import { type Place, WorkspaceContext, WorkspaceState, useWorkspace } from "./wo
 import { EarlierList } from "./earlier_list.tsx";
 import { Icon } from "./icons.tsx";
 import { ReplyActions } from "./reply.tsx";
-import { PURPOSE } from "./shortcuts.tsx";
+import { PURPOSE, listenForKeys } from "./shortcuts.tsx";
 import { SourcePanel } from "./source_panel.tsx";
 import { Sources } from "./sources.tsx";
 import { TurnList, beginAnew } from "./turn_list.tsx";
@@ -201,15 +201,7 @@ function useKeys(workspace: WorkspaceState): void {
         focus("question");
       },
     };
-    const onKey = (event: KeyboardEvent) => {
-      if (event.key === "Escape") return closeTopmost(workspace, event);
-      const action = event.altKey && event.shiftKey ? actions[event.code] : undefined;
-      if (action === undefined) return;
-      event.preventDefault();
-      action();
-    };
-    addEventListener("keydown", onKey);
-    return () => removeEventListener("keydown", onKey);
+    return listenForKeys(actions, (event) => closeTopmost(workspace, event));
   }, [workspace]);
 }
 
