@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,7 @@ Result = TypeVar("Result")
 
 BUSY_TIMEOUT_S = 5.0
 """How long a statement waits for another process's write lock."""
+_SWITCH_AGAIN_S = 0.005
 CALL_TIMEOUT_S = 30.0
 """Limit of one call: the wait for the thread, the lock, and the work."""
 MAX_PENDING_CALLS = 1000
@@ -309,9 +311,27 @@ def open_connection(
 
     make_private_file(path)  # SQLite gives its -wal and -shm the mode of the file
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    for pragma in (f"page_size = {page_size_bytes}", "journal_mode = WAL", "secure_delete = ON", *pragmas):
+    connection.execute(f"PRAGMA page_size = {page_size_bytes}")
+    _switch_to_wal(connection)
+    for pragma in ("secure_delete = ON", *pragmas):
         connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Retry the switch of a new file for BUSY_TIMEOUT_S: while another process switches or writes it, SQLite
+    refuses at once and does not wait. In a file in WAL mode it does nothing."""
+    import sqlite3
+
+    until_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
+                raise
+        time.sleep(_SWITCH_AGAIN_S)
 
 
 # Documents, feedback, switches and secrets

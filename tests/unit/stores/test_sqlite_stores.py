@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from assistant.domain.errors import DependencyError, OverloadedError, RecordsUnavailableError
-from assistant.stores.files import SqliteFile, Transaction
+from assistant.stores import files
+from assistant.stores.files import SqliteFile, Transaction, open_connection
 from assistant.stores.queue import sqlite as ingestion
 from assistant.stores.queue.sqlite import SqliteIngestionQueue
 from assistant.stores.records import StoredRecords
@@ -143,3 +146,40 @@ async def test_messages_of_a_killed_receiver_come_again_at_once(tmp_path: Path, 
         if receiver.returncode is None:
             receiver.kill()
         await receiver.wait()
+
+
+WRITER_OF_A_NEW_FILE = """
+import sqlite3, sys
+
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("writes", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_switch_of_a_new_file_waits_for_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    path, waited = tmp_path / "new.sqlite", list[float]()
+    command = [sys.executable, "-c", WRITER_OF_A_NEW_FILE, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "writes\n"
+
+        def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            if ends:
+                writer.communicate("end\n")
+
+        monkeypatch.setattr(files.time, "sleep", sleep)
+        if ends:
+            with closing(open_connection(path)) as connection:
+                assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        else:
+            monkeypatch.setattr(files, "BUSY_TIMEOUT_S", 0.1)
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                open_connection(path)
+            writer.communicate("end\n")
+    assert waited
