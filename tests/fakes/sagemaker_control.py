@@ -1,4 +1,4 @@
-"""SageMaker's control plane for tests: jobs and endpoints that take time, fail and stop, and quotas.
+"""SageMaker's control plane for tests: training jobs and endpoints that take time, fail and stop, and quotas.
 
 moto ends every job at once and has no ``UpdateEndpoint``. Here a job is ``InProgress`` and an endpoint
 ``Creating`` or ``Updating`` until the test moves it, through :class:`ControlledSageMaker`. Operations that
@@ -22,7 +22,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
@@ -55,10 +55,6 @@ class ControlledSageMaker:
     async def interrupt_job(self, name: str) -> None:
         """Take a spot instance away: the job stays InProgress, its secondary status says Interrupted."""
         await self._post(f"training-jobs/{name}", {"status": "InProgress", "secondary": "Interrupted"})
-
-    async def end_processing_job(self, name: str, status: str, *, reason: str = "") -> None:
-        """End a processing job: ``Completed``, ``Failed`` (with a reason) or ``Stopped``."""
-        await self._post(f"processing-jobs/{name}", {"status": status, "reason": reason})
 
     async def move_endpoint(self, name: str, status: str = "InService", *, reason: str = "") -> None:
         """Move an endpoint. ``InService`` carries out what was requested; with a reason the update failed
@@ -114,19 +110,10 @@ _TRAINING = _Kind(
     "ResourceInUse",
     "Requested resource not found.",
 )
-_PROCESSING = _Kind(
-    "ProcessingJob",
-    "processing-job",
-    "processing job",
-    "ProcessingJobSummaries",
-    _JOB_TAKEN,
-    "ResourceInUse",
-    "Could not find requested job with name: {name}",
-)
 _MODEL = _Kind("Model", "model", "model", "Models")
 _CONFIG = _Kind("EndpointConfig", "endpoint-config", "endpoint configuration", "EndpointConfigs")
 _ENDPOINT = _Kind("Endpoint", "endpoint", "endpoint", "Endpoints")
-_KINDS = {each.name: each for each in (_TRAINING, _PROCESSING, _MODEL, _CONFIG, _ENDPOINT)}
+_KINDS = {each.name: each for each in (_TRAINING, _MODEL, _CONFIG, _ENDPOINT)}
 
 
 @dataclass(slots=True)
@@ -136,7 +123,6 @@ class _Kept:
     kind: _Kind
     region: str
     shown: dict[str, Any]
-    tags: list[dict[str, str]] = field(default_factory=list)
     pending: Callable[[], None] | None = None
     """Carries out an endpoint's update when it ends well."""
 
@@ -197,10 +183,8 @@ class SageMakerControl:
     @cached_property
     def _operations(self) -> dict[str, Callable[[dict[str, Any], str], dict[str, Any]]]:
         return {
-            "CreateTrainingJob": lambda body, region: self._create_job(_TRAINING, body, region),
-            "CreateProcessingJob": lambda body, region: self._create_job(_PROCESSING, body, region),
-            "StopTrainingJob": lambda body, region: self._stop(_TRAINING, body, region),
-            "StopProcessingJob": lambda body, region: self._stop(_PROCESSING, body, region),
+            "CreateTrainingJob": self._create_job,
+            "StopTrainingJob": self._stop,
             "CreateModel": self._create_model,
             "CreateEndpointConfig": self._create_config,
             "CreateEndpoint": self._create_endpoint,
@@ -209,8 +193,6 @@ class SageMakerControl:
             **{f"Describe{name}": _bound(self._describe, kind) for name, kind in _KINDS.items()},
             **{f"List{name}s": _bound(self._list, kind) for name, kind in _KINDS.items()},
             **{f"Delete{each.name}": _bound(self._delete, each) for each in (_MODEL, _CONFIG, _ENDPOINT)},
-            "AddTags": self._add_tags,
-            "ListTags": self._list_tags,
         }
 
     def _answer(self, operation: str, body: dict[str, Any], *, region: str) -> dict[str, Any]:
@@ -224,42 +206,36 @@ class SageMakerControl:
 
     # Jobs
 
-    def _create_job(self, kind: _Kind, body: dict[str, Any], region: str) -> dict[str, Any]:
-        if kind is _TRAINING:
-            cluster, usage = body.get("ResourceConfig", {}), "training job usage"
-            given = body["AlgorithmSpecification"]
-            if ("TrainingImage" in given) == ("AlgorithmName" in given):
-                raise RefusedError("You must specify either an algorithm name or a training image.")
-        else:
-            cluster, usage = body["ProcessingResources"]["ClusterConfig"], "processing job usage"
-        self._heed_quota(cluster.get("InstanceType", ""), cluster.get("InstanceCount", 1), usage=usage)
-        job = self._keep(kind, body, region)
+    def _create_job(self, body: dict[str, Any], region: str) -> dict[str, Any]:
+        given, cluster = body["AlgorithmSpecification"], body.get("ResourceConfig", {})
+        if ("TrainingImage" in given) == ("AlgorithmName" in given):
+            raise RefusedError("You must specify either an algorithm name or a training image.")
+        count = cluster.get("InstanceCount", 1)
+        self._heed_quota(cluster.get("InstanceType", ""), count, usage="training job usage")
+        job = self._keep(_TRAINING, body, region)
         job.become("InProgress")
-        if kind is _TRAINING:
-            job.shown |= {"SecondaryStatus": "Starting", "SecondaryStatusTransitions": []}
-            self._move(job, "InProgress", secondary="Starting")
-        return {f"{kind.name}Arn": job.arn}
+        job.shown |= {"SecondaryStatus": "Starting", "SecondaryStatusTransitions": []}
+        self._move(job, "InProgress", secondary="Starting")
+        return {"TrainingJobArn": job.arn}
 
-    def _stop(self, kind: _Kind, body: dict[str, Any], region: str) -> dict[str, Any]:
-        job = self._found(kind, body[f"{kind.name}Name"], region)
+    def _stop(self, body: dict[str, Any], region: str) -> dict[str, Any]:
+        job = self._found(_TRAINING, body["TrainingJobName"], region)
         if job.status in _JOB_ENDED:
             raise RefusedError(
-                f"The request was rejected because the {kind.words} is in status {job.status}."
+                f"The request was rejected because the training job is in status {job.status}."
             )
         self._move(job, "Stopping")
         return {}
 
     def _move_job(self, job: _Kept, status: str, *, reason: str, secondary: str) -> None:
-        now, training = time.time(), job.kind is _TRAINING
+        now = time.time()
         if job.status in _JOB_ENDED:
-            raise RefusedError(f"{job.shown[f'{job.kind.name}Name']} is {job.status} and cannot change.")
+            raise RefusedError(f"{job.shown['TrainingJobName']} is {job.status} and cannot change.")
         job.become(status)
         if reason:
             job.shown["FailureReason"] = reason
         if status in _JOB_ENDED:
-            job.shown["TrainingEndTime" if training else "ProcessingEndTime"] = now
-        if not training:
-            return
+            job.shown["TrainingEndTime"] = now
         job.shown["SecondaryStatus"] = secondary or ("Training" if status == "InProgress" else status)
         job.shown["SecondaryStatusTransitions"].append(
             {"Status": job.shown["SecondaryStatus"], "StartTime": now}
@@ -303,16 +279,12 @@ class SageMakerControl:
         self._found(_CONFIG, endpoint.shown["EndpointConfigName"], region)
         variants = self._variants(body["EndpointConfigName"], region)
         if body.get("RetainAllVariantProperties"):
-            excluded = {
-                each["VariantPropertyType"] for each in body.get("ExcludeRetainedVariantProperties", ())
-            }
             before = {each["VariantName"]: each for each in endpoint.shown.get("ProductionVariants", ())}
             for each in variants:
-                for name in {"DesiredWeight", "DesiredInstanceCount"} - excluded:
-                    if name in before.get(each["VariantName"], {}):
-                        each[name] = each[name.replace("Desired", "Current")] = before[each["VariantName"]][
-                            name
-                        ]
+                for name in ("Weight", "InstanceCount"):
+                    if each["VariantName"] in before:
+                        kept = before[each["VariantName"]][f"Desired{name}"]
+                        each |= {f"Desired{name}": kept, f"Current{name}": kept}
         self._deploy(endpoint, body, variants, status="Updating")
         return {"EndpointArn": endpoint.arn}
 
@@ -419,7 +391,7 @@ class SageMakerControl:
             raise RefusedError(kind.taken.format(words=kind.words, arn=arn), code=kind.taken_code)
         now = time.time()
         shown = {**body, f"{kind.name}Arn": arn, "CreationTime": now, "LastModifiedTime": now}
-        kept = _Kept(kind=kind, region=region, tags=shown.pop("Tags", []), shown=shown)
+        kept = _Kept(kind=kind, region=region, shown=shown)
         self._kept[region, kind.name, name] = kept
         return kept
 
@@ -465,21 +437,6 @@ class SageMakerControl:
             raise RefusedError(f'Cannot update in-progress endpoint "{kept.arn}".')
         del self._kept[region, kind.name, body[f"{kind.name}Name"]]
         return {}
-
-    def _add_tags(self, body: dict[str, Any], region: str) -> dict[str, Any]:
-        kept = self._by_arn(body["ResourceArn"])
-        added = {each["Key"] for each in body["Tags"]}
-        kept.tags[:] = [each for each in kept.tags if each["Key"] not in added] + body["Tags"]
-        return {"Tags": kept.tags}
-
-    def _list_tags(self, body: dict[str, Any], region: str) -> dict[str, Any]:
-        return {"Tags": self._by_arn(body["ResourceArn"]).tags}
-
-    def _by_arn(self, arn: str) -> _Kept:
-        for each in self._kept.values():
-            if each.arn == arn:
-                return each
-        raise RefusedError(f"Could not find resource {arn}..")
 
     def _move(self, kept: _Kept, status: str, *, reason: str = "", secondary: str = "") -> None:
         if kept.kind is _ENDPOINT:

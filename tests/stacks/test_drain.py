@@ -15,6 +15,9 @@ from assistant.service.__main__ import AFTER_DRAIN_S
 from tests.stacks.synthesized import assembly, assembly_folder, templates_in  # noqa: F401 - a fixture
 from tests.stacks.values import resources_of
 
+LONGEST_STOP_S = 120.0
+"""Fargate takes no longer stop timeout."""
+
 
 class Deployed:
     """What a tenant's templates say of time-outs, in seconds."""
@@ -57,16 +60,11 @@ def deployed(request: pytest.FixtureRequest, assembly: Path) -> Deployed:  # noq
 
 def test_a_started_answer_is_finished_before_the_task_is_killed(deployed: Deployed) -> None:
     assert deployed.answer_s < deployed.drain_s
-    assert deployed.drain_s + AFTER_DRAIN_S < deployed.stop_s
+    assert deployed.drain_s + AFTER_DRAIN_S < deployed.stop_s <= LONGEST_STOP_S
 
 
 def test_deregistration_takes_longer_than_the_task_s_stop(deployed: Deployed) -> None:
     assert deployed.stop_s <= deployed.deregistration_s
-
-
-def test_the_balancer_waits_longer_than_a_whole_answer_takes(deployed: Deployed) -> None:
-    """An answer in one body sends nothing before it ends; the balancer ends a silent connection with 504."""
-    assert deployed.answer_s < deployed.balancer_idle_s
 
 
 def test_tasks_keep_connections_longer_than_the_balancer(deployed: Deployed) -> None:

@@ -6,7 +6,6 @@ each property (``tests/fakes/cloudformation_server.py``).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from assistant.tenant.tenant import load_tenant
 from template_checks.upgrades import templates_by_stack_name
-from tests.stacks.emulated_account import ACCOUNT, REGION, EmulatedAccount, emulated_account, resources_of
+from tests.stacks.emulated_account import EmulatedAccount, emulated_account, resources_of
 from tests.stacks.synthesized import ROOT, assembly_folder
 
 TENANTS = ("pharmacy", "clinic")
@@ -53,29 +52,6 @@ def test_the_endpoints_have_the_names_that_the_service_calls(account: EmulatedAc
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
-def test_every_bucket_is_encrypted_with_its_tenant_s_key(account: EmulatedAccount, tenant: str) -> None:
-    s3 = account.client("s3")
-    buckets = resources_of(account, stack(tenant, "Data"), "AWS::S3::Bucket")
-    encryption = {
-        bucket: s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"][0][
-            "ApplyServerSideEncryptionByDefault"
-        ]
-        for bucket in buckets
-    }
-    keys = {
-        place.get("KMSMasterKeyID") for place in encryption.values() if place["SSEAlgorithm"] == "aws:kms"
-    }
-    own = {f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{key}" for key in keys_of(account, tenant)}
-    assert len(buckets) == 9
-    assert keys <= own
-    assert keys
-
-
-def keys_of(account: EmulatedAccount, tenant: str) -> list[str]:
-    return resources_of(account, stack(tenant, "Keys"), "AWS::KMS::Key")
-
-
-@pytest.mark.parametrize("tenant", TENANTS)
 def test_tables_have_the_keys_that_the_adapters_write(account: EmulatedAccount, tenant: str) -> None:
     dynamodb = account.client("dynamodb")
     tables = resources_of(account, stack(tenant, "Data"), "AWS::DynamoDB::Table")
@@ -86,43 +62,12 @@ def test_tables_have_the_keys_that_the_adapters_write(account: EmulatedAccount, 
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
-def test_messages_that_fail_go_to_a_queue_of_the_same_stack(account: EmulatedAccount, tenant: str) -> None:
-    sqs = account.client("sqs")
-    arns: set[str] = set()
-    targets: set[str] = set()
-    for url in resources_of(account, stack(tenant, "Ingestion"), "AWS::SQS::Queue"):
-        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        arns.add(attributes["QueueArn"])
-        if "RedrivePolicy" in attributes:
-            targets.add(json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"])
-    assert targets
-    assert targets < arns
-
-
-@pytest.mark.parametrize("tenant", TENANTS)
 def test_the_service_runs_the_image_by_its_digest(account: EmulatedAccount, tenant: str) -> None:
     ecs = account.client("ecs")
     (task,) = resources_of(account, stack(tenant, "Orchestrator"), "AWS::ECS::TaskDefinition")
     containers = ecs.describe_task_definition(taskDefinition=task)["taskDefinition"]["containerDefinitions"]
     assert containers
     assert all("@sha256:" in container["image"] for container in containers)
-
-
-@pytest.mark.parametrize("tenant", TENANTS)
-def test_no_subnet_of_the_tenant_has_a_route_to_the_internet(account: EmulatedAccount, tenant: str) -> None:
-    ec2 = account.client("ec2")
-    (vpc,) = resources_of(account, stack(tenant, "Network"), "AWS::EC2::VPC")
-    of_vpc = [{"Name": "vpc-id", "Values": [vpc]}]
-    assert len(ec2.describe_subnets(Filters=of_vpc)["Subnets"]) == 3
-    routes = [
-        route
-        for table in ec2.describe_route_tables(Filters=of_vpc)["RouteTables"]
-        for route in table["Routes"]
-    ]
-    assert [route for route in routes if "NatGatewayId" in route] == []
-    assert [route for route in routes if str(route.get("GatewayId", "")).startswith("igw-")] == []
-    attached = [{"Name": "attachment.vpc-id", "Values": [vpc]}]
-    assert ec2.describe_internet_gateways(Filters=attached)["InternetGateways"] == []
 
 
 def owned(account: EmulatedAccount, assembly: Path, tenant: str) -> set[str]:

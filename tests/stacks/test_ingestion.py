@@ -142,23 +142,6 @@ def test_the_schema_function_has_the_domain_s_master_role(template: dict[str, An
     assert "artifact.json" in str(attached["PolicyDocument"])
 
 
-def test_only_the_redactor_may_read_raw_capture(template: dict[str, Any]) -> None:
-    reaching = [
-        name
-        for name, body in resources_of(template, "AWS::IAM::Policy").items()
-        if DATA.quarantine_bucket in str(body)
-    ]
-
-    assert [name.startswith("RedactRole") for name in reaching] == [True]
-    roles = resources_of(template, "AWS::IAM::Role")
-    tagged = [
-        name
-        for name, body in roles.items()
-        if {"Key": "duty", "Value": "redactor"} in body["Properties"]["Tags"]
-    ]
-    assert [name.startswith("RedactRole") for name in tagged] == [True]
-
-
 def test_the_closer_of_audit_days_reads_audit_records_and_puts_digests_alone(
     template: dict[str, Any],
 ) -> None:

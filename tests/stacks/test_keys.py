@@ -139,16 +139,6 @@ def test_event_rules_have_only_conditions_that_kms_can_evaluate(
             assert "kms:EncryptionContext" in str(statement["Condition"])
 
 
-def test_the_logs_key_permits_only_the_tenant_s_log_groups(keys: Mapping[str, Mapping[str, Any]]) -> None:
-    (groups,) = (
-        statement["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"]
-        for name, statement in statements(keys)
-        if name == "LogsKey" and statement["Principal"].get("Service", "").startswith("logs.")
-    )
-    assert "arn:aws:logs:us-east-1:111122223333:log-group:assistant-pharmacy-*" in groups
-    assert all("pharmacy" in group for group in groups)
-
-
 @pytest.mark.parametrize("key", ["CaptureKey", "FeedbackKey"])
 def test_captured_calls_and_feedback_are_decrypted_only_through_s3(
     keys: Mapping[str, Mapping[str, Any]], key: str

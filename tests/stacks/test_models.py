@@ -160,14 +160,6 @@ def test_calls_of_both_endpoints_are_captured_into_quarantine_under_their_key(
     assert capture["CaptureContentTypeHeader"] == {"JsonContentTypes": ["application/json"]}
 
 
-@pytest.mark.parametrize("part", ["Embedding", "Llm"])
-def test_the_capturing_role_may_write_and_not_read(part: str) -> None:
-    place = f"value-quarantine/{part.lower()}/*"
-    assert any(place in r for r in resources_for("pharmacy", part, "s3:PutObject"))
-    assert KEYS.capture_key_arn in resources_for("pharmacy", part, "kms:GenerateDataKey")
-    assert not any("quarantine" in r for r in resources_for("pharmacy", part, "s3:GetObject"))
-
-
 @pytest.mark.parametrize(("percent", "is_captured"), [(0, False), (10, False), (100, True)])
 def test_capture_without_redaction_is_whole_or_disabled(percent: int, *, is_captured: bool) -> None:
     tenant = deployed("clinic")
@@ -282,23 +274,6 @@ def test_a_trial_s_role_reads_artifacts_and_writes_only_log_lines_and_metrics() 
     }
     read = resources_for("sandbox", "TrialsRights", "s3:GetObject")
     assert sorted(name.split("/")[-2] for name in read) == ["embedding", "llm"]
-
-
-def test_the_clean_up_role_deletes_trials_alone() -> None:
-    deleting = {
-        statement["Action"]: statement["Resource"] for statement in statements("sandbox", "TrialsCleanUp")
-    }
-
-    assert set(deleting) == {
-        "sagemaker:DeleteEndpoint",
-        "sagemaker:DeleteEndpointConfig",
-        "sagemaker:DeleteModel",
-    }
-    for resources in deleting.values():
-        names = [str(resource) for resource in resources]
-        assert [name.rpartition("/")[2].rstrip("'}\"]") for name in names] == list(
-            trial_endpoints(deployed("sandbox"))
-        )
 
 
 def test_a_trial_s_log_is_encrypted_and_ends() -> None:

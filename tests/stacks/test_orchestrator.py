@@ -118,15 +118,6 @@ def test_a_stalled_log_driver_does_not_block_the_task(template: Template, name: 
 # --- how tasks end, and are replaced ---
 
 
-@pytest.mark.parametrize("name", ["pharmacy", "clinic", "sandbox"])
-def test_an_answer_ends_within_the_drain_and_that_before_the_task_is_killed(name: str) -> None:
-    tenant = deployed(name)
-    template = orchestrator_of(tenant)
-    drain_s = float(environment(template)[ServiceSettings.variable("drain_timeout_s")])
-    stop_s = container(template)["StopTimeout"]
-    assert tenant.config.limits.answer_deadline_s < drain_s < stop_s == 120
-
-
 def test_a_deployment_that_fails_is_rolled_back(template: Template) -> None:
     deployment = only(template, "AWS::ECS::Service")["DeploymentConfiguration"]
     (alarm,) = resources_of(template, "AWS::CloudWatch::Alarm")

@@ -65,14 +65,6 @@ def each_job(said: str) -> Iterator[dict[str, Any]]:
             yield request_of(replace(JOB, instance=instance).completed(json.loads(said)))
 
 
-def test_a_job_has_what_the_caller_chose(said: str) -> None:
-    job = request_of(JOB.completed(json.loads(said)))
-    assert job["TrainingJobName"] == JOB.name
-    assert job["AlgorithmSpecification"] == {"TrainingImage": JOB.image, "TrainingInputMode": "File"}
-    assert job["HyperParameters"] == {"epochs": "3"}
-    assert job["ResourceConfig"]["InstanceType"] == JOB.instance.name
-
-
 @pytest.mark.parametrize(
     "image",
     [

@@ -423,14 +423,22 @@ def test_a_trial_s_role_reads_artifacts_and_nothing_else(account: Account) -> No
     assert any(judgement.is_allowed for judgement in judge(used))
 
 
-def test_the_clean_up_role_deletes_no_endpoint_that_serves(account: Account) -> None:
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [
+        ("DeleteEndpoint", "endpoint"),
+        ("DeleteEndpointConfig", "endpoint-config"),
+        ("DeleteModel", "model"),
+    ],
+)
+def test_the_clean_up_role_deletes_nothing_that_serves(account: Account, kind: str, place: str) -> None:
     role = role_of(account, "clinic", "TrialsCleanUpRole")
 
     def deletes(name: str) -> bool:
         asked = Request(
             principal=role.arn,
-            action="sagemaker:DeleteEndpoint",
-            resource=f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:endpoint/{name}",
+            action=f"sagemaker:{kind}",
+            resource=f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:{place}/{name}",
             account=ACCOUNT,
             context={**context_of(role), "aws:RequestedRegion": "us-east-1", "aws:ResourceAccount": ACCOUNT},
             identity=tuple(role.policies.values()),
