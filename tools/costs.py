@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from assistant.cli.aws.bill import make_bill
-from assistant.cli.aws.cost import rows_of
+from assistant.cli.aws.cost import make_bill, rows_of
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.prices import load_prices
 from template_checks.upgrades import templates_by_stack_name

@@ -32,10 +32,10 @@ from assistant.documents.files import (
     SourceFailure,
     SourceItem,
     file_of,
+    linked_ids,
     read_sources,
     skipped_files,
 )
-from assistant.documents.links import linked_ids
 from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
 from assistant.documents.readable import ListDocuments, pages_of
 from assistant.documents.receipt import KEPT_TEXTS, WithdrawalReceipts

@@ -6,18 +6,21 @@ Exit statuses: 0 done; 1 failed, with one sentence on stderr; 2 wrong usage; 130
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer import Option
 from typer.core import TyperCommand, TyperGroup
 
-from assistant.cli.interruption import ending_in_order
 from assistant.domain.errors import AssistantError
 from assistant.option import installed
 from template_checks import InvalidInputError
@@ -140,6 +143,43 @@ def hoist(arguments: Sequence[str]) -> list[str]:
         else:
             others.append(argument)
     return hoisted + others
+
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class SignalExit(SystemExit):
+    """SIGTERM or SIGHUP came; the status is 128 plus the signal's number."""
+
+
+@contextmanager
+def ending_in_order() -> Generator[None]:
+    """Let the first SIGINT (Ctrl-C), SIGTERM or SIGHUP (a closed terminal) unwind the block.
+
+    Later ones are ignored: the command is ending, and each of its steps has a time limit. The process then
+    ends without joining threads: one that the signal interrupted while it was made never ends by itself.
+    """
+    for number in _ENDING:
+        signal.signal(number, _unwind)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as ending:
+        if signal.getsignal(signal.SIGINT) is not _ignore:
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        code = ending.code if isinstance(ending, SystemExit) else 128 + signal.SIGINT
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def _unwind(number: int, _frame: FrameType | None) -> NoReturn:
+    for each in _ENDING:
+        signal.signal(each, _ignore)
+    raise KeyboardInterrupt if number == signal.SIGINT else SignalExit(128 + number)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """A handler, not SIG_IGN: started processes would inherit that."""
 
 
 def _fail(sentence: str) -> NoReturn:

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import os
+import posixpath
 import re
 import stat
 import unicodedata
@@ -18,13 +19,15 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, BinaryIO, cast
+from urllib.parse import unquote
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
-from assistant.domain.documents import Document, OriginalFile
+from assistant.domain.documents import Document, OriginalFile, id_prefix_of
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, ParsingStoppedError, TooLargeError
 
 LARGEST_DOCUMENT_BYTES = 5_000_000
@@ -429,3 +432,39 @@ def _stopped(request: ParsingRequest, error: ParsingStoppedError) -> SourceFailu
     if request.operation == "line":
         return named_by_line(failure, request.body)
     return named_by_file(failure, name)
+
+
+_ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,62}:|//")
+_INDEXES = ("index", "README", "_index")
+"""Files that the address of a folder opens: on web servers, on GitHub, in Hugo."""
+
+
+def linked_ids(address: str, *, document_id: str, origin: str) -> Iterator[str]:
+    """Yield the ids that a link of a document, which came from the file ``origin``, may mean, the likeliest
+    first; they are of its source. An address elsewhere, or above the source's root, has none."""
+    path, page = unquote(re.split("[?#]", address)[0]), _page(origin)
+    if not path or _ELSEWHERE.match(address):
+        return
+    ending = posixpath.splitext(origin)[0].removeprefix(page)  # ".html.md" of how.html.md.erb
+    for base in _roots(origin) if path.startswith("/") else (posixpath.dirname(origin), page):
+        target = posixpath.normpath(posixpath.join(base, path.lstrip("/")))
+        if target.partition("/")[0] != "..":
+            for name, end in product(_names(_page(target)), dict.fromkeys((ending, ""))):
+                yield id_prefix_of(document_id) + page_id(f"{name}{end}.md")
+
+
+def _names(page: str) -> list[str]:
+    indexes = [posixpath.join(page, index) for index in _INDEXES]
+    return indexes if page == "." else [page, *indexes]
+
+
+def _roots(origin: str) -> Iterator[str]:
+    """Yield the folders around a file, from the source's root: one of them is the root of its site."""
+    return (origin[: found.start()] for found in re.finditer(r"(?<!.)|/", origin))
+
+
+def _page(path: str) -> str:
+    """Return the path of a page without its suffixes: "hr/leave" of "hr/leave.html.md.erb"."""
+    while suffix := next((suffix for suffix in PAGES if path.lower().endswith(suffix)), ""):
+        path = path[: -len(suffix)]
+    return path

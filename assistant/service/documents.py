@@ -26,8 +26,13 @@ from pydantic import AwareDatetime, BeforeValidator
 from starlette.responses import HTMLResponse, StreamingResponse
 
 from assistant.answer.stored import MOST_ENTRIES, Audit
-from assistant.documents.files import SourceDocument, SourceFailure, named_by_line, refuse_duplicate_keys
-from assistant.documents.links import linked_ids
+from assistant.documents.files import (
+    SourceDocument,
+    SourceFailure,
+    linked_ids,
+    named_by_line,
+    refuse_duplicate_keys,
+)
 from assistant.documents.readable import ListDocuments, ReadableDocument, ReadableDocuments
 from assistant.documents.reading_again import BeginReadingAgain
 from assistant.documents.receive import ReleaseDocuments

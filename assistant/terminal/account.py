@@ -2,6 +2,7 @@
 
 All calls have timeouts. The checks change nothing. What fails here would make the deployment fail; a warning
 is a quota below what the tenant may use, or what somebody has to look at: the deployment continues.
+``Deployed`` has the outputs of a tenant's stacks, and the publisher of its models.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
@@ -22,7 +23,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.tenant.deployment import PlaceSection
 from assistant.tenant.deployment_checks import Contradiction, said_of
-from assistant.tenant.tenant import TenantConfig
+from assistant.tenant.tenant import TenantConfig, load_tenant
+from assistant.terminal.terminal import GlobalOptions
 
 Templates = Mapping[str, Mapping[str, Any]]
 _LIMITS = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"})
@@ -461,3 +463,59 @@ def _of_type(templates: Templates, kind: str) -> Iterator[Mapping[str, Any]]:
         for resource in template.get("Resources", {}).values():
             if resource["Type"] == kind:
                 yield resource.get("Properties", {})
+
+
+BUCKET_OUTPUT, PUBLISHER_OUTPUT = "ModelsBucketName", "ArtifactPublisherArn"
+"""Outputs of a tenant's data stack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """Its account is asked by the credentials of whoever runs the command."""
+
+    config: TenantConfig
+    place: PlaceSection
+
+    @classmethod
+    def of(cls, config: TenantConfig, file: Path) -> Deployed:
+        """Raises ConfigurationError when the tenant is only served locally."""
+        return cls(config, place_of(config, file))
+
+    @classmethod
+    def named(cls, options: GlobalOptions, tenant: str) -> Deployed:
+        """Raises ConfigurationError as ``of``, and for a file that is wrong."""
+        file = options.tenants_dir / f"{tenant}.toml"
+        return cls.of(load_tenant(file), file)
+
+    @property
+    def aws(self) -> AwsAccount:
+        return AwsAccount(account=self.place.account, region=self.place.region)
+
+    def stack(self, name: str) -> str:
+        """Return the full name of a stack of the tenant's stage (``Data``)."""
+        return f"{self.place.name_prefix}-{self.config.name}-{name}"
+
+    def outputs(self, stack: str) -> Mapping[str, str]:
+        """Return a stack's outputs; empty where there is none.
+
+        Raises DeploymentError, also where the credentials are another account's.
+        """
+        self.aws.require()
+        return self.aws.outputs(self.stack(stack))
+
+    def output(self, stack: str, name: str, *, lacks: str) -> str:
+        """Return one output of a stack. ``lacks``: what is missing without it, and what to do before the next
+        deployment. Raises DeploymentError."""
+        value = self.outputs(stack).get(name)
+        if value is None:
+            raise DeploymentError(f"{self.stack(stack)} has no {lacks}, and deploy.")
+        return value
+
+    def models_bucket(self) -> str:
+        """Raises DeploymentError."""
+        return self.output("Data", BUCKET_OUTPUT, lacks="bucket of models: it is the first to be made")
+
+    def publisher(self) -> Any:
+        """Return an S3 client by the role that puts models, for an hour at most. Raises DeploymentError."""
+        lacks = "publisher's role: name a role in deployment.artifact_publishers"
+        return self.aws.as_role(self.output("Data", PUBLISHER_OUTPUT, lacks=lacks)).client("s3")

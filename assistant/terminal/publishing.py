@@ -28,8 +28,7 @@ from assistant.tenant.manifests import (
     load_llm_manifest,
 )
 from assistant.tenant.tenant import TenantConfig
-from assistant.terminal.account import AwsAccount, aws_errors
-from assistant.terminal.deployed import Deployed
+from assistant.terminal.account import AwsAccount, Deployed, aws_errors
 from assistant.terminal.terminal import Terminal
 
 _PART_BYTES = 1024 * 1024

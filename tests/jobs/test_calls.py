@@ -26,8 +26,7 @@ from assistant.options.models_lab.commands.training import TrainingJob
 from assistant.options.models_lab.jumpstart import Candidate, Facts, TrialPlace
 from assistant.tenant.manifests import COMPILE_OUTPUT, TRAIN_OUTPUT, instance_named, load_llm_manifest
 from assistant.tenant.tenant import load_tenant
-from assistant.terminal.account import AwsAccount
-from assistant.terminal.deployed import Deployed
+from assistant.terminal.account import AwsAccount, Deployed
 from stacks.data.stack import DataStack
 from stacks.models.stack import ModelsStack
 from tests.fakes.aws_calls import Call, KeptCalls, read_calls

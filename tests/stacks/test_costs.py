@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from assistant.cli.aws.bill import STATES, Bill, make_bill
+from assistant.cli.aws.cost import STATES, Bill, make_bill
 from assistant.cli.main import run
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.prices import FILE, HOURS_A_MONTH, load_prices

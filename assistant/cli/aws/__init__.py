@@ -30,6 +30,8 @@ from assistant.tenant.deployed_names import ON, PAUSED
 from assistant.tenant.deployment import PlaceSection
 from assistant.tenant.tenant import TenantConfig, load_tenant, load_tenants
 from assistant.terminal.account import (
+    BUCKET_OUTPUT,
+    PUBLISHER_OUTPUT,
     AccountChecks,
     AwsAccount,
     Finding,
@@ -38,7 +40,6 @@ from assistant.terminal.account import (
     instance_changes,
     place_of,
 )
-from assistant.terminal.deployed import BUCKET_OUTPUT, PUBLISHER_OUTPUT
 from assistant.terminal.publishing import Registry, model_files, put_models
 from assistant.terminal.signatures import images_of, refuse_tags
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, table

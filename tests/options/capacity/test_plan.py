@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.aws.plan import Demand, Plan, Question, default_lengths, make_plan
-from assistant.cli.aws.simulation import simulate
-from assistant.cli.aws.timings import estimated_timings
+from assistant.cli.aws.plan import (
+    Demand,
+    Plan,
+    Question,
+    default_lengths,
+    estimated_timings,
+    make_plan,
+    simulate,
+)
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.manifests import instance_named, load_llm_manifest
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from assistant.cli.aws.simulation import LONGEST_WAIT_S, Load, simulate
-from assistant.cli.aws.timings import Timings
+from assistant.cli.aws.plan import LONGEST_WAIT_S, Load, Timings, simulate
 
 TIMINGS = Timings(
     source="made up",

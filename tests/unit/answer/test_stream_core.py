@@ -14,7 +14,7 @@ from assistant.answer.read import PreparedAnswer
 from assistant.answer.stream import AnswerStream
 from assistant.domain.answers import AnswerRecord, FinishReason
 from assistant.models.chat_server import CompletionParser
-from assistant.models.event_stream import EventStreamParser
+from assistant.models.sagemaker import EventStreamParser
 from assistant.text.language import language
 from tests.fakes.answering import FakeTenant
 from tests.fakes.sagemaker_gateway import payload_part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.documents.links import linked_ids
+from assistant.documents.files import linked_ids
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from assistant.domain.answers import Usage
 from assistant.models.chat_server import ChatChunkParser, ChatStreamError, ServerSentEventParser
-from assistant.models.event_stream import EventStreamParser
+from assistant.models.sagemaker import EventStreamParser
 from tests.fakes.sagemaker_gateway import encode_message, payload_part, stream_exception
 from tests.unit.models.cutting import cut_anywhere
 

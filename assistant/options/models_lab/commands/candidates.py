@@ -158,8 +158,7 @@ def try_(
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask whether it may cost this.")] = False,
 ) -> None:
     """Deploy a candidate to a throw-away endpoint, whose deletion is scheduled before it is made."""
-    from assistant.terminal.account import require_quota
-    from assistant.terminal.deployed import Deployed
+    from assistant.terminal.account import Deployed, require_quota
 
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
     deployed = Deployed.named(options, tenant)

@@ -26,7 +26,7 @@ from assistant.tenant import manifests as artifacts
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
 
 if TYPE_CHECKING:
-    from assistant.terminal.deployed import Deployed
+    from assistant.terminal.account import Deployed
 
 _WAIT_S = 7 * 3600
 """Longer than a job may run (assistant/options/models_lab/stack/compiling.py)."""
@@ -235,7 +235,7 @@ class _Compiling:
 def _open(options: GlobalOptions, name: str, tenant: str) -> _Compiling:
     """Raises ConfigurationError for an artifact that is not compiled, and with the sum for one that does not
     fit; DeploymentError for another account's credentials."""
-    from assistant.terminal.deployed import Deployed  # boto3
+    from assistant.terminal.account import Deployed
 
     folder = options.tenants_dir.resolve().parent / "model_artifacts/llm" / name
     deployed, manifest = Deployed.named(options, tenant), artifacts.load_llm_manifest(folder)

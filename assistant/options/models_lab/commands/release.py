@@ -22,7 +22,7 @@ from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain, 
 if TYPE_CHECKING:
     from assistant.options.models_lab.commands.canary import Canary
     from assistant.options.models_lab.variants import VariantCounts
-    from assistant.terminal.deployed import Deployed
+    from assistant.terminal.account import Deployed
 
 _ARTIFACTS = Path("model_artifacts/llm")
 Weights = Annotated[Path, Argument(metavar="FOLDER", exists=True, file_okay=False)]
@@ -176,7 +176,7 @@ async def _count(
 # --- what the commands share ------------------------------------------------------------------------------
 def _deployed(options: GlobalOptions, tenant: str) -> tuple[Deployed, ModelsSection]:
     """Return a tenant that is deployed, as its file says. Raises ConfigurationError."""
-    from assistant.terminal.deployed import Deployed
+    from assistant.terminal.account import Deployed
 
     deployed = Deployed.named(options, tenant)
     if deployed.config.models is None:

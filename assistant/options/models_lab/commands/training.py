@@ -64,7 +64,7 @@ def train(
     wait: Annotated[bool, Option("--wait", help="Until the job ends.")] = False,
 ) -> None:
     """Start a training job of a tenant in its account, inside the learning stack's bounds."""
-    from assistant.terminal.deployed import Deployed
+    from assistant.terminal.account import Deployed
 
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
     refuse_impossible(task, instance, spot=spot)
