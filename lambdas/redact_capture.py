@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assistant.options.feedback.patients_opened import Redacting, open_redacting
+from assistant.models.redaction import Redacting, open_redacting
 from assistant.process.settings import RedactingSettings
 from assistant.service.function import BatchFailures, Event, FunctionEntry, for_each_message, object_key
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from assistant.options.feedback.patients_opened import Redacting, open_redacting
+from assistant.models.redaction import Redacting, open_redacting
 from assistant.process.settings import RedactingSettings
 from assistant.service.function import Event, FunctionEntry, emit_metric
 from assistant.tenant import deployed_names

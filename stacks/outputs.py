@@ -8,7 +8,7 @@ resource of another.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -149,10 +149,11 @@ class OrchestratorOutputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LearningOutputs:
-    training_bucket: str | None
-    """Training sets and checkpoints; None unless the tenant asks for training."""
-    mover_name: str
-    """Of the function that moves feedback."""
-    log_groups: Mapping[str, str]
-    """Name of each function's log group, by its module, and of the task that makes ``training_sets``."""
+class OptionOutputs:
+    """What a stack of an option adds to a tenant's metrics and costs."""
+
+    job_bucket: str | None = None
+    """Of what its jobs make."""
+    function_names: tuple[str, ...] = ()
+    log_groups: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name of each log group, by the module of its function, or by its task."""

@@ -314,9 +314,6 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
                     "live_reads": f"kms:{tenant.live_reads_secret_parameter}",
                 }
             ),
-            "feedback": config.feedback.model_copy(
-                update={"pseudonyms": f"kms:{tenant.feedback_secret_parameter}"}
-            ),
             # The container's file has no profile.
             "review": config.review.model_copy(update={"two_people": config.needs_two_people}),
             "records": RecordsSection(
@@ -324,7 +321,7 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
                 deployed=DeployedKeeping(
                     profile=tenant.place.profile,
                     capture=tenant.models.capture,
-                    capture_texts=tenant.models.capture_texts,
+                    capture_texts="redacted" if tenant.models.keeps_captured_texts else "none",
                 ),
             ),
         }

@@ -8,8 +8,6 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from assistant.option import Place
-from assistant.options.feedback.stack import EXCEPTIONS as LEARNING_EXCEPTIONS
-from assistant.options.feedback.stack import LearningStack
 from stacks.data.stack import EXCEPTIONS as DATA_EXCEPTIONS
 from stacks.data.stack import DataStack
 from stacks.edge import EXCEPTIONS as EDGE_EXCEPTIONS
@@ -25,6 +23,7 @@ from stacks.observability.alarms import TenantMetrics
 from stacks.observability.stack import ObservabilityStack
 from stacks.orchestrator import EXCEPTIONS as ORCHESTRATOR_EXCEPTIONS
 from stacks.orchestrator import OrchestratorStack
+from stacks.outputs import OptionOutputs, OrchestratorOutputs
 from stacks.policy import Acknowledgement, acknowledge
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, prepare_stage
@@ -36,13 +35,14 @@ EXCEPTIONS = (
     *MODELS_EXCEPTIONS,
     *INGESTION_EXCEPTIONS,
     *ORCHESTRATOR_EXCEPTIONS,
-    *LEARNING_EXCEPTIONS,
     *(row for rows in Place[Sequence[Acknowledgement]]("exceptions of stacks").joined() for row in rows),
 )
 """Validators' findings that stay, with their reasons, of every stack of a tenant."""
 
-STACKS = Place[Callable[[Construct, Foundation], tuple[TenantStack, str] | None]]("stacks of a tenant")
-"""What adds a stack to a tenant that wants it, and returns it with the bucket of its jobs."""
+STACKS = Place[
+    Callable[[Construct, Foundation, OrchestratorOutputs], tuple[TenantStack, OptionOutputs] | None]
+]("stacks of a tenant")
+"""What adds a stack to a tenant that wants it. The cluster of the orchestrator runs its tasks."""
 
 
 class TenantStage(cdk.Stage):
@@ -84,13 +84,12 @@ class TenantStage(cdk.Stage):
             ingestion=ingestion,
             target_group_arn=edge.target_group_arn,
         )
-        learning = LearningStack(self, foundation=foundation, orchestrator=serving.outputs)
-        calling: list[TenantStack] = [stores, endpoints, ingesting, serving, learning]
-        job_buckets = [learning.outputs.training_bucket]
+        calling: list[TenantStack] = [stores, endpoints, ingesting, serving]
+        options: list[OptionOutputs] = []
         for add in STACKS.joined():
-            if added := add(self, foundation):
+            if added := add(self, foundation, serving.outputs):
                 calling.append(added[0])
-                job_buckets.append(added[1])
+                options.append(added[1])
         metrics = TenantMetrics(
             tenant=tenant,
             data=data,
@@ -98,9 +97,9 @@ class TenantStage(cdk.Stage):
             models=models,
             ingestion=ingestion,
             orchestrator=serving.outputs,
-            learning=learning.outputs,
+            options=options,
         )
-        made = [bucket for bucket in job_buckets if bucket is not None]
+        made = [one.job_bucket for one in options if one.job_bucket is not None]
         networks.create_endpoints(caller for stack in calling for caller in stack.callers)
         # Last: its dashboard has the cost of an hour of everything above.
         ObservabilityStack(self, keys=keys, job_buckets=made, metrics=metrics)

@@ -21,6 +21,7 @@ import structlog
 
 from assistant.documents.worker import IngestionWorker, WorkerLimits
 from assistant.domain.errors import AssistantError, DependencyError
+from assistant.models.redaction import LocalCapture
 from assistant.option import Place
 from assistant.process.settings import WorkerSettings
 from assistant.process.telemetry import configure_logging, configure_tracing
@@ -79,11 +80,13 @@ async def work(
         prepared = await prepare_each(
             [IngestionWorker(each, limits=limits) for each in tenants], settings, reasons
         )
+        # Without captured calls it lists one folder that is not there.
+        captures = [LocalCapture.of(settings)] if settings.stores == "embedded" else []
         on_ready(reasons)
         await asyncio.gather(
             _stop_all(prepared, stopping),
             *(worker.run() for worker in prepared),
-            *(loop.run(stopping) for loop in (*loops, *chain.from_iterable(of_options))),
+            *(loop.run(stopping) for loop in (*loops, *captures, *chain.from_iterable(of_options))),
         )
 
 

@@ -10,7 +10,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints
 
 from assistant.domain.elements import ElementKind
 from assistant.domain.errors import ConfigurationError
@@ -164,18 +164,11 @@ class ModelsSection(OpenSection):
     capture_passages_percent: int = Field(default=0, ge=0, le=100)
     """Percentage that the redactor keeps of captured calls for passages of the corpus. With ``direct`` it
     must be 100 for capture of the embedding endpoint: nothing drops the others."""
-    capture_texts: Literal["none", "redacted"] = "none"
-    """``redacted``: the redactor keeps what was asked and answered, with patients' data replaced as far as
-    they are found, and without documents; clean copies then expire after ``Retention.capture_texts``."""
 
-    @model_validator(mode="after")
-    def _texts_need_the_redactor(self) -> Self:
-        if self.capture_texts == "redacted" and self.capture != "quarantine":
-            raise ValueError(
-                f'capture_texts = "redacted" is the work of the redactor, and capture = "{self.capture}" has '
-                'none. Write capture = "quarantine", or delete capture_texts'
-            )
-        return self
+    @property
+    def keeps_captured_texts(self) -> bool:
+        """Whether the redactor keeps words: an option that replaces patients' data says so."""
+        return False
 
 
 class PowerSection(StrictModel):

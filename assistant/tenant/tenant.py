@@ -39,7 +39,6 @@ Heading = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, 
 Subject = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Contact = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 ExampleMessage = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=400)]
-Purpose = Annotated[str, StringConstraints(strip_whitespace=True, min_length=20, max_length=500)]
 AgentName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 LabelName = Annotated[str, StringConstraints(pattern=r"^\w[\w.:@/-]{0,63}$")]
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
@@ -305,27 +304,6 @@ class SecretsSection(StrictModel):
     another key nobody finds the reads of a customer that were recorded before."""
 
 
-class FeedbackSection(StrictModel):
-    """What of agents' work with answers is kept to learn from. Agents are workers: they are shown
-    ``purpose``, and are named by a keyed pseudonym."""
-
-    purpose: Purpose = (
-        "What you mark, send and open is used to improve this assistant: its documents and models. It is not "
-        "used to judge you."
-    )
-    """What it is used for, in words that agents read."""
-    edits: bool = True
-    """Whether sent texts are compared with the answers, and kept."""
-    opened_sources: bool = True
-    """Whether opened sources are kept."""
-    texts: bool = True
-    """Whether words are kept beside labels: questions, answers and what was sent, with patients' data
-    replaced, sealed with a key for each document and patient."""
-    pseudonyms: str = "state:feedback"
-    """Key of the pseudonyms, as ``secrets.document_links``: ``state:NAME``, ``file:PATH`` or ``kms:NAME``.
-    With another key everybody has another pseudonym, and no patient's texts can be found again."""
-
-
 _LIVE_VALUES_DAYS = 30
 _LIVE_VALUES_DAYS_OF_DEV = 1
 
@@ -390,7 +368,6 @@ class TenantConfig(OpenSection):
     """Emergencies that messages may be about (docs/red-flags.md)."""
     limits: LimitsSection = LimitsSection()
     secrets: SecretsSection = SecretsSection()
-    feedback: Annotated[FeedbackSection, KeyMark.NO_ANSWER] = FeedbackSection()
     records: Annotated[RecordsSection, KeyMark.NO_ANSWER] = RecordsSection()
     review: Annotated[ReviewSection, KeyMark.NO_ANSWER] = ReviewSection()
     care_context: Annotated[CareContextSection | None, KeyMark.NO_ANSWER] = None
@@ -509,8 +486,8 @@ class TenantConfig(OpenSection):
     def settings_hash(self) -> str:
         """Return the SHA-256 (hex) of all settings that shape answers; every answer's record has it.
 
-        The deployment sections, ``feedback``, ``records``, ``care_context``, the embedding model of another
-        index and the file of kept vectors are not part of it; connectors are.
+        The deployment sections, ``records``, ``care_context``, the embedding model of another index and the
+        file of kept vectors are not part of it; connectors are.
         """
         left_out = {
             **dict.fromkeys(marked(TenantConfig, KeyMark.DEPLOYMENT, KeyMark.NO_ANSWER), True),

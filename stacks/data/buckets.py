@@ -401,8 +401,7 @@ class TenantBuckets(Construct):
         forever = Keeping(replaced_days=replaced_days)
         logs = Keeping(days=tenant.log_retention_days, replaced_days=replaced_days)
         trail = replace(logs, lock=_trail_lock(tenant))
-        keeps_texts = tenant.models.capture_texts == "redacted"
-        capture_days = kept.capture_texts if keeps_texts else kept.capture
+        capture_days = kept.capture_texts if tenant.models.keeps_captured_texts else kept.capture
         capture = Keeping(days=capture_days, replaced_days=replaced_days)
         feedback = Keeping(days=kept.feedback, replaced_days=replaced_days)
         labels = replace(feedback, lock=_labels_lock(tenant))

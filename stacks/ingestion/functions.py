@@ -522,7 +522,7 @@ class CaptureRedaction(Construct):
         tag_duty(role, Duty.REDACTOR)
         place = FunctionPlace.of(foundation, Workload.REDACTOR)
         models = foundation.tenant.models
-        keeps_texts = models.capture_texts == "redacted"
+        keeps_texts = models.keeps_captured_texts
         environment = foundation.environment(
             RedactingSettings, passages_percent=models.capture_passages_percent, keeps_texts=keeps_texts
         )

@@ -23,8 +23,8 @@ from stacks.outputs import (
     DataOutputs,
     EdgeOutputs,
     IngestionOutputs,
-    LearningOutputs,
     ModelsOutputs,
+    OptionOutputs,
     OrchestratorOutputs,
 )
 from stacks.roles import allow_service
@@ -79,7 +79,7 @@ class TenantMetrics:
     models: ModelsOutputs
     ingestion: IngestionOutputs
     orchestrator: OrchestratorOutputs
-    learning: LearningOutputs
+    options: Sequence[OptionOutputs]
 
     @property
     def log_groups(self) -> Mapping[str, str]:
@@ -92,7 +92,7 @@ class TenantMetrics:
             "embedding": endpoint_log_group(models.embedding_endpoint_name),
             "llm": endpoint_log_group(models.llm_endpoint_name),
             **self.ingestion.log_groups,
-            **self.learning.log_groups,
+            **{name: group for one in self.options for name, group in one.log_groups.items()},
         }
 
     @property
@@ -162,7 +162,8 @@ class TenantMetrics:
         }
 
     def functions(self, name: str) -> dict[str, cloudwatch.IMetric]:
-        functions = (*self.ingestion.function_names, self.learning.mover_name)
+        of_options = (name for one in self.options for name in one.function_names)
+        functions = (*self.ingestion.function_names, *of_options)
         return {
             f"function{number}{name.lower()}": _function(function)(name, minutes=5)
             for number, function in enumerate(functions)
@@ -194,8 +195,6 @@ _CANARY_SLOW_US = 10_000_000
 """Until the first chunk; at this time a new fleet of the served model is rolled back too."""
 _RAW_CAPTURE_LATE_S = 2400
 """Raw capture must be deleted within the hour: this leaves a third of it to fix the cause."""
-_FEEDBACK_LATE_S = 900
-"""The mover is called each minute: fifteen calls have not moved a row."""
 MOST_HOURS = 168
 """That an alarm looks back, CloudWatch quotas."""
 _AUDIT_LATE_HOURS = 6
@@ -245,7 +244,6 @@ class TenantAlarms(Construct):
             *self._answers(),
             *self._models(),
             *self._knowledge(),
-            *self._learning(),
             *(alarm for alarms in ALARMS.joined() for alarm in alarms(self)),
             *self._search(),
             *self._tables(),
@@ -367,14 +365,6 @@ class TenantAlarms(Construct):
             age = metrics.service(deployed_names.OLDEST_RAW_CAPTURE_AGE, "Maximum", minutes=5)
             yield self.add("raw-capture-late", age, _RAW_CAPTURE_LATE_S)
 
-    def _learning(self) -> Iterator[cloudwatch.Alarm]:
-        """Alarms on the way from verdicts to training sets."""
-        metrics = self.metrics
-        age = metrics.service(deployed_names.OLDEST_SIGNAL_AGE, "Maximum", minutes=5)
-        yield self.add("feedback-late", age, _FEEDBACK_LATE_S, periods=2)
-        for alarms in ALARMS_OF_LEARNING.joined():
-            yield from alarms(self)
-
     def _search(self) -> Iterator[cloudwatch.Alarm]:
         search = self.metrics.search
         yield self.add("search-red", search("ClusterStatus.red"), 1)
@@ -427,4 +417,3 @@ def _sum(label: str, metrics: dict[str, cloudwatch.IMetric], *, minutes: int) ->
 
 
 ALARMS = Place[Callable[[TenantAlarms], Iterable[cloudwatch.Alarm]]]("alarms of a tenant")
-ALARMS_OF_LEARNING = Place[Callable[[TenantAlarms], Iterable[cloudwatch.Alarm]]]("alarms of learning")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from assistant.domain.clock import SystemClock
-from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
+from assistant.models.redaction import RedactCapture, SweepQuarantine
 from tests.contracts.twins import Twin
 
 KEY = "clinic-llm/AllTraffic/2026/11/20/12/calls.jsonl"

@@ -1,8 +1,4 @@
-"""An option's folder is deleted, and the rest imports, answers a question over HTTP, and synthesizes.
-
-``LIFTED`` has the options for which it holds today. Feedback is none yet: the stage names its stack, and the
-ingestion stack has its functions.
-"""
+"""An option's folder is deleted, and the rest imports, answers a question over HTTP, and synthesizes."""
 
 from __future__ import annotations
 
@@ -19,10 +15,10 @@ import pytest
 from assistant.option import installed
 
 ROOT = Path(__file__).parents[2]
-LIFTED = ("desk", "live", "models_lab", "shop", "sources")
+LIFTED = ("desk", "feedback", "live", "models_lab", "shop", "sources")
 _OF_THE_LAB = r"\[learning\]|training = .*|corpora = .*|trials = .*"
 _OF_LIVE = r'(connector|whose|replies) = .*|\[\[sources\]\]\n(\w+ = .*\n)*kind = "live".*(\n\w+ = .*)*'
-LINES = {"models_lab": _OF_THE_LAB, "desk": _OF_THE_LAB, "live": _OF_LIVE}
+LINES = {"models_lab": _OF_THE_LAB, "desk": _OF_THE_LAB, "feedback": _OF_THE_LAB, "live": _OF_LIVE}
 """Option = lines of the tests' tenants that are its own."""
 KEPT = ("assistant", "stacks", "template_checks", "lambdas", "containers", "requirements", "evaluation")
 READ_BY_STACKS = ("model_artifacts", "docs")

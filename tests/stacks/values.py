@@ -20,9 +20,9 @@ from stacks.outputs import (
     EdgeOutputs,
     IngestionOutputs,
     KeysOutputs,
-    LearningOutputs,
     ModelsOutputs,
     NetworkOutputs,
+    OptionOutputs,
     OrchestratorOutputs,
     Workload,
 )
@@ -104,9 +104,9 @@ ORCHESTRATOR = OrchestratorOutputs(
     cluster_name="value-cluster", service_name="value-service", log_group_name="value-orchestrator-logs"
 )
 
-LEARNING = LearningOutputs(
-    training_bucket="value-training",
-    mover_name="value-move",
+LEARNING = OptionOutputs(
+    job_bucket="value-training",
+    function_names=("value-move",),
     log_groups={name: f"value-{name}" for name in ("move_feedback", "training_sets")},
 )
 
@@ -119,7 +119,7 @@ def stack_with(
 ) -> Built:
     """Return a stack alone, made of what it takes of the values above; ``others`` replace some of them."""
     outputs = {"data": DATA, "edge": EDGE, "models": MODELS, "ingestion": INGESTION}
-    outputs |= {"orchestrator": ORCHESTRATOR, "learning": LEARNING}
+    outputs |= {"orchestrator": ORCHESTRATOR}
     given: dict[str, Any] = {
         **outputs,
         "tenant": tenant,
@@ -128,8 +128,8 @@ def stack_with(
         "logs_key_arn": KEYS.logs_key_arn,
         "logs_bucket": DATA.logs_bucket,
         "target_group_arn": EDGE.target_group_arn,
-        "job_buckets": [LEARNING.training_bucket, "value-corpus"],
-        "metrics": TenantMetrics(tenant=tenant, **outputs),
+        "job_buckets": [LEARNING.job_bucket, "value-corpus"],
+        "metrics": TenantMetrics(tenant=tenant, options=[LEARNING], **outputs),
         **others,
     }
     given["foundation"] = Foundation(**{name: given[name] for name in ("tenant", "keys", "network", "data")})

@@ -15,8 +15,7 @@ import typer
 from typer import Option
 
 from assistant.domain.errors import ConfigurationError
-from assistant.options.feedback.captures import CallFault, CapturedCall, captured_calls
-from assistant.options.feedback.redaction import CleanCapture
+from assistant.options.feedback.captures import CallFault, CapturedCall, CleanCapture, captured_calls
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import LocalSettings
 from assistant.stores.ports import AnswerRecords

@@ -6,12 +6,11 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import orjson
 
 from assistant.domain.answers import AccessQuery, AnswerRecord, FinishReason, Outcome
-from assistant.options.feedback.redaction import CleanCapture
 from assistant.stores.ports import AnswerRecords
 
 CallFault = Literal["failed", "cut", "slow", "withheld", "not captured", "unreadable"]
@@ -25,6 +24,18 @@ _WITHOUT_TEXT = {
     *("answer_id", "asked_at", "outcome", "finish_reason", "error_code", "certainty", "degraded"),
     *("model_id", "model_digest", "variant", "prompt_id", "prompt_hash", "weights", "usage", "timings_ms"),
 }
+
+
+class CleanCapture(Protocol):
+    """The redacted copies of one tenant. Each method raises DependencyError."""
+
+    def clean_keys(self) -> AsyncIterator[str]:
+        """Yield the key of every copy, in no order. It has the hour of its calls: ``…/YYYY/MM/DD/HH/…``."""
+        ...
+
+    async def read_clean(self, key: str) -> bytes | None:
+        """Return a copy; None if it is gone."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
+import orjson
 from pydantic import Field, StringConstraints
 
 from assistant.domain.answers import Certainty, FinishReason, Mode, RecordId, VerdictLabel
@@ -142,3 +143,16 @@ class SealedText(PublicModel):
     """``document:ID`` and ``patient:KEYED_HASH``, sorted; ``tenant:NAME`` where the words are of neither."""
     sealed: str
     """Base64 of nonce and AES-256-GCM ciphertext, under a key derived from the keys of all subjects."""
+
+
+def feedback_schema() -> bytes:
+    """Return the JSON Schema (2020-12) of one line of ``events/dt=YYYY-MM-DD/*.jsonl``."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **FeedbackEvent.model_json_schema(mode="serialization"),
+        "title": f"Feedback event, schema version {FEEDBACK_VERSION}",
+    }
+    return orjson.dumps(schema, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+SCHEMAS = {"feedback.schema.json": feedback_schema}

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
-
-import structlog
+from typing import TYPE_CHECKING
 
 from assistant.documents.readable import ReadableDocuments
 from assistant.documents.shared_links import tenant_secret
-from assistant.domain.clock import Clock, SystemClock, set_within
+from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.option import Place
 from assistant.options.feedback.mover import MoveFeedback, MoverStores
@@ -23,9 +19,8 @@ from assistant.options.feedback.ports import CaseIntake
 from assistant.options.feedback.signals import ErasePatient, Signals
 from assistant.options.feedback.store import StoredFeedback
 from assistant.options.feedback.stored import FEEDBACK_FILES, OUTBOX
-from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import MovingSettings, PreparingSettings, StoreSettings
-from assistant.service.opened import Loop, tenant_in
+from assistant.service.opened import tenant_in
 from assistant.stores.clients import AwsClients, open_clients
 from assistant.stores.desk import DESK
 from assistant.stores.erasure import ERASURE_KEYS
@@ -35,19 +30,14 @@ from assistant.stores.states import STATES
 from assistant.stores.store import Stores
 from assistant.stores.two_people import TwoPeople
 from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE
-from assistant.tenant.retention import RETENTION
-from assistant.tenant.tenant import TenantConfig, load_tenants
+from assistant.tenant.tenant import TenantConfig
 
 if TYPE_CHECKING:
-    from assistant.options.feedback.redaction import SweepQuarantine
     from assistant.stores.documents_ports import DocumentStates
-    from assistant.stores.files import FolderCaptureStore
     from assistant.stores.ports import AnswerRecords, DeskStore, ErasureKeys
     from assistant.stores.s3 import S3CaptureStore
 
 INTAKES = Place[Callable[[TenantConfig, Stores], Awaitable[CaseIntake]]]("intake of feedback")
-_DELETE_EVERY_S = 60.0
-_log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -60,51 +50,6 @@ async def open_movers(settings: StoreSettings) -> AsyncGenerator[list[MoveFeedba
 
     async with open_embedded(settings, open_one) as movers:
         yield movers
-
-
-@asynccontextmanager
-async def open_loops(settings: StoreSettings) -> AsyncGenerator[list[Loop]]:
-    """Open the movers of a machine's tenants, and what redacts its captured calls. Raises
-    ConfigurationError."""
-    async with open_movers(settings) as movers:
-        # Without captured calls it lists one folder that is not there.
-        captures = [LocalCapture.of(settings)] if settings.stores == "embedded" else []
-        yield [*movers, *captures]
-
-
-@dataclass(frozen=True, slots=True)
-class LocalCapture:
-    """Redacts the calls that the service captured, and deletes old copies, as a bucket's lifecycle does."""
-
-    store: FolderCaptureStore
-    sweep: SweepQuarantine
-
-    @classmethod
-    def of(cls, settings: StoreSettings) -> Self:
-        """Tenants share the endpoints of a machine, so words are kept only where each tenant's file allows
-        it. Raises ConfigurationError."""
-        from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
-        from assistant.stores.files import FolderCaptureStore
-
-        store = FolderCaptureStore(settings.state_dir / CAPTURE_FOLDER)
-        files = load_tenants(settings.tenants_dir)
-        sections = [one.models for one in files.tenants.values()]
-        is_allowed = not files.refused and all(one and one.capture_texts == "redacted" for one in sections)
-        patients = patients_filter() if is_allowed else None
-        redact = RedactCapture(store, passages_percent=0, patients=patients)
-        return cls(store, SweepQuarantine(store, redact=redact, clock=SystemClock(), overdue_after_s=0.0))
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Redact until ``stopping`` is set, and delete old copies every minute."""
-        redacting = asyncio.create_task(self.sweep.run(stopping))
-        while not stopping.is_set():
-            oldest = datetime.now(UTC) - timedelta(days=RETENTION["dev"].capture_texts)
-            try:
-                await self.store.delete_clean(before=oldest)
-            except OSError as error:
-                _log.warning("old_captures_not_deleted", reason=error.strerror)
-            await set_within(stopping, _DELETE_EVERY_S)
-        await redacting
 
 
 async def _mover(tenant: TenantConfig, stores: Stores, signals: Signals) -> MoveFeedback:

@@ -4,9 +4,17 @@ from assistant.option import Option
 
 OPTION = Option(
     joins={
+        "keys of TenantConfig": "section:FeedbackTenant",
+        "keys of ModelsSection": "section:CapturedModels",
         "commands of learn": "commands:add_to_learn",
         "commands of models": "capture_commands:add_to_models",
-        "runs of a machine": "opened:open_loops",
+        "runs of a machine": "opened:open_movers",
+        "patients' data in captured calls": "patients_opened:replace_patients_data",
         "texts of documents": "receipt:KEPT",
+        "stacks of a tenant": "stack:add_learning",
+        "exceptions of stacks": "stack:EXCEPTIONS",
+        "alarms of a tenant": "stack:alarms",
+        "tenant file of a container": "stack:fill_in",
+        "schemas of docs": "events:SCHEMAS",
     },
 )

@@ -1,23 +1,14 @@
-"""Builds the filter of patients' data, in processes that have its engine, and what redacts captured calls."""
+"""Builds the filter of patients' data, in processes that have its engine."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib.util import find_spec
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import structlog
 
-from assistant.domain.clock import SystemClock
 from assistant.options.feedback.ports import PatientDataFilter, ReplacedText
-from assistant.process.settings import RedactingSettings
-from assistant.stores.clients import AwsClients
-
-if TYPE_CHECKING:
-    from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
 
 _ENGINE = "presidio_analyzer"
 _log = structlog.get_logger(__name__)
@@ -48,27 +39,7 @@ def patients_filter() -> PatientDataFilter | None:
     return _PatientsDataOnDemand()
 
 
-@dataclass(frozen=True, slots=True)
-class Redacting:
-    redact: RedactCapture
-    sweep: SweepQuarantine
-    metrics_service: str
-
-
-@asynccontextmanager
-async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redacting]:
-    from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
-    from assistant.stores.s3 import S3CaptureStore
-
-    async with AsyncExitStack() as stack:
-        store = S3CaptureStore(
-            await AwsClients(settings, stack).aws("s3"),
-            quarantine_bucket=settings.quarantine_bucket,
-            capture_bucket=settings.capture_bucket,
-        )
-        patients = patients_filter() if settings.keeps_texts else None
-        redact = RedactCapture(store, passages_percent=settings.passages_percent, patients=patients)
-        sweep = SweepQuarantine(
-            store, redact=redact, clock=SystemClock(), overdue_after_s=settings.overdue_after_s
-        )
-        yield Redacting(redact, sweep, settings.metrics_service)
+def replace_patients_data() -> Callable[[str], str] | None:
+    """Return what replaces patients' data in a text, or None: as ``patients_filter``."""
+    made = patients_filter()
+    return None if made is None else lambda text: made.replace(text).text

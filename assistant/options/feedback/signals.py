@@ -30,6 +30,7 @@ from assistant.domain.answers import (
 )
 from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
 from assistant.options.feedback.ports import FeedbackStore
+from assistant.options.feedback.section import kept_of
 from assistant.stores.ports import ErasureKeys, OutboxRow
 from assistant.stores.two_people import Contents, TwoPeople
 from assistant.tenant.tenant import TenantConfig
@@ -74,7 +75,7 @@ class Signals:
 
     def __init__(self, tenant: TenantConfig, *, secret: bytes) -> None:
         self._tenant = tenant.name
-        self._switches = tenant.feedback
+        self._switches = kept_of(tenant)
         self._secret = secret
 
     @property

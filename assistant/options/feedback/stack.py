@@ -11,8 +11,10 @@ none to reserve, and two at once do no harm (docs/decisions/0050-feedback-on-aws
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
@@ -26,6 +28,7 @@ from assistant.tenant.deployed_names import (
     ERASURE_PARTITIONS,
     EVENTS,
     FEEDBACK_SECRET_PURPOSE,
+    OLDEST_SIGNAL_AGE,
     RECORDS,
     STATES,
     desk_partitions,
@@ -33,7 +36,8 @@ from assistant.tenant.deployed_names import (
 )
 from stacks.data.buckets import of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
-from stacks.outputs import LearningOutputs, OrchestratorOutputs, Workload
+from stacks.observability.alarms import TenantAlarms
+from stacks.outputs import OptionOutputs, OrchestratorOutputs, Workload
 from stacks.policy import (
     ANY_RESOURCE,
     DOCUMENTS_BUCKET,
@@ -56,6 +60,7 @@ from stacks.roles import (
     tag_duty,
     via,
 )
+from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack
 
 MOVER = "move_feedback"
@@ -169,9 +174,35 @@ class LearningStack(TenantStack):
         bucket = next((bucket for bucket in made if bucket is not None), None)
         mover = FeedbackMover(self, "Functions", foundation=foundation).function
         log_groups[MOVER] = mover.log_group_name
-        self.outputs = LearningOutputs(
-            training_bucket=bucket, mover_name=mover.function_name, log_groups=log_groups
+        self.outputs = OptionOutputs(
+            job_bucket=bucket, function_names=(mover.function_name,), log_groups=log_groups
         )
+
+
+def add_learning(
+    scope: Construct, foundation: Foundation, orchestrator: OrchestratorOutputs
+) -> tuple[TenantStack, OptionOutputs]:
+    """Add the stack, which every tenant has."""
+    stack = LearningStack(scope, foundation=foundation, orchestrator=orchestrator)
+    return stack, stack.outputs
+
+
+def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
+    """Write the parameter of the key of pseudonyms into a container's tenant file."""
+    data["feedback"]["pseudonyms"] = f"kms:{tenant.feedback_secret_parameter}"
+
+
+ALARMS = Place[Callable[[TenantAlarms], Iterable[cloudwatch.Alarm]]]("alarms of learning")
+_LATE_S = 900
+"""The mover is called each minute: fifteen calls have not moved a row."""
+
+
+def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
+    """Yield the alarms on the way from verdicts to training sets."""
+    age = tenant_alarms.metrics.service(OLDEST_SIGNAL_AGE, "Maximum", minutes=5)
+    yield tenant_alarms.add("feedback-late", age, _LATE_S, periods=2)
+    for more in ALARMS.joined():
+        yield from more(tenant_alarms)
 
 
 EXCEPTIONS = (

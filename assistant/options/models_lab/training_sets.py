@@ -34,6 +34,7 @@ from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind, FeedbackText
 from assistant.options.feedback.ports import PatientDataFilter
+from assistant.options.feedback.section import kept_of
 from assistant.options.models_lab.corpus import SIMILAR_FROM, word_triples
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.stores.ports import AnswerRecords, ChatMessage, DocumentTexts
@@ -398,7 +399,7 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
             "events": sets.events,
             "since": f"{window[0]:%Y-%m-%d}",
             "until": f"{window[1]:%Y-%m-%d}",
-            "purpose": tenant.feedback.purpose.rstrip(".") or "not stated in the tenant file",
+            "purpose": kept_of(tenant).purpose.rstrip(".") or "not stated in the tenant file",
             "origins": counts_told(Counter(example.origin.value for example in every)),
             "replaced": counts_told(sets.replaced),
             "prompt_id": tenant.answers.prompt,

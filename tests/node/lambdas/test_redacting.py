@@ -15,7 +15,7 @@ import pytest
 
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
-from assistant.options.feedback.redaction import RedactCapture, SweepQuarantine
+from assistant.models.redaction import RedactCapture, SweepQuarantine
 from assistant.process.aws.clients import open_client
 from assistant.process.settings import RedactingSettings
 from assistant.stores.s3 import S3CaptureStore

@@ -26,10 +26,11 @@ from assistant.domain.documents import ParsedDocument, Section, Span
 from assistant.options.feedback.events import FeedbackEvent
 from assistant.options.feedback.mover import MoveFeedback, MoverStores
 from assistant.options.feedback.ports import ReplacedText
+from assistant.options.feedback.section import FeedbackSection, FeedbackTenant
 from assistant.options.feedback.signals import Signals
 from assistant.options.feedback.store import StoredFeedback
 from assistant.stores.records import RECORDS_TABLE, StoredRecords
-from assistant.tenant.tenant import FeedbackSection, TenantConfig
+from assistant.tenant.tenant import TenantConfig
 from tests.contracts import samples
 from tests.fakes.tenant_stores import TenantStores
 
@@ -38,7 +39,7 @@ SECRET = b"0123456789abcdef0123456789abcdef"
 
 
 def tenant(feedback: FeedbackSection | None = None, *, name: str = "clinic") -> TenantConfig:
-    return TenantConfig(
+    return FeedbackTenant(
         schema_version=1, name=name, display_name="Clinic", feedback=feedback or FeedbackSection()
     )
 

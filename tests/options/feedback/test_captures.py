@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from assistant.domain.answers import AnswerRecord, FinishReason, Outcome
+from assistant.models.redaction import redacted
 from assistant.options.feedback.captures import CapturedCall, captured_calls
-from assistant.options.feedback.redaction import redacted
 from assistant.stores.files import FolderCaptureStore
 from assistant.stores.records import StoredRecords
 from assistant.stores.sqlite_table import SqliteTable

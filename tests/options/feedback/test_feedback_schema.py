@@ -6,11 +6,11 @@ import jsonschema
 import orjson
 import pytest
 
-from assistant.options.feedback.events import FeedbackEvent
+from assistant.options.feedback.events import FeedbackEvent, feedback_schema
 from tests.contracts import samples
 from tests.options.feedback.moving import answered
 from tests.options.feedback.test_signals import of, sent, verdict
-from tools.schemas import FEEDBACK_PAGE, feedback_schema
+from tools.schemas import DOCS
 
 
 def is_valid(event: FeedbackEvent, **changed: object) -> bool:
@@ -19,7 +19,7 @@ def is_valid(event: FeedbackEvent, **changed: object) -> bool:
 
 
 def test_the_published_schema_is_up_to_date() -> None:
-    assert FEEDBACK_PAGE.read_bytes() == feedback_schema(), "run python -m tools.schemas"
+    assert (DOCS / "feedback.schema.json").read_bytes() == feedback_schema(), "run python -m tools.schemas"
 
 
 def test_events_fit_the_schema() -> None:

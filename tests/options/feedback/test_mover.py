@@ -13,8 +13,8 @@ from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.options.feedback import mover
 from assistant.options.feedback.events import FeedbackKind
+from assistant.options.feedback.section import FeedbackSection
 from assistant.options.feedback.store import unseal_all
-from assistant.tenant.tenant import FeedbackSection
 from tests.options.feedback.moving import QUOTE, Moving, answered, moving, unanswered
 
 BAD = Verdict(verdict_id="v1", label=VerdictLabel.BAD, reasons=("wrong",), better_text="M-77 is fine.")

@@ -23,7 +23,7 @@ from assistant.domain.errors import (
     GenerationUnavailableError,
     OverloadedError,
 )
-from assistant.options.feedback.redaction import redacted
+from assistant.models.redaction import redacted
 from assistant.service.opened import served_generator
 from assistant.stores.files import FolderCaptureStore
 from assistant.stores.ports import ChatMessage, GenerationRequest

@@ -10,7 +10,7 @@ import pytest
 from assistant.documents.receive import AddSummary
 from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
 from assistant.domain.uploads import UploadResult
-from assistant.options.feedback.patients_opened import Redacting
+from assistant.models.redaction import Redacting
 from assistant.service.function import ResourceRequest
 from assistant.service.opened import Ingesting, Receiving, SearchDomain
 from assistant.tenant.deployed_names import RAW_FILES_REFUSED

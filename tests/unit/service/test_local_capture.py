@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.options.feedback.opened import LocalCapture
+from assistant.models.redaction import LocalCapture
 from assistant.process.settings import WorkerSettings
 from tests.fakes.running_service import eventually
 

@@ -18,6 +18,7 @@ from assistant.domain.errors import ConflictError
 from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
 from assistant.options.feedback.ports import ReplacedText
+from assistant.options.feedback.section import FeedbackSection
 from assistant.options.models_lab.training_sets import (
     CARD,
     MANIFEST,
@@ -31,7 +32,6 @@ from assistant.options.models_lab.training_sets import (
     supervised_row,
 )
 from assistant.stores.ports import ChatMessage
-from assistant.tenant.tenant import FeedbackSection
 from tests.options.feedback.moving import tenant
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

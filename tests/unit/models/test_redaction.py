@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.options.feedback.ports import PatientDataFilter, ReplacedText
-from assistant.options.feedback.redaction import redacted
+from assistant.models.redaction import REPLACES, Replace, redacted
 
 QUESTION = "Mrs Doe, born 1961-02-03, asks about warfarin"
 REQUEST = {
@@ -248,14 +247,15 @@ CANARIES = ("Marisol", "Quintero", "88213", "04417", "555-017-2299", "4471", "Ti
 
 
 @pytest.fixture(scope="module")
-def patients() -> PatientDataFilter:
-    from assistant.options.feedback.patients import PatientsDataFilter
+def replace() -> Replace:
+    (make,) = REPLACES.joined()
+    made = make()
+    assert made is not None
+    return made
 
-    return PatientsDataFilter()
 
-
-def told(raw: bytes, patients: PatientDataFilter | None) -> dict[str, Any]:
-    (only,) = redacted(raw, passages_percent=100, patients=patients)
+def told(raw: bytes, replace: Replace | None) -> dict[str, Any]:
+    (only,) = redacted(raw, passages_percent=100, replace=replace)
     return orjson.loads(only)
 
 
@@ -263,12 +263,12 @@ def asked(*contents: tuple[str, str]) -> dict[str, Any]:
     return {"model": "m", "messages": [{"role": role, "content": content} for role, content in contents]}
 
 
-def test_words_are_kept_without_documents_and_patients_data(patients: PatientDataFilter) -> None:
+def test_words_are_kept_without_documents_and_patients_data(replace: Replace) -> None:
     parts = [REPLY[:12], REPLY[12:30], REPLY[30:]]  # a name that a stream cuts is found in the whole
     streamed = "".join(
         f"data: {json.dumps({'choices': [{'delta': {'content': part}}]})}\n\n" for part in parts
     )
-    found = told(line(asked(("system", "Be brief."), ("user", PROMPT)), streamed), patients)
+    found = told(line(asked(("system", "Be brief."), ("user", PROMPT)), streamed), replace)
 
     assert not [canary for canary in CANARIES if canary in json.dumps(found)]
     system, user = found["request"]["messages"]
@@ -291,20 +291,19 @@ def test_words_are_kept_without_documents_and_patients_data(patients: PatientDat
         ("No document.", "No document."),
     ],
 )
-def test_no_cut_lets_a_document_pass(content: str, kept_text: str, patients: PatientDataFilter) -> None:
-    (message,) = told(line(asked(("user", content))), patients)["request"]["messages"]
+def test_no_cut_lets_a_document_pass(content: str, kept_text: str, replace: Replace) -> None:
+    (message,) = told(line(asked(("user", content))), replace)["request"]["messages"]
     assert message["text"] == kept_text
 
 
-class _Broken:
-    def replace(self, text: str) -> ReplacedText:
-        raise RuntimeError(text)
+def broken(text: str) -> str:
+    raise RuntimeError(text)
 
 
 def test_where_the_filter_fails_no_word_passes(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = told(line(asked(("user", PROMPT)), ANSWER), _Broken())
+    found = told(line(asked(("user", PROMPT)), ANSWER), broken)
     assert found["request"]["messages"] == [{"role": "user", "characters": len(PROMPT)}]
     assert "text" not in found["response"]
     printed = capsys.readouterr()
@@ -314,8 +313,8 @@ def test_where_the_filter_fails_no_word_passes(
     assert not [canary for canary in CANARIES if canary in logged]
 
 
-def test_of_embedded_texts_the_questions_are_kept(patients: PatientDataFilter) -> None:
-    question, passage = (told(embedded(purpose, 1), patients) for purpose in ("question", "passage"))
+def test_of_embedded_texts_the_questions_are_kept(replace: Replace) -> None:
+    question, passage = (told(embedded(purpose, 1), replace) for purpose in ("question", "passage"))
     assert question["request"]["inputs"][0]["text"].endswith("asks about warfarin")
     assert "Doe" not in json.dumps(question)
     assert passage["request"]["inputs"] == [{"characters": len(QUESTION)}]

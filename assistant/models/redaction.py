@@ -14,17 +14,33 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Protocol, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import orjson
 import structlog
 
-from assistant.domain.clock import Clock, set_within
+from assistant.domain.clock import Clock, SystemClock, set_within
 from assistant.domain.errors import DependencyError
-from assistant.options.feedback.ports import PatientDataFilter
+from assistant.option import Place
+from assistant.process.private_files import CAPTURE_FOLDER
+from assistant.process.settings import RedactingSettings, StoreSettings
+from assistant.stores.clients import AwsClients
 from assistant.stores.ports import RawCapture
 from assistant.tenant.deployed_names import CAPTURE_PURPOSES, capture_attribute
+from assistant.tenant.retention import RETENTION
+from assistant.tenant.tenant import load_tenants
+
+if TYPE_CHECKING:
+    from assistant.stores.files import FolderCaptureStore
+
+Replace = Callable[[str], str]
+"""Returns a text with patients' data replaced."""
+REPLACES = Place[Callable[[], Replace | None]]("patients' data in captured calls")
+"""What makes the function that replaces patients' data; without it no word of a call is kept."""
 
 SCHEMA_VERSION = 3
 """2 added ``purpose``, 3 ``text`` and ``event_version``."""
@@ -41,6 +57,7 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 Clean = dict[str, Any]
 _Object = Mapping[str, Any]
 _NOTHING: _Object = {}
+_DELETE_EVERY_S = 60.0
 _log = structlog.get_logger(__name__)
 
 
@@ -62,36 +79,22 @@ class CaptureStore(Protocol):
         ...
 
 
-class CleanCapture(Protocol):
-    """The clean copies of one tenant, for those who look for a fault. Each method raises DependencyError."""
-
-    def clean_keys(self) -> AsyncIterator[str]:
-        """Yield the key of every copy, in no order. It has the hour of its calls: ``…/YYYY/MM/DD/HH/…``."""
-        ...
-
-    async def read_clean(self, key: str) -> bytes | None:
-        """Return a copy; None if it is gone."""
-        ...
-
-
 class RedactCapture:
     """Redacts one object. A repeated call writes the same clean copy under the same key.
 
     An object of which nothing is kept (only passages) gets no clean copy.
     """
 
-    def __init__(
-        self, store: CaptureStore, *, passages_percent: int, patients: PatientDataFilter | None = None
-    ) -> None:
-        """``patients`` replaces patients' data in the texts that are kept; None: no text is."""
+    def __init__(self, store: CaptureStore, *, passages_percent: int, replace: Replace | None = None) -> None:
+        """``replace`` replaces patients' data in the texts that are kept; None: no text is."""
         self._store = store
         self._passages_percent = passages_percent
-        self._patients = patients
+        self._replace = replace
 
     async def __call__(self, key: str) -> None:
         raw = await self._store.read_raw(key)
         if raw is not None:
-            lines = redacted(raw, passages_percent=self._passages_percent, patients=self._patients)
+            lines = redacted(raw, passages_percent=self._passages_percent, replace=self._replace)
             clean = await asyncio.to_thread(b"".join, lines)
             if clean:
                 await self._store.put_clean(key, clean)
@@ -142,9 +145,72 @@ class SweepQuarantine:
         return True
 
 
-def redacted(
-    raw: bytes, *, passages_percent: int, patients: PatientDataFilter | None = None
-) -> Iterator[bytes]:
+@dataclass(frozen=True, slots=True)
+class Redacting:
+    """What ``redact_capture`` and ``sweep_quarantine`` work with."""
+
+    redact: RedactCapture
+    sweep: SweepQuarantine
+    metrics_service: str
+
+
+@asynccontextmanager
+async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redacting]:
+    """Open the quarantine and the clean copies of the function's tenant."""
+    from assistant.stores.s3 import S3CaptureStore
+
+    async with AsyncExitStack() as stack:
+        store = S3CaptureStore(
+            await AwsClients(settings, stack).aws("s3"),
+            quarantine_bucket=settings.quarantine_bucket,
+            capture_bucket=settings.capture_bucket,
+        )
+        replace = _replaces(is_kept=settings.keeps_texts)
+        redact = RedactCapture(store, passages_percent=settings.passages_percent, replace=replace)
+        overdue_after_s = settings.overdue_after_s
+        sweep = SweepQuarantine(store, redact=redact, clock=SystemClock(), overdue_after_s=overdue_after_s)
+        yield Redacting(redact, sweep, settings.metrics_service)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCapture:
+    """Redacts the calls that the service captured on a machine, and deletes old copies, as a bucket's
+    lifecycle does."""
+
+    store: FolderCaptureStore
+    sweep: SweepQuarantine
+
+    @classmethod
+    def of(cls, settings: StoreSettings) -> Self:
+        """Tenants share the endpoints of a machine, so words are kept only where each tenant's file allows
+        it. Raises ConfigurationError."""
+        from assistant.stores.files import FolderCaptureStore
+
+        store = FolderCaptureStore(settings.state_dir / CAPTURE_FOLDER)
+        files = load_tenants(settings.tenants_dir)
+        sections = [one.models for one in files.tenants.values()]
+        is_kept = not files.refused and all(one is not None and one.keeps_captured_texts for one in sections)
+        redact = RedactCapture(store, passages_percent=0, replace=_replaces(is_kept=is_kept))
+        return cls(store, SweepQuarantine(store, redact=redact, clock=SystemClock(), overdue_after_s=0.0))
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Redact until ``stopping`` is set, and delete old copies every minute."""
+        redacting = asyncio.create_task(self.sweep.run(stopping))
+        while not stopping.is_set():
+            oldest = datetime.now(UTC) - timedelta(days=RETENTION["dev"].capture_texts)
+            try:
+                await self.store.delete_clean(before=oldest)
+            except OSError as error:
+                _log.warning("old_captures_not_deleted", reason=error.strerror)
+            await set_within(stopping, _DELETE_EVERY_S)
+        await redacting
+
+
+def _replaces(*, is_kept: bool) -> Replace | None:
+    return next((make() for make in REPLACES.joined()), None) if is_kept else None
+
+
+def redacted(raw: bytes, *, passages_percent: int, replace: Replace | None = None) -> Iterator[bytes]:
     """Yield a clean line for each line of SageMaker's data capture (JSON Lines) that is not blank.
 
     Only ``passages_percent`` of the calls that embedded passages are kept, the same ones each time: a load of
@@ -153,13 +219,13 @@ def redacted(
     for line in raw.splitlines():
         if not line.strip():
             continue
-        clean = _clean_line(line, patients)
+        clean = _clean_line(line, replace)
         drawn = int.from_bytes(hashlib.sha256(line).digest()[:8]) % 100  # the same in each call
         if clean.get("purpose") != "passage" or drawn < passages_percent:
             yield orjson.dumps(clean, option=orjson.OPT_SORT_KEYS) + b"\n"
 
 
-def _clean_line(line: bytes, patients: PatientDataFilter | None) -> Clean:
+def _clean_line(line: bytes, replace: Replace | None) -> Clean:
     call = _object(_parsed(line))
     version = call.get("eventVersion")
     if "captureData" not in call or ("eventVersion" in call and version != _EVENT_VERSION):
@@ -168,7 +234,7 @@ def _clean_line(line: bytes, patients: PatientDataFilter | None) -> Clean:
     data, event = _object(call["captureData"]), _object(call.get("eventMetadata"))
     purpose = _purpose(event.get("customAttributes"))
     if purpose == "passage":
-        patients = None  # documents have a store of their own, which a withdrawal reaches
+        replace = None  # documents have a store of their own, which a withdrawal reaches
     return {
         "schema_version": SCHEMA_VERSION,
         "readable": True,
@@ -176,8 +242,8 @@ def _clean_line(line: bytes, patients: PatientDataFilter | None) -> Clean:
         "inference_id": _matching(_ID, event.get("inferenceId")),
         "purpose": purpose,
         "inference_time": _matching(_TIME, event.get("inferenceTime")),
-        "request": _clean_request(_object(data.get("endpointInput")), patients),
-        "response": _clean_response(_object(data.get("endpointOutput")), patients),
+        "request": _clean_request(_object(data.get("endpointInput")), replace),
+        "response": _clean_response(_object(data.get("endpointOutput")), replace),
     }
 
 
@@ -186,7 +252,7 @@ def _purpose(attributes: object) -> str | None:
     return next((known for known in CAPTURE_PURPOSES if capture_attribute(known) in given), None)
 
 
-def _clean_request(captured: _Object, patients: PatientDataFilter | None) -> Clean:
+def _clean_request(captured: _Object, replace: Replace | None) -> Clean:
     content = _content(captured)
     body = _object(_parsed(content))
     messages = [_object(message) for message in _list(body.get("messages"))]
@@ -196,14 +262,14 @@ def _clean_request(captured: _Object, patients: PatientDataFilter | None) -> Cle
         "model": _matching(_MODEL, body.get("model")),
         "parameters": {name: body[name] for name in _PARAMETERS if _is_number(body.get(name))},
         "messages": [
-            {"role": _one_of(_ROLES, message.get("role")), **_told(message.get("content"), patients)}
+            {"role": _one_of(_ROLES, message.get("role")), **_told(message.get("content"), replace)}
             for message in messages
         ],
-        "inputs": [_told(text, patients) for text in inputs],
+        "inputs": [_told(text, replace) for text in inputs],
     }
 
 
-def _clean_response(captured: _Object, patients: PatientDataFilter | None) -> Clean:
+def _clean_response(captured: _Object, replace: Replace | None) -> Clean:
     """Return the clean response, also of a streamed answer, from the parts of its stream."""
     content = _content(captured)
     parts = _parts(content)
@@ -216,7 +282,7 @@ def _clean_response(captured: _Object, patients: PatientDataFilter | None) -> Cl
         **_measures(content),
         "id": next((_matching(_ID, part.get("id")) for part in parts), None),
         "model": next((_matching(_MODEL, part.get("model")) for part in parts), None),
-        **_told("".join(texts), patients),
+        **_told("".join(texts), replace),
         "finish_reason": next((reason for reason in reversed(reasons) if reason), None),
         "usage": {name: usage[name] for name in _COUNTS if _is_number(usage.get(name))},
     }
@@ -235,7 +301,7 @@ def _text_of(choice: _Object) -> object:
     return (_object(choice.get("message")) or _object(choice.get("delta"))).get("content")
 
 
-def _told(text: object, patients: PatientDataFilter | None) -> Clean:
+def _told(text: object, replace: Replace | None) -> Clean:
     """Return how long a text is and, where words are kept, the text without documents and patients' data.
 
     A text that the filter fails on is left out.
@@ -243,9 +309,9 @@ def _told(text: object, patients: PatientDataFilter | None) -> Clean:
     if not isinstance(text, str):
         return {"characters": 0}
     told: Clean = {"characters": len(text)}
-    if patients is not None:
+    if replace is not None:
         try:
-            told["text"] = patients.replace(_without_documents(text)).text
+            told["text"] = replace(_without_documents(text))
         except Exception as error:  # noqa: BLE001 (the edge of one text, whose words may be in the message)
             _log.error("captured_text_dropped", error=type(error).__name__)
     return told
