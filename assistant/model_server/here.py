@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from tokenizers import Tokenizer
 
 from assistant.domain.clock import Deadline
-from assistant.domain.errors import DeadlineExceededError, EmbeddingUnavailableError
+from assistant.domain.errors import AssistantError, DeadlineExceededError, EmbeddingUnavailableError
 from assistant.model_server.artifact import (
     TOKENIZER_FILE,
     artifact_folder,
@@ -19,6 +19,7 @@ from assistant.model_server.artifact import (
     read_artifact,
 )
 from assistant.model_server.embedding import EmbeddingEngine, EmbeddingTask
+from assistant.model_server.embedding_graph import Floats
 from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import locate_weights
 from assistant.process.settings import ModelServerSettings
@@ -36,7 +37,8 @@ class EmbedderHere:
     """A ``TextEmbedder`` and ``PassageEmbedder`` over a model in this process."""
 
     models: ModelsHere
-    task: EmbeddingTask
+    task: asyncio.Future[EmbeddingTask]
+    """Of the models' loop. The model loads until it is done."""
     dimensions: int
     embedded: Callable[[int], None] | None = None
     """Told the number of texts of each call."""
@@ -50,7 +52,7 @@ class EmbedderHere:
             return []
         try:
             async with asyncio.timeout(deadline.remaining_s()):
-                vectors = await self.models.in_loop(self.task.embed(texts))
+                vectors = await self.models.in_loop(self._embed(texts))
         except TimeoutError:
             raise DeadlineExceededError("The deadline passed while text was embedded.") from None
         except ArithmeticError as error:
@@ -64,6 +66,13 @@ class EmbedderHere:
             self.embedded(len(texts))
         return vectors.tolist()
 
+    async def _embed(self, texts: Sequence[str]) -> Floats:
+        try:
+            task = await asyncio.shield(self.task)
+        except AssistantError as error:
+            raise EmbeddingUnavailableError(f"The embedding model was not loaded. {error.message}") from None
+        return await task.embed(texts)
+
 
 class ModelsHere:
     """Loads each model when it is first needed, and shares it among the tenants of the process.
@@ -76,7 +85,7 @@ class ModelsHere:
         self._artifacts_dir = artifacts_dir
         self._artifacts: dict[tuple[str, int], object] = {}
         self._engines: dict[str, EmbeddingEngine] = {}
-        self._tasks: dict[tuple[str, int], EmbeddingTask] = {}
+        self._tasks: dict[tuple[str, int], asyncio.Task[EmbeddingTask]] = {}
         self._runtimes: dict[str, LlamaRuntime] = {}
         self._loading = asyncio.Lock()
 
@@ -93,10 +102,8 @@ class ModelsHere:
         await self.in_loop(self._once(self._artifacts, key, lambda: ensure_artifact(self._settings(section))))
 
     async def embedder(self, section: EmbeddingSection) -> EmbedderHere:
-        """Return the embedder of a prepared model. Raises ConfigurationError."""
-        key = section.model, section.max_tokens
-        task = await self.in_loop(self._once(self._tasks, key, lambda: self._task(section)))
-        return EmbedderHere(self, task, section.dimensions)
+        """Return the embedder of a prepared model, which loads beside what its caller does next."""
+        return EmbedderHere(self, await self.in_loop(self._begin(section)), section.dimensions)
 
     async def llm(self, model: AddedLlm) -> LlamaRuntime:
         """Return the running llama.cpp of an added LLM; it answers one request at a time.
@@ -105,11 +112,23 @@ class ModelsHere:
         """
         return await self.in_loop(self._once(self._runtimes, model.name, lambda: self._runtime(model)))
 
+    async def _begin(self, section: EmbeddingSection) -> asyncio.Task[EmbeddingTask]:
+        """Return the task that loads the model, begun where no tenant needed it before."""
+        key = section.model, section.max_tokens
+        if key not in self._tasks:
+            self._tasks[key] = asyncio.create_task(self._load(section))
+        return self._tasks[key]
+
+    async def _load(self, section: EmbeddingSection) -> EmbeddingTask:
+        async with self._loading:
+            return await asyncio.to_thread(self._task, section)
+
     async def _once(self, loaded: dict[Name, T], name: Name, load: Callable[[], T]) -> T:
         """Return what is loaded under the name; load it in a thread where it is not, one at a time."""
-        async with self._loading:
-            if name not in loaded:
-                loaded[name] = await asyncio.to_thread(load)
+        if name not in loaded:
+            async with self._loading:
+                if name not in loaded:
+                    loaded[name] = await asyncio.to_thread(load)
         return loaded[name]
 
     def close(self) -> None:
