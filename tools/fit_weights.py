@@ -31,7 +31,6 @@ from assistant.answer.red_flags import Weights, ordinary_messages, pieces
 from assistant.answer.services import TenantServices
 from assistant.answer.support import WEIGHTS
 from assistant.answer.vocabulary import Vocabulary
-from assistant.cli.knowledge import load_if_empty
 from assistant.domain.answers import LiveMatch
 from assistant.domain.errors import AssistantError
 from assistant.evaluation.estimator import Estimator, Floats, Lists
@@ -47,6 +46,7 @@ from assistant.evaluation.routing import load_routed
 from assistant.evaluation.support import Case, checked, features, samples
 from assistant.evaluation.trials import FlaggedMessage, LiveQuestion, embedded, prepare_live, silent
 from assistant.options.live.examples import USUAL_LIVE, USUAL_NEARER, LiveExamples
+from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import LocalRuntime, committed, local_runtime, open_services
 from assistant.terminal.terminal import GlobalOptions, Terminal, plain
 from tools.fit_red_flags import Message, fit

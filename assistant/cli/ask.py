@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from assistant.cli.knowledge import load_if_empty
 from assistant.client import AssistantClient, Question
 from assistant.client.connection import refusal
 from assistant.domain.errors import ConfigurationError, InvalidRequestError, UnreadableRequestError
@@ -17,6 +16,7 @@ from assistant.laptop.tokens import CareCase, Grant, issue_context
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.answer_view import AnswerPrinter, prints
 from assistant.terminal.answer_view import explain as explain_record
+from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import local_runtime
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind
 

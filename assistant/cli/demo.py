@@ -16,7 +16,6 @@ from rich.text import Text
 from typer import Option
 
 from assistant.cli.ask import answer_on, question_of, sign_context
-from assistant.cli.knowledge import load, own_folders
 from assistant.cli.learn import learn_first_router
 from assistant.cli.models import ModelOfUrl, ServedOptions, Url, use_recorded_model, use_served_model
 from assistant.client import AssistantClient, NotAllowedError, NotThereError
@@ -38,6 +37,7 @@ from assistant.evaluation.fit_router import content_note
 from assistant.laptop.layout import ORDER_SYSTEM
 from assistant.laptop.tokens import CareCase, Grant
 from assistant.service import wire
+from assistant.terminal.loading import load, own_folders
 from assistant.terminal.local import LocalRuntime, local_runtime
 from assistant.terminal.terminal import GlobalOptions, Terminal, styled
 

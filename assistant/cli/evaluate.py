@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +18,6 @@ import typer
 from typer import Option
 
 from assistant.answer.services import TenantServices
-from assistant.cli.knowledge import load_if_empty
 from assistant.cli.learn import learn_first_router
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation import runs, support, trials
@@ -33,11 +30,12 @@ from assistant.evaluation.judging import (
     shown_quotes,
 )
 from assistant.evaluation.measures import JUDGED, TITLES, Judged, figures, paired, spreads
-from assistant.evaluation.questions import EvaluationQuestion, draw, load_questions, load_rows
+from assistant.evaluation.questions import EvaluationQuestion, TenantQuestions, draw, load_rows
 from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
 from assistant.models.recorded import RecordedAnswer, read_recording
 from assistant.process.private_files import make_private_folder, write_private
-from assistant.terminal.local import LocalRuntime, committed, local_runtime, open_served, open_services
+from assistant.terminal.loading import loaded
+from assistant.terminal.local import LocalRuntime, committed, open_served, open_services
 from assistant.terminal.terminal import GlobalOptions, Terminal, table
 
 app = typer.Typer(add_completion=False)
@@ -150,7 +148,7 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False
     evaluations_dir = options.state_dir / "evaluations"
     against = None if plan.against is None else runs.read_run(evaluations_dir, plan.against)
     baseline = runs.read_baseline(folder / "baseline.json")
-    with loaded(options, terminal, asked) as runtime:
+    with loaded(options, terminal, asked, command="assistant evaluate") as runtime:
         run = asyncio.run(run_questions(runtime, asked, plan))
     make_private_folder(evaluations_dir)
     write_private(runs.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
@@ -215,33 +213,6 @@ def show_changes(terminal: Terminal, against: runs.Run | None, after: runs.Tenan
     if changed:
         listed = ", ".join(changed[:_CHANGED_SHOWN]) + (f" and {more} more" if more > 0 else "")
         terminal.show(f"Right in one of the two only: {listed}")
-
-
-@contextmanager
-def loaded(options: GlobalOptions, terminal: Terminal, tenants: Iterable[str]) -> Generator[LocalRuntime]:
-    """Have the service ready, and each tenant's knowledge loaded."""
-    runtime = local_runtime(options, terminal)
-    with runtime.site(command="assistant evaluate"):
-        for tenant in tenants:
-            asyncio.run(load_if_empty(runtime, tenant))
-        yield runtime
-
-
-@dataclass(frozen=True, slots=True)
-class TenantQuestions:
-    """One tenant's questions and their file."""
-
-    path: Path
-    sha256: str
-    all: tuple[EvaluationQuestion, ...]
-    asked: tuple[EvaluationQuestion, ...]
-
-    @classmethod
-    def of(cls, path: Path, *, asks: Callable[[EvaluationQuestion], bool] | None = None) -> TenantQuestions:
-        """Read a file; ``asks`` chooses what is asked of it, None: all. Raises ConfigurationError."""
-        every = tuple(load_questions(path))
-        asked = every if asks is None else tuple(filter(asks, every))
-        return cls(path, sha256(path.read_bytes()).hexdigest(), every, asked)
 
 
 def questions_of(options: GlobalOptions, plan: EvaluationPlan) -> dict[str, TenantQuestions]:
@@ -361,7 +332,7 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
         )
     missed, measured = False, dict[str, object]()
     tenants = dict.fromkeys(tenant for figure in asked.values() for tenant in figure.tenants)
-    with loaded(options, terminal, tenants) as runtime:
+    with loaded(options, terminal, tenants, command="assistant evaluate") as runtime:
         for name, figure in asked.items():
             judged: list[Judged] = []
             for tenant in figure.tenants:

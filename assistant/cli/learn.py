@@ -177,8 +177,8 @@ def _with_services(
 ) -> Result:
     """Return what ``use`` returns of the tenant's services: of its deployment, or of local processes that
     have its knowledge."""
-    from assistant.cli.knowledge import load_if_empty
     from assistant.service.opened import open_tenants
+    from assistant.terminal.loading import load_if_empty
     from assistant.terminal.local import local_runtime, open_services
 
     async def run_deployed() -> Result:

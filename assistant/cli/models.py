@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from typer import Argument, Option
 
 from assistant.answer.prompt import rendered
-from assistant.cli.knowledge import embed_again, first_names
+from assistant.cli.knowledge import embed_again
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import (
     AssistantError,
@@ -45,6 +45,7 @@ from assistant.tenant import added_models as local_models
 from assistant.tenant.added_models import ServedLlm
 from assistant.tenant.manifests import WRITER, AnsweringTable
 from assistant.tenant.tenant import EmbeddingSection, TenantConfig, load_tenants
+from assistant.terminal.loading import first_names
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain, table
 
 if TYPE_CHECKING:

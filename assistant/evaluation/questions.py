@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -83,3 +84,20 @@ def load_questions(path: Path) -> list[EvaluationQuestion]:
 def draw(questions: Sequence[EvaluationQuestion], *, count: int, seed: str) -> list[EvaluationQuestion]:
     """Return ``count`` questions chosen by a seed such as a commit's hash; a seed always draws the same."""
     return sorted(questions, key=lambda q: sha256(f"{seed}:{q.qid}".encode()).digest())[:count]
+
+
+@dataclass(frozen=True, slots=True)
+class TenantQuestions:
+    """One tenant's questions and their file."""
+
+    path: Path
+    sha256: str
+    all: tuple[EvaluationQuestion, ...]
+    asked: tuple[EvaluationQuestion, ...]
+
+    @classmethod
+    def of(cls, path: Path, *, asks: Callable[[EvaluationQuestion], bool] | None = None) -> TenantQuestions:
+        """Read a file; ``asks`` chooses what is asked of it, None: all. Raises ConfigurationError."""
+        every = tuple(load_questions(path))
+        asked = every if asks is None else tuple(filter(asks, every))
+        return cls(path, sha256(path.read_bytes()).hexdigest(), every, asked)

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from assistant.cli import knowledge
-from assistant.cli.knowledge import FileReading, LoadReport, SourceFolders, chosen_folders, follow, looks_here
 from assistant.cli.main import app
 from assistant.documents.files import SourceDocument, SourceFailure, SourceItem
 from assistant.documents.page import BESIDE_WORDS
@@ -25,6 +23,15 @@ from assistant.domain.elements import ElementKind
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 from assistant.stores.documents_ports import KnowledgeStores
 from assistant.tenant.tenant import SourceEntry, TenantConfig, load_tenant
+from assistant.terminal import loading
+from assistant.terminal.loading import (
+    FileReading,
+    LoadReport,
+    SourceFolders,
+    chosen_folders,
+    follow,
+    looks_here,
+)
 from assistant.terminal.terminal import GlobalOptions, pace_of
 from tests.fakes.tenant_stores import TenantStores
 from tests.unit.documents.knowledge import HANDBOOK, OLGA
@@ -124,8 +131,8 @@ async def test_more_documents_than_one_look_are_all_followed(stores: KnowledgeSt
 async def test_first_documents_that_stay_unfinished_do_not_hide_those_behind_them(
     stores: KnowledgeStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(knowledge, "_STALLED_S", 1.0)
-    monkeypatch.setattr(knowledge, "_WINDOW", 2)
+    monkeypatch.setattr(loading, "_STALLED_S", 1.0)
+    monkeypatch.setattr(loading, "_WINDOW", 2)
     shown = Shown()
     with pytest.raises(LocalRuntimeError, match="The worker moved no document"):
         await run(stores, documents("a", "b", "c", "d", "e"), hold=("a", "b", "c"), shown=shown)
@@ -135,7 +142,7 @@ async def test_first_documents_that_stay_unfinished_do_not_hide_those_behind_the
 async def test_a_removal_ends_when_the_index_is_rid_of_the_document(
     stores: KnowledgeStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(knowledge, "_STALLED_S", 0.3)
+    monkeypatch.setattr(loading, "_STALLED_S", 0.3)
     await run(stores, documents("a"))
     [live] = (await stores.states.get_many(["a"])).values()
     gone = live.model_copy(update={"state": DocumentState.WITHDRAWN, "live_content_hash": "old"})
@@ -150,7 +157,7 @@ async def test_a_removal_ends_when_the_index_is_rid_of_the_document(
 async def test_a_load_waits_while_other_documents_of_the_tenant_move(
     stores: KnowledgeStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(knowledge, "_STALLED_S", 0.5)
+    monkeypatch.setattr(loading, "_STALLED_S", 0.5)
     add = AddDocuments(stores, clock=SystemClock())
     await add(documents(*(f"a{number}" for number in range(4))), source=HANDBOOK, writer=OLGA)
 

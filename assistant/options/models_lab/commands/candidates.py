@@ -350,15 +350,14 @@ def compare(
 ) -> None:
     """Ask models that write the same questions; one table has right, refused, withheld, speed and cost."""
     from assistant.answer.services import AnswerWriter
-    from assistant.cli import evaluate
     from assistant.domain.clock import SystemClock
     from assistant.evaluation import comparison
     from assistant.evaluation.judging import WrittenModel
-    from assistant.evaluation.questions import draw
+    from assistant.evaluation.questions import TenantQuestions, draw
     from assistant.models.artifacts import model_elsewhere
     from assistant.models.recorded import read_recording
     from assistant.service.opened import served_generator
-    from assistant.terminal import local
+    from assistant.terminal import loading, local
 
     if len(set(names)) < max(2, len(names)):
         raise typer.BadParameter("Name two models or more, each once.")
@@ -369,7 +368,7 @@ def compare(
     models = {name: _served(options, config, name, context_tokens=size) for name in names}
     recording = read_recording([folder / "recorded" / f"{tenant}.jsonl"]) if RECORDED in names else []
     path, only = questions or folder / f"{tenant}.jsonl", {line.id for line in recording}
-    asked = evaluate.TenantQuestions.of(path, asks=lambda one: not only or one.qid in only)
+    asked = TenantQuestions.of(path, asks=lambda one: not only or one.qid in only)
     chosen = draw(asked.asked, count=most, seed="comparison")
     if not chosen:
         raise ConfigurationError(f"{path} holds no question that all of them can be asked.")
@@ -393,7 +392,7 @@ def compare(
                 )
                 return await asking
 
-    with evaluate.loaded(options, terminal, [tenant]) as runtime:
+    with loading.loaded(options, terminal, [tenant], command="assistant models compare") as runtime:
         results = asyncio.run(run())
     measured = {each.name: each.estimates for each in results}
     stopped = [each.name for each in results if each.stopped]
