@@ -19,6 +19,7 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, BinaryIO, cast
@@ -29,10 +30,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
 from assistant.domain.documents import Document, OriginalFile, id_prefix_of
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, ParsingStoppedError, TooLargeError
+from assistant.option import Place
 
 LARGEST_DOCUMENT_BYTES = 5_000_000
-LARGEST_BINARY_BYTES = 50_000_000
-"""Limit for a file whose text is packed or lies beside images. Its text has the limit of other documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +166,45 @@ LARGEST_LINES_BYTES = 256 * 1024 * 1024
 _LINES = (".jsonl", ".jsonl.gz")
 _MARKDOWN = (".md", ".markdown", ".mdx", ".md.erb")
 PAGES = (*_MARKDOWN, ".html", ".htm")
-_CONVERTED = {
-    **dict.fromkeys(
-        (".pdf", ".docx", ".docm", ".pptx", ".pptm", ".xlsx", ".xlsm", ".eml"), LARGEST_BINARY_BYTES
-    ),
-    **dict.fromkeys((".csv", ".tsv", ".txt"), LARGEST_DOCUMENT_BYTES),
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedKind:
+    """A kind of file that is converted into a page."""
+
+    most_bytes: int
+    """Limit for a file."""
+    reader: str
+    """``module:function`` that returns the page of a file's bytes. The parsing process alone imports it."""
+    has_scans: bool = False
+    """Whether the reader takes ``ocr``, the languages in which scans are read."""
+
+
+_TABLE_OF_TEXT = ConvertedKind(
+    LARGEST_DOCUMENT_BYTES, "assistant.documents.formats.separated_values:convert_csv"
+)
+_KINDS = {
+    **dict.fromkeys((".csv", ".tsv"), _TABLE_OF_TEXT),
+    ".txt": ConvertedKind(LARGEST_DOCUMENT_BYTES, "assistant.documents.formats.plain:convert_txt"),
 }
-"""Files that ``conversion`` reads, by suffix, with their limits in bytes."""
-KINDS_READ = (*_LINES, *PAGES, *_CONVERTED)
-"""Endings of names of files that are read."""
+KINDS_OF_OPTIONS = Place[Mapping[str, ConvertedKind]]("kinds of files")
+"""By suffix."""
+
+
+@cache
+def converted_kinds() -> Mapping[str, ConvertedKind]:
+    """Return the kinds of files that are converted here, by suffix."""
+    kinds = dict(_KINDS)
+    for of_option in KINDS_OF_OPTIONS.joined():
+        kinds |= of_option
+    return kinds
+
+
+def kinds_read() -> tuple[str, ...]:
+    """Return the endings of names of files that are read."""
+    return (*_LINES, *PAGES, *converted_kinds())
+
+
 _LONGEST_FILE_NAME = 255
 _OCR_WALL_S = 900.0
 """For a file whose scans are read: hundreds of pages. tesseract's CPU time is not the parsing process's."""
@@ -202,7 +232,7 @@ def read_sources(
 
 def is_read(path: Path) -> bool:
     """Return whether files of this name are read."""
-    return path.name.lower().endswith(KINDS_READ)
+    return path.name.lower().endswith(kinds_read())
 
 
 def largest_bytes(name: str) -> int:
@@ -213,10 +243,10 @@ def largest_bytes(name: str) -> int:
         return LARGEST_LINES_BYTES
     if low.endswith(PAGES):
         return LARGEST_DOCUMENT_BYTES
-    limit_bytes = _CONVERTED.get(PurePosixPath(low).suffix)
-    if limit_bytes is None:
-        raise DocumentInvalidError(f"{name:.200}: not one of {', '.join(KINDS_READ)}")
-    return limit_bytes
+    kind = converted_kinds().get(PurePosixPath(low).suffix)
+    if kind is None:
+        raise DocumentInvalidError(f"{name:.200}: not one of {', '.join(kinds_read())}")
+    return kind.most_bytes
 
 
 def skipped_files(paths: Sequence[Path]) -> list[str]:
@@ -254,7 +284,7 @@ def read_kept(
 
 def is_converted(name: str) -> bool:
     """Return whether a file of this name is converted into a page, so that its text is not the file's own."""
-    return PurePosixPath(name).suffix.lower() in _CONVERTED
+    return PurePosixPath(name).suffix.lower() in converted_kinds()
 
 
 def page_id(name: str) -> str:
@@ -324,15 +354,15 @@ def _file_requests(path: Path, name: str, ocr: Sequence[str]) -> _Found:
                 raw = file.read(LARGEST_DOCUMENT_BYTES + 1)
             is_markdown = kind.endswith(_MARKDOWN)
             yield ParsingRequest("page", {"name": name, "is_markdown": is_markdown}, raw)
-        elif (most_bytes := _CONVERTED.get(PurePosixPath(kind).suffix)) is not None:
+        elif (converted := converted_kinds().get(PurePosixPath(kind).suffix)) is not None:
             with _open_regular(path) as file:
-                raw = file.read(most_bytes + 1)
-            is_whole = len(raw) <= most_bytes
+                raw = file.read(converted.most_bytes + 1)
+            is_whole = len(raw) <= converted.most_bytes
             header, wall_s = {"name": name, "ocr": list(ocr)}, _OCR_WALL_S if ocr else None
             request = ParsingRequest("file", header, raw, file=path, wall_s=wall_s)
-            yield request if is_whole else too_large(name, most_bytes)
+            yield request if is_whole else too_large(name, converted.most_bytes)
         else:
-            yield invalid(name, f"not one of {', '.join(KINDS_READ)}")
+            yield invalid(name, f"not one of {', '.join(kinds_read())}")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         yield invalid(name, f"not a whole gzip file: {error}")
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 
-from assistant.documents.files import KINDS_READ, LARGEST_LINES_BYTES
+from assistant.documents.files import LARGEST_LINES_BYTES, kinds_read
 from assistant.documents.uploads import checked_path
 from assistant.domain.errors import NotFoundError, TooLargeError
 from assistant.domain.identity import Identity, Role
@@ -51,7 +51,7 @@ async def list_sources(tenant: TenantOf, caller: _Owner) -> wire.WritableSources
             )
             for source in tenant.sources.writable_by(caller)
         ),
-        kinds=KINDS_READ,
+        kinds=kinds_read(),
     )
 
 

@@ -1,33 +1,18 @@
-"""Converts files of other formats into the page model: PDF, Office files, tables, e-mails and plain text.
+"""Converts files of other formats into the page model: plain text and tables of text here, others in options.
 
-It runs in the parsing process. Each library is imported only when a file of its format comes.
+It runs in the parsing process. A reader is imported only when a file of its kind comes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import PurePath
 from warnings import catch_warnings
 
-from assistant.documents.formats.mail import convert_eml
-from assistant.documents.formats.plain import convert_txt
-from assistant.documents.formats.separated_values import convert_csv
-from assistant.documents.formats.sheets import convert_xlsx
-from assistant.documents.formats.slides import convert_pptx
-from assistant.documents.formats.word import convert_docx
+from assistant.documents.files import converted_kinds
 from assistant.documents.page import Page
 from assistant.domain.errors import DocumentInvalidError
-
-__all__ = ["convert"]
-
-_READERS = {
-    **dict.fromkeys((".docx", ".docm"), convert_docx),
-    **dict.fromkeys((".pptx", ".pptm"), convert_pptx),
-    **dict.fromkeys((".xlsx", ".xlsm"), convert_xlsx),
-    **dict.fromkeys((".csv", ".tsv"), convert_csv),
-    ".eml": convert_eml,
-    ".txt": convert_txt,
-}
 
 
 def convert(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> Page:
@@ -37,18 +22,14 @@ def convert(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> Page:
     Raises DocumentInvalidError for an encrypted, truncated, hostile or oversized file, for one without text,
     and for an unknown suffix.
     """
+    suffix = PurePath(name).suffix.lower()
+    kind = converted_kinds().get(suffix)
+    if kind is None:
+        raise DocumentInvalidError(f'files with the suffix "{suffix:.20}" are not read. Convert it.')
+    module, _, function = kind.reader.partition(":")
+    read = getattr(import_module(module), function)
     with catch_warnings(action="ignore"):  # of libraries, about parts of a file that they do not read
-        page = _page(PurePath(name).suffix.lower(), raw, ocr)
+        page: Page = read(raw, ocr=ocr) if kind.has_scans else read(raw)
     if not page.blocks:
         raise DocumentInvalidError(". ".join(["there is no text in it", *map(str, page.losses)]))
     return page
-
-
-def _page(suffix: str, raw: bytes, ocr: Sequence[str]) -> Page:
-    if suffix == ".pdf":
-        from assistant.documents.formats.pdf import convert_pdf
-
-        return convert_pdf(raw, ocr=ocr)
-    if suffix not in _READERS:
-        raise DocumentInvalidError(f'files with the suffix "{suffix:.20}" are not read. Convert it.')
-    return _READERS[suffix](raw)

@@ -9,7 +9,8 @@ from itertools import chain, pairwise
 from operator import attrgetter
 from statistics import median
 
-from assistant.documents.formats.page_words import (
+from assistant.documents.page import Cell
+from assistant.options.office.formats.page_words import (
     SAME_LINE,
     Box,
     PageContent,
@@ -18,8 +19,7 @@ from assistant.documents.formats.page_words import (
     shared,
     text_rows,
 )
-from assistant.documents.formats.ruled_tables import Grid, ruled_tables, text_cell
-from assistant.documents.page import Cell
+from assistant.options.office.formats.ruled_tables import Grid, ruled_tables, text_cell
 
 _WIDE_GAP = 0.7
 """Of a line's height: a wider gap separates cells. Few spaces of justified text are wider."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from xml.etree.ElementTree import Element
 
-from assistant.documents.formats.ooxml import find, is_on, number, value
 from assistant.documents.page import Block, Item, List
 from assistant.documents.parsing.html import counted
+from assistant.options.office.formats.ooxml import find, is_on, number, value
 
 DEEPEST_LEVEL = 8
 _PLACEHOLDER = re.compile(r"%([1-9])")

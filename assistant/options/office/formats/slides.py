@@ -8,9 +8,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from assistant.documents.formats.containers import BROKEN, macros, open_container
-from assistant.documents.formats.numbering import Point, nested, shown
-from assistant.documents.formats.ooxml import caption, diagram_texts, formula, symbols, tree, words_of
 from assistant.documents.formats.plain import one_line, title_of
 from assistant.documents.page import (
     Block,
@@ -31,6 +28,9 @@ from assistant.documents.page import (
 )
 from assistant.documents.parsing.tables import table_blocks
 from assistant.domain.errors import DocumentInvalidError
+from assistant.options.office.formats.containers import BROKEN, macros, open_container
+from assistant.options.office.formats.numbering import Point, nested, shown
+from assistant.options.office.formats.ooxml import caption, diagram_texts, formula, symbols, tree, words_of
 
 _ALTERNATES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
 _INK = "{*}contentPart"

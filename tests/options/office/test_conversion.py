@@ -27,11 +27,11 @@ from xlsxwriter import Workbook as WrittenWorkbook
 
 from assistant.documents.files import SourceDocument
 from assistant.documents.formats import convert
-from assistant.documents.formats.sheets import shown_value
 from assistant.documents.page import Page
 from assistant.documents.parsing.render import render
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
+from assistant.options.office.formats.sheets import shown_value
 from tests.unit.documents.source_files import failure, one, read, write
 
 

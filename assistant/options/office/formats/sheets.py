@@ -19,11 +19,11 @@ from pathlib import PurePosixPath
 from typing import Any, cast
 from zipfile import ZipFile
 
-from assistant.documents.formats.containers import BROKEN, macros, open_container
-from assistant.documents.formats.ooxml import caption, diagram_texts, part, symbols
 from assistant.documents.formats.regions import MOST_CELLS, GridCell, Row, region_blocks
 from assistant.documents.page import Block, Figure, Heading, Loss, Page, Paragraph, Place, Run, Runs, Shift
 from assistant.domain.errors import DocumentInvalidError
+from assistant.options.office.formats.containers import BROKEN, macros, open_container
+from assistant.options.office.formats.ooxml import caption, diagram_texts, part, symbols
 
 _SHOWN_PLACES = 5
 _RANGE = re.compile(

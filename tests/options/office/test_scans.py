@@ -13,8 +13,8 @@ import pypdfium2
 import pytest
 
 from assistant.documents.files import SourceDocument, SourceFailure, read_sources
-from assistant.documents.formats.pdf import MOST_PAGES
 from assistant.documents.parsing import parse_document
+from assistant.options.office.formats.pdf import MOST_PAGES
 from tests.programs import require
 from tests.unit.documents.source_files import read
 

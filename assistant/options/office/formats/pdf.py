@@ -15,12 +15,12 @@ from typing import Any
 import pypdfium2  # pyright: ignore[reportMissingTypeStubs]
 
 from assistant.documents import page as model
-from assistant.documents.formats.page_layout import BULLET, NUMBER, Block, Line, Paragraph, page_blocks
-from assistant.documents.formats.page_words import UNREADABLE, Box, read_page, runs_of, unmarked
 from assistant.documents.formats.plain import title_of
-from assistant.documents.formats.ruled_tables import Grid
 from assistant.documents.parsing.tables import table_blocks
 from assistant.domain.errors import DocumentInvalidError
+from assistant.options.office.formats.page_layout import BULLET, NUMBER, Block, Line, Paragraph, page_blocks
+from assistant.options.office.formats.page_words import UNREADABLE, Box, read_page, runs_of, unmarked
+from assistant.options.office.formats.ruled_tables import Grid
 
 MOST_PAGES = 1_000
 """Pages of a file. A page takes 15 to 20 ms, and the child has 20 s of CPU time."""

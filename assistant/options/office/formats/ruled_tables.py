@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from statistics import median
 
-from assistant.documents.formats.page_words import Box, PageContent, Word, around, runs_of, text_rows
 from assistant.documents.page import Cell, Paragraph
+from assistant.options.office.formats.page_words import Box, PageContent, Word, around, runs_of, text_rows
 
 _SNAP = 3.0
 """Points: lines that are nearer to each other are one."""

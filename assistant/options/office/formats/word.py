@@ -14,24 +14,7 @@ from itertools import zip_longest
 from xml.etree.ElementTree import Element
 from zipfile import ZipFile
 
-from assistant.documents.formats.containers import BROKEN, macros, open_container
 from assistant.documents.formats.encodings import decoded, decoded_page
-from assistant.documents.formats.numbering import Numbering, Point, nested, shown
-from assistant.documents.formats.ooxml import (
-    OFF,
-    UNKNOWN_SYMBOL,
-    Relations,
-    caption,
-    diagram_texts,
-    find,
-    formula,
-    is_on,
-    number,
-    part,
-    symbols,
-    value,
-    words_of,
-)
 from assistant.documents.formats.plain import one_line, text_blocks, title_of
 from assistant.documents.page import (
     Block,
@@ -54,6 +37,23 @@ from assistant.documents.page import (
 from assistant.documents.parsing.html import read_html
 from assistant.documents.parsing.tables import table_blocks
 from assistant.domain.errors import DocumentInvalidError
+from assistant.options.office.formats.containers import BROKEN, macros, open_container
+from assistant.options.office.formats.numbering import Numbering, Point, nested, shown
+from assistant.options.office.formats.ooxml import (
+    OFF,
+    UNKNOWN_SYMBOL,
+    Relations,
+    caption,
+    diagram_texts,
+    find,
+    formula,
+    is_on,
+    number,
+    part,
+    symbols,
+    value,
+    words_of,
+)
 
 _BODY = "word/document.xml"
 _DEEPEST = 150
