@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack, aclosing
 from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
 from assistant.client import AssistantClient, Question
-from assistant.client.connection import refusal
 from assistant.domain.errors import ConfigurationError, InvalidRequestError, UnreadableRequestError
 from assistant.laptop.tokens import CareCase, Grant, issue_context
 from assistant.tenant.tenant import TenantConfig
-from assistant.terminal.answer_view import AnswerPrinter, prints
+from assistant.terminal.answer_view import answer_on, question_of
 from assistant.terminal.answer_view import explain as explain_record
 from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import local_runtime
@@ -87,26 +85,6 @@ def sign_context(options: GlobalOptions, tenant: TenantConfig, agent: str, case:
         issuer=care.issuer,
         audience=care.audience,
     )
-
-
-async def answer_on(terminal: Terminal, client: AssistantClient, question: Question) -> AnswerPrinter:
-    """Show one streamed answer. Raises RefusedByServiceError, UnreachableError."""
-    printer = AnswerPrinter(terminal, base_url=client.base_url)
-    with ExitStack() as waiting:
-        waiting.enter_context(terminal.waiting("reading the knowledge base"))
-        async with aclosing(client.stream(question)) as events:
-            async for event in events:
-                if prints(event):
-                    waiting.close()
-                printer.show(event)
-    if printer.problem is not None:
-        raise refusal(printer.problem)
-    return printer
-
-
-def question_of(text: str, *, context: str | None = None) -> Question:
-    """Return a question whose answer ends when the command ends."""
-    return Question(question=text, context=context, resume_window_s=0)
 
 
 async def _ask_on_terminal(

@@ -1,42 +1,25 @@
-"""``assistant demo``: questions, a live order, a comparison, a story at the desk; then it serves."""
+"""``assistant demo``: questions, a live order, a comparison, stories of options; then it serves."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.text import Text
 from typer import Option
 
-from assistant.cli.ask import answer_on, question_of, sign_context
+from assistant.cli.ask import sign_context
 from assistant.cli.learn import learn_first_router
 from assistant.cli.models import ModelOfUrl, ServedOptions, Url, use_recorded_model, use_served_model
-from assistant.client import AssistantClient, NotAllowedError, NotThereError
-from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.domain.desk import (
-    CaseApproval,
-    CaseReason,
-    CaseResolution,
-    DeskCase,
-    ItemState,
-    NewApprovedAnswer,
-    StateChange,
-    case_id,
-)
-from assistant.domain.errors import LocalRuntimeError, NotFoundError
-from assistant.domain.identity import Role
-from assistant.domain.revisions import CaseState
+from assistant.domain.errors import NotFoundError
 from assistant.evaluation.fit_router import content_note
 from assistant.laptop.layout import ORDER_SYSTEM
 from assistant.laptop.tokens import CareCase, Grant
-from assistant.service import wire
+from assistant.option import Place
+from assistant.terminal.answer_view import answer_on, question_of
 from assistant.terminal.loading import load, own_folders
 from assistant.terminal.local import LocalRuntime, local_runtime
 from assistant.terminal.terminal import GlobalOptions, Terminal, styled
@@ -52,7 +35,7 @@ _QUESTIONS = {
 _AFTER_STORY = "clinic"
 """Loading its 441 documents, of which no vectors are kept, takes longer than all the rest."""
 _STORY_TENANT = "pharmacy"
-"""Of the story at the desk, which its knowledge does not answer, of live data and of recorded answers."""
+"""Of the stories of options, of live data and of recorded answers."""
 _LIVE_QUESTION = "Where is her order, and may I refill it?"
 LIVE_CASE = CareCase("PT-204417", {"order": ("4471-2208",), "prescription": ("7301842-04417",)})
 """A customer of the sample order system (tools/systems), with an order that is late."""
@@ -62,15 +45,9 @@ _RECORDED_QUESTIONS = (
 )
 """Asked where recorded answers are played: one that the documents answer in part, and one whose answer has a
 phone number, changed by hand, that no document has."""
-_ASKED = "My headset keeps cutting out in mid call. Where do I order a new one?"
-_ASKED_NEXT = "My headset keeps cutting out in mid call. Where can I order a new one?"
-_BETTER = "Order a new headset from the Equipment Desk, ext. 4990. It comes within two working days."
-_APPROVED_LIFE = timedelta(days=90)
-_LOOK_EVERY_S = 1.0
-_LOOKS = 30
-"""At most 30 s for each step that others must do. A look that asks leaves a case without an answer."""
-_MISSED = "{missed} within 30 s. See the logs in .state/logs, then run the demo again."
-T = TypeVar("T")
+
+STORIES = Place[Callable[[LocalRuntime, Terminal, str], Awaitable[None]]]("stories of the demo")
+"""What tells a story of a tenant, whose knowledge is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +59,14 @@ class _Demo:
     plays_recording: bool
 
     async def run(self) -> None:
-        """Load and ask the demo's tenants, and tell the story at the desk."""
+        """Load and ask the demo's tenants, and tell the stories of options."""
         tenants = [tenant for tenant in _QUESTIONS if tenant in self.runtime.tenants]
         for tenant in tenants:
             if tenant != _AFTER_STORY:
                 await self.load_and_ask(tenant)
         if _STORY_TENANT in tenants:
-            await _tell_desk_story(self.runtime, self.terminal, tenant=_STORY_TENANT)
+            for tell in STORIES.joined():
+                await tell(self.runtime, self.terminal, _STORY_TENANT)
         if _AFTER_STORY in tenants:
             await self.load_and_ask(_AFTER_STORY)
 
@@ -148,132 +126,6 @@ class _Demo:
         out.print()
 
 
-@dataclass(frozen=True, slots=True)
-class _DeskStory:
-    """Two agents and two reviewers of one tenant, each signed in."""
-
-    terminal: Terminal
-    first: AssistantClient
-    next: AssistantClient
-    reviewer: AssistantClient
-    second: AssistantClient
-
-    async def tell(self) -> None:
-        """Tell the story. Its approved answer stays, for the console, until the next demo.
-
-        Raises LocalRuntimeError when a step does not happen in time, RefusedByServiceError, UnreachableError.
-        """
-        await self._begin_anew()
-        self._tell("amira, agent", f"asks: {_ASKED}")
-        printer = await answer_on(self.terminal, self.first, question_of(_ASKED))
-        if (answer_id := printer.answer_id) is None:
-            raise LocalRuntimeError("The answer came without an id. See the logs in .state/logs.")
-        verdict = Verdict(
-            verdict_id=uuid.uuid4().hex,
-            label=VerdictLabel.BAD,
-            reasons=("incomplete",),
-            better_text=_BETTER,
-        )
-        await self.first.give_verdict(answer_id, verdict)
-        marked_s = time.monotonic()
-        self._tell("amira, agent", f"marks it bad, with a better text: {_BETTER}")
-        case = await self._case_of(answer_id)
-        self._tell("rosa, reviewer", f"finds the case at the desk after {time.monotonic() - marked_s:.1f} s")
-        await self._approve(await self._propose(case))
-        approved_s = time.monotonic()
-        next_answer = await _until(
-            lambda: self._answer(_ASKED_NEXT, is_approved=True), missed="The approved answer was not served"
-        )
-        changed_s = time.monotonic() - approved_s
-        self._tell("noor, agent", f"asks: {_ASKED_NEXT}")
-        if (offered := next_answer.offered) is not None:
-            self.terminal.show(f"Offered, approved for “{offered.question}”:\n{offered.text}")
-        else:
-            self.terminal.show(next_answer.text)
-        self._tell("", f"The answer changed {changed_s:.1f} s after the approval.")
-
-    async def _case_of(self, answer_id: str) -> DeskCase:
-        """Return the case that the bad mark opens."""
-
-        async def look() -> DeskCase | None:
-            try:
-                return await self.reviewer.read_case(case_id(answer_id, CaseReason.BAD_VERDICT))
-            except NotThereError:
-                return None
-
-        return await _until(look, missed="The bad mark did not reach the desk")
-
-    async def _propose(self, case: DeskCase) -> DeskCase:
-        answer = NewApprovedAnswer(
-            questions=(_ASKED,),
-            text=case.better_text or _BETTER,
-            expires_on=(datetime.now(UTC) + _APPROVED_LIFE).date(),
-        )
-        asked = CaseResolution(revision=case.revision, kind="approved_answer", approved_answer=answer)
-        proposed = await self.reviewer.resolve_case(case.case_id, asked)
-        self._tell("rosa, reviewer", "proposes the better text as an approved answer")
-        return proposed
-
-    async def _approve(self, proposed: DeskCase) -> None:
-        """Approve by a second person, where the tenant's profile asks for one."""
-        if proposed.case.state is CaseState.PROPOSED:
-            approval = CaseApproval(revision=proposed.revision, approve=True)
-            try:
-                await self.reviewer.approve_case(proposed.case_id, approval)
-            except NotAllowedError:
-                self._tell("rosa, reviewer", "may not approve what she proposed: that takes a second person")
-            await self.second.approve_case(proposed.case_id, approval)
-            self._tell("samuel, reviewer", "reads it and approves it")
-
-    async def _answer(self, question: str, *, is_approved: bool) -> wire.WholeAnswer | None:
-        """Ask as the next agent; None where the approved answer is not, or still is, served or offered."""
-        answer = await self.next.ask(question)
-        offered = answer.offered.text if answer.offered is not None else ""
-        return answer if (_BETTER in answer.text + offered) is is_approved else None
-
-    async def _begin_anew(self) -> None:
-        """Withdraw the approved answer of an earlier demo, and wait until it is gone."""
-        items = (await self.second.list_items(kind="approved_answer")).items
-        live = [item for item in items if item.state is ItemState.LIVE]
-        left = [item for item in live if item.approved_answer and item.approved_answer.text == _BETTER]
-        for item in left:
-            change = StateChange(revision=item.revision, state="withdrawn", note="A new demo begins.")
-            await self.second.set_item_state("approved_answer", item.item_id, change)
-        if left:
-            await _until(lambda: self._answer(_ASKED, is_approved=False), missed="The old answer did not go")
-
-    def _tell(self, who: str, what: str) -> None:
-        self.terminal.out.print(styled((f"{who:<18}", "bold cyan"), (what, "")))
-
-
-async def _tell_desk_story(runtime: LocalRuntime, terminal: Terminal, *, tenant: str) -> None:
-    """Sign four people in and tell the story. Raises as ``_DeskStory.tell``."""
-    async with AsyncExitStack() as stack:
-
-        async def signed_in(name: str, role: Role) -> AssistantClient:
-            grant = Grant(tenant, name, roles=(role,))
-            return await stack.enter_async_context(runtime.client(grant))
-
-        story = _DeskStory(
-            terminal,
-            first=await signed_in("amira", Role.AGENT),
-            next=await signed_in("noor", Role.AGENT),
-            reviewer=await signed_in("rosa", Role.REVIEWER),
-            second=await signed_in("samuel", Role.REVIEWER),
-        )
-        await story.tell()
-
-
-async def _until(look: Callable[[], Awaitable[T | None]], *, missed: str) -> T:
-    """Return what ``look`` finds. Raises LocalRuntimeError after 30 s."""
-    for _ in range(_LOOKS):
-        value = await look()
-        if value is not None:
-            return value
-        await asyncio.sleep(_LOOK_EVERY_S)
-    raise LocalRuntimeError(_MISSED.format(missed=missed))
-
-
 @app.command()
 def demo(
     context: typer.Context,
@@ -281,7 +133,7 @@ def demo(
     url: Url = None,
     model: ModelOfUrl = None,
 ) -> None:
-    """Start all tenants, answer four questions, change an answer at the desk, then serve until Ctrl-C.
+    """Start all tenants, answer four questions, tell the stories of options, then serve until Ctrl-C.
 
     With a model, its tenants' answers are written by it, as after: assistant models use. The model
     "recorded" plays committed answers of a language model, and says so beside each."""

@@ -30,7 +30,7 @@ _CORE = {
     "ask": ("assistant.cli.ask", "Ask a question and read the answer as it is written."),
     "demo": (
         "assistant.cli.demo",
-        "Start all tenants, answer questions, change an answer at the desk, then serve until Ctrl-C.",
+        "Start all tenants, answer questions, tell the stories of options, then serve until Ctrl-C.",
     ),
     "tenant": (
         "assistant.cli.tenant",

@@ -11,6 +11,7 @@ import time
 import tomllib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
@@ -23,6 +24,8 @@ from rich.text import Text
 from assistant.answer import events
 from assistant.answer.events import AnswerEvent, Done, Problem
 from assistant.answer.prompt import load_prompt
+from assistant.client import AssistantClient, Question
+from assistant.client.connection import refusal
 from assistant.domain import answers
 from assistant.domain.elements import Element, ElementData, ElementState, ElementValue
 from assistant.domain.errors import ConfigurationError
@@ -604,3 +607,23 @@ def explain(terminal: Terminal, record: answers.AnswerRecord) -> None:
     terminal.fields(
         {"passages": passages} | candidates | {"more": f"{more}: --json" if more > 0 else ""} | known
     )
+
+
+async def answer_on(terminal: Terminal, client: AssistantClient, question: Question) -> AnswerPrinter:
+    """Show one streamed answer. Raises RefusedByServiceError, UnreachableError."""
+    printer = AnswerPrinter(terminal, base_url=client.base_url)
+    with ExitStack() as waiting:
+        waiting.enter_context(terminal.waiting("reading the knowledge base"))
+        async with aclosing(client.stream(question)) as events:
+            async for event in events:
+                if prints(event):
+                    waiting.close()
+                printer.show(event)
+    if printer.problem is not None:
+        raise refusal(printer.problem)
+    return printer
+
+
+def question_of(text: str, *, context: str | None = None) -> Question:
+    """Return a question whose answer ends when the command ends."""
+    return Question(question=text, context=context, resume_window_s=0)

@@ -14,6 +14,7 @@ OPTION = Option(
         "texts of documents": "receipt:KEPT",
         "runs of a tenant": "opened:run_desk",
         "admission of a verdict": "opened:admit_verdict",
+        "stories of the demo": "commands_demo:tell_desk_story",
         "routes": "routes:router",
         "bodies of routes": "routes:READ",
         "lines of routes": "routes:LINES",
