@@ -23,9 +23,9 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from assistant.answer.answer import AnswerQuestion
 from assistant.answer.rank import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
 from assistant.answer.rank_documents import Evidence
-from assistant.answer.read import PrepareAnswer
 from assistant.answer.readers import HeadFile, head_counts
 from assistant.answer.red_flags import Weights, ordinary_messages, pieces
 from assistant.answer.services import TenantServices
@@ -357,7 +357,7 @@ async def fit_live(services: Mapping[str, TenantServices], questions: Path) -> b
     labels: list[bool] = []
     for tenant, opened in services.items():
         examples = _ObservedExamples(silent(opened))
-        preparing = PrepareAnswer(silent(opened), beside=examples)
+        preparing = AnswerQuestion(silent(opened), beside=examples)
         for question in (question for question in asked if question.tenant == tenant):
             examples.observed.clear()
             await until_whole(partial(prepare_live, preparing, opened, question))

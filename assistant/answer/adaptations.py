@@ -108,6 +108,11 @@ class Adaptations:
         named = (offer.named(text, known=known) for offer in self.offers)
         return next((one for one in named if one is not None), None)
 
+    def without_names(self, question: str, *, known: KnownWords | None) -> str:
+        """Return a question as a router reads it: with "it" for each thing that it names."""
+        named = self.named(question, known=known)
+        return question if named is None else named.pronouns
+
     async def run(self) -> None:
         """Refresh every two seconds until cancelled; pauses grow while the store is away."""
         pause_s = POLL_EVERY_S

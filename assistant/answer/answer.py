@@ -3,53 +3,118 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from datetime import datetime, timedelta
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import ExitStack, aclosing, contextmanager
+from dataclasses import replace
 
-import structlog
-
-from assistant.answer.elements import Hydration
-from assistant.answer.events import AnswerEvent, Cause, ElementChanged, Token
-from assistant.answer.read import RECORDS_TIMEOUT_S, PrepareAnswer, PreparedAnswer
-from assistant.answer.record import RecordWriter, begun_record
-from assistant.answer.services import InterruptedAnswerError, TenantServices
-from assistant.answer.stream import AnswerStream
-from assistant.answer.write import ModelCall
-from assistant.domain.answers import FinishReason
-from assistant.domain.errors import AssistantError, DeadlineExceededError
-from assistant.text.language import language
+from assistant.answer.adaptations import Adaptations
+from assistant.answer.check import CheckText
+from assistant.answer.elements import Beside, CallBounds, Hydration
+from assistant.answer.end import EndAnswer
+from assistant.answer.events import AnswerEvent, Sources, Started
+from assistant.answer.prepared import PreparedAnswer, Run
+from assistant.answer.prompt import BuildPrompt
+from assistant.answer.quote import MakeQuote, Quote
+from assistant.answer.rank_documents import Evidence, FindEvidence
+from assistant.answer.read import ReadQuestion
+from assistant.answer.record import KeepRecord
+from assistant.answer.search import SearchScope
+from assistant.answer.services import IndexState, TenantServices, begin_answer, fail_span
+from assistant.answer.take import AnswerRequest, TakeQuestion
+from assistant.answer.write import WriteText
+from assistant.domain.answers import AnswerRecord
+from assistant.domain.clock import Deadline
+from assistant.domain.context import CareContext
+from assistant.domain.errors import AssistantError
+from assistant.domain.identity import Identity
 
 _HEAD_START_S = 0.001
 """Lead of the request to the model over making the sources: making them would delay it by more than this, and
 the model takes many times as long to begin."""
-_log = structlog.get_logger(__name__)
 
 
 class AnswerQuestion:
     """Answers questions of one tenant's agents. One instance serves all requests of a process.
 
-    Two steps, so that an error before the first event can still be an HTTP status::
+    Two halves, so that an error before the first event can still be an HTTP status::
 
         prepared = await answer_question.prepare(request, identity=identity, deadline=deadline)
         async with aclosing(answer_question.stream(prepared)) as events:
             async for event in events: ...
     """
 
-    def __init__(self, services: TenantServices) -> None:
-        preparing = PrepareAnswer(services)
+    def __init__(self, services: TenantServices, *, beside: Beside | None = None) -> None:
+        """``beside`` None: what an option brings."""
         self._services = services
-        self._language = language(services.tenant.language)
-        self._records = RecordWriter(services.records, timeout_s=RECORDS_TIMEOUT_S)
-        self._make_quote = preparing.make_quote
-        self.prepare = preparing.prepare
-        """Understand, search, judge the evidence and build the prompt; see ``PrepareAnswer.prepare``."""
-        self.adaptations = preparing.find_evidence.adaptations
-        self.bounds = preparing.bounds
-        self.as_asked = preparing.as_asked
-        """Return a question as live systems are asked it, for an element that is read again."""
-        self.begin = preparing.begin
-        """Return the record to keep if the process dies while it answers."""
+        self.adaptations = Adaptations(services)
+        self.bounds = CallBounds()
+        """Of the tenant's live reads in this process."""
+        self.take = TakeQuestion(services)
+        self.read = ReadQuestion(services, self.adaptations, beside=beside)
+        self.find = FindEvidence(services, self.adaptations)
+        self.prompt = BuildPrompt(services, self.adaptations)
+        self.write = WriteText(services)
+        self.quote = MakeQuote(services, self.find)
+        self.check = CheckText(services)
+        self.end = EndAnswer(services)
+        self.keep = KeepRecord(services, self.adaptations)
+
+    async def prepare(
+        self,
+        request: AnswerRequest,
+        *,
+        identity: Identity,
+        deadline: Deadline,
+        context: CareContext | None = None,
+        begun: AnswerRecord | None = None,
+    ) -> PreparedAnswer:
+        """Return the prepared answer. ``begun``: by ``take.begin``, which is called without it. ``context``:
+        verified; whose live data may be read.
+
+        Raises NotFoundError (no such conversation, or another agent's), TooLargeError (the question does not
+        fit the model's context), EmbeddingUnavailableError, SearchUnavailableError, RecordsUnavailableError,
+        OverloadedError, DeadlineExceededError. Nothing is recorded then.
+        """
+        services = self._services
+        services.index_watch.require_own()
+        begun = begun or self.take.begin(request, identity=identity)
+        steps = begin_answer(begun, tenant=services.tenant.name, clock=services.clock)
+        scope = SearchScope(identity.labels, deadline, steps, request.filters)
+        with _ended_on_error(scope) as undo:
+            question = await self.take.run(
+                request, identity=identity, begun=begun, scope=scope, context=context
+            )
+            queries = await self.read.run(question, scope)
+            ranked = await asyncio.gather(*(self.find.find(query, scope) for query in queries.each))
+            index = await self._index_state(ranked, scope)
+            hydration = Hydration(
+                services.live.elements,
+                queries.caller,
+                tenant=services.tenant,
+                deadline=deadline,
+                bounds=self.bounds,
+                subject=services.subject_of(context),
+            )
+            undo.callback(hydration.cancel)
+            prompt = await self.prompt.run(question, ranked, hydration, scope)
+            if prompt is not None:  # its text decides what is read, beside what the message asks
+                quote = Quote(tuple(ranked), passages=prompt.sources)
+                live = hydration.ask(queries.live)
+            else:
+                quote = await self.quote.run(ranked, None, hydration, scope)
+                live = hydration.ask(
+                    queries.live, named=(*quote.elements, *quote.of_items), answered=quote.answered
+                )
+                for name in quote.elements:
+                    hydration.begin(name)
+                if len(quote.answered) < len(quote.evidence):
+                    # A damaged index must never look like "not known".
+                    await services.index_watch.require_complete(deadline=deadline)
+                    index = services.index_watch.state
+            red_flags = await queries.red_flags
+            return PreparedAnswer(
+                question, queries, prompt, quote, live, red_flags, index, Run(scope, hydration)
+            )
 
     async def stream(
         self, prepared: PreparedAnswer, *, resumable: bool = False
@@ -62,121 +127,81 @@ class AnswerQuestion:
         What is known when the answer begins is written between the sources and the text, so that whoever read
         any is on record, also if this process dies. The record is written before the last event, so a client
         that saw ``done`` can mark the answer; while the store fails ``done`` comes with ``recorded`` false
-        and the record follows. After ``prepared.cancel(cause)`` the endpoint's connection is closed, the
+        and the record follows. After ``prepared.run.cancel(cause)`` the endpoint's connection is closed, the
         record is written, and the stream ends with an ``error`` event of code ``cancelled``, or without an
         event when the reader has left. Cancelling the task that reads, or closing the generator, does the
         same without an event and counts as disconnected. The reader must close the generator
         (``contextlib.aclosing``). A stream that was never begun leaves no record.
         """
-        answer = AnswerStream(self._services, prepared, language=self._language)
-        prompt, model = prepared.prompt, None
+        run, prompt, quote, text, ending = prepared.run, prepared.prompt, prepared.quote, None, None
+        answer, record = self.check.begin(prepared), None
         try:
-            if prompt is not None and prepared.interruption.cause is None:
-                model = ModelCall(self._services, prepared)
-                model.begin(prompt)
+            if prompt is not None and run.interruption.cause is None:
+                text = self.write.run(prompt, prepared)
                 await asyncio.sleep(_HEAD_START_S)
-                prepared.quote = await self._make_quote.run(
-                    prepared.quote.evidence,
-                    prepared.numbers,
-                    prepared.hydration,
-                    prepared.scope,
-                    is_written=True,
-                )
+                quote = await self.quote.run(quote.evidence, prompt, run.hydration, run.scope)
             elif prompt is not None:
-                prepared.quote = self._make_quote.of_prompt(
-                    prepared.quote.evidence, prepared.numbers, prepared.hydration
-                )
-            for event in answer.begin(resumable=resumable):
-                yield event
-            prepared.quote = prepared.quote.without_scores()
-            await self._records.begin(begun_record(prepared), until=self._ends_by(prepared))
-            how: FinishReason | str | None = prepared.interruption.cause
-            if model is not None:
-                try:
-                    await model.open()
-                    async with aclosing(_texts(model, answer, prepared.hydration)) as texts:
-                        async for text in texts:
-                            if not isinstance(text, str):
-                                yield text
-                                continue
-                            for event in answer.feed(text):
-                                model.note_first_text()
-                                yield event
-                            if answer.is_over:
-                                break
-                    how = model.finish_reason or FinishReason.STOP
-                except (InterruptedAnswerError, AssistantError) as error:
-                    how = await _close_failed(model, error, answer_id=prepared.answer_id)
-                await model.close()
-            for event in answer.end(how):
-                if model is not None:
-                    model.note_first_text()
-                yield event
-            for event in answer.place_asked():
-                yield event
-            while prepared.hydration.is_waiting and prepared.hydration.left is None:
-                await prepared.hydration.change()
-                for event in answer.ended_elements():
+                quote = self.quote.of_prompt(quote.evidence, prompt, run.hydration)
+            record = self.keep.begun(prepared, quote)
+            yield self._started(prepared, record, resumable=resumable)
+            yield Sources(sources=quote.sources, section=quote.section, offered=quote.offered)
+            quote = quote.without_scores()
+            prepared = replace(prepared, quote=quote)  # what was found is not kept while a model writes
+            answer.prepare()  # while the model prepares its first token
+            await self.keep.begin(record, prepared)
+            async with aclosing(self.check.run(answer, text, quote, prepared)) as events:
+                async for event in events:
                     yield event
-            answer.end_elements()
-            recorded = await self._records.write(answer.close(model))
-            if last := answer.last_event(recorded=recorded):
+            said = answer.shown()
+            ending = self.end.run(said, quote, prepared, record=record)
+            record, is_written = await self.keep.run(record, said, ending, quote, prepared, text=text)
+            if last := ending.last_event(record, said, recorded=is_written):
                 yield last
         except (asyncio.CancelledError, GeneratorExit):
-            answer.abandon(prepared.interruption.cause)
+            answer.leave(run.interruption.cause)
             raise
         finally:
-            if model is not None:
-                await model.close()
-            if not answer.is_closed:
-                await self._records.write(answer.close(model))
+            if text is not None:
+                await text.close()
+            if ending is None:
+                said, record = answer.shown(), record or self.keep.begun(prepared, quote)
+                ending = self.end.run(said, quote, prepared, record=record)
+                await self.keep.run(record, said, ending, quote, prepared, text=text)
 
-    def _ends_by(self, prepared: PreparedAnswer) -> datetime:
-        """Return when an answer without a record is an interrupted one."""
-        return self._services.clock.now() + timedelta(
-            seconds=prepared.scope.deadline.remaining_s() + RECORDS_TIMEOUT_S
+    async def _index_state(self, ranked: Sequence[Evidence], scope: SearchScope) -> IndexState:
+        """Return whether the index has all documents of the sources that were found; ``degraded`` says that
+        it is unknown."""
+        sources = self._services.sources_of(name for part in ranked for name in part.documents)
+        index = await self._services.index_watch.state_for(sources, deadline=scope.deadline)
+        if not index.loading and not index.is_whole(sources):
+            scope.degraded.append("check of the index")
+        return index
+
+    def _started(self, prepared: PreparedAnswer, record: AnswerRecord, *, resumable: bool) -> Started:
+        return Started(
+            answer_id=record.answer_id,
+            conversation_id=record.conversation_id,
+            model=record.model_id,
+            index_version=record.index_version,
+            trace_id=record.trace_id,
+            resumable=resumable,
+            red_flags=prepared.red_flags,
+            unchecked_language=record.unchecked_language,
+            recorded_model=self._services.writer.model.recorded,
         )
 
-    async def settle(self, *, within_s: float) -> int:
-        """Wait for record writes that outlived their reader; return how many are still not done."""
-        return await self._records.settle(within_s=within_s)
 
-
-async def _texts(
-    model: ModelCall, answer: AnswerStream, hydration: Hydration
-) -> AsyncGenerator[str | Token | ElementChanged, None]:
-    """Yield the model's texts, and between them the elements that ended. Raises as ``ModelCall.read``."""
-    while True:
-        if not hydration.is_waiting:
-            text = await model.read()
-        else:
-            reading = asyncio.create_task(model.read())
-            try:
-                while not reading.done():
-                    await asyncio.wait((reading, hydration.change()), return_when=asyncio.FIRST_COMPLETED)
-                    for event in answer.ended_elements():
-                        yield event
-            finally:
-                if not reading.done():
-                    reading.cancel()
-                    await asyncio.wait([reading])
-            text = reading.result()
-        if text is None:
-            return
-        yield text
-
-
-async def _close_failed(
-    model: ModelCall, error: InterruptedAnswerError | AssistantError, *, answer_id: str
-) -> str:
-    """Close a call that raised, and return how it ended. Log the failure: the agent sees only the quote."""
-    if isinstance(error, DeadlineExceededError):
-        how, detail = Cause.DEADLINE, error.message  # the client's timer came before the interruption's
-    elif isinstance(error, AssistantError):
-        how, detail = error.code, error.message
-    else:
-        how, detail = error.cause, "The model took too long."
-    await model.close(failure=str(how))
-    if how not in (Cause.CANCELLED, Cause.DISCONNECTED):
-        _log.warning("generation_failed", answer_id=answer_id, code=str(how), detail=detail)
-    return how
+@contextmanager
+def _ended_on_error(scope: SearchScope) -> Generator[ExitStack, None, None]:
+    """End the root span and what goes on beside when there will be no stream to end them."""
+    with ExitStack() as undo:
+        undo.callback(scope.steps.root.end)
+        try:
+            yield undo
+        except AssistantError as error:
+            fail_span(scope.steps.root, error.code)
+            raise
+        finally:
+            for task in scope.tasks:
+                task.cancel()
+        undo.pop_all()

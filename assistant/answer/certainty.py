@@ -26,10 +26,3 @@ class Gate:
         return GateDecision(
             passed=best_cosine >= self._least, best_cosine=round(best_cosine, 4), min_cosine=self._least
         )
-
-
-def explain(*, title: str | None) -> str:
-    """Return why there is no answer, for the agent. ``title``: of the nearest document."""
-    if title is None:
-        return "The knowledge base holds nothing that these filters and your access rights let through."
-    return f"Not in the knowledge base. The nearest document is “{title}”."

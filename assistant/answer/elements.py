@@ -275,6 +275,33 @@ class Hydration:
 
     # Reads
 
+    def ask(
+        self,
+        matched: Sequence[tuple[int, LiveMatch]],
+        *,
+        named: Collection[str] = (),
+        answered: Collection[int] = (),
+    ) -> tuple[LiveMatch, ...]:
+        """Begin the reads that parts of the message ask for, but for the elements that the quoted text names.
+        Return the matches as they came out.
+
+        ``answered``: the parts that a document answers. A customer's data are left out of them where no
+        customer is there: an agent who asks for a rule would only be told that something else is not allowed.
+        """
+        ended, types = list[tuple[int, LiveMatch]](), self.types
+        for part, match in matched:
+            no_customer = part in answered and self.caller.context is None
+            if no_customer and types[match.element].needs_context:
+                ended.append((part, _unread(match, LiveMatchState.NO_CUSTOMER)))
+            else:
+                is_named = match.element in named
+                ended.append((part, _unread(match, LiveMatchState.SHOWN) if is_named else match))
+        wanted = [(part, match.element) for part, match in ended if match.state is LiveMatchState.READ]
+        begun = {name: self.begin(name) for name in dict.fromkeys(name for _, name in wanted)}
+        slots = ((part, begun[name]) for part, name in wanted)
+        self.answering = tuple(AskedElement(part, slot) for part, slot in slots if slot is not None)
+        return tuple(match for _, match in ended)
+
     def begin(self, name: str, *, items: tuple[str, ...] = ()) -> LiveSlot | None:
         """Begin to read an element; None where the answer has ``MOST_ELEMENTS`` already. ``items``: as
         ``LiveSlot.items``."""
@@ -512,7 +539,7 @@ def open_beside(services: TenantServices) -> Beside:
     return next((opens(services) for opens in BESIDE.joined()), Beside())
 
 
-def unread(match: LiveMatch, state: LiveMatchState) -> LiveMatch:
+def _unread(match: LiveMatch, state: LiveMatchState) -> LiveMatch:
     """Return the match of an element that was asked for and is not read, for this reason."""
     return match.model_copy(update={"state": state}) if match.state is LiveMatchState.READ else match
 

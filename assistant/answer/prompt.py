@@ -15,15 +15,20 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib.resources import files
-from itertools import groupby
+from itertools import groupby, zip_longest
 
-from assistant.answer.excerpts import Labels
+from assistant.answer.adaptations import Adaptations
+from assistant.answer.elements import Hydration
+from assistant.answer.excerpts import Labels, labels_in
+from assistant.answer.rank_documents import Evidence, SourceList
+from assistant.answer.search import SearchScope
 from assistant.answer.services import TenantServices
+from assistant.answer.take import Question
 from assistant.domain.answers import AnswerRecord, FinishReason
-from assistant.domain.documents import StoredDocument, Unit
+from assistant.domain.documents import RankedPassage, StoredDocument, Unit
 from assistant.domain.errors import ConfigurationError, TooLargeError
 from assistant.domain.filling import LiveElements
 from assistant.stores.ports import ChatMessage
@@ -32,6 +37,8 @@ from assistant.text.caches import remember_texts
 DOCUMENTS_IN_PROMPT = 5
 """Documents that a model reads for one question. In 95 to 97 % of unseen questions the right one is among
 them."""
+_MOST_IN_PROMPT = 8
+"""Documents that a model reads for a message with several questions, or of a tenant with several sources."""
 _PROMPT_ID = re.compile(r"[a-z][a-z_]*/[1-9][0-9]*")
 _SECTION = re.compile(r"^# (system|elements|user|refusal|partial)\n", re.MULTILINE)
 _SLOTS = ("documents", "meanings", "question", "before", "message")
@@ -107,6 +114,8 @@ class Prompt:
     """What the model reads beside documents: the question, the turns before it, meanings of its words."""
     elements: Labels = field(default_factory=dict[str, str])
     """Labels of the live elements that the model may name, by ``Tag.key``."""
+    sources: tuple[RankedPassage, ...] = ()
+    """The answer's sources so far: source ``n``, from 1, is the document that the model reads as ``n``."""
 
 
 @lru_cache
@@ -141,6 +150,84 @@ def prompt_ids() -> list[str]:
         for version in task.iterdir()
         if version.name.endswith(".md")
     )
+
+
+class BuildPrompt:
+    """Builds the prompt of an answer, where a model writes it.
+
+    Example::
+
+        prompt = await build.run(question, ranked, hydration, scope)
+        prompt.messages[-1].content  # "<document 1>\\nTitle: Refill too soon\\n\\n[1.1] Retail refills are …"
+    """
+
+    def __init__(self, services: TenantServices, adaptations: Adaptations) -> None:
+        self._adaptations = adaptations
+        self._longest = services.tenant.generation.max_tokens
+        self._prompts = PromptBuilder(services) if services.writes_answers else None
+
+    async def run(
+        self, question: Question, ranked: Sequence[Evidence], hydration: Hydration, scope: SearchScope
+    ) -> Prompt | None:
+        """Return the prompt; None where no model writes: it may not, nothing is near, nothing fits, or
+        something else answers. Raises TooLargeError when the question alone does not fit."""
+        turns = await question.turns
+        if self._prompts is None or any(part.answer is not None for part in ranked):
+            return None
+        if not any(part.gate.passed for part in ranked):
+            return None
+        request, sources = question.request, SourceList()
+        documents: list[tuple[int, StoredDocument, Mapping[str, float]]] = []
+        # A passage found by its words alone comes after those found by their vectors, before the others.
+        worth = {
+            id(part): {hit.passage_id: hit.cosine or 0.0 for hit in part.retrieved.hits} for part in ranked
+        }
+        for part, document in _in_turn(ranked):
+            number = sources.add(document, part)
+            if number is not None:
+                documents.append((number, document, worth[id(part)]))
+        before, vocabulary = request.question_before, self._adaptations.now.vocabulary
+        meanings = vocabulary.meanings(request.question, known=ranked[0].query.known)
+        with scope.steps.step("prompt") as span:
+            prompt = self._prompts.build(
+                request.question if before is None else f"{before}\n{request.question}",
+                documents=documents,
+                meanings=meanings,
+                history=turns,
+                max_tokens=min(request.max_tokens or self._longest, self._longest),
+            )
+            span.set_attribute("gen_ai.prompt.name", prompt.prompt_id)
+            span.set_attribute("assistant.prompt.tokens", prompt.prompt_tokens)
+            span.set_attribute("assistant.prompt.dropped_documents", prompt.dropped_documents)
+        if not prompt.documents:
+            return None
+        elements = hydration.labels() if self._prompts.lists_elements else _named_in(prompt, hydration)
+        return replace(prompt, elements=elements, sources=tuple(sources.passages))
+
+
+def _in_turn(evidence: Sequence[Evidence]) -> list[tuple[Evidence, StoredDocument]]:
+    """Return the documents that a model reads: the best of each question, then the second of each, …"""
+    # Of several sources more documents are read, and all of them may be written from.
+    nearest = [
+        part.for_model[: None if part.sources.scores is not None else DOCUMENTS_IN_PROMPT]
+        for part in evidence
+    ]
+    in_turn: dict[str, tuple[Evidence, StoredDocument]] = {}
+    for documents in zip_longest(*nearest):
+        for one, document in zip(evidence, documents, strict=True):
+            if document is not None:
+                in_turn.setdefault(document.card.document_id, (one, document))
+    return list(in_turn.values())[:_MOST_IN_PROMPT]
+
+
+def _named_in(prompt: Prompt, hydration: Hydration) -> Labels:
+    """Return the elements that documents of the prompt name, and may name."""
+    return {
+        key: label
+        for document in prompt.documents
+        for labels in [hydration.labels_of(document.document.card.document_id)]
+        for key, label in labels_in((unit.text for unit in document.units), labels).items()
+    }
 
 
 class PromptBuilder:

@@ -23,12 +23,13 @@ from assistant.answer.excerpts import (
     source_of,
 )
 from assistant.answer.offers import Cite, QuotedBlock
+from assistant.answer.prompt import Prompt
 from assistant.answer.rank import ScoredUnit
 from assistant.answer.rank_documents import Evidence, FindEvidence, SourceList
 from assistant.answer.search import SearchScope
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import AlsoPossible, OfferedAnswer, ShownAs, Source, SourceFacts
-from assistant.domain.documents import DocumentCard, Passage, StoredDocument
+from assistant.domain.documents import DocumentCard, Passage, RankedPassage, StoredDocument
 from assistant.text.language import fold
 from assistant.text.safe_markdown import inert, safe_markdown
 
@@ -164,6 +165,8 @@ class Quote:
 
     evidence: tuple[Evidence, ...]
     """One for each question. Never empty."""
+    passages: tuple[RankedPassage, ...] = ()
+    """The passage of each source: source ``n``, from 1."""
     sources: tuple[Source, ...] = ()
     """The numbered sources, as the agent sees them."""
     excerpts: Excerpts = field(default_factory=Excerpts)
@@ -175,6 +178,28 @@ class Quote:
     section: AlsoPossible | None = None
     """To read while a model writes."""
     offered: OfferedAnswer | None = None
+
+    @property
+    def is_found(self) -> bool:
+        """Whether there is something to show without a model."""
+        return any(part.is_found for part in self.evidence)
+
+    @property
+    def answered(self) -> frozenset[int]:
+        """Index of each question that is answered without a model."""
+        return frozenset(part for part, one in enumerate(self.evidence) if one.is_found)
+
+    @property
+    def elements(self) -> list[str]:
+        """The live elements that its units name, in their order."""
+        return [name for block in self.blocks for name, _, _ in block.elements]
+
+    @property
+    def of_items(self) -> list[str]:
+        """The live elements that follow a table and answer "is it in stock?", where the question means the
+        table's items by that: it names none."""
+        names = [block.of_items[0] for block in self.blocks if block.of_items is not None]
+        return names if names and not any(part.named for part in self.evidence) else []
 
     def without_scores(self) -> Quote:
         """Return it without what neither the stream nor the record reads: some 0.4 MB while it streams."""
@@ -195,7 +220,7 @@ class MakeQuote:
 
     Example::
 
-        quote = await MakeQuote(services, find).run(evidence, numbers, hydration, scope, is_written=False)
+        quote = await MakeQuote(services, find).run(ranked, None, hydration, scope)
         quote.blocks  # to stream; each cites a number of quote.sources
     """
 
@@ -204,27 +229,25 @@ class MakeQuote:
 
     async def run(
         self,
-        evidence: Sequence[Evidence],
-        numbers: SourceList,
+        ranked: Sequence[Evidence],
+        prompt: Prompt | None,
         hydration: Hydration,
         scope: SearchScope,
-        *,
-        is_written: bool,
     ) -> Quote:
-        """Return the quote. ``numbers``: of the documents that a model reads; the quote continues them.
+        """Return the quote. ``prompt``: what a model reads, whose sources the quote continues.
 
         Raises SearchUnavailableError, DeadlineExceededError.
         """
-        weighed = await asyncio.gather(*(self._find.weigh(part, scope) for part in evidence))
+        weighed = await asyncio.gather(*(self._find.weigh(part, scope) for part in ranked))
+        numbers = SourceList() if prompt is None else SourceList(prompt.sources)
         with scope.steps.step("compose") as span:
-            quote = self._compose(tuple(weighed), numbers, hydration, is_written=is_written)
-            span.set_attribute("assistant.found", any(part.is_found for part in quote.evidence))
-        return replace(quote, sources=self._sources(quote.evidence, numbers, quote.excerpts, hydration))
+            quote = self._compose(tuple(weighed), numbers, hydration, is_written=prompt is not None)
+            span.set_attribute("assistant.found", quote.is_found)
+        return self._with_sources(quote, numbers, hydration)
 
-    def of_prompt(self, evidence: Sequence[Evidence], numbers: SourceList, hydration: Hydration) -> Quote:
+    def of_prompt(self, ranked: Sequence[Evidence], prompt: Prompt, hydration: Hydration) -> Quote:
         """Return the sources of the prompt alone, for an answer that was cancelled before it began."""
-        quote = Quote(tuple(evidence))
-        return replace(quote, sources=self._sources(quote.evidence, numbers, quote.excerpts, hydration))
+        return self._with_sources(Quote(tuple(ranked)), SourceList(prompt.sources), hydration)
 
     def _compose(
         self, evidence: tuple[Evidence, ...], numbers: SourceList, hydration: Hydration, *, is_written: bool
@@ -321,18 +344,13 @@ class MakeQuote:
             n=blocks[0].n if blocks else 1,
         )
 
-    def _sources(
-        self,
-        evidence: Sequence[Evidence],
-        numbers: SourceList,
-        excerpts: Excerpts,
-        hydration: Hydration,
-    ) -> tuple[Source, ...]:
-        """Return the numbered sources as the agent sees them; add their snippets to ``excerpts``."""
+    def _with_sources(self, quote: Quote, numbers: SourceList, hydration: Hydration) -> Quote:
+        """Return the quote with its sources as the agent sees them; add their snippets to its excerpts."""
+        evidence, excerpts = quote.evidence, quote.excerpts
         identity, links = hydration.caller.identity, self._services.documents.links
         stems = frozenset[str]().union(*(part.asked.stems for part in evidence))
         cards = _cards(evidence)
-        return tuple(
+        sources = tuple(
             source_of(passage, n=n, score=ranked.fused_score, links=links, identity=identity).model_copy(
                 update={
                     "heading": passage.heading,
@@ -351,6 +369,7 @@ class MakeQuote:
             for passage in [ranked.passage]
             for card in [cards.get(passage.document_id)]
         )
+        return replace(quote, passages=tuple(numbers.passages), sources=sources)
 
 
 def source_facts(card: DocumentCard | None) -> SourceFacts | None:

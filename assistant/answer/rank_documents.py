@@ -7,7 +7,7 @@ it runs beside the model's first token.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -35,7 +35,6 @@ from assistant.answer.services import TenantServices
 from assistant.answer.vocabulary import Vocabulary, codes_in
 from assistant.domain.answers import GateDecision
 from assistant.domain.documents import (
-    KnownWords,
     Passage,
     RankedPassage,
     Retrieved,
@@ -156,10 +155,10 @@ class Evidence:
 class FindEvidence:
     """Finds evidence for one tenant's questions. One instance serves all requests of a process."""
 
-    def __init__(self, services: TenantServices) -> None:
+    def __init__(self, services: TenantServices, adaptations: Adaptations) -> None:
         tenant = services.tenant
         self.search = Search(services)
-        self.adaptations = Adaptations(services)
+        self.adaptations = adaptations
         self.scorer = UnitScorer(self.vocabulary.language)
         self._ranker, self._reranker = shipped_weights("ranker"), shipped_weights("reranker")
         self._gate = Gate(tenant.gate)
@@ -356,11 +355,6 @@ class FindEvidence:
         question, vector = query.routed_text or query.text, query.routed_vector or query.vector
         return route(question, vector, sources=self._sources, router=self.adaptations.now.router)
 
-    def without_names(self, question: str, *, known: KnownWords | None) -> str:
-        """Return a question as a router reads it: with "it" for each thing that it names."""
-        named = self.adaptations.named(question, known=known)
-        return question if named is None else named.pronouns
-
     # What options offer
 
     async def _offered(self, query: EvidenceQuery, scope: SearchScope) -> tuple[Offered, ...]:
@@ -427,9 +421,9 @@ def _move_to_front(ranked: Sequence[RankedDocument], names: Collection[str]) -> 
 class SourceList:
     """The numbered sources of one answer: one for each document."""
 
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self.passages: list[RankedPassage] = []
+    def __init__(self, passages: Iterable[RankedPassage] = ()) -> None:
+        self.passages = list(passages)
+        self._numbers = {ranked.passage.document_id: n for n, ranked in enumerate(self.passages, start=1)}
 
     def number(self, passage: Passage, found: Evidence) -> int:
         """Return the number of the passage's document; a new one, at this passage, where it has none yet."""

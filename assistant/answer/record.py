@@ -1,22 +1,191 @@
-"""The parts of an answer's record, and the task that writes it while its store fails."""
+"""Keeps the record of an answer: its beginning before the first text, all of it at the end."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import structlog
 
-from assistant.answer.quote import KEPT_CANDIDATES
+from assistant.answer.adaptations import Adaptations
+from assistant.answer.check import Sentences
+from assistant.answer.end import Ending
+from assistant.answer.prepared import PreparedAnswer
+from assistant.answer.quote import KEPT_CANDIDATES, Quote
+from assistant.answer.rank import shipped_weights
 from assistant.answer.rank_documents import Evidence
-from assistant.answer.read import PreparedAnswer
-from assistant.domain.answers import AnswerRecord, ApprovedUse, CandidateDocument, PassageUse
+from assistant.answer.search import sources_asked
+from assistant.answer.services import TenantServices
+from assistant.answer.take import RECORDS_TIMEOUT_S
+from assistant.answer.write import ModelText
+from assistant.domain.answers import (
+    AnswerEnding,
+    AnswerRecord,
+    ApprovedUse,
+    CandidateDocument,
+    Mode,
+    PassageUse,
+    SourceAsked,
+    Usage,
+)
 from assistant.domain.errors import AssistantError, ConflictError
 from assistant.stores.ports import AnswerRecords
+from assistant.tenant.deployed_names import CANARY_VARIANT
+
+_DEFAULT_SUBJECT = "default"
 
 
-def candidates_of(evidence: Evidence) -> tuple[CandidateDocument, ...]:
+class KeepRecord:
+    """Keeps the records of one tenant's answers.
+
+    Example::
+
+        record = keep.begun(prepared, quote)
+        await keep.begin(record, prepared)
+        record, is_written = await keep.run(record, said, ending, quote, prepared, text=None)
+        record.finish_reason, record.mode  # FinishReason.STOP, Mode.QUOTED
+    """
+
+    def __init__(self, services: TenantServices, adaptations: Adaptations) -> None:
+        self._services, self._adaptations = services, adaptations
+        self._writer = RecordWriter(services.records, timeout_s=RECORDS_TIMEOUT_S)
+        kinds = ("ranker", "reranker", "units", "unit_vectors")
+        self._shipped = {kind: shipped_weights(kind).sha256 for kind in kinds}
+
+    def begun(self, prepared: PreparedAnswer, quote: Quote) -> AnswerRecord:
+        """Return what is known of an answer before its first text: who asked what, and its sources."""
+        question, prompt, evidence = prepared.question, prepared.prompt, prepared.quote.evidence
+        generation, steps = self._services.tenant.generation, prepared.run.scope.steps
+        elements = tuple(element.slot.type.name for element in prepared.run.hydration.answering)
+        most = generation.max_tokens
+        return question.begun.model_copy(
+            update={
+                "retrieval_question": "\n".join(dict.fromkeys(part.searched for part in evidence)),
+                "reading": prepared.queries.reading.model_copy(update={"elements": elements}),
+                "red_flags": tuple(flag.name for flag in prepared.red_flags),
+                "unchecked_language": prepared.queries.unchecked_language,
+                "follows": question.history[-1].answer_id if question.history else None,
+                "escalation": self._escalation(evidence),
+                "asked": self._asked(evidence),
+                "live_matches": prepared.live,
+                "weights": self._weights(evidence),
+                "index_version": evidence[0].retrieved.index_version,
+                "trace_id": steps.trace_id,
+                "dropped_passages": prompt.dropped_documents if prompt else 0,
+                "prompt_hash": prompt.prompt_hash if prompt else None,
+                "parameters": {
+                    "max_tokens": min(question.request.max_tokens or most, most),
+                    "temperature": generation.temperature,
+                    "history_turns": prompt.history_turns if prompt else 0,
+                },
+                "passages": _uses_of_passages(prepared, quote),
+            }
+        )
+
+    async def begin(self, record: AnswerRecord, prepared: PreparedAnswer) -> None:
+        """Write the beginning, so that whoever read any is on record, also if this process dies."""
+        longest_s = prepared.run.scope.deadline.remaining_s() + RECORDS_TIMEOUT_S
+        until = self._services.clock.now() + timedelta(seconds=longest_s)
+        await self._writer.begin(record, until=until)
+
+    async def run(
+        self,
+        begun: AnswerRecord,
+        said: Sentences,
+        ending: Ending,
+        quote: Quote,
+        prepared: PreparedAnswer,
+        *,
+        text: ModelText | None,
+    ) -> tuple[AnswerRecord, bool]:
+        """End the answer's trace and write its record; return it, and whether it is written already."""
+        record = self._whole(begun, said, ending, quote, prepared, text)
+        return record, await self._writer.write(record)
+
+    async def settle(self, *, within_s: float) -> int:
+        """Wait for writes that outlived their reader; return how many records are still not written."""
+        return await self._writer.settle(within_s=within_s)
+
+    def _whole(
+        self,
+        begun: AnswerRecord,
+        said: Sentences,
+        ending: Ending,
+        quote: Quote,
+        prepared: PreparedAnswer,
+        text: ModelText | None,
+    ) -> AnswerRecord:
+        steps, first, offered, told = prepared.run.scope.steps, quote.evidence[0], quote.offered, ending.told
+        usage = text.usage if text is not None else Usage()
+        steps.end(ending.outcome.value, error_code=ending.error_code)
+        return begun.model_copy(
+            update={
+                "finished_at": self._services.clock.now(),
+                "outcome": ending.outcome,
+                "finish_reason": ending.finish_reason,
+                "error_code": ending.error_code,
+                "sentences": said.sentences,
+                "removed_markers": said.removed_markers,
+                "gate": first.gate,
+                "usage": usage,
+                "timings_ms": dict(steps.timings_ms),
+                "inference_id": text.inference_id if text else None,
+                **self._wrote(text),
+                "offered": ApprovedUse(item_id=offered.item_id, revision=offered.revision)
+                if offered
+                else None,
+                "quoted": said.quoted,
+                "candidates": _candidates_of(first),
+                "approved": _approved_uses(quote) if told.mode is Mode.QUOTED else (),
+                "elements": prepared.run.hydration.uses(),
+                "differing": _differing(quote) if told.mode is not None else (),
+                **dict(told),
+                **_kept_texts(said, told, quote),
+            }
+        )
+
+    def _wrote(self, text: ModelText | None) -> dict[str, str | None]:
+        """Return what the record says of the weights that wrote, where they may not be the served ones."""
+        if text is None or text.variant is None:
+            return {}
+        if text.variant != CANARY_VARIANT:
+            return {"variant": text.variant}
+        digest = self._services.tenant.generation.canary_sha256
+        return {"variant": text.variant, "model_digest": digest}
+
+    def _weights(self, evidence: Sequence[Evidence]) -> dict[str, str]:
+        routing = evidence[0].sources.routing
+        router = routing.router if routing is not None else None
+        return {**self._shipped, **({} if router is None else {"router": router})}
+
+    def _asked(self, evidence: Sequence[Evidence]) -> tuple[SourceAsked, ...]:
+        routed = [
+            (part.sources.routing.shares, part.sources.states)
+            for part in evidence
+            if part.sources.routing is not None
+        ]
+        return sources_asked(self._services.tenant.sources, routed)
+
+    def _escalation(self, evidence: Sequence[Evidence]) -> str | None:
+        """Return whom to ask: by the question's words, then by the nearest document's, else the default."""
+        contacts = self._services.tenant.answers.escalation
+        stems = self._adaptations.now.vocabulary.language.content_stems
+        best = (part.best.card for part in evidence if part.best is not None)
+        texts = (
+            *(part.query.question for part in evidence),
+            *(f"{card.title} {card.source}" for card in best),
+        )
+        for text in map(stems, texts):
+            for subject, contact in contacts.items():
+                wanted = stems(subject)
+                if subject != _DEFAULT_SUBJECT and wanted and wanted <= text:
+                    return contact
+        return contacts.get(_DEFAULT_SUBJECT)
+
+
+def _candidates_of(evidence: Evidence) -> tuple[CandidateDocument, ...]:
     """Return the best ranked documents with their features, rounded."""
     return tuple(
         CandidateDocument(
@@ -28,18 +197,13 @@ def candidates_of(evidence: Evidence) -> tuple[CandidateDocument, ...]:
     )
 
 
-def approved_uses(prepared: PreparedAnswer) -> tuple[ApprovedUse, ...]:
+def _approved_uses(quote: Quote) -> tuple[ApprovedUse, ...]:
     """Return the approved answers that were quoted, each once."""
-    served = (part.answer.use for part in prepared.quote.evidence if part.answer is not None)
+    served = (part.answer.use for part in quote.evidence if part.answer is not None)
     return tuple({use.item_id: use for use in served if use is not None}.values())
 
 
-def begun_record(prepared: PreparedAnswer) -> AnswerRecord:
-    """Return what is known of an answer before its first text: who asked what, and its sources."""
-    return prepared.record.model_copy(update={"passages": uses_of_passages(prepared)})
-
-
-def uses_of_passages(prepared: PreparedAnswer) -> tuple[PassageUse, ...]:
+def _uses_of_passages(prepared: PreparedAnswer, quote: Quote) -> tuple[PassageUse, ...]:
     """Return what the record keeps of each source: its text only by hash."""
     read = {document.n for document in prepared.prompt.documents} if prepared.prompt else ()
     return tuple(
@@ -61,9 +225,25 @@ def uses_of_passages(prepared: PreparedAnswer) -> tuple[PassageUse, ...]:
             url=passage.url,
             source=passage.source,
         )
-        for n, ranked in enumerate(prepared.numbers.passages, start=1)
+        for n, ranked in enumerate(quote.passages, start=1)
         for passage in [ranked.passage]
     )
+
+
+def _differing(quote: Quote) -> tuple[str, ...]:
+    """Return the documents that give one thing different values."""
+    parts = (part for part in quote.evidence if part.differing)
+    shown = (each for part in parts for each in (part.section, *part.differing) if each is not None)
+    return tuple(dict.fromkeys(each.document_id for each in shown))
+
+
+def _kept_texts(said: Sentences, told: AnswerEnding, quote: Quote) -> dict[str, object]:
+    """Return the record's texts, with excerpts in place of what is shown of documents."""
+    excerpts, draft = quote.excerpts, told.reply_draft
+    text, also = excerpts.keep(said.text), excerpts.keep_also(told.also)
+    kept_draft = excerpts.keep(draft) if draft is not None else None
+    used = excerpts.used_in(text, kept_draft, *(part.text for part in also))
+    return {"text": text, "also": also, "reply_draft": kept_draft, "excerpts": used}
 
 
 _FIRST_RETRY_S = 0.5

@@ -58,6 +58,14 @@ class SearchScope:
     """Unit-length vectors of the texts that were embedded so far, by text."""
     degraded: list[str] = field(default_factory=list[str])
     """Names of the steps that were left out because they failed or were late."""
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list[asyncio.Task[Any]])
+
+    def beside(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        """Begin what goes on beside the steps, until one awaits it."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # it may be left alone
+        self.tasks.append(task)
+        return task
 
     @classmethod
     def untraced(cls, deadline: Deadline, *, size: int | None = None) -> SearchScope:

@@ -15,7 +15,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from assistant.answer.events import Cause
-from assistant.domain.answers import source_kind
+from assistant.domain.answers import AnswerRecord, source_kind
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.context import CareContext
 from assistant.domain.documents import (
@@ -188,15 +188,15 @@ class Steps:
             span.end()
 
 
-def begin_answer(answer_id: str, *, conversation_id: str, tenant: str, clock: Clock) -> Steps:
+def begin_answer(begun: AnswerRecord, *, tenant: str, clock: Clock) -> Steps:
     """Start the root span of one answer. The answer's stream ends it."""
     root = tracer.start_span(
         "invoke_agent answering",
         attributes={
             "gen_ai.operation.name": "invoke_agent",
             "gen_ai.agent.name": "answering",
-            "gen_ai.conversation.id": conversation_id,
-            "assistant.answer_id": answer_id,
+            "gen_ai.conversation.id": begun.conversation_id,
+            "assistant.answer_id": begun.answer_id,
             "assistant.tenant": tenant,
         },
     )

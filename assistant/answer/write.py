@@ -1,4 +1,4 @@
-"""Streams the model's answer to a prompt."""
+"""Lets the model write: its text, as it comes."""
 
 from __future__ import annotations
 
@@ -7,30 +7,66 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+import structlog
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from assistant.answer.events import Cause
+from assistant.answer.prepared import PreparedAnswer, Run
 from assistant.answer.prompt import Prompt
-from assistant.answer.read import PreparedAnswer
-from assistant.answer.services import PROVIDER, TenantServices, elapsed_ms, fail_span
-from assistant.domain.answers import FinishReason, Usage
-from assistant.domain.errors import GenerationInterruptedError
+from assistant.answer.services import (
+    PROVIDER,
+    InterruptedAnswerError,
+    TenantServices,
+    elapsed_ms,
+    fail_span,
+)
+from assistant.domain.answers import AnswerRecord, FinishReason, Usage
+from assistant.domain.errors import AssistantError, DeadlineExceededError, GenerationInterruptedError
 from assistant.stores.ports import GenerationDelta, GenerationRequest, GenerationStream
+
+_log = structlog.get_logger(__name__)
+
+
+class WriteText:
+    """Asks the tenant's model to write answers.
+
+    Example::
+
+        text = write.run(prompt, prepared)  # the request is under way
+        await text.read()  # "Retail refills are payable on "
+        await text.read()  # "day 23 [1.1]. Send other"
+    """
+
+    def __init__(self, services: TenantServices) -> None:
+        self._services = services
+
+    def run(self, prompt: Prompt, prepared: PreparedAnswer) -> ModelText:
+        """Send the request. The caller can show the sources while it is under way."""
+        temperature = self._services.tenant.generation.temperature
+        request = GenerationRequest(prompt.messages, max_tokens=prompt.max_tokens, temperature=temperature)
+        text = ModelText(self._services, prompt, prepared.question.begun, prepared.run)
+        text.begin(request)
+        return text
 
 
 @dataclass(slots=True)
-class ModelCall:
-    """One call of the model: ``begin``, ``open``, ``read`` until None, ``close``."""
+class ModelText:
+    """The text of the model while it is written: ``read`` until None, ``close``."""
 
     services: TenantServices
-    prepared: PreparedAnswer
+    prompt: Prompt
+    begun: AnswerRecord
+    run: Run
     inference_id: str | None = None
     variant: str | None = None
     """Production variant that answers."""
     finish_reason: FinishReason | None = None
-    usage: Usage | None = None
+    failure: str | None = None
+    """Code of the failure that ended it."""
+    _counted: Usage | None = None
     """As the endpoint counted; None when its stream broke off before it said so."""
+    _read: list[str] = field(default_factory=list[str])
     _span: trace.Span = trace.INVALID_SPAN
     _started_s: float = 0.0
     _connection: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -40,53 +76,78 @@ class ModelCall:
     """For the first text and for the whole answer."""
     _first_chunk_ms: float | None = None
 
-    @property
-    def is_accepted(self) -> bool:
-        """Whether the endpoint accepted the request."""
-        return self._deltas is not None
-
-    def begin(self, prompt: Prompt) -> None:
-        """Send the request. The caller can show the sources while it is under way."""
-        temperature = self.services.tenant.generation.temperature
-        request = GenerationRequest(prompt.messages, max_tokens=prompt.max_tokens, temperature=temperature)
+    def begin(self, request: GenerationRequest) -> None:
+        """Send the request."""
         self._started_s = self.services.clock.monotonic_s()
         self._span = self._begin_span(request)
-        context = self.services.writer.generator.stream(request, deadline=self.prepared.scope.deadline)
+        context = self.services.writer.generator.stream(request, deadline=self.run.scope.deadline)
         with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
             self._opening = asyncio.create_task(self._connection.enter_async_context(context))
 
-    async def open(self) -> None:
-        """Return when the endpoint has accepted the request. The limits of the first text and of the answer
-        run from here. Raises as ``read``."""
+    @property
+    def how(self) -> FinishReason | str:
+        """How it ended: by the model, or the code of a failure."""
+        return self.failure or self.finish_reason or FinishReason.STOP
+
+    @property
+    def usage(self) -> Usage:
+        """What the endpoint counted; counted here when its stream broke off before it said so."""
+        if self._counted is not None or self._deltas is None:
+            return self._counted or Usage()
+        written = self.services.writer.token_counter.count("".join(self._read))
+        return Usage(prompt_tokens=self.prompt.prompt_tokens, completion_tokens=written)
+
+    async def read(self) -> str | None:
+        """Return the next text of the model; None at its end. A model that fails, or is late, ends there: its
+        connection is closed, and ``failure`` says why. The limits of the first text and of the answer run
+        from the first call."""
+        try:
+            if self._deltas is None:
+                self._deltas = aiter(await self._open())
+            return await self._next(self._deltas)
+        except DeadlineExceededError as error:  # the client's timer came before the interruption's
+            await self._fail(Cause.DEADLINE, error.message)
+        except AssistantError as error:
+            await self._fail(error.code, error.message)
+        except InterruptedAnswerError as error:
+            await self._fail(error.cause, "The model took too long.")
+        return None
+
+    async def _fail(self, how: str, detail: str) -> None:
+        """Close the call, and log its failure: the agent sees only the quote."""
+        self.failure = how
+        await self.close()
+        if how not in (Cause.CANCELLED, Cause.DISCONNECTED):
+            _log.warning("generation_failed", answer_id=self.begun.answer_id, code=str(how), detail=detail)
+
+    async def _open(self) -> GenerationStream:
+        """Return the stream that the endpoint opens."""
         if self._opening is None:
-            raise RuntimeError("Begin the call before it is opened.")
-        loop, interruption = asyncio.get_running_loop(), self.prepared.interruption
+            raise RuntimeError("The call was closed before its text was read.")
+        loop, interruption = asyncio.get_running_loop(), self.run.interruption
         limit_s = self.services.tenant.limits.first_token_timeout_s
         self._limits = (
             loop.call_later(limit_s, interruption.interrupt, Cause.LATE),
-            loop.call_later(
-                self.prepared.scope.deadline.remaining_s(), interruption.interrupt, Cause.DEADLINE
-            ),
+            loop.call_later(self.run.scope.deadline.remaining_s(), interruption.interrupt, Cause.DEADLINE),
         )
         stream = await interruption.wait(self._opening)
         self.inference_id, self.variant = stream.inference_id, stream.variant
-        self._deltas = aiter(stream)
+        return stream
 
-    async def read(self) -> str | None:
-        """Return the next text of the model; None at the end of its stream.
+    async def _next(self, deltas: AsyncIterator[GenerationDelta]) -> str | None:
+        """Return the next text; None at the end of the stream.
 
         Raises InterruptedAnswerError (the first text is late, the deadline passed, or somebody interrupted),
         GenerationUnavailableError, GenerationInterruptedError, OverloadedError, DeadlineExceededError.
         """
-        if self._deltas is None:
-            raise RuntimeError("Open the call before its text is read.")
-        while (delta := await self.prepared.interruption.wait(anext(self._deltas, None))) is not None:
+        while (delta := await self.run.interruption.wait(anext(deltas, None))) is not None:
             if delta.finish_reason is not None:
                 self.finish_reason = FinishReason(delta.finish_reason)
-            self.usage = delta.usage or self.usage
+            self._counted = delta.usage or self._counted
             if delta.text:
                 if self._first_chunk_ms is None:
                     self._first_chunk_ms = self._elapsed_ms()
+                self._read.append(delta.text)
                 return delta.text
         if self.finish_reason is None:
             raise GenerationInterruptedError("The model's stream ended without its end; ask again.")
@@ -94,31 +155,28 @@ class ModelCall:
 
     def note_first_text(self) -> None:
         """Note that text of the answer was given out: from the first one on, it cannot be late."""
-        timings_ms = self.prepared.scope.steps.timings_ms
+        timings_ms = self.run.scope.steps.timings_ms
         if self._limits and "first_token" not in timings_ms:
             self._limits[0].cancel()
             timings_ms["first_token"] = self._elapsed_ms()
 
-    async def close(self, *, failure: str | None = None) -> None:
-        """Close the endpoint's connection, or stop opening it. A second call does nothing.
-
-        ``failure`` is a code for the span of the call.
-        """
+    async def close(self) -> None:
+        """Close the endpoint's connection, or stop opening it. A second call does nothing."""
         opening, self._opening = self._opening, None
         if opening is None:
             return
         for limit in self._limits:
             limit.cancel()
-        if failure is not None:
-            fail_span(self._span, failure)
+        if self.failure is not None:
+            fail_span(self._span, str(self.failure))
         if self._limits:
-            self.prepared.scope.steps.timings_ms["generate"] = self._elapsed_ms()
+            self.run.scope.steps.timings_ms["generate"] = self._elapsed_ms()
             self._describe()
         if not opening.done():
             opening.cancel()
             await asyncio.wait([opening])
         if not opening.cancelled():
-            opening.exception()  # ``open`` has raised it
+            opening.exception()  # ``read`` has raised it
         await self._connection.aclose()
         self._span.end()
 
@@ -128,7 +186,7 @@ class ModelCall:
     def _begin_span(self, request: GenerationRequest) -> trace.Span:
         """Begin the call's span, by the GenAI conventions. It is never current while a reader reads."""
         model = self.services.tenant.generation.model
-        return self.prepared.scope.steps.begin(
+        return self.run.scope.steps.begin(
             f"chat {model}",
             kind=SpanKind.CLIENT,
             attributes={
@@ -138,7 +196,7 @@ class ModelCall:
                 "gen_ai.request.stream": True,
                 "gen_ai.request.max_tokens": request.max_tokens,
                 "gen_ai.request.temperature": request.temperature,
-                "gen_ai.conversation.id": self.prepared.record.conversation_id,
+                "gen_ai.conversation.id": self.begun.conversation_id,
                 "gen_ai.output.type": "text",
             },
         )
@@ -150,8 +208,8 @@ class ModelCall:
             span.set_attribute("gen_ai.response.id", self.inference_id)
         if self.finish_reason is not None:
             span.set_attribute("gen_ai.response.finish_reasons", [self.finish_reason.value])
-        if self.usage is not None:
-            span.set_attribute("gen_ai.usage.input_tokens", self.usage.prompt_tokens)
-            span.set_attribute("gen_ai.usage.output_tokens", self.usage.completion_tokens)
+        if (usage := self._counted) is not None:
+            span.set_attribute("gen_ai.usage.input_tokens", usage.prompt_tokens)
+            span.set_attribute("gen_ai.usage.output_tokens", usage.completion_tokens)
         if self._first_chunk_ms is not None:
             span.set_attribute("gen_ai.response.time_to_first_chunk", self._first_chunk_ms / 1000)

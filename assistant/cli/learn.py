@@ -111,18 +111,18 @@ async def learn_first_router(runtime: LocalRuntime, *, tenant: str) -> Release |
 async def _learn_router(
     options: GlobalOptions, services: TenantServices, *, paths: Sequence[Path], dry_run: bool = False
 ) -> Release:
-    from assistant.answer.rank_documents import FindEvidence
+    from assistant.answer.adaptations import Adaptations
     from assistant.answer.search import source_ids
     from assistant.answer.vocabulary import KnownWordsReader
     from assistant.evaluation.fit_router import LabelledQuestion, RouterReleases, learn_routing
     from assistant.evaluation.routing import load_routed
     from assistant.evaluation.trials import embedded
 
-    config, find = services.tenant, FindEvidence(services)
+    config, adaptations = services.tenant, Adaptations(services)
     items_of = source_ids(config, kind="catalogue")
     known = await KnownWordsReader(services.search, clock=services.clock, items_of=items_of).read()
     routed = [
-        (question, find.without_names(question.question, known=known))
+        (question, adaptations.without_names(question.question, known=known))
         for path in paths
         for question in load_routed(path)
         if question.sources

@@ -24,15 +24,10 @@ from typing import Literal, NamedTuple, TypeVar
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.events import Done, SentenceEnded, Token
 from assistant.answer.offers import QuotedBlock
+from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.rank_documents import Evidence
-from assistant.answer.read import (
-    MAX_EARLIER_CHARACTERS,
-    AnswerRequest,
-    FollowUpRequest,
-    PrepareAnswer,
-    PreparedAnswer,
-)
 from assistant.answer.services import AnswerWriter, TenantServices, elapsed_ms
+from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
 from assistant.domain.answers import Certainty, FinishReason, Mode
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, Retrieved, StoredDocument, Unit, UnitKind
@@ -119,7 +114,7 @@ class Observer:
         writer, live = replace(services.writer, model=model), replace(services.live, elements=None)
         self._services = replace(services, writer=writer, live=live, revisions=None)
         """What documents answer: no live system is called, or counted on."""
-        self._prepare = PrepareAnswer(self._services)
+        self._answer = AnswerQuestion(self._services)
         self._identity = identity_of(services)
         self.leg_size = services.tenant.retrieval.leg_size
         self._read: dict[str, StoredDocument] = {}
@@ -131,14 +126,15 @@ class Observer:
 
         async def once() -> tuple[PreparedAnswer, Sequence[str]]:
             started_s = clock.monotonic_s()
-            prepared = await self._prepare.prepare(
+            prepared = await self._answer.prepare(
                 request_of(question.question, before),
                 identity=self._identity,
                 deadline=Deadline.after(_DEADLINE_S, clock=clock),
             )
-            prepared.scope.steps.root.end()
-            spent_ms.append({**prepared.scope.steps.timings_ms, "total": elapsed_ms(started_s, clock=clock)})
-            return prepared, prepared.scope.degraded
+            steps = prepared.run.scope.steps
+            steps.root.end()
+            spent_ms.append({**steps.timings_ms, "total": elapsed_ms(started_s, clock=clock)})
+            return prepared, prepared.run.scope.degraded
 
         prepared, degraded = await until_whole(once)
         return Observed(question, before, prepared, spent_ms[0], degraded)
@@ -337,7 +333,7 @@ def quotable(part: Evidence) -> list[StoredDocument]:
 
 
 def _is_found(observed: Observed) -> bool:
-    live = {element.part for element in observed.prepared.hydration.answering}
+    live = {element.part for element in observed.prepared.run.hydration.answering}
     return any(part.is_found or at in live for at, part in enumerate(observed.prepared.quote.evidence))
 
 
@@ -530,10 +526,9 @@ class WrittenAnswers:
             isinstance(event, SentenceEnded) and event.detail == "withheld" for event in events
         )
         is_refused = done is None or done.mode is None
-        reading = prepared.record.reading
         values = {
             "written_withheld": float(not is_whole),
-            "read_by_model": float(reading is not None and reading.made_by == "model"),
+            "read_by_model": float(prepared.queries.reading.made_by == "model"),
         }
         if line is not None and digest is not None:
             values["plays"] = float(line.prompt_sha256 == digest)

@@ -15,6 +15,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from assistant.answer.adaptations import Adaptations
 from assistant.answer.excerpts import Excerpts
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.quote import section_blocks
@@ -81,10 +82,11 @@ class RoutingTrial:
     def __init__(self, services: TenantServices) -> None:
         self._services = services = replace(services, tenant=_patient(services.tenant))
         self._sources = services.tenant.sources
-        self._routed = FindEvidence(services)
+        self._routed = FindEvidence(services, Adaptations(services))
         merged = SourceEntry(name="all", namespace="", access="everyone")
         tenant = services.tenant.model_copy(update={"sources": (merged,)})
-        self._merged = FindEvidence(replace(services, tenant=tenant, revisions=None))
+        merged_services = replace(services, tenant=tenant, revisions=None)
+        self._merged = FindEvidence(merged_services, Adaptations(merged_services))
         items_of = source_ids(services.tenant, kind="catalogue")
         self._known_words = KnownWordsReader(services.search, clock=services.clock, items_of=items_of)
 
@@ -137,7 +139,7 @@ class RoutingTrial:
     async def _find(
         self, find: FindEvidence, one: RoutedQuestion, known: KnownWords | None, *, with_offers: bool = True
     ) -> tuple[Evidence, tuple[str, ...]]:
-        routed = find.without_names(one.question, known=known)
+        routed = find.adaptations.without_names(one.question, known=known)
 
         async def once() -> tuple[Evidence, Sequence[str]]:
             scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=self._services.clock))

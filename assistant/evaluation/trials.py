@@ -13,8 +13,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from assistant.answer.answer import AnswerQuestion
+from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.prompt import Prompt
-from assistant.answer.read import PrepareAnswer, PreparedAnswer
 from assistant.answer.red_flags import RedFlags
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import LiveMatchState
@@ -165,14 +166,12 @@ class NoCalls:
 
 async def read_elements(services: TenantServices, questions: Sequence[LiveQuestion]) -> list[Judged]:
     """Prepare each answer, and return which live elements it would read. Raises what preparing raises."""
-    preparing = PrepareAnswer(silent(services))
-    await preparing.find_evidence.adaptations.refresh()
+    answer = AnswerQuestion(silent(services))
+    await answer.adaptations.refresh()
     judged: list[Judged] = []
     for question in questions:
-        prepared, degraded = await until_whole(partial(prepare_live, preparing, services, question))
-        read = dict.fromkeys(
-            live_match.element for live_match in prepared.record.live_matches if live_match.state in _READ
-        )
+        prepared, degraded = await until_whole(partial(prepare_live, answer, services, question))
+        read = dict.fromkeys(live_match.element for live_match in prepared.live if live_match.state in _READ)
         judged += [replace(part, degraded=degraded) for part in judge_reads(question, list(read))]
     return judged
 
@@ -191,11 +190,11 @@ async def write_elements(services: TenantServices, questions: Sequence[LiveQuest
     services = replace(silent(services), writer=replace(services.writer, model=model))
     elements = services.live.elements
     types = dict[str, ElementType]() if elements is None else elements.types()
-    preparing = PrepareAnswer(services)
-    await preparing.find_evidence.adaptations.refresh()
+    answer = AnswerQuestion(services)
+    await answer.adaptations.refresh()
     judged: list[Judged] = []
     for question in questions:
-        prepared, degraded = await until_whole(partial(prepare_live, preparing, services, question))
+        prepared, degraded = await until_whole(partial(prepare_live, answer, services, question))
         text = ""
         try:
             text = "" if prepared.prompt is None else await _written(services, prepared.prompt)
@@ -223,19 +222,19 @@ def silent(services: TenantServices) -> TenantServices:
 
 
 async def prepare_live(
-    preparing: PrepareAnswer, services: TenantServices, question: LiveQuestion
+    answer: AnswerQuestion, services: TenantServices, question: LiveQuestion
 ) -> tuple[PreparedAnswer, Sequence[str]]:
     """Return the prepared answer, which is not written, and the steps that failed."""
     labels = frozenset(services.tenant.labels)
-    prepared = await preparing.prepare(
+    prepared = await answer.prepare(
         request_of(question.question, question.before),
         identity=Identity(services.tenant.name, _CONTEXT.agent, frozenset({Role.AGENT}), labels),
         deadline=Deadline.after(_DEADLINE_S, clock=services.clock),
         context=_CONTEXT,
     )
-    prepared.hydration.cancel()
-    prepared.scope.steps.root.end()
-    return prepared, prepared.scope.degraded
+    prepared.run.hydration.cancel()
+    prepared.run.scope.steps.root.end()
+    return prepared, prepared.run.scope.degraded
 
 
 def judge_reads(question: LiveQuestion, read: Sequence[str]) -> list[Judged]:

@@ -21,8 +21,9 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from assistant.answer.events import Cause, Problem
-from assistant.answer.read import AnswerRequest, PreparedAnswer
+from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
+from assistant.answer.take import AnswerRequest
 from assistant.domain import errors
 from assistant.domain.acts import Act, StoredAct
 from assistant.domain.answers import AnswerRecord, StoredAnswer, StoredSent, StoredVerdict, Verdict
@@ -260,7 +261,7 @@ class Answers:
             answer.cancel(Cause.DISCONNECTED)
         await _wait([answer.task for answer in running], within_s=record_within_s)
         for tenant in self.service.tenants.every():
-            await tenant.answer_question.settle(within_s=record_within_s)
+            await tenant.answer_question.keep.settle(within_s=record_within_s)
 
     async def _start(self, question: Question, gone: asyncio.Task[None]) -> RunningAnswer:
         """Return the answer when its first event is due. At its end, its place is released.
@@ -274,7 +275,7 @@ class Answers:
             )
         leave = self._admissions[question.identity.tenant].enter(question.identity.agent)
         try:
-            begun = question.tenant.answer_question.begin(question.request, identity=question.identity)
+            begun = question.tenant.answer_question.take.begin(question.request, identity=question.identity)
             async with _context_counted(question, begun.answer_id):
                 prepared = await self._prepare(question, begun, gone)
         except BaseException:
@@ -296,7 +297,11 @@ class Answers:
                 begun=begun,
             )
         )
-        gone.add_done_callback(lambda _: work.cancel())
+
+        def leave(_gone: asyncio.Task[None]) -> None:
+            work.cancel()
+
+        gone.add_done_callback(leave)
         claim = question.claim(begun)
         try:
             if claim is None:
@@ -315,6 +320,7 @@ class Answers:
                 await _release(question, claim)
                 raise
         finally:
+            gone.remove_done_callback(leave)
             await _end(work)
 
     async def _take_key(self, question: Question, claim: Claim, gone: asyncio.Task[None]) -> None:
@@ -438,7 +444,7 @@ async def _unless_gone(work: asyncio.Task[PreparedAnswer], gone: asyncio.Task[No
 def _drop(work: asyncio.Task[PreparedAnswer]) -> None:
     """End the live reads of an answer that is prepared and not streamed."""
     if work.done() and not work.cancelled() and work.exception() is None:
-        work.result().hydration.cancel()
+        work.result().run.hydration.cancel()
 
 
 async def _end(task: asyncio.Task[PreparedAnswer]) -> None:

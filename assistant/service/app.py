@@ -30,7 +30,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.answer.events import Done, ElementChanged, Problem, SentenceEnded, Sources, Started, Token
-from assistant.answer.read import AnswerRequest
+from assistant.answer.take import AnswerRequest
 from assistant.domain.answers import Verdict
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError

@@ -26,7 +26,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from assistant.answer.events import UNCHECKED, AnswerEvent, Done, Problem, Sources, Started, Token
-from assistant.answer.read import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
+from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
 from assistant.domain.answers import Certainty, FinishReason, Mode, RecordId, RedFlag, Sentence
 from assistant.domain.context import ContextToken, PlainContext
 from assistant.domain.documents import SearchFilters

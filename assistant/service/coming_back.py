@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from assistant.answer.end import CANCELLED_PROBLEM
 from assistant.answer.events import (
     AnswerEvent,
     Done,
@@ -25,7 +26,6 @@ from assistant.answer.events import (
     Token,
 )
 from assistant.answer.stored import ReadAnswers
-from assistant.answer.stream import CANCELLED_PROBLEM
 from assistant.domain import errors
 from assistant.domain.answers import AnswerEnding, AnswerRecord, FinishReason, Outcome, RedFlag, StoredAnswer
 from assistant.domain.clock import Clock
@@ -217,10 +217,9 @@ class ComingBack:
             async with self._awaited(answer_id, identity, gone) as reading:
                 yield reading
             return
-        shown = {ranked.passage.document_id for ranked in answer.prepared.numbers.passages}
         texts = self.tenants[identity.tenant].answering.documents.texts
         try:
-            await refuse_withdrawn(shown, texts, labels=identity.labels)
+            await refuse_withdrawn(answer.documents, texts, labels=identity.labels)
         except errors.WithdrawnError as error:
             yield Reading(answer_id, _Refused(problem_of(error)), answer.remaining_s())
             return

@@ -22,9 +22,9 @@ from typing import Literal
 
 import structlog
 
-from assistant.answer.events import AnswerEvent, Cause, Done, Problem, Token
-from assistant.answer.read import PreparedAnswer
-from assistant.answer.stream import FAILED_CHECKS
+from assistant.answer.check import FAILED_CHECKS
+from assistant.answer.events import AnswerEvent, Cause, Done, Problem, Sources, Token
+from assistant.answer.prepared import PreparedAnswer
 from assistant.domain import errors
 from assistant.domain.answers import Mode
 from assistant.domain.clock import Clock
@@ -156,7 +156,7 @@ class RunningAnswer:
         observer: AnswerObserver,
         is_resumable: bool = False,
     ) -> None:
-        self.prepared = prepared
+        self.question, self._run = prepared.question, prepared.run
         self.is_resumable = is_resumable
         """Whether it may go on to its end when the process stops."""
         self._stream = events
@@ -166,6 +166,16 @@ class RunningAnswer:
         self._readers: list[Cursor] = []
         self._leaving: asyncio.TimerHandle | None = None
         self.task = asyncio.create_task(self._write())
+
+    @property
+    def answer_id(self) -> str:
+        return self.question.begun.answer_id
+
+    @property
+    def documents(self) -> frozenset[str]:
+        """The documents that its readers were shown."""
+        shown = (event for event in self._events if isinstance(event, Sources))
+        return frozenset(source.document_id for event in shown for source in event.sources)
 
     @contextmanager
     def reading(self, gone: asyncio.Task[None], *, after: int = 0) -> Generator[Reading]:
@@ -177,21 +187,20 @@ class RunningAnswer:
                 return
             self._detach(cursor)
             if not self._readers:
-                self._end_after(self.prepared.request.resume_window_s)
+                self._end_after(self.question.request.resume_window_s)
 
         gone.add_done_callback(leave)
         try:
-            prepared = self.prepared
-            yield Reading(prepared.answer_id, cursor, self.remaining_s())
+            yield Reading(self.answer_id, cursor, self.remaining_s())
         finally:
             self._detach(cursor)
 
     def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED] = Cause.CANCELLED) -> None:
-        self.prepared.cancel(cause)
+        self._run.cancel(cause)
 
     def remaining_s(self) -> float:
         """Return the most seconds that the answer may still take."""
-        return self.prepared.scope.deadline.remaining_s() + GRACE_S
+        return self._run.scope.deadline.remaining_s() + GRACE_S
 
     def _attach(self, *, after: int) -> Cursor:
         cursor = Cursor(self._events, after=after)
@@ -228,7 +237,7 @@ class RunningAnswer:
             log_failure(problem)
             self._hand_out(problem)
         except Exception:  # noqa: BLE001 - an edge: the reader gets an error event, the log the exception
-            _log.exception("answer_failed", answer_id=self.prepared.answer_id)
+            _log.exception("answer_failed", answer_id=self.answer_id)
             self._hand_out(INTERNAL_PROBLEM)
         finally:
             self._finish()
@@ -247,8 +256,8 @@ class RunningAnswer:
         first_token_s = self._observer.first_token_s
         _log.info(
             ANSWER_ENDED,
-            answer_id=self.prepared.answer_id,
-            tenant=self.prepared.identity.tenant,
+            answer_id=self.answer_id,
+            tenant=self.question.identity.tenant,
             took_ms=round(self._observer.elapsed_s() * 1000),
             fallback=self._observer.fallback,
             **{
@@ -341,15 +350,15 @@ class RunningAnswers:
         return iter(tuple(self._answers.values()))
 
     def add(self, answer: RunningAnswer) -> None:
-        self._answers[answer.prepared.identity.tenant, answer.prepared.answer_id] = answer
+        self._answers[answer.question.identity.tenant, answer.answer_id] = answer
 
     def remove(self, answer: RunningAnswer) -> None:
-        del self._answers[answer.prepared.identity.tenant, answer.prepared.answer_id]
+        del self._answers[answer.question.identity.tenant, answer.answer_id]
 
     def find(self, answer_id: str, *, identity: Identity) -> RunningAnswer | None:
         """Return the answer if this process writes it and it is the caller's own."""
         answer = self._answers.get((identity.tenant, answer_id))
-        return answer if answer and answer.prepared.identity.agent == identity.agent else None
+        return answer if answer and answer.question.identity.agent == identity.agent else None
 
     def ids(self, tenant: str) -> list[str]:
         return [answer_id for name, answer_id in self._answers if name == tenant]

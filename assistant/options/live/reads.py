@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
 
 from assistant.answer.elements import CallBounds, element_of, over_items, read_element, system_of
@@ -33,7 +33,7 @@ class ReadElementAgain:
     _: KW_ONLY
     reads: LiveReads
     bounds: CallBounds
-    as_asked: Callable[[Caller, AnswerRecord], Awaitable[Caller]]
+    as_asked: Callable[[Caller, AnswerRecord], Caller]
 
     async def read(
         self, answer_id: str, element_id: str, *, identity: Identity, context: CareContext | None
@@ -61,7 +61,7 @@ class ReadElementAgain:
         outcome = await read_element(
             live,
             kind,
-            await self.as_asked(Caller(identity, context, record.question, answer_id), record),
+            self.as_asked(Caller(identity, context, record.question, answer_id), record),
             deadline=Deadline.after(kind.limit_s, clock=self.services.clock),
             bounds=self.bounds,
             items=use.items,

@@ -9,7 +9,7 @@ from datetime import datetime
 from math import sqrt
 from typing import Literal, get_args
 
-from assistant.answer.stream import FAILED_CHECKS
+from assistant.answer.check import FAILED_CHECKS
 from assistant.domain.answers import AnswerRecord, Outcome, VerdictLabel
 from assistant.options.feedback.captures import asked_answers
 from assistant.stores.ports import AnswerRecords

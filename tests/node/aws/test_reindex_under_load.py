@@ -24,6 +24,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from assistant.answer.adaptations import Adaptations
 from assistant.answer.rank import CosineScale
 from assistant.answer.rank_documents import FindEvidence
 from assistant.answer.search import EvidenceQuery, SearchScope
@@ -113,7 +114,9 @@ class Load:
         while not self.is_over:
             name = drawn.choice(self.names)
             served = tenants["shop"]
-            evidence = found_by.setdefault(id(served), FindEvidence(served.answering))
+            evidence = found_by.setdefault(
+                id(served), FindEvidence(served.answering, Adaptations(served.answering))
+            )
             scope, gone = SearchScope.untraced(Deadline.after(20.0, clock=SystemClock())), set(self.gone)
             try:
                 [vector] = await evidence.search.embed([title_of(name)], scope)

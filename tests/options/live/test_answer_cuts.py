@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assistant.answer.check import AnswerText
 from assistant.answer.elements import CallBounds, Hydration
 from assistant.answer.events import ElementChanged, SentenceEnded, Token
 from assistant.answer.prompt import Prompt, PromptDocument
-from assistant.answer.stream import AnswerText
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.elements import ElementState
 from assistant.domain.filling import Caller

@@ -37,7 +37,7 @@ async def test_a_follow_up_is_asked_by_the_number_of_the_item_that_it_means(
         answered = await ask(tenant, question, conversation_id=conversation)
         conversation = answered.record.conversation_id
     _, prepared = await prepare(tenant, questions[-1], conversation_id=conversation)
-    asked = prepared.hydration.caller.question
+    asked = prepared.run.hydration.caller.question
     assert asked.splitlines() == [questions[-1], *([number] if number else [])]
 
 
@@ -54,7 +54,7 @@ async def test_the_element_of_a_follow_up_is_read_again_for_the_item_that_it_mea
     await tenant.records.put_answer(follow_up.record.model_copy(update=update))
     answers = AnswerQuestion(tenant.services)
     again = ReadElementAgain(
-        tenant.services, reads=tenant.live_reads, bounds=answers.bounds, as_asked=answers.as_asked
+        tenant.services, reads=tenant.live_reads, bounds=answers.bounds, as_asked=answers.read.as_asked
     )
     await again.read("again", "e1", identity=agent(), context=None)
     _, caller = live.calls[-1]

@@ -300,7 +300,7 @@ async def test_the_stock_of_the_same_items_is_read_again() -> None:
     live.by_word["A-300"] = state("In stock")
     answers = AnswerQuestion(tenant.services)
     again = ReadElementAgain(
-        tenant.services, reads=tenant.live_reads, bounds=answers.bounds, as_asked=answers.as_asked
+        tenant.services, reads=tenant.live_reads, bounds=answers.bounds, as_asked=answers.read.as_asked
     )
     element = await again.read(answered.record.answer_id, "e2", identity=agent(), context=None)
     assert element.kind is ElementKind.TABLE
@@ -402,7 +402,7 @@ async def test_a_system_is_asked_by_the_number_of_the_one_item_that_is_named(
     tenant.live_elements = FakeLive()
     await ask(tenant, "What is the stock?")  # the first question reads the words of the index
     _, prepared = await prepare(tenant, question)
-    asked = prepared.hydration.caller.question
+    asked = prepared.run.hydration.caller.question
     assert asked.startswith(question)
     assert asked.count("A-") == numbers
 

@@ -16,7 +16,8 @@ from assistant.answer.events import (
     Started,
     Token,
 )
-from assistant.answer.read import AnswerRequest, PreparedAnswer
+from assistant.answer.prepared import PreparedAnswer
+from assistant.answer.take import AnswerRequest
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Deadline
 from assistant.domain.context import CareContext

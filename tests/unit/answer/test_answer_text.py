@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.answer.check import LONGEST_SENTENCE_CHARACTERS, MOST_CHARACTERS, AnswerText, CitationFilter
 from assistant.answer.events import ElementChanged, SentenceEnded, Token
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.prompt import Prompt, PromptDocument
-from assistant.answer.stream import LONGEST_SENTENCE_CHARACTERS, MOST_CHARACTERS, AnswerText, CitationFilter
 from assistant.domain.answers import CitedUnit, Support
 from assistant.text.language import language
 from tests.fakes.answering import document
@@ -109,7 +109,7 @@ def test_what_is_released_does_not_depend_on_the_cuts(
     whole, events = written(text, cut_short=cut_short)
     cut, cut_events = written(*cuts(text, data), cut_short=cut_short)
     assert (cut.text, cut.failure, cut_events) == (whole.text, whole.failure, events)
-    assert whole.is_over or cut.removed_markers == whole.removed_markers
+    assert whole.is_over or cut.shown().removed_markers == whole.shown().removed_markers
 
 
 @given(text=MODEL_TEXTS, data=st.data())
@@ -260,8 +260,8 @@ def test_a_citation_after_the_full_stop_belongs_to_the_sentence_before_it() -> N
 
 def test_a_citation_of_a_unit_that_is_not_there_is_kept_apart() -> None:
     text, _ = written("Retail refills are payable [1.1] on day 23 of 30 [1.9][2.1].")
-    assert (text.text, text.removed_markers) == (SUPPORTED[0], ("[1.9]", "[2.1]"))
-    assert text.citations == (1,)
+    assert (text.text, text.shown().removed_markers) == (SUPPORTED[0], ("[1.9]", "[2.1]"))
+    assert text.shown().citations == (1,)
 
 
 def test_a_model_cannot_write_the_character_that_stands_for_a_citation() -> None:
@@ -279,7 +279,7 @@ def test_a_sentence_with_a_foreign_value_is_withheld_and_the_text_goes_on() -> N
     withheld = text.sentences[1]
     assert (withheld.detail, withheld.values, withheld.citations) == ("withheld", ("25",), ())
     assert withheld.start == withheld.end == len(SUPPORTED[0])
-    assert (text.failure, text.is_certain) == (None, False)
+    assert (text.failure, text.shown().is_sure) == (None, False)
 
 
 def test_a_number_of_the_question_is_not_foreign() -> None:
@@ -305,7 +305,7 @@ def test_that_the_documents_do_not_say_something_needs_no_citation() -> None:
 
 def test_an_answer_is_certain_when_one_sentence_is_supported_and_none_is_withheld() -> None:
     texts = (f"{CITED[0]} {UNCITED}", UNCITED, f"{CITED[0]} {WITHHELD}")
-    assert [written(text)[0].is_certain for text in texts] == [True, False, False]
+    assert [written(text)[0].shown().is_sure for text in texts] == [True, False, False]
 
 
 @pytest.mark.parametrize("between", ["<!--", "```", "~~~", "![](", "---", "<"])
@@ -360,7 +360,7 @@ def test_a_quote_is_one_token_and_one_sentence_a_unit() -> None:
     assert [event.event for event in events] == ["token", "sentence", "token", "sentence"]
     assert text.text == "Retail refills wait.\n\n**More**\n\nCall."
     assert [text.text[one.start : one.end] for one in text.sentences] == ["Retail refills wait.", "Call."]
-    assert (text.citations, [unit.span for unit in text.quoted]) == ((1,), [(0, 20), (0, 5)])
+    assert (text.shown().citations, [unit.span for unit in text.quoted]) == ((1,), [(0, 20), (0, 5)])
 
 
 def test_a_quote_follows_what_was_released_after_a_blank_line() -> None:
@@ -374,7 +374,7 @@ def test_a_quote_follows_what_was_released_after_a_blank_line() -> None:
 def test_a_quote_of_nothing_is_nothing() -> None:
     text = answer_text()
     assert list(text.quote([])) == []
-    assert (text.begun, text.text, text.citations) == (False, "", ())
+    assert (text.begun, text.text, text.shown().citations) == (False, "", ())
 
 
 # The citations of a stream

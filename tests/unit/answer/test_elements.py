@@ -114,7 +114,7 @@ async def test_reads_begin_before_the_stream() -> None:
     live = FakeLive(gates={"orders.status": Gate()})
     _, prepared = await prepare(with_live(live), context=BO)
     await asyncio.wait_for(live.gates["orders.status"].reached.wait(), 60)
-    prepared.hydration.cancel()
+    prepared.run.hydration.cancel()
 
 
 async def test_text_never_waits_for_an_element() -> None:
@@ -198,7 +198,7 @@ async def test_leaving_ends_the_reads_at_once(cause: Cause) -> None:
             names.append(event.event)
             if isinstance(event, ElementChanged):
                 await live.gates["orders.status"].reached.wait()
-                prepared.cancel(cause)  # pyright: ignore[reportArgumentType]
+                prepared.run.cancel(cause)  # pyright: ignore[reportArgumentType]
     await asyncio.sleep(0)
     assert names[-1] == ("error" if cause is Cause.CANCELLED else "element")
     assert (live.cancelled, live.active) == (["orders.status"], 0)
@@ -508,11 +508,11 @@ async def test_without_vectors_of_the_examples_the_answer_goes_on() -> None:
     _, prepared = await prepare(tenant, WHERE)
     tenant.embedder.error = EmbeddingUnavailableError("down")
     examples = LiveExamples(tenant.services)
-    await examples.load(prepared.scope)
+    await examples.load(prepared.run.scope)
     assert examples.match(vector_of(WHERE), live=None) == []
-    assert "examples of live elements" in prepared.scope.degraded
+    assert "examples of live elements" in prepared.run.scope.degraded
     tenant.embedder.error = None
-    await examples.load(prepared.scope)
+    await examples.load(prepared.run.scope)
     assert read_of(examples.match(vector_of(WHERE), live=None)) == ["orders.status"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from assistant.answer.certainty import Gate, explain
+from assistant.answer.certainty import Gate
 from assistant.tenant.tenant import GateSection
 
 
@@ -23,8 +23,3 @@ def test_no_other_number_is_kept_of_a_decision() -> None:
 def test_a_cosine_beyond_1_is_refused() -> None:
     with pytest.raises(ValidationError):
         GateSection(hopeless_cosine=1.1)
-
-
-def test_nothing_visible_is_said_apart_from_nothing_near() -> None:
-    assert explain(title=None).startswith("The knowledge base holds nothing that these filters")
-    assert explain(title="Refills") == "Not in the knowledge base. The nearest document is “Refills”."

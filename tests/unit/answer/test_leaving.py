@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.events import AnswerEvent, Cause, Done, Problem
-from assistant.answer.read import PreparedAnswer
+from assistant.answer.prepared import PreparedAnswer
 from assistant.domain.answers import FinishReason, Outcome
 from assistant.domain.errors import RecordsUnavailableError
 from tests.fakes.answering import FakeTenant, Gate
@@ -76,7 +76,7 @@ async def test_an_answer_is_ended_at_once(
 ) -> None:
     answer = await waiting(opening=opening)
     tenant = answer.tenant
-    answer.prepared.cancel(cause)
+    answer.prepared.run.cancel(cause)
     events = await answer.events()
     record = tenant.shown(tenant.records.answers[answer.prepared.answer_id])
     assert record.outcome is outcome
@@ -88,7 +88,7 @@ async def test_an_answer_is_ended_at_once(
 
 async def test_a_cancelled_answer_ends_with_an_error_that_is_not_retryable() -> None:
     answer = await waiting()
-    answer.prepared.cancel(Cause.CANCELLED)
+    answer.prepared.run.cancel(Cause.CANCELLED)
     problem = (await answer.events())[-1]
     assert isinstance(problem, Problem)
     assert (problem.code, problem.status, problem.retryable) == ("cancelled", 409, False)
@@ -97,7 +97,7 @@ async def test_a_cancelled_answer_ends_with_an_error_that_is_not_retryable() -> 
 async def test_cancelling_before_the_stream_begins_calls_no_model() -> None:
     tenant = FakeTenant.writing()
     use_case, prepared = await prepare(tenant)
-    prepared.cancel(Cause.CANCELLED)
+    prepared.run.cancel(Cause.CANCELLED)
     events = await read(use_case, prepared)
     assert [event.event for event in events] == ["started", "sources", "error"]
     assert tenant.generator.log == []
@@ -106,15 +106,15 @@ async def test_cancelling_before_the_stream_begins_calls_no_model() -> None:
 async def test_the_first_cause_counts() -> None:
     tenant = FakeTenant()
     use_case, prepared = await prepare(tenant)
-    prepared.cancel(Cause.DISCONNECTED)
-    prepared.cancel(Cause.CANCELLED)
+    prepared.run.cancel(Cause.DISCONNECTED)
+    prepared.run.cancel(Cause.CANCELLED)
     await read(use_case, prepared)
     assert tenant.records.answers[prepared.answer_id].outcome is Outcome.DISCONNECTED
 
 
 async def test_cancelling_an_answer_that_is_done_changes_nothing() -> None:
     asked = await ask(FakeTenant())
-    asked.prepared.cancel(Cause.CANCELLED)
+    asked.prepared.run.cancel(Cause.CANCELLED)
     assert asked.record.outcome is Outcome.DONE
 
 
@@ -128,7 +128,7 @@ async def test_a_cancelled_reader_leaves_a_record() -> None:
 
 async def test_a_reader_cancelled_after_the_answer_was_leaves_it_cancelled() -> None:
     answer = await waiting()
-    answer.prepared.cancel(Cause.CANCELLED)
+    answer.prepared.run.cancel(Cause.CANCELLED)
     answer.reader.cancel()
     await answer.is_cancelled()
     assert answer.tenant.records.answers[answer.prepared.answer_id].outcome is Outcome.CANCELLED
@@ -150,7 +150,7 @@ async def test_closing_the_stream_early_leaves_a_record(tenant: FakeTenant) -> N
 async def test_the_connection_is_closed_before_the_record_is_written() -> None:
     records = Gate()
     answer = await waiting(records=records)
-    answer.prepared.cancel(Cause.DISCONNECTED)
+    answer.prepared.run.cancel(Cause.DISCONNECTED)
     await asyncio.wait_for(records.reached.wait(), LIMIT_S)
     assert answer.tenant.generator.log == ["opened", "closed"]
     records.opened.set()
@@ -164,9 +164,9 @@ async def test_writing_the_record_survives_a_second_cancellation() -> None:
     await asyncio.wait_for(records.reached.wait(), LIMIT_S)
     answer.reader.cancel()
     await answer.is_cancelled()
-    assert await answer.use_case.settle(within_s=0.0) == 1
+    assert await answer.use_case.keep.settle(within_s=0.0) == 1
     records.opened.set()
-    assert await answer.use_case.settle(within_s=LIMIT_S) == 0
+    assert await answer.use_case.keep.settle(within_s=LIMIT_S) == 0
     assert answer.prepared.answer_id in answer.tenant.records.answers
 
 
@@ -195,7 +195,7 @@ async def test_while_the_store_fails_the_agent_is_told_and_the_record_follows(er
         assert (last.finish_reason, last.recorded) == (FinishReason.STOP, False)
         assert prepared.answer_id not in tenant.records.answers
         tenant.records.error = None
-        assert await use_case.settle(within_s=LIMIT_S) == 0
+        assert await use_case.keep.settle(within_s=LIMIT_S) == 0
     assert tenant.records.answers[prepared.answer_id].text
     assert {line["event"] for line in logs} == {
         "beginning_not_recorded",
@@ -213,7 +213,7 @@ async def test_a_store_that_fails_to_the_end_is_said_in_the_log() -> None:
     use_case, prepared = await prepare(tenant)
     await read(use_case, prepared)
     with capture_logs() as logs:
-        assert await use_case.settle(within_s=0.05) == 1
+        assert await use_case.keep.settle(within_s=0.05) == 1
     assert [line["records"] for line in logs if line["event"] == "answer_records_lost"] == [1]
 
 
@@ -226,25 +226,25 @@ async def test_what_waits_for_the_store_is_bounded(monkeypatch: pytest.MonkeyPat
     with capture_logs() as logs:
         await read(use_case, prepared)
         await read(use_case, second)
-        await use_case.settle(within_s=0)
+        await use_case.keep.settle(within_s=0)
     assert [line["answer_id"] for line in logs if line["event"] == "answer_record_lost"] == [second.answer_id]
 
 
 async def test_a_store_that_hangs_does_not_hold_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assistant.answer.answer.RECORDS_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("assistant.answer.record.RECORDS_TIMEOUT_S", 0.02)
     tenant = FakeTenant()
     tenant.records.gate = Gate()
     use_case, prepared = await prepare(tenant)
     last = (await asyncio.wait_for(read(use_case, prepared), LIMIT_S))[-1]
     assert isinstance(last, Done)
     assert not last.recorded
-    await use_case.settle(within_s=0)
+    await use_case.keep.settle(within_s=0)
 
 
 async def test_two_answers_at_once_do_not_touch_each_other() -> None:
     cancelled = await waiting()
     other = asyncio.create_task(ask(FakeTenant(), QUESTION))
-    cancelled.prepared.cancel(Cause.CANCELLED)
+    cancelled.prepared.run.cancel(Cause.CANCELLED)
     await cancelled.events()
     assert (await asyncio.wait_for(other, LIMIT_S)).record.outcome is Outcome.DONE
 

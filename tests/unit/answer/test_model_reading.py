@@ -12,7 +12,6 @@ from structlog.testing import capture_logs
 
 from assistant.answer import readers as reading_module
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.read import AnswerRequest
 from assistant.answer.readers import (
     LONG_MESSAGE_WORDS,
     MOST_REPLY_CHARACTERS,
@@ -24,6 +23,7 @@ from assistant.answer.readers import (
     questions_of,
 )
 from assistant.answer.search import SearchScope
+from assistant.answer.take import AnswerRequest
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import Reading
 from assistant.domain.clock import Deadline, SystemClock
@@ -285,7 +285,7 @@ async def test_a_follow_up_is_searched_by_what_the_model_wrote() -> None:
     searched = "Which day are retail refills by mail payable?"
     tenant = tenant_that_reads(reply(questions=["On which day by mail?"], search_text=searched))
     first = await ask(tenant)
-    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.record.conversation_id)
+    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.question.begun.conversation_id)
     assert [query.text for query in tenant.search.queries] == [QUESTION, searched]
     assert [one.record.reading and one.record.reading.made_by for one in (first, second)] == [
         "plain",
@@ -301,7 +301,7 @@ async def test_a_reading_that_failed_is_named_in_the_answer() -> None:
     tenant = tenant_that_reads("")
     tenant.generator.opening = GenerationUnavailableError("down")
     first = await ask(tenant)
-    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.record.conversation_id)
+    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.question.begun.conversation_id)
     assert (first.done.degraded, second.done.degraded) == ((), ("reading",))
     assert [query.text for query in tenant.search.queries] == [QUESTION, f"{QUESTION}\nAnd by mail?"]
 
@@ -313,7 +313,7 @@ async def test_messages_are_read_plainly_by_default_and_where_no_model_writes(
     tenant = tenant_that_reads(reply()).with_documents(document())
     tenant.configure(answers=answers)
     first = await ask(tenant)
-    asked = await ask(tenant, "And by mail?", conversation_id=first.prepared.record.conversation_id)
+    asked = await ask(tenant, "And by mail?", conversation_id=first.prepared.question.begun.conversation_id)
     assert asked.record.reading is not None
     assert asked.record.reading.made_by == "plain"
     assert all("<message>" not in request.messages[-1].content for request in tenant.generator.requests)
@@ -346,4 +346,4 @@ async def test_a_live_system_is_asked_by_the_items_that_the_agent_typed() -> Non
     first = await ask(tenant, "What is the price of the Aria Mist 300?")
     second = await ask(tenant, "And at gate 200?", conversation_id=first.record.conversation_id)
     assert tenant.search.queries[-1].text == searched
-    assert second.prepared.hydration.caller.question == "And at gate 200?\nA-300"
+    assert second.prepared.run.hydration.caller.question == "And at gate 200?\nA-300"

@@ -90,14 +90,14 @@ async def test_a_question_of_one_endless_word_is_embedded_in_pieces_or_refused()
 async def test_a_new_conversation_is_begun_without_an_id() -> None:
     tenant = FakeTenant()
     _, prepared = await prepare(tenant)
-    assert (prepared.answer_id, prepared.record.conversation_id) == ("id-1", "id-2")
+    assert (prepared.answer_id, prepared.question.begun.conversation_id) == ("id-1", "id-2")
     assert tenant.records.reads == 0
 
 
 async def test_the_turns_before_go_into_the_prompt() -> None:
     tenant = FakeTenant.writing()
     first = await ask(tenant)
-    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.record.conversation_id)
+    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.question.begun.conversation_id)
     assert second.prepared.prompt is not None
     contents = [message.content for message in second.prepared.prompt.messages]
     assert contents[1:3] == [QUESTION, first.text]

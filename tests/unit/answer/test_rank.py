@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from assistant.answer.adaptations import Adaptations
 from assistant.answer.rank import (
     QuestionTerms,
     RankedDocument,
@@ -48,7 +49,7 @@ REJECTS = [
 
 async def evidence(question: str, tenant: FakeTenant) -> Evidence:
     services = tenant.services
-    return await FindEvidence(services).run(
+    return await FindEvidence(services, Adaptations(services)).run(
         EvidenceQuery(question, vector_of(question)),
         SearchScope.untraced(Deadline.after(60, clock=services.clock)),
     )
@@ -66,7 +67,7 @@ async def test_of_titles_with_numbers_the_one_with_the_question_s_comes_first() 
 async def test_a_model_reads_the_best_by_its_words_before_the_best_by_the_index() -> None:
     titles = [document(f"r{n}", "Ask the prescriber.", title=f"Reject {n}") for n in (70, 75, 80)]
     services, question = FakeTenant().with_documents(*titles).services, "What do I do about reject 080?"
-    found = await FindEvidence(services).find(
+    found = await FindEvidence(services, Adaptations(services)).find(
         EvidenceQuery(question, vector_of(question)),
         SearchScope.untraced(Deadline.after(60, clock=services.clock)),
     )

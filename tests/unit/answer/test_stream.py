@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from assistant.answer.check import MOST_CHARACTERS
 from assistant.answer.events import SentenceEnded, Token
-from assistant.answer.stream import MOST_CHARACTERS
 from assistant.domain.answers import Certainty, CitedUnit, FinishReason, Mode, Outcome, Support, Usage
 from assistant.domain.errors import (
     AssistantError,
@@ -227,7 +227,7 @@ async def test_a_sentence_that_was_cut_short_is_dropped_and_length_is_passed_on(
 async def test_the_deadline_travels_with_the_request() -> None:
     tenant = FakeTenant.writing()
     asked = await ask(tenant)
-    assert tenant.generator.deadlines == [asked.prepared.scope.deadline]
+    assert tenant.generator.deadlines == [asked.prepared.run.scope.deadline]
 
 
 async def test_the_first_sentence_goes_out_before_the_second_comes() -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from functools import lru_cache
 
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.answer.answer import AnswerQuestion
 from assistant.answer.events import AnswerEvent, Done
-from assistant.answer.read import PreparedAnswer
-from assistant.answer.stream import AnswerStream
-from assistant.domain.answers import AnswerRecord, FinishReason
+from assistant.answer.prepared import PreparedAnswer
+from assistant.domain.answers import AnswerRecord, Usage
+from assistant.domain.errors import GenerationInterruptedError
 from assistant.models.chat_server import CompletionParser
 from assistant.models.sagemaker import EventStreamParser
-from assistant.text.language import language
-from tests.fakes.answering import FakeTenant
+from tests.fakes.answering import FakeTenant, ScriptedGenerator, Step
 from tests.fakes.sagemaker_gateway import payload_part
 from tests.unit.answer.asking_and_reading import prepare
 from tests.unit.models.cutting import cut_anywhere
@@ -39,37 +40,49 @@ REASONS = st.sampled_from(["stop", "length"])
 @lru_cache
 def asked() -> tuple[FakeTenant, PreparedAnswer]:
     tenant = FakeTenant.writing()
-    _, prepared = asyncio.run(prepare(tenant))
+    _, prepared = asyncio.run(prepare(tenant, seconds=3_600.0))
     return tenant, prepared
 
 
 def answered(reads: list[bytes]) -> tuple[list[AnswerEvent], AnswerRecord]:
     """Return the events and the record of an answer whose response arrives in these reads."""
     tenant, prepared = asked()
-    completion = CompletionParser(EventStreamParser())
-    answer = AnswerStream(tenant.services, prepared, language=language("en"))
-    events: list[AnswerEvent] = list(answer.begin(resumable=False))
-    failure = None
+    return asyncio.run(_answered(tenant, prepared, reads))
+
+
+async def _answered(
+    tenant: FakeTenant, prepared: PreparedAnswer, reads: list[bytes]
+) -> tuple[list[AnswerEvent], AnswerRecord]:
+    completion, steps = CompletionParser(EventStreamParser()), list[Step]()
     for read in reads:
         text, failure = completion.feed(read)
-        events += answer.feed(text)
-        if answer.is_over or failure is not None:
+        steps.append(text)
+        if failure is not None:
+            steps.append(GenerationInterruptedError(failure))
             break
     last = completion.last_delta()
-    how = FinishReason(last.finish_reason) if last and last.finish_reason else FinishReason.STOP
-    events += answer.end(how if failure is None else "generation_interrupted")
-    record = answer.close(None)
-    done = answer.last_event(recorded=True)
+    finish_reason = last.finish_reason if last and last.finish_reason else "stop"
+    tenant.generator = ScriptedGenerator(*steps, finish_reason=finish_reason)
+    use_case = AnswerQuestion(tenant.services)
+    async with aclosing(use_case.stream(prepared)) as stream:
+        *events, done = [event async for event in stream]
     assert isinstance(done, Done)
-    return [*events, done.model_copy(update={"timings_ms": {}})], record
+    told = done.model_copy(update={"timings_ms": {}, "usage": Usage()})
+    return [*events, told], tenant.records.answers.pop(prepared.answer_id)
 
 
 def comparable(record: AnswerRecord) -> AnswerRecord:
-    """Return the record without times. A text that failed may have been read on past its failure: markers
-    after it are left out."""
+    """Return the record without times and usage. Of a text that failed, markers are left out:
+    it may have been read on past its failure."""
     markers = record.removed_markers if record.fallback is None else ()
     return record.model_copy(
-        update={"asked_at": None, "finished_at": None, "timings_ms": {}, "removed_markers": markers}
+        update={
+            "asked_at": None,
+            "finished_at": None,
+            "timings_ms": {},
+            "usage": None,
+            "removed_markers": markers,
+        }
     )
 
 

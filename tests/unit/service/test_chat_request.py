@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.answer.read import MAX_EARLIER_CHARACTERS, MAX_QUESTION_CHARACTERS, AnswerRequest
+from assistant.answer.take import MAX_EARLIER_CHARACTERS, MAX_QUESTION_CHARACTERS, AnswerRequest
 from assistant.service.chat import ChatRequest, RefusedChatError, question_of, read_chat_request
 
 QUESTION = {"role": "user", "content": "How long is the wait?"}

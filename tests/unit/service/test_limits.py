@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from assistant.answer.read import AnswerRequest
+from assistant.answer.take import AnswerRequest
 from assistant.domain.answers import Verdict
 from assistant.domain.documents import Document
 from assistant.domain.errors import (

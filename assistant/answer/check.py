@@ -1,0 +1,656 @@
+"""Checks a model's text sentence by sentence, and shows what may be shown: sentences, the quote, elements.
+
+``AnswerText`` takes text as it arrives, cut anywhere: the events do not depend on where it was cut.
+
+A sentence of a model is streamed when its end was seen and it was checked. One with a number, code or name
+that nothing holds which the model was given is withheld, and counted; every other one is shown as
+*supported* or to *check*. Its citations ("[2.4]") leave the text, which an agent copies into a reply, and
+come with the sentence. A citation that names no unit of the prompt is removed and kept for the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from assistant.answer.elements import Hydration, LiveSlot
+from assistant.answer.events import Cause, ElementChanged, SentenceEnded, Token
+from assistant.answer.excerpts import NO_LABELS
+from assistant.answer.offers import QuotedBlock
+from assistant.answer.prepared import PreparedAnswer
+from assistant.answer.prompt import Prompt, PromptDocument
+from assistant.answer.quote import Quote
+from assistant.answer.services import TenantServices
+from assistant.answer.support import Checked, SupportChecker
+from assistant.answer.write import ModelText
+from assistant.domain.answers import CitedUnit, FinishReason, Mode, QuotedUnit, Sentence, Support
+from assistant.text.language import CITATION_MARKS, Language, SentenceSpan, SentenceSplitter, fold, language
+from assistant.text.markup import (
+    WORD_OR_MARK,
+    Labelled,
+    MarkupParser,
+    Tag,
+    label_of,
+    mark,
+    with_labels,
+    without_marks,
+)
+from assistant.text.safe_markdown import addresses_in, safe_markdown
+
+_REFERENCE = r"\d{1,3}(?:\.\d{1,3})?"
+_REFERENCES = rf"{_REFERENCE}(?:\s?[,;\u2013-]\s?{_REFERENCE}){{0,9}}"
+_MARKER = re.compile(rf"[ \t]{{0,8}}(?:\[\s?({_REFERENCES})\s?\]|</?document(?: \d{{1,3}})?>)")
+_POSSIBLE_START = re.compile(
+    rf"[ \t]{{1,8}}\Z|[ \t]{{0,8}}\[(?:\s?|\s?{_REFERENCES}[.]?\s?|\s?{_REFERENCES}\s?[,;\u2013-]\s?)\Z"
+    r"|[ \t]{0,8}</?(?:d(?:o(?:c(?:u(?:m(?:e(?:n(?:t(?: \d{0,3})?)?)?)?)?)?)?)?)?\Z"
+)
+_OPENING = re.compile(r"[\[<]")
+_ONE_REFERENCE = re.compile(r"(\d{1,3})(?:\.(\d{1,3}))?")
+_RANGE = re.compile(r"(\d{1,3})\.(\d{1,3})\s?[\u2013-]\s?(?:(\d{1,3})\.)?(\d{1,3})")
+_PRIVATE = re.compile(r"[\ue100-\uf8ff]")
+_MOST_CITED = 12
+"""Units that one sentence cites at most; more are no evidence for anything."""
+Reference = tuple[int, int | None]
+"""Document and unit of the prompt, from 1; None: the whole document."""
+
+
+class CitationFilter:
+    """Takes the citations out of one answer's text, part by part. The result does not depend on the cuts.
+
+    In place of a citation, with the white space before it, the text has one character of CITATION_MARKS, so
+    that it stays with its sentence. Text that may begin a citation is held back until that is decided.
+    """
+
+    def __init__(self, documents: Sequence[PromptDocument]) -> None:
+        self._units = {document.n: len(document.units) for document in documents}
+        self._held = ""
+        self._begun = False
+        self._cited: list[tuple[Reference, ...]] = []
+        self.removed: list[str] = []
+        """Citations that name no unit of the prompt, in order."""
+
+    def push(self, text: str) -> str:
+        """Take the next part and return the text that is decided, which may be empty."""
+        text = _PRIVATE.sub("", text)
+        if self._begun and not self._held and not _OPENING.search(text) and text[-1:] not in (" ", "\t"):
+            return text
+        whole = self._held + text
+        start = _POSSIBLE_START.search(whole)
+        certain = whole[: start.start()] if start else whole
+        self._held = whole[len(certain) :]
+        return self._clean(certain)
+
+    def flush(self) -> str:
+        """Return what was held back, at the end of the text."""
+        rest, self._held = self._held, ""
+        return self._clean(rest).rstrip()
+
+    def taken(self, text: str) -> tuple[str, tuple[Reference, ...]]:
+        """Return a text without its marks, and what they cite, each once."""
+        marks = [ord(character) - CITATION_MARKS[0] for character in text if _is_mark(character)]
+        cited = dict.fromkeys(one for at in marks for one in self._cited[at])
+        left = "".join(character for character in text if not _is_mark(character))
+        return left.strip(), tuple(cited)[:_MOST_CITED]
+
+    def _clean(self, text: str) -> str:
+        if _OPENING.search(text):
+            text = _MARKER.sub(self._marked, text)
+        if not self._begun:
+            text = text.lstrip()
+            self._begun = bool(text)
+        return text
+
+    def _marked(self, marker: re.Match[str]) -> str:
+        if marker[1] is None:
+            return ""
+        wanted = list(_references(marker[1]))
+        known = tuple(reference for reference in wanted if self._is_known(reference))
+        if not known or len(known) < len(wanted):
+            self.removed.append(marker[0].strip())
+        if not known or len(self._cited) >= CITATION_MARKS[1] - CITATION_MARKS[0]:
+            return ""
+        self._cited.append(known)
+        return chr(CITATION_MARKS[0] + len(self._cited) - 1)
+
+    def _is_known(self, reference: Reference) -> bool:
+        document, unit = reference
+        return document in self._units and (unit is None or 1 <= unit <= self._units[document])
+
+
+def _references(text: str) -> Iterator[Reference]:
+    """Yield what "2.4", "2", "1.3, 1.5" or "2.4-2.6" cites."""
+    for found in _RANGE.finditer(text):
+        if found[3] in (None, found[1]):
+            yield from (
+                (int(found[1]), unit) for unit in range(int(found[2]), int(found[4]) + 1)[:_MOST_CITED]
+            )
+    for found in _ONE_REFERENCE.finditer(_RANGE.sub(" ", text)):
+        yield int(found[1]), None if found[2] is None else int(found[2])
+
+
+def _is_mark(character: str) -> bool:
+    return CITATION_MARKS[0] <= ord(character) <= CITATION_MARKS[1]
+
+
+LONGEST_SENTENCE_CHARACTERS = 1_500
+"""Text without the end of a sentence that is longer than this is debris. This bounds what is held back."""
+MOST_CHARACTERS = 24_000
+"""Of a model's text: more than any answer's tokens can hold."""
+_DEBRIS = re.compile(r"^\W*(?:<[/|]?[A-Za-z]|\[/?[A-Z_]{2,}\])|^[\s`]*[{\[]\s*[\"{]|^\s*```[A-Za-z]")
+_WORD = re.compile(r"\w+")
+_LOOP_WORDS = 12
+"""From this many words on, a sentence is checked for loops inside itself."""
+_LOOP_DIFFERENT = 0.4
+
+
+_EMPTY, _WITHHELD, _CUT_SHORT, NO_UNITS = "empty_answer", "withheld", "length", "nothing_to_quote"
+FAILED_CHECKS = frozenset({"repetition", "debris", "too_long", _EMPTY, _WITHHELD, _CUT_SHORT, NO_UNITS})
+"""Codes of ``done.fallback`` for text that failed its checks. Every other code is a failure of the model."""
+LEFT = (Cause.CANCELLED, Cause.DISCONNECTED)
+Shown = Token | SentenceEnded | ElementChanged
+TextEvents = Iterator[Shown]
+How = FinishReason | str | None
+"""How a text ended: the model's finish reason; the cause of an interruption; the code of the model's failure;
+None where no model was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentences:
+    """What was shown of an answer."""
+
+    text: str
+    sentences: tuple[Sentence, ...]
+    quoted: tuple[QuotedUnit, ...]
+    removed_markers: tuple[str, ...]
+    how: How
+    is_over: bool
+    """Whether all that was to be shown was; else an unexpected error ended the answer."""
+    mode: Mode | None
+    """Whose text it is; None where nothing was shown."""
+    fallback: str | None
+    """Why a quote replaced written text, or why that ended before its end."""
+    is_sure: bool
+    """Whether every sentence of a written answer is shown, and says all that the message asks."""
+    is_refused: bool
+    """Whether the model said that the documents do not answer."""
+
+    @property
+    def citations(self) -> tuple[int, ...]:
+        """Numbers of the sources that the sentences cite, ascending."""
+        return tuple(sorted({n for sentence in self.sentences for n in sentence.citations}))
+
+
+class CheckText:
+    """Shows the texts of one tenant's answers.
+
+    Example: of "Refills are payable on day 23 [1.1]. They cost $9. Ask" and a document without "$9", it
+    shows the first sentence with its citation, withholds the second, and waits for the end of the third::
+
+        answer = check.begin(prepared)
+        async for event in check.run(answer, text, quote, prepared): ...  # Token, SentenceEnded, …
+        answer.shown()  # Sentences(text="Refills are payable on day 23.", mode=Mode.WRITTEN, …)
+    """
+
+    def __init__(self, services: TenantServices) -> None:
+        self._language = language(services.tenant.language)
+        self._count = services.writer.token_counter.count
+
+    def begin(self, prepared: PreparedAnswer) -> AnswerText:
+        return AnswerText(prompt=prepared.prompt, language=self._language, hydration=prepared.run.hydration)
+
+    async def run(
+        self, answer: AnswerText, text: ModelText | None, quote: Quote, prepared: PreparedAnswer
+    ) -> AsyncGenerator[Shown, None]:
+        """Yield the events of the text, and of each element when it has ended; all have ended at the end.
+
+        ``text`` None: no model is asked.
+        """
+        hydration, how = prepared.run.hydration, prepared.run.interruption.cause
+        if text is not None:
+            async with aclosing(_written(answer, text, hydration)) as events:
+                async for event in events:
+                    yield event
+            await text.close()
+            how = text.how
+        for event in self._end(answer, how, quote, prepared):
+            if text is not None:
+                text.note_first_text()
+            yield event
+        if how not in LEFT:
+            async with aclosing(_after(answer, hydration)) as events:
+                async for event in events:
+                    yield event
+        answer.how, answer.has_ended = hydration.left or how, True
+
+    def _end(self, answer: AnswerText, how: How, quote: Quote, prepared: PreparedAnswer) -> TextEvents:
+        """Yield the last sentence, or the quote where none was written and nobody has left."""
+        if how in LEFT:
+            return
+        if isinstance(how, FinishReason) or answer.is_over:
+            yield from answer.end(cut_short=how is FinishReason.LENGTH)
+            failure = answer.failure
+        else:
+            failure = None if how is None else str(how)
+        if answer.begun:
+            answer.mode, answer.fallback = Mode.WRITTEN, failure
+            return
+        if answer.is_refused or (how is None and not quote.is_found):
+            return
+        if how is not None:
+            withheld = _WITHHELD if answer.sentences else None
+            answer.fallback = failure or withheld or (_CUT_SHORT if how is FinishReason.LENGTH else _EMPTY)
+        if blocks := self._fitting(quote.blocks, most=prepared.question.request.max_tokens):
+            answer.mode = Mode.QUOTED
+            answer.make_room(name for block in blocks for name, _, _ in block.elements)
+            yield from list(answer.quote(blocks))
+
+    def _fitting(self, blocks: Sequence[QuotedBlock], *, most: int | None) -> Sequence[QuotedBlock]:
+        """Return the first units that fit into the request's own limit, one at least: none is cut."""
+        if most is None:
+            return blocks
+        tokens = accumulate(self._count(block.before + block.text) for block in blocks)
+        return blocks[: max(1, sum(sum_ <= most for sum_ in tokens))]
+
+
+async def _written(answer: AnswerText, text: ModelText, hydration: Hydration) -> AsyncGenerator[Shown, None]:
+    """Yield each sentence that the model ended, and between them the elements that ended."""
+    async with aclosing(_parts(text, hydration)) as parts:
+        async for part in parts:
+            if part is None:
+                for event in answer.ended_elements():
+                    yield event
+                continue
+            for event in answer.write(part):
+                text.note_first_text()
+                yield event
+            if answer.is_over:
+                return
+
+
+async def _after(answer: AnswerText, hydration: Hydration) -> AsyncGenerator[Shown, None]:
+    """Yield the elements that follow the text, and each one when it has ended."""
+    for event in answer.place_asked():
+        yield event
+    while hydration.is_waiting and hydration.left is None:
+        await hydration.change()
+        for event in answer.ended_elements():
+            yield event
+
+
+async def _parts(text: ModelText, hydration: Hydration) -> AsyncGenerator[str | None, None]:
+    """Yield the model's texts, and None between them when an element has ended."""
+    while True:
+        if not hydration.is_waiting:
+            part = await text.read()
+        else:
+            reading = asyncio.create_task(text.read())
+            try:
+                while not reading.done():
+                    await asyncio.wait((reading, hydration.change()), return_when=asyncio.FIRST_COMPLETED)
+                    yield None
+            finally:
+                if not reading.done():
+                    reading.cancel()
+                    await asyncio.wait([reading])
+            part = reading.result()
+        if part is None:
+            return
+        yield part
+
+
+class AnswerText:
+    """The text of one answer. ``text``, which the record keeps, is the sum of all ``Token`` texts."""
+
+    def __init__(
+        self,
+        *,
+        prompt: Prompt | None,
+        language: Language,
+        hydration: Hydration | None = None,
+    ) -> None:
+        """``prompt`` None: no model writes. ``hydration`` None: no element is named."""
+        offered = prompt.elements if prompt is not None else NO_LABELS
+        self._documents = (
+            {document.n: document for document in prompt.documents} if prompt is not None else {}
+        )
+        self._refusal = fold(prompt.refusal.rstrip(".")) if prompt and prompt.refusal else None
+        self._partial = fold(prompt.partial) if prompt and prompt.partial else None
+        self._given = (*prompt.given, prompt.partial or "") if prompt is not None else ()
+        self._checker: SupportChecker | None = None
+        self._hydration = hydration
+        self._offered = offered
+        self._markup = MarkupParser(lambda tag: tag.key in offered)
+        self._marked: list[tuple[Tag, LiveSlot]] = []
+        """The model's elements, by the number of their marks."""
+        self._language = language
+        urls = (document.document.card.url for document in self._documents.values())
+        self._allowed_urls = frozenset(url for url in urls if url)
+        self._filter = CitationFilter(tuple(self._documents.values()))
+        self._splitter = SentenceSplitter(substance=WORD_OR_MARK) if offered else SentenceSplitter()
+        self._raw = ""
+        """The model's text, with marks in place of citations, from ``_taken`` on."""
+        self._taken = 0
+        """Where ``_raw`` begins in the model's text with marks."""
+        self._parts: list[str] = []
+        self.length = 0
+        self._seen: set[str] = set()
+        self._read = 0
+        self.failure: str | None = None
+        """Why the written part ended before the model did: a code of ``done.fallback``."""
+        self.is_refused = False
+        """Whether the model said that the documents do not answer."""
+        self.is_partial = False
+        """Whether the model said that the documents do not say a part."""
+        self.sentences: list[Sentence] = []
+        self.quoted: list[QuotedUnit] = []
+        self.how: How = None
+        self.has_ended = False
+        self.mode: Mode | None = None
+        self.fallback: str | None = None
+        asked = hydration.answering if hydration is not None else ()
+        self._asked_slots = list(dict.fromkeys(element.slot for element in asked))
+        """The elements that answer parts of the message, each once."""
+        self._after_text: list[LiveSlot] = []
+        """Those of them that the text does not name and that have not ended: they follow it."""
+
+    def prepare(self) -> None:
+        """Make the check of support now; the first sentence does it otherwise."""
+        if self._checker is None and self._documents:
+            last = max(self._documents)
+            known = (self._documents.get(n) for n in range(1, last + 1))
+            texts = [document.unit_texts if document is not None else () for document in known]
+            self._checker = SupportChecker(texts, given=self._given, language=self._language)
+
+    def write(self, text: str) -> TextEvents:
+        """Take the model's next text; yield the sentences that it ended. After a failure or a refusal no more
+        text is taken."""
+        if self.is_over:
+            return
+        text, self._read = text[: MOST_CHARACTERS - self._read], self._read + len(text)
+        text = self._with_marks(self._markup.push(text)) if self._offered else without_marks(text)
+        visible = self._filter.push(text)
+        if visible:
+            self._raw += visible
+            yield from self._release(self._splitter.push(visible))
+        if not self.is_over and len(self._raw.strip()) > LONGEST_SENTENCE_CHARACTERS:
+            self.failure = "debris"
+        if not self.is_over and self._read > MOST_CHARACTERS:
+            self.failure = "too_long"
+
+    def end(self, *, cut_short: bool) -> TextEvents:
+        """Yield the last sentence. When the model was cut short, a sentence without its end is dropped."""
+        if self.is_over:
+            return
+        held = self._with_marks(self._markup.flush()) if self._offered else ""
+        rest = self._filter.push(held) + self._filter.flush()
+        self._raw += rest
+        yield from self._release(self._splitter.push(rest))
+        last = list(self._splitter.flush())
+        if cut_short and last:
+            ending, _ = self._filter.taken(last[-1].text)
+            if not ending.rstrip("\"”')*_ ").endswith((".", "!", "?", "…")):
+                last.pop()
+        yield from self._release(last)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more of the model's text is of use."""
+        return self.failure is not None or self.is_refused
+
+    def quote(self, blocks: Sequence[QuotedBlock]) -> TextEvents:
+        """Yield quoted units, each as one token and its sentence."""
+        for at, block in enumerate(blocks):
+            passage = block.passage
+            self.quoted.append(
+                QuotedUnit(
+                    document_id=passage.document_id, content_hash=passage.content_hash, span=block.span
+                )
+            )
+            before = "\n\n" + block.before.lstrip("\n") if at == 0 and self._parts else block.before
+            start = self.length + len(before)
+            yield from self._add(
+                block.text,
+                before=before,
+                citations=(block.n, *block.rests_on),
+                is_key=block.is_key,
+                quote=block.quote,
+            )
+            if self._hydration is not None:
+                yield from _placed(block, self._hydration, start=start)
+
+    @property
+    def begun(self) -> bool:
+        """Whether any text was given to the reader."""
+        return bool(self._parts)
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    def shown(self) -> Sentences:
+        """Return what was shown so far."""
+        sentences = self.sentences
+        is_whole = not any(sentence.detail == "withheld" for sentence in sentences)
+        is_supported = any(sentence.support is Support.SUPPORTED for sentence in sentences)
+        return Sentences(
+            text=self.text,
+            sentences=tuple(sentences),
+            quoted=tuple(self.quoted),
+            removed_markers=tuple(self._filter.removed),
+            how=self.how,
+            is_over=self.has_ended,
+            mode=self.mode,
+            fallback=self.fallback,
+            is_sure=is_whole and is_supported and not (self.is_partial or self.is_refused or self.failure),
+            is_refused=self.is_refused,
+        )
+
+    def leave(self, cause: Cause | None) -> None:
+        """End the text whose reader stopped reading: its task was cancelled or its stream was closed."""
+        self.how = Cause.CANCELLED if cause is Cause.CANCELLED else Cause.DISCONNECTED
+        self.has_ended = True
+
+    # Elements
+
+    def make_room(self, names: Iterable[str]) -> None:
+        """End the reads that neither the quote names nor the message asks for."""
+        if self._hydration is not None:
+            self._hydration.make_room(names, keep=self._asked_slots)
+
+    def place_asked(self) -> Iterator[ElementChanged]:
+        """Yield the elements that answer by themselves and are not in the text, after it. Their labels follow
+        when they are ready: a system that fails leaves no word in the text."""
+        if (hydration := self._hydration) is None:
+            return
+        shown = {slot.type.name for slot in hydration.placed}
+        self._after_text = [slot for slot in self._asked_slots if slot.type.name not in shown]
+        hydration.make_room((), keep=self._after_text)
+        for slot in self._after_text:
+            yield hydration.place_slot(slot, start=self.length, end=self.length)
+
+    def ended_elements(self) -> Iterator[Token | ElementChanged]:
+        """Yield the elements that ended since the last call. A ready one that answers by itself follows its
+        label, which waits for the elements before it: the text does not depend on which system was faster."""
+        if (hydration := self._hydration) is None:
+            return
+        ended, waiting, labelled = hydration.take(), self._after_text, list[LiveSlot]()
+        while waiting and waiting[0].is_shown:
+            slot = waiting.pop(0)
+            labelled += [slot] if slot.is_ready else []
+        yield from (ElementChanged(**dict(element.element())) for element in ended if element not in labelled)
+        for slot in labelled:
+            label, before = label_of(slot.type.title), "\n\n" if self._parts else ""
+            start = self.length + len(before)
+            self.length = start + len(label)
+            self._parts.append(before + label)
+            yield Token(before + label)
+            hydration.place_slot(slot, start=start, end=self.length)
+            yield ElementChanged(**dict(slot.element()))
+
+    # Sentences
+
+    def _release(self, spans: Iterator[SentenceSpan] | Sequence[SentenceSpan]) -> TextEvents:
+        for span in spans:
+            written, cited = self._filter.taken(span.text)
+            # A space for a mark: "2" and "3" around one are not "23".
+            said = without_marks(written, instead=" ") if self._marked else written
+            before = _white_space(self._raw[: span.start - self._taken]) if self._parts else ""
+            piece = self._raw[: span.end - self._taken].strip()
+            self._raw, self._taken = self._raw[span.end - self._taken :], span.end
+            if len(piece) > LONGEST_SENTENCE_CHARACTERS or _DEBRIS.search(piece):
+                self.failure = "debris"
+                return
+            if self._refusal is not None and fold(said).lstrip("*_ ").startswith(self._refusal):
+                self.is_refused = True
+                return
+            if not _WORD.search(said) and self._marked:  # only elements: it claims nothing
+                yield from self._write_marked(written, before=before, checked=None, cited=())
+                continue
+            if self._is_repeated(said):
+                self.failure = "repetition"
+                return
+            self._seen.add(_normal(said))
+            yield from self._check(written, said, before=before, cited=cited)
+
+    def _check(self, written: str, said: str, *, before: str, cited: tuple[Reference, ...]) -> TextEvents:
+        """Yield a sentence as its check allows it."""
+        self.prepare()
+        is_partial = self._partial is not None and fold(said).lstrip("*_ ").startswith(self._partial)
+        self.is_partial = self.is_partial or is_partial
+        checked = self._checker.check(said, cited) if self._checker is not None else None
+        if checked is not None and checked.detail == "withheld":
+            sentence = Sentence(
+                index=len(self.sentences),
+                start=self.length,
+                end=self.length,
+                citations=(),
+                support=Support.UNSUPPORTED,
+                detail="withheld",
+                values=checked.values[:20],
+                reasons=checked.reasons,
+            )
+            self.sentences.append(sentence)
+            yield SentenceEnded(**dict(sentence))
+            return
+        # That the documents do not say something rests on no unit.
+        yield from self._write_marked(
+            written, before=before, checked=None if is_partial else checked, cited=cited
+        )
+
+    def _with_marks(self, parts: Sequence[str | Tag]) -> str:
+        """Return the model's text with marks in place of its elements, whose reads begin now if the message
+        did not begin them."""
+        marked: list[str] = []
+        for part in parts:
+            if isinstance(part, str):
+                marked.append(without_marks(part))
+                continue
+            used = [slot for _, slot in self._marked]
+            if self._hydration is not None and (slot := self._hydration.read(part.name, but=used)):
+                marked.append(mark(len(self._marked)))
+                self._marked.append((part, slot))
+            else:
+                marked.append(part.written)
+        return "".join(marked)
+
+    def _write_marked(
+        self, text: str, *, before: str, checked: Checked | None, cited: tuple[Reference, ...]
+    ) -> TextEvents:
+        """Add a sentence of the model with labels in place of its marks; yield its events."""
+        held = (addresses_in(text) for reference in cited for text in self._texts_of(reference))
+        text = safe_markdown(text, allowed_urls=self._allowed_urls.union(*held))
+        labels = {number: self._offered[tag.key] for number, (tag, _) in enumerate(self._marked)}
+        labelled = with_labels(text, labels) if labels else Labelled(text)
+        start = self.length + len(before)
+        yield from self._add(
+            labelled.text,
+            before=before,
+            citations=tuple(sorted({document for document, _ in cited})),
+            is_sentence=bool(_WORD.search(text)),
+            support=checked.support if checked is not None else Support.SUPPORTED,
+            detail=checked.detail if checked is not None else None,
+            reasons=checked.reasons if checked is not None else (),
+            cited=tuple(filter(None, map(self._cited_unit, cited))),
+        )
+        for number, first, last in labelled.places:
+            if self._hydration is not None:
+                slot = self._marked[number][1]
+                yield self._hydration.place_slot(slot, start=start + first, end=start + last)
+
+    def _texts_of(self, reference: Reference) -> Iterator[str]:
+        """Yield the texts that a sentence cites: one unit, or all of a document that the model read."""
+        document, number = reference
+        units = self._documents[document].units
+        yield from (unit.text for unit in (units if number is None else units[number - 1 : number]))
+
+    def _cited_unit(self, reference: Reference) -> CitedUnit | None:
+        document, unit = reference
+        if unit is None:
+            return None
+        span = self._documents[document].units[unit - 1].span
+        return CitedUnit(n=document, start=span.start, end=span.end)
+
+    def _add(
+        self,
+        text: str,
+        *,
+        before: str,
+        citations: tuple[int, ...],
+        is_sentence: bool = True,
+        support: Support = Support.SUPPORTED,
+        **marks: Any,
+    ) -> TextEvents:
+        """Add one sentence or unit to the text and yield its two events; one that claims nothing has no
+        sentence. ``marks``: of ``Sentence``."""
+        start = self.length + len(before)
+        self.length = start + len(text)
+        self._parts.append(before + text)
+        yield Token(before + text)
+        if not citations and not is_sentence:
+            return
+        sentence = Sentence(
+            index=len(self.sentences),
+            start=start,
+            end=self.length,
+            citations=citations,
+            support=support,
+            **marks,
+        )
+        self.sentences.append(sentence)
+        yield SentenceEnded(**dict(sentence))
+
+    def _is_repeated(self, text: str) -> bool:
+        """Return whether a sentence was said before, or says the same again and again."""
+        normal = _normal(text)
+        words = normal.split()
+        is_loop = len(words) >= _LOOP_WORDS and len(set(words)) < _LOOP_DIFFERENT * len(words)
+        return (bool(normal) and normal in self._seen) or is_loop
+
+
+def _placed(block: QuotedBlock, hydration: Hydration, *, start: int) -> Iterator[ElementChanged]:
+    """Yield the elements of a quoted block whose text was just added at ``start`` of the whole text."""
+    for name, first, last in block.elements:
+        if event := hydration.place(name, start=start + first, end=start + last):
+            yield event
+    end = start + len(block.text)
+    if (ready := block.ready) is not None and (
+        event := hydration.show(ready, start=start - ready.begins_before, end=end)
+    ):
+        yield event
+    if block.of_items is not None and (slot := hydration.begin(block.of_items[0], items=block.of_items[1])):
+        yield hydration.place_slot(slot, start=end, end=end)
+
+
+def _white_space(between: str) -> str:
+    """Return the white space of the text between two sentences. Anything else there ("<!--", "```") was not
+    checked and could hide the text after it."""
+    return "".join(filter(str.isspace, between))
+
+
+def _normal(text: str) -> str:
+    return " ".join(_WORD.findall(fold(text)))

@@ -1,0 +1,53 @@
+"""What is known of an answer when its first event is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from assistant.answer.elements import Hydration
+from assistant.answer.events import Cause
+from assistant.answer.prompt import Prompt
+from assistant.answer.quote import Quote
+from assistant.answer.read import Queries
+from assistant.answer.search import SearchScope
+from assistant.answer.services import IndexState, Interruption
+from assistant.answer.take import Question
+from assistant.domain.answers import LiveMatch, RedFlag
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What goes on while an answer is made: its time and its steps, its live reads, and who may end it."""
+
+    scope: SearchScope
+    hydration: Hydration
+    interruption: Interruption = field(default_factory=Interruption)
+
+    def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> None:
+        """End the answer at once, from any task of the same event loop; a second call changes nothing."""
+        self.interruption.interrupt(cause)
+        self.hydration.leave(cause)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAnswer:
+    """An answer whose documents were found and whose text is not written yet."""
+
+    question: Question
+    queries: Queries
+    prompt: Prompt | None
+    """None when no model writes: it may not, there is nothing to read, or something else answers."""
+    quote: Quote
+    """Where a model writes, its quote is made beside the model's first token, and this one has the documents
+    and the numbers of the prompt alone."""
+    live: tuple[LiveMatch, ...]
+    """What came of each live element that the message is near."""
+    red_flags: tuple[RedFlag, ...]
+    index: IndexState
+    """Whether the index has all documents."""
+    run: Run
+
+    @property
+    def answer_id(self) -> str:
+        return self.question.begun.answer_id

@@ -1,0 +1,207 @@
+"""Takes a question: begins its record, and reads the conversation that it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from assistant.answer.excerpts import fill_record, gone_from, marks_in, read_excerpts
+from assistant.answer.search import SearchScope
+from assistant.answer.services import TenantServices, call_within
+from assistant.domain.answers import AnswerRecord, Outcome, RecordId, Usage
+from assistant.domain.clock import Deadline
+from assistant.domain.context import CareContext, ContextToken, PlainContext
+from assistant.domain.documents import SearchFilters
+from assistant.domain.errors import (
+    AnswerInterruptedError,
+    DependencyError,
+    NotFoundError,
+    RecordsUnavailableError,
+)
+from assistant.domain.identity import Identity
+from assistant.domain.public import PublicModel
+
+MAX_QUESTION_CHARACTERS = 4_000
+MAX_EARLIER_CHARACTERS = 1_000
+"""Of the question before a follow-up: it takes prompt space from the passages."""
+
+
+class AnswerRequest(PublicModel):
+    """A question of a care agent: the body of ``POST /v1/answers``."""
+
+    question: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUESTION_CHARACTERS)
+    ]
+    conversation_id: RecordId | None = None
+    """A conversation of the same agent; absent: a new conversation."""
+    filters: SearchFilters = SearchFilters()
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Longest answer in tokens, at most the tenant's own limit."""
+    resume_window_s: int = Field(default=0, ge=0, le=30)
+    """How long the answer continues without a reader, so that one can come back; 0: it ends at once."""
+    context: ContextToken | PlainContext | None = Field(default=None, repr=False)
+    """Whose live data the answer may show: a short-lived token that the care application signed for this
+    conversation. Each question needs its own. It is neither logged nor recorded."""
+
+    @property
+    def question_before(self) -> str | None:
+        """The question before this one, where no record has it."""
+        return None
+
+
+class FollowUpRequest(AnswerRequest):
+    """A question of a conversation that only the client keeps, as in OpenAI's chat API."""
+
+    earlier_question: Annotated[str, StringConstraints(min_length=1, max_length=MAX_EARLIER_CHARACTERS)]
+
+    @property
+    def question_before(self) -> str | None:
+        return self.earlier_question
+
+
+RECORDS_TIMEOUT_S = 3.0
+"""For one read from or write to the store of answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its conversation."""
+
+    request: AnswerRequest
+    identity: Identity
+    context: CareContext | None
+    """Verified: whose live data may be read."""
+    begun: AnswerRecord
+    """What to keep if the process dies while it answers."""
+    history: tuple[AnswerRecord, ...]
+    """The last turns of the conversation, oldest first, as they are kept."""
+    turns: asyncio.Task[Sequence[AnswerRecord]]
+    """Those of them that a model may read, with their texts."""
+
+    @property
+    def before(self) -> str | None:
+        """The question before this one."""
+        return self.history[-1].question if self.history else self.request.question_before
+
+
+class TakeQuestion:
+    """Takes the questions of one tenant.
+
+    Example::
+
+        begun = take.begin(AnswerRequest(question="And by mail?", conversation_id="c1"), identity=ada)
+        question = await take.run(request, identity=ada, begun=begun, scope=scope)
+        question.before  # "On which day are refills payable?"
+    """
+
+    def __init__(self, services: TenantServices) -> None:
+        self._services = services
+        self._settings_hash = services.tenant.settings_hash()
+
+    def begin(self, asking: AnswerRequest, *, identity: Identity) -> AnswerRecord:
+        """Return the record of an answer that is begun and whose end is not known: what to keep if the
+        process dies while it answers."""
+        services, now = self._services, self._services.clock.now()
+        return AnswerRecord(
+            answer_id=services.new_id(),
+            conversation_id=asking.conversation_id or services.new_id(),
+            agent=identity.agent,
+            asked_at=now,
+            finished_at=now,
+            question=asking.question,
+            retrieval_question=asking.question,
+            filters=asking.filters,
+            labels=tuple(sorted(identity.labels)),
+            outcome=Outcome.FAILED,
+            finish_reason=None,
+            error_code=AnswerInterruptedError.code,
+            text="",
+            sentences=(),
+            passages=(),
+            gate=None,
+            prompt_id=services.tenant.answers.prompt,
+            prompt_hash=None,
+            model_id=services.writer.model.model_id,
+            model_digest=services.writer.model.digest,
+            parameters={},
+            settings_hash=self._settings_hash,
+            index_version="",
+            usage=Usage(),
+            timings_ms={},
+        )
+
+    async def run(
+        self,
+        request: AnswerRequest,
+        *,
+        identity: Identity,
+        begun: AnswerRecord,
+        scope: SearchScope,
+        context: CareContext | None = None,
+    ) -> Question:
+        """Return the question; the texts of earlier turns are read meanwhile, where a model writes.
+
+        Raises NotFoundError (no such conversation, or another agent's), RecordsUnavailableError,
+        DeadlineExceededError.
+        """
+        history = await self._history(request, scope, agent=identity.agent)
+        readable = history if self._services.writes_answers else ()
+        turns = scope.beside(self._readable_turns(readable, scope))
+        return Question(request, identity, context, begun, tuple(history), turns)
+
+    async def _history(self, asking: AnswerRequest, scope: SearchScope, *, agent: str) -> list[AnswerRecord]:
+        """Return the conversation's last turns, oldest first; none for a new conversation.
+
+        No such conversation and another agent's take the same path: one query, one error.
+        """
+        conversation_id = asking.conversation_id
+        if conversation_id is None:
+            return []
+        limit = max(1, self._services.writer.model.history_turns)
+        with scope.steps.step("conversation"):
+            turns = await call_within(
+                RECORDS_TIMEOUT_S,
+                lambda _: self._services.records.list_conversation(conversation_id, limit=limit),
+                deadline=scope.deadline,
+                late=RecordsUnavailableError("The store of answers does not answer; ask again."),
+            )
+        if not turns or any(turn.agent != agent for turn in turns):
+            raise NotFoundError("There is no such conversation; leave conversation_id out to begin one.")
+        return turns
+
+    async def _readable_turns(
+        self, history: Sequence[AnswerRecord], scope: SearchScope
+    ) -> list[AnswerRecord]:
+        """Return the last turns with their texts, for the model, oldest first.
+
+        They begin after the last turn whose text showed a document which is withdrawn since or unreadable
+        now, so that there is no gap. What else a turn showed is not read: no model gets it.
+        """
+        readable: list[AnswerRecord] = []
+
+        async def read(_: Deadline) -> None:
+            for kept in reversed(history):
+                said = marks_in(kept.text)
+                turn = kept.model_copy(
+                    update={"excerpts": tuple(excerpt for excerpt in kept.excerpts if excerpt.mark in said)}
+                )
+                shown = await read_excerpts(
+                    turn.excerpts, self._services.documents.texts, labels=scope.labels
+                )
+                if gone_from(turn, shown):
+                    return
+                readable.insert(0, fill_record(turn, shown))
+
+        with suppress(DependencyError):
+            await call_within(
+                RECORDS_TIMEOUT_S,
+                read,
+                deadline=scope.deadline,
+                late=DependencyError("Earlier answers took too long to read."),
+            )
+        return readable
