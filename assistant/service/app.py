@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -38,7 +38,6 @@ from assistant.domain.public import PublicModel
 from assistant.option import Place
 from assistant.service import answers, documents, errors, health, uploads, wire
 from assistant.service.answers import EVENTS_PATH, Answers
-from assistant.service.chat import CHAT_PATH, MODELS_PATH, ChatRequest, complete_chat, list_models
 from assistant.service.errors import NOT_FOUND
 from assistant.service.health import ReadinessProbe, operations_application
 from assistant.service.identity import Service, ServiceOf, service_of
@@ -71,6 +70,8 @@ class Application:
     """Sends questions to their raw endpoint and everything else to the routes."""
 
     answers: Answers
+    raw: Mapping[tuple[str, str], RawRoute]
+    """Those of options, by method and path."""
     routes: ASGIApp
     operations: ASGIApp
     operations_port: int | None
@@ -96,10 +97,8 @@ class Application:
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/v1/answers" and scope["method"] == "POST":
             await self.answers.ask(scope, receive, send)
-        elif scope["path"] == CHAT_PATH and scope["method"] == "POST":
-            await complete_chat(self.answers, scope, receive, send)
-        elif scope["path"] == MODELS_PATH and scope["method"] == "GET":
-            await list_models(self.answers, scope, send)
+        elif (raw := self.raw.get((scope["method"], scope["path"]))) is not None:
+            await raw.endpoint(self.answers, scope, receive, send)
         elif scope["method"] == "GET" and EVENTS_PATH.fullmatch(scope["path"]):
             await self.answers.resume(scope, receive, send)
         else:
@@ -123,6 +122,7 @@ def build_application(
     )
     return Application(
         answers=answers,
+        raw={(route.method, route.path): route for route in raw_routes()},
         routes=routes,
         operations=operations_application(service.metrics, readiness=readiness),
         operations_port=operations_port,
@@ -130,7 +130,23 @@ def build_application(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class RawRoute:
+    """A route of an option that writes its own stream."""
+
+    method: str
+    path: str
+    endpoint: Callable[[Answers, Scope, Receive, Send], Awaitable[None]]
+    describe: Callable[[], dict[str, Any]]
+    """Returns its operation in the OpenAPI file."""
+
+
 ROUTES = Place[APIRouter]("routes")
+RAW_ROUTES = Place[Sequence[RawRoute]]("raw routes")
+
+
+def raw_routes() -> Iterable[RawRoute]:
+    return chain.from_iterable(RAW_ROUTES.joined())
 
 
 def build_routes() -> FastAPI:
@@ -290,11 +306,11 @@ def content_security_policy(issuer: str, *, framing: Sequence[str] = ()) -> str:
     )
 
 
-_REFUSED_QUESTIONS = (400, 401, 403, 404, 409, 410, 413, 422, 429, 503)
+REFUSED_QUESTIONS = (400, 401, 403, 404, 409, 410, 413, 422, 429, 503)
 _OF_AN_ANSWER = ("read_answer", "follow_answer", "give_verdict", "keep_sent", "cancel_answer")
 
 
-def _answer_links(answer_id: str, conversation_id: str) -> dict[str, Any]:
+def answer_links(answer_id: str, conversation_id: str) -> dict[str, Any]:
     """Return the links to the operations that continue an answer; both names are paths in the body."""
     return errors.links(*_OF_AN_ANSWER, answer_id=answer_id) | errors.links(
         "read_conversation", conversation_id=conversation_id
@@ -312,14 +328,8 @@ _STREAM = (
     "ignore unknown events and fields. Texts of tokens are Markdown: a checked sentence, or a quoted unit of "
     "a document. A stream that ends without done or error was cut."
 )
-_CHUNKS = (
-    "One of the server-sent events, which have `data` only: chunks (x-chunk), then `[DONE]`. The first "
-    "has the role, the last choice the finish reason and the annotations. A stream that breaks off ends "
-    "with an error (x-error) and without `[DONE]`. When nothing flows for 10 s the comment `: alive` "
-    "comes."
-)
 _EVENT_ID = "^[A-Za-z0-9_-]{1,64}:[1-9][0-9]{0,8}$"
-_KEY: dict[str, Any] = {
+KEY: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
@@ -350,16 +360,16 @@ def _ask() -> dict[str, Any]:
         "text/event-stream": _event_stream(),
         "application/json": {"schema": errors.reference("WholeAnswer")},
     }
-    links = _answer_links("answer_id", "conversation_id")
+    links = answer_links("answer_id", "conversation_id")
     return {
         "summary": "Ask",
         "operationId": "ask",
-        "parameters": [_KEY],
+        "parameters": [KEY],
         **errors.body_of(AnswerRequest),
-        **_answers(
+        **described(
             Answers.ask,
             {"description": "The answer", "content": content, "links": links},
-            errors.problems(*_REFUSED_QUESTIONS),
+            errors.problems(*REFUSED_QUESTIONS),
         ),
     }
 
@@ -369,7 +379,7 @@ def _follow() -> dict[str, Any]:
         "summary": "Resume an answer",
         "operationId": "follow_answer",
         "parameters": [_ANSWER_ID, _LAST_EVENT_ID],
-        **_answers(
+        **described(
             Answers.resume,
             {"description": "The events", "content": {"text/event-stream": _event_stream()}},
             errors.problems(401, 403, 404, 422, 429, 503),
@@ -377,50 +387,7 @@ def _follow() -> dict[str, Any]:
     }
 
 
-def _chat() -> dict[str, Any]:
-    sent = ("ChatCompletionChunk", "ChatError")
-    stream = {
-        "schema": {
-            "description": _CHUNKS,
-            "type": "object",
-            "required": ["data"],
-            "properties": {"data": {"anyOf": [{"const": "[DONE]"}, *map(_json_text, sent)]}},
-        },
-        "x-chunk": errors.reference("ChatCompletionChunk"),
-        "x-error": errors.reference("ChatError"),
-    }
-    whole, refused = ({"schema": errors.reference(model)} for model in ("ChatCompletion", "ChatError"))
-    good = {
-        "description": "The answer; its sentences' citations are annotations of type url_citation",
-        "headers": {
-            "X-Answer-Id": {"$ref": "#/components/headers/AnswerId"},
-            "Warning": {"description": "What was ignored of the request", "schema": {"type": "string"}},
-        },
-        "content": {"text/event-stream": stream, "application/json": whole},
-        "links": _answer_links("id", "answer/conversation_id"),
-    }
-    bad = errors.problems(*_REFUSED_QUESTIONS, content={"application/json": refused})
-    return {
-        "summary": "Ask, in OpenAI's form",
-        "operationId": "chat",
-        "parameters": [_KEY],
-        **errors.body_of(ChatRequest),
-        **_answers(complete_chat, good, bad),
-    }
-
-
-def _models() -> dict[str, Any]:
-    listed, refused = ({"schema": errors.reference(model)} for model in ("ChatModels", "ChatError"))
-    good = {"description": "The models", "content": {"application/json": listed}}
-    bad = errors.problems(401, 403, 429, 503, content={"application/json": refused})
-    return {
-        "summary": "List the models, in OpenAI's form",
-        "operationId": "list_models",
-        **_answers(list_models, good, bad),
-    }
-
-
-def _answers(
+def described(
     endpoint: Callable[..., Any], good: dict[str, Any], bad: dict[int | str, dict[str, Any]]
 ) -> dict[str, Any]:
     """Return tag, responses and description of a raw endpoint: its docstring as one line."""
@@ -449,12 +416,12 @@ def _event_schema(event: type[Any]) -> dict[str, Any]:
         "properties": {
             "id": {"type": "string", "pattern": _EVENT_ID},
             "event": {"const": event.event},
-            "data": _json_text(event.__name__),
+            "data": json_text(event.__name__),
         },
     }
 
 
-def _json_text(model: str) -> dict[str, Any]:
+def json_text(model: str) -> dict[str, Any]:
     return {
         "type": "string",
         "contentMediaType": "application/json",
@@ -465,7 +432,6 @@ def _json_text(model: str) -> dict[str, Any]:
 API_VERSION = "2.0.0"
 _READ = (
     AnswerRequest,
-    ChatRequest,
     Verdict,
     wire.SendRequest,
     Document,
@@ -479,10 +445,6 @@ _WRITTEN = (
     *EVENTS,
     *chain.from_iterable(Place[Sequence[type[PublicModel]]]("lines of routes").joined()),
     wire.WholeAnswer,
-    wire.ChatCompletion,
-    wire.ChatCompletionChunk,
-    wire.ChatModels,
-    wire.ChatError,
 )
 _OPEN_PATHS = ("/healthz", "/openapi.json")
 
@@ -503,8 +465,8 @@ def openapi_document(routes: FastAPI) -> dict[str, Any]:
     paths: defaultdict[str, dict[str, Any]] = defaultdict(dict, document["paths"])
     paths["/v1/answers"]["post"] = _ask()
     paths["/v1/answers/{answer_id}/events"]["get"] = _follow()
-    paths["/v1/chat/completions"]["post"] = _chat()
-    paths["/v1/models"]["get"] = _models()
+    for route in raw_routes():
+        paths[route.path][route.method.lower()] = route.describe()
     document["paths"] = dict(paths)
     components["headers"] = errors.SHARED_HEADERS
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from assistant.answer.take import MAX_EARLIER_CHARACTERS, MAX_QUESTION_CHARACTERS, AnswerRequest
-from assistant.service.chat import ChatRequest, RefusedChatError, question_of, read_chat_request
+from assistant.options.openai.chat import ChatRequest, RefusedChatError, question_of, read_chat_request
 
 QUESTION = {"role": "user", "content": "How long is the wait?"}
 

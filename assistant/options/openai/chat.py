@@ -545,7 +545,7 @@ async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: 
     await answers.at_edge(work, send, send_refusal=_refusal_sender())
 
 
-async def list_models(answers: Answers, scope: Scope, send: Send) -> None:
+async def list_models(answers: Answers, scope: Scope, _receive: Receive, send: Send) -> None:
     """The one model that a chat may name, beside ``default``, which is the same."""
 
     async def work() -> None:

@@ -41,7 +41,7 @@ from assistant.domain.elements import (
     ElementState,
     ElementValue,
 )
-from assistant.service.chat import ChatEncoder, chat_completion, chat_error
+from assistant.options.openai.chat import ChatEncoder, chat_completion, chat_error
 from assistant.service.wire import ChatCompletionChunk
 
 STARTED = Started(answer_id="a1", conversation_id="c1", model="tiny", index_version="v1", trace_id=None)

@@ -17,6 +17,15 @@ from tests.fakes.running_service import TWO_SENTENCES, RunningService, Scene, ru
 QUESTION: list[Any] = [{"role": "user", "content": "How long is the wait?"}]
 
 
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    """Two tenants, each with one document."""
+    async with running_service(tmp_path) as service:
+        await service.know("wait", "The wait is two days.")
+        await service.know("refill", "A refill is due after 25 days.", tenant="pharmacy")
+        yield service
+
+
 @asynccontextmanager
 async def chatting(service: RunningService, **who: Any) -> AsyncIterator[AsyncOpenAI]:
     token = service.headers(**who)["authorization"].removeprefix("Bearer ")

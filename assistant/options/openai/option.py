@@ -1,0 +1,11 @@
+"""What this option brings to the core."""
+
+from assistant.option import Option
+
+OPTION = Option(
+    joins={
+        "raw routes": "routes:ROUTES",
+        "bodies of routes": "routes:READ",
+        "lines of routes": "routes:WRITTEN",
+    }
+)
