@@ -11,7 +11,14 @@ from pathlib import Path
 from assistant.domain.errors import ConfigurationError
 from assistant.option import Place
 from assistant.process.settings import ServiceSettings
-from assistant.tenant.deployment import EdgeSection, IdentitySection, ModelsSection, PlaceSection, ReachEntry
+from assistant.tenant.deployment import (
+    RETENTION,
+    EdgeSection,
+    IdentitySection,
+    ModelsSection,
+    PlaceSection,
+    ReachEntry,
+)
 from assistant.tenant.deployment_checks import (
     Contradiction,
     artifact_contradictions,
@@ -35,7 +42,6 @@ from assistant.tenant.manifests import (
     load_llm_manifest,
     released_prompts,
 )
-from assistant.tenant.retention import RETENTION
 from assistant.tenant.tenant import (
     DeployedKeeping,
     RecordsSection,

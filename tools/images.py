@@ -14,8 +14,7 @@ from pathlib import Path
 
 from assistant.domain.errors import AssistantError, ConfigurationError, DeploymentError
 from assistant.tenant.manifests import LockedImage, load_images, write_digest
-from assistant.terminal.publishing import PLATFORMS, Registry
-from assistant.terminal.signatures import Cosign
+from assistant.terminal.publishing import PLATFORMS, Cosign, Registry
 
 BY_DEFAULT = ("orchestrator", "model_server", "learning", "otel_collector", "embedding_tei_cpu")
 """An LLM on an accelerator wants ``llm_neuronx`` or ``llm_gpu`` too, corpora ``corpus_job``."""

@@ -35,7 +35,7 @@ from assistant.domain.errors import (
     SearchUnavailableError,
 )
 from assistant.domain.filling import LiveElements, ReplyDelivery
-from assistant.models.served import ServedModel
+from assistant.models.artifacts import ServedModel
 from assistant.stores.ports import (
     AnswerGenerator,
     AnswerRecords,

@@ -31,6 +31,8 @@ from assistant.domain.documents import (
     DocumentState,
     DocumentStatus,
     IndexModel,
+    ReceiptPlace,
+    WithdrawalReceipt,
 )
 from assistant.domain.errors import (
     ConfigurationError,
@@ -38,7 +40,6 @@ from assistant.domain.errors import (
     LocalRuntimeError,
     NotFoundError,
 )
-from assistant.domain.receipts import ReceiptPlace, WithdrawalReceipt
 from assistant.laptop.layout import models_dir
 from assistant.option import Place
 from assistant.service.served import open_reindexing

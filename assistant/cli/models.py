@@ -34,9 +34,9 @@ from assistant.domain.errors import (
 )
 from assistant.evaluation.model_questions import Counts, ask_model, load_model_questions, measure_reading
 from assistant.laptop.layout import models_dir
+from assistant.models.artifacts import FileTokenCounter
 from assistant.models.chat_server import ChatChunkParser, ChatStreamError
 from assistant.models.recorded import CONTEXT_TOKENS, MAX_TOKENS
-from assistant.models.served import FileTokenCounter
 from assistant.option import Place
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.process.settings import ModelServerSettings, inherited_environment

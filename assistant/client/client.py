@@ -43,9 +43,8 @@ from assistant.domain.desk import (
     Restoring,
     StateChange,
 )
-from assistant.domain.documents import Document, DocumentState, DocumentStatus
+from assistant.domain.documents import Document, DocumentState, DocumentStatus, WithdrawalReceipt
 from assistant.domain.elements import Element
-from assistant.domain.receipts import WithdrawalReceipt
 from assistant.domain.revisions import CaseState
 from assistant.service import wire
 

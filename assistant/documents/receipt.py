@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from assistant.domain.clock import Clock
-from assistant.domain.documents import DocumentState, DocumentStatus
+from assistant.domain.documents import DocumentState, DocumentStatus, ReceiptPlace, WithdrawalReceipt
 from assistant.domain.errors import ConflictError
 from assistant.domain.public import PublicModel
-from assistant.domain.receipts import ReceiptPlace, WithdrawalReceipt
 from assistant.option import Place
 from assistant.stores.documents_ports import DocumentStore, IndexVersions
-from assistant.tenant.retention import RECOVERY_DAYS, RETENTION, SNAPSHOT_DAYS
+from assistant.tenant.deployment import RECOVERY_DAYS, RETENTION, SNAPSHOT_DAYS
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.caches import FORGET_EVERY_S
 

@@ -27,10 +27,16 @@ from assistant.documents.files import (
     read_original,
     read_source,
 )
-from assistant.documents.loading import FirstLoads
 from assistant.documents.parsing_process import ParsingProcess
 from assistant.documents.readable import ReadableDocuments, pages_of
-from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer, check_new_id, widens
+from assistant.documents.sources import (
+    FirstLoads,
+    KnowledgeSource,
+    KnowledgeSources,
+    Writer,
+    check_new_id,
+    widens,
+)
 from assistant.documents.withdraw import (
     LABELS_NARROWED,
     RELEASE_NEEDED,

@@ -31,7 +31,7 @@ from assistant.process.settings import RedactingSettings, StoreSettings
 from assistant.stores.clients import AwsClients
 from assistant.stores.ports import RawCapture
 from assistant.tenant.deployed_names import CAPTURE_PURPOSES, capture_attribute
-from assistant.tenant.retention import RETENTION
+from assistant.tenant.deployment import RETENTION
 from assistant.tenant.tenant import load_tenants
 
 if TYPE_CHECKING:

@@ -47,12 +47,12 @@ from assistant.domain.documents import (
     DocumentStatus,
     OriginalFile,
     ParsedDocument,
+    WithdrawalReceipt,
     contents_digest,
 )
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import fields_of
-from assistant.domain.receipts import WithdrawalReceipt
 from assistant.service import wire
 from assistant.service.errors import NOT_FOUND, body_of, declared, links, problems
 from assistant.service.health import caller_is_identified

@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from assistant.documents.batches import DelayedQueue, PostponingBatches
-from assistant.documents.loading import FirstLoads
 from assistant.documents.readable import ReadableDocuments
 from assistant.documents.receive import AddDocuments
 from assistant.documents.shared_links import SignedDocumentLinks, tenant_secret
-from assistant.documents.sources import KnowledgeSources
+from assistant.documents.sources import FirstLoads, KnowledgeSources
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError, SearchUnavailableError
-from assistant.models.artifacts import TOKENIZER_FILE, model_elsewhere, served_generation_model
+from assistant.models.artifacts import (
+    TOKENIZER_FILE,
+    FileTokenCounter,
+    model_elsewhere,
+    served_generation_model,
+)
 from assistant.models.opened import ModelClients, ModelStores, open_model_clients, read_facts
 from assistant.models.recorded import CharacterCount, RecordedModel, read_recording
-from assistant.models.served import FileTokenCounter
 from assistant.option import Place
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import (
@@ -223,7 +226,7 @@ async def _served(
 
 async def _writer(stores: ModelStores, settings: ServiceSettings, *, generates: bool) -> AnswerWriter:
     from assistant.answer.services import AnswerWriter
-    from assistant.models.served import ServedModel
+    from assistant.models.artifacts import ServedModel
 
     generation = stores.tenant.generation
     folder, name = settings.model_artifacts_dir, generation.model

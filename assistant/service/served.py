@@ -31,12 +31,11 @@ from assistant.stores.states import INDEX_WRITES, REINDEX_TURN
 if TYPE_CHECKING:
     from assistant.answer.answer import AnswerQuestion
     from assistant.answer.services import TenantServices
-    from assistant.documents.loading import FirstLoads
     from assistant.documents.receipt import WithdrawalReceipts
     from assistant.documents.receive import AddDocuments
     from assistant.documents.reindexing import Progress, Reindex, ReindexReport
     from assistant.documents.shared_links import SignedDocumentLinks
-    from assistant.documents.sources import KnowledgeSources
+    from assistant.documents.sources import FirstLoads, KnowledgeSources
     from assistant.documents.work import OpenedVersions, WritableVersion
     from assistant.model_server.here import ModelsHere
     from assistant.models.artifacts import ModelFacts

@@ -20,8 +20,8 @@ from constructs import Construct
 
 from assistant.process.settings import UPLOADS_PREFIX, ServiceSettings
 from assistant.tenant.deployed_names import AUDIT_FOLDER, TableDefinition
+from assistant.tenant.deployment import RETENTION
 from assistant.tenant.manifests import CALLERS_PREFIX, COMPILED_PREFIX, EVALUATION_PREFIX
-from assistant.tenant.retention import RETENTION
 from stacks.keys import trail_arns
 from stacks.outputs import KeysOutputs
 from stacks.roles import (

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from assistant.answer.services import IndexWatch
-from assistant.documents.loading import FirstLoads
-from assistant.documents.sources import KnowledgeSource, KnowledgeSources
+from assistant.documents.sources import FirstLoads, KnowledgeSource, KnowledgeSources
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError

@@ -72,7 +72,7 @@ from assistant.domain.documents import (
 from assistant.domain.errors import AssistantError, ConflictError, PassageTooLongError
 from assistant.domain.filling import LiveElements
 from assistant.domain.identity import Identity, Role
-from assistant.models.served import ServedModel
+from assistant.models.artifacts import ServedModel
 from assistant.stores.encoding import known_item, retrieved
 from assistant.stores.ports import (
     FoundAnswer,

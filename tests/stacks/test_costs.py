@@ -18,7 +18,7 @@ from assistant.tenant.prices import FILE, HOURS_A_MONTH, load_prices
 from template_checks.priced import priced
 from template_checks.upgrades import templates_by_stack_name
 from tests.stacks.synthesized import assembly_folder
-from tools.costs import PAGE, with_costs
+from tools.pages import COSTS, with_costs
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
 QUESTIONS = 20_000.0
@@ -111,9 +111,9 @@ def test_an_invalid_price_file_is_named_with_its_key(tmp_path: Path) -> None:
 
 
 def test_the_page_has_the_costs_of_the_templates(assembly: Path) -> None:
-    page = PAGE.read_text(encoding="utf-8")
+    page = COSTS.read_text(encoding="utf-8")
 
-    assert page == with_costs(page, assembly=assembly), "run: make synth && python -m tools.costs"
+    assert page == with_costs(page, assembly=assembly), "run: make synth && python -m tools.pages"
 
 
 def test_an_endpoint_costs_only_while_on_and_the_llm_only_where_it_writes() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import DeploymentError
-from assistant.terminal.signatures import Cosign, unverified
+from assistant.terminal.publishing import Cosign, unverified
 
 
 def crane(*arguments: str | Path) -> str:

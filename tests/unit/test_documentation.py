@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from assistant.process.settings import ServiceSettings, StoreSettings, WorkerSettings
-from tools.settings_table import PAGE, with_tables
+from tools.pages import VARIABLES, with_variables
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -123,13 +123,13 @@ def test_every_target_named_in_the_readme_is_explained_by_make_help() -> None:
 
 
 def test_the_variables_of_the_page_are_those_of_the_settings() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    assert page == with_tables(page), "run: python -m tools.settings_table"
+    page = VARIABLES.read_text(encoding="utf-8")
+    assert page == with_variables(page), "run: make synth && python -m tools.pages"
 
 
 @pytest.mark.parametrize("settings", [ServiceSettings, WorkerSettings])
 def test_every_variable_is_on_the_page_with_what_it_is_for(settings: type[StoreSettings]) -> None:
-    page = PAGE.read_text(encoding="utf-8")
+    page = VARIABLES.read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.+) \|$", page, re.MULTILINE))
     shared = re.findall(r"`(\w+)`", re.findall(r"^As those of the service: (.+)$", page, re.MULTILINE)[0])
     rows |= {name: rows[name.replace("WORKER", "SERVICE")] for name in shared}

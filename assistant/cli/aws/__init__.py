@@ -40,8 +40,7 @@ from assistant.terminal.account import (
     instance_changes,
     place_of,
 )
-from assistant.terminal.publishing import Registry, model_files, put_models
-from assistant.terminal.signatures import images_of, refuse_tags
+from assistant.terminal.publishing import Registry, images_of, model_files, put_models, refuse_tags
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, table
 from template_checks import upgrades as upgrade_checks
 

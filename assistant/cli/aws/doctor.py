@@ -27,8 +27,7 @@ from assistant.domain.identity import Role
 from assistant.tenant.manifests import load_compatibility, load_embedding_manifest, load_llm_manifest
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.account import BUCKET_OUTPUT, AccountChecks, Finding, Kind, failure, warning
-from assistant.terminal.publishing import Registry, model_files
-from assistant.terminal.signatures import Cosign, images_of, unverified
+from assistant.terminal.publishing import Cosign, Registry, images_of, model_files, unverified
 
 Check = Callable[[], Iterable[Finding] | None]
 CLAIMS = frozenset({"tenant", "roles"})

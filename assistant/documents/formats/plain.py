@@ -1,14 +1,131 @@
-"""Converts plain text."""
+"""Converts plain text; decodes text of any encoding: by its mark, by what it declares, as UTF-8, else judged.
+
+Of nine encodings, the one with the fewest signs out of place is taken: the apostrophe of a Mac is "Õ" inside
+a word in Windows-1252. docs/decisions/0108 has what was tried.
+"""
 
 from __future__ import annotations
 
+import codecs
 import re
+import unicodedata
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, islice
 
-from assistant.documents.formats.encodings import decoded
 from assistant.documents.formats.regions import Row, region_blocks, text_cell
 from assistant.documents.page import Block, Item, List, Page, Paragraph, Place, plain
+from assistant.domain.errors import DocumentInvalidError
+
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_DECLARATION = re.compile(
+    rb"""<\?xml[^>]{0,200}?\bencoding\s*=\s*["']([\w.:-]{1,40})|<meta\b[^>]{0,300}?\bcharset\s*=\s*["']?\s*([\w.:-]{1,40})""",
+    re.I,
+)
+_DECLARED_WITHIN = 4096
+"""Bytes. The HTML standard looks at 1,024; real pages put scripts before it."""
+_TEXT_ENCODING = re.compile(r"ascii|big5|cp\d|euc|gb|hz|iso|johab|koi8|mac|shift|tis|utf-(8|16|32)")
+"""Python has encodings that are none of texts, as "unicode_escape"."""
+_JUDGED = ("cp1252", "mac_roman", "cp1251", "cp1250", "iso8859_15", "iso8859_2", "koi8_r", "cp1253", "cp1254")
+"""Of two that are as plausible, the first."""
+_MOST_WORDS = 20_000
+"""Words with signs above ASCII that are judged."""
+_MOST_STRANGE = 0.2
+"""Share of the words with signs above ASCII that may have one out of place."""
+_KINDS = {
+    "!": "\u00a4\u00a6\u00ac\u00b4\u00b8\ufb01\ufb02",  # in no text: spacing accents, broken bars, ligatures
+    "'": "\u2019\u2018\u2010\u2011\u2013\u2014\u2026\u00ad\u00a0\u00b5",
+    ".": "\u201c\u201d\u201a\u201e\u2022\u2122\u00ae\u00a9\u00b0\u00b2\u00b3\u00b9\u00b7\u00a1\u00bf",
+    "Y": "\u00c0\u00c9\u00d3\u00c5\u00d6",  # capitals that are words
+    "9": "\u00aa\u00ba",  # ordinals
+}
+"""Signs that are inside words ("'"), beside words (".")."""
+_CATEGORIES = dict[str, str](Cc="!", Co="!", Lm="!", Sk="!", Sm="%", So="%", Po="%")
+_STRANGE = re.compile(
+    "!"
+    "|(?<=[aecg])[EYCG]|(?<=[a-zA-Z])[EYCG](?=[aecg])|(?<![a-zA-Z])[ECG](?![a-zA-Z])"  # capitals
+    "|(?<=0)[EYCGecg](?![a-zA-Z])|(?<![a-zA-Z])[EYCGecg](?=0)"  # a letter beside a digit
+    "|(?<=[CGcg])[EYe]|[EYe](?=[CGcg])|(?<=[AEYGaeg])[Cc]|[Cc](?=[AEYGaeg])|(?<=[AEYCaec])[Gg]|[Gg](?=[AEYCaec])"
+    "|(?<=[EYe]{4})[EYe]|(?<=[a-zA-Z])[9%]|%(?=[a-zA-Z])|(?<=[a-zA-Z])[,.](?=[a-zA-Z])"
+)
+"""Of kinds of signs, those above ASCII that are out of place."""
+_RARE = frozenset("\u0160\u0161\u017d\u017e\u0192\u0152\u0153\u0178")
+"""Letters of Windows-1252 that a Mac's encoding has as "ä", "ö", "é" or "û"."""
+
+
+class _Kind(dict[int, str]):
+    """The kind of each sign: a letter's script and case, a digit, a sign by where it stands."""
+
+    def __missing__(self, code: int) -> str:
+        sign = chr(code)
+        category, script = unicodedata.category(sign), unicodedata.name(sign, "").partition(" ")[0]
+        if sign.isascii():
+            kind = "a" if sign.isalpha() else "0" if sign.isdigit() else " "
+        elif sign.isalpha() and category != "Lm":
+            kind = {"LATIN": "e", "CYRILLIC": "c", "GREEK": "g"}.get(script, "z")
+        else:
+            kind = _CATEGORIES.get(category, ",")
+        return self.setdefault(code, kind.upper() if sign.isupper() else kind)
+
+
+_KIND = _Kind((ord(sign), kind) for kind, signs in _KINDS.items() for sign in signs)
+
+
+def decoded(raw: bytes, *, declared: str | None = None) -> str:
+    """Return a text by its mark, else as ``declared``, else as UTF-8, else as judged.
+
+    Raises DocumentInvalidError for bytes whose encoding cannot be told.
+    """
+    marked = next((encoding for mark, encoding in _MARKS.items() if raw.startswith(mark)), None)
+    text = _read(raw, marked or _known(declared))
+    if text is None or (not marked and _strange_share(text) > _MOST_STRANGE):
+        text = _judged(raw) if (utf_8 := _read(raw, "utf-8")) is None else utf_8
+    if text is None or "\0" in text:
+        problem = "its encoding is unknown or cannot be told from another one"
+        raise DocumentInvalidError(f"{problem}. Save it as UTF-8.")
+    return text
+
+
+def decoded_page(raw: bytes) -> str:
+    """Return the text of a page that may declare its encoding, as HTML and XML do. Raises
+    DocumentInvalidError."""
+    found = _DECLARATION.search(raw[:_DECLARED_WITHIN])
+    declared = (found[1] or found[2]).decode() if found else None
+    is_wide = declared is not None and declared.lower().startswith("utf-16")  # then it would not be readable
+    return decoded(raw, declared=None if is_wide else declared)
+
+
+def _known(declared: str | None) -> str | None:
+    """Return the encoding that browsers take for a declared one; None for one that is unknown."""
+    try:
+        name = codecs.lookup(declared or "").name
+    except LookupError:
+        return None
+    return "cp1252" if name in ("iso8859-1", "ascii") else name if _TEXT_ENCODING.match(name) else None
+
+
+def _read(raw: bytes, encoding: str | None) -> str | None:
+    try:
+        return raw.decode(encoding) if encoding else None
+    except UnicodeError:
+        return None
+
+
+def _judged(raw: bytes) -> str | None:
+    readings = {text: _strange_share(text) for name in _JUDGED if (text := _read(raw, name))}
+    best, mac = min(readings, key=readings.__getitem__, default=""), _read(raw, "mac_roman") or ""
+    is_open = readings.get(mac) == readings.get(best) and not _RARE.isdisjoint(set(best) - set(mac))
+    return None if is_open or readings.get(best, 1) > _MOST_STRANGE else best
+
+
+def _strange_share(text: str) -> float:
+    """Return the share of the words with signs above ASCII that have such a sign out of place."""
+    words = set(islice((word for word in text.split() if not word.isascii()), _MOST_WORDS))
+    opening = {sign for sign, end in ("\u00a1!", "\u00bf?") if end not in text}  # without its end
+    strange = sum(
+        not opening.isdisjoint(word) or _STRANGE.search(word.translate(_KIND)) is not None for word in words
+    )
+    return strange / max(1, len(words))
+
 
 _LONGEST_TITLE = 300
 """Characters of a title that a converter took from the text."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 
-from assistant.documents.formats.encodings import decoded
+from assistant.documents.formats.plain import decoded
 from assistant.documents.formats.regions import MOST_CELLS, Row, is_number, region_blocks, text_cell
 from assistant.documents.page import Page, Place
 from assistant.domain.errors import DocumentInvalidError

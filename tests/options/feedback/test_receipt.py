@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from assistant.documents.receipt import WithdrawalReceipts
-from assistant.domain.documents import DocumentState
-from assistant.domain.receipts import ReceiptPlace
+from assistant.domain.documents import DocumentState, ReceiptPlace
 from assistant.tenant.tenant import DeployedKeeping, RecordsSection, TenantConfig
 from tests.contracts import samples
 from tests.fakes.clock import SteppedClock

@@ -18,8 +18,7 @@ from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.tenant.deployment import IdentitySection
 from assistant.tenant.tenant import TenantConfig, load_tenant
 from assistant.terminal.account import AccountChecks, AwsAccount, Finding
-from assistant.terminal.publishing import model_files
-from assistant.terminal.signatures import images_of, refuse_tags
+from assistant.terminal.publishing import images_of, model_files, refuse_tags
 from assistant.terminal.terminal import Terminal, table
 from tests.fakes.tokens import EC_KEY, RSA_KEY, claims, token
 

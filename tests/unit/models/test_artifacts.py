@@ -11,11 +11,11 @@ from tokenizers.pre_tokenizers import Whitespace
 from assistant.domain.errors import ConfigurationError
 from assistant.models.artifacts import (
     CharacterTokenCounter,
+    FileTokenCounter,
     model_elsewhere,
     read_model_facts,
     served_generation_model,
 )
-from assistant.models.served import FileTokenCounter
 from assistant.tenant.added_models import ServedLlm
 from assistant.tenant.manifests import WRITER
 

@@ -13,7 +13,7 @@ from constructs import Construct
 from assistant.options.models_lab.section import learning_of
 from assistant.options.models_lab.stack.training import read_bucket, use_keys, write_folder
 from assistant.tenant.deployed_names import CORPORA
-from assistant.tenant.retention import RETENTION
+from assistant.tenant.deployment import RETENTION
 from stacks.data.buckets import Keeping, TenantBucket
 from stacks.outputs import OptionOutputs, OrchestratorOutputs, Workload
 from stacks.policy import DOCUMENTS_BUCKET, NO_REPLICATION, exceptions, wildcard

@@ -22,8 +22,8 @@ from constructs import Construct
 from assistant.options.models_lab.section import learning_of
 from assistant.process.settings import MakingSetsSettings, ServiceSettings
 from assistant.tenant.deployed_names import APPROVED, ERASURE_PARTITIONS, SETS_RUN, desk_partitions
+from assistant.tenant.deployment import RETENTION
 from assistant.tenant.manifests import TRAIN_OUTPUT, job_channel
-from assistant.tenant.retention import RETENTION
 from stacks.data.buckets import Keeping, TenantBucket, of_partitions
 from stacks.jobs import platform_statements, shared_request
 from stacks.observability.alarms import MOST_HOURS, TenantAlarms

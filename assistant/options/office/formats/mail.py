@@ -12,8 +12,7 @@ from functools import reduce
 from itertools import groupby, zip_longest
 from typing import Any, cast
 
-from assistant.documents.formats.encodings import decoded, decoded_page
-from assistant.documents.formats.plain import text_blocks, title_of
+from assistant.documents.formats.plain import decoded, decoded_page, text_blocks, title_of
 from assistant.documents.page import (
     Block,
     Loss,

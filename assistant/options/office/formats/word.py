@@ -14,8 +14,7 @@ from itertools import zip_longest
 from xml.etree.ElementTree import Element
 from zipfile import ZipFile
 
-from assistant.documents.formats.encodings import decoded, decoded_page
-from assistant.documents.formats.plain import one_line, text_blocks, title_of
+from assistant.documents.formats.plain import decoded, decoded_page, one_line, text_blocks, title_of
 from assistant.documents.page import (
     Block,
     Cell,
