@@ -33,9 +33,9 @@ _QUESTIONS = {
 }
 """One a tenant, in the order in which they are loaded and asked. The shop's compares two items."""
 _AFTER_STORY = "clinic"
-"""Loading its 441 documents, of which no vectors are kept, takes longer than all the rest."""
+"""The tenant that is loaded after the stories: its 441 documents, without kept vectors, take longest."""
 _STORY_TENANT = "pharmacy"
-"""Of the stories of options, of live data and of recorded answers."""
+"""The tenant whose stories options tell, and which is asked about live data and recorded answers."""
 _LIVE_QUESTION = "Where is her order, and may I refill it?"
 LIVE_CASE = CareCase("PT-204417", {"order": ("4471-2208",), "prescription": ("7301842-04417",)})
 """A customer of the sample order system (tools/systems), with an order that is late."""
@@ -160,9 +160,10 @@ def demo(
             asyncio.run(steps.load_others())
             is_serving = True
             _show_console(terminal, runtime)
-            if runtime.own is not None:
+            if runtime.own is not None:  # a service of our own ends with the block: serve inside it
                 runtime.serve()
-        runtime.serve()  # of another command, which need not wait for this one
+        # A joined service: the command that serves it may end without waiting for this one, after the block.
+        runtime.serve()
     except KeyboardInterrupt:  # the usual end of this command
         if not is_serving:
             raise

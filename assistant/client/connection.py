@@ -82,7 +82,7 @@ class UnavailableError(RefusedByServiceError):
     code: ClassVar[str] = "unavailable"
 
 
-_KINDS: dict[int, type[RefusedByServiceError]] = {
+_ERROR_BY_STATUS: dict[int, type[RefusedByServiceError]] = {
     400: RejectedError,
     401: SignInError,
     403: NotAllowedError,
@@ -97,7 +97,7 @@ _KINDS: dict[int, type[RefusedByServiceError]] = {
 
 def refusal(problem: Problem, *, retry_after_s: float | None = None) -> RefusedByServiceError:
     """Return the error for a problem body, or for a problem that ended a stream."""
-    return _KINDS.get(problem.status, RefusedByServiceError)(problem, retry_after_s=retry_after_s)
+    return _ERROR_BY_STATUS.get(problem.status, RefusedByServiceError)(problem, retry_after_s=retry_after_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def parse_response(model: type[Body], body: str | bytes) -> Body:
         ) from None
 
 
-def _refused(response: httpx.Response) -> RefusedByServiceError | UnreachableError:
+def _error_of_response(response: httpx.Response) -> RefusedByServiceError | UnreachableError:
     """Return the error for a response with an error status, whose body was read."""
     try:
         problem = Problem.model_validate_json(response.content, extra="ignore")
@@ -226,7 +226,7 @@ class Connection:
         ):
             if not response.is_success:
                 await response.aread()
-                raise _refused(response)
+                raise _error_of_response(response)
             yield response
 
     async def _send_once(self, call: Call) -> httpx.Response:
@@ -297,7 +297,8 @@ def stream_call(question: Question) -> Call:
 
 
 def resume_call(answer_id: str, *, after: str | None) -> Call:
-    """Return the call for the events of an answer after the event id ``after``; all without it."""
+    """Return the call for the events of an answer after the event id ``after`` (``<answer id>:<number>``);
+    for all events without it."""
     headers = _STREAM | ({"last-event-id": after} if after else {})
     return Call("GET", f"/v1/answers/{answer_id}/events", headers=headers)
 
@@ -305,20 +306,26 @@ def resume_call(answer_id: str, *, after: str | None) -> Call:
 async def answer_events(connection: Connection, call: Call) -> AsyncGenerator[AnswerEvent]:
     """Yield the events of one answer, the last one ``Done`` or ``Problem``; unknown ones are ignored.
 
-    After a failed connection it comes back for the events after the last one. Where another task of the
-    service sends the whole answer again, from its record, what was yielded before is left out, and counts as
-    a failed attempt when nothing new follows. Before the first event it sends the question again under the
-    same key, which joins the first answer. Raises RefusedByServiceError, UnreachableError.
+    When a connection fails, it is opened again:
+
+    - before the first event, with the question under the same key, which joins the first answer;
+    - after it, with the id of the last event: the service sends the events after that one;
+    - a service task that knows the answer only from its record sends the whole answer: events that were
+      yielded before are left out.
+
+    A connection without a new event is one more failure in a row. Raises RefusedByServiceError,
+    UnreachableError.
     """
-    failures, had = 0, _Had()
+    failures, yielded = 0, _Yielded()
     while True:
         try:
             async with connection.open(call) as response, aclosing(_frames(response.aiter_lines())) as frames:
                 async for event_id, event in frames:
                     if event_id is not None and call.is_repeatable:
                         call = resume_call(event_id.rpartition(":")[0], after=event_id)
-                    if event is not None and (new := had.new_of(event)) is not None:
-                        failures = failures if isinstance(new, events.ElementChanged) else 0
+                    if event is not None and (new := yielded.new_of(event)) is not None:
+                        if not isinstance(new, events.ElementChanged):  # each replay sends these again
+                            failures = 0
                         yield new
                     if isinstance(event, Done | Problem):
                         return
@@ -329,23 +336,25 @@ async def answer_events(connection: Connection, call: Call) -> AsyncGenerator[An
         await connection.wait_or_raise(error, failures, is_repeatable=call.is_repeatable)
 
 
-class _Had:
-    """What was yielded of an answer: it is not yielded again when the answer comes from its record."""
+class _Yielded:
+    """The part of an answer that was yielded: it is not yielded again when the service replays the answer."""
 
     def __init__(self) -> None:
-        self._length = self._again = 0
-        """Characters of the text: yielded, and come again since ``Started`` came again."""
+        self._yielded_chars = 0
+        self._received_chars = 0
+        """Characters of the text since the last ``Started``, which a replay sends again."""
         self._kinds: set[type[AnswerEvent]] = set()
+        """Events of which an answer has one."""
         self._sentences = 0
 
     def new_of(self, event: AnswerEvent) -> AnswerEvent | None:
         """Return the event, a token without the text that was yielded before; None where nothing is new."""
         match event:
             case events.Token():
-                before = self._length - self._again
-                text = event.text[before:] if before > 0 else event.text
-                self._again += len(event.text)
-                self._length = max(self._length, self._again)
+                replayed = max(0, self._yielded_chars - self._received_chars)
+                self._received_chars += len(event.text)
+                self._yielded_chars = max(self._yielded_chars, self._received_chars)
+                text = event.text[replayed:]
                 return events.Token(text) if text else None
             case events.SentenceEnded():
                 is_new = event.index >= self._sentences
@@ -355,7 +364,7 @@ class _Had:
                 is_new = type(event) not in self._kinds
                 self._kinds.add(type(event))
                 if isinstance(event, events.Started):
-                    self._again = 0
+                    self._received_chars = 0
                 return event if is_new else None
             case _:
                 return event

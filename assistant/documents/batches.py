@@ -38,7 +38,7 @@ class GiveUp(Protocol):
     def __call__(self, document_id: str, *, code: str, reason: str) -> Awaitable[None]: ...
 
 
-class TriesAlone(Protocol):
+class TriesAloneCounter(Protocol):
     """Counts tries where they outlive the worker. Raises DependencyError."""
 
     async def tries_alone(self, document_ids: Sequence[str]) -> Mapping[str, int]:
@@ -46,9 +46,9 @@ class TriesAlone(Protocol):
         ...
 
     async def count_alone(self, document_id: str, tries: int) -> None:
-        """Add 1 before the document is handled alone, and -1 when the worker survived it.
+        """Add 1 before the document is handled alone, and -1 when that was interrupted.
 
-        Does nothing for a document without work left.
+        Does nothing for a document without work left. A document that becomes live loses its count.
         """
         ...
 
@@ -101,13 +101,13 @@ class BatchHandling:
     """Handles batches of one queue: all of a process, which share their ``lock``.
 
     A message is suspected of stopping its worker from delivery ALONE_FROM_ATTEMPT on, and handled alone.
-    Without ``tries`` no document is given up for stopping its worker.
+    Without ``counter`` no document is given up for stopping its worker.
     """
 
     handle: HandleBatch
     _: KW_ONLY
     give_up: GiveUp
-    tries: TriesAlone | None = None
+    counter: TriesAloneCounter | None = None
     lock: SharedLock = field(default_factory=SharedLock, init=False)
 
     async def run(self, messages: Sequence[QueuedDocument], *, done: Done) -> None:
@@ -135,25 +135,26 @@ class BatchHandling:
                     await self._handle_alone(message, done)
 
     async def _tries_of(self, messages: Sequence[QueuedDocument]) -> Mapping[str, int]:
-        if self.tries is None:
+        if self.counter is None:
             return {}
         with _interrupts():
-            return await self.tries.tries_alone([message.document_id for message in messages])
+            return await self.counter.tries_alone([message.document_id for message in messages])
 
     async def _handle_alone(self, message: QueuedDocument, done: Done) -> None:
-        if self.tries is None:
+        if self.counter is None:
             await self._handle_messages([message], done)
             return
         with _interrupts():
-            await self.tries.count_alone(message.document_id, 1)
+            await self.counter.count_alone(message.document_id, 1)
         try:
             await self._handle_messages([message], done)
         except (BatchInterruptedError, asyncio.CancelledError):  # a dependency, or an orderly stop
             with suppress(AssistantError):
-                await self.tries.count_alone(message.document_id, -1)
+                await self.counter.count_alone(message.document_id, -1)
             raise
 
     async def _handle_messages(self, messages: Sequence[QueuedDocument], done: Done) -> None:
+        """Handle messages together. When that fails, handle each by itself and give up the ones that fail."""
         try:
             await self.handle(list(dict.fromkeys(message.document_id for message in messages)))
         except AssistantError as error:
@@ -161,7 +162,7 @@ class BatchHandling:
             raise BatchInterruptedError(error) from None
         except Exception:  # noqa: BLE001 (the edge of a batch: one bad document must not stop the worker)
             _log.exception("batch_failed", documents=len(messages))
-            if len(messages) > 1:  # find the bad one: the others must not fail with it
+            if len(messages) > 1:
                 for message in messages:
                     await self._handle_messages([message], done)
                 return
@@ -221,8 +222,8 @@ class PostponingBatches:
         return len(left)
 
     async def put_back(self, receipts: Sequence[str]) -> None:
-        """Make invalid messages visible at once, so that they become dead letters soon, and not after
-        MAX_ATTEMPTS visibility timeouts."""
+        """Make invalid messages visible at once, so that they become dead letters soon, and not after as many
+        visibility timeouts as the queue allows deliveries (``documents_ports.MAX_ATTEMPTS``)."""
         await self._queue.put_back(receipts)
 
     async def postpone(self, messages: Sequence[QueuedDocument], *, delay_s: int) -> int:

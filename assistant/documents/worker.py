@@ -211,7 +211,7 @@ class IngestionWorker:
 
 def indexing_batches(pipeline: DocumentPipeline) -> BatchHandling:
     """Return the handling of batches of documents to index."""
-    return BatchHandling(pipeline.process, give_up=pipeline.fail, tries=pipeline)
+    return BatchHandling(pipeline.process, give_up=pipeline.fail, counter=pipeline)
 
 
 def removal_batches(ingestion: TenantIngestion) -> BatchHandling:

@@ -38,7 +38,8 @@ _BETTER = "Order a new headset from the Equipment Desk, ext. 4990. It comes with
 _APPROVED_LIFE = timedelta(days=90)
 _LOOK_EVERY_S = 1.0
 _LOOKS = 30
-"""At most 30 s for each step that others must do. A look that asks leaves a case without an answer."""
+"""Looks at what another process must do: at most 30 s. Keep them few: a look that asks a question which is
+not answered opens a case at the desk."""
 _MISSED = "{missed} within 30 s. See the logs in .state/logs, then run the demo again."
 T = TypeVar("T")
 
@@ -77,7 +78,8 @@ class DeskStory:
         await self._approve(await self._propose(case))
         approved_s = time.monotonic()
         next_answer = await _until(
-            lambda: self._answer(_ASKED_NEXT, is_approved=True), missed="The approved answer was not served"
+            lambda: self._answer_if(_ASKED_NEXT, has_better=True),
+            missed="The approved answer was not served",
         )
         changed_s = time.monotonic() - approved_s
         self._tell("noor, agent", f"asks: {_ASKED_NEXT}")
@@ -120,11 +122,12 @@ class DeskStory:
             await self.second.approve_case(proposed.case_id, approval)
             self._tell("samuel, reviewer", "reads it and approves it")
 
-    async def _answer(self, question: str, *, is_approved: bool) -> wire.WholeAnswer | None:
-        """Ask as the next agent; None where the approved answer is not, or still is, served or offered."""
+    async def _answer_if(self, question: str, *, has_better: bool) -> wire.WholeAnswer | None:
+        """Ask as the next agent. Return the answer if it serves or offers ``_BETTER``; with ``has_better``
+        false, if it does not. Else None."""
         answer = await self.next.ask(question)
         offered = answer.offered.text if answer.offered is not None else ""
-        return answer if (_BETTER in answer.text + offered) is is_approved else None
+        return answer if (_BETTER in answer.text + offered) is has_better else None
 
     async def _begin_anew(self) -> None:
         """Withdraw the approved answer of an earlier demo, and wait until it is gone."""
@@ -135,7 +138,9 @@ class DeskStory:
             change = StateChange(revision=item.revision, state="withdrawn", note="A new demo begins.")
             await self.second.set_item_state("approved_answer", item.item_id, change)
         if left:
-            await _until(lambda: self._answer(_ASKED, is_approved=False), missed="The old answer did not go")
+            await _until(
+                lambda: self._answer_if(_ASKED, has_better=False), missed="The old answer did not go"
+            )
 
     def _tell(self, who: str, what: str) -> None:
         self.terminal.out.print(styled((f"{who:<18}", "bold cyan"), (what, "")))

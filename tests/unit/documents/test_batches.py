@@ -70,7 +70,7 @@ class Handling:
         self.given_up[document_id] = code
 
     def on(self, queue: Later, *, tries: Tries | None = None) -> PostponingBatches:
-        return PostponingBatches(BatchHandling(self.handle, give_up=self.give_up, tries=tries), queue=queue)
+        return PostponingBatches(BatchHandling(self.handle, give_up=self.give_up, counter=tries), queue=queue)
 
 
 async def test_a_batch_is_handled_together_and_each_document_once() -> None:
