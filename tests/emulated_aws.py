@@ -23,7 +23,9 @@ from assistant.domain.errors import AssistantError
 from assistant.laptop.layout import HOST
 from assistant.process.aws.clients import open_client
 from assistant.process.settings import LocalSettings, ServiceSettings, WorkerSettings
+from assistant.stores.documents import DOCUMENT_BLOBS, StoredDocuments
 from assistant.stores.documents_ports import MAX_ATTEMPTS
+from assistant.stores.s3 import S3Blobs
 from assistant.tenant.deployed_names import PARTITION, SORT, TABLES, TableDefinition
 from assistant.tenant.tenant import load_tenants
 
@@ -89,6 +91,10 @@ async def create_documents_bucket(s3: Any, *, bucket: str, kms_key_id: str | Non
         default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": kms_key_id}
     rules = [{"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}]
     await s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules})
+
+
+def documents_in(s3: Any, *, bucket: str, kms_key_id: str | None = None) -> StoredDocuments:
+    return StoredDocuments(S3Blobs.of(DOCUMENT_BLOBS, s3, bucket=bucket, kms_key_id=kms_key_id))
 
 
 def _bucket_place(s3: Any) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.documents import HELD_STATES, WAITING_STATES, DocumentState, DocumentStatus
 from assistant.domain.errors import ConflictError, DocumentInvalidError, LocalRuntimeError
 from assistant.domain.uploads import UploadResult
-from assistant.stores.documents_ports import upload_key
 from assistant.stores.states import STATES
+from assistant.stores.uploads import upload_key
 
 if TYPE_CHECKING:
     from assistant.stores.opened import EmbeddedTenant
@@ -49,7 +49,7 @@ class ReadingHere:
     async def begin(self, status: DocumentStatus) -> str | None:
         """Return what ``results`` takes; None where nothing is to be read. Raises ConflictError where no
         original is kept, DocumentInvalidError."""
-        from assistant.stores.opened import UPLOADS
+        from assistant.stores.uploads import UPLOADS
 
         begin = BeginReadingAgain(self.stores.knowledge, self.stores.get(UPLOADS), SystemClock())
         if (source := self.sources.of_document(status.document_id)) is None:
@@ -59,7 +59,7 @@ class ReadingHere:
 
     async def results(self, upload_ids: Sequence[str]) -> Mapping[str, UploadResult]:
         """Return the results that are there."""
-        from assistant.stores.opened import UPLOADS
+        from assistant.stores.uploads import UPLOADS
 
         found = [await self.stores.get(UPLOADS).result(upload_key(_WRITER, one)) for one in upload_ids]
         return {name: result for name, result in zip(upload_ids, found, strict=True) if result is not None}

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from assistant.documents.sources import ALL_IDS, IdRange, KnowledgeSource, KnowledgeSources
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
-from assistant.stores.documents_ports import DocumentStates, DocumentStore
+from assistant.stores.documents import StoredDocuments
+from assistant.stores.documents_ports import DocumentStates
 from assistant.text.language import fold
 
 PAGE = 1000
@@ -34,7 +35,7 @@ class ReadableDocuments:
     A withdrawal and a change of labels take effect with the next call.
     """
 
-    def __init__(self, documents: DocumentStore, *, states: DocumentStates) -> None:
+    def __init__(self, documents: StoredDocuments, *, states: DocumentStates) -> None:
         self._documents = documents
         self._states = states
 

@@ -18,7 +18,8 @@ from assistant.documents.sources import KnowledgeSource
 from assistant.domain.clock import Clock
 from assistant.domain.documents import ORIGINAL_PART_BYTES, DocumentStatus, OriginalFile
 from assistant.domain.errors import ConflictError
-from assistant.stores.documents_ports import PART_BYTES, KnowledgeStores, Upload, Uploads
+from assistant.stores.documents import KnowledgeStores
+from assistant.stores.uploads import PART_BYTES, StoredUploads, Upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class BeginReadingAgain:
     """The use case behind ``POST /v1/documents/{id}/read-again`` and ``assistant knowledge read-again``."""
 
     stores: KnowledgeStores
-    uploads: Uploads
+    uploads: StoredUploads
     clock: Clock
 
     async def __call__(

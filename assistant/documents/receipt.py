@@ -20,7 +20,8 @@ from assistant.domain.documents import DocumentState, DocumentStatus, ReceiptPla
 from assistant.domain.errors import ConflictError
 from assistant.domain.public import PublicModel
 from assistant.option import Place
-from assistant.stores.documents_ports import DocumentStore, IndexVersions
+from assistant.stores.documents import StoredDocuments
+from assistant.stores.documents_ports import IndexVersions
 from assistant.tenant.deployment import RECOVERY_DAYS, RETENTION, SNAPSHOT_DAYS
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.caches import FORGET_EVERY_S
@@ -94,7 +95,7 @@ class WithdrawalReceipts:
     """Makes receipts of one tenant's withdrawn documents."""
 
     tenant: TenantConfig
-    documents: DocumentStore
+    documents: StoredDocuments
     versions: IndexVersions
     stores: Stores
     on_aws: bool

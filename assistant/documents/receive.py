@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 from opentelemetry import trace
@@ -55,7 +54,9 @@ from assistant.domain.errors import (
     NotFoundError,
 )
 from assistant.domain.paths import canonical_path, folder_of
-from assistant.stores.documents_ports import AccessRecords, KnowledgeStores
+from assistant.stores.blobs import Blobs
+from assistant.stores.documents import KnowledgeStores
+from assistant.stores.documents_ports import AccessRecords
 
 BATCH = 500
 PARALLEL_WRITES = 8
@@ -652,17 +653,6 @@ def _withheld(status: DocumentStatus, failure: SourceFailure) -> Withheld:
     return Withheld(status, failure.code, f"{place}{failure.reason}")
 
 
-class RawFiles(Protocol):
-    """The files in a tenant's inbox."""
-
-    async def fetch(self, key: str, into: Path) -> bool:
-        """Write the newest content of a file to ``into``. Return False if the file no longer exists.
-
-        Raises TooLargeError, DependencyError.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class ReceiveRawFiles:
     """Adds the documents in files that other systems put into the inbox.
@@ -670,7 +660,7 @@ class ReceiveRawFiles:
     Files whose key begins with ``bulk_prefix`` are added by ``add_bulk``, which uses a queue of its own.
     """
 
-    files: RawFiles
+    files: Blobs
     sources: KnowledgeSources
     add: AddDocuments
     add_bulk: AddDocuments

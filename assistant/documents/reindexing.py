@@ -31,7 +31,8 @@ from assistant.domain.errors import (
     NotFoundError,
     PassageTooLongError,
 )
-from assistant.stores.documents_ports import IndexVersions, KnowledgeStores, PassageIndex, WriteTurn
+from assistant.stores.documents import KnowledgeStores
+from assistant.stores.documents_ports import IndexVersions, PassageIndex, WriteTurn
 
 _DOCUMENTS_A_BATCH = 32
 _DOCUMENTS_A_COMPARISON = 1_000

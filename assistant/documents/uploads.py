@@ -34,7 +34,8 @@ from assistant.domain.errors import (
     TooLargeError,
 )
 from assistant.domain.uploads import MOST_LISTED, UploadRefusal, UploadResult
-from assistant.stores.documents_ports import IngestionQueue, Upload, Uploads
+from assistant.stores.documents_ports import IngestionQueue
+from assistant.stores.uploads import StoredUploads, Upload
 
 MOST_TRIES = 5
 """After so many deliveries an upload that cannot be read gets a result that says so: 20 minutes here."""
@@ -65,7 +66,7 @@ def checked_path(path: str, size_bytes: int) -> str:
 class ReceiveUpload:
     """Adds the documents of an uploaded file, and keeps the result. Called again, it changes nothing."""
 
-    uploads: Uploads
+    uploads: StoredUploads
     sources: KnowledgeSources
     add: AddDocuments
     parsing: ParsingProcess | None = None

@@ -23,10 +23,10 @@ from assistant.domain.errors import (
     SearchUnavailableError,
 )
 from assistant.domain.retries import all_or_cancel
+from assistant.stores.documents import KnowledgeStores
 from assistant.stores.documents_ports import (
     ErasableKeys,
     IndexVersions,
-    KnowledgeStores,
     PassageEmbedder,
     PassageIndex,
     WriteTurn,

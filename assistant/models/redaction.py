@@ -14,11 +14,11 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import Any, Self, cast
 
 import orjson
 import structlog
@@ -28,14 +28,11 @@ from assistant.domain.errors import DependencyError
 from assistant.option import Place
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import RedactingSettings, StoreSettings
+from assistant.stores.captures import StoredCaptures
 from assistant.stores.clients import AwsClients
-from assistant.stores.ports import RawCapture
 from assistant.tenant.deployed_names import CAPTURE_PURPOSES, capture_attribute
 from assistant.tenant.deployment import RETENTION
 from assistant.tenant.tenant import load_tenants
-
-if TYPE_CHECKING:
-    from assistant.stores.files import FolderCaptureStore
 
 Replace = Callable[[str], str]
 """Returns a text with patients' data replaced."""
@@ -61,31 +58,15 @@ _DELETE_EVERY_S = 60.0
 _log = structlog.get_logger(__name__)
 
 
-class CaptureStore(Protocol):
-    """The quarantine and the clean copies of one tenant. Each method raises DependencyError."""
-
-    async def read_raw(self, key: str) -> bytes | None:
-        """Return the newest raw content; None if it is gone."""
-        ...
-
-    async def put_clean(self, key: str, content: bytes) -> None: ...
-
-    async def delete_raw(self, key: str) -> None:
-        """Delete every version and delete marker of the raw object. An unknown key is no error."""
-        ...
-
-    def raw_objects(self) -> AsyncIterator[RawCapture]:
-        """Yield every raw object with the time of its oldest version, in no order."""
-        ...
-
-
 class RedactCapture:
     """Redacts one object. A repeated call writes the same clean copy under the same key.
 
     An object of which nothing is kept (only passages) gets no clean copy.
     """
 
-    def __init__(self, store: CaptureStore, *, passages_percent: int, replace: Replace | None = None) -> None:
+    def __init__(
+        self, store: StoredCaptures, *, passages_percent: int, replace: Replace | None = None
+    ) -> None:
         """``replace`` replaces patients' data in the texts that are kept; None: no text is."""
         self._store = store
         self._passages_percent = passages_percent
@@ -106,7 +87,7 @@ class RedactCapture:
 class SweepQuarantine:
     """Redacts overdue objects: their event was lost, or their function failed each time."""
 
-    def __init__(self, store: CaptureStore, *, redact: RedactCapture, clock: Clock, overdue_after_s: float):
+    def __init__(self, store: StoredCaptures, *, redact: RedactCapture, clock: Clock, overdue_after_s: float):
         self._store = store
         self._redact = redact
         self._clock = clock
@@ -119,9 +100,9 @@ class SweepQuarantine:
         listed.
         """
         oldest_s = 0.0
-        async for found in self._store.raw_objects():
-            age_s = (self._clock.now() - found.written_at).total_seconds()
-            if age_s > self._overdue_after_s and await self._redacted(found.key):
+        for key, written_at in (await self._store.raw_objects()).items():
+            age_s = (self._clock.now() - written_at).total_seconds()
+            if age_s > self._overdue_after_s and await self._redacted(key):
                 continue
             oldest_s = max(oldest_s, age_s)
         return oldest_s
@@ -157,10 +138,8 @@ class Redacting:
 @asynccontextmanager
 async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redacting]:
     """Open the quarantine and the clean copies of the function's tenant."""
-    from assistant.stores.s3 import S3CaptureStore
-
     async with AsyncExitStack() as stack:
-        store = S3CaptureStore(
+        store = StoredCaptures.on_aws(
             await AwsClients(settings, stack).aws("s3"),
             quarantine_bucket=settings.quarantine_bucket,
             capture_bucket=settings.capture_bucket,
@@ -177,16 +156,14 @@ class LocalCapture:
     """Redacts the calls that the service captured on a machine, and deletes old copies, as a bucket's
     lifecycle does."""
 
-    store: FolderCaptureStore
+    store: StoredCaptures
     sweep: SweepQuarantine
 
     @classmethod
     def of(cls, settings: StoreSettings) -> Self:
         """Tenants share the endpoints of a machine, so words are kept only where each tenant's file allows
         it. Raises ConfigurationError."""
-        from assistant.stores.files import FolderCaptureStore
-
-        store = FolderCaptureStore(settings.state_dir / CAPTURE_FOLDER)
+        store = StoredCaptures.here(settings.state_dir / CAPTURE_FOLDER)
         files = load_tenants(settings.tenants_dir)
         sections = [one.models for one in files.tenants.values()]
         is_kept = not files.refused and all(one is not None and one.keeps_captured_texts for one in sections)
@@ -200,8 +177,8 @@ class LocalCapture:
             oldest = datetime.now(UTC) - timedelta(days=RETENTION["dev"].capture_texts)
             try:
                 await self.store.delete_clean(before=oldest)
-            except OSError as error:
-                _log.warning("old_captures_not_deleted", reason=error.strerror)
+            except DependencyError as error:
+                _log.warning("old_captures_not_deleted", reason=error.message)
             await set_within(stopping, _DELETE_EVERY_S)
         await redacting
 

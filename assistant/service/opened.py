@@ -48,8 +48,6 @@ from assistant.stores.clients import AwsClients
 from assistant.stores.desk import DESK
 from assistant.stores.erasure import ERASURE_KEYS
 from assistant.stores.opened import (
-    UPLOADS,
-    UPLOADS_QUEUE,
     AwsStores,
     EmbeddedTenant,
     StoreChoice,
@@ -62,6 +60,7 @@ from assistant.stores.opened import (
 from assistant.stores.power import POWER, Power
 from assistant.stores.records import RECORDS
 from assistant.stores.states import BULK_QUEUE, INDEX_WRITES
+from assistant.stores.uploads import UPLOADS, UPLOADS_QUEUE
 from assistant.tenant.added_models import PACKAGED, AddedLlm, ServedLlm
 from assistant.tenant.deployed_names import LINK_SECRET_PURPOSE
 from assistant.tenant.tenant import TenantConfig, load_tenants
@@ -476,7 +475,8 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
     from assistant.documents.parsing_process import ParsingProcess
     from assistant.documents.receive import ReceiveRawFiles
     from assistant.documents.uploads import ReceiveUpload
-    from assistant.stores.s3 import S3RawFiles
+    from assistant.stores.s3 import S3Blobs
+    from assistant.stores.uploads import LARGEST_RAW_FILE_BYTES
 
     async with AsyncExitStack() as stack:
         clients = AwsClients(settings, stack)
@@ -486,7 +486,7 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
         sources = KnowledgeSources.of(await tenant_in(s3, settings))
         parsing = stack.enter_context(ParsingProcess())
         receive = ReceiveRawFiles(
-            S3RawFiles(s3, bucket=settings.inbox_bucket),
+            S3Blobs(s3, bucket=settings.inbox_bucket, what="The inbox", longest_bytes=LARGEST_RAW_FILE_BYTES),
             sources=sources,
             add=AddDocuments(knowledge, clock=SystemClock(), accesses=await stores.of(RECORDS)),
             add_bulk=AddDocuments(bulk, clock=SystemClock(), accesses=await stores.of(RECORDS)),

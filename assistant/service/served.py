@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from assistant.documents.work import OpenedVersions, WritableVersion
     from assistant.model_server.here import ModelsHere
     from assistant.models.artifacts import ModelFacts
-    from assistant.stores.documents_ports import KnowledgeStores, Uploads
+    from assistant.stores.documents import KnowledgeStores
     from assistant.stores.ports import AnswerClaims, EndpointPower
     from assistant.stores.two_people import TwoPeople
+    from assistant.stores.uploads import StoredUploads
 
 FOLLOW_EVERY_S = 1.0
 Part = TypeVar("Part")
@@ -63,7 +64,7 @@ class ServedTenant:
     answer_question: AnswerQuestion
     sources: KnowledgeSources
     add_documents: AddDocuments
-    uploads: Uploads | None
+    uploads: StoredUploads | None
     """None on AWS without an inbox."""
     first_loads: FirstLoads
     two_people: TwoPeople

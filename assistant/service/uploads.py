@@ -1,4 +1,4 @@
-"""Uploads of files, each the body of one ``POST``. What became of a file is read by ``GET``."""
+"""StoredUploads of files, each the body of one ``POST``. What became of a file is read by ``GET``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from assistant.service.errors import declared
 from assistant.service.identity import TenantOf, caller_with
 from assistant.service.opened import ServedTenant
 from assistant.service.streams import discard_body, read_parts, stores_within, take_bytes
-from assistant.stores.documents_ports import PART_BYTES, Upload, Uploads, upload_key
+from assistant.stores.uploads import PART_BYTES, StoredUploads, Upload, upload_key
 
 _MOST_ASKED = 50
 _BYTES: dict[str, Any] = {
@@ -121,7 +121,7 @@ def _state(upload: Upload) -> wire.UploadState:
     return wire.UploadState(**fields_of(upload, wire.UploadState))
 
 
-def _uploads(tenant: ServedTenant) -> Uploads:
+def _uploads(tenant: ServedTenant) -> StoredUploads:
     if tenant.uploads is None:
         raise NotFoundError("This deployment takes no uploads: it has no inbox.")
     return tenant.uploads

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from assistant.domain.clock import SystemClock
 from assistant.process.settings import AuditSettings
-from assistant.stores.audit_days import DIGESTS, CloseDays, DigestFiles
+from assistant.stores.audit_days import DIGESTS, CloseDays, DayDigests
 from assistant.stores.clients import AwsClients
 from assistant.stores.opened import AwsStores
 from assistant.stores.ports import AnswerRecords
@@ -20,7 +20,7 @@ class DeployedAudit:
     """``close_audit_days``."""
 
     records: AnswerRecords
-    digests: DigestFiles
+    digests: DayDigests
     metrics_service: str
 
     async def close(self) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, timedelta
 from hashlib import sha256
 from itertools import pairwise
-from typing import Protocol
 
 import structlog
 from pydantic import ValidationError
@@ -18,8 +17,9 @@ from assistant.domain.audit import Chained, DayDigest, WriterStart, by_writer, d
 from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import DependencyError, DocumentInvalidError
 from assistant.domain.public import PublicModel
+from assistant.stores.blobs import Blobs
 from assistant.stores.ports import AnswerRecords
-from assistant.stores.store import FilesOf
+from assistant.stores.store import BlobsOf, Store
 from assistant.tenant.deployed_names import AUDIT_FOLDER
 
 _DAY = timedelta(days=1)
@@ -31,23 +31,36 @@ _EVERY_S = 3600.0
 _log = structlog.get_logger(__name__)
 
 
-class DigestFiles(Protocol):
-    """The digests of one tenant by key, ``audit/DAY.json``. All methods raise DependencyError."""
+class DayDigests:
+    """The digests of one tenant, ``audit/DAY.json``. All methods raise DependencyError.
 
-    async def put(self, key: str, content: bytes) -> None:
-        """Write a file, durable on return. A file of that key is left as it is."""
-        ...
+    What was first written counts: in a bucket a lock keeps it, and neither a later version nor a delete
+    marker hides it."""
 
-    async def get(self, key: str) -> bytes | None:
-        """Return what was first written under the key, whatever was done to it since."""
-        ...
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
 
-    def keys(self, prefix: str) -> AsyncIterator[str]:
-        """Yield each key as many times as it was written or deleted, where the store knows."""
-        ...
+    async def put(self, day: date, digest: DayDigest) -> None:
+        """Write a digest, durable on return. One of that day is left as it is."""
+        await self._blobs.add(key_of(day), digest.model_dump_json().encode())
+
+    async def get(self, day: date) -> bytes | None:
+        key = key_of(day)
+        versions = [each async for each in self._blobs.versions(key) if each.key == key and not each.deleted]
+        return await self._blobs.get(key, version=versions[-1].version) if versions else None
+
+    async def written(self) -> Counter[date]:
+        """Return how often the digest of each day was written or deleted, where the store knows."""
+        keys = [each.key async for each in self._blobs.versions(AUDIT_FOLDER)]
+        return Counter(
+            date.fromisoformat(key.removeprefix(AUDIT_FOLDER).removesuffix(".json")) for key in keys
+        )
 
 
-DIGESTS = FilesOf[DigestFiles]("digests", (("bucket", "trail_bucket"),))
+DIGESTS = Store(
+    BlobsOf("The digests of audit records", folder="", setting="trail_bucket"),
+    lambda blobs, _: DayDigests(blobs),
+)
 
 
 def key_of(day: date) -> str:
@@ -58,18 +71,12 @@ def _hash_of(digest: bytes | None) -> str:
     return "" if digest is None else sha256(digest).hexdigest()
 
 
-async def _written(digests: DigestFiles) -> Counter[date]:
-    """Return how often the digest of each day was written or deleted."""
-    names = [key.removeprefix(AUDIT_FOLDER).removesuffix(".json") async for key in digests.keys(AUDIT_FOLDER)]
-    return Counter(map(date.fromisoformat, names))
-
-
 @dataclass(frozen=True, slots=True)
 class CloseDays:
     """Writes the digest of each day that ended, the missed ones too. Two at once write the same."""
 
     records: AnswerRecords
-    digests: DigestFiles
+    digests: DayDigests
     _: KW_ONLY
     clock: Clock
 
@@ -85,13 +92,13 @@ class CloseDays:
     async def close(self) -> int:
         """Return how many days were closed. Raises RecordsUnavailableError, DependencyError."""
         last = day_of(self.clock.now() - _SETTLED) - _DAY
-        written = await _written(self.digests)
+        written = await self.digests.written()
         day = max(written, default=last - _DAY) + _DAY
-        previous, closed = await self.digests.get(key_of(day - _DAY)), 0
+        previous, closed = await self.digests.get(day - _DAY), 0
         while day <= last:
             digest = digest_of(day, await self.records.audited(day), previous=_hash_of(previous))
-            await self.digests.put(key_of(day), digest.model_dump_json().encode())
-            previous = await self.digests.get(key_of(day))
+            await self.digests.put(day, digest)
+            previous = await self.digests.get(day)
             day, closed = day + _DAY, closed + 1
         return closed
 
@@ -138,19 +145,19 @@ class VerifyAudit:
     """Checks days of audit records by themselves and against their digests."""
 
     records: AnswerRecords
-    digests: DigestFiles
+    digests: DayDigests
     _: KW_ONLY
     clock: Clock
 
     async def run(self, since: date, until: date) -> AuditReport:
         """Verify the days from ``since`` to ``until``, both included. Raises DependencyError,
         RecordsUnavailableError, DocumentInvalidError (a digest that nobody can read)."""
-        written, findings = await _written(self.digests), list[AuditFinding]()
-        previous, seen = await self.digests.get(key_of(since - _DAY)), _Seen(since)
+        written, findings = await self.digests.written(), list[AuditFinding]()
+        previous, seen = await self.digests.get(since - _DAY), _Seen(since)
         first, chained, unchained = min(written, default=None), 0, 0
         due = day_of(self.clock.now() - _LATE)
         for day in (since + number * _DAY for number in range((until - since).days + 1)):
-            records, stored = await self.records.audited(day), await self.digests.get(key_of(day))
+            records, stored = await self.records.audited(day), await self.digests.get(day)
             writers, loose = by_writer(records), sum(record.link is None for record in records)
             first = first or (day if writers else None)
             faults = [*_faults_of_chains(writers), *seen.faults(day, writers)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from assistant.domain.errors import DependencyError
 from assistant.process.settings import FunctionSettings, ServiceSettings, StoreSettings
 from assistant.stores.power import Revocations
-from assistant.stores.words import FileWords, ParameterWords
+from assistant.stores.words import FileWords
 from assistant.tenant.tenant import TenantConfig
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ async def open_revocation_sources(
         files = {each.name: FileWords(revocations_file(settings.state_dir, each)) for each in tenants}
         yield {tenant: Revocations(words) for tenant, words in files.items()}
         return
+    from assistant.process.aws.parameters import ParameterWords
+
     names = {each.name: settings.of_tenant(settings.revocations_parameter, each) for each in tenants}
     async with open_clients(settings) as clients:
         ssm = await clients.aws("ssm")

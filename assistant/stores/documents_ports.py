@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Protocol
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime
 
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
-    Document,
     DocumentState,
     DocumentStatus,
     HeldContent,
     IndexedDocument,
     IndexInfo,
     IndexModel,
-    OriginalFile,
-    ParsedDocument,
     StoredDocument,
 )
-from assistant.domain.errors import ConflictError
 from assistant.domain.public import PublicModel
-from assistant.domain.uploads import UploadResult
 from assistant.stores.ports import PassageSearch
 
 
@@ -38,53 +30,6 @@ class PassageEmbedder(Protocol):
 
         Raises EmbeddingUnavailableError, OverloadedError, PassageTooLongError, DeadlineExceededError.
         """
-        ...
-
-
-MOST_CONTENTS = 6
-"""Of one document: the newest, and those before it that can be restored."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredContent:
-    document: Document
-    stored_at: datetime
-
-
-class DocumentStore(Protocol):
-    """Canonical documents, parsed texts and original files by id: of the newest content, and of the content
-    that answers."""
-
-    async def put(self, document: Document) -> None:
-        """Store the canonical document in place of older content."""
-        ...
-
-    async def get(self, document_id: str) -> Document | None: ...
-
-    async def contents(self, document_id: str) -> Sequence[StoredContent]:
-        """Return the kept contents, the newest first, at most MOST_CONTENTS. Raises DocumentInvalidError."""
-        ...
-
-    async def put_parsed(self, document_id: str, content_hash: str, parsed: ParsedDocument) -> None: ...
-
-    async def get_parsed(self, document_id: str, content_hash: str) -> ParsedDocument | None: ...
-
-    async def put_original(self, document_id: str, original: OriginalFile, content: bytes) -> None:
-        """Store the bytes of a file that the document was converted from, beside those of older contents."""
-        ...
-
-    async def read_original(self, document_id: str, original: OriginalFile, *, start: int) -> bytes | None:
-        """Return at most ORIGINAL_PART_BYTES from ``start``, which is below the file's size; None for a file
-        that is not stored."""
-        ...
-
-    async def delete(self, document_id: str) -> None:
-        """Delete every stored content, parsed text and original of a document. An unknown one is no error."""
-        ...
-
-    async def holdings(self, document_id: str) -> int:
-        """Return how many things are stored of the document, replaced versions and what killed writers left
-        included; 0 after ``delete``. At most 1,000 are counted."""
         ...
 
 
@@ -280,91 +225,6 @@ class Index(Protocol):
         """Return the version of the tenant's own model for its one writer, the worker. ``applies_schema``:
         create what is missing of it."""
         ...
-
-
-# The knowledge stores of one tenant, as the use cases receive them.
-
-
-@dataclass(frozen=True, slots=True)
-class KnowledgeStores:
-    """The stores and queues of one tenant's documents."""
-
-    documents: DocumentStore
-    states: DocumentStates
-    queue: IngestionQueue
-    """Ids of documents to index."""
-    withdrawals: IngestionQueue
-    """Ids of documents to remove: a queue of its own, so that a backlog of documents delays no withdrawal."""
-
-
-PART_BYTES = 5 * 1024 * 1024
-"""Size of each part but the last: the least that S3 takes. Memory holds one part of an upload."""
-KEPT_FOR = timedelta(days=1)
-"""Of an unfinished upload, and of a result."""
-COUNTED_FOR = timedelta(minutes=30)
-"""How long an unfinished upload counts as one that will come: as long as ``knowledge add`` waits."""
-
-
-class Upload(PublicModel):
-    """An upload, as its owner sent it."""
-
-    upload_id: str
-    agent: str
-    labels: tuple[str, ...]
-    """Access labels of the owner: what comes is stored with their permissions."""
-    source: str
-    path: str
-    """The file's path below the source's root."""
-    replaces: str | None = None
-    """The document that the file replaces, by its id within the source, whatever the file is called."""
-    size_bytes: int
-    created_at: datetime
-    first_load: bool = False
-    """Whether its source loaded for the first time when it was begun (docs/decisions/0070)."""
-    read_again: str | None = Field(default=None, exclude_if=lambda content: content is None)
-    """Of what is kept of the document ``replaces``: the hash of the content that it must still have."""
-
-    @property
-    def key(self) -> str:
-        return upload_key(self.agent, self.upload_id)
-
-    def require_whole(self, size_bytes: int) -> None:
-        """Raises ConflictError unless so many bytes are the whole file."""
-        if size_bytes != self.size_bytes:
-            raise ConflictError(f"{size_bytes:,} bytes of {self.size_bytes:,} came. Send the file again.")
-
-
-class Uploads(Protocol):
-    """The uploads of one tenant, by key. All methods raise DependencyError."""
-
-    async def store(self, upload: Upload, parts: AsyncIterable[bytes | bytearray]) -> None:
-        """Store the file and have the worker read it. Each part but the last is PART_BYTES long. When
-        ``parts`` raises, or its bytes are not ``size_bytes`` (ConflictError), nothing of it is kept."""
-        ...
-
-    async def get(self, key: str) -> Upload | None:
-        """Return an upload until KEPT_FOR after it was begun, at least."""
-        ...
-
-    async def unread_first(self) -> Mapping[str, int]:
-        """Return by source how many uploads of its first load are not read yet: all that are complete, and
-        those that were begun in the last COUNTED_FOR."""
-        ...
-
-    async def fetch(self, upload: Upload, into: Path) -> bool:
-        """Write the whole file to ``into``. Return False if it is gone."""
-        ...
-
-    async def put_result(self, upload: Upload, result: UploadResult) -> None:
-        """Keep the result, and delete the file's bytes."""
-        ...
-
-    async def result(self, key: str) -> UploadResult | None: ...
-
-
-def upload_key(agent: str, upload_id: str) -> str:
-    """Return the key of a person's upload: no name of a person is part of it."""
-    return f"{hashlib.sha256(agent.encode()).hexdigest()[:32]}/{upload_id}"
 
 
 class SourceRun(PublicModel):

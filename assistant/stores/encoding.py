@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import orjson
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from assistant.domain.documents import (
     VECTOR_LEG_WEIGHT,
-    Document,
     DocumentCard,
     DocumentHit,
     ItemFacts,
@@ -33,7 +30,6 @@ from assistant.domain.documents import (
     UnitKind,
     reciprocal_rank_fusion,
 )
-from assistant.domain.errors import DocumentInvalidError
 
 LONGEST_WHOLE_TEXT = 200_000
 """About 30,000 words: in UTF-8 less than one bulk call takes."""
@@ -311,34 +307,3 @@ def _best_of_documents(leg: Leg) -> dict[str, float]:
     for row_id, score in leg.items():
         best.setdefault(document_id_of(row_id), score)
     return best
-
-
-def encode_document(document: Document) -> bytes:
-    return orjson.dumps(document.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-
-
-def decode_document(content: bytes | None, *, document_id: str) -> Document | None:
-    """Return the stored document, None for None. Raises DocumentInvalidError when it is damaged."""
-    try:
-        document = None if content is None else Document.model_validate_json(content)
-    except ValidationError:
-        raise damaged_document(document_id) from None
-    if document is not None and document.document_id != document_id:
-        raise damaged_document(document_id)
-    return document
-
-
-def encode_parsed(parsed: ParsedDocument) -> bytes:
-    return orjson.dumps(asdict(parsed), default=BaseModel.model_dump)
-
-
-def decode_parsed(content: bytes | None, *, document_id: str) -> ParsedDocument | None:
-    """Return the stored text, None for None. Raises DocumentInvalidError when it is damaged."""
-    try:
-        return None if content is None else _PARSED.validate_json(content)
-    except ValidationError:
-        raise damaged_document(document_id) from None
-
-
-def damaged_document(document_id: str) -> DocumentInvalidError:
-    return DocumentInvalidError(f"{document_id}: the stored copy is damaged; add the document again.")

@@ -10,32 +10,23 @@ on first use.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
 
 import orjson
 
-from assistant.domain.documents import ORIGINAL_PART_BYTES, Document, OriginalFile, ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.process.private_files import (
     make_private_file,
     make_private_folder,
-    replace_private,
 )
-from assistant.stores.documents_ports import MOST_CONTENTS, StoredContent
-from assistant.stores.encoding import decode_document, decode_parsed, encode_document, encode_parsed
 from assistant.stores.formats import FIRST, StoreFormat
-from assistant.stores.ports import RawCapture
 
 if TYPE_CHECKING:
     import sqlite3
@@ -334,208 +325,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
         time.sleep(_SWITCH_AGAIN_S)
 
 
-# Documents, feedback, switches and secrets
-
-
-READABLE_NAME_CHARS = 100
-"""A file name has at most 255 bytes; the hash after the readable part makes names unique."""
-_DIGEST_DIGITS = 32
 _LARGEST_SECRET_BYTES = 64 * 1024
-
-
-class FileDocumentStore:
-    """A ``DocumentStore`` on a folder that belongs to one tenant.
-
-    ``<directory>/<2 hex>/<name>.json`` is the canonical document, ``<name>.<content hash>.parsed.json`` the
-    parsed text of one content, ``<name>.<SHA-256>.original`` a file that a content was converted from. A file
-    is written under another name and renamed, so a reader sees the old file or the new one, never half of
-    one. It is not fsynced: a document can be added again from its source,
-    one fsync a document would make a load of 16,000 take minutes on a laptop's disk, and a file that a power
-    cut damaged does not parse, which is reported.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    async def put(self, document: Document) -> None:
-        path = self._document_path(document.document_id)
-        await asyncio.to_thread(_put, path, encode_document(document))
-
-    async def get(self, document_id: str) -> Document | None:
-        content = await asyncio.to_thread(_read, self._document_path(document_id))
-        return decode_document(content, document_id=document_id)
-
-    async def contents(self, document_id: str) -> Sequence[StoredContent]:
-        return await asyncio.to_thread(_contents, self._document_path(document_id), document_id)
-
-    async def put_parsed(self, document_id: str, content_hash: str, parsed: ParsedDocument) -> None:
-        path = self._parsed_path(document_id, content_hash)
-        await asyncio.to_thread(_write, path, encode_parsed(parsed))
-
-    async def get_parsed(self, document_id: str, content_hash: str) -> ParsedDocument | None:
-        content = await asyncio.to_thread(_read, self._parsed_path(document_id, content_hash))
-        return decode_parsed(content, document_id=document_id)
-
-    async def put_original(self, document_id: str, original: OriginalFile, content: bytes) -> None:
-        await asyncio.to_thread(_write, self._original_path(document_id, original), content)
-
-    async def read_original(self, document_id: str, original: OriginalFile, *, start: int) -> bytes | None:
-        path = self._original_path(document_id, original)
-        return await asyncio.to_thread(_read, path, start=start, most_bytes=ORIGINAL_PART_BYTES)
-
-    async def delete(self, document_id: str) -> None:
-        await asyncio.to_thread(_delete, self._document_path(document_id))
-
-    async def holdings(self, document_id: str) -> int:
-        return await asyncio.to_thread(_files_of, self._document_path(document_id))
-
-    def _document_path(self, document_id: str) -> Path:
-        digest = hashlib.sha256(document_id.encode()).hexdigest()
-        readable = quote(document_id, safe="")[:READABLE_NAME_CHARS]
-        return self._directory / digest[:2] / f"{readable}-{digest[:_DIGEST_DIGITS]}.json"
-
-    def _parsed_path(self, document_id: str, content_hash: str) -> Path:
-        return self._document_path(document_id).with_suffix(f".{quote(content_hash, safe='')}.parsed.json")
-
-    def _original_path(self, document_id: str, original: OriginalFile) -> Path:
-        return self._document_path(document_id).with_suffix(f".{original.sha256}.original")
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Write the newest content, and keep what it replaces as ``<name>.<time, ns>.before.json``."""
-    before = _read(path)
-    if before is not None and before != content:
-        written_ns = path.stat().st_mtime_ns
-        _write(path.with_suffix(f".{written_ns:020}.before.json"), before)
-        for old in sorted(path.parent.glob(f"{path.stem}.*.before.json"))[: -(MOST_CONTENTS - 1)]:
-            old.unlink(missing_ok=True)
-    _write(path, content)
-
-
-def _contents(path: Path, document_id: str) -> list[StoredContent]:
-    kept: list[StoredContent] = []
-    for file in (path, *sorted(path.parent.glob(f"{path.stem}.*.before.json"), reverse=True)):
-        document = decode_document(_read(file), document_id=document_id)
-        if document is not None:
-            at_ns = file.stat().st_mtime_ns if file == path else int(file.name.split(".")[-3])
-            kept.append(StoredContent(document, datetime.fromtimestamp(at_ns / 1e9, UTC)))
-    return kept
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        make_private_folder(path.parent)
-        replace_private(path, content)
-    except OSError as error:
-        raise DependencyError(f"The document store cannot write: {error.strerror}.") from error
-
-
-def _read(path: Path, *, start: int = 0, most_bytes: int = -1) -> bytes | None:
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read(most_bytes)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DependencyError(f"The document store cannot read: {error.strerror}.") from error
-
-
-def _files_of(path: Path) -> int:
-    """Return how many files have the document's digest in their name, whatever kind they are."""
-    try:
-        return sum(1 for _ in path.parent.glob(f"*{path.stem[-_DIGEST_DIGITS:]}*"))
-    except OSError as error:
-        raise DependencyError(f"The document store cannot read: {error.strerror}.") from error
-
-
-def _delete(path: Path) -> None:
-    # The name ends with a hash and quote() leaves no wildcard: the patterns match this document alone.
-    parsed, drafts = f"{path.stem}.*.json", f".{path.stem}.*"  # parsed texts, contents before, killed drafts
-    originals = f"{path.stem}.*.original"
-    drafts_before = f".{path.stem[-_DIGEST_DIGITS:]}.*.tmp"  # of earlier releases
-    folder = path.parent
-    try:
-        for file in (
-            path,
-            *chain.from_iterable(map(folder.glob, (parsed, originals, drafts, drafts_before))),
-        ):
-            file.unlink(missing_ok=True)
-    except OSError as error:
-        raise DependencyError(f"The document store cannot delete: {error.strerror}.") from error
-
-
-class FolderFeedbackFiles:
-    """``FeedbackFiles`` below a folder. A file is synced and renamed: after a crash it is whole or absent."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    async def put(self, key: str, content: bytes) -> None:
-        try:
-            await asyncio.to_thread(_put_synced, self._folder / key, content)
-        except OSError as error:
-            raise DependencyError(f"The feedback store cannot write: {error.strerror}.") from error
-
-    async def get(self, key: str) -> bytes | None:
-        try:
-            return await asyncio.to_thread((self._folder / key).read_bytes)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise DependencyError(f"The feedback store cannot read: {error.strerror}.") from error
-
-    async def keys(self, prefix: str) -> AsyncIterator[str]:
-        for key in await asyncio.to_thread(self._list, prefix):
-            yield key
-
-    def _list(self, prefix: str) -> list[str]:
-        paths = (self._folder / prefix).rglob("[!.]*.json*")
-        return [path.relative_to(self._folder).as_posix() for path in paths]
-
-
-class FolderCaptureStore:
-    """``CaptureStore`` and ``CleanCapture`` below a folder: ``raw``, where the service writes, ``clean``."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._raw, self._clean = folder / "raw", FolderFeedbackFiles(folder / "clean")
-
-    async def read_raw(self, key: str) -> bytes | None:
-        return await FolderFeedbackFiles(self._raw).get(key)
-
-    async def put_clean(self, key: str, content: bytes) -> None:
-        await self._clean.put(key, content)
-
-    async def delete_raw(self, key: str) -> None:
-        await asyncio.to_thread((self._raw / key).unlink, missing_ok=True)
-
-    async def raw_objects(self) -> AsyncIterator[RawCapture]:
-        async for key in FolderFeedbackFiles(self._raw).keys(""):
-            with suppress(FileNotFoundError):
-                written = await asyncio.to_thread((self._raw / key).stat)
-                yield RawCapture(key, datetime.fromtimestamp(written.st_mtime, UTC))
-
-    async def delete_clean(self, *, before: datetime) -> None:
-        """Delete the copies that were written before then."""
-        async for key in self.clean_keys():
-            path = self._folder / "clean" / key
-            with suppress(FileNotFoundError):
-                if (await asyncio.to_thread(path.stat)).st_mtime < before.timestamp():
-                    await asyncio.to_thread(path.unlink)
-
-    def clean_keys(self) -> AsyncIterator[str]:
-        return self._clean.keys("")
-
-    async def read_clean(self, key: str) -> bytes | None:
-        return await self._clean.get(key)
-
-
-def _put_synced(path: Path, content: bytes) -> None:
-    if path.exists():
-        return
-    make_private_folder(path.parent)
-    replace_private(path, content, synced=True)
 
 
 async def file_secret(path: Path) -> bytes:

@@ -19,14 +19,16 @@ from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
 from assistant.process.private_files import keep_private
 from assistant.process.settings import FunctionSettings, StoreSettings
+from assistant.stores.blobs import FolderBlobs
 from assistant.stores.claims import EVENTS_TABLE
 from assistant.stores.clients import AwsClients, ProcessClients, open_clients
 from assistant.stores.desk import DESK_TABLE
-from assistant.stores.documents_ports import DocumentStore, Index, KnowledgeStores, Uploads
+from assistant.stores.documents import DOCUMENTS, KnowledgeStores
+from assistant.stores.documents_ports import Index
 from assistant.stores.records import RECORDS_TABLE
 from assistant.stores.states import QUEUE, STATES, STATES_TABLE, WITHDRAWALS, StoredWriteTurn
-from assistant.stores.store import FilesOf, Kept, LockOf, Primitive, QueueOf, Store, Stores, TableOf, WordsOf
-from assistant.stores.words import FileWords, ParameterWords
+from assistant.stores.store import BlobsOf, Kept, LockOf, Primitive, QueueOf, Store, Stores, TableOf, WordsOf
+from assistant.stores.words import FileWords
 from assistant.tenant.tenant import TenantConfig, TenantFiles, load_tenants
 
 if TYPE_CHECKING:
@@ -89,6 +91,8 @@ class AwsStores:
                 sqs = await self._clients.aws("sqs")
                 return SqsIngestionQueue(sqs, queue_url=self._name(primitive.setting))
             case WordsOf():
+                from assistant.process.aws.parameters import ParameterWords
+
                 ssm = await self._clients.aws("ssm")
                 return ParameterWords(ssm, place=self._name(primitive.setting))
             case LockOf():
@@ -100,23 +104,19 @@ class AwsStores:
                     key=("write-turn", primitive.key),
                     taken=primitive.late,
                 )
-            case FilesOf():
-                return await self._files(primitive)
+            case BlobsOf():
+                from assistant.stores.s3 import S3Blobs
+
+                buckets = {prefix: self._name(setting) for prefix, setting in primitive.beside}
+                return S3Blobs.of(
+                    primitive,
+                    await self._clients.aws("s3"),
+                    bucket=self._name(primitive.setting),
+                    kms_key_id=self._name(primitive.key_setting),
+                    beside={prefix: bucket for prefix, bucket in buckets.items() if bucket},
+                )
             case _:
                 raise TypeError(primitive)
-
-    async def _files(self, files: FilesOf[Any]) -> Any:
-        from assistant.stores.s3 import S3AuditDigests, S3DocumentStore, S3FeedbackFiles
-        from assistant.stores.s3_uploads import S3Uploads
-
-        kinds = {
-            "documents": S3DocumentStore,
-            "uploads": S3Uploads,
-            "feedback": S3FeedbackFiles,
-            "digests": S3AuditDigests,
-        }
-        values = {argument: self._name(setting) for argument, setting in files.settings}
-        return kinds[files.kind](await self._clients.aws("s3"), **values)
 
     async def table_of(self, table: TableOf) -> DynamoDbTable:
         """Return a table; stores of one table share it, and what they insert at once goes out together."""
@@ -133,14 +133,6 @@ class AwsStores:
     def _name(self, setting: str) -> Any:
         value = getattr(self._settings, setting, None)
         return value and str(value).replace("{tenant}", self._tenant)
-
-
-DOCUMENTS = FilesOf[DocumentStore](
-    "documents", (("bucket", "documents_bucket"), ("kms_key_id", "documents_key_id"))
-)
-UPLOADS = FilesOf[Uploads]("uploads", (("bucket", "inbox_bucket"), ("kms_key_id", "documents_key_id")))
-UPLOADS_QUEUE = QueueOf("uploads", "")
-"""Keys of uploads on this machine; on AWS the event of a whole object is what has it read."""
 
 
 async def knowledge_of(stores: Stores) -> KnowledgeStores:
@@ -261,18 +253,9 @@ class EmbeddedTenant:
 
                 path, waits_s = self.folder / primitive.file, primitive.waits_s
                 return FileTurn(path, late=primitive.late_here, waits_s=waits_s)
-            case FilesOf(kind="uploads"):
-                from assistant.stores.uploads_here import FileUploads
-
-                return FileUploads(self.folder / "uploads", self.get(UPLOADS_QUEUE))
-            case FilesOf(kind="documents"):
-                from assistant.stores.files import FileDocumentStore
-
-                return FileDocumentStore(self.folder / "documents")
-            case FilesOf(kind=kind):
-                from assistant.stores.files import FolderFeedbackFiles
-
-                return FolderFeedbackFiles(self.folder / "feedback" if kind == "feedback" else self.folder)
+            case BlobsOf(what=what, synced=synced, events=events):
+                queue = None if events is None else self.get(events)
+                return FolderBlobs(self.folder / primitive.folder, what=what, synced=synced, events=queue)
             case _:
                 raise TypeError(primitive)
 

@@ -471,25 +471,5 @@ class LiveReads(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class RawCapture:
-    key: str
-    written_at: datetime
-
-
 TEXTS = "texts/"
 """Folder of the sealed texts."""
-
-
-class FeedbackFiles(Protocol):
-    """Files of one tenant's feedback by key. All methods raise DependencyError."""
-
-    async def put(self, key: str, content: bytes) -> None:
-        """Write a file, durable on return. A file of that key is left as it is."""
-        ...
-
-    async def get(self, key: str) -> bytes | None: ...
-
-    def keys(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the keys that begin with ``prefix``, a folder with its slash, in no order."""
-        ...

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from assistant.domain.clock import Clock
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
+from assistant.stores.blobs import Blobs
 from assistant.stores.documents_ports import IngestionQueue, WriteTurn
 from assistant.stores.table import Table
 from assistant.stores.words import Words
@@ -42,20 +43,29 @@ class TableOf(Primitive[Table]):
 
 
 @dataclass(frozen=True)
-class FilesOf(Primitive[Opened]):
-    """A folder of the tenant, or buckets that settings name."""
-
-    kind: Literal["documents", "uploads", "feedback", "digests"]
-    settings: tuple[tuple[str, str], ...]
-    """Argument of the store on AWS, and the setting with its value."""
-
-
-@dataclass(frozen=True)
 class QueueOf(Primitive[IngestionQueue]):
     """A named queue of the file ``queue.sqlite``, or the one whose URL a setting has."""
 
     name: str
     setting: str
+
+
+@dataclass(frozen=True)
+class BlobsOf(Primitive[Blobs]):
+    """A folder of the tenant, or the bucket that a setting names; the arguments of ``FolderBlobs`` and
+    ``S3Blobs``."""
+
+    what: str
+    folder: str
+    setting: str
+    key_setting: str = ""
+    prefix: str = ""
+    beside: tuple[tuple[str, str], ...] = ()
+    """Prefixes of keys, and the settings of their buckets."""
+    synced: bool = True
+    checked: bool = False
+    longest_bytes: int | None = None
+    events: QueueOf | None = None
 
 
 @dataclass(frozen=True)

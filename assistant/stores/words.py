@@ -10,14 +10,13 @@ import asyncio
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from assistant.domain.clock import Clock
 from assistant.domain.errors import DependencyError
 from assistant.process.private_files import make_private_folder, write_private
 
 _WAIT_S = 1.0
-_LIMIT_S = 15.0
 _LONGEST_FILE_BYTES = 1024 * 1024
 
 
@@ -56,31 +55,6 @@ class FileWords:
     def _read(self, name: str) -> bytes:
         with (self._place / name).open("rb") as file:
             return file.read(_LONGEST_FILE_BYTES)
-
-
-class ParameterWords:
-    """``Words`` in a parameter, or in those below a path; ``client`` is an aiobotocore client of SSM."""
-
-    refresh_s = 5.0
-
-    def __init__(self, client: Any, *, place: str) -> None:
-        self._client = client
-        self._place = place.rstrip("/")
-
-    async def read(self, name: str) -> bytes | None:
-        from assistant.process.aws.clients import ServiceRefusedError
-        from assistant.process.aws.parameters import read_parameter
-
-        path = f"{self._place}/{name}" if name else self._place
-        try:
-            _, value = await read_parameter(
-                self._client, path, what=f"The parameter {path}", limit_s=_LIMIT_S
-            )
-        except ServiceRefusedError as error:
-            if error.reason != "ParameterNotFound":
-                raise
-            return None
-        return value.encode()
 
 
 class Latest:

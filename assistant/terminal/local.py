@@ -31,7 +31,7 @@ from assistant.process.settings import LocalSettings
 from assistant.process.telemetry import configure_logging
 from assistant.service.opened import open_tenants
 from assistant.service.served import ServedTenants
-from assistant.stores.documents_ports import KnowledgeStores
+from assistant.stores.documents import KnowledgeStores
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.terminal import GlobalOptions, Terminal
 

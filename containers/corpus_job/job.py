@@ -27,7 +27,8 @@ from assistant.documents.parsing_process import ParsingProcess
 from assistant.options.models_lab import corpus
 from assistant.options.models_lab.corpus import Candidate, CorpusRow, CorpusText, WantedDocument
 from assistant.process.aws.clients import open_client
-from assistant.stores.s3 import S3DocumentStore
+from assistant.stores.documents import DOCUMENT_BLOBS, StoredDocuments
+from assistant.stores.s3 import S3Blobs
 
 _TYPES = {"labels": ArrayType(StringType()), "weight": DoubleType()}
 _SCHEMA = StructType([StructField(name, _TYPES.get(name, StringType())) for name in CorpusRow.__slots__])
@@ -69,7 +70,8 @@ def read_partition(
     """Yield the texts of documents, or why one has none. ``url``: of an emulator."""
     opened = open_client("s3", region=region, endpoint_url=url)
     with asyncio.Runner() as runner, ParsingProcess() as parsing:
-        documents = S3DocumentStore(runner.run(opened.__aenter__()), bucket=bucket)
+        blobs = S3Blobs.of(DOCUMENT_BLOBS, runner.run(opened.__aenter__()), bucket=bucket)
+        documents = StoredDocuments(blobs)
         while batch := [WantedDocument(**orjson.loads(line)) for line in islice(lines, corpus.BATCH)]:
             yield from runner.run(corpus.read_texts(batch, documents=documents, parsing=parsing))
         runner.run(opened.__aexit__(None, None, None))

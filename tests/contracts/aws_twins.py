@@ -15,24 +15,29 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from assistant.domain.clock import Clock
+from assistant.options.feedback.stored import FEEDBACK_FILES
 from assistant.options.live.stored import Switches
 from assistant.process.aws.clients import AwsService, open_client
+from assistant.process.aws.parameters import ParameterWords
+from assistant.stores.captures import StoredCaptures
+from assistant.stores.documents import StoredDocuments
+from assistant.stores.ports import TEXTS
 from assistant.stores.power import Power, Revocations
 from assistant.stores.queue.sqs import SqsIngestionQueue
-from assistant.stores.s3 import S3CaptureStore, S3DocumentStore, S3FeedbackFiles
-from assistant.stores.s3_uploads import S3Uploads
-from assistant.stores.words import ParameterWords
-from tests.emulated_aws import create_documents_bucket, create_queue
+from assistant.stores.s3 import S3Blobs
+from assistant.stores.uploads import UPLOAD_BLOBS, StoredUploads
+from tests.emulated_aws import create_documents_bucket, create_queue, documents_in
 from tests.fakes.aws_server import REGION, create_key, put_parameter, server_url
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind
 
 
 @dataclass
 class S3Twin:
-    documents: S3DocumentStore
-    feedback_files: S3FeedbackFiles
-    uploads: S3Uploads
-    capture: S3CaptureStore
+    blobs: S3Blobs
+    documents: StoredDocuments
+    feedback_files: S3Blobs
+    uploads: StoredUploads
+    capture: StoredCaptures
     client: Any
     quarantine: str
 
@@ -45,14 +50,17 @@ async def open_s3_twin(place: Path) -> AsyncGenerator[S3Twin]:
     name = tenant_name(place)
     async with _client("kms") as kms, _client("s3") as s3:
         key_id = await create_key(kms, alias=name)
-        texts, quarantine, clean = (f"{name}-{kind}" for kind in ("texts", "raw", "clean"))
-        for bucket in (name, texts, quarantine, clean):
+        plain, texts, quarantine, clean = (f"{name}-{kind}" for kind in ("plain", "texts", "raw", "clean"))
+        for bucket in (name, plain, texts, quarantine, clean):
             await create_documents_bucket(s3, bucket=bucket, kms_key_id=key_id)
         yield S3Twin(
-            documents=S3DocumentStore(s3, bucket=name, kms_key_id=key_id),
-            feedback_files=S3FeedbackFiles(s3, bucket=name, texts_bucket=texts, kms_key_id=key_id),
-            uploads=S3Uploads(s3, bucket=texts, kms_key_id=key_id),
-            capture=S3CaptureStore(s3, quarantine_bucket=quarantine, capture_bucket=clean),
+            blobs=S3Blobs(s3, bucket=plain, kms_key_id=key_id, prefix="below/"),
+            documents=documents_in(s3, bucket=name, kms_key_id=key_id),
+            feedback_files=S3Blobs.of(
+                FEEDBACK_FILES, s3, bucket=name, beside={TEXTS: texts}, kms_key_id=key_id
+            ),
+            uploads=StoredUploads(S3Blobs.of(UPLOAD_BLOBS, s3, bucket=texts, kms_key_id=key_id)),
+            capture=StoredCaptures.on_aws(s3, quarantine_bucket=quarantine, capture_bucket=clean),
             client=s3,
             quarantine=quarantine,
         )

@@ -12,9 +12,10 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
 from assistant.options.live.stored import StoredSentValues, Switches
 from assistant.process.private_files import make_private_folder
+from assistant.stores.blobs import FolderBlobs
+from assistant.stores.captures import StoredCaptures
 from assistant.stores.claims import EVENTS_TABLE, StoredClaims
 from assistant.stores.desk import DESK_TABLE
-from assistant.stores.files import FolderCaptureStore
 from assistant.stores.index.embedded import EmbeddedPassageIndex
 from assistant.stores.power import Power, Revocations
 from assistant.stores.records import RECORDS_TABLE
@@ -53,8 +54,12 @@ class EmbeddedTwin(TenantStores):
         return self.table_of(EVENTS_TABLE)
 
     @property
-    def capture(self) -> FolderCaptureStore:
-        return FolderCaptureStore(self._place / "capture")
+    def blobs(self) -> FolderBlobs:
+        return FolderBlobs(self._place / "blobs")
+
+    @property
+    def capture(self) -> StoredCaptures:
+        return StoredCaptures.here(self._place / "capture")
 
     async def put_raw(self, key: str, content: bytes) -> None:
         path = self._place / "capture" / "raw" / key

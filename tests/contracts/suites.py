@@ -8,6 +8,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "test_answer_claims": ("embedded", "dynamodb"),
     "test_answer_records": ("embedded", "dynamodb"),
     "test_audit_chain": ("embedded", "dynamodb"),
+    "test_blobs": ("embedded", "s3"),
     "test_capture": ("embedded", "s3"),
     "test_desk_store": ("embedded", "dynamodb"),
     "test_document_states": ("embedded", "dynamodb"),

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from assistant.domain.audit import AuditLink, by_writer
+from assistant.domain.audit import AuditLink, DayDigest, by_writer
 from assistant.domain.context import LiveRead
 from assistant.domain.errors import DocumentInvalidError
-from assistant.stores.audit_days import AuditReport, CloseDays, VerifyAudit, key_of
-from assistant.stores.files import FolderFeedbackFiles
+from assistant.stores.audit_days import AuditReport, CloseDays, DayDigests, VerifyAudit, key_of
+from assistant.stores.blobs import FolderBlobs
 from tests.contracts import samples
 from tests.contracts.audit_damage import Change, add_copy, change_records, remove_links, with_agent
 from tests.contracts.conftest import OtherProcess
@@ -37,8 +37,8 @@ class Scene:
     clock: SteppedClock
 
     @property
-    def digests(self) -> FolderFeedbackFiles:
-        return FolderFeedbackFiles(self.place / "digests")
+    def digests(self) -> DayDigests:
+        return DayDigests(FolderBlobs(self.place / "digests"))
 
     async def read(self, *minutes: int) -> None:
         for minute in minutes:
@@ -189,21 +189,21 @@ async def test_a_day_is_open_until_an_hour_after_midnight(scene: Scene) -> None:
     assert await days.close() == 1
 
 
-class StoppingFiles(FolderFeedbackFiles):
-    """Sets ``stopping`` with the first file that is put."""
+class StoppingDigests(DayDigests):
+    """Sets ``stopping`` with the first digest that is put."""
 
     stopping: asyncio.Event
 
-    async def put(self, key: str, content: bytes) -> None:
-        await super().put(key, content)
+    async def put(self, day: date, digest: DayDigest) -> None:
+        await super().put(day, digest)
         self.stopping.set()
 
 
 async def test_a_loop_closes_days_until_it_is_stopped(scene: Scene) -> None:
-    files = StoppingFiles(scene.place / "digests")
-    files.stopping = asyncio.Event()
-    close = CloseDays(scene.twin.records, files, clock=scene.clock)
-    await asyncio.wait_for(close.run(files.stopping), 60)
+    digests = StoppingDigests(FolderBlobs(scene.place / "digests"))
+    digests.stopping = asyncio.Event()
+    close = CloseDays(scene.twin.records, digests, clock=scene.clock)
+    await asyncio.wait_for(close.run(digests.stopping), 60)
     assert scene.path(DAY - timedelta(days=1)).exists()
 
 

@@ -1,4 +1,4 @@
-"""What every DocumentStore does."""
+"""What every StoredDocuments does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from assistant.domain.documents import (
     Span,
     Table,
 )
-from assistant.stores.documents_ports import MOST_CONTENTS
+from assistant.stores.documents import MOST_CONTENTS
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin

@@ -1,8 +1,7 @@
-"""What the feedback store does over every FeedbackFiles."""
+"""What the feedback store does over every Blobs."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -47,7 +46,7 @@ async def read(
 
 
 async def keys_in(twin: Twin, prefix: str) -> list[str]:
-    return sorted([key async for key in twin.feedback_files.keys(prefix)])
+    return sorted([found.key async for found in twin.feedback_files.list(prefix)])
 
 
 async def test_events_come_back_by_time_whatever_group_they_came_in(twin: Twin) -> None:
@@ -98,19 +97,6 @@ async def test_sealed_texts_come_back_by_id(twin: Twin) -> None:
     assert await store.texts_about("patient:ab") == [other]
 
 
-async def test_a_file_is_never_written_over(twin: Twin) -> None:
-    await twin.feedback_files.put("events/x.jsonl", b"first")
-    await twin.feedback_files.put("events/x.jsonl", b"second")
-    assert await twin.feedback_files.get("events/x.jsonl") == b"first"
-
-
-async def test_writers_at_the_same_time_leave_one_whole_file(twin: Twin) -> None:
-    files = twin.feedback_files
-    await asyncio.gather(*(files.put("events/x.jsonl", b"same" * 10_000) for _ in range(8)))
-    assert await files.get("events/x.jsonl") == b"same" * 10_000
-    assert await keys_in(twin, "events/") == ["events/x.jsonl"]
-
-
 def line(**changed: object) -> bytes:
     return orjson.dumps(samples.event().model_dump(mode="json") | changed)
 
@@ -128,7 +114,7 @@ def line(**changed: object) -> bytes:
 async def test_a_line_that_is_not_ours_to_read_is_refused_by_name(
     twin: Twin, second: bytes, said: str
 ) -> None:
-    await twin.feedback_files.put(f"{EVENTS}abc.jsonl", line() + b"\n" + second + b"\n")
+    await twin.feedback_files.add(f"{EVENTS}abc.jsonl", line() + b"\n" + second + b"\n")
     with pytest.raises(InvalidRequestError) as raised:
         await read(store_of(twin))
     assert raised.value.message.startswith(f"{EVENTS}abc.jsonl, line 2: ")

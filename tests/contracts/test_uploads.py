@@ -10,7 +10,7 @@ import pytest
 
 from assistant.domain.errors import ConflictError
 from assistant.domain.uploads import UploadResult
-from assistant.stores.documents_ports import PART_BYTES, Upload
+from assistant.stores.uploads import PART_BYTES, Upload
 from tests.contracts.twins import Twin
 
 CONTENT = bytes(range(256)) * (PART_BYTES // 256) + b"the rest"

@@ -16,29 +16,23 @@ from assistant.domain.documents import IndexModel
 from assistant.options.live.stored import SystemSwitches
 from assistant.options.sources.ports import SourceRuns
 from assistant.service.identity import KeySource
-from assistant.stores.documents_ports import (
-    DocumentStates,
-    DocumentStore,
-    IndexVersions,
-    IngestionQueue,
-    PassageIndex,
-    Uploads,
-)
-from assistant.stores.files import FolderCaptureStore
+from assistant.stores.blobs import Blobs
+from assistant.stores.captures import StoredCaptures
+from assistant.stores.documents import StoredDocuments
+from assistant.stores.documents_ports import DocumentStates, IndexVersions, IngestionQueue, PassageIndex
 from assistant.stores.ports import (
     AnswerClaims,
     AnswerRecords,
     DeskStore,
     EndpointPower,
     ErasureKeys,
-    FeedbackFiles,
     FeedbackOutbox,
     LiveReads,
     PassageSearch,
     SentValues,
 )
-from assistant.stores.s3 import S3CaptureStore
 from assistant.stores.table import Table
+from assistant.stores.uploads import StoredUploads
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin, open_ssm_twin
 from tests.contracts.dynamodb_twin import open_dynamodb_twin
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL, open_embedded_twin
@@ -65,13 +59,15 @@ class Twin(Protocol):
     @property
     def expiring_table(self) -> Table: ...
     @property
-    def documents(self) -> DocumentStore: ...
+    def blobs(self) -> Blobs: ...
+    @property
+    def documents(self) -> StoredDocuments: ...
     @property
     def states(self) -> DocumentStates: ...
     @property
-    def uploads(self) -> Uploads: ...
+    def uploads(self) -> StoredUploads: ...
     @property
-    def capture(self) -> FolderCaptureStore | S3CaptureStore: ...
+    def capture(self) -> StoredCaptures: ...
     def put_raw(self, key: str, content: bytes) -> Awaitable[None]:
         """Capture a call, as an endpoint does."""
         ...
@@ -91,7 +87,7 @@ class Twin(Protocol):
     @property
     def erasure_keys(self) -> ErasureKeys: ...
     @property
-    def feedback_files(self) -> FeedbackFiles: ...
+    def feedback_files(self) -> Blobs: ...
     @property
     def desk(self) -> DeskStore: ...
     def claims_by(self, clock: Clock) -> AnswerClaims:

@@ -26,11 +26,11 @@ from assistant.domain.documents import Document, DocumentState
 from assistant.options.models_lab.corpus import COUNTS, ROWS, WANTED, WantedDocument, wanted_documents
 from assistant.options.models_lab.corpus_here import write_corpus
 from assistant.process.aws.clients import open_client
-from assistant.stores.files import FileDocumentStore
-from assistant.stores.s3 import S3DocumentStore
+from assistant.stores.blobs import FolderBlobs
+from assistant.stores.documents import StoredDocuments
 from assistant.stores.sqlite_table import SqliteTable
 from assistant.stores.states import StoredStates
-from tests.emulated_aws import create_documents_bucket
+from tests.emulated_aws import create_documents_bucket, documents_in
 from tests.fakes.aws_server import REGION
 from tests.fakes.corpus_documents import SOURCES, documents, statuses
 
@@ -76,7 +76,7 @@ def cpu_s() -> float:
 async def test_spark_makes_the_rows_of_the_local_engine(aws_server_url: str, tmp_path: Path) -> None:
     found = list(documents(int(os.environ.get("SPARK_DOCUMENTS", "1000"))))
     wanted = await wanted_of(found, tmp_path)
-    store, bucket = FileDocumentStore(tmp_path / "documents"), f"corpus-{uuid.uuid4().hex[:12]}"
+    store, bucket = StoredDocuments(FolderBlobs(tmp_path / "documents")), f"corpus-{uuid.uuid4().hex[:12]}"
     local, spark = tmp_path / "local", tmp_path / "spark"
     local.mkdir()
     (spark / WANTED).mkdir(parents=True)
@@ -84,7 +84,7 @@ async def test_spark_makes_the_rows_of_the_local_engine(aws_server_url: str, tmp
     (spark / WANTED / "part-000000.jsonl").write_bytes(lines)
     async with open_client("s3", region=REGION, endpoint_url=aws_server_url) as s3:
         await create_documents_bucket(s3, bucket=bucket)
-        there = S3DocumentStore(s3, bucket=bucket)
+        there = documents_in(s3, bucket=bucket)
         for document in found:
             await store.put(document)
             await there.put(document)
@@ -113,7 +113,7 @@ async def test_spark_makes_the_rows_of_the_local_engine(aws_server_url: str, tmp
 async def test_the_local_engine_takes_many_documents(tmp_path: Path) -> None:
     count, folder = int(os.environ.get("DOCUMENTS", "1000")), tmp_path / "corpus"
     folder.mkdir()
-    store, wanted = FileDocumentStore(tmp_path / "documents"), list[WantedDocument]()
+    store, wanted = StoredDocuments(FolderBlobs(tmp_path / "documents")), list[WantedDocument]()
     for document in documents(count):
         await store.put(document)
         source = SOURCES.of_document(document.document_id)

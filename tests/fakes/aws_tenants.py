@@ -20,11 +20,10 @@ from assistant.stores.index.opensearch_client import open_opensearch
 from assistant.stores.index.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from assistant.stores.records import StoredRecords
-from assistant.stores.s3 import S3DocumentStore
 from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from tests.contracts.samples import indexed
-from tests.emulated_aws import create_documents_bucket, create_queue, create_table
+from tests.emulated_aws import create_documents_bucket, create_queue, create_table, documents_in
 from tests.fakes.aws_server import REGION, create_key, put_parameter
 from tests.fakes.running_service import DIGEST, live_status, passages_of
 from tests.fakes.sagemaker_socket import DIMENSIONS, vector_of
@@ -117,7 +116,7 @@ class AwsTenants:
             source="handbook",
             labels=labels,
         )
-        documents = S3DocumentStore(self.clients["s3"], bucket=self.named("documents", tenant))
+        documents = documents_in(self.clients["s3"], bucket=self.named("documents", tenant))
         await documents.put(document)
         parsed = parse_document(document)
         await documents.put_parsed(document_id, document.content_hash(), parsed)

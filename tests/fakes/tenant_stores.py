@@ -18,9 +18,10 @@ from assistant.stores.claims import CLAIMS
 from assistant.stores.desk import DESK
 from assistant.stores.erasure import ERASURE_KEYS
 from assistant.stores.index.embedded import EmbeddedPassageIndex
-from assistant.stores.opened import UPLOADS, UPLOADS_QUEUE, EmbeddedTenant
+from assistant.stores.opened import EmbeddedTenant
 from assistant.stores.records import RECORDS
 from assistant.stores.states import INDEX_WRITES
+from assistant.stores.uploads import UPLOADS, UPLOADS_QUEUE
 from assistant.tenant.tenant import TenantConfig
 
 

@@ -25,7 +25,7 @@ from assistant.domain.errors import ConflictError, InvalidRequestError, NotFound
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel, fields_of
 from assistant.domain.revisions import JOINED, CaseState, DeskItem, DeskKind, body_of_item, first_revision
-from assistant.stores.documents_ports import KnowledgeStores
+from assistant.stores.documents import KnowledgeStores
 from assistant.stores.ports import AnswerRecords, DeskStore, TextEmbedder
 
 UPKEEP = "desk"

@@ -15,9 +15,10 @@ import typer
 from typer import Option
 
 from assistant.domain.errors import ConfigurationError
-from assistant.options.feedback.captures import CallFault, CapturedCall, CleanCapture, captured_calls
+from assistant.options.feedback.captures import CallFault, CapturedCall, captured_calls
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import LocalSettings
+from assistant.stores.captures import StoredCaptures
 from assistant.stores.ports import AnswerRecords
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain, table
 
@@ -76,9 +77,8 @@ def _calls(options: GlobalOptions, tenant: str, hours: int, *, deployed: bool) -
 @asynccontextmanager
 async def _open(
     options: GlobalOptions, tenant: str, *, deployed: bool
-) -> AsyncGenerator[tuple[CleanCapture, AnswerRecords]]:
+) -> AsyncGenerator[tuple[StoredCaptures, AnswerRecords]]:
     from assistant.options.feedback.opened import open_deployed_capture
-    from assistant.stores.files import FolderCaptureStore
     from assistant.stores.records import RECORDS
 
     if deployed:
@@ -86,7 +86,7 @@ async def _open(
             yield opened
         return
     async with options.stores(tenant) as stores:
-        yield FolderCaptureStore(options.state_dir / CAPTURE_FOLDER), stores.get(RECORDS)
+        yield StoredCaptures.here(options.state_dir / CAPTURE_FOLDER), stores.get(RECORDS)
 
 
 def _advice(options: GlobalOptions, calls: Sequence[CapturedCall]) -> str:

@@ -6,11 +6,12 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import orjson
 
 from assistant.domain.answers import AccessQuery, AnswerRecord, FinishReason, Outcome
+from assistant.stores.captures import StoredCaptures
 from assistant.stores.ports import AnswerRecords
 
 CallFault = Literal["failed", "cut", "slow", "withheld", "not captured", "unreadable"]
@@ -24,18 +25,6 @@ _WITHOUT_TEXT = {
     *("answer_id", "asked_at", "outcome", "finish_reason", "error_code", "certainty", "degraded"),
     *("model_id", "model_digest", "variant", "prompt_id", "prompt_hash", "weights", "usage", "timings_ms"),
 }
-
-
-class CleanCapture(Protocol):
-    """The redacted copies of one tenant. Each method raises DependencyError."""
-
-    def clean_keys(self) -> AsyncIterator[str]:
-        """Yield the key of every copy, in no order. It has the hour of its calls: ``…/YYYY/MM/DD/HH/…``."""
-        ...
-
-    async def read_clean(self, key: str) -> bytes | None:
-        """Return a copy; None if it is gone."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +65,7 @@ class CapturedCall:
 
 
 async def captured_calls(
-    capture: CleanCapture, records: AnswerRecords, *, since: datetime, until: datetime, shared: bool = False
+    capture: StoredCaptures, records: AnswerRecords, *, since: datetime, until: datetime, shared: bool = False
 ) -> list[CapturedCall]:
     """Return the calls of [since, until) that a record or a line tells of, oldest first.
 
@@ -111,7 +100,9 @@ async def asked_answers(
         query = AccessQuery(since=since, until=until, limit=1_000, after=page.next_after)
 
 
-async def _lines(capture: CleanCapture, since: datetime, until: datetime) -> AsyncIterator[tuple[str, _Line]]:
+async def _lines(
+    capture: StoredCaptures, since: datetime, until: datetime
+) -> AsyncIterator[tuple[str, _Line]]:
     first, last = (tuple(f"{time:%Y %m %d %H}".split()) for time in (since, until))
     async for key in capture.clean_keys():
         hour = _HOUR.search(key)

@@ -21,10 +21,12 @@ from assistant.options.feedback.store import StoredFeedback
 from assistant.options.feedback.stored import FEEDBACK_FILES, OUTBOX
 from assistant.process.settings import MovingSettings, PreparingSettings, StoreSettings
 from assistant.service.opened import tenant_in
+from assistant.stores.captures import StoredCaptures
 from assistant.stores.clients import AwsClients, open_clients
 from assistant.stores.desk import DESK
+from assistant.stores.documents import DOCUMENTS
 from assistant.stores.erasure import ERASURE_KEYS
-from assistant.stores.opened import DOCUMENTS, AwsStores, EmbeddedTenant, open_deployed, open_embedded
+from assistant.stores.opened import AwsStores, EmbeddedTenant, open_deployed, open_embedded
 from assistant.stores.records import RECORDS
 from assistant.stores.states import STATES
 from assistant.stores.store import Stores
@@ -35,7 +37,6 @@ from assistant.tenant.tenant import TenantConfig
 if TYPE_CHECKING:
     from assistant.stores.documents_ports import DocumentStates
     from assistant.stores.ports import AnswerRecords, DeskStore, ErasureKeys
-    from assistant.stores.s3 import S3CaptureStore
 
 INTAKES = Place[Callable[[TenantConfig, Stores], Awaitable[CaseIntake]]]("intake of feedback")
 
@@ -108,17 +109,15 @@ async def open_deployed_learning(settings: PreparingSettings, tenant: str) -> As
 @asynccontextmanager
 async def open_deployed_capture(
     settings: PreparingSettings, tenant: str
-) -> AsyncGenerator[tuple[S3CaptureStore, AnswerRecords]]:
+) -> AsyncGenerator[tuple[StoredCaptures, AnswerRecords]]:
     """Open the clean capture and the records of a deployment. Raises ConfigurationError."""
-    from assistant.stores.s3 import S3CaptureStore
-
     if not settings.capture_bucket:
         raise ConfigurationError(f"{settings.variable('capture_bucket')} is needed.")
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(settings))
         stores = AwsStores(clients, settings, stack=stack, tenant=tenant)
         s3 = await clients.aws("s3")
-        capture = S3CaptureStore(s3, quarantine_bucket="", capture_bucket=settings.capture_bucket)
+        capture = StoredCaptures.on_aws(s3, quarantine_bucket="", capture_bucket=settings.capture_bucket)
         yield capture, await stores.of(RECORDS)
 
 

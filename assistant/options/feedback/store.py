@@ -34,7 +34,8 @@ from pydantic import ValidationError
 from assistant.domain.acts import DOCUMENT_SUBJECT
 from assistant.domain.errors import InvalidRequestError
 from assistant.options.feedback.events import FEEDBACK_VERSION, FeedbackEvent, FeedbackText, SealedText
-from assistant.stores.ports import KEY_BYTES, TEXTS, ErasureKeys, FeedbackFiles
+from assistant.stores.blobs import Blobs
+from assistant.stores.ports import KEY_BYTES, TEXTS, ErasureKeys
 
 _FILES_AT_ONCE = 16
 _FILES_AHEAD = 8
@@ -49,8 +50,8 @@ _Item = TypeVar("_Item")
 class StoredFeedback:
     """``FeedbackStore`` over files. Readers do not see documents whose key of erasure is destroyed."""
 
-    def __init__(self, files: FeedbackFiles, *, tenant: str, keys: ErasureKeys) -> None:
-        self._files = files
+    def __init__(self, blobs: Blobs, *, tenant: str, keys: ErasureKeys) -> None:
+        self._blobs = blobs
         self._tenant = tenant
         self._keys = keys
 
@@ -75,7 +76,7 @@ class StoredFeedback:
     async def texts(self, text_ids: Collection[str]) -> dict[str, SealedText]:
         texts: dict[str, SealedText] = {}
         for ids in _groups(dict.fromkeys(text_ids), _FILES_AT_ONCE):
-            contents = await asyncio.gather(*(self._files.get(_text_key(text_id)) for text_id in ids))
+            contents = await asyncio.gather(*(self._blobs.get(_text_key(text_id)) for text_id in ids))
             texts |= {name: _text(each, name) for name, each in zip(ids, contents, strict=True) if each}
         return texts
 
@@ -90,8 +91,8 @@ class StoredFeedback:
 
     async def _text_ids(self) -> AsyncIterator[list[str]]:
         waiting: list[str] = []
-        async for key in self._files.keys(TEXTS):
-            waiting.append(key.rpartition("/")[2].removesuffix(".json"))
+        async for found in self._blobs.list(TEXTS):
+            waiting.append(found.key.rpartition("/")[2].removesuffix(".json"))
             if len(waiting) == _FILES_AT_ONCE:
                 yield waiting
                 waiting = []
@@ -99,21 +100,21 @@ class StoredFeedback:
 
     async def _put_all(self, files: Iterable[tuple[str, bytes]]) -> None:
         for group in _groups(files, _FILES_AT_ONCE):
-            await asyncio.gather(*(self._files.put(key, content) for key, content in group))
+            await asyncio.gather(*(self._blobs.add(key, content) for key, content in group))
 
     async def _of_day(self, day: date) -> AsyncIterator[list[FeedbackEvent]]:
         """Yield the events of a day by time, in groups, also those that came twice.
 
         A file is sorted, and its name says when it begins: only files that overlap are open at once.
         """
-        later = sorted([key async for key in self._files.keys(_day_prefix(day))], reverse=True)
+        later = sorted([found.key async for found in self._blobs.list(_day_prefix(day))], reverse=True)
         fetched: list[tuple[datetime, str, bytes]] = []
         open_files: list[_OpenFile] = []
         group: list[FeedbackEvent] = []
         while open_files or fetched or later:
             if not fetched and later:
                 keys = [later.pop() for _ in range(min(_FILES_AHEAD, len(later)))]
-                contents = await asyncio.gather(*(self._files.get(key) for key in keys))
+                contents = await asyncio.gather(*(self._blobs.get(key) for key in keys))
                 files = zip(keys, contents, strict=True)
                 fetched = [(_begins(key, day), key, content or b"") for key, content in files][::-1]
             if fetched and (not open_files or fetched[-1][0] <= open_files[0].next.at):

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from assistant.domain.acts import StoredAct
 from assistant.domain.answers import StoredSent, StoredVerdict
 from assistant.stores.bodies import bodies_of
-from assistant.stores.ports import FeedbackFiles, OutboxKind, OutboxRow
+from assistant.stores.ports import TEXTS, OutboxKind, OutboxRow
 from assistant.stores.records import RECORDS_TABLE, listed
-from assistant.stores.store import FilesOf, Store
+from assistant.stores.store import BlobsOf, Store
 from assistant.stores.table import Item, Table, equal, key_of
 from assistant.tenant.deployed_names import OUTBOX as PENDING
 
@@ -58,7 +58,11 @@ def _row(item: Item, body: bytes | None) -> OutboxRow:
 
 
 OUTBOX = Store(RECORDS_TABLE, lambda table, _: StoredOutbox(table))
-FEEDBACK_FILES = FilesOf[FeedbackFiles](
-    "feedback",
-    (("bucket", "labels_bucket"), ("texts_bucket", "texts_bucket"), ("kms_key_id", "feedback_key_id")),
+FEEDBACK_FILES = BlobsOf(
+    "The feedback store",
+    folder="feedback",
+    setting="labels_bucket",
+    key_setting="feedback_key_id",
+    # A lock, which texts may not have, is a whole bucket's (docs/decisions/0050-feedback-on-aws.md).
+    beside=((TEXTS, "texts_bucket"),),
 )

@@ -30,7 +30,8 @@ from assistant.domain.errors import (
     DocumentInvalidError,
     ParsingStoppedError,
 )
-from assistant.stores.documents_ports import DocumentStates, DocumentStore
+from assistant.stores.documents import StoredDocuments
+from assistant.stores.documents_ports import DocumentStates
 
 READER_VERSION = "1"
 """Raise it when a document becomes another text: by a reader, or by ``cleaned``."""
@@ -136,7 +137,7 @@ def _wanted(status: DocumentStatus, sources: KnowledgeSources) -> WantedDocument
 
 
 async def read_texts(
-    wanted: Sequence[WantedDocument], *, documents: DocumentStore, parsing: ParsingProcess
+    wanted: Sequence[WantedDocument], *, documents: StoredDocuments, parsing: ParsingProcess
 ) -> list[CorpusText | str]:
     """Return the text of each document in order, or why it has none. ``parsing`` is used by one call at a
     time."""
@@ -150,7 +151,7 @@ async def read_texts(
     ]
 
 
-async def _content(wanted: WantedDocument, documents: DocumentStore) -> Document | str:
+async def _content(wanted: WantedDocument, documents: StoredDocuments) -> Document | str:
     """Return the content that answered when the document was wanted, or why it cannot be read."""
     try:
         document = await documents.get(wanted.document_id)

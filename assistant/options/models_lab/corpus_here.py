@@ -24,7 +24,7 @@ from assistant.documents.parsing_process import ParsingProcess
 from assistant.domain.errors import ConfigurationError
 from assistant.options.models_lab import corpus
 from assistant.options.models_lab.corpus import Candidate, CorpusRow, CorpusText, WantedDocument
-from assistant.stores.documents_ports import DocumentStore
+from assistant.stores.documents import StoredDocuments
 
 try:
     import pyarrow as arrow
@@ -42,7 +42,7 @@ async def write_corpus(
     folder: Path,
     wanted: AsyncIterator[Sequence[WantedDocument]],
     *,
-    documents: DocumentStore,
+    documents: StoredDocuments,
     mix: Mapping[str, float],
     processes: int,
 ) -> corpus.Counts:
@@ -85,7 +85,7 @@ def _near_duplicates(candidates: Sequence[tuple[bytes, Candidate]]) -> Iterator[
 
 
 async def _read(
-    pages: AsyncIterator[Sequence[WantedDocument]], *, documents: DocumentStore, processes: int
+    pages: AsyncIterator[Sequence[WantedDocument]], *, documents: StoredDocuments, processes: int
 ) -> AsyncIterator[CorpusText | str]:
     """Yield the texts in order. Each process reads an equal part of a page."""
     with ExitStack() as stack:

@@ -1,5 +1,5 @@
-"""Parameters of SSM (the issuer's keys, the link secret), KMS's tokens, and secrets of systems in Secrets
-Manager."""
+"""Parameters of SSM (an operator's words, the issuer's keys, the link secret), KMS's tokens, and secrets of
+systems in Secrets Manager."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from assistant.tenant.deployed_names import LINK_SECRET_PURPOSE, link_secret_con
 _KEYS = "The parameter of the issuer's keys"
 _KEYS_LIMIT_S = 5.0
 """A caller with an unknown key id waits for it."""
+_WORD_LIMIT_S = 15.0
 _SECRET_BYTES = 32
 _SECRET_LIMIT_S = 30.0
 _SECRET_READ_LIMIT_S = 5.0
@@ -35,6 +36,27 @@ async def read_parameter(ssm: Any, name: str, *, what: str, limit_s: float) -> t
         return int(response["Parameter"]["Version"]), str(response["Parameter"]["Value"])
     except (KeyError, TypeError, ValueError):
         raise DependencyError(f"{what} could not be read: the response has no parameter.") from None
+
+
+class ParameterWords:
+    """``Words`` in a parameter, or in those below a path; ``client`` is an aiobotocore client of SSM."""
+
+    refresh_s = 5.0
+
+    def __init__(self, client: Any, *, place: str) -> None:
+        self._client = client
+        self._place = place.rstrip("/")
+
+    async def read(self, name: str) -> bytes | None:
+        path = f"{self._place}/{name}" if name else self._place
+        what = f"The parameter {path}"
+        try:
+            _, value = await read_parameter(self._client, path, what=what, limit_s=_WORD_LIMIT_S)
+        except ServiceRefusedError as error:
+            if error.reason != "ParameterNotFound":
+                raise
+            return None
+        return value.encode()
 
 
 class ParameterKeySource:

@@ -20,9 +20,8 @@ from assistant.documents.parsing import parse_document
 from assistant.domain.documents import Document
 from assistant.process.aws.clients import open_client
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.s3 import S3DocumentStore
 from assistant.stores.states import StoredStates
-from tests.emulated_aws import make_resources
+from tests.emulated_aws import documents_in, make_resources
 from tests.fakes.aws_server import REGION
 from tests.fakes.faulty_proxy import FaultyProxy, Request, faulty_proxy
 from tests.fakes.running_service import (
@@ -110,7 +109,7 @@ async def keep(document: Document, *, tenant: str, url: str) -> None:
         open_client("s3", region=REGION, endpoint_url=url) as s3,
         open_client("dynamodb", region=REGION, endpoint_url=url) as dynamodb,
     ):
-        documents = S3DocumentStore(s3, bucket=f"{tenant}-documents")
+        documents = documents_in(s3, bucket=f"{tenant}-documents")
         await documents.put(document)
         await documents.put_parsed(document.document_id, document.content_hash(), parse_document(document))
         states_table = DynamoDbTable(dynamodb, name=f"{tenant}-states")

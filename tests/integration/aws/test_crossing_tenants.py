@@ -13,7 +13,8 @@ from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.process.aws.clients import open_client
 from assistant.process.aws.parameters import ParameterKeySource, create_link_secret, kms_link_secret
-from assistant.stores.s3 import S3DocumentStore
+from assistant.stores.documents import StoredDocuments
+from assistant.stores.s3 import S3Blobs
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
 from tests.emulated_aws import create_documents_bucket
@@ -45,11 +46,14 @@ async def account(aws_server_url: str, tmp_path: Path) -> AsyncIterator[Account]
         yield Account(s3, sqs, ssm, kms, tenant_name(tmp_path))
 
 
-async def documents_of(account: Account) -> tuple[S3DocumentStore, S3DocumentStore]:
+async def documents_of(account: Account) -> tuple[StoredDocuments, StoredDocuments]:
     """The owner's store and a neighbour's in the same bucket, whose prefix begins as the owner's does."""
     await create_documents_bucket(account.s3, bucket=account.name)
     prefixes = ("clinic/", "clinic-2/")
-    owner, neighbour = [S3DocumentStore(account.s3, bucket=account.name, prefix=each) for each in prefixes]
+    owner, neighbour = [
+        StoredDocuments(S3Blobs(account.s3, bucket=account.name, prefix=each, checked=True))
+        for each in prefixes
+    ]
     return owner, neighbour
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from assistant.options.feedback.stored import FEEDBACK_FILES
 from assistant.process.aws.clients import open_client
-from assistant.stores.s3 import S3FeedbackFiles
+from assistant.stores.ports import TEXTS
+from assistant.stores.s3 import S3Blobs
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION
 
@@ -45,19 +47,19 @@ async def keys(client: Any, bucket: str) -> list[str]:
 
 async def test_labels_and_texts_are_in_buckets_of_their_own(stored: tuple[Any, str, str]) -> None:
     client, labels, texts = stored
-    files = S3FeedbackFiles(client, bucket=labels, texts_bucket=texts)
-    await files.put(LABEL, b"{}")
-    await files.put(TEXT, b"{}")
+    files = S3Blobs.of(FEEDBACK_FILES, client, bucket=labels, beside={TEXTS: texts})
+    await files.add(LABEL, b"{}")
+    await files.add(TEXT, b"{}")
     assert (await keys(client, labels), await keys(client, texts)) == ([LABEL], [TEXT])
-    assert [key async for key in files.keys("texts/")] == [TEXT]
+    assert [found.key async for found in files.list("texts/")] == [TEXT]
     assert await files.get(TEXT) == await files.get(LABEL) == b"{}"
 
 
 async def test_a_label_is_locked_by_its_bucket_and_may_be_put_again(stored: tuple[Any, str, str]) -> None:
     client, labels, texts = stored
-    files = S3FeedbackFiles(client, bucket=labels, texts_bucket=texts)
+    files = S3Blobs.of(FEEDBACK_FILES, client, bucket=labels, beside={TEXTS: texts})
     for _ in range(2):
-        await files.put(LABEL, b"{}")
+        await files.add(LABEL, b"{}")
     versions = (await client.list_object_versions(Bucket=labels))["Versions"]
     assert len(versions) == 1
     with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
@@ -66,7 +68,7 @@ async def test_a_label_is_locked_by_its_bucket_and_may_be_put_again(stored: tupl
 
 async def test_one_bucket_may_have_both(stored: tuple[Any, str, str]) -> None:
     client, _, texts = stored
-    files = S3FeedbackFiles(client, bucket=texts)
-    await files.put(LABEL, b"{}")
-    await files.put(TEXT, b"{}")
+    files = S3Blobs.of(FEEDBACK_FILES, client, bucket=texts)
+    await files.add(LABEL, b"{}")
+    await files.add(TEXT, b"{}")
     assert await keys(client, texts) == [LABEL, TEXT]

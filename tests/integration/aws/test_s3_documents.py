@@ -15,10 +15,10 @@ from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DependencyError, DocumentInvalidError
 from assistant.process.aws.clients import ClientLimits, open_client
 from assistant.stores import s3
-from assistant.stores.s3 import S3DocumentStore
+from assistant.stores.documents import StoredDocuments
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
-from tests.emulated_aws import create_documents_bucket
+from tests.emulated_aws import create_documents_bucket, documents_in
 from tests.fakes.aws_server import REGION, create_key
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, Request, faulty_proxy
 
@@ -33,9 +33,9 @@ class Bucket:
     name: str
     key_id: str
     client: Any
-    store: S3DocumentStore
+    store: StoredDocuments
     """Calls once, so that tests of faults are quick."""
-    persistent: S3DocumentStore
+    persistent: StoredDocuments
     """Calls as often as the service does."""
     way: FaultyProxy
 
@@ -60,7 +60,7 @@ async def bucket(aws_server_url: str, tmp_path: Path) -> AsyncIterator[Bucket]:
         key_id = await create_key(kms, alias=name)
         await create_documents_bucket(client, bucket=name, kms_key_id=key_id)
         store, persistent = [
-            S3DocumentStore(each, bucket=name, kms_key_id=key_id) for each in (impatient, patient)
+            documents_in(each, bucket=name, kms_key_id=key_id) for each in (impatient, patient)
         ]
         yield Bucket(name, key_id, client, store, persistent, way)
 
@@ -172,7 +172,7 @@ FAULTS = {
     "no rights": Fault(Kind.ANSWER, answer=_error(403, "AccessDenied")),
     "other xml": Fault(Kind.ANSWER, answer=b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n<a/>"),
 }
-CALLS: dict[str, Callable[[S3DocumentStore], Awaitable[object]]] = {
+CALLS: dict[str, Callable[[StoredDocuments], Awaitable[object]]] = {
     "get": lambda store: store.get("refill"),
     "put": lambda store: store.put(samples.document(content="Newer.")),
     "delete": lambda store: store.delete("refill"),

@@ -11,7 +11,7 @@ from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSource, Writer
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
-from assistant.stores.documents_ports import KnowledgeStores
+from assistant.stores.documents import KnowledgeStores
 from assistant.tenant.tenant import default_source
 from tests.fakes.running_service import DIGEST, DIMENSIONS, RunningService, eventually, running_service
 from tests.fakes.tenant_stores import TenantStores

@@ -12,7 +12,7 @@ from assistant.documents.receive import AddDocuments
 from assistant.documents.uploads import MOST_TRIES, ReceiveUpload, ReceivingLoop
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
-from assistant.stores.documents_ports import PART_BYTES
+from assistant.stores.uploads import PART_BYTES
 from tests.fakes.older_readers import older_readers
 from tests.fakes.running_service import RunningService, Scene, eventually, running_service
 from tests.fakes.sagemaker_socket import DIMENSIONS

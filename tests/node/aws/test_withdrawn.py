@@ -18,14 +18,14 @@ from assistant.domain.desk import BoundSource, ItemState
 from assistant.domain.revisions import DeskKind, first_revision
 from assistant.options.desk import upkeep
 from assistant.stores.desk import StoredDesk
-from assistant.stores.documents_ports import KnowledgeStores
+from assistant.stores.documents import KnowledgeStores
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.erasure import StoredErasureKeys
 from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from assistant.stores.queue.sqs import SqsIngestionQueue
-from assistant.stores.s3 import S3DocumentStore
 from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import EVENTS, STATES, TABLES
+from tests.emulated_aws import documents_in
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import SCHEMA
 from tests.fakes.desk import AT, approved
@@ -57,7 +57,7 @@ async def withdraw(service: AwsService) -> None:
     assert aws.opensearch is not None
     states_table = DynamoDbTable(aws.clients["dynamodb"], name=aws.named(STATES.role, "clinic"))
     states = StoredStates(states_table)
-    documents = S3DocumentStore(aws.clients["s3"], bucket=aws.named("documents", "clinic"))
+    documents = documents_in(aws.clients["s3"], bucket=aws.named("documents", "clinic"))
     queue = SqsIngestionQueue(aws.clients["sqs"], queue_url="")
     keys_table = DynamoDbTable(aws.clients["dynamodb"], name=aws.named(EVENTS.role, "clinic"))
     keys = StoredErasureKeys(keys_table)

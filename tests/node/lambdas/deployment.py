@@ -26,15 +26,14 @@ from assistant.domain.documents import DocumentStatus
 from assistant.process.aws.clients import AwsService, open_client
 from assistant.process.settings import IngestingSettings, ProcessSettings, ReceivingSettings, RemovingSettings
 from assistant.service.function import FunctionEntry
-from assistant.stores.documents_ports import KnowledgeStores
+from assistant.stores.documents import KnowledgeStores
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.index.opensearch_client import call, open_opensearch
 from assistant.stores.index.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.stores.queue.sqs import SqsIngestionQueue
-from assistant.stores.s3 import S3DocumentStore
 from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import RECORDS, STATES
-from tests.emulated_aws import create_documents_bucket, create_queue, create_table
+from tests.emulated_aws import create_documents_bucket, create_queue, create_table, documents_in
 from tests.fakes.aws_server import REGION, put_parameter
 from tests.fakes.lambda_events import Context, sqs_event
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket
@@ -170,7 +169,7 @@ class Deployment:
         states_table = DynamoDbTable(self.clients["dynamodb"], name=self.named("states"))
         states = StoredStates(states_table)
         stores = KnowledgeStores(
-            documents=S3DocumentStore(self.clients["s3"], bucket=self.named("documents")),
+            documents=documents_in(self.clients["s3"], bucket=self.named("documents")),
             states=states,
             queue=SqsIngestionQueue(sqs, queue_url=self.queue_url("ids")),
             withdrawals=SqsIngestionQueue(sqs, queue_url=self.queue_url("withdrawals")),

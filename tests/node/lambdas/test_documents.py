@@ -12,7 +12,8 @@ import pytest
 from assistant.documents.work import EmbeddingLimits
 from assistant.domain.documents import DocumentState
 from assistant.stores.documents_ports import MAX_ATTEMPTS
-from assistant.stores.s3_uploads import S3Uploads
+from assistant.stores.s3 import S3Blobs
+from assistant.stores.uploads import UPLOAD_BLOBS, StoredUploads
 from assistant.tenant import deployed_names
 from tests.contracts.test_uploads import parts_of, upload
 from tests.fakes.lambda_events import object_created, sqs_event
@@ -104,7 +105,9 @@ async def test_the_inbox_never_widens_labels_and_an_attempt_is_recorded(deployme
 async def test_an_upload_has_the_labels_that_its_source_gives(
     deployment: Deployment, source: str, content: bytes, labels: tuple[str, ...] | None
 ) -> None:
-    uploads = S3Uploads(deployment.clients["s3"], bucket=deployment.named("inbox"))
+    uploads = StoredUploads(
+        S3Blobs.of(UPLOAD_BLOBS, deployment.clients["s3"], bucket=deployment.named("inbox"))
+    )
     change = {"source": source, "path": "pay.md", "first_load": source == "team"}
     begun = upload(size_bytes=len(content)).model_copy(update=change)
     await uploads.store(begun, parts_of(content))

@@ -26,19 +26,20 @@ from assistant.domain.errors import DependencyError
 from assistant.domain.revisions import DeskKind
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
 from assistant.options.feedback.store import StoredFeedback
-from assistant.options.feedback.stored import StoredOutbox
+from assistant.options.feedback.stored import FEEDBACK_FILES, StoredOutbox
 from assistant.process.aws.clients import open_client
 from assistant.process.aws.parameters import create_link_secret
 from assistant.process.settings import MovingSettings, PreparingSettings
 from assistant.stores.desk import StoredDesk
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.ports import TEXTS
 from assistant.stores.records import StoredRecords
-from assistant.stores.s3 import S3DocumentStore, S3FeedbackFiles
+from assistant.stores.s3 import S3Blobs
 from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
 from tests.contracts import samples
-from tests.emulated_aws import create_documents_bucket, create_table
+from tests.emulated_aws import create_documents_bucket, create_table, documents_in
 from tests.fakes.aws_server import REGION, create_key
 from tests.node.lambdas.deployment import called_once, entry_of
 from tests.options.feedback.moving import QUOTE, answered, unanswered
@@ -123,7 +124,7 @@ async def deployed(aws_server_url: str, tmp_path: Path) -> AsyncIterator[Deploye
             stack.push_async_callback(table.close)
         records, outbox = StoredRecords(tables[0]), StoredOutbox(tables[0])
         keys, desk = StoredErasureKeys(tables[1]), StoredDesk(tables[2])
-        files = S3FeedbackFiles(s3, bucket=f"{name}-labels", texts_bucket=f"{name}-texts")
+        files = S3Blobs.of(FEEDBACK_FILES, s3, bucket=f"{name}-labels", beside={TEXTS: f"{name}-texts"})
         feedback = StoredFeedback(files, tenant="clinic", keys=keys)
         yield Deployed(name, aws_server_url, tmp_path, key_id, records, outbox, feedback, desk)
 
@@ -227,7 +228,7 @@ async def test_marks_of_a_deployment_become_a_training_set_in_its_bucket(
         open_client("s3", region=REGION, endpoint_url=deployed.aws_url) as s3,
         open_client("dynamodb", region=REGION, endpoint_url=deployed.aws_url) as dynamodb,
     ):
-        documents = S3DocumentStore(s3, bucket=f"{deployed.name}-documents")
+        documents = documents_in(s3, bucket=f"{deployed.name}-documents")
         states_table = DynamoDbTable(dynamodb, name=f"{deployed.name}-states")
         states = StoredStates(states_table)
         for name in ("refill", "claims"):

@@ -18,7 +18,7 @@ from assistant.domain.errors import DependencyError
 from assistant.models.redaction import RedactCapture, SweepQuarantine
 from assistant.process.aws.clients import open_client
 from assistant.process.settings import RedactingSettings
-from assistant.stores.s3 import S3CaptureStore
+from assistant.stores.captures import StoredCaptures
 from assistant.tenant import deployed_names
 from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
@@ -58,8 +58,8 @@ class Buckets:
         found = await self.s3.get_object(Bucket=self.clean, Key=key)
         return await found["Body"].read()
 
-    def store(self) -> S3CaptureStore:
-        return S3CaptureStore(self.s3, quarantine_bucket=self.quarantine, capture_bucket=self.clean)
+    def store(self) -> StoredCaptures:
+        return StoredCaptures.on_aws(self.s3, quarantine_bucket=self.quarantine, capture_bucket=self.clean)
 
 
 @pytest.fixture
@@ -199,14 +199,14 @@ async def test_the_sweep_reports_the_age_of_an_object_that_failed_and_goes_on(
 ) -> None:
     await buckets.put("a/stuck.jsonl")
     await buckets.put("b/fine.jsonl")
-    put_clean = S3CaptureStore.put_clean
+    put_clean = StoredCaptures.put_clean
 
-    async def refuses_one(store: S3CaptureStore, key: str, content: bytes) -> None:
+    async def refuses_one(store: StoredCaptures, key: str, content: bytes) -> None:
         if key.startswith("a/"):
             raise DependencyError("Not now.")
         await put_clean(store, key, content)
 
-    monkeypatch.setattr(S3CaptureStore, "put_clean", refuses_one)
+    monkeypatch.setattr(StoredCaptures, "put_clean", refuses_one)
 
     assert await sweep(buckets, LaterClock())() >= 1800
     assert await buckets.raw_versions() == ["a/stuck.jsonl"]

@@ -17,13 +17,15 @@ from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
 from assistant.options.feedback.store import StoredFeedback
+from assistant.options.feedback.stored import FEEDBACK_FILES
 from assistant.process.aws.parameters import create_link_secret
 from assistant.process.settings import MakingSetsSettings, MovingSettings, PreparingSettings
 from assistant.stores.desk import StoredDesk
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.ports import TEXTS
 from assistant.stores.records import StoredRecords
-from assistant.stores.s3 import S3FeedbackFiles
+from assistant.stores.s3 import S3Blobs
 from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE
 from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
@@ -162,7 +164,9 @@ async def deployment(
         dynamodb, name = aws.clients["dynamodb"], partial(aws.named, tenant=TENANT)
         keys_table = DynamoDbTable(dynamodb, name=name("events"))
         keys = StoredErasureKeys(keys_table)
-        files = S3FeedbackFiles(aws.clients["s3"], bucket=name("labels"), texts_bucket=name("texts"))
+        files = S3Blobs.of(
+            FEEDBACK_FILES, aws.clients["s3"], bucket=name("labels"), beside={TEXTS: name("texts")}
+        )
         feedback = StoredFeedback(files, tenant=TENANT, keys=keys)
         desk_table = DynamoDbTable(dynamodb, name=name("desk"))
         desk = StoredDesk(desk_table)

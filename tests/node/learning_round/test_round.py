@@ -18,10 +18,10 @@ from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.options.models_lab.make_sets import prepare
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.s3 import S3DocumentStore
 from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import SETS_RUN
 from tests.contracts import samples
+from tests.emulated_aws import documents_in
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.fakes.sagemaker_environment import request_of
@@ -40,7 +40,7 @@ EDITED = Verdict(verdict_id="v2", label=VerdictLabel.BAD, better_text=EDIT)
 async def mark(deployment: LearningDeployment) -> None:
     """Let agents mark two answers about a live document, one of them with a better text."""
     clients = deployment.aws.clients
-    documents = S3DocumentStore(clients["s3"], bucket=deployment.named("documents"))
+    documents = documents_in(clients["s3"], bucket=deployment.named("documents"))
     states_table = DynamoDbTable(clients["dynamodb"], name=deployment.named("states"))
     states = StoredStates(states_table)
     for name in ("refill", "claims"):

@@ -14,7 +14,7 @@ import pytest
 from assistant.domain.answers import AnswerRecord, FinishReason, Outcome
 from assistant.models.redaction import redacted
 from assistant.options.feedback.captures import CapturedCall, captured_calls
-from assistant.stores.files import FolderCaptureStore
+from assistant.stores.captures import StoredCaptures
 from assistant.stores.records import StoredRecords
 from assistant.stores.sqlite_table import SqliteTable
 from tests.contracts.samples import NOON, answer
@@ -37,7 +37,7 @@ async def calls(
     lines: Mapping[str, bytes],
     shared: bool = False,
 ) -> list[CapturedCall]:
-    capture, table = FolderCaptureStore(folder), SqliteTable(folder / "records.sqlite")
+    capture, table = StoredCaptures.here(folder), SqliteTable(folder / "records.sqlite")
     stored = StoredRecords(table)
     for name, content in lines.items():
         await capture.put_clean(f"{HOUR}/{name}.jsonl", content)

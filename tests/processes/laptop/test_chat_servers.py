@@ -25,7 +25,7 @@ from assistant.domain.errors import (
 )
 from assistant.models.redaction import redacted
 from assistant.service.opened import served_generator
-from assistant.stores.files import FolderCaptureStore
+from assistant.stores.captures import StoredCaptures
 from assistant.stores.ports import ChatMessage, GenerationRequest
 from assistant.tenant.added_models import ServedLlm
 from tests.fakes.chat_server import (
@@ -87,11 +87,11 @@ async def test_a_chat_server_s_answer_is_an_endpoint_s(key_file: Path) -> None:
 async def test_a_call_is_captured_as_sagemaker_does(tmp_path: Path) -> None:
     async with scripted_http(answers()) as server:
         await ask(served(server.url), captures=tmp_path / "raw" / "llm")
-    store = FolderCaptureStore(tmp_path)
-    (raw,) = [found async for found in store.raw_objects()]
-    (line,) = redacted(await store.read_raw(raw.key) or b"", passages_percent=0)
+    store = StoredCaptures.here(tmp_path)
+    (key,) = await store.raw_objects()
+    (line,) = redacted(await store.read_raw(key) or b"", passages_percent=0)
     clean = orjson.loads(line)
-    assert re.fullmatch(r"llm/AllTraffic/\d{4}/\d\d/\d\d/\d\d/[0-9a-f-]{36}[.]jsonl", raw.key)
+    assert re.fullmatch(r"llm/AllTraffic/\d{4}/\d\d/\d\d/\d\d/[0-9a-f-]{36}[.]jsonl", key)
     assert (clean["readable"], len(clean["inference_id"])) == (True, 32)
     assert (clean["request"]["model"], clean["response"]["size_bytes"] > len(TEXT)) == ("tall", True)
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from assistant.service.streams import BODIES_SHARE, CALLERS_SHARE, DOCUMENT_LIMIT_BYTES
-from assistant.stores.documents_ports import PART_BYTES
+from assistant.stores.uploads import PART_BYTES
 from tests.fakes.processes import process
 from tests.fakes.running_service import (
     NO_TENANTS,

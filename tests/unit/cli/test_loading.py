@@ -21,7 +21,7 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.elements import ElementKind
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
-from assistant.stores.documents_ports import KnowledgeStores
+from assistant.stores.documents import KnowledgeStores
 from assistant.tenant.tenant import SourceEntry, TenantConfig, load_tenant
 from assistant.terminal import loading
 from assistant.terminal.loading import (

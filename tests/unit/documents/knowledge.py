@@ -26,7 +26,7 @@ from assistant.documents.work import BatchEmbedder, EmbeddingLimits, OpenedVersi
 from assistant.documents.worker import ConsumerLimits, IngestionWorker, WorkerLimits
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, PassageQuery, SearchFilters
-from assistant.stores.documents_ports import KnowledgeStores
+from assistant.stores.documents import KnowledgeStores
 from assistant.tenant.tenant import SourceEntry
 from assistant.text.language import language
 from tests.fakes.tenant_stores import TenantStores

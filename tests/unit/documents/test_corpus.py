@@ -13,7 +13,8 @@ from assistant.domain.documents import Document, DocumentState
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.options.models_lab import corpus
 from assistant.options.models_lab.corpus import Candidate, CorpusRow, CorpusText, WantedDocument
-from assistant.stores.files import FileDocumentStore
+from assistant.stores.blobs import FolderBlobs
+from assistant.stores.documents import StoredDocuments
 from assistant.stores.sqlite_table import SqliteTable
 from assistant.stores.states import StoredStates
 from tests.fakes.corpus_documents import SOURCES, documents, statuses
@@ -83,7 +84,7 @@ async def test_a_new_document_and_a_source_without_weight_are_not_wanted(
 
 async def read(folder: Path, found: Sequence[Document], *changed: Document) -> list[CorpusText | str]:
     """Return what becomes of documents that changed in the store after they were listed."""
-    store = FileDocumentStore(folder)
+    store = StoredDocuments(FolderBlobs(folder))
     wanted = [WantedDocument(each.document_id, each.content_hash(), "handbook", "") for each in found]
     for document in (*found, *changed):
         await store.put(document)
@@ -110,7 +111,9 @@ async def test_a_document_that_was_withdrawn_meanwhile_has_no_row(tmp_path: Path
     (document,) = documents(1)
     wanted = WantedDocument(document.document_id, document.content_hash(), "handbook", "")
     with ParsingProcess() as parsing:
-        left = await corpus.read_texts([wanted], documents=FileDocumentStore(tmp_path), parsing=parsing)
+        left = await corpus.read_texts(
+            [wanted], documents=StoredDocuments(FolderBlobs(tmp_path)), parsing=parsing
+        )
     assert left == ["withdrawn or replaced meanwhile"]
 
 

@@ -10,7 +10,7 @@ from assistant.documents.readable import ReadableDocuments
 from assistant.documents.sources import Writer
 from assistant.domain.documents import Document, DocumentState, ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
-from assistant.stores.documents_ports import DocumentStore
+from assistant.stores.documents import StoredDocuments
 from tests.unit.documents.knowledge import Knowledge, document
 
 HR, NOBODY = frozenset({"hr"}), frozenset[str]()
@@ -19,7 +19,7 @@ HR, NOBODY = frozenset({"hr"}), frozenset[str]()
 class Texts:
     """The store without its documents: only parsed texts are read from it."""
 
-    def __init__(self, store: DocumentStore) -> None:
+    def __init__(self, store: StoredDocuments) -> None:
         self._store = store
 
     async def get(self, document_id: str) -> Document | None:
@@ -46,14 +46,14 @@ async def live(knowledge: Knowledge, *labels: str) -> str:
     return added.content_hash()
 
 
-def readable(knowledge: Knowledge, documents: DocumentStore | None = None) -> ReadableDocuments:
+def readable(knowledge: Knowledge, documents: StoredDocuments | None = None) -> ReadableDocuments:
     stores = knowledge.knowledge_stores
     return ReadableDocuments(documents or stores.documents, states=stores.states)
 
 
 async def test_a_text_is_read_without_its_document(knowledge: Knowledge) -> None:
     content = await live(knowledge, "hr")
-    reading = readable(knowledge, cast(DocumentStore, Texts(knowledge.knowledge_stores.documents)))
+    reading = readable(knowledge, cast(StoredDocuments, Texts(knowledge.knowledge_stores.documents)))
     assert await reading.is_readable("pay", labels=HR)
     assert not await reading.is_readable("pay", labels=NOBODY)
     assert await reading.read("pay", content, labels=HR) is not None
@@ -69,7 +69,7 @@ async def test_a_row_of_an_older_release_is_read_by_its_documents_labels(knowled
     reading = readable(knowledge)
     assert await reading.read("pay", content, labels=HR) is not None
     assert await reading.read("pay", content, labels=NOBODY) is None
-    damaged = readable(knowledge, cast(DocumentStore, Texts(knowledge.knowledge_stores.documents)))
+    damaged = readable(knowledge, cast(StoredDocuments, Texts(knowledge.knowledge_stores.documents)))
     assert await damaged.read("pay", content, labels=HR) is None
 
 

@@ -17,7 +17,7 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState, ParsedDocument
 from assistant.domain.errors import ConflictError
 from assistant.domain.uploads import UploadResult
-from assistant.stores.documents_ports import PART_BYTES, Upload
+from assistant.stores.uploads import PART_BYTES, Upload
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 from tests.fakes.older_readers import converted_before, older_readers
 from tests.fakes.tenant_stores import TenantStores

@@ -14,7 +14,9 @@ import pytest
 
 from assistant.laptop.sharing import SharedSite
 from assistant.process.private_files import keep_private, make_private_folder, write_private
-from assistant.stores.files import FileDocumentStore, open_connection
+from assistant.stores.blobs import FolderBlobs
+from assistant.stores.documents import StoredDocuments
+from assistant.stores.files import open_connection
 from tests.contracts import samples
 from tests.fakes.file_modes import wider
 from tests.fakes.sites import address
@@ -66,7 +68,7 @@ def test_sqlite_s_files_are_private_also_those_of_an_older_release(tmp_path: Pat
 
 
 async def test_stored_documents_are_private(tmp_path: Path) -> None:
-    await FileDocumentStore(tmp_path / "state" / "documents").put(samples.document())
+    await StoredDocuments(FolderBlobs(tmp_path / "state" / "documents")).put(samples.document())
     assert len(list((tmp_path / "state").rglob("*.json"))) == 1
     assert wider(tmp_path / "state") == []
 

@@ -15,7 +15,7 @@ import assistant.options
 import assistant.stores
 from assistant.process.settings import AuditSettings, IngestingSettings, MovingSettings, ServiceSettings
 from assistant.stores.opened import EmbeddedTenant
-from assistant.stores.store import FilesOf, Primitive, Store
+from assistant.stores.store import Primitive, Store
 
 SETTINGS = {
     name
@@ -38,9 +38,8 @@ STORES = dict(declared())
 
 
 def settings_of(primitive: Primitive[Any]) -> set[str]:
-    if isinstance(primitive, FilesOf):
-        return {setting for _, setting in primitive.settings}
-    return {getattr(primitive, each.name) for each in fields(primitive) if each.name == "setting"} - {""}  # pyright: ignore[reportArgumentType]
+    names = {getattr(primitive, each.name) for each in fields(primitive) if each.name.endswith("setting")}  # pyright: ignore[reportArgumentType]
+    return (names | {setting for _, setting in getattr(primitive, "beside", ())}) - {""}
 
 
 @pytest.mark.parametrize("store", STORES.values(), ids=STORES)

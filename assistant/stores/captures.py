@@ -1,0 +1,76 @@
+"""Captured calls of models over blobs: raw ones in a quarantine, and their clean copies."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from assistant.domain.errors import TooLargeError
+from assistant.stores.blobs import Blobs, FolderBlobs
+
+LARGEST_CAPTURE_BYTES = 128 * 1024 * 1024
+"""Of one object, which is in memory about three times. SageMaker closes a file after minutes."""
+_RAW, _CLEAN = "The quarantine", "Clean capture"
+
+
+class StoredCaptures:
+    """The quarantine and the clean copies, of a tenant or of this machine. All methods raise
+    DependencyError."""
+
+    def __init__(self, *, raw: Blobs, clean: Blobs) -> None:
+        self._raw = raw
+        self._clean = clean
+
+    @classmethod
+    def here(cls, folder: Path) -> Self:
+        """Of this machine: in ``raw``, where the service writes, and ``clean``."""
+        return cls(
+            raw=FolderBlobs(folder / "raw", what=_RAW), clean=FolderBlobs(folder / "clean", what=_CLEAN)
+        )
+
+    @classmethod
+    def on_aws(cls, s3: Any, *, quarantine_bucket: str, capture_bucket: str) -> Self:
+        """Of a deployment; ``s3`` is an aiobotocore client."""
+        from assistant.stores.s3 import S3Blobs
+
+        raw = S3Blobs(s3, bucket=quarantine_bucket, what=_RAW, longest_bytes=LARGEST_CAPTURE_BYTES)
+        return cls(raw=raw, clean=S3Blobs(s3, bucket=capture_bucket, what=_CLEAN))
+
+    async def read_raw(self, key: str) -> bytes | None:
+        """Return the newest raw content; None if it is gone. Raises TooLargeError."""
+        try:
+            return await self._raw.get(key)
+        except TooLargeError as error:
+            advice = "It stays in the quarantine until somebody deletes it."
+            raise TooLargeError(f"{error.message} {advice}") from None
+
+    async def put_clean(self, key: str, content: bytes) -> None:
+        await self._clean.put(key, content)
+
+    async def delete_raw(self, key: str) -> None:
+        """Delete every version and delete marker of the raw object. An unknown key is no error."""
+        await self._raw.purge(key, of_key=True)
+
+    async def raw_objects(self) -> Mapping[str, datetime]:
+        """Return when the oldest version of every raw object was written, by key."""
+        oldest = dict[str, datetime]()
+        async for found in self._raw.versions(""):
+            oldest[found.key] = min(oldest.get(found.key, found.written_at), found.written_at)
+        return oldest
+
+    async def clean_keys(self) -> AsyncIterator[str]:
+        """Yield the key of every copy, in no order. It has the hour of its calls: ``…/YYYY/MM/DD/HH/…``."""
+        async for found in self._clean.list(""):
+            yield found.key
+
+    async def read_clean(self, key: str) -> bytes | None:
+        """Return a copy; None if it is gone."""
+        return await self._clean.get(key)
+
+    async def delete_clean(self, *, before: datetime) -> None:
+        """Delete the copies that were written before then, as a bucket's lifecycle does."""
+        async for found in self._clean.list(""):
+            if found.written_at < before:
+                await self._clean.remove(found.key)
