@@ -1,8 +1,7 @@
 """Starts training jobs, compile jobs and trial endpoints by SageMaker's Python SDK.
 
 A process of its own in ``build/sagemaker`` (docs/decisions/0101-jobs-by-the-sdk.md). It reads one order as
-JSON from stdin (assistant/options/models_lab/commands/sagemaker_jobs.py) and writes ``{"arn": …}``, or
-``{"error": …}`` if refused.
+JSON from stdin and writes ``{"arn": …}``, or ``{"error": …}`` if refused.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """``make fit``: learns the shipped weights files from the tuning halves of the committed questions.
 
-    python -m tools.fit_weights [ranking|red_flags|support|live] [--state DIR]
+    python -m tools.fit_weights [ranking|red_flags|support|HEAD] [--state DIR]
 
 *ranking* (ranker, units and the head of readings) asks the questions twice: as the weights are, and with the
 new ranker and the new weights of units. The head of readings is fitted on the vectors of the same questions
-and of the shop's. *red_flags*, *support* and *live* fit the heads of red flags, of the
-support check and of live elements. ``git checkout assistant/answer/weights`` puts the files back.
+and of the shop's. *red_flags* and *support* fit the heads of red flags and of the
+support check, HEAD one that an option brings (``live``). ``git checkout assistant/answer/weights`` puts the
+files back.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from assistant.answer.answer import AnswerQuestion
 from assistant.answer.rank import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
 from assistant.answer.rank_documents import Evidence
 from assistant.answer.readers import HeadFile, head_counts
@@ -31,7 +31,6 @@ from assistant.answer.red_flags import Weights, ordinary_messages, pieces
 from assistant.answer.services import TenantServices
 from assistant.answer.support import WEIGHTS
 from assistant.answer.vocabulary import Vocabulary
-from assistant.domain.answers import LiveMatch
 from assistant.domain.errors import AssistantError
 from assistant.evaluation.estimator import Estimator, Floats, Lists
 from assistant.evaluation.judging import (
@@ -39,13 +38,11 @@ from assistant.evaluation.judging import (
     Observer,
     is_gold,
     observe_all,
-    until_whole,
 )
 from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows
 from assistant.evaluation.routing import load_routed
 from assistant.evaluation.support import Case, checked, features, samples
-from assistant.evaluation.trials import FlaggedMessage, LiveQuestion, embedded, prepare_live, silent
-from assistant.options.live.examples import USUAL_LIVE, USUAL_NEARER, LiveExamples
+from assistant.evaluation.trials import HEADS, FlaggedMessage, Head, LiveQuestion, embedded
 from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import LocalRuntime, committed, local_runtime, open_services
 from assistant.terminal.terminal import GlobalOptions, Terminal, plain
@@ -57,7 +54,6 @@ PENALTY: Mapping[Kind, float] = {
     "units": 0.02,
     "unit_vectors": 0.02,
     "reranker": 0.01,
-    "live": 0.0015,
 }
 _STEPS = 3_000
 _KINDS = {
@@ -76,7 +72,6 @@ _LEANS_EARLIER = 1.5
 tuning half: all of it found, no other question)."""
 _RULES_EVERY = 3
 _TENANTS = ("pharmacy", "clinic")
-_LIVE_TENANTS = ("pharmacy", "shop")
 _PULL = 5.0
 
 
@@ -336,38 +331,12 @@ def support_rows(questions: Path) -> list[tuple[str, Case]]:
     return [(kind, case) for kind, case in rows if case.split == "tuning"]
 
 
-class _ObservedExamples(LiveExamples):
-    """Keeps of each question the nearest element and the score of the head."""
-
-    def __init__(self, services: TenantServices) -> None:
-        super().__init__(services)
-        self.observed: list[tuple[LiveMatch, float]] = []
-
-    def match(self, vector: Sequence[float], *, live: float | None) -> list[LiveMatch]:
-        matches = super().match(vector, live=live)
-        self.observed += [(match, USUAL_LIVE if live is None else live) for match in matches[:1]]
-        return matches
-
-
-async def fit_live(services: Mapping[str, TenantServices], questions: Path) -> bytes:
-    """Return ``live.json``, fitted on whether the nearest element of a question is one that it asks for."""
-    paths = [questions / "live" / f"{name}.jsonl" for name in ("tuning", "chat")]
-    asked = [row for path in paths for row in load_rows(path, LiveQuestion)]
-    rows: list[tuple[float, float, float]] = []
-    labels: list[bool] = []
-    for tenant, opened in services.items():
-        examples = _ObservedExamples(silent(opened))
-        preparing = AnswerQuestion(silent(opened), beside=examples)
-        for question in (question for question in asked if question.tenant == tenant):
-            examples.observed.clear()
-            await until_whole(partial(prepare_live, preparing, opened, question))
-            for match, live in examples.observed:
-                nearer = USUAL_NEARER if match.against is None else match.cosine - match.against
-                rows.append((match.cosine, nearer, live))
-                labels.append(any(match.element in names for names in question.asks))
-    names = ["cosine", "nearer", "live"]
-    values, bias = fit_logistic(np.array(rows), labels, penalty=PENALTY["live"])
-    return weights_file("live", names, values, bias=bias, fitted_on=_hashes(paths))
+async def fit_head(head: Head, services: Mapping[str, TenantServices], questions: Path) -> bytes:
+    """Return the weights file of a head that an option brings."""
+    paths = [questions / path for path in head.paths]
+    rows, labels = await head.rows(services, paths)
+    values, bias = fit_logistic(np.array(rows), labels, penalty=head.penalty)
+    return weights_file(head.kind, head.features, values, bias=bias, fitted_on=_hashes(paths))
 
 
 def fit_support(rows: Sequence[tuple[str, Case]]) -> dict[str, object]:
@@ -401,9 +370,10 @@ def _hashes(paths: Iterable[Path]) -> str:
 
 async def _fit(runtime: LocalRuntime, folder: Path, what: str) -> None:
     questions = committed(runtime.options)
-    async with open_services(runtime, _LIVE_TENANTS if what == "live" else _TENANTS) as services:
-        if what == "live":
-            _write(folder, "live", await fit_live(services, questions))
+    head = {each.kind: each for each in HEADS.joined()}.get(cast("Kind", what))
+    async with open_services(runtime, _TENANTS if head is None else head.tenants) as services:
+        if head is not None:
+            _write(folder, head.kind, await fit_head(head, services, questions))
         elif what == "red_flags":
             weights = await _fitted_flags(services[_TENANTS[0]], questions)
             (folder / "red_flags.json").write_text(weights.model_dump_json() + "\n", encoding="utf-8")
@@ -415,9 +385,13 @@ async def _fit(runtime: LocalRuntime, folder: Path, what: str) -> None:
 
 
 def main() -> int:
+    heads = HEADS.joined()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
-        "what", nargs="?", choices=["ranking", "red_flags", "support", "live"], default="ranking"
+        "what",
+        nargs="?",
+        choices=["ranking", "red_flags", "support", *(head.kind for head in heads)],
+        default="ranking",
     )
     parser.add_argument("--state", type=Path, default=Path(".state"), metavar="DIR")
     arguments = parser.parse_args()
@@ -429,7 +403,7 @@ def main() -> int:
             as_file(files("assistant.answer").joinpath("weights")) as folder,
             runtime.site(command="make fit"),
         ):
-            for tenant in dict.fromkeys((*_TENANTS, *_LIVE_TENANTS)):
+            for tenant in dict.fromkeys((*_TENANTS, *(name for head in heads for name in head.tenants))):
                 asyncio.run(load_if_empty(runtime, tenant))
             asyncio.run(_fit(runtime, folder, arguments.what))
     except AssistantError as error:

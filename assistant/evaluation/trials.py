@@ -6,7 +6,7 @@ Each takes one tenant's opened services and its questions, and returns what is c
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from pydantic import Field
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.prompt import Prompt
+from assistant.answer.rank import Kind
 from assistant.answer.red_flags import RedFlags
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import LiveMatchState
@@ -37,6 +38,26 @@ Trial = Callable[[TenantServices, Sequence[Path]], Coroutine[None, None, list[Ju
 """Asks the questions of a figure's files of one tenant."""
 TRIALS = Place[Mapping[str, Trial]]("trials")
 """Trials by what ``run`` of a figure says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A head whose weights file an option brings: what ``make fit`` fits it on."""
+
+    kind: Kind
+    tenants: tuple[str, ...]
+    paths: tuple[str, ...]
+    """Files of questions, below ``evaluation``."""
+    features: tuple[str, ...]
+    penalty: float
+    rows: Callable[
+        [Mapping[str, TenantServices], Sequence[Path]],
+        Coroutine[None, None, tuple[list[tuple[float, ...]], list[bool]]],
+    ]
+    """Asks the files' questions; returns the features and the label of each row."""
+
+
+HEADS = Place[Head]("heads to fit")
 _DEADLINE_S = 60.0
 _EMBEDDED_AT_ONCE = 32
 

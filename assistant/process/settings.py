@@ -626,7 +626,7 @@ class MovingSettings(_FeedbackSettings):
 
 
 class MakingSetsSettings(_FeedbackSettings):
-    """One run of the task that makes training sets (``python -m assistant.options.models_lab.make_sets``)."""
+    """One run of the task that makes training sets."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_SETS_")
 

@@ -14,6 +14,7 @@ OPTION = Option(
         "live data of a tenant": "opened:open_live",
         "parts of a tenant": "opened:open_reads",
         "contexts of questions": "contexts:open_contexts",
+        "heads to fit": "commands_fit:HEAD",
         "routes": "routes:router",
         "bodies of routes": "routes:READ",
     },

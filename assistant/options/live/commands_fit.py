@@ -1,0 +1,58 @@
+"""What the head of live elements is fitted on (``make fit ARGS=live``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from assistant.answer.answer import AnswerQuestion
+from assistant.answer.services import TenantServices
+from assistant.domain.answers import LiveMatch
+from assistant.evaluation.judging import until_whole
+from assistant.evaluation.questions import load_rows
+from assistant.evaluation.trials import Head, LiveQuestion, prepare_live, silent
+from assistant.options.live.examples import USUAL_LIVE, USUAL_NEARER, LiveExamples
+
+
+class _ObservedExamples(LiveExamples):
+    """Keeps of each question the nearest element and the score of the head."""
+
+    def __init__(self, services: TenantServices) -> None:
+        super().__init__(services)
+        self.observed: list[tuple[LiveMatch, float]] = []
+
+    def match(self, vector: Sequence[float], *, live: float | None) -> list[LiveMatch]:
+        matches = super().match(vector, live=live)
+        self.observed += [(match, USUAL_LIVE if live is None else live) for match in matches[:1]]
+        return matches
+
+
+async def _rows(
+    services: Mapping[str, TenantServices], paths: Sequence[Path]
+) -> tuple[list[tuple[float, ...]], list[bool]]:
+    """Return the features of each question's nearest element, and whether the question asks for it."""
+    asked = [row for path in paths for row in load_rows(path, LiveQuestion)]
+    rows: list[tuple[float, ...]] = []
+    labels: list[bool] = []
+    for tenant, opened in services.items():
+        examples = _ObservedExamples(silent(opened))
+        preparing = AnswerQuestion(silent(opened), beside=examples)
+        for question in (question for question in asked if question.tenant == tenant):
+            examples.observed.clear()
+            await until_whole(partial(prepare_live, preparing, opened, question))
+            for match, live in examples.observed:
+                nearer = USUAL_NEARER if match.against is None else match.cosine - match.against
+                rows.append((match.cosine, nearer, live))
+                labels.append(any(match.element in names for names in question.asks))
+    return rows, labels
+
+
+HEAD = Head(
+    kind="live",
+    tenants=("pharmacy", "shop"),
+    paths=("live/tuning.jsonl", "live/chat.jsonl"),
+    features=("cosine", "nearer", "live"),
+    penalty=0.0015,
+    rows=_rows,
+)
