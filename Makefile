@@ -277,9 +277,9 @@ check: lint scan-secrets typecheck test test-processes test-node test-options ch
 
 .PHONY: check-extras
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
-	@for pair in client:assistant.client service:assistant.service.__main__ service:assistant.options.sources.task worker:assistant.laptop.worker \
+	@for pair in client:assistant.client service:assistant.service.__main__ worker:assistant.laptop.worker \
 		model:assistant.model_server.__main__ probe:lambdas.ask_probe \
-		learning:assistant.options.feedback.patients corpus:assistant.options.models_lab.corpus_here lambda:assistant.options.models_lab.make_sets; do \
+		$$($(BIN)/python -c "from assistant.option import installed; print(*(f'{extra}:{package}.{module}' for package, option in installed().items() for extra, module in option.extras.items()))"); do \
 		extra=$${pair%%:*}; module=$${pair#*:}; home=build/extras/$$extra; \
 		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $$home; \
 		$(BIN)/uv pip install --quiet --python $$home/bin/python --require-hashes -r requirements/$$extra.txt; \

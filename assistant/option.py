@@ -30,6 +30,8 @@ class Option:
     """Group of commands = the module whose ``app`` it is, and its help."""
     joins: Mapping[str, str] = field(default_factory=dict[str, str])
     """Place = what joins there."""
+    extras: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Extra of the wheel = a module that its packages alone must import."""
     needs: tuple[str, ...] = ()
     """Options without which this one is left out, too."""
 

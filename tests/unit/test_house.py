@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from assistant.cli.main import COMMANDS, load_command
+from assistant.option import installed
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("assistant", "benchmarks", "lambdas", "stacks", "template_checks", "tools")
@@ -112,6 +113,29 @@ def test_a_module_that_runs_begins_when_all_of_it_is_defined() -> None:
     }
     assert {name: lines for name, lines in early.items() if lines} == {}
     assert entries_too_early("if __name__ == 'x':\n    f()\ndef f(): ...") == [1]
+
+
+# --- options ----------------------------------------------------------------------------------------------
+def naming(option: str) -> list[str]:
+    """Return the files of code and settings that name an option's folder, but for its own, its handlers in
+    ``lambdas``, its images in ``containers``, and options that declare that they need it."""
+    package = f"assistant.options.{option}"
+    needing = [name for name, other in installed().items() if option in other.needs]
+    own = [f"{name.replace('.', '/')}/" for name in (package, *needing)]
+    named = re.compile(rf"^[^#\n]*\b{package.replace('.', '[./]')}\b", re.MULTILINE)
+    files = {path: path.relative_to(ROOT).as_posix() for path in committed(".py", ".toml", ".mjs", "")}
+    return [
+        name
+        for path, name in files.items()
+        if not name.startswith(("tests/", "docs/", "lambdas/", "containers/", *own))
+        and (path.suffix or path.name == "Makefile")
+        and named.search(path.read_text(encoding="utf-8"))
+    ]
+
+
+@pytest.mark.parametrize("option", [name.rpartition(".")[2] for name in installed()])
+def test_few_files_outside_an_options_folder_name_it(option: str) -> None:
+    assert len(naming(option)) <= 2, naming(option)
 
 
 # --- commands ---------------------------------------------------------------------------------------------

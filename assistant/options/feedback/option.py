@@ -3,6 +3,7 @@
 from assistant.option import Option
 
 OPTION = Option(
+    extras={"learning": "patients"},
     joins={
         "keys of TenantConfig": "section:FeedbackTenant",
         "keys of ModelsSection": "section:CapturedModels",

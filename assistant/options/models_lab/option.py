@@ -3,6 +3,7 @@
 from assistant.option import Option
 
 OPTION = Option(
+    extras={"corpus": "corpus_here", "lambda": "make_sets"},
     needs=("feedback", "desk"),
     joins={
         "keys of TenantConfig": "section:LabTenant",

@@ -3,6 +3,7 @@
 from assistant.option import Option
 
 OPTION = Option(
+    extras={"service": "task"},
     joins={
         "commands of knowledge": "commands:add_to_knowledge",
         "keys of SourceEntry": "section:ConnectedSource",
@@ -11,5 +12,5 @@ OPTION = Option(
         "constructs of the orchestrator stack": "stack:add_runs",
         "tenant file of a container": "stack:fill_in",
         "alarms of a tenant": "stack:alarms",
-    }
+    },
 )
