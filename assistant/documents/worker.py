@@ -155,11 +155,12 @@ class IngestionWorker:
         """
         async with self._ingestion.index_writes:
             await self._ingestion.index.optimize()
+            # The version that answers: of another model than ``index`` until a new one is switched to.
             live = (await self._ingestion.kept_versions())[0].index
             info = await live.info()
         counts = await self._stores.states.count_by_state()
         if info.document_count < sum(counts.get(state, 0) for state in HELD_STATES):
-            lost, tenant = await write_again(self._stores, live), self._ingestion.tenant
+            lost, tenant = await enqueue_lost(self._stores, live), self._ingestion.tenant
             _log.warning("index_refilled", tenant=tenant, found=info.document_count, lost=lost)
         await resume_withdrawals(self._stores)
         await retry_given_up(self._stores)
@@ -179,31 +180,34 @@ class IngestionWorker:
 
     def _consumers(self) -> list[QueueConsumer]:
         indexing, removing = indexing_batches(self.pipeline), removal_batches(self._ingestion)
+        # All lanes share one BatchHandling, and so its lock: a suspect is handled alone in the process.
         queued = [(self._stores.queue, indexing)] * self._limits.lanes
         queued.append((self._stores.withdrawals, removing))
         return [QueueConsumer(queue, each, limits=self._limits.consumer) for queue, each in queued]
 
     async def _maintain(self) -> None:
-        """Purge replaced text from the index when the queue is empty, and at least every
+        """Optimize the index, which purges replaced text, when the queue is empty, and at least every
         ``optimize_every_s``.
 
-        A second purge runs ``optimize_again_after_s`` after the first.
+        Each is repeated once, ``optimize_again_after_s`` later.
         """
         clock, limits = self._ingestion.clock, self._limits
         optimized_at_s = clock.monotonic_s()
-        optimized = purged = 0  # writes of the index before the last optimization, and before the one before
+        writes_at_last = writes_at_previous = 0  # writes of the index before the last two optimizations
         while not self._stopping.is_set():
             await set_within(self._stopping, limits.check_every_s)
             try:
                 await self._ingestion.index.share()
                 since_s = clock.monotonic_s() - optimized_at_s
-                is_second = purged != optimized and since_s >= limits.optimize_again_after_s
+                is_repeated = writes_at_last == writes_at_previous
+                is_second = not is_repeated and since_s >= limits.optimize_again_after_s
                 is_late = since_s >= limits.optimize_every_s
                 if is_second or (
-                    self.pipeline.writes != optimized and (is_late or await self._stores.queue.depth() == 0)
+                    self.pipeline.writes != writes_at_last
+                    and (is_late or await self._stores.queue.depth() == 0)
                 ):
                     async with self._ingestion.index_writes:
-                        optimized, purged = self.pipeline.writes, optimized
+                        writes_at_previous, writes_at_last = writes_at_last, self.pipeline.writes
                         await self._ingestion.index.optimize()
                     optimized_at_s = clock.monotonic_s()
             except AssistantError as error:
@@ -217,12 +221,11 @@ def indexing_batches(pipeline: DocumentPipeline) -> BatchHandling:
 
 def removal_batches(ingestion: TenantIngestion) -> BatchHandling:
     """Return the handling of batches of documents to remove."""
-    stores, index, turn = ingestion.stores, ingestion.index, ingestion.index_writes
     remove = partial(
         remove_documents,
-        stores=stores,
-        index=index,
-        index_writes=turn,
+        stores=ingestion.stores,
+        index=ingestion.index,
+        index_writes=ingestion.index_writes,
         clock=ingestion.clock,
         keys=ingestion.keys,
     )
@@ -260,7 +263,7 @@ async def _enqueue_again(
     return len(statuses)
 
 
-async def write_again(stores: KnowledgeStores, index: PassageIndex) -> int:
+async def enqueue_lost(stores: KnowledgeStores, index: PassageIndex) -> int:
     """Enqueue each live document that the index has lost. Return their number.
 
     Until it is written again a document is stale: its owner sees why, and it counts as a document that the

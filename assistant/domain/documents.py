@@ -22,11 +22,11 @@ ID_SEPARATOR = ":"
 """Between a source's namespace and its own id of a document. No source's own ids contain it."""
 
 MISSING = "[…]"
-"""In a text, for a value that only its template knows."""
+"""Stands in a text where its source had a variable that is filled when the text is shown."""
 
-READING = 1
-"""Number of the readers. Increase it when they make another text of a file that is the same: it is part of
-each content's hash, so a document that older readers read has another hash."""
+READER_VERSION = 1
+"""Version of the parsers. Increase it when they make another text of an unchanged file: it is part of each
+content's hash, so a document that older parsers read has another hash."""
 
 MediaType = Literal["text/markdown", "text/html", "text/plain", "application/vnd.page+json"]
 """The last is the page model, in which a file of another format is kept."""
@@ -99,12 +99,12 @@ class Document(PublicModel):
     review_after: date | None = Field(default=None, exclude_if=lambda day: day is None)
     """The day on which its owner must look at it again. Omitted when absent, as ``item``."""
 
-    def content_hash(self, *, reading: int = READING) -> str:
-        """Return the SHA-256 (hex) over all fields and the number of the readers: an unchanged document that
-        the same readers read has the same hash.
+    def content_hash(self, *, reading: int = READER_VERSION) -> str:
+        """Return the SHA-256 (hex) over all fields and the version of the parsers: an unchanged document that
+        the same parsers read has the same hash.
 
-        Absent ``questions``, ``item``, ``original`` and ``review_after`` are left out, and so is reading 0,
-        that of releases which did not count it.
+        Absent ``questions``, ``item``, ``original`` and ``review_after`` are left out, and so is version 0,
+        that of releases which had no version.
         """
         fields = self.model_dump(mode="json", exclude=None if self.questions else {"questions"})
         fields |= {"reading": reading} if reading else {}
@@ -112,7 +112,7 @@ class Document(PublicModel):
 
     def content_hashes(self) -> tuple[str, ...]:
         """Return the hash that the content has now, then those by which releases before know it."""
-        return tuple(self.content_hash(reading=reading) for reading in range(READING, -1, -1))
+        return tuple(self.content_hash(reading=reading) for reading in range(READER_VERSION, -1, -1))
 
 
 def contents_digest(contents: Mapping[str, str]) -> str:
@@ -168,7 +168,7 @@ class DocumentStatus(PublicModel):
     failure_reason: str | None = None
     knowledge_source: str = ""
     """Name of the ``[[sources]]`` entry that the document belongs to; ``source`` is what the document says of
-    itself. Told to readers of the status, not kept."""
+    itself. Filled in when a status is served, never stored."""
     origin: str | None = None
     """The file that it came from, in its source; None of one that came by the API."""
     labels: tuple[str, ...] | None = None
@@ -375,7 +375,8 @@ def embedding_input(*, title: str, heading: str, text: str) -> str:
     return "\n".join(part for part in (title, heading, text) if part)
 
 
-# Retrieval
+# Retrieval. A leg is one ranked list of a search. Legs of passages: lexical (BM25 of the text) and vector.
+# Legs of documents: title vectors, words of titles, words of the whole text. Fusion joins legs by rank.
 
 
 RRF_K = 60

@@ -81,9 +81,9 @@ class _Renderer:
         self._depth = 0
         """How many lists and tables are around the block."""
         self._marker = ""
-        """Of the item that begins; its first line takes it."""
+        """Marker of the item that begins; its first line takes it."""
         self._kind: UnitKind | None = None
-        """Of the items of the list around; None outside of lists."""
+        """Kind of the items of the list around; None outside of lists."""
 
     def losses(self) -> tuple[Loss, ...]:
         return tuple(Loss(what, where, words) for (what, where), words in self._lost.items())
@@ -125,10 +125,10 @@ class _Renderer:
         if self._kind is None:
             self.builder.block(text)
         elif self._marker:
-            self.builder.line(self._marker + text.strip(), kind=self._kind, depth=self._depth)
+            self.builder.item_or_row(self._marker + text.strip(), kind=self._kind, depth=self._depth)
             self._marker = ""
         else:  # a further paragraph of the item
-            self.builder.line(text.strip(), kind=UnitKind.SENTENCE, depth=self._depth + 1)
+            self.builder.item_or_row(text.strip(), kind=UnitKind.SENTENCE, depth=self._depth + 1)
 
     def _list(self, block: List) -> None:
         outer = self._kind, self._marker

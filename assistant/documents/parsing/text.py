@@ -59,19 +59,19 @@ def read_links(marked: str) -> tuple[str, list[Link]]:
     if LINK_END not in marked:
         return normalize(marked), []
     text, links = normalize(unmarked(marked)), list[Link]()
-    done = at = 0
-    for found in _LINK.finditer(marked):
-        gap, words = normalize(unmarked(marked[done : found.start()])), normalize(found[2])
-        start = text.find(words, at + len(gap))  # only white space is between
-        done, at = found.end(), start + len(words)
+    marked_at = text_at = 0  # ends of the link before, in the marked and in the normalized text
+    for link in _LINK.finditer(marked):
+        between, words = normalize(unmarked(marked[marked_at : link.start()])), normalize(link[2])
+        start = text.find(words, text_at + len(between))  # only white space is skipped
+        marked_at, text_at = link.end(), start + len(words)
         if words:
-            links.append((start, at, found[1]))
+            links.append((start, text_at, link[1]))
     return text, links
 
 
 @dataclass(slots=True)
 class _Lead:
-    """The unit that the next list items belong to."""
+    """The sentence that the next list items belong to."""
 
     ordinal: int
     opens_list: bool
@@ -90,8 +90,8 @@ class TextBuilder:
         self._tables: list[Table] = []
         self._pages: list[tuple[int, int]] = []
         self._links: list[Link] = []
-        self._read: list[Link] = []
-        """Of the text that is appended next."""
+        self._pending_links: list[Link] = []
+        """Links of the text that is appended next, which ``_append`` places."""
         self._section_start: int | None = None
         self._section_end = 0
         self._last_was_line = False
@@ -104,16 +104,16 @@ class TextBuilder:
     def heading(self, level: int, text: str) -> None:
         """Add a heading. It ends those of its own level and below, and is part of the text but of no
         section. A text longer than _LONGEST_NAME is a paragraph."""
-        text = self._without_links(text).replace("\n", " ")
-        if not text:
+        name = self._without_links(text).replace("\n", " ")
+        if not name:
             return
-        if len(text) > _LONGEST_NAME:
-            self.block(text)
+        if len(name) > _LONGEST_NAME:
+            self.block(text.replace("\n", " "))
             return
         self._end_section()
-        self._headings = [(above, name) for above, name in self._headings if above < level]
-        self._headings.append((level, text))
-        self._append(text, "\n\n")
+        self._headings = [(above, other) for above, other in self._headings if above < level]
+        self._headings.append((level, name))
+        self._append(name, "\n\n")
         self._last_was_line = False
         self._subheading = ""
         self._lead = None
@@ -121,7 +121,7 @@ class TextBuilder:
     def block(self, text: str) -> None:
         """Add a paragraph between blank lines. Its sentences are units."""
         text = self._without_links(text)
-        start = self._body(text, "\n\n")
+        start = self._append_to_section(text, "\n\n")
         if start is not None:
             self._items.clear()
             self._sentences(text, start)
@@ -130,7 +130,7 @@ class TextBuilder:
     def plain_block(self, text: str) -> None:
         """Add a paragraph of plain text, whose lines may be list items or headings."""
         text = normalize(text)
-        start = self._body(text, "\n\n")
+        start = self._append_to_section(text, "\n\n")
         if start is None:
             return
         self._items.clear()
@@ -152,7 +152,7 @@ class TextBuilder:
         for row in read[1:] if names else read:
             is_title = len(row) == 1 < len(names)  # one cell across all columns
             text, cells = _joined([cell for cell, _ in row], [] if is_title else names)
-            start = self.line(text, kind=UnitKind.ROW, depth=depth)
+            start = self.item_or_row(text, kind=UnitKind.ROW, depth=depth)
             if start is not None:
                 placed.append(tuple(Span(start + cell.start, start + cell.end) for cell in cells))
                 for cell, (_, links) in zip(placed[-1], row, strict=True):
@@ -161,24 +161,24 @@ class TextBuilder:
         if placed:
             self._tables.append(Table(tuple(names), tuple(placed)))
 
-    def line(self, text: str, *, kind: UnitKind = UnitKind.ITEM, depth: int = 1) -> int | None:
+    def item_or_row(self, text: str, *, kind: UnitKind, depth: int) -> int | None:
         """Add a list item, a part of one, or a table row, on the line after the one before.
 
         Return where it begins in the text; None for an empty line, which is not added.
 
-        ``depth`` is the number of lists and tables around it, from 1. A row's parent is the item around its
-        table.
+        ``depth`` is the number of lists and tables around it, from 1. Its parent is the nearest item of a
+        smaller depth; without one, the sentence before the list or table.
         """
         text = self._without_links(text)
-        start = self._body(text, "\n" if self._last_was_line else "\n\n")
+        start = self._append_to_section(text, "\n" if self._last_was_line else "\n\n")
         if start is None:
             return None
         del self._items[depth:]
         self._items += [None] * (depth - len(self._items))
-        above = next((at for at in reversed(self._items[: depth - 1]) if at is not None), None)
-        if above is None and self._lead is not None:
-            above = self._lead.ordinal
-        self._items[depth - 1] = self._unit(kind, text, start, parent=above)
+        parent = next((item for item in reversed(self._items[: depth - 1]) if item is not None), None)
+        if parent is None and self._lead is not None:
+            parent = self._lead.ordinal
+        self._items[depth - 1] = self._unit(kind, text, start, parent=parent)
         self._last_was_line = True
         return start
 
@@ -230,12 +230,12 @@ class TextBuilder:
         return ordinal
 
     def _without_links(self, marked: str) -> str:
-        """Return the normalized text; ``_append`` places its links."""
-        text, self._read = read_links(marked)
+        """Return the normalized text, and keep its links for ``_append``."""
+        text, self._pending_links = read_links(marked)
         return text
 
-    def _body(self, text: str, separator: str) -> int | None:
-        """Append a normalized text; None for an empty one."""
+    def _append_to_section(self, text: str, separator: str) -> int | None:
+        """Append a normalized text that is no heading. Return where it begins; None for an empty one."""
         if not text:
             return None
         start = self._append(text, separator)
@@ -251,8 +251,8 @@ class TextBuilder:
         start = self._length
         self._parts.append(text)
         self._length += len(text)
-        self._links += _moved(self._read, start)
-        self._read = []
+        self._links += _moved(self._pending_links, start)
+        self._pending_links = []
         return start
 
     def _end_section(self) -> None:

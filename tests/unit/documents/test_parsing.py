@@ -433,6 +433,14 @@ def test_a_text_too_long_for_a_heading_is_a_paragraph_and_one_too_long_for_a_col
     assert parse_document(document(content=f"{long}\n\nb.")).units[-1].heading == ""
 
 
+def test_a_text_too_long_for_a_heading_keeps_its_links() -> None:
+    parsed = parse_markdown("# [Refunds](https://x.example/a) " + "word " * 500)
+
+    assert [(parsed.text[start:end], address) for start, end, address in parsed.links] == [
+        ("Refunds", "https://x.example/a")
+    ]
+
+
 @settings(max_examples=200, deadline=None)
 @given(content=st.text(alphabet="ab \n#-*>|`<>/1.&\t\r\x00é", max_size=200))
 def test_every_section_is_in_the_text_and_none_overlaps(content: str) -> None:
