@@ -1,4 +1,9 @@
-"""Converts e-mails by the standard library: what the sender wrote, apart from older mails."""
+"""Converts e-mails by the standard library: what the sender wrote, apart from older mails.
+
+A lead is what stands above an older mail: a line such as "On 3 May, Olga wrote:", a line such as
+"-----Original Message-----", or several fields such as "From: …". Leads are found by the library
+mail-parser-reply.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from email.message import EmailMessage, Message, MIMEPart
 from email.policy import default
 from functools import reduce
 from itertools import groupby, zip_longest
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from assistant.documents.formats.plain import decoded, decoded_page, text_blocks, title_of
 from assistant.documents.page import (
@@ -32,6 +37,7 @@ from assistant.domain.errors import DocumentInvalidError
 
 _FACTS = ("From", "To", "Cc", "Date")
 _FLOWING = re.compile(r"(?m)(?<!^--) \n")
+"""A line's end after which it goes on, in ``format=flowed``. "-- " is the line above a signature."""
 _MUCH_LONGER = 1.5
 """The plain text is read in place of the HTML part where it has this many times its words."""
 _QUOTED = re.compile(r">(?!\s*=?\s*\d)")
@@ -45,13 +51,15 @@ _ANY_LANGUAGE = re.compile(
     r"^(?=[^\n]*(?:\d{4}|\d[:.h]\d\d))(?:[^\n]*\n)?[^\n]*<[^<>@\s]{1,64}@[^<>\s]{1,255}>\)?[^\n]{0,20}:$",
     re.MULTILINE,
 )
-"""One or two lines with a date or time, then an address: "El 2 mar 2026, Olga (<o@x.org>) escribi\u00f3:"."""
+"""A lead of any language: one or two lines with a date or time, then an address, such as
+"El 2 mar 2026, Olga (<o@x.org>) escribi\u00f3:"."""
 _LEAST_FIELDS = 3
 """Lines such as "From: …" above an older mail. Two may be opening hours: "From: 9:00", "To: 17:00"."""
 _LONGEST_LEAD = 300
 """Characters of a line above an older mail. The library takes 19 s for a line of 40,000."""
 _MAY_LEAD = re.compile(r"^-----|^[^:]{1,24}:|:$")
-"""In such a line, or the one before. The library takes 5 s for a megabyte of other lines."""
+"""Only a line with this, and the line before it, is given to the library, which takes 5 s for a megabyte of
+other lines."""
 
 
 def convert_eml(raw: bytes) -> Page:
@@ -152,29 +160,36 @@ def _quotes_apart(text: str) -> Iterable[Block]:
 
 
 def _without_older(blocks: tuple[Block, ...], message: Message) -> tuple[Block, ...]:
-    """Return the blocks with each older mail as one. The mail that a forwarding passes on is no older one,
-    and neither is a mail without any other text."""
-    told = _marked(blocks, but=0)
-    if not _FORWARDED.match(str(message["subject"] or "").strip()) and _words(told):
-        return told
+    """Return the blocks with each older mail as one block.
+
+    In a forwarding, and in a mail without other text, the first lead begins the mail that is passed on: that
+    mail is no older one.
+    """
+    marked = _with_older_text(blocks, skipped_leads=0)
+    if not _FORWARDED.match(str(message["subject"] or "").strip()) and _words(marked):
+        return marked
     shown = (block.blocks if isinstance(block, OlderText) else (block,) for block in blocks)
-    return _marked(tuple(block for each in shown for block in each), but=1)
+    return _with_older_text(tuple(block for each in shown for block in each), skipped_leads=1)
 
 
-def _marked(blocks: tuple[Block, ...], *, but: int) -> tuple[Block, ...]:
-    """Return the blocks with what follows a line such as "On … wrote:" as older text, but for the first
-    ``but`` of them."""
-    leads = dict(reversed(_leads(blocks)[but:]))
+def _with_older_text(blocks: tuple[Block, ...], *, skipped_leads: int) -> tuple[Block, ...]:
+    """Return the blocks with each lead, and the rest after it, as older text; the first leads are skipped.
+
+    A lead above a block of older text (marked by ">") is added to it alone: the rest may be answers below the
+    lines that it quotes.
+    """
+    leads = _leads(blocks)[skipped_leads:]
+    start_by_block = dict(reversed(leads))  # of two leads in a block the first one
     made: list[Block] = []
     for at, block in enumerate(blocks):
-        if at not in leads or not isinstance(block, Paragraph):
+        if at not in start_by_block or not isinstance(block, Paragraph):
             made.append(block)
             continue
-        before, lead = _cut(block.runs, leads[at])
+        before, lead = _cut(block.runs, start_by_block[at])
         made += [Paragraph(before)] if before else []
         if not any(isinstance(after, OlderText) for after in blocks[at + 1 : at + 2]):
             return (*made, OlderText((Paragraph(lead), *blocks[at + 1 :])))
-        made.append(OlderText((Paragraph(lead),)))  # the rest may be answers below the lines that it quotes
+        made.append(OlderText((Paragraph(lead),)))
     return tuple(made)
 
 
@@ -190,35 +205,60 @@ def _with_questions(blocks: Sequence[Block]) -> Iterator[Block]:
             yield from (Paragraph(plain(f"> {question}")) for question in asked)
 
 
-def _leads(blocks: Sequence[Block]) -> list[tuple[int, int]]:
-    """Return where older mails begin: the block, and the character of its text."""
-    from mailparser_reply.constants import MAIL_LANGUAGES  # pyright: ignore[reportMissingTypeStubs]
-    from mailparser_reply.parser import EmailMessage as ReplyReader  # pyright: ignore[reportMissingTypeStubs]
+class _Line(NamedTuple):
+    """A line of the blocks' text."""
 
-    places: list[tuple[int, int]] = []
-    lines: list[str] = []
-    for at, block in enumerate(blocks):
-        start = 0
-        for line in (text_of(block.runs) if isinstance(block, Paragraph) else "").split("\n"):
-            places.append((at, start))
-            lines.append(" ".join(line.split()))
-            start += len(line) + 1
-    may_lead = [len(line) <= _LONGEST_LEAD and _MAY_LEAD.search(line) is not None for line in lines]
-    kept = (line if any(may_lead[at : at + 2]) else "." for at, line in enumerate(lines))
-    text = "\n".join(kept)
-    reader: Any = ReplyReader(text, languages=list(MAIL_LANGUAGES))
+    block: int
+    start: int
+    """Its first character in the text of its block."""
+    text: str
+    """With single spaces."""
+
+
+def _leads(blocks: Sequence[Block]) -> list[tuple[int, int]]:
+    """Return where leads begin: the block, and the character of its text."""
+    lines = _lines_of(blocks)
+    text = _searched_text(lines)
     found: list[tuple[int, int]] = []
-    begun = -1
-    """Where a line "-----Original Message-----" ends: the fields below it belong to it."""
-    leads = [*cast("re.Pattern[str]", reader.HEADER_REGEX).finditer(text), *_ANY_LANGUAGE.finditer(text)]
-    for lead in sorted(leads, key=lambda lead: lead.start()):
-        if _is_lead(lead[0].strip()) and lead.start() != begun:
-            found.append(places[text.count("\n", 0, lead.end() - len(lead[0].lstrip()))])
-        begun = lead.end() if lead[0].startswith("-----") else -1
+    original_end = -1  # of "-----Original Message-----": the fields that follow at once belong to it
+    for match in _lead_matches(text):
+        if _is_lead(match[0].strip()) and match.start() != original_end:
+            first_character = match.end() - len(match[0].lstrip())
+            line = lines[text.count("\n", 0, first_character)]
+            found.append((line.block, line.start))
+        original_end = match.end() if match[0].startswith("-----") else -1
     return list(dict.fromkeys(found))
 
 
+def _lines_of(blocks: Sequence[Block]) -> list[_Line]:
+    """Return the lines of paragraphs; any other block is an empty line."""
+    lines: list[_Line] = []
+    for at, block in enumerate(blocks):
+        start = 0
+        for line in (text_of(block.runs) if isinstance(block, Paragraph) else "").split("\n"):
+            lines.append(_Line(at, start, " ".join(line.split())))
+            start += len(line) + 1
+    return lines
+
+
+def _searched_text(lines: Sequence[_Line]) -> str:
+    """Return the lines in which leads are searched, with "." for each one that cannot be of a lead."""
+    may_lead = [len(line.text) <= _LONGEST_LEAD and _MAY_LEAD.search(line.text) for line in lines]
+    return "\n".join(line.text if any(may_lead[at : at + 2]) else "." for at, line in enumerate(lines))
+
+
+def _lead_matches(text: str) -> list[re.Match[str]]:
+    """Return what may be a lead, in order: by the library's languages, and by the form of any other."""
+    from mailparser_reply.constants import MAIL_LANGUAGES  # pyright: ignore[reportMissingTypeStubs]
+    from mailparser_reply.parser import EmailMessage as ReplyReader  # pyright: ignore[reportMissingTypeStubs]
+
+    reader: Any = ReplyReader(text, languages=list(MAIL_LANGUAGES))
+    matches = [*cast("re.Pattern[str]", reader.HEADER_REGEX).finditer(text), *_ANY_LANGUAGE.finditer(text)]
+    return sorted(matches, key=lambda match: match.start())
+
+
 def _is_lead(lead: str) -> bool:
+    """Return whether a match is a line of dashes, one or two lines that end in ":", or enough fields."""
     is_line = lead.startswith("---") or (lead.endswith(":") and lead.count("\n") <= 1)
     return is_line or len(_FIELD.findall(lead)) >= _LEAST_FIELDS
 

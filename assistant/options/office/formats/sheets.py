@@ -16,7 +16,7 @@ from functools import lru_cache
 from html import unescape
 from itertools import product
 from pathlib import PurePosixPath
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from zipfile import ZipFile
 
 from assistant.documents.formats.regions import MOST_CELLS, GridCell, Row, region_blocks
@@ -40,9 +40,12 @@ _LINKING = re.compile(
 )
 """A formula that links to an address."""
 _REMARK = "[Threaded comment]"
+"""Begin of the note that Excel puts in place of a comment."""
 _LITERALS = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hms]+\])[^][]*\]|General|AM/PM|A/P|E[+-]', re.I | re.S)
+"""Parts of a number format whose letters are no codes of dates: text, colours, fillers, exponents."""
 _LETTERS = re.compile(r"[^\W\d_]")
 _DATE_LETTERS = frozenset("ymdhsegb")
+"""Codes of dates and times: year, month or minute, day, hour, second, era (e, g), Buddhist year."""
 _LOCALE = re.compile(r"\[\$-[^][]*\]")
 """It names a language. xlfmt writes "$" for it before a number."""
 _DATE_DOT = re.compile(r"""("[^"]*"|\\.|\[[^][]*\]|\.0+)|\.""", re.DOTALL)
@@ -71,9 +74,9 @@ def convert_xlsx(raw: bytes) -> Page:
     from openpyxl.reader.excel import ExcelReader  # pyright: ignore
 
     container = open_container(raw, part="xl/workbook.xml")
-    unstored, links, is_rich = _checked_sheets(container)
+    facts = _checked_facts(container)
     try:
-        reader: Any = ExcelReader(io.BytesIO(raw), data_only=True, rich_text=is_rich)
+        reader: Any = ExcelReader(io.BytesIO(raw), data_only=True, rich_text=facts.is_rich)
         reader.read()
     except BROKEN as error:
         problem = f"it is not a whole Excel file ({type(error).__name__})"
@@ -91,13 +94,14 @@ def convert_xlsx(raw: bytes) -> Page:
             losses.append(Loss(f"hidden sheet {sheet.title} was not read", words=words))
             continue
         lost, place = Counter[str](), Place("sheet", name=sheet.title)
-        rows = _Sheet(sheet, reader.wb.epoch, lost, links.get(targets[sheet.title], {})).rows()
+        links = facts.links.get(targets[sheet.title], {})
+        rows = _Sheet(sheet, reader.wb.epoch, lost, links).rows()
         if further := [*region_blocks(rows, place, level=3), *_over_the_cells(sheet, container, place)]:
             blocks += [Heading(2, (Run(sheet.title),), place), *further]
         losses += [Loss(what, str(place), words) for what, words in lost.items()]
         banners += _banners(sheet)
     visible = [sheet.title for sheet in reader.wb.worksheets if sheet.sheet_state == "visible"]
-    if missing := [f"{name}!{place}" for name in visible for place in unstored.get(targets[name], ())]:
+    if missing := [f"{name}!{place}" for name in visible for place in facts.unstored.get(targets[name], ())]:
         more = f" and {len(missing) - _SHOWN_PLACES} more" if len(missing) > _SHOWN_PLACES else ""
         shown = ", ".join(missing[:_SHOWN_PLACES])
         what = f"formulas without a stored value: {shown}{more}. Open and save the file in Excel."
@@ -105,9 +109,19 @@ def convert_xlsx(raw: bytes) -> Page:
     return Page(tuple(blocks), banner="; ".join(dict.fromkeys(banners)), losses=tuple(losses))
 
 
-def _checked_sheets(container: ZipFile) -> tuple[dict[str, list[str]], dict[str, dict[str, str]], bool]:
-    """Return by part the places of formulas without a stored value and the addresses of those that link, and
-    whether parts of texts are raised or struck. Raises DocumentInvalidError for too many cells."""
+class _Facts(NamedTuple):
+    """What is read from a workbook's parts itself, by the part's name (``xl/worksheets/sheet1.xml``)."""
+
+    unstored: Mapping[str, Sequence[str]]
+    """Cells with a formula without a stored value: "B7"."""
+    links: Mapping[str, Mapping[str, str]]
+    """Cell = address, of formulas that link."""
+    is_rich: bool
+    """Whether some text is raised, lowered or struck in part."""
+
+
+def _checked_facts(container: ZipFile) -> _Facts:
+    """Return the facts of a workbook. Raises DocumentInvalidError for too many cells."""
     unstored, links, is_rich = dict[str, list[str]](), dict[str, dict[str, str]](), False
     for name in container.namelist():
         if PurePosixPath(name).parent.name != "worksheets" and not name.endswith("sharedStrings.xml"):
@@ -121,7 +135,7 @@ def _checked_sheets(container: ZipFile) -> tuple[dict[str, list[str]], dict[str,
             raise DocumentInvalidError(f"{problem}. Split it, or end its merged cells where its data end.")
         unstored[name] = [found.decode() for found in _UNSTORED.findall(content)]
         links[name] = {at.decode(): unescape(to.decode()) for at, to in _LINKING.findall(content)}
-    return unstored, links, is_rich
+    return _Facts(unstored, links, is_rich)
 
 
 def _area(reference: str) -> int:
@@ -154,6 +168,19 @@ def _filled(sheet: Any) -> list[tuple[tuple[int, int], Any]]:
     return sorted((place, cell) for place, cell in sheet._cells.items() if cell.value is not None)
 
 
+_COVERED = GridCell((), "")
+"""What stands at each place that a merged cell covers, but for its first."""
+
+
+class _Box(NamedTuple):
+    """Visible rows [top, bottom) and columns [left, right) of a cell; empty when all of them are hidden."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
 class _Sheet:
     """The cells of a sheet as they are shown; what is not shown is counted in ``lost``."""
 
@@ -172,36 +199,49 @@ class _Sheet:
     def rows(self) -> list[Row]:
         """Return the visible rows with a value, in order. Row and column numbers count visible ones."""
         rows = defaultdict[int, dict[int, GridCell]](dict)
-        lines: dict[int, int] = {}
+        row_in_file: dict[int, int] = {}
         cells = _filled(self._sheet)
-        ends = {(found.min_row, found.min_col): found for found in self._sheet.merged_cells.ranges}
-        last = [max((place[axis] for place, _ in cells), default=0) for axis in (0, 1)]
+        merged_by_corner = {(each.min_row, each.min_col): each for each in self._sheet.merged_cells.ranges}
+        last_row, last_column = (max((place[axis] for place, _ in cells), default=0) for axis in (0, 1))
         for (row, column), cell in cells:
-            merged = ends.get((row, column))
-            end = (min(merged.max_row, last[0]), min(merged.max_col, last[1])) if merged else (row, column)
-            (top, bottom), (left, right) = (
-                (self._visible(begin - 1, axis) + 1, self._visible(end[axis], axis) + 1)
-                for axis, begin in enumerate((row, column))
-            )
+            end_row, end_column = row, column
+            if merged := merged_by_corner.get((row, column)):  # to the last filled row and column at most
+                end_row, end_column = min(merged.max_row, last_row), min(merged.max_col, last_column)
+            box = self._visible_box((row, end_row), (column, end_column))
             runs = self._runs(cell)
             text = " ".join("".join(run.text for run in runs if not (run.is_struck or run.is_hidden)).split())
-            if top == bottom or left == right:
-                self._lost["hidden rows" if top == bottom else "hidden columns"] += len(text.split())
+            if box.top == box.bottom or box.left == box.right:
+                hidden = "hidden rows" if box.top == box.bottom else "hidden columns"
+                self._lost[hidden] += len(text.split())
                 continue
-            lines.setdefault(top, row)
-            for place in product(range(top, bottom), range(left, right)):
-                rows[place[0]].setdefault(place[1], _COVERED)
-            note = cell.comment.text if cell.comment is not None else ""
-            if note.startswith(_REMARK):
-                self._lost["comments"] += len(note.removeprefix(_REMARK).split())
-                note = ""
-            is_bold = bool(cell.font.bold)
-            rows[top][left] = GridCell(runs, text, bottom - top, right - left, is_bold, note)
-        return [Row(at, dict(sorted(found.items())), lines.get(at, at)) for at, found in sorted(rows.items())]
+            row_in_file.setdefault(box.top, row)
+            for at_row, at_column in product(range(box.top, box.bottom), range(box.left, box.right)):
+                rows[at_row].setdefault(at_column, _COVERED)
+            height, width = box.bottom - box.top, box.right - box.left
+            is_bold, note = bool(cell.font.bold), self._note(cell)
+            rows[box.top][box.left] = GridCell(runs, text, height, width, is_bold, note)
+        return [
+            Row(number, dict(sorted(row.items())), row_in_file.get(number, number))
+            for number, row in sorted(rows.items())
+        ]
+
+    def _visible_box(self, rows: tuple[int, int], columns: tuple[int, int]) -> _Box:
+        """Return the visible part of rows and columns of the file, each from first to last."""
+        top, bottom = (self._visible(number, 0) + 1 for number in (rows[0] - 1, rows[1]))
+        left, right = (self._visible(number, 1) + 1 for number in (columns[0] - 1, columns[1]))
+        return _Box(top, bottom, left, right)
 
     def _visible(self, number: int, axis: int) -> int:
         """Return how many rows (axis 0) or columns (1) up to a number are visible."""
         return number - bisect_right(self._hidden[axis], number)
+
+    def _note(self, cell: Any) -> str:
+        """Return a cell's note; a comment is counted as lost."""
+        note = cell.comment.text if cell.comment is not None else ""
+        if not note.startswith(_REMARK):
+            return note
+        self._lost["comments"] += len(note.removeprefix(_REMARK).split())
+        return ""
 
     def _runs(self, cell: Any) -> Runs:
         value, link = cell.value, self._links.get(cell.coordinate, "")
@@ -225,9 +265,6 @@ class _Sheet:
         )
 
 
-_COVERED = GridCell((), "")
-
-
 # Values
 
 
@@ -247,14 +284,7 @@ def _shown(value: Any, number_format: str, epoch: datetime) -> str:
     is_time = isinstance(value, date | time | timedelta)
     if is_time and letters - _DATE_LETTERS:  # openpyxl takes "Standard" for a date
         return _raw(cast("Any", to_excel)(value, epoch))
-    is_below = isinstance(value, int | float) and value < 0
-    if (
-        number_format in _OF_THE_READER
-        or (is_time and _is_cut(value, letters))
-        or (letters and not is_time)
-        or _SHORT_EXPONENT.search(number_format)
-        or (is_below and _CONDITION.search(number_format))
-    ):
+    if _is_beyond_xlfmt(value, number_format, letters, is_time=is_time):
         return _raw(value)
     understood = _LOCALE.sub("", number_format)
     if is_time:
@@ -267,6 +297,18 @@ def _shown(value: Any, number_format: str, epoch: datetime) -> str:
     except (ArithmeticError, LookupError, TypeError, ValueError):
         return _raw(value)
     return _raw(value) if "###" in shown else " ".join(shown.split())
+
+
+def _is_beyond_xlfmt(value: Any, number_format: str, letters: set[str], *, is_time: bool) -> bool:
+    """Return whether Excel shows a value otherwise than xlfmt. ``letters``: the format's codes."""
+    is_below = isinstance(value, int | float) and value < 0
+    return bool(
+        number_format in _OF_THE_READER
+        or (is_time and _is_cut(value, letters))
+        or (letters and not is_time)  # no code of a number is a letter
+        or _SHORT_EXPONENT.search(number_format)
+        or (is_below and _CONDITION.search(number_format))
+    )
 
 
 def _is_cut(value: Any, letters: set[str]) -> bool:
