@@ -19,7 +19,7 @@ from time import perf_counter
 
 import orjson
 
-from assistant.answer.search import Search, SearchScope
+from assistant.answer.sources import SearchScope, SourceSearch
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Retrieved
 from assistant.evaluation.questions import load_questions
@@ -56,7 +56,7 @@ async def measure_times(
 ) -> list[Figure]:
     """Retrieve for each question, alone and several at once."""
     async with open_tenants(settings, generates=False) as tenants:
-        retrieval = Search(tenants[TENANT].answering)
+        retrieval = SourceSearch(tenants[TENANT].answering)
 
         async def retrieve_ms(question: str) -> float:
             began_s = perf_counter()
@@ -93,7 +93,7 @@ async def measure_times(
     ]
 
 
-async def _retrieve(retrieval: Search, question: str, *, size: int | None = None) -> Retrieved:
+async def _retrieve(retrieval: SourceSearch, question: str, *, size: int | None = None) -> Retrieved:
     deadline = Deadline.after(_TIMEOUT_S, clock=SystemClock())
     scope = SearchScope.untraced(deadline) if size is None else SearchScope.untraced(deadline, size=size)
     (vector,) = await retrieval.embed([question], scope)
@@ -135,7 +135,7 @@ async def compare_engines(
 
 async def _ask(settings: ServiceSettings, questions: Sequence[str]) -> dict[str, Retrieved]:
     async with open_tenants(settings, generates=False) as tenants:
-        retrieval = Search(tenants[TENANT].answering)
+        retrieval = SourceSearch(tenants[TENANT].answering)
         return {question: await _retrieve(retrieval, question, size=_WHOLE_LEGS) for question in questions}
 
 

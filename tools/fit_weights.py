@@ -24,10 +24,10 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from assistant.answer.rank import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
-from assistant.answer.rank_documents import Evidence
+from assistant.answer.choose import Evidence
 from assistant.answer.readers import HeadFile, head_counts
 from assistant.answer.red_flags import Weights, ordinary_messages, pieces
+from assistant.answer.scores import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
 from assistant.answer.services import TenantServices
 from assistant.answer.support import WEIGHTS
 from assistant.answer.vocabulary import Vocabulary
@@ -136,7 +136,7 @@ def ranker_choices(observed: Iterable[Observed]) -> list[Choice]:
     """Return the candidates of each search with their standardised features."""
     lists: list[Candidates] = []
     for question, evidence in _answerable(observed):
-        raw = {candidate.document_id: candidate.features for candidate in evidence.ranked}
+        raw = {candidate.document_id: candidate.features for candidate in evidence.ranked.order}
         found = {key: {name: of[name] for name in INDEX_FEATURES if name in of} for key, of in raw.items()}
         standard = standardised(found, INDEX_FEATURES)
         lists.append([(standard[name], name in question.documents) for name in found])
@@ -146,8 +146,9 @@ def ranker_choices(observed: Iterable[Observed]) -> list[Choice]:
 def unit_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Choice]:
     """Return the units of each right document that was read."""
     lists = [
-        [(one.features, is_gold(one.unit.text, question.gold)) for one in evidence.scored.get(name, ())]
+        [(one.features, is_gold(one.unit.text, question.gold)) for one in units.get(name, ())]
         for question, evidence in _answerable(observed)
+        for units in [evidence.ranked.scored]
         for name in question.documents
     ]
     return _choices(lists, names)
@@ -158,7 +159,7 @@ def document_choices(observed: Iterable[Observed], names: Sequence[str]) -> list
     lists = [
         [
             (candidate.features, candidate.document_id in question.documents)
-            for candidate in evidence.ranked
+            for candidate in evidence.ranked.order
             if "index" in candidate.features
         ]
         for question, evidence in _answerable(observed)

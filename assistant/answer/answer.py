@@ -15,11 +15,12 @@ from assistant.answer.events import AnswerEvent, Sources, Started
 from assistant.answer.prepared import PreparedAnswer, Run
 from assistant.answer.prompt import BuildPrompt
 from assistant.answer.quote import MakeQuote, Quote
-from assistant.answer.rank_documents import Evidence, FindEvidence
+from assistant.answer.rank import RankDocuments, Ranked
 from assistant.answer.read import ReadQuestion
 from assistant.answer.record import KeepRecord
-from assistant.answer.search import SearchScope
+from assistant.answer.search import SearchSources
 from assistant.answer.services import IndexState, TenantServices, begin_answer, fail_span
+from assistant.answer.sources import SearchScope, SourceSearch
 from assistant.answer.take import AnswerRequest, TakeQuestion
 from assistant.answer.write import WriteText
 from assistant.domain.answers import AnswerRecord
@@ -50,11 +51,13 @@ class AnswerQuestion:
         self.bounds = CallBounds()
         """Of the tenant's live reads in this process."""
         self.take = TakeQuestion(services)
-        self.read = ReadQuestion(services, self.adaptations, beside=beside)
-        self.find = FindEvidence(services, self.adaptations)
+        self.sources = SourceSearch(services)
+        self.read = ReadQuestion(services, self.adaptations, self.sources, beside=beside)
+        self.search = SearchSources(services, self.adaptations, self.sources)
+        self.rank = RankDocuments(services, self.adaptations, self.sources)
         self.prompt = BuildPrompt(services, self.adaptations)
         self.write = WriteText(services)
-        self.quote = MakeQuote(services, self.find)
+        self.quote = MakeQuote(services, self.adaptations, self.rank)
         self.check = CheckText(services)
         self.end = EndAnswer(services)
         self.keep = KeepRecord(services, self.adaptations)
@@ -85,7 +88,8 @@ class AnswerQuestion:
                 request, identity=identity, begun=begun, scope=scope, context=context
             )
             queries = await self.read.run(question, scope)
-            ranked = await asyncio.gather(*(self.find.find(query, scope) for query in queries.each))
+            hits = await self.search.run(queries.each, scope)
+            ranked = await self.rank.run(hits, scope)
             index = await self._index_state(ranked, scope)
             hydration = Hydration(
                 services.live.elements,
@@ -98,7 +102,7 @@ class AnswerQuestion:
             undo.callback(hydration.cancel)
             prompt = await self.prompt.run(question, ranked, hydration, scope)
             if prompt is not None:  # its text decides what is read, beside what the message asks
-                quote = Quote(tuple(ranked), passages=prompt.sources)
+                quote = Quote.of_prompt(ranked, prompt)
                 live = hydration.ask(queries.live)
             else:
                 quote = await self.quote.run(ranked, None, hydration, scope)
@@ -139,22 +143,21 @@ class AnswerQuestion:
             if prompt is not None and run.interruption.cause is None:
                 text = self.write.run(prompt, prepared)
                 await asyncio.sleep(_HEAD_START_S)
-                quote = await self.quote.run(quote.evidence, prompt, run.hydration, run.scope)
+                quote = await self.quote.run(quote.ranked, prompt, run.hydration, run.scope)
             elif prompt is not None:
-                quote = self.quote.of_prompt(quote.evidence, prompt, run.hydration)
-            record = self.keep.begun(prepared, quote)
+                quote = self.quote.of_prompt(quote.ranked, prompt, run.hydration)
+            record, quote = self.keep.begun(prepared, quote), quote.without_scores()
+            prepared = replace(prepared, quote=quote)  # what was found is not kept while a model writes
             yield self._started(prepared, record, resumable=resumable)
             yield Sources(sources=quote.sources, section=quote.section, offered=quote.offered)
-            quote = quote.without_scores()
-            prepared = replace(prepared, quote=quote)  # what was found is not kept while a model writes
             answer.prepare()  # while the model prepares its first token
             await self.keep.begin(record, prepared)
-            async with aclosing(self.check.run(answer, text, quote, prepared)) as events:
+            async with aclosing(self.check.run(answer, text, prepared)) as events:
                 async for event in events:
                     yield event
             said = answer.shown()
-            ending = self.end.run(said, quote, prepared, record=record)
-            record, is_written = await self.keep.run(record, said, ending, quote, prepared, text=text)
+            ending = self.end.run(said, record, prepared)
+            record, is_written = await self.keep.run(record, said, ending, text, prepared)
             if last := ending.last_event(record, said, recorded=is_written):
                 yield last
         except (asyncio.CancelledError, GeneratorExit):
@@ -165,10 +168,10 @@ class AnswerQuestion:
                 await text.close()
             if ending is None:
                 said, record = answer.shown(), record or self.keep.begun(prepared, quote)
-                ending = self.end.run(said, quote, prepared, record=record)
-                await self.keep.run(record, said, ending, quote, prepared, text=text)
+                ending = self.end.run(said, record, prepared)
+                await self.keep.run(record, said, ending, text, prepared)
 
-    async def _index_state(self, ranked: Sequence[Evidence], scope: SearchScope) -> IndexState:
+    async def _index_state(self, ranked: Sequence[Ranked], scope: SearchScope) -> IndexState:
         """Return whether the index has all documents of the sources that were found; ``degraded`` says that
         it is unknown."""
         sources = self._services.sources_of(name for part in ranked for name in part.documents)

@@ -24,7 +24,6 @@ from assistant.answer.excerpts import NO_LABELS
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.prompt import Prompt, PromptDocument
-from assistant.answer.quote import Quote
 from assistant.answer.services import TenantServices
 from assistant.answer.support import Checked, SupportChecker
 from assistant.answer.write import ModelText
@@ -192,7 +191,7 @@ class CheckText:
     shows the first sentence with its citation, withholds the second, and waits for the end of the third::
 
         answer = check.begin(prepared)
-        async for event in check.run(answer, text, quote, prepared): ...  # Token, SentenceEnded, …
+        async for event in check.run(answer, text, prepared): ...  # Token, SentenceEnded, …
         answer.shown()  # Sentences(text="Refills are payable on day 23.", mode=Mode.WRITTEN, …)
     """
 
@@ -204,7 +203,7 @@ class CheckText:
         return AnswerText(prompt=prepared.prompt, language=self._language, hydration=prepared.run.hydration)
 
     async def run(
-        self, answer: AnswerText, text: ModelText | None, quote: Quote, prepared: PreparedAnswer
+        self, answer: AnswerText, text: ModelText | None, prepared: PreparedAnswer
     ) -> AsyncGenerator[Shown, None]:
         """Yield the events of the text, and of each element when it has ended; all have ended at the end.
 
@@ -217,7 +216,7 @@ class CheckText:
                     yield event
             await text.close()
             how = text.how
-        for event in self._end(answer, how, quote, prepared):
+        for event in self._end(answer, how, prepared):
             if text is not None:
                 text.note_first_text()
             yield event
@@ -227,7 +226,7 @@ class CheckText:
                     yield event
         answer.how, answer.has_ended = hydration.left or how, True
 
-    def _end(self, answer: AnswerText, how: How, quote: Quote, prepared: PreparedAnswer) -> TextEvents:
+    def _end(self, answer: AnswerText, how: How, prepared: PreparedAnswer) -> TextEvents:
         """Yield the last sentence, or the quote where none was written and nobody has left."""
         if how in LEFT:
             return
@@ -239,12 +238,12 @@ class CheckText:
         if answer.begun:
             answer.mode, answer.fallback = Mode.WRITTEN, failure
             return
-        if answer.is_refused or (how is None and not quote.is_found):
+        if answer.is_refused or (how is None and not prepared.quote.is_found):
             return
         if how is not None:
             withheld = _WITHHELD if answer.sentences else None
             answer.fallback = failure or withheld or (_CUT_SHORT if how is FinishReason.LENGTH else _EMPTY)
-        if blocks := self._fitting(quote.blocks, most=prepared.question.request.max_tokens):
+        if blocks := self._fitting(prepared.quote.blocks, most=prepared.question.request.max_tokens):
             answer.mode = Mode.QUOTED
             answer.make_room(name for block in blocks for name, _, _ in block.elements)
             yield from list(answer.quote(blocks))

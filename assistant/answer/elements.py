@@ -16,8 +16,8 @@ import structlog
 
 from assistant.answer.events import Cause, ElementChanged
 from assistant.answer.excerpts import NO_LABELS, Labels
-from assistant.answer.search import SearchScope
 from assistant.answer.services import TenantServices
+from assistant.answer.sources import SearchScope
 from assistant.domain.answers import LiveMatch, LiveMatchState, SourceAsked
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import (

@@ -57,7 +57,7 @@ class EndAnswer:
 
     Example: of a question that no document answers, and a system that was late::
 
-        ending = end.run(said, quote, prepared, record=record)
+        ending = end.run(said, record, prepared)
         ending.finish_reason  # FinishReason.NO_EVIDENCE
         ending.reason  # "Orders did not answer. Not in the knowledge base. The nearest document is …"
     """
@@ -65,11 +65,11 @@ class EndAnswer:
     def __init__(self, services: TenantServices) -> None:
         self._services = services
 
-    def run(self, said: Sentences, quote: Quote, prepared: PreparedAnswer, *, record: AnswerRecord) -> Ending:
-        """Return the ending, and end all reads. ``record``: as it was when the answer began."""
-        ending = _of_text(said, quote, prepared)
+    def run(self, said: Sentences, begun: AnswerRecord, prepared: PreparedAnswer) -> Ending:
+        """Return the ending, and end all reads. ``begun``: the record when the answer began."""
+        ending = _of_text(said, prepared)
         prepared.run.hydration.cancel()
-        told = self._told(ending, said, quote, prepared, record)
+        told = self._told(ending, said, begun, prepared)
         reason = ending.reason
         if ending.finish_reason is FinishReason.NO_EVIDENCE and told.loading:
             missing = "; ".join(map(str, told.loading))
@@ -77,9 +77,9 @@ class EndAnswer:
         return replace(ending, told=told, reason=reason)
 
     def _told(
-        self, ending: Ending, said: Sentences, quote: Quote, prepared: PreparedAnswer, record: AnswerRecord
+        self, ending: Ending, said: Sentences, begun: AnswerRecord, prepared: PreparedAnswer
     ) -> AnswerEnding:
-        hydration, mode = prepared.run.hydration, ending.told.mode
+        quote, hydration, mode = prepared.quote, prepared.run.hydration, ending.told.mode
         is_done, is_whole = ending.outcome is Outcome.DONE, self._is_of_whole_sources(said, mode, prepared)
         certainty = ending.told.certainty if is_whole else ending.told.certainty and Certainty.POSSIBLY
         needs_nobody = is_whole and _is_settled(ending.told, quote, hydration)
@@ -97,9 +97,9 @@ class EndAnswer:
                 if mode is Mode.QUOTED and not one.is_found and part not in asked
             ),
             reply_draft=quote.reply_draft if offers_draft else None,
-            escalation=None if needs_nobody or ending.finish_reason is None else record.escalation,
+            escalation=None if needs_nobody or ending.finish_reason is None else begun.escalation,
             degraded=tuple(dict.fromkeys(prepared.run.scope.degraded)),
-            asked=hydration.asked(record.asked),
+            asked=hydration.asked(begun.asked),
             loading=prepared.index.loading if is_done else (),
         )
 
@@ -114,14 +114,14 @@ class EndAnswer:
         return not sources or prepared.index.is_whole(sources)
 
 
-def _of_text(said: Sentences, quote: Quote, prepared: PreparedAnswer) -> Ending:
+def _of_text(said: Sentences, prepared: PreparedAnswer) -> Ending:
     """Return the ending by what was shown: without what else ``done`` says of it."""
     if not said.is_over:  # an unexpected error, which the caller's caller handles
         return Ending(Outcome.FAILED, AssistantError.code)
     if said.how in LEFT:
         outcome = Outcome.CANCELLED if said.how is Cause.CANCELLED else Outcome.DISCONNECTED
         return Ending(outcome, str(said.how))
-    hydration = prepared.run.hydration
+    quote, hydration = prepared.quote, prepared.run.hydration
     if said.mode is Mode.WRITTEN:
         is_cut = said.fallback is not None or said.how is FinishReason.LENGTH
         is_sure = said.is_sure and not said.fallback and not hydration.reads_another
@@ -137,17 +137,17 @@ def _of_text(said: Sentences, quote: Quote, prepared: PreparedAnswer) -> Ending:
     if said.fallback or (said.how is None and quote.is_found):  # the agent still has the ranked sources
         code = said.fallback or NO_UNITS
         return Ending(Outcome.DONE, code, FinishReason.SOURCES_ONLY, code)
-    return _of_systems(_NOT_ANSWERED if said.is_refused else _why_not_found(quote), quote, prepared)
+    return _of_systems(_NOT_ANSWERED if said.is_refused else _why_not_found(quote), prepared)
 
 
-def _of_systems(reason: str, quote: Quote, prepared: PreparedAnswer) -> Ending:
+def _of_systems(reason: str, prepared: PreparedAnswer) -> Ending:
     """Return the ending where documents answer nothing. ``reason``: why they do not."""
     answering = prepared.run.hydration.answering
     if any(element.slot.is_ready for element in answering):
         return Ending(Outcome.DONE, None, FinishReason.STOP, told=AnswerEnding(mode=Mode.QUOTED))
     if of_systems := why_not_answered(answering):
         # Where a system is all that was asked, it says nothing that the documents are silent.
-        parts, asked_parts = len(quote.evidence), len({element.part for element in answering})
+        parts, asked_parts = len(prepared.quote.evidence), len({element.part for element in answering})
         by_system = asked_parts == parts >= prepared.question.request.question.count("?")
         reason = of_systems if by_system else f"{of_systems} {reason}"
     return Ending(Outcome.DONE, None, FinishReason.NO_EVIDENCE, reason)
@@ -157,7 +157,7 @@ def _why_not_found(quote: Quote) -> str:
     """Return why there is no answer, for the agent."""
     if refusal := next((part.refusal for part in quote.evidence if part.refusal), ""):
         return refusal
-    best = quote.evidence[0].best
+    best = quote.evidence[0].ranked.best
     if best is None:
         return "The knowledge base holds nothing that these filters and your access rights let through."
     return f"Not in the knowledge base. The nearest document is “{shown_title(best.card.title)}”."

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from assistant.answer.elements import ReadyElement
 from assistant.answer.excerpts import Excerpts
-from assistant.answer.search import EvidenceQuery, SearchScope
 from assistant.answer.services import TenantServices
+from assistant.answer.sources import EvidenceQuery, SearchScope
 from assistant.domain.answers import ApprovedUse, QuotedAs
 from assistant.domain.documents import KnownWords, Passage, StoredDocument
 from assistant.option import Place

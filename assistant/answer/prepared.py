@@ -10,8 +10,8 @@ from assistant.answer.events import Cause
 from assistant.answer.prompt import Prompt
 from assistant.answer.quote import Quote
 from assistant.answer.read import Queries
-from assistant.answer.search import SearchScope
 from assistant.answer.services import IndexState, Interruption
+from assistant.answer.sources import SearchScope
 from assistant.answer.take import Question
 from assistant.domain.answers import LiveMatch, RedFlag
 

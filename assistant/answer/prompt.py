@@ -23,9 +23,9 @@ from itertools import groupby, zip_longest
 from assistant.answer.adaptations import Adaptations
 from assistant.answer.elements import Hydration
 from assistant.answer.excerpts import Labels, labels_in
-from assistant.answer.rank_documents import Evidence, SourceList
-from assistant.answer.search import SearchScope
+from assistant.answer.rank import Ranked, SourceList
 from assistant.answer.services import TenantServices
+from assistant.answer.sources import SearchScope
 from assistant.answer.take import Question
 from assistant.domain.answers import AnswerRecord, FinishReason
 from assistant.domain.documents import RankedPassage, StoredDocument, Unit
@@ -167,12 +167,12 @@ class BuildPrompt:
         self._prompts = PromptBuilder(services) if services.writes_answers else None
 
     async def run(
-        self, question: Question, ranked: Sequence[Evidence], hydration: Hydration, scope: SearchScope
+        self, question: Question, ranked: Sequence[Ranked], hydration: Hydration, scope: SearchScope
     ) -> Prompt | None:
         """Return the prompt; None where no model writes: it may not, nothing is near, nothing fits, or
         something else answers. Raises TooLargeError when the question alone does not fit."""
         turns = await question.turns
-        if self._prompts is None or any(part.answer is not None for part in ranked):
+        if self._prompts is None or any(one.answers for part in ranked for one in part.hits.offered):
             return None
         if not any(part.gate.passed for part in ranked):
             return None
@@ -180,7 +180,8 @@ class BuildPrompt:
         documents: list[tuple[int, StoredDocument, Mapping[str, float]]] = []
         # A passage found by its words alone comes after those found by their vectors, before the others.
         worth = {
-            id(part): {hit.passage_id: hit.cosine or 0.0 for hit in part.retrieved.hits} for part in ranked
+            id(part): {hit.passage_id: hit.cosine or 0.0 for hit in part.hits.retrieved.hits}
+            for part in ranked
         }
         for part, document in _in_turn(ranked):
             number = sources.add(document, part)
@@ -205,16 +206,13 @@ class BuildPrompt:
         return replace(prompt, elements=elements, sources=tuple(sources.passages))
 
 
-def _in_turn(evidence: Sequence[Evidence]) -> list[tuple[Evidence, StoredDocument]]:
+def _in_turn(ranked: Sequence[Ranked]) -> list[tuple[Ranked, StoredDocument]]:
     """Return the documents that a model reads: the best of each question, then the second of each, …"""
     # Of several sources more documents are read, and all of them may be written from.
-    nearest = [
-        part.for_model[: None if part.sources.scores is not None else DOCUMENTS_IN_PROMPT]
-        for part in evidence
-    ]
-    in_turn: dict[str, tuple[Evidence, StoredDocument]] = {}
+    nearest = [part.for_model[: None if part.scores is not None else DOCUMENTS_IN_PROMPT] for part in ranked]
+    in_turn: dict[str, tuple[Ranked, StoredDocument]] = {}
     for documents in zip_longest(*nearest):
-        for one, document in zip(evidence, documents, strict=True):
+        for one, document in zip(ranked, documents, strict=True):
             if document is not None:
                 in_turn.setdefault(document.card.document_id, (one, document))
     return list(in_turn.values())[:_MOST_IN_PROMPT]

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from assistant.answer.choose import Section, blocks
+from assistant.answer.adaptations import Adaptations
+from assistant.answer.choose import ChooseSection, Evidence, Section, blocks
 from assistant.answer.elements import Hydration
 from assistant.answer.excerpts import (
     NO_LABELS,
@@ -24,10 +25,10 @@ from assistant.answer.excerpts import (
 )
 from assistant.answer.offers import Cite, QuotedBlock
 from assistant.answer.prompt import Prompt
-from assistant.answer.rank import ScoredUnit
-from assistant.answer.rank_documents import Evidence, FindEvidence, SourceList
-from assistant.answer.search import SearchScope
+from assistant.answer.rank import RankDocuments, Ranked, SourceList
+from assistant.answer.scores import ScoredUnit
 from assistant.answer.services import TenantServices
+from assistant.answer.sources import SearchScope
 from assistant.domain.answers import AlsoPossible, OfferedAnswer, ShownAs, Source, SourceFacts
 from assistant.domain.documents import DocumentCard, Passage, RankedPassage, StoredDocument
 from assistant.text.language import fold
@@ -179,6 +180,15 @@ class Quote:
     """To read while a model writes."""
     offered: OfferedAnswer | None = None
 
+    @classmethod
+    def of_prompt(cls, ranked: Sequence[Ranked], prompt: Prompt) -> Quote:
+        """Return what is known before it is made: the documents, and the numbers of the prompt."""
+        return cls(tuple(Evidence(part, part.hits.offered) for part in ranked), passages=prompt.sources)
+
+    @property
+    def ranked(self) -> list[Ranked]:
+        return [part.ranked for part in self.evidence]
+
     @property
     def is_found(self) -> bool:
         """Whether there is something to show without a model."""
@@ -199,16 +209,22 @@ class Quote:
         """The live elements that follow a table and answer "is it in stock?", where the question means the
         table's items by that: it names none."""
         names = [block.of_items[0] for block in self.blocks if block.of_items is not None]
-        return names if names and not any(part.named for part in self.evidence) else []
+        return names if names and not any(part.ranked.hits.named for part in self.evidence) else []
 
     def without_scores(self) -> Quote:
         """Return it without what neither the stream nor the record reads: some 0.4 MB while it streams."""
         slim = (
             replace(
                 part,
-                ranked=part.ranked[:KEPT_CANDIDATES],
-                scored={},
-                retrieved=replace(part.retrieved, passages=(), hits=(), documents=()),
+                ranked=replace(
+                    part.ranked,
+                    order=part.ranked.order[:KEPT_CANDIDATES],
+                    scored={},
+                    hits=replace(
+                        part.ranked.hits,
+                        retrieved=replace(part.ranked.hits.retrieved, passages=(), hits=(), documents=()),
+                    ),
+                ),
             )
             for part in self.evidence
         )
@@ -220,16 +236,17 @@ class MakeQuote:
 
     Example::
 
-        quote = await MakeQuote(services, find).run(ranked, None, hydration, scope)
+        quote = await MakeQuote(services, adaptations, rank).run(ranked, None, hydration, scope)
         quote.blocks  # to stream; each cites a number of quote.sources
     """
 
-    def __init__(self, services: TenantServices, find_evidence: FindEvidence) -> None:
-        self._services, self._find = services, find_evidence
+    def __init__(self, services: TenantServices, adaptations: Adaptations, rank: RankDocuments) -> None:
+        self._services = services
+        self.choose = ChooseSection(services, adaptations, rank)
 
     async def run(
         self,
-        ranked: Sequence[Evidence],
+        ranked: Sequence[Ranked],
         prompt: Prompt | None,
         hydration: Hydration,
         scope: SearchScope,
@@ -238,16 +255,16 @@ class MakeQuote:
 
         Raises SearchUnavailableError, DeadlineExceededError.
         """
-        weighed = await asyncio.gather(*(self._find.weigh(part, scope) for part in ranked))
+        weighed = await asyncio.gather(*(self.choose.run(part, scope) for part in ranked))
         numbers = SourceList() if prompt is None else SourceList(prompt.sources)
         with scope.steps.step("compose") as span:
             quote = self._compose(tuple(weighed), numbers, hydration, is_written=prompt is not None)
             span.set_attribute("assistant.found", quote.is_found)
         return self._with_sources(quote, numbers, hydration)
 
-    def of_prompt(self, ranked: Sequence[Evidence], prompt: Prompt, hydration: Hydration) -> Quote:
+    def of_prompt(self, ranked: Sequence[Ranked], prompt: Prompt, hydration: Hydration) -> Quote:
         """Return the sources of the prompt alone, for an answer that was cancelled before it began."""
-        return self._with_sources(Quote(tuple(ranked)), SourceList(prompt.sources), hydration)
+        return self._with_sources(Quote.of_prompt(ranked, prompt), SourceList(prompt.sources), hydration)
 
     def _compose(
         self, evidence: tuple[Evidence, ...], numbers: SourceList, hydration: Hydration, *, is_written: bool
@@ -262,16 +279,16 @@ class MakeQuote:
             title = as_title(part.query.question) if len(answering) > 1 else ""
             opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
             blocks += self._blocks(
-                part, numbers.citing(part), excerpts, hydration, opening=opening, shown=shown
+                part, numbers.citing(part.ranked), excerpts, hydration, opening=opening, shown=shown
             )
         for part in answering:
             if part.also is not None and part.also.document_id not in shown:
                 shown[part.also.document_id] = set()
                 labels = hydration.labels_of(part.also.document_id)
-                parts = section_blocks(part.also, numbers.citing(part), excerpts, labels=labels)
+                parts = section_blocks(part.also, numbers.citing(part.ranked), excerpts, labels=labels)
                 also.append(shown_section(part.also, parts))
         for part in evidence:
-            numbers.fill(part, up_to=self._services.tenant.retrieval.passages)
+            numbers.fill(part.ranked, up_to=self._services.tenant.retrieval.passages)
         offered = self._offered(evidence, numbers, excerpts)
         # Where another document contends, neither's words are offered to be sent.
         undisputed = (part.section for part in evidence if part.is_undisputed)
@@ -333,9 +350,9 @@ class MakeQuote:
         part, one, use = first
         if one.answers:
             return None
-        if one.documents and not one.documents.keys() & part.documents.keys():
+        if one.documents and not one.documents.keys() & part.ranked.documents.keys():
             return None  # the search found nothing of what it rests on: it is about something else
-        blocks = one.blocks(numbers.citing(part), excerpts, opening="")
+        blocks = one.blocks(numbers.citing(part.ranked), excerpts, opening="")
         return OfferedAnswer(
             item_id=use.item_id,
             revision=use.revision,
@@ -348,7 +365,7 @@ class MakeQuote:
         """Return the quote with its sources as the agent sees them; add their snippets to its excerpts."""
         evidence, excerpts = quote.evidence, quote.excerpts
         identity, links = hydration.caller.identity, self._services.documents.links
-        stems = frozenset[str]().union(*(part.asked.stems for part in evidence))
+        stems = frozenset[str]().union(*(part.ranked.asked.stems for part in evidence))
         cards = _cards(evidence)
         sources = tuple(
             source_of(passage, n=n, score=ranked.fused_score, links=links, identity=identity).model_copy(
@@ -381,6 +398,6 @@ def source_facts(card: DocumentCard | None) -> SourceFacts | None:
 
 
 def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
-    read = [part.documents for part in evidence]
+    read = [part.ranked.documents for part in evidence]
     read += [one.documents for part in evidence for one in part.offered]
     return {name: document.card for documents in read for name, document in documents.items()}

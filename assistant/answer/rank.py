@@ -1,482 +1,315 @@
-"""Ranks documents, and the units of the best ones, for one question.
-
-Both are weighted sums of raw scores. Each leg of the index measures something else: the cosine of a
-document's title, the cosine of its best passages, BM25 of passages, of the whole text and of the title. Fused
-ranks lose how far one is ahead, and raw scores of different legs cannot be added. So each feature is
-standardised over the candidates of the question (mean 0, deviation 1), and a weights file weighs the sum. A
-candidate that a leg did not find gets that leg's lowest score. Weights are fitted on questions with known
-answers (``make fit``).
-"""
+"""Ranks the documents that were found: by the index, then the best of them by the words of their units."""
 
 from __future__ import annotations
 
-import hashlib
-from array import array
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from importlib.resources import files
-from math import exp, log, sqrt
-from operator import mul
-from statistics import fmean
-from typing import Literal, NamedTuple
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-from pydantic import Field, FiniteFloat, ValidationError
-
-from assistant.answer.services import call_within
-from assistant.answer.vocabulary import Term, codes_in
-from assistant.domain.clock import Deadline
-from assistant.domain.documents import (
-    DocumentCard,
-    Passage,
-    Retrieved,
-    StoredDocument,
-    Unit,
-    UnitKind,
-    embedding_input,
+from assistant.answer.adaptations import Adaptations
+from assistant.answer.offers import Cite, Named
+from assistant.answer.route import Routing, SourceScores, route, spread_out
+from assistant.answer.rows import Row, rows_about
+from assistant.answer.scores import (
+    QuestionTerms,
+    RankedDocument,
+    ScoredUnit,
+    UnitScorer,
+    best_first,
+    candidates,
+    document_features,
+    rank,
+    shipped_weights,
 )
-from assistant.domain.errors import ConfigurationError, EmbeddingUnavailableError
-from assistant.domain.public import PublicModel
-from assistant.stores.ports import TextEmbedder
-from assistant.tenant.tenant import EmbeddingSection
-from assistant.text.caches import remember_texts
-from assistant.text.language import Language
+from assistant.answer.search import Hits
+from assistant.answer.services import TenantServices
+from assistant.answer.sources import EvidenceQuery, SearchScope, SourceSearch
+from assistant.answer.vocabulary import codes_in
+from assistant.domain.answers import GateDecision
+from assistant.domain.documents import Passage, RankedPassage, Retrieved, StoredDocument
+from assistant.tenant.tenant import GateSection
 
-# Weights files
-
-
-Kind = Literal["ranker", "units", "unit_vectors", "reranker", "live"]
-
-
-class WeightsFile(PublicModel):
-    """What ranking or the gate learned from questions with known answers.
-
-    The SHA-256 of the file is in every record that it shaped. A model of a dozen weights is a dot product: it
-    needs no library, and a reader of a record can compute it by hand.
-    """
-
-    schema_version: Literal[1] = 1
-    kind: Kind
-    features: dict[str, FiniteFloat] = Field(min_length=1)
-    """Weight by feature name. A computed feature that is not named here is ignored."""
-    bias: FiniteFloat = 0.0
-    fitted_on: str
-    """What it was fitted on, in words."""
-
-
-class Weights:
-    """One weights file, ready to score."""
-
-    __slots__ = ("_weights", "bias", "features", "kind", "sha256")
-
-    def __init__(self, content: WeightsFile, *, sha256: str) -> None:
-        self.kind = content.kind
-        self.features = content.features
-        self._weights = tuple(content.features.items())
-        self.bias = content.bias
-        self.sha256 = sha256
-
-    def score(self, values: Mapping[str, float]) -> float:
-        """Return bias + Σ weight · value; a feature without a value counts as 0."""
-        get = values.get
-        return self.bias + sum([weight * get(name, 0.0) for name, weight in self._weights])
-
-    def probability(self, values: Mapping[str, float]) -> float:
-        """Return the logistic function of the score."""
-        score = max(-40.0, min(40.0, self.score(values)))
-        return 1.0 / (1.0 + exp(-score))
-
-
-def read_weights(raw: bytes, *, name: str, kind: Kind) -> Weights:
-    """Return the weights of a file's bytes. Raises ConfigurationError, which names the file and the fault."""
-    try:
-        content = WeightsFile.model_validate_json(raw)
-    except ValidationError as error:
-        raise ConfigurationError(f"{name}: not a weights file: {error.errors()[0]['msg']}.") from None
-    if content.kind != kind:
-        raise ConfigurationError(f'{name}: kind is "{content.kind}"; it must be "{kind}" here.')
-    return Weights(content, sha256=hashlib.sha256(raw).hexdigest())
-
-
-@lru_cache
-def shipped_weights(kind: Kind) -> Weights:
-    """Return the weights that the repository ships under ``weights/``, fitted by ``make fit``."""
-    resource = files("assistant.answer").joinpath("weights", f"{kind}.json")
-    return read_weights(resource.read_bytes(), name=f"weights/{kind}.json", kind=kind)
-
-
-# Ranking by the index
-
-
-INDEX_FEATURES = (
-    "title_cosine",
-    "passage_cosine",
-    "passage_cosine_2",
-    "passage_score",
-    "text_score",
-    "title_score",
-)
-"""Raw features of a candidate that come from the index alone."""
+DOCUMENTS_READ = 8
+"""Best documents by the index that are read, and ranked by their words."""
+DOCUMENTS_READ_OF_SOURCES, _MOST_OF_ONE_SOURCE = 8, 6
+"""Documents that are read of a tenant with several sources, and how many of one while others have any."""
+DOCUMENTS_READ_OF_NAMED, _MOST_OF_ONE_SOURCE_OF_NAMED = 14, 9
+"""The same where the question names a thing, on which there may be many documents."""
+_NAMED_FROM = 0.5
+"""Share of a question's weight that a row holds for it to be near although no vector is: a row is short, and
+among dozens in its passage."""
 
 
 @dataclass(frozen=True, slots=True)
-class RankedDocument:
-    """A candidate with its score; higher is better."""
+class Ranked:
+    """The documents for one question, in order."""
 
-    document_id: str
-    score: float
-    features: Mapping[str, float]
-    """Raw values; a feature that no leg gave is absent."""
-
-
-def candidates(retrieved: Retrieved) -> dict[str, dict[str, float]]:
-    """Return the raw features of every document that any leg found, by document id."""
-    names = ("title_cosine", "title_score", "text_score")
-    found: dict[str, dict[str, float]] = {
-        hit.document_id: {name: value for name in names if (value := getattr(hit, name)) is not None}
-        for hit in retrieved.documents
-    }
-    cosines: dict[str, list[float]] = {}
-    for hit in retrieved.hits:
-        features = found.setdefault(hit.document_id, {})
-        if hit.lexical_score is not None:
-            features["passage_score"] = max(features.get("passage_score", 0.0), hit.lexical_score)
-        if hit.cosine is not None:
-            cosines.setdefault(hit.document_id, []).append(hit.cosine)
-    for document_id, values in cosines.items():
-        best = sorted(values, reverse=True)[:2]
-        found[document_id]["passage_cosine"] = best[0]
-        found[document_id]["passage_cosine_2"] = sum(best) / len(best)
-    return found
-
-
-def rank(found: Mapping[str, Mapping[str, float]], *, weights: Weights) -> list[RankedDocument]:
-    """Return the candidates, best first; ties by document id."""
-    standard = standardised(found, INDEX_FEATURES)
-    return best_first(
-        RankedDocument(document_id, weights.score(standard[document_id]), features)
-        for document_id, features in found.items()
-    )
-
-
-def best_first(ranked: Iterable[RankedDocument]) -> list[RankedDocument]:
-    """Return the documents by their scores to four decimals, equal ones by their ids: the same question then
-    has the same order on every machine."""
-    return sorted(ranked, key=lambda one: (-round(one.score, 4), one.document_id))
-
-
-def standardised(
-    found: Mapping[str, Mapping[str, float]], names: Iterable[str]
-) -> dict[str, dict[str, float]]:
-    """Return each feature with mean 0 and deviation 1 over the candidates."""
-    standard: dict[str, dict[str, float]] = {document_id: {} for document_id in found}
-    for name in names:
-        present = [features[name] for features in found.values() if name in features]
-        if not present:
-            continue
-        lowest = min(present)
-        values = {document_id: features.get(name, lowest) for document_id, features in found.items()}
-        mean = sum(values.values()) / len(values)
-        deviation = sqrt(sum((value - mean) ** 2 for value in values.values()) / len(values))
-        for document_id, value in values.items():
-            standard[document_id][name] = (value - mean) / deviation if deviation > 1e-9 else 0.0
-    return standard
-
-
-# Cosines on one scale
-
-
-@dataclass(frozen=True, slots=True)
-class CosineScale:
-    """Maps the cosines of a tenant's embedding model to the scale that the weights expect.
-
-    With bge-small-en-v1.5 unrelated texts have a cosine of 0.47, not 0.07, and a gate that reads raw cosines
-    would let everything pass. Two points, the mean cosines of unrelated and of related texts, define the
-    linear map (docs/decisions/0032).
-    """
-
-    unrelated: float
-    related: float
-
-    @classmethod
-    def of(cls, embedding: EmbeddingSection) -> CosineScale:
-        return cls(embedding.cosine_unrelated, embedding.cosine_related)
-
-    def value(self, cosine: float) -> float:
-        if self == _FITTED_SCALE:  # unchanged to the last bit
-            return cosine
-        steepness = (_FITTED_SCALE.related - _FITTED_SCALE.unrelated) / (self.related - self.unrelated)
-        return _FITTED_SCALE.unrelated + (cosine - self.unrelated) * steepness
-
-    def retrieved(self, found: Retrieved) -> Retrieved:
-        """Return the search's result with the cosines of its hits on the scale of the weights."""
-        if self == _FITTED_SCALE:
-            return found
-        hits = (
-            hit if hit.cosine is None else hit._replace(cosine=self.value(hit.cosine)) for hit in found.hits
-        )
-        documents = (
-            hit if hit.title_cosine is None else hit._replace(title_cosine=self.value(hit.title_cosine))
-            for hit in found.documents
-        )
-        return replace(found, hits=tuple(hits), documents=tuple(documents))
-
-
-_FITTED_SCALE = CosineScale.of(EmbeddingSection())
-"""Of the packaged model, on whose cosines the shipped weights were fitted."""
-
-
-# Units
-
-
-_HEADINGS_KEPT = 20_000
-_USUAL_WORDS = 15
-_LONG_WORDS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredUnit:
-    """A unit with the passage in which it begins, its score and its features."""
-
-    unit: Unit
-    passage: Passage
-    score: float
-    features: Mapping[str, float]
+    hits: Hits
+    asked: QuestionTerms
+    order: tuple[RankedDocument, ...]
+    """Every candidate, best first."""
+    documents: Mapping[str, StoredDocument]
+    """The documents that were read, by id."""
+    routing: Routing | None
+    """How much each source matters; None for a tenant with one source."""
+    scores: SourceScores | None
+    """What the routing adds to the scores of documents."""
+    gate: GateDecision
+    """Whether anything is near."""
+    scored: Mapping[str, Sequence[ScoredUnit]] = field(default_factory=dict[str, Sequence[ScoredUnit]])
+    """Units of the documents that were read, by document."""
+    by_words: tuple[StoredDocument, ...] = ()
+    """The documents that were read, best first by the words of their units."""
 
     @property
-    def words(self) -> int:
-        return len(self.unit.text.split())
+    def query(self) -> EvidenceQuery:
+        return self.hits.query
+
+    @property
+    def best(self) -> StoredDocument | None:
+        return self.documents.get(self.order[0].document_id) if self.order else None
+
+    @property
+    def read(self) -> list[StoredDocument]:
+        """The documents that were read, best first."""
+        return [
+            self.documents[candidate.document_id]
+            for candidate in self.order
+            if candidate.document_id in self.documents
+        ]
+
+    @property
+    def for_model(self) -> list[StoredDocument]:
+        """The documents that were read, for a prompt: the best by its words, then the best by the index."""
+        first = self.by_words[:1]
+        return [*first, *(document for document in self.read if document not in first)]
+
+    @property
+    def passage_cosines(self) -> dict[str, float]:
+        """The cosines of the passages that the vector search found, by passage."""
+        return {hit.passage_id: hit.cosine for hit in self.hits.retrieved.hits if hit.cosine is not None}
 
 
-def shares(units: Sequence[ScoredUnit]) -> list[float]:
-    """Return the probability of each unit of a document to hold the answer, if the document does: the softmax
-    of their scores."""
-    return softmax([unit.score for unit in units])
+class Gate:
+    """One tenant's gate.
 
+    A model is not asked, and no section is shown, where the nearest passage or title is farther than
+    ``GateSection.hopeless_cosine``. Whether what is near answers is for the model, or for the agent, to see.
 
-def softmax(scores: Sequence[float]) -> list[float]:
-    """Return probabilities that add up to 1, in proportion to the exponentials of the scores."""
-    highest = max(scores, default=0.0)
-    raised = [exp(score - highest) for score in scores]
-    total = sum(raised)
-    return [value / total for value in raised]
+    Example::
 
-
-class QuestionTerms:
-    """The terms of one question and their whole weight; ``codes``: ``codes_in`` the question."""
-
-    def __init__(self, terms: Sequence[Term], *, codes: frozenset[str] = frozenset()) -> None:
-        self.terms = tuple(terms)
-        self.codes = codes
-        self.weight = sum(term.weight for term in terms) or 1.0
-        self.stems = frozenset[str]().union(*(term.forms for term in terms))
-
-    def coverage(self, stems: frozenset[str]) -> float:
-        """Return the share of the question's weight that the stems contain, 0 to 1."""
-        return sum(term.weight for term in self.terms if term.forms & stems) / self.weight
-
-    def overlap(self, stems: frozenset[str], counts: Mapping[str, int], units: int) -> float:
-        """Return the same share, each term weighed by how rare it is among the document's units."""
-        total = 0.0
-        for term in self.terms:
-            if shared := term.forms & stems:
-                total += term.weight * max(log(1 + units / (1 + counts.get(stem, 0))) for stem in shared)
-        return total / self.weight
-
-
-class UnitScorer:
-    """Scores the units of documents for questions of one tenant."""
-
-    def __init__(self, language: Language) -> None:
-        self.weights, self.vector_weights = shipped_weights("units"), shipped_weights("unit_vectors")
-        self.stems = remember_texts(_HEADINGS_KEPT)(language.content_stems)
-
-    def score(
-        self, asked: QuestionTerms, document: StoredDocument, *, passage_cosines: Mapping[str, float]
-    ) -> list[ScoredUnit]:
-        """Return every unit of the document with its score, in document order.
-
-        ``passage_cosines``: by passage id, of the passages whose cosine is known.
-        """
-        held = [(passage, unit) for passage in document.passages for unit in passage.units]
-        lowest = min(passage_cosines.values(), default=0.0)
-        cosines = [passage_cosines.get(passage.passage_id, lowest) for passage, _ in held]
-        best = max(cosines, default=0.0)
-        described = self._features(asked, document.card.title, [unit for _, unit in held])
-        scored: list[ScoredUnit] = []
-        for (passage, unit), cosine, features in zip(held, cosines, described, strict=True):
-            features["passage_cosine"] = cosine - best
-            scored.append(ScoredUnit(unit, passage, self.weights.score(features), features))
-        return scored
-
-    def score_again(self, units: Sequence[ScoredUnit], cosines: Mapping[int, float]) -> Sequence[ScoredUnit]:
-        """Return the units with the scores that vectors of their own give. ``cosines``: of the likeliest, by
-        ordinal; the others get the lowest."""
-        if not cosines:
-            return units
-        lowest = min(cosines.values())
-        again: list[ScoredUnit] = []
-        for unit in units:
-            features = {**unit.features, "unit_cosine": cosines.get(unit.unit.ordinal, lowest)}
-            again.append(replace(unit, score=self.vector_weights.score(features), features=features))
-        return again
-
-    def stems_of(self, document: StoredDocument, units: Sequence[ScoredUnit]) -> frozenset[str]:
-        """Return all stems of a document: title, questions, headings and units."""
-        headings = {unit.unit.heading for unit in units}
-        names = "\n".join((document.card.title, *document.card.questions, *sorted(headings)))
-        return self.stems(names).union(*(unit.unit.terms for unit in units))
-
-    def _features(self, asked: QuestionTerms, title: str, units: Sequence[Unit]) -> list[dict[str, float]]:
-        title_stems = self.stems(title)
-        stems = [frozenset(unit.terms) for unit in units]
-        heads = [self.stems(unit.heading) - title_stems for unit in units]
-        counts = Counter(stem for pair in zip(stems, heads, strict=True) for stem in pair[0] | pair[1])
-        shared = [asked.overlap(terms, counts, len(units)) for terms in stems]
-        places = {unit.ordinal: at for at, unit in enumerate(units)}
-        described: list[dict[str, float]] = []
-        for at, unit in enumerate(units):
-            is_after = at > 0 and units[at - 1].heading == unit.heading
-            is_before = at + 1 < len(units) and units[at + 1].heading == unit.heading
-            parent = places.get(unit.parent) if unit.parent is not None else None
-            words = len(unit.text.split())
-            matches = sum(not term.forms.isdisjoint(stems[at]) for term in asked.terms)
-            described.append(
-                {
-                    "overlap": shared[at],
-                    "overlap_by_length": shared[at] / sqrt(max(words, 5) / _USUAL_WORDS),
-                    "heading": asked.overlap(heads[at] - stems[at], counts, len(units)),
-                    "parent": shared[parent] if parent is not None else 0.0,
-                    "before": shared[at - 1] if is_after else 0.0,
-                    "after": shared[at + 1] if is_before else 0.0,
-                    "terms": matches / max(1, len(asked.terms)),
-                    "length": min(words, _LONG_WORDS) / (_LONG_WORDS / 2),
-                    "short": float(words < 6),
-                    "place": at / max(1, len(units) - 1),
-                    "first": float(at == 0),
-                    "step": float(unit.kind is UnitKind.STEP),
-                    "row": float(unit.kind is UnitKind.ROW),
-                    "item": float(unit.kind is UnitKind.ITEM),
-                    "definition": float(unit.kind is UnitKind.DEFINITION),
-                    "leads": float(unit.text.rstrip().endswith(":")),
-                }
-            )
-        return described
-
-
-# Vectors of units
-
-
-MOST_UNIT_VECTORS = 20_000
-"""Vectors of units kept in one process: 30 MiB at 384 dimensions."""
-UNIT_VECTORS_LIMIT_S = 2.0
-"""How long an answer waits for vectors that are not kept yet. Later it says that it is degraded."""
-UNITS_EMBEDDED = 12
-"""Likeliest units of a document that get a vector of their own: some 450 tokens."""
-_LONGEST_CHARACTERS = 700
-"""A longer unit gets no vector."""
-
-
-class UnitKey(NamedTuple):
-    """Names the text that a vector belongs to."""
-
-    content_hash: str
-    title: str
-    ordinal: int
-
-
-class UnitVectors:
-    """Embeds units when a question first needs them and keeps their vectors. For one event loop.
-
-    An index with a vector for each unit would be three times as large (450 MB more at 16,407 documents) and
-    take twice as long to fill. The three dozen units that a question may need cost the embedding endpoint
-    some 1,500 tokens once. A vector depends on its text alone, so it does not matter which question asked for
-    it first.
+        decision = Gate(tenant.gate).run(best_cosine=0.61)
+        if not decision.passed: ...  # nothing is near
     """
 
-    def __init__(self, embedder: TextEmbedder) -> None:
-        self._embedder = embedder
-        self._kept: OrderedDict[UnitKey, array[float]] = OrderedDict()
+    def __init__(self, settings: GateSection) -> None:
+        self._least = settings.hopeless_cosine
 
-    async def cosines(
-        self,
-        question: Sequence[float],
-        wanted: Sequence[tuple[DocumentCard, Sequence[ScoredUnit]]],
-        *,
-        deadline: Deadline,
-    ) -> Mapping[str, Mapping[int, float]]:
-        """Return the cosine of the question's unit-length vector with each unit: by document id, by ordinal.
-
-        Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
-        """
-        by_document = {card.document_id: _texts(card, units) for card, units in wanted}
-        texts = {key: text for unit_texts in by_document.values() for key, text in unit_texts.items()}
-        vectors = {key: kept for key in texts if (kept := self._kept.get(key)) is not None}
-        if missing := [key for key in texts if key not in vectors]:
-            made = await call_within(
-                UNIT_VECTORS_LIMIT_S,
-                lambda step: self._embedder.embed([texts[key] for key in missing], deadline=step),
-                deadline=deadline,
-                late=EmbeddingUnavailableError("The embedding endpoint is late with vectors of units."),
-            )
-            vectors.update((key, array("f", vector)) for key, vector in zip(missing, made, strict=True))
-        for key, vector in vectors.items():  # another question may have evicted some meanwhile
-            self._kept[key] = vector
-            self._kept.move_to_end(key)
-        while len(self._kept) > MOST_UNIT_VECTORS:
-            self._kept.popitem(last=False)
-        asked = array("f", question)
-        return {
-            document_id: {key.ordinal: sum(map(mul, asked, vectors[key])) for key in unit_texts}
-            for document_id, unit_texts in by_document.items()
-        }
-
-
-def _texts(card: DocumentCard, units: Sequence[ScoredUnit]) -> dict[UnitKey, str]:
-    """Return the text to embed of the likeliest units: document title, heading and unit.
-
-    Alone, "Use prescription numbers and not names" does not say what it is about (docs/decisions/0029). A
-    unit that its passage cuts may be over the model's token limit, and no unit would get a vector.
-    """
-    likeliest = sorted(units, key=lambda one: (-round(one.score, 4), one.unit.ordinal))[:UNITS_EMBEDDED]
-    texts = {
-        UnitKey(card.content_hash, card.title, candidate.unit.ordinal): embedding_input(
-            title=card.title, heading=candidate.unit.heading, text=candidate.unit.text
+    def run(self, best_cosine: float) -> GateDecision:
+        """Judge the cosine of the nearest passage or title; -1 where there is none."""
+        return GateDecision(
+            passed=best_cosine >= self._least, best_cosine=round(best_cosine, 4), min_cosine=self._least
         )
-        for candidate in likeliest
-        if candidate.unit.span.end <= candidate.passage.span.end
-    }
-    return {key: text for key, text in texts.items() if len(text) <= _LONGEST_CHARACTERS}
 
 
-# Ranking by units
+class RankDocuments:
+    """Ranks the documents of one tenant.
 
+    Example::
 
-def document_features(
-    ranked: RankedDocument,
-    document: StoredDocument,
-    units: Sequence[ScoredUnit],
-    *,
-    asked: QuestionTerms,
-    stems: frozenset[str],
-    cosines: Mapping[int, float],
-) -> dict[str, float]:
-    """Return what the units of a document say of it, beside its score by the index.
-
-    ``units``: scored without vectors. ``stems``: ``UnitScorer.stems_of``. ``cosines``: of its embedded units.
+        [ranked] = await rank.run([hits], scope)
+        ranked.order[0]  # RankedDocument("refill", 3.1, {"title_cosine": 0.7, ...}): the best by the index
+        ranked.by_words[0].card.title  # "Refill too soon": a model reads it first
     """
-    scores = sorted((unit.score for unit in units), reverse=True)[:3]
-    nearest = sorted(cosines.values(), reverse=True)
-    in_title, in_question = codes_in(document.card.title), asked.codes
-    return {
-        "index": ranked.score,
-        "best_unit": scores[0] if scores else 0.0,
-        "best_units": fmean(scores) if scores else 0.0,
-        "mass": log(sum(exp(min(30.0, unit.score)) for unit in units)) if units else 0.0,
-        "coverage": asked.coverage(stems),
-        "title_number": float(bool(in_title & in_question)),
-        "title_other_number": float(bool(in_title and in_question) and not in_title & in_question),
-        "unit_cosine": nearest[0] if nearest else 0.0,
-        "unit_cosines": fmean(nearest[:3]) if nearest else 0.0,
-    }
+
+    def __init__(self, services: TenantServices, adaptations: Adaptations, sources: SourceSearch) -> None:
+        tenant = services.tenant
+        self.scorer = UnitScorer(adaptations.now.vocabulary.language)
+        self._adaptations, self._sources = adaptations, sources
+        self._ranker, self._reranker = shipped_weights("ranker"), shipped_weights("reranker")
+        self._gate = Gate(tenant.gate)
+        self._entries, self._clock = tenant.sources, services.clock
+
+    async def run(self, hits: Sequence[Hits], scope: SearchScope) -> Sequence[Ranked]:
+        """Rank by the index, read the best documents, and rank these by their words.
+
+        Raises SearchUnavailableError, DeadlineExceededError.
+        """
+        return await asyncio.gather(*(self._ranked(found, scope) for found in hits))
+
+    async def _ranked(self, hits: Hits, scope: SearchScope) -> Ranked:
+        query, named = hits.query, hits.named
+        with scope.steps.step("rank"):
+            routing, moved = self._route(query), None
+            if routing is not None and len(hits.states) > 1:
+                moved = SourceScores(routing, sources=self._entries, today=self._clock.now().date())
+            order = rank(candidates(hits.retrieved), weights=self._ranker)
+            order = moved.added(order) if moved is not None else order
+        vocabulary = self._adaptations.now.vocabulary
+        terms = vocabulary.terms(query.text, known=query.known)
+        if named is not None:
+            # Names choose documents: within one they would choose every line that repeats them.
+            terms = vocabulary.terms(named.rest, known=query.known) or terms
+        documents = await self._sources.read(_to_read(order, named, are_many=moved is not None), scope)
+        ranked = Ranked(
+            hits,
+            QuestionTerms(terms, codes=codes_in(query.text)),
+            _named_first(_move_to_front(order, documents), documents, named),
+            documents,
+            routing,
+            moved,
+            self._gate.run(_best_cosine(hits.retrieved)),
+        )
+        if ranked.best is None:
+            return ranked
+        with scope.steps.step("words"):
+            return self._with_words(ranked)
+
+    def _with_words(self, ranked: Ranked) -> Ranked:
+        """Return the documents with their units, and in the order of their words."""
+        near = ranked.passage_cosines
+        scored: dict[str, Sequence[ScoredUnit]] = {
+            name: self.scorer.score(ranked.asked, document, passage_cosines=_of(document, near))
+            for name, document in ranked.documents.items()
+        }
+        ranked = replace(ranked, scored=scored)
+        by_words = tuple(replace(ranked, order=self.by_units(ranked, {})).read)
+        gate = ranked.gate
+        if not gate.passed:
+            is_named = any(row.coverage >= _NAMED_FROM for row in self.rows(by_words[0], ranked))
+            gate = gate.model_copy(update={"passed": is_named})
+        return replace(ranked, by_words=by_words, gate=gate)
+
+    def by_units(
+        self, ranked: Ranked, cosines: Mapping[str, Mapping[int, float]]
+    ) -> tuple[RankedDocument, ...]:
+        """Rank the documents again whose units have vectors; the others follow in their order. Without any
+        vectors, all that were read are ranked by their words."""
+        moved = ranked.scores
+        again: list[RankedDocument] = []
+        rest: list[RankedDocument] = []
+        for candidate in ranked.order:
+            document = ranked.documents.get(candidate.document_id)
+            if document is None or (cosines and candidate.document_id not in cosines):
+                rest.append(candidate)
+                continue
+            added = moved.of(candidate.document_id) if moved is not None else 0.0
+            units = ranked.scored[candidate.document_id]
+            features = document_features(
+                replace(candidate, score=candidate.score - added),
+                document,
+                units,
+                asked=ranked.asked,
+                stems=self.scorer.stems_of(document, units),
+                cosines=cosines.get(candidate.document_id, {}),
+            )
+            added += moved.of_age(document.card) if moved is not None else 0.0
+            score = self._reranker.score(features) + added
+            again.append(RankedDocument(candidate.document_id, score, {**candidate.features, **features}))
+        again = best_first(again)
+        last, first = again[-1].score, rest[0].score if rest else 0.0
+        again += [replace(candidate, score=last - (first - candidate.score) - 1.0) for candidate in rest]
+        return _named_first(again, ranked.documents, ranked.hits.named)
+
+    def rows(self, document: StoredDocument, ranked: Ranked) -> tuple[Row, ...]:
+        """Return the rows of a document that the question names."""
+        return rows_about(ranked.scored[document.card.document_id], ranked.asked, stems=self.scorer.stems)
+
+    def _route(self, query: EvidenceQuery) -> Routing | None:
+        if len(self._entries) < 2:
+            return None
+        question, vector = query.routed_text or query.text, query.routed_vector or query.vector
+        return route(question, vector, sources=self._entries, router=self._adaptations.now.router)
+
+
+def _best_cosine(retrieved: Retrieved) -> float:
+    """Return the nearest passage's or title's cosine with the question; -1 where there is none."""
+    cosines = [hit.cosine for hit in retrieved.hits if hit.cosine is not None]
+    cosines += [hit.title_cosine for hit in retrieved.documents if hit.title_cosine is not None]
+    return max(cosines, default=-1.0)
+
+
+def _of(document: StoredDocument, near: Mapping[str, float]) -> dict[str, float]:
+    ids = (passage.passage_id for passage in document.passages)
+    return {passage_id: near[passage_id] for passage_id in ids if passage_id in near}
+
+
+def _to_read(ranked: Sequence[RankedDocument], named: Named | None, *, are_many: bool) -> list[str]:
+    """Return the ids of the documents that are read; those of what is named are among them."""
+    if named is not None:
+        more = spread_out(ranked, count=DOCUMENTS_READ_OF_NAMED, most=_MOST_OF_ONE_SOURCE_OF_NAMED)
+        return list(dict.fromkeys((*named.document_ids, *more)))
+    if are_many:
+        return spread_out(ranked, count=DOCUMENTS_READ_OF_SOURCES, most=_MOST_OF_ONE_SOURCE)
+    return [candidate.document_id for candidate in ranked[:DOCUMENTS_READ]]
+
+
+def _move_to_front(ranked: Sequence[RankedDocument], names: Collection[str]) -> list[RankedDocument]:
+    """Return the documents with these ids before all others, each group in its order."""
+    front = [candidate for candidate in ranked if candidate.document_id in names]
+    others = [candidate for candidate in ranked if candidate.document_id not in names]
+    lift = max(0.0, others[0].score - front[-1].score) if front and others else 0.0
+    return [replace(candidate, score=candidate.score + lift) for candidate in front] + others
+
+
+def _named_first(
+    order: Sequence[RankedDocument], documents: Mapping[str, StoredDocument], named: Named | None
+) -> tuple[RankedDocument, ...]:
+    """Return the documents whose subject is what the question names before all others."""
+    if named is None:
+        return tuple(order)
+    front = {name for name, document in documents.items() if named.are_subject_of(document)}
+    return tuple(_move_to_front(order, front))
+
+
+class SourceList:
+    """The numbered sources of one answer: one for each document."""
+
+    def __init__(self, passages: Iterable[RankedPassage] = ()) -> None:
+        self.passages = list(passages)
+        self._numbers = {ranked.passage.document_id: n for n, ranked in enumerate(self.passages, start=1)}
+
+    def number(self, passage: Passage, found: Ranked) -> int:
+        """Return the number of the passage's document; a new one, at this passage, where it has none yet."""
+        number = self._numbers.get(passage.document_id)
+        if number is None:
+            number = self._numbers[passage.document_id] = len(self.passages) + 1
+            self.passages.append(_ranked_passage(passage, found, rank=number))
+        return number
+
+    def citing(self, found: Ranked) -> Cite:
+        """Return what numbers the passages that are shown for one question."""
+        return partial(self.number, found=found)
+
+    def add(self, document: StoredDocument, found: Ranked) -> int | None:
+        """Return the number of a document, at its best passage; None for one without passages."""
+        scores = {
+            hit.passage_id: (hit.cosine or 0.0) + (hit.lexical_score or 0.0) / 100
+            for hit in found.hits.retrieved.hits
+        }
+        first = sorted(
+            document.passages, key=lambda one: (-round(scores.get(one.passage_id, -1.0), 4), one.ordinal)
+        )[:1]
+        return self.number(first[0], found) if first else None
+
+    def fill(self, found: Ranked, *, up_to: int) -> None:
+        """Add the documents that were read, best first, until there are ``up_to``."""
+        for document in found.read:
+            if len(self.passages) >= up_to:
+                return
+            self.add(document, found)
+
+
+def _ranked_passage(passage: Passage, found: Ranked, *, rank: int) -> RankedPassage:
+    """Return the passage with the scores of both legs, its cosine on the scale of the weights."""
+    passages, hits = found.hits.retrieved.passages, found.hits.retrieved.hits
+    fused = next((ranked for ranked in passages if ranked.passage.passage_id == passage.passage_id), None)
+    hit = next((hit for hit in hits if hit.passage_id == passage.passage_id), None)
+    return replace(
+        fused or RankedPassage(passage, rank, 0.0, None, None, None, None),
+        passage=passage,
+        rank=rank,
+        lexical_score=hit.lexical_score if hit else None,
+        cosine=hit.cosine if hit else None,
+    )

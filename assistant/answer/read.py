@@ -10,8 +10,8 @@ from assistant.answer.adaptations import Adaptations
 from assistant.answer.elements import Beside, open_beside
 from assistant.answer.readers import Message, ModelReading, PlainReading, is_long, questions_of
 from assistant.answer.red_flags import RedFlags
-from assistant.answer.search import EvidenceQuery, Search, SearchScope, source_ids
 from assistant.answer.services import TenantServices
+from assistant.answer.sources import EvidenceQuery, SearchScope, SourceSearch, source_ids
 from assistant.answer.take import Question
 from assistant.answer.vocabulary import KnownWordsReader
 from assistant.domain.answers import AnswerRecord, LiveMatch, Reading, RedFlag
@@ -50,11 +50,16 @@ class ReadQuestion:
     """
 
     def __init__(
-        self, services: TenantServices, adaptations: Adaptations, *, beside: Beside | None = None
+        self,
+        services: TenantServices,
+        adaptations: Adaptations,
+        sources: SourceSearch,
+        *,
+        beside: Beside | None = None,
     ) -> None:
         """``beside`` None: what an option brings."""
         tenant, writer = services.tenant, services.writer
-        self._tenant, self._adaptations, self._search = tenant, adaptations, Search(services)
+        self._tenant, self._adaptations, self._sources = tenant, adaptations, sources
         self._known_words = KnownWordsReader(
             services.search, clock=services.clock, items_of=source_ids(tenant, kind="catalogue")
         )
@@ -81,7 +86,7 @@ class ReadQuestion:
             scope.degraded.append("words of the documents")
         questions = questions_of(text, vocabulary=vocabulary)
         await asyncio.gather(
-            self._search.embed(self._texts(text, questions, before, known), scope),
+            self._sources.embed(self._texts(text, questions, before, known), scope),
             self._beside.load(scope),
             self._load_red_flags(scope),
         )
@@ -125,7 +130,7 @@ class ReadQuestion:
         vectors, rewritten = scope.embedded, _rewritten(reading, text)
         made_by_model = dict.fromkeys(text for text in (*reading.questions, *rewritten) if text)
         if wanted := [text for text in made_by_model if text not in vectors]:
-            await self._search.embed(wanted, scope)
+            await self._sources.embed(wanted, scope)
         longest, count = self._tenant.answers, len(reading.questions)
         queries: list[EvidenceQuery] = []
         for at, question in enumerate(reading.questions):
@@ -144,7 +149,7 @@ class ReadQuestion:
                 also_words=longest.also_words // count,
             )
             if query.text not in vectors:
-                await self._search.embed([query.text], scope)
+                await self._sources.embed([query.text], scope)
             routed = self._adaptations.without_names(query.text, known=known)
             vector = vectors[query.text]
             queries.append(
@@ -208,7 +213,7 @@ class ReadQuestion:
         wanted = [piece for piece in self._red_flags.pieces(text) if piece not in scope.embedded]
         try:
             if wanted:
-                await self._search.embed(wanted, scope)
+                await self._sources.embed(wanted, scope)
         except (EmbeddingUnavailableError, OverloadedError):
             scope.degraded.append("red flags")
         return self._red_flags.raised(text, scope.embedded)

@@ -24,7 +24,7 @@ from opentelemetry.trace import SpanKind
 from pydantic import Field, FiniteFloat, StringConstraints, ValidationError
 
 from assistant.answer.prompt import fill_slots, load_prompt, neutralise, rendered
-from assistant.answer.search import SearchScope
+from assistant.answer.sources import SearchScope
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import QuestionKind, Reading
 from assistant.domain.clock import Deadline

@@ -11,13 +11,13 @@ import structlog
 
 from assistant.answer.adaptations import Adaptations
 from assistant.answer.check import Sentences
+from assistant.answer.choose import Evidence
 from assistant.answer.end import Ending
 from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.quote import KEPT_CANDIDATES, Quote
-from assistant.answer.rank import shipped_weights
-from assistant.answer.rank_documents import Evidence
-from assistant.answer.search import sources_asked
+from assistant.answer.scores import shipped_weights
 from assistant.answer.services import TenantServices
+from assistant.answer.sources import sources_asked
 from assistant.answer.take import RECORDS_TIMEOUT_S
 from assistant.answer.write import ModelText
 from assistant.domain.answers import (
@@ -44,7 +44,7 @@ class KeepRecord:
 
         record = keep.begun(prepared, quote)
         await keep.begin(record, prepared)
-        record, is_written = await keep.run(record, said, ending, quote, prepared, text=None)
+        record, is_written = await keep.run(record, said, ending, None, prepared)
         record.finish_reason, record.mode  # FinishReason.STOP, Mode.QUOTED
     """
 
@@ -59,10 +59,10 @@ class KeepRecord:
         question, prompt, evidence = prepared.question, prepared.prompt, prepared.quote.evidence
         generation, steps = self._services.tenant.generation, prepared.run.scope.steps
         elements = tuple(element.slot.type.name for element in prepared.run.hydration.answering)
-        most = generation.max_tokens
+        most, searched = generation.max_tokens, [part.ranked.hits.searched for part in evidence]
         return question.begun.model_copy(
             update={
-                "retrieval_question": "\n".join(dict.fromkeys(part.searched for part in evidence)),
+                "retrieval_question": "\n".join(dict.fromkeys(searched)),
                 "reading": prepared.queries.reading.model_copy(update={"elements": elements}),
                 "red_flags": tuple(flag.name for flag in prepared.red_flags),
                 "unchecked_language": prepared.queries.unchecked_language,
@@ -71,7 +71,7 @@ class KeepRecord:
                 "asked": self._asked(evidence),
                 "live_matches": prepared.live,
                 "weights": self._weights(evidence),
-                "index_version": evidence[0].retrieved.index_version,
+                "index_version": evidence[0].ranked.hits.retrieved.index_version,
                 "trace_id": steps.trace_id,
                 "dropped_passages": prompt.dropped_documents if prompt else 0,
                 "prompt_hash": prompt.prompt_hash if prompt else None,
@@ -95,32 +95,14 @@ class KeepRecord:
         begun: AnswerRecord,
         said: Sentences,
         ending: Ending,
-        quote: Quote,
-        prepared: PreparedAnswer,
-        *,
         text: ModelText | None,
+        prepared: PreparedAnswer,
     ) -> tuple[AnswerRecord, bool]:
         """End the answer's trace and write its record; return it, and whether it is written already."""
-        record = self._whole(begun, said, ending, quote, prepared, text)
-        return record, await self._writer.write(record)
-
-    async def settle(self, *, within_s: float) -> int:
-        """Wait for writes that outlived their reader; return how many records are still not written."""
-        return await self._writer.settle(within_s=within_s)
-
-    def _whole(
-        self,
-        begun: AnswerRecord,
-        said: Sentences,
-        ending: Ending,
-        quote: Quote,
-        prepared: PreparedAnswer,
-        text: ModelText | None,
-    ) -> AnswerRecord:
-        steps, first, offered, told = prepared.run.scope.steps, quote.evidence[0], quote.offered, ending.told
-        usage = text.usage if text is not None else Usage()
+        steps, quote, told = prepared.run.scope.steps, prepared.quote, ending.told
+        first, offered, usage = quote.evidence[0], quote.offered, text.usage if text is not None else Usage()
         steps.end(ending.outcome.value, error_code=ending.error_code)
-        return begun.model_copy(
+        record = begun.model_copy(
             update={
                 "finished_at": self._services.clock.now(),
                 "outcome": ending.outcome,
@@ -128,7 +110,7 @@ class KeepRecord:
                 "error_code": ending.error_code,
                 "sentences": said.sentences,
                 "removed_markers": said.removed_markers,
-                "gate": first.gate,
+                "gate": first.ranked.gate,
                 "usage": usage,
                 "timings_ms": dict(steps.timings_ms),
                 "inference_id": text.inference_id if text else None,
@@ -145,6 +127,11 @@ class KeepRecord:
                 **_kept_texts(said, told, quote),
             }
         )
+        return record, await self._writer.write(record)
+
+    async def settle(self, *, within_s: float) -> int:
+        """Wait for writes that outlived their reader; return how many records are still not written."""
+        return await self._writer.settle(within_s=within_s)
 
     def _wrote(self, text: ModelText | None) -> dict[str, str | None]:
         """Return what the record says of the weights that wrote, where they may not be the served ones."""
@@ -156,15 +143,15 @@ class KeepRecord:
         return {"variant": text.variant, "model_digest": digest}
 
     def _weights(self, evidence: Sequence[Evidence]) -> dict[str, str]:
-        routing = evidence[0].sources.routing
+        routing = evidence[0].ranked.routing
         router = routing.router if routing is not None else None
         return {**self._shipped, **({} if router is None else {"router": router})}
 
     def _asked(self, evidence: Sequence[Evidence]) -> tuple[SourceAsked, ...]:
         routed = [
-            (part.sources.routing.shares, part.sources.states)
+            (part.ranked.routing.shares, part.ranked.hits.states)
             for part in evidence
-            if part.sources.routing is not None
+            if part.ranked.routing is not None
         ]
         return sources_asked(self._services.tenant.sources, routed)
 
@@ -172,7 +159,7 @@ class KeepRecord:
         """Return whom to ask: by the question's words, then by the nearest document's, else the default."""
         contacts = self._services.tenant.answers.escalation
         stems = self._adaptations.now.vocabulary.language.content_stems
-        best = (part.best.card for part in evidence if part.best is not None)
+        best = (part.ranked.best.card for part in evidence if part.ranked.best is not None)
         texts = (
             *(part.query.question for part in evidence),
             *(f"{card.title} {card.source}" for card in best),
@@ -193,7 +180,7 @@ def _candidates_of(evidence: Evidence) -> tuple[CandidateDocument, ...]:
             score=round(candidate.score, 4),
             features={name: round(value, 4) for name, value in candidate.features.items()},
         )
-        for candidate in evidence.ranked[:KEPT_CANDIDATES]
+        for candidate in evidence.ranked.order[:KEPT_CANDIDATES]
     )
 
 

@@ -25,7 +25,7 @@ from gcld3 import (  # pyright: ignore[reportMissingTypeStubs]
     NNetLanguageIdentifier,  # pyright: ignore[reportUnknownVariableType]
 )
 
-from assistant.answer.rank import softmax
+from assistant.answer.scores import softmax
 from assistant.answer.services import Loaded
 from assistant.domain.answers import RedFlag
 from assistant.domain.clock import Clock, Deadline

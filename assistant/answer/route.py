@@ -21,7 +21,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
-from assistant.answer.rank import RankedDocument, best_first, softmax
+from assistant.answer.scores import RankedDocument, best_first, softmax
 from assistant.domain.documents import DocumentCard, id_prefix_of
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel

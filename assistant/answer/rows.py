@@ -15,7 +15,7 @@ from itertools import groupby
 
 from rapidfuzz.distance import OSA
 
-from assistant.answer.rank import QuestionTerms, ScoredUnit
+from assistant.answer.scores import QuestionTerms, ScoredUnit
 from assistant.answer.vocabulary import Term
 from assistant.domain.documents import Unit, UnitKind
 from assistant.text.language import fold

@@ -11,8 +11,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from assistant.answer.excerpts import fill_record, gone_from, marks_in, read_excerpts
-from assistant.answer.search import SearchScope
 from assistant.answer.services import TenantServices, call_within
+from assistant.answer.sources import SearchScope
 from assistant.domain.answers import AnswerRecord, Outcome, RecordId, Usage
 from assistant.domain.clock import Deadline
 from assistant.domain.context import CareContext, ContextToken, PlainContext

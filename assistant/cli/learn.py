@@ -112,7 +112,7 @@ async def _learn_router(
     options: GlobalOptions, services: TenantServices, *, paths: Sequence[Path], dry_run: bool = False
 ) -> Release:
     from assistant.answer.adaptations import Adaptations
-    from assistant.answer.search import source_ids
+    from assistant.answer.sources import source_ids
     from assistant.answer.vocabulary import KnownWordsReader
     from assistant.evaluation.fit_router import LabelledQuestion, RouterReleases, learn_routing
     from assistant.evaluation.routing import load_routed

@@ -22,10 +22,10 @@ from datetime import date
 from typing import Literal, NamedTuple, TypeVar
 
 from assistant.answer.answer import AnswerQuestion
+from assistant.answer.choose import Evidence
 from assistant.answer.events import Done, SentenceEnded, Token
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.prepared import PreparedAnswer
-from assistant.answer.rank_documents import Evidence
 from assistant.answer.services import AnswerWriter, TenantServices, elapsed_ms
 from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
 from assistant.domain.answers import Certainty, FinishReason, Mode
@@ -223,8 +223,11 @@ class Judge:
     async def result(self, observed: Observed) -> Judged:
         """Return one question's result. A question that nothing is near is wrong."""
         question, found = observed.question, observed.prepared.quote
-        ranked = [[candidate.document_id for candidate in part.ranked] for part in found.evidence]
-        fused = [rrf_documents(part.retrieved, leg_size=self._observer.leg_size) for part in found.evidence]
+        ranked = [[candidate.document_id for candidate in part.ranked.order] for part in found.evidence]
+        fused = [
+            rrf_documents(part.ranked.hits.retrieved, leg_size=self._observer.leg_size)
+            for part in found.evidence
+        ]
         is_found = _is_found(observed)
         quote = _text(_shown_units(found.blocks))
         sizes = dict(observed.timings_ms)
@@ -329,7 +332,7 @@ def _spaced(texts: Iterable[str]) -> str:
 def quotable(part: Evidence) -> list[StoredDocument]:
     """Return the documents that may be quoted of a part."""
     offered = (document for one in part.offered for document in one.documents.values())
-    return [*part.documents.values(), *offered]
+    return [*part.ranked.documents.values(), *offered]
 
 
 def _is_found(observed: Observed) -> bool:

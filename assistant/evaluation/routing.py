@@ -15,14 +15,15 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from assistant.answer.adaptations import Adaptations
+from assistant.answer.answer import AnswerQuestion
+from assistant.answer.choose import Evidence
 from assistant.answer.excerpts import Excerpts
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.quote import section_blocks
-from assistant.answer.rank_documents import Evidence, FindEvidence, SourceList
+from assistant.answer.rank import SourceList
 from assistant.answer.route import keyword_scores
-from assistant.answer.search import EvidenceQuery, SearchScope, source_ids
 from assistant.answer.services import TenantServices
+from assistant.answer.sources import EvidenceQuery, SearchScope, source_ids
 from assistant.answer.vocabulary import KnownWordsReader
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import KnownWords
@@ -82,11 +83,10 @@ class RoutingTrial:
     def __init__(self, services: TenantServices) -> None:
         self._services = services = replace(services, tenant=_patient(services.tenant))
         self._sources = services.tenant.sources
-        self._routed = FindEvidence(services, Adaptations(services))
+        self._routed = AnswerQuestion(services)
         merged = SourceEntry(name="all", namespace="", access="everyone")
         tenant = services.tenant.model_copy(update={"sources": (merged,)})
-        merged_services = replace(services, tenant=tenant, revisions=None)
-        self._merged = FindEvidence(merged_services, Adaptations(merged_services))
+        self._merged = AnswerQuestion(replace(services, tenant=tenant, revisions=None))
         items_of = source_ids(services.tenant, kind="catalogue")
         self._known_words = KnownWordsReader(services.search, clock=services.clock, items_of=items_of)
 
@@ -127,7 +127,7 @@ class RoutingTrial:
         """Return whether what should come first does: the source with the largest share, and the source that
         the words of the kinds choose."""
         right = one.sources[0]
-        shares = routed.sources.routing.shares if routed.sources.routing is not None else dict[str, float]()
+        shares = routed.ranked.routing.shares if routed.ranked.routing is not None else dict[str, float]()
         by_shares = _highest(shares) == right
         by_words = _highest(keyword_scores(one.question, self._sources)) == right
         return {
@@ -137,13 +137,18 @@ class RoutingTrial:
         }
 
     async def _find(
-        self, find: FindEvidence, one: RoutedQuestion, known: KnownWords | None, *, with_offers: bool = True
+        self,
+        answer: AnswerQuestion,
+        one: RoutedQuestion,
+        known: KnownWords | None,
+        *,
+        with_offers: bool = True,
     ) -> tuple[Evidence, tuple[str, ...]]:
-        routed = find.adaptations.without_names(one.question, known=known)
+        routed = answer.adaptations.without_names(one.question, known=known)
 
         async def once() -> tuple[Evidence, Sequence[str]]:
             scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=self._services.clock))
-            vectors = await find.search.embed([one.question, routed], scope)
+            vectors = await answer.sources.embed([one.question, routed], scope)
             query = EvidenceQuery(
                 one.question,
                 vectors[0],
@@ -152,7 +157,8 @@ class RoutingTrial:
                 routed_text=routed,
                 routed_vector=vectors[1],
             )
-            return await find.run(query, scope), scope.degraded
+            [ranked] = await answer.rank.run(await answer.search.run([query], scope), scope)
+            return await answer.quote.choose.run(ranked, scope), scope.degraded
 
         return await until_whole(once)
 
@@ -171,7 +177,7 @@ def _highest(scores: Mapping[str, float]) -> str | None:
 def _served(found: Evidence) -> list[str]:
     """Return the documents in the order in which they are served: those of an answer by itself come first."""
     shown = found.answer.documents if found.answer is not None else ()
-    return list(dict.fromkeys((*shown, *(candidate.document_id for candidate in found.ranked))))
+    return list(dict.fromkeys((*shown, *(candidate.document_id for candidate in found.ranked.order))))
 
 
 def _holds(found: Evidence, one: RoutedQuestion) -> bool:
@@ -186,7 +192,7 @@ def _holds(found: Evidence, one: RoutedQuestion) -> bool:
 
 def _quoted(found: Evidence) -> list[QuotedBlock]:
     """Return what is quoted of the evidence."""
-    cite, excerpts = SourceList().citing(found), Excerpts()
+    cite, excerpts = SourceList().citing(found.ranked), Excerpts()
     if found.answer is not None:
         return found.answer.blocks(cite, excerpts, opening="")
     return [] if found.section is None else section_blocks(found.section, cite, excerpts)

@@ -16,8 +16,8 @@ from pydantic import Field
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.prompt import Prompt
-from assistant.answer.rank import Kind
 from assistant.answer.red_flags import RedFlags
+from assistant.answer.scores import Kind
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import LiveMatchState
 from assistant.domain.clock import Clock, Deadline

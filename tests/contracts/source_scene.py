@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from assistant.answer.search import AskedSources, Search, SearchScope
+from assistant.answer.sources import AskedSources, SearchScope, SourceSearch
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Passage
 from assistant.stores.ports import PassageSearch
@@ -33,7 +33,7 @@ class SourceScene:
     limits_s: dict[str, float] = field(default_factory=dict[str, float])
     """Of sources whose limit is not 10 s."""
     clock: SteppedClock = field(default_factory=SteppedClock)
-    sources: Search = field(init=False)
+    sources: SourceSearch = field(init=False)
 
     def __post_init__(self) -> None:
         tenant = FakeTenant(clock=self.clock)
@@ -44,7 +44,7 @@ class SourceScene:
         ]
         tenant.config = tenant.config.model_validate(tenant.config.model_dump() | {"sources": entries})
         tenant.configure(limits={"search_timeout_s": 10.0})
-        self.sources = Search(replace(tenant.services, search=self.search))
+        self.sources = SourceSearch(replace(tenant.services, search=self.search))
 
     async def ask(self) -> AskedSources:
         deadline = Deadline.after(60, clock=SystemClock())  # limits pass by themselves

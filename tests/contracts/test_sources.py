@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answer.search import FAILURES_TO_OPEN
+from assistant.answer.sources import FAILURES_TO_OPEN
 from assistant.domain.errors import SearchUnavailableError
 from tests.contracts import samples
 from tests.contracts.source_scene import CIRCUIT_S, ENTRIES, SourceScene, documents_of

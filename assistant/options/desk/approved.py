@@ -19,7 +19,7 @@ from typing import Literal
 
 from assistant.answer.excerpts import Excerpts, Place, shown_title
 from assistant.answer.offers import Cite, QuotedBlock
-from assistant.answer.rank import CosineScale
+from assistant.answer.scores import CosineScale
 from assistant.domain.answers import APPROVED_PREFIX, ApprovedUse, ShownAs
 from assistant.domain.documents import Passage, Span, StoredDocument
 from assistant.options.desk.domain import ApprovedAnswer

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from assistant.answer.adaptations import LOAD_LIMIT_S, readable_bodies
 from assistant.answer.offers import Offer
-from assistant.answer.rank import CosineScale
-from assistant.answer.search import EvidenceQuery, SearchScope
+from assistant.answer.scores import CosineScale
 from assistant.answer.services import TenantServices, call_within
+from assistant.answer.sources import EvidenceQuery, SearchScope
 from assistant.domain.answers import APPROVED_PREFIX, source_kind
 from assistant.domain.clock import Deadline
 from assistant.domain.desk import ItemState

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from operator import mul
 
 from assistant.answer.elements import Beside, system_of
-from assistant.answer.rank import CosineScale, shipped_weights
-from assistant.answer.search import SearchScope
+from assistant.answer.scores import CosineScale, shipped_weights
 from assistant.answer.services import Loaded, TenantServices
+from assistant.answer.sources import SearchScope
 from assistant.domain.answers import LiveMatch, LiveMatchState
 from assistant.domain.clock import Deadline
 from assistant.domain.filling import ElementType

@@ -17,8 +17,8 @@ import structlog
 from assistant.answer.elements import ReadyElement
 from assistant.answer.excerpts import Excerpts, Place, shown_lines, shown_title
 from assistant.answer.offers import Cite, Offer, QuotedBlock
-from assistant.answer.search import NO_FILTERS, EvidenceQuery, Search, SearchScope, source_ids
 from assistant.answer.services import TenantServices, call_within
+from assistant.answer.sources import NO_FILTERS, EvidenceQuery, SearchScope, SourceSearch, source_ids
 from assistant.domain.answers import ShownAs
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
@@ -355,7 +355,7 @@ class OfferItems(Offer):
     """Answers questions about the items of a catalogue by tables, and those of opinion by reviews."""
 
     def __init__(self, services: TenantServices) -> None:
-        self._services, self._search = services, Search(services)
+        self._services, self._search = services, SourceSearch(services)
         self._words = language(services.tenant.language)
         tenant = services.tenant
         reviews = [source for source in tenant.sources if source.kind == "reviews"]

@@ -24,10 +24,9 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from assistant.answer.adaptations import Adaptations
-from assistant.answer.rank import CosineScale
-from assistant.answer.rank_documents import FindEvidence
-from assistant.answer.search import EvidenceQuery, SearchScope
+from assistant.answer.answer import AnswerQuestion
+from assistant.answer.scores import CosineScale
+from assistant.answer.sources import EvidenceQuery, SearchScope
 from assistant.documents.files import SourceDocument
 from assistant.documents.receive import AddDocuments
 from assistant.documents.reindexing import ReindexReport
@@ -110,17 +109,16 @@ class Load:
     is_over: bool = False
 
     async def ask(self, tenants: ServedTenants, number: int) -> None:
-        drawn, found_by = random.Random(number), dict[int, FindEvidence]()  # noqa: S311 (order)
+        drawn, found_by = random.Random(number), dict[int, AnswerQuestion]()  # noqa: S311 (order)
         while not self.is_over:
             name = drawn.choice(self.names)
             served = tenants["shop"]
-            evidence = found_by.setdefault(
-                id(served), FindEvidence(served.answering, Adaptations(served.answering))
-            )
+            answer = found_by.setdefault(id(served), AnswerQuestion(served.answering))
             scope, gone = SearchScope.untraced(Deadline.after(20.0, clock=SystemClock())), set(self.gone)
             try:
-                [vector] = await evidence.search.embed([title_of(name)], scope)
-                found = (await evidence.find(EvidenceQuery(title_of(name), vector), scope)).retrieved
+                [vector] = await answer.sources.embed([title_of(name)], scope)
+                [hits] = await answer.search.run([EvidenceQuery(title_of(name), vector)], scope)
+                found = hits.retrieved
             except AssistantError as error:
                 self.failures.append(f"{error.code}: {error.message}")
                 continue

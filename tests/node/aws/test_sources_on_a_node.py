@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answer.search import FAILURES_TO_OPEN
+from assistant.answer.sources import FAILURES_TO_OPEN
 from assistant.stores.index.opensearch_client import open_opensearch
 from assistant.stores.index.opensearch_search import OpenSearchPassageSearch
 from tests.contracts import samples

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from assistant.answer.rank import CosineScale
+from assistant.answer.scores import CosineScale
 from assistant.options.desk.approved import LEAST_COSINE, ApprovedAnswers, LiveAnswer, Match
 from assistant.tenant.tenant import EmbeddingSection
 from assistant.text.language import language

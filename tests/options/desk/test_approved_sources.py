@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answer.search import EvidenceQuery, SearchScope
+from assistant.answer.sources import EvidenceQuery, SearchScope
 from assistant.domain.desk import BoundSource
 from assistant.options.desk.approved import ServedAnswer
 from assistant.options.desk.serving import OfferApproved

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answer.rank import shipped_weights
+from assistant.answer.scores import shipped_weights
 from assistant.domain.answers import LiveMatch, LiveMatchState
 from assistant.domain.filling import ElementType
 from assistant.options.live.examples import USUAL_LIVE, Example, LiveExamples

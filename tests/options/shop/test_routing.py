@@ -12,7 +12,6 @@ import orjson
 import pytest
 
 from assistant.answer.adaptations import read_released_router
-from assistant.answer.rank import RankedDocument
 from assistant.answer.route import (
     AGE_STRENGTH,
     LEAST_SHARE,
@@ -23,6 +22,7 @@ from assistant.answer.route import (
     route,
     spread_out,
 )
+from assistant.answer.scores import RankedDocument
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.tenant.tenant import SourceEntry, TenantConfig

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from assistant.answer.choose import Section, blocks, choose
-from assistant.answer.rank import ScoredUnit
 from assistant.answer.rows import Row
+from assistant.answer.scores import ScoredUnit
 from assistant.domain.documents import StoredDocument
 from tests.fakes.answering import document
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answer.rank import CosineScale
+from assistant.answer.scores import CosineScale
 from assistant.domain.documents import DocumentHit, PassageHit, Retrieved
 from assistant.tenant.tenant import EmbeddingSection
 

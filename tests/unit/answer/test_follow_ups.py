@@ -59,7 +59,7 @@ async def test_a_question_before_that_only_its_client_knows_is_joined_too() -> N
     prepared = await AnswerQuestion(tenant.services).prepare(
         asking, identity=agent(), deadline=deadline(tenant)
     )
-    assert [part.searched for part in prepared.quote.evidence] == [f"{QUESTION}\nAnd by mail?"]
+    assert [part.ranked.hits.searched for part in prepared.quote.evidence] == [f"{QUESTION}\nAnd by mail?"]
     assert tenant.records.reads == 0
 
 

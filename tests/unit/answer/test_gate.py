@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from assistant.answer.certainty import Gate
+from assistant.answer.rank import Gate
 from assistant.tenant.tenant import GateSection
 
 

@@ -22,7 +22,7 @@ from assistant.answer.readers import (
     ReadingReply,
     questions_of,
 )
-from assistant.answer.search import SearchScope
+from assistant.answer.sources import SearchScope
 from assistant.answer.take import AnswerRequest
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import Reading

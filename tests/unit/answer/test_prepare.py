@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.rank_documents import DOCUMENTS_READ
+from assistant.answer.rank import DOCUMENTS_READ
 from assistant.domain.answers import FinishReason, Mode
 from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import (

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from assistant.answer.adaptations import Adaptations
-from assistant.answer.rank import (
+from assistant.answer.answer import AnswerQuestion
+from assistant.answer.choose import Evidence
+from assistant.answer.rank import DOCUMENTS_READ, Ranked
+from assistant.answer.scores import (
     QuestionTerms,
     RankedDocument,
     ScoredUnit,
@@ -15,8 +17,7 @@ from assistant.answer.rank import (
     best_first,
     standardised,
 )
-from assistant.answer.rank_documents import DOCUMENTS_READ, Evidence, FindEvidence
-from assistant.answer.search import EvidenceQuery, SearchScope
+from assistant.answer.sources import EvidenceQuery, SearchScope
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.clock import Deadline
 from assistant.text.language import language
@@ -47,12 +48,16 @@ REJECTS = [
 ]
 
 
-async def evidence(question: str, tenant: FakeTenant) -> Evidence:
-    services = tenant.services
-    return await FindEvidence(services, Adaptations(services)).run(
-        EvidenceQuery(question, vector_of(question)),
-        SearchScope.untraced(Deadline.after(60, clock=services.clock)),
-    )
+async def ranked_of(question: str, tenant: FakeTenant) -> tuple[Ranked, Evidence]:
+    answer = AnswerQuestion(tenant.services)
+    scope = SearchScope.untraced(Deadline.after(60, clock=tenant.clock))
+    hits = await answer.search.run([EvidenceQuery(question, vector_of(question))], scope)
+    [ranked] = await answer.rank.run(hits, scope)
+    return ranked, await answer.quote.choose.run(ranked, scope)
+
+
+async def evidence(question: str, tenant: FakeTenant) -> Ranked:
+    return (await ranked_of(question, tenant))[1].ranked
 
 
 async def test_of_titles_with_numbers_the_one_with_the_question_s_comes_first() -> None:
@@ -60,33 +65,30 @@ async def test_of_titles_with_numbers_the_one_with_the_question_s_comes_first() 
     found = await evidence("What do I do about reject 075?", FakeTenant().with_documents(*titles))
     assert found.best is not None
     assert found.best.card.document_id == "r75"
-    features = found.ranked[0].features
+    features = found.order[0].features
     assert (features["title_number"], features["title_other_number"]) == (1.0, 0.0)
 
 
 async def test_a_model_reads_the_best_by_its_words_before_the_best_by_the_index() -> None:
     titles = [document(f"r{n}", "Ask the prescriber.", title=f"Reject {n}") for n in (70, 75, 80)]
-    services, question = FakeTenant().with_documents(*titles).services, "What do I do about reject 080?"
-    found = await FindEvidence(services, Adaptations(services)).find(
-        EvidenceQuery(question, vector_of(question)),
-        SearchScope.untraced(Deadline.after(60, clock=services.clock)),
-    )
-    assert [one.document_id for one in found.ranked] == ["r70", "r75", "r80"]
+    question = "What do I do about reject 080?"
+    found, _ = await ranked_of(question, FakeTenant().with_documents(*titles))
+    assert [one.document_id for one in found.order] == ["r70", "r75", "r80"]
     assert [one.card.document_id for one in found.for_model] == ["r80", "r70", "r75"]
 
 
 async def test_a_title_with_another_number_than_the_question_s_is_known() -> None:
     tenant = FakeTenant().with_documents(REJECTS[3])
     found = await evidence("Reject 81 means a diagnosis code?", tenant)
-    assert found.ranked[0].features["title_other_number"] == 1.0
+    assert found.order[0].features["title_other_number"] == 1.0
 
 
 async def test_what_was_not_read_stays_behind_what_was() -> None:
     many = [document(f"d{n}", f"Refills of {n} wait.", title=f"Refill {n}") for n in range(9)]
     found = await evidence("Which refills wait?", FakeTenant().with_documents(*many))
-    assert len(found.ranked) == 9
-    assert set(found.documents) == {one.document_id for one in found.ranked[:DOCUMENTS_READ]}
-    scores = [one.score for one in found.ranked]
+    assert len(found.order) == 9
+    assert set(found.documents) == {one.document_id for one in found.order[:DOCUMENTS_READ]}
+    scores = [one.score for one in found.order]
     assert scores == sorted(scores, reverse=True)
 
 

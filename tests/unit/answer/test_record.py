@@ -112,7 +112,7 @@ async def test_the_record_keeps_passages_by_hash_and_with_raw_scores() -> None:
 async def test_the_gate_s_decision_is_kept() -> None:
     asked = await ask(FakeTenant())
     decision = asked.record.gate
-    assert decision == asked.prepared.quote.evidence[0].gate
+    assert decision == asked.prepared.quote.evidence[0].ranked.gate
     assert decision is not None
     assert (decision.passed, decision.min_cosine) == (True, 0.38)
 

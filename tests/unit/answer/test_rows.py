@@ -9,8 +9,8 @@ from datetime import date
 import pytest
 
 from assistant.answer.quote import DIFFERENT
-from assistant.answer.rank import QuestionTerms, UnitScorer
 from assistant.answer.rows import rows_about
+from assistant.answer.scores import QuestionTerms, UnitScorer
 from assistant.answer.vocabulary import Vocabulary
 from assistant.documents.formats import convert
 from assistant.domain.answers import FinishReason

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answer.search import FAILURES_TO_OPEN, Search, SearchScope
+from assistant.answer.sources import FAILURES_TO_OPEN, SearchScope, SourceSearch
 from assistant.domain.answers import SourceFacts
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import ItemFacts, StoredDocument, id_prefix_of
@@ -102,7 +102,7 @@ async def test_where_no_source_answers_the_question_fails() -> None:
 async def test_a_source_that_fails_again_and_again_is_not_asked_for_a_while() -> None:
     tenant = shop()
     tenant.search.failing["reviews:"] = SearchUnavailableError("It failed.")
-    search = Search(tenant.services)
+    search = SourceSearch(tenant.services)
     for _ in range(FAILURES_TO_OPEN + 2):
         found = await search.run(QUESTION, vector=vector_of(QUESTION), scope=scope_of(tenant))
         assert found.states["reviews"] == "failed"
@@ -119,7 +119,7 @@ async def test_ten_procedures_are_candidates_beside_ten_thousand_reviews(tmp_pat
     await index.put(*reviews, *rules)
     tenant = shop(sources=[one | {"deadline_s": 10.0} for one in SOURCES[:2]])
     tenant.configure(limits={"search_timeout_s": 10.0})
-    search = Search(replace(tenant.services, search=index.search_side))
+    search = SourceSearch(replace(tenant.services, search=index.search_side))
     found = await search.run("Refund a parcel", vector=EAST, scope=scope_of(tenant))
     await index.close()
     of_source = Counter(id_prefix_of(hit.document_id) for hit in found.retrieved.documents)
@@ -145,7 +145,7 @@ async def test_a_text_over_the_model_s_limit_has_the_mean_of_its_pieces() -> Non
     tenant = FakeTenant()
     tenant.embedder.too_long_words = 3
     texts = ["refill", "refill claim parcel transfer"]
-    short, vector = await Search(tenant.services).embed(texts, scope_of(tenant))
+    short, vector = await SourceSearch(tenant.services).embed(texts, scope_of(tenant))
     assert short == pytest.approx(vector_of("refill"))
     halves = [vector_of("refill claim"), vector_of("parcel transfer")]
     mean = [one + other for one, other in zip(*halves, strict=True)]

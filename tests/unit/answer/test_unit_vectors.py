@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from assistant.answer import rank
-from assistant.answer.rank import UNITS_EMBEDDED, ScoredUnit, UnitVectors
+from assistant.answer import scores
+from assistant.answer.scores import UNITS_EMBEDDED, ScoredUnit, UnitVectors
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import DocumentCard, Span, Unit, UnitKind, embedding_input
 from assistant.domain.errors import (
@@ -101,7 +101,7 @@ async def test_vectors_that_are_kept_are_not_asked_for_again() -> None:
 
 
 async def test_an_endpoint_that_is_late_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rank, "UNIT_VECTORS_LIMIT_S", 0.01)
+    monkeypatch.setattr(scores, "UNIT_VECTORS_LIMIT_S", 0.01)
     with pytest.raises(EmbeddingUnavailableError, match="late"):
         await cosines(made(FakeEmbedder(hangs=True)))
 
@@ -121,7 +121,7 @@ async def test_a_unit_that_its_passage_cuts_gets_none() -> None:
 
 
 async def test_the_least_recently_used_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rank, "MOST_UNIT_VECTORS", 3)
+    monkeypatch.setattr(scores, "MOST_UNIT_VECTORS", 3)
     embedder = FakeEmbedder()
     vectors = made(embedder)
     one, two, three, four = units("One.", "Two.", "Three.", "Four.")
@@ -137,7 +137,7 @@ async def test_the_least_recently_used_are_forgotten_first(monkeypatch: pytest.M
 async def test_vectors_that_another_question_pushed_out_meanwhile_are_still_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rank, "MOST_UNIT_VECTORS", 2)
+    monkeypatch.setattr(scores, "MOST_UNIT_VECTORS", 2)
     gate = Gate()
 
     class Waiting(FakeEmbedder):

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from assistant.answer.rank import Kind, read_weights, shipped_weights
+from assistant.answer.scores import Kind, read_weights, shipped_weights
 from assistant.domain.errors import ConfigurationError
 
 CONTENT: dict[str, Any] = {

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from assistant.answer.rank import read_weights
+from assistant.answer.scores import read_weights
 from assistant.evaluation.judging import Observer
 from tests.fakes.answering import FakeTenant, document
 from tests.unit.evaluation.results import question, unanswerable
@@ -86,6 +86,6 @@ async def test_lists_are_made_of_what_the_answer_path_saw() -> None:
     assert units.right == (0,)
     names = ["index", "best_unit"]
     [read] = document_choices(observed, names)
-    ranked = observed[0].prepared.quote.evidence[0].ranked
+    ranked = observed[0].prepared.quote.evidence[0].ranked.order
     assert [ranked[at].document_id for at in read.right] == ["parcel"]
     assert read.rows.tolist() == [[one.features[name] for name in names] for one in ranked]

@@ -1,0 +1,482 @@
+"""Ranks documents, and the units of the best ones, for one question.
+
+Both are weighted sums of raw scores. Each leg of the index measures something else: the cosine of a
+document's title, the cosine of its best passages, BM25 of passages, of the whole text and of the title. Fused
+ranks lose how far one is ahead, and raw scores of different legs cannot be added. So each feature is
+standardised over the candidates of the question (mean 0, deviation 1), and a weights file weighs the sum. A
+candidate that a leg did not find gets that leg's lowest score. Weights are fitted on questions with known
+answers (``make fit``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.resources import files
+from math import exp, log, sqrt
+from operator import mul
+from statistics import fmean
+from typing import Literal, NamedTuple
+
+from pydantic import Field, FiniteFloat, ValidationError
+
+from assistant.answer.services import call_within
+from assistant.answer.vocabulary import Term, codes_in
+from assistant.domain.clock import Deadline
+from assistant.domain.documents import (
+    DocumentCard,
+    Passage,
+    Retrieved,
+    StoredDocument,
+    Unit,
+    UnitKind,
+    embedding_input,
+)
+from assistant.domain.errors import ConfigurationError, EmbeddingUnavailableError
+from assistant.domain.public import PublicModel
+from assistant.stores.ports import TextEmbedder
+from assistant.tenant.tenant import EmbeddingSection
+from assistant.text.caches import remember_texts
+from assistant.text.language import Language
+
+# Weights files
+
+
+Kind = Literal["ranker", "units", "unit_vectors", "reranker", "live"]
+
+
+class WeightsFile(PublicModel):
+    """What ranking or the gate learned from questions with known answers.
+
+    The SHA-256 of the file is in every record that it shaped. A model of a dozen weights is a dot product: it
+    needs no library, and a reader of a record can compute it by hand.
+    """
+
+    schema_version: Literal[1] = 1
+    kind: Kind
+    features: dict[str, FiniteFloat] = Field(min_length=1)
+    """Weight by feature name. A computed feature that is not named here is ignored."""
+    bias: FiniteFloat = 0.0
+    fitted_on: str
+    """What it was fitted on, in words."""
+
+
+class Weights:
+    """One weights file, ready to score."""
+
+    __slots__ = ("_weights", "bias", "features", "kind", "sha256")
+
+    def __init__(self, content: WeightsFile, *, sha256: str) -> None:
+        self.kind = content.kind
+        self.features = content.features
+        self._weights = tuple(content.features.items())
+        self.bias = content.bias
+        self.sha256 = sha256
+
+    def score(self, values: Mapping[str, float]) -> float:
+        """Return bias + Σ weight · value; a feature without a value counts as 0."""
+        get = values.get
+        return self.bias + sum([weight * get(name, 0.0) for name, weight in self._weights])
+
+    def probability(self, values: Mapping[str, float]) -> float:
+        """Return the logistic function of the score."""
+        score = max(-40.0, min(40.0, self.score(values)))
+        return 1.0 / (1.0 + exp(-score))
+
+
+def read_weights(raw: bytes, *, name: str, kind: Kind) -> Weights:
+    """Return the weights of a file's bytes. Raises ConfigurationError, which names the file and the fault."""
+    try:
+        content = WeightsFile.model_validate_json(raw)
+    except ValidationError as error:
+        raise ConfigurationError(f"{name}: not a weights file: {error.errors()[0]['msg']}.") from None
+    if content.kind != kind:
+        raise ConfigurationError(f'{name}: kind is "{content.kind}"; it must be "{kind}" here.')
+    return Weights(content, sha256=hashlib.sha256(raw).hexdigest())
+
+
+@lru_cache
+def shipped_weights(kind: Kind) -> Weights:
+    """Return the weights that the repository ships under ``weights/``, fitted by ``make fit``."""
+    resource = files("assistant.answer").joinpath("weights", f"{kind}.json")
+    return read_weights(resource.read_bytes(), name=f"weights/{kind}.json", kind=kind)
+
+
+# Ranking by the index
+
+
+INDEX_FEATURES = (
+    "title_cosine",
+    "passage_cosine",
+    "passage_cosine_2",
+    "passage_score",
+    "text_score",
+    "title_score",
+)
+"""Raw features of a candidate that come from the index alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedDocument:
+    """A candidate with its score; higher is better."""
+
+    document_id: str
+    score: float
+    features: Mapping[str, float]
+    """Raw values; a feature that no leg gave is absent."""
+
+
+def candidates(retrieved: Retrieved) -> dict[str, dict[str, float]]:
+    """Return the raw features of every document that any leg found, by document id."""
+    names = ("title_cosine", "title_score", "text_score")
+    found: dict[str, dict[str, float]] = {
+        hit.document_id: {name: value for name in names if (value := getattr(hit, name)) is not None}
+        for hit in retrieved.documents
+    }
+    cosines: dict[str, list[float]] = {}
+    for hit in retrieved.hits:
+        features = found.setdefault(hit.document_id, {})
+        if hit.lexical_score is not None:
+            features["passage_score"] = max(features.get("passage_score", 0.0), hit.lexical_score)
+        if hit.cosine is not None:
+            cosines.setdefault(hit.document_id, []).append(hit.cosine)
+    for document_id, values in cosines.items():
+        best = sorted(values, reverse=True)[:2]
+        found[document_id]["passage_cosine"] = best[0]
+        found[document_id]["passage_cosine_2"] = sum(best) / len(best)
+    return found
+
+
+def rank(found: Mapping[str, Mapping[str, float]], *, weights: Weights) -> list[RankedDocument]:
+    """Return the candidates, best first; ties by document id."""
+    standard = standardised(found, INDEX_FEATURES)
+    return best_first(
+        RankedDocument(document_id, weights.score(standard[document_id]), features)
+        for document_id, features in found.items()
+    )
+
+
+def best_first(ranked: Iterable[RankedDocument]) -> list[RankedDocument]:
+    """Return the documents by their scores to four decimals, equal ones by their ids: the same question then
+    has the same order on every machine."""
+    return sorted(ranked, key=lambda one: (-round(one.score, 4), one.document_id))
+
+
+def standardised(
+    found: Mapping[str, Mapping[str, float]], names: Iterable[str]
+) -> dict[str, dict[str, float]]:
+    """Return each feature with mean 0 and deviation 1 over the candidates."""
+    standard: dict[str, dict[str, float]] = {document_id: {} for document_id in found}
+    for name in names:
+        present = [features[name] for features in found.values() if name in features]
+        if not present:
+            continue
+        lowest = min(present)
+        values = {document_id: features.get(name, lowest) for document_id, features in found.items()}
+        mean = sum(values.values()) / len(values)
+        deviation = sqrt(sum((value - mean) ** 2 for value in values.values()) / len(values))
+        for document_id, value in values.items():
+            standard[document_id][name] = (value - mean) / deviation if deviation > 1e-9 else 0.0
+    return standard
+
+
+# Cosines on one scale
+
+
+@dataclass(frozen=True, slots=True)
+class CosineScale:
+    """Maps the cosines of a tenant's embedding model to the scale that the weights expect.
+
+    With bge-small-en-v1.5 unrelated texts have a cosine of 0.47, not 0.07, and a gate that reads raw cosines
+    would let everything pass. Two points, the mean cosines of unrelated and of related texts, define the
+    linear map (docs/decisions/0032).
+    """
+
+    unrelated: float
+    related: float
+
+    @classmethod
+    def of(cls, embedding: EmbeddingSection) -> CosineScale:
+        return cls(embedding.cosine_unrelated, embedding.cosine_related)
+
+    def value(self, cosine: float) -> float:
+        if self == _FITTED_SCALE:  # unchanged to the last bit
+            return cosine
+        steepness = (_FITTED_SCALE.related - _FITTED_SCALE.unrelated) / (self.related - self.unrelated)
+        return _FITTED_SCALE.unrelated + (cosine - self.unrelated) * steepness
+
+    def retrieved(self, found: Retrieved) -> Retrieved:
+        """Return the search's result with the cosines of its hits on the scale of the weights."""
+        if self == _FITTED_SCALE:
+            return found
+        hits = (
+            hit if hit.cosine is None else hit._replace(cosine=self.value(hit.cosine)) for hit in found.hits
+        )
+        documents = (
+            hit if hit.title_cosine is None else hit._replace(title_cosine=self.value(hit.title_cosine))
+            for hit in found.documents
+        )
+        return replace(found, hits=tuple(hits), documents=tuple(documents))
+
+
+_FITTED_SCALE = CosineScale.of(EmbeddingSection())
+"""Of the packaged model, on whose cosines the shipped weights were fitted."""
+
+
+# Units
+
+
+_HEADINGS_KEPT = 20_000
+_USUAL_WORDS = 15
+_LONG_WORDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredUnit:
+    """A unit with the passage in which it begins, its score and its features."""
+
+    unit: Unit
+    passage: Passage
+    score: float
+    features: Mapping[str, float]
+
+    @property
+    def words(self) -> int:
+        return len(self.unit.text.split())
+
+
+def shares(units: Sequence[ScoredUnit]) -> list[float]:
+    """Return the probability of each unit of a document to hold the answer, if the document does: the softmax
+    of their scores."""
+    return softmax([unit.score for unit in units])
+
+
+def softmax(scores: Sequence[float]) -> list[float]:
+    """Return probabilities that add up to 1, in proportion to the exponentials of the scores."""
+    highest = max(scores, default=0.0)
+    raised = [exp(score - highest) for score in scores]
+    total = sum(raised)
+    return [value / total for value in raised]
+
+
+class QuestionTerms:
+    """The terms of one question and their whole weight; ``codes``: ``codes_in`` the question."""
+
+    def __init__(self, terms: Sequence[Term], *, codes: frozenset[str] = frozenset()) -> None:
+        self.terms = tuple(terms)
+        self.codes = codes
+        self.weight = sum(term.weight for term in terms) or 1.0
+        self.stems = frozenset[str]().union(*(term.forms for term in terms))
+
+    def coverage(self, stems: frozenset[str]) -> float:
+        """Return the share of the question's weight that the stems contain, 0 to 1."""
+        return sum(term.weight for term in self.terms if term.forms & stems) / self.weight
+
+    def overlap(self, stems: frozenset[str], counts: Mapping[str, int], units: int) -> float:
+        """Return the same share, each term weighed by how rare it is among the document's units."""
+        total = 0.0
+        for term in self.terms:
+            if shared := term.forms & stems:
+                total += term.weight * max(log(1 + units / (1 + counts.get(stem, 0))) for stem in shared)
+        return total / self.weight
+
+
+class UnitScorer:
+    """Scores the units of documents for questions of one tenant."""
+
+    def __init__(self, language: Language) -> None:
+        self.weights, self.vector_weights = shipped_weights("units"), shipped_weights("unit_vectors")
+        self.stems = remember_texts(_HEADINGS_KEPT)(language.content_stems)
+
+    def score(
+        self, asked: QuestionTerms, document: StoredDocument, *, passage_cosines: Mapping[str, float]
+    ) -> list[ScoredUnit]:
+        """Return every unit of the document with its score, in document order.
+
+        ``passage_cosines``: by passage id, of the passages whose cosine is known.
+        """
+        held = [(passage, unit) for passage in document.passages for unit in passage.units]
+        lowest = min(passage_cosines.values(), default=0.0)
+        cosines = [passage_cosines.get(passage.passage_id, lowest) for passage, _ in held]
+        best = max(cosines, default=0.0)
+        described = self._features(asked, document.card.title, [unit for _, unit in held])
+        scored: list[ScoredUnit] = []
+        for (passage, unit), cosine, features in zip(held, cosines, described, strict=True):
+            features["passage_cosine"] = cosine - best
+            scored.append(ScoredUnit(unit, passage, self.weights.score(features), features))
+        return scored
+
+    def score_again(self, units: Sequence[ScoredUnit], cosines: Mapping[int, float]) -> Sequence[ScoredUnit]:
+        """Return the units with the scores that vectors of their own give. ``cosines``: of the likeliest, by
+        ordinal; the others get the lowest."""
+        if not cosines:
+            return units
+        lowest = min(cosines.values())
+        again: list[ScoredUnit] = []
+        for unit in units:
+            features = {**unit.features, "unit_cosine": cosines.get(unit.unit.ordinal, lowest)}
+            again.append(replace(unit, score=self.vector_weights.score(features), features=features))
+        return again
+
+    def stems_of(self, document: StoredDocument, units: Sequence[ScoredUnit]) -> frozenset[str]:
+        """Return all stems of a document: title, questions, headings and units."""
+        headings = {unit.unit.heading for unit in units}
+        names = "\n".join((document.card.title, *document.card.questions, *sorted(headings)))
+        return self.stems(names).union(*(unit.unit.terms for unit in units))
+
+    def _features(self, asked: QuestionTerms, title: str, units: Sequence[Unit]) -> list[dict[str, float]]:
+        title_stems = self.stems(title)
+        stems = [frozenset(unit.terms) for unit in units]
+        heads = [self.stems(unit.heading) - title_stems for unit in units]
+        counts = Counter(stem for pair in zip(stems, heads, strict=True) for stem in pair[0] | pair[1])
+        shared = [asked.overlap(terms, counts, len(units)) for terms in stems]
+        places = {unit.ordinal: at for at, unit in enumerate(units)}
+        described: list[dict[str, float]] = []
+        for at, unit in enumerate(units):
+            is_after = at > 0 and units[at - 1].heading == unit.heading
+            is_before = at + 1 < len(units) and units[at + 1].heading == unit.heading
+            parent = places.get(unit.parent) if unit.parent is not None else None
+            words = len(unit.text.split())
+            matches = sum(not term.forms.isdisjoint(stems[at]) for term in asked.terms)
+            described.append(
+                {
+                    "overlap": shared[at],
+                    "overlap_by_length": shared[at] / sqrt(max(words, 5) / _USUAL_WORDS),
+                    "heading": asked.overlap(heads[at] - stems[at], counts, len(units)),
+                    "parent": shared[parent] if parent is not None else 0.0,
+                    "before": shared[at - 1] if is_after else 0.0,
+                    "after": shared[at + 1] if is_before else 0.0,
+                    "terms": matches / max(1, len(asked.terms)),
+                    "length": min(words, _LONG_WORDS) / (_LONG_WORDS / 2),
+                    "short": float(words < 6),
+                    "place": at / max(1, len(units) - 1),
+                    "first": float(at == 0),
+                    "step": float(unit.kind is UnitKind.STEP),
+                    "row": float(unit.kind is UnitKind.ROW),
+                    "item": float(unit.kind is UnitKind.ITEM),
+                    "definition": float(unit.kind is UnitKind.DEFINITION),
+                    "leads": float(unit.text.rstrip().endswith(":")),
+                }
+            )
+        return described
+
+
+# Vectors of units
+
+
+MOST_UNIT_VECTORS = 20_000
+"""Vectors of units kept in one process: 30 MiB at 384 dimensions."""
+UNIT_VECTORS_LIMIT_S = 2.0
+"""How long an answer waits for vectors that are not kept yet. Later it says that it is degraded."""
+UNITS_EMBEDDED = 12
+"""Likeliest units of a document that get a vector of their own: some 450 tokens."""
+_LONGEST_CHARACTERS = 700
+"""A longer unit gets no vector."""
+
+
+class UnitKey(NamedTuple):
+    """Names the text that a vector belongs to."""
+
+    content_hash: str
+    title: str
+    ordinal: int
+
+
+class UnitVectors:
+    """Embeds units when a question first needs them and keeps their vectors. For one event loop.
+
+    An index with a vector for each unit would be three times as large (450 MB more at 16,407 documents) and
+    take twice as long to fill. The three dozen units that a question may need cost the embedding endpoint
+    some 1,500 tokens once. A vector depends on its text alone, so it does not matter which question asked for
+    it first.
+    """
+
+    def __init__(self, embedder: TextEmbedder) -> None:
+        self._embedder = embedder
+        self._kept: OrderedDict[UnitKey, array[float]] = OrderedDict()
+
+    async def cosines(
+        self,
+        question: Sequence[float],
+        wanted: Sequence[tuple[DocumentCard, Sequence[ScoredUnit]]],
+        *,
+        deadline: Deadline,
+    ) -> Mapping[str, Mapping[int, float]]:
+        """Return the cosine of the question's unit-length vector with each unit: by document id, by ordinal.
+
+        Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
+        """
+        by_document = {card.document_id: _texts(card, units) for card, units in wanted}
+        texts = {key: text for unit_texts in by_document.values() for key, text in unit_texts.items()}
+        vectors = {key: kept for key in texts if (kept := self._kept.get(key)) is not None}
+        if missing := [key for key in texts if key not in vectors]:
+            made = await call_within(
+                UNIT_VECTORS_LIMIT_S,
+                lambda step: self._embedder.embed([texts[key] for key in missing], deadline=step),
+                deadline=deadline,
+                late=EmbeddingUnavailableError("The embedding endpoint is late with vectors of units."),
+            )
+            vectors.update((key, array("f", vector)) for key, vector in zip(missing, made, strict=True))
+        for key, vector in vectors.items():  # another question may have evicted some meanwhile
+            self._kept[key] = vector
+            self._kept.move_to_end(key)
+        while len(self._kept) > MOST_UNIT_VECTORS:
+            self._kept.popitem(last=False)
+        asked = array("f", question)
+        return {
+            document_id: {key.ordinal: sum(map(mul, asked, vectors[key])) for key in unit_texts}
+            for document_id, unit_texts in by_document.items()
+        }
+
+
+def _texts(card: DocumentCard, units: Sequence[ScoredUnit]) -> dict[UnitKey, str]:
+    """Return the text to embed of the likeliest units: document title, heading and unit.
+
+    Alone, "Use prescription numbers and not names" does not say what it is about (docs/decisions/0029). A
+    unit that its passage cuts may be over the model's token limit, and no unit would get a vector.
+    """
+    likeliest = sorted(units, key=lambda one: (-round(one.score, 4), one.unit.ordinal))[:UNITS_EMBEDDED]
+    texts = {
+        UnitKey(card.content_hash, card.title, candidate.unit.ordinal): embedding_input(
+            title=card.title, heading=candidate.unit.heading, text=candidate.unit.text
+        )
+        for candidate in likeliest
+        if candidate.unit.span.end <= candidate.passage.span.end
+    }
+    return {key: text for key, text in texts.items() if len(text) <= _LONGEST_CHARACTERS}
+
+
+# Ranking by units
+
+
+def document_features(
+    ranked: RankedDocument,
+    document: StoredDocument,
+    units: Sequence[ScoredUnit],
+    *,
+    asked: QuestionTerms,
+    stems: frozenset[str],
+    cosines: Mapping[int, float],
+) -> dict[str, float]:
+    """Return what the units of a document say of it, beside its score by the index.
+
+    ``units``: scored without vectors. ``stems``: ``UnitScorer.stems_of``. ``cosines``: of its embedded units.
+    """
+    scores = sorted((unit.score for unit in units), reverse=True)[:3]
+    nearest = sorted(cosines.values(), reverse=True)
+    in_title, in_question = codes_in(document.card.title), asked.codes
+    return {
+        "index": ranked.score,
+        "best_unit": scores[0] if scores else 0.0,
+        "best_units": fmean(scores) if scores else 0.0,
+        "mass": log(sum(exp(min(30.0, unit.score)) for unit in units)) if units else 0.0,
+        "coverage": asked.coverage(stems),
+        "title_number": float(bool(in_title & in_question)),
+        "title_other_number": float(bool(in_title and in_question) and not in_title & in_question),
+        "unit_cosine": nearest[0] if nearest else 0.0,
+        "unit_cosines": fmean(nearest[:3]) if nearest else 0.0,
+    }
