@@ -16,7 +16,7 @@ OPTION = Option(
         "admission of a verdict": "opened:admit_verdict",
         "stories of the demo": "commands_demo:tell_desk_story",
         "routes": "routes:router",
-        "bodies of routes": "routes:READ",
-        "lines of routes": "routes:LINES",
+        "bodies of routes": "routes:REQUEST_BODIES",
+        "lines of routes": "routes:STREAMED_LINES",
     },
 )

@@ -63,8 +63,9 @@ async def _services(tenant: TenantOf, _caller: _Reviewer) -> AsyncGenerator[Desk
 
 
 _Services = Annotated[DeskServices, Depends(_services, scope="function")]
-"""For one request, within its time. A retry is safe: a decision names the revision that it was made on. Place
-it after the body, which is not in that time."""
+"""The desk's services for one request, whose time begins when FastAPI resolves this parameter: declare it
+after the body, so that reading the body takes none of it. A retry after the time is safe: a decision names
+the revision that it was made on."""
 
 
 async def _desk(services: _Services) -> ReviewDesk:
@@ -169,7 +170,7 @@ async def preview_answer(
     tenant: TenantOf,
     caller: _Reviewer,
     asked: Annotated[PreviewRequest, json_body(PreviewRequest)],
-    _services: _Services,
+    _services: _Services,  # for its time limit alone
 ) -> DeskPreview:
     """Return which of the last questions an approved answer would capture, and why it would not the others
     that are near. The read is recorded."""
@@ -295,6 +296,8 @@ async def _history(
 
 
 def _item(item: DeskItem) -> bodies.DeskItemRevision:
+    """Return an item as it is served: its body in the field that has the name of its kind. A stored approved
+    answer has fields that are not served."""
     body = served_body(item)
     shown: Any = body
     if isinstance(body, ApprovedAnswer):
@@ -305,7 +308,7 @@ def _item(item: DeskItem) -> bodies.DeskItemRevision:
     )
 
 
-READ = (CaseResolution, CaseApproval, CaseReopening, StateChange, Restoring, PreviewRequest)
+REQUEST_BODIES = (CaseResolution, CaseApproval, CaseReopening, StateChange, Restoring, PreviewRequest)
 """Bodies of the desk's requests."""
-LINES = (bodies.DeskExportLine,)
+STREAMED_LINES = (bodies.DeskExportLine,)
 """What a streamed response has a line of."""

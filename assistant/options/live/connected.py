@@ -46,8 +46,12 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Named:
-    """One element with all that it needs."""
+class _LiveElement:
+    """An element of a connector, with the system and the operation that it is read by.
+
+    ``system.whose`` says what decides whose data may be read: the signed context of a conversation
+    ("context"), or the system itself, by the agent's name ("agent").
+    """
 
     system: LiveReach
     connector: Connector
@@ -64,15 +68,20 @@ _Key = tuple[object, ...]
 
 @dataclass(slots=True, eq=False)
 class _SharedCall:
-    """One call of a system, and the elements that wait for it."""
+    """One call of a system, and the elements that wait for it.
+
+    A call waits for its system, then ``is_over``, then writes its record, then its task is done. It is
+    cancelled in the first of these, when nobody waits any more: recorded as SYSTEM_LATE when the last wait
+    ended by its deadline, as CANCELLED when it was itself cancelled.
+    """
 
     key: _Key
     task: asyncio.Task[Reading] = field(init=False)
     waiting: int = 0
     is_over: bool = False
-    """The system's part has ended. What is left is the record of it, which is not cancelled."""
+    """Whether the system's part has ended: the record that follows is not cancelled."""
     left_as: ElementProblem = ElementProblem.CANCELLED
-    """What the record says when nobody waits any more."""
+    """What the record says of a cancelled call."""
 
 
 class _SharedCalls:
@@ -80,9 +89,9 @@ class _SharedCalls:
 
     def __init__(self) -> None:
         self._by_key: dict[_Key, _SharedCall] = {}
-        """Running or done; the oldest first."""
+        """Calls that may be joined, running or done; the oldest first."""
         self._running: set[_SharedCall] = set()
-        """Those that run, also the ones that nobody may join any more."""
+        """Calls that run, also the ones that nobody may join any more."""
 
     def get(self, key: _Key) -> _SharedCall | None:
         """Return the call with this key, unless it failed."""
@@ -157,18 +166,19 @@ class ConnectedElements:
     clock: Clock
     observer: ReadObserver | None = None
     limits_s: Mapping[str, float] = field(default_factory=dict[str, float])
-    """For one read of a system, where its source says another limit."""
-    _named: dict[str, _Named] = field(init=False)
+    """Limit of one read by system, where its source says another than ``deadline_s``."""
+    _elements: dict[str, _LiveElement] = field(init=False)
     _types: dict[str, ElementType] = field(init=False)
     _cache: dict[_Key, tuple[Reading, float]] = field(
         init=False, default_factory=dict[_Key, tuple[Reading, float]]
     )
-    """Readings that are nobody's, each until its monotonic time; the oldest first."""
+    """Readings that are of no person (a connector may cache no others), each until its monotonic time; the
+    oldest first."""
     _shared: _SharedCalls = field(init=False, default_factory=_SharedCalls)
 
     def __post_init__(self) -> None:
-        self._named = {
-            f"{system.name}.{element.name}": _Named(
+        self._elements = {
+            f"{system.name}.{element.name}": _LiveElement(
                 system, system.inline, system.inline.operation(element.operation), element
             )
             for system in self.systems
@@ -186,26 +196,28 @@ class ConnectedElements:
                 needs_context=one.operation.personal and one.system.whose == "context",
                 limit_s=self.limits_s.get(one.system.name, one.system.deadline_s),
             )
-            for name, one in self._named.items()
+            for name, one in self._elements.items()
         }
 
     def types(self) -> Mapping[str, ElementType]:
         return self._types
 
     def takes(self, name: str, word: str) -> bool:
-        named = self._named.get(name)
-        return named is not None and not named.operation.personal and is_enough(named.operation, word)
+        """See ``LiveElements``."""
+        live = self._elements.get(name)
+        return live is not None and not live.operation.personal and is_enough(live.operation, word)
 
     async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
-        named = self._named.get(name)
-        if named is None:
+        """See ``LiveElements``. ``about`` of data and errors says what was read: "order 4471-2208"."""
+        live = self._elements.get(name)
+        if live is None:
             raise LiveReadError(ElementProblem.NOT_FOUND, f"There is no element {name}.")
-        about, source = "", named.connector.source
+        about, source = "", live.connector.source
         try:
-            parameters = await self._allowed(named, caller)
+            parameters = await self._allowed(live, caller)
             about = parameters.about
-            reading, is_cached = await self._reading(named, parameters, caller, deadline)
-            data = element_data(named.element, operation=named.operation, reading=reading)
+            reading, is_cached = await self._reading(live, parameters, caller, deadline)
+            data = element_data(live.element, operation=live.operation, reading=reading)
         except TimeoutError:
             late = f"{source} did not answer in time. Retry shortly."
             raise LiveReadError(ElementProblem.SYSTEM_LATE, late, about=about) from None
@@ -213,11 +225,11 @@ class ConnectedElements:
             error.about = error.about or about
             raise
         if data is None:
-            nothing = f"{source} has nothing for: {named.element.title}."
+            nothing = f"{source} has nothing for: {live.element.title}."
             raise LiveReadError(ElementProblem.NOT_FOUND, nothing, about=about)
         if data.rows and reading.row_count > MOST_ROWS:
             about = f"{about} (first {MOST_ROWS} of {reading.row_count})"
-        another = _another(named, reading, caller, about)
+        another = _another(live, reading, caller, about)
         return Filled(
             data, reading.as_of, another or about, cached=is_cached, is_of_another=another is not None
         )
@@ -227,31 +239,31 @@ class ConnectedElements:
         await self._shared.close()
 
     # --- who may --------------------------------------------------------------------------------------
-    async def _allowed(self, named: _Named, caller: Caller) -> FoundParameters:
+    async def _allowed(self, live: _LiveElement, caller: Caller) -> FoundParameters:
         """Return the parameters of a call that the caller may make. Records a refusal, and raises it."""
         try:
-            _check_rights(named, caller)
+            _check_rights(live, caller)
             parameters = find_parameters(
-                named.operation,
+                live.operation,
                 caller,
-                context_decides=named.system.whose == "context",
-                patterns=id_patterns(named.connector.operations),
+                context_decides=live.system.whose == "context",
+                patterns=id_patterns(live.connector.operations),
             )
-            await self._check_switch(named, parameters)
+            await self._check_switch(live, parameters)
         except LiveReadError as refused:
-            whose = _whose(named, caller, _asked_values(named, caller))
+            own = _subject(live, caller, _asked_values(live, caller))
             # Whoever looks for reads of the other customer must find this attempt too.
-            others = [_subject_of(kind, value) for kind, value in refused.others[:_MOST_OTHERS]]
-            for subject in dict.fromkeys((*others, whose)):
-                await self._record(named, caller, subject, str(refused.problem))
+            others = [_subject_of_id(kind, value) for kind, value in refused.others[:_MOST_OTHERS]]
+            for subject in dict.fromkeys((*others, own)):
+                await self._record(live, caller, subject, str(refused.problem))
             raise
         return parameters
 
-    async def _check_switch(self, named: _Named, parameters: FoundParameters) -> None:
+    async def _check_switch(self, live: _LiveElement, parameters: FoundParameters) -> None:
         """Raise LiveReadError unless the system's switch is known to be on."""
-        source = named.connector.source
+        source = live.connector.source
         try:
-            is_on = await self.switches.is_on(named.system.name)
+            is_on = await self.switches.is_on(live.system.name)
         except SwitchUnreadableError:
             raise LiveReadError(
                 ElementProblem.SYSTEM_UNAVAILABLE,
@@ -265,25 +277,32 @@ class ConnectedElements:
 
     # --- one call for all that need it ----------------------------------------------------------------
     async def _reading(
-        self, named: _Named, parameters: FoundParameters, caller: Caller, deadline: Deadline
+        self, live: _LiveElement, parameters: FoundParameters, caller: Caller, deadline: Deadline
     ) -> tuple[Reading, bool]:
         """Return the reading, and whether it was cached."""
-        operation = named.operation
-        key = (named.operation_name, *sorted(parameters.values.items()))
-        rights = (*key, caller.identity.roles, caller.identity.labels, _agent(named, caller))
-        kept, until_s = self._cache.get(rights, (None, 0.0))
-        if kept is not None and until_s > self.clock.monotonic_s():
-            await self._record(named, caller, _whose(named, caller, parameters.values), _READY, cached=True)
-            return kept, True
+        values, identity = parameters.values, caller.identity
+        # Callers with the same rights share a cached reading.
+        cache_key = (
+            live.operation_name,
+            *sorted(values.items()),
+            identity.roles,
+            identity.labels,
+            _agent(live, caller),
+        )
+        cached, until_s = self._cache.get(cache_key, (None, 0.0))
+        if cached is not None and until_s > self.clock.monotonic_s():
+            await self._record(live, caller, _subject(live, caller, values), _READY, cached=True)
+            return cached, True
+        # Elements of one answer share a call.
         customer = None if caller.context is None else caller.context.customer
-        mine = (*rights, caller.request_id, caller.answer_id, caller.identity.agent, customer)
-        call = self._shared.get(mine)
+        call_key = (*cache_key, caller.request_id, caller.answer_id, identity.agent, customer)
+        call = self._shared.get(call_key)
         if call is None:
-            call = _SharedCall(mine)
-            self._shared.begin(call, self._call(call, named, parameters, caller, deadline))
+            call = _SharedCall(call_key)
+            self._shared.begin(call, self._call(call, live, parameters, caller, deadline))
         reading = await self._shared.wait(call, deadline)
-        if operation.cache_s:
-            self._keep(rights, reading, operation.cache_s)
+        if live.operation.cache_s:
+            self._keep(cache_key, reading, live.operation.cache_s)
         return reading, False
 
     def _keep(self, key: _Key, reading: Reading, for_s: float) -> None:
@@ -299,7 +318,7 @@ class ConnectedElements:
     async def _call(
         self,
         call: _SharedCall,
-        named: _Named,
+        live: _LiveElement,
         parameters: FoundParameters,
         caller: Caller,
         deadline: Deadline,
@@ -308,7 +327,7 @@ class ConnectedElements:
         outcome = str(ElementProblem.SYSTEM_UNAVAILABLE)  # what an agent sees of a defect of ours
         began_s = self.clock.monotonic_s()
         try:
-            reading = await self._called(named, parameters, caller, deadline)
+            reading = await self._called(live, parameters, caller, deadline)
             outcome = _READY
         except LiveReadError as error:
             outcome = str(error.problem)
@@ -320,26 +339,26 @@ class ConnectedElements:
             call.is_over = True
             if self.observer is not None:
                 seconds = self.clock.monotonic_s() - began_s
-                self.observer.read_ended(named.system.name, outcome, seconds=seconds)
-            await self._record(named, caller, _whose(named, caller, parameters.values), outcome)
+                self.observer.read_ended(live.system.name, outcome, seconds=seconds)
+            await self._record(live, caller, _subject(live, caller, parameters.values), outcome)
         return reading
 
     async def _called(
-        self, named: _Named, parameters: FoundParameters, caller: Caller, deadline: Deadline
+        self, live: _LiveElement, parameters: FoundParameters, caller: Caller, deadline: Deadline
     ) -> Reading:
-        operation = named.operation
-        limit_s = min(operation.deadline_s or named.system.deadline_s, named.system.deadline_s)
+        operation = live.operation
+        limit_s = min(operation.deadline_s or live.system.deadline_s, live.system.deadline_s)
         call_deadline = Deadline.after(min(limit_s, deadline.remaining_s()), clock=self.clock)
         request = replace(
-            request_of(operation, parameters.values, named.system.name),
-            agent=_agent(named, caller),
+            request_of(operation, parameters.values, live.system.name),
+            agent=_agent(live, caller),
             limit_s=limit_s,
         )
         response = await self.calls.call(request, deadline=call_deadline, most_bytes=operation.most_bytes)
         try:
-            check_status(response, source=named.connector.source)
+            check_status(response, source=live.connector.source)
             reader = ResponseReader(
-                named.connector, operation, asked=parameters.values, context=caller.context
+                live.connector, operation, asked=parameters.values, context=caller.context
             )
             return reader.read(response.body, as_of=self.clock.now())
         except LiveReadError as error:
@@ -347,17 +366,17 @@ class ConnectedElements:
             raise
 
     async def _record(
-        self, named: _Named, caller: Caller, whose: str | None, outcome: str, *, cached: bool = False
+        self, live: _LiveElement, caller: Caller, subject: str | None, outcome: str, *, cached: bool = False
     ) -> None:
-        """Record a read of what ``_whose`` named. Raises LiveReadError: what is not recorded is not shown."""
+        """Record a read of ``_subject``. Raises LiveReadError: what is not recorded is not shown."""
         read = LiveRead(
             read_id=uuid.uuid4().hex,
             at=self.clock.now(),
             agent=caller.identity.agent,
             answer_id=caller.answer_id,
-            system=named.system.name,
-            operation=named.operation_name,
-            subject=None if whose is None else self.pseudonym(whose),
+            system=live.system.name,
+            operation=live.operation_name,
+            subject=None if subject is None else self.pseudonym(subject),
             outcome=outcome,
             cached=cached,
         )
@@ -365,47 +384,45 @@ class ConnectedElements:
             async with asyncio.timeout(_RECORD_LIMIT_S):
                 await self.reads.record(read)
         except (RecordsUnavailableError, TimeoutError):
-            _log.warning("live_read_not_recorded", system=named.system.name)
+            _log.warning("live_read_not_recorded", system=live.system.name)
             raise LiveReadError(
                 ElementProblem.SYSTEM_UNAVAILABLE,
                 "The read could not be recorded, so it is not shown. Retry.",
             ) from None
 
 
-def _asked_values(named: _Named, caller: Caller) -> Mapping[str, str]:
+def _asked_values(live: _LiveElement, caller: Caller) -> Mapping[str, str]:
     """Return the parameters that a refused caller asked with, where each has one value."""
     try:
-        return find_parameters(named.operation, caller, context_decides=False).values
+        return find_parameters(live.operation, caller, context_decides=False).values
     except LiveReadError:
         return {}
 
 
-def _whose(named: _Named, caller: Caller, values: Mapping[str, str]) -> str | None:
+def _subject(live: _LiveElement, caller: Caller, values: Mapping[str, str]) -> str | None:
     """Return whose data a read was of, for its pseudonym; None where they are nobody's, or nothing says it.
 
-    That is the context's customer; for an id that the context does not vouch for the id itself, with its
-    kind: ``order:4471-2208``.
+    - The customer of the context, where it decides, lists the id, or no id was asked for.
+    - Else the id with its kind: ``order:4471-2208``.
     """
-    if not named.operation.personal:
+    if not live.operation.personal:
         return None
-    asked = asked_id(named.operation, values)
+    asked = asked_id(live.operation, values)
     context = caller.context
-    is_vouched = (
-        named.system.whose == "context" or asked is None or asked[1] in context_ids(context, asked[0])
-    )
+    is_vouched = live.system.whose == "context" or asked is None or asked[1] in context_ids(context, asked[0])
     if context is not None and is_vouched:
         return context.customer
-    return None if asked is None else _subject_of(*asked)
+    return None if asked is None else _subject_of_id(*asked)
 
 
-def _subject_of(kind: str, value: str) -> str:
+def _subject_of_id(kind: str, value: str) -> str:
     """Return the name of an id's data, for its pseudonym."""
     return value if kind == "customer" else f"{kind}:{value}"
 
 
-def _check_rights(named: _Named, caller: Caller) -> None:
+def _check_rights(live: _LiveElement, caller: Caller) -> None:
     """Raise LiveReadError unless roles and labels of the caller allow the operation."""
-    operation, identity = named.operation, caller.identity
+    operation, identity = live.operation, caller.identity
     if not identity.roles.intersection(operation.roles) or not identity.labels.issuperset(operation.labels):
         raise LiveReadError(
             ElementProblem.NOT_ALLOWED, "Your role does not allow this. Ask your sign-in administrator."
@@ -433,21 +450,21 @@ def check_status(response: SystemResponse, *, source: str) -> None:
     raise LiveReadError(problem, f"{source} {message}")
 
 
-def _another(named: _Named, reading: Reading, caller: Caller, about: str) -> str | None:
+def _another(live: _LiveElement, reading: Reading, caller: Caller, about: str) -> str | None:
     """Return what to show as the parameters where the question names another thing than what was read.
 
     Raises LiveReadError where the element does not show the name: nobody could tell whose value it is.
     """
-    result = next((result for result in named.operation.results if result.names), None)
+    result = next((result for result in live.operation.results if result.names), None)
     value = None if result is None else reading.single[result.name]
     if result is None or value is None or not value.text:
         return None
     asked = names_another(caller.names, value.text)
     if asked is None:
         return None
-    if result.name in named.element.fields:
+    if result.name in live.element.fields:
         return f"{about}: {value.text}. The question names {asked}"
-    words = [parameter.words for parameter in named.operation.parameters]
+    words = [parameter.words for parameter in live.operation.parameters]
     raise LiveReadError(
         ElementProblem.PARAMETER_MISSING,
         f"{about[:1].upper()}{about[1:]} is of {value.text}; the question names {asked}. "
@@ -461,9 +478,9 @@ def _failed(task: asyncio.Task[Reading]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-def _agent(named: _Named, caller: Caller) -> str | None:
+def _agent(live: _LiveElement, caller: Caller) -> str | None:
     """Return the agent who is passed on to a system that decides by it."""
-    return caller.identity.agent if named.system.whose == "agent" else None
+    return caller.identity.agent if live.system.whose == "agent" else None
 
 
 def request_of(operation: Operation, values: Mapping[str, str], system: str) -> SystemRequest:

@@ -16,7 +16,7 @@ OPTION = Option(
         "contexts of questions": "contexts:open_contexts",
         "heads to fit": "commands_fit:HEAD",
         "routes": "routes:router",
-        "bodies of routes": "routes:READ",
+        "bodies of routes": "routes:REQUEST_BODIES",
     },
     commands={"live": ("commands", "Try connectors of live systems; switch systems.")},
 )

@@ -17,7 +17,7 @@ from assistant.service.identity import Caller, ServiceOf, TenantOf, caller_with,
 from assistant.service.streams import json_body
 from assistant.service.wire import ElementRequest, LiveReadsPage
 
-READ = (ElementRequest,)
+REQUEST_BODIES = (ElementRequest,)
 """Bodies of the requests."""
 router = APIRouter()
 

@@ -25,7 +25,8 @@ _log = structlog.get_logger(__name__)
 
 
 class StoredLiveReads(Audited):
-    """``LiveReads`` in the table of records: each once by day, and once more for its subject."""
+    """``LiveReads`` in the table of records. Each read is an audit record of its day, and a second item in
+    the partition of its subject, by which reads of one customer are listed."""
 
     family = LIVE_DAYS
 
@@ -62,6 +63,7 @@ class StoredSentValues:
         self._clock = clock or SystemClock()
 
     async def keep(self, values: ValuesOfSent) -> ValuesOfSent:
+        """Keep the values of a sent text unless some are kept already; return those that are kept."""
         key = _values(values.answer_id), values.send_id
         expires_at = int(values.expires_at.timestamp())
         if await self._table.put(keyed(key, values=values.values, expires_at=expires_at), when=ABSENT):
@@ -99,17 +101,18 @@ class SystemSwitches(Protocol):
     """Which systems may be called, changed without a deployment."""
 
     async def is_on(self, system: str) -> bool:
-        """Return the state as of a few seconds ago. A first reading is waited for, and one after a quiet
-        time, a second at most.
+        """Return the state as of a few seconds ago.
 
-        While the switch cannot be read, return the last known state; before the first one raise
-        SwitchUnreadableError: whoever switched a system off because of a leak must be able to rely on it.
+        The first call, and one after a quiet time, waits at most a second for a reading. While the switch
+        cannot be read, return the last known state; before the first one raise SwitchUnreadableError: whoever
+        switched a system off because of a leak must be able to rely on it.
         """
         ...
 
 
 class Switches:
-    """``SystemSwitches`` by a word for each system; no word means on."""
+    """``SystemSwitches`` by a word for each system: a short text in a file or an SSM parameter
+    (``stores/words.py``). No word means on."""
 
     def __init__(self, words: Words, *, clock: Clock) -> None:
         unread = partial(_log.error, "switch_not_read")

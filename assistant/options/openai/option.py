@@ -5,7 +5,7 @@ from assistant.option import Option
 OPTION = Option(
     joins={
         "raw routes": "routes:ROUTES",
-        "bodies of routes": "routes:READ",
+        "bodies of routes": "routes:REQUEST_BODIES",
         "lines of routes": "routes:WRITTEN",
     }
 )

@@ -63,5 +63,5 @@ ROUTES = (
     RawRoute("POST", CHAT_PATH, complete_chat, describe_chat),
     RawRoute("GET", MODELS_PATH, list_models, describe_models),
 )
-READ = (ChatRequest,)
+REQUEST_BODIES = (ChatRequest,)
 WRITTEN = (wire.ChatCompletion, wire.ChatCompletionChunk, wire.ChatModels, wire.ChatError)
