@@ -2,7 +2,8 @@
 
 A row names a model by its id. Everything else about it (image, artifact, licence, instances) is read from the
 region's JumpStart bucket by ``assistant models candidates`` and written into the row as ``facts``; a row
-without them is unresolved, and nothing deploys, adopts or synthesizes it.
+without them is unresolved, and nothing deploys or synthesizes it, or adopts it: writes an artifact's manifest
+from the row.
 
 The bucket's files, as the SageMaker SDK reads them (github.com/aws/sagemaker-python-sdk, commit a2481266,
 ``sagemaker-core/src/sagemaker/core/jumpstart``): ``constants.py`` names the manifest,
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -44,7 +45,7 @@ class Listed(StrictModel):
     """Relative to the artifact's folder."""
     size_bytes: int
     etag: str
-    """S3's: of an object that was put in parts it is no hash of the content."""
+    """As S3 gives it: for an object that was put in parts it is no hash of the content."""
 
 
 def listing_sha256(objects: Sequence[Listed]) -> str:
@@ -82,7 +83,7 @@ class Facts(StrictModel):
     min_memory_mb: int | None = None
     accelerators: int | None = None
     environment: Mapping[str, str] = {}
-    """Of the container, on ``instance``."""
+    """Environment variables of the container, on ``instance``."""
     architecture: Architecture = Architecture()
 
 
@@ -217,7 +218,7 @@ class Header(BaseModel):
 
 
 class _Spec(BaseModel):
-    """A specification, with the fields of its configuration on top."""
+    """A specification with the fields of one configuration in place of its own."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     version: str
@@ -230,6 +231,9 @@ class _Spec(BaseModel):
     hosting_artifact_compression_type: str
     hosting_prepacked_artifact_key: str | None = None
     hosting_instance_type_variants: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    """``{"regional_aliases": {REGION: {"gpu_image_uri": IMAGE}},
+    "variants": {"ml.g5.xlarge" or "g5": {"regional_properties": {"image_uri": "$gpu_image_uri"},
+    "properties": {"artifact_key": …, "environment_variables": …, "resource_requirements": …}}}}``."""
     hosting_resource_requirements: Mapping[str, int] = {}
     default_inference_instance_type: str
     supported_inference_instance_types: tuple[str, ...]
@@ -264,32 +268,32 @@ class Specification:
             raise ConfigurationError("its specification is not as JumpStart writes them.") from None
         self._region, self._instance = region, instance or spec.default_inference_instance_type
         variants = spec.hosting_instance_type_variants.get("variants", {})
-        # what an instance type says goes before what its family says
-        names = (self._instance, self._instance.split(".")[1])
+        names = (self._instance, self._instance.split(".")[1])  # type and family: "ml.g5.xlarge", "g5"
         self._variants = [variants[name] for name in names if name in variants]
-        own = [variant.get("properties", {}) for variant in self._variants]
-        keys = [each.get(key) for each in own for key in ("prepacked_artifact_key", "artifact_key")]
+        properties = [variant.get("properties", {}) for variant in self._variants]
+        keys = [each.get(key) for each in properties for key in ("prepacked_artifact_key", "artifact_key")]
         keys += [spec.hosting_prepacked_artifact_key, spec.hosting_artifact_key]
         self.prefix = next(key for key in keys if key)
-        for wrong, said in (
-            (spec.deprecated or spec.inference_vulnerable, "JumpStart calls it deprecated or vulnerable"),
-            (
-                spec.gated_bucket,
+        if (refusal := next(self._refusals(), None)) is not None:
+            raise ConfigurationError(refusal)
+
+    def _refusals(self) -> Iterator[str]:
+        """Yield why the model cannot be deployed, and what to do."""
+        spec = self._spec
+        if spec.deprecated or spec.inference_vulnerable:
+            yield "JumpStart calls it deprecated or vulnerable."
+        if spec.gated_bucket:
+            yield (
                 f'its artifact ("{spec.license}") lies in the gated bucket, which only SageMaker reads, and '
-                "no closed VPC reaches. Fetch the weights from their publisher (model_artifacts/README.md)",
-            ),
-            (
-                self._instance not in spec.supported_inference_instance_types,
+                "no closed VPC reaches. Fetch the weights from their publisher (model_artifacts/README.md)."
+            )
+        if self._instance not in spec.supported_inference_instance_types:
+            yield (
                 f"it does not run on {self._instance}; write one of these as instance: "
-                f"{', '.join(spec.supported_inference_instance_types)}",
-            ),
-            (
-                spec.hosting_artifact_compression_type != "None" or not self.prefix.endswith("/"),
-                f"{self.prefix} is one packed file; only folders of files are deployed",
-            ),
-        ):
-            if wrong:
-                raise ConfigurationError(f"{said}.")
+                f"{', '.join(spec.supported_inference_instance_types)}."
+            )
+        if spec.hosting_artifact_compression_type != "None" or not self.prefix.endswith("/"):
+            yield f"{self.prefix} is one packed file; only folders of files are deployed."
 
     def facts(self, objects: Sequence[Listed], config: bytes) -> Facts:
         """Return what the row gets. ``config``: the artifact's ``config.json``, or ``{}``.
@@ -298,13 +302,14 @@ class Specification:
         """
         spec, region = self._spec, self._region
         aliases = spec.hosting_instance_type_variants.get("regional_aliases", {}).get(region, {})
-        named = [each.get("regional_properties", {}).get("image_uri", "") for each in self._variants]
-        own = [each.get("properties", {}) for each in reversed(self._variants)]
+        images = [each.get("regional_properties", {}).get("image_uri", "") for each in self._variants]
+        image_aliases = [image.removeprefix("$") for image in images]
         needs, environment = dict(spec.hosting_resource_requirements), dict[str, str]()
         for variable in spec.inference_environment_variables:
             if variable.get("required_for_model_class"):
                 environment[str(variable.get("name"))] = str(variable.get("default"))
-        for properties in own:
+        for variant in reversed(self._variants):  # what the type says goes over what its family says
+            properties = variant.get("properties", {})
             needs |= properties.get("resource_requirements", {})
             environment |= properties.get("environment_variables", {})
         bucket = content_bucket(region)
@@ -313,7 +318,7 @@ class Specification:
             return Facts(
                 region=region,
                 version=spec.version,
-                image=next((aliases[name[1:]] for name in named if name[1:] in aliases), ""),
+                image=next((aliases[alias] for alias in image_aliases if alias in aliases), ""),
                 artifact=f"s3://{bucket}/{self.prefix}",
                 listing_sha256=listing_sha256(objects),
                 files=tuple(sorted(each.key for each in objects)),
@@ -333,7 +338,7 @@ class Specification:
 
 
 def _configured(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the fields of a specification with those of a configuration on top.
+    """Return the fields of a specification, then of each component of a configuration; the later field wins.
 
     A model has several, ranked. The first is taken that needs no further model: one with speculative decoding
     brings a draft model of its own.

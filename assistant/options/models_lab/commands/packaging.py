@@ -22,7 +22,8 @@ from assistant.tenant.manifests import (
 _CARD, _CONFIG = "training.json", "config.json"
 _TEMPLATE, _TOKENIZER = "chat_template.jinja", "tokenizer.json"
 _BESIDE = (_CARD, "artifact.json")
-"""Files of jobs that are no part of an artifact: the endpoint's role may read those of its manifest alone."""
+"""Files that jobs put beside the weights. They are not packaged: the endpoint's role may read only what its
+manifest names."""
 _WEIGHTS = (".safetensors", ".gguf")
 _ARCHITECTURE = {"num_hidden_layers": "layers", "num_key_value_heads": "kv_heads", "head_dim": "head_size"}
 """Key of config.json = field of the manifest."""
@@ -33,9 +34,11 @@ def package(
 ) -> tuple[LlmManifest, Mapping[str, Path]]:
     """Write ``manifest.toml`` of the artifact ``name`` beside the one that it is ``like``.
 
-    Return it with the artifact's files by their names in it. ``card``: of its training job; in the folder or
-    above it when None. ``evaluated``: the same weights in the file that an evaluation read. Raises
-    ConfigurationError, ConflictError where the name has other weights already.
+    Return it with the artifact's files by their names in it. Raises ConfigurationError, ConflictError where
+    the name has other weights already.
+
+    ``card``: of its training job (``training.json``); None: it is in the folder or above it. ``evaluated``:
+    the file of the same weights that an evaluation read (a GGUF), whose hash ``lineage.also`` holds.
     """
     base, into = load_llm_manifest(like), like.parent / name
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
@@ -61,10 +64,11 @@ def _faults(base: LlmManifest, files: Mapping[str, Path], *, templates: Iterable
         yield "it has no weights (*.safetensors, *.gguf)"
     if missing := [name for name in base.files if name not in files and not name.endswith(_WEIGHTS)]:
         yield f"it lacks {', '.join(missing)}; assistant models compile makes neuron_config.json and model.pt"
-    told: dict[str, Any] = json.loads(files[_CONFIG].read_bytes()) if _CONFIG in files else {}
+    config: dict[str, Any] = json.loads(files[_CONFIG].read_bytes()) if _CONFIG in files else {}
     for key, field in _ARCHITECTURE.items():
-        if told.get(key, wanted := getattr(base, field)) != wanted:
-            yield f"{key} is {told[key]}, not {wanted}; name the model that was tuned: --like NAME"
+        of_base = getattr(base, field)
+        if config.get(key, of_base) != of_base:
+            yield f"{key} is {config[key]}, not {of_base}; name the model that was tuned: --like NAME"
     template = files.get(base.chat_template or "")
     if template and template.read_bytes() not in {path.read_bytes() for path in templates}:
         yield f"{template.name} is none of model_artifacts/llm/*.jinja, and the model could reason aloud"
@@ -72,12 +76,12 @@ def _faults(base: LlmManifest, files: Mapping[str, Path], *, templates: Iterable
 
 def _lineage(base: LlmManifest, card: Path, evaluated: Path | None) -> Lineage:
     try:
-        told = json.loads(card.read_bytes())
+        job_card = json.loads(card.read_bytes())
         return Lineage(
             base=base.name,
-            base_model=told["base_model"],
-            training_set=told["training_set"],
-            licences={name: told["licenses"][name] for name in ("base", "set")},
+            base_model=job_card["base_model"],
+            training_set=job_card["training_set"],
+            licences={name: job_card["licenses"][name] for name in ("base", "set")},
             also=() if evaluated is None else (file_sha256(evaluated),),
         )
     except FileNotFoundError as error:
@@ -105,7 +109,8 @@ def _write(manifest: LlmManifest, folder: Path) -> None:
 def callers_of(manifest: LlmManifest, files: Mapping[str, Path], *, into: Path) -> dict[str, Path]:
     """Write what callers of the endpoint read into a folder; return the files by their keys in the bucket.
 
-    None for our own model server, which makes them itself: ``assistant.model_server.artifact``.
+    Empty for an artifact without a chat template of its own: our own model server serves it, and makes these
+    files itself (``assistant.model_server.artifact``).
     """
     if _TEMPLATE not in files:
         return {}
