@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from datetime import datetime
-
 from assistant.domain.desk import Case
-from assistant.domain.errors import ConflictError, InvalidRequestError
+from assistant.domain.errors import ConflictError
 from assistant.domain.revisions import NOT_SERVED, DeskItem, DeskKind
-from assistant.options.feedback.events import FeedbackEvent, SealedText
 
 
 class MemoryDesk:
@@ -50,27 +46,3 @@ class MemoryDesk:
 
     async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
         return list(self._revisions.get((kind, item_id), ()))
-
-
-class MemoryFeedback:
-    """``FeedbackStore`` of one tenant."""
-
-    def __init__(self, events: Iterable[FeedbackEvent], *, tenant: str = "pharmacy") -> None:
-        self.events = list(events)
-        self._tenant = tenant
-
-    async def append(self, events: Sequence[FeedbackEvent], texts: Sequence[SealedText]) -> None:
-        self.events.extend(events)
-
-    async def read(self, since: datetime, until: datetime) -> AsyncIterator[FeedbackEvent]:
-        for event in sorted(self.events, key=lambda one: one.at):
-            if event.tenant != self._tenant:
-                raise InvalidRequestError(f"Event {event.event_id} is of the tenant {event.tenant}.")
-            if since <= event.at < until:
-                yield event
-
-    async def texts(self, text_ids: Collection[str]) -> dict[str, SealedText]:
-        return {}
-
-    async def texts_about(self, subject: str) -> list[str]:
-        return []

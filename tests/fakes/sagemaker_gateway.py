@@ -27,7 +27,6 @@ _MAX_BODY_BYTES = 6 * 1024 * 1024
 """The real service's limit of a request."""
 _INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
 _ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
-_PASSED_ON = (_INFERENCE_ID, _ATTRIBUTES, "Content-Type")
 
 # The framing of streamed responses. A message is: total length (4 bytes, big-endian), length of headers (4),
 # CRC-32 of these 8 bytes (4), headers, payload, CRC-32 of everything before (4). A header is: length of

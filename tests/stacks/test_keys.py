@@ -11,7 +11,6 @@ from stacks.keys import KeysStack
 from tests.stacks.values import deployed, resources_of, stage_for, template_of, with_sections
 
 USE = ("kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*")
-ROOT_OF_ACCOUNT = "arn:aws:iam::111122223333:root"
 BREAK_GLASS = "arn:aws:iam::111122223333:role/break-glass"
 
 

@@ -171,17 +171,6 @@ async def test_a_clock_that_is_wrong_is_put_right() -> None:
     assert len(exchanges) == 3
 
 
-async def test_a_signature_that_is_wrong_at_the_right_time_is_refused() -> None:
-    async def script(exchange: Exchange) -> None:
-        body = _refusal("InvalidSignatureException")
-        await exchange.respond(400, body, Date=format_datetime(datetime.now(UTC), usegmt=True))
-
-    async with _calls(script) as (calls, exchanges):
-        with pytest.raises(DynamoDbRefusal):
-            await calls.call("GetItem", {})
-    assert len(exchanges) == 1
-
-
 def _refusal(code: str) -> bytes:
     return orjson.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "no"})
 

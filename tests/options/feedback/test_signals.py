@@ -62,10 +62,6 @@ def act(act: Act = OPENED) -> StoredAct:
     return StoredAct(answer_id="a1", agent="ana", at=AT, act=act)
 
 
-def kinds_of(signals: list[Signal]) -> list[FeedbackKind]:
-    return [signal.event.kind for signal in signals]
-
-
 def test_a_verdict_s_event_replays_the_choice_and_names_nobody() -> None:
     (signal,) = of(verdict(), answered())
     event = signal.event

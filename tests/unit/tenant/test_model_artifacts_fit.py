@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from gguf import GGUFReader
 
 from assistant.domain.errors import ConfigurationError
 from assistant.model_server.weights import locate_weights
@@ -24,11 +25,24 @@ from assistant.tenant.manifests import (
     load_llm_manifest,
     memory_of,
 )
+from tests.fakes import neuron_container
+from tests.fakes.neuron_container import Architecture
 
 ROOT = Path(__file__).parents[3]
 LLMS = sorted((ROOT / "model_artifacts" / "llm").glob("*/manifest.toml"))
 INF2 = load_llm_manifest(ROOT / "model_artifacts/llm/qwen3-8b-inf2")
 EMBEDDING = load_embedding_manifest(ROOT / "model_artifacts/embedding/all-minilm-l6-v2-cpu")
+
+# From the config.json of each model on the hub, as the manifests' heads say for the first.
+QWEN3_8B = Architecture(
+    hidden=4096,
+    intermediate=12288,
+    layers=36,
+    query_heads=32,
+    kv_heads=8,
+    head_size=128,
+    vocabulary=151936,
+)
 
 
 def changed(**fields: object) -> LlmManifest:
@@ -50,11 +64,61 @@ def test_the_sum_is_weights_and_cache_of_all_streams() -> None:
     assert str(needed).startswith("weights 16.4 GB + key-value cache 9.7 GB (8 batch x 8192 tokens")
 
 
+def test_every_shipped_manifest_has_the_sum_of_its_tensors() -> None:
+    """For a GPU one file of whole tensors; for the CPU the installed file, whose cache has 16 bits."""
+    for path in LLMS:
+        manifest = load_llm_manifest(path.parent)
+        check_llm_fit(manifest, instance_named(DEFAULT_INSTANCES[manifest.accelerator]))
+        if manifest.accelerator == "cpu":
+            file = locate_weights(ModelServerSettings(task="generation")).file
+            weights, config = file.stat().st_size, gguf_config(file)
+        else:
+            config = QWEN3_8B.config()
+            weights = sum(neuron_container.size_of(*shape) for shape in QWEN3_8B.shapes().values())
+        neuron = {
+            "batch_size": manifest.batch_size,
+            "sequence_length": manifest.sequence_length,
+            "tp_degree": manifest.tensor_parallel,
+            "torch_dtype": "bfloat16",
+        }
+        cache = sum(
+            neuron_container.size_of(*shape) for shape in neuron_container.cache_shapes(config, neuron)
+        )
+        needed = memory_of(manifest)
+        assert (needed.weights, needed.cache) == (weights, cache * manifest.tensor_parallel), manifest.name
+
+
+def gguf_config(file: Path) -> dict[str, int]:
+    reader = GGUFReader(file)
+
+    def number(name: str) -> int:
+        entry = reader.get_field(f"llama.{name}")
+        assert entry is not None
+        return int(entry.contents())
+
+    return {
+        "num_hidden_layers": number("block_count"),
+        "num_attention_heads": number("attention.head_count"),
+        "num_key_value_heads": number("attention.head_count_kv"),
+        "hidden_size": number("embedding_length"),
+    }
+
+
 def test_more_streams_than_the_devices_hold_are_refused_with_the_sum() -> None:
     with pytest.raises(
         ConfigurationError, match=r"weights 16\.4 GB \+ key-value cache 19\.3 GB .* = 35\.7 GB"
     ):
         check_llm_fit(changed(batch_size=16), instance_named("ml.inf2.8xlarge"))
+
+
+def test_the_most_streams_that_fit_are_taken_and_one_more_is_refused() -> None:
+    check_llm_fit(changed(batch_size=10), instance_named("ml.inf2.8xlarge"))
+    with pytest.raises(ConfigurationError, match="does not fit the devices"):
+        check_llm_fit(changed(batch_size=11), instance_named("ml.inf2.8xlarge"))
+
+
+def test_numbers_of_32_bits_need_twice_the_cache() -> None:
+    assert memory_of(changed(dtype="float32")).cache == 2 * memory_of(INF2).cache
 
 
 def test_one_core_of_two_has_half_of_the_memory() -> None:
