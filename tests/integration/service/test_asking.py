@@ -17,7 +17,6 @@ from tests.fakes.running_service import (
     events_of,
     running_service,
 )
-from tests.fakes.sagemaker_socket import Fault
 
 STREAM = "text/event-stream"
 QUOTE = "The wait is two days."
@@ -79,32 +78,6 @@ async def test_a_comment_comes_when_nothing_flows(tmp_path: Path) -> None:
         assert "event: done" not in seen
 
 
-FAULTS: list[Fault] = ["silent", "garbage", "error", "closed"]
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("accept", ["application/json", STREAM])
-async def test_without_the_embedding_endpoint_the_answer_is_503(
-    service: RunningService, fault: Fault, accept: str
-) -> None:
-    service.sagemaker.embedding_fault = fault
-    response = await service.ask(accept=accept)
-    assert (response.status_code, response.json()["code"]) == (503, "embedding_unavailable")
-    assert response.json()["retryable"] is True
-    assert "retry-after" in response.headers
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-async def test_without_the_model_the_agent_still_gets_a_quote(tmp_path: Path, fault: Fault) -> None:
-    async with running_service(tmp_path, Scene(first_token_timeout_s=0.5)) as service:
-        await service.know("wait", "The wait is two days.")
-        service.sagemaker.generation_fault = fault
-        whole = await service.answered()
-        assert (whole["text"], whole["mode"], whole["finish_reason"]) == (QUOTE, "quoted", "stop")
-        assert whole["fallback"].startswith("generation_")
-        assert [source["document_id"] for source in whole["sources"]] == ["wait"]
-
-
 async def test_what_each_page_of_a_document_says_stands_beside_its_quote(service: RunningService) -> None:
     page = Page((Paragraph(plain("The wait is two days.")),), banner="SUPERSEDED since 1 March")
     await service.know("wait", page.to_bytes().decode(), media_type="application/vnd.page+json")
@@ -112,21 +85,6 @@ async def test_what_each_page_of_a_document_says_stands_beside_its_quote(service
     whole = await service.answered()
     banners = {source["document_id"]: source.get("banner") for source in whole["sources"]}
     assert banners == {"wait": "SUPERSEDED since 1 March", "other": None}
-
-
-@pytest.mark.parametrize("how", ["cut_after", "garbage_after"])
-async def test_what_was_written_stays_when_the_stream_breaks(service: RunningService, how: str) -> None:
-    service.sagemaker.texts = ("Wait two days. ", "Then ", "call.")
-    setattr(service.sagemaker, how, 2)
-    events = events_of((await service.ask(accept=STREAM)).text)
-    name, done = events[-1]
-    assert (name, done["mode"], done["certainty"]) == ("done", "written", "possibly")
-    assert done["fallback"] == "generation_interrupted"
-    answer_id = events[0][1]["answer_id"]
-    stored = await service.client.get(f"/v1/answers/{answer_id}", headers=service.headers())
-    record = stored.json()["record"]
-    assert (record["outcome"], record["fallback"]) == ("done", "generation_interrupted")
-    assert record["text"] == "Wait two days."
 
 
 async def test_who_asks_for_the_whole_gets_the_quote_when_the_stream_breaks(service: RunningService) -> None:
@@ -162,29 +120,6 @@ async def test_markup_in_documents_and_answers_stays_text(service: RunningServic
     written = "".join(data["text"] for name, data in events if name == "token")
     assert written.split() == hostile.split()  # as it is stored, and no client reads a quote as Markdown:
     assert all(data["quote"] for name, data in events if name == "sentence")
-
-
-async def test_without_a_writing_model_the_documents_are_quoted(tmp_path: Path) -> None:
-    async with running_service(tmp_path, Scene(writes=False)) as service:
-        await service.know("wait", "The wait is two days.")
-        events = events_of((await service.ask(accept=STREAM)).text)
-        assert [name for name, _ in events] == ["started", "sources", "token", "sentence", "done"]
-        assert events[2][1]["text"] == QUOTE
-        mark, done = events[3][1], events[4][1]
-        assert (mark["support"], mark["citations"]) == ("supported", [1])
-        assert (done["mode"], done["certainty"], done["fallback"]) == ("quoted", None, None)
-        assert not service.sagemaker.generations
-
-
-@pytest.mark.parametrize("writes", [True, False], ids=["written", "quoted"])
-async def test_while_the_endpoints_are_paused_the_answer_is_503(tmp_path: Path, writes: bool) -> None:
-    """The embedding endpoint is paused with the model's, so that nothing can be searched either."""
-    async with running_service(tmp_path, Scene(writes=writes)) as service:
-        await service.know("wait", "The wait is two days.")
-        (service.state_dir / "tenants" / "clinic" / "power").write_text("paused")
-        response = await service.ask()
-        assert (response.status_code, response.json()["code"]) == (503, "endpoint_paused")
-        assert not service.sagemaker.embeddings
 
 
 async def test_a_quoted_section_says_so_wherever_it_is_read(tmp_path: Path) -> None:

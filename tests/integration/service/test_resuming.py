@@ -235,23 +235,6 @@ async def test_a_reader_who_is_back_is_told_so_before_anything_else_comes(
     go_on.set()
 
 
-async def test_an_answer_is_cancelled_from_another_task(
-    service: RunningService, other: RunningService
-) -> None:
-    service.sagemaker.stall_after = 2
-    async with asking(service, resume_window_s=15) as response:
-        seen = await read_until(response, "token")
-        answer_id = seen[0][1]["answer_id"]
-        for headers in (other.headers("bob"), other.headers(tenant="pharmacy")):
-            assert (await other.client.delete(f"/v1/answers/{answer_id}", headers=headers)).status_code == 404
-        response = await other.client.delete(f"/v1/answers/{answer_id}", headers=other.headers())
-        assert response.status_code == 204
-        call = await service.sagemaker.generation()
-        await asyncio.wait_for(call.left.wait(), LEFT_WITHIN_S)
-    events = events_of((await come_back(other, answer_id)).text)
-    assert (events[-1][0], events[-1][1]["code"]) == ("error", "cancelled")
-
-
 # --- the same request again ---
 
 
@@ -314,52 +297,6 @@ async def doomed(brief: RunningService) -> AsyncIterator[tuple[RunningProcess, R
         httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=20) as client,
     ):
         yield running, RunningService(running.url, brief.sagemaker, NO_TENANTS, brief.state_dir, client)
-
-
-async def test_after_a_kill_the_reader_is_told_and_the_answer_is_listed_as_interrupted(
-    brief: RunningService, doomed: tuple[RunningProcess, RunningService]
-) -> None:
-    running, dying = doomed
-    brief.sagemaker.stall_after = 2
-    async with asking(dying, resume_window_s=15) as response:
-        seen = await read_until(response, "token")
-        answer_id, conversation_id = (seen[0][1][name] for name in ("answer_id", "conversation_id"))
-        running.child.kill()
-    response = await come_back(brief, answer_id, after=len(seen))
-    [(name, problem)] = events_of(response.text)
-    assert (name, problem["code"], problem["retryable"]) == ("error", "interrupted", True)
-    assert "\nid:" not in response.text
-    listed = await brief.client.get(
-        "/v1/answers", params={"conversation_id": conversation_id}, headers=brief.headers()
-    )
-    [answer] = listed.json()["answers"]
-    record = answer["record"]
-    assert (record["error_code"], record["text"], record["agent"]) == ("interrupted", "", "ann")
-    assert record["question"] == "How long is the wait?"
-    assert [source["document_id"] for source in answer["sources"]] == ["wait"]
-    verdict = {"verdict_id": "v1", "label": "bad"}
-    marked = await brief.client.post(
-        f"/v1/answers/{answer_id}/verdict", json=verdict, headers=brief.headers()
-    )
-    assert marked.status_code == 200
-
-
-async def test_after_a_kill_a_repeat_under_the_key_is_answered_anew(
-    brief: RunningService, doomed: tuple[RunningProcess, RunningService]
-) -> None:
-    running, dying = doomed
-    brief.sagemaker.stall_after = 2
-    async with asking(dying, key="k-1") as response:
-        seen = await read_until(response, "token")
-        running.child.kill()
-    brief.sagemaker.stall_after = None
-    headers = brief.headers() | {"idempotency-key": "k-1"}
-    question = {"question": "How long is the wait?", "resume_window_s": 0}
-    waited = await brief.client.post("/v1/answers", json=question, headers=headers)
-    assert (waited.status_code, waited.json()["code"]) == (503, "interrupted")
-    anew = await brief.client.post("/v1/answers", json=question, headers=headers)
-    assert (anew.status_code, anew.json()["text"].strip()) == (200, WRITTEN)
-    assert anew.json()["answer_id"] != seen[0][1]["answer_id"]
 
 
 async def test_told_to_stop_a_task_ends_an_answer_that_nobody_reads_just_now(
