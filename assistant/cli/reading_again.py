@@ -13,9 +13,14 @@ from assistant.documents.readable import pages_of
 from assistant.documents.reading_again import BeginReadingAgain
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources
 from assistant.domain.clock import SystemClock
-from assistant.domain.documents import HELD_STATES, WAITING_STATES, DocumentState, DocumentStatus
+from assistant.domain.documents import (
+    HELD_STATES,
+    WAITING_STATES,
+    DocumentState,
+    DocumentStatus,
+    UploadResult,
+)
 from assistant.domain.errors import ConflictError, DocumentInvalidError, LocalRuntimeError
-from assistant.domain.uploads import UploadResult
 from assistant.stores.states import STATES
 from assistant.stores.uploads import upload_key
 

@@ -27,13 +27,13 @@ from assistant.documents.files import (
 from assistant.documents.parsing_process import ParsingProcess
 from assistant.documents.receive import AddDocuments, AddSummary
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
+from assistant.domain.documents import MOST_LISTED, UploadRefusal, UploadResult
 from assistant.domain.errors import (
     AssistantError,
     DependencyError,
     DocumentInvalidError,
     TooLargeError,
 )
-from assistant.domain.uploads import MOST_LISTED, UploadRefusal, UploadResult
 from assistant.stores.documents_ports import IngestionQueue
 from assistant.stores.uploads import StoredUploads, Upload
 

@@ -11,10 +11,16 @@ from assistant.answer.events import Done, Sources, Started
 from assistant.domain import answers
 from assistant.domain.answers import Sent, StoredAnswer
 from assistant.domain.context import ContextToken, LiveRead, PlainContext
-from assistant.domain.documents import Document, DocumentState, DocumentStatus, Loading, MediaType
+from assistant.domain.documents import (
+    Document,
+    DocumentState,
+    DocumentStatus,
+    Loading,
+    MediaType,
+    UploadResult,
+)
 from assistant.domain.elements import Element
 from assistant.domain.public import PublicModel
-from assistant.domain.uploads import UploadResult
 
 
 class WholeAnswer(Done, Sources, Started):

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from pydantic import Field
 
+from assistant.domain.documents import UploadResult
 from assistant.domain.errors import ConflictError
 from assistant.domain.public import PublicModel
-from assistant.domain.uploads import UploadResult
 from assistant.process.settings import UPLOADS_PREFIX
 from assistant.stores.blobs import Blobs
 from assistant.stores.store import BlobsOf, QueueOf, Store

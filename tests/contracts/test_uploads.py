@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from assistant.domain.documents import UploadResult
 from assistant.domain.errors import ConflictError
-from assistant.domain.uploads import UploadResult
 from assistant.stores.uploads import PART_BYTES, Upload
 from tests.contracts.twins import Twin
 

@@ -82,6 +82,46 @@ def test_a_redeploy_leaves_a_paused_tenant_paused(tenant: Tenant) -> None:
     assert tenant.word == PAUSED
 
 
+def test_a_switch_waits_for_the_end_of_a_deployment(tenant: Tenant) -> None:
+    tenant.deploy()
+    execution = tenant.start("pause")
+    tenant.run()
+
+    assert execution.outcome == "SUCCEEDED"
+    assert tenant.blind_updates == 0
+    assert tenant.is_consistent()
+    assert tenant.word == PAUSED
+
+
+def test_work_in_progress_ends_before_the_endpoints_are_deleted(tenant: Tenant) -> None:
+    for _ in range(3):
+        tenant.arrive()
+    tenant.poll(until_s=300)
+    tenant.run(until_s=200)
+    tenant.ask()
+    tenant.run(until_s=201)
+    tenant.start("pause")
+    tenant.run()
+
+    assert tenant.failed_calls == []
+    assert tenant.answered["answered"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "asked", "rest"), [("resume", ON, PAUSING, PAUSED), ("pause", PAUSED, RESUMING, ON)]
+)
+def test_a_request_that_a_state_machine_overwrites_is_restored(
+    tenant: Tenant, kind: str, written: str, asked: str, rest: str
+) -> None:
+    if kind == "resume":
+        switched(tenant, "pause")
+    tenant.slip_in = {written: asked}
+
+    assert switched(tenant, kind) == "SUCCEEDED"
+    assert tenant.word == rest
+    assert tenant.is_consistent()
+
+
 # --- when something fails -------------------------------------------------------------------------------
 
 

@@ -14,9 +14,8 @@ from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources, Writer
 from assistant.documents.uploads import ReceiveUpload
 from assistant.domain.clock import SystemClock
-from assistant.domain.documents import Document, DocumentState, ParsedDocument
+from assistant.domain.documents import Document, DocumentState, ParsedDocument, UploadResult
 from assistant.domain.errors import ConflictError
-from assistant.domain.uploads import UploadResult
 from assistant.stores.uploads import PART_BYTES, Upload
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 from tests.fakes.older_readers import converted_before, older_readers

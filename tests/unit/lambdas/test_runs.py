@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from assistant.documents.receive import AddSummary
+from assistant.domain.documents import UploadResult
 from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
-from assistant.domain.uploads import UploadResult
 from assistant.models.redaction import Redacting
 from assistant.service.function import ResourceRequest
 from assistant.service.opened import Ingesting, Receiving, SearchDomain
