@@ -315,10 +315,7 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
             ),
             "index": config.index.model_copy(update={"replicas": replicas}),
             "secrets": config.secrets.model_copy(
-                update={
-                    "document_links": f"kms:{tenant.link_secret_parameter}",
-                    "live_reads": f"kms:{tenant.live_reads_secret_parameter}",
-                }
+                update={"document_links": f"kms:{tenant.link_secret_parameter}"}
             ),
             # The container's file has no profile.
             "review": config.review.model_copy(update={"two_people": config.needs_two_people}),

@@ -294,14 +294,13 @@ class LimitsSection(StrictModel):
     """After this time a quote replaces written text."""
 
 
-class SecretsSection(StrictModel):
+class SecretsSection(OpenSection):
+    """``[secrets]``: where keys are."""
+
     document_links: str = "state:document-links"
     """Key of the tokens in document links: ``state:NAME`` (created on first use in the state folder),
     ``file:PATH`` (relative to the tenant file; must exist, 32 bytes or more), or ``kms:NAME`` (an SSM
     parameter with a data key that KMS encrypted, base64)."""
-    live_reads: str = "state:live-reads"
-    """Key of customers' pseudonyms in the record of live reads, in the same forms. Never make it anew: with
-    another key nobody finds the reads of a customer that were recorded before."""
 
 
 _LIVE_VALUES_DAYS = 30
@@ -331,15 +330,12 @@ class RecordsSection(StrictModel):
     """Written by the deployment; do not set it."""
 
 
-class ReviewSection(StrictModel):
-    """How decisions at the review desk are made."""
+class ReviewSection(OpenSection):
+    """``[review]``: how people decide what is served."""
 
     two_people: bool | None = None
     """Whether what one person decides goes live only by another one's approval; by default under the profile
     ``hipaa`` alone, which cannot be without it."""
-    open_cases_per_agent: int = Field(default=100, ge=1, le=1000)
-    """Cases of one agent's work that wait for a reviewer. At this number a bad verdict is refused, and edits
-    and unanswered questions open no case. Equal questions are one case."""
 
 
 class TenantConfig(OpenSection):
@@ -367,9 +363,9 @@ class TenantConfig(OpenSection):
     red_flags: Annotated[tuple[RedFlagEntry, ...], Field(max_length=30)] = ()
     """Emergencies that messages may be about (docs/red-flags.md)."""
     limits: LimitsSection = LimitsSection()
-    secrets: SecretsSection = SecretsSection()
+    secrets: SecretsSection = Field(default_factory=SecretsSection)
     records: Annotated[RecordsSection, KeyMark.NO_ANSWER] = RecordsSection()
-    review: Annotated[ReviewSection, KeyMark.NO_ANSWER] = ReviewSection()
+    review: Annotated[ReviewSection, KeyMark.NO_ANSWER] = Field(default_factory=ReviewSection)
     care_context: Annotated[CareContextSection | None, KeyMark.NO_ANSWER] = None
     """Who signs whose conversation it is. Without it no question has a context."""
     glossary: Annotated[Mapping[GlossaryText, GlossaryText], Field(max_length=2000)] = {}

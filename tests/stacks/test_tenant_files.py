@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from assistant.domain.errors import ConfigurationError
+from assistant.options.desk.section import most_open_cases
 from assistant.options.live.section import systems_of
 from assistant.tenant.deployment_checks import artifact_contradictions
 from assistant.tenant.manifests import load_llm_manifest, released_prompts
@@ -61,7 +63,9 @@ def test_the_deployed_file_has_the_model_s_context_and_the_index_s_copies(
     assert (config.embedding.model, config.embedding.dimensions) == ("all-MiniLM-L6-v2", 384)
     assert config.index.replicas == copies
     assert config.secrets.document_links == f"kms:/assistant/{name}/document-links"
-    assert config.secrets.live_reads == f"kms:/assistant/{name}/live-read-pseudonyms"
+    served = tomllib.loads(effective_tenant_file(deployed(name)))
+    assert served["secrets"]["live_reads"] == f"kms:/assistant/{name}/live-read-pseudonyms"
+    assert served["feedback"]["pseudonyms"] == f"kms:/assistant/{name}/feedback-pseudonyms"
 
 
 @pytest.mark.parametrize(("name", "days"), [("pharmacy", 30), ("sandbox", 1)])
@@ -401,7 +405,7 @@ def test_a_container_keeps_how_many_cases_of_an_agent_may_wait(folder: Path) -> 
     served = folder / "container" / "pharmacy.toml"
     served.parent.mkdir()
     served.write_text(effective_tenant_file(tenant))
-    assert load_tenant(served).review.open_cases_per_agent == 7
+    assert most_open_cases(load_tenant(served)) == 7
 
 
 def test_a_container_gets_the_connector_the_secret_and_the_parameter_of_the_keys(folder: Path) -> None:
@@ -417,7 +421,8 @@ def test_a_container_gets_the_connector_the_secret_and_the_parameter_of_the_keys
     assert entry.secret_name == "secretsmanager:assistant/pharmacy/reach/orders"
     assert served.care_context is not None
     assert served.care_context.jwks_parameter == "/assistant/pharmacy/care-jwks"
-    assert served.settings_hash() == tenant.config.settings_hash()
+    expected = tenant.config.model_copy(update={"secrets": served.secrets})
+    assert served.settings_hash() == expected.settings_hash()
     assert "vpce" not in (container / "pharmacy.toml").read_text()
 
 

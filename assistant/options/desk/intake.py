@@ -25,6 +25,7 @@ from assistant.domain.errors import ConflictError, OpenCasesError, RecordsUnavai
 from assistant.domain.revisions import DeskItem, DeskKind, body_of_item, first_revision
 from assistant.options.desk.cases import CLOSED
 from assistant.options.desk.domain import CaseIndex
+from assistant.options.desk.section import most_open_cases
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
 from assistant.stores.desk import DESK
 from assistant.stores.ports import AnswerRecords, DeskStore
@@ -122,7 +123,7 @@ async def open_intake(tenant: TenantConfig, stores: Stores) -> OpenCases:
         records=await stores.of(RECORDS),
         language=language(tenant.language),
         clock=SystemClock(),
-        most_of_agent=tenant.review.open_cases_per_agent,
+        most_of_agent=most_open_cases(tenant),
     )
 
 

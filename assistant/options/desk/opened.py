@@ -12,6 +12,7 @@ from assistant.options.desk.cases import DeskServices
 from assistant.options.desk.gaps import GapUpkeep
 from assistant.options.desk.intake import refuse_above
 from assistant.options.desk.preview import PreviewAnswer, QuestionVectors
+from assistant.options.desk.section import most_open_cases
 from assistant.options.desk.serving import matcher_for
 from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions
 from assistant.stores.desk import DESK
@@ -36,7 +37,7 @@ async def open_desk(served: ServedTenant, stores: StoreChoice) -> Sequence[objec
         embedding_model=tenant.embedding.model,
         labels=tenant.labels,
         needs_two_people=tenant.needs_two_people,
-        open_cases_per_agent=tenant.review.open_cases_per_agent,
+        open_cases_per_agent=most_open_cases(tenant),
         clock=stores.clock,
     )
     vectors = QuestionVectors(services.embedder, clock=services.clock)

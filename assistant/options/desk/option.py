@@ -6,6 +6,7 @@ OPTION = Option(
     needs=("feedback",),
     commands={"desk": ("commands", "Show recorded answers and how they were made; list who saw what.")},
     joins={
+        "keys of ReviewSection": "section:DeskReview",
         "offers": "serving:OfferApproved",
         "texts of offers": "serving:TextsWithApproved",
         "trials": "trial:TRIALS",

@@ -6,6 +6,7 @@ OPTION = Option(
     joins={
         "beside an answer": "examples:LiveExamples",
         "keys of ReachEntry": "section:LiveReach",
+        "keys of SecretsSection": "section:LiveSecrets",
         "keys of TenantConfig": "section:LiveTenant",
         "contradictions of a deployment": "section:contradictions",
         "warnings on a tenant": "commands:confusable_of",

@@ -12,7 +12,7 @@ from assistant.domain.elements import ElementKind
 from assistant.options.live.connector import Connector, check_entry, load_connector, misfits
 from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.deployment_checks import Contradiction
-from assistant.tenant.tenant import TenantConfig
+from assistant.tenant.tenant import SecretsSection, TenantConfig
 from assistant.tenant.toml_file import KeyMark, keys_of
 
 
@@ -93,6 +93,14 @@ class LiveReach(ReachEntry):
             return super().shaping()
         inline = self.inline.model_dump(mode="json", exclude={"openapi"})
         return {"name": self.name, "whose": self.whose, "inline": inline}
+
+
+class LiveSecrets(SecretsSection):
+    """``[secrets]`` with the keys of this option."""
+
+    live_reads: str = "state:live-reads"
+    """Key of customers' pseudonyms in the record of live reads, in the forms of ``document_links``. Never
+    make it anew: with another key nobody finds the reads of a customer that were recorded before."""
 
 
 class LiveTenant(TenantConfig):

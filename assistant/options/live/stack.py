@@ -25,7 +25,8 @@ _UNUSABLE_RESPONSES = 3
 
 def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
     """Write the systems that are called for live data, each with its connector, or with replies, into a
-    container's tenant file."""
+    container's tenant file, and the parameter of the key of pseudonyms."""
+    data["secrets"]["live_reads"] = f"kms:{tenant.live_reads_secret_parameter}"
     if systems := [entry.called(secret=tenant.secret_of(entry)) for entry in called_of(tenant.config)]:
         data["reach"] = systems
 
