@@ -1,9 +1,8 @@
-"""The care side of the private link, in a VPC and often an account of its own.
+"""The care side of the private link, in a VPC and often an account of its own: the link's endpoint, a probe
+that asks questions through it, and alarms of the probe.
 
 Nothing here refers to a stack of the assistant: ``care_app/<tenant>.toml`` (the name of the endpoint service,
 which the assistant's deployment printed) and the tenant file contain what it needs.
-
-The probe: a function that asks one question through the private link, its triggers, and its alarms.
 """
 
 from __future__ import annotations
@@ -69,10 +68,11 @@ _PERIOD_S = 300
 
 
 class LinkProbe(Construct):
-    """``signing_key_id`` is the key whose public half the tenant's key set must contain.
+    """A function that asks one question through the link: every five minutes, and after each deployed stack.
 
-    It has no reserved concurrency: a new account has 10 in all, of which Lambda keeps 10 unreserved, so the
-    function would be refused there. A deployment that finishes several stacks asks as many questions.
+    ``signing_key_id`` is the key whose public half the tenant's key set must contain. The function has no
+    reserved concurrency: a new account has 10 in all, of which Lambda keeps 10 unreserved, so it would be
+    refused there.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, care: CareApp, place: FunctionPlace) -> None:
@@ -84,8 +84,8 @@ class LinkProbe(Construct):
         statements = [allow("kms:Sign", key.key_arn, conditions=_ONLY_ES256)]
         if certificate := care.config.probe.client_certificate_parameter:
             statements.append(allow("ssm:GetParameter", parameter_arn(self, certificate)))
-        # Below the role, so that the function waits for it too. Attached by name: the key's policy refers to
-        # the role, so the role must not refer to this policy.
+        # Created below the role: the function waits for the policies that it finds there. Attached by the
+        # role's name: the key's policy refers to the role, so the role must not refer to this policy.
         attach(role, "Calls", role, statements, description="What the probe itself calls")
         function = VpcFunction(
             self,
@@ -296,7 +296,9 @@ class CareAppStack(TenantStack):
             ),
         )
         add_probe_alarms(self, "Alarms", key_arn=key.key_arn, email=care.config.probe.alarm_email)
-        self._add_service_endpoints(vpc, groups)
+        self._add_service_endpoints(
+            vpc, groups
+        )  # last: each function above has added its calls to ``callers``
         self._output(
             "ProbeKeyId",
             probe.signing_key_id,
@@ -345,7 +347,7 @@ class CareAppStack(TenantStack):
         if link.names == "zone":
             name_in_vpc(scope, host_name, endpoint, vpc_id=vpc.id)
         self._output("EndpointId", endpoint.ref, "To be accepted by the assistant's side")
-        self._output("EndpointName", endpoint_name(endpoint)[1], f"What {host_name} leads to")
+        self._output("EndpointName", endpoint_name(endpoint).dns_name, f"What {host_name} leads to")
 
     def _add_service_endpoints(self, vpc: TenantVpc, groups: CareGroups) -> None:
         """Create the endpoints of AWS services that the probe calls, in the stack's own VPC only."""

@@ -1,10 +1,5 @@
-"""The data stack: everything that would be lost with it. Nothing is deleted with the stack, except for
-``dev``.
-
-Secrets of the internal systems that the service calls: created empty, filled by the system's owner.
-
-Exceptions of the data stack.
-"""
+"""The data stack: documents, records, the search domain, and the empty secrets of internal systems. All of it
+would be lost with the stack, so nothing is deleted with it, except for ``dev``."""
 
 from __future__ import annotations
 
@@ -36,7 +31,7 @@ from stacks.tenant_stack import NEVER_DELETED, TenantStack, pin, removal_of, ten
 CONSTRUCTS = Place[Callable[[TenantStack, KeysOutputs, NetworkOutputs, s3.IBucket], None]](
     "constructs of the data stack"
 )
-"""What adds constructs, given the bucket of models."""
+"""Functions of options, each of which adds its own constructs to the stack, given the bucket of models."""
 
 
 class DataStack(TenantStack):
@@ -96,7 +91,8 @@ class DataStack(TenantStack):
         return {definition.role: _table(scope, definition, key=key).table_name for definition in TABLES}
 
     def _schema_role(self) -> FunctionRole:
-        """Return the role of a function in the ingestion stack, which adds its read permissions there."""
+        """Return the role of the schema function, which the ingestion stack creates. That stack adds the read
+        permissions."""
         role = FunctionRole(
             self, "SchemaRole", description="Applies the search schema; the domain's only master"
         )
@@ -208,14 +204,14 @@ class SystemSecrets(Construct):
     def _policy(self) -> Mapping[str, Any]:
         """Only roles with the tenant's tag read the value, and roles of another tenant do nothing with the
         secret, whatever policies they have. A system's owner, who puts it, has no such tag."""
-        strangers = {
+        without_our_tag = {
             "StringNotEquals": {TENANT_TAG: self._tenant.name},
             "ArnNotLike": {"aws:PrincipalArn": exempt_principals(self, tenant=self._tenant)},
         }
-        others = {**strangers, "Null": {TENANT_TAG: "false"}}
+        with_anothers_tag = {**without_our_tag, "Null": {TENANT_TAG: "false"}}  # "false": the tag is there
         statements = [
-            ("ReadByTenant", "secretsmanager:GetSecretValue", strangers),
-            ("RefuseOtherTenants", "secretsmanager:*", others),
+            ("ReadByTenant", "secretsmanager:GetSecretValue", without_our_tag),
+            ("RefuseOtherTenants", "secretsmanager:*", with_anothers_tag),
         ]
         return {
             "Version": "2012-10-17",

@@ -3,14 +3,11 @@ set up once inside the VPC.
 
 Raw files: inbox bucket → EventBridge → queue → ``receive_documents`` → queue → ``ingest_documents`` → index.
 Withdrawals: queue → ``withdraw_documents``. Captured calls: quarantine bucket → EventBridge → queue →
-``redact_capture``. Search schema and the key of document links: custom resources of functions in the VPC.
+``redact_capture``.
 
-The search schema and the access to its index: custom resources that one function in the VPC handles.
-
-The function has the domain's one master role. CloudFormation calls it directly, without the CDK's provider
-framework, which would add functions outside the VPC.
-
-Exceptions of the ingestion stack.
+Custom resources, each handled by a function in the VPC: the keys of document links and pseudonyms; the search
+schema and the access to its index. The schema's function has the domain's one master role. CloudFormation
+calls the functions directly, without the CDK's provider framework, which would add functions outside the VPC.
 """
 
 from __future__ import annotations
@@ -56,6 +53,9 @@ from stacks.roles import Duty, tag_duty
 from stacks.tenant import ROOT, DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack
 
+_CLOSE_AUDIT_RATE = "rate(1 hour)"
+"""A run without an ended day reads the names of digests alone."""
+
 
 class IngestionStack(TenantStack):
     def __init__(self, scope: Construct, *, foundation: Foundation, models: ModelsOutputs) -> None:
@@ -63,7 +63,7 @@ class IngestionStack(TenantStack):
         permissions = FunctionPermissions(scope=self, foundation=foundation)
         place = FunctionPlace.of(foundation, Workload.SCHEMA)
         schema = SearchSchema(self, "SearchSchema", permissions=permissions, place=place)
-        secret = self._link_secret(permissions, place)
+        keys = self._keys_function(permissions, place)
         documents = DocumentFunctions(self, "Documents", permissions=permissions, models=models)
         access = grant_search_access(
             self,
@@ -76,7 +76,7 @@ class IngestionStack(TenantStack):
         for source in documents.sources:
             source.node.add_dependency(access)
         queues = documents.queues.all()
-        functions = (schema.function, secret, *documents.functions, self._close_audit_days(permissions))
+        functions = (schema.function, keys, *documents.functions, self._close_audit_days(permissions))
         if self.tenant.models.capture == "quarantine":
             redaction = CaptureRedaction(self, "Redaction", permissions=permissions)
             queues, functions = (*queues, redaction.queue), (*functions, *redaction.functions)
@@ -96,7 +96,8 @@ class IngestionStack(TenantStack):
         )
 
     def _close_audit_days(self, permissions: FunctionPermissions) -> VpcFunction:
-        """Close days of audit records once they have ended, and say where both are kept."""
+        """Close days of audit records once they have ended. An output says where records and digests are
+        kept."""
         foundation = permissions.foundation
         role = permissions.role(
             "CloseAuditRole",
@@ -109,14 +110,14 @@ class IngestionStack(TenantStack):
         place = FunctionPlace.of(foundation, Workload.INGESTION)
         function = VpcFunction(self, "CloseAudit", program=program, place=place, role=role)
         schedule(self, "CloseAuditSchedule", function=function, rate=_CLOSE_AUDIT_RATE, comes_again=True)
-        prefix = AuditSettings.variable("")
+        prefix = AuditSettings.variable("")  # the output has the settings by the names of their fields
         stores = {name.removeprefix(prefix).lower(): value for name, value in environment.items()}
         cdk.CfnOutput(self, AUDIT_OUTPUT, value=self.to_json_string(stores))
         return function
 
-    def _link_secret(self, permissions: FunctionPermissions, place: FunctionPlace) -> VpcFunction:
-        """Create the keys of document links and of pseudonyms once. They outlive the stack, so that published
-        links stay valid, and an agent keeps the pseudonym."""
+    def _keys_function(self, permissions: FunctionPermissions, place: FunctionPlace) -> VpcFunction:
+        """Return a function that creates the keys of document links and of pseudonyms once. They outlive the
+        stack, so that published links stay valid, and an agent keeps the pseudonym."""
         tenant, foundation = self.tenant, permissions.foundation
         parameters = {
             "parameter": tenant.link_secret_parameter,
@@ -141,8 +142,6 @@ class IngestionStack(TenantStack):
         return function
 
 
-_CLOSE_AUDIT_RATE = "rate(1 hour)"
-"""A run without an ended day reads the names of digests alone."""
 _TIMEOUT_S = 300
 SERVICE_TIMEOUT_S = 360
 """CloudFormation's timeout for an answer; the default is an hour."""
@@ -225,6 +224,7 @@ def schema_stamp(tenant: DeployedTenant) -> str:
 
 
 _DOMAIN = of_data_stack("PublishOutputFnGetAttSearchArn29A45148")
+"""The CDK makes the name from the logical id of the search domain, which is pinned."""
 _FUNCTIONS = (
     "LinkSecret",
     "CloseAudit",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
-from typing import Any
+from typing import Any, NamedTuple
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
@@ -419,7 +419,7 @@ class ReachEndpoint(Construct):
         cdk.Tags.of(endpoint).add("Name", entry.name)
         host = entry.host_name or entry.name
         if by_service:
-            host = endpoint_name(endpoint)[1]
+            host = endpoint_name(endpoint).dns_name
             if entry.caller == "connectors" and entry.host_name is not None:
                 name_in_vpc(self, entry.host_name, endpoint, vpc_id=vpc.id)
             cdk.CfnOutput(
@@ -430,11 +430,18 @@ class ReachEndpoint(Construct):
         """Base URL of the system. TLS names ``host_name`` of the entry where it has one."""
 
 
-def endpoint_name(endpoint: ec2.CfnVPCEndpoint) -> tuple[str, str]:
-    """Return the hosted zone and the DNS name of an interface endpoint, in all its zones."""
+class EndpointName(NamedTuple):
+    """The DNS name of an interface endpoint in all its zones, and the hosted zone of the name."""
+
+    hosted_zone_id: str
+    dns_name: str
+
+
+def endpoint_name(endpoint: ec2.CfnVPCEndpoint) -> EndpointName:
+    """Return the name of an endpoint, which CloudFormation resolves."""
     # As `<hosted zone>:<name>`; the first one is that of all zones.
     entry = cdk.Fn.split(":", cdk.Fn.select(0, endpoint.attr_dns_entries))
-    return cdk.Fn.select(0, entry), cdk.Fn.select(1, entry)
+    return EndpointName(cdk.Fn.select(0, entry), cdk.Fn.select(1, entry))
 
 
 def name_in_vpc(scope: Construct, host_name: str, endpoint: ec2.CfnVPCEndpoint, *, vpc_id: str) -> None:
