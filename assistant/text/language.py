@@ -76,9 +76,10 @@ class Language:
             if bare not in self._stop_words and (len(bare) > 1 or bare.isdigit()):
                 yield bare
 
-    def same_question(self, text: str) -> str:
-        """Return what is equal for two texts that are the same question: up to case, white space, punctuation
-        around words and inflection. No word is left out, for "to us" and "from us" ask for opposites."""
+    def question_key(self, text: str) -> str:
+        """Return a key that two wordings of the same question share: they differ in case, white space,
+        punctuation around words or inflection alone. No word is left out, for "to us" and "from us" ask for
+        opposites."""
         words = (word.strip(_PUNCTUATION) for word in fold(text).split())
         return " ".join(self.stem(word) for word in words if word)
 
@@ -138,7 +139,8 @@ _END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\n]")
 CITATION_MARKS = (0xE100, 0xEFFF)
 """First and last private-use character that stands for a citation: it belongs to the sentence before it."""
 _CLOSERS = r"[.!?\u2026\"'\u201d\u2019\u00bb)\]*_\ue100-\uefff]*"
-_AFTER = re.compile(rf"({_CLOSERS})([^\S\n]*)(\S|\n)?")
+_AFTER_MARK = re.compile(rf"(?P<closers>{_CLOSERS})(?P<space>[^\S\n]*)(?P<follows>\S|\n)?")
+"""What comes after the mark that may end a sentence; without ``follows`` the text ends there so far."""
 _FULL_WIDTH = frozenset("\u3002\uff01\uff1f")
 _LIST_NUMBER = re.compile(r"[\s*_#>-]*(?:step\s+)?(?:\d{1,3}|[A-Za-z])\Z", re.IGNORECASE)
 _LAST_WORD = re.compile(r"[^\s(\[\"'\u201c\u2018]+\Z")
@@ -202,39 +204,45 @@ class SentenceSplitter:
         yield from self._take(len(self._pending))
 
     def _next_end(self, *, final: bool) -> int | None:
+        """Return where the next sentence ends in ``_pending``; None when no end is certain yet."""
         while mark := _END.search(self._pending, self._looked_at):
             if mark[0] == "\n":
                 return mark.end()
-            after = _AFTER.match(self._pending, mark.end())
-            if after is None or (after[3] is None and not final):
+            after = _AFTER_MARK.match(self._pending, mark.end())
+            ends = None if after is None else self._ends(mark, after, final=final)
+            if after is None or ends is None:
                 self._looked_at = mark.start()
                 return None
-            if self._ends(mark, after):
-                zone = self._zone_follows(mark.start(), after, final=final)
-                if zone is None:
-                    self._looked_at = mark.start()
-                    return None
-                if not zone:
-                    return after.end(1)
-            # The marks among the closers do not end it either: the same character follows them.
-            self._looked_at = after.end(1)
+            if ends:
+                return after.end("closers")
+            # A mark among the closers ends no sentence either: it has the same character after it.
+            self._looked_at = after.end("closers")
         self._looked_at = len(self._pending)
         return None
 
-    def _ends(self, mark: re.Match[str], after: re.Match[str]) -> bool:
-        follows = after[3]
+    def _ends(self, mark: re.Match[str], after: re.Match[str], *, final: bool) -> bool | None:
+        """Return whether a mark ends a sentence; None: that depends on text that has not come yet."""
+        if after["follows"] is None and not final:
+            return None
+        if not self._may_end(mark, after):
+            return False
+        zone_follows = self._zone_follows(mark.start(), after, final=final)
+        return None if zone_follows is None else not zone_follows
+
+    def _may_end(self, mark: re.Match[str], after: re.Match[str]) -> bool:
+        follows = after["follows"]
         if mark[0] in _FULL_WIDTH or follows is None or follows == "\n":
             return True
-        if not after[2]:
+        if not after["space"]:
             return False  # "0.5", "e.g.", an address: no white space after it
-        if mark[0] in "!?" or any(closer in "!?" for closer in after[1]):
+        if mark[0] in "!?" or any(closer in "!?" for closer in after["closers"]):
             return not follows.islower()
         return self._full_stop_ends(mark.start(), after, follows)
 
     def _full_stop_ends(self, at: int, after: re.Match[str], follows: str) -> bool:
         if follows.islower():
             return False
-        if after[1]:
+        if after["closers"]:
             return True  # closed by a quotation mark, a bracket or a citation
         begins = self._taken
         if at - begins < _LONGEST_BEFORE and _LIST_NUMBER.fullmatch(self._pending, begins, at):
@@ -245,15 +253,17 @@ class SentenceSplitter:
 
     def _zone_follows(self, at: int, after: re.Match[str], *, final: bool) -> bool | None:
         """Return whether a time of day is followed by its zone: "10 p.m. Eastern". None: not known yet."""
+        if after["closers"] or after["follows"] in (None, "\n"):
+            return False
         word = _LAST_WORD.search(self._pending, max(self._taken, at - _LONGEST_BEFORE), at)
-        if word is None or word[0].casefold() not in _TIMES_OF_DAY or after[1] or after[3] in (None, "\n"):
+        if word is None or word[0].casefold() not in _TIMES_OF_DAY:
             return False
-        follows = _LETTERS.match(self._pending, after.end(2))
-        if follows is None:
+        zone = _LETTERS.match(self._pending, after.end("space"))
+        if zone is None:
             return False
-        if follows.end() == len(self._pending) and not final and len(follows[0]) <= _LONGEST_ZONE:
+        if zone.end() == len(self._pending) and not final and len(zone[0]) <= _LONGEST_ZONE:
             return None
-        return follows[0] in _ZONES
+        return zone[0] in _ZONES
 
     def _take(self, end: int) -> Iterator[SentenceSpan]:
         piece = self._pending[self._taken : end]
@@ -274,7 +284,9 @@ def split_sentences(text: str) -> list[SentenceSpan]:
 
 
 _UNIT_LINES = [line.partition(" = ") for line in word_file("en_units")]
+"""Each line has the names of a unit and, where it is converted, its size: "kg, kilogram = 1000 g"."""
 _UNITS = {name: names.split(", ")[0] for names, _, _ in _UNIT_LINES for name in names.split(", ")}
+"""Folded name = the unit's first name: "kilogram" = "kg"."""
 UNIT_SIZES = {
     name: (counted_in, float(size))
     for names, _, converted in _UNIT_LINES
@@ -293,9 +305,13 @@ _WORDS = {word: value for value, word in enumerate(_TO_NINETEEN.split())} | {
 }
 _NUMBER_WORDS = "|".join(sorted(_WORDS, key=len, reverse=True))
 _LITERAL = r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
+"""Such as "1,000.5" or "0.5"."""
 _VALUE = rf"(?:{_LITERAL}|\b(?:{_NUMBER_WORDS})(?:[- ](?:{'|'.join(_TO_NINETEEN.split()[1:10])}))?\b)"
 _UNIT = "|".join(sorted((re.escape(name) for name in _UNITS), key=len, reverse=True))
 _QUALIFIER = "(?:business|calendar|working|full|whole|consecutive|more|other)"
+"""Words between a number and its unit: "two business days"."""
+# After the value: "nd" of "2nd"; then, of "5" in "5-10 mg" and "5 to 10 mg", the unit as ``later_unit``, or
+# the unit itself, as of "10mg" and "two business days".
 _QUANTITY = re.compile(
     rf"(?<![\w.])(?P<value>{_VALUE})(?P<ordinal>st|nd|rd|th)?"
     rf"(?:(?=\s?(?:-|\u2013|to|or|and)\s?{_VALUE}\s?-?(?P<later_unit>{_UNIT})(?!\w))|\s?-?(?:{_QUALIFIER}\s)?(?P<unit>{_UNIT})(?!\w))?"
@@ -306,7 +322,8 @@ _COUNTED = re.compile(r"\d+-[^\W\d_]+")
 """An adjective of a number ("2-digit"): its number counts."""
 _DIGIT = re.compile(r"\d")
 _NO_ZERO = re.compile(r"\.(?<![\w.]\.)(?=\d)")
-"""The pattern begins with the literal dot: that makes the search ten times faster."""
+"""The dot of ".5", not that of "1.5" or "..5". The pattern begins with the literal dot, and looks back at
+what is before it: that makes the search ten times faster."""
 _ITEM_NUMBER = re.compile(r"\A[\s*_#>-]*(?:step\s+)?\d{1,3}[.):](?=\s)", re.IGNORECASE)
 
 

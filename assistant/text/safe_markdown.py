@@ -96,13 +96,21 @@ _SCHEMES = (
 addresses only as the target of a link, and every target that is not listed is removed."""
 _SPACED = "|".join(r"\s{0,3}".join(name) for name in ("javascript", "vbscript"))
 _MEDIA = r"(?:text|image|application|audio|video|font|message|model|multipart)/[a-z0-9.+-]{1,80}\s{0,3}[;,]"
+# Beside each group: what it finds | what it does not.
 _ADDRESS = re.compile(
+    # "java script :" | "javascript is"
     rf"(?P<spaced>(?<![a-z0-9])(?:{_SPACED})\s{{0,3}}:)"
+    # "data:text/html," and "d a t a:;" | "data: three items"
     rf"|(?P<data>(?<![a-z0-9])d\s?a\s?t\s?a\s{{0,3}}:(?:\s{{0,3}}{_MEDIA}|[;,%]|\S{{0,80}}base64))"
+    # "mailto:" before "a@b" | "mailto: a@b"
     rf"|(?P<scheme>(?<![a-z0-9])(?:{_SCHEMES}):(?=\S))"
+    # "odd+scheme://" and "://" | "a:/b"
     r"|(?P<slashed>(?:(?<![a-z0-9+.-])[a-z0-9+.-]{1,63})?:[/\\]{2,})"
+    # "//" before "host/path" | "and//or"
     r"|(?P<relative>(?<![^\W_])(?<![:/\\])[/\\]{2,}(?=[\w\[]))"
+    # "www." and "www2." before "x" | "awww.x", which is a host
     r"|(?P<www>(?<![^\W_])www\d{0,3}\.(?=[^\s.]))"
+    # "shop.example", "a.b@c.example" | "end. Next"
     r"|(?P<host>(?<![\w@+-])(?<![\w@+-]\.)[\w@+-]+(?:\.[\w@+-]+)+)",
     re.IGNORECASE,
 )
@@ -235,11 +243,13 @@ class _Cleaning:
         self._folded = folded
         self._text = folded.text
         self._kept: list[tuple[int, int]] = []
-        """[start, end) of the ends "](…)" of links that are kept."""
+        """[start, end) of the ends "](…)" of links that are kept: ``_brackets`` adds them, and ``_addresses``
+        leaves the addresses in them."""
 
     def cleaned(self) -> str:
         """Return the original with all edits. Of two overlapping edits the later one is cut or omitted."""
-        edits = [*self._tags(), *self._brackets(), *self._addresses()]
+        edits = [*self._tags(), *self._brackets()]
+        edits += self._addresses()  # after ``_brackets``, which finds the links that are kept
         parts: list[str] = []
         at = 0
         for first, last, replacement in sorted(edits):
@@ -362,7 +372,7 @@ class _Cleaning:
     # Addresses
 
     def _addresses(self) -> Iterator[_Edit]:
-        """Yield the edits of addresses. Call it after ``_brackets``, which finds the links that are kept."""
+        """Yield the edits of addresses that are in no link that is kept."""
         text, at = self._text, 0
         if not _OF_ADDRESS.search(text):
             return
@@ -393,21 +403,26 @@ class _Cleaning:
             return (end, end, " "), end
         return self._address(start, end), self._end(end)
 
-    def _kept_end(self, start: int, least: int) -> int:
-        """Return where the allowed address ends that begins with [start, least); 0 for none. Only as much of
-        the text is looked at as an allowed address may have."""
+    def _kept_end(self, start: int, matched_end: int) -> int:
+        """Return where the allowed address ends that begins with [start, matched_end); 0 for none."""
         limit = start + self._longest_allowed
-        end = rest.end() if (rest := _REST.match(self._text, least, limit)) else least
+        end = rest.end() if (rest := _REST.match(self._text, matched_end, limit)) else matched_end
         if end == limit < len(self._text):
-            return 0
-        while not (allowed := self._is_allowed(start, end)) and end > least:
+            return 0  # cut off: longer than any allowed address
+        while not (allowed := self._is_allowed(start, end)) and end > matched_end:
             if self._text[end - 1] not in _AFTER_ADDRESS:
                 break
             end -= 1
         return end if allowed else 0
 
     def _host(self, start: int, end: int) -> _Edit | None:
-        """Return the edit of a run of letters, digits and ``. _ @ + -``; None if it is no address."""
+        """Return the edit of a run of letters, digits and ``. _ @ + -``; None if it is no address.
+
+        - A mail address ("a@b.org") and a word without a known ending ("e.g") stay.
+        - Another word with "@" is removed ("user@b.org/path", "a@b.org@c.org").
+        - An IP address, and a host with a port or path ("b.org/path"), is removed.
+        - A bare host ("b.org") gets a space before its ending, and so does a number ("5.mg/day").
+        """
         text = self._text
         has_path = _PORT_OR_PATH.match(text, end) is not None
         word = text[start:end].lstrip("_-+")
@@ -433,14 +448,14 @@ class _Cleaning:
         rest = _REST.match(self._text, at)
         return rest.end() if rest else at
 
-    def _address(self, start: int, least: int) -> _Edit | None:
-        """Return the removal of the address that begins with [start, least), None when it is allowed.
+    def _address(self, start: int, matched_end: int) -> _Edit | None:
+        """Return the removal of the address that begins with [start, matched_end), None when it is allowed.
 
         Punctuation that ends the sentence is kept, and so is a bracket that was opened before the address.
         """
-        text, end = self._text, self._end(least)
+        text, end = self._text, self._end(matched_end)
         unopened = text.count(")", start, end) - text.count("(", start, end)
-        while not (allowed := self._is_allowed(start, end)) and end > least:
+        while not (allowed := self._is_allowed(start, end)) and end > matched_end:
             last = text[end - 1]
             if last not in _AFTER_ADDRESS or (last == ")" and unopened <= 0):
                 break

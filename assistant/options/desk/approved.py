@@ -73,7 +73,7 @@ class _Wording:
     vector: Sequence[float]
     signs: int
     same: str
-    """``Language.same_question`` of the question."""
+    """``Language.question_key`` of the question."""
     told: frozenset[str]
     """Names in the item's questions and text."""
 
@@ -93,7 +93,7 @@ class ApprovedAnswers:
         """Return answers that have a vector for each question, by the model that embeds what is asked."""
         wordings = tuple(
             _Wording(
-                live, question, array("f", vector), _signs(vector), language.same_question(question), told
+                live, question, array("f", vector), _signs(vector), language.question_key(question), told
             )
             for live in answers
             for told in [_names(" ".join((*live.answer.questions, live.answer.text)), language)]
@@ -112,7 +112,7 @@ class ApprovedAnswers:
             for wording in self.wordings
             if labels.issuperset(wording.live.answer.labels) and today < wording.live.answer.expires_on
         ]
-        same = self.language.same_question(question)
+        same = self.language.question_key(question)
         equal = [wording for wording in open_now if wording.same == same]
         cosines = [
             (self.scale.value(sum(map(mul, vector, wording.vector))), wording)

@@ -94,7 +94,7 @@ class OpenCases:
         )
         indexes: list[DeskItem] = []
         if question is not None and reason in _JOINED:
-            same = [self.language.same_question(question), case.reason, case.reader_labels, case.documents]
+            same = [self.language.question_key(question), case.reason, case.reader_labels, case.documents]
             if reason is CaseReason.DIFFERENT_VALUES:  # it is the documents' case, whatever was asked
                 same = ["", reason, case.reader_labels, sorted(case.documents)]
             same_hash = hashlib.sha256(json.dumps(same).encode()).hexdigest()
