@@ -91,14 +91,7 @@ class AnswerQuestion:
             hits = await self.search.run(queries.each, scope)
             ranked = await self.rank.run(hits, scope)
             index = await self._index_state(ranked, scope)
-            hydration = Hydration(
-                services.live.elements,
-                queries.caller,
-                tenant=services.tenant,
-                deadline=deadline,
-                bounds=self.bounds,
-                subject=services.subject_of(context),
-            )
+            hydration = Hydration(services, queries.caller, deadline=deadline, bounds=self.bounds)
             undo.callback(hydration.cancel)
             prompt = await self.prompt.run(question, ranked, hydration, scope)
             if prompt is not None:  # its text decides what is read, beside what the message asks

@@ -238,7 +238,7 @@ class CheckText:
         if answer.begun:
             answer.mode, answer.fallback = Mode.WRITTEN, failure
             return
-        if answer.is_refused or (how is None and not prepared.quote.is_found):
+        if answer.is_refused or (how is None and not prepared.quote.answered):
             return
         if how is not None:
             withheld = _WITHHELD if answer.sentences else None
@@ -258,17 +258,23 @@ class CheckText:
 
 async def _written(answer: AnswerText, text: ModelText, hydration: Hydration) -> AsyncGenerator[Shown, None]:
     """Yield each sentence that the model ended, and between them the elements that ended."""
-    async with aclosing(_parts(text, hydration)) as parts:
-        async for part in parts:
-            if part is None:
+    while not answer.is_over:
+        reading = asyncio.create_task(text.read()) if hydration.is_waiting else None
+        try:
+            while reading is not None and not reading.done():
+                await asyncio.wait((reading, hydration.change()), return_when=asyncio.FIRST_COMPLETED)
                 for event in answer.ended_elements():
                     yield event
-                continue
-            for event in answer.write(part):
-                text.note_first_text()
-                yield event
-            if answer.is_over:
-                return
+        finally:
+            if reading is not None and not reading.done():
+                reading.cancel()
+                await asyncio.wait([reading])
+        part = await (reading or text.read())
+        if part is None:
+            return
+        for event in answer.write(part):
+            text.note_first_text()
+            yield event
 
 
 async def _after(answer: AnswerText, hydration: Hydration) -> AsyncGenerator[Shown, None]:
@@ -279,27 +285,6 @@ async def _after(answer: AnswerText, hydration: Hydration) -> AsyncGenerator[Sho
         await hydration.change()
         for event in answer.ended_elements():
             yield event
-
-
-async def _parts(text: ModelText, hydration: Hydration) -> AsyncGenerator[str | None, None]:
-    """Yield the model's texts, and None between them when an element has ended."""
-    while True:
-        if not hydration.is_waiting:
-            part = await text.read()
-        else:
-            reading = asyncio.create_task(text.read())
-            try:
-                while not reading.done():
-                    await asyncio.wait((reading, hydration.change()), return_when=asyncio.FIRST_COMPLETED)
-                    yield None
-            finally:
-                if not reading.done():
-                    reading.cancel()
-                    await asyncio.wait([reading])
-            part = reading.result()
-        if part is None:
-            return
-        yield part
 
 
 class AnswerText:

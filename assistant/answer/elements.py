@@ -36,7 +36,6 @@ from assistant.domain.elements import (
 from assistant.domain.errors import AssistantError, DeadlineExceededError
 from assistant.domain.filling import Caller, ElementType, Filled, LiveElements, LiveReadError
 from assistant.option import Place
-from assistant.tenant.tenant import TenantConfig
 from assistant.text.markup import label_of
 
 MOST_CALLS = 1_024
@@ -236,13 +235,12 @@ async def _read_once(
 class Hydration:
     """The elements of one answer. Bound to one event loop."""
 
-    live: LiveElements | None
+    services: TenantServices
     caller: Caller
     _: KW_ONLY
-    tenant: TenantConfig
     deadline: Deadline
     bounds: CallBounds
-    subject: str | None = None
+    subject: str | None = field(init=False)
     """What ``ElementUse.subject`` keeps."""
     placed: list[LiveSlot] = field(default_factory=list[LiveSlot])
     answering: tuple[AskedElement, ...] = ()
@@ -253,9 +251,13 @@ class Hydration:
     """Begun, without a place yet."""
     _change: asyncio.Future[None] | None = None
 
+    def __post_init__(self) -> None:
+        self.subject = self.services.subject_of(self.caller.context)
+
     @property
     def types(self) -> Mapping[str, ElementType]:
-        return self.live.types() if self.live is not None else {}
+        live = self.services.live.elements
+        return live.types() if live is not None else {}
 
     # Names and labels
 
@@ -270,7 +272,7 @@ class Hydration:
 
     def labels_of(self, document_id: str) -> Labels:
         """Return the labels of the elements that a document may name: those of all, or none."""
-        source = self.tenant.source_of(document_id) if self.types else None
+        source = self.services.tenant.source_of(document_id) if self.types else None
         return self.labels() if source is not None and source.elements else NO_LABELS
 
     # Reads
@@ -305,10 +307,11 @@ class Hydration:
     def begin(self, name: str, *, items: tuple[str, ...] = ()) -> LiveSlot | None:
         """Begin to read an element; None where the answer has ``MOST_ELEMENTS`` already. ``items``: as
         ``LiveSlot.items``."""
-        if self.live is None or self._is_full:
+        live = self.services.live.elements
+        if live is None or self._is_full:
             return None
         slot = LiveSlot(over_items(self.types[name]) if items else self.types[name], items=items)
-        slot.task = asyncio.create_task(self._fill(self.live, slot))
+        slot.task = asyncio.create_task(self._fill(live, slot))
         self._begun.append(slot)
         return slot
 
@@ -414,15 +417,16 @@ class Hydration:
 
     def uses(self) -> tuple[ElementUse, ...]:
         """Return what the record keeps: no values, and no parameters."""
-        uses: list[ElementUse] = []
-        for slot in self.placed:
-            use = use_of(slot.element(), operation=slot.type.operation or None)
-            uses.append(use.model_copy(update={"subject": self.subject, "items": slot.items}))
-        return tuple(uses)
+        uses = ((use_of(slot.element(), operation=slot.type.operation or None), slot) for slot in self.placed)
+        return tuple(
+            use.model_copy(update={"subject": self.subject, "items": slot.items}) for use, slot in uses
+        )
 
     def asked(self, sources: Sequence[SourceAsked]) -> tuple[SourceAsked, ...]:
         """Return the answer's sources with the states of the live ones: the worst of their elements'."""
-        systems = {source.name: source.reach for source in self.tenant.sources if source.reach is not None}
+        systems = {
+            source.name: source.reach for source in self.services.tenant.sources if source.reach is not None
+        }
         found: list[SourceAsked] = []
         for source in sources:
             of_system = [

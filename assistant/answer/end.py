@@ -134,7 +134,7 @@ def _of_text(said: Sentences, prepared: PreparedAnswer) -> Ending:
         finish_reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
         told = AnswerEnding(mode=Mode.QUOTED, fallback=said.fallback)
         return Ending(Outcome.DONE, said.fallback, finish_reason, told=told)
-    if said.fallback or (said.how is None and quote.is_found):  # the agent still has the ranked sources
+    if said.fallback or (said.how is None and quote.answered):  # the agent still has the ranked sources
         code = said.fallback or NO_UNITS
         return Ending(Outcome.DONE, code, FinishReason.SOURCES_ONLY, code)
     return _of_systems(_NOT_ANSWERED if said.is_refused else _why_not_found(quote), prepared)

@@ -190,11 +190,6 @@ class Quote:
         return [part.ranked for part in self.evidence]
 
     @property
-    def is_found(self) -> bool:
-        """Whether there is something to show without a model."""
-        return any(part.is_found for part in self.evidence)
-
-    @property
     def answered(self) -> frozenset[int]:
         """Index of each question that is answered without a model."""
         return frozenset(part for part, one in enumerate(self.evidence) if one.is_found)
@@ -259,7 +254,7 @@ class MakeQuote:
         numbers = SourceList() if prompt is None else SourceList(prompt.sources)
         with scope.steps.step("compose") as span:
             quote = self._compose(tuple(weighed), numbers, hydration, is_written=prompt is not None)
-            span.set_attribute("assistant.found", quote.is_found)
+            span.set_attribute("assistant.found", bool(quote.answered))
         return self._with_sources(quote, numbers, hydration)
 
     def of_prompt(self, ranked: Sequence[Ranked], prompt: Prompt, hydration: Hydration) -> Quote:

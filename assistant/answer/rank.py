@@ -85,11 +85,6 @@ class Ranked:
         first = self.by_words[:1]
         return [*first, *(document for document in self.read if document not in first)]
 
-    @property
-    def passage_cosines(self) -> dict[str, float]:
-        """The cosines of the passages that the vector search found, by passage."""
-        return {hit.passage_id: hit.cosine for hit in self.hits.retrieved.hits if hit.cosine is not None}
-
 
 class Gate:
     """One tenant's gate.
@@ -168,7 +163,8 @@ class RankDocuments:
 
     def _with_words(self, ranked: Ranked) -> Ranked:
         """Return the documents with their units, and in the order of their words."""
-        near = ranked.passage_cosines
+        hits = ranked.hits.retrieved.hits
+        near = {hit.passage_id: hit.cosine for hit in hits if hit.cosine is not None}
         scored: dict[str, Sequence[ScoredUnit]] = {
             name: self.scorer.score(ranked.asked, document, passage_cosines=_of(document, near))
             for name, document in ranked.documents.items()

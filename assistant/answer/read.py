@@ -66,9 +66,9 @@ class ReadQuestion:
         self._beside = beside or open_beside(services)
         self._red_flags = RedFlags(tenant, embedder=services.embedder, clock=services.clock)
         self._plain = PlainReading(adaptations.now.vocabulary, embedding_model=tenant.embedding.model)
-        self._reading: PlainReading | ModelReading = self._plain
+        self._model: ModelReading | None = None
         if services.writes_answers and tenant.answers.reading == "model":
-            self._reading = ModelReading(
+            self._model = ModelReading(
                 writer.generator, plain=self._plain, system_role=writer.model.system_role
             )
 
@@ -93,7 +93,8 @@ class ReadQuestion:
         red_flags = scope.beside(self._raised(text, scope))
         named = self._adaptations.named(text, known=known)
         items = tuple(sorted(named.ids)) if named is not None else ()
-        reading = await self._reading.run(Message(text, questions, before, scope.embedded, items), scope)
+        message = Message(text, questions, before, scope.embedded, items)
+        reading = await self._model.run(message, scope) if self._model else self._plain.run(message)
         each = await self._queries(reading, text, before, known, scope)
         items = self._items(reading, each[0], question.history)
         caller = Caller(question.identity, question.context, text, question.begun.answer_id)

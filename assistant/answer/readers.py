@@ -16,7 +16,7 @@ from functools import lru_cache
 from importlib.resources import files
 from operator import mul
 from textwrap import wrap
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import orjson
 import structlog
@@ -64,15 +64,6 @@ class Message:
     """Unit-length vectors, by text, of each question."""
     items: tuple[str, ...] = ()
     """Ids of the catalogue's items that the message names."""
-
-
-class ReadMessage(Protocol):
-    """Reads messages of one tenant."""
-
-    async def run(self, message: Message, scope: SearchScope) -> Reading:
-        """Return how the message was read, within the scope's deadline. Raises nothing: an adapter that fails
-        falls back to plain, and notes a step that was late or unavailable in ``scope.degraded``."""
-        ...
 
 
 def questions_of(text: str, *, vocabulary: Vocabulary) -> tuple[str, ...]:
@@ -169,10 +160,7 @@ class PlainReading:
         self._head = shipped_head()
         self._knows_vectors = self._head.embedding_model == embedding_model
 
-    async def run(self, message: Message, scope: SearchScope) -> Reading:  # noqa: ARG002 - of the port
-        return self.read(message)
-
-    def read(self, message: Message) -> Reading:
+    def run(self, message: Message) -> Reading:
         first = message.questions[0]
         leans = message.before is not None and self.leans(first, message.vectors.get(first))
         search_text = " ".join(message.questions)
@@ -250,7 +238,9 @@ class ModelReading:
         self._plain = plain
 
     async def run(self, message: Message, scope: SearchScope) -> Reading:
-        plain = self._plain.read(message)
+        """Return how the message was read, within the scope's deadline. Raises nothing: a step that was late
+        or unavailable is noted in ``scope.degraded``."""
+        plain = self._plain.run(message)
         if not (is_long(message.text) or len(message.questions) > 1 or plain.leans):
             return plain
         try:

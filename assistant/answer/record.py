@@ -17,7 +17,6 @@ from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.quote import KEPT_CANDIDATES, Quote
 from assistant.answer.scores import shipped_weights
 from assistant.answer.services import TenantServices
-from assistant.answer.sources import sources_asked
 from assistant.answer.take import RECORDS_TIMEOUT_S
 from assistant.answer.write import ModelText
 from assistant.domain.answers import (
@@ -35,6 +34,8 @@ from assistant.stores.ports import AnswerRecords
 from assistant.tenant.deployed_names import CANARY_VARIANT
 
 _DEFAULT_SUBJECT = "default"
+_WORST_FIRST = ("failed", "late", "answered", "empty", "not_asked")
+"""States of a source of documents."""
 
 
 class KeepRecord:
@@ -50,7 +51,7 @@ class KeepRecord:
 
     def __init__(self, services: TenantServices, adaptations: Adaptations) -> None:
         self._services, self._adaptations = services, adaptations
-        self._writer = RecordWriter(services.records, timeout_s=RECORDS_TIMEOUT_S)
+        self.writer = RecordWriter(services.records, timeout_s=RECORDS_TIMEOUT_S)
         kinds = ("ranker", "reranker", "units", "unit_vectors")
         self._shipped = {kind: shipped_weights(kind).sha256 for kind in kinds}
 
@@ -88,7 +89,7 @@ class KeepRecord:
         """Write the beginning, so that whoever read any is on record, also if this process dies."""
         longest_s = prepared.run.scope.deadline.remaining_s() + RECORDS_TIMEOUT_S
         until = self._services.clock.now() + timedelta(seconds=longest_s)
-        await self._writer.begin(record, until=until)
+        await self.writer.begin(record, until=until)
 
     async def run(
         self,
@@ -127,11 +128,7 @@ class KeepRecord:
                 **_kept_texts(said, told, quote),
             }
         )
-        return record, await self._writer.write(record)
-
-    async def settle(self, *, within_s: float) -> int:
-        """Wait for writes that outlived their reader; return how many records are still not written."""
-        return await self._writer.settle(within_s=within_s)
+        return record, await self.writer.write(record)
 
     def _wrote(self, text: ModelText | None) -> dict[str, str | None]:
         """Return what the record says of the weights that wrote, where they may not be the served ones."""
@@ -148,12 +145,27 @@ class KeepRecord:
         return {**self._shipped, **({} if router is None else {"router": router})}
 
     def _asked(self, evidence: Sequence[Evidence]) -> tuple[SourceAsked, ...]:
+        """Return each source and its part in the answer, in the order of the tenant file; nothing for a
+        tenant with one source.
+
+        Of two questions the mean share counts, and a failure before an answer. A live source is asked later,
+        by the elements that need it.
+        """
         routed = [
             (part.ranked.routing.shares, part.ranked.hits.states)
             for part in evidence
             if part.ranked.routing is not None
         ]
-        return sources_asked(self._services.tenant.sources, routed)
+        asked: list[SourceAsked] = []
+        for source in self._services.tenant.sources if routed else ():
+            name = source.name
+            share = round(sum(shares[name] for shares, _ in routed) / len(routed), 4)
+            parts = [
+                SourceAsked(name=name, kind=source.kind, weight=share, state=states.get(name, "not_asked"))
+                for _, states in routed
+            ]
+            asked.append(min(parts, key=lambda part: _WORST_FIRST.index(part.state)))
+        return tuple(asked)
 
     def _escalation(self, evidence: Sequence[Evidence]) -> str | None:
         """Return whom to ask: by the question's words, then by the nearest document's, else the default."""

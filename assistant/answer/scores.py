@@ -82,11 +82,6 @@ class Weights:
         get = values.get
         return self.bias + sum([weight * get(name, 0.0) for name, weight in self._weights])
 
-    def probability(self, values: Mapping[str, float]) -> float:
-        """Return the logistic function of the score."""
-        score = max(-40.0, min(40.0, self.score(values)))
-        return 1.0 / (1.0 + exp(-score))
-
 
 def read_weights(raw: bytes, *, name: str, kind: Kind) -> Weights:
     """Return the weights of a file's bytes. Raises ConfigurationError, which names the file and the fault."""

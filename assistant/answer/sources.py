@@ -17,7 +17,6 @@ import structlog
 from opentelemetry.trace import INVALID_SPAN, SpanKind
 
 from assistant.answer.services import PROVIDER, Result, Steps, TenantServices, call_within
-from assistant.domain.answers import SourceAsked
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
     KnownWords,
@@ -315,30 +314,3 @@ def _merged(answers: Sequence[Retrieved], *, size: int) -> Retrieved:
         hits=tuple(sorted(chain.from_iterable(answer.hits for answer in answers))),
         documents=tuple(sorted(chain.from_iterable(answer.documents for answer in answers))),
     )
-
-
-_WORST_FIRST = ("failed", "late", "answered", "empty", "not_asked")
-
-
-def sources_asked(
-    sources: Sequence[SourceEntry], routed: Sequence[tuple[Mapping[str, float], Mapping[str, State]]]
-) -> tuple[SourceAsked, ...]:
-    """Return each source and its part in an answer, in the order of the tenant file; nothing where nothing
-    was routed.
-
-    ``routed``: shares and states of each question of the message. Of two questions the mean share counts, and
-    a failure before an answer. A live source is asked later, by the elements that need it.
-    """
-    if not routed:
-        return ()
-    asked: list[SourceAsked] = []
-    for source in sources:
-        name, share = source.name, sum(shares[source.name] for shares, _ in routed) / len(routed)
-        parts = [
-            SourceAsked(
-                name=name, kind=source.kind, weight=round(share, 4), state=states.get(name, "not_asked")
-            )
-            for _, states in routed
-        ]
-        asked.append(min(parts, key=lambda part: _WORST_FIRST.index(part.state)))
-    return tuple(asked)

@@ -43,10 +43,8 @@ class WriteText:
 
     def run(self, prompt: Prompt, prepared: PreparedAnswer) -> ModelText:
         """Send the request. The caller can show the sources while it is under way."""
-        temperature = self._services.tenant.generation.temperature
-        request = GenerationRequest(prompt.messages, max_tokens=prompt.max_tokens, temperature=temperature)
         text = ModelText(self._services, prompt, prepared.question.begun, prepared.run)
-        text.begin(request)
+        text.begin()
         return text
 
 
@@ -76,8 +74,12 @@ class ModelText:
     """For the first text and for the whole answer."""
     _first_chunk_ms: float | None = None
 
-    def begin(self, request: GenerationRequest) -> None:
+    def begin(self) -> None:
         """Send the request."""
+        temperature = self.services.tenant.generation.temperature
+        request = GenerationRequest(
+            self.prompt.messages, max_tokens=self.prompt.max_tokens, temperature=temperature
+        )
         self._started_s = self.services.clock.monotonic_s()
         self._span = self._begin_span(request)
         context = self.services.writer.generator.stream(request, deadline=self.run.scope.deadline)

@@ -261,7 +261,7 @@ class Answers:
             answer.cancel(Cause.DISCONNECTED)
         await _wait([answer.task for answer in running], within_s=record_within_s)
         for tenant in self.service.tenants.every():
-            await tenant.answer_question.keep.settle(within_s=record_within_s)
+            await tenant.answer_question.keep.writer.settle(within_s=record_within_s)
 
     async def _start(self, question: Question, gone: asyncio.Task[None]) -> RunningAnswer:
         """Return the answer when its first event is due. At its end, its place is released.

@@ -20,6 +20,7 @@ from assistant.answer.check import AnswerText
 from assistant.answer.elements import CallBounds, Hydration
 from assistant.answer.events import ElementChanged, SentenceEnded, Token
 from assistant.answer.prompt import Prompt, PromptDocument
+from assistant.answer.services import LiveData
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.elements import ElementState
 from assistant.domain.filling import Caller
@@ -73,10 +74,10 @@ def released(parts: Sequence[str]) -> Said:
     """Return text, failure and events of a model's text in these parts. Needs a running loop."""
     tenant = FakeTenant()
     clock = SystemClock()
+    elements = FakeLive(gates={"orders.status": Gate(), "orders.summary": Gate()})
     hydration = Hydration(
-        FakeLive(gates={"orders.status": Gate(), "orders.summary": Gate()}),
+        replace(tenant.services, live=LiveData(elements, pseudonym=str)),
         Caller(agent(), BO, QUESTION),
-        tenant=tenant.config,
         deadline=Deadline.after(60, clock=clock),
         bounds=CallBounds(),
     )

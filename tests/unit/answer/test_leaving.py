@@ -164,9 +164,9 @@ async def test_writing_the_record_survives_a_second_cancellation() -> None:
     await asyncio.wait_for(records.reached.wait(), LIMIT_S)
     answer.reader.cancel()
     await answer.is_cancelled()
-    assert await answer.use_case.keep.settle(within_s=0.0) == 1
+    assert await answer.use_case.keep.writer.settle(within_s=0.0) == 1
     records.opened.set()
-    assert await answer.use_case.keep.settle(within_s=LIMIT_S) == 0
+    assert await answer.use_case.keep.writer.settle(within_s=LIMIT_S) == 0
     assert answer.prepared.answer_id in answer.tenant.records.answers
 
 
@@ -195,7 +195,7 @@ async def test_while_the_store_fails_the_agent_is_told_and_the_record_follows(er
         assert (last.finish_reason, last.recorded) == (FinishReason.STOP, False)
         assert prepared.answer_id not in tenant.records.answers
         tenant.records.error = None
-        assert await use_case.keep.settle(within_s=LIMIT_S) == 0
+        assert await use_case.keep.writer.settle(within_s=LIMIT_S) == 0
     assert tenant.records.answers[prepared.answer_id].text
     assert {line["event"] for line in logs} == {
         "beginning_not_recorded",
@@ -213,7 +213,7 @@ async def test_a_store_that_fails_to_the_end_is_said_in_the_log() -> None:
     use_case, prepared = await prepare(tenant)
     await read(use_case, prepared)
     with capture_logs() as logs:
-        assert await use_case.keep.settle(within_s=0.05) == 1
+        assert await use_case.keep.writer.settle(within_s=0.05) == 1
     assert [line["records"] for line in logs if line["event"] == "answer_records_lost"] == [1]
 
 
@@ -226,7 +226,7 @@ async def test_what_waits_for_the_store_is_bounded(monkeypatch: pytest.MonkeyPat
     with capture_logs() as logs:
         await read(use_case, prepared)
         await read(use_case, second)
-        await use_case.keep.settle(within_s=0)
+        await use_case.keep.writer.settle(within_s=0)
     assert [line["answer_id"] for line in logs if line["event"] == "answer_record_lost"] == [second.answer_id]
 
 
@@ -238,7 +238,7 @@ async def test_a_store_that_hangs_does_not_hold_the_answer(monkeypatch: pytest.M
     last = (await asyncio.wait_for(read(use_case, prepared), LIMIT_S))[-1]
     assert isinstance(last, Done)
     assert not last.recorded
-    await use_case.keep.settle(within_s=0)
+    await use_case.keep.writer.settle(within_s=0)
 
 
 async def test_two_answers_at_once_do_not_touch_each_other() -> None:

@@ -124,7 +124,7 @@ async def test_a_model_is_asked_for_what_is_hard_to_read(asked: Message) -> None
 async def test_a_short_message_that_says_enough_makes_no_call(before: str | None) -> None:
     asked = message("How long does a transfer to another pharmacy take?", before=before)
     generator = ScriptedGenerator(reply())
-    assert await ModelReading(generator, plain=PLAIN).run(asked, scope()) == PLAIN.read(asked)
+    assert await ModelReading(generator, plain=PLAIN).run(asked, scope()) == PLAIN.run(asked)
     assert generator.requests == []
 
 
@@ -180,7 +180,7 @@ async def test_texts_stand_between_delimiters_that_they_cannot_close() -> None:
 async def test_a_reply_that_is_no_reading_leaves_the_plain_one(text: str, error: str) -> None:
     within = scope()
     with capture_logs() as logs:
-        assert await read(message(), text, within=within) == PLAIN.read(message())
+        assert await read(message(), text, within=within) == PLAIN.run(message())
     assert logs == [{"event": "reading_unusable", "error": error, "log_level": "warning"}]
     assert within.degraded == []  # the same message has the same reading the next time
 
@@ -208,7 +208,7 @@ async def test_an_endpoint_that_fails_leaves_the_plain_reading_and_is_named(
 ) -> None:
     within = scope()
     with capture_logs() as logs:
-        assert await read(message(), *half, step, within=within) == PLAIN.read(message())
+        assert await read(message(), *half, step, within=within) == PLAIN.run(message())
     assert logs == [{"event": "reading_failed", "error": type(step).__name__, "log_level": "warning"}]
     assert within.degraded == ["reading"]
 
@@ -218,7 +218,7 @@ async def test_a_late_stream_leaves_the_plain_reading(monkeypatch: pytest.Monkey
     never, within = Gate(), scope()
     generator = ScriptedGenerator(reply()[:40], never, reply()[40:])
     reading = await ModelReading(generator, plain=PLAIN).run(message(), within)
-    assert (reading, within.degraded) == (PLAIN.read(message()), ["reading"])
+    assert (reading, within.degraded) == (PLAIN.run(message()), ["reading"])
     assert generator.open_connections == 0
 
 

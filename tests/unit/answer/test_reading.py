@@ -135,14 +135,14 @@ def test_the_kind_is_that_with_the_highest_score_and_rule_without_known_vectors(
 
 
 def test_a_message_that_leans_is_searched_with_the_question_before_it() -> None:
-    reading = plain().read(message("And by mail?", before=REFILL))
+    reading = plain().run(message("And by mail?", before=REFILL))
     assert (reading.leans, reading.search_text) == (True, f"{REFILL}\nAnd by mail?")
-    alone = plain().read(message("And by mail?"))
+    alone = plain().run(message("And by mail?"))
     assert (alone.leans, alone.search_text) == (False, "And by mail?")
 
 
 def test_a_reading_keeps_items_and_ids() -> None:
-    reading = plain().read(message("Where is A5 of order 4711-2?", items=("k2",)))
+    reading = plain().run(message("Where is A5 of order 4711-2?", items=("k2",)))
     assert reading == Reading(
         questions=("Where is A5 of order 4711-2?",),
         search_text="Where is A5 of order 4711-2?",
