@@ -140,7 +140,7 @@ test-node: $(VENV)/dev.stamp $(FUNCTIONS) ## Whatever needs a real OpenSearch no
 	@$(PYTEST) $($@.tests) tests/contracts --node $(WAITING) $(ARGS)
 
 .PHONY: test-options
-test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=capacity, connectors, desk, feedback, live, models, office, openai, shop
+test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=capacity, desk, feedback, live, models_lab, office, openai, shop, sources
 	@$(PYTEST) $($@.tests)$(if $(filter command,$(origin T)),/$(T)) $(PARALLEL) $(ARGS)
 
 .PHONY: test-browser
@@ -434,7 +434,7 @@ sagemaker-sdk: build/sagemaker/stamp ## Install SageMaker's SDK, which starts tr
 
 .PHONY: check-models
 check-models: $(VENV)/dev.stamp build/sagemaker/stamp $(FUNCTIONS) $(RIGHTS) ## Training, compiling and trials by SageMaker's SDK on an emulator, each call held against stacks and IAM (0.7 GB of packages)
-	@SAGEMAKER_SDK=real $(WITH_NODE) $(PYTEST) $($@.tests) tests/stacks/test_training_command.py tests/options/models/test_compiling.py tests/options/models/test_candidates.py $(ARGS)
+	@SAGEMAKER_SDK=real $(WITH_NODE) $(PYTEST) $($@.tests) tests/stacks/test_training_command.py tests/options/models_lab/test_compiling.py tests/options/models_lab/test_candidates.py $(ARGS)
 
 .PHONY: check-training
 check-training: $(VENV)/dev.stamp build/training/stamp ## The training job on CPU, killed in the middle (5.6 GB of packages; not in CI)

@@ -15,7 +15,7 @@ from assistant.text.language import language
 from tests.contracts import samples
 from tests.contracts.twins import Twin
 from tests.fakes.clock import SteppedClock
-from tests.fakes.desk_scene import bad_verdict
+from tests.options.desk.desk_scene import bad_verdict
 from tests.unit.release_before import new_case
 
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)

@@ -39,7 +39,6 @@ from assistant.domain.documents import (
     Passage,
 )
 from assistant.domain.filling import LiveElements
-from assistant.options.live.opened import open_reads
 from assistant.process.http import open_socket, server_config
 from assistant.process.settings import ServiceSettings
 from assistant.service.__main__ import open_application
@@ -276,6 +275,8 @@ async def service_on(
 
 
 async def _with_live(served: LiveTenant, live: LiveElements) -> ServedTenant:
+    from assistant.options.live.opened import open_reads  # an option, which may be left out
+
     tenant = served.now
     answering = replace(tenant.answering, live=replace(tenant.answering.live, elements=live))
     answer_question = AnswerQuestion(answering)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assistant.documents.readable import ReadableDocuments
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
-from assistant.options.feedback.store import StoredFeedback
-from assistant.options.feedback.stored import FEEDBACK_FILES, OUTBOX
-from assistant.options.live.stored import LIVE_READS, SENT_VALUES
-from assistant.options.sources.stored import SOURCE_RUNS
 from assistant.stores.audit_days import DIGESTS
 from assistant.stores.claims import CLAIMS
 from assistant.stores.desk import DESK
@@ -23,6 +21,12 @@ from assistant.stores.records import RECORDS
 from assistant.stores.states import INDEX_WRITES
 from assistant.stores.uploads import UPLOADS, UPLOADS_QUEUE
 from assistant.tenant.tenant import TenantConfig
+
+if TYPE_CHECKING:
+    from assistant.options.feedback.store import FeedbackFiles, StoredFeedback
+    from assistant.options.feedback.stored import StoredOutbox
+    from assistant.options.live.stored import StoredLiveReads, StoredSentValues
+    from assistant.options.sources.stored import StoredSourceRuns
 
 
 class TenantStores(EmbeddedTenant):
@@ -42,17 +46,52 @@ class TenantStores(EmbeddedTenant):
         self.documents, self.states = self.knowledge.documents, self.knowledge.states
         self.queue, self.withdrawals = self.knowledge.queue, self.knowledge.withdrawals
         self.uploads, self.received_uploads = self.get(UPLOADS), self.get(UPLOADS_QUEUE)
-        self.source_runs = self.get(SOURCE_RUNS)
         self.records, self.claims = self.get(RECORDS), self.get(CLAIMS)
-        self.live_reads, self.sent_values = self.get(LIVE_READS), self.get(SENT_VALUES)
-        self.outbox, self.feedback_files = self.get(OUTBOX), self.get(FEEDBACK_FILES)
         self.erasure_keys, self.digests, self.desk = self.get(ERASURE_KEYS), self.get(DIGESTS), self.get(DESK)
         self.index_writes = self.get(INDEX_WRITES)
         index = self.passage_index
         self.versions, self.search = index.versions(self.model), index.search(self.model)
         self.index = index.writer(self.model, holds=True)
-        self.feedback = StoredFeedback(self.feedback_files, tenant=folder.name, keys=self.erasure_keys)
+        self._name = folder.name
         self.texts = ReadableDocuments(self.documents, states=self.states)
+
+    # Of options, each of which may be left out.
+
+    @cached_property
+    def source_runs(self) -> StoredSourceRuns:
+        from assistant.options.sources.stored import SOURCE_RUNS
+
+        return self.get(SOURCE_RUNS)
+
+    @cached_property
+    def live_reads(self) -> StoredLiveReads:
+        from assistant.options.live.stored import LIVE_READS
+
+        return self.get(LIVE_READS)
+
+    @cached_property
+    def sent_values(self) -> StoredSentValues:
+        from assistant.options.live.stored import SENT_VALUES
+
+        return self.get(SENT_VALUES)
+
+    @cached_property
+    def outbox(self) -> StoredOutbox:
+        from assistant.options.feedback.stored import OUTBOX
+
+        return self.get(OUTBOX)
+
+    @cached_property
+    def feedback_files(self) -> FeedbackFiles:
+        from assistant.options.feedback.stored import FEEDBACK_FILES
+
+        return self.get(FEEDBACK_FILES)
+
+    @cached_property
+    def feedback(self) -> StoredFeedback:
+        from assistant.options.feedback.store import StoredFeedback
+
+        return StoredFeedback(self.feedback_files, tenant=self._name, keys=self.erasure_keys)
 
     def index_of(self, model: IndexModel) -> EmbeddedPassageIndex:
         return self.passage_index.beside(model)

@@ -556,7 +556,7 @@ def test_a_replaced_store_is_named_and_nothing_is_deployed(clone: Clone, lock: P
 def test_a_canary_stops_the_command_before_anything_is_deployed(
     clone: Clone, lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the check asks the account: tests/options/models/test_release_command.py."""
+    """What the check asks the account: tests/options/models_lab/test_release_command.py."""
 
     def canary(*_: object) -> None:
         raise DeploymentError("sandbox-llm runs a canary")

@@ -1,4 +1,4 @@
-"""Twelve stories over HTTP against one service of the run: what agents, owners and reviewers do in a day.
+"""Eleven stories over HTTP against one service of the run: what agents, owners and reviewers do in a day.
 
 Each story has a document and agents of its own, so that it reads alone and runs in any order.
 """
@@ -13,25 +13,37 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.fakes.desk_scene import SOURCES, Desk, answer_of, resolution
-from tests.fakes.running_service import RunningService, Scene, events_of, eventually, running_service
+from tests.fakes.running_service import RunningService, Scene, events_of, running_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 STREAM = "text/event-stream"
 OWNER = {"agent": "olga", "roles": ["knowledge_owner"]}
 
 
+SOURCES = """
+[[sources]]
+name = "handbook"
+access = "everyone"
+namespace = ""
+writers = { agents = ["olga"] }
+[[sources]]
+name = "wiki"
+access = "everyone"
+writers = { agents = ["wim"] }
+"""
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
-    """One service of two tenants for all stories, with a review desk."""
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningService]:
+    """One service of two tenants for all stories."""
     async with running_service(tmp_path_factory.mktemp("stories"), Scene(more_of_tenants=SOURCES)) as service:
-        yield Desk(service)
+        yield service
 
 
 @pytest.fixture
-def service(desk: Desk) -> RunningService:
-    desk.service.sagemaker.texts = ("Wait ", "two ", "days [1.1].")
-    return desk.service
+def service(shared: RunningService) -> RunningService:
+    shared.sagemaker.texts = ("Wait ", "two ", "days [1.1].")
+    return shared
 
 
 async def read(service: RunningService, path: str, **who: Any) -> httpx.Response:
@@ -168,25 +180,6 @@ async def test_a_repeat_under_its_key_is_the_same_answer(service: RunningService
     assert asked[0].json()["answer_id"] == asked[1].json()["answer_id"]
     other = await service.client.post("/v1/answers", json=body | {"question": "Where?"}, headers=headers)
     assert other.status_code == 409
-
-
-async def test_what_a_reviewer_approves_answers_the_next_question(
-    desk: Desk, service: RunningService
-) -> None:
-    await service.know("jab", "The jab is given in the arm.")
-    question = "Where is the jab given?"
-    case = await desk.case(documents=("jab",), question=question)
-    decided = await desk.post(
-        f"cases/{case}/resolution",
-        resolution("approved_answer", approved_answer=answer_of("jab", questions=[question])),
-    )
-    assert decided.status_code == 200, decided.text
-
-    async def is_approved() -> bool:
-        answer = await service.answered(question=question, agent="pat")
-        return answer["sources"][0]["kind"] == "approved"
-
-    await eventually(is_approved)
 
 
 async def test_without_the_model_the_documents_are_quoted(service: RunningService) -> None:

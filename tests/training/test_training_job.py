@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.tuning.test_training_sets import Signals, write
+from tests.options.models_lab.test_training_sets import Signals, write
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("TRAINING_PYTHON", ROOT / "build/training/bin/python"))

@@ -21,13 +21,13 @@ import pytest
 
 import assistant.answer
 import assistant.documents
-import assistant.options.live
 import assistant.text
 from assistant.documents.front_matter import read_front_matter
 from assistant.documents.parsing import parse_document
 from assistant.documents.passages import PassageCutter, TokenCounts, build_card
 from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError
+from assistant.option import installed
 from assistant.text.language import language, quantities, split_sentences
 from tests.unit.documents.knowledge import model_tokenizer
 from tests.unit.growth import LONGEST, MOST_GROWTH, growth
@@ -44,6 +44,7 @@ RUNS = (
 )
 
 
+CORE = (assistant.text, assistant.documents, assistant.answer)
 FOR_A_KNOWN_PLACE = {
     "answer.prompt._PROMPT_ID": "matched with the whole of a manifest's value",
     "answer.vocabulary._CODE": "matched with the whole of a word of a question",
@@ -84,7 +85,12 @@ def patterns() -> dict[str, re.Pattern[str]]:
     """Every compiled pattern of texts that is a value of a module, by its place."""
     return {
         f"{module.__name__.removeprefix('assistant.')}.{name}": value
-        for package in (assistant.text, assistant.options.live, assistant.documents, assistant.answer)
+        for package in (
+            assistant.text,
+            assistant.documents,
+            assistant.answer,
+            *map(importlib.import_module, installed()),
+        )
         for module in modules(package)
         for name, value in vars(module).items()
         if isinstance(value, re.Pattern) and isinstance(value.pattern, str)

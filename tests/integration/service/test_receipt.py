@@ -19,9 +19,9 @@ from assistant.domain.documents import Document
 from assistant.domain.revisions import DeskKind, first_revision
 from assistant.options.desk import upkeep
 from assistant.options.feedback.opened import open_movers
-from tests.fakes.desk import AT, approved
 from tests.fakes.running_service import DIGEST, DIMENSIONS, RunningService, Scene, eventually, running_service
 from tests.fakes.tenant_stores import TenantStores
+from tests.options.desk.desk import AT, approved
 
 CANARY = "zylophage"
 STEM = CANARY[:-1]

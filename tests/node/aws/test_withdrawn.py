@@ -28,9 +28,9 @@ from assistant.tenant.deployed_names import EVENTS, STATES, TABLES
 from tests.emulated_aws import documents_in
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import SCHEMA
-from tests.fakes.desk import AT, approved
 from tests.fakes.running_service import events_of, eventually
 from tests.integration.service.test_withdrawn import LEAFLET, MARKER, QUESTION, SENT, asked, come_back, read
+from tests.options.desk.desk import AT, approved
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 STEM = MARKER[:-1]

@@ -20,8 +20,8 @@ from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.node.learning_round.conftest import LearningDeployment
 from tests.node.learning_round.test_round import job_of, make_set
-from tests.options.models.canary_scene import scene
-from tests.options.models.test_release_command import CARD, REPORTS, Desk, desk, told
+from tests.options.models_lab.canary_scene import scene
+from tests.options.models_lab.test_release_command import CARD, REPORTS, Desk, desk, told
 
 __all__ = ["desk", "scene"]
 WEIGHTS = b"GGUF tuned weights"

@@ -11,7 +11,7 @@ from assistant.options.desk.approved import LEAST_COSINE, ApprovedAnswers, LiveA
 from assistant.tenant.tenant import EmbeddingSection
 from assistant.text.language import language
 from tests.fakes.answering import vector_of
-from tests.fakes.desk import AT, LATER, approved
+from tests.options.desk.desk import AT, LATER, approved
 
 QUESTION = "May a child pick up a controlled prescription?"
 TODAY = date(2026, 3, 1)

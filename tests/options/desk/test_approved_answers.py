@@ -19,7 +19,6 @@ from assistant.domain.public import PublicModel
 from assistant.domain.revisions import DeskItem, DeskKind
 from assistant.stores.desk import StoredDesk
 from assistant.stores.sqlite_table import SqliteTable
-from tests.fakes.desk import AT, approved, glossary
 from tests.fakes.running_service import (
     RunningService,
     Scene,
@@ -28,6 +27,7 @@ from tests.fakes.running_service import (
     running_service,
     service_on,
 )
+from tests.options.desk.desk import AT, approved, glossary
 
 QUESTION = "How long is the wait?"
 TEXT = "The wait is **two days**; on holidays three."

@@ -12,7 +12,7 @@ from assistant.domain.desk import BoundSource
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError
 from tests.fakes.answering import UPDATED_AT, FakeTenant, agent, document
-from tests.fakes.desk import FakeDesk, approved
+from tests.options.desk.desk import FakeDesk, approved
 from tests.unit.answer.asking_and_reading import Asked, deadline
 
 QUESTION = "Which desk takes a refill that came too soon?"

@@ -9,7 +9,7 @@ from assistant.domain.desk import BoundSource
 from assistant.options.desk.approved import ServedAnswer
 from assistant.options.desk.serving import OfferApproved
 from tests.fakes.answering import FakeTenant, document, vector_of
-from tests.fakes.desk import FakeDesk, approved
+from tests.options.desk.desk import FakeDesk, approved
 from tests.options.desk.test_approved_serving import status
 from tests.unit.answer.asking_and_reading import deadline
 

@@ -13,7 +13,7 @@ import pytest
 
 from assistant.domain.desk import CaseReason, case_id
 from assistant.options.feedback.events import FeedbackKind
-from tests.fakes.desk_scene import Desk, answer_of, desk_scene, fact_edit, feedback, resolution
+from tests.options.desk.desk_scene import Desk, answer_of, desk_scene, fact_edit, feedback, resolution
 
 GLOSSARY = {"said": "jab", "means": "vaccination"}
 

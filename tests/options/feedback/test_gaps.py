@@ -17,7 +17,7 @@ from assistant.options.desk.intake import gap_id
 from assistant.options.feedback.events import FeedbackKind
 from assistant.text.language import language
 from tests.fakes.answering import FakeEmbedder
-from tests.fakes.desk_scene import feedback
+from tests.options.desk.desk_scene import feedback
 from tests.options.feedback.desks import Desk, desk_of
 
 ENGLISH = language("en")

@@ -17,9 +17,9 @@ from assistant.options.desk.intake import refuse_above
 from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind
 from assistant.stores.desk import StoredDesk
 from assistant.stores.sqlite_table import SqliteTable
-from tests.fakes.desk_scene import bad_verdict, fact_edit, feedback
-from tests.fakes.learning_stores import MemoryDesk
+from tests.options.desk.desk_scene import bad_verdict, fact_edit, feedback
 from tests.options.feedback.desks import RITA, desk_of
+from tests.options.feedback.learning_stores import MemoryDesk
 
 HARMLESS = Edit(distance=1, words=9)
 OPENED = {

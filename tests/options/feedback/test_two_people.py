@@ -20,7 +20,7 @@ from assistant.domain.revisions import ActOfTwo, ActRequest, DeskKind, first_rev
 from assistant.stores.two_people import HOLDS_FOR, WAITS_FOR, Contents, TwoPeople
 from tests.contracts import samples
 from tests.fakes.clock import SteppedClock
-from tests.fakes.learning_stores import MemoryDesk
+from tests.options.feedback.learning_stores import MemoryDesk
 
 
 class Room:

@@ -30,7 +30,7 @@ from assistant.options.desk.cases import CaseFilter, ReviewDesk, StoredCase
 from assistant.options.desk.items import Resolutions
 from assistant.options.desk.upkeep import ReviewDates
 from tests.contracts import samples
-from tests.fakes.desk_scene import bad_verdict
+from tests.options.desk.desk_scene import bad_verdict
 from tests.options.feedback.desks import RITA, Desk, desk_of
 
 QUESTION = "When is it my turn?"

@@ -11,7 +11,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from assistant.answer import readers as reading_module
-from assistant.answer.answer import AnswerQuestion
 from assistant.answer.readers import (
     LONG_MESSAGE_WORDS,
     MOST_REPLY_CHARACTERS,
@@ -23,7 +22,6 @@ from assistant.answer.readers import (
     questions_of,
 )
 from assistant.answer.sources import SearchScope
-from assistant.answer.take import AnswerRequest
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import Reading
 from assistant.domain.clock import Deadline, SystemClock
@@ -35,19 +33,14 @@ from assistant.domain.errors import (
 from assistant.stores.ports import GenerationDelta, GenerationRequest, GenerationStream
 from assistant.text.language import language
 from tests.fakes.answering import (
-    WRITING_MODEL,
     FakeTenant,
     Gate,
     ReadsAndWrites,
     ScriptedGenerator,
     Step,
-    agent,
     document,
 )
-from tests.fakes.desk import FakeDesk, approved
-from tests.fakes.live import FakeLive
-from tests.options.shop.test_tables import HEAVY, LIGHT, shop
-from tests.unit.answer.asking_and_reading import QUESTION, ask, deadline
+from tests.unit.answer.asking_and_reading import QUESTION, ask
 
 VOCABULARY = Vocabulary(language("en"), glossary={})
 PLAIN = PlainReading(VOCABULARY, embedding_model="another-model")
@@ -317,33 +310,3 @@ async def test_messages_are_read_plainly_by_default_and_where_no_model_writes(
     assert asked.record.reading is not None
     assert asked.record.reading.made_by == "plain"
     assert all("<message>" not in request.messages[-1].content for request in tenant.generator.requests)
-
-
-async def test_no_approved_answer_is_looked_up_by_the_model_s_words() -> None:
-    tenant = tenant_that_reads(reply(questions=[QUESTION, "By mail?"], search_text="Refills.", leans=False))
-    desk = FakeDesk()
-    desk.add(approved(QUESTION, "On day 23.", sources=[]))
-    tenant.revisions = desk
-
-    async def served(text: str) -> list[bool]:
-        use_case = AnswerQuestion(tenant.services)
-        await use_case.adaptations.refresh()
-        asking = AnswerRequest(question=text)
-        prepared = await use_case.prepare(asking, identity=agent(), deadline=deadline(tenant))
-        return [bool(one.offered) for one in prepared.quote.evidence]
-
-    assert await served(QUESTION) == [True]
-    assert await served(f"{QUESTION} Does the Claims Desk take them?") == [True, False]  # as it was typed
-    assert await served("Is a refill payable, on which day? Does the Claims Desk take it?") == [False, False]
-
-
-async def test_a_live_system_is_asked_by_the_items_that_the_agent_typed() -> None:
-    tenant = shop(LIGHT, HEAVY)
-    tenant.live_elements, tenant.model = FakeLive(), WRITING_MODEL
-    searched = "Is the Aria Mist 200 in stock?"
-    tenant.generator = ReadsAndWrites(reply(questions=[searched], search_text=searched), "It is [1.1].")
-    tenant.configure(answers={"reading": "model"})
-    first = await ask(tenant, "What is the price of the Aria Mist 300?")
-    second = await ask(tenant, "And at gate 200?", conversation_id=first.record.conversation_id)
-    assert tenant.search.queries[-1].text == searched
-    assert second.prepared.run.hydration.caller.question == "And at gate 200?\nA-300"

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from assistant.domain.documents import DocumentState
 from assistant.options.sources.section import MediaWikiConnector
-from tests.options.connectors.pages import Wiki, sync_of
+from tests.options.sources.pages import Wiki, sync_of
 from tests.unit.documents.knowledge import Knowledge
 
 

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import DocumentState
 from assistant.options.sources.section import ConfluenceConnector
-from tests.options.connectors.confluence_server import CLOUD, DATA_CENTER, Confluence, Page
-from tests.options.connectors.pages import sync_of
+from tests.options.sources.confluence_server import CLOUD, DATA_CENTER, Confluence, Page
+from tests.options.sources.pages import sync_of
 from tests.unit.documents.knowledge import Knowledge
 
 

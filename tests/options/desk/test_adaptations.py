@@ -16,7 +16,7 @@ from assistant.options.desk.approved import approved_hash
 from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.desk.serving import OfferApproved, TextsWithApproved
 from tests.fakes.answering import FakeTenant, document, vector_of
-from tests.fakes.desk import AT, FakeDesk, approved, glossary
+from tests.options.desk.desk import AT, FakeDesk, approved, glossary
 
 QUESTION = "May a child pick up a controlled prescription?"
 

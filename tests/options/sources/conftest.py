@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sql
 
 from tests.fakes.running_service import Scene, running_service
-from tests.options.connectors.pages import SOURCES, Pages, Served, Wiki
+from tests.options.sources.pages import SOURCES, Pages, Served, Wiki
 from tests.programs import require
 from tests.unit.documents.knowledge import Knowledge
 

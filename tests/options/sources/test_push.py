@@ -21,7 +21,7 @@ from assistant.process.settings import LocalSettings
 from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.running_service import RunningService, Scene, eventually, running_service
 from tests.fakes.tls_front import Authority, tls_front
-from tests.options.connectors.pages import SOURCES, Pages, Served, pushing, sync_of
+from tests.options.sources.pages import SOURCES, Pages, Served, pushing, sync_of
 from tests.unit.documents.knowledge import Knowledge
 
 ON_SQLITE = pytest.mark.parametrize("pages", ["sqlite"], indirect=True)

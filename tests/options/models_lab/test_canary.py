@@ -13,7 +13,7 @@ import pytest
 from assistant.domain.errors import AssistantError, ConflictError, DeploymentError, NotFoundError
 from assistant.options.models_lab.commands.canary import Canary
 from tests.fakes.sagemaker_control import ControlledSageMaker
-from tests.options.models.canary_scene import Scene, scene
+from tests.options.models_lab.canary_scene import Scene, scene
 
 __all__ = ["scene"]
 pytestmark = pytest.mark.loopback

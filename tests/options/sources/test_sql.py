@@ -12,7 +12,7 @@ from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, OverloadedError
 from assistant.options.sources.ports import ChangePage, Connector, FetchedItem
 from assistant.stores.documents_ports import SourceRun
-from tests.options.connectors.pages import Pages, sync_of
+from tests.options.sources.pages import Pages, sync_of
 from tests.unit.documents.knowledge import Knowledge
 
 pytestmark = pytest.mark.parametrize("knowledge", ["here", "service"], indirect=True)

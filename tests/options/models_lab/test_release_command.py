@@ -32,7 +32,7 @@ from assistant.terminal.terminal import Terminal
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
 from tests.fakes.tenant_files import ROOT, committed_tenant
-from tests.options.models.canary_scene import Scene, scene
+from tests.options.models_lab.canary_scene import Scene, scene
 from tests.unit.evaluation import results
 
 __all__ = ["scene"]
