@@ -1,7 +1,7 @@
 """In-memory fakes of the answering ports, and one tenant made of them.
 
 They keep the ports' promises: deadlines, filters, labels, append-only records, a closed connection. The
-records pass the same contract tests as the real store (tests/unit/answer/test_fakes.py). Documents are
+records pass the same contract tests as the real store (tests/contracts/test_fakes.py). Documents are
 parsed and cut by the worker's own code, and a text's vector is its bag of stems, so texts with the same words
 are near each other: a whole answer is made in process, as in the service.
 """

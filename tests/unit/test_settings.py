@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from assistant.process.settings import LocalSettings, ModelServerSettings, Servi
 from assistant.tenant.tenant import TenantConfig, load_tenant, load_tenants
 
 GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
-TAKER = '\n[[reach]]\nname = "care"\nport = 443\nreplies = "/replies"\n'
 FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a", "b", "c", "d", "e"]\n'
 
 
@@ -57,10 +55,6 @@ FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a
         (GOOD.replace('"clinic"', '"pharmacy"'), "must equal the file's name"),
         (GOOD + '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"', "red_flags.0.examples is needed"),
         (GOOD + 2 * FLAG, 'two red_flags have the name "fire"'),
-        (GOOD + TAKER + TAKER.replace("care", "mail"), r"care and mail have replies; one \[\["),
-        (GOOD + TAKER + 'auth = "sigv4"', r'reach\.0: replies = "/replies": the service posts with auth'),
-        (GOOD + TAKER + 'caller = "connectors"', r'reach\.0: replies = "/replies": .*"orchestrator"'),
-        (GOOD.rstrip() + TAKER.replace('"/replies"', '"https://x"'), r"reach\.0\.replies: .*pattern"),
         (GOOD + FLAG.replace('"fire"', '"Fire!"'), r"red_flags\.0\.name: .*pattern"),
         (GOOD + FLAG.replace(', "e"', ""), r"red_flags\.0\.examples: .*at least 5"),
         (GOOD + FLAG + 'keywords = ["smoke"]', r"unknown key red_flags\.0\.keywords; allowed here: call"),
@@ -252,29 +246,3 @@ def test_one_tenant_alone_may_have_plain_names() -> None:
 def test_a_name_becomes_the_tenants_own() -> None:
     settings, clinic = worker_on_aws(), tenants("clinic")["clinic"]
     assert settings.of_tenant(settings.states_table, clinic) == "https://queue/clinic/states_table"
-
-
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [
-        (
-            'kind = "live"',
-            "reach names one of the [[reach]] entries with a connector (orders), and it has no paths",
-        ),
-        (
-            'kind = "live"\nreach = "order"',
-            "reach names one of the [[reach]] entries with a connector (orders)",
-        ),
-        ('kind = "live"\nreach = "orders"\npaths = ["../notes"]', "it has no paths"),
-        ('access = "everyone"\nreach = "orders"', 'only kind = "live" has it'),
-    ],
-)
-def test_a_live_source_names_its_system_and_nothing_else(tmp_path: Path, source: str, said: str) -> None:
-    file = tmp_path / "clinic.toml"
-    file.write_text(
-        'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
-        '[[reach]]\nname = "orders"\nport = 443\nconnector = "o.toml"\n'
-        f'[[sources]]\nname = "system"\n{source}\n'
-    )
-    with pytest.raises(ConfigurationError, match=re.escape(said)):
-        load_tenant(file)

@@ -29,15 +29,13 @@ SOURCES: list[dict[str, object]] = [
     {"name": "catalogue", "access": "everyone", "namespace": "", "kind": "catalogue"},
     {"name": "reviews", "access": "everyone", "kind": "reviews", "deadline_s": 0.05},
     {"name": "stores", "access": "everyone", "kind": "community"},
-    {"name": "orders", "kind": "live", "reach": "orders"},
 ]
 QUESTION = "On which day are retail refills payable?"
 
 
 def shop(*documents: StoredDocument, sources: list[dict[str, object]] | None = None) -> FakeTenant:
     tenant = FakeTenant().with_documents(*(documents or SHOP))
-    reach = [{"name": "orders", "port": 443, "connector": "orders.toml"}]
-    config = tenant.config.model_dump() | {"sources": sources or SOURCES, "reach": reach}
+    config = tenant.config.model_dump() | {"sources": sources or SOURCES}
     tenant.config = type(tenant.config).model_validate(config)
     return tenant
 
@@ -50,16 +48,6 @@ def states(asked: Asked) -> dict[str, str]:
     return {one.name: one.state for one in asked.done.asked}
 
 
-async def test_the_only_source_of_documents_was_asked_by_the_search_of_all() -> None:
-    sources = [SOURCES[0], SOURCES[-1]]
-    tenant = shop(SHOP[0], sources=sources)
-    assert states(await ask(tenant, QUESTION)) == {"catalogue": "answered", "orders": "not_asked"}
-    assert [search.ids for search in tenant.search.queries] == [None]
-    nothing = shop(sources=sources)
-    nothing.search.documents.clear()
-    assert states(await ask(nothing, QUESTION))["catalogue"] == "empty"
-
-
 async def test_each_source_is_searched_for_its_own_documents() -> None:
     tenant = shop()
     asked = await ask(tenant, QUESTION)
@@ -69,7 +57,6 @@ async def test_each_source_is_searched_for_its_own_documents() -> None:
         "catalogue": "answered",
         "reviews": "answered",
         "stores": "answered",
-        "orders": "not_asked",
     }
     assert asked.text == REFILL
 

@@ -52,5 +52,5 @@ async def test_each_store_is_made_here_and_its_settings_exist(
     await embedded.close()
 
 
-def test_the_stores_of_the_core_and_of_options_are_found() -> None:
-    assert {"RECORDS", "STATES", "CLAIMS", "DESK", "LIVE_READS", "OUTBOX", "SOURCE_RUNS"} <= STORES.keys()
+def test_the_stores_of_the_core_are_found() -> None:
+    assert {"RECORDS", "STATES", "CLAIMS", "DESK"} <= STORES.keys()

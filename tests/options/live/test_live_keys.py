@@ -1,0 +1,56 @@
+"""Keys of live systems in a tenant file: a wrong one is named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from assistant.domain.errors import ConfigurationError
+from assistant.tenant.tenant import load_tenant
+from tests.unit.test_settings import GOOD
+
+TAKER = '\n[[reach]]\nname = "care"\nport = 443\nreplies = "/replies"\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (GOOD + TAKER + TAKER.replace("care", "mail"), r"care and mail have replies; one \[\["),
+        (GOOD + TAKER + 'auth = "sigv4"', r'reach\.0: replies = "/replies": the service posts with auth'),
+        (GOOD + TAKER + 'caller = "connectors"', r'reach\.0: replies = "/replies": .*"orchestrator"'),
+        (GOOD.rstrip() + TAKER.replace('"/replies"', '"https://x"'), r"reach\.0\.replies: .*pattern"),
+    ],
+)
+def test_a_wrong_system_is_named_with_its_key(tmp_path: Path, content: str, says: str) -> None:
+    file = tmp_path / "clinic.toml"
+    file.write_text(content)
+    with pytest.raises(ConfigurationError, match=f"(?s){file}: .*{says}"):
+        load_tenant(file)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            'kind = "live"',
+            "reach names one of the [[reach]] entries with a connector (orders), and it has no paths",
+        ),
+        (
+            'kind = "live"\nreach = "order"',
+            "reach names one of the [[reach]] entries with a connector (orders)",
+        ),
+        ('kind = "live"\nreach = "orders"\npaths = ["../notes"]', "it has no paths"),
+        ('access = "everyone"\nreach = "orders"', 'only kind = "live" has it'),
+    ],
+)
+def test_a_live_source_names_its_system_and_nothing_else(tmp_path: Path, source: str, said: str) -> None:
+    file = tmp_path / "clinic.toml"
+    file.write_text(
+        'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
+        '[[reach]]\nname = "orders"\nport = 443\nconnector = "o.toml"\n'
+        f'[[sources]]\nname = "system"\n{source}\n'
+    )
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        load_tenant(file)
