@@ -23,6 +23,11 @@ LINES = {"models_lab": _OF_THE_LAB, "desk": _OF_THE_LAB, "feedback": _OF_THE_LAB
 KEPT = ("assistant", "stacks", "template_checks", "lambdas", "containers", "requirements", "evaluation")
 READ_BY_STACKS = ("model_artifacts", "docs")
 FILES = ("app.py", "images.lock.toml", "jumpstart.lock.toml", "pyproject.toml")
+OF_THE_CORE = ("tests/stories", "tests/unit/answer", "tests/unit/service", "tests/unit/test_settings.py")
+OF_THE_WHOLE = "tests/unit/service/test_openapi.py"
+"""Compares a committed file that has the routes of all options."""
+BY_DAY = "live"
+"""The option that most of the core's tests had named. The others' turn is at night."""
 QUESTION = "When is the help desk there?"
 IMPORT_ALL = """
 import importlib, pkgutil, assistant, stacks
@@ -68,8 +73,17 @@ def option(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def without(option: str, tmp_path: Path) -> Path:
-    """Return a copy of the product without the option and those that need it."""
+def gone(option: str) -> list[str]:
+    """Return the names of the option and of those that need it."""
+    return [
+        option,
+        *(package.rpartition(".")[2] for package, one in installed().items() if option in one.needs),
+    ]
+
+
+@pytest.fixture
+def without(gone: list[str], tmp_path: Path) -> Path:
+    """Return a copy of the product without these options."""
     ignored = shutil.ignore_patterns("__pycache__", "node_modules", "recorded")
     for name in (*KEPT, *READ_BY_STACKS):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
@@ -78,8 +92,7 @@ def without(option: str, tmp_path: Path) -> Path:
     (tmp_path / "build" / "functions").mkdir(parents=True)
     for packages in (ROOT / "build" / "functions").iterdir():
         (tmp_path / "build" / "functions" / packages.name).symlink_to(packages)
-    needing = [package.rpartition(".")[2] for package, one in installed().items() if option in one.needs]
-    for name in (option, *needing):
+    for name in gone:
         shutil.rmtree(tmp_path / "assistant" / "options" / name)
     return tmp_path
 
@@ -96,8 +109,14 @@ def run(folder: Path, *arguments: str, **environment: str) -> str:
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
+
+
+def leave_out_lines(tenants: Path, option: str) -> None:
+    for file in tenants.glob("*.toml"):
+        if lines := LINES.get(option):
+            file.write_text(re.sub(rf"^({lines})\n", "", file.read_text(), flags=re.MULTILINE))
 
 
 def test_the_rest_imports_answers_and_synthesizes(without: Path, option: str) -> None:
@@ -118,11 +137,26 @@ def test_the_rest_imports_answers_and_synthesizes(without: Path, option: str) ->
     tenants = without / "tests" / "tenants"
     shutil.copytree(ROOT / "tests" / "tenants", tenants)
     context = orjson.dumps({"tenants": str(tenants)}).decode()
-    for file in tenants.glob("*.toml"):
-        if lines := LINES.get(option):
-            file.write_text(re.sub(rf"^({lines})\n", "", file.read_text(), flags=re.MULTILINE))
+    leave_out_lines(tenants, option)
     out = without / "cdk.out"
     run(without, "app.py", CDK_CONTEXT_JSON=context, CDK_OUTDIR=str(out), CDK_VALIDATION="false")
     names = {file.stem for file in tenants.glob("*.toml") if "\n[deployment]" in file.read_text()}
     made = {assembly.name.removeprefix("assembly-").lower() for assembly in out.glob("assembly-*")}
     assert names <= made
+
+
+@pytest.mark.parametrize(
+    "option",
+    [name if name == BY_DAY else pytest.param(name, marks=pytest.mark.night) for name in LIFTED],
+    indirect=True,
+)
+def test_the_tests_of_the_core_pass(without: Path, option: str, gone: list[str]) -> None:
+    ignored = shutil.ignore_patterns("__pycache__", "node_modules")
+    for name in ("tests", "tenants", "knowledge", "tools", "benchmarks"):
+        shutil.copytree(ROOT / name, without / name, ignore=ignored)
+    for name in gone:
+        shutil.rmtree(without / "tests" / "options" / name)
+    for tenants in ("tests/tenants", "tests/company/tenants", "tenants"):
+        leave_out_lines(without / tenants, option)
+    deselected = ("--ignore", OF_THE_WHOLE, "-p", "no:cacheprovider", "-q", "-n0")
+    assert " passed" in run(without, "-m", "pytest", *OF_THE_CORE, *deselected, EXAMPLES="same")
