@@ -13,7 +13,6 @@ from assistant.domain.answers import (
     Outcome,
     PassageUse,
     ShownAs,
-    VerdictLabel,
 )
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import (
@@ -30,7 +29,6 @@ from assistant.domain.documents import (
     Span,
     Unit,
 )
-from assistant.options.feedback.events import FeedbackEvent, FeedbackKind, SealedText, ShownDocument
 from assistant.stores.ports import Claim
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -273,44 +271,6 @@ def excerpt(mark: int = 0, *, document_id: str = "refill") -> Excerpt:
         url="https://example.org/1",
         text_hash="0123456789abcdef",
     )
-
-
-def event(
-    number: int = 1, *, minute: int = 0, tenant: str = "clinic", shown: Sequence[str] = ("refill",)
-) -> FeedbackEvent:
-    """Return a good verdict, the one of that number, on an answer that quoted the first document."""
-    at = NOON + timedelta(minutes=minute)
-    documents = tuple(
-        ShownDocument(
-            document_id=document_id,
-            position=position,
-            score=1.0 / position,
-            features={"bm25": 2.5},
-            is_listed=True,
-            is_quoted=position == 1,
-        )
-        for position, document_id in enumerate(shown, 1)
-    )
-    return FeedbackEvent(
-        event_id=f"{number:064x}",
-        kind=FeedbackKind.VERDICT,
-        at=at,
-        tenant=tenant,
-        answer_id=f"a{number}",
-        conversation="0" * 32,
-        agent="1" * 32,
-        asked_at=at,
-        documents=documents,
-        prompt_id="answer/1",
-        model_id="model",
-        index_version="v1",
-        settings_hash="hash",
-        label=VerdictLabel.GOOD,
-    )
-
-
-def sealed_text(number: int = 1, *, subjects: Sequence[str] = ("document:refill",)) -> SealedText:
-    return SealedText(text_id=f"{number:064x}", at=NOON, subjects=tuple(subjects), sealed="c2VhbGVk")
 
 
 def read(agent: str, *, minute: int = 0) -> AccessEntry:

@@ -14,6 +14,7 @@ from assistant.options.feedback.events import FeedbackEvent
 from assistant.options.feedback.store import StoredFeedback
 from tests.contracts import samples
 from tests.contracts.twins import Twin
+from tests.options.feedback.samples import event, sealed_text
 
 DAY = timedelta(days=1)
 EVENTS = "events/dt=2026-11-20/"
@@ -51,7 +52,11 @@ async def keys_in(twin: Twin, prefix: str) -> list[str]:
 
 async def test_events_come_back_by_time_whatever_group_they_came_in(twin: Twin) -> None:
     store = store_of(twin)
-    late, first, last = samples.event(1, minute=5), samples.event(2), samples.event(3, minute=24 * 60 - 1)
+    late, first, last = (
+        event(1, minute=5),
+        event(2),
+        event(3, minute=24 * 60 - 1),
+    )
     await store.append([last, first], [])
     await store.append([late], [])
     assert await read(store) == [first, late, last]
@@ -59,30 +64,30 @@ async def test_events_come_back_by_time_whatever_group_they_came_in(twin: Twin) 
 
 async def test_an_event_that_came_twice_is_read_once(twin: Twin) -> None:
     store = store_of(twin)
-    await store.append([samples.event(1), samples.event(2)], [])
-    await store.append([samples.event(1)], [])
-    await store.append([samples.event(1).model_copy(update={"at": samples.NOON + DAY / 2})], [])
-    assert await read(store) == [samples.event(1), samples.event(2)]
+    await store.append([event(1), event(2)], [])
+    await store.append([event(1)], [])
+    await store.append([event(1).model_copy(update={"at": samples.NOON + DAY / 2})], [])
+    assert await read(store) == [event(1), event(2)]
 
 
 async def test_the_same_group_again_is_one_file(twin: Twin) -> None:
     store = store_of(twin)
     for _ in range(2):
-        await store.append([samples.event(1), samples.event(2)], [samples.sealed_text()])
+        await store.append([event(1), event(2)], [sealed_text()])
     assert len(await keys_in(twin, EVENTS)) == 1
     assert await keys_in(twin, "texts/") == [f"texts/00/{1:064x}.json"]
 
 
 async def test_events_are_filed_by_the_day_of_the_act(twin: Twin) -> None:
-    await store_of(twin).append([samples.event(1), samples.event(2, minute=12 * 60)], [])
+    await store_of(twin).append([event(1), event(2, minute=12 * 60)], [])
     assert len(await keys_in(twin, EVENTS)) == len(await keys_in(twin, "events/dt=2026-11-21/")) == 1
 
 
 async def test_only_the_time_asked_for_is_read(twin: Twin) -> None:
     store = store_of(twin)
-    await store.append([samples.event(n, minute=n) for n in range(4)], [])
+    await store.append([event(n, minute=n) for n in range(4)], [])
     since, until = samples.NOON + timedelta(minutes=1), samples.NOON + timedelta(minutes=3)
-    assert await read(store, since=since, until=until) == [samples.event(n, minute=n) for n in (1, 2)]
+    assert await read(store, since=since, until=until) == [event(n, minute=n) for n in (1, 2)]
 
 
 async def test_an_empty_time_has_no_events(twin: Twin) -> None:
@@ -91,14 +96,14 @@ async def test_an_empty_time_has_no_events(twin: Twin) -> None:
 
 async def test_sealed_texts_come_back_by_id(twin: Twin) -> None:
     store = store_of(twin)
-    await store.append([], [samples.sealed_text(1), samples.sealed_text(2, subjects=("patient:ab",))])
-    one, other = samples.sealed_text(1).text_id, samples.sealed_text(2).text_id
-    assert await store.texts([one, "f" * 64]) == {one: samples.sealed_text(1)}
+    await store.append([], [sealed_text(1), sealed_text(2, subjects=("patient:ab",))])
+    one, other = sealed_text(1).text_id, sealed_text(2).text_id
+    assert await store.texts([one, "f" * 64]) == {one: sealed_text(1)}
     assert await store.texts_about("patient:ab") == [other]
 
 
 def line(**changed: object) -> bytes:
-    return orjson.dumps(samples.event().model_dump(mode="json") | changed)
+    return orjson.dumps(event().model_dump(mode="json") | changed)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +129,10 @@ async def test_a_line_that_is_not_ours_to_read_is_refused_by_name(
 async def test_a_withdrawn_document_s_signals_go_with_it(twin: Twin) -> None:
     store = store_of(twin, Tombstones({"document:gone": samples.NOON + DAY}))
     about_it, beside_it = (
-        samples.event(1, shown=("gone", "refill")),
-        samples.event(2, shown=("refill", "gone")),
+        event(1, shown=("gone", "refill")),
+        event(2, shown=("refill", "gone")),
     )
-    opened = samples.event(3).model_copy(update={"opened": "gone"})
+    opened = event(3).model_copy(update={"opened": "gone"})
     await store.append([about_it, beside_it, opened], [])
     (left,) = await read(store)
     assert left == beside_it.model_copy(update={"documents": beside_it.documents[:1]})
@@ -135,12 +140,12 @@ async def test_a_withdrawn_document_s_signals_go_with_it(twin: Twin) -> None:
 
 async def test_a_document_that_was_added_again_has_signals_again(twin: Twin) -> None:
     store = store_of(twin, Tombstones({"document:refill": samples.NOON + timedelta(minutes=5)}))
-    before, after = samples.event(1), samples.event(2, minute=10)
+    before, after = event(1), event(2, minute=10)
     await store.append([before, after], [])
     assert await read(store) == [after]
 
 
 async def test_another_tenant_s_feedback_is_unknown(twin: Twin, stranger: Twin) -> None:
-    await store_of(twin).append([samples.event()], [samples.sealed_text()])
+    await store_of(twin).append([event()], [sealed_text()])
     assert await read(store_of(stranger)) == []
-    assert await store_of(stranger).texts([samples.sealed_text().text_id]) == {}
+    assert await store_of(stranger).texts([sealed_text().text_id]) == {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from assistant.process.settings import WorkerSettings
+
 ROOT = Path(__file__).parents[2]
 TENANTS = ROOT / "tests/tenants"
 CARE_APP = ROOT / "tests/care_app"
@@ -34,3 +36,10 @@ def checkout_tenants(folder: Path) -> Path:
             if not (folder / name).exists():
                 (folder / name).symlink_to(ROOT / name)
     return tenants
+
+
+def settings_in(folder: Path, **changed: object) -> WorkerSettings:
+    tenants = folder / "tenants"
+    tenants.mkdir()
+    (tenants / "clinic.toml").write_text('schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n')
+    return WorkerSettings.read(tenants_dir=tenants, state_dir=folder / "state", **changed)

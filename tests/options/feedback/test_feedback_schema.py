@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from assistant.options.feedback.events import FeedbackEvent, feedback_schema
-from tests.contracts import samples
+from tests.options.feedback import samples
 from tests.options.feedback.moving import answered
 from tests.options.feedback.test_signals import of, sent, verdict
 from tools.schemas import DOCS

@@ -12,19 +12,12 @@ from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.revisions import DeskKind
 from assistant.options.feedback import patients_opened as patients
 from assistant.options.feedback.opened import open_movers
-from assistant.process.settings import WorkerSettings
 from assistant.tenant.tenant import load_tenant
 from tests.contracts import samples
+from tests.fakes.tenant_files import settings_in
 from tests.fakes.tenant_stores import tenant_stores
 
 BAD = Verdict(verdict_id="v1", label=VerdictLabel.BAD)
-
-
-def settings_in(folder: Path, **changed: object) -> WorkerSettings:
-    tenants = folder / "tenants"
-    tenants.mkdir()
-    (tenants / "clinic.toml").write_text('schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n')
-    return WorkerSettings.read(tenants_dir=tenants, state_dir=folder / "state", **changed)
 
 
 async def test_a_verdict_is_moved_sealed_and_on_the_desk(tmp_path: Path) -> None:

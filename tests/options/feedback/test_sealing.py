@@ -9,7 +9,7 @@ import pytest
 from assistant.domain.errors import InvalidRequestError
 from assistant.options.feedback.events import FeedbackText, SealedText
 from assistant.options.feedback.store import MOST_SUBJECTS, seal, unseal
-from tests.contracts import samples
+from tests.options.feedback import samples
 
 KEYS = {"document:refill": b"d" * 32, "patient:ab": b"p" * 32, "document:other": b"o" * 32}
 SUBJECTS = ("patient:ab", "document:refill")

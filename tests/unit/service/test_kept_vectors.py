@@ -15,7 +15,7 @@ from assistant.stores.documents_ports import PassageEmbedder
 from assistant.stores.index.kept_vectors import KeptVectorsEmbedder
 from assistant.tenant.tenant import load_tenant
 from tests.fakes.kept_vectors import write_kept_vectors
-from tests.options.feedback.test_movers import settings_in
+from tests.fakes.tenant_files import settings_in
 
 AWS_NAMES = ("documents_bucket", "states_table", "desk_table", "ingestion_queue_url", "withdrawals_queue_url")
 
