@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from assistant.domain.errors import ForbiddenError, InvalidRequestError, SecondPersonNeededError
 from assistant.options.feedback.opened import Moving, open_moving
-from assistant.process.settings import MovingSettings
+from assistant.options.feedback.settings import MovingSettings
 from assistant.service.function import Event, FunctionEntry, emit_metric
 from assistant.tenant import deployed_names
 

@@ -157,7 +157,7 @@ def inherited_environment() -> dict[str, str]:
 
 
 _TENANT = "{tenant}"
-_FOLDER_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(.*/)?$"
+FOLDER_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(.*/)?$"
 TENANT_FILE_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+\.toml$"
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+[^\s]*$")]
 
@@ -455,7 +455,7 @@ BULK_PREFIX = "bulk/"
 """Prefix of raw files in the inbox with low priority: their documents have queues of their own."""
 UPLOADS_PREFIX = ".uploads/"
 """Prefix in the inbox of files that people upload in parts. No pusher may write below it."""
-_SCRATCH = Path("/tmp")  # noqa: S108 - the only folder that a function can write to; no other process sees it
+SCRATCH = Path("/tmp")  # noqa: S108 - the only folder that a function can write to; no other process sees it
 
 
 class FunctionSettings(ProcessSettings):
@@ -478,7 +478,7 @@ class DocumentFunctionSettings(FunctionSettings):
     """DynamoDB table of the documents' states."""
     tenant_file_s3: str = Field(pattern=TENANT_FILE_PATTERN)
     """`s3://bucket/key.toml`: the tenant file."""
-    tenants_dir: Path = _SCRATCH / "tenants"
+    tenants_dir: Path = SCRATCH / "tenants"
     """Folder into which the tenant file is copied."""
     metrics_service: str
     """Value of the metrics' dimension `Service`."""
@@ -511,11 +511,11 @@ class ReceivingSettings(StoringSettings):
 class _IndexFunctionSettings(WorkerSettings):
     """Functions that read the tenant file and open its index."""
 
-    tenants_dir: Path = _SCRATCH / "tenants"
+    tenants_dir: Path = SCRATCH / "tenants"
     """Folder of tenant files; every `*.toml` in it is served."""
-    state_dir: Path = _SCRATCH / "state"
+    state_dir: Path = SCRATCH / "state"
     """Not used on AWS."""
-    model_artifacts_dir: Path = _SCRATCH / "models"
+    model_artifacts_dir: Path = SCRATCH / "models"
     """Folder with a folder for each model, named as in the tenant file: `tokenizer.json` and
     `artifact.json`."""
 
@@ -596,46 +596,6 @@ class RedactingSettings(FunctionSettings):
     """Age at which the sweep redacts a raw object: its event was lost, or its retries failed."""
 
 
-class _FeedbackSettings(DocumentFunctionSettings):
-    """Processes that read the records and the feedback store."""
-
-    records_table: str
-    """DynamoDB table of answers, verdicts, sent replies and acts."""
-    events_table: str
-    """DynamoDB table with the keys of sealed texts."""
-    desk_table: str
-    """DynamoDB table of the review desk."""
-    labels_bucket: str
-    """S3 bucket of feedback events."""
-    texts_bucket: str
-    """S3 bucket of sealed texts."""
-
-
-class MovingSettings(_FeedbackSettings):
-    """``move_feedback``: moves signals from the records to the feedback store, of the kinds that the tenant
-    file switches on, opens cases at the desk, and erases a patient's signals."""
-
-    model_config = SettingsConfigDict(env_prefix="ASSISTANT_MOVE_")
-
-    feedback_key_id: str | None = None
-    """KMS key that encrypts labels and texts; the buckets' default when absent."""
-    pseudonyms_parameter: str = Field(min_length=1)
-    """Name of the SSM parameter with the key of pseudonyms."""
-    within_s: float = Field(default=50.0, gt=0, le=840.0)
-    """After this time no further group is begun."""
-
-
-class MakingSetsSettings(_FeedbackSettings):
-    """One run of the task that makes training sets."""
-
-    model_config = SettingsConfigDict(env_prefix="ASSISTANT_SETS_")
-
-    sets_s3: str = Field(pattern=_FOLDER_PATTERN)
-    """`s3://bucket/prefix/` that gets each new set."""
-    sets_dir: Path = _SCRATCH / "sets"
-    """Folder in which a set is made before it is copied."""
-
-
 class PreparingSettings(ServiceSettings):
     """``assistant learn --deployed`` and its like: read a deployment's feedback, knowledge and desk."""
 
@@ -653,10 +613,10 @@ class PreparingSettings(ServiceSettings):
     """KMS key that encrypts both; the buckets' default when absent."""
     capture_bucket: str = ""
     """S3 bucket of clean captured calls; `assistant models capture` needs it."""
-    evaluation_s3: str | None = Field(default=None, pattern=_FOLDER_PATTERN)
+    evaluation_s3: str | None = Field(default=None, pattern=FOLDER_PATTERN)
     """`s3://bucket/prefix/` with the tenant's committed questions, as in the folder `evaluation`: copied at
     start."""
-    sets_s3: str | None = Field(default=None, pattern=_FOLDER_PATTERN)
+    sets_s3: str | None = Field(default=None, pattern=FOLDER_PATTERN)
     """`s3://bucket/prefix/` that gets each new set."""
     sets_key_id: str | None = None
     """KMS key that encrypts the sets; the bucket's default when absent."""

@@ -23,10 +23,10 @@ import httpx
 import orjson
 import pytest
 
+from assistant.options.feedback.settings import MovingSettings
 from assistant.process.settings import (
     IngestingSettings,
     LinkSecretSettings,
-    MovingSettings,
     ProcessSettings,
     ReceivingSettings,
     RemovingSettings,

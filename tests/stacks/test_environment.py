@@ -4,6 +4,7 @@ is set or excused with a reason, and each value is valid for its reader."""
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
 import assistant.process
+from assistant.option import installed
 from assistant.process.settings import ProcessSettings
 from tests.stacks.synthesized import assembly, assembly_folder, templates_in  # noqa: F401 - a fixture
 from tests.stacks.test_care_app import care_of, stack_of
@@ -128,16 +130,19 @@ def written(value: Any) -> str:
 
 
 def settings_classes() -> set[type[ProcessSettings]]:
-    """Return every class of assistant.process that reads the environment."""
+    """Return every class of assistant.process, and of options, that reads the environment."""
     for module in pkgutil.iter_modules(assistant.process.__path__):
         importlib.import_module(f"assistant.process.{module.name}")
+    for package in installed():
+        if importlib.util.find_spec(f"{package}.settings"):
+            importlib.import_module(f"{package}.settings")
     found: set[type[ProcessSettings]] = set()
     waiting: list[type[ProcessSettings]] = [ProcessSettings]
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()
         own = kind.__dict__.get("model_config", {})
-        if "env_prefix" in own and kind.__module__.startswith("assistant.process"):
+        if "env_prefix" in own and kind.__module__.startswith(("assistant.process.", "assistant.options.")):
             found.add(kind)
     return {kind for kind in found if kind.variable("").startswith(OURS)}
 

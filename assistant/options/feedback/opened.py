@@ -16,10 +16,11 @@ from assistant.option import Place
 from assistant.options.feedback.mover import MoveFeedback, MoverStores
 from assistant.options.feedback.patients_opened import patients_filter
 from assistant.options.feedback.ports import CaseIntake
+from assistant.options.feedback.settings import MovingSettings
 from assistant.options.feedback.signals import ErasePatient, Signals
 from assistant.options.feedback.store import StoredFeedback
 from assistant.options.feedback.stored import FEEDBACK_FILES, OUTBOX
-from assistant.process.settings import MovingSettings, PreparingSettings, StoreSettings
+from assistant.process.settings import PreparingSettings, StoreSettings
 from assistant.service.opened import tenant_in
 from assistant.stores.captures import StoredCaptures
 from assistant.stores.clients import AwsClients, open_clients

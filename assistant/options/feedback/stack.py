@@ -19,7 +19,8 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from assistant.option import Place
-from assistant.process.settings import MovingSettings, ServiceSettings
+from assistant.options.feedback.settings import MovingSettings
+from assistant.process.settings import ServiceSettings
 from assistant.tenant.deployed_names import (
     ACT_REQUESTS,
     CASE_INDEX,

@@ -16,7 +16,7 @@ import structlog
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import AssistantError, InvalidRequestError
 from assistant.options.models_lab.opened import open_making_sets, put_set, training_sets
-from assistant.process.settings import MakingSetsSettings
+from assistant.options.models_lab.settings import MakingSetsSettings
 from assistant.process.telemetry import configure_logging
 from assistant.service.function import emit_metric
 from assistant.tenant.deployed_names import SETS_RUN

@@ -14,6 +14,7 @@ from assistant.options.feedback.events import FeedbackText
 from assistant.options.feedback.opened import LearningStores
 from assistant.options.feedback.patients import PatientsDataFilter
 from assistant.options.feedback.store import unseal_all
+from assistant.options.models_lab.settings import MakingSetsSettings
 from assistant.options.models_lab.training_sets import (
     MANIFEST,
     Export,
@@ -21,7 +22,7 @@ from assistant.options.models_lab.training_sets import (
     export_of_sets,
     recorded_prompt,
 )
-from assistant.process.settings import MakingSetsSettings, PreparingSettings
+from assistant.process.settings import PreparingSettings
 from assistant.service.opened import tenant_in
 from assistant.stores.clients import AwsClients
 from assistant.stores.opened import AwsStores

@@ -25,11 +25,12 @@ from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
 from assistant.domain.revisions import DeskKind
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
+from assistant.options.feedback.settings import MovingSettings
 from assistant.options.feedback.store import StoredFeedback
 from assistant.options.feedback.stored import FEEDBACK_FILES, StoredOutbox
 from assistant.process.aws.clients import open_client
 from assistant.process.aws.parameters import create_link_secret
-from assistant.process.settings import MovingSettings, PreparingSettings
+from assistant.process.settings import PreparingSettings
 from assistant.stores.desk import StoredDesk
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.erasure import StoredErasureKeys

@@ -20,7 +20,8 @@ from aws_cdk import aws_scheduler_targets as scheduled
 from constructs import Construct
 
 from assistant.options.models_lab.section import learning_of
-from assistant.process.settings import MakingSetsSettings, ServiceSettings
+from assistant.options.models_lab.settings import MakingSetsSettings
+from assistant.process.settings import ServiceSettings
 from assistant.tenant.deployed_names import APPROVED, ERASURE_PARTITIONS, SETS_RUN, desk_partitions
 from assistant.tenant.deployment import RETENTION
 from assistant.tenant.manifests import TRAIN_OUTPUT, job_channel
