@@ -40,7 +40,6 @@ from assistant.tenant.manifests import (
     load_embedding_manifest,
     load_images,
     load_llm_manifest,
-    released_prompts,
 )
 from assistant.tenant.tenant import (
     DeployedKeeping,
@@ -346,3 +345,11 @@ def _check_artifacts(tenant: DeployedTenant, *, file: Path) -> None:
     except ConfigurationError as error:
         line = line_of(file.read_text(encoding="utf-8"), ("models",))
         raise ConfigurationError(f"{file}: line {line}: models: {error.message}") from None
+
+
+def released_prompts(folder: Path) -> dict[str, bool]:
+    """Return the id of each released prompt below ``folder``, and whether the prompt lets a model refuse."""
+    return {
+        f"{path.parent.name}/{path.stem}": "# refusal" in path.read_text(encoding="utf-8").splitlines()
+        for path in sorted(folder.glob("*/*.md"))
+    }

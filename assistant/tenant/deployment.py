@@ -141,8 +141,8 @@ class EdgeSection(StrictModel):
 
 
 class ModelsSection(OpenSection):
-    """``[models]``: hardware and artifacts of the two endpoints. ``accelerator`` alone changes the
-    hardware."""
+    """``[models]``: hardware and artifacts of the two endpoints, and what is captured of their calls.
+    ``accelerator`` alone changes the hardware."""
 
     accelerator: Accelerator = "inf2"
     llm: ArtifactName
@@ -158,17 +158,18 @@ class ModelsSection(OpenSection):
     min_instances: int = Field(default=1, ge=1, le=50)
     max_instances: int = Field(default=2, ge=1, le=50)
     capture: Literal["quarantine", "direct", "off"] = "quarantine"
-    """``quarantine``: only the redactor reads raw capture, which is deleted within the hour. ``direct``: raw
-    capture is kept. ``off``: no capture; only the service's redacted record exists."""
+    """Whether SageMaker captures calls of the endpoints, with their texts. ``quarantine``: only the redactor,
+    a function that removes texts, reads what was captured, which is deleted within the hour. ``direct``: it
+    is kept as it was captured. ``off``: no capture; only the service's redacted record exists."""
     capture_percent: int = Field(default=100, ge=1, le=100)
     """Percentage of the calls of each endpoint."""
     capture_passages_percent: int = Field(default=0, ge=0, le=100)
-    """Percentage that the redactor keeps of captured calls for passages of the corpus. With ``direct`` it
-    must be 100 for capture of the embedding endpoint: nothing drops the others."""
+    """Percentage that the redactor keeps of captured calls for passages of the corpus. With ``direct``
+    nothing drops any, so the embedding endpoint is captured with 100 only."""
 
     @property
     def keeps_captured_texts(self) -> bool:
-        """Whether the redactor keeps words: an option that replaces patients' data says so."""
+        """Whether the redactor keeps words. No, unless an option's keys of this table say so."""
         return False
 
 
@@ -237,7 +238,9 @@ class CareContextSection(StrictModel):
 class ReachEntry(OpenSection):
     """``[[reach]]``: one internal system that the assistant calls through PrivateLink.
 
-    Options say what it is called for: live data, replies, the documents of a source.
+    Options add keys that say what it is called for: live data, replies, the documents of a source. Their
+    subclasses override ``is_called``, ``is_live``, ``elements`` and ``shaping``, whose answers here are those
+    of an entry that nothing calls.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -33,15 +33,17 @@ _HOST_RESERVE_BYTES = 4 * _GIB
 _SMALL_HOST_RESERVE_BYTES = 2 * _GIB
 """The same for our own server or Text Embeddings Inference with a small model."""
 _CACHE_BYTES: dict[Dtype, int] = {"bfloat16": 2, "float16": 2, "float32": 4, "q4_1": 2}
-"""Of one number of the key-value cache; with quantized weights it keeps 16 bits."""
+"""Bytes of one number of the key-value cache; with quantized weights it keeps 16 bits."""
 CALLERS_PREFIX = "callers/"
 """Prefix in the models bucket of ``<served name>/artifact.json`` and ``tokenizer.json``, which callers of the
 endpoints read at start (``StoreSettings.model_artifacts_s3``)."""
 EVALUATION_PREFIX = "evaluation/"
+"""Prefix in the models bucket of questions with known answers."""
 COMPILED_PREFIX = "compiled/"
 """Prefix in the models bucket below which compile jobs put their output; no endpoint reads it."""
 COMPILE_OUTPUT, TRAIN_OUTPUT = "CompileJob", "TrainingJob"
-"""Outputs of the data and of the learning stack: what all requests for such a job share, as JSON."""
+"""Outputs of the data and of the learning stack: the part of a request for such a job that is the same each
+time, as JSON."""
 
 DIGEST_PATTERN = "^sha256:[0-9a-f]{64}$"
 Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]
@@ -259,11 +261,13 @@ class LlmManifest(_Manifest):
     answering: AnsweringTable
     """Callers of the endpoint read the same table in its ``artifact.json``."""
     lineage: Lineage | None = Field(default=None, exclude_if=lambda one: one is None)
-    """Of a tuned model; None for weights as they were published, whose ``stamp`` is then as it was."""
+    """What a tuned model was made of; None for weights as they were published, whose ``stamp`` is then as it
+    was."""
 
     @model_validator(mode="after")
-    def _batches_continuously(self) -> Self:
-        """Without continuous batching an answer waits for the longest of its batch.
+    def _has_compiled_shape(self) -> Self:
+        """Refuse a shape that does not compile, or compiles without continuous batching: then an answer waits
+        for the longest of its batch.
 
         optimum-neuron 0.4.5 (abf59858) compiles it in for ``batch_size`` over 1 only
         (optimum/neuron/models/inference/qwen3/modeling_qwen3.py:139), and its vLLM serves nothing else
@@ -296,34 +300,21 @@ class EmbeddingManifest(_Manifest):
     """Limit of one input, special tokens included."""
 
 
-def job_channel(name: str, uri: str) -> dict[str, Any]:
-    """Return one input of a training job: an S3 folder, copied below ``/opt/ml/input/data/<name>``."""
-    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
-    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
-
-
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def artifact_sha256(files: Mapping[str, str]) -> str:
-    """Return an artifact's hash, of the SHA-256 of each file by its name; the file's own where it has one.
+    """Return an artifact's hash, given the SHA-256 of each file by its name.
 
-    It is what ``find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`` says in the artifact's folder.
+    A single file: its own. Several: the SHA-256 of ``sha256sum``'s lines, as this prints it in the artifact's
+    folder: ``find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum``.
     """
     if len(files) == 1:
         return next(iter(files.values()))
     lines = sorted((f"./{name}".encode(), digest.encode()) for name, digest in files.items())
     return hashlib.sha256(b"".join(digest + b"  " + name + b"\n" for name, digest in lines)).hexdigest()
-
-
-def released_prompts(folder: Path) -> dict[str, bool]:
-    """Return the id of each released prompt below ``folder``, and whether the prompt lets a model refuse."""
-    return {
-        f"{path.parent.name}/{path.stem}": "# refusal" in path.read_text(encoding="utf-8").splitlines()
-        for path in sorted(folder.glob("*/*.md"))
-    }
 
 
 _ManifestT = TypeVar("_ManifestT", bound=_Manifest)
@@ -549,7 +540,7 @@ def check_llm_fit(manifest: LlmManifest, instance: Instance) -> None:
     """Raises ConfigurationError with the sum unless the model fits the instance."""
     _check_accelerator(manifest, instance)
     needed = memory_of(manifest)
-    if instance.accelerator == "cpu":
+    if instance.accelerator == "cpu":  # no device: the cache is in the host's memory too
         _check_host(manifest.name, instance, needed=needed.total, said=str(needed), small=True)
         return
     if manifest.tensor_parallel > instance.cores:

@@ -14,10 +14,10 @@ from assistant.domain.errors import ConfigurationError
 from assistant.options.desk.section import most_open_cases
 from assistant.options.live.section import systems_of
 from assistant.tenant.deployment_checks import artifact_contradictions
-from assistant.tenant.manifests import load_llm_manifest, released_prompts
+from assistant.tenant.manifests import load_llm_manifest
 from assistant.tenant.tenant import load_tenant
 from stacks.processes import effective_tenant_file
-from stacks.tenant import ROOT, DeployedTenant, read_tenants
+from stacks.tenant import ROOT, DeployedTenant, read_tenants, released_prompts
 from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.values import deployed
 

@@ -24,7 +24,7 @@ from assistant.options.models_lab.settings import MakingSetsSettings
 from assistant.process.settings import ServiceSettings
 from assistant.tenant.deployed_names import APPROVED, ERASURE_PARTITIONS, SETS_RUN, desk_partitions
 from assistant.tenant.deployment import RETENTION
-from assistant.tenant.manifests import TRAIN_OUTPUT, job_channel
+from assistant.tenant.manifests import TRAIN_OUTPUT
 from stacks.data.buckets import Keeping, TenantBucket, of_partitions
 from stacks.jobs import platform_statements, shared_request
 from stacks.observability.alarms import MOST_HOURS, TenantAlarms
@@ -252,11 +252,17 @@ def _add_jobs(stack: TenantStack, foundation: Foundation) -> str:
     # The folders below are completed by whoever starts a job.
     request["CheckpointConfig"] = {"S3Uri": f"s3://{bucket}/{CHECKPOINTS}"}
     request["InputDataConfig"] = [
-        job_channel("training", f"s3://{bucket}/{SETS}"),
-        job_channel("model", f"s3://{data.models_bucket}/"),
+        _channel("training", f"s3://{bucket}/{SETS}"),
+        _channel("model", f"s3://{data.models_bucket}/"),
     ]
     cdk.CfnOutput(stack, TRAIN_OUTPUT, value=stack.to_json_string(request))
     return bucket
+
+
+def _channel(name: str, uri: str) -> dict[str, Any]:
+    """Return one input of a training job: an S3 folder, copied below ``/opt/ml/input/data/<name>``."""
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
 
 
 def read_bucket(*buckets: str, prefix: str = "") -> list[iam.PolicyStatement]:
@@ -352,4 +358,4 @@ EXCEPTIONS = (
         "second region is a second place to withdraw from.",
     ),
 )
-"""Of the learning stack, which holds these constructs."""
+"""Exceptions of the learning stack, which holds these constructs."""
