@@ -90,7 +90,7 @@ class DataOutputs:
     domain_endpoint: str
     """Host name without scheme."""
     search_log_group: str
-    """Of the domain's error log."""
+    """Name of the domain's error log."""
     schema_role_arn: str
     """The only fine-grained master of the domain; the role of the schema function."""
     schema_role_name: str
@@ -153,7 +153,7 @@ class OptionOutputs:
     """What a stack of an option adds to a tenant's metrics and costs."""
 
     job_bucket: str | None = None
-    """Of what its jobs make."""
+    """Name of the bucket of what its jobs make."""
     function_names: tuple[str, ...] = ()
     log_groups: Mapping[str, str] = field(default_factory=dict[str, str])
     """Name of each log group, by the module of its function, or by its task."""

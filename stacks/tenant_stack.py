@@ -229,7 +229,7 @@ class RunbookEntry:
     log_group: str
     """By its name in ``TenantMetrics.log_groups``."""
     query: str
-    """Of CloudWatch Logs Insights."""
+    """Query of CloudWatch Logs Insights."""
     what_to_do: str
 
 

@@ -18,7 +18,7 @@ from pydantic_core import PydanticSerializationError
 from assistant.domain.errors import DocumentInvalidError
 
 _OMIT = Field(exclude_if=lambda value: not value)
-"""Of a field that is left out of the JSON while it is empty."""
+"""A field that is left out of the JSON while it is empty."""
 _Place = Annotated["Place | None", _OMIT]
 _Flag = Annotated[bool, _OMIT]
 _Text = Annotated[str, _OMIT]
@@ -78,7 +78,7 @@ class Place:
     number: Annotated[int, _OMIT] = 0
     """From 1; of a sheet its row. 0: no number."""
     name: _Text = ""
-    """Of a sheet or part."""
+    """Name of a sheet or part."""
 
     def __str__(self) -> str:
         """Return it in words: "page 3", "sheet Prices, row 12"."""

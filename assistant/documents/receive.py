@@ -61,7 +61,7 @@ from assistant.stores.documents_ports import AccessRecords
 BATCH = 500
 PARALLEL_WRITES = 8
 _ORIGINALS_AT_ONCE = 4
-"""Of 50 MB each at most, in memory."""
+"""Original files that are in memory at once, of 50 MB each at most."""
 _CHANGED = "The file changed while it was read. Add it again."
 INBOX = Writer("inbox")
 """The writer of all files in the inbox. It has no labels, so it never makes a document readable to more."""
@@ -86,7 +86,7 @@ class AddSummary:
     changed: int = 0
     unchanged: int = 0
     resumed: int = 0
-    """Of the unchanged documents, those that are enqueued again because they had not become live."""
+    """Unchanged documents that are enqueued again because they had not become live."""
     duplicates: int = 0
     """Documents with the id and content of an earlier one in this load."""
     withdrawn: int = 0
@@ -99,7 +99,7 @@ class AddSummary:
     withdrawn_ids: list[str] = field(default_factory=list[str])
     """Documents that the worker has to remove, beside the withheld ones."""
     words: int = 0
-    """Of a document that was read again."""
+    """Words of documents that were read again."""
     words_changed: int = 0
     """Words that it had and has not, or has and had not; 1 where only their order is another."""
 

@@ -197,7 +197,7 @@ class TenantIngestion:
     tenant: str
     stores: KnowledgeStores
     index: PassageIndex
-    """Of the model that the settings name. Removes documents from every version."""
+    """Index of the model that the settings name. It removes documents from every version."""
     embedder: BatchEmbedder
     parser: DocumentParser
     clock: Clock
@@ -227,7 +227,7 @@ class _Work:
 
     status: DocumentStatus
     labels: tuple[str, ...]
-    """Of the stored document: what the parsing process says of it is not trusted."""
+    """Labels of the stored document: the parsing process is not trusted to say them."""
     parts: ParsedParts
     vectors: dict[str, list[list[float]]] = field(default_factory=dict[str, list[list[float]]])
     """The vectors of the parts' texts by version of the index."""

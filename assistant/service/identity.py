@@ -308,7 +308,7 @@ class TokenRefusedError(Exception):
     def __init__(self, reason: str, *, claim: str = "") -> None:
         super().__init__(reason)
         self.claim = claim
-        """Of a token that its issuer did sign: what it lacks, or states wrongly."""
+        """Claim that a token lacks or states wrongly, though its issuer did sign it."""
 
 
 async def verified_claims(

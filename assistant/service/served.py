@@ -87,7 +87,7 @@ class LiveTenant:
     """One tenant, and the version of its index that it is served from."""
 
     stores: ModelStores
-    """Of the model that the settings name."""
+    """Stores of the index of the model that the settings name."""
     serve: Serve
     now: ServedTenant
     version: str | None

@@ -131,7 +131,7 @@ class DocumentDetails(PublicModel):
     contents: tuple[KeptContent, ...]
     """The newest first, those that the caller's labels open."""
     answers: tuple[CitingAnswer, ...]
-    """Of the last 30 days, the latest first, at most 100."""
+    """Answers of the last 30 days, the latest first, at most 100."""
     has_more_answers: bool
 
 

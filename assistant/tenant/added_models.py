@@ -46,7 +46,7 @@ class _AddedModel(_Described):
     path: Path
     """Absolute: a GGUF file, or the folder of an embedding model."""
     sha256: Sha256
-    """Of the weights at ``path``; other bytes are refused."""
+    """Hash of the weights at ``path``; other bytes are refused."""
 
     @property
     def endpoint(self) -> str:

@@ -254,9 +254,10 @@ class ReachEntry(OpenSection):
     auth: Literal["none", "token", "oauth", "sigv4"] = "none"
     """How requests prove who calls: a bearer token, OAuth client credentials, or AWS Signature Version 4."""
     secret: str | None = Field(default=None, pattern=r"^(state|file|secretsmanager):\S{1,256}$")
-    """Of ``token`` and ``connectors`` (the token or password) and ``oauth`` (JSON with client_id and
-    client_secret): ``state:NAME``, ``file:PATH``, or ``secretsmanager:NAME`` on AWS. By default
-    ``state:reach-<name>`` locally, and ``secretsmanager:<name_prefix>/<tenant>/reach/<name>`` on AWS."""
+    """Where the secret is kept that ``token`` and ``connectors`` (the token or password) and ``oauth`` (JSON
+    with client_id and client_secret) need: ``state:NAME``, ``file:PATH``, or ``secretsmanager:NAME`` on AWS.
+    By default ``state:reach-<name>`` locally, and ``secretsmanager:<name_prefix>/<tenant>/reach/<name>`` on
+    AWS."""
     token_path: str = Field(default="/oauth/token", pattern=r"^/[A-Za-z0-9/._~-]{0,200}$")
     """With ``oauth``: where the system gives tokens."""
     sigv4_service: Literal["execute-api", "vpc-lattice-svcs"] = "execute-api"
@@ -376,9 +377,9 @@ class Retention:
     after it."""
     capture: int
     capture_texts: int = 7
-    """Of clean copies with words. Neither a withdrawal nor an erasure reaches a captured word, so its time is
-    short: long enough to look into what an agent complained of. On one machine all clean copies stay as
-    long."""
+    """Days that clean copies with words are kept. Neither a withdrawal nor an erasure reaches a captured
+    word, so its time is short: long enough to look into what an agent complained of. On one machine all clean
+    copies stay as long."""
     feedback: int
     """Thirteen months, so that a month can be compared with that of the year before. Nothing that learns
     needs more, and agents are workers (docs/decisions/0050-feedback-on-aws.md)."""

@@ -198,14 +198,14 @@ class _Manifest(StrictModel):
     """Commit of the model's repository, the Python package that carries the weights, or JumpStart's id and
     version."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """Of the packaged artifact (``model_artifacts/README.md``), or of the listing of an adopted candidate's
-    files (``jumpstart.listing_sha256``); absent before it is packaged."""
+    """Hash of the packaged artifact (``model_artifacts/README.md``), or of the listing of an adopted
+    candidate's files (``jumpstart.listing_sha256``); absent before it is packaged."""
     files: tuple[str, ...] = Field(min_length=1)
     """Files of the artifact, relative to ``/opt/ml/model``."""
     image: str
     """Name in images.lock.toml of the image that compiled and serves it."""
     image_digest: Digest | None = None
-    """Of that image when it compiled the artifact; another digest in the lock is refused."""
+    """Digest of that image when it compiled the artifact; another one in the lock is refused."""
     accelerator: Accelerator
     ami: str | None = None
     """``InferenceAmiVersion`` of the endpoint; SageMaker's default when absent."""
@@ -213,7 +213,7 @@ class _Manifest(StrictModel):
     """Version of Neuron or CUDA in the image."""
     dtype: Dtype
     weights_bytes: int = Field(ge=1)
-    """Of all weight files together."""
+    """Size of all weight files together."""
 
     @property
     def served_name(self) -> str:
@@ -238,7 +238,7 @@ class Lineage(StrictModel):
     training_set: _Sha256
     """SHA-256 of the training set's manifest."""
     licences: Mapping[str, str]
-    """Of base model and training set."""
+    """Licences of the base model ("base") and of the training set ("set")."""
     also: tuple[_Sha256, ...] = ()
     """Hashes of the same weights in another form, in which an evaluation read them: a GGUF file."""
 

@@ -44,9 +44,9 @@ class Use(StrictModel):
     of: str = Field(pattern=r"^AWS::")
     """Resource type that pays it; templates without one do not."""
     price: str
-    """Of the table ``unit``."""
+    """Name of the price in the table ``unit``."""
     month: float = Field(default=0, ge=0)
-    """Without any question."""
+    """Amount without any question."""
     each: bool = False
     """Whether ``month`` counts for each resource of the type."""
     question: float = Field(default=0, ge=0)
@@ -58,7 +58,7 @@ class Use(StrictModel):
 class AssumedLoad(StrictModel):
     questions_a_month: float = Field(gt=0)
     busy_hours: int = Field(ge=1, le=24)
-    """Of a day; the others have a tenth of their load."""
+    """Hours of a day with full load; the others have a tenth of it."""
 
 
 class Prices(StrictModel):

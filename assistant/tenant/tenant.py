@@ -90,7 +90,7 @@ class SourceEntry(OpenSection):
     reach: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")] | None, KeyMark.DEPLOYMENT
     ] = None
-    """Of a ``live`` source: the ``[[reach]]`` entry with its connector."""
+    """The ``[[reach]]`` entry with the connector of a ``live`` source."""
     licence: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
     """Terms under which its texts may be used, as their owner states them: rows of a corpus carry it."""
     weight: float = Field(default=1.0, gt=0.0, le=10.0)
@@ -206,7 +206,8 @@ class GenerationSection(StrictModel):
     max_tokens: int = Field(default=256, ge=1, le=4096)
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
     canary_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """Of the artifact of ``models.candidate``: what records say when it wrote. The deployment fills it in."""
+    """Hash of the artifact of ``models.candidate``, which records name when it wrote; the deployment fills it
+    in."""
 
 
 class RetrievalSection(StrictModel):
@@ -280,8 +281,8 @@ class LimitsSection(StrictModel):
     """Answers in progress in one process."""
     streams_per_agent: int = Field(default=4, ge=1)
     questions_per_minute: int = Field(default=120, ge=1)
-    """Of one agent, in one process, as the next two. So many may come at once, then one after another at this
-    rate; beyond it the response is 429."""
+    """Limit of one agent in one process, as the next two are. So many may come at once, then one after
+    another at this rate; beyond it the response is 429."""
     writes_per_minute: int = Field(default=600, ge=1)
     """Requests that are no questions and no reads: marks, sent texts, live elements read again, documents,
     uploads, decisions at the desk."""

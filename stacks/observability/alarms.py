@@ -196,11 +196,12 @@ _CANARY_SLOW_US = 10_000_000
 _RAW_CAPTURE_LATE_S = 2400
 """Raw capture must be deleted within the hour: this leaves a third of it to fix the cause."""
 MOST_HOURS = 168
-"""That an alarm looks back, CloudWatch quotas."""
+"""Hours that an alarm may look back: a quota of CloudWatch."""
 _AUDIT_LATE_HOURS = 6
-"""Of hourly runs, of which none could close the days of audit records."""
+"""Hours after which the alarm comes when no hourly run could close the days of audit records."""
 _FREE_SHARE = 0.2
-"""Of a data node's volume. OpenSearch blocks writes below a fifth or 20 GiB, whichever is less."""
+"""Share of a data node's volume that must be free. OpenSearch blocks writes below a fifth or 20 GiB,
+whichever is less."""
 
 
 def alarm_topic(
@@ -239,7 +240,7 @@ class TenantAlarms(Construct):
         self._topics = topics
         self._log_groups = {**metrics.log_groups, "trail": trail_log_group}
         self.anchors: list[str] = []
-        """Of the runbook's entries that the tenant has an alarm of."""
+        """Anchors of the runbook's entries that the tenant has an alarm of."""
         self.alarms: list[cloudwatch.Alarm] = [
             *self._answers(),
             *self._models(),

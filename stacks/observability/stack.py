@@ -163,7 +163,7 @@ def _group_name(name: str) -> str:
 _FINISH_REASONS = ("stop", "length", "no_evidence", "refused", "sources_only", "disconnected")
 """Without error codes, which are in the log."""
 _HALF = 12
-"""Of the 24 columns of a dashboard."""
+"""Columns of a graph: a dashboard has 24."""
 
 
 def add_dashboard(

@@ -26,7 +26,7 @@ _DECLARED_WITHIN = 4096
 _TEXT_ENCODING = re.compile(r"ascii|big5|cp\d|euc|gb|hz|iso|johab|koi8|mac|shift|tis|utf-(8|16|32)")
 """Python has encodings that are none of texts, as "unicode_escape"."""
 _JUDGED = ("cp1252", "mac_roman", "cp1251", "cp1250", "iso8859_15", "iso8859_2", "koi8_r", "cp1253", "cp1254")
-"""Of two that are as plausible, the first."""
+"""Encodings that are tried where none is declared; of two that are as plausible, the first is taken."""
 _MOST_WORDS = 20_000
 """Words with signs above ASCII that are judged."""
 _MOST_STRANGE = 0.2
@@ -47,7 +47,7 @@ _STRANGE = re.compile(
     "|(?<=[CGcg])[EYe]|[EYe](?=[CGcg])|(?<=[AEYGaeg])[Cc]|[Cc](?=[AEYGaeg])|(?<=[AEYCaec])[Gg]|[Gg](?=[AEYCaec])"
     "|(?<=[EYe]{4})[EYe]|(?<=[a-zA-Z])[9%]|%(?=[a-zA-Z])|(?<=[a-zA-Z])[,.](?=[a-zA-Z])"
 )
-"""Of kinds of signs, those above ASCII that are out of place."""
+"""Signs above ASCII that are out of place, by their kinds."""
 _RARE = frozenset("\u0160\u0161\u017d\u017e\u0192\u0152\u0153\u0178")
 """Letters of Windows-1252 that a Mac's encoding has as "ä", "ö", "é" or "û"."""
 
