@@ -6,7 +6,7 @@ import structlog
 
 from assistant.process.settings import AuditSettings
 from assistant.service.function import Event, FunctionEntry, emit_metric
-from assistant.stores.audit_closing import DeployedAudit, open_audit
+from assistant.stores.opened import DeployedAudit, open_audit
 from assistant.tenant import deployed_names
 
 _log = structlog.get_logger(__name__)

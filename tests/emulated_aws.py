@@ -24,7 +24,7 @@ from assistant.laptop.layout import HOST
 from assistant.process.aws.clients import open_client
 from assistant.process.settings import LocalSettings, ServiceSettings, WorkerSettings
 from assistant.stores.documents import DOCUMENT_BLOBS, StoredDocuments
-from assistant.stores.documents_ports import MAX_ATTEMPTS
+from assistant.stores.ports import MAX_ATTEMPTS
 from assistant.stores.s3 import S3Blobs
 from assistant.tenant.deployed_names import PARTITION, SORT, TABLES, TableDefinition
 from assistant.tenant.tenant import load_tenants

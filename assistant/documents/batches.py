@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 
 from assistant.domain.errors import AssistantError
-from assistant.stores.documents_ports import QueuedDocument
+from assistant.stores.ports import QueuedDocument
 
 ALONE_FROM_ATTEMPT = 3
 MAX_TRIES_ALONE = 3

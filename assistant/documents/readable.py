@@ -11,7 +11,7 @@ from assistant.documents.sources import ALL_IDS, IdRange, KnowledgeSource, Knowl
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
 from assistant.stores.documents import StoredDocuments
-from assistant.stores.documents_ports import DocumentStates
+from assistant.stores.ports import DocumentStates
 from assistant.text.language import fold
 
 PAGE = 1000

@@ -21,7 +21,7 @@ from assistant.domain.errors import ConflictError
 from assistant.domain.public import PublicModel
 from assistant.option import Place
 from assistant.stores.documents import StoredDocuments
-from assistant.stores.documents_ports import IndexVersions
+from assistant.stores.ports import IndexVersions
 from assistant.tenant.deployment import RECOVERY_DAYS, RETENTION, SNAPSHOT_DAYS
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.caches import FORGET_EVERY_S

@@ -56,7 +56,7 @@ from assistant.domain.errors import (
 from assistant.domain.paths import canonical_path, folder_of
 from assistant.stores.blobs import Blobs
 from assistant.stores.documents import KnowledgeStores
-from assistant.stores.documents_ports import AccessRecords
+from assistant.stores.ports import AccessRecords
 
 BATCH = 500
 PARALLEL_WRITES = 8

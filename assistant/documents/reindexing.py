@@ -32,7 +32,7 @@ from assistant.domain.errors import (
     PassageTooLongError,
 )
 from assistant.stores.documents import KnowledgeStores
-from assistant.stores.documents_ports import IndexVersions, PassageIndex, WriteTurn
+from assistant.stores.ports import IndexVersions, PassageIndex, WriteTurn
 
 _DOCUMENTS_A_BATCH = 32
 _DOCUMENTS_A_COMPARISON = 1_000

@@ -34,7 +34,7 @@ from assistant.domain.errors import (
     DocumentInvalidError,
     TooLargeError,
 )
-from assistant.stores.documents_ports import IngestionQueue
+from assistant.stores.ports import IngestionQueue
 from assistant.stores.uploads import StoredUploads, Upload
 
 MOST_TRIES = 5

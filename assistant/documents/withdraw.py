@@ -20,7 +20,7 @@ from assistant.domain.acts import DOCUMENT_SUBJECT
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.stores.documents import KnowledgeStores
-from assistant.stores.documents_ports import ErasableKeys, PassageIndex, WriteTurn
+from assistant.stores.ports import ErasableKeys, PassageIndex, WriteTurn
 
 LABELS_NARROWED = "labels_narrowed"
 RELEASE_NEEDED = "release_needed"

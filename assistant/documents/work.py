@@ -24,7 +24,7 @@ from assistant.domain.errors import (
 )
 from assistant.domain.retries import all_or_cancel
 from assistant.stores.documents import KnowledgeStores
-from assistant.stores.documents_ports import (
+from assistant.stores.ports import (
     ErasableKeys,
     IndexVersions,
     PassageEmbedder,

@@ -18,7 +18,7 @@ from assistant.domain.clock import set_within
 from assistant.domain.documents import HELD_STATES, INDEX_LOST, DocumentState, DocumentStatus
 from assistant.domain.errors import AssistantError
 from assistant.stores.documents import KnowledgeStores
-from assistant.stores.documents_ports import IngestionQueue, PassageIndex, QueuedDocument
+from assistant.stores.ports import IngestionQueue, PassageIndex, QueuedDocument
 
 _log = structlog.get_logger(__name__)
 

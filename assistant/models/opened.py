@@ -24,9 +24,8 @@ from assistant.models.artifacts import FACTS_FILE, TOKENIZER_FILE, ModelFacts, r
 from assistant.process.private_files import keep_private
 from assistant.process.settings import StoreSettings, WorkerSettings
 from assistant.stores.clients import ProcessClients
-from assistant.stores.documents_ports import IndexVersions, PassageEmbedder, PassageIndex
 from assistant.stores.opened import AwsStores, EmbeddedTenant, StoreChoice
-from assistant.stores.ports import PassageSearch
+from assistant.stores.ports import IndexVersions, PassageEmbedder, PassageIndex, PassageSearch
 from assistant.tenant.added_models import AddedEmbedding, TenantModels, added_models
 from assistant.tenant.deployed_names import CapturePurpose
 from assistant.tenant.tenant import EmbeddingSection, TenantConfig, load_tenants

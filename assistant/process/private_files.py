@@ -5,6 +5,7 @@ its mode when it is created; files of older releases are corrected when their fo
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import stat
@@ -12,10 +13,13 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from assistant.domain.errors import ConfigurationError
+
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 OTHERS = 0o077
 """The permissions of group and others."""
+_LARGEST_SECRET_BYTES = 64 * 1024
 CAPTURE_FOLDER = "capture"
 """Captured calls of models."""
 STATE_FOLDERS = ("tenants", "secrets", "logs", "issuer", "models", "evaluations", CAPTURE_FOLDER)
@@ -136,3 +140,19 @@ def make_secret_file(path: Path, *, content: Callable[[], bytes]) -> None:
         pass
     finally:
         draft.unlink()
+
+
+async def file_secret(path: Path) -> bytes:
+    """Return what the file holds, without white space around it. Raises ConfigurationError."""
+
+    def read() -> bytes:
+        with path.open("rb") as file:
+            return file.read(_LARGEST_SECRET_BYTES).strip()
+
+    try:
+        secret = await asyncio.to_thread(read)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
+    if not secret:
+        raise ConfigurationError(f"{path} is empty.")
+    return secret

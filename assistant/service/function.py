@@ -28,8 +28,8 @@ from yarl import URL
 from assistant.domain.errors import AssistantError
 from assistant.process.settings import FunctionSettings, StoreSettings
 from assistant.process.telemetry import configure_logging
-from assistant.stores.documents_ports import QueuedDocument
-from assistant.stores.queue.sqs import document_in
+from assistant.stores.ports import QueuedDocument
+from assistant.stores.sqs_queue import document_in
 from assistant.tenant import deployed_names
 
 _REPLY_RESERVE_S = 20.0

@@ -42,7 +42,7 @@ from assistant.process.settings import (
     WorkerSettings,
 )
 from assistant.service.served import LiveTenant, ServedTenant, ServedTenants
-from assistant.stores.audit_days import DIGESTS
+from assistant.stores.audit import DIGESTS
 from assistant.stores.claims import CLAIMS
 from assistant.stores.clients import AwsClients
 from assistant.stores.desk import DESK
@@ -57,10 +57,10 @@ from assistant.stores.opened import (
     read_tenants,
     refuse_files_of,
 )
-from assistant.stores.power import POWER, Power
 from assistant.stores.records import RECORDS
 from assistant.stores.states import BULK_QUEUE, INDEX_WRITES
 from assistant.stores.uploads import UPLOADS, UPLOADS_QUEUE
+from assistant.stores.words import POWER, Power
 from assistant.tenant.added_models import PACKAGED, AddedLlm, ServedLlm
 from assistant.tenant.deployed_names import LINK_SECRET_PURPOSE
 from assistant.tenant.tenant import TenantConfig, load_tenants
@@ -73,9 +73,8 @@ if TYPE_CHECKING:
     from assistant.documents.uploads import ReceiveUpload
     from assistant.documents.work import TenantIngestion
     from assistant.model_server.here import ModelsHere
-    from assistant.stores.documents_ports import PassageIndex
     from assistant.stores.index.opensearch_schema import PassageSchema
-    from assistant.stores.ports import AnswerGenerator, DocumentTexts
+    from assistant.stores.ports import AnswerGenerator, DocumentTexts, PassageIndex
 
 
 class TenantObserver(Protocol):
@@ -388,7 +387,7 @@ async def open_loops(settings: StoreSettings) -> AsyncGenerator[list[Loop]]:
     options. Raises ConfigurationError."""
     from assistant.documents.parsing_process import ParsingProcess
     from assistant.documents.uploads import ReceiveUpload, ReceivingLoop
-    from assistant.stores.audit_days import CloseDays
+    from assistant.stores.audit import CloseDays
 
     async def open_one(tenant: TenantConfig, stores: EmbeddedTenant, stack: AsyncExitStack) -> list[Loop]:
         receive = ReceiveUpload(
@@ -507,7 +506,7 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
 async def open_ingesting(settings: IngestingSettings) -> AsyncGenerator[Ingesting]:
     from assistant.documents.work import DocumentPipeline
     from assistant.documents.worker import indexing_batches
-    from assistant.stores.queue.sqs import SqsIngestionQueue
+    from assistant.stores.sqs_queue import SqsIngestionQueue
 
     async with open_model_clients(settings) as clients, _one_tenant(settings, clients) as ingestion:
         sqs = await clients.aws("sqs")
@@ -523,7 +522,7 @@ async def open_ingesting(settings: IngestingSettings) -> AsyncGenerator[Ingestin
 @asynccontextmanager
 async def open_removing(settings: RemovingSettings) -> AsyncGenerator[Removing]:
     from assistant.documents.worker import removal_batches
-    from assistant.stores.queue.sqs import SqsIngestionQueue
+    from assistant.stores.sqs_queue import SqsIngestionQueue
 
     async with open_model_clients(settings) as clients, _one_tenant(settings, clients) as ingestion:
         queue: DelayedQueue = SqsIngestionQueue(

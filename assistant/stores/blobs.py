@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from assistant.domain.errors import DependencyError
 from assistant.process.private_files import make_private_folder, replace_private, write_private
-from assistant.stores.documents_ports import IngestionQueue
+from assistant.stores.ports import IngestionQueue
 
 Value = TypeVar("Value")
 _DIGEST_DIGITS = 32

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.domain.errors import DependencyError
 from assistant.process.settings import FunctionSettings, ServiceSettings, StoreSettings
-from assistant.stores.power import Revocations
-from assistant.stores.words import FileWords
+from assistant.stores.words import FileWords, Revocations
 from assistant.tenant.tenant import TenantConfig
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from assistant.domain.desk import Case
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.domain.revisions import CASE_LISTS, NOT_SERVED, DeskItem, DeskKind
-from assistant.stores.bodies import bodies_of, part_names, store_row
+from assistant.stores.formats import bodies_of, part_names, store_row
 from assistant.stores.group_commit import back_off
 from assistant.stores.store import Store, TableOf
 from assistant.stores.table import ABSENT, Condition, Item, Key, Range, Table, equal, key_of, keyed, sortable

@@ -16,7 +16,7 @@ from assistant.domain.documents import ORIGINAL_PART_BYTES, Document, OriginalFi
 from assistant.domain.errors import DocumentInvalidError, TooLargeError
 from assistant.process.settings import StoreSettings
 from assistant.stores.blobs import Blobs, DamagedBlobError
-from assistant.stores.documents_ports import DocumentStates, IngestionQueue
+from assistant.stores.ports import DocumentStates, IngestionQueue
 from assistant.stores.store import BlobsOf, Store
 
 MOST_CONTENTS = 6

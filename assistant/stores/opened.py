@@ -18,14 +18,15 @@ import structlog
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
 from assistant.process.private_files import keep_private
-from assistant.process.settings import FunctionSettings, StoreSettings
+from assistant.process.settings import AuditSettings, FunctionSettings, StoreSettings
+from assistant.stores.audit import DIGESTS, CloseDays, DayDigests
 from assistant.stores.blobs import FolderBlobs
 from assistant.stores.claims import EVENTS_TABLE
 from assistant.stores.clients import AwsClients, ProcessClients, open_clients
 from assistant.stores.desk import DESK_TABLE
 from assistant.stores.documents import DOCUMENTS, KnowledgeStores
-from assistant.stores.documents_ports import Index
-from assistant.stores.records import RECORDS_TABLE
+from assistant.stores.ports import AnswerRecords, Index
+from assistant.stores.records import RECORDS, RECORDS_TABLE
 from assistant.stores.states import QUEUE, STATES, STATES_TABLE, WITHDRAWALS, StoredWriteTurn
 from assistant.stores.store import BlobsOf, Kept, LockOf, Primitive, QueueOf, Store, Stores, TableOf, WordsOf
 from assistant.stores.words import FileWords
@@ -86,7 +87,7 @@ class AwsStores:
     async def _open(self, primitive: Primitive[Any]) -> Any:
         match primitive:
             case QueueOf():
-                from assistant.stores.queue.sqs import SqsIngestionQueue
+                from assistant.stores.sqs_queue import SqsIngestionQueue
 
                 sqs = await self._clients.aws("sqs")
                 return SqsIngestionQueue(sqs, queue_url=self._name(primitive.setting))
@@ -155,6 +156,25 @@ async def open_deployed(
         yield config, AwsStores(clients, settings, stack=stack, tenant=tenant)
 
 
+@dataclass(frozen=True, slots=True)
+class DeployedAudit:
+    """``close_audit_days``."""
+
+    records: AnswerRecords
+    digests: DayDigests
+    metrics_service: str
+
+    async def close(self) -> int:
+        return await CloseDays(self.records, self.digests, clock=SystemClock()).close()
+
+
+@asynccontextmanager
+async def open_audit(settings: AuditSettings) -> AsyncGenerator[DeployedAudit]:
+    async with AsyncExitStack() as stack:
+        stores = AwsStores(AwsClients(settings, stack), settings, stack=stack)
+        yield DeployedAudit(await stores.of(RECORDS), await stores.of(DIGESTS), settings.metrics_service)
+
+
 async def read_tenants(settings: StoreSettings, clients: ProcessClients) -> TenantFiles:
     """Return every tenant of ``tenants_dir`` as it is served, with the one of ``tenant_file_s3``.
 
@@ -203,7 +223,7 @@ async def open_each(
 
 async def refuse_files_of(tenant: str, settings: StoreSettings) -> None:
     """Raise ConfigurationError where a file of a tenant's embedded stores must not be used."""
-    from assistant.stores.files import refuse_files
+    from assistant.stores.sqlite_file import refuse_files
 
     await asyncio.to_thread(refuse_files, settings.state_dir / "tenants" / tenant)
 
@@ -243,7 +263,7 @@ class EmbeddedTenant:
     def _open(self, primitive: Primitive[Any]) -> Any:
         match primitive:
             case QueueOf():
-                from assistant.stores.queue.sqlite import SqliteIngestionQueue
+                from assistant.stores.sqlite_queue import SqliteIngestionQueue
 
                 return SqliteIngestionQueue(self.folder / "queue.sqlite", name=primitive.name)
             case WordsOf():

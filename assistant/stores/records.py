@@ -52,9 +52,8 @@ from assistant.domain.audit import AuditLink, AuditRecord
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.context import LiveRead, LiveReadQuery
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
-from assistant.stores.audit_chain import AuditChain
-from assistant.stores.bodies import StoredBody, bodies_of, store_row, store_text
-from assistant.stores.formats import stored_text
+from assistant.stores.audit import AuditChain
+from assistant.stores.formats import StoredBody, bodies_of, store_row, store_text, stored_text
 from assistant.stores.ports import FoundAnswer, PlaceKind
 from assistant.stores.store import Store, TableOf
 from assistant.stores.table import Item, Key, Range, Table, key_of, keyed, sortable

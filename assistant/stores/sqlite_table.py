@@ -14,8 +14,8 @@ import structlog
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.stores.earlier_files import move_tables
-from assistant.stores.files import SqliteFile, Transaction
 from assistant.stores.group_commit import GroupCommit, Outcome
+from assistant.stores.sqlite_file import SqliteFile, Transaction
 from assistant.stores.table import ABSENT, EXPIRES_AT, Condition, Item, Key, Range, key_of, keyed
 
 _log = structlog.get_logger(__name__)

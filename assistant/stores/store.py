@@ -16,12 +16,22 @@ from typing import Any, Generic, Protocol, TypeVar
 from assistant.domain.clock import Clock
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.stores.blobs import Blobs
-from assistant.stores.documents_ports import IngestionQueue, WriteTurn
+from assistant.stores.ports import IngestionQueue, WriteTurn
 from assistant.stores.table import Table
-from assistant.stores.words import Words
 
 Opened = TypeVar("Opened")
 Kept = TypeVar("Kept")
+
+
+class Words(Protocol):
+    """Words of one tenant by name; a place with one word has it under the name ``""``."""
+
+    refresh_s: float
+    """How old a reading may be before a request starts the next one."""
+
+    async def read(self, name: str) -> bytes | None:
+        """Return the word now; None where there is none. Raises DependencyError."""
+        ...
 
 
 class Primitive(Generic[Opened]):

@@ -9,26 +9,20 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+
+import structlog
 
 from assistant.domain.clock import Clock
 from assistant.domain.errors import DependencyError
 from assistant.process.private_files import make_private_folder, write_private
+from assistant.stores.store import Store, Words, WordsOf
+from assistant.tenant.deployed_names import CLOSED, ON
 
 _WAIT_S = 1.0
 _LONGEST_FILE_BYTES = 1024 * 1024
-
-
-class Words(Protocol):
-    """Words of one tenant by name; a place with one word has it under the name ``""``."""
-
-    refresh_s: float
-    """How old a reading may be before a request starts the next one."""
-
-    async def read(self, name: str) -> bytes | None:
-        """Return the word now; None where there is none. Raises DependencyError."""
-        ...
+_log = structlog.get_logger(__name__)
 
 
 class FileWords:
@@ -109,3 +103,47 @@ class Latest:
         for reading in self._readings.values():
             reading.cancel()
         await asyncio.gather(*self._readings.values(), return_exceptions=True)
+
+
+class Power:
+    """``EndpointPower`` by one word: ``on`` or one of ``CLOSED``; no word means on.
+
+    Any other word is logged and means on: calls to the endpoints report their own state. While the word
+    cannot be read, the last state is kept.
+    """
+
+    def __init__(self, words: Words, *, clock: Clock) -> None:
+        unread = partial(_log.warning, "power_not_read")
+        self._latest = Latest(words, means=_is_closed, clock=clock, unread=unread)
+
+    async def is_paused(self) -> bool:
+        return await self._latest.of() or False
+
+    async def read(self) -> bool:
+        """Read the word now, and return whether the endpoints are paused."""
+        await self._latest.read()
+        return self._latest.known.get("", False)
+
+    async def close(self) -> None:
+        await self._latest.close()
+
+
+def _is_closed(word: str | None) -> bool:
+    if word not in (None, ON, *CLOSED):
+        _log.warning("power_not_understood")
+    return word in CLOSED
+
+
+POWER = Store(WordsOf("power", "power_parameter"), lambda words, clock: Power(words, clock=clock))
+
+
+class Revocations:
+    """The revoked tokens of a tenant as JSON, one word; without it none is revoked."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+
+    async def fetch(self) -> bytes:
+        """Return the word. Raises DependencyError."""
+        content = await self._words.read("")
+        return b"{}" if content is None else content

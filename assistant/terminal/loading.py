@@ -43,7 +43,7 @@ from assistant.domain.errors import (
     ParsingStoppedError,
 )
 from assistant.domain.paths import canonical_path
-from assistant.stores.documents_ports import DocumentStates
+from assistant.stores.ports import DocumentStates
 from assistant.stores.records import RECORDS
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.local import LocalRuntime, has_knowledge, local_runtime

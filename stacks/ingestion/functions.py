@@ -64,7 +64,7 @@ from stacks.roles import (
 from stacks.tenant_stack import Foundation
 
 MAX_ATTEMPTS = 40
-"""Deliveries before a message is a dead letter; equals ``assistant.stores.documents_ports.MAX_ATTEMPTS``
+"""Deliveries before a message is a dead letter; equals ``assistant.stores.ports.MAX_ATTEMPTS``
 (tested)."""
 _RETENTION = cdk.Duration.days(14)
 """SQS's maximum, so that a weekend's failure is still there."""

@@ -22,10 +22,10 @@ from assistant.process.aws.parameters import ParameterWords
 from assistant.stores.captures import StoredCaptures
 from assistant.stores.documents import StoredDocuments
 from assistant.stores.ports import TEXTS
-from assistant.stores.power import Power, Revocations
-from assistant.stores.queue.sqs import SqsIngestionQueue
 from assistant.stores.s3 import S3Blobs
+from assistant.stores.sqs_queue import SqsIngestionQueue
 from assistant.stores.uploads import UPLOAD_BLOBS, StoredUploads
+from assistant.stores.words import Power, Revocations
 from tests.emulated_aws import create_documents_bucket, create_queue, documents_in
 from tests.fakes.aws_server import REGION, create_key, put_parameter, server_url
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind

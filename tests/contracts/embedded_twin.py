@@ -17,11 +17,10 @@ from assistant.stores.captures import StoredCaptures
 from assistant.stores.claims import EVENTS_TABLE, StoredClaims
 from assistant.stores.desk import DESK_TABLE
 from assistant.stores.index.embedded import EmbeddedPassageIndex
-from assistant.stores.power import Power, Revocations
 from assistant.stores.records import RECORDS_TABLE
 from assistant.stores.sqlite_table import SqliteTable
 from assistant.stores.states import STATES_TABLE
-from assistant.stores.words import FileWords
+from assistant.stores.words import FileWords, Power, Revocations
 from tests.fakes.tenant_stores import TenantStores
 
 DIMENSIONS = 4

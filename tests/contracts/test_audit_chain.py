@@ -14,7 +14,7 @@ import pytest
 from assistant.domain.audit import AuditLink, DayDigest, by_writer
 from assistant.domain.context import LiveRead
 from assistant.domain.errors import DocumentInvalidError
-from assistant.stores.audit_days import AuditReport, CloseDays, DayDigests, VerifyAudit, key_of
+from assistant.stores.audit import AuditReport, CloseDays, DayDigests, VerifyAudit, key_of
 from assistant.stores.blobs import FolderBlobs
 from tests.contracts import samples
 from tests.contracts.audit_damage import Change, add_copy, change_records, remove_links, with_agent

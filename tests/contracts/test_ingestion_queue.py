@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from assistant.stores.documents_ports import MAX_ATTEMPTS, QueuedDocument
+from assistant.stores.ports import MAX_ATTEMPTS, QueuedDocument
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
 

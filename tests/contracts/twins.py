@@ -19,15 +19,18 @@ from assistant.service.identity import KeySource
 from assistant.stores.blobs import Blobs
 from assistant.stores.captures import StoredCaptures
 from assistant.stores.documents import StoredDocuments
-from assistant.stores.documents_ports import DocumentStates, IndexVersions, IngestionQueue, PassageIndex
 from assistant.stores.ports import (
     AnswerClaims,
     AnswerRecords,
     DeskStore,
+    DocumentStates,
     EndpointPower,
     ErasureKeys,
     FeedbackOutbox,
+    IndexVersions,
+    IngestionQueue,
     LiveReads,
+    PassageIndex,
     PassageSearch,
     SentValues,
 )

@@ -73,7 +73,7 @@ from assistant.domain.errors import AssistantError, ConflictError, PassageTooLon
 from assistant.domain.filling import LiveElements
 from assistant.domain.identity import Identity, Role
 from assistant.models.artifacts import ServedModel
-from assistant.stores.encoding import known_item, retrieved
+from assistant.stores.index.rows import known_item, retrieved
 from assistant.stores.ports import (
     FoundAnswer,
     GenerationDelta,

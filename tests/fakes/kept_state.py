@@ -20,7 +20,7 @@ from assistant.domain.context import LiveRead, LiveReadQuery
 from assistant.domain.desk import Case, CaseReason
 from assistant.domain.documents import DocumentState
 from assistant.domain.revisions import CaseState, DeskItem, DeskKind
-from assistant.stores.documents_ports import SourceRun
+from assistant.options.sources.ports import SourceRun
 from assistant.stores.ports import ValuesOfSent
 from tests.contracts import samples
 from tests.fakes.tenant_stores import TenantStores

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from assistant.stores.bodies import load_body
+from assistant.stores.formats import load_body
 
 
 def stored_bodies(file: Path, *, partition: str, sort: str = "*") -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from assistant.documents.readable import ReadableDocuments
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
-from assistant.stores.audit_days import DIGESTS
+from assistant.stores.audit import DIGESTS
 from assistant.stores.claims import CLAIMS
 from assistant.stores.desk import DESK
 from assistant.stores.erasure import ERASURE_KEYS

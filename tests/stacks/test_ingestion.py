@@ -10,7 +10,7 @@ import pytest
 
 from assistant.options.feedback.stack import MOVER
 from assistant.process.settings import AuditSettings
-from assistant.stores.documents_ports import MAX_ATTEMPTS
+from assistant.stores.ports import MAX_ATTEMPTS
 from assistant.tenant.deployed_names import AUDIT_OUTPUT
 from stacks.ingestion import functions as tenant_queues
 from stacks.ingestion.stack import IngestionStack, schema_stamp

@@ -14,7 +14,7 @@ from assistant.domain.audit import day_of
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DeploymentError
 from assistant.process.settings import AuditSettings
-from assistant.stores.audit_days import DIGESTS, AuditReport, VerifyAudit
+from assistant.stores.audit import DIGESTS, AuditReport, VerifyAudit
 from assistant.stores.records import RECORDS
 from assistant.tenant.deployed_names import AUDIT_OUTPUT
 from assistant.tenant.tenant import load_tenant
@@ -47,7 +47,7 @@ def verify(
             async with options.stores(tenant) as stores:
                 records, digests = stores.get(RECORDS), stores.get(DIGESTS)
                 return await VerifyAudit(records, digests, clock=SystemClock()).run(*days)
-        from assistant.stores.audit_closing import open_audit
+        from assistant.stores.opened import open_audit
 
         settings = _deployed(options, tenant)
         kept = day_of(SystemClock().now()) - timedelta(days=settings.kept_days - 1)

@@ -36,8 +36,7 @@ from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.tenant.tenant import TenantConfig
 
 if TYPE_CHECKING:
-    from assistant.stores.documents_ports import DocumentStates
-    from assistant.stores.ports import AnswerRecords, DeskStore, ErasureKeys
+    from assistant.stores.ports import AnswerRecords, DeskStore, DocumentStates, ErasureKeys
 
 INTAKES = Place[Callable[[TenantConfig, Stores], Awaitable[CaseIntake]]]("intake of feedback")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from assistant.domain.acts import StoredAct
 from assistant.domain.answers import StoredSent, StoredVerdict
-from assistant.stores.bodies import bodies_of
+from assistant.stores.formats import bodies_of
 from assistant.stores.ports import TEXTS, OutboxKind, OutboxRow
 from assistant.stores.records import RECORDS_TABLE, listed
 from assistant.stores.store import BlobsOf, Store

@@ -182,7 +182,7 @@ class Credentials:
 
             self.stored.append(StoredSecret(await self.aws(_SECRETS_MANAGER), name=name))
             return self.stored[-1]
-        from assistant.stores.files import file_secret
+        from assistant.process.private_files import file_secret
 
         if scheme == "file":
             return partial(file_secret, self.tenants_dir / name)

@@ -16,9 +16,9 @@ from assistant.domain.context import LiveRead, LiveReadPage, LiveReadQuery, plac
 from assistant.domain.errors import AssistantError
 from assistant.stores.ports import ValuesOfSent
 from assistant.stores.records import LIVE_DAYS, RECORDS_TABLE, Audited, Listing
-from assistant.stores.store import Store, TableOf, WordsOf
+from assistant.stores.store import Store, TableOf, Words, WordsOf
 from assistant.stores.table import ABSENT, EXPIRES_AT, Range, Table, keyed
-from assistant.stores.words import FileWords, Latest, Words
+from assistant.stores.words import FileWords, Latest
 from assistant.tenant.deployed_names import OFF, ON
 
 _log = structlog.get_logger(__name__)

@@ -31,7 +31,7 @@ from assistant.domain.errors import (
     ParsingStoppedError,
 )
 from assistant.stores.documents import StoredDocuments
-from assistant.stores.documents_ports import DocumentStates
+from assistant.stores.ports import DocumentStates
 
 READER_VERSION = "1"
 """Raise it when a document becomes another text: by a reader, or by ``cleaned``."""

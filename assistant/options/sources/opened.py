@@ -37,7 +37,7 @@ class LocalSecrets:
     state_dir: Path
 
     async def __call__(self, name: str) -> str:
-        from assistant.stores.files import file_secret
+        from assistant.process.private_files import file_secret
 
         scheme, _, rest = name.partition(":")
         if scheme == "secretsmanager" or (scheme == "state" and "/" in rest):

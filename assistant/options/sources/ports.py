@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
 
+from pydantic import AwareDatetime
+
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import MediaType
-from assistant.stores.documents_ports import SourceRun
+from assistant.domain.public import PublicModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,32 @@ class Connector(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class SourceRun(PublicModel):
+    """One run of a source's connector, and where the next one goes on."""
+
+    source: str
+    into: str = ""
+    """Address of the service that it brought documents to; empty: the stores that it is kept in."""
+    started_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+    """None while it runs, and for a run that was killed."""
+    cursor: str | None = None
+    """Everything before it was handed over."""
+    changed: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    refused: int = 0
+    errors: tuple[str, ...] = ()
+    """Why it stopped early, or items were refused: the first ones, without their text."""
+    succeeded_at: AwareDatetime | None = None
+    """When a run last ended without stopping early."""
+
+    @property
+    def key(self) -> str:
+        """Names the source and the place: a run into another place has a cursor of its own."""
+        return f"{self.source} {self.into}".rstrip()
 
 
 class SourceRuns(Protocol):

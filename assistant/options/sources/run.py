@@ -32,9 +32,8 @@ from assistant.domain.errors import (
     OverloadedError,
 )
 from assistant.domain.retries import all_or_cancel, back_off_s
-from assistant.options.sources.ports import ChangedItem, Connector, FetchedItem, SourceRuns
+from assistant.options.sources.ports import ChangedItem, Connector, FetchedItem, SourceRun, SourceRuns
 from assistant.stores.documents import KnowledgeStores
-from assistant.stores.documents_ports import SourceRun
 
 LONGEST_RUN_S = 6 * 3600.0
 _CALL_S = 600.0

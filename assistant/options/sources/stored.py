@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from assistant.domain.errors import DependencyError
-from assistant.stores.documents_ports import SourceRun
+from assistant.options.sources.ports import SourceRun
 from assistant.stores.store import LockOf, Store, TableOf
 from assistant.stores.table import Range, Table, keyed
 

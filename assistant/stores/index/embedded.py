@@ -25,7 +25,6 @@ from assistant.domain.documents import (
     StoredDocument,
 )
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
-from assistant.stores.files import EngineThread, open_connection
 from assistant.stores.index.embedded_files import (
     PASSAGES_FILE,
     EmbeddedIndexVersions,
@@ -37,6 +36,7 @@ from assistant.stores.index.embedded_files import (
     read_versions,
     stored_documents,
 )
+from assistant.stores.sqlite_file import EngineThread, open_connection
 
 if TYPE_CHECKING:
     from assistant.stores.index.embedded_reader import IndexReader

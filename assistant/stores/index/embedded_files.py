@@ -54,7 +54,7 @@ from assistant.domain.errors import (
 )
 from assistant.domain.public import PublicModel
 from assistant.process.private_files import FILE_MODE, make_private_folder, replace_private
-from assistant.stores.encoding import (
+from assistant.stores.index.rows import (
     card_from,
     card_values,
     known_item,
@@ -63,7 +63,7 @@ from assistant.stores.encoding import (
     passage_from,
     passage_values,
 )
-from assistant.stores.files import json_array, open_connection
+from assistant.stores.sqlite_file import json_array, open_connection
 from assistant.text.caches import remember_texts
 
 PASSAGES_FILE = "passages.sqlite"

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from tantivy import FieldType, Occur, Query
 
 from assistant.domain.documents import PassageQuery, Retrieved, StoredDocument, id_prefix_of
-from assistant.stores.encoding import UNLABELLED, Leg, label_terms, microseconds, retrieved
-from assistant.stores.files import open_connection
 from assistant.stores.index import embedded_files as rows
 from assistant.stores.index.embedded_writer import ANALYZER, LEG_FIELDS, LexicalLeg, lexical_analyzer
+from assistant.stores.index.rows import UNLABELLED, Leg, label_terms, microseconds, retrieved
+from assistant.stores.sqlite_file import open_connection
 
 COSINE_DECIMALS = 6
 """float32 sums differ in the last bits with a vector's place in the matrix; rounded, equal texts tie."""

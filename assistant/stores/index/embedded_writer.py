@@ -34,10 +34,10 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentCard, IndexedDocument, Passage, id_prefix_of
 from assistant.domain.errors import LocalRuntimeError
 from assistant.process.private_files import FILE_MODE, make_private_folder
-from assistant.stores.encoding import microseconds, visibility, whole_text
-from assistant.stores.files import open_connection
 from assistant.stores.index import embedded_files as rows
 from assistant.stores.index.embedded_files import read_versions
+from assistant.stores.index.rows import microseconds, visibility, whole_text
+from assistant.stores.sqlite_file import open_connection
 
 LexicalLeg = Literal["passages", "titles", "texts"]
 WRITER_HEAP_BYTES = 15_000_000

@@ -25,7 +25,7 @@ import structlog
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import IndexModel
 from assistant.domain.errors import ConfigurationError
-from assistant.stores.documents_ports import PassageEmbedder
+from assistant.stores.ports import PassageEmbedder
 
 KEY_BYTES = 16
 _FIELDS = ("model_digest", "keys", "scales", "values")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, IndexInfo, IndexModel
 from assistant.domain.errors import ConflictError, SearchUnavailableError
-from assistant.stores.encoding import from_microseconds
 from assistant.stores.index.opensearch_client import CALL_TIMEOUT_S, call, search
+from assistant.stores.index.rows import from_microseconds
 from assistant.tenant.deployed_names import IndexAccess
 
 if TYPE_CHECKING:

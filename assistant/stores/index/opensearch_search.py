@@ -22,15 +22,6 @@ from assistant.domain.documents import (
     StoredDocument,
 )
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
-from assistant.stores.encoding import (
-    UNLABELLED,
-    Leg,
-    known_item,
-    known_words_of,
-    label_terms,
-    microseconds,
-    retrieved,
-)
 from assistant.stores.index.opensearch_client import (
     field_values,
     reading_response,
@@ -52,6 +43,15 @@ from assistant.stores.index.opensearch_writer import (
     card_of,
     documents_in,
     passage_of,
+)
+from assistant.stores.index.rows import (
+    UNLABELLED,
+    Leg,
+    known_item,
+    known_words_of,
+    label_terms,
+    microseconds,
+    retrieved,
 )
 from assistant.text.caches import remember_texts
 

@@ -29,7 +29,15 @@ from assistant.domain.documents import (
     StoredDocument,
 )
 from assistant.domain.errors import SearchUnavailableError
-from assistant.stores.encoding import (
+from assistant.stores.index.opensearch_client import call, field_values, reading_response, search, stored_rows
+from assistant.stores.index.opensearch_schema import (
+    PassageSchema,
+    apply_schema,
+    leave_older_schema,
+    read_info,
+    versions_of,
+)
+from assistant.stores.index.rows import (
     card_from,
     card_values,
     document_id_of,
@@ -38,14 +46,6 @@ from assistant.stores.encoding import (
     passage_values,
     visibility,
     whole_text,
-)
-from assistant.stores.index.opensearch_client import call, field_values, reading_response, search, stored_rows
-from assistant.stores.index.opensearch_schema import (
-    PassageSchema,
-    apply_schema,
-    leave_older_schema,
-    read_info,
-    versions_of,
 )
 
 if TYPE_CHECKING:

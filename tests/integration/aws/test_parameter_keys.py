@@ -16,7 +16,7 @@ from assistant.domain.errors import DependencyError
 from assistant.process.aws.clients import ClientLimits, open_client
 from assistant.process.aws.parameters import ParameterKeySource, ParameterWords
 from assistant.service.identity import CachedKeySet
-from assistant.stores.power import Power
+from assistant.stores.words import Power
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION, put_parameter
 from tests.fakes.clock import SteppedClock

@@ -14,7 +14,7 @@ import pytest
 
 from assistant.domain.errors import DependencyError
 from assistant.process.aws.clients import ClientLimits, open_client
-from assistant.stores.queue.sqs import SqsIngestionQueue
+from assistant.stores.sqs_queue import SqsIngestionQueue
 from tests.contracts.aws_twins import tenant_name
 from tests.emulated_aws import create_queue
 from tests.fakes.aws_server import REGION

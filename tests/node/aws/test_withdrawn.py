@@ -22,7 +22,7 @@ from assistant.stores.documents import KnowledgeStores
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.erasure import StoredErasureKeys
 from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
-from assistant.stores.queue.sqs import SqsIngestionQueue
+from assistant.stores.sqs_queue import SqsIngestionQueue
 from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import EVENTS, STATES, TABLES
 from tests.emulated_aws import documents_in

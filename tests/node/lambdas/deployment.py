@@ -30,7 +30,7 @@ from assistant.stores.documents import KnowledgeStores
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.index.opensearch_client import call, open_opensearch
 from assistant.stores.index.opensearch_schema import PassageSchema, apply_schema, delete_index
-from assistant.stores.queue.sqs import SqsIngestionQueue
+from assistant.stores.sqs_queue import SqsIngestionQueue
 from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import RECORDS, STATES
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table, documents_in

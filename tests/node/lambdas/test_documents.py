@@ -11,7 +11,7 @@ import pytest
 
 from assistant.documents.work import EmbeddingLimits
 from assistant.domain.documents import DocumentState
-from assistant.stores.documents_ports import MAX_ATTEMPTS
+from assistant.stores.ports import MAX_ATTEMPTS
 from assistant.stores.s3 import S3Blobs
 from assistant.stores.uploads import UPLOAD_BLOBS, StoredUploads
 from assistant.tenant import deployed_names

@@ -10,8 +10,7 @@ import pytest
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, OverloadedError
-from assistant.options.sources.ports import ChangePage, Connector, FetchedItem
-from assistant.stores.documents_ports import SourceRun
+from assistant.options.sources.ports import ChangePage, Connector, FetchedItem, SourceRun
 from tests.options.sources.pages import Pages, sync_of
 from tests.unit.documents.knowledge import Knowledge
 

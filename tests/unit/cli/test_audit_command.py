@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from assistant.cli.main import app
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import SystemClock
-from assistant.stores.audit_days import CloseDays
+from assistant.stores.audit import CloseDays
 from tests.fakes.corpus_documents import TENANT
 from tests.fakes.tenant_stores import open_tenant_stores
 

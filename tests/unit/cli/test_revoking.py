@@ -14,8 +14,7 @@ from assistant.cli.main import app
 from assistant.domain.errors import ConfigurationError, DeploymentError, TokenRevokedError
 from assistant.service.identity import RevokedTokens
 from assistant.stores.clients import revocations_file
-from assistant.stores.power import Revocations
-from assistant.stores.words import FileWords
+from assistant.stores.words import FileWords, Revocations
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import AwsAccount
 from tests.fakes.aws_server import REGION

@@ -10,7 +10,7 @@ import pytest
 
 from assistant.documents.batches import UNAVAILABLE_DELAY_S, BatchHandling, PostponingBatches
 from assistant.domain.errors import DependencyError, EmbeddingUnavailableError
-from assistant.stores.documents_ports import MAX_ATTEMPTS, QueuedDocument
+from assistant.stores.ports import MAX_ATTEMPTS, QueuedDocument
 
 
 class Later:

@@ -11,8 +11,8 @@ from pathlib import Path
 from assistant.documents.batches import BatchHandling
 from assistant.documents.worker import ConsumerLimits, QueueConsumer
 from assistant.domain.errors import DependencyError
-from assistant.stores.documents_ports import QueuedDocument
-from assistant.stores.queue.sqlite import SqliteIngestionQueue
+from assistant.stores.ports import QueuedDocument
+from assistant.stores.sqlite_queue import SqliteIngestionQueue
 from tests.fakes.clock import SteppedClock
 from tests.unit.documents.knowledge import until
 

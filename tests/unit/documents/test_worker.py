@@ -22,7 +22,7 @@ from assistant.domain.errors import (
     OverloadedError,
     PassageTooLongError,
 )
-from assistant.stores.documents_ports import MAX_ATTEMPTS, PassageIndex
+from assistant.stores.ports import MAX_ATTEMPTS, PassageIndex
 from tests.unit.documents.knowledge import (
     QUICK,
     QUICK_EMBEDDING,

@@ -16,7 +16,7 @@ from assistant.laptop.sharing import SharedSite
 from assistant.process.private_files import keep_private, make_private_folder, write_private
 from assistant.stores.blobs import FolderBlobs
 from assistant.stores.documents import StoredDocuments
-from assistant.stores.files import open_connection
+from assistant.stores.sqlite_file import open_connection
 from tests.contracts import samples
 from tests.fakes.file_modes import wider
 from tests.fakes.sites import address

@@ -11,8 +11,8 @@ import pytest
 from assistant.domain.errors import ConfigurationError
 from assistant.models.opened import ModelStores, open_model_clients
 from assistant.process.settings import WorkerSettings
-from assistant.stores.documents_ports import PassageEmbedder
 from assistant.stores.index.kept_vectors import KeptVectorsEmbedder
+from assistant.stores.ports import PassageEmbedder
 from assistant.tenant.tenant import load_tenant
 from tests.fakes.kept_vectors import write_kept_vectors
 from tests.fakes.tenant_files import settings_in

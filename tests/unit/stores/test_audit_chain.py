@@ -11,7 +11,7 @@ import pytest
 from assistant.domain.audit import AuditLink, AuditRecord, by_writer, digest_of, hash_of
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.process.settings import RunningIn
-from assistant.stores.audit_chain import AuditChain
+from assistant.stores.audit import AuditChain
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from assistant.stores.bodies import StoredBody, load_body, part_names, store_text
+from assistant.stores.formats import StoredBody, load_body, part_names, store_text
 
 MOST_BYTES = 400 * 1024
 SIZES = [0, 1, 32 * 1024, 32 * 1024 + 1, 350 * 1024, 350 * 1024 + 1, 2_000_000]

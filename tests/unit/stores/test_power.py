@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from assistant.stores.power import Power
-from assistant.stores.words import FileWords
+from assistant.stores.words import FileWords, Power
 from tests.fakes.clock import SteppedClock
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import DependencyError, OverloadedError, RecordsUnavailableError
-from assistant.stores import files
-from assistant.stores.files import SqliteFile, Transaction, open_connection
-from assistant.stores.queue import sqlite as ingestion
-from assistant.stores.queue.sqlite import SqliteIngestionQueue
+from assistant.stores import sqlite_file as files
+from assistant.stores import sqlite_queue as ingestion
 from assistant.stores.records import StoredRecords
+from assistant.stores.sqlite_file import SqliteFile, Transaction, open_connection
+from assistant.stores.sqlite_queue import SqliteIngestionQueue
 from assistant.stores.sqlite_table import SqliteTable
 from assistant.stores.states import StoredStates
 from assistant.stores.table import keyed
@@ -112,7 +112,7 @@ def test_closing_an_unused_store_opens_no_file(tmp_path: Path) -> None:
 RECEIVER = """
 import asyncio, sys
 from pathlib import Path
-from assistant.stores.queue.sqlite import SqliteIngestionQueue
+from assistant.stores.sqlite_queue import SqliteIngestionQueue
 
 async def main():
     queue = SqliteIngestionQueue(Path(sys.argv[1]))

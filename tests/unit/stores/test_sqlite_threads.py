@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from assistant.stores.files import SqliteFile, run_in_its_thread
+from assistant.stores.sqlite_file import SqliteFile, run_in_its_thread
 from assistant.stores.sqlite_table import SqliteTable
 from assistant.stores.states import StoredStates
 from tests.contracts import samples

@@ -1,6 +1,6 @@
-"""What one tenant keeps in files: SQLite databases, documents, feedback, switches and secrets.
+"""SQLite files of a tenant, for tables, queues and the index.
 
-A SQLite file is used from asyncio: a transaction is one function that runs in the file's own thread. A
+A file is used from asyncio: a transaction is one function that runs in the file's own thread. A
 ``sqlite3.Cursor`` must be freed in the thread that made it: freed in another thread it resets a cached
 statement while that statement runs again, and a write then fails with ``sqlite3.InterfaceError``. So a
 transaction's function gets no cursor: each statement returns its whole result (``Rows``). SQLite is imported
@@ -323,22 +323,3 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
                 raise
         time.sleep(_SWITCH_AGAIN_S)
-
-
-_LARGEST_SECRET_BYTES = 64 * 1024
-
-
-async def file_secret(path: Path) -> bytes:
-    """Return what the file holds, without white space around it. Raises ConfigurationError."""
-
-    def read() -> bytes:
-        with path.open("rb") as file:
-            return file.read(_LARGEST_SECRET_BYTES).strip()
-
-    try:
-        secret = await asyncio.to_thread(read)
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
-    if not secret:
-        raise ConfigurationError(f"{path} is empty.")
-    return secret

@@ -13,8 +13,8 @@ import psutil
 
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import OverloadedError
-from assistant.stores.documents_ports import MAX_ATTEMPTS, QueuedDocument
-from assistant.stores.files import SqliteFile, Transaction
+from assistant.stores.ports import MAX_ATTEMPTS, QueuedDocument
+from assistant.stores.sqlite_file import SqliteFile, Transaction
 
 _QUEUED = """
 CREATE TABLE IF NOT EXISTS queued (
