@@ -38,7 +38,7 @@ from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, pairs_of, table
 
 if TYPE_CHECKING:
-    from assistant.evaluation.comparison import Compared, Contender
+    from assistant.options.models_lab.comparison import Compared, Contender
     from assistant.terminal.account import AwsAccount
 
 _POLL_S = 20.0
@@ -351,11 +351,11 @@ def compare(
     """Ask models that write the same questions; one table has right, refused, withheld, speed and cost."""
     from assistant.answer.services import AnswerWriter
     from assistant.domain.clock import SystemClock
-    from assistant.evaluation import comparison
     from assistant.evaluation.judging import WrittenModel
     from assistant.evaluation.questions import TenantQuestions, draw
     from assistant.models.artifacts import model_elsewhere
     from assistant.models.recorded import read_recording
+    from assistant.options.models_lab import comparison
     from assistant.service.opened import served_generator
     from assistant.terminal import loading, local
 

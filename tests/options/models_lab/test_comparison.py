@@ -10,7 +10,10 @@ from itertools import product
 import pytest
 
 from assistant.domain.errors import GenerationUnavailableError
-from assistant.evaluation.comparison import (
+from assistant.evaluation.judging import WrittenModel
+from assistant.evaluation.questions import EvaluationQuestion
+from assistant.models.recorded import CharacterCount
+from assistant.options.models_lab.comparison import (
     WRONGLY_STOPPED,
     Compared,
     Contender,
@@ -18,9 +21,6 @@ from assistant.evaluation.comparison import (
     comparison_rows,
     evidence_against,
 )
-from assistant.evaluation.judging import WrittenModel
-from assistant.evaluation.questions import EvaluationQuestion
-from assistant.models.recorded import CharacterCount
 from assistant.stores.ports import GenerationDelta
 from assistant.tenant.added_models import ServedLlm
 from tests.fakes.answering import FakeTenant, ScriptedGenerator, Step
