@@ -12,6 +12,7 @@ from assistant.documents.readable import ReadableDocuments
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
 from assistant.stores.audit import DIGESTS
+from assistant.stores.blobs import Blobs
 from assistant.stores.claims import CLAIMS
 from assistant.stores.desk import DESK
 from assistant.stores.erasure import ERASURE_KEYS
@@ -23,7 +24,7 @@ from assistant.stores.uploads import UPLOADS, UPLOADS_QUEUE
 from assistant.tenant.tenant import TenantConfig
 
 if TYPE_CHECKING:
-    from assistant.options.feedback.store import FeedbackFiles, StoredFeedback
+    from assistant.options.feedback.store import StoredFeedback
     from assistant.options.feedback.stored import StoredOutbox
     from assistant.options.live.stored import StoredLiveReads, StoredSentValues
     from assistant.options.sources.stored import StoredSourceRuns
@@ -82,7 +83,7 @@ class TenantStores(EmbeddedTenant):
         return self.get(OUTBOX)
 
     @cached_property
-    def feedback_files(self) -> FeedbackFiles:
+    def feedback_files(self) -> Blobs:
         from assistant.options.feedback.stored import FEEDBACK_FILES
 
         return self.get(FEEDBACK_FILES)
