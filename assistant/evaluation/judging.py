@@ -1,6 +1,11 @@
 """Asks questions through the answer path, and judges what it prepared and what reaches the agent.
 
-``Observer`` and ``Judge`` take no model; ``WrittenAnswers`` takes one that writes, live or recorded.
+``Observer`` and ``Judge`` take no model; ``WrittenAnswers`` takes one that writes, live or recorded. Values
+are by name of a measure: ``measures.MEASURES`` says what each is.
+
+- Gold: excerpts of documents that together are the answer (``EvaluationQuestion.gold``).
+- A part: a message of two questions is searched, ranked and quoted part by part.
+- A reading: what a model, or else a rule, took a message to ask before anything was searched.
 """
 
 from __future__ import annotations
@@ -68,7 +73,7 @@ class Observed:
     before: str | None
     prepared: PreparedAnswer
     timings_ms: Mapping[str, float]
-    """By step of the first attempt, and their ``total``."""
+    """Time of each step of the first attempt, and their ``total``."""
     degraded: tuple[str, ...]
     """Steps that were left out each time it was asked."""
 
@@ -243,8 +248,8 @@ class Judge:
             values["gain"] = values["first"] - first_share(question, right, fused)
             if any(part.is_undisputed for part in found.evidence):
                 values["undisputed_first"] = values["first"]
-            if is_found:
-                sizes["words of the quote"] = _words(block.before + block.text for block in found.blocks)
+        if question.answerable and is_found:
+            sizes["words of the quote"] = _words(block.before + block.text for block in found.blocks)
         wanted = f"{', '.join(question.documents)} first, with {question.answer_contains}"
         first = ", ".join(ranking[0] for ranking in ranked if ranking) if is_found else "nothing near"
         is_miss = 0.0 in (values.get("right"), values.get("first")) or values.get("telltale", 0.0) > 0
@@ -280,15 +285,21 @@ class Judge:
 def first_share(
     question: EvaluationQuestion, right: frozenset[str], rankings: Sequence[Sequence[str]]
 ) -> float:
-    """Return whether a right document is the first of a ranking; of a double question the share of halves.
+    """Return 1.0 where a right document is the first of a ranking, else 0.0; of a double question, the share
+    of its halves.
 
-    ``right``: the named documents, and those that are right for the whole question.
+    ``right``: the question's documents, and others that hold all its gold. ``rankings``: one for each part.
     """
-    tops = [set(ranking[:1]) for ranking in rankings]
-    named, first = question.documents, set[str]().union(*tops)
-    if question.kind != "double" or max(len(tops), len(named)) < 2 or first & right.difference(named):
+    first_by_part = [set(ranking[:1]) for ranking in rankings]
+    named, first = question.documents, set[str]().union(*first_by_part)
+    has_halves = question.kind == "double" and max(len(first_by_part), len(named)) > 1
+    holds_both = bool(first & right.difference(named))  # one document with all the gold answers both halves
+    if not has_halves or holds_both:
         return float(bool(first & right))
-    halves = [name in first for name in named] if len(named) > 1 else [bool(top & right) for top in tops]
+    if len(named) > 1:
+        halves = [name in first for name in named]
+    else:
+        halves = [bool(top & right) for top in first_by_part]
     return sum(halves) / len(halves)
 
 
@@ -341,7 +352,8 @@ def _is_found(observed: Observed) -> bool:
 
 
 def shown_quotes(observed: Observed) -> tuple[object, ...]:
-    """Return what is quoted for each part of a question, and whether anything is: to be compared."""
+    """Return whether anything is quoted, and what for each part: equal for two observations that show an
+    agent the same."""
     sections = [part.section for part in observed.prepared.quote.evidence]
     quotes = [each and (each.document_id, [one.unit for one in each.units], each.keys) for each in sections]
     return _is_found(observed), quotes
@@ -393,20 +405,24 @@ class WrittenModel:
 
 
 class HeardModel:
-    """Reads a model's stream as it comes, whenever its reader takes it, and keeps its text and times.
+    """Keeps the text and the times of a model's last call.
 
-    The answer path reads the first text only when it has the vectors of the section beside it.
+    A task reads the stream as it comes and hands it on by a queue, so that times are the model's: the answer
+    path takes the first text only when it has the vectors of the section beside it.
     """
 
     def __init__(self, generator: AnswerGenerator, clock: Clock) -> None:
         self._generator, self._clock = generator, clock
         self.ended: dict[str, str] = {}
-        """Of calls that neither failed nor were late."""
+        """Prompt's SHA-256 = text, of calls that neither failed nor were late."""
         self._start()
 
     def _start(self) -> None:
         self.first_s: float | None = None
-        self.text, self.seconds, self.tokens, self.failed = "", 0.0, 0, False
+        """Seconds from the call to the first text; None before it."""
+        self.text, self.seconds, self.tokens = "", 0.0, 0
+        self.failed = False
+        """Whether a call began and has not ended with a finish reason."""
 
     def forget(self) -> None:
         self.ended.clear()
@@ -419,16 +435,16 @@ class HeardModel:
         self._start()
         self.failed, began_s = True, self._clock.monotonic_s()
         async with self._generator.stream(request, deadline=deadline) as stream:
-            read = _Read(stream.inference_id, stream.variant)
-            reading = asyncio.create_task(self._read(stream, read, began_s=began_s))
+            handed_on = _HandedOnStream(stream.inference_id, stream.variant)
+            reading = asyncio.create_task(self._read(stream, handed_on, began_s=began_s))
             try:
-                yield read
+                yield handed_on
             finally:
                 reading.cancel()
                 await asyncio.wait([reading])
         self.ended[prompt_sha256(request.messages)] = self.text
 
-    async def _read(self, stream: GenerationStream, read: _Read, *, began_s: float) -> None:
+    async def _read(self, stream: GenerationStream, handed_on: _HandedOnStream, *, began_s: float) -> None:
         try:
             async for delta in stream:
                 self.seconds = self._clock.monotonic_s() - began_s
@@ -439,13 +455,15 @@ class HeardModel:
                 if delta.usage is not None and delta.usage.completion_tokens:
                     self.tokens = delta.usage.completion_tokens
                 self.failed = self.failed and delta.finish_reason is None
-                read.items.put_nowait(delta)
-            read.items.put_nowait(None)
+                handed_on.items.put_nowait(delta)
+            handed_on.items.put_nowait(None)
         except AssistantError as error:
-            read.items.put_nowait(error)
+            handed_on.items.put_nowait(error)
 
 
-class _Read:
+class _HandedOnStream:
+    """A ``GenerationStream`` of what another task has read: its deltas, then None at the end, or an error."""
+
     def __init__(self, inference_id: str | None, variant: str | None) -> None:
         self.inference_id, self.variant = inference_id, variant
         self.items: asyncio.Queue[GenerationDelta | AssistantError | None] = asyncio.Queue()
@@ -515,16 +533,8 @@ class WrittenAnswers:
             events = [event async for event in stream]
         shown = "".join(event.text for event in events if isinstance(event, Token))
         done = next((event for event in events if isinstance(event, Done)), None)
-        line = self._recorded.get(question.qid)
         refused = done is not None and digest is not None and done.finish_reason is FinishReason.NO_EVIDENCE
         is_written = done is not None and (done.mode is Mode.WRITTEN or refused)
-        recorded: list[RecordedAnswer] = []
-        if not self._recorded:
-            readings = {prompt: text for prompt, text in self.heard.ended.items() if prompt != digest}
-            recorded = [self._line(question, "reading", *reading) for reading in readings.items()]
-            if is_written and digest is not None:
-                recorded.append(self._line(question, "answer", digest, self.heard.text))
-        shown_right = holds_all(normal(shown), question.answer_contains)
         is_whole = not any(
             isinstance(event, SentenceEnded) and event.detail == "withheld" for event in events
         )
@@ -533,20 +543,29 @@ class WrittenAnswers:
             "written_withheld": float(not is_whole),
             "read_by_model": float(prepared.queries.reading.made_by == "model"),
         }
+        line = self._recorded.get(question.qid)
+        plays = line is not None and line.prompt_sha256 == digest
         if line is not None and digest is not None:
-            values["plays"] = float(line.prompt_sha256 == digest)
+            values["plays"] = float(plays)
         if question.answerable:
-            values |= {"written_right": float(shown_right), "written_refused": float(is_refused)}
-            if question.kind == "messy":
-                values["written_messy"] = float(shown_right)
-            if line is not None and values.get("plays"):
-                values["raw_right"] = float(holds_all(normal(line.answer), question.answer_contains))
-            if values.get("raw_right"):
-                values["unchanged"] = float(shown_right and is_whole)
+            raw = line.answer if line is not None and plays else None
+            values["written_refused"] = float(is_refused)
+            values |= _values_of_text(question, shown, raw=raw, is_whole=is_whole)
         else:
             is_sure = done is not None and done.certainty is Certainty.ANSWERED
             values |= {"written_false": float(is_sure), "written_rightly_refused": float(is_refused)}
-        return Written(values, is_written, shown, () if done is None else done.degraded, tuple(recorded))
+        recorded = () if self._recorded else self._to_record(question, digest, is_written=is_written)
+        return Written(values, is_written, shown, () if done is None else done.degraded, recorded)
+
+    def _to_record(
+        self, question: EvaluationQuestion, digest: str | None, *, is_written: bool
+    ) -> tuple[RecordedAnswer, ...]:
+        """Return the lines of the live model's last calls; ``digest``: of the prompt of the answer."""
+        readings = {prompt: text for prompt, text in self.heard.ended.items() if prompt != digest}
+        lines = [self._line(question, "reading", *reading) for reading in readings.items()]
+        if is_written and digest is not None:
+            lines.append(self._line(question, "answer", digest, self.heard.text))
+        return tuple(lines)
 
     def _line(
         self, question: EvaluationQuestion, task: Literal["answer", "reading"], prompt: str, text: str
@@ -559,3 +578,22 @@ class WrittenAnswers:
             model=self._model_name,
             made_at=date.today(),  # noqa: DTZ011 - a date for a reader
         )
+
+
+def _values_of_text(
+    question: EvaluationQuestion, shown: str, *, raw: str | None, is_whole: bool
+) -> dict[str, float]:
+    """Return the values of the text that answers an answerable question.
+
+    ``raw``: the model's own text where its recording plays, else None. ``is_whole``: no sentence of it was
+    withheld.
+    """
+    is_right = holds_all(normal(shown), question.answer_contains)
+    values = {"written_right": float(is_right)}
+    if question.kind == "messy":
+        values["written_messy"] = float(is_right)
+    if raw is not None:
+        values["raw_right"] = float(holds_all(normal(raw), question.answer_contains))
+    if values.get("raw_right"):
+        values["unchanged"] = float(is_right and is_whole)
+    return values
