@@ -106,8 +106,8 @@ def file_of(origin: str) -> str | None:
     return (file if colon and line.isdecimal() else origin) or None
 
 
-def invalid(origin: str, reason: str, own_id: str | None = None) -> SourceFailure:
-    return SourceFailure(origin, DocumentInvalidError.code, reason, own_id)
+def invalid(origin: str, reason: str) -> SourceFailure:
+    return SourceFailure(origin, DocumentInvalidError.code, reason)
 
 
 def too_large(origin: str, limit_bytes: int) -> SourceFailure:

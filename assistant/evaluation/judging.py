@@ -91,22 +91,22 @@ def request_of(question: str, before: str | None) -> AnswerRequest:
 
 
 async def until_whole(
-    ask: Callable[[], Awaitable[tuple[ResultT, Sequence[str]]]], *, attempts: int = _ATTEMPTS
+    ask: Callable[[], Awaitable[tuple[ResultT, Sequence[str]]]],
 ) -> tuple[ResultT, tuple[str, ...]]:
     """Ask again while the embedding endpoint is overloaded or a step is left out.
 
     ``ask`` returns a result and the steps that were left out; those of the last attempt are returned.
     Raises what ``ask`` raises.
     """
-    for attempt in range(1, attempts + 1):
+    for attempt in range(1, _ATTEMPTS + 1):
         try:
             result, degraded = await ask()
         except OverloadedError:
-            if attempt == attempts:
+            if attempt == _ATTEMPTS:
                 raise
             await asyncio.sleep(_BACK_OFF_S * 2**attempt)
             continue
-        if not degraded or attempt == attempts:
+        if not degraded or attempt == _ATTEMPTS:
             return result, tuple(degraded)
     raise AssertionError("unreachable")
 

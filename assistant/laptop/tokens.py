@@ -115,15 +115,13 @@ def _signed(key: ECKey, claims: Mapping[str, object], *, kind: str, lifetime_s: 
     return jwt.encode(header, {"iat": now, "exp": now + lifetime_s, **claims}, key, algorithms=[ALGORITHM])
 
 
-def issue_token(
-    grant: Grant, *, state_dir: Path, issuer: str, audience: str = AUDIENCE, clock: Clock | None = None
-) -> str:
+def issue_token(grant: Grant, *, state_dir: Path, issuer: str, clock: Clock | None = None) -> str:
     """Return a signed access token for the service, with the key of ``state_dir``.
 
     Raises ConfigurationError when the key is invalid.
     """
     key = load_or_create_signing_key(state_dir)
-    return TokenSigner(key, issuer, audience, clock or SystemClock()).access_token(grant)
+    return TokenSigner(key, issuer, AUDIENCE, clock or SystemClock()).access_token(grant)
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,13 +185,6 @@ class TenantModels(StrictModel):
         """The part that stands in the environment of a process."""
         return self.model_copy(update={"beside": None})
 
-    def beside_applied_to(self, tenant: TenantConfig) -> TenantConfig | None:
-        """Return the tenant, as in its file, with the embedding model beside; None without one."""
-        if self.beside is None:
-            return None
-        embedding = self.beside if isinstance(self.beside, AddedEmbedding) else None
-        return TenantModels(embedding=embedding).applied_to(tenant)
-
     def applied_to(self, tenant: TenantConfig) -> TenantConfig:
         """Return the tenant with names, sizes and endpoints of the chosen models."""
         update: dict[str, Any] = {}

@@ -152,11 +152,11 @@ class AnswerPrinter:
             self.terminal.out.print(line)
 
 
-def with_bold(text: str, *, style: str = "") -> Text:
+def with_bold(text: str) -> Text:
     """Return Markdown with its bold parts in bold; other marks stay as written."""
     shown = Text()
     for place, part in enumerate(_BOLD.split(text)):
-        shown.append_text(plain(part, style=f"{style} bold".strip() if place % 2 else style))
+        shown.append_text(plain(part, style="bold" if place % 2 else ""))
     return shown
 
 
