@@ -379,34 +379,8 @@ class EndpointPower(Protocol):
         ...
 
 
-OutboxKind = Literal["answer", "verdict", "sent", "act"]
 KEY_BYTES = 32
 """Of a key of erasure."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
-    """A row of the answers' store that has not been moved yet."""
-
-    row_id: str
-    """Opaque to all but the store."""
-    kind: OutboxKind
-    answer_id: str
-    stored: StoredVerdict | StoredSent | StoredAct | None
-    """What the agent did; None for an answer, whose record is read by its id."""
-
-
-class FeedbackOutbox(Protocol):
-    """The rows of the answers' store that the mover has still to take. A row enters it in the same write that
-    stores it. All methods raise RecordsUnavailableError."""
-
-    async def pending(self, *, limit: int = 500) -> list[OutboxRow]:
-        """Return rows that were not confirmed, oldest first."""
-        ...
-
-    async def confirm(self, rows: Sequence[OutboxRow]) -> None:
-        """Take rows out, after their events are in the feedback store. A second call changes nothing."""
-        ...
 
 
 class ErasureKeys(Protocol):
@@ -472,10 +446,6 @@ class LiveReads(Protocol):
         reads of one subject are found without those of others.
         """
         ...
-
-
-TEXTS = "texts/"
-"""Folder of the sealed texts."""
 
 
 class PassageEmbedder(Protocol):

@@ -15,13 +15,13 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from assistant.domain.clock import Clock
+from assistant.options.feedback.ports import TEXTS
 from assistant.options.feedback.stored import FEEDBACK_FILES
 from assistant.options.live.stored import Switches
 from assistant.process.aws.clients import AwsService, open_client
 from assistant.process.aws.parameters import ParameterWords
 from assistant.stores.captures import StoredCaptures
 from assistant.stores.documents import StoredDocuments
-from assistant.stores.ports import TEXTS
 from assistant.stores.s3 import S3Blobs
 from assistant.stores.sqs_queue import SqsIngestionQueue
 from assistant.stores.uploads import UPLOAD_BLOBS, StoredUploads

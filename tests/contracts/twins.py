@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
+from assistant.options.feedback.ports import FeedbackOutbox
 from assistant.options.live.stored import SystemSwitches
 from assistant.options.sources.ports import SourceRuns
 from assistant.service.identity import KeySource
@@ -26,7 +27,6 @@ from assistant.stores.ports import (
     DocumentStates,
     EndpointPower,
     ErasureKeys,
-    FeedbackOutbox,
     IndexVersions,
     IngestionQueue,
     LiveReads,

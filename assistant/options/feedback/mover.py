@@ -20,10 +20,16 @@ from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import AssistantError
 from assistant.domain.retries import back_off_s
 from assistant.options.feedback.events import FeedbackEvent, FeedbackText, SealedText
-from assistant.options.feedback.ports import CaseIntake, FeedbackStore, PatientDataFilter
+from assistant.options.feedback.ports import (
+    CaseIntake,
+    FeedbackOutbox,
+    FeedbackStore,
+    OutboxRow,
+    PatientDataFilter,
+)
 from assistant.options.feedback.signals import ShownAnswer, Signal, Signals
 from assistant.options.feedback.store import seal, text_id_of
-from assistant.stores.ports import AnswerRecords, DocumentTexts, ErasureKeys, FeedbackOutbox, OutboxRow
+from assistant.stores.ports import AnswerRecords, DocumentTexts, ErasureKeys
 
 GROUP_ROWS = 500
 _ROWS_AT_ONCE = 16

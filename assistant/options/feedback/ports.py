@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
+from assistant.domain.acts import StoredAct
+from assistant.domain.answers import StoredSent, StoredVerdict
 from assistant.options.feedback.events import FeedbackEvent, SealedText
 
 
@@ -55,4 +57,34 @@ class CaseIntake(Protocol):
     async def take(self, events: Sequence[FeedbackEvent]) -> None:
         """Open a case where an event wants one; an event that was taken before changes nothing. Raises
         RecordsUnavailableError."""
+        ...
+
+
+TEXTS = "texts/"
+"""Folder of the sealed texts."""
+OutboxKind = Literal["answer", "verdict", "sent", "act"]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A row of the answers' store that has not been moved yet."""
+
+    row_id: str
+    """Opaque to all but the store."""
+    kind: OutboxKind
+    answer_id: str
+    stored: StoredVerdict | StoredSent | StoredAct | None
+    """What the agent did; None for an answer, whose record is read by its id."""
+
+
+class FeedbackOutbox(Protocol):
+    """The rows of the answers' store that the mover has still to take. A row enters it in the same write that
+    stores it. All methods raise RecordsUnavailableError."""
+
+    async def pending(self, *, limit: int = 500) -> list[OutboxRow]:
+        """Return rows that were not confirmed, oldest first."""
+        ...
+
+    async def confirm(self, rows: Sequence[OutboxRow]) -> None:
+        """Take rows out, after their events are in the feedback store. A second call changes nothing."""
         ...

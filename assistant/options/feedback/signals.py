@@ -29,9 +29,9 @@ from assistant.domain.answers import (
     Verdict,
 )
 from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
-from assistant.options.feedback.ports import FeedbackStore
+from assistant.options.feedback.ports import FeedbackStore, OutboxRow
 from assistant.options.feedback.section import kept_of
-from assistant.stores.ports import ErasureKeys, OutboxRow
+from assistant.stores.ports import ErasureKeys
 from assistant.stores.two_people import Contents, TwoPeople
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import WORD, fold, language, split_sentences, word_groups

@@ -34,8 +34,9 @@ from pydantic import ValidationError
 from assistant.domain.acts import DOCUMENT_SUBJECT
 from assistant.domain.errors import InvalidRequestError
 from assistant.options.feedback.events import FEEDBACK_VERSION, FeedbackEvent, FeedbackText, SealedText
+from assistant.options.feedback.ports import TEXTS
 from assistant.stores.blobs import Blobs
-from assistant.stores.ports import KEY_BYTES, TEXTS, ErasureKeys
+from assistant.stores.ports import KEY_BYTES, ErasureKeys
 
 _FILES_AT_ONCE = 16
 _FILES_AHEAD = 8

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from assistant.domain.acts import StoredAct
 from assistant.domain.answers import StoredSent, StoredVerdict
+from assistant.options.feedback.ports import TEXTS, OutboxKind, OutboxRow
 from assistant.stores.formats import bodies_of
-from assistant.stores.ports import TEXTS, OutboxKind, OutboxRow
 from assistant.stores.records import RECORDS_TABLE, listed
 from assistant.stores.store import BlobsOf, Store
 from assistant.stores.table import Item, Table, equal, key_of

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from assistant.options.feedback.ports import TEXTS
 from assistant.options.feedback.stored import FEEDBACK_FILES
 from assistant.process.aws.clients import open_client
-from assistant.stores.ports import TEXTS
 from assistant.stores.s3 import S3Blobs
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION

@@ -25,6 +25,7 @@ from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
 from assistant.domain.revisions import DeskKind
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
+from assistant.options.feedback.ports import TEXTS
 from assistant.options.feedback.settings import MovingSettings
 from assistant.options.feedback.store import StoredFeedback
 from assistant.options.feedback.stored import FEEDBACK_FILES, StoredOutbox
@@ -34,7 +35,6 @@ from assistant.process.settings import PreparingSettings
 from assistant.stores.desk import StoredDesk
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.erasure import StoredErasureKeys
-from assistant.stores.ports import TEXTS
 from assistant.stores.records import StoredRecords
 from assistant.stores.s3 import S3Blobs
 from assistant.stores.states import StoredStates

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
+from assistant.options.feedback.ports import TEXTS
 from assistant.options.feedback.settings import MovingSettings
 from assistant.options.feedback.store import StoredFeedback
 from assistant.options.feedback.stored import FEEDBACK_FILES
@@ -25,7 +26,6 @@ from assistant.process.settings import PreparingSettings
 from assistant.stores.desk import StoredDesk
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.erasure import StoredErasureKeys
-from assistant.stores.ports import TEXTS
 from assistant.stores.records import StoredRecords
 from assistant.stores.s3 import S3Blobs
 from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE

@@ -19,9 +19,9 @@ from assistant.domain.answers import (
     VerdictLabel,
 )
 from assistant.options.feedback.events import FeedbackKind
+from assistant.options.feedback.ports import OutboxKind, OutboxRow
 from assistant.options.feedback.section import FeedbackSection
 from assistant.options.feedback.signals import ShownAnswer, Signal, Signals
-from assistant.stores.ports import OutboxKind, OutboxRow
 from tests.contracts import samples
 from tests.options.feedback.moving import QUOTE, SECRET, answered, tenant, unanswered
 
