@@ -3,8 +3,8 @@
 Deploying it again is safe: ``accounts/<account>-<region>.toml`` says for each item whether this stage creates
 it or it exists. Everything stays when the stack or the last tenant is deleted.
 
-The permissions boundary of every tenant's roles: the most that any of them may do, whatever its policies
-allow.
+One of them is the permissions boundary of every tenant's roles: the most that any of them may do, whatever
+its policies allow.
 """
 
 from __future__ import annotations

@@ -75,9 +75,9 @@ CONTAINER = "Service"
 OTLP_ENDPOINT = "http://127.0.0.1:4318"
 """Containers of a task share a loopback: nothing outside the task reaches the collector."""
 _STOP_TIMEOUT_S = 120
-"""From SIGTERM to SIGKILL: Fargate's maximum."""
+"""Time from SIGTERM to SIGKILL: Fargate's maximum."""
 _HEALTH_CHECK = ("python", "-P", "-m", "assistant.service.alive")
-"""As in containers/orchestrator/Dockerfile: ECS ignores the health check of an image."""
+"""The health check of containers/orchestrator/Dockerfile again: ECS ignores that of an image."""
 _USER = "10001:10001"
 _EXEC_FOLDERS = ("/managed-agents", "/var/lib/amazon/ssm", "/var/log/amazon/ssm")
 """Folders that the agent of ECS Exec writes to. With a read-only root they must be volumes; AWS's guide calls

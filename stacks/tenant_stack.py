@@ -1,9 +1,8 @@
 """What every stack of a tenant uses: the stack class, log groups, removal policies, pinned ids, the role
 path.
 
-The alarms' entries of docs/runbook.md: what happened, where to look, how to fix it.
-
-An alarm's description is made from its entry and links to it.
+Alarms are described from their entries in docs/runbook.md (what happened, where to look, how to fix it), and
+link to them.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class SourceDocument:
     origin: str
     """``<file>`` or ``<file>:<line>``; empty for a document that came without a file."""
     metadata: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    """What it says under keys that are not read: every text below each key."""
+    """Keys of the file that are not read, each with every text below it."""
     notes: tuple[str, ...] = ()
     """What of the file is not in its text, a line each: struck words, a hidden sheet, a scanned page."""
     lost_share: float = 0.0
@@ -51,7 +51,7 @@ class SourceDocument:
     file: Path | None = None
     """Where ``document.original`` lies; None of a document without one."""
     text: str = ""
-    """What readers see of it; only of a document that is read again."""
+    """Text that readers see; only of a document that is read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ _KINDS = {
     ".txt": ConvertedKind(LARGEST_DOCUMENT_BYTES, "assistant.documents.formats.plain:convert_txt"),
 }
 KINDS_OF_OPTIONS = Place[Mapping[str, ConvertedKind]]("kinds of files")
-"""By suffix."""
+"""Kinds of files that options read, by suffix."""
 
 
 @cache
@@ -207,7 +207,8 @@ def kinds_read() -> tuple[str, ...]:
 
 _LONGEST_FILE_NAME = 255
 _OCR_WALL_S = 900.0
-"""For a file whose scans are read: hundreds of pages. tesseract's CPU time is not the parsing process's."""
+"""Limit for a file whose scans are read: hundreds of pages. The parsing process's CPU time leaves out
+tesseract's."""
 _UNSAFE_IN_ID = re.compile(r"[^\w.-]+")
 _LINE_ID = re.compile(rb'"(id|document_id)"\s{0,9}:\s{0,9}"([^"\\\\\s/?#]{1,256})"')
 

@@ -59,9 +59,9 @@ class Page:
     """A file's front matter and body."""
 
     meta: Mapping[str, object]
-    """By key of ``KEYS``: a text, a list of texts, or None for an empty value; ``ItemFacts`` for ``item``."""
+    """Value of each key of ``KEYS``: a text, texts, or None for an empty one; ``ItemFacts`` for ``item``."""
     metadata: dict[str, tuple[str, ...]]
-    """By every other key: all texts below it."""
+    """Every other key, with all texts below it."""
     body: str
     facts: tuple[str, ...] = ()
     """Other keys with one short text that is no address, for readers: "valid until: 2026-12-31"."""

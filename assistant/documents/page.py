@@ -76,7 +76,7 @@ class Place:
 
     kind: Literal["page", "slide", "sheet", "line", "part"]
     number: Annotated[int, _OMIT] = 0
-    """From 1; of a sheet its row. 0: no number."""
+    """Number from 1, in a sheet that of the row; 0: none."""
     name: _Text = ""
     """Name of a sheet or part."""
 
@@ -125,7 +125,7 @@ class Item:
     """An item of a list. Its blocks may be lists and tables too."""
 
     marker: str
-    """As shown: "4.", "b)", "•"; the term of a definition: "Fee:"; empty of an item without one."""
+    """Marker as shown: "4.", "b)", "•", or the term of a definition: "Fee:"; empty without one."""
     blocks: _Blocks
 
 
@@ -172,7 +172,7 @@ class Note:
     """A footnote, endnote, comment, or a speaker's note."""
 
     mark: str
-    """As shown in the text; empty without one."""
+    """Mark as shown in the text; empty without one."""
     blocks: tuple[Block, ...]
     place: _Place = None
     block: Literal["note"] = "note"
@@ -198,7 +198,7 @@ class Loss:
     """Something of the original that is not in the text, for its owner."""
 
     what: str
-    """In the plural where it is counted: "struck words", "hidden rows", "pictures without text"."""
+    """What is lost, in the plural where it is counted: "struck words", "hidden rows"."""
     where: _Text = ""
     """``str(Place)``, or several of them; empty: in all of the file."""
     words: Annotated[int, _OMIT] = 0

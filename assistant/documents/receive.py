@@ -171,7 +171,7 @@ class Load:
         """The hash and labels of each id's first content, whose text must not stay in memory; None for an id
         that a file withdraws."""
         self.unnamed: dict[str, SourceFailure] = {}
-        """By the canonical path of a file, a failure that names no known document."""
+        """Failures that name no known document, by the canonical path of the file."""
         self.is_first: bool | None = None
         """Whether its source loads for the first time; None until a document of it is received."""
 

@@ -50,7 +50,7 @@ class EmbeddingLimits:
     request_timeout_s: float = 50.0
     """Less than the 60 s of a SageMaker endpoint, whose own timeout looks like a failure."""
     retry_for_s: float = 60.0
-    """From the first failure of a request. Then the documents that it is for go back to the queue."""
+    """Time from the first failure of a request, after which its documents go back to the queue."""
     first_pause_s: float = 0.2
     longest_pause_s: float = 5.0
 

@@ -71,7 +71,7 @@ class Application:
 
     answers: Answers
     raw: Mapping[tuple[str, str], RawRoute]
-    """Those of options, by method and path."""
+    """Raw routes of options, by method and path."""
     routes: ASGIApp
     operations: ASGIApp
     operations_port: int | None

@@ -63,7 +63,7 @@ from assistant.stores.documents import StoredContent
 from assistant.stores.two_people import Contents
 
 _STORES_TIMEOUT_S = 6.0
-"""For one request. The adapters' own timeouts are the worker's, a minute: too long for a caller."""
+"""Limit of one request. The adapters' own timeouts are the worker's, a minute: too long for a caller."""
 _WHOLE_SOURCE_TIMEOUT_S = 60.0
 """A second withdraws some hundred documents; a repeat goes on."""
 AUDIT_SPAN = timedelta(days=30)

@@ -354,7 +354,7 @@ class LiveMetrics:
         self._intervals = defaultdict[str, _Interval](_Interval)
         self.circuits: dict[tuple[str, str], Callable[[], bool]] = {}
         self.credentials: dict[str, Callable[[], Iterable[datetime]]] = {}
-        """By tenant, when each credential of a live system was put that is in use."""
+        """Functions by tenant: when each credential in use of a live system was put."""
         self._left_out = 0
 
     def count(self, system: str, outcome: str, *, seconds: float) -> None:

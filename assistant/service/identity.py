@@ -259,7 +259,7 @@ class TokenVerifier:
     refused: Collection[str] = ()
     """Tenants that cannot be served: signing in again would not help their agents."""
     revoked: Mapping[str, RevokedTokens] = field(default_factory=dict[str, RevokedTokens])
-    """By tenant."""
+    """Revoked tokens by tenant."""
 
     async def identify(self, authorization: str | None) -> Identity:
         """Return the caller.

@@ -378,7 +378,7 @@ class Loop(Protocol):
 
 
 LOOPS = Place[Callable[[TenantConfig, EmbeddedTenant, StoreSettings], Sequence[Loop]]]("runs of a laptop")
-"""What returns an option's loops over one tenant's stores."""
+"""Functions that return an option's loops over one tenant's stores."""
 
 
 @asynccontextmanager
@@ -415,7 +415,7 @@ class Receiving:
 class Ingesting:
     power: Power
     batches: Mapping[str, PostponingBatches]
-    """By the name of the queue that the messages come from and are put back to."""
+    """Handling of each queue, by the name of the queue that messages come from and are put back to."""
     metrics_service: str
 
     def batches_of(self, queue_name: str) -> PostponingBatches:

@@ -87,7 +87,7 @@ class AnswerObserver:
     clock: Clock
     finish_reason: str | None = None
     first_token_s: float | None = None
-    """From the request to the first token; None before it."""
+    """Time from the request to the first token; None before it."""
     fallback: str | None = None
     """Why a quote replaced written text."""
 
@@ -270,7 +270,7 @@ class RunningAnswer:
 
 _ROUNDING_S = 1e-6
 _RETRY_AFTER_S = 2.0
-"""For an agent who asks too much at once."""
+"""``Retry-After`` for an agent who asks too much at once."""
 
 
 class Admission:
@@ -316,7 +316,8 @@ class AgentRates:
         self._clock = clock
         self._most_counted = most_counted
         self._paid_until_s: OrderedDict[tuple[str, str, RateKind], float] = OrderedDict()
-        """When all requests so far would have come, one after another; the latest caller is last."""
+        """Time up to which a caller's requests have used the rate, as if they came evenly. The latest
+        caller is last."""
 
     def count(self, identity: Identity, kind: RateKind, limits: LimitsSection) -> None:
         """Count one request. Raises OverloadedError for one over the rate, which is not counted."""

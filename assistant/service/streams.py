@@ -64,7 +64,7 @@ class BytesInFlight:
     def __init__(self, *, memory_mib: int) -> None:
         self._most_bytes = memory_mib * 1024 * 1024 // BODIES_SHARE
         self._held: Counter[tuple[str, str]] = Counter()
-        """By tenant and agent; ("", "") is everybody without a token."""
+        """Bytes that are held, by tenant and agent; ("", "") is everybody without a token."""
 
     @contextmanager
     def of_request(self) -> Generator[Callable[[tuple[str, str], int], None]]:

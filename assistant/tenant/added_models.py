@@ -27,7 +27,7 @@ CHOICES_FILE = "choices.json"
 Task = Literal["embedding", "generation"]
 _SHOWN_DIGITS = 12
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
-"""Also the name of a folder, and of the model in records of answers."""
+"""Name of a model, of its folder, and in records of answers."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -168,7 +168,7 @@ _KINDS: Mapping[str, type[AddedModel]] = {
     'task = "embedding"': AddedEmbedding,
     'task = "generation"': AddedLlm,
 }
-"""By a line of the manifest; the first that it has counts."""
+"""Kind of a model, by a line that only manifests of that kind have; the first that is there counts."""
 
 
 class TenantModels(StrictModel):
@@ -306,7 +306,7 @@ def _resolved(models_dir: Path, tenant: str, choice: _Choice) -> TenantModels:
 
 
 def _refuse_unmeasured(model: AddedModel, tenant: str) -> None:
-    """Without its own cosines the model would get the packaged model's, and the gate would pass almost
+    """Raise unless the model has cosines of its own: with the packaged model's the gate would pass almost
     anything."""
     if isinstance(model, AddedEmbedding) and None in (model.cosine_unrelated, model.cosine_related):
         raise ConfigurationError(

@@ -93,7 +93,7 @@ TABLES = (RECORDS, EVENTS, STATES, DESK)
 ACCESS_PARTITIONS = ("access#*",)
 """Partitions of the records with who read or tried what."""
 AUDITED_PARTITIONS = (*ACCESS_PARTITIONS, "live#*")
-"""Those with all audit records: also reads of live systems."""
+"""Partitions with all audit records: also reads of live systems."""
 AUDIT_FOLDER = "audit/"
 """Folder of the trail bucket with the digests of audit records, one a day."""
 AUDIT_OUTPUT = "AuditStores"

@@ -226,7 +226,7 @@ class IndexSection(StrictModel):
 
 
 class GateSection(StrictModel):
-    """When nothing in the knowledge base is near a question."""
+    """``[gate]``: when nothing in the knowledge base is near a question."""
 
     hopeless_cosine: float = Field(default=0.38, ge=-1.0, le=1.0)
     """No model is asked and no section is shown when no passage and no title is as near as this.
@@ -292,7 +292,7 @@ class LimitsSection(StrictModel):
     embedding_timeout_s: float = Field(default=5.0, gt=0)
     search_timeout_s: float = Field(default=5.0, gt=0)
     first_token_timeout_s: float = Field(default=20.0, gt=0)
-    """After this time a quote replaces written text."""
+    """Time after which a quote replaces written text."""
 
 
 class SecretsSection(OpenSection):

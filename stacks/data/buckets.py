@@ -1,6 +1,5 @@
-"""The tenant's buckets: closed, versioned, encrypted, with access logs; how long each keeps its content.
-
-Policies of the tenant's buckets, and what roles of other stacks may do with stores.
+"""The tenant's buckets: closed, versioned, encrypted, with access logs. How long each keeps its content,
+their policies, and what roles of other stacks may do with stores.
 
 Refusals are conditional Denies on negated operators, which also match a caller without any tag. They leave
 AWS services out: services call without tags, and only where an Allow admits them.
@@ -55,7 +54,7 @@ _OBJECTS = (
 )
 _DELETE = ("s3:DeleteObject*", "s3:RestoreObject")
 _UNLOCK = ("s3:BypassGovernanceRetention", "s3:PutObjectRetention", "s3:PutObjectLegalHold")
-"""To unlock an object, somebody must first change the bucket's policy, and that raises an alarm."""
+"""Actions that unlock an object: the bucket's policy denies them, and a change of it raises an alarm."""
 _COMPILED_DAYS = 30
 """Age at which a compile job's output expires: what is promoted is copied."""
 _PUT = ("s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging")

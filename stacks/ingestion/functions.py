@@ -1,12 +1,8 @@
-"""The functions of documents and of captured calls, with the queues between them.
+"""The functions of documents and of captured calls, the queues between them, and their permissions.
 
 Documents: ``receive_documents``, ``ingest_documents``, ``withdraw_documents``, ``purge_index``. Captured
 calls leave the quarantine within the hour: ``redact_capture`` copies each one clean and deletes every version
-of it.
-
-A queue with its dead-letter queue: under the tenant's key, over TLS only.
-
-Permissions of the functions: what their adapters call, and on what. No statement has a wildcard action.
+of it. Functions may do what their adapters call, and on what; no statement has a wildcard action.
 """
 
 from __future__ import annotations
@@ -165,7 +161,8 @@ class FunctionPermissions:
         return role
 
     def read_raw_files(self) -> list[iam.PolicyStatement]:
-        """Without ``s3:ListBucket`` S3 answers that access is denied where a file is missing."""
+        """Return what reads raw files. Without ``s3:ListBucket`` S3 says of a missing file that access is
+        denied."""
         bucket = bucket_arn(self.scope, self.foundation.data.inbox_bucket)
         return [allow("s3:GetObject", f"{bucket}/*"), allow("s3:ListBucket", bucket)]
 

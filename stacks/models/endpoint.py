@@ -1,14 +1,10 @@
 """One SageMaker endpoint: model, role, log, configuration, scaling, and the alarms that roll a deployment
-back.
-
-The power switch removes the endpoint, its scaling and its alarms; model and configuration stay and cost
+back. The power switch removes the endpoint, its scaling and its alarms; model and configuration stay and cost
 nothing.
 
-Permissions of the role by which SageMaker runs one endpoint: its artifact, its image, its log, its
-captures.
-
-"CreateModel API: Execution Role Permissions", SageMaker AI guide. The container itself, isolated from the
-network, has no credentials: the platform uses these permissions.
+SageMaker runs an endpoint by a role that reads its artifact and image and writes its log and captures
+("CreateModel API: Execution Role Permissions", SageMaker AI guide). The container itself, isolated from the
+network, has no credentials.
 """
 
 from __future__ import annotations
@@ -336,8 +332,8 @@ class ModelEndpoint(Construct):
         construct_id: str,
         variants: list[sagemaker.CfnEndpointConfig.ProductionVariantProperty],
     ) -> sagemaker.CfnEndpointConfig:
-        """With a key for a local disk SageMaker refuses the configuration: its hardware encrypts that
-        disk."""
+        """Create a configuration. It names no key where the instance has a local disk, which its hardware
+        encrypts: SageMaker would refuse it."""
         has_local_disk = self._served.instance.has_local_disk
         return sagemaker.CfnEndpointConfig(
             scope,

@@ -1,8 +1,7 @@
 """The tenant's network: a VPC of its own with isolated subnets only, or one that the company created.
 
-The VPC's endpoints: which AWS services workloads call, what may pass, and the ways to internal systems.
-
-The services follow from what each stack declares that its roles call.
+The VPC has endpoints of the AWS services that workloads call, with policies of what may pass, and of internal
+systems. Which services follows from what each stack declares that its roles call.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""Every alarm of a tenant. docs/runbook.md says what each means and what to do.
-
-The metrics of one tenant, AWS's and ours, for the dashboard and the alarms.
-"""
+"""A tenant's metrics, AWS's and ours, for its dashboard and alarms, and every alarm. docs/runbook.md says
+what each alarm means and what to do."""
 
 from __future__ import annotations
 
@@ -192,7 +190,7 @@ def _function(name: str) -> MetricSource:
 _MAX_SUMMED = 10
 """Metrics of one alarm, CloudWatch quotas."""
 _CANARY_SLOW_US = 10_000_000
-"""Until the first chunk; at this time a new fleet of the served model is rolled back too."""
+"""Microseconds until the first chunk; at this time a new fleet of the served model is rolled back too."""
 _RAW_CAPTURE_LATE_S = 2400
 """Raw capture must be deleted within the hour: this leaves a third of it to fix the cause."""
 MOST_HOURS = 168

@@ -62,8 +62,8 @@ QUEUE_CHANGES = ("AddPermission", "RemovePermission", "SetQueueAttributes")
 SEARCH_CHANGES = ("AuthorizeVpcEndpointAccess", "UpdateDomainConfig")
 TRACE_CHANGES = ("DeleteFlowLogs", "DeleteTrail", "PutEventSelectors", "StopLogging", "UpdateTrail")
 IDENTITY_TAGS = ("TagRole", "TagUser", "UntagRole", "UntagUser")
-"""By anybody in the account: every policy takes another team's role with this tenant's tag for this
-tenant's."""
+"""Calls that raise an alarm whoever in the account makes them: every policy takes another team's role with
+this tenant's tag for this tenant's."""
 TAGGED_FROM_THE_START = (
     "AssumeRole",
     "AssumeRoleWithSAML",

@@ -38,26 +38,26 @@ class GridCell:
 
     runs: Runs
     text: str
-    """What is in force of it, in one line."""
+    """Text that is in force, in one line."""
     rows: int = 1
     columns: int = 1
     is_bold: bool = False
     note: str = ""
-    """What stands in a note to it."""
+    """Text of the cell's note."""
 
 
 @dataclass(slots=True)
 class Row:
     number: int
-    """From 1, among those that are visible; a row without cells has a number too."""
+    """Number among the visible rows, from 1; a row without cells has a number too."""
     cells: dict[int, GridCell]
-    """By column, from 1, in order; empty cells are left out."""
+    """Cells by column, from 1, in order; empty ones are left out."""
     line: int
     """Its row in the original, or its line in a file of separated values."""
     width: int = 0
     """Cells of a line of separated values; 0 on a sheet."""
     texts: dict[int, str] = field(init=False)
-    """By column, of those in force."""
+    """Texts in force, by column."""
 
     def __post_init__(self) -> None:
         self.texts = {column: cell.text for column, cell in self.cells.items() if cell.text}

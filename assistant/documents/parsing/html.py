@@ -61,12 +61,12 @@ _HEADED = ", ".join(("summary", *_HEADINGS))
 _STRUCK = frozenset(["del", "s", "strike"])
 _DECORATIONS = frozenset(["text-decoration", "text-decoration-line"])
 _SHIFTS = {"sup": Shift.RAISED, "super": Shift.RAISED, "sub": Shift.LOWERED}
-"""By tag and by the value of ``vertical-align``."""
+"""Shift of a text, by tag or by the value of ``vertical-align``."""
 _CONTROLS = "button, summary, [role=button], [role=tab], [data-toggle], [data-bs-toggle]"
 _CONTROLLED = ("aria-controls", "data-target", "data-bs-target", "href")
 """Attributes by which a control names the panel that it opens."""
 _QUOTED_NAME = re.compile(r"""["']#?([\w-]{1,60})["']""")
-"""In what a control does: "show('p1')"."""
+"""Name of what a control opens, in its script: "show('p1')"."""
 _PANEL_HEADING = 4
 """Level of a control that opens a panel, where no heading is around it."""
 _UNSHOWN = ("hidden", "image", "password", "file")
