@@ -139,12 +139,11 @@ class AnswerQuestion:
                 quote = await self.quote.run(quote.ranked, prompt, run.hydration, run.scope)
             elif prompt is not None:
                 quote = self.quote.of_prompt(quote.ranked, prompt, run.hydration)
-            record, quote = self.keep.begun(prepared, quote), quote.without_scores()
-            prepared = replace(prepared, quote=quote)  # what was found is not kept while a model writes
-            yield self._started(prepared, record, resumable=resumable)
+            quote = quote.without_scores()
+            yield self._started(prepared, resumable=resumable)
             yield Sources(sources=quote.sources, section=quote.section, offered=quote.offered)
-            answer.prepare()  # while the model prepares its first token
-            await self.keep.begin(record, prepared)
+            record = await self.keep.begin(prepared, quote)
+            prepared = replace(prepared, quote=quote)  # what was found is not kept while a model writes
             async with aclosing(self.check.run(answer, text, prepared)) as events:
                 async for event in events:
                     yield event
@@ -161,6 +160,7 @@ class AnswerQuestion:
                 await text.close()
             if ending is None:
                 said, record = answer.shown(), record or self.keep.begun(prepared, quote)
+                prepared = replace(prepared, quote=quote)
                 ending = self.end.run(said, record, prepared)
                 await self.keep.run(record, said, ending, text, prepared)
 
@@ -173,16 +173,17 @@ class AnswerQuestion:
             scope.degraded.append("check of the index")
         return index
 
-    def _started(self, prepared: PreparedAnswer, record: AnswerRecord, *, resumable: bool) -> Started:
+    def _started(self, prepared: PreparedAnswer, *, resumable: bool) -> Started:
+        begun, queries = prepared.question.begun, prepared.queries
         return Started(
-            answer_id=record.answer_id,
-            conversation_id=record.conversation_id,
-            model=record.model_id,
-            index_version=record.index_version,
-            trace_id=record.trace_id,
+            answer_id=begun.answer_id,
+            conversation_id=begun.conversation_id,
+            model=begun.model_id,
+            index_version=prepared.quote.ranked[0].hits.retrieved.index_version,
+            trace_id=prepared.run.scope.steps.trace_id,
             resumable=resumable,
             red_flags=prepared.red_flags,
-            unchecked_language=record.unchecked_language,
+            unchecked_language=queries.unchecked_language,
             recorded_model=self._services.writer.model.recorded,
         )
 

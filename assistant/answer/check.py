@@ -210,6 +210,7 @@ class CheckText:
         ``text`` None: no model is asked.
         """
         hydration, how = prepared.run.hydration, prepared.run.interruption.cause
+        answer.prepare()  # while the model prepares its first token
         if text is not None:
             async with aclosing(_written(answer, text, hydration)) as events:
                 async for event in events:

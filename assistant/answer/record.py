@@ -43,8 +43,7 @@ class KeepRecord:
 
     Example::
 
-        record = keep.begun(prepared, quote)
-        await keep.begin(record, prepared)
+        record = await keep.begin(prepared, quote)
         record, is_written = await keep.run(record, said, ending, None, prepared)
         record.finish_reason, record.mode  # FinishReason.STOP, Mode.QUOTED
     """
@@ -85,11 +84,13 @@ class KeepRecord:
             }
         )
 
-    async def begin(self, record: AnswerRecord, prepared: PreparedAnswer) -> None:
-        """Write the beginning, so that whoever read any is on record, also if this process dies."""
+    async def begin(self, prepared: PreparedAnswer, quote: Quote) -> AnswerRecord:
+        """Write the beginning and return it: whoever read any is on record, also if this process dies."""
+        record = self.begun(prepared, quote)
         longest_s = prepared.run.scope.deadline.remaining_s() + RECORDS_TIMEOUT_S
         until = self._services.clock.now() + timedelta(seconds=longest_s)
         await self.writer.begin(record, until=until)
+        return record
 
     async def run(
         self,
