@@ -41,7 +41,7 @@ def publish(
         existing = registry.digest(image) if image.is_own else None
         if image.is_own and existing is None:
             _push(name, image, registry, platform=platform)
-        inspect = ("imagetools", "inspect", place.place(image), "--format", "{{.Manifest.Digest}}")
+        inspect = ("imagetools", "inspect", place.name_of(image), "--format", "{{.Manifest.Digest}}")
         digest = existing or _docker("buildx", *inspect)
         if image.is_own and key is not None:
             _sign(name, image, registry, digest=digest, is_new=existing is None, key=key)
@@ -51,7 +51,7 @@ def publish(
 
 
 def _push(name: str, image: LockedImage, registry: Registry, *, platform: str) -> None:
-    tag = ("--tag", registry.place(image))
+    tag = ("--tag", registry.name_of(image))
     if image.source:  # by default buildx wraps a single image in a new index, which has another digest
         _docker("buildx", "imagetools", "create", "--prefer-index=false", *tag, image.source)
         return

@@ -64,7 +64,7 @@ class Registry(AwsAccount):
     def host(self) -> str:
         return f"{self.account}.dkr.ecr.{self.region}.{self.url_suffix}"
 
-    def place(self, image: LockedImage) -> str:
+    def name_of(self, image: LockedImage) -> str:
         """Return the full name of an image here."""
         return f"{self.host}/{image.repository}:{image.tag}"
 

@@ -308,6 +308,10 @@ class DocumentQueues:
         return (self.inbox, self.bulk_inbox, self.documents, self.bulk_documents, self.withdrawals)
 
 
+_DOCUMENT_SERVICES = ("s3", "dynamodb", "sqs", "lambda")
+"""Services through which the functions of documents use the data key."""
+
+
 class DocumentFunctions(Construct):
     def __init__(
         self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions, models: ModelsOutputs
@@ -491,10 +495,6 @@ class DocumentFunctions(Construct):
             withdrawals_queue_url=self.queues.withdrawals.url,
             **values,
         )
-
-
-_DOCUMENT_SERVICES = ("s3", "dynamodb", "sqs", "lambda")
-"""Services through which the functions of documents use the data key."""
 
 
 class CaptureRedaction(Construct):

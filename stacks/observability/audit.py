@@ -61,6 +61,11 @@ KEY_CHANGES = ("DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion")
 QUEUE_CHANGES = ("AddPermission", "RemovePermission", "SetQueueAttributes")
 SEARCH_CHANGES = ("AuthorizeVpcEndpointAccess", "UpdateDomainConfig")
 TRACE_CHANGES = ("DeleteFlowLogs", "DeleteTrail", "PutEventSelectors", "StopLogging", "UpdateTrail")
+_TRUSTED_TAG = "tenant"
+_LEFT_OF_STACK_NAME = 25
+"""Characters that CloudFormation leaves of a stack's name in the name of a role (64) or bucket (63) that
+would be too long. AWS does not document it; read off names in an account:
+https://github.com/KensioSoftware/yulin/issues/1113."""
 IDENTITY_TAGS = ("TagRole", "TagUser", "UntagRole", "UntagUser")
 """Calls that raise an alarm whoever in the account makes them: every policy takes another team's role with
 this tenant's tag for this tenant's."""
@@ -340,14 +345,6 @@ def _filters(scope: Construct, *, keys: KeysOutputs, data: DataOutputs) -> Mappi
     if glass:
         filters["GlassBroken"] = (BREAK_GLASS, read_by(glass))
     return filters
-
-
-_TRUSTED_TAG = "tenant"
-
-_LEFT_OF_STACK_NAME = 25
-"""Characters that CloudFormation leaves of a stack's name in the name of a role (64) or bucket (63) that
-would be too long. AWS does not document it; read off names in an account:
-https://github.com/KensioSoftware/yulin/issues/1113."""
 
 
 def _of_path(scope: Construct, kind: str, tenant: DeployedTenant) -> str:

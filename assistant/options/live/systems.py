@@ -192,6 +192,7 @@ class _HttpSystem:
     ) -> tuple[SystemResponse, str | None]:
         """Return the response of one call, and the bearer token that it was sent with."""
         try:
+            # within_s raises where no time is left.
             async with asyncio.timeout(deadline.within_s(deadline.remaining_s())):
                 return await self._exchange(request, most_bytes)
         except (TimeoutError, DeadlineExceededError):
@@ -241,7 +242,7 @@ class _HttpSystem:
             allow_redirects=False,
             server_hostname=self._access.host_name,
         ) as response:  # what is not read when this ends closes the connection
-            is_read = response.status == 200 and most_bytes
+            is_read = response.status == 200 and most_bytes > 0  # 0: the caller needs the status alone
             body = await self._body(response, most_bytes) if is_read else b""
             return SystemResponse(response.status, response.headers.get("Content-Type", ""), body)
 
