@@ -20,7 +20,7 @@ from assistant.domain.acts import DOCUMENT_SUBJECT
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.stores.documents import KnowledgeStores
-from assistant.stores.ports import ErasableKeys, PassageIndex, WriteTurn
+from assistant.stores.ports import ErasureKeys, PassageIndex, WriteTurn
 
 LABELS_NARROWED = "labels_narrowed"
 RELEASE_NEEDED = "release_needed"
@@ -159,7 +159,7 @@ async def remove_documents(
     index: PassageIndex,
     index_writes: WriteTurn,
     clock: Clock,
-    keys: ErasableKeys | None = None,
+    keys: ErasureKeys | None = None,
 ) -> None:
     """Remove documents that are withdrawn or withheld, or were before they were added again, from the index.
 

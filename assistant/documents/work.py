@@ -25,7 +25,7 @@ from assistant.domain.errors import (
 from assistant.domain.retries import all_or_cancel
 from assistant.stores.documents import KnowledgeStores
 from assistant.stores.ports import (
-    ErasableKeys,
+    ErasureKeys,
     IndexVersions,
     PassageEmbedder,
     PassageIndex,
@@ -204,7 +204,7 @@ class TenantIngestion:
     index_writes: WriteTurn = field(default_factory=asyncio.Lock)
     """Held over each write of the index together with the states that record it, in every process: so the
     index never holds a document that its state excludes."""
-    keys: ErasableKeys | None = None
+    keys: ErasureKeys | None = None
     """Keys of what was kept about documents, destroyed with a withdrawal; None: nothing is kept."""
     versions: OpenedVersions | None = None
     """None: ``index`` is the only version."""

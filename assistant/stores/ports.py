@@ -516,14 +516,6 @@ class QueuedDocument:
     """1 for the first delivery."""
 
 
-class ErasableKeys(Protocol):
-    """Keys of what was kept about documents: the sealed texts of feedback."""
-
-    async def destroy(self, subject: str) -> bool:
-        """Destroy a key for good; return whether there was one. Raises DependencyError."""
-        ...
-
-
 class IngestionQueue(Protocol):
     """At-least-once queue of document ids. After MAX_ATTEMPTS deliveries a message becomes a dead letter."""
 

@@ -1,5 +1,4 @@
-"""What the embedded stores and AWS's do in the same way: documents, values of the index and its
-hits.
+"""Rows and hits of the index, which the embedded engine and OpenSearch store and read in the same way.
 
 A leg is one ranked list of a search: by its row's id (``<document_id>#…``) the score, best first.
 """
@@ -11,8 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from assistant.domain.documents import (
     VECTOR_LEG_WEIGHT,
     DocumentCard,
@@ -20,7 +17,6 @@ from assistant.domain.documents import (
     ItemFacts,
     KnownItem,
     KnownWords,
-    ParsedDocument,
     Passage,
     PassageHit,
     RankedPassage,
@@ -36,7 +32,6 @@ LONGEST_WHOLE_TEXT = 200_000
 UNLABELLED = "*"
 """The term of rows that every agent may see."""
 _KINDS: tuple[UnitKind, ...] = tuple(UnitKind)
-_PARSED = TypeAdapter(ParsedDocument)
 Leg = Mapping[str, float]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
