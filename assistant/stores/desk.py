@@ -85,8 +85,10 @@ class StoredDesk:
             if row is None or newest is None:
                 return
             revision, pointer = self._puts(item, body.attributes, before=item.revision)
-            former = [keyed((partition, name)) for name in part_names(row)]
-            puts = [(stored, equal(pk=partition)) for stored in (revision[0], *former)]
+            kept = {name for name, _ in body.parts}  # a rewrite that is sent again has the parts it stored
+            former = [keyed((partition, name)) for name in part_names(row) if name not in kept]
+            is_there = equal(pk=partition)
+            puts = [(stored, is_there) for stored in (revision[0], *former)]
             puts += await self._version_puts(item)
             is_newest = newest["revision"] == item.revision
             if await self._table.transact([*puts, pointer] if is_newest else puts):

@@ -83,6 +83,14 @@ async def test_a_rewritten_revision_has_its_new_body_by_every_way(twin: Twin, si
     await twin.desk.put(item(revision=3))
 
 
+async def test_a_rewrite_of_a_large_body_that_is_sent_again_keeps_it(twin: Twin) -> None:
+    large = "".join(f"{number * 7919 % 1_000_003:x} " for number in range(200_000))
+    await twin.desk.put(item(body="{}"))
+    for _ in range(2):  # the answer to the first was lost
+        await twin.desk.rewrite(item(body=large))
+    assert await twin.desk.history(ANSWER, "a") == [item(body=large)]
+
+
 @pytest.mark.parametrize("revision", [1, 3])
 async def test_a_revision_that_does_not_follow_names_the_newest(twin: Twin, revision: int) -> None:
     await twin.desk.put(item())
