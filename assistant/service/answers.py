@@ -312,10 +312,10 @@ class Answers:
             try:
                 await self._take_key(question, claim, gone)
                 return await _unless_gone(work, gone)
-            except (JoinedAnswer, errors.ConflictError):
+            except (JoinedAnswer, errors.ConflictError):  # the key is another answer's
                 _drop(work)
                 raise
-            except BaseException:
+            except BaseException:  # the key is ours, and no answer will come
                 _drop(work)
                 await _release(question, claim)
                 raise
@@ -339,7 +339,7 @@ class Answers:
                 raise errors.ConflictError(
                     "This Idempotency-Key was used for another request; choose a new one."
                 )
-            if not await self._is_over(first, question):
+            if not await self._has_failed(first, question):
                 waited = True
                 await asyncio.sleep(POLL_S)
                 continue
@@ -350,9 +350,9 @@ class Answers:
                 )
         raise ClientGoneError
 
-    async def _is_over(self, first: Claim, question: Question) -> bool:
-        """Return whether the answer that has the key was interrupted; False while it is prepared. Raises
-        JoinedAnswer (it is written, or on record), RecordsUnavailableError."""
+    async def _has_failed(self, first: Claim, question: Question) -> bool:
+        """Return True where the answer that has the key was interrupted, False while it is prepared. Raises
+        JoinedAnswer where it is written, or on record, RecordsUnavailableError."""
         if self.service.running.find(first.answer_id, identity=question.identity):
             raise JoinedAnswer(first.answer_id)
         found = await _stored(question.tenant.answering.records.find_answer(first.answer_id))
@@ -422,7 +422,7 @@ async def _context_counted(question: Question, answer_id: str) -> AsyncGenerator
         )
     try:
         yield
-    except JoinedAnswer:
+    except JoinedAnswer:  # a repeat belongs to the answer for which the token was counted
         raise
     except BaseException:
         try:

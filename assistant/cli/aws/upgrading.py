@@ -1,7 +1,7 @@
-"""``assistant aws upgrade``: move a tenant's tables to this release, or back.
+"""``assistant aws upgrade``: stamp a tenant's tables for this release, or back for the one before.
 
-What was done is read from the stores alone: each has a stamp (``store_formats``), written in the same step as
-the move. So the command may be killed at any moment and run again.
+A stamp says which releases may use a table, and it is all that is written: rows of both formats stand side by
+side (``assistant/stores/formats.py``). So the command may be killed at any moment and run again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class StampedStore:
     found: StoreFormat
     rows: int
     stamp: Callable[[StoreFormat], None]
-    """Moves the store to a format; safe to repeat."""
+    """Writes the stamp of a format; safe to repeat."""
 
     def state(self, *, back: bool) -> StoreState:
         return StoreState(
@@ -59,7 +59,8 @@ class StampedStore:
         )
 
     def target(self, *, back: bool) -> StoreFormat:
-        """Return this release's format; on the way back the oldest one whose release reads the rows."""
+        """Return this release's format; on the way back the oldest one whose release reads the rows, as that
+        release expects the stamp, so that it does not refuse the table."""
         oldest = self.found.readable_from
         return StoreFormat(oldest, oldest) if back else format_of(self.name)
 

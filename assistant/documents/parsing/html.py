@@ -186,6 +186,11 @@ class _Walker:
         by_id = {element.attr("id"): element for element in page.select("[id]")}
         for control in page.select(f"{_CONTROLS}, {', '.join(f'[{name}]' for name in _CONTROLLED)}"):
             yield from ((control, by_id[name]) for name in _panels_of(control) & by_id.keys())
+        yield from self._panels_below_rows(page)
+
+    def _panels_below_rows(self, page: Document) -> Iterator[tuple[Element, Element]]:
+        """Yield each control of a row with its panel: ``<p><button>A</button> <button>B</button></p>`` before
+        ``<div hidden>…</div> <div hidden>…</div>``, as many of one kind as the row has controls."""
         folded = [*page.select("[hidden], [style*=none]"), *self._declared] if self._controls else ()
         for parent in {node.parent: None for node in folded}:
             kinds = defaultdict[tuple[str, object], list[Element]](list)
@@ -294,19 +299,19 @@ class _Walker:
             self._blocks.append(Heading(level, runs))
 
     def _control(self, node: Element) -> None:
-        """Add what a control says: as a heading where it opens a panel, which has it already by its id."""
+        """Add what a control says: as a heading where it opens the panel after it."""
         after = next((one for one in node.next_siblings if isinstance(one, Element)), None)
-        if node.closest(", ".join(_HEADINGS)) is not None:
+        if node.closest(", ".join(_HEADINGS)) is not None:  # a heading already
             self._walk(node)
-        elif node in self._named:
+        elif node in self._named:  # its panel, found by its id, begins with it
             return
-        elif (
+        elif (  # what follows is folded until it is pressed
             node.tag == "summary"
             or node.attr("aria-expanded") is not None
             or (after is not None and (after.attr("aria-hidden") is not None or self._own(after).is_hidden))
         ):
             self._heading(node, _PANEL_HEADING)
-        else:
+        else:  # a button between words
             self._show(" ")
             self._walk(node)
             self._show(" ")
@@ -338,7 +343,7 @@ class _Walker:
             kind = "i" if counting[2].lower() == "roman" else "a"
             kind = kind.upper() if counting[1].lower() == "upper" else kind
         made: list[Item] = []
-        end = node.attr("data-end") or "."
+        end = node.attr("data-end") or "."  # written by the reader of Markdown
         for child in node:
             if not isinstance(child, Element) or child.tag != "li":  # it belongs to the item before
                 inner = self._inside(child)
@@ -396,7 +401,7 @@ class _Walker:
         self._flush()
         rows: list[tuple[Cell, ...]] = []
         labels: list[str] = []
-        header_rows, counts = 0, True
+        header_rows, is_header = 0, True  # those at the top: of a thead, empty below a header, or all of th
         for row in table.select("tr"):
             outer, parent = self._style, row.parent
             part = parent.tag if isinstance(parent, Element) else ""
@@ -406,12 +411,12 @@ class _Walker:
             cells = row.select("th, td")
             rows.append(tuple(self._cell(cell) for cell in cells))  # cells above may span all of an empty one
             is_named = any(cell.tag == "th" for cell in cells)
-            counts = counts and (
+            is_header = is_header and (
                 part == "thead"
                 or (not cells and header_rows > 0)
                 or (is_named and all(cell.tag == "th" or not cell.text.strip() for cell in cells))
             )
-            header_rows += counts and not self._style.is_hidden
+            header_rows += is_header and not self._style.is_hidden
             labels = labels if any(labels) else [cell.attr("data-label") or "" for cell in cells]
             self._style = outer
         if any(labels) and not header_rows:

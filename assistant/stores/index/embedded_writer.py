@@ -34,7 +34,7 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentCard, IndexedDocument, Passage, id_prefix_of
 from assistant.domain.errors import LocalRuntimeError
 from assistant.process.private_files import FILE_MODE, make_private_folder
-from assistant.stores.index import embedded_files as rows
+from assistant.stores.index import embedded_files as files
 from assistant.stores.index.embedded_files import read_versions
 from assistant.stores.index.rows import microseconds, visibility, whole_text
 from assistant.stores.sqlite_file import open_connection
@@ -94,9 +94,9 @@ class IndexWriter:
         for other in self._folder.parent.iterdir():
             if other.is_dir() and other.name not in kept:  # an older version would keep withdrawn text
                 shutil.rmtree(other)
-        path, pragmas = self._folder / rows.PASSAGES_FILE, ("synchronous = FULL",)
+        path, pragmas = self._folder / files.PASSAGES_FILE, ("synchronous = FULL",)
         self._connection = open_connection(path, pragmas=pragmas, page_size_bytes=PAGE_SIZE_BYTES)
-        self._connection.executescript(rows.INDEX_SCHEMA)
+        self._connection.executescript(files.INDEX_SCHEMA)
         self._open_lexical()
 
     def close(self) -> None:
@@ -114,39 +114,33 @@ class IndexWriter:
         changed = {
             document.card.document_id: document if document.passages else None for document in documents
         }
-        if self._lexical is None:
-            self._replace_rows(changed)
-            self._write_pending()
-            return
         with self._transaction():  # so that what a killed writer leaves is written by the next
-            rows.mark_pending(self._connection, changed)
+            files.mark_pending(self._connection, changed)
         with self._transaction():
-            rows.replace_rows(self._connection, changed, dimensions=self._dimensions, now=self._clock.now())
-            self._write_postings(self._lexical)
+            files.replace_rows(self._connection, changed, dimensions=self._dimensions, now=self._clock.now())
+            self._write_postings()
 
     def delete(self, document_ids: Iterable[str]) -> None:
-        """Remove the documents: from searches of every process by the first commit, then from the disk."""
-        self._replace_rows(dict.fromkeys(document_ids))
-        self.purge()
-
-    def _replace_rows(self, documents: Mapping[str, IndexedDocument | None]) -> None:
-        now = self._clock.now()
+        """Remove the documents: from searches of every process by the first commit, from the disk by the
+        purge that it marks."""
+        gone, now = dict.fromkeys(document_ids), self._clock.now()
         with self._transaction():
-            rows.replace_rows(self._connection, documents, dimensions=self._dimensions, now=now)
+            files.replace_rows(self._connection, gone, dimensions=self._dimensions, now=now)
+        self.purge()
 
     def purge(self) -> None:
         """Remove replaced and deleted text from the disk."""
-        if rows.read_meta(self._connection).purge_pending:
+        if files.read_meta(self._connection).purge_pending:
             self._rebuild_lexical()
             if self._truncate_log():
                 with self._transaction():
-                    rows.write_meta(self._connection, purge_pending="0")
+                    files.write_meta(self._connection, purge_pending="0")
 
-    def counts(self) -> tuple[int, int, rows.IndexMeta]:
-        return *rows.count_rows(self._connection), rows.read_meta(self._connection)
+    def counts(self) -> tuple[int, int, files.IndexMeta]:
+        return *files.count_rows(self._connection), files.read_meta(self._connection)
 
     def held(self, document_ids: Sequence[str]) -> frozenset[str]:
-        return frozenset(rows.held_contents(self._connection, document_ids))
+        return frozenset(files.held_contents(self._connection, document_ids))
 
     @contextmanager
     def _transaction(self) -> Generator[None]:
@@ -159,7 +153,7 @@ class IndexWriter:
         self._connection.execute("COMMIT")
 
     def _open_lexical(self) -> None:
-        named = rows.read_meta(self._connection).lexical_folder
+        named = files.read_meta(self._connection).lexical_folder
         for folder in self._folder.glob("lexical-*"):
             if folder.name != named:  # of a writer that was killed meanwhile
                 shutil.rmtree(folder)
@@ -171,28 +165,28 @@ class IndexWriter:
 
     def _write_pending(self) -> None:
         """Write the postings of pending documents, and announce them to readers."""
-        if not rows.pending_documents(self._connection):
+        if not files.pending_documents(self._connection):
             return
-        lexical = self._lexical or self._rebuild_lexical()
         with self._transaction():
-            self._write_postings(lexical)
+            self._write_postings()
 
-    def _write_postings(self, lexical: LexicalWriter) -> None:
+    def _write_postings(self) -> None:
         """Commit them, and announce them in the caller's transaction."""
-        documents = rows.pending_documents(self._connection)
+        documents, lexical = files.pending_documents(self._connection), self._lexical
+        assert lexical is not None  # noqa: S101 (``open`` made it)
         for document_id in documents:
             lexical.remove(document_id)
-        for document in rows.documents_of(self._connection, documents):
+        for document in files.documents_of(self._connection, documents):
             lexical.add(document)
         lexical.commit()
-        self._announce(rows.read_meta(self._connection).lexical_folder)
+        self._announce(files.read_meta(self._connection).lexical_folder)
 
-    def _rebuild_lexical(self) -> LexicalWriter:
+    def _rebuild_lexical(self) -> None:
         """Build a new folder from SQLite, switch the readers to it, and remove the old one."""
-        before = rows.read_meta(self._connection).lexical_folder
+        before = files.read_meta(self._connection).lexical_folder
         name = f"{LEXICAL_PREFIX}{secrets.token_hex(4)}"
         lexical = LexicalWriter(self._folder / name)
-        for document in rows.documents_of(self._connection, None):
+        for document in files.documents_of(self._connection, None):
             lexical.add(document)
         lexical.commit()
         with self._transaction():
@@ -202,12 +196,11 @@ class IndexWriter:
             replaced.close()
         if before:
             shutil.rmtree(self._folder / before, ignore_errors=True)  # the next opening removes what is left
-        return lexical
 
     def _announce(self, lexical_folder: str) -> None:
-        commit = rows.read_meta(self._connection).lexical_commit + 1
+        commit = files.read_meta(self._connection).lexical_commit + 1
         self._connection.execute("DELETE FROM pending")
-        rows.write_meta(self._connection, lexical_folder=lexical_folder, lexical_commit=str(commit))
+        files.write_meta(self._connection, lexical_folder=lexical_folder, lexical_commit=str(commit))
 
     def _truncate_log(self) -> bool:
         """Empty the write-ahead log, which holds old pages; return False when a reader uses it."""
@@ -262,7 +255,7 @@ class LexicalWriter:
         for writer in self._writers.values():
             writer.delete_documents_by_term("document_id", document_id)
 
-    def add(self, document: rows.DocumentRows) -> None:
+    def add(self, document: files.DocumentRows) -> None:
         """Add a document to every leg. Its whole text has the row of its title."""
         card = document.card
         for row, passage in document.passages:

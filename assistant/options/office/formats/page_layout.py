@@ -120,7 +120,7 @@ def _line(words: Sequence[Word]) -> Line:
 # --- reading order ------------------------------------------------------------------------------------------
 def _columns(items: Iterable[Line | Grid]) -> list[list[Line | Grid]]:
     """Return the items of each column from top to bottom. The file has the columns in reading order, but may
-    draw rows of a table later."""
+    draw rows of a table later: those go back into the column whose gap they fill."""
     columns: list[list[Line | Grid]] = [[]]
     for item in sorted(items, key=attrgetter("place")):
         if columns[-1] and item.box.bottom < columns[-1][-1].box.top - _UP * item.size:
@@ -140,7 +140,8 @@ def _has_gap(column: Sequence[Line | Grid], rows: Sequence[Line | Grid]) -> bool
     is_between = min(middles, default=box.bottom) < box.top and max(middles, default=box.top) > box.bottom
     beside = sum(box.top < y < box.bottom for y in middles)
     lines = len({round(item.box.middle[1]) for item in rows})
-    is_table = 2 * lines <= len(rows) <= 2 * len(column)  # no column between a page's header and footer
+    is_table = 2 * lines <= len(rows)  # at least two items a line
+    is_table &= len(rows) <= 2 * len(column)  # else the column is a page's header and footer alone
     return is_between and is_table and beside <= _MOST_BESIDE * len(rows)
 
 
@@ -257,7 +258,7 @@ def _cells(row: Iterable[Line], columns: Sequence[Box], *, is_full: bool) -> lis
 def _paragraphs(rows: Sequence[list[Line]]) -> list[Paragraph]:
     lines = [_line([word for line in row for word in line.words]) for row in rows]
     pitches = sorted(below.box.middle[1] - line.box.middle[1] for line, below in pairwise(lines))
-    usual = median(pitches[: max(1, len(pitches) // 2)] or [0.0])
+    usual = median(pitches[: max(1, len(pitches) // 2)] or [0.0])  # the wider ones are between paragraphs
     if len(pitches) < _FEW_LINES:  # each may be a paragraph
         usual = min(usual, _SINGLE_SPACING * median([line.size for line in lines] or [0.0]))
     right = max((line.box.right for line in lines), default=0.0)
