@@ -241,6 +241,8 @@ class Site:
         self._thread.join(self.layout.settings.stop_timeout_s)
         if self._thread.is_alive():
             sys.stdout.flush()
+            sys.stderr.write("The service did not stop in time and was ended. See .state/logs.\n")
+            sys.stderr.flush()
             os._exit(1)
 
     def _address(self, **listeners: Any) -> Address:
