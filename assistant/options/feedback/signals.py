@@ -228,7 +228,7 @@ def _texts(record: AnswerRecord, support: Support) -> list[str]:
 
 
 _WORD = re.compile(r"[^\W_]+(?:[.,:/'-][^\W_]+)*")
-_MARKUP = re.compile(r"\[\d{1,3}\]|[*_#>`|]+|^\s*(?:-|\d{1,3}[.)])\s", re.MULTILINE)
+_MARKUP = re.compile(r"\[\d{1,3}\]|[*_#>`|]+|^[^\S\n]*(?:-|\d{1,3}[.)])\s", re.MULTILINE)
 _WEEKDAYS = frozenset(map(fold, day_name))
 _STRENGTHS = frozenset({"mg", "mcg", "g", "kg", "ml", "l", "dl", "mg/dl", "mg/kg", "mmol", "iu", "ounce"})
 _PORTIONS = frozenset({"unit", "tablet", "capsule", "drop", "puff", "dose", "pound", "time"})
