@@ -10,6 +10,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 import orjson
+import structlog
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from assistant.domain.documents import ORIGINAL_PART_BYTES, Document, OriginalFile, ParsedDocument
@@ -18,6 +19,8 @@ from assistant.process.settings import StoreSettings
 from assistant.stores.blobs import Blobs, DamagedBlobError
 from assistant.stores.ports import DocumentStates, IngestionQueue
 from assistant.stores.store import BlobsOf, Store
+
+_log = structlog.get_logger(__name__)
 
 MOST_CONTENTS = 6
 """Of one document: the newest, and those before it that can be restored."""
@@ -107,7 +110,8 @@ class StoredDocuments:
         try:
             content = await self._blobs.get(key, version=version)
             return None if content is None else kind.validate_json(content)
-        except (DamagedBlobError, TooLargeError, ValidationError):
+        except (DamagedBlobError, TooLargeError, ValidationError) as error:
+            _log.warning("document_damaged", reason=type(error).__name__)
             raise _damaged(document_id) from None
 
     def _prefix(self, document_id: str) -> str:
