@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from assistant.answer.scores import CosineScale
 from assistant.answer.sources import FAILURES_TO_OPEN, SearchScope, SourceSearch
 from assistant.domain.answers import SourceFacts
 from assistant.domain.clock import Deadline
@@ -138,3 +139,14 @@ async def test_a_text_over_the_model_s_limit_has_the_mean_of_its_pieces() -> Non
     mean = [one + other for one, other in zip(*halves, strict=True)]
     length = sum(value * value for value in mean) ** 0.5
     assert vector == pytest.approx([value / length for value in mean])
+
+
+async def test_cosines_of_another_model_are_weighed_on_the_scale_of_the_weights() -> None:
+    tenant = FakeTenant().with_documents(SHOP[0])
+    raw = (await ask(tenant, QUESTION)).prepared.quote.evidence[0].ranked.hits.retrieved.hits
+    tenant.configure(embedding={"cosine_unrelated": 0.49, "cosine_related": 0.74})
+    scaled = (await ask(tenant, QUESTION)).prepared.quote.evidence[0].ranked.hits.retrieved.hits
+    scale = CosineScale.of(tenant.config.embedding)
+    asked, weighed = [hit.cosine for hit in raw], [hit.cosine for hit in scaled]
+    assert weighed == [cosine and scale.value(cosine) for cosine in asked]
+    assert weighed != asked
