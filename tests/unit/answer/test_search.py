@@ -6,11 +6,14 @@ from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from assistant.answer.answer import AnswerQuestion
 from assistant.answer.scores import CosineScale
-from assistant.answer.sources import FAILURES_TO_OPEN, SearchScope, SourceSearch
+from assistant.answer.sources import FAILURES_TO_OPEN, EvidenceQuery, SearchScope, SourceSearch
 from assistant.domain.answers import SourceFacts
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import ItemFacts, StoredDocument, id_prefix_of
@@ -150,3 +153,22 @@ async def test_cosines_of_another_model_are_weighed_on_the_scale_of_the_weights(
     asked, weighed = [hit.cosine for hit in raw], [hit.cosine for hit in scaled]
     assert weighed == [cosine and scale.value(cosine) for cosine in asked]
     assert weighed != asked
+
+
+async def test_of_what_options_offer_the_first_that_answers_is_the_last_that_is_asked() -> None:
+    tenant, asked = FakeTenant().with_documents(SHOP[0]), list[str]()
+
+    def offer(name: str, *, answers: bool) -> Any:
+        async def find(*_: object, **__: object) -> Any:
+            asked.append(name)
+            return SimpleNamespace(answers=answers)
+
+        return SimpleNamespace(find=find, named=lambda *_, **__: None)
+
+    answer = AnswerQuestion(tenant.services)
+    kinds = {"beside": False, "table": True, "last": True}
+    answer.adaptations.offers = tuple(offer(name, answers=answers) for name, answers in kinds.items())
+    query = EvidenceQuery(QUESTION, vector_of(QUESTION))
+    [hits] = await answer.search.run([query], scope_of(tenant))
+    assert asked == ["beside", "table"]
+    assert [offered.answers for offered in hits.offered] == [False, True]
