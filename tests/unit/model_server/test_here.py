@@ -14,7 +14,9 @@ from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import ConfigurationError, EmbeddingUnavailableError
 from assistant.model_server.here import EmbedderHere
 
-SOON = Deadline.after(5, clock=SystemClock())
+
+def soon() -> Deadline:
+    return Deadline.after(60, clock=SystemClock())
 
 
 async def _at_once(work: Coroutine[Any, Any, Any]) -> Any:
@@ -31,8 +33,8 @@ def embedder(task: asyncio.Future[Any]) -> EmbedderHere:
 
 async def test_a_caller_who_leaves_while_the_model_loads_leaves_it_to_the_others() -> None:
     loading = asyncio.get_running_loop().create_future()
-    leaves = asyncio.create_task(embedder(loading).embed(["a"], deadline=SOON))
-    stays = asyncio.create_task(embedder(loading).embed(["b"], deadline=SOON))
+    leaves = asyncio.create_task(embedder(loading).embed(["a"], deadline=soon()))
+    stays = asyncio.create_task(embedder(loading).embed(["b"], deadline=soon()))
     await asyncio.sleep(0)
     leaves.cancel()
     await asyncio.wait([leaves])
@@ -44,4 +46,4 @@ async def test_a_model_that_could_not_be_loaded_is_unavailable_with_its_reason()
     loading = asyncio.get_running_loop().create_future()
     loading.set_exception(ConfigurationError("weights.onnx: the graph cannot be read."))
     with pytest.raises(EmbeddingUnavailableError, match=r"weights\.onnx"):
-        await embedder(loading).embed(["a"], deadline=SOON)
+        await embedder(loading).embed(["a"], deadline=soon())
