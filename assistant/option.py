@@ -45,7 +45,7 @@ class Place(Generic[Joined]):
     def joined(self) -> list[Joined]:
         """Return what the options that are here bring to this place, in the order of their names."""
         joins = ((package, option.joins.get(self.name)) for package, option in installed().items())
-        return [_part(package, said) for package, said in joins if said is not None]
+        return [imported(f"{package}.{said}") for package, said in joins if said is not None]
 
 
 @cache
@@ -53,9 +53,10 @@ def installed() -> Mapping[str, Option]:
     """Return the options that are here, by their package."""
     names = sorted(found.name for found in pkgutil.iter_modules(assistant.options.__path__))
     packages = [f"{assistant.options.__name__}.{name}" for name in names]
-    return {package: _part(package, "option:OPTION") for package in packages}
+    return {package: imported(f"{package}.option:OPTION") for package in packages}
 
 
-def _part(package: str, said: str) -> Joined:  # pyright: ignore[reportInvalidTypeVarUse]
+def imported(said: str) -> Joined:  # pyright: ignore[reportInvalidTypeVarUse]
+    """Return what ``module:name`` says, imported now."""
     module, _, name = said.partition(":")
-    return getattr(import_module(f"{package}.{module}"), name)
+    return getattr(import_module(module), name)

@@ -274,6 +274,15 @@ async def service_on(
         yield RunningService(url, sagemaker, tenants, settings.state_dir, client, settings, operations_url)
 
 
+@asynccontextmanager
+async def service_of_two(folder: Path) -> AsyncGenerator[RunningService]:
+    """Run a service of two tenants, each with one document."""
+    async with running_service(folder) as service:
+        await service.know("wait", "The wait is two days.")
+        await service.know("refill", "A refill is due after 25 days.", tenant="pharmacy")
+        yield service
+
+
 async def _with_live(served: LiveTenant, live: LiveElements) -> ServedTenant:
     from assistant.options.live.opened import open_reads  # an option, which may be left out
 

@@ -5,14 +5,14 @@ It runs in the parsing process. A reader is imported only when a file of its kin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from warnings import catch_warnings
 
 from assistant.documents.files import converted_kinds
 from assistant.documents.page import Page
 from assistant.domain.errors import DocumentInvalidError
+from assistant.option import imported
 
 
 def convert(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> Page:
@@ -26,10 +26,9 @@ def convert(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> Page:
     kind = converted_kinds().get(suffix)
     if kind is None:
         raise DocumentInvalidError(f'files with the suffix "{suffix:.20}" are not read. Convert it.')
-    module, _, function = kind.reader.partition(":")
-    read = getattr(import_module(module), function)
+    read: Callable[..., Page] = imported(kind.reader)
     with catch_warnings(action="ignore"):  # of libraries, about parts of a file that they do not read
-        page: Page = read(raw, ocr=ocr) if kind.has_scans else read(raw)
+        page = read(raw, ocr=ocr) if kind.has_scans else read(raw)
     if not page.blocks:
         raise DocumentInvalidError(". ".join(["there is no text in it", *map(str, page.losses)]))
     return page

@@ -5,13 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.running_service import RunningService, running_service
+from tests.fakes.running_service import RunningService, service_of_two
 
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
-    """Two tenants, each with one document."""
-    async with running_service(tmp_path) as service:
-        await service.know("wait", "The wait is two days.")
-        await service.know("refill", "A refill is due after 25 days.", tenant="pharmacy")
+    async with service_of_two(tmp_path) as service:
         yield service

@@ -12,17 +12,14 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionChunk
 
-from tests.fakes.running_service import TWO_SENTENCES, RunningService, Scene, running_service
+from tests.fakes.running_service import TWO_SENTENCES, RunningService, Scene, running_service, service_of_two
 
 QUESTION: list[Any] = [{"role": "user", "content": "How long is the wait?"}]
 
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
-    """Two tenants, each with one document."""
-    async with running_service(tmp_path) as service:
-        await service.know("wait", "The wait is two days.")
-        await service.know("refill", "A refill is due after 25 days.", tenant="pharmacy")
+    async with service_of_two(tmp_path) as service:
         yield service
 
 
