@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -53,6 +54,7 @@ def server_url() -> str:
 def _serve() -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.s3.responses import S3Response
+    from moto.sqs.models import Message, SQSBackend
     from werkzeug.serving import make_server
 
     serialized = S3Response.serialized
@@ -65,6 +67,21 @@ def _serve() -> None:
         return serialized(self, action_result)
 
     S3Response.serialized = dated
+    receive_message, receiving = SQSBackend.receive_message, threading.Lock()
+
+    def received(
+        self: SQSBackend, queue_name: str, count: int, wait_s: int, visibility_s: int, names: Any = None
+    ) -> list[Message]:
+        """moto gives one message to two that receive at the same moment."""
+        until_s = time.monotonic() + wait_s
+        while True:
+            with receiving:
+                messages = receive_message(self, queue_name, count, 0, visibility_s, names)
+            if messages or time.monotonic() >= until_s:
+                return messages
+            self.get_queue(queue_name).wait_for_messages(1)
+
+    SQSBackend.receive_message = received
     application = DomainDispatcherApplication(create_backend_app)
     sagemaker = SageMakerControl()
     one_at_a_time = threading.Lock()
