@@ -465,6 +465,8 @@ INSTANCES: tuple[Instance, ...] = (
     Instance("ml.g5.2xlarge", "gpu", 8, 32, 1, 24, 450),
     Instance("ml.g5.4xlarge", "gpu", 16, 64, 1, 24, 600),
     Instance("ml.g5.12xlarge", "gpu", 48, 192, 4, 96, 3800),
+    Instance("ml.g5.24xlarge", "gpu", 96, 384, 4, 96, 3800),
+    Instance("ml.g5.48xlarge", "gpu", 192, 768, 8, 192, 7600),
     Instance("ml.g6.xlarge", "gpu", 4, 16, 1, 24, 250),
     Instance("ml.g6.2xlarge", "gpu", 8, 32, 1, 24, 450),
     Instance("ml.g6.4xlarge", "gpu", 16, 64, 1, 24, 600),

@@ -1,9 +1,10 @@
 """Candidates from SageMaker JumpStart: ``jumpstart.lock.toml``, and the parser of JumpStart's own files.
 
 A row names a model by its id. Everything else about it (image, artifact, licence, instances) is read from the
-region's JumpStart bucket by ``assistant models candidates`` and written into the row as ``facts``; a row
-without them is unresolved, and nothing deploys or synthesizes it, or adopts it: writes an artifact's manifest
-from the row.
+region's JumpStart bucket by ``assistant models candidates`` and written into the row as ``facts``: then it is
+*resolved*. A *published* row has what a public file says instead, and what the model's own page says as
+``card``: it can be priced, adopted (a manifest is written) and synthesized, and a deployment asks for the
+hash that only the bucket gives. Any other row is *unresolved*, and nothing uses it.
 
 The bucket's files, as the SageMaker SDK reads them (github.com/aws/sagemaker-python-sdk, commit a2481266,
 ``sagemaker-core/src/sagemaker/core/jumpstart``): ``constants.py`` names the manifest,
@@ -16,11 +17,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
 
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from assistant.tenant.deployment import ArtifactName
@@ -65,26 +68,36 @@ class Architecture(StrictModel):
     dtype: Dtype | None = None
 
 
-class Facts(StrictModel):
-    """What JumpStart says of a model in one region, on one instance type."""
+class Published(StrictModel):
+    """How JumpStart serves a model in one region, on one instance type: a public file says it, too."""
 
     region: str
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     image: str = Field(pattern=r"^\d{12}\.dkr\.ecr\.[a-z0-9.-]+/[a-z0-9._/-]+:[A-Za-z0-9_.-]+$")
     artifact: _Folder
-    listing_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    files: tuple[str, ...] = Field(min_length=1)
-    weights_bytes: int = Field(ge=1)
-    licence: str = Field(min_length=1)
-    """As the specification writes it."""
-    eula: str | None = None
-    """Address of the licence agreement that must be accepted."""
     instance: _Instance
-    min_memory_mb: int | None = None
     accelerators: int | None = None
     environment: Mapping[str, str] = {}
     """Environment variables of the container, on ``instance``."""
+
+
+class Card(StrictModel):
+    """What the model is: by the files of its artifact, or by its own page until they are read."""
+
+    licence: str = Field(min_length=1)
+    """As the specification writes it."""
+    files: tuple[str, ...] = Field(min_length=1)
+    weights_bytes: int = Field(ge=1)
     architecture: Architecture = Architecture()
+
+
+class Facts(Published, Card):
+    """What JumpStart says of a model in one region, on one instance type."""
+
+    listing_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    eula: str | None = None
+    """Address of the licence agreement that must be accepted."""
+    min_memory_mb: int | None = None
 
 
 class Candidate(StrictModel):
@@ -101,12 +114,25 @@ class Candidate(StrictModel):
     """Address of the agreement that was accepted: ``assistant models candidates --accept-eula ID``."""
     resolved: bool
     facts: Facts | None = None
+    published: Published | None = None
+    """By ``assistant models candidates --published FILE``."""
+    card: Card | None = None
+    """Written by people, from the model's own page."""
 
     @model_validator(mode="after")
     def _has_facts_when_resolved(self) -> Self:
         if self.resolved != (self.facts is not None):
             raise ValueError("resolved is true for a row with facts and false for one without")
         return self
+
+    @property
+    def served(self) -> Published | None:
+        """How it is served, as far as anybody said it."""
+        return self.facts or self.published
+
+    @property
+    def state(self) -> Literal["resolved", "published", "unresolved"]:
+        return "resolved" if self.resolved else "published" if self.published else "unresolved"
 
 
 class CandidateLock(StrictModel):
@@ -137,13 +163,9 @@ class CandidateLock(StrictModel):
         """Return a row that may be deployed. Raises NotFoundError, ConfigurationError with what to do."""
         row = self.row(name)
         if row.facts is None:
-            raise ConfigurationError(_unresolved(name))
+            raise ConfigurationError(_unresolved(row))
         facts = row.facts
-        if facts.licence not in self.allowed_licences:
-            raise ConfigurationError(
-                f'{name}: its licence is "{facts.licence}", and allowed_licences of {LOCK_FILE} has '
-                f"{', '.join(self.allowed_licences)}. Add it there once it was read, or take another."
-            )
+        self._check_licence(name, facts)
         if facts.eula not in (None, row.eula_accepted):
             raise ConfigurationError(
                 f"{name} asks for the acceptance of {facts.eula}. Read it; then: "
@@ -151,10 +173,27 @@ class CandidateLock(StrictModel):
             )
         return row, facts
 
+    def adoptable(self, name: str) -> tuple[Candidate, Published, Card, str | None]:
+        """Return a row that a manifest may be written from, and the hash of its files, None while nobody
+        read them. Raises NotFoundError, ConfigurationError with what to do."""
+        row = self.row(name)
+        if row.facts is not None or row.published is None or row.card is None:
+            row, facts = self.usable(name)
+            return row, facts, facts, facts.listing_sha256
+        self._check_licence(name, row.card)
+        return row, row.published, row.card, None
 
-def _unresolved(name: str) -> str:
+    def _check_licence(self, name: str, card: Card) -> None:
+        if card.licence not in self.allowed_licences:
+            raise ConfigurationError(
+                f'{name}: its licence is "{card.licence}", and allowed_licences of {LOCK_FILE} has '
+                f"{', '.join(self.allowed_licences)}. Add it there once it was read, or take another."
+            )
+
+
+def _unresolved(row: Candidate) -> str:
     return (
-        f"{name} is a candidate without facts (resolved = false in {LOCK_FILE}). Where JumpStart's bucket "
+        f"{row.id} is a candidate without facts ({row.state} in {LOCK_FILE}). Where JumpStart's bucket "
         "can be reached, run: assistant models candidates --region REGION"
     )
 
@@ -185,7 +224,7 @@ TRIAL_OUTPUT = "TrialPlace"
 def refuse_unresolved(root: Path, names: Sequence[str]) -> None:
     """Raise ConfigurationError when an artifact that a tenant file names is an unresolved candidate."""
     rows = {row.id: row for row in load_candidates(root / LOCK_FILE).candidate}
-    if found := [name for name in names if name in rows and not rows[name].resolved]:
+    if found := [rows[name] for name in names if name in rows and rows[name].state == "unresolved"]:
         raise ConfigurationError(_unresolved(found[0]))
 
 
@@ -204,6 +243,71 @@ def write_rows(path: Path, before: bytes, updates: Mapping[str, Mapping[str, Any
     if path.read_bytes() != before:
         raise ConflictError(f"{path} was changed meanwhile, and not written. Run the command again.")
     rewrite(path, tomlkit.dumps(document), CandidateLock)
+
+
+# --- What a public file says ------------------------------------------------------------------------------
+class _Entry(BaseModel):
+    """One version of one model in ``jumpstart-models.json`` of the npm package
+    ``@cdklabs/generative-ai-cdk-constructs`` (Apache-2.0), which its authors read from JumpStart."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
+    model_id: str
+    version: str
+    default_instance_type: str
+    instance_types: tuple[str, ...] = ()
+    artifact_key: str | None = None
+    prepacked_artifact_key: str | None = None
+    gated_bucket: bool = False
+    environment: Mapping[str, str | int | float | bool] = {}
+    instance_aliases: tuple[Mapping[str, Any], ...] = ()
+    instance_variants: tuple[Mapping[str, Any], ...] = ()
+
+
+def read_published(body: bytes) -> list[_Entry]:
+    """Return the entries of a ``jumpstart-models.json``: a Node buffer of deflated JSON. Raises
+    ConfigurationError."""
+    try:
+        entries = json.loads(zlib.decompress(bytes(json.loads(body)["data"]), wbits=-zlib.MAX_WBITS))
+        return [_Entry.model_validate(entry) for entry in entries.values()]
+    except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
+        raise ConfigurationError(f"not a jumpstart-models.json: {type(error).__name__}.") from None
+
+
+def published(entries: Sequence[_Entry], row: Candidate, *, region: str) -> Published:
+    """Return what the newest version says. Its instance types are right where the row's differ.
+
+    Raises NotFoundError, ConfigurationError.
+    """
+    of_row = [entry for entry in entries if entry.model_id == row.id]
+    if not of_row:
+        raise NotFoundError("the file does not have this id.")
+    entry = max(of_row, key=lambda each: [int(part) for part in each.version.split(".")])
+    instance = row.instance if row.instance in entry.instance_types else entry.default_instance_type
+    names = (instance.split(".")[1], instance)  # what the type says goes over what its family says
+    variants = {each["instanceType"]: each for each in entry.instance_variants}
+    variant: dict[str, Any] = {}
+    for name in names:
+        variant |= variants.get(name, {})
+    aliases: Mapping[str, str] = {}
+    for each in entry.instance_aliases:
+        aliases = each["aliases"] if each["region"] == region else aliases
+    environment = {**entry.environment, **variant.get("environment", {})}
+    shards = environment.get("NUM_SHARD")
+    key = entry.prepacked_artifact_key or entry.artifact_key
+    try:
+        if entry.gated_bucket:
+            raise ConfigurationError("its artifact lies in the gated bucket, which no VPC reaches.")
+        return Published(
+            region=region,
+            version=entry.version,
+            image=aliases.get(str(variant.get("imageUri", "")).removeprefix("$"), ""),
+            artifact=f"s3://{content_bucket(region)}/{key}",
+            instance=instance,
+            accelerators=None if shards is None else int(shards),
+            environment={name: str(value) for name, value in environment.items()},
+        )
+    except ValidationError as error:
+        raise ConfigurationError(f"in {region}: {_fault(error)}.") from None
 
 
 # --- JumpStart's own files --------------------------------------------------------------------------------

@@ -377,6 +377,36 @@ def test_a_manifest_that_exists_is_not_written_over(account: Account) -> None:
     assert "exists already" in account.refused("candidates", "--adopt", jumpstart.MODEL)
 
 
+CARD = """
+[candidate.card]
+licence = "Apache 2.0"
+files = ["config.json"]
+weights_bytes = 2048
+architecture = { layers = 4, kv_heads = 2, head_size = 8, max_tokens = 4096, dtype = "bfloat16" }
+"""
+
+
+def test_a_published_row_is_adopted_without_a_hash_and_one_online_command_adds_it(account: Account) -> None:
+    lock, file = account.root / LOCK_FILE, account.root / "jumpstart-models.json"
+    file.write_bytes(jumpstart.published_file("1.0.0"))
+    lock.write_text(lock.read_text().replace("resolved = false", f"resolved = false\n{CARD}", 1))
+
+    account.run("candidates", "--region", REGION, "--published", str(file))  # of another row it knows nothing
+    assert load_candidates(lock).row(jumpstart.MODEL).state == "published"
+    assert "candidate without facts" in account.refused("try", jumpstart.MODEL, "--tenant", account.tenant)
+    adopted = account.run("candidates", "--adopt", jumpstart.MODEL)
+    assert f"--region {REGION} --adopt {jumpstart.MODEL}" in " ".join(adopted.output.split())
+    folder = account.root / "model_artifacts/llm" / jumpstart.MODEL
+    assert load_llm_manifest(folder).sha256 is None
+
+    account.run("candidates", "--region", REGION, "--adopt", jumpstart.MODEL)
+    assert load_llm_manifest(folder).sha256 == load_candidates(lock).usable(jumpstart.MODEL)[1].listing_sha256
+
+
+def test_a_published_file_needs_a_region(account: Account) -> None:
+    assert account.run("candidates", "--published", "x").exit_code == 2
+
+
 def test_missing_facts_are_named_and_nothing_is_written(account: Account) -> None:
     prefix = f"example/{jumpstart.MODEL}/artifacts/inference-prepack/v1.0.0/"
     account.client("s3").put_object(

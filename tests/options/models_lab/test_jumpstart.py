@@ -10,16 +10,22 @@ import pytest
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from assistant.options.models_lab.jumpstart import (
     LOCK_FILE,
+    Candidate,
     Facts,
     Listed,
+    Published,
     Specification,
     listing_sha256,
     load_candidates,
     newest,
+    published,
+    read_published,
     refuse_unresolved,
     write_rows,
 )
-from tests.fakes.jumpstart import FILES, LOCK, MODEL, REGISTRY, manifest, specification
+from assistant.tenant.manifests import instance_named
+from assistant.tenant.prices import load_prices
+from tests.fakes.jumpstart import FILES, LOCK, MODEL, REGISTRY, manifest, published_file, specification
 
 ROOT = Path(__file__).parents[3]
 OBJECTS = [Listed(key=name, size_bytes=len(body), etag=name) for name, body in FILES.items()]
@@ -42,12 +48,68 @@ def resolve(lock: Path, **changed: Any) -> None:
     write_rows(lock, lock.read_bytes(), {MODEL: values})
 
 
-def test_the_shipped_lock_has_two_embedders_and_six_llms_none_of_them_resolved() -> None:
+def a_row(instance: str | None = None) -> Candidate:
+    return Candidate(
+        id=MODEL, task="llm", model="a/b", family="f", purpose="p", instance=instance, resolved=False
+    )
+
+
+def test_the_shipped_lock_has_two_embedders_and_six_llms_all_of_them_published() -> None:
     rows = load_candidates(ROOT / LOCK_FILE).candidate
 
     assert [row.task for row in rows].count("embedding") == 2
     assert [row.task for row in rows].count("llm") == 6
-    assert not any(row.resolved for row in rows)
+    assert {row.state for row in rows} == {"published"}
+    for row in rows:
+        assert row.published is not None
+        instance_named(row.published.instance)
+        assert row.published.instance in load_prices().endpoint
+
+
+def test_a_published_file_says_image_artifact_and_environment_of_the_newest_version() -> None:
+    said = published(read_published(published_file("1.9.0", "1.10.0")), a_row(), region="us-east-1")
+
+    assert said == Published(
+        region="us-east-1",
+        version="1.10.0",
+        image=f"{REGISTRY}/example-llm:1.0",
+        artifact=f"s3://jumpstart-cache-prod-us-east-1/example/{MODEL}/artifacts/inference-prepack/v1.0.0/",
+        instance="ml.g5.12xlarge",
+        accelerators=4,
+        environment={"NUM_SHARD": "4", "HF_MODEL_ID": "/opt/ml/model"},
+    )
+
+
+def test_an_instance_type_s_own_values_go_over_its_family_s() -> None:
+    said = published(read_published(published_file("1.0.0")), a_row("ml.g5.2xlarge"), region="us-east-1")
+    assert (said.instance, said.accelerators) == ("ml.g5.2xlarge", 1)
+    assert said.image == f"{REGISTRY}/example-llm:1.0"
+
+
+def test_instance_types_of_a_published_file_are_right_where_a_row_s_differ() -> None:
+    said = published(read_published(published_file("1.0.0")), a_row("ml.g6e.2xlarge"), region="us-east-1")
+    assert said.instance == "ml.g5.12xlarge"
+
+
+@pytest.mark.parametrize(
+    ("changed", "region", "said"),
+    [
+        ({"modelId": "other"}, "us-east-1", "the file does not have this id"),
+        ({"gatedBucket": True}, "us-east-1", "gated bucket"),
+        ({"prepackedArtifactKey": "a/model.tar.gz"}, "us-east-1", "artifact"),
+        ({}, "eu-west-1", "in eu-west-1: image"),
+    ],
+)
+def test_what_a_published_file_cannot_say_is_refused(changed: dict[str, Any], region: str, said: str) -> None:
+    entries = read_published(published_file("1.0.0", **changed))
+    with pytest.raises((ConfigurationError, NotFoundError), match=said):
+        published(entries, a_row(), region=region)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"data": [1, 2]}', b'{"data": "a"}', b"[]"])
+def test_another_file_than_the_published_one_is_refused(body: bytes) -> None:
+    with pytest.raises(ConfigurationError, match=r"not a jumpstart-models\.json"):
+        read_published(body)
 
 
 def test_the_newest_version_counts_by_numbers_and_a_deprecated_one_does_not() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -58,12 +58,17 @@ Adopted = Annotated[str | None, Option("--adopt", metavar="ID", help=f"Id of a r
 SequenceLength = Annotated[int, Option(min=256, metavar="N", help="--adopt, LLM: tokens of a stream.")]
 BatchSize = Annotated[int, Option(min=1, metavar="N", help="--adopt, LLM: streams at a time.")]
 Pooling = Annotated[Literal["mean", "cls"] | None, Option(help="--adopt, embedder: as its model card says.")]
+PublishedOption = Annotated[
+    Path | None,
+    Option(metavar="FILE", help="With --region: fill rows from a published jumpstart-models.json, offline."),
+]
 EulaOption = Annotated[list[str] | None, Option(metavar="ID", help="Record that its licence is accepted.")]
 
 
 def candidates(
     context: typer.Context,
     region: RegionOption = None,
+    published: PublishedOption = None,
     accept_eula: EulaOption = None,
     adopt: Adopted = None,
     sequence_length: SequenceLength = 8192,
@@ -71,27 +76,22 @@ def candidates(
     pooling: Pooling = None,
 ) -> None:
     """List the candidates; with --region write what JumpStart says of them into the lock; with --adopt write
-    the manifest of a resolved one, by which a tenant file can name it."""
-    from assistant.terminal.account import AwsAccount
-
-    if adopt is not None:
-        _adopt(_root(GlobalOptions.of(context)), adopt, sequence_length, batch_size, pooling)
-        return
+    the manifest of one, by which a tenant file can name it."""
+    if published is not None and region is None:
+        raise typer.BadParameter("--published needs --region: images and buckets are a region's.")
     options, terminal = GlobalOptions.of(context), Terminal()
     path = _root(options) / LOCK_FILE
     lock, before = jumpstart.load_candidates(path), path.read_bytes()
     updates: dict[str, dict[str, Any]] = {
         name: {"eula_accepted": lock.eula(name)} for name in accept_eula or ()
     }
-    failed: list[str] = []
-    if region is not None:
-        found, failed = _resolved(AwsAccount(account="", region=region), lock.candidate)
-        for name, facts_of in found.items():
-            updates.setdefault(name, {}).update(facts_of)
+    failed = [] if region is None else _read_rows(lock.candidate, _reader(region, published), updates)
     if updates:
         jumpstart.write_rows(path, before, updates)
         lock = jumpstart.load_candidates(path)
-    if not options.writes(lock):
+    if adopt is not None:
+        _adopt(path.parent, adopt, sequence_length, batch_size, pooling)
+    elif not options.writes(lock):
         _show_candidates(terminal, lock)
     for line in failed:
         terminal.warn(line, "bold red")
@@ -100,30 +100,58 @@ def candidates(
 
 
 def _show_candidates(terminal: Terminal, lock: CandidateLock) -> None:
-    rows: list[Sequence[str]] = []
+    prices, rows = load_prices(), list[Sequence[str]]()
     for row in lock.candidate:
-        told = (row.facts.version, row.facts.licence) if row.facts else ("unresolved", "")
-        rows.append((row.id, row.task, row.family, *told, row.purpose))
-    terminal.out.print(table("id", "task", "family", "version", "licence", "purpose", rows=rows))
+        served, card = row.served, row.facts or row.card
+        told = ("", "", "")
+        if served is not None:
+            price = prices.endpoint.get(served.instance)
+            told = (served.version, served.instance, f"{price.usd:.2f}" if price else "")
+        licence = card.licence if card else ""
+        rows.append((row.id, row.task, row.family, row.state, *told, licence, row.purpose))
+    headings = ("id", "task", "family", "state", "version", "instance", "USD/h", "licence", "purpose")
+    terminal.out.print(table(*headings, rows=rows))
 
 
-def _resolved(
-    aws: AwsAccount, rows: Sequence[Candidate]
-) -> tuple[Mapping[str, Mapping[str, Any]], list[str]]:
-    """Return what to write into each row by id, and what is wrong with each of the others."""
-    manifest, found, failed = _read(aws, jumpstart.MANIFEST_KEY), dict[str, Mapping[str, Any]](), list[str]()
+def _reader(region: str, published: Path | None) -> Callable[[Candidate], Mapping[str, Any]]:
+    """Return what reads the keys to write into a row: from a published file, or from JumpStart's bucket."""
+    from assistant.terminal.account import AwsAccount
+
+    if published is not None:
+        entries = jumpstart.read_published(published.read_bytes())
+
+        def by_file(row: Candidate) -> Mapping[str, Any]:
+            said = jumpstart.published(entries, row, region=region)
+            return {"published": said.model_dump(mode="json", exclude_none=True)}
+
+        return by_file
+    aws = AwsAccount(account="", region=region)
+    manifest = _read(aws, jumpstart.MANIFEST_KEY)
+
+    def by_bucket(row: Candidate) -> Mapping[str, Any]:
+        body = _read(aws, jumpstart.newest(manifest, row.id).spec_key)
+        spec = jumpstart.Specification(body, region=region, instance=row.instance)
+        objects = _listed(aws, spec.prefix)
+        has_config = any(each.key == "config.json" for each in objects)
+        facts = spec.facts(objects, _read(aws, f"{spec.prefix}config.json") if has_config else b"{}")
+        return {"resolved": True, "facts": facts.model_dump(mode="json", exclude_none=True)}
+
+    return by_bucket
+
+
+def _read_rows(
+    rows: Sequence[Candidate],
+    read: Callable[[Candidate], Mapping[str, Any]],
+    updates: dict[str, dict[str, Any]],
+) -> list[str]:
+    """Add to ``updates`` what to write into each row by id; return what is wrong with each of the others."""
+    failed: list[str] = []
     for row in rows:
         try:
-            body = _read(aws, jumpstart.newest(manifest, row.id).spec_key)
-            spec = jumpstart.Specification(body, region=aws.region, instance=row.instance)
-            objects = _listed(aws, spec.prefix)
-            has_config = any(each.key == "config.json" for each in objects)
-            facts = spec.facts(objects, _read(aws, f"{spec.prefix}config.json") if has_config else b"{}")
+            updates.setdefault(row.id, {}).update(read(row))
         except AssistantError as error:
             failed.append(f"{row.id}: {error.message}")
-        else:
-            found[row.id] = {"resolved": True, "facts": facts.model_dump(mode="json", exclude_none=True)}
-    return found, failed
+    return failed
 
 
 def _root(options: GlobalOptions) -> Path:
@@ -449,24 +477,24 @@ def _adopt(
     import tomlkit
 
     terminal = Terminal()
-    row, facts = jumpstart.load_candidates(root / LOCK_FILE).usable(candidate)
-    folder, found = root / "model_artifacts", facts.architecture
+    row, served, card, sha256 = jumpstart.load_candidates(root / LOCK_FILE).adoptable(candidate)
+    folder, found = root / "model_artifacts", card.architecture
     table_of = model_artifacts.load_compatibility(folder / "compatibility.toml")
     compatible = next(each for each in table_of.row if each.image == _IMAGES[row.task])
     values: dict[str, Any] = {
         "schema_version": 1,
         "name": row.id,
         "model": row.model,
-        "licence": facts.licence,
-        "revision": f"{row.id}=={facts.version}",
-        "sha256": facts.listing_sha256,
-        "files": facts.files,
+        "licence": card.licence,
+        "revision": f"{row.id}=={served.version}",
+        "sha256": sha256,
+        "files": card.files,
         "image": compatible.image,
         "accelerator": compatible.accelerators[0],
         "ami": compatible.ami,
         "sdk": compatible.sdk,
         "dtype": found.dtype,
-        "weights_bytes": facts.weights_bytes,
+        "weights_bytes": card.weights_bytes,
     }
     try:
         if row.task == "llm":
@@ -475,12 +503,12 @@ def _adopt(
             values |= {
                 "continuous_batching": True,
                 "batch_size": batch_size,
-                "tensor_parallel": facts.accelerators or 1,
+                "tensor_parallel": served.accelerators or 1,
                 "answering": {},
             }
-            values["parameters"] = facts.weights_bytes // (4 if found.dtype == "float32" else 2)
+            values["parameters"] = card.weights_bytes // (4 if found.dtype == "float32" else 2)
             manifest = model_artifacts.LlmManifest.model_validate(values)
-            model_artifacts.check_llm_fit(manifest, model_artifacts.instance_named(facts.instance))
+            model_artifacts.check_llm_fit(manifest, model_artifacts.instance_named(served.instance))
         else:
             values |= {"dimensions": found.hidden_size, "max_tokens": found.max_tokens, "pooling": pooling}
             manifest = model_artifacts.EmbeddingManifest.model_validate(values)
@@ -491,11 +519,14 @@ def _adopt(
             "manifest by hand (model_artifacts/README.md)."
         ) from None
     path = folder / row.task / row.id / "manifest.toml"
-    if path.exists():
+    if path.exists() and "sha256" in tomlkit.parse(path.read_text()):
         raise ConflictError(f"{path} exists already. Delete it first, to write it again.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    head = f"# Adopted from {LOCK_FILE}. sha256 is that of the listing of {facts.artifact}.\n"
+    head = f"# Adopted from {LOCK_FILE}. sha256 is that of the listing of {served.artifact}.\n"
     path.write_text(head + tomlkit.dumps(manifest.model_dump(mode="json", exclude_none=True)))
     terminal.show(f"Wrote {path}. It serves where a tenant file names {row.id} under [models].")
+    if sha256 is None:
+        command = f"assistant models candidates --region {served.region} --adopt {row.id}"
+        terminal.say(f"it has no hash yet, so a deployment stops; where JumpStart is reached run: {command}")
     if row.task == "llm":
         terminal.say("it quotes until you set answering.writes_answers = true; compare it first")
