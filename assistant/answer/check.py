@@ -147,8 +147,10 @@ _LOOP_WORDS = 12
 _LOOP_DIFFERENT = 0.4
 
 
-_EMPTY, _WITHHELD, _CUT_SHORT, NO_UNITS = "empty_answer", "withheld", "length", "nothing_to_quote"
-FAILED_CHECKS = frozenset({"repetition", "debris", "too_long", _EMPTY, _WITHHELD, _CUT_SHORT, NO_UNITS})
+CUT_SHORT = (FinishReason.LENGTH, FinishReason.CONTENT_FILTER)
+"""How a text ends whose last sentence may lack its end."""
+_EMPTY, _WITHHELD, NO_UNITS = "empty_answer", "withheld", "nothing_to_quote"
+FAILED_CHECKS = frozenset({"repetition", "debris", "too_long", _EMPTY, _WITHHELD, *CUT_SHORT, NO_UNITS})
 """Codes of ``done.fallback`` for text that failed its checks. Every other code is a failure of the model."""
 LEFT = (Cause.CANCELLED, Cause.DISCONNECTED)
 Shown = Token | SentenceEnded | ElementChanged
@@ -232,7 +234,7 @@ class CheckText:
         if how in LEFT:
             return
         if isinstance(how, FinishReason) or answer.is_over:
-            yield from answer.end(cut_short=how is FinishReason.LENGTH)
+            yield from answer.end(cut_short=how in CUT_SHORT)
             failure = answer.failure
         else:
             failure = None if how is None else str(how)
@@ -243,7 +245,7 @@ class CheckText:
             return
         if how is not None:
             withheld = _WITHHELD if answer.sentences else None
-            answer.fallback = failure or withheld or (_CUT_SHORT if how is FinishReason.LENGTH else _EMPTY)
+            answer.fallback = failure or withheld or (str(how) if how in CUT_SHORT else _EMPTY)
         if blocks := self._fitting(prepared.quote.blocks, most=prepared.question.request.max_tokens):
             answer.mode = Mode.QUOTED
             answer.make_room(name for block in blocks for name, _, _ in block.elements)

@@ -124,10 +124,13 @@ def _of_text(said: Sentences, prepared: PreparedAnswer) -> Ending:
     quote, hydration = prepared.quote, prepared.run.hydration
     if said.mode is Mode.WRITTEN:
         is_cut = said.fallback is not None or said.how is FinishReason.LENGTH
-        is_sure = said.is_sure and not said.fallback and not hydration.reads_another
+        is_filtered = said.how is FinishReason.CONTENT_FILTER
+        is_sure = said.is_sure and not (said.fallback or is_filtered or hydration.reads_another)
         certainty = Certainty.ANSWERED if is_sure else Certainty.POSSIBLY
         told = AnswerEnding(mode=Mode.WRITTEN, certainty=certainty, fallback=said.fallback)
         finish_reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
+        if is_filtered:
+            finish_reason = FinishReason.CONTENT_FILTER
         return Ending(Outcome.DONE, said.fallback, finish_reason, told=told)
     if said.mode is Mode.QUOTED:
         is_cut = len(said.quoted) < len(quote.blocks)

@@ -75,6 +75,8 @@ RecordId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern
 class FinishReason(StrEnum):
     STOP = "stop"
     LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    """The model's service ended its text by a filter of its own."""
     NO_EVIDENCE = "no_evidence"
     REFUSED = "refused"
     SOURCES_ONLY = "sources_only"

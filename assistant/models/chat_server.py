@@ -169,8 +169,25 @@ class Framing(Protocol):
         ...
 
 
+class Completion(Protocol):
+    """Reads a model's text from the bytes of a stream, cut anywhere."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the completion's end mark was read."""
+        ...
+
+    def last_delta(self) -> GenerationDelta | None:
+        """Return the finish reason and usage; None while there is no finish reason."""
+        ...
+
+    def feed(self, data: bytes) -> tuple[str, str | None]:
+        """Return the text that ``data`` completes, and what is wrong with the rest, None if nothing."""
+        ...
+
+
 class CompletionParser:
-    """Returns the model's text from the bytes of a stream, cut anywhere."""
+    """Reads OpenAI's chunks, in a framing or as they are."""
 
     def __init__(self, framing: Framing | None = None) -> None:
         self._framing = framing
@@ -178,15 +195,12 @@ class CompletionParser:
 
     @property
     def is_done(self) -> bool:
-        """Whether the completion's end mark was read."""
         return self._chunks.done
 
     def last_delta(self) -> GenerationDelta | None:
-        """Return the finish reason and usage; None while there is no finish reason."""
         return None if self._chunks.finish_reason is None else self._chunks.last_delta()
 
     def feed(self, data: bytes) -> tuple[str, str | None]:
-        """Return the text that ``data`` completes, and what is wrong with the rest, None if nothing."""
         text = ""
         payloads = [data] if self._framing is None else self._framing.feed(data)
         try:
@@ -225,7 +239,7 @@ class ChatGenerator(ABC):
 
         Raises GenerationUnavailableError, OverloadedError, DeadlineExceededError.
         """
-        body, inference_id = _body(request), uuid.uuid4().hex
+        body, inference_id = self._body(request), uuid.uuid4().hex
         response = await retry_overload(
             lambda: self._begun(body, inference_id=inference_id, deadline=deadline),
             budget=self._budget,
@@ -263,18 +277,17 @@ class ChatGenerator(ABC):
     def _read(self, response: aiohttp.ClientResponse, **limits: Any) -> ChatStream:
         return ChatStream(response, completion=CompletionParser(), **limits)
 
-
-def _body(request: GenerationRequest) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    if request.seed is not None:
-        body["seed"] = request.seed
-    return body
+    def _body(self, request: GenerationRequest) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if request.seed is not None:
+            body["seed"] = request.seed
+        return body
 
 
 class StreamStalledError(Exception):
@@ -293,7 +306,7 @@ class ChatStream:
         self,
         response: aiohttp.ClientResponse,
         *,
-        completion: CompletionParser,
+        completion: Completion,
         inference_id: str,
         stall_timeout_s: float,
         deadline: Deadline,
@@ -392,7 +405,7 @@ class ChatStream:
     def _check_within(self, seconds: float) -> None:
         self._timer = self._loop.call_later(min(seconds, self._deadline.remaining_s()), self._check)
 
-    def _broken(self, reason: str) -> GenerationUnavailableError | GenerationInterruptedError:
+    def _broken(self, reason: str) -> AssistantError:
         kind = GenerationInterruptedError if self._has_text else GenerationUnavailableError
         return kind(f"The LLM endpoint's stream broke: {reason}.")
 
@@ -436,7 +449,7 @@ class ChatServer(ChatGenerator):
             stream.taken = None if self.captures is None else bytearray()
             yield stream
         if self.captures is not None and stream.is_finished:
-            body = orjson.dumps(_body(request) | {"model": self.model})
+            body = orjson.dumps(self._body(request) | {"model": self.model})
             await asyncio.to_thread(_capture, self.captures, body, stream)
 
     async def _post(self, body: dict[str, Any], *, inference_id: str) -> aiohttp.ClientResponse:

@@ -70,15 +70,15 @@ class InvocationError(Exception):
         return throttled or self.container_status == 429
 
 
-class SageMakerRuntime:
-    """Calls endpoints, each once: only ``retry_overload`` retries.
+class AwsRuntime:
+    """Calls models of one AWS service, each once: only ``retry_overload`` retries.
 
     A call whose signature was refused because of our clock is sent again, because nothing of it was done. The
     caller limits the wait for a response: cancelling it closes the connection.
     """
 
     def __init__(self, client: Any, *, keep_alive_s: float = _KEEP_ALIVE_S) -> None:
-        """``client`` is the aiobotocore client ``sagemaker-runtime``."""
+        """``client`` is the aiobotocore client of the service."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S)
         self._posts = SignedPosts(
             client, connections=_CONNECTIONS, keep_alive_s=keep_alive_s, timeout=timeout
@@ -86,6 +86,25 @@ class SageMakerRuntime:
 
     async def close(self) -> None:
         await self._posts.close()
+
+    async def send(self, path: str, *, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """Return the response when its head has arrived; the caller closes it. Raises InvocationError."""
+        for is_last in (False, True):
+            try:
+                response = await self._posts.send(path, body=body, headers=headers)
+            except POST_ERRORS as error:
+                raise InvocationError(type(error).__name__) from error
+            if response.status == 200:
+                return response
+            failure = await _read_failure(response)
+            is_refused = response.status == _SIGNATURE_REFUSED and not is_last
+            if not is_refused or not self._posts.learn_skew(failure.code, response.headers.get("Date")):
+                break
+        raise failure
+
+
+class SageMakerRuntime(AwsRuntime):
+    """Calls endpoints."""
 
     async def invoke(self, endpoint: str, *, body: bytes, attributes: str = "") -> bytes:
         """Return the container's response to a JSON body. Raises InvocationError.
@@ -95,7 +114,7 @@ class SageMakerRuntime:
         headers = {"Content-Type": _JSON, "Accept": _JSON}
         if attributes:
             headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
-        response = await self._send(f"{_path(endpoint)}/invocations", body=body, headers=headers)
+        response = await self.send(f"{_path(endpoint)}/invocations", body=body, headers=headers)
         try:
             return await _read(response, most_bytes=_LARGEST_BODY_BYTES)
         finally:
@@ -115,21 +134,7 @@ class SageMakerRuntime:
             "X-Amzn-SageMaker-Inference-Id": inference_id,
         }
         path = f"{_path(endpoint)}/invocations-response-stream"
-        return await self._send(path, body=body, headers=headers)
-
-    async def _send(self, path: str, *, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        for is_last in (False, True):
-            try:
-                response = await self._posts.send(path, body=body, headers=headers)
-            except POST_ERRORS as error:
-                raise InvocationError(type(error).__name__) from error
-            if response.status == 200:
-                return response
-            failure = await _read_failure(response)
-            is_refused = response.status == _SIGNATURE_REFUSED and not is_last
-            if not is_refused or not self._posts.learn_skew(failure.code, response.headers.get("Date")):
-                break
-        raise failure
+        return await self.send(path, body=body, headers=headers)
 
 
 @asynccontextmanager
@@ -318,11 +323,11 @@ _CORRUPT = (ParserError, LookupError, ValueError, struct.error)
 """What botocore's decoder raises for bytes that are no event stream."""
 
 
-class EventStreamParser:
-    """Returns the payloads of whole ``PayloadPart`` events from bytes that are cut anywhere.
+class EventStreamReader:
+    """Returns the whole events of a stream from bytes that are cut anywhere.
 
     botocore decodes an event, in 12 microseconds. A decoder of our own took 2: too small a gain to keep it.
-    After the first fault nothing more is decoded; payloads before it are still returned.
+    After the first fault nothing more is decoded; events before it are still returned.
     """
 
     def __init__(self) -> None:
@@ -333,11 +338,12 @@ class EventStreamParser:
         self._pending_bytes = 0
         """Bytes since the last whole message."""
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the payloads that ``data`` completes, in order. Never raises: see ``fault``."""
-        payloads: list[bytes] = []
+    def events(self, data: bytes) -> list[tuple[str, bytes]]:
+        """Return type and payload of the events that ``data`` completes, in order. Never raises: see
+        ``fault``."""
+        events: list[tuple[str, bytes]] = []
         if self.fault is not None:
-            return payloads
+            return events
         self._messages.add_data(data)
         self._pending_bytes += len(data)
         try:
@@ -345,14 +351,20 @@ class EventStreamParser:
                 self._pending_bytes = 0
                 if message.headers.get(":message-type") != "event":
                     self.fault = _fault_of(message.headers, message.payload)
-                    return payloads
-                if message.headers.get(":event-type") == "PayloadPart":
-                    payloads.append(message.payload)
+                    return events
+                events.append((str(message.headers.get(":event-type")), message.payload))
         except _CORRUPT as error:
             self.fault = f"corrupt {type(error).__name__}"
         if self._pending_bytes > _LARGEST_MESSAGE_BYTES:
             self.fault = f"corrupt a message is over {_LARGEST_MESSAGE_BYTES} bytes"
-        return payloads
+        return events
+
+
+class EventStreamParser(EventStreamReader):
+    """Returns the payloads of ``PayloadPart`` events: a container's own stream."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        return [payload for kind, payload in self.events(data) if kind == "PayloadPart"]
 
 
 def _fault_of(headers: dict[str, Any], payload: bytes) -> str:

@@ -141,7 +141,7 @@ class GenerationDelta:
     """One piece of the stream. ``finish_reason`` and ``usage`` come with the last."""
 
     text: str
-    finish_reason: Literal["stop", "length"] | None = None
+    finish_reason: Literal["stop", "length", "content_filter"] | None = None
     usage: Usage | None = None
 
 

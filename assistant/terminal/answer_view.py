@@ -248,8 +248,8 @@ def _show_how_made(terminal: Terminal, ending: Done | answers.AnswerRecord, *, l
         why = _words("fallback").get(ending.fallback, f"it did not answer ({ending.fallback})")
         badge += f", in place of the model's text: {why}"
     terminal.show(badge, "dim")
-    if ending.finish_reason is answers.FinishReason.LENGTH:
-        terminal.show(_words("ending")["length"], "yellow")
+    if ending.finish_reason in (answers.FinishReason.LENGTH, answers.FinishReason.CONTENT_FILTER):
+        terminal.show(_words("ending")[str(ending.finish_reason)], "yellow")
 
 
 def _show_no_answer(terminal: Terminal, ending: Done | answers.AnswerRecord) -> None:

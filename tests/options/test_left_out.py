@@ -15,7 +15,7 @@ import pytest
 from assistant.option import installed
 
 ROOT = Path(__file__).parents[2]
-LIFTED = ("desk", "feedback", "live", "models_lab", "office", "openai", "shop", "sources")
+LIFTED = ("bedrock", "desk", "feedback", "live", "models_lab", "office", "openai", "shop", "sources")
 _OF_THE_LAB = r"\[learning\]|training = .*|corpora = .*|trials = .*"
 _OF_LIVE = r'(connector|whose|replies) = .*|\[\[sources\]\]\n(\w+ = .*\n)*kind = "live".*(\n\w+ = .*)*'
 LINES = {"models_lab": _OF_THE_LAB, "desk": _OF_THE_LAB, "feedback": _OF_THE_LAB, "live": _OF_LIVE}

@@ -28,7 +28,9 @@ from botocore.loaders import create_loader
 
 from assistant.domain.errors import DependencyError
 
-AwsService = Literal["dynamodb", "kms", "s3", "sagemaker-runtime", "secretsmanager", "sqs", "ssm"]
+AwsService = Literal[
+    "bedrock-runtime", "dynamodb", "kms", "s3", "sagemaker-runtime", "secretsmanager", "sqs", "ssm"
+]
 
 _CONNECT_TIMEOUT_S = 2.0
 _KEEP_ALIVE_S = 30.0
@@ -57,10 +59,11 @@ class ClientLimits:
 
 
 LIMITS: Mapping[AwsService, ClientLimits] = {
+    # Callers of models have deadlines and share one retry budget.
+    "bedrock-runtime": ClientLimits(read_timeout_s=60.0, pool_connections=128, attempts=1),
     "dynamodb": ClientLimits(read_timeout_s=3.0, pool_connections=128),  # beside every running answer
     "kms": ClientLimits(read_timeout_s=3.0, pool_connections=4),
     "s3": ClientLimits(read_timeout_s=15.0, pool_connections=64),
-    # Its callers have deadlines and share one retry budget.
     "sagemaker-runtime": ClientLimits(read_timeout_s=60.0, pool_connections=128, attempts=1),
     "secretsmanager": ClientLimits(read_timeout_s=3.0, pool_connections=4),
     "sqs": ClientLimits(read_timeout_s=30.0, pool_connections=32),  # a long poll is silent for 20 s

@@ -19,6 +19,7 @@ import aiohttp
 from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError, NoCredentialsError
+from yarl import URL
 
 from assistant.domain.errors import DependencyError
 
@@ -111,7 +112,8 @@ class SignedPosts:
         signed = await _sign(
             self._client, request, service=self._service, region=self._region, skew=self._skew
         )
-        return await self._open_session().post(url, data=body, headers=signed, allow_redirects=False)
+        as_signed = URL(url, encoded=True)  # else a %3A goes out as a colon, and the signature is refused
+        return await self._open_session().post(as_signed, data=body, headers=signed, allow_redirects=False)
 
     def learn_skew(self, code: str, date: str | None) -> bool:
         """Adopt the server's clock when ours is the reason for a refused signature.

@@ -218,10 +218,18 @@ async def test_done_has_finish_reason_usage_and_timings() -> None:
     assert set(done.timings_ms) == searching | {"prompt", "first_token", "generate", "total"}
 
 
-async def test_a_sentence_that_was_cut_short_is_dropped_and_length_is_passed_on() -> None:
-    asked = await ask(FakeTenant.writing(f"{CITED} Send other requests to", finish_reason="length"))
+@pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.CONTENT_FILTER])
+async def test_a_sentence_that_was_cut_short_is_dropped_and_the_reason_is_passed_on(
+    reason: FinishReason,
+) -> None:
+    asked = await ask(FakeTenant.writing(f"{CITED} Send other requests to", finish_reason=reason))
     assert asked.text == FIRST
-    assert (asked.done.finish_reason, asked.done.mode) == (FinishReason.LENGTH, Mode.WRITTEN)
+    assert (asked.done.finish_reason, asked.done.mode) == (reason, Mode.WRITTEN)
+
+
+async def test_an_answer_that_a_filter_ended_is_not_certain() -> None:
+    asked = await ask(FakeTenant.writing(CITED, finish_reason="content_filter"))
+    assert asked.done.certainty is Certainty.POSSIBLY
 
 
 async def test_the_deadline_travels_with_the_request() -> None:
@@ -369,9 +377,10 @@ async def test_instructions_in_a_document_cannot_leave_it() -> None:
     assert user.endswith("</document>\n\nQuestion: On which day are retail refills payable?")
 
 
-async def test_an_answer_that_is_cut_in_its_first_sentence_is_none() -> None:
-    asked = await ask(FakeTenant.writing("Retail refills are", finish_reason="length"))
-    assert_quoted(asked, fallback="length")
+@pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.CONTENT_FILTER])
+async def test_an_answer_that_is_cut_in_its_first_sentence_is_none(reason: FinishReason) -> None:
+    asked = await ask(FakeTenant.writing("Retail refills are", finish_reason=reason))
+    assert_quoted(asked, fallback=reason)
 
 
 @pytest.mark.parametrize(

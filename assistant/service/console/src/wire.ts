@@ -3,7 +3,7 @@
  * Unicode code points. `check_wire.mjs` holds it against docs/openapi.json.
  */
 
-export type FinishReason = "stop" | "length" | "no_evidence" | "refused" | "sources_only";
+export type FinishReason = "stop" | "length" | "content_filter" | "no_evidence" | "refused" | "sources_only";
 export type Outcome = "done" | "failed" | "cancelled" | "disconnected";
 export type VerdictLabel = "good" | "bad";
 export type DocumentState =

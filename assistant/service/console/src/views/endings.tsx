@@ -94,9 +94,11 @@ function Finished({ turn }: { turn: Turn }) {
   const unsupported = unsupportedCount(turn);
   return (
     <>
-      {turn.finishReason === "length" && (
+      {(turn.finishReason === "length" || turn.finishReason === "content_filter") && (
         <Broken turn={turn} tone="warn" title="Cut short">
-          The answer reached its greatest length before its end.
+          {turn.finishReason === "length"
+            ? "The answer reached its greatest length before its end."
+            : "A filter of the model’s service stopped the answer before its end."}
         </Broken>
       )}
       <p class="measure">

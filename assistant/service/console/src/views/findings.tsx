@@ -15,6 +15,7 @@ const FALLBACKS: Readonly<Record<string, string>> = {
   debris: "the model wrote unreadable text",
   too_long: "the model did not come to an end",
   length: "the model did not come to an end",
+  content_filter: "a filter of the model’s service stopped it",
   empty_answer: "the model wrote nothing",
   no_room_for_passages: "the question left no room for the sources",
   generation_late: "the model was too slow",
