@@ -113,6 +113,7 @@ check-api.tests := tests/schema
 check-soak.tests := tests/soak
 check-corpus.tests := tests/corpus
 check-models.tests := tests/jobs
+check-openai-clients.tests := tests/openai_clients
 check-supply.tests := tests/supply
 check-training.tests := tests/training
 check-upgrade.tests := tests/upgrade
@@ -323,6 +324,16 @@ build/spark/stamp: $(VENV)/bootstrap.stamp requirements/corpus.txt requirements/
 check-corpus: $(VENV)/dev.stamp build/spark/stamp ## A corpus of 1,000 documents in Spark has the rows of the local engine; 100,000 documents on this machine (needs Java 17)
 	@DOCUMENTS='$(or $(DOCUMENTS),100000)' $(BIN)/python -m pytest $($@.tests) -q -s -o timeout=1800 $(ARGS)
 
+build/openai-clients/stamp: $(VENV)/bootstrap.stamp requirements/openai_clients.txt
+	@echo "· clients of OpenAI's API, in an environment of their own"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/openai-clients
+	$(call fetched,$(BIN)/uv pip install --quiet --python build/openai-clients/bin/python --require-hashes -r requirements/openai_clients.txt,clients of OpenAI's API)
+	@touch $@
+
+.PHONY: check-openai-clients
+check-openai-clients: $(VENV)/dev.stamp build/openai-clients/stamp ## Three unmodified clients of OpenAI's API ask the service over HTTP, whole and streamed (60 MB of packages)
+	@$(BIN)/python -m pytest $($@.tests) -q $(ARGS)
+
 build/awscli/stamp: $(VENV)/bootstrap.stamp requirements/awscli.txt
 	@echo "· AWS's command line, in an environment of its own"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/awscli
@@ -349,7 +360,7 @@ build/audit/stamp: $(VENV)/bootstrap.stamp requirements/audit.txt
 
 .PHONY: advisories
 advisories: build/audit/stamp ## Known advisories of each lock, of Python and Node (asks PyPI's and npm's services; ARGS="--ignore-vuln ID" accepts one)
-	@for lock in requirements/{client,service,worker,model,functions,probe,learning,lambda,corpus,cdk,local,dev}.txt {containers/training_job,model_artifacts}/requirements.txt; do \
+	@for lock in requirements/{client,service,worker,model,functions,probe,learning,lambda,corpus,cdk,local,dev,openai_clients}.txt {containers/training_job,model_artifacts}/requirements.txt; do \
 		echo "· $$lock"; build/audit/bin/pip-audit --require-hashes --disable-pip --progress-spinner off --requirement $$lock $(ARGS); done
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm audit --package-lock-only
 
@@ -410,6 +421,7 @@ lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Py
 	@for extra in client service worker model functions learning lambda probe corpus cdk local; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --extra corpus --extra cdk --group dev -o requirements/dev.txt
+	@printf 'openai\nlangchain-openai\npydantic-ai-slim[openai]\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/openai_clients.txt
 	@echo 'pyspark==3.5.9' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/spark.txt
 	@echo 'checkov==3.3.30' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/checkov.txt
 	@echo 'pip-audit==2.10.1' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/audit.txt

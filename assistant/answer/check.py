@@ -246,7 +246,9 @@ class CheckText:
         if how is not None:
             withheld = _WITHHELD if answer.sentences else None
             answer.fallback = failure or withheld or (str(how) if how in CUT_SHORT else _EMPTY)
-        if blocks := self._fitting(prepared.quote.blocks, most=prepared.question.request.max_tokens):
+        request = prepared.question.request
+        unstopped = before_stop(prepared.quote.blocks, request.stops)
+        if blocks := self._fitting(unstopped, most=request.max_tokens):
             answer.mode = Mode.QUOTED
             answer.make_room(name for block in blocks for name, _, _ in block.elements)
             yield from list(answer.quote(blocks))
@@ -257,6 +259,12 @@ class CheckText:
             return blocks
         tokens = accumulate(self._count(block.before + block.text) for block in blocks)
         return blocks[: max(1, sum(sum_ <= most for sum_ in tokens))]
+
+
+def before_stop(blocks: Sequence[QuotedBlock], stops: Sequence[str]) -> Sequence[QuotedBlock]:
+    """Return the units before the first that has a stop, one at least: none is cut."""
+    has_stop = (any(stop in block.before + block.text for stop in stops) for block in blocks)
+    return blocks[: max(1, next((at for at, has in enumerate(has_stop) if has), len(blocks)))]
 
 
 async def _written(answer: AnswerText, text: ModelText, hydration: Hydration) -> AsyncGenerator[Shown, None]:

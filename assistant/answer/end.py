@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from assistant.answer.check import LEFT, NO_UNITS, Sentences
+from assistant.answer.check import LEFT, NO_UNITS, Sentences, before_stop
 from assistant.answer.elements import Hydration, what_is_missing, why_not_answered
 from assistant.answer.events import Cause, Done, Problem
 from assistant.answer.excerpts import shown_title
@@ -133,7 +133,7 @@ def _of_text(said: Sentences, prepared: PreparedAnswer) -> Ending:
             finish_reason = FinishReason.CONTENT_FILTER
         return Ending(Outcome.DONE, said.fallback, finish_reason, told=told)
     if said.mode is Mode.QUOTED:
-        is_cut = len(said.quoted) < len(quote.blocks)
+        is_cut = len(said.quoted) < len(before_stop(quote.blocks, prepared.question.request.stops))
         finish_reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
         told = AnswerEnding(mode=Mode.QUOTED, fallback=said.fallback)
         return Ending(Outcome.DONE, said.fallback, finish_reason, told=told)

@@ -53,15 +53,27 @@ class AnswerRequest(PublicModel):
         """The question before this one, where no record has it."""
         return None
 
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Texts before which a model's text ends; of a quote, lines that have one are left out."""
+        return ()
 
-class FollowUpRequest(AnswerRequest):
+
+class ChatQuestion(AnswerRequest):
     """A question of a conversation that only the client keeps, as in OpenAI's chat API."""
 
-    earlier_question: Annotated[str, StringConstraints(min_length=1, max_length=MAX_EARLIER_CHARACTERS)]
+    earlier_question: (
+        Annotated[str, StringConstraints(min_length=1, max_length=MAX_EARLIER_CHARACTERS)] | None
+    ) = None
+    stop: tuple[str, ...] = ()
 
     @property
     def question_before(self) -> str | None:
         return self.earlier_question
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        return self.stop
 
 
 RECORDS_TIMEOUT_S = 3.0

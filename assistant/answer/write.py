@@ -43,7 +43,8 @@ class WriteText:
 
     def run(self, prompt: Prompt, prepared: PreparedAnswer) -> ModelText:
         """Send the request. The caller can show the sources while it is under way."""
-        text = ModelText(self._services, prompt, prepared.question.begun, prepared.run)
+        question = prepared.question
+        text = ModelText(self._services, prompt, question.begun, prepared.run, question.request.stops)
         text.begin()
         return text
 
@@ -56,6 +57,8 @@ class ModelText:
     prompt: Prompt
     begun: AnswerRecord
     run: Run
+    stops: tuple[str, ...] = ()
+    """The text ends before the first of them."""
     inference_id: str | None = None
     variant: str | None = None
     """Production variant that answers."""
@@ -65,6 +68,9 @@ class ModelText:
     _counted: Usage | None = None
     """As the endpoint counted; None when its stream broke off before it said so."""
     _read: list[str] = field(default_factory=list[str])
+    _held: str = ""
+    """Its last characters, which may begin a stop."""
+    _is_stopped: bool = False
     _span: trace.Span = trace.INVALID_SPAN
     _started_s: float = 0.0
     _connection: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -142,7 +148,10 @@ class ModelText:
         Raises InterruptedAnswerError (the first text is late, the deadline passed, or somebody interrupted),
         GenerationUnavailableError, GenerationInterruptedError, OverloadedError, DeadlineExceededError.
         """
-        while (delta := await self.run.interruption.wait(anext(deltas, None))) is not None:
+        while not self._is_stopped:
+            delta = await self.run.interruption.wait(anext(deltas, None))
+            if delta is None:
+                break
             if delta.finish_reason is not None:
                 self.finish_reason = FinishReason(delta.finish_reason)
             self._counted = delta.usage or self._counted
@@ -150,10 +159,23 @@ class ModelText:
                 if self._first_chunk_ms is None:
                     self._first_chunk_ms = self._elapsed_ms()
                 self._read.append(delta.text)
-                return delta.text
+                if text := self._before_stop(delta.text) if self.stops else delta.text:
+                    return text
         if self.finish_reason is None:
             raise GenerationInterruptedError("The model's stream ended without its end; ask again.")
-        return None
+        rest, self._held = self._held, ""
+        return rest or None
+
+    def _before_stop(self, text: str) -> str:
+        """Return what of the text so far is before a stop, and not given out yet; note that one came."""
+        whole = self._held + text
+        if found := [at for stop in self.stops if (at := whole.find(stop)) >= 0]:
+            self._is_stopped, self._held, self.finish_reason = True, "", FinishReason.STOP
+            return whole[: min(found)]
+        begun = (size for stop in self.stops for size in range(1, len(stop)) if whole.endswith(stop[:size]))
+        at = len(whole) - max(begun, default=0)
+        self._held = whole[at:]
+        return whole[:at]
 
     def note_first_text(self) -> None:
         """Note that text of the answer was given out: from the first one on, it cannot be late."""

@@ -32,7 +32,7 @@ from assistant.answer.events import Done, SentenceEnded, Token
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.services import AnswerWriter, TenantServices, elapsed_ms
-from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
+from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
 from assistant.domain.answers import Certainty, FinishReason, Mode
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, Retrieved, StoredDocument, Unit, UnitKind
@@ -87,7 +87,7 @@ def request_of(question: str, before: str | None) -> AnswerRequest:
     """Return the request for a question; ``before``: the one that was asked before it."""
     if before is None:
         return AnswerRequest(question=question)
-    return FollowUpRequest(question=question, earlier_question=before[:MAX_EARLIER_CHARACTERS])
+    return ChatQuestion(question=question, earlier_question=before[:MAX_EARLIER_CHARACTERS])
 
 
 async def until_whole(

@@ -48,6 +48,7 @@ class SageMakerSocket:
     """Parts of a generation's stream have so many bytes, wherever that cuts an event or a character."""
     pace_s: float = 0.0
     """What each text of a generation takes, and each call for vectors."""
+    finish_reason: str = "stop"
     embeddings: list[Call] = field(default_factory=list[Call])
     generations: list[Call] = field(default_factory=list[Call])
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -115,7 +116,7 @@ class SageMakerSocket:
                 await writer.drain()
                 await _until_left(call, reader)
             await asyncio.sleep(self.pace_s)
-            chunk = _chunk(text)
+            chunk = _chunk(text, self.finish_reason)
             size = self.part_bytes or len(chunk)
             for at in range(0, len(chunk), size):
                 writer.write(payload_part(chunk[at : at + size]))
@@ -139,11 +140,11 @@ async def sagemaker_socket() -> AsyncGenerator[SageMakerSocket]:
         yield socket
 
 
-def _chunk(text: str | None) -> bytes:
+def _chunk(text: str | None, finish_reason: str) -> bytes:
     if text is not None:
         chunk = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
         return b"data: " + orjson.dumps(chunk) + b"\n\n"
-    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": finish_reason}]}
     usage = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}}
     return b"data: " + orjson.dumps(last) + b"\n\ndata: " + orjson.dumps(usage) + b"\n\ndata: [DONE]\n\n"
 

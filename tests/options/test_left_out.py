@@ -18,7 +18,14 @@ ROOT = Path(__file__).parents[2]
 LIFTED = ("bedrock", "desk", "feedback", "live", "models_lab", "office", "openai", "shop", "sources")
 _OF_THE_LAB = r"\[learning\]|training = .*|corpora = .*|trials = .*"
 _OF_LIVE = r'(connector|whose|replies) = .*|\[\[sources\]\]\n(\w+ = .*\n)*kind = "live".*(\n\w+ = .*)*'
-LINES = {"models_lab": _OF_THE_LAB, "desk": _OF_THE_LAB, "feedback": _OF_THE_LAB, "live": _OF_LIVE}
+_OF_OPENAI = r"\[openai\]|system_messages = .*"
+LINES = {
+    "openai": _OF_OPENAI,
+    "models_lab": _OF_THE_LAB,
+    "desk": _OF_THE_LAB,
+    "feedback": _OF_THE_LAB,
+    "live": _OF_LIVE,
+}
 """Option = lines of the tests' tenants that are its own."""
 KEPT = ("assistant", "stacks", "template_checks", "lambdas", "containers", "requirements", "evaluation")
 READ_BY_STACKS = ("model_artifacts", "docs")

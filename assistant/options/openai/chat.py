@@ -5,7 +5,9 @@
 - Messages of role ``assistant`` are never read: answers rest on passages, and a client could write anything
   into them. To have the recorded turns in the prompt, a client sends ``conversation_id`` (from
   ``answer.conversation_id`` of the first answer); then earlier messages are not read at all.
-- The system prompt is the tenant's: messages of other roles are never read, and a ``Warning`` header says so.
+- The system prompt is the tenant's: messages of other roles are never read, and a ``Warning`` header says so;
+  or the tenant file refuses them.
+- A model's text ends before a ``stop``; a quote before the first line that has one, and is never cut.
 - Nothing is refused that an answer in text obeys: tools may be offered, for a model need not call one. What
   an answer cannot obey (a tool that must be called, JSON, several choices) is refused, and says what to do.
   What is unknown is ignored, and named in the ``Warning``. Null is as good as absent.
@@ -26,18 +28,21 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from assistant.answer.events import UNCHECKED, AnswerEvent, Done, Problem, Sources, Started, Token
-from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
+from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
 from assistant.domain.answers import Certainty, FinishReason, Mode, RecordId, RedFlag, Sentence
 from assistant.domain.context import ContextToken, PlainContext
 from assistant.domain.documents import SearchFilters
 from assistant.domain.elements import Element, ElementDisplay, ElementValue
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError
 from assistant.domain.public import PublicModel, fields_of
+from assistant.options.openai.section import OpenAiTenant
 from assistant.service import streams as delivery
 from assistant.service import wire
 from assistant.service.answers import Answers, SendRefusal, idempotency_key
 from assistant.service.errors import invalid_request, problem_headers, problem_of, send_refusal
 from assistant.service.streams import Numbered, Reading, send_json, send_stream, whole_answer, whole_events
+from assistant.tenant.tenant import TenantConfig
+from assistant.tenant.toml_file import keys_of
 from assistant.text.markup import label_of
 from assistant.text.safe_markdown import inert, safe_markdown
 
@@ -46,6 +51,7 @@ MODELS_PATH = "/v1/models"
 DEFAULT_MODEL = "default"
 _MAX_MESSAGES = 200
 _Text = Annotated[str, StringConstraints(max_length=50_000)]
+_Stop = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 _NO_TOOL = "No tool is called here. Leave it out, or send auto or none."
 _REFUSALS = {
     "messages": "Send at least one message, each with a role: user, assistant, system, developer or tool. "
@@ -117,6 +123,8 @@ class ChatRequest(PublicModel):
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     """Stands above ``max_tokens``; the tenant's own limit above both."""
+    stop: _Stop | Annotated[tuple[_Stop, ...], Field(max_length=4)] | None = None
+    """Where a model's text ends; the content has none of it."""
     conversation_id: RecordId | None = None
     filters: SearchFilters = SearchFilters()
     context: ContextToken | PlainContext | None = Field(default=None, repr=False)
@@ -156,6 +164,15 @@ class ChatRequest(PublicModel):
         unknown = (name for name, value in (self.model_extra or {}).items() if value not in (None, [], {}))
         named = (name[:64] for name in unknown if name.isidentifier() and name.isascii())
         return tuple(dict.fromkeys((*(f"{role} messages" for role in roles), *named)))[:_MOST_NAMED]
+
+    def check_roles(self, tenant: TenantConfig) -> None:
+        """Raises RefusedChatError (422) for a system message where the tenant file refuses them."""
+        if keys_of(tenant, OpenAiTenant).openai.system_messages == "ignored":
+            return
+        for at, message in enumerate(self.messages):
+            if message.role in ("system", "developer"):
+                text = "The prompt is the tenant's own: no system message is taken. Leave it out."
+                raise _refused(text, param=f"messages.{at}.role")
 
     def check_model(self, served: str) -> None:
         """Raises RefusedChatError (404) unless the request names the served model or ``default``."""
@@ -199,15 +216,15 @@ def question_of(chat: ChatRequest) -> AnswerRequest:
     if chat.stream_options is not None and not chat.stream:
         raise _refused("stream_options goes only with stream: true; leave it out.", param="stream_options")
     try:
-        request = AnswerRequest(
+        request = ChatQuestion(
             question=last.text(),
             conversation_id=chat.conversation_id,
             filters=chat.filters,
             context=chat.context,
             max_tokens=chat.max_completion_tokens or chat.max_tokens,
+            earlier_question=_earlier_question(chat),
+            stop=(chat.stop,) if isinstance(chat.stop, str) else chat.stop or (),
         )
-        if earlier := _earlier_question(chat):
-            request = FollowUpRequest(**dict(request), earlier_question=earlier)
     except ValidationError as error:
         raise RefusedChatError(invalid_request(error), param=f"{place}.content") from None
     return request
@@ -535,6 +552,7 @@ async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: 
             body = await delivery.read_body(scope, receive, limit_bytes=delivery.CHAT_LIMIT_BYTES)
             chat = read_chat_request(body)
             question = await answers.question(question_of(chat), identity, key=idempotency_key(headers))
+            chat.check_roles(question.tenant.answering.tenant)
             chat.check_model(question.tenant.answering.writer.model.model_id)
         except RefusedChatError as error:
             await answers.refuse(send, problem_of(error.refused), _refusal_sender(param=error.param))

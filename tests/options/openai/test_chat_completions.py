@@ -240,3 +240,62 @@ async def test_a_silent_model_is_bridged_by_comments(tmp_path: Path) -> None:
                     go_on.set()
                     break
             assert "data: [DONE]" in [line async for line in lines]
+
+
+@pytest.mark.parametrize("stop", ["The wait is", ["never", "The wait"], [". "]])
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a_text_ends_before_a_stop_and_the_model_stops_writing(
+    service: RunningService, chat: AsyncOpenAI, stop: Any, is_streamed: bool
+) -> None:
+    service.sagemaker.texts = ("Wait two days", ". The", " wait ", "is ", "two days.", " Not this.")
+    if is_streamed:
+        chunks = await streamed(chat, stop=stop)
+        answer_id, text, why = chunks[0].id, text_of(chunks), chunks[-1].choices[0].finish_reason
+    else:
+        whole = await chat.chat.completions.create(model="default", messages=QUESTION, stop=stop)
+        answer_id, text, why = (
+            whole.id,
+            whole.choices[0].message.content or "",
+            whole.choices[0].finish_reason,
+        )
+    assert (text.partition("\n\n")[0].rstrip("."), why) == ("Wait two days", "stop")
+    record = await record_of(service, answer_id)
+    assert record["text"].rstrip(".") == "Wait two days"
+    assert record["usage"]["completion_tokens"] > 0
+
+
+async def test_a_text_that_only_begins_a_stop_is_whole(service: RunningService, chat: AsyncOpenAI) -> None:
+    completion = await chat.chat.completions.create(model="default", messages=QUESTION, stop="days.!")
+    assert completion.choices[0].message.content == "Wait two days."
+
+
+async def test_a_quote_ends_before_the_line_with_a_stop_and_no_line_is_cut(tmp_path: Path) -> None:
+    async with running_service(tmp_path, Scene(writes=False)) as service, chatting(service) as chat:
+        await service.know("wait", "The wait is two days.\n\nCall the desk then.")
+        ask = chat.chat.completions.create
+        whole = await ask(model="default", messages=QUESTION)
+        assert "Call the desk" in (whole.choices[0].message.content or "")
+        for stop in ("Call", "two"):
+            stopped = await ask(model="default", messages=QUESTION, stop=stop)
+            content = stopped.choices[0].message.content or ""
+            assert ("The wait is two days." in content, "Call" in content) == (True, False)
+            assert stopped.choices[0].finish_reason == "stop"
+
+
+async def test_a_limit_that_cuts_ends_with_length(service: RunningService, chat: AsyncOpenAI) -> None:
+    service.sagemaker.texts, service.sagemaker.finish_reason = ("Wait two days. The", " wait"), "length"
+    completion = await chat.chat.completions.create(model="default", messages=QUESTION, max_tokens=5)
+    assert completion.choices[0].finish_reason == "length"
+
+
+async def test_a_tenant_may_refuse_system_messages(tmp_path: Path) -> None:
+    refusing = Scene(more_of_tenants='[openai]\nsystem_messages = "refused"\n')
+    async with running_service(tmp_path, refusing) as service, chatting(service) as chat:
+        await service.know("wait", "The wait is two days.")
+        for role in ("system", "developer"):
+            said: Any = {"role": role, "content": "Be bold."}
+            with pytest.raises(openai.UnprocessableEntityError) as caught:
+                await chat.chat.completions.create(model="default", messages=[said, *QUESTION])
+            assert caught.value.param == "messages.0.role"
+        completion = await chat.chat.completions.create(model="default", messages=QUESTION)
+        assert completion.choices[0].message.content == "Wait two days."

@@ -97,6 +97,7 @@ def test_what_no_answer_obeys_is_refused_in_words_that_say_what_to_do(name: str,
     [
         *(("temperature", 0.9), ("user", "u-1"), ("metadata", {"a": "b"}), ("n", 1), ("tools", [])),
         *(("response_format", {"type": "text"}), ("tool_choice", "auto"), ("web_search_options", {})),
+        ("stop", []),
         *((name, None) for name in ("stop", "tools", "response_format", "stream_options", "max_tokens")),
         *((name, None) for name in ("tool_choice", "function_call", "logprobs", "n", "chat_id")),
     ],
@@ -110,7 +111,6 @@ def test_what_changes_nothing_and_null_are_taken(name: str, value: Any) -> None:
     ("name", "value"),
     [
         ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("stop", ["Observation"]),
         ("top_k", 40),
         ("chat_id", "c-1"),
         ("logit_bias", {"50256": -100}),
@@ -209,3 +209,10 @@ def test_what_is_no_json_is_unreadable() -> None:
     with pytest.raises(RefusedChatError) as caught:
         read_chat_request(b"{")
     assert caught.value.refused.code == "unreadable_request"
+
+
+def test_a_stop_is_one_text_or_up_to_four() -> None:
+    assert read(stop="END").stops == ("END",)
+    assert read(stop=["a", "b"]).stops == ("a", "b")
+    assert (refused(stop=["a"] * 5).param or "").startswith("stop")
+    assert (refused(stop="").param or "").startswith("stop")

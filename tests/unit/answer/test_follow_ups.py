@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.take import FollowUpRequest
+from assistant.answer.take import ChatQuestion
 from tests.fakes.answering import FakeTenant, agent, document
 from tests.unit.answer.asking_and_reading import QUESTION, Asked, ask, deadline
 
@@ -55,7 +55,7 @@ async def test_only_the_question_before_is_joined_on() -> None:
 
 async def test_a_question_before_that_only_its_client_knows_is_joined_too() -> None:
     tenant = tenant_of_two()
-    asking = FollowUpRequest(question="And by mail?", earlier_question=QUESTION)
+    asking = ChatQuestion(question="And by mail?", earlier_question=QUESTION)
     prepared = await AnswerQuestion(tenant.services).prepare(
         asking, identity=agent(), deadline=deadline(tenant)
     )
