@@ -4,8 +4,8 @@ A prompt file is immutable once released: its SHA-256 is in every answer's recor
 sections ``# system`` and ``# user``; ``# refusal`` and ``# partial`` are what the model says when the
 documents answer nothing, or only a part. ``# elements``, with the slot ``{{elements}}``, follows the system
 section where the tenant has live systems. The user section has the slots ``{{documents}}``, ``{{meanings}}``
-and ``{{question}}``; that of ``reading/1`` has ``{{before}}`` and ``{{message}}``. There is no template
-engine: the file is split at its slots before untrusted text is added.
+and ``{{question}}``; those of ``reading`` and ``reply`` have their own, and ``reply`` a section for each
+style. There is no template engine: the file is split at its slots before untrusted text is added.
 
 Each unit of a document is a line that begins with its number, by which the model cites it: ``[2.4]``.
 """
@@ -40,9 +40,8 @@ them."""
 _MOST_IN_PROMPT = 8
 """Documents that a model reads for a message with several questions, or of a tenant with several sources."""
 _PROMPT_ID = re.compile(r"[a-z][a-z_]*/[1-9][0-9]*")
-_SECTION = re.compile(r"^# (system|elements|user|refusal|partial)\n", re.MULTILINE)
-_SLOTS = ("documents", "meanings", "question", "before", "message")
-_SLOT = re.compile(rf"\{{\{{({'|'.join(_SLOTS)})\}}\}}")
+_SECTION = re.compile(r"^# ([a-z_]+)\n", re.MULTILINE)
+_SLOT = re.compile(r"\{\{([a-z]+)\}\}")
 # Tags of chat templates and our own delimiters: "<|im_start|>", "</document>", "<s>", "[INST]".
 _TAG_OPENING = re.compile(r"<(?=[A-Za-z/|!?<])")
 _BRACKET_TAG = re.compile(r"\[(/?[A-Z_]{3,})\]")
@@ -70,6 +69,8 @@ class PromptTemplate:
     partial: str | None
     elements: str | None = None
     """Told the model where the tenant has live systems; ``{{elements}}`` is their list."""
+    more: Mapping[str, str] = field(default_factory=dict[str, str])
+    """All sections, by name."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def load_prompt(prompt_id: str) -> PromptTemplate:
         refusal=sections.get("refusal"),
         partial=sections.get("partial"),
         elements=sections.get("elements"),
+        more=sections,
     )
 
 

@@ -160,6 +160,10 @@ class AppendToAnswer:
         """
         services = self._services
         record = await own_answer(self._services, answer_id, identity=identity)
+        if sent.reply_id is not None:
+            reply = await services.records.get_answer(sent.reply_id)
+            if reply is None or reply.reply_to != answer_id:
+                raise InvalidRequestError("reply_id is of no reply to this answer.")
         labelled, values = without_values(sent, record)
         await take_place(services, answer_id, "sends", sent.send_id)
         # The record first: an id that is used for another text is refused before any value is kept.

@@ -24,7 +24,7 @@ from assistant.client.connection import (
     stream_call,
 )
 from assistant.domain.acts import Act, StoredAct
-from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
+from assistant.domain.answers import CheckBody, ReplyBody, Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.context import PlainContext
 from assistant.domain.desk import (
     CaseApproval,
@@ -141,6 +141,23 @@ class AssistantClient:
     async def give_verdict(self, answer_id: str, verdict: Verdict) -> StoredVerdict:
         """Mark an answer; the same ``verdict_id`` with the same content is stored once."""
         return await self._post(StoredVerdict, _path("answers", answer_id, "verdict"), verdict)
+
+    async def write_reply(self, answer_id: str, body: ReplyBody | None = None) -> wire.WholeAnswer:
+        """Return a reply to the patient, written from an answer, with its checks. Its ``answer_id`` is the
+        ``reply_id`` of what is sent."""
+        call = Call(
+            "POST",
+            _path("answers", answer_id, "reply"),
+            json=(body or ReplyBody()).model_dump(mode="json", exclude_none=True),
+            headers=_JSON,
+            read_timeout_s=self._patience.whole_timeout_s,
+            is_repeatable=False,
+        )
+        return await self._read(wire.WholeAnswer, call)
+
+    async def check_reply(self, answer_id: str, body: CheckBody) -> wire.ReplyChecks:
+        """Return what is wrong with a text for the patient, by the lines of an answer."""
+        return await self._post(wire.ReplyChecks, _path("answers", answer_id, "reply", "check"), body)
 
     async def keep_sent(self, answer_id: str, sent: Sent) -> StoredSent:
         """Store the reply that was sent; the same ``send_id`` with the same content is stored once."""

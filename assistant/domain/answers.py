@@ -398,6 +398,19 @@ class LiveMatch(PublicModel):
     """The connector's, as it was then."""
 
 
+class ReplyCheck(PublicModel):
+    """What is wrong with a text for a patient, by the lines and live values of its answer."""
+
+    kind: Literal["not_held", "contradicts", "missing"]
+    """``not_held``: nothing holds its ``values``. ``contradicts``: a line says the opposite of the sentence.
+    ``missing``: the question asks for a value, lines hold ``values``, and the text has none."""
+    start: int = 0
+    end: int = 0
+    """[start, end) in the text; the sentence. 0, 0 where something is missing."""
+    values: tuple[str, ...] = Field(default=(), max_length=20)
+    """A record has none of what is missing: they are words of documents."""
+
+
 class AnswerEnding(PublicModel):
     """How an answer ended, as its last event, its whole form and its record say it."""
 
@@ -429,6 +442,8 @@ class AnswerEnding(PublicModel):
     loading: tuple[Loading, ...] = Field(default=(), exclude_if=lambda loading: not loading)
     """Sources that load for the first time, and documents that the index lost: an answer from one of them may
     change. Omitted when there are none, so that an older release can read the record."""
+    checks: tuple[ReplyCheck, ...] = Field(default=(), exclude_if=lambda checks: not checks)
+    """Of a reply: what is wrong with it."""
 
 
 class AnswerRecord(AnswerEnding):
@@ -442,6 +457,8 @@ class AnswerRecord(AnswerEnding):
     schema_version: Literal[1, 2, 3] = 3
     answer_id: RecordId
     conversation_id: RecordId
+    reply_to: RecordId | None = Field(default=None, exclude_if=lambda answer_id: answer_id is None)
+    """Of a reply to a patient: the answer that it is written from, whose id is its conversation's, too."""
     agent: str
     asked_at: datetime
     finished_at: datetime
@@ -570,6 +587,8 @@ class Sent(PublicModel):
 
     send_id: RecordId
     text: str = Field(min_length=1, max_length=MOST_SENT_CHARACTERS)
+    reply_id: RecordId | None = Field(default=None, exclude_if=lambda reply_id: reply_id is None)
+    """The reply that it was edited from: ``answer_id`` of its record."""
     live: tuple[LiveSpan, ...] = Field(default=(), max_length=100)
     """Where the text has values of live elements, in order and apart. They are kept for the time that the
     tenant file says; after it their labels stand there. A client that fills values in must say so: the
@@ -586,6 +605,33 @@ class Sent(PublicModel):
                 )
             at = span.end
         return self
+
+
+class LiveText(PublicModel):
+    """A live value that the agent sees in the answer: records keep none."""
+
+    element_id: str = Field(pattern=r"^e[1-9]\d?$")
+    value: str = Field(min_length=1, max_length=2_000)
+
+
+class ReplyBody(PublicModel):
+    """The body of ``POST /v1/answers/{id}/reply``."""
+
+    style: Literal["shorter", "warmer", "plain_words"] | None = None
+    """How to write it anew, from the same lines."""
+    draft: str | None = Field(default=None, min_length=1, max_length=MOST_SENT_CHARACTERS)
+    """The reply so far, to be written anew."""
+    live: tuple[LiveText, ...] = Field(default=(), max_length=40)
+    """Live values that the answer shows to this agent: a reply may say them."""
+    resume_window_s: int = Field(default=0, ge=0, le=30)
+    """How long it goes on without a reader, so that one can come back; 0: it ends at once."""
+
+
+class CheckBody(PublicModel):
+    """The body of ``POST /v1/answers/{id}/reply/check``."""
+
+    text: str = Field(min_length=1, max_length=MOST_SENT_CHARACTERS)
+    live: tuple[LiveText, ...] = Field(default=(), max_length=40)
 
 
 class _OfAnswer(PublicModel):

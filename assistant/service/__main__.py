@@ -188,6 +188,7 @@ async def _service(
             delivers=tuple(
                 sorted(name for name, each in tenants.items() if each.answering.live.replies is not None)
             ),
+            replies=tuple(sorted(name for name, each in tenants.items() if each.answering.writes_answers)),
         ),
         deployed=DeployedVersions.model_validate(settings, from_attributes=True),
     )

@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import orjson
 import structlog
@@ -20,13 +20,22 @@ from fastapi import APIRouter, Query, Response
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from assistant.answer.events import Cause, Problem
+from assistant.answer.events import AnswerEvent, Cause, Problem
 from assistant.answer.prepared import PreparedAnswer
+from assistant.answer.reply import PreparedReply, ReplyRequest
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
-from assistant.answer.take import AnswerRequest
+from assistant.answer.take import AnswerRequest, TakeQuestion
 from assistant.domain import errors
 from assistant.domain.acts import Act, StoredAct
-from assistant.domain.answers import AnswerRecord, StoredAnswer, StoredSent, StoredVerdict, Verdict
+from assistant.domain.answers import (
+    AnswerRecord,
+    CheckBody,
+    ReplyBody,
+    StoredAnswer,
+    StoredSent,
+    StoredVerdict,
+    Verdict,
+)
 from assistant.domain.clock import Deadline
 from assistant.domain.context import CareContext
 from assistant.domain.errors import AssistantError, NotFoundError
@@ -56,10 +65,11 @@ from assistant.service.streams import (
     send_stream,
     send_whole,
 )
-from assistant.service.wire import Conversation, SendRequest
+from assistant.service.wire import Conversation, ReplyChecks, SendRequest
 from assistant.stores.ports import Claim
 
 EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
+REPLY_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/reply")
 VERDICTS = Place[Callable[[ServedTenant, str, Verdict, Identity], Awaitable[None]]]("admission of a verdict")
 """Raises an error that refuses it."""
 _CANCEL_TIMEOUT_S = 1.0
@@ -69,8 +79,27 @@ _HEAD_START_S = 0.001
 then many milliseconds."""
 _PAUSED_RETRY_S = 30.0
 Stored = TypeVar("Stored")
+Prepared = PreparedAnswer | PreparedReply
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _log = structlog.get_logger(__name__)
+
+
+class Steps(Protocol):
+    """What makes an answer, or a reply, in two halves."""
+
+    take: TakeQuestion
+
+    async def prepare(
+        self,
+        request: Any,
+        *,
+        identity: Identity,
+        deadline: Deadline,
+        context: CareContext | None,
+        begun: AnswerRecord,
+    ) -> Any: ...
+
+    def stream(self, prepared: Any, *, resumable: bool) -> AsyncGenerator[AnswerEvent, None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +108,7 @@ class Question:
 
     identity: Identity
     request: AnswerRequest
+    """Of a reply it is a ``ReplyRequest``."""
     tenant: ServedTenant
     deadline: Deadline
     started_s: float
@@ -86,6 +116,11 @@ class Question:
     """``Idempotency-Key``: a repeat under it joins the first answer."""
     context: CareContext | None = None
     """Whose live data may be read, verified."""
+
+    @property
+    def steps(self) -> Steps:
+        is_reply = isinstance(self.request, ReplyRequest)
+        return self.tenant.write_reply if is_reply else self.tenant.answer_question
 
     @property
     def is_resumable(self) -> bool:
@@ -146,12 +181,35 @@ class Answers:
             headers = Headers(scope=scope)
             identity = await self.identify(scope, "questions")
             request = parse_body(await read_body(scope, receive), AnswerRequest)
-            question = await self.question(request, identity, key=idempotency_key(headers))
-            deliver = send_stream if wants_stream(headers.get("accept")) else send_whole
-            async with self.asking(question, receive) as reading:
-                await deliver(reading, send, limits=self.limits)
+            await self._deliver(request, identity, headers, receive, send)
 
         await self.at_edge(work, send)
+
+    async def reply(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write a reply to the patient from the caller's own answer: one to three sentences from the lines
+        that the answer cites and the live values that the request names. It is streamed as an answer, with an
+        answer_id of its own, which `sent` takes as reply_id, and without sources; done has its checks. The
+        replies to an answer are the conversation of that answer's id. A tenant without a model that writes
+        is refused (409), and so is an answer without lines. 410: a document of it was withdrawn.
+        """
+
+        async def work() -> None:
+            matched = REPLY_PATH.fullmatch(scope["path"])
+            answer_id = matched[1] if matched else ""
+            identity = await self.identify(scope, "questions")
+            body = parse_body(await read_body(scope, receive), ReplyBody)
+            request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id, **dict(body))
+            await self._deliver(request, identity, Headers(scope=scope), receive, send)
+
+        await self.at_edge(work, send)
+
+    async def _deliver(
+        self, request: AnswerRequest, identity: Identity, headers: Headers, receive: Receive, send: Send
+    ) -> None:
+        question = await self.question(request, identity, key=idempotency_key(headers))
+        deliver = send_stream if wants_stream(headers.get("accept")) else send_whole
+        async with self.asking(question, receive) as reading:
+            await deliver(reading, send, limits=self.limits)
 
     async def resume(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The events of the caller's own answer. The task that writes it sends those after Last-Event-ID, and
@@ -275,7 +333,7 @@ class Answers:
             )
         leave = self._admissions[question.identity.tenant].enter(question.identity.agent)
         try:
-            begun = question.tenant.answer_question.take.begin(question.request, identity=question.identity)
+            begun = question.steps.take.begin(question.request, identity=question.identity)
             async with _context_counted(question, begun.answer_id):
                 prepared = await self._prepare(question, begun, gone)
         except BaseException:
@@ -283,15 +341,12 @@ class Answers:
             raise
         return self._run(question, prepared, leave=leave)
 
-    async def _prepare(
-        self, question: Question, begun: AnswerRecord, gone: asyncio.Task[None]
-    ) -> PreparedAnswer:
+    async def _prepare(self, question: Question, begun: AnswerRecord, gone: asyncio.Task[None]) -> Prepared:
         """Prepare the answer, and meanwhile take its key."""
-        answer_question, identity = question.tenant.answer_question, question.identity
         work = asyncio.create_task(
-            answer_question.prepare(
+            question.steps.prepare(
                 question.request,
-                identity=identity,
+                identity=question.identity,
                 deadline=question.deadline,
                 context=question.context,
                 begun=begun,
@@ -364,13 +419,11 @@ class Answers:
             raise JoinedAnswer(first.answer_id)
         return True
 
-    def _run(
-        self, question: Question, prepared: PreparedAnswer, *, leave: Callable[[], None]
-    ) -> RunningAnswer:
+    def _run(self, question: Question, prepared: Prepared, *, leave: Callable[[], None]) -> RunningAnswer:
         tenant, service = question.identity.tenant, self.service
         answer = RunningAnswer(
             prepared,
-            question.tenant.answer_question.stream(prepared, resumable=question.is_resumable),
+            question.steps.stream(prepared, resumable=question.is_resumable),
             observer=AnswerObserver(
                 service.metrics, tenant=tenant, started_s=question.started_s, clock=service.clock
             ),
@@ -433,7 +486,7 @@ async def _context_counted(question: Question, answer_id: str) -> AsyncGenerator
         raise
 
 
-async def _unless_gone(work: asyncio.Task[PreparedAnswer], gone: asyncio.Task[None]) -> PreparedAnswer:
+async def _unless_gone(work: asyncio.Task[Prepared], gone: asyncio.Task[None]) -> Prepared:
     """Return the result of ``work``. Raises ClientGoneError when the client leaves before."""
     await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
     if not work.done() or work.cancelled():
@@ -441,13 +494,13 @@ async def _unless_gone(work: asyncio.Task[PreparedAnswer], gone: asyncio.Task[No
     return work.result()
 
 
-def _drop(work: asyncio.Task[PreparedAnswer]) -> None:
+def _drop(work: asyncio.Task[Prepared]) -> None:
     """End the live reads of an answer that is prepared and not streamed."""
     if work.done() and not work.cancelled() and work.exception() is None:
         work.result().run.hydration.cancel()
 
 
-async def _end(task: asyncio.Task[PreparedAnswer]) -> None:
+async def _end(task: asyncio.Task[Prepared]) -> None:
     """Cancel the task unless it is done, and wait for its end within a limit."""
     if not task.done():
         task.cancel()
@@ -584,6 +637,17 @@ async def give_verdict(
     for admit in VERDICTS.joined():
         await admit(tenant, answer_id, verdict, caller)
     return await AppendToAnswer(tenant.answering).verdict(answer_id, verdict, identity=caller)
+
+
+@router.post("/v1/answers/{answer_id}/reply/check", **declared(404, 409, 410, body=CheckBody))
+async def check_reply(
+    tenant: TenantOf, caller: _Agent, answer_id: str, asked: Annotated[CheckBody, json_body(CheckBody)]
+) -> ReplyChecks:
+    """Check a text for the patient against the lines and live values of the caller's own answer, without a
+    model: values that nothing holds, sentences of which a line says the opposite, and a value that was asked
+    for, stands in the lines and is missing."""
+    lines = await tenant.write_reply.read.run(answer_id, asked.live, identity=caller)
+    return ReplyChecks(checks=lines.check(asked.text, code=tenant.answering.tenant.language))
 
 
 @router.post("/v1/answers/{answer_id}/sent", **declared(404, 409, body=SendRequest))

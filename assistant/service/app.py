@@ -31,13 +31,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.answer.events import Done, ElementChanged, Problem, SentenceEnded, Sources, Started, Token
 from assistant.answer.take import AnswerRequest
-from assistant.domain.answers import Verdict
+from assistant.domain.answers import CheckBody, ReplyBody, Verdict
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError
 from assistant.domain.public import PublicModel
 from assistant.option import Place
 from assistant.service import answers, documents, errors, health, uploads, wire
-from assistant.service.answers import EVENTS_PATH, Answers
+from assistant.service.answers import EVENTS_PATH, REPLY_PATH, Answers
 from assistant.service.errors import NOT_FOUND
 from assistant.service.health import ReadinessProbe, operations_application
 from assistant.service.identity import Service, ServiceOf, service_of
@@ -97,6 +97,8 @@ class Application:
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/v1/answers" and scope["method"] == "POST":
             await self.answers.ask(scope, receive, send)
+        elif scope["method"] == "POST" and REPLY_PATH.fullmatch(scope["path"]):
+            await self.answers.reply(scope, receive, send)
         elif (raw := self.raw.get((scope["method"], scope["path"]))) is not None:
             await raw.endpoint(self.answers, scope, receive, send)
         elif scope["method"] == "GET" and EVENTS_PATH.fullmatch(scope["path"]):
@@ -356,18 +358,25 @@ _ANSWER_ID: dict[str, Any] = {
 
 
 def _ask() -> dict[str, Any]:
+    return {"summary": "Ask", "operationId": "ask", **_streamed(Answers.ask, AnswerRequest)}
+
+
+def _reply() -> dict[str, Any]:
+    described = _streamed(Answers.reply, ReplyBody, _ANSWER_ID)
+    return {"summary": "Write a reply", "operationId": "write_reply", **described}
+
+
+def _streamed(endpoint: Callable[..., Any], body: type[Any], *parameters: dict[str, Any]) -> dict[str, Any]:
     content = {
         "text/event-stream": _event_stream(),
         "application/json": {"schema": errors.reference("WholeAnswer")},
     }
     links = answer_links("answer_id", "conversation_id")
     return {
-        "summary": "Ask",
-        "operationId": "ask",
-        "parameters": [KEY],
-        **errors.body_of(AnswerRequest),
+        "parameters": [KEY, *parameters],
+        **errors.body_of(body),
         **described(
-            Answers.ask,
+            endpoint,
             {"description": "The answer", "content": content, "links": links},
             errors.problems(*REFUSED_QUESTIONS),
         ),
@@ -432,6 +441,8 @@ def json_text(model: str) -> dict[str, Any]:
 API_VERSION = "2.0.0"
 _READ = (
     AnswerRequest,
+    ReplyBody,
+    CheckBody,
     Verdict,
     wire.SendRequest,
     Document,
@@ -465,6 +476,7 @@ def openapi_document(routes: FastAPI) -> dict[str, Any]:
     paths: defaultdict[str, dict[str, Any]] = defaultdict(dict, document["paths"])
     paths["/v1/answers"]["post"] = _ask()
     paths["/v1/answers/{answer_id}/events"]["get"] = _follow()
+    paths["/v1/answers/{answer_id}/reply"]["post"] = _reply()
     for route in raw_routes():
         paths[route.path][route.method.lower()] = route.describe()
     document["paths"] = dict(paths)

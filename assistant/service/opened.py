@@ -159,6 +159,7 @@ async def _served(
     """``pinned``: searches name the version of the stores' model, wherever the alias points."""
     from assistant.answer.answer import AnswerQuestion
     from assistant.answer.offers import TEXTS
+    from assistant.answer.reply import WriteReply
     from assistant.answer.services import CitedDocuments, IndexWatch, LiveData, TenantServices
     from assistant.documents.receipt import WithdrawalReceipts
     from assistant.stores.two_people import TwoPeople
@@ -196,6 +197,7 @@ async def _served(
         revisions=desk,
         live=next(iter(live), LiveData()),
     )
+    answer_question = AnswerQuestion(answering)
     served = ServedTenant(
         answering=answering,
         knowledge=knowledge,
@@ -203,7 +205,8 @@ async def _served(
         claims=await stores.of(CLAIMS),
         power=await stores.of(POWER),
         embedding_model=stores.model,
-        answer_question=AnswerQuestion(answering),
+        answer_question=answer_question,
+        write_reply=WriteReply(answering, answer_question.keep.writer),
         sources=KnowledgeSources.of(tenant),
         add_documents=AddDocuments(knowledge, clock=clock, accesses=answering.records),
         uploads=uploads,

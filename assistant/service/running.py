@@ -25,6 +25,7 @@ import structlog
 from assistant.answer.check import FAILED_CHECKS
 from assistant.answer.events import AnswerEvent, Cause, Done, Problem, Sources, Token
 from assistant.answer.prepared import PreparedAnswer
+from assistant.answer.reply import PreparedReply
 from assistant.domain import errors
 from assistant.domain.answers import Mode
 from assistant.domain.clock import Clock
@@ -150,7 +151,7 @@ class RunningAnswer:
 
     def __init__(
         self,
-        prepared: PreparedAnswer,
+        prepared: PreparedAnswer | PreparedReply,
         events: AsyncGenerator[AnswerEvent, None],
         *,
         observer: AnswerObserver,

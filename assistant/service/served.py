@@ -30,6 +30,7 @@ from assistant.stores.states import INDEX_WRITES, REINDEX_TURN
 
 if TYPE_CHECKING:
     from assistant.answer.answer import AnswerQuestion
+    from assistant.answer.reply import WriteReply
     from assistant.answer.services import TenantServices
     from assistant.documents.receipt import WithdrawalReceipts
     from assistant.documents.receive import AddDocuments
@@ -62,6 +63,7 @@ class ServedTenant:
     power: EndpointPower
     embedding_model: ModelFacts
     answer_question: AnswerQuestion
+    write_reply: WriteReply
     sources: KnowledgeSources
     add_documents: AddDocuments
     uploads: StoredUploads | None

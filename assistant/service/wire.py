@@ -49,7 +49,13 @@ class SendRequest(Sent):
     @property
     def sent(self) -> Sent:
         """What is kept."""
-        return Sent(send_id=self.send_id, text=self.text, live=self.live)
+        return Sent(send_id=self.send_id, text=self.text, reply_id=self.reply_id, live=self.live)
+
+
+class ReplyChecks(PublicModel):
+    """``POST /v1/answers/{id}/reply/check``."""
+
+    checks: tuple[answers.ReplyCheck, ...]
 
 
 class Conversation(PublicModel):
@@ -306,6 +312,8 @@ class ConsoleConfig(PublicModel):
     service: str
     delivers: tuple[str, ...] = ()
     """Tenants whose sent replies are delivered; those of others are recorded only."""
+    replies: tuple[str, ...] = ()
+    """Tenants with a model that writes replies."""
 
 
 class ReadinessCheck(PublicModel):

@@ -236,6 +236,9 @@ class GateSection(StrictModel):
     """
 
 
+_TONE = "Friendly, calm and plain, as one person to another. Short sentences. No exclamation marks."
+
+
 class AnswersSection(StrictModel):
     """How answers are made from the documents."""
 
@@ -255,6 +258,8 @@ class AnswersSection(StrictModel):
     """Longest run that chooses a second section of the best document; longest section of the next one."""
     reply_headings: tuple[Heading, ...] = ("What to tell the patient",)
     """Sections of a document with the text for the patient: the draft of a reply."""
+    tone: str = Field(default=_TONE, min_length=1, max_length=1_000)
+    """How the company writes to the people it serves: part of the prompt of a reply."""
     escalation: Annotated[Mapping[Subject, Contact], Field(max_length=200)] = {}
     """Subject = whom to ask when the knowledge base has no certain answer. A subject is words of the question
     or of the nearest document; ``default`` is for all others."""

@@ -1,0 +1,338 @@
+"""Writes a reply to one person from a finished answer: what its own lines say, in the tenant's tone.
+
+The lines are those that the answer cites or quotes, read again from the store as the agent's labels allow.
+A reply is kept as a record of its own, in the conversation that its answer's id names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from assistant.answer.elements import CallBounds, Hydration
+from assistant.answer.events import AnswerEvent, Cause, Done, Sources, Started, Token
+from assistant.answer.excerpts import fill_record, gone_from, read_excerpts, shown_title
+from assistant.answer.prepared import Run
+from assistant.answer.prompt import Prompt, fill_slots, load_prompt, neutralise, rendered
+from assistant.answer.record import RecordWriter
+from assistant.answer.reply_check import check_reply
+from assistant.answer.services import TenantServices, begin_answer
+from assistant.answer.sources import SearchScope
+from assistant.answer.stored import own_answer
+from assistant.answer.take import AnswerRequest, Question, TakeQuestion
+from assistant.answer.write import ModelText
+from assistant.domain.answers import (
+    MOST_SENT_CHARACTERS,
+    AnswerRecord,
+    FinishReason,
+    LiveText,
+    Mode,
+    Outcome,
+    QuotedUnit,
+    RecordId,
+    ReplyBody,
+    ReplyCheck,
+    source_kind,
+)
+from assistant.domain.clock import Deadline
+from assistant.domain.context import CareContext
+from assistant.domain.errors import (
+    AnswerInterruptedError,
+    ConflictError,
+    GenerationUnavailableError,
+    TooLargeError,
+    WithdrawnError,
+)
+from assistant.domain.filling import Caller
+from assistant.domain.identity import Identity
+from assistant.stores.ports import ChatMessage
+from assistant.text.language import language
+from assistant.text.markup import label_of, without_marks
+
+PROMPT = "reply/1"
+_LONGEST_TOKENS = 256
+"""Of a reply: three sentences have some 100."""
+
+
+class ReplyRequest(AnswerRequest, ReplyBody):
+    """A reply that an agent asks for."""
+
+    question: str = ""
+    """The answer's, which is not read yet."""
+    reply_to: RecordId
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLines:
+    """What a reply may be written from, and what it is checked against."""
+
+    record: AnswerRecord
+    """Of the answer."""
+    lines: tuple[str, ...]
+    """Of its documents, each below its title and heading."""
+    live: tuple[str, ...]
+    """"Order status: shipped"."""
+    before: str | None
+    """The question before it."""
+    units: tuple[QuotedUnit, ...]
+
+    def check(self, text: str, *, code: str) -> tuple[ReplyCheck, ...]:
+        """Return the faults of a reply. ``code``: of the tenant's language."""
+        given = (*self.live, *filter(None, (self.before, self.record.question)))
+        return check_reply(text, lines=self.lines, given=given, language=language(code))
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedReply:
+    """A reply that is not written yet."""
+
+    question: Question
+    prompt: Prompt
+    lines: AnswerLines
+    live: tuple[LiveText, ...]
+    run: Run
+
+
+class ReadLines:
+    """Reads the lines of answers.
+
+    Example::
+
+        lines = await read.run("a1", (), identity=ada)
+        lines.check("You have 60 days to appeal.", code="en")  # (ReplyCheck(kind="not_held", …),)
+    """
+
+    def __init__(self, services: TenantServices) -> None:
+        self._services = services
+
+    async def run(self, answer_id: str, live: Sequence[LiveText], *, identity: Identity) -> AnswerLines:
+        """Return the lines of the caller's own answer.
+
+        Raises NotFoundError, ConflictError (it has none), WithdrawnError, RecordsUnavailableError,
+        DependencyError.
+        """
+        services = self._services
+        record = await own_answer(services, answer_id, identity=identity)
+        texts, units = services.documents.texts, _cited(record)
+        titles = {use.document_id: shown_title(use.title) for use in record.passages}
+        lines: list[str] = []
+        for unit in units:
+            parsed = await texts.read(unit.document_id, unit.content_hash, labels=identity.labels)
+            if parsed is None:
+                raise _withdrawn()
+            start, end = unit.span
+            heading = next((one.heading for one in parsed.units if one.span.start == start), "")
+            lines.append(f"{titles.get(unit.document_id, '')}\n{heading}\n{parsed.text[start:end]}")
+        if record.approved:  # reviewers wrote it, and it is shown whole
+            shown = await read_excerpts(record.excerpts, texts, labels=identity.labels)
+            if gone_from(record, shown):
+                raise _withdrawn()
+            lines.append(f"\n\n{fill_record(record, shown).text}")
+        names = {use.id: use.title or use.name for use in record.elements}
+        told = tuple(f"{names[one.element_id]}: {one.value}" for one in live if one.element_id in names)
+        if not (lines or told):
+            raise ConflictError("The answer rests on no document and no live value. Ask anew.")
+        earlier = None if record.follows is None else await services.records.get_answer(record.follows)
+        before = None if earlier is None or earlier.agent != record.agent else earlier.question
+        return AnswerLines(record, tuple(lines), told, before, units)
+
+
+def _cited(record: AnswerRecord) -> tuple[QuotedUnit, ...]:
+    """Return the units of documents that an answer cites or quotes, each once."""
+    uses = {use.n: use for use in record.passages}
+    cited = [
+        QuotedUnit(
+            document_id=uses[unit.n].document_id,
+            content_hash=uses[unit.n].content_hash,
+            span=(unit.start, unit.end),
+        )
+        for sentence in record.sentences
+        for unit in sentence.cited
+        if unit.n in uses
+    ]
+    units = [unit for unit in (*cited, *record.quoted) if source_kind(unit.document_id) != "approved"]
+    return tuple({(unit.document_id, unit.span): unit for unit in units}.values())
+
+
+def _withdrawn() -> WithdrawnError:
+    return WithdrawnError(
+        "A document that the answer rests on was withdrawn, or you may no longer read it. Ask again."
+    )
+
+
+class WriteReply:
+    """Writes replies of one tenant's agents, in the two halves of ``AnswerQuestion``.
+
+    Example::
+
+        request = ReplyRequest(reply_to="a1", conversation_id="a1", style="shorter")
+        prepared = await write.prepare(request, identity=ada, deadline=deadline, begun=begun)
+        async for event in write.stream(prepared): ...  # Started, Sources, Token…, Done(checks=…)
+    """
+
+    def __init__(self, services: TenantServices, writer: RecordWriter) -> None:
+        """``writer``: of the answers' records."""
+        self._services, self._writer = services, writer
+        self.take, self.read = TakeQuestion(services), ReadLines(services)
+
+    async def prepare(
+        self,
+        request: ReplyRequest,
+        *,
+        identity: Identity,
+        deadline: Deadline,
+        context: CareContext | None = None,
+        begun: AnswerRecord,
+    ) -> PreparedReply:
+        """Return the prepared reply. Raises as ``ReadLines.run``, ConflictError (no model writes for this
+        tenant), TooLargeError."""
+        services = self._services
+        if not services.writes_answers:
+            raise ConflictError("No model writes for this tenant: write the reply yourself.")
+        lines = await self.read.run(request.reply_to, request.live, identity=identity)
+        prompt = self._prompt(request, lines)
+        begun = begun.model_copy(
+            update={
+                "question": lines.record.question,
+                "retrieval_question": lines.record.question,
+                "reply_to": request.reply_to,
+                "prompt_id": prompt.prompt_id,
+                "prompt_hash": prompt.prompt_hash,
+                "parameters": {"max_tokens": prompt.max_tokens, "style": request.style},
+                "passages": lines.record.passages,
+                "quoted": lines.units,
+                "index_version": lines.record.index_version,
+            }
+        )
+        steps = begin_answer(begun, tenant=services.tenant.name, clock=services.clock)
+        scope = SearchScope(identity.labels, deadline, steps)
+        caller = Caller(identity, context, begun.question)
+        hydration = Hydration(services, caller, deadline=deadline, bounds=CallBounds())
+        question = Question(request, identity, context, begun, (), scope.beside(asyncio.sleep(0, ())))
+        return PreparedReply(question, prompt, lines, request.live, Run(scope, hydration))
+
+    async def stream(
+        self, prepared: PreparedReply, *, resumable: bool = False
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield started, sources (none), token*, done with what the check found; or an error. The reader must
+        close the generator; its record is written however it ends."""
+        services, run, begun = self._services, prepared.run, prepared.question.begun
+        text = ModelText(services, prepared.prompt, begun, run)
+        text.begin()
+        written, outcome = "", Outcome.DISCONNECTED
+        try:
+            yield Started(
+                answer_id=begun.answer_id,
+                conversation_id=begun.conversation_id,
+                model=begun.model_id,
+                index_version=begun.index_version,
+                trace_id=run.scope.steps.trace_id,
+                resumable=resumable,
+                recorded_model=services.writer.model.recorded,
+            )
+            yield Sources(sources=())
+            until = services.clock.now() + timedelta(seconds=run.scope.deadline.remaining_s())
+            await self._writer.begin(begun, until=until)
+            while len(written) < MOST_SENT_CHARACTERS and (part := await text.read()) is not None:
+                part = without_marks(part if written else part.lstrip())
+                written += part
+                if part:
+                    text.note_first_text()
+                    yield Token(part)
+            await text.close()
+            if text.failure == Cause.CANCELLED:
+                outcome = Outcome.CANCELLED
+            if text.failure is not None or not written.strip():
+                raise GenerationUnavailableError(f"No reply was written ({text.how}). Try again.")
+            outcome = Outcome.DONE
+            checks = prepared.lines.check(written, code=services.tenant.language)
+            record = self._record(prepared, text, written, outcome, checks)
+            is_written = await self._writer.write(record)
+            yield Done(
+                finish_reason=record.finish_reason or FinishReason.STOP,
+                citations=(),
+                usage=record.usage,
+                timings_ms=record.timings_ms,
+                recorded=is_written,
+                mode=Mode.WRITTEN,
+                checks=checks,
+            )
+        finally:
+            await text.close()
+            run.hydration.cancel()
+            if outcome is not Outcome.DONE:
+                await self._writer.write(self._record(prepared, text, written, outcome, ()))
+
+    def _record(
+        self,
+        prepared: PreparedReply,
+        text: ModelText,
+        written: str,
+        outcome: Outcome,
+        checks: Sequence[ReplyCheck],
+    ) -> AnswerRecord:
+        """Return the record: with labels in place of live values, and without values of documents."""
+        steps, is_done = prepared.run.scope.steps, outcome is Outcome.DONE
+        steps.end(outcome.value, error_code=None if is_done else AnswerInterruptedError.code)
+        titles = {use.id: use.title or use.name for use in prepared.lines.record.elements}
+        for one in prepared.live:
+            written = written.replace(one.value, label_of(titles.get(one.element_id, "")))
+        is_cut = text.finish_reason is FinishReason.LENGTH
+        finish_reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
+        return prepared.question.begun.model_copy(
+            update={
+                "finished_at": self._services.clock.now(),
+                "outcome": outcome,
+                "finish_reason": finish_reason if is_done else None,
+                "error_code": None if is_done else AnswerInterruptedError.code,
+                "text": written,
+                "mode": Mode.WRITTEN if is_done else None,
+                "checks": tuple(
+                    one.model_copy(update={"values": ()}) if one.kind == "missing" else one for one in checks
+                ),
+                "usage": text.usage,
+                "timings_ms": dict(steps.timings_ms),
+                "inference_id": text.inference_id,
+                "trace_id": steps.trace_id,
+            }
+        )
+
+    def _prompt(self, request: ReplyRequest, lines: AnswerLines) -> Prompt:
+        writer, generation = self._services.writer, self._services.tenant.generation
+        template, draft = load_prompt(PROMPT), request.draft
+        live = "".join(f"- {_quoted(one)}\n" for one in lines.live)
+        slots = {
+            "tone": self._services.tenant.answers.tone,
+            "before": f"The question before it: {_quoted(lines.before)}\n\n" if lines.before else "",
+            "question": neutralise(lines.record.question),
+            "lines": "\n".join(f"- {_quoted(one)}" for one in lines.lines),
+            "live": f"Live values of this person:\n{live}\n" if live else "",
+            "draft": f"The message so far:\n<draft>\n{neutralise(draft)}\n</draft>\n\n" if draft else "",
+            "style": f"{template.more[request.style]}\n\n" if request.style else "",
+        }
+        system = ChatMessage("system", template.system)
+        user = ChatMessage("user", fill_slots(template, slots))
+        model, most = writer.model, min(_LONGEST_TOKENS, generation.max_tokens)
+        tokens = sum(writer.token_counter.count(each.content) for each in (system, user))
+        tokens += 2 * model.template_tokens_per_message + model.template_tokens_per_prompt
+        if tokens > generation.context_tokens - most:
+            raise TooLargeError(f"Lines and draft are {tokens} tokens, too many for a reply.")
+        return Prompt(
+            prompt_id=template.prompt_id,
+            prompt_hash=template.sha256,
+            messages=rendered((system, user), system_role=model.system_role),
+            documents=(),
+            dropped_documents=0,
+            history_turns=0,
+            prompt_tokens=tokens,
+            refusal=None,
+            partial=None,
+            max_tokens=most,
+        )
+
+
+def _quoted(text: str) -> str:
+    """Return untrusted text on one line."""
+    return " ".join(neutralise(text).split())
