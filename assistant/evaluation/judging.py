@@ -35,7 +35,15 @@ from assistant.answer.services import AnswerWriter, TenantServices, elapsed_ms
 from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
 from assistant.domain.answers import Certainty, FinishReason, Mode
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, Retrieved, StoredDocument, Unit, UnitKind
+from assistant.domain.documents import (
+    RRF_K,
+    VECTOR_LEG_WEIGHT,
+    Passage,
+    Retrieved,
+    StoredDocument,
+    Unit,
+    UnitKind,
+)
 from assistant.domain.documents import reciprocal_rank_fusion as fuse
 from assistant.domain.errors import AssistantError, ConfigurationError, OverloadedError
 from assistant.domain.identity import Identity, Role
@@ -310,13 +318,13 @@ def quote_faults(blocks: Sequence[QuotedBlock], documents: Iterable[StoredDocume
     if not quoted:
         return {}
     stored = {document.card.document_id: document for document in documents}
-    texts = {name: _spaced(passage.text for passage in one.passages) for name, one in stored.items()}
+    texts = {name: _whole(one.passages) for name, one in stored.items()}
     lines = [(block.passage.document_id, line) for block in quoted for line in block.text.split("\n- ")]
     shown: dict[str, set[tuple[int, int]]] = {}
     for block in quoted:
         shown.setdefault(block.passage.document_id, set()).add(block.span)
     return {
-        "quote_differs": float(any(_spaced([line]) not in texts[name] for name, line in lines)),
+        "quote_differs": float(any(_spaced(line) not in texts[name] for name, line in lines)),
         "quote_begins_late": float(any(_begins_late(stored[name], spans) for name, spans in shown.items())),
     }
 
@@ -336,8 +344,17 @@ def _begins_late(document: StoredDocument, shown: Collection[tuple[int, int]]) -
     )
 
 
-def _spaced(texts: Iterable[str]) -> str:
-    return " ".join(" ".join(texts).split())
+def _whole(passages: Iterable[Passage]) -> str:
+    """Return the passages' text as one; a long sentence may go on in the next, even inside a word."""
+    parts, end = list[str](), 0
+    for passage in passages:
+        parts += ["" if passage.span.start == end else " ", passage.text]
+        end = passage.span.end
+    return _spaced("".join(parts))
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
 
 
 def quotable(part: Evidence) -> list[StoredDocument]:

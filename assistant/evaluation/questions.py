@@ -31,6 +31,10 @@ class EvaluationQuestion(PublicModel):
     telltale: tuple[str, ...] = ()
     """Strings of the other branch of a condition: an answer that holds one states the wrong branch."""
     other_branch: tuple[str, ...] = ()
+    must: tuple[str, ...] = ()
+    """What a good reply to the patient states, in words of the question's author; a person judges by it."""
+    must_not: tuple[str, ...] = ()
+    """What would be wrong or dangerous to state."""
     clean: str | None = None
     """``qid`` of the same question asked cleanly, of a messy one."""
     after: str | None = None

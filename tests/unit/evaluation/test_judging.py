@@ -229,6 +229,16 @@ def test_a_quote_without_the_first_step_begins_late(only: str) -> None:
     assert quoted(only) == {"quote_differs": 0.0, "quote_begins_late": 1.0}
 
 
+def test_a_sentence_that_goes_on_in_the_next_passage_does_not_differ() -> None:
+    cups = " ".join(f"1/{n} cup of peas {n}.5 grams" for n in range(2, 300))
+    stored = document(content=f"Fiber: {cups}")
+    first, second = stored.passages[:2]
+    assert first.span.end == second.span.start, "cut inside a word"
+    [unit] = [unit for unit in first.units if unit.span.end > first.span.end]
+    block = QuotedBlock("", unit.text, first, (unit.span.start, unit.span.end), 1, "shown")
+    assert quote_faults([block], [stored])["quote_differs"] == 0.0
+
+
 def test_a_quote_with_another_symbol_differs() -> None:
     assert quoted("- Wait.", **{"-": "- Wait!"}) == {"quote_differs": 1.0, "quote_begins_late": 0.0}
 
