@@ -414,6 +414,7 @@ class AnswerText:
                 citations=(block.n, *block.rests_on),
                 is_key=block.is_key,
                 quote=block.quote,
+                cells=tuple(cell.moved(start) for cell in block.cells),
             )
             if self._hydration is not None:
                 yield from _placed(block, self._hydration, start=start)

@@ -10,7 +10,7 @@ from assistant.answer.elements import ReadyElement
 from assistant.answer.excerpts import Excerpts
 from assistant.answer.services import TenantServices
 from assistant.answer.sources import EvidenceQuery, SearchScope
-from assistant.domain.answers import ApprovedUse, QuotedAs
+from assistant.domain.answers import ApprovedUse, Cell, QuotedAs
 from assistant.domain.documents import KnownWords, Passage, StoredDocument
 from assistant.option import Place
 from assistant.stores.ports import DocumentTexts, LiveDesk
@@ -35,6 +35,8 @@ class QuotedBlock:
     """How a page may show stored text; None for text that is Markdown already."""
     is_key: bool = False
     """Whether it is one of the lines that matter most for the question."""
+    cells: tuple[Cell, ...] = ()
+    """Of a row of a table: places in ``text``."""
     rests_on: tuple[int, ...] = ()
     """Numbers of further sources that it rests on."""
     elements: tuple[tuple[str, int, int], ...] = ()

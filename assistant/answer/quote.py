@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from assistant.answer.adaptations import Adaptations
@@ -29,8 +29,8 @@ from assistant.answer.rank import RankDocuments, Ranked, SourceList
 from assistant.answer.scores import ScoredUnit
 from assistant.answer.services import TenantServices
 from assistant.answer.sources import SearchScope
-from assistant.domain.answers import AlsoPossible, OfferedAnswer, ShownAs, Source, SourceFacts
-from assistant.domain.documents import DocumentCard, Passage, RankedPassage, StoredDocument
+from assistant.domain.answers import AlsoPossible, Cell, OfferedAnswer, ShownAs, Source, SourceFacts, TableRow
+from assistant.domain.documents import DocumentCard, Passage, RankedPassage, StoredDocument, Unit
 from assistant.text.language import fold
 from assistant.text.safe_markdown import inert, safe_markdown
 
@@ -46,8 +46,11 @@ def section_blocks(
     *,
     opening: str = "",
     labels: Labels = NO_LABELS,
+    names: Callable[[str], bool] = lambda _: False,
 ) -> list[QuotedBlock]:
-    """Return a section's units as they are streamed. The source opens at the likeliest unit's passage."""
+    """Return a section's units as they are streamed. The source opens at the likeliest unit's passage.
+
+    ``names``: whether the question names a column."""
     if section.units:
         best = min(section.units, key=lambda one: (-round(one.score, 4), one.unit.ordinal))
         cite(best.passage)
@@ -65,22 +68,42 @@ def section_blocks(
                 span=(one.unit.span.start, one.unit.span.end),
                 n=cite(one.passage),
                 quote="folded" if one.unit.ordinal in section.folded and not tags else "shown",
-                is_key=one.unit.ordinal in section.keys,
+                is_key=(is_key := one.unit.ordinal in section.keys),
+                cells=() if tags else _cells(one.unit, lambda name, key=is_key: key and names(name)),
                 elements=tuple((tags[number].name, start, end) for number, start, end in labelled.places),
             )
         )
     return built
 
 
+def _cells(unit: Unit, is_key: Callable[[str], bool]) -> tuple[Cell, ...]:
+    """Return the cells of a row of a table; none where a column's name does not stand before its value."""
+    cells: list[Cell] = []
+    for name, start, end in unit.cells:
+        before = f"{name}: " if name else ""
+        if len(unit.cells) < 2 or not unit.text[:start].endswith(before):
+            return ()
+        named = start - len(before)
+        cells.append(Cell(name=(named, named + len(name)), value=(start, end), is_key=is_key(name)))
+    return tuple(cells)
+
+
 def shown_section(section: Section, parts: Sequence[QuotedBlock]) -> AlsoPossible:
     """Return a section as one text: of the document that contends, or to read while a model writes."""
-    card = section.document.card
+    card, rows, end = section.document.card, list[TableRow](), 0
+    for part in parts:
+        start = end + len(part.before)
+        end = start + len(part.text)
+        if part.cells:
+            cells = tuple(cell.moved(start) for cell in part.cells)
+            rows.append(TableRow(start=start, end=end, is_key=part.is_key, cells=cells))
     return AlsoPossible(
         document_id=card.document_id,
         title=shown_title(card.title),
         effective_date=card.effective_date,
         text="".join(part.before + part.text for part in parts),
         citations=tuple(sorted({part.n for part in parts})),
+        rows=tuple(rows),
     )
 
 
@@ -238,6 +261,7 @@ class MakeQuote:
     def __init__(self, services: TenantServices, adaptations: Adaptations, rank: RankDocuments) -> None:
         self._services = services
         self.choose = ChooseSection(services, adaptations, rank)
+        self._stems = rank.scorer.stems
 
     async def run(
         self,
@@ -280,7 +304,13 @@ class MakeQuote:
             if part.also is not None and part.also.document_id not in shown:
                 shown[part.also.document_id] = set()
                 labels = hydration.labels_of(part.also.document_id)
-                parts = section_blocks(part.also, numbers.citing(part.ranked), excerpts, labels=labels)
+                parts = section_blocks(
+                    part.also,
+                    numbers.citing(part.ranked),
+                    excerpts,
+                    labels=labels,
+                    names=self._named_by(part),
+                )
                 also.append(shown_section(part.also, parts))
         for part in evidence:
             numbers.fill(part.ranked, up_to=self._services.tenant.retrieval.passages)
@@ -331,8 +361,15 @@ class MakeQuote:
         built: list[QuotedBlock] = []
         for section, before in zip(sections, openings, strict=True):
             labels = hydration.labels_of(section.document_id)
-            built += section_blocks(section, cite, excerpts, opening=before, labels=labels)
+            built += section_blocks(
+                section, cite, excerpts, opening=before, labels=labels, names=self._named_by(one)
+            )
         return built
+
+    def _named_by(self, one: Evidence) -> Callable[[str], bool]:
+        """Return what tells whether a question names a column of a table."""
+        asked = one.ranked.asked.stems
+        return lambda name: not asked.isdisjoint(self._stems(name))
 
     def _offered(
         self, evidence: Sequence[Evidence], numbers: SourceList, excerpts: Excerpts

@@ -133,6 +133,32 @@ class SourceAsked(PublicModel):
     live system was asked and does not allow it, or gave another customer's data."""
 
 
+class Cell(PublicModel):
+    """A cell of a row that is quoted as one line: "Plan: Medicare; File within: 65 days"."""
+
+    name: tuple[int, int]
+    """[start, end) of its column's name in the text that has the row; empty where the column has none."""
+    value: tuple[int, int]
+    is_key: bool = False
+    """Whether the question names the column and the row matters most."""
+
+    def moved(self, by: int) -> Cell:
+        """Return it as it stands in a text in which its row begins ``by`` characters later."""
+        (first, last), (start, end) = self.name, self.value
+        places = {"name": (first + by, last + by), "value": (start + by, end + by)}
+        return self.model_copy(update=places)
+
+
+class TableRow(PublicModel):
+    """A row of a table in a quote. Rows on neighbouring lines are one table."""
+
+    start: int
+    end: int
+    """[start, end) in the quote's text."""
+    is_key: bool = False
+    cells: tuple[Cell, ...]
+
+
 class AlsoPossible(PublicModel):
     """A quote of another document that contends with the quoted one."""
 
@@ -143,6 +169,8 @@ class AlsoPossible(PublicModel):
     """Markdown."""
     citations: tuple[int, ...]
     """Numbers of the sources of its units, ascending."""
+    rows: tuple[TableRow, ...] = Field(default=(), exclude_if=lambda rows: not rows)
+    """Rows of tables in the text, in order."""
 
 
 class QuotedUnit(PublicModel):
@@ -261,6 +289,8 @@ class Sentence(PublicModel):
     """Set where [start, end) is stored text of a document, unchanged: plain text, never Markdown; of an item
     of a catalogue, its lines as a list. ``folded``: a page may fold it, for it is far from the marked lines
     and no warning. None: a model or a reviewer wrote it."""
+    cells: tuple[Cell, ...] = Field(default=(), exclude_if=lambda cells: not cells)
+    """Of a row of a table: show it and the rows beside it as a table."""
 
 
 class RedFlag(PublicModel):

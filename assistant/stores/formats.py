@@ -89,7 +89,8 @@ _ADDED: Mapping[type, _Added] = {
                 "differing",
             )
         ),
-        "sentences": dict.fromkeys(("detail", "values", "cited", "is_key", "quote")),
+        "sentences": dict.fromkeys(("detail", "values", "cited", "is_key", "quote", "cells")),
+        "also": {"rows": None},
     },
     AccessEntry: {"kind": _Values({"release": "desk"}), "titles": None, "contents": None},
     StoredAct: {"act": {"kind": _Values({"offered_used": "possibly_taken"})}},

@@ -34,6 +34,8 @@ from assistant.terminal.terminal import Terminal, plain, styled, table
 _UNCERTAIN = "Not certain: check before you send."
 _BOLD = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
 _INDENT = "  "
+_ROW_MARKER = "- "
+_BETWEEN_ROWS = f"\n{_ROW_MARKER}"
 _LONGEST_LINK = 100
 """Characters of an address that is printed as text too."""
 _MAYBE_LABEL = re.compile(r"\[(?!\d+\])[^\[\]\n]{1,120}\]")
@@ -84,6 +86,8 @@ class AnswerPrinter:
     _text: str = ""
     _written: int = 0
     """Characters of the text that were given to ``_live``: those of ended sentences."""
+    _rows: list[answers.Sentence] = field(default_factory=list[answers.Sentence])
+    """Of the table that has not ended."""
     _live: LiveText = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,15 +104,13 @@ class AnswerPrinter:
             case events.Token():
                 self._show_text(event.text)
             case events.SentenceEnded():
-                self._sentences.append(event)
-                self._write_to(event.end)
-                self._live.add(mark_of(event, after=self._text[: event.end]))
+                self._show_sentence(event)
             case events.ElementChanged():
                 self._live.take(event)
             case Done():
                 self._show_done(event)
             case Problem():
-                self._end_text()
+                self.end_text()
                 self.problem = event
 
     def _show_text(self, text: str) -> None:
@@ -117,7 +119,23 @@ class AnswerPrinter:
         self._live.know(len(self._text))
         self._text += text
 
+    def _show_sentence(self, sentence: answers.Sentence) -> None:
+        """Write a sentence with its mark. Rows of a table wait for its last one."""
+        self._sentences.append(sentence)
+        if not sentence.cells:
+            self._write_to(sentence.end)
+            self._live.add(mark_of(sentence, after=self._text[: sentence.end]))
+            return
+        if self._text[self._written : sentence.start] != _BETWEEN_ROWS or not self._rows:
+            self._write_to(sentence.start - len(_ROW_MARKER))
+        self._rows.append(sentence)
+        self._written = sentence.end
+
     def _write_to(self, end: int) -> None:
+        if rows := self._rows:
+            self._rows = []
+            self._live.add(quoted_table(self._text, rows))
+            self._live.add(mark_of(rows[-1].model_copy(update={"is_key": False})))
         text = self._text[self._written : end]
         self._live.add(with_bold(text), text=text, start=self._written)
         self._written = max(self._written, end)
@@ -125,7 +143,7 @@ class AnswerPrinter:
     def _show_done(self, done: Done) -> None:
         self.done = done
         total_s = time.monotonic() - self.began_s
-        self._end_text()
+        self.end_text()
         live_only = self._live.has_elements and not self._sentences
         show_remarks(self.terminal, done, self._sentences, live_only=live_only)
         looked_at = done.finish_reason is answers.FinishReason.NO_EVIDENCE
@@ -143,7 +161,8 @@ class AnswerPrinter:
         tokens = f", {done.usage.completion_tokens} tokens" if done.usage.completion_tokens else ""
         return f"\n{first}whole answer after {total_s:.2f} s{tokens} · {self.answer_id}"
 
-    def _end_text(self) -> None:
+    def end_text(self) -> None:
+        """Print what waits, and the elements that have no place in the text."""
         self._write_to(len(self._text.rstrip()))
         elements = [each for each in self._live.end() if not is_in_text(each, self._text)]
         if self._text:
@@ -268,7 +287,38 @@ def _show_other(terminal: Terminal, head: str, also: answers.AlsoPossible) -> No
     numbers = "".join(f"[{n}]" for n in also.citations)
     title, effective = (also.title, "bold"), (_effective(also.effective_date), "dim")
     terminal.out.print(styled((f"{head}  ", "bold cyan"), title, effective, (f" {numbers}", "cyan")))
-    terminal.out.print(with_bold(_indented(also.text)))
+    at, waiting = 0, list(also.rows)
+    while waiting:
+        rows = [waiting.pop(0)]
+        while waiting and also.text[rows[-1].end : waiting[0].start] == _BETWEEN_ROWS:
+            rows.append(waiting.pop(0))
+        before = also.text[at : rows[0].start - len(_ROW_MARKER)]
+        terminal.out.print(with_bold(_indented(before)), end="")
+        terminal.out.print(quoted_table(also.text, rows))
+        at = rows[-1].end
+    terminal.out.print(with_bold(_indented(also.text[at:])))
+
+
+def quoted_table(text: str, rows: Sequence[answers.Sentence | answers.TableRow]) -> Table:
+    """Return rows that stand as lines in a text as a table, the names of its columns above them; those that
+    matter most are bold. A cell without a column's name in a row of its own is a title."""
+    read: list[dict[tuple[str, int], str]] = []
+    for row in rows:
+        cells: dict[tuple[str, int], str] = {}
+        for cell in row.cells:
+            name = text[slice(*cell.name)]
+            cells[name, sum(known == name for known, _ in cells)] = text[slice(*cell.value)]
+        read.append(cells)
+    columns = list(dict.fromkeys(key for cells in read if len(cells) > 1 for key in cells)) or list(read[0])
+    lines = ([cells.get(key, "") for key in columns] for cells in read)
+    shown = (
+        line if any(line) else [*cells.values(), *line[1:]] for line, cells in zip(lines, read, strict=True)
+    )
+    styles = ("bold" if row.is_key else "" for row in rows)
+    return table(
+        *(name for name, _ in columns),
+        rows=([plain(cell, style=style) for cell in line] for line, style in zip(shown, styles, strict=True)),
+    )
 
 
 def _effective(day: date | None) -> str:
@@ -437,7 +487,7 @@ def _shown(value: ElementValue | None) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    shown: Text
+    shown: Text | Table
     text: str
     start: int
     """Of ``text`` in the answer. A mark between two texts is a piece without text."""
@@ -451,14 +501,14 @@ class _Piece:
 class LiveText:
     """Writes the pieces of an answer in their order, each when its labels have their values."""
 
-    write: Callable[[Text], None]
+    write: Callable[[Text | Table], None]
     _queue: deque[_Piece] = field(default_factory=deque[_Piece])
     _elements: dict[str, Element] = field(default_factory=dict[str, Element])
     _in_text: set[str] = field(default_factory=set[str])
     """Ids of the elements whose values were written in the text."""
     _known_to: int = 0
 
-    def add(self, shown: Text, *, text: str = "", start: int = 0) -> None:
+    def add(self, shown: Text | Table, *, text: str = "", start: int = 0) -> None:
         """Add a piece: ``text`` as it came and where it starts in the answer; a mark has none."""
         self._queue.append(_Piece(shown, text, start))
         self._write_ready()
@@ -500,7 +550,9 @@ class LiveText:
         )
         return sorted(inside, key=lambda element: element.display.start)
 
-    def _filled(self, piece: _Piece) -> Text:
+    def _filled(self, piece: _Piece) -> Text | Table:
+        if isinstance(piece.shown, Table):
+            return piece.shown
         filled, rest = Text(), piece.shown
         for element in self._inside(piece):
             label = piece.text[element.display.start - piece.start : element.display.end - piece.start]
@@ -566,13 +618,11 @@ def _show_prompt(terminal: Terminal, record: answers.AnswerRecord) -> None:
 
 def _show_text(terminal: Terminal, record: answers.AnswerRecord) -> None:
     """Print the answer's text with the marks behind its sentences."""
-    at = 0
+    printer = AnswerPrinter(terminal, base_url="")
+    printer.show(events.Token(record.text))
     for sentence in record.sentences:
-        text = record.text[at : sentence.end]
-        terminal.out.print(with_bold(text), end="")
-        terminal.out.print(mark_of(sentence, after=text), end="")
-        at = sentence.end
-    terminal.out.print(with_bold(record.text[at:]))
+        printer.show(events.SentenceEnded(**dict(sentence)))
+    printer.end_text()
     live_only = bool(record.elements) and not record.sentences
     show_remarks(terminal, record, record.sentences, live_only=live_only)
     reason = record.finish_reason or record.error_code or ""

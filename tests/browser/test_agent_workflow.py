@@ -11,6 +11,8 @@ from playwright.sync_api import expect
 from tests.browser.answers import QUESTION, UNANSWERABLE
 from tests.browser.console_page import ANSWER_LIMIT_MS, ConsolePage
 
+TABLE_QUESTION = "What do I do when a delivery that must stay cold arrives warm?"
+
 
 def test_an_agent_asks_reads_edits_reloads_sends_and_gives_a_verdict(console: ConsolePage) -> None:
     page = console.page
@@ -64,6 +66,19 @@ def test_the_reply_is_copied_as_text(console: ConsolePage) -> None:
     copied: str = console.page.evaluate("navigator.clipboard.readText()")
     console.button("Edit as reply").click()
     expect(console.reply).to_have_value(copied)
+
+
+def test_a_table_is_a_table_on_a_phone_and_when_the_answer_is_read_again(console: ConsolePage) -> None:
+    console.page.set_viewport_size({"width": 390, "height": 844})
+    console.sign_in()
+    console.ask_to_the_end(TABLE_QUESTION)
+    for _ in range(2):
+        expect(console.answer.locator("th")).to_have_text(["Situation", "First action"])
+        expect(console.answer.get_by_role("row", name="Card red or missing")).to_be_visible()
+        expect(console.answer).not_to_contain_text("First action:")
+        width: int = console.page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 390
+        console.page.reload()
 
 
 def test_a_question_without_an_answer_shows_a_notice(console: ConsolePage) -> None:

@@ -19,6 +19,7 @@ from assistant.domain.answers import (
     AccessEntry,
     AnswerRecord,
     ApprovedUse,
+    Cell,
     CitedUnit,
     Reading,
     Sentence,
@@ -47,8 +48,9 @@ def new_answer(answer_id: str = "new") -> AnswerRecord:
     """Return an answer with every field that the release before does not know."""
     sentence = Sentence(index=0, start=0, end=4, citations=(1,), support=Support.SUPPORTED)
     added = {"detail": "check", "values": ("24",), "cited": (CitedUnit(n=1, start=0, end=4),), "is_key": True}
+    row = (Cell(name=(0, 1), value=(3, 4)),)
     more = {
-        "sentences": (sentence, sentence.model_copy(update=added)),
+        "sentences": (sentence, sentence.model_copy(update=added | {"cells": row})),
         "reading": Reading(questions=("When?",), search_text="When may it be refilled?", ids=("79",)),
         "red_flags": ("overdose",),
         "offered": ApprovedUse(item_id="approved", revision=2),

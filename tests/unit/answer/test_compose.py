@@ -6,7 +6,7 @@ from datetime import date
 
 from assistant.answer.excerpts import Excerpts
 from assistant.answer.quote import snippet
-from assistant.domain.answers import Certainty, FinishReason, Mode
+from assistant.domain.answers import Certainty, FinishReason, Mode, Sentence, TableRow
 from assistant.text.language import language
 from tests.fakes.answering import REFILL, FakeTenant, document
 from tests.unit.answer.asking_and_reading import QUESTION, Asked, ask
@@ -63,6 +63,37 @@ async def test_a_line_that_is_only_an_address_is_quoted() -> None:
     content = "## Steps\n\n- https://pay.example/retail-refills-payable-day\n- Retail refills are payable."
     asked = await ask(FakeTenant().with_documents(document(content=content)))
     assert "- https://pay.example/retail-refills-payable-day" in asked.text
+
+
+TABLE = """## Which day
+
+| Plan | Refill day | Approver |
+| --- | --- | --- |
+| Retail | payable on day 23 | |
+| Mail | payable on day 20 | the Mail Desk |
+"""
+
+
+def cells_of(text: str, row: Sentence | TableRow) -> list[tuple[str, str, bool]]:
+    return [(text[slice(*one.name)], text[slice(*one.value)], one.is_key) for one in row.cells]
+
+
+async def test_rows_of_a_table_come_with_the_places_of_their_cells() -> None:
+    asked = await ask(FakeTenant().with_documents(document(content=TABLE)), "On which day is it payable? 😀")
+    rows = [sentence for sentence in asked.sentences if sentence.cells]
+    named = [[(name, value) for name, value, _ in cells_of(asked.text, row)] for row in rows]
+    assert named == [
+        [("Plan", "Retail"), ("Refill day", "payable on day 23")],
+        [("Plan", "Mail"), ("Refill day", "payable on day 20"), ("Approver", "the Mail Desk")],
+    ]
+
+
+async def test_the_cell_of_a_column_that_the_question_names_is_marked_in_rows_that_matter() -> None:
+    content = f"{TABLE}\nCall the desk on a holiday."
+    asked = await ask(FakeTenant().with_documents(document(content=content)), "Refill day of Mail?")
+    [row] = [sentence for sentence in asked.sentences if sentence.cells]
+    assert row.is_key
+    assert [name for name, _, is_key in cells_of(asked.text, row) if is_key] == ["Refill day"]
 
 
 # Two questions in one

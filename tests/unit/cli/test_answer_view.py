@@ -13,6 +13,7 @@ from assistant.domain.answers import (
     AlsoPossible,
     AnswerRecord,
     CandidateDocument,
+    Cell,
     Certainty,
     FinishReason,
     GateDecision,
@@ -25,6 +26,7 @@ from assistant.domain.answers import (
     SourceAsked,
     SourceFacts,
     Support,
+    TableRow,
     Usage,
 )
 from assistant.domain.elements import (
@@ -86,6 +88,54 @@ def test_a_citation_that_the_text_has_is_not_said_twice(printer: AnswerPrinter, 
     printer.show(Token("Call the plan [1]."))
     printer.show(sentence(end=18, citations=(1,)))
     assert written.getvalue() == "Call the plan [1]."
+
+
+ROWS = "**Guide**\n\n- Plans\n- Plan: Retail; Day: 23\n- Plan: Mail; Approver: Desk\n\nEnd."
+
+
+def rows_of(text: str) -> list[TableRow]:
+    """Return the lines of a list as rows: of parts "name: value", or one value."""
+    rows: list[TableRow] = []
+    at = 0
+    for line in text.splitlines(keepends=True):
+        if line.startswith("- "):
+            start, end, cells = at + 2, at + len(line.rstrip()), list[Cell]()
+            place = start
+            for part in text[start:end].split("; "):
+                name = part.partition(": ")[0] if ": " in part else ""
+                value = place + len(name) + 2 * bool(name)
+                cells.append(Cell(name=(place, place + len(name)), value=(value, place + len(part))))
+                place += len(part) + 2
+            rows.append(TableRow(start=start, end=end, is_key="Mail" in line, cells=tuple(cells)))
+        at += len(line)
+    return rows
+
+
+def test_rows_are_printed_as_a_table_with_one_citation(printer: AnswerPrinter, written: io.StringIO) -> None:
+    printer.show(Token(ROWS))
+    for row in rows_of(ROWS):
+        ended = sentence(end=row.end, citations=(1,))
+        printer.show(ended.model_copy(update={"start": row.start, "cells": row.cells}))
+    printer.end_text()
+    lines = [line.rstrip() for line in written.getvalue().splitlines()]
+    table = ["Plan    Day  Approver", "Plans", "Retail  23", "Mail         Desk", " [1]"]
+    assert lines == ["Guide", "", *table, "", "End."]
+
+
+def test_the_section_beside_a_written_answer_has_its_table(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    section = AlsoPossible(
+        document_id="g",
+        title="Guide",
+        effective_date=None,
+        text=ROWS,
+        citations=(1,),
+        rows=tuple(rows_of(ROWS)),
+    )
+    printer.show(Sources(sources=(SOURCE,), section=section))
+    assert "Plan    Day  Approver" in written.getvalue()
+    assert "- Plan" not in written.getvalue()
 
 
 def test_an_unsupported_sentence_is_marked_with_the_reason(

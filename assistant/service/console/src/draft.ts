@@ -2,6 +2,7 @@
 import { isOfDocuments, isReady, isUnfilled, labelled, withValues, wordsOf } from "./elements.ts";
 import { type Block, type Runs, readMarkdown } from "./markdown.ts";
 import { type Groups, groupBySpan } from "./spans.ts";
+import { withTables } from "./tables.ts";
 import { utf16Span } from "./text.ts";
 import type { Turn } from "./turn.ts";
 import type { Element, SentenceEnded } from "./wire.ts";
@@ -42,7 +43,8 @@ function sentencesOf(turn: Turn): string {
   );
   const { text, sentences } = withValues({ text: turn.text, sentences: supported }, turn.elements);
   const spans = sentences.map(({ start, end }) => utf16Span(text, [start, end]));
-  const blocks = readMarkdown(text, { quotes: spans.filter((_, index) => sentences[index]?.quote) });
+  const quotes = spans.filter((_, index) => sentences[index]?.quote);
+  const blocks = withTables(readMarkdown(text, { quotes }), text, sentences);
   return new Writing(groupBySpan(blocks, spans)).textOf(blocks);
 }
 
@@ -72,7 +74,7 @@ class Writing {
       case "list":
         return this.#list(block);
       case "table":
-        return [block.head, ...block.rows].map((cells) => this.#row(cells)).filter(Boolean).join("\n");
+        return this.#table(block);
       case "quote":
         return this.textOf(block.blocks);
       case "rule":
@@ -90,9 +92,12 @@ class Writing {
     return lines.join("\n");
   }
 
-  #row(cells: readonly Runs[]): string {
-    const texts = cells.map((cell) => this.#line(cell));
-    return texts.some((text) => text !== "") ? texts.join(" | ") : "";
+  /** A line for each row, below one with the columns' names. */
+  #table({ head, rows }: Extract<Block, { kind: "table" }>): string {
+    const lines = rows.map((cells) => cells.map((cell) => this.#line(cell))).filter((texts) => texts.some(Boolean));
+    const names = head.map((runs) => runs.map(({ text }) => text).join("").trim());
+    if (lines.length > 0 && names.some(Boolean)) lines.unshift(names);
+    return lines.map((texts) => texts.join(" | ")).join("\n");
   }
 
   #line(runs: Runs): string {

@@ -20,7 +20,7 @@ export function cutAtFolds(blocks: readonly Block[], folded: readonly Span[]): B
 
 /** Whether a block is nothing but lines that may be folded. */
 export function isFolded(block: Block, folded: readonly Span[]): boolean {
-  const runs = leavesOf([block]).flat().filter(({ text }) => text.trim() !== "");
+  const runs = leavesOf([block]).flat().filter(({ text, start }) => text.trim() !== "" && start >= 0);
   return (
     runs.length > 0 &&
     block.kind !== "heading" &&
@@ -35,7 +35,7 @@ export function linesIn(blocks: readonly Block[], folded: readonly Span[]): numb
 }
 
 /** Neighbours of one state, together. */
-function groups<T>(all: readonly T[], stateOf: (one: T) => boolean): T[][] {
+export function groups<T>(all: readonly T[], stateOf: (one: T) => boolean): T[][] {
   const found: T[][] = [];
   let before: boolean | null = null;
   for (const one of all) {

@@ -32,7 +32,13 @@ export type Block =
   /** `depth`: 1 for the outermost. A line that is bold as a whole counts as a heading. */
   | { readonly kind: "heading"; readonly depth: number; readonly runs: Runs }
   | { readonly kind: "list"; readonly isOrdered: boolean; readonly items: readonly ListItem[] }
-  | { readonly kind: "table"; readonly head: readonly Runs[]; readonly rows: readonly (readonly Runs[])[] }
+  | {
+      readonly kind: "table";
+      readonly head: readonly Runs[];
+      readonly rows: readonly (readonly Runs[])[];
+      /** Which rows, and which of their cells, matter most. */
+      readonly keys?: readonly { readonly row: boolean; readonly cells: readonly boolean[] }[];
+    }
   | { readonly kind: "quote"; readonly blocks: readonly Block[] }
   | { readonly kind: "code"; readonly runs: Runs }
   | { readonly kind: "rule" };

@@ -1,6 +1,7 @@
 /** The stored text of a document as blocks, and which of it an answer used. */
-import { type Block, type Run, readMarkdown } from "./markdown.ts";
+import { type Block, readMarkdown } from "./markdown.ts";
 import { type Span, cut, findQuotes, withRuns } from "./spans.ts";
+import { nameOf, placesIn, runOf } from "./tables.ts";
 import { safeHref, textAt, utf16Span, utf16Spans } from "./text.ts";
 import type { Turn } from "./turn.ts";
 import type { DocumentTable, DocumentText } from "./wire.ts";
@@ -44,17 +45,10 @@ interface PlacedTable {
 /** The tables with their places in UTF-16 offsets. */
 function placedTables(text: string, tables: readonly DocumentTable[]): PlacedTable[] {
   if (tables.length === 0) return [];
-  const places: number[] = [];
-  let length = 0;
-  for (const letter of text) {
-    places.push(length);
-    length += letter.length;
-  }
-  const place = (codePoint: number) => places[codePoint] ?? text.length;
+  const place = placesIn(text);
   return tables.map(({ header, rows }) => {
     const width = rows.reduce((most, { length }) => Math.max(most, length), header.length);
-    // names are repeated in each line of the text, so that none of these places is theirs
-    const head = Array.from({ length: width }, (_, n) => (header[n] ? [runOf(header[n], -1, -1)] : []));
+    const head = Array.from({ length: width }, (_, n) => nameOf(header[n] ?? ""));
     const cells = rows.map((row) =>
       row.map(([from, to]) => [runOf(text.slice(place(from), place(to)), place(from), place(to))]),
     );
@@ -74,10 +68,6 @@ function bodyBlocks(text: string, [from, to]: Span, tables: readonly PlacedTable
     at = span[1];
   }
   return [...blocks, ...readMarkdown(text.slice(at, to), { hasInline: false, offset: at })];
-}
-
-function runOf(text: string, start: number, end: number): Run {
-  return { text, start, end, isStrong: false, isEmphasis: false, isCode: false, href: null };
 }
 
 /** The lines of a stretch as headings; the last of them has the given depth. */

@@ -68,6 +68,8 @@ export interface SentenceEnded {
   readonly is_key?: boolean;
   /** Set where the span is stored text of a document: plain text, never Markdown. `folded`: far from the marked lines. */
   readonly quote?: "shown" | "folded" | null;
+  /** Of a row of a table. */
+  readonly cells?: readonly Cell[];
 }
 
 /** RFC 9457, with the product's own code. */
@@ -113,6 +115,22 @@ export interface Sources {
   readonly offered?: OfferedAnswer | null;
 }
 
+/** A cell of a row, [start, end) in the text that has the row: its column's name, and its value. */
+export interface Cell {
+  readonly name: readonly [number, number];
+  readonly value: readonly [number, number];
+  /** Whether the question names the column, in a row that matters most. */
+  readonly is_key?: boolean;
+}
+
+/** A line of a text that is a row of a table, with `cells`, or none. */
+export interface QuotedRow {
+  readonly start: number;
+  readonly end: number;
+  readonly is_key?: boolean;
+  readonly cells?: readonly Cell[];
+}
+
 /** A quote of another document that may be meant. */
 export interface Also {
   readonly document_id: string;
@@ -121,6 +139,8 @@ export interface Also {
   /** Markdown. */
   readonly text: string;
   readonly citations: readonly number[];
+  /** Rows of tables in the text. */
+  readonly rows?: readonly QuotedRow[];
 }
 
 export type ElementKind = "card" | "status" | "table" | "link";

@@ -4,7 +4,8 @@ import { type Elements, placeOf } from "../elements.ts";
 import { cutAtFolds, isFolded, linesIn } from "../folding.ts";
 import { type Block, type LinkTargets, type Run, type Runs, readMarkdown, settled } from "../markdown.ts";
 import { type Group, type Span, cut, groupBySpan, leavesOf } from "../spans.ts";
-import { count, safeHref, utf16Span } from "../text.ts";
+import { withTables } from "../tables.ts";
+import { count, safeHref, textAt, utf16Span } from "../text.ts";
 import { type Turn, isRunning } from "../turn.ts";
 import type { Element, SentenceEnded, Source } from "../wire.ts";
 import { Citations } from "./citations.tsx";
@@ -35,8 +36,9 @@ export function AnswerText({ turn }: { turn: Turn }) {
   const { blocks, groups, folded } = useMemo(() => {
     const spans = turn.sentences.map(({ start, end }) => utf16Span(turn.text, [start, end]));
     const quotes = spans.filter((_, index) => turn.sentences[index]?.quote);
-    const folded = spans.filter((_, index) => turn.sentences[index]?.quote === "folded");
-    const blocks = cutAtFolds(readMarkdown(text, { links: linkTargets(turn.sources), quotes }), folded);
+    const folded = spans.filter((_, index) => isFar(turn.sentences, index));
+    const lines = withTables(readMarkdown(text, { links: linkTargets(turn.sources), quotes }), turn.text, turn.sentences);
+    const blocks = cutAtFolds(lines, folded);
     return { blocks, groups: groupBySpan(blocks, spans), folded };
   }, [text, turn.sentences, turn.sources]);
   const inline = inlineOf(turn);
@@ -136,6 +138,20 @@ interface PieceProps {
   readonly inline: Inline;
 }
 
+/** Whether a sentence is one of several neighbours that may be folded. */
+function isFar(sentences: readonly SentenceEnded[], index: number): boolean {
+  const [before, one, after] = [-1, 0, 1].map((n) => sentences[index + n]?.quote === "folded");
+  return one === true && (before === true || after === true);
+}
+
+/** Whether the next sentence of the same paragraph, list or table names the same sources. */
+function isCitedBelow({ text, sentences }: Turn, index: number): boolean {
+  const [one, next] = [sentences[index], sentences[index + 1]];
+  if (one === undefined || next === undefined || one.support !== "supported") return false;
+  const isSame = one.citations.join() === next.citations.join() && isFar(sentences, index) === isFar(sentences, index + 1);
+  return isSame && !textAt(text, [one.end, next.start]).includes("\n\n");
+}
+
 function AnswerPiece({ group, turn, inline }: PieceProps) {
   const sentence = group.span === null ? undefined : turn.sentences[group.span];
   const drawn = drawWithElements(group.runs, turn, inline);
@@ -197,7 +213,7 @@ function Marks({ sentence, turn }: { sentence: SentenceEnded; turn: Turn }): Com
     <>
       {sentence.is_key === true && <span class="visually-hidden"> (this line matters most)</span>}
       {sentence.support === "unsupported" && <Warning sentence={sentence} />}
-      <Citations numbers={sentence.citations} turn={turn} />
+      {!isCitedBelow(turn, turn.sentences.indexOf(sentence)) && <Citations numbers={sentence.citations} turn={turn} />}
     </>
   );
 }

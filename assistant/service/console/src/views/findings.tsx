@@ -1,6 +1,7 @@
 /** What the service says of an answer as a whole: how it was made, how sure it is, what else may be meant. */
 import { useMemo } from "preact/hooks";
 import { quotesIn, readMarkdown } from "../markdown.ts";
+import { withTables } from "../tables.ts";
 import { count, inForce } from "../text.ts";
 import { type Turn, isApproved, withheldCount } from "../turn.ts";
 import type { Also, Loading } from "../wire.ts";
@@ -163,7 +164,10 @@ export function AlsoPossible({ turn }: { turn: Turn }) {
 export function Quote({ quote, turn }: { quote: Also; turn: Turn }) {
   const workspace = useWorkspace();
   const blocks = useMemo(
-    () => readMarkdown(quote.text, { links: linkTargets(turn.sources), quotes: quotesIn(quote.text) }),
+    () => {
+      const blocks = readMarkdown(quote.text, { links: linkTargets(turn.sources), quotes: quotesIn(quote.text) });
+      return withTables(blocks, quote.text, quote.rows ?? []);
+    },
     [quote.text, turn.sources],
   );
   const n = quote.citations.find((n) => turn.sources.some((source) => source.n === n));

@@ -67,7 +67,7 @@ function List({ block, ...rest }: { block: Extract<Block, { kind: "list" }> } & 
 }
 
 /** A wide table scrolls on its own, by keyboard too. */
-function Table({ block: { head, rows }, drawLeaf }: { block: Extract<Block, { kind: "table" }> } & BlockProps) {
+function Table({ block: { head, rows, keys }, drawLeaf }: { block: Extract<Block, { kind: "table" }> } & BlockProps) {
   return (
     <div class="md-table" role="group" aria-label="Table" tabIndex={0}>
       <table>
@@ -84,9 +84,15 @@ function Table({ block: { head, rows }, drawLeaf }: { block: Extract<Block, { ki
         )}
         <tbody>
           {rows.map((row, index) => (
-            <tr key={index}>
-              {head.map((_, column) => (
-                <td key={column}>{drawLeaf(row[column] ?? [])}</td>
+            <tr key={index} class={keys?.[index]?.row ? "is-key" : undefined}>
+              {(row.length === 1 ? row : head).map((_, column) => (
+                <td
+                  key={column}
+                  class={keys?.[index]?.cells[column] ? "is-key" : undefined}
+                  colSpan={row.length === 1 ? head.length : undefined}
+                >
+                  {drawLeaf(row[column] ?? [])}
+                </td>
               ))}
             </tr>
           ))}
