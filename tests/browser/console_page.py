@@ -99,7 +99,7 @@ class ConsolePage:
 
     @property
     def notice(self) -> Locator:
-        return self.page.locator(".sheet .notice")
+        return self.page.locator(".sheet :is(.notice, .limit)")
 
     @property
     def turns(self) -> Locator:

@@ -191,8 +191,7 @@ def test_the_half_of_a_message_that_nothing_answers_is_named(
         *quoted_refill(unanswered=["Who pays for <b>it</b>?"]),
         question="May I refill it, and who pays for it?",
     )
-    notice = console.page.locator(".unanswered")
-    expect(notice).to_have_text("Not answered: “Who pays for <b>it</b>?”")
+    expect(console.notice).to_have_text("Not answered: “Who pays for <b>it</b>?”")
     check(console)
 
 
@@ -325,5 +324,5 @@ def test_an_answer_without_optional_fields_is_displayed(answered: OpenConsole) -
     del bare["heading"], bare["effective_date"]
     console = answered(("sources", {"sources": [bare]}), *units((SUPPORTED, "supported", [1])), done())
     expect(console.answer).to_contain_text(SUPPORTED)
-    expect(console.page.locator(".part-head .badge, .also, .clarify, .uncertain")).to_have_count(0)
+    expect(console.page.locator(".part-head .badge, .also, .clarify, .above")).to_have_count(0)
     expect(console.page.get_by_role("button", name="Open passage 1: A title")).to_be_visible()

@@ -210,7 +210,7 @@ def test_the_page_says_which_sources_were_asked_and_which_did_not_answer(
     asked = [{"name": name, "kind": "qa", "weight": 0.25, "state": state} for name, state in states.items()]
     console = answered(*script(asked=asked))
     part = console.page.locator(".asked")
-    expect(part).to_contain_text("orders did not answer")
+    expect(console.notice).to_contain_text("orders did not answer")
     expect(part).to_contain_text("procedures · reviews (nothing found)")
     expect(part).not_to_contain_text("community")
     check(console)

@@ -140,7 +140,7 @@ def test_500_files_say_that_they_load_and_leave_the_page_responsive(
     expect(page.locator(".knowledge .loading")).to_contain_text("documents of staff", timeout=LIVE_MS)
     page.get_by_role("link", name="Answers").click()
     owner.ask_to_the_end("Which shelf is notice number 7 about?")
-    expect(page.locator(".sheet .loading")).to_contain_text("documents of staff")
+    expect(page.locator(".above")).to_contain_text("documents of staff")
     page.get_by_role("link", name="Knowledge").click()
     expect(counts(owner)).to_have_text(f"{MANY} read, 0 refused", timeout=400_000)
     assert page.evaluate("window.busy / (performance.now() - window.begun)") <= BUSY_SHARE

@@ -2,8 +2,8 @@
 import { useMemo } from "preact/hooks";
 import { readMarkdown } from "../markdown.ts";
 import { phoneIn } from "../text.ts";
-import type { Turn } from "../turn.ts";
-import type { RedFlag } from "../wire.ts";
+import { type Turn, isUnsupported } from "../turn.ts";
+import type { Loading, RedFlag } from "../wire.ts";
 import { linkTargets } from "./answer_text.tsx";
 import { Citations } from "./citations.tsx";
 import { useWorkspace } from "./workspace_state.ts";
@@ -11,32 +11,87 @@ import { Quote } from "./findings.tsx";
 import { Icon } from "./icons.tsx";
 import { Markdown } from "./markdown_view.tsx";
 
-/** Above the answer, never in place of it. */
-export function RedFlags({ flags }: { flags: readonly RedFlag[] }) {
-  if (flags.length === 0) return null;
+/** The one box above the answer, by weight: emergencies, then what limits the answer. Each is a line that opens. */
+export function Above({ turn }: { turn: Turn }) {
+  const limits = limitsOf(turn);
+  const isEmergency = turn.redFlags.length > 0 || turn.isUnchecked;
+  if (limits.length === 0 && !isEmergency) return null;
   return (
-    <div class="red-flags" role="alert">
-      {flags.map(({ name, text, call }) => (
-        <div key={name} class="notice bad">
-          <Icon name="alert" />
-          <div>
-            <p class="red-flag-name">{name}</p>
-            <p>{text === "" ? "The record of an answer keeps only the name. Ask again to see what to do." : text}</p>
-            {call !== "" && <Call words={call} />}
-          </div>
+    <div class="above">
+      {isEmergency && (
+        <div role="alert">
+          {turn.redFlags.map((flag, index) => (
+            <Emergency key={flag.name} flag={flag} isOpen={index === 0} />
+          ))}
+          {turn.isUnchecked && <Line title="Red flags are checked in English only. Judge yourself whether this is an emergency." />}
         </div>
+      )}
+      {limits.map((limit) => (
+        <Line key={limit.title} {...limit} />
       ))}
     </div>
   );
 }
 
-/** In the place of a red flag: the message's language is another. */
-export function Unchecked() {
+interface Limit {
+  readonly title: string;
+  readonly more?: string;
+}
+
+function Line({ title, more }: Limit) {
+  const line = (
+    <>
+      <Icon name="alert" /> <span>{title}</span>
+    </>
+  );
+  if (more === undefined) return <p class="limit">{line}</p>;
   return (
-    <p class="notice warn" role="alert">
-      <Icon name="alert" />
-      <span>Red flags are checked in English only. Judge yourself whether this is an emergency.</span>
-    </p>
+    <details class="limit">
+      <summary>{line}</summary>
+      <p>{more}</p>
+    </details>
+  );
+}
+
+/** What limits the answer as a whole, the heaviest first. */
+function limitsOf(turn: Turn): Limit[] {
+  const { certainty, unanswered, loading, degraded, mode } = turn.findings;
+  const missing = turn.asked.filter(({ state }) => state === "late" || state === "failed" || state === "off");
+  const limits: (Limit | false)[] = [
+    turn.phase === "finished" && isUnsupported(turn) && { title: "No sentence of this answer is supported. Read the sources instead." },
+    certainty === "possibly" && { title: "Not certain. Check before you send." },
+    unanswered.length > 0 && { title: `Not answered: ${unanswered.map((question) => `“${question}”`).join(", ")}` },
+    missing.length > 0 && {
+      title: `${missing.map(({ name }) => name).join(", ")} ${missing.every(({ state }) => state === "off") ? "is switched off" : "did not answer"}`,
+      more: "What would come from there is missing here.",
+    },
+    ...loading.map((one) => ({ title: loadingWords(one), more: "The answer may change." })),
+    degraded.length > 0 && {
+      title: "The service was busy: asked again, the answer may be better",
+      more: `This answer was made without ${degraded.map((step) => step.replaceAll("_", " ")).join(", ")}.`,
+    },
+    turn.recordedModel !== null && mode !== "quoted" && { title: "Recorded answer, not live", more: turn.recordedModel },
+  ];
+  return limits.filter((limit) => limit !== false);
+}
+
+/** Which documents cannot answer. */
+export function loadingWords({ reason, source, live, expected }: Loading): string {
+  if (reason === "lost") return `The index lost documents: ${live} of ${expected} answer.`;
+  return `Loading: ${live} of ${expected} documents of ${source}.`;
+}
+
+/** Above the answer, never in place of it. Closed, it still says whom to call. */
+function Emergency({ flag: { name, text, call }, isOpen }: { flag: RedFlag; isOpen: boolean }) {
+  return (
+    <details class="emergency" open={isOpen}>
+      <summary>
+        <Icon name="alert" /> <span>{name}</span>
+        {call !== "" && <span class="whom">Call: {call}</span>}
+      </summary>
+      <p>{text === "" ? "The record of an answer keeps only the name. Ask again to see what to do." : text}</p>
+      {call !== "" && <Call words={call} />}
+    </details>
   );
 }
 

@@ -4,7 +4,7 @@ import { quotesIn, readMarkdown } from "../markdown.ts";
 import { withTables } from "../tables.ts";
 import { count, inForce } from "../text.ts";
 import { type Turn, isApproved, withheldCount } from "../turn.ts";
-import type { Also, Loading } from "../wire.ts";
+import type { Also } from "../wire.ts";
 import { linkTargets } from "./answer_text.tsx";
 import { useWorkspace } from "./workspace_state.ts";
 import { Icon } from "./icons.tsx";
@@ -56,61 +56,12 @@ export function Mode({ turn }: { turn: Turn }) {
           <Icon name="alert" /> {count(withheld, "sentence")} withheld
         </span>
       )}
-      {turn.recordedModel !== null && mode !== "quoted" && (
-        <span class="badge warn" title={turn.recordedModel}>
-          <Icon name="clock" /> Recorded answer, not live
-        </span>
-      )}
       {fallback !== null && (
         <span class="hint fallback">
           Quotes take the place of the model’s text: {FALLBACKS[fallback] ?? fallback.replaceAll("_", " ")}.
         </span>
       )}
     </>
-  );
-}
-
-/** Before the text: somebody in a hurry reads the beginning. */
-export function Uncertain() {
-  return (
-    <p class="notice warn uncertain">
-      <Icon name="alert" />
-      <span>
-        <strong>Not certain.</strong> Check before you send.
-      </span>
-    </p>
-  );
-}
-
-/** Which documents cannot answer, and what follows from that. */
-export function StillLoading({ loading, so }: { loading: readonly Loading[]; so: string }) {
-  return (
-    <>
-      {loading.map(({ reason, source, live, expected }) => (
-        <p key={source} class="notice warn loading">
-          <Icon name="clock" />
-          <span>
-            {reason === "lost"
-              ? `The index lost documents: ${live} of ${expected} answer.`
-              : `Loading: ${live} of ${expected} documents of ${source}.`}{" "}
-            {so}
-          </span>
-        </p>
-      ))}
-    </>
-  );
-}
-
-/** Half an answer looks like a whole one: say which half is missing. */
-export function Unanswered({ questions }: { questions: readonly string[] }) {
-  if (questions.length === 0) return null;
-  return (
-    <div class="notice warn unanswered">
-      <Icon name="search" />
-      <p>
-        <strong>Not answered:</strong> {questions.map((question) => `“${question}”`).join(", ")}
-      </p>
-    </div>
   );
 }
 
@@ -131,13 +82,6 @@ export function Clarify({ question }: { question: string }) {
       <p>{question}</p>
     </section>
   );
-}
-
-/** An answer made in a hurry or beside a failure. */
-export function Degraded({ steps }: { steps: readonly string[] }) {
-  if (steps.length === 0) return null;
-  const names = steps.map((step) => step.replaceAll("_", " ")).join(", ");
-  return <p class="hint degraded">The service was busy: this answer was made without {names}. Asked again, it may be better.</p>;
 }
 
 export function AlsoPossible({ turn }: { turn: Turn }) {

@@ -9,7 +9,7 @@ import { type DocumentActs, DocumentTable, FOLLOW_MS, MOVING, RELEASE_NEEDED } f
 import { DetailsDialog } from "./document_details.tsx";
 import { Failure, useCall } from "./failure.tsx";
 import { ReleaseDialog } from "./release_dialog.tsx";
-import { StillLoading } from "./findings.tsx";
+import { loadingWords } from "./before_answer.tsx";
 import { Icon } from "./icons.tsx";
 import { UploadPanel } from "./upload_panel.tsx";
 import { WithdrawDialog } from "./withdraw_dialog.tsx";
@@ -127,7 +127,12 @@ export function Knowledge({ api, agent, uploads }: { api: Api; agent: string; up
       {release.failure !== null && <Failure>{release.failure}</Failure>}
       {unread !== null && <Failure>{unread}</Failure>}
       <UploadPanel uploads={uploads} writable={writable} />
-      <StillLoading loading={page?.loading ?? []} so="Until all are there, no answer from it is certain." />
+      {page?.loading?.map((one) => (
+        <p key={one.source} class="notice warn loading">
+          <Icon name="clock" />
+          <span>{loadingWords(one)} Until all are there, no answer from it is certain.</span>
+        </p>
+      ))}
       {page !== null && <ReleaseAll page={page} agent={agent} onRelease={releaseAll} />}
       {page !== null && <Documents page={page} filters={listing} acts={acts} />}
       <Pager trail={listing.trail} next={page?.next_after ?? null} onTurn={turnTo} />

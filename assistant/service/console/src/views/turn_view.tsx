@@ -1,12 +1,12 @@
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { keepInView } from "../scrolling.ts";
 import { count } from "../text.ts";
-import { type Turn, canJudge, isRunning, isUnsupported, silentTitle } from "../turn.ts";
+import { type Turn, canJudge, isRunning, silentTitle } from "../turn.ts";
 import { AnswerText } from "./answer_text.tsx";
 import { Asked } from "./asked.tsx";
-import { DocumentSection, Offered, RedFlags, Unchecked } from "./before_answer.tsx";
+import { Above, DocumentSection, Offered } from "./before_answer.tsx";
 import { Ending, Progress } from "./endings.tsx";
-import { AlsoPossible, Clarify, Degraded, Escalation, Mode, StillLoading, Unanswered, Uncertain } from "./findings.tsx";
+import { AlsoPossible, Clarify, Escalation, Mode } from "./findings.tsx";
 import { Icon } from "./icons.tsx";
 import { QuestionHead } from "./question_head.tsx";
 import { ForThePatient } from "./reply.tsx";
@@ -18,23 +18,17 @@ export function TurnView({ turn }: { turn: Turn }) {
   // an emergency stays in view: then the page does not move
   const isRead = turn.phase === "finished" && turn.redFlags.length === 0;
   useEffect(() => (isRead && top.current !== null ? keepInView(top.current, ".answer mark") : undefined), [isRead]);
-  const { certainty, clarify } = turn.findings;
+  const { clarify } = turn.findings;
   return (
     <article ref={top} class="turn" aria-labelledby="question-title">
       <QuestionHead question={turn.question} />
-      <RedFlags flags={turn.redFlags} />
-      {turn.isUnchecked && <Unchecked />}
+      <Above turn={turn} />
       <Offered turn={turn} />
       {clarify !== null && <Clarify question={clarify} />}
-      {turn.phase === "finished" && isUnsupported(turn) && <Unsupported />}
-      <StillLoading loading={turn.findings.loading} so="The answer may change." />
-      {certainty === "possibly" && <Uncertain />}
-      <Unanswered questions={turn.findings.unanswered} />
       <ForYou turn={turn} />
       {isRunning(turn) && <Progress turn={turn} />}
       <DocumentSection turn={turn} />
       <Asked turn={turn} />
-      <Degraded steps={turn.findings.degraded} />
       <Ending turn={turn} />
       {canJudge(turn) && turn.phase === "finished" && !turn.isRecorded && <RecordFollows />}
       <ForThePatient turn={turn} />
@@ -58,18 +52,6 @@ function ForYou({ turn }: { turn: Turn }) {
       {isSilent ? <NoEvidence turn={turn} /> : hasText && <AnswerText turn={turn} />}
       <Escalation words={turn.findings.escalation} />
     </section>
-  );
-}
-
-/** Said before the text, not after it: somebody in a hurry reads the beginning. */
-function Unsupported() {
-  return (
-    <p class="notice warn">
-      <Icon name="alert" />
-      <span>
-        <strong>No sentence of this answer is supported.</strong> Read the sources instead.
-      </span>
-    </p>
   );
 }
 
