@@ -78,10 +78,11 @@ class AnswerLines:
     """The question before it."""
     units: tuple[QuotedUnit, ...]
 
-    def check(self, text: str, *, code: str) -> tuple[ReplyCheck, ...]:
-        """Return the faults of a reply. ``code``: of the tenant's language."""
+    def check(self, text: str, *, draft: str | None, code: str) -> tuple[ReplyCheck, ...]:
+        """Return the faults of a reply. ``draft``: what it was edited from. ``code``: of the tenant's
+        language."""
         given = (*self.live, *filter(None, (self.before, self.record.question)))
-        return check_reply(text, lines=self.lines, given=given, language=language(code))
+        return check_reply(text, lines=self.lines, given=given, language=language(code), draft=draft)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,8 @@ class PreparedReply:
     prompt: Prompt
     lines: AnswerLines
     live: tuple[LiveText, ...]
+    draft: str | None
+    """What it is written anew from."""
     run: Run
 
 
@@ -101,7 +104,7 @@ class ReadLines:
     Example::
 
         lines = await read.run("a1", (), identity=ada)
-        lines.check("You have 60 days to appeal.", code="en")  # (ReplyCheck(kind="not_held", …),)
+        lines.check("You have 60 days to appeal.", draft=None, code="en")  # (ReplyCheck(kind="not_held", …),)
     """
 
     def __init__(self, services: TenantServices) -> None:
@@ -211,7 +214,7 @@ class WriteReply:
         caller = Caller(identity, context, begun.question)
         hydration = Hydration(services, caller, deadline=deadline, bounds=CallBounds())
         question = Question(request, identity, context, begun, (), scope.beside(asyncio.sleep(0, ())))
-        return PreparedReply(question, prompt, lines, request.live, Run(scope, hydration))
+        return PreparedReply(question, prompt, lines, request.live, request.draft, Run(scope, hydration))
 
     async def stream(
         self, prepared: PreparedReply, *, resumable: bool = False
@@ -247,7 +250,7 @@ class WriteReply:
             if text.failure is not None or not written.strip():
                 raise GenerationUnavailableError(f"No reply was written ({text.how}). Try again.")
             outcome = Outcome.DONE
-            checks = prepared.lines.check(written, code=services.tenant.language)
+            checks = prepared.lines.check(written, draft=prepared.draft, code=services.tenant.language)
             record = self._record(prepared, text, written, outcome, checks)
             is_written = await self._writer.write(record)
             yield Done(

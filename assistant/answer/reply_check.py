@@ -1,27 +1,261 @@
-"""Checks a text for a patient against the lines and live values of its answer, without a model."""
+"""Checks a text for a patient, without a model: against the lines and live values of its answer, against what
+the patient said, and against the draft that it was edited from.
+
+A value (number with its unit, date, time, phone number, code, name) is held where one of them has it, in
+whatever form. What a sentence says is compared with the sentence of the draft, or of a line, of which it is
+nearly all: other paraphrases are beyond words (docs/decisions/0121 has the figures).
+"""
 
 from __future__ import annotations
 
+import re
+from calendar import day_name, month_name
 from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from functools import cached_property
+from itertools import product
 
+from assistant.answer.support import LEAST_WEIGHT, OPPOSITE, Piece, piece_of
 from assistant.domain.answers import ReplyCheck
-from assistant.text.language import Language, split_sentences
-from assistant.text.values import Values
+from assistant.text.language import (
+    UNIT_SIZES,
+    WORD,
+    Language,
+    SentenceSpan,
+    fold,
+    quantities,
+    split_sentences,
+    word_set,
+)
+from assistant.text.values import ONE, Amount, Values, amount_of, moments_of
+
+_ALIKE = 0.4
+"""Share of its words' weight that a sentence has in common with one of the draft when it is an edit of it."""
+_ALMOST_ALL = 0.8
+"""The same for a sentence of a line: it is not what the text was edited from."""
+_SAME = 0.02
+"""Amounts of time are one within this share: a month has 30 days, and a twelfth of a year."""
+_TIME = "s"
+_LEAP_YEAR = 2024
+"""Of dates without a year."""
+_MOST_DAYS = 400
+_MINUTE = 60.0
+_VALUE = re.compile(r"[ /:]")
+"""In an amount, a date or a time: neither a bare number nor a code."""
+_PRONOUNS = frozenset({"1", "2"})
+"""Numbers that are words of a sentence: "one of them", "the two"."""
+_GIVEN_NAMES = word_set("en_given_names")
+_OF_DATES = frozenset(map(fold, (*month_name, *day_name)))
+_CAPITAL = re.compile(r"(?:(?<=[a-z,;] )|\A)([A-Z][^\W\d_]{2,}(?:'s)?)\b(,)?")
 
 
 def check_reply(
-    text: str, *, lines: Sequence[str], given: Sequence[str], language: Language
+    text: str,
+    *,
+    lines: Sequence[str],
+    given: Sequence[str],
+    language: Language,
+    draft: str | None = None,
 ) -> tuple[ReplyCheck, ...]:
     """Return the faults of a text, in its order.
 
     ``lines``: of the answer's documents, each below its title and heading. ``given``: live values, and the
-    messages of the conversation.
+    messages of the conversation. ``draft``: what the text was edited from.
     """
-    held = Values.joined([Values.of(each, language) for each in (*lines, *given)])
-    return tuple(_foreign(text, held))
+    return tuple(_Check(lines, given, draft, language).run(text))
 
 
-def _foreign(text: str, held: Values) -> Iterator[ReplyCheck]:
-    for sentence in split_sentences(text):
-        if foreign := held.missing(sentence.text, spelled=False):
-            yield ReplyCheck(kind="not_held", start=sentence.start, end=sentence.end, values=foreign)
+class _Check:
+    def __init__(
+        self, lines: Sequence[str], given: Sequence[str], draft: str | None, language: Language
+    ) -> None:
+        self._language, self._question = language, given[-1] if given else ""
+        bodies = [line.split("\n", 2)[-1] for line in lines]
+        self._of_lines, self._given = (
+            Values.joined([Values.of(each, language) for each in (*texts, "")]) for texts in (lines, given)
+        )
+        self._asked = Values.joined([Values.of(each, language) for each in (*bodies, "")])
+        self._held = Values.joined([self._of_lines, self._given])
+        self._drafted = [] if draft is None else self._sentences(draft)
+        self._stated = [one for each in bodies for one in self._sentences(each)]
+        self._draft_numbers, self._line_numbers = _numbers(draft or ""), _numbers("\n".join(bodies))
+
+    def run(self, text: str) -> Iterator[ReplyCheck]:
+        spans = split_sentences(text)
+        for span in spans:
+            if foreign := tuple(dict.fromkeys(self._foreign(span.text))):
+                yield _fault("not_held", span, foreign[:20])
+            elif (told := self._contradicted(span.text)) is not None:
+                yield _fault("contradicts", span, told)
+        if missing := self._missing(text):
+            yield ReplyCheck(kind="missing", values=missing[:20])
+
+    # Values
+
+    def _foreign(self, sentence: str) -> Iterator[str]:
+        """Yield the values that nothing holds."""
+        moments, rest = moments_of(fold(sentence), stored=False)
+        yield from (one for one in moments if one not in self._held.moments and one not in self._reckoned)
+        claimed = quantities(rest)
+        counted = quantities(ONE.sub("1 ", rest)).measures - claimed.measures
+        yield from (" ".join(one) for one in claimed.measures if not self._holds(one))
+        yield from (" ".join(one) for one in counted if not self._holds_period(one))
+        yield from claimed.bare - self._held.quantities.values - _PRONOUNS
+        yield from claimed.codes - self._held.quantities.codes
+        yield from (word for word in WORD.findall(rest) if self._is_longer(word))
+        yield from (name[1] for name in _CAPITAL.finditer(sentence) if self._is_other_name(name))
+
+    def _holds(self, measure: tuple[str, str]) -> bool:
+        """Return whether a number with its unit is held: in another unit, or where it has none; not where it
+        stands with another one."""
+        number, amount = measure[0], amount_of(measure)
+        if measure == ("1", "time"):
+            return True
+        if _has(amount, self._held.amounts) or number in self._of_lines.quantities.bare:
+            return True
+        with_units = {value for value, _ in self._held.quantities.measures}
+        return number in self._given.quantities.bare and number not in with_units
+
+    def _holds_period(self, measure: tuple[str, str]) -> bool:
+        """Return whether "a week" is held: the amount, or the word."""
+        is_period = amount_of(measure)[0] == _TIME and amount_of(measure)[1] > _MINUTE
+        word = self._language.stem(measure[1])
+        return not is_period or _has(amount_of(measure), self._held.amounts) or word in self._held.stems
+
+    def _is_longer(self, word: str) -> bool:
+        """Return whether a word is a unit of time that is longer than all times of the lines: "months"."""
+        unit, size = UNIT_SIZES.get(word, ("", 0.0))
+        stems = self._held.stems
+        longest = max((size for unit, size in self._held.amounts if unit == _TIME), default=0.0)
+        is_longer = unit == _TIME and size * (1 - _SAME) > max(longest, _MINUTE) > _MINUTE
+        return is_longer and self._language.stem(word) not in stems
+
+    def _is_other_name(self, word: re.Match[str]) -> bool:
+        """Return whether it is a new name: a capital inside the sentence, or a given name that
+        opens it; "Hang on" and "June" are none."""
+        name = fold(word[1]).removesuffix("'s")
+        is_given = name in _GIVEN_NAMES and (bool(word[2]) or not self._language.is_common(name))
+        is_name = (word.start() > 0 or is_given) and name not in _OF_DATES
+        return is_name and name not in self._names and self._language.stem(name) not in self._held.stems
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(word.removesuffix("'s") for word in self._held.words)
+
+    @cached_property
+    def _reckoned(self) -> frozenset[str]:
+        """Return the dates that are held amounts of days before or after held dates."""
+        dates = [_date_of(moment) for moment in self._held.moments if "/" in moment]
+        days = {round(size / 86400) for unit, size in self._held.amounts if unit == _TIME}
+        reckoned = (
+            one + sign * timedelta(days=number)
+            for one, number, sign in product(filter(None, dates), days, (1, -1))
+            if 0 < number < _MOST_DAYS
+        )
+        return frozenset(f"{one.month}/{one.day}" for one in reckoned)
+
+    # Statements
+
+    def _sentences(self, text: str) -> list[Piece]:
+        return [piece_of(span.text, self._language) for span in split_sentences(text)]
+
+    def _contradicted(self, sentence: str) -> tuple[str, ...] | None:
+        """Return the values by which it differs from the sentence of the draft, or from a line, that says
+        otherwise; None where none does."""
+        told = piece_of(sentence, self._language)
+        drafted = self._nearest(told, self._drafted, least=_ALIKE)
+        if drafted is not None:
+            here, there = _numbers(sentence), _numbers(drafted.text)
+            changed = here - there if there - here else here - self._draft_numbers - self._line_numbers
+            is_opposite = _differs(told, drafted) or _says_opposite(told, drafted)
+            return tuple(sorted(changed))[:20] if changed or is_opposite else None
+        line = self._nearest(told, self._stated, least=_ALMOST_ALL)
+        return () if line is not None and _says_opposite(told, line) else None
+
+    def _nearest(self, told: Piece, others: Sequence[Piece], *, least: float) -> Piece | None:
+        nearest = max(others, key=lambda one: self._likeness(told, one), default=None)
+        return nearest if nearest is not None and self._likeness(told, nearest) >= least else None
+
+    def _likeness(self, one: Piece, other: Piece) -> float:
+        return self._common(one, other) / (
+            max(sum(map(self._weight, each.stems)) for each in (one, other)) or 1.0
+        )
+
+    def _weight(self, stem: str) -> float:
+        return LEAST_WEIGHT + self._language.rarity(stem)
+
+    # What is missing
+
+    def _missing(self, text: str) -> tuple[str, ...]:
+        """Return the values of the lines that the draft had and the text has not; without a draft, the
+        amounts, dates and times of the lines where the text has none of them."""
+        told, asked = Values.of(text, self._language), self._asked
+        if self._draft_numbers:
+            lost = self._draft_numbers & self._line_numbers - _numbers(text)
+            return tuple(sorted(one for one in lost if not self._told(one, told)))
+        if any(self._told(one, told) for one in self._line_numbers) or told.moments & asked.moments:
+            return ()
+        question = piece_of(self._question, self._language)
+        nearest = max(self._stated, key=lambda one: self._common(question, one), default=question)
+        values = _numbers(nearest.text) if self._common(question, nearest) else set[str]()
+        return tuple(sorted(one for one in values if _VALUE.search(one)))
+
+    def _common(self, one: Piece, other: Piece) -> float:
+        return sum(map(self._weight, one.stems.keys() & other.stems.keys()))
+
+    def _told(self, value: str, told: Values) -> bool:
+        """Return whether a text has a number, whatever its unit, or an amount in another unit."""
+        number, _, unit = value.partition(" ")
+        amount = amount_of((number, unit)) if unit else (number, 0.0)
+        return number in told.quantities.values or _has(amount, told.amounts)
+
+
+def _fault(kind: str, span: SentenceSpan, values: tuple[str, ...]) -> ReplyCheck:
+    return ReplyCheck.model_validate({"kind": kind, "start": span.start, "end": span.end, "values": values})
+
+
+def _has(amount: Amount, amounts: frozenset[Amount]) -> bool:
+    if amount[0] != _TIME:
+        return amount in amounts
+    return any(unit == _TIME and abs(size - amount[1]) <= _SAME * size for unit, size in amounts)
+
+
+def _numbers(text: str) -> set[str]:
+    """Return the numbers, codes, dates, times and amounts of a text."""
+    moments, rest = moments_of(fold(text), stored=False)
+    claimed, counted = quantities(rest), quantities(ONE.sub("1 ", rest))
+    measures = (" ".join(one) for one in claimed.measures | counted.measures)
+    return {*moments, *claimed.bare, *claimed.codes, *measures} - _PRONOUNS
+
+
+def _says_opposite(one: Piece, other: Piece) -> bool:
+    if one.marks["negation"] % 2 != other.marks["negation"] % 2:
+        return True
+    sides, conditions = one.sides, one.conditions
+    if sides and other.sides and not sides & other.sides:
+        return True
+    return any(
+        conditions & pair and other.conditions & pair and not conditions & other.conditions & pair
+        for pair in OPPOSITE
+    )
+
+
+def _differs(one: Piece, other: Piece) -> bool:
+    """Return whether an edit of a sentence negates something else, or changes the order of its words."""
+    negated = any(one.stems[stem][0] != other.stems[stem][0] for stem in one.stems if stem in other.stems)
+    return negated or one.marks["negation"] != other.marks["negation"] or _in_another_order(one, other)
+
+
+def _in_another_order(one: Piece, other: Piece) -> bool:
+    here, there = (
+        [stem for stem in each.stems if stem in both.stems] for each, both in ((one, other), (other, one))
+    )
+    return here != there
+
+
+def _date_of(moment: str) -> date | None:
+    month, day = map(int, moment.split("/"))
+    try:
+        return date(_LEAP_YEAR, month, day)
+    except ValueError:
+        return None

@@ -661,6 +661,8 @@ class CheckBody(PublicModel):
     """The body of ``POST /v1/answers/{id}/reply/check``."""
 
     text: str = Field(min_length=1, max_length=MOST_SENT_CHARACTERS)
+    draft: str | None = Field(default=None, min_length=1, max_length=MOST_SENT_CHARACTERS)
+    """What the text was edited from: its values and negations count, too."""
     live: tuple[LiveText, ...] = Field(default=(), max_length=40)
 
 

@@ -647,7 +647,9 @@ async def check_reply(
     model: values that nothing holds, sentences of which a line says the opposite, and a value that was asked
     for, stands in the lines and is missing."""
     lines = await tenant.write_reply.read.run(answer_id, asked.live, identity=caller)
-    return ReplyChecks(checks=lines.check(asked.text, code=tenant.answering.tenant.language))
+    return ReplyChecks(
+        checks=lines.check(asked.text, draft=asked.draft, code=tenant.answering.tenant.language)
+    )
 
 
 @router.post("/v1/answers/{answer_id}/sent", **declared(404, 409, body=SendRequest))

@@ -28,8 +28,10 @@ _TIME = re.compile(r"\b(\d\d?)(?::(\d\d))?\s?(?:([ap])\.?m\b\.?|(?<=:\d\d)\b)|\b
 _PHONE = re.compile(r"(?<!\d)(?:\+?1[ .-])?\(?(\d{3})\)?[ .-](\d{3})[ .-](\d{4})(?!\d)")
 _DAYS = frozenset(map(fold, (*day_abbr, *month_abbr)))
 """Short names of days and months: no document need have the short form."""
-_ONE = re.compile(r"\b(?:an?|per|each|every|single)\s(?=[a-z])")
+ONE = re.compile(r"\b(?:an?|per|each|every|single)\s(?=[a-z])")
 _TIMES = re.compile(r"\b(?:once|(twice))\b")
+Amount = tuple[str, float]
+"""First unit of a dimension, and how many of it."""
 _SPELLED = re.compile(r"\b[a-z]+\b")
 
 
@@ -43,17 +45,17 @@ class Values:
     moments: frozenset[str]
     """Dates, times of day and phone numbers."""
     quantities: Quantities
-    amounts: frozenset[tuple[str, float]]
+    amounts: frozenset[Amount]
 
     @classmethod
     def of(cls, text: str, language: Language) -> Self:
         """Return the values of one text."""
         folded = fold(text)
         words = frozenset(WORD.findall(folded))
-        moments, rest = _moments(folded, stored=True)
+        moments, rest = moments_of(folded, stored=True)
         numbers = quantities(rest)
-        counted = _TIMES.sub(lambda match: "2 times" if match[1] else "1 time", _ONE.sub("1 ", rest))
-        amounts = frozenset(map(_amount, numbers.measures | quantities(counted).measures))
+        counted = _TIMES.sub(lambda match: "2 times" if match[1] else "1 time", ONE.sub("1 ", rest))
+        amounts = frozenset(map(amount_of, numbers.measures | quantities(counted).measures))
         stems = frozenset(map(language.stem, words))
         return cls(language, words, stems, frozenset(moments), numbers, amounts)
 
@@ -66,7 +68,7 @@ class Values:
             frozenset[str]().union(*(part.stems for part in parts)),
             frozenset[str]().union(*(part.moments for part in parts)),
             Quantities.joined([part.quantities for part in parts]),
-            frozenset[tuple[str, float]]().union(*(part.amounts for part in parts)),
+            frozenset[Amount]().union(*(part.amounts for part in parts)),
         )
 
     def missing(self, sentence: str, *, spelled: bool) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ class Values:
 
         ``spelled``: also words for numbers that have no unit: "the two", "three exceptions".
         """
-        moments, rest = _moments(fold(sentence), stored=False)
+        moments, rest = moments_of(fold(sentence), stored=False)
         claimed = quantities(rest)
         bare = claimed.bare - {"1"} if spelled else claimed.bare & quantities(_SPELLED.sub(" ", rest)).bare
         numbers = (
@@ -82,7 +84,7 @@ class Values:
             *(
                 " ".join(measure)
                 for measure in claimed.measures
-                if measure[0] not in self.quantities.bare and _amount(measure) not in self.amounts
+                if measure[0] not in self.quantities.bare and amount_of(measure) not in self.amounts
             ),
             *(claimed.codes - self.quantities.codes),
             *(set(moments) - self.moments),
@@ -102,7 +104,7 @@ class Values:
         )
 
 
-def _amount(measure: tuple[str, str]) -> tuple[str, float]:
+def amount_of(measure: tuple[str, str]) -> Amount:
     """Return a measure in the first unit of its dimension: 24 hours are 1 day."""
     size = UNIT_SIZES.get(measure[1])
     dimension, factor = (measure[1], 1.0) if size is None else size
@@ -118,7 +120,7 @@ def _times(match: re.Match[str]) -> Iterator[str]:
         yield f"{hour}:{match[2] or '00'}"
 
 
-def _moments(folded: str, *, stored: bool) -> tuple[list[str], str]:
+def moments_of(folded: str, *, stored: bool) -> tuple[list[str], str]:
     """Return dates, times of day and phone numbers, each in one form, and the text without them.
 
     ``stored``: of a document. Its dates of two numbers are read with the month first and with the day first,
