@@ -23,6 +23,7 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
+from assistant.option import Place
 from assistant.tenant.deployment import AccountConfig, load_account
 from assistant.tenant.manifests import ImageLock
 from stacks.keys import log_group_arn
@@ -65,6 +66,8 @@ SERVICES = (
 ``ssmmessages`` for ECS Exec, ``Invoke`` for live systems that want signed requests, ``ecs`` and ``PassRole``
 for schedules of connectors. A policy beyond them grants nothing."""
 
+OF_AWS = Place[Callable[[DeployedTenant], Sequence[str]]]("actions on resources of AWS")
+"""What returns actions of a tenant's roles on what AWS owns: in no account, and in any region."""
 _UNDOING = (
     "dynamodb:DeleteTable*",
     "dynamodb:DeleteBackup",
@@ -107,18 +110,26 @@ class TenantBoundary(iam.ManagedPolicy):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, name_prefix: str, regions: Sequence[str]
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        name_prefix: str,
+        regions: Sequence[str],
+        of_aws: Sequence[str] = (),
     ) -> None:
+        """``of_aws``: further actions, on resources that AWS owns in any region. What the tenants' own
+        policies name bounds them."""
         super().__init__(
             scope,
             construct_id,
             managed_policy_name=f"{name_prefix}-boundary",
             description="Bounds every role of every tenant: its services, its account, regions and tenant",
             statements=[
-                iam.PolicyStatement(sid="OnlyTheseServices", actions=list(SERVICES), resources=["*"]),
+                iam.PolicyStatement(sid="OnlyTheseServices", actions=[*SERVICES, *of_aws], resources=["*"]),
                 _deny("OpenOrDestroy", actions=_UNDOING),
                 *_deny_escalation(),
-                *_deny_leaving(cdk.Stack.of(scope), regions=regions),
+                *_deny_leaving(cdk.Stack.of(scope), regions=regions, of_aws=of_aws),
                 *_deny_other_tenants(),
             ],
         )
@@ -141,12 +152,14 @@ def _deny_escalation() -> list[iam.PolicyStatement]:
     ]
 
 
-def _deny_leaving(stack: cdk.Stack, *, regions: Sequence[str]) -> list[iam.PolicyStatement]:
+def _deny_leaving(
+    stack: cdk.Stack, *, regions: Sequence[str], of_aws: Sequence[str]
+) -> list[iam.PolicyStatement]:
     return [
         iam.PolicyStatement(
             sid="LeaveRegion",
             effect=iam.Effect.DENY,
-            not_actions=["iam:*"],  # denied above; IAM answers from one region for all
+            not_actions=["iam:*", *of_aws],  # denied above; IAM answers from one region for all
             resources=["*"],
             conditions={"StringNotEquals": {"aws:RequestedRegion": sorted(set(regions))}},
         ),
@@ -155,7 +168,7 @@ def _deny_leaving(stack: cdk.Stack, *, regions: Sequence[str]) -> list[iam.Polic
             # account, shared by RAM
             sid="LeaveAccount",
             effect=iam.Effect.DENY,
-            not_actions=[*_PULLING, "ec2:*"],
+            not_actions=[*_PULLING, "ec2:*", *of_aws],
             resources=["*"],
             conditions={
                 "StringNotEquals": {"aws:ResourceAccount": stack.account},
@@ -337,7 +350,20 @@ class AccountStack(cdk.Stack):
         scope = Construct(self, "Boundaries")
         bounded = [tenant for tenant in tenants if tenant.place.permissions_boundary is None]
         for prefix in sorted({tenant.place.name_prefix for tenant in bounded}):
-            TenantBoundary(scope, _id_for(prefix), name_prefix=prefix, regions=[self.region, *regions])
+            actions = {
+                action
+                for tenant in bounded
+                if tenant.place.name_prefix == prefix
+                for actions in OF_AWS.joined()
+                for action in actions(tenant)
+            }
+            TenantBoundary(
+                scope,
+                _id_for(prefix),
+                name_prefix=prefix,
+                regions=[self.region, *regions],
+                of_aws=sorted(actions),
+            )
 
     def _key(self) -> kms.IKey:
         """Create the key of what tenants share: images and budget notifications. No patients' data."""

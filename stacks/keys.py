@@ -218,7 +218,7 @@ def use_by_logs(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement
         f"/aws/vendedlogs/{tenant.full_name}-*",
         tenant.insights_log_group,
         endpoint_log_group(tenant.config.embedding.endpoint),
-        endpoint_log_group(tenant.config.generation.endpoint),
+        *([] if tenant.llm is None else [endpoint_log_group(tenant.config.generation.endpoint)]),
         *(name for groups in LOG_GROUPS.joined() for name in groups(tenant)),
     )
     groups = [log_group_arn(scope, name) for name in names]

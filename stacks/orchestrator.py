@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -290,6 +290,22 @@ _CALLERS_FILES = ("artifact.json", "tokenizer.json")
 """Files of a model artifact that its callers need."""
 
 
+STATEMENTS = Place[Callable[[Construct, DeployedTenant], Sequence[iam.PolicyStatement]]](
+    "statements of the task role"
+)
+
+
+def _writing_statements(
+    scope: Construct, tenant: DeployedTenant, models: ModelsOutputs
+) -> Iterator[iam.PolicyStatement]:
+    """Let the service call the model that writes."""
+    if models.llm_endpoint_name is not None:
+        llm = resource_arn(scope, "sagemaker", "endpoint", models.llm_endpoint_name)
+        yield allow("sagemaker:InvokeEndpointWithResponseStream", llm)
+    for statements in STATEMENTS.joined():
+        yield from statements(scope, tenant)
+
+
 def task_statements(
     scope: Construct, *, foundation: Foundation, models: ModelsOutputs, ingestion: IngestionOutputs
 ) -> list[iam.PolicyStatement]:
@@ -297,7 +313,6 @@ def task_statements(
     tenant, keys, data = foundation.tenant, foundation.keys, foundation.data
     # Endpoints by name: the endpoints themselves are absent while the tenant is paused.
     embedding = resource_arn(scope, "sagemaker", "endpoint", models.embedding_endpoint_name)
-    llm = resource_arn(scope, "sagemaker", "endpoint", models.llm_endpoint_name)
     # Only paths of a search and of what the index was built with: a request that writes is refused, whatever
     # the domain's own roles may allow one day.
     alias = f"{data.domain_arn}/{tenant.search_alias}"
@@ -320,12 +335,12 @@ def task_statements(
         parameters += [f"{tenant.system_switches}/{entry.name}" for entry in tenant.callable_systems]
     if tenant.config.care_context is not None:
         parameters.append(tenant.config.care_context.jwks_parameter or tenant.care_jwks_parameter)
-    names = sorted({tenant.config.embedding.model, tenant.config.generation.model})
+    names = sorted(manifest.served_name for manifest in tenant.served)
     folder = f"{bucket_arn(scope, data.models_bucket)}/{CALLERS_PREFIX}"
     inbox = bucket_arn(scope, data.inbox_bucket)
     return [
         allow("sagemaker:InvokeEndpoint", embedding),
-        allow("sagemaker:InvokeEndpointWithResponseStream", llm),
+        *_writing_statements(scope, tenant, models),
         allow("es:ESHttpPost", f"{alias}/_search", f"{versions}/_search"),
         allow("es:ESHttpGet", f"{alias}/_mapping", f"{versions}/_mapping"),
         *(

@@ -104,7 +104,8 @@ class ModelsOutputs:
     """Names, never attributes of the endpoints: those are absent while paused."""
 
     embedding_endpoint_name: str
-    llm_endpoint_name: str
+    llm_endpoint_name: str | None
+    """None where no endpoint writes."""
     power_parameter: str
     """Name of the SSM parameter that says ``on`` or ``paused``."""
     pause_machine_arn: str

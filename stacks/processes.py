@@ -45,7 +45,7 @@ def ask_for_locks(stack: cdk.Stack, tenant: DeployedTenant) -> None:
     CloudFormation itself.
     """
     of_options = (name for images in IMAGES.joined() for name in images(tenant))
-    served = [each for each in (tenant.llm, tenant.embedding, tenant.candidate) if each is not None]
+    served = [*tenant.served, *([] if tenant.candidate is None else [tenant.candidate])]
     images = (each.image for each in served)
     names = dict.fromkeys((*TASK_IMAGES, LEARNING_IMAGE, *of_options, *images))
     missing = [name for name in names if _needs_lock(tenant, name)]

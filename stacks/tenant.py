@@ -66,7 +66,8 @@ class DeployedTenant:
     edge: EdgeSection
     models: ModelsSection
     images: ImageLock
-    llm: LlmManifest
+    llm: LlmManifest | None
+    """None where the model that writes is behind no endpoint of this deployment."""
     embedding: EmbeddingManifest
     candidate: LlmManifest | None = None
     """The model that a release runs beside ``llm``."""
@@ -93,8 +94,12 @@ class DeployedTenant:
         return f"{self.place.role_path}{self.name}/"
 
     @property
-    def llm_instance(self) -> Instance:
-        return instance_named(self.models.llm_instance or DEFAULT_INSTANCES[self.llm.accelerator])
+    def served(self) -> Sequence[LlmManifest | EmbeddingManifest]:
+        """The models of the endpoints, without a candidate."""
+        return [self.embedding] if self.llm is None else [self.llm, self.embedding]
+
+    def llm_instance(self, llm: LlmManifest) -> Instance:
+        return instance_named(self.models.llm_instance or DEFAULT_INSTANCES[llm.accelerator])
 
     @property
     def embedding_instance(self) -> Instance:
@@ -258,8 +263,9 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
     if why := wrong_ending(tenant.name):
         raise ConfigurationError("".join(said_of(file, [Contradiction(("name",), why)])))
     for refuse in MODELS.joined():
-        refuse(ROOT, (tenant.models.llm, tenant.models.embedding))
-    llm = load_llm_manifest(ROOT / "model_artifacts" / "llm" / tenant.models.llm)
+        refuse(ROOT, [name for name in (tenant.models.llm, tenant.models.embedding) if name is not None])
+    served = tenant.models.llm if tenant.generation.has_endpoint else None
+    llm = None if served is None else load_llm_manifest(ROOT / "model_artifacts" / "llm" / served)
     embedding = load_embedding_manifest(ROOT / "model_artifacts" / "embedding" / tenant.models.embedding)
     beside = tenant.models.candidate
     candidate = None if beside is None else load_llm_manifest(ROOT / "model_artifacts" / "llm" / beside)
@@ -302,7 +308,9 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
     replicas = config.index.replicas if "replicas" in given else _REPLICAS[tenant.place.profile]
     return config.model_copy(
         update={
-            "generation": config.generation.model_copy(
+            "generation": config.generation
+            if llm is None
+            else config.generation.model_copy(
                 update={
                     "model": llm.served_name,
                     "context_tokens": llm.sequence_length,
@@ -334,13 +342,13 @@ def _check_artifacts(tenant: DeployedTenant, *, file: Path) -> None:
     """Raise ConfigurationError where an artifact, its image and its instance do not fit together."""
     table = load_compatibility(ROOT / "model_artifacts" / "compatibility.toml")
     try:
-        for manifest in (tenant.llm, tenant.embedding):
+        for manifest in tenant.served:
             table.check(manifest, images=tenant.images)
             tenant.images.account(manifest.image, region=tenant.place.region, own="")
-        check_llm_fit(tenant.llm, tenant.llm_instance)
-        if tenant.candidate is not None:
-            table.check(tenant.candidate, images=tenant.images)
-            check_llm_fit(tenant.candidate, tenant.llm_instance)
+        for llm in (tenant.llm, tenant.candidate):
+            if llm is not None:
+                table.check(llm, images=tenant.images)
+                check_llm_fit(llm, tenant.llm_instance(llm))
         check_embedding_fit(tenant.embedding, tenant.embedding_instance)
     except ConfigurationError as error:
         line = line_of(file.read_text(encoding="utf-8"), ("models",))

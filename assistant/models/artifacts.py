@@ -144,9 +144,14 @@ def served_generation_model(artifacts_dir: Path, model: str) -> ServedModel:
 
 def model_elsewhere(model: ServedLlm) -> tuple[ServedModel, TokenCounter]:
     """Return the facts of a model that another server serves, and what counts its tokens."""
-    template = (_TEMPLATE_TOKENS_PER_MESSAGE, _TEMPLATE_TOKENS_PER_PROMPT)
     counter = CharacterTokenCounter() if model.tokenizer is None else FileTokenCounter(model.tokenizer)
-    return _served(model.name, None, template, model.answering), counter
+    return unknown_model(model.name, model.answering), counter
+
+
+def unknown_model(name: str, answering: AnsweringTable) -> ServedModel:
+    """Return the facts of a model whose weights and template are not known here."""
+    template = (_TEMPLATE_TOKENS_PER_MESSAGE, _TEMPLATE_TOKENS_PER_PROMPT)
+    return _served(name, None, template, answering)
 
 
 class CharacterTokenCounter:

@@ -94,6 +94,8 @@ class TenantObserver(Protocol):
 LIVE = Place[Callable[[StoreChoice, ServiceSettings, TenantObserver | None], Awaitable["LiveData"]]](
     "live data of a tenant"
 )
+WRITERS = Place[Callable[[ModelStores], Awaitable["AnswerWriter | None"]]]("writers of a tenant")
+"""What returns the model that writes for a tenant in place of an endpoint; None for another tenant."""
 PARTS = Place[Callable[[ServedTenant, StoreChoice], Awaitable[Sequence[object]]]]("parts of a tenant")
 Tenant = TypeVar("Tenant")
 
@@ -126,7 +128,8 @@ async def open_tenants(
 
         async def open_one(tenant: TenantConfig) -> LiveTenant:
             writes = generates and may_write(tenant, settings)
-            models = {tenant.embedding.model, *([tenant.generation.model] if writes else [])}
+            has_artifact = writes and tenant.generation.has_endpoint
+            models = {tenant.embedding.model, *([tenant.generation.model] if has_artifact else [])}
             stores = await ModelStores.open(
                 tenant, settings=settings, clients=clients, stack=stack, clock=clock, models=models
             )
@@ -246,6 +249,9 @@ async def _writer(stores: ModelStores, settings: ServiceSettings, *, generates: 
         server = ChatServer(connections, f"{runtime.address}/v1", name, lambda: runtime.api_key, captures)
         return AnswerWriter(server, model, token_counter)
     if not isinstance(chosen, ServedLlm):
+        for open_writer in WRITERS.joined():
+            if (writer := await open_writer(stores)) is not None:
+                return writer
         from assistant.models.sagemaker import SageMakerGenerator
 
         endpoint = SageMakerGenerator(await stores.clients.sagemaker(), endpoint=generation.endpoint)

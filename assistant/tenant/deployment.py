@@ -145,8 +145,9 @@ class ModelsSection(OpenSection):
     ``accelerator`` alone changes the hardware."""
 
     accelerator: Accelerator = "inf2"
-    llm: ArtifactName
-    """Folder under ``model_artifacts/llm/`` with its manifest."""
+    llm: ArtifactName | None = None
+    """Folder under ``model_artifacts/llm/`` with its manifest. Absent only where no LLM endpoint is made
+    (``GenerationSection.has_endpoint``)."""
     candidate: ArtifactName | None = None
     """Another folder there: a tuned model that can run beside ``llm`` as a canary. `assistant models release`
     starts it and gives it a share of the calls."""

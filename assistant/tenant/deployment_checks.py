@@ -46,6 +46,8 @@ def contradictions(
     yield from network_contradictions(tenant.network, place)
     yield from _profile(tenant, place, models)
     yield from _certificate(edge, place)
+    if models.llm is None and tenant.generation.has_endpoint:
+        yield Contradiction(("models", "llm"), "is needed: a folder under model_artifacts/llm.")
     yield from _models(tenant, models)
     yield from _power(tenant)
     for contradict in CONTRADICTIONS.joined():
@@ -83,9 +85,10 @@ def clashes(tenants: Iterable[TenantConfig]) -> Iterator[Clash]:
                 yield Clash(one.name, other.name, said)
 
 
-def endpoint_names(tenant: TenantConfig) -> tuple[str, str]:
+def endpoint_names(tenant: TenantConfig) -> tuple[str, ...]:
     """Return the names of the tenant's endpoints, which are unique in an account and region."""
-    return tenant.embedding.endpoint, tenant.generation.endpoint
+    writes = (tenant.generation.endpoint,) if tenant.generation.has_endpoint else ()
+    return (tenant.embedding.endpoint, *writes)
 
 
 def wrong_ending(name: str) -> str | None:
@@ -139,7 +142,7 @@ def artifact_contradictions(
     tenant: TenantConfig,
     *,
     models: ModelsSection,
-    llm: LlmManifest,
+    llm: LlmManifest | None,
     embedding: EmbeddingManifest,
     prompts: Mapping[str, bool],
     candidate: LlmManifest | None = None,
@@ -149,13 +152,8 @@ def artifact_contradictions(
     ``prompts`` has each released prompt, and whether it lets a model refuse.
     """
     yield from _asking(tenant, llm, prompts=prompts)
-    if candidate is not None:
-        yield from _canary(candidate, served=llm)
-    if llm.accelerator != models.accelerator:
-        yield Contradiction(
-            ("models", "llm"),
-            f'"{llm.name}" is made for {llm.accelerator}, and models.accelerator = "{models.accelerator}".',
-        )
+    if llm is not None:
+        yield from _of_llm(tenant, llm, models=models, candidate=candidate)
     given = tenant.embedding.model_fields_set
     if "dimensions" in given and tenant.embedding.dimensions != embedding.dimensions:
         yield Contradiction(
@@ -167,6 +165,18 @@ def artifact_contradictions(
         yield Contradiction(
             ("embedding", "max_tokens"),
             f"{tenant.embedding.max_tokens}, and {embedding.name} takes {embedding.max_tokens} at most.",
+        )
+
+
+def _of_llm(
+    tenant: TenantConfig, llm: LlmManifest, *, models: ModelsSection, candidate: LlmManifest | None
+) -> Iterator[Contradiction]:
+    if candidate is not None:
+        yield from _canary(candidate, served=llm)
+    if llm.accelerator != models.accelerator:
+        yield Contradiction(
+            ("models", "llm"),
+            f'"{llm.name}" is made for {llm.accelerator}, and models.accelerator = "{models.accelerator}".',
         )
     if tenant.generation.max_tokens >= llm.sequence_length:
         yield Contradiction(
@@ -197,19 +207,25 @@ def _canary(candidate: LlmManifest, *, served: LlmManifest) -> Iterator[Contradi
 
 
 def _asking(
-    tenant: TenantConfig, llm: LlmManifest, *, prompts: Mapping[str, bool]
+    tenant: TenantConfig, llm: LlmManifest | None, *, prompts: Mapping[str, bool]
 ) -> Iterator[Contradiction]:
     """Yield the contradictions of the tenant's prompt with the released ones, and with the model."""
     prompt, key = tenant.answers.prompt, ("answers", "prompt")
     if prompt not in prompts:
         there = ", ".join(prompts)
         yield Contradiction(key, f'"{prompt}" does not exist. Released: {there}.')
-    elif llm.answering.writes_answers and not prompts[prompt]:
+    elif (llm is None or llm.answering.writes_answers) and not prompts[prompt]:
         able = ", ".join(prompt for prompt, refuses in prompts.items() if refuses)
         yield Contradiction(
             key,
-            f'"{prompt}" does not let the model refuse (it has no "# refusal" section), and the manifest of '
-            f"{llm.name} has writes_answers = true. Use {able}, or writes_answers = false.",
+            f'"{prompt}" does not let the model refuse (it has no "# refusal" section), and '
+            + (
+                "the model writes answers"
+                if llm is None
+                else f"the manifest of {llm.name} has writes_answers = true"
+            )
+            + f". Use {able}"
+            + ("." if llm is None else ", or writes_answers = false."),
         )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from assistant.domain.errors import ConfigurationError
+from assistant.option import Place
+from assistant.tenant.tenant import TenantConfig
 from assistant.tenant.toml_file import StrictModel, read_strict
 
 Kind = Literal["endpoint", "search", "unit"]
@@ -55,6 +57,10 @@ class Use(StrictModel):
     why: str
 
 
+USES = Place[Callable[[TenantConfig], Sequence[tuple[Use, Price]]]]("uses of a tenant")
+"""What returns the lines that an option's keys add, each with its price."""
+
+
 class AssumedLoad(StrictModel):
     questions_a_month: float = Field(gt=0)
     busy_hours: int = Field(ge=1, le=24)
@@ -81,6 +87,13 @@ class Prices(StrictModel):
             return table[name]
         except KeyError:
             raise ConfigurationError(f"{FILE}: there is no price [{kind}.{name!r}]; add it.") from None
+
+    def of_tenant(self, tenant: TenantConfig) -> Prices:
+        """Return the prices with what a tenant pays by use of options. Raises ConfigurationError."""
+        added = [line for uses in USES.joined() for line in uses(tenant)]
+        units = {use.price: price for use, price in added}
+        lines = (*self.use, *(use for use, _ in added))
+        return self.model_copy(update={"unit": {**self.unit, **units}, "use": lines})
 
     def usd_of_use(self, *, written: bool) -> float:
         """Return what one question adds to the lines that are paid by use."""

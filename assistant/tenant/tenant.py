@@ -198,7 +198,7 @@ class EmbeddingSection(StrictModel):
         return self
 
 
-class GenerationSection(StrictModel):
+class GenerationSection(OpenSection):
     endpoint: str = "llm"
     model: str = "SmolLM2-135M-Instruct"
     context_tokens: int = Field(default=2048, ge=256)
@@ -208,6 +208,12 @@ class GenerationSection(StrictModel):
     canary_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Hash of the artifact of ``models.candidate``, which records name when it wrote; the deployment fills it
     in."""
+
+    @property
+    def has_endpoint(self) -> bool:
+        """Whether the model is behind an LLM endpoint. Yes, unless an option's keys of this table say
+        otherwise."""
+        return True
 
 
 class RetrievalSection(StrictModel):
@@ -361,7 +367,7 @@ class TenantConfig(OpenSection):
     embedding_next: Annotated[EmbeddingSection | None, KeyMark.NO_ANSWER] = None
     """The embedding model of an index that is filled beside the live one, or that is kept to go back to. Both
     endpoints exist while it is set; the live index decides which one embeds questions."""
-    generation: GenerationSection = GenerationSection()
+    generation: GenerationSection = Field(default_factory=GenerationSection)
     retrieval: RetrievalSection = RetrievalSection()
     index: IndexSection = IndexSection()
     gate: GateSection = GateSection()
@@ -494,6 +500,7 @@ class TenantConfig(OpenSection):
         left_out = {
             **dict.fromkeys(marked(TenantConfig, KeyMark.DEPLOYMENT, KeyMark.NO_ANSWER), True),
             "embedding": {"vectors"},
+            "generation": marked(GenerationSection, KeyMark.NO_ANSWER),
             "sources": {"__all__": marked(SourceEntry, KeyMark.NO_ANSWER)},
         }
         shaping = self.model_dump_json(exclude=left_out)

@@ -312,7 +312,7 @@ class AccountChecks:
         counts = endpoint_instances(self.templates)
         usage = {f"{kind} for endpoint usage": count for kind, count in counts.items()}
         yield from low_quotas(self.aws, "sagemaker", usage)
-        if models.accelerator in ("inf2", "trn1"):
+        if models.llm is not None and models.accelerator in ("inf2", "trn1"):
             job = {f"{_COMPILES_ON} for training job usage": 1}
             yield from low_quotas(self.aws, "sagemaker", job, why=f" (to compile {models.llm} on)")
 

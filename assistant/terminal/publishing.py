@@ -25,6 +25,7 @@ from assistant.process.settings import ModelServerSettings
 from assistant.tenant.deployment import ModelsSection
 from assistant.tenant.manifests import (
     CALLERS_PREFIX,
+    EmbeddingManifest,
     LlmManifest,
     LockedImage,
     artifact_sha256,
@@ -115,10 +116,10 @@ def model_files(models: ModelsSection, *, folder: Path) -> list[ModelFiles]:
 
     Raises ConfigurationError.
     """
-    manifests = {
-        "llm": load_llm_manifest(folder / "llm" / models.llm),
-        "embedding": load_embedding_manifest(folder / "embedding" / models.embedding),
-    }
+    manifests: dict[str, LlmManifest | EmbeddingManifest] = {}
+    if models.llm is not None:
+        manifests["llm"] = load_llm_manifest(folder / "llm" / models.llm)
+    manifests["embedding"] = load_embedding_manifest(folder / "embedding" / models.embedding)
     found: list[ModelFiles] = []
     for kind, manifest in manifests.items():
         found.append(ModelFiles(f"{kind}/{manifest.name}/{manifest.sha256}/", manifest.files))

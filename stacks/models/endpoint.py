@@ -109,7 +109,7 @@ def embedding_model(tenant: DeployedTenant) -> ServedModel:
 
 def llm(tenant: DeployedTenant, manifest: LlmManifest) -> ServedModel:
     """Return the tenant's LLM endpoint with the model of a manifest: the served one's, or the candidate's."""
-    instance = tenant.llm_instance
+    instance = tenant.llm_instance(manifest)
     return ServedModel(
         task="llm",
         endpoint_name=tenant.config.generation.endpoint,

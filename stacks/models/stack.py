@@ -1,4 +1,4 @@
-"""The models stack: two SageMaker endpoints, and the power switch that removes them at night."""
+"""The models stack: the SageMaker endpoints, and the power switch that removes them at night."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ class ModelsStack(TenantStack):
         tenant = foundation.tenant
         super().__init__(scope, "Models", tenant=tenant, data_class="phi")
         condition = PowerSwitch(self, "Switch").has_endpoints
-        embedding, served = embedding_model(tenant), llm(tenant, tenant.llm)
-        candidate = None if tenant.candidate is None else llm(tenant, tenant.candidate)
+        embedding = embedding_model(tenant)
         ModelEndpoint(self, "Embedding", served=embedding, foundation=foundation, condition=condition)
-        written = ModelEndpoint(
-            self, "Llm", served=served, foundation=foundation, condition=condition, candidate=candidate
-        )
-        for name, value in written.release_outputs.items():
-            cdk.CfnOutput(self, name, value=value, description="For assistant models release.")
+        if tenant.llm is not None:
+            served = llm(tenant, tenant.llm)
+            candidate = None if tenant.candidate is None else llm(tenant, tenant.candidate)
+            written = ModelEndpoint(
+                self, "Llm", served=served, foundation=foundation, condition=condition, candidate=candidate
+            )
+            for name, value in written.release_outputs.items():
+                cdk.CfnOutput(self, name, value=value, description="For assistant models release.")
         for add in CONSTRUCTS.joined():
             add(self, foundation)
         machines = PowerMachines(
@@ -51,7 +53,7 @@ class ModelsStack(TenantStack):
             )
         self.outputs = ModelsOutputs(
             embedding_endpoint_name=tenant.config.embedding.endpoint,
-            llm_endpoint_name=tenant.config.generation.endpoint,
+            llm_endpoint_name=None if tenant.llm is None else tenant.config.generation.endpoint,
             power_parameter=tenant.power_parameter,
             pause_machine_arn=machines.pause.attr_arn,
             resume_machine_arn=machines.resume.attr_arn,
@@ -62,9 +64,7 @@ class ModelsStack(TenantStack):
 def _stamp(tenant: DeployedTenant) -> str:
     """Return a value that changes with the artifacts, their images and what they were compiled with."""
     parts = [
-        part
-        for manifest in (tenant.llm, tenant.embedding)
-        for part in (manifest.stamp(), image_stamp(tenant, manifest.image))
+        part for manifest in tenant.served for part in (manifest.stamp(), image_stamp(tenant, manifest.image))
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -186,9 +186,12 @@ services that integrate with AWS PrivateLink")."""
 _SEVERAL_ENDPOINTS = {
     # A pull calls both, whichever of the actions it is (Amazon ECR User Guide, "Interface VPC endpoints").
     "ecr": {"": ("ecr.api", "ecr.dkr")},
+    "bedrock": {"invokemodel": ("bedrock-runtime",), "": ("bedrock",)},
     "sagemaker": {"invokeendpoint": ("sagemaker.runtime",), "": ("sagemaker.api",)},
 }
 """Endpoints by the prefix of an action and the beginning of its name; the first match counts."""
+_OF_AWS = frozenset({"bedrock-runtime"})
+"""Endpoints to resources of AWS's own: a foundation model's ARN has no account."""
 _IN_THE_VPC = frozenset({"es", "execute-api", "vpc-lattice-svcs"})
 """Requests that go to addresses in the VPC: of the search domain, and of a ``[[reach]]`` entry's own
 endpoint, which leads to an API or a service of VPC Lattice that wants signatures too."""
@@ -208,6 +211,8 @@ class CalledService:
 
     service: str
     actions: tuple[str, ...]
+    resources: tuple[str, ...] = ()
+    """The only ones, where AWS owns them and no condition on an account could admit them."""
 
 
 def called_services(callers: Iterable[Caller]) -> tuple[CalledService, ...]:
@@ -216,6 +221,7 @@ def called_services(callers: Iterable[Caller]) -> tuple[CalledService, ...]:
     Raises ConfigurationError where a statement does not say: an action of an unknown service, ``NotAction``.
     """
     services: dict[str, set[str]] = {}
+    resources: dict[str, set[str]] = {name: set() for name in _OF_AWS}
     for caller in callers:
         for service in caller.through:
             services.setdefault(service, set())
@@ -223,9 +229,15 @@ def called_services(callers: Iterable[Caller]) -> tuple[CalledService, ...]:
             for action in _called(statement, caller=caller):
                 for service in _services(action, caller=caller):
                     services.setdefault(service, set()).add(action)
+                    if service in _OF_AWS:
+                        resources[service].update(statement.resources)
     return tuple(
         # Of a service that a platform calls `through` and that no policy names: every action.
-        CalledService(name, tuple(sorted(actions or {f"{_prefix_of(name)}:*"})))
+        CalledService(
+            name,
+            tuple(sorted(actions or {f"{_prefix_of(name)}:*"})),
+            tuple(sorted(resources.get(name, ()))),
+        )
         for name, actions in sorted(services.items())
     )
 
@@ -280,6 +292,9 @@ def endpoint_policy(called: CalledService, *, tenant: DeployedTenant, pulls_imag
     roles; and what AWS keeps in accounts of its own. After
     https://github.com/aws-samples/data-perimeter-policy-examples (``vpc_endpoint_policies``).
     """
+    if called.resources:
+        statement = _allow("TenantToItsModel", called.actions, _own(tenant, None))
+        return {"Version": "2012-10-17", "Statement": [{**statement, "Resource": list(called.resources)}]}
     statements = [_allow("TenantToItsAccount", called.actions, _own(tenant, [tenant.place.account]))]
     if called.service == "s3":
         statements += _buckets_of_aws(tenant, pulls_images=pulls_images)
@@ -313,14 +328,10 @@ def _images_of_aws(tenant: DeployedTenant) -> list[dict[str, Any]]:
     return [_allow("PullImagesOfAws", pulls, _own(tenant, publishers))] if publishers else []
 
 
-def _own(tenant: DeployedTenant, resource_accounts: list[str]) -> Mapping[str, Any]:
-    return {
-        "StringEquals": {
-            "aws:PrincipalAccount": tenant.place.account,
-            TENANT_TAG: tenant.name,
-            "aws:ResourceAccount": resource_accounts,
-        }
-    }
+def _own(tenant: DeployedTenant, resource_accounts: list[str] | None) -> Mapping[str, Any]:
+    principals = {"aws:PrincipalAccount": tenant.place.account, TENANT_TAG: tenant.name}
+    resources = {} if resource_accounts is None else {"aws:ResourceAccount": resource_accounts}
+    return {"StringEquals": principals | resources}
 
 
 def _allow(

@@ -82,13 +82,13 @@ class TenantMetrics:
     @property
     def log_groups(self) -> Mapping[str, str]:
         """Name of each log group by what the runbook calls it; the trail's belongs to its own stack."""
-        models = self.models
+        models, llm = self.models, self.models.llm_endpoint_name
         return {
             "orchestrator": self.orchestrator.log_group_name,
             "search": self.data.search_log_group,
             "power": self.tenant.power_log_group,
             "embedding": endpoint_log_group(models.embedding_endpoint_name),
-            "llm": endpoint_log_group(models.llm_endpoint_name),
+            "llm": self.orchestrator.log_group_name if llm is None else endpoint_log_group(llm),
             **self.ingestion.log_groups,
             **{name: group for one in self.options for name, group in one.log_groups.items()},
         }
@@ -299,8 +299,9 @@ class TenantAlarms(Construct):
     def _answers(self) -> Iterator[cloudwatch.Alarm]:
         metrics, limits = self.metrics, self.metrics.tenant.config.limits
         failed = metrics.balancer("HTTPCode_Target_5XX_Count", "Sum", minutes=5)
-        llm = metrics.models.llm_endpoint_name
-        failing = metrics.while_on(failed, llm, label="5xx while on", minutes=5)
+        models = metrics.models
+        endpoint = models.llm_endpoint_name or models.embedding_endpoint_name
+        failing = metrics.while_on(failed, endpoint, label="5xx while on", minutes=5)
         yield self.add("answers-failing", failing, 5)
         yield self.add("tasks-unhealthy", metrics.balancer("UnHealthyHostCount", "Maximum"), 1, periods=5)
         healthy = metrics.balancer("HealthyHostCount", "Minimum")
@@ -317,11 +318,12 @@ class TenantAlarms(Construct):
     def _models(self) -> Iterator[cloudwatch.Alarm]:
         metrics, models = self.metrics, self.metrics.models
         llm, embedding = models.llm_endpoint_name, models.embedding_endpoint_name
-        yield self.add("llm-failing", metrics.endpoint(llm)("Invocation5XXErrors", minutes=5), 5)
-        yield self.add("llm-overloaded", metrics.endpoint(llm)("Invocation4XXErrors", minutes=5), 20)
+        if llm is not None:
+            yield self.add("llm-failing", metrics.endpoint(llm)("Invocation5XXErrors", minutes=5), 5)
+            yield self.add("llm-overloaded", metrics.endpoint(llm)("Invocation4XXErrors", minutes=5), 20)
         failed = metrics.endpoint(embedding)("Invocation5XXErrors", minutes=5)
         yield self.add("embedding-failing", failed, 5)
-        if metrics.tenant.candidate is not None:
+        if llm is not None and metrics.tenant.candidate is not None:
             # A canary gets few calls: fewer failures say as much, and a slow one is seen in a quarter hour.
             canary = metrics.endpoint(llm, variant=CANARY_VARIANT)
             yield self.add("canary-failing", canary("Invocation5XXErrors", minutes=5), 2)

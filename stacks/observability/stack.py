@@ -212,21 +212,21 @@ def _answers(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
 def _models(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
     models = metrics.models
     llm, embedding = models.llm_endpoint_name, models.embedding_endpoint_name
-    both = (llm, embedding)
-    first_chunk = metrics.endpoint(llm)("FirstChunkModelLatency", "p50")
+    endpoints = (embedding,) if llm is None else (llm, embedding)
+    first_chunk = [] if llm is None else [metrics.endpoint(llm)("FirstChunkModelLatency", "p50")]
     return (
         _graph(
             "Concurrent calls an endpoint",
             [
                 metrics.endpoint(endpoint_name)("ConcurrentRequestsPerModel", "Maximum")
-                for endpoint_name in both
+                for endpoint_name in endpoints
             ],
         ),
         _graph(
             "Model latency (µs)",
             [
-                first_chunk,
-                *(metrics.endpoint(endpoint_name)("ModelLatency", "p50") for endpoint_name in both),
+                *first_chunk,
+                *(metrics.endpoint(endpoint_name)("ModelLatency", "p50") for endpoint_name in endpoints),
             ],
         ),
     )
@@ -293,21 +293,26 @@ def _cost_a_question(metrics: TenantMetrics, stage: cdk.Stage | None) -> cloudwa
 
     An endpoint counts with its first instances in the hours in which it publishes metrics.
     """
-    prices, hourly = load_prices(), defaultdict[str, float](float)
+    prices = load_prices().of_tenant(metrics.tenant.config)
+    hourly = defaultdict[str, float](float)
     for line in priced(_templates(stage)):
         hourly[line.part] += line.amount * prices.of(line.kind, line.name).usd_per_hour
     llm, embedding = hourly.pop(LLM, 0.0), hourly.pop(EMBEDDING, 0.0)
     quoted, written = (prices.usd_of_use(written=written) for written in (False, True))
     models, answers = metrics.models, metrics.service
+    endpoint = models.llm_endpoint_name
     return cloudwatch.MathExpression(
         expression=(
-            f"({sum(hourly.values()):.4f} + IF(FILL(llm, -1) > -1, {llm:.4f}, 0)"
-            f" + IF(FILL(embedding, -1) > -1, {embedding:.4f}, 0)"
+            f"({sum(hourly.values()):.4f}"
+            + (f" + IF(FILL(llm, -1) > -1, {llm:.4f}, 0)" if endpoint is not None else "")
+            + f" + IF(FILL(embedding, -1) > -1, {embedding:.4f}, 0)"
             f" + {quoted:.6f} * FILL(quoted, 0) + {written:.6f} * FILL(written, 0))"
             " / (FILL(quoted, 0) + FILL(written, 0))"
         ),
         using_metrics={
-            "llm": metrics.instances(models.llm_endpoint_name)("CPUUtilization", minutes=60),
+            **(
+                {} if endpoint is None else {"llm": metrics.instances(endpoint)("CPUUtilization", minutes=60)}
+            ),
             "embedding": metrics.instances(models.embedding_endpoint_name)("CPUUtilization", minutes=60),
             "quoted": answers(deployed_names.QUOTED_ANSWERS, "Sum", minutes=60),
             "written": answers(deployed_names.WRITTEN_ANSWERS, "Sum", minutes=60),

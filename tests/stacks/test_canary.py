@@ -17,7 +17,7 @@ from stacks.models.stack import ModelsStack
 from stacks.observability.stack import ObservabilityStack
 from stacks.tenant import DeployedTenant
 from template_checks.priced import priced
-from tests.stacks.values import KEYS, deployed, resources_of, stack_with, stage_for, template_of
+from tests.stacks.values import KEYS, deployed, llm_of, resources_of, stack_with, stage_for, template_of
 
 TENANTS = ["pharmacy", "clinic", "sandbox"]
 each = pytest.mark.parametrize("name", TENANTS)
@@ -25,7 +25,7 @@ SHA256 = "c" * 64
 
 
 def tuned(name: str, **changes: Any) -> LlmManifest:
-    served = deployed(name).llm
+    served = llm_of(name)
     return served.model_copy(update={"name": f"{served.name}-tuned", "sha256": SHA256, **changes})
 
 
@@ -112,7 +112,7 @@ def test_the_endpoint_s_role_reads_the_files_of_both_artifacts_and_no_other(name
         str(one) for resource in read for one in (resource if isinstance(resource, list) else [resource])
     ]
 
-    files = deployed(name).llm.files
+    files = llm_of(name).files
     assert len(reads) == 2 * len(files)
     assert not [one for one in reads if "*" in one]
     for file in files:

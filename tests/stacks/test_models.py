@@ -16,6 +16,7 @@ from tests.stacks.values import (
     KEYS,
     NETWORK,
     deployed,
+    llm_of,
     resources_of,
     stack_with,
     stage_for,
@@ -110,7 +111,7 @@ def test_an_accelerator_gets_its_ami_and_time_to_start(name: str, instance: str)
     llm = variant(name, "Llm")
 
     assert llm["InstanceType"] == instance
-    assert llm["InferenceAmiVersion"] == deployed(name).llm.ami
+    assert llm["InferenceAmiVersion"] == llm_of(name).ami
     assert llm["ContainerStartupHealthCheckTimeoutInSeconds"] >= 1800
     assert llm["ModelDataDownloadTimeoutInSeconds"] >= 1800
     assert 300 <= llm["VariantInstanceProvisionTimeoutInSeconds"] <= 3600
@@ -172,7 +173,7 @@ def test_capture_without_redaction_is_whole_or_disabled(percent: int, *, is_capt
 
 def test_without_capture_no_role_may_write_captured_calls() -> None:
     tenant = deployed("pharmacy")
-    models = {"accelerator": "inf2", "llm": tenant.llm.name, "embedding": tenant.embedding.name}
+    models = {"accelerator": "inf2", "llm": tenant.models.llm, "embedding": tenant.embedding.name}
     off = made(with_sections(tenant, models=models | {"capture": "off"}))
 
     configs = resources_of(off, "AWS::SageMaker::EndpointConfig").values()
@@ -184,7 +185,7 @@ def test_without_capture_no_role_may_write_captured_calls() -> None:
 @pytest.mark.parametrize("part", ["Embedding", "Llm"])
 def test_a_role_may_read_only_its_own_artifact(name: str, part: str) -> None:
     read = resources_for(name, part, "s3:GetObject")
-    manifest = deployed(name).llm if part == "Llm" else deployed(name).embedding
+    manifest = llm_of(name) if part == "Llm" else deployed(name).embedding
 
     assert len(read) == len(manifest.files)
     assert all(manifest.name in resource for resource in read)

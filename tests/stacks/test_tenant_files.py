@@ -20,7 +20,7 @@ from assistant.tenant.tenant import load_tenant
 from stacks.processes import effective_tenant_file
 from stacks.tenant import ROOT, DeployedTenant, read_tenants, released_prompts
 from tests.fakes.tenant_files import committed_tenant
-from tests.stacks.values import deployed
+from tests.stacks.values import deployed, llm_of
 
 IMAGES = ROOT / "images.lock.toml"
 PAGE = ROOT / "assistant/options/live/live.md"
@@ -294,12 +294,13 @@ def asked_with(prompt: str = "answer/4", **answering: object) -> list[str]:
     """Return the errors for the pharmacy's file with ``prompt``, and ``answering`` in its model's
     manifest."""
     tenant = deployed("pharmacy")
-    table = tenant.llm.answering.model_copy(update=answering)
+    llm = llm_of("pharmacy")
+    table = llm.answering.model_copy(update=answering)
     answers = tenant.config.answers.model_copy(update={"prompt": prompt})
     found = artifact_contradictions(
         tenant.config.model_copy(update={"answers": answers}),
         models=tenant.models,
-        llm=tenant.llm.model_copy(update={"answering": table}),
+        llm=llm.model_copy(update={"answering": table}),
         embedding=tenant.embedding,
         prompts=PROMPTS,
     )
@@ -361,7 +362,7 @@ def test_an_inconsistent_manifest_stops_the_synth(folder: Path) -> None:
 
 
 def test_a_changed_answering_section_replaces_the_tasks() -> None:
-    llm = deployed("pharmacy").llm
+    llm = llm_of("pharmacy")
     table = llm.answering.model_copy(update={"history_turns": 1})
 
     assert llm.model_copy(update={"answering": table}).stamp() != llm.stamp()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import aws_cdk as cdk
 
+from assistant.tenant.manifests import LlmManifest
 from assistant.tenant.tenant import TenantConfig
 from stacks.observability.alarms import TenantMetrics
 from stacks.outputs import (
@@ -142,6 +143,13 @@ def deployed(name: str) -> DeployedTenant:
     """Return the tenant of ``tenants/<name>.toml``, as the application reads it."""
     (tenant,) = read_tenants(folder=ROOT / "tests/tenants", only=name, images=ROOT / "images.lock.toml")
     return tenant
+
+
+def llm_of(name: str) -> LlmManifest:
+    """Return the manifest of the tenant's LLM endpoint."""
+    llm = deployed(name).llm
+    assert llm is not None
+    return llm
 
 
 def with_sections(tenant: DeployedTenant, **sections: Any) -> DeployedTenant:

@@ -89,7 +89,8 @@ def cost(
             plans[name] = make_plan(question)
             note += f"; {DEFAULT_LENGTHS}"
         notes.append(f"{name}, {place.region}: {note}")
-        bills[name] = make_bill(templates, prices, questions=questions, llm_instances=needed)
+        of_tenant = prices.of_tenant(config)
+        bills[name] = make_bill(templates, of_tenant, questions=questions, llm_instances=needed)
     guessed = {line.price for bill in bills.values() for line in bill.lines if not line.checked}
     notes.append(f"prices that no page confirmed: {', '.join(sorted(guessed)) or 'none'}")
     if options.writes(_as_data(bills, prices, notes) | {"plans": plans}):
@@ -118,15 +119,18 @@ def _question(
     first_token_s: float,
     timings: Path | None,
 ) -> tuple[Question | None, str]:
-    """Return what the LLM's instances are planned for, None where its times are not known; and their type.
+    """Return what the LLM's instances are planned for, None where its times are not known, or no endpoint
+    writes; and their type.
 
     Raises ConfigurationError.
     """
     from assistant.cli.aws.plan import Demand, Question, default_lengths, estimated_timings, load_timings
 
     models, place = config.models, config.deployment
-    if models is None or place is None:
-        raise ConfigurationError(f"{config.name}: its file has no [models] and [deployment].")
+    if not config.generation.has_endpoint:
+        return None, config.generation.model
+    if models is None or models.llm is None or place is None:
+        raise ConfigurationError(f"{config.name}: its file has no [models] with an llm, or no [deployment].")
     manifest = load_llm_manifest(tenants_dir.resolve().parent / "model_artifacts" / "llm" / models.llm)
     instance = instance_named(models.llm_instance or DEFAULT_INSTANCES[manifest.accelerator])
     check_llm_fit(manifest, instance)
@@ -150,6 +154,8 @@ def _llm_instances(config: TenantConfig, question: Question | None, instance: st
     """Return the fewest LLM instances that answer the busy hour in time, and on what that rests."""
     from assistant.cli.aws.plan import instances_needed
 
+    if not config.generation.has_endpoint:
+        return 0, f"{instance} is paid by token; no LLM endpoint"
     assert config.models is not None  # noqa: S101 - _question refused it
     least, most = config.models.min_instances, config.models.max_instances
     if question is None:

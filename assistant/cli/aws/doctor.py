@@ -201,10 +201,10 @@ class DeploymentChecks:
         if models is None:
             return
         rows = load_compatibility(folder / "compatibility.toml").row
-        manifests = (
-            load_llm_manifest(folder / "llm" / models.llm),
+        manifests = [
+            *([] if models.llm is None else [load_llm_manifest(folder / "llm" / models.llm)]),
             load_embedding_manifest(folder / "embedding" / models.embedding),
-        )
+        ]
         for manifest in manifests:
             for row in rows:
                 known = (row.image, row.sdk, row.ami) == (manifest.image, manifest.sdk, manifest.ami)

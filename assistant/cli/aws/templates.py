@@ -82,8 +82,11 @@ def _architecture(name: str, tenant: TenantConfig) -> Literal["X86_64", "ARM64"]
 
 
 def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
-    llm = load_llm_manifest(folder / "llm" / models.llm)
     embedding = load_embedding_manifest(folder / "embedding" / models.embedding)
+    embeds = ArtifactFact(name=embedding.name, uri=_folder(embedding.name, embedding.sha256))
+    if models.llm is None:
+        return (embeds,)
+    llm = load_llm_manifest(folder / "llm" / models.llm)
     return (
         ArtifactFact(
             name=llm.name,
@@ -92,7 +95,7 @@ def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
             sequence_length=llm.sequence_length,
             tensor_parallel=llm.tensor_parallel,
         ),
-        ArtifactFact(name=embedding.name, uri=_folder(embedding.name, embedding.sha256)),
+        embeds,
     )
 
 

@@ -1,4 +1,4 @@
-"""Opens clients of Bedrock."""
+"""Opens the model of a tenant that writes by Bedrock."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from assistant.answer.services import AnswerWriter
+from assistant.models.artifacts import CharacterTokenCounter, unknown_model
+from assistant.models.opened import ModelStores
 from assistant.models.sagemaker import AwsRuntime
+from assistant.options.bedrock.converse import BedrockGenerator
+from assistant.options.bedrock.section import bedrock_of
 from assistant.process.aws.clients import open_client
+from assistant.tenant.manifests import WRITER
 
 
 @asynccontextmanager
@@ -19,3 +25,14 @@ async def open_bedrock_runtime(**place: Any) -> AsyncGenerator[AwsRuntime]:
             yield runtime
         finally:
             await runtime.close()
+
+
+async def open_writer(stores: ModelStores) -> AnswerWriter | None:
+    """Return what writes the answers of a tenant that names a model of Bedrock."""
+    generation = bedrock_of(stores.tenant)
+    if generation is None:
+        return None
+    region = stores.settings.region
+    client = await stores.clients.once("bedrock-runtime", lambda: open_bedrock_runtime(region=region))
+    model = unknown_model(generation.model, WRITER)
+    return AnswerWriter(BedrockGenerator(client, model=generation.model), model, CharacterTokenCounter())

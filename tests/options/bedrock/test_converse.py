@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 from urllib.parse import unquote
 
 import orjson
@@ -24,11 +25,15 @@ from assistant.domain.errors import (
     GenerationUnavailableError,
     OverloadedError,
 )
+from assistant.models.opened import ModelStores, open_model_clients
 from assistant.options.bedrock.converse import FINISH_REASONS, BedrockGenerator, ConverseParser
-from assistant.options.bedrock.opened import open_bedrock_runtime
+from assistant.options.bedrock.opened import open_bedrock_runtime, open_writer
+from assistant.process.settings import StoreSettings
 from assistant.stores.ports import ChatMessage, GenerationDelta, GenerationRequest
+from assistant.tenant.tenant import load_tenant
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 from tests.options.bedrock import frames
+from tests.stacks.synthesized import ROOT
 
 REQUEST = GenerationRequest(
     (
@@ -285,3 +290,26 @@ def test_of_1000_streams_cut_anywhere_no_text_is_lost_or_doubled() -> None:
         assert parser.last_delta() == GenerationDelta(
             "", FINISH_REASONS[reason], Usage(prompt_tokens=5, completion_tokens=2)
         )
+
+
+async def test_a_tenant_that_names_a_model_is_written_for_by_it(
+    monkeypatch: pytest.MonkeyPatch, deadline: Deadline
+) -> None:
+    tenant = load_tenant(ROOT / "tests/company/tenants/scribe.toml")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDLOCAL")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    async with (
+        scripted_http(sent(frames.whole("Refill too soon."))) as server,
+        open_model_clients(StoreSettings.model_construct(region="eu-central-1")) as clients,
+    ):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", server.url)
+        unused: Any = None
+        stores = ModelStores(tenant, clients.settings, clients, clients.stack, *[unused] * 4)
+        writer = await open_writer(stores)
+        assert writer is not None
+        async with writer.generator.stream(REQUEST, deadline=deadline) as stream:
+            assert (await anext(aiter(stream))).text == "Refill too soon."
+
+    assert unquote(server.exchanges[0].target) == "/model/eu.amazon.nova-lite-v1:0/converse-stream"
+    assert writer.model.model_id == tenant.generation.model
+    assert writer.model.writes_answers

@@ -186,7 +186,7 @@ def _deployed(options: GlobalOptions, tenant: str) -> tuple[Deployed, ModelsSect
 
 def _manifests(models: ModelsSection, name: str) -> tuple[LlmManifest, LlmManifest]:
     """Return the manifests of the served model and of the candidate. Raises ConfigurationError."""
-    if models.candidate != name:
+    if models.candidate != name or models.llm is None:
         raise ConfigurationError(
             f'{name} is not declared. Write candidate = "{name}" under [models] of the tenant file, and '
             "deploy: the models stack then has its model and both configurations."

@@ -1,0 +1,118 @@
+"""The templates of a tenant whose answers a model of Bedrock writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+
+from assistant.cli.aws.templates import refuse_broken_rules, refuse_paths
+from assistant.options.bedrock.stack import INVOKE, statements
+from stacks.account import TenantBoundary
+from stacks.tenant import DeployedTenant, read_tenants
+from tests.stacks.synthesized import COMPANY, ROOT, synthesize, templates_in
+from tests.stacks.values import resources_of, template_of, with_sections
+
+FILE = ROOT / "tests/company/tenants/scribe.toml"
+ACCOUNT = "222233334444"
+PROFILE = f"bedrock:eu-central-1:{ACCOUNT}:inference-profile/eu.amazon.nova-lite-v1:0"
+REGIONS = ("eu-central-1", "eu-north-1", "eu-west-1", "eu-west-3")
+MODELS = [f"bedrock:{region}::foundation-model/amazon.nova-lite-v1:0" for region in REGIONS]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("scribe")
+    context: dict[str, Any] = {**COMPANY, "tenant": "scribe"}
+    done = synthesize(out, **context)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out / "assembly-Scribe"
+
+
+@pytest.fixture(scope="module")
+def templates(stage: Path) -> Mapping[str, Any]:
+    return templates_in(stage)
+
+
+def scribe() -> DeployedTenant:
+    (tenant,) = read_tenants(folder=FILE.parent, only="scribe", images=ROOT / "images.lock.toml")
+    return tenant
+
+
+def of_type(template: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    return {name: one["Properties"] for name, one in template["Resources"].items() if one["Type"] == kind}
+
+
+def arns(value: Any) -> list[str]:
+    """Return ARNs from the service on: before it stands the partition."""
+    return [
+        json.dumps(one).partition("bedrock:")[1] + json.dumps(one).partition("bedrock:")[2].rstrip('"]}')
+        for one in value
+    ]
+
+
+def bedrock_statements(template: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for policy in of_type(template, "AWS::IAM::Policy").values():
+        for statement in policy["PolicyDocument"]["Statement"]:
+            if "bedrock" in json.dumps(statement["Action"]):
+                yield statement
+
+
+def test_no_llm_endpoint_is_made(templates: Mapping[str, Any]) -> None:
+    (config,) = of_type(templates["Models"], "AWS::SageMaker::EndpointConfig")
+    assert config.startswith("Embedding")
+    assert "InvokeEndpointWithResponseStream" not in json.dumps(templates)
+    assert "llm" not in json.dumps(of_type(templates["Models"], "AWS::Logs::LogGroup"))
+
+
+def test_the_task_may_call_the_profile_and_through_it_its_models_in_the_declared_regions(
+    templates: Mapping[str, Any],
+) -> None:
+    by_profile, by_model = bedrock_statements(templates["Orchestrator"])
+    assert by_profile["Action"] == by_model["Action"] == INVOKE
+    assert arns([by_profile["Resource"]]) == [PROFILE]
+    assert arns(by_model["Resource"]) == MODELS
+    (profile,) = by_model["Condition"]["StringEquals"].items()
+    assert profile[0] == "bedrock:InferenceProfileArn"
+    assert arns([profile[1]]) == [PROFILE]
+
+
+def test_a_model_of_the_region_is_the_only_one() -> None:
+    tenant = with_sections(scribe(), generation={"bedrock": "amazon.nova-lite-v1:0", "context_tokens": 16384})
+    (statement,) = statements(cdk.Stack(), tenant)
+    assert arns(statement.resources) == [MODELS[0]]
+    assert not statement.conditions
+
+
+def test_the_network_has_one_way_to_it(templates: Mapping[str, Any]) -> None:
+    endpoints = of_type(templates["Network"], "AWS::EC2::VPCEndpoint")
+    (endpoint,) = [one for one in endpoints.values() if "bedrock" in one["ServiceName"]]
+    assert endpoint["ServiceName"] == "com.amazonaws.eu-central-1.bedrock-runtime"
+    assert endpoint["PrivateDnsEnabled"] is True
+    (statement,) = endpoint["PolicyDocument"]["Statement"]
+    assert statement["Action"] == [INVOKE]
+    assert sorted(arns(statement["Resource"])) == sorted([PROFILE, *MODELS])
+    assert statement["Condition"]["StringEquals"] == {
+        "aws:PrincipalAccount": ACCOUNT,
+        "aws:PrincipalTag/tenant": "scribe",
+    }
+
+
+def test_the_boundary_lets_the_action_leave_region_and_account() -> None:
+    """A profile's models are AWS's, in other regions; roles' own policies name them."""
+    stack = cdk.Stack(cdk.App(), "Stack", env=cdk.Environment(account=ACCOUNT, region="eu-central-1"))
+    TenantBoundary(stack, "Boundary", name_prefix="acme", regions=["eu-central-1"], of_aws=[INVOKE])
+    (policy,) = resources_of(template_of(stack), "AWS::IAM::ManagedPolicy").values()
+    found = {one["Sid"]: one for one in policy["Properties"]["PolicyDocument"]["Statement"]}
+    assert INVOKE in found["OnlyTheseServices"]["Action"]
+    assert INVOKE in found["LeaveRegion"]["NotAction"]
+    assert INVOKE in found["LeaveAccount"]["NotAction"]
+
+
+def test_rules_and_paths_hold(stage: Path) -> None:
+    refuse_broken_rules(stage, tenant_file=FILE, root=ROOT)
+    refuse_paths(stage, tenant_file=FILE, root=ROOT)
