@@ -184,7 +184,7 @@ class AnswerQuestion:
             resumable=resumable,
             red_flags=prepared.red_flags,
             unchecked_language=queries.unchecked_language,
-            recorded_model=self._services.writer.model.recorded,
+            recorded_model=self._services.writer.model.recorded if prepared.prompt is not None else None,
         )
 
 

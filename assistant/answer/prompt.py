@@ -167,14 +167,20 @@ class BuildPrompt:
         self._adaptations = adaptations
         self._longest = services.tenant.generation.max_tokens
         self._prompts = PromptBuilder(services) if services.writes_answers else None
+        self._answers = services.writer.answers
 
     async def run(
         self, question: Question, ranked: Sequence[Ranked], hydration: Hydration, scope: SearchScope
     ) -> Prompt | None:
-        """Return the prompt; None where no model writes: it may not, nothing is near, nothing fits, or
-        something else answers. Raises TooLargeError when the question alone does not fit."""
+        """Return the prompt; None where no model writes: it may not, nothing is near, nothing fits, a
+        recording lacks it, or something else answers.
+
+        Raises TooLargeError when the question alone does not fit.
+        """
         turns = await question.turns
-        if self._prompts is None or any(one.answers for part in ranked for one in part.hits.offered):
+        if self._prompts is None or question.request.mode == "quoted":
+            return None
+        if any(one.answers for part in ranked for one in part.hits.offered):
             return None
         if not any(part.gate.passed for part in ranked):
             return None
@@ -202,7 +208,7 @@ class BuildPrompt:
             span.set_attribute("gen_ai.prompt.name", prompt.prompt_id)
             span.set_attribute("assistant.prompt.tokens", prompt.prompt_tokens)
             span.set_attribute("assistant.prompt.dropped_documents", prompt.dropped_documents)
-        if not prompt.documents:
+        if not prompt.documents or not self._answers(prompt.messages):
             return None
         elements = hydration.labels() if self._prompts.lists_elements else _named_in(prompt, hydration)
         return replace(prompt, elements=elements, sources=tuple(sources.passages))

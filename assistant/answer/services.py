@@ -39,6 +39,7 @@ from assistant.models.artifacts import ServedModel
 from assistant.stores.ports import (
     AnswerGenerator,
     AnswerRecords,
+    ChatMessage,
     DocumentLinks,
     DocumentTexts,
     LiveDesk,
@@ -64,6 +65,8 @@ class AnswerWriter:
     generator: AnswerGenerator
     model: ServedModel
     token_counter: TokenCounter
+    answers: Callable[[Sequence[ChatMessage]], bool] = lambda _: True
+    """Whether it can answer a prompt: a recording answers its own alone."""
 
 
 @dataclass(frozen=True, slots=True)

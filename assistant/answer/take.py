@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -40,6 +40,8 @@ class AnswerRequest(PublicModel):
     conversation_id: RecordId | None = None
     """A conversation of the same agent; absent: a new conversation."""
     filters: SearchFilters = SearchFilters()
+    mode: Literal["auto", "quoted"] = "auto"
+    """``quoted``: no model is asked, whatever the tenant's file says."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens, at most the tenant's own limit."""
     resume_window_s: int = Field(default=0, ge=0, le=30)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -13,7 +13,16 @@ from typer import Option
 
 from assistant.cli.ask import sign_context
 from assistant.cli.learn import learn_first_router
-from assistant.cli.models import ModelOfUrl, ServedOptions, Url, use_recorded_model, use_served_model
+from assistant.cli.models import (
+    ModelOfUrl,
+    ServedOptions,
+    Url,
+    play_recorded_answers,
+    use_recorded_model,
+    use_served_model,
+)
+from assistant.client.client import AssistantClient
+from assistant.client.connection import RefusedByServiceError
 from assistant.domain.errors import NotFoundError
 from assistant.evaluation.fit_router import content_note
 from assistant.laptop.layout import ORDER_SYSTEM
@@ -57,6 +66,7 @@ class _Demo:
     runtime: LocalRuntime
     terminal: Terminal
     plays_recording: bool
+    """Whether recorded answers are asked for by name: those that show what is withheld, too."""
 
     async def run(self) -> None:
         """Load and ask the demo's tenants, and tell the stories of options."""
@@ -73,7 +83,10 @@ class _Demo:
     async def load_and_ask(self, tenant: str) -> None:
         """Load one of the demo's tenants, ask its questions, and learn its router where it has none."""
         await self.load(tenant)
-        await self.ask(tenant, _QUESTIONS[tenant])
+        if tenant == _STORY_TENANT:
+            await self.ask(tenant, _QUESTIONS[tenant], mode="quoted")
+            self.terminal.show("The same question, where a model writes above the section:", "dim")
+        await self.ask(tenant, _QUESTIONS[tenant], replies=tenant == _STORY_TENANT)
         if tenant == _STORY_TENANT and self._has_order_system(tenant):
             await self.ask(tenant, _LIVE_QUESTION, LIVE_CASE)
         for question in _RECORDED_QUESTIONS if self.plays_recording and tenant == _STORY_TENANT else ():
@@ -109,8 +122,17 @@ class _Demo:
         if learned is not None:
             self.terminal.step(f"{tenant}: learned which source matters: {content_note(learned.content)}")
 
-    async def ask(self, tenant: str, question: str, case: CareCase | None = None) -> None:
-        """Stream one answer with its sources, and with live data where it is a customer's conversation."""
+    async def ask(
+        self,
+        tenant: str,
+        question: str,
+        case: CareCase | None = None,
+        *,
+        mode: Literal["auto", "quoted"] = "auto",
+        replies: bool = False,
+    ) -> None:
+        """Stream one answer with its sources, and with live data where it is a customer's conversation; with
+        ``replies`` write to the patient from it, where a model does."""
         out = self.terminal.out
         out.print()
         out.print(styled((f"{tenant}  ", "bold cyan"), (question, "bold")))
@@ -122,8 +144,19 @@ class _Demo:
                 f"in the conversation of customer {customer}, signed by the care application", "dim"
             )
         async with self.runtime.client(Grant(tenant, _AGENT)) as client:
-            await answer_on(self.terminal, client, question_of(question, context=context))
+            asked = question_of(question, context=context).model_copy(update={"mode": mode})
+            answer = await answer_on(self.terminal, client, asked, shows_section=not replies)
+            if replies and answer.is_written and answer.answer_id is not None:
+                await self._reply(client, answer.answer_id)
         out.print()
+
+    async def _reply(self, client: AssistantClient, answer_id: str) -> None:
+        """Print a reply to the patient; nothing where the recording has none."""
+        try:
+            reply = await client.write_reply(answer_id)
+        except RefusedByServiceError:
+            return
+        self.terminal.out.print(styled(("\nFor the patient  ", "bold cyan"), (reply.text, "")))
 
 
 @app.command()
@@ -135,17 +168,13 @@ def demo(
 ) -> None:
     """Start all tenants, answer four questions, tell the stories of options, then serve until Ctrl-C.
 
-    With a model, its tenants' answers are written by it, as after: assistant models use. The model
-    "recorded" plays committed answers of a language model, and says so beside each."""
+    With a model, its tenants' answers are written by it, as after: assistant models use. Without one, answers
+    are sections of documents, and a few questions have committed answers of a language model, labelled so;
+    the model "recorded" shows two more of these."""
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
     served = ServedOptions(url, model)
     asked = [tenant for tenant in options.tenants().tenants if tenant in _QUESTIONS]
-    if served.plays_recording:
-        use_recorded_model(options, tenants=asked)
-    else:
-        served.check(others=url is None)
-        if url is not None:
-            use_served_model(options, tenants=asked, served=served)
+    _choose_model(options, served, tenants=asked)
     runtime = local_runtime(options, terminal)
     ends, is_serving = exit_ or runtime.settings.in_ci, False
     try:
@@ -168,6 +197,18 @@ def demo(
         if not is_serving:
             raise
         terminal.step("stopped")
+
+
+def _choose_model(options: GlobalOptions, served: ServedOptions, *, tenants: Sequence[str]) -> None:
+    """Have the tenants' answers written by the model that was named; without one, play what was recorded."""
+    if served.plays_recording:
+        use_recorded_model(options, tenants=tenants)
+        return
+    served.check(others=served.url is None)
+    if served.url is not None:
+        use_served_model(options, tenants=tenants, served=served)
+    else:
+        play_recorded_answers(options, tenants=tenants)
 
 
 def _show_console(terminal: Terminal, runtime: LocalRuntime) -> None:

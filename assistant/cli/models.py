@@ -383,9 +383,20 @@ class ServedOptions:
             raise ConfigurationError(f"{first['msg'].removeprefix('Value error, ')}.") from None
 
 
+def _recordings(options: GlobalOptions) -> Path:
+    return options.tenants_dir.resolve().parent / "evaluation" / "recorded"
+
+
+def play_recorded_answers(options: GlobalOptions, *, tenants: Sequence[str]) -> None:
+    """Choose the recorded answers, where there are any, for the tenants that have no other model to write."""
+    free = [name for name in tenants if options.local_models([name])[name].generation is None]
+    if free and any(_recordings(options).glob("*.jsonl")):
+        use_recorded_model(options, tenants=free)
+
+
 def use_recorded_model(options: GlobalOptions, *, tenants: Sequence[str]) -> None:
     """Choose the recorded answers beside the tenants' folder for the tenants. Raises ConfigurationError."""
-    folder = options.tenants_dir.resolve().parent / "evaluation" / "recorded"
+    folder = _recordings(options)
     if not any(folder.glob("*.jsonl")):
         raise ConfigurationError(
             f"{folder}: there are no recorded answers. Use a checkout, or another model."

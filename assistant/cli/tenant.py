@@ -50,7 +50,7 @@ WARNINGS = Place[Callable[[TenantConfig], Iterable[str]]]("warnings on a tenant"
 _CARE_APP = "care_app"
 _DEFAULT_SOURCE = '[[sources]]\nname = "knowledge"\nnamespace = ""\naccess = "everyone"\n'
 """The default source of a file without sources: the copy writes it, for its paths."""
-_OF_ONE_BUSINESS = (("glossary",), ("embedding", "vectors"))
+_OF_ONE_BUSINESS = (("glossary",), ("embedding", "vectors"), ("answers", "examples"))
 """What is not copied: it belongs to the words and documents of the tenant that has it."""
 _MIB = 1024 * 1024
 _REVOKED_DAYS = 90

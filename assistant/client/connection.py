@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
@@ -273,6 +273,7 @@ class Question(PublicModel):
     question: str
     conversation_id: RecordId | None = None
     filters: SearchFilters = SearchFilters()
+    mode: Literal["auto", "quoted"] = "auto"
     max_tokens: int | None = None
     context: ContextToken | PlainContext | None = Field(default=None, repr=False)
     """Whose live data the answer may show: the care application's token for this conversation."""

@@ -112,6 +112,10 @@ class RecordedModel:
         last = max((line.made_at for line in self._answers.values()), default="")
         return ", ".join(map(str, (*(name for name, _ in models.most_common(1)), last)))
 
+    def answers(self, messages: Sequence[ChatMessage]) -> bool:
+        """Return whether the answer to these messages was recorded."""
+        return prompt_sha256(messages) in self._answers
+
     @asynccontextmanager
     async def stream(
         self,

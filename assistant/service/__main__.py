@@ -189,6 +189,15 @@ async def _service(
                 sorted(name for name, each in tenants.items() if each.answering.live.replies is not None)
             ),
             replies=tuple(sorted(name for name, each in tenants.items() if each.answering.writes_answers)),
+            examples={name: each.answering.tenant.answers.examples for name, each in tenants.items()},
+            unwritten=tuple(
+                sorted(
+                    name
+                    for name, each in tenants.items()
+                    if settings.models == "embedded"
+                    and (each.answering.writer.model.recorded or not each.answering.writes_answers)
+                )
+            ),
         ),
         deployed=DeployedVersions.model_validate(settings, from_attributes=True),
     )

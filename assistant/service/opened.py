@@ -262,7 +262,7 @@ async def _writer(stores: ModelStores, settings: ServiceSettings, *, generates: 
         generator = await served_generator(chosen, stores.stack, captures)
         return AnswerWriter(generator, model, token_counter)
     recorded = RecordedModel(read_recording(sorted(chosen.recording.glob("*.jsonl"))))
-    return AnswerWriter(recorded, replace(model, recorded=recorded.title), CharacterCount())
+    return AnswerWriter(recorded, replace(model, recorded=recorded.title), CharacterCount(), recorded.answers)
 
 
 async def served_generator(

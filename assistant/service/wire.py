@@ -314,6 +314,10 @@ class ConsoleConfig(PublicModel):
     """Tenants whose sent replies are delivered; those of others are recorded only."""
     replies: tuple[str, ...] = ()
     """Tenants with a model that writes replies."""
+    examples: dict[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])
+    """Tenant = questions that its empty page offers."""
+    unwritten: tuple[str, ...] = ()
+    """Tenants of this machine whose questions no live model answers: the page says how to give them one."""
 
 
 class ReadinessCheck(PublicModel):

@@ -266,6 +266,8 @@ class AnswersSection(StrictModel):
     """Sections of a document with the text for the patient: the draft of a reply."""
     tone: str = Field(default=_TONE, min_length=1, max_length=1_000)
     """How the company writes to the people it serves: part of the prompt of a reply."""
+    examples: Annotated[tuple[ExampleMessage, ...], Field(max_length=4)] = ()
+    """Questions that the empty page of the console offers. They are read before anybody has signed in."""
     escalation: Annotated[Mapping[Subject, Contact], Field(max_length=200)] = {}
     """Subject = whom to ask when the knowledge base has no certain answer. A subject is words of the question
     or of the nearest document; ``default`` is for all others."""

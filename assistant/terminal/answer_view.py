@@ -75,6 +75,8 @@ class AnswerPrinter:
 
     terminal: Terminal
     base_url: str
+    shows_section: bool = True
+    """Whether the section beside a written answer is printed before it."""
     began_s: float = field(default_factory=time.monotonic)
     answer_id: str | None = None
     first_text_s: float | None = None
@@ -93,6 +95,11 @@ class AnswerPrinter:
     def __post_init__(self) -> None:
         self._live = LiveText(lambda text: self.terminal.out.print(text, end=""))
 
+    @property
+    def is_written(self) -> bool:
+        """Whether the answer ended as text of a model."""
+        return self.done is not None and self.done.mode is answers.Mode.WRITTEN
+
     def show(self, event: AnswerEvent) -> None:
         match event:
             case events.Started():
@@ -100,7 +107,7 @@ class AnswerPrinter:
                 _show_started(self.terminal, event)
             case events.Sources():
                 self._sources = event.sources
-                _show_beside(self.terminal, event)
+                _show_beside(self.terminal, event, shows_section=self.shows_section)
             case events.Token():
                 self._show_text(event.text)
             case events.SentenceEnded():
@@ -201,14 +208,15 @@ def _show_started(terminal: Terminal, started: events.Started) -> None:
         terminal.out.print()
 
 
-def _show_beside(terminal: Terminal, event: events.Sources) -> None:
+def _show_beside(terminal: Terminal, event: events.Sources, *, shows_section: bool) -> None:
     """Print what is offered before the text: an approved answer, and the section of a document."""
     if (offered := event.offered) is not None:
         head = ("Approved answer to a near question", "bold cyan")
         terminal.out.print(styled(head, (f"  {offered.question}", "bold"), (f" [{offered.n}]", "cyan")))
         terminal.out.print(with_bold(f"{_indented(offered.text)}\n"))
-    if event.section is not None:
+    if event.section is not None and shows_section:
         _show_other(terminal, "While the model writes", event.section)
+        terminal.out.print()
 
 
 def show_remarks(
@@ -659,9 +667,11 @@ def explain(terminal: Terminal, record: answers.AnswerRecord) -> None:
     )
 
 
-async def answer_on(terminal: Terminal, client: AssistantClient, question: Question) -> AnswerPrinter:
+async def answer_on(
+    terminal: Terminal, client: AssistantClient, question: Question, *, shows_section: bool = True
+) -> AnswerPrinter:
     """Show one streamed answer. Raises RefusedByServiceError, UnreachableError."""
-    printer = AnswerPrinter(terminal, base_url=client.base_url)
+    printer = AnswerPrinter(terminal, base_url=client.base_url, shows_section=shows_section)
     with ExitStack() as waiting:
         waiting.enter_context(terminal.waiting("reading the knowledge base"))
         async with aclosing(client.stream(question)) as events:

@@ -672,6 +672,7 @@ class FakeTenant:
     records: InMemoryRecords = field(default_factory=InMemoryRecords)
     sent_values: InMemorySentValues = field(default_factory=InMemorySentValues)
     model: ServedModel = QUOTING_MODEL
+    can_answer: Callable[[Sequence[Any]], bool] = field(default=lambda _: True)
     clock: Clock = field(default_factory=SystemClock)
     new_id: Callable[[], str] = field(default_factory=countable_ids)
     live_elements: LiveElements | None = None
@@ -727,7 +728,7 @@ class FakeTenant:
             embedder=self.embedder,
             search=self.search,
             index_watch=self.watch,
-            writer=AnswerWriter(self.generator, self.model, WordCounter()),
+            writer=AnswerWriter(self.generator, self.model, WordCounter(), self.can_answer),
             records=self.records,
             documents=CitedDocuments(self.texts, self.live, PlainLinks()),
             live=LiveData(

@@ -88,6 +88,23 @@ async def test_a_tenant_that_wants_quotes_never_calls_a_model_that_writes() -> N
     assert tenant.generator.requests == []
 
 
+async def test_a_question_for_quotes_never_calls_a_model_that_writes() -> None:
+    tenant = FakeTenant.writing()
+    assert_quoted(await ask(tenant, mode="quoted"), fallback=None)
+    assert tenant.generator.requests == []
+
+
+async def test_a_recording_that_lacks_the_prompt_leaves_the_section_without_a_notice() -> None:
+    tenant = FakeTenant.writing()
+    tenant.use_model(recorded="a model, 2026-11-25")
+    tenant.can_answer = lambda _: False
+    asked = await ask(tenant)
+    assert_quoted(asked, fallback=None)
+    assert asked.started.recorded_model is None
+    tenant.can_answer = lambda _: True
+    assert (await ask(tenant)).started.recorded_model == "a model, 2026-11-25"
+
+
 async def test_started_names_answer_conversation_model_and_index() -> None:
     started = (await ask(FakeTenant())).started
     assert (started.answer_id, started.conversation_id) == ("id-1", "id-2")

@@ -62,6 +62,7 @@ def test_the_copy_loads_and_differs_where_tenants_must(options: GlobalOptions, s
 @pytest.mark.parametrize("source", SOURCES)
 def test_all_comments_and_the_order_of_keys_are_kept(options: GlobalOptions, source: str) -> None:
     before = (options.tenants_dir / f"{source}.toml").read_text().partition("\n[glossary]")[0]
+    before = re.sub(r"^examples = .*?^\]\n", "", before, count=1, flags=re.DOTALL | re.MULTILINE)
     after = new(options, source=source)
 
     assert re.findall(r"#.*", after) == re.findall(r"#.*", before)

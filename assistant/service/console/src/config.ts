@@ -5,6 +5,10 @@ export interface Config {
   readonly issuer: string;
   readonly client_id: string;
   readonly scopes: readonly string[];
+  /** By tenant: the questions that its empty page offers. */
+  readonly examples?: Readonly<Record<string, readonly string[]>>;
+  /** Tenants of this machine whose questions no live model answers. */
+  readonly unwritten?: readonly string[];
   /** The name in the page's head. */
   readonly service: string;
   /** Tenants whose sent replies are delivered; those of others are recorded only. */

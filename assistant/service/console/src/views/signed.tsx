@@ -13,6 +13,7 @@ import { Head } from "./head.tsx";
 import { Icon } from "./icons.tsx";
 import { Knowledge } from "./knowledge.tsx";
 import { Shortcuts } from "./shortcuts.tsx";
+import { type Opening, OpeningContext } from "./welcome.tsx";
 import { Workspace } from "./workspace.tsx";
 
 interface SignedProps {
@@ -65,10 +66,16 @@ export function Signed({ config, session, options }: SignedProps) {
         onSignOut={signOut}
       />
       {isSignedOut.value && <SignedOutBanner config={config} />}
-      {page === null ? <NoRole /> : page.draw()}
+      <OpeningContext.Provider value={openingOf(config, session.tenant)}>
+        {page === null ? <NoRole /> : page.draw()}
+      </OpeningContext.Provider>
       {hasShortcuts && <Shortcuts page={page} onClose={() => showShortcuts(false)} />}
     </div>
   );
+}
+
+function openingOf({ examples, unwritten }: Config, tenant: string): Opening {
+  return { examples: examples?.[tenant] ?? [], isUnwritten: unwritten?.includes(tenant) ?? false };
 }
 
 /** What options bring, and the agent's conversation, restored, and told when the page goes away. */

@@ -17,6 +17,7 @@ import { Sources } from "./sources.tsx";
 import { TurnList, beginAnew } from "./turn_list.tsx";
 import { TurnView } from "./turn_view.tsx";
 import { VerdictForm } from "./verdict_form.tsx";
+import { Welcome } from "./welcome.tsx";
 
 interface WorkspaceProps {
   readonly api: Api;
@@ -139,18 +140,6 @@ function useConnectionWords(conversation: Conversation): void {
     else if (wasLost.current && conversation.underway.peek() !== null) announce("Connected again, the answer goes on");
     wasLost.current = isLost;
   }, [isLost]);
-}
-
-function Welcome() {
-  return (
-    <div class="welcome">
-      <h2 class="title">Ask the knowledge base</h2>
-      <p>
-        The answer comes from your own documents, with a source for each sentence. Where they are silent, it says so.
-        You read it, edit it, and send it on.
-      </p>
-    </div>
-  );
 }
 
 function RestoreProblem({ conversation }: { conversation: Conversation }) {
