@@ -8,7 +8,7 @@ the places and their words.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -75,6 +75,8 @@ class KeptTexts:
     """Returns what is left about a document, by place."""
     remove: Callable[[Stores, str], Awaitable[int]] | None = None
     """Removes what is left about a withdrawn document; None where the worker does."""
+    holds: Callable[[TenantConfig], Collection[str]] | None = None
+    """Returns which further ``when`` of the places hold for a tenant."""
 
 
 KEPT_TEXTS = Place[KeptTexts]("texts of documents")
@@ -156,6 +158,8 @@ class WithdrawalReceipts:
             days = asdict(RETENTION[deployed.profile])
             facts |= {"profile": deployed.profile, **days}
             periods = _PERIODS | {name: timedelta(days=days[name] + _MIDNIGHT) for name in days}
+        for kept in KEPT_TEXTS.joined():
+            here |= set() if kept.holds is None else set(kept.holds(self.tenant))
         places: list[ReceiptPlace] = []
         for place in (one for one in _places().remains if one.when in here):
             kept_for = sum((periods[name] for name in place.after), timedelta())

@@ -20,6 +20,7 @@ _OF_THE_LAB = r"\[learning\]|training = .*|corpora = .*|trials = .*"
 _OF_LIVE = r'(connector|whose|replies) = .*|\[\[sources\]\]\n(\w+ = .*\n)*kind = "live".*(\n\w+ = .*)*'
 _OF_OPENAI = r"\[openai\]|system_messages = .*"
 LINES = {
+    "bedrock": r"bedrock(_regions)? = .*",
     "openai": _OF_OPENAI,
     "models_lab": _OF_THE_LAB,
     "desk": _OF_THE_LAB,

@@ -24,12 +24,14 @@ from assistant.domain.errors import (
     UnauthenticatedError,
 )
 from assistant.domain.identity import Role
+from assistant.option import Place
 from assistant.tenant.manifests import load_compatibility, load_embedding_manifest, load_llm_manifest
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.account import BUCKET_OUTPUT, AccountChecks, Finding, Kind, failure, warning
 from assistant.terminal.publishing import Cosign, Registry, images_of, model_files, unverified
 
 Check = Callable[[], Iterable[Finding] | None]
+CHECKS = Place[Callable[[AccountChecks], Mapping[str, Check]]]("checks of an account")
 CLAIMS = frozenset({"tenant", "roles"})
 """That the assistant reads in an agent's token, beside the registered ones."""
 
@@ -74,8 +76,10 @@ class DeploymentChecks:
 
     def checks(self) -> Mapping[str, Check]:
         """Return the checks by name. They raise DeploymentError for what cannot be asked."""
+        of_options = {name: check for of in CHECKS.joined() for name, check in of(self.account).items()}
         return {
             **self.account.checks(),
+            **of_options,
             "bootstrap": self._bootstrap,
             "load balancers": self._balancers,
             "images": self._images,

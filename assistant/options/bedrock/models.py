@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from pydantic import Field
 
+from assistant.domain.errors import ConfigurationError
+from assistant.tenant.prices import Price, Use
+from assistant.tenant.tenant import TenantConfig
 from assistant.tenant.toml_file import StrictModel, read_strict
 
 FILE = Path(__file__).with_name("models.toml")
@@ -48,3 +52,33 @@ def retention_of(model_id: str) -> Retention | None:
     rows = [row for row in known_models().retention if model_id.startswith(row.model)]
     longest = max(rows, key=lambda row: len(row.model), default=None)
     return longest if longest is not None and longest.days else None
+
+
+_PROMPT_TOKENS, _ANSWER_TOKENS = 4_500, 45
+"""Assumed of a question (``DEFAULT_LENGTHS`` of ``assistant aws cost``)."""
+
+
+def uses(tenant: TenantConfig) -> Sequence[tuple[Use, Price]]:
+    """Return what a written answer pays by token. Raises ConfigurationError for a model without a price."""
+    generation = tenant.generation
+    if generation.has_endpoint:
+        return []
+    rows = [row for row in known_models().price if generation.model.endswith(row.model)]
+    if not rows:
+        raise ConfigurationError(f"{FILE}: there is no [[price]] of {generation.model}; add it.")
+    row, prompt = rows[0], min(_PROMPT_TOKENS, generation.context_tokens - generation.max_tokens)
+    lines = (("input", row.input, prompt), ("output", row.output, _ANSWER_TOKENS))
+    return [
+        (
+            Use(
+                part="Bedrock",
+                name=f"{name} tokens of {row.model}",
+                of="AWS::ECS::Service",
+                price=f"bedrock_{name}_token",
+                written=tokens,
+                why=f"written: {tokens} tokens, assumed",
+            ),
+            Price(usd=usd, per="use", units=1_000_000, checked=row.checked, source=row.source),
+        )
+        for name, usd, tokens in lines
+    ]

@@ -52,7 +52,8 @@ def list_calls(
     if unknown := sorted(wanted - set(get_args(CallFault))):
         raise ConfigurationError(f"--only {unknown[0]}: write one of {', '.join(get_args(CallFault))}.")
     calls = _calls(options, tenant, hours, deployed=deployed)
-    rows = [(call, call.faults(slow_ms=1000 * slow_s)) for call in calls]
+    has_capture = options.tenant(tenant).generation.has_endpoint
+    rows = [(call, call.faults(slow_ms=1000 * slow_s, has_capture=has_capture)) for call in calls]
     rows = [(call, faults) for call, faults in rows if only is None or wanted & set(faults)]
     if options.json:
         Terminal().json([{**call.facts(), "faults": faults} for call, faults in rows])

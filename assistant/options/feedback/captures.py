@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 import orjson
 
-from assistant.domain.answers import AccessQuery, AnswerRecord, FinishReason, Outcome
+from assistant.answer.check import CUT_SHORT
+from assistant.domain.answers import AccessQuery, AnswerRecord, Outcome
 from assistant.stores.captures import StoredCaptures
 from assistant.stores.ports import AnswerRecords
 
 CallFault = Literal["failed", "cut", "slow", "withheld", "not captured", "unreadable"]
-"""``cut``: the model ran into its limit of tokens. ``withheld``: its text has a value that nothing which it
-was given holds. ``not captured``: the record names a call of which there is no line."""
+"""``cut``: the model ran into its limit of tokens, or a filter ended it. ``withheld``: its text has a value
+that nothing which it was given holds. ``not captured``: the record names a call of which there is no line."""
 _READABLE = (2, 3)
 """Versions of a line: of the redactor, and of the release before, whose lines have no text."""
 _HOUR = re.compile(r"/(\d{4})/(\d{2})/(\d{2})/(\d{2})/")
@@ -36,17 +37,18 @@ class CapturedCall:
     """As the redactor wrote it."""
     record: AnswerRecord | None
 
-    def faults(self, *, slow_ms: float) -> tuple[CallFault, ...]:
-        """Return what is wrong with it; a call is slow from ``slow_ms`` of its answer's time on."""
+    def faults(self, *, slow_ms: float, has_capture: bool = True) -> tuple[CallFault, ...]:
+        """Return what is wrong with it; a call is slow from ``slow_ms`` of its answer's time on.
+        ``has_capture`` false: the model is behind no endpoint of ours, and its calls have records alone."""
         record, line = self.record, self.line
         response: _Line = {} if line is None else line.get("response", {})
         found: dict[CallFault, bool] = {
             "failed": record is not None and record.outcome is Outcome.FAILED,
             "cut": response.get("finish_reason") == "length"
-            or (record is not None and record.finish_reason is FinishReason.LENGTH),
+            or (record is not None and record.finish_reason in CUT_SHORT),
             "slow": record is not None and record.timings_ms.get("total", 0.0) >= slow_ms,
             "withheld": record is not None and any(one.detail == "withheld" for one in record.sentences),
-            "not captured": line is None,
+            "not captured": line is None and has_capture,
             "unreadable": line is not None and not line.get("readable"),
         }
         return tuple(name for name, is_so in found.items() if is_so)

@@ -73,6 +73,12 @@ async def test_what_is_wrong_with_a_call_is_named(
     assert found[0].faults(slow_ms=10_000.0) == faults
 
 
+async def test_a_call_of_a_model_without_capture_has_its_record_alone(tmp_path: Path) -> None:
+    (found,) = await calls(tmp_path, records=(called(),), lines={})
+    assert found.faults(slow_ms=10_000.0, has_capture=False) == ()
+    assert found.facts()["call"] is None
+
+
 async def test_of_a_shared_capture_a_tenant_sees_the_calls_of_its_records(tmp_path: Path) -> None:
     lines = {"one": clean("call-1"), "two": clean("call-2"), "three": b'{"schema_version":99}'}
     found = await calls(tmp_path, records=(called(),), lines=lines, shared=True)

@@ -1,0 +1,17 @@
+"""Bedrock in the receipt of a withdrawal."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from assistant.documents.receipt import KeptTexts
+from assistant.options.bedrock.section import bedrock_of
+from assistant.tenant.tenant import TenantConfig
+
+
+def _holds(tenant: TenantConfig) -> Collection[str]:
+    return ("bedrock",) if bedrock_of(tenant) is not None else ()
+
+
+KEPT = KeptTexts(places=Path(__file__).with_name("receipt_places.toml"), holds=_holds)

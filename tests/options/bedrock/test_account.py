@@ -1,0 +1,197 @@
+"""What the doctor asks of an account, what a question costs there, and what a receipt says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from botocore.loaders import create_loader
+from botocore.model import ServiceModel
+from botocore.validate import ParamValidator
+
+from assistant.documents.receipt import WithdrawalReceipts
+from assistant.domain.errors import ConfigurationError
+from assistant.options.bedrock.account import checks
+from assistant.options.bedrock.models import uses
+from assistant.tenant.prices import load_prices
+from assistant.tenant.tenant import TenantConfig, load_tenant
+from assistant.terminal.account import AccountChecks
+from tests.stacks.synthesized import ROOT
+
+FILE = ROOT / "tests/company/tenants/scribe.toml"
+SERVICE = ServiceModel(create_loader().load_service_model("bedrock", "service-2"))
+REGIONS = ("eu-central-1", "eu-north-1", "eu-west-1", "eu-west-3")
+ARN = "arn:aws:bedrock:{}::foundation-model/amazon.nova-lite-v1:0"
+QUOTA = "Cross-region model inference requests per minute for Nova Lite"
+WELL: Mapping[str, Any] = {
+    "get_foundation_model": {
+        "modelDetails": {
+            "modelArn": ARN.format("eu-central-1"),
+            "modelId": "amazon.nova-lite-v1:0",
+            "modelName": "Nova Lite",
+            "responseStreamingSupported": True,
+            "inferenceTypesSupported": ["INFERENCE_PROFILE"],
+            "modelLifecycle": {"status": "ACTIVE"},
+        }
+    },
+    "get_foundation_model_availability": {
+        "modelId": "amazon.nova-lite-v1:0",
+        "agreementAvailability": {"status": "AVAILABLE"},
+        "authorizationStatus": "AUTHORIZED",
+        "entitlementAvailability": "AVAILABLE",
+        "regionAvailability": "AVAILABLE",
+    },
+    "get_inference_profile": {"models": [{"modelArn": ARN.format(region)} for region in REGIONS]},
+    "get_model_invocation_logging_configuration": {},
+    "get_account_data_retention": {"mode": "none"},
+}
+
+
+@dataclass
+class Account:
+    """Answers as Bedrock describes it; what is asked must be what it takes."""
+
+    answers: Mapping[str, Any]
+    quota: float = 500.0
+    region: str = "eu-central-1"
+    asked: list[str] = field(default_factory=list[str])
+
+    def call(self, service: str, call: str, *, missing: Any = (), **given: Any) -> Any:
+        assert (service, bool(missing)) == ("bedrock", True)
+        operation = SERVICE.operation_model("".join(part.capitalize() for part in call.split("_")))
+        if operation.input_shape is not None:
+            report = ParamValidator().validate(given, operation.input_shape)
+            assert not report.has_errors(), report.generate_report()
+        answer = self.answers[call]
+        known = cast("Any", operation.output_shape).members
+        assert answer is None or answer.keys() <= known.keys()
+        self.asked.append(call)
+        return answer
+
+    def listed(self, _service: str, _call: str, _key: str, **_: Any) -> list[Mapping[str, Any]]:
+        return [{"QuotaName": QUOTA, "QuotaCode": "L-1", "Value": self.quota}]
+
+
+def found(
+    answers: Mapping[str, Any] | None = None, *, quota: float = 500.0, profile: str = "hipaa"
+) -> list[str]:
+    tenant = load_tenant(FILE)
+    assert tenant.deployment
+    place = tenant.deployment.model_copy(update={"profile": profile})
+    aws: Any = Account({**WELL, **(answers or {})}, quota=quota)
+    account = AccountChecks(aws=aws, tenant=tenant, place=place, tenant_file=FILE, templates={})
+    return [f"{name}: {one.kind}: {one.said}" for name, ask in checks(account).items() for one in ask()]
+
+
+def test_an_account_that_is_ready_passes_all() -> None:
+    assert found() == []
+
+
+def test_another_tenant_is_asked_nothing() -> None:
+    tenant = load_tenant(ROOT / "tests/tenants/sandbox.toml")
+    unused: Any = None
+    assert (
+        checks(AccountChecks(aws=unused, tenant=tenant, place=unused, tenant_file=FILE, templates={})) == {}
+    )
+
+
+DETAILS = WELL["get_foundation_model"]["modelDetails"]
+AVAILABLE = WELL["get_foundation_model_availability"]
+
+
+@pytest.mark.parametrize(
+    ("call", "answer", "said"),
+    [
+        (
+            "get_foundation_model",
+            {"modelDetails": {**DETAILS, "responseStreamingSupported": False}},
+            "not stream",
+        ),
+        (
+            "get_foundation_model",
+            {"modelDetails": {**DETAILS, "modelLifecycle": {"status": "LEGACY"}}},
+            "is LEGACY",
+        ),
+        (
+            "get_foundation_model_availability",
+            {**AVAILABLE, "agreementAvailability": {"status": "NOT_AVAILABLE"}},
+            "create-foundation-model-agreement",
+        ),
+        (
+            "get_foundation_model_availability",
+            {**AVAILABLE, "authorizationStatus": "NOT_AUTHORIZED"},
+            "authorizationStatus NOT_AUTHORIZED",
+        ),
+        ("get_inference_profile", None, "there is no inference profile eu.amazon"),
+        (
+            "get_inference_profile",
+            {"models": [{"modelArn": ARN.format("eu-south-1")}]},
+            'bedrock_regions = ["eu-south-1"]',
+        ),
+        (
+            "get_inference_profile",
+            {"models": [{"modelArn": ARN.format(region).replace("lite", "pro")} for region in REGIONS]},
+            "leads to foundation-model/amazon.nova-pro-v1:0",
+        ),
+        (
+            "get_model_invocation_logging_configuration",
+            {"loggingConfig": {"textDataDeliveryEnabled": True}},
+            "delete-model-invocation-logging-configuration",
+        ),
+        ("get_account_data_retention", {"mode": "inherit"}, "put-account-data-retention --mode none"),
+    ],
+)
+def test_what_is_not_ready_is_named_with_what_to_do(call: str, answer: Any, said: str) -> None:
+    (finding,) = found({call: answer})
+    assert said in finding
+    assert (": warn: " if "LEGACY" in said else ": fail: ") in finding
+
+
+def test_a_model_that_the_region_lacks_is_named() -> None:
+    assert "eu-central-1 has no model amazon.nova-lite-v1:0" in found({"get_foundation_model": None})[0]
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        ("get_model_invocation_logging_configuration", {"loggingConfig": {"textDataDeliveryEnabled": True}}),
+        ("get_account_data_retention", {"mode": "provider_data_share"}),
+    ],
+)
+def test_other_profiles_are_warned(call: str, answer: Any) -> None:
+    (finding,) = found({call: answer}, profile="standard")
+    assert ": warn: " in finding
+
+
+def test_a_low_quota_is_named() -> None:
+    (finding,) = found(quota=1)
+    assert QUOTA in finding
+
+
+def test_a_written_answer_is_paid_by_token() -> None:
+    prices, tenant = load_prices(), load_tenant(FILE)
+    more = prices.of_tenant(tenant).usd_of_use(written=True) - prices.usd_of_use(written=True)
+    assert more == pytest.approx((4_500 * 0.06 + 45 * 0.24) / 1e6)
+    assert prices.of_tenant(load_tenant(ROOT / "tests/tenants/sandbox.toml")).use == prices.use
+
+
+def test_a_model_without_a_price_is_refused_with_what_to_do() -> None:
+    tenant = load_tenant(FILE)
+    other = tenant.generation.model_copy(update={"model": "acme.writer-v1:0"})
+    with pytest.raises(ConfigurationError, match=r"no \[\[price\]\] of acme.writer-v1:0; add it"):
+        uses(tenant.model_copy(update={"generation": other}))
+
+
+@pytest.mark.parametrize(("file", "is_there"), [(FILE, True), (ROOT / "tests/tenants/sandbox.toml", False)])
+def test_a_receipt_says_what_may_remain_there(file: Path, is_there: bool) -> None:
+    unused: Any = None
+    tenant: TenantConfig = load_tenant(file)
+    receipts = WithdrawalReceipts(
+        tenant=tenant, documents=unused, versions=unused, stores=unused, on_aws=True, clock=unused
+    )
+    remaining = receipts._remaining(datetime.now(UTC))
+    assert ("bedrock" in [place.place for place in remaining]) is is_there
