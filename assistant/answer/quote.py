@@ -26,12 +26,13 @@ from assistant.answer.excerpts import (
 from assistant.answer.offers import Cite, QuotedBlock
 from assistant.answer.prompt import Prompt
 from assistant.answer.rank import RankDocuments, Ranked, SourceList
+from assistant.answer.reply_check import check_reply
 from assistant.answer.scores import ScoredUnit
 from assistant.answer.services import TenantServices
 from assistant.answer.sources import SearchScope
 from assistant.domain.answers import AlsoPossible, Cell, OfferedAnswer, ShownAs, Source, SourceFacts, TableRow
 from assistant.domain.documents import DocumentCard, Passage, RankedPassage, StoredDocument, Unit
-from assistant.text.language import fold
+from assistant.text.language import fold, language
 from assistant.text.safe_markdown import inert, safe_markdown
 
 KEPT_CANDIDATES = 20
@@ -316,11 +317,9 @@ class MakeQuote:
             numbers.fill(part.ranked, up_to=self._services.tenant.retrieval.passages)
         offered = self._offered(evidence, numbers, excerpts)
         # Where another document contends, neither's words are offered to be sent.
-        undisputed = (part.section for part in evidence if part.is_undisputed)
-        if (section := next(undisputed, None)) is not None:
-            headings = self._services.tenant.answers.reply_headings
-            labels = hydration.labels_of(section.document_id)
-            draft = reply_draft(section.document, headings, excerpts, labels)
+        undisputed = (part for part in evidence if part.is_undisputed and part.section is not None)
+        if not is_written and (part := next(undisputed, None)) is not None:
+            draft = self._draft(part, excerpts, hydration)
         first = next((part.section for part in answering if part.section is not None), None)
         if is_written and blocks and first is not None:
             section_beside = shown_section(first, blocks)
@@ -333,6 +332,22 @@ class MakeQuote:
             section=section_beside,
             offered=offered,
         )
+
+    def _draft(self, one: Evidence, excerpts: Excerpts, hydration: Hydration) -> str | None:
+        """Return what the document says to the patient, where it says what was asked."""
+        if (section := one.section) is None:
+            return None
+        tenant, labels = self._services.tenant, hydration.labels_of(section.document_id)
+        draft = reply_draft(section.document, tenant.answers.reply_headings, excerpts, labels)
+        title, units = section.document.card.title, (each.unit for each in section.units)
+        lines = [
+            f"{title}\n{unit.heading}\n{unit.text}"
+            for unit in units
+            if shown_reply([unit.text]) not in (draft or "")
+        ]
+        given, spoken = [one.query.question], language(tenant.language)
+        is_right = draft and not check_reply(draft, lines=lines, given=given, language=spoken)
+        return draft if is_right else None
 
     def _blocks(
         self,

@@ -113,6 +113,10 @@ class ConsolePage:
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
 
+    def edit_reply(self) -> None:
+        """Press the key below an answer that opens the editor of a reply, whatever it begins with."""
+        self.page.locator("#edit-reply").click()
+
     def ask(self, question: str) -> None:
         """Ask, and return without waiting for the answer."""
         self.question.fill(question)

@@ -64,6 +64,12 @@ class StandIn:
     marks: list[tuple[str, Body]] = field(default_factory=list[tuple[str, Body]])
     """Verdicts and sent texts as they came, each with its kind."""
     desk: StandInDesk = field(default_factory=StandInDesk)
+    replies: list[tuple[Event | Held, ...]] = field(default_factory=list[tuple[Event | Held, ...]])
+    """The events of each reply after its first one; with any, the tenant's model writes replies."""
+    reply_bodies: list[Body] = field(default_factory=list[Body])
+    """What was asked of replies, and of their check."""
+    checks: dict[str, list[Body]] = field(default_factory=dict[str, list[Body]])
+    """What the check finds in a text."""
     delivers: list[str] = field(default_factory=list[str])
     """Tenants whose replies are delivered."""
     dist: Path = DIST
@@ -96,6 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
                         "scopes": ["openid"],
                         "service": "Care",
                         "delivers": self.stand_in.delivers,
+                        "replies": ["pharmacy"] if self.stand_in.replies else [],
                     }
                 )
             case "/.well-known/openid-configuration":
@@ -134,6 +141,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path.startswith(_DESK):
             desk, by = self.stand_in.desk, self._caller()
             self._problem_or_json(desk.change(self.path.removeprefix(_DESK), json.loads(body), by=by))
+        elif self.path.endswith("/reply/check"):
+            asked = json.loads(body)
+            self.stand_in.reply_bodies.append(asked)
+            self._json({"checks": self.stand_in.checks.get(asked["text"], [])})
+        elif self.path.endswith("/reply"):
+            self._write_reply(json.loads(body))
         elif "/elements/" in self.path:
             self._refill(json.loads(body))
         elif self.path.endswith("/acts"):
@@ -154,6 +167,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Return the ``sub`` of the token that the request brought."""
         payload = self.headers["authorization"].split(".")[1]
         return json.loads(base64.urlsafe_b64decode(payload + "=="))["sub"]
+
+    def _write_reply(self, body: Body) -> None:
+        stand_in = self.stand_in
+        stand_in.reply_bodies.append(body)
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        ids = {"answer_id": f"reply-{len(stand_in.reply_bodies)}", "conversation_id": "answer-1"}
+        started = ("started", {**stand_in.started, **ids})
+        self._write((started, ("sources", {"sources": []}), *stand_in.replies.pop(0)), [])
 
     def _refill(self, body: Body) -> None:
         stand_in = self.stand_in

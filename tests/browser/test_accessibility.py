@@ -65,7 +65,7 @@ def test_an_answer_from_its_first_word_to_the_verdict(
     expect(written.panel.locator("mark.passage").first).to_be_visible()
     check(written)
     written.page.keyboard.press("Escape")
-    written.button("Edit as reply").click()
+    written.edit_reply()
     check(written)
     written.button("Bad").click()
     written.button("Save the mark").click()

@@ -33,7 +33,7 @@ def test_an_agent_asks_reads_edits_reloads_sends_and_gives_a_verdict(console: Co
     expect(console.panel).to_have_count(0)
     expect(opener).to_be_focused()
 
-    console.button("Edit as reply").click()
+    console.edit_reply()
     console.reply.fill("Dear patient, the first payable day is day 23.")
     answered = console.answer.inner_text()
     page.reload()
@@ -57,15 +57,14 @@ def test_an_agent_asks_reads_edits_reloads_sends_and_gives_a_verdict(console: Co
     expect(page.locator(".sent-list summary")).to_contain_text("Recorded as sent at")
 
 
-def test_the_reply_is_copied_as_text(console: ConsolePage) -> None:
+def test_the_lines_of_an_answer_are_copied_as_internal_text(console: ConsolePage) -> None:
     console.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     console.sign_in()
     console.ask_to_the_end(QUESTION)
-    console.button("Copy reply").click()
-    expect(console.button("Copied")).to_be_visible()
+    console.button("Copy these lines").click()
+    expect(console.button("Copied: internal lines")).to_be_visible()
     copied: str = console.page.evaluate("navigator.clipboard.readText()")
-    console.button("Edit as reply").click()
-    expect(console.reply).to_have_value(copied)
+    assert "75 percent" in copied
 
 
 def test_a_table_is_a_table_on_a_phone_and_when_the_answer_is_read_again(console: ConsolePage) -> None:

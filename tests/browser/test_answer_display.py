@@ -131,16 +131,16 @@ def test_the_reply_starts_with_the_draft_for_the_patient(answered: OpenConsole) 
     expect(console.page.locator(".for-you h3")).to_contain_text("For you")
     expect(console.page.locator(".reply h3")).to_have_text("For the patient")
     expect(console.page.locator(".reply .draft")).to_have_text(SPOKEN)
-    console.button("Edit as reply").click()
+    console.edit_reply()
     expect(console.reply).to_have_value(SPOKEN)
     expect(console.reply).to_be_focused()
 
 
-def test_a_reply_without_a_draft_contains_only_supported_text(answered: OpenConsole) -> None:
+def test_a_reply_without_a_draft_begins_empty(answered: OpenConsole) -> None:
     parts = units((f"{SUPPORTED} ", "supported", [1]), (UNSUPPORTED, "unsupported", []))
     console = answered(refill_sources(), *parts, done(mode="written"))
-    console.button("Edit as reply").click()
-    expect(console.reply).to_have_value(SUPPORTED)
+    console.button("Write a reply").click()
+    expect(console.reply).to_have_value("")
 
 
 def test_a_written_answer_that_is_not_certain_has_a_warning_and_a_contact(answered: OpenConsole) -> None:
@@ -260,7 +260,7 @@ def test_earlier_conversations_are_listed_opened_and_removed(at: OpenConsole) ->
 def test_the_verdict_buttons_are_visible_without_scrolling(answered: OpenConsole) -> None:
     steps = "".join(f"{n}. Do this, and then do something else as well.\n" for n in range(1, 40))
     console = answered(refill_sources(), *units((steps, "supported", [1])), done(mode="quoted"))
-    for name in ("Good", "Bad", "Edit as reply"):
+    for name in ("Good", "Bad", "Write a reply"):
         expect(console.button(name)).to_be_in_viewport(ratio=1)
     console.button("Bad").click()
     expect(console.button("Save the mark")).to_be_in_viewport(ratio=1)

@@ -216,25 +216,19 @@ def test_the_page_says_which_sources_were_asked_and_which_did_not_answer(
     check(console)
 
 
-def test_the_reply_begins_with_the_live_value(answered: OpenConsole) -> None:
-    console = answered(*script(ready(value("Status", "Shipped"))))
-    console.button("Edit as reply").click()
-    expect(console.reply).to_have_value("1. Open the order. It is Shipped now.")
-
-
 def test_a_reply_to_a_question_that_a_system_alone_answers_has_its_values(
     answered: OpenConsole,
 ) -> None:
     whole = {"place": "inline", "start": 0, "end": len(LABEL)}
     status = ready(value("Status", "Shipped"), display=whole)
     console = answered(("token", {"text": LABEL}), status, done(mode="quoted"))
-    console.button("Edit as reply").click()
+    console.edit_reply()
     expect(console.reply).to_have_value("Order status: Shipped")
 
 
 def test_a_reply_of_a_comparison_names_its_items(answered: OpenConsole) -> None:
     console = answered(*script(comparison()), question="Which one is quieter?")
-    console.button("Edit as reply").click()
+    console.edit_reply()
     expect(console.reply).to_have_value(
         "- Quiet Mist 200: Price $59.00, Noise 24 dB, Reviews 4.4 of 5\n"
         "- Arctic Breeze Pro with a name that is long: Price $84.50, Reviews 3.1 of 5"
@@ -262,7 +256,7 @@ def test_a_question_back_for_a_live_value_is_no_gap_of_the_knowledge_base(
 
 def test_a_sent_reply_names_its_live_values(answered: OpenConsole, stand_in: StandIn, check: Check) -> None:
     console = answered(*script(ready(value("Status", "Shipped"))))
-    console.button("Edit as reply").click()
+    console.edit_reply()
     console.reply.fill("Good news: it is Shipped. Bye.")
     check(console)
     console.button("Record as sent").click()
@@ -283,7 +277,8 @@ def test_a_reply_is_sent_with_the_context_of_its_question_where_it_is_delivered(
     console = at()
     token = open_from_chat(console, customer="C-1042")
     console.ask_to_the_end(QUESTION)
-    console.button("Edit as reply").click()
+    console.edit_reply()
+    console.reply.fill("It is Shipped.")
     expect(console.page.locator("#reply-hint")).to_have_text("Kept in this tab until you send or discard it.")
     check(console)
     open_from_chat(console, customer="C-2000")

@@ -141,7 +141,7 @@ def test_the_focus_moves_before_the_next_frame(stage: ConsolePage, llm: Scripted
     stage.ask_to_the_end(QUESTION)
     source = f"Source {stage.citations.first.inner_text()}: {CITED_TITLE}"
     for pressed, focused in (
-        ("Edit as reply", "reply"),
+        ("Reply to the patient", "reply"),
         ("Discard edit", "edit-reply"),
         (source, "panel-title"),
         ("Close", source),

@@ -96,7 +96,7 @@ def test_signing_out_removes_the_conversation(stage: ConsolePage, llm: ScriptedL
     llm.says(SUPPORTED)
     stage.sign_in()
     stage.ask_to_the_end(QUESTION)
-    stage.button("Edit as reply").click()
+    stage.edit_reply()
     stage.button("Sign out").click()
     expect(stage.button("Sign in")).to_be_visible()
     assert stage.page.evaluate("sessionStorage.length") == 0
@@ -108,7 +108,7 @@ def test_the_next_agent_in_a_tab_sees_nothing_of_the_previous_one(
     llm.says(SUPPORTED)
     stage.sign_in(agent="amira")
     stage.ask_to_the_end(QUESTION)
-    stage.button("Edit as reply").click()
+    stage.edit_reply()
     stage.reply.fill("About patient 4711")
     stage.page.context.clear_cookies()  # the issuer has forgotten her: the reload asks who it is
     stage.page.reload()
@@ -126,7 +126,7 @@ def test_an_expired_sign_in_keeps_the_unsent_edit(stage: ConsolePage, llm: Scrip
     llm.says(SUPPORTED)
     stage.sign_in()
     stage.ask_to_the_end(QUESTION)
-    stage.button("Edit as reply").click()
+    stage.edit_reply()
     stage.reply.fill("Half a reply")
     problem = {
         "title": "Sign in",

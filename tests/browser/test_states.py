@@ -120,7 +120,7 @@ def test_an_unsupported_sentence_is_marked_with_its_reason(answered: OpenConsole
     expect(sentences.nth(0).locator(".flag")).to_have_count(0)
     expect(sentences.nth(1).locator(".flag")).to_have_text("Check with the source: the model named none")
     expect(console.status).to_contain_text("1 sentence to check")
-    console.button("Edit as reply").click()
+    console.edit_reply()
     console.reply.fill(f"{SUPPORTED} {UNSUPPORTED}")
     expect(console.page.locator("#reply-hint")).to_contain_text("1 sentence of the answer")
     console.reply.fill(SUPPORTED)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
+import pytest
+
 from assistant.answer.excerpts import Excerpts
 from assistant.answer.quote import snippet
 from assistant.domain.answers import Certainty, FinishReason, Mode, Sentence, TableRow
@@ -38,6 +40,17 @@ async def test_what_the_document_says_to_the_patient_is_the_draft_of_a_reply() -
     )
     asked = await ask(FakeTenant().with_documents(document(content=content)))
     assert asked.done.reply_draft == "Your refill is payable on day 23."
+
+
+@pytest.mark.parametrize(
+    "spoken", ["I will tell you the day.", "Your refill is payable on day 25."], ids=["missing", "not held"]
+)
+async def test_a_fixed_text_without_what_was_asked_is_no_draft(spoken: str) -> None:
+    content = (
+        f"## Steps\n\nRetail refills are payable after 23 days.\n\n## What to tell the patient\n\n{spoken}"
+    )
+    asked = await ask(FakeTenant().with_documents(document(content=content)))
+    assert asked.done.reply_draft is None
 
 
 async def test_a_quote_is_the_stored_text_character_for_character() -> None:

@@ -5,12 +5,15 @@ import { ApiError, problemOf, retryAfterMs, unreachable, whole } from "./problem
 import type {
   Act,
   AnswerRequest,
+  CheckBody,
   Conversation,
   DocumentDetails,
   DocumentFilters,
   DocumentPage,
   DocumentText,
   ReleaseRequest,
+  ReplyBody,
+  ReplyChecks,
   RestoreContentRequest,
   SendRequest,
   Source,
@@ -72,6 +75,20 @@ export class Api {
         ? this.#stream("/v1/answers", { method: "POST", body, headers, signal })
         : this.#events(place, signal);
     await new ComingBack(open, { reader }).readToEnd();
+  }
+
+  /** Have a reply to an answer written; its events are those of an answer. */
+  async reply(answerId: string, key: string, request: ReplyBody, reader: Reader): Promise<void> {
+    const body = JSON.stringify(request);
+    const headers = { "content-type": "application/json", "idempotency-key": key };
+    const path = `/v1/answers/${encodeURIComponent(answerId)}/reply`;
+    const open: Open = (place, signal) =>
+      place === null ? this.#stream(path, { method: "POST", body, headers, signal }) : this.#events(place, signal);
+    await new ComingBack(open, { reader }).readToEnd();
+  }
+
+  async checkReply(answerId: string, request: CheckBody): Promise<ReplyChecks> {
+    return await this.write(`/v1/answers/${encodeURIComponent(answerId)}/reply/check`, request);
   }
 
   /** Read an answer that another page of this tab began, from its first event to its end. */

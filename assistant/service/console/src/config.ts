@@ -13,6 +13,8 @@ export interface Config {
   readonly service: string;
   /** Tenants whose sent replies are delivered; those of others are recorded only. */
   readonly delivers?: readonly string[];
+  /** Tenants with a model that writes replies. */
+  readonly replies?: readonly string[];
 }
 
 export const CALL_LIMIT_MS = 15_000;

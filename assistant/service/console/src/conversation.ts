@@ -209,11 +209,15 @@ export class Conversation {
   }
 
   /** Put the reply on record as sent. Throws ApiError; trying again with the same text is the same record. */
-  async send(turn: Turn, text: string, { isDelivered }: { isDelivered: boolean }): Promise<void> {
+  async send(
+    turn: Turn,
+    text: string,
+    { isDelivered, replyId = null }: { isDelivered: boolean; replyId?: string | null },
+  ): Promise<void> {
     if (turn.answerId === null) return;
     const live = liveSpans(text, this.#wordsOf(turn));
     const context = this.#contextOf.get(turn.key);
-    const stored = await this.#marking.send(turn, turn.answerId, text, { live, context });
+    const stored = await this.#marking.send(turn, turn.answerId, text, { live, context, replyId });
     const sent = { ...stored, isDelivered };
     this.#change(turn.key, (current) => ({ ...current, isRecorded: true, sends: [...current.sends, sent] }));
     this.setReply(turn.answerId, null);

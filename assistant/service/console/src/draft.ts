@@ -8,15 +8,14 @@ import type { Turn } from "./turn.ts";
 import type { Element, SentenceEnded } from "./wire.ts";
 
 /**
- * What speaks to the patient, else the supported sentences of the answer, and the live values that answer by
- * themselves; empty when there is neither. A sentence whose live value did not come is left out: its label says
- * nothing to a patient. Of a comparison the reply has its items, by name.
+ * What a document itself says to the patient, and the live values that answer by themselves; empty when there is
+ * neither: words of an internal procedure never become a draft. Of a comparison the reply has its items, by name.
  */
 export function draftOf(turn: Turn): string {
   if (turn.finishReason === "no_evidence") return "";
   const items = turn.elements.filter((element) => isReady(element) && element.kind === "table");
   const spoken = turn.findings.replyDraft?.trim() ?? "";
-  const words = items.some(isOfDocuments) ? "" : spoken || sentencesOf(turn);
+  const words = items.some(isOfDocuments) ? "" : spoken;
   const values = turn.elements.filter((element) => isReady(element) && standsAlone(element, turn.sentences));
   return [words, ...[...items.filter(isOfDocuments), ...values].map(linesOf)].filter((text) => text !== "").join("\n\n");
 }
@@ -35,7 +34,8 @@ function linesOf(element: Element): string {
   return [...(isOfDocuments(element) ? [] : [`${element.title}:`]), ...lines].join("\n");
 }
 
-function sentencesOf(turn: Turn): string {
+/** The supported sentences of an answer, for the agent. One whose live value did not come is left out. */
+export function sentencesOf(turn: Turn): string {
   const missing = turn.elements.filter((element) => isUnfilled(turn.text, element)).map(({ display }) => display);
   const supported = turn.sentences.filter(
     ({ support, start, end }) =>

@@ -45,11 +45,11 @@ export class Marking {
     turn: Turn,
     answerId: string,
     text: string,
-    { live = [], context }: { live?: readonly LiveSpan[]; context?: string | undefined } = {},
+    { live = [], context, replyId = null }: { live?: readonly LiveSpan[]; context?: string | undefined; replyId?: string | null } = {},
   ): Promise<StoredSent> {
     const attempt = `sent ${answerId}`;
     const send_id = this.#idOf(attempt, JSON.stringify([text, live]));
-    const sent = { send_id, text, live, ...(context === undefined ? {} : { context }) };
+    const sent = { send_id, text, live, ...(replyId === null ? {} : { reply_id: replyId }), ...(context === undefined ? {} : { context }) };
     const stored = await this.#onRecord(turn, () => this.#api.send(answerId, sent));
     this.#attempts.delete(attempt);
     return stored;

@@ -251,7 +251,43 @@ export interface Loading {
   readonly expected: number;
 }
 
+/** What is wrong with a reply. `missing`: the lines hold `values`, and it has none. */
+export interface ReplyCheck {
+  readonly kind: "not_held" | "contradicts" | "missing";
+  /** The sentence, in code points. */
+  readonly start: number;
+  readonly end: number;
+  readonly values: readonly string[];
+}
+
+export interface ReplyChecks {
+  readonly checks: readonly ReplyCheck[];
+}
+
+export type ReplyStyle = "shorter" | "warmer" | "plain_words";
+
+interface LiveText {
+  readonly element_id: string;
+  readonly value: string;
+}
+
+export interface ReplyBody {
+  readonly style?: ReplyStyle;
+  /** The reply so far. */
+  readonly draft?: string;
+  readonly live?: readonly LiveText[];
+}
+
+export interface CheckBody {
+  readonly text: string;
+  /** What the text was edited from. */
+  readonly draft?: string;
+  readonly live?: readonly LiveText[];
+}
+
 export interface Done extends Findings {
+  /** Of a reply. */
+  readonly checks?: readonly ReplyCheck[];
   readonly finish_reason: FinishReason;
   readonly citations: readonly number[];
   /** False while the record could not be written: until it follows, the answer cannot be marked. */
@@ -294,6 +330,8 @@ export interface LiveSpan {
 export interface Sent {
   readonly send_id: string;
   readonly text: string;
+  /** The written reply that it was edited from. */
+  readonly reply_id?: string | null;
   /** Where the text has values of live elements; absent: nowhere. */
   readonly live?: readonly LiveSpan[];
 }

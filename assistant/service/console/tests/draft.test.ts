@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { draftOf } from "../src/draft.ts";
+import { draftOf, sentencesOf } from "../src/draft.ts";
 import { type Turn, newTurn } from "../src/turn.ts";
 import type { SentenceEnded } from "../src/wire.ts";
 
@@ -12,7 +12,7 @@ function answered(text: string, parts: readonly (readonly [string, SentenceEnded
   return { ...newTurn("key", "Why?"), text, sentences, phase: "finished", finishReason: "stop" };
 }
 
-test("the draft is the supported sentences, as plain text", () => {
+test("the lines to copy are the supported sentences, as plain text", () => {
   const text = "**Steps** 😀\n\n1. Ask **her**. Never guess.\n2. Call.\n\nUnheard of. The end.";
   const turn = answered(text, [
     ["1. Ask **her**.", "supported"],
@@ -21,23 +21,19 @@ test("the draft is the supported sentences, as plain text", () => {
     ["Unheard of.", "unsupported"],
     ["The end.", "supported"],
   ]);
-  assert.equal(draftOf(turn), "1. Ask her.\n2. Call.\n\nThe end.");
+  assert.equal(sentencesOf(turn), "1. Ask her.\n2. Call.\n\nThe end.");
 });
 
-test("a withheld sentence leaves nothing in the draft", () => {
+test("a withheld sentence leaves nothing in the lines", () => {
   const turn = answered("Wait. Ask.", [["Wait.", "supported"], ["Ask.", "supported"]]);
   const withheld = { index: 1, start: 5, end: 5, citations: [], support: "unsupported", detail: "withheld" } as const;
   const [first, second] = turn.sentences as [SentenceEnded, SentenceEnded];
-  assert.equal(draftOf({ ...turn, sentences: [first, { ...withheld, values: ["17 mg"] }, second] }), "Wait. Ask.");
+  assert.equal(sentencesOf({ ...turn, sentences: [first, { ...withheld, values: ["17 mg"] }, second] }), "Wait. Ask.");
 });
 
-test("what speaks to the patient comes before the steps for the agent", () => {
+test("what speaks to the patient is the draft, and steps for the agent never are", () => {
   const turn = answered("1. Ask.", [["1. Ask.", "supported"]]);
   assert.equal(draftOf({ ...turn, findings: { ...turn.findings, replyDraft: " Dear patient. " } }), "Dear patient.");
-});
-
-test("an answer without support or evidence gives no draft", () => {
-  const turn = answered("Guess.", [["Guess.", "unsupported"]]);
   assert.equal(draftOf(turn), "");
   assert.equal(draftOf({ ...turn, finishReason: "no_evidence" }), "");
 });

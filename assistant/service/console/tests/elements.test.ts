@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { draftOf } from "../src/draft.ts";
+import { sentencesOf } from "../src/draft.ts";
 import {
   keptElement,
   liveSpans,
@@ -67,7 +67,7 @@ test("a reply has the values in the places of their labels, counted in code poin
   assert.deepEqual(parts, ["😀 The parcel is Shipped.", "Call the desk."]);
 });
 
-test("the draft of a reply says the live value, and leaves out the sentence of one that did not come", () => {
+test("the lines say the live value, and leaves out the sentence of one that did not come", () => {
   const text = `The parcel is ${LABEL}. Call the desk.`;
   const turn = {
     ...newTurn("key", "Where?"),
@@ -76,11 +76,11 @@ test("the draft of a reply says the live value, and leaves out the sentence of o
     phase: "finished" as const,
     finishReason: "stop" as const,
   };
-  assert.equal(draftOf({ ...turn, elements: [element(text)] }), "The parcel is Shipped. Call the desk.");
+  assert.equal(sentencesOf({ ...turn, elements: [element(text)] }), "The parcel is Shipped. Call the desk.");
   const failed = element(text, { state: "failed", data: null });
-  assert.equal(draftOf({ ...turn, elements: [failed] }), "Call the desk.");
+  assert.equal(sentencesOf({ ...turn, elements: [failed] }), "Call the desk.");
   const asTable = element(text, { kind: "table" });
-  assert.equal(draftOf({ ...turn, elements: [asTable] }), "Call the desk.");
+  assert.equal(sentencesOf({ ...turn, elements: [asTable] }), "Call the desk.");
 });
 
 test("two elements that claim the same words do not double them", () => {

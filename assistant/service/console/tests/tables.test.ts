@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { draftOf } from "../src/draft.ts";
+import { sentencesOf } from "../src/draft.ts";
 import { readMarkdown } from "../src/markdown.ts";
 import { withTables } from "../src/tables.ts";
 import { afterEvent, newTurn } from "../src/turn.ts";
@@ -42,5 +42,5 @@ test("rows are a table by their columns' names, with titles across and other lin
 test("a table is copied as lines below its columns' names", () => {
   const sentences = ROWS.map((one, index): SentenceEnded => ({ ...one, index, citations: [1], support: "supported", quote: "shown" }));
   const turn = { ...afterEvent(newTurn("t", "?"), { event: "token", data: { text: TEXT } }), sentences };
-  assert.equal(draftOf(turn), "Plan | Days | Limit\nNorthern plans\n😀 Basic | 3 | \nGold |  | none");
+  assert.equal(sentencesOf(turn), "Plan | Days | Limit\nNorthern plans\n😀 Basic | 3 | \nGold |  | none");
 });

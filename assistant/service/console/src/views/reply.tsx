@@ -1,8 +1,9 @@
-import { useLayoutEffect, useMemo } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo } from "preact/hooks";
 import { announce } from "../announcer.ts";
-import { draftOf } from "../draft.ts";
+import { draftOf, sentencesOf } from "../draft.ts";
 import { clockTime, count, textAt } from "../text.ts";
 import { type Turn, canJudge, sentWords } from "../turn.ts";
+import type { ReplyCheck, ReplyStyle } from "../wire.ts";
 import { CopyButton } from "./copy_button.tsx";
 import { useWorkspace } from "./workspace_state.ts";
 import { Failure, useCall } from "./failure.tsx";
@@ -33,18 +34,22 @@ export function ReplyActions({ turn }: { turn: Turn }) {
 
 function DraftActions({ turn }: { turn: Turn }) {
   const workspace = useWorkspace();
-  const draft = useMemo(() => draftOf(turn), [turn.text, turn.sentences, turn.elements, turn.findings, turn.finishReason]);
+  const parts = [turn.text, turn.sentences, turn.elements, turn.findings, turn.finishReason];
+  const [draft, lines] = useMemo(() => [draftOf(turn), sentencesOf(turn)], parts);
+  const answerId = turn.answerId ?? "";
+  const isWritten = workspace.writes && lines !== "" && turn.finishReason !== "no_evidence";
   useFocusOnceDrawn("edit-reply");
   const edit = () => {
     workspace.focusNext = "reply";
-    workspace.conversation.setReply(turn.answerId ?? "", draft);
+    workspace.conversation.setReply(answerId, isWritten ? "" : draft);
+    if (isWritten) void workspace.replying.write(turn, answerId, null, "");
   };
   return (
     <p class="actions">
       <button type="button" id="edit-reply" class="button primary" onClick={edit}>
-        <Icon name="edit" /> {draft === "" ? "Write a reply" : "Edit as reply"}
+        <Icon name="edit" /> {isWritten ? "Reply to the patient" : draft === "" ? "Write a reply" : "Edit as reply"}
       </button>
-      {draft !== "" && <CopyButton text={draft} label="Copy reply" />}
+      {lines !== "" && <CopyButton text={lines} label="Copy these lines" said="Copied: internal lines" />}
     </p>
   );
 }
@@ -93,12 +98,25 @@ function Editor({ turn, text }: EditorProps) {
   const answerId = turn.answerId ?? "";
   const words = WORDS[workspace.delivers ? "delivered" : "recorded"];
   const { isBusy, failure, run } = useCall(words.failed);
-  const canSend = canJudge(turn) && text.trim() !== "";
+  const { replying } = workspace;
+  const drafted = replying.drafts.value[answerId];
+  const isWriting = drafted?.isWriting ?? false;
+  const canSend = canJudge(turn) && text.trim() !== "" && !isWriting;
   useFocusOnceDrawn("reply");
+  useEffect(() => {
+    if (isWriting || text.trim() === "" || replying.checked.peek()[answerId]?.text === text) return;
+    const timer = setTimeout(() => void replying.check(turn, answerId, text), CHECK_AFTER_MS);
+    return () => clearTimeout(timer);
+  }, [text, isWriting]);
+  const mayUse = async () => {
+    const isAllowed = await replying.mayUse(turn, answerId, text);
+    if (!isAllowed) document.getElementById("reply-faults")?.focus();
+    return isAllowed;
+  };
   const send = async () => {
-    if (!canSend) return;
+    if (!canSend || !(await mayUse())) return;
     workspace.focusNext = "edit-reply";
-    if (await run(() => conversation.send(turn, text, { isDelivered: workspace.delivers }))) announce(sentWords(workspace.delivers));
+    if (await run(() => conversation.send(turn, text, { isDelivered: workspace.delivers, replyId: drafted?.replyId ?? null }))) announce(sentWords(workspace.delivers));
   };
   const discard = () => {
     if (canJudge(turn)) workspace.focusNext = "edit-reply";
@@ -113,7 +131,7 @@ function Editor({ turn, text }: EditorProps) {
         id="reply"
         rows={6}
         value={text}
-        readOnly={isBusy}
+        readOnly={isBusy || isWriting}
         aria-describedby="reply-hint"
         onInput={(event) => conversation.setReply(answerId, event.currentTarget.value)}
         onKeyDown={(event) => {
@@ -121,17 +139,73 @@ function Editor({ turn, text }: EditorProps) {
         }}
       />
       <ReplyHint turn={turn} text={text} kept={words.kept} />
+      <Faults answerId={answerId} text={text} />
+      {drafted?.problem && <Failure>No reply was written: {drafted.problem.detail}</Failure>}
       {failure !== null && <Failure>{failure}</Failure>}
       <p class="actions">
         <button type="button" class="button primary" disabled={isBusy || !canSend} onClick={send}>
           <Icon name="send" /> {isBusy ? words.busy : words.send}
         </button>
-        <CopyButton text={text} label="Copy" />
+        <CopyButton text={text} label="Copy" allow={mayUse} />
+        {workspace.writes &&
+          STYLES.map(([style, label]) => (
+            <button
+              key={style}
+              type="button"
+              class="button quiet"
+              disabled={isBusy || isWriting || text.trim() === ""}
+              onClick={() => void replying.write(turn, answerId, style, text)}
+            >
+              {label}
+            </button>
+          ))}
         <button type="button" class="button quiet" disabled={isBusy} onClick={discard}>
           Discard edit
         </button>
       </p>
     </>
+  );
+}
+
+const CHECK_AFTER_MS = 500;
+const STYLES: readonly [ReplyStyle, string][] = [
+  ["shorter", "Shorter"],
+  ["warmer", "Warmer"],
+  ["plain_words", "Plain words"],
+];
+const FAULTS: Readonly<Record<ReplyCheck["kind"], string>> = {
+  not_held: "Nothing of this answer says",
+  contradicts: "The lines or the draft say otherwise",
+  missing: "The lines say, and the reply does not",
+};
+
+/** What the check found: the keys that use the text lead here first. */
+function Faults({ answerId, text }: { answerId: string; text: string }) {
+  const { replying } = useWorkspace();
+  const checked = replying.checked.value[answerId];
+  if (checked === undefined || checked.text !== text || checked.checks.length === 0) return null;
+  return (
+    <div id="reply-faults" class="notice warn" role="group" aria-label="What the check found" tabIndex={-1}>
+      <Icon name="alert" />
+      <div>
+        <ul>
+          {checked.checks.map(({ kind, start, end, values }) => (
+            <li key={`${kind} ${start}`}>
+              {FAULTS[kind]}
+              {values.length > 0 && <strong> {values.join(", ")}</strong>}
+              {kind !== "missing" && <>: “{textAt(text, [start, end])}”</>}
+            </li>
+          ))}
+        </ul>
+        {checked.isAccepted ? (
+          <p class="hint">You looked at this.</p>
+        ) : (
+          <button type="button" class="button" onClick={() => replying.accept(answerId)}>
+            I checked: use it
+          </button>
+        )}
+      </div>
+    </div>
   );
 }
 

@@ -27,13 +27,14 @@ export function Signed({ config, session, options }: SignedProps) {
   const { api, conversation, earlier, joined, isSignedOut } = useConversation(session, options);
   const uploads = useMemo(() => new Uploads(api), [api]);
   const delivers = config.delivers?.includes(session.tenant) ?? false;
+  const writes = config.replies?.includes(session.tenant) ?? false;
   const all: readonly Page[] = [
     {
       name: "answers",
       label: "Answers",
       roles: ["agent"],
       draw: () => (
-        <Workspace api={api} conversation={conversation} earlier={earlier} joined={joined} delivers={delivers} />
+        <Workspace api={api} conversation={conversation} earlier={earlier} joined={joined} delivers={delivers} writes={writes} />
       ),
     },
     {

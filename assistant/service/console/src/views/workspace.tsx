@@ -25,13 +25,14 @@ interface WorkspaceProps {
   readonly earlier: Earlier;
   readonly joined: readonly Joined[];
   readonly delivers: boolean;
+  readonly writes: boolean;
 }
 
 /** Where an agent asks, reads, edits and judges: one turn at a time. */
-export function Workspace({ api, conversation, earlier, joined, delivers }: WorkspaceProps) {
+export function Workspace({ api, conversation, earlier, joined, delivers, writes }: WorkspaceProps) {
   const workspace = useMemo(
-    () => new WorkspaceState({ api, conversation, earlier, joined, delivers }),
-    [api, conversation, earlier, joined, delivers],
+    () => new WorkspaceState({ api, conversation, earlier, joined, delivers, writes }),
+    [api, conversation, earlier, joined, delivers, writes],
   );
   const turn = conversation.selected.value;
   const open = workspace.open.value;

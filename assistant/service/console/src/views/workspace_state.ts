@@ -6,6 +6,7 @@ import type { Api } from "../api.ts";
 import type { Conversation } from "../conversation.ts";
 import type { Earlier } from "../earlier.ts";
 import type { Joined } from "../options.ts";
+import { Replying } from "../replying.ts";
 import { type Turn, sourceToOpen } from "../turn.ts";
 
 /** A source of the selected turn that a citation points at just now. */
@@ -36,6 +37,7 @@ interface WorkspaceParts {
   readonly earlier: Earlier;
   readonly joined?: readonly Joined[];
   readonly delivers?: boolean;
+  readonly writes?: boolean;
 }
 
 export class WorkspaceState {
@@ -51,17 +53,22 @@ export class WorkspaceState {
   readonly earlier: Earlier;
   /** A reply that is sent is delivered; else it is recorded only. */
   readonly delivers: boolean;
+  /** A model writes replies; else agents do. */
+  readonly writes: boolean;
+  readonly replying: Replying;
   readonly refill: Joined["refill"];
 
   /** Keys of turns beside which a source was opened: each once. */
   readonly #opened = new Set<string>();
   #leaving: ReturnType<typeof setTimeout> | undefined;
 
-  constructor({ api, conversation, earlier, joined = [], delivers = false }: WorkspaceParts) {
+  constructor({ api, conversation, earlier, joined = [], delivers = false, writes = false }: WorkspaceParts) {
     this.api = api;
     this.conversation = conversation;
     this.earlier = earlier;
     this.delivers = delivers;
+    this.writes = writes;
+    this.replying = new Replying({ api, onText: (answerId, text) => conversation.setReply(answerId, text) });
     this.refill = joined.find(({ refill }) => refill !== undefined)?.refill;
   }
 

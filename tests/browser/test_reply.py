@@ -1,0 +1,74 @@
+"""A reply to the patient in a real browser: written into the editor, checked, and written anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.answers import SUPPORTED, done, refill_sources, units
+from tests.browser.console_page import ConsolePage
+from tests.browser.scripted_llm import Held
+from tests.browser.stand_in import StandIn
+
+OpenConsole = Callable[..., ConsolePage]
+WRONG = "Your plan pays from day 25."
+RIGHT = "Your plan pays from day 23."
+FOUND = {"kind": "not_held", "start": 0, "end": len(WRONG), "values": ["25"]}
+
+
+@pytest.fixture
+def console(stand_in: StandIn, answered: OpenConsole) -> ConsolePage:
+    held = Held()
+    held.released.set()
+    stand_in.replies = [
+        (
+            ("token", {"text": "Your plan pays "}),
+            held,
+            ("token", {"text": "from day 25."}),
+            done(checks=[FOUND]),
+        ),
+        (("token", {"text": RIGHT}), done()),
+    ]
+    stand_in.checks = {WRONG: [FOUND]}
+    return answered(refill_sources(), *units((SUPPORTED, "supported", [1])), done(mode="written"))
+
+
+def test_faults_open_before_anything_is_used(
+    console: ConsolePage, stand_in: StandIn, check: Callable[[ConsolePage], None]
+) -> None:
+    console.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    console.page.evaluate("navigator.clipboard.writeText('before')")
+    console.button("Reply to the patient").click()
+    expect(console.reply).to_have_value(WRONG)
+    faults = console.page.locator("#reply-faults")
+    expect(faults).to_contain_text("Nothing of this answer says 25")
+    check(console)
+    for key in ("Record as sent", "Copy"):
+        console.button(key).click()
+        expect(faults).to_be_focused()
+    assert console.page.evaluate("navigator.clipboard.readText()") == "before"
+    assert stand_in.marks == []
+    console.button("I checked: use it").click()
+    console.button("Copy").click()
+    expect(console.button("Copied")).to_be_visible()
+    assert console.page.evaluate("navigator.clipboard.readText()") == WRONG
+
+
+def test_a_reply_is_written_anew_edited_checked_and_recorded(console: ConsolePage, stand_in: StandIn) -> None:
+    console.button("Reply to the patient").click()
+    expect(console.reply).to_have_value(WRONG)
+    console.button("Shorter").click()
+    expect(console.reply).to_have_value(RIGHT)
+    asked = stand_in.reply_bodies[-1]
+    assert (asked["style"], asked["draft"]) == ("shorter", WRONG)
+    expect(console.page.locator("#reply-faults")).to_have_count(0)
+    console.reply.fill(WRONG)
+    expect(console.page.locator("#reply-faults")).to_be_visible()
+    assert stand_in.reply_bodies[-1]["draft"] == RIGHT
+    console.reply.fill(f"{RIGHT} Bye.")
+    console.button("Record as sent").click()
+    expect(console.page.get_by_text("Recorded as sent at")).to_be_visible()
+    [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
+    assert (sent["text"], sent["reply_id"]) == (f"{RIGHT} Bye.", "reply-2")
