@@ -310,7 +310,7 @@ class WriteReply:
             "tone": self._services.tenant.answers.tone,
             "before": f"The question before it: {_quoted(lines.before)}\n\n" if lines.before else "",
             "question": neutralise(lines.record.question),
-            "lines": "\n".join(f"- {_quoted(one)}" for one in lines.lines),
+            "lines": "\n".join(map(_line, lines.lines)),
             "live": f"Live values of this person:\n{live}\n" if live else "",
             "draft": f"The message so far:\n<draft>\n{neutralise(draft)}\n</draft>\n\n" if draft else "",
             "style": f"{template.more[request.style]}\n\n" if request.style else "",
@@ -334,6 +334,13 @@ class WriteReply:
             partial=None,
             max_tokens=most,
         )
+
+
+def _line(line: str) -> str:
+    """Return a line of a document below what it stands under: the last heading, or the title."""
+    title, heading, text = line.split("\n", 2)
+    above = heading.rpartition(" > ")[2] or title
+    return f"- {_quoted(above)}: {_quoted(text)}" if above else f"- {_quoted(text)}"
 
 
 def _quoted(text: str) -> str:

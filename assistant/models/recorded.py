@@ -36,8 +36,9 @@ class RecordedAnswer(PublicModel):
 
     id: str
     """Of the question: ``qid`` of evaluation/."""
-    task: Literal["answer", "reading"] = "answer"
-    """What the model was asked for: the answer, or the reading of the message before its search."""
+    task: Literal["answer", "reading", "reply"] = "answer"
+    """What the model was asked for: the answer, the reading of the message before its search, or the reply to
+    the patient."""
     prompt_sha256: str
     """``prompt_sha256`` of the messages."""
     answer: str

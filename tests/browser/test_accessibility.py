@@ -66,6 +66,7 @@ def test_an_answer_from_its_first_word_to_the_verdict(
     check(written)
     written.page.keyboard.press("Escape")
     written.edit_reply()
+    written.reply.fill("Dear patient")
     check(written)
     written.button("Bad").click()
     written.button("Save the mark").click()

@@ -74,8 +74,9 @@ def test_an_agent_works_with_the_keyboard_alone(stage: ConsolePage, llm: Scripte
 
     keys.press("Alt+Shift+KeyE")
     expect(stage.reply).to_be_focused()
+    expect(stage.reply).to_be_editable()
     keys.press("Control+a")
-    keys.type("Dear patient, on day 23.")
+    keys.type("Dear patient, the plan returned code 79.")
     keys.press("Control+Enter")
     expect(page.locator(".sent-list summary")).to_have_count(1)
     expect(page.locator("#edit-reply")).to_be_focused()

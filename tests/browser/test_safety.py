@@ -127,7 +127,7 @@ def test_an_expired_sign_in_keeps_the_unsent_edit(stage: ConsolePage, llm: Scrip
     stage.sign_in()
     stage.ask_to_the_end(QUESTION)
     stage.edit_reply()
-    stage.reply.fill("Half a reply")
+    stage.reply.fill("Half a reply on code 79")
     problem = {
         "title": "Sign in",
         "status": 401,
@@ -140,7 +140,7 @@ def test_an_expired_sign_in_keeps_the_unsent_edit(stage: ConsolePage, llm: Scrip
     expect(stage.page.locator(".banner")).to_contain_text("Your sign-in has ended")
     stage.page.unroute("**/sent")
     stage.button("Sign in again").click()
-    expect(stage.reply).to_have_value("Half a reply")
+    expect(stage.reply).to_have_value("Half a reply on code 79")
     stage.button("Record as sent").click()
     expect(stage.page.locator(".sent-list summary")).to_have_count(1)
 
