@@ -388,6 +388,9 @@ class ChatAnswer(answers.AnswerEnding):
     timings_ms: dict[str, float] = Field(default_factory=dict[str, float])
 
 
+ChatFinishReason = Literal["stop", "length", "content_filter"]
+
+
 class ChatUsage(PublicModel):
     prompt_tokens: int
     completion_tokens: int
@@ -404,7 +407,7 @@ class ChatCompletionMessage(PublicModel):
 class ChatChoice(PublicModel):
     index: Literal[0] = 0
     message: ChatCompletionMessage
-    finish_reason: Literal["stop", "length"]
+    finish_reason: ChatFinishReason
     logprobs: None = None
 
 
@@ -445,7 +448,7 @@ class ChatDelta(PublicModel):
 class ChatChunkChoice(PublicModel):
     index: Literal[0] = 0
     delta: ChatDelta
-    finish_reason: Literal["stop", "length"] | None = None
+    finish_reason: ChatFinishReason | None = None
     logprobs: None = None
 
 

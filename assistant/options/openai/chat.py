@@ -459,7 +459,7 @@ class ChatEncoder:
         self,
         delta: wire.ChatDelta | None,
         *,
-        finish_reason: Literal["stop", "length"] | None = None,
+        finish_reason: wire.ChatFinishReason | None = None,
         usage: wire.ChatUsage | None = None,
         answer: wire.ChatAnswer | None = None,
     ) -> bytes:
@@ -515,7 +515,9 @@ def chat_error(problem: Problem, *, param: str | None = None) -> wire.ChatError:
     )
 
 
-def _finish_reason(whole: wire.WholeAnswer) -> Literal["stop", "length"]:
+def _finish_reason(whole: wire.WholeAnswer) -> wire.ChatFinishReason:
+    if whole.finish_reason is FinishReason.CONTENT_FILTER:
+        return "content_filter"
     return "length" if whole.finish_reason is FinishReason.LENGTH else "stop"
 
 

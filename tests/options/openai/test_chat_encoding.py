@@ -119,6 +119,13 @@ def test_each_chunk_is_what_the_schema_and_openai_s_client_say() -> None:
     assert {(chunk["id"], chunk["model"], chunk["created"]) for chunk in found} == {("a1", "tiny", CREATED)}
 
 
+@pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.CONTENT_FILTER])
+def test_a_text_that_was_cut_says_so_in_openai_s_words(reason: FinishReason) -> None:
+    found = chunks([*WRITTEN[:-1], done(reason)])
+    OpenAiChunk.model_validate(found[-1])
+    assert found[-1]["choices"][0]["finish_reason"] == reason
+
+
 def test_the_text_comes_whole_and_the_last_choice_says_why_it_ended() -> None:
     found = chunks(WRITTEN)
     assert found[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
