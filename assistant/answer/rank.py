@@ -89,17 +89,18 @@ class Ranked:
 class Gate:
     """One tenant's gate.
 
-    A model is not asked, and no section is shown, where the nearest passage or title is farther than
-    ``GateSection.hopeless_cosine``. Whether what is near answers is for the model, or for the agent, to see.
+    A model is not asked where the nearest passage or title is farther than ``GateSection.model_cosine``, and
+    without a model no section is shown where it is farther than ``GateSection.hopeless_cosine``. Whether what
+    is near answers is for the model, or for the agent, to see.
 
     Example::
 
-        decision = Gate(tenant.gate).run(best_cosine=0.61)
+        decision = Gate(tenant.gate, asks_model=True).run(best_cosine=0.61)
         if not decision.passed: ...  # nothing is near
     """
 
-    def __init__(self, settings: GateSection) -> None:
-        self._least = settings.hopeless_cosine
+    def __init__(self, settings: GateSection, *, asks_model: bool) -> None:
+        self._least = settings.model_cosine if asks_model else settings.hopeless_cosine
 
     def run(self, best_cosine: float) -> GateDecision:
         """Judge the cosine of the nearest passage or title; -1 where there is none."""
@@ -123,7 +124,7 @@ class RankDocuments:
         self.scorer = UnitScorer(adaptations.now.vocabulary.language)
         self._adaptations, self._sources = adaptations, sources
         self._ranker, self._reranker = shipped_weights("ranker"), shipped_weights("reranker")
-        self._gate = Gate(tenant.gate)
+        self._gate = Gate(tenant.gate, asks_model=services.writer.model.writes_answers)
         self._entries, self._clock = tenant.sources, services.clock
 
     async def run(self, hits: Sequence[Hits], scope: SearchScope) -> Sequence[Ranked]:
