@@ -64,6 +64,9 @@ async def test_the_console_is_told_where_to_sign_in(service: RunningService) -> 
         "scopes": ["openid"],
         "service": "Care assistant",
         "delivers": [],
+        "replies": ["clinic", "pharmacy"],
+        "examples": {"clinic": [], "pharmacy": []},
+        "unwritten": [],
     }
 
 
