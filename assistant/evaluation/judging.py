@@ -31,6 +31,7 @@ from assistant.answer.choose import Evidence
 from assistant.answer.events import Done, SentenceEnded, Token
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.prepared import PreparedAnswer
+from assistant.answer.reply import ReplyRequest, WriteReply
 from assistant.answer.services import AnswerWriter, TenantServices, elapsed_ms
 from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
 from assistant.domain.answers import Certainty, FinishReason, Mode
@@ -412,13 +413,16 @@ class WrittenModel:
     counter: TokenCounter
     name: str
     recorded: Mapping[str, RecordedAnswer]
-    """Answers by question, without readings; empty for a live model."""
+    """Answers by question; empty for a live model."""
+    replies: frozenset[str] = frozenset()
+    """Questions with a recorded reply to the patient."""
 
     @classmethod
     def of_recording(cls, lines: Sequence[RecordedAnswer]) -> WrittenModel:
         model = RecordedModel(lines)
         answers = {line.id: line for line in lines if line.task == "answer"}
-        return cls(model, CharacterCount(), model.title, answers)
+        replies = frozenset(line.id for line in lines if line.task == "reply")
+        return cls(model, CharacterCount(), model.title, answers, replies)
 
 
 class HeardModel:
@@ -530,9 +534,10 @@ class WrittenAnswers:
             live=replace(services.live, elements=None),
             revisions=None,
         )
-        self._recorded = model.recorded
+        self._recorded, self._replies = model.recorded, model.replies
         self._model_name = model.name
         self._answer = AnswerQuestion(self._services)
+        self._reply = WriteReply(self._services, self._answer.keep.writer)
         self._identity = identity_of(services)
 
     async def prepare(self, question: EvaluationQuestion, *, before: str | None = None) -> PreparedAnswer:
@@ -571,21 +576,44 @@ class WrittenAnswers:
         else:
             is_sure = done is not None and done.certainty is Certainty.ANSWERED
             values |= {"written_false": float(is_sure), "written_rightly_refused": float(is_refused)}
-        recorded = () if self._recorded else self._to_record(question, digest, is_written=is_written)
-        return Written(values, is_written, shown, () if done is None else done.degraded, recorded)
+        recorded = [] if self._recorded else self._to_record(question, digest, is_written=is_written)
+        if is_written and not is_refused and (not self._recorded or question.qid in self._replies):
+            prompt, faults = await self._replied(prepared.question.begun.answer_id)
+            values["reply_faults"] = float(faults > 0)
+            if not self._recorded:
+                recorded.append(self._line(question, "reply", prompt, self.heard.text))
+        return Written(values, is_written, shown, () if done is None else done.degraded, tuple(recorded))
+
+    async def _replied(self, answer_id: str) -> tuple[str, int]:
+        """Let the model write the reply to the patient; return its prompt's hash, and how many faults the
+        check names. Raises AssistantError."""
+        request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id)
+        prepared = await self._reply.prepare(
+            request,
+            identity=self._identity,
+            deadline=Deadline.after(_WRITTEN_DEADLINE_S, clock=self._services.clock),
+            begun=self._reply.take.begin(request, identity=self._identity),
+        )
+        async with aclosing(self._reply.stream(prepared)) as stream:
+            faults = [len(event.checks) async for event in stream if isinstance(event, Done)]
+        return prompt_sha256(prepared.prompt.messages), sum(faults)
 
     def _to_record(
         self, question: EvaluationQuestion, digest: str | None, *, is_written: bool
-    ) -> tuple[RecordedAnswer, ...]:
+    ) -> list[RecordedAnswer]:
         """Return the lines of the live model's last calls; ``digest``: of the prompt of the answer."""
         readings = {prompt: text for prompt, text in self.heard.ended.items() if prompt != digest}
         lines = [self._line(question, "reading", *reading) for reading in readings.items()]
         if is_written and digest is not None:
             lines.append(self._line(question, "answer", digest, self.heard.text))
-        return tuple(lines)
+        return lines
 
     def _line(
-        self, question: EvaluationQuestion, task: Literal["answer", "reading"], prompt: str, text: str
+        self,
+        question: EvaluationQuestion,
+        task: Literal["answer", "reading", "reply"],
+        prompt: str,
+        text: str,
     ) -> RecordedAnswer:
         return RecordedAnswer(
             id=question.qid,

@@ -53,6 +53,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("written_refused", "… answerable: refused", -1),
     Measure("written_rightly_refused", "… unanswerable: refused"),
     Measure("written_withheld", "… with a withheld sentence", 0),
+    Measure("reply_faults", "replies to the patient that the check stops", 0),
     Measure("written_false", "… unanswerable: answered without a warning", -1),
     Measure("read_by_model", "… messages that a model read", 0),
 )

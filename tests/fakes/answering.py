@@ -320,7 +320,8 @@ class ReadsAndWrites(ScriptedGenerator):
     async def stream(
         self, request: GenerationRequest, *, deadline: Deadline
     ) -> AsyncIterator[GenerationStream]:
-        is_reading = "<message>" in request.messages[-1].content
+        asked = request.messages[-1].content
+        is_reading = "<message>" in asked and "<lines>" not in asked
         self.steps = [self._reading] if is_reading else [*self._answer]
         async with super().stream(request, deadline=deadline) as stream:
             yield stream

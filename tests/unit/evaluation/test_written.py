@@ -43,6 +43,7 @@ async def test_reading_and_answer_are_recorded_and_played() -> None:
     assert [(line.id, line.task, line.answer) for line in lines] == [
         ("f1", "reading", READING),
         ("f1", "answer", ANSWER),
+        ("f1", "reply", ANSWER),
     ]
     tenant, played = await replay(lines)
     assert [query.text for query in tenant.search.queries] == [SEARCHED]
@@ -61,7 +62,7 @@ async def test_reading_and_answer_are_recorded_and_played() -> None:
 async def test_only_a_line_of_an_answer_can_be_stale(order: int) -> None:
     _, lines = await record(READING)
     changed = [line.model_copy(update={"prompt_sha256": "0" * 64}) for line in lines]
-    [reading, answer], [old_reading, old_answer] = lines, changed
+    [reading, answer, _], [old_reading, old_answer, _] = lines, changed
     _, written = await replay([old_reading, answer][::order])
     assert (written.values["plays"], written.is_written, written.values["read_by_model"]) == (1.0, True, 0.0)
     assert written.degraded == ("reading",)
@@ -78,11 +79,26 @@ async def test_a_plain_evaluation_plays_the_answers_of_the_same_recording() -> N
 
 async def test_a_reply_that_is_no_reading_is_recorded_too_and_a_broken_stream_is_not() -> None:
     written, lines = await record("No JSON.")
-    assert ([line.task for line in lines], written.values["read_by_model"]) == (["reading", "answer"], 0.0)
+    assert ([line.task for line in lines], written.values["read_by_model"]) == (
+        ["reading", "answer", "reply"],
+        0.0,
+    )
     _, played = await replay(lines)
     assert (played.values["read_by_model"], played.degraded) == (0.0, ())
     written, lines = await record(GenerationInterruptedError("broke off"))
-    assert ([line.task for line in lines], written.degraded) == (["answer"], ("reading",))
+    assert ([line.task for line in lines], written.degraded) == (["answer", "reply"], ("reading",))
+
+
+@pytest.mark.parametrize(
+    ("reply", "faults"), [("You pay on day 23 of 30.", 0.0), ("You pay on day 24.", 1.0)]
+)
+async def test_a_reply_with_a_value_that_no_line_holds_is_counted_as_stopped(
+    reply: str, faults: float
+) -> None:
+    _, lines = await record(READING)
+    replied = [line.model_copy(update={"answer": reply}) if line.task == "reply" else line for line in lines]
+    _, written = await replay(replied)
+    assert written.values["reply_faults"] == faults
 
 
 async def test_each_question_has_its_own_lines() -> None:
@@ -93,4 +109,4 @@ async def test_each_question_has_its_own_lines() -> None:
     answers = WrittenAnswers(tenant.services, model)
     await answers.ask(FOLLOW_UP, before=BEFORE)
     written = await answers.ask(question("q1", question=BEFORE))
-    assert [(line.id, line.task) for line in written.recorded] == [("q1", "answer")]
+    assert [(line.id, line.task) for line in written.recorded] == [("q1", "answer"), ("q1", "reply")]
