@@ -81,7 +81,7 @@ def _serve() -> None:
                 return messages
             self.get_queue(queue_name).wait_for_messages(1)
 
-    SQSBackend.receive_message = received
+    setattr(SQSBackend, "receive_message", received)  # noqa: B010 - of another signature
     application = DomainDispatcherApplication(create_backend_app)
     sagemaker = SageMakerControl()
     one_at_a_time = threading.Lock()
