@@ -339,15 +339,14 @@ class MakeQuote:
             return None
         tenant, labels = self._services.tenant, hydration.labels_of(section.document_id)
         draft = reply_draft(section.document, tenant.answers.reply_headings, excerpts, labels)
+        if not draft:
+            return None
         title, units = section.document.card.title, (each.unit for each in section.units)
         lines = [
-            f"{title}\n{unit.heading}\n{unit.text}"
-            for unit in units
-            if shown_reply([unit.text]) not in (draft or "")
+            f"{title}\n{unit.heading}\n{unit.text}" for unit in units if shown_reply([unit.text]) not in draft
         ]
         given, spoken = [one.query.question], language(tenant.language)
-        is_right = draft and not check_reply(draft, lines=lines, given=given, language=spoken)
-        return draft if is_right else None
+        return None if check_reply(draft, lines=lines, given=given, language=spoken) else draft
 
     def _blocks(
         self,

@@ -61,13 +61,13 @@ class ModelClients(ProcessClients):
         A loopback address always gets one: no signature for it could be meant for AWS, and an expired
         sign-in of the developer must not stop a test.
         """
-        from assistant.models.sagemaker import open_sagemaker_runtime
+        from assistant.models.sagemaker import SageMakerRuntime
 
         url = self.settings.sagemaker_endpoint_url
         key = _ANY_KEY if url is not None and is_on_this_machine(url) else None
         return await self.once(
             "sagemaker",
-            lambda: open_sagemaker_runtime(
+            lambda: SageMakerRuntime.open(
                 region=self.settings.region, endpoint_url=url, access_key_id=key, secret_access_key=key
             ),
         )

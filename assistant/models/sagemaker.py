@@ -14,7 +14,7 @@ import struct
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, Self, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -32,7 +32,7 @@ from assistant.domain.errors import (
 )
 from assistant.domain.retries import RetryBudget, all_or_cancel, retry_overload
 from assistant.models.chat_server import ChatGenerator, ChatStream, CompletionParser
-from assistant.process.aws.clients import open_client
+from assistant.process.aws.clients import AwsService, open_client
 from assistant.process.aws.signing import POST_ERRORS, SignedPosts
 from assistant.tenant.deployed_names import CapturePurpose, capture_attribute
 
@@ -77,12 +77,30 @@ class AwsRuntime:
     caller limits the wait for a response: cancelling it closes the connection.
     """
 
+    service: ClassVar[AwsService]
+    """As botocore names it."""
+
     def __init__(self, client: Any, *, keep_alive_s: float = _KEEP_ALIVE_S) -> None:
         """``client`` is the aiobotocore client of the service."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S)
         self._posts = SignedPosts(
             client, connections=_CONNECTIONS, keep_alive_s=keep_alive_s, timeout=timeout
         )
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, **place: Any) -> AsyncGenerator[Self]:
+        """Open the client that all adapters of a process share; ``place`` is that of ``open_client``.
+
+        ``endpoint_url`` is an emulator, which accepts any key. On AWS leave it and the keys out: the task's
+        role signs.
+        """
+        async with open_client(cls.service, **place) as client:
+            runtime = cls(client)
+            try:
+                yield runtime
+            finally:
+                await runtime.close()
 
     async def close(self) -> None:
         await self._posts.close()
@@ -105,6 +123,8 @@ class AwsRuntime:
 
 class SageMakerRuntime(AwsRuntime):
     """Calls endpoints."""
+
+    service = "sagemaker-runtime"
 
     async def invoke(self, endpoint: str, *, body: bytes, attributes: str = "") -> bytes:
         """Return the container's response to a JSON body. Raises InvocationError.
@@ -135,21 +155,6 @@ class SageMakerRuntime(AwsRuntime):
         }
         path = f"{_path(endpoint)}/invocations-response-stream"
         return await self.send(path, body=body, headers=headers)
-
-
-@asynccontextmanager
-async def open_sagemaker_runtime(**place: Any) -> AsyncGenerator[SageMakerRuntime]:
-    """Open the client that all adapters of a process share; ``place`` is that of ``open_client``.
-
-    ``endpoint_url`` is an emulator, which accepts any key. On AWS leave it and the keys out: the task's
-    role signs.
-    """
-    async with open_client("sagemaker-runtime", **place) as client:
-        runtime = SageMakerRuntime(client)
-        try:
-            yield runtime
-        finally:
-            await runtime.close()
 
 
 def _path(endpoint: str) -> str:

@@ -274,9 +274,9 @@ async def served_generator(
     ``captures``: the folder of the model's captured calls; SageMaker captures its own.
     """
     if model.url is None:
-        from assistant.models.sagemaker import SageMakerGenerator, open_sagemaker_runtime
+        from assistant.models.sagemaker import SageMakerGenerator, SageMakerRuntime
 
-        runtime = await stack.enter_async_context(open_sagemaker_runtime(region=str(model.region)))
+        runtime = await stack.enter_async_context(SageMakerRuntime.open(region=str(model.region)))
         return SageMakerGenerator(runtime, endpoint=model.model)
     from assistant.models.chat_server import ChatServer, open_chat_connections
 

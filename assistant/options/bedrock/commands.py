@@ -9,8 +9,7 @@ import typer
 
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import ConfigurationError
-from assistant.options.bedrock.converse import BedrockGenerator
-from assistant.options.bedrock.opened import open_bedrock_runtime
+from assistant.options.bedrock.converse import BedrockGenerator, BedrockRuntime
 from assistant.options.bedrock.section import bedrock_of
 from assistant.stores.ports import ChatMessage, GenerationRequest
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
@@ -46,7 +45,7 @@ def try_model(
 async def _asked(model: str, request: GenerationRequest, *, region: str) -> dict[str, Any]:
     deadline = Deadline.after(_DEADLINE_S, clock=SystemClock())
     async with (
-        open_bedrock_runtime(region=region) as client,
+        BedrockRuntime.open(region=region) as client,
         BedrockGenerator(client, model=model).stream(request, deadline=deadline) as stream,
     ):
         deltas = [delta async for delta in stream]

@@ -103,11 +103,17 @@ class _ConverseStream(ChatStream):
         return super()._broken(reason)
 
 
+class BedrockRuntime(AwsRuntime):
+    """Calls models of Bedrock."""
+
+    service = "bedrock-runtime"
+
+
 @dataclass(frozen=True, slots=True)
 class BedrockGenerator(ChatGenerator):
     """An ``AnswerGenerator`` of one model, or of one inference profile."""
 
-    client: AwsRuntime
+    client: BedrockRuntime
     _: KW_ONLY
     model: str
 

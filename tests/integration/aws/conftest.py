@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.models.sagemaker import SageMakerRuntime, open_sagemaker_runtime
+from assistant.models.sagemaker import SageMakerRuntime
 from tests.fakes.scripted_http import Script, ScriptedServer, scripted_http
 
 Runtime = Callable[[Script], AbstractAsyncContextManager[tuple[SageMakerRuntime, ScriptedServer]]]
@@ -20,7 +20,7 @@ def runtime() -> Runtime:
     async def opened(script: Script) -> AsyncGenerator[tuple[SageMakerRuntime, ScriptedServer]]:
         async with (
             scripted_http(script) as server,
-            open_sagemaker_runtime(
+            SageMakerRuntime.open(
                 region="us-east-1", endpoint_url=server.url, access_key_id="AKIDLOCAL", secret_access_key="x"
             ) as client,
         ):

@@ -16,7 +16,7 @@ from assistant.domain.errors import (
     GenerationUnavailableError,
     OverloadedError,
 )
-from assistant.models.sagemaker import SageMakerGenerator, open_sagemaker_runtime
+from assistant.models.sagemaker import SageMakerGenerator, SageMakerRuntime
 from assistant.stores.ports import ChatMessage, GenerationDelta, GenerationRequest
 from tests.fakes.sagemaker_gateway import CONTENT_TYPE, payload_part, stream_exception
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
@@ -210,7 +210,7 @@ async def test_a_refused_connection_is_unavailable(deadline: Deadline) -> None:
     async with scripted_http(whole) as server:
         url = server.url  # nobody listens there once the context is left
 
-    async with open_sagemaker_runtime(
+    async with SageMakerRuntime.open(
         region="us-east-1", endpoint_url=url, access_key_id="AKIDLOCAL", secret_access_key="x"
     ) as client:
         with pytest.raises(GenerationUnavailableError, match="ClientConnectorError"):

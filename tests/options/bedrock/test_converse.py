@@ -28,8 +28,13 @@ from assistant.domain.errors import (
     OverloadedError,
 )
 from assistant.models.opened import ModelStores, open_model_clients
-from assistant.options.bedrock.converse import FINISH_REASONS, BedrockGenerator, ConverseParser
-from assistant.options.bedrock.opened import open_bedrock_runtime, open_writer
+from assistant.options.bedrock.converse import (
+    FINISH_REASONS,
+    BedrockGenerator,
+    BedrockRuntime,
+    ConverseParser,
+)
+from assistant.options.bedrock.opened import open_writer
 from assistant.process.settings import StoreSettings
 from assistant.stores.ports import ChatMessage, GenerationDelta, GenerationRequest
 from assistant.tenant.tenant import load_tenant
@@ -65,7 +70,7 @@ async def bedrock(script: Script, **limits: float) -> AsyncGenerator[tuple[Bedro
     keys = {"access_key_id": "AKIDLOCAL", "secret_access_key": "x"}
     async with (
         scripted_http(script) as server,
-        open_bedrock_runtime(region="us-east-1", endpoint_url=server.url, **keys) as client,
+        BedrockRuntime.open(region="us-east-1", endpoint_url=server.url, **keys) as client,
     ):
         yield BedrockGenerator(client, model=frames.MODEL, **limits), server
 
