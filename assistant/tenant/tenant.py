@@ -271,7 +271,7 @@ class AnswersSection(StrictModel):
     """Sections of a document with the text for the patient: the draft of a reply."""
     tone: str = Field(default=_TONE, min_length=1, max_length=1_000)
     """How the company writes to the people it serves: part of the prompt of a reply."""
-    examples: Annotated[tuple[ExampleMessage, ...], Field(max_length=4)] = ()
+    examples: Annotated[tuple[ExampleMessage, ...], KeyMark.NO_ANSWER, Field(max_length=4)] = ()
     """Questions that the empty page of the console offers. They are read before anybody has signed in."""
     escalation: Annotated[Mapping[Subject, Contact], Field(max_length=200)] = {}
     """Subject = whom to ask when the knowledge base has no certain answer. A subject is words of the question
@@ -501,12 +501,14 @@ class TenantConfig(OpenSection):
     def settings_hash(self) -> str:
         """Return the SHA-256 (hex) of all settings that shape answers; every answer's record has it.
 
-        The deployment sections, ``records``, ``care_context``, the embedding model of another index and the
-        file of kept vectors are not part of it; connectors are.
+        The deployment sections, ``records``, ``care_context``, the embedding model of another index, the file
+        of kept vectors and the console's examples are not part of it; connectors are. A release that adds a
+        key with a say in answers or replies changes it.
         """
         left_out = {
             **dict.fromkeys(marked(TenantConfig, KeyMark.DEPLOYMENT, KeyMark.NO_ANSWER), True),
             "embedding": {"vectors"},
+            "answers": marked(AnswersSection, KeyMark.NO_ANSWER),
             "generation": marked(GenerationSection, KeyMark.NO_ANSWER),
             "sources": {"__all__": marked(SourceEntry, KeyMark.NO_ANSWER)},
         }

@@ -85,7 +85,7 @@ class KeyMark(Enum):
     NO_ANSWER = "It shapes no answer: the hash of the settings leaves it out."
 
 
-def marked(section: type[OpenSection], *marks: KeyMark) -> set[str]:
+def marked(section: type[StrictModel], *marks: KeyMark) -> set[str]:
     """Return the keys of a table that have one of the marks."""
     fields = with_options(section).model_fields.items()
     return {name for name, field in fields if any(mark in field.metadata for mark in marks)}
