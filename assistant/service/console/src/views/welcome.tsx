@@ -43,7 +43,7 @@ export function Welcome() {
       )}
       {isUnwritten && (
         <p class="hint">
-          Answers here are sections of documents. A chat server writes them:{" "}
+          Your own questions are answered by sections of documents. A chat server writes answers:{" "}
           <code>make demo MODEL_URL=http://127.0.0.1:11434/v1 MODEL=name</code>
         </p>
       )}
