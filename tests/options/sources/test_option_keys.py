@@ -19,8 +19,8 @@ HASHES = {
     "tenants/sandbox.toml": "2d64e76f38ae90353c91a827659ae66dba66f073c316fae44e2aedeb62a99538",
     "tenants/shop.toml": "afe73e38368835270309abd8962c3144452d11a92f1194802e7e4e4a2e89aeda",
 }
-"""Of these files since ``[answers] tone`` and ``[gate] model_cosine``: records of answers hold them. Only a key
-with a say in answers or replies may change one."""
+"""Of these files since ``[answers] tone`` and ``[gate] model_cosine``: records of answers hold them. Only
+a key with a say in answers or replies may change one."""
 FILE = (
     'schema_version = 1\nname = "mine"\ndisplay_name = "Mine"\n[[sources]]\nname = "a"\naccess = "everyone"\n'
 )
