@@ -1,4 +1,4 @@
-"""The service under load, beside a bare relay of the same stream: ``python -m benchmarks.load [--quick]``.
+"""The service under load, beside a bare relay of the same stream and other frameworks: ``make bench-load``.
 
 The service runs on the embedded stores and models, with the product's own worker.
 ``benchmarks.stand_in`` streams the answers at a set pace. Every answer must be whole, equal to what the
@@ -48,6 +48,9 @@ first_token_timeout_s = 90.0
 """A busy machine makes answers late, and none of them quoted or refused."""
 _CONTEXT_TOKENS = 16_384
 _TIMEOUT_S = 120.0
+PEERS = Path("build/peers/bin/python")
+"""Of the environment of other frameworks, which ``make bench-load`` makes."""
+FRAMEWORKS = ("Haystack", "LlamaIndex", "LangChain")
 _SHORT = Pace(first_s=0.0, token_s=0.0, tokens=20)
 _CITED = re.compile(r" \[\d+\.\d+\]")
 _FIRST_TEXT = re.compile(rb'event: token\ndata: \{"text":"[^"]')
@@ -168,6 +171,29 @@ class Loads:
             async with session.get(f"{self.stand_in.url}/sent") as response:
                 sent = await response.json()
         return Load([answer for answers in streamed for answer in answers], sent, cpu_s, cites)
+
+
+async def measure_peers(loads: Loads, relay: Started, effort: Effort) -> list[Figure]:
+    """Let each framework and the relay take turns at an answer alone, and at short ones."""
+    figures = list[Figure]()
+    texts = [document(device) for device in range(DEVICES)]
+    for framework in FRAMEWORKS:
+        plan = {"framework": framework, "url": f"{loads.stand_in.url}/v1", "documents": texts}
+        with started("benchmarks.peers", plan=plan, python=str(PEERS), timeout_s=_TIMEOUT_S) as peer:
+            await loads.run(peer, _SHORT, each=DEVICES, cites=False)
+            one, short = list[tuple[Load, Load]](), list[tuple[Load, Load]]()
+            for _ in range(effort.rounds):
+                for pairs, pace, each in (
+                    (one, effort.pace, 5),
+                    (short, _SHORT, effort.short_answers),
+                ):
+                    peer_load = await loads.run(peer, pace, each=each, cites=False)
+                    pairs.append((peer_load, await loads.run(relay, pace, each=each, cites=False)))
+            figures += [
+                beside(f"{framework}: first text after the stand-in's, one stream, p50", one, Load.late_ms),
+                beside(f"{framework}: CPU of an answer of {_SHORT.tokens} tokens", short, Load.cpu_ms),
+            ]
+    return figures
 
 
 async def _ask(session: aiohttp.ClientSession, url: str, number: int) -> Answer:
@@ -292,6 +318,7 @@ def main() -> int:
     effort, before = QUICK if parser.parse_args().quick else Effort(), machine_line()
     with tempfile.TemporaryDirectory() as folder, scene(Path(folder)) as (loads, service, relay):
         figures = asyncio.run(measure(loads, service, relay, effort))
+        figures += asyncio.run(measure_peers(loads, relay, effort))
     return print_figures(figures, before=before)
 
 

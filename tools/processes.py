@@ -64,6 +64,7 @@ def started(
     plan: object = None,
     environment: Mapping[str, str] | None = None,
     timeout_s: float = 30.0,
+    python: str = sys.executable,
 ) -> Generator[Started]:
     """Run ``python -m module`` until the end of the block, and give it once it printed its ready line.
 
@@ -74,7 +75,7 @@ def started(
             log.parent.mkdir(parents=True, exist_ok=True)
         popen = stack.enter_context(
             subprocess.Popen(
-                [sys.executable, "-m", module],
+                [python, "-m", module],
                 env={**inherited_environment(), **(environment or {})},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
