@@ -46,7 +46,7 @@ from assistant.domain.documents import (
     UnitKind,
 )
 from assistant.domain.documents import reciprocal_rank_fusion as fuse
-from assistant.domain.errors import AssistantError, ConfigurationError, OverloadedError
+from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, OverloadedError
 from assistant.domain.identity import Identity, Role
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import EvaluationQuestion
@@ -578,22 +578,27 @@ class WrittenAnswers:
             values |= {"written_false": float(is_sure), "written_rightly_refused": float(is_refused)}
         recorded = [] if self._recorded else self._to_record(question, digest, is_written=is_written)
         if is_written and not is_refused and (not self._recorded or question.qid in self._replies):
-            prompt, faults = await self._replied(prepared.question.begun.answer_id)
-            values["reply_faults"] = float(faults > 0)
-            if not self._recorded:
-                recorded.append(self._line(question, "reply", prompt, self.heard.text))
+            reply = await self._replied(prepared.question.begun.answer_id)
+            if reply is not None:
+                prompt, faults = reply
+                values["reply_faults"] = float(faults > 0)
+                if not self._recorded:
+                    recorded.append(self._line(question, "reply", prompt, self.heard.text))
         return Written(values, is_written, shown, () if done is None else done.degraded, tuple(recorded))
 
-    async def _replied(self, answer_id: str) -> tuple[str, int]:
+    async def _replied(self, answer_id: str) -> tuple[str, int] | None:
         """Let the model write the reply to the patient; return its prompt's hash, and how many faults the
-        check names. Raises AssistantError."""
+        check names; None for an answer that cites nothing to write it from. Raises AssistantError."""
         request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id)
-        prepared = await self._reply.prepare(
-            request,
-            identity=self._identity,
-            deadline=Deadline.after(_WRITTEN_DEADLINE_S, clock=self._services.clock),
-            begun=self._reply.take.begin(request, identity=self._identity),
-        )
+        try:
+            prepared = await self._reply.prepare(
+                request,
+                identity=self._identity,
+                deadline=Deadline.after(_WRITTEN_DEADLINE_S, clock=self._services.clock),
+                begun=self._reply.take.begin(request, identity=self._identity),
+            )
+        except ConflictError:
+            return None
         async with aclosing(self._reply.stream(prepared)) as stream:
             faults = [len(event.checks) async for event in stream if isinstance(event, Done)]
         return prompt_sha256(prepared.prompt.messages), sum(faults)

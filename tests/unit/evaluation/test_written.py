@@ -110,3 +110,12 @@ async def test_each_question_has_its_own_lines() -> None:
     await answers.ask(FOLLOW_UP, before=BEFORE)
     written = await answers.ask(question("q1", question=BEFORE))
     assert [(line.id, line.task) for line in written.recorded] == [("q1", "answer"), ("q1", "reply")]
+
+
+async def test_an_answer_that_cites_nothing_is_recorded_without_a_reply() -> None:
+    tenant = FakeTenant.writing()
+    tenant.generator = ReadsAndWrites("Retail refills are payable.", "Retail refills are payable.")
+    model = WrittenModel(tenant.generator, CharacterCount(), "model-1", {})
+    written = await WrittenAnswers(tenant.services, model).ask(question("q1", question=BEFORE))
+    assert [line.task for line in written.recorded] == ["answer"]
+    assert "reply_faults" not in written.values
