@@ -1,4 +1,4 @@
-"""The events of a streamed answer: started, sources, (token | sentence | element)*, done | error.
+"""The events of a streamed answer: started, sources, (token | sentence | element)*, checks, done | error.
 
 They are the wire format: the OpenAPI file has their JSON Schema. Clients ignore unknown events and fields.
 """
@@ -15,6 +15,7 @@ from assistant.domain.answers import (
     FinishReason,
     OfferedAnswer,
     RedFlag,
+    ReplyCheck,
     Sentence,
     Source,
     Usage,
@@ -83,6 +84,13 @@ class ElementChanged(Element):
     event: ClassVar[str] = "element"
 
 
+class Checks(PublicModel):
+    """What code finds in a written reply, while a model reads it; ``done`` has all checks."""
+
+    event: ClassVar[str] = "checks"
+    checks: tuple[ReplyCheck, ...]
+
+
 class Done(AnswerEnding):
     event: ClassVar[str] = "done"
     finish_reason: FinishReason
@@ -110,4 +118,4 @@ class Problem(PublicModel):
     retryable: bool
 
 
-AnswerEvent = Started | Sources | Token | SentenceEnded | ElementChanged | Done | Problem
+AnswerEvent = Started | Sources | Token | SentenceEnded | ElementChanged | Checks | Done | Problem

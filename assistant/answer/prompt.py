@@ -4,7 +4,7 @@ A prompt file is immutable once released: its SHA-256 is in every answer's recor
 sections ``# system`` and ``# user``; ``# refusal`` and ``# partial`` are what the model says when the
 documents answer nothing, or only a part. ``# elements``, with the slot ``{{elements}}``, follows the system
 section where the tenant has live systems. The user section has the slots ``{{documents}}``, ``{{meanings}}``
-and ``{{question}}``; those of ``reading`` and ``reply`` have their own, and ``reply`` a section for each
+and ``{{question}}``; those of the other tasks have their own, and ``reply`` a section for each
 style. There is no template engine: the file is split at its slots before untrusted text is added.
 
 Each unit of a document is a line that begins with its number, by which the model cites it: ``[2.4]``.
@@ -24,7 +24,7 @@ from assistant.answer.adaptations import Adaptations
 from assistant.answer.elements import Hydration
 from assistant.answer.excerpts import Labels, labels_in
 from assistant.answer.rank import Ranked, SourceList
-from assistant.answer.services import TenantServices
+from assistant.answer.services import AnswerWriter, TenantServices
 from assistant.answer.sources import SearchScope
 from assistant.answer.take import Question
 from assistant.domain.answers import AnswerRecord, FinishReason
@@ -376,13 +376,13 @@ def _best_sections(document: StoredDocument, scores: Mapping[str, float]) -> lis
 
 def document_text(n: int, title: str, units: Sequence[Unit]) -> str:
     """Return a document between delimiters that its text cannot close, a numbered line for each unit."""
-    lines = [f"<document {n}>", f"Title: {_quoted(title)}"]
+    lines = [f"<document {n}>", f"Title: {quoted(title)}"]
     heading = ""
     for number, unit in enumerate(units, start=1):
         if unit.heading != heading:
             heading = unit.heading
-            lines += ["", f"## {_quoted(heading)}"] if heading else [""]
-        lines.append(f"[{n}.{number}] {_quoted(unit.text)}")
+            lines += ["", f"## {quoted(heading)}"] if heading else [""]
+        lines.append(f"[{n}.{number}] {quoted(unit.text)}")
     return "\n".join([*lines, "</document>"])
 
 
@@ -408,16 +408,23 @@ def fill_slots(template: PromptTemplate, slots: Mapping[str, str]) -> str:
     return "".join(slots[part] if place % 2 else part for place, part in enumerate(template.user))
 
 
-def _quoted(text: str) -> str:
-    """Return untrusted text of a document on one line, neutralised."""
+def quoted(text: str) -> str:
+    """Return untrusted text on one line, neutralised."""
     return " ".join(neutralise(text).split())
+
+
+def count_tokens(messages: Sequence[ChatMessage], writer: AnswerWriter) -> int:
+    """Return the tokens of a prompt, those of the chat template included."""
+    model = writer.model
+    of_texts = sum(writer.token_counter.count(each.content) for each in messages)
+    return of_texts + len(messages) * model.template_tokens_per_message + model.template_tokens_per_prompt
 
 
 def _told_meanings(meanings: Mapping[str, str]) -> str:
     """Return what the glossary says of the question's words, as a line of the prompt; empty without any."""
     if not meanings:
         return ""
-    meanings_text = "; ".join(f'"{_quoted(word)}" is {_quoted(meant)}' for word, meant in meanings.items())
+    meanings_text = "; ".join(f'"{quoted(word)}" is {quoted(meant)}' for word, meant in meanings.items())
     return f"Words of the company: {meanings_text}.\n\n"
 
 

@@ -26,7 +26,7 @@ from pydantic import Field, FiniteFloat, StringConstraints, ValidationError
 from assistant.answer.prompt import fill_slots, load_prompt, neutralise, rendered
 from assistant.answer.sources import SearchScope
 from assistant.answer.vocabulary import Vocabulary
-from assistant.domain.answers import QuestionKind, Reading
+from assistant.domain.answers import QuestionKind, Reading, Usage
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError
 from assistant.domain.public import PublicModel
@@ -258,17 +258,29 @@ class ModelReading:
 
     async def _replied(self, message: Message, deadline: Deadline) -> str:
         """Return the first MOST_REPLY_CHARACTERS of the reply. Raises AssistantError, TimeoutError."""
-        step = Deadline.after(deadline.within_s(READING_LIMIT_S), clock=deadline.clock)
         messages = rendered(reading_prompt(message), system_role=self._system_role)
         request = GenerationRequest(messages, max_tokens=_MAX_TOKENS, temperature=0.0)
-        reply = ""
-        async with asyncio.timeout(step.remaining_s()):
-            async with self._generator.stream(request, deadline=step) as stream:
-                async for delta in stream:
-                    reply += delta.text
-                    if len(reply) >= MOST_REPLY_CHARACTERS:
-                        break
-        return reply[:MOST_REPLY_CHARACTERS]
+        reply, _ = await text_within(
+            READING_LIMIT_S, self._generator, request, deadline=deadline, most=MOST_REPLY_CHARACTERS
+        )
+        return reply
+
+
+async def text_within(
+    limit_s: float, generator: AnswerGenerator, request: GenerationRequest, *, deadline: Deadline, most: int
+) -> tuple[str, Usage]:
+    """Return the first ``most`` characters that a model writes within ``limit_s``, and what was counted.
+    Raises AssistantError, TimeoutError."""
+    step = Deadline.after(deadline.within_s(limit_s), clock=deadline.clock)
+    text, usage = "", Usage()
+    async with asyncio.timeout(step.remaining_s()):
+        async with generator.stream(request, deadline=step) as stream:
+            async for delta in stream:
+                text += delta.text
+                usage = delta.usage or usage
+                if len(text) >= most:
+                    break
+    return text[:most], usage
 
 
 def reading_prompt(message: Message) -> tuple[ChatMessage, ...]:

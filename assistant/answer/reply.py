@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
+
+from opentelemetry.trace import SpanKind
 
 from assistant.answer.elements import CallBounds, Hydration
-from assistant.answer.events import AnswerEvent, Cause, Done, Sources, Started, Token
+from assistant.answer.events import AnswerEvent, Cause, Checks, Done, Sources, Started, Token
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts, shown_title
 from assistant.answer.prepared import Run
-from assistant.answer.prompt import Prompt, fill_slots, load_prompt, neutralise, rendered
+from assistant.answer.prompt import (
+    Prompt,
+    count_tokens,
+    fill_slots,
+    load_prompt,
+    neutralise,
+    quoted,
+    rendered,
+)
 from assistant.answer.record import RecordWriter
 from assistant.answer.reply_check import check_reply
-from assistant.answer.services import TenantServices, begin_answer
+from assistant.answer.reply_judge import CheckedReply, JudgeReply
+from assistant.answer.services import InterruptedAnswerError, TenantServices, begin_answer
 from assistant.answer.sources import SearchScope
 from assistant.answer.stored import own_answer
 from assistant.answer.take import AnswerRequest, Question, TakeQuestion
@@ -34,6 +46,7 @@ from assistant.domain.answers import (
     RecordId,
     ReplyBody,
     ReplyCheck,
+    Usage,
     source_kind,
 )
 from assistant.domain.clock import Deadline
@@ -52,6 +65,8 @@ from assistant.text.language import language
 from assistant.text.markup import label_of, without_marks
 
 PROMPT = "reply/1"
+REPLY_CHECK = "reply_check"
+"""The step in which a model reads a reply, as it stands in ``degraded``."""
 _LONGEST_TOKENS = 256
 """Of a reply: three sentences have some 100."""
 
@@ -78,11 +93,10 @@ class AnswerLines:
     """The question before it."""
     units: tuple[QuotedUnit, ...]
 
-    def check(self, text: str, *, draft: str | None, code: str) -> tuple[ReplyCheck, ...]:
-        """Return the faults of a reply. ``draft``: what it was edited from. ``code``: of the tenant's
-        language."""
+    def check(self, text: str, *, code: str) -> tuple[ReplyCheck, ...]:
+        """Return the faults of a reply that code finds. ``code``: of the tenant's language."""
         given = (*self.live, *filter(None, (self.before, self.record.question)))
-        return check_reply(text, lines=self.lines, given=given, language=language(code), draft=draft)
+        return check_reply(text, lines=self.lines, given=given, language=language(code))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +107,6 @@ class PreparedReply:
     prompt: Prompt
     lines: AnswerLines
     live: tuple[LiveText, ...]
-    draft: str | None
-    """What it is written anew from."""
     run: Run
 
 
@@ -104,7 +116,7 @@ class ReadLines:
     Example::
 
         lines = await read.run("a1", (), identity=ada)
-        lines.check("You have 60 days to appeal.", draft=None, code="en")  # (ReplyCheck(kind="not_held", …),)
+        lines.check("You have 60 days to appeal.", code="en")  # (ReplyCheck(kind="not_held", …),)
     """
 
     def __init__(self, services: TenantServices) -> None:
@@ -179,6 +191,7 @@ class WriteReply:
         """``writer``: of the answers' records."""
         self._services, self._writer = services, writer
         self.take, self.read = TakeQuestion(services), ReadLines(services)
+        self._judge = JudgeReply(services)
 
     async def prepare(
         self,
@@ -214,7 +227,7 @@ class WriteReply:
         caller = Caller(identity, context, begun.question)
         hydration = Hydration(services, caller, deadline=deadline, bounds=CallBounds())
         question = Question(request, identity, context, begun, (), scope.beside(asyncio.sleep(0, ())))
-        return PreparedReply(question, prompt, lines, request.live, request.draft, Run(scope, hydration))
+        return PreparedReply(question, prompt, lines, request.live, Run(scope, hydration))
 
     async def stream(
         self, prepared: PreparedReply, *, resumable: bool = False
@@ -250,8 +263,14 @@ class WriteReply:
             if text.failure is not None or not written.strip():
                 raise GenerationUnavailableError(f"No reply was written ({text.how}). Try again.")
             outcome = Outcome.DONE
-            checks = prepared.lines.check(written, draft=prepared.draft, code=services.tenant.language)
-            record = self._record(prepared, text, written, outcome, checks)
+            check = partial(self.check, prepared.lines, written, deadline=run.scope.deadline)
+            yield Checks(checks=(found := await check(by_model=False)).checks)
+            try:
+                with run.scope.steps.step(REPLY_CHECK, kind=SpanKind.CLIENT):
+                    checked = await run.interruption.wait(check())
+            except InterruptedAnswerError:
+                checked = replace(found, degraded=(REPLY_CHECK,))
+            record = self._record(prepared, text, written, outcome, checked)
             is_written = await self._writer.write(record)
             yield Done(
                 finish_reason=record.finish_reason or FinishReason.STOP,
@@ -260,13 +279,37 @@ class WriteReply:
                 timings_ms=record.timings_ms,
                 recorded=is_written,
                 mode=Mode.WRITTEN,
-                checks=checks,
+                checks=checked.checks,
+                degraded=checked.degraded,
             )
         finally:
             await text.close()
             run.hydration.cancel()
             if outcome is not Outcome.DONE:
-                await self._writer.write(self._record(prepared, text, written, outcome, ()))
+                await self._writer.write(self._record(prepared, text, written, outcome, CheckedReply(())))
+
+    async def check(
+        self, lines: AnswerLines, text: str, *, deadline: Deadline, by_model: bool = True
+    ) -> CheckedReply:
+        """Return what is wrong with a text, by code and by the model that writes, where one does. Raises
+        nothing."""
+        found = lines.check(text, code=self._services.tenant.language)
+        if not (by_model and self._services.writes_answers):
+            return CheckedReply(found)
+        judged = await self._judge.run(
+            text,
+            lines=[*map(_line, lines.lines), *map(quoted, lines.live)],
+            question=lines.record.question,
+            before=lines.before,
+            deadline=deadline,
+        )
+        if judged is None:
+            return CheckedReply(found, (REPLY_CHECK,))
+        # what code takes from the likeness of words, a reading knows
+        found = tuple(one for one in found if one.kind == "not_held")
+        named = {one.start for one in found}
+        more = (one for one in judged.checks if one.kind == "missing" or one.start not in named)
+        return replace(judged, checks=(*found, *more))
 
     def _record(
         self,
@@ -274,14 +317,22 @@ class WriteReply:
         text: ModelText,
         written: str,
         outcome: Outcome,
-        checks: Sequence[ReplyCheck],
+        checked: CheckedReply,
     ) -> AnswerRecord:
         """Return the record: with labels in place of live values, and without values of documents."""
         steps, is_done = prepared.run.scope.steps, outcome is Outcome.DONE
         steps.end(outcome.value, error_code=None if is_done else AnswerInterruptedError.code)
         titles = {use.id: use.title or use.name for use in prepared.lines.record.elements}
-        for one in prepared.live:
-            written = written.replace(one.value, label_of(titles.get(one.element_id, "")))
+
+        def hidden(said: str) -> str:
+            for one in prepared.live:
+                said = said.replace(one.value, label_of(titles.get(one.element_id, "")))
+            return said
+
+        def kept(check: ReplyCheck) -> ReplyCheck:
+            values = () if check.kind == "missing" else tuple(map(hidden, check.values))
+            return check.model_copy(update={"values": values, "line": None})
+
         is_cut = text.finish_reason is FinishReason.LENGTH
         finish_reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
         return prepared.question.begun.model_copy(
@@ -290,12 +341,14 @@ class WriteReply:
                 "outcome": outcome,
                 "finish_reason": finish_reason if is_done else None,
                 "error_code": None if is_done else AnswerInterruptedError.code,
-                "text": written,
+                "text": hidden(written),
                 "mode": Mode.WRITTEN if is_done else None,
-                "checks": tuple(
-                    one.model_copy(update={"values": ()}) if one.kind == "missing" else one for one in checks
+                "checks": tuple(map(kept, checked.checks)),
+                "degraded": checked.degraded,
+                "usage": Usage(
+                    prompt_tokens=text.usage.prompt_tokens + checked.usage.prompt_tokens,
+                    completion_tokens=text.usage.completion_tokens + checked.usage.completion_tokens,
                 ),
-                "usage": text.usage,
                 "timings_ms": dict(steps.timings_ms),
                 "inference_id": text.inference_id,
                 "trace_id": steps.trace_id,
@@ -305,27 +358,25 @@ class WriteReply:
     def _prompt(self, request: ReplyRequest, lines: AnswerLines) -> Prompt:
         writer, generation = self._services.writer, self._services.tenant.generation
         template, draft = load_prompt(PROMPT), request.draft
-        live = "".join(f"- {_quoted(one)}\n" for one in lines.live)
+        live = "".join(f"- {quoted(one)}\n" for one in lines.live)
         slots = {
             "tone": self._services.tenant.answers.tone,
-            "before": f"The question before it: {_quoted(lines.before)}\n\n" if lines.before else "",
+            "before": f"The question before it: {quoted(lines.before)}\n\n" if lines.before else "",
             "question": neutralise(lines.record.question),
-            "lines": "\n".join(map(_line, lines.lines)),
+            "lines": "\n".join(f"- {one}" for one in map(_line, lines.lines)),
             "live": f"Live values of this person:\n{live}\n" if live else "",
             "draft": f"The message so far:\n<draft>\n{neutralise(draft)}\n</draft>\n\n" if draft else "",
             "style": f"{template.more[request.style]}\n\n" if request.style else "",
         }
         system = ChatMessage("system", template.system)
         user = ChatMessage("user", fill_slots(template, slots))
-        model, most = writer.model, min(_LONGEST_TOKENS, generation.max_tokens)
-        tokens = sum(writer.token_counter.count(each.content) for each in (system, user))
-        tokens += 2 * model.template_tokens_per_message + model.template_tokens_per_prompt
+        most, tokens = min(_LONGEST_TOKENS, generation.max_tokens), count_tokens((system, user), writer)
         if tokens > generation.context_tokens - most:
             raise TooLargeError(f"Lines and draft are {tokens} tokens, too many for a reply.")
         return Prompt(
             prompt_id=template.prompt_id,
             prompt_hash=template.sha256,
-            messages=rendered((system, user), system_role=model.system_role),
+            messages=rendered((system, user), system_role=writer.model.system_role),
             documents=(),
             dropped_documents=0,
             history_turns=0,
@@ -340,9 +391,4 @@ def _line(line: str) -> str:
     """Return a line of a document below what it stands under: the last heading, or the title."""
     title, heading, text = line.split("\n", 2)
     above = heading.rpartition(" > ")[2] or title
-    return f"- {_quoted(above)}: {_quoted(text)}" if above else f"- {_quoted(text)}"
-
-
-def _quoted(text: str) -> str:
-    """Return untrusted text on one line."""
-    return " ".join(neutralise(text).split())
+    return f"{quoted(above)}: {quoted(text)}" if above else quoted(text)

@@ -1,9 +1,9 @@
-"""Checks a text for a patient, without a model: against the lines and live values of its answer, against what
-the patient said, and against the draft that it was edited from.
+"""Checks a text for a patient, without a model: against the lines and live values of its answer, and against
+what the patient said.
 
 A value (number with its unit, date, time, phone number, code, name) is held where one of them has it, in
-whatever form. What a sentence says is compared with the sentence of the draft, or of a line, of which it is
-nearly all: other paraphrases are beyond words (docs/decisions/0121 has the figures).
+whatever form. What a sentence says is compared with the sentence of a line of which it is nearly all: other
+paraphrases need a reader (``reply_judge``; docs/decisions/0123 has the figures).
 """
 
 from __future__ import annotations
@@ -18,21 +18,17 @@ from itertools import product
 from assistant.answer.support import LEAST_WEIGHT, OPPOSITE, Piece, piece_of
 from assistant.domain.answers import ReplyCheck
 from assistant.text.language import (
-    UNIT_SIZES,
     WORD,
     Language,
     SentenceSpan,
     fold,
     quantities,
     split_sentences,
-    word_set,
 )
 from assistant.text.values import ONE, Amount, Values, amount_of, moments_of
 
-_ALIKE = 0.4
-"""Share of its words' weight that a sentence has in common with one of the draft when it is an edit of it."""
 _ALMOST_ALL = 0.8
-"""The same for a sentence of a line: it is not what the text was edited from."""
+"""Share of its words' weight that a sentence has in common with one of a line when it repeats it."""
 _SAME = 0.02
 """Amounts of time are one within this share: a month has 30 days, and a twelfth of a year."""
 _TIME = "s"
@@ -44,9 +40,9 @@ _VALUE = re.compile(r"[ /:]")
 """In an amount, a date or a time: neither a bare number nor a code."""
 _PRONOUNS = frozenset({"1", "2"})
 """Numbers that are words of a sentence: "one of them", "the two"."""
-_GIVEN_NAMES = word_set("en_given_names")
 _OF_DATES = frozenset(map(fold, (*month_name, *day_name)))
-_CAPITAL = re.compile(r"(?:(?<=[a-z,;] )|\A)([A-Z][^\W\d_]{2,}(?:'s)?)\b(,)?")
+_SHORT = 2
+"""Letters of a word with a capital that is no name: "I", "PO"."""
 
 
 def check_reply(
@@ -55,20 +51,17 @@ def check_reply(
     lines: Sequence[str],
     given: Sequence[str],
     language: Language,
-    draft: str | None = None,
 ) -> tuple[ReplyCheck, ...]:
     """Return the faults of a text, in its order.
 
     ``lines``: of the answer's documents, each below its title and heading. ``given``: live values, and the
-    messages of the conversation. ``draft``: what the text was edited from.
+    messages of the conversation.
     """
-    return tuple(_Check(lines, given, draft, language).run(text))
+    return tuple(_Check(lines, given, language).run(text))
 
 
 class _Check:
-    def __init__(
-        self, lines: Sequence[str], given: Sequence[str], draft: str | None, language: Language
-    ) -> None:
+    def __init__(self, lines: Sequence[str], given: Sequence[str], language: Language) -> None:
         self._language, self._question = language, given[-1] if given else ""
         bodies = [line.split("\n", 2)[-1] for line in lines]
         self._of_lines, self._given = (
@@ -76,17 +69,16 @@ class _Check:
         )
         self._asked = Values.joined([Values.of(each, language) for each in (*bodies, "")])
         self._held = Values.joined([self._of_lines, self._given])
-        self._drafted = [] if draft is None else self._sentences(draft)
         self._stated = [one for each in bodies for one in self._sentences(each)]
-        self._draft_numbers, self._line_numbers = _numbers(draft or ""), _numbers("\n".join(bodies))
+        self._line_numbers = _numbers("\n".join(bodies))
 
     def run(self, text: str) -> Iterator[ReplyCheck]:
         spans = split_sentences(text)
         for span in spans:
             if foreign := tuple(dict.fromkeys(self._foreign(span.text))):
                 yield _fault("not_held", span, foreign[:20])
-            elif (told := self._contradicted(span.text)) is not None:
-                yield _fault("contradicts", span, told)
+            elif self._is_contradicted(span.text):
+                yield _fault("contradicts", span, ())
         if missing := self._missing(text):
             yield ReplyCheck(kind="missing", values=missing[:20])
 
@@ -102,8 +94,7 @@ class _Check:
         yield from (" ".join(one) for one in counted if not self._holds_period(one))
         yield from claimed.bare - self._held.quantities.values - _PRONOUNS
         yield from claimed.codes - self._held.quantities.codes
-        yield from (word for word in WORD.findall(rest) if self._is_longer(word))
-        yield from (name[1] for name in _CAPITAL.finditer(sentence) if self._is_other_name(name))
+        yield from self._other_names(sentence)
 
     def _holds(self, measure: tuple[str, str]) -> bool:
         """Return whether a number with its unit is held: in another unit, or where it has none; not where it
@@ -122,21 +113,18 @@ class _Check:
         word = self._language.stem(measure[1])
         return not is_period or _has(amount_of(measure), self._held.amounts) or word in self._held.stems
 
-    def _is_longer(self, word: str) -> bool:
-        """Return whether a word is a unit of time that is longer than all times of the lines: "months"."""
-        unit, size = UNIT_SIZES.get(word, ("", 0.0))
-        stems = self._held.stems
-        longest = max((size for unit, size in self._held.amounts if unit == _TIME), default=0.0)
-        is_longer = unit == _TIME and size * (1 - _SAME) > max(longest, _MINUTE) > _MINUTE
-        return is_longer and self._language.stem(word) not in stems
-
-    def _is_other_name(self, word: re.Match[str]) -> bool:
-        """Return whether it is a new name: a capital inside the sentence, or a given name that
-        opens it; "Hang on" and "June" are none."""
-        name = fold(word[1]).removesuffix("'s")
-        is_given = name in _GIVEN_NAMES and (bool(word[2]) or not self._language.is_common(name))
-        is_name = (word.start() > 0 or is_given) and name not in _OF_DATES
-        return is_name and name not in self._names and self._language.stem(name) not in self._held.stems
+    def _other_names(self, sentence: str) -> Iterator[str]:
+        """Yield the names that nothing holds: words with a capital inside the sentence, and one that opens it
+        or a clause and is no common word."""
+        for word in WORD.finditer(sentence):
+            bare = word[0].removesuffix("'s")
+            name, before = fold(bare), sentence[: word.start()].rstrip()
+            is_inside = before != "" and (before[-1].isalnum() or before[-1] in ",;")
+            is_name = bare.isalpha() and bare[0].isupper() and len(bare) > _SHORT
+            is_held = name in self._names or self._language.stem(name) in self._held.stems
+            is_common = not is_inside and self._language.is_common(name)
+            if is_name and not (is_held or is_common or name in _OF_DATES):
+                yield bare
 
     @cached_property
     def _names(self) -> frozenset[str]:
@@ -159,22 +147,11 @@ class _Check:
     def _sentences(self, text: str) -> list[Piece]:
         return [piece_of(span.text, self._language) for span in split_sentences(text)]
 
-    def _contradicted(self, sentence: str) -> tuple[str, ...] | None:
-        """Return the values by which it differs from the sentence of the draft, or from a line, that says
-        otherwise; None where none does."""
+    def _is_contradicted(self, sentence: str) -> bool:
+        """Return whether the line that it repeats says otherwise."""
         told = piece_of(sentence, self._language)
-        drafted = self._nearest(told, self._drafted, least=_ALIKE)
-        if drafted is not None:
-            here, there = _numbers(sentence), _numbers(drafted.text)
-            changed = here - there if there - here else here - self._draft_numbers - self._line_numbers
-            is_opposite = _differs(told, drafted) or _says_opposite(told, drafted)
-            return tuple(sorted(changed))[:20] if changed or is_opposite else None
-        line = self._nearest(told, self._stated, least=_ALMOST_ALL)
-        return () if line is not None and _says_opposite(told, line) else None
-
-    def _nearest(self, told: Piece, others: Sequence[Piece], *, least: float) -> Piece | None:
-        nearest = max(others, key=lambda one: self._likeness(told, one), default=None)
-        return nearest if nearest is not None and self._likeness(told, nearest) >= least else None
+        line = max(self._stated, key=lambda one: self._likeness(told, one), default=told)
+        return self._likeness(told, line) >= _ALMOST_ALL and _says_opposite(told, line)
 
     def _likeness(self, one: Piece, other: Piece) -> float:
         return self._common(one, other) / (
@@ -187,12 +164,9 @@ class _Check:
     # What is missing
 
     def _missing(self, text: str) -> tuple[str, ...]:
-        """Return the values of the lines that the draft had and the text has not; without a draft, the
-        amounts, dates and times of the lines where the text has none of them."""
+        """Return the amounts, dates and times of the line that is nearest to the question, where the text has
+        no value of the lines."""
         told, asked = Values.of(text, self._language), self._asked
-        if self._draft_numbers:
-            lost = self._draft_numbers & self._line_numbers - _numbers(text)
-            return tuple(sorted(one for one in lost if not self._told(one, told)))
         if any(self._told(one, told) for one in self._line_numbers) or told.moments & asked.moments:
             return ()
         question = piece_of(self._question, self._language)
@@ -238,19 +212,6 @@ def _says_opposite(one: Piece, other: Piece) -> bool:
         conditions & pair and other.conditions & pair and not conditions & other.conditions & pair
         for pair in OPPOSITE
     )
-
-
-def _differs(one: Piece, other: Piece) -> bool:
-    """Return whether an edit of a sentence negates something else, or changes the order of its words."""
-    negated = any(one.stems[stem][0] != other.stems[stem][0] for stem in one.stems if stem in other.stems)
-    return negated or one.marks["negation"] != other.marks["negation"] or _in_another_order(one, other)
-
-
-def _in_another_order(one: Piece, other: Piece) -> bool:
-    here, there = (
-        [stem for stem in each.stems if stem in both.stems] for each, both in ((one, other), (other, one))
-    )
-    return here != there
 
 
 def _date_of(moment: str) -> date | None:

@@ -6,13 +6,14 @@ import asyncio
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 from typer import Argument, Option
 
 from assistant.client import AssistantClient, Question
 from assistant.domain.errors import ConfigurationError, InvalidRequestError, UnreadableRequestError
 from assistant.laptop.tokens import CareCase, Grant, issue_context
 from assistant.tenant.tenant import TenantConfig
-from assistant.terminal.answer_view import answer_on, question_of
+from assistant.terminal.answer_view import answer_on, question_of, reply_on
 from assistant.terminal.answer_view import explain as explain_record
 from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import local_runtime
@@ -33,6 +34,7 @@ def ask(
     question: Annotated[str, Argument(metavar="QUESTION")],
     tenant: Tenant,
     agent: Agent = "agent",
+    reply: Annotated[bool, Option("--reply", help="Write a reply to the patient from the answer.")] = False,
     explain: Annotated[bool, Option("--explain", help="Show retrieval, gate, prompt and times.")] = False,
     customer: Annotated[str | None, Option(metavar="ID", help=CUSTOMER)] = None,
     ids: Ids = None,
@@ -51,7 +53,7 @@ def ask(
         asyncio.run(load_if_empty(runtime, tenant))
         client = runtime.client(Grant(tenant, agent))
         show = _ask_as_json if options.json else _ask_on_terminal
-        asyncio.run(show(terminal, client, asked, explain_it=explain))
+        asyncio.run(show(terminal, client, asked, explain_it=explain, replies=reply))
     if not options.json and runtime.own is not None:
         terminal.say(
             "the service has stopped again, so links to it do not open: make demo, or assistant "
@@ -88,21 +90,27 @@ def sign_context(options: GlobalOptions, tenant: TenantConfig, agent: str, case:
 
 
 async def _ask_on_terminal(
-    terminal: Terminal, client: AssistantClient, question: Question, *, explain_it: bool
+    terminal: Terminal, client: AssistantClient, question: Question, *, explain_it: bool, replies: bool
 ) -> None:
     async with client:
         printer = await answer_on(terminal, client, question)
+        if replies:
+            await reply_on(terminal, client, printer)
         if explain_it and printer.answer_id is not None:
             explain_record(terminal, (await client.read_answer(printer.answer_id)).record)
 
 
 async def _ask_as_json(
-    terminal: Terminal, client: AssistantClient, question: Question, *, explain_it: bool
+    terminal: Terminal, client: AssistantClient, question: Question, *, explain_it: bool, replies: bool
 ) -> None:
     async with client:
         answer = await client.ask(question)
-        if not explain_it:
+        if not (explain_it or replies):
             terminal.line(answer.model_dump_json())
             return
-        record = (await client.read_answer(answer.answer_id)).record
-        terminal.json({"answer": answer.model_dump(mode="json"), "record": record.model_dump(mode="json")})
+        found: dict[str, BaseModel] = {"answer": answer}
+        if replies:
+            found["reply"] = await client.write_reply(answer.answer_id)
+        if explain_it:
+            found["record"] = (await client.read_answer(answer.answer_id)).record
+        terminal.json({name: each.model_dump(mode="json") for name, each in found.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -21,14 +22,13 @@ from assistant.cli.models import (
     use_recorded_model,
     use_served_model,
 )
-from assistant.client.client import AssistantClient
 from assistant.client.connection import RefusedByServiceError
 from assistant.domain.errors import NotFoundError
 from assistant.evaluation.fit_router import content_note
 from assistant.laptop.layout import ORDER_SYSTEM
 from assistant.laptop.tokens import CareCase, Grant
 from assistant.option import Place
-from assistant.terminal.answer_view import answer_on, question_of
+from assistant.terminal.answer_view import answer_on, question_of, reply_on
 from assistant.terminal.loading import load, own_folders
 from assistant.terminal.local import LocalRuntime, local_runtime
 from assistant.terminal.terminal import GlobalOptions, Terminal, styled
@@ -147,16 +147,9 @@ class _Demo:
             asked = question_of(question, context=context).model_copy(update={"mode": mode})
             answer = await answer_on(self.terminal, client, asked, shows_section=not replies)
             if replies and answer.is_written and answer.answer_id is not None:
-                await self._reply(client, answer.answer_id)
+                with suppress(RefusedByServiceError):  # the recording has none
+                    await reply_on(self.terminal, client, answer)
         out.print()
-
-    async def _reply(self, client: AssistantClient, answer_id: str) -> None:
-        """Print a reply to the patient; nothing where the recording has none."""
-        try:
-            reply = await client.write_reply(answer_id)
-        except RefusedByServiceError:
-            return
-        self.terminal.out.print(styled(("\nFor the patient  ", "bold cyan"), (reply.text, "")))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
@@ -264,7 +264,7 @@ class Connection:
 
 
 _STREAM = {"accept": "text/event-stream"}
-_EVENTS = (events.Started, events.Sources, events.SentenceEnded, events.ElementChanged, Done, Problem)
+_EVENTS: tuple[Any, ...] = get_args(AnswerEvent)
 
 
 class Question(PublicModel):

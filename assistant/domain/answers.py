@@ -439,6 +439,8 @@ class ReplyCheck(PublicModel):
     """[start, end) in the text; the sentence. 0, 0 where something is missing."""
     values: tuple[str, ...] = Field(default=(), max_length=20)
     """A record has none of what is missing: they are words of documents."""
+    line: str | None = Field(default=None, exclude_if=lambda line: line is None)
+    """The line that decides, where a model read the text. A record has none."""
 
 
 class AnswerEnding(PublicModel):
@@ -473,7 +475,7 @@ class AnswerEnding(PublicModel):
     """Sources that load for the first time, and documents that the index lost: an answer from one of them may
     change. Omitted when there are none, so that an older release can read the record."""
     checks: tuple[ReplyCheck, ...] = Field(default=(), exclude_if=lambda checks: not checks)
-    """Of a reply: what is wrong with it."""
+    """Of a reply: what is wrong with it. ``degraded`` has ``reply_check`` where the model did not read it."""
 
 
 class AnswerRecord(AnswerEnding):
@@ -661,9 +663,9 @@ class CheckBody(PublicModel):
     """The body of ``POST /v1/answers/{id}/reply/check``."""
 
     text: str = Field(min_length=1, max_length=MOST_SENT_CHARACTERS)
-    draft: str | None = Field(default=None, min_length=1, max_length=MOST_SENT_CHARACTERS)
-    """What the text was edited from: its values and negations count, too."""
     live: tuple[LiveText, ...] = Field(default=(), max_length=40)
+    by_model: bool = True
+    """Whether the model that writes reads the text, too; without it the check is at once."""
 
 
 class _OfAnswer(PublicModel):

@@ -24,14 +24,14 @@ from collections.abc import (
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.choose import Evidence
 from assistant.answer.events import Done, SentenceEnded, Token
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.prepared import PreparedAnswer
-from assistant.answer.reply import ReplyRequest, WriteReply
+from assistant.answer.reply import PreparedReply, ReplyRequest, WriteReply
 from assistant.answer.services import AnswerWriter, TenantServices, elapsed_ms
 from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
 from assistant.domain.answers import Certainty, FinishReason, Mode
@@ -56,6 +56,7 @@ from assistant.models.recorded import (
     CharacterCount,
     RecordedAnswer,
     RecordedModel,
+    Task,
     prompt_sha256,
 )
 from assistant.stores.ports import (
@@ -543,8 +544,7 @@ class WrittenAnswers:
     async def prepare(self, question: EvaluationQuestion, *, before: str | None = None) -> PreparedAnswer:
         """Find the documents and make the prompt. Raises AssistantError."""
         request = request_of(question.question, before)
-        deadline = Deadline.after(_WRITTEN_DEADLINE_S, clock=self._services.clock)
-        return await self._answer.prepare(request, identity=self._identity, deadline=deadline)
+        return await self._answer.prepare(request, identity=self._identity, deadline=self._deadline())
 
     async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> Written:
         """Return what reached the agent. Raises AssistantError."""
@@ -580,28 +580,43 @@ class WrittenAnswers:
         if is_written and not is_refused and (not self._recorded or question.qid in self._replies):
             reply = await self._replied(prepared.question.begun.answer_id)
             if reply is not None:
-                prompt, faults = reply
-                values["reply_faults"] = float(faults > 0)
+                values |= await self._judged(reply, question)
                 if not self._recorded:
-                    recorded.append(self._line(question, "reply", prompt, self.heard.text))
+                    recorded += self._replies_to_record(question, reply)
         return Written(values, is_written, shown, () if done is None else done.degraded, tuple(recorded))
 
-    async def _replied(self, answer_id: str) -> tuple[str, int] | None:
-        """Let the model write the reply to the patient; return its prompt's hash, and how many faults the
-        check names; None for an answer that cites nothing to write it from. Raises AssistantError."""
+    async def _replied(self, answer_id: str) -> PreparedReply | None:
+        """Return the reply to the patient, which is not written yet; None for an answer that cites nothing to
+        write it from. Raises AssistantError."""
         request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id)
+        begun = self._reply.take.begin(request, identity=self._identity)
         try:
-            prepared = await self._reply.prepare(
-                request,
-                identity=self._identity,
-                deadline=Deadline.after(_WRITTEN_DEADLINE_S, clock=self._services.clock),
-                begun=self._reply.take.begin(request, identity=self._identity),
+            return await self._reply.prepare(
+                request, identity=self._identity, deadline=self._deadline(), begun=begun
             )
         except ConflictError:
             return None
-        async with aclosing(self._reply.stream(prepared)) as stream:
+
+    async def _judged(self, reply: PreparedReply, question: EvaluationQuestion) -> dict[str, float]:
+        """Let the model write the reply, and check it and the planted ones. Raises AssistantError."""
+        self.heard.ended.clear()
+        async with aclosing(self._reply.stream(reply)) as stream:
             faults = [len(event.checks) async for event in stream if isinstance(event, Done)]
-        return prompt_sha256(prepared.prompt.messages), sum(faults)
+        values, named = {"reply_faults": float(sum(faults) > 0)}, 0
+        for planted in question.planted:
+            checked = await self._reply.check(reply.lines, planted.text, deadline=self._deadline())
+            named += bool(checked.checks)
+        return values | ({"planted_named": named / len(question.planted)} if question.planted else {})
+
+    def _replies_to_record(self, question: EvaluationQuestion, reply: PreparedReply) -> list[RecordedAnswer]:
+        digest = prompt_sha256(reply.prompt.messages)
+        return [
+            self._line(question, "reply" if asked == digest else "reply_check", asked, text)
+            for asked, text in self.heard.ended.items()
+        ]
+
+    def _deadline(self) -> Deadline:
+        return Deadline.after(_WRITTEN_DEADLINE_S, clock=self._services.clock)
 
     def _to_record(
         self, question: EvaluationQuestion, digest: str | None, *, is_written: bool
@@ -616,7 +631,7 @@ class WrittenAnswers:
     def _line(
         self,
         question: EvaluationQuestion,
-        task: Literal["answer", "reading", "reply"],
+        task: Task,
         prompt: str,
         text: str,
     ) -> RecordedAnswer:

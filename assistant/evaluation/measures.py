@@ -54,6 +54,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("written_rightly_refused", "… unanswerable: refused"),
     Measure("written_withheld", "… with a withheld sentence", 0),
     Measure("reply_faults", "replies to the patient that the check stops", 0),
+    Measure("planted_named", "changes planted in replies that the check names", 1),
     Measure("written_false", "… unanswerable: answered without a warning", -1),
     Measure("read_by_model", "… messages that a model read", 0),
 )

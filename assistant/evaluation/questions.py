@@ -16,6 +16,13 @@ Split = Literal["tuning", "held_out"]
 Kind = Literal["plain", "condition", "messy", "double", "follow_up", "unanswerable"]
 
 
+class PlantedReply(PublicModel):
+    """A wrong reply to the patient: a right one with one change."""
+
+    kind: Literal["number", "date", "negation", "name"]
+    text: str
+
+
 class EvaluationQuestion(PublicModel):
     """One line of ``evaluation/<tenant>.jsonl``."""
 
@@ -35,6 +42,7 @@ class EvaluationQuestion(PublicModel):
     """What a good reply to the patient states, in words of the question's author; a person judges by it."""
     must_not: tuple[str, ...] = ()
     """What would be wrong or dangerous to state."""
+    planted: tuple[PlantedReply, ...] = ()
     clean: str | None = None
     """``qid`` of the same question asked cleanly, of a messy one."""
     after: str | None = None

@@ -24,6 +24,7 @@ from assistant.domain.public import PublicModel
 from assistant.stores.ports import ChatMessage, GenerationDelta, GenerationRequest, GenerationStream
 
 RowT = TypeVar("RowT", bound=BaseModel)
+Task = Literal["answer", "reading", "reply", "reply_check"]
 CONTEXT_TOKENS, MAX_TOKENS = 8_192, 512
 """Of the prompts that were recorded: those of the shipped Inferentia and GPU manifests."""
 _CHARACTERS_A_TOKEN = 4
@@ -36,9 +37,9 @@ class RecordedAnswer(PublicModel):
 
     id: str
     """Of the question: ``qid`` of evaluation/."""
-    task: Literal["answer", "reading", "reply"] = "answer"
-    """What the model was asked for: the answer, the reading of the message before its search, or the reply to
-    the patient."""
+    task: Task = "answer"
+    """What the model was asked for: the answer, the reading of the message before its search, the reply to
+    the patient, or the check of a reply."""
     prompt_sha256: str
     """``prompt_sha256`` of the messages."""
     answer: str

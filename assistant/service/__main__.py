@@ -27,7 +27,7 @@ from assistant.service.identity import (
     TokenVerifier,
 )
 from assistant.service.opened import open_tenants
-from assistant.service.running import AgentRates, RunningAnswers, watch_cancellations
+from assistant.service.running import AgentRates, RunningAnswers, admissions, watch_cancellations
 from assistant.service.served import ServedTenant, ServedTenants
 from assistant.service.streams import BytesInFlight, StreamLimits
 from assistant.service.wire import ConsoleConfig, DeployedVersions
@@ -177,6 +177,7 @@ async def _service(
         verifier=verifier,
         running=RunningAnswers(),
         rates=AgentRates(clock=clock),
+        admissions=admissions(tenants),
         bodies=BytesInFlight(memory_mib=settings.memory_mib),
         metrics=metrics,
         clock=clock,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Protocol, TypeVar
 
 import orjson
@@ -22,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from assistant.answer.events import AnswerEvent, Cause, Problem
 from assistant.answer.prepared import PreparedAnswer
-from assistant.answer.reply import PreparedReply, ReplyRequest
+from assistant.answer.reply import REPLY_CHECK, PreparedReply, ReplyRequest
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
 from assistant.answer.take import AnswerRequest, TakeQuestion
 from assistant.domain import errors
@@ -52,7 +53,14 @@ from assistant.service.errors import (
 )
 from assistant.service.identity import Caller, Service, ServiceOf, TenantOf, caller_with, require_role
 from assistant.service.opened import ServedTenant
-from assistant.service.running import GRACE_S, Admission, AnswerObserver, RateKind, RunningAnswer
+from assistant.service.running import (
+    GRACE_S,
+    AnswerObserver,
+    RateKind,
+    RunningAnswer,
+    admissions,
+    tokens_of,
+)
 from assistant.service.streams import (
     ClientGoneError,
     ProblemBeforeFirstEventError,
@@ -151,10 +159,6 @@ class JoinedAnswer(Exception):
         self.answer_id = answer_id
 
 
-def admissions(tenants: Mapping[str, ServedTenant]) -> dict[str, Admission]:
-    return {name: Admission(tenant.answering.tenant.limits) for name, tenant in tenants.items()}
-
-
 class SendRefusal(Protocol):
     """How an endpoint sends a problem."""
 
@@ -167,7 +171,6 @@ class Answers:
     def __init__(self, service: Service, limits: StreamLimits) -> None:
         self.service = service
         self.limits = limits
-        self._admissions = admissions(service.tenants)
         self._coming_back = ComingBack(
             service.tenants, service.running, service.awaited, admissions(service.tenants), service.clock
         )
@@ -331,7 +334,7 @@ class Answers:
                 "The model endpoints are paused. Ask the platform team to wake them, then ask again.",
                 retry_after_s=_PAUSED_RETRY_S,
             )
-        leave = self._admissions[question.identity.tenant].enter(question.identity.agent)
+        leave = self.service.admissions[question.identity.tenant].enter(question.identity.agent)
         try:
             begun = question.steps.take.begin(question.request, identity=question.identity)
             async with _context_counted(question, begun.answer_id):
@@ -641,15 +644,40 @@ async def give_verdict(
 
 @router.post("/v1/answers/{answer_id}/reply/check", **declared(404, 409, 410, body=CheckBody))
 async def check_reply(
-    tenant: TenantOf, caller: _Agent, answer_id: str, asked: Annotated[CheckBody, json_body(CheckBody)]
+    service: ServiceOf,
+    tenant: TenantOf,
+    caller: _Agent,
+    answer_id: str,
+    asked: Annotated[CheckBody, json_body(CheckBody)],
 ) -> ReplyChecks:
-    """Check a text for the patient against the lines and live values of the caller's own answer, without a
-    model: values that nothing holds, sentences of which a line says the opposite, and a value that was asked
-    for, stands in the lines and is missing."""
-    lines = await tenant.write_reply.read.run(answer_id, asked.live, identity=caller)
-    return ReplyChecks(
-        checks=lines.check(asked.text, draft=asked.draft, code=tenant.answering.tenant.language)
-    )
+    """Check a text for the patient against the lines and live values of the caller's own answer: values that
+    nothing holds, sentences of which a line says the opposite, and a value that was asked for, stands in the
+    lines and is missing. Code checks it; then the model that writes for the tenant reads it, too. Where that
+    fails, is late or finds no place, `degraded` says so."""
+    reply, limits = tenant.write_reply, tenant.answering.tenant.limits
+    lines = await reply.read.run(answer_id, asked.live, identity=caller)
+    deadline = Deadline.after(limits.answer_deadline_s, clock=service.clock)
+    check = partial(reply.check, lines, asked.text, deadline=deadline)
+    if not (asked.by_model and tenant.answering.writes_answers):
+        checked = await check(by_model=False)
+    elif leave := await _place(service, tenant, caller):
+        try:
+            checked = await check()
+        finally:
+            leave()
+    else:
+        checked = replace(await check(by_model=False), degraded=(REPLY_CHECK,))
+    service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
+    return ReplyChecks(checks=checked.checks, degraded=checked.degraded)
+
+
+async def _place(service: Service, tenant: ServedTenant, caller: Identity) -> Callable[[], None] | None:
+    """Take a place among the answers in progress; return what leaves it, None where there is none."""
+    try:
+        is_paused = await tenant.power.is_paused()
+        return None if is_paused else service.admissions[caller.tenant].enter(caller.agent)
+    except errors.OverloadedError:
+        return None
 
 
 @router.post("/v1/answers/{answer_id}/sent", **declared(404, 409, body=SendRequest))

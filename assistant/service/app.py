@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import orjson
@@ -29,7 +29,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from assistant.answer.events import Done, ElementChanged, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answer.events import AnswerEvent, Problem
 from assistant.answer.take import AnswerRequest
 from assistant.domain.answers import CheckBody, ReplyBody, Verdict
 from assistant.domain.documents import Document
@@ -319,7 +319,7 @@ def answer_links(answer_id: str, conversation_id: str) -> dict[str, Any]:
     )
 
 
-EVENTS = (Started, Sources, Token, SentenceEnded, ElementChanged, Done, Problem)
+EVENTS: tuple[type[AnswerEvent], ...] = get_args(AnswerEvent)
 _STREAM = (
     "One of the server-sent events (`id`, `event`, `data`) of the stream, UTF-8. Their order is: started,"
     " sources, any number of token, sentence and element, then done or error, and nothing after it. `data` "

@@ -25,7 +25,7 @@ from assistant.domain.identity import REVOCATIONS, Identity, Role
 from assistant.service.coming_back import AwaitedAnswer
 from assistant.service.health import ServiceMetrics, caller_is_identified
 from assistant.service.opened import ServedTenant
-from assistant.service.running import AgentRates, RateKind, RunningAnswers
+from assistant.service.running import Admission, AgentRates, RateKind, RunningAnswers
 from assistant.service.served import ServedTenants
 from assistant.service.streams import CALLER, BytesInFlight
 from assistant.service.wire import ConsoleConfig, DeployedVersions
@@ -396,6 +396,8 @@ class Service:
     verifier: TokenVerifier
     running: RunningAnswers
     rates: AgentRates
+    admissions: Mapping[str, Admission]
+    """By tenant: the places of its answers in progress."""
     bodies: BytesInFlight
     metrics: ServiceMetrics
     clock: Clock

@@ -27,7 +27,7 @@ from assistant.answer.events import AnswerEvent, Cause, Done, Problem, Sources, 
 from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.reply import PreparedReply
 from assistant.domain import errors
-from assistant.domain.answers import Mode
+from assistant.domain.answers import Mode, Usage
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Identity
@@ -132,10 +132,14 @@ class AnswerObserver:
 def _used(done: Done, *, seconds: float) -> dict[str, float]:
     return {
         WRITTEN_ANSWERS if done.mode is Mode.WRITTEN else QUOTED_ANSWERS: 1,
-        PROMPT_TOKENS: done.usage.prompt_tokens,
-        COMPLETION_TOKENS: done.usage.completion_tokens,
+        **tokens_of(done.usage),
         ANSWER_SECONDS: seconds,
     }
+
+
+def tokens_of(usage: Usage) -> dict[str, float]:
+    """Return the tokens of calls of the model, by metric."""
+    return {PROMPT_TOKENS: usage.prompt_tokens, COMPLETION_TOKENS: usage.completion_tokens}
 
 
 GRACE_S = 5.0
@@ -298,6 +302,10 @@ class Admission:
             self._active -= Counter([agent])  # keeps the agents that have a place
 
         return leave
+
+
+def admissions(tenants: Mapping[str, ServedTenant]) -> dict[str, Admission]:
+    return {name: Admission(tenant.answering.tenant.limits) for name, tenant in tenants.items()}
 
 
 RateKind = Literal["questions", "writes", "reads"]

@@ -56,6 +56,9 @@ class ReplyChecks(PublicModel):
     """``POST /v1/answers/{id}/reply/check``."""
 
     checks: tuple[answers.ReplyCheck, ...]
+    """Those that code found come first."""
+    degraded: tuple[str, ...] = ()
+    """``reply_check``: the model that writes did not read the text, and should have."""
 
 
 class Conversation(PublicModel):

@@ -96,6 +96,17 @@ class AnswerPrinter:
         self._live = LiveText(lambda text: self.terminal.out.print(text, end=""))
 
     @property
+    def live(self) -> tuple[answers.LiveText, ...]:
+        """The live values that the answer shows."""
+        ready = ((one.id, one.data) for one in self._live.elements if one.data is not None)
+        return tuple(
+            answers.LiveText(element_id=element_id, value=value.text)
+            for element_id, data in ready
+            for value in data.values
+            if value.text
+        )
+
+    @property
     def is_written(self) -> bool:
         """Whether the answer ended as text of a model."""
         return self.done is not None and self.done.mode is answers.Mode.WRITTEN
@@ -116,9 +127,9 @@ class AnswerPrinter:
                 self._live.take(event)
             case Done():
                 self._show_done(event)
-            case Problem():
+            case events.Checks() | Problem():  # checks come with a reply alone
                 self.end_text()
-                self.problem = event
+                self.problem = event if isinstance(event, Problem) else None
 
     def _show_text(self, text: str) -> None:
         if self.first_text_s is None:
@@ -151,11 +162,11 @@ class AnswerPrinter:
         self.done = done
         total_s = time.monotonic() - self.began_s
         self.end_text()
-        live_only = self._live.has_elements and not self._sentences
+        live_only = bool(self._live.elements) and not self._sentences
         show_remarks(self.terminal, done, self._sentences, live_only=live_only)
         looked_at = done.finish_reason is answers.FinishReason.NO_EVIDENCE
         sources = self._sources
-        if self._live.has_elements and not looked_at:  # what is not cited has nothing to do with the values
+        if self._live.elements and not looked_at:  # what is not cited has nothing to do with the values
             cited = {*done.citations, *(n for also in done.also for n in also.citations)}
             sources = [source for source in sources if source.n in cited]
         print_sources(
@@ -532,8 +543,8 @@ class LiveText:
         self._write_ready()
 
     @property
-    def has_elements(self) -> bool:
-        return bool(self._elements)
+    def elements(self) -> Collection[Element]:
+        return self._elements.values()
 
     def end(self) -> list[Element]:
         """Write what waits, and return the elements whose values are not in the text."""
@@ -682,6 +693,20 @@ async def answer_on(
     if printer.problem is not None:
         raise refusal(printer.problem)
     return printer
+
+
+async def reply_on(terminal: Terminal, client: AssistantClient, answer: AnswerPrinter) -> None:
+    """Show a reply to the patient below its answer, with what the check found. Raises RefusedByServiceError
+    (no model writes, or the answer has no lines), UnreachableError."""
+    reply = await client.write_reply(answer.answer_id or "", answers.ReplyBody(live=answer.live))
+    terminal.out.print(styled(("\nFor the patient  ", "bold cyan"), (reply.text, "")))
+    for check in reply.checks:
+        said = [", ".join(check.values), f"“{reply.text[check.start : check.end]}”" if check.end else ""]
+        terminal.show(f"{_words('reply')[check.kind]}: {' in '.join(filter(None, said))}", "yellow")
+        if check.line:
+            terminal.show(f"  {check.line}", "dim")
+    if reply.degraded:
+        terminal.show(_words("reply")["unread"], "yellow")
 
 
 def question_of(text: str, *, context: str | None = None) -> Question:

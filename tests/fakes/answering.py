@@ -9,6 +9,7 @@ are near each other: a whole answer is made in process, as in the service.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import zlib
 from collections import Counter
@@ -325,6 +326,33 @@ class ReadsAndWrites(ScriptedGenerator):
         self.steps = [self._reading] if is_reading else [*self._answer]
         async with super().stream(request, deadline=deadline) as stream:
             yield stream
+
+
+class JudgesAndWrites(ScriptedGenerator):
+    """Plays its next verdict to each prompt of a check of a reply, and its script to any other."""
+
+    def __init__(self, *steps: Step, verdicts: Sequence[Step]) -> None:
+        super().__init__(*steps)
+        self.verdicts, self._reply = list(verdicts), steps
+        self.checked: list[str] = []
+        """What it was asked to check: the last message of each prompt."""
+
+    @asynccontextmanager
+    async def stream(
+        self, request: GenerationRequest, *, deadline: Deadline
+    ) -> AsyncIterator[GenerationStream]:
+        self.steps = [*self._reply]
+        if "<sentences>" in (asked := request.messages[-1].content):
+            self.checked.append(asked)
+            self.steps = [self.verdicts.pop(0)]
+        async with super().stream(request, deadline=deadline) as stream:
+            yield stream
+
+
+def verdicts(*sentences: tuple[Any, ...], missing: str | None = None) -> str:
+    """Return what a model answers to the prompt of a check: n, verdict, line and words of each sentence."""
+    given = [dict(zip(("n", "verdict", "line", "words"), one, strict=True)) for one in sentences]
+    return json.dumps({"sentences": given, "missing": missing})
 
 
 class _ScriptedStream:

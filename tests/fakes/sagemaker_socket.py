@@ -49,6 +49,8 @@ class SageMakerSocket:
     pace_s: float = 0.0
     """What each text of a generation takes, and each call for vectors."""
     finish_reason: str = "stop"
+    of_check: SageMakerSocket | None = None
+    """What a generation for the check of a reply does, in place of this."""
     embeddings: list[Call] = field(default_factory=list[Call])
     generations: list[Call] = field(default_factory=list[Call])
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -87,11 +89,12 @@ class SageMakerSocket:
         async with self.arrived:
             (self.generations if streamed else self.embeddings).append(call)
             self.arrived.notify_all()
-        fault = self.generation_fault if streamed else self.embedding_fault
+        script = self.of_check if self.of_check and b"<sentences>" in body else self
+        fault = script.generation_fault if streamed else self.embedding_fault
         if fault != "none":
             await _misbehave(fault, call, reader, writer)
         elif streamed:
-            await self._generate(call, reader, writer)
+            await script._generate(call, reader, writer)
         else:
             texts = call.body["inputs"]
             assert isinstance(texts, list)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
 from assistant.domain.acts import DOCUMENT_SUBJECT
-from assistant.domain.answers import AnswerRecord
+from assistant.domain.answers import AnswerRecord, StoredSent
 from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import AssistantError
 from assistant.domain.retries import back_off_s
@@ -151,6 +151,9 @@ class MoveFeedback:
         if record is None:
             return None
         answer = await self._shown(record)
+        if isinstance(row.stored, StoredSent) and row.stored.sent.reply_id is not None:
+            reply = await self._stores.records.get_answer(row.stored.sent.reply_id)
+            answer = replace(answer, reply=reply and reply.text)
         return await asyncio.to_thread(self._signals.of, row, answer)
 
     async def _shown(self, record: AnswerRecord) -> ShownAnswer:

@@ -68,6 +68,8 @@ class ShownAnswer:
     """With the documents' texts."""
     is_whole: bool
     """Whether every text was still there to be filled in."""
+    reply: str | None = None
+    """The written reply that was edited and sent."""
 
 
 class Signals:
@@ -118,9 +120,11 @@ class Signals:
     def _of_sent(self, sent: Sent, at: datetime, answer: ShownAnswer) -> Iterator[Signal]:
         event = self._event(FeedbackKind.SENT, sent.send_id, at, answer.record)
         if self._switches.edits:
-            filled, may_compare = answer.filled, answer.is_whole and answer.record.mode is not None
+            filled = answer.filled
+            drafts = [answer.reply] if answer.reply else _drafts(filled)
+            may_compare = bool(answer.reply) or (answer.is_whole and answer.record.mode is not None)
             unsupported = _texts(filled, Support.UNSUPPORTED)
-            edit = compare(_drafts(filled), sent.text) if may_compare else None
+            edit = compare(drafts, sent.text) if may_compare else None
             kept = keeps_any(unsupported, sent.text)
             event = event.model_copy(update={"edit": edit, "unsupported_sent": kept})
         yield self._signal(event, answer, sent=sent.text if self._switches.edits else None)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assistant.domain.answers import CheckBody, ReplyBody, Sent
+from tests.fakes.answering import verdicts
 from tests.fakes.running_service import RunningService, Scene, events_of, running_service
+from tests.fakes.sagemaker_socket import SageMakerSocket
 from tests.integration.service.test_client import calling
 
 CITED = ("The wait is two days [1.1].",)
 REPLY = ("You wait two days", ", not 10 weeks.")
 
 
-async def answered(service: RunningService) -> str:
+RIGHT = "You wait two days."
+HELD = verdicts((1, "held", 1, ""))
+
+
+async def answered(service: RunningService, *verdict: str, **fault: Any) -> str:
     service.sagemaker.texts = CITED
     answer_id: str = (await service.answered())["answer_id"]
     service.sagemaker.texts = REPLY
+    service.sagemaker.of_check = SageMakerSocket(texts=verdict or (HELD,), **fault)
     return answer_id
 
 
@@ -28,8 +37,11 @@ async def test_a_reply_is_streamed_checked_and_read_again(service: RunningServic
     answered_ = await service.client.post(path, json=body, headers={**headers, "idempotency-key": "k1"})
     events = events_of(answered_.text)
     names = [name for name, _ in events]
-    assert names == ["started", "sources", *["token"] * (len(names) - 3), "done"]
-    assert [check["values"][0] for check in events[-1][1]["checks"]] == ["10 week"]
+    assert names == ["started", "sources", *["token"] * (len(names) - 4), "checks", "done"]
+    for _, ending in events[-2:]:
+        assert [check["values"][0] for check in ending["checks"]] == ["10 week"]
+    assert events[-1][1]["degraded"] == []
+    assert events[-1][1]["usage"] == {"prompt_tokens": 10, "completion_tokens": 6}
     reply_id = events[0][1]["answer_id"]
     again = await service.client.post(path, json=body, headers={**headers, "idempotency-key": "k1"})
     assert events_of(again.text)[0][1]["answer_id"] == reply_id
@@ -52,6 +64,86 @@ async def test_draft_edit_and_what_was_sent_are_linked(service: RunningService) 
     [draft] = [each.record for each in drafts.answers]
     assert (draft.answer_id, draft.reply_to, len(draft.checks)) == (reply.answer_id, answer_id, 1)
     assert stored.sent.reply_id == draft.answer_id
+
+
+@pytest.mark.parametrize(
+    ("verdict", "fault", "found", "degraded"),
+    [
+        (HELD, {}, [], ()),
+        (verdicts((1, "opposite", 1, "two")), {}, ["contradicts"], ()),
+        (verdicts((1, "not_held", None, "two days")), {}, ["not_held"], ()),
+        (verdicts((1, "held", 1, ""), missing="two days"), {}, ["missing"], ()),
+        ("I see no fault.", {}, [], ("reply_check",)),
+        (HELD, {"stall_after": 1}, [], ("reply_check",)),
+        (HELD, {"cut_after": 1}, [], ("reply_check",)),
+        (HELD, {"garbage_after": 0}, [], ("reply_check",)),
+        (HELD, {"generation_fault": "overloaded"}, [], ("reply_check",)),
+        (HELD, {"generation_fault": "error"}, [], ("reply_check",)),
+        (HELD, {"generation_fault": "silent"}, [], ("reply_check",)),
+    ],
+    ids=[
+        "held",
+        "opposite",
+        "not-held",
+        "missing",
+        "unreadable",
+        "late",
+        "cut",
+        "garbage",
+        "429",
+        "500",
+        "silent",
+    ],
+)
+async def test_an_edited_text_is_read_by_the_model(
+    tmp_path: Path, verdict: str, fault: dict[str, Any], found: list[str], degraded: tuple[str, ...]
+) -> None:
+    scene = Scene(first_token_timeout_s=0.5 if fault else 10.0)
+    async with running_service(tmp_path, scene) as service, calling(service) as client:
+        await service.know("wait", "The wait is two days.")
+        answer_id = await answered(service, verdict, **fault)
+        checked = await client.check_reply(answer_id, CheckBody(text=RIGHT))
+        assert ([one.kind for one in checked.checks], checked.degraded) == (found, degraded)
+        asked = len(service.sagemaker.generations)
+        by_code = await client.check_reply(answer_id, CheckBody(text=RIGHT, by_model=False))
+        assert (by_code.checks, by_code.degraded) == ((), ())
+        assert len(service.sagemaker.generations) == asked
+
+
+async def test_a_draft_that_the_model_did_not_read_says_so(service: RunningService) -> None:
+    answer_id = await answered(service, "I see no fault.")
+    async with calling(service) as client:
+        reply = await client.write_reply(answer_id)
+        [stored] = (await client.read_conversation(answer_id)).answers
+    assert (reply.degraded, stored.record.degraded) == (("reply_check",), ("reply_check",))
+    assert [one.values[0] for one in reply.checks] == ["10 week"]
+
+
+async def test_the_record_of_a_reply_keeps_no_line(service: RunningService) -> None:
+    answer_id = await answered(service, verdicts((1, "opposite", 1, "wait")))
+    service.sagemaker.texts = (RIGHT,)
+    async with calling(service) as client:
+        told = (await client.write_reply(answer_id)).checks
+        [stored] = (await client.read_conversation(answer_id)).answers
+    assert [one.line for one in told] == ["Title of wait: The wait is two days."]
+    assert [(one.kind, one.values, one.line) for one in stored.record.checks] == [
+        ("contradicts", ("wait",), None)
+    ]
+
+
+async def test_without_a_place_the_model_is_not_asked(tmp_path: Path) -> None:
+    scene = Scene(streams_per_agent=1)
+    async with running_service(tmp_path, scene) as service, calling(service) as client:
+        await service.know("wait", "The wait is two days.")
+        answer_id = await answered(service)
+        opened = service.sagemaker.hold_after(1)
+        writing = asyncio.create_task(client.write_reply(answer_id))
+        await service.sagemaker.generation(2)
+        checked = await client.check_reply(answer_id, CheckBody(text=RIGHT))
+        assert (checked.checks, checked.degraded) == ((), ("reply_check",))
+        opened.set()
+        await writing
+        assert (await client.check_reply(answer_id, CheckBody(text=RIGHT))).degraded == ()
 
 
 async def test_another_agent_finds_no_answer(service: RunningService) -> None:

@@ -55,6 +55,19 @@ async def test_everything_pending_is_moved_and_the_desk_gets_it(tmp_path: Path) 
         assert await scene.move() == 0
 
 
+async def test_what_was_sent_is_compared_with_the_reply_that_it_was_edited_from(tmp_path: Path) -> None:
+    async with moving(tmp_path) as scene:
+        await scene.stores.records.put_answer(answered())
+        reply = answered("r1").model_copy(update={"reply_to": "a1", "text": "M-77, take 10 mg daily."})
+        await scene.stores.records.put_answer(reply)
+        sent = SENT.model_copy(update={"reply_id": "r1"})
+        await scene.stores.records.append_sent("a1", sent, agent="ana")
+        await scene.move()
+        [event] = [event for event in await scene.events() if event.kind is FeedbackKind.SENT]
+        assert event.edit is not None
+        assert event.edit.distance == 3
+
+
 async def test_words_are_sealed_with_patients_data_replaced(tmp_path: Path) -> None:
     async with moving(tmp_path) as scene:
         await acted(scene)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -56,6 +57,15 @@ def verdict(verdict: Verdict = GOOD) -> StoredVerdict:
 
 def sent(text: str) -> StoredSent:
     return StoredSent(answer_id="a1", agent="ana", at=AT, sent=Sent(send_id="s1", text=text))
+
+
+def test_an_edit_is_held_against_the_reply_that_was_written() -> None:
+    record = answered()
+    row = OutboxRow("1", "sent", record.answer_id, sent("Take it twice a day, please."))
+    answer = replace(shown(record, is_whole=False), reply="Take it twice a day.")
+    [signal] = Signals(tenant(None), secret=SECRET).of(row, answer)
+    assert signal.event.edit is not None
+    assert (signal.event.edit.distance, signal.event.edit.words) == (1, 6)
 
 
 def act(act: Act = OPENED) -> StoredAct:

@@ -20,16 +20,22 @@ from assistant.domain.errors import (
     NotFoundError,
     WithdrawnError,
 )
-from tests.fakes.answering import FakeTenant, ScriptedGenerator, agent
+from tests.fakes.answering import FakeTenant, JudgesAndWrites, ScriptedGenerator, Step, agent, verdicts
 from tests.unit.answer.asking_and_reading import QUESTION, ask, deadline
 
 GOOD = "You can refill on day 23 of 30."
+HELD = verdicts((1, "held", 1, ""))
 
 
 async def reply(
-    tenant: FakeTenant, answer_id: str, *texts: str | Exception, who: str = "ana", **body: Any
+    tenant: FakeTenant,
+    answer_id: str,
+    *texts: str | Exception,
+    who: str = "ana",
+    verdict: Step = HELD,
+    **body: Any,
 ) -> list[AnswerEvent]:
-    tenant.generator = ScriptedGenerator(*texts)
+    tenant.generator = JudgesAndWrites(*texts, verdicts=[verdict])
     write, prepared = await ask_for(tenant, answer_id, who=who, **body)
     async with aclosing(write.stream(prepared)) as events:
         return [event async for event in events]
@@ -59,7 +65,7 @@ async def test_a_reply_is_written_from_the_cited_lines_and_kept(tenant: FakeTena
     assert isinstance(done, Done)
     assert "".join(event.text for event in events if isinstance(event, Token)) == GOOD
     assert done.checks == ()
-    [request] = tenant.generator.requests
+    request, _ = tenant.generator.requests
     told = request.messages[-1].content
     assert "Retail refills are payable on day 23 of 30." in told
     assert QUESTION in told
@@ -73,7 +79,8 @@ async def test_a_reply_is_written_from_the_cited_lines_and_kept(tenant: FakeTena
 
 async def test_a_value_that_nothing_holds_is_named(tenant: FakeTenant) -> None:
     answer_id = (await ask(tenant)).prepared.answer_id
-    events = await reply(tenant, answer_id, "Thanks. You can refill on day 25 of 30.")
+    said = verdicts((1, "held", None, ""), (2, "opposite", 1, "day 25"))
+    events = await reply(tenant, answer_id, "Thanks. You can refill on day 25 of 30.", verdict=said)
     done = events[-1]
     assert isinstance(events[0], Started)
     assert isinstance(done, Done)

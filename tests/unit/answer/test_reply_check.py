@@ -11,8 +11,8 @@ LINE = "Damaged item\n\nThe desk ships a replacement within 14 days. Keep the it
 SAID = "Rosa, order 7714402, came broken on 11/30. when does the replacement ship"
 
 
-def faults(text: str, *, draft: str | None = None, line: str = LINE) -> list[tuple[str, tuple[str, ...]]]:
-    checks = check_reply(text, lines=[line], given=[SAID], language=language("en"), draft=draft)
+def faults(text: str, *, line: str = LINE) -> list[tuple[str, tuple[str, ...]]]:
+    checks = check_reply(text, lines=[line], given=[SAID], language=language("en"))
     return [(check.kind, check.values) for check in checks]
 
 
@@ -37,9 +37,9 @@ def test_a_right_reply_is_not_stopped(text: str) -> None:
         ("A new one ships within a month, after 14 days.", "1 month"),
         ("It ships in 14 months.", "14 month"),
         ("On order 7714420 a new one ships within 14 days.", "7714420"),
-        ("Rita, a new one ships within 14 days.", "Rita"),
+        ("Hi Rita, a new one ships within 14 days.", "Rita"),
+        ("Ngozi, a new one ships within 14 days.", "Ngozi"),
         ("A new one ships within 14 days, by January 2.", "1/2"),
-        ("You get it in some years, not in 14 days.", "years"),
     ],
 )
 def test_what_nothing_holds_is_named(text: str, value: str) -> None:
@@ -52,21 +52,6 @@ def test_a_line_said_the_other_way_round_is_a_contradiction() -> None:
     assert faults("A closed card does get a refund from the desk within 14 days.", line=line) == [
         ("contradicts", ())
     ]
-
-
-@pytest.mark.parametrize(
-    ("edit", "kind"),
-    [
-        ("Please do not keep the item for 7 days. We ship in 14 days.", "contradicts"),
-        ("Please keep the item for 70 days. We ship in 14 days.", "not_held"),
-        ("Please keep the item for 14 days. We ship in 14 days.", "missing"),
-        ("Please keep the item. We ship in 14 days.", "missing"),
-    ],
-)
-def test_an_edit_is_held_against_its_draft(edit: str, kind: str) -> None:
-    draft = "Please keep the item for 7 days. We ship in 14 days."
-    assert faults(draft, draft=draft) == []
-    assert kind in [kind for kind, _ in faults(edit, draft=draft)]
 
 
 def test_a_reply_without_any_value_of_the_lines_lacks_one() -> None:

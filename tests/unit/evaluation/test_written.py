@@ -6,8 +6,9 @@ import pytest
 
 from assistant.domain.errors import GenerationInterruptedError
 from assistant.evaluation.judging import Written, WrittenAnswers, WrittenModel
+from assistant.evaluation.questions import PlantedReply
 from assistant.models.recorded import CharacterCount, RecordedAnswer
-from tests.fakes.answering import FakeTenant, ReadsAndWrites, Step
+from tests.fakes.answering import FakeTenant, JudgesAndWrites, ReadsAndWrites, Step, verdicts
 from tests.unit.evaluation.results import question
 
 BEFORE = "On which day are retail refills payable?"
@@ -44,6 +45,7 @@ async def test_reading_and_answer_are_recorded_and_played() -> None:
         ("f1", "reading", READING),
         ("f1", "answer", ANSWER),
         ("f1", "reply", ANSWER),
+        ("f1", "reply_check", ANSWER),
     ]
     tenant, played = await replay(lines)
     assert [query.text for query in tenant.search.queries] == [SEARCHED]
@@ -62,7 +64,7 @@ async def test_reading_and_answer_are_recorded_and_played() -> None:
 async def test_only_a_line_of_an_answer_can_be_stale(order: int) -> None:
     _, lines = await record(READING)
     changed = [line.model_copy(update={"prompt_sha256": "0" * 64}) for line in lines]
-    [reading, answer, _], [old_reading, old_answer, _] = lines, changed
+    [reading, answer, *_], [old_reading, old_answer, *_] = lines, changed
     _, written = await replay([old_reading, answer][::order])
     assert (written.values["plays"], written.is_written, written.values["read_by_model"]) == (1.0, True, 0.0)
     assert written.degraded == ("reading",)
@@ -80,13 +82,16 @@ async def test_a_plain_evaluation_plays_the_answers_of_the_same_recording() -> N
 async def test_a_reply_that_is_no_reading_is_recorded_too_and_a_broken_stream_is_not() -> None:
     written, lines = await record("No JSON.")
     assert ([line.task for line in lines], written.values["read_by_model"]) == (
-        ["reading", "answer", "reply"],
+        ["reading", "answer", "reply", "reply_check"],
         0.0,
     )
     _, played = await replay(lines)
     assert (played.values["read_by_model"], played.degraded) == (0.0, ())
     written, lines = await record(GenerationInterruptedError("broke off"))
-    assert ([line.task for line in lines], written.degraded) == (["answer", "reply"], ("reading",))
+    assert ([line.task for line in lines], written.degraded) == (
+        ["answer", "reply", "reply_check"],
+        ("reading",),
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,7 +114,30 @@ async def test_each_question_has_its_own_lines() -> None:
     answers = WrittenAnswers(tenant.services, model)
     await answers.ask(FOLLOW_UP, before=BEFORE)
     written = await answers.ask(question("q1", question=BEFORE))
-    assert [(line.id, line.task) for line in written.recorded] == [("q1", "answer"), ("q1", "reply")]
+    assert [(line.id, line.task) for line in written.recorded] == [
+        ("q1", "answer"),
+        ("q1", "reply"),
+        ("q1", "reply_check"),
+    ]
+
+
+async def test_planted_changes_are_judged_recorded_and_played() -> None:
+    right = "You pay on day 23 of 30."
+    wrong = PlantedReply(kind="negation", text="You never pay on day 23 of 30.")
+    unseen = PlantedReply(kind="negation", text="You pay only on day 23 of 30.")
+    asked = question("q1", question=BEFORE).model_copy(update={"planted": (wrong, unseen)})
+    tenant = FakeTenant.writing()
+    held = verdicts((1, "held", 1, ""))
+    tenant.generator = JudgesAndWrites(ANSWER, verdicts=[held, verdicts((1, "opposite", 1, "never")), held])
+    model = WrittenModel(tenant.generator, CharacterCount(), "model-1", {})
+    live = await WrittenAnswers(tenant.services, model).ask(asked)
+    lines = [
+        line.model_copy(update={"answer": right}) if line.task == "reply" else line for line in live.recorded
+    ]
+    assert [line.task for line in lines] == ["answer", "reply", *["reply_check"] * 3]
+    assert live.values["planted_named"] == 0.5
+    played = await WrittenAnswers(FakeTenant().services, WrittenModel.of_recording(lines)).ask(asked)
+    assert played.values["planted_named"] == 0.5
 
 
 async def test_an_answer_that_cites_nothing_is_recorded_without_a_reply() -> None:

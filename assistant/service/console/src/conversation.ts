@@ -10,7 +10,7 @@ import type { QuestionContext } from "./options.ts";
 import { ApiError } from "./problems.ts";
 import { Snippets } from "./snippets.ts";
 import { textAt } from "./text.ts";
-import { clearTab, readTab, writeTab } from "./tab_state.ts";
+import { clearTab, type KeptDraft, readTab, writeTab } from "./tab_state.ts";
 import { type Turn, changeTurn, findTurn, newTurn, storedTurn } from "./turn.ts";
 import type { Element, Problem, Source, Started } from "./wire.ts";
 
@@ -32,6 +32,8 @@ export class Conversation {
   readonly isFollowUp: Signal<boolean> = signal(false);
   /** Answer id → the edited reply that was not sent yet. */
   readonly replies: Signal<Readonly<Record<string, string>>> = signal({});
+  /** Answer id → what a model wrote for its reply. */
+  readonly drafts: Signal<Readonly<Record<string, KeptDraft>>> = signal({});
   /** Why the conversation could not be restored. */
   readonly restoreProblem: Signal<Problem | null> = signal(null);
   readonly underway: ReadonlySignal<Underway | null>;
@@ -88,6 +90,7 @@ export class Conversation {
     this.#runningId = kept.runningId ?? null;
     this.question.value = kept.question;
     this.replies.value = kept.replies;
+    this.drafts.value = kept.drafts ?? {};
     this.#liveWords = kept.liveWords ?? {};
     return await this.reload();
   }
@@ -148,11 +151,19 @@ export class Conversation {
   setReply(answerId: string, text: string | null): void {
     const { [answerId]: _, ...others } = this.replies.value;
     this.replies.value = text === null ? others : { ...others, [answerId]: text };
+    if (text === null) this.setDraft(answerId, null);
     const { [answerId]: __, ...words } = this.#liveWords;
     const turn = this.turns.value.find((other) => other.answerId === answerId);
     const known = turn === undefined ? (this.#liveWords[answerId] ?? []) : this.#wordsOf(turn);
     const own = text === null ? [] : wordsIn(text, known);
     this.#liveWords = own.length === 0 ? words : { ...words, [answerId]: own };
+    this.#keep();
+  }
+
+  /** What the agent's text is an edit of; null with the text. */
+  setDraft(answerId: string, draft: KeptDraft | null): void {
+    const { [answerId]: _, ...others } = this.drafts.value;
+    this.drafts.value = draft === null ? others : { ...others, [answerId]: draft };
     this.#keep();
   }
 
@@ -347,6 +358,7 @@ export class Conversation {
       pending: this.#pending,
       runningId: this.#runningId,
       replies: this.replies.value,
+      drafts: this.drafts.value,
       liveWords: this.#liveWords,
     });
   }

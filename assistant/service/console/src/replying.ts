@@ -1,15 +1,14 @@
 /** Replies that a model writes from answers, and what the check finds in the texts that agents edit. */
 import { type Signal, signal } from "@preact/signals";
 import type { Api } from "./api.ts";
+import { RESUME_WINDOW_S, type Reader } from "./coming_back.ts";
 import { liveWords } from "./elements.ts";
 import { ApiError } from "./problems.ts";
+import type { KeptDraft } from "./tab_state.ts";
 import type { Turn } from "./turn.ts";
-import type { Element, Problem, ReplyCheck, ReplyStyle } from "./wire.ts";
+import type { Element, Problem, ReplyCheck, ReplyChecks, ReplyStyle } from "./wire.ts";
 
 export interface Drafted {
-  /** The model's text: what the agent's is an edit of. */
-  readonly text: string;
-  readonly replyId: string | null;
   readonly isWriting: boolean;
   readonly problem: Problem | null;
 }
@@ -17,8 +16,18 @@ export interface Drafted {
 export interface Checked {
   readonly text: string;
   readonly checks: readonly ReplyCheck[];
+  /** Whether the model that writes read it, `failed` where it should have; code alone checks while it is typed. */
+  readonly reading: "read" | "failed" | "none";
   /** The agent looked at what was found, and uses the text. */
   readonly isAccepted: boolean;
+}
+
+/** What this tab keeps of replies: a `Conversation`. */
+interface Kept {
+  readonly replies: By<string>;
+  readonly drafts: By<KeptDraft>;
+  setReply(answerId: string, text: string): void;
+  setDraft(answerId: string, draft: KeptDraft | null): void;
 }
 
 type By<T> = Signal<Readonly<Record<string, T>>>;
@@ -28,54 +37,80 @@ export class Replying {
   readonly drafts: By<Drafted> = signal({});
   readonly checked: By<Checked> = signal({});
   readonly #api: Api;
-  readonly #onText: (answerId: string, text: string) => void;
+  readonly #kept: Kept;
 
-  constructor({ api, onText }: { api: Api; onText: (answerId: string, text: string) => void }) {
+  constructor({ api, kept }: { api: Api; kept: Kept }) {
     this.#api = api;
-    this.#onText = onText;
+    this.#kept = kept;
+  }
+
+  /** What the agent's text is an edit of, also after the page was loaded again. */
+  draftOf(answerId: string): KeptDraft {
+    return this.#kept.drafts.value[answerId] ?? { text: "", replyId: null };
   }
 
   /** Write a reply, or write the present one anew; its text grows in the editor. A failure leaves it as it was. */
   async write(turn: Turn, answerId: string, style: ReplyStyle | null, draft: string): Promise<void> {
+    const more = { ...(style === null ? {} : { style }), ...(draft === "" ? {} : { draft }) };
+    const body = { live: liveTexts(turn.elements), resume_window_s: RESUME_WINDOW_S, ...more };
+    await this.#read(answerId, draft, (reader) => this.#api.reply(answerId, crypto.randomUUID(), body, reader));
+  }
+
+  /** Come back to a reply that was being written when the page was left. */
+  async comeBack(answerId: string): Promise<void> {
+    const { text, replyId } = this.draftOf(answerId);
+    if (text !== "" || replyId === null || this.drafts.value[answerId] !== undefined) return;
+    await this.#read(answerId, this.#kept.replies.value[answerId] ?? "", (reader) => this.#api.follow(replyId, reader));
+  }
+
+  async #read(answerId: string, draft: string, open: (reader: Reader) => Promise<void>): Promise<void> {
     let [text, replyId]: [string, string | null] = ["", null];
-    const body = { live: liveTexts(turn.elements), ...(style === null ? {} : { style }), ...(draft === "" ? {} : { draft }) };
-    const show = (more: Partial<Drafted>) =>
-      put(this.drafts, answerId, { text, replyId, isWriting: true, problem: null, ...more });
-    show({});
-    const onEvents: Parameters<Api["reply"]>[3]["onEvents"] = (events) => {
+    const show = (isWriting: boolean, problem: Problem | null = null) =>
+      put(this.drafts, answerId, { isWriting, problem });
+    show(true);
+    const fail = (problem: Problem) => {
+      show(false, problem);
+      this.#kept.setDraft(answerId, draft === "" ? null : { text: draft, replyId: null });
+      this.#kept.setReply(answerId, draft);
+    };
+    const onEvents: Reader["onEvents"] = (events) => {
       for (const { event, data } of events) {
-        if (event === "started") replyId = data.answer_id;
-        if (event === "token") this.#onText(answerId, (text += data.text));
-        if (event === "done") put(this.checked, answerId, { text, checks: data.checks ?? [], isAccepted: false });
-        if (event === "error") show({ text: draft, replyId: null, problem: data });
+        if (event === "started") {
+          [text, replyId] = ["", data.answer_id];
+          this.#kept.setDraft(answerId, { text, replyId });
+        }
+        if (event === "token") this.#kept.setReply(answerId, (text += data.text));
+        if (event === "checks") put(this.checked, answerId, checkedOf(text, data, "none"));
+        if (event === "done") {
+          put(this.checked, answerId, checkedOf(text, data));
+          this.#kept.setDraft(answerId, { text, replyId });
+        }
+        if (event === "error") fail(data);
       }
     };
-    const reader = { signal: new AbortController().signal, onEvents, onLost: () => undefined };
     try {
-      await this.#api.reply(answerId, crypto.randomUUID(), body, reader);
+      await open({ signal: new AbortController().signal, onEvents, onLost: () => undefined });
+      if (this.drafts.value[answerId]?.isWriting) show(false);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      show({ text: draft, replyId: null, problem: error.problem });
+      fail(error.problem);
     }
-    const ended = this.drafts.value[answerId];
-    if (ended !== undefined) put(this.drafts, answerId, { ...ended, ...(ended.problem ? {} : { text, replyId }), isWriting: false });
-    if (ended?.problem) this.#onText(answerId, draft);
   }
 
   /** Return whether a text may be used: nothing was found in it, or the agent looked at that. */
   async mayUse(turn: Turn, answerId: string, text: string): Promise<boolean> {
     const known = this.checked.value[answerId];
-    const checked = known?.text === text ? known : await this.check(turn, answerId, text);
+    const isRead = known?.text === text && (known.isAccepted || known.reading !== "none");
+    const checked = isRead ? known : await this.check(turn, answerId, text, { byModel: true });
     return checked === null || checked.isAccepted || checked.checks.length === 0;
   }
 
   /** Null where it could not be checked: the agent's work goes on. */
-  async check(turn: Turn, answerId: string, text: string): Promise<Checked | null> {
-    const draft = this.drafts.value[answerId]?.text ?? "";
+  async check(turn: Turn, answerId: string, text: string, { byModel }: { byModel: boolean }): Promise<Checked | null> {
     try {
       const live = liveTexts(turn.elements);
-      const { checks } = await this.#api.checkReply(answerId, { text, live, ...(draft === "" ? {} : { draft }) });
-      const checked = { text, checks, isAccepted: false };
+      const asked = { text, live, by_model: byModel };
+      const checked = checkedOf(text, await this.#api.checkReply(answerId, asked), byModel ? "read" : "none");
       put(this.checked, answerId, checked);
       return checked;
     } catch (error) {
@@ -92,6 +127,11 @@ export class Replying {
 
 function put<T>(by: By<T>, answerId: string, value: T): void {
   by.value = { ...by.value, [answerId]: value };
+}
+
+function checkedOf(text: string, found: Partial<ReplyChecks>, reading: Checked["reading"] = "read"): Checked {
+  const { checks = [], degraded = [] } = found;
+  return { text, checks, reading: degraded.includes("reply_check") ? "failed" : reading, isAccepted: false };
 }
 
 const MOST_LIVE = 40;

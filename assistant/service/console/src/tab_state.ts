@@ -8,6 +8,11 @@ import { readStored, writeStored } from "./stored_values.ts";
 
 const KEY = "care-console.tab";
 
+export interface KeptDraft {
+  readonly text: string;
+  readonly replyId: string | null;
+}
+
 export interface TabState {
   /** Who wrote it, as `issuer tenant subject`: somebody else who signs in to the tab does not get to see it. */
   readonly author: string;
@@ -20,6 +25,8 @@ export interface TabState {
   readonly runningId?: string | null;
   /** Answer id → the edited reply that was not sent yet. */
   readonly replies: Readonly<Record<string, string>>;
+  /** Answer id → what a model wrote for its reply, and the id of that. */
+  readonly drafts?: Readonly<Record<string, KeptDraft>>;
   /** Answer id → live values in its reply: after a reload nothing else knows which words of it they are. */
   readonly liveWords?: Readonly<Record<string, readonly LiveWords[]>>;
 }
@@ -53,7 +60,23 @@ function isTabState(state: unknown): state is TabState {
     typeof state.replies === "object" &&
     state.replies !== null &&
     Object.values(state.replies).every((reply) => typeof reply === "string") &&
+    (!("drafts" in state) || isDrafts(state.drafts)) &&
     (!("liveWords" in state) || isWordsOfAnswers(state.liveWords))
+  );
+}
+
+function isDrafts(drafts: unknown): boolean {
+  return typeof drafts === "object" && drafts !== null && Object.values(drafts).every(isDraft);
+}
+
+function isDraft(one: unknown): boolean {
+  return (
+    typeof one === "object" &&
+    one !== null &&
+    "text" in one &&
+    typeof one.text === "string" &&
+    "replyId" in one &&
+    (one.replyId === null || typeof one.replyId === "string")
   );
 }
 

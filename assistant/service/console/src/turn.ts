@@ -180,6 +180,8 @@ export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
       return { ...turn, sentences: [...turn.sentences, event.data] };
     case "element":
       return { ...turn, elements: withElement(turn.elements, event.data) };
+    case "checks":
+      return turn;
     case "done":
       return afterDone(turn, event.data);
     case "error":

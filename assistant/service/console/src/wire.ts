@@ -258,10 +258,14 @@ export interface ReplyCheck {
   readonly start: number;
   readonly end: number;
   readonly values: readonly string[];
+  /** The line that decides, where a model read the text. */
+  readonly line?: string | null;
 }
 
 export interface ReplyChecks {
   readonly checks: readonly ReplyCheck[];
+  /** `reply_check`: the model should have read the text, and did not. */
+  readonly degraded?: readonly string[];
 }
 
 export type ReplyStyle = "shorter" | "warmer" | "plain_words";
@@ -280,9 +284,14 @@ export interface ReplyBody {
 
 export interface CheckBody {
   readonly text: string;
-  /** What the text was edited from. */
-  readonly draft?: string;
   readonly live?: readonly LiveText[];
+  /** Whether the model that writes reads the text, too. */
+  readonly by_model?: boolean;
+}
+
+/** What code finds in a written reply, while a model reads it. */
+export interface Checks {
+  readonly checks: readonly ReplyCheck[];
 }
 
 export interface Done extends Findings {
@@ -300,6 +309,7 @@ export type AnswerEvent =
   | { readonly event: "token"; readonly data: { readonly text: string } }
   | { readonly event: "sentence"; readonly data: SentenceEnded }
   | { readonly event: "element"; readonly data: Element }
+  | { readonly event: "checks"; readonly data: Checks }
   | { readonly event: "done"; readonly data: Done }
   | { readonly event: "error"; readonly data: Problem };
 

@@ -103,9 +103,10 @@ function Editor({ turn, text }: EditorProps) {
   const isWriting = drafted?.isWriting ?? false;
   const canSend = canJudge(turn) && text.trim() !== "" && !isWriting;
   useFocusOnceDrawn("reply");
+  useEffect(() => void replying.comeBack(answerId), [answerId]);
   useEffect(() => {
     if (isWriting || text.trim() === "" || replying.checked.peek()[answerId]?.text === text) return;
-    const timer = setTimeout(() => void replying.check(turn, answerId, text), CHECK_AFTER_MS);
+    const timer = setTimeout(() => void replying.check(turn, answerId, text, { byModel: false }), CHECK_AFTER_MS);
     return () => clearTimeout(timer);
   }, [text, isWriting]);
   const mayUse = async () => {
@@ -116,7 +117,7 @@ function Editor({ turn, text }: EditorProps) {
   const send = async () => {
     if (!canSend || !(await mayUse())) return;
     workspace.focusNext = "edit-reply";
-    if (await run(() => conversation.send(turn, text, { isDelivered: workspace.delivers, replyId: drafted?.replyId ?? null }))) announce(sentWords(workspace.delivers));
+    if (await run(() => conversation.send(turn, text, { isDelivered: workspace.delivers, replyId: replying.draftOf(answerId).replyId }))) announce(sentWords(workspace.delivers));
   };
   const discard = () => {
     if (canJudge(turn)) workspace.focusNext = "edit-reply";
@@ -175,28 +176,35 @@ const STYLES: readonly [ReplyStyle, string][] = [
 ];
 const FAULTS: Readonly<Record<ReplyCheck["kind"], string>> = {
   not_held: "Nothing of this answer says",
-  contradicts: "The lines or the draft say otherwise",
+  contradicts: "The lines say otherwise",
   missing: "The lines say, and the reply does not",
 };
+
+const UNREAD = "The model did not read this reply: check it against the lines yourself.";
 
 /** What the check found: the keys that use the text lead here first. */
 function Faults({ answerId, text }: { answerId: string; text: string }) {
   const { replying } = useWorkspace();
   const checked = replying.checked.value[answerId];
-  if (checked === undefined || checked.text !== text || checked.checks.length === 0) return null;
+  if (checked === undefined || checked.text !== text) return null;
+  if (checked.checks.length === 0) {
+    return checked.reading === "failed" ? <p class="hint warn">{UNREAD}</p> : null;
+  }
   return (
     <div id="reply-faults" class="notice warn" role="group" aria-label="What the check found" tabIndex={-1}>
       <Icon name="alert" />
       <div>
         <ul>
-          {checked.checks.map(({ kind, start, end, values }) => (
+          {checked.checks.map(({ kind, start, end, values, line }) => (
             <li key={`${kind} ${start}`}>
               {FAULTS[kind]}
               {values.length > 0 && <strong> {values.join(", ")}</strong>}
               {kind !== "missing" && <>: “{textAt(text, [start, end])}”</>}
+              {line != null && <q class="hint">{line}</q>}
             </li>
           ))}
         </ul>
+        {checked.reading === "failed" && <p class="hint">{UNREAD}</p>}
         {checked.isAccepted ? (
           <p class="hint">You looked at this.</p>
         ) : (

@@ -68,7 +68,7 @@ export class WorkspaceState {
     this.earlier = earlier;
     this.delivers = delivers;
     this.writes = writes;
-    this.replying = new Replying({ api, onText: (answerId, text) => conversation.setReply(answerId, text) });
+    this.replying = new Replying({ api, kept: conversation });
     this.refill = joined.find(({ refill }) => refill !== undefined)?.refill;
   }
 

@@ -1,0 +1,116 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Api } from "../src/api.ts";
+import type { Reader } from "../src/coming_back.ts";
+import { Conversation } from "../src/conversation.ts";
+import { Replying } from "../src/replying.ts";
+import { newTurn } from "../src/turn.ts";
+import type { AnswerEvent, CheckBody, ReplyBody, ReplyCheck } from "../src/wire.ts";
+
+const TURN = { ...newTurn("k", "How long?"), answerId: "a" };
+const STARTED: AnswerEvent = { event: "started", data: { answer_id: "r", conversation_id: "a" } };
+const TOKEN: AnswerEvent = { event: "token", data: { text: "Two days." } };
+const FOUND: ReplyCheck = { kind: "contradicts", start: 0, end: 9, values: [], line: "Wait: three days." };
+
+function done(checks: readonly ReplyCheck[] = [], degraded: readonly string[] = []): AnswerEvent {
+  return { event: "done", data: { finish_reason: "stop", citations: [], checks, degraded } };
+}
+
+function storage(): Storage {
+  const items = new Map<string, string>();
+  return {
+    getItem: (key: string) => items.get(key) ?? null,
+    setItem: (key: string, value: string) => void items.set(key, value),
+    removeItem: (key: string) => void items.delete(key),
+  } as unknown as Storage;
+}
+
+function tab(routes: Partial<Record<keyof Api, unknown>>, kept = storage()) {
+  const api = { reply: writes([STARTED, TOKEN, done()]), ...routes } as unknown as Api;
+  const conversation = new Conversation({ api, storage: kept, author: "i t amira" });
+  return { conversation, replying: new Replying({ api, kept: conversation }), kept };
+}
+
+function writes(events: AnswerEvent[]) {
+  return async (_: string, __: string, ___: ReplyBody, { onEvents }: Reader) => onEvents(events);
+}
+
+test("what the agent's text is an edit of is known after the page is loaded again", async () => {
+  const { conversation, replying, kept } = tab({});
+  await replying.write(TURN, "a", null, "");
+  conversation.setReply("a", "Two days. Bye.");
+  conversation.leave();
+  const again = tab({}, kept);
+  await again.conversation.restore();
+  assert.deepEqual(again.replying.draftOf("a"), { text: "Two days.", replyId: "r" });
+  again.conversation.setReply("a", null);
+  assert.deepEqual(again.replying.draftOf("a"), { text: "", replyId: null });
+});
+
+test("a reply that was being written is read on after the page is loaded again", async () => {
+  const { conversation, replying, kept } = tab({ reply: writes([STARTED]) });
+  conversation.setReply("a", "");
+  await replying.write(TURN, "a", null, "");
+  conversation.leave();
+  const followed: string[] = [];
+  const follow = async (replyId: string, { onEvents }: Reader) => {
+    followed.push(replyId);
+    onEvents([STARTED, TOKEN, done()]);
+  };
+  const again = tab({ follow }, kept);
+  await again.conversation.restore();
+  await again.replying.comeBack("a");
+  await again.replying.comeBack("a");
+  assert.deepEqual(followed, ["r"]);
+  assert.equal(again.conversation.replies.value["a"], "Two days.");
+  assert.deepEqual(again.replying.draftOf("a"), { text: "Two days.", replyId: "r" });
+});
+
+test("what code finds is shown while the model reads, and what both found then", async () => {
+  const seen: unknown[] = [];
+  const missing: ReplyCheck = { kind: "missing", start: 0, end: 0, values: ["3 day"] };
+  const { replying } = tab({
+    reply: async (_: string, __: string, ___: ReplyBody, { onEvents }: Reader) => {
+      onEvents([STARTED, TOKEN, { event: "checks", data: { checks: [missing] } }]);
+      seen.push(replying.checked.value["a"]?.checks, replying.checked.value["a"]?.reading);
+      onEvents([done([missing, FOUND])]);
+    },
+  });
+  await replying.write(TURN, "a", null, "");
+  assert.deepEqual(seen, [[missing], "none"]);
+  assert.deepEqual(replying.checked.value["a"]?.checks, [missing, FOUND]);
+  assert.equal(replying.checked.value["a"]?.reading, "read");
+});
+
+test("an edited text is read by the model before it is used, once", async () => {
+  const asked: CheckBody[] = [];
+  const checkReply = async (_: string, body: CheckBody) => {
+    asked.push(body);
+    return body.by_model === true ? { checks: [FOUND], degraded: [] } : { checks: [], degraded: [] };
+  };
+  const { replying } = tab({ checkReply });
+  await replying.check(TURN, "a", "Two days.", { byModel: false });
+  assert.equal(await replying.mayUse(TURN, "a", "Two days."), false);
+  assert.equal(await replying.mayUse(TURN, "a", "Two days."), false);
+  replying.accept("a");
+  assert.equal(await replying.mayUse(TURN, "a", "Two days."), true);
+  assert.deepEqual(asked.map(({ by_model }) => by_model), [false, true]);
+});
+
+test("a text that the model did not read says so, and may be used", async () => {
+  const { replying } = tab({ reply: writes([STARTED, TOKEN, done([], ["reply_check"])]) });
+  await replying.write(TURN, "a", null, "");
+  assert.equal(replying.checked.value["a"]?.reading, "failed");
+  assert.equal(await replying.mayUse(TURN, "a", "Two days."), true);
+});
+
+test("a reply that fails leaves the text as it was", async () => {
+  const { conversation, replying } = tab({
+    reply: writes([STARTED, TOKEN, { event: "error", data: { title: "", status: 503, detail: "down", code: "x", retryable: true } }]),
+  });
+  conversation.setReply("a", "Mine.");
+  await replying.write(TURN, "a", "shorter", "Mine.");
+  assert.equal(conversation.replies.value["a"], "Mine.");
+  assert.deepEqual(replying.draftOf("a"), { text: "Mine.", replyId: null });
+  assert.equal(replying.drafts.value["a"]?.problem?.code, "x");
+});
