@@ -1,12 +1,12 @@
 """``make fit``: learns the shipped weights files from the tuning halves of the committed questions.
 
-    python -m tools.fit_weights [ranking|red_flags|support|HEAD] [--state DIR]
+    python -m tools.fit_weights [ranking|red_flags|support|chat|HEAD] [--state DIR]
 
 *ranking* (ranker, units and the head of readings) asks the questions twice: as the weights are, and with the
 new ranker and the new weights of units. The head of readings is fitted on the vectors of the same questions
-and of the shop's. *red_flags* and *support* fit the heads of red flags and of the
-support check, HEAD one that an option brings (``live``). ``git checkout assistant/answer/weights`` puts the
-files back.
+and of the shop's. *red_flags*, *support* and *chat* fit the heads of red flags, of the support check and of
+chats, HEAD one that an option brings (``live``). ``git checkout assistant/answer/weights`` puts the files
+back.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
@@ -24,7 +25,9 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from assistant.answer.chat import ChatHead, ChatWeights, Said, Vectors, message_counts, said_sentences
 from assistant.answer.choose import Evidence
+from assistant.answer.pasted import Pasted, pasted_turns
 from assistant.answer.readers import HeadFile, head_counts
 from assistant.answer.red_flags import Weights, ordinary_messages, pieces
 from assistant.answer.scores import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
@@ -32,6 +35,7 @@ from assistant.answer.services import TenantServices
 from assistant.answer.support import WEIGHTS
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.errors import AssistantError
+from assistant.evaluation.chats import WrittenChat
 from assistant.evaluation.estimator import Estimator, Floats, Lists
 from assistant.evaluation.judging import (
     Observed,
@@ -73,6 +77,8 @@ tuning half: all of it found, no other question)."""
 _RULES_EVERY = 3
 _TENANTS = ("pharmacy", "clinic")
 _PULL = 5.0
+_CHAT_SCALE, _COUNT_SCALE = 1.2, 1.4
+"""Of a vector and of counts beside it, chosen by leaving one of five writers out."""
 
 
 # Fitting: listwise softmax for documents and units, logistic regression for the heads. Of the candidates of
@@ -332,6 +338,68 @@ def support_rows(questions: Path) -> list[tuple[str, Case]]:
     return [(kind, case) for kind, case in rows if case.split == "tuning"]
 
 
+def fit_chat(chats: Sequence[WrittenChat], vectors: Vectors, *, model: str, fitted_on: str) -> ChatWeights:
+    """Return ``chat.json``. ``vectors``: of ``chat_texts``."""
+    said = [[Said(turn.who, turn.text) for turn in chat.turns] for chat in chats]
+    messages = [each for turns in said for each in turns]
+    written = [each for each in messages if each.who != "note"]
+    names = [
+        (name, Counter(chat.who(each.text) for each in of_name).most_common(1)[0][0] == "customer")
+        for chat in chats
+        for name, of_name in _by_name(pasted_turns(chat.text)).items()
+    ]
+    sentences = [
+        (row, chat) for turns, chat in zip(said, chats, strict=True) for row in said_sentences(turns)
+    ]
+
+    def fit(rows: Iterable[tuple[str, Sequence[float]]], labels: Sequence[bool]) -> ChatHead:
+        design = np.array(
+            [
+                [*(_CHAT_SCALE * np.array(vectors[text])), *(_COUNT_SCALE * np.array(counts))]
+                for text, counts in rows
+            ]
+        )
+        weights, bias = fit_logistic(design, labels, penalty=0.5 / len(labels), standardise=False)
+        size = len(vectors[messages[0].text])
+        return ChatHead(
+            bias=round(bias, DECIMALS),
+            counts=tuple(round(_COUNT_SCALE * weight, DECIMALS) for weight in weights[size:]),
+            vector=tuple(round(_CHAT_SCALE * weight, 3) for weight in weights[:size]),
+        )
+
+    return ChatWeights(
+        embedding_model=model,
+        fitted_on=fitted_on,
+        customer=fit(
+            [(each.text, message_counts(each.text)) for each in written],
+            [each.who == "customer" for each in written],
+        ),
+        name=fit([(name, ()) for name, _ in names], [is_customer for _, is_customer in names]),
+        note=fit([(each.text, ()) for each in messages], [each.who == "note" for each in messages]),
+        open=fit(
+            [(each.text, each.counts) for each, _ in sentences],
+            [chat.asks(each.text) for each, chat in sentences],
+        ),
+    )
+
+
+def chat_texts(chats: Sequence[WrittenChat]) -> list[str]:
+    """Return the texts whose vectors ``fit_chat`` reads, each once."""
+    texts = [turn.text for chat in chats for turn in chat.turns]
+    texts += [name for chat in chats for name in _by_name(pasted_turns(chat.text))]
+    said = ([Said(turn.who, turn.text) for turn in chat.turns] for chat in chats)
+    texts += [each.text for turns in said for each in said_sentences(turns)]
+    return list(dict.fromkeys(texts))
+
+
+def _by_name(pasted: Iterable[Pasted]) -> dict[str, list[Pasted]]:
+    named: dict[str, list[Pasted]] = {}
+    for each in pasted:
+        if each.name:
+            named.setdefault(each.name, []).append(each)
+    return named
+
+
 async def fit_head(head: Head, services: Mapping[str, TenantServices], questions: Path) -> bytes:
     """Return the weights file of a head that an option brings."""
     paths = [questions / path for path in head.paths]
@@ -378,6 +446,13 @@ async def _fit(runtime: LocalRuntime, folder: Path, what: str) -> None:
         elif what == "red_flags":
             weights = await _fitted_flags(services[_TENANTS[0]], questions)
             (folder / "red_flags.json").write_text(weights.model_dump_json() + "\n", encoding="utf-8")
+        elif what == "chat":
+            paths = sorted((questions / "chats").glob("tuning_*.jsonl"))
+            chats = [chat for path in paths for chat in load_rows(path, WrittenChat)]
+            one = services[_TENANTS[0]]
+            vectors = await embedded(one.embedder, chat_texts(chats), clock=one.clock)
+            fitted = fit_chat(chats, vectors, model=one.tenant.embedding.model, fitted_on=_hashes(paths))
+            (folder / "chat.json").write_text(fitted.model_dump_json() + "\n", encoding="utf-8")
         elif what == "support":
             head = fit_support(support_rows(questions))
             (folder / "support.json").write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
@@ -391,7 +466,7 @@ def main() -> int:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["ranking", "red_flags", "support", *(head.kind for head in heads)],
+        choices=["ranking", "red_flags", "support", "chat", *(head.kind for head in heads)],
         default="ranking",
     )
     parser.add_argument("--state", type=Path, default=Path(".state"), metavar="DIR")

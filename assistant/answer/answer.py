@@ -8,6 +8,7 @@ from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import replace
 
 from assistant.answer.adaptations import Adaptations
+from assistant.answer.chat import ReadChat
 from assistant.answer.check import CheckText
 from assistant.answer.elements import Beside, CallBounds, Hydration
 from assistant.answer.end import EndAnswer
@@ -52,6 +53,7 @@ class AnswerQuestion:
         """Of the tenant's live reads in this process."""
         self.take = TakeQuestion(services)
         self.sources = SourceSearch(services)
+        self.chat = ReadChat(services, self.sources)
         self.read = ReadQuestion(services, self.adaptations, self.sources, beside=beside)
         self.search = SearchSources(services, self.adaptations, self.sources)
         self.rank = RankDocuments(services, self.adaptations, self.sources)
@@ -87,6 +89,7 @@ class AnswerQuestion:
             question = await self.take.run(
                 request, identity=identity, begun=begun, scope=scope, context=context
             )
+            question = await self.chat.run(question, scope)
             queries = await self.read.run(question, scope)
             hits = await self.search.run(queries.each, scope)
             ranked = await self.rank.run(hits, scope)

@@ -101,6 +101,7 @@ class EndAnswer:
             degraded=tuple(dict.fromkeys(prepared.run.scope.degraded)),
             asked=hydration.asked(begun.asked),
             loading=prepared.index.loading if is_done else (),
+            reply_of=prepared.answer_id if mode and prepared.question.asks_reply else None,
         )
 
     def _is_of_whole_sources(self, said: Sentences, mode: Mode | None, prepared: PreparedAnswer) -> bool:

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 
 from assistant.answer.adaptations import Adaptations
 from assistant.answer.elements import Beside, open_beside
-from assistant.answer.readers import Message, ModelReading, PlainReading, is_long, questions_of
+from assistant.answer.readers import (
+    Message,
+    ModelReading,
+    PlainReading,
+    is_long,
+    numbers_of,
+    questions_of,
+)
 from assistant.answer.red_flags import RedFlags
 from assistant.answer.services import TenantServices
 from assistant.answer.sources import EvidenceQuery, SearchScope, SourceSearch, source_ids
@@ -78,6 +85,7 @@ class ReadQuestion:
         Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
         """
         text, before = question.request.question, question.before
+        said = question.said or text
         vocabulary = self._adaptations.now.vocabulary
         if before is not None and is_long(before):
             before = " ".join(questions_of(before, vocabulary=vocabulary))
@@ -90,21 +98,24 @@ class ReadQuestion:
             self._beside.load(scope),
             self._load_red_flags(scope),
         )
-        red_flags = scope.beside(self._raised(text, scope))
+        red_flags = scope.beside(self._raised(said, scope))
         named = self._adaptations.named(text, known=known)
         items = tuple(sorted(named.ids)) if named is not None else ()
         message = Message(text, questions, before, scope.embedded, items)
         reading = await self._model.run(message, scope) if self._model else self._plain.run(message)
         each = await self._queries(reading, text, before, known, scope)
         items = self._items(reading, each[0], question.history)
-        caller = Caller(question.identity, question.context, text, question.begun.answer_id)
+        numbers = () if any(map(str.isdigit, text)) else numbers_of(said)
+        caller = Caller(
+            question.identity, question.context, "\n".join((text, *numbers)), question.begun.answer_id
+        )
         return Queries(
             reading.model_copy(update={"items": items}),
             each,
             self._named(caller, items),
             tuple(self._matched(each, scope)) if self._beside.are_there else (),
             red_flags,
-            self._red_flags.unchecked_language(text),
+            self._red_flags.unchecked_language(said),
         )
 
     def as_asked(self, caller: Caller, record: AnswerRecord) -> Caller:

@@ -119,6 +119,14 @@ def _ids(text: str) -> Iterator[str]:
     return (word for word in _CODE.findall(text) if any(map(str.isdigit, word)))
 
 
+def numbers_of(text: str) -> tuple[str, ...]:
+    """Return the numbers and codes that stand alone, each once: "10045", not the parts of "3/4/71"."""
+    words = (word.strip(".,;:!?()#") for word in text.split())
+    return tuple(
+        dict.fromkeys(word for word in words if _CODE.fullmatch(word) and any(map(str.isdigit, word)))
+    )
+
+
 # The trained head
 
 

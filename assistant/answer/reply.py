@@ -11,8 +11,10 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
+from typing import Self
 
 from opentelemetry.trace import SpanKind
+from pydantic import model_validator
 
 from assistant.answer.elements import CallBounds, Hydration
 from assistant.answer.events import AnswerEvent, Cause, Checks, Done, Sources, Started, Token
@@ -77,6 +79,10 @@ class ReplyRequest(AnswerRequest, ReplyBody):
     question: str = ""
     """The answer's, which is not read yet."""
     reply_to: RecordId
+
+    @model_validator(mode="after")
+    def _asks(self) -> Self:
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from assistant.answer.excerpts import fill_record, gone_from, marks_in, read_excerpts
 from assistant.answer.services import TenantServices, call_within
 from assistant.answer.sources import SearchScope
-from assistant.domain.answers import AnswerRecord, Outcome, RecordId, Usage
+from assistant.domain.answers import (
+    MAX_QUESTION_CHARACTERS,
+    AnswerRecord,
+    ChatTurn,
+    Outcome,
+    RecordId,
+    Usage,
+)
 from assistant.domain.clock import Deadline
 from assistant.domain.context import CareContext, ContextToken, PlainContext
 from assistant.domain.documents import SearchFilters
@@ -26,17 +33,23 @@ from assistant.domain.errors import (
 from assistant.domain.identity import Identity
 from assistant.domain.public import PublicModel
 
-MAX_QUESTION_CHARACTERS = 4_000
+MAX_TURNS = 200
 MAX_EARLIER_CHARACTERS = 1_000
 """Of the question before a follow-up: it takes prompt space from the passages."""
+
+
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_QUESTION_CHARACTERS)]
 
 
 class AnswerRequest(PublicModel):
     """A question of a care agent: the body of ``POST /v1/answers``."""
 
-    question: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUESTION_CHARACTERS)
-    ]
+    question: _Text = ""
+    """The agent's words, or a pasted chat. Beside ``turns`` it may be absent: then the customer's open
+    questions are asked."""
+    turns: tuple[ChatTurn, ...] = Field(default=(), max_length=MAX_TURNS, repr=False)
+    """The chat that the question is about, oldest first; the last 40 messages are read. The record keeps its
+    open questions alone."""
     conversation_id: RecordId | None = None
     """A conversation of the same agent; absent: a new conversation."""
     filters: SearchFilters = SearchFilters()
@@ -49,6 +62,12 @@ class AnswerRequest(PublicModel):
     context: ContextToken | PlainContext | None = Field(default=None, repr=False)
     """Whose live data the answer may show: a short-lived token that the care application signed for this
     conversation. Each question needs its own. It is neither logged nor recorded."""
+
+    @model_validator(mode="after")
+    def _asks(self) -> Self:
+        if not (self.question or self.turns):
+            raise ValueError("send a question, or the turns of a chat")
+        return self
 
     @property
     def question_before(self) -> str | None:
@@ -96,6 +115,16 @@ class Question:
     """The last turns of the conversation, oldest first, as they are kept."""
     turns: asyncio.Task[Sequence[AnswerRecord]]
     """Those of them that a model may read, with their texts."""
+    asks_reply: bool = False
+    """Whether the agent asks what to tell the person."""
+    said: str = ""
+    """Of a chat: all that the customer says. Red flags and numbers are read in it, and it is not kept."""
+
+    def asking(self, text: str, *, asks_reply: bool, said: str = "") -> Question:
+        """Return it with these words alone: what else came with them is not kept."""
+        request = self.request.model_copy(update={"question": text, "turns": ()})
+        begun = self.begun.model_copy(update={"question": text, "retrieval_question": text})
+        return replace(self, request=request, begun=begun, asks_reply=asks_reply, said=said)
 
     @property
     def before(self) -> str | None:

@@ -20,7 +20,7 @@ from typer import Option
 from assistant.answer.services import TenantServices
 from assistant.cli.learn import learn_first_router
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.evaluation import runs, support, trials
+from assistant.evaluation import chats, runs, support, trials
 from assistant.evaluation.judging import (
     Judge,
     Observer,
@@ -394,6 +394,9 @@ async def _trial(figure: runs.Figure, folder: Path, services: TenantServices) ->
             own, *written = (load_rows(path, trials.FlaggedMessage, key="message") for path in (first, *more))
             widened, messages = trials.with_own_flag(tenant, own), list(chain.from_iterable(written))
             return await trials.raise_flags(widened, services.embedder, messages, clock=services.clock)
+        case "chats":
+            written = [load_rows(path, chats.WrittenChat) for path in (first, *more)]
+            return await chats.read_chats(services, list(chain.from_iterable(written)))
         case "live" | "written_live":
             questions = load_rows(first, trials.LiveQuestion)
             mine = [question for question in questions if question.tenant == tenant.name]

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from assistant.answer import events
 from assistant.answer.events import AnswerEvent, Done, Problem
-from assistant.domain.answers import RecordId
+from assistant.domain.answers import ChatTurn, RecordId
 from assistant.domain.context import ContextToken, PlainContext
 from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
@@ -270,7 +270,9 @@ _EVENTS: tuple[Any, ...] = get_args(AnswerEvent)
 class Question(PublicModel):
     """The body of ``POST /v1/answers``. The service checks its limits."""
 
-    question: str
+    question: str = ""
+    turns: tuple[ChatTurn, ...] = Field(default=(), repr=False)
+    """The chat that it is about, oldest first: without a question its open ones are asked."""
     conversation_id: RecordId | None = None
     filters: SearchFilters = SearchFilters()
     mode: Literal["auto", "quoted"] = "auto"

@@ -476,6 +476,8 @@ class AnswerEnding(PublicModel):
     change. Omitted when there are none, so that an older release can read the record."""
     checks: tuple[ReplyCheck, ...] = Field(default=(), exclude_if=lambda checks: not checks)
     """Of a reply: what is wrong with it. ``degraded`` has ``reply_check`` where the model did not read it."""
+    reply_of: RecordId | None = Field(default=None, exclude_if=lambda answer_id: answer_id is None)
+    """The answer that the agent asks a reply from ("What do I tell him?"): a client opens its reply."""
 
 
 class AnswerRecord(AnswerEnding):
@@ -599,6 +601,20 @@ class Verdict(PublicModel):
     reasons: tuple[_Reason, ...] = Field(default=(), max_length=20)
     better_text: str | None = Field(default=None, max_length=20_000)
     wrong_citations: tuple[int, ...] = Field(default=(), max_length=100)
+
+
+MAX_QUESTION_CHARACTERS = 4_000
+
+
+class ChatTurn(PublicModel):
+    """A message of the chat that a question is about."""
+
+    who: Literal["customer", "agent", "system"]
+    text: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUESTION_CHARACTERS)
+    ]
+    at: datetime | None = None
+    """When it was written."""
 
 
 MOST_SENT_CHARACTERS = 20_000

@@ -1,0 +1,278 @@
+"""Reads a pasted chat into turns by its layout alone: names that come again, times, separators, quoting."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+
+_CLOCK = re.compile(r"\b\d{1,2}:\d{2}(?::\d{2})?(?: ?[ap]\.?m?\b\.?)?|\b\d{1,2}[ap]m?\b", re.IGNORECASE)
+_FIELD = re.compile(r"\w{1,24}: ")
+_BEFORE_NAME = re.compile(r"\s(?=\w{1,24}:\s)")
+_RULE = re.compile(r"^[^\w?]{4,}$")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_TIME_AFTER = re.compile(rf"(?:\t|\s\s|\s[(\[])(?:{_CLOCK.pattern})[)\]]?$", re.IGNORECASE)
+_MARK = re.compile(r"[^\w\s]")
+_AFTER_NAMES = (
+    r":\s",
+    r"[<>\u00bb\u2192\u2190]+",
+    r"\|",
+    r"\t",
+    r"[\])]\s",
+    r"\s[-\u2013\u2014]\s",
+    r"\s[\u2022\u00b7]\s",
+    r",(?=\")",
+    r"\s{2,}",
+    r"\s",
+)
+"""What ends the part of a line that names its speaker. The last one is tried where nothing else fits."""
+_MARKS_AROUND = "()[]{}|:,-\u2013\u2014\u2022\u00b7 \t"
+"""Around a time."""
+_NTH = (1, 2, 3)
+"""Which of them it is: a number or time may stand before the name."""
+_NAME_WORDS, _NAME_CHARACTERS = 5, 48
+_LEAST_LINES = 3
+_MOSTLY = 0.7
+_LEAST_SHARE = 0.3
+"""Of the lines that a layout explains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pasted:
+    """One message of a pasted chat."""
+
+    name: str | None
+    """The letters of what names its speaker, folded; None where the layout names nobody."""
+    text: str
+    is_apart: bool = False
+    """Whether it is the last paragraph: the agent may have added it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What names the speaker of a line, or of the lines below or above it."""
+
+    name: str
+    marks: frozenset[str]
+    clock: str
+    """The form of its time, such as "00:00 pm"; empty without one."""
+    first: str
+    """What it begins with: a mark, "A" or "a"."""
+    last: str
+    """The mark that it ends with; empty for a letter."""
+    text: str
+    """The message's part of the line."""
+
+
+_Turn = tuple[str | None, list[str]]
+"""A name, and lines with an empty one where a paragraph ends."""
+_Style = Callable[[str], _Head | None]
+
+
+def pasted_turns(text: str) -> list[Pasted]:
+    """Return the messages of a text that is laid out as a chat or as quoted mail, in its order; else its
+    paragraphs, or the items of its list, where there are three at least."""
+    lines = [_RULE.sub("", line) for line in text.strip("\n").split("\n")]
+    if len(lines) < _LEAST_LINES:  # copied as one paragraph
+        lines = _BEFORE_NAME.split(text.strip())
+    filled = sum(bool(line.strip()) for line in lines)
+    if filled < _LEAST_LINES:
+        return []
+    if _is_mail(lines):
+        return _mail(lines)
+    best, most = None, max(2.0, _LEAST_SHARE * filled) - 0.1
+    for at, style in enumerate(_STYLES):
+        heads, score = _heads(lines, style)
+        names = {head.name for head in heads if head and head.name}
+        is_fallback = style is _marked or style in _STYLES[-len(_NTH) :]
+        if not 2 <= len(names) <= max(3, score / 1.5) or (is_fallback and score < 0.9 * filled):
+            continue
+        score -= 0.01 * len(names) + 0.001 * at + 0.6 * is_fallback
+        if score > most:
+            best, most = (style is _whole, heads), score
+    return _blocks(lines) if best is None else _turns(lines, best[1], is_own_line=best[0])
+
+
+def _head(name: str, text: str = "", *, most_words: int = _NAME_WORDS) -> _Head | None:
+    bare = _CLOCK.sub(" ", name).strip()
+    words = _LETTERS.findall(bare)
+    if len(words) > most_words or len(name) > _NAME_CHARACTERS + 16 * (not text):
+        return None
+    clock = _CLOCK.search(name)
+    form = re.sub(r"\d+", "0", clock[0].casefold()) if clock else ""
+    first = words[0][:1] if words and not _MARK.match(bare) else bare[:1]
+    first = "A" if first.isupper() else "a" if first.isalpha() else first
+    last = bare[-1:] if _MARK.match(bare[-1:]) else ""
+    return _Head(" ".join(words).casefold(), frozenset(_MARK.findall(bare)), form, first, last, text)
+
+
+def _whole(line: str) -> _Head | None:
+    """A line that only names who speaks."""
+    return _head(line, most_words=_NAME_WORDS + 1)
+
+
+def _after(line: str) -> _Head | None:
+    """A message, its time, and who wrote it."""
+    clocks = list(_CLOCK.finditer(line))
+    start = max(line.rfind("("), line.rfind("[")) if line[-1:] in ")]" else -1
+    if clocks and not 0 < start < clocks[-1].start():
+        start = clocks[-1].start()
+    text = line[:start].rstrip(_MARKS_AROUND) if clocks and start > 0 else ""
+    head = _head(line[start:], text, most_words=3) if text else None
+    return head if head is not None and head.name else None
+
+
+def _marked(line: str) -> _Head | None:
+    """Marks alone that tell who speaks, such as << and >>."""
+    marked = re.match(r"([^\w\s]{1,3})\s+(?=\S)", line)
+    return _Head(marked[1], frozenset(marked[1]), "", marked[1], "", line[marked.end() :]) if marked else None
+
+
+def _before(line: str, *, end: re.Pattern[str], nth: int) -> _Head | None:
+    """Who speaks, up to the nth separator, and the message."""
+    hidden = _CLOCK.sub(lambda clock: "0" * len(clock[0]), line)
+    ends = list(end.finditer(hidden))
+    if len(ends) < nth:
+        return None
+    text = line[ends[nth - 1].end() :].strip()
+    if text[:1] == text[-1:] == '"':
+        text = text[1:-1]
+    if (clock := _CLOCK.search(text)) and not _LETTERS.search(text[: clock.start()]):
+        rest = text[clock.end() :].lstrip(_MARKS_AROUND)
+        text = rest if rest != text[clock.end() :] else text
+    text = _TIME_AFTER.sub("", text)
+    head = _head(line[: ends[nth - 1].start()], text) if text else None
+    return head if head is not None and head.name else None
+
+
+_STYLES: tuple[_Style, ...] = (
+    _whole,
+    _after,
+    _marked,
+    *(partial(_before, end=re.compile(end), nth=nth) for end in _AFTER_NAMES for nth in _NTH),
+)
+
+
+def _heads(lines: Sequence[str], style: _Style) -> tuple[list[_Head | None], float]:
+    """Return the heads of the lines in one style, and how many lines they explain."""
+    found = [style(line.strip()) if line.strip() else None for line in lines]
+    counts = Counter(head.name for head in found if head and (head.name or head.clock))
+    often = [head for head in found if head and head.name and counts[head.name] > 1]
+    timed = [head for head in often if head.clock]
+    with_clock = len(timed) > _MOSTLY * len(often)
+    often = timed if with_clock else often
+    if not often:
+        return [], 0.0
+    shared = frozenset[str].intersection(*(head.marks for head in often))
+    firsts, lasts = {head.first for head in often}, {head.last for head in often}
+    clocks = {head.clock for head in often}
+
+    def is_one(head: _Head) -> bool:
+        if not head.name:
+            return style is _whole and bool(head.clock) and counts[""] > 2
+        if with_clock:
+            return head.clock in clocks and head.first in firsts
+        if counts[head.name] > 1 or style is not _whole:
+            return counts[head.name] > 1 or head.first in firsts
+        return (bool(shared) and shared <= head.marks) or (head.last != "" and head.last in lasts)
+
+    heads = [head if head and is_one(head) else None for head in found]
+    once = sum(counts[head.name] == 1 for head in heads if head)
+    begun = sum(head is not None and before is None for before, head in pairwise([None, *heads]))
+    explained = 2 * begun if style is _whole else sum(head is not None for head in heads)
+    return heads, explained - 0.5 * once
+
+
+def _turns(lines: Sequence[str], heads: Sequence[_Head | None], *, is_own_line: bool) -> list[Pasted]:
+    """Return the messages. What stands before the first head has no name, and so has what stands below an
+    empty line after the last one, where each other message is on the line of its head."""
+    filled = [at for at, line in enumerate(lines) if line.strip()]
+    is_below = is_own_line and heads[filled[0]] is None and heads[filled[-1]] is not None
+    last = max(at for at in filled if heads[at] is not None)
+    turns: list[_Turn] = []
+    is_open = False
+    for at in reversed(filled) if is_below else filled:
+        head, line = heads[at], lines[at].strip()
+        if head is None:
+            is_apart = at > 0 and not lines[at - 1].strip()
+            is_note = is_apart and at > last and not is_own_line and not lines[at].startswith((" ", "\t"))
+            if not turns or is_note:
+                turns.append((None, []))
+            turns[-1][1].extend(["", line] if is_apart or (at > last and not is_own_line) else [line])
+        elif is_own_line and is_open:
+            turns[-1] = (f"{turns[-1][0]} {head.name}".strip(), [])
+        else:
+            turns.append((head.name, [head.text] if head.text else []))
+        is_open = head is not None
+    if is_below:
+        turns = [(name, said[::-1]) for name, said in reversed(turns)]
+    return _pasted(turns)
+
+
+def _pasted(turns: Sequence[_Turn]) -> list[Pasted]:
+    """Return the messages; the last paragraph of the last one is its own: an agent's line may stand there."""
+    *_, (name, said) = turns
+    parts = "\n".join(said).strip().rpartition("\n\n")
+    texts = [(name, "\n".join(filter(None, said))) for name, said in turns[:-1]]
+    texts += [(name, "\n".join(filter(None, part.split("\n")))) for part in (parts[0], parts[2])]
+    found = [Pasted(name, text) for name, text in texts if text]
+    return [*found[:-1], replace(found[-1], is_apart=bool(parts[0]) or name is None)]
+
+
+def _blocks(lines: Sequence[str]) -> list[Pasted]:
+    """Return the paragraphs of a text, or the items of its list."""
+    starts = Counter(line.strip()[:2] for line in lines)
+    bullet = next(
+        (start for start, n in starts.items() if n > 2 and _MARK.match(start) and start[1:] == " "), ""
+    )
+    blocks: list[list[str]] = [[]]
+    for line in map(str.strip, lines):
+        if not line or (bullet and line.startswith(bullet)):
+            blocks.append([])
+        blocks[-1].append(line.removeprefix(bullet).strip())
+    texts = [text for block in blocks if (text := "\n".join(filter(None, block)))]
+    if len(texts) < _LEAST_LINES:
+        return []
+    return [Pasted(None, text, at == len(texts)) for at, text in enumerate(texts, start=1)]
+
+
+def _is_mail(lines: Sequence[str]) -> bool:
+    """Whether lines are quoted below a head, or two fields such as From and Sent, one with a time, come again
+    one below the other."""
+    bare = [line.lstrip("> ") for line in lines]
+    fields = [field[0] if (field := _FIELD.match(line)) else "" for line in bare]
+    timed = [_CLOCK.search(line) is not None for line in bare]
+    is_quoted = any(line.startswith(">") for line in lines)
+    if is_quoted and any(line.endswith(":") and timed[at] for at, line in enumerate(bare)):
+        return True
+    pairs = Counter(
+        pair for at, pair in enumerate(pairwise(fields)) if all(pair) and timed[at] != timed[at + 1]
+    )
+    return any(
+        n == fields.count(first) == fields.count(second) and (n > 1 or is_quoted)
+        for (first, second), n in pairs.items()
+    )
+
+
+def _mail(lines: Sequence[str]) -> list[Pasted]:
+    """Return the messages of mail: a change of the quoting's depth or a head of a message begins another."""
+    bare = [line.lstrip("> \t").strip() for line in lines]
+    depths = [line[: len(line) - len(line.lstrip("> "))].count(">") for line in lines]
+    fields = [_FIELD.match(line) is not None for line in bare]
+    near = [any(fields[max(0, at - 1) : at] + fields[at + 1 : at + 2]) for at in range(len(lines))]
+    turns: list[_Turn] = [("", [])]
+    depth = depths[0]
+    for at, line in enumerate(bare):
+        is_head = (fields[at] and near[at]) or (line.endswith(":") and _CLOCK.search(line) is not None)
+        if any(turns[-1][1]) and (is_head or (line and depths[at] != depth)):
+            turns.append(("", []))
+        depth = depths[at] if line else depth
+        if is_head and not turns[-1][0] and (not fields[at] or not _CLOCK.search(line)):
+            name = line.partition(": ")[2] if fields[at] else line
+            turns[-1] = (" ".join(_LETTERS.findall(_CLOCK.sub(" ", name))).casefold(), [])
+        elif not is_head:
+            turns[-1][1].append(line)
+    return _pasted(turns)

@@ -1,0 +1,98 @@
+"""Questions about a chat over real HTTP: as turns, pasted, long, malformed; what the record keeps of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from assistant.client import Question
+from assistant.domain.answers import ChatTurn
+from tests.fakes.running_service import RunningService
+from tests.integration.service.test_client import calling
+
+TURNS = [
+    {"who": "customer", "text": "hi there", "at": "2026-03-14T09:00:00Z"},
+    {"who": "agent", "text": "Hello Mo, may I have your birthday?"},
+    {"who": "customer", "text": "6/1/1970"},
+    {"who": "system", "text": "Mo is typing"},
+    {"who": "customer", "text": "How long is the wait for a plaster?"},
+]
+PASTED = "\n".join(
+    (
+        "[09:00] Mo: hi there",
+        "[09:01] Clinic Desk: Hello Mo, may I have your birthday?",
+        "[09:02] Mo: 6/1/1970",
+        "[09:02] Clinic Desk: Thank you. One moment please.",
+        "[09:03] Mo: How long is the wait for a plaster?",
+    )
+)
+
+
+async def recorded(service: RunningService, body: dict[str, Any]) -> dict[str, Any]:
+    response = await service.client.post("/v1/answers", json=body, headers=service.headers())
+    assert response.status_code == 200, response.text
+    stored = await service.client.get(
+        f"/v1/answers/{response.json()['answer_id']}", headers=service.headers()
+    )
+    return stored.json()["record"]
+
+
+@pytest.mark.parametrize("body", [{"turns": TURNS}, {"question": PASTED}], ids=["turns", "pasted"])
+async def test_the_open_question_of_a_chat_is_asked_and_no_line_of_the_agent(
+    service: RunningService, body: dict[str, Any]
+) -> None:
+    record = await recorded(service, body)
+    assert "How long is the wait for a plaster?" in record["question"]
+    for kept in (record["question"], record["retrieval_question"], str(record["reading"])):
+        assert "birthday" not in kept
+        assert "typing" not in kept
+    assert "birthday" not in str(service.sagemaker.generations[-1].body)
+
+
+async def test_the_agents_own_question_is_asked_first(service: RunningService) -> None:
+    record = await recorded(service, {"question": "Does a splint need a wait?", "turns": TURNS})
+    assert record["reading"]["questions"][0] == "Does a splint need a wait?"
+    assert "How long is the wait" in record["reading"]["questions"][1]
+
+
+async def test_two_questions_of_a_chat_are_two(service: RunningService) -> None:
+    more = [*TURNS, {"who": "customer", "text": "Where do I park on Sundays?"}]
+    record = await recorded(service, {"turns": more})
+    assert len(record["reading"]["questions"]) == 2
+
+
+async def test_the_last_messages_of_a_long_chat_are_read(service: RunningService) -> None:
+    early = [{"who": "customer", "text": "How long is the wait for a splint?"}]
+    record = await recorded(service, {"turns": early + TURNS[:2] * 40 + TURNS})
+    assert "plaster" in record["question"]
+    assert "splint" not in record["question"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "named"),
+    [
+        ({}, 422, "question"),
+        ({"turns": []}, 422, "question"),
+        ({"turns": [{"who": "bot", "text": "hi"}]}, 422, "turns.0.who"),
+        ({"turns": [{"who": "customer"}]}, 422, "turns.0.text"),
+        ({"turns": [{"who": "customer", "text": " "}]}, 422, "turns.0.text"),
+        ({"turns": [{"who": "customer", "text": "hi", "at": "noon"}]}, 422, "turns.0.at"),
+        ({"turns": [{"who": "agent", "text": "Hello."}]}, 422, "turns"),
+        ({"turns": [{"who": "customer", "text": "hi"}] * 201}, 422, "turns"),
+        ({"turns": [{"who": "customer", "text": "x" * 4_001}]}, 413, "turns.0.text"),
+    ],
+)
+async def test_a_malformed_chat_is_refused_with_its_place(
+    service: RunningService, body: dict[str, Any], status: int, named: str
+) -> None:
+    response = await service.client.post("/v1/answers", json=body, headers=service.headers())
+    assert (response.status_code, named in response.json()["detail"]) == (status, True), response.text
+
+
+async def test_the_typed_client_sends_turns(service: RunningService) -> None:
+    turns = tuple(ChatTurn.model_validate(turn) for turn in TURNS)
+    async with calling(service) as client:
+        answer = await client.ask(Question(turns=turns))
+        record = (await client.read_answer(answer.answer_id)).record
+    assert "How long is the wait for a plaster?" in record.question

@@ -1,0 +1,109 @@
+"""What a chat makes of a question: what is asked, whether a reply is, and what is read and not kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import Any
+
+import pytest
+
+from assistant.answer.chat import MOST_READ, Said, said_sentences, shipped_chat_weights
+from assistant.answer.readers import numbers_of
+from assistant.domain.clock import Deadline
+from tests.fakes.answering import FakeEmbedder, FakeTenant
+from tests.unit.answer.asking_and_reading import QUESTION, ask
+
+NOTE = "what do I tell him?"
+TURNS = [
+    {"who": "customer", "text": "my claim is 10045"},
+    {"who": "agent", "text": "Thank you. Which medicine is it?"},
+    {"who": "customer", "text": QUESTION},
+]
+PASTED = "\n".join(
+    (
+        "Mo: good morning",
+        "Desk: Good morning, how can I help?",
+        f"Mo: {QUESTION}",
+        "Desk: One moment please.",
+        "",
+        NOTE,
+    )
+)
+
+
+class KnowsNotes(FakeEmbedder):
+    """Gives the agent's line the vector that the head was fitted for, and other texts as its parent does."""
+
+    async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
+        note = shipped_chat_weights().note.vector
+        length = sqrt(sum(value * value for value in note))
+        vectors = await super().embed(texts, deadline=deadline)
+        note_vector = [value / length for value in note]
+        return [note_vector if text == NOTE else vector for text, vector in zip(texts, vectors, strict=True)]
+
+
+@pytest.fixture
+def tenant() -> FakeTenant:
+    tenant = FakeTenant(embedder=KnowsNotes())
+    tenant.configure(embedding={"model": shipped_chat_weights().embedding_model})
+    return tenant
+
+
+@pytest.mark.parametrize("body", [{"turns": TURNS, "question": NOTE}, {"question": PASTED}])
+async def test_a_chat_with_the_agents_line_below_is_answered_for_a_reply(
+    tenant: FakeTenant, body: dict[str, Any]
+) -> None:
+    asked = await ask(tenant, **body)
+    assert asked.done.reply_of == asked.kept.reply_of == asked.kept.answer_id
+    assert QUESTION in asked.kept.question
+    assert NOTE not in asked.kept.question
+    assert "day 23" in asked.text
+
+
+async def test_asked_after_an_answer_its_question_is_answered_again_for_a_reply(tenant: FakeTenant) -> None:
+    first = await ask(tenant)
+    conversation_id = first.prepared.question.begun.conversation_id
+    second = await ask(tenant, NOTE, conversation_id=conversation_id)
+    assert (second.kept.question, second.done.reply_of) == (QUESTION, second.kept.answer_id)
+    assert second.text == first.text
+    third = await ask(tenant, NOTE, conversation_id=conversation_id)
+    assert third.kept.question == QUESTION
+
+
+async def test_other_questions_open_no_reply(tenant: FakeTenant) -> None:
+    first = await ask(tenant)
+    follow_up = await ask(
+        tenant, "And by mail?", conversation_id=first.prepared.question.begun.conversation_id
+    )
+    alone = await ask(tenant, NOTE)
+    for asked in (first, follow_up, alone):
+        assert asked.prepared.question.asks_reply is False
+    assert (follow_up.kept.question, alone.kept.question) == ("And by mail?", NOTE)
+
+
+def test_numbers_that_stand_alone_are_read_for_live_systems() -> None:
+    assert numbers_of("order 10045, born 3/4/71 (A5), #10045 for 2") == ("10045", "A5", "2")
+
+
+async def test_a_number_of_another_message_is_read_and_not_kept(tenant: FakeTenant) -> None:
+    words = " ".join(["and so on"] * 15)
+    said = [{"who": "customer", "text": f"{words} 10045 {words}"}, *TURNS[1:2]]
+    asked = await ask(tenant, "Where is it?", turns=[*said, {"who": "customer", "text": "?"}])
+    assert asked.prepared.question.said.count("10045") == 1
+    assert "10045" in asked.prepared.queries.caller.question
+
+
+async def test_a_long_chat_costs_a_bounded_number_of_vectors(tenant: FakeTenant) -> None:
+    lines = (f"{'Mo' if n % 2 else 'Desk'}: word {n}. And {n}." for n in range(150))
+    await ask(tenant, "\n".join(lines))
+    assert sum(map(len, tenant.embedder.texts)) < 4 * MOST_READ
+
+
+def test_where_a_sentence_stands_is_counted() -> None:
+    said = [Said("customer", "Hi. Where is it?"), Said("agent", "Hello."), Said("customer", "10045")]
+    first, second, third = said_sentences(said)
+    assert [each.text for each in (first, second, third)] == ["Hi.", "Where is it?", "10045"]
+    assert (second.counts[0], third.counts[0]) == (1.0, 0.0)
+    assert (second.counts[6], third.counts[6]) == (1.0, 0.0)  # an agent answers next
+    assert (third.counts[7], third.counts[8], third.counts[11]) == (1.0, 1.0, 1.0)
