@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
@@ -25,9 +24,8 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from assistant.answer.chat import ChatHead, ChatWeights, Said, Vectors, message_counts, said_sentences
+from assistant.answer.chat import ChatHead, ChatWeights, message_counts, said_sentences
 from assistant.answer.choose import Evidence
-from assistant.answer.pasted import Pasted, pasted_turns
 from assistant.answer.readers import HeadFile, head_counts
 from assistant.answer.red_flags import Weights, ordinary_messages, pieces
 from assistant.answer.scores import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
@@ -338,66 +336,35 @@ def support_rows(questions: Path) -> list[tuple[str, Case]]:
     return [(kind, case) for kind, case in rows if case.split == "tuning"]
 
 
-def fit_chat(chats: Sequence[WrittenChat], vectors: Vectors, *, model: str, fitted_on: str) -> ChatWeights:
-    """Return ``chat.json``. ``vectors``: of ``chat_texts``."""
-    said = [[Said(turn.who, turn.text) for turn in chat.turns] for chat in chats]
-    messages = [each for turns in said for each in turns]
-    written = [each for each in messages if each.who != "note"]
-    names = [
-        (name, Counter(chat.who(each.text) for each in of_name).most_common(1)[0][0] == "customer")
-        for chat in chats
-        for name, of_name in _by_name(pasted_turns(chat.text)).items()
-    ]
-    sentences = [
-        (row, chat) for turns, chat in zip(said, chats, strict=True) for row in said_sentences(turns)
-    ]
+async def fit_chat(services: TenantServices, questions: Path) -> ChatWeights:
+    """Return ``chat.json``, fitted on the chats of the writers for tuning."""
+    paths = sorted((questions / "chats").glob("tuning_*.jsonl"))
+    chats = [chat for path in paths for chat in load_rows(path, WrittenChat)]
+    said = [each for chat in chats for each in chat.turns]
+    written = [each for each in said if each.who != "note"]
+    sentences = [(each, chat.asks(each.text)) for chat in chats for each in said_sentences(chat.turns)]
+    texts = (*(each.text for each in said), *(each.text for each, _ in sentences))
+    vectors = await embedded(services.embedder, list(dict.fromkeys(texts)), clock=services.clock)
 
     def fit(rows: Iterable[tuple[str, Sequence[float]]], labels: Sequence[bool]) -> ChatHead:
-        design = np.array(
-            [
-                [*(_CHAT_SCALE * np.array(vectors[text])), *(_COUNT_SCALE * np.array(counts))]
-                for text, counts in rows
-            ]
-        )
+        of_texts, of_counts = zip(*((vectors[text], counts) for text, counts in rows), strict=True)
+        design = np.hstack([_CHAT_SCALE * np.array(of_texts), _COUNT_SCALE * np.array(of_counts)])
         weights, bias = fit_logistic(design, labels, penalty=0.5 / len(labels), standardise=False)
-        size = len(vectors[messages[0].text])
+        vector, counts = np.split(np.array(weights), [len(of_texts[0])])
         return ChatHead(
             bias=round(bias, DECIMALS),
-            counts=tuple(round(_COUNT_SCALE * weight, DECIMALS) for weight in weights[size:]),
-            vector=tuple(round(_CHAT_SCALE * weight, 3) for weight in weights[:size]),
+            counts=tuple((_COUNT_SCALE * counts).round(DECIMALS).tolist()),
+            vector=tuple((_CHAT_SCALE * vector).round(3).tolist()),
         )
 
+    forms = [(each.text, message_counts(each.text)) for each in written]
     return ChatWeights(
-        embedding_model=model,
-        fitted_on=fitted_on,
-        customer=fit(
-            [(each.text, message_counts(each.text)) for each in written],
-            [each.who == "customer" for each in written],
-        ),
-        name=fit([(name, ()) for name, _ in names], [is_customer for _, is_customer in names]),
-        note=fit([(each.text, ()) for each in messages], [each.who == "note" for each in messages]),
-        open=fit(
-            [(each.text, each.counts) for each, _ in sentences],
-            [chat.asks(each.text) for each, chat in sentences],
-        ),
+        embedding_model=services.tenant.embedding.model,
+        fitted_on=_hashes(paths),
+        customer=fit(forms, [each.who == "customer" for each in written]),
+        note=fit([(each.text, ()) for each in said], [each.who == "note" for each in said]),
+        open=fit([(each.text, each.counts) for each, _ in sentences], [asks for _, asks in sentences]),
     )
-
-
-def chat_texts(chats: Sequence[WrittenChat]) -> list[str]:
-    """Return the texts whose vectors ``fit_chat`` reads, each once."""
-    texts = [turn.text for chat in chats for turn in chat.turns]
-    texts += [name for chat in chats for name in _by_name(pasted_turns(chat.text))]
-    said = ([Said(turn.who, turn.text) for turn in chat.turns] for chat in chats)
-    texts += [each.text for turns in said for each in said_sentences(turns)]
-    return list(dict.fromkeys(texts))
-
-
-def _by_name(pasted: Iterable[Pasted]) -> dict[str, list[Pasted]]:
-    named: dict[str, list[Pasted]] = {}
-    for each in pasted:
-        if each.name:
-            named.setdefault(each.name, []).append(each)
-    return named
 
 
 async def fit_head(head: Head, services: Mapping[str, TenantServices], questions: Path) -> bytes:
@@ -447,11 +414,7 @@ async def _fit(runtime: LocalRuntime, folder: Path, what: str) -> None:
             weights = await _fitted_flags(services[_TENANTS[0]], questions)
             (folder / "red_flags.json").write_text(weights.model_dump_json() + "\n", encoding="utf-8")
         elif what == "chat":
-            paths = sorted((questions / "chats").glob("tuning_*.jsonl"))
-            chats = [chat for path in paths for chat in load_rows(path, WrittenChat)]
-            one = services[_TENANTS[0]]
-            vectors = await embedded(one.embedder, chat_texts(chats), clock=one.clock)
-            fitted = fit_chat(chats, vectors, model=one.tenant.embedding.model, fitted_on=_hashes(paths))
+            fitted = await fit_chat(services[_TENANTS[0]], questions)
             (folder / "chat.json").write_text(fitted.model_dump_json() + "\n", encoding="utf-8")
         elif what == "support":
             head = fit_support(support_rows(questions))

@@ -62,8 +62,6 @@ class ChatWeights(PublicModel):
     fitted_on: str
     customer: ChatHead
     """Whether a customer wrote a message."""
-    name: ChatHead
-    """Whether a customer has a name."""
     note: ChatHead
     """Whether an agent asks what to say."""
     open: ChatHead
@@ -184,7 +182,7 @@ class ReadChat:
             await self._embed([note], scope)
         else:
             pasted = pasted_turns(request.question)[-MOST_READ:]
-            await self._embed([text for each in pasted for text in (each.text, each.name or "")], scope)
+            await self._embed([each.text for each in pasted], scope)
             said = self.roles(pasted, scope.embedded) if pasted else []
             if not {"customer", "agent"} <= {each.who for each in said}:
                 return None
@@ -227,7 +225,7 @@ class ReadChat:
             for each in pasted
             for score in (weights.customer.score(vectors.get(each.text), message_counts(each.text)),)
         ]
-        scores = self._by_name(pasted, by_customer, vectors)
+        scores = _by_name(pasted, by_customer)
         customer = max(scores, key=scores.__getitem__, default=None)
 
         def who(each: Pasted, score: float) -> Literal["customer", "agent", "system", "note"]:
@@ -242,25 +240,6 @@ class ReadChat:
             return "customer" if is_customer else "agent"
 
         return [Said(who(each, score), each.text) for each, score in zip(pasted, by_customer, strict=True)]
-
-    def _by_name(
-        self, pasted: Sequence[Pasted], by_customer: Sequence[float], vectors: Vectors
-    ) -> dict[str, float]:
-        """Return how likely each name is a customer's."""
-        grouped: dict[str, list[float]] = {}
-        for each, score in zip(pasted, by_customer, strict=True):
-            if each.name is not None:
-                grouped.setdefault(each.name, []).append(score)
-        most = max(map(len, grouped.values()), default=0)
-        scores: dict[str, float] = {}
-        for name, of_name in grouped.items():
-            of_letters = self._weights.name.score(vectors.get(name)) if name else 0.0
-            is_lone = len(of_name) == 1 < most and "" not in grouped
-            scores[name] = sum(of_name) / sqrt(len(of_name)) + of_letters - _LONE * is_lone
-        first = next((each.name for each in pasted if each.name), None)
-        if pasted[0].name == "" and first is not None:
-            scores[""] = -scores[first]  # the newest mail answers the one that it quotes
-        return scores
 
     def open(self, sentences: Sequence[SaidSentence], vectors: Vectors) -> list[str]:
         """Return the sentences that are open questions or belong to them, in order: the likeliest, then other
@@ -278,3 +257,20 @@ class ReadChat:
                 kept.append(at)
                 words += more
         return [sentences[at].text for at in sorted(kept)]
+
+
+def _by_name(pasted: Sequence[Pasted], by_customer: Sequence[float]) -> dict[str, float]:
+    """Return how likely each name is a customer's."""
+    grouped: dict[str, list[float]] = {}
+    for each, score in zip(pasted, by_customer, strict=True):
+        if each.name is not None:
+            grouped.setdefault(each.name, []).append(score)
+    most = max(map(len, grouped.values()), default=0)
+    scores: dict[str, float] = {}
+    for name, of_name in grouped.items():
+        is_lone = len(of_name) == 1 < most and "" not in grouped
+        scores[name] = sum(of_name) / sqrt(len(of_name)) - _LONE * is_lone
+    first = next((each.name for each in pasted if each.name), None)
+    if pasted[0].name == "" and first is not None:
+        scores[""] = -scores[first]  # the newest mail answers the one that it quotes
+    return scores

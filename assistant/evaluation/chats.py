@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Iterable, Sequence
 
-from pydantic import Field
-
-from assistant.answer.chat import ReadChat
+from assistant.answer.chat import ReadChat, Said
 from assistant.answer.readers import questions_of
 from assistant.answer.services import TenantServices
 from assistant.answer.sources import SearchScope, SourceSearch
@@ -18,11 +15,8 @@ from assistant.domain.public import PublicModel
 from assistant.evaluation.measures import Judged
 
 _DEADLINE_S = 60.0
-
-
-class WrittenTurn(PublicModel):
-    who: Literal["customer", "agent", "system", "note"]
-    text: str
+_LEAST_PART, _LEAST_LINE = 3, 8
+"""Characters: shorter texts stand in others by chance."""
 
 
 class WrittenChat(PublicModel):
@@ -31,47 +25,34 @@ class WrittenChat(PublicModel):
     id: str
     knowledge: str
     text: str
-    turns: tuple[WrittenTurn, ...]
-    open: Annotated[tuple[tuple[str, ...], ...], Field(min_length=1)]
+    turns: tuple[Said, ...]
+    open: tuple[tuple[str, ...], ...]
+    """At least one."""
     asks_reply: bool
     question: str
 
-    def who(self, text: str) -> str:
-        """Return who wrote most of a text."""
-        folded = one_spaced(text)
-        shared = {"system": 0}
-        for turn in self.turns:
-            own = one_spaced(turn.text)
-            if own in folded or (len(folded) > _LEAST_PART and folded in own):
-                shared[turn.who] = shared.get(turn.who, 0) + min(len(own), len(folded))
-        return max(shared, key=shared.__getitem__)
-
     def asks(self, text: str) -> bool:
-        """Return whether a sentence is part of an open question."""
-        return any(_has(text, part) for parts in self.open for part in parts)
+        """Return whether a text holds a message of an open question, or is a part of it."""
+        return any(_is_of(text, parts) for parts in self.open)
 
     def is_right(self, question: str) -> bool:
-        """Return whether a question holds a message of the first open one, or is a part of it, and has no
-        line of the agent."""
-        folded = one_spaced(question)
+        """Return whether a question is of the first open one, and has no line of the agent."""
         others = (turn.text for turn in self.turns if turn.who in ("agent", "note"))
-        lines = (one_spaced(line) for text in others for line in text.split("\n"))
-        is_mixed = any(len(line) > _LEAST_LINE and line in folded for line in lines)
-        return not is_mixed and any(_has(question, part) for part in next(iter(self.open)))
+        lines = (
+            line for text in others for line in map(_one_spaced, text.split("\n")) if len(line) > _LEAST_LINE
+        )
+        return _is_of(question, next(iter(self.open))) and not any(
+            line in _one_spaced(question) for line in lines
+        )
 
 
-_LEAST_PART, _LEAST_LINE = 3, 8
-"""Characters: shorter texts stand in others by chance."""
-
-
-def one_spaced(text: str) -> str:
-    """Return a text with white space and case made one."""
+def _one_spaced(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _has(text: str, part: str) -> bool:
-    folded, own = one_spaced(text), one_spaced(part)
-    return own in folded or (len(folded) > _LEAST_PART and folded in own)
+def _is_of(text: str, parts: Iterable[str]) -> bool:
+    own = _one_spaced(text)
+    return any(part in own or (len(own) > _LEAST_PART and own in part) for part in map(_one_spaced, parts))
 
 
 async def read_chats(services: TenantServices, chats: Sequence[WrittenChat]) -> list[Judged]:
@@ -81,23 +62,17 @@ async def read_chats(services: TenantServices, chats: Sequence[WrittenChat]) -> 
     for written in chats:
         scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=services.clock))
         read = await chat.read(AnswerRequest(question=written.text), scope)
-        text, asks_reply = (read.text, read.asks_reply) if read else ("", False)
-        questions = questions_of(text, vocabulary=vocabulary)
-        is_right = bool(text) and written.is_right(questions[0])
+        first, *more = questions_of(read.text, vocabulary=vocabulary) if read else ("",)
+        is_right = written.is_right(first)
         said = sum(len(turn.text.split()) for turn in written.turns if turn.who == "customer")
+        asked = "asked, found" if written.asks_reply else "not asked, found"
         values = {
             "right question first": float(is_right),
-            "customer's words that are searched": len(text.split()) / said,
+            "customer's words that are searched": len(" ".join((first, *more)).split()) / said,
+            f"replies that are {asked}": float(read is not None and read.asks_reply),
         }
-        if written.asks_reply:
-            values["replies that are asked, found"] = float(asks_reply)
-        else:
-            values["replies found that are not asked"] = float(asks_reply)
-        if len(written.open) > 1:
-            _, second, *_ = written.open
-            headed = [any(_has(each, part) for part in second) for each in questions]
-            values["second questions that are searched, too"] = float(any(headed))
-            values["second questions with a heading of their own"] = float(any(headed[1:]))
-        miss = "" if is_right else f"{questions} | {next(iter(written.open))}"
+        if second := written.open[1:2]:
+            values["second questions with a heading"] = float(any(_is_of(each, *second) for each in more))
+        miss = "" if is_right else f"{first} | {written.open}"
         judged.append(Judged(written.id, written.id, values, miss))
     return judged

@@ -113,7 +113,9 @@ export class Conversation {
       if (pending === null) return null;
       const isFree = this.underway.value === null;
       if (isFree && runningId !== null && !isKnown.has(runningId)) return await this.#comeBack(pending, runningId);
-      if (stored.at(-1)?.question !== pending) this.#giveBack(pending);
+      // of a pasted chat the record has the open questions alone
+      const isStored = stored.at(-1)?.question === pending || (runningId !== null && isKnown.has(runningId));
+      if (!isStored) this.#giveBack(pending);
       if (isFree) this.#setPending(null);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;

@@ -33,6 +33,8 @@ export interface Findings {
   readonly clarify: string | null;
   readonly unanswered: readonly string[];
   readonly replyDraft: string | null;
+  /** The agent asked what to say: the reply opens. */
+  readonly asksReply: boolean;
   readonly escalation: string | null;
   readonly fallback: string | null;
   /** Steps that were left out. */
@@ -120,6 +122,7 @@ function findingsOf(wire: WireFindings): Findings {
     clarify: wire.clarify ?? null,
     unanswered: wire.unanswered ?? [],
     replyDraft: wire.reply_draft ?? null,
+    asksReply: (wire.reply_of ?? null) !== null,
     escalation: wire.escalation ?? null,
     fallback: wire.fallback ?? null,
     degraded: wire.degraded ?? [],

@@ -229,6 +229,8 @@ export interface Findings {
   readonly unanswered?: readonly string[];
   /** What speaks to the patient, plain text. */
   readonly reply_draft?: string | null;
+  /** The answer that the agent asks a reply from. */
+  readonly reply_of?: string | null;
   /** Whom to ask. */
   readonly escalation?: string | null;
   /** Why quotes took the place of written text: a stable word or an error's code. */

@@ -244,3 +244,11 @@ test("sentences of a paragraph are folded between those that are shown", () => {
   const html = page(quoted(["One.", "Two.", "Three.", "Four."], { glue: " ", far: [1, 2] }));
   assert.match(html, /One\.[^]*<details class="fold"><summary>2 more lines<\/summary>[^]*Two\.[^]*Three\.[^]*<\/details>[^]*Four\./);
 });
+
+test("a reply opens by itself once, where the agent asked what to say", () => {
+  const workspace = workspaceWith();
+  const asked = turnOf(started(), sources(), token("Yes."), done({ reply_of: "a" }));
+  assert.deepEqual([workspace.opensReply(asked), workspace.opensReply(asked)], [true, false]);
+  assert.equal(workspaceWith().opensReply(turnOf(started(), sources(), token("Yes."), done())), false);
+  assert.equal(workspaceWith().opensReply({ ...asked, key: "a" }), false);
+});

@@ -44,6 +44,9 @@ function DraftActions({ turn }: { turn: Turn }) {
     workspace.conversation.setReply(answerId, isWritten ? "" : draft);
     if (isWritten) void workspace.replying.write(turn, answerId, null, "");
   };
+  useEffect(() => {
+    if (workspace.opensReply(turn)) edit();
+  }, []);
   return (
     <p class="actions">
       <button type="button" id="edit-reply" class="button primary" onClick={edit}>

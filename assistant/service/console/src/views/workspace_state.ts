@@ -60,6 +60,7 @@ export class WorkspaceState {
 
   /** Keys of turns beside which a source was opened: each once. */
   readonly #opened = new Set<string>();
+  readonly #replied = new Set<string>();
   #leaving: ReturnType<typeof setTimeout> | undefined;
 
   constructor({ api, conversation, earlier, joined = [], delivers = false, writes = false }: WorkspaceParts) {
@@ -123,6 +124,13 @@ export class WorkspaceState {
     this.#opened.add(turn.key);
     if (this.open.peek() !== null || !matchMedia(IS_WIDE).matches) return;
     this.open.value = { turnKey: turn.key, n, opener: null };
+  }
+
+  /** Whether the reply to an answer that just came opens by itself: once, where the agent asked what to say. */
+  opensReply(turn: Turn): boolean {
+    const isNew = turn.key !== turn.answerId && !this.#replied.has(turn.key);
+    this.#replied.add(turn.key);
+    return isNew && turn.findings.asksReply;
   }
 
   /** Close the open source and give the focus back to what opened it; a focus outside of it stays. */
