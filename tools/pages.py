@@ -19,7 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from assistant.cli.aws.cost import make_bill, rows_of
+from assistant.cli.aws.cost import Bill, make_bill, rows_of
 from assistant.cli.aws.templates import prove
 from assistant.domain.errors import ConfigurationError
 from assistant.process.settings import (
@@ -30,6 +30,7 @@ from assistant.process.settings import (
     WorkerSettings,
 )
 from assistant.tenant.prices import load_prices
+from assistant.tenant.tenant import load_tenant
 from template_checks import InvalidInputError
 from template_checks.reachability import Report
 from template_checks.templates import Templates
@@ -41,18 +42,17 @@ COSTS, REACH, VARIABLES = (_DOCS / f"{name}.md" for name in ("cost", "architectu
 
 
 # --- costs ------------------------------------------------------------------------------------------------
-def with_costs(page: str, *, assembly: Path) -> str:
-    """Return the page with a new table of costs, for every tenant of ``cdk.out``.
+def with_costs(page: str, *, assembly: Path, tenants: Path) -> str:
+    """Return the page with a new table of costs, for every tenant of ``cdk.out``, by its file.
 
     Raises ConfigurationError where something has no price.
     """
-    prices = load_prices()
-    bills = {
-        folder.name.removeprefix("assembly-").lower(): make_bill(
-            list(templates_by_stack_name(folder).values()), prices, questions=prices.load.questions_a_month
-        )
-        for folder in sorted(assembly.glob("assembly-*"))
-    }
+    prices, bills = load_prices(), dict[str, Bill]()
+    for folder in sorted(assembly.glob("assembly-*")):
+        name, templates = folder.name.removeprefix("assembly-").lower(), templates_by_stack_name(folder)
+        of_tenant = prices.of_tenant(load_tenant(tenants / f"{name}.toml"))
+        load = of_tenant.load.questions_a_month
+        bills[name] = make_bill(list(templates.values()), of_tenant, questions=load)
     head = [f"USD a month, {prices.region}, {prices.date}", *bills]
     return with_table(page, markdown_table(head, rows_of(bills)), begin="costs, made by", end="end of costs")
 
@@ -174,7 +174,8 @@ def main(assembly: Path) -> None:
     if not (assembly / "manifest.json").exists():
         raise ConfigurationError(f"{assembly}: no templates here; run make synth first.")
     reach = Templates.read([assembly / "assembly-Pharmacy"])
-    COSTS.write_text(with_costs(COSTS.read_text(encoding="utf-8"), assembly=assembly), encoding="utf-8")
+    costs = with_costs(COSTS.read_text(encoding="utf-8"), assembly=assembly, tenants=_DOCS.parent / "tenants")
+    COSTS.write_text(costs, encoding="utf-8")
     REACH.write_text(with_reach(REACH.read_text(encoding="utf-8"), reach), encoding="utf-8")
     VARIABLES.write_text(with_variables(VARIABLES.read_text(encoding="utf-8")), encoding="utf-8")
 

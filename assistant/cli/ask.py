@@ -28,6 +28,9 @@ Ids = Annotated[
 ]
 
 
+SERVICE = "Ask this service, with an agent's token in ASSISTANT_LOCAL_SERVICE_TOKEN."
+
+
 @app.command()
 def ask(
     context: typer.Context,
@@ -38,21 +41,28 @@ def ask(
     explain: Annotated[bool, Option("--explain", help="Show retrieval, gate, prompt and times.")] = False,
     customer: Annotated[str | None, Option(metavar="ID", help=CUSTOMER)] = None,
     ids: Ids = None,
+    service: Annotated[str | None, Option(metavar="URL", help=SERVICE)] = None,
 ) -> None:
     """Ask a question and read the answer as it is written."""
     if ids and customer is None:
         raise typer.BadParameter("--id needs --customer.")
+    if customer is not None and service is not None:
+        raise typer.BadParameter("--customer is signed for the service of this machine, not for --service.")
     options, terminal = GlobalOptions.of(context), Terminal()
     config = options.tenant(tenant)
     _check(question)
     case = None if customer is None else CareCase(customer, ids_by_kind("--id", ids or ()))
     signed = None if case is None else sign_context(options, config, agent, case)
     asked = question_of(question, context=signed)
+    show = _ask_as_json if options.json else _ask_on_terminal
+    if service is not None:
+        client = options.service_client(service, of="an agent's")
+        asyncio.run(show(terminal, client, asked, explain_it=explain, replies=reply))
+        return
     runtime = local_runtime(options, terminal)
     with runtime.site(command="assistant ask", shows=True):
         asyncio.run(load_if_empty(runtime, tenant))
         client = runtime.client(Grant(tenant, agent))
-        show = _ask_as_json if options.json else _ask_on_terminal
         asyncio.run(show(terminal, client, asked, explain_it=explain, replies=reply))
     if not options.json and runtime.own is not None:
         terminal.say(

@@ -338,8 +338,9 @@ def _own_values(
         ("display_name",): name.replace("-", " ").capitalize(),
         **{("sources", number, "paths"): paths for number, paths in documents.items() if paths},
         ("embedding", "endpoint"): f"{name}-embedding",
-        ("generation", "endpoint"): f"{name}-llm",
     }
+    if source.generation.has_endpoint:
+        values["generation", "endpoint"] = f"{name}-llm"
     if source.deployment is None:
         return values
     values[("network", "cidr")] = _free_range(source, files)

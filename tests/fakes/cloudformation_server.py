@@ -4,7 +4,8 @@ writes the calls by that access key into a file.
 
 What is added, and no more: weak references between stacks; types that it does not know (they answer any
 attribute by a made-up value, and nothing can be asked of them afterwards); names and kinds of load balancers
-and endpoints that it ignores; updates that change conditions; instance types newer than its list. It proves
+and endpoints that it ignores; updates that change conditions; instance types newer than its list; what
+Bedrock says of models; training jobs, and updates of endpoints. It proves
 that templates fit together, not that AWS would take every property: properties are asserted on the templates.
 """
 # pyright: basic, reportPrivateImportUsage=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import sys
 from pathlib import Path
@@ -302,6 +304,76 @@ class EndpointConnections:
         return Response(answer["body"], headers=dict(answer["headers"]))(environ, start_response)
 
 
+class BedrockModels:
+    """What Bedrock says of any model of Amazon: it is active, streams on demand, and needs no agreement."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        from werkzeug.wrappers import Response
+
+        if "/bedrock/aws4_request" not in environ.get("HTTP_AUTHORIZATION", ""):
+            return self._application(environ, start_response)
+        kind, _, model = environ["PATH_INFO"].lstrip("/").partition("/")
+        details = {
+            "modelArn": model,
+            "modelId": model,
+            "modelName": model,
+            "modelLifecycle": {"status": "ACTIVE"},
+        }
+        details |= {"responseStreamingSupported": True, "inferenceTypesSupported": ["ON_DEMAND"]}
+        available = {"modelId": model, "agreementAvailability": {"status": "AVAILABLE"}}
+        available |= dict.fromkeys(("entitlementAvailability", "regionAvailability"), "AVAILABLE")
+        available["authorizationStatus"] = "AUTHORIZED"
+        answers = {
+            "foundation-models": {"modelDetails": details},
+            "foundation-model-availability": available,
+            "logging": {},
+            "data-retention": {"mode": "none"},
+        }
+        return Response(json.dumps(answers[kind]), content_type="application/json")(environ, start_response)
+
+
+class DeployedSageMaker:
+    """Training jobs, quotas that a test sets, and updates of the endpoints that stacks made."""
+
+    _OF_ENDPOINTS = ("DescribeEndpoint", "UpdateEndpoint", "UpdateEndpointWeightsAndCapacities")
+
+    def __init__(self, application: Any) -> None:
+        from tests.fakes.sagemaker_control import SageMakerControl
+
+        self._application, self._control = application, SageMakerControl()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
+        if service == "SageMaker" and operation in self._OF_ENDPOINTS:
+            self._adopt()
+        elif not self._control.handles(environ) or not self._is_ours(service, operation):
+            return self._application(environ, start_response)
+        return self._control(environ, start_response)
+
+    def _is_ours(self, service: str, operation: str) -> bool:
+        if service == "SageMaker":
+            return "TrainingJob" in operation
+        return operation != "ListServiceQuotas" or self._control.has_quotas
+
+    def _adopt(self) -> None:
+        """Let the control plane know the endpoints and configurations that stand now, and no others."""
+        from moto.sagemaker.models import sagemaker_backends
+
+        for account in list(sagemaker_backends.values()):
+            for region, backend in list(account.items()):
+                self._control.adopt(
+                    region,
+                    {one.endpoint_name: one.endpoint_config_name for one in backend.endpoints.values()},
+                    {
+                        one.endpoint_config_name: one.production_variants
+                        for one in backend.endpoint_configs.values()
+                    },
+                )
+
+
 def _be_of(account: str) -> None:
     """Let STS answer this account too. Before anything else of moto is imported."""
     from moto import core
@@ -319,7 +391,9 @@ def _serve(*, key_id: str, calls: str) -> None:
     from tests.fakes.aws_calls import KeptCalls
 
     patch_moto()
-    application = EndpointConnections(DomainDispatcherApplication(create_backend_app))
+    application = BedrockModels(
+        DeployedSageMaker(EndpointConnections(DomainDispatcherApplication(create_backend_app)))
+    )
     application = KeptCalls(application, key_id=key_id, file=Path(calls))
     server = make_server("127.0.0.1", 0, application, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()

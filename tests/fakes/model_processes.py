@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Literal
 
 from assistant.process.settings import ModelServerSettings
 from tests.fakes.processes import process
@@ -18,13 +19,16 @@ async def start_models(
     stack: AsyncExitStack,
     *,
     embedding: str = "embedding",
-    llm: str = "llm",
+    llm: str | None = "llm",
     artifacts_dir: Path = BUILT_MODELS,
 ) -> str:
     """Start both model servers at once and the runtime before them; return the runtime's URL.
 
-    ``embedding`` and ``llm`` are the names by which callers know the endpoints.
+    ``embedding`` and ``llm`` are the names by which callers know the endpoints. None: there is no LLM.
     """
+    named: dict[Literal["embedding", "generation"], str] = {"embedding": embedding}
+    if llm is not None:
+        named["generation"] = llm
     started = await asyncio.gather(
         *(
             stack.enter_async_context(
@@ -33,10 +37,10 @@ async def start_models(
                     ModelServerSettings(task=task, port=0, artifacts_dir=artifacts_dir).environment(),
                 )
             )
-            for task in ("embedding", "generation")
+            for task in named
         )
     )
-    endpoints = dict(zip((embedding, llm), (server.url for server in started), strict=True))
+    endpoints = dict(zip(named.values(), (server.url for server in started), strict=True))
     return await stack.enter_async_context(sagemaker_gateway(endpoints))
 
 

@@ -444,6 +444,35 @@ class SageMakerControl:
         else:
             self._move_job(kept, status, reason=reason, secondary=secondary)
 
+    @property
+    def has_quotas(self) -> bool:
+        """Whether a test has set any."""
+        return bool(self._quotas)
+
+    def adopt(
+        self, region: str, endpoints: Mapping[str, str], configs: Mapping[str, Iterable[Mapping[str, Any]]]
+    ) -> None:
+        """Keep exactly these endpoints of a region, name = configuration, as they are where they are known.
+        ``configs``: their configurations' variants. What a stack made has no other way here."""
+        with self._lock:
+            for key in [key for key in self._kept if key[:2] == (region, _ENDPOINT.name)]:
+                if key[2] not in endpoints:
+                    del self._kept[key]
+            for name, variants in configs.items():
+                if (region, _CONFIG.name, name) not in self._kept:
+                    made = [{"InitialVariantWeight": 1.0, **variant} for variant in variants]
+                    self._keep(_CONFIG, {"EndpointConfigName": name, "ProductionVariants": made}, region)
+            for name, config in endpoints.items():
+                if (region, _ENDPOINT.name, name) not in self._kept:
+                    body = {"EndpointName": name, "EndpointConfigName": config}
+                    self._deploy(
+                        self._keep(_ENDPOINT, body, region),
+                        body,
+                        self._variants(config, region),
+                        status="Creating",
+                    )
+                    self._move_endpoint(self._kept[region, _ENDPOINT.name, name], "InService", reason="")
+
     # Quotas, and what tests say
 
     def _heed_quota(self, instance_type: str, wanted: int, *, usage: str) -> None:

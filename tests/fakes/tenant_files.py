@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -23,6 +24,14 @@ def committed_tenant(name: str) -> str:
 def checkout_tenant(name: str) -> str:
     """Return the same text, with its knowledge beside the folder of tenant files as in a checkout."""
     return committed_tenant(name).replace('"../../knowledge/', '"../knowledge/')
+
+
+def with_own_llm(text: str) -> str:
+    """Return a tenant file that writes by Bedrock with the smallest LLM, on an endpoint, in its place."""
+    name = re.search(r'(?m)^name = "(.+)"', text)
+    assert name is not None
+    text = re.sub(r"(?m)^\[generation\]\n(.+\n)+", f'[generation]\nendpoint = "{name[1]}-llm"\n', text)
+    return text.replace("[models]\n", '[models]\nllm = "smollm2-135m-cpu"\n')
 
 
 def checkout_tenants(folder: Path) -> Path:

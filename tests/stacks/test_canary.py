@@ -17,9 +17,18 @@ from stacks.models.stack import ModelsStack
 from stacks.observability.stack import ObservabilityStack
 from stacks.tenant import DeployedTenant
 from template_checks.priced import priced
-from tests.stacks.values import KEYS, deployed, llm_of, resources_of, stack_with, stage_for, template_of
+from tests.stacks.values import (
+    KEYS,
+    WITH_LLM,
+    deployed,
+    llm_of,
+    resources_of,
+    stack_with,
+    stage_for,
+    template_of,
+)
 
-TENANTS = ["pharmacy", "clinic", "sandbox"]
+TENANTS = ["pharmacy", "clinic", WITH_LLM]
 each = pytest.mark.parametrize("name", TENANTS)
 SHA256 = "c" * 64
 
@@ -157,7 +166,7 @@ def test_builds_may_move_the_endpoint_between_the_two_configurations_and_nothing
 
 
 def test_without_builds_nobody_releases() -> None:
-    tenant = with_candidate("sandbox")
+    tenant = with_candidate(WITH_LLM)
     alone = replace(tenant, place=tenant.place.model_copy(update={"artifact_publishers": ()}))
     template = template_of(stack_with(ModelsStack, alone, stage=stage_for(alone)))
     assert "ReleaserArn" not in template["Outputs"]
@@ -206,7 +215,7 @@ def test_a_candidate_costs_nothing_before_its_release_and_takes_one_instance_of_
 def test_a_candidate_that_cannot_take_the_served_model_s_prompts_is_refused(
     changes: dict[str, Any], said: str
 ) -> None:
-    tenant = deployed("sandbox")
+    tenant = deployed(WITH_LLM)
     wrong = list(
         artifact_contradictions(
             tenant.config,
@@ -214,7 +223,7 @@ def test_a_candidate_that_cannot_take_the_served_model_s_prompts_is_refused(
             llm=tenant.llm,
             embedding=tenant.embedding,
             prompts={tenant.config.answers.prompt: True},
-            candidate=tuned("sandbox", **changes),
+            candidate=tuned(WITH_LLM, **changes),
         )
     )
 

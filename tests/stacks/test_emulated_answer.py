@@ -2,61 +2,40 @@
 
 Each function's handler runs in this process with the environment of its emulated deployment. The service is a
 process with its task's environment. S3, SQS, DynamoDB, SSM and KMS are the emulated account's, the index is
-a real OpenSearch node's, and the models answer through the gateway. ``DIFFERS`` lists all differences from
-the deployment. The test forwards the events that S3, a queue or CloudFormation would send.
+a real OpenSearch node's, embeddings come through the gateway and answers from a server that speaks Bedrock's
+frames. ``DIFFERS`` lists all differences from the deployment. The test forwards the events that S3, a queue
+or CloudFormation would send.
 """
 
 from __future__ import annotations
 
-import asyncio
-import importlib
-import ssl
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import orjson
 import pytest
 
-from assistant.options.feedback.settings import MovingSettings
-from assistant.process.settings import (
-    IngestingSettings,
-    LinkSecretSettings,
-    ProcessSettings,
-    ReceivingSettings,
-    RemovingSettings,
-    SchemaSettings,
-    ServiceSettings,
-)
-from assistant.service.function import FunctionEntry
 from assistant.stores.index.opensearch_client import open_opensearch
 from assistant.stores.index.opensearch_schema import delete_index
 from assistant.tenant.deployed_names import LINK_SECRET_RESOURCE, SEARCH_SCHEMA_RESOURCE
-from tests.fakes.lambda_events import Context, custom_resource, object_created, sqs_event
+from tests.fakes.lambda_events import custom_resource, object_created, sqs_event
 from tests.fakes.model_processes import start_models
-from tests.fakes.processes import process
-from tests.fakes.running_service import events_of
 from tests.fakes.scripted_http import Exchange, scripted_http
-from tests.fakes.tokens import EC_KEY, claims, token
-from tests.stacks.emulated_account import EmulatedAccount, emulated_account, printed, resources_of
-from tests.stacks.synthesized import ROOT, assembly_folder
+from tests.fakes.tokens import EC_KEY
+from tests.options.bedrock.writer import ENDPOINT_VARIABLE, copies_a_line
+from tests.stacks.emulated_account import EmulatedAccount, emulated_account, printed
+from tests.stacks.emulated_tenant import EmulatedTenant
+from tests.stacks.synthesized import assembly_folder
 
 TENANT = "sandbox"
 DIFFERS: tuple[str, ...] = ("aws_endpoint_url", "sagemaker_endpoint_url", "opensearch_url", "opensearch_auth")
 """Emulators have addresses, and the node of this machine speaks HTTP and judges no signature."""
-FUNCTIONS: Mapping[str, type[ProcessSettings]] = {
-    "apply_search_schema": SchemaSettings,
-    "create_link_secret": LinkSecretSettings,
-    "receive_documents": ReceivingSettings,
-    "ingest_documents": IngestingSettings,
-    "withdraw_documents": RemovingSettings,
-    "move_feedback": MovingSettings,
-}
+LINKS = f"/assistant/{TENANT}/document-links"
+LINKS = f"/assistant/{TENANT}/document-links"
 PAGE = b"# Help desk\n\nThe help desk answers the phone from 8:00 to 18:30, Monday to Saturday.\n"
 QUESTION = {"question": "When does the help desk answer the phone?"}
 pytestmark = pytest.mark.loopback
@@ -78,70 +57,10 @@ def account(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @dataclass
-class Deployed:
-    """The tenant's functions and task, with the addresses of this machine."""
-
-    account: EmulatedAccount
-    addresses: Mapping[str, str]
-    monkeypatch: pytest.MonkeyPatch
-    folder: Path
-    response_url: str
-    domain_url: str
+class Deployed(EmulatedTenant):
+    response_url: str = ""
+    domain_url: str = ""
     """Of the node, with the security plugin's API before it."""
-    entries: list[FunctionEntry[Any, Any]] = field(default_factory=list[FunctionEntry[Any, Any]])
-
-    async def call(self, name: str, event: Mapping[str, Any]) -> Any:
-        """Run a function's handler, with the environment that its deployment gave it."""
-        settings = FUNCTIONS[name]
-        function = self._deployed(settings)
-        here = {key: self.addresses[key] for key in DIFFERS if key in settings.model_fields}
-        own = {"tenants_dir": "tenants", "state_dir": "state", "model_artifacts_dir": "models"}
-        here |= {key: str(self.folder / part) for key, part in own.items() if key in settings.model_fields}
-        if name == "apply_search_schema":
-            here["opensearch_url"] = self.domain_url
-        given = function["Environment"]["Variables"] | {
-            settings.variable(key): value for key, value in here.items()
-        }
-        for variable, value in given.items():
-            self.monkeypatch.setenv(variable, value)
-        entry: FunctionEntry[Any, Any] = importlib.import_module(f"lambdas.{name}").handle
-        self.entries.append(entry)
-        return await asyncio.to_thread(entry, event, Context())
-
-    def _deployed(self, settings: type[ProcessSettings]) -> dict[str, Any]:
-        """Return the deployed function with an environment of this class; two share that of removing."""
-        prefix = settings.variable("")
-        return next(
-            each
-            for each in self.account.client("lambda").list_functions()["Functions"]
-            if any(name.startswith(prefix) for name in each["Environment"]["Variables"])
-        )
-
-    def task_environment(self) -> dict[str, str]:
-        """The environment of the service's container, with what differs here."""
-        (task,) = resources_of(self.account, f"assistant-{TENANT}-Orchestrator", "AWS::ECS::TaskDefinition")
-        found = self.account.client("ecs").describe_task_definition(taskDefinition=task)
-        (container,) = [
-            each for each in found["taskDefinition"]["containerDefinitions"] if each["name"] == "Service"
-        ]
-        given = {pair["name"]: pair["value"] for pair in container["environment"]}
-        given.pop(ServiceSettings.variable("otlp_endpoint"), None)
-        here = dict(self.addresses) | {"host": "127.0.0.1", "port": "0", "operations_port": "0"}
-        here |= {key: str(self.folder / key) for key in ("tenants_dir", "state_dir", "model_artifacts_dir")}
-        return given | {ServiceSettings.variable(key): value for key, value in here.items()}
-
-    def queue(self, name: str) -> str:
-        """The URL of a queue, as the environment of its function has it."""
-        function = self._deployed(IngestingSettings)
-        return str(function["Environment"]["Variables"][IngestingSettings.variable(name)])
-
-    def messages(self, name: str) -> dict[str, Any]:
-        """Take what is in a queue, as the event that Lambda would make of it."""
-        sqs, url = self.account.client("sqs"), self.queue(name)
-        found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
-        for each in found:
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=each["ReceiptHandle"])
-        return sqs_event(url.rpartition("/")[2], [each["Body"] for each in found])
 
 
 @pytest.fixture
@@ -151,7 +70,7 @@ async def deployed(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "emulated")
     async with AsyncExitStack() as stack:
-        gateway_url = await start_models(stack, embedding=f"{TENANT}-embedding", llm=f"{TENANT}-llm")
+        gateway_url = await start_models(stack, embedding=f"{TENANT}-embedding", llm=None)
 
         async def taken(exchange: Exchange) -> None:
             assert orjson.loads(exchange.body)["Status"] == "SUCCESS", exchange.body
@@ -173,45 +92,27 @@ async def deployed(
         responses = await stack.enter_async_context(scripted_http(taken))
         domain = await stack.enter_async_context(scripted_http(with_security))
         addresses = dict(zip(DIFFERS, (account.url, gateway_url, opensearch_url, "none"), strict=True))
-        made = Deployed(account, addresses, monkeypatch, tmp_path, responses.url, domain.url)
+        bedrock = await stack.enter_async_context(scripted_http(copies_a_line("8:00")))
+        monkeypatch.setenv(ENDPOINT_VARIABLE, bedrock.url)
+        made = Deployed(account, TENANT, addresses, monkeypatch, tmp_path)
+        made.response_url, made.domain_url = responses.url, domain.url
         yield made
-        for entry in made.entries:
-            await asyncio.to_thread(entry.close)
+        await made.close()
         async with open_opensearch(url=opensearch_url, auth="none") as opensearch:
             await delete_index(opensearch, alias=f"{TENANT}-passages")
 
 
-def client(url: str, *, issuer: str) -> httpx.AsyncClient:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the task's certificate is made at its start
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    agent = claims(datetime.now(UTC), iss=issuer, aud="assistant", tenant=TENANT, roles=["agent"])
-    headers = {"authorization": f"Bearer {token(agent)}", "accept": "text/event-stream"}
-    return httpx.AsyncClient(base_url=url, headers=headers, verify=context, trust_env=False, timeout=60)
-
-
-async def asked(deployed: Deployed) -> dict[str, Any]:
-    """Start the service with its task's environment, ask once, and return the answer's events by name."""
-    environment = deployed.task_environment()
-    issuer = environment[ServiceSettings.variable("issuer")]
-    own = {"PYTHONPATH": str(ROOT), "AWS_ACCESS_KEY_ID": "emulated", "AWS_SECRET_ACCESS_KEY": "emulated"}
-    async with (
-        process("service", environment | own) as service,
-        client(f"https://127.0.0.1:{service.ready['port']}", issuer=issuer) as agent,
-    ):
-        return dict(events_of((await agent.post("/v1/answers", json=QUESTION)).text))
-
-
 async def test_a_raw_file_of_the_inbox_becomes_an_answer_with_its_source(deployed: Deployed) -> None:
-    for name, kind, given in (
-        ("create_link_secret", LINK_SECRET_RESOURCE, {"Parameter": f"/assistant/{TENANT}/document-links"}),
-        ("apply_search_schema", SEARCH_SCHEMA_RESOURCE, {"Stamp": "one"}),
+    domain = {"opensearch_url": deployed.domain_url}
+    for name, kind, given, differs in (
+        ("create_link_secret", LINK_SECRET_RESOURCE, {"Parameter": LINKS}, {}),
+        ("apply_search_schema", SEARCH_SCHEMA_RESOURCE, {"Stamp": "one"}, domain),
     ):
         event = custom_resource(kind, "Create", response_url=deployed.response_url, **given)
-        await deployed.call(name, event)
-    assert (await asked(deployed))["done"]["finish_reason"] == "no_evidence"
+        await deployed.call(name, event, **differs)
+    assert (await deployed.asked(QUESTION))["done"]["finish_reason"] == "no_evidence"
 
-    inbox = bucket_of(deployed.account, "inbox")
+    inbox = deployed.bucket("inbox")
     deployed.account.client("s3").put_object(Bucket=inbox, Key="notes/help-desk.md", Body=PAGE)
     came = sqs_event("inbox", [object_created(inbox, "notes/help-desk.md")])
     assert await deployed.call("receive_documents", came) == {"batchItemFailures": []}
@@ -219,20 +120,15 @@ async def test_a_raw_file_of_the_inbox_becomes_an_answer_with_its_source(deploye
     assert len(told["Records"]) == 1
     assert await deployed.call("ingest_documents", told) == {"batchItemFailures": []}
 
-    answer = await asked(deployed)
+    answer = await deployed.asked(QUESTION)
     assert answer["sources"]["sources"][0]["title"] == "Help desk"
     assert answer["done"]["finish_reason"] == "stop"
     assert answer["done"]["citations"] == [1]
 
     # The question that no document answered is a signal by itself, and leaves the records as a label.
     assert (await deployed.call("move_feedback", {}))["rows"] == 1
-    s3, labels = deployed.account.client("s3"), bucket_of(deployed.account, "labels")
+    s3, labels = deployed.account.client("s3"), deployed.bucket("labels")
     (label,) = s3.list_objects_v2(Bucket=labels)["Contents"]
     event = orjson.loads(s3.get_object(Bucket=labels, Key=label["Key"])["Body"].read())
     assert (event["kind"], event["tenant"]) == ("unanswered", TENANT)
     assert QUESTION["question"] not in orjson.dumps(event).decode()
-
-
-def bucket_of(account: EmulatedAccount, name: str) -> str:
-    buckets = resources_of(account, f"assistant-{TENANT}-Data", "AWS::S3::Bucket")
-    return next(bucket for bucket in buckets if name in bucket)

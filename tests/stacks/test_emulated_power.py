@@ -19,7 +19,7 @@ from tests.stacks.synthesized import assembly_folder
 
 TENANT = "sandbox"
 POWER = f"/assistant/{TENANT}/power"
-ENDPOINTS = {f"{TENANT}-embedding", f"{TENANT}-llm"}
+ENDPOINTS = {f"{TENANT}-embedding"}
 pytestmark = pytest.mark.loopback
 
 

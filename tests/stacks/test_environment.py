@@ -18,9 +18,10 @@ from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTy
 import assistant.process
 from assistant.option import installed
 from assistant.process.settings import ProcessSettings
+from stacks.models.stack import ModelsStack
 from tests.stacks.synthesized import assembly, assembly_folder, templates_in  # noqa: F401 - a fixture
 from tests.stacks.test_care_app import care_of, stack_of
-from tests.stacks.values import template_of
+from tests.stacks.values import WITH_LLM, deployed, stack_with, stage_for, template_of
 
 ROOT = Path(__file__).parents[2]
 TENANTS = ("pharmacy", "clinic", "sandbox")
@@ -192,7 +193,10 @@ def processes(assembly: Path) -> list[Process]:  # noqa: F811 - the fixture
         for process in processes_in(f"{tenant}/{stack}", template)
     ]
     care = template_of(stack_of("pharmacy", care_of("pharmacy")))
-    return [*of_tenants, *processes_in("pharmacy/CareApp", care)]
+    on_cpu = deployed(WITH_LLM)
+    models = template_of(stack_with(ModelsStack, on_cpu, stage=stage_for(on_cpu)))
+    beside = [*processes_in("pharmacy/CareApp", care), *processes_in("sandbox/Models", models)]
+    return [*of_tenants, *beside]
 
 
 def test_the_processes_of_a_deployment_are_found(processes: list[Process]) -> None:

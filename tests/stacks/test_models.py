@@ -15,6 +15,7 @@ from stacks.tenant import DeployedTenant
 from tests.stacks.values import (
     KEYS,
     NETWORK,
+    WITH_LLM,
     deployed,
     llm_of,
     resources_of,
@@ -24,7 +25,7 @@ from tests.stacks.values import (
     with_sections,
 )
 
-TENANTS = ["pharmacy", "clinic", "sandbox"]
+TENANTS = ["pharmacy", "clinic", WITH_LLM]
 each = pytest.mark.parametrize("name", TENANTS)
 ACCELERATED = {"pharmacy": "ml.inf2.8xlarge", "clinic": "ml.g6e.2xlarge"}
 
@@ -85,7 +86,7 @@ def test_the_model_s_reasoning_is_disabled() -> None:
 
 def test_missing_images_and_artifacts_are_required_parameters() -> None:
     for name, parameter in (
-        ("sandbox", "ModelServerImageDigest"),
+        (WITH_LLM, "ModelServerImageDigest"),
         ("pharmacy", "LlmArtifactSha256"),
         ("pharmacy", "LlmNeuronxImageDigest"),
         ("pharmacy", "EmbeddingTeiCpuImageDigest"),

@@ -52,7 +52,7 @@ def edit(folder: Path, before: str, after: str) -> None:
     [
         ("pharmacy", "Qwen3-8B", 8192, 2),
         ("clinic", "Qwen3-8B", 8192, 1),
-        ("sandbox", "SmolLM2-135M-Instruct", 2048, 0),
+        ("sandbox", "amazon.nova-lite-v1:0", 16384, 0),
     ],
 )
 def test_the_deployed_file_has_the_model_s_context_and_the_index_s_copies(

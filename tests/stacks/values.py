@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
 
 import aws_cdk as cdk
@@ -29,6 +30,7 @@ from stacks.outputs import (
 )
 from stacks.tenant import ROOT, DeployedTenant, read_tenants
 from stacks.tenant_stack import Foundation, TenantStack
+from tests.fakes.tenant_files import checkout_tenant, checkout_tenants, with_own_llm
 
 _ARN = "arn:aws:{service}:us-east-1:111122223333:{resource}"
 
@@ -138,10 +140,21 @@ def stack_with(
     return kind(stage or stage_for(tenant), **{name: given[name] for name in taken if name in given})
 
 
+WITH_LLM = "sandbox with an LLM"
+"""The sandbox with an LLM on an endpoint: the only one on CPU."""
+
+
 @cache
 def deployed(name: str) -> DeployedTenant:
-    """Return the tenant of ``tenants/<name>.toml``, as the application reads it."""
-    (tenant,) = read_tenants(folder=ROOT / "tests/tenants", only=name, images=ROOT / "images.lock.toml")
+    """Return the tenant of ``tenants/<name>.toml``, or ``WITH_LLM``, as the application reads it."""
+    folder = ROOT / "tests/tenants"
+    if name == WITH_LLM:
+        with TemporaryDirectory() as made:
+            folder, name = checkout_tenants(Path(made)), "sandbox"
+            (folder / "sandbox.toml").write_text(with_own_llm(checkout_tenant(name)), encoding="utf-8")
+            (tenant,) = read_tenants(folder=folder, only=name, images=ROOT / "images.lock.toml")
+            return tenant
+    (tenant,) = read_tenants(folder=folder, only=name, images=ROOT / "images.lock.toml")
     return tenant
 
 

@@ -112,8 +112,10 @@ def known(words: list[str]) -> None:
     assert {word for word in words if word.startswith("--")} <= options
 
 
-@pytest.mark.parametrize("page", ["from-nothing.md", "private-link.md"])
-def test_both_accounts_are_bootstrapped_before_anything_is_deployed_to_them(page: str) -> None:
+@pytest.mark.parametrize(
+    ("page", "tenant"), [("from-nothing.md", "sandbox"), ("private-link.md", "pharmacy")]
+)
+def test_both_accounts_are_bootstrapped_before_anything_is_deployed_to_them(page: str, tenant: str) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     care = text.index("cdk bootstrap --app '' aws://444455556666")
-    assert care < text.index("cdk deploy -c stage=care_app -c tenant=pharmacy '**'\n```")
+    assert care < text.index(f"cdk deploy -c stage=care_app -c tenant={tenant} '**'\n```")

@@ -1,35 +1,52 @@
 """docs/from-nothing.md walked by its commands as they stand, for two tenants, on emulated accounts.
 
 The commands run in a copy of the repository, by the real ``cdk``, ``assistant`` and ``aws``. ``INSTEAD``
-names what no emulator has, and what stands for it. Behind a ``*Check:*`` its command runs too.
+names what no emulator has, and what stands for it. Behind a ``*Check:*`` its command runs too. The walk ends
+with an answer that a model of Bedrock wrote: a server that speaks its documented frames.
 """
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
+import orjson
 import pytest
 
-from assistant.tenant.manifests import load_images, write_digest
+from assistant.process.settings import ProbeSettings
+from assistant.tenant.deployed_names import LINK_SECRET_RESOURCE
 from assistant.tenant.tenant import load_tenant
-from tests.fakes.tenant_files import CARE_APP, checkout_tenants
-from tests.stacks.emulated_account import EmulatedAccount, emulated_account, log_of
+from tests.fakes.lambda_events import custom_resource
+from tests.fakes.model_processes import start_models
+from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http
+from tests.fakes.tls_front import Authority, tls_front
+from tests.fakes.tokens import EC_KEY
+from tests.options.bedrock.writer import ENDPOINT_VARIABLE, copies_a_line
+from tests.stacks.emulated_account import EmulatedAccount
+from tests.stacks.emulated_tenant import EmulatedTenant
 from tests.stacks.synthesized import ROOT
-from tests.stacks.test_emulated_power import switched
 from tests.unit.test_from_nothing import FIRST, Action
+from tests.walk.walking import (
+    ASSISTANT,
+    CARE,
+    Walk,
+    begin,
+    both_accounts,
+    edited,
+    outputs_of,
+    push_manifests,
+    run_the_machine,
+)
 
-ASSISTANT, CARE = "210987654321", "543210987654"
 OF_THE_CARE_TEAM = (14, 16)
 """Actions whose commands run with credentials of the care team's account."""
 INSTEAD: Mapping[int, str] = {
@@ -39,63 +56,14 @@ INSTEAD: Mapping[int, str] = {
     7: "the emulator's quotas are unlimited",
     9: "no Docker: the registry gets a manifest of each image, the lock its digest",
     13: "the emulator runs no state machine: the deployed definition runs in this process meanwhile",
-    19: "no task runs: tests/stacks/test_emulated_answer.py loads and asks a deployment's service",
-    20: "no function runs: as 19",
+    19: "no task and no function runs: the service is a process, the worker's handler runs here, both with "
+    "the environments of their deployment but for DIFFERS",
+    20: "as 19; the probe's handler too, with the environment of its function",
 }
+DIFFERS: tuple[str, ...] = ("aws_endpoint_url", "sagemaker_endpoint_url", "search", "tls")
+"""Emulators have addresses; the index is in a folder (tests/stacks/test_emulated_answer.py has a node); TLS
+is ended before the service, as the load balancer does it."""
 pytestmark = pytest.mark.loopback
-
-
-@dataclass
-class Walk:
-    """A clone that a platform engineer works in, with the two accounts."""
-
-    tenant: str
-    clone: Path
-    account: EmulatedAccount
-    care: EmulatedAccount
-    printed: dict[str, str] = field(default_factory=dict[str, str])
-    """What stands for a name in capitals: it was printed by an earlier action."""
-
-    def run(self, command: str, *, by: EmulatedAccount | None = None, status: int = 0) -> str:
-        """Run a command in the page's shell; return what it wrote."""
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command],
-            cwd=self.clone,
-            env=self._environment(by or self.account, by_profile="--profile" in command),
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == status, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}" + log_of(
-            by or self.account
-        )
-        return done.stdout + done.stderr
-
-    def told(self, text: str) -> str:
-        """Put this tenant's values in place of the page's."""
-        for shown, meant in {
-            "111122223333": ASSISTANT,
-            "444455556666": CARE,
-            "pharmacy": self.tenant,
-        }.items():
-            text = text.replace(shown, meant)
-        for name, value in self.printed.items():
-            text = re.sub(rf"\b{name}\b", value, text)
-        return text
-
-    def _environment(self, account: EmulatedAccount, *, by_profile: bool) -> dict[str, str]:
-        python = Path(sys.executable).parent
-        folders = [self.clone / "node_modules/.bin", python, ROOT / "build/awscli/bin", os.environ["PATH"]]
-        environment = account.environment | {
-            "PATH": os.pathsep.join(map(str, folders)),
-            "PYTHONPATH": str(self.clone),
-            "AWS_CONFIG_FILE": str(self.clone / "aws.config"),
-            "CDK_VALIDATION": "false",  # make synth judges the templates
-        }
-        if by_profile:
-            del environment["AWS_ENDPOINT_URL"]  # it would stand over each profile's own
-        return environment
 
 
 # --- edits and what stands for a ticket -------------------------------------------------------------------
@@ -103,65 +71,43 @@ def edit_tenant_file(walk: Walk) -> None:
     walk.account.client("iam").create_role(
         RoleName=f"platform-engineer-{walk.tenant}", AssumeRolePolicyDocument="{}"
     )
-    path = walk.clone / "tenants" / f"{walk.tenant}.toml"
-    text = path.read_text(encoding="utf-8")
-    text = re.sub(r"\n\[\[reach\]\]\n(.+\n)+", "\n", text)
-    text = re.sub(r"\n\[\[sources\]\]\n(.+\n)*kind = \"live\"\n(.+\n)*", "\n", text)
-    text = re.sub(r"\n\[care_context\]\n(.+\n)+", "\n", text)
     role = f"arn:aws:iam::{ASSISTANT}:role/platform-engineer-{walk.tenant}"
-    values = {
-        r'certificate_arn = ".*"': f'certificate_arn = "{walk.printed["ARN"]}"',
-        r"allowed_principals = .*": f'allowed_principals = ["arn:aws:iam::{CARE}:root"]',
-        r"artifact_publishers = .*": f'artifact_publishers = ["{role}"]',
-        r'accelerator = ".*"': 'accelerator = "cpu"',
-        r'llm = ".*"': 'llm = "smollm2-135m-cpu"',
-        r"111122223333": ASSISTANT,
-        r"example\.com": "northshop.net",
-    }
-    for pattern, value in values.items():
-        text, count = re.subn(pattern, value, text)
-        assert count, pattern
-    path.write_text(text, encoding="utf-8")
-
-
-def push_manifests(walk: Walk) -> None:
-    lock, ecr = walk.clone / "images.lock.toml", walk.account.client("ecr")
-    for name, image in load_images(lock).images.items():
-        digest = f"sha256:{'d' * 64}"
-        if image.is_own:
-            manifest = json.dumps({"mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []})
-            named = {"repositoryName": image.repository}
-            with suppress(ecr.exceptions.ImageAlreadyExistsException):  # the other tenant's walk put it
-                ecr.put_image(**named, imageTag=image.tag, imageManifest=manifest)
-            (there,) = ecr.describe_images(**named, imageIds=[{"imageTag": image.tag}])["imageDetails"]
-            digest = there["imageDigest"]
-        write_digest(lock, name=name, digest=digest)
+    edited(
+        walk,
+        f"tenants/{walk.tenant}.toml",
+        {
+            r"\n\[\[reach\]\]\n(.+\n)+": "\n",
+            r"\n\[\[sources\]\]\n(.+\n)*kind = \"live\"\n(.+\n)*": "\n",
+            r"\n\[care_context\]\n(.+\n)+": "\n",
+            r'certificate_arn = ".*"': f'certificate_arn = "{walk.printed["ARN"]}"',
+            r"allowed_principals = .*": f'allowed_principals = ["arn:aws:iam::{CARE}:root"]',
+            r"artifact_publishers = .*": f'artifact_publishers = ["{role}"]',
+            r"111122223333": ASSISTANT,
+            r"example\.com": "northshop.net",
+        },
+    )
 
 
 def issuer_publishes_keys(walk: Walk) -> None:
     """The made-up issuer cannot be reached: its keys are put by hand, as the refusal says."""
-    walk.account.put_parameter(f"/assistant/{walk.tenant}/jwks", '{"keys": []}')
-
-
-def run_the_machine(walk: Walk) -> None:
-    """Run the deployed definition once the command has started an execution."""
-    machine = outputs_of(walk.account, f"assistant-{walk.tenant}-Models")["ResumeMachine"]
-    client, ends = walk.account.client("stepfunctions"), time.monotonic() + 300
-    while not client.list_executions(stateMachineArn=machine)["executions"]:
-        assert time.monotonic() < ends, "no execution was started"
-        time.sleep(0.2)
-    switched(walk.account, "Resume", tenant=walk.tenant)
+    keys = json.dumps({"keys": [EC_KEY.as_dict(private=False)]})
+    walk.account.put_parameter(f"/assistant/{walk.tenant}/jwks", keys)
 
 
 def edit_care_file(walk: Walk) -> None:
-    path = walk.clone / "care_app" / f"{walk.tenant}.toml"
-    text = (ROOT / "tests/care_app/pharmacy.toml").read_text(encoding="utf-8")
-    for shown, value in care_network(walk.care).items():
-        text = text.replace(shown, value)
+    """The first tenant's care side has a small VPC of its own, the second's the care team's."""
     service = outputs_of(walk.account, f"assistant-{walk.tenant}-Edge")["EndpointServiceName"]
-    text = re.sub(r'service_name = ".*"', f'service_name = "{service}"', text)
-    text = text.replace("444455556666", CARE).replace('"pharmacy"', f'"{walk.tenant}"')
-    path.write_text(text, encoding="utf-8")
+    own = {
+        r'service_name = ".*"': f'service_name = "{service}"',
+        r"(111122223333|444455556666)": CARE,
+        r'tenant = ".*"': f'tenant = "{walk.tenant}"',
+    }
+    file = walk.clone / "care_app" / f"{walk.tenant}.toml"
+    if walk.tenant == walk.shown:
+        edited(walk, f"care_app/{walk.tenant}.toml", own | {r"permissions_boundary = .*\n": ""})
+        return
+    file.write_text((ROOT / "tests/care_app/pharmacy.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    edited(walk, f"care_app/{walk.tenant}.toml", own | care_network(walk.care))
 
 
 def care_network(care: EmulatedAccount) -> dict[str, str]:
@@ -178,11 +124,6 @@ def care_network(care: EmulatedAccount) -> dict[str, str]:
     return made
 
 
-def outputs_of(account: EmulatedAccount, stack: str) -> dict[str, str]:
-    described = account.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-    return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
-
-
 BEFORE: Mapping[int, Callable[[Walk], None]] = {10: issuer_publishes_keys}
 MEANWHILE: Mapping[int, Callable[[Walk], None]] = {13: run_the_machine}
 AFTER: Mapping[int, Callable[[Walk], None]] = {
@@ -190,101 +131,154 @@ AFTER: Mapping[int, Callable[[Walk], None]] = {
     9: push_manifests,
     15: edit_care_file,
 }
-NOT_RUN = (1, 9, 19, 20)
-CHECKS_NOT_RUN = (1, 5, 7, 9, 10, 15)
-"""Of what does not run; 9 and 10 look at git and at the command's own output, 15 runs as action 16 begins."""
+NOT_RUN = (1, 9)
+CHECKS_NOT_RUN = (1, 5, 7, 9, 10, 15, 19, 20)
+"""Of what does not run; 9 and 10 look at git and at the command's own output, 15 runs as action 16 begins,
+and 19 and 20 have their own."""
 STATUS = {10: 1}
 SAYS = {10: "Keys, Network, Data stand", 12: "search schema: "}
 """Action 10 ends with 1 and says what it waits for."""
+ASKING = FIRST[18:]
+"""Actions that need a service."""
 
 
 @pytest.fixture(scope="module")
-def accounts(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[EmulatedAccount, EmulatedAccount]]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MOTO_ACM_VALIDATION_WAIT", "0")  # seconds until a certificate is issued
-        yield from both_accounts(tmp_path_factory)
+def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmulatedAccount, EmulatedAccount]]:
+    with both_accounts(tmp_path_factory) as made:
+        yield made
 
 
-def both_accounts(
-    factory: pytest.TempPathFactory,
-) -> Iterator[tuple[EmulatedAccount, EmulatedAccount]]:
-    with (
-        emulated_account(factory.mktemp("assistant"), account=ASSISTANT) as account,
-        emulated_account(factory.mktemp("care"), account=CARE) as care,
-    ):
-        yield account, care
-
-
-@pytest.fixture(params=["pharmacy", "northcare"])
+@pytest.fixture(params=["sandbox", "northcare"])
 def walk(
     request: pytest.FixtureRequest, tmp_path: Path, accounts: tuple[EmulatedAccount, EmulatedAccount]
 ) -> Walk:
-    account, care = accounts
-    walk = Walk(request.param, tmp_path / "clone", account, care)
-    copy_repository(walk.clone)
-    (walk.clone / "aws.config").write_text(
-        "".join(
-            f"[profile {name}]\nregion = us-east-1\nendpoint_url = {each.url}\n"
-            "aws_access_key_id = emulated\naws_secret_access_key = emulated\n"
-            for name, each in (("ASSISTANT", account), ("CARE", care))
-        )
-    )
-    if walk.tenant != "pharmacy":
-        walk.run(f"assistant tenant new {walk.tenant} --from pharmacy")
+    walk = begin(request.param, tmp_path / "clone", *accounts)
+    if walk.tenant != walk.shown:
+        walk.run(f"assistant tenant new {walk.tenant} --from {walk.shown} --knowledge knowledge/pharmacy")
     return walk
 
 
-def copy_repository(clone: Path) -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file() and not name.startswith(("tests/", "tenants/", "care_app/")):
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name)
-    checkout_tenants(clone)
-    shutil.copytree(CARE_APP, clone / "care_app")
-    (clone / ".venv").symlink_to(ROOT / ".venv")
-    (clone / "build").mkdir()
-    (clone / "build/functions").symlink_to(ROOT / "build/functions")
-    (clone / "node_modules/.bin").mkdir(parents=True)
-    for entry in (ROOT / "node_modules").iterdir():
-        if entry.name != ".bin":
-            (clone / "node_modules" / entry.name).symlink_to(entry)
-    command = clone / "node_modules/.bin/cdk"
-    # The emulator has no change sets; nobody is there to approve.
-    command.write_text(
-        f'#!/bin/bash\n[ "$1" != deploy ] || set -- "$@" --method=direct --require-approval=never\n'
-        f'exec {ROOT}/node_modules/.bin/cdk "$@"\n'
-    )
-    command.chmod(0o755)
-
-
-def test_the_page_leads_to_a_deployed_tenant(walk: Walk) -> None:
-    for action in FIRST:
-        if action.number in BEFORE:
-            BEFORE[action.number](walk)
-        by = walk.care if action.number in OF_THE_CARE_TEAM else walk.account
-        if action.number not in NOT_RUN:
-            with ThreadPoolExecutor() as beside:
-                meanwhile = [
-                    beside.submit(run, walk) for number, run in MEANWHILE.items() if number == action.number
-                ]
-                for block in action.blocks:
-                    wrote = walk.run(walk.told(block), by=by, status=STATUS.get(action.number, 0))
-                    assert SAYS.get(action.number, "") in wrote, wrote
-                    remember(walk, action, wrote)
-            for future in meanwhile:
-                future.result()
-        if action.number in AFTER:
-            AFTER[action.number](walk)
-        if action.number not in CHECKS_NOT_RUN + NOT_RUN:
-            check(walk, action, by)
+async def test_the_page_leads_to_a_written_answer(
+    walk: Walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for action in FIRST[:18]:
+        await asyncio.to_thread(take, walk, action)
     power = walk.account.client("ssm").get_parameter(Name=f"/assistant/{walk.tenant}/power")
     assert power["Parameter"]["Value"] == "on"
     tenant = load_tenant(walk.clone / "tenants" / f"{walk.tenant}.toml")
-    names = {each["EndpointName"] for each in walk.account.client("sagemaker").list_endpoints()["Endpoints"]}
-    assert {tenant.embedding.endpoint, tenant.generation.endpoint} <= names
+    endpoints = walk.account.client("sagemaker").list_endpoints()["Endpoints"]
+    (endpoint,) = [each["EndpointName"] for each in endpoints if each["EndpointName"].startswith(walk.tenant)]
+    assert endpoint == tenant.embedding.endpoint
+
+    adding, asking = [walk.told(block) for action in ASKING for block in action.blocks]
+    async with answering(walk, tmp_path, monkeypatch) as site:
+        said = await site.load(adding)
+        assert re.search(r"\d+ (documents )?live", said), said
+        said = await site.run(asking, role="agent")
+        line = re.search(r"^(.*79.*)\[1\]", said, re.MULTILINE)
+        assert line is not None, said
+        (called,) = site.bedrock.exchanges
+        assert unquote(called.target) == f"/model/{tenant.generation.model}/converse-stream"
+        told = await site.run(asking.replace("assistant ask", "assistant --json ask"), role="agent")
+        usage = json.loads(told)["usage"]
+        assert (usage["prompt_tokens"], usage["completion_tokens"]) == (5, 2)  # as the frames say
+        assert await site.probe() == {"outcome": "working", "reason": "stop"}
+        assert len(site.bedrock.exchanges) == 3
+
+
+def take(walk: Walk, action: Action) -> None:
+    """Do what an action says, then what its check says."""
+    if action.number in BEFORE:
+        BEFORE[action.number](walk)
+    by = walk.care if action.number in OF_THE_CARE_TEAM else walk.account
+    if action.number not in NOT_RUN:
+        with ThreadPoolExecutor() as beside:
+            meanwhile = [
+                beside.submit(run, walk) for number, run in MEANWHILE.items() if number == action.number
+            ]
+            for block in action.blocks:
+                wrote = walk.run(walk.told(block), by=by, status=STATUS.get(action.number, 0))
+                assert SAYS.get(action.number, "") in wrote, wrote
+                remember(walk, action, wrote)
+        for future in meanwhile:
+            future.result()
+    if action.number in AFTER:
+        AFTER[action.number](walk)
+    if action.number not in CHECKS_NOT_RUN + NOT_RUN:
+        check(walk, action, by)
+
+
+# --- the deployed service, its worker, its models and its probe -------------------------------------------
+@dataclass
+class Site:
+    """What runs on AWS once the tenant is on."""
+
+    walk: Walk
+    deployed: EmulatedTenant
+    url: str
+    authority: Path
+    bedrock: ScriptedServer
+    monkeypatch: pytest.MonkeyPatch
+
+    async def run(self, command: str, *, role: str) -> str:
+        """Run a command of the page that calls the service, with a token of this role."""
+        shown = f"https://assistant.{self.walk.tenant}.northshop.net"
+        assert shown in command
+        variables = {
+            "ASSISTANT_LOCAL_SERVICE_TOKEN": self.deployed.token(role),
+            "ASSISTANT_LOCAL_SERVICE_CA_FILE": str(self.authority),
+        }
+        return await asyncio.to_thread(self.walk.run, command.replace(shown, self.url), variables=variables)
+
+    async def load(self, command: str) -> str:
+        """Run the command that adds documents, and meanwhile the worker for each message of its queue."""
+        adding = asyncio.create_task(self.run(command, role="knowledge_owner"))
+        while not adding.done():
+            batch = await asyncio.to_thread(self.deployed.messages, "ingestion_queue_url", wait_s=1)
+            if batch["Records"]:
+                assert await self.deployed.call("ingest_documents", batch) == {"batchItemFailures": []}
+        return await adding
+
+    async def probe(self) -> dict[str, Any]:
+        """Invoke the function of action 20, by its name."""
+        name = self.walk.printed["PROBE_FUNCTION_NAME"]
+        function = self.walk.care.client("lambda").get_function(FunctionName=name)["Configuration"]
+        here = {
+            "service_url": self.url,
+            "aws_endpoint_url": self.walk.care.url,
+            "certificate_authority": self.authority.read_text(),
+        }
+        named = {ProbeSettings.variable(key): value for key, value in here.items()}
+        for variable, value in (function["Environment"]["Variables"] | named).items():
+            self.monkeypatch.setenv(variable, value)
+        done = await asyncio.to_thread(importlib.import_module("lambdas.ask_probe").handle, {}, None)
+        return {name: done[name] for name in ("outcome", "reason")}
+
+
+@asynccontextmanager
+async def answering(walk: Walk, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Site]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "emulated")
+
+    async def taken(exchange: Exchange) -> None:
+        assert orjson.loads(exchange.body)["Status"] == "SUCCESS", exchange.body
+        await exchange.respond(200, b"")
+
+    authority = Authority.make()
+    (folder / "authority.pem").write_text(authority.pem)
+    async with AsyncExitStack() as stack:
+        gateway = await start_models(stack, embedding=f"{walk.tenant}-embedding", llm=None)
+        bedrock = await stack.enter_async_context(scripted_http(copies_a_line("79")))
+        differs = dict(zip(DIFFERS, (walk.account.url, gateway, "embedded", "off"), strict=True))
+        deployed = EmulatedTenant(walk.account, walk.tenant, differs, monkeypatch, folder)
+        stack.push_async_callback(deployed.close)
+        responses = await stack.enter_async_context(scripted_http(taken))
+        asked = {"Parameter": f"/assistant/{walk.tenant}/document-links"}
+        made = custom_resource(LINK_SECRET_RESOURCE, "Create", response_url=responses.url, **asked)
+        await deployed.call("create_link_secret", made)
+        service = await stack.enter_async_context(deployed.service(**{ENDPOINT_VARIABLE: bedrock.url}))
+        url = await stack.enter_async_context(tls_front(service.url, folder, authority=authority))
+        yield Site(walk, deployed, url, folder / "authority.pem", bedrock, monkeypatch)
 
 
 def remember(walk: Walk, action: Action, wrote: str) -> None:
@@ -293,10 +287,9 @@ def remember(walk: Walk, action: Action, wrote: str) -> None:
         walk.printed["ARN"] = wrote.strip()
     if action.number == 16:
         outputs = outputs_of(walk.care, f"assistant-{walk.tenant}-care-Link")
-        walk.printed["ENDPOINT_ID"], walk.printed["PROBE_KEY_ID"] = (
-            outputs["EndpointId"],
-            outputs["ProbeKeyId"],
-        )
+        names = {"EndpointId": "ENDPOINT_ID", "ProbeKeyId": "PROBE_KEY_ID"}
+        names["ProbeFunctionName"] = "PROBE_FUNCTION_NAME"
+        walk.printed |= {name: outputs[output] for output, name in names.items()}
         services = walk.account.client("cloudformation").describe_stack_resources(
             StackName=f"assistant-{walk.tenant}-Edge"
         )["StackResources"]

@@ -92,7 +92,7 @@ def test_an_account_that_is_ready_passes_all() -> None:
 
 
 def test_another_tenant_is_asked_nothing() -> None:
-    tenant = load_tenant(ROOT / "tests/tenants/sandbox.toml")
+    tenant = load_tenant(ROOT / "tests/tenants/clinic.toml")
     unused: Any = None
     assert (
         checks(AccountChecks(aws=unused, tenant=tenant, place=unused, tenant_file=FILE, templates={})) == {}
@@ -176,7 +176,7 @@ def test_a_written_answer_is_paid_by_token() -> None:
     prices, tenant = load_prices(), load_tenant(FILE)
     more = prices.of_tenant(tenant).usd_of_use(written=True) - prices.usd_of_use(written=True)
     assert more == pytest.approx((4_500 * 0.06 + 45 * 0.24) / 1e6)
-    assert prices.of_tenant(load_tenant(ROOT / "tests/tenants/sandbox.toml")).use == prices.use
+    assert prices.of_tenant(load_tenant(ROOT / "tests/tenants/clinic.toml")).use == prices.use
 
 
 def test_a_model_without_a_price_is_refused_with_what_to_do() -> None:
@@ -186,7 +186,7 @@ def test_a_model_without_a_price_is_refused_with_what_to_do() -> None:
         uses(tenant.model_copy(update={"generation": other}))
 
 
-@pytest.mark.parametrize(("file", "is_there"), [(FILE, True), (ROOT / "tests/tenants/sandbox.toml", False)])
+@pytest.mark.parametrize(("file", "is_there"), [(FILE, True), (ROOT / "tests/tenants/clinic.toml", False)])
 def test_a_receipt_says_what_may_remain_there(file: Path, is_there: bool) -> None:
     unused: Any = None
     tenant: TenantConfig = load_tenant(file)

@@ -39,7 +39,7 @@ def test_the_model_of_records_is_bedrock_s(tmp_path: Path) -> None:
 
 
 def test_another_tenant_has_none_and_keeps_its_hash() -> None:
-    config = load_tenant(ROOT / "tests/tenants/sandbox.toml")
+    config = load_tenant(ROOT / "tests/tenants/clinic.toml")
     assert bedrock_of(config) is None
     assert "bedrock" not in config.model_dump_json(exclude_none=True)
 

@@ -31,7 +31,7 @@ from assistant.tenant.tenant import load_tenant
 from assistant.terminal.terminal import Terminal
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
-from tests.fakes.tenant_files import ROOT, committed_tenant
+from tests.fakes.tenant_files import ROOT, committed_tenant, with_own_llm
 from tests.options.models_lab.canary_scene import Scene, scene
 from tests.unit.evaluation import results
 
@@ -87,7 +87,9 @@ class Desk:
         )
 
     def declare(self, line: str) -> None:
-        text = committed_tenant("sandbox").replace('account = "111122223333"', f'account = "{ACCOUNT}"')
+        text = with_own_llm(committed_tenant("sandbox")).replace(
+            'account = "111122223333"', f'account = "{ACCOUNT}"'
+        )
         text = text.replace(
             'region = "us-east-1"\n', f'region = "us-east-1"\nname_prefix = "{self.prefix}"\n'
         )

@@ -16,7 +16,7 @@ HASHES = {
     "company/tenants/company.toml": "cf7764b30fa5071becba38f795242c315329df5107f08307369197eb88502138",
     "tenants/clinic.toml": "84492f31863ff3390e0b8604cae6e8cd1f4390f005dc7755a3613dc7ef304b41",
     "tenants/pharmacy.toml": "3ae0fd86cac65885efc19659a7a4a6b8bebeea89edac5d9ba83152f6e9e0a04a",
-    "tenants/sandbox.toml": "2d64e76f38ae90353c91a827659ae66dba66f073c316fae44e2aedeb62a99538",
+    "tenants/sandbox.toml": "3db910973ef093040eaa6b83121fabd1338613f131e99bf1fb63bd43d084f984",
     "tenants/shop.toml": "afe73e38368835270309abd8962c3144452d11a92f1194802e7e4e4a2e89aeda",
 }
 """Of these files since ``[answers] tone`` and ``[gate] model_cosine``: records of answers hold them. Only

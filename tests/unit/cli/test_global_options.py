@@ -3,8 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from assistant.cli.main import hoist
+from assistant.cli.main import app, hoist
 from assistant.domain.errors import ConfigurationError
 from assistant.terminal.terminal import GlobalOptions
 
@@ -48,3 +49,10 @@ def test_ci_says_that_nobody_presses_ctrl_c(
     monkeypatch.setenv("CI", value)
     options = GlobalOptions(tenants_dir=tmp_path, state_dir=tmp_path, port=None, json=False)
     assert options.local_settings().in_ci is expected
+
+
+def test_a_customer_is_not_signed_for_a_service_elsewhere() -> None:
+    asked = ["ask", "--tenant", "pharmacy", "--customer", "1", "--service", "https://assistant.test", "Why?"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 2
+    assert "--customer is signed for the service of this machine" in " ".join(done.output.split())

@@ -49,7 +49,9 @@ def test_the_copy_loads_and_differs_where_tenants_must(options: GlobalOptions, s
     files = load_tenants(options.tenants_dir)
     tenant, copied = files.one("mine"), files.one(source)
     assert tenant.sources[0].paths == ("../my-notes",)
-    assert (tenant.embedding.endpoint, tenant.generation.endpoint) == ("mine-embedding", "mine-llm")
+    assert tenant.embedding.endpoint == "mine-embedding"
+    assert tenant.generation.has_endpoint == (source != "sandbox")
+    assert tenant.generation.endpoint == ("mine-llm" if tenant.generation.has_endpoint else "llm")
     assert tenant.display_name == "Mine"
     assert tenant.deployment is not None
     assert tenant.glossary == {}
@@ -206,9 +208,9 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
 
 def test_endpoints_of_another_tenant_are_named_with_their_file(options: GlobalOptions) -> None:
     path = options.tenants_dir / "sandbox.toml"
-    path.write_text(path.read_text().replace('"sandbox-llm"', '"mine-llm"'))
+    path.write_text(path.read_text().replace('"sandbox-embedding"', '"mine-embedding"'))
 
-    with pytest.raises(AssistantError, match=r'tenants/sandbox\.toml has the endpoint "mine-llm" already'):
+    with pytest.raises(AssistantError, match=r'sandbox\.toml has the endpoint "mine-embedding" already'):
         new(options)
 
 
