@@ -17,16 +17,7 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 _TIME_AFTER = re.compile(rf"(?:\t|\s\s|\s[(\[])(?:{_CLOCK.pattern})[)\]]?$", re.IGNORECASE)
 _MARK = re.compile(r"[^\w\s]")
 _AFTER_NAMES = (
-    r":\s",
-    r"[<>\u00bb\u2192\u2190]+",
-    r"\|",
-    r"\t",
-    r"[\])]\s",
-    r"\s[-\u2013\u2014]\s",
-    r"\s[\u2022\u00b7]\s",
-    r",(?=\")",
-    r"\s{2,}",
-    r"\s",
+    r":\s [<>\u00bb\u2192\u2190]+ \| \t [\])]\s \s[-\u2013\u2014]\s \s[\u2022\u00b7]\s ,(?=\") \s{2,} \s"
 )
 """What ends the part of a line that names its speaker. The last one is tried where nothing else fits."""
 _MARKS_AROUND = "()[]{}|:,-\u2013\u2014\u2022\u00b7 \t"
@@ -109,9 +100,8 @@ def _head(name: str, text: str = "", *, most_words: int = _NAME_WORDS) -> _Head 
     return _Head(" ".join(words).casefold(), frozenset(_MARK.findall(bare)), form, first, last, text)
 
 
-def _whole(line: str) -> _Head | None:
-    """A line that only names who speaks."""
-    return _head(line, most_words=_NAME_WORDS + 1)
+_whole = partial(_head, most_words=_NAME_WORDS + 1)
+"""A line that only names who speaks."""
 
 
 def _after(line: str) -> _Head | None:
@@ -152,7 +142,7 @@ _STYLES: tuple[_Style, ...] = (
     _whole,
     _after,
     _marked,
-    *(partial(_before, end=re.compile(end), nth=nth) for end in _AFTER_NAMES for nth in _NTH),
+    *(partial(_before, end=re.compile(end), nth=nth) for end in _AFTER_NAMES.split(" ") for nth in _NTH),
 )
 
 
@@ -219,24 +209,22 @@ def _pasted(turns: Sequence[_Turn]) -> list[Pasted]:
     texts = [(name, "\n".join(filter(None, said))) for name, said in turns[:-1]]
     texts += [(name, "\n".join(filter(None, part.split("\n")))) for part in (parts[0], parts[2])]
     found = [Pasted(name, text) for name, text in texts if text]
-    return [*found[:-1], replace(found[-1], is_apart=bool(parts[0]) or name is None)]
+    return [*found[:-1], *(replace(each, is_apart=bool(parts[0]) or name is None) for each in found[-1:])]
 
 
 def _blocks(lines: Sequence[str]) -> list[Pasted]:
     """Return the paragraphs of a text, or the items of its list."""
     starts = Counter(line.strip()[:2] for line in lines)
-    bullet = next(
-        (start for start, n in starts.items() if n > 2 and _MARK.match(start) and start[1:] == " "), ""
-    )
+    bullets = [start for start, n in starts.items() if n > 2 and start[1:] == " " and _MARK.match(start)]
+    bullet = (*bullets, "")[0]
     blocks: list[list[str]] = [[]]
     for line in map(str.strip, lines):
         if not line or (bullet and line.startswith(bullet)):
             blocks.append([])
         blocks[-1].append(line.removeprefix(bullet).strip())
     texts = [text for block in blocks if (text := "\n".join(filter(None, block)))]
-    if len(texts) < _LEAST_LINES:
-        return []
-    return [Pasted(None, text, at == len(texts)) for at, text in enumerate(texts, start=1)]
+    found = [Pasted(None, text, at == len(texts)) for at, text in enumerate(texts, start=1)]
+    return found if len(found) >= _LEAST_LINES else []
 
 
 def _is_mail(lines: Sequence[str]) -> bool:
@@ -246,14 +234,14 @@ def _is_mail(lines: Sequence[str]) -> bool:
     fields = [field[0] if (field := _FIELD.match(line)) else "" for line in bare]
     timed = [_CLOCK.search(line) is not None for line in bare]
     is_quoted = any(line.startswith(">") for line in lines)
-    if is_quoted and any(line.endswith(":") and timed[at] for at, line in enumerate(bare)):
-        return True
-    pairs = Counter(
-        pair for at, pair in enumerate(pairwise(fields)) if all(pair) and timed[at] != timed[at + 1]
+    heads = (line.endswith(":") and timed[at] for at, line in enumerate(bare))
+    pairs = (
+        (first, second, timed[at] != timed[at + 1]) for at, (first, second) in enumerate(pairwise(fields))
     )
-    return any(
+    return (is_quoted and any(heads)) or any(
         n == fields.count(first) == fields.count(second) and (n > 1 or is_quoted)
-        for (first, second), n in pairs.items()
+        for (first, second, is_timed), n in Counter(pairs).items()
+        if first and second and is_timed
     )
 
 
