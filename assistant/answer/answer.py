@@ -23,7 +23,7 @@ from assistant.answer.search import SearchSources
 from assistant.answer.services import IndexState, TenantServices, begin_answer, fail_span
 from assistant.answer.sources import SearchScope, SourceSearch
 from assistant.answer.take import AnswerRequest, TakeQuestion
-from assistant.answer.write import WriteText
+from assistant.answer.write import ModelText
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Deadline
 from assistant.domain.context import CareContext
@@ -58,7 +58,6 @@ class AnswerQuestion:
         self.search = SearchSources(services, self.adaptations, self.sources)
         self.rank = RankDocuments(services, self.adaptations, self.sources)
         self.prompt = BuildPrompt(services, self.adaptations)
-        self.write = WriteText(services)
         self.quote = MakeQuote(services, self.adaptations, self.rank)
         self.check = CheckText(services)
         self.end = EndAnswer(services)
@@ -137,7 +136,9 @@ class AnswerQuestion:
         answer, record = self.check.begin(prepared), None
         try:
             if prompt is not None and run.interruption.cause is None:
-                text = self.write.run(prompt, prepared)
+                question = prepared.question
+                text = ModelText(self._services, prompt, question.begun, run, question.request.stops)
+                text.begin()
                 await asyncio.sleep(_HEAD_START_S)
                 quote = await self.quote.run(quote.ranked, prompt, run.hydration, run.scope)
             elif prompt is not None:

@@ -101,16 +101,16 @@ class Prompt:
     prompt_hash: str
     """SHA-256 (hex) of the prompt file."""
     messages: tuple[ChatMessage, ...]
-    documents: tuple[PromptDocument, ...]
-    """What the model reads; empty when not even one section fits."""
-    dropped_documents: int
-    history_turns: int
     prompt_tokens: int
     """Counted, the chat template's own tokens included."""
-    refusal: str | None
-    partial: str | None
     max_tokens: int = 0
     """Of the answer."""
+    documents: tuple[PromptDocument, ...] = ()
+    """What the model reads; empty when not even one section fits."""
+    dropped_documents: int = 0
+    history_turns: int = 0
+    refusal: str | None = None
+    partial: str | None = None
     given: tuple[str, ...] = ()
     """What the model reads beside documents: the question, the turns before it, meanings of its words."""
     elements: Labels = field(default_factory=dict[str, str])

@@ -99,11 +99,6 @@ class AnswerLines:
     """The question before it."""
     units: tuple[QuotedUnit, ...]
 
-    def check(self, text: str, *, code: str) -> tuple[ReplyCheck, ...]:
-        """Return the faults of a reply that code finds. ``code``: of the tenant's language."""
-        given = (*self.live, *filter(None, (self.before, self.record.question)))
-        return check_reply(text, lines=self.lines, given=given, language=language(code))
-
 
 @dataclass(frozen=True, slots=True)
 class PreparedReply:
@@ -122,7 +117,7 @@ class ReadLines:
     Example::
 
         lines = await read.run("a1", (), identity=ada)
-        lines.check("You have 60 days to appeal.", code="en")  # (ReplyCheck(kind="not_held", …),)
+        lines.lines  # ("Appeals\nSteps\nA member has 30 days to appeal.",)
     """
 
     def __init__(self, services: TenantServices) -> None:
@@ -299,7 +294,9 @@ class WriteReply:
     ) -> CheckedReply:
         """Return what is wrong with a text, by code and by the model that writes, where one does. Raises
         nothing."""
-        found = lines.check(text, code=self._services.tenant.language)
+        given = (*lines.live, lines.before or "", lines.record.question)
+        code = self._services.tenant.language
+        found = check_reply(text, lines=lines.lines, given=given, language=language(code))
         if not (by_model and self._services.writes_answers):
             return CheckedReply(found)
         judged = await self._judge.run(
@@ -311,8 +308,6 @@ class WriteReply:
         )
         if judged is None:
             return CheckedReply(found, (REPLY_CHECK,))
-        # what code takes from the likeness of words, a reading knows
-        found = tuple(one for one in found if one.kind == "not_held")
         named = {one.start for one in found}
         more = (one for one in judged.checks if one.kind == "missing" or one.start not in named)
         return replace(judged, checks=(*found, *more))
@@ -383,12 +378,7 @@ class WriteReply:
             prompt_id=template.prompt_id,
             prompt_hash=template.sha256,
             messages=rendered((system, user), system_role=writer.model.system_role),
-            documents=(),
-            dropped_documents=0,
-            history_turns=0,
             prompt_tokens=tokens,
-            refusal=None,
-            partial=None,
             max_tokens=most,
         )
 

@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from assistant.answer.events import Cause
-from assistant.answer.prepared import PreparedAnswer, Run
+from assistant.answer.prepared import Run
 from assistant.answer.prompt import Prompt
 from assistant.answer.services import (
     PROVIDER,
@@ -28,30 +28,17 @@ from assistant.stores.ports import GenerationDelta, GenerationRequest, Generatio
 _log = structlog.get_logger(__name__)
 
 
-class WriteText:
-    """Asks the tenant's model to write answers.
+@dataclass(slots=True)
+class ModelText:
+    """The text of the model while it is written: ``begin``, ``read`` until None, ``close``.
 
     Example::
 
-        text = write.run(prompt, prepared)  # the request is under way
+        text = ModelText(services, prompt, begun, run)
+        text.begin()  # the request is under way
         await text.read()  # "Retail refills are payable on "
         await text.read()  # "day 23 [1.1]. Send other"
     """
-
-    def __init__(self, services: TenantServices) -> None:
-        self._services = services
-
-    def run(self, prompt: Prompt, prepared: PreparedAnswer) -> ModelText:
-        """Send the request. The caller can show the sources while it is under way."""
-        question = prepared.question
-        text = ModelText(self._services, prompt, question.begun, prepared.run, question.request.stops)
-        text.begin()
-        return text
-
-
-@dataclass(slots=True)
-class ModelText:
-    """The text of the model while it is written: ``read`` until None, ``close``."""
 
     services: TenantServices
     prompt: Prompt
@@ -81,7 +68,7 @@ class ModelText:
     _first_chunk_ms: float | None = None
 
     def begin(self) -> None:
-        """Send the request."""
+        """Send the request. The caller can show the sources while it is under way."""
         temperature = self.services.tenant.generation.temperature
         request = GenerationRequest(
             self.prompt.messages, max_tokens=self.prompt.max_tokens, temperature=temperature

@@ -12,7 +12,6 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Annotated, Any, Protocol, TypeVar
 
 import orjson
@@ -197,8 +196,7 @@ class Answers:
         """
 
         async def work() -> None:
-            matched = REPLY_PATH.fullmatch(scope["path"])
-            answer_id = matched[1] if matched else ""
+            answer_id = scope["path"].split("/")[3]
             identity = await self.identify(scope, "questions")
             body = parse_body(await read_body(scope, receive), ReplyBody)
             request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id, **dict(body))
@@ -226,8 +224,7 @@ class Answers:
         async def work() -> None:
             headers = Headers(scope=scope)
             identity = await self.identify(scope, "reads")
-            matched = EVENTS_PATH.fullmatch(scope["path"])
-            answer_id = matched[1] if matched else ""
+            answer_id = scope["path"].split("/")[3]
             after = _after(headers.get("last-event-id"), answer_id)
             async with (
                 _until_gone(receive) as gone,
@@ -270,7 +267,8 @@ class Answers:
             try:
                 running = await self._start(question, gone)
             except JoinedAnswer as joined:
-                async with self._join(joined.answer_id, question, gone) as reading:
+                joining = self._coming_back.follow(joined.answer_id, question.identity, gone, after=0)
+                async with joining as reading:
                     yield reading
                 return
             with running.reading(gone) as reading:
@@ -443,13 +441,6 @@ class Answers:
         active.inc()
         answer.task.add_done_callback(end)
         return answer
-
-    @asynccontextmanager
-    async def _join(
-        self, answer_id: str, question: Question, gone: asyncio.Task[None]
-    ) -> AsyncGenerator[Reading]:
-        async with self._coming_back.follow(answer_id, question.identity, gone, after=0) as reading:
-            yield reading
 
 
 @asynccontextmanager
@@ -650,23 +641,22 @@ async def check_reply(
     answer_id: str,
     asked: Annotated[CheckBody, json_body(CheckBody)],
 ) -> ReplyChecks:
-    """Check a text for the patient against the lines and live values of the caller's own answer: values that
-    nothing holds, sentences of which a line says the opposite, and a value that was asked for, stands in the
-    lines and is missing. Code checks it; then the model that writes for the tenant reads it, too. Where that
-    fails, is late or finds no place, `degraded` says so."""
+    """Check a text for the patient against the lines and live values of the caller's own answer. Code finds
+    values that nothing holds; then the model that writes for the tenant reads it and finds more of them,
+    sentences of which a line says the opposite, and a value that was asked for, stands in the lines and is
+    missing. Where that fails, is late or finds no place, `degraded` says so."""
     reply, limits = tenant.write_reply, tenant.answering.tenant.limits
     lines = await reply.read.run(answer_id, asked.live, identity=caller)
     deadline = Deadline.after(limits.answer_deadline_s, clock=service.clock)
-    check = partial(reply.check, lines, asked.text, deadline=deadline)
-    if not (asked.by_model and tenant.answering.writes_answers):
-        checked = await check(by_model=False)
-    elif leave := await _place(service, tenant, caller):
-        try:
-            checked = await check()
-        finally:
+    is_read = asked.by_model and tenant.answering.writes_answers
+    leave = await _place(service, tenant, caller) if is_read else None
+    try:
+        checked = await reply.check(lines, asked.text, deadline=deadline, by_model=leave is not None)
+    finally:
+        if leave is not None:
             leave()
-    else:
-        checked = replace(await check(by_model=False), degraded=(REPLY_CHECK,))
+    if is_read and leave is None:
+        checked = replace(checked, degraded=(REPLY_CHECK,))
     service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
     return ReplyChecks(checks=checked.checks, degraded=checked.degraded)
 

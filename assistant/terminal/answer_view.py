@@ -620,7 +620,8 @@ def _show_prompt(terminal: Terminal, record: answers.AnswerRecord) -> None:
     if record.prompt_hash is None:
         return
     read = ", ".join(str(use.n) for use in record.passages if use.in_prompt) or "none"
-    slots = {"passages": f"(passages {read}, as above)", "question": record.question}
+    above = f"(passages {read}, as above)"
+    slots = {"passages": above, "documents": above, "question": record.question}
     try:
         template = load_prompt(record.prompt_id)
     except ConfigurationError as error:
@@ -631,7 +632,9 @@ def _show_prompt(terminal: Terminal, record: answers.AnswerRecord) -> None:
         terminal.out.print(
             plain("(this file is not the one that was used: its hash differs)", style="yellow")
         )
-    user = "".join(slots[part] if place % 2 else part for place, part in enumerate(template.user))
+    user = "".join(
+        slots.get(part, f"({part})") if place % 2 else part for place, part in enumerate(template.user)
+    )
     terminal.show(f"system: {template.system}\nuser: {user}")
 
 

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from assistant.answer.events import Done, ElementChanged, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answer.prompt import load_prompt
 from assistant.domain.answers import (
     AlsoPossible,
     AnswerRecord,
@@ -624,3 +625,10 @@ def test_a_record_is_replayed(terminal: Terminal, written: io.StringIO, record: 
     assert shown.startswith("When may it be refilled?\n")
     assert "On day 24." in shown
     assert ("a number that its source does not have" in shown) is (record.schema_version == 1)
+
+
+def test_a_written_record_is_replayed_with_its_prompt(terminal: Terminal, written: io.StringIO) -> None:
+    update = {"prompt_id": "answer/4", "prompt_hash": load_prompt("answer/4").sha256}
+    show_replayed(terminal, Replayed(FIRST_SCHEMA.model_copy(update=update), (), ()))
+    assert "(passages none, as above)" in written.getvalue()
+    assert "its hash differs" not in written.getvalue()
