@@ -24,6 +24,7 @@ from collections.abc import (
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from statistics import fmean
 from typing import NamedTuple, TypeVar
 
 from assistant.answer.answer import AnswerQuestion
@@ -576,13 +577,15 @@ class WrittenAnswers:
         else:
             is_sure = done is not None and done.certainty is Certainty.ANSWERED
             values |= {"written_false": float(is_sure), "written_rightly_refused": float(is_refused)}
-        recorded = [] if self._recorded else self._to_record(question, digest, is_written=is_written)
+        recorded = [] if self._recorded else self._to_record(question, digest, "answer", "reading")
+        recorded = [line for line in recorded if is_written or line.task != "answer"]
         if is_written and not is_refused and (not self._recorded or question.qid in self._replies):
             reply = await self._replied(prepared.question.begun.answer_id)
             if reply is not None:
                 values |= await self._judged(reply, question)
                 if not self._recorded:
-                    recorded += self._replies_to_record(question, reply)
+                    of_reply = prompt_sha256(reply.prompt.messages)
+                    recorded += self._to_record(question, of_reply, "reply", "reply_check")
         return Written(values, is_written, shown, () if done is None else done.degraded, tuple(recorded))
 
     async def _replied(self, answer_id: str) -> PreparedReply | None:
@@ -601,48 +604,33 @@ class WrittenAnswers:
         """Let the model write the reply, and check it and the planted ones. Raises AssistantError."""
         self.heard.ended.clear()
         async with aclosing(self._reply.stream(reply)) as stream:
-            faults = [len(event.checks) async for event in stream if isinstance(event, Done)]
-        values, named = {"reply_faults": float(sum(faults) > 0)}, 0
+            [done] = [event async for event in stream if isinstance(event, Done)]
+        found = {"reply_faults": [bool(done.checks)], "checks_read": [not done.degraded]}
         for planted in question.planted:
             checked = await self._reply.check(reply.lines, planted.text, deadline=self._deadline())
-            named += bool(checked.checks)
-        return values | ({"planted_named": named / len(question.planted)} if question.planted else {})
-
-    def _replies_to_record(self, question: EvaluationQuestion, reply: PreparedReply) -> list[RecordedAnswer]:
-        digest = prompt_sha256(reply.prompt.messages)
-        return [
-            self._line(question, "reply" if asked == digest else "reply_check", asked, text)
-            for asked, text in self.heard.ended.items()
-        ]
+            found["checks_read"].append(not checked.degraded)
+            for name in planted.measures:
+                found.setdefault(name, []).append(bool(checked.checks))
+        return {name: fmean(each) for name, each in found.items()}
 
     def _deadline(self) -> Deadline:
         return Deadline.after(_WRITTEN_DEADLINE_S, clock=self._services.clock)
 
     def _to_record(
-        self, question: EvaluationQuestion, digest: str | None, *, is_written: bool
+        self, question: EvaluationQuestion, digest: str | None, task: Task, other: Task
     ) -> list[RecordedAnswer]:
-        """Return the lines of the live model's last calls; ``digest``: of the prompt of the answer."""
-        readings = {prompt: text for prompt, text in self.heard.ended.items() if prompt != digest}
-        lines = [self._line(question, "reading", *reading) for reading in readings.items()]
-        if is_written and digest is not None:
-            lines.append(self._line(question, "answer", digest, self.heard.text))
-        return lines
-
-    def _line(
-        self,
-        question: EvaluationQuestion,
-        task: Task,
-        prompt: str,
-        text: str,
-    ) -> RecordedAnswer:
-        return RecordedAnswer(
-            id=question.qid,
-            task=task,
-            prompt_sha256=prompt,
-            answer=text,
-            model=self._model_name,
-            made_at=date.today(),  # noqa: DTZ011 - a date for a reader
-        )
+        """Return the lines of the live model's last calls; ``digest``: of the prompt of ``task``."""
+        return [
+            RecordedAnswer(
+                id=question.qid,
+                task=task if prompt == digest else other,
+                prompt_sha256=prompt,
+                answer=text,
+                model=self._model_name,
+                made_at=date.today(),  # noqa: DTZ011 - a date for a reader
+            )
+            for prompt, text in self.heard.ended.items()
+        ]
 
 
 def _values_of_text(

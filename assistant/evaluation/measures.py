@@ -55,6 +55,12 @@ MEASURES: tuple[Measure, ...] = (
     Measure("written_withheld", "… with a withheld sentence", 0),
     Measure("reply_faults", "replies to the patient that the check stops", 0),
     Measure("planted_named", "changes planted in replies that the check names", 1),
+    Measure("planted_number", "… of a number"),
+    Measure("planted_date", "… of a date"),
+    Measure("planted_negation", "… of a negation, or a sense turned round"),
+    Measure("planted_name", "… of a name"),
+    Measure("rewordings_stopped", "right rewordings of replies that the check stops", -1),
+    Measure("checks_read", "… of these texts: read by the model", 0),
     Measure("written_false", "… unanswerable: answered without a warning", -1),
     Measure("read_by_model", "… messages that a model read", 0),
 )

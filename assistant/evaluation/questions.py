@@ -17,10 +17,17 @@ Kind = Literal["plain", "condition", "messy", "double", "follow_up", "unanswerab
 
 
 class PlantedReply(PublicModel):
-    """A wrong reply to the patient: a right one with one change."""
+    """A right reply to the patient with one change, that makes it wrong unless it is ``reworded``."""
 
-    kind: Literal["number", "date", "negation", "name"]
+    kind: Literal["number", "date", "negation", "name", "reworded"]
     text: str
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The measures of whether the check finds a fault in it."""
+        if self.kind == "reworded":
+            return ("rewordings_stopped",)
+        return "planted_named", f"planted_{self.kind}"
 
 
 class EvaluationQuestion(PublicModel):

@@ -66,9 +66,11 @@ def test_a_reply_is_written_anew_edited_checked_and_recorded(console: ConsolePag
     expect(console.page.locator("#reply-faults")).to_have_count(0)
     console.reply.fill(WRONG)
     expect(console.page.locator("#reply-faults")).to_be_visible()
-    assert stand_in.reply_bodies[-1]["draft"] == RIGHT
+    assert stand_in.reply_bodies[-1]["text"] == WRONG
     console.reply.fill(f"{RIGHT} Bye.")
     console.button("Record as sent").click()
     expect(console.page.get_by_text("Recorded as sent at")).to_be_visible()
     [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
     assert (sent["text"], sent["reply_id"]) == (f"{RIGHT} Bye.", "reply-2")
+    last = stand_in.reply_bodies[-1]
+    assert (last["text"], last["by_model"]) == (sent["text"], True)

@@ -125,19 +125,26 @@ async def test_planted_changes_are_judged_recorded_and_played() -> None:
     right = "You pay on day 23 of 30."
     wrong = PlantedReply(kind="negation", text="You never pay on day 23 of 30.")
     unseen = PlantedReply(kind="negation", text="You pay only on day 23 of 30.")
-    asked = question("q1", question=BEFORE).model_copy(update={"planted": (wrong, unseen)})
+    same = PlantedReply(kind="reworded", text="Day 23 of 30 it is.")
+    asked = question("q1", question=BEFORE).model_copy(update={"planted": (wrong, unseen, same)})
     tenant = FakeTenant.writing()
     held = verdicts((1, "held", 1, ""))
-    tenant.generator = JudgesAndWrites(ANSWER, verdicts=[held, verdicts((1, "opposite", 1, "never")), held])
+    tenant.generator = JudgesAndWrites(
+        ANSWER, verdicts=[held, verdicts((1, "opposite", 1, "never")), held, held]
+    )
     model = WrittenModel(tenant.generator, CharacterCount(), "model-1", {})
     live = await WrittenAnswers(tenant.services, model).ask(asked)
     lines = [
         line.model_copy(update={"answer": right}) if line.task == "reply" else line for line in live.recorded
     ]
-    assert [line.task for line in lines] == ["answer", "reply", *["reply_check"] * 3]
-    assert live.values["planted_named"] == 0.5
+    assert [line.task for line in lines] == ["answer", "reply", *["reply_check"] * 4]
     played = await WrittenAnswers(FakeTenant().services, WrittenModel.of_recording(lines)).ask(asked)
-    assert played.values["planted_named"] == 0.5
+    lacking = WrittenModel.of_recording([line for line in lines if "opposite" not in line.answer])
+    unread = await WrittenAnswers(FakeTenant().services, lacking).ask(asked)
+    # the check of the reply, whose text is another one here, was not recorded
+    for written, named, read in ((live, 0.5, 1.0), (played, 0.5, 0.75), (unread, 0.0, 0.5)):
+        assert written.values["planted_named"] == written.values["planted_negation"] == named
+        assert (written.values["rewordings_stopped"], written.values["checks_read"]) == (0.0, read)
 
 
 async def test_an_answer_that_cites_nothing_is_recorded_without_a_reply() -> None:
