@@ -111,50 +111,6 @@ class PreparedReply:
     run: Run
 
 
-class ReadLines:
-    """Reads the lines of answers.
-
-    Example::
-
-        lines = await read.run("a1", (), identity=ada)
-        lines.lines  # ("Appeals\nSteps\nA member has 30 days to appeal.",)
-    """
-
-    def __init__(self, services: TenantServices) -> None:
-        self._services = services
-
-    async def run(self, answer_id: str, live: Sequence[LiveText], *, identity: Identity) -> AnswerLines:
-        """Return the lines of the caller's own answer.
-
-        Raises NotFoundError, ConflictError (it has none), WithdrawnError, RecordsUnavailableError,
-        DependencyError.
-        """
-        services = self._services
-        record = await own_answer(services, answer_id, identity=identity)
-        texts, units = services.documents.texts, _cited(record)
-        titles = {use.document_id: shown_title(use.title) for use in record.passages}
-        lines: list[str] = []
-        for unit in units:
-            parsed = await texts.read(unit.document_id, unit.content_hash, labels=identity.labels)
-            if parsed is None:
-                raise _withdrawn()
-            start, end = unit.span
-            heading = next((one.heading for one in parsed.units if one.span.start == start), "")
-            lines.append(f"{titles.get(unit.document_id, '')}\n{heading}\n{parsed.text[start:end]}")
-        if record.approved:  # reviewers wrote it, and it is shown whole
-            shown = await read_excerpts(record.excerpts, texts, labels=identity.labels)
-            if gone_from(record, shown):
-                raise _withdrawn()
-            lines.append(f"\n\n{fill_record(record, shown).text}")
-        names = {use.id: use.title or use.name for use in record.elements}
-        told = tuple(f"{names[one.element_id]}: {one.value}" for one in live if one.element_id in names)
-        if not (lines or told):
-            raise ConflictError("The answer rests on no document and no live value. Ask anew.")
-        earlier = None if record.follows is None else await services.records.get_answer(record.follows)
-        before = None if earlier is None or earlier.agent != record.agent else earlier.question
-        return AnswerLines(record, tuple(lines), told, before, units)
-
-
 def _cited(record: AnswerRecord) -> tuple[QuotedUnit, ...]:
     """Return the units of documents that an answer cites or quotes, each once."""
     uses = {use.n: use for use in record.passages}
@@ -191,8 +147,38 @@ class WriteReply:
     def __init__(self, services: TenantServices, writer: RecordWriter) -> None:
         """``writer``: of the answers' records."""
         self._services, self._writer = services, writer
-        self.take, self.read = TakeQuestion(services), ReadLines(services)
-        self._judge = JudgeReply(services)
+        self.take, self._judge = TakeQuestion(services), JudgeReply(services)
+
+    async def lines_of(self, answer_id: str, live: Sequence[LiveText], *, identity: Identity) -> AnswerLines:
+        """Return the lines of the caller's own answer.
+
+        Raises NotFoundError, ConflictError (it has none), WithdrawnError, RecordsUnavailableError,
+        DependencyError.
+        """
+        services = self._services
+        record = await own_answer(services, answer_id, identity=identity)
+        texts, units = services.documents.texts, _cited(record)
+        titles = {use.document_id: shown_title(use.title) for use in record.passages}
+        lines: list[str] = []
+        for unit in units:
+            parsed = await texts.read(unit.document_id, unit.content_hash, labels=identity.labels)
+            if parsed is None:
+                raise _withdrawn()
+            start, end = unit.span
+            heading = next((one.heading for one in parsed.units if one.span.start == start), "")
+            lines.append(f"{titles.get(unit.document_id, '')}\n{heading}\n{parsed.text[start:end]}")
+        if record.approved:  # reviewers wrote it, and it is shown whole
+            shown = await read_excerpts(record.excerpts, texts, labels=identity.labels)
+            if gone_from(record, shown):
+                raise _withdrawn()
+            lines.append(f"\n\n{fill_record(record, shown).text}")
+        names = {use.id: use.title or use.name for use in record.elements}
+        told = tuple(f"{names[one.element_id]}: {one.value}" for one in live if one.element_id in names)
+        if not (lines or told):
+            raise ConflictError("The answer rests on no document and no live value. Ask anew.")
+        earlier = None if record.follows is None else await services.records.get_answer(record.follows)
+        before = None if earlier is None or earlier.agent != record.agent else earlier.question
+        return AnswerLines(record, tuple(lines), told, before, units)
 
     async def prepare(
         self,
@@ -203,12 +189,12 @@ class WriteReply:
         context: CareContext | None = None,
         begun: AnswerRecord,
     ) -> PreparedReply:
-        """Return the prepared reply. Raises as ``ReadLines.run``, ConflictError (no model writes for this
+        """Return the prepared reply. Raises as ``lines_of``, ConflictError (no model writes for this
         tenant), TooLargeError."""
         services = self._services
         if not services.writes_answers:
             raise ConflictError("No model writes for this tenant: write the reply yourself.")
-        lines = await self.read.run(request.reply_to, request.live, identity=identity)
+        lines = await self.lines_of(request.reply_to, request.live, identity=identity)
         prompt = self._prompt(request, lines)
         begun = begun.model_copy(
             update={

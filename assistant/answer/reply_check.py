@@ -32,21 +32,25 @@ _SHORT = 2
 
 
 def check_reply(
-    text: str,
-    *,
-    lines: Sequence[str],
-    given: Sequence[str],
-    language: Language,
+    text: str, *, lines: Sequence[str], given: Sequence[str], language: Language
 ) -> tuple[ReplyCheck, ...]:
     """Return the sentences with a value that nothing holds, in their order.
 
     ``lines``: of the answer's documents, each below its title and heading. ``given``: live values, and the
     messages of the conversation.
     """
-    return tuple(_Check(lines, given, language).run(text))
+    held = _Held(lines, given, language)
+    foreign = ((span, tuple(dict.fromkeys(held.foreign(span.text)))) for span in split_sentences(text))
+    return tuple(
+        ReplyCheck(kind="not_held", start=span.start, end=span.end, values=values[:20])
+        for span, values in foreign
+        if values
+    )
 
 
-class _Check:
+class _Held:
+    """The values of lines, of live values and of a conversation."""
+
     def __init__(self, lines: Sequence[str], given: Sequence[str], language: Language) -> None:
         self._language = language
         self._of_lines, self._given = (
@@ -54,12 +58,7 @@ class _Check:
         )
         self._held = Values.joined([self._of_lines, self._given])
 
-    def run(self, text: str) -> Iterator[ReplyCheck]:
-        for span in split_sentences(text):
-            if foreign := tuple(dict.fromkeys(self._foreign(span.text))):
-                yield ReplyCheck(kind="not_held", start=span.start, end=span.end, values=foreign[:20])
-
-    def _foreign(self, sentence: str) -> Iterator[str]:
+    def foreign(self, sentence: str) -> Iterator[str]:
         """Yield the values that nothing holds."""
         moments, rest = moments_of(fold(sentence), stored=False)
         yield from (one for one in moments if one not in self._held.moments and one not in self._reckoned)

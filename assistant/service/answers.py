@@ -373,7 +373,8 @@ class Answers:
                 raise
             except BaseException:  # the key is ours, and no answer will come
                 _drop(work)
-                await _release(question, claim)
+                releasing = question.tenant.claims.release(claim)
+                await _undone(releasing, claim.answer_id, failure="key_not_released")
                 raise
         finally:
             gone.remove_done_callback(leave)
@@ -455,14 +456,8 @@ async def _context_counted(question: Question, answer_id: str) -> AsyncGenerator
         yield
         return
     claims = question.tenant.claims
-    try:
-        async with asyncio.timeout(_CLAIM_TIMEOUT_S):
-            is_counted = await claims.count_context(token_id, answer_id=answer_id, key=question.key)
-    except (errors.RecordsUnavailableError, TimeoutError):
-        raise errors.RecordsUnavailableError(
-            "Cannot look up now whether the context was used before; send the same request again."
-        ) from None
-    if not is_counted:
+    counting = claims.count_context(token_id, answer_id=answer_id, key=question.key)
+    if not await _stored(counting, "Cannot look up now whether the context was used before"):
         raise errors.ContextUsedError(
             "The context of the question was used for another answer. Ask again from the customer's "
             "conversation: each question needs a context of its own."
@@ -472,11 +467,8 @@ async def _context_counted(question: Question, answer_id: str) -> AsyncGenerator
     except JoinedAnswer:  # a repeat belongs to the answer for which the token was counted
         raise
     except BaseException:
-        try:
-            async with asyncio.timeout(_CANCEL_TIMEOUT_S):
-                await claims.uncount_context(token_id, answer_id=answer_id)
-        except (AssistantError, TimeoutError) as error:
-            _log.warning("context_stays_used", answer_id=answer_id, error=type(error).__name__)
+        undoing = claims.uncount_context(token_id, answer_id=answer_id)
+        await _undone(undoing, answer_id, failure="context_stays_used")
         raise
 
 
@@ -503,24 +495,24 @@ async def _end(task: asyncio.Task[Prepared]) -> None:
         task.exception()  # retrieved: another error was raised first
 
 
-async def _stored(call: Awaitable[Stored]) -> Stored:
-    """Return what the store says of a key. Raises RecordsUnavailableError."""
+async def _stored(
+    call: Awaitable[Stored], failure: str = "The Idempotency-Key cannot be looked up just now"
+) -> Stored:
+    """Return what the store says of a key or a context. Raises RecordsUnavailableError."""
     try:
         async with asyncio.timeout(_CLAIM_TIMEOUT_S):
             return await call
     except (errors.RecordsUnavailableError, TimeoutError):
-        raise errors.RecordsUnavailableError(
-            "The Idempotency-Key cannot be looked up just now; send the same request again."
-        ) from None
+        raise errors.RecordsUnavailableError(f"{failure}; send the same request again.") from None
 
 
-async def _release(question: Question, claim: Claim) -> None:
-    """Free the key of an answer that never began."""
+async def _undone(call: Awaitable[None], answer_id: str, *, failure: str) -> None:
+    """Free what was taken for an answer that never began. ``failure``: event of the log."""
     try:
         async with asyncio.timeout(_CANCEL_TIMEOUT_S):
-            await question.tenant.claims.release(claim)
+            await call
     except (AssistantError, TimeoutError) as error:
-        _log.warning("key_not_released", answer_id=claim.answer_id, error=type(error).__name__)
+        _log.warning(failure, answer_id=answer_id, error=type(error).__name__)
 
 
 @asynccontextmanager
@@ -646,7 +638,7 @@ async def check_reply(
     sentences of which a line says the opposite, and a value that was asked for, stands in the lines and is
     missing. Where that fails, is late or finds no place, `degraded` says so."""
     reply, limits = tenant.write_reply, tenant.answering.tenant.limits
-    lines = await reply.read.run(answer_id, asked.live, identity=caller)
+    lines = await reply.lines_of(answer_id, asked.live, identity=caller)
     deadline = Deadline.after(limits.answer_deadline_s, clock=service.clock)
     is_read = asked.by_model and tenant.answering.writes_answers
     leave = await _place(service, tenant, caller) if is_read else None

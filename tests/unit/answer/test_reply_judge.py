@@ -40,7 +40,7 @@ class Desk:
         return self.tenant.generator.checked
 
     async def check(self, text: str, *, by_model: bool = True) -> CheckedReply:
-        lines = await self.write.read.run(self.answer_id, (), identity=agent("ana"))
+        lines = await self.write.lines_of(self.answer_id, (), identity=agent("ana"))
         return await self.write.check(lines, text, deadline=deadline(self.tenant), by_model=by_model)
 
 
