@@ -359,7 +359,8 @@ def _file_requests(path: Path, name: str, ocr: Sequence[str]) -> _Found:
             with _open_regular(path) as file:
                 raw = file.read(converted.most_bytes + 1)
             is_whole = len(raw) <= converted.most_bytes
-            header, wall_s = {"name": name, "ocr": list(ocr)}, _OCR_WALL_S if ocr else None
+            scans = list(ocr) if converted.has_scans else []
+            header, wall_s = {"name": name, "ocr": scans}, _OCR_WALL_S if scans else None
             request = ParsingRequest("file", header, raw, file=path, wall_s=wall_s)
             yield request if is_whole else too_large(name, converted.most_bytes)
         else:

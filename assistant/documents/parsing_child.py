@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from assistant.documents.confinement import confine
 from assistant.documents.files import SourceDocument, invalid, write_item
 from assistant.documents.items import converted_item, line_item, page_item, with_losses
 from assistant.documents.parsing import parse_document
@@ -43,7 +44,8 @@ def main() -> None:
     limits = {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CORE: 0}
     for limit, most in limits.items():
         resource.setrlimit(limit, (most, most))
-    _send(answers, b"")
+    readable = filter(None, os.environ["PARSING_READABLE"].split(os.pathsep))
+    _send(answers, orjson.dumps(confine(readable=readable, program=os.environ["PARSING_PROGRAM"] or None)))
     while (head := requests.read(LENGTHS.size)) and len(head) == LENGTHS.size:
         header_bytes, body_bytes = LENGTHS.unpack(head)
         header, body = orjson.loads(requests.read(header_bytes)), requests.read(body_bytes)

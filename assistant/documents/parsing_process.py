@@ -1,8 +1,9 @@
 """Starts and limits the child process that parses untrusted text: the parsing process.
 
 Everything that reads the content of a file runs in it: front matter, JSON lines, bodies, passages, cards
-(docs/decisions/0034). The child has no credentials, and no environment variable that names some. Its answers
-are validated as untrusted data.
+(docs/decisions/0034). The child has no credentials, no environment variable that names some, and no way to
+files, network and other processes, as far as the kernel refuses them (docs/decisions/0124). Its answers are
+validated as untrusted data.
 
 A frame on the pipe is ``length of header, length of body`` (4 bytes each, big-endian), a JSON header and a
 body. The child answers frames in order: when it ends, the oldest frame without an answer was in progress.
@@ -12,21 +13,27 @@ from __future__ import annotations
 
 import os
 import selectors
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Collection, Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import IO, cast
 
 import orjson
+import structlog
 
+from assistant.documents.confinement import hide_process
 from assistant.domain.errors import LocalRuntimeError, ParsingStoppedError
 
+_log = structlog.get_logger(__name__)
 LENGTHS = struct.Struct(">II")
 OUT_OF_MEMORY = 86
 """Exit status of a child that exceeded its memory limit."""
@@ -46,6 +53,8 @@ _INHERITED = (
     "TESSDATA_PREFIX",
 )
 """Environment variables that the child inherits. None holds a secret."""
+_SCAN_READER = "tesseract"
+"""The program that a child may start: only one whose requests name languages of scans."""
 _SPLIT = "and was stopped. Split the document, or simplify its markup, and add it again."
 
 
@@ -105,6 +114,8 @@ class ParsingProcess:
     def __init__(self, limits: ParsingLimits | None = None) -> None:
         self._limits = limits or ParsingLimits()
         self._child: _Child | None = None
+        self._readable: set[str] = set()
+        self._reads_scans = False  # whether the child may start a program
         self._running = False
         self._closed = False
 
@@ -128,6 +139,10 @@ class ParsingProcess:
         """The child's process id; None without a child."""
         return None if self._child is None else self._child.process.pid
 
+    def allow_reading(self, file: Path) -> None:
+        """Let each child that starts from now on read this file, by its resolved path."""
+        self._readable.add(str(file))
+
     def run(self, requests: Iterable[ParsingRequest]) -> Generator[bytes | ParsingStoppedError]:
         """Yield one answer per request, in order: its body, or the error of a request that stopped the child.
 
@@ -139,9 +154,7 @@ class ParsingProcess:
         self._running = True
         try:
             while True:
-                while self._has_room(waiting) and (request := next(remaining, None)) is not None:
-                    self._send(request)
-                    waiting.append(request)
+                remaining = self._send_some(remaining, waiting)
                 if not waiting:
                     return
                 answer = self._receive(waiting[0].wall_s or self._limits.wall_s)
@@ -156,12 +169,27 @@ class ParsingProcess:
                     self._send(request)
         finally:
             self._running = False
-            if waiting or self._closed:  # the remaining answers are not wanted
+            if waiting or self._closed or self._reads_scans:  # the remaining answers are not wanted
                 self._end()
+            self._reads_scans = False
 
     def _has_room(self, waiting: Collection[ParsingRequest]) -> bool:
         in_flight_bytes = sum(len(request.body) for request in waiting)
         return len(waiting) < self._limits.in_flight and in_flight_bytes < self._limits.in_flight_bytes
+
+    def _send_some(
+        self, remaining: Iterator[ParsingRequest], waiting: deque[ParsingRequest]
+    ) -> Iterator[ParsingRequest]:
+        """Send requests while there is room, and return the others."""
+        while self._has_room(waiting) and (request := next(remaining, None)) is not None:
+            if request.header.get("ocr") and not self._reads_scans:
+                if waiting:
+                    return chain([request], remaining)  # the child without a program answers first
+                self._end()
+                self._reads_scans = True
+            self._send(request)
+            waiting.append(request)
+        return remaining
 
     def _send(self, request: ParsingRequest) -> None:
         child = self._child or self._start()
@@ -182,6 +210,9 @@ class ParsingProcess:
             raise LocalRuntimeError("The process that parses documents was ended; start the command again.")
         command = [sys.executable, "-P", "-m", "assistant.documents.parsing_child"]
         environment, pipe = _environment(self._limits), subprocess.PIPE
+        environment["PARSING_READABLE"] = os.pathsep.join(sorted(self._readable))
+        environment["PARSING_PROGRAM"] = (self._reads_scans and shutil.which(_SCAN_READER)) or ""
+        hide_process()
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, bufsize=0)
         pipes = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
         self._child = child = _Child(process, *pipes)
@@ -195,6 +226,7 @@ class ParsingProcess:
             self._end()
             problem = f"did not start (status {process.returncode}). See its own message above."
             raise LocalRuntimeError(f"The process that parses documents {problem}")
+        _warn_once(tuple(orjson.loads(greeting)))
         return child
 
     def _exit_reason(self, child: _Child) -> _Ended:
@@ -220,6 +252,12 @@ class ParsingProcess:
         child.process.wait()
         child.to_child.close()
         child.from_child.close()
+
+
+@cache
+def _warn_once(lacks: tuple[str, ...]) -> None:
+    if lacks:
+        _log.warning("parsing_not_confined", lacks=lacks, system=sys.platform, release=os.uname().release)
 
 
 def _exchange(child: _Child, *, timeout_s: float) -> bytes | None:

@@ -132,6 +132,7 @@ class ChildProcessParser:
         self._process = process
         limits = {"max_tokens": max_tokens, "language": language_code}
         self._header = limits | {"tokenizer": str(tokenizer_json.resolve())}
+        process.allow_reading(tokenizer_json.resolve())
 
     def parse(self, documents: Sequence[Received]) -> Iterator[ParsedParts | AssistantError]:
         for answer in self._process.run(map(self._request, documents)):
