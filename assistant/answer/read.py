@@ -85,7 +85,7 @@ class ReadQuestion:
         Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
         """
         text, before = question.request.question, question.before
-        said = question.said or text
+        whole = question.whole or text
         vocabulary = self._adaptations.now.vocabulary
         if before is not None and is_long(before):
             before = " ".join(questions_of(before, vocabulary=vocabulary))
@@ -98,14 +98,14 @@ class ReadQuestion:
             self._beside.load(scope),
             self._load_red_flags(scope),
         )
-        red_flags = scope.beside(self._raised(said, scope))
+        red_flags = scope.beside(self._raised(whole, scope))
         named = self._adaptations.named(text, known=known)
         items = tuple(sorted(named.ids)) if named is not None else ()
         message = Message(text, questions, before, scope.embedded, items)
         reading = await self._model.run(message, scope) if self._model else self._plain.run(message)
         each = await self._queries(reading, text, before, known, scope)
         items = self._items(reading, each[0], question.history)
-        numbers = () if any(map(str.isdigit, text)) else numbers_of(said)
+        numbers = () if any(map(str.isdigit, text)) else numbers_of(question.said)
         caller = Caller(
             question.identity, question.context, "\n".join((text, *numbers)), question.begun.answer_id
         )
@@ -115,7 +115,7 @@ class ReadQuestion:
             self._named(caller, items),
             tuple(self._matched(each, scope)) if self._beside.are_there else (),
             red_flags,
-            self._red_flags.unchecked_language(said),
+            self._red_flags.unchecked_language(whole),
         )
 
     def as_asked(self, caller: Caller, record: AnswerRecord) -> Caller:

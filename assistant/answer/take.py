@@ -118,13 +118,16 @@ class Question:
     asks_reply: bool = False
     """Whether the agent asks what to tell the person."""
     said: str = ""
-    """Of a chat: all that the customer says. Red flags and numbers are read in it, and it is not kept."""
+    """Of a chat: all that the customer says. Numbers are read in it, and it is not kept."""
+    whole: str = ""
+    """Of a chat: what red flags are read in; of a pasted one all, for who spoke is a guess. Not kept."""
 
     def asking(self, text: str, *, asks_reply: bool, said: str = "") -> Question:
         """Return it with these words alone: what else came with them is not kept."""
         request = self.request.model_copy(update={"question": text, "turns": ()})
         begun = self.begun.model_copy(update={"question": text, "retrieval_question": text})
-        return replace(self, request=request, begun=begun, asks_reply=asks_reply, said=said)
+        whole = self.request.question if said and not self.request.turns else said
+        return replace(self, request=request, begun=begun, asks_reply=asks_reply, said=said, whole=whole)
 
     @property
     def before(self) -> str | None:

@@ -11,6 +11,7 @@ import pytest
 from assistant.answer.chat import MOST_READ, Said, said_sentences, shipped_chat_weights
 from assistant.answer.readers import numbers_of
 from assistant.domain.clock import Deadline
+from assistant.tenant.tenant import TenantConfig
 from tests.fakes.answering import FakeEmbedder, FakeTenant
 from tests.unit.answer.asking_and_reading import QUESTION, ask
 
@@ -30,6 +31,9 @@ PASTED = "\n".join(
         NOTE,
     )
 )
+
+
+FIRES = [f"smoke and fire in the {place}" for place in ("kitchen", "hall", "attic", "shed", "barn")]
 
 
 class KnowsNotes(FakeEmbedder):
@@ -92,6 +96,19 @@ async def test_a_number_of_another_message_is_read_and_not_kept(tenant: FakeTena
     asked = await ask(tenant, "Where is it?", turns=[*said, {"who": "customer", "text": "?"}])
     assert asked.prepared.question.said.count("10045") == 1
     assert "10045" in asked.prepared.queries.caller.question
+
+
+async def test_red_flags_are_read_in_a_pasted_chat_whole_and_in_the_customers_turns(
+    tenant: FakeTenant,
+) -> None:
+    flags = [{"name": "fire", "text": "Leave.", "call": "911", "examples": FIRES}]
+    tenant.config = TenantConfig.model_validate(tenant.config.model_dump() | {"red_flags": flags})
+    fire = {"who": "agent", "text": FIRES[0]}
+    pasted = await ask(tenant, PASTED.replace("One moment please.", FIRES[0]))
+    assert [flag.name for flag in pasted.started.red_flags] == ["fire"]
+    assert (await ask(tenant, turns=[*TURNS, fire], question="")).started.red_flags == ()
+    said = {"who": "customer", "text": f"{FIRES[0]}. {FIRES[1]}"}
+    assert (await ask(tenant, turns=[said, *TURNS], question="")).started.red_flags != ()
 
 
 async def test_a_long_chat_costs_a_bounded_number_of_vectors(tenant: FakeTenant) -> None:
