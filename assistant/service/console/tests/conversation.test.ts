@@ -94,6 +94,15 @@ test("a page that is loaded again comes back to the answer that is being written
   assert.equal(readTab(storage as unknown as Storage)?.pending, null);
 });
 
+test("a pasted chat whose record has the open question alone does not come back into the box", async () => {
+  const { storage } = begunAndLeft();
+  const record = { answer_id: "a", question: "Why", outcome: "done", text: "", sentences: [], finish_reason: "stop" };
+  const answers = [{ record, sources: [], verdicts: [], sent: [] }];
+  const { conversation } = conversationWith({ conversation: async () => ({ answers }) }, storage);
+  await conversation.restore();
+  assert.deepEqual([conversation.question.value, conversation.turns.value.length], ["", 1]);
+});
+
 test("an answer that cannot be come back to gives its question back", async () => {
   const { storage } = begunAndLeft();
   const gone = async () => {
