@@ -83,19 +83,19 @@ def _architecture(name: str, tenant: TenantConfig) -> Literal["X86_64", "ARM64"]
 
 def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
     embedding = load_embedding_manifest(folder / "embedding" / models.embedding)
-    embeds = ArtifactFact(name=embedding.name, uri=_folder(embedding.name, embedding.sha256))
-    if models.llm is None:
-        return (embeds,)
-    llm = load_llm_manifest(folder / "llm" / models.llm)
+    llms = [load_llm_manifest(folder / "llm" / name) for name in (models.llm, models.candidate) if name]
     return (
-        ArtifactFact(
-            name=llm.name,
-            uri=_folder(llm.name, llm.sha256),
-            batch_size=llm.batch_size,
-            sequence_length=llm.sequence_length,
-            tensor_parallel=llm.tensor_parallel,
+        *(
+            ArtifactFact(
+                name=llm.name,
+                uri=_folder(llm.name, llm.sha256),
+                batch_size=llm.batch_size,
+                sequence_length=llm.sequence_length,
+                tensor_parallel=llm.tensor_parallel,
+            )
+            for llm in llms
         ),
-        embeds,
+        ArtifactFact(name=embedding.name, uri=_folder(embedding.name, embedding.sha256)),
     )
 
 
