@@ -347,7 +347,7 @@ build/awscli/stamp: $(VENV)/bootstrap.stamp requirements/awscli.txt
 	@touch $@
 
 .PHONY: check-walk
-check-walk: $(VENV)/dev.stamp build/awscli/stamp $(FUNCTIONS) node_modules/.package-lock.json ## docs/from-nothing.md, its commands as they stand, for two tenants on emulated accounts
+check-walk: $(VENV)/dev.stamp build/awscli/stamp $(FUNCTIONS) node_modules/.package-lock.json ## docs/from-nothing.md and inferentia.md, their commands as they stand, on emulated accounts
 	@$(BIN)/python -m pytest $($@.tests) -q -o timeout=1500 $(ARGS)
 
 # --- supply chain -----------------------------------------------------------------------------------------

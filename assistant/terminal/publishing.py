@@ -130,7 +130,7 @@ def model_files(models: ModelsSection, *, folder: Path) -> list[ModelFiles]:
 def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal: Terminal) -> None:
     """Upload every file that the tenant's manifests name and that a Python package has.
 
-    Raises DeploymentError, and ConfigurationError naming the files that no package has.
+    Raises DeploymentError, and ConfigurationError naming the files that no package and no bucket has.
     """
     if tenant.models is None:
         raise ConfigurationError(f"{tenant.name} has no [models] section, so there is nothing to upload.")
@@ -139,8 +139,12 @@ def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal:
     with tempfile.TemporaryDirectory() as folder:
         packaged = {name: path for task in _TASKS for name, path in _packaged_files(task, Path(folder))}
         packages = {key: packaged[_without_name(key)] for key in keys if _without_name(key) in packaged}
-        upload(Deployed.of(tenant, tenant_file), packages, terminal)
-    if absent := [key for key in keys if key not in packages]:
+        upload(deployed := Deployed.of(tenant, tenant_file), packages, terminal)
+    with aws_errors("s3", "list_objects_v2"):
+        bucket, s3 = deployed.models_bucket(), deployed.publisher()
+        others = [key for key in keys if key not in packages]
+        absent = [key for key in others if not s3.list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"]]
+    if absent:
         raise ConfigurationError(
             "No Python package contains these files. Build them and upload them as the publisher "
             f"(model_artifacts/README.md): {', '.join(absent)}"

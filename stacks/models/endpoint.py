@@ -463,6 +463,9 @@ def _artifact_prefix(scope: Construct, served: ServedModel) -> str:
     name, sha256 = served.manifest.name, served.manifest.sha256
     if sha256 is None:
         how = f"model_artifacts/README.md says how {name} is made"
+        if served.manifest.revision.startswith(f"{name}=="):  # adopted, from a row of jumpstart.lock.toml
+            adopt = f"assistant models candidates --region {cdk.Stack.of(scope).region} --adopt {name}"
+            how = f"where JumpStart is reached, run {adopt}"
         sha256 = cdk.CfnParameter(
             cdk.Stack.of(scope),
             f"{served.task.capitalize()}ArtifactSha256",

@@ -22,6 +22,7 @@ from assistant.process.settings import (
     LinkSecretSettings,
     ProcessSettings,
     ReceivingSettings,
+    RedactingSettings,
     RemovingSettings,
     SchemaSettings,
     ServiceSettings,
@@ -41,6 +42,7 @@ FUNCTIONS: Mapping[str, type[ProcessSettings]] = {
     "ingest_documents": IngestingSettings,
     "withdraw_documents": RemovingSettings,
     "move_feedback": MovingSettings,
+    "redact_capture": RedactingSettings,
 }
 
 

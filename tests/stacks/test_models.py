@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -94,6 +95,15 @@ def test_missing_images_and_artifacts_are_required_parameters() -> None:
         asked = template(name)["Parameters"][parameter]
         assert "Default" not in asked
         assert asked["AllowedPattern"].endswith("[0-9a-f]{64}$")
+
+
+def test_the_missing_hash_of_an_adopted_candidate_names_the_command_that_adds_it() -> None:
+    update = {"name": "qwen-of-jumpstart", "revision": "qwen-of-jumpstart==1.0.0", "sha256": None}
+    tenant = replace(deployed("clinic"), llm=llm_of("clinic").model_copy(update=update))
+    made = template_of(stack_with(ModelsStack, tenant, stage=stage_for(tenant)))
+    command = "assistant models candidates --region us-east-1 --adopt qwen-of-jumpstart"
+    assert command in made["Parameters"]["LlmArtifactSha256"]["Description"]
+    assert command not in template("pharmacy")["Parameters"]["LlmArtifactSha256"]["Description"]
 
 
 @each

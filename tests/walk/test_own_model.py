@@ -1,0 +1,148 @@
+"""inferentia.md of the models lab walked, with the pharmacy as it ships: its own model is compiled and
+served, and a candidate compiled. No chip is here: ``INSTEAD`` says what stands for one, and
+docs/from-nothing.md has the command for each doubt that only a chip ends. Then a model of JumpStart, as
+models_lab.md has it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from assistant.tenant.manifests import load_images, write_digest
+from tests.fakes.sagemaker_control import ControlledSageMaker
+from tests.fakes.sagemaker_environment import install_sdk
+from tests.options.models_lab.test_compiling import NUMBERS, QUOTA, TINY, Company
+from tests.stacks.emulated_account import emulated_account
+from tests.stacks.synthesized import ROOT
+from tests.unit.test_from_nothing import FIRST, Action, actions
+from tests.walk.test_walk import BEFORE, edit_tenant_file, take
+from tests.walk.walking import ASSISTANT, Walk, begin, edited, outputs_of, run_the_machine
+
+NAME = "qwen3-8b-inf2"
+PAGES = {
+    name: (ROOT / f"assistant/options/models_lab/{name}.md").read_text(encoding="utf-8")
+    for name in ("inferentia", "models_lab")
+}
+OWN = {action.number: action for action in actions(PAGES["inferentia"])}
+INSTEAD: Mapping[int, str] = {
+    21: "as action 9: the registry has a manifest of each image, the lock its digest",
+    22: "the emulator's quotas are set to 0, then to 1",
+    23: "the hub is out of reach: weights of the same architecture, small; the manifest has their numbers",
+    24: "no chip: tests/fakes/neuron_container.py compiles, under the job's own entry and hyperparameters",
+    27: "no chip: the endpoint is in service at once; the machine runs as in action 13",
+    28: "as 23 and 24",
+}
+ELSEWHERE: Mapping[int, str] = {
+    29: "tests/options/models_lab/test_release_command.py",
+    30: "tests/node/lambdas/test_redacting.py",
+    31: "tests/options/models_lab/test_release_command.py",
+}
+"""Actions after a candidate's deployment = what tests their commands."""
+JUMPSTART = (
+    PAGES["models_lab"].partition("### A published row, to a deployment")[2].partition("Refused by name")[0]
+)
+ROW = "huggingface-llm-qwen2-5-7b-instruct"
+pytestmark = pytest.mark.loopback
+
+
+@pytest.fixture
+def walk(tmp_path: Path) -> Iterator[Walk]:
+    with emulated_account(tmp_path, account=ASSISTANT) as account:
+        yield begin("pharmacy", tmp_path / "clone", account, account)
+
+
+async def test_the_page_leads_to_a_model_of_one_s_own(walk: Walk, tmp_path: Path) -> None:
+    for action in FIRST[1:9]:
+        await asyncio.to_thread(take, walk, action)
+    BEFORE[10](walk)
+    install_sdk(walk.clone)
+    for field, number in NUMBERS.items():
+        if field != "sequence_length":
+            values = {rf"(?m)^{field} = \d+": f"{field} = {number}"}
+            edited(walk, f"model_artifacts/llm/{NAME}/manifest.toml", values)
+
+    assert "ModelsBucketName" in await run(walk, 21)
+    bucket = outputs_of(walk.account, "assistant-pharmacy-Data")["ModelsBucketName"]
+    walk.printed["MODELS_BUCKET"] = bucket
+    TINY.write(walk.clone / "weights")
+    await run(walk, 23, block=1)
+
+    async with ControlledSageMaker(walk.account.url) as control:
+        company = Company(walk.clone, "pharmacy", bucket, walk.account.url, control)
+        await control.quotas({QUOTA: 0})
+        assert "aws service-quotas request-service-quota-increase" in await run(walk, 24, status=1)
+        await control.quotas({QUOTA: 1})
+        await compiled(walk, 24, company, tmp_path / "first")
+        assert "Completed" in await asyncio.to_thread(walk.run, checked(OWN[24]))
+        await run(walk, 25)
+        manifest = (walk.clone / f"model_artifacts/llm/{NAME}/manifest.toml").read_text(encoding="utf-8")
+        (sha256,) = re.findall(r'(?m)^sha256 = "(.+)"', manifest)
+        await run(walk, 26)
+        facts = json.loads(company.keys("callers/Qwen3-8B/")["artifact.json"])
+        assert facts["digest"] == sha256
+
+        await run(walk, 27)
+        resuming = asyncio.create_task(asyncio.to_thread(run_the_machine, walk))
+        await run(walk, 27, block=1)
+        await resuming
+        assert (await asyncio.to_thread(walk.run, checked(OWN[27]))).strip() == "InService"
+
+        TINY.write(walk.clone / "tuned")
+        shutil.copy(walk.clone / "weights/chat_template.jinja", walk.clone / "tuned/chat_template.jinja")
+        # Weights here are shapes without content: another file makes it another model.
+        (walk.clone / "tuned/tokenizer_config.json").write_text('{"tuned": true}', encoding="utf-8")
+        await compiled(walk, 28, company, tmp_path / "second")
+        await run(walk, 28, block=1)
+        manifest = (walk.clone / "model_artifacts/llm/qwen3-8b-care/manifest.toml").read_text(
+            encoding="utf-8"
+        )
+        assert re.findall(r'(?m)^sha256 = "(.+)"', manifest) != [sha256]
+
+
+async def run(walk: Walk, number: int, *, block: int = 0, status: int = 0) -> str:
+    """Run a block of the page's action."""
+    return await asyncio.to_thread(walk.run, walk.told(OWN[number].blocks[block]), status=status)
+
+
+def checked(action: Action) -> str:
+    """Return the command of the action's check."""
+    (text,) = action.checks
+    found = re.match(r"`([^`]+)`", text)
+    assert found is not None
+    return found[1]
+
+
+async def compiled(walk: Walk, number: int, company: Company, folder: Path) -> None:
+    """Run the page's command that starts a job, then the job."""
+    job = re.search(r"(compile-pharmacy-\S+) is InProgress", await run(walk, number))
+    assert job is not None
+    await company.carry_out(job[1], folder)
+
+
+def test_each_command_that_is_not_run_is_named() -> None:
+    assert set(OWN) == set(range(21, 32))
+    assert set(INSTEAD) <= set(OWN)
+    assert all((ROOT / file).is_file() for file in ELSEWHERE.values())
+
+
+def test_a_published_row_is_priced_and_synthesized_and_a_deployment_names_what_adds_its_hash(
+    walk: Walk,
+) -> None:
+    for name in load_images(walk.clone / "images.lock.toml").images:
+        write_digest(walk.clone / "images.lock.toml", name=name, digest=f"sha256:{'d' * 64}")
+    walk.printed["ARN"] = (
+        f"arn:aws:acm:us-east-1:{ASSISTANT}:certificate/8d7a6c5b-1f2e-4d3c-9b8a-7c6d5e4f3a2b"
+    )
+    edit_tenant_file(walk)
+    worked, refused = re.findall(r"```sh\n(.*?)```", JUMPSTART, re.DOTALL)[:2]
+    said = walk.run(worked)
+    assert re.search(rf"{ROW}\b.*published", said)
+    assert "LLM endpoint: ml.g5.12xlarge" in " ".join(said.split())
+    said = " ".join(walk.run(refused, status=1).split())
+    assert f"assistant models candidates --region us-east-1 --adopt {ROW}" in said
