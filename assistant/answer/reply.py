@@ -294,6 +294,8 @@ class WriteReply:
         )
         if judged is None:
             return CheckedReply(found, (REPLY_CHECK,))
+        # what code takes from the likeness of words, a reading knows
+        found = tuple(one for one in found if one.kind == "not_held")
         named = {one.start for one in found}
         more = (one for one in judged.checks if one.kind == "missing" or one.start not in named)
         return replace(judged, checks=(*found, *more))

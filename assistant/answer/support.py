@@ -42,7 +42,7 @@ BIAS: float = _HEAD["bias"]
 _LEAST_SUM = log(0.54 / 0.46)
 """A sentence is supported from 54 % on: a wrong one that is called so costs more than a mark too many."""
 _CITATION = re.compile(r"\[\d{1,3}(?:\.\d{1,3})?(?:\s?[,;\u2013-]\s?\d{1,3}(?:\.\d{1,3})?)*\]")
-_LEAST_WEIGHT = 0.25
+LEAST_WEIGHT = 0.25
 """Weight of the most common content word; the rarest weighs 1.25."""
 _TEXTS_KEPT = 1_000
 """Documents, and units that sentences cite, whose values are kept for the next answer."""
@@ -153,14 +153,14 @@ _TOKEN = re.compile(rf"{_WORD}|[.,;:!?()]")
 _ITEM = re.compile(r"^\d{1,3}[.)] ", re.MULTILINE)
 """The number of a list item: an answer numbers its own steps."""
 _CONDITIONS = frozenset({"if", "unless", "until", "before", "after", "even"})
-_OPPOSITE = (frozenset({"before", "after"}), frozenset({"until", "after"}), frozenset({"if", "unless"}))
+OPPOSITE = (frozenset({"before", "after"}), frozenset({"until", "after"}), frozenset({"if", "unless"}))
 _LIMITS = {"more": "most", "less": "least"}
 """What a comparison limits to after a negation: "no more than"."""
 _SIDES = {"least": "least", "more": "least", "most": "most", "less": "most"}
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """One sentence or line of a text, or several joined."""
 
     text: str
@@ -172,7 +172,7 @@ class _Piece:
     """"least" or "most" by number."""
 
     @staticmethod
-    def joined(pieces: Sequence[_Piece]) -> _Piece:
+    def joined(pieces: Sequence[Piece]) -> Piece:
         stems: dict[str, tuple[bool, str]] = {}
         limits: dict[str, str] = {}
         for piece in pieces:
@@ -180,7 +180,7 @@ class _Piece:
             for stem, (negated, condition) in piece.stems.items():
                 earlier = stems.get(stem, (True, condition))
                 stems[stem] = (earlier[0] and negated, earlier[1] or condition)
-        return _Piece("", stems, sum((piece.marks for piece in pieces), Counter[str]()), limits)
+        return Piece("", stems, sum((piece.marks for piece in pieces), Counter[str]()), limits)
 
     @cached_property
     def sides(self) -> frozenset[str]:
@@ -197,15 +197,16 @@ class _Text:
 
     def __init__(self, text: str, language: Language) -> None:
         text = _ITEM.sub("", text)
-        self.pieces = [_piece(span.text, language) for span in split_sentences(text)]
+        self.pieces = [piece_of(span.text, language) for span in split_sentences(text)]
         self.weights = {
-            language.stem(word): _LEAST_WEIGHT + language.rarity(word)
+            language.stem(word): LEAST_WEIGHT + language.rarity(word)
             for word in language.content_words(text)
             if word not in _MARKS
         }
 
 
-def _piece(text: str, language: Language) -> _Piece:
+def piece_of(text: str, language: Language) -> Piece:
+    """Return one sentence or line, parsed."""
     stems: dict[str, tuple[bool, str]] = {}
     limits: dict[str, str] = {}
     marks: Counter[str] = Counter()
@@ -247,7 +248,7 @@ def _piece(text: str, language: Language) -> _Piece:
             stems[stem] = (earlier[0] and left > 0, earlier[1] or condition)
             left -= 1
         before = word
-    return _Piece(text, stems, +marks, limits)
+    return Piece(text, stems, +marks, limits)
 
 
 @lru_cache(maxsize=20_000)
@@ -255,28 +256,28 @@ def _number(token: str) -> str:
     return next(iter(quantities(token).values), "")
 
 
-def _features(claim: _Text, units: Sequence[_Text], pieces: Sequence[_Piece]) -> dict[str, float]:
+def _features(claim: _Text, units: Sequence[_Text], pieces: Sequence[Piece]) -> dict[str, float]:
     """``units``: the cited ones, and what is given. ``pieces``: of the cited units, without headings."""
     held = {stem: weight for unit in units for stem, weight in unit.weights.items()}
 
-    def repeated(piece: _Piece) -> float:
+    def repeated(piece: Piece) -> float:
         return sum(claim.weights.get(stem, 0.0) for stem in piece.stems)
 
-    def share(piece: _Piece) -> float:
+    def share(piece: Piece) -> float:
         return repeated(piece) / (sum(held.get(stem, 0.0) for stem in piece.stems) or 1.0)
 
-    told, every = _Piece.joined(claim.pieces), _Piece.joined(pieces)
+    told, every = Piece.joined(claim.pieces), Piece.joined(pieces)
     best = max(pieces, key=repeated, default=told)
-    there = _Piece.joined([piece for piece in pieces if piece is best or share(piece) >= _USED])
+    there = Piece.joined([piece for piece in pieces if piece is best or share(piece) >= _USED])
     pairs = [(told.stems[stem], there.stems[stem]) for stem in told.stems if stem in there.stems]
     conditions, others = told.conditions, there.conditions
     # One side's "unless" alone is a condition turned round: a paraphrase writes "if" and negates.
     opposite = (
         told.marks["unless"] > 0 == every.marks["unless"]
-        or any(frozenset({one[1], other[1]}) in _OPPOSITE for one, other in pairs)
+        or any(frozenset({one[1], other[1]}) in OPPOSITE for one, other in pairs)
         or any(
             conditions & pair and every.conditions & pair and not conditions & pair & every.conditions
-            for pair in _OPPOSITE
+            for pair in OPPOSITE
         )
     )
     return {

@@ -633,10 +633,10 @@ async def check_reply(
     answer_id: str,
     asked: Annotated[CheckBody, json_body(CheckBody)],
 ) -> ReplyChecks:
-    """Check a text for the patient against the lines and live values of the caller's own answer. Code finds
-    values that nothing holds; then the model that writes for the tenant reads it and finds more of them,
-    sentences of which a line says the opposite, and a value that was asked for, stands in the lines and is
-    missing. Where that fails, is late or finds no place, `degraded` says so."""
+    """Check a text for the patient against the lines and live values of the caller's own answer: values that
+    nothing holds, sentences of which a line says the opposite, and a value that was asked for, stands in the
+    lines and is missing. Code checks it; then the model that writes for the tenant reads it, too. Where that
+    fails, is late or finds no place, `degraded` says so."""
     reply, limits = tenant.write_reply, tenant.answering.tenant.limits
     lines = await reply.lines_of(answer_id, asked.live, identity=caller)
     deadline = Deadline.after(limits.answer_deadline_s, clock=service.clock)

@@ -1,4 +1,4 @@
-"""The check of the values of a text for a patient, against lines and what the patient said."""
+"""The check of a text for a patient, against lines, what the patient said, and a draft."""
 
 from __future__ import annotations
 
@@ -47,5 +47,12 @@ def test_what_nothing_holds_is_named(text: str, value: str) -> None:
     assert (kind, value in values) == ("not_held", True)
 
 
-def test_what_a_sentence_says_is_left_to_a_reader() -> None:
-    assert faults("We never ship a replacement. Do not keep the item.") == []
+def test_a_line_said_the_other_way_round_is_a_contradiction() -> None:
+    line = "Refunds\n\nA closed card does not get a refund from the desk within 14 days."
+    assert faults("A closed card does get a refund from the desk within 14 days.", line=line) == [
+        ("contradicts", ())
+    ]
+
+
+def test_a_reply_without_any_value_of_the_lines_lacks_one() -> None:
+    assert faults("We send a new one soon.") == [("missing", ("14 day",))]
