@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from assistant.answer.chat import message_counts
 from assistant.answer.scores import read_weights
 from assistant.evaluation.judging import Observer
-from tests.fakes.answering import FakeTenant, document
+from tests.fakes.answering import FakeTenant, document, vector_of
 from tests.unit.evaluation.results import question, unanswerable
 from tools.fit_weights import (
     Choice,
     document_choices,
+    fit_chat,
     fit_listwise,
     fit_logistic,
     ranker_choices,
@@ -89,3 +92,24 @@ async def test_lists_are_made_of_what_the_answer_path_saw() -> None:
     ranked = observed[0].prepared.quote.evidence[0].ranked.order
     assert [ranked[at].document_id for at in read.right] == ["parcel"]
     assert read.rows.tolist() == [[one.features[name] for name in names] for one in ranked]
+
+
+async def test_chats_are_fitted_on_their_writers_turns(tmp_path: Path) -> None:
+    turns = [
+        {"who": "customer", "text": "where is my parcel"},
+        {"who": "agent", "text": "Thank you for contacting us."},
+        {"who": "note", "text": "what do I tell him"},
+    ]
+    chat = {"id": "1", "knowledge": "pharmacy", "text": "", "turns": turns, "open": [["where is my parcel"]]}
+    (tmp_path / "chats").mkdir()
+    path = tmp_path / "chats" / "tuning_x.jsonl"
+    path.write_text(json.dumps(chat | {"asks_reply": True, "question": "Where is it?"}) + "\n")
+    weights = await fit_chat(FakeTenant().services, tmp_path)
+    vectors = {turn["text"]: vector_of(turn["text"]) for turn in turns}
+    asked, thanks, note = (weights.note.score(vectors[turn["text"]]) for turn in turns)
+    assert note > max(asked, thanks)
+    by_customer = [
+        weights.customer.score(vectors[turn["text"]], message_counts(turn["text"])) for turn in turns[:2]
+    ]
+    assert by_customer[0] > by_customer[1]
+    assert "tuning_x.jsonl" in weights.fitted_on
