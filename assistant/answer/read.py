@@ -10,7 +10,6 @@ from assistant.answer.adaptations import Adaptations
 from assistant.answer.elements import Beside, open_beside
 from assistant.answer.readers import (
     Message,
-    ModelReading,
     PlainReading,
     is_long,
     numbers_of,
@@ -65,7 +64,7 @@ class ReadQuestion:
         beside: Beside | None = None,
     ) -> None:
         """``beside`` None: what an option brings."""
-        tenant, writer = services.tenant, services.writer
+        tenant = services.tenant
         self._tenant, self._adaptations, self._sources = tenant, adaptations, sources
         self._known_words = KnownWordsReader(
             services.search, clock=services.clock, items_of=source_ids(tenant, kind="catalogue")
@@ -73,11 +72,6 @@ class ReadQuestion:
         self._beside = beside or open_beside(services)
         self._red_flags = RedFlags(tenant, embedder=services.embedder, clock=services.clock)
         self._plain = PlainReading(adaptations.now.vocabulary, embedding_model=tenant.embedding.model)
-        self._model: ModelReading | None = None
-        if services.writes_answers and tenant.answers.reading == "model":
-            self._model = ModelReading(
-                writer.generator, plain=self._plain, system_role=writer.model.system_role
-            )
 
     async def run(self, question: Question, scope: SearchScope) -> Queries:
         """Embed the message by one call, read it, and match it with live elements.
@@ -101,9 +95,8 @@ class ReadQuestion:
         red_flags = scope.beside(self._raised(whole, scope))
         named = self._adaptations.named(text, known=known)
         items = tuple(sorted(named.ids)) if named is not None else ()
-        message = Message(text, questions, before, scope.embedded, items)
-        reading = await self._model.run(message, scope) if self._model else self._plain.run(message)
-        each = await self._queries(reading, text, before, known, scope)
+        reading = self._plain.run(Message(text, questions, before, scope.embedded, items))
+        each = self._queries(reading, before, known, scope)
         items = self._items(reading, each[0], question.history)
         numbers = () if any(map(str.isdigit, text)) else numbers_of(question.said)
         caller = Caller(
@@ -135,18 +128,14 @@ class ReadQuestion:
         routed = [self._adaptations.without_names(text, known=known) for text in read_by_router]
         return list(dict.fromkeys((text, *questions, *joined, *live, *routed)))
 
-    async def _queries(
-        self, reading: Reading, text: str, before: str | None, known: KnownWords | None, scope: SearchScope
+    def _queries(
+        self, reading: Reading, before: str | None, known: KnownWords | None, scope: SearchScope
     ) -> tuple[EvidenceQuery, ...]:
         """Return what is searched for each question, with its vectors."""
-        vectors, rewritten = scope.embedded, _rewritten(reading, text)
-        made_by_model = dict.fromkeys(text for text in (*reading.questions, *rewritten) if text)
-        if wanted := [text for text in made_by_model if text not in vectors]:
-            await self._sources.embed(wanted, scope)
-        longest, count = self._tenant.answers, len(reading.questions)
+        vectors, longest, count = scope.embedded, self._tenant.answers, len(reading.questions)
         queries: list[EvidenceQuery] = []
         for at, question in enumerate(reading.questions):
-            if at == 0 or reading.made_by == "model":
+            if at == 0:
                 earlier_question = before if reading.leans else None
             else:
                 leans = self._plain.leans(question, vectors.get(question))
@@ -155,13 +144,10 @@ class ReadQuestion:
                 question,
                 vectors.get(question, ()),
                 before=earlier_question,
-                rewritten=rewritten[at],
                 known=known,
                 max_words=longest.max_words // count,
                 also_words=longest.also_words // count,
             )
-            if query.text not in vectors:
-                await self._sources.embed([query.text], scope)
             routed = self._adaptations.without_names(query.text, known=known)
             vector = vectors[query.text]
             queries.append(
@@ -175,8 +161,7 @@ class ReadQuestion:
         """Return the numbers of the items that the message, or else the question that it leans on, names."""
         if reading.items or first.before is None:
             return reading.items
-        typed = first.text if first.rewritten is None else first.before
-        named = self._adaptations.named(typed, known=first.known)
+        named = self._adaptations.named(first.text, known=first.known)
         if named is not None:
             return tuple(sorted(named.ids))
         earlier = (turn.reading.items for turn in reversed(history) if turn.reading and turn.reading.items)
@@ -229,12 +214,3 @@ class ReadQuestion:
         except (EmbeddingUnavailableError, OverloadedError):
             scope.degraded.append("red flags")
         return self._red_flags.raised(text, scope.embedded)
-
-
-def _rewritten(reading: Reading, message: str) -> Sequence[str | None]:
-    """Return what a model wrote to be searched for each question; None where the agent's words are."""
-    if reading.made_by == "plain":
-        return [None] * len(reading.questions)
-    if len(reading.questions) == 1:
-        return [reading.search_text]
-    return [None if question in message else question for question in reading.questions]

@@ -1,14 +1,12 @@
 """Reads a message once, before the search: its questions, whether it leans on the conversation, its names.
 
-Nothing below a reading parses the message again. *plain* needs no model: a trained head over the vector that
-is computed anyway, exact keys for items and ids, the examples of live elements. *model* asks the tenant's LLM
-once, where plain is weakest: prompt, schema, parse, and a fallback to plain. A reading may widen what is
+Nothing below a reading parses the message again. It needs no model: a trained head over the vector that is
+computed anyway, exact keys for items and ids, the examples of live elements. A reading may widen what is
 found, never what is allowed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,24 +14,14 @@ from functools import lru_cache
 from importlib.resources import files
 from operator import mul
 from textwrap import wrap
-from typing import Annotated
 
 import orjson
-import structlog
-from opentelemetry.trace import SpanKind
-from pydantic import Field, FiniteFloat, StringConstraints, ValidationError
+from pydantic import FiniteFloat
 
-from assistant.answer.prompt import fill_slots, load_prompt, neutralise, rendered
-from assistant.answer.sources import SearchScope
 from assistant.answer.vocabulary import Vocabulary
-from assistant.domain.answers import QuestionKind, Reading, Usage
-from assistant.domain.clock import Deadline
-from assistant.domain.errors import AssistantError
+from assistant.domain.answers import QuestionKind, Reading
 from assistant.domain.public import PublicModel
-from assistant.stores.ports import AnswerGenerator, ChatMessage, GenerationRequest
 from assistant.text.language import split_sentences
-
-_log = structlog.get_logger(__name__)
 
 LONG_MESSAGE_WORDS = 45
 """A longer message is searched by its questions and its most specific sentences."""
@@ -204,121 +192,3 @@ class PlainReading:
         head = self._head
         rows = zip(head.kinds, head.kind_bias, head.kind_vectors, strict=True)
         return {kind: bias + sum(map(mul, weights, vector)) for kind, bias, weights in rows}
-
-
-# The reading by a model, of a message that is long, asks several questions or leans on the question before.
-# It says what is searched. Items and ids stay those of the plain reading, and a reply with a number or code
-# that stands neither in the message nor in the question before it is not used
-
-
-READING_LIMIT_S = 2.0
-"""Of the whole call: the search waits for it."""
-MOST_REPLY_CHARACTERS = 2_400
-"""Of the reply that is read; the rest of the stream is left."""
-_PROMPT = "reading/1"
-_MAX_TOKENS = 400
-_WORD = re.compile(r"[^\W_]+(?:[-.,:/][^\W_]+)*")
-_JOINT = re.compile(r"[-.,:/]")
-
-_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=400)]
-
-
-class ReadingReply(PublicModel):
-    """The reading of one message."""
-
-    questions: Annotated[tuple[_Text, ...], Field(min_length=1, max_length=MOST_QUESTIONS)]
-    search_text: _Text
-    leans: bool
-    kind: QuestionKind
-
-
-class AddedValueError(ValueError):
-    """The reply has a number or code that the model was not given."""
-
-
-class ModelReading:
-    """Reads messages with a model; as the plain reading does where the model is not needed, or fails."""
-
-    def __init__(self, generator: AnswerGenerator, *, plain: PlainReading, system_role: bool = True) -> None:
-        """``system_role``: whether the model's chat template takes a system message."""
-        self._generator = generator
-        self._system_role = system_role
-        self._plain = plain
-
-    async def run(self, message: Message, scope: SearchScope) -> Reading:
-        """Return how the message was read, within the scope's deadline. Raises nothing: a step that was late
-        or unavailable is noted in ``scope.degraded``."""
-        plain = self._plain.run(message)
-        if not (is_long(message.text) or len(message.questions) > 1 or plain.leans):
-            return plain
-        try:
-            with scope.steps.step("reading", kind=SpanKind.CLIENT):
-                reply = _parsed(await self._replied(message, scope.deadline), message)
-        except (ValidationError, AddedValueError) as error:
-            _log.warning("reading_unusable", error=type(error).__name__)
-            return plain
-        except (AssistantError, TimeoutError) as error:
-            scope.degraded.append("reading")  # the same message may be read otherwise the next time
-            _log.warning("reading_failed", error=type(error).__name__)
-            return plain
-        leans = reply.leans and message.before is not None
-        return plain.model_copy(update={**dict(reply), "leans": leans, "made_by": "model"})
-
-    async def _replied(self, message: Message, deadline: Deadline) -> str:
-        """Return the first MOST_REPLY_CHARACTERS of the reply. Raises AssistantError, TimeoutError."""
-        messages = rendered(reading_prompt(message), system_role=self._system_role)
-        request = GenerationRequest(messages, max_tokens=_MAX_TOKENS, temperature=0.0)
-        reply, _ = await text_within(
-            READING_LIMIT_S, self._generator, request, deadline=deadline, most=MOST_REPLY_CHARACTERS
-        )
-        return reply
-
-
-async def text_within(
-    limit_s: float, generator: AnswerGenerator, request: GenerationRequest, *, deadline: Deadline, most: int
-) -> tuple[str, Usage]:
-    """Return the first ``most`` characters that a model writes within ``limit_s``, and what was counted.
-    Raises AssistantError, TimeoutError."""
-    step = Deadline.after(deadline.within_s(limit_s), clock=deadline.clock)
-    text, usage = "", Usage()
-    async with asyncio.timeout(step.remaining_s()):
-        async with generator.stream(request, deadline=step) as stream:
-            async for delta in stream:
-                text += delta.text
-                usage = delta.usage or usage
-                if len(text) >= most:
-                    break
-    return text[:most], usage
-
-
-def reading_prompt(message: Message) -> tuple[ChatMessage, ...]:
-    """Return the prompt, with message and question before it between delimiters that they cannot close."""
-    before = "" if message.before is None else f"<before>\n{neutralise(message.before)}\n</before>\n\n"
-    slots = {"before": before, "message": neutralise(message.text)}
-    return ChatMessage("system", _system()), ChatMessage("user", fill_slots(load_prompt(_PROMPT), slots))
-
-
-@lru_cache
-def _system() -> str:
-    schema = orjson.dumps(ReadingReply.model_json_schema()).decode()
-    return load_prompt(_PROMPT).system.replace("{{schema}}", schema)
-
-
-def _parsed(reply: str, message: Message) -> ReadingReply:
-    """Return the JSON object of a reply, without what stands around it.
-
-    Raises ValidationError, AddedValueError.
-    """
-    parsed = ReadingReply.model_validate_json(reply[reply.find("{") : reply.rfind("}") + 1])
-    given = {value for text in (message.text, message.before or "") for value in _values(text)}
-    if not given.issuperset(_values("\n".join((*parsed.questions, parsed.search_text)))):
-        raise AddedValueError
-    return parsed
-
-
-def _values(text: str) -> Iterator[str]:
-    """Yield the numbers and codes of a text: "7.5", "4711-2", "a5". "30-day" is the number 30."""
-    for word in _WORD.findall(text.casefold()):
-        parts = [part for part in _JOINT.split(word) if any(map(str.isdigit, part))]
-        if parts:
-            yield parts[0] if len(parts) == 1 else word

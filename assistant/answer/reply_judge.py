@@ -7,6 +7,7 @@ late, fail, or write what is no verdict.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,13 +16,12 @@ from typing import Any, Literal
 import structlog
 
 from assistant.answer.prompt import count_tokens, fill_slots, load_prompt, quoted, rendered
-from assistant.answer.readers import text_within
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import ReplyCheck, Usage
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError
 from assistant.domain.public import PublicModel
-from assistant.stores.ports import ChatMessage, GenerationRequest
+from assistant.stores.ports import AnswerGenerator, ChatMessage, GenerationRequest
 from assistant.text.caches import remember_texts
 from assistant.text.language import SentenceSpan, split_sentences
 
@@ -128,7 +128,7 @@ class JudgeReply:
             return None
         request = GenerationRequest(messages, max_tokens=most, temperature=0.0)
         try:
-            reply, usage = await text_within(
+            reply, usage = await _text_within(
                 tenant.limits.first_token_timeout_s,
                 writer.generator,
                 request,
@@ -139,6 +139,23 @@ class JudgeReply:
         except (AssistantError, TimeoutError, ValueError) as error:
             _log.warning("reply_check_failed", error=type(error).__name__)
             return None
+
+
+async def _text_within(
+    limit_s: float, generator: AnswerGenerator, request: GenerationRequest, *, deadline: Deadline, most: int
+) -> tuple[str, Usage]:
+    """Return the first ``most`` characters that a model writes within ``limit_s``, and what was counted.
+    Raises AssistantError, TimeoutError."""
+    step = Deadline.after(deadline.within_s(limit_s), clock=deadline.clock)
+    text, usage = "", Usage()
+    async with asyncio.timeout(step.remaining_s()):
+        async with generator.stream(request, deadline=step) as stream:
+            async for delta in stream:
+                text += delta.text
+                usage = delta.usage or usage
+                if len(text) >= most:
+                    break
+    return text[:most], usage
 
 
 def _nothing_yet(*_key: str | None) -> list[Any]:

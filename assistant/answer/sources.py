@@ -82,8 +82,6 @@ class EvidenceQuery:
     """Unit length, of ``text``."""
     before: str | None = None
     """The question before it, where this one makes no sense without."""
-    rewritten: str | None = None
-    """What a model wrote to be searched in place of both; None: they are searched as they are."""
     routed_text: str = ""
     """The question as the router of sources reads it; empty: ``text``."""
     routed_vector: Sequence[float] = ()
@@ -95,8 +93,6 @@ class EvidenceQuery:
 
     @property
     def text(self) -> str:
-        if self.rewritten is not None:
-            return self.rewritten
         return self.question if self.before is None else f"{self.before}\n{self.question}"
 
 

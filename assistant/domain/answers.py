@@ -324,9 +324,9 @@ class Reading(PublicModel):
     """How a message was read: made once, before the search. Nothing below it parses the message again."""
 
     made_by: Literal["plain", "model"] = "plain"
+    """``model``: only in records from before 0.3.0, whose texts a model may have written."""
     questions: tuple[str, ...]
-    """The questions of the message, at least one: in the agent's words, or as a model wrote them to stand
-    alone."""
+    """The questions of the message, at least one, in the agent's words."""
     search_text: str
     """Stands alone: what is searched, with what the conversation adds."""
     leans: bool = False

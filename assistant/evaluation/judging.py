@@ -5,7 +5,6 @@ are by name of a measure: ``measures.MEASURES`` says what each is.
 
 - Gold: excerpts of documents that together are the answer (``EvaluationQuestion.gold``).
 - A part: a message of two questions is searched, ranked and quoted part by part.
-- A reading: what a model, or else a rule, took a message to ask before anything was searched.
 """
 
 from __future__ import annotations
@@ -562,10 +561,7 @@ class WrittenAnswers:
             isinstance(event, SentenceEnded) and event.detail == "withheld" for event in events
         )
         is_refused = done is None or done.mode is None
-        values = {
-            "written_withheld": float(not is_whole),
-            "read_by_model": float(prepared.queries.reading.made_by == "model"),
-        }
+        values = {"written_withheld": float(not is_whole)}
         line = self._recorded.get(question.qid)
         plays = line is not None and line.prompt_sha256 == digest
         if line is not None and digest is not None:
@@ -577,15 +573,14 @@ class WrittenAnswers:
         else:
             is_sure = done is not None and done.certainty is Certainty.ANSWERED
             values |= {"written_false": float(is_sure), "written_rightly_refused": float(is_refused)}
-        recorded = [] if self._recorded else self._to_record(question, digest, "answer", "reading")
-        recorded = [line for line in recorded if is_written or line.task != "answer"]
+        recorded = self._to_record(question, "answer") if is_written and not self._recorded else []
         if is_written and not is_refused and (not self._recorded or question.qid in self._replies):
             reply = await self._replied(prepared.question.begun.answer_id)
             if reply is not None:
                 values |= await self._judged(reply, question)
                 if not self._recorded:
                     of_reply = prompt_sha256(reply.prompt.messages)
-                    recorded += self._to_record(question, of_reply, "reply", "reply_check")
+                    recorded += self._to_record(question, "reply_check", reply=of_reply)
         return Written(values, is_written, shown, () if done is None else done.degraded, tuple(recorded))
 
     async def _replied(self, answer_id: str) -> PreparedReply | None:
@@ -617,13 +612,14 @@ class WrittenAnswers:
         return Deadline.after(_WRITTEN_DEADLINE_S, clock=self._services.clock)
 
     def _to_record(
-        self, question: EvaluationQuestion, digest: str | None, task: Task, other: Task
+        self, question: EvaluationQuestion, task: Task, *, reply: str | None = None
     ) -> list[RecordedAnswer]:
-        """Return the lines of the live model's last calls; ``digest``: of the prompt of ``task``."""
+        """Return the lines of the live model's last calls; ``reply``: the hash of the one prompt that asked
+        for a reply."""
         return [
             RecordedAnswer(
                 id=question.qid,
-                task=task if prompt == digest else other,
+                task="reply" if prompt == reply else task,
                 prompt_sha256=prompt,
                 answer=text,
                 model=self._model_name,

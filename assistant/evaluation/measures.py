@@ -62,7 +62,6 @@ MEASURES: tuple[Measure, ...] = (
     Measure("rewordings_stopped", "right rewordings of replies that the check stops", -1),
     Measure("checks_read", "… of these texts: read by the model", 0),
     Measure("written_false", "… unanswerable: answered without a warning", -1),
-    Measure("read_by_model", "… messages that a model read", 0),
 )
 """In the order of the summary: correctness first. The judges give the values by name."""
 TITLES = {measure.name: measure.title for measure in MEASURES}

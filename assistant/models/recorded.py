@@ -24,7 +24,7 @@ from assistant.domain.public import PublicModel
 from assistant.stores.ports import ChatMessage, GenerationDelta, GenerationRequest, GenerationStream
 
 RowT = TypeVar("RowT", bound=BaseModel)
-Task = Literal["answer", "reading", "reply", "reply_check"]
+Task = Literal["answer", "reply", "reply_check"]
 CONTEXT_TOKENS, MAX_TOKENS = 8_192, 512
 """Of the prompts that were recorded: those of the shipped Inferentia and GPU manifests."""
 _CHARACTERS_A_TOKEN = 4
@@ -38,8 +38,7 @@ class RecordedAnswer(PublicModel):
     id: str
     """Of the question: ``qid`` of evaluation/."""
     task: Task = "answer"
-    """What the model was asked for: the answer, the reading of the message before its search, the reply to
-    the patient, or the check of a reply."""
+    """What the model was asked for: the answer, the reply to the patient, or the check of a reply."""
     prompt_sha256: str
     """``prompt_sha256`` of the messages."""
     answer: str

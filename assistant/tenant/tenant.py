@@ -259,10 +259,6 @@ class AnswersSection(StrictModel):
     prompt: str = Field(default="answer/4", pattern=r"^answer/[1-9][0-9]*$")
     """Prompt of a model that writes: ``answer/<version>`` of assistant/answer/prompts, by default the
     newest. The served model's manifest says how it is rendered."""
-    reading: Literal["plain", "model"] = "plain"
-    """Who reads a message that is long, asks several questions or leans on the question before it. ``model``:
-    the model that writes the answers, by one more call of at most 2 s before the search; where no model
-    writes, as ``plain``."""
     max_words: int = Field(default=160, ge=20, le=1000)
     """Longest section that is shown of the best document."""
     also_words: int = Field(default=80, ge=10, le=500)

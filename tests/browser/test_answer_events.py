@@ -44,7 +44,7 @@ def begins(stand_in: StandIn) -> Held:
     first, *last = units((f"{SUPPORTED} ", "supported", [1]), (UNSUPPORTED, "unsupported", [1, 3]))
     gap = withheld("17 mg", index=9, at=len(SUPPORTED) + 1)
     also = [{**SECTION, "title": "Lost medication"}]
-    ending = done(mode="written", degraded=["reading"], also=also)
+    ending = done(mode="written", degraded=["reranking"], also=also)
     stand_in.answers(
         refill_sources(section=SECTION, offered=OFFERED), held, first, last[0], gap, *last[1:], ending
     )
@@ -72,7 +72,7 @@ def test_above_an_answer_is_one_box_with_the_emergency_first(
     stand_in.started = {"red_flags": flags, "recorded_model": "a model, 20 Nov 2026"}
     asked = [{"name": "orders", "kind": "live", "weight": 1.0, "state": "late"}]
     loading = [{"reason": "first_load", "source": "handbook", "live": 29, "expected": 244}]
-    ending = done(mode="written", certainty="possibly", degraded=["reading"], asked=asked, loading=loading)
+    ending = done(mode="written", certainty="possibly", degraded=["reranking"], asked=asked, loading=loading)
     stand_in.answers(refill_sources(), *units((SUPPORTED, "supported", [1])), ending)
     console = at()
     console.ask_to_the_end(QUESTION)

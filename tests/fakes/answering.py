@@ -310,24 +310,6 @@ class ScriptedGenerator:
             yield GenerationDelta("", finish_reason=self.finish_reason, usage=self.usage)  # pyright: ignore[reportArgumentType]
 
 
-class ReadsAndWrites(ScriptedGenerator):
-    """Replies with ``reading`` to the prompt of a reading, and plays its script to any other."""
-
-    def __init__(self, reading: Step, *steps: Step) -> None:
-        super().__init__(*steps)
-        self._reading, self._answer = reading, steps
-
-    @asynccontextmanager
-    async def stream(
-        self, request: GenerationRequest, *, deadline: Deadline
-    ) -> AsyncIterator[GenerationStream]:
-        asked = request.messages[-1].content
-        is_reading = "<message>" in asked and "<lines>" not in asked
-        self.steps = [self._reading] if is_reading else [*self._answer]
-        async with super().stream(request, deadline=deadline) as stream:
-            yield stream
-
-
 class JudgesAndWrites(ScriptedGenerator):
     """Plays its next verdict to each prompt of a check of a reply, and its script to any other."""
 

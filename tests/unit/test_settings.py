@@ -33,6 +33,10 @@ FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a
             r"answers\.condition_headings was removed in 0\.3\.0: leave it out",
         ),
         (
+            GOOD + '[answers]\nreading = "model"',
+            r"answers\.reading was removed in 0\.3\.0: .* Delete the line",
+        ),
+        (
             GOOD + "[embedding]\ncosine_related = 0.12",
             r"line 4: embedding: .*cosine_related = 0.12 is not more than 0.05 over cosine_unrelated = 0.07",
         ),
@@ -42,7 +46,7 @@ FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a
             GOOD + '[prompt]\nanswer = "answer/2"',
             r"prompt was removed in 0\.3\.0: \[answers\] prompt = .*\[answering\]",
         ),
-        (GOOD + '[answers]\nprompt = "reading/1"', r"answers\.prompt: .*pattern.*got 'reading/1'"),
+        (GOOD + '[answers]\nprompt = "reply/1"', r"answers\.prompt: .*pattern.*got 'reply/1'"),
         (GOOD + '[answers]\nmode = "written"', r"answers\.mode: .*'auto' or 'quoted'"),
         (GOOD + "[answers]\nmax_words = 3", r"answers\.max_words: .*greater than or equal to 20"),
         (GOOD + "[answers.escalation]\nclaim = 4100", r"answers\.escalation\.claim: .*string"),

@@ -75,8 +75,8 @@ class OfferApproved(Offer):
         None where there is none, where a source changed, is withdrawn or is closed to the reader, and where
         that cannot be checked now. Raises DeadlineExceededError.
         """
-        # With the question before it, or in a model's words, it may mean something else.
-        if self.approved is None or query.before is not None or query.rewritten is not None:
+        # With the question before it, it may mean something else.
+        if self.approved is None or query.before is not None:
             return None
         today = self._services.clock.now().date()
         match = self.approved.match(query.question, query.vector, labels=scope.labels, today=today)

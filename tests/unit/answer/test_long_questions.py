@@ -59,10 +59,9 @@ def parcel(number: int) -> StoredDocument:
     return document(f"parcel-{number}", text, title=f"Parcel {number}")
 
 
-def made(*, writes: bool, reading: str = "plain") -> FakeTenant:
+def made(*, writes: bool) -> FakeTenant:
     tenant = FakeTenant.writing() if writes else FakeTenant()
     tenant = tenant.with_documents(*map(parcel, range(20)), document())
-    tenant.configure(answers={"reading": reading})
     tenant.embedder.too_long_words = MODEL_WORDS
     return tenant
 
@@ -95,17 +94,13 @@ def over(cost: Cost, ordinary: Cost) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("question", LONG.values(), ids=LONG)
-@pytest.mark.parametrize(
-    ("writes", "reading"),
-    [(False, "plain"), (True, "plain"), (True, "model")],
-    ids=["quoted", "written", "read"],
-)
+@pytest.mark.parametrize("writes", [False, True], ids=["quoted", "written"])
 async def test_a_question_of_4_000_characters_costs_at_most_four_ordinary_ones(
-    question: str, writes: bool, reading: str
+    question: str, writes: bool
 ) -> None:
     assert len(question) > MAX_QUESTION_CHARACTERS - 10
-    ordinary = await cost_of(ORDINARY, made(writes=writes, reading=reading))
-    assert over(await cost_of(question, made(writes=writes, reading=reading)), ordinary) == {}
+    ordinary = await cost_of(ORDINARY, made(writes=writes))
+    assert over(await cost_of(question, made(writes=writes)), ordinary) == {}
 
 
 @pytest.mark.parametrize("first", LONG.values(), ids=LONG)

@@ -151,3 +151,8 @@ def test_a_reading_keeps_items_and_ids() -> None:
         items=("k2",),
         ids=("A5", "4711-2"),
     )
+
+
+def test_the_reading_of_a_record_from_before_opens_whoever_made_it() -> None:
+    kept = plain().run(message("And by mail?", before=REFILL)).model_dump(mode="json")
+    assert Reading.model_validate(kept | {"made_by": "model"}).made_by == "model"

@@ -12,7 +12,7 @@ from assistant.answer.reply_judge import CheckedReply
 from assistant.domain.answers import ReplyCheck, Usage
 from assistant.domain.errors import GenerationInterruptedError, GenerationUnavailableError, OverloadedError
 from assistant.text.caches import forget_texts
-from tests.fakes.answering import FakeTenant, Gate, JudgesAndWrites, Step, agent, verdicts
+from tests.fakes.answering import FakeTenant, Gate, JudgesAndWrites, ScriptedGenerator, Step, agent, verdicts
 from tests.unit.answer.asking_and_reading import ask, deadline
 
 LINE = "Early refill: Retail refills are payable on day 23 of 30."
@@ -110,6 +110,16 @@ async def test_a_late_verdict_is_not_waited_for() -> None:
     desk.write = WriteReply(services, AnswerQuestion(services).keep.writer)
     assert (await desk.check("You can refill on day 23 of 30.")).degraded == ("reply_check",)
     assert desk.tenant.generator.open_connections == 0
+
+
+async def test_of_an_endless_stream_only_the_beginning_is_read() -> None:
+    never = Gate()
+    desk = await Desk.opened()
+    desk.tenant.generator = generator = ScriptedGenerator("x" * 4_000, never)
+    services = desk.tenant.services
+    desk.write = WriteReply(services, AnswerQuestion(services).keep.writer)
+    assert (await desk.check("You can refill on day 23 of 30.")).degraded == ("reply_check",)
+    assert (never.reached.is_set(), generator.open_connections) == (False, 0)
 
 
 async def test_of_an_edit_only_changed_sentences_are_judged() -> None:

@@ -105,9 +105,9 @@ def test_without_a_file_there_are_no_figures(tmp_path: Path) -> None:
 
 def test_what_no_figure_may_rest_on_is_named() -> None:
     assert run(result()).problems == []
-    late = replace(result(), degraded=("reading",))
+    late = replace(result(), degraded=("reranking",))
     [degraded] = run(late).problems
-    assert degraded.startswith("DEGRADED  pharmacy: 1 questions, q1 first: reading.")
+    assert degraded.startswith("DEGRADED  pharmacy: 1 questions, q1 first: reranking.")
     [quote] = run(result(quote_differs=1.0)).problems
     assert quote.startswith("QUOTE  pharmacy, q1: quote differs from the stored text.")
     played = [result(question(f"q{n}"), plays=1.0) for n in range(98)]

@@ -156,8 +156,8 @@ test("the lines that matter are marked, for those who do not see it too", () => 
 });
 
 test("an answer made without some of its steps says which", () => {
-  const html = page(turnOf(started(), sources(), token("Yes."), done({ degraded: ["second_search", "reading"] })));
-  assert.match(words(html), /asked again, the answer may be better.*made without second search, reading\..*Yes\./);
+  const html = page(turnOf(started(), sources(), token("Yes."), done({ degraded: ["second_search", "reranking"] })));
+  assert.match(words(html), /asked again, the answer may be better.*made without second search, reranking\..*Yes\./);
 });
 
 test("an answer of a source that loads for the first time says so, above the text", () => {
