@@ -62,7 +62,7 @@ from assistant.domain.errors import (
 )
 from assistant.domain.filling import Caller
 from assistant.domain.identity import Identity
-from assistant.stores.ports import ChatMessage
+from assistant.stores.ports import ChatMessage, DocumentTexts
 from assistant.text.language import language
 from assistant.text.markup import label_of, without_marks
 
@@ -109,6 +109,39 @@ class PreparedReply:
     lines: AnswerLines
     live: tuple[LiveText, ...]
     run: Run
+
+
+async def read_lines(
+    record: AnswerRecord, units: Sequence[QuotedUnit], *, texts: DocumentTexts, labels: frozenset[str]
+) -> list[str] | None:
+    """Return each unit's text below its title and heading; None where one is gone. Raises DependencyError."""
+    titles = {use.document_id: shown_title(use.title) for use in record.passages}
+    lines: list[str] = []
+    for unit in units:
+        parsed = await texts.read(unit.document_id, unit.content_hash, labels=labels)
+        if parsed is None:
+            return None
+        start, end = unit.span
+        heading = next((one.heading for one in parsed.units if one.span.start == start), "")
+        lines.append(f"{titles.get(unit.document_id, '')}\n{heading}\n{parsed.text[start:end]}")
+    return lines
+
+
+def reply_messages(
+    question: str, lines: Sequence[str], *, tone: str, style: str | None = None, **more: str
+) -> tuple[ChatMessage, ChatMessage]:
+    """Return what a model reads for a reply. ``lines``: of ``read_lines``. ``more``: the slots ``before``,
+    ``live`` and ``draft``, where there is something."""
+    template = load_prompt(PROMPT)
+    slots = {
+        **dict.fromkeys(("before", "live", "draft"), ""),
+        **more,
+        "tone": tone,
+        "question": neutralise(question),
+        "lines": "\n".join(f"- {one}" for one in map(_line, lines)),
+        "style": f"{template.more[style]}\n\n" if style else "",
+    }
+    return ChatMessage("system", template.system), ChatMessage("user", fill_slots(template, slots))
 
 
 def _cited(record: AnswerRecord) -> tuple[QuotedUnit, ...]:
@@ -158,15 +191,9 @@ class WriteReply:
         services = self._services
         record = await own_answer(services, answer_id, identity=identity)
         texts, units = services.documents.texts, _cited(record)
-        titles = {use.document_id: shown_title(use.title) for use in record.passages}
-        lines: list[str] = []
-        for unit in units:
-            parsed = await texts.read(unit.document_id, unit.content_hash, labels=identity.labels)
-            if parsed is None:
-                raise _withdrawn()
-            start, end = unit.span
-            heading = next((one.heading for one in parsed.units if one.span.start == start), "")
-            lines.append(f"{titles.get(unit.document_id, '')}\n{heading}\n{parsed.text[start:end]}")
+        lines = await read_lines(record, units, texts=texts, labels=identity.labels)
+        if lines is None:
+            raise _withdrawn()
         if record.approved:  # reviewers wrote it, and it is shown whole
             shown = await read_excerpts(record.excerpts, texts, labels=identity.labels)
             if gone_from(record, shown):
@@ -295,7 +322,12 @@ class WriteReply:
         if judged is None:
             return CheckedReply(found, (REPLY_CHECK,))
         # what code takes from the likeness of words, a reading knows
-        found = tuple(one for one in found if one.kind == "not_held")
+        wrong = {one.start for one in judged.checks if one.kind != "missing"}
+        found = tuple(
+            one if one.start in wrong else one.model_copy(update={"kind": "reckoned"})
+            for one in found
+            if one.kind == "not_held"
+        )
         named = {one.start for one in found}
         more = (one for one in judged.checks if one.kind == "missing" or one.start not in named)
         return replace(judged, checks=(*found, *more))
@@ -348,17 +380,15 @@ class WriteReply:
         writer, generation = self._services.writer, self._services.tenant.generation
         template, draft = load_prompt(PROMPT), request.draft
         live = "".join(f"- {quoted(one)}\n" for one in lines.live)
-        slots = {
-            "tone": self._services.tenant.answers.tone,
-            "before": f"The question before it: {quoted(lines.before)}\n\n" if lines.before else "",
-            "question": neutralise(lines.record.question),
-            "lines": "\n".join(f"- {one}" for one in map(_line, lines.lines)),
-            "live": f"Live values of this person:\n{live}\n" if live else "",
-            "draft": f"The message so far:\n<draft>\n{neutralise(draft)}\n</draft>\n\n" if draft else "",
-            "style": f"{template.more[request.style]}\n\n" if request.style else "",
-        }
-        system = ChatMessage("system", template.system)
-        user = ChatMessage("user", fill_slots(template, slots))
+        system, user = reply_messages(
+            lines.record.question,
+            lines.lines,
+            tone=self._services.tenant.answers.tone,
+            style=request.style,
+            before=f"The question before it: {quoted(lines.before)}\n\n" if lines.before else "",
+            live=f"Live values of this person:\n{live}\n" if live else "",
+            draft=f"The message so far:\n<draft>\n{neutralise(draft)}\n</draft>\n\n" if draft else "",
+        )
         most, tokens = min(_LONGEST_TOKENS, generation.max_tokens), count_tokens((system, user), writer)
         if tokens > generation.context_tokens - most:
             raise TooLargeError(f"Lines and draft are {tokens} tokens, too many for a reply.")

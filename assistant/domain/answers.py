@@ -431,9 +431,11 @@ class LiveMatch(PublicModel):
 class ReplyCheck(PublicModel):
     """What is wrong with a text for a patient, by the lines and live values of its answer."""
 
-    kind: Literal["not_held", "contradicts", "missing"]
-    """``not_held``: nothing holds its ``values``. ``contradicts``: a line says the opposite of the sentence.
-    ``missing``: the question asks for a value, lines hold ``values``, and the text has none."""
+    kind: Literal["not_held", "reckoned", "contradicts", "missing"]
+    """``not_held``: nothing holds its ``values``. ``reckoned``: no line has its ``values``, and a model that
+    read the sentence holds it, as a date that follows from a line: it is shown and stops nothing.
+    ``contradicts``: a line says the opposite of the sentence. ``missing``: the question asks for a value,
+    lines hold ``values``, and the text has none."""
     start: int = 0
     end: int = 0
     """[start, end) in the text; the sentence. 0, 0 where something is missing."""

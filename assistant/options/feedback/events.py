@@ -110,6 +110,8 @@ class FeedbackEvent(PublicModel):
     has_better_text: bool = False
     edit: Edit | None = None
     """Of a sent text."""
+    reply_id: RecordId | None = Field(default=None, exclude_if=lambda reply: reply is None)
+    """Of a text that was edited from a reply: the reply's record. ``shown`` of its words is the reply."""
     unsupported_sent: bool = False
     """Whether the sent text keeps a sentence that the answer showed as unsupported."""
     opened: str | None = None

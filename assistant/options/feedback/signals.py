@@ -118,7 +118,7 @@ class Signals:
         yield self._signal(event, answer, better_text=verdict.better_text)
 
     def _of_sent(self, sent: Sent, at: datetime, answer: ShownAnswer) -> Iterator[Signal]:
-        event = self._event(FeedbackKind.SENT, sent.send_id, at, answer.record)
+        event = self._event(FeedbackKind.SENT, sent.send_id, at, answer.record, reply_id=sent.reply_id)
         if self._switches.edits:
             filled = answer.filled
             drafts = [answer.reply] if answer.reply else _drafts(filled)
@@ -182,7 +182,7 @@ class Signals:
 
     def _signal(self, event: FeedbackEvent, answer: ShownAnswer, **words: str | None) -> Signal:
         """Return the event with the question, the shown text and other ``words`` of the agent."""
-        shown = answer.filled.text if answer.is_whole else ""
+        shown = answer.reply or (answer.filled.text if answer.is_whole else "")
         text = FeedbackText(question=answer.record.question, shown=shown, **words)
         return Signal(event, text, answer.record.sight().quoted)
 

@@ -47,7 +47,7 @@ async def training_sets(stores: LearningStores, since: datetime, until: datetime
         approved=[ApprovedAnswer.model_validate_json(item.body) for item in items],
         prompt_of=partial(
             recorded_prompt,
-            prompt_id=stores.tenant.answers.prompt,
+            answers=stores.tenant.answers,
             records=stores.records,
             texts=stores.texts,
         ),

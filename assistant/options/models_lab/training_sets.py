@@ -28,6 +28,7 @@ import orjson
 from rapidfuzz.distance import Levenshtein
 
 from assistant.answer.prompt import DOCUMENTS_IN_PROMPT, document_text, load_prompt, neutralise, user_text
+from assistant.answer.reply import PROMPT, read_lines, reply_messages
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError, InvalidRequestError
@@ -38,7 +39,7 @@ from assistant.options.feedback.section import kept_of
 from assistant.options.models_lab.corpus import SIMILAR_FROM, word_triples
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.stores.ports import AnswerRecords, ChatMessage, DocumentTexts
-from assistant.tenant.tenant import TenantConfig
+from assistant.tenant.tenant import AnswersSection, TenantConfig
 from assistant.text.language import has_unsupported_numbers, quantities
 
 LEAST_AGREEMENT = 0.66
@@ -85,10 +86,12 @@ class Example:
     """Share of the marks on answers to near-identical questions that agree, 0 to 1."""
     events: tuple[str, ...]
     """Ids of the events that it rests on."""
+    reply_id: str | None = None
+    """Of a reply that was sent: what a model reads is the reply's."""
 
 
 PromptOf = Callable[[str, str], Awaitable[tuple[ChatMessage, ...] | None]]
-"""Returns what a model reads for an answer (its id) and question; None where the answer's record or one of
+"""Returns what a model reads for an answer or reply (its id) and question; None where its record or one of
 its documents is gone."""
 
 
@@ -122,7 +125,7 @@ async def build_sets(
     unlike = _without_duplicates(agreed, left_out)
     whole: list[Example] = []
     for pair in unlike:
-        messages = await prompt_of(pair.answer_id, pair.question)
+        messages = await prompt_of(pair.reply_id or pair.answer_id, pair.question)
         if messages is None:
             left_out["its document or record is gone"] += 1
             continue
@@ -153,6 +156,7 @@ def _row(example: Example, **said: str) -> dict[str, Any]:
         **{name: [{"role": "assistant", "content": text}] for name, text in said.items()},
         "provenance": {
             "answer_id": example.answer_id,
+            "task": "answer" if example.reply_id is None else "reply",
             "document_id": example.document_id,
             "origin": example.origin,
             "agreement": round(example.agreement, 3),
@@ -170,19 +174,20 @@ def _drafts(
     approved: Sequence[ApprovedAnswer],
     left_out: Counter[str],
 ) -> list[Example]:
-    """Return an example for each answer that people marked, in the order of time."""
-    of_answer: dict[str, list[FeedbackEvent]] = defaultdict(list)
+    """Return an example for each answer that people marked and each whose reply they sent, in the order of
+    time."""
+    of_answer: dict[tuple[str, bool], list[FeedbackEvent]] = defaultdict(list)
     for event in sorted(events, key=lambda one: (one.at, one.event_id)):
         if event.kind in _MARKS:
-            of_answer[event.answer_id].append(event)
+            of_answer[event.answer_id, event.reply_id is not None].append(event)
     live = {item.from_answer: item for item in approved if item.state is ItemState.LIVE and item.from_answer}
     examples: list[Example] = []
-    for answer_id, marks in of_answer.items():
+    for (answer_id, is_reply), marks in of_answer.items():
         readable = [(mark, texts[mark.text_id]) for mark in marks if mark.text_id and mark.text_id in texts]
         if not readable:
             left_out["its text is erased or was not kept"] += 1
             continue
-        chosen = _chosen(readable, live.get(answer_id))
+        chosen = _chosen(readable, None if is_reply else live.get(answer_id))
         if chosen is None:
             left_out["nobody stands behind a text"] += 1
             continue
@@ -201,6 +206,7 @@ def _drafts(
                 origin=origin,
                 agreement=1.0,
                 events=tuple(rest.event_id for rest in rests_on),
+                reply_id=rests_on[-1].reply_id,
             )
         )
     return examples
@@ -271,14 +277,16 @@ def _agreeing(examples: Sequence[Example], left_out: Counter[str]) -> list[Examp
 
 
 def _without_duplicates(examples: Sequence[Example], left_out: Counter[str]) -> list[Example]:
-    """Return one example of each group of near-duplicates: the strongest, of these the latest."""
+    """Return one example of each group of near-duplicates: the strongest, of these the latest. An answer and
+    its reply are none."""
     alike = families([f"{example.question}\n{example.chosen}" for example in examples])
     order = list(Origin)
-    best: dict[int, int] = {}
+    best: dict[tuple[int, bool], int] = {}
     for at, (family, one) in enumerate(zip(alike, examples, strict=True)):
-        before = best.get(family)
+        group = family, one.reply_id is None
+        before = best.get(group)
         if before is None or order.index(one.origin) <= order.index(examples[before].origin):
-            best[family] = at
+            best[group] = at
     left_out["near-duplicates"] += len(examples) - len(best)
     return [examples[at] for at in sorted(best.values())]
 
@@ -352,21 +360,24 @@ def families(texts: Sequence[str]) -> list[int]:
 
 
 async def recorded_prompt(
-    answer_id: str, question: str, *, prompt_id: str, records: AnswerRecords, texts: DocumentTexts
+    record_id: str, question: str, *, answers: AnswersSection, records: AnswerRecords, texts: DocumentTexts
 ) -> tuple[ChatMessage, ...] | None:
-    """Return what a model would read for a recorded answer, of the documents as they are; None where the
-    record or the content of a source is gone."""
-    record = await records.get_answer(answer_id)
+    """Return what a model would read for a recorded answer or reply, of the documents as they are; None where
+    the record or the content of a source is gone. Live values and the draft of a reply are not kept."""
+    record = await records.get_answer(record_id)
     if record is None:
         return None
+    labels = frozenset(record.labels)
+    if record.reply_to is not None:
+        lines = await read_lines(record, record.quoted, texts=texts, labels=labels)
+        return None if lines is None else reply_messages(question, lines, tone=answers.tone)
     read: list[str] = []
     for use in record.passages[:DOCUMENTS_IN_PROMPT]:
-        labels = frozenset(record.labels)
         document = await texts.read(use.document_id, use.content_hash, labels=labels)
         if document is None:
             return None
         read.append(document_text(len(read) + 1, use.title, document.units))
-    template = load_prompt(prompt_id)
+    template = load_prompt(answers.prompt)
     user = user_text(template, read, "", neutralise(question))
     return ChatMessage("system", template.system), ChatMessage("user", user)
 
@@ -391,7 +402,7 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
         tenant=tenant.name,
         template="training_sets",
         content=content,
-        manifest={"window": window, "prompt": tenant.answers.prompt},
+        manifest={"window": window, "prompt": tenant.answers.prompt, "reply_prompt": PROMPT},
         columns=("split", "examples", "preferences", "documents"),
         rows=rows,
         left_out=sets.left_out,

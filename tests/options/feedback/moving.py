@@ -22,7 +22,7 @@ from assistant.domain.answers import (
     Support,
 )
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.documents import ParsedDocument, Section, Span
+from assistant.domain.documents import ParsedDocument, Section, Span, Unit, UnitKind
 from assistant.options.feedback.events import FeedbackEvent
 from assistant.options.feedback.mover import MoveFeedback, MoverStores
 from assistant.options.feedback.ports import ReplacedText
@@ -107,7 +107,8 @@ class Texts:
     ) -> ParsedDocument | None:
         if self.withdrawn:
             return None
-        return ParsedDocument(QUOTE, (Section((), Span(0, len(QUOTE))),))
+        whole = Span(0, len(QUOTE))
+        return ParsedDocument(QUOTE, (Section((), whole),), (Unit(0, UnitKind.SENTENCE, QUOTE, whole, ""),))
 
 
 class MemberNumbers:

@@ -7,18 +7,23 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
 
-from assistant.domain.answers import VerdictLabel
+from assistant.answer.prompt import load_prompt
+from assistant.answer.reply import PROMPT as REPLY_PROMPT
+from assistant.documents.readable import ReadableDocuments
+from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError
 from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
+from assistant.options.feedback.opened import LearningStores
 from assistant.options.feedback.ports import ReplacedText
 from assistant.options.feedback.section import FeedbackSection
+from assistant.options.models_lab.opened import training_sets
 from assistant.options.models_lab.training_sets import (
     CARD,
     MANIFEST,
@@ -32,7 +37,9 @@ from assistant.options.models_lab.training_sets import (
     supervised_row,
 )
 from assistant.stores.ports import ChatMessage
-from tests.options.feedback.moving import tenant
+from assistant.tenant.tenant import AnswersSection
+from tests.contracts.samples import NOON
+from tests.options.feedback.moving import QUOTE, answered, moving, tenant
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DRAFT = "Keep the parcel in the refrigerator and call the pharmacist on duty today."
@@ -317,3 +324,39 @@ async def test_a_folder_that_was_changed_is_refused(tmp_path: Path) -> None:
     (folder / MANIFEST).write_text("{}")
     with pytest.raises(ConflictError, match="it was changed"):
         write(sets, tmp_path)
+
+
+async def test_a_marked_answer_and_its_sent_reply_are_examples_of_their_own_prompts(tmp_path: Path) -> None:
+    draft, sent = "Take 5 mg once a day, and no alcohol.", "Please take 5 mg twice a day, and no alcohol."
+    async with moving(tmp_path) as scene:
+        records = scene.stores.records
+        await records.put_answer(answered())
+        await records.put_answer(answered("r1").model_copy(update={"reply_to": "a1", "text": draft}))
+        await records.append_verdict("a1", Verdict(verdict_id="v1", label=VerdictLabel.GOOD), agent="ana")
+        await records.append_sent("a1", Sent(send_id="s1", text=sent, reply_id="r1"), agent="ana")
+        await scene.move()
+        stores = LearningStores(
+            tenant(),
+            feedback=scene.feedback,
+            erasure_keys=scene.stores.erasure_keys,
+            desk=scene.stores.desk,
+            records=records,
+            texts=cast("ReadableDocuments", scene.texts),
+            states=scene.stores.states,
+        )
+        export = await training_sets(stores, NOON - timedelta(days=1), NOON + timedelta(days=1))
+
+    def rows(kind: str) -> dict[str, Any]:
+        lines = (line for split in SPLITS for line in export.content[f"{kind}.{split}.jsonl"].splitlines())
+        return {row["provenance"]["task"]: row for row in map(orjson.loads, lines)}
+
+    supervised, preferences = rows("sft"), rows("preference")
+    said = {task: row["completion"][0]["content"] for task, row in supervised.items()}
+    assert said == {"answer": QUOTE, "reply": sent}
+    (system, user), (_, asked) = supervised["reply"]["prompt"], supervised["answer"]["prompt"]
+    assert system["content"] == load_prompt(REPLY_PROMPT).system
+    assert QUOTE in user["content"]
+    assert AnswersSection().tone in user["content"]
+    assert "[1.1]" in asked["content"]
+    assert preferences.keys() == {"reply"}
+    assert preferences["reply"]["rejected"][0]["content"] == draft

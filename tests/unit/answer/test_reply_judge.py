@@ -173,3 +173,12 @@ async def test_a_cancellation_is_passed_on() -> None:
     checking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await checking
+
+
+async def test_a_value_of_a_held_sentence_is_told_and_one_of_another_stays() -> None:
+    text = "You have it on day 23. That is in 9 days, or 8 weeks."
+    desk = await Desk.opened(verdicts((1, "held", 1, ""), (2, "held", 1, "")))
+    assert [(one.kind, one.start) for one in (await desk.check(text)).checks] == [("reckoned", 23)]
+    desk = await Desk.opened(verdicts((1, "held", 1, ""), (2, "not_held", None, "8 weeks")))
+    assert [(one.kind, one.start) for one in (await desk.check(text)).checks] == [("not_held", 23)]
+    assert [one.kind for one in (await desk.check(text, by_model=False)).checks] == ["not_held"]

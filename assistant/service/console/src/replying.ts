@@ -102,7 +102,7 @@ export class Replying {
     const known = this.checked.value[answerId];
     const isRead = known?.text === text && (known.isAccepted || known.reading !== "none");
     const checked = isRead ? known : await this.check(turn, answerId, text, { byModel: true });
-    return checked === null || checked.isAccepted || checked.checks.length === 0;
+    return checked === null || checked.isAccepted || !stops(checked);
   }
 
   /** Null where it could not be checked: the agent's work goes on. */
@@ -123,6 +123,11 @@ export class Replying {
     const checked = this.checked.value[answerId];
     if (checked !== undefined) put(this.checked, answerId, { ...checked, isAccepted: true });
   }
+}
+
+/** Whether a text is opened before it is used: a value that the model reckoned too is only told. */
+export function stops({ checks }: Pick<Checked, "checks">): boolean {
+  return checks.some(({ kind }) => kind !== "reckoned");
 }
 
 function put<T>(by: By<T>, answerId: string, value: T): void {

@@ -255,7 +255,7 @@ export interface Loading {
 
 /** What is wrong with a reply. `missing`: the lines hold `values`, and it has none. */
 export interface ReplyCheck {
-  readonly kind: "not_held" | "contradicts" | "missing";
+  readonly kind: "not_held" | "reckoned" | "contradicts" | "missing";
   /** The sentence, in code points. */
   readonly start: number;
   readonly end: number;

@@ -1,6 +1,7 @@
 import { useEffect, useLayoutEffect, useMemo } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { draftOf, sentencesOf } from "../draft.ts";
+import { stops } from "../replying.ts";
 import { clockTime, count, textAt } from "../text.ts";
 import { type Turn, canJudge, sentWords } from "../turn.ts";
 import type { ReplyCheck, ReplyStyle } from "../wire.ts";
@@ -179,6 +180,7 @@ const STYLES: readonly [ReplyStyle, string][] = [
 ];
 const FAULTS: Readonly<Record<ReplyCheck["kind"], string>> = {
   not_held: "Nothing of this answer says",
+  reckoned: "No line says, and the model that read it finds it right:",
   contradicts: "The lines say otherwise",
   missing: "The lines say, and the reply does not",
 };
@@ -208,9 +210,8 @@ function Faults({ answerId, text }: { answerId: string; text: string }) {
           ))}
         </ul>
         {checked.reading === "failed" && <p class="hint">{UNREAD}</p>}
-        {checked.isAccepted ? (
-          <p class="hint">You looked at this.</p>
-        ) : (
+        {checked.isAccepted && <p class="hint">You looked at this.</p>}
+        {!checked.isAccepted && stops(checked) && (
           <button type="button" class="button" onClick={() => replying.accept(answerId)}>
             I checked: use it
           </button>
