@@ -174,24 +174,23 @@ class Loads:
 
 
 async def measure_peers(loads: Loads, relay: Started, effort: Effort) -> list[Figure]:
-    """Let each framework and the relay take turns at an answer alone, and at short ones."""
+    """Let each framework and the relay answer a few questions and short ones, once: no change here moves it."""
     figures = list[Figure]()
     texts = [document(device) for device in range(DEVICES)]
     for framework in FRAMEWORKS:
         plan = {"framework": framework, "url": f"{loads.stand_in.url}/v1", "documents": texts}
         with started("benchmarks.peers", plan=plan, python=str(PEERS), timeout_s=_TIMEOUT_S) as peer:
             await loads.run(peer, _SHORT, each=DEVICES, cites=False)
-            one, short = list[tuple[Load, Load]](), list[tuple[Load, Load]]()
-            for _ in range(effort.rounds):
-                for pairs, pace, each in (
-                    (one, effort.pace, 5),
-                    (short, _SHORT, effort.short_answers),
-                ):
-                    peer_load = await loads.run(peer, pace, each=each, cites=False)
-                    pairs.append((peer_load, await loads.run(relay, pace, each=each, cites=False)))
+            one, short = [
+                (
+                    await loads.run(peer, pace, each=each, cites=False),
+                    await loads.run(relay, pace, each=each, cites=False),
+                )
+                for pace, each in ((effort.pace, 3), (_SHORT, effort.short_answers))
+            ]
             figures += [
-                beside(f"{framework}: first text after the stand-in's, one stream, p50", one, Load.late_ms),
-                beside(f"{framework}: CPU of an answer of {_SHORT.tokens} tokens", short, Load.cpu_ms),
+                beside(f"{framework}: first text after the stand-in's, one stream, p50", [one], Load.late_ms),
+                beside(f"{framework}: CPU of an answer of {_SHORT.tokens} tokens", [short], Load.cpu_ms),
             ]
     return figures
 
