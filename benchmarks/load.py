@@ -174,7 +174,7 @@ class Loads:
 
 
 async def measure_peers(loads: Loads, relay: Started, effort: Effort) -> list[Figure]:
-    """Let each framework and the relay answer a few questions and short ones, once: no change here moves it."""
+    """Let each framework and the relay answer questions, once: no change of ours moves a framework."""
     figures = list[Figure]()
     texts = [document(device) for device in range(DEVICES)]
     for framework in FRAMEWORKS:
