@@ -18,12 +18,11 @@ from pydantic import model_validator
 
 from assistant.answer.elements import CallBounds, Hydration
 from assistant.answer.events import AnswerEvent, Cause, Checks, Done, Sources, Started, Token
-from assistant.answer.excerpts import fill_record, gone_from, read_excerpts, shown_title
+from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
 from assistant.answer.prepared import Run
 from assistant.answer.prompt import (
     Prompt,
     count_tokens,
-    fill_slots,
     load_prompt,
     neutralise,
     quoted,
@@ -32,6 +31,7 @@ from assistant.answer.prompt import (
 from assistant.answer.record import RecordWriter
 from assistant.answer.reply_check import check_reply
 from assistant.answer.reply_judge import CheckedReply, JudgeReply
+from assistant.answer.reply_prompt import PROMPT, read_lines, reply_messages, shown_line
 from assistant.answer.services import InterruptedAnswerError, TenantServices, begin_answer
 from assistant.answer.sources import SearchScope
 from assistant.answer.stored import own_answer
@@ -62,11 +62,9 @@ from assistant.domain.errors import (
 )
 from assistant.domain.filling import Caller
 from assistant.domain.identity import Identity
-from assistant.stores.ports import ChatMessage, DocumentTexts
 from assistant.text.language import language
 from assistant.text.markup import label_of, without_marks
 
-PROMPT = "reply/1"
 REPLY_CHECK = "reply_check"
 """The step in which a model reads a reply, as it stands in ``degraded``."""
 _LONGEST_TOKENS = 256
@@ -109,39 +107,6 @@ class PreparedReply:
     lines: AnswerLines
     live: tuple[LiveText, ...]
     run: Run
-
-
-async def read_lines(
-    record: AnswerRecord, units: Sequence[QuotedUnit], *, texts: DocumentTexts, labels: frozenset[str]
-) -> list[str] | None:
-    """Return each unit's text below its title and heading; None where one is gone. Raises DependencyError."""
-    titles = {use.document_id: shown_title(use.title) for use in record.passages}
-    lines: list[str] = []
-    for unit in units:
-        parsed = await texts.read(unit.document_id, unit.content_hash, labels=labels)
-        if parsed is None:
-            return None
-        start, end = unit.span
-        heading = next((one.heading for one in parsed.units if one.span.start == start), "")
-        lines.append(f"{titles.get(unit.document_id, '')}\n{heading}\n{parsed.text[start:end]}")
-    return lines
-
-
-def reply_messages(
-    question: str, lines: Sequence[str], *, tone: str, style: str | None = None, **more: str
-) -> tuple[ChatMessage, ChatMessage]:
-    """Return what a model reads for a reply. ``lines``: of ``read_lines``. ``more``: the slots ``before``,
-    ``live`` and ``draft``, where there is something."""
-    template = load_prompt(PROMPT)
-    slots = {
-        **dict.fromkeys(("before", "live", "draft"), ""),
-        **more,
-        "tone": tone,
-        "question": neutralise(question),
-        "lines": "\n".join(f"- {one}" for one in map(_line, lines)),
-        "style": f"{template.more[style]}\n\n" if style else "",
-    }
-    return ChatMessage("system", template.system), ChatMessage("user", fill_slots(template, slots))
 
 
 def _cited(record: AnswerRecord) -> tuple[QuotedUnit, ...]:
@@ -314,7 +279,7 @@ class WriteReply:
             return CheckedReply(found)
         judged = await self._judge.run(
             text,
-            lines=[*map(_line, lines.lines), *map(quoted, lines.live)],
+            lines=[*map(shown_line, lines.lines), *map(quoted, lines.live)],
             question=lines.record.question,
             before=lines.before,
             deadline=deadline,
@@ -399,10 +364,3 @@ class WriteReply:
             prompt_tokens=tokens,
             max_tokens=most,
         )
-
-
-def _line(line: str) -> str:
-    """Return a line of a document below what it stands under: the last heading, or the title."""
-    title, heading, text = line.split("\n", 2)
-    above = heading.rpartition(" > ")[2] or title
-    return f"{quoted(above)}: {quoted(text)}" if above else quoted(text)

@@ -28,7 +28,7 @@ import orjson
 from rapidfuzz.distance import Levenshtein
 
 from assistant.answer.prompt import DOCUMENTS_IN_PROMPT, document_text, load_prompt, neutralise, user_text
-from assistant.answer.reply import PROMPT, read_lines, reply_messages
+from assistant.answer.reply_prompt import PROMPT, read_lines, reply_messages
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError, InvalidRequestError

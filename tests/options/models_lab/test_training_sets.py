@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from assistant.answer.prompt import load_prompt
-from assistant.answer.reply import PROMPT as REPLY_PROMPT
+from assistant.answer.reply_prompt import PROMPT as REPLY_PROMPT
 from assistant.documents.readable import ReadableDocuments
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.desk import ItemState
