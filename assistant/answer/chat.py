@@ -40,6 +40,9 @@ _LONE = 1.5
 """Less for a name with one message, where others have several: a notice of the system is no customer."""
 _LEAST_ASKING, _MOST_TERMS = -1.0, 2
 """Log-odds and content terms of "What do I tell him?" as a message of its own."""
+_LEAST_ASKED = -3.0
+"""Log-odds from which a lone sentence asks for something. All 1,348 questions and messages of ``evaluation``
+do, and 14 of 32 greetings, thanks and single words."""
 Vectors = Mapping[str, Sequence[float]]
 
 
@@ -146,6 +149,16 @@ def said_sentences(said: Sequence[Said]) -> list[SaidSentence]:
             )
             found.append(SaidSentence(sentence, tuple(map(float, counts)), at))
     return found[-MOST_READ:]
+
+
+def asks_something(text: str, vector: Sequence[float] | None, *, embedding_model: str) -> bool:
+    """Return whether a message is more than a greeting or thanks; a message of several sentences is.
+
+    ``vector``: of ``text``, by ``embedding_model``; other models' vectors tell nothing.
+    """
+    weights, (first, *more) = shipped_chat_weights(), said_sentences([Said("customer", text)])
+    is_unknown = vector is None or embedding_model != weights.embedding_model
+    return bool(more) or is_unknown or weights.open.score(vector, first.counts) >= _LEAST_ASKED
 
 
 class ReadChat:

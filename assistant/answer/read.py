@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from assistant.answer.adaptations import Adaptations
+from assistant.answer.chat import asks_something
 from assistant.answer.elements import Beside, open_beside
 from assistant.answer.readers import (
     Message,
@@ -102,8 +103,9 @@ class ReadQuestion:
         caller = Caller(
             question.identity, question.context, "\n".join((text, *numbers)), question.begun.answer_id
         )
+        asks = asks_something(text, scope.embedded.get(text), embedding_model=self._tenant.embedding.model)
         return Queries(
-            reading.model_copy(update={"items": items}),
+            reading.model_copy(update={"items": items, "asks": asks}),
             each,
             self._named(caller, items),
             tuple(self._matched(each, scope)) if self._beside.are_there else (),

@@ -332,6 +332,8 @@ class Reading(PublicModel):
     leans: bool = False
     """Whether the message makes sense only after the question before it."""
     kind: QuestionKind = "rule"
+    asks: bool = Field(default=True, exclude_if=lambda asks: asks)
+    """False for a greeting or thanks: no document need answer it. Omitted otherwise."""
     items: tuple[str, ...] = ()
     """Ids of the catalogue's items that the message names."""
     ids: tuple[str, ...] = ()
@@ -559,7 +561,8 @@ class AnswerRecord(AnswerEnding):
     @property
     def is_for_desk(self) -> bool:
         """Whether it opens a case by itself."""
-        return self.is_unanswered or bool(self.differing)
+        asks = self.reading is None or self.reading.asks
+        return (self.is_unanswered and asks) or bool(self.differing)
 
     @property
     def is_unanswered(self) -> bool:

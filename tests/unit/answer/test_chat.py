@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from assistant.answer.chat import MOST_READ, Said, said_sentences, shipped_chat_weights
+from assistant.answer.chat import MOST_READ, Said, asks_something, said_sentences, shipped_chat_weights
 from assistant.answer.readers import numbers_of
+from assistant.domain.answers import FinishReason, Reading
 from assistant.domain.clock import Deadline
 from assistant.tenant.tenant import TenantConfig
+from tests.contracts.samples import answer
 from tests.fakes.answering import FakeEmbedder, FakeTenant
 from tests.unit.answer.asking_and_reading import QUESTION, ask
 
@@ -124,3 +126,22 @@ def test_where_a_sentence_stands_is_counted() -> None:
     assert (second.counts[0], third.counts[0]) == (1.0, 0.0)
     assert (second.counts[6], third.counts[6]) == (1.0, 0.0)  # an agent answers next
     assert (third.counts[7], third.counts[8], third.counts[11]) == (1.0, 1.0, 1.0)
+
+
+def test_thanks_ask_for_nothing_and_are_no_case_of_the_desk() -> None:
+    weights = shipped_chat_weights()
+    length = sqrt(sum(value * value for value in weights.open.vector))
+    asking = [value / length for value in weights.open.vector]
+    thanking = [-value for value in asking]
+    model = weights.embedding_model
+    assert asks_something("thx", asking, embedding_model=model)
+    assert not asks_something("thx", thanking, embedding_model=model)
+    assert asks_something("thx", thanking, embedding_model="another")
+    assert asks_something("thx", None, embedding_model=model)
+    assert asks_something("Thanks. And the other one?", thanking, embedding_model=model)
+    unanswered = {"finish_reason": FinishReason.NO_EVIDENCE, "text": "", "mode": None}
+    for asks in (True, False):
+        reading = Reading(questions=("thx",), search_text="thx", asks=asks)
+        record = answer("a1").model_copy(update={**unanswered, "reading": reading})
+        assert record.is_for_desk is asks
+        assert ("asks" in reading.model_dump()) is not asks
