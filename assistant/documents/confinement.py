@@ -8,6 +8,7 @@ leaves the other one.
 from __future__ import annotations
 
 import ctypes
+import mimetypes
 import os
 import struct
 import sys
@@ -22,8 +23,12 @@ import pydantic
 import assistant
 
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store")
-_SHARED = ("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/fonts")
-"""Where a PDF file brings no font of its own, pdfium measures letters in one of the system."""
+_SHARED = (
+    *("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/fonts"),
+    *map(str, mimetypes.knownfiles),
+)
+"""Where a PDF file brings no font of its own, pdfium measures letters in one of the system. The reader of
+workbooks asks Python for types of files, which reads the system's own list where there is one."""
 _EXECUTE, _WRITE, _READ, _LIST = 1, 1 << 1, 1 << 2, 1 << 3
 _OF_FILES = _EXECUTE | _WRITE | _READ
 """Access rights of Landlock that a rule for a single file may have."""
