@@ -192,7 +192,6 @@ class ReadChat:
         if request.turns:
             said: Sequence[Said] = [Said(turn.who, turn.text) for turn in request.turns[-MOST_READ:]]
             note = request.question
-            await self._embed([note], scope)
         else:
             pasted = pasted_turns(request.question)[-MOST_READ:]
             await self._embed([each.text for each in pasted], scope)
@@ -201,7 +200,7 @@ class ReadChat:
                 return None
             note = "\n".join(each.text for each in said if each.who == "note")
         sentences = said_sentences(said)
-        await self._embed([each.text for each in sentences], scope)
+        await self._embed([note, *(each.text for each in sentences)], scope)
         asks_reply = bool(note) and self._note_score(note, scope.embedded) > _LEAST_NOTE
         own = [note] if note and not asks_reply else []
         text = "\n".join([*own, *self.open(sentences, scope.embedded)])

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from typing import Self
 
 from opentelemetry.trace import SpanKind
@@ -242,13 +241,14 @@ class WriteReply:
             if text.failure is not None or not written.strip():
                 raise GenerationUnavailableError(f"No reply was written ({text.how}). Try again.")
             outcome = Outcome.DONE
-            check = partial(self.check, prepared.lines, written, deadline=run.scope.deadline)
-            yield Checks(checks=(found := await check(by_model=False)).checks)
+            found = self._found(prepared.lines, written)
+            yield Checks(checks=found)
+            reading = self._read(found, prepared.lines, written, deadline=run.scope.deadline)
             try:
                 with run.scope.steps.step(REPLY_CHECK, kind=SpanKind.CLIENT):
-                    checked = await run.interruption.wait(check())
+                    checked = await run.interruption.wait(reading)
             except InterruptedAnswerError:
-                checked = replace(found, degraded=(REPLY_CHECK,))
+                checked = CheckedReply(found, (REPLY_CHECK,))
             record = self._record(prepared, text, written, outcome, checked)
             is_written = await self._writer.write(record)
             yield Done(
@@ -272,11 +272,21 @@ class WriteReply:
     ) -> CheckedReply:
         """Return what is wrong with a text, by code and by the model that writes, where one does. Raises
         nothing."""
-        given = (*lines.live, lines.before or "", lines.record.question)
-        code = self._services.tenant.language
-        found = check_reply(text, lines=lines.lines, given=given, language=language(code))
+        found = self._found(lines, text)
         if not (by_model and self._services.writes_answers):
             return CheckedReply(found)
+        return await self._read(found, lines, text, deadline=deadline)
+
+    def _found(self, lines: AnswerLines, text: str) -> tuple[ReplyCheck, ...]:
+        """Return what code finds."""
+        given = (*lines.live, lines.before or "", lines.record.question)
+        code = self._services.tenant.language
+        return check_reply(text, lines=lines.lines, given=given, language=language(code))
+
+    async def _read(
+        self, found: tuple[ReplyCheck, ...], lines: AnswerLines, text: str, *, deadline: Deadline
+    ) -> CheckedReply:
+        """Return what is wrong after the model has read the text in which code ``found`` this."""
         judged = await self._judge.run(
             text,
             lines=[*map(shown_line, lines.lines), *map(quoted, lines.live)],

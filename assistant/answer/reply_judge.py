@@ -1,8 +1,7 @@
 """Lets the model that writes judge a text for a patient, in a call of its own: each sentence against the
 numbered lines of its answer, and whether the value that was asked for is missing.
 
-It adds to the check by code (``reply_check``), which stands whatever comes of the call: the model may be
-late, fail, or write what is no verdict.
+The check by code (``reply_check``) stands where the model is late, fails, or writes what is no verdict.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class CheckedReply:
     """What is wrong with a text for a patient."""
 
     checks: tuple[ReplyCheck, ...]
-    """What code found, then what the model added."""
+    """What code found, as far as it stands, then what the model added."""
     degraded: tuple[str, ...] = ()
     """``reply_check`` where a model writes and has not read the text."""
     usage: Usage = field(default_factory=Usage)

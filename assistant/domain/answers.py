@@ -446,6 +446,11 @@ class ReplyCheck(PublicModel):
     line: str | None = Field(default=None, exclude_if=lambda line: line is None)
     """The line that decides, where a model read the text. A record has none."""
 
+    @property
+    def stops(self) -> bool:
+        """Whether an agent looks at it before the text is used."""
+        return self.kind != "reckoned"
+
 
 class AnswerEnding(PublicModel):
     """How an answer ended, as its last event, its whole form and its record say it."""

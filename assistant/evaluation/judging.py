@@ -34,7 +34,7 @@ from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.reply import PreparedReply, ReplyRequest, WriteReply
 from assistant.answer.services import AnswerWriter, TenantServices, elapsed_ms
 from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
-from assistant.domain.answers import Certainty, FinishReason, Mode, ReplyCheck
+from assistant.domain.answers import Certainty, FinishReason, Mode
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import (
     RRF_K,
@@ -600,12 +600,12 @@ class WrittenAnswers:
         self.heard.ended.clear()
         async with aclosing(self._reply.stream(reply)) as stream:
             [done] = [event async for event in stream if isinstance(event, Done)]
-        found = {"reply_faults": [_stops(done.checks)], "checks_read": [not done.degraded]}
+        found = {"reply_faults": [any(one.stops for one in done.checks)], "checks_read": [not done.degraded]}
         for planted in question.planted:
             checked = await self._reply.check(reply.lines, planted.text, deadline=self._deadline())
             found["checks_read"].append(not checked.degraded)
             for name in planted.measures:
-                found.setdefault(name, []).append(_stops(checked.checks))
+                found.setdefault(name, []).append(any(one.stops for one in checked.checks))
         return {name: fmean(each) for name, each in found.items()}
 
     def _deadline(self) -> Deadline:
@@ -646,7 +646,3 @@ def _values_of_text(
     if values.get("raw_right"):
         values["unchanged"] = float(is_right and is_whole)
     return values
-
-
-def _stops(checks: Sequence[ReplyCheck]) -> bool:
-    return any(check.kind != "reckoned" for check in checks)
