@@ -30,7 +30,6 @@ from assistant.process.settings import (
     RemovingSettings,
     ServiceSettings,
 )
-from assistant.stores.index.opensearch_schema import PIPELINE
 from assistant.tenant.deployed_names import (
     ACCESS_PARTITIONS,
     AUDIT_FOLDER,
@@ -40,6 +39,7 @@ from assistant.tenant.deployed_names import (
     LINK_SECRET_PURPOSE,
     LIVE_READS_SECRET_PURPOSE,
     REINDEX_OUTPUT,
+    SCHEMA_VERSION,
     STATES,
     link_secret_context,
 )
@@ -475,7 +475,7 @@ class DocumentFunctions(Construct):
             allow(("es:ESHttpPut", "es:ESHttpDelete"), f"{alias}-v*"),
             allow("es:ESHttpHead", f"{domain}/_alias/{self._foundation.tenant.search_alias}"),
             allow("es:ESHttpPost", f"{domain}/_aliases"),
-            allow("es:ESHttpPut", f"{domain}/_search/pipeline/{PIPELINE}"),
+            allow("es:ESHttpPut", f"{domain}/_search/pipeline/passages-rrf-v{SCHEMA_VERSION}"),
             opens_index=False,
         )
         self.reindex_role = role

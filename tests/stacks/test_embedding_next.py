@@ -15,6 +15,7 @@ import pytest
 
 from assistant.cli.aws import reindex_by_function
 from assistant.domain.errors import ConfigurationError, DeploymentError
+from assistant.stores.index.opensearch_schema import PIPELINE
 from assistant.tenant.deployment_checks import artifact_contradictions, contradictions
 from assistant.terminal.account import AwsAccount
 from assistant.terminal.terminal import Terminal
@@ -136,6 +137,7 @@ def test_only_the_function_that_reindexes_creates_deletes_and_switches_versions(
     may = policy_of("ReindexRole")
     assert "pharmacy-passages-v*" in str(may["es:ESHttpDelete"])
     assert "_aliases" in str(may["es:ESHttpPost"])
+    assert f"/_search/pipeline/{PIPELINE}" in str(may["es:ESHttpPut"])
     for role in ("IngestRole", "RemoveRole"):
         assert "es:ESHttpDelete" not in policy_of(role)
         assert "_aliases" not in str(policy_of(role))
