@@ -626,8 +626,8 @@ EXCEPTIONS = (
     *exceptions(
         "Orchestrator",
         (
-            *wildcard(f"arn:aws:s3:::{DOCUMENTS_BUCKET}/documents/*"),
-            *wildcard(f"arn:aws:s3:::{INBOX_BUCKET}/{UPLOADS_PREFIX}*"),
+            *wildcard(f"arn:{{partition}}:s3:::{DOCUMENTS_BUCKET}/documents/*"),
+            *wildcard(f"arn:{{partition}}:s3:::{INBOX_BUCKET}/{UPLOADS_PREFIX}*"),
         ),
         "The tenant's documents, whose names are hashes of ids: the service reads, adds and withdraws any "
         "of them, and nothing outside this prefix; so do runs of connectors. Uploads have random names.",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import aws_cdk as cdk
+from aws_cdk.region_info import RegionInfo
 from constructs import IConstruct
 
 
@@ -21,8 +22,8 @@ class Acknowledgement:
 
     ``findings`` are ids with their pack: ``AwsSolutions::AwsSolutions-IAM5[Resource::*]``,
     ``HIPAA.Security::HIPAA.Security-LambdaDLQ``, ``cfn-lint::W3005``, ``checkov::CKV_AWS_18``. In an id,
-    ``{account}``, ``{region}``, ``{stage}`` (``assistant-pharmacy``) and names of AWS's registries (their
-    accounts in the region) are placeholders for what differs by tenant.
+    ``{partition}``, ``{account}``, ``{region}``, ``{stage}`` (``assistant-pharmacy``) and names of AWS's
+    registries (their accounts in the region) are placeholders for what differs by tenant.
     """
 
     construct: str
@@ -107,8 +108,9 @@ def acknowledge(
 
     A row whose construct this tenant does not have (no reach entry, no power schedule) is skipped.
     """
+    partition = RegionInfo.get(stage.region or "").partition
     values = {"account": stage.account, "region": stage.region, "stage": stage.stage_name}
-    values |= registries or {}
+    values |= {"partition": partition, **(registries or {})}
     for row in rows:
         construct = _find(stage, row.construct)
         if construct is None:

@@ -254,11 +254,20 @@ def described(scope: Construct, anchor: str, *, log_group: str, happened: str | 
     )
 
 
+_CONSOLES = {
+    "aws": "console.aws.amazon.com",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+    "aws-cn": "console.amazonaws.cn",
+}
+"""By partition. No data of the CDK or of botocore has them."""
+
+
 def runbook_link(scope: Construct, anchor: str) -> str:
     """Return the address of a runbook entry: on the company's page, or else the dashboard that has it."""
     tenant = tenant_of(scope)
     page, region = tenant.config.observability.runbook_url, tenant.place.region
     if page is not None:
         return f"{page}#{anchor}"
-    home = f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
+    console = _CONSOLES[cdk.Stack.of(scope).partition]
+    home = f"https://{region}.{console}/cloudwatch/home?region={region}"
     return f"{home}#dashboards/dashboard/{tenant.full_name}"

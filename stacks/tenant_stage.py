@@ -61,7 +61,7 @@ class TenantStage(cdk.Stage):
         self.tenant = tenant
         prepare_stage(self, tenant, role_path=tenant.role_path)
         self._add_stacks()
-        registries = {name: of[place.region] for name, of in tenant.images.registries.items()}
+        registries = {name: of.get(place.region, "") for name, of in tenant.images.registries.items()}
         acknowledge(self, EXCEPTIONS, registries=registries)
 
     def _add_stacks(self) -> None:

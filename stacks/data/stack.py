@@ -270,7 +270,7 @@ EXCEPTIONS = (
     *exceptions("Data/SchemaPlatform", ANY_RESOURCE, LAMBDA_PLATFORM),
     *exceptions(
         "Data/SchemaPlatform",
-        wildcard("arn:aws:logs:{region}:{account}:log-group:{stage}-*:*"),
+        wildcard("arn:{partition}:logs:{region}:{account}:log-group:{stage}-*:*"),
         "The function and its log group belong to the ingestion stack, which is deployed later: the "
         "tenant's own groups, and only the permission to write lines.",
     ),

@@ -269,7 +269,7 @@ EXCEPTIONS = (
     ),
     *exceptions(
         _policies_of("CloseAuditRole"),
-        wildcard(f"arn:aws:s3:::{TRAIL_BUCKET}/{AUDIT_FOLDER}*"),
+        wildcard(f"arn:{{partition}}:s3:::{TRAIL_BUCKET}/{AUDIT_FOLDER}*"),
         "Digests of audit records, named by their day: one folder of the bucket.",
         decision="0093-chains-of-audit-records",
     ),
@@ -290,16 +290,16 @@ EXCEPTIONS = (
     *exceptions(
         _policies_of("ReceiveRole"),
         (
-            *wildcard(f"arn:aws:s3:::{INBOX_BUCKET}/*"),
-            *wildcard(f"arn:aws:s3:::{INBOX_BUCKET}/{UPLOADS_PREFIX}*/result.json"),
-            *wildcard(f"arn:aws:s3:::{INBOX_BUCKET}/{UPLOADS_PREFIX}*/content"),
+            *wildcard(f"arn:{{partition}}:s3:::{INBOX_BUCKET}/*"),
+            *wildcard(f"arn:{{partition}}:s3:::{INBOX_BUCKET}/{UPLOADS_PREFIX}*/result.json"),
+            *wildcard(f"arn:{{partition}}:s3:::{INBOX_BUCKET}/{UPLOADS_PREFIX}*/content"),
         ),
         "Other systems choose the names of raw files; the function reads any. Of uploads, whose names are "
         "random, it writes results and deletes what it has read.",
     ),
     *exceptions(
         _policies_of("ReceiveRole", "IngestRole", "RemoveRole", "ReindexRole"),
-        wildcard(f"arn:aws:s3:::{DOCUMENTS_BUCKET}/documents/*"),
+        wildcard(f"arn:{{partition}}:s3:::{DOCUMENTS_BUCKET}/documents/*"),
         "The tenant's documents, whose names are hashes of ids: the function handles any of them, and "
         "nothing outside this prefix.",
     ),
@@ -311,7 +311,9 @@ EXCEPTIONS = (
     ),
     *exceptions(
         _policies_of("RedactRole"),
-        wildcard(f"arn:aws:s3:::{QUARANTINE_BUCKET}/*", f"arn:aws:s3:::{CAPTURE_BUCKET}/*"),
+        wildcard(
+            f"arn:{{partition}}:s3:::{QUARANTINE_BUCKET}/*", f"arn:{{partition}}:s3:::{CAPTURE_BUCKET}/*"
+        ),
         "SageMaker names captured objects by endpoint and time; the function reads and deletes each one and "
         "writes its clean copy under the same name. Both buckets contain nothing else.",
         decision="0020-captured-texts-are-dropped",

@@ -76,7 +76,7 @@ _ENDPOINTS = ("Embedding", "EmbeddingNext", "Llm")
 EXCEPTIONS = (
     *exceptions(
         (f"Models/{endpoint}/Role/Rights" for endpoint in _ENDPOINTS),
-        wildcard("*", "arn:aws:ec2:{region}:{account}:network-interface/*"),
+        wildcard("*", "arn:{partition}:ec2:{region}:{account}:network-interface/*"),
         "ECR's sign-in, metrics and EC2's Describe actions support no resources (Service Authorization "
         "Reference); metrics are restricted by namespace. A network interface has no id before SageMaker "
         "creates it: its subnets and security group restrict which.",
@@ -86,7 +86,7 @@ EXCEPTIONS = (
         for endpoint in _ENDPOINTS
         for row in exceptions(
             f"Models/{endpoint}/Role/Rights",
-            wildcard(f"arn:aws:s3:::{QUARANTINE_BUCKET}/{endpoint.lower().removesuffix('next')}/*"),
+            wildcard(f"arn:{{partition}}:s3:::{QUARANTINE_BUCKET}/{endpoint.lower().removesuffix('next')}/*"),
             "SageMaker names captured files by endpoint, hour and a number of its own. The role may only "
             "put, below one prefix of the bucket that only the redactor reads.",
         )
@@ -108,8 +108,8 @@ EXCEPTIONS = (
         "Models/PowerMachines/Switching/Rights",
         wildcard(
             "*",
-            "arn:aws:lambda:{region}:{account}:event-source-mapping:*",
-            "arn:aws:sqs:{region}:{account}:*",
+            "arn:{partition}:lambda:{region}:{account}:event-source-mapping:*",
+            "arn:{partition}:sqs:{region}:{account}:*",
         ),
         "Delivery of a state machine's log and X-Ray support no resources (Step Functions developer guide). "
         "Queues and their event source mappings belong to a stack that is deployed later: the tenant's tag "

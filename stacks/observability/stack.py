@@ -2,6 +2,8 @@
 
 The dashboard of a tenant: answers, latencies, finish reasons, stores and cost on one page.
 """
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_xray as xray
+from boto3 import Session
 from constructs import Construct
 
 from assistant.tenant import deployed_names
@@ -78,7 +81,9 @@ class ObservabilityStack(TenantStack):
             self, "Alarms", metrics=metrics, trail_log_group=trail.log_group_name, topics=topics
         )
         add_dashboard(self, "Dashboard", metrics=metrics, alarms=alarms)
-        self._add_budget()
+        # A partition without Budgets (GovCloud) is billed through an account of another one.
+        if Session().get_available_regions("budgets", self.partition, allow_non_regional=True):
+            self._add_budget()
         xray.CfnGroup(
             self,
             "Traces",

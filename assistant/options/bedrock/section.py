@@ -1,4 +1,6 @@
 """``bedrock`` of ``[generation]``: the model of Amazon Bedrock that writes, in place of an LLM endpoint."""
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -77,6 +79,14 @@ def _of(generation: BedrockGeneration, tenant: TenantConfig) -> Iterator[Contrad
             yield Contradiction(("models", name), "no LLM endpoint is made beside bedrock. Delete the key.")
     if tenant.deployment is None:
         return
+    from botocore.session import Session  # the laptop and the containers do not judge deployments
+
+    region = tenant.deployment.region
+    session = Session()
+    if region not in session.get_available_regions("bedrock", session.get_partition_for_region(region)):
+        yield Contradiction(
+            key, f"botocore knows no Bedrock in {region}. Delete bedrock, or deploy where it is served."
+        )
     regions = generation.bedrock_regions
     if regions is not None and tenant.deployment.region not in regions:
         yield Contradiction(

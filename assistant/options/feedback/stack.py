@@ -230,9 +230,9 @@ EXCEPTIONS = (
     *exceptions(
         "Learning/Functions/MoveRole/DefaultPolicy",
         wildcard(
-            f"arn:aws:s3:::{DOCUMENTS_BUCKET}/documents/*",
-            f"arn:aws:s3:::{LABELS_BUCKET}/events/*",
-            f"arn:aws:s3:::{TEXTS_BUCKET}/texts/*",
+            f"arn:{{partition}}:s3:::{DOCUMENTS_BUCKET}/documents/*",
+            f"arn:{{partition}}:s3:::{LABELS_BUCKET}/events/*",
+            f"arn:{{partition}}:s3:::{TEXTS_BUCKET}/texts/*",
         ),
         "The mover reads the documents that answers showed, whose names are hashes of ids, puts labels and "
         "sealed texts, whose names are hashes of their content, and lists the texts that an erasure made "

@@ -83,8 +83,8 @@ EXCEPTIONS = exceptions(
         "*",
         f"<ModelsBucket.Arn>/{COMPILED_PREFIX}*",
         "<ModelsBucket.Arn>/llm/*",
-        "arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/TrainingJobs*",
-        "arn:aws:ec2:{region}:{account}:network-interface/*",
+        "arn:{partition}:logs:{region}:{account}:log-group:/aws/sagemaker/TrainingJobs*",
+        "arn:{partition}:ec2:{region}:{account}:network-interface/*",
     ),
     "ECR's sign-in, metrics and EC2's Describe actions support no resources (Service Authorization "
     "Reference). SageMaker names a job's output, the revision its weights; the log group is the account's "

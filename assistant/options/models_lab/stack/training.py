@@ -304,10 +304,10 @@ EXCEPTIONS = (
     *exceptions(
         "Learning/Sets/Role/DefaultPolicy",
         wildcard(
-            f"arn:aws:s3:::{LABELS_BUCKET}/events/*",
-            f"arn:aws:s3:::{TEXTS_BUCKET}/texts/*",
-            f"arn:aws:s3:::{DOCUMENTS_BUCKET}/documents/*",
-            "arn:aws:s3:::<TrainingBucket>/sets/*",
+            f"arn:{{partition}}:s3:::{LABELS_BUCKET}/events/*",
+            f"arn:{{partition}}:s3:::{TEXTS_BUCKET}/texts/*",
+            f"arn:{{partition}}:s3:::{DOCUMENTS_BUCKET}/documents/*",
+            "arn:{partition}:s3:::<TrainingBucket>/sets/*",
         ),
         "A training set is made of a window of labels, their texts, and the documents that answers showed, "
         "whose names are hashes; its own name is the hash of what is in it.",
@@ -343,9 +343,9 @@ EXCEPTIONS = (
     *exceptions(
         _JOB,
         wildcard(
-            f"arn:aws:logs:{_ACCOUNT}:log-group:/aws/sagemaker/TrainingJobs*",
-            f"arn:aws:ecr:{_ACCOUNT}:repository/*",
-            f"arn:aws:ec2:{_ACCOUNT}:network-interface/*",
+            f"arn:{{partition}}:logs:{_ACCOUNT}:log-group:/aws/sagemaker/TrainingJobs*",
+            f"arn:{{partition}}:ecr:{_ACCOUNT}:repository/*",
+            f"arn:{{partition}}:ec2:{_ACCOUNT}:network-interface/*",
         ),
         "The log groups that SageMaker has for all jobs of an account; images of this account, of which the "
         "caller names one when a job starts; interfaces, which have no id before SageMaker creates them: "

@@ -114,10 +114,10 @@ EXCEPTIONS = exceptions(
     "Models/Trials/Rights",
     wildcard(
         "*",
-        "arn:aws:ec2:{region}:{account}:network-interface/*",
-        "arn:aws:ecr:{region}:{sagemaker-algorithms}:repository/*",
-        "arn:aws:ecr:{region}:{deep-learning-containers}:repository/*",
-        *(f"arn:aws:s3:::{MODELS_BUCKET}/{task}/*" for task in ("embedding", "llm")),
+        "arn:{partition}:ec2:{region}:{account}:network-interface/*",
+        "arn:{partition}:ecr:{region}:{sagemaker-algorithms}:repository/*",
+        "arn:{partition}:ecr:{region}:{deep-learning-containers}:repository/*",
+        *(f"arn:{{partition}}:s3:::{MODELS_BUCKET}/{task}/*" for task in ("embedding", "llm")),
     ),
     "As above. A candidate is chosen after the deployment: its image is one that AWS publishes, in AWS's "
     "own registries, and its files are below one of two folders of the tenant's models bucket, which "
