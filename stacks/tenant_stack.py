@@ -20,6 +20,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
+from aws_cdk.region_info import RegionInfo
 from constructs import Construct, IConstruct
 
 from assistant.process.settings import ProcessSettings, StoreSettings
@@ -268,6 +269,6 @@ def runbook_link(scope: Construct, anchor: str) -> str:
     page, region = tenant.config.observability.runbook_url, tenant.place.region
     if page is not None:
         return f"{page}#{anchor}"
-    console = _CONSOLES[cdk.Stack.of(scope).partition]
+    console = _CONSOLES[RegionInfo.get(region).partition or "aws"]
     home = f"https://{region}.{console}/cloudwatch/home?region={region}"
     return f"{home}#dashboards/dashboard/{tenant.full_name}"

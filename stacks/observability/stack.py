@@ -19,6 +19,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_xray as xray
+from aws_cdk.region_info import RegionInfo
 from boto3 import Session
 from constructs import Construct
 
@@ -82,7 +83,8 @@ class ObservabilityStack(TenantStack):
         )
         add_dashboard(self, "Dashboard", metrics=metrics, alarms=alarms)
         # A partition without Budgets (GovCloud) is billed through an account of another one.
-        if Session().get_available_regions("budgets", self.partition, allow_non_regional=True):
+        partition = RegionInfo.get(tenant.place.region).partition or ""
+        if Session().get_available_regions("budgets", partition, allow_non_regional=True):
             self._add_budget()
         xray.CfnGroup(
             self,
