@@ -152,6 +152,28 @@ class TenantMetrics:
             period=cdk.Duration.minutes(minutes),
         )
 
+    def or_zero(self, run: cloudwatch.IMetric, *, label: str) -> cloudwatch.IMetric:
+        """Return an hourly metric of a run that must happen, 0 in an hour without one.
+
+        It has data from the first hour in which the balancer watches tasks. So an alarm on N such hours is
+        quiet for the first N hours of a new tenant, and then is raised by runs that never began.
+        """
+        period = cdk.Duration.minutes(60)
+        # SUM adds what has data: 0 stands for an hour in which nothing ran.
+        return cloudwatch.MathExpression(
+            expression="SUM([run, none])",
+            using_metrics={
+                "run": run,
+                "none": cloudwatch.MathExpression(
+                    expression="0 * serving",
+                    using_metrics={"serving": self.balancer("HealthyHostCount", "Maximum", minutes=60)},
+                    period=period,
+                ),
+            },
+            label=label,
+            period=period,
+        )
+
     def queues(self, name: str, statistic: str, queues: Sequence[str]) -> dict[str, cloudwatch.IMetric]:
         """Return one metric per queue, by its id in an expression."""
         return {
@@ -258,14 +280,13 @@ class TenantAlarms(Construct):
         *,
         periods: int = 1,
         below: bool = False,
-        missing_raises: bool = False,
         part: str = "",
     ) -> cloudwatch.Alarm:
         """Create the alarm of a runbook entry: at ``threshold`` or more (or less, with ``below``) in
         ``periods`` periods in a row.
 
-        Missing data do not raise it, unless ``missing_raises``: a paused endpoint and an unused store publish
-        nothing. ``part`` distinguishes alarms of one entry.
+        Missing data do not raise it: a paused endpoint and an unused store publish nothing. ``part``
+        distinguishes alarms of one entry.
         """
         comparison, missing = cloudwatch.ComparisonOperator, cloudwatch.TreatMissingData
         entry = entries()[anchor]
@@ -280,7 +301,7 @@ class TenantAlarms(Construct):
             comparison_operator=comparison.LESS_THAN_THRESHOLD
             if below
             else comparison.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            treat_missing_data=missing.BREACHING if missing_raises else missing.NOT_BREACHING,
+            treat_missing_data=missing.NOT_BREACHING,
         )
         resource = cast("cloudwatch.CfnAlarm", alarm.node.default_child)
         resource.alarm_actions = resource.ok_actions = [self._topics[entry.severity]]
@@ -391,9 +412,8 @@ class TenantAlarms(Construct):
         yield self.add("data-copied", counted(DATA_COPIED), 1)
         yield self.add("stranger-read", counted(STRANGER_READ), 1)
         closed = self.metrics.service(deployed_names.AUDIT_CLOSED, "Maximum", minutes=60)
-        yield self.add(
-            "audit-not-closed", closed, 1, periods=_AUDIT_LATE_HOURS, below=True, missing_raises=True
-        )
+        ran = self.metrics.or_zero(closed, label="Audit closed")
+        yield self.add("audit-not-closed", ran, 1, periods=_AUDIT_LATE_HOURS, below=True)
         if self.metrics.tenant.place.break_glass:
             yield self.add("break-glass-used", counted(BREAK_GLASS), 1)
 

@@ -132,11 +132,9 @@ def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
     tenant = tenant_alarms.metrics.tenant
     for source, connector in connectors_of(tenant).items():
         runs = published_by(tenant.full_name, **{SOURCE_DIMENSION: source})
-        read = runs(SOURCE_READ, minutes=60)
+        read = tenant_alarms.metrics.or_zero(runs(SOURCE_READ, "Maximum", minutes=60), label=f"{source} read")
         hours, part = min(3 * connector.every_minutes // 60 + 2, MOST_HOURS), pascal_case(source)
-        yield tenant_alarms.add(
-            "a-source-is-not-read", read, 1, periods=hours, below=True, missing_raises=True, part=part
-        )
+        yield tenant_alarms.add("a-source-is-not-read", read, 1, periods=hours, below=True, part=part)
 
 
 def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:

@@ -191,9 +191,9 @@ def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
     metrics = tenant_alarms.metrics
     learning = learning_of(metrics.tenant.config)
     if learning.training and learning.sets_every_days:
-        made = metrics.service(SETS_RUN, "Maximum", minutes=60)
+        made = metrics.or_zero(metrics.service(SETS_RUN, "Maximum", minutes=60), label="Sets made")
         hours = min(48 * learning.sets_every_days + 24, MOST_HOURS)  # after two missed runs
-        yield tenant_alarms.add("sets-not-made", made, 1, periods=hours, below=True, missing_raises=True)
+        yield tenant_alarms.add("sets-not-made", made, 1, periods=hours, below=True)
 
 
 def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
