@@ -312,9 +312,7 @@ def task_statements(
     """Return the statements of the task role."""
     tenant, keys, data = foundation.tenant, foundation.keys, foundation.data
     # Endpoints by name: the endpoints themselves are absent while the tenant is paused.
-    embeddings = [
-        resource_arn(scope, "sagemaker", "endpoint", name) for name in models.embedding_endpoint_names
-    ]
+    embedding = resource_arn(scope, "sagemaker", "endpoint", models.embedding_endpoint_name)
     # Only paths of a search and of what the index was built with: a request that writes is refused, whatever
     # the domain's own roles may allow one day.
     alias = f"{data.domain_arn}/{tenant.search_alias}"
@@ -341,7 +339,7 @@ def task_statements(
     folder = f"{bucket_arn(scope, data.models_bucket)}/{CALLERS_PREFIX}"
     inbox = bucket_arn(scope, data.inbox_bucket)
     return [
-        allow("sagemaker:InvokeEndpoint", *embeddings),
+        allow("sagemaker:InvokeEndpoint", embedding),
         *_writing_statements(scope, tenant, models),
         allow("es:ESHttpPost", f"{alias}/_search", f"{versions}/_search"),
         allow("es:ESHttpGet", f"{alias}/_mapping", f"{versions}/_mapping"),

@@ -116,13 +116,12 @@ def model_files(models: ModelsSection, *, folder: Path) -> list[ModelFiles]:
 
     Raises ConfigurationError.
     """
-    manifests: list[tuple[str, LlmManifest | EmbeddingManifest]] = []
+    manifests: dict[str, LlmManifest | EmbeddingManifest] = {}
     if models.llm is not None:
-        manifests.append(("llm", load_llm_manifest(folder / "llm" / models.llm)))
-    for name in models.embeddings:
-        manifests.append(("embedding", load_embedding_manifest(folder / "embedding" / name)))
+        manifests["llm"] = load_llm_manifest(folder / "llm" / models.llm)
+    manifests["embedding"] = load_embedding_manifest(folder / "embedding" / models.embedding)
     found: list[ModelFiles] = []
-    for kind, manifest in manifests:
+    for kind, manifest in manifests.items():
         found.append(ModelFiles(f"{kind}/{manifest.name}/{manifest.sha256}/", manifest.files))
         found.append(ModelFiles(f"{CALLERS_PREFIX}{manifest.served_name}/", _OF_CALLERS))
     return found

@@ -82,7 +82,7 @@ def _architecture(name: str, tenant: TenantConfig) -> Literal["X86_64", "ARM64"]
 
 
 def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
-    embeddings = [load_embedding_manifest(folder / "embedding" / name) for name in models.embeddings]
+    embedding = load_embedding_manifest(folder / "embedding" / models.embedding)
     llms = [load_llm_manifest(folder / "llm" / name) for name in (models.llm, models.candidate) if name]
     return (
         *(
@@ -95,7 +95,7 @@ def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
             )
             for llm in llms
         ),
-        *(ArtifactFact(name=one.name, uri=_folder(one.name, one.sha256)) for one in embeddings),
+        ArtifactFact(name=embedding.name, uri=_folder(embedding.name, embedding.sha256)),
     )
 
 

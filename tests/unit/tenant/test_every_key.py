@@ -22,9 +22,7 @@ FILES: Mapping[type[BaseModel], tuple[str, ...]] = {
     AccountConfig: ("company/accounts/*.toml",),
 }
 NOT_SET = {
-    "embedding_next": "needs a second model; tests/stacks/test_embedding_next.py makes one",
-    "models.embedding_next": "as embedding_next",
-    "models.embedding_next_instance": "as embedding_next",
+    "embedding_next": "a deployment refuses it",
     "sources.ocr": "a deployment refuses it",
     "sources.ocr_languages": "goes with ocr",
     "sources.connector.ca_pem": "a deployment writes it, from ca_file of the [[reach]] entry",
