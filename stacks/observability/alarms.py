@@ -213,7 +213,7 @@ _MAX_SUMMED = 10
 """Metrics of one alarm, CloudWatch quotas."""
 _CANARY_SLOW_US = 10_000_000
 """Microseconds until the first chunk; at this time a new fleet of the served model is rolled back too."""
-_RAW_CAPTURE_LATE_S = 2400
+RAW_CAPTURE_LATE_S = 2400
 """Raw capture must be deleted within the hour: this leaves a third of it to fix the cause."""
 MOST_HOURS = 168
 """Hours that an alarm may look back: a quota of CloudWatch."""
@@ -385,7 +385,7 @@ class TenantAlarms(Construct):
         yield self.add("documents-postponed", while_on, 1, periods=4)
         if metrics.tenant.models.capture == "quarantine":
             age = metrics.service(deployed_names.OLDEST_RAW_CAPTURE_AGE, "Maximum", minutes=5)
-            yield self.add("raw-capture-late", age, _RAW_CAPTURE_LATE_S)
+            yield self.add("raw-capture-late", age, RAW_CAPTURE_LATE_S)
 
     def _search(self) -> Iterator[cloudwatch.Alarm]:
         search = self.metrics.search

@@ -1,4 +1,5 @@
-"""One text file for each stack: a line for each resource with its logical id, its type and a digest.
+"""One text file for each stack: a line for each resource with its logical id, its type and a digest; for the
+company, whose files set what no other does, its properties below it where it carries a promise.
 
 ``python -m tests.stacks.snapshot write`` writes the files. ``python -m tests.stacks.snapshot diff REVISION``
 synthesizes a landed revision too, and prints every line of a template that differs. A digest covers
@@ -35,19 +36,50 @@ STAGES: Mapping[str, Mapping[str, Any]] = {
 """What is synthesized apart from each other = the context that selects it."""
 _DIGITS = 12
 """Of a SHA-256 in hexadecimal: of 1,500 lines, two are alike by chance once in 2.5e8 changes."""
+_PROMISES = frozenset(
+    f"AWS::{kind}"
+    for kind in (
+        *("IAM::ManagedPolicy", "IAM::Policy", "IAM::Role", "KMS::Key", "Lambda::Permission"),
+        *("S3::Bucket", "S3::BucketPolicy", "SQS::QueuePolicy", "SNS::TopicPolicy", "Logs::ResourcePolicy"),
+        *(
+            "DynamoDB::Table",
+            "CloudTrail::Trail",
+            "OpenSearchService::Domain",
+            "SecretsManager::ResourcePolicy",
+        ),
+        *("EC2::VPCEndpoint", "EC2::SecurityGroup", "EC2::SecurityGroupEgress", "EC2::SecurityGroupIngress"),
+        *("Events::Rule", "Lambda::EventSourceMapping", "Scheduler::Schedule", "SNS::Subscription"),
+        *(
+            "SageMaker::EndpointConfig",
+            "SageMaker::Model",
+            "ElasticLoadBalancingV2::Listener",
+            "ECR::Repository",
+        ),
+    )
+)
+"""Who may do what, what reaches what, what feeds what, what is kept and how: printed, for a digest says of a
+change only that there is one."""
 _SECTIONS = ("Parameters", "Conditions", "Rules", "Outputs")
 """A line for each of their entries too. Of other sections there are none."""
 
 
-def snapshots(assembly: Path) -> dict[str, str]:
-    """Return the snapshot of every stack of an assembly, by its path (``Pharmacy/Network.txt``)."""
+def snapshots(assembly: Path, *, readable: bool = False) -> dict[str, str]:
+    """Return the snapshot of every stack of an assembly, by its path (``Pharmacy/Network.txt``).
+
+    ``readable``: with the properties of what carries a promise of privacy or security.
+    """
     hashes = sorted(_asset_hashes(assembly))
     return {
         f"{template.stage}/{template.stack}.txt": "".join(
-            f"{line}\n" for line in _lines(_without(template.body, hashes))
+            f"{line}\n" for line in _lines(_without(template.body, hashes), readable=readable)
         )
         for template in templates_of(assembly)
     }
+
+
+def is_readable(stage: str) -> bool:
+    """Return whether the snapshots of an entry of ``STAGES`` print properties: the company's do."""
+    return STAGES[stage].keys() >= COMPANY.keys()
 
 
 def documents(assembly: Path) -> dict[str, str]:
@@ -81,9 +113,11 @@ def _without(template: Mapping[str, Any], hashes: list[str]) -> Any:
     return document
 
 
-def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+def _lines(document: Mapping[str, Any], *, readable: bool) -> Iterator[str]:
     for logical_id, resource in sorted(document["Resources"].items()):
         yield f"{logical_id} {resource['Type']} {_digest(resource)}"
+        if readable and resource["Type"] in _PROMISES:
+            yield from _properties(resource["Properties"])
     for section in sorted(document.keys() - {"Resources", "Description"}):
         if section not in _SECTIONS:
             raise ValueError(f"A template has a section {section}. Add it to _SECTIONS.")
@@ -91,8 +125,21 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"{section}.{name} {_digest(entry)}"
 
 
+def _properties(properties: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each property, and for each statement of a policy."""
+    for name, value in sorted(properties.items()):
+        if isinstance(value, dict) and isinstance(statements := value.get("Statement"), list):
+            yield from (f"  {name}: {_canonical(one)}" for one in statements)
+        else:
+            yield f"  {name}: {_canonical(value)}"
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
 def _digest(value: Any) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    canonical = _canonical(value)
     return hashlib.sha256(canonical.encode()).hexdigest()[:_DIGITS]
 
 
@@ -118,7 +165,7 @@ def write() -> None:
     made: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         for assembly in _synthesized(ROOT, Path(folder)):
-            made |= snapshots(assembly)
+            made |= snapshots(assembly, readable=is_readable(assembly.name))
     for name in committed().keys() - made.keys():
         (FOLDER / name).unlink()
     for name, text in made.items():

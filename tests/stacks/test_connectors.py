@@ -49,6 +49,8 @@ def test_a_schedule_starts_the_run_of_its_source_in_the_group_of_connectors() ->
     started, task = schedule["Target"], schedule["Target"]["EcsParameters"]
     (override,) = json.loads(started["Input"])["containerOverrides"]
     assert (schedule["ScheduleExpression"], override["command"]) == ("rate(30 minutes)", ["wiki"])
+    # A start that fails is tried again until the next one is due.
+    assert started["RetryPolicy"]["MaximumEventAgeInSeconds"] == 30 * 60
     where = task["NetworkConfiguration"]["AwsvpcConfiguration"]
     assert where["SecurityGroups"] == [NETWORK.security_group_ids[Workload.CONNECTORS]]
     definition = template["Resources"][task["TaskDefinitionArn"]["Ref"]]["Properties"]

@@ -419,3 +419,25 @@ def test_a_sandbox_has_one_node(dev: Template) -> None:
 def test_an_invalid_domain_is_refused_at_synth(tenant: str, sections: Mapping[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         built(with_sections(deployed(tenant), **sections))
+
+
+def test_declared_readers_read_no_raw_capture_and_break_glass_does() -> None:
+    reader, glass = (f"arn:aws:iam::111122223333:role/{name}" for name in ("auditor", "break-glass"))
+    tenant = deployed("pharmacy")
+    place = json.loads(tenant.place.model_dump_json()) | {"break_glass": [glass]}
+    declared = {"declared_principals": [reader]}
+    template = template_of(built(with_sections(tenant, deployment=place, observability=declared)))
+
+    def admitted(bucket: str, sid: str) -> str:
+        (policy,) = [
+            body["Properties"]["PolicyDocument"]
+            for body in resources_of(template, "AWS::S3::BucketPolicy").values()
+            if body["Properties"]["Bucket"] == {"Ref": bucket}
+        ]
+        (statement,) = [one for one in policy["Statement"] if one.get("Sid") == sid]
+        return json.dumps(statement["Condition"])
+
+    raw = admitted("QuarantineBucket", "OnlyRedactorReads")
+    assert glass in raw
+    assert reader not in raw
+    assert reader in admitted("LabelsBucket", "OnlyTheseRead")

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from assistant.options.feedback.stack import MOVER
-from assistant.process.settings import AuditSettings
+from assistant.process.settings import AuditSettings, RedactingSettings
 from assistant.stores.ports import MAX_ATTEMPTS
 from assistant.tenant.deployed_names import AUDIT_OUTPUT
 from stacks.ingestion import functions as tenant_queues
 from stacks.ingestion.stack import IngestionStack, schema_stamp
+from stacks.observability import alarms
 from stacks.outputs import Workload
 from stacks.tenant import ROOT
 from tests.stacks.values import (
@@ -242,3 +243,34 @@ def test_the_schema_stamp_changes_with_the_index() -> None:
 
     assert schema_stamp(with_sections(tenant, index=index)) != schema_stamp(tenant)
     assert schema_stamp(with_sections(tenant, gate={"hopeless_cosine": 0.5})) == schema_stamp(tenant)
+
+
+def test_the_redactor_is_fed_by_the_quarantine_alone(template: dict[str, Any]) -> None:
+    (rule,) = [
+        body["Properties"]
+        for name, body in resources_of(template, "AWS::Events::Rule").items()
+        if name.startswith("Redaction") and "EventPattern" in body["Properties"]
+    ]
+    assert rule["EventPattern"]["detail"]["bucket"]["name"] == [DATA.quarantine_bucket]
+    (target,) = rule["Targets"]
+    fed = [
+        body["Properties"]["FunctionName"]["Fn::GetAtt"][0]
+        for body in resources_of(template, "AWS::Lambda::EventSourceMapping").values()
+        if body["Properties"]["EventSourceArn"] == target["Arn"]
+    ]
+    handlers = {template["Resources"][name]["Properties"]["Handler"] for name in fed}
+    assert {one.split(".")[1] for one in handlers} == {"redact_capture"}
+
+
+def test_what_the_redactor_left_is_swept_before_its_alarm_and_within_the_hour(
+    template: dict[str, Any],
+) -> None:
+    (rule,) = [
+        body["Properties"]
+        for name, body in resources_of(template, "AWS::Events::Rule").items()
+        if name.startswith("RedactionSweep")
+    ]
+    number, unit = rule["ScheduleExpression"].removeprefix("rate(").removesuffix(")").split()
+    assert (unit, rule.get("State", "ENABLED")) == ("minutes", "ENABLED")
+    overdue_s = RedactingSettings.model_fields["overdue_after_s"].default
+    assert overdue_s + 60 * int(number) <= alarms.RAW_CAPTURE_LATE_S <= 3600

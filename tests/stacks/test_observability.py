@@ -49,6 +49,7 @@ def with_glass() -> dict[str, Any]:
     place = json.loads(tenant.place.model_dump_json()) | {"break_glass": [GLASS]}
     watching = {
         "alarm_email": "care@example.com",
+        "page_email": "on-call@example.com",
         "declared_principals": [
             "arn:aws:iam::111122223333:role/backup",
             "arn:aws:iam::111122223333:user/auditor",
@@ -103,6 +104,21 @@ def test_each_topic_is_encrypted_and_only_this_account_publishes(template: dict[
         (allowed,) = [s for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
         assert allowed["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
         assert allowed["Condition"] == {"StringEquals": {"aws:SourceAccount": "111122223333"}}
+
+
+def test_tickets_and_pages_reach_the_addresses_that_are_declared(
+    template: dict[str, Any], with_glass: dict[str, Any]
+) -> None:
+    told = {
+        (body["Properties"]["TopicArn"]["Ref"].removesuffix("Topic"), body["Properties"]["Endpoint"])
+        for body in resources_of(with_glass, "AWS::SNS::Subscription").values()
+        if body["Properties"]["Protocol"] == "email"
+    }
+    assert {(topic[:5], address) for topic, address in told} == {
+        ("Alarm", "care@example.com"),
+        ("PageT", "on-call@example.com"),
+    }
+    assert not resources_of(template, "AWS::SNS::Subscription")
 
 
 def test_every_metric_of_ours_is_emitted_or_counted_by_a_filter(template: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ def test_the_templates_are_as_committed(
 ) -> None:
     made = snapshots(assembly) | snapshots(account_assembly) | snapshots(care_assemblies)
     for each in company_assemblies:
-        made |= snapshots(each)
+        made |= snapshots(each, readable=True)
     difference = changes(committed(), made)
     assert not difference, f"{REGENERATE}\n{difference}"
 
@@ -46,3 +46,14 @@ def test_a_changed_property_changes_the_resource_s_line(account_assembly: Path, 
     difference = changes(snapshots(account_assembly), snapshots(changed)).splitlines()
     lines = [line for line in difference if line[0] in "+-" and not line.startswith(("+++", "---"))]
     assert [line.split()[0] for line in lines] == [f"-{name}", f"+{name}"]
+
+
+def test_a_changed_right_of_the_company_is_printed(company_assemblies: list[Path], tmp_path: Path) -> None:
+    changed = shutil.copytree(company_assemblies[0], tmp_path / "changed")
+    (file,) = changed.glob("assembly-*/*Data*.template.json")
+    document = json.loads(file.read_text(encoding="utf-8"))
+    policies = [one for one in document["Resources"].values() if one["Type"] == "AWS::S3::BucketPolicy"]
+    policies[0]["Properties"]["PolicyDocument"]["Statement"][0]["Action"] = "s3:GetPlanted"
+    file.write_text(json.dumps(document), encoding="utf-8")
+    before, after = (snapshots(one, readable=True) for one in (company_assemblies[0], changed))
+    assert [line for line in changes(before, after).splitlines() if line[0] == "+" and "GetPlanted" in line]

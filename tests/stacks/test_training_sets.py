@@ -119,6 +119,13 @@ def test_the_task_writes_nothing_but_sets() -> None:
     assert place.endswith(":s3:::${TrainingBucket}/sets/*")
 
 
+def test_a_start_without_capacity_is_tried_again_for_an_hour() -> None:
+    (schedule,) = resources_of(
+        template_of(stack_with(LearningStack, learning(training=True))), TASKS[1]
+    ).values()
+    assert schedule["Properties"]["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] == 3600
+
+
 def test_fargate_pulls_one_image_with_the_role_that_starts_the_task() -> None:
     (repository,) = allowed_on(rights("ExecutionRole"), "ecr:BatchGetImage")
     assert repository.endswith(":repository/private-care-assistant/learning")
