@@ -50,7 +50,7 @@ def test_a_changed_property_changes_the_resource_s_line(account_assembly: Path, 
 
 def test_a_changed_right_of_the_company_is_printed(company_assemblies: list[Path], tmp_path: Path) -> None:
     changed = shutil.copytree(company_assemblies[0], tmp_path / "changed")
-    (file,) = changed.glob("assembly-*/*Data*.template.json")
+    file = next(changed.glob("assembly-Company/*Data*.template.json"))
     document = json.loads(file.read_text(encoding="utf-8"))
     policies = [one for one in document["Resources"].values() if one["Type"] == "AWS::S3::BucketPolicy"]
     policies[0]["Properties"]["PolicyDocument"]["Statement"][0]["Action"] = "s3:GetPlanted"
