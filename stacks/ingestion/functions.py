@@ -284,7 +284,11 @@ _PURGE_TIMEOUT_S = 600
 _REDACT_TIMEOUT_S = 120
 """A message of a failed function is invisible for six times that. Five such failures would take the hour,
 hence the sweep."""
-_FILES_PER_BATCH = 5
+_FILES_PER_BATCH = 1
+"""A file that ends the whole function costs no other file an attempt."""
+_PARSING_MIB = 1769
+"""One whole core. The parsing child may take 1,024 MiB of it (``ParsingLimits``), so that a file which takes
+more ends the child and not the function."""
 _DOCUMENTS_PER_BATCH = 10
 """SQS's maximum without a batching window."""
 _OBJECTS_PER_BATCH = 5
@@ -371,7 +375,8 @@ class DocumentFunctions(Construct):
         program = FunctionProgram(
             module="receive_documents",
             timeout_s=_RECEIVE_TIMEOUT_S,
-            scratch_mib=1536,  # the raw files of a batch, 256 MiB each at most
+            memory_mib=_PARSING_MIB,
+            scratch_mib=1536,  # the raw file, 256 MiB at most
             environment=self._environment(ReceivingSettings, bulk_queue_url=queues.bulk_documents.url),
         )
         function = VpcFunction(self, "Receive", program=program, place=self._place, role=role)
@@ -393,7 +398,7 @@ class DocumentFunctions(Construct):
         program = FunctionProgram(
             module="ingest_documents",
             timeout_s=_INGEST_TIMEOUT_S,
-            memory_mib=1769,  # one whole core, to parse and split documents
+            memory_mib=_PARSING_MIB,
             environment=self._environment(
                 IngestingSettings,
                 stores="aws",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from assistant.documents.parsing_process import ParsingLimits
 from assistant.options.feedback.stack import MOVER
 from assistant.process.settings import AuditSettings, RedactingSettings
 from assistant.stores.ports import MAX_ATTEMPTS
@@ -274,3 +275,24 @@ def test_what_the_redactor_left_is_swept_before_its_alarm_and_within_the_hour(
     assert (unit, rule.get("State", "ENABLED")) == ("minutes", "ENABLED")
     overdue_s = RedactingSettings.model_fields["overdue_after_s"].default
     assert overdue_s + 60 * int(number) <= alarms.RAW_CAPTURE_LATE_S <= 3600
+
+
+_PARENT_MIB = 512
+"""More than a worker takes with its libraries."""
+
+
+def test_a_bomb_ends_the_parsing_child_and_costs_no_other_file(template: dict[str, Any]) -> None:
+    functions = functions_of(template)
+    for module in ("receive_documents", "ingest_documents"):
+        assert functions[module]["MemorySize"] >= ParsingLimits().memory_mib + _PARENT_MIB
+    names = [
+        name
+        for name, body in resources_of(template, "AWS::Lambda::Function").items()
+        if "receive_documents" in body["Properties"]["Handler"]
+    ]
+    sizes = {
+        body["Properties"]["BatchSize"]
+        for body in resources_of(template, "AWS::Lambda::EventSourceMapping").values()
+        if body["Properties"]["FunctionName"]["Fn::GetAtt"][0] in names
+    }
+    assert sizes == {1}
