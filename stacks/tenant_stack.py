@@ -255,6 +255,14 @@ def described(scope: Construct, anchor: str, *, log_group: str, happened: str | 
     )
 
 
+def partition_of(tenant: DeployedTenant) -> str:
+    """Return AWS's partition of the tenant's region: a stack's own is a token without cdk.json's flags.
+
+    A region that CDK does not know yet is a commercial one.
+    """
+    return RegionInfo.get(tenant.place.region).partition or "aws"
+
+
 _CONSOLES = {
     "aws": "console.aws.amazon.com",
     "aws-us-gov": "console.amazonaws-us-gov.com",
@@ -269,6 +277,6 @@ def runbook_link(scope: Construct, anchor: str) -> str:
     page, region = tenant.config.observability.runbook_url, tenant.place.region
     if page is not None:
         return f"{page}#{anchor}"
-    console = _CONSOLES[RegionInfo.get(region).partition or "aws"]
+    console = _CONSOLES[partition_of(tenant)]
     home = f"https://{region}.{console}/cloudwatch/home?region={region}"
     return f"{home}#dashboards/dashboard/{tenant.full_name}"

@@ -19,7 +19,6 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_xray as xray
-from aws_cdk.region_info import RegionInfo
 from boto3 import Session
 from constructs import Construct
 
@@ -36,7 +35,7 @@ from stacks.observability.alarms import (
 )
 from stacks.observability.audit import AuditTrail
 from stacks.outputs import KeysOutputs
-from stacks.tenant_stack import TenantStack, entries
+from stacks.tenant_stack import TenantStack, entries, partition_of
 from template_checks.priced import EMBEDDING, LLM, PRICED_BY, priced
 
 _BUDGET_NOTIFICATIONS = (("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100))
@@ -83,8 +82,7 @@ class ObservabilityStack(TenantStack):
         )
         add_dashboard(self, "Dashboard", metrics=metrics, alarms=alarms)
         # A partition without Budgets (GovCloud) is billed through an account of another one.
-        partition = RegionInfo.get(tenant.place.region).partition or ""
-        if Session().get_available_regions("budgets", partition, allow_non_regional=True):
+        if Session().get_available_regions("budgets", partition_of(tenant), allow_non_regional=True):
             self._add_budget()
         xray.CfnGroup(
             self,
