@@ -9,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tests.stacks.values import resources_of
+
 HOUR_S = 3600
 
 
-def run_watched(alarm: Mapping[str, Any]) -> str | None:
-    """Return the metric of the run that an alarm watches, or None of other alarms."""
-    runs = [one for one in alarm.get("Metrics", ()) if one["Id"] == "run"]
-    return runs[0]["MetricStat"]["Metric"]["MetricName"] if runs else None
+def alarms_on_run(template: Mapping[str, Any], metric: str) -> list[Mapping[str, Any]]:
+    """Return the properties of the template's alarms on the run that publishes the metric."""
+    alarms = [one["Properties"] for one in resources_of(template, "AWS::CloudWatch::Alarm").values()]
+    return [
+        alarm
+        for alarm in alarms
+        for one in alarm.get("Metrics", ())
+        if one["Id"] == "run" and one["MetricStat"]["Metric"]["MetricName"] == metric
+    ]
 
 
 def raised_in(

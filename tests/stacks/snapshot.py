@@ -36,27 +36,34 @@ STAGES: Mapping[str, Mapping[str, Any]] = {
 """What is synthesized apart from each other = the context that selects it."""
 _DIGITS = 12
 """Of a SHA-256 in hexadecimal: of 1,500 lines, two are alike by chance once in 2.5e8 changes."""
-_PROMISES = frozenset(
-    f"AWS::{kind}"
-    for kind in (
-        *("IAM::ManagedPolicy", "IAM::Policy", "IAM::Role", "KMS::Key", "Lambda::Permission"),
-        *("S3::Bucket", "S3::BucketPolicy", "SQS::QueuePolicy", "SNS::TopicPolicy", "Logs::ResourcePolicy"),
-        *(
-            "DynamoDB::Table",
-            "CloudTrail::Trail",
-            "OpenSearchService::Domain",
-            "SecretsManager::ResourcePolicy",
-        ),
-        *("EC2::VPCEndpoint", "EC2::SecurityGroup", "EC2::SecurityGroupEgress", "EC2::SecurityGroupIngress"),
-        *("Events::Rule", "Lambda::EventSourceMapping", "Scheduler::Schedule", "SNS::Subscription"),
-        *(
-            "SageMaker::EndpointConfig",
-            "SageMaker::Model",
-            "ElasticLoadBalancingV2::Listener",
-            "ECR::Repository",
-        ),
-    )
-)
+_PROMISES = {
+    "AWS::CloudTrail::Trail",
+    "AWS::DynamoDB::Table",
+    "AWS::EC2::SecurityGroup",
+    "AWS::EC2::SecurityGroupEgress",
+    "AWS::EC2::SecurityGroupIngress",
+    "AWS::EC2::VPCEndpoint",
+    "AWS::ECR::Repository",
+    "AWS::ElasticLoadBalancingV2::Listener",
+    "AWS::Events::Rule",
+    "AWS::IAM::ManagedPolicy",
+    "AWS::IAM::Policy",
+    "AWS::IAM::Role",
+    "AWS::KMS::Key",
+    "AWS::Lambda::EventSourceMapping",
+    "AWS::Lambda::Permission",
+    "AWS::Logs::ResourcePolicy",
+    "AWS::OpenSearchService::Domain",
+    "AWS::S3::Bucket",
+    "AWS::S3::BucketPolicy",
+    "AWS::SNS::Subscription",
+    "AWS::SNS::TopicPolicy",
+    "AWS::SQS::QueuePolicy",
+    "AWS::SageMaker::EndpointConfig",
+    "AWS::SageMaker::Model",
+    "AWS::Scheduler::Schedule",
+    "AWS::SecretsManager::ResourcePolicy",
+}
 """Who may do what, what reaches what, what feeds what, what is kept and how: printed, for a digest says of a
 change only that there is one."""
 _SECTIONS = ("Parameters", "Conditions", "Rules", "Outputs")

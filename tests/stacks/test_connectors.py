@@ -15,9 +15,9 @@ from stacks.observability.stack import ObservabilityStack
 from stacks.outputs import Workload
 from stacks.processes import effective_tenant_file
 from stacks.tenant import ROOT, DeployedTenant
-from tests.stacks.first_week import raised_in, run_watched
+from tests.stacks.first_week import alarms_on_run, raised_in
 from tests.stacks.orchestrator_template import only, orchestrator_of
-from tests.stacks.values import NETWORK, deployed, resources_of, stack_with, template_of, with_sections
+from tests.stacks.values import NETWORK, deployed, stack_with, template_of, with_sections
 
 HOST = "wiki.clinic.example.com"
 CONNECTOR = {
@@ -76,8 +76,7 @@ def test_a_run_gets_the_secret_and_the_authorities_of_the_entry() -> None:
 
 def test_the_alarm_is_raised_by_runs_that_fail_and_by_those_that_never_started() -> None:
     template = template_of(stack_with(ObservabilityStack, connected()))
-    found = [one["Properties"] for one in resources_of(template, "AWS::CloudWatch::Alarm").values()]
-    (alarm,) = [one for one in found if run_watched(one) == SOURCE_READ]
+    (alarm,) = alarms_on_run(template, SOURCE_READ)
     (run,) = [one["MetricStat"]["Metric"] for one in alarm["Metrics"] if one["Id"] == "run"]
     assert {"Name": SOURCE_DIMENSION, "Value": "wiki"} in run["Dimensions"]
     hours: int = alarm["EvaluationPeriods"]

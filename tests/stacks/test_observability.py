@@ -14,7 +14,7 @@ from assistant.tenant import deployed_names
 from stacks.observability import audit as patterns
 from stacks.observability.stack import ObservabilityStack
 from stacks.tenant import DeployedTenant
-from tests.stacks.first_week import raised_in, run_watched
+from tests.stacks.first_week import alarms_on_run, raised_in
 from tests.stacks.trail_filters import matches
 from tests.stacks.values import (
     DATA,
@@ -391,10 +391,7 @@ def named(prefix: str, name: str) -> DeployedTenant:
 
 @pytest.mark.parametrize("tenant", ["pharmacy", "clinic", "sandbox"])
 def test_the_first_week_raises_no_alarm_on_audit_and_six_hours_without_a_run_do(tenant: str) -> None:
-    found = [
-        one["Properties"] for one in resources_of(built(deployed(tenant)), "AWS::CloudWatch::Alarm").values()
-    ]
-    (alarm,) = [one for one in found if run_watched(one) == deployed_names.AUDIT_CLOSED]
+    (alarm,) = alarms_on_run(built(deployed(tenant)), deployed_names.AUDIT_CLOSED)
     week: list[float | None] = [None, *[1.0] * 167]
     assert raised_in(alarm, week) == [], "the first run comes an hour after the deployment"
     assert raised_in(alarm, [*week, *[None] * 6]) == [174]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stacks.snapshot import STAGES, changes, committed, snapshots
+from tests.stacks.snapshot import STAGES, changes, committed, is_readable, snapshots
 from tests.stacks.synthesized import once
 
 REGENERATE = "The templates changed. Run make snapshots, review what changed, and commit it."
@@ -22,7 +22,7 @@ def care_assemblies(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
 @pytest.fixture(scope="module")
 def company_assemblies(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> list[Path]:
     """All three stages of the company, whose files set what no other does."""
-    contexts = {name: context for name, context in STAGES.items() if name.startswith("company")}
+    contexts = {name: context for name, context in STAGES.items() if is_readable(name)}
     return [once(tmp_path_factory, worker_id, name=name, **context) for name, context in contexts.items()]
 
 

@@ -17,7 +17,7 @@ from assistant.tenant.deployed_names import SETS_RUN
 from stacks.observability.stack import ObservabilityStack
 from stacks.outputs import Workload
 from stacks.tenant import ROOT, DeployedTenant
-from tests.stacks.first_week import raised_in, run_watched
+from tests.stacks.first_week import alarms_on_run, raised_in
 from tests.stacks.orchestrator_template import only
 from tests.stacks.policies import allowed_on, statements_of
 from tests.stacks.values import (
@@ -82,8 +82,7 @@ def test_a_tenant_that_does_not_ask_for_sets_has_no_task(section: dict[str, Any]
     tenant = learning(**section)
     template = template_of(stack_with(LearningStack, tenant))
     assert [resources_of(template, kind) for kind in TASKS] == [{}, {}]
-    alarms = resources_of(template_of(stack_with(ObservabilityStack, tenant)), "AWS::CloudWatch::Alarm")
-    assert not [one for one in alarms.values() if run_watched(one["Properties"]) == SETS_RUN]
+    assert not alarms_on_run(template_of(stack_with(ObservabilityStack, tenant)), SETS_RUN)
 
 
 def test_the_task_reads_what_a_set_is_made_of_and_nothing_else() -> None:
@@ -120,10 +119,8 @@ def test_the_task_writes_nothing_but_sets() -> None:
 
 
 def test_a_start_without_capacity_is_tried_again_for_an_hour() -> None:
-    (schedule,) = resources_of(
-        template_of(stack_with(LearningStack, learning(training=True))), TASKS[1]
-    ).values()
-    assert schedule["Properties"]["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] == 3600
+    schedule = only(built(), "AWS::Scheduler::Schedule")
+    assert schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] == 3600
 
 
 def test_fargate_pulls_one_image_with_the_role_that_starts_the_task() -> None:
@@ -133,16 +130,14 @@ def test_fargate_pulls_one_image_with_the_role_that_starts_the_task() -> None:
 
 def test_missing_runs_raise_the_alarm_as_failed_ones_do() -> None:
     template = template_of(stack_with(ObservabilityStack, learning(training=True, sets_every_days=2)))
-    found = [one["Properties"] for one in resources_of(template, "AWS::CloudWatch::Alarm").values()]
-    (alarm,) = [one for one in found if run_watched(one) == SETS_RUN]
+    (alarm,) = alarms_on_run(template, SETS_RUN)
     assert alarm["EvaluationPeriods"] == 120, "two missed runs and a day"
     assert raised_in(alarm, [0.0] * 120) == raised_in(alarm, [None] * 120) == [120]
 
 
 def test_a_week_of_runs_every_second_day_raises_no_alarm() -> None:
     template = template_of(stack_with(ObservabilityStack, learning(training=True, sets_every_days=2)))
-    found = [one["Properties"] for one in resources_of(template, "AWS::CloudWatch::Alarm").values()]
-    (alarm,) = [one for one in found if run_watched(one) == SETS_RUN]
+    (alarm,) = alarms_on_run(template, SETS_RUN)
     assert raised_in(alarm, [1.0 if hour % 48 == 1 else None for hour in range(168)]) == []
 
 
