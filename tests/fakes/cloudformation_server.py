@@ -33,6 +33,7 @@ def patch_moto() -> None:
     _make_keys_of_templates_whole()
     _let_parameters_have_tags()
     _let_updates_heed_conditions()
+    _keep_names_of_configurations_short()
 
 
 def _with_weak_references(clean_json: Any) -> Any:
@@ -261,6 +262,19 @@ def _let_updates_heed_conditions() -> None:
 
     models.CloudFormationBackend._resolve_update_parameters = resolve
     parsing.ResourceMap.update = update_by_conditions
+
+
+def _keep_names_of_configurations_short() -> None:
+    """SageMaker takes 63 characters (``EndpointConfigName``); CloudFormation makes no longer name."""
+    from moto.cloudformation import parsing
+
+    make = parsing.generate_resource_name
+
+    def generate(resource_type: str, stack_name: str, logical_id: str) -> str:
+        name = make(resource_type, stack_name, logical_id)
+        return name[-63:].lstrip("-") if resource_type == "AWS::SageMaker::EndpointConfig" else name
+
+    parsing.generate_resource_name = generate
 
 
 class EndpointConnections:

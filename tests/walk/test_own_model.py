@@ -10,16 +10,22 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from assistant.evaluation.runs import Run
 from assistant.tenant.manifests import load_images, write_digest
+from tests.fakes.lambda_events import object_created, sqs_event
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.fakes.sagemaker_environment import install_sdk
+from tests.node.lambdas.test_redacting import KEY, RAW
 from tests.options.models_lab.test_compiling import NUMBERS, QUOTA, TINY, Company
 from tests.stacks.emulated_account import emulated_account
+from tests.stacks.emulated_tenant import EmulatedTenant
 from tests.stacks.synthesized import ROOT
+from tests.unit.evaluation import results
 from tests.unit.test_from_nothing import FIRST, Action, actions
 from tests.walk.test_walk import BEFORE, edit_tenant_file, take
 from tests.walk.walking import ASSISTANT, Walk, begin, edited, outputs_of, run_the_machine
@@ -37,13 +43,11 @@ INSTEAD: Mapping[int, str] = {
     24: "no chip: tests/fakes/neuron_container.py compiles, under the job's own entry and hyperparameters",
     27: "no chip: the endpoint is in service at once; the machine runs as in action 13",
     28: "as 23 and 24",
+    29: "the endpoint is in service at once; two stored evaluations stand for those of models_lab.md",
+    30: "a raw call is put into the quarantine; the deployed function's handler runs here",
 }
-ELSEWHERE: Mapping[int, str] = {
-    29: "tests/options/models_lab/test_release_command.py",
-    30: "tests/node/lambdas/test_redacting.py",
-    31: "tests/options/models_lab/test_release_command.py",
-}
-"""Actions after a candidate's deployment = what tests their commands."""
+NOTHING_TO_MAKE = "-o .venv/dev.stamp -o build/functions/stamp -o node_modules/.package-lock.json"
+"""Targets of ``make pin`` that the environment of this test is."""
 JUMPSTART = (
     PAGES["models_lab"].partition("### A published row, to a deployment")[2].partition("Refused by name")[0]
 )
@@ -57,7 +61,9 @@ def walk(tmp_path: Path) -> Iterator[Walk]:
         yield begin("pharmacy", tmp_path / "clone", account, account)
 
 
-async def test_the_page_leads_to_a_model_of_one_s_own(walk: Walk, tmp_path: Path) -> None:
+async def test_the_page_leads_to_a_model_of_one_s_own(
+    walk: Walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for action in FIRST[1:9]:
         await asyncio.to_thread(take, walk, action)
     BEFORE[10](walk)
@@ -102,12 +108,52 @@ async def test_the_page_leads_to_a_model_of_one_s_own(walk: Walk, tmp_path: Path
         manifest = (walk.clone / "model_artifacts/llm/qwen3-8b-care/manifest.toml").read_text(
             encoding="utf-8"
         )
-        assert re.findall(r'(?m)^sha256 = "(.+)"', manifest) != [sha256]
+        (tuned,) = re.findall(r'(?m)^sha256 = "(.+)"', manifest)
+        assert tuned != sha256
+        await asyncio.to_thread(walk.run, f"make {NOTHING_TO_MAKE} pin")
+        await control.auto(endpoints="InService")
+        await run(walk, 28, block=2)
+        assert (await asyncio.to_thread(walk.run, checked(OWN[27]))).strip() == "InService"
+        evaluations(walk.clone, served=sha256, candidate=tuned)
+        said = await run(walk, 29)
+        assert "USD an hour" in said
+        assert "Canary 5 %" in said
+        await captured(walk, tmp_path, monkeypatch)
+        kept = await run(walk, 30)
+        assert '"event_id":"e1"' in kept.replace(" ", "")
+        assert "Doe" not in kept
+        assert "AllTraffic alone" in await run(walk, 31)
 
 
 async def run(walk: Walk, number: int, *, block: int = 0, status: int = 0) -> str:
     """Run a block of the page's action."""
     return await asyncio.to_thread(walk.run, walk.told(OWN[number].blocks[block]), status=status)
+
+
+async def captured(walk: Walk, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a call into the quarantine as SageMaker does it, and run the deployed function on its event."""
+    tenant = EmulatedTenant(
+        walk.account, walk.tenant, {"aws_endpoint_url": walk.account.url}, monkeypatch, folder
+    )
+    quarantine, walk.printed["CAPTURE_BUCKET"] = tenant.bucket("quarantine"), tenant.bucket("capture")
+    walk.account.client("s3").put_object(Bucket=quarantine, Key=KEY, Body=RAW)
+    answered = await tenant.call("redact_capture", sqs_event("captured", [object_created(quarantine, KEY)]))
+    await tenant.close()
+    assert answered == {"batchItemFailures": []}
+    assert "Contents" not in walk.account.client("s3").list_objects_v2(Bucket=quarantine)
+
+
+def evaluations(clone: Path, *, served: str, candidate: str) -> None:
+    """Store the evaluations that action 29 rests on; options/models_lab/models_lab.md has their commands."""
+    for name, writer, right in (("served", served, 0.0), ("care", candidate, 1.0)):
+        asked = [results.result(results.question(f"q{number}"), written_right=right) for number in range(6)]
+        made = results.run(*asked, writer="model", writer_sha256=writer)
+        path = clone / ".state/evaluations" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            Run(name=name, made_at=datetime(2026, 11, 23, tzinfo=UTC), tenants=(made,)).model_dump_json(),
+            encoding="utf-8",
+        )
 
 
 def checked(action: Action) -> str:
@@ -128,7 +174,6 @@ async def compiled(walk: Walk, number: int, company: Company, folder: Path) -> N
 def test_each_command_that_is_not_run_is_named() -> None:
     assert set(OWN) == set(range(21, 32))
     assert set(INSTEAD) <= set(OWN)
-    assert all((ROOT / file).is_file() for file in ELSEWHERE.values())
 
 
 def test_a_published_row_is_priced_and_synthesized_and_a_deployment_names_what_adds_its_hash(
