@@ -24,6 +24,7 @@ from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.option import Place
+from assistant.tenant.deployed_names import ACCOUNT_VERSION, ACCOUNT_VERSION_OUTPUT
 from assistant.tenant.deployment import AccountConfig, load_account
 from assistant.tenant.manifests import ImageLock
 from stacks.keys import log_group_arn
@@ -305,7 +306,7 @@ class AccountStack(cdk.Stack):
         prefixes = sorted({tenant.place.name_prefix for tenant in tenants})
         self._add_service_roles(config)
         if config.log_policy == "create":
-            self._add_log_policy(prefixes)
+            self._add_log_policy()
         if config.boundary == "create":
             self._add_boundaries(tenants, regions=config.regions)
         if "create" in (config.repositories, config.budget_topic):
@@ -314,6 +315,7 @@ class AccountStack(cdk.Stack):
                 self._add_repositories(_common(tenants, lambda t: t.images, "images"), key=key)
             if config.budget_topic == "create":
                 self._add_budget_topics(prefixes, key=key, email=config.budget_email)
+        cdk.CfnOutput(self, ACCOUNT_VERSION_OUTPUT, value=str(ACCOUNT_VERSION))
         for resource in self.node.find_all():
             if isinstance(resource, cdk.CfnResource):
                 resource.apply_removal_policy(OUTLIVES)
@@ -324,14 +326,15 @@ class AccountStack(cdk.Stack):
                 name = f"{service}.amazonaws.com"
                 iam.CfnServiceLinkedRole(self, role_id, aws_service_name=name, description=description)
 
-    def _add_log_policy(self, prefixes: Sequence[str]) -> None:
+    def _add_log_policy(self) -> None:
         """Let all domains write logs. A region takes ten such policies; CDK would create one per domain.
 
-        A generated group name begins with its stack's, and that with the prefix.
+        It names no prefix: a stage that one tenant's prefix made would take it from the others. A generated
+        group name has its stack's and its logical id.
         """
         statement = iam.PolicyStatement(
             actions=["logs:CreateLogStream", "logs:PutLogEvents"],
-            resources=[log_group_arn(self, f"{prefix}-*") for prefix in prefixes],
+            resources=[log_group_arn(self, "*-Data-Search*")],
             conditions={
                 "StringEquals": {"aws:SourceAccount": self.account},
                 "ArnLike": {"aws:SourceArn": resource_arn(self, "es", "domain", "*")},

@@ -30,11 +30,14 @@ def build(context: Mapping[str, Any] | None = None) -> cdk.App:
     stage = _context(app, "stage")
     if stage not in _STAGES:
         raise ConfigurationError(f'-c stage={stage}: there is no such stage; allowed: "account", "care_app".')
-    tenants = read_tenants(
-        folder=Path(_context(app, "tenants") or ROOT / "tenants"),
-        only=_context(app, "tenant"),
-        images=Path(_context(app, "images") or ROOT / "images.lock.toml"),
-    )
+    folder = Path(_context(app, "tenants") or ROOT / "tenants")
+    images = Path(_context(app, "images") or ROOT / "images.lock.toml")
+    tenants = read_tenants(folder=folder, only=_context(app, "tenant"), images=images)
+    if stage == "account" and _context(app, "tenant") is not None:
+        # The others of its place too: what their prefixes need would leave the stack without them.
+        places = {(each.place.account, each.place.region) for each in tenants}
+        every = read_tenants(folder=folder, only=None, images=images)
+        tenants = [each for each in every if (each.place.account, each.place.region) in places]
     _STAGES[stage](app, tenants)
     return app
 

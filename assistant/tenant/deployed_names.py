@@ -111,6 +111,11 @@ def desk_partitions(*kinds: str) -> tuple[str, ...]:
     return tuple(pattern for kind in kinds for pattern in (f"item#{kind}#*", f"newest#{kind}"))
 
 
+ACCOUNT_STACK, ACCOUNT_VERSION_OUTPUT = "assistant-account-Account", "Version"
+"""The stack of the account stage, and its output with the version."""
+ACCOUNT_VERSION = 1
+"""Of what the account stage makes. Raise it with each change of its template: a tenant's deployment refuses
+an older one."""
 SERVED_VARIANT = "AllTraffic"
 """Production variant of an endpoint that runs the model which the tenant file names."""
 CANARY_VARIANT = "Canary"

@@ -9,6 +9,7 @@ is a quota below what the tenant may use, or what somebody has to look at: the d
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -311,10 +312,26 @@ class AccountChecks:
             return
         counts = endpoint_instances(self.templates)
         usage = {f"{kind} for endpoint usage": count for kind, count in counts.items()}
-        yield from low_quotas(self.aws, "sagemaker", usage)
+        yield from low_quotas(self.aws, "sagemaker", usage, used=self._used_instances())
         if models.llm is not None and models.accelerator in ("inf2", "trn1"):
             job = {f"{_COMPILES_ON} for training job usage": 1}
             yield from low_quotas(self.aws, "sagemaker", job, why=f" (to compile {models.llm} on)")
+
+    def _used_instances(self) -> dict[str, int]:
+        """Return how many instances the account's other endpoints have now, by the name of their quota."""
+        own, used = {name for name, _ in endpoint_variants(self.templates)}, dict[str, int]()
+        for listed in self.aws.listed("sagemaker", "list_endpoints", "Endpoints"):
+            name = str(listed["EndpointName"])
+            if name in own:
+                continue
+            endpoint = self.aws.call("sagemaker", "describe_endpoint", EndpointName=name)
+            given = {"EndpointConfigName": endpoint["EndpointConfigName"]}
+            config = self.aws.call("sagemaker", "describe_endpoint_config", **given)
+            kinds = {each["VariantName"]: each.get("InstanceType") for each in config["ProductionVariants"]}
+            for variant in endpoint.get("ProductionVariants", ()):
+                quota = f"{kinds.get(variant['VariantName'])} for endpoint usage"
+                used[quota] = used.get(quota, 0) + int(variant.get("CurrentInstanceCount", 1))
+        return used
 
     def _refused(self, place: Sequence[str | int], said: str) -> Finding:
         (line,) = said_of(self.tenant_file, [Contradiction(place, said)])
@@ -328,9 +345,15 @@ def require_quota(aws: AwsAccount, usage: str) -> None:
 
 
 def low_quotas(
-    aws: AwsAccount, service: str, wanted: Mapping[str, int], *, why: str = ""
+    aws: AwsAccount,
+    service: str,
+    wanted: Mapping[str, float],
+    *,
+    used: Mapping[str, float] | None = None,
+    why: str = "",
 ) -> Iterator[Finding]:
-    """Yield a warning for each quota below what is wanted, by name, with how to ask for more."""
+    """Yield a warning for each quota below what is wanted beside what others use, by name, with how to ask
+    for more."""
     quotas: dict[str, Mapping[str, Any]] = {}
     # the account's own come first
     for call in ("list_service_quotas", "list_aws_default_service_quotas"):
@@ -340,9 +363,10 @@ def low_quotas(
     for name, count in wanted.items():
         if name not in quotas:
             yield warning(f"{service} has no quota {name} in this region.")
-        elif (allowed := float(quotas[name]["Value"])) < count:
-            increase = _increase(service, quotas[name]["QuotaCode"], count)
-            yield warning(f"quota {name}: {allowed:g}, and {count} are wanted{why}. {increase}")
+        elif (allowed := float(quotas[name]["Value"])) < count + (taken := (used or {}).get(name, 0)):
+            increase = _increase(service, quotas[name]["QuotaCode"], math.ceil(count + taken))
+            others = f", others of the account use {taken:g}" if taken else ""
+            yield warning(f"quota {name}: {allowed:g}{others}, and {count:g} are wanted{why}. {increase}")
 
 
 def _keys_of(key_set: str) -> list[Mapping[str, Any]]:
@@ -368,7 +392,7 @@ def interface_services(templates: Templates) -> list[str]:
     return sorted(
         {
             str(properties["ServiceName"])
-            for properties in _of_type(templates, "AWS::EC2::VPCEndpoint")
+            for properties in of_type(templates, "AWS::EC2::VPCEndpoint")
             if properties.get("VpcEndpointType") == "Interface"
         }
     )
@@ -376,7 +400,7 @@ def interface_services(templates: Templates) -> list[str]:
 
 def concurrent_functions(templates: Templates) -> int:
     """Return how many executions the queues of the templates may ask for at once."""
-    sources = _of_type(templates, "AWS::Lambda::EventSourceMapping")
+    sources = of_type(templates, "AWS::Lambda::EventSourceMapping")
     return sum(int(source.get("ScalingConfig", {}).get("MaximumConcurrency", 1)) for source in sources)
 
 
@@ -386,10 +410,10 @@ def endpoint_instances(templates: Templates) -> dict[str, int]:
     That is a whole fleet and one more: a blue/green deployment runs both fleets for a while. A canary, in a
     configuration of two variants, takes one instance.
     """
-    targets = _of_type(templates, "AWS::ApplicationAutoScaling::ScalableTarget")
+    targets = of_type(templates, "AWS::ApplicationAutoScaling::ScalableTarget")
     most = [int(target["MaxCapacity"]) for target in targets if target.get("ServiceNamespace") == "sagemaker"]
     wanted: dict[str, int] = {}
-    for config in _of_type(templates, "AWS::SageMaker::EndpointConfig"):
+    for config in of_type(templates, "AWS::SageMaker::EndpointConfig"):
         *beside, variant = config["ProductionVariants"]
         kind = str(variant["InstanceType"])
         wanted[kind] = wanted.get(kind, 0) + (1 if beside else max(most, default=1) + 1)
@@ -404,7 +428,7 @@ def instance_changes(deployed: Templates, new: Templates) -> list[str]:
     no such limit: pausing and resuming makes one.
     """
     before, after = dict(_instances(deployed)), dict(_instances(new))
-    targets = _of_type(deployed, "AWS::ApplicationAutoScaling::ScalableTarget")
+    targets = of_type(deployed, "AWS::ApplicationAutoScaling::ScalableTarget")
     scaled = [target.get("ResourceId") for target in targets]  # a task's is an expression
     return [
         f"endpoint {endpoint}, variant {variant}: from {was} to {after[endpoint, variant]}"
@@ -423,7 +447,7 @@ def endpoint_variants(templates: Templates) -> Iterator[tuple[str, Mapping[str, 
     """Yield (endpoint's name, variant) for each variant that an endpoint starts with."""
     for template in templates.values():
         resources = template.get("Resources", {})
-        for endpoint in _of_type({"": template}, "AWS::SageMaker::Endpoint"):
+        for endpoint in of_type({"": template}, "AWS::SageMaker::Endpoint"):
             config = resources.get(_logical_id(endpoint.get("EndpointConfigName")), {})
             for variant in config.get("Properties", {}).get("ProductionVariants", []):
                 yield str(endpoint.get("EndpointName")), variant
@@ -458,7 +482,8 @@ def _record(certificate: Mapping[str, Any]) -> str:
     return f"Put this record into the domain's public zone, and wait until it is ISSUED: {listed}"
 
 
-def _of_type(templates: Templates, kind: str) -> Iterator[Mapping[str, Any]]:
+def of_type(templates: Templates, kind: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the properties of each resource of a type."""
     for template in templates.values():
         for resource in template.get("Resources", {}).values():
             if resource["Type"] == kind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +12,18 @@ import aws_cdk as cdk
 import pytest
 
 from assistant.domain.errors import ConfigurationError
+from assistant.tenant.deployed_names import ACCOUNT_VERSION
 from assistant.tenant.deployment import load_account
 from stacks.account import AccountStage
+from stacks.application import build
 from stacks.tenant import ROOT, DeployedTenant
+from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.values import deployed, resources_of, template_of, with_sections
 
 ACCOUNT = "111122223333"
+SNAPSHOTS = Path(__file__).with_name("snapshots")
+VERSION = {1: "?"}
+"""Of the account stage, and the digest of its snapshot."""
 
 
 def account_stages(tenants: list[DeployedTenant], folder: Path) -> list[AccountStage]:
@@ -147,7 +154,46 @@ def test_only_search_domains_of_this_account_write_through_the_log_policy(shared
     assert statement["Principal"] == {"Service": "es.amazonaws.com"}
     assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
     assert statement["Condition"]["ArnLike"] == {"aws:SourceArn": f"arn:aws:es:us-east-1:{ACCOUNT}:domain/*"}
-    assert statement["Resource"] == f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:assistant-*"
+    assert statement["Resource"] == f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:*-Data-Search*"
+
+
+def test_one_prefix_takes_the_log_policy_of_no_other_away(tmp_path: Path) -> None:
+    alone = [
+        template([in_place(deployed("clinic"), name_prefix=prefix)], tmp_path) for prefix in ("care", "one")
+    ]
+    policies = [_only(each, "AWS::Logs::ResourcePolicy") for each in alone]
+    assert policies[0] == policies[1]
+
+
+def test_the_log_policy_covers_each_log_group_of_a_search_domain() -> None:
+    for tenant in ("Pharmacy", "Clinic", "Sandbox", "Scribe"):
+        rows = (SNAPSHOTS / tenant / "Data.txt").read_text().splitlines()
+        groups = [row.split()[0] for row in rows if " AWS::Logs::LogGroup " in row and "Search" in row]
+        assert len(groups) == 4
+        assert all(group.startswith("Search") for group in groups)
+
+
+def test_one_tenant_s_account_stage_has_what_the_others_of_its_place_need(tmp_path: Path) -> None:
+    for name, prefix in (("pharmacy", "assistant"), ("clinic", "care")):
+        text = committed_tenant(name).replace(
+            "[deployment]\n", f'[deployment]\nname_prefix = "{prefix}"\n', 1
+        )
+        (tmp_path / f"{name}.toml").write_text(text)
+    context = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    made = build(context | {"stage": "account", "tenant": "clinic", "tenants": str(tmp_path)})
+    (stage,) = [each for each in made.node.children if isinstance(each, AccountStage)]
+    stack = stage.node.find_child("Account")
+    assert isinstance(stack, cdk.Stack)
+    policies = resources_of(template_of(stack), "AWS::IAM::ManagedPolicy").values()
+    names = {body["Properties"]["ManagedPolicyName"] for body in policies}
+    assert names == {"assistant-boundary", "care-boundary"}
+
+
+def test_another_template_of_the_account_stage_has_another_version(shared: dict[str, Any]) -> None:
+    """A deployment of a tenant refuses an account stage that is older than its release."""
+    rows = (SNAPSHOTS / "Account-111122223333-us-east-1" / "Account.txt").read_bytes()
+    assert {ACCOUNT_VERSION: hashlib.sha256(rows).hexdigest()[:12]} == VERSION, "raise ACCOUNT_VERSION"
+    assert shared["Outputs"]["Version"]["Value"] == str(ACCOUNT_VERSION)
 
 
 def test_only_budgets_of_this_account_publish_to_the_topic(shared: dict[str, Any]) -> None:

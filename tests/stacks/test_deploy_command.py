@@ -22,6 +22,7 @@ import pytest
 from assistant.cli.aws import Deployment, deployment_of
 from assistant.cli.aws.cdk import DEPLOY_LIMIT_S
 from assistant.domain.errors import DeploymentError
+from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION
 from assistant.tenant.manifests import load_images, write_digest
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import instance_changes
@@ -95,7 +96,17 @@ def complete(
     done = synthesize(out, tenant=TENANT, tenants=str(tenants), images=str(lock))
     assert done.returncode == 0, done.stderr[-2000:]
     account.bootstrap(out)
+    account_stage(account, ACCOUNT_VERSION)
     return out
+
+
+def account_stage(account: EmulatedAccount, version: int) -> None:
+    """Let the account stage of a version stand; nothing else of it."""
+    cloudformation = account.client("cloudformation")
+    cloudformation.delete_stack(StackName=ACCOUNT_STACK)
+    outputs = {"Version": {"Value": str(version)}}
+    body = {"Resources": {"Something": {"Type": "AWS::SNS::Topic"}}, "Outputs": outputs}
+    cloudformation.create_stack(StackName=ACCOUNT_STACK, TemplateBody=json.dumps(body))
 
 
 class Clone:
@@ -296,6 +307,20 @@ def test_a_missing_role_stops_the_command_before_a_deployment(
             deployment(clone, lock).deploy([])
     finally:
         iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+    assert clone.calls() == ["synth"]
+
+
+def test_an_older_account_stage_stops_the_command_with_the_one_that_renews_it(
+    clone: Clone, lock: Path, account: EmulatedAccount
+) -> None:
+    account_stage(account, ACCOUNT_VERSION - 1)
+    try:
+        with pytest.raises(
+            DeploymentError, match=r"Run first: npx cdk deploy -c stage=account -c tenant=sandbox"
+        ):
+            deployment(clone, lock).deploy([])
+    finally:
+        account_stage(account, ACCOUNT_VERSION)
     assert clone.calls() == ["synth"]
 
 
@@ -588,6 +613,9 @@ def examined(account: EmulatedAccount, tenants: Path, lock: Path) -> dict[str, l
         found.setdefault(finding["check"], []).append(finding["kind"])
     failed = any("fail" in kinds for kinds in found.values())
     assert done.returncode == int(failed), printed(done)
+    unknown = sorted(name for name, kinds in found.items() if "unknown" in kinds)
+    assert f"{len(unknown)} checks could not be asked, and none is a pass: " in done.stderr
+    assert account.run(command, *options, "--require").returncode == 1
     return found
 
 
@@ -645,6 +673,8 @@ def called(
     assert {name for name, kinds in found.items() if "fail" in kinds} == set()
     for name in ("bootstrap", "images", "model artifacts", "templates"):
         assert found[name] == ["pass"]
+    # The emulator knows no quotas, functions at once or search instances.
+    assert {name for name, kinds in found.items() if "unknown" in kinds} >= {"functions at once", "Fargate"}
     assert "search schema: " in run("deploy", *deploy)
     assert power(account) == "paused"
     states = stacks_of(account)

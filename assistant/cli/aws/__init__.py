@@ -56,8 +56,9 @@ PROBE_OUTPUT = "ProbeFunctionName"
 _FIRST = ("Keys", "Network", "Data")
 """The stacks of a first deployment: endpoints, tasks and the schema function read the models bucket when they
 start, so it must exist, with the model artifacts, before them."""
-_SIGNS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "unknown": "unknown"}
+_SIGNS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "unknown": "UNKNOWN"}
 ShowPlan = Annotated[bool, Option("--plan", help="Show what would change; change nothing.")]
+Require = Annotated[bool, Option("--require", help="Fail also where a check could not be asked.")]
 FromStdin = Annotated[bool, Option("--token", help="Only say which claims an agent's token on stdin misses.")]
 CdkArguments = Annotated[list[str] | None, Argument(metavar="[-- CDK ARGUMENTS]", help="Passed on to cdk.")]
 
@@ -72,7 +73,11 @@ def deploy(
 
 @app.command()
 def doctor(
-    context: typer.Context, tenant: Tenant, images: ImageLockFile = IMAGE_LOCK, token: FromStdin = False
+    context: typer.Context,
+    tenant: Tenant,
+    images: ImageLockFile = IMAGE_LOCK,
+    token: FromStdin = False,
+    require: Require = False,
 ) -> None:
     """Ask machine, files, account and issuer for what a deployment needs; status 1 if anything fails."""
     options = GlobalOptions.of(context)
@@ -84,7 +89,10 @@ def doctor(
     if not options.writes(found):
         shown = [(_SIGNS[each.kind], each.check, each.said) for each in found]
         Terminal().out.print(table("", "check", "what to do", rows=shown))
-    if any(each.kind == "fail" for each in found):
+    unknown = [each.check for each in found if each.kind == "unknown"]
+    if unknown:
+        Terminal().say(f"{len(unknown)} checks could not be asked, and none is a pass: {', '.join(unknown)}")
+    if (require and unknown) or any(each.kind == "fail" for each in found):
         raise typer.Exit(1)
 
 
@@ -275,7 +283,7 @@ class Deployment:
         for found in self.examinations():
             for finding in found:
                 if finding.kind in ("warn", "unknown"):
-                    self.terminal.say(finding.said)
+                    self.terminal.say(f"{_SIGNS[finding.kind]} {finding.check}: {finding.said}")
             if failed := [finding.said for finding in found if finding.kind == "fail"]:
                 raise DeploymentError("\n".join(failed))
         for refuse in BEFORE_DEPLOYMENT.joined():

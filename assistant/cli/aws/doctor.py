@@ -16,6 +16,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
 
+from assistant.cli.aws.room import RoomChecks
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import (
     ConfigurationError,
@@ -79,6 +80,7 @@ class DeploymentChecks:
         of_options = {name: check for of in CHECKS.joined() for name, check in of(self.account).items()}
         return {
             **self.account.checks(),
+            **RoomChecks(self.account, self.root).checks(),
             **of_options,
             "bootstrap": self._bootstrap,
             "load balancers": self._balancers,

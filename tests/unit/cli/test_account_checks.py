@@ -66,6 +66,8 @@ class Account:
                 if given["RoleName"] not in self.roles:
                     raise refusal("NoSuchEntity", action)
                 return {"Role": {"RoleName": given["RoleName"]}}
+            case "ListEndpoints":
+                return {"Endpoints": []}
             case "GetAccountSettings":
                 return {"AccountLimit": {"ConcurrentExecutions": self.functions}}
             case "ListServiceQuotas" | "ListAWSDefaultServiceQuotas":

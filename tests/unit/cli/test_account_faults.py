@@ -1,0 +1,388 @@
+"""Faults planted in an account: the checks before a deployment name each, or say that it is unknown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from assistant.cli.aws.doctor import DeploymentChecks, checked
+from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION
+from assistant.tenant.tenant import load_tenant
+from assistant.terminal.account import AccountChecks, AwsAccount, Finding
+from tests.fakes.planned_account import PlannedAccount, planned_account
+from tests.fakes.tenant_files import committed_tenant
+
+pytestmark = pytest.mark.loopback
+ROOT = Path(__file__).parents[3]
+ACCOUNT, REGION = "123456789012", "us-east-1"
+ROLE = f"cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-{REGION}"
+ASSETS = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
+REPOSITORY = "private-care-assistant/orchestrator"
+ZONES = [f"{REGION}{letter}" for letter in "abc"]
+CERTIFICATE = {"DomainName": "assistant.pharmacy.northshop.net", "Status": "ISSUED"}
+ANYONE = json.dumps({"Version": "2012-10-17", "Statement": []})
+
+
+def client(service: str) -> Any:
+    return boto3.client(service, region_name=REGION)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def resource(kind: str, **properties: Any) -> dict[str, Any]:
+    return {"Type": kind, "Properties": properties}
+
+
+def encrypt_assets(default: Mapping[str, str]) -> None:
+    rules = {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
+    client("s3").put_bucket_encryption(Bucket=ASSETS, ServerSideEncryptionConfiguration=rules)
+
+
+def templates(image: str) -> dict[str, Any]:
+    """What matters to the checks of a tenant with its own network, six tasks of 2 vCPU and two endpoints."""
+    endpoints = {
+        name: resource(
+            "AWS::EC2::VPCEndpoint", ServiceName=f"com.amazonaws.{REGION}.{name}", VpcEndpointType="Interface"
+        )
+        for name in ("kms", "ssm", "sqs")
+    }
+    scaled = resource("AWS::ApplicationAutoScaling::ScalableTarget", ServiceNamespace="ecs", MaxCapacity=6)
+    source = resource("AWS::Lambda::EventSourceMapping", ScalingConfig={"MaximumConcurrency": 18})
+    domain = resource(
+        "AWS::OpenSearchService::Domain",
+        EngineVersion="OpenSearch_2.19",
+        ClusterConfig={"InstanceType": "m7g.medium.search", "DedicatedMasterType": "m7g.large.search"},
+        VPCOptions={"SubnetIds": ["a", "b", "c"]},
+    )
+    variant = {"VariantName": "AllTraffic", "InstanceType": "ml.g4dn.xlarge"}
+    return {
+        "Network": {"Resources": {"Vpc": resource("AWS::EC2::VPC"), **endpoints}},
+        "Data": {"Resources": {"Search": domain}},
+        "Models": {
+            "Resources": {"Llm": resource("AWS::SageMaker::EndpointConfig", ProductionVariants=[variant])}
+        },
+        "Ingestion": {"Resources": {"Source": source}},
+        "Orchestrator": {
+            "Resources": {
+                "Task": resource("AWS::ECS::TaskDefinition", Cpu="2048", Image=image),
+                "Scaled": scaled,
+            }
+        },
+        "Observability": {"Resources": {"Trail": resource("AWS::CloudTrail::Trail")}},
+    }
+
+
+class Account:
+    """An account that has all that the tenant needs, until a fault is planted."""
+
+    def __init__(self, served: PlannedAccount, folder: Path) -> None:
+        self.served, self.folder = served, folder
+        self.quotas = {
+            "ml.g4dn.xlarge for endpoint usage": 2.0,
+            "ml.trn1.32xlarge for training job usage": 1.0,
+            "VPCs per Region": 5.0,
+            "Interface VPC endpoints per VPC": 50.0,
+            "Fargate On-Demand vCPU resource count": 24.0,
+        }
+        self.search_zones = {"m7g.medium.search": ZONES, "m7g.large.search": ZONES}
+        self.zones = dict.fromkeys(("kms", "ssm", "sqs"), ZONES)
+        self.denied: set[str] = set()
+        self.certificate: Mapping[str, Any] = CERTIFICATE
+        self.functions = 1000
+        served.answers |= {
+            "ListServiceQuotas": self._listed_quotas,
+            "ListAWSDefaultServiceQuotas": {"Quotas": []},
+            "GetAccountSettings": lambda _: {"AccountLimit": {"ConcurrentExecutions": self.functions}},
+            "DescribeCertificate": lambda _: {"Certificate": self.certificate},
+            "DescribeVpcEndpointServices": self._services,
+            "ListInstanceTypeDetails": self._search_instances,
+            "DescribeType": {
+                "Schema": json.dumps({"handlers": {"create": {"permissions": ["ec2:CreateVpc"]}}})
+            },
+            "SimulatePrincipalPolicy": self._simulated,
+        }
+        self.vpc = client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]  # the default one
+        subnet = client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
+        client("elbv2").create_load_balancer(Name="any", Subnets=[subnet], Type="network")
+        client("ssm").put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value="21", Type="String")
+        care = json.dumps({"keys": [{"kty": "EC", "kid": "care"}]})
+        client("ssm").put_parameter(Name="/assistant/pharmacy/care-jwks", Value=care, Type="String")
+        client("s3").create_bucket(Bucket=ASSETS)
+        encrypt_assets({"SSEAlgorithm": "AES256"})
+        for role in (ROLE, "artifact-publisher-pharmacy"):
+            client("iam").create_role(RoleName=role, AssumeRolePolicyDocument=ANYONE)
+        client("ecr").create_repository(repositoryName=REPOSITORY)
+        manifest = json.dumps({"mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []})
+        put = {"repositoryName": REPOSITORY, "imageTag": "1", "imageManifest": manifest}
+        digest = client("ecr").put_image(**put)["image"]["imageId"]["imageDigest"]
+        self.image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{REPOSITORY}@{digest}"
+        self.stage_of(ACCOUNT_VERSION)
+
+    def stage_of(self, version: int | None) -> None:
+        """Deploy the account stage of a version, or none."""
+        client("cloudformation").delete_stack(StackName=ACCOUNT_STACK)
+        if version is not None:
+            outputs = {"Version": {"Value": str(version)}}
+            body = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}, "Outputs": outputs}
+            client("cloudformation").create_stack(StackName=ACCOUNT_STACK, TemplateBody=json.dumps(body))
+
+    def _listed_quotas(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        del given
+        listed = [
+            {"QuotaName": name, "QuotaCode": "L-1", "Value": value} for name, value in self.quotas.items()
+        ]
+        return {"Quotas": listed}
+
+    def _services(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        zones = self.zones[given["ServiceNames"][0].rpartition(".")[2]]
+        found = {"ServiceName": given["ServiceNames"][0], "AvailabilityZones": zones}
+        return {"ServiceDetails": [found] if zones else []}
+
+    def _search_instances(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        kind = given["InstanceType"]
+        zones = self.search_zones.get(kind)
+        listed = [] if zones is None else [{"InstanceType": kind, "AvailabilityZones": zones}]
+        return {"InstanceTypeDetails": listed}
+
+    def _simulated(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        judged = {name: "explicitDeny" if name in self.denied else "allowed" for name in given["ActionNames"]}
+        results = [{"EvalActionName": name, "EvalDecision": decision} for name, decision in judged.items()]
+        return {"EvaluationResults": results, "IsTruncated": False}
+
+    def found(self, check: str) -> list[Finding]:
+        """Return what one check finds."""
+        text = (
+            committed_tenant("pharmacy")
+            .replace("111122223333", ACCOUNT)
+            .replace("example.com", "northshop.net")
+        )
+        file = self.folder / "pharmacy.toml"
+        file.write_text(text)
+        tenant = load_tenant(file)
+        assert tenant.deployment is not None
+        artifacts = {"Pharmacy": {"properties": {"requiresBootstrapStackVersion": 6}}}
+        (self.folder / "manifest.json").write_text(json.dumps({"artifacts": artifacts}))
+        account = AccountChecks(
+            aws=AwsAccount(account=ACCOUNT, region=REGION),
+            tenant=tenant,
+            place=tenant.deployment,
+            tenant_file=file,
+            templates=templates(self.image),
+        )
+        checks = DeploymentChecks(
+            account=account, stage=self.folder, root=self.folder, configuration_of=lambda _: {}
+        )
+        return list(checked(check, checks.checks()[check]))
+
+
+@pytest.fixture
+def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    with planned_account() as served:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", served.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "planned")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planned")
+        yield Account(served, tmp_path)
+
+
+# --- what is planted --------------------------------------------------------------------------------------
+def another_tenants_endpoint(account: Account) -> None:
+    sagemaker = client("sagemaker")
+    variant = {"VariantName": "AllTraffic", "ModelName": "any", "InitialInstanceCount": 1}
+    variant["InstanceType"] = "ml.g4dn.xlarge"
+    sagemaker.create_model(ModelName="any", ExecutionRoleArn=f"arn:aws:iam::{ACCOUNT}:role/any")
+    sagemaker.create_endpoint_config(EndpointConfigName="clinic", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="clinic-llm", EndpointConfigName="clinic")
+
+
+def networks(number: int) -> Callable[[Account], None]:
+    def plant(account: Account) -> None:
+        for each in range(number):
+            client("ec2").create_vpc(CidrBlock=f"10.{200 + each}.0.0/16")
+
+    return plant
+
+
+def trails(account: Account) -> None:
+    client("s3").create_bucket(Bucket="trails")
+    for number in range(5):
+        client("cloudtrail").create_trail(Name=f"company-{number}", S3BucketName="trails")
+
+
+def another_tenants_tasks(account: Account) -> None:
+    account.served.answers |= {
+        "ListClusters": {"clusterArns": [f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/assistant-clinic"]},
+        "ListTasks": {"taskArns": ["one", "two"]},
+        "DescribeTasks": {"tasks": [{"cpu": "1024"}, {"cpu": "512"}], "failures": []},
+    }
+
+
+def bucket_key(account: Account) -> None:
+    key = client("kms").create_key()["KeyMetadata"]["Arn"]
+    encrypt_assets({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key})
+
+
+def parameter(name: str, value: str | None) -> Callable[[Account], None]:
+    def plant(account: Account) -> None:
+        if value is None:
+            client("ssm").delete_parameter(Name=name)
+        else:
+            client("ssm").put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
+    return plant
+
+
+def without_role(name: str) -> Callable[[Account], None]:
+    return lambda account: client("iam").delete_role(RoleName=name)
+
+
+def without_balancer(account: Account) -> None:
+    (balancer,) = client("elbv2").describe_load_balancers()["LoadBalancers"]
+    client("elbv2").delete_load_balancer(LoadBalancerArn=balancer["LoadBalancerArn"])
+
+
+def same_addresses(account: Account) -> None:
+    client("ec2").create_vpc(CidrBlock=load_tenant(ROOT / "tests/tenants/pharmacy.toml").network.cidr)
+
+
+def without_repository(account: Account) -> None:
+    client("ecr").delete_repository(repositoryName=REPOSITORY, force=True)
+
+
+def another_image(account: Account) -> None:
+    account.image = account.image.rpartition(":")[0] + ":" + "d" * 64
+
+
+def quota(name: str, value: float) -> Callable[[Account], None]:
+    return lambda account: account.quotas.update({name: value})
+
+
+def denied(operation: str) -> Callable[[Account], None]:
+    code = "AccessDenied" if operation in ("GetRole", "SimulatePrincipalPolicy") else "AccessDeniedException"
+    return lambda account: account.served.refused.update({operation: code})
+
+
+@dataclass(frozen=True)
+class Fault:
+    check: str
+    plant: Callable[[Account], Any]
+    kind: str
+    said: str
+    """Part of what is told."""
+
+
+GPU, VPCS, VCPU = (
+    "ml.g4dn.xlarge for endpoint usage",
+    "VPCs per Region",
+    "Fargate On-Demand vCPU resource count",
+)
+FAULTS = {
+    "no bootstrap": Fault(
+        "bootstrap", parameter("/cdk-bootstrap/hnb659fds/version", None), "fail", "not bootstrapped"
+    ),
+    "old bootstrap": Fault(
+        "bootstrap", parameter("/cdk-bootstrap/hnb659fds/version", "5"), "fail", "has version 5"
+    ),
+    "bootstrap under a key": Fault("bootstrap", bucket_key, "fail", "write bootstrap_key"),
+    "no account stage": Fault(
+        "account stage", lambda a: a.stage_of(None), "fail", "-c stage=account -c tenant=pharmacy"
+    ),
+    "old account stage": Fault(
+        "account stage",
+        lambda a: a.stage_of(ACCOUNT_VERSION - 1),
+        "fail",
+        f"this release needs {ACCOUNT_VERSION}",
+    ),
+    "few instances": Fault("instances", quota(GPU, 1), "warn", f"quota {GPU}: 1, and 2 are wanted"),
+    "another tenant's instances": Fault(
+        "instances",
+        another_tenants_endpoint,
+        "warn",
+        f"{GPU}: 2, others of the account use 1, and 2 are wanted",
+    ),
+    "no instances to compile on": Fault(
+        "instances", quota("ml.trn1.32xlarge for training job usage", 0), "warn", "to compile"
+    ),
+    "few functions": Fault(
+        "functions at once", lambda a: setattr(a, "functions", 10), "warn", "runs 10 functions"
+    ),
+    "networks of others": Fault(
+        "VPCs", networks(4), "warn", f"{VPCS}: 5, others of the account use 5, and 1 are"
+    ),
+    "trails of others": Fault("trails", trails, "fail", "has 5 trails (company-0"),
+    "few interface endpoints": Fault(
+        "interface endpoints",
+        quota("Interface VPC endpoints per VPC", 2),
+        "warn",
+        "per VPC: 2, and 3 are wanted",
+    ),
+    "little Fargate": Fault("Fargate", quota(VCPU, 6), "warn", f"{VCPU}: 6, and 24 are wanted"),
+    "another tenant's tasks": Fault(
+        "Fargate", another_tenants_tasks, "warn", "others of the account use 1.5"
+    ),
+    "search instance not in a zone": Fault(
+        "search instances",
+        lambda a: a.search_zones.update({"m7g.medium.search": ZONES[:2]}),
+        "fail",
+        f"in {ZONES[2]}:",
+    ),
+    "search master nowhere": Fault(
+        "search instances", lambda a: a.search_zones.pop("m7g.large.search"), "fail", "no m7g.large.search in"
+    ),
+    "a bootstrap that may too little": Fault(
+        "execution role", lambda a: a.denied.add("ec2:CreateVpc"), "warn", "on any resource: ec2:CreateVpc."
+    ),
+    "no execution role": Fault(
+        "execution role", without_role(ROLE), "unknown", "a bootstrap of the company's own?"
+    ),
+    "a zone without a service": Fault(
+        "zones", lambda a: a.zones.update({"kms": ZONES[:2]}), "fail", f"kms is not in {ZONES[2]}"
+    ),
+    "a region without a service": Fault(
+        "zones", lambda a: a.zones.update({"sqs": []}), "fail", f"sqs is not offered in {REGION}"
+    ),
+    "a certificate that waits": Fault(
+        "certificate",
+        lambda a: setattr(a, "certificate", CERTIFICATE | {"Status": "PENDING_VALIDATION"}),
+        "fail",
+        "it is PENDING_VALIDATION",
+    ),
+    "another's certificate": Fault(
+        "certificate",
+        lambda a: setattr(a, "certificate", CERTIFICATE | {"DomainName": "x.net"}),
+        "fail",
+        "for x.net",
+    ),
+    "no publisher": Fault(
+        "roles", without_role("artifact-publisher-pharmacy"), "fail", "there is no role artifact"
+    ),
+    "no keys of the care side": Fault(
+        "care keys", parameter("/assistant/pharmacy/care-jwks", None), "warn", "missing"
+    ),
+    "no repository": Fault("images", without_repository, "fail", f"no repository {REPOSITORY}"),
+    "no image": Fault("images", another_image, "fail", "has no image"),
+    "no load balancer": Fault("load balancers", without_balancer, "unknown", "in a support case"),
+    "addresses twice": Fault("network", same_addresses, "warn", "overlaps"),
+    "no right to quotas": Fault("VPCs", denied("ListServiceQuotas"), "unknown", "list_service_quotas"),
+    "no right to endpoints": Fault("instances", denied("ListEndpoints"), "unknown", "list_endpoints"),
+    "no right to trails": Fault("trails", denied("DescribeTrails"), "unknown", "describe_trails"),
+    "no right to clusters": Fault("Fargate", denied("ListClusters"), "unknown", "list_clusters"),
+    "no right to simulate": Fault(
+        "execution role", denied("SimulatePrincipalPolicy"), "unknown", "simulate_principal"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_named_or_unknown_and_without_it_the_check_passes(
+    account: Account, name: str
+) -> None:
+    fault = FAULTS[name]
+    assert [(each.kind, each.said) for each in account.found(fault.check)] == [("pass", "")]
+    fault.plant(account)
+    told = account.found(fault.check)
+    assert {each.kind for each in told} == {fault.kind}
+    assert any(fault.said in each.said for each in told), told
