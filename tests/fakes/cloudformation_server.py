@@ -34,6 +34,7 @@ def patch_moto() -> None:
     _let_parameters_have_tags()
     _let_updates_heed_conditions()
     _keep_names_of_configurations_short()
+    _tell_rights_of_types()
 
 
 def _with_weak_references(clean_json: Any) -> Any:
@@ -275,6 +276,20 @@ def _keep_names_of_configurations_short() -> None:
         return name[-63:].lstrip("-") if resource_type == "AWS::SageMaker::EndpointConfig" else name
 
     parsing.generate_resource_name = generate
+
+
+def _tell_rights_of_types() -> None:
+    """Every type is made by one action, and IAM's simulator allows all that it is asked."""
+    from moto.cloudformation.responses import CloudFormationResponse
+    from moto.core.responses import ActionResult
+    from moto.iam.responses import IamResponse
+
+    schema = json.dumps({"handlers": {"create": {"permissions": ["ec2:CreateVpc"]}}})
+    judged = [{"EvalActionName": "ec2:CreateVpc", "EvalDecision": "allowed"}]
+    CloudFormationResponse.describe_type = lambda self: ActionResult({"Schema": schema})
+    IamResponse.simulate_principal_policy = lambda self: ActionResult(
+        {"EvaluationResults": judged, "IsTruncated": False}
+    )
 
 
 class EndpointConnections:

@@ -12,7 +12,7 @@ from typing import Any
 from moto.core.request import Request
 from moto.core.serialize import get_serializer_class
 from moto.core.utils import get_service_model
-from moto.moto_api._internal import moto_api_backend
+from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response

@@ -179,6 +179,8 @@ class RoomChecks:
             )
             handlers = json.loads("{}" if described is None else described["Schema"]).get("handlers", {})
             actions |= set(handlers.get("create", {}).get("permissions", ()))
+        if not actions:
+            raise DeploymentError("CloudFormation tells the rights of no type (cloudformation:DescribeType).")
         denied: list[str] = []
         for some in _parts(sorted(actions)):
             given = {"PolicySourceArn": found["Role"]["Arn"], "ActionNames": some}

@@ -335,6 +335,12 @@ FAULTS = {
     "a bootstrap that may too little": Fault(
         "execution role", lambda a: a.denied.add("ec2:CreateVpc"), "warn", "on any resource: ec2:CreateVpc."
     ),
+    "no type's rights": Fault(
+        "execution role",
+        lambda a: a.served.answers.update({"DescribeType": {"Schema": "{}"}}),
+        "unknown",
+        "of no type",
+    ),
     "no execution role": Fault(
         "execution role", without_role(ROLE), "unknown", "a bootstrap of the company's own?"
     ),
