@@ -271,7 +271,7 @@ class Fault:
     plant: Callable[[Account], Any]
     kind: str
     said: str
-    """Part of what is told."""
+    """Part of the finding."""
 
 
 GPU, VPCS, VCPU = (
