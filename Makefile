@@ -234,6 +234,12 @@ check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-loc
 snapshots: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Accept the templates as they are now: a line for each resource in tests/stacks/snapshots
 	@$(WITH_NODE) $(BIN)/python -m tests.stacks.snapshot write
 
+KEYS ?=
+.PHONY: tenant-file
+tenant-file: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Measure which stacks a key of the tenant file changes, and write docs/tenant-file.md (KEYS="tasks.min_tasks …"; all: a quarter of an hour)
+	@$(WITH_NODE) $(BIN)/python -m tests.stacks.effects $(KEYS)
+	@$(BIN)/python -m tools.tenant_keys
+
 AGAINST ?= HEAD
 .PHONY: template-diff
 template-diff: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every line of the templates that differs from a landed revision (AGAINST=origin/main)

@@ -6,16 +6,12 @@ variables of the processes (docs/start-alone.md). Tests find drift.
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
 import sys
-import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -36,6 +32,7 @@ from template_checks.reachability import Report
 from template_checks.templates import Templates
 from template_checks.upgrades import templates_by_stack_name
 from tools.tables import markdown_table, with_table
+from tools.tenant_keys import docstrings, type_of
 
 _DOCS = Path(__file__).parents[1] / "docs"
 COSTS, REACH, VARIABLES = (_DOCS / f"{name}.md" for name in ("cost", "architecture", "start-alone"))
@@ -114,51 +111,20 @@ def _table(rows: Iterable[tuple[str, ...]]) -> str:
 
 def _rows(settings: type[ProcessSettings]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    meanings = dict(_docstrings(settings))
+    meanings = dict(docstrings(settings))
     on_aws = settings.on_aws if issubclass(settings, StoreSettings) else ()
     for name, field in settings.model_fields.items():
         default = "needed with `stores=aws`" if name in on_aws else _default(field)
         what = re.sub(r"`(\w+)`", lambda found: _named(found, settings), meanings[name])
         variable = field.validation_alias or settings.variable(name)
-        rows.append((f"`{variable}`", _values(field.annotation), default, what))
+        values = "JSON" if get_origin(field.annotation) in (dict, tuple) else type_of(field)
+        rows.append((f"`{variable}`", values, default, what))
     return rows
 
 
 def _named(found: re.Match[str], settings: type[ProcessSettings]) -> str:
     """Return the variable of a field that a sentence names."""
     return f"`{settings.variable(found[1])}`" if found[1] in settings.model_fields else found[0]
-
-
-def _docstrings(settings: type[ProcessSettings]) -> Iterator[tuple[str, str]]:
-    """Yield each field and the docstring under it, also of parent classes."""
-    for owner in reversed(settings.__mro__):
-        if not issubclass(owner, ProcessSettings):
-            continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
-        statements = body.body if isinstance(body, ast.ClassDef) else []
-        for field, sentence in pairwise(statements):
-            match field, sentence:
-                case (
-                    ast.AnnAssign(target=ast.Name(id=name)),
-                    ast.Expr(value=ast.Constant(value=str() as text)),
-                ):
-                    yield name, " ".join(text.split())
-                case _:
-                    pass
-
-
-def _values(annotation: Any) -> str:
-    if get_origin(annotation) is Union or type(annotation).__name__ == "UnionType":
-        choices = [_values(part) for part in get_args(annotation) if part is not type(None)]
-        return ", ".join(choice for choice in choices if choice != '""')
-    if get_origin(annotation) is Literal:
-        return ", ".join(f"`{value}`" for value in get_args(annotation) if value) or '""'
-    if get_origin(annotation) in (dict, tuple):
-        return "JSON"
-    if get_args(annotation):  # Annotated
-        return "URL"
-    names = {str: "text", int: "whole number", float: "number", bool: "`true`, `false`", Path: "path"}
-    return names[annotation]
 
 
 def _default(field: FieldInfo) -> str:

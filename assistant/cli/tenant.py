@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -66,12 +67,20 @@ Name = Annotated[str, Argument(metavar="NAME", help="Name of the tenant and its 
 @app.command(name="new")
 def new_(
     context: typer.Context,
-    name: Name,
-    source: Annotated[str, Option("--from", metavar="T", help="Copy this tenant's file.")],
+    name: Annotated[str | None, Argument(metavar="NAME", help="Name of the tenant and its file.")] = None,
+    source: Annotated[str | None, Option("--from", metavar="T", help="Copy this tenant's file.")] = None,
     knowledge: Annotated[Path | None, Option(metavar="PATH", help="Default: knowledge/NAME.")] = None,
 ) -> None:
-    """Copy another tenant's file to tenants/NAME.toml, with own names and with placeholders."""
-    write_tenant(GlobalOptions.of(context), name, copied=source, knowledge=knowledge)
+    """Copy another tenant's file to tenants/NAME.toml, with own names and with placeholders.
+
+    Without --from it asks, on a terminal: for the tenant to copy, and for each value that a deployment needs.
+    """
+    if name is None or source is None:
+        if not sys.stdin.isatty():
+            context.fail(f"Missing {'argument NAME' if name is None else 'option --from'}.")
+        name = name or str(typer.prompt("Name of the tenant"))
+    copied = source or str(typer.prompt("Copy the file of which tenant"))
+    write_tenant(GlobalOptions.of(context), name, copied=copied, knowledge=knowledge, asks=source is None)
 
 
 @app.command()
@@ -223,8 +232,11 @@ def _issuer(options: GlobalOptions) -> str:
 
 
 # --- tenant files -----------------------------------------------------------------------------------------
-def write_tenant(options: GlobalOptions, name: str, *, copied: str, knowledge: Path | None = None) -> None:
-    """Write a tenant file from that of the tenant ``copied``, and print what to do with it.
+def write_tenant(
+    options: GlobalOptions, name: str, *, copied: str, knowledge: Path | None = None, asks: bool = False
+) -> None:
+    """Write a tenant file from that of the tenant ``copied``, and print what to do with it. ``asks``: the
+    terminal is asked for the values of the deployment.
 
     Raises ConfigurationError or ConflictError, naming the conflicting file; then it writes nothing.
     """
@@ -240,6 +252,8 @@ def write_tenant(options: GlobalOptions, name: str, *, copied: str, knowledge: P
     left_out = [number for number, paths in documents.items() if not paths]
     text = with_values(text, _own_values(name, source, documents, files=files))
     text = without(text, [*_OF_ONE_BUSINESS, *(("sources", number) for number in left_out)])
+    if asks:
+        text = _answered(text, name, place=options.tenants_dir, terminal=terminal)
     tenant = _loaded(text, name, place=options.tenants_dir)
     _refuse_clashes(tenant, files)
     _create(path, text)
@@ -470,6 +484,30 @@ def _free_range(source: TenantConfig, files: TenantFiles) -> str:
     raise ConflictError(
         f"No /{size} below 10.64.0.0/10 is free of address ranges of other tenants. Copy the file by hand."
     )
+
+
+def _answered(text: str, name: str, *, place: Path, terminal: Terminal) -> str:
+    """Return the text with what the terminal answers in the place of placeholders; no answer leaves one."""
+    asked: set[Sequence[str | int]] = set()
+    while found := [
+        each
+        for each in deployment_checks.placeholders(_loaded(text, name, place=place))
+        if each.place not in asked
+    ]:
+        asked.add(found[0].place)
+        terminal.say(f"{found[0].key}: {found[0].said} Empty: later.")
+        while answer := typer.prompt(found[0].key, default="", show_default=False):
+            try:
+                changed = with_values(text, {tuple(found[0].place): answer})
+                if found[0].place == ("deployment", "account"):  # its ARNs have it too
+                    changed = changed.replace(deployment_checks.SAMPLE_ACCOUNT, answer)
+                _loaded(changed, name, place=place)
+            except ConfigurationError as error:
+                terminal.warn(error.message.partition(": ")[2])  # without the path of a copy
+            else:
+                text = changed
+                break
+    return text
 
 
 def _loaded(text: str, name: str, *, place: Path) -> TenantConfig:

@@ -51,22 +51,29 @@ class PlaceSection(StrictModel):
     """``[deployment]``: the tenant's account and region, and the company's rules for every resource."""
 
     account: AccountId
+    """Account of the deployment, twelve digits."""
     region: Region
+    """Region of the deployment, like ``us-east-1``."""
     zones: tuple[Zone, ...] = Field(min_length=2, max_length=3)
     """Written out, never looked up. Three when the search domain has a standby."""
     profile: Profile
+    """``dev``: smallest sizes, one data node, logs for 30 days. ``standard``: a data node in each zone, logs
+    for a year. ``hipaa``: three zones with a standby, two people approve, logs for six years."""
     cost_center: TagValue = Field(min_length=1)
+    """Value of the tag ``cost-center`` of every resource."""
     release: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$")
     """Version of this package that the tenant runs; a tag of its resources, and shown by the service."""
     name_prefix: str = Field(default="assistant", pattern=r"^[a-z][a-z0-9-]{0,18}[a-z0-9]$")
     """Prefix of the names of stacks and parameters."""
     bootstrap_qualifier: str = Field(default="hnb659fds", pattern=r"^[a-z0-9]{1,10}$")
+    """Qualifier of the CDK bootstrap in the account."""
     bootstrap_key: Arn | None = None
     """The company's KMS key of the bootstrap bucket, if it has one: tasks and functions that read the tenant
     file there may decrypt with it, through S3 only."""
     permissions_boundary: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_+=,.@/-]{1,128}$")
     """Name of the permissions boundary of every role; the account stage's policy when absent."""
     role_path: str = Field(default="/assistant/", pattern=r"^/([A-Za-z0-9_.-]+/)*$")
+    """Path of every role, before the tenant's name."""
     break_glass: tuple[Arn, ...] = ()
     """Roles (``*`` allowed, as in names of SSO roles) that may read PHI stores in an emergency. Each use
     raises an alarm."""
@@ -90,26 +97,34 @@ class IdentitySection(StrictModel):
     """``[identity]``: the issuer of the tokens that the service accepts."""
 
     issuer: str = Field(pattern=r"^https://\S+$")
+    """``iss`` of the tokens: the base URL of the OpenID provider."""
     audience: str = "assistant"
+    """``aud`` of the tokens."""
     jwks_parameter: ParameterName | None = None
     """SSM parameter with the issuer's public keys; ``/<name_prefix>/<tenant>/jwks`` when absent. It exists
     before the first deployment and belongs to no stack, so that keys rotate without a deployment."""
     console_client_id: str = "assistant-console"
+    """Client id by which the console signs agents in."""
 
 
 class ExistingVpc(StrictModel):
     """An existing VPC of the company, with one subnet for each of ``deployment.zones``, in their order."""
 
     vpc_id: str = Field(pattern=r"^vpc-[0-9a-f]{8,17}$")
+    """Id of the VPC."""
     cidr: CidrBlock
+    """Its address range, IPv4."""
     subnet_ids: tuple[str, ...] = Field(min_length=2, max_length=3)
+    """A private subnet for each zone, in the order of ``deployment.zones``."""
     route_table_ids: tuple[str, ...] = Field(min_length=1, max_length=3)
+    """Route tables of the subnets, which get the gateway endpoints that are created."""
 
 
 class NetworkSection(StrictModel):
     """``[network]``: a new VPC for the tenant, or an existing one."""
 
     cidr: CidrBlock = "10.64.0.0/20"
+    """Address range of a new VPC, IPv4. Not read with ``network.vpc``."""
     vpc: ExistingVpc | None = None
     endpoints: Mapping[str, str] = {}
     """Service (``kms``, ``ecr.api``, ``s3``…) = id of an existing endpoint; all others are created."""
@@ -141,13 +156,12 @@ class EdgeSection(StrictModel):
 
 
 class ModelsSection(OpenSection):
-    """``[models]``: hardware and artifacts of the two endpoints, and what is captured of their calls.
-    ``accelerator`` alone changes the hardware."""
+    """``[models]``: hardware and artifacts of the two endpoints, and what is captured of their calls."""
 
     accelerator: Accelerator = "inf2"
+    """Kind of the instances of the LLM endpoint: the one that the artifact ``llm`` is made for."""
     llm: ArtifactName | None = None
-    """Folder under ``model_artifacts/llm/`` with its manifest. Absent only where no LLM endpoint is made
-    (``GenerationSection.has_endpoint``)."""
+    """Folder under ``model_artifacts/llm/`` with its manifest. Absent only where no LLM endpoint is made."""
     candidate: ArtifactName | None = None
     """Another folder there: a tuned model that can run beside ``llm`` as a canary. `assistant models release`
     starts it and gives it a share of the calls."""
@@ -156,8 +170,11 @@ class ModelsSection(OpenSection):
     llm_instance: str | None = Field(default=None, pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$")
     """The accelerator's default when absent; an instance that the artifact does not fit is refused."""
     embedding_instance: str | None = Field(default=None, pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$")
+    """Instance type of the embedding endpoint; the default of its artifact's accelerator when absent."""
     min_instances: int = Field(default=1, ge=1, le=50)
+    """Fewest instances of each endpoint."""
     max_instances: int = Field(default=2, ge=1, le=50)
+    """Most instances of each endpoint."""
     capture: Literal["quarantine", "direct", "off"] = "quarantine"
     """Whether SageMaker captures calls of the endpoints, with their texts. ``quarantine``: only the redactor,
     a function that removes texts, reads what was captured, which is deleted within the hour. ``direct``: it
@@ -178,7 +195,9 @@ class PowerSection(StrictModel):
     """``[power]``: when the endpoints run. Absent: they run until somebody pauses them."""
 
     pause_at: ClockTime
+    """Time of day at which the endpoints stop, ``HH:MM``."""
     resume_at: ClockTime
+    """Time of day at which they start again, ``HH:MM``."""
     time_zone: str = "UTC"
     """IANA name."""
     weekdays_only: bool = True
@@ -189,19 +208,28 @@ class SearchSection(StrictModel):
     """``[search]``: the OpenSearch domain; absent sizes follow the profile."""
 
     engine_version: str = Field(default="OpenSearch_3.5", pattern=r"^OpenSearch_(2\.19|3\.\d)$")
+    """Version of OpenSearch: 2.19, or 3 and later."""
     data_instance: str | None = Field(default=None, pattern=r"^[a-z0-9]+\.[a-z0-9]+\.search$")
+    """Instance type of the data nodes."""
     data_nodes: int | None = Field(default=None, ge=1, le=60)
+    """Number of data nodes."""
     volume_gib: int | None = Field(default=None, ge=10, le=3000)
+    """Volume of each data node, in GiB."""
 
 
 class TasksSection(StrictModel):
     """``[tasks]``: the orchestrator on Fargate."""
 
     min_tasks: int = Field(default=2, ge=2, le=100)
+    """Fewest tasks."""
     max_tasks: int = Field(default=6, ge=2, le=100)
+    """Most tasks."""
     cpu_units: Literal[512, 1024, 2048, 4096] = 1024
+    """CPU of a task: 1024 are one vCPU."""
     memory_mib: int = Field(default=2048, ge=1024, le=30720)
+    """Memory of a task, in MiB."""
     architecture: Literal["X86_64", "ARM64"] = "X86_64"
+    """Processor of the tasks; the image must be built for it."""
     exec_enabled: bool = False
     """Allows ECS Exec, a shell in a task through ``ssmmessages``."""
 
@@ -210,6 +238,7 @@ class ObservabilitySection(StrictModel):
     """``[observability]``: receivers of alarms, and the budget."""
 
     budget_usd_per_month: int = Field(default=5000, ge=1)
+    """Monthly budget in USD, on the tenant's tag; alerts go to ``alarm_email`` and the budget topic."""
     alarm_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
     """Receiver of alarms that may wait for a working day, and of the budget's."""
     page_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
@@ -229,6 +258,7 @@ class CareContextSection(StrictModel):
     issuer: str = Field(pattern=r"^https?://\S+$")
     """``iss`` of its tokens."""
     audience: str = "assistant-context"
+    """``aud`` of its tokens."""
     jwks_parameter: ParameterName | None = None
     """SSM parameter with its public keys; ``/<name_prefix>/<tenant>/care-jwks`` when absent."""
     plain_ids: bool = False
@@ -245,7 +275,9 @@ class ReachEntry(OpenSection):
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")
+    """Name of the system, by which sources, records and commands know it."""
     port: int = Field(ge=1, le=65535)
+    """TCP port of the system."""
     service_name: str | None = Field(default=None, pattern=r"^com\.amazonaws\.vpce\.\S+$")
     """Name of the system's endpoint service."""
     resource_configuration_arn: Arn | None = None
@@ -262,6 +294,7 @@ class ReachEntry(OpenSection):
     token_path: str = Field(default="/oauth/token", pattern=r"^/[A-Za-z0-9/._~-]{0,200}$")
     """With ``oauth``: where the system gives tokens."""
     sigv4_service: Literal["execute-api", "vpc-lattice-svcs"] = "execute-api"
+    """With ``sigv4``: the service that requests are signed for."""
     invoke_arn: Arn | None = None
     """With ``sigv4``: the API or service that the task's role may invoke, GET alone for an API:
     ``arn:aws:execute-api:REGION:ACCOUNT:API/STAGE/GET/*``."""

@@ -70,6 +70,7 @@ class SourceEntry(OpenSection):
     """One ``[[sources]]`` of the tenant file: where documents come from, and who may send them."""
 
     name: SourceName
+    """Name of the source in records, commands and the inbox."""
     namespace: SourceName | Literal[""] | None = None
     """Prefix before the colon in the ids of its documents; by default the name. One source may have an empty
     one: its documents keep the ids of their files."""
@@ -87,6 +88,8 @@ class SourceEntry(OpenSection):
     """With ``access = "folder"``: the labels of the files below each folder, by its path from the source's
     root; the longest path counts, and ``""`` is for all others."""
     kind: SourceKind = "procedures"
+    """What it has. Without a learned router, words that are usual for a kind choose sources; ``catalogue``
+    and ``reviews`` are also read as a shop's items, and ``live`` is a system without documents."""
     reach: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")] | None, KeyMark.DEPLOYMENT
     ] = None
@@ -173,9 +176,14 @@ them."""
 
 
 class EmbeddingSection(StrictModel):
+    """``[embedding]``: the model that turns texts into vectors."""
+
     endpoint: str = "embedding"
+    """Name of its endpoint, unique in an account and region."""
     model: str = "all-MiniLM-L6-v2"
+    """Name of the model, as records have it. A deployment takes it from the artifact."""
     dimensions: int = Field(default=384, ge=1)
+    """Numbers in a vector. A deployment takes it from the artifact."""
     max_tokens: int = Field(default=256, ge=16)
     """Limit of one embedding input, special tokens included."""
     cosine_unrelated: float = Field(default=0.07, ge=-1.0, le=1.0)
@@ -199,13 +207,21 @@ class EmbeddingSection(StrictModel):
 
 
 class GenerationSection(OpenSection):
+    """``[generation]``: the model that writes answers."""
+
     endpoint: str = "llm"
+    """Name of its endpoint, unique in an account and region."""
     model: str = "SmolLM2-135M-Instruct"
+    """Name of the model, as records have it. A deployment takes it from the artifact."""
     context_tokens: int = Field(default=2048, ge=256)
     """Prompt and answer of one stream together."""
     max_tokens: int = Field(default=256, ge=1, le=4096)
+    """Longest written answer, in tokens."""
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
-    canary_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """0: the likeliest token each time; higher values vary the words."""
+    canary_sha256: Annotated[str | None, KeyMark.OF_THE_DEPLOYMENT] = Field(
+        default=None, pattern=r"^[0-9a-f]{64}$"
+    )
     """Hash of the artifact of ``models.candidate``, which records name when it wrote; the deployment fills it
     in."""
 
@@ -217,7 +233,10 @@ class GenerationSection(OpenSection):
 
 
 class RetrievalSection(StrictModel):
+    """``[retrieval]``: how much a search reads."""
+
     leg_size: int = Field(default=100, ge=1, le=1000)
+    """Candidates of each half of a search, by words and by vectors."""
     passages: int = Field(default=5, ge=1, le=50)
     """Number of sources of an answer."""
 
@@ -294,6 +313,7 @@ class LimitsSection(StrictModel):
     streams: int = Field(default=64, ge=1)
     """Answers in progress in one process."""
     streams_per_agent: int = Field(default=4, ge=1)
+    """Answers in progress of one agent in one process."""
     questions_per_minute: int = Field(default=120, ge=1)
     """Limit of one agent in one process, as the next two are. So many may come at once, then one after
     another at this rate; beyond it the response is 429."""
@@ -303,8 +323,11 @@ class LimitsSection(StrictModel):
     reads_per_minute: int = Field(default=1200, ge=1)
     """GET and HEAD: reads of others' answers, audits and the desk's lists are recorded, which is a write."""
     answer_deadline_s: float = Field(default=100.0, gt=0, le=100.0)
+    """Longest time of an answer, in seconds: searches and calls of models end then."""
     embedding_timeout_s: float = Field(default=5.0, gt=0)
+    """Longest time of a call of the embedding endpoint, in seconds."""
     search_timeout_s: float = Field(default=5.0, gt=0)
+    """Longest time of a search of the index, in seconds."""
     first_token_timeout_s: float = Field(default=20.0, gt=0)
     """Time after which a quote replaces written text."""
 
@@ -341,7 +364,7 @@ class RecordsSection(StrictModel):
     """Days for which values of live elements in sent texts can be read; afterwards their labels stand there.
     0: never kept. By default 30, in which a complaint about a message comes, and 1 under the profile
     ``dev``, whose data nobody answers for. 2192 days are six years."""
-    deployed: DeployedKeeping | None = None
+    deployed: Annotated[DeployedKeeping | None, KeyMark.OF_THE_DEPLOYMENT] = None
     """Written by the deployment; do not set it."""
 
 
@@ -357,9 +380,14 @@ class TenantConfig(OpenSection):
     """One tenant file, ``tenants/<name>.toml``."""
 
     schema_version: Literal[1]
+    """Version of the form of this file."""
     name: TenantName
+    """The tenant's name: 2 to 31 lower-case letters, digits and hyphens. It equals the file's name."""
     display_name: str = Field(min_length=1, max_length=100)
+    """Name that agents see."""
     language: str = "en"
+    """Language of documents and questions. Another than ``en`` has no stop words and word ranks, and is
+    refused."""
     labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] = ()
     """The vocabulary of access labels: a document with any other label is refused. Labels of agents' tokens
     are not limited to it."""

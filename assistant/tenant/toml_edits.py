@@ -22,7 +22,7 @@ def with_values(text: str, values: Mapping[Place, str | Sequence[str]]) -> str:
     missing: dict[Place, str | Sequence[str]] = {}
     for place, value in values.items():
         section = _at(document, place[:-1])
-        if section is not None and place[-1] in section:
+        if section is not None and (isinstance(place[-1], int) or place[-1] in section):
             section[place[-1]] = value
         else:
             missing[place] = value

@@ -82,6 +82,7 @@ class KeyMark(Enum):
 
     NAMES_A_FILE = "It names another file, relative to the tenant file."
     OF_A_FILE = "It is filled in from another file when the tenant file is read."
+    OF_THE_DEPLOYMENT = "The deployment writes it; no tenant file has it."
     DEPLOYMENT = "Only a deployment reads it; of reach also the service, where an entry is called."
     NO_ANSWER = "It shapes no answer: the hash of the settings leaves it out."
 

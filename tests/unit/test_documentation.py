@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from assistant.process.settings import ServiceSettings, StoreSettings, WorkerSettings
 from tools.pages import VARIABLES, with_variables
+from tools.tenant_keys import DATA, PAGE, tenant_tables, with_keys
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -125,6 +127,19 @@ def test_every_target_named_in_the_readme_is_explained_by_make_help() -> None:
 def test_the_variables_of_the_page_are_those_of_the_settings() -> None:
     page = VARIABLES.read_text(encoding="utf-8")
     assert page == with_variables(page), "run: make synth && python -m tools.pages"
+
+
+def test_the_keys_of_the_page_are_those_of_the_tenant_file() -> None:
+    page, data = (path.read_text(encoding="utf-8") for path in (PAGE, DATA))
+    assert page == with_keys(page, json.loads(data)), "run: python -m tools.tenant_keys"
+
+
+def test_every_key_of_the_tenant_file_says_what_it_is_for() -> None:
+    tables = list(tenant_tables())
+    keys = [key for table in tables for key in table.keys]
+    assert len(keys) > 150
+    assert [key.path for key in keys if len(key.what) < 10] == []
+    assert [table.path for table in tables[1:] if len(table.what) < 10] == []
 
 
 @pytest.mark.parametrize("settings", [ServiceSettings, WorkerSettings])

@@ -43,7 +43,7 @@ class CapturedModels(ModelsSection):
 
     capture_texts: Literal["none", "redacted"] = "none"
     """``redacted``: the redactor keeps what was asked and answered, with patients' data replaced as far as
-    they are found, and without documents; clean copies then expire after ``Retention.capture_texts``."""
+    they are found, and without documents; clean copies then expire after 7 days."""
 
     @model_validator(mode="after")
     def _texts_need_the_redactor(self) -> Self:

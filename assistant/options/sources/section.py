@@ -37,13 +37,14 @@ class SourceConnector(StrictModel):
     every_minutes: int = Field(default=60, ge=1, le=10_080)
     """Time between the beginnings of two runs."""
     requests_per_second: float = Field(default=5.0, gt=0.0, le=1_000.0)
+    """Most requests to the system in a second."""
     secret: str | None = Field(default=None, pattern=r"^(state|file|secretsmanager):\S{1,256}$")
     """Where the password or token is: ``file:PATH`` (relative to the tenant file), ``state:NAME`` (the file
     STATE/secrets/<tenant>/NAME). A deployment writes ``secretsmanager:NAME`` in its place: the secret of the
     ``[[reach]]`` entry."""
     reach: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9-]{1,30}$")
     """On AWS: the ``[[reach]]`` entry through which the system is called."""
-    ca_pem: str | None = Field(default=None, max_length=200_000)
+    ca_pem: Annotated[str | None, KeyMark.OF_THE_DEPLOYMENT] = Field(default=None, max_length=200_000)
     """Authorities that sign the system's certificate; the machine's when absent. A deployment fills it in,
     from ``ca_file`` of the entry."""
 
@@ -72,6 +73,7 @@ class SqlConnector(_GroupConnector):
     """Rows of a database."""
 
     kind: Literal["sql"]
+    """A database."""
     requests_per_second: float = Field(default=500.0, gt=0.0, le=1_000.0)
     """Queries: a page of changed rows is one."""
     url: Annotated[str, AfterValidator(_has_no_password), Field(min_length=5, max_length=500)]
@@ -83,14 +85,18 @@ class SqlConnector(_GroupConnector):
     changed: ColumnName
     """Column that grows with each change of a row: a time or a number."""
     title: Template
+    """Title of a row's document, with names of columns: ``{question}``."""
     text: Template
+    """Text of a row's document, with names of columns."""
     media_type: Literal["text/markdown", "text/html", "text/plain"] = "text/plain"
+    """What ``text`` is."""
     link: Template | None = None
     """Address of the row for people."""
     groups_column: ColumnName | None = None
     """Column with the groups that may read a row, separated by commas; empty: every agent. A row with NULL is
     refused."""
     page_size: int = Field(default=200, ge=1, le=5_000)
+    """Rows of one query."""
 
     @model_validator(mode="after")
     def _groups_belong_together(self) -> Self:
@@ -110,6 +116,7 @@ class MediaWikiConnector(SourceConnector):
     """Pages of a MediaWiki."""
 
     kind: Literal["mediawiki"]
+    """A MediaWiki."""
     api: str = Field(
         pattern=r"^(https://|http://(127\.0\.0\.1|localhost)[:/])[^@\s?#]*/api\.php$", max_length=500
     )
@@ -121,6 +128,7 @@ class MediaWikiConnector(SourceConnector):
     labels: Mapping[str, _Labels] = {}
     """Number of a namespace = labels of its pages; without it the source's ``access`` decides."""
     page_size: int = Field(default=50, ge=1, le=500)
+    """Pages of one request."""
 
     @model_validator(mode="after")
     def _has_both_or_neither(self) -> Self:
@@ -139,12 +147,14 @@ class ConfluenceConnector(_GroupConnector):
     """Pages of Confluence."""
 
     kind: Literal["confluence"]
+    """A Confluence."""
     url: str = Field(
         pattern=r"^(https://[^@\s?#/]+|http://(localhost|127\.0\.0\.1)(:\d{1,5})?)(/[^@\s?#]*)?$",
         max_length=500,
     )
     """Cloud: ``https://company.atlassian.net/wiki``. Data Center: its base URL."""
     edition: Literal["cloud", "data-center"]
+    """``cloud``, or ``data-center`` on the company's own servers."""
     user: str | None = Field(default=None, max_length=200)
     """Cloud: the e-mail address of the account whose API token is in ``secret``. Without it, ``secret`` is a
     bearer token: OAuth's, or a personal access token of Data Center."""

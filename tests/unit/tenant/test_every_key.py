@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -14,6 +14,7 @@ from assistant.tenant.care_app import CareAppConfig
 from assistant.tenant.deployment import AccountConfig
 from assistant.tenant.tenant import TenantConfig
 from assistant.tenant.toml_file import with_options
+from tools.tenant_keys import models_in
 
 TESTS = Path(__file__).parents[2]
 FILES: Mapping[type[BaseModel], tuple[str, ...]] = {
@@ -39,14 +40,6 @@ NOT_OF_THE_CARE_SIDE = {
     "deployment.image_key": "it has no image",
     "network.prefix_lists": "its one gateway endpoint has no rule in a security group",
 }
-
-
-def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models that a field's annotation names, inside of containers too."""
-    if isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from models_in(inner)
 
 
 def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
