@@ -11,7 +11,7 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args, get_origin
 
@@ -165,8 +165,16 @@ def on_aws(effect: str | Mapping[str, Sequence[str]]) -> str:
     said = {stack: [each for each in lost if each != _REVISION] for stack, lost in effect.items()}
     quiet = ", ".join(stack for stack, lost in said.items() if not lost)
     quiet = "the service" if quiet == _SERVICE else quiet
-    loud = [f"**{stack}** {', '.join(lost)}" for stack, lost in said.items() if lost]
+    loud = [f"**{stack}** {_grouped(lost)}" for stack, lost in said.items() if lost]
     return "; ".join([*filter(None, [quiet]), *loud]) or "nothing"
+
+
+def _grouped(lost: Sequence[str]) -> str:
+    """Return the types with what becomes of them said once: ``replaces EC2::Subnet, EC2::VPC``."""
+    groups = groupby(sorted(lost), key=lambda each: each.rpartition(" ")[0])
+    return ", ".join(
+        f"{word} {', '.join(each.rpartition(' ')[2] for each in group)}" for word, group in groups
+    )
 
 
 # --- page -------------------------------------------------------------------------------------------------

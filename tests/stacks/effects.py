@@ -214,7 +214,7 @@ def effect(before: Stacks, after: Stacks) -> Effect:
     gone = lost(before, after)
     for name in {**before, **after}:
         if name not in before or name not in after:
-            found[name] = ["removed" if name in before else "added"]
+            found[name] = ["removes the stack" if name in before else "adds the stack"]
         elif before[name][0] != after[name][0]:
             return NEW
         else:
