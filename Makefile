@@ -225,6 +225,7 @@ check-templates: PINS := tests/stacks/pins
 check-templates: $(JUDGING) ## The same of the tests' own files, and that every exception explains a finding
 	$(call judged,--every-row)
 	@$(MAKE) check-company TENANTS=tests/company/tenants CARE_APP=tests/company/care_app PINS=tests/stacks/pins
+	@$(MAKE) check-company TENANTS=tests/govcloud/tenants CARE_APP=tests/govcloud/care_app PINS=tests/govcloud/pins ARGS='-c images=tests/govcloud/images.lock.toml'
 
 .PHONY: check-stacks
 check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: snapshots, rules, reachability, rights, upgrades, an emulated deploy

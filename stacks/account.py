@@ -32,7 +32,7 @@ from stacks.policy import acknowledge, exceptions, hipaa, nag, wildcard
 from stacks.processes import CORPUS_IMAGE, LEARNING_IMAGE
 from stacks.roles import allow_service, resource_arn
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import OUTLIVES
+from stacks.tenant_stack import OUTLIVES, has_budgets
 
 SHARED = "shared"
 """Value of the tag ``tenant`` on resources that all tenants of an account use."""
@@ -309,11 +309,12 @@ class AccountStack(cdk.Stack):
             self._add_log_policy()
         if config.boundary == "create":
             self._add_boundaries(tenants, regions=config.regions)
-        if "create" in (config.repositories, config.budget_topic):
+        has_topics = config.budget_topic == "create" and has_budgets(tenants[0])
+        if has_topics or config.repositories == "create":
             key = self._key()
             if config.repositories == "create":
                 self._add_repositories(_common(tenants, lambda t: t.images, "images"), key=key)
-            if config.budget_topic == "create":
+            if has_topics:
                 self._add_budget_topics(prefixes, key=key, email=config.budget_email)
         cdk.CfnOutput(self, ACCOUNT_VERSION_OUTPUT, value=str(ACCOUNT_VERSION))
         for resource in self.node.find_all():
@@ -377,7 +378,6 @@ class AccountStack(cdk.Stack):
             enable_key_rotation=True,
             pending_window=cdk.Duration.days(30),
         )
-        key.add_to_resource_policy(self._allow_budgets(["kms:Decrypt", "kms:GenerateDataKey*"], "*"))
         return cast("kms.IKey", key)
 
     def _add_repositories(self, images: ImageLock, *, key: kms.IKey) -> None:
@@ -444,6 +444,7 @@ class AccountStack(cdk.Stack):
     def _add_budget_topics(self, prefixes: Sequence[str], *, key: kms.IKey, email: str | None) -> None:
         """Create the topics of the tenants' budgets; tenants refer to them by name,
         ``<name_prefix>-budget``."""
+        key.add_to_resource_policy(self._allow_budgets(["kms:Decrypt", "kms:GenerateDataKey*"], "*"))
         scope = Construct(self, "BudgetTopics")
         for prefix in prefixes:
             topic = sns.Topic(

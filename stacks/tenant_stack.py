@@ -263,6 +263,23 @@ def partition_of(tenant: DeployedTenant) -> str:
     return RegionInfo.get(tenant.place.region).partition or "aws"
 
 
+WITH_BUDGETS = frozenset(
+    {
+        *("us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "sa-east-1"),
+        *("eu-central-1", "eu-west-1", "eu-west-2", "eu-west-3", "eusc-de-east-1", "me-south-1"),
+        *("ap-northeast-1", "ap-northeast-2", "ap-south-1", "ap-southeast-1", "ap-southeast-2"),
+        *("cn-north-1", "cn-northwest-1", "eu-isoe-west-1", "us-iso-east-1", "us-iso-west-1"),
+        *("us-isob-east-1", "us-isob-west-1", "us-isof-east-1", "us-isof-south-1"),
+    }
+)
+"""Regions in which CloudFormation has ``AWS::Budgets::Budget``, as cfn-lint's schemas say: a test compares."""
+
+
+def has_budgets(tenant: DeployedTenant) -> bool:
+    """Return whether the region's stacks may have a budget."""
+    return tenant.place.region in WITH_BUDGETS
+
+
 _CONSOLES = {
     "aws": "console.aws.amazon.com",
     "aws-us-gov": "console.amazonaws-us-gov.com",

@@ -39,6 +39,7 @@ class StackTemplate:
 
     stage: str
     stack: str
+    region: str
     path: Path
     body: Mapping[str, Any]
 
@@ -58,7 +59,8 @@ def templates_of(assembly: Path) -> Iterator[StackTemplate]:
                 stage, stack = artifact["displayName"].split(" ")[0].split("/")[:2]
                 path = manifest.parent / artifact["properties"]["templateFile"]
                 body = json.loads(path.read_text(encoding="utf-8"))
-                yield StackTemplate(stage=stage, stack=stack, path=path, body=body)
+                region = artifact["environment"].rpartition("/")[2]
+                yield StackTemplate(stage=stage, stack=stack, region=region, path=path, body=body)
 
 
 def explains(row: Acknowledgement, finding: Finding) -> bool:
@@ -71,10 +73,19 @@ _LIMIT_S = 300
 
 
 def run_cfn_lint(templates: Sequence[StackTemplate]) -> list[Finding]:
-    """Return what it finds. Raises ConfigurationError when it does not run."""
-    by_path = {str(template.path): template for template in templates}
+    """Return what it finds of each template in its region. Raises ConfigurationError when it does not run."""
+    regions = sorted({template.region for template in templates})
+    return [
+        finding
+        for region in regions
+        for finding in _cfn_lint(region, {str(t.path): t for t in templates if t.region == region})
+    ]
+
+
+def _cfn_lint(region: str, by_path: Mapping[str, StackTemplate]) -> list[Finding]:
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", "--regions", region]
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", "--", *by_path],
+        [*command, "--", *by_path],
         capture_output=True,
         text=True,
         timeout=_LIMIT_S,

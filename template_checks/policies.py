@@ -71,7 +71,7 @@ def covers(pattern: str, wanted: str) -> bool | None:
     if "${" in pattern or "${" in wanted:
         return None if _may_cover(pattern, wanted) else False
     head = pattern.partition("/")[0]
-    is_made_up = wanted.startswith("arn:aws:s3:::<")
+    is_made_up = ":s3:::<" in wanted
     return None if is_made_up and "*" in head and "<" not in head else False
 
 
@@ -425,7 +425,7 @@ def plain(value: Value) -> str:
         return label if value.attribute in ("Ref", "Arn") else f"{label}.{value.attribute}"
     name = resource.properties.get("BucketName")
     own = plain(name) if name is not None else label
-    return f"arn:aws:s3:::{own}" if value.attribute == "Arn" else own
+    return f"arn:{resource.partition}:s3:::{own}" if value.attribute == "Arn" else own
 
 
 def spellings(role: Resource) -> tuple[str, str]:
@@ -433,7 +433,7 @@ def spellings(role: Resource) -> tuple[str, str]:
     path = plain(role.properties.get("Path")) or "/"
     name = plain(role.properties.get("RoleName"))
     name = name or f"{role.template.name[:_SHORTENED]}{MADE_UP}{role.logical_id}}}"
-    return plain(Target(role, "Arn")), f"arn:aws:iam::{role.account}:role{path}{name}"
+    return plain(Target(role, "Arn")), f"arn:{role.partition}:iam::{role.account}:role{path}{name}"
 
 
 _ABSENT_FOR_ROLES = (
@@ -469,10 +469,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who makes a request: a role by its spellings, in an account."""
+    """Who makes a request: a role by its spellings, in an account by those of it."""
 
     roles: tuple[str, ...] = ()
-    account: str = ""
+    account: tuple[str, ...] = ()
 
 
 def endpoint_allows(policy: Policy, request: Request, *, role: Resource | None) -> bool | None:
@@ -497,7 +497,8 @@ def _allowed(policy: Policy, request: Request, principal: Principal | None = Non
 
 
 def _of_role(role: Resource) -> Principal:
-    return Principal(roles=spellings(role), account=role.account)
+    whole = (role.account, f"arn:{role.partition}:iam::{role.account}:root")
+    return Principal(roles=spellings(role), account=whole)
 
 
 def _by_role(request: Request, role: Resource) -> Request:
@@ -566,10 +567,7 @@ def _is_among(kinds: Mapping[str, tuple[str, ...]], principal: Principal) -> boo
 
 def _names_account(statement: Statement, principal: Principal) -> bool | None:
     """Return whether a statement names the principal's account, which then decides by its own policies."""
-    if not principal.account:
-        return False
-    whole = (principal.account, f"arn:aws:iam::{principal.account}:root")
-    return any_of(covers_spelt(name, whole) for name in statement.principals.get("AWS", ()))
+    return any_of(covers_spelt(name, principal.account) for name in statement.principals.get("AWS", ()))
 
 
 _ENDPOINTS: Mapping[str, tuple[str, ...]] = {

@@ -530,6 +530,11 @@ class Resource:
         """The account that it is made in; ``${AWS::AccountId}`` if unknown."""
         return text(self._resolver.resolve({"Ref": "AWS::AccountId"}, self.template))
 
+    @property
+    def partition(self) -> str:
+        """The part of AWS that its region is in, as ARNs name it: ``aws``, ``aws-us-gov``, ``aws-cn``."""
+        return _partition(self.region)
+
     def __repr__(self) -> str:
         return f"<Resource {self.template.name}.{self.logical_id}>"
 

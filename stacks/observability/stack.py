@@ -19,7 +19,6 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_xray as xray
-from boto3 import Session
 from constructs import Construct
 
 from assistant.tenant import deployed_names
@@ -35,7 +34,7 @@ from stacks.observability.alarms import (
 )
 from stacks.observability.audit import AuditTrail
 from stacks.outputs import KeysOutputs
-from stacks.tenant_stack import TenantStack, entries, partition_of
+from stacks.tenant_stack import TenantStack, entries, has_budgets
 from template_checks.priced import EMBEDDING, LLM, PRICED_BY, priced
 
 _BUDGET_NOTIFICATIONS = (("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100))
@@ -81,8 +80,7 @@ class ObservabilityStack(TenantStack):
             self, "Alarms", metrics=metrics, trail_log_group=trail.log_group_name, topics=topics
         )
         add_dashboard(self, "Dashboard", metrics=metrics, alarms=alarms)
-        # A partition without Budgets (GovCloud) is billed through an account of another one.
-        if Session().get_available_regions("budgets", partition_of(tenant), allow_non_regional=True):
+        if has_budgets(tenant):
             self._add_budget()
         xray.CfnGroup(
             self,

@@ -737,15 +737,14 @@ class Calls:
                 )
 
     def _by_platform(self, station: Station) -> Iterator[Call]:
-        region = station.resource.template.region
+        region, buckets = station.resource.template.region, f"arn:{station.resource.partition}:s3:::"
         if region is None:
             return
         if _pulls_images(station.resource):
-            layers = f"arn:aws:s3:::prod-{region}-starport-layer-bucket/*"
+            layers = f"{buckets}prod-{region}-starport-layer-bucket/*"
             yield Call(station=station, service="s3", action="s3:GetObject", resources=(layers,), role=None)
         if station.resource in self._providers:
-            bucket = f"cloudformation-custom-resource-response-{region.replace('-', '')}"
-            answer = f"arn:aws:s3:::{bucket}/*"
+            answer = f"{buckets}cloudformation-custom-resource-response-{region.replace('-', '')}/*"
             yield Call(station=station, service="s3", action="s3:PutObject", resources=(answer,), role=None)
 
 

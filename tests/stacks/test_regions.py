@@ -1,48 +1,86 @@
-"""A tenant of GovCloud, validated as ``cdk synth`` validates it, and one of a region without Bedrock."""
+"""Tenants of GovCloud, whose templates ``make check-templates`` judges, and of a region without Bedrock."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cfnlint.helpers import REGIONS
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from assistant.domain.errors import ConfigurationError
+from stacks.models.stack import ModelsStack
 from stacks.tenant import read_tenants
+from stacks.tenant_stack import WITH_BUDGETS
 from stacks.validators import templates_of
+from tests.fakes.tenant_files import with_own_llm
 from tests.stacks.synthesized import ROOT, synthesize
+from tests.stacks.values import deployed, stack_with
 
 LOCK = ROOT / "images.lock.toml"
+GOVCLOUD = {"tenants": "tests/govcloud/tenants", "images": "tests/govcloud/images.lock.toml"}
+WITHOUT_BEDROCK = "ap-east-1"
+"""AWS publishes the images there."""
 
 
-def moved(folder: Path, region: str, *, partition: str = "aws") -> Path:
-    """Return a folder with the sandbox in another region, without candidates, whose images AWS publishes."""
+def sandbox(folder: Path) -> Path:
+    """Return a folder with the sandbox in a region without Bedrock."""
     shutil.copytree(ROOT / "tests/tenants/connectors", folder / "tenants/connectors")
-    text = (ROOT / "tests/tenants/sandbox.toml").read_text(encoding="utf-8").replace("us-east-1", region)
-    text = text.replace("arn:aws:", f"arn:{partition}:").replace("trials = true\n", "")
-    (folder / "tenants/sandbox.toml").write_text(text, encoding="utf-8")
+    text = (ROOT / "tests/tenants/sandbox.toml").read_text(encoding="utf-8")
+    (folder / "tenants/sandbox.toml").write_text(text.replace("us-east-1", WITHOUT_BEDROCK), encoding="utf-8")
     return folder / "tenants"
 
 
-def test_a_tenant_of_govcloud_has_no_finding(tmp_path: Path) -> None:
-    """AWS publishes the embedding image in no account that the lock knows there: it is copied."""
-    tenants, lock = moved(tmp_path, "us-gov-west-1", partition="aws-us-gov"), tmp_path / "lock.toml"
-    ours = 'source = "683313688378.dkr.ecr.us-east-1.amazonaws.com/tei-cpu:2.0.1"'
-    theirs = 'registry = "sagemaker-algorithms"'
-    assert theirs in LOCK.read_text(encoding="utf-8")
-    lock.write_text(LOCK.read_text(encoding="utf-8").replace(theirs, ours), encoding="utf-8")
+def test_the_regions_with_budgets_are_those_of_cloudformation() -> None:
+    known = {
+        region
+        for region in REGIONS
+        if "AWS::Budgets::Budget" in PROVIDER_SCHEMA_MANAGER.get_resource_types(region)
+    }
 
-    done = synthesize(tmp_path / "out", validated=True, tenants=str(tenants), images=str(lock))
+    assert known == WITH_BUDGETS
+
+
+@pytest.mark.parametrize("stage", [None, "account"])
+def test_govcloud_has_no_budgets(stage: str | None, tmp_path: Path) -> None:
+    done = synthesize(tmp_path / "out", **GOVCLOUD, **({} if stage is None else {"stage": stage}))
 
     assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
-    text = "".join(each.path.read_text(encoding="utf-8") for each in templates_of(tmp_path / "out"))
-    assert "AWS::Budgets::Budget" not in text
-    assert "us-gov-west-1.console.amazonaws-us-gov.com" in text
-    assert "console.aws.amazon.com" not in text
+    texts = [each.path.read_text(encoding="utf-8") for each in templates_of(tmp_path / "out")]
+    assert texts
+    assert not [text for text in texts if "AWS::Budgets::Budget" in text or "budgets.amazonaws.com" in text]
+    assert not [text for text in texts if "console.aws.amazon.com" in text or "arn:aws:" in text]
+
+
+def test_trials_are_refused_where_no_registry_of_aws_is_known() -> None:
+    lock = deployed("sandbox").images
+    registries = {
+        name: accounts for name, accounts in lock.registries.items() if name != "deep-learning-containers"
+    }
+    tenant = replace(deployed("sandbox"), images=lock.model_copy(update={"registries": registries}))
+    says = r"sandbox: \[models\] trials = true.*no account of us-east-1 under \[registries\.deep-learning"
+
+    with pytest.raises(ConfigurationError, match=says):
+        stack_with(ModelsStack, tenant)
 
 
 def test_bedrock_is_refused_where_the_region_has_none(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigurationError, match=r"generation\.bedrock: botocore knows no Bedrock in ap-east-1"
     ):
-        read_tenants(folder=moved(tmp_path, "ap-east-1"), only="sandbox", images=LOCK)
+        read_tenants(folder=sandbox(tmp_path), only="sandbox", images=LOCK)
+
+
+def test_a_tenant_with_a_model_of_its_own_has_no_finding_where_the_region_has_no_bedrock(
+    tmp_path: Path,
+) -> None:
+    tenants = sandbox(tmp_path)
+    file = tenants / "sandbox.toml"
+    file.write_text(with_own_llm(file.read_text(encoding="utf-8")), encoding="utf-8")
+
+    done = synthesize(tmp_path / "out", validated=True, tenants=str(tenants))
+
+    assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
+    assert not [each for each in templates_of(tmp_path / "out") if "bedrock" in str(each.body).lower()]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import aws_cdk as cdk
 from constructs import Construct
 
+from assistant.domain.errors import ConfigurationError
 from assistant.options.models_lab.jumpstart import TRIAL_OUTPUT, TrialPlace
 from assistant.options.models_lab.section import LabModels
 from assistant.tenant.toml_file import keys_of
@@ -30,6 +31,8 @@ from stacks.roles import (
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, endpoint_log_group, tenant_log_group
 
+_REGISTRIES = ("deep-learning-containers", "sagemaker-algorithms")
+"""Of images.lock.toml: AWS's own, with the images of JumpStart."""
 _DELETING = {
     "endpoint": "sagemaker:DeleteEndpoint",
     "endpoint-config": "sagemaker:DeleteEndpointConfig",
@@ -50,8 +53,7 @@ class TrialEndpoints(Construct):
         own_metrics = {"StringEquals": {"cloudwatch:namespace": "/aws/sagemaker/Endpoints"}}
         folders = ["llm/*", "embedding/*"]
         models = bucket_arn(self, bucket)
-        # JumpStart's images are in the registries of AWS's own accounts, those of images.lock.toml
-        accounts = {region[tenant.place.region] for region in tenant.images.registries.values()}
+        accounts = {_account(tenant, registry) for registry in _REGISTRIES}
         images = [
             stack.format_arn(service="ecr", account=account, resource="repository", resource_name="*")
             for account in sorted(accounts)
@@ -93,6 +95,18 @@ class TrialEndpoints(Construct):
         output.override_logical_id(TRIAL_OUTPUT)
 
 
+def _account(tenant: DeployedTenant, registry: str) -> str:
+    """Return AWS's account of a registry in the region. Raises ConfigurationError where none is known."""
+    region = tenant.place.region
+    try:
+        return tenant.images.registries[registry][region]
+    except KeyError:
+        raise ConfigurationError(
+            f"{tenant.name}: [models] trials = true, and images.lock.toml has no account of {region} under "
+            f"[registries.{registry}]. Write it there, or take trials away."
+        ) from None
+
+
 def trial_endpoints(tenant: DeployedTenant) -> tuple[str, ...]:
     """Return names of the throw-away endpoints, which candidates are tried on; none unless the file asks."""
     is_asked = keys_of(tenant.models, LabModels).trials
@@ -115,8 +129,7 @@ EXCEPTIONS = exceptions(
     wildcard(
         "*",
         "arn:{partition}:ec2:{region}:{account}:network-interface/*",
-        "arn:{partition}:ecr:{region}:{sagemaker-algorithms}:repository/*",
-        "arn:{partition}:ecr:{region}:{deep-learning-containers}:repository/*",
+        *(f"arn:{{partition}}:ecr:{{region}}:{{{registry}}}:repository/*" for registry in _REGISTRIES),
         *(f"arn:{{partition}}:s3:::{MODELS_BUCKET}/{task}/*" for task in ("embedding", "llm")),
     ),
     "As above. A candidate is chosen after the deployment: its image is one that AWS publishes, in AWS's "
