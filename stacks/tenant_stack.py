@@ -272,7 +272,7 @@ WITH_BUDGETS = frozenset(
         *("us-isob-east-1", "us-isob-west-1", "us-isof-east-1", "us-isof-south-1"),
     }
 )
-"""Regions in which CloudFormation has ``AWS::Budgets::Budget``, as cfn-lint's schemas say: a test compares."""
+"""Regions in which CloudFormation has ``AWS::Budgets::Budget``. A test compares them with cfn-lint's."""
 
 
 def has_budgets(tenant: DeployedTenant) -> bool:
