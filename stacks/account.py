@@ -29,7 +29,7 @@ from assistant.tenant.deployment import AccountConfig, load_account
 from assistant.tenant.manifests import ImageLock
 from stacks.keys import log_group_arn
 from stacks.policy import acknowledge, exceptions, hipaa, nag, wildcard
-from stacks.processes import CORPUS_IMAGE, LEARNING_IMAGE
+from stacks.processes import CORPUS_IMAGE, LEARNING_IMAGE, PULL_IMAGE
 from stacks.roles import allow_service, resource_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import OUTLIVES, has_budgets
@@ -100,8 +100,6 @@ _UNDOING = (
 )
 """Actions that open or destroy a store, a key or an audit log: only a deployment needs them."""
 
-_PULLING = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
-
 
 class TenantBoundary(iam.ManagedPolicy):
     """Managed policy ``<name_prefix>-boundary``.
@@ -169,7 +167,7 @@ def _deny_leaving(
             # account, shared by RAM
             sid="LeaveAccount",
             effect=iam.Effect.DENY,
-            not_actions=[*_PULLING, "ec2:*", *of_aws],
+            not_actions=[*PULL_IMAGE, "ec2:*", *of_aws],
             resources=["*"],
             conditions={
                 "StringNotEquals": {"aws:ResourceAccount": stack.account},

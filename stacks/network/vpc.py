@@ -20,6 +20,7 @@ from constructs import Construct
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.deployment import ExistingVpc, ReachEntry
 from stacks.network.security_groups import pascal_case
+from stacks.processes import PULL_IMAGE
 from stacks.roles import TENANT_TAG, allow, attach, resource_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Caller, pin, tenant_log_group, tenant_of
@@ -289,17 +290,25 @@ def endpoint_policy(called: CalledService, *, tenant: DeployedTenant, pulls_imag
     """Return the policy document of a service's endpoint: the data perimeter.
 
     It admits only principals of the tenant, only to resources of its account, only with the actions of its
-    roles; and what AWS keeps in accounts of its own. After
+    roles; and what AWS keeps in accounts of its own. Pulls of images ask for no tag
+    (docs/decisions/0128-endpoints-that-let-tasks-pull.md). After
     https://github.com/aws-samples/data-perimeter-policy-examples (``vpc_endpoint_policies``).
     """
     if called.resources:
         statement = _allow("TenantToItsModel", called.actions, _own(tenant, None))
         return {"Version": "2012-10-17", "Statement": [{**statement, "Resource": list(called.resources)}]}
+    if called.service == "ecr.dkr":
+        accounts = {"aws:ResourceAccount": [tenant.place.account, *_publishers(tenant)]}
+        pulls = _allow("PullOfTheseAccounts", called.actions, {"StringEquals": accounts})
+        return {"Version": "2012-10-17", "Statement": [pulls]}
     statements = [_allow("TenantToItsAccount", called.actions, _own(tenant, [tenant.place.account]))]
     if called.service == "s3":
         statements += _buckets_of_aws(tenant, pulls_images=pulls_images)
-    if called.service in ("ecr.api", "ecr.dkr"):
-        statements += _images_of_aws(tenant)
+    if called.service == "ecr.api":
+        by_aws = {"Bool": {"aws:PrincipalIsAWSService": "true"}}
+        statements.append(_allow("ServicesOfAws", called.actions, by_aws))
+        if publishers := _publishers(tenant):
+            statements.append(_allow("PullImagesOfAws", PULL_IMAGE, _own(tenant, publishers)))
     return {"Version": "2012-10-17", "Statement": statements}
 
 
@@ -315,17 +324,15 @@ def _buckets_of_aws(tenant: DeployedTenant, *, pulls_images: bool) -> list[dict[
     return statements
 
 
-def _images_of_aws(tenant: DeployedTenant) -> list[dict[str, Any]]:
-    """Let images of the lock be pulled from the accounts in which AWS publishes them."""
-    publishers = sorted(
+def _publishers(tenant: DeployedTenant) -> list[str]:
+    """Return the accounts in which AWS publishes images of the lock in the tenant's region."""
+    return sorted(
         {
             accounts[tenant.place.region]
             for name in tenant.images.images
             if tenant.place.region in (accounts := tenant.images.accounts(name))
         }
     )
-    pulls = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
-    return [_allow("PullImagesOfAws", pulls, _own(tenant, publishers))] if publishers else []
 
 
 def _own(tenant: DeployedTenant, resource_accounts: list[str] | None) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from assistant.domain.errors import ConfigurationError
 from stacks.network.stack import NetworkStack
 from stacks.roles import WorkloadRole, allow, attach
 from stacks.tenant_stack import TenantStack
+from template_checks.policies import Context, Request, endpoint_allows, statements
 from tests.stacks.values import deployed, resources_of, stack_with, stage_for, template_of, with_sections
 
 
@@ -178,13 +179,40 @@ def test_the_s3_policy_allows_image_layers_and_custom_resource_responses() -> No
     assert answers["Action"] == ["s3:PutObject"]
 
 
-def test_images_of_aws_are_pulled_only_from_accounts_in_the_lock() -> None:
-    endpoint = Scene().calls("ecr:BatchGetImage").endpoints()["EcrDkrEndpoint"]
+OWN, OF_AWS, FOREIGN = "111122223333", "763104351884", "999988887777"
+UNTAGGED = {"aws:principalisawsservice": ("false",)}
+TENANT = UNTAGGED | {"aws:principalaccount": (OWN,), "aws:principaltag/tenant": ("pharmacy",)}
+SERVICE_OF_AWS = {"aws:principalisawsservice": ("true",)}
 
-    by_name = {s["Sid"]: s for s in endpoint["Properties"]["PolicyDocument"]["Statement"]}
-    condition = by_name["PullImagesOfAws"]["Condition"]["StringEquals"]
-    assert condition["aws:ResourceAccount"] == ["683313688378", "763104351884"]
-    assert condition["aws:PrincipalTag/tenant"] == "pharmacy"
+
+@pytest.mark.parametrize(
+    ("endpoint", "caller", "action", "account", "allowed"),
+    [
+        # A pull from the registry itself shows no tag for sure.
+        ("EcrDkrEndpoint", UNTAGGED, "ecr:BatchGetImage", OWN, True),
+        ("EcrDkrEndpoint", UNTAGGED, "ecr:BatchGetImage", OF_AWS, True),
+        ("EcrDkrEndpoint", UNTAGGED, "ecr:BatchGetImage", FOREIGN, False),
+        ("EcrDkrEndpoint", TENANT, "ecr:BatchGetImage", FOREIGN, False),
+        ("EcrDkrEndpoint", TENANT, "ecr:PutImage", OWN, False),
+        ("EcrApiEndpoint", TENANT, "ecr:GetAuthorizationToken", OWN, True),
+        ("EcrApiEndpoint", TENANT, "ecr:BatchGetImage", OF_AWS, True),
+        ("EcrApiEndpoint", TENANT, "ecr:BatchGetImage", FOREIGN, False),
+        ("EcrApiEndpoint", UNTAGGED, "ecr:BatchGetImage", OWN, False),
+        ("EcrApiEndpoint", SERVICE_OF_AWS, "ecr:BatchGetImage", OF_AWS, True),
+        ("EcrApiEndpoint", SERVICE_OF_AWS, "ecr:PutImage", FOREIGN, False),
+    ],
+)
+def test_images_are_pulled_from_the_own_account_and_those_of_the_lock(
+    endpoint: str, caller: dict[str, tuple[str, ...]], action: str, account: str, allowed: bool
+) -> None:
+    made = Scene().calls("ecr:BatchGetImage", "ecr:GetAuthorizationToken").endpoints()[endpoint]
+    context = Context(known=caller | {"aws:resourceaccount": (account,)}, absent=("aws:principal",))
+    request = Request(
+        action=action, resources=(f"arn:aws:ecr:us-east-1:{account}:repository/any",), context=context
+    )
+
+    policy = statements(made["Properties"]["PolicyDocument"])
+    assert endpoint_allows(policy, request, role=None) is allowed
 
 
 def test_an_existing_endpoint_is_not_created() -> None:
