@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +11,12 @@ import pytest
 from cfnlint.helpers import REGIONS
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
+from assistant.cli.aws.templates import refuse_paths
 from assistant.domain.errors import ConfigurationError
 from stacks.models.stack import ModelsStack
 from stacks.tenant import read_tenants
 from stacks.tenant_stack import WITH_BUDGETS
-from stacks.validators import templates_of
+from stacks.validators import StackTemplate, run_cfn_lint, templates_of
 from tests.fakes.tenant_files import with_own_llm
 from tests.stacks.synthesized import ROOT, synthesize
 from tests.stacks.values import deployed, stack_with
@@ -44,15 +45,40 @@ def test_the_regions_with_budgets_are_those_of_cloudformation() -> None:
     assert known == WITH_BUDGETS
 
 
-@pytest.mark.parametrize("stage", [{}, {"stage": "account"}], ids=["tenant", "account"])
-def test_govcloud_has_no_budgets(stage: Mapping[str, str], tmp_path: Path) -> None:
-    done = synthesize(tmp_path / "out", validated=False, source=ROOT, **GOVCLOUD, **stage)
+@pytest.fixture(scope="module")
+def govcloud(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tenant's and the account stage's templates."""
+    out = tmp_path_factory.mktemp("govcloud")
+    for name, stage in (("tenant", {}), ("account", {"stage": "account"})):
+        done = synthesize(out / name, validated=False, source=ROOT, **GOVCLOUD, **stage)
+        assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
+    return out
 
-    assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
-    texts = [each.path.read_text(encoding="utf-8") for each in templates_of(tmp_path / "out")]
+
+@pytest.mark.parametrize("name", ["tenant", "account"])
+def test_govcloud_has_no_budgets_and_names_no_other_partition(name: str, govcloud: Path) -> None:
+    texts = [each.path.read_text(encoding="utf-8") for each in templates_of(govcloud / name)]
+
     assert texts
     assert not [text for text in texts if "AWS::Budgets::Budget" in text or "budgets.amazonaws.com" in text]
     assert not [text for text in texts if "console.aws.amazon.com" in text or "arn:aws:" in text]
+
+
+def test_every_path_of_govcloud_is_declared(govcloud: Path) -> None:
+    file = ROOT / GOVCLOUD["tenants"] / "gov.toml"
+
+    refuse_paths(govcloud / "tenant/assembly-Gov", tenant_file=file, root=ROOT)
+
+
+@pytest.mark.parametrize(("region", "found"), [("us-gov-west-1", {"cfn-lint::E3006"}), ("us-east-1", set())])
+def test_a_template_is_linted_in_its_region(region: str, found: set[str], tmp_path: Path) -> None:
+    limit = {"BudgetType": "COST", "TimeUnit": "MONTHLY"}
+    body = {"Resources": {"Month": {"Type": "AWS::Budgets::Budget", "Properties": {"Budget": limit}}}}
+    path = tmp_path / "Observability.template.json"
+    path.write_text(json.dumps(body), encoding="utf-8")
+    template = StackTemplate(stage="Gov", stack="Observability", region=region, path=path, body=body)
+
+    assert {finding.rule for finding in run_cfn_lint([template])} == found
 
 
 def test_trials_are_refused_where_no_registry_of_aws_is_known() -> None:
