@@ -217,7 +217,7 @@ def use_by_logs(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement
         f"/{tenant.place.name_prefix}/{tenant.name}/*",
         f"/aws/vendedlogs/{tenant.full_name}-*",
         tenant.insights_log_group,
-        endpoint_log_group(tenant.config.embedding.endpoint),
+        *(endpoint_log_group(section.endpoint) for section, _, _ in tenant.embeddings),
         *([] if tenant.llm is None else [endpoint_log_group(tenant.config.generation.endpoint)]),
         *(name for groups in LOG_GROUPS.joined() for name in groups(tenant)),
     )

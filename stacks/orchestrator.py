@@ -312,7 +312,9 @@ def task_statements(
     """Return the statements of the task role."""
     tenant, keys, data = foundation.tenant, foundation.keys, foundation.data
     # Endpoints by name: the endpoints themselves are absent while the tenant is paused.
-    embedding = resource_arn(scope, "sagemaker", "endpoint", models.embedding_endpoint_name)
+    embeddings = [
+        resource_arn(scope, "sagemaker", "endpoint", name) for name in models.embedding_endpoint_names
+    ]
     # Only paths of a search and of what the index was built with: a request that writes is refused, whatever
     # the domain's own roles may allow one day.
     alias = f"{data.domain_arn}/{tenant.search_alias}"
@@ -339,7 +341,7 @@ def task_statements(
     folder = f"{bucket_arn(scope, data.models_bucket)}/{CALLERS_PREFIX}"
     inbox = bucket_arn(scope, data.inbox_bucket)
     return [
-        allow("sagemaker:InvokeEndpoint", embedding),
+        allow("sagemaker:InvokeEndpoint", *embeddings),
         *_writing_statements(scope, tenant, models),
         allow("es:ESHttpPost", f"{alias}/_search", f"{versions}/_search"),
         allow("es:ESHttpGet", f"{alias}/_mapping", f"{versions}/_mapping"),

@@ -104,6 +104,8 @@ class ModelsOutputs:
     """Names, never attributes of the endpoints: those are absent while paused."""
 
     embedding_endpoint_name: str
+    embedding_next_endpoint_name: str | None = None
+    """Of the index beside the live one; None where there is none."""
     llm_endpoint_name: str | None
     """None where no endpoint writes."""
     power_parameter: str
@@ -113,6 +115,11 @@ class ModelsOutputs:
     model_stamp: str
     """Changes with artifact, image or compile parameters; part of the consumers' environment, so that a
     change replaces them."""
+
+    @property
+    def embedding_endpoint_names(self) -> tuple[str, ...]:
+        following = self.embedding_next_endpoint_name
+        return (self.embedding_endpoint_name, *(() if following is None else (following,)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

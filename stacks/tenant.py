@@ -43,6 +43,7 @@ from assistant.tenant.manifests import (
 )
 from assistant.tenant.tenant import (
     DeployedKeeping,
+    EmbeddingSection,
     RecordsSection,
     TenantConfig,
     load_tenant,
@@ -71,6 +72,8 @@ class DeployedTenant:
     embedding: EmbeddingManifest
     candidate: LlmManifest | None = None
     """The model that a release runs beside ``llm``."""
+    embedding_next: EmbeddingManifest | None = None
+    """The model of the index beside the live one."""
 
     @property
     def name(self) -> str:
@@ -96,14 +99,25 @@ class DeployedTenant:
     @property
     def served(self) -> Sequence[LlmManifest | EmbeddingManifest]:
         """The models of the endpoints, without a candidate."""
-        return [self.embedding] if self.llm is None else [self.llm, self.embedding]
+        following = () if self.embedding_next is None else (self.embedding_next,)
+        return [*(() if self.llm is None else (self.llm,)), self.embedding, *following]
 
     def llm_instance(self, llm: LlmManifest) -> Instance:
         return instance_named(self.models.llm_instance or DEFAULT_INSTANCES[llm.accelerator])
 
     @property
-    def embedding_instance(self) -> Instance:
-        return instance_named(self.models.embedding_instance or DEFAULT_INSTANCES[self.embedding.accelerator])
+    def embeddings(self) -> Sequence[tuple[EmbeddingSection, EmbeddingManifest, Instance]]:
+        """Each embedding model as the file, its manifest and its instance say, that of ``[embedding]``
+        first."""
+        said = (
+            (self.config.embedding, self.embedding, self.models.embedding_instance),
+            (self.config.embedding_next, self.embedding_next, self.models.embedding_next_instance),
+        )
+        return [
+            (section, manifest, instance_named(instance or DEFAULT_INSTANCES[manifest.accelerator]))
+            for section, manifest, instance in said
+            if section is not None and manifest is not None
+        ]
 
     @property
     def jwks_parameter(self) -> str:
@@ -204,6 +218,7 @@ class DeployedTenant:
         }
 
 
+_EMBEDDINGS = ("embedding", "embedding_next")
 _REPLICAS = {"dev": 0, "standard": 1, "hipaa": 2}
 """Per shard, by profile: a domain with standby takes only 2, 5, …"""
 
@@ -263,10 +278,12 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
     if why := wrong_ending(tenant.name):
         raise ConfigurationError("".join(said_of(file, [Contradiction(("name",), why)])))
     for refuse in MODELS.joined():
-        refuse(ROOT, [name for name in (tenant.models.llm, tenant.models.embedding) if name is not None])
+        refuse(ROOT, [name for name in (tenant.models.llm, *tenant.models.embeddings) if name is not None])
     served = tenant.models.llm if tenant.generation.has_endpoint else None
     llm = None if served is None else load_llm_manifest(ROOT / "model_artifacts" / "llm" / served)
     embedding = load_embedding_manifest(ROOT / "model_artifacts" / "embedding" / tenant.models.embedding)
+    after = tenant.models.embedding_next
+    following = None if after is None else load_embedding_manifest(ROOT / "model_artifacts/embedding" / after)
     beside = tenant.models.candidate
     candidate = None if beside is None else load_llm_manifest(ROOT / "model_artifacts" / "llm" / beside)
     wrong = [
@@ -277,6 +294,7 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
             llm=llm,
             embedding=embedding,
             candidate=candidate,
+            embedding_next=following,
             prompts=released_prompts(ROOT / "assistant" / "answer" / "prompts"),
         ),
     ]
@@ -292,6 +310,7 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
         llm=llm,
         embedding=embedding,
         candidate=candidate,
+        embedding_next=following,
     )
     _check_artifacts(deployed, file=file)
     return replace(deployed, config=_effective_config(deployed))
@@ -303,7 +322,7 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
     How the model is prompted is not part of the file: callers read the manifest's table in ``artifact.json``
     below ``CALLERS_PREFIX``.
     """
-    config, llm, embedding = tenant.config, tenant.llm, tenant.embedding
+    config, llm = tenant.config, tenant.llm
     given = config.index.model_fields_set
     replicas = config.index.replicas if "replicas" in given else _REPLICAS[tenant.place.profile]
     return config.model_copy(
@@ -317,9 +336,12 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
                     "canary_sha256": None if tenant.candidate is None else tenant.candidate.sha256,
                 }
             ),
-            "embedding": config.embedding.model_copy(
-                update={"model": embedding.served_name, "dimensions": embedding.dimensions}
-            ),
+            **{
+                key: section.model_copy(
+                    update={"model": manifest.served_name, "dimensions": manifest.dimensions}
+                )
+                for key, (section, manifest, _) in zip(_EMBEDDINGS, tenant.embeddings, strict=False)
+            },
             "index": config.index.model_copy(update={"replicas": replicas}),
             "secrets": config.secrets.model_copy(
                 update={"document_links": f"kms:{tenant.link_secret_parameter}"}
@@ -349,7 +371,8 @@ def _check_artifacts(tenant: DeployedTenant, *, file: Path) -> None:
             if llm is not None:
                 table.check(llm, images=tenant.images)
                 check_llm_fit(llm, tenant.llm_instance(llm))
-        check_embedding_fit(tenant.embedding, tenant.embedding_instance)
+        for _, manifest, instance in tenant.embeddings:
+            check_embedding_fit(manifest, instance)
     except ConfigurationError as error:
         line = line_of(file.read_text(encoding="utf-8"), ("models",))
         raise ConfigurationError(f"{file}: line {line}: models: {error.message}") from None

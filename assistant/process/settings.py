@@ -539,6 +539,12 @@ class RemovingSettings(_IndexFunctionSettings):
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_REMOVE_")
 
 
+class ReindexingSettings(_IndexFunctionSettings):
+    """``reindex_passages``: fills and switches versions of the index."""
+
+    model_config = SettingsConfigDict(env_prefix="ASSISTANT_REINDEX_")
+
+
 class SchemaSettings(StoreSettings):
     """``apply_search_schema``: creates the index."""
 

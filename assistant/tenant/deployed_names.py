@@ -118,6 +118,12 @@ ACCOUNT_VERSION = 1
 an older one."""
 SERVED_VARIANT = "AllTraffic"
 """Production variant of an endpoint that runs the model which the tenant file names."""
+NEXT_ENDPOINT = "-next"
+"""Ending of the names of endpoints in the second place for an embedding model. The two places take turns: a
+model keeps its endpoint, and so its resources, when it becomes that of ``[embedding]``."""
+REINDEX_OUTPUT = "ReindexFunction"
+"""Output of the ingestion stack: the function that fills and switches versions of the index; absent without
+``[embedding_next]``."""
 CANARY_VARIANT = "Canary"
 """Production variant of the LLM endpoint that runs ``models.candidate`` beside it."""
 SERVED_CONFIG_OUTPUT = "ServedConfigName"
@@ -235,8 +241,9 @@ LINK_SECRET_RESOURCE = "Custom::LinkSecret"  # noqa: S105 - a type of resource
 CORPORA = "corpora/"
 """Folder of the corpora in their bucket, which jobs write."""
 
-IndexAccess = Literal["read", "write"]
-"""``read``: search, and read the index's metadata. ``write``: also index and delete rows."""
+IndexAccess = Literal["read", "write", "reindex"]
+"""``read``: search, and read the index's metadata. ``write``: also index and delete rows. ``reindex``: also
+create and delete versions of the index, and move its alias."""
 
 CapturePurpose = Literal["question", "passage"]
 """Captured calls of the embedding endpoint: questions of agents, or passages of the corpus."""

@@ -167,10 +167,14 @@ class ModelsSection(OpenSection):
     starts it and gives it a share of the calls."""
     embedding: ArtifactName
     """Folder under ``model_artifacts/embedding/``."""
+    embedding_next: ArtifactName | None = None
+    """Another folder there: the model of ``[embedding_next]``, which has an endpoint of its own."""
     llm_instance: str | None = Field(default=None, pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$")
     """The accelerator's default when absent; an instance that the artifact does not fit is refused."""
     embedding_instance: str | None = Field(default=None, pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$")
     """Instance type of the embedding endpoint; the default of its artifact's accelerator when absent."""
+    embedding_next_instance: str | None = Field(default=None, pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$")
+    """Instance type of the endpoint of ``embedding_next``; its artifact's default when absent."""
     min_instances: int = Field(default=1, ge=1, le=50)
     """Fewest instances of each endpoint."""
     max_instances: int = Field(default=2, ge=1, le=50)
@@ -184,6 +188,11 @@ class ModelsSection(OpenSection):
     capture_passages_percent: int = Field(default=0, ge=0, le=100)
     """Percentage that the redactor keeps of captured calls for passages of the corpus. With ``direct``
     nothing drops any, so the embedding endpoint is captured with 100 only."""
+
+    @property
+    def embeddings(self) -> tuple[str, ...]:
+        """The folders of all embedding models, that of ``[embedding]`` first."""
+        return (self.embedding,) if self.embedding_next is None else (self.embedding, self.embedding_next)
 
     @property
     def keeps_captured_texts(self) -> bool:

@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from pydantic import BaseModel
 
 from assistant.option import Place
+from assistant.tenant.deployed_names import NEXT_ENDPOINT
 from assistant.tenant.deployment import EdgeSection, ModelsSection, NetworkSection, PlaceSection, ReachEntry
 from assistant.tenant.manifests import EmbeddingManifest, LlmManifest
-from assistant.tenant.tenant import TenantConfig
+from assistant.tenant.tenant import EmbeddingSection, TenantConfig
 from assistant.tenant.toml_file import KeyMark, line_of, marked
 
 KeyPath = Sequence[str | int]
@@ -88,7 +89,8 @@ def clashes(tenants: Iterable[TenantConfig]) -> Iterator[Clash]:
 def endpoint_names(tenant: TenantConfig) -> tuple[str, ...]:
     """Return the names of the tenant's endpoints, which are unique in an account and region."""
     writes = (tenant.generation.endpoint,) if tenant.generation.has_endpoint else ()
-    return (tenant.embedding.endpoint, *writes)
+    beside = () if tenant.embedding_next is None else (tenant.embedding_next.endpoint,)
+    return (tenant.embedding.endpoint, *beside, *writes)
 
 
 def wrong_ending(name: str) -> str | None:
@@ -146,6 +148,7 @@ def artifact_contradictions(
     embedding: EmbeddingManifest,
     prompts: Mapping[str, bool],
     candidate: LlmManifest | None = None,
+    embedding_next: EmbeddingManifest | None = None,
 ) -> Iterator[Contradiction]:
     """Yield each contradiction between the file and the manifests of its model artifacts.
 
@@ -154,17 +157,36 @@ def artifact_contradictions(
     yield from _asking(tenant, llm, prompts=prompts)
     if llm is not None:
         yield from _of_llm(tenant, llm, models=models, candidate=candidate)
-    given = tenant.embedding.model_fields_set
-    if "dimensions" in given and tenant.embedding.dimensions != embedding.dimensions:
+    yield from _of_embedding("embedding", tenant.embedding, embedding)
+    if embedding_next is not None and (following := tenant.embedding_next) is not None:
+        yield from _of_embedding("embedding_next", following, embedding_next)
+        if embedding_next.served_name == embedding.served_name:
+            yield Contradiction(
+                ("models", "embedding_next"),
+                f"{embedding_next.name} and {embedding.name} both have the model {embedding.served_name} in "
+                "their manifests, and files for callers are stored under that name. Rename the new one.",
+            )
+        if following.max_tokens < tenant.embedding.max_tokens:
+            yield Contradiction(
+                ("embedding_next", "max_tokens"),
+                f"{following.max_tokens}, and the passages of the index have up to "
+                f"{tenant.embedding.max_tokens} tokens: the model cannot embed them all.",
+            )
+
+
+def _of_embedding(
+    key: str, section: EmbeddingSection, manifest: EmbeddingManifest
+) -> Iterator[Contradiction]:
+    if "dimensions" in section.model_fields_set and section.dimensions != manifest.dimensions:
         yield Contradiction(
-            ("embedding", "dimensions"),
-            f"{tenant.embedding.dimensions}, and vectors of {embedding.name} have {embedding.dimensions}: "
-            "the index would accept none of them. Delete the key.",
+            (key, "dimensions"),
+            f"{section.dimensions}, and vectors of {manifest.name} have {manifest.dimensions}: the index "
+            "would accept none of them. Delete the key.",
         )
-    if tenant.embedding.max_tokens > embedding.max_tokens:
+    if section.max_tokens > manifest.max_tokens:
         yield Contradiction(
-            ("embedding", "max_tokens"),
-            f"{tenant.embedding.max_tokens}, and {embedding.name} takes {embedding.max_tokens} at most.",
+            (key, "max_tokens"),
+            f"{section.max_tokens}, and {manifest.name} takes {manifest.max_tokens} at most.",
         )
 
 
@@ -229,12 +251,26 @@ def _asking(
         )
 
 
-def _models(tenant: TenantConfig, models: ModelsSection) -> Iterator[Contradiction]:
-    if tenant.embedding_next is not None:
+def _next_embedding(tenant: TenantConfig, models: ModelsSection) -> Iterator[Contradiction]:
+    """Yield why the second embedding model of the file cannot have an endpoint."""
+    following = tenant.embedding_next
+    if (following is None) is not (models.embedding_next is None):
         yield Contradiction(
-            ("embedding_next",),
-            "no stack makes a second embedding endpoint yet (docs/decisions/0055). Remove the section.",
+            ("models", "embedding_next") if following is None else ("embedding_next",),
+            "[embedding_next] and models.embedding_next name one model together. Give both, or neither.",
         )
+    elif following is not None and (
+        following.endpoint.endswith(NEXT_ENDPOINT) is tenant.embedding.endpoint.endswith(NEXT_ENDPOINT)
+    ):
+        yield Contradiction(
+            ("embedding_next", "endpoint"),
+            f'"{following.endpoint}" and "{tenant.embedding.endpoint}": exactly one of both names ends in '
+            f'"{NEXT_ENDPOINT}", so that each endpoint stays when the models change places.',
+        )
+
+
+def _models(tenant: TenantConfig, models: ModelsSection) -> Iterator[Contradiction]:
+    yield from _next_embedding(tenant, models)
     if tenant.embedding.vectors is not None:
         yield Contradiction(
             ("embedding", "vectors"),

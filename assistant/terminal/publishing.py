@@ -116,12 +116,13 @@ def model_files(models: ModelsSection, *, folder: Path) -> list[ModelFiles]:
 
     Raises ConfigurationError.
     """
-    manifests: dict[str, LlmManifest | EmbeddingManifest] = {}
+    manifests: list[tuple[str, LlmManifest | EmbeddingManifest]] = []
     if models.llm is not None:
-        manifests["llm"] = load_llm_manifest(folder / "llm" / models.llm)
-    manifests["embedding"] = load_embedding_manifest(folder / "embedding" / models.embedding)
+        manifests.append(("llm", load_llm_manifest(folder / "llm" / models.llm)))
+    for name in models.embeddings:
+        manifests.append(("embedding", load_embedding_manifest(folder / "embedding" / name)))
     found: list[ModelFiles] = []
-    for kind, manifest in manifests.items():
+    for kind, manifest in manifests:
         found.append(ModelFiles(f"{kind}/{manifest.name}/{manifest.sha256}/", manifest.files))
         found.append(ModelFiles(f"{CALLERS_PREFIX}{manifest.served_name}/", _OF_CALLERS))
     return found

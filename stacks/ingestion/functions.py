@@ -26,6 +26,7 @@ from assistant.process.settings import (
     ProcessSettings,
     ReceivingSettings,
     RedactingSettings,
+    ReindexingSettings,
     RemovingSettings,
     ServiceSettings,
 )
@@ -37,6 +38,8 @@ from assistant.tenant.deployed_names import (
     FEEDBACK_SECRET_PURPOSE,
     LINK_SECRET_PURPOSE,
     LIVE_READS_SECRET_PURPOSE,
+    REINDEX_OUTPUT,
+    SCHEMA_VERSION,
     STATES,
     link_secret_context,
 )
@@ -211,12 +214,12 @@ class FunctionPermissions:
         ]
 
     def read_model_files(self, *names: str) -> list[iam.PolicyStatement]:
-        """Read files of the embedding model's artifact that its callers need."""
+        """Read files of the embedding models' artifacts that their callers need."""
         tenant, models_key = self.foundation.tenant, self.foundation.keys.models_key_arn
         bucket = bucket_arn(self.scope, self.foundation.data.models_bucket)
-        folder = f"{bucket}/{CALLERS_PREFIX}{tenant.config.embedding.model}"
+        folders = [f"{bucket}/{CALLERS_PREFIX}{section.model}" for section, _, _ in tenant.embeddings]
         return [
-            allow("s3:GetObject", *(f"{folder}/{name}" for name in names)),
+            allow("s3:GetObject", *(f"{folder}/{name}" for folder in folders for name in names)),
             allow("kms:Decrypt", models_key, conditions=via(tenant, "s3")),
         ]
 
@@ -296,6 +299,7 @@ _CONCURRENCY = 4
 _BULK_CONCURRENCY = 2
 """Lambda's minimum. Bulk loads have their own queues and never delay single documents; they share only the
 endpoint and the domain with them."""
+_REINDEX_TIMEOUT_S = 120
 _PURGE_RATE = "rate(15 minutes)"
 _SWEEP_MINUTES = 5
 
@@ -331,6 +335,10 @@ class DocumentFunctions(Construct):
         self.sources: list[lambda_.CfnEventSourceMapping] = []
         """Create them after the index and the permission to write it."""
         self.functions = (self._receive(), self._ingest(), *self._remove())
+        self.reindex_role: FunctionRole | None = None
+        """The only role that may create, delete and switch versions of the index."""
+        if models.embedding_next_endpoint_name is not None:
+            self.functions = (*self.functions, self._reindex())
 
     def _create_queues(self) -> DocumentQueues:
         def queue(construct_id: str, timeout_s: int) -> TenantQueue:
@@ -385,12 +393,11 @@ class DocumentFunctions(Construct):
 
     def _ingest(self) -> VpcFunction:
         permissions, queues, models = self._permissions, self.queues, self._models
-        embedding = resource_arn(self, "sagemaker", "endpoint", models.embedding_endpoint_name)
         role = self._index_role(
             "IngestRole",
             "Brings documents into the index",
             # By name: the endpoint itself is absent while the tenant is paused.
-            allow("sagemaker:InvokeEndpoint", embedding),
+            self._embed(),
             allow("ssm:GetParameter", parameter_arn(self, models.power_parameter)),
             permissions.send_to(queues.documents, queues.bulk_documents),
             permissions.take_from(queues.documents, queues.bulk_documents),
@@ -456,6 +463,36 @@ class DocumentFunctions(Construct):
         schedule(self, "PurgeSchedule", function=purge, rate=_PURGE_RATE)
         return withdraw, purge
 
+    def _embed(self) -> iam.PolicyStatement:
+        names = self._models.embedding_endpoint_names
+        endpoints = (resource_arn(self, "sagemaker", "endpoint", name) for name in names)
+        return allow("sagemaker:InvokeEndpoint", *endpoints)
+
+    def _reindex(self) -> VpcFunction:
+        """Fill the index of ``[embedding_next]``, and switch to it or back, when ``assistant aws reindex``
+        calls it."""
+        domain = self._foundation.data.domain_arn
+        alias = f"{domain}/{self._foundation.tenant.search_alias}"
+        role = self._index_role(
+            "ReindexRole",
+            "Fills versions of the index, and makes one of them live",
+            self._embed(),
+            allow(("es:ESHttpPut", "es:ESHttpDelete"), f"{alias}-v*"),
+            allow("es:ESHttpHead", f"{domain}/_alias/{self._foundation.tenant.search_alias}"),
+            allow("es:ESHttpPost", f"{domain}/_aliases"),
+            allow("es:ESHttpPut", f"{domain}/_search/pipeline/passages-rrf-v{SCHEMA_VERSION}"),
+            opens_index=False,
+        )
+        self.reindex_role = role
+        environment = self._environment(ReindexingSettings, stores="aws", **self._foundation.index())
+        program = FunctionProgram(
+            module="reindex_passages", timeout_s=_REINDEX_TIMEOUT_S, memory_mib=1769, environment=environment
+        )
+        function = VpcFunction(self, "Reindex", program=program, place=self._place, role=role)
+        name = function.function_name
+        cdk.CfnOutput(cdk.Stack.of(self), REINDEX_OUTPUT, value=name, description="assistant aws reindex")
+        return function
+
     def _consume(
         self,
         function: VpcFunction,
@@ -474,7 +511,9 @@ class DocumentFunctions(Construct):
             for queue, concurrency in ((single, _CONCURRENCY), (bulk, _BULK_CONCURRENCY))
         ]
 
-    def _index_role(self, construct_id: str, description: str, *more: iam.PolicyStatement) -> FunctionRole:
+    def _index_role(
+        self, construct_id: str, description: str, *more: iam.PolicyStatement, opens_index: bool = True
+    ) -> FunctionRole:
         permissions = self._permissions
         role = permissions.role(
             construct_id,
@@ -489,7 +528,8 @@ class DocumentFunctions(Construct):
             ],
         )
         self._tenant_file.grant_read(role)
-        self.index_writers.append(role)
+        if opens_index:
+            self.index_writers.append(role)
         return role
 
     def _environment(self, settings: type[ProcessSettings], **values: object) -> dict[str, str]:

@@ -73,6 +73,15 @@ class IngestionStack(TenantStack):
             access="write",
         )
         access.node.add_dependency(schema.applied)
+        if documents.reindex_role is not None:
+            may = grant_search_access(
+                self,
+                "IndexMaker",
+                function_arn=schema.function.function_arn,
+                role_arns=[documents.reindex_role.role_arn],
+                access="reindex",
+            )
+            may.node.add_dependency(schema.applied)
         for source in documents.sources:
             source.node.add_dependency(access)
         queues = documents.queues.all()
@@ -232,6 +241,7 @@ _FUNCTIONS = (
     "Documents/Ingest",
     "Documents/Withdraw",
     "Documents/Purge",
+    "Documents/Reindex",
     "Redaction/Redact",
     "Redaction/Sweep",
 )
@@ -265,7 +275,13 @@ EXCEPTIONS = (
     ),
     *exceptions(
         _policies_of(
-            "CloseAuditRole", "LinkSecretRole", "ReceiveRole", "IngestRole", "RemoveRole", "RedactRole"
+            "CloseAuditRole",
+            "LinkSecretRole",
+            "ReceiveRole",
+            "IngestRole",
+            "RemoveRole",
+            "RedactRole",
+            "ReindexRole",
         ),
         hipaa("IAMNoInlinePolicy"),
         OWN_INLINE_POLICY,
@@ -282,13 +298,13 @@ EXCEPTIONS = (
         "random, it writes results and deletes what it has read.",
     ),
     *exceptions(
-        _policies_of("ReceiveRole", "IngestRole", "RemoveRole"),
+        _policies_of("ReceiveRole", "IngestRole", "RemoveRole", "ReindexRole"),
         wildcard(f"arn:{{partition}}:s3:::{DOCUMENTS_BUCKET}/documents/*"),
         "The tenant's documents, whose names are hashes of ids: the function handles any of them, and "
         "nothing outside this prefix.",
     ),
     *exceptions(
-        _policies_of("IngestRole", "RemoveRole"),
+        _policies_of("IngestRole", "RemoveRole", "ReindexRole"),
         (*wildcard(f"{_DOMAIN}/*-passages-v*"), *wildcard(f"{_DOMAIN}/*-passages/_mapping")),
         "Versions of the index of passages, whose names contain the model's hash, on a domain of this "
         "tenant only. No path of the domain's security or cluster begins like that.",

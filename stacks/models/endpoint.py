@@ -27,6 +27,7 @@ from assistant.tenant.deployed_names import (
     CANARY_ARTIFACT_OUTPUT,
     CANARY_CONFIG_OUTPUT,
     CANARY_VARIANT,
+    NEXT_ENDPOINT,
     RELEASER_OUTPUT,
     SERVED_CONFIG_OUTPUT,
     SERVED_VARIANT,
@@ -68,9 +69,11 @@ CaptureMode = Literal["Input", "Output"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """What differs between the two endpoints."""
+    """What differs between the endpoints."""
 
     task: Literal["embedding", "llm"]
+    place: Literal["Embedding", "EmbeddingNext", "Llm"]
+    """Construct id of its endpoint."""
     endpoint_name: str
     """Fixed, so that nothing refers to the endpoint itself, which is absent while paused."""
     manifest: EmbeddingManifest | LlmManifest
@@ -84,27 +87,30 @@ class ServedModel:
     """Parts of a call that are captured; empty: none."""
 
 
-def embedding_model(tenant: DeployedTenant) -> ServedModel:
+def embedding_models(tenant: DeployedTenant) -> list[ServedModel]:
     """Captures texts, not vectors: vectors teach nothing and are many times as large.
 
-    One percentage holds for the whole endpoint, and passages come in thousands: the redactor drops them.
+    One percentage holds for a whole endpoint, and passages come in thousands: the redactor drops them.
     Where raw capture is kept (``direct``), nothing would drop them, so it captures only if the tenant wants
     all passages.
     """
-    models, manifest = tenant.models, tenant.embedding
-    instance = tenant.embedding_instance
+    models = tenant.models
     is_captured = models.capture != "direct" or models.capture_passages_percent == 100
-    return ServedModel(
-        task="embedding",
-        endpoint_name=tenant.config.embedding.endpoint,
-        manifest=manifest,
-        instance=instance,
-        environment=_embedding_environment(manifest, instance=instance),
-        concurrent_requests=max(2, 2 * instance.vcpus),
-        slow_ms=2000,
-        slow_metric="ModelLatency",
-        captured=("Input",) if is_captured else (),
-    )
+    return [
+        ServedModel(
+            task="embedding",
+            place="EmbeddingNext" if section.endpoint.endswith(NEXT_ENDPOINT) else "Embedding",
+            endpoint_name=section.endpoint,
+            manifest=manifest,
+            instance=instance,
+            environment=_embedding_environment(manifest, instance=instance),
+            concurrent_requests=max(2, 2 * instance.vcpus),
+            slow_ms=2000,
+            slow_metric="ModelLatency",
+            captured=("Input",) if is_captured else (),
+        )
+        for section, manifest, instance in tenant.embeddings
+    ]
 
 
 def llm(tenant: DeployedTenant, manifest: LlmManifest) -> ServedModel:
@@ -112,6 +118,7 @@ def llm(tenant: DeployedTenant, manifest: LlmManifest) -> ServedModel:
     instance = tenant.llm_instance(manifest)
     return ServedModel(
         task="llm",
+        place="Llm",
         endpoint_name=tenant.config.generation.endpoint,
         manifest=manifest,
         instance=instance,
@@ -468,7 +475,7 @@ def _artifact_prefix(scope: Construct, served: ServedModel) -> str:
             how = f"where JumpStart is reached, run {adopt}"
         sha256 = cdk.CfnParameter(
             cdk.Stack.of(scope),
-            f"{served.task.capitalize()}ArtifactSha256",
+            f"{served.place}ArtifactSha256",
             type="String",
             allowed_pattern="^[0-9a-f]{64}$",
             description=f"SHA-256 of the packaged artifact {name}, written to its manifest.toml; {how}.",

@@ -9,7 +9,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from assistant.option import Place
-from stacks.models.endpoint import ModelEndpoint, embedding_model, llm
+from stacks.models.endpoint import ModelEndpoint, embedding_models, llm
 from stacks.models.power import PowerMachines, PowerSwitch
 from stacks.outputs import ModelsOutputs
 from stacks.policy import QUARANTINE_BUCKET, exceptions, hipaa, wildcard
@@ -25,8 +25,8 @@ class ModelsStack(TenantStack):
         tenant = foundation.tenant
         super().__init__(scope, "Models", tenant=tenant, data_class="phi")
         condition = PowerSwitch(self, "Switch").has_endpoints
-        embedding = embedding_model(tenant)
-        ModelEndpoint(self, "Embedding", served=embedding, foundation=foundation, condition=condition)
+        for embedding in embedding_models(tenant):
+            ModelEndpoint(self, embedding.place, served=embedding, foundation=foundation, condition=condition)
         if tenant.llm is not None:
             served = llm(tenant, tenant.llm)
             candidate = None if tenant.candidate is None else llm(tenant, tenant.candidate)
@@ -51,8 +51,10 @@ class ModelsStack(TenantStack):
             cdk.CfnOutput(
                 self, f"{verb}Machine", value=machine.ref, description="For assistant aws pause and resume."
             )
+        following = tenant.config.embedding_next
         self.outputs = ModelsOutputs(
             embedding_endpoint_name=tenant.config.embedding.endpoint,
+            embedding_next_endpoint_name=following and following.endpoint,
             llm_endpoint_name=None if tenant.llm is None else tenant.config.generation.endpoint,
             power_parameter=tenant.power_parameter,
             pause_machine_arn=machines.pause.attr_arn,
@@ -69,7 +71,7 @@ def _stamp(tenant: DeployedTenant) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-_ENDPOINTS = ("Embedding", "Llm")
+_ENDPOINTS = ("Embedding", "EmbeddingNext", "Llm")
 
 EXCEPTIONS = (
     *exceptions(
@@ -84,7 +86,7 @@ EXCEPTIONS = (
         for endpoint in _ENDPOINTS
         for row in exceptions(
             f"Models/{endpoint}/Role/Rights",
-            wildcard(f"arn:{{partition}}:s3:::{QUARANTINE_BUCKET}/{endpoint.lower()}/*"),
+            wildcard(f"arn:{{partition}}:s3:::{QUARANTINE_BUCKET}/{endpoint.lower().removesuffix('next')}/*"),
             "SageMaker names captured files by endpoint, hour and a number of its own. The role may only "
             "put, below one prefix of the bucket that only the redactor reads.",
         )

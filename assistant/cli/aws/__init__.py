@@ -26,7 +26,7 @@ from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.option import Place
 from assistant.stores.formats import refuse_format
 from assistant.tenant.care_app import load_care_app
-from assistant.tenant.deployed_names import ON, PAUSED
+from assistant.tenant.deployed_names import ON, PAUSED, REINDEX_OUTPUT
 from assistant.tenant.deployment import PlaceSection
 from assistant.tenant.tenant import TenantConfig, load_tenant, load_tenants
 from assistant.terminal.account import (
@@ -169,6 +169,47 @@ def resume(context: typer.Context, tenant: Tenant, plan: ShowPlan = False) -> No
 def pause(context: typer.Context, tenant: Tenant, plan: ShowPlan = False) -> None:
     """End a tenant's work and remove its endpoints; documents wait, questions get 503."""
     _switch(GlobalOptions.of(context), tenant, PAUSED, only_plan=plan)
+
+
+@app.command()
+def reindex(
+    context: typer.Context,
+    tenant: Tenant,
+    back: Annotated[bool, Option("--back", help="Make the version before live again.")] = False,
+    drop_old: Annotated[bool, Option("--drop-old", help="Delete the versions that are not live.")] = False,
+) -> None:
+    """Fill the index of [embedding_next] beside the live one, and switch to it; a killed run goes on."""
+    if back and drop_old:
+        raise typer.BadParameter("Give --back or --drop-old, not both.")
+    options = GlobalOptions.of(context)
+    file = options.tenants_dir / f"{tenant}.toml"
+    place = place_of(load_tenant(file), file)
+    aws = AwsAccount(account=place.account, region=place.region)
+    do = "back" if back else "drop-old" if drop_old else "next"
+    done = reindex_by_function(
+        aws, stack=f"{place.name_prefix}-{tenant}-Ingestion", do=do, terminal=Terminal(steps=True)
+    )
+    if not options.writes(done):
+        Terminal().out.print(json.dumps(done, indent=2))
+
+
+def reindex_by_function(aws: AwsAccount, *, stack: str, do: str, terminal: Terminal) -> Mapping[str, Any]:
+    """Call the tenant's function until it is done; return its report. Raises DeploymentError."""
+    if (function := aws.outputs(stack).get(REINDEX_OUTPUT)) is None:
+        raise DeploymentError(
+            f"{stack} has no {REINDEX_OUTPUT}: it is made with [embedding_next]. See docs/runbook.md#upgrade."
+        )
+    while True:
+        given = {"FunctionName": function, "Payload": json.dumps({"do": do})}
+        answer = aws.call("lambda", "invoke", **given)
+        said = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise DeploymentError(
+                f"{function} failed: {said.get('errorMessage')}. Run the same command again."
+            )
+        if (done := said.get("done")) is not None:
+            return done
+        terminal.step(f"{said['held']} of {said['of']} documents are in the next index")
 
 
 def _switch(options: GlobalOptions, tenant: str, wanted: str, *, only_plan: bool) -> None:

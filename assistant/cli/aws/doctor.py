@@ -209,7 +209,7 @@ class DeploymentChecks:
         rows = load_compatibility(folder / "compatibility.toml").row
         manifests = [
             *([] if models.llm is None else [load_llm_manifest(folder / "llm" / models.llm)]),
-            load_embedding_manifest(folder / "embedding" / models.embedding),
+            *(load_embedding_manifest(folder / "embedding" / name) for name in models.embeddings),
         ]
         for manifest in manifests:
             for row in rows:

@@ -82,7 +82,7 @@ def _architecture(name: str, tenant: TenantConfig) -> Literal["X86_64", "ARM64"]
 
 
 def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
-    embedding = load_embedding_manifest(folder / "embedding" / models.embedding)
+    embeddings = [load_embedding_manifest(folder / "embedding" / name) for name in models.embeddings]
     llms = [load_llm_manifest(folder / "llm" / name) for name in (models.llm, models.candidate) if name]
     return (
         *(
@@ -95,7 +95,7 @@ def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
             )
             for llm in llms
         ),
-        ArtifactFact(name=embedding.name, uri=_folder(embedding.name, embedding.sha256)),
+        *(ArtifactFact(name=one.name, uri=_folder(one.name, one.sha256)) for one in embeddings),
     )
 
 

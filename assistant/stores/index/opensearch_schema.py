@@ -176,7 +176,8 @@ class OpenSearchIndexVersions:
     """``IndexVersions`` behind one alias. ``schema`` has shards and replicas; each version has its own model.
 
     Versions of another schema are not listed: this release can neither read nor write them. Creating,
-    switching and dropping need permissions that no service and no worker has on AWS (``allow_index``).
+    switching and dropping need permissions that no service and no worker has on AWS: only the function that
+    reindexes (``allow_index``).
     """
 
     def __init__(self, client: AsyncOpenSearch, *, alias: str, schema: PassageSchema) -> None:
@@ -323,11 +324,13 @@ _INDEX_ACTIONS: dict[IndexAccess, list[str]] = {
         "indices:admin/flush*",
         "indices:admin/forcemerge*",
     ],
+    "reindex": [*_SEEN, "indices:data/write/*", "indices:admin/*"],
 }
 _CLUSTER_ACTIONS: dict[IndexAccess, list[str]] = {
     "read": [],
     # Of a bulk write and of a deletion by query, which pages through what it deletes.
     "write": ["indices:data/write/bulk", "indices:data/read/scroll", "indices:data/read/scroll/clear"],
+    "reindex": ["indices:data/write/bulk", "indices:data/read/scroll*", "cluster:admin/search/pipeline/put"],
 }
 
 
@@ -338,7 +341,8 @@ async def allow_index(
 
     A call of the security plugin, which only the domain's master may make:
     https://docs.opensearch.org/latest/security/access-control/api/
-    No role may create, delete or change an index, an alias or a pipeline. Raises SearchUnavailableError.
+    Only ``reindex`` may create, delete or change an index, its alias or the pipeline. Raises
+    SearchUnavailableError.
     """
     body = {
         "description": f"{access} {alias}",
