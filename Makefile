@@ -203,13 +203,14 @@ TENANTS ?= tenants
 CARE_APP ?= care_app
 PINS ?= stacks/pins
 JUDGING := $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-lock.json
-# $(1) options of stacks.validators. A folder without files of a care side has no templates of one.
+# $(1) options of stacks.validators; $(2) what synthesizes more into build/synth. A folder without files of a care side has no templates of one.
 define judged
 	@rm -rf cdk.out build/synth
 	@$(CDK) synth --quiet -c tenants='$(TENANTS)' '**' $(ARGS)
 	@$(CDK) synth --quiet -c tenants='$(TENANTS)' -c stage=account --output build/synth/account '**' $(ARGS)
 	@! compgen -G '$(CARE_APP)/*.toml' >/dev/null || \
 		$(CDK) synth --quiet -c tenants='$(TENANTS)' -c care_app='$(CARE_APP)' -c stage=care_app --output build/synth/care_app '**' $(ARGS)
+	@$(2)
 	@$(WITH_NODE) $(BIN)/python -m stacks.validators $(1) cdk.out build/synth/*
 	@$(BIN)/python -m tools.template_proofs cdk.out --tenants '$(TENANTS)' --pins '$(PINS)'
 endef
@@ -223,7 +224,7 @@ check-templates: TENANTS := tests/tenants
 check-templates: CARE_APP := tests/care_app
 check-templates: PINS := tests/stacks/pins
 check-templates: $(JUDGING) ## The same of the tests' own files, and that every exception explains a finding
-	$(call judged,--every-row)
+	$(call judged,--every-row,$(WITH_NODE) $(BIN)/python -m tests.stacks.second_embedding build/synth/next)
 	@$(MAKE) check-company TENANTS=tests/company/tenants CARE_APP=tests/company/care_app PINS=tests/stacks/pins
 	@$(MAKE) check-company TENANTS=tests/govcloud/tenants CARE_APP=tests/govcloud/care_app PINS=tests/govcloud/pins ARGS='-c images=tests/govcloud/images.lock.toml'
 

@@ -472,12 +472,11 @@ class DocumentFunctions(Construct):
         """Fill the index of ``[embedding_next]``, and switch to it or back, when ``assistant aws reindex``
         calls it."""
         domain = self._foundation.data.domain_arn
-        alias = f"{domain}/{self._foundation.tenant.search_alias}"
         role = self._index_role(
             "ReindexRole",
             "Fills versions of the index, and makes one of them live",
             self._embed(),
-            allow(("es:ESHttpPut", "es:ESHttpDelete"), f"{alias}-v*"),
+            allow(("es:ESHttpPut", "es:ESHttpDelete"), f"{domain}/*-passages-v*"),
             allow("es:ESHttpHead", f"{domain}/_alias/{self._foundation.tenant.search_alias}"),
             allow("es:ESHttpPost", f"{domain}/_aliases"),
             allow("es:ESHttpPut", f"{domain}/_search/pipeline/passages-rrf-v{SCHEMA_VERSION}"),
