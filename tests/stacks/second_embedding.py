@@ -49,7 +49,8 @@ def main(assembly: Path) -> int:
         clone = Path(folder) / "clone"
         copy_repository(clone)
         plant(clone)
-        done = synthesize(assembly, validated=True, source=clone, tenants="tenants")
+        context = {"tenants": "tenants", "aws:cdk:enable-path-metadata": "true"}  # findings name constructs
+        done = synthesize(assembly, validated=True, source=clone, **context)
         if done.returncode == 0:
             proofs = [sys.executable, "-m", "tools.template_proofs", str(assembly)]
             done = subprocess.run(
