@@ -86,6 +86,8 @@ class DayDigest(PublicModel):
     writers: tuple[WriterEnd, ...]
     unchained: int
     """Records without a link."""
+    replaces: str = ""
+    """SHA-256 (hex) of the first digest of this day, where that was written before the day had ended."""
 
 
 def day_of(at: datetime) -> date:

@@ -405,7 +405,7 @@ async def open_loops(settings: StoreSettings) -> AsyncGenerator[list[Loop]]:
             add=AddDocuments(stores.knowledge, clock=SystemClock(), accesses=stores.get(RECORDS)),
             parsing=stack.enter_context(ParsingProcess()),
         )
-        closing = CloseDays(stores.get(RECORDS), stores.get(DIGESTS), clock=SystemClock())
+        closing = CloseDays(stores.get(RECORDS), stores.get(DIGESTS))
         own = [loop for loops in LOOPS.joined() for loop in loops(tenant, stores, settings)]
         return [ReceivingLoop(receive, stores.get(UPLOADS_QUEUE)), closing, *own]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from itertools import pairwise
 
@@ -25,11 +25,11 @@ from assistant.domain.audit import (
     digest_of,
     link_after,
 )
-from assistant.domain.clock import Clock, set_within
+from assistant.domain.clock import set_within
 from assistant.domain.errors import AssistantError, ConflictError, DependencyError, DocumentInvalidError
 from assistant.domain.public import PublicModel
 from assistant.process.settings import RunningIn
-from assistant.stores.blobs import Blobs
+from assistant.stores.blobs import Blobs, BlobVersion
 from assistant.stores.ports import AnswerRecords
 from assistant.stores.store import BlobsOf, Store
 from assistant.tenant.deployed_names import AUDIT_FOLDER
@@ -107,33 +107,66 @@ _SETTLED = timedelta(hours=1)
 _LATE = timedelta(hours=26)
 """After the end of a day, when its digest counts as missing: one run and a repeat later."""
 _EVERY_S = 3600.0
+MOST_DAYS = 31
+"""That one run closes; the next run goes on. Each with 100,000 records, they take some 90 s to hash, of the
+900 s that a function has."""
+_FUTURE = timedelta(minutes=15)
+"""A write that is dated further ahead of the store's clock was made by a wrong one. S3 refuses a request
+whose time differs by more (RequestTimeTooSkewed)."""
 _log = structlog.get_logger(__name__)
 
 
-class DayDigests:
-    """The digests of one tenant, ``audit/DAY.json``. All methods raise DependencyError.
+@dataclass(frozen=True, slots=True)
+class WrittenDigests:
+    """What the store has of digests, by the store's own clock."""
 
-    What was first written counts: in a bucket a lock keeps it, and neither a later version nor a delete
-    marker hides it."""
+    now: datetime
+    by_day: Mapping[date, Sequence[BlobVersion]]
+
+    def writes(self, day: date) -> list[BlobVersion]:
+        """Return what was written or deleted after that day's end, the first one first: versions come with
+        the newest first, and have times of whole seconds."""
+        end = datetime.combine(day + _DAY, time.min, UTC)
+        until, stored = self.now + _FUTURE, reversed(self.by_day.get(day, ()))
+        found = [each for each in stored if end <= each.written_at <= until]
+        return sorted(found, key=lambda each: each.written_at)
+
+    def counted(self, day: date) -> BlobVersion | None:
+        """Return the digest of that day: the first that was written after its end. None where there is none,
+        or one that is dated wrongly."""
+        return next((each for each in self.writes(day) if not each.deleted), None)
+
+
+class DayDigests:
+    """The digests of one tenant, ``audit/DAY.json``; ``audit/DAY.2.json`` stands for one that was written
+    before that day had ended. All methods raise DependencyError.
+
+    What was first written after the end counts: in a bucket a lock keeps it, and neither a later version nor
+    a delete marker hides it."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
 
-    async def put(self, day: date, digest: DayDigest) -> None:
-        """Write a digest, durable on return. One of that day is left as it is."""
-        await self._blobs.add(key_of(day), digest.model_dump_json().encode())
+    async def put(self, day: date, digest: DayDigest, *, attempt: int = 1) -> bytes:
+        """Write a digest, durable on return; one of that day and attempt is left as it is. Return the one
+        that is stored."""
+        key = key_of(day, attempt)
+        await self._blobs.add(key, digest.model_dump_json(exclude_defaults=True).encode())
+        kept = [each async for each in self._blobs.versions(key) if each.key == key and not each.deleted]
+        return await self.get(kept[-1])
 
-    async def get(self, day: date) -> bytes | None:
-        key = key_of(day)
-        versions = [each async for each in self._blobs.versions(key) if each.key == key and not each.deleted]
-        return await self._blobs.get(key, version=versions[-1].version) if versions else None
+    async def get(self, version: BlobVersion) -> bytes:
+        content = await self._blobs.get(version.key, version=version.version)
+        if content is None:
+            raise DependencyError(f"{version.key} was deleted meanwhile. Retry.")
+        return content
 
-    async def written(self) -> Counter[date]:
-        """Return how often the digest of each day was written or deleted, where the store knows."""
-        keys = [each.key async for each in self._blobs.versions(AUDIT_FOLDER)]
-        return Counter(
-            date.fromisoformat(key.removeprefix(AUDIT_FOLDER).removesuffix(".json")) for key in keys
-        )
+    async def written(self) -> WrittenDigests:
+        """Return what was written of each day, and deleted, where the store knows."""
+        by_day, now = defaultdict[date, list[BlobVersion]](list), await self._blobs.now(AUDIT_FOLDER)
+        async for each in self._blobs.versions(AUDIT_FOLDER):
+            by_day[date.fromisoformat(each.key.removeprefix(AUDIT_FOLDER).partition(".")[0])].append(each)
+        return WrittenDigests(now, by_day)
 
 
 DIGESTS = Store(
@@ -142,8 +175,8 @@ DIGESTS = Store(
 )
 
 
-def key_of(day: date) -> str:
-    return f"{AUDIT_FOLDER}{day}.json"
+def key_of(day: date, attempt: int = 1) -> str:
+    return f"{AUDIT_FOLDER}{day}{f'.{attempt}' if attempt > 1 else ''}.json"
 
 
 def _hash_of(digest: bytes | None) -> str:
@@ -152,12 +185,11 @@ def _hash_of(digest: bytes | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CloseDays:
-    """Writes the digest of each day that ended, the missed ones too. Two at once write the same."""
+    """Writes the digest of each day that ended by the store's own clock, the missed ones too, and anew where
+    it was written before that. Two at once write the same."""
 
     records: AnswerRecords
     digests: DayDigests
-    _: KW_ONLY
-    clock: Clock
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Close days every hour until ``stopping`` is set."""
@@ -169,17 +201,24 @@ class CloseDays:
             await set_within(stopping, _EVERY_S)
 
     async def close(self) -> int:
-        """Return how many days were closed. Raises RecordsUnavailableError, DependencyError."""
-        last = day_of(self.clock.now() - _SETTLED) - _DAY
+        """Return how many days were closed, at most MOST_DAYS. Raises RecordsUnavailableError,
+        DependencyError."""
         written = await self.digests.written()
-        day = max(written, default=last - _DAY) + _DAY
-        previous, closed = await self.digests.get(day - _DAY), 0
-        while day <= last:
+        last = day_of(written.now - _SETTLED) - _DAY
+        latest = max(filter(written.counted, written.by_day), default=last - _DAY)
+        missed = (latest + number * _DAY for number in range(1, (last - latest).days + 1))
+        early = (day for day in written.by_day if day <= last and written.counted(day) is None)
+        closed = dict[date, bytes]()
+        for day in sorted({*missed, *early})[:MOST_DAYS]:
+            before, standing = written.counted(day - _DAY), written.by_day.get(day, ())
+            previous = closed.get(day - _DAY) or (await self.digests.get(before) if before else None)
             digest = digest_of(day, await self.records.audited(day), previous=_hash_of(previous))
-            await self.digests.put(day, digest)
-            previous = await self.digests.get(day)
-            day, closed = day + _DAY, closed + 1
-        return closed
+            if first := [each for each in standing if each.key == key_of(day) and not each.deleted]:
+                digest = digest.model_copy(update={"replaces": _hash_of(await self.digests.get(first[-1]))})
+                _log.warning("audit_day_closed_again", day=str(day), written_at=str(first[-1].written_at))
+            attempt = len({each.key for each in standing}) + 1
+            closed[day] = await self.digests.put(day, digest, attempt=attempt)
+        return len(closed)
 
 
 _ADVICE = {
@@ -225,29 +264,30 @@ class VerifyAudit:
 
     records: AnswerRecords
     digests: DayDigests
-    _: KW_ONLY
-    clock: Clock
 
     async def run(self, since: date, until: date) -> AuditReport:
         """Verify the days from ``since`` to ``until``, both included. Raises DependencyError,
         RecordsUnavailableError, DocumentInvalidError (a digest that nobody can read)."""
         written, findings = await self.digests.written(), list[AuditFinding]()
-        previous, seen = await self.digests.get(since - _DAY), _Seen(since)
-        first, chained, unchained = min(written, default=None), 0, 0
-        due = day_of(self.clock.now() - _LATE)
+        previous, seen = await self._digest(since - _DAY, written), _Seen(since)
+        first, chained, unchained = min(written.by_day, default=None), 0, 0
+        due = day_of(written.now - _LATE)
         for day in (since + number * _DAY for number in range((until - since).days + 1)):
-            records, stored = await self.records.audited(day), await self.digests.get(day)
+            records, stored = await self.records.audited(day), await self._digest(day, written)
             writers, loose = by_writer(records), sum(record.link is None for record in records)
             first = first or (day if writers else None)
             faults = [*_faults_of_chains(writers), *seen.faults(day, writers)]
-            if written[day] > 1:
+            digest = None if stored is None else _read(stored, day)
+            replaces = (
+                digest is not None and digest.replaces
+            )  # of a folder: a clock that was ahead dated the first
+            if any(each.key != key_of(day) or not replaces for each in written.writes(day)[1:]):
                 faults.append(("digest", "rewritten", f"{key_of(day)} was written or deleted again."))
-            if stored is not None:
-                digest = _read(stored, day)
+            if digest is not None:
                 faults += _faults_of_digest(day, digest, previous)
                 faults += _faults_by_digest(writers, loose, digest) if digest.day == day else []
             elif first is not None and first <= day < due:
-                faults.append(("day", "missing day", "There is no digest of this day."))
+                faults.append(("day", "missing day", "No digest of it was written after it ended."))
             if loose and first is not None and day > first:
                 faults.append(("release", "unchained", f"{loose} records have no chain."))
             findings += [
@@ -258,13 +298,17 @@ class VerifyAudit:
         return AuditReport(
             since=since,
             until=until,
-            days=sum(since <= day <= until for day in written),
+            days=sum(since <= day <= until for day in filter(written.counted, written.by_day)),
             writers=len(seen.hashes),
             records=chained,
             unchained=unchained,
             chained_from=first,
             findings=tuple(findings),
         )
+
+    async def _digest(self, day: date, written: WrittenDigests) -> bytes | None:
+        version = written.counted(day)
+        return None if version is None else await self.digests.get(version)
 
 
 Fault = tuple[str, str, str]
@@ -305,7 +349,7 @@ def _faults_of_digest(day: date, digest: DayDigest, previous: bytes | None) -> I
     elif digest.previous != _hash_of(previous):
         if previous is None:
             yield "digest", "missing day", f"It names a digest of {day - _DAY}, and there is none."
-        else:
+        elif digest.previous != (_read(previous, day - _DAY).replaces or None):
             yield "digest", "altered", f"It names another digest of {day - _DAY} than is there."
 
 

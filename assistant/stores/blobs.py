@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -47,6 +48,11 @@ class Blobs(Protocol):
     def in_bucket(self) -> bool:
         """Whether keys stand in access logs, a lifecycle deletes what is old, and events start what reads a
         blob. In a folder people read the names, and the stores do these things."""
+        ...
+
+    async def now(self, prefix: str) -> datetime:
+        """Return the store's own time, by which it dates what it writes: of the answer to a listing of the
+        versions below ``prefix``, or of a folder's file system, so on one machine that machine's clock."""
         ...
 
     async def put(self, key: str, content: bytes, *, most: int = 1) -> None:
@@ -121,6 +127,10 @@ class FolderBlobs:
         self._synced = synced
         self._events = events
 
+    async def now(self, prefix: str) -> datetime:
+        del prefix
+        return await self._run(self._now)
+
     async def put(self, key: str, content: bytes, *, most: int = 1) -> None:
         await self._run(lambda: self._put(self._folder / key, content, most))
 
@@ -191,6 +201,11 @@ class FolderBlobs:
             return await asyncio.to_thread(work)
         except OSError as error:
             raise DependencyError(f"{self._what} failed: {error.strerror}. Retry.") from error
+
+    def _now(self) -> datetime:
+        make_private_folder(self._folder)
+        with tempfile.TemporaryFile(dir=self._folder) as probe:
+            return datetime.fromtimestamp(os.fstat(probe.fileno()).st_mtime_ns / 1e9, UTC)
 
     def _put(self, path: Path, content: bytes, most: int) -> None:
         make_private_folder(path.parent)

@@ -165,7 +165,7 @@ class DeployedAudit:
     metrics_service: str
 
     async def close(self) -> int:
-        return await CloseDays(self.records, self.digests, clock=SystemClock()).close()
+        return await CloseDays(self.records, self.digests).close()
 
 
 @asynccontextmanager

@@ -16,6 +16,8 @@ import tempfile
 import tomllib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -96,7 +98,7 @@ class S3Blobs:
     Objects are encrypted with ``kms_key_id`` (id, alias or ARN), or as the bucket does by default. A role
     needs s3:PutObject to write, and AbortMultipartUpload for ``store``; GetObject and ListBucket to read
     (without the second an unknown key is refused, not unknown); ListBucketVersions and GetObjectVersion for
-    ``versions``, DeleteObjectVersion for ``purge``, ListBucketMultipartUploads for ``begun``.
+    ``versions`` and ``now``, DeleteObjectVersion for ``purge``, ListBucketMultipartUploads for ``begun``.
     """
 
     client: Any
@@ -137,6 +139,10 @@ class S3Blobs:
     @property
     def in_bucket(self) -> bool:
         return True
+
+    async def now(self, prefix: str) -> datetime:
+        page = await self._first_page(prefix, most=1)
+        return parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
 
     async def put(self, key: str, content: bytes, *, most: int = 1) -> None:
         del most  # the bucket keeps versions
@@ -273,12 +279,15 @@ class S3Blobs:
         return len(await self._first_versions(prefix))
 
     async def _first_versions(self, prefix: str) -> Sequence[Mapping[str, Any]]:
+        return _versions(await self._first_page(prefix, most=_VERSIONS_AT_ONCE))
+
+    async def _first_page(self, prefix: str, *, most: int) -> Mapping[str, Any]:
         place = {"Bucket": self._bucket(prefix), "Prefix": self.prefix + prefix}
         async with aws_call(self.what, limit_s=_LIMIT_S):
-            page = await self.client.list_object_versions(**place, MaxKeys=_VERSIONS_AT_ONCE)
+            page = await self.client.list_object_versions(**place, MaxKeys=most)
         if "IsTruncated" not in page:  # any other XML would read as an empty list
             raise DependencyError(f"{self.what} returned no list of versions.")
-        return _versions(page)
+        return page
 
     async def _call(self, operation: str, key: str, **options: Any) -> Mapping[str, Any]:
         """Have the client do an operation on an object."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,13 @@ import pytest
 from assistant.domain.audit import AuditLink, DayDigest, by_writer
 from assistant.domain.context import LiveRead
 from assistant.domain.errors import DocumentInvalidError
-from assistant.stores.audit import AuditReport, CloseDays, DayDigests, VerifyAudit, key_of
-from assistant.stores.blobs import FolderBlobs
+from assistant.stores.audit import MOST_DAYS, AuditReport, CloseDays, DayDigests, VerifyAudit, key_of
 from tests.contracts import samples
 from tests.contracts.audit_damage import Change, add_copy, change_records, remove_links, with_agent
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
 from tests.fakes.clock import SteppedClock
+from tests.fakes.stepped_folder import SteppedFolder, date_file
 
 DAY = samples.NOON.date()
 NEXT = DAY + timedelta(days=1)
@@ -30,7 +31,7 @@ A_DAY_S = 24 * 3600.0
 
 @dataclass
 class Scene:
-    """A tenant's audit, whose days end as the clock says."""
+    """A tenant's audit, whose days end as the clock of its digests' store says."""
 
     twin: Twin
     place: Path
@@ -38,7 +39,7 @@ class Scene:
 
     @property
     def digests(self) -> DayDigests:
-        return DayDigests(FolderBlobs(self.place / "digests"))
+        return DayDigests(SteppedFolder(self.place / "digests", clock=self.clock))
 
     async def read(self, *minutes: int) -> None:
         for minute in minutes:
@@ -47,10 +48,13 @@ class Scene:
     async def close_days(self) -> int:
         """Close the day of the samples and the next, two days later."""
         self.clock.step(2 * A_DAY_S)
-        return await CloseDays(self.twin.records, self.digests, clock=self.clock).close()
+        return await self.close()
+
+    async def close(self) -> int:
+        return await CloseDays(self.twin.records, self.digests).close()
 
     async def verify(self, *, days: int = 2) -> AuditReport:
-        verify = VerifyAudit(self.twin.records, self.digests, clock=self.clock)
+        verify = VerifyAudit(self.twin.records, self.digests)
         return await verify.run(DAY, DAY + timedelta(days=days - 1))
 
     async def faults(self) -> list[tuple[date, str]]:
@@ -62,6 +66,10 @@ class Scene:
     def path(self, day: date) -> Path:
         return self.place / "digests" / key_of(day)
 
+    def rewrite(self, day: date, content: bytes) -> None:
+        self.path(day).write_bytes(content)
+        date_file(self.path(day), self.clock)
+
 
 @pytest.fixture
 def scene(twin: Twin, tmp_path: Path) -> Scene:
@@ -71,7 +79,7 @@ def scene(twin: Twin, tmp_path: Path) -> Scene:
 @pytest.fixture
 async def closed(scene: Scene) -> Scene:
     """Two days of one writer, with three reads and two, and an empty day before, closed."""
-    await CloseDays(scene.twin.records, scene.digests, clock=scene.clock).close()
+    await scene.close()
     await scene.read(0, 1, 2, A_DAY, A_DAY + 1)
     assert await scene.close_days() == 2
     assert (await scene.verify()).findings == ()
@@ -170,18 +178,18 @@ async def test_days_are_counted(closed: Scene) -> None:
 
 
 async def test_a_second_run_closes_nothing(closed: Scene) -> None:
-    assert await CloseDays(closed.twin.records, closed.digests, clock=closed.clock).close() == 0
+    assert await closed.close() == 0
 
 
 async def test_missed_days_are_made_up(closed: Scene) -> None:
     closed.clock.step(3 * A_DAY_S)
     assert "missing day" in {finding.fault for finding in (await closed.verify(days=4)).findings}
-    assert await CloseDays(closed.twin.records, closed.digests, clock=closed.clock).close() == 3
+    assert await closed.close() == 3
     assert (await closed.verify(days=5)).findings == ()
 
 
 async def test_a_day_is_open_until_an_hour_after_midnight(scene: Scene) -> None:
-    days = CloseDays(scene.twin.records, scene.digests, clock=scene.clock)
+    days = CloseDays(scene.twin.records, scene.digests)
     await days.close()
     scene.clock.step(12.5 * 3600)
     assert await days.close() == 0
@@ -194,17 +202,77 @@ class StoppingDigests(DayDigests):
 
     stopping: asyncio.Event
 
-    async def put(self, day: date, digest: DayDigest) -> None:
-        await super().put(day, digest)
+    async def put(self, day: date, digest: DayDigest, *, attempt: int = 1) -> bytes:
+        stored = await super().put(day, digest, attempt=attempt)
         self.stopping.set()
+        return stored
 
 
 async def test_a_loop_closes_days_until_it_is_stopped(scene: Scene) -> None:
-    digests = StoppingDigests(FolderBlobs(scene.place / "digests"))
+    digests = StoppingDigests(SteppedFolder(scene.place / "digests", clock=scene.clock))
     digests.stopping = asyncio.Event()
-    close = CloseDays(scene.twin.records, digests, clock=scene.clock)
+    close = CloseDays(scene.twin.records, digests)
     await asyncio.wait_for(close.run(digests.stopping), 60)
     assert scene.path(DAY - timedelta(days=1)).exists()
+
+
+# --- a wrong clock ----------------------------------------------------------------------------------------
+
+
+async def close_ahead(scene: Scene, *, days: int) -> None:
+    """Write digests as a process of a release before does whose clock is ahead; the store's is not."""
+    early = DayDigest(day=DAY, previous="", writers=(), unchained=0)
+    for number in range(days):
+        day = DAY + number * timedelta(days=1)
+        await scene.digests.put(day, early.model_copy(update={"day": day}))
+
+
+async def test_days_that_were_closed_before_they_ended_are_closed_again(scene: Scene) -> None:
+    await scene.close()
+    await close_ahead(scene, days=400)
+    await scene.read(0, 1, A_DAY)
+    assert await scene.close() == 0
+    for day in (DAY, NEXT):
+        scene.clock.step(A_DAY_S)
+        assert await scene.close() == 1
+        report = await scene.verify(days=(day - DAY).days + 1)
+        assert report.findings == ()
+    assert scene.path(DAY).with_suffix(".2.json").exists()
+
+
+async def test_a_digest_that_names_one_of_the_wrong_clock_stays_good(scene: Scene) -> None:
+    await close_ahead(scene, days=1)
+    wrong = scene.path(DAY).read_bytes()
+    scene.clock.step(2 * A_DAY_S)
+    after = DayDigest(day=NEXT, previous=sha256(wrong).hexdigest(), writers=(), unchained=0)
+    await scene.digests.put(NEXT, after)
+    await scene.close()
+    assert (await scene.verify()).findings == ()
+
+
+async def test_a_disk_whose_clock_was_ahead_is_closed_again_and_stays_so(scene: Scene) -> None:
+    await scene.close()
+    ahead = SteppedClock(samples.NOON + timedelta(days=20))
+    wrong = DayDigests(SteppedFolder(scene.place / "digests", clock=ahead))
+    assert await CloseDays(scene.twin.records, wrong).close() == 20
+    await scene.read(0)
+    for _ in range(22):
+        scene.clock.step(A_DAY_S)
+        await scene.close()
+    assert (await scene.verify(days=22)).findings == ()
+
+
+async def test_a_second_digest_beside_a_good_one_counts_nothing_and_is_found(closed: Scene) -> None:
+    await closed.change(at(2, gone), day=NEXT)
+    forged = DayDigest(day=NEXT, previous="", writers=(), unchained=0)
+    await closed.digests.put(NEXT, forged, attempt=2)
+    assert sorted(fault for _, fault in await closed.faults()) == ["rewritten", "truncated"]
+
+
+async def test_a_run_closes_a_month_at_most_and_the_next_goes_on(scene: Scene) -> None:
+    await scene.close()
+    scene.clock.step(40 * A_DAY_S)
+    assert [await scene.close() for _ in range(3)] == [MOST_DAYS, 40 - MOST_DAYS, 0]
 
 
 # --- attacks ----------------------------------------------------------------------------------------------
@@ -275,19 +343,19 @@ async def test_a_removed_last_digest_is_found(closed: Scene) -> None:
 
 async def test_swapped_digests_are_found(closed: Scene) -> None:
     one, other = closed.path(DAY).read_bytes(), closed.path(NEXT).read_bytes()
-    closed.path(DAY).write_bytes(other)
-    closed.path(NEXT).write_bytes(one)
+    closed.rewrite(DAY, other)
+    closed.rewrite(NEXT, one)
     assert await closed.faults() == [(DAY, "swapped"), (NEXT, "swapped")]
 
 
 async def test_an_altered_digest_is_found_by_the_next(closed: Scene) -> None:
     path = closed.path(DAY)
-    path.write_bytes(path.read_bytes().replace(b'"unchained":0', b'"unchained":7'))
+    closed.rewrite(DAY, path.read_bytes().replace(b'"unchained":0', b'"unchained":7'))
     assert (NEXT, "altered") in await closed.faults()
 
 
 async def test_a_digest_of_nonsense_says_which(closed: Scene) -> None:
-    closed.path(DAY).write_bytes(b"{}")
+    closed.rewrite(DAY, b"{}")
     with pytest.raises(DocumentInvalidError, match=key_of(DAY)):
         await closed.verify()
 

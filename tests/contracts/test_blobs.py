@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,16 @@ async def test_a_blob_that_is_added_is_never_written_over(twin: Twin) -> None:
     await twin.blobs.add(KEY, b"first")
     await twin.blobs.add(KEY, b"second")
     assert await twin.blobs.get(KEY) == b"first"
+
+
+async def test_the_store_tells_the_time_by_which_it_dates(twin: Twin) -> None:
+    before = await twin.blobs.now("events/")
+    await twin.blobs.put(KEY, b"x")
+    after = await twin.blobs.now("events/")
+    (found,) = [found async for found in twin.blobs.versions(KEY)]
+    second = timedelta(seconds=1)  # S3 tells whole ones
+    assert before - second <= found.written_at <= after + second
+    assert [found.key async for found in twin.blobs.begun("")] == []
 
 
 async def test_writers_at_the_same_time_leave_one_whole_blob(twin: Twin) -> None:

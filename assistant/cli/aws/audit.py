@@ -11,7 +11,6 @@ import typer
 from typer import Option
 
 from assistant.domain.audit import day_of
-from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DeploymentError
 from assistant.process.settings import AuditSettings
 from assistant.stores.audit import DIGESTS, AuditReport, VerifyAudit
@@ -46,14 +45,14 @@ def verify(
         if local:
             async with options.stores(tenant) as stores:
                 records, digests = stores.get(RECORDS), stores.get(DIGESTS)
-                return await VerifyAudit(records, digests, clock=SystemClock()).run(*days)
+                return await VerifyAudit(records, digests).run(*days)
         from assistant.stores.opened import open_audit
 
         settings = _deployed(options, tenant)
-        kept = day_of(SystemClock().now()) - timedelta(days=settings.kept_days - 1)
         async with open_audit(settings) as audit:
-            verify = VerifyAudit(audit.records, audit.digests, clock=SystemClock())
-            return await verify.run(max(days[0], kept), days[1])
+            now = (await audit.digests.written()).now
+            kept = day_of(now) - timedelta(days=settings.kept_days - 1)
+            return await VerifyAudit(audit.records, audit.digests).run(max(days[0], kept), days[1])
 
     report = asyncio.run(run())
     if not options.writes(report):

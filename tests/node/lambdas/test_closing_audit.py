@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
 from assistant.domain.answers import AccessEntry
+from assistant.domain.clock import SystemClock
 from assistant.process.aws.clients import open_client
 from assistant.process.settings import AuditSettings
 from assistant.stores.dynamodb_table import DynamoDbTable
@@ -137,6 +138,25 @@ async def test_a_day_is_closed_once_and_verifies(audit: Audit, capsys: pytest.Ca
     report = json.loads((await audit.verify()).stdout)
     assert (report["days"], report["writers"], report["records"]) == (1, 1, 3)
     assert await audit.faults() == []
+
+
+async def test_a_function_whose_clock_is_ahead_closes_no_day_that_goes_on(
+    audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SystemClock, "now", lambda _: datetime.now(UTC) + timedelta(days=400))
+    await audit.call()
+    versions = await audit.s3.list_object_versions(Bucket=audit.bucket)
+    assert [version["Key"] for version in versions["Versions"]] == [audit.key]
+
+
+async def test_digests_of_days_to_come_stop_no_closing(audit: Audit) -> None:
+    for number in range(1, 40):
+        key = f"audit/{audit.day + timedelta(days=number)}.json"
+        await audit.s3.put_object(Bucket=audit.bucket, Key=key, Body=b"{}")
+    await audit.read("ana")
+    await audit.call()
+    assert await audit.faults() == []
+    assert json.loads((await audit.verify()).stdout)["days"] == 1
 
 
 async def test_the_lock_keeps_a_digest(audit: Audit) -> None:

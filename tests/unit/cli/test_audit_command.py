@@ -13,7 +13,6 @@ from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
 from assistant.domain.answers import AccessEntry
-from assistant.domain.clock import SystemClock
 from assistant.stores.audit import CloseDays
 from tests.fakes.corpus_documents import TENANT
 from tests.fakes.tenant_stores import open_tenant_stores
@@ -32,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
             for agent in ("ana", "ben"):
                 entry = AccessEntry(at=at, agent=agent, kind="document", subject_id="d1")
                 await stores.records.record_access(entry)
-            await CloseDays(stores.records, stores.digests, clock=SystemClock()).close()
+            await CloseDays(stores.records, stores.digests).close()
 
     asyncio.run(read_and_close())
     (tmp_path / "tenants").mkdir()
