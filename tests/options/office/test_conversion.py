@@ -869,6 +869,24 @@ def test_entities_in_xml_are_refused(name: str, part: str, made: Callable[[], by
         assert f"{part} declares a document type" in refusal(name, with_part(made(), part, content))
 
 
+@pytest.mark.parametrize(
+    "declared",
+    [
+        b'<Override PartName="/Custom/Note.dat" ContentType="application/acme+xml"/>',
+        b'<Default Extension="DAT" ContentType="text/xml; charset=utf-8"/>',
+    ],
+)
+@pytest.mark.parametrize(("name", "part", "made"), OFFICE)
+def test_entities_in_xml_of_another_suffix_are_refused(
+    name: str, part: str, made: Callable[[], bytes], declared: bytes
+) -> None:
+    raw = with_part(made(), "custom/note.dat", ENTITIES)
+    types = zipfile.ZipFile(io.BytesIO(raw)).read("[Content_Types].xml")
+    convert(name, raw)  # no list calls it XML, so nothing parses it
+    listed = with_part(raw, "[Content_Types].xml", types.replace(b"</Types>", declared + b"</Types>"))
+    assert "custom/note.dat declares a document type" in refusal(name, listed)
+
+
 @pytest.mark.parametrize(("name", "part", "made"), OFFICE)
 def test_a_bomb_is_refused_by_what_it_says_of_its_size(
     name: str, part: str, made: Callable[[], bytes]

@@ -22,6 +22,7 @@ BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxEr
 """What the libraries raise for a part that is missing or has another content than it should."""
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _PROLOG_BYTES = 1 << 16
+_CONTENT_TYPES = "[Content_Types].xml"
 
 
 class _RootReachedError(Exception):
@@ -40,10 +41,11 @@ def open_container(raw: bytes, *, part: str) -> zipfile.ZipFile:
     try:
         container = zipfile.ZipFile(io.BytesIO(raw))
         _check_sizes(container.infolist())
+        xml = _xml_parts(container)
         if part not in container.namelist():
             raise DocumentInvalidError(f'it has no part "{part}". Check that its suffix names its format.')
         for entry in container.infolist():
-            if entry.filename.endswith((".xml", ".rels")):
+            if entry.filename in xml:
                 _check_prolog(container, entry)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError) as error:
         problem = f"its container cannot be opened ({type(error).__name__}): it is truncated or damaged"
@@ -64,15 +66,55 @@ def _check_sizes(entries: list[zipfile.ZipInfo]) -> None:
         limits = f"at most {MOST_PARTS:,} parts of {MOST_BYTES:,} bytes are read"
         raise DocumentInvalidError(f"{problem}; {limits}. Split it.")
     for entry in entries:
-        is_xml = entry.filename.endswith((".xml", ".rels"))
-        is_bomb = entry.file_size > max(_RATIO_FROM_BYTES, MOST_RATIO * entry.compress_size)
-        if is_bomb or (is_xml and entry.file_size > MOST_XML_BYTES):
-            problem = f"its part {entry.filename:.80} unpacks from {entry.compress_size:,} to"
-            raise DocumentInvalidError(f"{problem} {entry.file_size:,} bytes. Split the document.")
+        if entry.file_size > max(_RATIO_FROM_BYTES, MOST_RATIO * entry.compress_size):
+            raise _too_large(entry)
+
+
+def _too_large(entry: zipfile.ZipInfo) -> DocumentInvalidError:
+    problem = f"its part {entry.filename:.80} unpacks from {entry.compress_size:,} to"
+    return DocumentInvalidError(f"{problem} {entry.file_size:,} bytes. Split the document.")
+
+
+def _xml_parts(container: zipfile.ZipFile) -> set[str]:
+    """Return the names of the parts that are parsed as XML.
+
+    A name may end in anything: the file's list of content types says what a part is (ECMA-376 part 2,
+    *Content types*), for a suffix or for one name. A picture in SVG is shown by nobody here.
+    """
+    suffixes, names = {"xml", "rels"}, {_CONTENT_TYPES.lower()}
+
+    def element(_: str, attributes: dict[str, str]) -> None:
+        kind = attributes.get("ContentType", "").partition(";")[0].strip().lower()
+        if kind.endswith(("/xml", "+xml")) and not kind.startswith("image/"):
+            suffixes.add(attributes.get("Extension", "xml").lower())
+            names.add(attributes.get("PartName", "").removeprefix("/").lower())
+
+    if _CONTENT_TYPES in container.namelist():
+        entry = container.getinfo(_CONTENT_TYPES)
+        _check_prolog(container, entry)
+        parser = expat.ParserCreate()
+        parser.StartElementHandler = element
+        with container.open(entry) as part:
+            try:
+                parser.ParseFile(part)
+            except expat.ExpatError:
+                raise _not_xml(entry) from None
+    return {
+        name
+        for name in container.namelist()
+        if name.lower() in names or name.rpartition(".")[2].lower() in suffixes
+    }
+
+
+def _not_xml(entry: zipfile.ZipInfo) -> DocumentInvalidError:
+    problem = f"its part {entry.filename:.80} is not XML"
+    return DocumentInvalidError(f"{problem}. Open the file in Office and save it again.")
 
 
 def _check_prolog(container: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    """Raise DocumentInvalidError for a document type declaration before the root element."""
+    """Raise DocumentInvalidError for a part that is too large, or declares a document type."""
+    if entry.file_size > MOST_XML_BYTES:
+        raise _too_large(entry)
 
     def refuse(*_: object) -> NoReturn:
         problem = f"its part {entry.filename:.80} declares a document type (DOCTYPE)"
@@ -92,5 +134,4 @@ def _check_prolog(container: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
         except _RootReachedError:
             return
         except expat.ExpatError:
-            problem = f"its part {entry.filename:.80} is not XML"
-            raise DocumentInvalidError(f"{problem}. Open the file in Office and save it again.") from None
+            raise _not_xml(entry) from None
