@@ -60,6 +60,12 @@ def tag_duty(role: iam.Role, duty: Duty) -> None:
     cdk.Tags.of(role).add("duty", duty)
 
 
+_SAY_THEIR_ACCOUNT = ("ecs-tasks.amazonaws.com", "sagemaker.amazonaws.com")
+"""Services whose guides ask for ``aws:SourceAccount`` in the trust of such a role (ECS, *Task IAM role*;
+SageMaker, *Cross-service confused deputy prevention*). Lambda's, EMR Serverless's and those of a task's
+execution role show none: a condition that a service does not meet would stop every start."""
+
+
 class WorkloadRole(iam.Role):
     """A role whose holder runs in the tenant's VPC and reaches AWS only through the VPC's endpoints.
 
@@ -78,10 +84,12 @@ class WorkloadRole(iam.Role):
     ) -> None:
         """``through`` names services that the platform calls for the holder and that no policy shows
         (``ecr.dkr`` for a task that pulls an image)."""
+        said = assumed_by in _SAY_THEIR_ACCOUNT and not through
+        conditions = {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(scope).account}} if said else None
         super().__init__(
             scope,
             construct_id,
-            assumed_by=cast("iam.IPrincipal", iam.ServicePrincipal(assumed_by)),
+            assumed_by=cast("iam.IPrincipal", iam.ServicePrincipal(assumed_by, conditions=conditions)),
             description=description,
         )
         self._caller = Caller(path=self.node.path, platform=assumed_by, through=tuple(through))

@@ -126,3 +126,24 @@ def test_a_role_stays_in_its_account_and_region(statements: Mapping[str, Mapping
     assert statements["LeaveAccount"]["Condition"]["StringNotEquals"] == {
         "aws:ResourceAccount": "111122223333"
     }
+
+
+def test_a_service_takes_a_role_for_its_own_account_alone(assembly: Path) -> None:
+    """A service that was told to act for somebody else's resource is refused (the confused deputy)."""
+    open_to: dict[str, set[str]] = {}
+    for tenant in TENANTS:
+        for template in templates_in(assembly_folder(assembly, tenant)).values():
+            for name, role in resources_of(template, "AWS::IAM::Role").items():
+                for trust in role["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
+                    for service in _list(trust["Principal"].get("Service", [])):
+                        account = trust.get("Condition", {}).get("StringEquals", {}).get("aws:SourceAccount")
+                        if account != deployed(tenant).place.account:
+                            open_to.setdefault(service, set()).add(name)
+
+    starting = {name for name in open_to.pop("ecs-tasks.amazonaws.com") if "ExecutionRole" not in name}
+    assert not starting
+    assert set(open_to) <= {
+        "lambda.amazonaws.com",
+        "emr-serverless.amazonaws.com",
+        "cloudtrail.amazonaws.com",
+    }
