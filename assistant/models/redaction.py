@@ -17,13 +17,13 @@ import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Self, cast
 
 import orjson
 import structlog
 
-from assistant.domain.clock import Clock, SystemClock, set_within
+from assistant.domain.clock import set_within
 from assistant.domain.errors import DependencyError
 from assistant.option import Place
 from assistant.process.private_files import CAPTURE_FOLDER
@@ -87,10 +87,9 @@ class RedactCapture:
 class SweepQuarantine:
     """Redacts overdue objects: their event was lost, or their function failed each time."""
 
-    def __init__(self, store: StoredCaptures, *, redact: RedactCapture, clock: Clock, overdue_after_s: float):
+    def __init__(self, store: StoredCaptures, *, redact: RedactCapture, overdue_after_s: float):
         self._store = store
         self._redact = redact
-        self._clock = clock
         self._overdue_after_s = overdue_after_s
 
     async def __call__(self) -> float:
@@ -99,10 +98,10 @@ class SweepQuarantine:
         An object that fails does not stop the others. Raises DependencyError when the quarantine cannot be
         listed.
         """
-        oldest_s = 0.0
+        oldest_s, now = 0.0, await self._store.now()
         for key, written_at in (await self._store.raw_objects()).items():
-            age_s = (self._clock.now() - written_at).total_seconds()
-            if age_s > self._overdue_after_s and await self._redacted(key):
+            age_s = (now - written_at).total_seconds()
+            if age_s >= self._overdue_after_s and await self._redacted(key):
                 continue
             oldest_s = max(oldest_s, age_s)
         return oldest_s
@@ -147,7 +146,7 @@ async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redactin
         replace = _replaces(is_kept=settings.keeps_texts)
         redact = RedactCapture(store, passages_percent=settings.passages_percent, replace=replace)
         overdue_after_s = settings.overdue_after_s
-        sweep = SweepQuarantine(store, redact=redact, clock=SystemClock(), overdue_after_s=overdue_after_s)
+        sweep = SweepQuarantine(store, redact=redact, overdue_after_s=overdue_after_s)
         yield Redacting(redact, sweep, settings.metrics_service)
 
 
@@ -168,15 +167,15 @@ class LocalCapture:
         sections = [one.models for one in files.tenants.values()]
         is_kept = not files.refused and all(one is not None and one.keeps_captured_texts for one in sections)
         redact = RedactCapture(store, passages_percent=0, replace=_replaces(is_kept=is_kept))
-        return cls(store, SweepQuarantine(store, redact=redact, clock=SystemClock(), overdue_after_s=0.0))
+        return cls(store, SweepQuarantine(store, redact=redact, overdue_after_s=0.0))
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Redact until ``stopping`` is set, and delete old copies every minute."""
         redacting = asyncio.create_task(self.sweep.run(stopping))
+        kept_for = timedelta(days=RETENTION["dev"].capture_texts)
         while not stopping.is_set():
-            oldest = datetime.now(UTC) - timedelta(days=RETENTION["dev"].capture_texts)
             try:
-                await self.store.delete_clean(before=oldest)
+                await self.store.delete_clean(kept_for=kept_for)
             except DependencyError as error:
                 _log.warning("old_captures_not_deleted", reason=error.message)
             await set_within(stopping, _DELETE_EVERY_S)

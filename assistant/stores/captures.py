@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +38,10 @@ class StoredCaptures:
         raw = S3Blobs(s3, bucket=quarantine_bucket, what=_RAW, longest_bytes=LARGEST_CAPTURE_BYTES)
         return cls(raw=raw, clean=S3Blobs(s3, bucket=capture_bucket, what=_CLEAN))
 
+    async def now(self) -> datetime:
+        """Return the time by the quarantine's own clock."""
+        return await self._raw.now("")
+
     async def read_raw(self, key: str) -> bytes | None:
         """Return the newest raw content; None if it is gone. Raises TooLargeError."""
         try:
@@ -69,8 +73,9 @@ class StoredCaptures:
         """Return a copy; None if it is gone."""
         return await self._clean.get(key)
 
-    async def delete_clean(self, *, before: datetime) -> None:
-        """Delete the copies that were written before then, as a bucket's lifecycle does."""
+    async def delete_clean(self, *, kept_for: timedelta) -> None:
+        """Delete the copies that are older by the store's own clock, as a bucket's lifecycle does."""
+        before = await self._clean.now("") - kept_for
         async for found in self._clean.list(""):
             if found.written_at < before:
                 await self._clean.remove(found.key)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
 from assistant.domain.desk import Case
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
@@ -51,6 +52,9 @@ class StoredDesk:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+
+    async def now(self) -> datetime:
+        return await self._table.now()
 
     async def version(self) -> int:
         row = await self._table.get(_VERSION_KEY)

@@ -12,13 +12,14 @@ import base64
 import uuid
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 import aiohttp
 import orjson
 
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
-from assistant.process.aws.signing import POST_ERRORS, SignedPosts
+from assistant.process.aws.signing import POST_ERRORS, SignedPosts, parsed_date
 from assistant.stores.formats import FIRST, StoreFormat, refuse_format
 from assistant.stores.group_commit import ITEMS_A_CALL, GroupCommit, Outcome, WriteRefusedError, back_off
 from assistant.stores.table import ABSENT, LAST, LOWEST, Condition, Item, Key, Range, Value, key_of, keyed
@@ -87,6 +88,8 @@ class DynamoDbCalls:
         unavailable: type[DependencyError],
         attempt_timeout_s: float = _ATTEMPT_TIMEOUT_S,
     ) -> None:
+        self.date: str | None = None
+        """The ``Date`` header of the latest response."""
         self._unavailable = unavailable
         self._posts = SignedPosts(
             client,
@@ -139,6 +142,7 @@ class DynamoDbCalls:
         try:
             async with await self._posts.send("/", body=body, headers=headers) as response:
                 content = await response.read()
+                self.date = response.headers.get("Date")
         except POST_ERRORS as error:
             raise _NoResponseError(type(error).__name__) from error
         return _parse(response, content)
@@ -182,6 +186,12 @@ class DynamoDbTable:
         """Raise ConfigurationError where the table has rows of a newer release that this one cannot read."""
         found = format_in(await self.get(FORMAT_KEY))
         refuse_format(found, store=store, place=self._name, command="assistant aws upgrade")
+
+    async def now(self) -> datetime:
+        await self.get(FORMAT_KEY)
+        if (at := parsed_date(self._calls.date)) is None:
+            raise self._unavailable("DynamoDB told no time. Retry.")
+        return at
 
     async def get(self, key: Key) -> Item | None:
         found = await self._calls.ask("GetItem", self._at(key) | {"ConsistentRead": True})

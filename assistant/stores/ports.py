@@ -403,6 +403,10 @@ class DeskStore(Protocol):
     """Desk items with all their revisions. Nothing in it is deleted, and changed is a body alone, where a
     withdrawal takes a text out. All methods raise RecordsUnavailableError."""
 
+    async def now(self) -> datetime:
+        """Return the store's own time, by which dates pass."""
+        ...
+
     async def version(self) -> int:
         """Return a number that grows with every ``put`` of a kind that is served: cheap, read every other
         second by each process that serves."""

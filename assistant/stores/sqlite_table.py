@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -92,6 +93,10 @@ class SqliteTable:
             await asyncio.wait({self._sweeping})
         await self._inserts.close()
         await self._file.close()
+
+    async def now(self) -> datetime:
+        ((at,),) = await self._file.query("SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')")
+        return datetime.fromisoformat(at)
 
     async def get(self, key: Key) -> Item | None:
         return await self._file.read(lambda transaction: _get(transaction, key))

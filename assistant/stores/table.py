@@ -55,6 +55,10 @@ class Table(Protocol):
     Reads see every write that has ended, but for a range of an index.
     """
 
+    async def now(self) -> datetime:
+        """Return the store's own time: of DynamoDB's answer to a read, or SQLite's, so its machine's."""
+        ...
+
     async def get(self, key: Key) -> Item | None: ...
 
     async def get_many(self, keys: Sequence[Key]) -> dict[Key, Item]:

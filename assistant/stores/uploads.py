@@ -141,13 +141,13 @@ class StoredUploads:
 
     async def _delete_old(self, person: str) -> None:
         """Delete uploads that are older than KEPT_FOR: read ones, and those that a killed process left."""
-        kept = defaultdict[str, dict[str, datetime]](dict)
+        kept, now = defaultdict[str, dict[str, datetime]](dict), await self._blobs.now("")
         async for found in self._blobs.list(f"{person}/"):
             key, _, name = found.key.rpartition("/")
             kept[key][name] = found.written_at
         for key, names in kept.items():
             is_unread = "complete" in names and "result.json" not in names
-            if not is_unread and max(names.values()) < datetime.now(UTC) - KEPT_FOR:
+            if not is_unread and max(names.values()) < now - KEPT_FOR:
                 await self._blobs.purge(f"{key}/")
 
     async def _read(self, key: str, name: str, kind: type[Kept]) -> Kept | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from assistant.domain.clock import SystemClock
 from assistant.models.redaction import RedactCapture, SweepQuarantine
 from tests.contracts.twins import Twin
 
@@ -19,7 +18,7 @@ RAW = json.dumps(
 
 async def sweep(twin: Twin) -> float:
     redact = RedactCapture(twin.capture, passages_percent=0)
-    return await SweepQuarantine(twin.capture, redact=redact, clock=SystemClock(), overdue_after_s=-60.0)()
+    return await SweepQuarantine(twin.capture, redact=redact, overdue_after_s=-60.0)()
 
 
 async def test_a_captured_call_becomes_a_clean_line_and_is_gone(twin: Twin) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -21,6 +22,13 @@ def table(twin: Twin) -> Table:
 
 def sorts(items: list[Item]) -> list[str]:
     return [item["sk"] for item in items]
+
+
+async def test_the_store_tells_its_own_time(table: Table) -> None:
+    before = datetime.now(UTC)
+    told = await table.now()
+    second = timedelta(seconds=1)  # DynamoDB tells whole ones
+    assert before - second <= told <= datetime.now(UTC) + second
 
 
 async def test_an_item_comes_back_with_its_values(table: Table) -> None:

@@ -22,7 +22,15 @@ import structlog
 from assistant.documents.files import SourceDocument
 from assistant.documents.readable import pages_of
 from assistant.documents.sources import Writer
-from assistant.domain.desk import BoundSource, Case, CaseReason, DocumentQuestion, ItemState, Resolution
+from assistant.domain.desk import (
+    BoundSource,
+    Case,
+    CaseReason,
+    DocumentQuestion,
+    ItemState,
+    Resolution,
+    case_id,
+)
 from assistant.domain.documents import HELD_STATES, Document, DocumentState, DocumentStatus
 from assistant.domain.errors import (
     AssistantError,
@@ -47,11 +55,14 @@ from assistant.stores.ports import DeskStore
 
 UPKEEP_EVERY_S = 10.0
 _REVIEWS_EVERY_S = 3600.0
+_MOST_REVIEWS = 100
+"""Cases that one run opens, of an hour: one page of the desk. The next run goes on."""
 MOST_CHARACTERS = 500
 """Of one question; as long as ``Document.questions`` allows."""
 _MOST_QUESTIONS = 50
 _GONE = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 _SAME_WORDS = "A source was read again, with the same words."
+_NOT_PASSED = "Its date has not passed: the clock that suspended it was ahead."
 _PENDING = (DocumentState.RECEIVED, DocumentState.PARSED, DocumentState.EMBEDDED)
 _log = structlog.get_logger(__name__)
 
@@ -227,7 +238,8 @@ class DeskUpkeep:
         self._states = services.knowledge.states
         self._reviews = ReviewDates(services)
         self._version = -1
-        self._live: list[tuple[DeskItem, ApprovedAnswer]] = []
+        self._dated: list[tuple[DeskItem, ApprovedAnswer]] = []
+        """Those that are live, or were suspended because their date had passed."""
         self._texts = ApprovedTexts(services.store)
         self._resting: Mapping[str, list[str]] = {}
         self._is_away = False
@@ -249,10 +261,10 @@ class DeskUpkeep:
         Raises RecordsUnavailableError, DependencyError."""
         version = await self._services.store.version()
         if version != self._version:
-            self._live = await self._read_live()
+            self._dated = await self._read_dated()
             self._resting = await self._texts.resting()
             self._version = version
-        if self._live:
+        if self._dated:
             await self._suspend()
         for document_id, status in (await self._states.get_many(list(self._resting))).items():
             if status.state is DocumentState.WITHDRAWN:
@@ -260,20 +272,23 @@ class DeskUpkeep:
         await self._questions.add_missing()
         await self._reviews()
 
-    async def _read_live(self) -> list[tuple[DeskItem, ApprovedAnswer]]:
+    async def _read_dated(self) -> list[tuple[DeskItem, ApprovedAnswer]]:
         items = await self._services.store.list(DeskKind.APPROVED_ANSWER)
         both = [(item, body_of_item(item, ApprovedAnswer)) for item in items]
-        return [(item, body) for item, body in both if body.state is ItemState.LIVE]
+        return [each for each in both if each[1].state is ItemState.LIVE or _is_expired(each[1])]
 
     async def _suspend(self) -> None:
-        names = sorted({bound.document_id for _, body in self._live for bound in body.sources})
+        names = sorted({bound.document_id for _, body in self._dated for bound in body.sources})
         statuses = await self._services.knowledge.states.get_many(names)
-        today = self._services.clock.now().date()
-        for item, body in self._live:
+        today = (await self._services.store.now()).date()
+        for item, body in self._dated:
             because = why_suspended(body, statuses, today=today)
-            if not because:
+            if bool(because) is (body.state is ItemState.SUSPENDED):
                 continue
             try:
+                if not because:
+                    await self._put_back(item, body)
+                    continue
                 same = body.model_copy(update={"sources": await self._with_same_words(body, statuses)})
                 if not why_suspended(same, statuses, today=today):
                     await self._services.put_next(item, same, by=UPKEEP, note=_SAME_WORDS)
@@ -314,6 +329,18 @@ class DeskUpkeep:
         suspended = body.model_copy(update={"state": ItemState.SUSPENDED, "suspended_because": because})
         await self._services.put_next(item, suspended, by=UPKEEP, note=because)
 
+    async def _put_back(self, item: DeskItem, body: ApprovedAnswer) -> None:
+        """Make an answer live again that a clock which was ahead suspended, and close its case."""
+        _log.warning("approved_answer_put_back", item_id=item.item_id, expires_on=str(body.expires_on))
+        live = body.model_copy(update={"state": ItemState.LIVE, "suspended_because": ""})
+        await self._services.put_next(item, live, by=UPKEEP, note=_NOT_PASSED)
+        if body.from_answer is None:
+            return
+        name = case_id(body.from_answer, CaseReason.ANSWER_SUSPENDED)
+        opened = await self._services.store.get(DeskKind.CASE, name)
+        if opened is not None and (opened.by, opened.note) == (UPKEEP, body.suspended_because):
+            await _resolve(self._services, opened, body_of_item(opened, Case), note=_NOT_PASSED)
+
     async def _open_case(self, body: ApprovedAnswer, because: str) -> None:
         if body.from_answer is None:
             return
@@ -335,7 +362,8 @@ class DeskUpkeep:
 
 class ReviewDates:
     """Opens a case for each document whose review date has passed, and closes it when the document has
-    another date, or is withdrawn. A case that a person closed stays closed for that date."""
+    another date, or is withdrawn. A case that a person closed stays closed for that date; one that the upkeep
+    closed, as after a clock that was ahead, is opened again."""
 
     def __init__(self, services: DeskServices) -> None:
         self._services = services
@@ -346,7 +374,7 @@ class ReviewDates:
         now_s = self._services.clock.monotonic_s()
         if self._read_at_s is not None and now_s - self._read_at_s < _REVIEWS_EVERY_S:
             return
-        today = self._services.clock.now().date()
+        today = (await self._services.store.now()).date()
         due: dict[str, DocumentStatus] = {}
         async for page in pages_of(self._services.knowledge.states):
             for status in page:
@@ -354,6 +382,11 @@ class ReviewDates:
                 if is_due and status.state is not DocumentState.WITHDRAWN:
                     due[_review_of(status)] = status
         await self._close(due)
+        await self._open(due)
+        self._read_at_s = now_s
+
+    async def _open(self, due: Mapping[str, DocumentStatus]) -> None:
+        opened = 0
         for review, status in due.items():
             case = Case(
                 answer_id=review,
@@ -363,17 +396,29 @@ class ReviewDates:
                 reader_labels=status.labels or (),
             )
             note = f"Its review date was {status.review_after}."
-            await open_case(self._services.store, case, by=UPKEEP, note=note)
-        self._read_at_s = now_s
+            existing = await open_case(self._services.store, case, by=UPKEEP, note=note)
+            if existing is None:
+                opened += 1
+            elif (closed := body_of_item(existing, Case)).state in CLOSED and closed.resolved_by == UPKEEP:
+                again = closed.model_copy(update=OPENED_AGAIN)
+                with suppress(ConflictError):  # another process was first
+                    await self._services.put_next(existing, again, by=UPKEEP, note=note)
+            if opened == _MOST_REVIEWS:
+                _log.warning("reviews_left_for_the_next_run", opened=opened, due=len(due))
+                break
 
     async def _close(self, due: Mapping[str, DocumentStatus]) -> None:
         async for item, case in read_cases(self._services.store, UNRESOLVED):
             if case.reason is CaseReason.REVIEW_DUE and case.answer_id not in due:
                 note = "The document has another review date, or is withdrawn."
-                resolution = Resolution(kind="correction", note=note)
-                update = {"state": CaseState.RESOLVED, "resolution": resolution, "resolved_by": UPKEEP}
-                with suppress(ConflictError):  # somebody decides on it now
-                    await self._services.put_next(item, case.model_copy(update=update), by=UPKEEP, note=note)
+                await _resolve(self._services, item, case, note=note)
+
+
+async def _resolve(services: DeskServices, item: DeskItem, case: Case, *, note: str) -> None:
+    resolution = Resolution(kind="correction", note=note)
+    update = {"state": CaseState.RESOLVED, "resolution": resolution, "resolved_by": UPKEEP}
+    with suppress(ConflictError):  # somebody decides on it now
+        await services.put_next(item, case.model_copy(update=update), by=UPKEEP, note=note)
 
 
 def _review_of(status: DocumentStatus) -> str:
@@ -382,12 +427,20 @@ def _review_of(status: DocumentStatus) -> str:
     return f"review-{hashlib.sha256(named.encode()).hexdigest()[:24]}"
 
 
+def _expired(body: ApprovedAnswer) -> str:
+    return f"It expired on {body.expires_on}."
+
+
+def _is_expired(body: ApprovedAnswer) -> bool:
+    return body.state is ItemState.SUSPENDED and body.suspended_because == _expired(body)
+
+
 def why_suspended(body: ApprovedAnswer, statuses: Mapping[str, DocumentStatus], *, today: date) -> str:
     """Return why an approved answer may not be live; "" when it may."""
     if body.text == REMOVED_TEXT:
         return "A source's withdrawal removed its text."
     if body.expires_on <= today:
-        return f"It expired on {body.expires_on}."
+        return _expired(body)
     reasons = (_source(bound, statuses.get(bound.document_id)) for bound in body.sources)
     return next(filter(None, reasons), "")
 

@@ -121,7 +121,7 @@ class SignedPosts:
         ``code`` is the code of the error, ``date`` the header of its response. Return True when the request
         may be sent again; the server did nothing of it.
         """
-        if code not in _SKEWED or (server_date := _parsed(date)) is None:
+        if code not in _SKEWED or (server_date := parsed_date(date)) is None:
             return False
         skew = server_date - datetime.now(UTC)
         if abs(skew - self._skew) < _LEAST_SKEW:
@@ -143,7 +143,8 @@ class SignedPosts:
         return self._session
 
 
-def _parsed(date: str | None) -> datetime | None:
+def parsed_date(date: str | None) -> datetime | None:
+    """Return the time of a ``Date`` header; None where there is none."""
     try:
         moment = parsedate_to_datetime(date) if date else None
     except ValueError:

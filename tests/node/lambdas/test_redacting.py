@@ -7,13 +7,12 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 
-from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
 from assistant.models.redaction import RedactCapture, SweepQuarantine
 from assistant.process.aws.clients import open_client
@@ -34,11 +33,11 @@ RAW = json.dumps(
 ).encode()
 
 
-class LaterClock(SystemClock):
-    """Half an hour ahead of the stores."""
+class LaterCaptures(StoredCaptures):
+    """The stores half an hour later."""
 
-    def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(minutes=30)
+    async def now(self) -> datetime:
+        return await super().now() + timedelta(minutes=30)
 
 
 @dataclass
@@ -58,8 +57,8 @@ class Buckets:
         found = await self.s3.get_object(Bucket=self.clean, Key=key)
         return await found["Body"].read()
 
-    def store(self) -> StoredCaptures:
-        return StoredCaptures.on_aws(self.s3, quarantine_bucket=self.quarantine, capture_bucket=self.clean)
+    def store(self, kind: type[StoredCaptures] = StoredCaptures) -> StoredCaptures:
+        return kind.on_aws(self.s3, quarantine_bucket=self.quarantine, capture_bucket=self.clean)
 
 
 @pytest.fixture
@@ -178,19 +177,17 @@ async def test_a_failed_copy_leaves_the_raw_object_and_its_message(
     assert await buckets.raw_versions() == [KEY]
 
 
-def sweep(buckets: Buckets, clock: SystemClock) -> SweepQuarantine:
-    store = buckets.store()
-    return SweepQuarantine(
-        store, redact=RedactCapture(store, passages_percent=0), clock=clock, overdue_after_s=1200
-    )
+def sweep(store: StoredCaptures) -> SweepQuarantine:
+    redact = RedactCapture(store, passages_percent=0)
+    return SweepQuarantine(store, redact=redact, overdue_after_s=1200)
 
 
 async def test_the_sweep_redacts_what_is_overdue_and_leaves_what_is_new(buckets: Buckets) -> None:
     await buckets.put()
 
-    assert await sweep(buckets, SystemClock())() < 1200
+    assert await sweep(buckets.store())() < 1200
     assert await buckets.raw_versions() == [KEY]
-    assert await sweep(buckets, LaterClock())() == 0
+    assert await sweep(buckets.store(LaterCaptures))() == 0
     assert await buckets.raw_versions() == []
 
 
@@ -208,7 +205,7 @@ async def test_the_sweep_reports_the_age_of_an_object_that_failed_and_goes_on(
 
     monkeypatch.setattr(StoredCaptures, "put_clean", refuses_one)
 
-    assert await sweep(buckets, LaterClock())() >= 1800
+    assert await sweep(buckets.store(LaterCaptures))() >= 1800
     assert await buckets.raw_versions() == ["a/stuck.jsonl"]
 
 

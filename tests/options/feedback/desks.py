@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from assistant.answer.stored import ReadAnswers
 from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources
+from assistant.domain.clock import Clock
 from assistant.domain.desk import Case, CaseReason, case_id
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.identity import Identity, Role
@@ -20,6 +22,7 @@ from assistant.options.desk.intake import OpenCases
 from assistant.options.desk.items import DeskItems, Resolutions
 from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions
 from assistant.options.feedback.events import FeedbackEvent
+from assistant.stores.desk import DESK_TABLE, StoredDesk
 from assistant.tenant.tenant import TenantConfig, default_source
 from assistant.text.language import language
 from tests.contracts import samples
@@ -97,6 +100,17 @@ class Desk:
         return None if item is None else body_of_item(item, Case)
 
 
+class SteppedDesk(StoredDesk):
+    """The desk in a store whose clock a test moves."""
+
+    def __init__(self, stores: TenantStores, clock: Clock) -> None:
+        super().__init__(stores.get(DESK_TABLE))
+        self.clock = clock
+
+    async def now(self) -> datetime:
+        return self.clock.now()
+
+
 @asynccontextmanager
 async def desk_of(place: Path, *, two_people: bool = False, most_of_agent: int = 100) -> AsyncGenerator[Desk]:
     clock = SteppedClock(samples.NOON)
@@ -105,7 +119,7 @@ async def desk_of(place: Path, *, two_people: bool = False, most_of_agent: int =
         schema_version=1, name="clinic", display_name="Clinic", labels=("hr",), sources=(default_source(),)
     )
     services = DeskServices(
-        store=stores.desk,
+        store=SteppedDesk(stores, clock),
         records=stores.records,
         answers=ReadAnswers(FakeTenant().services),
         knowledge=stores.knowledge,

@@ -30,8 +30,9 @@ from assistant.options.desk.cases import CaseFilter, ReviewDesk, StoredCase
 from assistant.options.desk.items import Resolutions
 from assistant.options.desk.upkeep import ReviewDates
 from tests.contracts import samples
+from tests.fakes.clock import SteppedClock
 from tests.options.desk.desk_scene import bad_verdict
-from tests.options.feedback.desks import RITA, Desk, desk_of
+from tests.options.feedback.desks import RITA, Desk, SteppedDesk, desk_of
 
 QUESTION = "When is it my turn?"
 TOMORROW = samples.NOON.date() + timedelta(days=1)
@@ -272,6 +273,94 @@ async def test_a_passed_review_date_is_one_case_until_the_document_has_another(d
     await dated(today + timedelta(days=90))
     (case,) = await cases()
     assert (case.state, case.resolved_by) == (CaseState.RESOLVED, "desk")
+
+
+def leave_behind(desk: Desk) -> SteppedClock:
+    """Have the store keep the time while the process's clock is moved."""
+    store, clock = desk.services.store, SteppedClock(samples.NOON)
+    assert isinstance(store, SteppedDesk)
+    store.clock = clock
+    return clock
+
+
+async def test_a_process_whose_clock_is_ahead_suspends_nothing_and_opens_no_review(desk: Desk) -> None:
+    await approve(desk)
+    status = await desk.stores.states.get("wait")
+    assert status is not None
+    await desk.stores.states.put_many([status.model_copy(update={"review_after": TOMORROW})])
+    leave_behind(desk)
+    desk.clock.step(400 * 86_400)
+    await desk.upkeep()()
+    assert [one.state for one in await desk.approved()] == [ItemState.LIVE]
+    assert await desk.case("a1", CaseReason.ANSWER_SUSPENDED) is None
+    assert len(await desk.services.store.list(DeskKind.CASE)) == 1  # of the bad verdict
+
+
+async def test_an_answer_that_a_clock_ahead_suspended_is_put_back(desk: Desk) -> None:
+    await approve(desk)
+    desk.clock.step(400 * 86_400)
+    upkeep = desk.upkeep()
+    await upkeep()
+    (answer,) = await desk.approved()
+    assert (answer.state, answer.suspended_because) == (
+        ItemState.SUSPENDED,
+        f"It expired on {answer.expires_on}.",
+    )
+    store_clock = leave_behind(desk)
+    await upkeep()
+    await upkeep()
+    (answer,) = await desk.approved()
+    assert (answer.state, answer.suspended_because) == (ItemState.LIVE, "")
+    case = await desk.case("a1", CaseReason.ANSWER_SUSPENDED)
+    assert case is not None
+    assert (case.state, case.resolved_by) == (CaseState.RESOLVED, "desk")
+    store_clock.step(400 * 86_400)
+    await upkeep()
+    assert [one.state for one in await desk.approved()] == [ItemState.SUSPENDED]
+
+
+async def test_an_answer_that_was_suspended_by_date_stays_so_when_its_source_changed(desk: Desk) -> None:
+    await approve(desk)
+    desk.clock.step(400 * 86_400)
+    await desk.upkeep()()
+    leave_behind(desk)
+    await desk.know(text="The wait is five days.")
+    await desk.upkeep()()
+    assert [one.state for one in await desk.approved()] == [ItemState.SUSPENDED]
+
+
+async def test_a_review_that_a_clock_ahead_opened_is_closed_and_opened_when_it_is_due(desk: Desk) -> None:
+    status = await desk.stores.states.get("wait")
+    assert status is not None
+    await desk.stores.states.put_many([status.model_copy(update={"review_after": TOMORROW})])
+    upkeep = ReviewDates(desk.services)
+    states: list[CaseState] = []
+    desk.clock.step(2 * 86_400)
+    await upkeep()
+    store_clock = leave_behind(desk)
+    for days in (0, 2):
+        states += [body_of_item(item, Case).state for item in await desk.services.store.list(DeskKind.CASE)]
+        store_clock.step(days * 86_400)
+        desk.clock.step(3600)
+        await upkeep()
+    states += [body_of_item(item, Case).state for item in await desk.services.store.list(DeskKind.CASE)]
+    assert states == [CaseState.OPEN, CaseState.RESOLVED, CaseState.OPEN]
+
+
+async def test_a_run_opens_a_page_of_reviews_at_most_and_the_next_goes_on(desk: Desk) -> None:
+    status = await desk.stores.states.get("wait")
+    assert status is not None
+    dated = status.model_copy(update={"review_after": samples.NOON.date()})
+    await desk.stores.states.put_many(
+        [dated.model_copy(update={"document_id": f"d{number}"}) for number in range(130)]
+    )
+    upkeep = ReviewDates(desk.services)
+    counts: list[int] = []
+    for _ in range(3):
+        await upkeep()
+        desk.clock.step(3600)
+        counts.append(len(await desk.services.store.list(DeskKind.CASE)))
+    assert counts == [100, 130, 130]
 
 
 async def read(desk: Desk, document: Document, content_hash: str, text: str) -> None:
