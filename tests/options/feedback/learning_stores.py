@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from assistant.domain.desk import Case
 from assistant.domain.errors import ConflictError
 from assistant.domain.revisions import NOT_SERVED, DeskItem, DeskKind
@@ -13,6 +15,9 @@ class MemoryDesk:
     def __init__(self) -> None:
         self._revisions: dict[tuple[DeskKind, str], list[DeskItem]] = {}
         self._version = 0
+
+    async def now(self) -> datetime:
+        return datetime.now(UTC)
 
     async def version(self) -> int:
         return self._version
