@@ -61,6 +61,21 @@ def test_what_is_deployed_was_judged_first() -> None:
     assert JOBS["diff"]["needs"] == JOBS["deploy"]["needs"] == "proof"
 
 
+@pytest.mark.parametrize(
+    ("value", "said"), [("", "deploy --tenant a --"), ("yes", "--tenant a --require --")]
+)
+def test_a_delivery_refuses_what_could_not_be_asked_where_its_environment_says_so(
+    value: str, said: str
+) -> None:
+    (step,) = [step for step in JOBS["deploy"]["steps"] if "aws deploy" in step.get("run", "")]
+    assert step["env"]["REQUIRE"] == "${{ vars.REQUIRE }}"
+    command = step["run"].replace(".venv/bin/assistant", "echo")
+    done = subprocess.run(
+        ["bash", "-eu", "-c", command], env={"TENANT": "a", "REQUIRE": value}, capture_output=True, check=True
+    )
+    assert said in done.stdout.decode()
+
+
 def test_a_tenant_that_fails_cancels_no_other() -> None:
     assert JOBS["diff"]["strategy"]["fail-fast"] is False
     assert JOBS["deploy"]["strategy"]["fail-fast"] is False

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from assistant.cli.aws import Deployment, deployment_of
 from assistant.cli.aws.cdk import DEPLOY_LIMIT_S
+from assistant.cli.main import app
 from assistant.domain.errors import DeploymentError
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION
 from assistant.tenant.manifests import load_images, write_digest
@@ -322,6 +324,22 @@ def test_an_older_account_stage_stops_the_command_with_the_one_that_renews_it(
     finally:
         account_stage(account, ACCOUNT_VERSION)
     assert clone.calls() == ["synth"]
+
+
+def test_a_check_that_could_not_be_asked_stops_the_command_where_it_is_told_to(
+    clone: Clone, lock: Path, account: EmulatedAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The emulator knows no functions at once."""
+    forget(account, "power")
+    monkeypatch.chdir(clone.root)
+    shutil.copy(lock, clone.root)
+    options = ["--tenant", TENANT, "--images", str(lock), "--require"]
+    done = CliRunner().invoke(app, ["--tenants", str(clone.tenants), "aws", "deploy", *options])
+    assert isinstance(done.exception, DeploymentError)
+    assert re.match(r"\d+ checks could not be asked, .*functions at once", done.exception.message)
+    assert clone.calls() == ["synth"]
+    with pytest.raises(account.client("ssm").exceptions.ParameterNotFound):
+        power(account)
 
 
 def test_an_image_without_a_valid_signature_stops_the_command_before_anything_is_made(

@@ -65,10 +65,14 @@ CdkArguments = Annotated[list[str] | None, Argument(metavar="[-- CDK ARGUMENTS]"
 
 @app.command()
 def deploy(
-    context: typer.Context, tenant: Tenant, images: ImageLockFile = IMAGE_LOCK, cdk: CdkArguments = None
+    context: typer.Context,
+    tenant: Tenant,
+    images: ImageLockFile = IMAGE_LOCK,
+    require: Require = False,
+    cdk: CdkArguments = None,
 ) -> None:
     """Deploy a tenant: checks, images, parameters, cdk deploy, schema, probe."""
-    _deployment(GlobalOptions.of(context), tenant, images).deploy(cdk or [])
+    _deployment(GlobalOptions.of(context), tenant, images).deploy(cdk or [], require=require)
 
 
 @app.command()
@@ -91,7 +95,7 @@ def doctor(
         Terminal().out.print(table("", "check", "what to do", rows=shown))
     unknown = [each.check for each in found if each.kind == "unknown"]
     if unknown:
-        Terminal().say(f"{len(unknown)} checks could not be asked, and none is a pass: {', '.join(unknown)}")
+        Terminal().say(_unknown(unknown))
     if (require and unknown) or any(each.kind == "fail" for each in found):
         raise typer.Exit(1)
 
@@ -315,18 +319,14 @@ class Deployment:
     stack_prefix: str
     """Prefix of the tenant's stack names: ``assistant-pharmacy-``."""
 
-    def deploy(self, extra: Sequence[str]) -> None:
+    def deploy(self, extra: Sequence[str], *, require: bool = False) -> None:
         """Check placeholders, templates, images and account; make parameters; deploy; check schema and probe.
 
-        Raises DeploymentError at the first step that fails, and after the first part of a first deployment,
-        which makes the bucket that the model artifacts are put into.
+        Raises DeploymentError at the first step that fails, with ``require`` also where a check could not be
+        asked, and after the first part of a first deployment, which makes the bucket that the model artifacts
+        are put into.
         """
-        for found in self.examinations():
-            for finding in found:
-                if finding.kind in ("warn", "unknown"):
-                    self.terminal.say(f"{_SIGNS[finding.kind]} {finding.check}: {finding.said}")
-            if failed := [finding.said for finding in found if finding.kind == "fail"]:
-                raise DeploymentError("\n".join(failed))
+        self._refuse_faults(require=require)
         for refuse in BEFORE_DEPLOYMENT.joined():
             refuse(self.aws, self.tenant, self.stack_prefix)
         self._make_parameters()
@@ -341,6 +341,17 @@ class Deployment:
         self.cdk.deploy(extra)
         self._check_schema()
         self._probe()
+
+    def _refuse_faults(self, *, require: bool) -> None:
+        for found in self.examinations():
+            for finding in found:
+                if finding.kind in ("warn", "unknown"):
+                    self.terminal.say(f"{_SIGNS[finding.kind]} {finding.check}: {finding.said}")
+            if failed := [finding.said for finding in found if finding.kind == "fail"]:
+                raise DeploymentError("\n".join(failed))
+            if require and (unknown := [finding.check for finding in found if finding.kind == "unknown"]):
+                advice = "Let the role ask (.github/deploy-roles.yaml), or leave out --require."
+                raise DeploymentError(f"{_unknown(unknown)} {advice}")
 
     def diff(self, extra: Sequence[str]) -> None:
         """Check the templates, show the CDK's difference, refuse losses. Raises DeploymentError."""
@@ -545,6 +556,10 @@ class Deployment:
                 )
             case _:
                 raise DeploymentError(f"The probe failed ({reason}): docs/private-link.md, Alarms.")
+
+
+def _unknown(checks: Sequence[str]) -> str:
+    return f"{len(checks)} checks could not be asked, and none is a pass: {', '.join(checks)}."
 
 
 def _refuse_losses(lost: Sequence[upgrade_checks.Loss]) -> None:

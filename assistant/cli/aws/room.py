@@ -15,7 +15,15 @@ from typing import Any, TypeVar
 from assistant.domain.errors import DeploymentError
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION, ACCOUNT_VERSION_OUTPUT
 from assistant.tenant.deployment import load_account
-from assistant.terminal.account import AccountChecks, Finding, failure, low_quotas, of_type, warning
+from assistant.terminal.account import (
+    AccountChecks,
+    Finding,
+    endpoint_instances,
+    failure,
+    low_quotas,
+    of_type,
+    warning,
+)
 
 _MOST_TRAILS = 5
 """A region's, never more: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/WhatIsCloudTrail-Limits.html"""
@@ -40,6 +48,7 @@ class RoomChecks:
             "interface endpoints": self._endpoints,
             "Fargate": self._fargate,
             "search instances": self._search_instances,
+            "endpoint instances": self._endpoint_instances,
             "execution role": self._execution_role,
         }
 
@@ -152,6 +161,36 @@ class RoomChecks:
                         f"OpenSearch offers no {kind} in {', '.join(lacking)}: choose other zones "
                         "([deployment] zones), or another instance ([search])."
                     )
+
+    def _endpoint_instances(self) -> Iterator[Finding]:
+        """Check that the tenant's zones have the endpoints' instances, by EC2's word: SageMaker tells no
+        zones, so a type that EC2 does not have is *unknown*."""
+        told: list[str] = []
+        for kind in sorted(endpoint_instances(self.account.templates)):
+            name = kind.removeprefix("ml.")
+            given = {"Filters": [{"Name": "instance-type", "Values": [name]}]}
+            listed = self.account.aws.listed(
+                "ec2",
+                "describe_instance_type_offerings",
+                "InstanceTypeOfferings",
+                LocationType="availability-zone",
+                **given,
+            )
+            there = sorted({str(each["Location"]) for each in listed})
+            lacking = [zone for zone in self.account.place.zones if zone not in there]
+            if not there:
+                said = f"EC2 has no {name}, and SageMaker tells no zones of {kind}: try an endpoint on it."
+                yield Finding(kind="unknown", said=said)
+            elif lacking:
+                yield warning(
+                    f"EC2 has no {name} in {', '.join(lacking)}, but in {', '.join(there)}: an endpoint on "
+                    f"{kind} starts in the other zones alone. Choose zones that have it ([deployment] zones)."
+                )
+            else:
+                told.append(name)
+        if told:
+            said = f"EC2 has {', '.join(told)} in each zone; SageMaker tells no zones of its own"
+            yield Finding(kind="pass", said=said)
 
     def _execution_role(self) -> Iterator[Finding]:
         """Ask IAM whether CloudFormation's role may make each type of the templates, by the rights that the
