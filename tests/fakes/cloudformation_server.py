@@ -139,9 +139,12 @@ def _made_up(resource: Any, attribute: str) -> str | list[str]:
 
 
 def _with_all_attributes(found: Any) -> Any:
-    """moto's own class, with a made-up value where it has none for an attribute."""
+    """moto's own class, with a made-up value where it has none for an attribute, and as it was after an
+    update that moto cannot make."""
     if getattr(found, "answers_all_attributes", False):
         return found
+    if hasattr(found.update_from_cloudformation_json, "__isabstractmethod__"):
+        found.update_from_cloudformation_json = UnknownType.update_from_cloudformation_json
     ask = getattr(found, "get_cfn_attribute", _made_up)
 
     def get_cfn_attribute(self: Any, attribute: str) -> Any:
@@ -202,7 +205,7 @@ def _let_bucket_denies_be() -> None:
 
 
 def _make_keys_of_templates_whole() -> None:
-    """moto reads neither a key's tags nor its specification from a template."""
+    """moto reads neither a key's tags nor its specification from a template, and keeps no policy as JSON."""
     from moto.kms.models import Key
     from moto.kms.utils import generate_private_key
 
@@ -212,6 +215,8 @@ def _make_keys_of_templates_whole() -> None:
         properties = template["Properties"]
         tags = [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in properties.get("Tags", [])]
         key = make(cls, name, {**template, "Properties": {**properties, "Tags": tags}}, *given, **named)
+        if isinstance(key.policy, dict):
+            key.policy = json.dumps(key.policy)
         if spec := properties.get("KeySpec"):
             key.key_spec, key.key_usage = spec, properties["KeyUsage"]
             key.private_key = generate_private_key(spec)

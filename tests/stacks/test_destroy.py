@@ -81,6 +81,14 @@ def standing(account: LeavingAccount, tenant: str = "pharmacy") -> set[str]:
     return {thing.id for thing in things if "deleted" not in thing.state}
 
 
+def whole(account: LeavingAccount, tenant: str) -> dict[str, str]:
+    """Return all that the account keeps of a tenant, as text: resources, stacks and parameters."""
+    things = {thing.id: repr(thing) for thing in account.things.values() if thing.tenant == tenant}
+    stacks = {each.id: repr(each) for each in account.stacks if each.name.startswith(f"assistant-{tenant}-")}
+    path = f"/assistant/{tenant}/"
+    return things | stacks | {name: key for name, key in account.parameters.items() if name.startswith(path)}
+
+
 def nothing_unexplained(ended: Ended, account: LeavingAccount, tenant: str = "pharmacy") -> bool:
     kept = {each.what.rpartition(" ")[2] for each in ended.stays}
     return ended.orphans == [] and standing(account, tenant) <= kept
@@ -175,12 +183,12 @@ def test_another_tenant_of_the_account_keeps_everything(account: LeavingAccount,
     templates = templates_by_stack_name(assembly / "assembly-Clinic")
     # The name of this one begins with the name of the one that goes.
     account.deploy({"assistant-pharmacy-two-Keys": templates["assistant-clinic-Keys"]}, tenant="pharmacy-two")
-    before = standing(account, "clinic") | standing(account, "pharmacy-two")
+    before = whole(account, "clinic") | whole(account, "pharmacy-two")
     account.interfaces = {
         name: each for name, each in account.interfaces.items() if "pharmacy" in each["domain"]
     }
     destruction().run()
-    assert standing(account, "clinic") | standing(account, "pharmacy-two") == before
+    assert whole(account, "clinic") | whole(account, "pharmacy-two") == before
     assert [name for name in account.parameters if "clinic" in name]
 
 
