@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-import structlog
-
-from assistant.domain.errors import DocumentInvalidError, TooLargeError
 from assistant.process.settings import UPLOADS_PREFIX, ReceivingSettings
 from assistant.service.function import (
     BatchFailures,
     Event,
     FunctionEntry,
+    created_object,
     emit_metric,
     for_each_message,
-    object_key,
 )
 from assistant.service.opened import Receiving, open_receiving
 from assistant.tenant import deployed_names
-
-_log = structlog.get_logger(__name__)
 
 
 async def run(services: Receiving, event: Event) -> BatchFailures:
     """Read each file. Return the messages of files that could not be processed: SQS delivers them again."""
 
     async def receive(body: str, attempt: int) -> None:
-        key = object_key(body)
+        key, version = created_object(body)
         if key.endswith("/"):  # a folder that was created in the console
             return
-        try:
-            refused = await _refused(services, key, attempt)
-        except (TooLargeError, DocumentInvalidError) as error:
-            _log.warning("raw_file_refused", key=key, code=error.code, reason=error.message)
-            refused = 1
-        if refused:
+        if refused := await _refused(services, key, version, attempt):
             emit_metric(deployed_names.RAW_FILES_REFUSED, refused, service=services.metrics_service)
 
     return await for_each_message(event, receive)
 
 
-async def _refused(services: Receiving, key: str, attempt: int) -> int:
+async def _refused(services: Receiving, key: str, version: str, attempt: int) -> int:
     """Add what is in the file, and return how much of it was refused."""
     if not key.startswith(UPLOADS_PREFIX):
-        return len((await services.receive(key)).failures)
+        return (await services.receive(key, version)).refused
     *_, person, upload_id, name = key.split("/")
     if name != "content":
         return 0

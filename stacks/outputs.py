@@ -76,7 +76,7 @@ class DataOutputs:
     texts_bucket: str
     """Sealed texts of feedback, never locked. Only the mover writes it; it and the preparing job read it."""
     inbox_bucket: str
-    """Other systems' pushers put raw files here, and can do nothing else."""
+    """Other systems' pushers put raw files here, read what became of them, and can do nothing else."""
     logs_bucket: str
     """SSE-S3 and without a lock, because load balancers and S3's own access logs support no other."""
     trail_bucket: str

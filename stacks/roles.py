@@ -48,7 +48,8 @@ class Duty(StrEnum):
     COMPILER = "compiler"
     """Puts what it compiled, for a publisher to promote."""
     PUSHER = "pusher"
-    """Puts raw files of another system into its own folder of the inbox. Tag ``inbox`` names the folder."""
+    """Puts raw files of another system into its own folder of the inbox, and reads what became of them. Tag
+    ``inbox`` names the folder."""
     AUDIT_CLOSER = "audit-closer"
     """Reads audit records, and puts the digests of their days into the locked bucket."""
     UPLOADER = "uploader"

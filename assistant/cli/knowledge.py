@@ -83,6 +83,7 @@ for add_commands in Place[Callable[[typer.Typer], None]]("commands of knowledge"
 PATHS = "Files, or folders of files in the formats of docs/documents.md. Default: those of the tenant file."
 SOURCE = "Name of a source in the tenant file. Default: the one without a namespace."
 LABEL = "An access label that you hold; lets you make documents with it readable to more agents."
+WAIT = "How long to wait while no file is read. What is not read until then is named."
 PRUNE = "Withdraw documents whose file is no longer below the paths of their source."
 DRY_RUN = "Say what would be read, skipped and refused, and about how long it takes. Nothing is loaded."
 SERVICE = "Send the documents to this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN."
@@ -146,6 +147,45 @@ def add(
             options.with_service(service, lambda there: _withdraw_there(there, left), of=OWNER)
         terminal.show(f"Withdrawn: {', '.join(left)}.")
     if report.has_failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def push(
+    context: typer.Context,
+    tenant: Tenant,
+    paths: Annotated[list[Path] | None, Argument(metavar="[PATH]...", help=PATHS)] = None,
+    source: Annotated[str | None, Option(metavar="NAME", help=SOURCE)] = None,
+    wait: Annotated[float, Option(metavar="MINUTES", min=0.0, help=WAIT)] = 30.0,
+) -> None:
+    """Put files into the inbox of a deployed tenant, from anywhere, and show what became of each.
+
+    AWS_PROFILE needs nothing but to assume the role of the source's pushers (deployment.pushers).
+    """
+    from assistant.terminal.account import Deployed
+    from assistant.terminal.pushing import push as push_files
+
+    options, terminal = GlobalOptions.of(context), Terminal()
+    folders = chosen_folders(options, tenant, source=source, paths=paths or [])
+    with terminal.counting(f"pushing to {tenant}", "files") as show:
+        report = push_files(Deployed.named(options, tenant), folders, show=show, wait_s=wait * 60)
+    if not options.writes(asdict(report)):
+        counted = ", ".join(f"{count:,} {name}" for name, count in report.counts.items())
+        read = report.files - len(report.unread)
+        terminal.show(f"{report.files:,} files put, {read:,} read in {report.seconds:.1f} s: {counted}")
+        terminal.say("What is new answers once it is indexed, within minutes.")
+        for refusal in report.refusals:
+            terminal.warn(refusal, "red")
+        for key in report.unread:
+            terminal.warn(f"{key}: not yet read", "red")
+        for note in report.notes:
+            terminal.warn(note, "yellow")
+        if report.skipped:
+            terminal.warn(
+                f"skipped, not a format that is read: {first_names(report.skipped, most=SHOWN_NAMES)}",
+                "yellow",
+            )
+    if report.refusals or report.unread:
         raise typer.Exit(1)
 
 

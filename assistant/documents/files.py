@@ -321,18 +321,25 @@ def named_by_line(failure: SourceFailure, line: bytes, *, key: str = "id") -> So
 
 
 def _requests(paths: Sequence[Path], ocr: Sequence[str]) -> _Found:
+    for file, name, is_inside in files_of(paths):
+        if is_inside:
+            yield from _file_requests(file, name, ocr)
+        else:
+            yield invalid(_shown_name(name), "a link to a file outside of its folder; copy the file instead")
+
+
+def files_of(paths: Sequence[Path]) -> Iterator[tuple[Path, str, bool]]:
+    """Yield each file that is read with its name within a source, and whether it is inside of its folder."""
     for path in paths:
         if not path.is_dir():
-            yield from _file_requests(path, path.name, ocr)
+            yield path, path.name, True
             continue
         folder = path.resolve()
         for file in sorted(filter(is_read, _files_below(path))):
-            name = file.relative_to(path).as_posix()
-            if Path(os.path.realpath(file)).is_relative_to(folder):  # resolve() fails on circular links
-                yield from _file_requests(file, name, ocr)
-            else:
-                outside = "a link to a file outside of its folder; copy the file instead"
-                yield invalid(_shown_name(name), outside)
+            is_inside = Path(os.path.realpath(file)).is_relative_to(
+                folder
+            )  # resolve() fails on circular links
+            yield file, file.relative_to(path).as_posix(), is_inside
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -25,9 +25,9 @@ from assistant.documents.files import (
     read_source,
 )
 from assistant.documents.parsing_process import ParsingProcess
-from assistant.documents.receive import AddDocuments, AddSummary
+from assistant.documents.receive import AddDocuments, file_result, refused_file
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
-from assistant.domain.documents import MOST_LISTED, UploadRefusal, UploadResult
+from assistant.domain.documents import MOST_LISTED, UploadResult
 from assistant.domain.errors import (
     AssistantError,
     DependencyError,
@@ -87,7 +87,7 @@ class ReceiveUpload:
             reason = (
                 f"The file could not be read in {MOST_TRIES} tries. Send it again; the log has the reason."
             )
-            result = _refused(upload, DependencyError(reason))
+            result = refused_file(upload.path, DependencyError(reason))
         else:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "raw"  # a name of ours: the uploaded one may be longer than files have
@@ -112,9 +112,9 @@ class ReceiveUpload:
         except AssistantError as error:
             if error.retryable:
                 raise
-            return _refused(upload, error)
+            return refused_file(upload.path, error)
         ids = [source.id_prefix + own_id for own_id in seen.own_ids]
-        return _result(summary, ids, seen.notes)
+        return file_result(summary, ids, seen.notes)
 
     async def _read_again(
         self, upload: Upload, path: Path, *, source: KnowledgeSource, writer: Writer
@@ -127,7 +127,7 @@ class ReceiveUpload:
             item, source=source, writer=writer, own_id=own_id, content_hash=content_hash
         )
         notes = item.notes[:MOST_LISTED] if isinstance(item, SourceDocument) else ()
-        return _result(summary, [source.id_prefix + own_id], notes)
+        return file_result(summary, [source.id_prefix + own_id], notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,31 +153,6 @@ class _Seen:
         if isinstance(item, SourceFailure):
             return replace(item, own_id=own_id, is_named_by_file=False)
         return replace(item, document=item.document.model_copy(update={"document_id": own_id}))
-
-
-def _refused(upload: Upload, error: AssistantError) -> UploadResult:
-    refusal = UploadRefusal(origin=upload.path, code=error.code, reason=error.message)
-    return UploadResult(refused=1, refusals=(refusal,))
-
-
-def _result(summary: AddSummary, ids: Sequence[str], notes: Sequence[str]) -> UploadResult:
-    refusals = [
-        UploadRefusal(origin=failure.origin, code=failure.code, reason=failure.reason)
-        for failure in summary.failures[:MOST_LISTED]
-    ]
-    return UploadResult(
-        added=summary.added,
-        changed=summary.changed,
-        unchanged=summary.unchanged,
-        withdrawn=summary.withdrawn,
-        waiting=sum(status.brought_by is not None for status in summary.withheld),
-        document_ids=tuple(ids),
-        refused=len(summary.failures),
-        refusals=tuple(refusals),
-        notes=tuple(notes),
-        words=summary.words,
-        words_changed=summary.words_changed,
-    )
 
 
 @dataclass(frozen=True, slots=True)

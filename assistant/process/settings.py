@@ -455,6 +455,9 @@ BULK_PREFIX = "bulk/"
 """Prefix of raw files in the inbox with low priority: their documents have queues of their own."""
 UPLOADS_PREFIX = ".uploads/"
 """Prefix in the inbox of files that people upload in parts. No pusher may write below it."""
+PUSHED_PREFIX = f"{UPLOADS_PREFIX}pushed/"
+"""Prefix in the inbox of what became of pushed files: ``<folder>/<version of the object>/result.json``. A
+pusher reads below its own folder."""
 SCRATCH = Path("/tmp")  # noqa: S108 - the only folder that a function can write to; no other process sees it
 
 

@@ -143,12 +143,19 @@ def _attempt(record: SqsRecordModel) -> int:
 
 
 def object_key(body: str) -> str:
-    """Return the key in a message that holds EventBridge's event of an S3 object. Raises ValueError.
+    """Return the key of ``created_object``."""
+    return created_object(body)[0]
+
+
+def created_object(body: str) -> tuple[str, str]:
+    """Return key and version in a message that holds EventBridge's event of an S3 object. Raises ValueError.
+    The version is empty in a bucket without versions.
 
     EventBridge does not URL-encode the key; S3's own notifications do.
     """
     try:
-        return S3EventNotificationEventBridgeModel.model_validate_json(body).detail.object.key
+        found = S3EventNotificationEventBridgeModel.model_validate_json(body).detail.object
+        return found.key, found.version_id or ""
     except ValidationError as error:
         raise ValueError(f"The message is not an S3 event ({error.error_count()} errors).") from None
 

@@ -81,6 +81,9 @@ class PlaceSection(StrictModel):
     """Roles of the company's builds that may assume the tenant's ``ArtifactPublisher`` role and put model
     artifacts. They exist before the first deployment: IAM trusts only existing roles. Empty: the role is not
     created, and nobody may put artifacts."""
+    pushers: Mapping[str, Annotated[tuple[RoleArn, ...], Field(min_length=1)]] = {}
+    """Source = roles that may assume its pusher's role, which puts files into its folder of the inbox and
+    reads what became of them (``assistant knowledge push``). They exist before the first deployment."""
     image_key: str | None = Field(default=None, pattern=r"^(awskms:///\S{1,300}|[^\s:]{1,200})$")
     """Public key by which a deployment verifies the signature of each image in the account's registry: a PEM
     file, relative to the tenant file, or ``awskms:///ARN`` of a key of KMS. Absent: nothing is verified, and
@@ -91,6 +94,16 @@ class PlaceSection(StrictModel):
     def parameter(self, tenant: str, name: str) -> str:
         """Return the full name of a tenant's SSM parameter."""
         return f"/{self.name_prefix}/{tenant}/{name}"
+
+    def inbox_parameter(self, tenant: str) -> str:
+        """Return the name of the parameter with the name of the inbox bucket, which pushers read."""
+        return self.parameter(tenant, "inbox")
+
+    @staticmethod
+    def pusher(tenant: str, source: str) -> str:
+        """Return the name of the role of a source's pushers: who may only assume it cannot look it up. IAM
+        takes 64 characters; both names have at most 31."""
+        return f"{tenant}.{source}"
 
 
 class IdentitySection(StrictModel):

@@ -47,6 +47,10 @@ def contradictions(
     yield from network_contradictions(tenant.network, place)
     yield from _profile(tenant, place, models)
     yield from _certificate(edge, place)
+    for name in sorted(
+        place.pushers.keys() - {source.name for source in tenant.sources if source.kind != "live"}
+    ):
+        yield Contradiction(("deployment", "pushers", name), "there is no source of documents of this name.")
     if models.llm is None and tenant.generation.has_endpoint:
         yield Contradiction(("models", "llm"), "is needed: a folder under model_artifacts/llm.")
     yield from _models(tenant, models)
@@ -430,6 +434,8 @@ _INSTEAD: Mapping[str, str] = {
     "deployment.account": "the account that it is deployed to: aws sts get-caller-identity --query Account",
     "deployment.artifact_publishers": "the role of the build that packages model artifacts (aws iam get-role "
     "--role-name NAME --query Role.Arn), or delete the key: then nobody may put artifacts",
+    "deployment.pushers": "roles that exist, of whoever loads documents from outside (aws iam get-role "
+    "--role-name NAME --query Role.Arn), or delete the key: then nobody may push",
     "identity.issuer": "the base URL of the company's OpenID provider, the `iss` of its tokens",
     "care_context.issuer": "the `iss` of the tokens by which the care application says whose conversation it "
     "is",

@@ -260,13 +260,19 @@ class AccountChecks:
             yield self._refused(place, f"it is {certificate.get('Status')}. {_record(certificate)}")
 
     def _publishers(self) -> Iterator[Finding]:
-        for number, arn in enumerate(self.place.artifact_publishers):
+        trusted: list[tuple[tuple[str | int, ...], str]] = [
+            (("artifact_publishers", number), arn)
+            for number, arn in enumerate(self.place.artifact_publishers)
+        ]
+        for source, arns in self.place.pushers.items():
+            trusted += [(("pushers", source, number), arn) for number, arn in enumerate(arns)]
+        for key, arn in trusted:
             name = arn.rpartition("/")[2]
             if f":{self.aws.account}:" not in arn:
                 continue
             if self.aws.call("iam", "get_role", missing="NoSuchEntity", RoleName=name) is None:
                 yield self._refused(
-                    ("deployment", "artifact_publishers", number),
+                    ("deployment", *key),
                     f"there is no role {name}, and IAM trusts none that is not there. Make it first, or "
                     "delete the key.",
                 )

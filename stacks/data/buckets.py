@@ -17,7 +17,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from assistant.process.settings import UPLOADS_PREFIX, ServiceSettings
+from assistant.process.settings import PUSHED_PREFIX, UPLOADS_PREFIX, ServiceSettings
 from assistant.tenant.deployed_names import AUDIT_FOLDER, TableDefinition
 from assistant.tenant.deployment import RETENTION
 from assistant.tenant.manifests import CALLERS_PREFIX, COMPILED_PREFIX, EVALUATION_PREFIX
@@ -27,12 +27,14 @@ from stacks.roles import (
     DUTY_TAG,
     INBOX_TAG,
     TENANT_TAG,
+    USE_KEY,
     Conditions,
     Duty,
     allow,
     allow_service,
     bucket_arn,
     exempt_principals,
+    parameter_arn,
     resource_arn,
     via_s3,
 )
@@ -86,31 +88,47 @@ def no_pushers(bucket: s3.IBucket) -> iam.PolicyStatement:
     return _deny("RefusePushers", bucket, ["s3:*"], {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}})
 
 
+_OWN_FOLDER = "${" + INBOX_TAG + "}/"
+_OWN_RESULTS = f"{PUSHED_PREFIX}{_OWN_FOLDER}"
+"""Where a pusher puts, and reads what became of it."""
+
+
 def pushers_in_their_folders(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
-    """Return statements that let a pusher only put into ``<inbox tag>/`` and deny every other writer, but for
-    uploads, which only uploaders put: a pusher whose tag is their prefix puts none."""
+    """Return statements that let a pusher only put into ``<inbox tag>/`` and read what became of that. They
+    deny every other writer, but for uploads, which only uploaders put: a pusher whose tag is their prefix
+    puts none."""
     uploads = bucket.arn_for_objects(f"{UPLOADS_PREFIX}*")
     pusher = {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}}
     elsewhere = iam.PolicyStatement(
         sid="PushIntoOwnFolder",
         effect=iam.Effect.DENY,
         actions=["s3:PutObject"],
-        not_resources=[bucket.arn_for_objects("${" + INBOX_TAG + "}/*")],
+        not_resources=[bucket.arn_for_objects(f"{_OWN_FOLDER}*")],
         conditions=pusher,
     )
     anything_else = iam.PolicyStatement(
         sid="PushAndNothingElse",
         effect=iam.Effect.DENY,
-        not_actions=["s3:PutObject", "s3:AbortMultipartUpload"],
+        not_actions=["s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket"],
         resources=[bucket.bucket_arn, bucket.arn_for_objects("*")],
         conditions=pusher,
     )
-    for statement in (elsewhere, anything_else):
+    others = iam.PolicyStatement(
+        sid="ReadOwnResults",
+        effect=iam.Effect.DENY,
+        actions=["s3:GetObject"],
+        not_resources=[bucket.arn_for_objects(f"{_OWN_RESULTS}*")],
+        conditions=pusher,
+    )
+    for statement in (elsewhere, anything_else, others):
         statement.add_any_principal()
+    unlisted = {**pusher, "StringNotLike": {"s3:prefix": f"{_OWN_RESULTS}*"}}
     without_folder = {**pusher, "Null": {INBOX_TAG: "true"}}
     return [
         elsewhere,
         anything_else,
+        others,
+        _deny("ListOwnResults", bucket, ["s3:ListBucket"], unlisted),
         _deny("PushOnlyWithFolder", bucket, ["s3:*"], without_folder),
         _put_only_by(Duty.PUSHER, "OnlyPushersPut", not_resources=[uploads]),
         _put_only_by(Duty.UPLOADER, "OnlyUploadersPut", resources=[uploads]),
@@ -265,6 +283,20 @@ def publisher_statements(scope: Construct, bucket: s3.IBucket, *, key_arn: str) 
         allow(("s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject"), *objects),
         allow("s3:ListBucket", bucket.bucket_arn, conditions=folders),
         allow(("kms:GenerateDataKey", "kms:Decrypt"), key_arn, conditions=via_s3(scope)),
+    ]
+
+
+def pusher_statements(
+    scope: Construct, bucket: s3.IBucket, *, key_arn: str, parameter: str
+) -> list[iam.PolicyStatement]:
+    """Let a pusher put files into its folder of the inbox, find the bucket, and read what became of them."""
+    results = {"StringLike": {"s3:prefix": f"{_OWN_RESULTS}*"}}
+    return [
+        allow(("s3:PutObject", "s3:AbortMultipartUpload"), bucket.arn_for_objects(f"{_OWN_FOLDER}*")),
+        allow("s3:GetObject", bucket.arn_for_objects(f"{_OWN_RESULTS}*")),
+        allow("s3:ListBucket", bucket.bucket_arn, conditions=results),
+        allow("ssm:GetParameter", parameter_arn(scope, parameter)),
+        allow(USE_KEY, key_arn, conditions=via_s3(scope)),
     ]
 
 

@@ -12,19 +12,21 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from assistant.option import Place
+from assistant.process.settings import PUSHED_PREFIX
 from assistant.tenant.deployed_names import PARTITION, SORT, TABLES, TableDefinition
 from assistant.tenant.deployment import ReachEntry
-from stacks.data.buckets import TenantBuckets, publisher_statements
+from stacks.data.buckets import TenantBuckets, publisher_statements, pusher_statements
 from stacks.data.search import SearchDomain
 from stacks.functions import FunctionRole, platform_statements
 from stacks.keys import generated_log_groups
 from stacks.network.security_groups import pascal_case
 from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs
 from stacks.policy import ANY_RESOURCE, LAMBDA_PLATFORM, NO_REPLICATION, exceptions, hipaa, nag, wildcard
-from stacks.roles import TENANT_TAG, Duty, allow, attach, exempt_principals, tag_duty
+from stacks.roles import INBOX_TAG, TENANT_TAG, Duty, allow, attach, exempt_principals, tag_duty
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import NEVER_DELETED, TenantStack, pin, removal_of, tenant_of
 
@@ -58,6 +60,8 @@ class DataStack(TenantStack):
         cdk.CfnOutput(self, "ModelsBucketName", value=buckets.models.bucket_name)
         if tenant.place.artifact_publishers:
             self._add_publisher(buckets.models, key_arn=keys.models_key_arn)
+        if tenant.place.pushers:
+            self._add_pushers(buckets.inbox, key_arn=keys.data_key_arn)
         for add in CONSTRUCTS.joined():
             add(self, keys, network, buckets.models)
         self.outputs = DataOutputs(
@@ -131,6 +135,30 @@ class DataStack(TenantStack):
             description="Model artifacts: put, and read again",
         )
         cdk.CfnOutput(self, "ArtifactPublisherArn", value=role.role_arn)
+
+    def _add_pushers(self, inbox: s3.IBucket, *, key_arn: str) -> None:
+        """Create a role for each source's pushers, who are outside of the VPC. Its tag is its only folder."""
+        scope, tenant = Construct(self, "Pushers"), self.tenant
+        parameter = tenant.place.inbox_parameter(tenant.name)
+        ssm.StringParameter(scope, "Inbox", parameter_name=parameter, string_value=inbox.bucket_name)
+        for source, arns in tenant.place.pushers.items():
+            principals = [cast("iam.IPrincipal", iam.ArnPrincipal(arn)) for arn in arns]
+            role = iam.Role(
+                scope,
+                pascal_case(source),
+                role_name=tenant.place.pusher(tenant.name, source),
+                assumed_by=cast("iam.IPrincipal", iam.CompositePrincipal(*principals)),
+                description=f"Puts files of {source} into the inbox, and reads what became of them",
+            )
+            tag_duty(role, Duty.PUSHER)
+            cdk.Tags.of(role).add("inbox", source)
+            attach(
+                role,
+                "Pushing",
+                role.role_name,
+                pusher_statements(self, inbox, key_arn=key_arn, parameter=parameter),
+                description="Files for the inbox: put, and read what became of them",
+            )
 
 
 def _table(scope: Construct, definition: TableDefinition, *, key: kms.IKey) -> dynamodb.Table:
@@ -290,6 +318,13 @@ EXCEPTIONS = (
         ),
         "An artifact's folder is its hash, which is not known before it is built: the folders of artifacts "
         "and of questions, in which the role adds and reads and deletes nothing.",
+    ),
+    *exceptions(
+        "Data/Pushers",
+        wildcard(f"<InboxBucket.Arn>/<{INBOX_TAG}>/*", f"<InboxBucket.Arn>/{PUSHED_PREFIX}<{INBOX_TAG}>/*"),
+        "Whoever pushes names the files; the role puts into the folder of its tag and reads the results of "
+        "that folder, and nothing else (the bucket's policy says so too).",
+        decision="0125-files-pushed-from-outside",
     ),
     *exceptions(
         "Data/Search/Domain",

@@ -44,8 +44,9 @@ def sqs_event(queue_name: str, bodies: Sequence[str], *, attempt: int = 1) -> di
     }
 
 
-def object_created(bucket: str, key: str) -> str:
-    """Return an event of S3 as EventBridge puts it into a queue."""
+def object_created(bucket: str, key: str, *, version: str | None = None) -> str:
+    """Return an event of S3 as EventBridge puts it into a queue, of a bucket with versions or without."""
+    versions = {} if version is None else {"version-id": version}
     return json.dumps(
         {
             "version": "0",
@@ -59,7 +60,7 @@ def object_created(bucket: str, key: str) -> str:
             "detail": {
                 "version": "0",
                 "bucket": {"name": bucket},
-                "object": {"key": key, "size": 5, "etag": "b1946ac92492d2347c6235b4d2611184"},
+                "object": {"key": key, "size": 5, "etag": "b1946ac92492d2347c6235b4d2611184", **versions},
                 "request-id": "N4N7GDK58NMKJ12R",
                 "requester": "123456789012",
                 "source-ip-address": "192.0.2.1",

@@ -131,7 +131,8 @@ def company_tenants(folder: Path, account: EmulatedAccount) -> Path:
         name = path.stem
         certificate, key = issued(f"assistant.{name}.northshop.net")
         arn = client("acm").import_certificate(Certificate=certificate, PrivateKey=key)["CertificateArn"]
-        client("iam").create_role(RoleName=f"artifact-publisher-{name}", AssumeRolePolicyDocument="{}")
+        for role in ("artifact-publisher", "knowledge-owner"):
+            client("iam").create_role(RoleName=f"{role}-{name}", AssumeRolePolicyDocument="{}")
         text = re.sub(
             r'certificate_arn = ".*"', f'certificate_arn = "{arn}"', path.read_text(encoding="utf-8")
         )

@@ -11,6 +11,7 @@ import pytest
 
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.deployed_names import TABLES
+from assistant.tenant.deployment_checks import contradictions
 from stacks.data.stack import DataStack
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
@@ -253,7 +254,7 @@ def test_the_schema_s_master_role_may_not_use_secrets_or_keys(template: Template
         action
         for kind in ("AWS::IAM::ManagedPolicy", "AWS::IAM::Policy")
         for name, policy in resources_of(template, kind).items()
-        if not name.startswith(("ArtifactPublisher", "Compiling"))
+        if not name.startswith(("ArtifactPublisher", "Compiling", "Pushers"))
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
         if statement["Effect"] == "Allow"
         for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
@@ -273,6 +274,39 @@ def test_builds_named_in_the_tenant_file_may_take_the_publishers_role(hipaa: Tem
     assert trust["Principal"] == {"AWS": named}
     assert {"Key": "duty", "Value": "publisher"} in role["Tags"]
     assert "ArtifactPublisherArn" in hipaa["Outputs"]
+
+
+def test_a_source_s_pushers_are_those_of_the_tenant_file_and_know_the_role_by_its_name(
+    hipaa: Template,
+) -> None:
+    (role,) = (
+        role["Properties"]
+        for name, role in resources_of(hipaa, "AWS::IAM::Role").items()
+        if name.startswith("Pushers")
+    )
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    (named,) = deployed("pharmacy").place.pushers["procedures"]
+    assert (trust["Principal"], trust["Action"]) == ({"AWS": named}, "sts:AssumeRole")
+    assert role["RoleName"] == "pharmacy.procedures"
+    assert {"Key": "inbox", "Value": "procedures"} in role["Tags"]
+    (parameter,) = (each["Properties"] for each in resources_of(hipaa, "AWS::SSM::Parameter").values())
+    assert parameter["Name"] == "/assistant/pharmacy/inbox"
+
+
+def test_pushers_of_no_source_are_refused() -> None:
+    tenant = deployed("pharmacy")
+    arns = {"orders": ["arn:aws:iam::111122223333:role/x"]}
+    place = tenant.place.model_dump(mode="json") | {"pushers": arns}
+    changed = with_sections(tenant, deployment=place)
+    found = contradictions(changed.config, place=changed.place, edge=changed.edge, models=changed.models)
+    assert "deployment.pushers.orders" in [each.key for each in found]
+
+
+def test_without_pushers_there_is_neither_role_nor_parameter() -> None:
+    tenant = deployed("pharmacy")
+    place = tenant.place.model_dump(mode="json") | {"pushers": {}}
+    template = template_of(built(with_sections(tenant, deployment=place)))
+    assert not [name for name in template["Resources"] if name.startswith("Pushers")]
 
 
 def test_without_a_named_build_there_is_no_publisher() -> None:

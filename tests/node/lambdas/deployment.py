@@ -157,8 +157,10 @@ class Deployment:
             "opensearch_auth": "none",
         }
 
-    async def put_raw(self, key: str, content: bytes) -> None:
-        await self.clients["s3"].put_object(Bucket=self.named("inbox"), Key=key, Body=content)
+    async def put_raw(self, key: str, content: bytes) -> str:
+        """Return the version; empty where the bucket keeps none."""
+        done = await self.clients["s3"].put_object(Bucket=self.named("inbox"), Key=key, Body=content)
+        return str(done.get("VersionId", ""))
 
     async def set_power(self, word: str) -> None:
         await put_parameter(self.clients["ssm"], name=f"/{self.prefix}/power", value=word)

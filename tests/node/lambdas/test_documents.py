@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.documents.work import EmbeddingLimits
-from assistant.domain.documents import DocumentState
+from assistant.domain.documents import DocumentState, UploadResult
 from assistant.stores.ports import MAX_ATTEMPTS
 from assistant.stores.s3 import S3Blobs
 from assistant.stores.uploads import UPLOAD_BLOBS, StoredUploads
@@ -25,8 +25,8 @@ CAME_TWICE = 2
 
 
 async def receive(deployment: Deployment, key: str, content: bytes) -> Any:
-    await deployment.put_raw(key, content)
-    body = object_created(deployment.named("inbox"), key)
+    version = await deployment.put_raw(key, content)
+    body = object_created(deployment.named("inbox"), key, version=version or None)
     return await deployment.receiving()(sqs_event("inbox", [body]))
 
 
@@ -55,6 +55,31 @@ async def test_a_page_in_the_inbox_answers_questions_and_is_gone_when_withdrawn(
     status = await deployment.status(document_id)
     assert status is not None
     assert (status.state, status.live_content_hash) == (DocumentState.WITHDRAWN, None)
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "said"),
+    [
+        ("wiki/refill.md", PAGE, UploadResult(added=1, document_ids=("wiki-refill",))),
+        ("wiki/refill.md", b"\xff\xfe\x00", "wiki/refill.md"),
+        ("wiki/refill.exe", PAGE, "wiki/refill.exe"),
+    ],
+)
+async def test_what_became_of_a_file_lies_by_its_version_below_the_folder_s_results(
+    deployment: Deployment, key: str, content: bytes, said: UploadResult | str
+) -> None:
+    s3, bucket = deployment.clients["s3"], deployment.named("inbox")
+    assert await receive(deployment, key, content) == {"batchItemFailures": []}
+
+    (version,) = (await s3.list_object_versions(Bucket=bucket, Prefix=key))["Versions"]
+    place = f".uploads/pushed/wiki/{version['VersionId']}/result.json"
+    found = await s3.get_object(Bucket=bucket, Key=place)
+    result = UploadResult.model_validate_json(await found["Body"].read())
+    if isinstance(said, UploadResult):
+        assert result == said
+    else:
+        assert (result.added, result.refused, result.refusals[0].origin) == (0, 1, said)
+        assert result.refusals[0].reason
 
 
 @pytest.mark.parametrize("prefix", ["", "bulk/"])

@@ -309,7 +309,65 @@ def as_deployed(account: Account, role: Role, action: str, of: Store, *, inside:
 
 @TENANT
 def test_no_role_but_a_pushers_puts_into_the_inbox(account: Account, tenant: str) -> None:
+    named = {"pharmacy": 1, "clinic": 0}[tenant]
+    roles, inbox = account.of(tenant)[0], store(account, tenant, "InboxBucket")
+    asked = [request(role, "s3:PutObject", inbox, inside="/procedures/x") for role in roles]
+    allowed = [role for role, judgement in zip(roles, judge(asked), strict=True) if judgement.is_allowed]
+    assert [role.tags["duty"] for role in allowed] == ["pusher"] * named
     assert let(account, tenant, "InboxBucket", "s3:PutObject") == set()
+
+
+def test_the_role_of_a_source_s_pushers_puts_and_reads_its_own_and_reaches_nothing_else(
+    account: Account,
+) -> None:
+    """By its own policies, its boundary, the bucket's policy and the key's: first what the owner may."""
+    (role,) = (one for one in account.of("pharmacy")[0] if one.logical_id.startswith("PushersProcedures"))
+    inbox = store(account, "pharmacy", "InboxBucket")
+    key = next(one for one in account.stores if one.arn == inbox.key)
+
+    def asked(action: str, inside: str, of: Store = inbox, **context: str) -> Request:
+        found = as_deployed(account, role, action, of, inside=inside)
+        return replace(found, context={**found.context, **context})
+
+    own, other = ".uploads/pushed/procedures/", ".uploads/pushed/other/"
+    may = [
+        asked("s3:PutObject", "/procedures/page.md"),
+        asked("s3:AbortMultipartUpload", "/procedures/page.md"),
+        asked("s3:GetObject", f"/{own}v1/result.json"),
+        asked("s3:ListBucket", "", **{"s3:prefix": f"{own}v1/result.json"}),
+        asked("kms:GenerateDataKey", "", key, **{"kms:ViaService": "s3.us-east-1.amazonaws.com"}),
+    ]
+    buckets = [one for one in account.stores if one.kind == "bucket" and one is not inbox]
+    may_not = [
+        asked("s3:PutObject", "/other/page.md"),
+        asked("s3:PutObject", f"/{own}v1/result.json"),
+        asked("s3:GetObject", "/procedures/page.md"),
+        asked("s3:GetObject", f"/{other}v1/result.json"),
+        asked("s3:GetObject", "/.uploads/aa/bb/content"),
+        asked("s3:ListBucket", "", **{"s3:prefix": other}),
+        asked("s3:ListBucket", ""),
+        *(
+            asked(action, inside)
+            for action in ("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObjectVersion")
+            for inside in ("/procedures/page.md", f"/{own}v1/result.json")
+        ),
+        asked("kms:Decrypt", "", key),
+        *(
+            asked(action, inside, bucket)
+            for bucket in buckets
+            for action, inside in (
+                ("s3:GetObject", "/documents/aa"),
+                ("s3:GetObject", f"/{own}v1/result.json"),
+                ("s3:PutObject", "/procedures/page.md"),
+                ("s3:ListBucket", ""),
+            )
+        ),
+    ]
+    assert [str(judgement) for judgement in judge(may) if not judgement.is_allowed] == []
+    assert [str(judgement) for judgement in judge(may_not) if judgement.is_allowed] == []
+    anything = [replace(each, identity=(ANYTHING,)) for each in may_not if "kms:" not in each.action]
+    of_the_tenant = [each for each in anything if each.resource.startswith(inbox.arn)]
+    assert [str(judgement) for judgement in judge(of_the_tenant) if judgement.is_allowed] == []
 
 
 @TENANT
@@ -325,6 +383,7 @@ def test_a_pusher_puts_into_its_own_folder_and_does_nothing_else(account: Accoun
         request(role, "s3:GetObject", inbox, inside="/wiki/page.html", tags=tags),
         request(role, "s3:DeleteObject", inbox, inside="/wiki/page.html", tags=tags),
         request(role, "s3:ListBucket", inbox, tags=tags),
+        request(role, "s3:GetObject", inbox, inside="/.uploads/pushed/other/v1/result.json", tags=tags),
         request(role, "s3:PutObject", inbox, inside="/wiki/page.html", tags={"duty": "pusher"}),
         *(
             request(role, action, bucket, inside="/wiki/page.html", tags=tags)

@@ -33,7 +33,7 @@ class Account:
     zones: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Endpoint service = its zones; services of AWS that are not named here are in all."""
     certificate: Mapping[str, Any] | None = field(default_factory=lambda: dict(CERTIFICATE))
-    roles: tuple[str, ...] = ("artifact-publisher-pharmacy",)
+    roles: tuple[str, ...] = ("artifact-publisher-pharmacy", "knowledge-owner-pharmacy")
     functions: int = 1000
     applied: Mapping[str, float] = field(default_factory=dict[str, float])
     """Quotas that were raised."""
@@ -258,7 +258,9 @@ def test_a_certificate_with_the_name_among_others_fits(
 
 def test_a_publisher_s_role_that_is_not_there_is_refused(account: Account, file: Path) -> None:
     account.roles = ()
-    assert "deployment.artifact_publishers.0: there is no role artifact-publisher-pharmacy" in refused(file)
+    said = " ".join(finding.said for finding in found(file) if finding.kind == "fail")
+    assert "deployment.artifact_publishers.0: there is no role artifact-publisher-pharmacy" in said
+    assert "deployment.pushers.procedures.0: there is no role knowledge-owner-pharmacy" in said
 
 
 def test_an_account_that_runs_few_functions_at_once_is_told(account: Account, file: Path) -> None:

@@ -115,7 +115,7 @@ class Account:
         client("ssm").put_parameter(Name="/assistant/pharmacy/care-jwks", Value=care, Type="String")
         client("s3").create_bucket(Bucket=ASSETS)
         encrypt_assets({"SSEAlgorithm": "AES256"})
-        for role in (ROLE, "artifact-publisher-pharmacy"):
+        for role in (ROLE, "artifact-publisher-pharmacy", "knowledge-owner-pharmacy"):
             client("iam").create_role(RoleName=role, AssumeRolePolicyDocument=ANYONE)
         client("ecr").create_repository(repositoryName=REPOSITORY)
         manifest = json.dumps({"mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []})

@@ -95,6 +95,7 @@ def test_nothing_of_another_tenant_s_place_is_copied(options: GlobalOptions) -> 
     assert found == {
         "deployment.account",
         "deployment.artifact_publishers.0",
+        "deployment.pushers.procedures.0",
         "identity.issuer",
         "network.endpoints.kms",
         "edge.host_name",

@@ -7,9 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from assistant.documents.receive import AddSummary
 from assistant.domain.documents import UploadResult
-from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
+from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.models.redaction import Redacting
 from assistant.service.function import ResourceRequest
 from assistant.service.opened import Ingesting, Receiving, SearchDomain
@@ -35,9 +34,9 @@ async def test_a_queue_that_is_not_configured_is_refused() -> None:
 async def test_a_folder_of_the_inbox_is_not_fetched() -> None:
     keys: list[str] = []
 
-    async def receive(key: str) -> AddSummary:
+    async def receive(key: str, _version: str) -> UploadResult:
         keys.append(key)
-        return AddSummary()
+        return UploadResult()
 
     bodies = [object_created("inbox", "wiki/"), object_created("inbox", "wiki/refill.md")]
     receiving = Receiving(cast(Any, receive), cast(Any, None), "clinic")
@@ -51,9 +50,9 @@ async def test_uploads_and_other_files_are_received_by_what_reads_them() -> None
     files: list[str] = []
     uploads: list[tuple[str, int]] = []
 
-    async def receive(key: str) -> AddSummary:
+    async def receive(key: str, _version: str) -> UploadResult:
         files.append(key)
-        return AddSummary()
+        return UploadResult()
 
     async def receive_upload(key: str, *, attempt: int) -> UploadResult:
         uploads.append((key, attempt))
@@ -68,11 +67,11 @@ async def test_uploads_and_other_files_are_received_by_what_reads_them() -> None
     assert (files, uploads) == (keys, [("aa/bb", 1)])
 
 
-async def test_a_file_that_is_too_large_is_counted_and_not_delivered_again(
+async def test_a_file_that_is_refused_is_counted_and_not_delivered_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    async def receive(key: str) -> AddSummary:
-        raise TooLargeError(key)
+    async def receive(_key: str, _version: str) -> UploadResult:
+        return UploadResult(refused=1)
 
     event = sqs_event("inbox", [object_created("inbox", "wiki/refill.md")])
 
