@@ -266,7 +266,7 @@ class Cosign:
                 )
             except FileNotFoundError:
                 raise ConfigurationError(
-                    "There is no cosign on this machine. Install cosign 3: docs/from-nothing.md, action 9."
+                    "There is no cosign on this machine. Install cosign 3: docs/from-nothing.md, action 8."
                 ) from None
             except subprocess.TimeoutExpired:
                 return f"cosign did not end within {_LIMIT_S} s"

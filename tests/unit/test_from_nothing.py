@@ -72,9 +72,9 @@ def test_each_action_is_one_and_has_its_check(action: Action) -> None:
 
 def test_knowledge_comes_before_the_first_question_and_the_file_before_what_reads_it() -> None:
     order = {
-        key: next(a.number for a in FIRST if key in a.text) for key in ("knowledge add", "lambda invoke")
+        key: next(a.number for a in FIRST if key in a.text) for key in ("knowledge push", "lambda invoke")
     }
-    assert order["knowledge add"] < order["lambda invoke"] == FIRST[-1].number
+    assert order["knowledge push"] < order["lambda invoke"] == FIRST[-1].number
     edit = next(action.number for action in FIRST if action.kind == "edit")
     synthesizing = [
         action.number
@@ -104,7 +104,8 @@ def test_its_command_is_one_that_there_is(action: Action) -> None:
 
 
 def known(words: list[str]) -> None:
-    """Walk down to the command, and look for each of its options."""
+    """Walk down to the command, and look for each of its options; behind ``--`` are those of cdk."""
+    words = words[: words.index("--")] if "--" in words else words
     place, words = load_command(words[0]), words[1:]
     if hasattr(place, "commands"):
         place, words = place.commands[words[0]], words[1:]
@@ -118,4 +119,13 @@ def known(words: list[str]) -> None:
 def test_both_accounts_are_bootstrapped_before_anything_is_deployed_to_them(page: str, tenant: str) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     care = text.index("cdk bootstrap --app '' aws://444455556666")
-    assert care < text.index(f"cdk deploy -c stage=care_app -c tenant={tenant} '**'\n```")
+    assert care < text.index(f" -c stage=care_app -c tenant={tenant} '**'\n```")
+
+
+def test_no_command_of_the_first_answer_asks_and_none_needs_a_machine_inside() -> None:
+    """An answer to a question of a command is an action too."""
+    blocks = [command for action in FIRST for block in action.blocks for command in commands(block)]
+    deploying = [command for command in blocks if "cdk deploy" in command or "aws deploy" in command]
+    assert len(deploying) == 4
+    assert [command for command in deploying if "--require-approval never" not in command] == []
+    assert [command for command in blocks if "--service " in command] == []

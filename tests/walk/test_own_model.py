@@ -37,7 +37,7 @@ PAGES = {
 }
 OWN = {action.number: action for action in actions(PAGES["inferentia"])}
 INSTEAD: Mapping[int, str] = {
-    21: "as action 9: the registry has a manifest of each image, the lock its digest",
+    21: "as action 8: the registry has a manifest of each image, the lock its digest",
     22: "the emulator's quotas are set to 0, then to 1",
     23: "the hub is out of reach: weights of the same architecture, small; the manifest has their numbers",
     24: "no chip: tests/fakes/neuron_container.py compiles, under the job's own entry and hyperparameters",
@@ -64,7 +64,7 @@ def walk(tmp_path: Path) -> Iterator[Walk]:
 async def test_the_page_leads_to_a_model_of_one_s_own(
     walk: Walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for action in FIRST[1:9]:
+    for action in FIRST[1:8]:
         await asyncio.to_thread(take, walk, action)
     BEFORE[10](walk)
     install_sdk(walk.clone)

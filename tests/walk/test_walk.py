@@ -22,10 +22,10 @@ from urllib.parse import unquote
 import orjson
 import pytest
 
-from assistant.process.settings import ProbeSettings
+from assistant.process.settings import UPLOADS_PREFIX, ProbeSettings
 from assistant.tenant.deployed_names import LINK_SECRET_RESOURCE
 from assistant.tenant.tenant import load_tenant
-from tests.fakes.lambda_events import custom_resource
+from tests.fakes.lambda_events import custom_resource, object_created, sqs_event
 from tests.fakes.model_processes import start_models
 from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http
 from tests.fakes.tls_front import Authority, tls_front
@@ -34,7 +34,7 @@ from tests.options.bedrock.writer import ENDPOINT_VARIABLE, copies_a_line
 from tests.stacks.emulated_account import EmulatedAccount
 from tests.stacks.emulated_tenant import EmulatedTenant
 from tests.stacks.synthesized import ROOT
-from tests.unit.test_from_nothing import FIRST, Action
+from tests.unit.test_from_nothing import FIRST, Action, section
 from tests.walk.walking import (
     ASSISTANT,
     CARE,
@@ -52,13 +52,12 @@ OF_THE_CARE_TEAM = (14, 16)
 INSTEAD: Mapping[int, str] = {
     1: "the environment that runs this test is what it makes",
     4: "the certificate is issued by the emulator",
-    5: "nobody signs in: assistant aws doctor --token has tests of its own",
-    7: "the emulator's quotas are unlimited",
-    9: "no Docker: the registry gets a manifest of each image, the lock its digest",
+    6: "the emulator's quotas are unlimited",
+    8: "no Docker: the registry gets a manifest of each image, the lock its digest",
     13: "the emulator runs no state machine: the deployed definition runs in this process meanwhile",
-    19: "no task and no function runs: the service is a process, the worker's handler runs here, both with "
-    "the environments of their deployment but for DIFFERS",
-    20: "as 19; the probe's handler too, with the environment of its function",
+    19: "no event and no function runs: the handlers of receiving and indexing run here, with the "
+    "environments of their deployment but for DIFFERS",
+    20: "the service is a process, and the probe's handler runs here, as 19",
 }
 DIFFERS: tuple[str, ...] = ("aws_endpoint_url", "sagemaker_endpoint_url", "search", "tls")
 """Emulators have addresses; the index is in a folder (tests/stacks/test_emulated_answer.py has a node); TLS
@@ -82,6 +81,7 @@ def edit_tenant_file(walk: Walk) -> None:
             r'certificate_arn = ".*"': f'certificate_arn = "{walk.printed["ARN"]}"',
             r"allowed_principals = .*": f'allowed_principals = ["arn:aws:iam::{CARE}:root"]',
             r"artifact_publishers = .*": f'artifact_publishers = ["{role}"]',
+            r"pushers = .*": f'pushers = {{ procedures = ["{role}"] }}',
             r"111122223333": ASSISTANT,
             r"example\.com": "northshop.net",
         },
@@ -127,19 +127,20 @@ def care_network(care: EmulatedAccount) -> dict[str, str]:
 BEFORE: Mapping[int, Callable[[Walk], None]] = {10: issuer_publishes_keys}
 MEANWHILE: Mapping[int, Callable[[Walk], None]] = {13: run_the_machine}
 AFTER: Mapping[int, Callable[[Walk], None]] = {
-    6: edit_tenant_file,
-    9: push_manifests,
+    5: edit_tenant_file,
+    8: push_manifests,
     15: edit_care_file,
 }
-NOT_RUN = (1, 9)
-CHECKS_NOT_RUN = (1, 5, 7, 9, 10, 15, 19, 20)
-"""Of what does not run; 9 and 10 look at git and at the command's own output, 15 runs as action 16 begins,
+NOT_RUN = (1, 8)
+CHECKS_NOT_RUN = (1, 6, 8, 10, 15, 19, 20)
+"""Of what does not run; 8 and 10 look at git and at the command's own output, 15 runs as action 16 begins,
 and 19 and 20 have their own."""
 STATUS = {10: 1}
 SAYS = {10: "Keys, Network, Data stand", 12: "search schema: "}
 """Action 10 ends with 1 and says what it waits for."""
 ASKING = FIRST[18:]
 """Actions that need a service."""
+COMMANDS = re.compile(r"`(assistant ask [^`]+)`")
 
 
 @pytest.fixture(scope="module")
@@ -173,16 +174,24 @@ async def test_the_page_leads_to_a_written_answer(
     adding, asking = [walk.told(block) for action in ASKING for block in action.blocks]
     async with answering(walk, tmp_path, monkeypatch) as site:
         said = await site.load(adding)
-        assert re.search(r"\d+ (documents )?live", said), said
-        said = await site.run(asking, role="agent")
-        line = re.search(r"^(.*79.*)\[1\]", said, re.MULTILINE)
-        assert line is not None, said
+        files = [path for path in (walk.clone / "knowledge/pharmacy").rglob("*") if path.is_file()]
+        told = " ".join(said.split())
+        read = re.search(r"([\d,]+) files put, ([\d,]+) read .*: [\d,]+ added, .* 0 refused", told)
+        assert read is not None, said
+        assert 0 < int(read[1]) == int(read[2]) <= len(files)
+        assert f"--function-name {walk.printed['PROBE_FUNCTION_NAME']}" in asking
+        assert await site.probe() == {"outcome": "working", "reason": "stop"}
         (called,) = site.bedrock.exchanges
         assert unquote(called.target) == f"/model/{tenant.generation.model}/converse-stream"
-        told = await site.run(asking.replace("assistant ask", "assistant --json ask"), role="agent")
+        (signed_in,) = COMMANDS.findall(section("Then: people sign in"))
+        said = await site.run(walk.told(signed_in), role="agent")
+        line = re.search(r"^(.*79.*)\[1\]", said, re.MULTILINE)
+        assert line is not None, said
+        told = await site.run(
+            walk.told(signed_in).replace("assistant ask", "assistant --json ask"), role="agent"
+        )
         usage = json.loads(told)["usage"]
         assert (usage["prompt_tokens"], usage["completion_tokens"]) == (5, 2)  # as the frames say
-        assert await site.probe() == {"outcome": "working", "reason": "stop"}
         assert len(site.bedrock.exchanges) == 3
 
 
@@ -231,13 +240,22 @@ class Site:
         return await asyncio.to_thread(self.walk.run, command.replace(shown, self.url), variables=variables)
 
     async def load(self, command: str) -> str:
-        """Run the command that adds documents, and meanwhile the worker for each message of its queue."""
-        adding = asyncio.create_task(self.run(command, role="knowledge_owner"))
-        while not adding.done():
-            batch = await asyncio.to_thread(self.deployed.messages, "ingestion_queue_url", wait_s=1)
-            if batch["Records"]:
-                assert await self.deployed.call("ingest_documents", batch) == {"batchItemFailures": []}
-        return await adding
+        """Run the command that pushes files, and meanwhile what reads each; then the worker."""
+        s3, inbox, received = self.walk.account.client("s3"), self.deployed.bucket("inbox"), set[str]()
+        # The template says so, and the emulator makes a bucket without.
+        s3.put_bucket_versioning(Bucket=inbox, VersioningConfiguration={"Status": "Enabled"})
+        pushing = asyncio.create_task(asyncio.to_thread(self.walk.run, command))
+        while not pushing.done():
+            found = (await asyncio.to_thread(s3.list_object_versions, Bucket=inbox)).get("Versions", [])
+            for each in found:
+                if each["VersionId"] not in received and not each["Key"].startswith(UPLOADS_PREFIX):
+                    received.add(each["VersionId"])
+                    came = object_created(inbox, each["Key"], version=each["VersionId"])
+                    done = await self.deployed.call("receive_documents", sqs_event("inbox", [came]))
+                    assert done == {"batchItemFailures": []}
+        while (batch := await asyncio.to_thread(self.deployed.messages, "ingestion_queue_url"))["Records"]:
+            assert await self.deployed.call("ingest_documents", batch) == {"batchItemFailures": []}
+        return await pushing
 
     async def probe(self) -> dict[str, Any]:
         """Invoke the function of action 20, by its name."""

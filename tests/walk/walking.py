@@ -82,6 +82,11 @@ class Walk:
             "PYTHONPATH": str(self.clone),
             "AWS_CONFIG_FILE": str(self.clone / "aws.config"),
             "CDK_VALIDATION": "false",  # make synth judges the templates
+            **{
+                f"GIT_{role}_{key}": "engineer"
+                for role in ("AUTHOR", "COMMITTER")
+                for key in ("NAME", "EMAIL")
+            },
         }
         if by_profile:
             del environment["AWS_ENDPOINT_URL"]  # it would stand over each profile's own
@@ -133,9 +138,10 @@ def copy_repository(clone: Path) -> None:
         if entry.name != ".bin":
             (clone / "node_modules" / entry.name).symlink_to(entry)
     command = clone / "node_modules/.bin/cdk"
-    # The emulator has no change sets; nobody is there to approve.
+    # The emulator has no change sets. Nobody is there to approve, also where a page does not say so.
     command.write_text(
-        f'#!/bin/bash\n[ "$1" != deploy ] || set -- "$@" --method=direct --require-approval=never\n'
+        '#!/bin/bash\n[ "$1" != deploy ] || set -- "$@" --method=direct\n'
+        '[[ "$1" != deploy || " $* " == *" --require-approval "* ]] || set -- "$@" --require-approval=never\n'
         f'exec {ROOT}/node_modules/.bin/cdk "$@"\n'
     )
     command.chmod(0o755)
@@ -166,6 +172,7 @@ def begin(tenant: str, clone: Path, account: EmulatedAccount, care: EmulatedAcco
     """Return a walk in a new clone."""
     walk = Walk(tenant, clone, account, care)
     copy_repository(walk.clone)
+    walk.run("git init -q && git add tenants care_app images.lock.toml && git commit -qm Begin")
     (walk.clone / "aws.config").write_text(
         "".join(
             f"[profile {name}]\nregion = us-east-1\nendpoint_url = {each.url}\n"
