@@ -1,4 +1,4 @@
-"""The keys stack: five KMS keys, deployed first and never deleted.
+"""The keys stack: six KMS keys, deployed first and never deleted.
 
 A key policy is a second check on everything that a key encrypts. It allows and never denies
 (docs/decisions/0017-key-policies-that-only-allow.md): services use keys through grants, as principals without
@@ -16,6 +16,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from assistant.option import Place
+from assistant.tenant.deployed_names import RECEIPT_KEY_OUTPUT
 from stacks.outputs import KeysOutputs
 from stacks.processes import ask_for_locks
 from stacks.roles import (
@@ -82,12 +83,17 @@ class KeysStack(TenantStack):
             *_use_by_trails(self, tenant),
             *published_by_alarms(self, tenant),
         )
+        receipt = self._signing_key()
+        cdk.CfnOutput(
+            self, RECEIPT_KEY_OUTPUT, value=receipt.key_arn, description="assistant aws receipt verify"
+        )
         self.outputs = KeysOutputs(
             data_key_arn=data.key_arn,
             capture_key_arn=capture.key_arn,
             feedback_key_arn=feedback.key_arn,
             models_key_arn=models.key_arn,
             logs_key_arn=logs.key_arn,
+            receipt_key_arn=receipt.key_arn,
         )
 
     def _key(self, construct_id: str, holds: str, *uses: iam.PolicyStatement) -> kms.Key:
@@ -107,6 +113,26 @@ class KeysStack(TenantStack):
             policy=iam.PolicyDocument(statements=statements),
         )
         pin(key, construct_id)
+        return key
+
+    def _signing_key(self) -> kms.Key:
+        """Create the key of receipts. It outlives the tenant: a receipt is verified years later."""
+        signs = _allow_account(
+            "SignByTenant",
+            self.tenant,
+            ["kms:Sign"],
+            {"StringEquals": {TENANT_TAG: self.tenant.name, "kms:SigningAlgorithm": "ECDSA_SHA_256"}},
+        )
+        key = kms.Key(
+            self,
+            "ReceiptKey",
+            description=f"{self.tenant.config.display_name}: signs receipts of withdrawals",
+            key_spec=kms.KeySpec.ECC_NIST_P256,
+            key_usage=kms.KeyUsage.SIGN_VERIFY,
+            removal_policy=OUTLIVES,
+            policy=iam.PolicyDocument(statements=[*administration(self, self.tenant), signs]),
+        )
+        pin(key, "ReceiptKey")
         return key
 
 

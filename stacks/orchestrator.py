@@ -392,6 +392,7 @@ def _key_statements(tenant: DeployedTenant, keys: KeysOutputs) -> list[iam.Polic
         allow(USE_KEY, keys.data_key_arn, conditions=stores),
         allow("kms:Decrypt", keys.data_key_arn, conditions={"StringEquals": context}),
         allow("kms:Decrypt", keys.models_key_arn, conditions=via(tenant, "s3")),
+        allow("kms:Sign", keys.receipt_key_arn),
     ]
 
 
@@ -608,6 +609,7 @@ def _settings(foundation: Foundation, models: ModelsOutputs, ingestion: Ingestio
         "release": tenant.place.release,
         "model_stamp": models.model_stamp,
         "schema_stamp": ingestion.schema_stamp,
+        "receipt_key": foundation.keys.receipt_key_arn,
     }
 
 

@@ -50,6 +50,8 @@ class KeysOutputs:
     """Model artifacts and the volumes of endpoints."""
     logs_key_arn: str
     """CloudWatch log groups, alarm topics, CloudTrail."""
+    receipt_key_arn: str
+    """Signs receipts of withdrawals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from assistant.domain.clock import Clock
-from assistant.domain.documents import DocumentState, DocumentStatus, ReceiptPlace, WithdrawalReceipt
+from assistant.domain.documents import (
+    DocumentState,
+    DocumentStatus,
+    ReceiptPlace,
+    ReceiptSignature,
+    WithdrawalReceipt,
+    signed_text,
+)
 from assistant.domain.errors import ConflictError
 from assistant.domain.public import PublicModel
 from assistant.option import Place
@@ -102,6 +109,8 @@ class WithdrawalReceipts:
     stores: Stores
     on_aws: bool
     clock: Clock
+    sign: Callable[[bytes], Awaitable[ReceiptSignature]] | None = None
+    """Signs a text by the deployment's key; None on a machine of one's own."""
 
     async def of(self, status: DocumentStatus) -> WithdrawalReceipt:
         """Return the receipt as the stores are now.
@@ -113,7 +122,7 @@ class WithdrawalReceipts:
                 f"The document {status.document_id} is {status.state}; a receipt is made of a withdrawn one."
             )
         places = [*await self._asked(status), *self._remaining(status.updated_at)]
-        return WithdrawalReceipt(
+        receipt = WithdrawalReceipt(
             document_id=status.document_id,
             title=status.title,
             withdrawn_at=status.updated_at,
@@ -121,6 +130,10 @@ class WithdrawalReceipts:
             is_complete=all(place.state != "pending" for place in places),
             places=tuple(places),
         )
+        if self.sign is None:
+            return receipt
+        signature = await self.sign(signed_text(receipt.model_dump(mode="json")))
+        return receipt.model_copy(update={"signature": signature})
 
     async def _asked(self, status: DocumentStatus) -> list[ReceiptPlace]:
         """Return the places whose stores are asked."""

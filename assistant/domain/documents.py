@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
 from pydantic import AwareDatetime, Field, StringConstraints
@@ -569,6 +569,16 @@ class ReceiptPlace(PublicModel):
     """The setting, the use case or the rule of AWS that decides."""
 
 
+class ReceiptSignature(PublicModel):
+    """Who signed a receipt: a deployment, by a key that no process has."""
+
+    key: str
+    """ARN of the KMS key, ``ECC_NIST_P256``."""
+    algorithm: Literal["ECDSA_SHA_256"] = "ECDSA_SHA_256"
+    value: str
+    """The signature in DER, base64, over :func:`signed_text` of the receipt."""
+
+
 class WithdrawalReceipt(PublicModel):
     """``GET /v1/documents/{id}/receipt``."""
 
@@ -580,6 +590,15 @@ class WithdrawalReceipt(PublicModel):
     is_complete: bool
     """Whether nothing is pending."""
     places: tuple[ReceiptPlace, ...]
+    signature: ReceiptSignature | None = Field(default=None, exclude_if=lambda signature: signature is None)
+    """Of a deployment. ``assistant aws receipt verify`` holds the receipt against it."""
+
+
+def signed_text(receipt: Mapping[str, Any]) -> bytes:
+    """Return what is signed of a receipt's JSON: the SHA-256 in hex of all but ``signature``, keys sorted,
+    without blanks, in UTF-8."""
+    said = {name: value for name, value in receipt.items() if name != "signature"}
+    return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest().encode()
 
 
 MOST_LISTED = 100

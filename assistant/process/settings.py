@@ -223,6 +223,8 @@ class StoreSettings(ProcessSettings):
     deployment."""
     otlp_endpoint: str | None = None
     """Collector of spans (OTLP over HTTP); no spans are sent when absent."""
+    receipt_key: str | None = None
+    """ARN of the KMS key that signs receipts of withdrawals; they are not signed when absent."""
     log_level: str = "INFO"
     """Lowest level that is logged."""
 

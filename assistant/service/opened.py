@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from assistant.documents.receive import ReceiveRawFiles
     from assistant.documents.uploads import ReceiveUpload
     from assistant.documents.work import TenantIngestion
+    from assistant.domain.documents import ReceiptSignature
     from assistant.model_server.here import ModelsHere
     from assistant.stores.index.opensearch_schema import PassageSchema
     from assistant.stores.ports import AnswerGenerator, DocumentTexts, PassageIndex
@@ -222,10 +223,17 @@ async def _served(
             stores=stores,
             on_aws=settings.stores == "aws",
             clock=clock,
+            sign=None if settings.receipt_key is None else await _signer(stores, settings.receipt_key),
         ),
     )
     opened = [await open_parts(served, stores) for open_parts in PARTS.joined()]
     return replace(served, parts=[part for parts in opened for part in parts])
+
+
+async def _signer(stores: ModelStores, key: str) -> Callable[[bytes], Awaitable[ReceiptSignature]]:
+    from assistant.process.aws.parameters import signed_receipt
+
+    return partial(signed_receipt, await stores.clients.aws("kms"), key)
 
 
 async def _writer(stores: ModelStores, settings: ServiceSettings, *, generates: bool) -> AnswerWriter:

@@ -98,6 +98,8 @@ AUDIT_FOLDER = "audit/"
 """Folder of the trail bucket with the digests of audit records, one a day."""
 AUDIT_OUTPUT = "AuditStores"
 """Output of the ingestion stack: the fields of ``AuditSettings`` as JSON."""
+RECEIPT_KEY_OUTPUT = "ReceiptKeyArn"
+"""Output of the keys stack: the KMS key that signs receipts of withdrawals."""
 ERASURE_PARTITIONS = ("erasure#*",)
 """Patterns of the partitions of the events' table that have the keys of erasure."""
 CASES, CASE_INDEX, ACT_REQUESTS = "case", "case_index", "act_request"

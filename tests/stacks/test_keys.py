@@ -36,12 +36,12 @@ def actions_of(statement: Mapping[str, Any]) -> list[str]:
     return [actions] if isinstance(actions, str) else list(actions)
 
 
-def test_five_keys_rotate_and_outlive_their_protected_stack(
+def test_six_keys_outlive_their_protected_stack_and_rotate_unless_they_sign(
     keys: Mapping[str, Mapping[str, Any]], stack: KeysStack
 ) -> None:
-    assert sorted(keys) == ["CaptureKey", "DataKey", "FeedbackKey", "LogsKey", "ModelsKey"]
-    for key in keys.values():
-        assert key["Properties"]["EnableKeyRotation"] is True
+    assert sorted(keys) == ["CaptureKey", "DataKey", "FeedbackKey", "LogsKey", "ModelsKey", "ReceiptKey"]
+    for name, key in keys.items():
+        assert key["Properties"].get("EnableKeyRotation", False) is (name != "ReceiptKey")
         assert (key["DeletionPolicy"], key["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert stack.termination_protection
 
@@ -52,7 +52,7 @@ def test_no_statement_lets_an_identity_policy_alone_use_a_key(keys: Mapping[str,
         for name, statement in statements(keys)
         if "AWS" in statement["Principal"] and set(actions_of(statement)) & set(USE)
     ]
-    assert {name for name, _ in uses} == set(keys)
+    assert {name for name, _ in uses} == set(keys) - {"ReceiptKey"}
     for _, statement in uses:
         condition = statement["Condition"]
         tagged = condition.get("StringEquals", {}).get("aws:PrincipalTag/tenant") == "pharmacy"
@@ -60,6 +60,18 @@ def test_no_statement_lets_an_identity_policy_alone_use_a_key(keys: Mapping[str,
         of_secrets = condition.get("ArnLike", {}).get("kms:EncryptionContext:SecretARN")
         putting = of_secrets and "kms:ViaService" in condition["StringEquals"]
         assert tagged or deploying or putting
+
+
+def test_receipts_are_signed_by_the_tenant_s_roles_and_by_nobody_who_administers(
+    keys: Mapping[str, Mapping[str, Any]],
+) -> None:
+    key = keys["ReceiptKey"]["Properties"]
+    assert (key["KeySpec"], key["KeyUsage"]) == ("ECC_NIST_P256", "SIGN_VERIFY")
+    (signs,) = [one for one in key["KeyPolicy"]["Statement"] if {"kms:Sign", "kms:*"} & set(actions_of(one))]
+    assert signs["Condition"]["StringEquals"] == {
+        "aws:PrincipalTag/tenant": "pharmacy",
+        "kms:SigningAlgorithm": "ECDSA_SHA_256",
+    }
 
 
 def test_no_statement_denies_because_a_deny_would_override_grants(
@@ -70,7 +82,7 @@ def test_no_statement_denies_because_a_deny_would_override_grants(
 
 def test_grants_are_only_for_services(keys: Mapping[str, Mapping[str, Any]]) -> None:
     grants = [statement for _, statement in statements(keys) if "kms:CreateGrant" in actions_of(statement)]
-    assert len(grants) == 2 * len(keys)
+    assert len(grants) == 2 * (len(keys) - 1)  # nothing is encrypted by the key of receipts
     assert all(grant["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"} for grant in grants)
     assert not any(
         "kms:Create*" in actions_of(statement) or "kms:*" in actions_of(statement)
@@ -157,7 +169,7 @@ def test_break_glass_and_declared_readers_may_only_decrypt() -> None:
     stack = KeysStack(stage_for(tenant), tenant=tenant)
     keys = resources_of(template_of(stack), "AWS::KMS::Key")
     reads = [statement for _, statement in statements(keys) if statement.get("Sid") == "ReadByDeclared"]
-    assert len(reads) == len(keys)
+    assert len(reads) == len(keys) - 1  # the key of receipts decrypts nothing
     for read in reads:
         assert actions_of(read) == ["kms:Decrypt", "kms:DescribeKey"]
         assert read["Condition"] == {"ArnLike": {"aws:PrincipalArn": [BREAK_GLASS]}}

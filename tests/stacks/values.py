@@ -45,6 +45,7 @@ KEYS = KeysOutputs(
     feedback_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000005"),
     models_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000003"),
     logs_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000004"),
+    receipt_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000006"),
 )
 NETWORK = NetworkOutputs(
     reach_addresses={"orders": "https://vpce-0123-orders.vpce-svc-0123.us-east-1.vpce.amazonaws.com:443"},

@@ -13,7 +13,7 @@ import httpx
 import typer
 from typer import Argument, Option
 
-from assistant.cli.aws import audit
+from assistant.cli.aws import audit, receipt
 from assistant.cli.aws.cdk import IMAGE_LOCK, CdkCommand, ImageLockFile
 from assistant.cli.aws.cost import cost
 from assistant.cli.aws.destroying import Destruction
@@ -46,6 +46,7 @@ from template_checks import upgrades as upgrade_checks
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(audit.app, name="audit")
+app.add_typer(receipt.app, name="receipt")
 app.command()(cost)
 _TIMEOUT_S = 15.0
 _WELL_KNOWN = "/.well-known/openid-configuration"

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from assistant.domain.documents import ReceiptSignature
 from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
 from assistant.process.aws.clients import ServiceRefusedError, aws_call
 from assistant.tenant.deployed_names import LINK_SECRET_PURPOSE, link_secret_context
@@ -151,13 +152,24 @@ async def signed_token(kms: Any, *, key_id: str, kid: str, claims: Mapping[str, 
     """
     head = _base64url(orjson.dumps({"alg": "ES256", "kid": kid, "typ": "at+jwt"}))
     signed = f"{head}.{_base64url(orjson.dumps(dict(claims)))}"
-    async with aws_call("KMS", limit_s=_TOKEN_LIMIT_S):
-        how = {"KeyId": key_id, "MessageType": "RAW", "SigningAlgorithm": _SIGNING_ALGORITHM}
-        response = await kms.sign(Message=signed.encode(), **how)
+    signature = await _signed(kms, key_id, signed.encode())
     from cryptography.hazmat.primitives.asymmetric import utils  # only the probe's package has it
 
-    numbers = utils.decode_dss_signature(bytes(response["Signature"]))
+    numbers = utils.decode_dss_signature(signature)
     return f"{signed}.{_base64url(b''.join(number.to_bytes(_TOKEN_NUMBER_BYTES) for number in numbers))}"
+
+
+async def signed_receipt(kms: Any, key_id: str, text: bytes) -> ReceiptSignature:
+    """Return KMS's signature of a receipt's text, by an ECC_NIST_P256 key. Raises DependencyError."""
+    return ReceiptSignature(key=key_id, value=base64.b64encode(await _signed(kms, key_id, text)).decode())
+
+
+async def _signed(kms: Any, key_id: str, message: bytes) -> bytes:
+    """Return the signature of a message of at most 4,096 bytes, in DER."""
+    async with aws_call("KMS", limit_s=_TOKEN_LIMIT_S):
+        how = {"KeyId": key_id, "MessageType": "RAW", "SigningAlgorithm": _SIGNING_ALGORITHM}
+        response = await kms.sign(Message=message, **how)
+    return bytes(response["Signature"])
 
 
 def _base64url(part: bytes) -> str:
