@@ -223,8 +223,6 @@ class StoreSettings(ProcessSettings):
     deployment."""
     otlp_endpoint: str | None = None
     """Collector of spans (OTLP over HTTP); no spans are sent when absent."""
-    receipt_key: str | None = None
-    """ARN of the KMS key that signs receipts of withdrawals; they are not signed when absent."""
     log_level: str = "INFO"
     """Lowest level that is logged."""
 
@@ -347,6 +345,8 @@ class ServiceSettings(StoreSettings):
     """Interval of those metrics. Active streams are sampled each second."""
     release: str = ""
     """Deployed version of this package; `/readyz` shows it and the next two."""
+    receipt_key: str | None = None
+    """ARN of the KMS key that signs receipts of withdrawals; they are not signed when absent."""
     model_stamp: str = ""
     """Stamp of the deployed model artifacts and images; a change replaces the tasks."""
     schema_stamp: str = ""
