@@ -58,6 +58,8 @@ async def aws_service(folder: Path, *, aws_url: str, opensearch_url: str) -> Asy
         settings = aws.settings(
             service_settings(folder, scene, sagemaker_url=sagemaker.url, jwks_url=jwks_url)
         )
+        key = await aws.clients["kms"].create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+        settings = settings.model_copy(update={"receipt_key": key["KeyMetadata"]["Arn"]})
         made = await stack.enter_async_context(service_on(settings, scene, sagemaker))
         yield AwsService(
             made.url,

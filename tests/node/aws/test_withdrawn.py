@@ -6,12 +6,15 @@ import asyncio
 import base64
 import secrets
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from assistant.cli.aws.receipt import SIGNED, judged
 from assistant.documents.withdraw import remove_documents
 from assistant.domain.clock import SystemClock
 from assistant.domain.desk import BoundSource, ItemState
@@ -78,6 +81,15 @@ async def receipt_of(service: AwsService) -> Any:
     response = await service.client.get("/v1/documents/leaflet/receipt", headers=owner)
     assert response.status_code == 200, response.text
     return response.json()
+
+
+async def check_signature(service: AwsService, receipt: Mapping[str, Any]) -> None:
+    kms, signature = service.stores.clients["kms"], receipt["signature"]
+    public = load_der_public_key((await kms.get_public_key(KeyId=signature["key"]))["PublicKey"])
+    assert isinstance(public, EllipticCurvePublicKey)
+    assert judged(receipt, arn=signature["key"], key=public) == SIGNED
+    changed = {**receipt, "title": "another"}
+    assert judged(changed, arn=signature["key"], key=public) == "changed since it was signed"
 
 
 async def approve(service: AwsService) -> None:
@@ -155,7 +167,9 @@ async def test_nothing_of_a_withdrawn_document_is_left_but_what_was_sent(service
         return (await receipt_of(service))["is_complete"]
 
     await eventually(is_complete)
-    places = (await receipt_of(service))["places"]
+    receipt = await receipt_of(service)
+    await check_signature(service, receipt)
+    places = receipt["places"]
     counted = {place["place"]: place["found"] for place in places if place["found"] is not None}
     assert counted == dict.fromkeys(counted, 0)
     assert {"document", "index", "vectors", "approved_answers", "feedback"} <= counted.keys()
