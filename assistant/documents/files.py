@@ -27,7 +27,7 @@ from urllib.parse import unquote
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
+from assistant.documents.parsing_process import MALFORMED, ParsingProcess, ParsingRequest, read_answer
 from assistant.domain.documents import Document, OriginalFile, id_prefix_of
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, ParsingStoppedError, TooLargeError
 from assistant.option import Place
@@ -86,9 +86,9 @@ def write_item(item: SourceItem) -> bytes:
     return _ITEM.dump_json(item, exclude_unset=True)
 
 
-def read_item(body: bytes) -> SourceItem:
-    """Return the item that ``write_item`` wrote. Raises pydantic's ValidationError."""
-    return _ITEM.validate_json(body)
+def read_item(answer: bytes | ParsingStoppedError) -> SourceItem | ParsingStoppedError:
+    """Return the item that ``write_item`` wrote; an error for an answer that is none."""
+    return read_answer(_ITEM, answer)
 
 
 def as_item(origin: str, fields: Mapping[str, object], *, metadata: dict[str, tuple[str, ...]]) -> SourceItem:
@@ -439,9 +439,22 @@ def _parse(found: _Found, parsing: ParsingProcess | None, *, with_text: bool = F
     for answer in parsing.run(requests()):
         while isinstance(place := places.popleft(), SourceFailure):
             yield place
-        is_stopped = isinstance(answer, ParsingStoppedError)
-        yield _stopped(place, answer) if is_stopped else _with_original(place, read_item(answer))
+        item = _own_item(place, read_item(answer))
+        is_stopped = isinstance(item, ParsingStoppedError)
+        yield _stopped(place, item) if is_stopped else _with_original(place, item)
     yield from (place for place in places if isinstance(place, SourceFailure))
+
+
+def _own_item(
+    request: ParsingRequest, item: SourceItem | ParsingStoppedError
+) -> SourceItem | ParsingStoppedError:
+    """Return the item if it is of the file that was asked about and names none of this machine, else an
+    error: labels hang on the path, and originals are read from the file."""
+    if isinstance(item, ParsingStoppedError):
+        return item
+    is_own = request.header["name"] in (item.origin, item.origin.rpartition(":")[0])  # a line of it
+    names_file = isinstance(item, SourceDocument) and item.file is not None
+    return item if is_own and not names_file else ParsingStoppedError(MALFORMED)
 
 
 def _with_original(request: ParsingRequest, item: SourceItem) -> SourceItem:

@@ -25,13 +25,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TypeVar, cast
 
 import orjson
 import structlog
+from pydantic import TypeAdapter, ValidationError
 
 from assistant.documents.confinement import hide_process
-from assistant.domain.errors import LocalRuntimeError, ParsingStoppedError
+from assistant.domain.errors import LocalRuntimeError, ParsingStoppedError, TooLargeError
 
 _log = structlog.get_logger(__name__)
 LENGTHS = struct.Struct(">II")
@@ -55,6 +56,8 @@ _INHERITED = (
 """Environment variables that the child inherits. None holds a secret."""
 _SCAN_READER = "tesseract"
 """The program that a child may start: only one whose requests name languages of scans."""
+_Answer = TypeVar("_Answer")
+MALFORMED = "The parsing process answered something else. Look at the document before you add it again."
 _SPLIT = "and was stopped. Split the document, or simplify its markup, and add it again."
 
 
@@ -200,9 +203,11 @@ class ParsingProcess:
         """Return the next answer, or why the child gave none."""
         child = self._child or self._start()
         try:
-            body = _exchange(child, timeout_s=wall_s)
+            body = _exchange(child, timeout_s=wall_s, most_bytes=self._limits.memory_mib << 20)
         except TimeoutError:
             return _Ended(f"Parsing took longer than {wall_s:.0f} s {_SPLIT}", retry=False)
+        except TooLargeError:
+            return _Ended(MALFORMED, retry=False)
         return self._exit_reason(child) if body is None else body
 
     def _start(self) -> _Child:
@@ -219,8 +224,8 @@ class ParsingProcess:
         for pipe in pipes:
             os.set_blocking(pipe.fileno(), False)
         try:
-            greeting = _exchange(child, timeout_s=_START_TIMEOUT_S)
-        except TimeoutError:
+            greeting = _exchange(child, timeout_s=_START_TIMEOUT_S, most_bytes=_READ_BYTES)
+        except (TimeoutError, TooLargeError):
             greeting = None
         if greeting is None:
             self._end()
@@ -260,17 +265,30 @@ def _warn_once(lacks: tuple[str, ...]) -> None:
         _log.warning("parsing_not_confined", lacks=lacks, system=sys.platform, release=os.uname().release)
 
 
-def _exchange(child: _Child, *, timeout_s: float) -> bytes | None:
+def read_answer(
+    kind: TypeAdapter[_Answer], answer: bytes | ParsingStoppedError
+) -> _Answer | ParsingStoppedError:
+    """Return an answer of ``ParsingProcess.run``; for one that is not of this kind an error, which does not
+    quote it."""
+    if isinstance(answer, ParsingStoppedError):
+        return answer
+    try:
+        return kind.validate_json(answer)
+    except ValidationError:
+        return ParsingStoppedError(MALFORMED)
+
+
+def _exchange(child: _Child, *, timeout_s: float, most_bytes: int) -> bytes | None:
     """Send and receive until one answer is complete. Return its body; None when the child ended.
 
-    Raises TimeoutError.
+    Raises TimeoutError, and TooLargeError for an answer that the child's own memory could not have held.
     """
     until_s = time.monotonic() + timeout_s
     with selectors.DefaultSelector() as ready:
         ready.register(child.from_child, selectors.EVENT_READ)
         if child.unsent:
             ready.register(child.to_child, selectors.EVENT_WRITE)
-        while (body := _complete(child.received)) is None:
+        while (body := _complete(child.received, most_bytes)) is None:
             events = ready.select(max(0.0, until_s - time.monotonic()))
             if not events:
                 raise TimeoutError
@@ -293,12 +311,14 @@ def _write_some(child: _Child) -> None:
         child.unsent.clear()  # the child ended: reading from the other pipe shows it
 
 
-def _complete(received: bytearray) -> bytes | None:
-    """Remove the first frame and return its body; None while it is incomplete."""
+def _complete(received: bytearray, most_bytes: int) -> bytes | None:
+    """Remove the first frame and return its body; None while it is incomplete. Raises TooLargeError."""
     if len(received) < LENGTHS.size:
         return None
     header_bytes, body_bytes = LENGTHS.unpack_from(received)
     end = LENGTHS.size + header_bytes + body_bytes
+    if end > most_bytes:
+        raise TooLargeError(f"An answer of {end:,} bytes.")
     if len(received) < end:
         return None
     body = bytes(received[LENGTHS.size + header_bytes : end])

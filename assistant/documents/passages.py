@@ -20,7 +20,7 @@ from semantic_text_splitter import TextSplitter
 from tokenizers import Tokenizer
 
 from assistant.documents.parsing import parse_document
-from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
+from assistant.documents.parsing_process import MALFORMED, ParsingProcess, ParsingRequest, read_answer
 from assistant.domain.documents import (
     Document,
     DocumentCard,
@@ -32,7 +32,12 @@ from assistant.domain.documents import (
     UnitKind,
     embedding_input,
 )
-from assistant.domain.errors import AssistantError, ConfigurationError, DocumentInvalidError
+from assistant.domain.errors import (
+    AssistantError,
+    ConfigurationError,
+    DocumentInvalidError,
+    ParsingStoppedError,
+)
 from assistant.text.language import Language, fold, language
 
 MAX_CACHED_WORDS = 200_000
@@ -135,13 +140,33 @@ class ChildProcessParser:
         process.allow_reading(tokenizer_json.resolve())
 
     def parse(self, documents: Sequence[Received]) -> Iterator[ParsedParts | AssistantError]:
-        for answer in self._process.run(map(self._request, documents)):
-            parts = answer if isinstance(answer, AssistantError) else _PARTS_OR_REASON.validate_json(answer)
+        answers = self._process.run(map(self._request, documents))
+        for received, answer in zip(documents, answers, strict=True):
+            parts = read_answer(_PARTS_OR_REASON, answer)
+            if isinstance(parts, ParsedParts) and not _are_of(received, parts):
+                parts = ParsingStoppedError(MALFORMED)
             yield DocumentInvalidError(parts) if isinstance(parts, str) else parts
 
     def _request(self, received: Received) -> ParsingRequest:
         fields = {"content_hash": received.content_hash, "received_at": received.received_at.isoformat()}
         return ParsingRequest("document", self._header | fields, received.document.model_dump_json().encode())
+
+
+def _are_of(received: Received, parts: ParsedParts) -> bool:
+    """Return whether the parts go into the index as the document's own: under its id, with its labels."""
+    document, own_hash = received.document, received.content_hash
+    own = document.document_id, own_hash, document.source, document.labels
+    are_its_ids = all(one.passage_id == f"{own[0]}#{number}" for number, one in enumerate(parts.passages))
+    text = parts.parsed
+    is_its_text = (text.labels, text.original) == (document.labels, document.original)
+    return (
+        is_its_text
+        and are_its_ids
+        and all(
+            (part.document_id, part.content_hash, part.source, part.labels) == own
+            for part in (parts.card, *parts.passages)
+        )
+    )
 
 
 _PARTS_OR_REASON: TypeAdapter[ParsedParts | str] = TypeAdapter(ParsedParts | str)

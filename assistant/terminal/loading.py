@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-import orjson
+from pydantic import TypeAdapter
 from rapidfuzz.distance import OSA
 
 from assistant.documents.files import (
@@ -23,7 +23,7 @@ from assistant.documents.files import (
     read_sources,
     skipped_files,
 )
-from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
+from assistant.documents.parsing_process import ParsingProcess, ParsingRequest, read_answer
 from assistant.documents.readable import pages_of
 from assistant.documents.receive import AddDocuments, AddSummary
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
@@ -52,6 +52,7 @@ from assistant.text.markup import Tag, tags_in
 
 _WRITER = "assistant knowledge"
 """The writer in the records, for every person on this machine."""
+_LINKS_OR_REASON = TypeAdapter[list[str] | str](list[str] | str)
 _POLL_S = 0.2
 _WINDOW = 64
 """Documents whose state is read at once. Few: the worker needs the processor more."""
@@ -269,7 +270,8 @@ class CheckedFiles:
         with ParsingProcess() as parsing:
             for answer in parsing.run(bodies()):
                 origin, document = asked.popleft()
-                told = answer.message if isinstance(answer, ParsingStoppedError) else orjson.loads(answer)
+                told = read_answer(_LINKS_OR_REASON, answer)
+                told = told.message if isinstance(told, ParsingStoppedError) else told
                 if isinstance(told, str):  # begins with the document's id
                     self._count(origin, document, told.rpartition(": ")[2].rstrip("."))
                 else:

@@ -17,11 +17,11 @@ import unicodedata
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import eq
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-import orjson
+from pydantic import TypeAdapter
 
-from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
+from assistant.documents.parsing_process import ParsingProcess, ParsingRequest, read_answer
 from assistant.documents.readable import answers_now, pages_of
 from assistant.documents.sources import KnowledgeSources
 from assistant.domain.documents import Document, DocumentStatus
@@ -53,6 +53,7 @@ BANDS, _BAND_VALUES = 21, 6
 _WEIGHT, _MOST_WEIGHT = re.compile(r"([^=]+)=(\d{1,3}(?:\.\d{1,6})?)"), 100.0
 _CHANCE = 1 / 256
 """Share of equal bytes of two signatures without a common triple."""
+_TEXT_OR_REASON = TypeAdapter[tuple[str] | str](tuple[str] | str)
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2060\ufeff]")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -166,10 +167,10 @@ async def _content(wanted: WantedDocument, documents: StoredDocuments) -> Docume
 def _text(
     wanted: WantedDocument, document: Document, answer: bytes | ParsingStoppedError
 ) -> CorpusText | str:
-    parsed: object = None if isinstance(answer, ParsingStoppedError) else orjson.loads(answer)
-    if not isinstance(parsed, list):
+    parsed = read_answer(_TEXT_OR_REASON, answer)
+    if not isinstance(parsed, tuple):
         return "unreadable"
-    text = cleaned(cast("list[str]", parsed)[0])
+    text = cleaned(parsed[0])
     if len(text.split()) < _LEAST_WORDS:
         return f"shorter than {_LEAST_WORDS} words"
     where = wanted.document_id, wanted.source, wanted.content_hash
