@@ -325,7 +325,7 @@ def test_the_role_of_a_source_s_pushers_puts_and_reads_its_own_and_reaches_nothi
     inbox = store(account, "pharmacy", "InboxBucket")
     key = next(one for one in account.stores if one.arn == inbox.key)
 
-    def asked(action: str, inside: str, of: Store = inbox, **context: str) -> Request:
+    def asked(action: str, inside: str, of: Store = inbox, /, **context: str) -> Request:
         found = as_deployed(account, role, action, of, inside=inside)
         return replace(found, context={**found.context, **context})
 
