@@ -40,6 +40,7 @@ NOT_OF_THE_CARE_SIDE = {
     "deployment.break_glass": "it has no store",
     "deployment.artifact_publishers": "it has no model",
     "deployment.image_key": "it has no image",
+    "deployment.pushers": "it has no inbox",
     "network.prefix_lists": "its one gateway endpoint has no rule in a security group",
 }
 
