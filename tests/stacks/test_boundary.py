@@ -83,6 +83,27 @@ def test_the_boundary_denies_no_action_that_a_role_needs(
     assert not undone
 
 
+OF_A_BUCKET = (
+    "Acl",
+    "ObjectLockConfiguration",
+    "OwnershipControls",
+    "Policy",
+    "PublicAccessBlock",
+    "Versioning",
+)
+"""What of a bucket opens it, or ends how long its objects are kept: ``s3:PutBucket…``."""
+
+
+def test_the_boundary_denies_whatever_opens_or_empties_a_bucket(
+    statements: Mapping[str, Mapping[str, Any]],
+) -> None:
+    denied = _list(statements["OpenOrDestroy"]["Action"])
+    opening = [f"s3:PutBucket{part}" for part in OF_A_BUCKET]
+    opening += ["s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:PutLifecycleConfiguration"]
+
+    assert [action for action in opening if not any(fnmatchcase(action, each) for each in denied)] == []
+
+
 def test_the_boundary_allows_no_service_that_no_role_needs(assembly: Path) -> None:
     needed = {action.partition(":")[0] for _, action in granted(assembly)}
     by_tenant_file = {"ssmmessages", "execute-api", "vpc-lattice-svcs", "ecs", "iam"}

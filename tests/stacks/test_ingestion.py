@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from assistant.process.settings import AuditSettings, RedactingSettings
 from assistant.stores.ports import MAX_ATTEMPTS
 from assistant.tenant.deployed_names import AUDIT_OUTPUT
 from stacks.ingestion import functions as tenant_queues
+from stacks.ingestion import stack
 from stacks.ingestion.stack import IngestionStack, schema_stamp
 from stacks.observability import alarms
 from stacks.outputs import Workload
@@ -245,6 +247,30 @@ def test_the_schema_stamp_changes_with_the_index() -> None:
 
     assert schema_stamp(with_sections(tenant, index=index)) != schema_stamp(tenant)
     assert schema_stamp(with_sections(tenant, gate={"hopeless_cosine": 0.5})) == schema_stamp(tenant)
+
+
+def test_the_schema_stamp_changes_with_the_code_that_makes_the_schema(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else CloudFormation would not call the function, and the index would keep the older schema."""
+    before = schema_stamp(deployed("pharmacy"))
+    changed = tmp_path / stack._SCHEMA_CODE.name
+    changed.write_bytes(stack._SCHEMA_CODE.read_bytes() + b"# another mapping")
+    monkeypatch.setattr(stack, "_SCHEMA_CODE", changed)
+
+    assert schema_stamp(deployed("pharmacy")) != before
+
+
+def test_what_a_withdrawal_left_on_the_domain_s_disks_goes_within_the_hour(template: dict[str, Any]) -> None:
+    """A run purges what the run before could not: OpenSearch retains deletes for 30 s."""
+    (rule,) = [
+        body["Properties"]
+        for name, body in resources_of(template, "AWS::Events::Rule").items()
+        if name.startswith("DocumentsPurge")
+    ]
+    number, unit = rule["ScheduleExpression"].removeprefix("rate(").removesuffix(")").split()
+    assert (unit, rule.get("State", "ENABLED")) == ("minutes", "ENABLED")
+    assert 2 * int(number) <= 60
 
 
 def test_the_redactor_is_fed_by_the_quarantine_alone(template: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -261,6 +262,18 @@ def test_the_output_tells_where_trials_run() -> None:
     assert place.key_arn == KEYS.models_key_arn
     assert place.role_arn.startswith("TrialsRole")
     assert place.clean_up_role_arn.startswith("TrialsCleanUp")
+
+
+def test_every_part_of_a_trial_may_be_deleted_by_schedule() -> None:
+    """The command schedules deletions of an endpoint, its configuration and its model."""
+    deletes = {
+        statement["Action"]: json.dumps(statement["Resource"])
+        for statement in statements("sandbox", "TrialsCleanUp")
+    }
+
+    assert deletes.keys() == {f"sagemaker:Delete{kind}" for kind in ("Endpoint", "EndpointConfig", "Model")}
+    for name in trial_endpoints(deployed("sandbox")):
+        assert all(name in where for where in deletes.values())
 
 
 def test_a_trial_s_role_reads_artifacts_and_writes_only_log_lines_and_metrics() -> None:

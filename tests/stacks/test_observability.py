@@ -302,6 +302,18 @@ def test_readers_outside_the_tenant_s_path_and_the_declared_ones_are_strangers(
     assert users == ["arn:aws:iam::111122223333:user/auditor"]
 
 
+@pytest.mark.parametrize("kind", ["Root", "FederatedUser", "AWSAccount", "IdentityCenterUser", "Unknown"])
+def test_a_read_by_any_kind_of_identity_but_roles_users_and_services_is_a_stranger_s(
+    template: dict[str, Any], kind: str
+) -> None:
+    """Kinds: CloudTrail User Guide, "CloudTrail userIdentity element"."""
+    pattern = filters(template)["StrangerRead"]
+    read: dict[str, Any] = {"eventCategory": "Data", "readOnly": True}
+
+    assert matches(pattern, {**read, "userIdentity": {"type": kind}})
+    assert not matches(pattern, {**read, "userIdentity": {"type": "AWSService"}})
+
+
 def test_a_break_glass_read_raises_its_own_alarm(
     template: dict[str, Any], with_glass: dict[str, Any]
 ) -> None:
