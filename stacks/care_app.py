@@ -54,14 +54,13 @@ from stacks.policy import (
     hipaa,
     nag,
 )
-from stacks.roles import allow, attach, parameter_arn
+from stacks.roles import ONLY_ES256, allow, attach, parameter_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack, prepare_stage, tenant_of
 
 _TIMEOUT_S = 60
 _MAX_EVENT_AGE_S = 120
 """An event that could not be delivered for so long is dropped: the next one comes every five minutes."""
-_ONLY_ES256 = {"StringEquals": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
 _FINISHED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 _PERIOD_S = 300
 """Period of the alarms and of the probe: each period has one answer, or one more after a deployment."""
@@ -81,7 +80,7 @@ class LinkProbe(Construct):
         role = FunctionRole(self, "Role", description="Asks one question through the private link")
         key = self._signing_key(role)
         self.signing_key_id = key.key_id
-        statements = [allow("kms:Sign", key.key_arn, conditions=_ONLY_ES256)]
+        statements = [allow("kms:Sign", key.key_arn, conditions=ONLY_ES256)]
         if certificate := care.config.probe.client_certificate_parameter:
             statements.append(allow("ssm:GetParameter", parameter_arn(self, certificate)))
         # Created below the role: the function waits for the policies that it finds there. Attached by the
@@ -128,7 +127,7 @@ class LinkProbe(Construct):
             sid="SignByProbe",
             actions=["kms:Sign"],
             resources=["*"],  # in a key's policy: this key
-            conditions={**_ONLY_ES256, "ArnEquals": {"aws:PrincipalArn": role.role_arn}},
+            conditions={**ONLY_ES256, "ArnEquals": {"aws:PrincipalArn": role.role_arn}},
         )
         # The account and a condition: KMS refuses a principal that IAM does not show everywhere yet.
         signs.add_aws_account_principal(self._tenant.place.account)

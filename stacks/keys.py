@@ -20,6 +20,7 @@ from assistant.tenant.deployed_names import RECEIPT_KEY_OUTPUT
 from stacks.outputs import KeysOutputs
 from stacks.processes import ask_for_locks
 from stacks.roles import (
+    ONLY_ES256,
     TENANT_TAG,
     Conditions,
     allow,
@@ -121,7 +122,7 @@ class KeysStack(TenantStack):
             "SignByTenant",
             self.tenant,
             ["kms:Sign"],
-            {"StringEquals": {TENANT_TAG: self.tenant.name, "kms:SigningAlgorithm": "ECDSA_SHA_256"}},
+            {"StringEquals": {TENANT_TAG: self.tenant.name, **ONLY_ES256["StringEquals"]}},
         )
         key = kms.Key(
             self,

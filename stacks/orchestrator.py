@@ -57,6 +57,7 @@ from stacks.policy import (
 )
 from stacks.processes import PULL_IMAGE, TASK_IMAGES, TenantFileAsset, image_repository_arn, image_uri
 from stacks.roles import (
+    ONLY_ES256,
     USE_KEY,
     Duty,
     WorkloadRole,
@@ -392,7 +393,7 @@ def _key_statements(tenant: DeployedTenant, keys: KeysOutputs) -> list[iam.Polic
         allow(USE_KEY, keys.data_key_arn, conditions=stores),
         allow("kms:Decrypt", keys.data_key_arn, conditions={"StringEquals": context}),
         allow("kms:Decrypt", keys.models_key_arn, conditions=via(tenant, "s3")),
-        allow("kms:Sign", keys.receipt_key_arn),
+        allow("kms:Sign", keys.receipt_key_arn, conditions=ONLY_ES256),
     ]
 
 

@@ -28,6 +28,7 @@ INBOX_TAG = "aws:PrincipalTag/inbox"
 
 Conditions = Mapping[str, Mapping[str, Any]]
 
+ONLY_ES256 = {"StringEquals": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
 USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
 """Actions of a role that reads and writes what a key encrypts."""
 

@@ -192,7 +192,7 @@ def test_keys_may_be_used_only_through_stores_or_for_links_and_pseudonyms(rights
         ),
         ([KEYS.data_key_arn], ["kms:Decrypt"], {"StringEquals": secrets}),
         ([KEYS.models_key_arn], ["kms:Decrypt"], {"StringEquals": {"kms:ViaService": stores[:1]}}),
-        ([KEYS.receipt_key_arn], ["kms:Sign"], None),
+        ([KEYS.receipt_key_arn], ["kms:Sign"], {"StringEquals": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}),
     ]
 
 

@@ -30,6 +30,7 @@ ACTIONS: Mapping[str, Mapping[str, str]] = {
         "kms:GenerateDataKeyWithoutPlaintext": "",
         "kms:ReEncryptFrom": "",
         "kms:CreateGrant": "",
+        "kms:Sign": "",
         "kms:PutKeyPolicy": "",
         "kms:ScheduleKeyDeletion": "",
     },
@@ -126,6 +127,7 @@ _ENDPOINTS = {
     "ssm": "ssm",
 }
 _WITHIN = re.compile(r"arn:aws:(?:s3:::[^/]+|es:[^/]+/[^/]+)/(.+)")
+_TAG = re.compile(r"\$\{aws:PrincipalTag/(\w+)\}")
 _SAID_BY_AWS = ("aws:principal", "aws:source", "aws:resource", "aws:requested", "aws:called", "lambda:source")
 
 
@@ -203,8 +205,13 @@ def _keys(role: Role, action: str) -> set[str]:
         for resource in listed(statement.get("Resource", [])) if covers(statement, action) else []:
             inner = _WITHIN.match(resource)
             if inner:
-                keys.add(inner[1].replace("*", "x"))
+                keys.add(_own(role, inner[1]).replace("*", "x"))
     return keys
+
+
+def _own(role: Role, text: str) -> str:
+    """Put the role's tags in place of a policy's variables."""
+    return _TAG.sub(lambda tag: role.tags.get(tag[1], tag[0]), text)
 
 
 def _obliging(role: Role, action: str) -> list[dict[str, str]]:
@@ -212,7 +219,8 @@ def _obliging(role: Role, action: str) -> list[dict[str, str]]:
     contexts: list[dict[str, str]] = [{}]
     for statement in allow_statements(role):
         if covers(statement, action):
-            contexts += fulfilled(statement.get("Condition", {}))
+            for context in fulfilled(statement.get("Condition", {})):
+                contexts.append({key: _own(role, value) for key, value in context.items()})
     return [context for number, context in enumerate(contexts) if context not in contexts[:number]]
 
 
