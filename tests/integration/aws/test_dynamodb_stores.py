@@ -203,6 +203,7 @@ async def test_tables_are_made_once_and_as_they_are_defined(stores: Stores) -> N
 async def test_unprocessed_keys_of_a_batch_are_read_again() -> None:
     async def script(exchange: Exchange) -> None:
         ((table, asked),) = orjson.loads(exchange.body)["RequestItems"].items()
+        assert asked["ConsistentRead"] is True  # a caller has just written one of them
         first, *left = asked["Keys"]
         row = {**first, "body": {"S": samples.status(first["sk"]["S"]).model_dump_json()}}
         fields: dict[str, Any] = {"Responses": {table: [row]}, "UnprocessedKeys": {}}

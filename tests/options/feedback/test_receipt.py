@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from assistant.documents.receipt import WithdrawalReceipts
-from assistant.domain.documents import DocumentState, ReceiptPlace
+from assistant.domain.documents import DocumentState, DocumentStatus, ReceiptPlace, WithdrawalReceipt
 from assistant.tenant.tenant import DeployedKeeping, RecordsSection, TenantConfig
 from tests.contracts import samples
 from tests.fakes.clock import SteppedClock
@@ -17,7 +17,9 @@ from tests.fakes.clock import SteppedClock
 TENANT = TenantConfig.model_validate({"schema_version": 1, "name": "clinic", "display_name": "Clinic"})
 
 
-async def capture_of(tenant: TenantConfig) -> ReceiptPlace:
+async def receipt_of(tenant: TenantConfig, status: DocumentStatus) -> WithdrawalReceipt:
+    """Make a receipt of stores that hold nothing."""
+
     async def nothing(*_given: object, **_named: object) -> Any:
         return {}
 
@@ -41,9 +43,28 @@ async def capture_of(tenant: TenantConfig) -> ReceiptPlace:
         on_aws=tenant.records.deployed is not None,
         clock=SteppedClock(),
     )
-    withdrawn = samples.status().model_copy(update={"state": DocumentState.WITHDRAWN})
-    (place,) = [place for place in (await receipts.of(withdrawn)).places if place.place == "capture"]
+    return await receipts.of(status)
+
+
+WITHDRAWN = samples.status().model_copy(update={"state": DocumentState.WITHDRAWN})
+
+
+async def capture_of(tenant: TenantConfig) -> ReceiptPlace:
+    receipt = await receipt_of(tenant, WITHDRAWN)
+    (place,) = [place for place in receipt.places if place.place == "capture"]
     return place
+
+
+async def test_no_receipt_is_complete_before_the_worker_came() -> None:
+    """It may still write what it had begun with: that the stores hold nothing now proves nothing."""
+    due = await receipt_of(TENANT, WITHDRAWN.model_copy(update={"live_content_hash": "hash-1"}))
+    assert not due.is_complete
+    assert pending(due) >= {"index", "vectors"}
+    assert not {"index", "vectors"} & pending(await receipt_of(TENANT, WITHDRAWN))
+
+
+def pending(receipt: WithdrawalReceipt) -> set[str]:
+    return {place.place for place in receipt.places if place.state == "pending"}
 
 
 @pytest.mark.parametrize(
