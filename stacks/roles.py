@@ -68,6 +68,11 @@ SageMaker, *Cross-service confused deputy prevention*). Lambda's, EMR Serverless
 execution role show none: a condition that a service does not meet would stop every start."""
 
 
+def _of_own_account(scope: Construct) -> dict[str, dict[str, str]]:
+    """Return the condition under which a service acts for a resource of this account."""
+    return {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(scope).account}}
+
+
 class WorkloadRole(iam.Role):
     """A role whose holder runs in the tenant's VPC and reaches AWS only through the VPC's endpoints.
 
@@ -86,8 +91,8 @@ class WorkloadRole(iam.Role):
     ) -> None:
         """``through`` names services that the platform calls for the holder and that no policy shows
         (``ecr.dkr`` for a task that pulls an image)."""
-        said = assumed_by in _SAY_THEIR_ACCOUNT and not through
-        conditions = {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(scope).account}} if said else None
+        says = assumed_by in _SAY_THEIR_ACCOUNT and not through
+        conditions = _of_own_account(scope) if says else None
         super().__init__(
             scope,
             construct_id,
@@ -130,7 +135,7 @@ class ServiceRole(Construct):
             "Effect": "Allow",
             "Action": "sts:AssumeRole",
             "Principal": {"Service": service},
-            "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
+            "Condition": _of_own_account(self),
         }
         role = iam.CfnRole(
             self,

@@ -336,10 +336,8 @@ def files_of(paths: Sequence[Path]) -> Iterator[tuple[Path, str, bool]]:
             continue
         folder = path.resolve()
         for file in sorted(filter(is_read, _files_below(path))):
-            is_inside = Path(os.path.realpath(file)).is_relative_to(
-                folder
-            )  # resolve() fails on circular links
-            yield file, file.relative_to(path).as_posix(), is_inside
+            target = Path(os.path.realpath(file))  # resolve() fails on circular links
+            yield file, file.relative_to(path).as_posix(), target.is_relative_to(folder)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

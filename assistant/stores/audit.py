@@ -161,9 +161,13 @@ class DayDigests:
             raise DependencyError(f"{version.key} was deleted meanwhile. Retry.")
         return content
 
+    async def now(self) -> datetime:
+        """Return the time by the store's own clock."""
+        return await self._blobs.now(AUDIT_FOLDER)
+
     async def written(self) -> WrittenDigests:
         """Return what was written of each day, and deleted, where the store knows."""
-        by_day, now = defaultdict[date, list[BlobVersion]](list), await self._blobs.now(AUDIT_FOLDER)
+        by_day, now = defaultdict[date, list[BlobVersion]](list), await self.now()
         async for each in self._blobs.versions(AUDIT_FOLDER):
             by_day[date.fromisoformat(each.key.removeprefix(AUDIT_FOLDER).partition(".")[0])].append(each)
         return WrittenDigests(now, by_day)

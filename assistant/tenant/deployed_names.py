@@ -233,7 +233,10 @@ CLOSED: Final = (PAUSING, PAUSED, RESUMING)
 
 # --- custom resources of CloudFormation, and the search schema --------------------------------------------
 SCHEMA_VERSION = 2
-"""Increases with a change of mapping, analyzer or settings: such an index is a new version, filled anew."""
+"""Increase it when mapping, analyzer or settings of the index in OpenSearch change: the index is then a new
+version, to be filled."""
+PIPELINE = f"passages-rrf-v{SCHEMA_VERSION}"
+"""Search pipeline, one for all tenants of a domain: it only says how legs are fused."""
 SEARCH_SCHEMA_RESOURCE = "Custom::SearchSchema"
 """Creates index, pipeline, alias and audit log. A change of its property ``Stamp`` applies them again."""
 SEARCH_ACCESS_RESOURCE = "Custom::SearchAccess"

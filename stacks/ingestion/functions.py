@@ -38,8 +38,8 @@ from assistant.tenant.deployed_names import (
     FEEDBACK_SECRET_PURPOSE,
     LINK_SECRET_PURPOSE,
     LIVE_READS_SECRET_PURPOSE,
+    PIPELINE,
     REINDEX_OUTPUT,
-    SCHEMA_VERSION,
     STATES,
     link_secret_context,
 )
@@ -479,7 +479,7 @@ class DocumentFunctions(Construct):
             allow(("es:ESHttpPut", "es:ESHttpDelete"), f"{domain}/*-passages-v*"),
             allow("es:ESHttpHead", f"{domain}/_alias/{self._foundation.tenant.search_alias}"),
             allow("es:ESHttpPost", f"{domain}/_aliases"),
-            allow("es:ESHttpPut", f"{domain}/_search/pipeline/passages-rrf-v{SCHEMA_VERSION}"),
+            allow("es:ESHttpPut", f"{domain}/_search/pipeline/{PIPELINE}"),
             opens_index=False,
         )
         self.reindex_role = role

@@ -25,6 +25,7 @@ from assistant.tenant.deployed_names import (
     AUDIT_FOLDER,
     AUDIT_OUTPUT,
     LINK_SECRET_RESOURCE,
+    PIPELINE,
     SEARCH_ACCESS_RESOURCE,
     SEARCH_SCHEMA_RESOURCE,
     IndexAccess,
@@ -228,6 +229,7 @@ def schema_stamp(tenant: DeployedTenant) -> str:
     digest = hashlib.sha256(tenant.embedding.stamp().encode())
     digest.update(tenant.config.index.model_dump_json().encode())
     digest.update(tenant.config.embedding.model_dump_json().encode())
+    digest.update(PIPELINE.encode())  # has the version of the schema
     digest.update(_SCHEMA_CODE.read_bytes())
     return digest.hexdigest()[:16]
 

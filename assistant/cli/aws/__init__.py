@@ -34,6 +34,7 @@ from assistant.terminal.account import (
     PUBLISHER_OUTPUT,
     AccountChecks,
     AwsAccount,
+    Deployed,
     Finding,
     Templates,
     failure,
@@ -187,12 +188,11 @@ def reindex(
     if back and drop_old:
         raise typer.BadParameter("Give --back or --drop-old, not both.")
     options = GlobalOptions.of(context)
-    file = options.tenants_dir / f"{tenant}.toml"
-    place = place_of(load_tenant(file), file)
-    aws = AwsAccount(account=place.account, region=place.region)
+    deployed = Deployed.named(options, tenant)
     do = "back" if back else "drop-old" if drop_old else "next"
+    deployed.aws.require()
     done = reindex_by_function(
-        aws, stack=f"{place.name_prefix}-{tenant}-Ingestion", do=do, terminal=Terminal(steps=True)
+        deployed.aws, stack=deployed.stack("Ingestion"), do=do, terminal=Terminal(steps=True)
     )
     if not options.writes(done):
         Terminal().out.print(json.dumps(done, indent=2))

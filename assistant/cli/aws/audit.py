@@ -11,13 +11,11 @@ import typer
 from typer import Option
 
 from assistant.domain.audit import day_of
-from assistant.domain.errors import DeploymentError
 from assistant.process.settings import AuditSettings
 from assistant.stores.audit import DIGESTS, AuditReport, VerifyAudit
 from assistant.stores.records import RECORDS
 from assistant.tenant.deployed_names import AUDIT_OUTPUT
-from assistant.tenant.tenant import load_tenant
-from assistant.terminal.account import AwsAccount, place_of
+from assistant.terminal.account import Deployed
 from assistant.terminal.terminal import From, GlobalOptions, Tenant, Terminal, To, table, window_of
 
 app = typer.Typer(no_args_is_help=True, help="Verify the chains of audit records.")
@@ -50,8 +48,7 @@ def verify(
 
         settings = _deployed(options, tenant)
         async with open_audit(settings) as audit:
-            now = (await audit.digests.written()).now
-            kept = day_of(now) - timedelta(days=settings.kept_days - 1)
+            kept = day_of(await audit.digests.now()) - timedelta(days=settings.kept_days - 1)
             return await VerifyAudit(audit.records, audit.digests).run(max(days[0], kept), days[1])
 
     report = asyncio.run(run())
@@ -70,14 +67,6 @@ def verify(
 
 def _deployed(options: GlobalOptions, tenant: str) -> AuditSettings:
     """Return where a deployment's audit is. Raises DeploymentError."""
-    file = options.tenants_dir / f"{tenant}.toml"
-    place = place_of(load_tenant(file), file)
-    aws, stack = (
-        AwsAccount(account=place.account, region=place.region),
-        f"{place.name_prefix}-{tenant}-Ingestion",
-    )
-    aws.require()
-    given = aws.outputs(stack).get(AUDIT_OUTPUT)
-    if given is None:
-        raise DeploymentError(f"The stack {stack} has no output {AUDIT_OUTPUT}. Deploy this release first.")
+    lacks = "stores of audit: take this release"
+    given = Deployed.named(options, tenant).output("Ingestion", AUDIT_OUTPUT, lacks=lacks)
     return AuditSettings.read(**json.loads(given))

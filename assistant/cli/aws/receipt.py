@@ -17,10 +17,9 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from typer import Argument
 
 from assistant.domain.documents import signed_text
-from assistant.domain.errors import ConfigurationError, DeploymentError
+from assistant.domain.errors import ConfigurationError
 from assistant.tenant.deployed_names import RECEIPT_KEY_OUTPUT
-from assistant.tenant.tenant import load_tenant
-from assistant.terminal.account import AwsAccount, aws_errors, place_of
+from assistant.terminal.account import Deployed
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, table
 
 if TYPE_CHECKING:
@@ -44,18 +43,9 @@ def verify(context: typer.Context, file: File, tenant: Tenant) -> None:
     Needs kms:GetPublicKey and cloudformation:DescribeStacks.
     """
     options = GlobalOptions.of(context)
-    receipts = read_receipts(file)
-    tenant_file = options.tenants_dir / f"{tenant}.toml"
-    place = place_of(load_tenant(tenant_file), tenant_file)
-    aws, stack = AwsAccount(account=place.account, region=place.region), f"{place.name_prefix}-{tenant}-Keys"
-    aws.require()
-    arn = aws.outputs(stack).get(RECEIPT_KEY_OUTPUT)
-    if arn is None:
-        raise DeploymentError(
-            f"The stack {stack} has no output {RECEIPT_KEY_OUTPUT}. Deploy this release first."
-        )
-    with aws_errors("kms", "get_public_key"):
-        public = aws.client("kms").get_public_key(KeyId=arn)["PublicKey"]
+    receipts, deployed = read_receipts(file), Deployed.named(options, tenant)
+    arn = deployed.output("Keys", RECEIPT_KEY_OUTPUT, lacks="key of receipts: take this release")
+    public = deployed.aws.call("kms", "get_public_key", KeyId=arn)["PublicKey"]
     key = cast("EllipticCurvePublicKey", load_der_public_key(public))
     found = [(str(each.get("document_id")), judged(each, arn=arn, key=key)) for each in receipts]
     if not options.writes({"receipts": [{"document_id": name, "verified": said} for name, said in found]}):

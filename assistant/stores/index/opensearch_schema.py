@@ -16,16 +16,12 @@ from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, IndexInfo, Inde
 from assistant.domain.errors import ConflictError, SearchUnavailableError
 from assistant.stores.index.opensearch_client import CALL_TIMEOUT_S, call, search
 from assistant.stores.index.rows import from_microseconds
-from assistant.tenant.deployed_names import IndexAccess
+from assistant.tenant.deployed_names import PIPELINE, SCHEMA_VERSION, IndexAccess
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
 
-SCHEMA_VERSION = 2
-"""Increase it when mapping, analyzer or settings change: the index is then a new version, to be filled."""
-PIPELINE = f"passages-rrf-v{SCHEMA_VERSION}"
-"""One for all tenants of a domain: it only says how legs are fused."""
 FIELD_BOOSTS = {"title": 0.75, "heading": 0.75, "body": 1.0}
 """As in ``embedded.index_writer``, which has their source."""
 LONGEST_TOKEN_CHARS = 79

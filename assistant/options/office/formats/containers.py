@@ -46,7 +46,7 @@ def open_container(raw: bytes, *, part: str) -> zipfile.ZipFile:
             raise DocumentInvalidError(f'it has no part "{part}". Check that its suffix names its format.')
         for entry in container.infolist():
             if entry.filename in xml:
-                _check_prolog(container, entry)
+                _check_xml(container, entry)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError) as error:
         problem = f"its container cannot be opened ({type(error).__name__}): it is truncated or damaged"
         raise DocumentInvalidError(f"{problem}. Copy or save it again.") from None
@@ -91,7 +91,7 @@ def _xml_parts(container: zipfile.ZipFile) -> set[str]:
 
     if _CONTENT_TYPES in container.namelist():
         entry = container.getinfo(_CONTENT_TYPES)
-        _check_prolog(container, entry)
+        _check_xml(container, entry)
         parser = expat.ParserCreate()
         parser.StartElementHandler = element
         with container.open(entry) as part:
@@ -111,7 +111,7 @@ def _not_xml(entry: zipfile.ZipInfo) -> DocumentInvalidError:
     return DocumentInvalidError(f"{problem}. Open the file in Office and save it again.")
 
 
-def _check_prolog(container: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+def _check_xml(container: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
     """Raise DocumentInvalidError for a part that is too large, or declares a document type."""
     if entry.file_size > MOST_XML_BYTES:
         raise _too_large(entry)
