@@ -212,9 +212,14 @@ def test_a_registry_that_gives_no_login_fails_where_a_key_is_declared(
 def test_the_images_of_templates_are_found_however_they_are_written() -> None:
     joined = {"Fn::Join": ["", ["1.dkr.ecr.us-east-1.", {"Ref": "AWS::URLSuffix"}, "/care@sha256:1"]]}
     task = {"ContainerDefinitions": [{"Image": joined}, {"Image": "public.example/tool:v1"}]}
-    resources = {"Task": {"Properties": task}, "Function": {"Properties": {"Code": {"ImageUri": joined}}}}
+    function = {"Code": {"ImageUri": "own.example/mover@sha256:2"}}
+    resources = {"Task": {"Properties": task}, "Function": {"Properties": function}}
     named = images_of({"Stack": {"Resources": resources}}, url_suffix="amazonaws.com.cn")
-    assert named == ["1.dkr.ecr.us-east-1.amazonaws.com.cn/care@sha256:1", "public.example/tool:v1"]
+    assert named == [
+        "1.dkr.ecr.us-east-1.amazonaws.com.cn/care@sha256:1",
+        "own.example/mover@sha256:2",
+        "public.example/tool:v1",
+    ]
 
 
 @pytest.mark.parametrize("image", [f"{HOST}/{REPOSITORY}:0.1.0", f"{HOST}/{REPOSITORY}", f"{SIGNED}0"])

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import make_dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
@@ -93,6 +94,25 @@ def test_a_refusal_is_written_where_sagemaker_shows_it(
         train.main()
     assert "built for Trainium alone" in str(ended.value.code)
     assert "built for Trainium alone" in (tmp_path / "output/failure").read_text()
+
+
+@pytest.mark.parametrize("left_out", [None, "sft.train.jsonl", "sft.validation.jsonl"])
+def test_only_files_that_the_set_names_are_trained_on(
+    train: ModuleType, tmp_path: Path, left_out: str | None
+) -> None:
+    import contract  # pyright: ignore[reportMissingImports]
+
+    files = {f"sft.{split}.jsonl": b'{"id": 1}\n' for split in ("train", "validation")}
+    named = {name: sha256(content).hexdigest() for name, content in files.items() if name != left_out}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": named}))
+    if left_out is None:
+        assert contract.read_splits(tmp_path, "sft")[1:] == ([{"id": 1}], [{"id": 1}])
+        (tmp_path / "sft.train.jsonl").write_bytes(b'{"id": 2}\n')
+        left_out = "sft.train.jsonl"
+    with pytest.raises(train.TrainingError, match=f"{left_out} is not the one of the manifest"):
+        contract.read_splits(tmp_path, "sft")
 
 
 @pytest.mark.parametrize("name", ON_TRAINIUM)
