@@ -35,7 +35,7 @@ from assistant.process.settings import ProcessSettings, WorkerSettings, inherite
 from assistant.stores.index.opensearch_client import open_opensearch
 from assistant.stores.index.opensearch_schema import delete_index
 from assistant.stores.opened import open_stores
-from assistant.stores.ports import DocumentStates
+from assistant.stores.states import StoredStates
 from assistant.tenant.tenant import load_tenant
 from tools.processes import Started, end_on_signals, started
 from tools.tables import Figure, machine_line, print_figures
@@ -182,7 +182,7 @@ async def add_and_wait(layout: BenchLayout, documents: Path) -> tuple[list[Docum
         return statuses, seconds
 
 
-async def _wait_until_done(states: DocumentStates, *, count: int) -> None:
+async def _wait_until_done(states: StoredStates, *, count: int) -> None:
     began_s = told_s = time.monotonic()
     while time.monotonic() < began_s + _TIME_LIMIT_S:
         counts = await states.count_by_state()

@@ -11,7 +11,7 @@ from assistant.documents.sources import ALL_IDS, IdRange, KnowledgeSource, Knowl
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
 from assistant.stores.documents import StoredDocuments
-from assistant.stores.ports import DocumentStates
+from assistant.stores.states import StoredStates
 from assistant.text.language import fold
 
 PAGE = 1000
@@ -35,7 +35,7 @@ class ReadableDocuments:
     A withdrawal and a change of labels take effect with the next call.
     """
 
-    def __init__(self, documents: StoredDocuments, *, states: DocumentStates) -> None:
+    def __init__(self, documents: StoredDocuments, *, states: StoredStates) -> None:
         self._documents = documents
         self._states = states
 
@@ -138,7 +138,7 @@ def _is_open(labels: Sequence[str], held: frozenset[str]) -> bool:
 class ListDocuments:
     """The use case behind ``GET /v1/documents`` and ``assistant knowledge list``."""
 
-    def __init__(self, states: DocumentStates, *, sources: KnowledgeSources) -> None:
+    def __init__(self, states: StoredStates, *, sources: KnowledgeSources) -> None:
         self._states = states
         self._sources = sources
 
@@ -186,7 +186,7 @@ def _has(status: DocumentStatus, words: Sequence[str]) -> bool:
 
 
 async def pages_of(
-    states: DocumentStates, wanted: Sequence[DocumentState] = (), *, ids: IdRange = ALL_IDS, size: int = PAGE
+    states: StoredStates, wanted: Sequence[DocumentState] = (), *, ids: IdRange = ALL_IDS, size: int = PAGE
 ) -> AsyncIterator[Sequence[DocumentStatus]]:
     """Yield the documents in these states, by default in all, in pages in order of their ids."""
     after = ids.after or None

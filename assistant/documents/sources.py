@@ -29,7 +29,7 @@ from assistant.domain.documents import (
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
 from assistant.domain.identity import Identity
 from assistant.domain.paths import folder_of
-from assistant.stores.ports import DocumentStates
+from assistant.stores.states import StoredStates
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 
 LONGEST_ID = 256
@@ -355,7 +355,7 @@ class FirstLoads:
     """
 
     def __init__(
-        self, states: DocumentStates, *, unread: Callable[[], Awaitable[Mapping[str, int]]] | None = None
+        self, states: StoredStates, *, unread: Callable[[], Awaitable[Mapping[str, int]]] | None = None
     ) -> None:
         self._states = states
         self._unread = unread

@@ -24,13 +24,7 @@ from assistant.domain.errors import (
 )
 from assistant.domain.retries import all_or_cancel
 from assistant.stores.documents import KnowledgeStores
-from assistant.stores.ports import (
-    ErasureKeys,
-    IndexVersions,
-    PassageEmbedder,
-    PassageIndex,
-    WriteTurn,
-)
+from assistant.stores.ports import ErasureKeys, IndexVersions, PassageIndex, TextEmbedder, WriteTurn
 
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
@@ -64,7 +58,7 @@ class BatchEmbedder:
 
     def __init__(
         self,
-        embedder: PassageEmbedder,
+        embedder: TextEmbedder,
         *,
         clock: Clock,
         limits: EmbeddingLimits | None = None,

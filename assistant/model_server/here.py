@@ -34,7 +34,7 @@ _WAITING_REQUESTS = 1024
 
 @dataclass(frozen=True, slots=True)
 class EmbedderHere:
-    """A ``TextEmbedder`` and ``PassageEmbedder`` over a model in this process."""
+    """A ``TextEmbedder`` over a model in this process."""
 
     models: ModelsHere
     task: asyncio.Future[EmbeddingTask]

@@ -25,7 +25,7 @@ from assistant.process.private_files import keep_private
 from assistant.process.settings import StoreSettings, WorkerSettings
 from assistant.stores.clients import ProcessClients
 from assistant.stores.opened import AwsStores, EmbeddedTenant, StoreChoice
-from assistant.stores.ports import IndexVersions, PassageEmbedder, PassageIndex, PassageSearch
+from assistant.stores.ports import IndexVersions, PassageIndex, PassageSearch, TextEmbedder
 from assistant.tenant.added_models import AddedEmbedding, TenantModels, added_models
 from assistant.tenant.deployed_names import CapturePurpose
 from assistant.tenant.tenant import EmbeddingSection, TenantConfig, load_tenants
@@ -198,7 +198,7 @@ class ModelStores(StoreChoice):
             purpose=purpose,
         )
 
-    async def passage_embedder(self) -> PassageEmbedder:
+    async def passage_embedder(self) -> TextEmbedder:
         """Return what embeds documents: the endpoint, and before it the vectors that the tenant keeps.
 
         Raises ConfigurationError when the file of vectors is damaged, or the stores are not embedded.

@@ -247,7 +247,7 @@ _REQUEST_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class SageMakerEmbedder:
-    """A ``TextEmbedder`` and ``PassageEmbedder`` of one endpoint.
+    """A ``TextEmbedder`` of one endpoint.
 
     ``purpose`` goes with each call, so that captured questions and passages can be told apart.
     """

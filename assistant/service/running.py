@@ -35,7 +35,7 @@ from assistant.service.errors import INTERNAL_PROBLEM, log_failure, problem_of
 from assistant.service.health import ServiceMetrics
 from assistant.service.opened import ServedTenant
 from assistant.service.streams import Cursor, Reading
-from assistant.stores import ports
+from assistant.stores.claims import StoredClaims
 from assistant.tenant.deployed_names import (
     ANSWER_ENDED,
     ANSWER_SECONDS,
@@ -66,7 +66,7 @@ async def watch_cancellations(tenants: Mapping[str, ServedTenant], running: Runn
 
 
 async def _read_cancelled(
-    claims: ports.AnswerClaims, running: RunningAnswers, tenant: str, ids: Sequence[str]
+    claims: StoredClaims, running: RunningAnswers, tenant: str, ids: Sequence[str]
 ) -> None:
     try:
         async with asyncio.timeout(_CANCELLED_TIMEOUT_S):

@@ -40,10 +40,11 @@ if TYPE_CHECKING:
     from assistant.documents.work import OpenedVersions, WritableVersion
     from assistant.model_server.here import ModelsHere
     from assistant.models.artifacts import ModelFacts
+    from assistant.stores.claims import StoredClaims
     from assistant.stores.documents import KnowledgeStores
-    from assistant.stores.ports import AnswerClaims, EndpointPower
     from assistant.stores.two_people import TwoPeople
     from assistant.stores.uploads import StoredUploads
+    from assistant.stores.words import Power
 
 FOLLOW_EVERY_S = 1.0
 Part = TypeVar("Part")
@@ -59,8 +60,8 @@ class ServedTenant:
     answering: TenantServices
     knowledge: KnowledgeStores
     links: SignedDocumentLinks
-    claims: AnswerClaims
-    power: EndpointPower
+    claims: StoredClaims
+    power: Power
     embedding_model: ModelFacts
     answer_question: AnswerQuestion
     write_reply: WriteReply

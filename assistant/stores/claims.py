@@ -36,13 +36,19 @@ EVENTS_TABLE = TableOf("events.sqlite", "events_table", synced=False, expires=Tr
 
 
 class StoredClaims:
-    """``AnswerClaims`` in a table whose items expire."""
+    """What counts once, and words from task to task. Everything in it expires after 15 minutes.
+
+    What expired is not found, whether or not the store has deleted it yet. All methods raise
+    RecordsUnavailableError.
+    """
 
     def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
         self._table = table
         self._clock = clock or SystemClock()
 
     async def claim(self, claim: Claim) -> Claim:
+        """Take the key for the claim's answer, and return the claim. Where the same agent has used the key
+        before, take nothing and return the claim of that answer."""
         key = key_of_claim(claim.agent, claim.key)
         values = {"answer_id": claim.answer_id, "request_hash": claim.request_hash}
         item = keyed(key, **values, **_expiry(claim.claimed_at))
@@ -58,10 +64,16 @@ class StoredClaims:
         raise RecordsUnavailableError("This key was used several times at once. Retry.")
 
     async def release(self, claim: Claim) -> None:
+        """Free the key: the next claim takes it. Does nothing where another answer has it."""
         key = key_of_claim(claim.agent, claim.key)
         await self._table.delete(key, when=equal(answer_id=claim.answer_id))
 
     async def count_context(self, token_id: str, *, answer_id: str, key: str | None) -> bool:
+        """Count a context token for an answer, the first that asks, for the 15 minutes.
+
+        Return False when it is counted for another answer. A repeat under the same ``Idempotency-Key``
+        belongs to the first answer: it returns True.
+        """
         place = _context(token_id)
         mine = {"answer_id": answer_id} | ({} if key is None else {"key": key})
         is_free: Condition = (*ABSENT, ((EXPIRES_AT, "<=", int(self._now_s())),))
@@ -72,13 +84,17 @@ class StoredClaims:
         return any(kept.get(name) == value for name, value in mine.items())
 
     async def uncount_context(self, token_id: str, *, answer_id: str) -> None:
+        """Forget that the token was counted for this answer, which never began. Does nothing when it is
+        counted for another."""
         await self._table.delete(_context(token_id), when=equal(answer_id=answer_id))
 
     async def cancel(self, answer_id: str) -> None:
+        """Ask the task that writes the answer, wherever it is, to cancel it."""
         item = keyed(_signals(answer_id), cancelled=True, **_expiry(self._clock.now()))
         await self._table.put(item)
 
     async def cancelled(self, answer_ids: Sequence[str]) -> Collection[str]:
+        """Return which of the answers (at most 100) somebody asked to cancel."""
         rows = await self._table.get_many([_signals(answer_id) for answer_id in answer_ids])
         return {
             partition.removeprefix("log#")

@@ -17,7 +17,8 @@ from assistant.domain.documents import ORIGINAL_PART_BYTES, Document, OriginalFi
 from assistant.domain.errors import DocumentInvalidError, TooLargeError
 from assistant.process.settings import StoreSettings
 from assistant.stores.blobs import Blobs, DamagedBlobError
-from assistant.stores.ports import DocumentStates, IngestionQueue
+from assistant.stores.ports import IngestionQueue
+from assistant.stores.states import StoredStates
 from assistant.stores.store import BlobsOf, Store
 
 _log = structlog.get_logger(__name__)
@@ -159,7 +160,7 @@ class KnowledgeStores:
     """The stores and queues of one tenant's documents."""
 
     documents: StoredDocuments
-    states: DocumentStates
+    states: StoredStates
     queue: IngestionQueue
     """Ids of documents to index."""
     withdrawals: IngestionQueue

@@ -306,44 +306,6 @@ class Claim:
     claimed_at: datetime
 
 
-class AnswerClaims(Protocol):
-    """What counts once, and words from task to task. Everything in it expires after 15 minutes.
-
-    What expired is not found, whether or not the store has deleted it yet. All methods raise
-    RecordsUnavailableError.
-    """
-
-    async def claim(self, claim: Claim) -> Claim:
-        """Take the key for the claim's answer, and return the claim. Where the same agent has used the key
-        before, take nothing and return the claim of that answer."""
-        ...
-
-    async def release(self, claim: Claim) -> None:
-        """Free the key: the next claim takes it. Does nothing where another answer has it."""
-        ...
-
-    async def count_context(self, token_id: str, *, answer_id: str, key: str | None) -> bool:
-        """Count a context token for an answer, the first that asks, for the 15 minutes.
-
-        Return False when it is counted for another answer. A repeat under the same ``Idempotency-Key``
-        belongs to the first answer: it returns True.
-        """
-        ...
-
-    async def uncount_context(self, token_id: str, *, answer_id: str) -> None:
-        """Forget that the token was counted for this answer, which never began. Does nothing when it is
-        counted for another."""
-        ...
-
-    async def cancel(self, answer_id: str) -> None:
-        """Ask the task that writes the answer, wherever it is, to cancel it."""
-        ...
-
-    async def cancelled(self, answer_ids: Sequence[str]) -> Collection[str]:
-        """Return which of the answers (at most 100) somebody asked to cancel."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class ValuesOfSent:
     """Live values that one sent text had, in the order of its spans."""
@@ -367,15 +329,6 @@ class SentValues(Protocol):
 
     async def of(self, answer_id: str) -> Mapping[str, ValuesOfSent]:
         """Return the values of an answer's sent texts, by send_id."""
-        ...
-
-
-class EndpointPower(Protocol):
-    """The power state of the tenant's model endpoints."""
-
-    async def is_paused(self) -> bool:
-        """Return the state as of a few seconds ago, without waiting. While it cannot be read, return the last
-        known one; False before the first read."""
         ...
 
 
@@ -449,50 +402,6 @@ class LiveReads(Protocol):
         even none, and still a ``next_after``. Only a page without it is the last: no read is left out. The
         reads of one subject are found without those of others.
         """
-        ...
-
-
-class PassageEmbedder(Protocol):
-    async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
-        """Return one unit-length vector per text, shape (len(texts), dimensions).
-
-        Raises EmbeddingUnavailableError, OverloadedError, PassageTooLongError, DeadlineExceededError.
-        """
-        ...
-
-
-class DocumentStates(Protocol):
-    """The status of each document, one row per document. Rows of withdrawn documents are kept."""
-
-    async def get(self, document_id: str) -> DocumentStatus | None: ...
-
-    async def get_many(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]: ...
-
-    async def put_many(self, statuses: Sequence[DocumentStatus]) -> None: ...
-
-    async def advance_many(self, statuses: Sequence[DocumentStatus]) -> frozenset[str]:
-        """Write each status unless its document was withdrawn or received again meanwhile.
-
-        The stored row must have the same ``content_hash`` and ``received_at``, and a withdrawn document
-        stays withdrawn. Return the ids that were written.
-        """
-        ...
-
-    async def list(
-        self,
-        *,
-        states: Sequence[DocumentState] = (),
-        after: str | None = None,
-        until: str | None = None,
-        limit: int = 100,
-    ) -> list[DocumentStatus]:
-        """Return a page in order of document_id (by code points), after ``after`` and up to ``until``."""
-        ...
-
-    async def count_by_state(
-        self, *, after: str | None = None, until: str | None = None
-    ) -> Mapping[DocumentState, int]:
-        """Return the number of documents per state, after ``after`` and up to ``until``."""
         ...
 
 

@@ -33,7 +33,7 @@ WITHDRAWALS = QueueOf("withdrawals", "withdrawals_queue_url")
 
 
 class StoredStates:
-    """``DocumentStates`` in a table.
+    """The status of each document, one row per document. Rows of withdrawn documents are kept.
 
     ``count_by_state`` and ``list`` of certain states read an index that may lag by a moment; ``list`` then
     reads its rows from the table.
@@ -55,6 +55,11 @@ class StoredStates:
         await self._table.put_many([_item(status) for status in newest.values()])
 
     async def advance_many(self, statuses: Sequence[DocumentStatus]) -> frozenset[str]:
+        """Write each status unless its document was withdrawn or received again meanwhile.
+
+        The stored row must have the same ``content_hash`` and ``received_at``, and a withdrawn document
+        stays withdrawn. Return the ids that were written.
+        """
         # On a retry after a lost response the condition still holds: the row then has what is to be written.
         written = await self._table.put_each([(_item(status), _may_advance(status)) for status in statuses])
         return frozenset(status.document_id for status, done in zip(statuses, written, strict=True) if done)
@@ -67,6 +72,7 @@ class StoredStates:
         until: str | None = None,
         limit: int = 100,
     ) -> list[DocumentStatus]:
+        """Return a page in order of document_id (by code points), after ``after`` and up to ``until``."""
         if not states:
             return [_status(item) for item in await self._table.query(_range(after, until), limit=limit)]
         statuses: list[DocumentStatus] = []
@@ -80,6 +86,7 @@ class StoredStates:
     async def count_by_state(
         self, *, after: str | None = None, until: str | None = None
     ) -> Mapping[DocumentState, int]:
+        """Return the number of documents per state, after ``after`` and up to ``until``."""
         counts = await asyncio.gather(
             *(self._table.count(_range(after, until, state)) for state in DocumentState)
         )

@@ -106,7 +106,9 @@ class Latest:
 
 
 class Power:
-    """``EndpointPower`` by one word: ``on`` or one of ``CLOSED``; no word means on.
+    """The power state of the tenant's model endpoints.
+
+    It is one word: ``on`` or one of ``CLOSED``; no word means on.
 
     Any other word is logged and means on: calls to the endpoints report their own state. While the word
     cannot be read, the last state is kept.
@@ -117,6 +119,8 @@ class Power:
         self._latest = Latest(words, means=_is_closed, clock=clock, unread=unread)
 
     async def is_paused(self) -> bool:
+        """Return the state as of a few seconds ago, without waiting. While it cannot be read, return the last
+        known one; False before the first read."""
         return await self._latest.of() or False
 
     async def read(self) -> bool:

@@ -43,8 +43,8 @@ from assistant.domain.errors import (
     ParsingStoppedError,
 )
 from assistant.domain.paths import canonical_path
-from assistant.stores.ports import DocumentStates
 from assistant.stores.records import RECORDS
+from assistant.stores.states import StoredStates
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.local import LocalRuntime, has_knowledge, local_runtime
 from assistant.terminal.terminal import GlobalOptions, Terminal
@@ -421,7 +421,7 @@ def is_whole(options: GlobalOptions, folder: SourceFolders) -> bool:
     return {(options.tenants_dir / path).resolve() for path in folder.source.entry.paths} == paths
 
 
-async def _of_files(states: DocumentStates, source: KnowledgeSource) -> list[DocumentStatus]:
+async def _of_files(states: StoredStates, source: KnowledgeSource) -> list[DocumentStatus]:
     """Return the documents of a source that came from a file and are not withdrawn."""
     pages = (page for ids in source.id_ranges async for page in pages_of(states, ids=ids))
     return [
@@ -528,7 +528,7 @@ async def follow(
     return tuple(failed)
 
 
-def looks_here(states: DocumentStates) -> Looks:
+def looks_here(states: StoredStates) -> Looks:
     async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
         found = (await states.get_many(window)).values()
         return [status for status in found if status.state not in _REMOVED or not status.live_content_hash]

@@ -1,4 +1,4 @@
-"""What every AnswerClaims does."""
+"""What claims do over each table."""
 
 from __future__ import annotations
 

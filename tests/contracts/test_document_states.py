@@ -1,4 +1,4 @@
-"""What every DocumentStates does."""
+"""What the states of documents do over each table."""
 
 from __future__ import annotations
 

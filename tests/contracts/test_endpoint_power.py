@@ -1,4 +1,4 @@
-"""What every EndpointPower does."""
+"""What the power switch does over each place of words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from assistant.stores.ports import EndpointPower
+from assistant.stores.words import Power
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
 from tests.fakes.clock import SteppedClock
@@ -14,7 +14,7 @@ from tests.fakes.clock import SteppedClock
 REFRESH_S = 5.0
 
 
-async def becomes(power: EndpointPower, clock: SteppedClock, *, paused: bool) -> bool:
+async def becomes(power: Power, clock: SteppedClock, *, paused: bool) -> bool:
     """Whether the switch is seen that way, asked anew every few seconds of its clock."""
     for polls in range(500):
         if await power.is_paused() == paused:

@@ -1,4 +1,4 @@
-"""What every FeedbackOutbox does."""
+"""What the outbox does over each table."""
 
 from __future__ import annotations
 

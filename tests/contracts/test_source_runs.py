@@ -1,4 +1,4 @@
-"""What every SourceRuns does."""
+"""What the runs of sources do over each table."""
 
 from __future__ import annotations
 

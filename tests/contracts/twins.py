@@ -13,19 +13,17 @@ from typing import Any, ClassVar, Protocol
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
-from assistant.options.feedback.ports import FeedbackOutbox
+from assistant.options.feedback.stored import StoredOutbox
 from assistant.options.live.stored import SystemSwitches
-from assistant.options.sources.ports import SourceRuns
+from assistant.options.sources.stored import StoredSourceRuns
 from assistant.service.identity import KeySource
 from assistant.stores.blobs import Blobs
 from assistant.stores.captures import StoredCaptures
+from assistant.stores.claims import StoredClaims
 from assistant.stores.documents import StoredDocuments
 from assistant.stores.ports import (
-    AnswerClaims,
     AnswerRecords,
     DeskStore,
-    DocumentStates,
-    EndpointPower,
     ErasureKeys,
     IndexVersions,
     IngestionQueue,
@@ -34,8 +32,10 @@ from assistant.stores.ports import (
     PassageSearch,
     SentValues,
 )
+from assistant.stores.states import StoredStates
 from assistant.stores.table import Table
 from assistant.stores.uploads import StoredUploads
+from assistant.stores.words import Power
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin, open_ssm_twin
 from tests.contracts.dynamodb_twin import open_dynamodb_twin
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL, open_embedded_twin
@@ -66,7 +66,7 @@ class Twin(Protocol):
     @property
     def documents(self) -> StoredDocuments: ...
     @property
-    def states(self) -> DocumentStates: ...
+    def states(self) -> StoredStates: ...
     @property
     def uploads(self) -> StoredUploads: ...
     @property
@@ -78,22 +78,22 @@ class Twin(Protocol):
     @property
     def queue(self) -> IngestionQueue: ...
     @property
-    def source_runs(self) -> SourceRuns: ...
+    def source_runs(self) -> StoredSourceRuns: ...
     @property
     def withdrawals(self) -> IngestionQueue: ...
     @property
     def records(self) -> AnswerRecords: ...
     @property
-    def claims(self) -> AnswerClaims: ...
+    def claims(self) -> StoredClaims: ...
     @property
-    def outbox(self) -> FeedbackOutbox: ...
+    def outbox(self) -> StoredOutbox: ...
     @property
     def erasure_keys(self) -> ErasureKeys: ...
     @property
     def feedback_files(self) -> Blobs: ...
     @property
     def desk(self) -> DeskStore: ...
-    def claims_by(self, clock: Clock) -> AnswerClaims:
+    def claims_by(self, clock: Clock) -> StoredClaims:
         """Return the same claims as a process sees it whose clock is ``clock``."""
         ...
 
@@ -105,7 +105,7 @@ class Twin(Protocol):
         """Return every byte that the stores of answers keep at that time."""
         ...
 
-    def power_by(self, clock: Clock) -> EndpointPower:
+    def power_by(self, clock: Clock) -> Power:
         """Return the power switch as a process sees it whose clock is ``clock``."""
         ...
 

@@ -20,15 +20,10 @@ from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import AssistantError
 from assistant.domain.retries import back_off_s
 from assistant.options.feedback.events import FeedbackEvent, FeedbackText, SealedText
-from assistant.options.feedback.ports import (
-    CaseIntake,
-    FeedbackOutbox,
-    FeedbackStore,
-    OutboxRow,
-    PatientDataFilter,
-)
+from assistant.options.feedback.ports import CaseIntake, OutboxRow, PatientDataFilter
 from assistant.options.feedback.signals import ShownAnswer, Signal, Signals
-from assistant.options.feedback.store import seal, text_id_of
+from assistant.options.feedback.store import StoredFeedback, seal, text_id_of
+from assistant.options.feedback.stored import StoredOutbox
 from assistant.stores.ports import AnswerRecords, DocumentTexts, ErasureKeys
 
 GROUP_ROWS = 500
@@ -43,11 +38,11 @@ _log = structlog.get_logger(__name__)
 class MoverStores:
     """What the mover reads and writes."""
 
-    outbox: FeedbackOutbox
+    outbox: StoredOutbox
     records: AnswerRecords
     texts: DocumentTexts
     keys: ErasureKeys
-    feedback: FeedbackStore
+    feedback: StoredFeedback
     intake: CaseIntake | None = None
     """None: no desk."""
     patients: PatientDataFilter | None = None

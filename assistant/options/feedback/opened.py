@@ -36,7 +36,8 @@ from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.tenant.tenant import TenantConfig
 
 if TYPE_CHECKING:
-    from assistant.stores.ports import AnswerRecords, DeskStore, DocumentStates, ErasureKeys
+    from assistant.stores.ports import AnswerRecords, DeskStore, ErasureKeys
+    from assistant.stores.states import StoredStates
 
 INTAKES = Place[Callable[[TenantConfig, Stores], Awaitable[CaseIntake]]]("intake of feedback")
 
@@ -83,7 +84,7 @@ class LearningStores:
     desk: DeskStore
     records: AnswerRecords
     texts: ReadableDocuments
-    states: DocumentStates
+    states: StoredStates
 
     @classmethod
     async def of(cls, stores: Stores, tenant: TenantConfig) -> LearningStores:

@@ -29,8 +29,9 @@ from assistant.domain.answers import (
     Verdict,
 )
 from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
-from assistant.options.feedback.ports import FeedbackStore, OutboxRow
+from assistant.options.feedback.ports import OutboxRow
 from assistant.options.feedback.section import kept_of
+from assistant.options.feedback.store import StoredFeedback
 from assistant.stores.ports import ErasureKeys
 from assistant.stores.two_people import Contents, TwoPeople
 from assistant.tenant.tenant import TenantConfig
@@ -338,7 +339,7 @@ class ErasePatient:
 
     signals: Signals
     keys: ErasureKeys
-    feedback: FeedbackStore
+    feedback: StoredFeedback
     two_people: TwoPeople
 
     async def __call__(self, member_number: str, *, by: str, named: str | None = None) -> Erased:

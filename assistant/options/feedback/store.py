@@ -49,7 +49,8 @@ _Item = TypeVar("_Item")
 
 
 class StoredFeedback:
-    """``FeedbackStore`` over files. Readers do not see documents whose key of erasure is destroyed."""
+    """The tenant's feedback: events by day, and sealed texts. Readers do not see documents whose key of
+    erasure is destroyed. All methods raise DependencyError."""
 
     def __init__(self, blobs: Blobs, *, tenant: str, keys: ErasureKeys) -> None:
         self._blobs = blobs
@@ -57,11 +58,16 @@ class StoredFeedback:
         self._keys = keys
 
     async def append(self, events: Sequence[FeedbackEvent], texts: Sequence[SealedText]) -> None:
-        """As the port says. Texts are written first: a stored event never names a text that is missing."""
+        """Store a group of at most 500 events. The same group again changes nothing; an event that comes in
+        two groups is read once. Texts are written first: a stored event never names a text that is missing.
+        """
         await self._put_all((_text_key(text.text_id), text.model_dump_json().encode()) for text in texts)
         await self._put_all(_event_files(events))
 
     async def read(self, since: datetime, until: datetime) -> AsyncIterator[FeedbackEvent]:
+        """Yield the events with ``at`` in [since, until), each id once, by time, without the documents that
+        were withdrawn since, and without events that are about these alone. An event of another schema
+        version or tenant, and a damaged line, raise InvalidRequestError naming it."""
         seen: set[bytes] = set()
         destroyed: dict[str, datetime | None] = {}
         for day in _days(since, until):
@@ -75,6 +81,7 @@ class StoredFeedback:
                             yield visible
 
     async def texts(self, text_ids: Collection[str]) -> dict[str, SealedText]:
+        """Return the sealed texts that are there, by id."""
         texts: dict[str, SealedText] = {}
         for ids in _groups(dict.fromkeys(text_ids), _FILES_AT_ONCE):
             contents = await asyncio.gather(*(self._blobs.get(_text_key(text_id)) for text_id in ids))

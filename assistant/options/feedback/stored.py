@@ -20,7 +20,8 @@ _SEPARATOR = "|"
 
 
 class StoredOutbox:
-    """``FeedbackOutbox`` over the table of records.
+    """The rows of the answers' store that the mover has still to take. A row enters it in the same write that
+    stores it. All methods raise RecordsUnavailableError.
 
     The index may lag by a moment: a row that was just confirmed may be pending once more.
     """
@@ -29,12 +30,14 @@ class StoredOutbox:
         self._table = table
 
     async def pending(self, *, limit: int = 500) -> list[OutboxRow]:
+        """Return rows that were not confirmed, oldest first."""
         items = await self._table.query(listed(PENDING), limit=limit)
         acted = [item for item in items if _kind(item) != "answer"]
         bodies = dict(zip(map(key_of, acted), await bodies_of(self._table, acted), strict=True))
         return [_row(item, bodies.get(key_of(item))) for item in items]
 
     async def confirm(self, rows: Sequence[OutboxRow]) -> None:
+        """Take rows out, after their events are in the feedback store. A second call changes nothing."""
         await asyncio.gather(*(self._confirm(row) for row in rows))
 
     async def _confirm(self, row: OutboxRow) -> None:

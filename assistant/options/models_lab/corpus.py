@@ -31,7 +31,7 @@ from assistant.domain.errors import (
     ParsingStoppedError,
 )
 from assistant.stores.documents import StoredDocuments
-from assistant.stores.ports import DocumentStates
+from assistant.stores.states import StoredStates
 
 READER_VERSION = "1"
 """Raise it when a document becomes another text: by a reader, or by ``cleaned``."""
@@ -120,7 +120,7 @@ def mix_of(given: Iterable[str], *, sources: KnowledgeSources) -> Mapping[str, f
 
 
 async def wanted_documents(
-    states: DocumentStates, *, sources: KnowledgeSources, mix: Mapping[str, float]
+    states: StoredStates, *, sources: KnowledgeSources, mix: Mapping[str, float]
 ) -> AsyncIterator[list[WantedDocument]]:
     """Yield the documents that answer now, by id. Withdrawn, withheld and unreleased ones do not, and sources
     with the weight 0 are left out."""

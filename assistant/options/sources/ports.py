@@ -105,15 +105,3 @@ class SourceRun(PublicModel):
     def key(self) -> str:
         """Names the source and the place: a run into another place has a cursor of its own."""
         return f"{self.source} {self.into}".rstrip()
-
-
-class SourceRuns(Protocol):
-    """The last run of each source of one tenant into each place."""
-
-    async def put_run(self, run: SourceRun) -> None:
-        """Store the run in place of the last one of its key. Raises DependencyError."""
-        ...
-
-    async def runs(self) -> Sequence[SourceRun]:
-        """Return the last run of each key, in order of keys. Raises DependencyError."""
-        ...

@@ -32,7 +32,8 @@ from assistant.domain.errors import (
     OverloadedError,
 )
 from assistant.domain.retries import all_or_cancel, back_off_s
-from assistant.options.sources.ports import ChangedItem, Connector, FetchedItem, SourceRun, SourceRuns
+from assistant.options.sources.ports import ChangedItem, Connector, FetchedItem, SourceRun
+from assistant.options.sources.stored import StoredSourceRuns
 from assistant.stores.documents import KnowledgeStores
 
 LONGEST_RUN_S = 6 * 3600.0
@@ -106,7 +107,7 @@ class SyncSource:
     """Opens the connector for one run. Raises ConfigurationError, as for a secret that is missing."""
     open_target: Callable[[], AbstractAsyncContextManager[KnowledgeTarget]]
     """Opens where one run brings the documents. Raises an AssistantError."""
-    runs: SourceRuns
+    runs: StoredSourceRuns
     turn: AbstractAsyncContextManager[None, bool | None]
     """Held by one run of the source at a time."""
     clock: Clock

@@ -13,15 +13,17 @@ _RUNS = "source-runs"
 
 
 class StoredSourceRuns:
-    """``SourceRuns`` in a table."""
+    """The last run of each source of one tenant into each place."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     async def put_run(self, run: SourceRun) -> None:
+        """Store the run in place of the last one of its key. Raises DependencyError."""
         await self._table.put_many([keyed((_RUNS, run.key), body=run.model_dump_json())])
 
     async def runs(self) -> Sequence[SourceRun]:
+        """Return the last run of each key, in order of keys. Raises DependencyError."""
         items = await self._table.query(Range(_RUNS))
         return [SourceRun.model_validate_json(item["body"]) for item in items]
 

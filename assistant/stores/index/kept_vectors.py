@@ -25,7 +25,7 @@ import structlog
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import IndexModel
 from assistant.domain.errors import ConfigurationError
-from assistant.stores.ports import PassageEmbedder
+from assistant.stores.ports import TextEmbedder
 
 KEY_BYTES = 16
 _FIELDS = ("model_digest", "keys", "scales", "values")
@@ -102,9 +102,9 @@ def _places(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[bytes, int]:
 
 
 class KeptVectorsEmbedder:
-    """A ``PassageEmbedder`` that takes known texts from a file and has another one embed the rest."""
+    """A ``TextEmbedder`` that takes known texts from a file and has another one embed the rest."""
 
-    def __init__(self, kept: KeptVectors, rest: PassageEmbedder) -> None:
+    def __init__(self, kept: KeptVectors, rest: TextEmbedder) -> None:
         self._kept = kept
         self._rest = rest
 
@@ -118,7 +118,7 @@ class KeptVectorsEmbedder:
         return [next(rest) if vector is None else vector for vector in known]
 
 
-def with_kept_vectors(embedder: PassageEmbedder, path: Path, *, model: IndexModel) -> PassageEmbedder:
+def with_kept_vectors(embedder: TextEmbedder, path: Path, *, model: IndexModel) -> TextEmbedder:
     """Return the embedder behind the vectors of a file, or the embedder alone where there is no such file or
     its vectors are of another model: a log line says so.
 

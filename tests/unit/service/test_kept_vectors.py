@@ -12,7 +12,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.models.opened import ModelStores, open_model_clients
 from assistant.process.settings import WorkerSettings
 from assistant.stores.index.kept_vectors import KeptVectorsEmbedder
-from assistant.stores.ports import PassageEmbedder
+from assistant.stores.ports import TextEmbedder
 from assistant.tenant.tenant import load_tenant
 from tests.fakes.kept_vectors import write_kept_vectors
 from tests.fakes.tenant_files import settings_in
@@ -20,7 +20,7 @@ from tests.fakes.tenant_files import settings_in
 AWS_NAMES = ("documents_bucket", "states_table", "desk_table", "ingestion_queue_url", "withdrawals_queue_url")
 
 
-async def passage_embedder(settings: WorkerSettings) -> PassageEmbedder:
+async def passage_embedder(settings: WorkerSettings) -> TextEmbedder:
     """Return what embeds the passages of a tenant that names its kept vectors."""
     file = settings.tenants_dir / "clinic.toml"
     file.write_text(file.read_text() + '[embedding]\nvectors = "vectors.npz"\n')
