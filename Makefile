@@ -224,7 +224,8 @@ check-templates: TENANTS := tests/tenants
 check-templates: CARE_APP := tests/care_app
 check-templates: PINS := tests/stacks/pins
 check-templates: $(JUDGING) ## The same of the tests' own files, and that every exception explains a finding
-	$(call judged,--every-row,$(WITH_NODE) $(BIN)/python -m tests.stacks.second_embedding build/synth/next)
+	$(call judged,--every-row,$(WITH_NODE) $(BIN)/python -m tests.stacks.second_embedding build/synth/next && \
+		$(CDK) synth --quiet -c tenants=tests/company/tenants --output build/synth/company '**')
 	@$(MAKE) check-company TENANTS=tests/company/tenants CARE_APP=tests/company/care_app PINS=tests/stacks/pins
 	@$(MAKE) check-company TENANTS=tests/govcloud/tenants CARE_APP=tests/govcloud/care_app PINS=tests/govcloud/pins ARGS='-c images=tests/govcloud/images.lock.toml'
 

@@ -47,6 +47,7 @@ SERVICES = (
     "ec2:UnassignPrivateIpAddresses",
     "ecr:*",
     "ecs:RunTask",
+    "ecs:TagResource",
     "es:*",
     "execute-api:Invoke",
     "iam:PassRole",
@@ -65,7 +66,7 @@ SERVICES = (
 )
 """Actions that roles of a tenant can have: those of their policies; where a tenant file asks for it,
 ``ssmmessages`` for ECS Exec, ``Invoke`` for live systems that want signed requests, ``ecs`` and ``PassRole``
-for schedules of connectors. A policy beyond them grants nothing."""
+for scheduled tasks. A policy beyond them grants nothing."""
 
 OF_AWS = Place[Callable[[DeployedTenant], Sequence[str]]]("actions on resources of AWS")
 """What returns actions of a tenant's roles on what AWS owns: in no account, and in any region."""

@@ -426,7 +426,7 @@ class BesideTheService:
 
     foundation: Foundation
     ingestion: IngestionOutputs
-    cluster: ecs.Cluster
+    service: ecs.FargateService
     execution_role: WorkloadRole
     log_group: logs.ILogGroup
 
@@ -486,7 +486,7 @@ class OrchestratorStack(TenantStack):
         beside = BesideTheService(
             foundation=foundation,
             ingestion=ingestion,
-            cluster=cluster,
+            service=service,
             execution_role=task.execution_role,
             log_group=self._log_group,
         )

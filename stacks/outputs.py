@@ -91,6 +91,8 @@ class DataOutputs:
     domain_arn: str
     domain_endpoint: str
     """Host name without scheme."""
+    missed_starts_queue: str
+    """Name of the queue of scheduled starts that failed."""
     search_log_group: str
     """Name of the domain's error log."""
     schema_role_arn: str

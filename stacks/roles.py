@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
 from assistant.tenant.deployment import ReachEntry
@@ -166,13 +165,6 @@ def attach(
         roles=[role],
         policy_document=iam.PolicyDocument(statements=list(statements)),
     )
-
-
-def after_its_role(schedule: scheduler.Schedule) -> None:
-    """Let CloudFormation create a schedule after the policy of its role, which CDK makes in the stack."""
-    for child in cdk.Stack.of(schedule).node.children:
-        if child.node.id.startswith("SchedulerRoleForTarget"):
-            schedule.node.add_dependency(child.node.find_child("DefaultPolicy"))
 
 
 def execution_role_arn(scope: Construct, *, tenant: DeployedTenant) -> str:

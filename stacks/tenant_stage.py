@@ -23,7 +23,7 @@ from stacks.observability.alarms import TenantMetrics
 from stacks.observability.stack import ObservabilityStack
 from stacks.orchestrator import EXCEPTIONS as ORCHESTRATOR_EXCEPTIONS
 from stacks.orchestrator import OrchestratorStack
-from stacks.outputs import OptionOutputs, OrchestratorOutputs
+from stacks.outputs import OptionOutputs
 from stacks.policy import Acknowledgement, acknowledge
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, prepare_stage
@@ -39,9 +39,9 @@ EXCEPTIONS = (
 )
 """Validators' findings that stay, with their reasons, of every stack of a tenant."""
 
-STACKS = Place[
-    Callable[[Construct, Foundation, OrchestratorOutputs], tuple[TenantStack, OptionOutputs] | None]
-]("stacks of a tenant")
+STACKS = Place[Callable[[Construct, Foundation], tuple[TenantStack, OptionOutputs] | None]](
+    "stacks of a tenant"
+)
 """What adds a stack to a tenant that wants it. The cluster of the orchestrator runs its tasks."""
 
 
@@ -87,7 +87,9 @@ class TenantStage(cdk.Stage):
         calling: list[TenantStack] = [stores, endpoints, ingesting, serving]
         options: list[OptionOutputs] = []
         for add in STACKS.joined():
-            if added := add(self, foundation, serving.outputs):
+            if added := add(self, foundation):
+                # A schedule begins when it is made.
+                added[0].add_stack_dependency(serving)
                 calling.append(added[0])
                 options.append(added[1])
         metrics = TenantMetrics(

@@ -95,7 +95,7 @@ class IntendedPaths(_Given):
     tasks: str = "tasks"
     """Name of what ECS services run."""
     scheduled_tasks: Mapping[str, str] = {}
-    """Module of the entry point of a container that a schedule runs on ECS = name of its kind."""
+    """Module of the entry point of a container that a state machine runs on ECS = name of its kind."""
     functions: Mapping[str, str] = {}
     """Module of a function's handler (``lambdas.ingest``) = name of its kind."""
     unattached_groups: Mapping[str, str] = {}

@@ -12,6 +12,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
@@ -81,6 +82,7 @@ class DataStack(TenantStack):
             domain_name=domain.ref,
             domain_arn=domain.attr_arn,
             domain_endpoint=domain.attr_domain_endpoint,
+            missed_starts_queue=_missed_starts(self, keys).queue_name,
             search_log_group=search.error_log_group,
             schema_role_arn=schema_role.role_arn,
             schema_role_name=schema_role.role_name,
@@ -195,6 +197,18 @@ def _attribute(name: str) -> dynamodb.Attribute:
     return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)
 
 
+def _missed_starts(scope: Construct, keys: KeysOutputs) -> sqs.Queue:
+    """Create the dead-letter queue of the tenant's schedules."""
+    return sqs.Queue(
+        scope,
+        "MissedStarts",
+        encryption=sqs.QueueEncryption.KMS,
+        encryption_master_key=kms.Key.from_key_arn(scope, "MissedStartsKey", keys.data_key_arn),
+        enforce_ssl=True,
+        retention_period=cdk.Duration.days(14),
+    )
+
+
 class SystemSecrets(Construct):
     """One secret for each ``[[reach]]`` entry that is called with a token or OAuth credentials, or by
     connectors of sources, unless the entry names a secret of the company's.
@@ -294,6 +308,11 @@ EXCEPTIONS = (
         (nag("SMG4"), hipaa("SecretsManagerRotationEnabled")),
         "The credential is another system's: only its owner can make a new one. An alarm tells when that of "
         "a live system is 90 days old.",
+    ),
+    *exceptions(
+        "Data/MissedStarts",
+        nag("SQS3"),
+        "It is a dead-letter queue itself: of schedules, which other stacks make.",
     ),
     *exceptions("Data/SchemaPlatform", ANY_RESOURCE, LAMBDA_PLATFORM),
     *exceptions(

@@ -25,7 +25,6 @@ from pathlib import Path
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_ssm as ssm
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
@@ -33,8 +32,9 @@ from constructs import Construct
 from assistant.tenant.deployed_names import ON, PAUSED, PAUSING, RESUMING
 from assistant.tenant.deployment import PowerSection
 from stacks.roles import ServiceRole, allow, parameter_arn
+from stacks.schedules import Schedules, machine_statements, state_machine
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import tenant_of
+from stacks.tenant_stack import Foundation, tenant_of
 
 _DEFINITION = Path(__file__).with_name("power.asl.json")
 """Amazon States Language with placeholders (``${StackId}``) that ``PowerMachines`` fills."""
@@ -110,9 +110,11 @@ class PowerMachines(Construct):
     far.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, log_group: logs.LogGroup) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, foundation: Foundation, log_group: logs.LogGroup
+    ) -> None:
         super().__init__(scope, construct_id)
-        tenant = self._tenant = tenant_of(self)
+        tenant = self._tenant = foundation.tenant
         self._log_group = log_group
         role = ServiceRole(
             self,
@@ -124,28 +126,13 @@ class PowerMachines(Construct):
         self.pause = self._machine("Pause", PAUSING, PAUSED, role=role)
         self.resume = self._machine("Resume", RESUMING, ON, role=role)
         if tenant.config.power is not None:
-            self._schedule(tenant.config.power)
+            self._schedule(tenant.config.power, foundation)
 
     def _machine(
         self, construct_id: str, requested: str, reached: str, *, role: ServiceRole
     ) -> stepfunctions.CfnStateMachine:
-        kinds = stepfunctions.CfnStateMachine
-        group = kinds.CloudWatchLogsLogGroupProperty(log_group_arn=self._log_group.log_group_arn)
-        machine = kinds(
-            self,
-            construct_id,
-            role_arn=role.arn,
-            definition_string=self._definition(requested, reached),
-            logging_configuration=kinds.LoggingConfigurationProperty(
-                level="ALL",
-                include_execution_data=True,
-                destinations=[kinds.LogDestinationProperty(cloud_watch_logs_log_group=group)],
-            ),
-            tracing_configuration=kinds.TracingConfigurationProperty(enabled=True),
-        )
-        # Step Functions refuses a machine whose role cannot write its log yet.
-        machine.node.add_dependency(role.policy)
-        return machine
+        log_group, text = self._log_group.log_group_arn, self._definition(requested, reached)
+        return state_machine(self, construct_id, role=role, log_group=log_group, definition_string=text)
 
     def _definition(self, requested: str, reached: str) -> str:
         """Return the definition with every placeholder filled, as JSON."""
@@ -168,29 +155,16 @@ class PowerMachines(Construct):
             text = text.replace(f"${{{name}}}", value)
         return stack.to_json_string(json.loads(text))
 
-    def _schedule(self, power: PowerSection) -> None:
-        role = ServiceRole(
-            self,
-            "Scheduling",
-            service="scheduler.amazonaws.com",
-            description=f"Starts the power machines of {self._tenant.name} by the clock",
-            statements=[allow("states:StartExecution", self.pause.attr_arn, self.resume.attr_arn)],
-        )
+    def _schedule(self, power: PowerSection, foundation: Foundation) -> None:
+        schedules = Schedules(self, "Schedules", foundation=foundation, machines=[self.pause, self.resume])
         resume_days = "MON-FRI" if power.weekdays_only else "*"
         for name, machine, at, days in (
-            ("PauseSchedule", self.pause, power.pause_at, "*"),
-            ("ResumeSchedule", self.resume, power.resume_at, resume_days),
+            ("Pause", self.pause, power.pause_at, "*"),
+            ("Resume", self.resume, power.resume_at, resume_days),
         ):
             hour, minute = at.split(":")
-            schedule = scheduler.CfnSchedule(
-                self,
-                name,
-                schedule_expression=f"cron({int(minute)} {int(hour)} ? * {days} *)",
-                schedule_expression_timezone=power.time_zone,
-                flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
-                target=scheduler.CfnSchedule.TargetProperty(arn=machine.attr_arn, role_arn=role.arn),
-            )
-            schedule.node.add_dependency(role.policy)
+            expression = f"cron({int(minute)} {int(hour)} ? * {days} *)"
+            schedules.add(name, machine, expression=expression, time_zone=power.time_zone)
 
 
 def _switching_statements(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
@@ -217,20 +191,5 @@ def _switching_statements(scope: Construct, tenant: DeployedTenant) -> list[iam.
         allow("ssm:GetParameters", power, version),
         allow("lambda:UpdateEventSourceMapping", mappings, conditions=tagged),
         allow("sqs:GetQueueAttributes", stack.format_arn(service="sqs", resource="*"), conditions=tagged),
-        # Log delivery and tracing support no resources ("Logging using CloudWatch Logs", "Tracing with
-        # X-Ray", Step Functions developer guide).
-        allow(_LOG_DELIVERY, "*"),
-        allow(("xray:PutTelemetryRecords", "xray:PutTraceSegments"), "*"),
+        *machine_statements(),
     ]
-
-
-_LOG_DELIVERY = (
-    "logs:CreateLogDelivery",
-    "logs:DeleteLogDelivery",
-    "logs:DescribeLogGroups",
-    "logs:DescribeResourcePolicies",
-    "logs:GetLogDelivery",
-    "logs:ListLogDeliveries",
-    "logs:PutResourcePolicy",
-    "logs:UpdateLogDelivery",
-)

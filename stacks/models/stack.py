@@ -40,6 +40,7 @@ class ModelsStack(TenantStack):
         machines = PowerMachines(
             self,
             "PowerMachines",
+            foundation=foundation,
             log_group=tenant_log_group(
                 self,
                 "PowerLog",

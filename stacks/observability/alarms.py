@@ -425,6 +425,10 @@ class TenantAlarms(Construct):
             for name in ("ExecutionsFailed", "ExecutionsTimedOut")
         }
         yield self.add("power-switch-failed", _sum("Failed switches", failed, minutes=5), 1)
+        missed = metrics.queues(
+            "ApproximateNumberOfMessagesVisible", "Maximum", [metrics.data.missed_starts_queue]
+        )
+        yield from self._alarms_of_sum("a-start-was-missed", missed, 1)
 
 
 def _sum(label: str, metrics: dict[str, cloudwatch.IMetric], *, minutes: int) -> cloudwatch.MathExpression:

@@ -406,7 +406,7 @@ def _kind(resource: Resource, intended: IntendedPaths) -> str:
             kind = intended.unattached_groups.get(text(properties.get("GroupDescription")))
         case "AWS::ECS::Service":
             kind = intended.tasks
-        case "AWS::Scheduler::Schedule":
+        case "AWS::StepFunctions::StateMachine":
             modules = [
                 text(step)
                 for definition in _definitions_of(resource)
@@ -545,7 +545,7 @@ def _roles(resource: Resource) -> Iterator[Value]:
             yield properties.get("Role")
         case "AWS::SageMaker::Model":
             yield properties.get("ExecutionRoleArn")
-        case "AWS::ECS::Service" | "AWS::Scheduler::Schedule":
+        case "AWS::ECS::Service" | "AWS::StepFunctions::StateMachine":
             for definition in _definitions_of(resource):
                 for name in ("TaskRoleArn", "ExecutionRoleArn"):
                     yield definition.properties.get(name)
@@ -554,9 +554,9 @@ def _roles(resource: Resource) -> Iterator[Value]:
 
 
 def _definitions_of(resource: Resource) -> list[Resource]:
-    """Return the definitions of the tasks that a service or a schedule runs."""
-    scheduled = at(resource.properties.get("Target"), "EcsParameters", "TaskDefinitionArn")
-    return [one.resource for one in targets(resource.properties.get("TaskDefinition") or scheduled)]
+    """Return the definitions of the tasks that a service or a state machine runs."""
+    named = targets(resource.properties.get("TaskDefinition") or resource.properties.get("Definition"))
+    return [one.resource for one in named if one.resource.type == "AWS::ECS::TaskDefinition"]
 
 
 def _unique(values: Iterable[Value]) -> list[Value]:

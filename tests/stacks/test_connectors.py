@@ -17,6 +17,7 @@ from stacks.processes import effective_tenant_file
 from stacks.tenant import ROOT, DeployedTenant
 from tests.stacks.first_week import alarms_on_run, raised_in
 from tests.stacks.orchestrator_template import only, orchestrator_of
+from tests.stacks.scheduled import started
 from tests.stacks.values import NETWORK, deployed, stack_with, template_of, with_sections
 
 HOST = "wiki.clinic.example.com"
@@ -46,17 +47,16 @@ def connected(way: dict[str, Any] | None = None, **connector: Any) -> DeployedTe
 def test_a_schedule_starts_the_run_of_its_source_in_the_group_of_connectors() -> None:
     template = orchestrator_of(connected())
     schedule = only(template, "AWS::Scheduler::Schedule")
-    started, task = schedule["Target"], schedule["Target"]["EcsParameters"]
-    (override,) = json.loads(started["Input"])["containerOverrides"]
-    assert (schedule["ScheduleExpression"], override["command"]) == ("rate(30 minutes)", ["wiki"])
-    # A start that fails is tried again until the next one is due.
-    assert started["RetryPolicy"]["MaximumEventAgeInSeconds"] == 30 * 60
+    task = started(template)
+    (override,) = task["Overrides"]["ContainerOverrides"]
+    assert schedule["ScheduleExpression"] == "rate(30 minutes)"
+    assert json.loads(schedule["Target"]["Input"]) == {"command": ["wiki"]}
     where = task["NetworkConfiguration"]["AwsvpcConfiguration"]
     assert where["SecurityGroups"] == [NETWORK.security_group_ids[Workload.CONNECTORS]]
-    definition = template["Resources"][task["TaskDefinitionArn"]["Ref"]]["Properties"]
+    definition = template["Resources"][task["TaskDefinition"]["Ref"]]["Properties"]
     (container,) = definition["ContainerDefinitions"]
     assert (container["Name"], container["EntryPoint"][-1]) == (
-        override["name"],
+        override["Name"],
         "assistant.options.sources.task",
     )
 

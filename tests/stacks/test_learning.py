@@ -45,7 +45,12 @@ def test_keys_are_used_only_through_s3(template: dict[str, Any]) -> None:
 def test_only_sagemaker_takes_the_roles_of_jobs(template: dict[str, Any]) -> None:
     for name, role in resources_of(template, "AWS::IAM::Role").items():
         (statement,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-        services = {"Functions": "lambda", "Sets": "ecs-tasks", "Scheduler": "scheduler"}
+        services = {
+            "Functions": "lambda",
+            "SetsTaskStarting": "states",
+            "SetsTaskSchedules": "scheduler",
+            "Sets": "ecs-tasks",
+        }
         service = next((services[one] for one in services if name.startswith(one)), "sagemaker")
         assert statement["Principal"] == {"Service": f"{service}.amazonaws.com"}, name
 

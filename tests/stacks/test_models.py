@@ -219,8 +219,8 @@ def test_the_state_machines_may_update_this_stack_without_a_new_template() -> No
 
 
 def test_schedules_use_the_tenant_s_time_zone() -> None:
-    pause = properties("sandbox", "AWS::Scheduler::Schedule", "PowerMachinesPause")
-    resume = properties("sandbox", "AWS::Scheduler::Schedule", "PowerMachinesResume")
+    pause = properties("sandbox", "AWS::Scheduler::Schedule", "PowerMachinesSchedulesPause")
+    resume = properties("sandbox", "AWS::Scheduler::Schedule", "PowerMachinesSchedulesResume")
 
     assert pause["ScheduleExpression"] == "cron(0 20 ? * * *)"
     assert resume["ScheduleExpression"] == "cron(0 7 ? * MON-FRI *)"

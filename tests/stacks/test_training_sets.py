@@ -20,10 +20,10 @@ from stacks.tenant import ROOT, DeployedTenant
 from tests.stacks.first_week import alarms_on_run, raised_in
 from tests.stacks.orchestrator_template import only
 from tests.stacks.policies import allowed_on, statements_of
+from tests.stacks.scheduled import started
 from tests.stacks.values import (
     DATA,
     NETWORK,
-    ORCHESTRATOR,
     deployed,
     resources_of,
     stack_with,
@@ -56,11 +56,10 @@ def container() -> dict[str, Any]:
 
 
 def test_a_schedule_starts_the_task_in_the_orchestrators_cluster_and_the_functions_group() -> None:
-    schedule = only(built(), "AWS::Scheduler::Schedule")
-    task = schedule["Target"]["EcsParameters"]
+    schedule, task = only(built(), "AWS::Scheduler::Schedule"), started(built())
     where = task["NetworkConfiguration"]["AwsvpcConfiguration"]
     assert schedule["ScheduleExpression"] == "rate(3 days)"
-    assert schedule["Target"]["Arn"].endswith(f":cluster/{ORCHESTRATOR.cluster_name}")
+    assert task["Cluster"] == "assistant-pharmacy"
     assert where["SecurityGroups"] == [NETWORK.security_group_ids[Workload.LEARNING]]
     assert (where["Subnets"], where["AssignPublicIp"]) == (list(NETWORK.subnet_ids), "DISABLED")
     assert container()["EntryPoint"][-1] == "assistant.options.models_lab.make_sets"
@@ -116,11 +115,6 @@ def test_the_task_writes_nothing_but_sets() -> None:
     }
     (place,) = allowed_on(rights("Role"), "s3:PutObject")
     assert place.endswith(":s3:::${TrainingBucket}/sets/*")
-
-
-def test_a_start_without_capacity_is_tried_again_for_an_hour() -> None:
-    schedule = only(built(), "AWS::Scheduler::Schedule")
-    assert schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] == 3600
 
 
 def test_fargate_pulls_one_image_with_the_role_that_starts_the_task() -> None:

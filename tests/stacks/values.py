@@ -71,6 +71,7 @@ DATA = DataOutputs(
     domain_name="value-search",
     domain_arn=_arn("es", "domain/value-search"),
     domain_endpoint="vpc-value-search-abcdefghijklmnopqrstuvwxyz.us-east-1.es.amazonaws.com",
+    missed_starts_queue="value-missed-starts",
     search_log_group="value-search-errors",
     schema_role_arn="arn:aws:iam::111122223333:role/assistant/value-schema",
     schema_role_name="value-schema",

@@ -38,7 +38,7 @@ from assistant.tenant.deployed_names import (
 from stacks.data.buckets import of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.observability.alarms import TenantAlarms
-from stacks.outputs import OptionOutputs, OrchestratorOutputs, Workload
+from stacks.outputs import OptionOutputs, Workload
 from stacks.policy import (
     ANY_RESOURCE,
     DOCUMENTS_BUCKET,
@@ -157,21 +157,18 @@ class FeedbackMover(Construct):
         return allow(actions, arn, conditions=of_partitions(partitions))
 
 
-CONSTRUCTS = Place[Callable[[TenantStack, Foundation, str, dict[str, str]], str | None]](
+CONSTRUCTS = Place[Callable[[TenantStack, Foundation, dict[str, str]], str | None]](
     "constructs of the learning stack"
 )
-"""What adds constructs, given a cluster's name, and their log groups by name; returns its bucket, or None."""
+"""What adds constructs, and their log groups by name; returns its bucket, or None."""
 
 
 class LearningStack(TenantStack):
-    def __init__(
-        self, scope: Construct, *, foundation: Foundation, orchestrator: OrchestratorOutputs
-    ) -> None:
-        """``orchestrator``: its cluster runs the tasks that other options add."""
+    def __init__(self, scope: Construct, *, foundation: Foundation) -> None:
         tenant = foundation.tenant
         super().__init__(scope, "Learning", tenant=tenant, data_class="phi", stateful=True)
         log_groups: dict[str, str] = {}
-        made = [add(self, foundation, orchestrator.cluster_name, log_groups) for add in CONSTRUCTS.joined()]
+        made = [add(self, foundation, log_groups) for add in CONSTRUCTS.joined()]
         bucket = next((bucket for bucket in made if bucket is not None), None)
         mover = FeedbackMover(self, "Functions", foundation=foundation).function
         log_groups[MOVER] = mover.log_group_name
@@ -180,11 +177,9 @@ class LearningStack(TenantStack):
         )
 
 
-def add_learning(
-    scope: Construct, foundation: Foundation, orchestrator: OrchestratorOutputs
-) -> tuple[TenantStack, OptionOutputs]:
+def add_learning(scope: Construct, foundation: Foundation) -> tuple[TenantStack, OptionOutputs]:
     """Add the stack, which every tenant has."""
-    stack = LearningStack(scope, foundation=foundation, orchestrator=orchestrator)
+    stack = LearningStack(scope, foundation=foundation)
     return stack, stack.outputs
 
 

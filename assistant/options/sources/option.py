@@ -10,6 +10,7 @@ OPTION = Option(
         "contradictions of a deployment": "section:contradictions",
         "runs of a laptop": "opened:syncs_of",
         "constructs of the orchestrator stack": "stack:add_runs",
+        "exceptions of stacks": "stack:EXCEPTIONS",
         "tenant file of a container": "stack:fill_in",
         "alarms of a tenant": "stack:alarms",
     },

@@ -10,11 +10,8 @@ from typing import Any, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_scheduler as scheduler
-from aws_cdk import aws_scheduler_targets as scheduled
 from constructs import Construct
 
 from assistant.options.sources.section import AnyConnector, connector_of
@@ -26,15 +23,10 @@ from stacks.observability.alarms import MOST_HOURS, TenantAlarms, published_by
 from stacks.orchestrator import BesideTheService
 from stacks.outputs import IngestionOutputs, Workload
 from stacks.processes import TenantFileAsset, image_uri
-from stacks.roles import USE_KEY, WorkloadRole, after_its_role, allow, secret_arns, via
+from stacks.roles import USE_KEY, WorkloadRole, allow, secret_arns, via
+from stacks.schedules import ScheduledTask, starting_exceptions
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack
-
-run_task = cast("Any", scheduled.EcsRunFargateTask)
-"""Its stub names a parameter of ``bind`` otherwise than the interface."""
-_CONTAINER = "Connector"
-_DAY_MINUTES = 24 * 60
-"""EventBridge tries for a day at most."""
 
 
 class ConnectorRuns(Construct):
@@ -77,7 +69,7 @@ class ConnectorRuns(Construct):
         linux = ecs.LinuxParameters(self, "Linux")
         linux.drop_capabilities(ecs.Capability.ALL)
         container = definition.add_container(
-            _CONTAINER,
+            "Connector",
             image=ecs.ContainerImage.from_registry(image_uri(self, tenant, "orchestrator")),
             entry_point=["python", "-P", "-m", "assistant.options.sources.task"],
             readonly_root_filesystem=True,
@@ -92,26 +84,12 @@ class ConnectorRuns(Construct):
         )
         tmp = ecs.MountPoint(source_volume="Tmp", container_path="/tmp", read_only=False)  # noqa: S108
         container.add_mount_points(tmp)
-        group = ec2.SecurityGroup.from_security_group_id(
-            self, "Group", foundation.network.security_group_ids[Workload.CONNECTORS], mutable=False
+        task = ScheduledTask(
+            self, "Task", foundation=foundation, definition=definition, workload=Workload.CONNECTORS
         )
-        schedules = Construct(self, "Schedules")
         for source, connector in connectors.items():
-            run = {"containerOverrides": [{"name": _CONTAINER, "command": [source]}]}
-            schedule = scheduler.Schedule(
-                schedules,
-                pascal_case(source),
-                schedule=scheduler.ScheduleExpression.rate(cdk.Duration.minutes(connector.every_minutes)),
-                target=run_task(
-                    beside.cluster,
-                    task_definition=definition,
-                    security_groups=[group],
-                    vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
-                    input=scheduler.ScheduleTargetInput.from_object(run),
-                    max_event_age=cdk.Duration.minutes(min(connector.every_minutes, _DAY_MINUTES)),
-                ),
-            )
-            after_its_role(schedule)
+            every = cdk.Duration.minutes(connector.every_minutes)
+            task.every(every, pascal_case(source), command=[source], after=[beside.service])
 
 
 def connectors_of(tenant: DeployedTenant) -> Mapping[str, AnyConnector]:
@@ -163,3 +141,7 @@ def _statements(
         allow("secretsmanager:GetSecretValue", *secrets),
         allow(USE_KEY, foundation.keys.data_key_arn, conditions=services),
     ]
+
+
+EXCEPTIONS = starting_exceptions("Orchestrator/Connectors/Task")
+"""Validators' findings that stay in runs of connectors."""

@@ -1,4 +1,4 @@
-"""Executes the part of Amazon States Language that the power state machines use, call by call.
+"""Executes the part of Amazon States Language that our state machines use, call by call.
 
 An execution is a generator: it yields each call or wait, and the test decides its time and result. Unknown
 syntax is an error, so that no state of a definition is skipped.
@@ -10,7 +10,7 @@ import copy
 import fnmatch
 import json
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +42,10 @@ class CallFailedError(Exception):
 class ExecutionFailedError(Exception):
     """The execution ended in a Fail state, or with an error that no state catches."""
 
-    def __init__(self, error: str) -> None:
+    def __init__(self, error: str, cause: str = "") -> None:
         super().__init__(error)
         self.error = error
+        self.cause = cause
 
 
 Steps = Generator[Call | Pause, Any, Any]
@@ -86,13 +87,17 @@ def _state(state: Mapping[str, Any], data: Any, context: Mapping[str, Any]) -> S
         case "Task":
             result = yield from _called(state, data, context)
             return state.get("Next"), _placed(data, state.get("ResultPath", "$"), result)
+        case "Parallel":
+            result = yield from _repeated(state, lambda: _branch(state, data, context))
+            return state.get("Next"), _placed(data, state.get("ResultPath", "$"), [result])
         case "Map":
             results = yield from _mapped(state, data, context)
             return state["Next"], _placed(data, state.get("ResultPath", "$"), results)
         case "Succeed":
             return None, data
         case "Fail":
-            raise ExecutionFailedError(state["Error"])
+            cause = _evaluated(state["CausePath"], data, context) if "CausePath" in state else ""
+            raise ExecutionFailedError(state["Error"], cause)
         case other:
             raise NotImplementedError(other)
 
@@ -100,18 +105,34 @@ def _state(state: Mapping[str, Any], data: Any, context: Mapping[str, Any]) -> S
 def _called(state: Mapping[str, Any], data: Any, context: Mapping[str, Any]) -> Steps:
     action = state["Resource"].partition(":::aws-sdk:")[2]
     call = Call(action, _filled(state["Parameters"], data, context))
+
+    def made() -> Steps:
+        return (yield call)
+
+    result = yield from _repeated(state, made)
+    return _filled(state["ResultSelector"], result, {}) if "ResultSelector" in state else result
+
+
+def _repeated(state: Mapping[str, Any], steps: Callable[[], Steps]) -> Steps:
+    """Take steps again as the state's ``Retry`` says."""
     tried = 0
     while True:
         try:
-            result = yield call
+            return (yield from steps())
         except CallFailedError as failure:
             pause_s = _retry_after_s(state, failure, tried=tried)
             if pause_s is None:
                 raise
             tried += 1
             yield Pause(pause_s)
-        else:
-            return _filled(state["ResultSelector"], result, {}) if "ResultSelector" in state else result
+
+
+def _branch(state: Mapping[str, Any], data: Any, context: Mapping[str, Any]) -> Steps:
+    (branch,) = state["Branches"]
+    try:
+        return (yield from execute(branch, data, context))
+    except ExecutionFailedError as failure:
+        raise CallFailedError(failure.error, failure.cause) from None
 
 
 def _retry_after_s(state: Mapping[str, Any], failure: CallFailedError, *, tried: int) -> float | None:
@@ -126,7 +147,7 @@ def _caught(state: Mapping[str, Any], data: Any, failure: CallFailedError) -> tu
         if _names(rule["ErrorEquals"], failure):
             said = {"Error": failure.error, "Cause": failure.cause}
             return rule["Next"], _placed(data, rule.get("ResultPath", "$"), said)
-    raise ExecutionFailedError(failure.error)
+    raise ExecutionFailedError(failure.error, failure.cause)
 
 
 def _names(errors: list[str], failure: CallFailedError) -> bool:
@@ -157,6 +178,8 @@ def _chosen(state: Mapping[str, Any], data: Any) -> str:
 def _holds(rule: Mapping[str, Any], data: Any) -> bool:
     if "And" in rule:
         return all(_holds(part, data) for part in rule["And"])
+    if "IsPresent" in rule:
+        return _is_present(rule["Variable"], data) == rule["IsPresent"]
     value = _found(rule["Variable"], data)
     (comparison,) = rule.keys() - {"Variable", "Next"}
     wanted = rule[comparison]
@@ -179,6 +202,14 @@ def _holds(rule: Mapping[str, Any], data: Any) -> bool:
             return value >= wanted
         case other:
             raise NotImplementedError(other)
+
+
+def _is_present(path: str, data: Any) -> bool:
+    try:
+        _found(path, data)
+    except (KeyError, IndexError):
+        return False
+    return True
 
 
 def _filled(template: Any, data: Any, context: Mapping[str, Any]) -> Any:
@@ -211,6 +242,8 @@ def _evaluated(expression: str, data: Any, context: Mapping[str, Any]) -> Any:
             return arguments[0] + arguments[1]
         case "Format":
             return arguments[0].replace("{}", "%s") % tuple(arguments[1:])
+        case "JsonToString":
+            return json.dumps(arguments[0])
         case "StringToJson":
             return json.loads(arguments[0])
         case other:

@@ -15,7 +15,7 @@ from assistant.options.models_lab.stack.training import read_bucket, use_keys, w
 from assistant.tenant.deployed_names import CORPORA
 from assistant.tenant.deployment import RETENTION
 from stacks.data.buckets import Keeping, TenantBucket
-from stacks.outputs import OptionOutputs, OrchestratorOutputs, Workload
+from stacks.outputs import OptionOutputs, Workload
 from stacks.policy import DOCUMENTS_BUCKET, NO_REPLICATION, exceptions, wildcard
 from stacks.processes import CORPUS_IMAGE, image_uri
 from stacks.roles import WorkloadRole, attach
@@ -112,9 +112,7 @@ def images(tenant: DeployedTenant) -> tuple[str, ...]:
     return (CORPUS_IMAGE,) if learning_of(tenant.config).corpora else ()
 
 
-def add_corpus(
-    scope: Construct, foundation: Foundation, _: OrchestratorOutputs
-) -> tuple[TenantStack, OptionOutputs] | None:
+def add_corpus(scope: Construct, foundation: Foundation) -> tuple[TenantStack, OptionOutputs] | None:
     """Add the stack to a tenant that wants corpora."""
     if not learning_of(foundation.tenant.config).corpora:
         return None

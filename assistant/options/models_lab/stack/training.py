@@ -12,11 +12,8 @@ from typing import Any, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_scheduler as scheduler
-from aws_cdk import aws_scheduler_targets as scheduled
 from constructs import Construct
 
 from assistant.options.models_lab.section import learning_of
@@ -44,7 +41,6 @@ from stacks.roles import (
     USE_KEY,
     Duty,
     WorkloadRole,
-    after_its_role,
     allow,
     attach,
     bucket_arn,
@@ -53,6 +49,7 @@ from stacks.roles import (
     via,
     via_s3,
 )
+from stacks.schedules import ScheduledTask, starting_exceptions
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, tenant_log_group
 
@@ -67,26 +64,16 @@ _FOLDERS = "A job reads the models and the sets, and writes one folder, whose ob
 SETS = "sets/"
 """Folder of the training bucket."""
 _GET = ("dynamodb:GetItem", "dynamodb:BatchGetItem")
-_MOST_LATE_MINUTES = 60
-"""A start that Fargate has no capacity for is tried again for so long; the next one is days away."""
-_run_task = cast("Any", scheduled.EcsRunFargateTask)
-"""Its stub names a parameter of ``bind`` otherwise than the interface."""
 
 
 class TrainingSets(Construct):
     """The task's role reads feedback and what feedback is about, and writes nothing but sets."""
 
     def __init__(
-        self,
-        scope: TenantStack,
-        construct_id: str,
-        *,
-        foundation: Foundation,
-        training_bucket: str,
-        cluster_name: str,
+        self, scope: TenantStack, construct_id: str, *, foundation: Foundation, training_bucket: str
     ) -> None:
         super().__init__(scope, construct_id)
-        tenant, network = foundation.tenant, foundation.network
+        tenant = foundation.tenant
         log_group = tenant_log_group(self, "Logs", logs_key_arn=foundation.keys.logs_key_arn)
         self.log_group_name = log_group.log_group_name
         role = self._role("Role", f"Makes training sets of {tenant.name}'s feedback")
@@ -132,25 +119,10 @@ class TrainingSets(Construct):
         )
         tmp = ecs.MountPoint(source_volume="Tmp", container_path="/tmp", read_only=False)  # noqa: S108
         container.add_mount_points(tmp)
-        vpc = scope.import_vpc(network)
-        group = ec2.SecurityGroup.from_security_group_id(
-            self, "Group", network.security_group_ids[Workload.LEARNING], mutable=False
+        task = ScheduledTask(
+            self, "Task", foundation=foundation, definition=definition, workload=Workload.LEARNING
         )
-        schedule = scheduler.Schedule(
-            self,
-            "Schedule",
-            schedule=scheduler.ScheduleExpression.rate(
-                cdk.Duration.days(learning_of(tenant.config).sets_every_days)
-            ),
-            target=_run_task(
-                ecs.Cluster.from_cluster_attributes(self, "Cluster", cluster_name=cluster_name, vpc=vpc),
-                task_definition=definition,
-                security_groups=[group],
-                vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
-                max_event_age=cdk.Duration.minutes(_MOST_LATE_MINUTES),
-            ),
-        )
-        after_its_role(schedule)
+        task.every(cdk.Duration.days(learning_of(tenant.config).sets_every_days), "Schedule")
 
     def _role(self, name: str, description: str, *, through: tuple[str, ...] = ()) -> WorkloadRole:
         return WorkloadRole(
@@ -201,18 +173,14 @@ def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
     data["records"]["deployed"]["training"] = learning_of(tenant.config).training
 
 
-def add_to_learning(
-    stack: TenantStack, foundation: Foundation, cluster_name: str, log_groups: dict[str, str]
-) -> str | None:
+def add_to_learning(stack: TenantStack, foundation: Foundation, log_groups: dict[str, str]) -> str | None:
     """Add what a tenant that trains needs. Return the bucket of sets and checkpoints, or None."""
     learning = learning_of(foundation.tenant.config)
     if not learning.training:
         return None
     bucket = _add_jobs(stack, foundation)
     if learning.sets_every_days:
-        sets = TrainingSets(
-            stack, "Sets", foundation=foundation, training_bucket=bucket, cluster_name=cluster_name
-        )
+        sets = TrainingSets(stack, "Sets", foundation=foundation, training_bucket=bucket)
         log_groups["training_sets"] = sets.log_group_name
     return bucket
 
@@ -319,6 +287,7 @@ EXCEPTIONS = (
         "ecr:GetAuthorizationToken supports no resources: the token opens what the role's other statement "
         "names, one repository.",
     ),
+    *starting_exceptions("Learning/Sets/Task"),
     *exceptions(
         "Learning/Sets",
         nag("ECS2"),

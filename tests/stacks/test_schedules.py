@@ -1,0 +1,148 @@
+"""Schedules and what they start: who pays, when the first one comes, what happens without capacity, and what
+is kept of a start that failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.options.feedback.stack import LearningStack
+from stacks.data.stack import DataStack
+from stacks.observability.stack import ObservabilityStack
+from tests.stacks.orchestrator_template import orchestrator_of
+from tests.stacks.power.state_language import Call, CallFailedError, ExecutionFailedError, Pause, execute
+from tests.stacks.scheduled import machine, started
+from tests.stacks.synthesized import assembly_folder, templates_in
+from tests.stacks.test_connectors import connected
+from tests.stacks.test_first_deployment import before, rights_of
+from tests.stacks.test_training_sets import learning
+from tests.stacks.values import DATA, KEYS, deployed, resources_of, stack_with, template_of
+
+TENANTS = ("pharmacy", "clinic", "sandbox")
+SCHEDULE, GROUP = "AWS::Scheduler::Schedule", "AWS::Scheduler::ScheduleGroup"
+NONE = {"Tasks": [], "Failures": [{"Reason": "Capacity is unavailable at this time."}]}
+ONE = {"Tasks": [{"TaskArn": "arn"}], "Failures": []}
+
+
+@cache
+def sets() -> Mapping[str, Any]:
+    return template_of(stack_with(LearningStack, learning(training=True)))
+
+
+@cache
+def connectors() -> Mapping[str, Any]:
+    return orchestrator_of(connected())
+
+
+def scheduled(assembly: Path) -> Iterator[tuple[Mapping[str, Any], str, Mapping[str, Any]]]:
+    """Every schedule of every tenant, with its template and id, and those of connectors."""
+    templates = [one for name in TENANTS for one in templates_in(assembly_folder(assembly, name)).values()]
+    for template in (*templates, connectors()):
+        for name, body in resources_of(template, SCHEDULE).items():
+            yield template, name, body["Properties"]
+
+
+def test_every_schedule_is_in_a_group_and_leaves_a_start_that_failed_in_the_queue(assembly: Path) -> None:
+    found = list(scheduled(assembly))
+    assert len(found) == 6, "sets of three tenants, hours of the sandbox, a connector"
+    for template, name, schedule in found:
+        assert schedule["GroupName"]["Ref"] in resources_of(template, GROUP), name
+        assert "issed" in json.dumps(schedule["Target"]["DeadLetterConfig"]), name
+        assert schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] == 3600, name
+
+
+def test_a_group_of_schedules_and_a_task_definition_have_the_tenants_tag(assembly: Path) -> None:
+    for tenant in TENANTS:
+        for name, template in templates_in(assembly_folder(assembly, tenant)).items():
+            for kind in (GROUP, "AWS::ECS::TaskDefinition"):
+                for body in resources_of(template, kind).values():
+                    assert {"Key": "tenant", "Value": tenant} in body["Properties"]["Tags"], (name, kind)
+
+
+@pytest.mark.parametrize("template", [sets, connectors])
+def test_a_task_gets_the_tags_of_its_definition(template: Callable[[], Mapping[str, Any]]) -> None:
+    assert started(template())["PropagateTags"] == "TASK_DEFINITION"
+
+
+@pytest.mark.parametrize("template", [sets, connectors])
+def test_a_schedule_is_made_after_the_roles_of_its_task(template: Callable[[], Mapping[str, Any]]) -> None:
+    definition = template()["Resources"][started(template())["TaskDefinition"]["Ref"]]["Properties"]
+    for name in resources_of(template(), SCHEDULE):
+        made = before(template(), name)
+        for role in ("TaskRoleArn", "ExecutionRoleArn"):
+            assert rights_of(template())[definition[role]["Fn::GetAtt"][0]] <= made, (name, role)
+
+
+def test_a_source_is_read_when_the_service_stands() -> None:
+    (service,) = resources_of(connectors(), "AWS::ECS::Service")
+    (schedule,) = resources_of(connectors(), SCHEDULE)
+    assert service in before(connectors(), schedule)
+
+
+@pytest.mark.parametrize("tenant", TENANTS)
+def test_the_stack_of_sets_is_made_after_the_cluster_of_their_task(assembly: Path, tenant: str) -> None:
+    folder = assembly_folder(assembly, tenant)
+    artifacts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["artifacts"]
+    names = {one.get("displayName", "").split(" ")[0].split("/")[-1]: key for key, one in artifacts.items()}
+    assert names["Orchestrator"] in artifacts[names["Learning"]]["dependencies"]
+
+
+def run(answer: Callable[[int], Any], command: list[str]) -> tuple[float, list[Call], str]:
+    """Run the machine; return the seconds that it waited, its calls, and how it ended."""
+    steps = execute(machine(sets()), {"command": command})
+    calls: list[Call] = []
+    waited, result, failure = 0.0, None, None
+    while True:
+        try:
+            step = steps.throw(failure) if failure else steps.send(result)
+        except StopIteration:
+            return waited, calls, "succeeded"
+        except ExecutionFailedError as error:
+            return waited, calls, error.error
+        result = failure = None
+        if isinstance(step, Pause):
+            waited += step.seconds
+            continue
+        calls.append(step)
+        found = answer(len(calls)) if step.action == "ecs:runTask" else {}
+        result, failure = (None, found) if isinstance(found, CallFailedError) else (found, None)
+
+
+def test_a_task_is_started_once() -> None:
+    waited, calls, ended = run(lambda _: ONE, ["handbook"])
+    assert (waited, [one.action for one in calls], ended) == (0, ["ecs:runTask"], "succeeded")
+    assert calls[0].parameters["Overrides"]["ContainerOverrides"] == [
+        {"Name": "Sets", "Command": ["handbook"]}
+    ]
+
+
+@pytest.mark.parametrize(
+    "refusal", [NONE, CallFailedError("Ecs.EcsException", "busy")], ids=["none", "error"]
+)
+def test_a_start_without_capacity_is_tried_again(refusal: Any) -> None:
+    waited, calls, ended = run(lambda tried: ONE if tried == 4 else refusal, [])
+    assert (waited, len(calls), ended) == (30 + 60 + 120, 4, "succeeded")
+
+
+def test_a_start_that_finds_none_for_an_hour_is_kept_with_its_reason() -> None:
+    waited, calls, ended = run(lambda _: NONE, ["handbook"])
+    assert (3600 <= waited <= 4000, len(calls), ended) == (True, 9, "NotStarted")
+    kept = json.loads(calls[-1].parameters["MessageBody"])
+    assert (calls[-1].action, kept["command"]) == ("sqs:sendMessage", ["handbook"])
+    assert "Capacity is unavailable" in kept["error"]["Cause"]
+    assert DATA.missed_starts_queue in json.dumps(calls[-1].parameters["QueueUrl"])
+
+
+def test_the_queue_is_encrypted_and_one_message_raises_its_alarm() -> None:
+    tenant = deployed("clinic")
+    (queue,) = resources_of(template_of(stack_with(DataStack, tenant)), "AWS::SQS::Queue").values()
+    assert queue["Properties"]["KmsMasterKeyId"] == KEYS.data_key_arn
+    alarms = resources_of(template_of(stack_with(ObservabilityStack, tenant)), "AWS::CloudWatch::Alarm")
+    (alarm,) = [one for name, one in alarms.items() if "AStartWasMissed" in name]
+    assert (alarm["Properties"]["Threshold"], alarm["Properties"]["EvaluationPeriods"]) == (1, 1)
+    assert DATA.missed_starts_queue in json.dumps(alarm["Properties"]["Metrics"])
