@@ -30,7 +30,7 @@ from assistant.domain.answers import (
     Usage,
 )
 from assistant.domain.errors import AssistantError, ConflictError
-from assistant.stores.ports import AnswerRecords
+from assistant.stores.records import StoredRecords
 from assistant.tenant.deployed_names import CANARY_VARIANT
 
 _DEFAULT_SUBJECT = "default"
@@ -260,7 +260,7 @@ class RecordWriter:
     While the store fails, writing is retried with growing pauses until the process ends.
     """
 
-    def __init__(self, records: AnswerRecords, *, timeout_s: float) -> None:
+    def __init__(self, records: StoredRecords, *, timeout_s: float) -> None:
         self._records = records
         self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[bool]] = set()

@@ -38,7 +38,6 @@ from assistant.domain.filling import LiveElements, ReplyDelivery
 from assistant.models.artifacts import ServedModel
 from assistant.stores.ports import (
     AnswerGenerator,
-    AnswerRecords,
     ChatMessage,
     DocumentLinks,
     DocumentTexts,
@@ -50,6 +49,7 @@ from assistant.stores.ports import (
     TextEmbedder,
     TokenCounter,
 )
+from assistant.stores.records import StoredRecords
 from assistant.tenant.tenant import TenantConfig
 
 
@@ -105,7 +105,7 @@ class TenantServices:
     search: PassageSearch
     index_watch: IndexWatch
     writer: AnswerWriter
-    records: AnswerRecords
+    records: StoredRecords
     documents: CitedDocuments
     clock: Clock
     live: LiveData = LiveData()

@@ -32,7 +32,8 @@ from assistant.domain.elements import ElementUse
 from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
 from assistant.domain.filling import Reply
 from assistant.domain.identity import Identity, Role
-from assistant.stores.ports import AnswerRecords, LiveDocuments, PlaceKind, ValuesOfSent
+from assistant.stores.ports import LiveDocuments, PlaceKind, ValuesOfSent
+from assistant.stores.records import StoredRecords
 from assistant.text.markup import label_of
 
 _Kind = Literal["answer", "conversation"]
@@ -337,7 +338,7 @@ _PAGE_TOKEN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00)(#[!-~]
 class Audit:
     """Lists who saw what. Each audit is recorded itself, before it is answered."""
 
-    records: AnswerRecords
+    records: StoredRecords
     documents: LiveDocuments
     clock: Clock
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from assistant.answer.services import TenantServices
     from assistant.evaluation.fit_router import Release
     from assistant.process.settings import PreparingSettings
-    from assistant.stores.ports import DeskStore
+    from assistant.stores.desk import StoredDesk
     from assistant.terminal.local import LocalRuntime
 
 Result = TypeVar("Result")
@@ -139,7 +139,7 @@ async def _learn_router(
 
 
 @asynccontextmanager
-async def _open_desk(options: GlobalOptions, tenant: str) -> AsyncGenerator[DeskStore]:
+async def _open_desk(options: GlobalOptions, tenant: str) -> AsyncGenerator[StoredDesk]:
     """Open where releases of routers are kept. Raises ConfigurationError, DependencyError."""
     from assistant.stores.desk import DESK
     from assistant.stores.opened import open_deployed

@@ -20,7 +20,8 @@ from assistant.domain.acts import DOCUMENT_SUBJECT
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.stores.documents import KnowledgeStores
-from assistant.stores.ports import ErasureKeys, PassageIndex, WriteTurn
+from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.ports import PassageIndex, WriteTurn
 
 LABELS_NARROWED = "labels_narrowed"
 RELEASE_NEEDED = "release_needed"
@@ -159,7 +160,7 @@ async def remove_documents(
     index: PassageIndex,
     index_writes: WriteTurn,
     clock: Clock,
-    keys: ErasureKeys | None = None,
+    keys: StoredErasureKeys | None = None,
 ) -> None:
     """Remove documents that are withdrawn or withheld, or were before they were added again, from the index.
 

@@ -24,7 +24,8 @@ from assistant.domain.errors import (
 )
 from assistant.domain.retries import all_or_cancel
 from assistant.stores.documents import KnowledgeStores
-from assistant.stores.ports import ErasureKeys, IndexVersions, PassageIndex, TextEmbedder, WriteTurn
+from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.ports import IndexVersions, PassageIndex, TextEmbedder, WriteTurn
 
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
@@ -198,7 +199,7 @@ class TenantIngestion:
     index_writes: WriteTurn = field(default_factory=asyncio.Lock)
     """Held over each write of the index together with the states that record it, in every process: so the
     index never holds a document that its state excludes."""
-    keys: ErasureKeys | None = None
+    keys: StoredErasureKeys | None = None
     """Keys of what was kept about documents, destroyed with a withdrawal; None: nothing is kept."""
     versions: OpenedVersions | None = None
     """None: ``index`` is the only version."""

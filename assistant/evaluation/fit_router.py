@@ -24,7 +24,7 @@ from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
 from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.evaluation.estimator import Classes, Estimator, Floats
-from assistant.stores.ports import DeskStore
+from assistant.stores.desk import StoredDesk
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 
 LEAST_QUESTIONS = 40
@@ -202,7 +202,7 @@ class RouterReleases:
     """The routers of one tenant: desk items by number (``router-000001``, …), refused ones too. A router
     serves all conversations from its release on."""
 
-    def __init__(self, desk: DeskStore, *, clock: Clock) -> None:
+    def __init__(self, desk: StoredDesk, *, clock: Clock) -> None:
         self._desk = desk
         self._clock = clock
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from itertools import pairwise
+from typing import Protocol
 
 import structlog
 from pydantic import ValidationError
 
 from assistant.domain.audit import (
     AuditLink,
+    AuditRecord,
     Chained,
     DayDigest,
     WriterStart,
@@ -30,7 +32,6 @@ from assistant.domain.errors import AssistantError, ConflictError, DependencyErr
 from assistant.domain.public import PublicModel
 from assistant.process.settings import RunningIn
 from assistant.stores.blobs import Blobs, BlobVersion
-from assistant.stores.ports import AnswerRecords
 from assistant.stores.store import BlobsOf, Store
 from assistant.tenant.deployed_names import AUDIT_FOLDER
 
@@ -187,12 +188,18 @@ def _hash_of(digest: bytes | None) -> str:
     return "" if digest is None else sha256(digest).hexdigest()
 
 
+class AuditedDays(Protocol):
+    """What has audit records: ``StoredRecords``, whose module needs the chain."""
+
+    async def audited(self, day: date) -> Sequence[AuditRecord]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class CloseDays:
     """Writes the digest of each day that ended by the store's own clock, the missed ones too, and anew where
     it was written before that. Two at once write the same."""
 
-    records: AnswerRecords
+    records: AuditedDays
     digests: DayDigests
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -266,7 +273,7 @@ Chain = Mapping[int, Sequence[Chained]]
 class VerifyAudit:
     """Checks days of audit records by themselves and against their digests."""
 
-    records: AnswerRecords
+    records: AuditedDays
     digests: DayDigests
 
     async def run(self, since: date, until: date) -> AuditReport:

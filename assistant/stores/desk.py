@@ -48,19 +48,26 @@ DESK_TABLE = TableOf("desk.sqlite", "desk_table", overwrites=True)
 
 
 class StoredDesk:
-    """``DeskStore`` in a table whose overwritten values leave the disk."""
+    """Desk items with all their revisions, in a table whose overwritten values leave the disk. Nothing in it
+    is deleted, and changed is a body alone, where a withdrawal takes a text out. All methods raise
+    RecordsUnavailableError."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     async def now(self) -> datetime:
+        """Return the store's own time, by which dates pass."""
         return await self._table.now()
 
     async def version(self) -> int:
+        """Return a number that grows with every ``put`` of a kind that is served: cheap, read every other
+        second by each process that serves."""
         row = await self._table.get(_VERSION_KEY)
         return 0 if row is None else int(row["n"])
 
     async def put(self, *items: DeskItem) -> None:
+        """Add a revision of each item, or none. Raises ConflictError unless every ``item.revision`` follows
+        the newest one (1 for a new item). The same again, with the same content, changes nothing."""
         bodies = [store_row(item) for item in items]
         for item, body in zip(items, bodies, strict=True):
             for name, part in body.parts:  # a part is named by its content: a repeat changes nothing
@@ -78,6 +85,8 @@ class StoredDesk:
         raise RecordsUnavailableError("Many writes reach the desk at once. Retry.")
 
     async def rewrite(self, item: DeskItem) -> None:
+        """Replace the stored revision of this number, and overwrite what it held before. The version grows.
+        Does nothing where there is no such revision."""
         partition, body = _partition(item.kind, item.item_id), store_row(item)
         for name, part in body.parts:
             await self._table.put(keyed((partition, name), **part), when=ABSENT)
@@ -100,17 +109,23 @@ class StoredDesk:
         raise RecordsUnavailableError("Many writes reach the desk at once. Retry.")
 
     async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:
+        """Return the newest revision."""
         pointer = await self._table.get((_pointers(kind), item_id))
         return None if pointer is None else (await self._of_pointers([pointer]))[0]
 
     async def list(self, kind: DeskKind, *, listed: str | None = None, limit: int = 5_000) -> list[DeskItem]:
-        """As the port says; of cases the index may lag by a moment."""
+        """Return the newest revision of every item of a kind, the latest changed first.
+
+        ``listed``: of cases, those in this one of ``CASE_LISTS``; ``limit`` counts these alone. Their index
+        may lag by a moment.
+        """
         if kind is DeskKind.CASE:
             return await self._cases(CASE_LISTS if listed is None else (listed,), limit=limit)
         items = await self._of_pointers(await self._table.query(Range(_pointers(kind))))
         return sorted(items, key=lambda item: item.at, reverse=True)[:limit]
 
     async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
+        """Return all revisions of an item, oldest first."""
         revisions = Range.prefixed(_partition(kind, item_id), "revision#")
         return await self._items(await self._table.query(revisions))
 

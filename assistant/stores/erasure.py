@@ -22,13 +22,15 @@ from assistant.stores.table import Item, Key, Table, equal, keyed
 
 
 class StoredErasureKeys:
-    """``ErasureKeys`` in a table whose overwritten values leave the disk."""
+    """One random key of 32 bytes for each subject of texts, in a table whose overwritten values leave the
+    disk. All methods raise RecordsUnavailableError."""
 
     def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
         self._table = table
         self._clock = clock or SystemClock()
 
     async def keys_of(self, subjects: Collection[str], *, create: bool) -> dict[str, bytes]:
+        """Return the keys by subject; a missing one is made if ``create``, unless it was destroyed."""
         rows = await self._items(subjects)
         if create:
             missing = [subject for subject in dict.fromkeys(subjects) if subject not in rows]
@@ -37,6 +39,7 @@ class StoredErasureKeys:
         return {name: item["key"] for name, item in rows.items() if "key" in item}
 
     async def destroy(self, subject: str) -> bool:
+        """Destroy a key for good; return whether there was one. No new key is ever made for the subject."""
         key, now = _key(subject), {"destroyed_at": self._clock.now().astimezone(UTC).isoformat()}
         stored = await self._table.get(key) or {}
         if "key" in stored:
@@ -47,6 +50,7 @@ class StoredErasureKeys:
         return False
 
     async def destroyed(self, subjects: Collection[str]) -> dict[str, datetime]:
+        """Return when each subject's key was destroyed, the last time, of those that were."""
         return {
             name: datetime.fromisoformat(item["destroyed_at"])
             for name, item in (await self._items(subjects)).items()

@@ -25,8 +25,8 @@ from assistant.stores.claims import EVENTS_TABLE
 from assistant.stores.clients import AwsClients, ProcessClients, open_clients
 from assistant.stores.desk import DESK_TABLE
 from assistant.stores.documents import DOCUMENTS, KnowledgeStores
-from assistant.stores.ports import AnswerRecords, Index
-from assistant.stores.records import RECORDS, RECORDS_TABLE
+from assistant.stores.ports import Index
+from assistant.stores.records import RECORDS, RECORDS_TABLE, StoredRecords
 from assistant.stores.states import QUEUE, STATES, STATES_TABLE, WITHDRAWALS, StoredWriteTurn
 from assistant.stores.store import BlobsOf, Kept, LockOf, Primitive, QueueOf, Store, Stores, TableOf, WordsOf
 from assistant.stores.words import FileWords
@@ -160,7 +160,7 @@ async def open_deployed(
 class DeployedAudit:
     """``close_audit_days``."""
 
-    records: AnswerRecords
+    records: StoredRecords
     digests: DayDigests
     metrics_service: str
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Literal, Protocol
 
-from assistant.domain.acts import Act, StoredAct
 from assistant.domain.answers import (
     AccessEntry,
-    AccessPage,
-    AccessQuery,
     AnswerRecord,
-    Sent,
-    StoredSent,
-    StoredVerdict,
     Usage,
-    Verdict,
 )
-from assistant.domain.audit import AuditRecord
 from assistant.domain.clock import Deadline
-from assistant.domain.context import LiveRead, LiveReadPage, LiveReadQuery
 from assistant.domain.documents import (
     DocumentState,
     DocumentStatus,
@@ -219,78 +210,6 @@ class FoundAnswer:
     """Until when it may still be written; None where it has ended, or that time is over."""
 
 
-class AnswerRecords(Protocol):
-    """The append-only store of answers, verdicts, sends, acts and reads. Nothing in it is changed or deleted.
-
-    All methods raise RecordsUnavailableError.
-    """
-
-    async def put_answer(self, record: AnswerRecord) -> None:
-        """Store a finished answer; a second record with the same id raises ConflictError."""
-        ...
-
-    async def begin_answer(self, record: AnswerRecord, *, until: datetime) -> None:
-        """Store what is known of an answer that begins, as an interrupted one. It counts from ``until`` on,
-        and only while there is no ``put_answer``. A second call, or one after it, changes nothing."""
-        ...
-
-    async def get_answer(self, answer_id: str) -> AnswerRecord | None:
-        """Return the record of an answer that has ended; of one that was interrupted, what is known."""
-        ...
-
-    async def find_answer(self, answer_id: str) -> FoundAnswer | None:
-        """Return an answer that has begun, ended or not."""
-        ...
-
-    async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
-        """Return the conversation's newest ``limit`` answers, oldest first; empty if there is none."""
-        ...
-
-    async def take_place(self, answer_id: str, kind: PlaceKind, name: str, *, most: int) -> bool:
-        """Take one of the ``most`` places that an answer has for records of a kind; return False where others
-        have all. A name that has a place keeps it. Calls at once never take more than ``most``."""
-        ...
-
-    async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
-        """Store a verdict. The same verdict_id with the same content is one record; with other content it
-        raises ConflictError."""
-        ...
-
-    async def append_sent(self, answer_id: str, sent: Sent, *, agent: str) -> StoredSent:
-        """Store what was sent; ids as in append_verdict."""
-        ...
-
-    async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
-        """Return verdicts oldest first, of one answer or of all."""
-        ...
-
-    async def list_sent(self, answer_id: str) -> list[StoredSent]: ...
-
-    async def append_act(self, answer_id: str, act: Act, *, agent: str) -> StoredAct:
-        """Store what the agent did with the answer; ids as in append_verdict."""
-        ...
-
-    async def list_acts(self, answer_id: str) -> list[StoredAct]: ...
-
-    async def record_access(self, entry: AccessEntry) -> None:
-        """Store that somebody read something."""
-        ...
-
-    async def list_accesses(self, query: AccessQuery) -> AccessPage:
-        """Return the entries that match ``query``, oldest first, those of one instant in a fixed order: the
-        recorded reads, and the ``sight`` of each answer, interrupted ones included.
-
-        A call scans a bounded number of entries, so a page may have fewer than ``query.limit``, even none,
-        and still a ``next_after``. That is opaque and valid for the same query only.
-        """
-        ...
-
-    async def audited(self, day: date) -> list[AuditRecord]:
-        """Return the audit records of a day (UTC) as they are stored, in no order: recorded reads, sights of
-        answers, reads of live systems, and the start records of their writers."""
-        ...
-
-
 CLAIM_EXPIRES_AFTER_S = 15 * 60
 
 
@@ -334,75 +253,6 @@ class SentValues(Protocol):
 
 KEY_BYTES = 32
 """Of a key of erasure."""
-
-
-class ErasureKeys(Protocol):
-    """One random key of 32 bytes for each subject of texts. All methods raise RecordsUnavailableError."""
-
-    async def keys_of(self, subjects: Collection[str], *, create: bool) -> dict[str, bytes]:
-        """Return the keys by subject; a missing one is made if ``create``, unless it was destroyed."""
-        ...
-
-    async def destroy(self, subject: str) -> bool:
-        """Destroy a key for good; return whether there was one. No new key is ever made for the subject."""
-        ...
-
-    async def destroyed(self, subjects: Collection[str]) -> dict[str, datetime]:
-        """Return when each subject's key was destroyed, the last time, of those that were."""
-        ...
-
-
-class DeskStore(Protocol):
-    """Desk items with all their revisions. Nothing in it is deleted, and changed is a body alone, where a
-    withdrawal takes a text out. All methods raise RecordsUnavailableError."""
-
-    async def now(self) -> datetime:
-        """Return the store's own time, by which dates pass."""
-        ...
-
-    async def version(self) -> int:
-        """Return a number that grows with every ``put`` of a kind that is served: cheap, read every other
-        second by each process that serves."""
-        ...
-
-    async def put(self, *items: DeskItem) -> None:
-        """Add a revision of each item, or none. Raises ConflictError unless every ``item.revision`` follows
-        the newest one (1 for a new item). The same again, with the same content, changes nothing."""
-        ...
-
-    async def rewrite(self, item: DeskItem) -> None:
-        """Replace the stored revision of this number, and overwrite what it held before. The version grows.
-        Does nothing where there is no such revision."""
-        ...
-
-    async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:
-        """Return the newest revision."""
-        ...
-
-    async def list(self, kind: DeskKind, *, listed: str | None = None, limit: int = 5_000) -> list[DeskItem]:
-        """Return the newest revision of every item of a kind, the latest changed first.
-
-        ``listed``: of cases, those in this one of ``CASE_LISTS``; ``limit`` counts these alone."""
-        ...
-
-    async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
-        """Return all revisions of an item, oldest first."""
-        ...
-
-
-class LiveReads(Protocol):
-    """The append-only record of live reads. All methods raise RecordsUnavailableError."""
-
-    async def record(self, read: LiveRead) -> None: ...
-
-    async def list(self, query: LiveReadQuery) -> LiveReadPage:
-        """Return the reads that match the query, oldest first, those of one instant in a fixed order.
-
-        A call looks at a bounded part of the period, so a page may have fewer reads than ``query.limit``,
-        even none, and still a ``next_after``. Only a page without it is the last: no read is left out. The
-        reads of one subject are found without those of others.
-        """
-        ...
 
 
 class AccessRecords(Protocol):

@@ -129,7 +129,10 @@ class Audited:
 
 
 class StoredRecords(Audited):
-    """``AnswerRecords`` in a table."""
+    """The append-only store of answers, verdicts, sends, acts and reads. Nothing in it is changed or deleted.
+
+    All methods raise RecordsUnavailableError.
+    """
 
     family = _ACCESS_DAYS
 
@@ -139,22 +142,28 @@ class StoredRecords(Audited):
         """By answer without a record: its place in its conversation is written, or being written, here."""
 
     async def put_answer(self, record: AnswerRecord) -> None:
+        """Store a finished answer; a second record with the same id raises ConflictError."""
         existing = await self._put(record, kind=_ANSWER)
         self._places.pop(record.answer_id, None)
         if existing is not None:
             raise ConflictError(f"The answer {record.answer_id} is already recorded.")
 
     async def begin_answer(self, record: AnswerRecord, *, until: datetime) -> None:
+        """Store what is known of an answer that begins, as an interrupted one. It counts from ``until`` on,
+        and only while there is no ``put_answer``. A second call, or one after it, changes nothing."""
         await self._put(record, kind=_INTERRUPTED, more={"until": until.timestamp()})
 
     async def get_answer(self, answer_id: str) -> AnswerRecord | None:
+        """Return the record of an answer that has ended; of one that was interrupted, what is known."""
         found = await self.find_answer(answer_id)
         return None if found is None or found.written_until is not None else found.record
 
     async def find_answer(self, answer_id: str) -> FoundAnswer | None:
+        """Return an answer that has begun, ended or not."""
         return (await self._answers([answer_id])).get(answer_id)
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
+        """Return the conversation's newest ``limit`` answers, oldest first; empty if there is none."""
         # Read more than ``limit``: an entry may have no record yet, or belong to a refused second record.
         wanted = Range(f"conversation#{conversation_id}")
         entries = await self._table.query(wanted, descending=True, limit=2 * limit + 10)
@@ -173,6 +182,8 @@ class StoredRecords(Audited):
         return newest_first[:limit][::-1]
 
     async def take_place(self, answer_id: str, kind: PlaceKind, name: str, *, most: int) -> bool:
+        """Take one of the ``most`` places that an answer has for records of a kind; return False where others
+        have all. A name that has a place keeps it. Calls at once never take more than ``most``."""
         partition, places = f"answer#{answer_id}", f"place#{kind}#"
         taken = await self._table.query(Range.prefixed(partition, places), limit=most)
         if any(item["name"] == name for item in taken):
@@ -184,15 +195,18 @@ class StoredRecords(Audited):
         return False
 
     async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
+        """Store a verdict. The same verdict_id with the same content is one record; with other content it
+        raises ConflictError."""
         stored = StoredVerdict(answer_id=answer_id, agent=agent, at=self._clock.now(), verdict=verdict)
         return await self._append("verdict", verdict.verdict_id, stored)
 
     async def append_sent(self, answer_id: str, sent: Sent, *, agent: str) -> StoredSent:
+        """Store what was sent; ids as in append_verdict."""
         stored = StoredSent(answer_id=answer_id, agent=agent, at=self._clock.now(), sent=sent)
         return await self._append("sent", sent.send_id, stored)
 
     async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
-        """As the port says; over all answers the index may lag by a moment."""
+        """Return verdicts oldest first, of one answer, or of all, of which the index may lag by a moment."""
         if answer_id is None:
             return await self._all_verdicts(limit)
         return await self._listed(answer_id, "verdict", StoredVerdict, limit=limit)
@@ -201,6 +215,7 @@ class StoredRecords(Audited):
         return await self._listed(answer_id, "sent", StoredSent)
 
     async def append_act(self, answer_id: str, act: Act, *, agent: str) -> StoredAct:
+        """Store what the agent did with the answer; ids as in append_verdict."""
         stored = StoredAct(answer_id=answer_id, agent=agent, at=self._clock.now(), act=act)
         return await self._append("act", act.act_id, stored)
 
@@ -208,12 +223,21 @@ class StoredRecords(Audited):
         return await self._listed(answer_id, "act", StoredAct)
 
     async def record_access(self, entry: AccessEntry) -> None:
+        """Store that somebody read something."""
         await self.add(entry, at=entry.at)
 
     async def list_accesses(self, query: AccessQuery) -> AccessPage:
+        """Return the entries that match ``query``, oldest first, those of one instant in a fixed order: the
+        recorded reads, and the ``sight`` of each answer, interrupted ones included.
+
+        A call scans a bounded number of entries, so a page may have fewer than ``query.limit``, even none,
+        and still a ``next_after``. That is opaque and valid for the same query only.
+        """
         return AccessPage(*await Listing(self._table, query, AccessEntry).by_day(_ACCESS_DAYS))
 
     async def audited(self, day: date) -> list[AuditRecord]:
+        """Return the audit records of a day (UTC) as they are stored, in no order: recorded reads, sights of
+        answers, reads of live systems, and the start records of their writers."""
         names = [f"{family}{day}{end}" for family in (_ACCESS_DAYS, LIVE_DAYS) for end in ("", _WRITERS)]
         # Parts of a body that is too large for one item have no body.
         found = [item for name in names for item in await self._table.query(Range(name))]

@@ -20,7 +20,7 @@ from assistant.domain.errors import (
     SecondPersonNeededError,
 )
 from assistant.domain.revisions import ActOfTwo, ActRequest, DeskKind, body_of_item, first_revision
-from assistant.stores.ports import DeskStore
+from assistant.stores.desk import StoredDesk
 
 WAITS_FOR = timedelta(hours=24)
 """A request that nobody confirmed until then counts no more."""
@@ -46,7 +46,7 @@ class Contents:
 class TwoPeople:
     """``is_needed``: as the profile ``hipaa`` has it; else every act runs at once."""
 
-    store: DeskStore
+    store: StoredDesk
     is_needed: bool
     clock: Clock
 

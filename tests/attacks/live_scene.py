@@ -22,6 +22,7 @@ from assistant.domain.identity import Identity, Role
 from assistant.options.live.connected import ConnectedElements
 from assistant.options.live.connector import Connector, load_connector
 from assistant.options.live.section import LiveReach
+from assistant.options.live.stored import StoredLiveReads
 from assistant.options.live.systems import HttpSystems, SystemAccess
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 
@@ -62,8 +63,8 @@ def connector(**changed: str) -> Connector:
 
 
 @dataclass
-class KeptReads:
-    """``LiveReads`` in memory."""
+class KeptReads(StoredLiveReads):
+    """The record of live reads in memory."""
 
     reads: list[LiveRead] = field(default_factory=list[LiveRead])
     is_down: bool = False

@@ -1,4 +1,4 @@
-"""What every AnswerRecords does."""
+"""What the records of answers do over each table."""
 
 from __future__ import annotations
 

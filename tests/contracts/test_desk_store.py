@@ -1,4 +1,4 @@
-"""What every DeskStore does."""
+"""What the desk does over each table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every ErasureKeys does."""
+"""What the keys of erasure do over each table."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import pytest
 from assistant.domain.errors import InvalidRequestError
 from assistant.options.feedback.events import FeedbackEvent
 from assistant.options.feedback.store import StoredFeedback
+from assistant.stores.erasure import StoredErasureKeys
 from tests.contracts import samples
 from tests.contracts.twins import Twin
 from tests.options.feedback.samples import event, sealed_text
@@ -21,7 +22,7 @@ EVENTS = "events/dt=2026-11-20/"
 
 
 @dataclass
-class Tombstones:
+class Tombstones(StoredErasureKeys):
     """Keys of erasure of which some are destroyed."""
 
     at: dict[str, datetime] = field(default_factory=dict[str, datetime])

@@ -1,4 +1,4 @@
-"""What every LiveReads does."""
+"""What the record of live reads does over each table."""
 
 from __future__ import annotations
 

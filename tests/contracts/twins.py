@@ -14,24 +14,17 @@ from typing import Any, ClassVar, Protocol
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
 from assistant.options.feedback.stored import StoredOutbox
-from assistant.options.live.stored import SystemSwitches
+from assistant.options.live.stored import StoredLiveReads, SystemSwitches
 from assistant.options.sources.stored import StoredSourceRuns
 from assistant.service.identity import KeySource
 from assistant.stores.blobs import Blobs
 from assistant.stores.captures import StoredCaptures
 from assistant.stores.claims import StoredClaims
+from assistant.stores.desk import StoredDesk
 from assistant.stores.documents import StoredDocuments
-from assistant.stores.ports import (
-    AnswerRecords,
-    DeskStore,
-    ErasureKeys,
-    IndexVersions,
-    IngestionQueue,
-    LiveReads,
-    PassageIndex,
-    PassageSearch,
-    SentValues,
-)
+from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.ports import IndexVersions, IngestionQueue, PassageIndex, PassageSearch, SentValues
+from assistant.stores.records import StoredRecords
 from assistant.stores.states import StoredStates
 from assistant.stores.table import Table
 from assistant.stores.uploads import StoredUploads
@@ -82,17 +75,17 @@ class Twin(Protocol):
     @property
     def withdrawals(self) -> IngestionQueue: ...
     @property
-    def records(self) -> AnswerRecords: ...
+    def records(self) -> StoredRecords: ...
     @property
     def claims(self) -> StoredClaims: ...
     @property
     def outbox(self) -> StoredOutbox: ...
     @property
-    def erasure_keys(self) -> ErasureKeys: ...
+    def erasure_keys(self) -> StoredErasureKeys: ...
     @property
     def feedback_files(self) -> Blobs: ...
     @property
-    def desk(self) -> DeskStore: ...
+    def desk(self) -> StoredDesk: ...
     def claims_by(self, clock: Clock) -> StoredClaims:
         """Return the same claims as a process sees it whose clock is ``clock``."""
         ...
@@ -114,7 +107,7 @@ class Twin(Protocol):
         ...
 
     @property
-    def live_reads(self) -> LiveReads: ...
+    def live_reads(self) -> StoredLiveReads: ...
     def switches_by(self, clock: Clock) -> SystemSwitches:
         """Return the systems' switches as a process sees them whose clock is ``clock``."""
         ...

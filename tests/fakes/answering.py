@@ -74,6 +74,7 @@ from assistant.domain.errors import AssistantError, ConflictError, PassageTooLon
 from assistant.domain.filling import LiveElements
 from assistant.domain.identity import Identity, Role
 from assistant.models.artifacts import ServedModel
+from assistant.options.live.stored import StoredLiveReads
 from assistant.stores.index.rows import known_item, retrieved
 from assistant.stores.ports import (
     FoundAnswer,
@@ -84,6 +85,7 @@ from assistant.stores.ports import (
     PlaceKind,
     ValuesOfSent,
 )
+from assistant.stores.records import StoredRecords
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import language
 
@@ -422,7 +424,7 @@ class InMemorySentValues:
 
 
 @dataclass(slots=True)
-class InMemoryLiveReads:
+class InMemoryLiveReads(StoredLiveReads):
     """The record of live reads, which gives one page of all."""
 
     kept: list[LiveRead] = field(default_factory=list[LiveRead])
@@ -434,7 +436,7 @@ class InMemoryLiveReads:
         return LiveReadPage(tuple(self.kept), None)
 
 
-class InMemoryRecords:
+class InMemoryRecords(StoredRecords):
     """The append-only store of answers. ``error`` makes every call fail, ``gate`` makes writing wait."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
@@ -492,15 +494,15 @@ class InMemoryRecords:
 
     async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
         new = StoredVerdict(answer_id=answer_id, agent=agent, at=self._clock.now(), verdict=verdict)
-        return self._append(self.verdicts, new, id_of=lambda stored: stored.verdict.verdict_id)
+        return self._keep(self.verdicts, new, id_of=lambda stored: stored.verdict.verdict_id)
 
     async def append_sent(self, answer_id: str, sent: Sent, *, agent: str) -> StoredSent:
         new = StoredSent(answer_id=answer_id, agent=agent, at=self._clock.now(), sent=sent)
-        return self._append(self.sent, new, id_of=lambda stored: stored.sent.send_id)
+        return self._keep(self.sent, new, id_of=lambda stored: stored.sent.send_id)
 
     async def append_act(self, answer_id: str, act: Act, *, agent: str) -> StoredAct:
         new = StoredAct(answer_id=answer_id, agent=agent, at=self._clock.now(), act=act)
-        return self._append(self.acts, new, id_of=lambda stored: stored.act.act_id)
+        return self._keep(self.acts, new, id_of=lambda stored: stored.act.act_id)
 
     async def list_acts(self, answer_id: str) -> list[StoredAct]:
         self._check()
@@ -532,7 +534,7 @@ class InMemoryRecords:
         end = start + query.limit
         return AccessPage(tuple(found[start:end]), str(end) if end < len(found) else None)
 
-    def _append(self, kept: list[Given], new: Given, *, id_of: Callable[[Given], str]) -> Given:
+    def _keep(self, kept: list[Given], new: Given, *, id_of: Callable[[Given], str]) -> Given:
         self._check()
         for stored in kept:
             if id_of(stored) == id_of(new):

@@ -25,8 +25,10 @@ from assistant.domain.errors import ConflictError, InvalidRequestError, NotFound
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel, fields_of
 from assistant.domain.revisions import JOINED, CaseState, DeskItem, DeskKind, body_of_item, first_revision
+from assistant.stores.desk import StoredDesk
 from assistant.stores.documents import KnowledgeStores
-from assistant.stores.ports import AnswerRecords, DeskStore, TextEmbedder
+from assistant.stores.ports import TextEmbedder
+from assistant.stores.records import StoredRecords
 
 UPKEEP = "desk"
 """Who makes a revision that no person decided on."""
@@ -50,8 +52,8 @@ _PAGE = 100
 class DeskServices:
     """What the desk of one tenant works with."""
 
-    store: DeskStore
-    records: AnswerRecords
+    store: StoredDesk
+    records: StoredRecords
     answers: ReadAnswers
     knowledge: KnowledgeStores
     sources: KnowledgeSources
@@ -145,7 +147,7 @@ class CaseReading:
     """All revisions, oldest first."""
 
 
-async def open_case(store: DeskStore, case: Case, *, by: str, note: str = "") -> DeskItem | None:
+async def open_case(store: StoredDesk, case: Case, *, by: str, note: str = "") -> DeskItem | None:
     """Open the one case of its answer and reason; return the one that is there already, if there is one.
 
     Raises RecordsUnavailableError."""
@@ -311,7 +313,7 @@ class ReviewDesk:
         return {record.answer_id: record.question for record in records}
 
 
-async def read_cases(store: DeskStore, lists: Iterable[str]) -> AsyncIterator[tuple[DeskItem, Case]]:
+async def read_cases(store: StoredDesk, lists: Iterable[str]) -> AsyncIterator[tuple[DeskItem, Case]]:
     """Yield the newest cases of each of these lists, of a list the latest changed first."""
     for listed in lists:
         for number, item in enumerate(await store.list(DeskKind.CASE, listed=listed, limit=MOST_CASES)):
@@ -320,7 +322,7 @@ async def read_cases(store: DeskStore, lists: Iterable[str]) -> AsyncIterator[tu
             yield item, body_of_item(item, Case)
 
 
-async def read_records(records: AnswerRecords, answer_ids: Iterable[str]) -> list[AnswerRecord]:
+async def read_records(records: StoredRecords, answer_ids: Iterable[str]) -> list[AnswerRecord]:
     """Return the records that exist, in the order asked for."""
     free = asyncio.Semaphore(_READ_AT_ONCE)
 

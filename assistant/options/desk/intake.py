@@ -27,9 +27,8 @@ from assistant.options.desk.cases import CLOSED
 from assistant.options.desk.domain import CaseIndex
 from assistant.options.desk.section import most_open_cases
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
-from assistant.stores.desk import DESK
-from assistant.stores.ports import AnswerRecords, DeskStore
-from assistant.stores.records import RECORDS
+from assistant.stores.desk import DESK, StoredDesk
+from assistant.stores.records import RECORDS, StoredRecords
 from assistant.stores.store import Stores
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import Language, fold, language
@@ -54,8 +53,8 @@ def gap_id(question: str) -> str:
 class OpenCases:
     """``CaseIntake`` over a desk."""
 
-    store: DeskStore
-    records: AnswerRecords
+    store: StoredDesk
+    records: StoredRecords
     language: Language
     clock: Clock
     most_of_agent: int
@@ -127,7 +126,7 @@ async def open_intake(tenant: TenantConfig, stores: Stores) -> OpenCases:
     )
 
 
-async def refuse_above(most: int, *, store: DeskStore, verdict: Verdict, answer_id: str, agent: str) -> None:
+async def refuse_above(most: int, *, store: StoredDesk, verdict: Verdict, answer_id: str, agent: str) -> None:
     """Raise OpenCasesError where a bad verdict of this agent would open a case above ``most``; not where the
     answer has its case already, nor while the desk's store is away: the mover bounds the cases too."""
     if verdict.label is not VerdictLabel.BAD:
@@ -154,7 +153,7 @@ class _Index:
     case_ids: tuple[str, ...]
 
     @classmethod
-    async def read(cls, store: DeskStore, item_id: str, *, most: int = 1) -> Self:
+    async def read(cls, store: StoredDesk, item_id: str, *, most: int = 1) -> Self:
         """``case_ids`` may have closed cases while they are fewer than ``most``."""
         item = await store.get(DeskKind.CASE_INDEX, item_id)
         if item is None:

@@ -51,7 +51,7 @@ from assistant.options.desk.cases import (
     read_cases,
 )
 from assistant.options.desk.domain import REMOVED_TEXT, ApprovedAnswer
-from assistant.stores.ports import DeskStore
+from assistant.stores.desk import StoredDesk
 
 UPKEEP_EVERY_S = 10.0
 _REVIEWS_EVERY_S = 3600.0
@@ -184,7 +184,7 @@ class ApprovedTexts:
     """The texts of approved answers, in every revision, by the documents that they rest on. For one event
     loop."""
 
-    def __init__(self, store: DeskStore) -> None:
+    def __init__(self, store: StoredDesk) -> None:
         self._store = store
         self._bound: dict[tuple[str, int], frozenset[str]] = {}
         """Documents by item and its newest revision, of revisions that have their text."""

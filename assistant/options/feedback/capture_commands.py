@@ -19,7 +19,7 @@ from assistant.options.feedback.captures import CallFault, CapturedCall, capture
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import LocalSettings
 from assistant.stores.captures import StoredCaptures
-from assistant.stores.ports import AnswerRecords
+from assistant.stores.records import StoredRecords
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain, table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -78,7 +78,7 @@ def _calls(options: GlobalOptions, tenant: str, hours: int, *, deployed: bool) -
 @asynccontextmanager
 async def _open(
     options: GlobalOptions, tenant: str, *, deployed: bool
-) -> AsyncGenerator[tuple[StoredCaptures, AnswerRecords]]:
+) -> AsyncGenerator[tuple[StoredCaptures, StoredRecords]]:
     from assistant.options.feedback.opened import open_deployed_capture
     from assistant.stores.records import RECORDS
 

@@ -13,7 +13,7 @@ import orjson
 from assistant.answer.check import CUT_SHORT
 from assistant.domain.answers import AccessQuery, AnswerRecord, Outcome
 from assistant.stores.captures import StoredCaptures
-from assistant.stores.ports import AnswerRecords
+from assistant.stores.records import StoredRecords
 
 CallFault = Literal["failed", "cut", "slow", "withheld", "not captured", "unreadable"]
 """``cut``: the model ran into its limit of tokens, or a filter ended it. ``withheld``: its text has a value
@@ -67,7 +67,7 @@ class CapturedCall:
 
 
 async def captured_calls(
-    capture: StoredCaptures, records: AnswerRecords, *, since: datetime, until: datetime, shared: bool = False
+    capture: StoredCaptures, records: StoredRecords, *, since: datetime, until: datetime, shared: bool = False
 ) -> list[CapturedCall]:
     """Return the calls of [since, until) that a record or a line tells of, oldest first.
 
@@ -87,7 +87,7 @@ async def captured_calls(
 
 
 async def asked_answers(
-    records: AnswerRecords, *, since: datetime, until: datetime
+    records: StoredRecords, *, since: datetime, until: datetime
 ) -> AsyncIterator[AnswerRecord]:
     """Yield the records of the answers asked in [since, until). Raises RecordsUnavailableError."""
     query = AccessQuery(since=since, until=until, limit=1_000)

@@ -24,7 +24,9 @@ from assistant.options.feedback.ports import CaseIntake, OutboxRow, PatientDataF
 from assistant.options.feedback.signals import ShownAnswer, Signal, Signals
 from assistant.options.feedback.store import StoredFeedback, seal, text_id_of
 from assistant.options.feedback.stored import StoredOutbox
-from assistant.stores.ports import AnswerRecords, DocumentTexts, ErasureKeys
+from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.ports import DocumentTexts
+from assistant.stores.records import StoredRecords
 
 GROUP_ROWS = 500
 _ROWS_AT_ONCE = 16
@@ -39,9 +41,9 @@ class MoverStores:
     """What the mover reads and writes."""
 
     outbox: StoredOutbox
-    records: AnswerRecords
+    records: StoredRecords
     texts: DocumentTexts
-    keys: ErasureKeys
+    keys: StoredErasureKeys
     feedback: StoredFeedback
     intake: CaseIntake | None = None
     """None: no desk."""

@@ -36,7 +36,9 @@ from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.tenant.tenant import TenantConfig
 
 if TYPE_CHECKING:
-    from assistant.stores.ports import AnswerRecords, DeskStore, ErasureKeys
+    from assistant.stores.desk import StoredDesk
+    from assistant.stores.erasure import StoredErasureKeys
+    from assistant.stores.records import StoredRecords
     from assistant.stores.states import StoredStates
 
 INTAKES = Place[Callable[[TenantConfig, Stores], Awaitable[CaseIntake]]]("intake of feedback")
@@ -80,9 +82,9 @@ class LearningStores:
 
     tenant: TenantConfig
     feedback: StoredFeedback
-    erasure_keys: ErasureKeys
-    desk: DeskStore
-    records: AnswerRecords
+    erasure_keys: StoredErasureKeys
+    desk: StoredDesk
+    records: StoredRecords
     texts: ReadableDocuments
     states: StoredStates
 
@@ -110,7 +112,7 @@ async def open_deployed_learning(settings: PreparingSettings, tenant: str) -> As
 @asynccontextmanager
 async def open_deployed_capture(
     settings: PreparingSettings, tenant: str
-) -> AsyncGenerator[tuple[StoredCaptures, AnswerRecords]]:
+) -> AsyncGenerator[tuple[StoredCaptures, StoredRecords]]:
     """Open the clean capture and the records of a deployment. Raises ConfigurationError."""
     if not settings.capture_bucket:
         raise ConfigurationError(f"{settings.variable('capture_bucket')} is needed.")
@@ -129,7 +131,7 @@ def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -
     return Signals(tenant, secret=secret)
 
 
-def two_people_of(tenant: TenantConfig, desk: DeskStore) -> TwoPeople:
+def two_people_of(tenant: TenantConfig, desk: StoredDesk) -> TwoPeople:
     """Return what asks for a second person where the tenant needs one."""
     return TwoPeople(desk, is_needed=tenant.needs_two_people, clock=SystemClock())
 

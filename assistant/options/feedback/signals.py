@@ -32,7 +32,7 @@ from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind,
 from assistant.options.feedback.ports import OutboxRow
 from assistant.options.feedback.section import kept_of
 from assistant.options.feedback.store import StoredFeedback
-from assistant.stores.ports import ErasureKeys
+from assistant.stores.erasure import StoredErasureKeys
 from assistant.stores.two_people import Contents, TwoPeople
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import WORD, fold, language, split_sentences, word_groups
@@ -338,7 +338,7 @@ class ErasePatient:
     """Destroys the key of one patient's sealed texts. A repeat changes nothing and lists the same texts."""
 
     signals: Signals
-    keys: ErasureKeys
+    keys: StoredErasureKeys
     feedback: StoredFeedback
     two_people: TwoPeople
 

@@ -36,7 +36,8 @@ from assistant.domain.errors import InvalidRequestError
 from assistant.options.feedback.events import FEEDBACK_VERSION, FeedbackEvent, FeedbackText, SealedText
 from assistant.options.feedback.ports import TEXTS
 from assistant.stores.blobs import Blobs
-from assistant.stores.ports import KEY_BYTES, ErasureKeys
+from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.ports import KEY_BYTES
 
 _FILES_AT_ONCE = 16
 _FILES_AHEAD = 8
@@ -52,7 +53,7 @@ class StoredFeedback:
     """The tenant's feedback: events by day, and sealed texts. Readers do not see documents whose key of
     erasure is destroyed. All methods raise DependencyError."""
 
-    def __init__(self, blobs: Blobs, *, tenant: str, keys: ErasureKeys) -> None:
+    def __init__(self, blobs: Blobs, *, tenant: str, keys: StoredErasureKeys) -> None:
         self._blobs = blobs
         self._tenant = tenant
         self._keys = keys
@@ -313,7 +314,7 @@ def unseal(text: SealedText, keys: Mapping[str, bytes]) -> FeedbackText | None:
         ) from None
 
 
-async def unseal_all(texts: Collection[SealedText], keys: ErasureKeys) -> dict[str, FeedbackText]:
+async def unseal_all(texts: Collection[SealedText], keys: StoredErasureKeys) -> dict[str, FeedbackText]:
     """Return the words of the texts that can still be read, by ``text_id``. Raises as ``unseal`` and the
     store of keys."""
     subjects = {name for text in texts for name in text.subjects}

@@ -28,8 +28,7 @@ from assistant.options.live.parameters import (
 from assistant.options.live.ports import LiveSystems, ReadObserver, SystemRequest, SystemResponse
 from assistant.options.live.results import Reading, ResponseReader, element_data, names_another
 from assistant.options.live.section import LiveReach
-from assistant.options.live.stored import SwitchUnreadableError, SystemSwitches
-from assistant.stores.ports import LiveReads
+from assistant.options.live.stored import StoredLiveReads, SwitchUnreadableError, SystemSwitches
 
 _READY = "ready"
 _MOST_SHARED = 2_000
@@ -160,7 +159,7 @@ class ConnectedElements:
     _: KW_ONLY
     calls: LiveSystems
     switches: SystemSwitches
-    reads: LiveReads
+    reads: StoredLiveReads
     pseudonym: Callable[[str], str]
     """Makes the name of a customer in the record."""
     clock: Clock

@@ -14,7 +14,8 @@ from assistant.domain.context import CareContext, LiveRead, LiveReadPage, LiveRe
 from assistant.domain.elements import Element, ElementProblem, ElementUse
 from assistant.domain.filling import Caller, ElementType, LiveReadError
 from assistant.domain.identity import Identity
-from assistant.stores.ports import AnswerRecords, LiveReads
+from assistant.options.live.stored import StoredLiveReads
+from assistant.stores.records import StoredRecords
 
 _OF_ANOTHER_CONVERSATION = (
     "This answer is of another conversation. Ask again from the customer's conversation."
@@ -31,7 +32,7 @@ class ReadElementAgain:
 
     services: TenantServices
     _: KW_ONLY
-    reads: LiveReads
+    reads: StoredLiveReads
     bounds: CallBounds
     as_asked: Callable[[Caller, AnswerRecord], Caller]
 
@@ -93,8 +94,8 @@ class AuditLiveReads:
     ``pseudonym`` makes the name of a customer in the record; the audit's own entry has that name too.
     """
 
-    records: AnswerRecords
-    reads: LiveReads
+    records: StoredRecords
+    reads: StoredLiveReads
     pseudonym: Callable[[str], str]
     clock: Clock
 

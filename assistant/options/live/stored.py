@@ -25,8 +25,9 @@ _log = structlog.get_logger(__name__)
 
 
 class StoredLiveReads(Audited):
-    """``LiveReads`` in the table of records. Each read is an audit record of its day, and a second item in
-    the partition of its subject, by which reads of one customer are listed."""
+    """The append-only record of live reads, in the table of records. Each read is an audit record of its day,
+    and a second item in the partition of its subject, by which reads of one customer are listed. All methods
+    raise RecordsUnavailableError."""
 
     family = LIVE_DAYS
 
@@ -42,6 +43,12 @@ class StoredLiveReads(Audited):
         await self._table.insert(keyed(key, body=body))
 
     async def list(self, query: LiveReadQuery) -> LiveReadPage:
+        """Return the reads that match the query, oldest first, those of one instant in a fixed order.
+
+        A call looks at a bounded part of the period, so a page may have fewer reads than ``query.limit``,
+        even none, and still a ``next_after``. Only a page without it is the last: no read is left out. The
+        reads of one subject are found without those of others.
+        """
         listing = Listing(self._table, query, LiveRead)
         if query.subject is not None:
             return LiveReadPage(*await listing.of_partition(_of_subject(query.subject)))

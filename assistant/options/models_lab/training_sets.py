@@ -38,7 +38,8 @@ from assistant.options.feedback.ports import PatientDataFilter
 from assistant.options.feedback.section import kept_of
 from assistant.options.models_lab.corpus import SIMILAR_FROM, word_triples
 from assistant.process.private_files import make_private_folder, write_private
-from assistant.stores.ports import AnswerRecords, ChatMessage, DocumentTexts
+from assistant.stores.ports import ChatMessage, DocumentTexts
+from assistant.stores.records import StoredRecords
 from assistant.tenant.tenant import AnswersSection, TenantConfig
 from assistant.text.language import has_unsupported_numbers, quantities
 
@@ -360,7 +361,7 @@ def families(texts: Sequence[str]) -> list[int]:
 
 
 async def recorded_prompt(
-    record_id: str, question: str, *, answers: AnswersSection, records: AnswerRecords, texts: DocumentTexts
+    record_id: str, question: str, *, answers: AnswersSection, records: StoredRecords, texts: DocumentTexts
 ) -> tuple[ChatMessage, ...] | None:
     """Return what a model would read for a recorded answer or reply, of the documents as they are; None where
     the record or the content of a source is gone. Live values and the draft of a reply are not kept."""

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from assistant.answer.check import FAILED_CHECKS
 from assistant.domain.answers import AnswerRecord, Outcome, VerdictLabel
 from assistant.options.feedback.captures import asked_answers
-from assistant.stores.ports import AnswerRecords
+from assistant.stores.records import StoredRecords
 from assistant.tenant.deployed_names import CANARY_VARIANT, SERVED_VARIANT
 
 Fate = Literal["good", "bad", "withheld", "failed"]
@@ -86,7 +86,7 @@ def harm_of(counts: Mapping[str, VariantCounts]) -> list[Fate]:
 
 
 async def count_variants(
-    records: AnswerRecords, *, since: datetime, until: datetime
+    records: StoredRecords, *, since: datetime, until: datetime
 ) -> dict[str, VariantCounts]:
     """Return the counts by variant of the answers asked in [since, until). Raises RecordsUnavailableError.
 

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from assistant.domain.desk import Case
 from assistant.domain.errors import ConflictError
 from assistant.domain.revisions import NOT_SERVED, DeskItem, DeskKind
+from assistant.stores.desk import StoredDesk
 
 
-class MemoryDesk:
-    """``DeskStore``."""
+class MemoryDesk(StoredDesk):
+    """The desk in memory."""
 
     def __init__(self) -> None:
         self._revisions: dict[tuple[DeskKind, str], list[DeskItem]] = {}
