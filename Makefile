@@ -309,6 +309,10 @@ check-api: $(VENV)/dev.stamp ## Many generated requests and chains of them again
 check-kills: $(VENV)/dev.stamp ## kill -9 of worker, service, the mover of feedback and connectors at 50 random points, by a new seed (about 6 minutes; KILLS=, SEED=)
 	@KILLS="$${KILLS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/breaking/test_kills.py tests/breaking/test_mover_kills.py tests/breaking/test_connector_kills.py -q -s $(ARGS)
 
+.PHONY: check-restore
+check-restore: $(VENV)/dev.stamp ## A rehearsed restore of 10,000 documents and 10,000 records, killed at 10 points (RESTORED=, KILLS=)
+	@RESTORED="$${RESTORED:-10000}" KILLS="$${KILLS:-10}" $(BIN)/python -m pytest tests/breaking/test_restore_kills.py -q -s $(ARGS)
+
 .PHONY: check-soak
 check-soak: $(VENV)/dev.stamp ## An hour of 50 agents, with kills, a full disk, slow stores and a slow model (SOAK_S=, AGENTS=, SEED=)
 	@SOAK_S="$${SOAK_S:-3600}" AGENTS="$${AGENTS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest $($@.tests) -q -s $(ARGS)

@@ -42,7 +42,7 @@ from assistant.tenant.tenant import (
 )
 from assistant.tenant.toml_edits import with_values, without
 from assistant.tenant.toml_file import KeyMark, marked
-from assistant.terminal.account import AwsAccount, place_of
+from assistant.terminal.account import Deployed
 from assistant.terminal.local import local_runtime
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, instant
 
@@ -176,8 +176,9 @@ def revoke(
     file = revocations_file(options.state_dir.resolve(), config)
     name, account = str(file), None
     if deployed:
-        place = place_of(config, options.tenants_dir / f"{tenant}.toml")
-        name, account = place.parameter(tenant, "revocations"), AwsAccount.of(place)
+        there = Deployed.of(config, options.tenants_dir / f"{tenant}.toml")
+        name, account = there.place.parameter(tenant, "revocations"), there.aws
+        account.require()
         kept = account.parameter(name)
     else:
         kept = file.read_text("utf-8") if file.exists() else None

@@ -168,10 +168,10 @@ class Reindex:
             held += len(ours)
             missing += [name for name, content in ours.items() if theirs.get(name) != content]
         statuses = await self._statuses(missing)
-        missing = [name for name in missing if _is_served(statuses.get(name))]
+        missing = [name for name in missing if is_served(statuses.get(name))]
         more = sorted(set(await target.document_ids()).difference(live_ids))
         statuses = await self._statuses(more)
-        removed = [name for name in more if not _is_served(statuses.get(name))]
+        removed = [name for name in more if not is_served(statuses.get(name))]
         return _Difference(missing, removed, held)
 
     async def _statuses(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]:
@@ -193,7 +193,7 @@ class Reindex:
             kept = [
                 document
                 for document, stored in zip(embedded, read, strict=True)
-                if _is_served(statuses.get(stored.card.document_id))
+                if is_served(statuses.get(stored.card.document_id))
                 and now.get(stored.card.document_id)
                 == HeldContent(stored.card.content_hash, len(stored.passages))
             ]
@@ -208,7 +208,7 @@ class Reindex:
         async with self.index_writes:
             await self._require_live(live.name)
             statuses = await self._statuses(document_ids)
-            gone = [name for name in document_ids if not _is_served(statuses.get(name))]
+            gone = [name for name in document_ids if not is_served(statuses.get(name))]
             await target.index.discard(gone)
 
     async def _require_live(self, name: str) -> None:
@@ -263,7 +263,7 @@ def _texts(document: StoredDocument) -> list[str]:
     return [*passages, document.card.title, *document.card.questions]
 
 
-def _is_served(status: DocumentStatus | None) -> bool:
+def is_served(status: DocumentStatus | None) -> bool:
     """Return whether the content in the index may answer: the document is known, and neither withdrawn nor
     withheld."""
     return status is not None and status.state not in _REMOVED and status.live_content_hash is not None

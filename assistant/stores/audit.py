@@ -103,7 +103,7 @@ class AuditChain:
 
 
 _DAY = timedelta(days=1)
-_SETTLED = timedelta(hours=1)
+SETTLED = timedelta(hours=1)
 """After midnight: answers that were asked before it are recorded by then."""
 _LATE = timedelta(hours=26)
 """After the end of a day, when its digest counts as missing: one run and a repeat later."""
@@ -215,7 +215,7 @@ class CloseDays:
         """Return how many days were closed, at most MOST_DAYS. Raises RecordsUnavailableError,
         DependencyError."""
         written = await self.digests.written()
-        last = day_of(written.now - _SETTLED) - _DAY
+        last = day_of(written.now - SETTLED) - _DAY
         latest = max(filter(written.counted, written.by_day), default=last - _DAY)
         missed = (latest + number * _DAY for number in range(1, (last - latest).days + 1))
         early = (day for day in written.by_day if day <= last and written.counted(day) is None)

@@ -74,13 +74,6 @@ class AwsAccount:
     credentials: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Of a role that was assumed; empty: those of whoever runs the command."""
 
-    @classmethod
-    def of(cls, place: PlaceSection) -> AwsAccount:
-        """Return the account of a deployment. Raises DeploymentError for credentials of another one."""
-        found = cls(account=place.account, region=place.region)
-        found.require()
-        return found
-
     def as_role(self, arn: str) -> AwsAccount:
         """Return the account by a role of it, for an hour at most. Raises DeploymentError."""
         given = self.call("sts", "assume_role", RoleArn=arn, RoleSessionName="assistant")["Credentials"]
@@ -103,10 +96,6 @@ class AwsAccount:
         response = self.call("ssm", "get_parameter", missing="ParameterNotFound", Name=name)
         return None if response is None else str(response["Parameter"]["Value"])
 
-    def create_parameter(self, name: str, *, value: str) -> None:
-        """Make a parameter that is not there; above 4 KB it is an advanced one. Raises DeploymentError."""
-        self.put_parameter(name, value=value, overwrite=False)
-
     def put_parameter(self, name: str, *, value: str, overwrite: bool = True) -> None:
         """Write a parameter; above 4 KB it is an advanced one. Raises DeploymentError."""
         given = {"Name": name, "Value": value, "Type": "String", "Tier": "Intelligent-Tiering"}
@@ -123,6 +112,12 @@ class AwsAccount:
         """Return a deployed stack's outputs; empty where there is none. Raises DeploymentError."""
         outputs = (self._described(stack) or {}).get("Outputs", [])
         return {str(output["OutputKey"]): str(output["OutputValue"]) for output in outputs}
+
+    def resources(self, stack: str) -> Mapping[str, str]:
+        """Return the physical ids of a stack's resources by their logical ones. Raises DeploymentError."""
+        given = {"StackName": stack, "key": "StackResourceSummaries"}
+        listed = self.listed("cloudformation", "list_stack_resources", **given)
+        return {each["LogicalResourceId"]: str(each.get("PhysicalResourceId")) for each in listed}
 
     def invoke(self, function: str) -> Mapping[str, Any]:
         """Invoke a function and return its result. Raises DeploymentError, also when it failed."""

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,41 @@ def server_url() -> str:
     return os.environ[URL_VARIABLE]
 
 
+def _recover_tables() -> None:
+    """Let a table come back as it was: by the last backup until that moment, which a test makes then. moto
+    restores a table as it is, and knows one restorable moment alone."""
+    from moto.dynamodb.models import DynamoDBBackend
+    from moto.dynamodb.models.table import RestoredPITTable
+    from moto.dynamodb.responses import DynamoHandler
+
+    described = DynamoDBBackend.describe_continuous_backups
+
+    def describe(self: DynamoDBBackend, table_name: str) -> dict[str, Any]:
+        found = described(self, table_name)
+        window = found["PointInTimeRecoveryDescription"]
+        if "LatestRestorableDateTime" in window:
+            window["LatestRestorableDateTime"] = time.time()
+        return found
+
+    restore_now = DynamoHandler.restore_table_to_point_in_time
+
+    def restore(self: DynamoHandler) -> Any:
+        backend, given = self.dynamodb_backend, self.body
+        end = given["RestoreDateTime"].replace(tzinfo=None) + timedelta(seconds=1)
+        backups = [one for one in backend.backups.values() if one.table.name == given["SourceTableName"]]
+        times = {one.creation_date_time.replace(tzinfo=None): one for one in backups}
+        restored = restore_now(self)
+        if found := [at for at in times if at < end]:
+            name, source = given["TargetTableName"], times[max(found)].table
+            account, region = backend.account_id, backend.region_name
+            table: Any = RestoredPITTable(name, account_id=account, region=region, source=source)
+            backend.tables[name] = table
+        return restored
+
+    DynamoDBBackend.describe_continuous_backups = describe
+    DynamoHandler.restore_table_to_point_in_time = restore
+
+
 def _serve() -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.s3.responses import S3Response
@@ -67,6 +102,7 @@ def _serve() -> None:
         return serialized(self, action_result)
 
     S3Response.serialized = dated
+    _recover_tables()
     receive_message, receiving = SQSBackend.receive_message, threading.Lock()
 
     def received(

@@ -6,10 +6,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import httpx
+import orjson
 import typer
 from typer import Argument, Option
 
@@ -19,6 +21,7 @@ from assistant.cli.aws.cost import cost
 from assistant.cli.aws.destroying import Destruction
 from assistant.cli.aws.doctor import DeploymentChecks, checked, token_findings, tools
 from assistant.cli.aws.power import PowerCommand
+from assistant.cli.aws.restoring import Rehearsal
 from assistant.cli.aws.templates import refuse_broken_rules, refuse_paths
 from assistant.cli.aws.upgrading import OnlyPlan, StampedStore, WayBack, tables_of, upgrade_stores
 from assistant.cli.tenant import refusals
@@ -42,7 +45,7 @@ from assistant.terminal.account import (
     place_of,
 )
 from assistant.terminal.publishing import Registry, images_of, model_files, put_models, refuse_tags
-from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, table
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, instant, table
 from template_checks import upgrades as upgrade_checks
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -140,13 +143,12 @@ def destroy(
     nothing explains.
     """
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
-    file = options.tenants_dir / f"{tenant}.toml"
-    place = place_of(load_tenant(file), file)
+    deployed = Deployed.named(options, tenant)
     destruction = Destruction(
-        aws=AwsAccount(account=place.account, region=place.region),
-        full_name=f"{place.name_prefix}-{tenant}",
+        aws=deployed.aws,
+        full_name=f"{deployed.place.name_prefix}-{tenant}",
         tenant=tenant,
-        parameters=place.parameter(tenant, ""),
+        parameters=deployed.place.parameter(tenant, ""),
         terminal=terminal,
     )
     destruction.aws.require()
@@ -218,13 +220,12 @@ def reindex_by_function(aws: AwsAccount, *, stack: str, do: str, terminal: Termi
 
 
 def _switch(options: GlobalOptions, tenant: str, wanted: str, *, only_plan: bool) -> None:
-    file = options.tenants_dir / f"{tenant}.toml"
-    place = place_of(load_tenant(file), file)
+    deployed = Deployed.named(options, tenant)
     command = PowerCommand(
-        aws=AwsAccount(account=place.account, region=place.region),
+        aws=deployed.aws,
         tenant=tenant,
-        stack=f"{place.name_prefix}-{tenant}-Models",
-        parameter=place.parameter(tenant, "power"),
+        stack=deployed.stack("Models"),
+        parameter=deployed.place.parameter(tenant, "power"),
         terminal=Terminal(steps=True),
     )
     command.aws.require()
@@ -233,6 +234,27 @@ def _switch(options: GlobalOptions, tenant: str, wanted: str, *, only_plan: bool
         command.run(change)
     if not options.writes(change):
         Terminal().out.print(change.as_text())
+
+
+@app.command()
+def restore(
+    context: typer.Context,
+    tenant: Tenant,
+    rehearse: Annotated[bool, Option("--rehearse", help="Remove what was restored, once compared.")],
+    at: Annotated[datetime | None, Option("--at", parser=instant, metavar="AT", help="Moment, UTC.")] = None,
+) -> None:
+    """Rehearse a restore: tables and documents beside the live ones, compared, timed and removed again.
+
+    The moment is the latest that DynamoDB restores, or that of a rehearsal that was killed. Run it again
+    after any end: it goes on, and only then are the copies gone. Status 1 where anything is not as it was.
+    """
+    del rehearse  # there is nothing else yet: docs/runbook.md says how to restore
+    options = GlobalOptions.of(context)
+    report = Rehearsal(Deployed.named(options, tenant), options, Terminal(steps=True)).run(at)
+    if not options.writes(report):
+        Terminal().out.print(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
+    if report.findings:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -437,7 +459,7 @@ class Deployment:
 
     def _make_parameters(self) -> None:
         if self.aws.parameter(self._power) is None:
-            self.aws.create_parameter(self._power, value=PAUSED)
+            self.aws.put_parameter(self._power, value=PAUSED, overwrite=False)
             self.terminal.say(
                 f"created {self._power} = {PAUSED}: no endpoint costs anything until you resume"
             )
@@ -453,7 +475,7 @@ class Deployment:
                     f"into it: aws ssm put-parameter --name {jwks} --type String --tier "
                     "Intelligent-Tiering --value file://jwks.json"
                 ) from None
-            self.aws.create_parameter(jwks, value=keys)
+            self.aws.put_parameter(jwks, value=keys, overwrite=False)
             self.terminal.say(f"created {jwks} from the keys that {identity.issuer} publishes")
 
     @property

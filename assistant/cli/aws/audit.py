@@ -46,7 +46,7 @@ def verify(
                 return await VerifyAudit(records, digests).run(*days)
         from assistant.stores.opened import open_audit
 
-        settings = _deployed(options, tenant)
+        settings = audit_of(Deployed.named(options, tenant))
         async with open_audit(settings) as audit:
             kept = day_of(await audit.digests.now()) - timedelta(days=settings.kept_days - 1)
             return await VerifyAudit(audit.records, audit.digests).run(max(days[0], kept), days[1])
@@ -65,8 +65,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _deployed(options: GlobalOptions, tenant: str) -> AuditSettings:
+def audit_of(deployed: Deployed) -> AuditSettings:
     """Return where a deployment's audit is. Raises DeploymentError."""
-    lacks = "stores of audit: take this release"
-    given = Deployed.named(options, tenant).output("Ingestion", AUDIT_OUTPUT, lacks=lacks)
-    return AuditSettings.read(**json.loads(given))
+    lacks = f"output {AUDIT_OUTPUT}: take this release"
+    return AuditSettings.read(**json.loads(deployed.output("Ingestion", AUDIT_OUTPUT, lacks=lacks)))

@@ -97,10 +97,7 @@ def tables_of(aws: AwsAccount, *, data_stack: str) -> Iterator[StampedStore]:
     """Yield the tables of a tenant's data stack; none before its first deployment. Raises DeploymentError."""
     if aws.template(data_stack) is None:
         return
-    listed = aws.listed(
-        "cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=data_stack
-    )
-    names = {each["LogicalResourceId"]: str(each.get("PhysicalResourceId")) for each in listed}
+    names = aws.resources(data_stack)
     for definition in TABLES:
         role, table_name = definition.role, names.get(f"{definition.role.title()}Table")
         if table_name is not None:

@@ -99,7 +99,7 @@ def test_the_runbook_s_commands_overwrite_what_is_there(heading: str, name: str)
 
 
 def test_a_deployment_overwrites_no_parameter() -> None:
-    aws().create_parameter(SWITCH, value="off")
+    aws().put_parameter(SWITCH, value="off", overwrite=False)
     with pytest.raises(DeploymentError, match="ParameterAlreadyExists"):
-        aws().create_parameter(SWITCH, value="on")
+        aws().put_parameter(SWITCH, value="on", overwrite=False)
     assert aws().parameter(SWITCH) == "off"
