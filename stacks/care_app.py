@@ -201,7 +201,10 @@ def add_probe_alarms(scope: Construct, construct_id: str, *, key_arn: str, email
         email_id="Email",
         email=email,
     )
-    no_answer = "No answer comes through the private link. docs/private-link.md, ProbeFailed"
+    no_answer = (
+        "No answer comes through the private link, or the probe has no data. On until the link is accepted "
+        "and the probe's key is published. docs/private-link.md, ProbeFailed"
+    )
     no_text = "Only sources come, no text. docs/private-link.md, ProbeDegraded"
     for name, metric, periods, missing, description in (
         ("Failed", PROBE_FAILED, 3, "breaching", no_answer),  # without any data the probe does not run

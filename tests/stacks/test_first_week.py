@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -21,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from stacks.tenant_stack import entries
 from tests.stacks.deployed_week import BEGINS, MINUTES, Run
 from tests.stacks.first_week import (
     ALARM,
@@ -68,7 +70,7 @@ IDLE: Mapping[tuple[str, str], float | None] = {
 }
 """What each service publishes in each minute of a deployment that nobody uses; None: it publishes nothing
 then. Pages "CloudWatch metrics" of the services' guides; free space: MiB of a new volume of 100 GiB."""
-WAITS = "has no data until"
+WAITS = "no data until"
 """What the description of an alarm says that is in INSUFFICIENT_DATA before something happens."""
 
 
@@ -120,7 +122,7 @@ class Week:
                                 found[directive["Namespace"], metric["Name"], where].append((minute, value))
         return found
 
-    def states_of(self, alarm: Mapping[str, Any], **planted: float) -> list[str]:
+    def states_of(self, alarm: Mapping[str, Any], *, minutes: int = MINUTES, **planted: float) -> list[str]:
         """Return the states of an alarm; ``planted``: values of metrics in every minute, by name."""
         published, paused = self.published, self.paused
 
@@ -135,16 +137,16 @@ class Week:
                 samples = [sample for one in found for sample in one]
             elif (space, name) in IDLE:
                 value = IDLE[space, name]
-                there = [minute for minute in range(MINUTES) if not (space in MODELS and minute in paused)]
+                there = [minute for minute in range(minutes) if not (space in MODELS and minute in paused)]
                 samples = [] if value is None else [(minute, value) for minute in there]
             else:
                 assert space.startswith("PrivateCareAssistant"), (space, name)
                 samples = published.get((space, name, _dimensions(where)), [])
             if name in planted:
-                samples = [(minute, planted[name]) for minute in range(MINUTES)]
+                samples = [(minute, planted[name]) for minute in range(minutes)]
             return samples
 
-        points, _ = points_of(alarm, read, minutes=MINUTES)
+        points, _ = points_of(alarm, read, minutes=minutes)
         return states_of(alarm, points)
 
 
@@ -210,7 +212,8 @@ def test_every_alarm_comes_with_its_cause(tenant: str, assembly: Path, runs: Seq
         watched = [one for one in queries if "MetricStat" in one and one["Id"] not in ("running", "serving")]
         value = 0.0 if alarm["ComparisonOperator"].startswith("Less") else max(100.0, alarm["Threshold"])
         planted = {one["MetricStat"]["Metric"]["MetricName"]: value for one in watched}
-        assert raised(week.states_of(alarm, **planted)), name
+        whole = alarm["EvaluationPeriods"] * (alarm.get("Period") or watched[0]["MetricStat"]["Period"]) // 60
+        assert raised(week.states_of(alarm, minutes=whole, **planted)), name
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
@@ -221,7 +224,16 @@ def test_jobs_that_reach_nothing_raise_their_alarms(tenant: str, assembly: Path,
     assert by_entry == {
         "functions-failing": [FAULT_FROM // 5 + 1],
         "audit-not-closed": [FAULT_FROM // 60 + 6],
+        "sets-not-made": [MINUTES // 60],  # its first run is that of the third day
     }
+
+
+def test_queries_of_alarms_name_the_level_as_lines_of_a_log_do(runs: Sequence[Run]) -> None:
+    errors = [line for run in runs if run.fault for line in run.lines]
+    named = {field for entry in entries().values() for field in re.findall(r"(\w+) (?:=|in) ", entry.query)}
+    levels = {field for field in named if "level" in field}
+    assert levels == {"level"}
+    assert {line["level"] for line in errors} == {"error"}
 
 
 @pytest.mark.parametrize(
