@@ -30,7 +30,7 @@ from assistant.stores.sqlite_table import SqliteTable
 from assistant.stores.states import STATES
 from assistant.tenant.deployed_names import TABLES
 from assistant.tenant.manifests import CALLERS_PREFIX
-from tests.fakes.aws_server import REGION
+from tests.fakes.aws_server import EMULATED, REGION
 from tests.fakes.corpus_documents import documents
 from tests.fakes.forked import start_forked
 from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint
@@ -148,14 +148,17 @@ class Site:
 
     # --- what stands --------------------------------------------------------------------------------------
     def table(self, role: str) -> str:
-        return f"{self.name}-{role}"
+        return f"{prefix_of(self.name)}-{role}"
+
+    def bucket(self, role: str) -> str:
+        return f"{prefix_of(self.name)}-{role}".lower()
 
     def live(self) -> list[str]:
         return [self.table(each.role) for each in TABLES]
 
     def restored(self) -> list[str]:
         listed = self.clients["dynamodb"].get_paginator("list_tables").paginate().build_full_result()
-        own = [name for name in listed["TableNames"] if name.startswith(f"{self.name}-")]
+        own = [name for name in listed["TableNames"] if name.startswith(prefix_of(self.name))]
         return sorted(set(own) - set(self.live()))
 
     def rows(self, table: str) -> list[dict[str, Any]]:
@@ -168,7 +171,7 @@ class Site:
         for table in self.live():
             digest.update("".join(sorted(map(repr, self.rows(table)))).encode())
         listed = self.clients["s3"].get_paginator("list_object_versions")
-        found = listed.paginate(Bucket=self.table("documents")).build_full_result().get("Versions", [])
+        found = listed.paginate(Bucket=self.bucket("documents")).build_full_result().get("Versions", [])
         digest.update(repr([(each["Key"], each["VersionId"]) for each in found]).encode())
         return digest.hexdigest()
 
@@ -182,7 +185,7 @@ class Site:
         return f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
 
     def delete_versions(self, document_id: str) -> None:
-        s3, place = self.clients["s3"], {"Bucket": self.table("documents")}
+        s3, place = self.clients["s3"], {"Bucket": self.bucket("documents")}
         key = f"{ServiceSettings.documents_prefix}{hashlib.sha256(document_id.encode()).hexdigest()}"
         listed = s3.list_object_versions(**place, Prefix=key)
         for version in listed["Versions"]:
@@ -191,7 +194,7 @@ class Site:
     def damage(self, document_id: str) -> None:
         self.delete_versions(document_id)
         key = f"{hashlib.sha256(document_id.encode()).hexdigest()}/document.json"
-        place = {"Bucket": self.table("documents"), "Key": f"{ServiceSettings.documents_prefix}{key}"}
+        place = {"Bucket": self.bucket("documents"), "Key": f"{ServiceSettings.documents_prefix}{key}"}
         self.clients["s3"].put_object(**place, Body=b"{", ChecksumAlgorithm="SHA256")
 
     def remove_row(self, table: str, partition: str, sort: str | None) -> None:
@@ -225,7 +228,7 @@ class Site:
         folders = ["--tenants", str(self.root / "tenants"), "--state", str(self.root / "state"), "--json"]
         command = [*folders, "aws", "restore", "--rehearse", "--tenant", self.name, *more]
         place = {"AWS_ENDPOINT_URL": self.aws_url, "AWS_REGION": REGION, "COLUMNS": "200"}
-        place |= {"AWS_ACCESS_KEY_ID": "emulated", "AWS_SECRET_ACCESS_KEY": "emulated"}
+        place |= {"AWS_ACCESS_KEY_ID": EMULATED, "AWS_SECRET_ACCESS_KEY": "emulated"}
         place |= {AuditSettings.variable("aws_endpoint_url"): self.aws_url}
         place |= {WorkerSettings.variable("aws_endpoint_url"): self.aws_url}
         place |= {WorkerSettings.variable("sagemaker_endpoint_url"): self.endpoint.url}
@@ -244,10 +247,11 @@ class Site:
 
 @asynccontextmanager
 async def site(
-    root: Path, *, aws_url: str, endpoint: ScriptedEndpoint, desk: str = "desk"
+    root: Path, *, aws_url: str, endpoint: ScriptedEndpoint, desk: str = "desk", name: str = ""
 ) -> AsyncGenerator[Site]:
     """Make a tenant that knows nothing, and what a deployment makes of it."""
-    name = f"t{uuid.uuid4().hex[:12]}"
+    name = name or f"t{uuid.uuid4().hex[:12]}"
+    prefix = prefix_of(name)
     (root / "tenants").mkdir()
     (root / "tenants" / f"{name}.toml").write_text(_TENANT.format(name=name), encoding="utf-8")
     keys = {"aws_access_key_id": "of-the-test", "aws_secret_access_key": "emulated"}
@@ -263,19 +267,19 @@ async def site(
             stores="aws",
             issuer="https://issuer.example",
             jwks_url="https://issuer.example/jwks.json",  # pyright: ignore[reportArgumentType]
-            documents_bucket=f"{name}-documents",
-            states_table=f"{name}-states",
-            records_table=f"{name}-records",
-            events_table=f"{name}-events",
-            desk_table=f"{name}-desk",
+            documents_bucket=f"{prefix}-documents".lower(),
+            states_table=f"{prefix}-states",
+            records_table=f"{prefix}-records",
+            events_table=f"{prefix}-events",
+            desk_table=f"{prefix}-desk",
             ingestion_queue_url=f"{aws_url}/{ACCOUNT}/none",
             withdrawals_queue_url=f"{aws_url}/{ACCOUNT}/none",
         )
         audit = AuditSettings(
             region=REGION,
             aws_endpoint_url=aws_url,  # pyright: ignore[reportArgumentType]
-            records_table=f"{name}-records",
-            trail_bucket=f"{name}-trail",
+            records_table=f"{prefix}-records",
+            trail_bucket=f"{prefix}-trail".lower(),
             kept_days=30,
             metrics_service=name,
         )
@@ -284,7 +288,13 @@ async def site(
         yield Site(root, aws_url, endpoint, name, stores, trail, clients)
 
 
+def prefix_of(tenant: str) -> str:
+    """Return what the names of a tenant's tables and buckets begin with."""
+    return f"assistant-{tenant}-Data"
+
+
 def _make_stacks(clients: dict[str, Any], name: str, *, desk: str) -> None:
+    prefix = prefix_of(name)
     keys = [("pk", "HASH"), ("sk", "RANGE")]
     table = {
         "BillingMode": "PAY_PER_REQUEST",
@@ -292,7 +302,7 @@ def _make_stacks(clients: dict[str, Any], name: str, *, desk: str) -> None:
         "KeySchema": [{"AttributeName": part, "KeyType": kind} for part, kind in keys],
         "SSESpecification": {"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": KEY},
     }
-    tables = {each.role: f"{name}-{desk if each.role == 'desk' else each.role}" for each in TABLES}
+    tables = {each.role: f"{prefix}-{desk if each.role == 'desk' else each.role}" for each in TABLES}
     data = {
         f"{each.role.title()}Table": {
             "Type": "AWS::DynamoDB::Table",
@@ -303,14 +313,20 @@ def _make_stacks(clients: dict[str, Any], name: str, *, desk: str) -> None:
     data |= {
         f"{role.title()}Bucket": {
             "Type": "AWS::S3::Bucket",
-            "Properties": {"BucketName": f"{name}-{role}"},
+            "Properties": {"BucketName": f"{prefix}-{role}".lower()},
         }
         for role in ("documents", "models")
     }
-    audit = {"records_table": f"{name}-records", "trail_bucket": f"{name}-trail", "region": REGION}
+    audit = {
+        "records_table": f"{prefix}-records",
+        "trail_bucket": f"{prefix}-trail".lower(),
+        "region": REGION,
+    }
     audit |= {"kept_days": "30", "metrics_service": name}
     ingestion = {
-        "Resources": {"Trail": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": f"{name}-trail"}}},
+        "Resources": {
+            "Trail": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": f"{prefix}-trail".lower()}}
+        },
         "Outputs": {"AuditStores": {"Value": json.dumps(audit)}},
     }
     for stack, template in (("Data", {"Resources": data}), ("Ingestion", ingestion)):
@@ -319,7 +335,7 @@ def _make_stacks(clients: dict[str, Any], name: str, *, desk: str) -> None:
         )
     for role in ("documents", "trail"):
         clients["s3"].put_bucket_versioning(
-            Bucket=f"{name}-{role}", VersioningConfiguration={"Status": "Enabled"}
+            Bucket=f"{prefix}-{role}".lower(), VersioningConfiguration={"Status": "Enabled"}
         )
     for each in TABLES:
         if each.recoverable:
@@ -331,7 +347,9 @@ def _make_stacks(clients: dict[str, Any], name: str, *, desk: str) -> None:
     files = {"artifact.json": json.dumps(facts | {"dimensions": DIMENSIONS}).encode()}
     files["tokenizer.json"] = _tokenizer().read_bytes()
     for file, content in files.items():
-        clients["s3"].put_object(Bucket=f"{name}-models", Key=f"{CALLERS_PREFIX}{MODEL}/{file}", Body=content)
+        clients["s3"].put_object(
+            Bucket=f"{prefix}-models".lower(), Key=f"{CALLERS_PREFIX}{MODEL}/{file}", Body=content
+        )
 
 
 def _tokenizer() -> Path:

@@ -20,10 +20,10 @@ from tests.breaking.restored_site import Site, sample, site
 from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
 
 COUNT = int(os.environ.get("RESTORED", "120"))
-_PAGES = max(2, COUNT // 100)
+_PAGES = max(1, COUNT // 500)
 _PAGE = "documents are compared"
 POINTS = [
-    ("removal", 1),
+    ("removal", 1),  # the first one has the times of a whole run
     (_PAGE, 1),
     ("tables", 1),
     ("documents and index", 1),
@@ -62,6 +62,8 @@ async def test_a_killed_rehearsal_ends_equal(tenant: Site) -> None:
     before = tenant.digest()
     for words, times in POINTS:
         status, _, lines = await tenant.rehearse(kill_at=words, times=times)
+        steps = [line.strip() for line in lines if "as of" in line]
+        sys.stdout.write(f"killed at {words} {times}: {steps[-1]}\n")
         assert status < 0, f"not killed at {words}: {lines[-3:]}"
         assert tenant.copies()
     status, report, lines = await tenant.rehearse()
@@ -73,10 +75,7 @@ async def test_a_killed_rehearsal_ends_equal(tenant: Site) -> None:
     assert not any(report["newer"].values())
     assert tenant.digest() == before
     assert tenant.copies() == []
-    _, whole, _ = await tenant.rehearse()  # of one run, without a kill
-    assert whole["findings"] == []
-    assert not whole["went_on"]
-    sys.stdout.write(f"{json.dumps({'killed': len(POINTS), **whole})}\n")
+    sys.stdout.write(f"{json.dumps(report)}\n")
 
 
 async def test_the_tenant_goes_on_after_the_moment(tenant: Site) -> None:
@@ -90,6 +89,7 @@ async def test_the_tenant_goes_on_after_the_moment(tenant: Site) -> None:
     assert status == 0
     assert report["restored"]["documents"] == 1 + len(rest)
     assert report["withdrawn_since"] == 1
+    assert not report["went_on"]
     assert report["newer"]["records"]
     assert report["newer"]["states"] == 2
 

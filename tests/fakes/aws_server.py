@@ -20,16 +20,21 @@ from typing import Any
 from tests.fakes.sagemaker_control import SageMakerControl
 
 REGION = "us-east-1"
+EMULATED = "emulated"
+"""Access key of commands that tests start."""
 URL_VARIABLE = "ASSISTANT_TESTS_AWS_URL"
 """Tells other processes of the same test run where the server is."""
 _ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def aws_server() -> Iterator[str]:
-    """Start the server on a free port; gives its base URL. It ends with the context, or with us."""
+def aws_server(calls: Path | None = None) -> Iterator[str]:
+    """Start the server on a free port; gives its base URL. It ends with the context, or with us.
+
+    ``calls``: a file that gets the calls by the access key ``EMULATED``.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.fakes.aws_server"],
+        [sys.executable, "-m", "tests.fakes.aws_server", *([str(calls)] if calls else [])],
         cwd=_ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -92,6 +97,8 @@ def _serve() -> None:
     from moto.sqs.models import Message, SQSBackend
     from werkzeug.serving import make_server
 
+    from tests.fakes.aws_calls import KeptCalls
+
     serialized = S3Response.serialized
 
     def dated(self: S3Response, action_result: Any) -> Any:
@@ -131,7 +138,8 @@ def _serve() -> None:
         with one_at_a_time:
             return application(environ, start_response)
 
-    server = make_server("127.0.0.1", 0, serve, threaded=True)
+    served: Any = KeptCalls(serve, key_id=EMULATED, file=Path(sys.argv[1])) if sys.argv[1:] else serve
+    server = make_server("127.0.0.1", 0, served, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
     sys.stdout.flush()

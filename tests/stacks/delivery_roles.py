@@ -67,7 +67,9 @@ _ACTIONS: Mapping[str, tuple[str, ...]] = {
     "tagging:GetResources": ("tag:GetResources",),
 }
 """Actions whose names are not those of the calls."""
-_OBJECTS = frozenset({"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject"})
+_OBJECTS = frozenset(
+    {"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"}
+)
 _RESOURCES: Mapping[str, tuple[str, str]] = {
     "cloudformation": ("StackName", "stack/{}/1"),
     "dynamodb": ("TableName", "table/{}"),
@@ -94,7 +96,7 @@ def requests_of(
             context = {"aws:ResourceTag/tenant": tenant}
             context |= {"aws:ResourceAccount": account, "aws:PrincipalAccount": account}
             context |= {"aws:PrincipalTag/tenant": tenant} if is_tagged else {}
-            if action == "dynamodb:GetItem" or action == "dynamodb:PutItem":
+            if action in ("dynamodb:GetItem", "dynamodb:PutItem"):
                 row = call.given.get("Key") or call.given["Item"]
                 context["dynamodb:LeadingKeys"] = next(iter(row["pk"].values()))
             key_policy = key.policy if call.service == "kms" else None
@@ -151,6 +153,14 @@ def _resources(call: Call, action: str, *, account: str) -> list[str]:
         return [f"arn:aws:ec2:{REGION}:{account}:vpc-endpoint-service/{given['ServiceId']}"]
     if action == "ssm:DeleteParameters":
         return [_arn(service, f"parameter{name}", account) for name in given["Names"]]
+    if action == "dynamodb:RestoreTableToPointInTime":
+        return [
+            _arn(service, f"table/{given[name]}", account) for name in ("SourceTableName", "TargetTableName")
+        ]
+    if action == "dynamodb:BatchGetItem":
+        return [_arn(service, f"table/{name}", account) for name in given["RequestItems"]]
+    if action == "dynamodb:TagResource":
+        return [given["ResourceArn"]]
     argument, ending = _RESOURCES.get(service, ("", ""))
     named = given.get(argument)
     if not named:

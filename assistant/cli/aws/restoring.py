@@ -45,7 +45,7 @@ from assistant.terminal.terminal import GlobalOptions, Terminal
 _MARK = "-rehearsal-"
 _COPY = re.compile(rf"(.+){_MARK}(\d{{8}}T\d{{6}}Z)")
 """A table of a rehearsal: the live one's name, and the moment."""
-_PAGE = 100
+_PAGE = 500
 """Documents that are read, parsed and embedded together."""
 _AUDITED_DAYS = 31
 _LIMIT_S = 24 * 3600.0
