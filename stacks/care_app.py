@@ -205,7 +205,10 @@ def add_probe_alarms(scope: Construct, construct_id: str, *, key_arn: str, email
         "No answer comes through the private link, or the probe has no data. On until the link is accepted "
         "and the probe's key is published. docs/private-link.md, ProbeFailed"
     )
-    no_text = "Only sources come, no text. docs/private-link.md, ProbeDegraded"
+    no_text = (
+        "Only sources come, no text. On until a document answers the probe's question. "
+        "docs/private-link.md, ProbeDegraded"
+    )
     for name, metric, periods, missing, description in (
         ("Failed", PROBE_FAILED, 3, "breaching", no_answer),  # without any data the probe does not run
         ("Degraded", PROBE_DEGRADED, 2, "notBreaching", no_text),

@@ -1,4 +1,4 @@
-"""Evaluates filter patterns of CloudWatch Logs over CloudTrail events: the syntax that ours use.
+"""Evaluates filter patterns of CloudWatch Logs over CloudTrail events and our logs: the syntax that ours use.
 
 An absent field neither equals nor differs from a value. AWS documents neither, so no pattern may rely on it.
 """
@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_TOKEN = re.compile(r'\s*(?:(\(|\)|&&|\|\||!=|=|IS TRUE)|(\$[\w.\[\]]+)|"((?:[^"\\]|\\.)*)")')
+_TOKEN = re.compile(r'\s*(?:(\(|\)|&&|\|\||!=|>=|=|IS TRUE)|(\$[\w.\[\]]+)|"((?:[^"\\]|\\.)*)"|(\d+))')
 
 
 def matches(pattern: str, event: Mapping[str, Any]) -> bool:
@@ -31,9 +31,9 @@ def _tokens(text: str) -> list[tuple[str, str]]:
         match = _TOKEN.match(text, position)
         if match is None:
             raise ValueError(f"not understood: {text[position:]}")
-        operator, field, value = match.groups()
+        operator, field, value, number = match.groups()
         kind = "operator" if operator else "field" if field else "value"
-        found.append((kind, operator or field or value))
+        found.append((kind, operator or field or number or value))
         position = match.end()
     return found
 
@@ -73,6 +73,8 @@ class _Parser:
         wanted = self.rest.pop(0)[1]
         if there is None:
             return False
+        if operator == ">=":
+            return float(there) >= float(wanted)
         is_equal = _fits(str(there), wanted)
         return is_equal if operator == "=" else not is_equal
 
