@@ -10,6 +10,7 @@ import asyncio
 import io
 import json
 import os
+import sys
 import tempfile
 from contextlib import AsyncExitStack, redirect_stdout
 from functools import partial
@@ -112,7 +113,7 @@ async def main() -> None:
         async with AsyncExitStack() as stack:
             told = await asked(stack, Path(folder), url)
     server.stop()
-    print(json.dumps(told))
+    sys.stdout.write(json.dumps(told))
 
 
 if __name__ == "__main__":
