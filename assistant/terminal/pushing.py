@@ -18,7 +18,7 @@ from assistant.documents.files import files_of, skipped_files
 from assistant.documents.receive import pushed_result
 from assistant.domain.documents import UploadRefusal, UploadResult
 from assistant.domain.errors import ConfigurationError, DeploymentError, DocumentInvalidError
-from assistant.terminal.account import AwsAccount, Deployed, aws_errors
+from assistant.terminal.account import Deployed, aws_errors
 from assistant.terminal.loading import Show, SourceFolders
 
 _POLL_S = 1.0
@@ -98,8 +98,7 @@ class Inbox:
             )
         partition = cast("Any", boto3).Session().get_partition_for_region(place.region)
         path = f"{place.role_path}{tenant}/{place.pusher(tenant, source)}"
-        account = AwsAccount(account=place.account, region=place.region)
-        pusher = account.as_role(f"arn:{partition}:iam::{place.account}:role{path}")
+        pusher = deployed.aws.as_role(f"arn:{partition}:iam::{place.account}:role{path}")
         name = place.inbox_parameter(tenant)
         if (bucket := pusher.parameter(name)) is None:
             raise DeploymentError(f"There is no parameter {name}: deploy.")

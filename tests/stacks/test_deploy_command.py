@@ -170,14 +170,8 @@ def clone(
 
 
 def deployment(clone: Clone, lock: Path, *, tenants: Path | None = None) -> Deployment:
-    tenants = tenants or clone.tenants
-    return deployment_of(
-        load_tenant(tenants / f"{TENANT}.toml"),
-        tenants_dir=tenants,
-        images=lock,
-        root=clone.root,
-        terminal=Terminal(),
-    )
+    file = (tenants or clone.tenants) / f"{TENANT}.toml"
+    return deployment_of(file, images=lock, root=clone.root, terminal=Terminal())
 
 
 @contextmanager

@@ -30,8 +30,7 @@ from assistant.option import Place
 from assistant.stores.formats import refuse_format
 from assistant.tenant.care_app import load_care_app
 from assistant.tenant.deployed_names import ON, PAUSED, REINDEX_OUTPUT
-from assistant.tenant.deployment import PlaceSection
-from assistant.tenant.tenant import TenantConfig, load_tenant, load_tenants
+from assistant.tenant.tenant import load_tenant, load_tenants
 from assistant.terminal.account import (
     BUCKET_OUTPUT,
     PUBLISHER_OUTPUT,
@@ -42,7 +41,6 @@ from assistant.terminal.account import (
     Templates,
     failure,
     instance_changes,
-    place_of,
 )
 from assistant.terminal.publishing import Registry, images_of, model_files, put_models, refuse_tags
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, instant, table
@@ -126,7 +124,7 @@ def upgrade(
     deployment = _deployment(options, tenant, images)
     if not back:
         deployment.refuse_losses()
-    deployment.aws.require()
+    deployment.deployed.aws.require()
     command = f"assistant aws upgrade --tenant {tenant}"
     upgrade_stores(deployment.stores(), options=options, command=command, plan=plan, back=back)
 
@@ -265,13 +263,8 @@ def put_artifacts(context: typer.Context, tenant: Tenant) -> None:
 
 
 def _deployment(options: GlobalOptions, tenant: str, images: Path) -> Deployment:
-    return deployment_of(
-        load_tenant(options.tenants_dir / f"{tenant}.toml"),
-        tenants_dir=options.tenants_dir,
-        images=images,
-        root=Path.cwd(),
-        terminal=Terminal(steps=True),
-    )
+    file = options.tenants_dir / f"{tenant}.toml"
+    return deployment_of(file, images=images, root=Path.cwd(), terminal=Terminal(steps=True))
 
 
 # --- the deployment of one tenant -------------------------------------------------------------------------
@@ -325,22 +318,18 @@ def _json(client: httpx.Client, address: str) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", answer)
 
 
-BEFORE_DEPLOYMENT = Place[Callable[[AwsAccount, TenantConfig, str], None]]("before a deployment")
-"""What raises DeploymentError where a tenant, whose stacks have this prefix, must not be deployed now."""
+BEFORE_DEPLOYMENT = Place[Callable[[Deployed], None]]("before a deployment")
+"""What raises DeploymentError where a tenant must not be deployed now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """The deployment of one tenant: ``npx cdk deploy``, with checks before it and a probe after it."""
 
-    tenant: TenantConfig
+    deployed: Deployed
     tenant_file: Path
     cdk: CdkCommand
-    aws: AwsAccount
     terminal: Terminal
-    place: PlaceSection
-    stack_prefix: str
-    """Prefix of the tenant's stack names: ``assistant-pharmacy-``."""
 
     def deploy(self, extra: Sequence[str], *, require: bool = False) -> None:
         """Check placeholders, templates, images and account; make parameters; deploy; check schema and probe.
@@ -351,14 +340,14 @@ class Deployment:
         """
         self._refuse_faults(require=require)
         for refuse in BEFORE_DEPLOYMENT.joined():
-            refuse(self.aws, self.tenant, self.stack_prefix)
+            refuse(self.deployed)
         self._make_parameters()
         deployed = self._deployed()
         self._compare_with(deployed)
         for store in self.stores():
-            advice = f"assistant aws upgrade --tenant {self.tenant.name}"
+            advice = f"assistant aws upgrade --tenant {self.deployed.config.name}"
             refuse_format(store.found, store=store.name, place=store.place, command=advice)
-        if f"{self.stack_prefix}Data" not in deployed:
+        if self.deployed.stack("Data") not in deployed:
             self._deploy_first_part(extra)
         self.terminal.step("deploying")
         self.cdk.deploy(extra)
@@ -379,19 +368,19 @@ class Deployment:
     def diff(self, extra: Sequence[str]) -> None:
         """Check the templates, show the CDK's difference, refuse losses. Raises DeploymentError."""
         self.check()
-        self.aws.require()
+        self.deployed.aws.require()
         self.cdk.diff(extra)
         self._compare_with(self._deployed())
 
     def refuse_losses(self) -> None:
         """Raise DeploymentError where this release would delete or replace what holds data."""
         self.check()
-        self.aws.require()
+        self.deployed.aws.require()
         self._compare_with(self._deployed())
 
     def stores(self) -> list[StampedStore]:
         """Return the tables that have a format. Raises DeploymentError."""
-        return list(tables_of(self.aws, data_stack=f"{self.stack_prefix}Data"))
+        return list(tables_of(self.deployed.aws, data_stack=self.deployed.stack("Data")))
 
     def check(self) -> None:
         """Synthesize, check the templates for rules and paths, and compare them with the pins."""
@@ -418,7 +407,7 @@ class Deployment:
                 return
 
     def _own_files(self) -> Iterator[Finding]:
-        wrong = refusals(self.tenant, load_tenants(self.tenant_file.parent))
+        wrong = refusals(self.deployed.config, load_tenants(self.tenant_file.parent))
         yield from checked("tenant file", lambda: map(failure, wrong))
         yield from checked("tools", lambda: tools(self.cdk.root))
 
@@ -427,12 +416,12 @@ class Deployment:
         yield from checked("image digests", self._check_images, otherwise="fail")
 
     def _account(self) -> Iterator[Finding]:
-        yield from checked("credentials", self.aws.require, otherwise="fail")
+        yield from checked("credentials", self.deployed.aws.require, otherwise="fail")
         self.terminal.step("asking the account, its registry and the issuer")
         account = AccountChecks(
-            aws=self.aws,
-            tenant=self.tenant,
-            place=self.place,
+            aws=self.deployed.aws,
+            tenant=self.deployed.config,
+            place=self.deployed.place,
             tenant_file=self.tenant_file,
             templates=self._templates(),
         )
@@ -454,19 +443,19 @@ class Deployment:
         ]
         if missing:
             raise DeploymentError("These parameters have no value yet:\n  " + "\n  ".join(missing))
-        registry = Registry(account=self.aws.account, region=self.aws.region)
+        registry = Registry(account=self.deployed.aws.account, region=self.deployed.aws.region)
         refuse_tags(images_of(self._templates(), url_suffix=registry.url_suffix))
 
     def _make_parameters(self) -> None:
-        if self.aws.parameter(self._power) is None:
-            self.aws.put_parameter(self._power, value=PAUSED, overwrite=False)
+        if self.deployed.aws.parameter(self._power) is None:
+            self.deployed.aws.put_parameter(self._power, value=PAUSED, overwrite=False)
             self.terminal.say(
                 f"created {self._power} = {PAUSED}: no endpoint costs anything until you resume"
             )
-        identity = self.tenant.identity
+        identity = self.deployed.config.identity
         given = identity.jwks_parameter if identity else None
-        jwks = given or self.place.parameter(self.tenant.name, "jwks")
-        if identity is not None and self.aws.parameter(jwks) is None:
+        jwks = given or self.deployed.place.parameter(self.deployed.config.name, "jwks")
+        if identity is not None and self.deployed.aws.parameter(jwks) is None:
             try:
                 keys = published_keys(identity.issuer)
             except DeploymentError as error:
@@ -475,23 +464,23 @@ class Deployment:
                     f"into it: aws ssm put-parameter --name {jwks} --type String --tier "
                     "Intelligent-Tiering --value file://jwks.json"
                 ) from None
-            self.aws.put_parameter(jwks, value=keys, overwrite=False)
+            self.deployed.aws.put_parameter(jwks, value=keys, overwrite=False)
             self.terminal.say(f"created {jwks} from the keys that {identity.issuer} publishes")
 
     @property
     def _pins(self) -> Path:
-        return self.cdk.root / "stacks" / "pins" / f"{self.tenant.name}.json"
+        return self.cdk.root / "stacks" / "pins" / f"{self.deployed.config.name}.json"
 
     @property
     def _power(self) -> str:
-        return self.place.parameter(self.tenant.name, "power")
+        return self.deployed.place.parameter(self.deployed.config.name, "power")
 
     def _templates(self) -> Templates:
         return upgrade_checks.templates_by_stack_name(self.cdk.stage)
 
     def _deployed(self) -> Templates:
         """Return the templates of the tenant's deployed stacks."""
-        templates = {stack: self.aws.template(stack) for stack in self._templates()}
+        templates = {stack: self.deployed.aws.template(stack) for stack in self._templates()}
         return {stack: template for stack, template in templates.items() if template is not None}
 
     def _compare_with(self, deployed: Templates) -> None:
@@ -502,17 +491,19 @@ class Deployment:
             self._refuse_instances(deployed)
         if self._pins.exists():
             return
-        first = {f"{self.stack_prefix}{name}" for name in _FIRST}
+        first = {self.deployed.stack(name) for name in _FIRST}
         if deployed and not deployed.keys() <= first:
             raise DeploymentError(
                 f"{self._pins} is missing, and these stacks are deployed: {', '.join(deployed)}. Without it "
                 "no check refuses a change that replaces their data. Run make pin, review the file, commit."
             )
-        self.terminal.say(f"{self.tenant.name} is not pinned yet: once all stacks are deployed, run make pin")
+        self.terminal.say(
+            f"{self.deployed.config.name} is not pinned yet: once all stacks are deployed, run make pin"
+        )
 
     def _refuse_instances(self, deployed: Templates) -> None:
         changes = instance_changes(deployed, self._templates())
-        word = self.aws.parameter(self._power)
+        word = self.deployed.aws.parameter(self._power)
         if changes and word != PAUSED:
             listed = "\n  ".join(changes)
             raise DeploymentError(
@@ -523,14 +514,15 @@ class Deployment:
     def _deploy_first_part(self, extra: Sequence[str]) -> None:
         self.terminal.step(f"deploying {', '.join(_FIRST)}: the bucket of models comes first")
         self.cdk.deploy(extra, stacks=_FIRST)
-        outputs = self.aws.outputs(f"{self.stack_prefix}Data")
-        if BUCKET_OUTPUT not in outputs or self.tenant.models is None:
+        outputs = self.deployed.aws.outputs(self.deployed.stack("Data"))
+        models = self.deployed.config.models
+        if BUCKET_OUTPUT not in outputs or models is None:
             raise DeploymentError(
-                f"{self.stack_prefix}Data does not say {BUCKET_OUTPUT}: see the output of cdk."
+                f"{self.deployed.stack('Data')} does not say {BUCKET_OUTPUT}: see the output of cdk."
             )
         listed = "\n  ".join(
             f"s3://{outputs[BUCKET_OUTPUT]}/{model_file.prefix}: {', '.join(model_file.files)}"
-            for model_file in model_files(self.tenant.models, folder=self.cdk.root / "model_artifacts")
+            for model_file in model_files(models, folder=self.cdk.root / "model_artifacts")
         )
         role = outputs.get(PUBLISHER_OUTPUT)
         by_role = f"; by the role {PUBLISHER_OUTPUT} = {role}" if role else ""
@@ -541,22 +533,22 @@ class Deployment:
         )
 
     def _check_schema(self) -> None:
-        outputs = (self.aws.outputs(stack) for stack in self._templates())
+        outputs = (self.deployed.aws.outputs(stack) for stack in self._templates())
         applied = next((found[SCHEMA_OUTPUT] for found in outputs if SCHEMA_OUTPUT in found), None)
         if applied is None:
             raise DeploymentError("No stack says which search schema it applied: see the ingestion stack.")
         self.terminal.step(f"search schema: {applied}")
 
     def _probe(self) -> None:
-        file = self.cdk.root / "care_app" / f"{self.tenant.name}.toml"
+        file = self.cdk.root / "care_app" / f"{self.deployed.config.name}.toml"
         if not file.exists():
             self.terminal.say(f"no probe: there is no {file}, the care side's own file")
             return
-        care = load_care_app(file, tenant=self.tenant).config.deployment
-        if care.account != self.aws.account:
+        care = load_care_app(file, tenant=self.deployed.config).config.deployment
+        if care.account != self.deployed.aws.account:
             self.terminal.say(f"the probe runs in account {care.account} and asks from there by itself")
             return
-        stack = f"{care.name_prefix}-{self.tenant.name}-care-Link"
+        stack = f"{care.name_prefix}-{self.deployed.config.name}-care-Link"
         care_side = AwsAccount(account=care.account, region=care.region)
         name = care_side.outputs(stack).get(PROBE_OUTPUT)
         if name is None:
@@ -591,18 +583,12 @@ def _refuse_losses(lost: Sequence[upgrade_checks.Loss]) -> None:
         raise DeploymentError(f"This change would delete or replace stateful resources:\n  {listed}")
 
 
-def deployment_of(
-    tenant: TenantConfig, *, tenants_dir: Path, images: Path, root: Path, terminal: Terminal
-) -> Deployment:
-    """Return the deployment of a tenant. Raises ConfigurationError when it is only served locally."""
-    file = tenants_dir / f"{tenant.name}.toml"
-    place = place_of(tenant, file)
+def deployment_of(file: Path, *, images: Path, root: Path, terminal: Terminal) -> Deployment:
+    """Return the deployment of a file's tenant. Raises ConfigurationError when it is only served locally."""
+    tenant = load_tenant(file)
     return Deployment(
-        tenant=tenant,
+        deployed=Deployed.of(tenant, file),
         tenant_file=file,
-        cdk=CdkCommand(root=root, tenant=tenant.name, tenants_dir=tenants_dir, images=images),
-        aws=AwsAccount(account=place.account, region=place.region),
+        cdk=CdkCommand(root=root, tenant=tenant.name, tenants_dir=file.parent, images=images),
         terminal=terminal,
-        place=place,
-        stack_prefix=f"{place.name_prefix}-{tenant.name}-",
     )

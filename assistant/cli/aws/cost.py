@@ -19,6 +19,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.tenant.manifests import DEFAULT_INSTANCES, check_llm_fit, instance_named, load_llm_manifest
 from assistant.tenant.prices import FILE, HOURS_A_MONTH, Kind, Prices, load_prices
 from assistant.tenant.tenant import TenantConfig
+from assistant.tenant.toml_file import read_strict
 from assistant.terminal.account import place_of
 from assistant.terminal.terminal import GlobalOptions, Terminal, table
 from template_checks.priced import LLM, PRICED, Line, priced, resource_types
@@ -124,7 +125,7 @@ def _question(
 
     Raises ConfigurationError.
     """
-    from assistant.cli.aws.plan import Demand, Question, default_lengths, estimated_timings, load_timings
+    from assistant.cli.aws.plan import Demand, Question, Timings, default_lengths, estimated_timings
 
     models, place = config.models, config.deployment
     if not config.generation.has_endpoint:
@@ -135,7 +136,7 @@ def _question(
     instance = instance_named(models.llm_instance or DEFAULT_INSTANCES[manifest.accelerator])
     check_llm_fit(manifest, instance)
     try:
-        speed = load_timings(timings) if timings else estimated_timings(manifest, instance)
+        speed = read_strict(timings, Timings) if timings else estimated_timings(manifest, instance)
     except ConfigurationError:
         if timings is not None:
             raise

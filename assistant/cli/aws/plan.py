@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import ceil, inf
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from pydantic import Field
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.manifests import Instance, LlmManifest, memory_of, usable_bytes
 from assistant.tenant.prices import HOURS_A_MONTH
-from assistant.tenant.toml_file import StrictModel, read_strict
+from assistant.tenant.toml_file import StrictModel
 
 
 class Timings(StrictModel):
@@ -52,11 +51,6 @@ class Timings(StrictModel):
         steps = [0.0, *self.write_step_s]
         slope = max(0.0, steps[-1] - steps[-2]) if len(steps) > 2 else 0.0
         return steps + [steps[-1] + slope * more for more in range(1, self.slots + 2 - len(steps))]
-
-
-def load_timings(path: Path) -> Timings:
-    """Raises ConfigurationError naming file, line and key."""
-    return read_strict(path, Timings)
 
 
 _DEVICES: dict[str, tuple[float, float]] = {

@@ -21,14 +21,13 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from typer.testing import CliRunner, Result
 
-from assistant.cli.aws import deployment_of
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, DeploymentError
 from assistant.evaluation.runs import Run
 from assistant.options.models_lab.commands.canary import refuse_canary
 from assistant.tenant.manifests import load_llm_manifest
 from assistant.tenant.tenant import load_tenant
-from assistant.terminal.terminal import Terminal
+from assistant.terminal.account import Deployed
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
 from tests.fakes.tenant_files import ROOT, committed_tenant, with_own_llm
@@ -363,13 +362,10 @@ def test_a_stack_that_declares_another_artifact_than_the_manifest_is_refused(des
 
 def test_no_deployment_while_a_canary_runs(desk: Desk) -> None:
     file = desk.clone / "tenants/sandbox.toml"
-    deployment = deployment_of(
-        load_tenant(file), tenants_dir=file.parent, images=Path("-"), root=desk.clone, terminal=Terminal()
-    )
-    place = (deployment.aws, deployment.tenant, deployment.stack_prefix)
-    refuse_canary(*place)
+    deployed = Deployed.of(load_tenant(file), file)
+    refuse_canary(deployed)
     desk.scene.canary.release(5)
     with pytest.raises(DeploymentError, match=r"runs a canary.*Canary 5 %.*assistant models release --back"):
-        refuse_canary(*place)
+        refuse_canary(deployed)
     desk.scene.canary.rollback()
-    refuse_canary(*place)
+    refuse_canary(deployed)

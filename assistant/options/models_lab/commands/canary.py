@@ -28,8 +28,7 @@ from assistant.tenant.deployed_names import (
     SERVED_VARIANT,
 )
 from assistant.tenant.manifests import LlmManifest
-from assistant.tenant.tenant import TenantConfig
-from assistant.terminal.account import AwsAccount
+from assistant.terminal.account import AwsAccount, Deployed
 
 _MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 """An endpoint's statuses in which SageMaker refuses an update (``EndpointStatus``, DescribeEndpoint)."""
@@ -79,14 +78,14 @@ class Canary:
     sleep: Callable[[float], None] = time.sleep
 
     @classmethod
-    def of_stack(cls, aws: AwsAccount, *, stack: str, endpoint: str) -> Canary | None:
+    def of_stack(cls, deployed: Deployed) -> Canary | None:
         """Return what a deployed models stack declares; None without a candidate. Raises DeploymentError."""
-        outputs = aws.outputs(stack)
+        outputs = deployed.aws.outputs(deployed.stack("Models"))
         if CANARY_CONFIG_OUTPUT not in outputs:
             return None
         return cls(
-            aws=aws,
-            endpoint=endpoint,
+            aws=deployed.aws,
+            endpoint=deployed.config.generation.endpoint,
             served_config=outputs[SERVED_CONFIG_OUTPUT],
             canary_config=outputs[CANARY_CONFIG_OUTPUT],
             artifact=outputs[CANARY_ARTIFACT_OUTPUT],
@@ -225,13 +224,12 @@ def compared(
     return differences
 
 
-def refuse_canary(aws: AwsAccount, tenant: TenantConfig, stack_prefix: str) -> None:
+def refuse_canary(deployed: Deployed) -> None:
     """Raise DeploymentError while a canary runs. CloudFormation does not know that a release moved the
     endpoint: it could delete the configuration that serves, and an update of its own would end the canary
     unseen."""
-    endpoint = tenant.generation.endpoint
-    canary = Canary.of_stack(aws, stack=f"{stack_prefix}Models", endpoint=endpoint)
+    canary, tenant = Canary.of_stack(deployed), deployed.config.name
     state = canary and replace(canary, role=None).state()
     if canary is not None and state is not None and state.config == canary.canary_config:
-        advice = f"End that release, then deploy: assistant models release --back --tenant {tenant.name}"
-        raise DeploymentError(f"{endpoint} runs a canary ({state}). {advice}")
+        advice = f"End that release, then deploy: assistant models release --back --tenant {tenant}"
+        raise DeploymentError(f"{canary.endpoint} runs a canary ({state}). {advice}")

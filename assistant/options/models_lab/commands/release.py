@@ -199,10 +199,9 @@ def _canary(deployed: Deployed) -> Canary:
     from assistant.options.models_lab.commands.canary import Canary
 
     deployed.aws.require()
-    stack, endpoint = deployed.stack("Models"), deployed.config.generation.endpoint
-    canary = Canary.of_stack(deployed.aws, stack=stack, endpoint=endpoint)
-    if canary is None:
-        raise NotFoundError(f"{stack} declares no canary: write models.candidate, and deploy.")
+    if (canary := Canary.of_stack(deployed)) is None:
+        advice = "write models.candidate, and deploy"
+        raise NotFoundError(f"{deployed.stack('Models')} declares no canary: {advice}.")
     return canary
 
 
