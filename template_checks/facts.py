@@ -138,7 +138,7 @@ class Finding:
     """What to do about it."""
 
 
-def refused(resource: Resource, code: str, *, at: str, message: str, fix: str) -> Finding:
+def refused(resource: Resource, code: str, at: str, message: str, fix: str) -> Finding:
     """Return the finding that something is wrong."""
     return _finding(Status.REFUSED, resource, code, at=at, message=message, fix=fix)
 

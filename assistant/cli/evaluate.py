@@ -165,17 +165,17 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False
     if plan.accepts:
         runs.accept(folder / "baseline.json", run.tenants)
         terminal.say(f"{folder / 'baseline.json'} holds this run now")
-    _end(terminal, misses=misses, faults=faults)
+    _warn(terminal, misses=misses, faults=faults)
+    if faults:
+        raise typer.Exit(1)
 
 
-def _end(terminal: Terminal, *, misses: Iterable[str], faults: Sequence[str]) -> None:
-    """Print misses and faults. Raises typer.Exit with status 1 where there is a fault."""
+def _warn(terminal: Terminal, *, misses: Iterable[str], faults: Iterable[str]) -> None:
+    """Print misses, and faults in red."""
     for miss in misses:
         terminal.warn(miss, "")
     for fault in faults:
         terminal.warn(fault, "bold red")
-    if faults:
-        raise typer.Exit(1)
 
 
 def show_run(terminal: Terminal, run: runs.TenantRun) -> None:
@@ -347,10 +347,7 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
                 terminal.show(f"{name}: {figure.title}", "bold")
                 cells = [row.cells for row in rows]
                 terminal.out.print(table(*_HEADINGS, right=_HEADINGS[1:4], rows=cells))
-            for miss in [each.miss for each in judged if show and each.miss]:
-                terminal.warn(miss, "")
-            for fault in faults:
-                terminal.warn(fault, "bold red")
+            _warn(terminal, misses=[each.miss for each in judged if show and each.miss], faults=faults)
     options.writes(measured)
     if missed:
         raise typer.Exit(1)

@@ -521,18 +521,11 @@ class Deployed:
         """Return the full name of a stack of the tenant's stage (``Data``)."""
         return f"{self.place.name_prefix}-{self.config.name}-{name}"
 
-    def outputs(self, stack: str) -> Mapping[str, str]:
-        """Return a stack's outputs; empty where there is none.
-
-        Raises DeploymentError, also where the credentials are another account's.
-        """
-        self.aws.require()
-        return self.aws.outputs(self.stack(stack))
-
     def output(self, stack: str, name: str, *, lacks: str) -> str:
         """Return one output of a stack. ``lacks``: what is missing without it, and what to do before the next
-        deployment. Raises DeploymentError."""
-        value = self.outputs(stack).get(name)
+        deployment. Raises DeploymentError, also where the credentials are another account's."""
+        self.aws.require()
+        value = self.aws.outputs(self.stack(stack)).get(name)
         if value is None:
             raise DeploymentError(f"{self.stack(stack)} has no {lacks}, and deploy.")
         return value

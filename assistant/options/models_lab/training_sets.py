@@ -67,6 +67,7 @@ class Origin(StrEnum):
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 CARD, MANIFEST = "card.md", "manifest.json"
+COLUMNS = ("split", "examples", "preferences", "documents")
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,10 +402,8 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
     every = [example for examples in sets.examples.values() for example in examples]
     return Export(
         tenant=tenant.name,
-        template="training_sets",
         content=content,
         manifest={"window": window, "prompt": tenant.answers.prompt, "reply_prompt": PROMPT},
-        columns=("split", "examples", "preferences", "documents"),
         rows=rows,
         left_out=sets.left_out,
         told={
@@ -430,13 +429,10 @@ class Export:
     """What becomes a folder: its files, what its manifest adds to their hashes, and what its card tells."""
 
     tenant: str
-    template: str
-    """Of the card."""
     content: Mapping[str, bytes]
     manifest: Mapping[str, Any]
-    columns: tuple[str, ...]
     rows: Sequence[Sequence[str]]
-    """One for each split; what the card tells, and the command."""
+    """Of ``COLUMNS``, one for each split; what the card tells, and the command."""
     left_out: Mapping[str, int]
     told: Mapping[str, object]
 
@@ -467,14 +463,12 @@ class Export:
         return target
 
     def _card(self, version: str) -> bytes:
-        template = (
-            files("assistant.options.models_lab").joinpath("cards", f"{self.template}.md").read_text("utf-8")
-        )
-        rows = (self.columns, ["---"] * len(self.columns), *self.rows)
+        template = files("assistant.options.models_lab").joinpath("cards", "training_sets.md")
+        rows = (COLUMNS, ["---"] * len(COLUMNS), *self.rows)
         table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
         left_out = counts_told(self.left_out)
         told = {**self.told, "tenant": self.tenant, "version": version, "table": table, "left_out": left_out}
-        return Template(template).substitute(told).encode()
+        return Template(template.read_text("utf-8")).substitute(told).encode()
 
 
 def as_lines(rows: Iterable[object]) -> bytes:

@@ -128,11 +128,9 @@ def test_under_hipaa_two_people_write_training_sets(
     async def training_sets(*_: object) -> Export:
         return Export(
             tenant="clinic",
-            template="# Card",
             content=dict(sets),
             manifest={},
-            columns=("split", "examples"),
-            rows=[("train", "1")],
+            rows=[("train", "1", "0", "1")],
             left_out={},
             told={},
         )

@@ -83,6 +83,8 @@ async def _open_stores(options: GlobalOptions, tenant: str) -> AsyncGenerator[Le
 def _write_export(options: GlobalOptions, exported: Export, out: Path, counts: Mapping[str, object]) -> None:
     """Write a set, and print what is in it, a row for each split, and what is not. A deployment's set is
     copied to its bucket, too, where the settings name one."""
+    from assistant.options.models_lab.training_sets import COLUMNS
+
     folder, left_out = exported.write(out), exported.left_out
     place = str(folder)
     if options.deployed and (settings := options.preparing()).sets_s3 is not None:
@@ -90,6 +92,6 @@ def _write_export(options: GlobalOptions, exported: Export, out: Path, counts: M
 
         place = asyncio.run(put_set(settings, folder, key_id=settings.sets_key_id))
     lines = [f"left out, {reason}: {count}" for reason, count in sorted(left_out.items()) if count]
-    shown = table(*exported.columns, right=exported.columns[1:3], rows=exported.rows)
+    shown = table(*COLUMNS, right=COLUMNS[1:3], rows=exported.rows)
     told = {"folder": place, **counts, "left_out": dict(left_out)}
     show(options, told, shown, *lines, f"Folder: {place}")
