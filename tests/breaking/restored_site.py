@@ -211,12 +211,11 @@ class Site:
             ExpressionAttributeValues={":it": {"S": "by hand"}},
         )
 
-    def recount_passages(self, table: str, document_id: str) -> None:
+    def change_status(self, table: str, document_id: str, **fields: object) -> None:
         key = {"pk": {"S": "documents"}, "sk": {"S": document_id}}
         dynamodb = self.clients["dynamodb"]
         item = dynamodb.get_item(TableName=table, Key=key)["Item"]
-        body = json.loads(item["body"]["S"])
-        body["passage_count"] += 1
+        body = json.loads(item["body"]["S"]) | fields
         dynamodb.put_item(TableName=table, Item=item | {"body": {"S": json.dumps(body)}})
 
     # --- the command --------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from assistant.domain.documents import OriginalFile
 from tests.breaking.restored_site import Site, sample, site
 from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
 
@@ -95,8 +96,11 @@ async def test_the_tenant_goes_on_after_the_moment(tenant: Site) -> None:
 
 
 async def test_what_does_not_come_back_is_named(tenant: Site) -> None:
+    original = OriginalFile(name="a.pdf", sha256="0" * 64, size_bytes=9)
+    lost, damaged, recounted, former = sample(20)[:4]
+    unread = sample(1)[0].model_copy(update={"document_id": "unread", "original": original})
+    await tenant.know([unread])
     await filled(tenant, 20)
-    lost, damaged, *_ = sample(20)
     tenant.delete_versions(lost.document_id)
     tenant.damage(damaged.document_id)
     await tenant.rehearse(kill_at="documents and index")
@@ -105,13 +109,17 @@ async def test_what_does_not_come_back_is_named(tenant: Site) -> None:
     tenant.change_row(records, "answer#a2", "answer")
     tenant.remove_row(records, f"access#{tenant.day()}", None)
     (states,) = [name for name in tenant.restored() if "-states-" in name]
-    tenant.recount_passages(states, sample(20)[2].document_id)
+    tenant.change_status(states, recounted.document_id, passage_count=99)
+    tenant.change_status(tenant.table("states"), former.document_id, updated_at=f"{tenant.day()}T00:00:00Z")
+    tenant.remove_row(tenant.table("records"), "answer#a7", "answer")
     status, report, _ = await tenant.rehearse()
     assert status == 1
     said = "\n".join(report["findings"])
-    for gone in (lost, damaged):
+    for gone in (lost, damaged, unread):
         assert f"document {gone.document_id}: no whole version has the content that answered." in said
-    assert "document d000002: its index is not as it was" in said
+    assert f"document {recounted.document_id}: its index is not as it was" in said
+    assert f"document {former.document_id}: it comes back live, and has long been otherwise." in said
+    assert "records ('answer#a7', 'answer'): it is restored, and the live table lacks it." in said
     assert "records ('answer#a1', 'answer'): it is older, and not restored." in said
     assert "records ('answer#a2', 'answer'): it is restored with other content." in said
     assert f"audit {tenant.day()}: " in said

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -187,10 +188,10 @@ class Rehearsal:
     async def _rows(self, role: str, live: str, ending: str, records: StoredRecords) -> None:
         """Compare two tables by digests of their rows, about 300 bytes of memory each. Records are put once;
         at the desk some rows are put again, so one that differs may be newer."""
-        left, say = dict(self._rows_of(live + ending)), self._say
+        left, say = {key: _digest(item) for key, item in self._rows_of(live + ending)}, self._say
         self.report.restored[role] = len(left)
-        for key, digest in self._rows_of(live):
-            found = left.pop(key, None)
+        for key, item in self._rows_of(live):
+            found, digest = left.pop(key, None), _digest(item)
             self.report.newer[role] += found != digest
             if found is None:
                 written = _TIME.findall(key[1])
@@ -203,28 +204,27 @@ class Rehearsal:
         for key in left:
             say(role, key, "it is restored, and the live table lacks it")
 
-    def _rows_of(self, table: str) -> Iterator[tuple[Key, bytes]]:
+    def _rows_of(self, table: str) -> Iterator[tuple[Key, Mapping[str, Any]]]:
         with aws_errors("dynamodb", "scan"):
             scan = self.deployed.aws.client("dynamodb").get_paginator("scan")
             for page in scan.paginate(TableName=table, ConsistentRead=True):
                 for item in page["Items"]:
-                    content = repr(sorted(pair for pair in item.items() if pair[0] not in _OF_INDEX))
-                    yield (item[PARTITION]["S"], item[SORT]["S"]), sha256(content.encode()).digest()
+                    yield (item[PARTITION]["S"], item[SORT]["S"]), item
 
     async def _documents(self, found: Mapping[str, str], ending: str, folder: Path) -> None:
         given: dict[str, Any] = {"state_dir": folder, "model_artifacts_dir": folder / "models"}
         given |= {"tenants_dir": self.options.tenants_dir, "only_tenants": (self.deployed.config.name,)}
         given |= {"model_artifacts_s3": f"s3://{found['ModelsBucket']}/{CALLERS_PREFIX}"}
-        given |= {"documents_bucket": found["DocumentsBucket"], "region": self.deployed.place.region}
-        settings, live, after = WorkerSettings.read(**given), found["StatesTable"], None
+        given |= {"documents_bucket": found["DocumentsBucket"], "states_table": found["StatesTable"]}
+        settings = WorkerSettings.read(**given, region=self.deployed.place.region)
+        rows = (item for _, item in self._rows_of(settings.states_table + ending) if "content_hash" in item)
+        statuses = (DocumentStatus.model_validate_json(item["body"]["S"]) for item in rows)
         async with open_clients(settings) as clients, open_ingestion(settings) as (copy,):
-            named = [settings.model_copy(update={"states_table": name}) for name in (live + ending, live)]
-            then, now = (AwsStores(clients, each, stack=clients.stack) for each in named)
-            while page := await (await then.of(STATES)).list(after=after, limit=_PAGE):
-                after = page[-1].document_id
-                states = await (await now.of(STATES)).get_many([each.document_id for each in page])
-                await self._bring(page, states, copy, await then.of(DOCUMENTS))
-                await self._check(page, states, copy)
+            live = AwsStores(clients, settings, stack=clients.stack)
+            while page := [*islice(statuses, _PAGE)]:
+                now = await (await live.of(STATES)).get_many([each.document_id for each in page])
+                await self._bring(page, now, copy, await live.of(DOCUMENTS))
+                await self._check(page, now, copy)
                 self.report.restored["states"] += len(page)
                 self.terminal.step(f"{self.report.restored['states']} documents are compared")
 
@@ -263,6 +263,10 @@ class Rehearsal:
 
     def _say(self, what: str, key: object, said: str) -> None:
         self.report.findings.append(f"{what} {key}: {said}.")
+
+
+def _digest(item: Mapping[str, Any]) -> bytes:
+    return sha256(repr(sorted(pair for pair in item.items() if pair[0] not in _OF_INDEX)).encode()).digest()
 
 
 async def _whole(status: DocumentStatus, documents: StoredDocuments) -> Document | None:
