@@ -165,7 +165,7 @@ class BuildPrompt:
 
     def __init__(self, services: TenantServices, adaptations: Adaptations) -> None:
         self._adaptations = adaptations
-        self._longest = services.tenant.generation.max_tokens
+        self._longest, self._counted_days = services.tenant.generation.max_tokens, services.counted_days
         self._prompts = PromptBuilder(services) if services.writes_answers else None
         self._answers = services.writer.answers
 
@@ -202,6 +202,7 @@ class BuildPrompt:
                 request.question if before is None else f"{before}\n{request.question}",
                 documents=documents,
                 meanings=meanings,
+                days=self._counted_days(request.question),
                 history=turns,
                 max_tokens=min(request.max_tokens or self._longest, self._longest),
             )
@@ -271,6 +272,7 @@ class PromptBuilder:
         meanings: Mapping[str, str],
         history: Sequence[AnswerRecord],
         max_tokens: int,
+        days: Sequence[str] = (),
     ) -> Prompt:
         """Build the prompt for an answer of ``max_tokens``.
 
@@ -283,7 +285,7 @@ class PromptBuilder:
         if self._model.reads_tokens is not None:
             budget = min(budget, self._model.reads_tokens)
         asked = neutralise(question)
-        told = _told_meanings(meanings)
+        told = _told_meanings(meanings) + "".join(f"{line}.\n\n" for line in days)
         frame = [
             told if slot == "meanings" else asked if slot == "question" else ""
             for slot in self._template.user[1::2]
@@ -318,7 +320,7 @@ class PromptBuilder:
             refusal=self._template.refusal,
             partial=self._template.partial,
             max_tokens=max_tokens,
-            given=(question, *texts, *meanings.values()),
+            given=(question, *texts, *meanings.values(), *days),
         )
 
     def _fitting(

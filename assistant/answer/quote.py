@@ -34,6 +34,7 @@ from assistant.domain.answers import AlsoPossible, Cell, OfferedAnswer, ShownAs,
 from assistant.domain.documents import DocumentCard, Passage, RankedPassage, StoredDocument, Unit
 from assistant.text.language import fold, language
 from assistant.text.safe_markdown import inert, safe_markdown
+from assistant.text.values import has_days
 
 KEPT_CANDIDATES = 20
 """Documents whose features the record keeps."""
@@ -368,6 +369,8 @@ class MakeQuote:
         if ordinals <= already:
             return []
         already |= ordinals
+        if (days := self._services.counted_days(one.ranked.hits.query.text)) and self._has_days(one.section):
+            opening += "".join(f"{line}.\n\n" for line in days)
         sections, openings = (one.section, *one.differing), [opening]
         if one.differing:
             openings = [f"{opening}{DIFFERENT}\n\n", *("\n\n" for _ in one.differing)]
@@ -379,6 +382,11 @@ class MakeQuote:
                 section, cite, excerpts, opening=before, labels=labels, names=self._named_by(one)
             )
         return built
+
+    def _has_days(self, section: Section) -> bool:
+        """Return whether a section says an amount of days, such as a deadline."""
+        spoken = language(self._services.tenant.language)
+        return any(has_days(each.unit.text, spoken) for each in section.units)
 
     def _named_by(self, one: Evidence) -> Callable[[str], bool]:
         """Return what tells whether a question names a column of a table."""

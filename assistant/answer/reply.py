@@ -91,7 +91,7 @@ class AnswerLines:
     lines: tuple[str, ...]
     """Of its documents, each below its title and heading."""
     live: tuple[str, ...]
-    """"Order status: shipped"."""
+    """"Order status: shipped", and the days counted from dates of the question."""
     before: str | None
     """The question before it."""
     units: tuple[QuotedUnit, ...]
@@ -163,13 +163,14 @@ class WriteReply:
             if gone_from(record, shown):
                 raise _withdrawn()
             lines.append(f"\n\n{fill_record(record, shown).text}")
+        days = services.counted_days(record.question, at=record.asked_at)
         names = {use.id: use.title or use.name for use in record.elements}
         told = tuple(f"{names[one.element_id]}: {one.value}" for one in live if one.element_id in names)
-        if not (lines or told):
+        if not (lines or told):  # counted days rest on nothing
             raise ConflictError("The answer rests on no document and no live value. Ask anew.")
         earlier = None if record.follows is None else await services.records.get_answer(record.follows)
         before = None if earlier is None or earlier.agent != record.agent else earlier.question
-        return AnswerLines(record, tuple(lines), told, before, units)
+        return AnswerLines(record, tuple(lines), (*told, *days), before, units)
 
     async def prepare(
         self,

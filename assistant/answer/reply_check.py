@@ -25,7 +25,7 @@ from assistant.text.language import (
     quantities,
     split_sentences,
 )
-from assistant.text.values import ONE, Amount, Values, amount_of, moments_of
+from assistant.text.values import DAY_S, MOST_DAYS, ONE, Amount, Values, amount_of, moments_of
 
 _ALMOST_ALL = 0.8
 """Share of its words' weight that a sentence has in common with one of a line when it repeats it."""
@@ -34,7 +34,6 @@ _SAME = 0.02
 _TIME = "s"
 _LEAP_YEAR = 2024
 """Of dates without a year."""
-_MOST_DAYS = 400
 _MINUTE = 60.0
 _VALUE = re.compile(r"[ /:]")
 """In an amount, a date or a time: neither a bare number nor a code."""
@@ -134,11 +133,11 @@ class _Check:
     def _reckoned(self) -> frozenset[str]:
         """Return the dates that are held amounts of days before or after held dates."""
         dates = [_date_of(moment) for moment in self._held.moments if "/" in moment]
-        days = {round(size / 86400) for unit, size in self._held.amounts if unit == _TIME}
+        days = {round(size / DAY_S) for unit, size in self._held.amounts if unit == _TIME}
         reckoned = (
             one + sign * timedelta(days=number)
             for one, number, sign in product(filter(None, dates), days, (1, -1))
-            if 0 < number < _MOST_DAYS
+            if 0 < number < MOST_DAYS
         )
         return frozenset(f"{one.month}/{one.day}" for one in reckoned)
 

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -51,6 +52,7 @@ from assistant.stores.ports import (
 )
 from assistant.stores.records import StoredRecords
 from assistant.tenant.tenant import TenantConfig
+from assistant.text.values import counted_days
 
 
 def new_id() -> str:
@@ -111,6 +113,8 @@ class TenantServices:
     live: LiveData = LiveData()
     revisions: LiveDesk | None = None
     """What people decided: the glossary, released routers, approved answers; None: nothing is adapted."""
+    counts_days: bool = True
+    """False where answers are recorded or played: a prompt that says today's date plays today alone."""
     new_id: Callable[[], str] = new_id
     """Makes answer and conversation ids; a test may make them countable."""
 
@@ -123,6 +127,12 @@ class TenantServices:
         ids = (each for each in document_ids if source_kind(each) != "approved")
         entries = (self.tenant.source_of(each) for each in ids)
         return frozenset(entry.name for entry in entries if entry is not None)
+
+    def counted_days(self, text: str, *, at: datetime | None = None) -> tuple[str, ...]:
+        """Return the days from the dates of a message until the day, in UTC, on which it came, or today."""
+        if not self.counts_days:
+            return ()
+        return counted_days(text, today=(at or self.clock.now()).astimezone(UTC).date())
 
     @property
     def writes_answers(self) -> bool:

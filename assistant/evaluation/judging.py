@@ -534,6 +534,7 @@ class WrittenAnswers:
             writer=AnswerWriter(self.heard, served, model.counter),
             live=replace(services.live, elements=None),
             revisions=None,
+            counts_days=False,
         )
         self._recorded, self._replies = model.recorded, model.replies
         self._model_name = model.name

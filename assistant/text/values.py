@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from calendar import day_abbr, month_abbr, month_name
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from typing import Self
 
 from assistant.text.language import UNIT_SIZES, WORD, Language, Quantities, fold, quantities
@@ -24,12 +26,23 @@ _DATES = (
     re.compile(r"\b(?P<month>\d\d?)/(?P<day>\d\d?)(?=/\d{2,4}\b)"),
     re.compile(r"\b(?P<month>0\d|1[0-2])/(?P<day>\d\d)\b(?!/)"),
 )
+_DATED = (
+    *(re.compile(rf"{each.pattern}(?:,? (?P<year>\d{{4}})\b)?") for each in _DATES[:2]),
+    re.compile(r"\b(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)\b"),
+    re.compile(r"(?<![\w/.-])(?P<month>\d\d?)/(?P<day>\d\d?)(?:/(?P<year>\d{4}|\d\d))?(?![\w/-]|\.\d)"),
+)
+MOST_DAYS = 400
+"""Days from a date that are counted: not those from a birthday."""
 _TIME = re.compile(r"\b(\d\d?)(?::(\d\d))?\s?(?:([ap])\.?m\b\.?|(?<=:\d\d)\b)|\b(noon|midnight)\b")
 _PHONE = re.compile(r"(?<!\d)(?:\+?1[ .-])?\(?(\d{3})\)?[ .-](\d{3})[ .-](\d{4})(?!\d)")
 _DAYS = frozenset(map(fold, (*day_abbr, *month_abbr)))
 """Short names of days and months: no document need have the short form."""
 ONE = re.compile(r"\b(?:an?|per|each|every|single)\s(?=[a-z])")
 _TIMES = re.compile(r"\b(?:once|(twice))\b")
+DAY_S = 86_400
+_NEAR = 16
+"""Characters of a number and the unit after it."""
+_Measure = tuple[str, str]
 Amount = tuple[str, float]
 """First unit of a dimension, and how many of it."""
 _SPELLED = re.compile(r"\b[a-z]+\b")
@@ -102,6 +115,45 @@ class Values:
             or language.stem(word) in self.stems
             for word in WORD.findall(name)
         )
+
+
+def counted_days(text: str, *, today: date) -> tuple[str, ...]:
+    """Return the days from earlier dates of a text until today: "11/20/2026 to today, 11/27/2026: 7 days".
+
+    A date without a year is the last such date. One of two numbers has the month first; with a year also the
+    day, where it can be no month. "1/2 tablet" and "24/7" are no dates.
+    """
+    folded, found = fold(text), dict[date, None]()
+    for match in sorted((each for one in _DATED for each in one.finditer(folded)), key=re.Match[str].start):
+        said = match.groupdict()
+        month, day, year = (
+            int(_MONTHS.get(said[part] or "", said[part] or 0)) for part in ("month", "day", "year")
+        )
+        after = (
+            quantities(folded[match.start("day") :][:_NEAR]).measures if not year else frozenset[_Measure]()
+        )
+        if any(value == said["day"] for value, _ in after):
+            continue
+        if year and month > 12:
+            month, day = day, month
+        with suppress(ValueError):
+            then = date(year + 2000 * (0 < year < 100) or today.year, month, day)
+            then = then.replace(year=then.year - 1) if not year and then > today else then
+            if 0 < (today - then).days < MOST_DAYS:
+                found[then] = None
+    return tuple(
+        f"{_shown(then)} to today, {_shown(today)}: {(days := (today - then).days)} day{'s' * (days > 1)}"
+        for then in found
+    )
+
+
+def _shown(day: date) -> str:
+    return f"{day.month}/{day.day}/{day.year}"
+
+
+def has_days(text: str, language: Language) -> bool:
+    """Return whether a text says an amount of days, or of longer units of time."""
+    return any(unit == "s" and size >= DAY_S for unit, size in Values.of(text, language).amounts)
 
 
 def amount_of(measure: tuple[str, str]) -> Amount:

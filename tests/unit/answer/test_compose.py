@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
@@ -40,6 +40,14 @@ async def test_what_the_document_says_to_the_patient_is_the_draft_of_a_reply() -
     )
     asked = await ask(FakeTenant().with_documents(document(content=content)))
     assert asked.done.reply_draft == "Your refill is payable on day 23."
+
+
+@pytest.mark.parametrize(("stated", "is_counted"), [("within 30 days", True), ("at the desk", False)])
+async def test_days_since_a_date_of_the_message_stand_above_a_deadline(stated: str, is_counted: bool) -> None:
+    tenant = FakeTenant().with_documents(document(content=f"Retail refills are payable {stated}."))
+    then = tenant.clock.now().date() - timedelta(days=9)
+    asked = await ask(tenant, f"{QUESTION} I was charged on {then.isoformat()}.")
+    assert (": 9 days.\n\n" in asked.text) is is_counted
 
 
 @pytest.mark.parametrize(

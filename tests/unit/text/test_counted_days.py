@@ -1,0 +1,31 @@
+"""Days from the dates of a message until today."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from assistant.text.values import counted_days
+
+TODAY = date(2026, 11, 27)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("charged 3/14, too late today?", "3/14/2026 to today, 11/27/2026: 258 days"),
+        ("I complained 12/1", "12/1/2025 to today, 11/27/2026: 361 days"),
+        ("refund was promised 11/26/26", "11/26/2026 to today, 11/27/2026: 1 day"),
+        ("delivered Nov. 20, 2026", "11/20/2026 to today, 11/27/2026: 7 days"),
+        ("denied on 2026-10-30", "10/30/2026 to today, 11/27/2026: 28 days"),
+        ("charged 14/10/2026", "10/14/2026 to today, 11/27/2026: 44 days"),
+    ],
+)
+def test_the_days_since_a_date_are_counted(text: str, shown: str) -> None:
+    assert counted_days(text, today=TODAY) == (shown,)
+
+
+@pytest.mark.parametrize("text", ["dob 3/4/71", "1/2 tablet", "open 24/7", "2/30", "came 11/27", "3/4/5/6"])
+def test_what_is_no_date_before_today_is_not_counted(text: str) -> None:
+    assert counted_days(text, today=TODAY) == ()
