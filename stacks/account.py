@@ -30,7 +30,7 @@ from assistant.tenant.manifests import ImageLock
 from stacks.keys import log_group_arn
 from stacks.policy import acknowledge, exceptions, hipaa, nag, wildcard
 from stacks.processes import CORPUS_IMAGE, LEARNING_IMAGE, PULL_IMAGE
-from stacks.roles import allow_service, resource_arn
+from stacks.roles import DUTY_TAG, Duty, allow_service, resource_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import OUTLIVES, has_budgets
 
@@ -38,6 +38,7 @@ SHARED = "shared"
 """Value of the tag ``tenant`` on resources that all tenants of an account use."""
 
 SERVICES = (
+    "backup:TagResource",
     "cloudformation:*",
     "cloudwatch:*",
     "dynamodb:*",
@@ -49,6 +50,8 @@ SERVICES = (
     "ecs:RunTask",
     "ecs:TagResource",
     "es:*",
+    "events:*Rule*",
+    "events:*Targets",
     "execute-api:Invoke",
     "iam:PassRole",
     "kms:*",
@@ -72,7 +75,6 @@ OF_AWS = Place[Callable[[DeployedTenant], Sequence[str]]]("actions on resources 
 """What returns actions of a tenant's roles on what AWS owns: in no account, and in any region."""
 _UNDOING = (
     "dynamodb:DeleteTable*",
-    "dynamodb:DeleteBackup",
     "dynamodb:PutResourcePolicy",
     "dynamodb:UpdateContinuousBackups",
     "ecr:BatchDeleteImage",
@@ -93,13 +95,14 @@ _UNDOING = (
     "logs:PutRetentionPolicy",
     "s3:DeleteBucket*",
     "s3:PutAccountPublicAccessBlock",
-    "s3:PutBucket*",
     "s3:PutEncryptionConfiguration",
     "s3:PutLifecycleConfiguration",
     "sns:AddPermission",
     "sqs:AddPermission",
 )
 """Actions that open or destroy a store, a key or an audit log: only a deployment needs them."""
+_UNDOING_BUT_FOR_BACKUP = ("dynamodb:DeleteBackup", "s3:PutBucket*")
+"""The same, but AWS Backup ends its copies, and asks a bucket for its events (``PutBucketNotification``)."""
 
 
 class TenantBoundary(iam.ManagedPolicy):
@@ -128,6 +131,11 @@ class TenantBoundary(iam.ManagedPolicy):
             statements=[
                 iam.PolicyStatement(sid="OnlyTheseServices", actions=[*SERVICES, *of_aws], resources=["*"]),
                 _deny("OpenOrDestroy", actions=_UNDOING),
+                _deny(
+                    "OpenOrDestroyBesideBackup",
+                    actions=_UNDOING_BUT_FOR_BACKUP,
+                    conditions={"StringNotEquals": {DUTY_TAG: Duty.BACKUP.value}},
+                ),
                 *_deny_escalation(),
                 *_deny_leaving(cdk.Stack.of(scope), regions=regions, of_aws=of_aws),
                 *_deny_other_tenants(),

@@ -62,11 +62,12 @@ class KeysStack(TenantStack):
     def __init__(self, scope: Construct, *, tenant: DeployedTenant) -> None:
         super().__init__(scope, "Keys", tenant=tenant, data_class="internal", stateful=True)
         ask_for_locks(self, tenant)
+        backup = ["backup"] if tenant.is_hipaa else []
         data = self._key(
             "DataKey",
             "documents, tables, queues, search domain",
             use_by_tenant(tenant),
-            use_by_deployment(self, tenant, through=["dynamodb", "lambda"]),
+            use_by_deployment(self, tenant, through=["dynamodb", "lambda", *backup]),
             _queued_by_events(self),
             *_put_by_system_owners(self, tenant),
         )

@@ -101,6 +101,8 @@ class DataOutputs:
     """For attaching a policy: the ARN contains the company's path, so the name cannot be derived from it."""
     system_secrets: Mapping[str, str]
     """ARN of the secret of each called system that has one of the deployment's, by the system's name."""
+    backup_role_arn: str | None = None
+    """The role with which AWS Backup copies stores; None where the profile has no recovery points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

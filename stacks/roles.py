@@ -52,6 +52,8 @@ class Duty(StrEnum):
     ``inbox`` names the folder."""
     AUDIT_CLOSER = "audit-closer"
     """Reads audit records, and puts the digests of their days into the locked bucket."""
+    BACKUP = "backup"
+    """Reads tables and documents for AWS Backup, which alone takes the role."""
     UPLOADER = "uploader"
     """Puts the files that people upload, and what became of them, into the inbox: the orchestrator, and the
     function that reads them."""
@@ -128,13 +130,15 @@ class ServiceRole(Construct):
         service: str,
         description: str,
         statements: Sequence[iam.PolicyStatement],
+        says_account: bool = True,
     ) -> None:
+        """``says_account``: whether the service says ``aws:SourceAccount`` when it takes a role."""
         super().__init__(scope, construct_id)
         trust = {
             "Effect": "Allow",
             "Action": "sts:AssumeRole",
             "Principal": {"Service": service},
-            "Condition": _of_own_account(self),
+            **({"Condition": _of_own_account(self)} if says_account else {}),
         }
         role = iam.CfnRole(
             self,

@@ -40,7 +40,8 @@ _PERIODS = {
     "local_capture": timedelta(days=RETENTION["dev"].capture_texts),
 }
 _MIDNIGHT = 1
-"""Days more: S3 counts an age from the midnight after."""
+"""Days more: S3 counts an age from the midnight after. AWS Backup deletes within eight hours after a point's
+end, and a copy that ran when the document was withdrawn began at most eight hours before."""
 
 
 class _Place(PublicModel):
@@ -169,6 +170,7 @@ class WithdrawalReceipts:
             captured = "texts" if deployed.capture_texts == "redacted" else deployed.capture
             here |= {"deployed", f"capture_{captured}", *(["training"] if deployed.training else [])}
             days = asdict(RETENTION[deployed.profile])
+            here |= {"backup"} if days["backup"] else set()
             facts |= {"profile": deployed.profile, **days}
             periods = _PERIODS | {name: timedelta(days=days[name] + _MIDNIGHT) for name in days}
         for kept in KEPT_TEXTS.joined():

@@ -100,6 +100,8 @@ AUDIT_OUTPUT = "AuditStores"
 """Output of the ingestion stack: the fields of ``AuditSettings`` as JSON."""
 RECEIPT_KEY_OUTPUT = "ReceiptKeyArn"
 """Output of the keys stack: the KMS key that signs receipts of withdrawals."""
+RECOVERY_VAULT_OUTPUT = "RecoveryVault"
+"""Output of the data stack: AWS Backup's vault; absent where the profile has none."""
 ERASURE_PARTITIONS = ("erasure#*",)
 """Patterns of the partitions of the events' table that have the keys of erasure."""
 CASES, CASE_INDEX, ACT_REQUESTS = "case", "case_index", "act_request"
@@ -115,7 +117,7 @@ def desk_partitions(*kinds: str) -> tuple[str, ...]:
 
 ACCOUNT_STACK, ACCOUNT_VERSION_OUTPUT = "assistant-account-Account", "Version"
 """The stack of the account stage, and its output with the version."""
-ACCOUNT_VERSION = 2
+ACCOUNT_VERSION = 3
 """Of what the account stage makes. Raise it with each change of its template: a tenant's deployment refuses
 an older one."""
 SERVED_VARIANT = "AllTraffic"

@@ -452,10 +452,37 @@ class Retention:
     """Replaced versions in the buckets of jobs, whose content can be made again."""
     logs: int
     """Six years in a HIPAA programme."""
+    backup: int = 0
+    """Days that a recovery point of AWS Backup lasts, from the start of its copy; 0: there are none."""
 
 
 RETENTION: Mapping[Profile, Retention] = {
     "dev": Retention(replaced=1, capture=7, feedback=30, inbox=7, training=7, corpus=7, logs=30),
     "standard": Retention(replaced=14, capture=90, feedback=400, inbox=30, training=180, corpus=90, logs=365),
-    "hipaa": Retention(replaced=35, capture=365, feedback=400, inbox=30, training=365, corpus=90, logs=2192),
+    "hipaa": Retention(
+        replaced=35, capture=365, feedback=400, inbox=30, training=365, corpus=90, logs=2192, backup=35
+    ),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """What is lost at most, and for how long, when a profile's stores are lost (docs/decisions/0131)."""
+
+    rpo_hours: int
+    """Age of the documents that come back. That of records is five minutes: DynamoDB's own recovery."""
+    rto_hours: int
+    """Until they are back and the index is made again: a target, which only a rehearsal measures."""
+    documents_every_hours: int
+    tables_every_hours: int
+    """As a second line to DynamoDB's own recovery: each copy is a whole one, and is paid as such."""
+    start_hours: int = 1
+    """AWS starts a copy within so many."""
+    run_hours: int = 8
+    """A copy that takes longer is stopped."""
+
+
+RECOVERY: Mapping[Profile, Recovery] = {
+    "hipaa": Recovery(rpo_hours=24, rto_hours=8, documents_every_hours=12, tables_every_hours=24),
+}
+"""Profiles without an entry have DynamoDB's own recovery and versions of documents alone."""

@@ -19,8 +19,10 @@ from constructs import Construct
 from assistant.option import Place
 from assistant.process.settings import PUSHED_PREFIX
 from assistant.tenant.deployed_names import PARTITION, SORT, TABLES, TableDefinition
-from assistant.tenant.deployment import ReachEntry
+from assistant.tenant.deployment import RECOVERY, ReachEntry
 from stacks.data.buckets import TenantBuckets, publisher_statements, pusher_statements
+from stacks.data.recovery import EXCEPTIONS as RECOVERY_EXCEPTIONS
+from stacks.data.recovery import RecoveryPoints
 from stacks.data.search import SearchDomain
 from stacks.functions import FunctionRole, platform_statements
 from stacks.keys import generated_log_groups
@@ -43,7 +45,13 @@ class DataStack(TenantStack):
     ) -> None:
         super().__init__(scope, "Data", tenant=tenant, data_class="phi", stateful=True)
         buckets = TenantBuckets(self, "Buckets", keys=keys)
-        tables = self._tables(keys)
+        made = self._tables(keys)
+        tables = {role: table.table_name for role, table in made.items()}
+        recovery = None
+        if tenant.place.profile in RECOVERY:
+            arns = [made[definition.role].table_arn for definition in TABLES if definition.recoverable]
+            documents, key = buckets.documents.bucket_arn, keys.data_key_arn
+            recovery = RecoveryPoints(self, "Recovery", key_arn=key, tables=arns, documents=documents)
         schema_role = self._schema_role()
         search = SearchDomain(
             self, "Search", keys=keys, network=network, master_role_arn=schema_role.role_arn
@@ -87,14 +95,18 @@ class DataStack(TenantStack):
             schema_role_arn=schema_role.role_arn,
             schema_role_name=schema_role.role_name,
             system_secrets=secrets.arns,
+            backup_role_arn=None if recovery is None else recovery.role_arn,
         )
 
-    def _tables(self, keys: KeysOutputs) -> dict[str, str]:
-        """Create the tables of ``TABLES``, which local use creates too; return their names by role
-        (``records``)."""
-        scope = Construct(self, "Tables")
+    def _tables(self, keys: KeysOutputs) -> dict[str, dynamodb.Table]:
+        """Create the tables of ``TABLES``, which local use creates too; return them by role (``records``).
+
+        Below ``BackedUp``, which no exception excuses, are those that recovery points must hold."""
+        scope, backed_up = Construct(self, "Tables"), Construct(self, "BackedUp")
         key = kms.Key.from_key_arn(scope, "Key", keys.data_key_arn)
-        return {definition.role: _table(scope, definition, key=key).table_name for definition in TABLES}
+        has_points = self.tenant.place.profile in RECOVERY
+        below = {each: backed_up if has_points and each.recoverable else scope for each in TABLES}
+        return {each.role: _table(below[each], each, key=key) for each in TABLES}
 
     def _schema_role(self) -> FunctionRole:
         """Return the role of the schema function, which the ingestion stack creates. That stack adds the read
@@ -272,6 +284,7 @@ class SystemSecrets(Construct):
 
 
 EXCEPTIONS = (
+    *RECOVERY_EXCEPTIONS,
     *exceptions(
         "Data/Buckets",
         NO_REPLICATION,
@@ -293,8 +306,9 @@ EXCEPTIONS = (
     *exceptions(
         "Data/Tables",
         hipaa("DynamoDBInBackupPlan"),
-        "Point-in-time recovery covers every second of 35 days. A backup plan would keep withdrawn "
-        "documents longer than the receipt of a withdrawal states.",
+        "Point-in-time recovery covers every second of 35 days, and copies of what expires would outlive it. "
+        "Under hipaa a plan has every other table.",
+        decision="0131-recovery-points",
     ),
     *exceptions(
         "Data/Tables/EventsTable",

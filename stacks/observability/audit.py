@@ -119,10 +119,11 @@ def key_refused() -> str:
     )
 
 
-def changed_by_others(events: Sequence[str], *, deployment: str, where: str | None) -> str:
-    """Return the pattern of these events by anyone but the deployment's role (its ARN), of those that the
-    clause ``where`` selects."""
-    by_others = f'(({_TYPE} != "AssumedRole") || ({_ISSUER} != "{deployment}"))'
+def changed_by_others(events: Sequence[str], *, roles: Sequence[str], where: str | None) -> str:
+    """Return the pattern of these events by anyone but these roles (their ARNs), of those that the clause
+    ``where`` selects."""
+    other_role = _all(*(f'{_ISSUER} != "{arn}"' for arn in roles))
+    by_others = f'(({_TYPE} != "AssumedRole") || {other_role})'
     return _whole(_any("$.eventName", events), *([where] if where else []), by_others)
 
 
@@ -334,8 +335,10 @@ def _filters(scope: Construct, *, keys: KeysOutputs, data: DataOutputs) -> Mappi
         "BucketsCopied": (DATA_COPIED, BUCKET_COPIES, _named(buckets)),
         "SearchConnected": (DATA_COPIED, SEARCH_COPIES, None),
     }
+    # AWS Backup asks a bucket for its events, and a table for a copy, with a role that does nothing else.
+    by = {DATA_COPIED: [deployment, *([data.backup_role_arn] if data.backup_role_arn else [])]}
     filters = {
-        name: (metric, changed_by_others(events, deployment=deployment, where=where))
+        name: (metric, changed_by_others(events, roles=by.get(metric, [deployment]), where=where))
         for name, (metric, events, where) in changes.items()
     }
     filters["KeysRefused"] = (KEY_REFUSED, key_refused())

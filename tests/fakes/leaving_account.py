@@ -49,6 +49,7 @@ from tests.fakes.aws_calls import Call, read_operation, signed_by
 
 REGION = "us-east-1"
 _BY_TEMPLATE = {
+    "AWS::Backup::BackupVault": "backup:{}:backup-vault:{}",
     "AWS::DynamoDB::Table": "dynamodb:{}:table/{}",
     "AWS::EC2::SecurityGroup": "ec2:{}:security-group/{}",
     "AWS::EC2::Subnet": "ec2:{}:subnet/{}",
@@ -148,6 +149,7 @@ class LeavingAccount:
                     (properties[key] for key in _NAMES if isinstance(properties.get(key), str)), None
                 )
                 generated = f"{name}-{logical_id}-{number}"
+                generated = f"recovery-{number}" if kind == "AWS::Backup::BackupVault" else generated
                 generated = generated.lower() if kind == "AWS::S3::Bucket" else generated
                 made = ids[logical_id] = self._id(kind, named or generated)
                 policy = resource.get("DeletionPolicy", "Delete")
@@ -204,6 +206,8 @@ class LeavingAccount:
                 thing.state = {"protected": properties.get("DeletionProtectionEnabled", False)}
             case "AWS::SageMaker::Endpoint":
                 thing.state = {"status": "InService", "looks": 0}
+            case "AWS::Backup::BackupVault":
+                thing.state = {"points": {}}
             case "AWS::KMS::Key" | "AWS::ECR::Repository" | "AWS::SecretsManager::Secret":
                 thing.state = {}
 
@@ -384,6 +388,36 @@ class LeavingAccount:
         listed = [{"NetworkInterfaceId": name, "InterfaceType": "interface"} for name in self.interfaces]
         listed.append({"NetworkInterfaceId": "eni-of-an-endpoint", "InterfaceType": "vpc_endpoint"})
         return {"NetworkInterfaces": listed}
+
+    def backup_list_backup_vaults(self, given: Any) -> Any:
+        named = [{"BackupVaultName": each.id} for each in self.of_kind("AWS::Backup::BackupVault")]
+        return {"BackupVaultList": named}
+
+    def _vault(self, given: Any) -> Thing:
+        return self._thing("AWS::Backup::BackupVault", given["BackupVaultName"], "ResourceNotFoundException")
+
+    def backup_list_recovery_points_by_backup_vault(self, given: Any) -> Any:
+        listed = [
+            {
+                "RecoveryPointArn": arn,
+                "ResourceArn": "arn:aws:s3:::documents",
+                "CreationDate": ends - timedelta(days=35),
+                "CalculatedLifecycle": {"DeleteAt": ends},
+                "Status": "COMPLETED",
+            }
+            for arn, ends in self._vault(given).state["points"].items()
+        ]
+        return {"RecoveryPoints": listed}
+
+    def backup_delete_backup_vault(self, given: Any) -> Any:
+        vault = self._vault(given)
+        if vault.state["points"]:
+            raise Refusal(
+                "InvalidRequestException",
+                "Backup vault cannot be deleted because it contains recovery points.",
+            )
+        del self.things[vault.kind, vault.id]
+        return {}
 
     def sagemaker_describe_endpoint(self, given: Any) -> Any:
         ending = f":endpoint/{given['EndpointName']}"

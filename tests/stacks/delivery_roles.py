@@ -71,6 +71,7 @@ _OBJECTS = frozenset(
     {"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"}
 )
 _RESOURCES: Mapping[str, tuple[str, str]] = {
+    "backup": ("BackupVaultName", "backup-vault:{}"),
     "cloudformation": ("StackName", "stack/{}/1"),
     "dynamodb": ("TableName", "table/{}"),
     "ecr": ("repositoryName", "repository/{}"),

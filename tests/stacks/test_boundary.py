@@ -97,11 +97,26 @@ OF_A_BUCKET = (
 def test_the_boundary_denies_whatever_opens_or_empties_a_bucket(
     statements: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    denied = _list(statements["OpenOrDestroy"]["Action"])
+    but_for_backup = statements["OpenOrDestroyBesideBackup"]
+    assert but_for_backup["Condition"] == {"StringNotEquals": {"aws:PrincipalTag/duty": "backup"}}
+    denied = [*_list(statements["OpenOrDestroy"]["Action"]), *_list(but_for_backup["Action"])]
     opening = [f"s3:PutBucket{part}" for part in OF_A_BUCKET]
     opening += ["s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:PutLifecycleConfiguration"]
 
     assert [action for action in opening if not any(fnmatchcase(action, each) for each in denied)] == []
+
+
+def test_only_the_role_of_aws_backup_does_what_the_boundary_leaves_it(
+    assembly: Path, statements: Mapping[str, Mapping[str, Any]]
+) -> None:
+    left = _list(statements["OpenOrDestroyBesideBackup"]["Action"])
+    taken = {
+        (where.partition("/Data/")[2][:8], action)
+        for where, action in granted(assembly)
+        if any(_meets(pattern, action) for pattern in left)
+    }
+
+    assert taken == {("Recovery", "dynamodb:DeleteBackup"), ("Recovery", "s3:PutBucketNotification")}
 
 
 def test_the_boundary_allows_no_service_that_no_role_needs(assembly: Path) -> None:
@@ -167,4 +182,5 @@ def test_a_service_takes_a_role_for_its_own_account_alone(assembly: Path) -> Non
         "lambda.amazonaws.com",
         "emr-serverless.amazonaws.com",
         "cloudtrail.amazonaws.com",
+        "backup.amazonaws.com",
     }

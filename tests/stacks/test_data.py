@@ -11,14 +11,17 @@ import pytest
 
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.deployed_names import TABLES
+from assistant.tenant.deployment import RECOVERY, RETENTION
 from assistant.tenant.deployment_checks import contradictions
-from stacks.data.stack import DataStack
+from stacks.data.stack import EXCEPTIONS, DataStack
 from stacks.outputs import Workload
+from stacks.policy import hipaa as finding
 from stacks.tenant import DeployedTenant
 from tests.stacks.policies import allowed_on, statements_of
 from tests.stacks.values import KEYS, NETWORK, deployed, resources_of, stack_with, template_of, with_sections
 
 Template = Mapping[str, Any]
+PLAN_RULE = finding("DynamoDBInBackupPlan")
 BUCKETS = {
     "DocumentsBucket": KEYS.data_key_arn,
     "FeedbackBucket": KEYS.feedback_key_arn,
@@ -212,7 +215,82 @@ def test_logs_and_replaced_versions_are_kept_as_the_profile_asks(
     assert "ExpirationInDays" not in documents
 
 
+NOT_COPIED = {
+    "EventsTable": "what expires, and keys of erasure",
+    "LogsBucket": "no document",
+    "TrailBucket": "locked for as long as it is kept",
+    "ModelsBucket": "published again",
+    "LabelsBucket": "feedback, by which nobody answers",
+    "FeedbackBucket": "feedback, by which nobody answers",
+    "InboxBucket": "what arrives is in the bucket of documents",
+    "QuarantineBucket": "copies of calls",
+    "CaptureBucket": "copies of calls",
+}
+"""Stores without recovery points: why no loss of theirs is one of an original or of a record."""
+
+
+def test_under_hipaa_a_plan_has_each_store_that_nothing_can_make_again(hipaa: Template) -> None:
+    stores = {*resources_of(hipaa, "AWS::S3::Bucket"), *resources_of(hipaa, "AWS::DynamoDB::Table")}
+    selections = resources_of(hipaa, "AWS::Backup::BackupSelection").values()
+    selected = [
+        arn["Fn::GetAtt"][0]
+        for each in selections
+        for arn in each["Properties"]["BackupSelection"]["Resources"]
+    ]
+    assert {*selected, *NOT_COPIED} == stores
+    assert sorted(selected) == sorted(stores - NOT_COPIED.keys())
+
+
+def test_only_what_a_plan_leaves_out_is_excused_from_one() -> None:
+    """A table below ``BackedUp`` that no plan selects fails cdk-nag: no row has its path."""
+    excused = [row.construct for row in EXCEPTIONS if PLAN_RULE in row.findings]
+    tables = [each.node.path for each in built(deployed("pharmacy")).node.find_all()]
+    below = {path.rpartition("/")[2] for path in tables if "Data/Tables/" in path and path.endswith("Table")}
+    assert excused == ["Data/Tables"]
+    assert below == {"EventsTable"}
+
+
+@pytest.mark.parametrize("name", ["clinic", "sandbox"])
+def test_other_profiles_have_no_recovery_points(name: str) -> None:
+    assert not [each for each in template_for(name)["Resources"].values() if "::Backup::" in each["Type"]]
+    assert "RecoveryVault" not in template_for(name)["Outputs"]
+
+
+def test_a_point_ends_on_the_day_of_the_receipt_and_nobody_ends_or_copies_it_before(hipaa: Template) -> None:
+    (vault,) = resources_of(hipaa, "AWS::Backup::BackupVault").values()
+    days = RETENTION["hipaa"].backup
+    lock = vault["Properties"]["LockConfiguration"]
+    assert lock == {"MinRetentionDays": days, "MaxRetentionDays": days}  # no ChangeableForDays: governance
+    (statement,) = vault["Properties"]["AccessPolicy"]["Statement"]
+    assert (statement["Effect"], statement["Principal"]) == ("Deny", {"AWS": "*"})
+    assert {"backup:DeleteRecoveryPoint", "backup:StartCopyJob"} <= {*statement["Action"]}
+    assert "Condition" not in statement
+    assert vault["Properties"]["EncryptionKeyArn"] == KEYS.data_key_arn
+    assert vault["DeletionPolicy"] == "RetainExceptOnCreate"
+    for plan in resources_of(hipaa, "AWS::Backup::BackupPlan").values():
+        (rule,) = plan["Properties"]["BackupPlan"]["BackupPlanRule"]
+        assert rule["Lifecycle"] == {"DeleteAfterDays": days}
+        assert "EnableContinuousBackup" not in rule  # such a point has no end
+
+
+def test_documents_are_copied_often_enough_for_the_profile_s_rpo(hipaa: Template) -> None:
+    plans = resources_of(hipaa, "AWS::Backup::BackupPlan").values()
+    (rule,) = [
+        rule
+        for plan in plans
+        for rule in plan["Properties"]["BackupPlan"]["BackupPlanRule"]
+        if rule["RuleName"] == "Documents"
+    ]
+    starts = [int(hour) for hour in rule["ScheduleExpression"].split()[1].split(",")]
+    longest = max(
+        (after - before) % 24 or 24 for before, after in zip(starts, [*starts[1:], starts[0]], strict=True)
+    )
+    windows = (rule["StartWindowMinutes"] + rule["CompletionWindowMinutes"]) / 60
+    assert longest + windows <= RECOVERY["hipaa"].rpo_hours
+
+
 KEPT = (
+    "AWS::Backup::BackupVault",
     "AWS::S3::Bucket",
     "AWS::S3::BucketPolicy",
     "AWS::DynamoDB::Table",
@@ -254,7 +332,7 @@ def test_the_schema_s_master_role_may_not_use_secrets_or_keys(template: Template
         action
         for kind in ("AWS::IAM::ManagedPolicy", "AWS::IAM::Policy")
         for name, policy in resources_of(template, kind).items()
-        if not name.startswith(("ArtifactPublisher", "Compiling", "Pushers"))
+        if not name.startswith(("ArtifactPublisher", "Compiling", "Pushers", "Recovery"))
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
         if statement["Effect"] == "Allow"
         for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])

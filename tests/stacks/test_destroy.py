@@ -192,6 +192,26 @@ def test_another_tenant_of_the_account_keeps_everything(account: LeavingAccount,
     assert [name for name in account.parameters if "clinic" in name]
 
 
+def test_recovery_points_keep_their_vault_until_the_last_has_ended(
+    account: LeavingAccount, assembly: Path
+) -> None:
+    deploy(account, assembly)
+    (vault,) = account.of_kind("AWS::Backup::BackupVault")
+    ends = account.now.replace(microsecond=0) + timedelta(days=35)
+    points = {
+        f"arn:aws:backup:us-east-1:{ACCOUNT}:recovery-point:{n}": ends - timedelta(days=n) for n in (0, 1)
+    }
+    vault.state["points"] = points
+    account.listed_by_tag |= dict.fromkeys(points, "pharmacy")
+    ended = destruction().run()
+    (kept,) = [each for each in ended.stays if each.what == f"vault {vault.id}"]
+    assert (kept.until, kept.why) == (ends, "2 recovery points")
+    assert ended.orphans == []
+    vault.state["points"] = {}
+    assert not [each for each in destruction().run().stays if "vault" in each.what]
+    assert account.of_kind("AWS::Backup::BackupVault") == []
+
+
 def test_an_endpoint_that_is_updating_is_waited_for(account: LeavingAccount, assembly: Path) -> None:
     deploy(account, assembly)
     one(account, "AWS::SageMaker::Endpoint", "llm").state["status"] = "Updating"

@@ -247,6 +247,24 @@ def test_the_same_changes_by_the_deployment_are_not_counted(
 
 
 @pytest.mark.parametrize(
+    ("event", "metrics"),
+    [
+        (call("CreateBackup", {"tableName": TABLE}), set[str]()),
+        (call("PutBucketNotification", {"bucketName": BUCKET}), set[str]()),
+        (call("PutBucketPolicy", {"bucketName": BUCKET}), {"PolicyChanged"}),
+    ],
+    ids=["a table's copy", "a bucket's events", "a policy"],
+)
+def test_aws_backup_s_role_copies_without_an_alarm_and_changes_no_policy_without_one(
+    template: dict[str, Any], event: dict[str, Any], metrics: set[str]
+) -> None:
+    issuer = {"arn": DATA.backup_role_arn}
+    by_backup = {"userIdentity": {"type": "AssumedRole", "sessionContext": {"sessionIssuer": issuer}}}
+    assert counted_by(template, event | by_backup) == metrics
+    assert counted_by(template, event) != set()
+
+
+@pytest.mark.parametrize(
     "event",
     [
         call("CreateRole", {"roleName": "x", "tags": [{"key": "team", "value": "x"}]}),

@@ -76,6 +76,7 @@ DATA = DataOutputs(
     schema_role_arn="arn:aws:iam::111122223333:role/assistant/value-schema",
     schema_role_name="value-schema",
     system_secrets={"orders": _arn("secretsmanager", "secret:value-orders-AbCdEf")},
+    backup_role_arn="arn:aws:iam::111122223333:role/assistant/value-backup",
 )
 EDGE = EdgeOutputs(
     target_group_arn=_arn("elasticloadbalancing", "targetgroup/value-tasks/0123456789abcdef"),

@@ -272,6 +272,7 @@ class Destruction:
                 encrypting[self._key_of(each.id)] = kept
         yield from buckets.values()
         removers: Mapping[str, Callable[[str], Kept | None]] = {
+            "AWS::Backup::BackupVault": self._remove_vault,
             "AWS::DynamoDB::Table": self._remove_table,
             "AWS::ECR::Repository": self._remove_repository,
             "AWS::Logs::LogGroup": self._remove_log_group,
@@ -391,6 +392,22 @@ class Destruction:
             return None
         until = datetime.now(UTC) + timedelta(days=_BACKUP_DAYS)
         return Kept(what=f"backup of {table}", why="DynamoDB's own, at no cost", until=until)
+
+    def _remove_vault(self, vault: str) -> Kept | None:
+        """Delete a vault of AWS Backup whose last recovery point has ended: nobody deletes one before."""
+        self.gone.add(vault)
+        vaults = self.aws.listed("backup", "list_backup_vaults", "BackupVaultList")
+        if vault not in [each["BackupVaultName"] for each in vaults]:
+            return None
+        given = {"BackupVaultName": vault}
+        points = self.aws.listed("backup", "list_recovery_points_by_backup_vault", "RecoveryPoints", **given)
+        if not points:
+            self.aws.call("backup", "delete_backup_vault", **given)
+            return None
+        self.gone.update(point["RecoveryPointArn"] for point in points)
+        ends = [point.get("CalculatedLifecycle", {}).get("DeleteAt") for point in points]
+        until = None if None in ends else max(ends)
+        return Kept(what=f"vault {vault}", why=f"{len(points)} recovery points", until=until)
 
     def _remove_repository(self, name: str) -> None:
         self.aws.call(

@@ -1,10 +1,11 @@
-"""``assistant aws receipt``: hold receipts of withdrawals against the deployment's key."""
+"""``assistant aws receipt``: hold receipts of withdrawals against the deployment's key and AWS Backup."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -18,7 +19,8 @@ from typer import Argument
 
 from assistant.domain.documents import signed_text
 from assistant.domain.errors import ConfigurationError
-from assistant.tenant.deployed_names import RECEIPT_KEY_OUTPUT
+from assistant.tenant.deployed_names import RECEIPT_KEY_OUTPUT, RECOVERY_VAULT_OUTPUT
+from assistant.tenant.deployment import RECOVERY
 from assistant.terminal.account import Deployed
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, table
 
@@ -27,13 +29,13 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-app = typer.Typer(no_args_is_help=True, help="Verify receipts of withdrawals.")
+app = typer.Typer(no_args_is_help=True, help="Verify receipts of withdrawals, and name recovery points.")
 File = Annotated[Path, Argument(metavar="FILE", exists=True, dir_okay=False, help="What --json wrote.")]
 
 
 @app.callback()
 def group() -> None:
-    """Verify that a receipt is as the deployment made it."""
+    """Verify that a receipt is as the deployment made it, and name the recovery points that it counts on."""
 
 
 @app.command()
@@ -52,6 +54,52 @@ def verify(context: typer.Context, file: File, tenant: Tenant) -> None:
         Terminal().out.print(table("document", "receipt", rows=found))
     if any(said != SIGNED for _, said in found):
         raise typer.Exit(1)
+
+
+@app.command()
+def points(context: typer.Context, file: File, tenant: Tenant) -> None:
+    """Name each recovery point that may hold what was withdrawn, and its end.
+
+    Status 1 where one has no end, or a later one than the receipt says. Needs
+    backup:ListRecoveryPointsByBackupVault and cloudformation:DescribeStacks.
+    """
+    options = GlobalOptions.of(context)
+    receipts, deployed = read_receipts(file), Deployed.named(options, tenant)
+    vault = deployed.output("Data", RECOVERY_VAULT_OUTPUT, lacks="recovery points: take the profile hipaa")
+    given = {"BackupVaultName": vault}
+    listed = deployed.aws.listed("backup", "list_recovery_points_by_backup_vault", "RecoveryPoints", **given)
+    found = [point for each in receipts for point in holding(each, listed)]
+    if not options.writes({"points": found}):
+        rows = [tuple(map(str, point.values())) for point in found]
+        Terminal().out.print(table("document", "recovery point", "begun", "ends", "", rows=rows))
+    if any(point["said"] != IN_TIME for point in found):
+        raise typer.Exit(1)
+
+
+IN_TIME = "in time"
+_RUN = timedelta(hours=max(each.run_hours for each in RECOVERY.values()))
+"""A copy that runs may hold what is withdrawn meanwhile, whichever of its times AWS gives the point."""
+
+
+def holding(receipt: Mapping[str, Any], listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return which of the points of ``ListRecoveryPointsByBackupVault`` may hold the receipt's document.
+    Raises ConfigurationError."""
+    try:
+        withdrawn = datetime.fromisoformat(receipt["withdrawn_at"])
+        bounds = [each["until"] for each in receipt["places"] if each["place"] == "recovery_points"]
+        bound = min(map(datetime.fromisoformat, bounds), default=None)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"A receipt says no time of withdrawal, or no places: {error}.") from None
+    found: list[Mapping[str, Any]] = []
+    for each in sorted(listed, key=lambda point: point["CreationDate"]):
+        begun, ends = each["CreationDate"], each.get("CalculatedLifecycle", {}).get("DeleteAt")
+        if begun <= withdrawn + _RUN:
+            said = IN_TIME if bound and ends and ends <= bound else f"the receipt says {bound}"
+            said = "AWS could not delete it" if each["Status"] == "EXPIRED" else said
+            named = {"document_id": receipt.get("document_id"), "point": each["RecoveryPointArn"]}
+            times = {"begun": begun.isoformat(), "ends": ends.isoformat() if ends else "unknown"}
+            found.append({**named, **times, "said": said})
+    return found
 
 
 SIGNED = "as signed"

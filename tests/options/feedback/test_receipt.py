@@ -10,6 +10,7 @@ import pytest
 
 from assistant.documents.receipt import WithdrawalReceipts
 from assistant.domain.documents import DocumentState, DocumentStatus, ReceiptPlace, WithdrawalReceipt
+from assistant.tenant.deployment import RECOVERY
 from assistant.tenant.tenant import DeployedKeeping, RecordsSection, TenantConfig
 from tests.contracts import samples
 from tests.fakes.clock import SteppedClock
@@ -84,3 +85,18 @@ async def test_a_machine_says_when_its_captured_calls_are_gone() -> None:
     place = await capture_of(TENANT)
     assert "after 7 days" in place.rule
     assert place.until == samples.status().updated_at + timedelta(days=7)
+
+
+@pytest.mark.parametrize(("profile", "days"), [("hipaa", 36), ("standard", None), ("dev", None)])
+async def test_a_deployment_says_when_the_last_recovery_point_ends(profile: Any, days: int | None) -> None:
+    keeping = DeployedKeeping(profile=profile, capture="off", capture_texts="none", training=False)
+    tenant = TENANT.model_copy(update={"records": RecordsSection(deployed=keeping)})
+    receipt = await receipt_of(tenant, WITHDRAWN)
+    ends = [place.until for place in receipt.places if place.place == "recovery_points"]
+    assert ends == ([] if days is None else [WITHDRAWN.updated_at + timedelta(days=days)])
+
+
+def test_a_point_of_a_running_copy_ends_within_the_day_that_a_receipt_adds() -> None:
+    """A copy that runs when the document goes began so long before or after at most; AWS deletes a point
+    within eight hours after its end."""
+    assert all(each.run_hours + 8 <= 24 for each in RECOVERY.values())
