@@ -88,10 +88,14 @@ class VpcFunction(Construct):
         program: FunctionProgram,
         place: FunctionPlace,
         role: FunctionRole | str,
+        has_rights: bool = True,
     ) -> None:
+        """Without ``has_rights`` the function's code may do nothing, and there is no environment to encrypt
+        and no trace to write."""
         super().__init__(scope, construct_id)
         log_group = tenant_log_group(self, "Logs", logs_key_arn=place.logs_key_arn)
         kinds = lambda_.CfnFunction
+        variables = kinds.EnvironmentProperty(variables=dict(program.environment))
         function = kinds(
             self,
             "Function",
@@ -101,12 +105,12 @@ class VpcFunction(Construct):
             timeout=program.timeout_s,
             memory_size=program.memory_mib,
             ephemeral_storage=kinds.EphemeralStorageProperty(size=program.scratch_mib),
-            environment=kinds.EnvironmentProperty(variables=dict(program.environment)),
-            kms_key_arn=place.environment_key_arn,
+            environment=variables if has_rights else None,
+            kms_key_arn=place.environment_key_arn if has_rights else None,
             vpc_config=kinds.VpcConfigProperty(
                 subnet_ids=list(place.subnet_ids), security_group_ids=[place.security_group_id]
             ),
-            tracing_config=kinds.TracingConfigProperty(mode="Active"),
+            tracing_config=kinds.TracingConfigProperty(mode="Active") if has_rights else None,
             logging_config=kinds.LoggingConfigProperty(log_group=log_group.log_group_name, log_format="JSON"),
         )
         self.module = program.module
@@ -118,7 +122,9 @@ class VpcFunction(Construct):
                 self,
                 "Platform",
                 description="What Lambda itself does for a function in a VPC",
-                statements=platform_statements(self, log_group_arn=log_group.log_group_arn),
+                statements=platform_statements(
+                    self, log_group_arn=log_group.log_group_arn, has_rights=has_rights
+                ),
             )
             role.add_managed_policy(platform)
             # Lambda refuses a function whose role cannot create its network interfaces yet, and
@@ -185,9 +191,14 @@ def let_rule_call(scope: Construct, construct_id: str, *, rule: events.CfnRule, 
     )
 
 
-def platform_statements(scope: Construct, *, log_group_arn: str) -> list[iam.PolicyStatement]:
+def platform_statements(
+    scope: Construct, *, log_group_arn: str, has_rights: bool = True
+) -> list[iam.PolicyStatement]:
     """Return what Lambda does with a function's role; the function's own code may not use the network
-    interfaces.
+    interfaces, and without ``has_rights`` nothing but its log.
+
+    Lambda writes log lines and traces with the same condition key as the code, and network interfaces without
+    it ("Using source function ARN to control function access behavior"): a Deny of the log would end it.
 
     Lambda's Developer Guide ("Giving Lambda functions access to resources in an Amazon VPC") lists the
     actions on network interfaces, and the denial for code. Neither they nor X-Ray's support resources.
@@ -203,17 +214,16 @@ def platform_statements(scope: Construct, *, log_group_arn: str) -> list[iam.Pol
     functions = cdk.Stack.of(scope).format_arn(
         service="lambda", resource="function", resource_name="*", arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
     )
-    return [
-        allow(interfaces, "*"),
-        iam.PolicyStatement(
-            effect=iam.Effect.DENY,
-            actions=interfaces,
-            resources=["*"],
-            conditions={"ArnLike": {"lambda:SourceFunctionArn": functions}},
-        ),
-        allow(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), "*"),
-        allow(("logs:CreateLogStream", "logs:PutLogEvents"), log_group_arn),
-    ]
+    logs = ["logs:CreateLogStream", "logs:PutLogEvents"]
+    denied = iam.PolicyStatement(
+        effect=iam.Effect.DENY,
+        actions=interfaces if has_rights else None,
+        not_actions=None if has_rights else logs,
+        resources=["*"],
+        conditions={"ArnLike": {"lambda:SourceFunctionArn": functions}},
+    )
+    traces = allow(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), "*")
+    return [allow(interfaces, "*"), denied, *([traces] if has_rights else []), allow(logs, log_group_arn)]
 
 
 def _code(scope: Construct) -> lambda_.CfnFunction.CodeProperty:

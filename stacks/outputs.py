@@ -25,6 +25,8 @@ class Workload(StrEnum):
     """The functions that receive, ingest and withdraw documents."""
     SCHEMA = "Schema"
     """The function that applies the search schema and creates the key of document links."""
+    PARSER = "Parser"
+    """The function that parses, which has no right and reaches S3 alone."""
     REDACTOR = "Redactor"
     LEARNING = "Learning"
     """The function that moves feedback, and the task that makes training sets."""

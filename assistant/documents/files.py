@@ -27,7 +27,13 @@ from urllib.parse import unquote
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from assistant.documents.parsing_process import MALFORMED, ParsingProcess, ParsingRequest, read_answer
+from assistant.documents.parsing_process import (
+    MALFORMED,
+    Parsing,
+    ParsingProcess,
+    ParsingRequest,
+    read_answer,
+)
 from assistant.domain.documents import Document, OriginalFile, id_prefix_of
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, ParsingStoppedError, TooLargeError
 from assistant.option import Place
@@ -216,7 +222,7 @@ _Found = Iterator[ParsingRequest | SourceFailure]
 
 
 def read_sources(
-    paths: Sequence[Path], *, parsing: ParsingProcess | None = None, ocr: Sequence[str] = ()
+    paths: Sequence[Path], *, parsing: Parsing | None = None, ocr: Sequence[str] = ()
 ) -> Iterator[SourceItem]:
     """Yield the items of files, and of the files below folders in order of their names.
 
@@ -265,7 +271,7 @@ def skipped_files(paths: Sequence[Path]) -> list[str]:
 
 
 def read_source(
-    path: Path, *, name: str, parsing: ParsingProcess | None = None, ocr: Sequence[str] = ()
+    path: Path, *, name: str, parsing: Parsing | None = None, ocr: Sequence[str] = ()
 ) -> Iterator[SourceItem]:
     """Yield the items of one file, whose kind is that of ``name``, whatever ``path`` is called. A document
     without an id of its own gets its id from ``name``."""
@@ -273,7 +279,7 @@ def read_source(
 
 
 def read_kept(
-    path: Path, *, name: str, parsing: ParsingProcess | None = None, ocr: Sequence[str] = ()
+    path: Path, *, name: str, parsing: Parsing | None = None, ocr: Sequence[str] = ()
 ) -> Iterator[SourceItem]:
     """Yield the item, with its text, of what is kept of a document: the file ``name`` that it was converted
     from, else the document in JSON."""
@@ -420,7 +426,7 @@ def _open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _parse(found: _Found, parsing: ParsingProcess | None, *, with_text: bool = False) -> Iterator[SourceItem]:
+def _parse(found: _Found, parsing: Parsing | None, *, with_text: bool = False) -> Iterator[SourceItem]:
     """Yield the answers to the requests, with the failures in their places."""
     if parsing is None:
         with ParsingProcess() as own:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, Any, Protocol, TypeVar, cast
 
 import orjson
 import structlog
@@ -89,6 +89,45 @@ class ParsingRequest:
     wall_s: float | None = None
     """Limit for this request, where it is not ``ParsingLimits.wall_s``."""
 
+    @property
+    def frame(self) -> bytes:
+        return frame({"operation": self.operation, **self.header}, self.body)
+
+
+def frame(header: Mapping[str, object], body: bytes) -> bytes:
+    head = orjson.dumps(header)
+    return LENGTHS.pack(len(head), len(body)) + head + body
+
+
+def frames(content: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield header and body of each frame. Raises ValueError for anything else."""
+    rest = memoryview(content)
+    while rest:
+        header_bytes, body_bytes = LENGTHS.unpack_from(rest) if len(rest) >= LENGTHS.size else (len(rest), 0)
+        body_at = LENGTHS.size + header_bytes
+        header = orjson.loads(rest[LENGTHS.size : body_at])
+        if body_at + body_bytes > len(rest) or not isinstance(header, dict):
+            raise ValueError("A frame is incomplete, or its header is no object.")
+        yield cast("dict[str, Any]", header), bytes(rest[body_at : body_at + body_bytes])
+        rest = rest[body_at + body_bytes :]
+
+
+class Parsing(Protocol):
+    """Reads what others wrote, apart from the stores: ``ParsingProcess``, or on AWS a function without
+    rights."""
+
+    def allow_reading(self, file: Path) -> None:
+        """Let what parses read this file, the tokenizer, by its resolved path."""
+        ...
+
+    def run(self, requests: Iterable[ParsingRequest]) -> Generator[bytes | ParsingStoppedError]:
+        """Yield one answer per request, in order: its body, or the error of a request that stopped what
+        parses. It blocks its thread: never call it on an event loop, and call it in one thread at a time.
+
+        Raises LocalRuntimeError or DependencyError where nothing parses, whatever the documents.
+        """
+        ...
+
 
 @dataclass(slots=True)
 class _Child:
@@ -147,10 +186,7 @@ class ParsingProcess:
         self._readable.add(str(file))
 
     def run(self, requests: Iterable[ParsingRequest]) -> Generator[bytes | ParsingStoppedError]:
-        """Yield one answer per request, in order: its body, or the error of a request that stopped the child.
-
-        Raises LocalRuntimeError when no child can be started, whatever the documents.
-        """
+        """As in ``Parsing``. Raises LocalRuntimeError when no child can be started."""
         waiting: deque[ParsingRequest] = deque()  # sent, without an answer
         is_retry = False  # whether the first of them was sent a second time
         remaining = iter(requests)
@@ -196,8 +232,7 @@ class ParsingProcess:
 
     def _send(self, request: ParsingRequest) -> None:
         child = self._child or self._start()
-        header = orjson.dumps({"operation": request.operation, **request.header})
-        child.unsent += LENGTHS.pack(len(header), len(request.body)) + header + request.body
+        child.unsent += request.frame
 
     def _receive(self, wall_s: float) -> bytes | _Ended:
         """Return the next answer, or why the child gave none."""

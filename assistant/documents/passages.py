@@ -20,7 +20,7 @@ from semantic_text_splitter import TextSplitter
 from tokenizers import Tokenizer
 
 from assistant.documents.parsing import parse_document
-from assistant.documents.parsing_process import MALFORMED, ParsingProcess, ParsingRequest, read_answer
+from assistant.documents.parsing_process import MALFORMED, Parsing, ParsingRequest, read_answer
 from assistant.domain.documents import (
     Document,
     DocumentCard,
@@ -132,7 +132,7 @@ class ChildProcessParser:
     """Parses in the parsing process, under its limits."""
 
     def __init__(
-        self, process: ParsingProcess, *, tokenizer_json: Path, max_tokens: int, language_code: str
+        self, process: Parsing, *, tokenizer_json: Path, max_tokens: int, language_code: str
     ) -> None:
         self._process = process
         limits = {"max_tokens": max_tokens, "language": language_code}

@@ -26,7 +26,7 @@ from assistant.documents.files import (
     read_original,
     read_source,
 )
-from assistant.documents.parsing_process import ParsingProcess
+from assistant.documents.parsing_process import Parsing
 from assistant.documents.readable import ReadableDocuments, pages_of
 from assistant.documents.sources import (
     FirstLoads,
@@ -715,7 +715,7 @@ class ReceiveRawFiles:
     add: AddDocuments
     add_bulk: AddDocuments
     bulk_prefix: str
-    parsing: ParsingProcess | None = None
+    parsing: Parsing | None = None
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the parsing process reads a file."""
 

@@ -24,7 +24,7 @@ from assistant.documents.files import (
     read_kept,
     read_source,
 )
-from assistant.documents.parsing_process import ParsingProcess
+from assistant.documents.parsing_process import Parsing
 from assistant.documents.receive import AddDocuments, file_result, refused_file
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.domain.documents import MOST_LISTED, UploadResult
@@ -69,7 +69,7 @@ class ReceiveUpload:
     uploads: StoredUploads
     sources: KnowledgeSources
     add: AddDocuments
-    parsing: ParsingProcess | None = None
+    parsing: Parsing | None = None
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the parsing process reads a file."""
 

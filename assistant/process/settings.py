@@ -227,7 +227,7 @@ class StoreSettings(ProcessSettings):
     """Lowest level that is logged."""
 
     documents_prefix: ClassVar[str] = "documents/"
-    """Prefix of every object in the documents bucket."""
+    """Prefix of every object in the documents bucket, but for those of ``PARSING_PREFIX``."""
     on_aws: ClassVar[tuple[str, ...]] = (
         "documents_bucket",
         "states_table",
@@ -460,6 +460,8 @@ UPLOADS_PREFIX = ".uploads/"
 PUSHED_PREFIX = f"{UPLOADS_PREFIX}pushed/"
 """Prefix in the inbox of what became of pushed files: ``<folder>/<version of the object>/result.json``. A
 pusher reads below its own folder."""
+PARSING_PREFIX = "parsing/"
+"""Prefix in the documents bucket of what the parser reads and answers, for the moment of a call."""
 SCRATCH = Path("/tmp")  # noqa: S108 - the only folder that a function can write to; no other process sees it
 
 
@@ -511,6 +513,8 @@ class ReceivingSettings(StoringSettings):
     """S3 bucket of raw files."""
     records_table: str
     """DynamoDB table of records, for refused attempts to widen labels."""
+    parser_function: str | None = None
+    """Name of the function without rights that parses; a child process parses when absent."""
 
 
 class _IndexFunctionSettings(WorkerSettings):
@@ -530,6 +534,8 @@ class IngestingSettings(_IndexFunctionSettings):
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_INGEST_")
 
+    parser_function: str | None = None
+    """Name of the function without rights that parses; a child process parses when absent."""
     bulk_queue_url: str
     """SQS queue of documents from below `bulk/`."""
     power_parameter: str

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
     from assistant.answer.services import AnswerWriter, LiveData
+    from assistant.documents.parsing_process import Parsing
     from assistant.documents.receive import ReceiveRawFiles
     from assistant.documents.uploads import ReceiveUpload
     from assistant.documents.work import TenantIngestion
@@ -358,7 +359,6 @@ async def open_ingestion(
 async def _ingestion(
     stores: ModelStores, index: PassageIndex, *, settings: WorkerSettings, endpoint: asyncio.Semaphore
 ) -> TenantIngestion:
-    from assistant.documents.parsing_process import ParsingProcess
     from assistant.documents.passages import ChildProcessParser, TokenCounts
     from assistant.documents.work import BatchEmbedder, TenantIngestion, WritableVersion
     from assistant.service.served import writable_versions
@@ -366,8 +366,9 @@ async def _ingestion(
     tenant = stores.tenant
     tokenizer = stores.settings.model_artifacts_dir / tenant.embedding.model / TOKENIZER_FILE
     TokenCounts.load(tokenizer)  # report an invalid file now, not with each document
+    files = f"{stores.settings.model_artifacts_s3}{tenant.embedding.model}/"
     parser = ChildProcessParser(
-        stores.stack.enter_context(ParsingProcess()),
+        await _parsing(stores.clients, settings, tokenizer_s3=f"{files}{TOKENIZER_FILE}"),
         tokenizer_json=tokenizer,
         max_tokens=tenant.embedding.max_tokens,
         language_code=tenant.language,
@@ -385,6 +386,24 @@ async def _ingestion(
         index_writes=await stores.of(INDEX_WRITES),
         keys=await stores.of(ERASURE_KEYS) if has_keys else None,
         versions=await writable_versions(stores, writable),
+    )
+
+
+async def _parsing(
+    clients: AwsClients, settings: WorkerSettings | ReceivingSettings, *, tokenizer_s3: str | None = None
+) -> Parsing:
+    """Return the function that parses, where the settings name one, or a child process."""
+    from assistant.documents.parsing_process import ParsingProcess
+    from assistant.service.parser import ParsingFunction
+
+    if not isinstance(settings, IngestingSettings | ReceivingSettings) or settings.parser_function is None:
+        return clients.stack.enter_context(ParsingProcess())
+    return ParsingFunction(
+        await clients.aws("s3"),
+        await clients.aws("lambda"),
+        settings.parser_function,
+        settings.documents_bucket,
+        tokenizer_s3,
     )
 
 
@@ -488,7 +507,6 @@ class LinkSecret:
 
 @asynccontextmanager
 async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receiving]:
-    from assistant.documents.parsing_process import ParsingProcess
     from assistant.documents.receive import ReceiveRawFiles
     from assistant.documents.uploads import ReceiveUpload
     from assistant.stores.s3 import S3Blobs
@@ -500,7 +518,7 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
         knowledge = await knowledge_of(stores)
         bulk = replace(knowledge, queue=await stores.of(BULK_QUEUE))
         sources = KnowledgeSources.of(await tenant_in(s3, settings))
-        parsing = stack.enter_context(ParsingProcess())
+        parsing = await _parsing(clients, settings)
         receive = ReceiveRawFiles(
             S3Blobs(s3, bucket=settings.inbox_bucket, what="The inbox", longest_bytes=LARGEST_RAW_FILE_BYTES),
             sources=sources,

@@ -17,7 +17,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from assistant.process.settings import PUSHED_PREFIX, UPLOADS_PREFIX, ServiceSettings
+from assistant.process.settings import PARSING_PREFIX, PUSHED_PREFIX, UPLOADS_PREFIX, ServiceSettings
 from assistant.tenant.deployed_names import AUDIT_FOLDER, TableDefinition
 from assistant.tenant.deployment import RETENTION
 from assistant.tenant.manifests import CALLERS_PREFIX, COMPILED_PREFIX, EVALUATION_PREFIX
@@ -449,6 +449,13 @@ class TenantBuckets(Construct):
         self.inbox = self._bucket("InboxBucket", inbox, keys.data_key_arn, is_inbox=True)
         self.models.add_lifecycle_rule(
             id="Compiled", prefix=COMPILED_PREFIX, expiration=cdk.Duration.days(_COMPILED_DAYS)
+        )
+        # What is parsed is deleted after each call; this deletes what a call left that was cut off.
+        self.documents.add_lifecycle_rule(
+            id="Parsing",
+            prefix=PARSING_PREFIX,
+            expiration=cdk.Duration.days(1),
+            noncurrent_version_expiration=cdk.Duration.days(1),
         )
         for bucket in (self.documents, self.inbox, self.quarantine):
             bucket.send_events()

@@ -1,6 +1,7 @@
 """The functions of documents and of captured calls, the queues between them, and their permissions.
 
-Documents: ``receive_documents``, ``ingest_documents``, ``withdraw_documents``, ``purge_index``. Captured
+Documents: ``receive_documents`` and ``ingest_documents``, which have ``parse_documents`` parse,
+``withdraw_documents``, ``purge_index``. Captured
 calls leave the quarantine within the hour: ``redact_capture`` copies each one clean and deletes every version
 of it. Functions may do what their adapters call, and on what; no statement has a wildcard action.
 """
@@ -21,6 +22,7 @@ from constructs import Construct
 
 from assistant.process.settings import (
     BULK_PREFIX,
+    PARSING_PREFIX,
     UPLOADS_PREFIX,
     IngestingSettings,
     ProcessSettings,
@@ -223,6 +225,17 @@ class FunctionPermissions:
             allow("kms:Decrypt", models_key, conditions=via(tenant, "s3")),
         ]
 
+    def parse_by(self, parser: VpcFunction) -> list[iam.PolicyStatement]:
+        """Call the parser, and sign addresses of what it reads and answers, below a prefix of its own."""
+        bucket = bucket_arn(self.scope, self.foundation.data.documents_bucket)
+        actions = ("s3:PutObject", "s3:GetObject", "s3:DeleteObjectVersion")
+        folder = {"StringLike": {"s3:prefix": f"{PARSING_PREFIX}*"}}
+        return [
+            allow("lambda:InvokeFunction", parser.function_arn),
+            allow(actions, f"{bucket}/{PARSING_PREFIX}*"),
+            allow("s3:ListBucketVersions", bucket, conditions=folder),
+        ]
+
     def take_from(self, *queues: TenantQueue) -> iam.PolicyStatement:
         """Let Lambda take messages from queues with the function's role."""
         actions = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
@@ -289,6 +302,8 @@ _REDACT_TIMEOUT_S = 120
 hence the sweep."""
 _FILES_PER_BATCH = 1
 """A file that ends the whole function costs no other file an attempt."""
+_PARSE_TIMEOUT_S = 50
+"""Less than the minute that an address lives. A document may take 20 s of CPU time (``ParsingLimits``)."""
 _PARSING_MIB = 1769
 """One whole core. The parsing child may take 1,024 MiB of it (``ParsingLimits``), so that a file which takes
 more ends the child and not the function."""
@@ -334,7 +349,8 @@ class DocumentFunctions(Construct):
         self.index_writers: list[FunctionRole] = []
         self.sources: list[lambda_.CfnEventSourceMapping] = []
         """Create them after the index and the permission to write it."""
-        self.functions = (self._receive(), self._ingest(), *self._remove())
+        self._parser = self._parse()
+        self.functions = (self._parser, self._receive(), self._ingest(), *self._remove())
         self.reindex_role: FunctionRole | None = None
         """The only role that may create, delete and switch versions of the index."""
         if models.embedding_next_endpoint_name is not None:
@@ -357,6 +373,19 @@ class DocumentFunctions(Construct):
         queues.bulk_inbox.fed_by("Received", pattern=object_created(bucket=bucket, key=bulk))
         return queues
 
+    def _parse(self) -> VpcFunction:
+        """Create the function that reads what others wrote: no right, no environment, no way but S3's
+        gateway."""
+        program = FunctionProgram(
+            module="parse_documents",
+            timeout_s=_PARSE_TIMEOUT_S,
+            memory_mib=_PARSING_MIB,
+            environment={},
+        )
+        role = FunctionRole(self._permissions.scope, "ParseRole", description="Has no right")
+        place = FunctionPlace.of(self._foundation, Workload.PARSER)
+        return VpcFunction(self, "Parse", program=program, place=place, role=role, has_rights=False)
+
     def _receive(self) -> VpcFunction:
         permissions, queues = self._permissions, self.queues
         documents = bucket_arn(self, self._foundation.data.documents_bucket)
@@ -375,6 +404,7 @@ class DocumentFunctions(Construct):
                 permissions.record_accesses(),
                 permissions.send_to(queues.documents, queues.bulk_documents, queues.withdrawals),
                 permissions.take_from(queues.inbox, queues.bulk_inbox),
+                *permissions.parse_by(self._parser),
                 permissions.use_data_key(*_DOCUMENT_SERVICES),
             ],
         )
@@ -383,9 +413,12 @@ class DocumentFunctions(Construct):
         program = FunctionProgram(
             module="receive_documents",
             timeout_s=_RECEIVE_TIMEOUT_S,
-            memory_mib=_PARSING_MIB,
             scratch_mib=1536,  # the raw file, 256 MiB at most
-            environment=self._environment(ReceivingSettings, bulk_queue_url=queues.bulk_documents.url),
+            environment=self._environment(
+                ReceivingSettings,
+                bulk_queue_url=queues.bulk_documents.url,
+                parser_function=self._parser.function_name,
+            ),
         )
         function = VpcFunction(self, "Receive", program=program, place=self._place, role=role)
         self._consume(function, role, queues.inbox, queues.bulk_inbox, batch_size=_FILES_PER_BATCH)
@@ -401,16 +434,17 @@ class DocumentFunctions(Construct):
             allow("ssm:GetParameter", parameter_arn(self, models.power_parameter)),
             permissions.send_to(queues.documents, queues.bulk_documents),
             permissions.take_from(queues.documents, queues.bulk_documents),
+            *permissions.parse_by(self._parser),
         )
         program = FunctionProgram(
             module="ingest_documents",
             timeout_s=_INGEST_TIMEOUT_S,
-            memory_mib=_PARSING_MIB,
             environment=self._environment(
                 IngestingSettings,
                 stores="aws",
                 **self._foundation.index(),
                 bulk_queue_url=queues.bulk_documents.url,
+                parser_function=self._parser.function_name,
                 power_parameter=models.power_parameter,
             ),
         )

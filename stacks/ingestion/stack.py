@@ -20,7 +20,13 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from assistant.process.settings import UPLOADS_PREFIX, AuditSettings, LinkSecretSettings, SchemaSettings
+from assistant.process.settings import (
+    PARSING_PREFIX,
+    UPLOADS_PREFIX,
+    AuditSettings,
+    LinkSecretSettings,
+    SchemaSettings,
+)
 from assistant.tenant.deployed_names import (
     AUDIT_FOLDER,
     AUDIT_OUTPUT,
@@ -239,6 +245,7 @@ _DOMAIN = of_data_stack("PublishOutputFnGetAttSearchArn29A45148")
 _FUNCTIONS = (
     "LinkSecret",
     "CloseAudit",
+    "Documents/Parse",
     "Documents/Receive",
     "Documents/Ingest",
     "Documents/Withdraw",
@@ -298,6 +305,12 @@ EXCEPTIONS = (
         ),
         "Other systems choose the names of raw files; the function reads any. Of uploads, whose names are "
         "random, it writes results and deletes what it has read.",
+    ),
+    *exceptions(
+        _policies_of("ReceiveRole", "IngestRole"),
+        wildcard(f"arn:{{partition}}:s3:::{DOCUMENTS_BUCKET}/{PARSING_PREFIX}*"),
+        "What the parser reads and answers, for the moment of a call: random names below one prefix.",
+        decision="0126-the-parser-has-no-rights",
     ),
     *exceptions(
         _policies_of("ReceiveRole", "IngestRole", "RemoveRole", "ReindexRole"),

@@ -72,8 +72,9 @@ class Flow:
 _CALLERS = {"orchestrator": Workload.ORCHESTRATOR, "connectors": Workload.CONNECTORS}
 _SEARCHERS = (Workload.ORCHESTRATOR, Workload.INGESTION, Workload.SCHEMA)
 _AWS_CALLERS = (*_SEARCHERS, Workload.REDACTOR, Workload.LEARNING, Workload.JOBS)
-_S3_USERS = (*_AWS_CALLERS, Workload.MODELS)
-"""Endpoints' instances fetch their model and write captured calls, and call nothing else."""
+_S3_USERS = (*_AWS_CALLERS, Workload.MODELS, Workload.PARSER)
+"""Endpoints' instances fetch their model and write captured calls, and call nothing else. The parser uses
+addresses that others signed."""
 _DYNAMODB_USERS = (Workload.ORCHESTRATOR, Workload.INGESTION, Workload.LEARNING)
 
 

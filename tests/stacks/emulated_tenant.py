@@ -78,7 +78,9 @@ class EmulatedTenant:
 
     def _here(self, differs: Mapping[str, str]) -> dict[str, str]:
         folders = {"tenants_dir": "tenants", "state_dir": "state", "model_artifacts_dir": "models"}
-        return {**self.differs, **differs, **{key: str(self.folder / part) for key, part in folders.items()}}
+        # The emulator runs no function: a child parses. tests/integration/aws has the parser itself.
+        own = {"parser_function": ""} | {key: str(self.folder / part) for key, part in folders.items()}
+        return {**self.differs, **differs, **own}
 
     def _deployed(self, settings: type[ProcessSettings]) -> dict[str, Any]:
         """Return the deployed function with an environment of this class; two share that of removing."""
@@ -87,7 +89,7 @@ class EmulatedTenant:
             each
             for each in self.account.client("lambda").list_functions()["Functions"]
             if each["FunctionName"].startswith(functions)
-            and any(name.startswith(prefix) for name in each["Environment"]["Variables"])
+            and any(name.startswith(prefix) for name in each.get("Environment", {}).get("Variables", {}))
         )
 
     def task_environment(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pytest
 from assistant.documents.parsing_process import ParsingLimits
 from assistant.options.feedback.stack import MOVER
 from assistant.process.settings import AuditSettings, RedactingSettings
+from assistant.service.parser import ADDRESS_LIFE_S
 from assistant.stores.ports import MAX_ATTEMPTS
 from assistant.tenant.deployed_names import AUDIT_OUTPUT
 from stacks.ingestion import functions as tenant_queues
@@ -34,6 +35,7 @@ from tests.stacks.values import (
 WORKLOADS = {
     "apply_search_schema": Workload.SCHEMA,
     "create_link_secret": Workload.SCHEMA,
+    "parse_documents": Workload.PARSER,
     "redact_capture": Workload.REDACTOR,
     "sweep_quarantine": Workload.REDACTOR,
 }
@@ -308,10 +310,51 @@ _PARENT_MIB = 512
 """More than a worker takes with its libraries."""
 
 
+def test_the_parser_s_code_has_no_right_no_secret_and_no_key(template: dict[str, Any]) -> None:
+    """Lambda itself may make network interfaces and write the log; its condition key tells code from it."""
+    function = functions_of(template)["parse_documents"]
+    assert not {"Environment", "KmsKeyArn", "TracingConfig"} & function.keys()
+    role = function["Role"]["Fn::GetAtt"][0]
+    assert not [
+        name
+        for name, body in resources_of(template, "AWS::IAM::Policy").items()
+        if {"Ref": role} in body["Properties"]["Roles"]
+    ]
+    properties = resources_of(template, "AWS::IAM::Role")[role]["Properties"]
+    assert "Policies" not in properties
+    (attached,) = properties["ManagedPolicyArns"]
+    platform = resources_of(template, "AWS::IAM::ManagedPolicy")[attached["Ref"]]["Properties"]
+    allowed = [s for s in platform["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
+    (denied,) = [s for s in platform["PolicyDocument"]["Statement"] if s["Effect"] == "Deny"]
+    actions = {action for statement in allowed for action in statement["Action"]}
+    logs = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    assert {action for action in actions if not action.startswith("ec2:")} == logs
+    assert set(denied["NotAction"]) == logs
+    assert denied["Resource"] == "*"
+    assert denied["Condition"].keys() == {"ArnLike"}
+    assert denied["Condition"]["ArnLike"].keys() == {"lambda:SourceFunctionArn"}
+
+
+def test_only_what_reads_files_and_documents_calls_the_parser(template: dict[str, Any]) -> None:
+    roles = ("Receive", "Ingest", "Remove")
+    assert {r for r in roles if "lambda:InvokeFunction" in actions_of(template, r)} == {"Receive", "Ingest"}
+    (parser,) = [
+        name
+        for name, body in resources_of(template, "AWS::Lambda::Function").items()
+        if "parse_documents" in body["Properties"]["Handler"]
+    ]
+    for role in ("Receive", "Ingest"):
+        (call,) = [s for s in statements_of(template, role) if s["Action"] == "lambda:InvokeFunction"]
+        assert call["Resource"] == {"Fn::GetAtt": [parser, "Arn"]}
+    for module, name in (("receive_documents", "RECEIVE"), ("ingest_documents", "INGEST")):
+        variables = functions_of(template)[module]["Environment"]["Variables"]
+        assert variables[f"ASSISTANT_{name}_PARSER_FUNCTION"] == {"Ref": parser}
+
+
 def test_a_bomb_ends_the_parsing_child_and_costs_no_other_file(template: dict[str, Any]) -> None:
     functions = functions_of(template)
-    for module in ("receive_documents", "ingest_documents"):
-        assert functions[module]["MemorySize"] >= ParsingLimits().memory_mib + _PARENT_MIB
+    assert functions["parse_documents"]["MemorySize"] >= ParsingLimits().memory_mib + _PARENT_MIB
+    assert functions["parse_documents"]["Timeout"] < ADDRESS_LIFE_S
     names = [
         name
         for name, body in resources_of(template, "AWS::Lambda::Function").items()

@@ -167,6 +167,15 @@ def test_the_company_s_endpoints_are_allowed_by_the_vpc_s_range(in_existing_vpc:
     }
 
 
+def test_the_parser_has_one_way_and_it_is_the_gateway_of_s3() -> None:
+    network = {"prefix_lists": {"s3": "pl-63a5400a", "dynamodb": "pl-02cd2c6b"}}
+    template = template_of(network_of(with_sections(deployed("pharmacy"), network=network)))
+    for kind, rules in (("Egress", 1), ("Ingress", 0)):
+        found = _rules(template, f"AWS::EC2::SecurityGroup{kind}")
+        own = [rule for rule in found if _id(rule["GroupId"]) == "ParserGroup"]
+        assert [(r["DestinationPrefixListId"], r["FromPort"]) for r in own] == [("pl-63a5400a", 443)] * rules
+
+
 def test_a_network_that_is_too_small_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="/16 to a /24"):
         network_of(with_sections(deployed("pharmacy"), network={"cidr": "10.64.0.0/25"}))

@@ -29,7 +29,15 @@ from botocore.loaders import create_loader
 from assistant.domain.errors import DependencyError
 
 AwsService = Literal[
-    "bedrock-runtime", "dynamodb", "kms", "s3", "sagemaker-runtime", "secretsmanager", "sqs", "ssm"
+    "bedrock-runtime",
+    "dynamodb",
+    "kms",
+    "lambda",
+    "s3",
+    "sagemaker-runtime",
+    "secretsmanager",
+    "sqs",
+    "ssm",
 ]
 
 _CONNECT_TIMEOUT_S = 2.0
@@ -63,6 +71,8 @@ LIMITS: Mapping[AwsService, ClientLimits] = {
     "bedrock-runtime": ClientLimits(read_timeout_s=60.0, pool_connections=128, attempts=1),
     "dynamodb": ClientLimits(read_timeout_s=3.0, pool_connections=128),  # beside every running answer
     "kms": ClientLimits(read_timeout_s=3.0, pool_connections=4),
+    # The parser has 50 s, and some more to start; its addresses end after a minute.
+    "lambda": ClientLimits(read_timeout_s=90.0, pool_connections=4, attempts=1),
     "s3": ClientLimits(read_timeout_s=15.0, pool_connections=64),
     "sagemaker-runtime": ClientLimits(read_timeout_s=60.0, pool_connections=128, attempts=1),
     "secretsmanager": ClientLimits(read_timeout_s=3.0, pool_connections=4),
@@ -96,6 +106,8 @@ async def open_client(
         max_pool_connections=limits.pool_connections,
         retries={"total_max_attempts": limits.attempts, "mode": "standard"},
         connector_args={"keepalive_timeout": _KEEP_ALIVE_S},
+        # Else the library signs addresses of S3 in a form that no object under a KMS key accepts.
+        signature_version="s3v4" if service == "s3" else None,
         # An emulator has one host name, so buckets are in its paths.
         s3={"addressing_style": "path"} if endpoint_url is not None else None,
     )

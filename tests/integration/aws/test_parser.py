@@ -1,0 +1,207 @@
+"""The function without rights, called as its callers do: S3 by moto, the parser in a process of its own."""
+
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import pytest
+
+from assistant.documents.files import SourceFailure, read_sources
+from assistant.documents.parsing_process import MALFORMED, ParsingRequest, frame
+from assistant.documents.passages import ChildProcessParser, ParsedParts, Received
+from assistant.domain.errors import DependencyError, ParsingStoppedError
+from assistant.process.aws.clients import open_client
+from assistant.process.settings import PARSING_PREFIX
+from assistant.service.parser import LONGEST_ANSWER_BYTES, ParsingFunction
+from tests.emulated_aws import create_documents_bucket
+from tests.fakes.aws_server import REGION
+from tests.fakes.lambda_service import LambdaService, lambda_service
+from tests.processes.documents.test_parsing_process import line, page, titles_of
+from tests.unit.documents.knowledge import document
+
+RECEIVED_AT = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+class Called:
+    """A caller of the parser, its bucket and the Lambda service."""
+
+    def __init__(self, service: LambdaService, s3: Any, functions: Any, bucket: str) -> None:
+        self.service, self.s3, self.functions, self.bucket = service, s3, functions, bucket
+
+    def caller(self, *, name: str = "parser", tokenizer_s3: str | None = None) -> ParsingFunction:
+        return ParsingFunction(self.s3, self.functions, name, self.bucket, tokenizer_s3)
+
+    async def run(self, *requests: ParsingRequest, name: str = "parser") -> list[bytes | ParsingStoppedError]:
+        caller = self.caller(name=name)
+        return await asyncio.to_thread(lambda: list(caller.run(requests)))
+
+    async def left(self) -> list[Any]:
+        """Return every version of what was parsed."""
+        found = await self.s3.list_object_versions(Bucket=self.bucket, Prefix=PARSING_PREFIX)
+        return [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]
+
+
+@asynccontextmanager
+async def deployed(aws_url: str) -> AsyncGenerator[Called]:
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(lambda_service(aws_url))
+        s3, functions = [
+            await stack.enter_async_context(open_client(name, region=REGION, endpoint_url=service.url))
+            for name in ("s3", "lambda")
+        ]
+        bucket = f"parsed-{uuid.uuid4().hex[:12]}"
+        await create_documents_bucket(s3, bucket=bucket)
+        yield Called(service, s3, functions, bucket)
+
+
+@pytest.fixture
+async def called(aws_server_url: str) -> AsyncGenerator[Called]:
+    async with deployed(aws_server_url) as opened:
+        yield opened
+
+
+async def test_a_file_is_read_by_a_process_without_credentials_and_nothing_is_left(called: Called) -> None:
+    assert titles_of(await called.run(page(), page(b"# Second"))) == ["Refill", "Second"]
+    assert len(called.service.orders) == 2  # one file a call
+    assert await called.left() == []
+
+
+async def test_a_document_is_cut_with_the_callers_tokenizer(called: Called, tokenizer_json: Path) -> None:
+    content = await asyncio.to_thread(tokenizer_json.read_bytes)
+    await called.s3.put_object(Bucket=called.bucket, Key="models/t.json", Body=content)
+    caller = called.caller(tokenizer_s3=f"s3://{called.bucket}/models/t.json")
+    parser = ChildProcessParser(caller, tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
+    received = [
+        replace(Received(document(name, f"# {name}\n\nOne rule."), "", RECEIVED_AT), content_hash="h")
+        for name in ("first", "second")
+    ]
+
+    parts = await asyncio.to_thread(lambda: list(parser.parse(received)))
+
+    assert [part.card.document_id for part in parts if isinstance(part, ParsedParts)] == ["first", "second"]
+
+
+async def test_an_address_lives_a_minute_and_takes_one_key_of_a_bounded_size(called: Called) -> None:
+    before = datetime.now(UTC)
+    await called.run(page())
+    (order,) = called.service.orders
+    read = urlsplit(order["requests"])
+    policy = json.loads(base64.b64decode(order["form"]["policy"]))
+    folder = read.path.removesuffix("requests").removeprefix(f"/{called.bucket}/")
+
+    assert {name: parse_qs(read.query)[name] for name in ("X-Amz-Expires", "X-Amz-Algorithm")} == {
+        "X-Amz-Expires": ["60"],
+        "X-Amz-Algorithm": ["AWS4-HMAC-SHA256"],
+    }
+    assert (datetime.fromisoformat(policy["expiration"]) - before).total_seconds() <= 61
+    assert ["content-length-range", 0, LONGEST_ANSWER_BYTES] in policy["conditions"]
+    assert {"key": f"{folder}answers"} in policy["conditions"]
+    assert {"bucket": called.bucket} in policy["conditions"]
+    assert folder.startswith(PARSING_PREFIX)
+
+
+async def test_two_calls_share_no_folder(called: Called) -> None:
+    await called.run(page(), page())
+    first, second = (order["form"]["key"] for order in called.service.orders)
+    assert first != second
+
+
+async def test_a_bomb_costs_its_own_document(called: Called) -> None:
+    called.service.kills = b"boom"
+    first, bomb, last = titles_of(await called.run(page(), page(b"# boom"), page(b"# Last")))
+    assert (first, last) == ("Refill", "Last")
+    assert "ended its function" in bomb
+
+
+async def test_a_line_that_ends_the_whole_function_costs_itself(called: Called) -> None:
+    called.service.kills = b"boom"
+    lines = [
+        f'{{"id":"{name}","question":"{name}?","answer":"Yes."}}'.encode() for name in ("a", "boom", "c")
+    ]
+
+    first, bomb, last = titles_of(await called.run(*map(line, lines)))
+
+    assert (first, last) == ("a?", "c?")
+    assert "ended its function" in bomb
+    assert len(called.service.orders) == 1 + 3  # together, then each alone
+    assert await called.left() == []
+
+
+async def test_a_function_without_an_answer_fails_its_file(called: Called) -> None:
+    called.service.unsent = True
+    assert titles_of(await called.run(page())) == [MALFORMED]
+
+
+async def test_a_function_that_does_not_exist_fails_no_document(called: Called) -> None:
+    with pytest.raises(DependencyError, match="ResourceNotFound"):
+        await called.run(page(), name="other")
+    assert await called.left() == []
+
+
+async def test_an_address_that_does_not_work_fails_no_document(called: Called) -> None:
+    """The message comes again: a caller whose rights are gone must not withhold what is live."""
+    signed = called.s3.generate_presigned_url
+
+    async def elsewhere(*given: Any, **named: Any) -> str:
+        return str(await signed(*given, **named)).replace("/requests?", "/nothing?")
+
+    called.s3.generate_presigned_url = elsewhere
+    with pytest.raises(DependencyError, match="DependencyError"):
+        await called.run(page())
+
+
+def item(origin: str) -> bytes:
+    content = {"document_id": "a", "title": "A", "content": "# A", "media_type": "text/markdown"}
+    return json.dumps({"document": content, "origin": origin}).encode()
+
+
+FORGED = {
+    "for another file": frame({}, item("public/a.md")),
+    "two for one": frame({}, item("a.md")) * 2,
+    "half of one": frame({}, item("a.md"))[:-1],
+    "a header that is no object": frame({}, item("a.md")).replace(b"{}", b"[]", 1),
+    "no frame": b"{}",
+}
+
+
+@pytest.mark.parametrize("case", [*FORGED, "none of these"])
+async def test_a_forged_answer_fails_its_own_file(called: Called, tmp_path: Path, case: str) -> None:
+    """What a parser that was taken over writes is put by the address that the caller signed."""
+    (tmp_path / "a.md").write_text("# A")
+    answer = FORGED.get(case, frame({}, item("a.md")))
+    invoke = called.functions.invoke
+
+    async def taken_over(**given: Any) -> Any:
+        called.service.unsent = True
+        done = await invoke(**given)
+        await put(called.service.orders[-1], answer)
+        return done
+
+    called.functions.invoke = taken_over
+    caller = called.caller()
+    (read,) = await asyncio.to_thread(lambda: list(read_sources([tmp_path / "a.md"], parsing=caller)))
+
+    reason = read.reason if isinstance(read, SourceFailure) else ""
+    assert reason == ("" if case == "none of these" else MALFORMED)
+
+
+async def put(order: dict[str, Any], answer: bytes) -> None:
+    form = aiohttp.FormData()
+    for name, value in order["form"].items():
+        form.add_field(name, value)
+    form.add_field("file", answer, filename="answers")
+    async with aiohttp.ClientSession() as session, session.post(order["answers"], data=form) as response:
+        assert response.ok
