@@ -216,7 +216,7 @@ async def _served(
         add_documents=AddDocuments(knowledge, clock=clock, accesses=answering.records),
         uploads=uploads,
         first_loads=first_loads,
-        two_people=TwoPeople(desk, is_needed=tenant.needs_two_people, clock=clock),
+        two_people=TwoPeople(desk, is_needed=tenant.needs_two_people),
         receipts=WithdrawalReceipts(
             tenant=tenant,
             documents=knowledge.documents,

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from assistant.domain.clock import Clock
 from assistant.domain.documents import contents_digest
 from assistant.domain.errors import (
     ContentsChangedError,
@@ -48,7 +47,6 @@ class TwoPeople:
 
     store: StoredDesk
     is_needed: bool
-    clock: Clock
 
     async def admit(
         self,
@@ -72,7 +70,7 @@ class TwoPeople:
             return
         if not by:
             raise InvalidRequestError(f"{act} needs two people: name who asks for it as by.")
-        now, about = self.clock.now(), await contents()
+        now, about = await self.store.now(), await contents()
         if named not in (None, about.digest):
             raise ContentsChangedError(
                 f"{act} of {subject} has other contents now than {named}: {about.told}, contents "

@@ -133,7 +133,7 @@ def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -
 
 def two_people_of(tenant: TenantConfig, desk: StoredDesk) -> TwoPeople:
     """Return what asks for a second person where the tenant needs one."""
-    return TwoPeople(desk, is_needed=tenant.needs_two_people, clock=SystemClock())
+    return TwoPeople(desk, is_needed=tenant.needs_two_people)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
+from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.desk import Case
 from assistant.domain.errors import ConflictError
 from assistant.domain.revisions import NOT_SERVED, DeskItem, DeskKind
@@ -11,14 +12,15 @@ from assistant.stores.desk import StoredDesk
 
 
 class MemoryDesk(StoredDesk):
-    """The desk in memory."""
+    """The desk in memory, with a clock of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._revisions: dict[tuple[DeskKind, str], list[DeskItem]] = {}
         self._version = 0
 
     async def now(self) -> datetime:
-        return datetime.now(UTC)
+        return self._clock.now()
 
     async def version(self) -> int:
         return self._version

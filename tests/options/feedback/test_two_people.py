@@ -27,8 +27,9 @@ class Room:
     """A desk at which people ask."""
 
     def __init__(self, *, is_needed: bool = True) -> None:
-        self.clock, self.store = SteppedClock(samples.NOON), MemoryDesk()
-        self.two_people = TwoPeople(self.store, is_needed=is_needed, clock=self.clock)
+        self.clock = SteppedClock(samples.NOON)
+        self.store = MemoryDesk(self.clock)
+        self.two_people = TwoPeople(self.store, is_needed=is_needed)
         self.there = {"a": "1"}
 
     async def contents(self) -> Contents:
