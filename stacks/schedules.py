@@ -151,8 +151,19 @@ class ScheduledTask(Construct):
             statements=self._statements(),
         )
         log_group = log_group_arn(self, f"{tenant.power_log_group}:*")
-        states = self._states(workload)
-        self._machine = state_machine(self, "Start", role=role, log_group=log_group, definition=states)
+        # By substitutions: cfn-lint refuses ARNs of calls in other partitions than aws.
+        call = f"arn:{cdk.Stack.of(self).partition}:states:::aws-sdk:"
+        self._machine = state_machine(
+            self,
+            "Start",
+            role=role,
+            log_group=log_group,
+            definition=self._states(workload),
+            definition_substitutions={
+                "RunTask": f"{call}ecs:runTask",
+                "SendMessage": f"{call}sqs:sendMessage",
+            },
+        )
         self._schedules = Schedules(self, "Schedules", foundation=foundation, machines=[self._machine])
 
     def every(
@@ -175,14 +186,11 @@ class ScheduledTask(Construct):
         schedule.node.add_dependency(*roles, *after)
 
     def _states(self, workload: Workload) -> dict[str, Any]:
-        """Return the definition, in Amazon States Language, with every placeholder filled."""
+        """Return the definition, in Amazon States Language, with the placeholders of parameters filled."""
         foundation, stack = self._foundation, cdk.Stack.of(self)
         network, queue = foundation.network, foundation.data.missed_starts_queue
-        call = f"arn:{stack.partition}:states:::aws-sdk:"  # cfn-lint refuses one that says aws-us-gov
         container = cast("ecs.ContainerDefinition", self._definition.default_container)
         values = {
-            "RunTask": f"{call}ecs:runTask",
-            "SendMessage": f"{call}sqs:sendMessage",
             "Cluster": foundation.tenant.full_name,
             "TaskDefinition": self._definition.task_definition_arn,
             "Container": container.container_name,
@@ -214,7 +222,7 @@ def _filled(part: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(part, list):
         return [_filled(inner, values) for inner in cast("list[Any]", part)]
     text = str(part)
-    return values[text[2:-1]] if text.startswith("${") else part
+    return values.get(text[2:-1], part) if text.startswith("${") else part
 
 
 def _missed_starts_arn(scope: Construct, foundation: Foundation) -> str:
