@@ -94,7 +94,6 @@ TABLE_EXPORTS = (
     "RestoreTableToPointInTime",
 )
 TABLE_COPIES = (
-    "CreateBackup",
     "CreateGlobalTable",
     "CreateTableReplica",
     "EnableKinesisStreamingDestination",
@@ -332,13 +331,15 @@ def _filters(scope: Construct, *, keys: KeysOutputs, data: DataOutputs) -> Mappi
         "KeysTagged": (TRUST_CHANGED, KEY_TAGS, own_keys),
         "TablesExported": (DATA_COPIED, TABLE_EXPORTS, _named(table_sources)),
         "TablesCopied": (DATA_COPIED, TABLE_COPIES, _named(tables)),
+        "TablesBackedUp": (DATA_COPIED, ("CreateBackup",), _named(tables)),
         "BucketsCopied": (DATA_COPIED, BUCKET_COPIES, _named(buckets)),
         "SearchConnected": (DATA_COPIED, SEARCH_COPIES, None),
     }
     # AWS Backup asks a bucket for its events, and a table for a copy, with a role that does nothing else.
-    by = {DATA_COPIED: [deployment, *([data.backup_role_arn] if data.backup_role_arn else [])]}
+    copying = [deployment, *([data.backup_role_arn] if data.backup_role_arn else [])]
+    by = {"TablesBackedUp": copying, "BucketsCopied": copying}
     filters = {
-        name: (metric, changed_by_others(events, roles=by.get(metric, [deployment]), where=where))
+        name: (metric, changed_by_others(events, roles=by.get(name, [deployment]), where=where))
         for name, (metric, events, where) in changes.items()
     }
     filters["KeysRefused"] = (KEY_REFUSED, key_refused())
