@@ -51,7 +51,6 @@ from assistant.domain.answers import (
 )
 from assistant.domain.audit import AuditRecord
 from assistant.domain.clock import Clock, Deadline, SystemClock
-from assistant.domain.context import LiveRead, LiveReadPage, LiveReadQuery
 from assistant.domain.documents import (
     Document,
     DocumentState,
@@ -74,7 +73,6 @@ from assistant.domain.errors import AssistantError, ConflictError, PassageTooLon
 from assistant.domain.filling import LiveElements
 from assistant.domain.identity import Identity, Role
 from assistant.models.artifacts import ServedModel
-from assistant.options.live.stored import StoredLiveReads
 from assistant.stores.index.rows import known_item, retrieved
 from assistant.stores.ports import (
     FoundAnswer,
@@ -423,19 +421,6 @@ class InMemorySentValues:
         }
 
 
-@dataclass(slots=True)
-class InMemoryLiveReads(StoredLiveReads):
-    """The record of live reads, which gives one page of all."""
-
-    kept: list[LiveRead] = field(default_factory=list[LiveRead])
-
-    async def record(self, read: LiveRead) -> None:
-        self.kept.append(read)
-
-    async def list(self, query: LiveReadQuery) -> LiveReadPage:
-        return LiveReadPage(tuple(self.kept), None)
-
-
 class InMemoryRecords(StoredRecords):
     """The append-only store of answers. ``error`` makes every call fail, ``gate`` makes writing wait."""
 
@@ -689,7 +674,6 @@ class FakeTenant:
     clock: Clock = field(default_factory=SystemClock)
     new_id: Callable[[], str] = field(default_factory=countable_ids)
     live_elements: LiveElements | None = None
-    live_reads: InMemoryLiveReads = field(default_factory=InMemoryLiveReads)
     loads: SourceLoads | None = None
     """How far its sources are; None: all are loaded."""
     withdrawn: set[str] = field(default_factory=set[str])

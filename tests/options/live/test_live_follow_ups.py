@@ -8,6 +8,7 @@ from assistant.answer.answer import AnswerQuestion
 from assistant.answer.elements import element_of, use_of
 from assistant.domain.elements import ElementDisplay
 from assistant.options.live.reads import ReadElementAgain
+from tests.attacks.live_scene import KeptReads
 from tests.fakes.answering import agent
 from tests.fakes.live import STOCK, FakeLive
 from tests.options.shop.test_tables import HEAVY, LIGHT, shop
@@ -54,7 +55,7 @@ async def test_the_element_of_a_follow_up_is_read_again_for_the_item_that_it_mea
     await tenant.records.put_answer(follow_up.record.model_copy(update=update))
     answers = AnswerQuestion(tenant.services)
     again = ReadElementAgain(
-        tenant.services, reads=tenant.live_reads, bounds=answers.bounds, as_asked=answers.read.as_asked
+        tenant.services, reads=KeptReads(), bounds=answers.bounds, as_asked=answers.read.as_asked
     )
     await again.read("again", "e1", identity=agent(), context=None)
     _, caller = live.calls[-1]

@@ -23,6 +23,7 @@ from assistant.domain.elements import (
 )
 from assistant.domain.filling import ElementType, LiveReadError
 from assistant.options.live.reads import ReadElementAgain
+from tests.attacks.live_scene import KeptReads
 from tests.fakes.answering import FakeTenant, agent, document
 from tests.fakes.live import STOCK, FakeLive
 from tests.unit.answer.asking_and_reading import Asked, ask, prepare
@@ -300,7 +301,7 @@ async def test_the_stock_of_the_same_items_is_read_again() -> None:
     live.by_word["A-300"] = state("In stock")
     answers = AnswerQuestion(tenant.services)
     again = ReadElementAgain(
-        tenant.services, reads=tenant.live_reads, bounds=answers.bounds, as_asked=answers.read.as_asked
+        tenant.services, reads=KeptReads(), bounds=answers.bounds, as_asked=answers.read.as_asked
     )
     element = await again.read(answered.record.answer_id, "e2", identity=agent(), context=None)
     assert element.kind is ElementKind.TABLE
