@@ -27,6 +27,8 @@ from stacks.roles import USE_KEY, ServiceRole, allow, resource_arn, via
 from stacks.tenant_stack import Foundation
 
 _STATES = Path(__file__).with_name("scheduled_task.asl.json")
+_CALLS = {"RunTask": "ecs:runTask", "SendMessage": "sqs:sendMessage"}
+"""What the states call, by the placeholder that CloudFormation fills."""
 _LATEST_S = 3600
 """EventBridge Scheduler tries to start a machine for so long."""
 _LOG_DELIVERY = (
@@ -159,10 +161,7 @@ class ScheduledTask(Construct):
             role=role,
             log_group=log_group,
             definition=self._states(workload),
-            definition_substitutions={
-                "RunTask": f"{call}ecs:runTask",
-                "SendMessage": f"{call}sqs:sendMessage",
-            },
+            definition_substitutions={name: f"{call}{action}" for name, action in _CALLS.items()},
         )
         self._schedules = Schedules(self, "Schedules", foundation=foundation, machines=[self._machine])
 
@@ -191,6 +190,7 @@ class ScheduledTask(Construct):
         network, queue = foundation.network, foundation.data.missed_starts_queue
         container = cast("ecs.ContainerDefinition", self._definition.default_container)
         values = {
+            **{name: f"${{{name}}}" for name in _CALLS},
             "Cluster": foundation.tenant.full_name,
             "TaskDefinition": self._definition.task_definition_arn,
             "Container": container.container_name,
@@ -222,7 +222,7 @@ def _filled(part: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(part, list):
         return [_filled(inner, values) for inner in cast("list[Any]", part)]
     text = str(part)
-    return values.get(text[2:-1], part) if text.startswith("${") else part
+    return values[text[2:-1]] if text.startswith("${") else part
 
 
 def _missed_starts_arn(scope: Construct, foundation: Foundation) -> str:
