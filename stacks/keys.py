@@ -17,6 +17,7 @@ from constructs import Construct
 
 from assistant.option import Place
 from assistant.tenant.deployed_names import RECEIPT_KEY_OUTPUT
+from assistant.tenant.deployment import RECOVERY
 from stacks.outputs import KeysOutputs
 from stacks.processes import ask_for_locks
 from stacks.roles import (
@@ -62,7 +63,7 @@ class KeysStack(TenantStack):
     def __init__(self, scope: Construct, *, tenant: DeployedTenant) -> None:
         super().__init__(scope, "Keys", tenant=tenant, data_class="internal", stateful=True)
         ask_for_locks(self, tenant)
-        backup = ["backup"] if tenant.is_hipaa else []
+        backup = ["backup"] if tenant.place.profile in RECOVERY else []
         data = self._key(
             "DataKey",
             "documents, tables, queues, search domain",
