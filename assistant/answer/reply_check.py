@@ -25,13 +25,12 @@ from assistant.text.language import (
     quantities,
     split_sentences,
 )
-from assistant.text.values import DAY_S, MOST_DAYS, ONE, Amount, Values, amount_of, moments_of
+from assistant.text.values import DAY_S, MOST_DAYS, ONE, SECONDS, Amount, Values, amount_of, moments_of
 
 _ALMOST_ALL = 0.8
 """Share of its words' weight that a sentence has in common with one of a line when it repeats it."""
 _SAME = 0.02
 """Amounts of time are one within this share: a month has 30 days, and a twelfth of a year."""
-_TIME = "s"
 _LEAP_YEAR = 2024
 """Of dates without a year."""
 _MINUTE = 60.0
@@ -108,7 +107,7 @@ class _Check:
 
     def _holds_period(self, measure: tuple[str, str]) -> bool:
         """Return whether "a week" is held: the amount, or the word."""
-        is_period = amount_of(measure)[0] == _TIME and amount_of(measure)[1] > _MINUTE
+        is_period = amount_of(measure)[0] == SECONDS and amount_of(measure)[1] > _MINUTE
         word = self._language.stem(measure[1])
         return not is_period or _has(amount_of(measure), self._held.amounts) or word in self._held.stems
 
@@ -133,7 +132,7 @@ class _Check:
     def _reckoned(self) -> frozenset[str]:
         """Return the dates that are held amounts of days before or after held dates."""
         dates = [_date_of(moment) for moment in self._held.moments if "/" in moment]
-        days = {round(size / DAY_S) for unit, size in self._held.amounts if unit == _TIME}
+        days = {round(size / DAY_S) for unit, size in self._held.amounts if unit == SECONDS}
         reckoned = (
             one + sign * timedelta(days=number)
             for one, number, sign in product(filter(None, dates), days, (1, -1))
@@ -188,9 +187,9 @@ def _fault(kind: str, span: SentenceSpan, values: tuple[str, ...]) -> ReplyCheck
 
 
 def _has(amount: Amount, amounts: frozenset[Amount]) -> bool:
-    if amount[0] != _TIME:
+    if amount[0] != SECONDS:
         return amount in amounts
-    return any(unit == _TIME and abs(size - amount[1]) <= _SAME * size for unit, size in amounts)
+    return any(unit == SECONDS and abs(size - amount[1]) <= _SAME * size for unit, size in amounts)
 
 
 def _numbers(text: str) -> set[str]:

@@ -19,15 +19,18 @@ _NAME = re.compile(
 """A word with a capital inside a sentence: not at its beginning, nor after a colon or a list number."""
 _MONTHS = {fold(name): n for names in (month_name, month_abbr) for n, name in enumerate(names) if n}
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
-_DATES = (
+_NAMED_DATES = (
     re.compile(rf"\b(?P<month>{_MONTH})\.? (?P<day>\d\d?)(?:st|nd|rd|th)?\b(?!:)"),
     re.compile(rf"\b(?P<day>\d\d?)(?:st|nd|rd|th)? (?:of )?(?P<month>{_MONTH})\b"),
+)
+_DATES = (
+    *_NAMED_DATES,
     re.compile(r"\b(?:\d{4}-)(?P<month>\d\d)-(?P<day>\d\d)\b"),
     re.compile(r"\b(?P<month>\d\d?)/(?P<day>\d\d?)(?=/\d{2,4}\b)"),
     re.compile(r"\b(?P<month>0\d|1[0-2])/(?P<day>\d\d)\b(?!/)"),
 )
 _DATED = (
-    *(re.compile(rf"{each.pattern}(?:,? (?P<year>\d{{4}})\b)?") for each in _DATES[:2]),
+    *(re.compile(rf"{each.pattern}(?:,? (?P<year>\d{{4}})\b)?") for each in _NAMED_DATES),
     re.compile(r"\b(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)\b"),
     re.compile(r"(?<![\w/.-])(?P<month>\d\d?)/(?P<day>\d\d?)(?:/(?P<year>\d{4}|\d\d))?(?![\w/-]|\.\d)"),
 )
@@ -39,7 +42,8 @@ _DAYS = frozenset(map(fold, (*day_abbr, *month_abbr)))
 """Short names of days and months: no document need have the short form."""
 ONE = re.compile(r"\b(?:an?|per|each|every|single)\s(?=[a-z])")
 _TIMES = re.compile(r"\b(?:once|(twice))\b")
-DAY_S = 86_400
+SECONDS, DAY_S = "s", 86_400
+"""The unit that amounts of time are converted to, and a day in it."""
 _NEAR = 16
 """Characters of a number and the unit after it."""
 _Measure = tuple[str, str]
@@ -153,7 +157,7 @@ def _shown(day: date) -> str:
 
 def has_days(text: str, language: Language) -> bool:
     """Return whether a text says an amount of days, or of longer units of time."""
-    return any(unit == "s" and size >= DAY_S for unit, size in Values.of(text, language).amounts)
+    return any(unit == SECONDS and size >= DAY_S for unit, size in Values.of(text, language).amounts)
 
 
 def amount_of(measure: tuple[str, str]) -> Amount:
