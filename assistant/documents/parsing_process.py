@@ -75,6 +75,11 @@ class ParsingLimits:
     in_flight: int = 32
     """Frames that are sent before their answers are read."""
 
+    def has_room(self, sent: Collection[ParsingRequest]) -> bool:
+        """Return whether one more request may be sent beside these."""
+        sent_bytes = sum(len(request.body) for request in sent)
+        return len(sent) < self.in_flight and sent_bytes < self.in_flight_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class ParsingRequest:
@@ -103,13 +108,20 @@ def frames(content: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Yield header and body of each frame. Raises ValueError for anything else."""
     rest = memoryview(content)
     while rest:
-        header_bytes, body_bytes = LENGTHS.unpack_from(rest) if len(rest) >= LENGTHS.size else (len(rest), 0)
-        body_at = LENGTHS.size + header_bytes
-        header = orjson.loads(rest[LENGTHS.size : body_at])
-        if body_at + body_bytes > len(rest) or not isinstance(header, dict):
+        begin, end = _body_in(rest) or (0, len(rest) + 1)
+        if end > len(rest) or not isinstance(header := orjson.loads(rest[LENGTHS.size : begin]), dict):
             raise ValueError("A frame is incomplete, or its header is no object.")
-        yield cast("dict[str, Any]", header), bytes(rest[body_at : body_at + body_bytes])
-        rest = rest[body_at + body_bytes :]
+        yield cast("dict[str, Any]", header), bytes(rest[begin:end])
+        rest = rest[end:]
+
+
+def _body_in(content: bytearray | memoryview) -> tuple[int, int] | None:
+    """Return where the body of the first frame begins and ends; None before its lengths are there."""
+    if len(content) < LENGTHS.size:
+        return None
+    header_bytes, body_bytes = LENGTHS.unpack_from(content)
+    begin = LENGTHS.size + header_bytes
+    return begin, begin + body_bytes
 
 
 class Parsing(Protocol):
@@ -212,15 +224,11 @@ class ParsingProcess:
                 self._end()
             self._reads_scans = False
 
-    def _has_room(self, waiting: Collection[ParsingRequest]) -> bool:
-        in_flight_bytes = sum(len(request.body) for request in waiting)
-        return len(waiting) < self._limits.in_flight and in_flight_bytes < self._limits.in_flight_bytes
-
     def _send_some(
         self, remaining: Iterator[ParsingRequest], waiting: deque[ParsingRequest]
     ) -> Iterator[ParsingRequest]:
         """Send requests while there is room, and return the others."""
-        while self._has_room(waiting) and (request := next(remaining, None)) is not None:
+        while self._limits.has_room(waiting) and (request := next(remaining, None)) is not None:
             if request.header.get("ocr") and not self._reads_scans:
                 if waiting:
                     return chain([request], remaining)  # the child without a program answers first
@@ -348,15 +356,14 @@ def _write_some(child: _Child) -> None:
 
 def _complete(received: bytearray, most_bytes: int) -> bytes | None:
     """Remove the first frame and return its body; None while it is incomplete. Raises TooLargeError."""
-    if len(received) < LENGTHS.size:
+    if (place := _body_in(received)) is None:
         return None
-    header_bytes, body_bytes = LENGTHS.unpack_from(received)
-    end = LENGTHS.size + header_bytes + body_bytes
+    begin, end = place
     if end > most_bytes:
         raise TooLargeError(f"An answer of {end:,} bytes.")
     if len(received) < end:
         return None
-    body = bytes(received[LENGTHS.size + header_bytes : end])
+    body = bytes(received[begin:end])
     del received[:end]
     return body
 

@@ -1,6 +1,6 @@
 """What the index needs of a document, without vectors: its text, its passages and its card.
 
-``ChildProcessParser`` parses untrusted documents in the parsing process, which uses ``InProcessParser``.
+``SeparateParser`` has untrusted documents parsed by a process without rights, which uses ``InProcessParser``.
 """
 
 from __future__ import annotations
@@ -128,19 +128,19 @@ class InProcessParser:
         return ParsedParts(parsed=parsed, passages=passages, card=card, titles=fitting)
 
 
-class ChildProcessParser:
-    """Parses in the parsing process, under its limits."""
+class SeparateParser:
+    """Parses by ``Parsing``, under its limits: in a process, or on AWS in a function, without rights."""
 
     def __init__(
-        self, process: Parsing, *, tokenizer_json: Path, max_tokens: int, language_code: str
+        self, parsing: Parsing, *, tokenizer_json: Path, max_tokens: int, language_code: str
     ) -> None:
-        self._process = process
+        self._parsing = parsing
         limits = {"max_tokens": max_tokens, "language": language_code}
         self._header = limits | {"tokenizer": str(tokenizer_json.resolve())}
-        process.allow_reading(tokenizer_json.resolve())
+        parsing.allow_reading(tokenizer_json.resolve())
 
     def parse(self, documents: Sequence[Received]) -> Iterator[ParsedParts | AssistantError]:
-        answers = self._process.run(map(self._request, documents))
+        answers = self._parsing.run(map(self._request, documents))
         for received, answer in zip(documents, answers, strict=True):
             parts = read_answer(_PARTS_OR_REASON, answer)
             if isinstance(parts, ParsedParts) and not _are_of(received, parts):

@@ -359,7 +359,7 @@ async def open_ingestion(
 async def _ingestion(
     stores: ModelStores, index: PassageIndex, *, settings: WorkerSettings, endpoint: asyncio.Semaphore
 ) -> TenantIngestion:
-    from assistant.documents.passages import ChildProcessParser, TokenCounts
+    from assistant.documents.passages import SeparateParser, TokenCounts
     from assistant.documents.work import BatchEmbedder, TenantIngestion, WritableVersion
     from assistant.service.served import writable_versions
 
@@ -367,7 +367,7 @@ async def _ingestion(
     tokenizer = stores.settings.model_artifacts_dir / tenant.embedding.model / TOKENIZER_FILE
     TokenCounts.load(tokenizer)  # report an invalid file now, not with each document
     files = f"{stores.settings.model_artifacts_s3}{tenant.embedding.model}/"
-    parser = ChildProcessParser(
+    parser = SeparateParser(
         await _parsing(stores.clients, settings, tokenizer_s3=f"{files}{TOKENIZER_FILE}"),
         tokenizer_json=tokenizer,
         max_tokens=tenant.embedding.max_tokens,

@@ -149,9 +149,8 @@ def _calls(requests: Iterable[ParsingRequest]) -> Iterator[list[ParsingRequest]]
     """Yield what one call parses: a file or document, or as many lines of a file as a child is sent."""
     call: list[ParsingRequest] = []
     for request in requests:
-        sent_bytes = sum(len(each.body) for each in call)
-        is_full = len(call) >= _LIMITS.in_flight or sent_bytes >= _LIMITS.in_flight_bytes
-        if call and (is_full or request.operation != "line" or call[-1].operation != "line"):
+        are_lines = bool(call) and call[-1].operation == request.operation == "line"
+        if call and not (are_lines and _LIMITS.has_room(call)):
             yield call
             call = []
         call.append(request)

@@ -21,7 +21,7 @@ import pytest
 
 from assistant.documents.files import SourceFailure, read_sources
 from assistant.documents.parsing_process import MALFORMED, ParsingRequest, frame
-from assistant.documents.passages import ChildProcessParser, ParsedParts, Received
+from assistant.documents.passages import ParsedParts, Received, SeparateParser
 from assistant.domain.errors import DependencyError, ParsingStoppedError
 from assistant.process.aws.clients import open_client
 from assistant.process.settings import PARSING_PREFIX
@@ -83,7 +83,7 @@ async def test_a_document_is_cut_with_the_callers_tokenizer(called: Called, toke
     content = await asyncio.to_thread(tokenizer_json.read_bytes)
     await called.s3.put_object(Bucket=called.bucket, Key="models/t.json", Body=content)
     caller = called.caller(tokenizer_s3=f"s3://{called.bucket}/models/t.json")
-    parser = ChildProcessParser(caller, tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
+    parser = SeparateParser(caller, tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
     received = [
         replace(Received(document(name, f"# {name}\n\nOne rule."), "", RECEIVED_AT), content_hash="h")
         for name in ("first", "second")

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from assistant.documents.files import SourceFailure, read_sources
 from assistant.documents.parsing_process import MALFORMED, ParsingLimits, ParsingProcess
-from assistant.documents.passages import ChildProcessParser, InProcessParser, ParsedParts, Received
+from assistant.documents.passages import InProcessParser, ParsedParts, Received, SeparateParser
 from assistant.domain.errors import ParsingStoppedError
 from tests.unit.documents.knowledge import document
 
@@ -115,7 +115,7 @@ def parts(tokenizer_json: Path) -> ParsedParts:
 
 
 def parsed(process: ParsingProcess, tokenizer_json: Path) -> object:
-    apart = ChildProcessParser(process, tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
+    apart = SeparateParser(process, tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
     (answer,) = apart.parse([RECEIVED])
     return answer
 

@@ -19,7 +19,7 @@ import pytest
 
 from assistant.documents.files import SourceDocument, read_item
 from assistant.documents.parsing_process import ParsingLimits, ParsingProcess, ParsingRequest
-from assistant.documents.passages import ChildProcessParser, InProcessParser, ParsedParts, Received
+from assistant.documents.passages import InProcessParser, ParsedParts, Received, SeparateParser
 from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import AssistantError, LocalRuntimeError, ParsingStoppedError
 from tests.unit.documents.knowledge import document
@@ -117,7 +117,7 @@ def test_a_file_that_passes_a_limit_while_it_is_read_fails_alone(make: Make, cas
 def test_a_document_that_passes_a_limit_while_it_is_parsed_fails_alone(
     make: Make, tokenizer_json: Path, limits: ParsingLimits, content: str, says: str
 ) -> None:
-    apart = ChildProcessParser(make(limits), tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
+    apart = SeparateParser(make(limits), tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
     good = GOOD.decode()
     before, stopped, *after = apart.parse(documents(good, content, good, good))
     assert [type(parts) for parts in (before, *after)] == [ParsedParts] * 3
@@ -128,7 +128,7 @@ def test_a_document_that_passes_a_limit_while_it_is_parsed_fails_alone(
 
 def test_cpu_time_is_counted_for_each_document(make: Make, tokenizer_json: Path) -> None:
     process = make(ParsingLimits(cpu_s=2))
-    apart = ChildProcessParser(process, tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
+    apart = SeparateParser(process, tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
     parsed = list(apart.parse(documents(*["# Work\n\n" + "![" * 6_000] * 16)))
     assert [type(parts) for parts in parsed] == [ParsedParts] * 16
     assert process.pid is not None
@@ -205,7 +205,7 @@ def test_a_document_has_the_same_parts_in_either_process(make: Make, tokenizer_j
         "# A\n\n- one\n- two\n\nThe prior authorization (PA) is 10 mg.", "<!-- nothing -->", "|a|b|"
     )
     here = InProcessParser.load(tokenizer_json, max_tokens=64, language_code="en")
-    apart = ChildProcessParser(
+    apart = SeparateParser(
         make(ParsingLimits()), tokenizer_json=tokenizer_json, max_tokens=64, language_code="en"
     )
 
@@ -218,7 +218,7 @@ def test_a_document_has_the_same_parts_in_either_process(make: Make, tokenizer_j
 def test_the_item_of_a_document_comes_back_from_the_child(make: Make, tokenizer_json: Path) -> None:
     item = ItemFacts(item_id="HU-1", price=Decimal("49.90"), currency="USD", properties={"Tank": "4 L"})
     (given,) = documents("A humidifier.")
-    (parts,) = ChildProcessParser(
+    (parts,) = SeparateParser(
         make(ParsingLimits()), tokenizer_json=tokenizer_json, max_tokens=64, language_code="en"
     ).parse([replace(given, document=given.document.model_copy(update={"item": item}))])
     assert isinstance(parts, ParsedParts)
@@ -231,7 +231,7 @@ def test_a_large_document_stays_within_its_limits(make: Make, tokenizer_json: Pa
         "## Part\n\nWait until day 24, then call the plan; see also step 3 of the list.\n\n- one\n- two\n\n"
     )
     content = text * (LARGEST_BYTES // len(text))
-    apart = ChildProcessParser(
+    apart = SeparateParser(
         make(ParsingLimits()), tokenizer_json=tokenizer_json, max_tokens=256, language_code="en"
     )
 
