@@ -172,7 +172,7 @@ class ReadChat:
     """
 
     def __init__(self, services: TenantServices, sources: SourceSearch) -> None:
-        self._sources = sources
+        self._services, self._sources = services, sources
         self._weights = shipped_chat_weights()
         self._knows_vectors = self._weights.embedding_model == services.tenant.embedding.model
         self._vocabulary = Vocabulary.of(services.tenant)
@@ -203,7 +203,9 @@ class ReadChat:
         await self._embed([note, *(each.text for each in sentences)], scope)
         asks_reply = bool(note) and self._note_score(note, scope.embedded) > _LEAST_NOTE
         own = [note] if note and not asks_reply else []
-        text = "\n".join([*own, *self.open(sentences, scope.embedded)])
+        at = request.written_at or self._services.clock.now()
+        dated = [n for n, each in enumerate(sentences) if self._services.counted_days(each.text, at=at)]
+        text = "\n".join([*own, *self.open(sentences, scope.embedded, more=dated)])
         if not text:
             raise InvalidRequestError("turns has no message of the customer. Send one, or a question.")
         customer = "\n".join(each.text for each in said if each.who == "customer")
@@ -253,21 +255,25 @@ class ReadChat:
 
         return [Said(who(each, score), each.text) for each, score in zip(pasted, by_customer, strict=True)]
 
-    def open(self, sentences: Sequence[SaidSentence], vectors: Vectors) -> list[str]:
+    def open(
+        self, sentences: Sequence[SaidSentence], vectors: Vectors, *, more: Sequence[int] = ()
+    ) -> list[str]:
         """Return the sentences that are open questions or belong to them, in order: the likeliest, then other
-        likely ones, then the rest of their messages, as many as a message has that is searched whole."""
+        likely ones, then those at ``more``, then the rest of their messages, as many as a message has that is
+        searched whole."""
         scores = [self._weights.open.score(vectors.get(each.text), each.counts) for each in sentences]
         least = min(max(scores, default=0.0) - _BELOW_BEST, _LEAST_OPEN)
         likeliest = sorted(range(len(scores)), key=lambda at: -scores[at])
         likely = [at for at in likeliest if scores[at] >= least]
         kept: list[int] = []
         words = 0
-        for at in (*likely, *likeliest):
-            more = len(sentences[at].text.split())
-            is_near = at in likely or sentences[at].message in {sentences[each].message for each in kept}
-            if at not in kept and is_near and (not kept or words + more <= LONG_MESSAGE_WORDS):
+        sure = (*likely, *more)
+        for at in (*sure, *likeliest):
+            length = len(sentences[at].text.split())
+            is_near = at in sure or sentences[at].message in {sentences[each].message for each in kept}
+            if at not in kept and is_near and (not kept or words + length <= LONG_MESSAGE_WORDS):
                 kept.append(at)
-                words += more
+                words += length
         return [sentences[at].text for at in sorted(kept)]
 
 

@@ -202,7 +202,7 @@ class BuildPrompt:
                 request.question if before is None else f"{before}\n{request.question}",
                 documents=documents,
                 meanings=meanings,
-                days=self._counted_days(request.question),
+                days=self._counted_days(request.question, at=question.begun.written),
                 history=turns,
                 max_tokens=min(request.max_tokens or self._longest, self._longest),
             )

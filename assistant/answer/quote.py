@@ -369,7 +369,8 @@ class MakeQuote:
         if ordinals <= already:
             return []
         already |= ordinals
-        if (days := self._services.counted_days(one.ranked.hits.query.text)) and self._has_days(one.section):
+        query = one.ranked.hits.query
+        if (days := self._services.counted_days(query.text, at=query.at)) and self._has_days(one.section):
             opening += "".join(f"{line}.\n\n" for line in days)
         sections, openings = (one.section, *one.differing), [opening]
         if one.differing:

@@ -97,7 +97,8 @@ class ReadQuestion:
         named = self._adaptations.named(text, known=known)
         items = tuple(sorted(named.ids)) if named is not None else ()
         reading = self._plain.run(Message(text, questions, before, scope.embedded, items))
-        each = self._queries(reading, before, known, scope)
+        queries = self._queries(reading, before, known, scope)
+        each = tuple(replace(query, at=question.begun.written) for query in queries)
         items = self._items(reading, each[0], question.history)
         numbers = () if any(map(str.isdigit, text)) else numbers_of(question.said)
         caller = Caller(

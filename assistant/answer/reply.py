@@ -163,7 +163,7 @@ class WriteReply:
             if gone_from(record, shown):
                 raise _withdrawn()
             lines.append(f"\n\n{fill_record(record, shown).text}")
-        days = services.counted_days(record.question, at=record.asked_at)
+        days = services.counted_days(record.question, at=record.written)
         names = {use.id: use.title or use.name for use in record.elements}
         told = tuple(f"{names[one.element_id]}: {one.value}" for one in live if one.element_id in names)
         if not (lines or told):  # counted days rest on nothing

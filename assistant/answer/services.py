@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
+from zoneinfo import ZoneInfo
 
 import structlog
 from opentelemetry import trace
@@ -128,11 +129,14 @@ class TenantServices:
         entries = (self.tenant.source_of(each) for each in ids)
         return frozenset(entry.name for entry in entries if entry is not None)
 
-    def counted_days(self, text: str, *, at: datetime | None = None) -> tuple[str, ...]:
-        """Return the days from the dates of a message until the day, in UTC, on which it came, or today."""
-        if not self.counts_days:
+    def counted_days(self, text: str, *, at: datetime | None) -> tuple[str, ...]:
+        """Return the days between the dates of a message and the day on which it was written: of its own time
+        zone; where it says none, of the tenant file's ``[power]``, or UTC."""
+        if at is None or not self.counts_days:
             return ()
-        return counted_days(text, today=(at or self.clock.now()).astimezone(UTC).date())
+        if at.utcoffset() == timedelta(0) and (power := self.tenant.power) is not None:
+            at = at.astimezone(ZoneInfo(power.time_zone))
+        return counted_days(text, today=at.date())
 
     @property
     def writes_answers(self) -> bool:

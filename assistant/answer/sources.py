@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import chain
 from math import fsum, log2, sqrt
 from typing import Any, Literal
@@ -88,6 +89,8 @@ class EvidenceQuery:
     known: KnownWords | None = None
     with_offers: bool = True
     """Whether options are asked what they offer; False to measure routing alone."""
+    at: datetime | None = None
+    """When the question was written."""
     max_words: int = 160
     also_words: int = 80
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -70,6 +71,11 @@ class AnswerRequest(PublicModel):
         return self
 
     @property
+    def written_at(self) -> datetime | None:
+        """When the last message of the chat was written that says when."""
+        return next((turn.at for turn in reversed(self.turns) if turn.at is not None), None)
+
+    @property
     def question_before(self) -> str | None:
         """The question before this one, where no record has it."""
         return None
@@ -125,7 +131,8 @@ class Question:
     def asking(self, text: str, *, asks_reply: bool, said: str = "") -> Question:
         """Return it with these words alone: what else came with them is not kept."""
         request = self.request.model_copy(update={"question": text, "turns": ()})
-        begun = self.begun.model_copy(update={"question": text, "retrieval_question": text})
+        update = {"question": text, "retrieval_question": text, "written_at": self.request.written_at}
+        begun = self.begun.model_copy(update=update)
         whole = self.request.question if said and not self.request.turns else said
         return replace(self, request=request, begun=begun, asks_reply=asks_reply, said=said, whole=whole)
 

@@ -504,6 +504,8 @@ class AnswerRecord(AnswerEnding):
     """Of a reply to a patient: the answer that it is written from, whose id is its conversation's, too."""
     agent: str
     asked_at: datetime
+    written_at: datetime | None = Field(default=None, exclude_if=lambda at: at is None)
+    """Of a chat: when its last message was written, where the request says it."""
     finished_at: datetime
     question: str
     retrieval_question: str
@@ -562,6 +564,11 @@ class AnswerRecord(AnswerEnding):
     """The approved answer that was offered beside the answer."""
     differing: tuple[str, ...] = Field(default=(), exclude_if=lambda documents: not documents)
     """Documents whose rows, all shown, give one thing different values. Omitted when there are none."""
+
+    @property
+    def written(self) -> datetime:
+        """When the words of the question were written, as far as it is known."""
+        return self.written_at or self.asked_at
 
     @property
     def is_for_desk(self) -> bool:

@@ -7,7 +7,7 @@ from calendar import day_abbr, month_abbr, month_name
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Self
 
 from assistant.text.language import UNIT_SIZES, WORD, Language, Quantities, fold, quantities
@@ -35,7 +35,9 @@ _DATED = (
     re.compile(r"(?<![\w/.-])(?P<month>\d\d?)/(?P<day>\d\d?)(?:/(?P<year>\d{4}|\d\d))?(?![\w/-]|\.\d)"),
 )
 MOST_DAYS = 400
-"""Days from a date that are counted: not those from a birthday."""
+"""Days to or from a date that are counted: not those from a birthday."""
+MOST_AHEAD = 45
+"""Days to a date without a year, as of a next fill or visit; a date farther ahead is read as a past one."""
 _TIME = re.compile(r"\b(\d\d?)(?::(\d\d))?\s?(?:([ap])\.?m\b\.?|(?<=:\d\d)\b)|\b(noon|midnight)\b")
 _PHONE = re.compile(r"(?<!\d)(?:\+?1[ .-])?\(?(\d{3})\)?[ .-](\d{3})[ .-](\d{4})(?!\d)")
 _DAYS = frozenset(map(fold, (*day_abbr, *month_abbr)))
@@ -122,10 +124,12 @@ class Values:
 
 
 def counted_days(text: str, *, today: date) -> tuple[str, ...]:
-    """Return the days from earlier dates of a text until today: "11/20/2026 to today, 11/27/2026: 7 days".
+    """Return the days between the dates of a text and today: "11/20/2026 to today, 11/27/2026: 7 days",
+    "today, 11/27/2026, to 12/1/2026: 4 days".
 
-    A date without a year is the last such date. One of two numbers has the month first; with a year also the
-    day, where it can be no month. "1/2 tablet" and "24/7" are no dates.
+    A date without a year is the last such date, or the next one where that is MOST_AHEAD days ahead or fewer.
+    One of two numbers has the month first; with a year also the day, where it can be no month. "1/2 tablet"
+    and "24/7" are no dates.
     """
     folded, found = fold(text), dict[date, None]()
     for match in sorted((each for one in _DATED for each in one.finditer(folded)), key=re.Match[str].start):
@@ -141,14 +145,18 @@ def counted_days(text: str, *, today: date) -> tuple[str, ...]:
         if year and month > 12:
             month, day = day, month
         with suppress(ValueError):
-            then = date(year + 2000 * (0 < year < 100) or today.year, month, day)
-            then = then.replace(year=then.year - 1) if not year and then > today else then
-            if 0 < (today - then).days < MOST_DAYS:
+            then = date(year + 2000 * (0 < year < 100) or (today + timedelta(MOST_AHEAD)).year, month, day)
+            if not year and (then - today).days > MOST_AHEAD:
+                then = then.replace(year=then.year - 1)
+            if 0 < abs((today - then).days) < MOST_DAYS:
                 found[then] = None
-    return tuple(
-        f"{_shown(then)} to today, {_shown(today)}: {(days := (today - then).days)} day{'s' * (days > 1)}"
-        for then in found
-    )
+    return tuple(_counted(then, today=today) for then in found)
+
+
+def _counted(then: date, *, today: date) -> str:
+    until, days = f"today, {_shown(today)}", abs((today - then).days)
+    between = f"{_shown(then)} to {until}" if then < today else f"{until}, to {_shown(then)}"
+    return f"{between}: {days} day{'s' * (days > 1)}"
 
 
 def _shown(day: date) -> str:

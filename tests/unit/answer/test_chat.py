@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from math import sqrt
 from typing import Any
 
@@ -14,7 +15,7 @@ from assistant.domain.answers import FinishReason, Reading
 from assistant.domain.clock import Deadline
 from assistant.tenant.tenant import TenantConfig
 from tests.contracts.samples import answer
-from tests.fakes.answering import FakeEmbedder, FakeTenant
+from tests.fakes.answering import FakeEmbedder, FakeTenant, document
 from tests.unit.answer.asking_and_reading import QUESTION, ask
 
 NOTE = "what do I tell him?"
@@ -98,6 +99,42 @@ async def test_a_number_of_another_message_is_read_and_not_kept(tenant: FakeTena
     asked = await ask(tenant, "Where is it?", turns=[*said, {"who": "customer", "text": "?"}])
     assert asked.prepared.question.said.count("10045") == 1
     assert "10045" in asked.prepared.queries.caller.question
+
+
+@pytest.mark.parametrize(
+    ("at", "shown"),
+    [
+        ({}, ": 7 days."),
+        ({"at": "2026-03-16T23:30:00-05:00"}, "3/14/2026 to today, 3/16/2026: 2 days."),
+    ],
+    ids=["by the clock", "by the message"],
+)
+async def test_a_date_that_the_customer_said_earlier_is_counted(
+    tenant: FakeTenant, at: dict[str, str], shown: str
+) -> None:
+    tenant = tenant.with_documents(document(content="Retail refills are payable within 30 days."))
+    charged = "2026-03-14" if at else (tenant.clock.now().date() - timedelta(days=7)).isoformat()
+    said = [
+        {"who": "customer", "text": f"I was charged {charged}"},
+        {"who": "agent", "text": "I see."},
+        {"who": "customer", "text": f"{QUESTION} Today?", **at},
+    ]
+    asked = await ask(tenant, "", turns=said)
+    assert shown in asked.text
+    assert asked.kept.written.isoformat() == at.get("at", asked.kept.asked_at.isoformat())
+
+
+@pytest.mark.parametrize(
+    ("at", "shown"),
+    [("2026-03-16T02:00:00Z", "3/15/2026: 1 day"), ("2026-03-16T02:00:00+01:00", "3/16/2026: 2 days")],
+)
+def test_the_day_of_a_message_is_of_its_zone_or_else_of_the_tenant_s(
+    tenant: FakeTenant, at: str, shown: str
+) -> None:
+    power = {"pause_at": "20:00", "resume_at": "07:00", "time_zone": "America/New_York"}
+    tenant.config = TenantConfig.model_validate(tenant.config.model_dump() | {"power": power})
+    counted = tenant.services.counted_days("charged 3/14", at=datetime.fromisoformat(at))
+    assert counted == (f"3/14/2026 to today, {shown}",)
 
 
 async def test_red_flags_are_read_in_a_pasted_chat_whole_and_in_the_customers_turns(
