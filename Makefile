@@ -141,7 +141,7 @@ test-node: $(VENV)/dev.stamp $(FUNCTIONS) ## Whatever needs a real OpenSearch no
 	@$(PYTEST) $($@.tests) tests/contracts --node $(WAITING) $(ARGS)
 
 .PHONY: test-options
-test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=bedrock, capacity, desk, feedback, live, models_lab, office, openai, shop, sources
+test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=bedrock, capacity, desk, feedback, live, models_lab, office, openai, overview, shop, sources
 	@$(PYTEST) $($@.tests)$(if $(filter command,$(origin T)),/$(T)) $(PARALLEL) $(ARGS)
 
 .PHONY: test-browser
@@ -312,6 +312,10 @@ check-kills: $(VENV)/dev.stamp ## kill -9 of worker, service, the mover of feedb
 .PHONY: check-restore
 check-restore: $(VENV)/dev.stamp ## A rehearsed restore of 10,000 documents and 10,000 records, killed at 10 points (RESTORED=, KILLS=)
 	@RESTORED="$${RESTORED:-10000}" KILLS="$${KILLS:-10}" $(BIN)/python -m pytest tests/breaking/test_restore_kills.py -q -s $(ARGS)
+
+.PHONY: check-overview
+check-overview: $(VENV)/dev.stamp ## The numbers of the manager's page against a count by hand over 5,000 acts, by a new seed (OVERVIEW_ACTS=, SEED=)
+	@OVERVIEW_ACTS="$${OVERVIEW_ACTS:-5000}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/options/overview/test_counts.py -q -s $(ARGS)
 
 .PHONY: check-soak
 check-soak: $(VENV)/dev.stamp ## An hour of 50 agents, with kills, a full disk, slow stores and a slow model (SOAK_S=, AGENTS=, SEED=)

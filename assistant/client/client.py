@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -45,6 +45,7 @@ from assistant.domain.desk import (
 )
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, WithdrawalReceipt
 from assistant.domain.elements import Element
+from assistant.domain.overview import Overview
 from assistant.domain.revisions import CaseState
 from assistant.service import wire
 
@@ -307,6 +308,11 @@ class AssistantClient:
         Pass ``next_after`` for the next page."""
         asked_for = {"agent": agent, "customer": customer, "since": since, "until": until}
         return await self._get(wire.LiveReadsPage, "/v1/live-reads", **asked_for, after=after, limit=limit)
+
+    async def read_overview(self, *, first: date | None = None, last: date | None = None) -> Overview:
+        """Return the numbers of at most 92 days, by default the last 30; for managers and auditors."""
+        days = {"from": first and str(first), "to": last and str(last)}
+        return await self._get(Overview, "/v1/overview", **days)
 
     async def list_cases(
         self,

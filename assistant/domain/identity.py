@@ -13,6 +13,7 @@ class Role(StrEnum):
     KNOWLEDGE_OWNER = "knowledge_owner"
     AUDITOR = "auditor"
     REVIEWER = "reviewer"
+    MANAGER = "manager"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ _ROLE_NAMES = {
     Role.KNOWLEDGE_OWNER: "Knowledge owner: brings and withdraws documents",
     Role.AUDITOR: "Auditor: reads all answers; each read is recorded",
     Role.REVIEWER: "Reviewer: works the desk: bad answers, gaps and approved answers",
+    Role.MANAGER: "Manager: sees numbers of questions and answers, no words of them",
 }
 
 

@@ -32,9 +32,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, ClassVar, Generic, TypeVar
 
+import orjson
 from pydantic import BaseModel
 
 from assistant.domain.acts import Act, StoredAct
@@ -160,7 +162,20 @@ class StoredRecords(Audited):
 
     async def find_answer(self, answer_id: str) -> FoundAnswer | None:
         """Return an answer that has begun, ended or not."""
-        return (await self._answers([answer_id])).get(answer_id)
+        return (await self.find_answers([answer_id])).get(answer_id)
+
+    async def find_answers(self, answer_ids: Sequence[str]) -> dict[str, FoundAnswer]:
+        """Return the answers by id: each by its record, or by what was known when it began."""
+        keys = [(f"answer#{answer_id}", kind) for answer_id in answer_ids for kind in (_INTERRUPTED, _ANSWER)]
+        items = await self._table.get_many(keys)
+        chosen = {key[0]: items[key] for key in keys if key in items}  # a record replaces an interruption
+        bodies, now_s = await bodies_of(self._table, list(chosen.values())), self._clock.now().timestamp()
+        found: dict[str, FoundAnswer] = {}
+        for item, body in zip(chosen.values(), bodies, strict=True):
+            record, until_s = AnswerRecord.model_validate_json(body), item.get("until", _PAST)
+            until = datetime.fromtimestamp(until_s, UTC) if until_s > now_s else None
+            found[record.answer_id] = FoundAnswer(record, until)
+        return found
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
         """Return the conversation's newest ``limit`` answers, oldest first; empty if there is none."""
@@ -170,7 +185,7 @@ class StoredRecords(Audited):
         newest_first: list[AnswerRecord] = []
         for start in range(0, len(entries), limit):
             page = entries[start : start + limit]
-            records = await self._answers([entry["answer_id"] for entry in page])
+            records = await self.find_answers([entry["answer_id"] for entry in page])
             for entry in page:
                 found = records.get(entry["answer_id"])
                 if found is None or found.written_until is not None:
@@ -210,6 +225,15 @@ class StoredRecords(Audited):
         if answer_id is None:
             return await self._all_verdicts(limit)
         return await self._listed(answer_id, "verdict", StoredVerdict, limit=limit)
+
+    async def acted_since(self, since: datetime) -> set[str]:
+        """Return the answers that got a verdict or a sent text since then. The index may lag by a moment."""
+        found: dict[Key, Item] = {}
+        for kind in (OUTBOX, "verdict", "sent"):  # the outbox first, as of all verdicts
+            items = await self._table.query(replace(listed(kind), low=sortable(since)))
+            found |= {key_of(item): item for item in items if item["pk"].startswith(("verdict#", "sent#"))}
+        bodies = await bodies_of(self._table, list(found.values()))
+        return {str(orjson.loads(body)["answer_id"]) for body in bodies}
 
     async def list_sent(self, answer_id: str) -> list[StoredSent]:
         return await self._listed(answer_id, "sent", StoredSent)
@@ -316,19 +340,6 @@ class StoredRecords(Audited):
         sort = f"{kind}#{sortable(stored.at)}#{record_id}"
         await self._insert((f"answer#{stored.answer_id}", sort), body)
         return stored
-
-    async def _answers(self, answer_ids: list[str]) -> dict[str, FoundAnswer]:
-        """Return the answers by id: each by its record, or by what was known when it began."""
-        keys = [(f"answer#{answer_id}", kind) for answer_id in answer_ids for kind in (_INTERRUPTED, _ANSWER)]
-        items = await self._table.get_many(keys)
-        chosen = {key[0]: items[key] for key in keys if key in items}  # a record replaces an interruption
-        bodies, now_s = await bodies_of(self._table, list(chosen.values())), self._clock.now().timestamp()
-        found: dict[str, FoundAnswer] = {}
-        for item, body in zip(chosen.values(), bodies, strict=True):
-            record, until_s = AnswerRecord.model_validate_json(body), item.get("until", _PAST)
-            until = datetime.fromtimestamp(until_s, UTC) if until_s > now_s else None
-            found[record.answer_id] = FoundAnswer(record, until)
-        return found
 
 
 def listed(kind: str) -> Range:

@@ -186,6 +186,18 @@ async def test_verdicts_of_all_answers_are_listed_within_a_limit(twin: Twin) -> 
     assert [stored.answer_id for stored in await twin.records.list_verdicts(limit=1)] == ["a1"]
 
 
+async def test_answers_that_were_marked_or_sent_since_are_found_moved_or_not(twin: Twin) -> None:
+    before = datetime.now(UTC)
+    await twin.records.append_verdict("a1", GOOD, agent="ana")
+    await twin.records.append_sent("a2", SENT, agent="ana")
+    await twin.records.append_act("a3", Act(act_id="o1", kind=AgentAct.OFFERED_USED), agent="ana")
+    await twin.records.put_answer(samples.answer("a4"))
+    (moved, *_) = await twin.outbox.pending()
+    await twin.outbox.confirm([moved])
+    assert await twin.records.acted_since(before) == {"a1", "a2"}
+    assert await twin.records.acted_since(datetime.now(UTC) + timedelta(minutes=1)) == set()
+
+
 async def test_what_was_sent_is_kept_once_an_id(twin: Twin) -> None:
     first = await twin.records.append_sent("a1", SENT, agent="ana")
     again = await twin.records.append_sent("a1", SENT, agent="ana")

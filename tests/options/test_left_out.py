@@ -16,13 +16,26 @@ from assistant.option import installed
 from tests.fakes.tenant_files import with_own_llm
 
 ROOT = Path(__file__).parents[2]
-LIFTED = ("bedrock", "desk", "feedback", "live", "models_lab", "office", "openai", "shop", "sources")
+LIFTED = (
+    "bedrock",
+    "desk",
+    "feedback",
+    "live",
+    "models_lab",
+    "office",
+    "openai",
+    "overview",
+    "shop",
+    "sources",
+)
 _OF_THE_LAB = r"\[learning\]|training = .*|corpora = .*|trials = .*"
 _OF_LIVE = r'(connector|whose|replies) = .*|\[\[sources\]\]\n(\w+ = .*\n)*kind = "live".*(\n\w+ = .*)*'
 _OF_OPENAI = r"\[openai\]|system_messages = .*"
+_OF_OVERVIEW = r"\[overview\]|smallest_group = .*"
 LINES = {
     "bedrock": r"bedrock(_regions)? = .*",
     "openai": _OF_OPENAI,
+    "overview": _OF_OVERVIEW,
     "models_lab": _OF_THE_LAB,
     "desk": _OF_THE_LAB,
     "feedback": _OF_THE_LAB,

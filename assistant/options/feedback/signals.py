@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from calendar import day_name
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,8 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rapidfuzz.distance import Levenshtein
-
+from assistant.answer.edits import MARKUP, drafts_of, nearest_draft, sentences_of, words_of
 from assistant.domain.acts import Act, AgentAct, StoredAct
 from assistant.domain.answers import (
     AnswerRecord,
@@ -122,9 +120,9 @@ class Signals:
         event = self._event(FeedbackKind.SENT, sent.send_id, at, answer.record, reply_id=sent.reply_id)
         if self._switches.edits:
             filled = answer.filled
-            drafts = [answer.reply] if answer.reply else _drafts(filled)
+            drafts = [answer.reply] if answer.reply else drafts_of(filled)
             may_compare = bool(answer.reply) or (answer.is_whole and answer.record.mode is not None)
-            unsupported = _texts(filled, Support.UNSUPPORTED)
+            unsupported = sentences_of(filled, Support.UNSUPPORTED)
             edit = compare(drafts, sent.text) if may_compare else None
             kept = keeps_any(unsupported, sent.text)
             event = event.model_copy(update={"edit": edit, "unsupported_sent": kept})
@@ -213,27 +211,9 @@ def _documents(record: AnswerRecord) -> tuple[ShownDocument, ...]:
     )
 
 
-def _drafts(record: AnswerRecord) -> Sequence[str]:
-    """Return the texts that an agent may have begun with: the reply's draft, the supported sentences, all."""
-    texts = (record.reply_draft or "", "\n".join(_texts(record, Support.SUPPORTED)), record.text)
-    return [text for text in texts if text.strip()]
-
-
-def _texts(record: AnswerRecord, support: Support) -> list[str]:
-    """Return the sentences with this support that are not gone."""
-    sentences = (
-        record.text[sentence.start : sentence.end]
-        for sentence in record.sentences
-        if sentence.support is support
-    )
-    return [text for text in sentences if text]
-
-
 # An agent's words beside those of an answer
 
 
-_WORD = re.compile(r"[^\W_]+(?:[.,:/'-][^\W_]+)*")
-_MARKUP = re.compile(r"\[\d{1,3}\]|[*_#>`|]+|^[^\S\n]*(?:-|\d{1,3}[.)])\s", re.MULTILINE)
 _WEEKDAYS = frozenset(map(fold, day_name))
 _STRENGTHS = frozenset({"mg", "mcg", "g", "kg", "ml", "l", "dl", "mg/dl", "mg/kg", "mmol", "iu", "ounce"})
 _PORTIONS = frozenset({"unit", "tablet", "capsule", "drop", "puff", "dose", "pound", "time"})
@@ -249,21 +229,10 @@ def _plain_words(text: str) -> list[str]:
     return [word.removesuffix("'s") for word in WORD.findall(fold(text))]
 
 
-def words_of(text: str) -> list[str]:
-    """Return the folded words of a text without Markdown and citations."""
-    return _WORD.findall(fold(_MARKUP.sub(" ", text)))
-
-
 def compare(shown: Sequence[str], sent: str) -> Edit:
     """Return how a sent text differs from the nearest of the texts that the agent may have begun with."""
-    after = words_of(sent)
-    begun = [(text, words_of(text)) for text in shown] or [("", [])]
-    before, words = min(begun, key=lambda each: Levenshtein.distance(each[1], after))
-    return Edit(
-        distance=Levenshtein.distance(words, after),
-        words=max(len(words), len(after)),
-        changed_facts=_changed_facts(before, sent),
-    )
+    before, distance, words = nearest_draft(shown, sent)
+    return Edit(distance=distance, words=words, changed_facts=_changed_facts(before, sent))
 
 
 def keeps_any(sentences: Iterable[str], text: str) -> bool:
@@ -293,7 +262,7 @@ def _changed_facts(shown: str, sent: str) -> tuple[str, ...]:
 
 def _facts(sentence: str) -> Mapping[str, object]:
     """Return the sentence's facts by kind."""
-    plain = _MARKUP.sub(" ", sentence)
+    plain = MARKUP.sub(" ", sentence)
     values, words = Values.of(plain, language("en")), _plain_words(plain)
     numbers, phones = values.quantities, {moment for moment in values.moments if "-" in moment}
     doses = {measure for measure in numbers.measures if measure[1] in _DOSE_UNITS}
@@ -307,7 +276,7 @@ def _facts(sentence: str) -> Mapping[str, object]:
 
 
 def _sentences(text: str) -> Iterator[str]:
-    return (span.text for span in split_sentences(_MARKUP.sub(" ", text)))
+    return (span.text for span in split_sentences(MARKUP.sub(" ", text)))
 
 
 def _alike(one: Sequence[str], other: Sequence[str]) -> float:

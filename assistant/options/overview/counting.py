@@ -1,0 +1,251 @@
+"""Counts the answers of one day: how they were made, what became of them, and what they rest on.
+
+An answer counts on the day (UTC) on which its question was asked, with all marks and sent texts that it has
+by now. A count has ids of documents and numbers: no agent, no question, no text. What could single out an
+agent is left out before it is stored: ``_without_small_groups``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from pydantic import Field
+
+from assistant.answer.edits import drafts_of, nearest_draft
+from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
+from assistant.domain.answers import (
+    AccessQuery,
+    AnswerRecord,
+    FinishReason,
+    Mode,
+    Outcome,
+    StoredSent,
+    VerdictLabel,
+    source_kind,
+)
+from assistant.domain.public import PublicModel
+from assistant.stores.ports import DocumentTexts, FoundAnswer
+from assistant.stores.records import StoredRecords
+
+RULES = 1
+"""Increase it when answers are counted otherwise: stored days are counted again."""
+OTHERS = "other groups"
+NO_LABEL = "no label"
+REPLIED_WITHIN_S = (10, 30, 60, 120, 300, 900)
+CONDUCT = (
+    *("sent_as_is", "sent_edited", "sent_not_compared", "not_sent", "marked_good", "marked_bad"),
+    *(f"replied_{seconds}_s" for seconds in REPLIED_WITHIN_S),
+    "replied_later",
+)
+"""Numbers of what agents did, which a day with too few agents does not have."""
+_ANSWERS_AT_ONCE = 20
+_PAGE = 500
+_PAUSE_S = 0.005
+"""Between groups of answers: each holds the event loop for some 10 ms."""
+_MOST_DOCUMENTS = 2_000
+"""Of a day, by answers that rest on them: some 100 KB. The others count together, under an empty id."""
+Counts = Mapping[str, int]
+
+
+_Table = dict[str, dict[str, int]]
+_NONE: _Table = Field(default_factory=dict[str, dict[str, int]])
+
+
+class CountedDay(PublicModel):
+    """The numbers of one day, by their names in ``OverviewCounts``; those that are 0 are absent."""
+
+    day: date
+    rules: str
+    """By which it was counted: ``RULES`` and the tenant's smallest group."""
+    counted_at: datetime
+    is_small: bool = False
+    """Whether too few agents asked: then it has nothing of ``CONDUCT``, and no groups."""
+    total: dict[str, int]
+    sources: _Table = _NONE
+    """By the source that the answer quotes or cites."""
+    desks: _Table = _NONE
+    """By whom the answer names to ask."""
+    groups: _Table = _NONE
+    """By the access labels that the agent held."""
+    documents: _Table = _NONE
+    """By the document that the answer quotes or cites; ``teachable`` by the one that was near."""
+
+
+def end_of(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a day has so far."""
+
+    agents: set[str] = field(default_factory=set[str])
+    total: Counter[str] = field(default_factory=Counter[str])
+    sources: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    desks: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    documents: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    groups: dict[str, tuple[set[str], Counter[str]]] = field(
+        default_factory=lambda: defaultdict(lambda: (set[str](), Counter[str]()))
+    )
+
+    def add(self, record: AnswerRecord, counts: Counter[str]) -> None:
+        self.agents.add(record.agent)
+        self.total.update(counts)
+        agents, of_group = self.groups[", ".join(record.labels) or NO_LABEL]
+        agents.add(record.agent)
+        of_group.update(counts)
+        if record.escalation is not None:
+            self.desks[record.escalation].update(counts)
+        source_of = {use.document_id: use.source for use in record.passages}
+        rests_on = [name for name in record.sight().quoted if source_kind(name) == "document"]
+        for document_id in rests_on:
+            self.documents[document_id].update(counts)
+        for source in {source_of[name] for name in rests_on if name in source_of}:
+            self.sources[source].update(counts)
+        if counts["teachable"] and (nearest := _nearest(record)) is not None:
+            self.documents[nearest]["teachable"] += 1
+
+
+class CountDay:
+    """Counts days of one tenant, a page of answers at a time. Raises RecordsUnavailableError,
+    DependencyError."""
+
+    def __init__(
+        self, records: StoredRecords, texts: DocumentTexts, *, near_cosine: float, smallest_group: int
+    ) -> None:
+        """``near_cosine``: from which on a document that does not answer is near."""
+        self._records, self._texts = records, texts
+        self._near_cosine, self._smallest_group = near_cosine, smallest_group
+        self.rules = f"{RULES}/{smallest_group}"
+
+    async def __call__(self, day: date, *, now: datetime) -> CountedDay:
+        tally = _Tally()
+        async for group in self._answers(day):
+            ended = [found.record for found in group if found.written_until is None]
+            asked = [record for record in ended if record.reply_to is None]  # else a reply to a patient
+            for record, counts in zip(asked, await asyncio.gather(*map(self._one, asked)), strict=True):
+                tally.add(record, counts)
+            await asyncio.sleep(_PAUSE_S)
+        return _without_small_groups(
+            tally, smallest=self._smallest_group, day=day, rules=self.rules, counted_at=now
+        )
+
+    async def _answers(self, day: date) -> AsyncIterator[Sequence[FoundAnswer]]:
+        """Yield the day's answers, those in progress too, some at a time."""
+        until = end_of(day)
+        query = AccessQuery(since=until - timedelta(days=1), until=until, limit=_PAGE)
+        page = await self._records.list_accesses(query)
+        while True:
+            asked = [entry.subject_id for entry in page.entries if entry.kind == "asked"]
+            for start in range(0, len(asked), _ANSWERS_AT_ONCE):
+                found = await self._records.find_answers(asked[start : start + _ANSWERS_AT_ONCE])
+                yield list(found.values())
+            if page.next_after is None:
+                return
+            page = await self._records.list_accesses(replace(query, after=page.next_after))
+
+    async def _one(self, record: AnswerRecord) -> Counter[str]:
+        if record.reading is not None and not record.reading.asks:
+            return Counter(thanks=1)
+        how = how_answered(record)
+        counts = Counter({"questions": 1, how: 1})
+        if record.is_unanswered and not (record.clarify or (record.reading and record.reading.elements)):
+            cosine = record.gate.best_cosine if record.gate is not None else -1.0
+            counts["teachable" if cosine >= self._near_cosine and _nearest(record) else "gaps"] += 1
+        verdicts, sends = await asyncio.gather(
+            self._records.list_verdicts(record.answer_id), self._records.list_sent(record.answer_id)
+        )
+        if verdicts:
+            is_good = verdicts[-1].verdict.label is VerdictLabel.GOOD
+            counts["marked_good" if is_good else "marked_bad"] += 1
+        if sends:
+            counts[await self._edit(record, sends[-1])] += 1
+            counts[_replied(sends[0].at - record.asked_at)] += 1
+        elif record.mode is not None:
+            counts["not_sent"] += 1
+        return counts
+
+    async def _edit(self, record: AnswerRecord, stored: StoredSent) -> str:
+        """Return whether the text has the words of what the agent began with, whatever its Markdown."""
+        drafts: Sequence[str]
+        if stored.sent.reply_id is not None:
+            reply = await self._records.get_answer(stored.sent.reply_id)
+            drafts = [] if reply is None else [reply.text]
+        else:
+            shown = await read_excerpts(record.excerpts, self._texts, labels=frozenset(record.labels))
+            drafts = [] if gone_from(record, shown) else drafts_of(fill_record(record, shown))
+        if not drafts:
+            return "sent_not_compared"
+        return "sent_edited" if nearest_draft(drafts, stored.sent.text)[1] else "sent_as_is"
+
+
+def how_answered(record: AnswerRecord) -> str:
+    """Return the name of the one number of how it was answered."""
+    if record.outcome in (Outcome.CANCELLED, Outcome.DISCONNECTED):
+        return "stopped"
+    if record.outcome is Outcome.FAILED or record.finish_reason is FinishReason.SOURCES_ONLY:
+        return "failed"
+    if record.mode is None:
+        return "not_found"
+    if record.mode is Mode.WRITTEN:
+        return "written"
+    return "approved" if record.approved else "quoted"
+
+
+def _replied(after: timedelta) -> str:
+    seconds = after.total_seconds()
+    return next((f"replied_{most}_s" for most in REPLIED_WITHIN_S if seconds <= most), "replied_later")
+
+
+def _nearest(record: AnswerRecord) -> str | None:
+    names = (one.document_id for one in (*record.candidates, *record.passages))
+    return next((name for name in names if source_kind(name) == "document"), None)
+
+
+def _without_small_groups(tally: _Tally, *, smallest: int, **of_day: Any) -> CountedDay:
+    """Return the day without what too few agents did.
+
+    The smallest groups are joined until they are large enough together: one group that is left out alone
+    would follow from the total. A day with too few agents has nothing of what they did, in no table: a longer
+    period less a shorter one would show it.
+    """
+    is_small = len(tally.agents) < smallest
+
+    def shown(counts: Counts) -> dict[str, int]:
+        return {name: n for name, n in counts.items() if n and not (is_small and name in CONDUCT)}
+
+    return CountedDay(
+        is_small=is_small,
+        total=shown(tally.total),
+        sources={name: shown(counts) for name, counts in tally.sources.items()},
+        desks={name: shown(counts) for name, counts in tally.desks.items()},
+        groups={} if is_small else {name: shown(n) for name, n in _joined(tally.groups, smallest)},
+        documents={name: shown(counts) for name, counts in _most_used(tally.documents)},
+        **of_day,
+    )
+
+
+def _joined(
+    groups: Mapping[str, tuple[set[str], Counter[str]]], smallest: int
+) -> Iterator[tuple[str, Counts]]:
+    agents, joined = set[str](), Counter[str]()
+    for name, (of_group, counts) in sorted(groups.items(), key=lambda one: (len(one[1][0]), one[0])):
+        if len(of_group) < smallest or 0 < len(agents) < smallest:
+            agents |= of_group
+            joined.update(counts)
+        else:
+            yield name, counts
+    if agents:
+        yield OTHERS, joined
+
+
+def _most_used(documents: Mapping[str, Counter[str]]) -> Iterator[tuple[str, Counts]]:
+    ranked = sorted(documents.items(), key=lambda one: (-one[1]["questions"], one[0]))
+    yield from ranked[:_MOST_DOCUMENTS]
+    if rest := ranked[_MOST_DOCUMENTS:]:
+        yield "", sum((counts for _, counts in rest), Counter[str]())

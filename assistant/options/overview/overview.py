@@ -1,0 +1,201 @@
+"""The counted days of one tenant: finished days are stored, today's numbers are counted when asked for.
+
+A day is counted one hour after its end, again a day later (a record may follow late), and whenever one of its
+answers was marked or sent since. Of several tasks each may count the same day: they store the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from assistant.domain.clock import Clock
+from assistant.domain.errors import AssistantError
+from assistant.options.overview.counting import CountDay, CountedDay, end_of
+from assistant.options.overview.section import OverviewTenant
+from assistant.stores.desk import DESK_TABLE
+from assistant.stores.formats import bodies_of, store_text
+from assistant.stores.records import StoredRecords
+from assistant.stores.states import StoredStates
+from assistant.stores.store import Store
+from assistant.stores.table import Range, Table, keyed, sortable
+from assistant.tenant.toml_file import keys_of
+
+if TYPE_CHECKING:
+    from assistant.service.served import ServedTenant
+    from assistant.stores.opened import StoreChoice
+
+MOST_DAYS = 92
+"""Of a request, and how far back days are counted."""
+_NEAR = 0.9
+"""Share of ``[gate] hopeless_cosine`` from which on an unanswered question has a near document: 0.34. Of the
+refused messages that a document answers half are as near, of those that none answers 48 % (pharmacy) and 6 %
+(clinic; docs/decisions/0106)."""
+_SETTLE_EVERY_S = 900.0
+_AFTER_END = timedelta(hours=1)
+_FOLLOWED = timedelta(hours=25)
+_LAG = timedelta(minutes=5)
+_AGAIN_AFTER_S = 60.0
+_SHARE_OF_TIME = 10
+"""Today is counted during at most a tenth of the time."""
+_PARTITION, _ACTS = "overview#days", ("overview#acts", "until")
+_log = structlog.get_logger(__name__)
+
+
+class StoredDays:
+    """Counted days in the desk's table, which the service may put items into. Raises
+    RecordsUnavailableError."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def put(self, day: CountedDay) -> None:
+        body = store_text(day.model_dump_json(exclude_defaults=True))
+        for name, part in body.parts:
+            await self._table.put(keyed((_PARTITION, name), **part))
+        await self._table.put(keyed((_PARTITION, str(day.day)), **body.attributes))
+
+    async def between(self, first: date, last: date) -> dict[date, CountedDay]:
+        items = await self._table.query(Range(_PARTITION, str(first), str(last)))
+        days = map(CountedDay.model_validate_json, await bodies_of(self._table, items))
+        return {day.day: day for day in days}
+
+    async def acts_until(self) -> datetime | None:
+        """Return until when marks and sent texts were looked at."""
+        item = await self._table.get(_ACTS)
+        return None if item is None else datetime.fromisoformat(item["at"])
+
+    async def put_acts_until(self, at: datetime) -> None:
+        await self._table.put(keyed(_ACTS, at=sortable(at)))
+
+
+DAYS = Store(DESK_TABLE, lambda table, _: StoredDays(table))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    day: CountedDay
+    until_s: float
+
+
+class Overview:
+    """Reads and keeps the counted days. For one event loop. Raises RecordsUnavailableError,
+    DependencyError."""
+
+    def __init__(
+        self,
+        days: StoredDays,
+        records: StoredRecords,
+        *,
+        count: CountDay,
+        states: StoredStates,
+        smallest_group: int,
+        clock: Clock,
+    ) -> None:
+        self._days, self._records, self._count, self._clock = days, records, count, clock
+        self.states, self.smallest_group = states, smallest_group
+        self._kept: dict[date, _Kept] = {}
+        self._counting: dict[date, asyncio.Task[CountedDay]] = {}
+
+    def today(self) -> date:
+        return self._clock.now().date()
+
+    async def between(self, first: date, last: date) -> list[CountedDay]:
+        """Return the days that are counted, in order: today and a day that has just ended are counted now,
+        at most once a minute."""
+        found = {day: one for day, one in (await self._days.between(first, last)).items() if self._fits(one)}
+        for day in (self.today() - timedelta(days=1), self.today()):
+            if first <= day <= last and day not in found:
+                found[day] = await self._unfinished(day)
+        return [found[day] for day in sorted(found)]
+
+    async def settle(self) -> int:
+        """Count and store what is due; return how many days were counted."""
+        now, today = self._clock.now(), self.today()
+        stored = await self._days.between(today - timedelta(days=MOST_DAYS), today)
+        dated = [today - timedelta(days=back) for back in range(1, MOST_DAYS + 1)]
+        due = {day for day in dated if self._is_due(stored.get(day), day, now)}
+        since = await self._days.acts_until()
+        acted = sorted(await self._records.acted_since(since - _LAG)) if since is not None else []
+        for start in range(0, len(acted), 50):
+            for found in (await self._records.find_answers(acted[start : start + 50])).values():
+                if (day := found.record.asked_at.date()) in stored:
+                    due.add(day)
+        for day in sorted(due, reverse=True):
+            await self._days.put(await self._count(day, now=self._clock.now()))
+            self._kept.pop(day, None)
+        await self._days.put_acts_until(now)
+        return len(due)
+
+    async def run(self) -> None:
+        """Settle every 15 minutes until cancelled."""
+        while True:
+            try:
+                if counted := await self.settle():
+                    _log.info("overview_counted", days=counted)
+            except AssistantError as error:
+                _log.warning("overview_not_counted", reason=error.code)
+            await asyncio.sleep(_SETTLE_EVERY_S)
+
+    def _fits(self, day: CountedDay) -> bool:
+        return day.rules == self._count.rules
+
+    def _is_due(self, stored: CountedDay | None, day: date, now: datetime) -> bool:
+        if now < end_of(day) + _AFTER_END:
+            return False
+        followed = end_of(day) + _FOLLOWED
+        return stored is None or not self._fits(stored) or stored.counted_at < followed <= now
+
+    async def _unfinished(self, day: date) -> CountedDay:
+        kept = self._kept.get(day)
+        if kept is not None and self._clock.monotonic_s() < kept.until_s:
+            return kept.day
+        if (counting := self._counting.get(day)) is None:
+            counting = self._counting[day] = asyncio.create_task(self._count_now(day))
+            counting.add_done_callback(lambda task: self._counted(day, task))
+        return await asyncio.shield(counting)  # a caller who gives up finds it counted next time
+
+    async def _count_now(self, day: date) -> CountedDay:
+        began_s = self._clock.monotonic_s()
+        counted = await self._count(day, now=self._clock.now())
+        ended_s = self._clock.monotonic_s()
+        until_s = ended_s + max(_AGAIN_AFTER_S, _SHARE_OF_TIME * (ended_s - began_s))
+        kept = {**self._kept, day: _Kept(counted, until_s)}
+        self._kept = {day: kept[day] for day in sorted(kept)[-2:]}
+        return counted
+
+    def _counted(self, day: date, task: asyncio.Task[CountedDay]) -> None:
+        self._counting.pop(day, None)
+        if not task.cancelled():
+            task.exception()  # whoever waits for it gets it; without anybody asyncio would log it
+
+
+async def open_overview(served: ServedTenant, stores: StoreChoice) -> Sequence[object]:
+    """Return what the routes ask for."""
+    answering = served.answering
+    smallest_group = keys_of(answering.tenant, OverviewTenant).overview.smallest_group
+    count = CountDay(
+        answering.records,
+        answering.documents.texts,
+        near_cosine=_NEAR * answering.tenant.gate.hopeless_cosine,
+        smallest_group=smallest_group,
+    )
+    overview = Overview(
+        await stores.of(DAYS),
+        answering.records,
+        count=count,
+        states=served.knowledge.states,
+        smallest_group=smallest_group,
+        clock=stores.clock,
+    )
+    return (overview,)
+
+
+def run_overview(served: ServedTenant) -> Sequence[Coroutine[Any, Any, None]]:
+    """Return what counts finished days, until cancelled."""
+    return (served.part(Overview).run(),)

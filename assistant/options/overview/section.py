@@ -1,0 +1,24 @@
+"""Keys of this option: ``[overview]``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from assistant.tenant.tenant import TenantConfig
+from assistant.tenant.toml_file import KeyMark, StrictModel
+
+
+class OverviewSection(StrictModel):
+    """The manager's page."""
+
+    smallest_group: int = Field(default=5, ge=1, le=1_000)
+    """Agents. What fewer agents sent and marked on a day is in no number, and a smaller group of agents has
+    no line of its own."""
+
+
+class OverviewTenant(TenantConfig):
+    """A tenant file with the keys of this option."""
+
+    overview: Annotated[OverviewSection, KeyMark.NO_ANSWER] = OverviewSection()
