@@ -30,7 +30,7 @@ own_entry = pytest.mark.parametrize("definition", OWN_ENTRY, ids=lambda path: pa
 of_assistant = pytest.mark.parametrize("definition", OF_ASSISTANT, ids=lambda path: path.parent.name)
 each = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda path: path.parent.name)
 MOST_BYTES = int(3.25 * 1024 * 1024)
-"""The service's code and its lock fill 2.75 MiB, its minified page 0.3; a library that draws plots brings 0.05."""
+"""The service's code and its lock fill 2.75 MiB, its page 0.3; a library that draws plots brings 0.05."""
 JOB = "containers/corpus_job/job.py"
 BASE = re.compile(r"[a-z0-9./-]+:[a-z0-9.-]+(@sha256:[0-9a-f]{64})?")
 
