@@ -141,7 +141,7 @@ test-node: $(VENV)/dev.stamp $(FUNCTIONS) ## Whatever needs a real OpenSearch no
 	@$(PYTEST) $($@.tests) tests/contracts --node $(WAITING) $(ARGS)
 
 .PHONY: test-options
-test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=bedrock, capacity, desk, feedback, live, models_lab, office, openai, overview, shop, sources
+test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=bedrock, capacity, desk, feedback, live, models_lab, office, openai, overview, recall, shop, sources
 	@$(PYTEST) $($@.tests)$(if $(filter command,$(origin T)),/$(T)) $(PARALLEL) $(ARGS)
 
 .PHONY: test-browser
@@ -308,6 +308,10 @@ check-api: $(VENV)/dev.stamp ## Many generated requests and chains of them again
 .PHONY: check-kills
 check-kills: $(VENV)/dev.stamp ## kill -9 of worker, service, the mover of feedback and connectors at 50 random points, by a new seed (about 6 minutes; KILLS=, SEED=)
 	@KILLS="$${KILLS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/breaking/test_kills.py tests/breaking/test_mover_kills.py tests/breaking/test_connector_kills.py -q -s $(ARGS)
+
+.PHONY: check-recall
+check-recall: $(VENV)/dev.stamp ## Recall over 500 sent replies and 40 changes of documents, kill -9 of the sweep at 20 points, by a new seed (2 minutes; REPLIES=, CHANGES=, KILLS=, SEED=)
+	@REPLIES="$${REPLIES:-500}" CHANGES="$${CHANGES:-40}" KILLS="$${KILLS:-20}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/options/recall/test_sweep_kills.py -q -s $(ARGS)
 
 .PHONY: check-restore
 check-restore: $(VENV)/dev.stamp ## A rehearsed restore of 10,000 documents and 10,000 records, killed at 10 points (RESTORED=, KILLS=)

@@ -227,8 +227,9 @@ async def _served(
             sign=None if settings.receipt_key is None else await _signer(stores, settings.receipt_key),
         ),
     )
-    opened = [await open_parts(served, stores) for open_parts in PARTS.joined()]
-    return replace(served, parts=[part for parts in opened for part in parts])
+    for open_parts in PARTS.joined():  # an option finds the parts of one that it needs
+        served = replace(served, parts=(*served.parts, *await open_parts(served, stores)))
+    return served
 
 
 async def _signer(stores: ModelStores, key: str) -> Callable[[bytes], Awaitable[ReceiptSignature]]:

@@ -25,6 +25,7 @@ LIFTED = (
     "office",
     "openai",
     "overview",
+    "recall",
     "shop",
     "sources",
 )
@@ -32,13 +33,15 @@ _OF_THE_LAB = r"\[learning\]|training = .*|corpora = .*|trials = .*"
 _OF_LIVE = r'(connector|whose|replies) = .*|\[\[sources\]\]\n(\w+ = .*\n)*kind = "live".*(\n\w+ = .*)*'
 _OF_OPENAI = r"\[openai\]|system_messages = .*"
 _OF_OVERVIEW = r"\[overview\]|smallest_group = .*"
+_OF_RECALL = r"\[recall\]|due_days = .*|conversation_url = .*"
 LINES = {
     "bedrock": r"bedrock(_regions)? = .*",
     "openai": _OF_OPENAI,
     "overview": _OF_OVERVIEW,
     "models_lab": _OF_THE_LAB,
-    "desk": _OF_THE_LAB,
-    "feedback": _OF_THE_LAB,
+    "recall": _OF_RECALL,
+    "desk": f"{_OF_THE_LAB}|{_OF_RECALL}",
+    "feedback": f"{_OF_THE_LAB}|{_OF_RECALL}",
     "live": _OF_LIVE,
 }
 """Option = lines of the tests' tenants that are its own."""

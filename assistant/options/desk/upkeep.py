@@ -275,7 +275,7 @@ class DeskUpkeep:
     async def _read_dated(self) -> list[tuple[DeskItem, ApprovedAnswer]]:
         items = await self._services.store.list(DeskKind.APPROVED_ANSWER)
         both = [(item, body_of_item(item, ApprovedAnswer)) for item in items]
-        return [each for each in both if each[1].state is ItemState.LIVE or _is_expired(each[1])]
+        return [each for each in both if each[1].state is ItemState.LIVE or is_expired(each[1])]
 
     async def _suspend(self) -> None:
         names = sorted({bound.document_id for _, body in self._dated for bound in body.sources})
@@ -431,7 +431,7 @@ def _expired(body: ApprovedAnswer) -> str:
     return f"It expired on {body.expires_on}."
 
 
-def _is_expired(body: ApprovedAnswer) -> bool:
+def is_expired(body: ApprovedAnswer) -> bool:
     return body.state is ItemState.SUSPENDED and body.suspended_because == _expired(body)
 
 

@@ -1,0 +1,30 @@
+"""Keys of this option: ``[recall]``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from assistant.tenant.tenant import TenantConfig
+from assistant.tenant.toml_file import KeyMark, StrictModel
+
+PLACE_OF_ID = "{conversation_id}"
+
+
+class RecallSection(StrictModel):
+    """How replies that were sent on words which changed are worked off."""
+
+    due_days: int = Field(default=3, ge=1, le=90)
+    """Days from the sweep that finds a reply to the day on which it is due."""
+    conversation_url: str | None = Field(
+        default=None, max_length=500, pattern=r"^https://[^\s{}]*\{conversation_id\}[^\s{}]*$"
+    )
+    """Address of a conversation in the company's helpdesk, with ``{conversation_id}`` in place of the id that
+    a delivered reply carries. Without it the list shows the id."""
+
+
+class RecallTenant(TenantConfig):
+    """A tenant file with the keys of this option."""
+
+    recall: Annotated[RecallSection, KeyMark.NO_ANSWER] = RecallSection()
