@@ -105,6 +105,8 @@ class DataOutputs:
     """ARN of the secret of each called system that has one of the deployment's, by the system's name."""
     backup_role_arn: str | None = None
     """The role with which AWS Backup copies stores; None where the profile has no recovery points."""
+    recovery_vault: str | None = None
+    """Name of the vault of recovery points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,8 @@ class IngestionOutputs:
     queue_names: tuple[str, ...]
     dead_letter_queue_names: tuple[str, ...]
     function_names: tuple[str, ...]
+    parser_function: str
+    """One of them. A file that ends it fails by itself: its errors are no fault of the tenant."""
     log_groups: Mapping[str, str]
     """Name of each function's log group, by its module."""
     schema_function_arn: str

@@ -19,6 +19,7 @@ from template_checks import InvalidInputError
 
 STATEFUL_TYPES = frozenset(
     {
+        "AWS::Backup::BackupVault",
         "AWS::DynamoDB::Table",
         "AWS::EC2::Subnet",
         "AWS::EC2::VPC",

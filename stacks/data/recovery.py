@@ -57,7 +57,7 @@ class RecoveryPoints(Construct):
             says_account=False,
         )
         cdk.Tags.of(role).add("duty", Duty.BACKUP)
-        self.role_arn = role.arn
+        self.role_arn, self.vault_name = role.arn, vault.ref
         unique = cdk.Names.unique_resource_name(self, max_length=38)
         for name, hours, arns in (
             ("Tables", recovery.tables_every_hours, tables),

@@ -96,6 +96,7 @@ class DataStack(TenantStack):
             schema_role_name=schema_role.role_name,
             system_secrets=secrets.arns,
             backup_role_arn=None if recovery is None else recovery.role_arn,
+            recovery_vault=None if recovery is None else recovery.vault_name,
         )
 
     def _tables(self, keys: KeysOutputs) -> dict[str, dynamodb.Table]:

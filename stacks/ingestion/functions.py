@@ -349,8 +349,8 @@ class DocumentFunctions(Construct):
         self.index_writers: list[FunctionRole] = []
         self.sources: list[lambda_.CfnEventSourceMapping] = []
         """Create them after the index and the permission to write it."""
-        self._parser = self._parse()
-        self.functions = (self._parser, self._receive(), self._ingest(), *self._remove())
+        self.parser = self._parse()
+        self.functions = (self.parser, self._receive(), self._ingest(), *self._remove())
         self.reindex_role: FunctionRole | None = None
         """The only role that may create, delete and switch versions of the index."""
         if models.embedding_next_endpoint_name is not None:
@@ -404,7 +404,7 @@ class DocumentFunctions(Construct):
                 permissions.record_accesses(),
                 permissions.send_to(queues.documents, queues.bulk_documents, queues.withdrawals),
                 permissions.take_from(queues.inbox, queues.bulk_inbox),
-                *permissions.parse_by(self._parser),
+                *permissions.parse_by(self.parser),
                 permissions.use_data_key(*_DOCUMENT_SERVICES),
             ],
         )
@@ -417,7 +417,7 @@ class DocumentFunctions(Construct):
             environment=self._environment(
                 ReceivingSettings,
                 bulk_queue_url=queues.bulk_documents.url,
-                parser_function=self._parser.function_name,
+                parser_function=self.parser.function_name,
             ),
         )
         function = VpcFunction(self, "Receive", program=program, place=self._place, role=role)
@@ -434,7 +434,7 @@ class DocumentFunctions(Construct):
             allow("ssm:GetParameter", parameter_arn(self, models.power_parameter)),
             permissions.send_to(queues.documents, queues.bulk_documents),
             permissions.take_from(queues.documents, queues.bulk_documents),
-            *permissions.parse_by(self._parser),
+            *permissions.parse_by(self.parser),
         )
         program = FunctionProgram(
             module="ingest_documents",
@@ -444,7 +444,7 @@ class DocumentFunctions(Construct):
                 stores="aws",
                 **self._foundation.index(),
                 bulk_queue_url=queues.bulk_documents.url,
-                parser_function=self._parser.function_name,
+                parser_function=self.parser.function_name,
                 power_parameter=models.power_parameter,
             ),
         )

@@ -106,6 +106,7 @@ class IngestionStack(TenantStack):
             queue_names=tuple(queue.queue.queue_name for queue in queues),
             dead_letter_queue_names=tuple(queue.dead_letters.queue_name for queue in queues),
             function_names=tuple(function.function_name for function in functions),
+            parser_function=documents.parser.function_name,
             log_groups={function.module: function.log_group_name for function in functions},
             schema_function_arn=schema.function.function_arn,
             schema_stamp=schema.stamp,

@@ -181,12 +181,14 @@ class TenantMetrics:
             for number, queue in enumerate(queues)
         }
 
-    def functions(self, name: str) -> dict[str, cloudwatch.IMetric]:
+    def functions(self, name: str, *, but: str = "") -> dict[str, cloudwatch.IMetric]:
+        """Return one metric per function, by its id in an expression, without that of ``but``."""
         of_options = (name for one in self.options for name in one.function_names)
         functions = (*self.ingestion.function_names, *of_options)
         return {
             f"function{number}{name.lower()}": _function(function)(name, minutes=5)
             for number, function in enumerate(functions)
+            if function != but
         }
 
     def tables(self, name: str) -> dict[str, cloudwatch.IMetric]:
@@ -268,6 +270,7 @@ class TenantAlarms(Construct):
             *(alarm for alarms in ALARMS.joined() for alarm in alarms(self)),
             *self._search(),
             *self._tables(),
+            *self._recovery(),
             *self._security(),
             *self._power(),
         ]
@@ -370,7 +373,8 @@ class TenantAlarms(Construct):
             "ApproximateNumberOfMessagesVisible", "Maximum", ingestion.dead_letter_queue_names
         )
         yield from self._alarms_of_sum("dead-letters", dead, 1)
-        failed = {**metrics.functions("Errors"), **metrics.functions("Throttles")}
+        errors = metrics.functions("Errors", but=ingestion.parser_function)
+        failed = {**errors, **metrics.functions("Throttles")}
         yield from self._alarms_of_sum("functions-failing", failed, 3)
         yield from self._postponed()
 
@@ -403,6 +407,14 @@ class TenantAlarms(Construct):
         metrics = self.metrics
         throttled = {**metrics.tables("ReadThrottleEvents"), **metrics.tables("WriteThrottleEvents")}
         yield self.add("tables-throttled", _sum("Throttled calls", throttled, minutes=5), 1)
+
+    def _recovery(self) -> Iterator[cloudwatch.Alarm]:
+        """https://docs.aws.amazon.com/aws-backup/latest/devguide/cloudwatch.html"""
+        if vault := self.metrics.data.recovery_vault:
+            jobs = MetricSource("AWS/Backup", {"BackupVaultName": vault}, minutes=60)
+            ends = ("Failed", "Aborted", "Expired")
+            failed = {end.lower(): jobs(f"NumberOfBackupJobs{end}") for end in ends}
+            yield self.add("recovery-point-missing", _sum("Failed copies", failed, minutes=60), 1)
 
     def _security(self) -> Iterator[cloudwatch.Alarm]:
         counted = self.metrics.counted

@@ -18,6 +18,7 @@ from tests.stacks.first_week import alarms_on_run, raised_in
 from tests.stacks.trail_filters import matches
 from tests.stacks.values import (
     DATA,
+    INGESTION,
     KEYS,
     ORCHESTRATOR,
     deployed,
@@ -428,3 +429,32 @@ def test_the_first_week_raises_no_alarm_on_audit_and_six_hours_without_a_run_do(
     assert raised_in(alarm, [None] * 6) == [6], "runs that never began"
     before = [None] * 24
     assert raised_in(alarm, [*before, *week], serving_from=24) == [], "stacks stand a day before the service"
+
+
+def test_a_copy_that_fails_or_never_begins_is_told(template: dict[str, Any]) -> None:
+    (alarm,) = (
+        one["Properties"]
+        for one in template["Resources"].values()
+        if one["Type"] == "AWS::CloudWatch::Alarm" and "Backup" in str(one["Properties"].get("Metrics"))
+    )
+    metrics = [one["MetricStat"]["Metric"] for one in alarm["Metrics"] if "MetricStat" in one]
+    assert {one["MetricName"].removeprefix("NumberOfBackupJobs") for one in metrics} == {
+        "Failed",
+        "Aborted",
+        "Expired",
+    }
+    vault = [{"Name": "BackupVaultName", "Value": DATA.recovery_vault}]
+    assert all(one["Dimensions"] == vault for one in metrics)
+
+
+def test_a_file_that_ends_the_parser_is_no_failing_function(template: dict[str, Any]) -> None:
+    named = {
+        (metric["MetricName"], metric["Dimensions"][0]["Value"])
+        for one in template["Resources"].values()
+        if one["Type"] == "AWS::CloudWatch::Alarm"
+        for query in one["Properties"].get("Metrics", ())
+        if (metric := query.get("MetricStat", {}).get("Metric", {})).get("Namespace") == "AWS/Lambda"
+    }
+    assert ("Errors", "value-ingest") in named
+    assert ("Throttles", INGESTION.parser_function) in named
+    assert ("Errors", INGESTION.parser_function) not in named

@@ -77,6 +77,7 @@ DATA = DataOutputs(
     schema_role_name="value-schema",
     system_secrets={"orders": _arn("secretsmanager", "secret:value-orders-AbCdEf")},
     backup_role_arn="arn:aws:iam::111122223333:role/assistant/value-backup",
+    recovery_vault="recovery-value",
 )
 EDGE = EdgeOutputs(
     target_group_arn=_arn("elasticloadbalancing", "targetgroup/value-tasks/0123456789abcdef"),
@@ -99,7 +100,8 @@ INGESTION = IngestionOutputs(
     withdrawals_queue_arn=_arn("sqs", "value-withdrawals"),
     queue_names=("value-ingestion", "value-withdrawals"),
     dead_letter_queue_names=("value-ingestion-dead", "value-withdrawals-dead"),
-    function_names=("value-ingest", "value-withdraw"),
+    function_names=("value-ingest", "value-parse", "value-withdraw"),
+    parser_function="value-parse",
     log_groups={
         name: f"value-{name}" for name in ("close_audit_days", "ingest_documents", "sweep_quarantine")
     },
