@@ -347,7 +347,9 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
                 update={"document_links": f"kms:{tenant.link_secret_parameter}"}
             ),
             # The container's file has no profile.
-            "review": config.review.model_copy(update={"two_people": config.needs_two_people}),
+            "review": config.review.model_copy(
+                update={"two_people": config.needs_two_people, "guard": config.guard}
+            ),
             "records": RecordsSection(
                 live_values_days=config.live_values_days,
                 deployed=DeployedKeeping(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from pydantic import Field
+
 from assistant.domain.answers import (
     AlsoPossible,
     AnswerEnding,
@@ -116,6 +118,8 @@ class Problem(PublicModel):
     detail: str
     code: str
     retryable: bool
+    findings: tuple[ReplyCheck, ...] = Field(default=(), exclude_if=lambda findings: not findings)
+    """Of a text that is not sent (``reply_findings``): what the check found."""
 
 
 AnswerEvent = Started | Sources | Token | SentenceEnded | ElementChanged | Checks | Done | Problem

@@ -328,7 +328,7 @@ class WriteReply:
 
         def kept(check: ReplyCheck) -> ReplyCheck:
             values = () if check.kind == "missing" else tuple(map(hidden, check.values))
-            return check.model_copy(update={"values": values, "line": None})
+            return check.model_copy(update={"values": values, "line": None, "id": ""})
 
         is_cut = text.finish_reason is FinishReason.LENGTH
         finish_reason = FinishReason.LENGTH if is_cut else FinishReason.STOP

@@ -20,7 +20,6 @@ from assistant.domain.answers import ReplyCheck
 from assistant.text.language import (
     WORD,
     Language,
-    SentenceSpan,
     fold,
     quantities,
     split_sentences,
@@ -74,11 +73,11 @@ class _Check:
         spans = split_sentences(text)
         for span in spans:
             if foreign := tuple(dict.fromkeys(self._foreign(span.text))):
-                yield _fault("not_held", span, foreign[:20])
+                yield ReplyCheck.found("not_held", foreign[:20], words=span.text, start=span.start)
             elif self._is_contradicted(span.text):
-                yield _fault("contradicts", span, ())
+                yield ReplyCheck.found("contradicts", (), words=span.text, start=span.start)
         if missing := self._missing(text):
-            yield ReplyCheck(kind="missing", values=missing[:20])
+            yield ReplyCheck.found("missing", missing[:20])
 
     # Values
 
@@ -180,10 +179,6 @@ class _Check:
         number, _, unit = value.partition(" ")
         amount = amount_of((number, unit)) if unit else (number, 0.0)
         return number in told.quantities.values or _has(amount, told.amounts)
-
-
-def _fault(kind: str, span: SentenceSpan, values: tuple[str, ...]) -> ReplyCheck:
-    return ReplyCheck.model_validate({"kind": kind, "start": span.start, "end": span.end, "values": values})
 
 
 def _has(amount: Amount, amounts: frozenset[Amount]) -> bool:

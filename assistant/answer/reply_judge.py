@@ -109,7 +109,7 @@ class JudgeReply:
             missing[:] = [verdicts.missing]
         checks = [*_faults(spans, [verdict for verdict, *_ in known], lines)]
         if missing[0]:
-            checks.append(ReplyCheck(kind="missing", values=(missing[0],)))
+            checks.append(ReplyCheck.found("missing", (missing[0],)))
         return CheckedReply(tuple(checks), usage=usage)
 
     async def _asked(
@@ -179,10 +179,10 @@ def _faults(
 ) -> Iterator[ReplyCheck]:
     for span, one in zip(spans, verdicts, strict=True):
         if one.verdict != "held":
-            yield ReplyCheck(
-                kind="contradicts" if one.verdict == "opposite" else "not_held",
+            yield ReplyCheck.found(
+                "contradicts" if one.verdict == "opposite" else "not_held",
+                (one.words,) if one.words and one.words in span.text else (),
+                words=span.text,
                 start=span.start,
-                end=span.end,
-                values=(one.words,) if one.words and one.words in span.text else (),
                 line=None if one.line is None else lines[one.line - 1],
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -150,14 +150,20 @@ class AppendToAnswer:
         return await self._services.records.append_verdict(answer_id, verdict, agent=identity.agent)
 
     async def sent(
-        self, answer_id: str, sent: Sent, *, identity: Identity, context: ContextToken | None = None
+        self,
+        answer_id: str,
+        sent: Sent,
+        *,
+        identity: Identity,
+        guard: Callable[[], Awaitable[None]] | None = None,
+        context: ContextToken | None = None,
     ) -> StoredSent:
         """Append what was sent: labels in the record, live values apart and for their own time. Then deliver
         it where the tenant names who takes replies; with the same id both may be repeated.
 
-        ``context``: passed on with the reply. Raises NotFoundError, InvalidRequestError (a span of an element
-        that the answer does not have), ConflictError (same id, other text; too many),
-        RecordsUnavailableError, ReplyNotDeliveredError (it is recorded).
+        ``guard``: raises what refuses the text. ``context``: passed on with the reply. Raises NotFoundError,
+        InvalidRequestError (a span of an element that the answer does not have), ConflictError (same id,
+        other text; too many), RecordsUnavailableError, ReplyNotDeliveredError (it is recorded).
         """
         services = self._services
         record = await own_answer(self._services, answer_id, identity=identity)
@@ -166,6 +172,8 @@ class AppendToAnswer:
             if reply is None or reply.reply_to != answer_id:
                 raise InvalidRequestError("reply_id is of no reply to this answer.")
         labelled, values = without_values(sent, record)
+        if guard is not None:
+            await guard()
         await take_place(services, answer_id, "sends", sent.send_id)
         # The record first: an id that is used for another text is refused before any value is kept.
         stored = await services.records.append_sent(answer_id, labelled, agent=identity.agent)

@@ -8,6 +8,8 @@ text.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -20,6 +22,8 @@ from assistant.domain.documents import Loading, SearchFilters
 from assistant.domain.elements import Element, ElementUse
 from assistant.domain.public import PublicModel
 
+FINDING_ID = 16
+"""Characters of a finding's id."""
 MOST_EXCERPTS = 60_000
 """Number of characters of the supplementary private use area A, less a margin."""
 
@@ -430,6 +434,10 @@ class LiveMatch(PublicModel):
     """The connector's, as it was then."""
 
 
+Guard = Literal["seen", "reason", "second_person"]
+"""What a reply with findings needs before it is sent."""
+
+
 class ReplyCheck(PublicModel):
     """What is wrong with a text for a patient, by the lines and live values of its answer."""
 
@@ -445,6 +453,23 @@ class ReplyCheck(PublicModel):
     """A record has none of what is missing: they are words of documents."""
     line: str | None = Field(default=None, exclude_if=lambda line: line is None)
     """The line that decides, where a model read the text. A record has none."""
+    id: str = Field(default="", max_length=FINDING_ID, exclude_if=lambda name: not name)
+    """Names the finding when a text is sent in spite of it: of its kind, values and words. A record has
+    none."""
+
+    @classmethod
+    def found(
+        cls,
+        kind: Literal["not_held", "reckoned", "contradicts", "missing"],
+        values: tuple[str, ...],
+        *,
+        words: str = "",
+        start: int = 0,
+        line: str | None = None,
+    ) -> Self:
+        """Return a finding in ``words``, which begin at ``start``; without words something is missing."""
+        name = hashlib.sha256(json.dumps([kind, values, words]).encode()).hexdigest()[:FINDING_ID]
+        return cls(kind=kind, start=start, end=start + len(words), values=values, line=line, id=name)
 
     @property
     def stops(self) -> bool:
@@ -654,6 +679,14 @@ class Sent(PublicModel):
     text: str = Field(min_length=1, max_length=MOST_SENT_CHARACTERS)
     reply_id: RecordId | None = Field(default=None, exclude_if=lambda reply_id: reply_id is None)
     """The reply that it was edited from: ``answer_id`` of its record."""
+    confirmed: tuple[Annotated[str, Field(max_length=FINDING_ID)], ...] = Field(
+        default=(), max_length=200, exclude_if=lambda confirmed: not confirmed
+    )
+    """Ids of what the check found in it, and the agent looked at."""
+    reason: str | None = Field(
+        default=None, min_length=1, max_length=500, exclude_if=lambda reason: reason is None
+    )
+    """Why it is sent in spite of that; the tenant may ask for it."""
     live: tuple[LiveSpan, ...] = Field(default=(), max_length=100)
     """Where the text has values of live elements, in order and apart. They are kept for the time that the
     tenant file says; after it their labels stand there. A client that fills values in must say so: the

@@ -5,6 +5,7 @@ Only the edge (``api``, ``cli``) turns an error into a status or an exit code.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -121,6 +122,19 @@ class SecondPersonNeededError(ConflictError):
     """The request is recorded; another person must ask for the same before it runs (409)."""
 
     code = "second_person_needed"
+
+
+class ReplyFindingsError(ConflictError):
+    """The check found something in a text for a patient, and nothing is sent: an agent looks first (409).
+
+    ``findings``: ``ReplyCheck`` of each.
+    """
+
+    code = "reply_findings"
+
+    def __init__(self, message: str, findings: Sequence[object]) -> None:
+        super().__init__(message)
+        self.findings = findings
 
 
 class OverloadedError(AssistantError):

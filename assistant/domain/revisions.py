@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, StringConstraints, ValidationError
 
 from assistant.domain.answers import RecordId
-from assistant.domain.errors import RecordsUnavailableError
+from assistant.domain.errors import NotFoundError, RecordsUnavailableError
 from assistant.domain.public import PublicModel
 
 Body = TypeVar("Body", bound=PublicModel)
@@ -63,8 +63,12 @@ class CaseState(StrEnum):
 
 
 CASE_LISTS = (*(state.value for state in CaseState), JOINED)
-ActOfTwo = Literal["withdraw_source", "erase", "export"]
-"""What two people must ask for under the profile ``hipaa``."""
+ActOfTwo = Literal["withdraw_source", "erase", "export", "send"]
+"""What two people must ask for under the profile ``hipaa``; ``send`` where the tenant says so."""
+
+
+Half = Literal["both", "first", "second"]
+"""What a request for an act of two is: of an act that runs by the second one, or one of the two."""
 
 
 class ActRequest(PublicModel):
@@ -72,9 +76,19 @@ class ActRequest(PublicModel):
 
     act: ActOfTwo
     subject: str
-    """Name of the source; ``patient:`` and the keyed hash of a member number; ``desk``, ``training sets``."""
+    """Name of the source; ``patient:`` and the keyed hash of a member number; ``desk``, ``training sets``;
+    of ``send`` the answer's id."""
     asked_by: str
     confirmed_by: str | None = None
+
+    def runs_by(self, half: Half) -> str | None:
+        """Return whose request runs the confirmed act; None while it waits."""
+        return self.asked_by if half == "first" and self.confirmed_by else self.confirmed_by
+
+    def check_begins(self, half: Half) -> None:
+        """Raise NotFoundError for a confirmation that no request waits for."""
+        if half == "second" and self.confirmed_by is None:
+            raise NotFoundError(f"No request for {self.act} of {self.subject} with these contents waits.")
 
 
 class ReleaseState(StrEnum):

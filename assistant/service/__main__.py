@@ -190,6 +190,7 @@ async def _service(
                 sorted(name for name, each in tenants.items() if each.answering.live.replies is not None)
             ),
             replies=tuple(sorted(name for name, each in tenants.items() if each.answering.writes_answers)),
+            guards={name: each.answering.tenant.guard for name, each in tenants.items()},
             examples={name: each.answering.tenant.answers.examples for name, each in tenants.items()},
             unwritten=tuple(
                 sorted(

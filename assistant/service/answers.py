@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol, TypeVar
 
@@ -21,8 +21,10 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from assistant.answer.events import AnswerEvent, Cause, Problem
+from assistant.answer.guard import GuardSent
 from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.reply import REPLY_CHECK, PreparedReply, ReplyRequest
+from assistant.answer.reply_judge import CheckedReply
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
 from assistant.answer.take import AnswerRequest, TakeQuestion
 from assistant.domain import errors
@@ -40,6 +42,7 @@ from assistant.domain.clock import Deadline
 from assistant.domain.context import CareContext
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import Identity, Role
+from assistant.domain.public import fields_of
 from assistant.option import Place
 from assistant.service.coming_back import POLL_S, ComingBack, is_interrupted
 from assistant.service.errors import (
@@ -72,7 +75,7 @@ from assistant.service.streams import (
     send_stream,
     send_whole,
 )
-from assistant.service.wire import Conversation, ReplyChecks, SendRequest
+from assistant.service.wire import ConfirmRequest, Conversation, KeptSent, ReplyChecks, SendRequest
 from assistant.stores.ports import Claim
 
 EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
@@ -641,37 +644,86 @@ async def check_reply(
     lines = await reply.lines_of(answer_id, asked.live, identity=caller)
     deadline = Deadline.after(limits.answer_deadline_s, clock=service.clock)
     is_read = asked.by_model and tenant.answering.writes_answers
-    leave = await _place(service, tenant, caller) if is_read else None
-    try:
-        checked = await reply.check(lines, asked.text, deadline=deadline, by_model=leave is not None)
-    finally:
-        if leave is not None:
-            leave()
-    if is_read and leave is None:
+    async with _place(service, tenant, caller, is_needed=is_read) as has_place:
+        checked = await reply.check(lines, asked.text, deadline=deadline, by_model=has_place)
+    if is_read and not has_place:
         checked = replace(checked, degraded=(REPLY_CHECK,))
     service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
     return ReplyChecks(checks=checked.checks, degraded=checked.degraded)
 
 
-async def _place(service: Service, tenant: ServedTenant, caller: Identity) -> Callable[[], None] | None:
-    """Take a place among the answers in progress; return what leaves it, None where there is none."""
+@asynccontextmanager
+async def _place(
+    service: Service, tenant: ServedTenant, caller: Identity, *, is_needed: bool
+) -> AsyncGenerator[bool]:
+    """Take a place among the answers in progress; give whether there is one, and leave it."""
+    leave: Callable[[], None] | None = None
+    with suppress(errors.OverloadedError):
+        if is_needed and not await tenant.power.is_paused():
+            leave = service.admissions[caller.tenant].enter(caller.agent)
     try:
-        is_paused = await tenant.power.is_paused()
-        return None if is_paused else service.admissions[caller.tenant].enter(caller.agent)
-    except errors.OverloadedError:
-        return None
+        yield leave is not None
+    finally:
+        if leave is not None:
+            leave()
+
+
+def _guard(tenant: ServedTenant) -> GuardSent:
+    people = replace(tenant.two_people, is_needed=True)
+    return GuardSent(services=tenant.answering, replies=tenant.write_reply, people=people)
 
 
 @router.post("/v1/answers/{answer_id}/sent", **declared(404, 409, body=SendRequest))
 async def keep_sent(
-    tenant: TenantOf, caller: _Agent, answer_id: str, asked: Annotated[SendRequest, json_body(SendRequest)]
-) -> StoredSent:
-    """Record what the agent sends to the patient, and deliver it where the tenant names a system that takes
-    replies; without one nothing is delivered. The same send_id with the same content is kept once. After 503
-    `reply_not_delivered` it is recorded, and may be sent again with the same send_id. An answer takes 50 sent
-    texts; another one is refused (409)."""
-    append = AppendToAnswer(tenant.answering)
-    return await append.sent(answer_id, asked.sent, identity=caller, context=asked.context)
+    service: ServiceOf,
+    tenant: TenantOf,
+    caller: _Agent,
+    answer_id: str,
+    asked: Annotated[SendRequest, json_body(SendRequest)],
+) -> KeptSent:
+    """Check what the agent sends to the patient, record it, and deliver it where the tenant names a system
+    that takes replies; without one nothing is delivered. The same send_id with the same content is kept once.
+    After 503 `reply_not_delivered` it is recorded, and may be sent again with the same send_id. An answer
+    takes 50 sent texts; another one is refused (409).
+
+    Where the check finds something, nothing is recorded or delivered: 409 `reply_findings` has the
+    `findings`. Send again with their ids in `confirmed`; where the tenant asks for it, with a `reason`, or
+    once another agent has confirmed the text. The tenant's emergency lines are never findings."""
+    limits, answering = tenant.answering.tenant.limits, tenant.answering
+    checked = CheckedReply(())
+
+    async def guard() -> None:
+        nonlocal checked
+        async with _place(service, tenant, caller, is_needed=answering.writes_answers) as has_place:
+            checked = await _guard(tenant).run(
+                answer_id,
+                asked.sent,
+                shown=asked.values,
+                identity=caller,
+                deadline=Deadline.after(limits.answer_deadline_s, clock=service.clock),
+                by_model=has_place,
+            )
+        service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
+
+    append = AppendToAnswer(answering)
+    kept = await append.sent(answer_id, asked.sent, identity=caller, guard=guard, context=asked.context)
+    return KeptSent(**fields_of(kept, StoredSent), degraded=checked.degraded)
+
+
+@router.post(
+    "/v1/answers/{answer_id}/sent/confirm", status_code=204, **declared(404, 409, body=ConfirmRequest)
+)
+async def confirm_sent(
+    tenant: TenantOf,
+    caller: _Agent,
+    answer_id: str,
+    asked: Annotated[ConfirmRequest, json_body(ConfirmRequest)],
+) -> Response:
+    """Confirm another agent's text that waits for a second person; who asked sends it then, within an hour.
+    Without `contents` the response is 409 `reply_findings`, with what to look at and the digest to name. The
+    caller needs the labels of the answer, and the read is recorded."""
+    await _guard(tenant).confirm(answer_id, asked.text, named=asked.contents, identity=caller)
+    return Response(status_code=204)
 
 
 @router.post("/v1/answers/{answer_id}/acts", **declared(404, 409, body=Act))

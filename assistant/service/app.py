@@ -444,6 +444,7 @@ _READ = (
     ReplyBody,
     CheckBody,
     Verdict,
+    wire.ConfirmRequest,
     wire.SendRequest,
     Document,
     wire.WithholdRequest,

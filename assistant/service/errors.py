@@ -55,7 +55,17 @@ def problem_of(error: AssistantError) -> Problem:
     for kind, status, title in STATUSES:
         if isinstance(error, kind):
             code, retryable = error.code, error.retryable
-            return Problem(title=title, status=status, detail=error.message, code=code, retryable=retryable)
+            found = error.findings if isinstance(error, errors.ReplyFindingsError) else ()
+            return Problem.model_validate(
+                {
+                    "title": title,
+                    "status": status,
+                    "detail": error.message,
+                    "code": code,
+                    "retryable": retryable,
+                    "findings": found,
+                }
+            )
     _log.error("error_without_status", exc_info=error)
     return INTERNAL_PROBLEM
 

@@ -20,7 +20,7 @@ from assistant.domain.documents import (
     UploadResult,
 )
 from assistant.domain.elements import Element
-from assistant.domain.public import PublicModel
+from assistant.domain.public import PublicModel, fields_of
 
 
 class WholeAnswer(Done, Sources, Started):
@@ -42,14 +42,42 @@ class ElementRequest(PublicModel):
 class SendRequest(Sent):
     """``POST /v1/answers/{id}/sent``."""
 
+    shown: tuple[answers.LiveText, ...] = Field(default=(), max_length=40)
+    """Live values that the answer shows to this agent, as the check of a reply takes them; kept nowhere."""
     context: ContextToken | None = Field(default=None, repr=False)
     """The care application's token of the answer's question, as it came. It goes on to the system that takes
     the tenant's replies, which knows the chat by it, and is kept nowhere."""
 
     @property
+    def values(self) -> tuple[answers.LiveText, ...]:
+        """The live values that the text may say."""
+        said = (
+            answers.LiveText(element_id=span.element_id, value=self.text[span.start : span.end])
+            for span in self.live
+        )
+        return (*self.shown, *said)
+
+    @property
     def sent(self) -> Sent:
         """What is kept."""
-        return Sent(send_id=self.send_id, text=self.text, reply_id=self.reply_id, live=self.live)
+        return Sent(**fields_of(self, Sent))
+
+
+class KeptSent(answers.StoredSent):
+    """The response: what is kept, and which checks did not run."""
+
+    degraded: tuple[str, ...] = Field(default=(), exclude_if=lambda degraded: not degraded)
+    """``reply_check``: the model that writes did not read the text, and should have. ``no_lines``: the answer
+    rests on no lines that can be read, and values were checked alone."""
+
+
+class ConfirmRequest(PublicModel):
+    """``POST /v1/answers/{id}/sent/confirm``, by another agent than who sends."""
+
+    text: str = Field(min_length=1, max_length=answers.MOST_SENT_CHARACTERS)
+    """Exactly as it waits."""
+    contents: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """The digest that the refusal of the first request names: the agent looked at the findings."""
 
 
 class ReplyChecks(PublicModel):
@@ -317,6 +345,8 @@ class ConsoleConfig(PublicModel):
     """Tenants whose sent replies are delivered; those of others are recorded only."""
     replies: tuple[str, ...] = ()
     """Tenants with a model that writes replies."""
+    guards: dict[str, answers.Guard] = Field(default_factory=dict[str, answers.Guard])
+    """Tenant = what a reply with findings needs before it is sent."""
     examples: dict[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])
     """Tenant = questions that its empty page offers."""
     unwritten: tuple[str, ...] = ()

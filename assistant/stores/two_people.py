@@ -18,7 +18,7 @@ from assistant.domain.errors import (
     InvalidRequestError,
     SecondPersonNeededError,
 )
-from assistant.domain.revisions import ActOfTwo, ActRequest, DeskKind, body_of_item, first_revision
+from assistant.domain.revisions import ActOfTwo, ActRequest, DeskKind, Half, body_of_item, first_revision
 from assistant.stores.desk import StoredDesk
 
 WAITS_FOR = timedelta(hours=24)
@@ -56,15 +56,19 @@ class TwoPeople:
         by: str,
         contents: Callable[[], Awaitable[Contents]],
         named: str | None = None,
+        half: Half = "both",
     ) -> None:
         """Return where the act may run now, on these contents and no others.
 
         A request is of an act, a subject and their contents: where these change, it counts no more.
         ``named``: digest of the contents that the person looked at, without which nobody confirms.
+        ``half``: the act runs by the request of ``first``, and ``second`` only confirms; by ``both`` it runs
+        by the second one's.
 
-        Raises InvalidRequestError (``by`` is empty), SecondPersonNeededError (the request is recorded, or the
-        contents are to be looked at), ForbiddenError (the first person asks again), ContentsChangedError,
-        ConflictError (another person asks at the same moment), RecordsUnavailableError.
+        Raises InvalidRequestError (``by`` is empty), NotFoundError (``second``: nobody asked),
+        SecondPersonNeededError (the request is recorded, or the contents are to be looked at), ForbiddenError
+        (the first person asks again), ContentsChangedError, ConflictError (another person asks at the same
+        moment), RecordsUnavailableError.
         """
         if not self.is_needed:
             return
@@ -81,11 +85,12 @@ class TwoPeople:
         request = ActRequest(act=act, subject=subject, asked_by=by)
         if (item := await self.store.get(DeskKind.ACT_REQUEST, item_id)) is not None:
             before, age, revision = body_of_item(item, ActRequest), now - item.at, item.revision + 1
-            if before.confirmed_by == by and age < HOLDS_FOR:
+            if by == before.runs_by(half) and age < HOLDS_FOR:
                 return
             if before.confirmed_by is None and age < WAITS_FOR:
                 _refuse_confirmation(before, about, by=by, named=named, asked_at=item.at)
                 request = before.model_copy(update={"confirmed_by": by})
+        request.check_begins(half)
         first = first_revision(DeskKind.ACT_REQUEST, item_id, request, by=by, at=now)
         await self.store.put(first.model_copy(update={"revision": revision}))
         if request.confirmed_by is None:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from assistant.domain.answers import Guard
 from assistant.domain.documents import ID_SEPARATOR
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.paths import canonical_path
@@ -374,6 +375,10 @@ class ReviewSection(OpenSection):
     two_people: bool | None = None
     """Whether what one person decides goes live only by another one's approval; by default under the profile
     ``hipaa`` alone, which cannot be without it."""
+    guard: Guard | None = None
+    """What a reply needs in which the check finds something, before it is sent. ``seen``, the default: the
+    agent says that they looked at it. ``reason``: and why it is right. ``second_person``: and another agent
+    confirms the text. Under the profile ``hipaa`` it is one of the last two, by default ``reason``."""
 
 
 class TenantConfig(OpenSection):
@@ -484,6 +489,14 @@ class TenantConfig(OpenSection):
         return self
 
     @model_validator(mode="after")
+    def _a_patients_reply_is_guarded(self) -> Self:
+        if self.guard == "seen" and self.deployment is not None and self.deployment.profile == "hipaa":
+            raise ValueError(
+                'review.guard = "seen", and the profile is "hipaa": write "reason" or "second_person"'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _plain_ids_are_for_development(self) -> Self:
         if self.care_context is not None and self.care_context.plain_ids:
             profile = None if self.deployment is None else self.deployment.profile
@@ -513,6 +526,12 @@ class TenantConfig(OpenSection):
         """Whether nothing of the review desk goes live by one person's decision."""
         is_hipaa = self.deployment is not None and self.deployment.profile == "hipaa"
         return is_hipaa or bool(self.review.two_people)
+
+    @property
+    def guard(self) -> Guard:
+        """Return what a reply needs in which the check finds something."""
+        is_hipaa = self.deployment is not None and self.deployment.profile == "hipaa"
+        return self.review.guard or ("reason" if is_hipaa else "seen")
 
     @property
     def live_values_days(self) -> int:

@@ -38,6 +38,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
+from assistant.domain.answers import ReplyCheck
 from assistant.process.http import HEAD_LIMIT_BYTES
 from tests.fakes.running_service import RunningService, running_service
 
@@ -73,11 +74,14 @@ OF_AN_AGENT = re.compile(r"^/v1/answers/")
 OF_A_TENANT = re.compile(r"^/v1/(answers|documents)/")
 ROLES = ("agent", "knowledge_owner", "reviewer")
 CHAT = "/v1/chat/completions"
+TEXT = "Wait two days."
+FOUND = ReplyCheck.found("not_held", ("2 day",), words=TEXT).id
+"""Where a walk withdrew the document that holds it."""
 OF_AN_ANSWER: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("GET", "", {}),
     ("GET", "/events", {}),
     ("POST", "/verdict", {"json": {"verdict_id": "crossing", "label": "bad"}}),
-    ("POST", "/sent", {"json": {"send_id": "crossing", "text": "Theirs."}}),
+    ("POST", "/sent", {"json": {"send_id": "crossing", "text": TEXT, "confirmed": [FOUND]}}),
     ("POST", "/acts", {"json": {"act_id": "crossing", "kind": "possibly_taken"}}),
     ("DELETE", "", {}),
 )

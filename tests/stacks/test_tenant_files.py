@@ -406,6 +406,7 @@ def test_a_container_knows_whether_decisions_need_two_people(
     path = tmp_path / f"{name}.toml"
     path.write_text(effective_tenant_file(deployed(name)))
     assert load_tenant(path).needs_two_people is expected
+    assert load_tenant(path).guard == ("reason" if expected else "seen")
 
 
 def test_a_container_keeps_how_many_cases_of_an_agent_may_wait(folder: Path) -> None:

@@ -85,6 +85,18 @@ async def test_a_sent_reply_is_recorded_and_posted_with_its_context(tmp_path: Pa
         assert "the.care.token" not in response.text
 
 
+@pytest.mark.parametrize("text", ["The wait is nine days.", "The wait is two days, says Dr. Brandt."])
+async def test_a_text_with_findings_is_posted_once_they_were_seen(tmp_path: Path, text: str) -> None:
+    async with opened(tmp_path, script=of_statuses(202), replies=PATH) as site:
+        answer_id = await answered(site)
+        refused = await send(site, answer_id, text=text)
+        assert (refused.status_code, refused.json()["code"]) == (409, "reply_findings")
+        assert posted(site) == []
+        confirmed = [one["id"] for one in refused.json()["findings"]]
+        assert (await send(site, answer_id, text=text, confirmed=confirmed)).status_code == 200
+        assert [orjson.loads(exchange.body)["text"] for exchange in posted(site)] == [text]
+
+
 async def test_one_failure_of_the_care_application_is_tried_again_under_the_same_key(tmp_path: Path) -> None:
     async with opened(tmp_path, script=of_statuses(503, 200), replies=PATH) as site:
         assert (await send(site, await answered(site))).status_code == 200

@@ -97,9 +97,8 @@ async def test_a_sentence_that_code_names_is_named_once() -> None:
 async def test_without_a_verdict_the_check_by_code_stands_and_is_marked(said: Step) -> None:
     desk = await Desk.opened(said)
     checked = await desk.check("You can refill on day 25 of 30.")
-    assert checked == CheckedReply(
-        (ReplyCheck(kind="not_held", start=0, end=31, values=("25",)),), ("reply_check",)
-    )
+    fault = ReplyCheck.found("not_held", ("25",), words="You can refill on day 25 of 30.")
+    assert checked == CheckedReply((fault,), ("reply_check",))
 
 
 async def test_a_late_verdict_is_not_waited_for() -> None:

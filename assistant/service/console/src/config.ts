@@ -1,6 +1,8 @@
 /** What the service tells the page about itself, before anybody has signed in. */
 import { ApiError, problemOf, unreachable, whole } from "./problems.ts";
 
+export type Guard = "seen" | "reason" | "second_person";
+
 export interface Config {
   readonly issuer: string;
   readonly client_id: string;
@@ -13,6 +15,8 @@ export interface Config {
   readonly service: string;
   /** Tenants whose sent replies are delivered; those of others are recorded only. */
   readonly delivers?: readonly string[];
+  /** By tenant: what a reply with findings needs before it is sent. */
+  readonly guards?: Readonly<Record<string, Guard>>;
   /** Tenants with a model that writes replies. */
   readonly replies?: readonly string[];
 }

@@ -8,6 +8,7 @@ import { type LiveWords, liveSpans, liveWords, withElement, withoutValues, words
 import { Marking, type VerdictDraft } from "./marking.ts";
 import type { QuestionContext } from "./options.ts";
 import { ApiError } from "./problems.ts";
+import type { Guarded } from "./replying.ts";
 import { Snippets } from "./snippets.ts";
 import { textAt } from "./text.ts";
 import { clearTab, type KeptDraft, readTab, writeTab } from "./tab_state.ts";
@@ -225,12 +226,12 @@ export class Conversation {
   async send(
     turn: Turn,
     text: string,
-    { isDelivered, replyId = null }: { isDelivered: boolean; replyId?: string | null },
+    { isDelivered, replyId = null, guarded }: { isDelivered: boolean; replyId?: string | null; guarded?: Guarded },
   ): Promise<void> {
     if (turn.answerId === null) return;
     const live = liveSpans(text, this.#wordsOf(turn));
     const context = this.#contextOf.get(turn.key);
-    const stored = await this.#marking.send(turn, turn.answerId, text, { live, context, replyId });
+    const stored = await this.#marking.send(turn, turn.answerId, text, { live, context, replyId, guarded });
     const sent = { ...stored, isDelivered };
     this.#change(turn.key, (current) => ({ ...current, isRecorded: true, sends: [...current.sends, sent] }));
     this.setReply(turn.answerId, null);

@@ -1,6 +1,7 @@
 /** What an agent says of an answer: its mark, and the reply that was sent. Each is kept once, after the answer. */
 import type { Api } from "./api.ts";
 import { ApiError, notOnRecord } from "./problems.ts";
+import type { Guarded } from "./replying.ts";
 import type { Turn } from "./turn.ts";
 import type { LiveSpan, Problem, StoredSent, StoredVerdict, VerdictLabel } from "./wire.ts";
 
@@ -9,6 +10,13 @@ export interface VerdictDraft {
   readonly reasons: readonly string[];
   readonly betterText: string;
   readonly wrongCitations: readonly number[];
+}
+
+interface Sending {
+  readonly live?: readonly LiveSpan[];
+  readonly context?: string | undefined;
+  readonly replyId?: string | null;
+  readonly guarded?: Guarded | undefined;
 }
 
 /** Between tries while the record of the answer may still be on its way. */
@@ -45,11 +53,11 @@ export class Marking {
     turn: Turn,
     answerId: string,
     text: string,
-    { live = [], context, replyId = null }: { live?: readonly LiveSpan[]; context?: string | undefined; replyId?: string | null } = {},
+    { live = [], context, replyId = null, guarded }: Sending = {},
   ): Promise<StoredSent> {
     const attempt = `sent ${answerId}`;
     const send_id = this.#idOf(attempt, JSON.stringify([text, live]));
-    const sent = { send_id, text, live, ...(replyId === null ? {} : { reply_id: replyId }), ...(context === undefined ? {} : { context }) };
+    const sent = { send_id, text, live, ...(replyId === null ? {} : { reply_id: replyId }), ...(context === undefined ? {} : { context }), ...guarded };
     const stored = await this.#onRecord(turn, () => this.#api.send(answerId, sent));
     this.#attempts.delete(attempt);
     return stored;

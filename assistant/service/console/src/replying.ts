@@ -20,6 +20,15 @@ export interface Checked {
   readonly reading: "read" | "failed" | "none";
   /** The agent looked at what was found, and uses the text. */
   readonly isAccepted: boolean;
+  /** Why the text is right in spite of it. */
+  readonly reason: string;
+}
+
+/** What goes with a text that is sent, for the check that stands before it. */
+export interface Guarded {
+  readonly shown: readonly { element_id: string; value: string }[];
+  readonly confirmed?: readonly string[];
+  readonly reason?: string;
 }
 
 /** What this tab keeps of replies: a `Conversation`. */
@@ -119,9 +128,26 @@ export class Replying {
     }
   }
 
-  accept(answerId: string): void {
+  accept(answerId: string, reason = ""): void {
     const checked = this.checked.value[answerId];
-    if (checked !== undefined) put(this.checked, answerId, { ...checked, isAccepted: true });
+    if (checked !== undefined) put(this.checked, answerId, { ...checked, isAccepted: true, reason });
+  }
+
+  /** What the agent has seen of this text. */
+  guarded(turn: Turn, answerId: string, text: string): Guarded {
+    const shown = liveTexts(turn.elements);
+    const checked = this.checked.value[answerId];
+    if (checked?.text !== text || !checked.isAccepted || checked.checks.length === 0) return { shown };
+    const confirmed = checked.checks.flatMap(({ id }) => id ?? []);
+    return { shown, confirmed, ...(checked.reason === "" ? {} : { reason: checked.reason }) };
+  }
+
+  /** The service did not send the text: show what it found, unless the agent has seen just that. */
+  refused(answerId: string, text: string, { findings: checks = [] }: Problem): void {
+    const before = this.checked.value[answerId];
+    const seen = before?.text === text && before.isAccepted ? before.checks.map(({ id }) => id) : [];
+    if (checks.every(({ id }) => seen.includes(id))) return;
+    put(this.checked, answerId, { text, checks, reading: "read", isAccepted: false, reason: "" });
   }
 }
 
@@ -136,7 +162,7 @@ function put<T>(by: By<T>, answerId: string, value: T): void {
 
 function checkedOf(text: string, found: Partial<ReplyChecks>, reading: Checked["reading"] = "read"): Checked {
   const { checks = [], degraded = [] } = found;
-  return { text, checks, reading: degraded.includes("reply_check") ? "failed" : reading, isAccepted: false };
+  return { text, checks, reading: degraded.includes("reply_check") ? "failed" : reading, isAccepted: false, reason: "" };
 }
 
 const MOST_LIVE = 40;

@@ -79,6 +79,8 @@ export interface Problem {
   readonly detail: string;
   readonly code: string;
   readonly retryable: boolean;
+  /** Of a text that was not sent: what the check found. */
+  readonly findings?: readonly ReplyCheck[];
 }
 
 export interface Started {
@@ -262,6 +264,8 @@ export interface ReplyCheck {
   readonly values: readonly string[];
   /** The line that decides, where a model read the text. */
   readonly line?: string | null;
+  /** Names it when the text is sent in spite of it. */
+  readonly id?: string;
 }
 
 export interface ReplyChecks {
@@ -344,12 +348,17 @@ export interface Sent {
   readonly text: string;
   /** The written reply that it was edited from. */
   readonly reply_id?: string | null;
+  /** Ids of findings that the agent looked at, and why the text is right. */
+  readonly confirmed?: readonly string[];
+  readonly reason?: string | null;
   /** Where the text has values of live elements; absent: nowhere. */
   readonly live?: readonly LiveSpan[];
 }
 
 /** A reply to record, and to deliver where the tenant names who takes replies. */
 export interface SendRequest extends Sent {
+  /** Live values that the answer shows: for the check alone. */
+  readonly shown?: readonly LiveText[];
   /** The care application's token of the question: the system that takes replies knows the chat by it. */
   readonly context?: string;
 }

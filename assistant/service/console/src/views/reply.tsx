@@ -1,6 +1,7 @@
-import { useEffect, useLayoutEffect, useMemo } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { draftOf, sentencesOf } from "../draft.ts";
+import { ApiError } from "../problems.ts";
 import { stops } from "../replying.ts";
 import { clockTime, count, textAt } from "../text.ts";
 import { type Turn, canJudge, sentWords } from "../turn.ts";
@@ -121,7 +122,17 @@ function Editor({ turn, text }: EditorProps) {
   const send = async () => {
     if (!canSend || !(await mayUse())) return;
     workspace.focusNext = "edit-reply";
-    if (await run(() => conversation.send(turn, text, { isDelivered: workspace.delivers, replyId: replying.draftOf(answerId).replyId }))) announce(sentWords(workspace.delivers));
+    const guarded = replying.guarded(turn, answerId, text);
+    const { replyId } = replying.draftOf(answerId);
+    const post = async () => {
+      try {
+        await conversation.send(turn, text, { isDelivered: workspace.delivers, replyId, guarded });
+      } catch (error) {
+        if (error instanceof ApiError) replying.refused(answerId, text, error.problem);
+        throw error;
+      }
+    };
+    if (await run(post)) announce(sentWords(workspace.delivers));
   };
   const discard = () => {
     if (canJudge(turn)) workspace.focusNext = "edit-reply";
@@ -211,13 +222,30 @@ function Faults({ answerId, text }: { answerId: string; text: string }) {
         </ul>
         {checked.reading === "failed" && <p class="hint">{UNREAD}</p>}
         {checked.isAccepted && <p class="hint">You looked at this.</p>}
-        {!checked.isAccepted && stops(checked) && (
-          <button type="button" class="button" onClick={() => replying.accept(answerId)}>
-            I checked: use it
-          </button>
-        )}
+        {!checked.isAccepted && stops(checked) && <Acceptance answerId={answerId} />}
       </div>
     </div>
+  );
+}
+
+/** The agent says that they looked, and why the text is right where the tenant asks for it. */
+function Acceptance({ answerId }: { answerId: string }) {
+  const { replying, guard } = useWorkspace();
+  const [reason, setReason] = useState("");
+  const isMissing = guard === "reason" && reason.trim() === "";
+  return (
+    <>
+      {guard === "reason" && (
+        <label>
+          Why is it right? The record keeps your words.
+          <input type="text" maxLength={500} value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
+        </label>
+      )}
+      {guard === "second_person" && <p class="hint">Another agent confirms this text before it is sent.</p>}
+      <button type="button" class="button" disabled={isMissing} onClick={() => replying.accept(answerId, reason.trim())}>
+        I checked: use it
+      </button>
+    </>
   );
 }
 

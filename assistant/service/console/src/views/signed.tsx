@@ -34,7 +34,7 @@ export function Signed({ config, session, options }: SignedProps) {
       label: "Answers",
       roles: ["agent"],
       draw: () => (
-        <Workspace api={api} conversation={conversation} earlier={earlier} joined={joined} delivers={delivers} writes={writes} />
+        <Workspace api={api} conversation={conversation} earlier={earlier} joined={joined} delivers={delivers} writes={writes} guard={config.guards?.[session.tenant]} />
       ),
     },
     {

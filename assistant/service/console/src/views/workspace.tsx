@@ -1,6 +1,7 @@
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { Api } from "../api.ts";
+import type { Guard } from "../config.ts";
 import type { Conversation } from "../conversation.ts";
 import type { Earlier } from "../earlier.ts";
 import type { Joined } from "../options.ts";
@@ -26,13 +27,14 @@ interface WorkspaceProps {
   readonly joined: readonly Joined[];
   readonly delivers: boolean;
   readonly writes: boolean;
+  readonly guard?: Guard | undefined;
 }
 
 /** Where an agent asks, reads, edits and judges: one turn at a time. */
-export function Workspace({ api, conversation, earlier, joined, delivers, writes }: WorkspaceProps) {
+export function Workspace({ api, conversation, earlier, joined, delivers, writes, guard }: WorkspaceProps) {
   const workspace = useMemo(
-    () => new WorkspaceState({ api, conversation, earlier, joined, delivers, writes }),
-    [api, conversation, earlier, joined, delivers, writes],
+    () => new WorkspaceState({ api, conversation, earlier, joined, delivers, writes, guard }),
+    [api, conversation, earlier, joined, delivers, writes, guard],
   );
   const turn = conversation.selected.value;
   const open = workspace.open.value;

@@ -3,6 +3,7 @@ import { type Signal, batch, signal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { Api } from "../api.ts";
+import type { Guard } from "../config.ts";
 import type { Conversation } from "../conversation.ts";
 import type { Earlier } from "../earlier.ts";
 import type { Joined } from "../options.ts";
@@ -38,6 +39,7 @@ interface WorkspaceParts {
   readonly joined?: readonly Joined[];
   readonly delivers?: boolean;
   readonly writes?: boolean;
+  readonly guard?: Guard | undefined;
 }
 
 export class WorkspaceState {
@@ -55,6 +57,8 @@ export class WorkspaceState {
   readonly delivers: boolean;
   /** A model writes replies; else agents do. */
   readonly writes: boolean;
+  /** What a reply with findings needs before it is sent. */
+  readonly guard: Guard;
   readonly replying: Replying;
   readonly refill: Joined["refill"];
 
@@ -63,12 +67,13 @@ export class WorkspaceState {
   readonly #replied = new Set<string>();
   #leaving: ReturnType<typeof setTimeout> | undefined;
 
-  constructor({ api, conversation, earlier, joined = [], delivers = false, writes = false }: WorkspaceParts) {
+  constructor({ api, conversation, earlier, joined = [], delivers = false, writes = false, guard = "seen" }: WorkspaceParts) {
     this.api = api;
     this.conversation = conversation;
     this.earlier = earlier;
     this.delivers = delivers;
     this.writes = writes;
+    this.guard = guard;
     this.replying = new Replying({ api, kept: conversation });
     this.refill = joined.find(({ refill }) => refill !== undefined)?.refill;
   }
