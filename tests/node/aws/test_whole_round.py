@@ -19,7 +19,7 @@ import pytest
 
 from assistant.answer.events import Done, SentenceEnded, Sources, Started, Token
 from assistant.client import AssistantClient
-from assistant.domain.answers import Sent, Verdict, VerdictLabel
+from assistant.domain.answers import CheckBody, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.process.aws.clients import AwsService, open_client
 from assistant.process.aws.parameters import create_link_secret
@@ -210,7 +210,9 @@ async def test_the_whole_round_from_knowledge_to_verdict_with_every_adapter_from
 
         text = "".join(event.text for event in events if isinstance(event, Token))
         await agent.give_verdict(started.answer_id, Verdict(verdict_id="v1", label=VerdictLabel.GOOD))
-        await agent.keep_sent(started.answer_id, Sent(send_id="s1", text=text))
+        checked = await agent.check_reply(started.answer_id, CheckBody(text=text))
+        confirmed = tuple(one.id for one in checked.checks)
+        await agent.keep_sent(started.answer_id, Sent(send_id="s1", text=text, confirmed=confirmed))
         async with deployment.records() as records:
             record = await records.get_answer(started.answer_id)
             assert record is not None
