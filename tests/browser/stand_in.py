@@ -64,6 +64,8 @@ class StandIn:
     marks: list[tuple[str, Body]] = field(default_factory=list[tuple[str, Body]])
     """Verdicts and sent texts as they came, each with its kind."""
     desk: StandInDesk = field(default_factory=StandInDesk)
+    guards: dict[str, str] = field(default_factory=dict[str, str])
+    """Tenant = what a reply with findings needs."""
     replies: list[tuple[Event | Held, ...]] = field(default_factory=list[tuple[Event | Held, ...]])
     """The events of each reply after its first one; with any, the tenant's model writes replies."""
     reply_bodies: list[Body] = field(default_factory=list[Body])
@@ -103,6 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
                         "service": "Care",
                         "delivers": self.stand_in.delivers,
                         "replies": ["pharmacy"] if self.stand_in.replies else [],
+                        "guards": self.stand_in.guards,
                     }
                 )
             case "/.well-known/openid-configuration":

@@ -15,7 +15,7 @@ from tests.browser.stand_in import StandIn
 OpenConsole = Callable[..., ConsolePage]
 WRONG = "Your plan pays from day 25."
 RIGHT = "Your plan pays from day 23."
-FOUND = {"kind": "not_held", "start": 0, "end": len(WRONG), "values": ["25"]}
+FOUND = {"kind": "not_held", "start": 0, "end": len(WRONG), "values": ["25"], "id": "f1"}
 
 
 @pytest.fixture
@@ -74,3 +74,22 @@ def test_a_reply_is_written_anew_edited_checked_and_recorded(console: ConsolePag
     assert (sent["text"], sent["reply_id"]) == (f"{RIGHT} Bye.", "reply-2")
     last = stand_in.reply_bodies[-1]
     assert (last["text"], last["by_model"]) == (sent["text"], True)
+
+
+def test_a_text_with_findings_goes_with_a_reason(
+    console: ConsolePage, stand_in: StandIn, check: Callable[[ConsolePage], None]
+) -> None:
+    stand_in.guards = {"pharmacy": "reason"}
+    console.page.reload()
+    console.button("Reply to the patient").click()
+    expect(console.reply).to_have_value(WRONG)
+    console.button("Record as sent").click()
+    use = console.button("I checked: use it")
+    expect(use).to_be_disabled()
+    check(console)
+    console.page.get_by_label("Why is it right?").fill("The plan changed today.")
+    use.click()
+    console.button("Record as sent").click()
+    expect(console.page.get_by_text("Recorded as sent at")).to_be_visible()
+    [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
+    assert (sent["confirmed"], sent["reason"]) == (["f1"], "The plan changed today.")

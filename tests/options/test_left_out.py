@@ -29,6 +29,7 @@ LIFTED = (
     "shop",
     "sources",
 )
+LIFTED = ("bedrock", "desk", "feedback", "live", "models_lab", "note", "office", "openai", "shop", "sources")
 _OF_THE_LAB = r"\[learning\]|training = .*|corpora = .*|trials = .*"
 _OF_LIVE = r'(connector|whose|replies) = .*|\[\[sources\]\]\n(\w+ = .*\n)*kind = "live".*(\n\w+ = .*)*'
 _OF_OPENAI = r"\[openai\]|system_messages = .*"

@@ -219,8 +219,8 @@ export class Api {
     return await this.read(`${path}?${query}`);
   }
 
-  async file(path: string): Promise<Blob> {
-    const response = await this.#fetch(path, { signal: AbortSignal.timeout(FILE_LIMIT_MS) });
+  async file(path: string, accept = "*/*"): Promise<Blob> {
+    const response = await this.#fetch(path, { headers: { accept }, signal: AbortSignal.timeout(FILE_LIMIT_MS) });
     return await whole(response.blob());
   }
 

@@ -1,0 +1,1 @@
+"""A note of a conversation, made from its record."""
