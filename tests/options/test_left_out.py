@@ -22,6 +22,7 @@ LIFTED = (
     "feedback",
     "live",
     "models_lab",
+    "note",
     "office",
     "openai",
     "overview",
@@ -29,7 +30,6 @@ LIFTED = (
     "shop",
     "sources",
 )
-LIFTED = ("bedrock", "desk", "feedback", "live", "models_lab", "note", "office", "openai", "shop", "sources")
 _OF_THE_LAB = r"\[learning\]|training = .*|corpora = .*|trials = .*"
 _OF_LIVE = r'(connector|whose|replies) = .*|\[\[sources\]\]\n(\w+ = .*\n)*kind = "live".*(\n\w+ = .*)*'
 _OF_OPENAI = r"\[openai\]|system_messages = .*"
