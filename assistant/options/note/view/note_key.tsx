@@ -42,10 +42,10 @@ function NoteDialog({ text, onClose }: { text: string; onClose: () => void }) {
       <p class="hint">Made from the record, and kept nowhere. Close it, and open it again after the next answer.</p>
       <textarea rows={16} readOnly value={text} aria-labelledby="note-title" />
       <p class="dialog-actions">
+        <CopyButton text={text} label="Copy" said="Copied: the note" />
         <button type="button" class="button" onClick={() => dialog.current?.close()}>
           Close
         </button>
-        <CopyButton text={text} label="Copy" said="Copied: the note" />
       </p>
     </dialog>
   );
