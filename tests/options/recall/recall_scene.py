@@ -34,11 +34,8 @@ class RecallScene:
     ) -> dict[str, Any]:
         """Return an answer whose agent sent a reply."""
         answer = await self.service.answered(agent=agent, question=question, labels=labels)
-        headers = self.service.headers(agent, labels=labels)
-        body = {"send_id": send_id, "text": f"Sent as {send_id}."}
-        path = f"/v1/answers/{answer['answer_id']}/sent"
-        response = await self.service.client.post(path, json=body, headers=headers)
-        assert response.is_success, response.text
+        text = f"Sent as {send_id}."
+        await self.service.send_anyway(answer["answer_id"], text, send_id=send_id, agent=agent, labels=labels)
         return answer
 
     async def get(self, path: str = "", who: dict[str, str] | None = None, **params: Any) -> Any:
