@@ -76,6 +76,12 @@ class StoredRecalls:
         rows = await self._table.get_many([(_KNOWN, name) for name in names])
         return {key[1]: KnownContent.model_validate_json(row["body"]) for key, row in rows.items()}
 
+    async def known_between(self, first: str, last: str) -> list[KnownContent]:
+        """Return the known contents of the documents from ``first`` to ``last``: a range is read for a
+        twentieth of what its single items cost on DynamoDB."""
+        rows = await self._table.query(Range(_KNOWN, low=first, high=last))
+        return [KnownContent.model_validate_json(row["body"]) for row in rows]
+
     async def add_known(self, known: KnownContent) -> None:
         """Note the first content of a document, unless there is one."""
         await self._table.insert(_known_row(known))

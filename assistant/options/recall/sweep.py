@@ -33,6 +33,8 @@ from assistant.stores.table import sortable
 
 EVERY_S = 300.0
 """Between two runs: one reads the states of all documents, on DynamoDB 0.5 read units for each 4 KB."""
+_STATES_AT_ONCE = 100
+"""They are read in 20 ms, in which no answer goes on."""
 _AGAIN_S = 30.0
 _OVERLAP = timedelta(hours=24)
 """Sends of this time before the last run are read again: for clocks of tasks that were wrong meanwhile."""
@@ -80,7 +82,7 @@ class RecallSweep:
 
     async def _note_changes(self) -> AsyncIterator[KnownContent]:
         """Note the contents that are new, and yield those whose replies are to be looked at."""
-        async for page in pages_of(self._services.knowledge.states):
+        async for page in pages_of(self._services.knowledge.states, size=_STATES_AT_ONCE):
             for known in await self._note({status.document_id: _content(status) for status in page}):
                 yield known
         for known in await self._note(await self._approved_contents()):
@@ -89,13 +91,16 @@ class RecallSweep:
     async def _note(self, contents: Mapping[str, str | None]) -> list[KnownContent]:
         """``contents``: by document the hash of what answers, GONE, or None where that is open: a document
         that is withheld, or was never live."""
+        if not contents:
+            return []
         now = await self._services.store.now()
-        known = await self._recalls.known(list(contents))
+        between = await self._recalls.known_between(min(contents), max(contents))
+        known = {each.document_id: each for each in between}
         first = ((name, content) for name, content in contents.items() if content and name not in known)
         await asyncio.gather(*(self._add_known(name, content, now) for name, content in first))
         changed: list[KnownContent] = []
         for name, before in known.items():
-            content = contents[name]
+            content = contents.get(name)
             if not before.is_looked_at:  # a run was killed; a newer content is the next run's
                 changed.append(before)
             if not before.is_looked_at or content is None or content == before.content:
