@@ -68,7 +68,7 @@ class ConsolePage:
         self.page.get_by_role("button", name="Sign in").click()
         self.page.get_by_label("Tenant").select_option(tenant)
         self.page.get_by_label("Agent name").fill(agent)
-        for role in ("agent", "knowledge_owner", "auditor", "reviewer"):
+        for role in ("agent", "knowledge_owner", "auditor", "reviewer", "manager"):
             self.page.locator(f"#role-{role}").set_checked(role in roles)
         self.page.get_by_role("button", name="Sign in").click()
         expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()

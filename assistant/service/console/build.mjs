@@ -1,4 +1,5 @@
-// Bundles the console into dist/: index.html, console.js, console.css and the licences of what is inside.
+// Bundles the console into dist/: index.html, console.js, console.css, what a page loads when it is opened
+// (`import()`), by its module's name, and the licences of what is inside.
 // The same sources and locked packages give the same bytes: no hash, date or path goes into the output.
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -11,7 +12,10 @@ await mkdir(dist, { recursive: true });
 const result = await build({
   absWorkingDir: root,
   stdin: { contents: entry(), resolveDir: root, sourcefile: "entry.js" },
-  outfile: path.join(dist, "console.js"),
+  outdir: dist,
+  entryNames: "console",
+  chunkNames: "[name]",
+  splitting: true,
   tsconfig: path.join(here, "tsconfig.json"),
   bundle: true,
   format: "esm",

@@ -151,7 +151,7 @@ function NoRole() {
     <main id="main" tabIndex={-1} class="gate">
       <div class="gate-card">
         <h2 class="title">Nothing to show here</h2>
-        <p>Your account has none of the roles agent, reviewer and knowledge owner. Ask your administrator.</p>
+        <p>Your account has no role that opens a page: agent, reviewer, knowledge owner or manager. Ask your administrator.</p>
       </div>
     </main>
   );
