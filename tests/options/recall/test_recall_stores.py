@@ -1,0 +1,159 @@
+"""Recall over each table: pages, conditions, and a whole sweep."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from assistant.documents.parsing import parse_document
+from assistant.domain.answers import QuotedUnit, Sent
+from assistant.domain.documents import Document
+from assistant.domain.errors import ConflictError
+from assistant.options.recall.domain import KnownContent, RecallRevision, RecallState, SentReply
+from assistant.options.recall.store import StoredRecalls, StoredSends
+from assistant.options.recall.sweep import RecallSweep
+from tests.contracts import samples
+from tests.contracts.twins import TWINS, Twin
+from tests.fakes.running_service import live_status
+from tests.fakes.tenant_stores import TenantStores
+
+AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+UNIT = QuotedUnit(document_id="wait", content_hash="h1", span=(0, 4))
+
+
+@pytest.fixture(params=["embedded", "dynamodb"])
+async def twin(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Twin]:
+    if request.param == "dynamodb":
+        request.getfixturevalue("aws_server_url")
+    async with TWINS[request.param](tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def recalls(twin: Twin) -> StoredRecalls:
+    return StoredRecalls(twin.table)
+
+
+def known(number: int = 0, *, name: str = "wait", is_looked_at: bool = True) -> KnownContent:
+    return KnownContent(document_id=name, content="h1", number=number, noted_at=AT, is_looked_at=is_looked_at)
+
+
+def item(
+    send_id: str = "s1", revision: int = 1, *, due: int = 1, document_id: str = "wait"
+) -> RecallRevision:
+    reply = SentReply(
+        send_id=send_id,
+        answer_id="a1",
+        conversation_id="c1",
+        agent="ann",
+        sent_at=AT,
+        reader_labels=(),
+        document_id=document_id,
+        units=(UNIT,),
+    )
+    return RecallRevision(
+        reply=reply, number=0, revision=revision, at=AT, by="recall", due_on=date(2026, 3, due)
+    )
+
+
+async def test_the_first_content_stays_and_the_next_follows_it_once(recalls: StoredRecalls) -> None:
+    await recalls.add_known(known())
+    await recalls.add_known(known(5))
+    assert await recalls.known(["wait", "other"]) == {"wait": known()}
+    new = known(1, is_looked_at=False)
+    assert await recalls.put_known(new, after=known())
+    assert not await recalls.put_known(known(1), after=known())
+    await recalls.add_known(known(name="other"))
+    assert await recalls.known_between("a", "v") == [known(name="other")]
+    assert await recalls.known_between("other", "wait") == [known(name="other"), new]
+
+
+async def test_a_revision_follows_the_newest_one_while_the_content_is_the_known_one(
+    recalls: StoredRecalls,
+) -> None:
+    await recalls.add_known(known())
+    await recalls.put_item(item(), known=known())
+    for refused in (item(), item(revision=3)):
+        with pytest.raises(ConflictError):
+            await recalls.put_item(refused)
+    with pytest.raises(ConflictError):
+        await recalls.put_item(item(revision=2), known=known(1))
+    assert await recalls.item(item().reply.item_id) == item()
+    await recalls.put_item(item(revision=2), known=known())
+    assert await recalls.history(item().reply.item_id) == [item(), item(revision=2)]
+
+
+async def test_items_come_in_pages_by_state_and_by_document(recalls: StoredRecalls) -> None:
+    for number in range(5):
+        await recalls.put_item(item(f"s{number}", due=9 - number))
+    await recalls.put_item(item("s5", document_id="other"))
+    closed = item("s0", 2, due=9).model_copy(update={"state": RecallState.TOLD})
+    await recalls.put_item(closed)
+
+    async def every(state: str | None, document_id: str | None) -> list[str]:
+        found, after = list[str](), None
+        while True:
+            page, after = await recalls.items(state, document_id, after=after, limit=2)
+            found += [each.reply.send_id for each in page]
+            if after is None:
+                return found
+
+    assert await every("open", None) == ["s5", "s4", "s3", "s2", "s1"]
+    assert await every("told", None) == ["s0"]
+    assert sorted(await every(None, "wait")) == ["s0", "s1", "s2", "s3", "s4"]
+    assert len(await every(None, None)) == 6
+
+
+async def test_the_walk_never_goes_back(recalls: StoredRecalls) -> None:
+    assert await recalls.walked_until() == ""
+    await recalls.walk_until(AT)
+    await recalls.walk_until(AT - timedelta(days=1))
+    assert datetime.fromisoformat(await recalls.walked_until()) == AT
+
+
+async def test_sends_come_in_order_whether_they_were_moved_or_not(twin: Twin) -> None:
+    for number in range(3):
+        await twin.records.append_sent(f"a{number}", Sent(send_id=f"s{number}", text="Sent."), agent="ana")
+    await twin.outbox.confirm(await twin.outbox.pending(limit=2))
+    sends, after = await StoredSends(twin.records_table).after("")
+    assert ([stored.sent.send_id for _, stored in sends], after) == (["s0", "s1", "s2"], None)
+    behind, _ = await StoredSends(twin.records_table).after(sends[0][0])
+    assert [stored.sent.send_id for _, stored in behind] == ["s1", "s2"]
+
+
+async def test_a_sweep_lists_what_fell(twin: Twin, recalls: StoredRecalls, tmp_path: Path) -> None:
+    stores = TenantStores(tmp_path / "documents")
+    try:
+
+        async def know(text: str) -> Document:
+            document = Document(document_id="wait", title="Wait", content=text, media_type="text/plain")
+            await stores.documents.put_parsed("wait", document.content_hash(), parse_document(document))
+            await twin.states.put_many([live_status(document)])
+            return document
+
+        before = await know("Two days.\n\nBy mail.")
+        unit = UNIT.model_copy(update={"content_hash": before.content_hash(), "span": (0, 9)})
+        await twin.records.put_answer(samples.answer().model_copy(update={"quoted": (unit,)}))
+        await twin.records.append_sent("a1", Sent(send_id="s1", text="Two days."), agent="ana")
+        services: Any = SimpleNamespace(
+            store=twin.desk,
+            records=twin.records,
+            knowledge=SimpleNamespace(documents=stores.documents, states=twin.states),
+        )
+        sweep = RecallSweep(cast("Any", services), recalls, StoredSends(twin.records_table), due_days=3)
+        await sweep()
+        assert await recalls.items(None, None) == ([], None)
+        await know("By mail.\n\nThree days.")
+        await sweep()
+        await sweep()
+        ((listed,), _) = await recalls.items("open", None)
+        assert (listed.reply.send_id, listed.reply.units) == ("s1", (unit,))
+        ((change,), _) = await recalls.changes()
+        assert (change.kind, change.replies, change.affected) == ("changed", 1, 1)
+    finally:
+        await stores.close()
