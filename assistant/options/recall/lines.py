@@ -102,14 +102,16 @@ class KeptContents:
         self._kept: dict[tuple[str, str], ContentLines | None] = {}
 
     async def get(self, document_id: str, content_hash: str) -> ContentLines | None:
-        """Return a content; None where it is withdrawn, or not stored any more. Raises DocumentInvalidError,
-        DependencyError."""
+        """Return a content; None where it is withdrawn, or not stored any more. Raises DependencyError."""
         key = document_id, content_hash
-        if key not in self._kept:
-            self._kept = dict(list(self._kept.items())[1 - _MOST_KEPT :])
+        if key in self._kept:
+            kept = self._kept.pop(key)  # the last used one is the last to go
+        else:
             parsed = None if content_hash == GONE else await self._read(*key)
-            self._kept[key] = None if parsed is None else ContentLines(parsed)
-        return self._kept[key]
+            kept = None if parsed is None else ContentLines(parsed)
+            self._kept = dict(list(self._kept.items())[1 - _MOST_KEPT :])
+        self._kept[key] = kept
+        return kept
 
     async def fallen(self, units: Sequence[QuotedUnit], now: str) -> tuple[QuotedUnit, ...]:
         """Return the cited lines of one document that do not stand in the content ``now``."""
@@ -121,9 +123,10 @@ class KeptContents:
             old = await self.get(unit.document_id, unit.content_hash)
             if new is None or old is None:
                 fallen.append(unit)
-            elif not await asyncio.to_thread(new.has_words_of, old):
-                rows = (row for row in old.within(unit.span) if row[2] not in new.places)
-                fallen += [unit.model_copy(update={"span": (start, end)}) for start, end, _ in rows]
+                continue
+            gone = [row for row in old.within(unit.span) if row[2] not in new.places]
+            if gone and not await asyncio.to_thread(new.has_words_of, old):
+                fallen += [unit.model_copy(update={"span": (start, end)}) for start, end, _ in gone]
         return tuple(dict.fromkeys(fallen))
 
 
