@@ -85,6 +85,10 @@ class SignedDocumentLinks:
             raise refused_link()
         return grant
 
+    def derived_key(self, purpose: bytes) -> bytes:
+        """Return a key of 32 bytes from the same secret, for another purpose."""
+        return hmac.new(self._secret, purpose, hashlib.sha256).digest()
+
     def _mac(self, payload: bytes) -> bytes:
         return hmac.new(self._secret, _PURPOSE + payload, hashlib.sha256).digest()
 

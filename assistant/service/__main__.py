@@ -186,6 +186,7 @@ async def _service(
             client_id=settings.console_client_id,
             scopes=("openid",),
             service=settings.console_name,
+            hosts=tuple(one for one in settings.frame_ancestors if one in settings.cors_origins),
             delivers=tuple(
                 sorted(name for name, each in tenants.items() if each.answering.live.replies is not None)
             ),

@@ -351,6 +351,8 @@ class ConsoleConfig(PublicModel):
     """Tenant = questions that its empty page offers."""
     unwritten: tuple[str, ...] = ()
     """Tenants of this machine whose questions no live model answers: the page says how to give them one."""
+    hosts: tuple[str, ...] = ()
+    """Origins whose pages may hold the console in a frame and talk to it: they may frame it, and call."""
 
 
 class ReadinessCheck(PublicModel):

@@ -16,7 +16,7 @@ from tests.browser.scripted_llm import ScriptedLlm
 from tests.browser.stand_in import StandIn, running_stand_in
 from tests.programs import require
 
-_FLAGS = (
+FLAGS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -26,7 +26,7 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-_STEP_LIMIT_MS = 60_000
+STEP_LIMIT_MS = 60_000
 
 _RUN_AXE = """async () => {
   const { violations } = await axe.run(document, { resultTypes: ["violations"] });
@@ -36,7 +36,7 @@ _RUN_AXE = """async () => {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    expect.set_options(timeout=_STEP_LIMIT_MS)
+    expect.set_options(timeout=STEP_LIMIT_MS)
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +99,7 @@ def answered(stand_in: StandIn, at: OpenConsole) -> OpenConsole:
 def browser() -> Iterator[Browser]:
     chromium = require("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         yield browser
         browser.close()
 
@@ -113,7 +113,7 @@ def open_console(browser: Browser) -> Iterator[OpenConsole]:
         context = browser.new_context(
             viewport=options.pop("viewport", {"width": 1280, "height": 720}), **options
         )
-        context.set_default_timeout(_STEP_LIMIT_MS)
+        context.set_default_timeout(STEP_LIMIT_MS)
         faults = Faults()
         faults.watch(context)
         opened.append((context, faults))

@@ -26,6 +26,7 @@ LIFTED = (
     "office",
     "openai",
     "overview",
+    "panel",
     "recall",
     "shop",
     "sources",

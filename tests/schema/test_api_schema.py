@@ -316,5 +316,8 @@ def test_nothing_is_given_without_a_token(served: Served, path: str, method: str
     ids = {"answer_id": "a", "document_id": "wait", "case_id": "a", "item_id": "a", "element_id": "e1"}
     ids |= {"upload_id": "a", "name": "handbook"}
     known = path.format(kind="glossary_entry", **ids)
-    body = {"json": {"token": "clinic.made.up"}} if method == "post" else {}  # what opens a link, for one
+    made_up = {"token": "clinic.made.up"}  # what opens a link, for one
+    if path == "/v1/panel/sessions":
+        made_up = {"code": "clinic.made.up", "origin": "https://care.example.org"}
+    body = {"json": made_up} if method == "post" else {}
     assert served.ask_as({}, method.upper(), known, **body).status_code == 401

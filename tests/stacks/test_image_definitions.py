@@ -29,6 +29,8 @@ serving = pytest.mark.parametrize("definition", SERVING, ids=lambda path: path.p
 own_entry = pytest.mark.parametrize("definition", OWN_ENTRY, ids=lambda path: path.parent.name)
 of_assistant = pytest.mark.parametrize("definition", OF_ASSISTANT, ids=lambda path: path.parent.name)
 each = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda path: path.parent.name)
+MOST_BYTES = int(3.25 * 1024 * 1024)
+"""The service's code and its lock fill 2.75 MiB, its page 0.3; a library that draws plots brings 0.05."""
 JOB = "containers/corpus_job/job.py"
 BASE = re.compile(r"[a-z0-9./-]+:[a-z0-9.-]+(@sha256:[0-9a-f]{64})?")
 
@@ -130,7 +132,7 @@ def test_the_image_holds_no_secret_and_no_build_step(definition: Path) -> None:
 @of_assistant
 def test_the_context_is_small_and_holds_nothing_private(definition: Path) -> None:
     names = context_files(definition, ROOT)
-    assert sum((ROOT / name).stat().st_size for name in names) < 3 * 1024 * 1024
+    assert sum((ROOT / name).stat().st_size for name in names) < MOST_BYTES
     beside = {"learning": {"lambdas"}, "corpus_job": {"containers"}}.get(definition.parent.name, set())
     assert {name.split("/")[0] for name in names} == beside | {"assistant", "requirements"}
     assert {name for name in names if name.startswith("containers/")} <= {JOB}

@@ -4,7 +4,7 @@
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { build } from "esbuild";
-import { here, root, views } from "./views.mjs";
+import { here, root, shells, views } from "./views.mjs";
 
 const dist = path.join(here, "dist");
 
@@ -35,10 +35,12 @@ await writeFile(path.join(dist, "licences.txt"), await licences(Object.keys(resu
 /** The program: the console with what each option brings. */
 function entry() {
   const from = (file) => `from ${JSON.stringify(file)};`;
-  const options = views.map((folder, at) => `import { OPTION as option${at} } ${from(path.join(folder, "option.tsx"))}`);
-  const names = views.map((_, at) => `option${at}`);
+  const part = (folders, value, file) =>
+    folders.map((folder, at) => `import { ${value} as ${value}${at} } ${from(path.join(folder, file))}`);
+  const names = (folders, value) => `[${folders.map((_, at) => `${value}${at}`).join(", ")}]`;
+  const imports = [...part(views, "OPTION", "option.tsx"), ...part(shells, "SHELL", "shell.tsx")];
   const main = path.join(here, "src/main.tsx");
-  return [`import { start } ${from(main)}`, ...options, `start([${names.join(", ")}]);`].join("\n");
+  return [`import { start } ${from(main)}`, ...imports, `start(${names(views, "OPTION")}, ${names(shells, "SHELL")});`].join("\n");
 }
 
 /** The licence text of each package that the bundle holds, in order of name. */

@@ -11,3 +11,6 @@ export const views = readdirSync(options)
   .sort()
   .map((name) => path.join(options, name, "view"))
   .filter((folder) => existsSync(path.join(folder, "option.tsx")));
+
+/** Those of them that draw the page in another way at an address of their own. */
+export const shells = views.filter((folder) => existsSync(path.join(folder, "shell.tsx")));

@@ -68,6 +68,7 @@ async def test_the_console_is_told_where_to_sign_in(service: RunningService) -> 
         "guards": {"clinic": "seen", "pharmacy": "seen"},
         "examples": {"clinic": [], "pharmacy": []},
         "unwritten": [],
+        "hosts": [],
     }
 
 

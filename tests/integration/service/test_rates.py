@@ -13,8 +13,8 @@ from assistant.domain.identity import Role
 from assistant.service.app import build_routes, openapi_document
 from tests.fakes.running_service import RunningService, Scene, running_service
 
-OPEN = {("get", "/healthz"), ("get", "/openapi.json")}
-"""Without a caller: they write nothing, and read no store."""
+OPEN = {("get", "/healthz"), ("get", "/openapi.json"), ("post", "/v1/panel/sessions")}
+"""Without a caller: they write nothing, and read no store. A code of a panel names its caller."""
 LINKED = "/v1/documents/linked"
 """Its caller is the agent of the link, which is in the body."""
 

@@ -6,8 +6,9 @@ import { KEYS, ReviewPage } from "./page.tsx";
 import "./review.css";
 import { Review } from "./review.ts";
 
-export const OPTION: Option = ({ api, session: { author, agent } }) => {
-  const review = new Review({ api: new DeskApi(api), storage: sessionStorage, author, reviewer: agent });
+export const OPTION: Option = ({ api, host, session: { author, agent } }) => {
+  const storage = host?.storage ?? sessionStorage;
+  const review = new Review({ api: new DeskApi(api), storage, author, reviewer: agent });
   return {
     page: {
       name: "review",
@@ -17,6 +18,6 @@ export const OPTION: Option = ({ api, session: { author, agent } }) => {
       keys: KEYS,
       draw: () => <ReviewPage review={review} />,
     },
-    forget: () => ReviewDrafts.clear(sessionStorage),
+    forget: () => ReviewDrafts.clear(storage),
   };
 };

@@ -21,11 +21,16 @@ export class CareContexts {
   readonly current: Signal<CareContext | null> = signal(null);
 
   /** Take the token out of the address, so that no history keeps it. */
-  take(place: Location, past: History): void {
+  takeFrom(place: Location, past: History): void {
     const token = FRAGMENT.exec(place.hash)?.[1];
     if (token === undefined) return;
-    this.current.value = contextOf(token);
+    this.take(token);
     past.replaceState(past.state, "", `${place.pathname}${place.search}`);
+  }
+
+  /** Take a token; one that it has keeps its state. */
+  take(token: string): void {
+    if (this.token() !== token) this.current.value = contextOf(token);
   }
 
   forget(): void {

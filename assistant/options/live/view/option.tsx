@@ -12,7 +12,7 @@ export const OPTION: Option = ({ api }) => {
     aboveComposer: () => <ContextBar contexts={contexts} />,
     refill: (answerId, { id }) => refill(api, answerId, id, contexts.token()),
     listen: () => {
-      const take = () => contexts.take(location, history);
+      const take = () => contexts.takeFrom(location, history);
       addEventListener("hashchange", take);
       take();
       return () => removeEventListener("hashchange", take);

@@ -2,6 +2,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Api } from "@console/api.ts";
 import { CopyButton } from "@console/views/copy_button.tsx";
 import { Failure, useCall } from "@console/views/failure.tsx";
+import { GiveButton } from "@console/views/give_button.tsx";
 import { Icon } from "@console/views/icons.tsx";
 import { useWorkspace } from "@console/views/workspace_state.ts";
 
@@ -43,6 +44,7 @@ function NoteDialog({ text, onClose }: { text: string; onClose: () => void }) {
       <textarea rows={16} readOnly value={text} aria-labelledby="note-title" />
       <p class="dialog-actions">
         <CopyButton text={text} label="Copy" said="Copied: the note" />
+        <GiveButton what={{ type: "note", text }} label="Add to the ticket" said="Added to the ticket" />
         <button type="button" class="button" onClick={() => dialog.current?.close()}>
           Close
         </button>

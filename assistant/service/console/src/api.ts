@@ -5,6 +5,7 @@ import { ApiError, problemOf, retryAfterMs, unreachable, whole } from "./problem
 import type {
   Act,
   AnswerRequest,
+  ChatTurn,
   CheckBody,
   Conversation,
   DocumentDetails,
@@ -42,7 +43,9 @@ export interface NewUpload {
 export interface Question {
   /** One a question: the service answers it once, however often it is sent under the same key. */
   readonly key: string;
+  /** Empty: the open questions of the chat. */
   readonly question: string;
+  readonly turns?: readonly ChatTurn[];
   readonly conversationId: string | null;
   /** The care application's token of whose conversation it is. */
   readonly context?: string | null;
@@ -61,11 +64,12 @@ export class Api {
    * Ask, and hand over events as they arrive, over as many connections as it takes. Returns when the answer has
    * ended; aborting the reader's signal ends it with the signal's own reason.
    */
-  async ask({ key, question, conversationId, context = null }: Question, reader: Reader): Promise<void> {
+  async ask({ key, question, turns = [], conversationId, context = null }: Question, reader: Reader): Promise<void> {
     const request: AnswerRequest = {
       question,
       resume_window_s: RESUME_WINDOW_S,
       ...(conversationId === null ? {} : { conversation_id: conversationId }),
+      ...(turns.length === 0 ? {} : { turns }),
       ...(context === null ? {} : { context }),
     };
     const body = JSON.stringify(request);

@@ -17,6 +17,8 @@ export interface Config {
   readonly delivers?: readonly string[];
   /** By tenant: what a reply with findings needs before it is sent. */
   readonly guards?: Readonly<Record<string, Guard>>;
+  /** Origins whose pages may hold the console in a frame and talk to it. */
+  readonly hosts?: readonly string[];
   /** Tenants with a model that writes replies. */
   readonly replies?: readonly string[];
 }

@@ -13,7 +13,10 @@ import { Snippets } from "./snippets.ts";
 import { textAt } from "./text.ts";
 import { clearTab, type KeptDraft, readTab, writeTab } from "./tab_state.ts";
 import { type Turn, changeTurn, findTurn, newTurn, storedTurn } from "./turn.ts";
-import type { Element, Problem, Source, Started } from "./wire.ts";
+import type { ChatTurn, Element, Problem, Source, Started } from "./wire.ts";
+
+/** Messages of a chat that the service reads. */
+const MOST_READ = 40;
 
 interface Parts {
   readonly api: Api;
@@ -181,7 +184,20 @@ export class Conversation {
 
   /** Ask, in a fresh conversation unless it follows up, to the answer's end. Returns the turn as it ended. */
   async ask(words: string, { isFollowUp = false }: { isFollowUp?: boolean } = {}): Promise<Turn | null> {
-    const asked = words.trim();
+    return await this.#ask(words.trim(), isFollowUp, { question: words.trim() });
+  }
+
+  /** Ask what is open in a chat; its last message of the customer stands for the question. */
+  async askChat(chat: readonly ChatTurn[]): Promise<Turn | null> {
+    const last = chat.findLast(({ who }) => who === "customer")?.text ?? "";
+    return await this.#ask(last, false, { question: "", turns: chat.slice(-MOST_READ) });
+  }
+
+  async #ask(
+    asked: string,
+    isFollowUp: boolean,
+    request: { readonly question: string; readonly turns?: readonly ChatTurn[] },
+  ): Promise<Turn | null> {
     if (asked === "" || this.underway.value !== null) return null;
     if (!isFollowUp) this.#leaveThread();
     this.isFollowUp.value = false;
@@ -189,7 +205,7 @@ export class Conversation {
     this.selectedKey.value = turn.key;
     this.#setPending(asked);
     const context = this.#context?.unused() ?? null;
-    const question = { key: turn.key, question: asked, conversationId: this.#conversationId.value, context };
+    const question = { key: turn.key, ...request, conversationId: this.#conversationId.value, context };
     const problem = await this.#answering.answer(turn, (reader) => this.#api.ask(question, reader));
     const isUsed = this.#turn(turn.key)?.answerId != null || problem?.code === "context_used";
     if (context !== null && isUsed) {

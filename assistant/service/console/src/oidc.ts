@@ -36,7 +36,9 @@ interface Provider {
   readonly end_session_endpoint?: string;
 }
 
-interface Underway {
+/** A sign-in that was begun, without which its answer is of no use. */
+export interface Underway {
+  readonly redirectUri: string;
   readonly state: string;
   readonly nonce: string;
   readonly verifier: string;
@@ -45,22 +47,32 @@ interface Underway {
 
 /** Leave for the issuer. `isSilent` asks it to come straight back, without a page, if it knows the agent. */
 export async function leaveForSignIn(config: Config, { isSilent }: { isSilent: boolean }): Promise<void> {
+  const { address, underway } = await beginSignIn(config, { isSilent, redirectUri: consoleUri() });
+  sessionStorage.setItem(KEY, JSON.stringify(underway));
+  location.replace(address);
+}
+
+/** Return where the agent signs in, and what turns the issuer's answer into a session. Raises SignInError. */
+export async function beginSignIn(
+  config: Config,
+  { isSilent, redirectUri }: { isSilent: boolean; redirectUri: string },
+): Promise<{ readonly address: URL; readonly underway: Underway }> {
   if (!window.isSecureContext) {
     throw new SignInError("Sign-in needs a secure connection: open the console over HTTPS.");
   }
   const provider = await discover(config);
   const underway: Underway = {
+    redirectUri,
     state: randomText(),
     nonce: randomText(),
     verifier: randomText(),
     route: location.hash,
   };
-  sessionStorage.setItem(KEY, JSON.stringify(underway));
   const target = new URL(provider.authorization_endpoint);
   const parameters: Record<string, string> = {
     response_type: "code",
     client_id: config.client_id,
-    redirect_uri: redirectUri(),
+    redirect_uri: redirectUri,
     scope: config.scopes.join(" "),
     state: underway.state,
     nonce: underway.nonce,
@@ -69,7 +81,7 @@ export async function leaveForSignIn(config: Config, { isSilent }: { isSilent: b
   };
   if (isSilent) parameters["prompt"] = "none";
   for (const [name, value] of Object.entries(parameters)) target.searchParams.set(name, value);
-  location.replace(target);
+  return { address: target, underway };
 }
 
 /**
@@ -81,7 +93,16 @@ export async function returnFromSignIn(config: Config): Promise<Session | null> 
   if (!answer.has("state") || !(answer.has("code") || answer.has("error"))) return null;
   const underway = takeUnderway();
   history.replaceState(null, "", location.pathname + (underway?.route ?? ""));
-  if (underway === null || underway.state !== answer.get("state")) return null; // a stale or foreign address
+  return underway === null ? null : await endSignIn(config, { answer, underway });
+}
+
+/** Return the session of what the issuer answered; null: the answer is another's, or the agent must be asked. Raises
+ * SignInError. */
+export async function endSignIn(
+  config: Config,
+  { answer, underway }: { answer: URLSearchParams; underway: Underway },
+): Promise<Session | null> {
+  if (underway.state !== answer.get("state")) return null; // a stale or foreign address
   if ((answer.get("iss") ?? config.issuer) !== config.issuer) return null; // RFC 9207: another issuer's answer
   const error = answer.get("error");
   if (error !== null) {
@@ -97,7 +118,7 @@ export async function signOutAddress(config: Config, session: Session): Promise<
   if (provider?.end_session_endpoint === undefined) return null;
   const target = new URL(provider.end_session_endpoint);
   target.searchParams.set("client_id", config.client_id);
-  target.searchParams.set("post_logout_redirect_uri", redirectUri());
+  target.searchParams.set("post_logout_redirect_uri", consoleUri());
   if (session.idToken !== null) target.searchParams.set("id_token_hint", session.idToken);
   return target.href;
 }
@@ -109,7 +130,7 @@ async function redeem(config: Config, { code, underway }: { code: string; underw
     body: new URLSearchParams({
       grant_type: "authorization_code",
       code,
-      redirect_uri: redirectUri(),
+      redirect_uri: underway.redirectUri,
       client_id: config.client_id,
       code_verifier: underway.verifier,
     }),
@@ -133,7 +154,7 @@ function isForUs(
 }
 
 /** The claims only choose what the page shows; the service verifies the token at every call. */
-function sessionOf(config: Config, tokens: { accessToken: string; idToken: string | null }): Session {
+export function sessionOf(config: Config, tokens: { accessToken: string; idToken: string | null }): Session {
   const claims = { ...(tokens.idToken === null ? {} : claimsOf(tokens.idToken)), ...claimsOf(tokens.accessToken) };
   const agent = typeof claims["sub"] === "string" ? claims["sub"] : "";
   const tenant = typeof claims["tenant"] === "string" ? claims["tenant"] : "";
@@ -185,7 +206,7 @@ function takeUnderway(): Underway | null {
   return stored === null ? null : (JSON.parse(stored) as Underway);
 }
 
-function redirectUri(): string {
+function consoleUri(): string {
   return `${location.origin}/`;
 }
 

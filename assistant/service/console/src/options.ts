@@ -2,13 +2,20 @@
  * Where options join the console: the build finds each `assistant/options/<name>/view/option.tsx` and hands over its
  * `OPTION`. The core imports nothing of an option.
  */
+import type { ReadonlySignal, Signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import type { Api } from "./api.ts";
 import type { Session } from "./oidc.ts";
-import type { Element } from "./wire.ts";
+import type { ChatTurn, Element } from "./wire.ts";
 
 /** Called once for an agent who has signed in. */
-export type Option = (parts: { readonly api: Api; readonly session: Session }) => Joined;
+export type Option = (parts: { readonly api: Api; readonly session: Session; readonly host: Host | null }) => Joined;
+
+/** Draws the page in another way where the address has this path: `view/shell.tsx` of an option, `SHELL`. */
+export interface Shell {
+  readonly path: string;
+  readonly draw: (options: readonly Option[]) => ComponentChildren;
+}
 
 /** What an option brings for that agent. */
 export interface Joined {
@@ -42,8 +49,38 @@ export interface Page {
 export interface QuestionContext {
   /** The token for the next question. */
   unused(): string | null;
+  /** Take a token that the host handed over. */
+  take(token: string): void;
   /** An answer has begun with the token. */
   count(token: string): void;
   /** The agent leaves the conversation, or signs out. */
   forget(): void;
+}
+
+/** The page that holds the console in a frame. */
+export interface Host {
+  /** What the page takes. */
+  readonly takes: ReadonlySet<Handed["type"]>;
+  /** The chat that the agent is in. */
+  readonly chat: ReadonlySignal<Chat | null>;
+  /** In the place of the browser's storage: it ends with the page. */
+  readonly storage: Storage;
+  /** Whether the service refused the agent's token. */
+  readonly isSignedOut: Signal<boolean>;
+  /** In the banner of an agent whose sign-in has ended. */
+  readonly signIn: () => ComponentChildren;
+  /** Hand something over. False: the page did not take it. */
+  give(what: Handed): Promise<boolean>;
+  /** An answer has used the chat's context. */
+  askContext(): void;
+}
+
+export type Handed =
+  | { readonly type: "insert" | "note"; readonly text: string }
+  | { readonly type: "source"; readonly title: string; readonly url: string };
+
+export interface Chat {
+  readonly ticket: string;
+  readonly turns: readonly ChatTurn[];
+  readonly context: string | null;
 }

@@ -120,6 +120,8 @@ export class Replying {
       const live = liveTexts(turn.elements);
       const asked = { text, live, by_model: byModel };
       const checked = checkedOf(text, await this.#api.checkReply(answerId, asked), byModel ? "read" : "none");
+      const known = this.checked.value[answerId];
+      if (!byModel && known?.text === text && known.isAccepted) return known; // accepted while this check was underway
       put(this.checked, answerId, checked);
       return checked;
     } catch (error) {

@@ -36,6 +36,8 @@ export interface Source {
   /** `approved`: an answer that reviewers approved. It has no stored document to open. */
   readonly kind?: "document" | "approved";
   readonly document_id: string;
+  /** Opens the stored text for ten minutes, below the service's address. */
+  readonly document_url?: string;
   readonly title: string;
   /** The original at its publisher: untrusted text until `safeHref` has looked at it. */
   readonly url: string | null;
@@ -322,10 +324,18 @@ export type AnswerEvent =
 /** What is asked. `resume_window_s`: how long the service goes on writing after its reader has left. */
 export interface AnswerRequest {
   readonly question: string;
+  /** The chat that it is about, oldest first. */
+  readonly turns?: readonly ChatTurn[];
   readonly resume_window_s: number;
   readonly conversation_id?: string;
   /** Whose conversation it is, signed by the care application. */
   readonly context?: string;
+}
+
+export interface ChatTurn {
+  readonly who: "customer" | "agent" | "system";
+  readonly text: string;
+  readonly at?: string;
 }
 
 export interface Verdict {

@@ -213,7 +213,7 @@ test("a new conversation and an earlier one leave the customer of this one", asy
   let left = 0;
   const api = { conversation: async () => ({ answers: [] }) } as unknown as Api;
   const storage = new TabStorage() as unknown as Storage;
-  const context = { unused: () => null, count: () => undefined, forget: () => (left += 1) };
+  const context = { unused: () => null, take: () => undefined, count: () => undefined, forget: () => (left += 1) };
   const conversation = new Conversation({ api, storage, author: "i t amira", context });
   conversation.begin();
   assert.equal(left, 1);

@@ -37,7 +37,7 @@ function conversationWith(contexts: CareContexts, routes: Partial<Record<keyof A
 
 function take(contexts: CareContexts, hash: string): Past {
   const past = new Past();
-  contexts.take({ hash, pathname: "/", search: "?x=1" } as Location, past as unknown as History);
+  contexts.takeFrom({ hash, pathname: "/", search: "?x=1" } as Location, past as unknown as History);
   return past;
 }
 

@@ -7,6 +7,7 @@ import { clockTime, count, textAt } from "../text.ts";
 import { type Turn, canJudge, sentWords } from "../turn.ts";
 import type { ReplyCheck, ReplyStyle } from "../wire.ts";
 import { CopyButton } from "./copy_button.tsx";
+import { GiveButton } from "./give_button.tsx";
 import { useWorkspace } from "./workspace_state.ts";
 import { Failure, useCall } from "./failure.tsx";
 import { Icon } from "./icons.tsx";
@@ -55,6 +56,7 @@ function DraftActions({ turn }: { turn: Turn }) {
         <Icon name="edit" /> {isWritten ? "Reply to the patient" : draft === "" ? "Write a reply" : "Edit as reply"}
       </button>
       {lines !== "" && <CopyButton text={lines} label="Copy these lines" said="Copied: internal lines" />}
+      {lines !== "" && <GiveButton what={{ type: "note", text: lines }} label="Add as note" said="Note added" />}
     </p>
   );
 }
@@ -162,6 +164,9 @@ function Editor({ turn, text }: EditorProps) {
         <button type="button" class="button primary" disabled={isBusy || !canSend} onClick={send}>
           <Icon name="send" /> {isBusy ? words.busy : words.send}
         </button>
+        {text.trim() !== "" && (
+          <GiveButton what={{ type: "insert", text }} label="Insert" said="Inserted: send it there" allow={mayUse} />
+        )}
         <CopyButton text={text} label="Copy" allow={mayUse} />
         {workspace.writes &&
           STYLES.map(([style, label]) => (

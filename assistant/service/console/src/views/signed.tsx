@@ -1,4 +1,4 @@
-import { useSignal } from "@preact/signals";
+import { effect, untracked, useSignal } from "@preact/signals";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { Api } from "../api.ts";
@@ -6,7 +6,7 @@ import type { Config } from "../config.ts";
 import { Conversation } from "../conversation.ts";
 import { Earlier } from "../earlier.ts";
 import { type Session, leaveForSignIn, signOutAddress } from "../oidc.ts";
-import type { Option, Page } from "../options.ts";
+import type { Host, Option, Page, QuestionContext } from "../options.ts";
 import { Uploads } from "../uploads.ts";
 import { summary } from "./composer.tsx";
 import { Head } from "./head.tsx";
@@ -20,11 +20,12 @@ interface SignedProps {
   readonly config: Config;
   readonly session: Session;
   readonly options: readonly Option[];
+  readonly host?: Host | null;
 }
 
 /** The console of a signed-in agent. */
-export function Signed({ config, session, options }: SignedProps) {
-  const { api, conversation, earlier, joined, isSignedOut } = useConversation(session, options);
+export function Signed({ config, session, options, host = null }: SignedProps) {
+  const { api, conversation, earlier, joined, isSignedOut } = useConversation(session, options, host);
   const uploads = useMemo(() => new Uploads(api), [api]);
   const delivers = config.delivers?.includes(session.tenant) ?? false;
   const writes = config.replies?.includes(session.tenant) ?? false;
@@ -34,7 +35,7 @@ export function Signed({ config, session, options }: SignedProps) {
       label: "Answers",
       roles: ["agent"],
       draw: () => (
-        <Workspace api={api} conversation={conversation} earlier={earlier} joined={joined} delivers={delivers} writes={writes} guard={config.guards?.[session.tenant]} />
+        <Workspace {...{ api, conversation, earlier, joined, host, delivers, writes }} guard={config.guards?.[session.tenant]} />
       ),
     },
     {
@@ -45,7 +46,7 @@ export function Signed({ config, session, options }: SignedProps) {
     },
     ...joined.flatMap(({ page }) => page ?? []),
   ];
-  const pages = all.filter(({ roles }) => roles.some((role) => session.roles.includes(role)));
+  const pages = (host === null ? all : all.slice(0, 1)).filter(({ roles }) => roles.some((role) => session.roles.includes(role)));
   const page = usePage(pages, config.service);
   const [hasShortcuts, showShortcuts] = useState(false);
   const signOut = async () => {
@@ -58,15 +59,21 @@ export function Signed({ config, session, options }: SignedProps) {
       <a class="skip" href="#main" onClick={focusMain}>
         Skip to the main part
       </a>
-      <Head
-        config={config}
-        session={session}
-        pages={pages}
-        page={page}
-        onShortcuts={() => showShortcuts(true)}
-        onSignOut={signOut}
-      />
-      {isSignedOut.value && <SignedOutBanner config={config} />}
+      {host === null ? (
+        <Head
+          config={config}
+          session={session}
+          pages={pages}
+          page={page}
+          onShortcuts={() => showShortcuts(true)}
+          onSignOut={signOut}
+        />
+      ) : (
+        <header class="visually-hidden">
+          <h1>{config.service}</h1>
+        </header>
+      )}
+      {isSignedOut.value && (host === null ? <SignedOutBanner config={config} /> : host.signIn())}
       <OpeningContext.Provider value={openingOf(config, session.tenant)}>
         {page === null ? <NoRole /> : page.draw()}
       </OpeningContext.Provider>
@@ -80,22 +87,25 @@ function openingOf({ examples, unwritten }: Config, tenant: string): Opening {
 }
 
 /** What options bring, and the agent's conversation, restored, and told when the page goes away. */
-function useConversation(session: Session, options: readonly Option[]) {
-  const isSignedOut = useSignal(false);
-  const { api, conversation, earlier, joined } = useMemo(() => {
+function useConversation(session: Session, options: readonly Option[], host: Host | null) {
+  const isRefused = useSignal(false);
+  const isSignedOut = host?.isSignedOut ?? isRefused;
+  const { api, conversation, earlier, joined, context } = useMemo(() => {
     const api = new Api({ token: () => session.accessToken, onSignedOut: () => (isSignedOut.value = true) });
     const { author } = session;
-    const earlier = new Earlier({ api, storage: localStorage, author });
+    const earlier = new Earlier({ api, storage: host?.storage ?? localStorage, author });
     const onAsked = (id: string, question: string) => void earlier.note(id, question);
-    const joined = options.map((open) => open({ api, session }));
+    const joined = options.map((open) => open({ api, session, host }));
     const context = joined.find(({ context }) => context !== undefined)?.context;
-    const conversation = new Conversation({ api, storage: sessionStorage, author, onAsked, context });
-    return { api, conversation, earlier, joined };
+    const storage = host?.storage ?? sessionStorage;
+    const conversation = new Conversation({ api, storage, author, onAsked, context: asking(context, host) });
+    return { api, conversation, earlier, joined, context };
   }, [session]);
   useLayoutEffect(() => {
     const leave = () => conversation.leave();
     addEventListener("pagehide", leave);
     const ends = joined.map(({ listen }) => listen?.());
+    if (host !== null) ends.push(followChat(host, conversation, context));
     void earlier.restore();
     void conversation.restore().then((turn) => turn !== null && announce(summary(turn)));
     return () => {
@@ -104,6 +114,29 @@ function useConversation(session: Session, options: readonly Option[]) {
     };
   }, [conversation]);
   return { api, conversation, earlier, joined, isSignedOut };
+}
+
+/** The context, whose next token the host is asked for once an answer has used one. */
+function asking(context: QuestionContext | undefined, host: Host | null): QuestionContext | undefined {
+  if (context === undefined || host === null) return context;
+  const count = (token: string) => {
+    context.count(token);
+    host.askContext();
+  };
+  return { unused: () => context.unused(), take: (token) => context.take(token), forget: () => context.forget(), count };
+}
+
+/** Begin anew with each other chat of the host, and take its context. Returns what ends that. */
+function followChat({ chat }: Host, conversation: Conversation, context: QuestionContext | undefined): () => void {
+  let ticket: string | null = null;
+  return effect(() => {
+    const current = chat.value;
+    untracked(() => {
+      if (ticket !== null && current?.ticket !== ticket) conversation.begin();
+      ticket = current?.ticket ?? null;
+      if (current !== null && current.context !== null) context?.take(current.context);
+    });
+  });
 }
 
 function focusMain(event: Event): void {

@@ -9,6 +9,7 @@ import { inForce, utf16Span } from "../text.ts";
 import type { Turn } from "../turn.ts";
 import type { DocumentOriginal, DocumentText, Problem, Source } from "../wire.ts";
 import { type OpenSource, useWorkspace } from "./workspace_state.ts";
+import { GiveButton } from "./give_button.tsx";
 import { Icon } from "./icons.tsx";
 import { Markdown, OpenDocument, drawRuns } from "./markdown_view.tsx";
 import { OriginalLink, Snippet } from "./sources.tsx";
@@ -62,6 +63,13 @@ export function SourcePanel({ open }: { open: OpenSource }) {
           <button type="button" class="button quiet" onClick={() => follow(null)}>
             Back to source {open.n}
           </button>
+        )}
+        {linked === null && source?.document_url !== undefined && (
+          <GiveButton
+            what={{ type: "source", title: source.title, url: new URL(source.document_url, location.href).href }}
+            label="Open beside"
+            said="Opened"
+          />
         )}
         <button type="button" class="button quiet" onClick={() => workspace.close()}>
           <Icon name="close" /> Close

@@ -4,7 +4,7 @@ import type { Api } from "../api.ts";
 import type { Guard } from "../config.ts";
 import type { Conversation } from "../conversation.ts";
 import type { Earlier } from "../earlier.ts";
-import type { Joined } from "../options.ts";
+import type { Host, Joined } from "../options.ts";
 import { type Turn, canJudge } from "../turn.ts";
 import { Composer } from "./composer.tsx";
 import { CitationPreview } from "./citation_preview.tsx";
@@ -25,16 +25,17 @@ interface WorkspaceProps {
   readonly conversation: Conversation;
   readonly earlier: Earlier;
   readonly joined: readonly Joined[];
+  readonly host: Host | null;
   readonly delivers: boolean;
   readonly writes: boolean;
   readonly guard?: Guard | undefined;
 }
 
 /** Where an agent asks, reads, edits and judges: one turn at a time. */
-export function Workspace({ api, conversation, earlier, joined, delivers, writes, guard }: WorkspaceProps) {
+export function Workspace({ api, conversation, earlier, joined, host, delivers, writes, guard }: WorkspaceProps) {
   const workspace = useMemo(
-    () => new WorkspaceState({ api, conversation, earlier, joined, delivers, writes, guard }),
-    [api, conversation, earlier, joined, delivers, writes, guard],
+    () => new WorkspaceState({ api, conversation, earlier, joined, host, delivers, writes, guard }),
+    [api, conversation, earlier, joined, host, delivers, writes, guard],
   );
   const turn = conversation.selected.value;
   const open = workspace.open.value;

@@ -6,7 +6,7 @@ import type { Api } from "../api.ts";
 import type { Guard } from "../config.ts";
 import type { Conversation } from "../conversation.ts";
 import type { Earlier } from "../earlier.ts";
-import type { Joined } from "../options.ts";
+import type { Host, Joined } from "../options.ts";
 import { Replying } from "../replying.ts";
 import { type Turn, sourceToOpen } from "../turn.ts";
 
@@ -37,6 +37,7 @@ interface WorkspaceParts {
   readonly conversation: Conversation;
   readonly earlier: Earlier;
   readonly joined?: readonly Joined[];
+  readonly host?: Host | null;
   readonly delivers?: boolean;
   readonly writes?: boolean;
   readonly guard?: Guard | undefined;
@@ -53,6 +54,7 @@ export class WorkspaceState {
   readonly api: Api;
   readonly conversation: Conversation;
   readonly earlier: Earlier;
+  readonly host: Host | null;
   /** A reply that is sent is delivered; else it is recorded only. */
   readonly delivers: boolean;
   /** A model writes replies; else agents do. */
@@ -67,10 +69,12 @@ export class WorkspaceState {
   readonly #replied = new Set<string>();
   #leaving: ReturnType<typeof setTimeout> | undefined;
 
-  constructor({ api, conversation, earlier, joined = [], delivers = false, writes = false, guard = "seen" }: WorkspaceParts) {
+  constructor(parts: WorkspaceParts) {
+    const { api, conversation, earlier, joined = [], host = null, delivers = false, writes = false, guard = "seen" } = parts;
     this.api = api;
     this.conversation = conversation;
     this.earlier = earlier;
+    this.host = host;
     this.delivers = delivers;
     this.writes = writes;
     this.guard = guard;

@@ -1,0 +1,81 @@
+/** The panel as an app of Zendesk's ticket sidebar, by the client of its apps framework (`ZAFClient.init()`). */
+import { type Handlers, Panel, type Turn, openBeside } from "./index.ts";
+
+/** What the panel uses of the framework's client. */
+export interface ZendeskClient {
+  get(paths: readonly string[]): Promise<Readonly<Record<string, unknown>>>;
+  set(path: string, value: string): Promise<unknown>;
+  invoke(action: string, ...values: readonly string[]): Promise<unknown>;
+  on(event: string, handler: () => void): void;
+}
+
+interface Options extends Pick<Handlers, "code" | "refused"> {
+  /** Fetch, from your own server, what the care application signs for a ticket. Null: no live data. */
+  readonly context: (ticket: string) => Promise<string | null>;
+}
+
+/** Hold the panel in `place` of the app's page. */
+export async function openInZendesk(
+  client: ZendeskClient,
+  place: HTMLElement,
+  address: string,
+  options: Options,
+): Promise<Panel> {
+  const panel = new Panel(place, address, {
+    ...options,
+    source: openBeside,
+    insert: async (text) => void (await client.invoke("ticket.editor.insert", text)),
+    note: async (text) => {
+      await client.set("ticket.comment.type", "internalNote");
+      await client.invoke("ticket.comment.appendText", text);
+    },
+  });
+  let handed: string | null = null;
+  const hand = async () => {
+    const { "ticket.id": id, "ticket.conversation": conversation } = await client.get(["ticket.id", "ticket.conversation"]);
+    const ticket = String(id);
+    const context = handed === ticket ? null : await options.context(ticket);
+    handed = ticket;
+    panel.hand({ ticket, turns: turnsOf(conversation), ...(context === null ? {} : { context }) });
+  };
+  client.on("ticket.conversation.changed", () => void hand());
+  await hand();
+  return panel;
+}
+
+const MOST_TURNS = 200;
+const MOST_CHARACTERS = 4_000;
+const WHO: Readonly<Record<string, Turn["who"]>> = { "end-user": "customer", agent: "agent", admin: "agent" };
+
+/** The messages with text, without internal notes: the newest that the protocol takes. */
+export function turnsOf(conversation: unknown): readonly Turn[] {
+  const entries: readonly unknown[] = Array.isArray(conversation) ? conversation : [];
+  const turns = entries.flatMap((entry) => {
+    const { author, message, timestamp, channel } = (entry ?? {}) as Entry;
+    const text = plain(message?.content ?? "", message?.contentType ?? "");
+    if (text === "" || channel?.name === "internal") return [];
+    const who: Turn["who"] = WHO[author?.role ?? ""] ?? "system";
+    return [{ who, text: text.slice(0, MOST_CHARACTERS), ...(timestamp ? { at: timestamp } : {}) }];
+  });
+  const newest: Turn[] = [];
+  let left = 100_000;
+  for (const turn of turns.slice(-MOST_TURNS).reverse()) {
+    left -= turn.text.length;
+    if (left < 0) break;
+    newest.unshift(turn);
+  }
+  return newest;
+}
+
+interface Entry {
+  readonly author?: { readonly role?: string };
+  readonly message?: { readonly content?: string | null; readonly contentType?: string } | null;
+  readonly timestamp?: string;
+  readonly channel?: { readonly name?: string };
+}
+
+/** HTML is read as text in a document of its own, which runs and loads nothing. */
+function plain(content: string, contentType: string): string {
+  if (!contentType.includes("html")) return content.trim();
+  return new DOMParser().parseFromString(content, "text/html").body.textContent.trim();
+}

@@ -1,0 +1,46 @@
+"""Chromium for the panel, and what stands around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+
+from tests.browser.conftest import FLAGS, STEP_LIMIT_MS
+from tests.browser.test_units import REPOSITORY
+from tests.options.panel.scene import PACKAGE, PanelScene, bundled, running_scene
+from tests.programs import require
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelScene]:
+    with running_scene(tmp_path_factory.mktemp("panel")) as scene:
+        scene.helpdesk.pages |= {
+            "/example.html": (PACKAGE / "example.html").read_text(encoding="utf-8"),
+            "/example.js": bundled(PACKAGE / "example.ts"),
+            "/panel.js": bundled(PACKAGE / "index.ts"),
+        }
+        yield scene
+
+
+@pytest.fixture(scope="module")  # not longer: its event loop would stand in the way of asynchronous tests
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=require("chromium"), args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    expect.set_options(timeout=STEP_LIMIT_MS)
+    context = browser.new_context(viewport={"width": 1000, "height": 760})
+    context.set_default_timeout(STEP_LIMIT_MS)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def axe_source() -> str:
+    return (REPOSITORY / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")

@@ -1,0 +1,133 @@
+"""One-time codes over HTTP: each is of one agent, one page and one customer, and works once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.domain.errors import UnauthenticatedError
+from assistant.options.panel.codes import LIFETIME_S, MAX_CODE_CHARACTERS, PanelCodes
+from tests.fakes.clock import SteppedClock
+from tests.fakes.running_service import RunningService, Scene, running_service
+from tests.options.panel.panel_service import HELPDESK, SCENE, TOP, ask_code, panel_service, redeem
+
+
+@pytest.fixture
+async def panel(tmp_path: Path) -> AsyncIterator[RunningService]:
+    async with panel_service(tmp_path) as service:
+        yield service
+
+
+async def test_a_code_gives_the_agents_token_and_the_context_once(panel: RunningService) -> None:
+    code = (await ask_code(panel)).json()["code"]
+    first = await redeem(panel, code)
+    assert first.status_code == 200
+    headers = {"authorization": f"Bearer {first.json()['access_token']}"}
+    asked = await panel.client.post(
+        "/v1/answers",
+        json={"question": "How long?", "context": first.json()["context"]},
+        headers={**headers, "accept": "application/json"},
+    )
+    assert asked.status_code == 200, asked.text
+    again = await redeem(panel, code)
+    assert (again.status_code, again.json()["code"]) == (401, "unauthenticated")
+    assert again.headers["cache-control"] == "no-store"
+
+
+async def test_an_agent_over_the_rate_is_refused_and_does_not_spend_the_code(tmp_path: Path) -> None:
+    async with panel_service(tmp_path, replace(SCENE, per_minute=2)) as service:
+        one, other = [(await ask_code(service)).json()["code"] for _ in range(2)]
+        for code in (one, one, other):
+            assert (await redeem(service, code)).status_code == 429
+        asked = await ask_code(service, who={"agent": "bob"}, context={"agent": "bob"})
+        assert (await redeem(service, asked.json()["code"])).status_code == 200
+
+
+async def test_another_page_cannot_use_the_code_and_does_not_spend_it(panel: RunningService) -> None:
+    code = (await ask_code(panel)).json()["code"]
+    for origin in (TOP, f"{HELPDESK}.evil.example", "null", ""):
+        assert (await redeem(panel, code, origin=origin)).status_code == 401
+    assert (await redeem(panel, code)).status_code == 200
+
+
+@pytest.mark.parametrize("origin", [TOP, "https://evil.example", "null", f"{HELPDESK}/", f"{HELPDESK}:8443"])
+async def test_a_page_that_may_not_talk_gets_no_code(panel: RunningService, origin: str) -> None:
+    assert (await ask_code(panel)).status_code == 200
+    assert (await ask_code(panel, origin=origin)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"context": {"agent": "bob"}},
+        {"context": {"tenant": "pharmacy"}},
+        {"context": {"iss": "https://care.evil"}},
+        {"who": {"agent": "bob"}},
+        {"who": {"tenant": "pharmacy"}},
+    ],
+    ids=str,
+)
+async def test_both_tokens_must_be_of_one_agent_and_tenant(
+    panel: RunningService, changes: dict[str, Any]
+) -> None:
+    assert (await ask_code(panel)).status_code == 200
+    assert (await ask_code(panel, **changes)).status_code == 422
+
+
+async def test_without_the_agents_token_or_role_there_is_no_code(panel: RunningService) -> None:
+    assert (await ask_code(panel, who={"roles": ["auditor"]})).status_code == 403
+    nobody = await panel.client.post("/v1/panel/codes", json={"context": "x", "origin": HELPDESK})
+    assert nobody.status_code == 401
+
+
+async def test_a_code_of_one_tenant_is_none_of_another(panel: RunningService) -> None:
+    code = (await ask_code(panel)).json()["code"]
+    _, _, sealed = code.partition(".")
+    for forged in (
+        f"pharmacy.{sealed}",
+        f".{sealed}",
+        sealed,
+        f"nobody.{sealed}",
+        f"clinic.{sealed[:-4]}AAAA",
+    ):
+        assert (await redeem(panel, forged)).status_code == 401
+    assert (await redeem(panel, code)).status_code == 200
+
+
+async def test_a_code_that_is_too_long_is_not_read(panel: RunningService) -> None:
+    assert (await redeem(panel, "x" * MAX_CODE_CHARACTERS)).status_code == 401
+    assert (await redeem(panel, "x" * (MAX_CODE_CHARACTERS + 1))).status_code == 413
+
+
+async def test_a_code_ends_after_a_minute(panel: RunningService) -> None:
+    clock = SteppedClock()
+    codes = replace(panel.tenants["clinic"].part(PanelCodes), clock=clock)
+    long = "x" * 8_192
+    code = codes.make(token=long, context=long, origin=HELPDESK)
+    assert len(code) <= MAX_CODE_CHARACTERS
+    later = codes.make(token=long, context=long, origin=HELPDESK)
+    clock.step(LIFETIME_S - 1)
+    assert codes.open(code, origin=HELPDESK).token == long
+    clock.step(1)
+    with pytest.raises(UnauthenticatedError):
+        codes.open(later, origin=HELPDESK)
+
+
+async def test_the_page_keeps_its_opener_and_the_console_does_not(panel: RunningService) -> None:
+    console, page = [await panel.client.get(path) for path in ("/", "/panel")]
+    assert page.status_code == console.status_code
+    policies = [one.headers.pop("cross-origin-opener-policy") for one in (console, page)]
+    assert policies == ["same-origin", "unsafe-none"]
+    assert page.headers["content-security-policy"] == console.headers["content-security-policy"]
+    assert f"frame-ancestors {HELPDESK} {TOP}" in page.headers["content-security-policy"]
+    assert (await panel.client.get("/config.json")).json()["hosts"] == [HELPDESK]
+
+
+async def test_without_hosts_there_is_no_panel(tmp_path: Path) -> None:
+    async with running_service(tmp_path, Scene(frame_ancestors=(HELPDESK,))) as service:
+        assert (await service.client.get("/panel")).status_code == 404
+        assert (await service.client.get("/config.json")).json()["hosts"] == []

@@ -1,0 +1,288 @@
+"""The panel in a helpdesk's page: sign-in by code and by pop-up, the chat, the reply back, nothing kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, FrameLocator, Page, Request, expect
+
+from tests.options.panel.scene import PanelScene
+
+NOTHING_KEPT = "sessionStorage.length + localStorage.length"
+
+
+@pytest.fixture
+def helpdesk(context: BrowserContext, scene: PanelScene) -> Callable[..., Page]:
+    """Open the example page, with a code or without."""
+
+    def opened(code: str | None = None) -> Page:
+        scene.helpdesk.pages.pop("/assistant-code", None)
+        if code is not None:
+            scene.helpdesk.pages["/assistant-code"] = code
+        page = context.new_page()
+        page.goto(scene.helpdesk.url(f"/example.html?assistant={scene.url}"))
+        return page
+
+    return opened
+
+
+def panel_of(page: Page) -> FrameLocator:
+    return page.frame_locator("iframe[title=Assistant]")
+
+
+def test_a_code_signs_in_and_the_reply_goes_into_the_composer(
+    helpdesk: Callable[..., Page], scene: PanelScene
+) -> None:
+    page = helpdesk(scene.code())
+    panel = panel_of(page)
+    expect(panel.locator(".chat-bar")).to_contain_text("4711, 1 message")
+    panel.get_by_role("button", name="Answer the customer").click()
+    expect(panel.locator(".answer")).to_contain_text("25 days")
+    panel.locator("#edit-reply").click()
+    panel.locator("#reply").fill("A refill is due after 25 days.")
+    panel.get_by_role("button", name="Insert", exact=True).click()
+    expect(page.locator("#composer")).to_have_value("A refill is due after 25 days.")
+    expect(panel.get_by_role("button", name="Inserted: send it there")).to_be_visible()
+    frame = page.frames[1]
+    assert frame.evaluate(NOTHING_KEPT) == 0
+    assert page.evaluate(NOTHING_KEPT) == 0
+
+
+def test_the_pop_up_signs_in_and_nothing_is_kept(
+    helpdesk: Callable[..., Page], context: BrowserContext, scene: PanelScene
+) -> None:
+    page = helpdesk()
+    panel = panel_of(page)
+    with context.expect_page() as opened:
+        panel.get_by_role("button", name="Sign in").click()
+    pop_up = opened.value
+    pop_up.get_by_label("Tenant").select_option("clinic")
+    pop_up.get_by_label("Agent name").fill("ann")
+    with pop_up.expect_event("close"):
+        pop_up.get_by_role("button", name="Sign in").click()
+    expect(panel.locator(".chat-bar")).to_contain_text("4711")
+    panel.get_by_role("button", name="Answer the customer").click()
+    expect(panel.locator(".answer")).to_contain_text("25 days")
+    assert page.frames[1].evaluate(NOTHING_KEPT) == 0
+
+
+def test_a_pop_up_that_was_cut_off_says_so(context: BrowserContext, scene: PanelScene) -> None:
+    page = context.new_page()
+    page.goto(f"{scene.url}/panel?code=x&state=y")
+    expect(page.locator("main")).to_contain_text("cut this window off")
+    assert page.url == f"{scene.url}/panel"
+    page.goto(f"{scene.url}/panel")
+    expect(page.locator("main")).to_contain_text("belongs in a page of your helpdesk")
+
+
+def test_source_and_note_go_to_the_page(
+    helpdesk: Callable[..., Page], context: BrowserContext, scene: PanelScene
+) -> None:
+    page = helpdesk(scene.code())
+    panel = panel_of(page)
+    panel.get_by_role("button", name="Answer the customer").click()
+    panel.get_by_role("button", name="Add as note").click()
+    expect(page.locator("#note")).to_have_value("A refill is due after 25 days. Ask for it in the app.")
+    panel.locator(".citation").first.click()
+    with context.expect_page() as opened:
+        panel.get_by_role("button", name="Open beside").click()
+    expect(opened.value.locator("body")).to_contain_text("A refill is due after 25 days")
+    assert opened.value.url.startswith(scene.url)
+
+
+def test_findings_are_shown_before_a_reply_goes_to_the_page(
+    helpdesk: Callable[..., Page], scene: PanelScene
+) -> None:
+    page = helpdesk(scene.code())
+    panel = panel_of(page)
+    panel.get_by_role("button", name="Answer the customer").click()
+    panel.locator("#edit-reply").click()
+    wrong = "A refill is due after 90 days."
+    panel.locator("#reply").fill(wrong)
+    panel.get_by_role("button", name="Insert", exact=True).click()
+    expect(panel.locator("#reply-faults")).to_contain_text("90 days")
+    expect(page.locator("#composer")).to_have_value("")
+    panel.get_by_role("button", name="I checked: use it").click()
+    panel.get_by_role("button", name="Insert", exact=True).click()
+    expect(page.locator("#composer")).to_have_value(wrong)
+
+
+OWN_PAGE = """<!doctype html><meta charset="utf-8"><title>desk</title><div id="place"></div>
+<script type="module">
+import { Panel } from "./panel.js";
+window.told = [];
+window.panel = new Panel(document.getElementById("place"), "ADDRESS", {
+  insert: () => { throw new Error("the composer is closed"); },
+  code: async () => window.code ?? null,
+  context: async (ticket) => {
+    window.told.push(`context of ${ticket}`);
+    return window.contexts?.shift() ?? null;
+  },
+  signedIn: () => window.told.push("signed in"),
+  refused: (why) => window.told.push(`refused: ${why}`),
+});
+</script>"""
+
+
+@pytest.fixture
+def own(context: BrowserContext, scene: PanelScene) -> Callable[[], Page]:
+    """Open a page with a panel that the test drives."""
+
+    def opened() -> Page:
+        scene.helpdesk.pages["/own.html"] = OWN_PAGE.replace("ADDRESS", scene.url)
+        page = context.new_page()
+        page.add_init_script(f"window.code = {scene.code()!r}")
+        page.goto(scene.helpdesk.url("/own.html"))
+        page.wait_for_function("window.told?.includes('signed in')")
+        return page
+
+    return opened
+
+
+def is_question(sent: Request) -> bool:
+    return sent.url.endswith("/v1/answers") and sent.method == "POST"
+
+
+def hand(page: Page, ticket: str, *texts: str, context: str | None = None) -> None:
+    turns = [{"who": "customer", "text": text} for text in texts]
+    given = {"ticket": ticket, "turns": turns} | ({} if context is None else {"context": context})
+    page.evaluate("given => panel.hand(given)", given)
+
+
+def test_another_ticket_begins_anew_and_the_same_one_goes_on(
+    own: Callable[[], Page], scene: PanelScene
+) -> None:
+    page = own()
+    panel = panel_of(page)
+    hand(page, "T-1", "When is a refill due?")
+    panel.get_by_role("button", name="Answer the customer").click()
+    expect(panel.locator(".answer")).to_contain_text("25 days")
+    hand(page, "T-1", "When is a refill due?", "Thanks")
+    expect(panel.locator(".chat-bar")).to_contain_text("T-1, 2 messages")
+    expect(panel.locator(".answer")).to_contain_text("25 days")
+    hand(page, "T-2")
+    expect(panel.locator(".chat-bar")).to_contain_text("T-2")
+    expect(panel.locator(".answer")).to_have_count(0)
+    expect(panel.get_by_role("button", name="Answer the customer")).to_have_count(0)
+    page.evaluate("panel.leave()")
+    expect(panel.locator(".chat-bar")).to_have_count(0)
+
+
+def test_the_context_goes_with_the_question_and_another_is_asked_for(
+    own: Callable[[], Page], scene: PanelScene
+) -> None:
+    page = own()
+    panel = panel_of(page)
+    bodies: list[Any] = []
+    page.on("request", lambda sent: bodies.append(sent.post_data_json) if is_question(sent) else None)
+    first, *others = (scene.context() for _ in range(3))
+    hand(page, "T-1", "When is a refill due?", context=first)
+    page.evaluate("tokens => { window.contexts = tokens }", others)
+    for _ in range(2):
+        panel.get_by_role("button", name="Answer the customer").click()
+        expect(panel.get_by_role("button", name="Ask", exact=True)).to_be_visible()
+        page.wait_for_function("window.told.includes('context of T-1')")
+        expect(panel.locator(".context-bar")).to_contain_text("Live data of C-1, until")
+    assert [body["context"] for body in bodies] == [first, others[0]]
+    assert [body["question"] for body in bodies] == ["", ""]
+
+
+def test_a_page_that_cannot_take_the_reply_is_told_to_the_agent(
+    own: Callable[[], Page], scene: PanelScene
+) -> None:
+    page = own()
+    panel = panel_of(page)
+    hand(page, "T-1", "When is a refill due?")
+    panel.get_by_role("button", name="Answer the customer").click()
+    panel.locator("#edit-reply").click()
+    panel.locator("#reply").fill("A refill is due after 25 days.")
+    panel.get_by_role("button", name="Insert", exact=True).click()
+    expect(panel.get_by_role("button", name="The page did not take it: copy it")).to_be_visible()
+    expect(panel.get_by_role("button", name="Add as note")).to_have_count(0)
+
+
+def test_a_sign_in_that_ended_is_renewed_by_a_code_and_the_work_stays(
+    own: Callable[[], Page], scene: PanelScene
+) -> None:
+    page = own()
+    panel = panel_of(page)
+    hand(page, "T-1", "When is a refill due?")
+    panel.get_by_role("button", name="Answer the customer").click()
+    expect(panel.locator(".answer")).to_contain_text("25 days")
+    panel.locator("#edit-reply").click()
+    panel.locator("#reply").fill("My words")
+    page.evaluate("code => { window.code = code; told.length = 0 }", scene.code())
+    page.route("**/reply/check", lambda route: route.fulfill(status=401, body="{}"), times=1)
+    panel.get_by_role("button", name="Insert", exact=True).click()
+    page.wait_for_function("told.includes('signed in')")
+    expect(panel.locator(".panel-sign-in")).to_have_count(0)
+    expect(panel.locator("#reply")).to_have_value("My words")
+
+
+@pytest.mark.parametrize(("agent", "tenant"), [("bob", "clinic"), ("ann", "pharmacy")])
+def test_a_code_of_another_agent_or_tenant_does_not_get_in_to_this_ones_work(
+    own: Callable[[], Page], scene: PanelScene, agent: str, tenant: str
+) -> None:
+    page = own()
+    panel = panel_of(page)
+    hand(page, "T-1", "When is a refill due?")
+    expect(panel.locator(".chat-bar")).to_contain_text("T-1")
+    page.evaluate("code => { window.code = code; told.length = 0 }", scene.code(agent, tenant))
+    page.route("**/v1/answers", lambda route: route.fulfill(status=401, body="{}"), times=1)
+    panel.get_by_role("button", name="Answer the customer").click()
+    page.wait_for_function("told.includes('refused: agent')")
+    expect(panel.locator(".panel-sign-in")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [360, 480])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_panel_has_no_violation_of_accessibility_rules(
+    own: Callable[[], Page], scene: PanelScene, axe_source: str, width: int, scheme: str
+) -> None:
+    page = own()
+    page.emulate_media(color_scheme=scheme)  # pyright: ignore[reportArgumentType]
+    style = f"iframe {{ width: {width}px; height: 700px; border: 0 }}"
+    page.add_style_tag(content=style)
+    panel, frame = panel_of(page), page.frames[1]
+    hand(page, "A-VERY-LONG-TICKET-NAME-" + "x" * 60, "When is a refill due?", context=scene.context())
+
+    def check() -> None:
+        assert frame.evaluate("document.documentElement.clientWidth") == width
+        assert frame.evaluate(axe_source + RUN_AXE) == []
+        wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+        assert not frame.evaluate(wide)
+
+    check()
+    panel.get_by_role("button", name="Answer the customer").click()
+    expect(panel.get_by_role("button", name="Ask", exact=True)).to_be_visible()
+    check()
+    panel.locator("#edit-reply").click()
+    panel.locator("#reply").fill("A refill is due after 90 days.")
+    panel.get_by_role("button", name="Insert", exact=True).click()
+    expect(panel.locator("#reply-faults")).to_be_visible()
+    check()
+    panel.locator(".citation").first.click()
+    expect(panel.locator(".stored-text")).to_be_visible()
+    check()
+    panel.get_by_role("button", name="Close").click()
+    page.evaluate("window.code = undefined")
+    page.route("**/v1/answers", lambda route: route.fulfill(status=401, body="{}"), times=1)
+    panel.locator("#question").fill("And then?")
+    panel.locator("#question").press("Enter")
+    expect(panel.locator(".panel-sign-in")).to_be_visible()
+    check()
+
+
+def test_the_sign_in_of_the_panel_has_no_violation_of_accessibility_rules(
+    helpdesk: Callable[..., Page], axe_source: str
+) -> None:
+    page = helpdesk()
+    expect(panel_of(page).get_by_role("button", name="Sign in")).to_be_visible()
+    assert page.frames[1].evaluate(axe_source + RUN_AXE) == []
+
+
+RUN_AXE = """;
+axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations.flatMap(
+  ({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target}: ${failureSummary}`)))"""
