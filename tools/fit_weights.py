@@ -33,7 +33,7 @@ from assistant.answer.services import TenantServices
 from assistant.answer.support import WEIGHTS
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.errors import AssistantError
-from assistant.evaluation.chats import WrittenChat
+from assistant.evaluation.chats import GoingOn, WrittenChat
 from assistant.evaluation.estimator import Estimator, Floats, Lists
 from assistant.evaluation.judging import (
     Observed,
@@ -357,13 +357,19 @@ async def fit_chat(services: TenantServices, questions: Path) -> ChatWeights:
             vector=tuple((_CHAT_SCALE * vector).round(3).tolist()),
         )
 
+    going_on = load_rows(questions / "chats" / "several.jsonl", GoingOn, key="text")
+    shop = [one.question for one in load_routed(questions / "shop" / "tuning.jsonl")]
+    several = dict.fromkeys((*shop, *(each.text for each, _ in sentences)), False)
+    several |= {each.text: each.goes_on for each in going_on}
+    vectors |= await embedded(services.embedder, [*several], clock=services.clock)
     forms = [(each.text, message_counts(each.text)) for each in written]
     return ChatWeights(
         embedding_model=services.tenant.embedding.model,
-        fitted_on=_hashes(paths),
+        fitted_on=_hashes((*paths, questions / "chats" / "several.jsonl")),
         customer=fit(forms, [each.who == "customer" for each in written]),
         note=fit([(each.text, ()) for each in said], [each.who == "note" for each in said]),
         open=fit([(each.text, each.counts) for each, _ in sentences], [asks for _, asks in sentences]),
+        several=fit([(text, ()) for text in several], list(several.values())),
     )
 
 

@@ -40,6 +40,10 @@ _LONE = 1.5
 """Less for a name with one message, where others have several: a notice of the system is no customer."""
 _LEAST_ASKING, _MOST_TERMS = -1.0, 2
 """Log-odds and content terms of "What do I tell him?" as a message of its own."""
+_LEAST_SEVERAL = -1.2
+"""Log-odds from which a sentence goes on with several things that were named above it."""
+_LEAST_SPECIFIC = 0.5
+"""Weight of the terms of a sentence that may name a thing."""
 _LEAST_ASKED = -3.0
 """Log-odds from which a lone sentence asks for something. All 1,348 questions and messages of ``evaluation``
 do, and 14 of 32 greetings, thanks and single words."""
@@ -69,6 +73,8 @@ class ChatWeights(PublicModel):
     """Whether an agent asks what to say."""
     open: ChatHead
     """Whether a sentence of the customer is part of an open question."""
+    several: ChatHead
+    """Whether a sentence goes on with several things that were named above it."""
 
 
 @lru_cache
@@ -161,6 +167,35 @@ def asks_something(text: str, vector: Sequence[float] | None, *, embedding_model
     return bool(more) or is_unknown or weights.open.score(vector, first.counts) >= _LEAST_ASKED
 
 
+def goes_on_with_several(vector: Sequence[float] | None, *, embedding_model: str) -> bool:
+    """Return whether a message asks about several things named above it: "And which one is cheaper?"."""
+    weights = shipped_chat_weights()
+    is_known = vector is not None and embedding_model == weights.embedding_model
+    return is_known and weights.several.score(vector) >= _LEAST_SEVERAL
+
+
+def named_above(
+    earlier: Sequence[str], asked: Sequence[str], *, vocabulary: Vocabulary, names: str = ""
+) -> list[str]:
+    """Return what the last messages name and the questions do not, in order: of each its heaviest sentence,
+    without a question mark, for it is not asked again. ``names``: of speakers, which name nothing else."""
+    said = frozenset[str]().union(*(term.forms for term in vocabulary.terms(" ".join((*asked, names)))))
+
+    def weight(sentence: str) -> float:
+        terms = vocabulary.terms(sentence)
+        return sum(term.weight for term in terms if said.isdisjoint(term.forms)) * (sentence not in asked)
+
+    kept: list[str] = []
+    words = 0
+    for text in reversed(earlier):
+        best = max((span.text.strip() for span in split_sentences(text)), key=weight, default="")
+        length = len(best.split())
+        if weight(best) >= _LEAST_SPECIFIC and words + length <= LONG_MESSAGE_WORDS:
+            kept.append(best.rstrip("?"))
+            words += length
+    return kept[::-1]
+
+
 class ReadChat:
     """Reads the chats of one tenant.
 
@@ -191,7 +226,7 @@ class ReadChat:
         """Return what is asked in a chat; None without one. Raises as ``run``."""
         if request.turns:
             said: Sequence[Said] = [Said(turn.who, turn.text) for turn in request.turns[-MOST_READ:]]
-            note = request.question
+            note, names = request.question, ""
         else:
             pasted = pasted_turns(request.question)[-MOST_READ:]
             await self._embed([each.text for each in pasted], scope)
@@ -199,17 +234,29 @@ class ReadChat:
             if not {"customer", "agent"} <= {each.who for each in said}:
                 return None
             note = "\n".join(each.text for each in said if each.who == "note")
+            names = " ".join(each.name for each in pasted if each.name)
         sentences = said_sentences(said)
         await self._embed([note, *(each.text for each in sentences)], scope)
         asks_reply = bool(note) and self._note_score(note, scope.embedded) > _LEAST_NOTE
         own = [note] if note and not asks_reply else []
         at = request.written_at or self._services.clock.now()
         dated = [n for n, each in enumerate(sentences) if self._services.counted_days(each.text, at=at)]
-        text = "\n".join([*own, *self.open(sentences, scope.embedded, more=dated)])
+        end = sentences[-1].message if sentences and not own else len(said)
+        last = own or [each.text for each in sentences if each.message == end]
+        if any(self._goes_on(each, scope.embedded) for each in last):
+            above = [each.text for each in said[:end] if each.who in ("customer", "agent")]
+            asked = [*named_above(above, last, vocabulary=self._vocabulary, names=names), *last]
+        else:
+            asked = [*own, *self.open(sentences, scope.embedded, more=dated)]
+        text = "\n".join(asked)
         if not text:
             raise InvalidRequestError("turns has no message of the customer. Send one, or a question.")
         customer = "\n".join(each.text for each in said if each.who == "customer")
         return ChatRead(text, asks_reply, "\n".join((note, customer))[-MAX_QUESTION_CHARACTERS:].strip())
+
+    def _goes_on(self, text: str, vectors: Vectors) -> bool:
+        model = self._weights.embedding_model if self._knows_vectors else ""
+        return goes_on_with_several(vectors.get(text), embedding_model=model)
 
     async def _after_an_answer(self, question: Question, scope: SearchScope) -> Question:
         """Return the question before this one where the agent asks what to say of its answer."""

@@ -195,11 +195,11 @@ class BuildPrompt:
             number = sources.add(document, part)
             if number is not None:
                 documents.append((number, document, worth[id(part)]))
-        before, vocabulary = request.question_before, self._adaptations.now.vocabulary
+        before, vocabulary = request.questions_before[-1:], self._adaptations.now.vocabulary
         meanings = vocabulary.meanings(request.question, known=ranked[0].query.known)
         with scope.steps.step("prompt") as span:
             prompt = self._prompts.build(
-                request.question if before is None else f"{before}\n{request.question}",
+                "\n".join((*before, request.question)),
                 documents=documents,
                 meanings=meanings,
                 days=self._counted_days(request.question, at=question.begun.written),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from assistant.answer.adaptations import Adaptations
-from assistant.answer.chat import asks_something
+from assistant.answer.chat import asks_something, goes_on_with_several, named_above
 from assistant.answer.elements import Beside, open_beside
 from assistant.answer.readers import (
     Message,
@@ -88,15 +88,20 @@ class ReadQuestion:
         if known is None:
             scope.degraded.append("words of the documents")
         questions = questions_of(text, vocabulary=vocabulary)
+        two = question.two_before
+        several = "\n".join(named_above(two, questions, vocabulary=vocabulary)) if len(two) > 1 else ""
         await asyncio.gather(
-            self._sources.embed(self._texts(text, questions, before, known), scope),
+            self._sources.embed(self._texts(text, questions, (before, several), known), scope),
             self._beside.load(scope),
             self._load_red_flags(scope),
         )
         red_flags = scope.beside(self._raised(whole, scope))
-        named = self._adaptations.named(text, known=known)
+        named, model = self._adaptations.named(text, known=known), self._tenant.embedding.model
         items = tuple(sorted(named.ids)) if named is not None else ()
-        reading = self._plain.run(Message(text, questions, before, scope.embedded, items))
+        first = scope.embedded.get(questions[0])
+        goes_on = several != "" and goes_on_with_several(first, embedding_model=model)
+        before = several if goes_on else before
+        reading = self._plain.run(Message(text, questions, before, scope.embedded, items, goes_on))
         queries = self._queries(reading, before, known, scope)
         each = tuple(replace(query, at=question.begun.written) for query in queries)
         items = self._items(reading, each[0], question.history)
@@ -104,7 +109,7 @@ class ReadQuestion:
         caller = Caller(
             question.identity, question.context, "\n".join((text, *numbers)), question.begun.answer_id
         )
-        asks = asks_something(text, scope.embedded.get(text), embedding_model=self._tenant.embedding.model)
+        asks = asks_something(text, scope.embedded.get(text), embedding_model=model)
         return Queries(
             reading.model_copy(update={"items": items, "asks": asks}),
             each,
@@ -119,11 +124,11 @@ class ReadQuestion:
         return self._named(caller, record.reading.items if record.reading is not None else ())
 
     def _texts(
-        self, text: str, questions: Sequence[str], before: str | None, known: KnownWords | None
+        self, text: str, questions: Sequence[str], before: Sequence[str | None], known: KnownWords | None
     ) -> list[str]:
         """Return the texts whose vectors are needed, each once."""
-        earlier = [before, *(questions[0] for _ in questions[1:])]
-        joined = [f"{one}\n{question}" for one, question in zip(earlier, questions, strict=True) if one]
+        joined = [f"{each}\n{questions[0]}" for each in before if each]
+        joined += [f"{questions[0]}\n{question}" for question in questions[1:]]
         live = (
             [self._as_examples(question, known) for question in questions] if self._beside.are_there else []
         )

@@ -52,6 +52,8 @@ class Message:
     """Unit-length vectors, by text, of each question."""
     items: tuple[str, ...] = ()
     """Ids of the catalogue's items that the message names."""
+    goes_on: bool = False
+    """Whether it goes on with several things, which ``before`` names."""
 
 
 def questions_of(text: str, *, vocabulary: Vocabulary) -> tuple[str, ...]:
@@ -158,7 +160,9 @@ class PlainReading:
 
     def run(self, message: Message) -> Reading:
         first = message.questions[0]
-        leans = message.before is not None and self.leans(first, message.vectors.get(first))
+        leans = message.before is not None and (
+            message.goes_on or self.leans(first, message.vectors.get(first))
+        )
         search_text = " ".join(message.questions)
         return Reading(
             questions=message.questions,

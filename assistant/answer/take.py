@@ -76,9 +76,9 @@ class AnswerRequest(PublicModel):
         return next((turn.at for turn in reversed(self.turns) if turn.at is not None), None)
 
     @property
-    def question_before(self) -> str | None:
-        """The question before this one, where no record has it."""
-        return None
+    def questions_before(self) -> tuple[str, ...]:
+        """The questions before this one, at most two, oldest first, where no record has them."""
+        return ()
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -89,14 +89,14 @@ class AnswerRequest(PublicModel):
 class ChatQuestion(AnswerRequest):
     """A question of a conversation that only the client keeps, as in OpenAI's chat API."""
 
-    earlier_question: (
-        Annotated[str, StringConstraints(min_length=1, max_length=MAX_EARLIER_CHARACTERS)] | None
-    ) = None
+    earlier_questions: tuple[
+        Annotated[str, StringConstraints(min_length=1, max_length=MAX_EARLIER_CHARACTERS)], ...
+    ] = Field(default=(), max_length=2)
     stop: tuple[str, ...] = ()
 
     @property
-    def question_before(self) -> str | None:
-        return self.earlier_question
+    def questions_before(self) -> tuple[str, ...]:
+        return self.earlier_questions
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -137,9 +137,14 @@ class Question:
         return replace(self, request=request, begun=begun, asks_reply=asks_reply, said=said, whole=whole)
 
     @property
+    def two_before(self) -> tuple[str, ...]:
+        """The questions before this one, at most two, oldest first."""
+        return tuple(turn.question for turn in self.history[-2:]) or self.request.questions_before
+
+    @property
     def before(self) -> str | None:
         """The question before this one."""
-        return self.history[-1].question if self.history else self.request.question_before
+        return self.two_before[-1] if self.two_before else None
 
 
 class TakeQuestion:
@@ -215,7 +220,7 @@ class TakeQuestion:
         conversation_id = asking.conversation_id
         if conversation_id is None:
             return []
-        limit = max(1, self._services.writer.model.history_turns)
+        limit = max(2, self._services.writer.model.history_turns)
         with scope.steps.step("conversation"):
             turns = await call_within(
                 RECORDS_TIMEOUT_S,

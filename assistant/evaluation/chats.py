@@ -46,6 +46,14 @@ class WrittenChat(PublicModel):
         )
 
 
+class GoingOn(PublicModel):
+    """One line of ``evaluation/chats/several.jsonl``."""
+
+    text: str
+    goes_on: bool
+    """Whether it goes on with several things that were named above it."""
+
+
 def _one_spaced(text: str) -> str:
     return " ".join(text.split()).casefold()
 

@@ -97,7 +97,7 @@ def request_of(question: str, before: str | None) -> AnswerRequest:
     """Return the request for a question; ``before``: the one that was asked before it."""
     if before is None:
         return AnswerRequest(question=question)
-    return ChatQuestion(question=question, earlier_question=before[:MAX_EARLIER_CHARACTERS])
+    return ChatQuestion(question=question, earlier_questions=(before[:MAX_EARLIER_CHARACTERS],))
 
 
 async def until_whole(

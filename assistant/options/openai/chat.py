@@ -222,7 +222,7 @@ def question_of(chat: ChatRequest) -> AnswerRequest:
             filters=chat.filters,
             context=chat.context,
             max_tokens=chat.max_completion_tokens or chat.max_tokens,
-            earlier_question=_earlier_question(chat),
+            earlier_questions=_earlier_questions(chat),
             stop=(chat.stop,) if isinstance(chat.stop, str) else chat.stop or (),
         )
     except ValidationError as error:
@@ -230,15 +230,13 @@ def question_of(chat: ChatRequest) -> AnswerRequest:
     return request
 
 
-def _earlier_question(chat: ChatRequest) -> str | None:
-    """Return the user's message before the last one, unless it is too long or records have the turns."""
-    if chat.conversation_id is not None:
-        return None
-    for message in reversed(chat.messages[:-1]):
-        if isinstance(message, ChatUserMessage):
-            text = message.text()
-            return text if 0 < len(text) <= MAX_EARLIER_CHARACTERS else None
-    return None
+def _earlier_questions(chat: ChatRequest) -> tuple[str, ...]:
+    """Return the user's two messages before the last one, from the first that is not too long; none where
+    records have the turns."""
+    said = [each.text() for each in chat.messages[:-1] if isinstance(each, ChatUserMessage)]
+    last = said[-2:] if chat.conversation_id is None else []
+    lengths = [0 < len(text) <= MAX_EARLIER_CHARACTERS for text in last]
+    return tuple(last[-1:] if lengths == [False, True] else last if all(lengths) else ())
 
 
 def _param(location: Sequence[int | str]) -> str | None:

@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 
-from assistant.answer.chat import MOST_READ, Said, asks_something, said_sentences, shipped_chat_weights
+from assistant.answer.chat import (
+    MOST_READ,
+    Said,
+    asks_something,
+    named_above,
+    said_sentences,
+    shipped_chat_weights,
+)
 from assistant.answer.readers import numbers_of
+from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import FinishReason, Reading
 from assistant.domain.clock import Deadline
 from assistant.tenant.tenant import TenantConfig
@@ -18,7 +26,7 @@ from tests.contracts.samples import answer
 from tests.fakes.answering import FakeEmbedder, FakeTenant, document
 from tests.unit.answer.asking_and_reading import QUESTION, ask
 
-NOTE = "what do I tell him?"
+NOTE, CHEAPER = "what do I tell him?", "And which one is cheaper?"
 TURNS = [
     {"who": "customer", "text": "my claim is 10045"},
     {"who": "agent", "text": "Thank you. Which medicine is it?"},
@@ -39,20 +47,25 @@ PASTED = "\n".join(
 FIRES = [f"smoke and fire in the {place}" for place in ("kitchen", "hall", "attic", "shed", "barn")]
 
 
-class KnowsNotes(FakeEmbedder):
-    """Gives the agent's line the vector that the head was fitted for, and other texts as its parent does."""
+class KnowsHeads(FakeEmbedder):
+    """Gives two lines the vectors that their heads were fitted for, and other texts as its parent does."""
 
     async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
-        note = shipped_chat_weights().note.vector
-        length = sqrt(sum(value * value for value in note))
+        weights = shipped_chat_weights()
+        heads = {NOTE: weights.note.vector, CHEAPER: weights.several.vector}
         vectors = await super().embed(texts, deadline=deadline)
-        note_vector = [value / length for value in note]
-        return [note_vector if text == NOTE else vector for text, vector in zip(texts, vectors, strict=True)]
+        pairs = zip(texts, vectors, strict=True)
+        return [_unit_length(heads[text]) if text in heads else vector for text, vector in pairs]
+
+
+def _unit_length(vector: Sequence[float]) -> list[float]:
+    length = sqrt(sum(value * value for value in vector))
+    return [value / length for value in vector]
 
 
 @pytest.fixture
 def tenant() -> FakeTenant:
-    tenant = FakeTenant(embedder=KnowsNotes())
+    tenant = FakeTenant(embedder=KnowsHeads())
     tenant.configure(embedding={"model": shipped_chat_weights().embedding_model})
     return tenant
 
@@ -99,6 +112,33 @@ async def test_a_number_of_another_message_is_read_and_not_kept(tenant: FakeTena
     asked = await ask(tenant, "Where is it?", turns=[*said, {"who": "customer", "text": "?"}])
     assert asked.prepared.question.said.count("10045") == 1
     assert "10045" in asked.prepared.queries.caller.question
+
+
+NAMED = ["Do you have Zyrtec", "And Claritin? Thank you for now."]
+BOTH = ["Do you have Zyrtec", "And Claritin"]
+
+
+@pytest.mark.parametrize("by_agent", [False, True], ids=["the customer", "the agent"])
+async def test_a_chat_goes_on_with_what_was_named_above(tenant: FakeTenant, *, by_agent: bool) -> None:
+    said = [{"who": "customer", "text": NAMED[0]}, {"who": "agent", "text": NAMED[1]}]
+    last = {"who": "customer", "text": CHEAPER}
+    asked = await ask(tenant, CHEAPER if by_agent else "", turns=said if by_agent else [*said, last])
+    assert asked.kept.question.split("\n") == [*BOTH, CHEAPER]
+
+
+@pytest.mark.parametrize(("names", "kept"), [("doreen kev", 1), ("", 2)])
+def test_the_names_of_speakers_name_nothing(tenant: FakeTenant, names: str, kept: int) -> None:
+    vocabulary = Vocabulary.of(tenant.config)
+    named = named_above(["Zyrtec or Claritin?", "Hi Doreen."], [CHEAPER], vocabulary=vocabulary, names=names)
+    assert named == ["Zyrtec or Claritin", "Hi Doreen."][:kept]
+
+
+async def test_a_question_about_two_things_is_searched_with_the_two_before_it(tenant: FakeTenant) -> None:
+    begun = (await ask(tenant, NAMED[0])).prepared.question.begun
+    for text in (NAMED[1], CHEAPER):
+        asked = await ask(tenant, text, conversation_id=begun.conversation_id)
+    assert asked.kept.retrieval_question.split("\n") == [*BOTH, CHEAPER]
+    assert (asked.kept.question, asked.kept.reading and asked.kept.reading.leans) == (CHEAPER, True)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ async def test_only_the_question_before_is_joined_on() -> None:
 
 async def test_a_question_before_that_only_its_client_knows_is_joined_too() -> None:
     tenant = tenant_of_two()
-    asking = ChatQuestion(question="And by mail?", earlier_question=QUESTION)
+    asking = ChatQuestion(question="And by mail?", earlier_questions=(QUESTION,))
     prepared = await AnswerQuestion(tenant.services).prepare(
         asking, identity=agent(), deadline=deadline(tenant)
     )

@@ -104,6 +104,10 @@ async def test_chats_are_fitted_on_their_writers_turns(tmp_path: Path) -> None:
     (tmp_path / "chats").mkdir()
     path = tmp_path / "chats" / "tuning_x.jsonl"
     path.write_text(json.dumps(chat | {"asks_reply": True, "question": "Where is it?"}) + "\n")
+    lines = [{"text": "which one is cheaper", "goes_on": True}, {"text": "thanks so much", "goes_on": False}]
+    (path.parent / "several.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "tuning.jsonl").write_text("")
     weights = await fit_chat(FakeTenant().services, tmp_path)
     vectors = {turn["text"]: vector_of(turn["text"]) for turn in turns}
     asked, thanks, note = (weights.note.score(vectors[turn["text"]]) for turn in turns)
@@ -112,4 +116,6 @@ async def test_chats_are_fitted_on_their_writers_turns(tmp_path: Path) -> None:
         weights.customer.score(vectors[turn["text"]], message_counts(turn["text"])) for turn in turns[:2]
     ]
     assert by_customer[0] > by_customer[1]
+    going_on, thanking = (weights.several.score(vector_of(line["text"])) for line in lines)
+    assert going_on > thanking
     assert "tuning_x.jsonl" in weights.fitted_on
