@@ -55,7 +55,7 @@ class ContentLines:
         """Start and end in the text, and the words, in order."""
         text = self.parsed.text
         spans = [(unit.span.start, unit.span.end) for unit in self.parsed.units] or list(_lines_in(text))
-        return [(start, end, _words(text[start:end])) for start, end in spans]
+        return [(start, end, _words(text[start:end])) for start, end in sorted(spans)]
 
     @cached_property
     def places(self) -> dict[str, int]:

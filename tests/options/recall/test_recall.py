@@ -23,7 +23,7 @@ from assistant.options.recall.routes import ReadRecalls
 from assistant.options.recall.store import StoredSends
 from assistant.options.recall.sweep import RecallSweep
 from assistant.stores.sqlite_table import SqliteTable
-from tests.fakes.running_service import eventually
+from tests.fakes.running_service import Scene, eventually, service_on
 from tests.options.desk.desk import approved
 from tests.options.recall.recall_scene import WAIT, RecallScene, recall_scene
 
@@ -352,6 +352,20 @@ async def test_who_reads_the_list_is_recorded(scene: RecallScene, fallen: dict[s
         f"recall:{fallen['item_id']}",
     ]
     assert all((entry["documents"], entry["titles"]) == (["wait"], ["Title of wait"]) for entry in entries)
+
+
+async def test_a_task_of_the_service_that_starts_makes_up_what_was_not_swept(scene: RecallScene) -> None:
+    await scene.sent("s1")
+    await scene.sweep()
+    await scene.service.know("wait", THREE)
+    service = scene.service
+    assert service.settings is not None
+    async with service_on(service.settings, Scene(writes=False), service.sagemaker):
+
+        async def is_listed() -> bool:
+            return len(await scene.listed()) == 1
+
+        await eventually(is_listed)
 
 
 async def test_sweeps_at_the_same_time_list_each_reply_once(scene: RecallScene) -> None:
