@@ -215,6 +215,6 @@ def _show_console(terminal: Terminal, runtime: LocalRuntime) -> None:
     terminal.out.print(Text("Console  ", style="bold").append(f"{url}/", style="underline cyan"))
     terminal.show(
         f"Sign in there as any agent of {' or '.join(runtime.tenants)}; the role knowledge_owner shows the "
-        f"documents, auditor everybody's answers.\n{end}",
+        f"documents, auditor everybody's answers, manager numbers of them.\n{end}",
         "dim",
     )

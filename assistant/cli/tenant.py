@@ -133,7 +133,10 @@ def token(
     agent: Agent,
     role: Annotated[
         list[Role] | None,
-        Option(metavar="ROLE", help="agent (default), knowledge_owner or auditor; may be repeated."),
+        Option(
+            metavar="ROLE",
+            help="agent (default), knowledge_owner, reviewer, manager or auditor; may be repeated.",
+        ),
     ] = None,
     label: Annotated[list[str] | None, Option(metavar="LABEL", help="Access label; may be repeated.")] = None,
     customer: Annotated[str | None, Option(metavar="ID", help=OF_CUSTOMER)] = None,
