@@ -159,6 +159,7 @@ MALFORMED = {
     "that is text": f"JSON.stringify({ATTACK})",
     "that is null": "null",
     "that is a list": f"[{ATTACK}]",
+    "that is a list with the fields": f"Object.assign([], {ATTACK})",
     "that is a map": f"new Map(Object.entries({ATTACK}))",
     "that is a blob": f"new Blob([JSON.stringify({ATTACK})])",
     "that is an error": f'Object.assign(new Error("ATTACK"), {ATTACK})',
@@ -455,7 +456,17 @@ def test_a_window_that_is_not_the_pop_up_cannot_end_a_sign_in(
     second.value.wait_for_load_state()
     redeemed: list[str] = []
     context.on("request", lambda sent: redeemed.append(sent.url) if sent.url.endswith("/token") else None)
-    for attacker, target in ((second.value, "opener.frames[0]"), (page, "frames.panel")):
+    page.evaluate(
+        """url => new Promise((loaded) => {
+          const frame = document.createElement("iframe");
+          document.body.append(Object.assign(frame, { src: url, onload: loaded, name: "other" }));
+        })""",
+        f"{scene.url}/panel",
+    )
+    other = page.frame("other")
+    assert other is not None
+    attackers = ((second.value, "opener.frames[0]"), (page, "frames.panel"), (other, "parent.frames[0]"))
+    for attacker, target in attackers:
         attacker.evaluate(f'{target}.postMessage("?code=stolen&state=guessed", "*")')
     assert redeemed == []
     pop_up.get_by_label("Tenant").select_option("clinic")
