@@ -68,6 +68,19 @@ def test_the_pop_up_signs_in_and_nothing_is_kept(
     assert page.frames[1].evaluate(NOTHING_KEPT) == 0
 
 
+def test_the_panel_works_where_the_browser_refuses_it_storage(
+    helpdesk: Callable[..., Page], context: BrowserContext, scene: PanelScene
+) -> None:
+    """As browsers do to a frame of another site."""
+    context.add_init_script("""
+      const refused = { get: () => { throw new DOMException("refused", "SecurityError"); } };
+      Object.defineProperty(window, "sessionStorage", refused);
+      Object.defineProperty(window, "localStorage", refused);""")
+    panel = panel_of(helpdesk(scene.code()))
+    panel.get_by_role("button", name="Answer the customer").click()
+    expect(panel.locator(".answer")).to_contain_text("25 days")
+
+
 def test_a_pop_up_that_was_cut_off_says_so(context: BrowserContext, scene: PanelScene) -> None:
     page = context.new_page()
     page.goto(f"{scene.url}/panel?code=x&state=y")
