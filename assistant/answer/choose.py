@@ -62,6 +62,10 @@ class Section:
     def document_id(self) -> str:
         return self.document.card.document_id
 
+    @property
+    def ordinals(self) -> frozenset[int]:
+        return frozenset(each.unit.ordinal for each in self.units)
+
 
 def choose(
     document: StoredDocument,
@@ -395,7 +399,7 @@ class ChooseSection:
         ``named``: rows of the section's document that the question names. A document that lacks a word of
         the question which stands above the row is about something else.
         """
-        shown, scorer = {unit.unit.ordinal for unit in section.units}, self._rank.scorer
+        shown, scorer = section.ordinals, self._rank.scorer
         rows = [row for row in named if row.unit.ordinal in shown]
         above = scorer.stems("\n".join((section.document.card.title, *(row.unit.heading for row in rows))))
         titled = [term.forms for term in ranked.asked.terms if term.forms & above]

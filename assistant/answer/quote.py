@@ -296,9 +296,10 @@ class MakeQuote:
         also: list[AlsoPossible] = []
         answering = [part for part in evidence if part.is_found or is_written]
         shown: dict[str, set[int]] = {}
-        for part in answering:
-            title = as_title(part.query.question) if len(answering) > 1 else ""
-            opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
+        for at, part in enumerate(answering):
+            asked = [one.query.question for one in answering[at:] if one is part or _is_shown_by(part, one)]
+            titles = [title for text in asked if len(answering) > 1 and (title := as_title(text))]
+            opening = "\n\n" * bool(blocks) + "".join(f"{title}\n\n" for title in titles)
             blocks += self._blocks(
                 part, numbers.citing(part.ranked), excerpts, hydration, opening=opening, shown=shown
             )
@@ -359,12 +360,13 @@ class MakeQuote:
         opening: str,
         shown: dict[str, set[int]],
     ) -> list[QuotedBlock]:
-        """Return what answers one question, or its section; no section that was shown before."""
+        """Return what answers one question, or its section; no section that was shown before, whose questions
+        stand above it."""
         if one.answer is not None:
             return one.answer.blocks(cite, excerpts, opening=opening)
         if one.section is None:
             return []
-        ordinals = {unit.unit.ordinal for unit in one.section.units}
+        ordinals = one.section.ordinals
         already = shown.setdefault(one.section.document_id, set())
         if ordinals <= already:
             return []
@@ -442,6 +444,14 @@ class MakeQuote:
             for card in [cards.get(passage.document_id)]
         )
         return replace(quote, passages=tuple(numbers.passages), sources=sources)
+
+
+def _is_shown_by(part: Evidence, later: Evidence) -> bool:
+    """Return whether the section of one question has all that another one's would show."""
+    if part.answer or later.answer or part.section is None or later.section is None:
+        return False
+    is_same = later.section.document_id == part.section.document_id
+    return is_same and later.section.ordinals <= part.section.ordinals
 
 
 def source_facts(card: DocumentCard | None) -> SourceFacts | None:

@@ -143,6 +143,8 @@ async def test_units_that_were_shown_for_one_question_are_not_shown_again_for_th
     asked = await ask(FakeTenant().with_documents(BOTH), again)
     assert len(asked.prepared.quote.evidence) == 2
     assert asked.text.count("Retail refills are payable on day 23 of 30.") == 1
+    later = "When are retail refills payable, on which day of 30?"
+    assert asked.text.startswith(f"**{QUESTION}**\n\n**{later}**\n\nRetail refills are payable on day 23")
 
 
 async def test_of_two_questions_the_one_that_nothing_is_near_is_named() -> None:
