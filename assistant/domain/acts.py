@@ -22,6 +22,10 @@ class AgentAct(StrEnum):
     POSSIBLY_PASSED_OVER = "possibly_passed_over"
     """This and the one before: clients before 0.3.0 report them. They are stored, and nothing reads them."""
     OFFERED_USED = "offered_used"
+    SUGGESTION_OPENED = "suggestion_opened"
+    """The answer began because the agent opened an unasked suggestion."""
+    SUGGESTION_INSERTED = "suggestion_inserted"
+    """Its lines went into the reply."""
 
 
 class Act(PublicModel):

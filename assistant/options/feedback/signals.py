@@ -139,6 +139,8 @@ class Signals:
                     )
             case AgentAct.POSSIBLY_TAKEN | AgentAct.POSSIBLY_PASSED_OVER:
                 pass  # clients of earlier releases report them; nothing reads them
+            case AgentAct.SUGGESTION_OPENED | AgentAct.SUGGESTION_INSERTED:
+                pass  # counted by the option that suggests
             case AgentAct.OFFERED_USED:
                 kind, record = FeedbackKind.OFFERED_USED, answer.record
                 if (offered := record.offered) is not None:

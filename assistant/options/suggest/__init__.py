@@ -1,0 +1,1 @@
+"""Unasked suggestions in a running chat: one at most, and mostly none."""

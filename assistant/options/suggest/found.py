@@ -1,0 +1,112 @@
+"""Reads the turns of a chat as a question is read, up to the section, and says how certain it is.
+
+No model is called but the embedding model, nothing is kept, and no live system is asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+from pydantic import FiniteFloat
+
+from assistant.answer.answer import AnswerQuestion
+from assistant.answer.choose import Evidence
+from assistant.answer.services import TenantServices, begin_answer
+from assistant.answer.sources import SearchScope
+from assistant.answer.take import AnswerRequest
+from assistant.domain.answers import ChatTurn, RedFlag
+from assistant.domain.clock import Deadline
+from assistant.domain.identity import Identity
+from assistant.domain.public import PublicModel
+
+_NO_OTHER = 10.0
+"""Margin where no second document was found."""
+
+
+class SuggestWeights(PublicModel):
+    """``weights.json``: a logistic model of whether the best document is right, and its threshold."""
+
+    bias: FiniteFloat
+    weights: dict[str, FiniteFloat]
+    least: FiniteFloat
+    """Probability from which a section is suggested."""
+
+    def probability(self, features: dict[str, float]) -> float:
+        """Return how likely the section's document answers."""
+        score = self.bias + sum(self.weights[name] * value for name, value in features.items())
+        return 1.0 / (1.0 + math.exp(-score))
+
+
+@lru_cache
+def shipped_weights() -> SuggestWeights:
+    """Return the weights that the repository ships."""
+    resource = files("assistant.options.suggest").joinpath("weights.json")
+    return SuggestWeights.model_validate_json(resource.read_bytes())
+
+
+@dataclass(frozen=True, slots=True)
+class FoundInTurns:
+    """What was found for the last turn of a customer."""
+
+    red_flags: tuple[RedFlag, ...]
+    unchecked_language: str | None
+    evidence: Evidence | None
+    """None where the turn asks nothing, or nothing is near."""
+    degraded: tuple[str, ...] = ()
+
+
+def features_of(evidence: Evidence) -> dict[str, float]:
+    """Return what tells a right document from a wrong one: margins, nearness and mass."""
+    order, section = evidence.ranked.order, evidence.section
+    margin = order[0].score - order[1].score if len(order) > 1 else _NO_OTHER
+    return {
+        "margin": min(margin, _NO_OTHER),
+        "cosine": evidence.ranked.gate.best_cosine,
+        "mass": 0.0 if section is None else section.mass,
+        "undisputed": float(evidence.is_undisputed),
+        "words": math.log1p(len(evidence.query.question.split())),
+    }
+
+
+class ReadTurns:
+    """Reads turns of one tenant's chats, by the steps of its answers.
+
+    Example::
+
+        turns = [ChatTurn(who="customer", text="Is the pen still good?")]
+        found = await read.run(turns, identity=ada, deadline=limit)
+    """
+
+    def __init__(self, services: TenantServices, answers: AnswerQuestion) -> None:
+        self._services, self._answers = services, answers
+
+    async def run(self, turns: Sequence[ChatTurn], *, identity: Identity, deadline: Deadline) -> FoundInTurns:
+        """Return what was found. Raises as ``AnswerQuestion.prepare``."""
+        services, answers = self._services, self._answers
+        services.index_watch.require_own()
+        request = AnswerRequest(turns=tuple(turns), mode="quoted")
+        begun = answers.take.begin(request, identity=identity)
+        steps = begin_answer(begun, tenant=services.tenant.name, clock=services.clock)
+        scope = SearchScope(identity.labels, deadline, steps)
+        try:
+            question = await answers.take.run(request, identity=identity, begun=begun, scope=scope)
+            queries = await answers.read.run(await answers.chat.run(question, scope), scope)
+            evidence: Evidence | None = None
+            if queries.reading.asks:
+                hits = await answers.search.run(queries.each, scope)
+                first, *_ = await answers.rank.run(hits, scope)
+                evidence = await answers.quote.choose.run(first, scope)
+            return FoundInTurns(
+                await queries.red_flags,
+                queries.unchecked_language,
+                evidence if evidence is not None and evidence.section is not None else None,
+                tuple(scope.degraded),
+            )
+        finally:
+            for task in scope.tasks:
+                task.cancel()
+            steps.root.end()

@@ -1,0 +1,13 @@
+"""What this option brings to the core."""
+
+from assistant.option import Option
+
+OPTION = Option(
+    joins={
+        "keys of TenantConfig": "section:SuggestTenant",
+        "parts of a tenant": "opened:open_suggestions",
+        "routes": "routes:router",
+        "bodies of routes": "routes:REQUEST_BODIES",
+        "commands of learn": "commands:add_to_learn",
+    }
+)
