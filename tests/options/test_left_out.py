@@ -30,6 +30,7 @@ LIFTED = (
     "recall",
     "shop",
     "sources",
+    "suggest",
 )
 _OF_THE_LAB = r"\[learning\]|training = .*|corpora = .*|trials = .*"
 _OF_LIVE = r'(connector|whose|replies) = .*|\[\[sources\]\]\n(\w+ = .*\n)*kind = "live".*(\n\w+ = .*)*'
@@ -45,6 +46,7 @@ LINES = {
     "desk": f"{_OF_THE_LAB}|{_OF_RECALL}",
     "feedback": f"{_OF_THE_LAB}|{_OF_RECALL}",
     "live": _OF_LIVE,
+    "suggest": r"\[suggest\]|least = .*",
 }
 """Option = lines of the tests' tenants that are its own."""
 KEPT = ("assistant", "stacks", "template_checks", "lambdas", "containers", "requirements", "evaluation")

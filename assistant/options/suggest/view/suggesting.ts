@@ -1,0 +1,64 @@
+/** Follows the turns of a chat that a page hands over, and keeps what is suggested: in memory alone. */
+import { type Signal, signal } from "@preact/signals";
+import type { Api } from "@console/api.ts";
+import { ApiError } from "@console/problems.ts";
+import type { RedFlag } from "@console/wire.ts";
+import type { Suggestion, TurnOfChat, TurnsRead } from "./wire.ts";
+
+/** The event by which a page's other parts hand over the turns so far: its `detail`. */
+export const TURNS_EVENT = "assistant:turns";
+
+type Asked = Pick<Api, "write">;
+
+export class Suggesting {
+  readonly suggestion: Signal<Suggestion | null> = signal(null);
+  readonly redFlags: Signal<readonly RedFlag[]> = signal([]);
+  /** The answer that began when the agent opened the suggestion. */
+  readonly answerId: Signal<string | null> = signal(null);
+  /** What the customer wrote since an agent did. */
+  question = "";
+  readonly #api: Asked;
+  #newest = 0;
+
+  constructor(api: Asked) {
+    this.#api = api;
+  }
+
+  /** Read the chat after a turn. What comes for an earlier state of the chat is dropped. Throws nothing. */
+  async follow(turns: readonly TurnOfChat[]): Promise<void> {
+    const own = ++this.#newest;
+    if (turns.at(-1)?.who !== "customer") return this.dismiss();
+    const since = turns.findLastIndex(({ who }) => who !== "customer") + 1;
+    try {
+      const read = await this.#api.write<TurnsRead>("/v1/turns", { turns: turns.slice(-MOST_TURNS) });
+      if (own !== this.#newest) return;
+      this.question = turns.slice(since).map(({ text }) => text).join("\n");
+      this.answerId.value = null;
+      this.redFlags.value = read.red_flags;
+      this.suggestion.value = read.suggestion ?? null;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      if (own === this.#newest) this.dismiss(); // unasked: no failure is shown
+    }
+  }
+
+  /** Report what became of the suggestion. Throws nothing: a count is no reason to stop the agent. */
+  async report(kind: "opened" | "inserted", answerId: string): Promise<void> {
+    const suggestion = this.suggestion.peek();
+    if (suggestion === null) return;
+    const path = `/v1/turns/${encodeURIComponent(suggestion.suggestion_id)}/acts`;
+    await this.#api.write(path, { answer_id: answerId, kind, step: suggestion.step }).catch((error: unknown) => {
+      if (!(error instanceof ApiError)) throw error;
+    });
+  }
+
+  dismiss(): void {
+    this.#newest += 1;
+    this.question = "";
+    this.suggestion.value = null;
+    this.redFlags.value = [];
+    this.answerId.value = null;
+  }
+}
+
+const MOST_TURNS = 40;

@@ -1,0 +1,66 @@
+import { announce } from "@console/announcer.ts";
+import { Icon } from "@console/views/icons.tsx";
+import { useWorkspace } from "@console/views/workspace_state.ts";
+import type { Suggesting } from "./suggesting.ts";
+
+/** Above the composer: emergencies of the chat, and one suggestion at most. */
+export function SuggestionBar({ suggesting }: { suggesting: Suggesting }) {
+  const { conversation } = useWorkspace();
+  const suggestion = suggesting.suggestion.value;
+  const answerId = suggesting.answerId.value;
+  const open = async () => {
+    const turn = await conversation.ask(suggesting.question, { isFollowUp: conversation.id.peek() !== null });
+    if (turn?.answerId == null) return;
+    suggesting.answerId.value = turn.answerId;
+    await suggesting.report("opened", turn.answerId);
+  };
+  const insert = async () => {
+    if (answerId === null || suggestion === null) return;
+    conversation.setReply(answerId, suggestion.lines.join("\n"));
+    announce("The lines are in the reply");
+    await suggesting.report("inserted", answerId);
+    suggesting.dismiss();
+  };
+  return (
+    <>
+      {suggesting.redFlags.value.map(({ name, text, call }) => (
+        <p key={name} class="notice bad" role="alert">
+          <Icon name="alert" />
+          <span>
+            {text} <strong>Call: {call}</strong>
+          </span>
+        </p>
+      ))}
+      {suggestion !== null && (
+        <section class="notice" aria-label="Suggestion">
+          <Icon name="search" />
+          <div>
+            <p>
+              <strong>{suggestion.title}</strong>
+              {suggestion.heading !== "" && `, ${suggestion.heading}`}
+            </p>
+            <ul>
+              {suggestion.lines.map((line) => (
+                <li key={line}>{line}</li>
+              ))}
+            </ul>
+            <p class="actions">
+              {answerId === null ? (
+                <button type="button" class="button small" disabled={conversation.underway.value !== null} onClick={() => void open()}>
+                  Open as an answer
+                </button>
+              ) : (
+                <button type="button" class="button small" onClick={() => void insert()}>
+                  Put into the reply
+                </button>
+              )}
+              <button type="button" class="button small quiet" onClick={() => suggesting.dismiss()}>
+                Dismiss
+              </button>
+            </p>
+          </div>
+        </section>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Api } from "@console/api.ts";
+import { ApiError, unreachable } from "@console/problems.ts";
+import { Suggesting } from "../suggesting.ts";
+
+const SUGGESTION = { suggestion_id: "s1", document_id: "wait", title: "Wait", heading: "", lines: ["Two days."], document_url: "/d", step: 17 };
+const READ = { red_flags: [], suggestion: SUGGESTION };
+const TURNS = [
+  { who: "agent", text: "Hello" },
+  { who: "customer", text: "Hi." },
+  { who: "customer", text: "How long is the wait?" },
+] as const;
+
+function apiOf(write: (path: string, body: object) => Promise<unknown>): Pick<Api, "write"> {
+  return { write: write as Api["write"] };
+}
+
+test("what the customer wrote last is read, and one suggestion kept", async () => {
+  const suggesting = new Suggesting(apiOf(async () => READ));
+  await suggesting.follow(TURNS);
+  assert.deepEqual(suggesting.suggestion.value, SUGGESTION);
+  assert.equal(suggesting.question, "Hi.\nHow long is the wait?");
+});
+
+test("a turn of the agent ends the suggestion, without a request", async () => {
+  const asked: string[] = [];
+  const suggesting = new Suggesting(apiOf(async (path) => (asked.push(path), READ)));
+  await suggesting.follow(TURNS);
+  await suggesting.follow([...TURNS, { who: "agent", text: "Two days." }]);
+  assert.equal(suggesting.suggestion.value, null);
+  assert.deepEqual(asked, ["/v1/turns"]);
+});
+
+test("a late answer for an earlier turn is dropped", async () => {
+  const waiting: ((read: unknown) => void)[] = [];
+  const suggesting = new Suggesting(apiOf(async () => await new Promise((resolve) => waiting.push(resolve))));
+  const first = suggesting.follow(TURNS);
+  const second = suggesting.follow([...TURNS, { who: "customer", text: "Thanks" }]);
+  waiting[1]?.({ red_flags: [] });
+  waiting[0]?.(READ);
+  await Promise.all([first, second]);
+  assert.equal(suggesting.suggestion.value, null);
+});
+
+test("nobody asked, so a failure shows nothing", async () => {
+  const suggesting = new Suggesting(apiOf(async () => Promise.reject(new ApiError(unreachable()))));
+  await suggesting.follow(TURNS);
+  assert.equal(suggesting.suggestion.value, null);
+});
+
+test("what became of it is reported with its certainty", async () => {
+  const asked: unknown[] = [];
+  const suggesting = new Suggesting(apiOf(async (...call) => (asked.push(call), READ)));
+  await suggesting.follow(TURNS);
+  await suggesting.report("opened", "a1");
+  assert.deepEqual(asked[1], ["/v1/turns/s1/acts", { answer_id: "a1", kind: "opened", step: 17 }]);
+});
