@@ -1,18 +1,14 @@
-/** What suggestions bring to the console: emergencies and one suggestion at most, of the chat that a page hands over. */
+/** What suggestions bring to the console in a helpdesk: emergencies and one suggestion at most, of the chat there. */
 import type { Option } from "@console/options.ts";
 import { SuggestionBar } from "./suggestion_bar.tsx";
-import { Suggesting, TURNS_EVENT } from "./suggesting.ts";
-import type { TurnOfChat } from "./wire.ts";
+import { Suggesting } from "./suggesting.ts";
 
-export const OPTION: Option = ({ api }) => {
+export const OPTION: Option = ({ api, host }) => {
+  if (host === null) return {};
   const suggesting = new Suggesting(api);
   return {
     aboveComposer: () => <SuggestionBar suggesting={suggesting} />,
-    listen: () => {
-      const follow = (event: Event) => void suggesting.follow((event as CustomEvent<readonly TurnOfChat[]>).detail);
-      addEventListener(TURNS_EVENT, follow);
-      return () => removeEventListener(TURNS_EVENT, follow);
-    },
+    listen: () => host.chat.subscribe((chat) => void suggesting.follow(chat?.turns ?? [])),
     forget: () => suggesting.dismiss(),
   };
 };

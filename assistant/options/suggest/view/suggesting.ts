@@ -1,12 +1,9 @@
-/** Follows the turns of a chat that a page hands over, and keeps what is suggested: in memory alone. */
+/** Follows the turns of a chat that the host hands over, and keeps what is suggested: in memory alone. */
 import { type Signal, signal } from "@preact/signals";
 import type { Api } from "@console/api.ts";
 import { ApiError } from "@console/problems.ts";
-import type { RedFlag } from "@console/wire.ts";
-import type { Suggestion, TurnOfChat, TurnsRead } from "./wire.ts";
-
-/** The event by which a page's other parts hand over the turns so far: its `detail`. */
-export const TURNS_EVENT = "assistant:turns";
+import type { ChatTurn, RedFlag } from "@console/wire.ts";
+import type { Suggestion, TurnsRead } from "./wire.ts";
 
 type Asked = Pick<Api, "write">;
 
@@ -15,8 +12,8 @@ export class Suggesting {
   readonly redFlags: Signal<readonly RedFlag[]> = signal([]);
   /** The answer that began when the agent opened the suggestion. */
   readonly answerId: Signal<string | null> = signal(null);
-  /** What the customer wrote since an agent did. */
-  question = "";
+  /** The chat that it is about. */
+  turns: readonly ChatTurn[] = [];
   readonly #api: Asked;
   #newest = 0;
 
@@ -25,14 +22,13 @@ export class Suggesting {
   }
 
   /** Read the chat after a turn. What comes for an earlier state of the chat is dropped. Throws nothing. */
-  async follow(turns: readonly TurnOfChat[]): Promise<void> {
+  async follow(turns: readonly ChatTurn[]): Promise<void> {
     const own = ++this.#newest;
     if (turns.at(-1)?.who !== "customer") return this.dismiss();
-    const since = turns.findLastIndex(({ who }) => who !== "customer") + 1;
     try {
       const read = await this.#api.write<TurnsRead>("/v1/turns", { turns: turns.slice(-MOST_TURNS) });
       if (own !== this.#newest) return;
-      this.question = turns.slice(since).map(({ text }) => text).join("\n");
+      this.turns = turns;
       this.answerId.value = null;
       this.redFlags.value = read.red_flags;
       this.suggestion.value = read.suggestion ?? null;
@@ -54,7 +50,7 @@ export class Suggesting {
 
   dismiss(): void {
     this.#newest += 1;
-    this.question = "";
+    this.turns = [];
     this.suggestion.value = null;
     this.redFlags.value = [];
     this.answerId.value = null;

@@ -9,7 +9,7 @@ export function SuggestionBar({ suggesting }: { suggesting: Suggesting }) {
   const suggestion = suggesting.suggestion.value;
   const answerId = suggesting.answerId.value;
   const open = async () => {
-    const turn = await conversation.ask(suggesting.question, { isFollowUp: conversation.id.peek() !== null });
+    const turn = await conversation.askChat(suggesting.turns);
     if (turn?.answerId == null) return;
     suggesting.answerId.value = turn.answerId;
     await suggesting.report("opened", turn.answerId);

@@ -1,11 +1,6 @@
 /** What suggestions read and send: part of docs/openapi.json. */
 import type { RedFlag } from "@console/wire.ts";
 
-export interface TurnOfChat {
-  readonly who: "customer" | "agent" | "system";
-  readonly text: string;
-}
-
 export interface Suggestion {
   readonly suggestion_id: string;
   readonly document_id: string;

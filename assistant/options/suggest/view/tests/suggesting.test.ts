@@ -20,7 +20,7 @@ test("what the customer wrote last is read, and one suggestion kept", async () =
   const suggesting = new Suggesting(apiOf(async () => READ));
   await suggesting.follow(TURNS);
   assert.deepEqual(suggesting.suggestion.value, SUGGESTION);
-  assert.equal(suggesting.question, "Hi.\nHow long is the wait?");
+  assert.deepEqual(suggesting.turns, TURNS);
 });
 
 test("a turn of the agent ends the suggestion, without a request", async () => {
