@@ -46,6 +46,13 @@ async def test_it_has_what_an_agent_did_and_neither_who_nor_what_was_asked(servi
     assert [one["title"] for one in response.json()["documents"]] == ["Title of wait"]
 
 
+async def test_a_manager_sees_numbers_of_their_own_tenant_alone(service: RunningService) -> None:
+    await service.answered()
+    assert (await read(service)).json()["total"]["questions"] == 1
+    other = service.headers("mona", tenant="pharmacy", roles=["manager"])
+    assert (await read(service, other)).json()["total"]["questions"] == 0
+
+
 async def test_an_agent_who_asks_alone_is_in_no_number_of_what_agents_did(tmp_path: Path) -> None:
     async with running_service(tmp_path, Scene(writes=False)) as service:
         await service.know("wait", "The wait is two days.")

@@ -1,8 +1,7 @@
-"""The manager's page: numbers of the product, plots with their tables, files, and what axe says of it."""
+"""The manager's page: plots with their tables, files, and what axe says of it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,7 +13,6 @@ from playwright.sync_api import Route, expect
 
 from assistant.domain.overview import Overview, OverviewCounts, OverviewDay, OverviewDocument, OverviewRow
 from tests.browser.console_page import ConsolePage, OpenConsole
-from tests.browser.product import Product
 from tests.browser.stand_in import StandIn
 
 VIEWS: dict[str, dict[str, Any]] = {
@@ -176,21 +174,3 @@ def test_an_agent_neither_sees_the_page_nor_loads_what_draws_it(
     expect(console.page.get_by_role("link", name="Overview")).to_have_count(0)
     assert "console.js" in loaded
     assert "bars.js" not in loaded
-
-
-def test_numbers_of_the_product(product: Product, open_console: OpenConsole) -> None:
-    agent = open_console(product.url)
-    agent.sign_in(agent="amira")
-    agent.ask_to_the_end("When can a 30-day supply be filled again after reject 79?")
-    token = product.assistant(
-        "tenant", "token", "--tenant", "pharmacy", "--agent", "mona", "--role", "manager"
-    )
-    served = agent.page.request.get(
-        f"{product.url}/v1/overview", headers={"authorization": f"Bearer {token.strip()}"}
-    )
-    total = json.loads(served.body())["total"]
-    assert total["questions"] > 0
-    manager = open_console(product.url)
-    manager.sign_in(agent="mona", roles=("manager",))
-    expect(manager.page.locator(".headline dd").first).to_have_text(str(total["questions"]))
-    expect(manager.page.locator(".bars canvas")).to_have_count(4)
