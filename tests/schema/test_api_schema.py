@@ -314,7 +314,7 @@ def refuse(served: Served, other: dict[str, str], method: str, path: str, **call
 )
 def test_nothing_is_given_without_a_token(served: Served, path: str, method: str) -> None:
     ids = {"answer_id": "a", "document_id": "wait", "case_id": "a", "item_id": "a", "element_id": "e1"}
-    ids |= {"upload_id": "a", "name": "handbook"}
+    ids |= {"upload_id": "a", "name": "handbook", "conversation_id": "a", "suggestion_id": "a"}
     known = path.format(kind="glossary_entry", **ids)
     made_up = {"token": "clinic.made.up"}  # what opens a link, for one
     if path == "/v1/panel/sessions":
