@@ -1,4 +1,5 @@
-"""The client: one method for each operation of docs/openapi.json, with the operation's name."""
+"""The client: one method for each operation of docs/openapi.json, with the operation's name, except those of
+options that a page of the console calls, or a helpdesk's server."""
 
 from __future__ import annotations
 
@@ -163,6 +164,12 @@ class AssistantClient:
     async def keep_sent(self, answer_id: str, sent: Sent) -> StoredSent:
         """Store the reply that was sent; the same ``send_id`` with the same content is stored once."""
         return await self._post(StoredSent, _path("answers", answer_id, "sent"), sent)
+
+    async def confirm_sent(self, answer_id: str, text: str, *, contents: str | None = None) -> None:
+        """Confirm another agent's text that waits for a second person; ``contents``: the digest that the
+        refusal of the first call names."""
+        body = wire.ConfirmRequest(text=text, contents=contents).model_dump(mode="json", exclude_none=True)
+        await self._connection.send(Call("POST", _path("answers", answer_id, "sent", "confirm"), json=body))
 
     async def keep_act(self, answer_id: str, act: Act) -> StoredAct:
         """Store what was done with an answer; the same ``act_id`` with the same content is stored once."""

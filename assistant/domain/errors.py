@@ -132,7 +132,7 @@ class ReplyFindingsError(ConflictError):
 
     code = "reply_findings"
 
-    def __init__(self, message: str, findings: Sequence[object]) -> None:
+    def __init__(self, message: str, findings: Sequence[object] = ()) -> None:
         super().__init__(message)
         self.findings = findings
 

@@ -15,9 +15,7 @@ from assistant.service.identity import TenantOf, caller_with
 router = APIRouter()
 
 
-@router.get(
-    "/v1/conversations/{conversation_id}/note", tags=["answers"], response_model=Note, **declared(404)
-)
+@router.get("/v1/conversations/{conversation_id}/note", tags=["notes"], response_model=Note, **declared(404))
 async def conversation_note(
     request: Request,
     tenant: TenantOf,
