@@ -107,8 +107,8 @@ class PanelScene:
         signer = TokenSigner(key=key, issuer=self.issuer, audience=AUDIENCE, clock=SystemClock())
         return signer.access_token(Grant(tenant, agent))
 
-    def context(self, agent: str = "ann", tenant: str = "clinic") -> str:
-        case = CareCase("C-1", {"order": ("1-1",)})
+    def context(self, agent: str = "ann", tenant: str = "clinic", customer: str = "C-1") -> str:
+        case = CareCase(customer, {"order": ("1-1",)})
         grant = Grant(tenant, agent)
         return issue_context(case, grant, state_dir=self.state_dir, issuer=CARE, audience=CONTEXT_AUDIENCE)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, FrameLocator, Page, Request, expect
+from playwright.sync_api import BrowserContext, FrameLocator, Page, Request, Route, expect
 
 from tests.options.panel.scene import PanelScene
 
@@ -127,7 +127,10 @@ OWN_PAGE = """<!doctype html><meta charset="utf-8"><title>desk</title><div id="p
 import { Panel } from "./panel.js";
 window.told = [];
 window.panel = new Panel(document.getElementById("place"), "ADDRESS", {
-  insert: () => { throw new Error("the composer is closed"); },
+  insert: (text) => {
+    if (window.insert === undefined) throw new Error("the composer is closed");
+    window.insert(text);
+  },
   code: async () => window.code ?? null,
   context: async (ticket) => {
     window.told.push(`context of ${ticket}`);
@@ -181,6 +184,68 @@ def test_another_ticket_begins_anew_and_the_same_one_goes_on(
     expect(panel.get_by_role("button", name="Answer the customer")).to_have_count(0)
     page.evaluate("panel.leave()")
     expect(panel.locator(".chat-bar")).to_have_count(0)
+
+
+def test_a_reply_of_one_conversation_never_goes_into_the_composer_of_another(
+    own: Callable[[], Page], scene: PanelScene
+) -> None:
+    """The page changes to another ticket while the reply is checked, or while it is on the way."""
+    page = own()
+    panel = panel_of(page)
+    page.evaluate("() => { panel.taken = []; window.insert = (text) => panel.taken.push(text); }")
+    hand(page, "T-1", "When is a refill due?")
+    panel.get_by_role("button", name="Answer the customer").click()
+    panel.locator("#edit-reply").click()
+    panel.locator("#reply").fill("A refill is due after 25 days.")
+    panel.get_by_role("button", name="Insert", exact=True).click()
+    page.wait_for_function("panel.taken.length === 1")
+
+    def change_and_go_on(route: Route) -> None:
+        hand(page, "T-2", "Where is my order?")
+        expect(panel.locator(".chat-bar")).to_contain_text("T-2")
+        route.continue_()
+
+    panel.locator("#reply").fill("A refill is due after 25 days, as told.")
+    page.route("**/reply/check", change_and_go_on, times=1)
+    with page.expect_response("**/reply/check"):
+        panel.get_by_role("button", name="Insert", exact=True).click()
+    for frame in (page.frames[1], page.main_frame):  # what follows the response has gone through both
+        frame.evaluate("() => new Promise((resolve) => setTimeout(resolve))")
+    expect(panel.locator(".chat-bar")).to_contain_text("T-2")
+    assert page.evaluate("panel.taken.length") == 1
+
+
+def test_the_package_refuses_what_was_made_in_another_conversation(
+    own: Callable[[], Page], scene: PanelScene
+) -> None:
+    page = own()
+    panel = panel_of(page)
+    page.evaluate("() => { panel.taken = []; window.insert = (text) => panel.taken.push(text); }")
+    hand(page, "T-1", "When is a refill due?")
+    panel.get_by_role("button", name="Answer the customer").click()
+    panel.locator("#edit-reply").click()
+    panel.locator("#reply").fill("A refill is due after 25 days.")
+    # the page is in T-2, and the panel does not know yet
+    page.evaluate(
+        "() => { window.sent = []; MessagePort.prototype.postMessage = (data) => sent.push(data); }"
+    )
+    hand(page, "T-2")
+    panel.get_by_role("button", name="Insert", exact=True).click()
+    page.wait_for_function("sent.some((one) => one.type === 'result' && !one.ok)")
+    assert page.evaluate("panel.taken") == []
+
+
+def test_another_customer_of_the_same_ticket_begins_anew(own: Callable[[], Page], scene: PanelScene) -> None:
+    page = own()
+    panel = panel_of(page)
+    hand(page, "T-1", "When is a refill due?", context=scene.context())
+    panel.get_by_role("button", name="Answer the customer").click()
+    expect(panel.locator(".answer")).to_contain_text("25 days")
+    hand(page, "T-1", "When is a refill due?", context=scene.context())
+    expect(panel.locator(".answer")).to_contain_text("25 days")
+    hand(page, "T-1", "When is a refill due?", context=scene.context(customer="C-2"))
+    expect(panel.locator(".context-bar")).to_contain_text("Live data of C-2")
+    expect(panel.locator(".answer")).to_have_count(0)
 
 
 def test_the_context_goes_with_the_question_and_another_is_asked_for(

@@ -1,7 +1,5 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { announce } from "@console/announcer.ts";
 import type { Api } from "@console/api.ts";
-import type { Host } from "@console/options.ts";
 import { CopyButton } from "@console/views/copy_button.tsx";
 import { Failure, useCall } from "@console/views/failure.tsx";
 import { GiveButton } from "@console/views/give_button.tsx";
@@ -15,7 +13,7 @@ export async function noteOf(api: Pick<Api, "file">, conversationId: string): Pr
 }
 
 /** Opens the note of the conversation that the page shows. */
-export function NoteKey({ api, host }: { api: Api; host: Host | null }) {
+export function NoteKey({ api }: { api: Api }) {
   const { conversation } = useWorkspace();
   const [note, setNote] = useState<string | null>(null);
   const { isBusy, failure, run } = useCall("No note");
@@ -31,16 +29,12 @@ export function NoteKey({ api, host }: { api: Api; host: Host | null }) {
         </button>
       </p>
       {failure !== null && <Failure>{failure}</Failure>}
-      {note !== null && <NoteDialog text={note} host={host} onClose={() => setNote(null)} />}
+      {note !== null && <NoteDialog text={note} onClose={() => setNote(null)} />}
     </>
   );
 }
 
-async function give(host: Host, text: string): Promise<void> {
-  announce((await host.give({ type: "note", text })) ? "The helpdesk has the note" : "The helpdesk did not take the note: copy it");
-}
-
-function NoteDialog({ text, host, onClose }: { text: string; host: Host | null; onClose: () => void }) {
+function NoteDialog({ text, onClose }: { text: string; onClose: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   useLayoutEffect(() => dialog.current?.showModal(), []);
   return (
@@ -50,11 +44,6 @@ function NoteDialog({ text, host, onClose }: { text: string; host: Host | null; 
       <textarea rows={16} readOnly value={text} aria-labelledby="note-title" />
       <p class="dialog-actions">
         <CopyButton text={text} label="Copy" said="Copied: the note" />
-        {host?.takes.has("note") && (
-          <button type="button" class="button" onClick={() => void give(host, text)}>
-            Hand to the helpdesk
-          </button>
-        )}
         <GiveButton what={{ type: "note", text }} label="Add to the ticket" said="Added to the ticket" />
         <button type="button" class="button" onClick={() => dialog.current?.close()}>
           Close

@@ -2,4 +2,4 @@
 import type { Option } from "@console/options.ts";
 import { NoteKey } from "./note_key.tsx";
 
-export const OPTION: Option = ({ api, host }) => ({ aboveComposer: () => <NoteKey api={api} host={host} /> });
+export const OPTION: Option = ({ api }) => ({ aboveComposer: () => <NoteKey api={api} /> });

@@ -90,13 +90,15 @@ export class Panel {
     const { insert, source, note, code, context, signedIn, refused } = this.#handlers;
     switch (message.type) {
       case "insert":
-        return await this.#answer(message.id, () => insert?.(message.text));
+        return await this.#answer(message, () => insert?.(message.text));
       case "note":
-        return await this.#answer(message.id, () => note?.(message.text));
+        return await this.#answer(message, () => note?.(message.text));
       case "source":
-        return await this.#answer(message.id, () => source?.({ title: message.title, url: message.url }));
+        return await this.#answer(message, () => source?.({ title: message.title, url: message.url }));
       case "sign_in": {
+        const asked = this.#conversation?.ticket;
         const fetched = (await code?.()) ?? null;
+        if (this.#conversation?.ticket !== asked) return await this.#take(message); // the code may be of that chat's customer
         if (fetched !== null) this.#end?.send({ type: "code", code: fetched });
         return;
       }
@@ -115,11 +117,12 @@ export class Panel {
     }
   }
 
-  async #answer(of: number, act: () => Taken | undefined): Promise<void> {
+  /** Do what the panel asks, for the conversation in which the agent is. */
+  async #answer({ id: of, ticket }: { id: number; ticket?: string }, act: () => Taken | undefined): Promise<void> {
     const end = this.#end;
-    let ok = true;
+    let ok = this.#conversation?.ticket === ticket;
     try {
-      await act();
+      if (ok) await act();
     } catch (error) {
       ok = false;
       console.error(error); // the page's own code: its developers look here

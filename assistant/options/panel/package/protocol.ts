@@ -58,10 +58,11 @@ const turns: Check<readonly Turn[]> = (value): value is readonly Turn[] =>
 
 const head = { v: oneOf(VERSION), id: identifier };
 const result = { of: identifier, ok: flag };
+const ticket = text(1, 128);
 
 /** What the panel takes from the page, by type. */
 const fromHost = {
-  conversation: fields({ ...head, type: oneOf("conversation"), ticket: text(1, 128), turns }, { context: text(1, 8_192) }),
+  conversation: fields({ ...head, type: oneOf("conversation"), ticket, turns }, { context: text(1, 8_192) }),
   leave: fields({ ...head, type: oneOf("leave") }),
   code: fields({ ...head, type: oneOf("code"), code: text(1, 24_576) }),
   result: fields({ ...head, type: oneOf("result"), ...result }),
@@ -73,9 +74,9 @@ const fromPanel = {
   sign_in: fields({ ...head, type: oneOf("sign_in") }),
   signed_in: fields({ ...head, type: oneOf("signed_in") }),
   context: fields({ ...head, type: oneOf("context") }),
-  insert: fields({ ...head, type: oneOf("insert"), text: text(1, 20_000) }),
-  source: fields({ ...head, type: oneOf("source"), title: text(0, 1_000), url: text(1, 8_192) }),
-  note: fields({ ...head, type: oneOf("note"), text: text(1, 100_000) }),
+  insert: fields({ ...head, type: oneOf("insert"), text: text(1, 20_000) }, { ticket }),
+  source: fields({ ...head, type: oneOf("source"), title: text(0, 1_000), url: text(1, 8_192) }, { ticket }),
+  note: fields({ ...head, type: oneOf("note"), text: text(1, 100_000) }, { ticket }),
   refused: fields({ ...head, type: oneOf("refused"), of: identifier, why: oneOf("schema", "replay", "code", "agent") }),
 };
 export type FromPanel = { [K in keyof typeof fromPanel]: Of<(typeof fromPanel)[K]> }[keyof typeof fromPanel];

@@ -1,7 +1,7 @@
 /** The page that holds this panel: its port, the chat that it handed over, and the sign-in that it may help with. */
 import { type Signal, signal } from "@preact/signals";
 import { CALL_LIMIT_MS, type Config } from "@console/config.ts";
-import { type Session, sessionOf } from "@console/oidc.ts";
+import { type Session, claimsOf, sessionOf } from "@console/oidc.ts";
 import type { Chat, Handed, Host } from "@console/options.ts";
 import type { ComponentChildren } from "preact";
 import { type Capability, End, type FromHost, type FromPanel, VERSION, isFromHost, isHello } from "../package/protocol.ts";
@@ -74,8 +74,9 @@ export class PanelHost implements Host {
     return true;
   }
 
-  async give(what: Handed): Promise<boolean> {
-    const id = this.#end.send(what);
+  async give(what: Handed, ticket: string | undefined): Promise<boolean> {
+    if (this.chat.peek()?.ticket !== ticket) return false;
+    const id = this.#end.send(ticket === undefined ? what : { ...what, ticket });
     const limit = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), GIVE_LIMIT_MS));
     const isTaken = new Promise<boolean>((resolve) => this.#given.set(id, resolve));
     return await Promise.race([isTaken, limit]).finally(() => this.#given.delete(id));
@@ -91,6 +92,7 @@ export class PanelHost implements Host {
         const { ticket, turns, context } = message;
         const before = this.chat.peek();
         const kept = before?.ticket === ticket ? before.context : null;
+        if (isOfAnother(kept, context)) this.chat.value = null; // begins anew
         this.chat.value = { ticket, turns, context: context ?? kept };
         return;
       }
@@ -114,14 +116,21 @@ export class PanelHost implements Host {
   async #redeem(id: number, code: string): Promise<void> {
     if (this.#isRedeeming) return this.#refuse(id, "code");
     this.#isRedeeming = true;
+    const ticket = this.chat.peek()?.ticket;
     const tokens = await exchanged(code, this.#origin);
     this.#isRedeeming = false;
     if (tokens === null) return this.#refuse(id, "code");
     const session = sessionOf(this.#config, { accessToken: tokens.access_token, idToken: null });
     if (!this.enter(session)) return this.#refuse(id, "agent");
     const chat = this.chat.peek();
-    if (chat !== null && chat.context === null) this.chat.value = { ...chat, context: tokens.context };
+    if (chat?.ticket === ticket && chat?.context === null) this.chat.value = { ...chat, context: tokens.context };
   }
+}
+
+/** Whether both contexts name a customer, each another one. */
+function isOfAnother(kept: string | null, given: string | undefined): boolean {
+  const [before, now] = [kept, given].map((token) => (token == null ? undefined : claimsOf(token)["customer"]));
+  return before !== undefined && now !== undefined && before !== now;
 }
 
 /** What a code carries; null where the service does not take it. */

@@ -69,8 +69,8 @@ export interface Host {
   readonly isSignedOut: Signal<boolean>;
   /** In the banner of an agent whose sign-in has ended. */
   readonly signIn: () => ComponentChildren;
-  /** Hand something over. False: the page did not take it. */
-  give(what: Handed): Promise<boolean>;
+  /** Hand over something of the chat `ticket`. False: the page did not take it, or is in another chat by now. */
+  give(what: Handed, ticket: string | undefined): Promise<boolean>;
   /** An answer has used the chat's context. */
   askContext(): void;
 }

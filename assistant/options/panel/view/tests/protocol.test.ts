@@ -34,6 +34,8 @@ test("the page takes what the panel says, and nothing else", () => {
   }
   assert.equal(isFromPanel({ ...refused, why: "other" }), false);
   assert.equal(isFromPanel({ v: 1, id: 1, type: "insert", text: "" }), false);
+  assert.equal(isFromPanel({ v: 1, id: 1, type: "insert", text: "A", ticket: "T-1" }), true);
+  assert.equal(isFromPanel({ v: 1, id: 1, type: "note", text: "A", ticket: "" }), false);
 });
 
 test("the two messages between windows are exact", () => {

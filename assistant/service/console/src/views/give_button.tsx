@@ -18,8 +18,9 @@ export function GiveButton({ what, label, said, allow }: GiveButtonProps) {
   const [state, setState] = useState<"ready" | "given" | "failed">("ready");
   if (host === null || !host.takes.has(what.type)) return null;
   const give = async () => {
+    const ticket = host.chat.peek()?.ticket; // the page may be in another chat when the check has ended
     if (allow !== undefined && !(await allow())) return;
-    const isTaken = await host.give(what);
+    const isTaken = await host.give(what, ticket);
     setState(isTaken ? "given" : "failed");
     announce(isTaken ? said : FAILED);
   };
