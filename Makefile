@@ -262,7 +262,7 @@ evaluate-routing: $(VENV)/local.stamp ## The shop's held-out questions: right so
 	@exec $(BIN)/assistant evaluate --figure shop $(ARGS)
 
 .PHONY: fit
-fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two minutes; ARGS=red_flags, support, chat or live fits that head)
+fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two minutes; ARGS=red_flags, support, chat, live or suggest fits that head)
 	@exec $(BIN)/python -m tools.fit_weights $(ARGS)
 
 .PHONY: bench

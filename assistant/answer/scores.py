@@ -46,7 +46,7 @@ from assistant.text.language import Language
 # Weights files
 
 
-Kind = Literal["ranker", "units", "unit_vectors", "reranker", "live"]
+Kind = Literal["ranker", "units", "unit_vectors", "reranker", "live", "suggest"]
 
 
 class WeightsFile(PublicModel):

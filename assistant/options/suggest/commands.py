@@ -9,7 +9,7 @@ import typer
 from typer import Argument, Option
 
 from assistant.options.suggest.counts import LEAST_OPENED, SuggestionCounts
-from assistant.options.suggest.found import shipped_weights
+from assistant.options.suggest.section import SuggestSection
 from assistant.terminal.terminal import GlobalOptions, Terminal
 
 RIGHT = "Share of the opened suggestions that agents inserted, which the threshold must keep."
@@ -28,7 +28,7 @@ def suggestions(
     """Fit the threshold of suggestions on what agents opened and inserted. It changes no file."""
     options = GlobalOptions.of(context)
     read = SuggestionCounts.model_validate_json(counts.read_bytes())
-    least, shipped = read.least(right=right), shipped_weights().least
+    least, shipped = read.least(right=right), SuggestSection().least
     if options.writes({"least": least, "shipped": shipped}):
         return
     if least is None:

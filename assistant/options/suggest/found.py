@@ -8,44 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.resources import files
-
-from pydantic import FiniteFloat
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.choose import Evidence
+from assistant.answer.scores import shipped_weights
 from assistant.answer.services import TenantServices, begin_answer
 from assistant.answer.sources import SearchScope
 from assistant.answer.take import AnswerRequest
 from assistant.domain.answers import ChatTurn, RedFlag
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity
-from assistant.domain.public import PublicModel
 
 _NO_OTHER = 10.0
 """Margin where no second document was found."""
-
-
-class SuggestWeights(PublicModel):
-    """``weights.json``: a logistic model of whether the best document is right, and its threshold."""
-
-    bias: FiniteFloat
-    weights: dict[str, FiniteFloat]
-    least: FiniteFloat
-    """Probability from which a section is suggested."""
-
-    def probability(self, features: dict[str, float]) -> float:
-        """Return how likely the section's document answers."""
-        score = self.bias + sum(self.weights[name] * value for name, value in features.items())
-        return 1.0 / (1.0 + math.exp(-score))
-
-
-@lru_cache
-def shipped_weights() -> SuggestWeights:
-    """Return the weights that the repository ships."""
-    resource = files("assistant.options.suggest").joinpath("weights.json")
-    return SuggestWeights.model_validate_json(resource.read_bytes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +45,11 @@ def features_of(evidence: Evidence) -> dict[str, float]:
         "undisputed": float(evidence.is_undisputed),
         "words": math.log1p(len(evidence.query.question.split())),
     }
+
+
+def probability_of(evidence: Evidence) -> float:
+    """Return how likely the section's document answers (``make fit ARGS=suggest``)."""
+    return 1.0 / (1.0 + math.exp(-shipped_weights("suggest").score(features_of(evidence))))
 
 
 class ReadTurns:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assistant.options.suggest.counts import COUNTS, StoredCounts
-from assistant.options.suggest.found import ReadTurns, shipped_weights
-from assistant.options.suggest.section import least_of
+from assistant.options.suggest.found import ReadTurns
+from assistant.options.suggest.section import SuggestTenant
+from assistant.tenant.toml_file import keys_of
 
 if TYPE_CHECKING:
     from assistant.service.served import ServedTenant
@@ -26,11 +27,5 @@ class Suggestions:
 
 async def open_suggestions(served: ServedTenant, stores: StoreChoice) -> Sequence[object]:
     """Return the suggestions of a tenant."""
-    least = least_of(stores.tenant)
-    return [
-        Suggestions(
-            ReadTurns(served.answering, served.answer_question),
-            await stores.of(COUNTS),
-            shipped_weights().least if least is None else least,
-        )
-    ]
+    read = ReadTurns(served.answering, served.answer_question)
+    return [Suggestions(read, await stores.of(COUNTS), keys_of(stores.tenant, SuggestTenant).suggest.least)]

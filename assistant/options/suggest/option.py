@@ -9,5 +9,6 @@ OPTION = Option(
         "routes": "routes:router",
         "bodies of routes": "routes:REQUEST_BODIES",
         "commands of learn": "commands:add_to_learn",
+        "heads to fit": "fitting:HEAD",
     }
 )

@@ -21,7 +21,7 @@ from assistant.domain.errors import AssistantError, EndpointPausedError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel
 from assistant.options.suggest.counts import KEPT_DAYS, STEPS, SuggestionCounts, step_of
-from assistant.options.suggest.found import FoundInTurns, features_of, shipped_weights
+from assistant.options.suggest.found import FoundInTurns, probability_of
 from assistant.options.suggest.opened import Suggestions
 from assistant.service.errors import declared
 from assistant.service.identity import Caller, ServiceOf, TenantOf, caller_with, require_role
@@ -139,7 +139,7 @@ async def _suggested(found: FoundInTurns, tenant: ServedTenant, caller: Identity
     evidence, suggestions = found.evidence, tenant.part(Suggestions)
     if evidence is None or not evidence.is_found or evidence.section is None or found.red_flags:
         return None
-    probability = shipped_weights().probability(features_of(evidence))
+    probability = probability_of(evidence)
     if probability < suggestions.least:
         return None
     suggestion = _of_section(evidence.section, tenant, caller, step=step_of(probability))

@@ -7,23 +7,18 @@ from typing import Annotated
 from pydantic import Field
 
 from assistant.tenant.tenant import TenantConfig
-from assistant.tenant.toml_file import KeyMark, StrictModel, keys_of
+from assistant.tenant.toml_file import KeyMark, StrictModel
 
 
 class SuggestSection(StrictModel):
     """``[suggest]``: unasked suggestions in a running chat."""
 
-    least: float | None = Field(default=None, ge=0.5, le=1.0)
-    """Probability that the document is right, from which one is suggested; 1.0: never. By default as the
-    release was fitted; ``assistant learn suggestions`` says what the marks of your agents give."""
+    least: float = Field(default=0.75, ge=0.5, le=1.0)
+    """Probability that the document is right, from which one is suggested; 1.0: never. ``assistant learn
+    suggestions`` says what the marks of your agents give."""
 
 
 class SuggestTenant(TenantConfig):
     """A tenant file with the keys of this option."""
 
     suggest: Annotated[SuggestSection, KeyMark.NO_ANSWER] = SuggestSection()
-
-
-def least_of(tenant: TenantConfig) -> float | None:
-    """Return the tenant's own threshold."""
-    return keys_of(tenant, SuggestTenant).suggest.least

@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from assistant.answer.scores import shipped_weights
 from assistant.options.suggest import routes
 from assistant.options.suggest.counts import StepCounts, SuggestionCounts
-from assistant.options.suggest.found import SuggestWeights, shipped_weights
+from assistant.options.suggest.fitting import HEAD
 from tests.fakes.running_service import RunningService, Scene, running_service
 
 CANARY = "Zylowordia"
@@ -35,14 +36,12 @@ async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
 @pytest.fixture
 def certain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every section is certain enough: the vectors of the tests' model say nothing."""
-    sure = SuggestWeights(bias=9.0, weights=dict.fromkeys(shipped_weights().weights, 0.0), least=0.8)
-    monkeypatch.setattr(routes, "shipped_weights", lambda: sure)
+    monkeypatch.setattr(routes, "probability_of", lambda _: 0.95)
 
 
 @pytest.fixture
 def uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
-    unsure = SuggestWeights(bias=1.3, weights=dict.fromkeys(shipped_weights().weights, 0.0), least=0.8)
-    monkeypatch.setattr(routes, "shipped_weights", lambda: unsure)
+    monkeypatch.setattr(routes, "probability_of", lambda _: 0.7)
 
 
 async def turns(service: RunningService, *said: str, **who: Any) -> httpx.Response:
@@ -157,3 +156,7 @@ def test_the_threshold_is_the_lowest_that_marks_carry() -> None:
     assert SuggestionCounts(days=30, steps=(bad,)).least(right=0.85) is None
     few = StepCounts(step=19, shown=20, opened=10, inserted=10)
     assert SuggestionCounts(days=30, steps=(few,)).least(right=0.85) is None
+
+
+def test_the_shipped_weights_are_of_the_figures_that_are_fitted() -> None:
+    assert tuple(shipped_weights("suggest").features) == HEAD.features
