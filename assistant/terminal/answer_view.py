@@ -1,7 +1,7 @@
 """Prints answers on the terminal: one that arrives, a recorded one again, and how it was made.
 
-What is printed cannot be changed. So a sentence is printed when it has ended, with its mark, and live values
-are printed below the text, which has their labels.
+What is printed cannot be changed. So a sentence is printed when it has ended, with its mark, and waits at the
+label of a live value until the value came or its system failed, which its deadline bounds.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import time
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -37,6 +38,8 @@ _ROW_MARKER = "- "
 _BETWEEN_ROWS = f"\n{_ROW_MARKER}"
 _LONGEST_LINK = 100
 """Characters of an address that is printed as text too."""
+_MAYBE_LABEL = re.compile(r"\[(?!\d+\])[^\[\]\n]{1,120}\]")
+"""Brackets around words, not around the number of a source."""
 _TONES = {"neutral": "bold", "good": "bold green", "warning": "bold yellow", "bad": "bold red"}
 _CANDIDATES = 5
 """Candidates that are shown; ``--json`` has them all."""
@@ -84,15 +87,18 @@ class AnswerPrinter:
     _sentences: list[answers.Sentence] = field(default_factory=list[answers.Sentence])
     _text: str = ""
     _written: int = 0
-    """Characters of the text that were printed: those of ended sentences."""
+    """Characters of the text that were given to ``_live``: those of ended sentences."""
     _rows: list[answers.Sentence] = field(default_factory=list[answers.Sentence])
     """Of the table that has not ended."""
-    _elements: dict[str, Element] = field(default_factory=dict[str, Element])
+    _live: LiveText = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._live = LiveText(lambda text: self.terminal.out.print(text, end=""))
 
     @property
     def live(self) -> tuple[answers.LiveText, ...]:
         """The live values that the answer shows."""
-        ready = ((one.id, one.data) for one in self._elements.values() if one.data is not None)
+        ready = ((one.id, one.data) for one in self._live.elements if one.data is not None)
         return tuple(
             answers.LiveText(element_id=element_id, value=value.text)
             for element_id, data in ready
@@ -118,7 +124,7 @@ class AnswerPrinter:
             case events.SentenceEnded():
                 self._show_sentence(event)
             case events.ElementChanged():
-                self._elements[event.id] = event
+                self._live.take(event)
             case Done():
                 self._show_done(event)
             case events.Checks() | Problem():  # checks come with a reply alone
@@ -128,6 +134,7 @@ class AnswerPrinter:
     def _show_text(self, text: str) -> None:
         if self.first_text_s is None:
             self.first_text_s = time.monotonic() - self.began_s
+        self._live.know(len(self._text))
         self._text += text
 
     def _show_sentence(self, sentence: answers.Sentence) -> None:
@@ -135,7 +142,7 @@ class AnswerPrinter:
         self._sentences.append(sentence)
         if not sentence.cells:
             self._write_to(sentence.end)
-            self._print(mark_of(sentence, after=self._text[: sentence.end]))
+            self._live.add(mark_of(sentence, after=self._text[: sentence.end]))
             return
         if self._text[self._written : sentence.start] != _BETWEEN_ROWS or not self._rows:
             self._write_to(sentence.start - len(_ROW_MARKER))
@@ -145,23 +152,21 @@ class AnswerPrinter:
     def _write_to(self, end: int) -> None:
         if rows := self._rows:
             self._rows = []
-            self._print(quoted_table(self._text, rows))
-            self._print(mark_of(rows[-1].model_copy(update={"is_key": False})))
-        self._print(with_bold(self._text[self._written : end]))
+            self._live.add(quoted_table(self._text, rows))
+            self._live.add(mark_of(rows[-1].model_copy(update={"is_key": False})))
+        text = self._text[self._written : end]
+        self._live.add(with_bold(text), text=text, start=self._written)
         self._written = max(self._written, end)
-
-    def _print(self, shown: Text | Table) -> None:
-        self.terminal.out.print(shown, end="")
 
     def _show_done(self, done: Done) -> None:
         self.done = done
         total_s = time.monotonic() - self.began_s
         self.end_text()
-        live_only = bool(self._elements) and not self._sentences
+        live_only = bool(self._live.elements) and not self._sentences
         show_remarks(self.terminal, done, self._sentences, live_only=live_only)
         looked_at = done.finish_reason is answers.FinishReason.NO_EVIDENCE
         sources = self._sources
-        if self._elements and not looked_at:  # what is not cited has nothing to do with the values
+        if self._live.elements and not looked_at:  # what is not cited has nothing to do with the values
             cited = {*done.citations, *(n for also in done.also for n in also.citations)}
             sources = [source for source in sources if source.n in cited]
         print_sources(
@@ -175,11 +180,11 @@ class AnswerPrinter:
         return f"\n{first}whole answer after {total_s:.2f} s{tokens} · {self.answer_id}"
 
     def end_text(self) -> None:
-        """Print what waits, and the live elements."""
+        """Print what waits, and the elements that have no place in the text."""
         self._write_to(len(self._text.rstrip()))
+        elements = [each for each in self._live.end() if not is_in_text(each, self._text)]
         if self._text:
             self.terminal.out.print()
-        elements = [each for each in self._elements.values() if not is_in_text(each, self._text)]
         for line in below_the_text(elements):
             self.terminal.out.print(line)
 
@@ -416,13 +421,13 @@ def _by_document(sources: Sequence[answers.Source]) -> list[list[answers.Source]
 
 
 # --- live elements -------------------------------------------------------------------------------------
-def shown_element(element: Element) -> Text:
-    """Return the values with source and time, "Delayed (orders, 14:02)"; or what happened."""
+def shown_element(element: Element, *, label: str = "") -> Text:
+    """Return the values with source and time, "Delayed (orders, 14:02)"; or the label and what happened."""
     if element.state is ElementState.READY and element.data is not None:
         return Text(" · ").join(_values(element.data)).append_text(_origin(element))
     words = _words("element").get(element.problem or "")
     reason = words.format(source=element.source) if words else element.detail
-    return plain(_line(reason), style="yellow")
+    return plain(label).append_text(_remark(reason, style="yellow"))
 
 
 def _origin(element: Element) -> Text:
@@ -436,8 +441,16 @@ def _values(data: ElementData) -> Iterator[Text]:
     for value in data.values:
         name = f"{_line(value.label)} " if several and value.label else ""
         yield styled((name, ""), (_line(value.text), _TONES[value.tone]))
+    for row in data.rows:
+        cells = ", ".join(_cell(value, data.columns) for value in row.values)
+        yield styled((f"{_line(row.title)}: ", ""), (cells, "bold"))
     if data.url:
         yield plain(_line(data.url), style="underline")
+
+
+def _cell(value: ElementValue, columns: Sequence[ElementValue]) -> str:
+    label = next((column.label for column in columns if column.name == value.name), value.label)
+    return _line(f"{label} {value.text}")
 
 
 def _time(element: Element) -> str:
@@ -468,7 +481,7 @@ def is_in_text(element: Element, text: str) -> bool:
 
 
 def below_the_text(elements: Sequence[Element]) -> Iterator[Text | Table]:
-    """Yield what to print for each element: a line, or a table."""
+    """Yield what to print for the elements that have no place in the printed text: a line, or a table."""
     for element in elements:
         if element.state is ElementState.READY and element.data is not None and element.data.rows:
             yield styled(("\n", ""), (_line(element.title), "bold cyan")).append_text(_origin(element))
@@ -489,6 +502,86 @@ def _table(data: ElementData) -> Table:
 
 def _shown(value: ElementValue | None) -> Text:
     return Text() if value is None else plain(_line(value.text), style=_TONES[value.tone].replace("bold", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    shown: Text | Table
+    text: str
+    start: int
+    """Of ``text`` in the answer. A mark between two texts is a piece without text."""
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+@dataclass(slots=True)
+class LiveText:
+    """Writes the pieces of an answer in their order, each when its labels have their values."""
+
+    write: Callable[[Text | Table], None]
+    _queue: deque[_Piece] = field(default_factory=deque[_Piece])
+    _elements: dict[str, Element] = field(default_factory=dict[str, Element])
+    _in_text: set[str] = field(default_factory=set[str])
+    """Ids of the elements whose values were written in the text."""
+    _known_to: int = 0
+
+    def add(self, shown: Text | Table, *, text: str = "", start: int = 0) -> None:
+        """Add a piece: ``text`` as it came and where it starts in the answer; a mark has none."""
+        self._queue.append(_Piece(shown, text, start))
+        self._write_ready()
+
+    def know(self, end: int) -> None:
+        """Say that all elements before ``end`` have been announced: they come before the next token."""
+        self._known_to = end
+        self._write_ready()
+
+    def take(self, element: Element) -> None:
+        """Take the present state of an element."""
+        self._elements[element.id] = element
+        self._write_ready()
+
+    @property
+    def elements(self) -> Collection[Element]:
+        return self._elements.values()
+
+    def end(self) -> list[Element]:
+        """Write what waits, and return the elements whose values are not in the text."""
+        while self._queue:
+            self.write(self._filled(self._queue.popleft()))
+        return [element for element in self._elements.values() if element.id not in self._in_text]
+
+    def _write_ready(self) -> None:
+        while self._queue and not self._waits(self._queue[0]):
+            self.write(self._filled(self._queue.popleft()))
+
+    def _waits(self, piece: _Piece) -> bool:
+        if piece.end > self._known_to and _MAYBE_LABEL.search(piece.text):
+            return True
+        return any(element.state is ElementState.PENDING for element in self._inside(piece))
+
+    def _inside(self, piece: _Piece) -> list[Element]:
+        inside = (
+            element
+            for element in self._elements.values()
+            if piece.start <= element.display.start < element.display.end <= piece.end
+        )
+        return sorted(inside, key=lambda element: element.display.start)
+
+    def _filled(self, piece: _Piece) -> Text | Table:
+        if isinstance(piece.shown, Table):
+            return piece.shown
+        filled, rest = Text(), piece.shown
+        for element in self._inside(piece):
+            label = piece.text[element.display.start - piece.start : element.display.end - piece.start]
+            at = rest.plain.find(label)
+            if element.state is ElementState.PENDING or at < 0:
+                continue
+            self._in_text.add(element.id)
+            filled.append_text(rest[:at]).append_text(shown_element(element, label=label))
+            rest = rest[at + len(label) :]
+        return filled.append_text(rest)
 
 
 # --- records -------------------------------------------------------------------------------------------

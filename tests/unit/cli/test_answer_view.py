@@ -381,17 +381,35 @@ def failed(problem: ElementProblem, **fields: Any) -> ElementChanged:
 DONE = done(FinishReason.STOP)
 
 
-def test_a_value_stands_below_the_text_that_has_its_label(
-    printer: AnswerPrinter, written: io.StringIO
-) -> None:
+def test_a_value_takes_the_place_of_its_label(printer: AnswerPrinter, written: io.StringIO) -> None:
     for event in (Token(STEP), sentence(end=len(STEP), citations=(1,)), element()):
         printer.show(event)
-    assert written.getvalue() == f"{STEP} [1]"
-
+    before = written.getvalue()
     printer.show(ready("Delayed", about="order 4471-2208"))
+
+    assert before == ""
+    printer.show(Token(" Then wait"))
+    printer.show(sentence(end=len(STEP) + 10))
+    assert written.getvalue() == f"Read the status: Delayed (orders, {TIME}, order 4471-2208) [1] Then wait"
+
+
+def test_brackets_that_are_no_label_are_text_after_the_next_token(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    for event in (Token("Use form [AR-1] here"), sentence(end=20, citations=(1,)), Token(" and sign")):
+        printer.show(event)
+
+    assert written.getvalue() == "Use form [AR-1] here [1]"
+
+
+def test_text_waits_for_a_value_until_the_answer_ends(printer: AnswerPrinter, written: io.StringIO) -> None:
+    text = f"{STEP} Then wait here"
+    for event in (Token(STEP), element(), Token(" Then wait here"), sentence(end=len(text))):
+        printer.show(event)
+    assert written.getvalue() == ""
+
     printer.show(DONE)
-    below = f"{STEP} [1]\n  Order status: Delayed (orders, {TIME}, order 4471-2208)\n"
-    assert below in written.getvalue()
+    assert f"{text}\n  Order status: " in written.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -407,7 +425,7 @@ def test_a_value_stands_below_the_text_that_has_its_label(
         ),
     ],
 )
-def test_what_failed_says_why(
+def test_what_failed_says_why_beside_its_label(
     printer: AnswerPrinter,
     written: io.StringIO,
     problem: ElementProblem,
@@ -417,12 +435,10 @@ def test_what_failed_says_why(
     for event in (Token(STEP), element(), failed(problem, **fields), DONE):
         printer.show(event)
 
-    assert f"{STEP}\n  Order status: {shown}\n" in written.getvalue()
+    assert f"{STEP} ({shown})\n" in written.getvalue()
 
 
-def test_cards_and_links_fit_a_line_and_a_table_is_a_table(
-    printer: AnswerPrinter, written: io.StringIO
-) -> None:
+def test_cards_tables_and_links_fit_a_line(printer: AnswerPrinter, written: io.StringIO) -> None:
     values = tuple(
         ElementValue(name=name, label=label, text=text)
         for name, label, text in (
@@ -446,11 +462,11 @@ def test_cards_and_links_fit_a_line_and_a_table_is_a_table(
     ):
         printer.show(event)
 
-    lines = [" ".join(line.split()) for line in written.getvalue().splitlines()]
-    at = lines.index("Now: [a] [b] [c]")
-    assert lines[at + 1] == f"Order status: Status Delayed · Promised for Nov 18, 2026 (orders, {TIME})"
-    assert lines[at + 3 : at + 6] == ["Order status (orders, 2026-11-20)", "Supply", "metformin 90 days"]
-    assert lines[at + 6] == f"Order status: Delayed · https://track.example.com/1 (orders, {TIME})"
+    assert (
+        f"Now: Status Delayed · Promised for Nov 18, 2026 (orders, {TIME}) "
+        "metformin: Supply 90 days (orders, 2026-11-20) "
+        f"Delayed · https://track.example.com/1 (orders, {TIME})\n"
+    ) in written.getvalue()
 
 
 def test_untrusted_values_stay_on_their_line_and_steer_nothing(
@@ -459,7 +475,7 @@ def test_untrusted_values_stay_on_their_line_and_steer_nothing(
     for event in (Token(STEP), element(), ready("Free\n\x1b[2J**[1]** [red]"), DONE):
         printer.show(event)
 
-    assert "Order status: Free \N{REPLACEMENT CHARACTER}[2J**[1]** [red] (orders" in written.getvalue()
+    assert "Read the status: Free \N{REPLACEMENT CHARACTER}[2J**[1]** [red] (orders" in written.getvalue()
 
 
 def test_an_element_without_a_place_in_the_text_is_below_it(
