@@ -61,7 +61,7 @@ def owner(leaflets: Product, console: ConsolePage) -> ConsolePage:
 
 def test_an_owner_without_the_agent_role_sees_documents_and_the_desk(owner: ConsolePage) -> None:
     expect(owner.page.get_by_role("link", name="Answers")).to_have_count(0)
-    expect(owner.page.locator("nav .tabs a")).to_have_text(["Knowledge", "Review"])
+    expect(owner.page.locator("nav .tabs a")).to_have_text(["Knowledge", "Review", "Recall"])
 
 
 def test_a_document_shows_state_age_and_original(product: Product, console: ConsolePage) -> None:

@@ -83,12 +83,15 @@ async def make_panel_code(
     openapi_extra=body_of(PanelSessionRequest) | {"security": []},
 )
 async def open_panel_session(
-    service: ServiceOf, asked: Annotated[PanelSessionRequest, json_body(PanelSessionRequest)]
+    request: Request,
+    service: ServiceOf,
+    asked: Annotated[PanelSessionRequest, json_body(PanelSessionRequest)],
 ) -> PanelSession:
     """Return the tokens that a code carries: the agent's, which the issuer made, and the customer's context.
     The code alone gives access, so it is sent in the body: logs record addresses."""
     tenant = service.tenants.get(tenant_of_code(asked.code))
-    if tenant is None:
+    is_ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
+    if tenant is None or asked.origin not in service.console.hosts or not is_ours:
         raise refused_code()
     codes = tenant.part(PanelCodes)
     grant = codes.open(asked.code, origin=asked.origin)

@@ -36,6 +36,8 @@ def name_of(request: Request) -> str | None:
         return "search" if b"counter" in request.body else None
     if "_search?allow_partial" in request.path:
         return "read"
+    if target == "Query" and b"conversation#" not in request.body:
+        return None  # of what runs beside questions: counted days, and sent replies that may be recalled
     if b"-clinic-records" in request.body:
         return {"PutItem": "begun", "TransactWriteItems": "record", "Query": "conversation"}.get(
             target, "turns"

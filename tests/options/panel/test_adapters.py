@@ -47,7 +47,7 @@ window.ticket = 4711;
 window.conversation = [];
 const reply = (message) => frames.app.postMessage(JSON.stringify(message), "*");
 const done = {
-  get: () => ({ "ticket.id": ticket, "ticket.conversation": conversation }),
+  get: () => ({ "ticket.id": ticket, "ticket.conversation": conversation, "ticket.comment.type": kind }),
   set: (values) => { kind = values["ticket.comment.type"]; return values; },
   invoke: (actions) => {
     for (const [name, [text]] of Object.entries(actions)) {
@@ -192,8 +192,35 @@ def test_zendesk_hands_over_the_ticket_and_takes_reply_and_note(zendesk: Page) -
     panel.locator("#reply").fill("A refill is due after 25 days.")
     panel.get_by_role("button", name="Insert", exact=True).click()
     expect(panel.get_by_role("button", name="Inserted: send it there")).to_be_visible()
-    assert zendesk.evaluate("composer") == "A refill is due after 25 days."
+    assert zendesk.evaluate("[kind, composer]") == ["publicReply", "A refill is due after 25 days."]
     assert [frame.evaluate("window.harmed") for frame in zendesk.frames] == [None] * 3
+
+
+def test_markup_in_a_reply_stays_text_in_zendesk_s_editor(zendesk: Page) -> None:
+    panel = ask_the_panel(zendesk)
+    panel.locator("#edit-reply").click()
+    panel.locator("#reply").fill('A refill is due after <b>25</b> days.\nAsk "us" & wait.')
+    panel.get_by_role("button", name="Insert", exact=True).click()
+    expect(panel.get_by_role("button", name="Inserted: send it there")).to_be_visible()
+    written = "A refill is due after &#60;b&#62;25&#60;/b&#62; days.<br>Ask &#34;us&#34; &#38; wait."
+    assert zendesk.evaluate("composer") == written
+
+
+def test_no_note_is_written_where_zendesk_keeps_the_reply_public(zendesk: Page) -> None:
+    panel = ask_the_panel(zendesk)
+    zendesk.evaluate("() => { done.set = (values) => values; }")
+    panel.get_by_role("button", name="Add as note").click()
+    expect(panel.get_by_role("button", name="The page did not take it: copy it")).to_be_visible()
+    assert zendesk.evaluate("[kind, note]") == ["publicReply", ""]
+
+
+def ask_the_panel(zendesk: Page) -> FrameLocator:
+    panel = panel_of(zendesk)
+    zendesk.wait_for_function("subscribed.includes('ticket.conversation.changed')")
+    zendesk.evaluate("conversation = said; changed()")
+    panel.get_by_role("button", name="Answer the customer").click()
+    expect(panel.locator(".answer")).to_contain_text("25 days")
+    return panel
 
 
 def test_a_second_ticket_begins_anew_with_a_context_of_its_own(zendesk: Page) -> None:

@@ -54,6 +54,16 @@ async def test_another_page_cannot_use_the_code_and_does_not_spend_it(panel: Run
     assert (await redeem(panel, code)).status_code == 200
 
 
+async def test_a_page_of_another_site_cannot_spend_a_code(panel: RunningService) -> None:
+    code = (await ask_code(panel)).json()["code"]
+    body = {"code": code, "origin": HELPDESK}
+    for site in ("cross-site", "same-site", "none"):
+        headers = {"sec-fetch-site": site}
+        assert (await panel.client.post("/v1/panel/sessions", json=body, headers=headers)).status_code == 401
+    headers = {"sec-fetch-site": "same-origin"}
+    assert (await panel.client.post("/v1/panel/sessions", json=body, headers=headers)).status_code == 200
+
+
 @pytest.mark.parametrize("origin", [TOP, "https://evil.example", "null", f"{HELPDESK}/", f"{HELPDESK}:8443"])
 async def test_a_page_that_may_not_talk_gets_no_code(panel: RunningService, origin: str) -> None:
     assert (await ask_code(panel)).status_code == 200

@@ -235,6 +235,24 @@ def test_the_package_refuses_what_was_made_in_another_conversation(
     assert page.evaluate("panel.taken") == []
 
 
+def test_a_context_in_the_frame_s_address_is_not_taken(own: Callable[[], Page], scene: PanelScene) -> None:
+    page = own()
+    panel = panel_of(page)
+    page.frames[1].evaluate("token => { location.hash = `context=${token}` }", scene.context(customer="C-9"))
+    hand(page, "T-1", "When is a refill due?", context=scene.context())
+    expect(panel.locator(".context-bar")).to_contain_text("Live data of C-1")
+
+
+def test_a_long_chat_is_asked_with_its_newest_messages(own: Callable[[], Page]) -> None:
+    page = own()
+    panel = panel_of(page)
+    hand(page, "T-1", *["é" * 3_900] * 24, "When is a refill due?")
+    with page.expect_response("**/v1/answers") as asked:
+        panel.get_by_role("button", name="Answer the customer").click()
+    assert asked.value.status == 200
+    expect(panel.locator(".answer")).to_contain_text("25 days")
+
+
 def test_another_customer_of_the_same_ticket_begins_anew(own: Callable[[], Page], scene: PanelScene) -> None:
     page = own()
     panel = panel_of(page)

@@ -15,12 +15,12 @@ export async function noteOf(api: Pick<Api, "file">, conversationId: string): Pr
 /** Opens the note of the conversation that the page shows. */
 export function NoteKey({ api }: { api: Api }) {
   const { conversation } = useWorkspace();
-  const [note, setNote] = useState<string | null>(null);
+  const [note, setNote] = useState<{ readonly of: string; readonly text: string } | null>(null);
   const { isBusy, failure, run } = useCall("No note");
   const id = conversation.id.value;
   const isAnswered = conversation.turns.value.some(({ answerId }) => answerId !== null);
   if (id === null || !isAnswered) return null;
-  const open = () => void run(async () => setNote(await noteOf(api, id)));
+  const open = () => void run(async () => setNote({ of: id, text: await noteOf(api, id) }));
   return (
     <>
       <p class="actions">
@@ -29,7 +29,7 @@ export function NoteKey({ api }: { api: Api }) {
         </button>
       </p>
       {failure !== null && <Failure>{failure}</Failure>}
-      {note !== null && <NoteDialog text={note} onClose={() => setNote(null)} />}
+      {note?.of === id && <NoteDialog text={note.text} onClose={() => setNote(null)} />}
     </>
   );
 }

@@ -18,7 +18,8 @@ export function openInAmazonConnect(place: HTMLElement, address: string, options
   let current: string | null = null;
   const enter = async (contactId: string) => {
     current = contactId;
-    const context = await options.context(contactId);
+    panel.leave(); // the contact before must not stay in the panel while this one's context is fetched
+    const context = await options.context(contactId).catch(() => null);
     if (current === contactId) panel.hand({ ticket: contactId, turns: [], ...(context === null ? {} : { context }) });
   };
   const leave = (contactId: string) => {

@@ -94,7 +94,10 @@ export class Panel {
       case "note":
         return await this.#answer(message, () => note?.(message.text));
       case "source":
-        return await this.#answer(message, () => source?.({ title: message.title, url: message.url }));
+        return await this.#answer(message, () => {
+          if (new URL(message.url).origin !== this.#origin) throw new Error("a source that is not the assistant's");
+          return source?.({ title: message.title, url: message.url });
+        });
       case "sign_in": {
         const asked = this.#conversation?.ticket;
         const fetched = (await code?.()) ?? null;

@@ -24,23 +24,43 @@ export async function openInZendesk(
   const panel = new Panel(place, address, {
     ...options,
     source: openBeside,
-    insert: async (text) => void (await client.invoke("ticket.editor.insert", text)),
-    note: async (text) => {
-      await client.set("ticket.comment.type", "internalNote");
-      await client.invoke("ticket.comment.appendText", text);
-    },
+    insert: (text) => inTurn(() => write("publicReply", "ticket.editor.insert", markup(text))),
+    note: (text) => inTurn(() => write("internalNote", "ticket.comment.appendText", text)),
   });
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = (act: () => Promise<void>) => {
+    const done = last.then(act);
+    last = done.catch(() => undefined);
+    return done;
+  };
+  /** Ticket replies and notes share one editor: its kind is set, and read again, before anything is written. */
+  const write = async (kind: "publicReply" | "internalNote", action: string, text: string) => {
+    await client.set(KIND, kind);
+    if ((await client.get([KIND]))[KIND] !== kind) throw new Error(`Zendesk did not make the comment a ${kind}`);
+    await client.invoke(action, text);
+  };
   let handed: string | null = null;
+  let newest = 0;
   const hand = async () => {
+    const own = (newest += 1);
     const { "ticket.id": id, "ticket.conversation": conversation } = await client.get(["ticket.id", "ticket.conversation"]);
     const ticket = String(id);
-    const context = handed === ticket ? null : await options.context(ticket);
+    const context = handed === ticket ? null : await options.context(ticket).catch(() => null);
+    if (own !== newest) return; // a later call has, or will have, the newer state
     handed = ticket;
     panel.hand({ ticket, turns: turnsOf(conversation), ...(context === null ? {} : { context }) });
   };
   client.on("ticket.conversation.changed", () => void hand());
   await hand();
   return panel;
+}
+
+const KIND = "ticket.comment.type";
+
+/** The editor takes markup: a text in it stays text, with its line ends. */
+function markup(text: string): string {
+  const escaped = text.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`);
+  return escaped.replaceAll("\n", "<br>");
 }
 
 const MOST_TURNS = 200;

@@ -3,6 +3,7 @@ import { type Signal, signal } from "@preact/signals";
 import { CALL_LIMIT_MS, type Config } from "@console/config.ts";
 import { type Session, claimsOf, sessionOf } from "@console/oidc.ts";
 import type { Chat, Handed, Host } from "@console/options.ts";
+import type { ChatTurn } from "@console/wire.ts";
 import type { ComponentChildren } from "preact";
 import { type Capability, End, type FromHost, type FromPanel, VERSION, isFromHost, isHello } from "../package/protocol.ts";
 import { MemoryStorage } from "./memory_storage.ts";
@@ -10,6 +11,8 @@ import { MemoryStorage } from "./memory_storage.ts";
 /** Messages that the panel does not take, before it closes the port. */
 const MOST_REFUSED = 20;
 const GIVE_LIMIT_MS = 10_000;
+/** The service takes a body of 64 KiB. */
+const MOST_BYTES = 48 * 1024;
 
 interface Greeting {
   readonly origin: string;
@@ -46,6 +49,7 @@ export class PanelHost implements Host {
   readonly #given = new Map<number, (isTaken: boolean) => void>();
   #latest: Session | null = null;
   #refused = 0;
+  #chats = 0;
   #isRedeeming = false;
 
   constructor(config: Config, { origin, port, takes }: Greeting, signIn: (host: PanelHost) => ComponentChildren) {
@@ -74,9 +78,10 @@ export class PanelHost implements Host {
     return true;
   }
 
-  async give(what: Handed, ticket: string | undefined): Promise<boolean> {
-    if (this.chat.peek()?.ticket !== ticket) return false;
-    const id = this.#end.send(ticket === undefined ? what : { ...what, ticket });
+  async give(what: Handed, number: number | undefined): Promise<boolean> {
+    const chat = this.chat.peek();
+    if (chat?.number !== number) return false;
+    const id = this.#end.send(chat === null ? what : { ...what, ticket: chat.ticket });
     const limit = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), GIVE_LIMIT_MS));
     const isTaken = new Promise<boolean>((resolve) => this.#given.set(id, resolve));
     return await Promise.race([isTaken, limit]).finally(() => this.#given.delete(id));
@@ -91,9 +96,9 @@ export class PanelHost implements Host {
       case "conversation": {
         const { ticket, turns, context } = message;
         const before = this.chat.peek();
-        const kept = before?.ticket === ticket ? before.context : null;
-        if (isOfAnother(kept, context)) this.chat.value = null; // begins anew
-        this.chat.value = { ticket, turns, context: context ?? kept };
+        const goesOn = before?.ticket === ticket && !isOfAnother(before.context, context);
+        const number = goesOn ? before.number : (this.#chats += 1);
+        this.chat.value = { number, ticket, turns: fitting(turns), context: context ?? (goesOn ? before.context : null) };
         return;
       }
       case "leave":
@@ -116,21 +121,26 @@ export class PanelHost implements Host {
   async #redeem(id: number, code: string): Promise<void> {
     if (this.#isRedeeming) return this.#refuse(id, "code");
     this.#isRedeeming = true;
-    const ticket = this.chat.peek()?.ticket;
+    const number = this.chat.peek()?.number;
     const tokens = await exchanged(code, this.#origin);
     this.#isRedeeming = false;
     if (tokens === null) return this.#refuse(id, "code");
     const session = sessionOf(this.#config, { accessToken: tokens.access_token, idToken: null });
     if (!this.enter(session)) return this.#refuse(id, "agent");
     const chat = this.chat.peek();
-    if (chat?.ticket === ticket && chat?.context === null) this.chat.value = { ...chat, context: tokens.context };
+    if (chat?.number === number && chat?.context === null) this.chat.value = { ...chat, context: tokens.context };
   }
 }
 
-/** Whether both contexts name a customer, each another one. */
 function isOfAnother(kept: string | null, given: string | undefined): boolean {
-  const [before, now] = [kept, given].map((token) => (token == null ? undefined : claimsOf(token)["customer"]));
-  return before !== undefined && now !== undefined && before !== now;
+  return kept !== null && given !== undefined && claimsOf(kept)["customer"] !== claimsOf(given)["customer"];
+}
+
+/** The newest turns that fit a request to the service. */
+function fitting(turns: readonly ChatTurn[]): readonly ChatTurn[] {
+  let left = MOST_BYTES;
+  const bytes = (turn: ChatTurn) => new TextEncoder().encode(JSON.stringify(turn)).length;
+  return turns.slice(turns.findLastIndex((turn) => (left -= bytes(turn)) < 0) + 1);
 }
 
 /** What a code carries; null where the service does not take it. */

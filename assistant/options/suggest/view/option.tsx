@@ -8,7 +8,14 @@ export const OPTION: Option = ({ api, host }) => {
   const suggesting = new Suggesting(api);
   return {
     aboveComposer: () => <SuggestionBar suggesting={suggesting} />,
-    listen: () => host.chat.subscribe((chat) => void suggesting.follow(chat?.turns ?? [])),
+    listen: () => {
+      let number: number | undefined;
+      return host.chat.subscribe((chat) => {
+        if (chat?.number !== number) suggesting.dismiss(); // nothing of the chat before stays
+        number = chat?.number;
+        void suggesting.follow(chat?.turns ?? []);
+      });
+    },
     forget: () => suggesting.dismiss(),
   };
 };

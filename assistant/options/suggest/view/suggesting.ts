@@ -16,6 +16,7 @@ export class Suggesting {
   turns: readonly ChatTurn[] = [];
   readonly #api: Asked;
   #newest = 0;
+  #underway: Promise<void> = Promise.resolve();
 
   constructor(api: Asked) {
     this.#api = api;
@@ -25,6 +26,11 @@ export class Suggesting {
   async follow(turns: readonly ChatTurn[]): Promise<void> {
     const own = ++this.#newest;
     if (turns.at(-1)?.who !== "customer") return this.dismiss();
+    await this.#underway; // one request at a time: of those that wait the newest goes on
+    if (own === this.#newest) await (this.#underway = this.#read(turns, own));
+  }
+
+  async #read(turns: readonly ChatTurn[], own: number): Promise<void> {
     try {
       const read = await this.#api.write<TurnsRead>("/v1/turns", { turns: turns.slice(-MOST_TURNS) });
       if (own !== this.#newest) return;

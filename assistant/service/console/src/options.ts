@@ -69,8 +69,8 @@ export interface Host {
   readonly isSignedOut: Signal<boolean>;
   /** In the banner of an agent whose sign-in has ended. */
   readonly signIn: () => ComponentChildren;
-  /** Hand over something of the chat `ticket`. False: the page did not take it, or is in another chat by now. */
-  give(what: Handed, ticket: string | undefined): Promise<boolean>;
+  /** Hand over something of the chat with this number. False: the page did not take it, or is in another chat by now. */
+  give(what: Handed, number: number | undefined): Promise<boolean>;
   /** An answer has used the chat's context. */
   askContext(): void;
 }
@@ -80,6 +80,8 @@ export type Handed =
   | { readonly type: "source"; readonly title: string; readonly url: string };
 
 export interface Chat {
+  /** Another one with each other ticket, or other customer of the same ticket. */
+  readonly number: number;
   readonly ticket: string;
   readonly turns: readonly ChatTurn[];
   readonly context: string | null;

@@ -35,11 +35,19 @@ test("a turn of the agent ends the suggestion, without a request", async () => {
 test("a late answer for an earlier turn is dropped", async () => {
   const waiting: ((read: unknown) => void)[] = [];
   const suggesting = new Suggesting(apiOf(async () => await new Promise((resolve) => waiting.push(resolve))));
+  const follow = (text: string) => suggesting.follow([...TURNS, { who: "customer", text }]);
   const first = suggesting.follow(TURNS);
-  const second = suggesting.follow([...TURNS, { who: "customer", text: "Thanks" }]);
-  waiting[1]?.({ red_flags: [] });
+  await settled();
+  const followed = [first, follow("Thanks"), follow("Bye")];
+  await settled();
+  assert.equal(waiting.length, 1);
   waiting[0]?.(READ);
-  await Promise.all([first, second]);
+  await followed[0];
+  await followed[1];
+  await settled();
+  assert.equal(waiting.length, 2); // of those that waited the newest alone
+  waiting[1]?.({ red_flags: [] });
+  await followed[2];
   assert.equal(suggesting.suggestion.value, null);
 });
 
@@ -56,3 +64,6 @@ test("what became of it is reported with its certainty", async () => {
   await suggesting.report("opened", "a1");
   assert.deepEqual(asked[1], ["/v1/turns/s1/acts", { answer_id: "a1", kind: "opened", step: 17 }]);
 });
+
+/** After all that waits for nothing outside. */
+const settled = () => new Promise<void>((resolve) => setTimeout(resolve));

@@ -10,12 +10,12 @@ const QUESTION_LIMIT = 4_000;
 
 /** The question box. Enter asks; it stays usable while an answer is being written. */
 export function Composer() {
-  const { conversation } = useWorkspace();
+  const { conversation, host } = useWorkspace();
   const box = useRef<HTMLTextAreaElement>(null);
   const isAnswering = conversation.underway.value !== null;
   const canFollowUp = conversation.id.value !== null && conversation.turns.value.length > 0;
   const isFollowUp = canFollowUp && conversation.isFollowUp.value;
-  useLayoutEffect(() => box.current?.focus(), []);
+  useLayoutEffect(() => void (host === null && box.current?.focus()), []); // a page around it keeps its own focus
   const ask = async (isFollowUp: boolean) => {
     const question = conversation.question.value.trim();
     if (question === "" || isAnswering) return;

@@ -18,9 +18,9 @@ export function GiveButton({ what, label, said, allow }: GiveButtonProps) {
   const [state, setState] = useState<"ready" | "given" | "failed">("ready");
   if (host === null || !host.takes.has(what.type)) return null;
   const give = async () => {
-    const ticket = host.chat.peek()?.ticket; // the page may be in another chat when the check has ended
+    const number = host.chat.peek()?.number; // the page may be in another chat when the check has ended
     if (allow !== undefined && !(await allow())) return;
-    const isTaken = await host.give(what, ticket);
+    const isTaken = await host.give(what, number);
     setState(isTaken ? "given" : "failed");
     announce(isTaken ? said : FAILED);
   };

@@ -128,13 +128,16 @@ function asking(context: QuestionContext | undefined, host: Host | null): Questi
 
 /** Begin anew with each other chat of the host, and take its context. Returns what ends that. */
 function followChat({ chat }: Host, conversation: Conversation, context: QuestionContext | undefined): () => void {
-  let ticket: string | null = null;
+  let number: number | null = null;
+  let taken: string | null = null;
   return effect(() => {
     const current = chat.value;
     untracked(() => {
-      if (ticket !== null && current?.ticket !== ticket) conversation.begin();
-      ticket = current?.ticket ?? null;
-      if (current !== null && current.context !== null) context?.take(current.context);
+      if (number !== null && current?.number !== number) conversation.begin();
+      number = current?.number ?? null;
+      const token = current?.context ?? null;
+      if (token !== null && token !== taken) context?.take(token); // one that the agent left out stays out
+      taken = token;
     });
   });
 }
