@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import csv
+from collections.abc import Collection, Iterable
+from io import StringIO
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+_BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class PublicModel(BaseModel):
@@ -18,3 +22,12 @@ def fields_of(source: PublicModel, model: type[PublicModel], *, but: Collection[
     """Return the fields of ``source`` that ``model`` has too, by name, except those in ``but``."""
     names = type(source).model_fields.keys() & model.model_fields.keys()
     return {name: getattr(source, name) for name in names.difference(but)}
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """Return a line of CSV in which no text begins a formula, which a spreadsheet would run."""
+    line = StringIO()
+    csv.writer(line).writerow(
+        f"'{cell}" if isinstance(cell, str) and cell.startswith(_BEGINS_FORMULA) else cell for cell in cells
+    )
+    return line.getvalue()

@@ -172,7 +172,7 @@ class Overview:
     def _counted(self, day: date, task: asyncio.Task[CountedDay]) -> None:
         self._counting.pop(day, None)
         if not task.cancelled():
-            task.exception()  # whoever waits for it gets it; without anybody asyncio would log it
+            task.exception()  # a caller who waits for it gets it; without one asyncio would log it
 
 
 async def open_overview(served: ServedTenant, stores: StoreChoice) -> Sequence[object]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from io import StringIO
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -17,6 +15,7 @@ from assistant.domain import overview as bodies
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import InvalidRequestError
 from assistant.domain.identity import Identity, Role
+from assistant.domain.public import csv_line
 from assistant.options.overview.counting import CountedDay, Counts
 from assistant.options.overview.overview import MOST_DAYS, Overview
 from assistant.service.errors import declared
@@ -30,8 +29,6 @@ _MOST_DOCUMENTS = 100
 _MOST_STATUSES = 2_000
 """Documents of a period whose state is read: those on which the most answers rest."""
 _YEAR_DAYS = 365.25
-_BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet would run a cell that begins so."""
 _ONE_TABLE: dict[str, Any] = {
     "description": "With ``Accept: text/csv`` the one table",
     "content": {"text/csv": {"schema": {"type": "string"}}},
@@ -149,16 +146,9 @@ def _document(status: DocumentStatus, counts: Counts, today: date) -> bodies.Ove
 
 
 def _csv(rows: Sequence[BaseModel]) -> str:
-    text = StringIO()
-    writer = csv.writer(text)
-    if rows:
-        names = list(type(rows[0]).model_fields)
-        own = [name for name in names if name not in bodies.OverviewCounts.model_fields]
-        order = [*own, *(name for name in names if name not in own)]
-        writer.writerow(order)
-        writer.writerows([_cell(getattr(row, name)) for name in order] for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_BEGINS_FORMULA) else value
+    if not rows:
+        return ""
+    names = list(type(rows[0]).model_fields)
+    own = [name for name in names if name not in bodies.OverviewCounts.model_fields]
+    order = [*own, *(name for name in names if name not in own)]
+    return "".join([csv_line(order), *(csv_line(getattr(row, name) for name in order) for row in rows)])

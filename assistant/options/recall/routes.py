@@ -8,8 +8,6 @@ reader's own labels when they are shown. Every read is recorded.
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +19,7 @@ from starlette.responses import StreamingResponse
 from assistant.domain.answers import APPROVED_PREFIX, QuotedUnit, RecordId, source_kind
 from assistant.domain.errors import ConflictError
 from assistant.domain.identity import Identity, Role
+from assistant.domain.public import csv_line
 from assistant.domain.revisions import DeskKind, body_of_item
 from assistant.options.desk.cases import DeskServices, not_found
 from assistant.options.desk.domain import ApprovedAnswer
@@ -258,7 +257,7 @@ async def export_recalls(
 
 
 async def _csv(rows: AsyncIterator[Recall | RecallChange]) -> AsyncIterator[str]:
-    """Yield a table that a spreadsheet opens, line by line. No cell begins a formula."""
+    """Yield a table, line by line."""
     is_first = True
     async for row in rows:
         cells: dict[str, Any] = row.model_dump(mode="json")
@@ -268,12 +267,8 @@ async def _csv(rows: AsyncIterator[Recall | RecallChange]) -> AsyncIterator[str]
             lines = cells.pop("lines")
             cells |= {name: "\n".join(line[name] or "" for line in lines) for name in ("old", "new")}
             cells = {name: value for name, value in cells.items() if name not in ("units", "reader_labels")}
-        file = io.StringIO()
-        writer = csv.writer(file)
-        writer.writerows([list(cells)] if is_first else [])
-        writer.writerow([f"'{cell}" if str(cell)[:1] in "=+-@\t\r" else cell for cell in cells.values()])
+        yield (csv_line(cells) if is_first else "") + csv_line(cells.values())
         is_first = False
-        yield file.getvalue()
 
 
 @router.get("/v1/recalls/{item_id}", **declared(404))

@@ -130,7 +130,7 @@ class RecallSweep:
         return self._approved
 
     async def _read(self, document_id: str, content_hash: str) -> ParsedDocument | None:
-        """Return a stored text, whoever may read it; None where it is damaged, too."""
+        """Return a stored text, whatever its labels; None where it is damaged, too."""
         if source_kind(document_id) == "document":
             with suppress(DocumentInvalidError):
                 return await self._services.knowledge.documents.get_parsed(document_id, content_hash)
@@ -170,7 +170,7 @@ class RecallSweep:
                 document_id=document_id,
                 units=tuple(units),
             )
-            # Before the known content is read: whoever notes another one afterwards finds this reply.
+            # Before the known content is read: a task that notes another one afterwards finds this reply.
             await self._recalls.add_reply(reply)
             await self._judge(reply, await self._known(document_id, units[0]))
 
@@ -193,7 +193,7 @@ class RecallSweep:
             replies, after = replies + len(page), page[-1].send_id
         if await self._has_other_words(known):
             change = domain.RecallChange(
-                # The same whoever looks, and how often: it is kept once.
+                # The same by each task and each look: it is kept once.
                 change_id=f"{sortable(known.noted_at)}#{domain.digest_of(known.document_id)}#{known.number}",
                 document_id=known.document_id,
                 kind="withdrawn" if known.content == GONE else "changed" if known.before else "restored",

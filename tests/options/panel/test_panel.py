@@ -186,17 +186,22 @@ def test_another_ticket_begins_anew_and_the_same_one_goes_on(
     expect(panel.locator(".chat-bar")).to_have_count(0)
 
 
+def write_reply(page: Page, panel: FrameLocator) -> None:
+    """Write a reply in T-1; the page keeps what is inserted in ``panel.taken``."""
+    page.evaluate("() => { panel.taken = []; window.insert = (text) => panel.taken.push(text); }")
+    hand(page, "T-1", "When is a refill due?")
+    panel.get_by_role("button", name="Answer the customer").click()
+    panel.locator("#edit-reply").click()
+    panel.locator("#reply").fill("A refill is due after 25 days.")
+
+
 def test_a_reply_of_one_conversation_never_goes_into_the_composer_of_another(
     own: Callable[[], Page], scene: PanelScene
 ) -> None:
     """The page changes to another ticket while the reply is checked, or while it is on the way."""
     page = own()
     panel = panel_of(page)
-    page.evaluate("() => { panel.taken = []; window.insert = (text) => panel.taken.push(text); }")
-    hand(page, "T-1", "When is a refill due?")
-    panel.get_by_role("button", name="Answer the customer").click()
-    panel.locator("#edit-reply").click()
-    panel.locator("#reply").fill("A refill is due after 25 days.")
+    write_reply(page, panel)
     panel.get_by_role("button", name="Insert", exact=True).click()
     page.wait_for_function("panel.taken.length === 1")
 
@@ -220,11 +225,7 @@ def test_the_package_refuses_what_was_made_in_another_conversation(
 ) -> None:
     page = own()
     panel = panel_of(page)
-    page.evaluate("() => { panel.taken = []; window.insert = (text) => panel.taken.push(text); }")
-    hand(page, "T-1", "When is a refill due?")
-    panel.get_by_role("button", name="Answer the customer").click()
-    panel.locator("#edit-reply").click()
-    panel.locator("#reply").fill("A refill is due after 25 days.")
+    write_reply(page, panel)
     # the page is in T-2, and the panel does not know yet
     page.evaluate(
         "() => { window.sent = []; MessagePort.prototype.postMessage = (data) => sent.push(data); }"

@@ -308,6 +308,7 @@ async def test_the_export_is_a_table_without_formulas(scene: RecallScene) -> Non
     assert response.headers["content-disposition"] == 'attachment; filename="recall-replies.csv"'
     (row,) = csv.DictReader(io.StringIO(response.text))
     assert (row["old"], row["agent"], row["state"]) == ("'=1+1 is the wait of two days.", "ann", "open")
+    assert row["note"] == row["owner"] == "", "an empty cell stays empty"
     changes = await scene.service.client.get("/v1/recalls/export?what=changes", headers=headers)
     (change,) = csv.DictReader(io.StringIO(changes.text))
     assert (change["document_id"], change["replies"], change["affected"]) == ("wait", "1", "1")

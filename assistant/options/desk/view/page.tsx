@@ -1,5 +1,6 @@
 import { useEffect, useLayoutEffect } from "preact/hooks";
 import { announce } from "@console/announcer.ts";
+import { saveFile } from "@console/saving.ts";
 import { Failure, useCall } from "@console/views/failure.tsx";
 import { Icon } from "@console/views/icons.tsx";
 import { listenForKeys } from "@console/views/shortcuts.tsx";
@@ -87,12 +88,7 @@ function Export() {
   const { isBusy, failure, run } = useCall("Not exported");
   const save = async () => {
     const isSaved = await run(async () => {
-      const address = URL.createObjectURL(await api.exported());
-      const link = document.createElement("a");
-      link.href = address;
-      link.download = `review-desk-${new Date().toISOString().slice(0, 10)}.ndjson`;
-      link.click();
-      URL.revokeObjectURL(address);
+      saveFile(await api.exported(), `review-desk-${new Date().toISOString().slice(0, 10)}.ndjson`);
     });
     if (isSaved) announce("Exported");
   };

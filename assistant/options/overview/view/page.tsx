@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { announce } from "@console/announcer.ts";
 import type { Api } from "@console/api.ts";
 import { count } from "@console/text.ts";
+import { saveFile } from "@console/saving.ts";
 import { Failure, useCall } from "@console/views/failure.tsx";
 import { Icon } from "@console/views/icons.tsx";
 import type { Series } from "./bars.ts";
@@ -210,12 +211,7 @@ function Counted({ title, rows, columns }: CountedProps) {
 
 function Save({ table, words, file }: { table: Table; words: string; file: ReadFile }) {
   const { isBusy, failure, run } = useCall("Not saved");
-  const save = () =>
-    run(async () => {
-      const address = URL.createObjectURL(await file(table));
-      Object.assign(document.createElement("a"), { href: address, download: `${table}.csv` }).click();
-      URL.revokeObjectURL(address);
-    });
+  const save = () => run(async () => saveFile(await file(table), `${table}.csv`));
   return (
     <p class="save">
       <button type="button" class="button small" disabled={isBusy} onClick={() => void save()}>
@@ -239,7 +235,7 @@ function Part({ title, table, rows, file }: { title: string; table: Table; rows:
 
 function Documents({ overview: { documents, others }, file }: { overview: Overview; file: ReadFile }) {
   if (documents.length + others === 0) return null;
-  // whoever may work at the desk has its page in the head, where it is installed
+  // who may work at the desk has its page in the head, where it is installed
   const hasDesk = document.querySelector('nav a[href="#/review"]') !== null;
   return (
     <section class="part">

@@ -2,6 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { Api } from "@console/api.ts";
 import { announce } from "@console/announcer.ts";
 import { count, moment } from "@console/text.ts";
+import { saveFile } from "@console/saving.ts";
 import { Failure, useCall } from "@console/views/failure.tsx";
 import { Icon } from "@console/views/icons.tsx";
 import { Reply } from "./reply.tsx";
@@ -162,12 +163,7 @@ function Exports({ api }: { api: Api }) {
   const { isBusy, failure, run } = useCall("Not exported");
   const save = (what: string, form: string) =>
     run(async () => {
-      const address = URL.createObjectURL(await api.file(`/v1/recalls/export?what=${what}&form=${form}`));
-      const link = document.createElement("a");
-      link.href = address;
-      link.download = `recall-${what}.${form}`;
-      link.click();
-      URL.revokeObjectURL(address);
+      saveFile(await api.file(`/v1/recalls/export?what=${what}&form=${form}`), `recall-${what}.${form}`);
       announce("Exported");
     });
   return (
