@@ -23,7 +23,7 @@ from assistant.domain.acts import StoredAct
 from assistant.domain.answers import AccessEntry, AnswerRecord
 from assistant.domain.errors import ConfigurationError, RecordsUnavailableError
 from assistant.domain.revisions import DeskItem, DeskKind
-from assistant.stores.table import Item, Key, Table
+from assistant.stores.table import Item, Key, Table, key_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +174,7 @@ _COMPRESSED_ABOVE_BYTES = 32 * 1024
 _PART_BYTES = 350 * 1024
 """Leaves room for keys and attributes: an item of DynamoDB may have 400 KB (409,600 bytes), its names
 included."""
+_READS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,17 +217,20 @@ def load_body(item: Item, parts: Sequence[Item] = ()) -> bytes:
 
 
 async def bodies_of(table: Table, items: Sequence[Item]) -> list[bytes]:
-    """Return the bodies of items of a table; parts are fetched."""
-    keys: list[list[Key]] = [[(item["pk"], name) for name in part_names(item)] for item in items]
-    wanted = [key for of_item in keys for key in of_item]
-    parts = await table.get_many(wanted) if wanted else {}
-    try:
-        return [
-            load_body(item, [parts[key] for key in of_item])
-            for item, of_item in zip(items, keys, strict=True)
-        ]
-    except KeyError:
-        raise RecordsUnavailableError("A part of a stored body is missing.") from None
+    """Return the bodies of items of a table; parts are fetched. An item whose parts were overwritten since
+    it was read is read again."""
+    for _ in range(_READS):
+        keys: list[list[Key]] = [[(item["pk"], name) for name in part_names(item)] for item in items]
+        wanted = [key for of_item in keys for key in of_item]
+        parts = await table.get_many(wanted) if wanted else {}
+        if all("piece" in parts.get(key, ()) for key in wanted):
+            return [
+                load_body(item, [parts[key] for key in of_item])
+                for item, of_item in zip(items, keys, strict=True)
+            ]
+        anew = await table.get_many([key_of(item) for item in items if part_names(item)])
+        items = [anew.get(key_of(item), item) for item in items]
+    raise RecordsUnavailableError("A part of a stored body is missing.")
 
 
 def _load_body(item: Item, parts: Sequence[Item]) -> bytes:

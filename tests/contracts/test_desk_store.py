@@ -11,6 +11,9 @@ from assistant.domain.desk import Case, CaseReason
 from assistant.domain.errors import ConflictError
 from assistant.domain.revisions import CASE_LISTS, JOINED, CaseState, DeskItem, DeskKind
 from assistant.options.desk.intake import OpenCases
+from assistant.stores.desk import StoredDesk
+from assistant.stores.formats import bodies_of
+from assistant.stores.table import Range
 from assistant.text.language import language
 from tests.contracts import samples
 from tests.contracts.twins import Twin
@@ -89,6 +92,22 @@ async def test_a_rewrite_of_a_large_body_that_is_sent_again_keeps_it(twin: Twin)
     for _ in range(2):  # the answer to the first was lost
         await twin.desk.rewrite(item(body=large))
     assert await twin.desk.history(ANSWER, "a") == [item(body=large)]
+
+
+async def test_a_body_that_was_rewritten_after_its_row_was_read_is_read_again(twin: Twin) -> None:
+    desk, large = (
+        StoredDesk(twin.table),
+        "".join(f"{number * 7919 % 1_000_003:x} " for number in range(200_000)),
+    )
+    await desk.put(item(body=large))
+    rows = await twin.table.query(Range.prefixed("item#approved_answer#a", "revision#"))
+    assert [DeskItem.model_validate_json(body) for body in await bodies_of(twin.table, rows)] == [
+        item(body=large)
+    ]
+    await desk.rewrite(item(body="{}"))
+    assert [DeskItem.model_validate_json(body) for body in await bodies_of(twin.table, rows)] == [
+        item(body="{}")
+    ]
 
 
 @pytest.mark.parametrize("revision", [1, 3])
