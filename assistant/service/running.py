@@ -308,7 +308,8 @@ def admissions(tenants: Mapping[str, ServedTenant]) -> dict[str, Admission]:
     return {name: Admission(tenant.answering.tenant.limits) for name, tenant in tenants.items()}
 
 
-RateKind = Literal["questions", "writes", "reads"]
+RateKind = Literal["questions", "turns", "writes", "reads"]
+"""``turns`` of a chat are read unasked: as many as questions, and counted apart."""
 _MINUTE_S = 60.0
 _MOST_COUNTED = 20_000
 """Agents and kinds of requests: about 6 MB."""
@@ -332,7 +333,8 @@ class AgentRates:
         """Count one request. Raises OverloadedError for one over the rate, which is not counted."""
         now_s = self._clock.monotonic_s()
         caller: tuple[str, str, RateKind] = (identity.tenant, identity.agent, kind)
-        per_minute: int = getattr(limits, f"{kind}_per_minute")
+        counted = "questions" if kind == "turns" else kind
+        per_minute: int = getattr(limits, f"{counted}_per_minute")
         until_s = max(self._paid_until_s.pop(caller, now_s), now_s)
         over_s = until_s + _MINUTE_S / per_minute - now_s - _MINUTE_S
         is_over = over_s > _ROUNDING_S

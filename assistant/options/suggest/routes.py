@@ -90,7 +90,7 @@ async def read_turns(
 ) -> TurnsRead:
     """Read a chat after a customer's turn: emergencies, and one suggestion at most, where it is certain
     enough. No model writes, no live system is asked, and nothing is stored but a count."""
-    service.count(caller, "questions")
+    service.count(caller, "turns")
     if await tenant.power.is_paused():
         raise EndpointPausedError("The model endpoints are paused, so no suggestion is made.")
     limits, suggestions = tenant.answering.tenant.limits, tenant.part(Suggestions)

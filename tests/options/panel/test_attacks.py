@@ -149,6 +149,7 @@ MALFORMED = {
     "with a turn with markup beside it": conversation(
         turns='[{ who: "customer", text: "ATTACK", html: "<b>" }]'
     ),
+    "with turns that have a field beside them": conversation(turns=f"Object.assign([{TURN}], {{ more: 1 }})"),
     "with an empty turn": conversation(turns='[{ who: "customer", text: "" }]'),
     "with a turn that is a list": conversation(turns='[["customer", "ATTACK"]]'),
     "with a context too long": conversation(context=big("8193")),
@@ -266,6 +267,28 @@ def test_after_twenty_messages_that_were_not_taken_the_port_is_closed(joined: Ca
     expect(panel.locator(".answer")).to_contain_text("25 days")
     assert [text for text in panel.evaluate("seen") if "ATTACK" in text or "LATER" in text] == []
     assert page.evaluate("told('refused').length") == 20
+    expect(panel.get_by_role("alert")).to_contain_text("no longer listens to the page around it")
+
+
+def test_half_of_a_surrogate_pair_in_a_chat_does_not_stop_its_reading(joined: Callable[[], Page]) -> None:
+    page = joined()
+    panel = panel_frame(page)
+    with panel.page.expect_response(lambda response: response.url.endswith("/v1/turns")) as read:
+        page.evaluate(
+            """say({ type: 'conversation', ticket: 'HALF',
+            turns: [{ who: "customer", text: "When is a refill due? \\ud83d" }] }, 60)"""
+        )
+    assert read.value.status == 200, read.value.text()
+
+
+def test_a_page_out_of_the_back_forward_cache_begins_anew(joined: Callable[[], Page]) -> None:
+    page = joined()
+    page.evaluate("say({ type: 'conversation', ticket: 'BEFORE', turns: [] }, 60)")
+    panel = panel_frame(page)
+    expect(panel.locator(".chat-bar strong")).to_have_text("BEFORE")
+    panel.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    page.wait_for_function("told('ready').length === 2")
+    expect(panel_frame(page).locator(".chat-bar")).to_have_count(0)
 
 
 HELLO = '{ v: 1, type: "hello", can: [] }'

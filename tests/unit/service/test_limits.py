@@ -253,6 +253,15 @@ def test_whoever_is_over_the_rate_is_told_the_rate_and_when_to_return() -> None:
     rates.count(BOB, "writes", limits)
 
 
+def test_turns_that_are_read_unasked_take_none_of_an_agent_s_questions() -> None:
+    rates, limits = AgentRates(clock=SteppedClock()), LimitsSection(questions_per_minute=2)
+    for _ in range(2):
+        rates.count(ANN, "turns", limits)
+    with pytest.raises(OverloadedError, match="2 turns within a minute"):
+        rates.count(ANN, "turns", limits)
+    rates.count(ANN, "questions", limits)
+
+
 def test_the_agents_that_are_counted_are_bounded_and_the_latest_stay() -> None:
     rates, limits = AgentRates(clock=SteppedClock(), most_counted=3), LimitsSection(writes_per_minute=1)
     names = ["ann", "bob", "cid", "dan", "eve"]

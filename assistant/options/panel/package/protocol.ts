@@ -28,7 +28,8 @@ const flag: Check<boolean> = (value) => typeof value === "boolean";
 const identifier: Check<number> = (value): value is number => Number.isSafeInteger(value) && (value as number) >= 1;
 
 function list<T>(item: Check<T>, most: number): Check<readonly T[]> {
-  return (value): value is readonly T[] => Array.isArray(value) && value.length <= most && [...value].every(item);
+  return (value): value is readonly T[] =>
+    Array.isArray(value) && value.length <= most && Object.keys(value).length === value.length && value.every(item);
 }
 
 /** A plain object with these fields and no other; those after `optional` may be absent. */

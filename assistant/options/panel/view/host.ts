@@ -39,6 +39,8 @@ export class PanelHost implements Host {
   readonly chat: Signal<Chat | null> = signal(null);
   readonly storage = new MemoryStorage();
   readonly isSignedOut: Signal<boolean> = signal(false);
+  /** Whether the panel has stopped listening to the page. */
+  readonly isClosed: Signal<boolean> = signal(false);
   /** Of the agent who signed in first; its token is the last one's. */
   readonly session: Signal<Session | null> = signal(null);
   readonly signIn: () => ComponentChildren;
@@ -80,7 +82,7 @@ export class PanelHost implements Host {
 
   async give(what: Handed, number: number | undefined): Promise<boolean> {
     const chat = this.chat.peek();
-    if (chat?.number !== number) return false;
+    if (chat?.number !== number || this.isClosed.peek()) return false;
     const id = this.#end.send(chat === null ? what : { ...what, ticket: chat.ticket });
     const limit = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), GIVE_LIMIT_MS));
     const isTaken = new Promise<boolean>((resolve) => this.#given.set(id, resolve));
@@ -114,7 +116,9 @@ export class PanelHost implements Host {
   #refuse(of: number, why: Extract<FromPanel, { type: "refused" }>["why"]): void {
     this.#refused += 1;
     this.#end.send({ type: "refused", of, why });
-    if (this.#refused >= MOST_REFUSED) this.#end.close();
+    if (this.#refused < MOST_REFUSED) return;
+    this.#end.close();
+    this.isClosed.value = true;
   }
 
   /** Exchange a one-time code for the agent's token; one at a time. */
@@ -136,8 +140,9 @@ function isOfAnother(kept: string | null, given: string | undefined): boolean {
   return kept !== null && given !== undefined && claimsOf(kept)["customer"] !== claimsOf(given)["customer"];
 }
 
-/** The newest turns that fit a request to the service. */
-function fitting(turns: readonly ChatTurn[]): readonly ChatTurn[] {
+/** The newest turns that fit a request to the service; half of a surrogate pair, which it refuses, is replaced. */
+function fitting(given: readonly ChatTurn[]): readonly ChatTurn[] {
+  const turns = given.map((turn) => ({ ...turn, text: turn.text.toWellFormed() }));
   let left = MOST_BYTES;
   const bytes = (turn: ChatTurn) => new TextEncoder().encode(JSON.stringify(turn)).length;
   return turns.slice(turns.findLastIndex((turn) => (left -= bytes(turn)) < 0) + 1);

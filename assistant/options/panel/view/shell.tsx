@@ -17,8 +17,19 @@ export const SHELL: Shell = {
 function Panel({ options }: { options: readonly Option[] }) {
   const [opened, setOpened] = useState<Opened>({ problem: null });
   useEffect(() => void open().then(setOpened), []);
+  useEffect(() => {
+    // out of the back/forward cache: another page's port, and perhaps another agent
+    const renew = ({ persisted }: PageTransitionEvent) => persisted && location.reload();
+    addEventListener("pageshow", renew);
+    return () => removeEventListener("pageshow", renew);
+  }, []);
   return (
     <div class="in-panel">
+      {"host" in opened && opened.host.isClosed.value && (
+        <p class="notice bad" role="alert">
+          {CLOSED}
+        </p>
+      )}
       {"host" in opened ? <ForAgent {...opened} options={options} /> : <Waiting problem={opened.problem} />}
       <div class="visually-hidden" role="status">
         {announcement}
@@ -91,6 +102,8 @@ function PopUp() {
   );
 }
 
+const CLOSED =
+  "The panel no longer listens to the page around it, which sent too much that it does not take: this may be the chat of before. Load the page again.";
 const CUT_OFF =
   "The sign-in page cut this window off from the panel (Cross-Origin-Opener-Policy). Close it, and tell your administrator: one-time codes work here.";
 const NOT_HERE = "The panel belongs in a page of your helpdesk.";

@@ -106,15 +106,16 @@ export class Replying {
     }
   }
 
-  /** Return whether a text may be used: nothing was found in it, or the agent looked at that. */
-  async mayUse(turn: Turn, answerId: string, text: string): Promise<boolean> {
+  /** Return whether a text may be used: nothing was found in it, or the agent looked at that. With `isGuarded` a
+   * text that could not be checked may not. */
+  async mayUse(turn: Turn, answerId: string, text: string, { isGuarded }: { isGuarded: boolean }): Promise<boolean> {
     const known = this.checked.value[answerId];
     const isRead = known?.text === text && (known.isAccepted || known.reading !== "none");
     const checked = isRead ? known : await this.check(turn, answerId, text, { byModel: true });
-    return checked === null || checked.isAccepted || !stops(checked);
+    return checked === null ? !isGuarded : checked.isAccepted || !stops(checked);
   }
 
-  /** Null where it could not be checked: the agent's work goes on. */
+  /** Null where it could not be checked. */
   async check(turn: Turn, answerId: string, text: string, { byModel }: { byModel: boolean }): Promise<Checked | null> {
     try {
       const live = liveTexts(turn.elements);

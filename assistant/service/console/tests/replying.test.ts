@@ -4,9 +4,11 @@ import type { Api } from "../src/api.ts";
 import type { Reader } from "../src/coming_back.ts";
 import { Conversation } from "../src/conversation.ts";
 import { Replying } from "../src/replying.ts";
+import { ApiError } from "../src/problems.ts";
 import { newTurn } from "../src/turn.ts";
 import type { AnswerEvent, CheckBody, ReplyBody, ReplyCheck } from "../src/wire.ts";
 
+const SEEN = { isGuarded: false };
 const TURN = { ...newTurn("k", "How long?"), answerId: "a" };
 const STARTED: AnswerEvent = { event: "started", data: { answer_id: "r", conversation_id: "a" } };
 const TOKEN: AnswerEvent = { event: "token", data: { text: "Two days." } };
@@ -90,18 +92,25 @@ test("an edited text is read by the model before it is used, once", async () => 
   };
   const { replying } = tab({ checkReply });
   await replying.check(TURN, "a", "Two days.", { byModel: false });
-  assert.equal(await replying.mayUse(TURN, "a", "Two days."), false);
-  assert.equal(await replying.mayUse(TURN, "a", "Two days."), false);
+  assert.equal(await replying.mayUse(TURN, "a", "Two days.", SEEN), false);
+  assert.equal(await replying.mayUse(TURN, "a", "Two days.", SEEN), false);
   replying.accept("a");
-  assert.equal(await replying.mayUse(TURN, "a", "Two days."), true);
+  assert.equal(await replying.mayUse(TURN, "a", "Two days.", SEEN), true);
   assert.deepEqual(asked.map(({ by_model }) => by_model), [false, true]);
+});
+
+test("a text that could not be checked may be used, but for a guarded one", async () => {
+  const checkReply = () => Promise.reject(new ApiError({ title: "", status: 429, detail: "slow", code: "overloaded", retryable: true }));
+  const { replying } = tab({ checkReply });
+  assert.equal(await replying.mayUse(TURN, "a", "Two days.", SEEN), true);
+  assert.equal(await replying.mayUse(TURN, "a", "Two days.", { isGuarded: true }), false);
 });
 
 test("a text that the model did not read says so, and may be used", async () => {
   const { replying } = tab({ reply: writes([STARTED, TOKEN, done([], ["reply_check"])]) });
   await replying.write(TURN, "a", null, "");
   assert.equal(replying.checked.value["a"]?.reading, "failed");
-  assert.equal(await replying.mayUse(TURN, "a", "Two days."), true);
+  assert.equal(await replying.mayUse(TURN, "a", "Two days.", SEEN), true);
 });
 
 test("a reply that fails leaves the text as it was", async () => {

@@ -117,9 +117,13 @@ function Editor({ turn, text }: EditorProps) {
     return () => clearTimeout(timer);
   }, [text, isWriting]);
   const mayUse = async () => {
-    const isAllowed = await replying.mayUse(turn, answerId, text);
-    if (!isAllowed) document.getElementById("reply-faults")?.focus();
-    return isAllowed;
+    const isGuarded = workspace.guard !== "seen";
+    const isAllowed = await replying.mayUse(turn, answerId, text, { isGuarded });
+    if (isAllowed) return true;
+    const faults = document.getElementById("reply-faults");
+    if (faults === null) announce("The reply could not be checked, and may not be used unchecked. Try again.");
+    faults?.focus();
+    return false;
   };
   const send = async () => {
     if (!canSend || !(await mayUse())) return;
