@@ -431,9 +431,9 @@ check-upgrade: $(VENV)/dev.stamp build/release-before/stamp ## The release befor
 	@$(BIN)/python -m pytest $($@.tests) -q -s $(ARGS)
 
 # benchmarks/checks.toml lists them, and benchmarks/night.json has the last night run of each.
-.PHONY: check-touched
-check-touched: $(VENV)/dev.stamp $(FUNCTIONS) $(CONSOLE)/dist/index.html node_modules/.package-lock.json ## Short forms of the benchmarks and checks that a change can touch (ARGS="--base REVISION"); refuses night runs that are too old
-	@$(WITH_NODE) $(BIN)/python -m tools.scheduled_checks touched $(ARGS)
+.PHONY: check-short
+check-short: $(VENV)/dev.stamp $(FUNCTIONS) $(CONSOLE)/dist/index.html node_modules/.package-lock.json ## Short forms of the benchmarks and checks; refuses night runs that are too old
+	@$(WITH_NODE) $(BIN)/python -m tools.scheduled_checks short
 
 .PHONY: check-night
 check-night: $(VENV)/dev.stamp $(FUNCTIONS) $(CONSOLE)/dist/index.html node_modules/.package-lock.json ## All benchmarks and checks at length, into benchmarks/night.json; goes on where a run ended (ARGS="bench-load check-api": these)

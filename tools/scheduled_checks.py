@@ -1,7 +1,7 @@
-"""Runs the benchmarks and checks of ``benchmarks/checks.toml``: those that a change touches, or all by night.
+"""Runs the benchmarks and checks of ``benchmarks/checks.toml``: their short forms, or all of them by night.
 
-python -m tools.scheduled_checks touched [--base REVISION]   short forms; refuses a night run that is too old
-python -m tools.scheduled_checks night [NAME...]             night forms; a run that ended early goes on
+python -m tools.scheduled_checks short             short forms; refuses a night run that is too old
+python -m tools.scheduled_checks night [NAME...]   night forms; a run that ended early goes on
 
 ``benchmarks/night.json`` has the last night run of each that passed (docs/decisions/0099-checks-by-night.md).
 """
@@ -15,11 +15,9 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-import grimp
 import orjson
 from pydantic import TypeAdapter, model_validator
 
@@ -28,13 +26,9 @@ from assistant.tenant.toml_file import StrictModel, read_strict
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "benchmarks" / "checks.toml"
 NIGHTS = ROOT / "benchmarks" / "night.json"
-PACKAGES = ("assistant", "benchmarks", "lambdas", "stacks", "template_checks", "tests", "tools")
 BUDGET_S = 240
 MOST_DAYS, MOST_COMMITS = 14, 50
 WEEKLY_DAYS, MOST_DAYS_WEEKLY = 6, 28
-LAST_COMMITS = 10
-"""What counts as the change on the main branch itself."""
-_EVERYTHING = ("Makefile", "benchmarks/checks.toml", "pyproject.toml", "requirements/")
 _LIMIT_S = 3 * 3600
 _LAST_LINES = 20
 _SHORT_LIMIT_S = 600
@@ -44,14 +38,10 @@ class Check(StrictModel):
     """A benchmark or check: a target of the Makefile."""
 
     name: str
-    entries: tuple[str, ...]
-    """Modules and packages that it runs, in its own process or others."""
     listed: date
     """Since when it is in the table: until its first night run its age counts from then."""
-    data: tuple[str, ...] = ()
-    """Files and folders that it reads."""
     short: str | None = None
-    """The command where a change touches it: right answers decide, no time does."""
+    """The command of each change: right answers decide, no time does."""
     seconds: int = 0
     """What the short form takes on two cores."""
     ci: str | None = None
@@ -94,66 +84,6 @@ def read_checks() -> tuple[Check, ...]:
 
 def read_nights() -> dict[str, NightRun]:
     return _RUNS.validate_json(NIGHTS.read_bytes()) if NIGHTS.exists() else {}
-
-
-# --- what a change touches --------------------------------------------------------------------------------
-
-
-class Reach:
-    """Which files a check depends on, by the imports of all modules."""
-
-    @cached_property
-    def _graph(self) -> grimp.ImportGraph:
-        return grimp.build_graph(*PACKAGES, cache_dir=None)
-
-    def modules(self, entries: Iterable[str]) -> set[str]:
-        """Return the modules that the entries are or import, directly or not. Raises KeyError."""
-        found = set[str]()
-        for entry in entries:
-            if entry not in self._graph.modules:
-                raise KeyError(f"{entry} is no module; correct it in {TABLE.name}.")
-            own = {entry, *self._graph.find_descendants(entry)}
-            found |= own | self._graph.find_upstream_modules(entry, as_package=True)
-        return found
-
-    def touches(self, check: Check, changed: Sequence[str]) -> str | None:
-        """Return the first changed file that the check depends on, None where it depends on none.
-
-        A file that is no module, such as a prompt or weights, belongs to the modules of the nearest folder
-        above it that has any.
-        """
-        modules = self.modules(check.entries)
-        folders = {module.rpartition(".")[0] for module in modules}
-        for path in changed:
-            if path.startswith((*_EVERYTHING, *check.data)) or _module(path) in modules:
-                return path
-            if not path.endswith(".py") and self._room(path) in folders:
-                return path
-        return None
-
-    def _room(self, path: str) -> str | None:
-        """Return the package of a file that is no module."""
-        for folder in Path(path).parents:
-            name = ".".join(folder.parts)
-            if name in self._graph.modules:
-                return name
-        return None
-
-
-def _module(path: str) -> str:
-    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-
-
-def changed_files(base: str | None) -> list[str] | None:
-    """Return the paths that differ from ``base``; without one from origin/main, or on it from the commit
-    before the last ten. None where git knows none of them, as in a shallow clone."""
-    if base is None and _git("rev-parse", "HEAD") != _git("rev-parse", "--verify", "origin/main"):
-        base = _git("merge-base", "HEAD", "origin/main")
-    base = base or _git("rev-parse", "--verify", f"HEAD~{LAST_COMMITS}")
-    changed = None if base is None else _git("diff", "--name-only", base)
-    if changed is None:
-        return None
-    return [*changed.splitlines(), *(_git("ls-files", "--others", "--exclude-standard") or "").splitlines()]
 
 
 def _git(*arguments: str) -> str | None:
@@ -245,18 +175,12 @@ def run_nights(checks: Sequence[Check], names: Sequence[str]) -> int:
     return _ended(failed)
 
 
-def run_touched(checks: Sequence[Check], base: str | None) -> int:
-    """Run the short form of each check that the change touches, after a look at the night runs."""
-    nights = read_nights()
+def run_short(checks: Sequence[Check]) -> int:
+    """Run the short forms, after a look at the night runs."""
+    nights, began_s = read_nights(), time.monotonic()
     refused = overdue(checks, nights, today=datetime.now(UTC).date(), commits=commits_since(nights))
-    changed, reach, failed, began_s = changed_files(base), Reach(), list[str](), time.monotonic()
-    for check in checks:
-        touched = "nothing known of the change" if changed is None else reach.touches(check, changed)
-        if check.short is None or touched is None:
-            continue
-        print(f"\n--- {check.name}, touched by {touched}", flush=True)
-        if _run(check.name, check.short, limit_s=_SHORT_LIMIT_S)[0] is None:
-            failed.append(check.name)
+    short = [(check.name, check.short) for check in checks if check.short is not None]
+    failed = [name for name, command in short if _run(name, command, limit_s=_SHORT_LIMIT_S)[0] is None]
     print(f"\n{time.monotonic() - began_s:.0f} s of {BUDGET_S} s", *refused, sep="\n")
     return _ended(failed) or int(bool(refused))
 
@@ -290,13 +214,11 @@ def _ended(failed: Sequence[str]) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("touched").add_argument(
-        "--base", help="the change is what differs from this revision"
-    )
+    commands.add_parser("short")
     commands.add_parser("night").add_argument("names", nargs="*", help="these only, due or not")
     given = parser.parse_args()
-    if given.command == "touched":
-        return run_touched(read_checks(), given.base)
+    if given.command == "short":
+        return run_short(read_checks())
     return run_nights(read_checks(), given.names)
 
 

@@ -1,4 +1,4 @@
-"""The table of benchmarks and checks, what a change touches, and how old a night run may be."""
+"""The table of benchmarks and checks, their short forms, and how old a night run may be."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from tools.scheduled_checks import (
     MOST_DAYS_WEEKLY,
     Check,
     NightRun,
-    Reach,
     figures_of,
     is_due,
     overdue,
     read_checks,
     read_nights,
     run_nights,
-    run_touched,
+    run_short,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -32,10 +31,8 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 CHECKS = {check.name: check for check in read_checks()}
 TODAY = date(2026, 11, 25)
 LISTED = date(2026, 1, 1)
-LOAD = Check(name="bench-load", entries=(), listed=LISTED, short="make bench-load", night="make bench-load")
-WEEKLY = Check(
-    name="check-corpus", entries=(), listed=LISTED, night="make check-corpus", weekly=True, why="Spark"
-)
+LOAD = Check(name="bench-load", listed=LISTED, short="make bench-load", night="make bench-load")
+WEEKLY = Check(name="check-corpus", listed=LISTED, night="make check-corpus", weekly=True, why="Spark")
 
 
 def nights(days: int, name: str = "bench-load") -> dict[str, NightRun]:
@@ -52,7 +49,7 @@ def test_every_benchmark_and_check_of_the_makefile_has_a_row() -> None:
         "check-night",
         "check-templates",
     }
-    of_each_change |= {"check-touched"}
+    of_each_change |= {"check-short"}
     assert targets - of_each_change == {name for name in CHECKS if not name.startswith("test")}
 
 
@@ -65,47 +62,11 @@ def test_a_check_without_a_short_form_is_a_step_of_ci_or_says_why() -> None:
     steps = set(re.findall(r'^step "([^"]+)"', (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.M))
     assert {check.ci for check in CHECKS.values() if check.ci} <= steps
     with pytest.raises(ValueError, match="say why"):
-        Check(name="bench", entries=(), listed=TODAY, night="make bench")
-
-
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_a_row_names_what_exists(check: Check) -> None:
-    assert [path for path in check.data if not (ROOT / path).exists()] == []
-    assert REACH.modules(check.entries)
+        Check(name="bench", listed=TODAY, night="make bench")
 
 
 def test_the_night_runs_are_of_checks_of_the_table() -> None:
     assert read_nights().keys() <= {check.name for check in CHECKS.values() if check.night}
-
-
-# --- what a change touches --------------------------------------------------------------------------------
-REACH = Reach()
-
-
-def touched(*changed: str) -> set[str]:
-    return {name for name, check in CHECKS.items() if REACH.touches(check, changed)}
-
-
-def test_a_module_touches_what_imports_it() -> None:
-    assert {"bench", "bench-load", "evaluate"} <= touched("assistant/answer/prompt.py")
-    assert "check-corpus" not in touched("assistant/answer/prompt.py")
-    assert "check-walk" in touched("stacks/outputs.py")
-    assert "bench-load" not in touched("stacks/outputs.py")
-
-
-def test_a_file_that_is_no_module_touches_what_reaches_its_room() -> None:
-    assert "bench-load" in touched("assistant/answer/prompts/answer/4.md")
-    assert "check-corpus" not in touched("assistant/answer/prompts/answer/4.md")
-
-
-def test_data_touch_the_checks_that_name_them() -> None:
-    assert {"check-approved"} <= touched("evaluation/approved/new.jsonl")
-    assert "bench-load" not in touched("evaluation/approved/new.jsonl")
-
-
-def test_a_page_touches_nothing_and_a_lock_everything() -> None:
-    assert touched("docs/api.md") == set()
-    assert touched("docs/api.md", "requirements/local.txt") == set(CHECKS)
 
 
 # --- night runs -------------------------------------------------------------------------------------------
@@ -141,23 +102,21 @@ def test_a_weekly_check_is_judged_by_its_own_age_and_no_commits() -> None:
     assert overdue([WEEKLY], runs, today=TODAY + timedelta(1), commits={}) != []
 
 
-def test_a_change_that_touches_nothing_fails_by_a_night_run_that_is_missing(
+def test_the_short_forms_fail_by_a_night_run_that_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(scheduled_checks, "read_nights", dict)
-    monkeypatch.setattr(scheduled_checks, "changed_files", lambda _: ["docs/api.md"])
-    assert run_touched([LOAD], None) == 1
+    assert run_short([LOAD.model_copy(update={"short": "true"})]) == 1
     assert "bench-load has no night run since 2026-01-01, when it was listed" in capsys.readouterr().out
 
 
-def test_a_touched_check_runs_its_short_form_without_the_arguments_of_make(
+def test_a_short_form_runs_without_the_arguments_of_make(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MAKEFLAGS", "ARGS=bench-load")
-    monkeypatch.setattr(scheduled_checks, "changed_files", lambda _: None)
     short = LOAD.model_copy(update={"night": None, "short": 'test -z "$MAKEFLAGS"'})
-    assert run_touched([short], None) == 0
-    assert run_touched([short.model_copy(update={"short": "exit 3"})], None) == 1
+    assert run_short([short]) == 0
+    assert run_short([short.model_copy(update={"short": "exit 3"})]) == 1
 
 
 def test_a_night_writes_down_what_passed_and_nothing_else(
