@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from typer import Argument
+from typer import Argument, Option
 
 from assistant.domain.documents import signed_text
 from assistant.domain.errors import ConfigurationError
@@ -33,47 +33,53 @@ app = typer.Typer(no_args_is_help=True, help="Verify receipts of withdrawals, an
 File = Annotated[Path, Argument(metavar="FILE", exists=True, dir_okay=False, help="What --json wrote.")]
 
 
+Points = Annotated[
+    bool, Option("--points", help="Name each recovery point that may hold what was withdrawn, and its end.")
+]
+
+
 @app.callback()
 def group() -> None:
     """Verify that a receipt is as the deployment made it, and name the recovery points that it counts on."""
 
 
 @app.command()
-def verify(context: typer.Context, file: File, tenant: Tenant) -> None:
+def verify(context: typer.Context, file: File, tenant: Tenant, points: Points = False) -> None:
     """Hold a receipt, or several, against the key of the tenant's deployment; status 1 where one differs.
 
-    Needs kms:GetPublicKey and cloudformation:DescribeStacks.
+    With --points against its recovery points: status 1 where one has no end, or a later one than the receipt
+    says. Needs kms:GetPublicKey or backup:ListRecoveryPointsByBackupVault, and cloudformation:DescribeStacks.
     """
     options = GlobalOptions.of(context)
     receipts, deployed = read_receipts(file), Deployed.named(options, tenant)
+    if points:
+        what, right, headings = "points", IN_TIME, ("document", "recovery point", "begun", "ends", "")
+        found = _points(receipts, deployed)
+    else:
+        what, right, headings = "receipts", SIGNED, ("document", "receipt")
+        found = _signatures(receipts, deployed)
+    rows = [tuple(map(str, each.values())) for each in found]
+    if not options.writes({what: found}):
+        Terminal().out.print(table(*headings, rows=rows))
+    if any(row[-1] != right for row in rows):
+        raise typer.Exit(1)
+
+
+def _signatures(receipts: Sequence[Mapping[str, Any]], deployed: Deployed) -> list[Mapping[str, Any]]:
     arn = deployed.output("Keys", RECEIPT_KEY_OUTPUT, lacks="key of receipts: take this release")
     public = deployed.aws.call("kms", "get_public_key", KeyId=arn)["PublicKey"]
     key = cast("EllipticCurvePublicKey", load_der_public_key(public))
-    found = [(str(each.get("document_id")), judged(each, arn=arn, key=key)) for each in receipts]
-    if not options.writes({"receipts": [{"document_id": name, "verified": said} for name, said in found]}):
-        Terminal().out.print(table("document", "receipt", rows=found))
-    if any(said != SIGNED for _, said in found):
-        raise typer.Exit(1)
+    return [
+        {"document_id": str(each.get("document_id")), "verified": judged(each, arn=arn, key=key)}
+        for each in receipts
+    ]
 
 
-@app.command()
-def points(context: typer.Context, file: File, tenant: Tenant) -> None:
-    """Name each recovery point that may hold what was withdrawn, and its end.
-
-    Status 1 where one has no end, or a later one than the receipt says. Needs
-    backup:ListRecoveryPointsByBackupVault and cloudformation:DescribeStacks.
-    """
-    options = GlobalOptions.of(context)
-    receipts, deployed = read_receipts(file), Deployed.named(options, tenant)
+def _points(receipts: Sequence[Mapping[str, Any]], deployed: Deployed) -> list[Mapping[str, Any]]:
     vault = deployed.output("Data", RECOVERY_VAULT_OUTPUT, lacks="recovery points: take the profile hipaa")
     given = {"BackupVaultName": vault}
     listed = deployed.aws.listed("backup", "list_recovery_points_by_backup_vault", "RecoveryPoints", **given)
-    found = [point for each in receipts for point in holding(each, listed)]
-    if not options.writes({"points": found}):
-        rows = [tuple(map(str, point.values())) for point in found]
-        Terminal().out.print(table("document", "recovery point", "begun", "ends", "", rows=rows))
-    if any(point["said"] != IN_TIME for point in found):
-        raise typer.Exit(1)
+    return [point for each in receipts for point in holding(each, listed)]
 
 
 IN_TIME = "in time"

@@ -1,10 +1,9 @@
-"""Compares models that write by the same questions, in one table; a hopeless one is stopped early."""
+"""Compares models that write by the same questions, in one table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import comb
 
 from assistant.answer.services import AnswerWriter, TenantServices
 from assistant.domain.clock import Clock
@@ -13,8 +12,6 @@ from assistant.evaluation.measures import Estimate, Judged, figures
 from assistant.evaluation.questions import EvaluationQuestion
 from assistant.tenant.added_models import ServedLlm
 
-WRONGLY_STOPPED = 0.05
-"""Probability that any model which is as good as the first one is stopped."""
 MEASURES: Mapping[str, str] = {
     "right": "right, of the answerable",
     "refused": "refused, of the answerable",
@@ -53,31 +50,11 @@ class Compared:
 
     name: str
     answers: list[Judged] = field(default_factory=list[Judged])
-    wins: int = 0
-    losses: int = 0
-    """Questions that only it, or only the first model, answered well."""
-    stopped: bool = False
 
     @property
     def estimates(self) -> dict[str, Estimate]:
         """Each measure's mean with its interval, 95 of 100 resamples by document."""
         return figures(self.answers)
-
-
-def evidence_against(wins: int, losses: int) -> float:
-    """Return the e-value against "it answers well at least as often as the first", of the questions that only
-    one of the two answered well.
-
-    The likelihood of the wins, averaged over all shares of wins below one half alike, by that at one half.
-    While the share is one half or more this is a nonnegative supermartingale from 1, so it ever reaches x
-    with probability 1/x at most (Ville's inequality): one may look after each answer. Robbins, "Statistical
-    methods related to the law of the iterated logarithm", Annals of Mathematical Statistics 41 (1970); Ramdas
-    et al., "Game-theoretic statistics and safe anytime-valid inference", arXiv:2210.01948.
-    """
-    number = wins + losses
-    return sum(comb(number + 1, more) for more in range(wins + 1, number + 2)) / (
-        (number + 1) * comb(number, wins)
-    )
 
 
 async def compare(
@@ -88,28 +65,20 @@ async def compare(
     clock: Clock,
     show: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Compared]:
-    """Ask each question of each model that is not stopped; the first is never stopped.
+    """Ask each question of each model.
 
     ``earlier``: texts of the questions that follow-ups lean on, by ``qid``. Raises AssistantError.
     """
     writers = [WrittenAnswers(replace(each.services, clock=clock), each.model) for each in contenders]
     results = [Compared(each.name) for each in contenders]
-    enough = (len(contenders) - 1) / WRONGLY_STOPPED
     for done, question in enumerate(questions):
         show(done, len(questions))
-        well: list[bool] = []
         for contender, writer, result in zip(contenders, writers, results, strict=True):
-            if result.stopped:
-                continue
             written = await writer.ask(question, before=earlier.get(question.after or ""))
             values = _values(question, written, failed=writer.heard.failed)
             if not contender.model.recorded:
                 values |= _speed(writer.heard, contender.usd_per_hour)
             result.answers.append(Judged(question.qid, question.document, values))
-            well.append(values["right"] > 0 if question.answerable else values["refused_rightly"] > 0)
-            result.wins += well[-1] and not well[0]
-            result.losses += well[0] and not well[-1]
-            result.stopped = evidence_against(result.wins, result.losses) >= enough > 0
     return results
 
 

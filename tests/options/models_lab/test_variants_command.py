@@ -1,4 +1,4 @@
-"""``assistant models variants`` on the stores of this machine."""
+"""``assistant models release --counts`` on the stores of this machine."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def keep(place: Path, marks: Iterable[tuple[str, VerdictLabel]]) -> None:
 
 def run(place: Path, *before: str) -> Result:
     options = ["--tenants", str(place / "tenants"), "--state", str(place / "state"), *before]
-    return CliRunner().invoke(app, [*options, "models", "variants", "--tenant", "bakery"])
+    return CliRunner().invoke(app, [*options, "models", "release", "--counts", "--tenant", "bakery"])
 
 
 GOOD, BAD = VerdictLabel.GOOD, VerdictLabel.BAD

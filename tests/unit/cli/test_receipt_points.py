@@ -1,4 +1,4 @@
-"""``assistant aws receipt points``, with recovery points that an emulated AWS Backup lists."""
+"""``assistant aws receipt verify --points``, with recovery points that an emulated AWS Backup lists."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def asked(folder: Path, *, receipt: object = RECEIPT, as_json: bool = True) -> R
     file = folder / "receipt.json"
     file.write_text(json.dumps(receipt))
     options = ["--tenants", str(folder / "tenants"), *(["--json"] if as_json else [])]
-    return CliRunner().invoke(app, [*options, "aws", "receipt", "points", str(file), "--tenant", "pharmacy"])
+    return CliRunner().invoke(
+        app, [*options, "aws", "receipt", "verify", "--points", str(file), "--tenant", "pharmacy"]
+    )
 
 
 def said(done: Result) -> dict[str, str]:

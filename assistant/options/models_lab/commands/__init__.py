@@ -6,15 +6,13 @@ import typer
 
 
 def add_to_models(app: typer.Typer) -> None:
-    from assistant.options.models_lab.commands import release
     from assistant.options.models_lab.commands.candidates import candidates, compare, try_
     from assistant.options.models_lab.commands.compiling import compile_
+    from assistant.options.models_lab.commands.release import package, release
     from assistant.options.models_lab.commands.training import train
 
-    for command in (candidates, try_, compare, train, compile_):
+    for command in (candidates, try_, compare, train, compile_, package, release):
         app.command(name=command.__name__.rstrip("_"))(command)
-    for command in (release.package, release.release, release.variants):
-        app.command()(command)
 
 
 def add_to_knowledge(app: typer.Typer) -> None:

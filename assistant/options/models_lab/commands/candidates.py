@@ -423,10 +423,7 @@ def compare(
     with loading.loaded(options, terminal, [tenant], command="assistant models compare") as runtime:
         results = asyncio.run(run())
     measured = {each.name: each.estimates for each in results}
-    stopped = [each.name for each in results if each.stopped]
-    if not options.writes({"stopped": stopped, "models": measured}):
-        for name in stopped:
-            terminal.warn(f"{name} was stopped early: it is worse than {names[0]}")
+    if not options.writes({"models": measured}):
         terminal.show(
             f"{len(chosen)} questions of {path.name} ({asked.sha256[:12]}), tenant {tenant}", "bold"
         )

@@ -1,4 +1,4 @@
-"""``assistant models package``, ``release``, ``variants``: a tuned model beside the served one, by the
+"""``assistant models package`` and ``release``: a tuned model beside the served one, by the
 credentials of whoever deploys the tenant."""
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ Back = Annotated[bool, Option("--back", help="End the canary: its share, then it
 Report = Annotated[str | None, Option(metavar="NAME", help="Stored run of the candidate.")]
 Against = Annotated[str | None, Option(metavar="NAME", help="Stored run of the served model.")]
 Percent = Annotated[int, Option(min=1, max=50, metavar="PERCENT", help="Of the LLM's calls.")]
+Counts = Annotated[
+    bool,
+    Option("--counts", help="Count each variant's answers by their fate. Status 1: the canary is worse."),
+]
 Yes = Annotated[bool, Option("--yes", help="Do not ask after the price is shown.")]
 
 
@@ -76,18 +80,23 @@ def release(
     against: Against = None,
     yes: Yes = False,
     back: Back = False,
+    counts: Counts = False,
+    hours: Hours = 168,
+    deployed_stores: OfDeployment = False,
 ) -> None:
     """Run a tuned model beside the served one, with a share of the calls. The price is shown first."""
-    if bool(name) == back:
-        raise typer.BadParameter("Give the NAME of a candidate, or --back.")
+    if bool(name) + back + counts != 1:
+        raise typer.BadParameter("Give the NAME of a candidate, --back or --counts.")
     from assistant.terminal.publishing import check_artifact
 
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
+    if counts:
+        return _show_counts(options, tenant, hours, deployed=deployed_stores)
     deployed, models = _deployed(options, tenant)
     if back:
         canary = _canary(deployed)
         terminal.show(f"{canary.endpoint}: {canary.rollback() or 'paused; it resumes without a canary'}")
-        return
+        return None
     manifests = _manifests(models, name)
     _show_compared(options, terminal, tenant, evaluation, against, manifests)
     canary = _canary(deployed)
@@ -100,6 +109,7 @@ def release(
     check_artifact(manifests[1], deployed=deployed, terminal=terminal)
     terminal.step("updating the endpoint: some 20 to 60 minutes")
     terminal.show(f"{canary.endpoint}: {canary.release(share)}")
+    return None
 
 
 def _show_compared(
@@ -132,13 +142,10 @@ def _show_compared(
             terminal.say(f"the evaluation of {run.writer!r} names no hash: is it of the right model?")
 
 
-def variants(
-    context: typer.Context, tenant: Tenant, hours: Hours = 168, deployed: OfDeployment = False
-) -> None:
-    """Count answers, marks, withheld text and failures by variant. Status 1 where the canary is worse."""
+def _show_counts(options: GlobalOptions, tenant: str, hours: int, *, deployed: bool) -> None:
+    """Show answers, marks, withheld text and failures by variant. Status 1 where the canary is worse."""
     from assistant.options.models_lab.variants import FATES, harm_of
 
-    options = GlobalOptions.of(context)
     counts = asyncio.run(_count(options, tenant, hours, deployed=deployed))
     worse = harm_of(counts)
     shares = {name: {fate: one.share(fate) for fate in FATES} for name, one in sorted(counts.items())}
