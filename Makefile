@@ -167,15 +167,6 @@ typecheck: $(VENV)/dev.stamp node_modules/.package-lock.json ## pyright (strict)
 # What a benchmark takes without DOCUMENTS: the documents of the clinic, which are committed.
 SAMPLE := knowledge/clinic/medquad.jsonl
 
-.PHONY: bench-opensearch
-bench-opensearch: $(VENV)/dev.stamp ## Retrieval on a real OpenSearch node against the embedded engine (DOCUMENTS= as in bench)
-	@rm -rf build/bench-opensearch
-	@$(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),$(SAMPLE))' --keep build/bench-opensearch/embedded
-	@$(BIN)/python -m tools.opensearch up
-	@status=0; $(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),$(SAMPLE))' --keep build/bench-opensearch/node --opensearch-url http://127.0.0.1:9200 || status=$$?; \
-		$(BIN)/python -m benchmarks.retrieval --index build/bench-opensearch/embedded --node build/bench-opensearch/node --questions '$(or $(DOCUMENTS),$(SAMPLE))' $(ARGS) || status=$$?; \
-		$(BIN)/python -m tools.opensearch down; exit $$status
-
 # --- stacks -----------------------------------------------------------------------------------------------
 RIGHTS := tests/stacks/rights/node_modules/.package-lock.json
 $(RIGHTS): tests/stacks/rights/package.json tests/stacks/rights/package-lock.json | $(VENV)/bootstrap.stamp

@@ -1,6 +1,6 @@
 """How fast documents become searchable, through the production path, and what a second run costs.
 
-    python -m benchmarks.indexing --documents medquad.jsonl.gz [--keep FOLDER] [--opensearch-url URL]
+    python -m benchmarks.indexing --documents medquad.jsonl.gz [--keep FOLDER]
 
 The worker process reads the queue, parses and cuts, embeds, and writes the index. The second run goes through
 the command line, as a user's would.
@@ -32,8 +32,6 @@ from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.model_server.here import ModelsHere
 from assistant.models.artifacts import TOKENIZER_FILE
 from assistant.process.settings import ProcessSettings, WorkerSettings, inherited_environment
-from assistant.stores.index.opensearch_client import open_opensearch
-from assistant.stores.index.opensearch_schema import delete_index
 from assistant.stores.opened import open_stores
 from assistant.stores.states import StoredStates
 from assistant.tenant.tenant import load_tenant
@@ -83,38 +81,24 @@ class BenchLayout:
         lines = ["schema_version = 1", f'name = "{TENANT}"', 'display_name = "Benchmark"', more]
         (self.tenants_dir / f"{TENANT}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def worker(self, *, node_url: str | None = None) -> AbstractContextManager[Started]:
-        """Run the worker that indexes into the embedded engine, or into the node."""
+    def worker(self) -> AbstractContextManager[Started]:
+        """Run the worker that indexes into the embedded engine."""
         settings = WorkerSettings(
             tenants_dir=self.tenants_dir,
             state_dir=self.state_dir,
             model_artifacts_dir=self.models_dir,
             models="embedded",
-            opensearch_applies_schema=True,
         )
-        return self.started("laptop.worker", settings.model_copy(update=on_node(node_url)))
+        return self.started("laptop.worker", settings)
 
 
-def on_node(url: str | None) -> dict[str, str]:
-    """Return the settings of a process that searches the OpenSearch node; none without an address."""
-    return {} if url is None else {"search": "opensearch", "opensearch_url": url, "opensearch_auth": "none"}
-
-
-async def _empty_node(url: str) -> None:
-    """Delete the passages of another run: they would be found too."""
-    async with open_opensearch(url=url, auth="none") as client:
-        await delete_index(client, alias=f"{TENANT}-passages")
-
-
-def measure_indexing(documents: Path, *, layout: BenchLayout, node_url: str | None) -> list[Figure]:
-    """Index the documents into the layout's empty tenant, or the node, then add them again unchanged."""
+def measure_indexing(documents: Path, *, layout: BenchLayout) -> list[Figure]:
+    """Index the documents into the layout's empty tenant, then add them again unchanged."""
     layout.write_tenant()
-    if node_url is not None:
-        asyncio.run(_empty_node(node_url))
     if (layout.state_dir / "tenants").exists():
         raise SystemExit(f"{layout.root}: there is an index already; name an empty folder.")
     end_on_signals()
-    with layout.worker(node_url=node_url) as worker:
+    with layout.worker() as worker:
         started_cpu_s = worker.cpu_s() + time.process_time()
         statuses, seconds = asyncio.run(add_and_wait(layout, documents))
         own_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -246,12 +230,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--documents", type=Path, required=True)
     parser.add_argument("--keep", type=Path, help="build here and keep it, for benchmarks.retrieval")
-    parser.add_argument("--opensearch-url", help="index there, in place of the embedded engine")
     given, before = parser.parse_args(), machine_line()
     with tempfile.TemporaryDirectory() as scratch:
         layout = BenchLayout(given.keep or Path(scratch))
         layout.root.mkdir(parents=True, exist_ok=True)
-        figures = measure_indexing(given.documents, layout=layout, node_url=given.opensearch_url)
+        figures = measure_indexing(given.documents, layout=layout)
         return print_figures(figures, before=before)
 
 
