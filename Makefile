@@ -257,11 +257,10 @@ fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two mi
 	@exec $(BIN)/python -m tools.fit_weights $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/dev.stamp ## Indexing, retrieval and start of the service (DOCUMENTS=/path/to/medquad.jsonl.gz for the full set: about 10 minutes)
+bench: $(VENV)/dev.stamp ## Indexing and retrieval (DOCUMENTS=/path/to/medquad.jsonl.gz for the full set: about 10 minutes)
 	@rm -rf build/bench; status=0; \
 	$(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),$(SAMPLE))' --keep build/bench $(ARGS) || status=$$?; \
 	$(BIN)/python -m benchmarks.retrieval --index build/bench --questions '$(or $(DOCUMENTS),$(SAMPLE))' $(ARGS) || status=$$?; \
-	$(BIN)/python -m benchmarks.startup $(if $(ROUNDS),--rounds $(ROUNDS)) || status=$$?; \
 	exit $$status
 
 .PHONY: bench-formats

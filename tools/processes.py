@@ -44,9 +44,6 @@ class Started:
         times = [one.cpu_times() for one in self._family()]
         return sum(one.user + one.system for one in times)
 
-    def resident_bytes(self) -> int:
-        return psutil.Process(self.pid).memory_info().rss
-
     def peak_bytes(self) -> int:
         """Return the most resident memory that it and each child of now had so far, by Linux."""
         statuses = [Path(f"/proc/{one.pid}/status").read_text(encoding="ascii") for one in self._family()]
