@@ -7,8 +7,8 @@ which the assistant's deployment printed) and the tenant file contain what it ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -21,6 +21,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
+from assistant.option import Place
 from assistant.process.settings import ProbeSettings
 from assistant.tenant.care_app import CareApp, load_care_app
 from assistant.tenant.deployed_names import NAMESPACE, PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED
@@ -49,6 +50,7 @@ from stacks.policy import (
     DEFAULT_GROUP,
     LAMBDA_PLATFORM,
     PYTHON_RUNTIME,
+    Acknowledgement,
     acknowledge,
     exceptions,
     hipaa,
@@ -78,7 +80,13 @@ class LinkProbe(Construct):
         super().__init__(scope, construct_id)
         self._tenant = tenant_of(self)
         role = FunctionRole(self, "Role", description="Asks one question through the private link")
-        key = self._signing_key(role)
+        key = signing_key(
+            self,
+            "SigningKey",
+            signer="Probe",
+            role_arn=role.role_arn,
+            description="Signs the probe's tokens; its public half is in the tenant's key set",
+        )
         self.signing_key_id = key.key_id
         statements = [allow("kms:Sign", key.key_arn, conditions=ONLY_ES256)]
         if certificate := care.config.probe.client_certificate_parameter:
@@ -110,29 +118,6 @@ class LinkProbe(Construct):
         )
         self._ask_on("EveryFiveMinutes", function, schedule="rate(5 minutes)")
         self._ask_on("AfterDeployment", function, pattern=self._deployments())
-
-    def _signing_key(self, role: FunctionRole) -> kms.Key:
-        """Create a key that only the probe may sign with: the assistant believes what it signs."""
-        key = kms.Key(
-            self,
-            "SigningKey",
-            description="Signs the probe's tokens; its public half is in the tenant's key set",
-            key_spec=kms.KeySpec.ECC_NIST_P256,
-            key_usage=kms.KeyUsage.SIGN_VERIFY,
-            removal_policy=cdk.RemovalPolicy.DESTROY,
-            pending_window=cdk.Duration.days(7),
-            policy=iam.PolicyDocument(statements=administration(self, self._tenant)),
-        )
-        signs = iam.PolicyStatement(
-            sid="SignByProbe",
-            actions=["kms:Sign"],
-            resources=["*"],  # in a key's policy: this key
-            conditions={**ONLY_ES256, "ArnEquals": {"aws:PrincipalArn": role.role_arn}},
-        )
-        # The account and a condition: KMS refuses a principal that IAM does not show everywhere yet.
-        signs.add_aws_account_principal(self._tenant.place.account)
-        key.add_to_resource_policy(signs)
-        return key
 
     def _environment(self, care: CareApp, key: kms.Key) -> dict[str, str]:
         tenant, probe = self._tenant, care.config.probe
@@ -186,6 +171,36 @@ class LinkProbe(Construct):
             ],
         )
         let_rule_call(self, f"{construct_id}May", rule=rule, function=function.function_name)
+
+
+def signing_key(
+    scope: Construct, construct_id: str, *, signer: str, role_arn: str, description: str
+) -> kms.Key:
+    """Create a key that only the role may sign with: the assistant believes what it signs.
+
+    ``signer`` (``Probe``) names the role in the key's policy.
+    """
+    tenant = tenant_of(scope)
+    key = kms.Key(
+        scope,
+        construct_id,
+        description=description,
+        key_spec=kms.KeySpec.ECC_NIST_P256,
+        key_usage=kms.KeyUsage.SIGN_VERIFY,
+        removal_policy=cdk.RemovalPolicy.DESTROY,
+        pending_window=cdk.Duration.days(7),
+        policy=iam.PolicyDocument(statements=administration(scope, tenant)),
+    )
+    signs = iam.PolicyStatement(
+        sid=f"SignBy{signer}",
+        actions=["kms:Sign"],
+        resources=["*"],  # in a key's policy: this key
+        conditions={**ONLY_ES256, "ArnEquals": {"aws:PrincipalArn": role_arn}},
+    )
+    # The account and a condition: KMS refuses a principal that IAM does not show everywhere yet.
+    signs.add_aws_account_principal(tenant.place.account)
+    key.add_to_resource_policy(signs)
+    return key
 
 
 def add_probe_alarms(scope: Construct, construct_id: str, *, key_arn: str, email: str | None) -> None:
@@ -276,6 +291,20 @@ def on_care_side(tenant: DeployedTenant, care: CareApp) -> DeployedTenant:
     return replace(tenant, config=config, place=care.config.deployment)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CareSide:
+    """What else stands in the care side's stack and VPC is made with this."""
+
+    care: CareApp
+    vpc: TenantVpc
+    groups: CareGroups
+    key_arn: str
+    """Of log groups."""
+
+
+CONSTRUCTS = Place[Callable[["CareAppStack", CareSide], None]]("constructs of the care side")
+
+
 class CareAppStack(TenantStack):
     """``tenant`` is the tenant on the care side."""
 
@@ -301,9 +330,10 @@ class CareAppStack(TenantStack):
             ),
         )
         add_probe_alarms(self, "Alarms", key_arn=key.key_arn, email=care.config.probe.alarm_email)
-        self._add_service_endpoints(
-            vpc, groups
-        )  # last: each function above has added its calls to ``callers``
+        side = CareSide(care=care, vpc=vpc, groups=groups, key_arn=key.key_arn)
+        for add in CONSTRUCTS.joined():
+            add(self, side)
+        self._add_service_endpoints(vpc, groups)  # last: each role above has added its calls to ``callers``
         self._output(
             "ProbeKeyId",
             probe.signing_key_id,
@@ -350,12 +380,12 @@ class CareAppStack(TenantStack):
             private_dns_enabled=link.names == "service",
         )
         if link.names == "zone":
-            name_in_vpc(scope, host_name, endpoint, vpc_id=vpc.id)
+            name_in_vpc(scope, host_name, endpoint_name(endpoint), vpc_id=vpc.id)
         self._output("EndpointId", endpoint.ref, "To be accepted by the assistant's side")
         self._output("EndpointName", endpoint_name(endpoint).dns_name, f"What {host_name} leads to")
 
     def _add_service_endpoints(self, vpc: TenantVpc, groups: CareGroups) -> None:
-        """Create the endpoints of AWS services that the probe calls, in the stack's own VPC only."""
+        """Create the endpoints of AWS services that are called, in the stack's own VPC only."""
         called = called_services(self.callers)
         if groups.endpoints is not None:
             ServiceEndpoints(
@@ -436,5 +466,10 @@ EXCEPTIONS = (
         nag("VPC3"),
         "A warning to use network ACLs sparingly. There is one: a second check that holds if a security "
         "group is opened by hand.",
+    ),
+    *(
+        row
+        for rows in Place[Sequence[Acknowledgement]]("exceptions of the care side").joined()
+        for row in rows
     ),
 )

@@ -33,13 +33,17 @@ a subnet), tasks, functions and some 15 endpoints."""
 
 
 class TenantVpc(Construct):
-    """``id``, ``cidr``, ``subnet_ids`` (one per zone, in the tenant file's order), ``route_table_ids``."""
+    """``id``, ``cidr``, ``subnet_ids`` (one per zone, in the tenant file's order), ``route_table_ids``.
+
+    ``network_acl`` is that of an own VPC.
+    """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
         tenant = tenant_of(self)
         existing = tenant.config.network.vpc
         self.is_own = existing is None
+        self.network_acl: ec2.NetworkAcl | None = None
         if existing is None:
             self._create(tenant)
         else:
@@ -86,7 +90,7 @@ class TenantVpc(Construct):
         Traffic from outside is answers of S3 and DynamoDB, whose addresses have no fixed range, and the care
         side's connections where a network ACL sees their own addresses.
         """
-        acl = ec2.NetworkAcl(self, "NetworkAcl", vpc=vpc)
+        acl = self.network_acl = ec2.NetworkAcl(self, "NetworkAcl", vpc=vpc)
         for number, subnet in enumerate(vpc.isolated_subnets, start=1):
             ec2.SubnetNetworkAclAssociation(self, f"NetworkAcl{number}", network_acl=acl, subnet=subnet)
         inside, anywhere = ec2.AclCidr.ipv4(vpc.vpc_cidr_block), ec2.AclCidr.any_ipv4()
@@ -438,7 +442,7 @@ class ReachEndpoint(Construct):
         if by_service:
             host = endpoint_name(endpoint).dns_name
             if entry.caller == "connectors" and entry.host_name is not None:
-                name_in_vpc(self, entry.host_name, endpoint, vpc_id=vpc.id)
+                name_in_vpc(self, entry.host_name, endpoint_name(endpoint), vpc_id=vpc.id)
             cdk.CfnOutput(
                 self, "Names", value=cdk.Fn.join(",", endpoint.attr_dns_entries), description=entry.name
             )
@@ -448,7 +452,8 @@ class ReachEndpoint(Construct):
 
 
 class EndpointName(NamedTuple):
-    """The DNS name of an interface endpoint in all its zones, and the hosted zone of the name."""
+    """The DNS name of an interface endpoint or a load balancer in all its zones, and the hosted zone of the
+    name."""
 
     hosted_zone_id: str
     dns_name: str
@@ -461,9 +466,9 @@ def endpoint_name(endpoint: ec2.CfnVPCEndpoint) -> EndpointName:
     return EndpointName(cdk.Fn.select(0, entry), cdk.Fn.select(1, entry))
 
 
-def name_in_vpc(scope: Construct, host_name: str, endpoint: ec2.CfnVPCEndpoint, *, vpc_id: str) -> None:
-    """Let a host name lead to an interface endpoint in the VPC and nowhere else: a private hosted zone."""
-    hosted_zone_id, dns_name = endpoint_name(endpoint)
+def name_in_vpc(scope: Construct, host_name: str, leads_to: EndpointName, *, vpc_id: str) -> None:
+    """Let a host name lead to an endpoint or a load balancer in the VPC and nowhere else: a private hosted
+    zone."""
     zone = route53.CfnHostedZone(
         scope,
         "Zone",
@@ -477,7 +482,7 @@ def name_in_vpc(scope: Construct, host_name: str, endpoint: ec2.CfnVPCEndpoint, 
         name=host_name,
         type="A",
         alias_target=route53.CfnRecordSet.AliasTargetProperty(
-            hosted_zone_id=hosted_zone_id, dns_name=dns_name
+            hosted_zone_id=leads_to.hosted_zone_id, dns_name=leads_to.dns_name
         ),
     )
 

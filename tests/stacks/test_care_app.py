@@ -79,7 +79,7 @@ def test_the_probe_connects_to_the_certificate_s_name(template: Template) -> Non
 def test_other_kinds_of_dns_create_no_zone(names: str, *, enabled: bool) -> None:
     care = care_of(IN_A_VPC_THAT_IS_THERE)
     link = care.config.link.model_copy(update={"names": names})
-    other = CareApp(config=care.config.model_copy(update={"link": link}), certificate_authority=None)
+    other = replace(care, config=care.config.model_copy(update={"link": link}))
     template = template_of(stack_of(IN_A_VPC_THAT_IS_THERE, other))
     assert not resources_of(template, "AWS::Route53::HostedZone")
     assert link_endpoint(template)["PrivateDnsEnabled"] is enabled
@@ -158,7 +158,7 @@ def test_an_existing_vpc_gets_no_endpoint_with_private_dns(template: Template) -
 def test_an_existing_vpc_must_name_its_endpoints() -> None:
     care = care_of(IN_A_VPC_THAT_IS_THERE)
     network = care.config.network.model_copy(update={"endpoints": {}})
-    unnamed = CareApp(config=care.config.model_copy(update={"network": network}), certificate_authority=None)
+    unnamed = replace(care, config=care.config.model_copy(update={"network": network}))
     with pytest.raises(ConfigurationError, match=r"network.endpoints must name the VPC's endpoint of kms"):
         stack_of(IN_A_VPC_THAT_IS_THERE, unnamed)
 
@@ -219,7 +219,7 @@ def test_lambda_does_not_retry_a_failed_probe(template: Template) -> None:
 
 def test_the_probe_gets_the_certificate_of_a_private_authority() -> None:
     care = care_of(IN_A_VPC_THAT_IS_THERE)
-    with_authority = CareApp(config=care.config, certificate_authority="-----BEGIN CERTIFICATE-----")
+    with_authority = replace(care, certificate_authority="-----BEGIN CERTIFICATE-----")
     function = only(template_of(stack_of(IN_A_VPC_THAT_IS_THERE, with_authority)), "AWS::Lambda::Function")
     assert function["Environment"]["Variables"]["ASSISTANT_PROBE_CERTIFICATE_AUTHORITY"].startswith("-----")
 
@@ -227,7 +227,7 @@ def test_the_probe_gets_the_certificate_of_a_private_authority() -> None:
 def test_a_client_certificate_is_read_from_one_parameter() -> None:
     care = care_of(IN_A_VPC_OF_ITS_OWN)
     probe = care.config.probe.model_copy(update={"client_certificate_parameter": "/care/probe/certificate"})
-    shown = CareApp(config=care.config.model_copy(update={"probe": probe}), certificate_authority=None)
+    shown = replace(care, config=care.config.model_copy(update={"probe": probe}))
     template = template_of(stack_of(IN_A_VPC_OF_ITS_OWN, shown))
     read = [each["Resource"] for each in calls_of_the_probe(template) if each["Action"] != "kms:Sign"]
     assert read == ["arn:aws:ssm:us-east-1:111122223333:parameter/care/probe/certificate"]
