@@ -33,6 +33,7 @@ from stacks.roles import (
     allow,
     allow_service,
     bucket_arn,
+    deny,
     exempt_principals,
     parameter_arn,
     resource_arn,
@@ -99,35 +100,15 @@ def pushers_in_their_folders(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
     puts none."""
     uploads = bucket.arn_for_objects(f"{UPLOADS_PREFIX}*")
     pusher = {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}}
-    elsewhere = iam.PolicyStatement(
-        sid="PushIntoOwnFolder",
-        effect=iam.Effect.DENY,
-        actions=["s3:PutObject"],
-        not_resources=[bucket.arn_for_objects(f"{_OWN_FOLDER}*")],
-        conditions=pusher,
-    )
-    anything_else = iam.PolicyStatement(
-        sid="PushAndNothingElse",
-        effect=iam.Effect.DENY,
-        not_actions=["s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket"],
-        resources=[bucket.bucket_arn, bucket.arn_for_objects("*")],
-        conditions=pusher,
-    )
-    others = iam.PolicyStatement(
-        sid="ReadOwnResults",
-        effect=iam.Effect.DENY,
-        actions=["s3:GetObject"],
-        not_resources=[bucket.arn_for_objects(f"{_OWN_RESULTS}*")],
-        conditions=pusher,
-    )
-    for statement in (elsewhere, anything_else, others):
-        statement.add_any_principal()
     unlisted = {**pusher, "StringNotLike": {"s3:prefix": f"{_OWN_RESULTS}*"}}
     without_folder = {**pusher, "Null": {INBOX_TAG: "true"}}
+    everything = [bucket.bucket_arn, bucket.arn_for_objects("*")]
+    own, results = ([bucket.arn_for_objects(f"{folder}*")] for folder in (_OWN_FOLDER, _OWN_RESULTS))
+    needed = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket"]
     return [
-        elsewhere,
-        anything_else,
-        others,
+        deny("PushIntoOwnFolder", actions=["s3:PutObject"], not_resources=own, conditions=pusher),
+        deny("PushAndNothingElse", not_actions=needed, resources=everything, conditions=pusher),
+        deny("ReadOwnResults", actions=["s3:GetObject"], not_resources=results, conditions=pusher),
         _deny("ListOwnResults", bucket, ["s3:ListBucket"], unlisted),
         _deny("PushOnlyWithFolder", bucket, ["s3:*"], without_folder),
         _put_only_by(Duty.PUSHER, "OnlyPushersPut", not_resources=[uploads]),
@@ -135,24 +116,9 @@ def pushers_in_their_folders(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
     ]
 
 
-def _put_only_by(
-    duty: Duty,
-    sid: str,
-    *,
-    resources: list[str] | None = None,
-    not_resources: list[str] | None = None,
-) -> iam.PolicyStatement:
+def _put_only_by(duty: Duty, sid: str, **where: list[str]) -> iam.PolicyStatement:
     others = {"StringNotEquals": {DUTY_TAG: duty.value}}
-    statement = iam.PolicyStatement(
-        sid=sid,
-        effect=iam.Effect.DENY,
-        actions=list(_PUT),
-        conditions=others,
-        resources=resources,
-        not_resources=not_resources,
-    )
-    statement.add_any_principal()
-    return statement
+    return deny(sid, actions=_PUT, conditions=others, **where)
 
 
 def admissions(
@@ -237,15 +203,8 @@ def trail_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant, trails: str) -
 def _deny(
     sid: str, bucket: s3.IBucket, actions: Sequence[str], conditions: Conditions
 ) -> iam.PolicyStatement:
-    statement = iam.PolicyStatement(
-        sid=sid,
-        effect=iam.Effect.DENY,
-        actions=list(actions),
-        resources=[bucket.bucket_arn, bucket.arn_for_objects("*")],
-        conditions=dict(conditions),
-    )
-    statement.add_any_principal()
-    return statement
+    everything = [bucket.bucket_arn, bucket.arn_for_objects("*")]
+    return deny(sid, actions=actions, resources=everything, conditions=conditions)
 
 
 def _only(

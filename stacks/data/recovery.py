@@ -12,7 +12,7 @@ from constructs import Construct
 from assistant.tenant.deployed_names import RECOVERY_VAULT_OUTPUT
 from assistant.tenant.deployment import RECOVERY, RETENTION
 from stacks.policy import exceptions, wildcard
-from stacks.roles import USE_KEY, Duty, ServiceRole, allow, resource_arn, via
+from stacks.roles import USE_KEY, Duty, ServiceRole, allow, deny, resource_arn, via
 from stacks.tenant_stack import OUTLIVES, pin, tenant_of
 
 _END_EARLIER = ("DeleteRecoveryPoint", "DisassociateRecoveryPoint", "UpdateRecoveryPointLifecycle")
@@ -34,8 +34,7 @@ class RecoveryPoints(Construct):
         profile, stack = tenant_of(self).place.profile, cdk.Stack.of(self)
         recovery, days = RECOVERY[profile], RETENTION[profile].backup
         actions = [f"backup:{action}" for action in (*_END_EARLIER, "StartCopyJob")]
-        nobody = iam.PolicyStatement(effect=iam.Effect.DENY, actions=actions, resources=["*"])
-        nobody.add_any_principal()
+        nobody = deny(None, actions=actions, resources=["*"], conditions={})
         vault = backup.CfnBackupVault(
             self,
             "Vault",
