@@ -58,6 +58,9 @@ phone number, changed by hand, that no document has."""
 STORIES = Place[Callable[[LocalRuntime, Terminal, str], Awaitable[None]]]("stories of the demo")
 """What tells a story of a tenant, whose knowledge is loaded."""
 
+PAGES = Place[Callable[[LocalRuntime, Terminal], None]]("pages of the demo")
+"""What shows where pages are that the demo serves beside the console."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Demo:
@@ -213,6 +216,8 @@ def _show_console(terminal: Terminal, runtime: LocalRuntime) -> None:
         )
     url = runtime.address.service
     terminal.out.print(Text("Console  ", style="bold").append(f"{url}/", style="underline cyan"))
+    for show in PAGES.joined():
+        show(runtime, terminal)
     terminal.show(
         f"Sign in there as any agent of {' or '.join(runtime.tenants)}; the role knowledge_owner shows the "
         f"documents, auditor everybody's answers, manager numbers of them.\n{end}",

@@ -100,6 +100,9 @@ class Layout:
             jwks_url=f"{addresses.issuer}/jwks.json",
             care_jwks_url=f"{addresses.issuer}/care/jwks.json",
             reach_addresses={**samples, **self.settings.reach_addresses},
+            # a sample system may hold the panel in its pages
+            frame_ancestors=tuple(addresses.systems.values()),
+            cors_origins=tuple(addresses.systems.values()),
             drain_timeout_s=_DRAIN_S,
             captures=self.settings.capture,
             quoted_tenants=tuple(

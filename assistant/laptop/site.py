@@ -12,8 +12,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 import uvloop
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from assistant.documents.worker import ConsumerLimits, WorkerLimits
@@ -31,6 +32,7 @@ from assistant.laptop.layout import HOST, Addresses, Layout
 from assistant.laptop.sharing import Address, SharedSite
 from assistant.laptop.worker import work
 from assistant.model_server.here import ModelsHere
+from assistant.option import Place
 from assistant.process.http import open_socket, serving
 from assistant.service.__main__ import open_application
 from assistant.service.health import ServiceMetrics, TenantReads
@@ -39,6 +41,13 @@ from assistant.service.opened import open_tenants
 _WORKER_STOP_S = 0.3
 """For batches in progress. Without any the worker ends sooner: it looks for new ones this often."""
 _WORKER_LIMITS = WorkerLimits(consumer=ConsumerLimits(receive_wait_s=0.2))
+
+
+PAGES = Place[
+    Callable[[Layout, Addresses, Mapping[str, FastAPI]], AbstractAsyncContextManager[Callable[[], None]]]
+]("pages of sample systems")
+"""What adds pages to the sample systems' applications, and runs beside them; it gives what ends their
+streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +94,14 @@ async def open_site(layout: Layout, *, ports: Mapping[str, int]) -> AsyncGenerat
             redirect_origins=frozenset((addresses.service, addresses.service.replace(HOST, "localhost"))),
         )
         apps: dict[str, ASGIApp] = {"service": application, "issuer": issuer}
-        apps |= {name: _sample_system(name, layout.system_tokens(name)) for name in addresses.systems}
+        systems = {name: _sample_system(name, layout.system_tokens(name)) for name in addresses.systems}
+        apps |= systems
+        endings = [await stack.enter_async_context(add(layout, addresses, systems)) for add in PAGES.joined()]
 
         def begin_to_stop() -> None:
             stopping.set()
+            for end in endings:
+                end()
             application.answers.service.begin_draining()
 
         await stack.enter_async_context(
@@ -159,7 +172,7 @@ def _by_whom(port: int) -> str:
     return ""
 
 
-def _sample_system(name: str, token_files: Sequence[Path]) -> ASGIApp:
+def _sample_system(name: str, token_files: Sequence[Path]) -> FastAPI:
     """Return a sample system of the checkout, which the installed package does not have."""
     return import_module("tools.systems.__main__").SYSTEMS[name](tuple(token_files))
 

@@ -36,9 +36,9 @@ class Front:
     _seen: deque[dict[str, str | None]] = field(default_factory=lambda: deque(maxlen=_MOST_SEEN))
 
     async def respond(self, request: Request, call_next: Next) -> Response:
-        """Return the response to any request but those of the controls."""
+        """Return the response to any request for data; controls and pages ask nobody."""
         path = request.url.path
-        if path.startswith("/control/") or path == "/openapi.json":
+        if not path.startswith("/v1/"):
             return await call_next(request)
         self._seen.append({"path": path, "agent": request.headers.get(AGENT_HEADER)})
         kind, _, token = request.headers.get("authorization", "").partition(" ")

@@ -4,18 +4,14 @@
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { build } from "esbuild";
-import { here, root, shells, views } from "./views.mjs";
+import { here, pages, root, shells, views } from "./views.mjs";
 
 const dist = path.join(here, "dist");
 
 await mkdir(dist, { recursive: true });
-const result = await build({
+const how = {
   absWorkingDir: root,
-  stdin: { contents: entry(), resolveDir: root, sourcefile: "entry.js" },
   outdir: dist,
-  entryNames: "console",
-  chunkNames: "[name]",
-  splitting: true,
   tsconfig: path.join(here, "tsconfig.json"),
   bundle: true,
   format: "esm",
@@ -28,7 +24,10 @@ const result = await build({
   legalComments: "none",
   metafile: true,
   logLevel: "warning",
-});
+};
+const stdin = { contents: entry(), resolveDir: root, sourcefile: "entry.js" };
+const result = await build({ ...how, stdin, entryNames: "console", chunkNames: "[name]", splitting: true });
+if (pages.length > 0) await build({ ...how, entryPoints: pages, entryNames: "[name]" });
 await copyFile(path.join(here, "src/index.html"), path.join(dist, "index.html"));
 await writeFile(path.join(dist, "licences.txt"), await licences(Object.keys(result.metafile.inputs)));
 

@@ -12,5 +12,12 @@ export const views = readdirSync(options)
   .map((name) => path.join(options, name, "view"))
   .filter((folder) => existsSync(path.join(folder, "option.tsx")));
 
+/** Pages of their own, beside the console: `view/pages/<name>.tsx` becomes `dist/<name>.js` and `.css`. */
+export const pages = readdirSync(options)
+  .sort()
+  .map((name) => path.join(options, name, "view/pages"))
+  .filter((folder) => existsSync(folder))
+  .flatMap((folder) => readdirSync(folder).filter((name) => name.endsWith(".tsx")).map((name) => path.join(folder, name)));
+
 /** Those of them that draw the page in another way at an address of their own. */
 export const shells = views.filter((folder) => existsSync(path.join(folder, "shell.tsx")));

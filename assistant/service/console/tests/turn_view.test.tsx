@@ -248,7 +248,7 @@ test("sentences of a paragraph are folded between those that are shown", () => {
 test("a reply opens by itself once, where the agent asked what to say", () => {
   const workspace = workspaceWith();
   const asked = turnOf(started(), sources(), token("Yes."), done({ reply_of: "a" }));
-  assert.deepEqual([workspace.opensReply(asked), workspace.opensReply(asked)], [true, false]);
-  assert.equal(workspaceWith().opensReply(turnOf(started(), sources(), token("Yes."), done())), false);
-  assert.equal(workspaceWith().opensReply({ ...asked, key: "a" }), false);
+  assert.deepEqual([workspace.opensReply(asked, true), workspace.opensReply(asked, true)], [true, false]);
+  assert.equal(workspaceWith().opensReply(turnOf(started(), sources(), token("Yes."), done()), true), false);
+  assert.equal(workspaceWith().opensReply({ ...asked, key: "a" }, true), false);
 });

@@ -48,7 +48,7 @@ function DraftActions({ turn }: { turn: Turn }) {
     if (isWritten) void workspace.replying.write(turn, answerId, null, "");
   };
   useEffect(() => {
-    if (workspace.opensReply(turn)) edit();
+    if (workspace.opensReply(turn, isWritten || draft !== "")) edit();
   }, []);
   return (
     <p class="actions">

@@ -135,11 +135,12 @@ export class WorkspaceState {
     this.open.value = { turnKey: turn.key, n, opener: null };
   }
 
-  /** Whether the reply to an answer that just came opens by itself: once, where the agent asked what to say. */
-  opensReply(turn: Turn): boolean {
+  /** Whether the reply to an answer that just came opens by itself: once, where the agent asked what to say, or
+   * where there is a draft (`hasDraft`) for the customer of a helpdesk. */
+  opensReply(turn: Turn, hasDraft: boolean): boolean {
     const isNew = turn.key !== turn.answerId && !this.#replied.has(turn.key);
     this.#replied.add(turn.key);
-    return isNew && turn.findings.asksReply;
+    return isNew && (turn.findings.asksReply || (hasDraft && this.host !== null));
   }
 
   /** Close the open source and give the focus back to what opened it; a focus outside of it stays. */

@@ -1,0 +1,1 @@
+"""A reference helpdesk: patients' chats and an agents' desk that holds the panel."""

@@ -1,0 +1,110 @@
+"""``python -m assistant.options.helpdesk``: the agents' desk and the sample order system of a closed VPC."""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from assistant.domain.clock import SystemClock
+from assistant.options.helpdesk.app import Agent, DeskConfig, Helpdesk, ids_of
+from assistant.options.helpdesk.chats import Chat, StoredChats
+from assistant.options.helpdesk.patients import SimulatedPatients, shipped_stories
+from assistant.options.helpdesk.settings import CONTEXT_KEY_ID, HelpdeskSettings
+from assistant.process.aws.clients import open_client
+from assistant.process.aws.parameters import ParameterKeySource, signed_token
+from assistant.process.http import open_socket, run, serve
+from assistant.process.telemetry import configure_logging
+from assistant.service.identity import CachedKeySet, TokenVerifier
+from assistant.stores.dynamodb_table import DynamoDbTable
+
+_CONTEXT_LIFETIME_S = 300
+_STOP_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class AwsCareSide:
+    """``CareSide`` by the issuer's keys and a key of KMS."""
+
+    settings: HelpdeskSettings
+    verifier: TokenVerifier
+    kms: Any
+
+    async def agent(self, authorization: str | None) -> Agent:
+        identity = await self.verifier.identify(authorization)
+        return Agent(identity.agent, (authorization or "").partition(" ")[2].strip())
+
+    async def context(self, chat: Chat, agent: str) -> str:
+        settings, now = self.settings, int(time.time())
+        claims: Mapping[str, Any] = {
+            "iss": settings.care_issuer,
+            "aud": settings.care_audience,
+            "iat": now,
+            "exp": now + _CONTEXT_LIFETIME_S,
+            "tenant": settings.tenant,
+            "agent": agent,
+            "customer": chat.customer,
+            "ids": ids_of(chat),
+            "jti": uuid4().hex,
+        }
+        return await signed_token(self.kms, key_id=settings.signing_key_id, kid=CONTEXT_KEY_ID, claims=claims)
+
+
+async def serve_helpdesk(settings: HelpdeskSettings) -> None:
+    """Serve until SIGTERM. Raises ConfigurationError where issuer or TLS are missing."""
+    settings.require_whole()
+    tls, clock, service = _tls(settings), SystemClock(), str(settings.service_url).rstrip("/")
+    origin = str(settings.page_url).rstrip("/")
+    async with AsyncExitStack() as stack:
+        at = {"region": settings.region, "endpoint_url": settings.aws_endpoint_url}
+        at = {name: None if value is None else str(value) for name, value in at.items()}
+        dynamodb, kms, ssm = [
+            await stack.enter_async_context(open_client(name, **at))  # pyright: ignore[reportArgumentType]
+            for name in ("dynamodb", "kms", "ssm")
+        ]
+        trusted = ssl.create_default_context(cadata=settings.certificate_authority)
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, verify=trusted))
+        verifier = TokenVerifier(
+            keys=CachedKeySet(ParameterKeySource(ssm, name=settings.jwks_parameter), clock=clock),
+            issuer=settings.issuer,
+            audience=settings.audience,
+            tenants=(settings.tenant,),
+            clock=clock,
+        )
+        chats = StoredChats(DynamoDbTable(dynamodb, name=settings.table), clock=clock)
+        patients = SimulatedPatients(chats, shipped_stories())
+        config = DeskConfig(service=service, issuer=settings.issuer, client_id=settings.client_id)
+        desk = Helpdesk(chats, patients, AwsCareSide(settings, verifier, kms), config, origin, http)
+        with tempfile.NamedTemporaryFile("w", suffix=".token") as token:
+            token.write(settings.system_token)
+            token.flush()
+            app = import_module("tools.systems.__main__").SYSTEMS["orders"]((Path(token.name),))
+            desk.add_to(app)
+            await stack.enter_async_context(desk.running())
+            listener = open_socket(settings.host, settings.port)
+            await serve(app, listener, shutdown_timeout_s=_STOP_S, on_stopping=chats.end, tls=tls)
+
+
+def _tls(settings: HelpdeskSettings) -> ssl.SSLContext:
+    """Return the server's TLS 1.2 or later; Python loads keys from files only."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(f"{settings.tls_certificate}\n{settings.tls_key}\n")
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
+
+
+if __name__ == "__main__":
+    configure_logging()
+    run(serve_helpdesk(HelpdeskSettings.read()))

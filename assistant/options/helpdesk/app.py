@@ -1,0 +1,301 @@
+"""The pages of patients and agents, and the route at which sent replies come in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+import httpx
+import orjson
+from fastapi import APIRouter, Depends, FastAPI
+from joserfc import jws
+from joserfc.errors import JoseError
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response, StreamingResponse
+
+from assistant.domain.answers import RecordId
+from assistant.domain.errors import (
+    AssistantError,
+    DependencyError,
+    InvalidRequestError,
+    NotFoundError,
+)
+from assistant.domain.filling import Reply
+from assistant.domain.public import PublicModel
+from assistant.options.helpdesk.chats import MOST_CHARACTERS, Chat, StoredChats
+from assistant.options.helpdesk.patients import SimulatedPatients
+from assistant.service.app import DIST
+from assistant.service.errors import problem_body, problem_headers, problem_of
+
+_ALIVE_S = 15.0
+"""After so long without a change a stream shows its page that it is alive."""
+_CODE_LIMIT_S = 5.0
+_CHAT = "chat"
+"""Kind of id by which a context says which chat it is of."""
+_DESK, _PATIENT = "helpdesk_desk", "helpdesk_patient"
+_FILES = {f"{name}.{kind}" for name in (_DESK, _PATIENT) for kind in ("js", "css")}
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="stylesheet" href="/pages/{name}.css">
+<script type="module" src="/pages/{name}.js"></script>
+</head>
+<body>
+<p class="reference">A reference, not a helpdesk: it shows how a page holds the assistant's panel.</p>
+<div id="page"></div>
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """Who works at a desk, and the access token for the assistant."""
+
+    name: str
+    token: str
+
+
+class CareSide(Protocol):
+    """Who the agents are, and what the care application signs."""
+
+    async def agent(self, authorization: str | None) -> Agent:
+        """Raises UnauthenticatedError, DependencyError."""
+        ...
+
+    async def context(self, chat: Chat, agent: str) -> str:
+        """Return the token that says whose conversation a chat is. Raises DependencyError."""
+        ...
+
+
+class DeskConfig(PublicModel):
+    """What the desk's page needs to know; without an issuer nobody signs in."""
+
+    service: str
+    issuer: str = ""
+    client_id: str = ""
+    scopes: tuple[str, ...] = ("openid",)
+
+
+class Written(PublicModel):
+    """A message of a page. The same ``message_id`` is kept once."""
+
+    message_id: RecordId
+    text: str = Field(min_length=1, max_length=MOST_CHARACTERS)
+
+
+class Begun(PublicModel):
+    """Who begins a chat: a reference knows nobody, so the page chooses."""
+
+    customer: int = Field(default=0, ge=0, lt=100)
+    text: str = Field(min_length=1, max_length=MOST_CHARACTERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Helpdesk:
+    """What the routes share."""
+
+    chats: StoredChats
+    patients: SimulatedPatients
+    side: CareSide
+    config: DeskConfig
+    origin: str
+    """Of its own pages."""
+    http: httpx.AsyncClient
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Of its pages."""
+        service, issuer = self.config.service, self.config.issuer
+        policy = (
+            f"default-src 'self'; frame-src {service}; connect-src 'self' {issuer}; frame-ancestors 'none'"
+        )
+        return {"content-security-policy": policy, "cache-control": "no-store"}
+
+    async def code(self, chat: Chat, agent: Agent) -> str:
+        """Return a one-time code that signs the agent in to the panel. Raises DependencyError."""
+        context = await self.side.context(chat, agent.name)
+        try:
+            response = await self.http.post(
+                f"{self.config.service}/v1/panel/codes",
+                json={"context": context, "origin": self.origin},
+                headers={"authorization": f"Bearer {agent.token}"},
+                timeout=_CODE_LIMIT_S,
+            )
+            return response.raise_for_status().json()["code"]
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            raise DependencyError(f"The assistant gave no code ({type(error).__name__}).") from None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Simulate patients inside the block."""
+        patients = asyncio.create_task(self.patients.run())
+        try:
+            yield
+        finally:
+            patients.cancel()
+            with suppress(asyncio.CancelledError):
+                await patients
+
+    def add_to(self, app: FastAPI) -> None:
+        """Add pages and routes to the care application. Its routes below ``/v1/`` know their callers."""
+        app.state.helpdesk = self
+        app.include_router(_router)
+        app.add_exception_handler(AssistantError, _refusal)
+
+
+async def _refusal(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, AssistantError):
+        raise error
+    problem = problem_of(error)
+    return Response(problem_body(problem), problem.status, headers=problem_headers(problem))
+
+
+def _desk(request: Request) -> Helpdesk:
+    return request.app.state.helpdesk
+
+
+DeskOf = Annotated[Helpdesk, Depends(_desk)]
+
+
+async def _agent(request: Request, desk: DeskOf) -> Agent:
+    return await desk.side.agent(request.headers.get("authorization"))
+
+
+AgentOf = Annotated[Agent, Depends(_agent)]
+_router = APIRouter(include_in_schema=False)
+
+
+@_router.get("/healthz", status_code=204)
+async def health() -> None:
+    """The process serves."""
+
+
+@_router.get("/pages/{name}")
+async def file(desk: DeskOf, name: str) -> Response:
+    if name not in _FILES or not (DIST / name).is_file():
+        raise NotFoundError("There is no such page.")
+    return FileResponse(DIST / name, headers=desk.headers)
+
+
+@_router.get("/")
+async def desk_page(desk: DeskOf) -> Response:
+    return HTMLResponse(_PAGE.format(name=_DESK, title="Agents' desk"), headers=desk.headers)
+
+
+@_router.get("/patient")
+async def patient_page(desk: DeskOf) -> Response:
+    return HTMLResponse(_PAGE.format(name=_PATIENT, title="Chat with your pharmacy"), headers=desk.headers)
+
+
+@_router.get("/helpdesk/config")
+async def config(desk: DeskOf) -> DeskConfig:
+    return desk.config
+
+
+@_router.post("/helpdesk/chats", status_code=201)
+async def begin(desk: DeskOf, asked: Begun) -> Chat:
+    stories = desk.patients.stories
+    customer = stories[asked.customer % len(stories)]
+    return await desk.chats.open(customer.customer, dict(customer.ids), text=asked.text)
+
+
+@_router.get("/helpdesk/chats/{chat_id}/events")
+async def follow(desk: DeskOf, chat_id: str) -> Response:
+    await desk.chats.get(chat_id)
+    return _stream(_changes(desk.chats, {chat_id}))
+
+
+@_router.post("/helpdesk/chats/{chat_id}/messages")
+async def write(desk: DeskOf, chat_id: str, asked: Written) -> Chat:
+    return await desk.chats.add(chat_id, "patient", asked.text, message_id=asked.message_id)
+
+
+@_router.get("/helpdesk/desk/events")
+async def follow_all(desk: DeskOf, _: AgentOf) -> Response:
+    return _stream(_of_desk(desk))
+
+
+@_router.post("/helpdesk/desk/{chat_id}/messages")
+async def answer(desk: DeskOf, _: AgentOf, chat_id: str, asked: Written) -> Chat:
+    return await desk.chats.add(chat_id, "agent", asked.text, message_id=asked.message_id)
+
+
+@_router.post("/helpdesk/desk/{chat_id}/close", status_code=204)
+async def close(desk: DeskOf, _: AgentOf, chat_id: str) -> None:
+    await desk.chats.close(chat_id)
+
+
+@_router.post("/helpdesk/desk/{chat_id}/code")
+async def code(desk: DeskOf, agent: AgentOf, chat_id: str) -> Mapping[str, str]:
+    return {"code": await desk.code(await desk.chats.get(chat_id), agent)}
+
+
+@_router.post("/helpdesk/desk/{chat_id}/context")
+async def context(desk: DeskOf, agent: AgentOf, chat_id: str) -> Mapping[str, str]:
+    return {"context": await desk.side.context(await desk.chats.get(chat_id), agent.name)}
+
+
+@_router.post("/v1/replies", status_code=204)
+async def deliver(desk: DeskOf, reply: Reply) -> None:
+    """Take what an agent sent to the patient's chat, once."""
+    chat_id = _chat_of(reply.context)
+    if len(reply.text) > MOST_CHARACTERS:
+        raise InvalidRequestError(f"A message has at most {MOST_CHARACTERS} characters.")
+    await desk.chats.add(chat_id, "agent", reply.text, message_id=reply.send_id)
+
+
+def ids_of(chat: Chat) -> Mapping[str, tuple[str, ...]]:
+    """Return the ids of a context: the customer's things, and the chat."""
+    return {**chat.ids, _CHAT: (chat.chat_id,)}
+
+
+def _chat_of(context: str | None) -> str:
+    """Return the chat that a context names. Raises InvalidRequestError.
+
+    It is not verified here: the token may have expired since the question, and a chat's id, which cannot be
+    guessed, is known to its patient and to desks alone.
+    """
+    try:
+        return orjson.loads(jws.extract_compact((context or "").encode()).payload)["ids"][_CHAT][0]
+    except (JoseError, ValueError, LookupError, TypeError):
+        raise InvalidRequestError("The reply's context names no chat of this helpdesk.") from None
+
+
+def _stream(events: AsyncGenerator[str]) -> Response:
+    return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+async def _of_desk(desk: Helpdesk) -> AsyncGenerator[str]:
+    desk.patients.desks += 1
+    try:
+        async for event in _changes(desk.chats, None):
+            yield event
+    finally:
+        desk.patients.desks -= 1
+
+
+async def _changes(chats: StoredChats, only: set[str] | None) -> AsyncGenerator[str]:
+    """Yield chats as they are, then each as often as it changes."""
+    with chats.watching() as watcher:
+        for chat in await chats.list():
+            if only is None or chat.chat_id in only:
+                yield _event(chat)
+        while not chats.has_ended:
+            changed = await watcher.wait(_ALIVE_S)
+            if not changed:
+                yield ": alive\n\n"
+            for chat_id in changed if only is None else changed & only:
+                with suppress(NotFoundError):
+                    yield _event(await chats.get(chat_id))
+
+
+def _event(chat: Chat) -> str:
+    return f"event: chat\ndata: {chat.model_dump_json()}\n\n"

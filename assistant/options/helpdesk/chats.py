@@ -1,0 +1,168 @@
+"""Chats of patients with a care team, for a reference: one item each, over a table.
+
+| partition (``pk``) | sort (``sk``) | item |
+| --- | --- | --- |
+| ``chats`` | id of the chat | the chat as JSON, its version and when it expires |
+
+Whoever knows a patient's chat id may write in it, so it cannot be guessed. Watchers are of this process: one
+process serves the chats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import uuid4
+
+from pydantic import Field
+
+from assistant.domain.answers import RecordId
+from assistant.domain.clock import Clock
+from assistant.domain.context import SubjectId, SubjectKind
+from assistant.domain.errors import ConflictError, NotFoundError, OverloadedError
+from assistant.domain.public import PublicModel
+from assistant.stores.table import ABSENT, EXPIRES_AT, Range, Table, equal, keyed
+
+MOST_CHARACTERS = 2_000
+"""As of a turn that a panel takes, with room."""
+_MOST_MESSAGES, _MOST_OPEN, _MOST_WATCHERS = 100, 50, 50
+_KEPT = timedelta(hours=12)
+_WRITES = 5
+_PARTITION = "chats"
+
+
+class Message(PublicModel):
+    message_id: RecordId
+    who: Literal["patient", "agent"]
+    text: str = Field(min_length=1, max_length=MOST_CHARACTERS)
+    at: datetime
+
+
+class Chat(PublicModel):
+    """A chat as pages show it."""
+
+    chat_id: RecordId
+    customer: SubjectId
+    ids: dict[SubjectKind, tuple[SubjectId, ...]] = Field(default_factory=dict)
+    story: str | None = None
+    """Name of the story that a simulated patient tells; None for a person."""
+    opened_at: datetime
+    closed_at: datetime | None = None
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Waits for chats that change."""
+
+    changed: set[str] = field(default_factory=set[str])
+    _event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self, chat_id: str) -> None:
+        self.changed.add(chat_id)
+        self._event.set()
+
+    async def wait(self, limit_s: float) -> set[str]:
+        """Return the ids of chats that changed since the last call; none where the limit passed."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._event.wait()
+        except TimeoutError:
+            return set()
+        self._event.clear()
+        changed, self.changed = self.changed, set[str]()
+        return changed
+
+
+class StoredChats:
+    """All methods raise RecordsUnavailableError."""
+
+    def __init__(self, table: Table, *, clock: Clock) -> None:
+        self._table, self.clock = table, clock
+        self.watchers: list[Watcher] = []
+        self.has_ended = False
+        """Nobody watches any more: the process stops."""
+
+    @contextmanager
+    def watching(self) -> Generator[Watcher]:
+        """Raises OverloadedError."""
+        if self.has_ended or len(self.watchers) >= _MOST_WATCHERS:
+            raise OverloadedError("Too many pages follow the chats.", retry_after_s=10.0)
+        watcher = Watcher()
+        self.watchers.append(watcher)
+        try:
+            yield watcher
+        finally:
+            self.watchers.remove(watcher)
+
+    def end(self) -> None:
+        """Let every watcher end."""
+        self.has_ended = True
+        for watcher in self.watchers:
+            watcher.note("")
+
+    async def list(self) -> Sequence[Chat]:
+        """Return the chats that are kept, the oldest first."""
+        now_s = self.clock.now().timestamp()
+        items = await self._table.query(Range(_PARTITION))
+        kept = (Chat.model_validate_json(item["body"]) for item in items if item[EXPIRES_AT] > now_s)
+        return sorted(kept, key=lambda chat: chat.opened_at)
+
+    async def get(self, chat_id: str) -> Chat:
+        """Raises NotFoundError."""
+        return (await self._read(chat_id))[0]
+
+    async def open(
+        self, customer: str, ids: dict[str, tuple[str, ...]], *, text: str, story: str | None = None
+    ) -> Chat:
+        """Begin a chat with a patient's first message. Raises OverloadedError."""
+        if sum(chat.closed_at is None for chat in await self.list()) >= _MOST_OPEN:
+            raise OverloadedError("Too many chats wait.", retry_after_s=60.0)
+        now, chat_id = self.clock.now(), uuid4().hex
+        first = Message(message_id=uuid4().hex, who="patient", text=text, at=now)
+        chat = Chat(
+            chat_id=chat_id, customer=customer, ids=ids, story=story, opened_at=now, messages=(first,)
+        )
+        await self._write(chat, version=0)
+        return chat
+
+    async def add(
+        self, chat_id: str, who: Literal["patient", "agent"], text: str, *, message_id: str
+    ) -> Chat:
+        """Add a message; one of this id is added once. Raises NotFoundError, ConflictError (it has ended)."""
+        for _ in range(_WRITES):
+            chat, version = await self._read(chat_id)
+            if any(one.message_id == message_id for one in chat.messages):
+                return chat
+            if chat.closed_at is not None or len(chat.messages) >= _MOST_MESSAGES:
+                raise ConflictError("The chat has ended: begin another one.")
+            message = Message(message_id=message_id, who=who, text=text, at=self.clock.now())
+            changed = chat.model_copy(update={"messages": (*chat.messages, message)})
+            if await self._write(changed, version=version):
+                return changed
+        raise ConflictError("Many write to this chat at once. Send it again.")
+
+    async def close(self, chat_id: str) -> None:
+        """Raises NotFoundError."""
+        chat, version = await self._read(chat_id)
+        if chat.closed_at is None:
+            await self._write(chat.model_copy(update={"closed_at": self.clock.now()}), version=version)
+
+    async def _read(self, chat_id: str) -> tuple[Chat, int]:
+        item = await self._table.get((_PARTITION, chat_id))
+        if item is None or item[EXPIRES_AT] <= self.clock.now().timestamp():
+            raise NotFoundError("There is no such chat.")
+        return Chat.model_validate_json(item["body"]), int(item["version"])
+
+    async def _write(self, chat: Chat, *, version: int) -> bool:
+        expires = int((self.clock.now() + _KEPT).timestamp())
+        attributes = {"body": chat.model_dump_json(), "version": version + 1, EXPIRES_AT: expires}
+        when = equal(version=version) if version else ABSENT
+        is_written = await self._table.put(keyed((_PARTITION, chat.chat_id), **attributes), when=when)
+        for watcher in self.watchers if is_written else ():
+            watcher.note(chat.chat_id)
+        return is_written

@@ -1,0 +1,89 @@
+"""The helpdesk of a laptop: pages of the sample order system, whose agent is always the same."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from fastapi import FastAPI
+from rich.text import Text
+
+from assistant.domain.clock import SystemClock
+from assistant.laptop.layout import ORDER_SYSTEM, Addresses, Layout
+from assistant.laptop.tokens import CareCase, Grant, issue_context, issue_token
+from assistant.options.helpdesk.app import Agent, DeskConfig, Helpdesk, ids_of
+from assistant.options.helpdesk.chats import Chat, StoredChats
+from assistant.options.helpdesk.patients import SimulatedPatients, shipped_stories
+from assistant.options.live.section import taker_of
+from assistant.stores.sqlite_table import SqliteTable
+from assistant.tenant.deployment import CareContextSection
+from assistant.terminal.local import LocalRuntime
+from assistant.terminal.terminal import Terminal
+
+AGENT = "dana"
+
+
+@dataclass(frozen=True, slots=True)
+class LaptopCareSide:
+    """``CareSide`` by the keys of the state folder."""
+
+    tenant: str
+    care: CareContextSection
+    issuer: str
+    state_dir: Path
+
+    async def agent(self, authorization: str | None) -> Agent:  # noqa: ARG002 : nobody signs in on a laptop
+        token = issue_token(Grant(self.tenant, AGENT), state_dir=self.state_dir, issuer=self.issuer)
+        return Agent(AGENT, token)
+
+    async def context(self, chat: Chat, agent: str) -> str:
+        case = CareCase(chat.customer, ids_of(chat))
+        return issue_context(
+            case,
+            Grant(self.tenant, agent),
+            state_dir=self.state_dir,
+            issuer=self.care.issuer,
+            audience=self.care.audience,
+        )
+
+
+@asynccontextmanager
+async def open_helpdesk(
+    layout: Layout, addresses: Addresses, systems: Mapping[str, FastAPI]
+) -> AsyncGenerator[Callable[[], None]]:
+    """Add the helpdesk to the order system of the first tenant whose replies that system takes. Yield what
+    ends its streams."""
+    tenant = next(
+        (
+            layout.tenants[name]
+            for name, entry in layout.sample_systems.get(ORDER_SYSTEM, ())
+            if (taker := taker_of(layout.tenants[name])) is not None and taker.name == entry.name
+        ),
+        None,
+    )
+    if tenant is None or tenant.care_context is None or ORDER_SYSTEM not in systems:
+        yield lambda: None
+        return
+    origin = addresses.systems[ORDER_SYSTEM]
+    side = LaptopCareSide(tenant.name, tenant.care_context, addresses.issuer, layout.state_dir.resolve())
+    table = SqliteTable(
+        layout.state_dir.resolve() / "tenants" / tenant.name / "helpdesk.sqlite", synced=False
+    )
+    async with AsyncExitStack() as stack, httpx.AsyncClient(trust_env=False) as http:
+        stack.push_async_callback(table.close)
+        chats = StoredChats(table, clock=SystemClock())
+        patients = SimulatedPatients(chats, shipped_stories())
+        desk = Helpdesk(chats, patients, side, DeskConfig(service=addresses.service), origin, http)
+        desk.add_to(systems[ORDER_SYSTEM])
+        async with desk.running():
+            yield chats.end
+
+
+def show_pages(runtime: LocalRuntime, terminal: Terminal) -> None:
+    """Say where the helpdesk is, where the order system runs."""
+    if (url := runtime.address.systems.get(ORDER_SYSTEM)) is not None:
+        for name, path in (("Agents' desk", "/"), ("A patient", "/patient")):
+            terminal.out.print(Text(f"{name}  ", style="bold").append(f"{url}{path}", style="underline cyan"))

@@ -1,0 +1,56 @@
+/** The patient's window: one chat, which this tab remembers. */
+import { signal } from "@preact/signals";
+import { render } from "preact";
+import { Box, Messages } from "../messages.tsx";
+import { type Chat, Talk } from "../talk.ts";
+import "../helpdesk.css";
+
+const KEY = "helpdesk-chat";
+const talk = new Talk();
+const chat = signal<Chat | null>(null);
+const draft = signal("");
+const isLost = signal(false);
+const customer = signal(0);
+
+function follow(id: string): void {
+  sessionStorage.setItem(KEY, id);
+  void talk.follow(`chats/${id}/events`, (changed) => (chat.value = changed), (lost) => (isLost.value = lost));
+}
+
+async function send(text: string, message_id: string): Promise<void> {
+  const current = chat.peek();
+  if (current !== null && current.closed_at === null) {
+    chat.value = await talk.post<Chat>(`chats/${current.chat_id}/messages`, { message_id, text });
+  } else {
+    chat.value = await talk.post<Chat>("chats", { text, customer: customer.peek() });
+    follow(chat.value.chat_id);
+  }
+}
+
+function Patient() {
+  return (
+    <main class="patient">
+      <h1>Chat with your pharmacy</h1>
+      {isLost.value && <p role="status">No connection. The page tries again.</p>}
+      {chat.value === null ? (
+        <label>
+          You are
+          <select value={customer.value} onChange={(event) => (customer.value = Number(event.currentTarget.value))}>
+            {Array.from({ length: 8 }, (_, place) => (
+              <option key={place} value={place}>
+                sample customer {place + 1}
+              </option>
+            ))}
+          </select>
+        </label>
+      ) : (
+        <Messages chat={chat.value} own="patient" />
+      )}
+      <Box label="Your message" text={draft.value} onText={(text) => (draft.value = text)} send={send} />
+    </main>
+  );
+}
+
+const known = sessionStorage.getItem(KEY);
+if (known !== null) follow(known);
+render(<Patient />, document.getElementById("page") as HTMLElement);

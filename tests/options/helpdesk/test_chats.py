@@ -1,0 +1,256 @@
+"""The helpdesk's chats over real HTTP, and its simulated patients on a moved clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from pydantic import HttpUrl
+
+from assistant.domain.errors import ConfigurationError, ConflictError, OverloadedError
+from assistant.options.helpdesk.__main__ import serve_helpdesk
+from assistant.options.helpdesk.app import Agent, DeskConfig, Helpdesk, ids_of
+from assistant.options.helpdesk.chats import Chat, StoredChats
+from assistant.options.helpdesk.patients import SimulatedPatients, Story, shipped_stories
+from assistant.options.helpdesk.settings import HelpdeskSettings
+from assistant.process.http import open_socket, serving
+from assistant.stores.sqlite_table import SqliteTable
+from tests.fakes.clock import SteppedClock
+from tests.fakes.running_service import eventually
+from tests.fakes.tokens import token
+from tools.systems.orders import application, read_order_data
+
+SECRET = "of-the-assistant"
+AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+STORIES = (
+    Story(name="one", customer="PT-366623", lines=("first", "second")),
+    Story(name="two", customer="PT-204417", lines=("only",)),
+)
+
+
+@dataclass
+class Side:
+    """``CareSide`` of one agent."""
+
+    async def agent(self, authorization: str | None) -> Agent:
+        return Agent("dana", "t")
+
+    async def context(self, chat: Chat, agent: str) -> str:
+        return token({"agent": agent, "customer": chat.customer, "ids": ids_of(chat)})
+
+
+@dataclass
+class Scene:
+    desk: Helpdesk
+    client: httpx.AsyncClient
+    clock: SteppedClock
+
+    async def begin(self, text: str = "hello") -> Chat:
+        response = await self.client.post("/helpdesk/chats", json={"text": text})
+        assert response.status_code == 201, response.text
+        return Chat.model_validate_json(response.content)
+
+    async def reply(
+        self, context: str | None, *, send_id: str = "s1", text: str = "hi", secret: str = SECRET
+    ) -> int:
+        body = {"send_id": send_id, "answer_id": "a", "conversation_id": "a", "agent": "dana"}
+        body |= {"at": AT.isoformat(), "text": text, "context": context}
+        headers = {"authorization": f"Bearer {secret}", "x-assistant-agent": "dana"}
+        return (await self.client.post("/v1/replies", json=body, headers=headers)).status_code
+
+    async def texts(self, chat: Chat) -> list[str]:
+        return [one.text for one in (await self.desk.chats.get(chat.chat_id)).messages]
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    clock = SteppedClock()
+    table = SqliteTable(tmp_path / "helpdesk.sqlite", clock=clock)
+    chats = StoredChats(table, clock=clock)
+    (tmp_path / "token").write_text(SECRET)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(table.close)
+        app = application(read_order_data(today=AT.date()), token_files=(tmp_path / "token",))
+        listener = open_socket("127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        config = DeskConfig(service="https://assistant.example")
+        desk = Helpdesk(chats, SimulatedPatients(chats, STORIES), Side(), config, url, http)
+        desk.add_to(app)
+        await stack.enter_async_context(
+            serving({listener: app}, shutdown_timeout_s=1.0, on_stopping=chats.end)
+        )
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, trust_env=False, timeout=10))
+        yield Scene(desk, client, clock)
+
+
+async def events(scene: Scene, path: str, count: int) -> list[Chat]:
+    """Return the first chats of a stream."""
+    found: list[Chat] = []
+    async with asyncio.timeout(10), scene.client.stream("GET", path) as response:
+        assert response.status_code == 200
+        async for line in response.aiter_lines():
+            if line.startswith("data: "):
+                found.append(Chat.model_validate(orjson.loads(line[6:])))
+            if len(found) == count:
+                break
+    return found
+
+
+async def test_a_sent_reply_stands_in_its_chat_once(scene: Scene) -> None:
+    chat = await scene.begin()
+    context = await scene.desk.side.context(chat, "dana")
+    assert [await scene.reply(context) for _ in range(2)] == [204, 204]
+    assert await scene.texts(chat) == ["hello", "hi"]
+    assert await scene.reply(context, send_id="s2", text="and more") == 204
+    assert await scene.texts(chat) == ["hello", "hi", "and more"]
+
+
+@pytest.mark.parametrize(
+    "context", [None, "", "a.b.c", token({"ids": {}}), token({"ids": {"chat": []}}), token({"a": 1})]
+)
+async def test_a_reply_that_names_no_chat_is_refused(scene: Scene, context: str | None) -> None:
+    chat = await scene.begin()
+    assert await scene.reply(context) == 422
+    assert await scene.texts(chat) == ["hello"]
+
+
+async def test_a_reply_of_anybody_else_or_for_an_unknown_or_ended_chat_is_refused(scene: Scene) -> None:
+    chat = await scene.begin()
+    context = await scene.desk.side.context(chat, "dana")
+    assert await scene.reply(context) == 204
+    assert await scene.reply(context, send_id="s2", secret="of-nobody") == 401
+    unknown = token({"ids": {"chat": ["0" * 32]}})
+    assert await scene.reply(unknown, send_id="s3") == 404
+    assert (await scene.client.post(f"/helpdesk/desk/{chat.chat_id}/close")).status_code == 204
+    assert await scene.reply(context, send_id="s4") == 409
+    assert await scene.texts(chat) == ["hello", "hi"]
+
+
+async def test_a_patient_sees_the_own_chat_and_a_desk_all(scene: Scene) -> None:
+    own, other = await scene.begin("mine"), await scene.begin("another")
+    body = {"message_id": "m1", "text": "take it cold"}
+    for _ in range(2):
+        assert (await scene.client.post(f"/helpdesk/desk/{own.chat_id}/messages", json=body)).is_success
+    assert await scene.texts(own) == ["mine", "take it cold"]
+    (seen,) = await events(scene, f"/helpdesk/chats/{own.chat_id}/events", 1)
+    assert [one.who for one in seen.messages] == ["patient", "agent"]
+    assert {one.chat_id for one in await events(scene, "/helpdesk/desk/events", 2)} == {
+        own.chat_id,
+        other.chat_id,
+    }
+
+
+async def test_a_message_reaches_a_page_that_follows(scene: Scene) -> None:
+    chat = await scene.begin()
+    following = asyncio.create_task(events(scene, f"/helpdesk/chats/{chat.chat_id}/events", 2))
+    await eventually(lambda: len(scene.desk.chats.watchers) == 1)
+    await scene.desk.chats.add(chat.chat_id, "agent", "hi", message_id="m1")
+    assert [len(one.messages) for one in await following] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("chats", {"text": ""}, 422),
+        ("chats", {"text": "x" * 2_001}, 422),
+        ("chats", {"text": "x", "more": 1}, 422),
+        ("chats/unknown/messages", {"message_id": "m", "text": "x"}, 404),
+        ("desk/unknown/code", {}, 404),
+    ],
+)
+async def test_what_does_not_fit_is_refused(
+    scene: Scene, path: str, body: dict[str, Any], status: int
+) -> None:
+    assert (await scene.client.post(f"/helpdesk/{path}", json=body)).status_code == status
+
+
+async def test_chats_and_their_messages_are_bounded(scene: Scene) -> None:
+    chat = await scene.begin()
+    for number in range(99):
+        await scene.desk.chats.add(chat.chat_id, "patient", "x", message_id=f"m{number}")
+    with pytest.raises(ConflictError, match="has ended"):
+        await scene.desk.chats.add(chat.chat_id, "patient", "x", message_id="m99")
+    for _ in range(49):
+        await scene.begin()
+    with pytest.raises(OverloadedError, match="Too many chats"):
+        await scene.desk.chats.open("PT-204417", {}, text="x")
+    await scene.desk.chats.close(chat.chat_id)
+    await scene.begin()
+
+
+async def test_what_the_assistant_does_not_answer_gives_no_code(scene: Scene) -> None:
+    chat = await scene.begin()
+    assert (await scene.client.post(f"/helpdesk/desk/{chat.chat_id}/code")).status_code == 503
+
+
+async def test_pages_say_that_it_is_a_reference_and_hold_the_assistant_alone(scene: Scene) -> None:
+    for path in ("/", "/patient"):
+        page = await scene.client.get(path)
+        assert "A reference, not a helpdesk" in page.text
+        assert "frame-src https://assistant.example;" in page.headers["content-security-policy"]
+    assert (await scene.client.get("/healthz")).status_code == 204
+    assert (await scene.client.get("/v1/orders/4471-2208")).status_code == 401
+
+
+async def test_simulated_patients_write_where_a_desk_is_open_and_nobody_else_writes(scene: Scene) -> None:
+    patients, chats, clock = scene.desk.patients, scene.desk.chats, scene.clock
+
+    async def kept() -> list[tuple[str | None, int, bool]]:
+        return [(one.story, len(one.messages), one.closed_at is not None) for one in await chats.list()]
+
+    await patients.step()
+    assert await kept() == []
+    patients.desks = 1
+    await scene.begin()
+    await patients.step()
+    assert await kept() == [(None, 1, False)]
+    clock.step(31)
+    await patients.step()
+    await patients.step()
+    assert await kept() == [(None, 1, False), ("one", 1, False)]
+    for _ in range(4):
+        clock.step(9)
+        await patients.step()
+    assert [story for story, _, _ in await kept()] == [None, "one", "two", "one"]
+    first = (await chats.list())[1]
+    await chats.add(first.chat_id, "agent", "hi", message_id="a1")
+    await patients.step()
+    assert await scene.texts(first) == ["first", "hi"]
+    clock.step(4)
+    await patients.step()
+    assert await scene.texts(first) == ["first", "hi", "second"]
+    await chats.add(first.chat_id, "agent", "bye", message_id="a2")
+    clock.step(4)
+    await patients.step()
+    assert (await chats.get(first.chat_id)).closed_at is not None
+    clock.step(1_300)
+    await patients.step()
+    assert [is_closed for story, _, is_closed in (await kept())[2:4] if story] == [True, True]
+
+
+def test_the_shipped_stories_are_of_customers_of_the_order_system() -> None:
+    known = {one.customer_id for one in read_order_data(today=AT.date()).prescriptions}
+    assert {story.customer for story in shipped_stories()} <= known
+    assert len({story.name for story in shipped_stories()}) == 8
+
+
+async def test_outside_the_demo_it_does_not_start_without_issuer_and_tls() -> None:
+    settings = HelpdeskSettings(
+        tenant="sandbox",
+        service_url=HttpUrl("https://assistant.example"),
+        page_url=HttpUrl("http://desk.example"),
+        care_issuer="https://care.example",
+    )
+    with pytest.raises(ConfigurationError) as refused:
+        await serve_helpdesk(settings)
+    for name in ("ISSUER", "TLS_CERTIFICATE", "TLS_KEY", "SYSTEM_TOKEN", "SIGNING_KEY_ID", "https in"):
+        assert name in refused.value.message
