@@ -95,7 +95,7 @@ tenant: $(VENV)/local.stamp ##* Begin a tenant from another one's file: make ten
 	@exec $(BIN)/assistant tenant new '$(T)' --from '$(FROM)' $(if $(KNOWLEDGE),--knowledge '$(KNOWLEDGE)') $(ARGS)
 
 .PHONY: opensearch-up opensearch-down
-opensearch-up: $(VENV)/local.stamp ## A real OpenSearch node on port 9200 (needs Java 21, and Maven or MAVEN_REPOSITORY)
+opensearch-up: $(VENV)/local.stamp ## A real OpenSearch node on port 9200 (needs Java 21 and Maven)
 	@exec $(BIN)/python -m tools.opensearch up
 
 opensearch-down: $(VENV)/local.stamp ## End that node; its data stays

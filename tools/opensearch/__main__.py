@@ -30,8 +30,6 @@ class OpenSearchNodeSettings(ProcessSettings):
     """Data, log and pid file."""
     build_dir: Path = Path("build/opensearch")
     """What was fetched and unpacked; it may be kept between checkouts."""
-    maven_repository: str | None = Field(default=None, validation_alias="MAVEN_REPOSITORY")
-    """Address of a Maven repository that has OpenSearch's packages; ``mvn`` and its settings when absent."""
 
 
 def main() -> None:
@@ -40,7 +38,7 @@ def main() -> None:
     action = parser.parse_args().action
     try:
         settings = OpenSearchNodeSettings.read()
-        distribution = Distribution(settings.build_dir, settings.maven_repository)
+        distribution = Distribution(settings.build_dir)
         if action == "fetch":
             distribution.ensure(_say)
             return

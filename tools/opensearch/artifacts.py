@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import subprocess
 import tomllib
-import urllib.request
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from assistant.domain.errors import LocalRuntimeError
 
 MANIFEST = Path(__file__).with_name("manifest.toml")
 _ATTEMPTS = 4
-_READ_TIMEOUT_S = 30.0
 _FETCH_TIMEOUT_S = 540.0
 _LOCK_TIMEOUT_S = 600.0
 _GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:get"
@@ -71,8 +69,6 @@ class Distribution:
     """The unpacked node under ``folder``, and the files that it was made from."""
 
     folder: Path
-    repository: str | None = None
-    """Address of a Maven repository. Without it, the machine's ``mvn`` fetches, by its own settings."""
     manifest: Manifest = field(default_factory=Manifest.read)
 
     @property
@@ -108,10 +104,7 @@ class Distribution:
         say(f"fetching {artifact.file_name}")
         failed: str | None = None
         for _ in range(_ATTEMPTS):
-            if self.repository:
-                failed = _download(f"{self.repository.rstrip('/')}/{artifact.path}", kept)
-            else:
-                failed = _fetch_by_maven(artifact, kept, local_repository=self.folder / "maven")
+            failed = _fetch_by_maven(artifact, kept, local_repository=self.folder / "maven")
             if failed is None:
                 break
         else:
@@ -127,21 +120,6 @@ class Distribution:
         return kept
 
 
-def _download(address: str, target: Path) -> str | None:
-    """Download a file; return what failed."""
-    try:
-        with (
-            urllib.request.urlopen(address, timeout=_READ_TIMEOUT_S) as response,  # noqa: S310 : a setting
-            target.open("wb") as file,
-        ):
-            shutil.copyfileobj(response, file)
-            expected = response.headers.get("Content-Length")
-            is_whole = expected is None or file.tell() == int(expected)
-            return None if is_whole else f"the connection ended after {file.tell()} bytes"
-    except (OSError, ValueError) as error:
-        return f"{type(error).__name__}: {error}"
-
-
 def _fetch_by_maven(artifact: Artifact, target: Path, *, local_repository: Path) -> str | None:
     """Let the machine's ``mvn`` fetch a file, by its own settings; return what failed. Maven resumes a
     partial download itself. Raises LocalRuntimeError where it is not installed."""
@@ -149,7 +127,7 @@ def _fetch_by_maven(artifact: Artifact, target: Path, *, local_repository: Path)
     if maven is None:
         raise LocalRuntimeError(
             "OpenSearch is assembled from packages that Maven keeps: install Maven (Debian: apt-get install "
-            "maven), or set MAVEN_REPOSITORY to the address of your Maven repository or of a mirror."
+            "maven). A mirror is named in its settings.xml."
         )
     coordinates = f"{artifact.group}:{artifact.name}:{artifact.version}:{artifact.packaging}"
     command = [maven, "--batch-mode", "--quiet", f"-Dmaven.repo.local={local_repository}", _GOAL]

@@ -134,7 +134,7 @@ class LocalNode:
             refuse_taken(self.port, name="OpenSearch node")
         account = Account.for_node()
         place = account.reachable(self.distribution.folder)
-        home = Distribution(place, self.distribution.repository, self.distribution.manifest).ensure(say)
+        home = Distribution(place, self.distribution.manifest).ensure(say)
         files = account.reachable(self.state_dir / "files")
         port = self.port or free_port()
         _write_files(files, home, port=port)

@@ -4,43 +4,50 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from assistant.domain.errors import LocalRuntimeError
-from tests.fakes.http_pages import http_pages
 from tools.opensearch import node
 from tools.opensearch.artifacts import Artifact, Distribution, Manifest, unpack
 from tools.opensearch.node import find_java
 
-pytestmark = pytest.mark.loopback
 ROOT = Path(__file__).parents[3]
 
 
-class Repository:
-    """A Maven repository of one file; the first answer ends after ``cut_after`` bytes."""
+MAVEN = """#!/bin/sh
+echo "$@" >> '{folder}/calls'
+if [ "$(wc -l < '{folder}/calls')" -le {fails} ]; then echo "[ERROR] no such artifact"; exit 1; fi
+for given; do case "$given" in -Dmaven.repo.local=*) local="${{given#*=}}";; esac; done
+into="$local/org/example/search/engine/1.0"
+mkdir -p "$into" && cp '{folder}/content' "$into/engine-1.0.zip"
+"""
 
-    def __init__(self, content: bytes, *, cut_after: int | None = None) -> None:
-        self.content = content
-        self.cut_after = cut_after
-        self.paths: list[str] = []
 
-    @contextmanager
-    def serve(self) -> Iterator[str]:
-        with http_pages(self.answer) as url:
-            yield f"{url}/maven"
+class Maven:
+    """An ``mvn`` that has one file; the first ``fails`` calls fail."""
 
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        self.paths.append(request.path)
-        request.send_response(200)
-        request.send_header("Content-Length", str(len(self.content)))
-        request.end_headers()
-        first = len(self.paths) == 1
-        request.wfile.write(self.content[: self.cut_after] if first else self.content)
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def has(self, content: bytes, *, fails: int = 0) -> None:
+        (self._folder / "content").write_bytes(content)
+        program = self._folder / "mvn"
+        program.write_text(MAVEN.format(folder=self._folder, fails=fails))
+        program.chmod(0o755)
+
+    @property
+    def calls(self) -> list[str]:
+        return (self._folder / "calls").read_text().splitlines()
+
+
+@pytest.fixture
+def maven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maven:
+    folder = tmp_path / "maven"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return Maven(folder)
 
 
 @pytest.fixture
@@ -54,59 +61,61 @@ def archive(tmp_path: Path) -> bytes:
     return path.read_bytes()
 
 
-def distribution(folder: Path, content: bytes, address: str | None) -> Distribution:
+def distribution(folder: Path, content: bytes) -> Distribution:
     sha256 = hashlib.sha256(content).hexdigest()
     artifact = Artifact("org.example.search", "engine", "1.0", "zip", sha256, ".")
-    return Distribution(folder, address, Manifest("1.0", 21, (artifact,)))
+    return Distribution(folder, Manifest("1.0", 21, (artifact,)))
 
 
 def silent(text: str) -> None: ...
 
 
-def test_a_file_is_fetched_by_its_coordinates_and_unpacked_runnable(tmp_path: Path, archive: bytes) -> None:
-    repository = Repository(archive)
-    with repository.serve() as address:
-        home = distribution(tmp_path / "build", archive, address).ensure(silent)
-    assert repository.paths == ["/maven/org/example/search/engine/1.0/engine-1.0.zip"]
+def test_a_file_is_fetched_by_its_coordinates_and_unpacked_runnable(
+    tmp_path: Path, archive: bytes, maven: Maven
+) -> None:
+    maven.has(archive)
+    home = distribution(tmp_path / "build", archive).ensure(silent)
+    assert "-Dartifact=org.example.search:engine:1.0:zip -Dtransitive=false" in maven.calls[0]
     assert (home / "bin" / "engine").stat().st_mode & 0o777 == 0o755
     assert (home / "config" / "engine.yml").stat().st_mode & 0o777 == 0o644
 
 
-def test_what_is_there_is_not_fetched_again(tmp_path: Path, archive: bytes) -> None:
-    repository = Repository(archive)
-    with repository.serve() as address:
-        first = distribution(tmp_path / "build", archive, address).ensure(silent)
-        assert distribution(tmp_path / "build", archive, address).ensure(silent) == first
-    assert len(repository.paths) == 1
+def test_what_is_there_is_not_fetched_again(tmp_path: Path, archive: bytes, maven: Maven) -> None:
+    maven.has(archive)
+    first = distribution(tmp_path / "build", archive).ensure(silent)
+    assert distribution(tmp_path / "build", archive).ensure(silent) == first
+    assert len(maven.calls) == 1
 
 
-def test_a_broken_download_is_tried_again(tmp_path: Path, archive: bytes) -> None:
-    repository = Repository(archive, cut_after=100)
-    with repository.serve() as address:
-        home = distribution(tmp_path / "build", archive, address).ensure(silent)
-    assert len(repository.paths) == 2
+def test_a_fetch_that_failed_is_tried_again(tmp_path: Path, archive: bytes, maven: Maven) -> None:
+    maven.has(archive, fails=1)
+    home = distribution(tmp_path / "build", archive).ensure(silent)
+    assert len(maven.calls) == 2
     assert (home / "config" / "engine.yml").read_text() == "x" * 5000
 
 
-def test_a_file_of_another_checksum_is_deleted(tmp_path: Path, archive: bytes) -> None:
-    repository = Repository(archive + b"!")
-    with repository.serve() as address, pytest.raises(LocalRuntimeError, match="was deleted"):
-        distribution(tmp_path / "build", archive, address).ensure(silent)
+def test_a_file_of_another_checksum_is_deleted(tmp_path: Path, archive: bytes, maven: Maven) -> None:
+    maven.has(archive + b"!")
+    with pytest.raises(LocalRuntimeError, match="was deleted"):
+        distribution(tmp_path / "build", archive).ensure(silent)
     assert list((tmp_path / "build" / "files").iterdir()) == []
 
 
-def test_a_repository_that_is_down_is_said_with_the_file_s_name(tmp_path: Path, archive: bytes) -> None:
-    wanted = distribution(tmp_path / "build", archive, "http://127.0.0.1:9/maven")
-    with pytest.raises(LocalRuntimeError, match=r"engine-1\.0\.zip could not be fetched"):
-        wanted.ensure(silent)
+def test_a_repository_that_fails_is_said_with_the_file_s_name(
+    tmp_path: Path, archive: bytes, maven: Maven
+) -> None:
+    maven.has(archive, fails=99)
+    with pytest.raises(LocalRuntimeError, match=r"engine-1\.0\.zip could not be fetched.*no such artifact"):
+        distribution(tmp_path / "build", archive).ensure(silent)
+    assert len(maven.calls) == 4
 
 
-def test_without_maven_or_an_address_the_message_names_both(
+def test_without_maven_the_message_says_what_to_install(
     tmp_path: Path, archive: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LocalRuntimeError, match=r"install Maven.*MAVEN_REPOSITORY"):
-        distribution(tmp_path / "build", archive, None).ensure(silent)
+    with pytest.raises(LocalRuntimeError, match=r"install Maven.*settings\.xml"):
+        distribution(tmp_path / "build", archive).ensure(silent)
 
 
 def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path) -> None:
