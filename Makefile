@@ -437,6 +437,7 @@ check-full: check check-night ## check, then all benchmarks and checks at length
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python
 	@for extra in client service worker model functions learning lambda probe corpus cdk local; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra service --extra client -o requirements/helpdesk.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --extra corpus --extra cdk --group dev -o requirements/dev.txt
 	@printf 'openai\nlangchain-openai\npydantic-ai-slim[openai]\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/openai_clients.txt
 	@printf 'haystack-ai\nllama-index-core\nllama-index-llms-openai-like\nllama-index-retrievers-bm25\nlangchain-openai\nrank-bm25\nstarlette\nuvicorn[standard]\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/peers.txt
@@ -480,7 +481,7 @@ BASE_LOCK := $(or $(wildcard containers/$(IMAGE)/base-image.lock),containers/bas
 TO ?=
 .PHONY: image
 image: $(CONSOLE)/dist/index.html ## Build a container image: make image IMAGE=orchestrator (needs Docker)
-	@test -f 'containers/$(IMAGE)/Dockerfile' || { echo "Which image? make image IMAGE=orchestrator, model_server, learning, training_job or corpus_job" >&2; exit 1; }
+	@test -f 'containers/$(IMAGE)/Dockerfile' || { echo "Which image? make image IMAGE=orchestrator, model_server, learning, training_job, corpus_job or helpdesk" >&2; exit 1; }
 	@base=$$(grep -E '^[^#]+@sha256:[0-9a-f]{64}$$' $(BASE_LOCK)) || { echo "$(BASE_LOCK) holds no digest yet: run make lock-images once, where a registry can be reached." >&2; exit 1; }; \
 	docker build --build-arg PYTHON_IMAGE="$$base" --file 'containers/$(IMAGE)/Dockerfile' --tag 'private-care-assistant/$(IMAGE)' $(ARGS) .
 

@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 _TOOL = ROOT / "build/cyclonedx/bin"
 _LOCKS = {"wheel": "local", "functions": "functions", "probe": "probe"}
-_WITH_CONSOLE = frozenset({"wheel", "image-orchestrator"})
+_WITH_CONSOLE = frozenset({"wheel", "image-helpdesk", "image-orchestrator"})
 _OPTIONS = ("requirements", "--pyproject", "pyproject.toml", "--output-reproducible", "--no-validate")
 _DEVELOPMENT = {"name": "cdx:npm:package:development", "value": "true"}
 _VALIDATE = """

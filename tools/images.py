@@ -17,7 +17,8 @@ from assistant.tenant.manifests import LockedImage, load_images, write_digest
 from assistant.terminal.publishing import PLATFORMS, Cosign, Registry
 
 BY_DEFAULT = ("orchestrator", "model_server", "learning", "otel_collector", "embedding_tei_cpu")
-"""An LLM on an accelerator wants ``llm_neuronx`` or ``llm_gpu`` too, corpora ``corpus_job``."""
+"""An LLM on an accelerator wants ``llm_neuronx`` or ``llm_gpu`` too, corpora ``corpus_job``, a care
+side with ``[helpdesk]`` ``helpdesk``."""
 
 
 def publish(

@@ -117,7 +117,7 @@ def desk_partitions(*kinds: str) -> tuple[str, ...]:
 
 ACCOUNT_STACK, ACCOUNT_VERSION_OUTPUT = "assistant-account-Account", "Version"
 """The stack of the account stage, and its output with the version."""
-ACCOUNT_VERSION = 3
+ACCOUNT_VERSION = 4
 """Of what the account stage makes. Raise it with each change of its template: a tenant's deployment refuses
 an older one."""
 SERVED_VARIANT = "AllTraffic"

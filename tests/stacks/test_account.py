@@ -22,7 +22,7 @@ from tests.stacks.values import deployed, resources_of, template_of, with_sectio
 
 ACCOUNT = "111122223333"
 SNAPSHOTS = Path(__file__).with_name("snapshots")
-VERSION = {3: "43b75bbee3ff"}
+VERSION = {4: "153417eabd90"}
 """Of the account stage, and the digest of its snapshot."""
 
 

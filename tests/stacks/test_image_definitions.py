@@ -32,6 +32,8 @@ each = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda path: path.
 MOST_BYTES = int(3.25 * 1024 * 1024)
 """The service's code and its lock fill 2.75 MiB, its page 0.3; a library that draws plots brings 0.05."""
 JOB = "containers/corpus_job/job.py"
+IMPORTED_BY_NAME = {"assistant.options.helpdesk": ("tools.systems.__main__",)}
+"""Program = modules that no import statement of it names."""
 BASE = re.compile(r"[a-z0-9./-]+:[a-z0-9.-]+(@sha256:[0-9a-f]{64})?")
 
 
@@ -47,9 +49,10 @@ def final(definition: Path, instruction: str) -> list[str]:
     return [value for name, value in steps[start:] if name == instruction]
 
 
-def test_there_are_five_images() -> None:
+def test_there_are_six_images() -> None:
     assert [path.parent.name for path in DEFINITIONS] == [
         "corpus_job",
+        "helpdesk",
         "learning",
         "model_server",
         "orchestrator",
@@ -133,7 +136,8 @@ def test_the_image_holds_no_secret_and_no_build_step(definition: Path) -> None:
 def test_the_context_is_small_and_holds_nothing_private(definition: Path) -> None:
     names = context_files(definition, ROOT)
     assert sum((ROOT / name).stat().st_size for name in names) < MOST_BYTES
-    beside = {"learning": {"lambdas"}, "corpus_job": {"containers"}}.get(definition.parent.name, set())
+    others = {"learning": {"lambdas"}, "corpus_job": {"containers"}, "helpdesk": {"tools"}}
+    beside = others.get(definition.parent.name, set())
     assert {name.split("/")[0] for name in names} == beside | {"assistant", "requirements"}
     assert {name for name in names if name.startswith("containers/")} <= {JOB}
     assert [
@@ -168,7 +172,7 @@ def started(definition: Path) -> list[str | None]:
         return [JOB]
     *_, module = json.loads(final(definition, "ENTRYPOINT")[-1])
     if module != "awslambdaric":
-        return [file_of(f"{module}.__main__")]
+        return [file_of(f"{module}.__main__"), *map(file_of, IMPORTED_BY_NAME.get(module, ()))]
     return [file_of(f"lambdas.{MOVER}")]
 
 
@@ -206,7 +210,7 @@ def is_for_types(node: ast.stmt) -> bool:
 
 def file_of(module: str) -> str | None:
     """Return the file of a module of ours, relative to the repository; None for any other name."""
-    if module.partition(".")[0] not in ("assistant", "lambdas"):
+    if module.partition(".")[0] not in ("assistant", "lambdas", "tools"):
         return None
     path = module.replace(".", "/")
     return next((name for name in (f"{path}.py", f"{path}/__init__.py") if (ROOT / name).is_file()), None)

@@ -40,7 +40,7 @@ def section(heading: str) -> str:
 
 
 def actions(text: str) -> list[Action]:
-    found = re.split(r"^\*\*(\d+) · [^*]+\*\* \((command|edit|ticket)\)", text, flags=re.MULTILINE)
+    found = re.split(r"^\*\*(\d+) · [^*]+\*\* \((command|edit|ticket|person)\)", text, flags=re.MULTILINE)
     numbers, kinds, bodies = found[1::3], found[2::3], found[3::3]
     return [Action(int(n), kind, body) for n, kind, body in zip(numbers, kinds, bodies, strict=True)]
 

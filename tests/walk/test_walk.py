@@ -104,7 +104,8 @@ def edit_care_file(walk: Walk) -> None:
     }
     file = walk.clone / "care_app" / f"{walk.tenant}.toml"
     if walk.tenant == walk.shown:
-        edited(walk, f"care_app/{walk.tenant}.toml", own | {r"permissions_boundary = .*\n": ""})
+        gone = {r"permissions_boundary = .*\n": "", r"\n\[helpdesk\]\n(.+\n)+": ""}
+        edited(walk, f"care_app/{walk.tenant}.toml", own | gone)
         return
     file.write_text((ROOT / "tests/care_app/pharmacy.toml").read_text(encoding="utf-8"), encoding="utf-8")
     edited(walk, f"care_app/{walk.tenant}.toml", own | care_network(walk.care))
