@@ -303,6 +303,10 @@ check-kills: $(VENV)/dev.stamp ## kill -9 of worker, service, the mover of feedb
 check-recall: $(VENV)/dev.stamp ## Recall over 500 sent replies and 40 changes of documents, kill -9 of the sweep at 20 points, by a new seed (2 minutes; REPLIES=, CHANGES=, KILLS=, SEED=)
 	@REPLIES="$${REPLIES:-500}" CHANGES="$${CHANGES:-40}" KILLS="$${KILLS:-20}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/options/recall/test_sweep_kills.py -q -s $(ARGS)
 
+.PHONY: check-helpdesk
+check-helpdesk: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## From a patient's message to the reply in the chat, over 40 messages of independent writers: actions and seconds (2 minutes; CHATS=, SEED=)
+	@CHATS="$${CHATS:-40}" $(BIN)/python -m pytest tests/options/helpdesk/test_walk.py -k three -q -s $(ARGS)
+
 .PHONY: check-restore
 check-restore: $(VENV)/dev.stamp ## A rehearsed restore of 10,000 documents and 10,000 records, killed at 10 points (RESTORED=, KILLS=)
 	@RESTORED="$${RESTORED:-10000}" KILLS="$${KILLS:-10}" $(BIN)/python -m pytest tests/breaking/test_restore_kills.py -q -s $(ARGS)

@@ -48,7 +48,9 @@ _PAGE = """<!doctype html>
 <script type="module" src="/pages/{name}.js"></script>
 </head>
 <body>
-<p class="reference">A reference, not a helpdesk: it shows how a page holds the assistant's panel.</p>
+<header class="reference">
+A reference, not a helpdesk: it shows how a page holds the assistant's panel.
+</header>
 <div id="page"></div>
 </body>
 </html>

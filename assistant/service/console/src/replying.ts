@@ -106,29 +106,38 @@ export class Replying {
     }
   }
 
-  /** Return whether a text may be used: nothing was found in it, or the agent looked at that. With `isGuarded` a
-   * text that could not be checked may not. */
+  /** Return whether a text may be used: nothing was found in it, or the agent looked at that. Throws ApiError with
+   * `isGuarded`, where the check may succeed later. */
   async mayUse(turn: Turn, answerId: string, text: string, { isGuarded }: { isGuarded: boolean }): Promise<boolean> {
     const known = this.checked.value[answerId];
     const isRead = known?.text === text && (known.isAccepted || known.reading !== "none");
-    const checked = isRead ? known : await this.check(turn, answerId, text, { byModel: true });
-    return checked === null ? !isGuarded : checked.isAccepted || !stops(checked);
+    try {
+      const checked = isRead ? known : await this.#check(turn, answerId, text, { byModel: true });
+      return checked.isAccepted || !stops(checked);
+    } catch (error) {
+      if (!(error instanceof ApiError) || (isGuarded && error.problem.retryable)) throw error;
+      return true; // the agent's work goes on
+    }
   }
 
   /** Null where it could not be checked. */
   async check(turn: Turn, answerId: string, text: string, { byModel }: { byModel: boolean }): Promise<Checked | null> {
     try {
-      const live = liveTexts(turn.elements);
-      const asked = { text, live, by_model: byModel };
-      const checked = checkedOf(text, await this.#api.checkReply(answerId, asked), byModel ? "read" : "none");
-      const known = this.checked.value[answerId];
-      if (!byModel && known?.text === text && known.isAccepted) return known; // accepted while this check was underway
-      put(this.checked, answerId, checked);
-      return checked;
+      return await this.#check(turn, answerId, text, { byModel });
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       return null;
     }
+  }
+
+  async #check(turn: Turn, answerId: string, text: string, { byModel }: { byModel: boolean }): Promise<Checked> {
+    const live = liveTexts(turn.elements);
+    const asked = { text, live, by_model: byModel };
+    const checked = checkedOf(text, await this.#api.checkReply(answerId, asked), byModel ? "read" : "none");
+    const known = this.checked.value[answerId];
+    if (!byModel && known?.text === text && known.isAccepted) return known; // accepted while this check was underway
+    put(this.checked, answerId, checked);
+    return checked;
   }
 
   accept(answerId: string, reason = ""): void {

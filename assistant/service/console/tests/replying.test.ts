@@ -100,10 +100,12 @@ test("an edited text is read by the model before it is used, once", async () => 
 });
 
 test("a text that could not be checked may be used, but for a guarded one", async () => {
-  const checkReply = () => Promise.reject(new ApiError({ title: "", status: 429, detail: "slow", code: "overloaded", retryable: true }));
-  const { replying } = tab({ checkReply });
+  const problem = { title: "", status: 429, detail: "slow", code: "overloaded", retryable: true };
+  const { replying } = tab({ checkReply: () => Promise.reject(new ApiError(problem)) });
   assert.equal(await replying.mayUse(TURN, "a", "Two days.", SEEN), true);
-  assert.equal(await replying.mayUse(TURN, "a", "Two days.", { isGuarded: true }), false);
+  await assert.rejects(replying.mayUse(TURN, "a", "Two days.", { isGuarded: true }), (error) => error instanceof ApiError);
+  const never = tab({ checkReply: () => Promise.reject(new ApiError({ ...problem, status: 409, retryable: false })) });
+  assert.equal(await never.replying.mayUse(TURN, "a", "Two days.", { isGuarded: true }), true);
 });
 
 test("a text that the model did not read says so, and may be used", async () => {

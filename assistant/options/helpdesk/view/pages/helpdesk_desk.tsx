@@ -86,7 +86,7 @@ function Desk({ talk, service }: { talk: Talk; service: string }) {
         <ul class="queue">
           {queue.value.map((one) => (
             <li key={one.chat_id}>
-              <button type="button" aria-current={one.chat_id === openId.value} onClick={() => (openId.value = one.chat_id)}>
+              <button type="button" data-chat={one.chat_id.slice(0, 6)} aria-current={one.chat_id === openId.value} onClick={() => (openId.value = one.chat_id)}>
                 <strong>{one.customer}</strong> {one.story !== null && <span class="tag">simulated</span>}
                 {one.messages.at(-1)?.who === "patient" && <span class="tag waits">waits</span>}
                 <span class="last" dir="auto">

@@ -116,17 +116,18 @@ function Editor({ turn, text }: EditorProps) {
     const timer = setTimeout(() => void replying.check(turn, answerId, text, { byModel: false }), CHECK_AFTER_MS);
     return () => clearTimeout(timer);
   }, [text, isWriting]);
-  const mayUse = async () => {
-    const isGuarded = workspace.guard !== "seen";
+  const mayUse = async ({ isGuarded }: { isGuarded: boolean }) => {
     const isAllowed = await replying.mayUse(turn, answerId, text, { isGuarded });
-    if (isAllowed) return true;
-    const faults = document.getElementById("reply-faults");
-    if (faults === null) announce("The reply could not be checked, and may not be used unchecked. Try again.");
-    faults?.focus();
-    return false;
+    if (!isAllowed) document.getElementById("reply-faults")?.focus();
+    return isAllowed;
+  };
+  const mayLeave = async () => {
+    let isAllowed = false;
+    const isGuarded = workspace.guard !== "seen"; // by the service only where it sends
+    return (await run(async () => void (isAllowed = await mayUse({ isGuarded })))) && isAllowed;
   };
   const send = async () => {
-    if (!canSend || !(await mayUse())) return;
+    if (!canSend || !(await mayUse({ isGuarded: false }))) return;
     workspace.focusNext = "edit-reply";
     const guarded = replying.guarded(turn, answerId, text);
     const { replyId } = replying.draftOf(answerId);
@@ -169,9 +170,9 @@ function Editor({ turn, text }: EditorProps) {
           <Icon name="send" /> {isBusy ? words.busy : words.send}
         </button>
         {text.trim() !== "" && (
-          <GiveButton what={{ type: "insert", text }} label="Insert" said="Inserted: send it there" allow={mayUse} />
+          <GiveButton what={{ type: "insert", text }} label="Insert" said="Inserted: send it there" allow={mayLeave} />
         )}
-        <CopyButton text={text} label="Copy" allow={mayUse} />
+        <CopyButton text={text} label="Copy" allow={mayLeave} />
         {workspace.writes &&
           STYLES.map(([style, label]) => (
             <button
