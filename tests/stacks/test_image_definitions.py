@@ -154,6 +154,14 @@ def test_the_context_holds_every_module_that_the_process_may_import(definition: 
     assert sorted(needed - set(context_files(definition, ROOT))) == []
 
 
+@of_assistant
+def test_the_reference_helpdesk_is_in_its_own_image_alone(definition: Path) -> None:
+    held = [
+        name for name in context_files(definition, ROOT) if name.startswith("assistant/options/helpdesk/")
+    ]
+    assert bool(held) == (definition.parent.name == "helpdesk")
+
+
 def test_the_context_of_the_training_job_is_its_lock_and_its_programs() -> None:
     (definition,) = [one for one in DEFINITIONS if one.parent.name == "training_job"]
     assert sorted(context_files(definition, ROOT)) == [
