@@ -10,6 +10,7 @@ from typing import Annotated, Protocol
 
 import httpx
 import orjson
+import structlog
 from fastapi import APIRouter, Depends, FastAPI
 from joserfc import jws
 from joserfc.errors import JoseError
@@ -31,6 +32,7 @@ from assistant.options.helpdesk.patients import SimulatedPatients
 from assistant.service.app import DIST
 from assistant.service.errors import problem_body, problem_headers, problem_of
 
+_log = structlog.get_logger(__name__)
 _ALIVE_S = 15.0
 """After so long without a change a stream shows its page that it is alive."""
 _CODE_LIMIT_S = 5.0
@@ -252,6 +254,7 @@ async def deliver(desk: DeskOf, reply: Reply) -> None:
     if len(reply.text) > MOST_CHARACTERS:
         raise InvalidRequestError(f"A message has at most {MOST_CHARACTERS} characters.")
     await desk.chats.add(chat_id, "agent", reply.text, message_id=reply.send_id)
+    _log.info("reply_delivered", answer_id=reply.answer_id)
 
 
 def ids_of(chat: Chat) -> Mapping[str, tuple[str, ...]]:

@@ -50,11 +50,11 @@ class HelpdeskSettings(ProcessSettings):
     """`aud` of the contexts."""
     signing_key_id: str = ""
     """KMS key (ARN), ECC_NIST_P256, that signs the contexts."""
-    tls_certificate: str = Field(default="", repr=False)
+    tls_certificate: str = ""
     """Certificate chain (PEM)."""
-    tls_key: str = Field(default="", repr=False)
+    tls_key: str = ""
     """Private key of the certificate (PEM)."""
-    system_token: str = Field(default="", repr=False)
+    system_token: str = ""
     """Bearer token that the assistant sends, for orders and replies."""
     table: str = ""
     """DynamoDB table of the chats."""
