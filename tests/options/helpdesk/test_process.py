@@ -43,8 +43,7 @@ class Desk:
 async def desk(aws_server_url: str) -> AsyncIterator[Desk]:
     made, authority = _resources(aws_server_url), Authority.make()
     pem = authority.issue()
-    head = "-----BEGIN PRIVATE KEY-----"
-    certificate, _, key = pem.partition(head)
+    certificate, head, key = pem.partition("-----BEGIN PRIVATE")
     values = {
         "host": "127.0.0.1",
         "port": 0,
