@@ -292,7 +292,7 @@ async def _vectors(services: TenantServices, texts: Sequence[str]) -> np.ndarray
 
 
 def flag_messages(questions: Path) -> list[Message]:
-    """Return what red flags learn from: our messages, the tuning halves, and six writers."""
+    """Return what red flags learn from: our messages, the tuning halves, and eight writers."""
     folder = questions / "red_flags"
     read = partial(load_rows, form=FlaggedMessage, key="message")
     paths = [questions / folder / f"{tenant}.jsonl" for folder in ("", "short") for tenant in _TENANTS]
@@ -306,7 +306,7 @@ def flag_messages(questions: Path) -> list[Message]:
     more = (folder / "ordinary_messages.txt").read_text(encoding="utf-8").splitlines()
     texts = (*ordinary_messages(), *more, *(one.question for one in tuning), *live)
     found += [Message(text, None, "") for text in texts]
-    for writer in ("1", "2", "5", "6", "7", "8"):
+    for writer in ("1", "2", "5", "6", "7", "8", "11", "12"):
         found += [
             Message(one.message, one.flag, writer)
             for one in read(folder / f"writer_{writer}.jsonl")

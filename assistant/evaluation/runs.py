@@ -161,7 +161,17 @@ class Figure(StrictModel):
     """A row of ``evaluation/figures.toml``: what is asked of whom, and what is wanted of the measures."""
 
     title: str
-    run: Literal["answers", "support", "routing", "approved", "red_flags", "live", "written_live", "chats"]
+    run: Literal[
+        "answers",
+        "support",
+        "routing",
+        "approved",
+        "red_flags",
+        "live",
+        "written_live",
+        "chats",
+        "suggestions",
+    ]
     tenants: tuple[str, ...] = Field(min_length=1)
     questions: tuple[str, ...]
     """Files beside ``figures.toml``; ``{tenant}`` stands for the tenant's name."""

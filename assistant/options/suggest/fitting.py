@@ -1,4 +1,4 @@
-"""What the certainty of a suggestion is fitted on (``make fit ARGS=suggest``)."""
+"""What the certainty of a suggestion is fitted on (``make fit ARGS=suggest``), and how it is measured."""
 
 from __future__ import annotations
 
@@ -10,11 +10,60 @@ from assistant.answer.services import TenantServices
 from assistant.domain.answers import ChatTurn
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity, Role
-from assistant.evaluation.questions import load_questions
-from assistant.evaluation.trials import Head, silent
-from assistant.options.suggest.found import ReadTurns, features_of
+from assistant.domain.public import PublicModel
+from assistant.evaluation.measures import Judged
+from assistant.evaluation.questions import load_questions, load_rows
+from assistant.evaluation.trials import Head, Trial, silent
+from assistant.options.suggest.found import FoundInTurns, ReadTurns, features_of
+from assistant.options.suggest.section import SuggestTenant
+from assistant.tenant.toml_file import keys_of
 
 _DEADLINE_S = 60.0
+
+
+class UnaskedChat(PublicModel):
+    """One line of ``evaluation/chats/unasked.jsonl``: a chat up to the customer's turn that is read."""
+
+    id: str
+    emergency: bool
+    """Whether the turn describes one that happens now."""
+    documents: tuple[str, ...] | None = None
+    """Those that are right to show first, none where nothing helps; None where nobody read for them."""
+    turns: tuple[ChatTurn, ...]
+
+
+async def _suggested(services: TenantServices, paths: Sequence[Path]) -> list[Judged]:
+    """Read the chats as they come in, and return what an agent would see of each."""
+    least = keys_of(services.tenant, SuggestTenant).suggest.least
+    read, judged = _Reading(services), list[Judged]()
+    for chat in (one for path in paths for one in load_rows(path, UnaskedChat)):
+        found = await read.turns(chat.turns)
+        kind = "emergencies that are raised" if chat.emergency else "other chats that raise one"
+        suggested = found.suggested(least=least)
+        values = {kind: float(bool(found.red_flags)), "chats with a suggestion": float(suggested is not None)}
+        if suggested is not None and chat.documents is not None:
+            values["suggestions of a right document"] = float(suggested[0].document_id in chat.documents)
+        is_right = all(value == float(name != "other chats that raise one") for name, value in values.items())
+        judged.append(Judged(chat.id, chat.id, values, "" if is_right else chat.turns[-1].text))
+    return judged
+
+
+TRIALS: Mapping[str, Trial] = {"suggestions": _suggested}
+
+
+class _Reading:
+    """Reads turns as an agent with all labels."""
+
+    def __init__(self, services: TenantServices) -> None:
+        self._services = opened = silent(services)
+        self._read = ReadTurns(opened, AnswerQuestion(opened))
+        self._agent = Identity(
+            opened.tenant.name, "fit", frozenset({Role.AGENT}), frozenset(opened.tenant.labels)
+        )
+
+    async def turns(self, turns: Sequence[ChatTurn]) -> FoundInTurns:
+        limit = Deadline.after(_DEADLINE_S, clock=self._services.clock)
+        return await self._read.run(turns, identity=self._agent, deadline=limit)
 
 
 async def _rows(
@@ -24,13 +73,9 @@ async def _rows(
     rows: list[tuple[float, ...]] = []
     labels: list[bool] = []
     for path in paths:
-        opened = silent(services[path.stem])
-        read = ReadTurns(opened, AnswerQuestion(opened))
-        agent = Identity(path.stem, "fit", frozenset({Role.AGENT}), frozenset(opened.tenant.labels))
+        read = _Reading(services[path.stem])
         for question in load_questions(path):
-            turns = [ChatTurn(who="customer", text=question.question)]
-            limit = Deadline.after(_DEADLINE_S, clock=opened.clock)
-            evidence = (await read.run(turns, identity=agent, deadline=limit)).evidence
+            evidence = (await read.turns([ChatTurn(who="customer", text=question.question)])).evidence
             if evidence is not None and evidence.is_found and evidence.section is not None:
                 rows.append(tuple(features_of(evidence).values()))
                 labels.append(evidence.section.document_id in question.documents)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.choose import Evidence
+from assistant.answer.choose import Evidence, Section
 from assistant.answer.scores import shipped_weights
 from assistant.answer.services import TenantServices, begin_answer
 from assistant.answer.sources import SearchScope
@@ -32,6 +32,15 @@ class FoundInTurns:
     evidence: Evidence | None
     """None where the turn asks nothing, or nothing is near."""
     degraded: tuple[str, ...] = ()
+
+    def suggested(self, *, least: float) -> tuple[Section, float] | None:
+        """Return the section that is certain enough to be shown, and how likely it is right; None where an
+        emergency comes first."""
+        evidence = self.evidence
+        if evidence is None or not evidence.is_found or evidence.section is None or self.red_flags:
+            return None
+        probability = probability_of(evidence)
+        return (evidence.section, probability) if probability >= least else None
 
 
 def features_of(evidence: Evidence) -> dict[str, float]:

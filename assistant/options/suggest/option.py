@@ -10,5 +10,6 @@ OPTION = Option(
         "bodies of routes": "routes:REQUEST_BODIES",
         "commands of learn": "commands:add_to_learn",
         "heads to fit": "fitting:HEAD",
+        "trials": "fitting:TRIALS",
     }
 )

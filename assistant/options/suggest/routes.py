@@ -21,7 +21,7 @@ from assistant.domain.errors import AssistantError, EndpointPausedError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel
 from assistant.options.suggest.counts import KEPT_DAYS, STEPS, SuggestionCounts, step_of
-from assistant.options.suggest.found import FoundInTurns, probability_of
+from assistant.options.suggest.found import FoundInTurns
 from assistant.options.suggest.opened import Suggestions
 from assistant.service.errors import declared
 from assistant.service.identity import Caller, ServiceOf, TenantOf, caller_with, require_role
@@ -136,13 +136,12 @@ async def suggestion_counts(
 
 async def _suggested(found: FoundInTurns, tenant: ServedTenant, caller: Identity) -> Suggestion | None:
     """Return the suggestion, and count it; None where it is not certain, or an emergency comes first."""
-    evidence, suggestions = found.evidence, tenant.part(Suggestions)
-    if evidence is None or not evidence.is_found or evidence.section is None or found.red_flags:
+    suggestions = tenant.part(Suggestions)
+    certain = found.suggested(least=suggestions.least)
+    if certain is None:
         return None
-    probability = probability_of(evidence)
-    if probability < suggestions.least:
-        return None
-    suggestion = _of_section(evidence.section, tenant, caller, step=step_of(probability))
+    section, probability = certain
+    suggestion = _of_section(section, tenant, caller, step=step_of(probability))
     try:
         await suggestions.counts.note("shown", suggestion.suggestion_id, step=suggestion.step)
     except AssistantError as error:  # a count is no reason to show nothing

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from assistant.answer.scores import shipped_weights
-from assistant.options.suggest import routes
+from assistant.options.suggest import found
 from assistant.options.suggest.counts import StepCounts, SuggestionCounts
 from assistant.options.suggest.fitting import HEAD
 from tests.fakes.running_service import RunningService, Scene, running_service
@@ -36,12 +36,12 @@ async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
 @pytest.fixture
 def certain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every section is certain enough: the vectors of the tests' model say nothing."""
-    monkeypatch.setattr(routes, "probability_of", lambda _: 0.95)
+    monkeypatch.setattr(found, "probability_of", lambda _: 0.95)
 
 
 @pytest.fixture
 def uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "probability_of", lambda _: 0.7)
+    monkeypatch.setattr(found, "probability_of", lambda _: 0.7)
 
 
 async def turns(service: RunningService, *said: str, **who: Any) -> httpx.Response:
