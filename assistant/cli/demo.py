@@ -216,10 +216,11 @@ def _show_console(terminal: Terminal, runtime: LocalRuntime) -> None:
         )
     url = runtime.address.service
     terminal.out.print(Text("Console  ", style="bold").append(f"{url}/", style="underline cyan"))
-    for show in PAGES.joined():
-        show(runtime, terminal)
     terminal.show(
         f"Sign in there as any agent of {' or '.join(runtime.tenants)}; the role knowledge_owner shows the "
-        f"documents, auditor everybody's answers, manager numbers of them.\n{end}",
+        "documents, auditor everybody's answers, manager numbers of them.",
         "dim",
     )
+    for show in PAGES.joined():
+        show(runtime, terminal)
+    terminal.show(end, "dim")
