@@ -41,6 +41,6 @@ def test_a_row_has_tests(target: str) -> None:
 def test_a_folder_below_options_is_named_in_the_help() -> None:
     line = re.search(r"^test-options:.*## (.*)$", MAKEFILE, re.M)
     assert line is not None
-    assert [each.name for each in sorted((ROOT / "tests/options").glob("*/"))] == re.findall(
+    assert [each.name for each in sorted((ROOT / "tests/options").glob("[a-z]*/"))] == re.findall(
         r"\w+", line[1].split("T=")[1]
     )
