@@ -22,7 +22,7 @@ from assistant.options.helpdesk.patients import SimulatedPatients, shipped_stori
 from assistant.options.helpdesk.settings import CONTEXT_KEY_ID, HelpdeskSettings
 from assistant.process.aws.clients import open_client
 from assistant.process.aws.parameters import ParameterKeySource, signed_token
-from assistant.process.http import open_socket, run, serve
+from assistant.process.http import open_socket, run, serve, server_context
 from assistant.process.telemetry import configure_logging
 from assistant.service.identity import CachedKeySet, TokenVerifier
 from assistant.stores.dynamodb_table import DynamoDbTable
@@ -62,7 +62,8 @@ class AwsCareSide:
 async def serve_helpdesk(settings: HelpdeskSettings) -> None:
     """Serve until SIGTERM. Raises ConfigurationError where issuer or TLS are missing."""
     settings.require_whole()
-    tls, clock, service = _tls(settings), SystemClock(), str(settings.service_url).rstrip("/")
+    tls = server_context(f"{settings.tls_certificate}\n{settings.tls_key}\n".encode())
+    clock, service = SystemClock(), str(settings.service_url).rstrip("/")
     origin = str(settings.page_url).rstrip("/")
     async with AsyncExitStack() as stack:
         at = {"region": settings.region, "endpoint_url": settings.aws_endpoint_url}
@@ -92,17 +93,6 @@ async def serve_helpdesk(settings: HelpdeskSettings) -> None:
             await stack.enter_async_context(desk.running())
             listener = open_socket(settings.host, settings.port)
             await serve(app, listener, shutdown_timeout_s=_STOP_S, on_stopping=chats.end, tls=tls)
-
-
-def _tls(settings: HelpdeskSettings) -> ssl.SSLContext:
-    """Return the server's TLS 1.2 or later; Python loads keys from files only."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write(f"{settings.tls_certificate}\n{settings.tls_key}\n")
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context
 
 
 if __name__ == "__main__":

@@ -58,7 +58,9 @@ class SimulatedPatients:
                     _log.warning("simulated_patients_wait", error=type(error).__name__)
 
     async def step(self) -> None:
-        """Write what is due now."""
+        """Write what is due now; nothing, and the store is not asked, while no desk is open."""
+        if not self.desks:
+            return
         now, chats = self.chats.clock.now(), await self.chats.list()
         simulated = [chat for chat in chats if chat.story is not None and chat.closed_at is None]
         for chat in simulated:
@@ -66,7 +68,7 @@ class SimulatedPatients:
         wrote = [one.at for chat in chats if chat.story is None for one in chat.messages]
         opened = [chat.opened_at for chat in chats]
         is_quiet = all(now - at > _QUIET for at in wrote) and all(now - at > _BETWEEN for at in opened)
-        if self.desks and is_quiet and len(simulated) < _MOST_AT_ONCE:
+        if is_quiet and len(simulated) < _MOST_AT_ONCE:
             story = self.stories[self._told % len(self.stories)]
             self._told += 1
             await self.chats.open(story.customer, dict(story.ids), text=story.lines[0], story=story.name)
