@@ -33,7 +33,6 @@ from assistant.answer.services import TenantServices
 from assistant.answer.support import WEIGHTS
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.errors import AssistantError
-from assistant.evaluation.chats import GoingOn, WrittenChat
 from assistant.evaluation.estimator import Estimator, Floats, Lists
 from assistant.evaluation.judging import (
     Observed,
@@ -42,9 +41,17 @@ from assistant.evaluation.judging import (
     observe_all,
 )
 from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows
-from assistant.evaluation.routing import load_routed
+from assistant.evaluation.routing import RoutedQuestion
 from assistant.evaluation.support import Case, checked, features, samples
-from assistant.evaluation.trials import HEADS, FlaggedMessage, Head, LiveQuestion, embedded
+from assistant.evaluation.trials import (
+    HEADS,
+    FlaggedMessage,
+    GoingOn,
+    Head,
+    LiveQuestion,
+    WrittenChat,
+    embedded,
+)
 from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import LocalRuntime, committed, local_runtime, open_services
 from assistant.terminal.terminal import GlobalOptions, Terminal, plain
@@ -243,7 +250,11 @@ class _RankingFit:
         rows = np.hstack([_HEAD_SCALE * vectors, np.array(counts)])
         leans = [question.kind == "follow_up" for question in asked]
         weights, bias = _raw_logistic(rows, leans)
-        named = [(one.question, _KINDS[one.kind]) for one in load_routed(self._shop) if one.kind in _KINDS]
+        named = [
+            (one.question, _KINDS[one.kind])
+            for one in load_rows(self._shop, RoutedQuestion)
+            if one.kind in _KINDS
+        ]
         rules = [(question.question, "rule") for question in asked if question.answerable][::_RULES_EVERY]
         questions, kinds = zip(*named, *rules, strict=True)
         names = tuple(sorted(set(kinds)))
@@ -358,7 +369,7 @@ async def fit_chat(services: TenantServices, questions: Path) -> ChatWeights:
         )
 
     going_on = load_rows(questions / "chats" / "several.jsonl", GoingOn, key="text")
-    shop = [one.question for one in load_routed(questions / "shop" / "tuning.jsonl")]
+    shop = [one.question for one in load_rows(questions / "shop" / "tuning.jsonl", RoutedQuestion)]
     several = dict.fromkeys((*shop, *(each.text for each, _ in sentences)), False)
     several |= {each.text: each.goes_on for each in going_on}
     vectors |= await embedded(services.embedder, [*several], clock=services.clock)

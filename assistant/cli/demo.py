@@ -24,7 +24,7 @@ from assistant.cli.models import (
 )
 from assistant.client.connection import RefusedByServiceError
 from assistant.domain.errors import NotFoundError
-from assistant.evaluation.fit_router import content_note
+from assistant.evaluation.routing import content_note
 from assistant.laptop.layout import ORDER_SYSTEM
 from assistant.laptop.tokens import CareCase, Grant
 from assistant.option import Place

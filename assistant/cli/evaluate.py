@@ -20,7 +20,7 @@ from typer import Option
 from assistant.answer.services import TenantServices
 from assistant.cli.learn import learn_first_router
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.evaluation import chats, runs, support, trials
+from assistant.evaluation import measures, support, trials
 from assistant.evaluation.judging import (
     Judge,
     Observer,
@@ -146,12 +146,12 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False
     folder = committed(options)
     asked = questions_of(options, plan)
     evaluations_dir = options.state_dir / "evaluations"
-    against = None if plan.against is None else runs.read_run(evaluations_dir, plan.against)
-    baseline = runs.read_baseline(folder / "baseline.json")
+    against = None if plan.against is None else measures.read_run(evaluations_dir, plan.against)
+    baseline = measures.read_baseline(folder / "baseline.json")
     with loaded(options, terminal, asked, command="assistant evaluate") as runtime:
         run = asyncio.run(run_questions(runtime, asked, plan))
     make_private_folder(evaluations_dir)
-    write_private(runs.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
+    write_private(measures.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
     compared = () if plan.accepts or plan.questions else run.tenants
     faults = [problem for tenant in run.tenants for problem in tenant.problems]
     faults += [fall for tenant in compared for fall in _falls(terminal, tenant, baseline)]
@@ -163,7 +163,7 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False
     results = [one for tenant in run.tenants for one in tenant.results]
     misses = [one.miss for one in results if show and one.miss and one.split != JUDGED]
     if plan.accepts:
-        runs.accept(folder / "baseline.json", run.tenants)
+        measures.accept(folder / "baseline.json", run.tenants)
         terminal.say(f"{folder / 'baseline.json'} holds this run now")
     _warn(terminal, misses=misses, faults=faults)
     if faults:
@@ -178,11 +178,11 @@ def _warn(terminal: Terminal, *, misses: Iterable[str], faults: Iterable[str]) -
         terminal.warn(fault, "bold red")
 
 
-def show_run(terminal: Terminal, run: runs.TenantRun) -> None:
+def show_run(terminal: Terminal, run: measures.TenantRun) -> None:
     """Show a tenant's measures: the held-out half beside the tuning half."""
     tuning = figures(run.results, split="tuning")
     rows = [
-        (*runs.estimate_cells(name, now), f"{tuning[name].value:.3f}" if name in tuning else "")
+        (*measures.estimate_cells(name, now), f"{tuning[name].value:.3f}" if name in tuning else "")
         for name, now in run.held_out.items()
     ]
     terminal.show(f"{run.tenant}: {len(run.results)} questions", "bold")
@@ -191,7 +191,7 @@ def show_run(terminal: Terminal, run: runs.TenantRun) -> None:
     terminal.show(f"Milliseconds, and words, p50 / p95: {sizes}")
 
 
-def show_changes(terminal: Terminal, against: runs.Run | None, after: runs.TenantRun) -> None:
+def show_changes(terminal: Terminal, against: measures.Run | None, after: measures.TenantRun) -> None:
     """Show the paired differences of the held-out half that are not zero, and the questions that changed."""
     if against is None:
         return
@@ -234,7 +234,7 @@ async def run_questions(
     runtime: LocalRuntime,
     asked: Mapping[str, TenantQuestions],
     plan: EvaluationPlan,
-) -> runs.Run:
+) -> measures.Run:
     made_at = datetime.now(UTC)
     async with open_services(runtime, list(asked), generates=plan.record is not None) as services:
         tenants = [
@@ -242,12 +242,12 @@ async def run_questions(
             for tenant, questions in asked.items()
         ]
     name = plan.name or f"{'-'.join(asked)}-{made_at:%Y%m%d-%H%M%S}"
-    return runs.Run(name=name, made_at=made_at, tenants=tuple(tenants))
+    return measures.Run(name=name, made_at=made_at, tenants=tuple(tenants))
 
 
 async def _tenant_run(
     runtime: LocalRuntime, services: TenantServices, questions: TenantQuestions, plan: EvaluationPlan
-) -> runs.TenantRun:
+) -> measures.TenantRun:
     model, observer = plan.model(services), Observer(services)
     writer = None if model is None else WrittenAnswers(services, model)
     await observer.check(questions.asked)
@@ -283,7 +283,7 @@ async def _tenant_run(
     if plan.record is not None:
         with plan.record.open("a", encoding="utf-8") as file:
             file.writelines(line.model_dump_json() + "\n" for line in recorded)
-    return runs.TenantRun(
+    return measures.TenantRun(
         tenant=services.tenant.name,
         questions_sha256=questions.sha256,
         writer="" if model is None else model.name,
@@ -302,7 +302,7 @@ def subject_changes(
     return [(one, other) for one, other in pairs if one.document != other.document][:SUBJECT_CHANGES]
 
 
-def _falls(terminal: Terminal, run: runs.TenantRun, baseline: runs.Baseline | None) -> list[str]:
+def _falls(terminal: Terminal, run: measures.TenantRun, baseline: measures.Baseline | None) -> list[str]:
     """Return what fell below the baseline; warn if there is none, or if the questions changed."""
     known = baseline.tenants.get(run.tenant) if baseline else None
     if known is None:
@@ -313,7 +313,7 @@ def _falls(terminal: Terminal, run: runs.TenantRun, baseline: runs.Baseline | No
             f"the questions of {run.tenant} differ from the baseline's: "
             "if that is intended, write a new one with --accept"
         )
-    return runs.falls(run, known)
+    return measures.falls(run, known)
 
 
 # --- figures by name -------------------------------------------------------------------------------------
@@ -323,8 +323,8 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
     Raises NotFoundError for an unknown name, ConfigurationError for ``show`` with a blind figure.
     """
     terminal, folder = Terminal(), committed(options)
-    every = runs.read_figures(folder)
-    asked = {name: runs.figure_named(every, name) for name in names}
+    every = measures.read_figures(folder)
+    asked = {name: measures.figure_named(every, name) for name in names}
     if show and (blind := [name for name, figure in asked.items() if figure.blind]):
         raise ConfigurationError(
             f"{', '.join(blind)}: --show would use up questions that nothing may be tuned on. "
@@ -337,7 +337,7 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
             judged: list[Judged] = []
             for tenant in figure.tenants:
                 judged += asyncio.run(_judged(runtime, figure, folder, tenant))
-            faults = runs.TenantRun(tenant=name, questions_sha256="", results=tuple(judged)).problems
+            faults = measures.TenantRun(tenant=name, questions_sha256="", results=tuple(judged)).problems
             rows = figure.rows(figures(judged))
             missed = missed or bool(faults) or not all(row.is_met for row in rows)
             measured[name] = {
@@ -353,7 +353,7 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
         raise typer.Exit(1)
 
 
-async def _judged(runtime: LocalRuntime, figure: runs.Figure, folder: Path, tenant: str) -> list[Judged]:
+async def _judged(runtime: LocalRuntime, figure: measures.Figure, folder: Path, tenant: str) -> list[Judged]:
     """Return what came of each question of one tenant."""
     if figure.run == "answers":
         return await _answers(runtime, figure, folder, tenant)
@@ -363,7 +363,7 @@ async def _judged(runtime: LocalRuntime, figure: runs.Figure, folder: Path, tena
         return await _trial(figure, folder, opened[tenant].answering)
 
 
-async def _answers(runtime: LocalRuntime, figure: runs.Figure, folder: Path, tenant: str) -> list[Judged]:
+async def _answers(runtime: LocalRuntime, figure: measures.Figure, folder: Path, tenant: str) -> list[Judged]:
     (path,) = figure.paths(folder, tenant=tenant)
     plan, recorded = EvaluationPlan((tenant,)), None
     if figure.recording is not None:
@@ -377,7 +377,7 @@ async def _answers(runtime: LocalRuntime, figure: runs.Figure, folder: Path, ten
     return [replace(one, id=f"{tenant} {one.id}", cluster=f"{tenant} {one.cluster}") for one in run.results]
 
 
-async def _trial(figure: runs.Figure, folder: Path, services: TenantServices) -> list[Judged]:
+async def _trial(figure: measures.Figure, folder: Path, services: TenantServices) -> list[Judged]:
     """Ask the questions of a figure of one tenant."""
     tenant = services.tenant
     first, *more = figure.paths(folder, tenant=tenant.name)
@@ -392,8 +392,8 @@ async def _trial(figure: runs.Figure, folder: Path, services: TenantServices) ->
             widened, messages = trials.with_own_flag(tenant, own), list(chain.from_iterable(written))
             return await trials.raise_flags(widened, services.embedder, messages, clock=services.clock)
         case "chats":
-            written = [load_rows(path, chats.WrittenChat) for path in (first, *more)]
-            return await chats.read_chats(services, list(chain.from_iterable(written)))
+            written = [load_rows(path, trials.WrittenChat) for path in (first, *more)]
+            return await trials.read_chats(services, list(chain.from_iterable(written)))
         case "live" | "written_live":
             questions = load_rows(first, trials.LiveQuestion)
             mine = [question for question in questions if question.tenant == tenant.name]

@@ -26,7 +26,7 @@ from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
 
 if TYPE_CHECKING:
     from assistant.answer.services import TenantServices
-    from assistant.evaluation.fit_router import Release
+    from assistant.evaluation.routing import Release
     from assistant.process.settings import PreparingSettings
     from assistant.stores.desk import StoredDesk
     from assistant.terminal.local import LocalRuntime
@@ -57,7 +57,7 @@ def routing(
     rollback: Annotated[bool, Option("--rollback", help="Take the live router back instead.")] = False,
 ) -> None:
     """Learn how much each source matters for a question; what routes better than keywords serves."""
-    from assistant.evaluation.fit_router import routing_report_of
+    from assistant.evaluation.routing import routing_report_of
 
     options = GlobalOptions.of(context)
     if rollback:
@@ -75,7 +75,7 @@ def routing(
 
 
 def _roll_back(options: GlobalOptions, tenant: str) -> None:
-    from assistant.evaluation.fit_router import RouterReleases
+    from assistant.evaluation.routing import RouterReleases
 
     async def move() -> tuple[str, str]:
         async with _open_desk(options, tenant) as desk:
@@ -114,8 +114,8 @@ async def _learn_router(
     from assistant.answer.adaptations import Adaptations
     from assistant.answer.sources import source_ids
     from assistant.answer.vocabulary import KnownWordsReader
-    from assistant.evaluation.fit_router import LabelledQuestion, RouterReleases, learn_routing
-    from assistant.evaluation.routing import load_routed
+    from assistant.evaluation.questions import load_rows
+    from assistant.evaluation.routing import LabelledQuestion, RoutedQuestion, RouterReleases, learn_routing
     from assistant.evaluation.trials import embedded
 
     config, adaptations = services.tenant, Adaptations(services)
@@ -124,7 +124,7 @@ async def _learn_router(
     routed = [
         (question, adaptations.without_names(question.question, known=known))
         for path in paths
-        for question in load_routed(path)
+        for question in load_rows(path, RoutedQuestion)
         if question.sources
     ]
     vectors = await embedded(services.embedder, [text for _, text in routed], clock=services.clock)

@@ -1,4 +1,5 @@
-"""Questions labelled with the sources that should answer, and what routing gains on them.
+"""Questions labelled with the sources that should answer: what routing gains on them, and a router learned
+from them.
 
 ``RoutingTrial`` asks a question three times of one tenant: as it is served, each source searched for itself
 and weighed; the same without the items that the question names; and with all documents as one merged source,
@@ -7,12 +8,16 @@ as a tenant without sources is served.
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from math import log2
-from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import orjson
 from pydantic import ConfigDict, Field
 
 from assistant.answer.answer import AnswerQuestion
@@ -21,16 +26,19 @@ from assistant.answer.excerpts import Excerpts
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.quote import section_blocks
 from assistant.answer.rank import SourceList
-from assistant.answer.route import keyword_scores
+from assistant.answer.route import Router, RouterFile, keyword_scores, question_words
 from assistant.answer.services import TenantServices
 from assistant.answer.sources import EvidenceQuery, SearchScope, source_ids
 from assistant.answer.vocabulary import KnownWordsReader
-from assistant.domain.clock import Deadline
+from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import KnownWords
+from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
+from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
+from assistant.evaluation.estimator import Classes, Estimator, Floats
 from assistant.evaluation.judging import quotable, quote_faults, until_whole
 from assistant.evaluation.measures import Judged
-from assistant.evaluation.questions import load_rows
+from assistant.stores.desk import StoredDesk
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 
 RoutedKind = Literal["fact", "opinion", "comparison", "recommendation", "order", "mixed", "none"]
@@ -64,17 +72,17 @@ class RoutedQuestion(PublicModel):
         return self.items[0] if self.items else self.id
 
 
-def load_routed(path: Path) -> list[RoutedQuestion]:
-    """Read a file of labelled questions. Raises ConfigurationError naming the line."""
-    return load_rows(path, RoutedQuestion)
-
-
 def ndcg(ranked: Sequence[str], wanted: Sequence[str]) -> float:
     """Return nDCG at 10; the first of the wanted has grade 3, the second 2, all others 1."""
     grades = {name: max(1, _BEST_GRADE - place) for place, name in enumerate(wanted)}
     gained = sum(grades.get(name, 0) / log2(rank + 2) for rank, name in enumerate(ranked[:RANKS]))
     best = sorted(grades.values(), reverse=True)[:RANKS]
     return gained / sum(grade / log2(rank + 2) for rank, grade in enumerate(best))
+
+
+def first_of(scores: Mapping[str, float]) -> str | None:
+    """Return the source with the highest score; of equal ones the first of the tenant file."""
+    return max(scores, key=lambda name: scores[name], default=None)
 
 
 class RoutingTrial:
@@ -128,8 +136,8 @@ class RoutingTrial:
         the words of the kinds choose."""
         right = one.sources[0]
         shares = routed.ranked.routing.shares if routed.ranked.routing is not None else dict[str, float]()
-        by_shares = _highest(shares) == right
-        by_words = _highest(keyword_scores(one.question, self._sources)) == right
+        by_shares = first_of(shares) == right
+        by_words = first_of(keyword_scores(one.question, self._sources)) == right
         return {
             RIGHT_FIRST: float(by_shares),
             "right source first, by keywords": float(by_words),
@@ -170,10 +178,6 @@ def _patient(tenant: TenantConfig) -> TenantConfig:
     return tenant.model_copy(update={"sources": sources, "limits": limits})
 
 
-def _highest(scores: Mapping[str, float]) -> str | None:
-    return max(scores, key=lambda name: scores[name], default=None)
-
-
 def _served(found: Evidence) -> list[str]:
     """Return the documents in the order in which they are served: those of an answer by itself come first."""
     shown = found.answer.documents if found.answer is not None else ()
@@ -196,3 +200,294 @@ def _quoted(found: Evidence) -> list[QuotedBlock]:
     if found.answer is not None:
         return found.answer.blocks(cite, excerpts, opening="")
     return [] if found.section is None else section_blocks(found.section, cite, excerpts)
+
+
+# --- learning a router ------------------------------------------------------------------------------------
+#     P(source | question) = softmax over sources of bias + vector · question + Σ weights of its words
+#
+# The label of a question is the source that should come first. Questions are read without the names of their
+# items, and words of one item's questions alone are left out: they name it. Everything is deterministic by
+# the order of the questions.
+LEAST_QUESTIONS = 40
+LEAST_GROUPS = 2
+"""Groups in whose questions a word occurs, to get a weight: a word of one group is an item's name."""
+FOLDS = 5
+_SEED = 20_261_121
+_DECIMALS = 5
+_PULL = 0.005
+"""How strongly weights are held at 0, in questions: one that is off by 1 costs half of this for each."""
+_WORD_SCALE = 0.6
+"""Value of a word that occurs, beside a vector of unit length."""
+_VECTOR_SCALE = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledQuestion:
+    """A question with the sources that can answer it."""
+
+    text: str
+    """With "it" for each item that it names."""
+    vector: Sequence[float]
+    """Of ``text``, unit length, shape (dimensions,)."""
+    sources: tuple[str, ...]
+    """Names, the one that should come first at the beginning; never empty."""
+    group: str
+    """Questions of one group are never both learned from and judged: an item, or the wording."""
+
+
+class RoutingReport(PublicModel):
+    """What cross-validation says of a router. It is kept in ``RouterRelease.report``."""
+
+    schema_version: int = 1
+    questions: int
+    of_source: dict[str, int]
+    """Questions by the source that should come first."""
+    right_first: float
+    """Share of the questions whose first source the router puts first, each judged by a router that was
+    learned without its group."""
+    keywords_right_first: float
+    """The same of the words that are usual for a kind of source."""
+    gain_low: float
+    """Lower end of the 95 % interval of the difference, paired, bootstrapped by question."""
+    words: int
+    refused_because: str = ""
+
+
+def learn(
+    questions: Sequence[LabelledQuestion],
+    *,
+    sources: Sequence[str],
+    embedding_model: str,
+    fitted_on: str,
+) -> RouterFile:
+    """Return the router of these questions. Raises ConfigurationError for labels that name no source."""
+    unknown = sorted({name for question in questions for name in question.sources} - set(sources))
+    if unknown:
+        raise ConfigurationError(
+            f"The questions name sources that the tenant does not have: {', '.join(unknown)}."
+        )
+    groups: defaultdict[str, set[str]] = defaultdict(set)
+    for question in questions:
+        for word in question_words(question.text):
+            groups[word].add(question.group)
+    words = sorted(word for word, names in groups.items() if len(names) >= LEAST_GROUPS)
+    asked = [question_words(question.text) for question in questions]
+    present = np.array([[word in own for word in words] for own in asked], float)
+    vectors = np.array([question.vector for question in questions], float)
+    scales = np.r_[1.0, np.full(vectors.shape[1], _VECTOR_SCALE), np.full(len(words), _WORD_SCALE)]
+    features = np.hstack([np.ones((len(questions), 1)), vectors, present]) * scales
+    right = np.array([[name == question.sources[0] for name in sources] for question in questions], float)
+    pull = np.full((len(scales), len(sources)), _PULL * len(questions))
+    pull[0] = 0.0
+    fitted = Estimator(pull=pull.ravel()).fit(Classes(features, len(sources)), right)
+    weights = (fitted.reshape(-1, len(sources)) * scales[:, None]).round(_DECIMALS)
+    rows: list[list[float]] = weights.tolist()
+    first_word = 1 + vectors.shape[1]
+    return RouterFile(
+        sources=tuple(sources),
+        embedding_model=embedding_model,
+        bias=tuple(rows[0]),
+        vector=tuple(zip(*rows[1:first_word], strict=True)),
+        words={word: tuple(row) for word, row in zip(words, rows[first_word:], strict=True)},
+        fitted_on=fitted_on,
+    )
+
+
+def router_bytes(content: RouterFile) -> bytes:
+    return orjson.dumps(content.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+
+
+def fold_of(group: str) -> int:
+    return int(sha256(f"0 {group}".encode()).hexdigest(), 16) % FOLDS
+
+
+def cross_validated(
+    questions: Sequence[LabelledQuestion], *, sources: Sequence[SourceEntry]
+) -> RoutingReport:
+    """Return how often the right source comes first: by routers that have not seen a question's group, and by
+    the words of the kinds.
+
+    Raises ConfigurationError for too few questions, or labels that name no source.
+    """
+    if len(questions) < LEAST_QUESTIONS:
+        raise ConfigurationError(
+            f"{len(questions)} labelled questions are too few to learn from; write {LEAST_QUESTIONS} or more."
+        )
+    names = [source.name for source in sources]
+    folds = [fold_of(question.group) for question in questions]
+    routers = {
+        fold: Router(
+            learn(
+                [question for question, of in zip(questions, folds, strict=True) if of != fold],
+                sources=names,
+                embedding_model="",
+                fitted_on="",
+            ),
+            sha256="",
+        )
+        for fold in sorted(set(folds))
+    }
+    right, by_words = np.array(
+        [
+            (
+                first_of(routers[fold].scores(question.text, question.vector)) == question.sources[0],
+                first_of(keyword_scores(question.text, sources)) == question.sources[0],
+            )
+            for question, fold in zip(questions, folds, strict=True)
+        ],
+        float,
+    ).T
+    low = lower_bound(right - by_words, level=0.025)
+    return RoutingReport(
+        questions=len(questions),
+        of_source=dict(Counter(question.sources[0] for question in questions)),
+        right_first=round(float(right.mean()), 4),
+        keywords_right_first=round(float(by_words.mean()), 4),
+        gain_low=round(low, 4),
+        words=len({word for question in questions for word in question_words(question.text)}),
+        refused_because="" if low > 0.0 else "it does not route better than the words of the kinds",
+    )
+
+
+def lower_bound(differences: Floats, *, level: float) -> float:
+    """Return the one-sided lower bound of a mean of paired differences, by bootstrap."""
+    random, count = np.random.default_rng(_SEED), len(differences)
+    chunks = [differences[random.integers(0, count, size=(1_000, count))].mean(axis=1) for _ in range(20)]
+    return float(np.quantile(np.concatenate(chunks), level))
+
+
+# --- releases of routers, on the tenant's desk -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A router as the desk has it; ``item`` is not stored after a dry run."""
+
+    item: DeskItem
+    content: RouterRelease
+
+    @property
+    def name(self) -> str:
+        return self.item.item_id
+
+
+class RouterReleases:
+    """The routers of one tenant: desk items by number (``router-000001``, …), refused ones too. A router
+    serves all conversations from its release on."""
+
+    def __init__(self, desk: StoredDesk, *, clock: Clock) -> None:
+        self._desk = desk
+        self._clock = clock
+
+    async def all(self) -> list[Release]:
+        """Return every release, newest first. Raises RecordsUnavailableError."""
+        items = await self._desk.list(DeskKind.ROUTER_RELEASE)
+        read = [Release(item, RouterRelease.model_validate_json(item.body)) for item in items]
+        return sorted(read, key=lambda release: release.name, reverse=True)
+
+    def next(self, known: Sequence[Release], content: RouterRelease, note: str) -> Release:
+        """Return the release of the next number, not stored."""
+        number = 1 + max((int(release.name.rpartition("-")[2]) for release in known), default=0)
+        return self._revision(f"router-{number:06d}", 1, content, note)
+
+    async def put(self, release: Release) -> Release:
+        """Store a revision. Raises ConflictError where somebody else wrote it meanwhile."""
+        await self._desk.put(release.item)
+        return release
+
+    async def move(self, release: Release, state: ReleaseState, note: str) -> Release:
+        """Give a release another state. Raises ConflictError where somebody else moved it meanwhile."""
+        content = release.content.model_copy(update={"state": state})
+        return await self.put(self._revision(release.name, release.item.revision + 1, content, note))
+
+    async def roll_back(self) -> tuple[Release, Release | None]:
+        """Take the live router back, and bring the one before back. Return both; None: the words of the kinds
+        of sources decide. Raises NotFoundError where no router is live."""
+        known = await self.all()
+        live, before = (
+            next((release for release in known if release.content.state is state), None)
+            for state in (ReleaseState.LIVE, ReleaseState.REPLACED)
+        )
+        if live is None:
+            raise NotFoundError("No learned router serves; the words of the kinds of sources decide.")
+        taken = await self.move(live, ReleaseState.ROLLED_BACK, "rolled back")
+        if before is None:
+            return taken, None
+        note = f"brought back: {live.name} was rolled back"
+        return taken, await self.move(before, ReleaseState.LIVE, note)
+
+    async def replace_live(self, by: str) -> None:
+        """Keep what is live as the way back from the release of this name."""
+        for release in await self.all():
+            if release.content.state is ReleaseState.LIVE and release.name != by:
+                await self.move(release, ReleaseState.REPLACED, f"replaced by {by}")
+
+    def _revision(self, name: str, revision: int, content: RouterRelease, note: str) -> Release:
+        item = DeskItem(
+            kind=DeskKind.ROUTER_RELEASE,
+            item_id=name,
+            revision=revision,
+            at=self._clock.now(),
+            by="learner",
+            note=note[:2_000],
+            body=content.model_dump_json(),
+        )
+        return Release(item, content)
+
+
+async def learn_routing(
+    tenant: TenantConfig,
+    questions: Sequence[LabelledQuestion],
+    releases: RouterReleases,
+    *,
+    questions_sha256: str,
+    dry_run: bool = False,
+) -> Release:
+    """Return the release: live, or refused with its report.
+
+    Raises ConfigurationError for a tenant with one source and for questions that cannot be learned from,
+    ConflictError where another learner releases at the same moment.
+    """
+    if len(tenant.sources) < 2:
+        raise ConfigurationError(f"{tenant.name} has one source: there is nothing to route.")
+    content = await asyncio.to_thread(_learned, tenant, questions, questions_sha256)
+    note = "dry run" if dry_run else content_note(content)
+    release = releases.next(await releases.all(), content, note)
+    if not dry_run:
+        await releases.put(release)
+        if content.state is ReleaseState.LIVE:
+            await releases.replace_live(by=release.name)
+    return release
+
+
+def _learned(
+    tenant: TenantConfig, questions: Sequence[LabelledQuestion], questions_sha256: str
+) -> RouterRelease:
+    report = cross_validated(questions, sources=tenant.sources)
+    content = learn(
+        questions,
+        sources=[source.name for source in tenant.sources],
+        embedding_model=tenant.embedding.model,
+        fitted_on=f"{len(questions)} labelled questions of {tenant.name}, {questions_sha256[:16]}",
+    )
+    raw = router_bytes(content)
+    return RouterRelease(
+        artifact_hash=sha256(raw).hexdigest(),
+        router_json=raw.decode(),
+        state=ReleaseState.REFUSED if report.refused_because else ReleaseState.LIVE,
+        questions=len(questions),
+        questions_sha256=questions_sha256,
+        seed=0,
+        report=report.model_dump_json(),
+    )
+
+
+def routing_report_of(content: RouterRelease) -> RoutingReport:
+    return RoutingReport.model_validate_json(content.report)
+
+
+def content_note(content: RouterRelease) -> str:
+    """Return what the desk notes of a new release."""
+    report = routing_report_of(content)
+    told = f"right source first {report.right_first:.1%}, by keywords {report.keywords_right_first:.1%}"
+    return f"{told}; refused: {report.refused_because}" if report.refused_because else told

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.evaluation.runs import Run
+from assistant.evaluation.measures import Run
 from assistant.tenant.manifests import load_images, write_digest
 from tests.fakes.lambda_events import object_created, sqs_event
 from tests.fakes.sagemaker_control import ControlledSageMaker

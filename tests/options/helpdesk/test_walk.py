@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, expect, sync_playwright
 
-from assistant.evaluation.chats import WrittenChat
 from assistant.evaluation.questions import load_rows
+from assistant.evaluation.trials import WrittenChat
 from assistant.options.helpdesk.chats import MOST_CHARACTERS
 from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import LocalRuntime, local_runtime

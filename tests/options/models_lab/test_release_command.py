@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, DeploymentError
-from assistant.evaluation.runs import Run
+from assistant.evaluation.measures import Run
 from assistant.options.models_lab.commands.canary import refuse_canary
 from assistant.tenant.manifests import load_llm_manifest
 from assistant.tenant.tenant import load_tenant

@@ -9,7 +9,8 @@ from typing import get_args
 
 import pytest
 
-from assistant.evaluation.routing import RoutedKind, RoutedQuestion, load_routed
+from assistant.evaluation.questions import load_rows
+from assistant.evaluation.routing import RoutedKind, RoutedQuestion
 
 ROOT = Path(__file__).parents[3]
 FILES = ("tuning", "held_out")
@@ -19,7 +20,7 @@ LEAST_HELD_OUT = 20
 
 @cache
 def questions(name: str) -> list[RoutedQuestion]:
-    return load_routed(ROOT / "evaluation" / "shop" / f"{name}.jsonl")
+    return load_rows(ROOT / "evaluation" / "shop" / f"{name}.jsonl", RoutedQuestion)
 
 
 @cache

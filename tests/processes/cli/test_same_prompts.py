@@ -12,8 +12,8 @@ from demo_tenants import CHECKOUT, KNOWLEDGE
 from shop import Shop
 
 from assistant.evaluation.judging import WrittenAnswers, WrittenModel
+from assistant.evaluation.measures import MOST_STALE
 from assistant.evaluation.questions import EvaluationQuestion, load_questions
-from assistant.evaluation.runs import MOST_STALE
 from assistant.models.recorded import RecordedAnswer, prompt_sha256, read_recording
 from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import LocalRuntime, local_runtime, open_services

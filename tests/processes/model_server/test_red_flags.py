@@ -10,9 +10,8 @@ import httpx
 import pytest
 
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.evaluation.measures import figures
+from assistant.evaluation.measures import figures, read_figures
 from assistant.evaluation.questions import load_rows
-from assistant.evaluation.runs import read_figures
 from assistant.evaluation.trials import FlaggedMessage, raise_flags, with_own_flag
 from assistant.tenant.tenant import load_tenant
 from tests.processes.model_server.conftest import Start

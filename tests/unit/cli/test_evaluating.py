@@ -19,8 +19,8 @@ from assistant.cli.evaluate import (
 )
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, ConfigurationError, NotFoundError
+from assistant.evaluation.measures import Run
 from assistant.evaluation.questions import load_questions
-from assistant.evaluation.runs import Run
 from assistant.terminal.terminal import GlobalOptions, Terminal
 from tests.fakes.answering import FakeTenant
 from tests.unit.evaluation import results

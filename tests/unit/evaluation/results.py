@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from assistant.evaluation.measures import Judged
+from assistant.evaluation.measures import Judged, TenantRun
 from assistant.evaluation.questions import EvaluationQuestion
-from assistant.evaluation.runs import TenantRun
 
 HELD_OUT, TUNING = "doc-2", "doc-0"
 """Documents of either half: see ``split_of``."""

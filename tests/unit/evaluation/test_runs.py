@@ -8,10 +8,13 @@ import pytest
 
 from assistant.cli.evaluate import measure_figures
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.evaluation.measures import JUDGED, TITLES, Estimate, Judged
-from assistant.evaluation.runs import (
+from assistant.evaluation.measures import (
+    JUDGED,
+    TITLES,
     BaselineValue,
+    Estimate,
     Figure,
+    Judged,
     Run,
     TenantBaseline,
     accept,

@@ -9,16 +9,16 @@ import pytest
 from assistant.answer.adaptations import read_released_router
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
-from assistant.evaluation.fit_router import (
+from assistant.evaluation.routing import (
     LabelledQuestion,
     Release,
+    RoutedQuestion,
     RouterReleases,
     cross_validated,
     learn,
     learn_routing,
     router_bytes,
 )
-from assistant.evaluation.routing import RoutedQuestion
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 from tests.fakes.clock import SteppedClock
 

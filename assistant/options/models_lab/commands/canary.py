@@ -17,8 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from assistant.domain.errors import ConflictError, DeploymentError, NotFoundError
-from assistant.evaluation.measures import MEASURES, Estimate, paired
-from assistant.evaluation.runs import TenantRun
+from assistant.evaluation.measures import MEASURES, Estimate, TenantRun, paired
 from assistant.tenant.deployed_names import (
     CANARY_ARTIFACT_OUTPUT,
     CANARY_CONFIG_OUTPUT,

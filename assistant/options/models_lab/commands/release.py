@@ -121,7 +121,7 @@ def _show_compared(
     manifests: tuple[LlmManifest, LlmManifest],
 ) -> None:
     """Show how the candidate differs from the served model. Raises ConfigurationError, ConflictError."""
-    from assistant.evaluation.runs import read_run
+    from assistant.evaluation.measures import read_run
     from assistant.options.models_lab.commands.canary import compared
 
     if evaluation is None or against is None:
