@@ -15,8 +15,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from assistant.domain.clock import Clock
-from assistant.options.feedback.ports import TEXTS
-from assistant.options.feedback.stored import FEEDBACK_FILES
+from assistant.options.feedback.store import FEEDBACK_FILES, TEXTS
 from assistant.options.live.stored import Switches
 from assistant.process.aws.clients import AwsService, open_client
 from assistant.process.aws.parameters import ParameterWords

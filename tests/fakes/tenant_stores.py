@@ -24,8 +24,8 @@ from assistant.stores.uploads import UPLOADS, UPLOADS_QUEUE
 from assistant.tenant.tenant import TenantConfig
 
 if TYPE_CHECKING:
+    from assistant.options.feedback.mover import StoredOutbox
     from assistant.options.feedback.store import StoredFeedback
-    from assistant.options.feedback.stored import StoredOutbox
     from assistant.options.live.stored import StoredLiveReads, StoredSentValues
     from assistant.options.sources.stored import StoredSourceRuns
 
@@ -78,13 +78,13 @@ class TenantStores(EmbeddedTenant):
 
     @cached_property
     def outbox(self) -> StoredOutbox:
-        from assistant.options.feedback.stored import OUTBOX
+        from assistant.options.feedback.mover import OUTBOX
 
         return self.get(OUTBOX)
 
     @cached_property
     def feedback_files(self) -> Blobs:
-        from assistant.options.feedback.stored import FEEDBACK_FILES
+        from assistant.options.feedback.store import FEEDBACK_FILES
 
         return self.get(FEEDBACK_FILES)
 

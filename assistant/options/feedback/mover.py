@@ -1,4 +1,5 @@
-"""Moves signals from the answers' store into the feedback store, in groups.
+"""Moves signals from the answers' store into the feedback store, in groups, by way of the outbox: the rows of
+what agents did that are still to be moved.
 
 A group is confirmed last: until then its rows stay in the outbox, and a repeat makes the same events, the
 same sealed texts and the same files. So a process may be killed at any point, and any store may be away.
@@ -10,30 +11,102 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import structlog
 
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
-from assistant.domain.acts import DOCUMENT_SUBJECT
-from assistant.domain.answers import AnswerRecord, StoredSent
+from assistant.domain.acts import DOCUMENT_SUBJECT, StoredAct
+from assistant.domain.answers import AnswerRecord, StoredSent, StoredVerdict
 from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import AssistantError
 from assistant.domain.retries import back_off_s
 from assistant.options.feedback.events import FeedbackEvent, FeedbackText, SealedText
-from assistant.options.feedback.ports import CaseIntake, OutboxRow, PatientDataFilter
+from assistant.options.feedback.patients_opened import PatientDataFilter
 from assistant.options.feedback.signals import ShownAnswer, Signal, Signals
 from assistant.options.feedback.store import StoredFeedback, seal, text_id_of
-from assistant.options.feedback.stored import StoredOutbox
 from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.formats import bodies_of
 from assistant.stores.ports import DocumentTexts
-from assistant.stores.records import StoredRecords
+from assistant.stores.records import RECORDS_TABLE, StoredRecords, listed
+from assistant.stores.store import Store
+from assistant.stores.table import Key, Table, equal, key_of
+from assistant.tenant.deployed_names import OUTBOX as PENDING
 
 GROUP_ROWS = 500
 _ROWS_AT_ONCE = 16
 _LONGEST_PAUSE_S = 30.0
 _TRIES = 5
 """Of a row that fails by itself, not for a store that is away."""
+_MODEL_OF = {"verdict": StoredVerdict, "sent": StoredSent, "act": StoredAct}
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A row of the answers' store that has not been moved yet."""
+
+    key: Key
+    answer_id: str
+    stored: StoredVerdict | StoredSent | StoredAct | None
+    """What the agent did; None for an answer, whose record is read by its id."""
+
+    @property
+    def kind(self) -> str:
+        return _kind_of(self.key)
+
+
+class StoredOutbox:
+    """The rows of the answers' store that the mover has still to take. A row enters it in the same write that
+    stores it. All methods raise RecordsUnavailableError.
+
+    The index may lag by a moment: a row that was just confirmed may be pending once more.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def pending(self, *, limit: int = 500) -> list[OutboxRow]:
+        """Return rows that were not confirmed, oldest first."""
+        items = await self._table.query(listed(PENDING), limit=limit)
+        acted = [item for item in items if _kind_of(key_of(item)) in _MODEL_OF]
+        bodies = dict(zip(map(key_of, acted), await bodies_of(self._table, acted), strict=True))
+        return [_row(key, bodies.get(key)) for key in map(key_of, items)]
+
+    async def confirm(self, rows: Sequence[OutboxRow]) -> None:
+        """Take rows out, after their events are in the feedback store. A second call changes nothing."""
+        await asyncio.gather(*(self._confirm(row) for row in rows))
+
+    async def _confirm(self, row: OutboxRow) -> None:
+        is_listed = equal(listed=PENDING)
+        if row.stored is None:
+            await self._table.change(row.key, remove=["listed", "listed_at"], when=is_listed)
+        else:
+            await self._table.change(row.key, put={"listed": row.kind}, when=is_listed)
+
+
+def _kind_of(key: Key) -> str:
+    """Return ``answer``, ``verdict``, ``sent`` or ``act``: the partition is ``KIND#ANSWER_ID``."""
+    return key[0].partition("#")[0]
+
+
+def _row(key: Key, body: bytes | None) -> OutboxRow:
+    if body is None:
+        return OutboxRow(key, key[0].partition("#")[2], None)
+    stored = _MODEL_OF[_kind_of(key)].model_validate_json(body)
+    return OutboxRow(key, stored.answer_id, stored)
+
+
+OUTBOX = Store(RECORDS_TABLE, lambda table, _: StoredOutbox(table))
+
+
+class CaseIntake(Protocol):
+    """Takes events that want a reviewer to the desk."""
+
+    async def take(self, events: Sequence[FeedbackEvent]) -> None:
+        """Open a case where an event wants one; an event that was taken before changes nothing. Raises
+        RecordsUnavailableError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +130,7 @@ class MoveFeedback:
     def __init__(self, stores: MoverStores, *, signals: Signals) -> None:
         self._stores = stores
         self._signals = signals
-        self._failures: Counter[str] = Counter()
+        self._failures: Counter[Key] = Counter()
         """How often this process failed to read a row that is still pending."""
 
     async def __call__(self, *, limit: int = GROUP_ROWS) -> int:
@@ -67,7 +140,7 @@ class MoveFeedback:
         if not rows:
             return 0
         signals = await self._all_signals(rows)
-        rows = [row for row in rows if row.row_id not in self._failures]
+        rows = [row for row in rows if row.key not in self._failures]
         events, texts = await self._sealed(signals)
         await self._stores.feedback.append(events, texts)
         if self._stores.intake is not None:
@@ -124,7 +197,7 @@ class MoveFeedback:
                     raise
                 except Exception as error:  # noqa: BLE001 (the edge of one row; its text may be in the message)
                     return self._failed(row, error)
-                self._failures.pop(row.row_id, None)
+                self._failures.pop(row.key, None)
                 return signals
 
         found = await asyncio.gather(*map(of_row, rows))
@@ -134,12 +207,12 @@ class MoveFeedback:
 
     def _failed(self, row: OutboxRow, error: Exception) -> list[Signal] | None:
         """Count a failure; return no signals yet, or None when the row is given up."""
-        self._failures[row.row_id] += 1
-        tries = self._failures[row.row_id]
+        self._failures[row.key] += 1
+        tries = self._failures[row.key]
         _log.error("feedback_row_failed", answer_id=row.answer_id, error=type(error).__name__, tries=tries)
         if tries < _TRIES:
             return []
-        del self._failures[row.row_id]
+        del self._failures[row.key]
         return None
 
     async def _signals_of(self, row: OutboxRow) -> list[Signal] | None:
@@ -151,7 +224,7 @@ class MoveFeedback:
         if isinstance(row.stored, StoredSent) and row.stored.sent.reply_id is not None:
             reply = await self._stores.records.get_answer(row.stored.sent.reply_id)
             answer = replace(answer, reply=reply and reply.text)
-        return await asyncio.to_thread(self._signals.of, row, answer)
+        return await asyncio.to_thread(self._signals.of, row.stored, answer)
 
     async def _shown(self, record: AnswerRecord) -> ShownAnswer:
         labels = frozenset(record.labels)

@@ -13,13 +13,11 @@ from assistant.documents.shared_links import tenant_secret
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.option import Place
-from assistant.options.feedback.mover import MoveFeedback, MoverStores
+from assistant.options.feedback.mover import OUTBOX, CaseIntake, MoveFeedback, MoverStores
 from assistant.options.feedback.patients_opened import patients_filter
-from assistant.options.feedback.ports import CaseIntake
 from assistant.options.feedback.settings import MovingSettings
 from assistant.options.feedback.signals import ErasePatient, Signals
-from assistant.options.feedback.store import StoredFeedback
-from assistant.options.feedback.stored import FEEDBACK_FILES, OUTBOX
+from assistant.options.feedback.store import FEEDBACK_FILES, StoredFeedback
 from assistant.process.settings import PreparingSettings, StoreSettings
 from assistant.service.opened import tenant_in
 from assistant.stores.captures import StoredCaptures

@@ -30,7 +30,7 @@ from presidio_analyzer.predefined_recognizers import (
     UsSsnRecognizer,
 )
 
-from assistant.options.feedback.ports import ReplacedText
+from assistant.options.feedback.patients_opened import ReplacedText
 from assistant.text.check_digits import digits_of
 from assistant.text.language import fold, language, word_groups, word_set
 

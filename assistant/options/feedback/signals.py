@@ -1,4 +1,4 @@
-"""Makes feedback events of an outbox row and its answer's record.
+"""Makes feedback events of what an agent did and the record of the answer.
 
 An event's id is the hash of tenant, kind and the id of the act: a row that is read twice makes the same
 events. Agents, conversations and patients stand in them by keyed hashes, whose key stays in the tenant's
@@ -27,7 +27,6 @@ from assistant.domain.answers import (
     Verdict,
 )
 from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
-from assistant.options.feedback.ports import OutboxRow
 from assistant.options.feedback.section import kept_of
 from assistant.options.feedback.store import StoredFeedback
 from assistant.stores.erasure import StoredErasureKeys
@@ -88,9 +87,10 @@ class Signals:
         plain = "".join(character for character in member_number.upper() if character.isalnum())
         return f"patient:{self._pseudonym('patient', plain)}"
 
-    def of(self, row: OutboxRow, answer: ShownAnswer) -> list[Signal]:
-        """Return the signals of a row; none where the tenant switched their kind off."""
-        match row.stored:
+    def of(self, done: StoredVerdict | StoredSent | StoredAct | None, answer: ShownAnswer) -> list[Signal]:
+        """Return the signals of what an agent did with an answer, or, of None, of the answer itself; none
+        where the tenant switched their kind off."""
+        match done:
             case StoredVerdict(verdict=verdict, at=at):
                 return list(self._of_verdict(verdict, at, answer))
             case StoredSent(sent=sent, at=at):

@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mappi
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import orjson
@@ -31,14 +32,25 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import ValidationError
 
+from assistant.documents.receipt import KeptTexts, Stores
 from assistant.domain.acts import DOCUMENT_SUBJECT
 from assistant.domain.errors import InvalidRequestError
 from assistant.options.feedback.events import FEEDBACK_VERSION, FeedbackEvent, FeedbackText, SealedText
-from assistant.options.feedback.ports import TEXTS
 from assistant.stores.blobs import Blobs
-from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.erasure import ERASURE_KEYS, StoredErasureKeys
 from assistant.stores.ports import KEY_BYTES
+from assistant.stores.store import BlobsOf
 
+TEXTS = "texts/"
+"""Folder of the sealed texts."""
+FEEDBACK_FILES = BlobsOf(
+    "The feedback store",
+    folder="feedback",
+    setting="labels_bucket",
+    key_setting="feedback_key_id",
+    # A lock, which texts may not have, is a whole bucket's (docs/decisions/0050-feedback-on-aws.md).
+    beside=((TEXTS, "texts_bucket"),),
+)
 _FILES_AT_ONCE = 16
 _FILES_AHEAD = 8
 _EVENTS_A_GROUP = 200
@@ -331,3 +343,15 @@ def _key(text_id: str, keys: Collection[bytes]) -> bytes:
 def _bound(text_id: str, subjects: Collection[str]) -> bytes:
     """Return what is authenticated beside the words: a text cannot be put in another one's place."""
     return "\n".join((text_id, *subjects)).encode()
+
+
+# The receipt of a withdrawal
+
+
+async def _counts(stores: Stores, document_id: str) -> Mapping[str, int]:
+    subject, keys = f"{DOCUMENT_SUBJECT}{document_id}", await stores.of(ERASURE_KEYS)
+    return {"feedback": int((await keys.destroyed([subject])).get(subject) is None)}
+
+
+KEPT = KeptTexts(places=Path(__file__).with_name("receipt_places.toml"), counts=_counts)
+"""Feedback and captured calls in the receipt."""

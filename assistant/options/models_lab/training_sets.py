@@ -34,7 +34,7 @@ from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind, FeedbackText
-from assistant.options.feedback.ports import PatientDataFilter
+from assistant.options.feedback.patients_opened import PatientDataFilter
 from assistant.options.feedback.section import kept_of
 from assistant.options.models_lab.corpus import SIMILAR_FROM, word_triples
 from assistant.process.private_files import make_private_folder, write_private

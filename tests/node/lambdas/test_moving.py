@@ -25,10 +25,9 @@ from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
 from assistant.domain.revisions import DeskKind
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
-from assistant.options.feedback.ports import TEXTS
+from assistant.options.feedback.mover import StoredOutbox
 from assistant.options.feedback.settings import MovingSettings
-from assistant.options.feedback.store import StoredFeedback
-from assistant.options.feedback.stored import FEEDBACK_FILES, StoredOutbox
+from assistant.options.feedback.store import FEEDBACK_FILES, TEXTS, StoredFeedback
 from assistant.process.aws.clients import open_client
 from assistant.process.aws.parameters import create_link_secret
 from assistant.process.settings import PreparingSettings

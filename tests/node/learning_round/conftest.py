@@ -16,10 +16,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
-from assistant.options.feedback.ports import TEXTS
 from assistant.options.feedback.settings import MovingSettings
-from assistant.options.feedback.store import StoredFeedback
-from assistant.options.feedback.stored import FEEDBACK_FILES
+from assistant.options.feedback.store import FEEDBACK_FILES, TEXTS, StoredFeedback
 from assistant.options.models_lab.settings import MakingSetsSettings
 from assistant.process.aws.parameters import create_link_secret
 from assistant.process.settings import PreparingSettings

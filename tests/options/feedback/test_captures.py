@@ -13,7 +13,7 @@ import pytest
 
 from assistant.domain.answers import AnswerRecord, FinishReason, Outcome
 from assistant.models.redaction import redacted
-from assistant.options.feedback.captures import CapturedCall, captured_calls
+from assistant.options.feedback.commands import CapturedCall, captured_calls
 from assistant.stores.captures import StoredCaptures
 from assistant.stores.records import StoredRecords
 from assistant.stores.sqlite_table import SqliteTable

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from assistant.domain.acts import Act, AgentAct
-from assistant.domain.answers import Sent, Verdict, VerdictLabel
+from assistant.domain.answers import Sent, StoredSent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.options.feedback import mover
 from assistant.options.feedback.events import FeedbackKind
@@ -160,10 +160,10 @@ async def test_a_row_that_cannot_be_read_does_not_hold_up_the_others(
         await acted(scene)
         of = scene.signals.of
 
-        def fail_on_sent(row: mover.OutboxRow, *given: object, **named: object) -> object:
-            if row.kind == "sent":
+        def fail_on_sent(done: object, *given: object, **named: object) -> object:
+            if type(done) is StoredSent:
                 raise ValueError("M-77")
-            return of(row, *given, **named)  # pyright: ignore[reportArgumentType]
+            return of(done, *given, **named)  # pyright: ignore[reportArgumentType]
 
         monkeypatch.setattr(scene.signals, "of", fail_on_sent)
         move = scene.move

@@ -20,7 +20,6 @@ from assistant.domain.answers import (
     VerdictLabel,
 )
 from assistant.options.feedback.events import FeedbackKind
-from assistant.options.feedback.ports import OutboxKind, OutboxRow
 from assistant.options.feedback.section import FeedbackSection
 from assistant.options.feedback.signals import ShownAnswer, Signal, Signals
 from tests.contracts import samples
@@ -45,10 +44,8 @@ def of(
     is_whole: bool = True,
     secret: bytes = SECRET,
 ) -> list[Signal]:
-    kinds: dict[type, OutboxKind] = {StoredVerdict: "verdict", StoredSent: "sent", StoredAct: "act"}
-    row = OutboxRow("1", kinds.get(type(stored), "answer"), record.answer_id, stored)
     signals = Signals(tenant(feedback), secret=secret)
-    return signals.of(row, shown(record, is_whole=is_whole))
+    return signals.of(stored, shown(record, is_whole=is_whole))
 
 
 def verdict(verdict: Verdict = GOOD) -> StoredVerdict:
@@ -61,9 +58,9 @@ def sent(text: str) -> StoredSent:
 
 def test_an_edit_is_held_against_the_reply_that_was_written() -> None:
     record = answered()
-    row = OutboxRow("1", "sent", record.answer_id, sent("Take it twice a day, please."))
+    reply = sent("Take it twice a day, please.")
     answer = replace(shown(record, is_whole=False), reply="Take it twice a day.")
-    [signal] = Signals(tenant(None), secret=SECRET).of(row, answer)
+    [signal] = Signals(tenant(None), secret=SECRET).of(reply, answer)
     assert signal.event.edit is not None
     assert (signal.event.edit.distance, signal.event.edit.words) == (1, 6)
 
@@ -111,8 +108,7 @@ def test_the_same_act_makes_the_same_id_and_another_tenant_or_kind_another() -> 
     first, again = of(verdict(), answered())[0].event, of(verdict(), answered(minute=5))[0].event
     assert first.event_id == again.event_id
     other = Signals(tenant(name="pharmacy"), secret=SECRET)
-    row = OutboxRow("1", "verdict", "a1", verdict())
-    assert other.of(row, shown(answered()))[0].event.event_id != first.event_id
+    assert other.of(verdict(), shown(answered()))[0].event.event_id != first.event_id
     same_id = StoredSent(answer_id="a1", agent="ana", at=AT, sent=Sent(send_id="v1", text="x"))
     assert of(same_id, answered())[0].event.event_id != first.event_id
 

@@ -7,7 +7,14 @@ from datetime import timedelta
 import pytest
 
 from assistant.domain.answers import AnswerRecord, Outcome, Sentence, Support, Verdict, VerdictLabel
-from assistant.options.models_lab.variants import Share, VariantCounts, count_variants, harm_of, rise, share
+from assistant.options.models_lab.commands.canary import (
+    Share,
+    VariantCounts,
+    count_variants,
+    harm_of,
+    rise,
+    share,
+)
 from tests.contracts.samples import NOON, answer
 from tests.fakes.answering import InMemoryRecords
 

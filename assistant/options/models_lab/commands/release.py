@@ -13,15 +13,14 @@ import typer
 from typer import Argument, Option
 
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
-from assistant.options.feedback.capture_commands import Hours, OfDeployment
+from assistant.options.feedback.commands import Hours, OfDeployment
 from assistant.tenant.deployment import ModelsSection
 from assistant.tenant.manifests import DEFAULT_INSTANCES, LlmManifest, load_llm_manifest
 from assistant.tenant.prices import HOURS_A_MONTH, load_prices
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain, table
 
 if TYPE_CHECKING:
-    from assistant.options.models_lab.commands.canary import Canary
-    from assistant.options.models_lab.variants import VariantCounts
+    from assistant.options.models_lab.commands.canary import Canary, VariantCounts
     from assistant.terminal.account import Deployed
 
 _ARTIFACTS = Path("model_artifacts/llm")
@@ -144,7 +143,7 @@ def _show_compared(
 
 def _show_counts(options: GlobalOptions, tenant: str, hours: int, *, deployed: bool) -> None:
     """Show answers, marks, withheld text and failures by variant. Status 1 where the canary is worse."""
-    from assistant.options.models_lab.variants import FATES, harm_of
+    from assistant.options.models_lab.commands.canary import FATES, harm_of
 
     counts = asyncio.run(_count(options, tenant, hours, deployed=deployed))
     worse = harm_of(counts)
@@ -167,7 +166,7 @@ def _show_counts(options: GlobalOptions, tenant: str, hours: int, *, deployed: b
 async def _count(
     options: GlobalOptions, tenant: str, hours: int, *, deployed: bool
 ) -> dict[str, VariantCounts]:
-    from assistant.options.models_lab.variants import count_variants
+    from assistant.options.models_lab.commands.canary import count_variants
     from assistant.stores.opened import open_deployed
     from assistant.stores.records import RECORDS
 
