@@ -13,6 +13,7 @@ from assistant.answer.check import CheckText
 from assistant.answer.elements import Beside, CallBounds, Hydration
 from assistant.answer.end import EndAnswer
 from assistant.answer.events import AnswerEvent, Sources, Started
+from assistant.answer.index_watch import IndexState
 from assistant.answer.prepared import PreparedAnswer, Run
 from assistant.answer.prompt import BuildPrompt
 from assistant.answer.quote import MakeQuote, Quote
@@ -20,7 +21,7 @@ from assistant.answer.rank import RankDocuments, Ranked
 from assistant.answer.read import ReadQuestion
 from assistant.answer.record import KeepRecord
 from assistant.answer.search import SearchSources
-from assistant.answer.services import IndexState, TenantServices, begin_answer, fail_span
+from assistant.answer.services import TenantServices, begin_answer, fail_span
 from assistant.answer.sources import SearchScope, SourceSearch
 from assistant.answer.take import AnswerRequest, TakeQuestion
 from assistant.answer.write import ModelText

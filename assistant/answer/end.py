@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from assistant.answer.check import LEFT, NO_UNITS, Sentences, before_stop
 from assistant.answer.elements import Hydration, what_is_missing, why_not_answered
@@ -67,37 +67,40 @@ class EndAnswer:
 
     def run(self, said: Sentences, begun: AnswerRecord, prepared: PreparedAnswer) -> Ending:
         """Return the ending, and end all reads. ``begun``: the record when the answer began."""
-        ending = _of_text(said, prepared)
+        outcome = _outcome_of(said, prepared)
         prepared.run.hydration.cancel()
-        told = self._told(ending, said, begun, prepared)
-        reason = ending.reason
-        if ending.finish_reason is FinishReason.NO_EVIDENCE and told.loading:
+        told = self._told(outcome, said, begun, prepared)
+        reason = outcome.reason
+        if outcome.finish_reason is FinishReason.NO_EVIDENCE and told.loading:
             missing = "; ".join(map(str, told.loading))
             reason = f"The knowledge base is not complete ({missing}): ask again later. {reason}"
-        return replace(ending, told=told, reason=reason)
+        return Ending(outcome.outcome, outcome.error_code, outcome.finish_reason, reason, told)
 
     def _told(
-        self, ending: Ending, said: Sentences, begun: AnswerRecord, prepared: PreparedAnswer
+        self, outcome: _TextOutcome, said: Sentences, begun: AnswerRecord, prepared: PreparedAnswer
     ) -> AnswerEnding:
-        quote, hydration, mode = prepared.quote, prepared.run.hydration, ending.told.mode
-        is_done, is_whole = ending.outcome is Outcome.DONE, self._is_of_whole_sources(said, mode, prepared)
-        certainty = ending.told.certainty if is_whole else ending.told.certainty and Certainty.POSSIBLY
-        needs_nobody = is_whole and _is_settled(ending.told, quote, hydration)
+        """Return what the record and the last event say beside the text."""
+        quote, hydration, mode = prepared.quote, prepared.run.hydration, outcome.mode
+        is_done, is_whole = outcome.outcome is Outcome.DONE, self._is_of_whole_sources(said, mode, prepared)
+        certainty = outcome.certainty
+        if certainty is not None and not is_whole:
+            certainty = Certainty.POSSIBLY
+        needs_nobody = is_whole and _is_settled(outcome, quote, hydration)
         offers_draft = mode is not None and is_whole and certainty is not Certainty.POSSIBLY
-        asked = {element.part for element in hydration.answering}
+        asked_parts = {element.part for element in hydration.answering}
         return AnswerEnding(
             mode=mode,
             certainty=certainty,
-            fallback=ending.told.fallback,
+            fallback=said.fallback if mode is not None else None,
             also=quote.also if mode else (),
             clarify=what_is_missing(hydration.answering) if is_done else None,
             unanswered=tuple(
-                one.query.question
-                for part, one in enumerate(quote.evidence)
-                if mode is Mode.QUOTED and not one.is_found and part not in asked
+                evidence.query.question
+                for part, evidence in enumerate(quote.evidence)
+                if mode is Mode.QUOTED and not evidence.is_found and part not in asked_parts
             ),
             reply_draft=quote.reply_draft if offers_draft else None,
-            escalation=None if needs_nobody or ending.finish_reason is None else begun.escalation,
+            escalation=None if needs_nobody or outcome.finish_reason is None else begun.escalation,
             degraded=tuple(dict.fromkeys(prepared.run.scope.degraded)),
             asked=hydration.asked(begun.asked),
             loading=prepared.index.loading if is_done else (),
@@ -115,51 +118,69 @@ class EndAnswer:
         return not sources or prepared.index.is_whole(sources)
 
 
-def _of_text(said: Sentences, prepared: PreparedAnswer) -> Ending:
-    """Return the ending by what was shown: without what else ``done`` says of it."""
+@dataclass(frozen=True, slots=True)
+class _TextOutcome:
+    """What came of the text of an answer."""
+
+    outcome: Outcome
+    error_code: str | None = None
+    finish_reason: FinishReason | None = None
+    """None where nobody reads the end."""
+    reason: str | None = None
+    mode: Mode | None = None
+    """Whose text it is; None where the agent has none."""
+    certainty: Certainty | None = None
+    """Of a written answer, as far as its text says."""
+
+
+def _outcome_of(said: Sentences, prepared: PreparedAnswer) -> _TextOutcome:
     if not said.is_over:  # an unexpected error, which the caller's caller handles
-        return Ending(Outcome.FAILED, AssistantError.code)
+        return _TextOutcome(Outcome.FAILED, AssistantError.code)
     if said.how in LEFT:
         outcome = Outcome.CANCELLED if said.how is Cause.CANCELLED else Outcome.DISCONNECTED
-        return Ending(outcome, str(said.how))
-    quote, hydration = prepared.quote, prepared.run.hydration
+        return _TextOutcome(outcome, str(said.how))
     if said.mode is Mode.WRITTEN:
-        is_cut = said.fallback is not None or said.how is FinishReason.LENGTH
-        is_filtered = said.how is FinishReason.CONTENT_FILTER
-        is_sure = said.is_sure and not (said.fallback or is_filtered or hydration.reads_another)
-        certainty = Certainty.ANSWERED if is_sure else Certainty.POSSIBLY
-        told = AnswerEnding(mode=Mode.WRITTEN, certainty=certainty, fallback=said.fallback)
-        finish_reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
-        if is_filtered:
-            finish_reason = FinishReason.CONTENT_FILTER
-        return Ending(Outcome.DONE, said.fallback, finish_reason, told=told)
+        return _of_written(said, prepared.run.hydration)
+    quote = prepared.quote
     if said.mode is Mode.QUOTED:
         is_cut = len(said.quoted) < len(before_stop(quote.blocks, prepared.question.request.stops))
         finish_reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
-        told = AnswerEnding(mode=Mode.QUOTED, fallback=said.fallback)
-        return Ending(Outcome.DONE, said.fallback, finish_reason, told=told)
+        return _TextOutcome(Outcome.DONE, said.fallback, finish_reason, mode=Mode.QUOTED)
     if said.fallback or (said.how is None and quote.answered):  # the agent still has the ranked sources
         code = said.fallback or NO_UNITS
-        return Ending(Outcome.DONE, code, FinishReason.SOURCES_ONLY, code)
+        return _TextOutcome(Outcome.DONE, code, FinishReason.SOURCES_ONLY, code)
     return _of_systems(_NOT_ANSWERED if said.is_refused else _why_not_found(quote), prepared)
 
 
-def _of_systems(reason: str, prepared: PreparedAnswer) -> Ending:
-    """Return the ending where documents answer nothing. ``reason``: why they do not."""
+def _of_written(said: Sentences, hydration: Hydration) -> _TextOutcome:
+    """Return the outcome of a model's text, of which at least one sentence was shown."""
+    finish_reason = FinishReason.STOP
+    if said.how is FinishReason.CONTENT_FILTER:
+        finish_reason = FinishReason.CONTENT_FILTER
+    elif said.fallback is not None or said.how is FinishReason.LENGTH:
+        finish_reason = FinishReason.LENGTH
+    is_filtered = finish_reason is FinishReason.CONTENT_FILTER
+    is_sure = said.is_sure and not (said.fallback or is_filtered or hydration.reads_another)
+    certainty = Certainty.ANSWERED if is_sure else Certainty.POSSIBLY
+    return _TextOutcome(Outcome.DONE, said.fallback, finish_reason, mode=Mode.WRITTEN, certainty=certainty)
+
+
+def _of_systems(reason: str, prepared: PreparedAnswer) -> _TextOutcome:
+    """Return the outcome where documents answer nothing. ``reason``: why they do not."""
     answering = prepared.run.hydration.answering
     if any(element.slot.is_ready for element in answering):
-        return Ending(Outcome.DONE, None, FinishReason.STOP, told=AnswerEnding(mode=Mode.QUOTED))
+        return _TextOutcome(Outcome.DONE, None, FinishReason.STOP, mode=Mode.QUOTED)
     if of_systems := why_not_answered(answering):
         # Where a system is all that was asked, it says nothing that the documents are silent.
         parts, asked_parts = len(prepared.quote.evidence), len({element.part for element in answering})
         by_system = asked_parts == parts >= prepared.question.request.question.count("?")
         reason = of_systems if by_system else f"{of_systems} {reason}"
-    return Ending(Outcome.DONE, None, FinishReason.NO_EVIDENCE, reason)
+    return _TextOutcome(Outcome.DONE, None, FinishReason.NO_EVIDENCE, reason)
 
 
 def _why_not_found(quote: Quote) -> str:
     """Return why there is no answer, for the agent."""
-    if refusal := next((part.refusal for part in quote.evidence if part.refusal), ""):
+    if refusal := next((evidence.refusal for evidence in quote.evidence if evidence.refusal), ""):
         return refusal
     best = quote.evidence[0].ranked.best
     if best is None:
@@ -167,10 +188,12 @@ def _why_not_found(quote: Quote) -> str:
     return f"Not in the knowledge base. The nearest document is “{shown_title(best.card.title)}”."
 
 
-def _is_settled(told: AnswerEnding, quote: Quote, hydration: Hydration) -> bool:
-    """Whether the agent needs to ask nobody: a written answer is certain, or an approved answer, a table or a
-    live system answers each question. A quoted section is only near."""
-    if told.mode is not Mode.QUOTED:
-        return told.certainty is Certainty.ANSWERED
-    ready = {asked.part for asked in hydration.answering if asked.slot.is_ready}
-    return all(one.answer is not None or part in ready for part, one in enumerate(quote.evidence))
+def _is_settled(outcome: _TextOutcome, quote: Quote, hydration: Hydration) -> bool:
+    """Return whether the agent needs to ask nobody: a written answer is certain, or an approved answer, a
+    table or a live system answers each question. A quoted section is only near."""
+    if outcome.mode is not Mode.QUOTED:
+        return outcome.certainty is Certainty.ANSWERED
+    ready_parts = {element.part for element in hydration.answering if element.slot.is_ready}
+    return all(
+        evidence.answer is not None or part in ready_parts for part, evidence in enumerate(quote.evidence)
+    )

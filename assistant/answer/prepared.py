@@ -7,10 +7,11 @@ from typing import Literal
 
 from assistant.answer.elements import Hydration
 from assistant.answer.events import Cause
+from assistant.answer.index_watch import IndexState
 from assistant.answer.prompt import Prompt
 from assistant.answer.quote import Quote
 from assistant.answer.read import Queries
-from assistant.answer.services import IndexState, Interruption
+from assistant.answer.services import Interruption
 from assistant.answer.sources import SearchScope
 from assistant.answer.take import Question
 from assistant.domain.answers import LiveMatch, RedFlag

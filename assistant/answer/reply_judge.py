@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 
@@ -21,7 +21,7 @@ from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError
 from assistant.domain.public import PublicModel
 from assistant.stores.ports import AnswerGenerator, ChatMessage, GenerationRequest
-from assistant.text.caches import remember_texts
+from assistant.text.caches import TextCache
 from assistant.text.language import SentenceSpan, split_sentences
 
 _log = structlog.get_logger(__name__)
@@ -76,7 +76,10 @@ class JudgeReply:
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
-        self._known = remember_texts(_KEPT)(_nothing_yet)
+        self._verdicts = TextCache[Verdict](_KEPT)
+        """By the question and its lines, the sentence before, and the sentence."""
+        self._missing = TextCache[str](_KEPT)
+        """By the question and its lines, and the whole text; empty: it lacks no value."""
 
     async def run(
         self, text: str, *, lines: Sequence[str], question: str, before: str | None, deadline: Deadline
@@ -88,16 +91,18 @@ class JudgeReply:
         """
         spans, asked = split_sentences(text), (before, question, *lines)
         texts = [quoted(span.text) for span in spans]
-        known = [self._known(*asked, *pair) for pair in pairwise(["", *texts])]
-        missing, usage = self._known(*asked, text), Usage()
-        new = [n for n, verdict in enumerate(known, start=1) if not verdict]
-        if new or not missing:
+        keys = [(*asked, *pair) for pair in pairwise(["", *texts])]
+        judged = {n: verdict for n, key in enumerate(keys, start=1) if (verdict := self._verdicts.get(key))}
+        missing, usage = self._missing.get((*asked, text)), Usage()
+        new = [n for n in range(1, len(texts) + 1) if n not in judged]
+        if new or missing is None:
             slots = {
                 "before": f"The question before it: {quoted(before)}\n\n" if before else "",
                 "question": quoted(question),
                 "lines": "\n".join(f"{n}. {line}" for n, line in enumerate(lines, start=1)),
                 "sentences": "\n".join(
-                    f"{n}. {one}" if n in new else f"- {one}" for n, one in enumerate(texts, start=1)
+                    f"{n}. {sentence}" if n in new else f"- {sentence}"
+                    for n, sentence in enumerate(texts, start=1)
                 ),
             }
             answer = await self._asked(slots, new, lines, deadline)
@@ -105,16 +110,20 @@ class JudgeReply:
                 return None
             verdicts, usage = answer
             for verdict in verdicts.sentences:
-                known[verdict.n - 1][:] = [verdict]
-            missing[:] = [verdicts.missing]
-        checks = [*_faults(spans, [verdict for verdict, *_ in known], lines)]
-        if missing[0]:
-            checks.append(ReplyCheck.found("missing", (missing[0],)))
+                judged[verdict.n] = verdict
+                self._verdicts.keep(keys[verdict.n - 1], verdict)
+            missing = verdicts.missing or ""
+            self._missing.keep((*asked, text), missing)
+        checks = [*_faults(spans, [judged[n] for n in sorted(judged)], lines)]
+        if missing:
+            checks.append(ReplyCheck.found("missing", (missing,)))
         return CheckedReply(tuple(checks), usage=usage)
 
     async def _asked(
         self, slots: dict[str, str], new: Sequence[int], lines: Sequence[str], deadline: Deadline
     ) -> tuple[Verdicts, Usage] | None:
+        """Return the model's verdicts of the sentences with the numbers ``new``, and what was counted; None
+        where it gave none that can be read in time."""
         tenant, writer = self._services.tenant, self._services.writer
         template = load_prompt(PROMPT)
         messages = rendered(
@@ -157,17 +166,13 @@ async def _text_within(
     return text[:most], usage
 
 
-def _nothing_yet(*_key: str | None) -> list[Any]:
-    """Return the place of a verdict, by what it is about."""
-    return []
-
-
 def _parsed(reply: str, asked: Sequence[int], lines: Sequence[str]) -> Verdicts:
     """Return the verdicts. Raises ValueError (ValidationError is one) for anything else."""
     verdicts = Verdicts.model_validate_json(reply[reply.find("{") : reply.rfind("}") + 1], strict=True)
-    if [one.n for one in verdicts.sentences] != list(asked):
+    if [verdict.n for verdict in verdicts.sentences] != list(asked):
         raise ValueError("other sentences")
-    if any(one.line is not None and not 1 <= one.line <= len(lines) for one in verdicts.sentences):
+    cited = [verdict.line for verdict in verdicts.sentences if verdict.line is not None]
+    if any(not 1 <= line <= len(lines) for line in cited):
         raise ValueError("no such line")
     if verdicts.missing and quoted(verdicts.missing).casefold() not in "\n".join(lines).casefold():
         raise ValueError("no line has what is missing")
@@ -177,12 +182,13 @@ def _parsed(reply: str, asked: Sequence[int], lines: Sequence[str]) -> Verdicts:
 def _faults(
     spans: Sequence[SentenceSpan], verdicts: Sequence[Verdict], lines: Sequence[str]
 ) -> Iterator[ReplyCheck]:
-    for span, one in zip(spans, verdicts, strict=True):
-        if one.verdict != "held":
+    """Yield a fault for each sentence that the lines do not hold. ``verdicts``: of the sentences."""
+    for span, verdict in zip(spans, verdicts, strict=True):
+        if verdict.verdict != "held":
             yield ReplyCheck.found(
-                "contradicts" if one.verdict == "opposite" else "not_held",
-                (one.words,) if one.words and one.words in span.text else (),
+                "contradicts" if verdict.verdict == "opposite" else "not_held",
+                (verdict.words,) if verdict.words and verdict.words in span.text else (),
                 words=span.text,
                 start=span.start,
-                line=None if one.line is None else lines[one.line - 1],
+                line=None if verdict.line is None else lines[verdict.line - 1],
             )

@@ -163,9 +163,10 @@ async def _served(
 ) -> ServedTenant:
     """``pinned``: searches name the version of the stores' model, wherever the alias points."""
     from assistant.answer.answer import AnswerQuestion
+    from assistant.answer.index_watch import IndexWatch
     from assistant.answer.offers import TEXTS
     from assistant.answer.reply import WriteReply
-    from assistant.answer.services import CitedDocuments, IndexWatch, LiveData, TenantServices
+    from assistant.answer.services import CitedDocuments, LiveData, TenantServices
     from assistant.documents.receipt import WithdrawalReceipts
     from assistant.stores.two_people import TwoPeople
 

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from assistant.answer.services import IndexWatch
+from assistant.answer.index_watch import IndexWatch
 from assistant.documents.sources import FirstLoads, KnowledgeSource, KnowledgeSources
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
@@ -113,6 +114,33 @@ async def test_damage_is_unavailable_and_never_an_empty_answer(
                     assert state.is_foreign
                     with pytest.raises(SearchUnavailableError):
                         watch.require_own()
+
+
+class Interrupted:
+    """The reading side of an index that stops answering."""
+
+    def __init__(self, search: PassageSearch) -> None:
+        self._search = search
+        self.is_down = False
+
+    def __getattr__(self, name: str) -> Any:
+        if self.is_down:
+            raise SearchUnavailableError("The passage index does not answer.")
+        return getattr(self._search, name)
+
+
+async def test_another_tenants_index_stays_refused_while_it_does_not_answer(
+    twin: Twin, states: StoredStates
+) -> None:
+    await known(twin, ["other-1"])
+    await states.put_many([live("d1")])
+    search = Interrupted(twin.search)
+    watch = watch_of(cast("PassageSearch", search), states)
+    assert (await watch.check()).is_foreign
+    search.is_down = True
+    assert (await watch.check()).problem == "The passage index does not answer."
+    with pytest.raises(SearchUnavailableError):
+        watch.require_own()
 
 
 async def test_an_index_is_whole_that_has_what_is_live_or_more(twin: Twin, states: StoredStates) -> None:

@@ -27,11 +27,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from assistant.answer.excerpts import fill_record, shown_again
+from assistant.answer.index_watch import IndexState, IndexWatch
 from assistant.answer.services import (
     AnswerWriter,
     CitedDocuments,
-    IndexState,
-    IndexWatch,
     LiveData,
     TenantServices,
 )

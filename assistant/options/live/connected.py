@@ -78,9 +78,9 @@ class _SharedCall:
     task: asyncio.Task[Reading] = field(init=False)
     waiting: int = 0
     is_over: bool = False
-    """Whether the system's part has ended: the record that follows is not cancelled."""
-    left_as: ElementProblem = ElementProblem.CANCELLED
-    """What the record says of a cancelled call."""
+    """Whether the system's part has ended, as its task says: the record that follows is not cancelled."""
+    left_as: ElementProblem | None = None
+    """Why ``_SharedCalls`` cancelled it, for the record."""
 
 
 class _SharedCalls:
@@ -144,10 +144,10 @@ class _SharedCalls:
 
     def _end(self, call: _SharedCall, problem: ElementProblem) -> None:
         """Cancel a call that still waits for its system; the record says ``problem``."""
-        if call.task.done() or call.is_over:
+        if call.task.done() or call.is_over or call.left_as is not None:
             return
         self._forget(call)
-        call.is_over, call.left_as = True, problem
+        call.left_as = problem
         call.task.cancel()
 
 
@@ -228,9 +228,13 @@ class ConnectedElements:
             raise LiveReadError(ElementProblem.NOT_FOUND, nothing, about=about)
         if data.rows and reading.row_count > MOST_ROWS:
             about = f"{about} (first {MOST_ROWS} of {reading.row_count})"
-        another = _another(live, reading, caller, about)
+        about_another = _about_another(live, reading, caller, about)
         return Filled(
-            data, reading.as_of, another or about, cached=is_cached, is_of_another=another is not None
+            data,
+            reading.as_of,
+            about if about_another is None else about_another,
+            cached=is_cached,
+            is_of_another=about_another is not None,
         )
 
     async def close(self) -> None:
@@ -298,7 +302,7 @@ class ConnectedElements:
         call = self._shared.get(call_key)
         if call is None:
             call = _SharedCall(call_key)
-            self._shared.begin(call, self._call(call, live, parameters, caller, deadline))
+            self._shared.begin(call, self._read_and_record(call, live, parameters, caller, deadline))
         reading = await self._shared.wait(call, deadline)
         if live.operation.cache_s:
             self._keep(cache_key, reading, live.operation.cache_s)
@@ -314,7 +318,7 @@ class ConnectedElements:
         ):
             del self._cache[next(iter(self._cache))]
 
-    async def _call(
+    async def _read_and_record(
         self,
         call: _SharedCall,
         live: _LiveElement,
@@ -326,13 +330,13 @@ class ConnectedElements:
         outcome = str(ElementProblem.SYSTEM_UNAVAILABLE)  # what an agent sees of a defect of ours
         began_s = self.clock.monotonic_s()
         try:
-            reading = await self._called(live, parameters, caller, deadline)
+            reading = await self._request_and_check(live, parameters, caller, deadline)
             outcome = _READY
         except LiveReadError as error:
             outcome = str(error.problem)
             raise
         except asyncio.CancelledError:
-            outcome = str(call.left_as)
+            outcome = str(call.left_as or ElementProblem.CANCELLED)
             raise
         finally:
             call.is_over = True
@@ -342,9 +346,10 @@ class ConnectedElements:
             await self._record(live, caller, _subject(live, caller, parameters.values), outcome)
         return reading
 
-    async def _called(
+    async def _request_and_check(
         self, live: _LiveElement, parameters: FoundParameters, caller: Caller, deadline: Deadline
     ) -> Reading:
+        """Call the system, and read its response. Raises LiveReadError, TimeoutError."""
         operation = live.operation
         limit_s = min(operation.deadline_s or live.system.deadline_s, live.system.deadline_s)
         call_deadline = Deadline.after(min(limit_s, deadline.remaining_s()), clock=self.clock)
@@ -449,8 +454,8 @@ def check_status(response: SystemResponse, *, source: str) -> None:
     raise LiveReadError(problem, f"{source} {message}")
 
 
-def _another(live: _LiveElement, reading: Reading, caller: Caller, about: str) -> str | None:
-    """Return what to show as the parameters where the question names another thing than what was read.
+def _about_another(live: _LiveElement, reading: Reading, caller: Caller, about: str) -> str | None:
+    """Return what was read, as an answer says it, where the question names another thing; else None.
 
     Raises LiveReadError where the element does not show the name: nobody could tell whose value it is.
     """

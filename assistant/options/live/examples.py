@@ -32,12 +32,14 @@ _LIMIT_S = 2.0
 _LEAST_OF_A_NAME = 5
 """Letters of a name."""
 _WORD = re.compile(r"[^\W\d_]+")
-_PIECE = re.compile(r"\S+")
-_BARE = re.compile(r"[^\W_](?:.*[^\W_])?")
+_INSIDE = re.compile(r"[^\W_](?:.*[^\W_])?")
+"""What punctuation stands around: "4471-2208" of "(4471-2208)?"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
+    """A question that a connector has, such as ("orders", "Where is the order?", …, "orders.status")."""
+
     system: str
     text: str
     vector: Sequence[float]
@@ -56,25 +58,19 @@ class LiveExamples(Beside):
         self._weights = shipped_weights("live")
         self._scale = CosineScale.of(services.tenant.embedding)
         self._language = language(services.tenant.language)
-        connectors = {entry.name: entry.inline for entry in self._reach if entry.inline is not None}
-        operations = [operation for connector in connectors.values() for operation in connector.operations]
-        parameters = [parameter for operation in operations for parameter in operation.parameters]
+        connectors = [entry.inline for entry in self._reach if entry.inline is not None]
+        operations = [operation for connector in connectors for operation in connector.operations]
         self._ids = [
             (parameter.pattern, parameter.shown_as)
-            for parameter in parameters
+            for operation in operations
+            for parameter in operation.parameters
             if parameter.pattern is not None
         ]
-        offered = (
-            text
-            for element_type in self._types.values()
-            for text in (element_type.title, *element_type.about)
-        )
-        words = (
-            text
-            for connector in connectors.values()
-            for text in (*_words_of(connector), *connector.not_about)
-        )
-        self._words = frozenset(_WORD.findall(fold(" ".join((*offered, *words)))))
+        """Pattern of an id, and what a question calls it: "order"."""
+        words = [text for connector in connectors for text in (*_words_of(connector), *connector.not_about)]
+        for element_type in self._types.values():
+            words += (element_type.title, *element_type.about)
+        self._own_words = frozenset(_WORD.findall(fold(" ".join(words))))
         self._reads_names = any(result.names for operation in operations for result in operation.results)
         self.are_there = any(element_type.about for element_type in self._types.values())
         self._examples = Loaded(
@@ -82,18 +78,20 @@ class LiveExamples(Beside):
         )
 
     def plain(self, text: str) -> str:
-        """Return a text with "the order" for "order 4471-2208", as the examples are written."""
+        """Return a text with words in place of ids, as the examples are written: "Is the order late?" for
+        each of "Is 4471-2208 late?", "Is order 4471-2208 late?" and "Is the order 4471-2208 late?"."""
         words: list[str] = []
-        for piece in _PIECE.findall(text):
-            bare = _BARE.search(piece)
-            label = self._label_of(bare[0]) if bare else None
-            if bare is None or label is None:
-                words.append(piece)
+        for word in text.split():
+            inside = _INSIDE.search(word)
+            label = self._label_of(inside[0]) if inside else None
+            if inside is None or label is None:
+                words.append(word)
                 continue
             if words and fold(words[-1]) == fold(label):
                 words.pop()
-            after = piece[bare.end() :]
-            words.append(f"{label}{after}" if words and fold(words[-1]) == "the" else f"the {label}{after}")
+            if not words or fold(words[-1]) != "the":
+                words.append("the")
+            words.append(label + word[inside.end() :])
         return " ".join(words)
 
     def without_names(self, question: str, *, known: Collection[str]) -> str:
@@ -114,7 +112,7 @@ class LiveExamples(Beside):
             word
             for word in words
             if len(word) >= _LEAST_OF_A_NAME
-            and word not in self._words
+            and word not in self._own_words
             and word not in known
             and not self._language.is_common(word)
             and not self._language.is_common(word.removesuffix("s"))
@@ -131,41 +129,50 @@ class LiveExamples(Beside):
         ``vector``: of the question as examples are written; ``live``: the head's score that it asks for live
         data (``PlainReading.live_score``).
         """
-        nearest: dict[str, tuple[float, str]] = {}
-        against: dict[str, float] = {}
-        for example in self._examples.value or ():
-            cosine = self._scale.value(sum(map(mul, vector, example.vector)))
-            if example.element is None:
-                against[example.system] = max(cosine, against.get(example.system, -1.0))
-            elif cosine > nearest.get(example.element, (-1.0, ""))[0]:
-                nearest[example.element] = cosine, example.text
+        nearest, of_none = self._nearest(vector)
+        live = USUAL_LIVE if live is None else live
         matches: list[LiveMatch] = []
+        is_read = False
         for name, (cosine, example) in sorted(
-            nearest.items(), key=lambda one: (-round(one[1][0], 4), one[0])
+            nearest.items(), key=lambda element: (-round(element[1][0], 4), element[0])
         ):
-            other = against.get(system_of(name))
-            least = self._least_cosine(other, USUAL_LIVE if live is None else live)
-            state = LiveMatchState.READ
-            if cosine < least:
-                is_about_other = other is not None and other >= cosine
-                state = LiveMatchState.NOT_ABOUT if is_about_other else LiveMatchState.FAR
-            elif any(match.state is LiveMatchState.READ for match in matches):
-                state = LiveMatchState.OTHER
+            against = of_none.get(system_of(name))
+            least = self._least_cosine(against, live)
+            if cosine >= least:
+                state = LiveMatchState.OTHER if is_read else LiveMatchState.READ
+                is_read = True
+            else:
+                is_nearer_none = against is not None and against >= cosine
+                state = LiveMatchState.NOT_ABOUT if is_nearer_none else LiveMatchState.FAR
             matches.append(
                 LiveMatch(
                     element=name,
                     state=state,
                     cosine=round(cosine, 3),
                     least=round(least, 3),
-                    against=None if other is None else round(other, 3),
+                    against=None if against is None else round(against, 3),
                     unknown_words=0,
                     example=example,
                 )
             )
         return matches
 
+    def _nearest(self, vector: Sequence[float]) -> tuple[dict[str, tuple[float, str]], dict[str, float]]:
+        """Return cosine and text of each element's nearest example, by element; and the highest cosine of the
+        questions that no element answers, by system."""
+        nearest: dict[str, tuple[float, str]] = {}
+        of_none: dict[str, float] = {}
+        for example in self._examples.value or ():
+            cosine = self._scale.value(sum(map(mul, vector, example.vector)))
+            if example.element is None:
+                of_none[example.system] = max(cosine, of_none.get(example.system, -1.0))
+            elif cosine > nearest.get(example.element, (-1.0, ""))[0]:
+                nearest[example.element] = cosine, example.text
+        return nearest, of_none
+
     def _least_cosine(self, against: float | None, live: float) -> float:
-        """Return the cosine with an example from which reading is likelier right than wrong.
+        """Return the cosine with an example from which reading is likelier right than wrong. ``against``:
+        the cosine with a question that no element answers.
 
         The weights score ``cosine``, ``nearer`` (cosine minus ``against``) and ``live``; 0 is even odds.
         """

@@ -11,20 +11,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from assistant.answer.services import LiveData
 from assistant.documents.shared_links import local_secret
+from assistant.options.live.connected import ConnectedElements
+from assistant.options.live.ports import ReadObserver
+from assistant.options.live.reads import AuditLiveReads, ReadElementAgain
+from assistant.options.live.replies import PostedReplies
 from assistant.options.live.section import LiveReach, called_of, systems_of, taker_of
 from assistant.options.live.stored import LIVE_READS, SENT_VALUES, SWITCHES, SystemSwitches
+from assistant.options.live.systems import HttpSystems, ReadSecret, SignRequest, SystemAccess
+from assistant.process.private_files import file_secret
 from assistant.process.settings import ServiceSettings
 from assistant.service.opened import tenant_secret_of
 from assistant.stores.opened import StoreChoice
 from assistant.tenant.deployed_names import LIVE_READS_SECRET_PURPOSE
 
 if TYPE_CHECKING:
-    from assistant.answer.services import LiveData
-    from assistant.options.live.connected import ConnectedElements
-    from assistant.options.live.ports import ReadObserver
-    from assistant.options.live.replies import PostedReplies
-    from assistant.options.live.systems import HttpSystems, ReadSecret, SignRequest, SystemAccess
     from assistant.process.aws.clients import AwsService
     from assistant.process.aws.parameters import StoredSecret
     from assistant.service.served import ServedTenant
@@ -38,41 +40,34 @@ async def open_live(
 ) -> LiveData:
     """Return what the tenant's live systems offer. Raises ConfigurationError for an address or a secret that
     cannot be used."""
-    from assistant.answer.services import LiveData
-
+    tenant = stores.tenant
     secret = await tenant_secret_of(stores, settings, key="live_reads", purpose=LIVE_READS_SECRET_PURPOSE)
     pseudonym = partial(customer_pseudonym, secret=secret)
-    systems = await _open_systems(stores, settings, observer=observer)
+    elements, replies = None, None
+    if entries := called_of(tenant):
+        calls = await _open_calls(entries, stores, settings, observer)
+        switches = await stores.of(SWITCHES)
+        # Read now, not while the first question waits: a system whose switch was not read is not called.
+        await asyncio.gather(*(switches.is_on(entry.name) for entry in entries), return_exceptions=True)
+        if systems_of(tenant):
+            elements = await _open_elements(calls, switches, pseudonym, stores, observer)
+        if (taker := taker_of(tenant)) is not None:
+            replies = PostedReplies(taker, calls, switches, stores.clock)
     return LiveData(
-        elements=systems and await systems.live(stores, pseudonym=pseudonym, observer=observer),
+        elements=elements,
         pseudonym=pseudonym,
         sent_values=await stores.of(SENT_VALUES),
-        replies=systems and systems.replies(stores),
+        replies=replies,
     )
 
 
-async def open_reads(served: ServedTenant, stores: StoreChoice) -> Sequence[object]:
-    """Return what the routes of live data ask for."""
-    from assistant.options.live.reads import AuditLiveReads, ReadElementAgain
-
-    answering, question, reads = served.answering, served.answer_question, await stores.of(LIVE_READS)
-    return (
-        ReadElementAgain(answering, reads=reads, bounds=question.bounds, as_asked=question.read.as_asked),
-        AuditLiveReads(
-            records=answering.records, reads=reads, pseudonym=answering.live.pseudonym, clock=stores.clock
-        ),
-    )
-
-
-async def _open_systems(
-    stores: StoreChoice, settings: ServiceSettings, *, observer: ReadObserver | None
-) -> CalledSystems | None:
-    """Return the tenant's systems that are called; None where there is none."""
-    entries = called_of(stores.tenant)
-    if not entries:
-        return None
-    from assistant.options.live.systems import HttpSystems
-
+async def _open_calls(
+    entries: Sequence[LiveReach],
+    stores: StoreChoice,
+    settings: ServiceSettings,
+    observer: ReadObserver | None,
+) -> HttpSystems:
+    """Return what calls the systems that have an address here."""
     credentials = Credentials(
         stores.tenant.name,
         settings.tenants_dir,
@@ -87,57 +82,48 @@ async def _open_systems(
     }
     calls = HttpSystems(accesses, clock=stores.clock)
     stores.stack.push_async_callback(calls.close)
-    switches = await stores.of(SWITCHES)
-    # Read now, not while the first question waits: a system whose switch was not read is not called.
-    await asyncio.gather(*(switches.is_on(entry.name) for entry in entries), return_exceptions=True)
     if observer is not None:
         for name in accesses:
             observer.watch_circuit(name, partial(calls.has_open_circuit, name))
-        observer.watch_credentials(lambda: [at for one in credentials.stored if (at := one.put_at)])
-    return CalledSystems(calls, switches)
+        observer.watch_credentials(lambda: [at for secret in credentials.stored if (at := secret.put_at)])
+    return calls
 
 
-@dataclass(frozen=True, slots=True)
-class CalledSystems:
-    """The way to a tenant's systems, for what reads them and for what posts replies."""
+async def _open_elements(
+    calls: HttpSystems,
+    switches: SystemSwitches,
+    pseudonym: Callable[[str], str],
+    stores: StoreChoice,
+    observer: ReadObserver | None,
+) -> ConnectedElements:
+    """Return what fills elements from the systems that have a connector."""
+    elements = ConnectedElements(
+        systems_of(stores.tenant),
+        limits_s={
+            source.reach: source.deadline_s
+            for source in reversed(stores.tenant.sources)
+            if source.reach is not None and source.deadline_s is not None
+        },
+        calls=calls,
+        switches=switches,
+        reads=await stores.of(LIVE_READS),
+        pseudonym=pseudonym,
+        clock=stores.clock,
+        observer=observer,
+    )
+    stores.stack.push_async_callback(elements.close)
+    return elements
 
-    calls: HttpSystems
-    switches: SystemSwitches
 
-    async def live(
-        self, stores: StoreChoice, *, pseudonym: Callable[[str], str], observer: ReadObserver | None
-    ) -> ConnectedElements | None:
-        """Return what fills elements from the systems; None where none has a connector. ``pseudonym`` makes
-        the name of a customer in the record of reads."""
-        if not systems_of(stores.tenant):
-            return None
-        from assistant.options.live.connected import ConnectedElements
-
-        elements = ConnectedElements(
-            systems_of(stores.tenant),
-            limits_s={
-                source.reach: source.deadline_s
-                for source in reversed(stores.tenant.sources)
-                if source.reach is not None and source.deadline_s is not None
-            },
-            calls=self.calls,
-            switches=self.switches,
-            reads=await stores.of(LIVE_READS),
-            pseudonym=pseudonym,
-            clock=stores.clock,
-            observer=observer,
-        )
-        stores.stack.push_async_callback(elements.close)
-        return elements
-
-    def replies(self, stores: StoreChoice) -> PostedReplies | None:
-        """Return what delivers sent replies; None where they are recorded only."""
-        taker = taker_of(stores.tenant)
-        if taker is None:
-            return None
-        from assistant.options.live.replies import PostedReplies
-
-        return PostedReplies(taker, self.calls, self.switches, stores.clock)
+async def open_reads(served: ServedTenant, stores: StoreChoice) -> Sequence[object]:
+    """Return what the routes of live data ask for."""
+    answering, question, reads = served.answering, served.answer_question, await stores.of(LIVE_READS)
+    return (
+        ReadElementAgain(answering, reads=reads, bounds=question.bounds, as_asked=question.read.as_asked),
+        AuditLiveReads(
+            records=answering.records, reads=reads, pseudonym=answering.live.pseudonym, clock=stores.clock
+        ),
+    )
 
 
 def customer_pseudonym(customer: str, *, secret: bytes) -> str:
@@ -148,7 +134,12 @@ def customer_pseudonym(customer: str, *, secret: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Where the credentials of a tenant's systems are."""
+    """Where the credentials of a tenant's systems are. ``[[reach]] secret`` names one of
+
+    - ``secretsmanager:NAME``: in AWS, read again when it changes;
+    - ``file:PATH``: below the folder of the tenant files;
+    - ``state:NAME``: in the state folder of a laptop, made where it is absent.
+    """
 
     tenant: str
     tenants_dir: Path
@@ -161,8 +152,6 @@ class Credentials:
 
     async def access(self, entry: LiveReach, url: str) -> SystemAccess:
         """Return how a system is called. Raises ConfigurationError for a secret that cannot be used."""
-        from assistant.options.live.systems import SystemAccess
-
         has_secret = entry.auth in ("token", "oauth")
         return SystemAccess(
             name=entry.name,
@@ -178,12 +167,10 @@ class Credentials:
     async def _secret(self, entry: LiveReach) -> ReadSecret:
         scheme, _, name = entry.secret_name.partition(":")
         if scheme == _SECRETS_MANAGER:
-            from assistant.process.aws.parameters import StoredSecret
+            from assistant.process.aws.parameters import StoredSecret  # no AWS package on a laptop
 
             self.stored.append(StoredSecret(await self.aws(_SECRETS_MANAGER), name=name))
             return self.stored[-1]
-        from assistant.process.private_files import file_secret
-
         if scheme == "file":
             return partial(file_secret, self.tenants_dir / name)
         local_secret(  # made on first use, or refused
