@@ -19,16 +19,17 @@ from assistant.answer.offers import OFFERS, Named
 from assistant.answer.route import Router, read_router
 from assistant.answer.services import TenantServices
 from assistant.answer.vocabulary import Vocabulary
-from assistant.domain.desk import GlossaryEntry, ItemState
-from assistant.domain.documents import KnownWords
-from assistant.domain.errors import AssistantError, ConfigurationError
-from assistant.domain.revisions import (
+from assistant.domain.desk import (
     Body,
     DeskItem,
     DeskKind,
+    GlossaryEntry,
+    ItemState,
     ReleaseState,
     RouterRelease,
 )
+from assistant.domain.documents import KnownWords
+from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.stores.ports import LiveDesk
 from assistant.tenant.tenant import TenantConfig
 

@@ -27,9 +27,8 @@ from assistant.answer.take import AnswerRequest, TakeQuestion
 from assistant.answer.write import ModelText
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Deadline
-from assistant.domain.context import CareContext
 from assistant.domain.errors import AssistantError
-from assistant.domain.identity import Identity
+from assistant.domain.identity import CareContext, Identity
 
 _HEAD_START_S = 0.001
 """Lead of the request to the model over making the sources: making them would delay it by more than this, and

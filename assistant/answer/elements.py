@@ -20,9 +20,11 @@ from assistant.answer.services import TenantServices
 from assistant.answer.sources import SearchScope
 from assistant.domain.answers import LiveMatch, LiveMatchState, SourceAsked
 from assistant.domain.clock import Deadline
-from assistant.domain.elements import (
+from assistant.domain.errors import AssistantError, DeadlineExceededError
+from assistant.domain.live import (
     LONGEST_SHOWN,
     MOST_ELEMENTS,
+    Caller,
     Element,
     ElementData,
     ElementDisplay,
@@ -30,11 +32,13 @@ from assistant.domain.elements import (
     ElementProblem,
     ElementRow,
     ElementState,
+    ElementType,
     ElementUse,
     ElementValue,
+    Filled,
+    LiveElements,
+    LiveReadError,
 )
-from assistant.domain.errors import AssistantError, DeadlineExceededError
-from assistant.domain.filling import Caller, ElementType, Filled, LiveElements, LiveReadError
 from assistant.option import Place
 from assistant.text.markup import label_of
 

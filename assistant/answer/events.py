@@ -22,7 +22,7 @@ from assistant.domain.answers import (
     Source,
     Usage,
 )
-from assistant.domain.elements import Element
+from assistant.domain.live import Element
 from assistant.domain.public import PublicModel
 
 UNCHECKED = "Red flags are checked in English only. Judge yourself whether this is an emergency."

@@ -30,7 +30,7 @@ from assistant.answer.take import Question
 from assistant.domain.answers import AnswerRecord, FinishReason
 from assistant.domain.documents import RankedPassage, StoredDocument, Unit
 from assistant.domain.errors import ConfigurationError, TooLargeError
-from assistant.domain.filling import LiveElements
+from assistant.domain.live import LiveElements
 from assistant.stores.ports import ChatMessage
 from assistant.text.caches import remember_texts
 

@@ -24,7 +24,7 @@ from assistant.answer.vocabulary import KnownWordsReader
 from assistant.domain.answers import AnswerRecord, LiveMatch, Reading, RedFlag
 from assistant.domain.documents import KnownWords
 from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError
-from assistant.domain.filling import Caller
+from assistant.domain.live import Caller
 
 _RED_FLAGS_LIMIT_S = 2.0
 

@@ -44,14 +44,12 @@ from assistant.domain.answers import (
     Mode,
     Outcome,
     QuotedUnit,
-    RecordId,
     ReplyBody,
     ReplyCheck,
     Usage,
     source_kind,
 )
 from assistant.domain.clock import Deadline
-from assistant.domain.context import CareContext
 from assistant.domain.errors import (
     AnswerInterruptedError,
     ConflictError,
@@ -59,8 +57,9 @@ from assistant.domain.errors import (
     TooLargeError,
     WithdrawnError,
 )
-from assistant.domain.filling import Caller
-from assistant.domain.identity import Identity
+from assistant.domain.identity import CareContext, Identity
+from assistant.domain.live import Caller
+from assistant.domain.public import RecordId
 from assistant.text.language import language
 from assistant.text.markup import label_of, without_marks
 

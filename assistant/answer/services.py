@@ -20,14 +20,14 @@ from assistant.answer.events import Cause
 from assistant.answer.index_watch import IndexWatch
 from assistant.domain.answers import AnswerRecord, source_kind
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.context import CareContext
 from assistant.domain.errors import (
     AssistantError,
     ConfigurationError,
     DeadlineExceededError,
     DependencyError,
 )
-from assistant.domain.filling import LiveElements, ReplyDelivery
+from assistant.domain.identity import CareContext
+from assistant.domain.live import LiveElements, ReplyDelivery
 from assistant.models.artifacts import ServedModel
 from assistant.stores.ports import (
     AnswerGenerator,

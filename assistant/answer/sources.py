@@ -18,7 +18,7 @@ import structlog
 from opentelemetry.trace import INVALID_SPAN, SpanKind
 
 from assistant.answer.services import PROVIDER, Result, Steps, TenantServices, call_within
-from assistant.domain.clock import Deadline
+from assistant.domain.clock import Circuit, Deadline
 from assistant.domain.documents import (
     KnownWords,
     PassageQuery,
@@ -28,7 +28,6 @@ from assistant.domain.documents import (
     StoredDocument,
 )
 from assistant.domain.errors import EmbeddingUnavailableError, PassageTooLongError, SearchUnavailableError
-from assistant.domain.retries import Circuit
 from assistant.tenant.tenant import SourceEntry, SourceKind, TenantConfig
 
 _HALVINGS = (0, 1, 3, 6)

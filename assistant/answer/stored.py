@@ -11,27 +11,25 @@ from typing import Literal
 from assistant.answer.elements import kept_element
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts, source_of
 from assistant.answer.services import TenantServices
-from assistant.domain.acts import Act, AgentAct, StoredAct
 from assistant.domain.answers import (
     MOST_SENT_CHARACTERS,
-    AccessEntry,
-    AccessPage,
-    AccessQuery,
+    Act,
+    AgentAct,
     AnswerRecord,
     LiveSpan,
     Sent,
     Source,
+    StoredAct,
     StoredAnswer,
     StoredSent,
     StoredVerdict,
     Verdict,
 )
+from assistant.domain.audit import AccessEntry, AccessPage, AccessQuery, LiveReadQuery
 from assistant.domain.clock import Clock
-from assistant.domain.context import ContextToken, LiveReadQuery
-from assistant.domain.elements import ElementUse
 from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
-from assistant.domain.filling import Reply
-from assistant.domain.identity import Identity, Role
+from assistant.domain.identity import ContextToken, Identity, Role
+from assistant.domain.live import ElementUse, Reply
 from assistant.stores.ports import LiveDocuments, PlaceKind, ValuesOfSent
 from assistant.stores.records import StoredRecords
 from assistant.text.markup import label_of

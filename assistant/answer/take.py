@@ -14,16 +14,8 @@ from pydantic import Field, StringConstraints, model_validator
 from assistant.answer.excerpts import fill_record, gone_from, marks_in, read_excerpts
 from assistant.answer.services import TenantServices, call_within
 from assistant.answer.sources import SearchScope
-from assistant.domain.answers import (
-    MAX_QUESTION_CHARACTERS,
-    AnswerRecord,
-    ChatTurn,
-    Outcome,
-    RecordId,
-    Usage,
-)
+from assistant.domain.answers import MAX_QUESTION_CHARACTERS, AnswerRecord, ChatTurn, Outcome, Usage
 from assistant.domain.clock import Deadline
-from assistant.domain.context import CareContext, ContextToken, PlainContext
 from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import (
     AnswerInterruptedError,
@@ -31,8 +23,8 @@ from assistant.domain.errors import (
     NotFoundError,
     RecordsUnavailableError,
 )
-from assistant.domain.identity import Identity
-from assistant.domain.public import PublicModel
+from assistant.domain.identity import CareContext, ContextToken, Identity, PlainContext
+from assistant.domain.public import PublicModel, RecordId
 
 MAX_TURNS = 200
 MAX_EARLIER_CHARACTERS = 1_000

@@ -19,8 +19,8 @@ import typer
 from typer import Option
 
 from assistant.domain.clock import SystemClock
+from assistant.domain.desk import DeskKind, ReleaseState
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.revisions import DeskKind, ReleaseState
 from assistant.option import Place
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
 

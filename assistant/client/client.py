@@ -24,14 +24,22 @@ from assistant.client.connection import (
     resume_call,
     stream_call,
 )
-from assistant.domain.acts import Act, StoredAct
-from assistant.domain.answers import CheckBody, ReplyBody, Sent, StoredSent, StoredVerdict, Verdict
-from assistant.domain.context import PlainContext
+from assistant.domain.answers import (
+    Act,
+    CheckBody,
+    ReplyBody,
+    Sent,
+    StoredAct,
+    StoredSent,
+    StoredVerdict,
+    Verdict,
+)
 from assistant.domain.desk import (
     CaseApproval,
     CaseReason,
     CaseReopening,
     CaseResolution,
+    CaseState,
     DeskCase,
     DeskCasePage,
     DeskExportLine,
@@ -45,9 +53,9 @@ from assistant.domain.desk import (
     StateChange,
 )
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, WithdrawalReceipt
-from assistant.domain.elements import Element
+from assistant.domain.identity import PlainContext
+from assistant.domain.live import Element
 from assistant.domain.overview import Overview
-from assistant.domain.revisions import CaseState
 from assistant.service import wire
 
 Body = TypeVar("Body", bound=BaseModel)

@@ -17,12 +17,12 @@ from pydantic import BaseModel, Field, ValidationError
 
 from assistant.answer import events
 from assistant.answer.events import AnswerEvent, Done, Problem
-from assistant.domain.answers import ChatTurn, RecordId
-from assistant.domain.context import ContextToken, PlainContext
+from assistant.domain.answers import ChatTurn
+from assistant.domain.clock import back_off_s
 from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
-from assistant.domain.public import PublicModel
-from assistant.domain.retries import back_off_s
+from assistant.domain.identity import ContextToken, PlainContext
+from assistant.domain.public import PublicModel, RecordId
 
 _CONNECT_TIMEOUT_S = 5.0
 _SEND_TIMEOUT_S = 30.0

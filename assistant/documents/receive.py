@@ -43,7 +43,7 @@ from assistant.documents.withdraw import (
     Withheld,
     WithholdDocuments,
 )
-from assistant.domain.answers import AccessEntry
+from assistant.domain.audit import AccessEntry
 from assistant.domain.clock import Clock
 from assistant.domain.documents import (
     HELD_STATES,

@@ -16,9 +16,8 @@ from opentelemetry import trace
 
 from assistant.documents.readable import PAGE, ReadableDocuments, pages_of
 from assistant.documents.sources import KnowledgeSource
-from assistant.domain.acts import DOCUMENT_SUBJECT
 from assistant.domain.clock import Clock
-from assistant.domain.documents import DocumentState, DocumentStatus
+from assistant.domain.documents import DOCUMENT_SUBJECT, DocumentState, DocumentStatus
 from assistant.stores.documents import KnowledgeStores
 from assistant.stores.erasure import StoredErasureKeys
 from assistant.stores.ports import PassageIndex, WriteTurn

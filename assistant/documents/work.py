@@ -12,7 +12,7 @@ import structlog
 from opentelemetry import trace
 
 from assistant.documents.passages import DocumentParser, ParsedParts, Received
-from assistant.domain.clock import Clock, Deadline
+from assistant.domain.clock import Clock, Deadline, all_or_cancel
 from assistant.domain.documents import INDEX_LOST, Document, DocumentState, DocumentStatus, IndexedDocument
 from assistant.domain.errors import (
     AssistantError,
@@ -22,7 +22,6 @@ from assistant.domain.errors import (
     PassageTooLongError,
     SearchUnavailableError,
 )
-from assistant.domain.retries import all_or_cancel
 from assistant.stores.documents import KnowledgeStores
 from assistant.stores.erasure import StoredErasureKeys
 from assistant.stores.ports import IndexVersions, PassageIndex, TextEmbedder, WriteTurn

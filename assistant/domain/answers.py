@@ -1,4 +1,4 @@
-"""Records of answers, verdicts, sent texts and accesses, and the excerpts of documents in them.
+"""Records of answers, verdicts, sent texts and other acts, and the excerpts of documents in them.
 
 A record stores a document's text by its place, not by its words: in place of the text it has a
 *run*, a private-use character that is unique to the excerpt, repeated to the length of the text. So offsets
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -18,9 +17,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from assistant.domain.audit import AccessEntry
 from assistant.domain.documents import Loading, SearchFilters
-from assistant.domain.elements import Element, ElementUse
-from assistant.domain.public import PublicModel
+from assistant.domain.live import Element, ElementUse
+from assistant.domain.public import PublicModel, RecordId
 
 FINDING_ID = 16
 """Characters of a finding's id."""
@@ -68,12 +68,6 @@ class Excerpt(PublicModel):
     are the connector's, as they were then."""
     text_hash: str
     """First 16 digits of the shown text's SHA-256, so that no other text is shown in its place."""
-
-
-# Records
-
-
-RecordId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class FinishReason(StrEnum):
@@ -734,6 +728,29 @@ class CheckBody(PublicModel):
     """Whether the model that writes reads the text, too; without it the check is at once."""
 
 
+class AgentAct(StrEnum):
+    """What a client reports of an answer beside verdicts and sent texts."""
+
+    OPENED_SOURCE = "opened_source"
+    POSSIBLY_TAKEN = "possibly_taken"
+    POSSIBLY_PASSED_OVER = "possibly_passed_over"
+    """This and the one before: clients before 0.3.0 report them. They are stored, and nothing reads them."""
+    OFFERED_USED = "offered_used"
+    SUGGESTION_OPENED = "suggestion_opened"
+    """The answer began because the agent opened an unasked suggestion."""
+    SUGGESTION_INSERTED = "suggestion_inserted"
+    """Its lines went into the reply."""
+
+
+class Act(PublicModel):
+    """What the agent did with an answer. Append-only: the same id twice is one record."""
+
+    act_id: RecordId
+    kind: AgentAct
+    n: int | None = Field(default=None, ge=1, le=100)
+    """Number of the opened source; None for the other kinds."""
+
+
 class _OfAnswer(PublicModel):
     answer_id: RecordId
     agent: str
@@ -751,72 +768,8 @@ class StoredSent(_OfAnswer):
     """Until when the live values can be read; None where labels stand for them, or the text has none."""
 
 
-class AccessEntry(PublicModel):
-    """One recorded sight of documents or records: by a read, or by an answer that was given."""
-
-    at: datetime
-    agent: str
-    """Who saw it."""
-    kind: Literal[
-        "asked",
-        "answer",
-        "conversation",
-        "document",
-        "search",
-        "verdicts",
-        "audit",
-        "widening",
-        "release",
-        "desk",
-    ]
-    """``asked``: the agent was given an answer, and its sources with it. ``answer``, ``conversation``: an
-    auditor, or a reviewer at the desk, read another's. ``desk``: a reviewer saw agents' questions in a list,
-    a case (``case:ID``), what reviewers made (``items``, ``KIND:ID``), or took the desk's export.
-    ``document``: anybody read its text. ``search``: somebody searched from the command line, without a
-    question's record. ``audit``: an auditor asked who saw what. ``widening``: somebody who does not hold a
-    document's labels tried to make it readable to more, and was refused; they saw nothing by it.
-    ``release``: a second person released documents of a source, which is the subject."""
-    subject_id: str
-    """Id of the answer, conversation or document; for an audit its filters."""
-    documents: tuple[str, ...] = ()
-    """Documents that it showed, each once: an answer's sources. Empty in entries of older releases."""
-    quoted: tuple[str, ...] = ()
-    """Documents whose text the answer quoted or cited."""
-    titles: tuple[str, ...] = ()
-    """At the desk: the documents' titles in the order of ``documents``, as the reader saw them."""
-    contents: tuple[str, ...] = ()
-    """Of a release: the hash of each document's content, in the order of ``documents``."""
-
-    def shows(self, document_id: str) -> bool:
-        """Return whether it showed the document, or was an attempt to widen its labels."""
-        is_read = self.kind in ("document", "widening") and self.subject_id == document_id
-        return is_read or document_id in self.documents
-
-
-@dataclass(frozen=True, slots=True)
-class AccessQuery:
-    """A filter of access entries: in [since, until), of a document, of an agent, or of both."""
-
-    since: datetime
-    until: datetime
-    document_id: str | None = None
-    agent: str | None = None
-    after: str | None = None
-    """``next_after`` of the page before."""
-    limit: int = 100
-
-    def wants(self, entry: AccessEntry) -> bool:
-        """Return whether an entry matches the document and the agent; its time is not checked."""
-        is_of_agent = self.agent is None or entry.agent == self.agent
-        return is_of_agent and (self.document_id is None or entry.shows(self.document_id))
-
-
-@dataclass(frozen=True, slots=True)
-class AccessPage:
-    entries: tuple[AccessEntry, ...]
-    """Oldest first."""
-    next_after: str | None
-    """Where the next page begins; None when there is none."""
+class StoredAct(_OfAnswer):
+    act: Act
 
 
 class StoredAnswer(PublicModel):

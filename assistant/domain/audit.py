@@ -1,9 +1,9 @@
-"""Audit records as chains: each record of a writer names the one before it by its hash, and a digest closes
-each day.
+"""Audit records: who saw what, and which live systems were read; and the chains that they form.
 
-A writer is one process's store of one tenant, with a random id. Its records of one day are a chain of their
-own, so that a day is checked by its records alone. The chain begins with a start record, which names the last
-record of the same writer before that day.
+Each record of a writer names the one before it by its hash, and a digest closes each day. A writer is one
+process's store of one tenant, with a random id. Its records of one day are a chain of their own, so that a
+day is checked by its records alone. The chain begins with a start record, which names the last record of the
+same writer before that day.
 """
 
 from __future__ import annotations
@@ -13,10 +13,134 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from hashlib import sha256
+from typing import Annotated, Literal
 
 import orjson
+from pydantic import Field, StringConstraints
 
-from assistant.domain.public import PublicModel
+from assistant.domain.public import PublicModel, RecordId
+
+SystemName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
+"""Name of a ``[[reach]]`` entry."""
+
+
+class AccessEntry(PublicModel):
+    """One recorded sight of documents or records: by a read, or by an answer that was given."""
+
+    at: datetime
+    agent: str
+    """Who saw it."""
+    kind: Literal[
+        "asked",
+        "answer",
+        "conversation",
+        "document",
+        "search",
+        "verdicts",
+        "audit",
+        "widening",
+        "release",
+        "desk",
+    ]
+    """``asked``: the agent was given an answer, and its sources with it. ``answer``, ``conversation``: an
+    auditor, or a reviewer at the desk, read another's. ``desk``: a reviewer saw agents' questions in a list,
+    a case (``case:ID``), what reviewers made (``items``, ``KIND:ID``), or took the desk's export.
+    ``document``: anybody read its text. ``search``: somebody searched from the command line, without a
+    question's record. ``audit``: an auditor asked who saw what. ``widening``: somebody who does not hold a
+    document's labels tried to make it readable to more, and was refused; they saw nothing by it.
+    ``release``: a second person released documents of a source, which is the subject."""
+    subject_id: str
+    """Id of the answer, conversation or document; for an audit its filters."""
+    documents: tuple[str, ...] = ()
+    """Documents that it showed, each once: an answer's sources. Empty in entries of older releases."""
+    quoted: tuple[str, ...] = ()
+    """Documents whose text the answer quoted or cited."""
+    titles: tuple[str, ...] = ()
+    """At the desk: the documents' titles in the order of ``documents``, as the reader saw them."""
+    contents: tuple[str, ...] = ()
+    """Of a release: the hash of each document's content, in the order of ``documents``."""
+
+    def shows(self, document_id: str) -> bool:
+        """Return whether it showed the document, or was an attempt to widen its labels."""
+        is_read = self.kind in ("document", "widening") and self.subject_id == document_id
+        return is_read or document_id in self.documents
+
+
+@dataclass(frozen=True, slots=True)
+class AccessQuery:
+    """A filter of access entries: in [since, until), of a document, of an agent, or of both."""
+
+    since: datetime
+    until: datetime
+    document_id: str | None = None
+    agent: str | None = None
+    after: str | None = None
+    """``next_after`` of the page before."""
+    limit: int = 100
+
+    def wants(self, entry: AccessEntry) -> bool:
+        """Return whether an entry matches the document and the agent; its time is not checked."""
+        is_of_agent = self.agent is None or entry.agent == self.agent
+        return is_of_agent and (self.document_id is None or entry.shows(self.document_id))
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPage:
+    entries: tuple[AccessEntry, ...]
+    """Oldest first."""
+    next_after: str | None
+    """Where the next page begins; None when there is none."""
+
+
+class LiveRead(PublicModel):
+    """The record of one read of a live system: who, whose, when and what, without any value."""
+
+    read_id: RecordId
+    at: datetime
+    agent: str
+    answer_id: RecordId | None = None
+    """None for a test of a connector."""
+    system: SystemName
+    operation: str = Field(max_length=64)
+    subject: str | None = Field(default=None, max_length=128)
+    """Keyed pseudonym of whose data were asked for: the context's customer, else the id itself with its kind.
+    None where the data are nobody's, or no id was given."""
+    outcome: str = Field(max_length=40)
+    """``ready`` or a code of ``ElementProblem``."""
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LiveReadQuery:
+    """Which reads of live systems: in [since, until), of an agent, of a customer's data, or all."""
+
+    since: datetime
+    until: datetime
+    agent: str | None = None
+    subject: str | None = None
+    """Keyed pseudonym of the customer."""
+    after: str | None = None
+    """``next_after`` of the page before, of the same query."""
+    limit: int = 100
+
+    def wants(self, read: LiveRead) -> bool:
+        """Whether the read matches agent and subject."""
+        return self.agent in (None, read.agent) and self.subject in (None, read.subject)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveReadPage:
+    reads: tuple[LiveRead, ...]
+    next_after: str | None
+    """Where the next page begins, opaque; None on the last one."""
+
+
+def place_of(read: LiveRead) -> str:
+    """Return a read's place in the order of all: its instant in UTC, which sorts as text, and its id."""
+    return f"{read.at.astimezone(UTC).isoformat(timespec='microseconds')}#{read.read_id}"
+
+
+# Chains
 
 
 class AuditLink(PublicModel):

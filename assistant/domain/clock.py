@@ -1,15 +1,26 @@
-"""The clock, and deadlines made from it."""
+"""The clock, deadlines made from it, and limits on repeating calls of a dependency that fails: waits, a
+budget of retries, and a circuit."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from assistant.domain.errors import DeadlineExceededError
+from assistant.domain.errors import DeadlineExceededError, OverloadedError
+
+_RATIO = 0.1
+_RESERVE = 3.0
+"""Most retries that can be saved up; a process starts with as many."""
+_MOST_RETRIES = 3
+_FIRST_WAIT_S = 0.2
+_LONGEST_WAIT_S = 2.0
+Result = TypeVar("Result")
 
 
 class Clock(Protocol):
@@ -65,3 +76,103 @@ async def set_within(event: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
+
+
+# Calls that are repeated
+
+
+def back_off_s(attempt: int, *, first_s: float, longest_s: float) -> float:
+    """Return the wait before retry 0, 1, …: it doubles. Half of it is random, so that callers spread out."""
+    return min(longest_s, first_s * 2 ** min(attempt, 30)) * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
+
+
+async def all_or_cancel(calls: Iterable[Awaitable[Result]]) -> list[Result]:
+    """Return all results in order. When one call fails, cancel the others and raise its error."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class RetryBudget:
+    """Limits retries so that they cannot worsen an overload. Shared by all calls of one adapter.
+
+    Each call earns a tenth of a retry; a retry costs one.
+    """
+
+    def __init__(self) -> None:
+        self._saved = _RESERVE
+
+    def earn(self) -> None:
+        self._saved = min(_RESERVE, self._saved + _RATIO)
+
+    def spend(self) -> bool:
+        """Take one retry; False when none is left."""
+        if self._saved < 1.0:
+            return False
+        self._saved -= 1.0
+        return True
+
+
+async def retry_overload(
+    call: Callable[[], Awaitable[Result]],
+    *,
+    budget: RetryBudget,
+    deadline: Deadline,
+    sleep: Callable[[float], Awaitable[None]],
+) -> Result:
+    """Return the result of ``call``. Retry it with back-off while it raises OverloadedError, within budget
+    and deadline."""
+    budget.earn()
+    for attempt in range(_MOST_RETRIES):
+        try:
+            return await call()
+        except OverloadedError as overload:
+            wait_s = back_off_s(attempt, first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S)
+            if wait_s >= deadline.remaining_s() or not budget.spend():
+                raise
+            await sleep(wait_s)
+            if deadline.remaining_s() <= 0.0:  # the wait took longer than asked: report the overload
+                raise overload from None
+    return await call()
+
+
+class Circuit:
+    """Stops calls of a dependency that failed ``failures`` times in a row, for ``open_s``.
+
+    After that one call tries it: a success closes the circuit, a failure opens it again. A trial that never
+    reports is given up after ``open_s`` too.
+    """
+
+    def __init__(self, *, clock: Clock, failures: int = 5, open_s: float = 10.0) -> None:
+        self._clock = clock
+        self._most_failures = failures
+        self._open_s = open_s
+        self._failures = 0
+        self._closed_again_s = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last calls failed, so that none but a trial goes out."""
+        return self._failures >= self._most_failures
+
+    def allows(self) -> bool:
+        """Return whether a call may go out now; its caller reports how it ended."""
+        if not self.is_open:
+            return True
+        now_s = self._clock.monotonic_s()
+        if now_s < self._closed_again_s:
+            return False
+        self._closed_again_s = now_s + self._open_s  # this call is the trial
+        return True
+
+    def succeeded(self) -> None:
+        self._failures = 0
+
+    def failed(self) -> None:
+        self._failures += 1
+        if self.is_open:
+            self._closed_again_s = self._clock.monotonic_s() + self._open_s

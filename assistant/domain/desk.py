@@ -1,6 +1,8 @@
-"""Bodies of the review desk's API, which ``assistant.client`` sends and reads.
+"""What people decide at the review desk, kept so that it can be read again and put back; and the bodies
+of the desk's API, which ``assistant.client`` sends and reads.
 
-Most of them are also kept: as bodies of ``DeskItem``.
+Each item has a kind, an id and revisions that are only ever added. The newest counts, an older one can be put
+back, and the revisions are the audit trail. Most bodies of the API are also those of an item.
 """
 
 from __future__ import annotations
@@ -8,18 +10,143 @@ from __future__ import annotations
 import hashlib
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from assistant.domain import answers
-from assistant.domain.answers import RecordId
 from assistant.domain.documents import DocumentId
-from assistant.domain.public import PublicModel
-from assistant.domain.revisions import JOINED, CaseState
+from assistant.domain.errors import NotFoundError, RecordsUnavailableError
+from assistant.domain.public import PublicModel, RecordId
+
+Body = TypeVar("Body", bound=PublicModel)
+
+
+class DeskKind(StrEnum):
+    CASE = "case"
+    APPROVED_ANSWER = "approved_answer"
+    DOCUMENT_QUESTION = "document_question"
+    GLOSSARY_ENTRY = "glossary_entry"
+    ROUTER_RELEASE = "router_release"
+    CASE_INDEX = "case_index"
+    """Ids of unresolved cases: of one question, or of one agent."""
+    ACT_REQUEST = "act_request"
+    """What one person asked for and another one confirms."""
+
+
+NOT_SERVED = frozenset({DeskKind.CASE, DeskKind.CASE_INDEX, DeskKind.ACT_REQUEST})
+"""Kinds that serving never reads: their revisions leave the desk's version as it is."""
+JOINED = "joined"
+"""List of the cases for which another one stands in the queue, whatever their state."""
+
+
+class DeskItem(PublicModel):
+    """One revision of one item."""
+
+    kind: DeskKind
+    item_id: RecordId
+    revision: int = Field(ge=1)
+    at: datetime
+    by: str
+    """The token's ``sub`` of who made this revision; ``learner`` for a job."""
+    note: str = Field(default="", max_length=2_000)
+    """Why, in the words of who made it."""
+    body: str
+    """JSON of the kind's own model below."""
+
+
+class CaseState(StrEnum):
+    OPEN = "open"
+    ASKED_OWNER = "asked_owner"
+    """A correction was asked of the document's owner."""
+    PROPOSED = "proposed"
+    """Resolved by one person; a second one must approve."""
+    RESOLVED = "resolved"
+    DISMISSED = "dismissed"
+
+
+CASE_LISTS = (*(state.value for state in CaseState), JOINED)
+ActOfTwo = Literal["withdraw_source", "erase", "export", "send"]
+"""What two people must ask for under the profile ``hipaa``; ``send`` where the tenant says so."""
+Half = Literal["both", "first", "second"]
+"""What a request for an act of two is: of an act that runs by the second one, or one of the two."""
+
+
+class ActRequest(PublicModel):
+    """Body of an item of the kind ``act_request``."""
+
+    act: ActOfTwo
+    subject: str
+    """Name of the source; ``patient:`` and the keyed hash of a member number; ``desk``, ``training sets``;
+    of ``send`` the answer's id."""
+    asked_by: str
+    confirmed_by: str | None = None
+
+    def runs_by(self, half: Half) -> str | None:
+        """Return whose request runs the confirmed act; None while it waits."""
+        return self.asked_by if half == "first" and self.confirmed_by else self.confirmed_by
+
+    def check_begins(self, half: Half) -> None:
+        """Raise NotFoundError for a confirmation that no request waits for."""
+        if half == "second" and self.confirmed_by is None:
+            raise NotFoundError(f"No request for {self.act} of {self.subject} with these contents waits.")
+
+
+class ReleaseState(StrEnum):
+    REFUSED = "refused"
+    """The evaluation gate refused it; it is kept for its report."""
+    LIVE = "live"
+    REPLACED = "replaced"
+    """Was live, and is the way back."""
+    ROLLED_BACK = "rolled_back"
+
+
+class RouterRelease(PublicModel):
+    """A learned router of sources, and all that is needed to judge, serve and take it back."""
+
+    artifact_hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of ``router_json``."""
+    router_json: str
+    """Bytes of a router file."""
+    state: ReleaseState
+    """``live``, ``replaced``, ``rolled_back``, or ``refused``: it did not beat the words of the kinds."""
+    questions: int = Field(ge=0)
+    """Labelled questions that it was learned from."""
+    questions_sha256: str
+    """Of their file."""
+    seed: int
+    report: str
+    """JSON of what cross-validation measured."""
+
+
+def body_of_item(item: DeskItem, model: type[Body]) -> Body:
+    """Raises RecordsUnavailableError for a body that a later release wrote."""
+    try:
+        return model.model_validate_json(item.body)
+    except ValidationError:
+        raise RecordsUnavailableError(
+            f"The desk's {item.kind.value} {item.item_id} is of another release. Update this process."
+        ) from None
+
+
+def first_revision(
+    kind: DeskKind, item_id: str, body: PublicModel, *, by: str, at: datetime, note: str = ""
+) -> DeskItem:
+    """Return a new item."""
+    return DeskItem(
+        kind=kind, item_id=item_id, revision=1, at=at, by=by, note=note, body=body.model_dump_json()
+    )
+
+
+# Bodies of the API
+
 
 DeskQuestion = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=2_000)]
 DeskWords = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+ItemKind = Literal["approved_answer", "document_question", "glossary_entry"]
+"""Kinds of ``DeskKind`` that reviewers make. Releases of weights have commands of their own."""
+ResolutionKind = Literal[ItemKind, "correction", "dismissed"]
+_ITEM_KINDS: tuple[ItemKind, ...] = get_args(ItemKind)
 
 
 class CaseReason(StrEnum):
@@ -46,7 +173,7 @@ def case_id(answer_id: str, reason: CaseReason) -> str:
 class Resolution(PublicModel):
     """How a case was, or shall be, resolved."""
 
-    kind: Literal["approved_answer", "document_question", "glossary_entry", "correction", "dismissed"]
+    kind: ResolutionKind
     item_id: RecordId | None = None
     """The desk item that it made, live or proposed; None for a correction and a dismissal."""
     note: str = Field(default="", max_length=2_000)
@@ -177,10 +304,6 @@ class GlossaryEntry(PublicModel):
     approved_by: str | None = None
 
 
-ItemKind = Literal["approved_answer", "document_question", "glossary_entry"]
-"""Kinds of ``DeskKind`` that reviewers make. Releases of weights have commands of their own."""
-ResolutionKind = Literal["approved_answer", "document_question", "glossary_entry", "correction", "dismissed"]
-_MADE_BY = ("approved_answer", "document_question", "glossary_entry")
 MOST_PREVIEWED = 20
 """Wordings of an approved answer, and of its preview."""
 
@@ -243,10 +366,10 @@ class CaseResolution(PublicModel):
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Self:
-        given = [name for name in _MADE_BY if getattr(self, name) is not None]
-        wanted = [self.kind] if self.kind in _MADE_BY else []
+        given = [name for name in _ITEM_KINDS if getattr(self, name) is not None]
+        wanted = [self.kind] if self.kind in _ITEM_KINDS else []
         if given != wanted:
-            needs = f"the field {self.kind} alone" if wanted else "none of " + ", ".join(_MADE_BY)
+            needs = f"the field {self.kind} alone" if wanted else "none of " + ", ".join(_ITEM_KINDS)
             raise ValueError(f"kind {self.kind} takes {needs}")
         if not wanted and not self.note.strip():
             raise ValueError(f"kind {self.kind} needs a note that says why")

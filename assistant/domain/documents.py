@@ -21,6 +21,9 @@ begins with that: `wiki:refill`."""
 ID_SEPARATOR = ":"
 """Between a source's namespace and its own id of a document. No source's own ids contain it."""
 
+DOCUMENT_SUBJECT = "document:"
+"""Begins the subject of a document, before its id: of the keys that a withdrawal destroys."""
+
 MISSING = "[…]"
 """Stands in a text where its source had a variable that is filled when the text is shown."""
 

@@ -1,4 +1,4 @@
-"""One form of paths for comparing them: files below a source, folders of the tenant file, keys of the inbox.
+"""Comparing paths and addresses: files below a source, folders of the tenant file, keys of the inbox.
 
 Paths are kept and shown as they were written, and ids are made of that. Where access hangs on a comparison,
 two spellings of one path must not differ, so ``canonical_path`` is what is compared.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from assistant.domain.errors import DocumentInvalidError
 
@@ -54,6 +56,15 @@ def folder_of(path: str, folders: Iterable[str]) -> str | None:
             "so. Rename the file's folder, or declare its spelling beside that one."
         )
     return written
+
+
+def is_on_this_machine(url: str) -> bool:
+    """Return whether the address is a loopback one; other host names are not resolved."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # another name, or none
+        return False
 
 
 def _visible(text: str) -> str:

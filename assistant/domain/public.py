@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Collection, Iterable
 from io import StringIO
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
+RecordId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 _BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -31,10 +31,10 @@ from assistant.answer.services import TenantServices
 from assistant.answer.sources import EvidenceQuery, SearchScope, source_ids
 from assistant.answer.vocabulary import KnownWordsReader
 from assistant.domain.clock import Clock, Deadline
+from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.domain.documents import KnownWords
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
-from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.evaluation.estimator import Classes, Estimator, Floats
 from assistant.evaluation.judging import quotable, quote_faults, until_whole
 from assistant.evaluation.measures import Judged

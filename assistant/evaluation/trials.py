@@ -26,11 +26,9 @@ from assistant.answer.take import AnswerRequest
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import LiveMatchState
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.context import CareContext
-from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import AssistantError, ConfigurationError
-from assistant.domain.filling import Caller, ElementType, Filled, LiveElements, LiveReadError
-from assistant.domain.identity import Identity, Role
+from assistant.domain.identity import CareContext, Identity, Role
+from assistant.domain.live import Caller, ElementProblem, ElementType, Filled, LiveElements, LiveReadError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import request_of, until_whole
 from assistant.evaluation.measures import Judged

@@ -23,7 +23,7 @@ import orjson
 import structlog
 
 from assistant.domain.answers import Usage
-from assistant.domain.clock import Deadline
+from assistant.domain.clock import Deadline, RetryBudget, retry_overload
 from assistant.domain.errors import (
     AssistantError,
     DeadlineExceededError,
@@ -31,7 +31,6 @@ from assistant.domain.errors import (
     GenerationUnavailableError,
     OverloadedError,
 )
-from assistant.domain.retries import RetryBudget, retry_overload
 from assistant.process.private_files import make_private_folder, replace_private
 from assistant.stores.ports import GenerationDelta, GenerationRequest
 from assistant.tenant.deployed_names import SERVED_VARIANT

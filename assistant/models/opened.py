@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from assistant.domain.addresses import is_on_this_machine
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.documents import IndexModel
 from assistant.domain.errors import ConfigurationError
+from assistant.domain.paths import is_on_this_machine
 from assistant.models.artifacts import FACTS_FILE, TOKENIZER_FILE, ModelFacts, read_model_facts
 from assistant.process.private_files import keep_private
 from assistant.process.settings import StoreSettings, WorkerSettings

@@ -21,7 +21,7 @@ import aiohttp
 import orjson
 from botocore.eventstream import EventStreamBuffer, ParserError
 
-from assistant.domain.clock import Deadline
+from assistant.domain.clock import Deadline, RetryBudget, all_or_cancel, retry_overload
 from assistant.domain.errors import (
     AssistantError,
     DeadlineExceededError,
@@ -30,7 +30,6 @@ from assistant.domain.errors import (
     OverloadedError,
     PassageTooLongError,
 )
-from assistant.domain.retries import RetryBudget, all_or_cancel, retry_overload
 from assistant.models.chat_server import ChatGenerator, ChatStream, CompletionParser
 from assistant.process.aws.clients import AwsService, open_client
 from assistant.process.aws.signing import POST_ERRORS, SignedPosts

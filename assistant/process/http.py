@@ -31,8 +31,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from assistant.domain.addresses import is_on_this_machine
 from assistant.domain.errors import AssistantError, LocalRuntimeError, TooLargeError
+from assistant.domain.paths import is_on_this_machine
 
 
 async def read_body(receive: Receive, *, limit_bytes: int) -> bytes | None:

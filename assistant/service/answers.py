@@ -28,20 +28,20 @@ from assistant.answer.reply_judge import CheckedReply
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
 from assistant.answer.take import AnswerRequest, TakeQuestion
 from assistant.domain import errors
-from assistant.domain.acts import Act, StoredAct
 from assistant.domain.answers import (
+    Act,
     AnswerRecord,
     CheckBody,
     ReplyBody,
+    StoredAct,
     StoredAnswer,
     StoredSent,
     StoredVerdict,
     Verdict,
 )
 from assistant.domain.clock import Deadline
-from assistant.domain.context import CareContext
 from assistant.domain.errors import AssistantError, NotFoundError
-from assistant.domain.identity import Identity, Role
+from assistant.domain.identity import CareContext, Identity, Role
 from assistant.domain.public import fields_of
 from assistant.option import Place
 from assistant.service.coming_back import POLL_S, ComingBack, is_interrupted

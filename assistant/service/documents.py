@@ -40,7 +40,7 @@ from assistant.documents.shared_links import LINK_LIFETIME_S, LINK_PAGE, refused
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.documents.withdraw import RELEASE_NEEDED, WithdrawDocuments, Withheld, WithholdDocuments
 from assistant.domain import errors
-from assistant.domain.answers import AccessEntry, AccessQuery
+from assistant.domain.audit import AccessEntry, AccessQuery
 from assistant.domain.documents import (
     Document,
     DocumentState,

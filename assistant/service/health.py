@@ -25,8 +25,8 @@ from prometheus_client.process_collector import ProcessCollector
 
 from assistant.domain.answers import SourceAsked
 from assistant.domain.clock import Clock
-from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import AssistantError
+from assistant.domain.live import ElementProblem
 from assistant.service.opened import ServedTenant
 from assistant.service.served import ServedTenants
 from assistant.service.wire import DeployedVersions, Readiness, ReadinessCheck

@@ -20,8 +20,7 @@ from starlette.types import Scope
 
 from assistant.domain import errors
 from assistant.domain.clock import Clock
-from assistant.domain.context import CareContext, PlainContext
-from assistant.domain.identity import REVOCATIONS, Identity, Role
+from assistant.domain.identity import REVOCATIONS, CareContext, Identity, PlainContext, Role
 from assistant.service.coming_back import AwaitedAnswer
 from assistant.service.health import ServiceMetrics, caller_is_identified
 from assistant.service.opened import ServedTenant

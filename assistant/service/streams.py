@@ -25,8 +25,8 @@ from assistant.answer.events import (
     Token,
 )
 from assistant.domain.answers import Sentence
-from assistant.domain.elements import Element
 from assistant.domain.errors import DependencyError, OverloadedError, TooLargeError, UnreadableRequestError
+from assistant.domain.live import Element
 from assistant.service.errors import invalid_request
 from assistant.service.wire import WholeAnswer
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from assistant.answer.events import Done, Sources, Started
 from assistant.domain import answers
 from assistant.domain.answers import Sent, StoredAnswer
-from assistant.domain.context import ContextToken, LiveRead, PlainContext
+from assistant.domain.audit import AccessEntry, LiveRead
 from assistant.domain.documents import (
     Document,
     DocumentState,
@@ -19,7 +19,8 @@ from assistant.domain.documents import (
     MediaType,
     UploadResult,
 )
-from assistant.domain.elements import Element
+from assistant.domain.identity import ContextToken, PlainContext
+from assistant.domain.live import Element
 from assistant.domain.public import PublicModel, fields_of
 
 
@@ -317,7 +318,7 @@ class AuditPage(PublicModel):
 
     since: datetime
     until: datetime
-    entries: tuple[answers.AccessEntry, ...]
+    entries: tuple[AccessEntry, ...]
     next_after: str | None
     """Give it as ``after``, with the same question, for the next page; null on the last one. A page may hold
     fewer entries than asked for, also none, and lead on."""

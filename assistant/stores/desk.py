@@ -23,9 +23,8 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from assistant.domain.desk import Case
+from assistant.domain.desk import CASE_LISTS, NOT_SERVED, Case, DeskItem, DeskKind
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
-from assistant.domain.revisions import CASE_LISTS, NOT_SERVED, DeskItem, DeskKind
 from assistant.stores.formats import bodies_of, part_names, store_row
 from assistant.stores.group_commit import back_off
 from assistant.stores.store import Store, TableOf

@@ -19,10 +19,10 @@ from typing import Any, cast
 import orjson
 from pydantic import BaseModel
 
-from assistant.domain.acts import StoredAct
-from assistant.domain.answers import AccessEntry, AnswerRecord
+from assistant.domain.answers import AnswerRecord, StoredAct
+from assistant.domain.audit import AccessEntry
+from assistant.domain.desk import DeskItem, DeskKind
 from assistant.domain.errors import ConfigurationError, RecordsUnavailableError
-from assistant.domain.revisions import DeskItem, DeskKind
 from assistant.stores.table import Item, Key, Table, key_of
 
 

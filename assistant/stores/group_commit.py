@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from assistant.domain.clock import back_off_s
 from assistant.domain.errors import DependencyError
-from assistant.domain.retries import back_off_s
 from assistant.stores.table import Item, key_of
 
 _FIRST_WAIT_S = 0.05

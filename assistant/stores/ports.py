@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from assistant.domain.answers import (
-    AccessEntry,
-    AnswerRecord,
-    Usage,
-)
+from assistant.domain.answers import AnswerRecord, Usage
+from assistant.domain.audit import AccessEntry
 from assistant.domain.clock import Deadline
+from assistant.domain.desk import DeskItem, DeskKind
 from assistant.domain.documents import (
     DocumentState,
     DocumentStatus,
@@ -31,7 +29,6 @@ from assistant.domain.documents import (
     StoredDocument,
 )
 from assistant.domain.identity import Identity
-from assistant.domain.revisions import DeskItem, DeskKind
 
 
 class LiveDocuments(Protocol):

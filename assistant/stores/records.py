@@ -39,20 +39,17 @@ from typing import Any, ClassVar, Generic, TypeVar
 import orjson
 from pydantic import BaseModel
 
-from assistant.domain.acts import Act, StoredAct
-from assistant.domain.answers import (
+from assistant.domain.answers import Act, AnswerRecord, Sent, StoredAct, StoredSent, StoredVerdict, Verdict
+from assistant.domain.audit import (
     AccessEntry,
     AccessPage,
     AccessQuery,
-    AnswerRecord,
-    Sent,
-    StoredSent,
-    StoredVerdict,
-    Verdict,
+    AuditLink,
+    AuditRecord,
+    LiveRead,
+    LiveReadQuery,
 )
-from assistant.domain.audit import AuditLink, AuditRecord
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.context import LiveRead, LiveReadQuery
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.stores.audit import AuditChain
 from assistant.stores.formats import StoredBody, bodies_of, store_row, store_text, stored_text

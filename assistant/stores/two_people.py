@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from assistant.domain.desk import ActOfTwo, ActRequest, DeskKind, Half, body_of_item, first_revision
 from assistant.domain.documents import contents_digest
 from assistant.domain.errors import (
     ContentsChangedError,
@@ -18,7 +19,6 @@ from assistant.domain.errors import (
     InvalidRequestError,
     SecondPersonNeededError,
 )
-from assistant.domain.revisions import ActOfTwo, ActRequest, DeskKind, Half, body_of_item, first_revision
 from assistant.stores.desk import StoredDesk
 
 WAITS_FOR = timedelta(hours=24)

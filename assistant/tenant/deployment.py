@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from assistant.domain.elements import ElementKind
 from assistant.domain.errors import ConfigurationError
+from assistant.domain.live import ElementKind
 from assistant.tenant.toml_file import KeyMark, OpenSection, StrictModel, read_strict
 
 Profile = Literal["dev", "standard", "hipaa"]

@@ -27,8 +27,8 @@ from assistant.answer.prompt import load_prompt
 from assistant.client import AssistantClient, Question
 from assistant.client.connection import refusal
 from assistant.domain import answers
-from assistant.domain.elements import Element, ElementData, ElementState, ElementValue
 from assistant.domain.errors import ConfigurationError
+from assistant.domain.live import Element, ElementData, ElementState, ElementValue
 from assistant.terminal.terminal import Terminal, plain, styled, table
 
 _UNCERTAIN = "Not certain: check before you send."

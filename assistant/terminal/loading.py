@@ -34,7 +34,6 @@ from assistant.domain.documents import (
     DocumentState,
     DocumentStatus,
 )
-from assistant.domain.elements import ElementKind
 from assistant.domain.errors import (
     ConfigurationError,
     DocumentInvalidError,
@@ -42,6 +41,7 @@ from assistant.domain.errors import (
     NotFoundError,
     ParsingStoppedError,
 )
+from assistant.domain.live import ElementKind
 from assistant.domain.paths import canonical_path
 from assistant.stores.records import RECORDS
 from assistant.stores.states import StoredStates

@@ -11,8 +11,8 @@ from assistant.documents.files import SourceDocument, SourceFailure, SourceItem,
 from assistant.documents.receive import AddSummary
 from assistant.documents.sources import KnowledgeSource
 from assistant.domain import errors
+from assistant.domain.clock import all_or_cancel
 from assistant.domain.documents import ID_SEPARATOR, DocumentState, DocumentStatus
-from assistant.domain.retries import all_or_cancel
 from assistant.service.streams import DOCUMENT_LIMIT_BYTES
 
 OWNER = "a knowledge owner's"

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from assistant.domain.elements import MOST_ELEMENTS, ElementKind
+from assistant.domain.live import MOST_ELEMENTS, ElementKind
 
 LONGEST_TAG_CHARACTERS = 105
 """Of a tag with its blanks: more than this is never held back."""

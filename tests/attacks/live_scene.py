@@ -14,11 +14,11 @@ from typing import Any
 
 import orjson
 
+from assistant.domain.audit import LiveRead, LiveReadPage, LiveReadQuery
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.context import CareContext, LiveRead, LiveReadPage, LiveReadQuery
 from assistant.domain.errors import RecordsUnavailableError
-from assistant.domain.filling import Caller, Filled, LiveReadError
-from assistant.domain.identity import Identity, Role
+from assistant.domain.identity import CareContext, Identity, Role
+from assistant.domain.live import Caller, Filled, LiveReadError
 from assistant.options.live.connected import ConnectedElements
 from assistant.options.live.connector import Connector, load_connector
 from assistant.options.live.section import LiveReach

@@ -8,8 +8,7 @@ import orjson
 import pytest
 
 from assistant.domain.clock import Deadline
-from assistant.domain.elements import ElementProblem
-from assistant.domain.filling import Caller, Filled, LiveReadError
+from assistant.domain.live import Caller, ElementProblem, Filled, LiveReadError
 from assistant.options.live.connector import load_connector
 from tests.attacks.live_scene import LiveScene, context, identity, live_scene
 from tests.fakes.scripted_http import Exchange

@@ -16,7 +16,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from assistant.domain.elements import MOST_ELEMENTS, ElementProblem
+from assistant.domain.live import MOST_ELEMENTS, ElementProblem
 from tests.attacks.active_content import active_content
 from tests.attacks.live_scene import CUSTOMER, ORDER
 from tests.attacks.live_site import CONNECTOR, OTHER_CUSTOMER, OTHER_ORDER, Site, opened, orders

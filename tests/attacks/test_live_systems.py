@@ -13,9 +13,8 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.domain.elements import ElementKind, ElementProblem
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.filling import Caller
+from assistant.domain.live import Caller, ElementKind, ElementProblem
 from assistant.options.live.systems import HttpSystems, SystemAccess, checked_address
 from tests.attacks.live_scene import (
     CUSTOMER,

@@ -12,8 +12,7 @@ import pytest
 
 from assistant.answer.elements import CallBounds
 from assistant.domain.clock import Deadline
-from assistant.domain.elements import ElementProblem
-from assistant.domain.filling import Caller, Filled, LiveReadError
+from assistant.domain.live import Caller, ElementProblem, Filled, LiveReadError
 from assistant.options.live.stored import SwitchUnreadableError
 from tests.attacks.live_scene import (
     CUSTOMER,

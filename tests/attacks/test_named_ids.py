@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from assistant.domain.elements import ElementProblem
+from assistant.domain.live import ElementProblem
 from assistant.options.live.parameters import NamedIds
 from tests.attacks.live_scene import ORDER, connector, context, live_scene, order
 from tests.fakes.scripted_http import Exchange

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from assistant.domain.elements import ElementProblem
+from assistant.domain.live import ElementProblem
 from tests.attacks.live_scene import ORDER, answers_well, order
 from tests.fakes.scripted_http import Exchange, head
 

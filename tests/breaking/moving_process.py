@@ -23,10 +23,9 @@ from typing import Any
 
 import structlog
 
-from assistant.domain.acts import Act, AgentAct
-from assistant.domain.answers import Sent, Verdict, VerdictLabel
+from assistant.domain.answers import Act, AgentAct, Sent, Verdict, VerdictLabel
 from assistant.domain.clock import SystemClock
-from assistant.domain.revisions import DeskKind
+from assistant.domain.desk import DeskKind
 from assistant.options.desk.intake import OpenCases
 from assistant.options.feedback.store import unseal_all
 from assistant.text.language import language

@@ -6,14 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from assistant.domain.answers import (
-    AccessEntry,
-    AnswerRecord,
-    Excerpt,
-    Outcome,
-    PassageUse,
-    ShownAs,
-)
+from assistant.domain.answers import AnswerRecord, Excerpt, Outcome, PassageUse, ShownAs
+from assistant.domain.audit import AccessEntry
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import (
     Document,

@@ -11,10 +11,9 @@ from random import Random
 import pytest
 
 from assistant.answer.excerpts import run_of
-from assistant.domain.acts import Act, AgentAct
 from assistant.domain.answers import (
-    AccessEntry,
-    AccessQuery,
+    Act,
+    AgentAct,
     AnswerRecord,
     Outcome,
     QuotedUnit,
@@ -22,6 +21,7 @@ from assistant.domain.answers import (
     Verdict,
     VerdictLabel,
 )
+from assistant.domain.audit import AccessEntry, AccessQuery
 from assistant.domain.errors import ConflictError
 from assistant.stores.ports import FoundAnswer
 from tests.contracts import samples

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.domain.audit import AuditLink, DayDigest, by_writer
-from assistant.domain.context import LiveRead
+from assistant.domain.audit import AuditLink, DayDigest, LiveRead, by_writer
 from assistant.domain.errors import DocumentInvalidError
 from assistant.stores.audit import MOST_DAYS, AuditReport, CloseDays, DayDigests, VerifyAudit, key_of
 from tests.contracts import samples

@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from assistant.domain.desk import Case, CaseReason
+from assistant.domain.desk import CASE_LISTS, JOINED, Case, CaseReason, CaseState, DeskItem, DeskKind
 from assistant.domain.errors import ConflictError
-from assistant.domain.revisions import CASE_LISTS, JOINED, CaseState, DeskItem, DeskKind
 from assistant.options.desk.intake import OpenCases
 from assistant.stores.desk import StoredDesk
 from assistant.stores.formats import bodies_of

@@ -6,8 +6,7 @@ from random import Random
 
 import pytest
 
-from assistant.domain.acts import Act, AgentAct
-from assistant.domain.answers import AnswerRecord, FinishReason, Sent, Verdict, VerdictLabel
+from assistant.domain.answers import Act, AgentAct, AnswerRecord, FinishReason, Sent, Verdict, VerdictLabel
 from assistant.domain.errors import ConflictError
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess

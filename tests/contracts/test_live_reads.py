@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from assistant.domain.context import LiveRead, LiveReadQuery
+from assistant.domain.audit import LiveRead, LiveReadQuery
 from tests.contracts.twins import Twin
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

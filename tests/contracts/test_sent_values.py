@@ -11,9 +11,9 @@ import pytest
 from assistant.answer.services import LiveData, TenantServices
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
 from assistant.domain.answers import LiveSpan, Sent
-from assistant.domain.elements import ElementDisplay, ElementKind, ElementState, ElementUse
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.identity import Identity, Role
+from assistant.domain.live import ElementDisplay, ElementKind, ElementState, ElementUse
 from assistant.stores.ports import ValuesOfSent
 from assistant.tenant.tenant import RecordsSection
 from tests.contracts import samples

@@ -36,19 +36,17 @@ from assistant.answer.services import (
 )
 from assistant.documents.parsing import parse_document
 from assistant.documents.passages import PassageCutter, TokenCounts, build_card
-from assistant.domain.acts import Act, StoredAct
 from assistant.domain.answers import (
-    AccessEntry,
-    AccessPage,
-    AccessQuery,
+    Act,
     AnswerRecord,
     Sent,
+    StoredAct,
     StoredSent,
     StoredVerdict,
     Usage,
     Verdict,
 )
-from assistant.domain.audit import AuditRecord
+from assistant.domain.audit import AccessEntry, AccessPage, AccessQuery, AuditRecord
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import (
     Document,
@@ -69,8 +67,8 @@ from assistant.domain.documents import (
     id_prefix_of,
 )
 from assistant.domain.errors import AssistantError, ConflictError, PassageTooLongError
-from assistant.domain.filling import LiveElements
 from assistant.domain.identity import Identity, Role
+from assistant.domain.live import LiveElements
 from assistant.models.artifacts import ServedModel
 from assistant.stores.index.rows import known_item, retrieved
 from assistant.stores.ports import (

@@ -14,12 +14,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from assistant.domain.acts import Act, AgentAct
-from assistant.domain.answers import AccessQuery, Sent, Verdict, VerdictLabel
-from assistant.domain.context import LiveRead, LiveReadQuery
-from assistant.domain.desk import Case, CaseReason
+from assistant.domain.answers import Act, AgentAct, Sent, Verdict, VerdictLabel
+from assistant.domain.audit import AccessQuery, LiveRead, LiveReadQuery
+from assistant.domain.desk import Case, CaseReason, CaseState, DeskItem, DeskKind
 from assistant.domain.documents import DocumentState
-from assistant.domain.revisions import CaseState, DeskItem, DeskKind
 from assistant.options.sources.ports import SourceRun
 from assistant.stores.ports import ValuesOfSent
 from tests.contracts import samples

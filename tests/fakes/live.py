@@ -8,9 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from assistant.domain.clock import Deadline
-from assistant.domain.context import CareContext
-from assistant.domain.elements import ElementData, ElementKind, ElementProblem, ElementValue
-from assistant.domain.filling import Caller, ElementType, Filled, LiveReadError
+from assistant.domain.identity import CareContext
+from assistant.domain.live import (
+    Caller,
+    ElementData,
+    ElementKind,
+    ElementProblem,
+    ElementType,
+    ElementValue,
+    Filled,
+    LiveReadError,
+)
 from tests.fakes.answering import Gate
 
 AS_OF = datetime(2026, 3, 1, 14, 2, tzinfo=UTC)

@@ -38,7 +38,7 @@ from assistant.domain.documents import (
     ParsedDocument,
     Passage,
 )
-from assistant.domain.filling import LiveElements
+from assistant.domain.live import LiveElements
 from assistant.process.http import open_socket, server_config
 from assistant.process.settings import ServiceSettings
 from assistant.service.__main__ import open_application

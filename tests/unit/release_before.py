@@ -14,23 +14,24 @@ from typing import Any
 import orjson
 from jsonschema import Draft202012Validator
 
-from assistant.domain.acts import Act, AgentAct, StoredAct
 from assistant.domain.answers import (
-    AccessEntry,
+    Act,
+    AgentAct,
     AnswerRecord,
     ApprovedUse,
     Cell,
     CitedUnit,
     Reading,
     Sentence,
+    StoredAct,
     StoredVerdict,
     Support,
     Verdict,
     VerdictLabel,
 )
-from assistant.domain.desk import Case, CaseReason
+from assistant.domain.audit import AccessEntry
+from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind
 from assistant.domain.documents import Loading
-from assistant.domain.revisions import DeskItem, DeskKind
 from tests.contracts.samples import NOON, answer
 
 FOLDER = Path(__file__).parents[1] / "data" / "release_before"

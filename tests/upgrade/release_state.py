@@ -17,9 +17,8 @@ from typing import Any
 from assistant.domain.answers import AnswerRecord, Sent, Verdict, VerdictLabel
 
 try:
-    from assistant.domain.acts import Act, AgentAct
-    from assistant.domain.desk import Case, CaseReason
-    from assistant.domain.revisions import DeskItem, DeskKind
+    from assistant.domain.answers import Act, AgentAct
+    from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind
     from assistant.stores.desk import DESK
     from assistant.stores.opened import EmbeddedTenant
     from assistant.stores.records import RECORDS
@@ -28,7 +27,7 @@ try:
     def open_stores(folder: Path) -> tuple[Any, Any, Any, Any]:
         stores = EmbeddedTenant(folder)
         return stores, stores.get(RECORDS), stores.get(DESK), stores.get(STATES)
-except ModuleNotFoundError:  # the release before has other rooms
+except ImportError:  # the release before has other rooms
     _desk: Any = import_module("assistant.domain.desk")
     _feedback: Any = import_module("assistant.domain.feedback")
     Act, AgentAct = _feedback.Act, _feedback.AgentAct

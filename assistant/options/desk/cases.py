@@ -17,14 +17,27 @@ from datetime import datetime
 from assistant.answer.stored import ReadAnswers
 from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources
-from assistant.domain.answers import AccessEntry, AnswerRecord, StoredAnswer
+from assistant.domain.answers import AnswerRecord, StoredAnswer
+from assistant.domain.audit import AccessEntry
 from assistant.domain.clock import Clock
-from assistant.domain.desk import Case, CaseReason, DeskCaseLine, DeskDocument, DeskGap, case_id
+from assistant.domain.desk import (
+    JOINED,
+    Case,
+    CaseReason,
+    CaseState,
+    DeskCaseLine,
+    DeskDocument,
+    DeskGap,
+    DeskItem,
+    DeskKind,
+    body_of_item,
+    case_id,
+    first_revision,
+)
 from assistant.domain.documents import DocumentStatus
 from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel, fields_of
-from assistant.domain.revisions import JOINED, CaseState, DeskItem, DeskKind, body_of_item, first_revision
 from assistant.stores.desk import StoredDesk
 from assistant.stores.documents import KnowledgeStores
 from assistant.stores.ports import TextEmbedder

@@ -17,7 +17,8 @@ from typer import Argument, Option
 from assistant.answer.excerpts import fill_record, read_excerpts
 from assistant.answer.stored import MOST_ENTRIES, Audit, entry_of_read
 from assistant.documents.readable import ReadableDocuments
-from assistant.domain.answers import AccessEntry, AccessPage, AccessQuery, PassageUse
+from assistant.domain.answers import PassageUse
+from assistant.domain.audit import AccessEntry, AccessPage, AccessQuery
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import NotFoundError
 from assistant.service import wire

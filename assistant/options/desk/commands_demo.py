@@ -17,6 +17,7 @@ from assistant.domain.desk import (
     CaseApproval,
     CaseReason,
     CaseResolution,
+    CaseState,
     DeskCase,
     ItemState,
     NewApprovedAnswer,
@@ -25,7 +26,6 @@ from assistant.domain.desk import (
 )
 from assistant.domain.errors import LocalRuntimeError
 from assistant.domain.identity import Role
-from assistant.domain.revisions import CaseState
 from assistant.laptop.tokens import Grant
 from assistant.service import wire
 from assistant.terminal.answer_view import answer_on, question_of

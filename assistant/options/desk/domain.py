@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from assistant.domain.answers import RecordId
 from assistant.domain.desk import DeskApprovedAnswer
-from assistant.domain.public import PublicModel
+from assistant.domain.public import PublicModel, RecordId
 
 REMOVED_TEXT = "[withdrawn]"
 """Stands in every revision of an approved answer where a source's withdrawal removed the text."""

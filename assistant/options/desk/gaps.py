@@ -20,9 +20,8 @@ from operator import add, mul, sub
 import structlog
 
 from assistant.domain.clock import Deadline
-from assistant.domain.desk import Case
+from assistant.domain.desk import Case, CaseState, DeskItem
 from assistant.domain.errors import AssistantError, ConflictError
-from assistant.domain.revisions import CaseState, DeskItem
 from assistant.options.desk.cases import UPKEEP, DeskServices, read_cases, read_records
 from assistant.options.desk.intake import INTAKE, gap_id
 from assistant.stores.ports import TextEmbedder

@@ -20,9 +20,8 @@ import structlog
 
 from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.desk import Case, CaseReason, case_id
+from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind, body_of_item, case_id, first_revision
 from assistant.domain.errors import ConflictError, OpenCasesError, RecordsUnavailableError
-from assistant.domain.revisions import DeskItem, DeskKind, body_of_item, first_revision
 from assistant.options.desk.cases import CLOSED
 from assistant.options.desk.domain import CaseIndex
 from assistant.options.desk.section import most_open_cases

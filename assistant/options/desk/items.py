@@ -14,11 +14,15 @@ import structlog
 
 from assistant.domain.clock import Deadline
 from assistant.domain.desk import (
+    JOINED,
     BoundSource,
     Case,
     CaseApproval,
     CaseReopening,
     CaseResolution,
+    CaseState,
+    DeskItem,
+    DeskKind,
     DocumentQuestion,
     GlossaryEntry,
     ItemState,
@@ -28,11 +32,12 @@ from assistant.domain.desk import (
     Resolution,
     Restoring,
     StateChange,
+    body_of_item,
+    first_revision,
 )
 from assistant.domain.documents import DocumentStatus
 from assistant.domain.errors import AssistantError, ConflictError, ForbiddenError, InvalidRequestError
 from assistant.domain.identity import Identity, Role
-from assistant.domain.revisions import JOINED, CaseState, DeskItem, DeskKind, body_of_item, first_revision
 from assistant.options.desk.cases import (
     OPENED_AGAIN,
     DeskServices,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from assistant.domain.answers import AccessEntry, AccessQuery, AnswerRecord
+from assistant.domain.answers import AnswerRecord
+from assistant.domain.audit import AccessEntry, AccessQuery
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.desk import DeskCaptured, DeskNear, DeskPreview, PreviewRequest
 from assistant.domain.identity import Identity

@@ -15,23 +15,25 @@ from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
 from assistant.domain import desk as bodies
-from assistant.domain.answers import RecordId
 from assistant.domain.desk import (
     Case,
     CaseApproval,
     CaseReason,
     CaseReopening,
     CaseResolution,
+    CaseState,
     DeskApprovedAnswer,
+    DeskItem,
+    DeskKind,
     DeskPreview,
     ItemKind,
     PreviewRequest,
     Restoring,
     StateChange,
+    body_of_item,
 )
 from assistant.domain.identity import Identity, Role
-from assistant.domain.public import fields_of
-from assistant.domain.revisions import CaseState, DeskItem, DeskKind, body_of_item
+from assistant.domain.public import RecordId, fields_of
 from assistant.options.desk.cases import CaseFilter, CaseReading, DeskServices, ReviewDesk
 from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.desk.items import MODELS, DeskItems, Resolutions, served_body

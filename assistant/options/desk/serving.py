@@ -16,7 +16,7 @@ from assistant.answer.services import TenantServices, call_within
 from assistant.answer.sources import EvidenceQuery, SearchScope
 from assistant.domain.answers import APPROVED_PREFIX, source_kind
 from assistant.domain.clock import Deadline
-from assistant.domain.desk import ItemState
+from assistant.domain.desk import DeskItem, DeskKind, ItemState
 from assistant.domain.documents import DocumentState, DocumentStatus, ParsedDocument, StoredDocument
 from assistant.domain.errors import (
     AssistantError,
@@ -24,7 +24,6 @@ from assistant.domain.errors import (
     DependencyError,
     RecordsUnavailableError,
 )
-from assistant.domain.revisions import DeskItem, DeskKind
 from assistant.options.desk.approved import ApprovedAnswers, LiveAnswer, ServedAnswer, approved_hash
 from assistant.options.desk.domain import ApprovedAnswer
 from assistant.stores.ports import DocumentTexts, LiveDesk

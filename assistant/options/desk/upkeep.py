@@ -26,9 +26,13 @@ from assistant.domain.desk import (
     BoundSource,
     Case,
     CaseReason,
+    CaseState,
+    DeskItem,
+    DeskKind,
     DocumentQuestion,
     ItemState,
     Resolution,
+    body_of_item,
     case_id,
 )
 from assistant.domain.documents import HELD_STATES, Document, DocumentState, DocumentStatus
@@ -39,7 +43,6 @@ from assistant.domain.errors import (
     InvalidRequestError,
     NotFoundError,
 )
-from assistant.domain.revisions import CaseState, DeskItem, DeskKind, body_of_item
 from assistant.options.desk.cases import (
     CLOSED,
     OPENED_AGAIN,

@@ -19,7 +19,8 @@ from rich.table import Table
 from typer import Option
 
 from assistant.answer.check import CUT_SHORT
-from assistant.domain.answers import AccessQuery, AnswerRecord, Outcome
+from assistant.domain.answers import AnswerRecord, Outcome
+from assistant.domain.audit import AccessQuery
 from assistant.domain.errors import ConfigurationError
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import LocalSettings

@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import Field, StringConstraints
 
-from assistant.domain.answers import Certainty, FinishReason, Mode, RecordId, VerdictLabel
+from assistant.domain.answers import Certainty, FinishReason, Mode, VerdictLabel
 from assistant.domain.identity import Role
-from assistant.domain.public import PublicModel
+from assistant.domain.public import PublicModel, RecordId
 
 FEEDBACK_VERSION = 1
 

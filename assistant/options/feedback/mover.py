@@ -16,11 +16,10 @@ from typing import Protocol
 import structlog
 
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
-from assistant.domain.acts import DOCUMENT_SUBJECT, StoredAct
-from assistant.domain.answers import AnswerRecord, StoredSent, StoredVerdict
-from assistant.domain.clock import Clock, set_within
+from assistant.domain.answers import AnswerRecord, StoredAct, StoredSent, StoredVerdict
+from assistant.domain.clock import Clock, back_off_s, set_within
+from assistant.domain.documents import DOCUMENT_SUBJECT
 from assistant.domain.errors import AssistantError
-from assistant.domain.retries import back_off_s
 from assistant.options.feedback.events import FeedbackEvent, FeedbackText, SealedText
 from assistant.options.feedback.patients_opened import PatientDataFilter
 from assistant.options.feedback.signals import ShownAnswer, Signal, Signals

@@ -17,10 +17,12 @@ from datetime import datetime
 from typing import Any
 
 from assistant.answer.edits import MARKUP, drafts_of, nearest_draft, sentences_of, words_of
-from assistant.domain.acts import Act, AgentAct, StoredAct
 from assistant.domain.answers import (
+    Act,
+    AgentAct,
     AnswerRecord,
     Sent,
+    StoredAct,
     StoredSent,
     StoredVerdict,
     Support,

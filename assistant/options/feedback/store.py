@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import ValidationError
 
 from assistant.documents.receipt import KeptTexts, Stores
-from assistant.domain.acts import DOCUMENT_SUBJECT
+from assistant.domain.documents import DOCUMENT_SUBJECT
 from assistant.domain.errors import InvalidRequestError
 from assistant.options.feedback.events import FEEDBACK_VERSION, FeedbackEvent, FeedbackText, SealedText
 from assistant.stores.blobs import Blobs

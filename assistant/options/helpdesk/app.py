@@ -18,15 +18,14 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response, StreamingResponse
 
-from assistant.domain.answers import RecordId
 from assistant.domain.errors import (
     AssistantError,
     DependencyError,
     InvalidRequestError,
     NotFoundError,
 )
-from assistant.domain.filling import Reply
-from assistant.domain.public import PublicModel
+from assistant.domain.live import Reply
+from assistant.domain.public import PublicModel, RecordId
 from assistant.options.helpdesk.chats import MOST_CHARACTERS, Chat, StoredChats
 from assistant.options.helpdesk.patients import SimulatedPatients
 from assistant.service.app import DIST

@@ -20,11 +20,10 @@ from uuid import uuid4
 
 from pydantic import Field
 
-from assistant.domain.answers import RecordId
 from assistant.domain.clock import Clock
-from assistant.domain.context import SubjectId, SubjectKind
 from assistant.domain.errors import ConflictError, NotFoundError, OverloadedError
-from assistant.domain.public import PublicModel
+from assistant.domain.identity import SubjectId, SubjectKind
+from assistant.domain.public import PublicModel, RecordId
 from assistant.stores.table import ABSENT, EXPIRES_AT, Range, Table, equal, keyed
 
 MOST_CHARACTERS = 2_000

@@ -11,8 +11,8 @@ from uuid import uuid4
 import structlog
 from pydantic import Field, TypeAdapter
 
-from assistant.domain.context import SubjectId, SubjectKind
 from assistant.domain.errors import AssistantError
+from assistant.domain.identity import SubjectId, SubjectKind
 from assistant.domain.public import PublicModel
 from assistant.options.helpdesk.chats import Chat, StoredChats
 

@@ -16,9 +16,9 @@ import typer
 from typer import Argument, Option
 
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.context import CareContext
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.filling import LiveReadError
+from assistant.domain.identity import CareContext
+from assistant.domain.live import LiveReadError
 from assistant.options.live.connected import check_status, request_of
 from assistant.options.live.connector import Connector, Operation, OperationParameter, load_connector
 from assistant.options.live.opened import Credentials

@@ -11,11 +11,10 @@ from urllib.parse import quote
 
 import structlog
 
+from assistant.domain.audit import LiveRead
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.context import LiveRead
-from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import RecordsUnavailableError
-from assistant.domain.filling import Caller, ElementType, Filled, LiveReadError
+from assistant.domain.live import Caller, ElementProblem, ElementType, Filled, LiveReadError
 from assistant.options.live.connector import MOST_ROWS, Connector, ConnectorElement, Operation
 from assistant.options.live.parameters import (
     FoundParameters,

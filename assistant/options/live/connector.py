@@ -16,10 +16,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
 from pydantic_core import SchemaError
 
-from assistant.domain.context import SubjectKind
-from assistant.domain.elements import ElementKind, Tone
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.identity import Role
+from assistant.domain.identity import Role, SubjectKind
+from assistant.domain.live import ElementKind, Tone
 from assistant.tenant.toml_file import StrictModel, line_of, read_strict
 
 EACH = "*"

@@ -13,9 +13,8 @@ import structlog
 from pydantic import Field, StringConstraints
 
 from assistant.domain.clock import Clock
-from assistant.domain.context import CareContext, PlainContext, SubjectId, SubjectKind
 from assistant.domain.errors import ContextRefusedError
-from assistant.domain.identity import Identity
+from assistant.domain.identity import CareContext, Identity, PlainContext, SubjectId, SubjectKind
 from assistant.process.settings import ServiceSettings
 from assistant.service.identity import (
     BOUND_SUBJECT,

@@ -20,7 +20,7 @@ from assistant.answer.services import Loaded, TenantServices
 from assistant.answer.sources import SearchScope
 from assistant.domain.answers import LiveMatch, LiveMatchState
 from assistant.domain.clock import Deadline
-from assistant.domain.filling import ElementType
+from assistant.domain.live import ElementType
 from assistant.options.live.connector import Connector, matches_whole
 from assistant.options.live.section import reach_of
 from assistant.text.language import fold, language

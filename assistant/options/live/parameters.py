@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from assistant.domain.context import CareContext
-from assistant.domain.elements import ElementProblem
-from assistant.domain.filling import Caller, LiveReadError
+from assistant.domain.identity import CareContext
+from assistant.domain.live import Caller, ElementProblem, LiveReadError
 from assistant.options.live.connector import Operation, OperationParameter, matches_whole
 from assistant.text.check_digits import digits_of, is_dea_number, is_npi, passes_luhn
 

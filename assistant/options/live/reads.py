@@ -8,12 +8,11 @@ from dataclasses import KW_ONLY, dataclass, replace
 from assistant.answer.elements import CallBounds, element_of, over_items, read_element, system_of
 from assistant.answer.services import TenantServices
 from assistant.answer.stored import check_page, named_subject, not_found, own_answer, take_place
-from assistant.domain.answers import AccessEntry, AnswerRecord
+from assistant.domain.answers import AnswerRecord
+from assistant.domain.audit import AccessEntry, LiveRead, LiveReadPage, LiveReadQuery
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.context import CareContext, LiveRead, LiveReadPage, LiveReadQuery
-from assistant.domain.elements import Element, ElementProblem, ElementUse
-from assistant.domain.filling import Caller, ElementType, LiveReadError
-from assistant.domain.identity import Identity
+from assistant.domain.identity import CareContext, Identity
+from assistant.domain.live import Caller, Element, ElementProblem, ElementType, ElementUse, LiveReadError
 from assistant.options.live.stored import StoredLiveReads
 from assistant.stores.records import StoredRecords
 

@@ -19,17 +19,17 @@ from zoneinfo import ZoneInfo
 import orjson
 from rapidfuzz.distance import OSA
 
-from assistant.domain.context import CareContext
-from assistant.domain.elements import (
+from assistant.domain.identity import CareContext
+from assistant.domain.live import (
     LONGEST_SHOWN,
     ElementData,
     ElementKind,
     ElementProblem,
     ElementRow,
     ElementValue,
+    LiveReadError,
     Tone,
 )
-from assistant.domain.filling import LiveReadError
 from assistant.options.live.connector import (
     MOST_ROWS,
     Connector,

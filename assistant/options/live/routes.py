@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from assistant.answer.stored import MOST_ENTRIES
-from assistant.domain.context import LiveReadQuery
-from assistant.domain.elements import Element
+from assistant.domain.audit import LiveReadQuery
 from assistant.domain.identity import Identity, Role
+from assistant.domain.live import Element
 from assistant.options.live.reads import AuditLiveReads, ReadElementAgain
 from assistant.service.documents import AUDIT_SPAN, Instant
 from assistant.service.errors import declared

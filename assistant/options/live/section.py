@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from assistant.domain.elements import ElementKind
+from assistant.domain.live import ElementKind
 from assistant.options.live.connector import Connector, check_entry, load_connector, misfits
 from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.deployment_checks import Contradiction

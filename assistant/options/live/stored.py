@@ -11,8 +11,8 @@ from typing import Protocol
 
 import structlog
 
+from assistant.domain.audit import LiveRead, LiveReadPage, LiveReadQuery, place_of
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.context import LiveRead, LiveReadPage, LiveReadQuery, place_of
 from assistant.domain.errors import AssistantError
 from assistant.stores.ports import ValuesOfSent
 from assistant.stores.records import LIVE_DAYS, RECORDS_TABLE, Audited, Listing

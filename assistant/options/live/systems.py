@@ -19,12 +19,10 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from assistant.domain.addresses import is_on_this_machine
-from assistant.domain.clock import Clock, Deadline
-from assistant.domain.elements import ElementProblem
+from assistant.domain.clock import Circuit, Clock, Deadline, RetryBudget
 from assistant.domain.errors import ConfigurationError, DeadlineExceededError, DependencyError
-from assistant.domain.filling import LiveReadError
-from assistant.domain.retries import Circuit, RetryBudget
+from assistant.domain.live import ElementProblem, LiveReadError
+from assistant.domain.paths import is_on_this_machine
 from assistant.options.live.ports import SystemRequest, SystemResponse
 
 AGENT_HEADER = "X-Assistant-Agent"

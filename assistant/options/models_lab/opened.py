@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from assistant.domain.revisions import DeskKind
+from assistant.domain.desk import DeskKind
 from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.feedback.events import FeedbackText
 from assistant.options.feedback.opened import LearningStores

@@ -29,12 +29,12 @@ from starlette.types import Receive, Scope, Send
 
 from assistant.answer.events import UNCHECKED, AnswerEvent, Done, Problem, Sources, Started, Token
 from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
-from assistant.domain.answers import Certainty, FinishReason, Mode, RecordId, RedFlag, Sentence
-from assistant.domain.context import ContextToken, PlainContext
+from assistant.domain.answers import Certainty, FinishReason, Mode, RedFlag, Sentence
 from assistant.domain.documents import SearchFilters
-from assistant.domain.elements import Element, ElementDisplay, ElementValue
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError
-from assistant.domain.public import PublicModel, fields_of
+from assistant.domain.identity import ContextToken, PlainContext
+from assistant.domain.live import Element, ElementDisplay, ElementValue
+from assistant.domain.public import PublicModel, RecordId, fields_of
 from assistant.options.openai.section import OpenAiTenant
 from assistant.service import streams as delivery
 from assistant.service import wire

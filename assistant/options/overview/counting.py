@@ -19,7 +19,6 @@ from pydantic import Field
 from assistant.answer.edits import drafts_of, nearest_draft
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
 from assistant.domain.answers import (
-    AccessQuery,
     AnswerRecord,
     FinishReason,
     Mode,
@@ -28,6 +27,7 @@ from assistant.domain.answers import (
     VerdictLabel,
     source_kind,
 )
+from assistant.domain.audit import AccessQuery
 from assistant.domain.public import PublicModel
 from assistant.stores.ports import DocumentTexts, FoundAnswer
 from assistant.stores.records import StoredRecords

@@ -18,8 +18,8 @@ from joserfc.jwk import OctKey
 from pydantic import Field
 
 from assistant.domain.clock import Clock
-from assistant.domain.context import ContextToken
 from assistant.domain.errors import UnauthenticatedError
+from assistant.domain.identity import ContextToken
 from assistant.domain.public import PublicModel
 from assistant.stores.claims import StoredClaims
 

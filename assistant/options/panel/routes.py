@@ -8,9 +8,8 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from assistant.domain.context import ContextToken
 from assistant.domain.errors import ForbiddenError, NotFoundError
-from assistant.domain.identity import Identity, Role
+from assistant.domain.identity import ContextToken, Identity, Role
 from assistant.domain.public import PublicModel
 from assistant.options.panel.codes import (
     LIFETIME_S,

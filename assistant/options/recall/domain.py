@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from assistant.domain.answers import QuotedUnit, RecordId
-from assistant.domain.public import PublicModel
+from assistant.domain.answers import QuotedUnit
+from assistant.domain.public import PublicModel, RecordId
 
 GONE = ""
 """In place of a content's hash: withdrawn, or an approved answer that was suspended or withdrawn."""

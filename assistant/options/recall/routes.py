@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
 
-from assistant.domain.answers import APPROVED_PREFIX, QuotedUnit, RecordId, source_kind
+from assistant.domain.answers import APPROVED_PREFIX, QuotedUnit, source_kind
+from assistant.domain.desk import DeskKind, body_of_item
 from assistant.domain.errors import ConflictError
 from assistant.domain.identity import Identity, Role
-from assistant.domain.public import csv_line
-from assistant.domain.revisions import DeskKind, body_of_item
+from assistant.domain.public import RecordId, csv_line
 from assistant.options.desk.cases import DeskServices, not_found
 from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.recall import domain

@@ -17,10 +17,9 @@ import structlog
 
 from assistant.documents.readable import pages_of
 from assistant.domain.answers import APPROVED_PREFIX, AnswerRecord, QuotedUnit, StoredSent, source_kind
-from assistant.domain.desk import ItemState
+from assistant.domain.desk import DeskKind, ItemState, body_of_item
 from assistant.domain.documents import DocumentState, DocumentStatus, ParsedDocument
 from assistant.domain.errors import AssistantError, DocumentInvalidError
-from assistant.domain.revisions import DeskKind, body_of_item
 from assistant.options.desk.approved import approved_hash
 from assistant.options.desk.cases import DeskServices
 from assistant.options.desk.domain import REMOVED_TEXT, ApprovedAnswer

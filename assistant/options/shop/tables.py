@@ -29,9 +29,16 @@ from assistant.domain.documents import (
     StoredDocument,
     id_prefix_of,
 )
-from assistant.domain.elements import LONGEST_SHOWN, ElementData, ElementKind, ElementRow, ElementValue
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
-from assistant.domain.filling import ElementType, Filled
+from assistant.domain.live import (
+    LONGEST_SHOWN,
+    ElementData,
+    ElementKind,
+    ElementRow,
+    ElementType,
+    ElementValue,
+    Filled,
+)
 from assistant.options.shop.items import PRICE, RATING, Catalogue, ItemQuestion, NamedItems
 from assistant.tenant.tenant import SourceEntry
 from assistant.text.language import fold, language

@@ -22,7 +22,7 @@ from assistant.documents.readable import pages_of
 from assistant.documents.receive import AddDocuments, AddSummary
 from assistant.documents.sources import KnowledgeSource, Writer
 from assistant.documents.withdraw import WithdrawDocuments
-from assistant.domain.clock import Clock, Deadline
+from assistant.domain.clock import Clock, Deadline, all_or_cancel, back_off_s
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import (
     AssistantError,
@@ -31,7 +31,6 @@ from assistant.domain.errors import (
     DocumentInvalidError,
     OverloadedError,
 )
-from assistant.domain.retries import all_or_cancel, back_off_s
 from assistant.options.sources.ports import ChangedItem, Connector, FetchedItem, SourceRun
 from assistant.options.sources.stored import StoredSourceRuns
 from assistant.stores.documents import KnowledgeStores

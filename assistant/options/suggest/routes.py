@@ -14,12 +14,11 @@ from assistant.answer.choose import Section
 from assistant.answer.excerpts import shown_title, source_of
 from assistant.answer.stored import AppendToAnswer
 from assistant.answer.take import MAX_TURNS
-from assistant.domain.acts import Act, AgentAct, StoredAct
-from assistant.domain.answers import ChatTurn, RecordId, RedFlag
+from assistant.domain.answers import Act, AgentAct, ChatTurn, RedFlag, StoredAct
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError, EndpointPausedError
 from assistant.domain.identity import Identity, Role
-from assistant.domain.public import PublicModel
+from assistant.domain.public import PublicModel, RecordId
 from assistant.options.suggest.counts import KEPT_DAYS, STEPS, SuggestionCounts, step_of
 from assistant.options.suggest.found import FoundInTurns
 from assistant.options.suggest.opened import Suggestions

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
-from assistant.domain.acts import Act, AgentAct
-from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
+from assistant.domain.answers import Act, AgentAct, Sent, Verdict, VerdictLabel
+from assistant.domain.audit import AccessEntry
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.process.aws.clients import open_client

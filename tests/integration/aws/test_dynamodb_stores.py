@@ -15,11 +15,11 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
-from assistant.domain.desk import Case, CaseReason
+from assistant.domain.answers import Sent, Verdict, VerdictLabel
+from assistant.domain.audit import AccessEntry
+from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind, first_revision
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
-from assistant.domain.revisions import CaseState, DeskKind, first_revision
 from assistant.process.aws.clients import open_client
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.records import StoredRecords

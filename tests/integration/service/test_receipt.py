@@ -14,9 +14,8 @@ import pytest
 
 from assistant.documents.withdraw import remove_documents
 from assistant.domain.clock import SystemClock
-from assistant.domain.desk import BoundSource, ItemState
+from assistant.domain.desk import BoundSource, DeskKind, ItemState, first_revision
 from assistant.domain.documents import Document
-from assistant.domain.revisions import DeskKind, first_revision
 from assistant.options.desk import upkeep
 from assistant.options.feedback.opened import open_movers
 from tests.fakes.running_service import DIGEST, DIMENSIONS, RunningService, Scene, eventually, running_service

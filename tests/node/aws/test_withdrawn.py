@@ -17,8 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from assistant.cli.aws.receipt import SIGNED, judged
 from assistant.documents.withdraw import remove_documents
 from assistant.domain.clock import SystemClock
-from assistant.domain.desk import BoundSource, ItemState
-from assistant.domain.revisions import DeskKind, first_revision
+from assistant.domain.desk import BoundSource, DeskKind, ItemState, first_revision
 from assistant.options.desk import upkeep
 from assistant.stores.desk import StoredDesk
 from assistant.stores.documents import KnowledgeStores

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
-from assistant.domain.answers import AccessEntry
+from assistant.domain.audit import AccessEntry
 from assistant.domain.clock import SystemClock
 from assistant.process.aws.clients import open_client
 from assistant.process.settings import AuditSettings

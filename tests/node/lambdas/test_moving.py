@@ -20,10 +20,9 @@ from typer.testing import CliRunner
 from assistant.cli.main import app
 from assistant.documents.parsing import parse_document
 from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.domain.desk import Case, CaseReason
+from assistant.domain.desk import Case, CaseReason, DeskKind
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
-from assistant.domain.revisions import DeskKind
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
 from assistant.options.feedback.mover import StoredOutbox
 from assistant.options.feedback.settings import MovingSettings

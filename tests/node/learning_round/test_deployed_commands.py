@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from assistant.domain.desk import DeskKind, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.revisions import DeskKind, ReleaseState, RouterRelease
 from tests.node.learning_round.conftest import LearningDeployment
 
 TEXTS = {

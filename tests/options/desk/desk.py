@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from assistant.domain.desk import BoundSource, GlossaryEntry, ItemState
+from assistant.domain.desk import BoundSource, DeskItem, DeskKind, GlossaryEntry, ItemState
 from assistant.domain.errors import AssistantError
 from assistant.domain.public import PublicModel
-from assistant.domain.revisions import DeskItem, DeskKind
 from assistant.options.desk.domain import ApprovedAnswer
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from assistant.domain.desk import BoundSource, ItemState
+from assistant.domain.desk import BoundSource, DeskItem, DeskKind, ItemState
 from assistant.domain.documents import Document
 from assistant.domain.public import PublicModel
-from assistant.domain.revisions import DeskItem, DeskKind
 from assistant.stores.desk import StoredDesk
 from assistant.stores.sqlite_table import SqliteTable
 from tests.fakes.running_service import (

@@ -12,10 +12,9 @@ from assistant.answer.stored import ReadAnswers
 from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources
 from assistant.domain.clock import Clock
-from assistant.domain.desk import Case, CaseReason, case_id
+from assistant.domain.desk import Case, CaseReason, DeskKind, body_of_item, case_id
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.identity import Identity, Role
-from assistant.domain.revisions import DeskKind, body_of_item
 from assistant.options.desk.cases import DeskServices, ReviewDesk
 from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.desk.intake import OpenCases

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.desk import Case
+from assistant.domain.desk import NOT_SERVED, Case, DeskItem, DeskKind
 from assistant.domain.errors import ConflictError
-from assistant.domain.revisions import NOT_SERVED, DeskItem, DeskKind
 from assistant.stores.desk import StoredDesk
 
 

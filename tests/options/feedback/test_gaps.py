@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.domain.desk import Case, CaseReason, case_id
+from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind, body_of_item, case_id
 from assistant.domain.errors import EmbeddingUnavailableError
-from assistant.domain.revisions import CaseState, DeskKind, body_of_item
 from assistant.options.desk.cases import UPKEEP, read_cases
 from assistant.options.desk.gaps import GapUpkeep, OpenQuestion, group, regrouped
 from assistant.options.desk.intake import gap_id

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.domain.desk import Case, CaseReason, case_id
+from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind, case_id
 from assistant.domain.errors import RecordsUnavailableError
-from assistant.domain.revisions import CaseState, DeskKind
 from assistant.options.desk.cases import MOST_CASES, CaseFilter, ReviewDesk, open_case
 from assistant.options.desk.intake import refuse_above
 from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.domain.acts import Act, AgentAct
-from assistant.domain.answers import Sent, StoredSent, Verdict, VerdictLabel
+from assistant.domain.answers import Act, AgentAct, Sent, StoredSent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.options.feedback import mover
 from assistant.options.feedback.events import FeedbackKind

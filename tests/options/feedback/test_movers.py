@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.domain.revisions import DeskKind
+from assistant.domain.desk import DeskKind
 from assistant.options.feedback import patients_opened as patients
 from assistant.options.feedback.opened import open_movers
 from assistant.tenant.tenant import load_tenant

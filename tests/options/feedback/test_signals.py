@@ -8,12 +8,14 @@ from datetime import timedelta
 import pytest
 
 from assistant.answer.excerpts import fill_record
-from assistant.domain.acts import Act, AgentAct, StoredAct
 from assistant.domain.answers import (
+    Act,
+    AgentAct,
     AnswerRecord,
     ApprovedUse,
     Certainty,
     Sent,
+    StoredAct,
     StoredSent,
     StoredVerdict,
     Verdict,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from assistant.domain.desk import ActOfTwo, ActRequest, DeskKind, first_revision
 from assistant.domain.documents import contents_digest
 from assistant.domain.errors import (
     ConflictError,
@@ -16,7 +17,6 @@ from assistant.domain.errors import (
     InvalidRequestError,
     SecondPersonNeededError,
 )
-from assistant.domain.revisions import ActOfTwo, ActRequest, DeskKind, first_revision
 from assistant.stores.two_people import HOLDS_FOR, WAITS_FOR, Contents, TwoPeople
 from tests.contracts import samples
 from tests.fakes.clock import SteppedClock

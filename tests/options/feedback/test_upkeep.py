@@ -14,18 +14,20 @@ from assistant.domain.desk import (
     Case,
     CaseReason,
     CaseResolution,
+    CaseState,
     DeskDocument,
+    DeskKind,
     DocumentQuestion,
     ItemState,
     NewApprovedAnswer,
     NewDocumentQuestion,
     StateChange,
+    body_of_item,
     case_id,
 )
 from assistant.domain.documents import Document, DocumentState, ParsedDocument
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.identity import Identity
-from assistant.domain.revisions import CaseState, DeskKind, body_of_item
 from assistant.options.desk.cases import CaseFilter, ReviewDesk, StoredCase
 from assistant.options.desk.items import Resolutions
 from assistant.options.desk.upkeep import ReviewDates

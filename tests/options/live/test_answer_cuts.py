@@ -22,8 +22,7 @@ from assistant.answer.events import ElementChanged, SentenceEnded, Token
 from assistant.answer.prompt import Prompt, PromptDocument
 from assistant.answer.services import LiveData
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.elements import ElementState
-from assistant.domain.filling import Caller
+from assistant.domain.live import Caller, ElementState
 from assistant.text.language import language
 from tests.fakes.answering import FakeTenant, Gate, agent, document
 from tests.fakes.live import FakeLive, of_customer

@@ -13,15 +13,18 @@ from assistant.answer.elements import CallBounds
 from assistant.answer.events import Cause, ElementChanged, Token
 from assistant.domain.answers import Certainty, FinishReason, LiveMatchState, Mode, Outcome, ShownAs
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.elements import (
+from assistant.domain.errors import EmbeddingUnavailableError
+from assistant.domain.live import (
     MOST_ELEMENTS,
+    Caller,
     ElementData,
     ElementProblem,
     ElementState,
+    ElementType,
     ElementValue,
+    Filled,
+    LiveReadError,
 )
-from assistant.domain.errors import EmbeddingUnavailableError
-from assistant.domain.filling import Caller, ElementType, Filled, LiveReadError
 from assistant.options.live.examples import LiveExamples
 from assistant.tenant.tenant import SourceEntry
 from tests.fakes.answering import FakeTenant, Gate, agent, document, vector_of

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey
 
-from assistant.domain.context import PlainContext
 from assistant.domain.errors import ContextRefusedError, DependencyError
-from assistant.domain.identity import Identity, Role
+from assistant.domain.identity import Identity, PlainContext, Role
 from assistant.options.live.contexts import CareContexts
 from assistant.service.errors import problem_of
 from assistant.tenant.deployment import CareContextSection

@@ -10,12 +10,9 @@ import orjson
 import pytest
 from hypothesis import example, given, settings, strategies
 
-from assistant.domain.clock import Deadline
-from assistant.domain.context import CareContext
-from assistant.domain.elements import ElementProblem
-from assistant.domain.filling import Caller, LiveReadError
-from assistant.domain.identity import Identity, Role
-from assistant.domain.retries import Circuit
+from assistant.domain.clock import Circuit, Deadline
+from assistant.domain.identity import CareContext, Identity, Role
+from assistant.domain.live import Caller, ElementProblem, LiveReadError
 from assistant.options.live.connected import ConnectedElements
 from assistant.options.live.connector import Connector, Operation, ResultField
 from assistant.options.live.parameters import find_parameters, is_enough

@@ -12,8 +12,7 @@ import pytest
 
 from assistant.answer.stored import MOST
 from assistant.documents.withdraw import WithdrawDocuments
-from assistant.domain.elements import ElementProblem
-from assistant.domain.filling import LiveReadError
+from assistant.domain.live import ElementProblem, LiveReadError
 from tests.fakes.answering import Gate
 from tests.fakes.live import FakeLive
 from tests.fakes.running_service import RunningService, Scene, events_of, eventually, running_service

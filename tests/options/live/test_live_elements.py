@@ -10,7 +10,7 @@ import pytest
 
 from assistant.answer.scores import shipped_weights
 from assistant.domain.answers import LiveMatch, LiveMatchState
-from assistant.domain.filling import ElementType
+from assistant.domain.live import ElementType
 from assistant.options.live.examples import USUAL_LIVE, Example, LiveExamples
 from assistant.options.live.section import systems_of
 from assistant.tenant.tenant import TenantConfig, load_tenant

@@ -6,7 +6,7 @@ import pytest
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.elements import element_of, use_of
-from assistant.domain.elements import ElementDisplay
+from assistant.domain.live import ElementDisplay
 from assistant.options.live.reads import ReadElementAgain
 from tests.attacks.live_scene import KeptReads
 from tests.fakes.answering import agent

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.answer.excerpts import labelled_unit, shown_unit
-from assistant.domain.elements import MOST_ELEMENTS, ElementKind
+from assistant.domain.live import MOST_ELEMENTS, ElementKind
 from assistant.text.markup import (
     LONGEST_TAG_CHARACTERS,
     MOST_MARKS,

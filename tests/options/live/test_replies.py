@@ -13,7 +13,7 @@ import pytest
 
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ReplyNotDeliveredError
-from assistant.domain.filling import Reply
+from assistant.domain.live import Reply
 from assistant.options.live.replies import PostedReplies
 from assistant.options.live.section import LiveReach
 from assistant.options.live.systems import HttpSystems, SystemAccess

@@ -32,7 +32,7 @@ from assistant.domain.answers import (
     Support,
     Usage,
 )
-from assistant.domain.elements import (
+from assistant.domain.live import (
     ElementData,
     ElementDisplay,
     ElementKind,

@@ -28,9 +28,8 @@ import structlog
 
 from assistant.documents.parsing import parse_document
 from assistant.domain.answers import APPROVED_PREFIX, QuotedUnit, Sent
-from assistant.domain.desk import ItemState
+from assistant.domain.desk import DeskItem, DeskKind, ItemState
 from assistant.domain.documents import Document, DocumentState
-from assistant.domain.revisions import DeskItem, DeskKind
 from assistant.options.desk.approved import approved_hash
 from assistant.options.recall.store import RECALLS, SENDS, StoredRecalls
 from assistant.options.recall.sweep import RecallSweep

@@ -14,10 +14,9 @@ import orjson
 import pytest
 
 from assistant.domain.clock import SystemClock
-from assistant.domain.desk import ItemState
+from assistant.domain.desk import DeskKind, ItemState, first_revision
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import ConflictError
-from assistant.domain.revisions import DeskKind, first_revision
 from assistant.options.desk.cases import DeskServices
 from assistant.options.recall.routes import ReadRecalls
 from assistant.options.recall.store import StoredSends

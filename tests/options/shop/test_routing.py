@@ -23,8 +23,8 @@ from assistant.answer.route import (
     spread_out,
 )
 from assistant.answer.scores import RankedDocument
+from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 from tests.contracts.samples import card_of, passage
 

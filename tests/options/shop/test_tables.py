@@ -14,14 +14,15 @@ from assistant.answer.answer import AnswerQuestion
 from assistant.answer.events import ElementChanged
 from assistant.domain.answers import Mode
 from assistant.domain.documents import ItemFacts, StoredDocument
-from assistant.domain.elements import (
+from assistant.domain.live import (
     ElementData,
     ElementKind,
     ElementProblem,
     ElementState,
+    ElementType,
     ElementValue,
+    LiveReadError,
 )
-from assistant.domain.filling import ElementType, LiveReadError
 from assistant.options.live.reads import ReadElementAgain
 from tests.attacks.live_scene import KeptReads
 from tests.fakes.answering import FakeTenant, agent, document

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from assistant.domain.answers import AccessQuery
+from assistant.domain.audit import AccessQuery
+from assistant.domain.desk import DeskKind
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.revisions import DeskKind
 from assistant.stores.sqlite_file import refuse_files
 from tests.fakes.kept_state import FILES, open_tenant, read, restore
 from tests.unit.release_before import ANSWER, make_state

@@ -20,8 +20,7 @@ from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.take import AnswerRequest
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Deadline
-from assistant.domain.context import CareContext
-from assistant.domain.identity import Identity
+from assistant.domain.identity import CareContext, Identity
 from tests.fakes.answering import FakeTenant, agent
 
 QUESTION = "On which day are retail refills payable?"

@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
-from assistant.domain.acts import Act, AgentAct
-from assistant.domain.answers import AnswerRecord, FinishReason, Sent, Verdict, VerdictLabel
+from assistant.domain.answers import Act, AgentAct, AnswerRecord, FinishReason, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import Loading
 from assistant.domain.errors import InvalidRequestError, NotFoundError, RecordsUnavailableError
 from assistant.domain.identity import Identity, Role

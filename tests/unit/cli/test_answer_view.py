@@ -30,7 +30,7 @@ from assistant.domain.answers import (
     TableRow,
     Usage,
 )
-from assistant.domain.elements import (
+from assistant.domain.live import (
     ElementData,
     ElementDisplay,
     ElementKind,

@@ -12,7 +12,7 @@ import tomlkit
 from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
-from assistant.domain.answers import AccessEntry
+from assistant.domain.audit import AccessEntry
 from assistant.stores.audit import CloseDays
 from tests.fakes.corpus_documents import TENANT
 from tests.fakes.tenant_stores import open_tenant_stores

@@ -19,8 +19,8 @@ from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
-from assistant.domain.elements import ElementKind
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
+from assistant.domain.live import ElementKind
 from assistant.stores.documents import KnowledgeStores
 from assistant.tenant.tenant import SourceEntry, TenantConfig, load_tenant
 from assistant.terminal import loading

@@ -10,7 +10,7 @@ import pytest
 from assistant.documents.files import SourceDocument
 from assistant.documents.receive import AddDocuments, AddSummary
 from assistant.documents.sources import KnowledgeSource, Writer
-from assistant.domain.answers import AccessEntry
+from assistant.domain.audit import AccessEntry
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentState, PassageQuery, SearchFilters
 from assistant.tenant.tenant import SourceEntry

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from assistant.domain.addresses import is_on_this_machine
 from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.paths import is_on_this_machine
 from assistant.models.opened import open_model_clients
 from assistant.models.sagemaker import SageMakerEmbedder
 from assistant.process.aws.clients import open_client

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.domain.clock import Deadline
+from assistant.domain.clock import Deadline, RetryBudget, retry_overload
 from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError
-from assistant.domain.retries import RetryBudget, retry_overload
 from tests.fakes.clock import SteppedClock
 
 

@@ -6,8 +6,8 @@ import pytest
 from pydantic import BaseModel
 
 from assistant.domain.answers import AnswerRecord
+from assistant.domain.desk import DeskItem
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.revisions import DeskItem
 from assistant.stores.formats import StoreFormat, encode_row, join_row, refuse_format
 from tests.contracts.samples import answer
 from tests.unit.release_before import ANSWER, new_access, new_act, new_answer, new_case, refusals

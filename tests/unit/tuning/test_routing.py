@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from assistant.answer.adaptations import read_released_router
+from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.domain.revisions import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.evaluation.routing import (
     LabelledQuestion,
     Release,
