@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assistant.documents.batches import PAUSED_DELAY_S
+from assistant.documents.worker import PAUSED_DELAY_S
 from assistant.process.settings import IngestingSettings
 from assistant.service.function import BatchFailures, Event, FunctionEntry, emit_metric, queue_batch
 from assistant.service.opened import Ingesting, open_ingesting

@@ -21,11 +21,10 @@ from typer import Argument, Option
 from assistant.cli.reading_again import ReadingHere, ReadingReport, ReadingThere, read_all
 from assistant.client import AssistantClient, NotThereError
 from assistant.documents.readable import ListDocuments, pages_of
-from assistant.documents.receipt import KEPT_TEXTS, WithdrawalReceipts
 from assistant.documents.receive import AddSummary
 from assistant.documents.reindexing import ReindexReport
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources
-from assistant.documents.withdraw import WithdrawDocuments
+from assistant.documents.withdraw import KEPT_TEXTS, WithdrawalReceipts, WithdrawDocuments
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import (
     DocumentState,

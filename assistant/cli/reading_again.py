@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from assistant.client import AssistantClient, ConflictingError
 from assistant.documents.readable import pages_of
-from assistant.documents.reading_again import BeginReadingAgain
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources
+from assistant.documents.uploads import BeginReadingAgain
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import (
     HELD_STATES,

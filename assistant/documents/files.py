@@ -186,12 +186,10 @@ class ConvertedKind:
     """Whether the reader takes ``ocr``, the languages in which scans are read."""
 
 
-_TABLE_OF_TEXT = ConvertedKind(
-    LARGEST_DOCUMENT_BYTES, "assistant.documents.formats.separated_values:convert_csv"
-)
+_TABLE_OF_TEXT = ConvertedKind(LARGEST_DOCUMENT_BYTES, "assistant.documents.formats.text_files:convert_csv")
 _KINDS = {
     **dict.fromkeys((".csv", ".tsv"), _TABLE_OF_TEXT),
-    ".txt": ConvertedKind(LARGEST_DOCUMENT_BYTES, "assistant.documents.formats.plain:convert_txt"),
+    ".txt": ConvertedKind(LARGEST_DOCUMENT_BYTES, "assistant.documents.formats.text_files:convert_txt"),
 }
 KINDS_OF_OPTIONS = Place[Mapping[str, ConvertedKind]]("kinds of files")
 """Kinds of files that options read, by suffix."""

@@ -15,7 +15,7 @@ from turbohtml import Document, parse
 
 from assistant.documents import files, front_matter
 from assistant.documents.formats import convert
-from assistant.documents.formats.plain import decoded, decoded_page
+from assistant.documents.formats.text_files import decoded, decoded_page
 from assistant.documents.page import BESIDE_CONTENT
 from assistant.documents.parsing import render_document
 from assistant.documents.parsing.markdown import first_heading

@@ -7,9 +7,11 @@ parsing process and lies in the document store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from string import ascii_lowercase
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WrapSerializer
@@ -251,6 +253,9 @@ class Page:
 _PAGE: TypeAdapter[Page] = TypeAdapter(Page)
 
 
+# What converters of all formats share
+
+
 def text_of(runs: Iterable[Run]) -> str:
     """Return all text of the runs, also what is struck or hidden, as it is written."""
     return "".join(run.text for run in runs)
@@ -296,6 +301,19 @@ def trimmed(runs: Iterable[Run]) -> Runs:
 
 
 _LONGEST_BANNER = 300
+_LONGEST_TITLE = 300
+"""Characters of a title that a converter took from the text."""
+
+
+def one_line(text: str) -> str:
+    """Return the text without line breaks and repeated spaces."""
+    return " ".join(text.split())
+
+
+def title_of(text: str | None) -> str | None:
+    """Return a text as a title: one line, shortened; None for an empty one."""
+    line = one_line(text or "")
+    return f"{line[: _LONGEST_TITLE - 1]}…" if len(line) > _LONGEST_TITLE else line or None
 
 
 def banner_of(lines: Iterable[str]) -> tuple[str, list[str]]:
@@ -311,10 +329,62 @@ _ROMAN_VALUES = (1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1)
 _ROMAN_SIGNS = ("m", "cm", "d", "cd", "c", "xc", "l", "xl", "x", "ix", "v", "iv", "i")
 
 
-def roman(number: int) -> str:
-    """Return a number from 1 as a Roman one: "iv"."""
+def counted(number: int, kind: str) -> str:
+    """Return a number as an ordered list of HTML's type shows it: "4" ("1"), "d" ("a"), "iv" ("i")."""
+    text = ""
+    if kind in ("a", "A") and number > 0:
+        while number > 0:
+            number, place = divmod(number - 1, 26)
+            text = ascii_lowercase[place] + text
+    elif kind in ("i", "I") and 0 < number < 4000:
+        text = _roman(number)
+    return (text.upper() if kind.isupper() else text) or str(number)
+
+
+def _roman(number: int) -> str:
     text = ""
     for value, sign in zip(_ROMAN_VALUES, _ROMAN_SIGNS, strict=True):
         times, number = divmod(number, value)
         text += sign * times
     return text
+
+
+# Formulas on one line: "(140 - age)/72", "x^2"
+
+_LEAVES = frozenset(["mi", "mn", "mo", "mtext", "m_r"])
+_ONE = re.compile(r"[\u2212-]?[\d.,]*|[^\W\d]+|\([^()]*\)")
+"""An operand that needs no parentheses: a number, a name, or what has some already."""
+
+
+_OPERATIONS = {
+    **dict.fromkeys(("mfrac", "m_f"), "{}/{}"),
+    **dict.fromkeys(("msup", "mover", "m_sSup", "m_limUpp"), "{}^{}"),
+    **dict.fromkeys(("msub", "munder", "m_sSub", "m_limLow"), "{}_{}"),
+    **dict.fromkeys(("msubsup", "munderover", "m_sSubSup"), "{}_{}^{}"),
+    "mroot": "{}^(1/{})",
+}
+_SEPARATORS = {**dict.fromkeys(("mtable", "m_m", "m_eqArr"), "; "), **dict.fromkeys(("mtr", "m_mr"), ", ")}
+
+
+def linear(tag: str, parts: Sequence[str], inner: Sequence[str] = ()) -> str:
+    """Return an element of MathML, or of Office's formulas, by its parts, which are lines already; ``inner``:
+    their tags."""
+    operation = _OPERATIONS.get(tag, "")
+    if operation and operation.count("{}") == len(parts):
+        operands = (part if _ONE.fullmatch(part) else f"({part})" for part in map(str.strip, parts))
+        return operation.format(*operands)
+    if tag == "msqrt":
+        return f"\u221a({''.join(parts)})"
+    if tag in _SEPARATORS:
+        return _SEPARATORS[tag].join(parts)
+    return _joined(parts, inner)
+
+
+def _joined(parts: Sequence[str], tags: Sequence[str]) -> str:
+    """Return the parts with a space where two would become one word or number."""
+    line, last = "", ""
+    for part, tag in zip(parts, tags, strict=False):
+        is_apart = not {tag, last} <= _LEAVES and line[-1:].isalnum() and part[:1].isalnum()
+        line += f" {part}" if is_apart else part
+        last = tag
+    return line

@@ -1,24 +1,33 @@
 """The parsing process: ``python -m assistant.documents.parsing_child``, started only by ``ParsingProcess``.
 
-It ends when its standard input closes, so it outlives its parent by the current document at most.
+It takes its own rights away (docs/decisions/0124), then answers requests until its standard input closes: so
+it outlives its parent by the current document at most.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import math
+import mimetypes
 import os
 import resource
 import signal
-from collections.abc import Callable, Mapping
+import struct
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
+import pydantic
 
-from assistant.documents.confinement import confine
+import assistant
 from assistant.documents.files import SourceDocument, invalid, write_item
 from assistant.documents.items import converted_item, line_item, page_item, with_losses
 from assistant.documents.parsing import parse_document
@@ -146,6 +155,154 @@ _OPERATIONS = {
     "body": _links,
     "text": _text,
 }
+
+
+# Confinement: Linux gives both walls to a process without a privilege, and what the process starts has them
+# too. Landlock allows files below named paths and nothing else. seccomp refuses system calls. A wall that the
+# kernel lacks leaves the other one.
+
+_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store")
+_SHARED = (
+    *("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/fonts"),
+    *map(str, mimetypes.knownfiles),
+)
+"""Where a PDF file brings no font of its own, pdfium measures letters in one of the system. The reader of
+workbooks asks Python for types of files, which reads the system's own list where there is one."""
+_EXECUTE, _WRITE, _READ, _LIST = 1, 1 << 1, 1 << 2, 1 << 3
+_OF_FILES = _EXECUTE | _WRITE | _READ
+"""Access rights of Landlock that a rule for a single file may have."""
+_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
+_SIGNALS_SCOPED = 6
+"""The version of Landlock that bounds signals to the process and what it started."""
+_PR_SET_NO_NEW_PRIVS = 38
+
+_MACHINES = {"x86_64": (0, 0xC000003E, 317), "aarch64": (1, 0xC00000B7, 277)}
+"""Column of system_calls.toml, AUDIT_ARCH_…, number of seccomp, by ``uname -m``."""
+_CLONE_THREAD, _CLONE_NAMESPACES = 0x10000, 0x7E020000
+_SIGNALLING = (8, 10, 15)
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX: the kernel signals another process for this one."""
+_TYPING = (0x5412, 0x541C, 0x8901, 0x8902)
+"""TIOCSTI and TIOCLINUX, which type into the terminal that is standard error; FIOSETOWN, SIOCSPGRP."""
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+"""Operations of a BPF program."""
+_X32 = 0x40000000
+"""Numbers from here on are x86_64's calls with short pointers. Other machines have no such call."""
+_ALLOW, _END, _DENY, _ABSENT = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
+"""SECCOMP_RET_…: allow, end the process, fail with EPERM, fail with ENOSYS (glibc takes clone for clone3)."""
+
+_FILES, _CALLS = ["files"], ["sockets", "signals", "tracing", "programs"]
+_Instruction = tuple[int, int, int, int]
+
+
+def confine(*, readable: Iterable[str] = (), program: str | None = None) -> list[str]:
+    """Confine this process, which has one thread, for good. Return what this machine does not refuse.
+
+    Its own code, libraries, fonts and ``readable`` are all that it may read; it writes nothing. With
+    ``program`` it may start this program, which gets the same walls.
+    """
+    if sys.platform != "linux":
+        return _FILES + _CALLS
+    system = ctypes.CDLL(None)
+    # capget's version 3 with no process id, then three empty sets of two words: root's privileges
+    system.capset(struct.pack("=Ii", 0x20080522, 0), bytes(24))
+    system.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    version = system.syscall(_LANDLOCK_CREATE, None, 0, 1)
+    rights = dict.fromkeys((*_code(), *_LIBRARIES, *_SHARED, *readable), _READ | _LIST)
+    has_files = version > 0 and _allow_files(system, version, rights | _to_start(program))
+    bounds_signals = has_files and version >= _SIGNALS_SCOPED
+    has_calls = _refuse_calls(system, starts=program is not None, signals=bounds_signals)
+    return ([] if has_files else _FILES) + ([] if has_calls else _CALLS)
+
+
+def _code() -> set[str]:
+    """Return the folders of Python, of the packages and of this program. A folder from which modules come
+    without being a folder of packages may be a home or a checkout, and is left out."""
+    packages = (path for path in sys.path if path.endswith("-packages"))
+    own = (*assistant.__path__, str(Path(pydantic.__file__).parents[1]))  # a function's folder has both
+    python = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), f"{sys.base_prefix}/lib")
+    return {*packages, *own, *python}
+
+
+def _to_start(program: str | None) -> dict[str, int]:
+    """Return the rights by path that a program of the system needs to start and to read its own data."""
+    if program is None:
+        return {}
+    data = [f"{Path(program).parent.parent}/share/{name}" for name in ("tesseract-ocr", "tessdata")]
+    data += filter(None, [os.environ.get("TESSDATA_PREFIX")])
+    started = dict.fromkeys((program, *_LIBRARIES), _EXECUTE | _READ | _LIST)  # the loader is a library
+    return dict.fromkeys(data, _READ | _LIST) | started | {"/dev/null": _READ | _WRITE}
+
+
+def _allow_files(system: ctypes.CDLL, version: int, rights: Mapping[str, int]) -> bool:
+    """Enter a Landlock domain with these rights below these paths; return whether the kernel took it."""
+    handled = (1 << 13 + min(version, 3) - 1 + (version >= 5)) - 1
+    net, scoped = (3 if version >= 4 else 0), (3 if version >= _SIGNALS_SCOPED else 0)
+    size = 8 if version < 4 else 16 if version < _SIGNALS_SCOPED else 24
+    rules = system.syscall(_LANDLOCK_CREATE, struct.pack("=QQQ", handled, net, scoped), size, 0)
+    if rules < 0:
+        return False
+    for path, access in rights.items():
+        with suppress(OSError):
+            below = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            allowed = access if Path(path).is_dir() else access & _OF_FILES
+            system.syscall(_LANDLOCK_ADD, rules, 1, struct.pack("=Qi", allowed, below), 0)
+            os.close(below)
+    taken = system.syscall(_LANDLOCK_RESTRICT, rules, 0) == 0
+    os.close(rules)
+    return taken
+
+
+def _refuse_calls(system: ctypes.CDLL, *, starts: bool, signals: bool) -> bool:
+    """Enter the filter of system calls; return whether the kernel took it."""
+    if (machine := _MACHINES.get(os.uname().machine)) is None:
+        return False
+    column, architecture, seccomp = machine
+    table = tomllib.loads(Path(__file__).with_name("system_calls.toml").read_text(encoding="utf-8"))
+    calls = {name: [row[column] for row in group.values()] for name, group in table.items()}
+    instructions = _filter(calls, architecture, starts=starts, signals=signals)
+    filtered = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
+    kept = ctypes.create_string_buffer(filtered)
+    program = struct.pack("@HP", len(instructions), ctypes.addressof(kept))
+    # flag 4: older kernels slow a filtered process down, against leaks between its own parts
+    return any(system.syscall(seccomp, 1, flags, program) == 0 for flags in (4, 0))
+
+
+def _filter(
+    calls: Mapping[str, Sequence[int]], architecture: int, *, starts: bool, signals: bool
+) -> list[_Instruction]:
+    """Return a BPF program over ``struct seccomp_data``: number, architecture, pointer, six arguments."""
+    own = [os.getpid()]
+    if starts:
+        children = _rule(calls["clone"], [_CLONE_NAMESPACES], test=_ANY_BIT, answer=_ALLOW)
+    else:
+        children = _rule(calls["clone"], [_CLONE_THREAD], test=_ANY_BIT) + _rule(calls["starts"])
+    if starts and signals:  # Landlock decides which; a negative id is a group, or every process
+        children += _rule(calls["kill"], [1 << 31], test=_AT_LEAST, answer=_ALLOW)
+    else:
+        children += _rule([*calls["kill"], *calls["tgkill"]], own)
+    return [
+        *((_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _END)),
+        *((_LOAD, 0, 0, 0), (_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _DENY)),
+        *_rule(calls["refused"]),
+        *_rule(calls["clone3"], answer=_ABSENT),
+        *children,
+        *_rule(calls["prlimit"], [0, *own]),
+        *_rule(calls["fcntl"], _SIGNALLING, at=1, answer=_ALLOW),
+        *_rule(calls["ioctl"], _TYPING, at=1, answer=_ALLOW),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+
+
+def _rule(
+    calls: Iterable[int], given: Sequence[int] = (), *, at: int = 0, test: int = _EQUAL, answer: int = _DENY
+) -> list[_Instruction]:
+    """Return what gives this answer to the calls, and the opposite to those whose argument ``at`` (its low 32
+    bits) passes the test with one of the given values."""
+    opposite = _DENY if answer == _ALLOW else _ALLOW
+    tests = [(test, len(given) - number, 0, value) for number, value in enumerate(given)]
+    body = [(_LOAD, 0, 0, 16 + 8 * at), *tests, (_RETURN, 0, 0, answer), (_RETURN, 0, 0, opposite)]
+    return [step for number in calls if number >= 0 for step in ((_EQUAL, 0, len(body), number), *body)]
+
 
 if __name__ == "__main__":
     main()

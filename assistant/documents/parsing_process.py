@@ -11,6 +11,7 @@ body. The child answers frames in order: when it ends, the oldest frame without 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import selectors
 import shutil
@@ -31,13 +32,13 @@ import orjson
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from assistant.documents.confinement import hide_process
 from assistant.domain.errors import LocalRuntimeError, ParsingStoppedError, TooLargeError
 
 _log = structlog.get_logger(__name__)
 LENGTHS = struct.Struct(">II")
 OUT_OF_MEMORY = 86
 """Exit status of a child that exceeded its memory limit."""
+_PR_SET_DUMPABLE = 4
 _READ_BYTES = 1 << 18
 _WRITE_BYTES = 1 << 16
 """The capacity of a pipe."""
@@ -260,7 +261,7 @@ class ParsingProcess:
         environment, pipe = _environment(self._limits), subprocess.PIPE
         environment["PARSING_READABLE"] = os.pathsep.join(sorted(self._readable))
         environment["PARSING_PROGRAM"] = (self._reads_scans and shutil.which(_SCAN_READER)) or ""
-        hide_process()
+        _hide_process()
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, bufsize=0)
         pipes = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
         self._child = child = _Child(process, *pipes)
@@ -300,6 +301,13 @@ class ParsingProcess:
         child.process.wait()
         child.to_child.close()
         child.from_child.close()
+
+
+def _hide_process() -> None:
+    """Keep other processes of the same user from this one's memory and environment. A debugger of this user,
+    and a core dump, are refused too."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 @cache

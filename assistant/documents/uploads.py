@@ -7,8 +7,10 @@ inbox, with its owner as the writer, and the result says what became of it.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -20,22 +22,32 @@ from assistant.documents.files import (
     SourceItem,
     SourceWithdrawal,
     invalid,
+    is_converted,
     largest_bytes,
     read_kept,
     read_source,
 )
 from assistant.documents.parsing_process import Parsing
-from assistant.documents.receive import AddDocuments, file_result, refused_file
+from assistant.documents.receive import AddDocuments, file_result, is_read_again, refused_file
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
-from assistant.domain.documents import MOST_LISTED, UploadResult
+from assistant.domain.clock import Clock
+from assistant.domain.documents import (
+    MOST_LISTED,
+    ORIGINAL_PART_BYTES,
+    DocumentStatus,
+    OriginalFile,
+    UploadResult,
+)
 from assistant.domain.errors import (
     AssistantError,
+    ConflictError,
     DependencyError,
     DocumentInvalidError,
     TooLargeError,
 )
+from assistant.stores.documents import KnowledgeStores
 from assistant.stores.ports import IngestionQueue
-from assistant.stores.uploads import StoredUploads, Upload
+from assistant.stores.uploads import PART_BYTES, StoredUploads, Upload
 
 MOST_TRIES = 5
 """After so many deliveries an upload that cannot be read gets a result that says so: 20 minutes here."""
@@ -177,3 +189,74 @@ class ReceivingLoop:
         ):
             await self.receive(message.document_id, attempt=message.attempt)
             await self.queue.delete_many([message.receipt])
+
+
+# Reading again
+
+
+@dataclass(frozen=True, slots=True)
+class BeginReadingAgain:
+    """The use case behind ``POST /v1/documents/{id}/read-again`` and ``assistant knowledge read-again``."""
+
+    stores: KnowledgeStores
+    uploads: StoredUploads
+    clock: Clock
+
+    async def __call__(
+        self, status: DocumentStatus, *, source: KnowledgeSource, by: str, labels: Iterable[str]
+    ) -> Upload | None:
+        """Have a document read again; return what tells its result. None where these readers read it, and
+        where nothing of it may answer.
+
+        ``labels``: those of who asks. Raises ConflictError where the file that it was converted from is not
+        kept, DocumentInvalidError for one whose stored copy is damaged, DependencyError.
+        """
+        document = await self.stores.documents.get(status.document_id)
+        if document is None or not is_read_again(status, document):
+            return None
+        original = document.original
+        if original is not None:
+            size_bytes, parts = original.size_bytes, self._parts_of_file(document.document_id, original)
+        elif document.media_type == "application/vnd.page+json" or is_converted(status.origin or ""):
+            raise _not_kept(document.document_id)
+        else:
+            content = document.model_dump_json().encode()
+            size_bytes, parts = len(content), _parts_of(content)
+        upload = Upload(
+            upload_id=secrets.token_hex(16),
+            agent=by,
+            labels=tuple(sorted(labels)),
+            source=source.name,
+            replaces=document.document_id.removeprefix(source.id_prefix),
+            path=original.name if original else f"{document.document_id}.json",
+            size_bytes=size_bytes,
+            created_at=self.clock.now(),
+            read_again=status.content_hash,
+        )
+        async with aclosing(parts):
+            await self.uploads.store(upload, parts)
+        return upload
+
+    async def _parts_of_file(self, document_id: str, original: OriginalFile) -> AsyncGenerator[bytes]:
+        held = bytearray()
+        for start in range(0, original.size_bytes, ORIGINAL_PART_BYTES):
+            part = await self.stores.documents.read_original(document_id, original, start=start)
+            if part is None:
+                raise _not_kept(document_id)
+            held += part
+            if len(held) >= PART_BYTES:
+                yield bytes(held[:PART_BYTES])
+                del held[:PART_BYTES]
+        if held:
+            yield bytes(held)
+
+
+async def _parts_of(content: bytes) -> AsyncGenerator[bytes]:
+    for start in range(0, len(content), PART_BYTES):
+        yield content[start : start + PART_BYTES]
+
+
+def _not_kept(document_id: str) -> ConflictError:
+    return ConflictError(
+        f"{document_id}: the file that it was converted from is not kept. Load it again from its source."
+    )

@@ -34,10 +34,10 @@ from assistant.documents.files import (
     refuse_duplicate_keys,
 )
 from assistant.documents.readable import ListDocuments, ReadableDocument, ReadableDocuments
-from assistant.documents.reading_again import BeginReadingAgain
 from assistant.documents.receive import ReleaseDocuments
 from assistant.documents.shared_links import LINK_LIFETIME_S, LINK_PAGE, refused_link, tenant_of_link
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
+from assistant.documents.uploads import BeginReadingAgain
 from assistant.documents.withdraw import RELEASE_NEEDED, WithdrawDocuments, Withheld, WithholdDocuments
 from assistant.domain import errors
 from assistant.domain.audit import AccessEntry, AccessQuery

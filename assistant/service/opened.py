@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from assistant.documents.batches import DelayedQueue, PostponingBatches
 from assistant.documents.readable import ReadableDocuments
 from assistant.documents.receive import AddDocuments
 from assistant.documents.shared_links import SignedDocumentLinks, tenant_secret
@@ -73,6 +72,7 @@ if TYPE_CHECKING:
     from assistant.documents.receive import ReceiveRawFiles
     from assistant.documents.uploads import ReceiveUpload
     from assistant.documents.work import TenantIngestion
+    from assistant.documents.worker import DelayedQueue, PostponingBatches
     from assistant.domain.documents import ReceiptSignature
     from assistant.model_server.here import ModelsHere
     from assistant.stores.index.opensearch_schema import PassageSchema
@@ -167,7 +167,7 @@ async def _served(
     from assistant.answer.offers import TEXTS
     from assistant.answer.reply import WriteReply
     from assistant.answer.services import CitedDocuments, LiveData, TenantServices
-    from assistant.documents.receipt import WithdrawalReceipts
+    from assistant.documents.withdraw import WithdrawalReceipts
     from assistant.stores.two_people import TwoPeople
 
     tenant, clock = stores.tenant, stores.clock
@@ -542,7 +542,7 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
 @asynccontextmanager
 async def open_ingesting(settings: IngestingSettings) -> AsyncGenerator[Ingesting]:
     from assistant.documents.work import DocumentPipeline
-    from assistant.documents.worker import indexing_batches
+    from assistant.documents.worker import PostponingBatches, indexing_batches
     from assistant.stores.sqs_queue import SqsIngestionQueue
 
     async with open_model_clients(settings) as clients, _one_tenant(settings, clients) as ingestion:
@@ -558,7 +558,7 @@ async def open_ingesting(settings: IngestingSettings) -> AsyncGenerator[Ingestin
 
 @asynccontextmanager
 async def open_removing(settings: RemovingSettings) -> AsyncGenerator[Removing]:
-    from assistant.documents.worker import removal_batches
+    from assistant.documents.worker import PostponingBatches, removal_batches
     from assistant.stores.sqs_queue import SqsIngestionQueue
 
     async with open_model_clients(settings) as clients, _one_tenant(settings, clients) as ingestion:

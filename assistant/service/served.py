@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from assistant.answer.answer import AnswerQuestion
     from assistant.answer.reply import WriteReply
     from assistant.answer.services import TenantServices
-    from assistant.documents.receipt import WithdrawalReceipts
     from assistant.documents.receive import AddDocuments
     from assistant.documents.reindexing import Progress, Reindex, ReindexReport
     from assistant.documents.shared_links import SignedDocumentLinks
     from assistant.documents.sources import FirstLoads, KnowledgeSources
+    from assistant.documents.withdraw import WithdrawalReceipts
     from assistant.documents.work import OpenedVersions, WritableVersion
     from assistant.model_server.here import ModelsHere
     from assistant.models.artifacts import ModelFacts

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
-from string import ascii_lowercase
 
 from turbohtml import Document, Element, Node, SelectorSyntaxError, Text, parse
 
@@ -31,13 +30,13 @@ from assistant.documents.page import (
     Shift,
     all_runs,
     banner_of,
+    counted,
+    linear,
     plain,
-    roman,
     text_of,
     trimmed,
 )
-from assistant.documents.parsing.formulas import linear
-from assistant.documents.parsing.tables import table_blocks
+from assistant.documents.parsing.render import table_blocks
 from assistant.domain.errors import DocumentInvalidError
 
 DEEPEST_NESTING = 200
@@ -478,16 +477,3 @@ def _number(value: str | None, default: int) -> int:
     """Return a whole number of an attribute, between -9,999 and 9,999."""
     text = (value or "").strip()
     return int(text) if re.fullmatch(r"-?\d{1,4}", text) else default
-
-
-def counted(number: int, kind: str) -> str:
-    """Return a number as an ordered list of this type shows it: "4", "d", "iv"."""
-    if kind in ("a", "A") and number > 0:
-        text = ""
-        while number > 0:
-            number, place = divmod(number - 1, 26)
-            text = ascii_lowercase[place] + text
-        return text if kind == "a" else text.upper()
-    if kind in ("i", "I") and 0 < number < 4000:
-        return roman(number) if kind == "i" else roman(number).upper()
-    return str(number)

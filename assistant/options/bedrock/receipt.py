@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from assistant.documents.receipt import KeptTexts
+from assistant.documents.withdraw import KeptTexts
 from assistant.options.bedrock.section import bedrock_of
 from assistant.tenant.tenant import TenantConfig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from assistant.documents.receipt import KeptTexts, Stores
+from assistant.documents.withdraw import KeptTexts, Stores
 from assistant.options.desk.upkeep import ApprovedTexts
 from assistant.stores.desk import DESK
 

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import ValidationError
 
-from assistant.documents.receipt import KeptTexts, Stores
+from assistant.documents.withdraw import KeptTexts, Stores
 from assistant.domain.documents import DOCUMENT_SUBJECT
 from assistant.domain.errors import InvalidRequestError
 from assistant.options.feedback.events import FEEDBACK_VERSION, FeedbackEvent, FeedbackText, SealedText

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from assistant.documents.receipt import KeptTexts
+from assistant.documents.withdraw import KeptTexts
 
 KEPT = KeptTexts(places=Path(__file__).with_name("receipt_places.toml"))

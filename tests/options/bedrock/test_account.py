@@ -13,7 +13,7 @@ from botocore.loaders import create_loader
 from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
-from assistant.documents.receipt import WithdrawalReceipts
+from assistant.documents.withdraw import WithdrawalReceipts
 from assistant.domain.errors import ConfigurationError
 from assistant.options.bedrock.account import checks
 from assistant.options.bedrock.models import uses

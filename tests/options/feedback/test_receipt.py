@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from assistant.documents.receipt import WithdrawalReceipts
+from assistant.documents.withdraw import WithdrawalReceipts
 from assistant.domain.documents import DocumentState, DocumentStatus, ReceiptPlace, WithdrawalReceipt
 from assistant.tenant.deployment import RECOVERY
 from assistant.tenant.tenant import DeployedKeeping, RecordsSection, TenantConfig

@@ -19,10 +19,9 @@ from assistant.documents.parsing import parse_document
 from assistant.documents.parsing.render import render
 from assistant.domain.documents import UnitKind
 from assistant.domain.errors import DocumentInvalidError
-from assistant.options.office.formats.page_layout import page_blocks
+from assistant.options.office.formats.page_layout import Grid, page_blocks
 from assistant.options.office.formats.page_words import Box, PageContent, Word
 from assistant.options.office.formats.pdf import MOST_PAGES
-from assistant.options.office.formats.ruled_tables import Grid
 from tests.unit.documents.source_files import failure, one, write
 
 DATA = Path(__file__).parents[2] / "data"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.documents.batches import MAX_TRIES_ALONE
+from assistant.documents.worker import MAX_TRIES_ALONE
 from assistant.domain.documents import DocumentState
 from tests.fakes.file_modes import wider
 from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint

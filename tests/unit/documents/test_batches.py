@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from assistant.documents.batches import UNAVAILABLE_DELAY_S, BatchHandling, PostponingBatches
+from assistant.documents.worker import UNAVAILABLE_DELAY_S, BatchHandling, PostponingBatches
 from assistant.domain.errors import DependencyError, EmbeddingUnavailableError
 from assistant.stores.ports import MAX_ATTEMPTS, QueuedDocument
 

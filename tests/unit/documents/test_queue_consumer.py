@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assistant.documents.batches import BatchHandling
-from assistant.documents.worker import ConsumerLimits, QueueConsumer
+from assistant.documents.worker import BatchHandling, ConsumerLimits, QueueConsumer
 from assistant.domain.errors import DependencyError
 from assistant.stores.ports import QueuedDocument
 from assistant.stores.sqlite_queue import SqliteIngestionQueue

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from assistant.documents.files import SourceDocument
-from assistant.documents.reading_again import BeginReadingAgain
 from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources, Writer
-from assistant.documents.uploads import ReceiveUpload
+from assistant.documents.uploads import BeginReadingAgain, ReceiveUpload
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState, ParsedDocument, UploadResult
 from assistant.domain.errors import ConflictError

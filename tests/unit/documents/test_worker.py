@@ -11,9 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from assistant.documents.batches import MAX_TRIES_ALONE, SharedLock
 from assistant.documents.work import EmbeddingLimits
-from assistant.documents.worker import ConsumerLimits, WorkerLimits
+from assistant.documents.worker import MAX_TRIES_ALONE, ConsumerLimits, SharedLock, WorkerLimits
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import INDEX_LOST, DocumentState, PassageQuery, SearchFilters
 from assistant.domain.errors import (

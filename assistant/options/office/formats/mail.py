@@ -17,7 +17,7 @@ from functools import reduce
 from itertools import groupby, zip_longest
 from typing import Any, NamedTuple, cast
 
-from assistant.documents.formats.plain import decoded, decoded_page, text_blocks, title_of
+from assistant.documents.formats.text_files import decoded, decoded_page, text_blocks
 from assistant.documents.page import (
     Block,
     Loss,
@@ -29,6 +29,7 @@ from assistant.documents.page import (
     all_runs,
     plain,
     text_of,
+    title_of,
     trimmed,
 )
 from assistant.documents.parsing.html import read_html

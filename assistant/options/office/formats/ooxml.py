@@ -1,14 +1,153 @@
-"""The XML of Office files: its elements under short names, its formulas as text, its fonts of symbols."""
+"""What Office files have in common: their container, their XML, formulas, fonts of symbols, and lists."""
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from posixpath import join, normpath, split
+from typing import NoReturn
 from xml.etree.ElementTree import Element, ParseError, fromstring
+from xml.parsers import expat
 from zipfile import ZipFile
 
-from assistant.documents.page import Runs, plain
-from assistant.documents.parsing.formulas import linear
+from assistant.documents.page import Block, Item, List, Runs, counted, linear, plain
+from assistant.domain.errors import DocumentInvalidError
+
+# The zip container, which is checked before a library opens it
+
+MOST_BYTES = 300_000_000
+"""Limit for all parts together, unpacked, images too: six times the largest file that is read."""
+MOST_XML_BYTES = 100_000_000
+"""Limit for one XML part: a tree of it must fit the child's memory."""
+MOST_PARTS = 10_000
+MOST_RATIO = 200
+"""Unpacked to packed bytes of one part. A sheet of equal rows has 14; deflate reaches 1,030."""
+_RATIO_FROM_BYTES = 10_000_000
+"""Parts below this size may have any ratio."""
+BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxError, TypeError, ValueError)
+"""What the libraries raise for a part that is missing or has another content than it should."""
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_PROLOG_BYTES = 1 << 16
+_CONTENT_TYPES = "[Content_Types].xml"
+
+
+class _RootReachedError(Exception):
+    """The root element began: there was no document type declaration before it."""
+
+
+def open_container(raw: bytes, *, part: str) -> zipfile.ZipFile:
+    """Return the opened container, which is within all limits and has a part of this name.
+
+    Raises DocumentInvalidError for an encrypted, truncated or oversized file, and for XML with a document
+    type declaration: Office formats forbid it, and only hostile files use its entities.
+    """
+    if raw.startswith(_OLE):
+        problem = "it is encrypted with a password, or in the format of Office before 2007"
+        raise DocumentInvalidError(f"{problem}. Save it without a password in today's format.")
+    try:
+        container = zipfile.ZipFile(io.BytesIO(raw))
+        _check_sizes(container.infolist())
+        xml = _xml_parts(container)
+        if part not in container.namelist():
+            raise DocumentInvalidError(f'it has no part "{part}". Check that its suffix names its format.')
+        for entry in container.infolist():
+            if entry.filename in xml:
+                _check_xml(container, entry)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError) as error:
+        problem = f"its container cannot be opened ({type(error).__name__}): it is truncated or damaged"
+        raise DocumentInvalidError(f"{problem}. Copy or save it again.") from None
+    return container
+
+
+def macros(container: zipfile.ZipFile) -> tuple[str, ...]:
+    """Return a note if the file has macros. They are never run."""
+    projects = [name for name in container.namelist() if name.endswith("vbaProject.bin")]
+    return ("its macros were not read",) if projects else ()
+
+
+def _check_sizes(entries: list[zipfile.ZipInfo]) -> None:
+    unpacked = sum(entry.file_size for entry in entries)
+    if len(entries) > MOST_PARTS or unpacked > MOST_BYTES:
+        problem = f"it unpacks to {len(entries):,} parts of {unpacked:,} bytes"
+        limits = f"at most {MOST_PARTS:,} parts of {MOST_BYTES:,} bytes are read"
+        raise DocumentInvalidError(f"{problem}; {limits}. Split it.")
+    for entry in entries:
+        if entry.file_size > max(_RATIO_FROM_BYTES, MOST_RATIO * entry.compress_size):
+            raise _too_large(entry)
+
+
+def _too_large(entry: zipfile.ZipInfo) -> DocumentInvalidError:
+    problem = f"its part {entry.filename:.80} unpacks from {entry.compress_size:,} to"
+    return DocumentInvalidError(f"{problem} {entry.file_size:,} bytes. Split the document.")
+
+
+def _xml_parts(container: zipfile.ZipFile) -> set[str]:
+    """Return the names of the parts that are parsed as XML.
+
+    A name may end in anything: the file's list of content types says what a part is (ECMA-376 part 2,
+    *Content types*), for a suffix or for one name. A picture in SVG is shown by nobody here.
+    """
+    suffixes, names = {"xml", "rels"}, {_CONTENT_TYPES.lower()}
+
+    def element(_: str, attributes: dict[str, str]) -> None:
+        kind = attributes.get("ContentType", "").partition(";")[0].strip().lower()
+        if kind.endswith(("/xml", "+xml")) and not kind.startswith("image/"):
+            suffixes.add(attributes.get("Extension", "xml").lower())
+            names.add(attributes.get("PartName", "").removeprefix("/").lower())
+
+    if _CONTENT_TYPES in container.namelist():
+        entry = container.getinfo(_CONTENT_TYPES)
+        _check_xml(container, entry)
+        parser = expat.ParserCreate()
+        parser.StartElementHandler = element
+        with container.open(entry) as part:
+            try:
+                parser.ParseFile(part)
+            except expat.ExpatError:
+                raise _not_xml(entry) from None
+    return {
+        name
+        for name in container.namelist()
+        if name.lower() in names or name.rpartition(".")[2].lower() in suffixes
+    }
+
+
+def _not_xml(entry: zipfile.ZipInfo) -> DocumentInvalidError:
+    problem = f"its part {entry.filename:.80} is not XML"
+    return DocumentInvalidError(f"{problem}. Open the file in Office and save it again.")
+
+
+def _check_xml(container: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Raise DocumentInvalidError for a part that is too large, or declares a document type."""
+    if entry.file_size > MOST_XML_BYTES:
+        raise _too_large(entry)
+
+    def refuse(*_: object) -> NoReturn:
+        problem = f"its part {entry.filename:.80} declares a document type (DOCTYPE)"
+        raise DocumentInvalidError(f"{problem}, which Office files must not. Save it again in Office.")
+
+    def end(*_: object) -> NoReturn:
+        raise _RootReachedError
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = end
+    with container.open(entry) as part:
+        try:
+            while chunk := part.read(_PROLOG_BYTES):
+                parser.Parse(chunk)
+            parser.Parse(b"", True)
+        except _RootReachedError:
+            return
+        except expat.ExpatError:
+            raise _not_xml(entry) from None
+
+
+# XML: elements under short names
 
 _STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/(\w+)")
 _LONG_NAMES = {
@@ -192,3 +331,154 @@ def _symbol(char: str, known: dict[int, str] | None) -> str:
     if known is None or code > 0xFF:
         return UNKNOWN_SYMBOL if is_private else char
     return known.get(code, UNKNOWN_SYMBOL)
+
+
+# Lists: their numbers, as Word counts and shows them, and lists in lists
+
+DEEPEST_LEVEL = 8
+_PLACEHOLDER = re.compile(r"%([1-9])")
+_SHOWN_ITSELF = "•"
+"""For a sign of a bullet that is a letter of a font of symbols."""
+
+
+_KINDS = {"lowerLetter": "a", "upperLetter": "A", "lowerRoman": "i", "upperRoman": "I"}
+"""Word's formats as HTML calls them. Another format is shown in digits."""
+
+
+def shown(count: int, number_format: str) -> str:
+    """Return a number in one of Word's formats, whose letters go on with "aa" and "bb" after "z"."""
+    if number_format == "none":
+        return ""
+    if number_format == "decimalZero":
+        return f"{count:02}"
+    kind = _KINDS.get(number_format, "1")
+    rounds, place = divmod(count - 1, 26) if kind in "aA" and count > 0 else (0, count - 1)
+    return counted(place + 1, kind) * (rounds + 1)
+
+
+class Numbering:
+    """Counts the items of all lists of a document, in its order."""
+
+    def __init__(self, root: Element, style_lists: Mapping[str, str]) -> None:
+        """``style_lists``: the list of each style of lists, by the style's id."""
+        kinds, lists = root.findall("abstractNum"), root.findall("num")
+        self._levels = {
+            kind.get("abstractNumId"): {_level_of(level): level for level in kind.findall("lvl")}
+            for kind in kinds
+        }
+        self._lists = {entry.get("numId", ""): value(entry, "abstractNumId") for entry in lists}
+        self._own = {
+            (entry.get("numId", ""), _level_of(own)): own
+            for entry in lists
+            for own in entry.findall("lvlOverride")
+        }
+        """Levels that a list has instead of those of its kind, and where it starts again."""
+        self._counts: dict[str, list[int | None]] = {}
+        self._begun = set[str]()
+        links = {
+            kind.get("abstractNumId"): style_lists.get(value(kind, "numStyleLink"), "") for kind in kinds
+        }
+        for number_id, kind in self._lists.items():
+            self._lists[number_id] = self._lists.get(links.get(kind, ""), kind)
+
+    def level_of_style(self, number_id: str, style_id: str, default: int) -> int:
+        """Return the level of a list that a paragraph's style stands for."""
+        for place, level in self._levels.get(self._lists.get(number_id, ""), {}).items():
+            if value(level, "pStyle") == style_id:
+                return place
+        return default
+
+    def next(self, number_id: str, place: int) -> tuple[str, bool]:
+        """Count an item. Return what stands before it, empty for nothing, and whether it is a number."""
+        kind = self._lists.get(number_id)
+        if kind is None or not 0 <= place <= DEEPEST_LEVEL:
+            return "", False
+        counts = self._counts.setdefault(kind, [None] * (DEEPEST_LEVEL + 1))
+        if number_id not in self._begun:
+            self._begun.add(number_id)
+            for level in range(DEEPEST_LEVEL + 1):
+                if self._start_again(number_id, level) is not None:
+                    counts[level] = None
+        for above in range(place):
+            counts[above] = self._start(number_id, above) if counts[above] is None else counts[above]
+        last = counts[place]
+        counts[place] = self._start(number_id, place) if last is None else last + 1
+        for below in range(place + 1, DEEPEST_LEVEL + 1):
+            restart = find(self._level(number_id, below), "lvlRestart")
+            if restart is None or number(restart) > place:
+                counts[below] = None
+        return self._shown(number_id, place, counts)
+
+    def _level(self, number_id: str, place: int) -> Element | None:
+        level = find(self._own.get((number_id, place)), "lvl")
+        return self._levels.get(self._lists[number_id], {}).get(place) if level is None else level
+
+    def _start_again(self, number_id: str, place: int) -> int | None:
+        start = find(self._own.get((number_id, place)), "startOverride")
+        return None if start is None else number(start)
+
+    def _start(self, number_id: str, place: int) -> int:
+        again = self._start_again(number_id, place)
+        return number(find(self._level(number_id, place), "start")) if again is None else again
+
+    def _shown(self, number_id: str, place: int, counts: list[int | None]) -> tuple[str, bool]:
+        level = self._level(number_id, place)
+        if level is None:
+            return "", False
+        pattern = value(level, "lvlText")
+        if _format(level) == "bullet":
+            sign = pattern.strip()
+            is_shown = sign and sign.isprintable() and not sign.isalnum()
+            return (sign if is_shown else _SHOWN_ITSELF) if pattern else "", False
+        is_legal = is_on(level.find("isLgl"))
+
+        def count(found: re.Match[str]) -> str:
+            other = int(found[1]) - 1
+            number_of, of = counts[other] or 0, self._level(number_id, other)
+            return shown(number_of, "decimal" if is_legal or of is None else _format(of))
+
+        marker = _PLACEHOLDER.sub(count, pattern).strip()
+        return marker, any(map(str.isalnum, marker))
+
+
+def _level_of(element: Element) -> int:
+    value = element.get("ilvl", "0")
+    return int(value) if value in tuple("012345678") else DEEPEST_LEVEL
+
+
+def _format(level: Element) -> str:
+    return value(level, "numFmt", default="decimal")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An item of a list before the lists are nested."""
+
+    level: int
+    is_ordered: bool
+    item: Item
+
+
+def nested(entries: Iterable[Block | Point]) -> tuple[Block, ...]:
+    """Return blocks with the items that follow each other as lists in lists."""
+    blocks: list[Block] = []
+    for is_list, group in groupby(entries, key=lambda entry: isinstance(entry, Point)):
+        if is_list:
+            blocks += _lists([entry for entry in group if isinstance(entry, Point)])
+        else:
+            blocks += [entry for entry in group if not isinstance(entry, Point)]
+    return tuple(blocks)
+
+
+def _lists(points: Sequence[Point]) -> Iterator[List]:
+    start = 0
+    groups: list[tuple[bool, Item]] = []
+    while start < len(points):
+        point, end = points[start], start + 1
+        while end < len(points) and points[end].level > point.level:
+            end += 1
+        inner = (*point.item.blocks, *_lists(points[start + 1 : end]))
+        groups.append((point.is_ordered, replace(point.item, blocks=inner)))
+        start = end
+    for is_ordered, group in groupby(groups, key=lambda entry: entry[0]):
+        yield List(tuple(item for _, item in group), is_ordered=is_ordered)

@@ -15,12 +15,18 @@ from typing import Any
 import pypdfium2  # pyright: ignore[reportMissingTypeStubs]
 
 from assistant.documents import page as model
-from assistant.documents.formats.plain import title_of
-from assistant.documents.parsing.tables import table_blocks
+from assistant.documents.parsing.render import table_blocks
 from assistant.domain.errors import DocumentInvalidError
-from assistant.options.office.formats.page_layout import BULLET, NUMBER, Block, Line, Paragraph, page_blocks
+from assistant.options.office.formats.page_layout import (
+    BULLET,
+    NUMBER,
+    Block,
+    Grid,
+    Line,
+    Paragraph,
+    page_blocks,
+)
 from assistant.options.office.formats.page_words import UNREADABLE, Box, read_page, runs_of, unmarked
-from assistant.options.office.formats.ruled_tables import Grid
 
 MOST_PAGES = 1_000
 """Pages of a file. A page takes 15 to 20 ms, and the child has 20 s of CPU time."""
@@ -84,7 +90,7 @@ def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
         if len(document) > MOST_PAGES:
             problem = f"it has {len(document):,} pages; at most {MOST_PAGES:,} are read"
             raise DocumentInvalidError(f"{problem}. Split it.")
-        metadata = title_of(str(document.get_metadata_value("Title")))
+        metadata = model.title_of(str(document.get_metadata_value("Title")))
         pages = [_page(document, index, ocr) for index in range(len(document))]
         if document.get_formtype() in _XFA_FORMS and not any(page.has_fields for page in pages):
             problem = "it is a dynamic form (XFA), whose fields only some programs show"
@@ -100,7 +106,7 @@ def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
     _join_divided(pages)
     writer = _Writer(pages)
     blocks = tuple(block for page in pages for block in writer.page(page))
-    title = title_of(writer.title) or metadata
+    title = model.title_of(writer.title) or metadata
     banner = _banner([*(page.watermark for page in pages), *running], f"{title} {metadata}")
     return model.Page(blocks, title, banner, losses)
 

@@ -22,8 +22,15 @@ from zipfile import ZipFile
 from assistant.documents.formats.regions import MOST_CELLS, GridCell, Row, region_blocks
 from assistant.documents.page import Block, Figure, Heading, Loss, Page, Paragraph, Place, Run, Runs, Shift
 from assistant.domain.errors import DocumentInvalidError
-from assistant.options.office.formats.containers import BROKEN, macros, open_container
-from assistant.options.office.formats.ooxml import caption, diagram_texts, part, symbols
+from assistant.options.office.formats.ooxml import (
+    BROKEN,
+    caption,
+    diagram_texts,
+    macros,
+    open_container,
+    part,
+    symbols,
+)
 
 _SHOWN_PLACES = 5
 _RANGE = re.compile(

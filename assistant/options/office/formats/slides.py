@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from assistant.documents.formats.plain import one_line, title_of
 from assistant.documents.page import (
     Block,
     Cell,
@@ -23,14 +22,27 @@ from assistant.documents.page import (
     Run,
     Shift,
     banner_of,
+    one_line,
     plain,
+    title_of,
     trimmed,
 )
-from assistant.documents.parsing.tables import table_blocks
+from assistant.documents.parsing.render import table_blocks
 from assistant.domain.errors import DocumentInvalidError
-from assistant.options.office.formats.containers import BROKEN, macros, open_container
-from assistant.options.office.formats.numbering import Point, nested, shown
-from assistant.options.office.formats.ooxml import caption, diagram_texts, formula, symbols, tree, words_of
+from assistant.options.office.formats.ooxml import (
+    BROKEN,
+    Point,
+    caption,
+    diagram_texts,
+    formula,
+    macros,
+    nested,
+    open_container,
+    shown,
+    symbols,
+    tree,
+    words_of,
+)
 
 _ALTERNATES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
 _INK = "{*}contentPart"

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from xml.etree.ElementTree import Element
 from zipfile import ZipFile
 
-from assistant.documents.formats.plain import decoded, decoded_page, one_line, text_blocks, title_of
+from assistant.documents.formats.text_files import decoded, decoded_page, text_blocks
 from assistant.documents.page import (
     Block,
     Cell,
@@ -29,26 +29,33 @@ from assistant.documents.page import (
     Shift,
     all_runs,
     banner_of,
+    one_line,
     plain,
     text_of,
+    title_of,
     trimmed,
 )
 from assistant.documents.parsing.html import read_html
-from assistant.documents.parsing.tables import table_blocks
+from assistant.documents.parsing.render import table_blocks
 from assistant.domain.errors import DocumentInvalidError
-from assistant.options.office.formats.containers import BROKEN, macros, open_container
-from assistant.options.office.formats.numbering import Numbering, Point, nested, shown
 from assistant.options.office.formats.ooxml import (
+    BROKEN,
     OFF,
     UNKNOWN_SYMBOL,
+    Numbering,
+    Point,
     Relations,
     caption,
     diagram_texts,
     find,
     formula,
     is_on,
+    macros,
+    nested,
     number,
+    open_container,
     part,
+    shown,
     symbols,
     value,
     words_of,

@@ -1,19 +1,22 @@
-"""Converts plain text; decodes text of any encoding: by its mark, by what it declares, as UTF-8, else judged.
+"""Decodes text of any encoding, and converts plain text and separated values (CSV).
 
-Of nine encodings, the one with the fewest signs out of place is taken: the apostrophe of a Mac is "Õ" inside
-a word in Windows-1252. docs/decisions/0108 has what was tried.
+The encoding is that of the mark, else what the text declares, else UTF-8, else judged: of nine encodings, the
+one with the fewest signs out of place is taken: the apostrophe of a Mac is "Õ" inside a word in Windows-1252.
+docs/decisions/0108 has what was tried.
 """
 
 from __future__ import annotations
 
 import codecs
+import csv
+import io
 import re
 import unicodedata
-from collections.abc import Sequence
-from itertools import groupby, islice
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice, pairwise
 
-from assistant.documents.formats.regions import Row, region_blocks, text_cell
-from assistant.documents.page import Block, Item, List, Page, Paragraph, Place, plain
+from assistant.documents.formats.regions import MOST_CELLS, Row, is_number, region_blocks, text_cell
+from assistant.documents.page import Block, Item, List, Page, Paragraph, Place, plain, title_of
 from assistant.domain.errors import DocumentInvalidError
 
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -127,31 +130,18 @@ def _strange_share(text: str) -> float:
     return strange / max(1, len(words))
 
 
-_LONGEST_TITLE = 300
-"""Characters of a title that a converter took from the text."""
+# Plain text
+
 _BLANK = re.compile(r"\n[^\S\n]*\n")
 _LINE = re.compile(
     r"(?:(?:(?P<bullet>[-*\u2022\u25aa\u25cf\u2013])|(?P<step>\d{1,3}[.)]))[ \t]+(?=\S))?(?P<words>.*)",
     re.DOTALL,
 )
 """A line of plain text, as an item of a list where it begins with a marker."""
-
-
-_DELIMITERS = {"\t": 1, ";": 1, "|": 1, ",": 2}
+_FEWEST_DELIMITERS = {"\t": 1, ";": 1, "|": 1, ",": 2}
 """How many of each a line of a table has at least: prose has commas, too."""
 _FEWEST_ROWS = 3
 _SENTENCE_ENDS = (".", "!", "?", ":")
-
-
-def one_line(text: str) -> str:
-    """Return the text without line breaks and repeated spaces."""
-    return " ".join(text.split())
-
-
-def title_of(text: str | None) -> str | None:
-    """Return a text as a title: one line, shortened; None for an empty one."""
-    line = one_line(text or "")
-    return f"{line[: _LONGEST_TITLE - 1]}…" if len(line) > _LONGEST_TITLE else line or None
 
 
 def convert_txt(raw: bytes) -> Page:
@@ -167,7 +157,7 @@ def text_blocks(text: str) -> tuple[Block, ...]:
     blocks: list[Block] = []
     for part in _BLANK.split(text.replace("\r\n", "\n").replace("\r", "\n")):
         lines = [line for line in part.split("\n") if line.strip()]
-        if rows := _rows(lines):
+        if rows := _table_rows(lines):
             blocks += region_blocks(rows, Place("line"), level=1)
             continue
         lines = map(str.strip, lines)
@@ -181,11 +171,11 @@ def text_blocks(text: str) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _rows(lines: Sequence[str]) -> list[Row]:
+def _table_rows(lines: Sequence[str]) -> list[Row]:
     """Return the lines as rows of a table; none for other text."""
     if len(lines) < _FEWEST_ROWS or any(line.rstrip().endswith(_SENTENCE_ENDS) for line in lines):
         return []
-    for delimiter, fewest in _DELIMITERS.items():
+    for delimiter, fewest in _FEWEST_DELIMITERS.items():
         counts = {line.count(delimiter) for line in lines}
         if len(counts) == 1 and counts.pop() >= fewest:
             parts = ([part.strip().strip('"') for part in line.split(delimiter)] for line in lines)
@@ -196,3 +186,94 @@ def _rows(lines: Sequence[str]) -> list[Row]:
 
 def _marker_kind(line: re.Match[str] | None) -> str:
     return next((kind for kind in ("step", "bullet") if line and line[kind]), "")
+
+
+# Separated values (CSV) by the standard library: any usual delimiter, and several tables in a file
+
+_DELIMITERS = ",;\t|"
+_SAMPLE_ROWS = 50
+_SAMPLE_CHARACTERS = 20_000
+"""As much as judges the delimiter: each quote may be looked for to the end of it."""
+_DECLARED = re.compile(r'"?sep=(.|\\t)"?[ \t]*(?:\r\n|\r|\n|$)', re.I)
+"""The first line, which names the delimiter for Excel."""
+_GUARDED = re.compile(r'\A="([^"]*)"\Z')
+"""A text that Excel is to take for no number: ="00731"."""
+_QUOTED = r'(?:^|(?<=[{0}]))"((?:[^"{1}]|""|"(?![{0}\r\n]|\Z))*+)"(?=[{0}\r\n]|\Z)'
+"""A cell in quotes, with the delimiters and what it does not hold; quotes inside may be not doubled."""
+
+
+def convert_csv(raw: bytes) -> Page:
+    """Return the tables of separated values. Raises DocumentInvalidError."""
+    text = decoded(raw)
+    declared = _DECLARED.match(text)
+    if declared:
+        delimiter, text = declared[1].replace("\\t", "\t"), text[declared.end() :]
+    else:
+        # What is in quotes says nothing of the delimiter.
+        cells = re.compile(_QUOTED.format(_DELIMITERS, ""), re.M)
+        bare = cells.sub(lambda cell: "0" if is_number(cell[1]) else "text", text[:_SAMPLE_CHARACTERS])
+        delimiter = max(_DELIMITERS, key=lambda delimiter: _fitness(bare, delimiter))
+    count = text.count(delimiter) + text.count("\n")
+    if count > MOST_CELLS:
+        problem = f"it has {count:,} cells; at most {MOST_CELLS:,} are read"
+        raise DocumentInvalidError(f"{problem}. Split the file.")
+    rows = list(_rows(text, delimiter, skipped=1 if declared else 0))
+    return Page(tuple(region_blocks(rows, Place("line"), level=1)))
+
+
+def _rows(text: str, delimiter: str, *, skipped: int) -> Iterator[Row]:
+    quoted = re.compile(_QUOTED.format(re.escape(delimiter), r"\n"), re.M)
+    text = quoted.sub(lambda cell: '"{}"'.format(cell[1].replace('""', '"').replace('"', '""')), text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    number, line, usual = 1, 1 + skipped, 0
+    while True:
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            raise _not_csv(line, str(error)) from None
+        if values is None:
+            return
+        inner = [line for value in values if "\n" in value for line in value.split("\n")]
+        if inner and (len(values) != usual > 1 or _holds_rows(inner[1:-1], delimiter, usual)):
+            raise _not_csv(line, "a quote has no end")
+        usual = len(values) if len(values) > 1 else usual
+        shown = (_GUARDED.sub(r"\1", value.strip()) for value in values)
+        filled = {at: text_cell(value) for at, value in enumerate(shown, start=1) if value}
+        if filled:
+            yield Row(number, filled, line, len(values))
+        line = reader.line_num + 1 + skipped
+        number += 1
+
+
+def _holds_rows(lines: Sequence[str], delimiter: str, width: int) -> bool:
+    """Return whether lines inside a cell are rows. Those of two cells may be an address with a comma."""
+    return width > 2 and any(line.count(delimiter) >= width - 1 for line in lines)
+
+
+def _not_csv(line: int, problem: str) -> DocumentInvalidError:
+    where = f"it is not CSV: in the row that begins in line {line:,}, {problem}"
+    return DocumentInvalidError(f"{where}. Correct its quotes, or export it again.")
+
+
+def _fitness(text: str, delimiter: str) -> tuple[int, int, int]:
+    """Return how well a delimiter cuts the first rows: how many have as many cells as a row beside them, less
+    the cells that hold another delimiter and are no number; how many cells are numbers, and of all."""
+    sample = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        rows = [row for row in islice(sample, _SAMPLE_ROWS) if any(row)]
+    except csv.Error:
+        return (0, 0, 0)
+    cells = [cell for row in rows for cell in row if len(row) > 1]
+    others = _DELIMITERS.replace(delimiter, "")
+    numbers = sum(map(is_number, cells))
+    cut = sum(any(other in cell for other in others) and not is_number(cell) for cell in cells)
+    regular = _regular(rows)
+    return (regular - cut if regular else -len(rows), numbers, len(cells))
+
+
+def _regular(rows: Sequence[Sequence[str]]) -> int:
+    widths = [len(row) for row in rows]
+    alike = {
+        at + side for at, (one, other) in enumerate(pairwise(widths)) if one == other > 1 for side in (0, 1)
+    }
+    return len(alike)
