@@ -32,8 +32,8 @@ from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.model_server.here import ModelsHere
 from assistant.models.artifacts import TOKENIZER_FILE
 from assistant.process.settings import ProcessSettings, WorkerSettings, inherited_environment
+from assistant.stores.documents import StoredStates
 from assistant.stores.opened import open_stores
-from assistant.stores.states import StoredStates
 from assistant.tenant.tenant import load_tenant
 from tools.processes import Started, end_on_signals, started
 from tools.tables import Figure, machine_line, print_figures

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 
 from assistant.domain.errors import AssistantError
 from assistant.laptop.layout import HOST
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.process.settings import LocalSettings, ServiceSettings, WorkerSettings
 from assistant.stores.documents import DOCUMENT_BLOBS, StoredDocuments
 from assistant.stores.ports import MAX_ATTEMPTS

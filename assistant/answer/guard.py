@@ -28,7 +28,7 @@ from assistant.domain.errors import (
     WithdrawnError,
 )
 from assistant.domain.identity import Identity
-from assistant.stores.two_people import Contents, TwoPeople
+from assistant.stores.desk import Contents, TwoPeople
 from assistant.tenant.tenant import RedFlagEntry
 from assistant.text.language import Language, fold, language, split_sentences
 from assistant.text.values import Values

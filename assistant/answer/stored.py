@@ -30,8 +30,8 @@ from assistant.domain.clock import Clock
 from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
 from assistant.domain.identity import ContextToken, Identity, Role
 from assistant.domain.live import ElementUse, Reply
-from assistant.stores.ports import LiveDocuments, PlaceKind, ValuesOfSent
-from assistant.stores.records import StoredRecords
+from assistant.stores.ports import LiveDocuments, ValuesOfSent
+from assistant.stores.records import PlaceKind, StoredRecords
 from assistant.text.markup import label_of
 
 _Kind = Literal["answer", "conversation"]

@@ -42,7 +42,7 @@ from assistant.domain.errors import (
 from assistant.laptop.layout import models_dir
 from assistant.option import Place
 from assistant.service.served import open_reindexing
-from assistant.stores.states import STATES
+from assistant.stores.documents import STATES
 from assistant.tenant.added_models import (
     PACKAGED_EMBEDDING,
     PACKAGED_NAME,

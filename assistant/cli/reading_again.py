@@ -21,7 +21,7 @@ from assistant.domain.documents import (
     UploadResult,
 )
 from assistant.domain.errors import ConflictError, DocumentInvalidError, LocalRuntimeError
-from assistant.stores.states import STATES
+from assistant.stores.documents import STATES
 from assistant.stores.uploads import upload_key
 
 if TYPE_CHECKING:

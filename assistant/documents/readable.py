@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from assistant.documents.sources import ALL_IDS, IdRange, KnowledgeSource, KnowledgeSources
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
-from assistant.stores.documents import StoredDocuments
-from assistant.stores.states import StoredStates
+from assistant.stores.documents import StoredDocuments, StoredStates
 from assistant.text.language import fold
 
 PAGE = 1000

@@ -29,7 +29,7 @@ from assistant.domain.documents import (
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
 from assistant.domain.identity import Identity
 from assistant.domain.paths import folder_of
-from assistant.stores.states import StoredStates
+from assistant.stores.documents import StoredStates
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 
 LONGEST_ID = 256

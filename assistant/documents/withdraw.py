@@ -40,7 +40,7 @@ from assistant.domain.errors import ConflictError
 from assistant.domain.public import PublicModel
 from assistant.option import Place
 from assistant.stores.documents import KnowledgeStores, StoredDocuments
-from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.events import StoredErasureKeys
 from assistant.stores.ports import IndexVersions, PassageIndex, WriteTurn
 from assistant.tenant.deployment import RECOVERY_DAYS, RETENTION, SNAPSHOT_DAYS
 from assistant.tenant.tenant import TenantConfig

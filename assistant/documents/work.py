@@ -23,7 +23,7 @@ from assistant.domain.errors import (
     SearchUnavailableError,
 )
 from assistant.stores.documents import KnowledgeStores
-from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.events import StoredErasureKeys
 from assistant.stores.ports import IndexVersions, PassageIndex, TextEmbedder, WriteTurn
 
 _log = structlog.get_logger(__name__)

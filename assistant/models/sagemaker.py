@@ -31,8 +31,7 @@ from assistant.domain.errors import (
     PassageTooLongError,
 )
 from assistant.models.chat_server import ChatGenerator, ChatStream, CompletionParser
-from assistant.process.aws.clients import AwsService, open_client
-from assistant.process.aws.signing import POST_ERRORS, SignedPosts
+from assistant.process.aws import POST_ERRORS, AwsService, SignedPosts, open_client
 from assistant.tenant.deployed_names import CapturePurpose, capture_attribute
 
 _CONNECT_TIMEOUT_S = 2.0

@@ -26,8 +26,8 @@ from assistant.domain.errors import (
     OverloadedError,
 )
 from assistant.domain.identity import Role
-from assistant.process.aws.clients import aws_call, open_client
-from assistant.process.aws.parameters import signed_token
+from assistant.process.aws import aws_call, open_client
+from assistant.process.parameters import signed_token
 from assistant.process.settings import ProbeSettings
 from assistant.tenant import deployed_names
 

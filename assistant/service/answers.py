@@ -76,7 +76,7 @@ from assistant.service.streams import (
     send_whole,
 )
 from assistant.service.wire import ConfirmRequest, Conversation, KeptSent, ReplyChecks, SendRequest
-from assistant.stores.ports import Claim
+from assistant.stores.events import Claim
 
 EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
 REPLY_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/reply")

@@ -59,8 +59,8 @@ from assistant.service.health import caller_is_identified
 from assistant.service.identity import Caller, ServiceOf, TenantOf, caller_with, require_role
 from assistant.service.opened import ServedTenant
 from assistant.service.streams import DOCUMENT_LIMIT_BYTES, json_body, parse_body, read_body, stores_within
+from assistant.stores.desk import Contents
 from assistant.stores.documents import StoredContent
-from assistant.stores.two_people import Contents
 
 _STORES_TIMEOUT_S = 6.0
 """Limit of one request. The adapters' own timeouts are the worker's, a minute: too long for a caller."""

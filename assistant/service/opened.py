@@ -42,10 +42,10 @@ from assistant.process.settings import (
 )
 from assistant.service.served import LiveTenant, ServedTenant, ServedTenants
 from assistant.stores.audit import DIGESTS
-from assistant.stores.claims import CLAIMS
 from assistant.stores.clients import AwsClients
 from assistant.stores.desk import DESK
-from assistant.stores.erasure import ERASURE_KEYS
+from assistant.stores.documents import BULK_QUEUE, INDEX_WRITES
+from assistant.stores.events import CLAIMS, ERASURE_KEYS
 from assistant.stores.opened import (
     AwsStores,
     EmbeddedTenant,
@@ -57,7 +57,6 @@ from assistant.stores.opened import (
     refuse_files_of,
 )
 from assistant.stores.records import RECORDS
-from assistant.stores.states import BULK_QUEUE, INDEX_WRITES
 from assistant.stores.uploads import UPLOADS, UPLOADS_QUEUE
 from assistant.stores.words import POWER, Power
 from assistant.tenant.added_models import PACKAGED, AddedLlm, ServedLlm
@@ -168,7 +167,7 @@ async def _served(
     from assistant.answer.reply import WriteReply
     from assistant.answer.services import CitedDocuments, LiveData, TenantServices
     from assistant.documents.withdraw import WithdrawalReceipts
-    from assistant.stores.two_people import TwoPeople
+    from assistant.stores.desk import TwoPeople
 
     tenant, clock = stores.tenant, stores.clock
     await stores.refuse_formats()
@@ -234,7 +233,7 @@ async def _served(
 
 
 async def _signer(stores: ModelStores, key: str) -> Callable[[bytes], Awaitable[ReceiptSignature]]:
-    from assistant.process.aws.parameters import signed_receipt
+    from assistant.process.parameters import signed_receipt
 
     return partial(signed_receipt, await stores.clients.aws("kms"), key)
 
@@ -309,7 +308,7 @@ async def tenant_secret_of(
     named: str = getattr(tenant.secrets, key)
     scheme, _, name = named.partition(":")
     if scheme == "kms" and name:
-        from assistant.process.aws.parameters import kms_link_secret
+        from assistant.process.parameters import kms_link_secret
 
         ssm, kms = await clients.aws("ssm"), await clients.aws("kms")
         return await kms_link_secret(ssm=ssm, kms=kms, name=name, tenant=tenant.name, purpose=purpose)

@@ -32,7 +32,7 @@ from assistant.documents.parsing_process import (
     frames,
 )
 from assistant.domain.errors import DependencyError, ParsingStoppedError, TooLargeError
-from assistant.process.aws.clients import LIMITS, aws_call
+from assistant.process.aws import LIMITS, aws_call
 from assistant.process.settings import PARSING_PREFIX, SCRATCH
 from assistant.process.telemetry import configure_logging
 from assistant.stores.documents import DOCUMENT_BLOBS

@@ -35,7 +35,7 @@ from assistant.service.errors import INTERNAL_PROBLEM, log_failure, problem_of
 from assistant.service.health import ServiceMetrics
 from assistant.service.opened import ServedTenant
 from assistant.service.streams import Cursor, Reading
-from assistant.stores.claims import StoredClaims
+from assistant.stores.events import StoredClaims
 from assistant.tenant.deployed_names import (
     ANSWER_ENDED,
     ANSWER_SECONDS,

@@ -25,8 +25,8 @@ from assistant.domain.errors import (
 )
 from assistant.models.opened import ModelStores, known_embeddings, open_model_clients
 from assistant.process.settings import StoreSettings
+from assistant.stores.documents import INDEX_WRITES, REINDEX_TURN
 from assistant.stores.opened import knowledge_of, read_tenants
-from assistant.stores.states import INDEX_WRITES, REINDEX_TURN
 
 if TYPE_CHECKING:
     from assistant.answer.answer import AnswerQuestion
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from assistant.documents.work import OpenedVersions, WritableVersion
     from assistant.model_server.here import ModelsHere
     from assistant.models.artifacts import ModelFacts
-    from assistant.stores.claims import StoredClaims
+    from assistant.stores.desk import TwoPeople
     from assistant.stores.documents import KnowledgeStores
-    from assistant.stores.two_people import TwoPeople
+    from assistant.stores.events import StoredClaims
     from assistant.stores.uploads import StoredUploads
     from assistant.stores.words import Power
 

@@ -1,25 +1,42 @@
-"""Documents of one tenant over blobs: canonical documents, parsed texts and original files by id."""
+"""Documents of one tenant: their contents over blobs, their states in a table, their queues, and the lock on
+writing their index.
+
+All states are in one partition, in order of document_id, so that a page is one query. A partition of DynamoDB
+takes 1,000 writes a second, and a hot one is split; the worker writes fewer than 200.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import random
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import orjson
 import structlog
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from assistant.domain.documents import ORIGINAL_PART_BYTES, Document, OriginalFile, ParsedDocument
-from assistant.domain.errors import DocumentInvalidError, TooLargeError
+from assistant.domain.clock import Clock, Deadline, SystemClock
+from assistant.domain.documents import (
+    ORIGINAL_PART_BYTES,
+    Document,
+    DocumentState,
+    DocumentStatus,
+    OriginalFile,
+    ParsedDocument,
+)
+from assistant.domain.errors import DependencyError, DocumentInvalidError, TooLargeError
 from assistant.process.settings import StoreSettings
 from assistant.stores.blobs import Blobs, DamagedBlobError
 from assistant.stores.ports import IngestionQueue
-from assistant.stores.states import StoredStates
-from assistant.stores.store import BlobsOf, Store
+from assistant.stores.store import BlobsOf, LockOf, QueueOf, Store, TableOf
+from assistant.stores.table import ABSENT, LAST, LOWEST, Condition, Item, Key, Range, Table, equal, keyed
+from assistant.tenant import deployed_names
 
 _log = structlog.get_logger(__name__)
 
@@ -30,6 +47,11 @@ READABLE_NAME_CHARS = 100
 _DIGEST_DIGITS = 32
 _LONGEST_BYTES = 64 * 1024 * 1024
 """A document has at most 5 million characters, which JSON may write as twelve bytes each."""
+_PARTITION = "documents"
+_MARGIN_S = 15.0
+"""Between the end of a holder's time and that of its lock: for clocks that differ and calls in flight."""
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 0.5
 Kept = TypeVar("Kept")
 _document, _parsed = TypeAdapter(Document), TypeAdapter(ParsedDocument)
 
@@ -155,6 +177,132 @@ DOCUMENT_BLOBS = BlobsOf(
 DOCUMENTS = Store(DOCUMENT_BLOBS, lambda blobs, _: StoredDocuments(blobs))
 
 
+STATES_TABLE = TableOf("queue.sqlite", "states_table", DependencyError)
+QUEUE = QueueOf("documents", "ingestion_queue_url")
+"""Ids of documents to index."""
+BULK_QUEUE = QueueOf("documents", "bulk_queue_url")
+WITHDRAWALS = QueueOf("withdrawals", "withdrawals_queue_url")
+"""Ids to remove from the index. A queue of its own, so that no backlog of documents delays it."""
+
+
+class StoredStates:
+    """The status of each document, one row per document. Rows of withdrawn documents are kept.
+
+    ``count_by_state`` and ``list`` of certain states read an index that may lag by a moment; ``list`` then
+    reads its rows from the table.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def get(self, document_id: str) -> DocumentStatus | None:
+        item = await self._table.get(_key(document_id))
+        return None if item is None else _status(item)
+
+    async def get_many(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]:
+        items = await self._table.get_many([_key(document_id) for document_id in document_ids])
+        return {key[1]: _status(item) for key, item in items.items()}
+
+    async def put_many(self, statuses: Sequence[DocumentStatus]) -> None:
+        newest = {status.document_id: status for status in statuses}
+        await self._table.put_many([_item(status) for status in newest.values()])
+
+    async def advance_many(self, statuses: Sequence[DocumentStatus]) -> frozenset[str]:
+        """Write each status unless its document was withdrawn or received again meanwhile.
+
+        The stored row must have the same ``content_hash`` and ``received_at``, and a withdrawn document
+        stays withdrawn. Return the ids that were written.
+        """
+        # On a retry after a lost response the condition still holds: the row then has what is to be written.
+        written = await self._table.put_each([(_item(status), _may_advance(status)) for status in statuses])
+        return frozenset(status.document_id for status, done in zip(statuses, written, strict=True) if done)
+
+    async def list(
+        self,
+        *,
+        states: Sequence[DocumentState] = (),
+        after: str | None = None,
+        until: str | None = None,
+        limit: int = 100,
+    ) -> list[DocumentStatus]:
+        """Return a page in order of document_id (by code points), after ``after`` and up to ``until``."""
+        if not states:
+            return [_status(item) for item in await self._table.query(_range(after, until), limit=limit)]
+        statuses: list[DocumentStatus] = []
+        async for document_ids in self._pages_of(states, after=after, until=until, limit=limit):
+            rows = await self.get_many(document_ids)
+            statuses += [rows[name] for name in document_ids if name in rows and rows[name].state in states]
+            if len(statuses) >= limit:
+                break
+        return statuses[:limit]
+
+    async def count_by_state(
+        self, *, after: str | None = None, until: str | None = None
+    ) -> Mapping[DocumentState, int]:
+        """Return the number of documents per state, after ``after`` and up to ``until``."""
+        counts = await asyncio.gather(
+            *(self._table.count(_range(after, until, state)) for state in DocumentState)
+        )
+        return {state: count for state, count in zip(DocumentState, counts, strict=True) if count}
+
+    async def _pages_of(
+        self, states: Sequence[DocumentState], *, after: str | None, until: str | None, limit: int
+    ) -> AsyncIterator[list[str]]:
+        """Yield the ids that the index has under any of the states, in order, until there are no more."""
+        last = after
+        while True:
+            by_state = await asyncio.gather(
+                *(self._table.query(_range(last, until, state), limit=limit) for state in set(states))
+            )
+            names = {str(item["sk"]) for items in by_state for item in items}
+            document_ids = sorted(names, key=str.encode)[:limit]
+            if not document_ids:
+                return
+            yield document_ids
+            last = document_ids[-1]
+
+
+def _range(after: str | None, until: str | None, state: DocumentState | None = None) -> Range:
+    """Return bounds that a range includes; no document id contains NUL."""
+    low, high = f"{after}\0" if after else LOWEST, until or LAST
+    return (
+        Range(_PARTITION, low, high)
+        if state is None
+        else Range(state.value, low, high, deployed_names.STATES.index)
+    )
+
+
+def _may_advance(status: DocumentStatus) -> Condition:
+    same: Any = (
+        ("content_hash", "=", status.content_hash),
+        ("received_at", "=", status.received_at.isoformat()),
+    )
+    if status.state is DocumentState.WITHDRAWN:
+        return (same,)
+    return ((*same, ("state", "<>", DocumentState.WITHDRAWN.value)),)
+
+
+def _key(document_id: str) -> Key:
+    return _PARTITION, document_id
+
+
+def _item(status: DocumentStatus) -> Item:
+    return keyed(
+        _key(status.document_id),
+        state=status.state.value,
+        content_hash=status.content_hash,
+        received_at=status.received_at.isoformat(),
+        body=status.model_dump_json(),
+    )
+
+
+def _status(item: Item) -> DocumentStatus:
+    return DocumentStatus.model_validate_json(item["body"])
+
+
+STATES = Store(STATES_TABLE, lambda table, _: StoredStates(table))
+
+
 @dataclass(frozen=True, slots=True)
 class KnowledgeStores:
     """The stores and queues of one tenant's documents."""
@@ -165,3 +313,95 @@ class KnowledgeStores:
     """Ids of documents to index."""
     withdrawals: IngestionQueue
     """Ids of documents to remove: a queue of its own, so that a backlog of documents delays no withdrawal."""
+
+
+INDEX_WRITES = LockOf(
+    "index/turn.lock",
+    key="index",
+    late="Another process writes the passage index. Retry.",
+    late_here="Another process writes the passage index. Retry.",
+    waits_s=60.0,
+    lasts_s=90.0,
+)
+"""Held by the one process that writes a tenant's index."""
+REINDEX_TURN = LockOf(
+    "index/reindex.lock",
+    key="reindex",
+    late="Another reindex of this tenant runs, or was killed in the last 15 minutes. Retry then.",
+    late_here="Another reindex of this tenant runs. Wait until it ends.",
+)
+"""Lets one reindex of the tenant run at a time, and refuses another at once."""
+
+
+class StoredWriteTurn:
+    """``WriteTurn`` in a table: a lock between the functions that write a tenant's index.
+
+    The lock expires ``lasts_s`` after it was taken, in case its holder died; a living holder is cancelled
+    before that.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        clock: Clock | None = None,
+        lasts_s: float,
+        waits_s: float,
+        key: tuple[str, str],
+        taken: str,
+    ) -> None:
+        """``key``: the row of the lock; ``taken``: the message where it is not free in time."""
+        self._table = table
+        self._clock = clock or SystemClock()
+        self._lasts_s = lasts_s
+        self._waits_s = waits_s
+        self._key = key
+        self._taken = taken
+        self._owner = uuid.uuid4().hex
+        self._lock_in_process = asyncio.Lock()
+        self._timeout = asyncio.Timeout(None)
+
+    async def __aenter__(self) -> None:
+        await self._lock_in_process.acquire()
+        try:
+            await self._take()
+        except BaseException:
+            self._lock_in_process.release()
+            raise
+        self._timeout = asyncio.timeout(self._lasts_s - _MARGIN_S)
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise DependencyError("Writing the passage index took too long. Retry.") from None
+        finally:
+            try:
+                await self._put(until_s=0.0)  # a lock that expired and that another process took stays
+            finally:
+                self._lock_in_process.release()
+
+    async def _take(self) -> None:
+        deadline = Deadline.after(self._waits_s, clock=self._clock)
+        pause_s = _FIRST_PAUSE_S
+        while not await self._put(until_s=self._now_s() + self._lasts_s):
+            if deadline.remaining_s() <= pause_s:
+                raise DependencyError(self._taken)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _put(self, *, until_s: float) -> bool:
+        """Set the lock's end; return False when another process holds it."""
+        ended: Condition = ((("until_ms", "<=", _milliseconds(self._now_s()) - 1),),)
+        return await self._table.put(
+            keyed(self._key, owner=self._owner, until_ms=_milliseconds(until_s)),
+            when=(*ABSENT, *ended, *equal(owner=self._owner)),
+        )
+
+    def _now_s(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)

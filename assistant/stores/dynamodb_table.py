@@ -19,7 +19,7 @@ import aiohttp
 import orjson
 
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
-from assistant.process.aws.signing import POST_ERRORS, SignedPosts, parsed_date
+from assistant.process.aws import POST_ERRORS, SignedPosts, parsed_date
 from assistant.stores.formats import FIRST, StoreFormat, refuse_format
 from assistant.stores.group_commit import ITEMS_A_CALL, GroupCommit, Outcome, WriteRefusedError, back_off
 from assistant.stores.table import ABSENT, LAST, LOWEST, Condition, Item, Key, Range, Value, key_of, keyed

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.desk import JOINED
-from assistant.stores.claims import key_of_claim
+from assistant.stores.events import key_of_claim
 from assistant.stores.formats import join_row
 from assistant.stores.table import sortable
 

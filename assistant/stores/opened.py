@@ -21,13 +21,20 @@ from assistant.process.private_files import keep_private
 from assistant.process.settings import AuditSettings, FunctionSettings, StoreSettings
 from assistant.stores.audit import DIGESTS, CloseDays, DayDigests
 from assistant.stores.blobs import FolderBlobs
-from assistant.stores.claims import EVENTS_TABLE
 from assistant.stores.clients import AwsClients, ProcessClients, open_clients
 from assistant.stores.desk import DESK_TABLE
-from assistant.stores.documents import DOCUMENTS, KnowledgeStores
+from assistant.stores.documents import (
+    DOCUMENTS,
+    QUEUE,
+    STATES,
+    STATES_TABLE,
+    WITHDRAWALS,
+    KnowledgeStores,
+    StoredWriteTurn,
+)
+from assistant.stores.events import EVENTS_TABLE
 from assistant.stores.ports import Index
 from assistant.stores.records import RECORDS, RECORDS_TABLE, StoredRecords
-from assistant.stores.states import QUEUE, STATES, STATES_TABLE, WITHDRAWALS, StoredWriteTurn
 from assistant.stores.store import BlobsOf, Kept, LockOf, Primitive, QueueOf, Store, Stores, TableOf, WordsOf
 from assistant.stores.words import FileWords
 from assistant.tenant.tenant import TenantConfig, TenantFiles, load_tenants
@@ -92,7 +99,7 @@ class AwsStores:
                 sqs = await self._clients.aws("sqs")
                 return SqsIngestionQueue(sqs, queue_url=self._name(primitive.setting))
             case WordsOf():
-                from assistant.process.aws.parameters import ParameterWords
+                from assistant.process.parameters import ParameterWords
 
                 ssm = await self._clients.aws("ssm")
                 return ParameterWords(ssm, place=self._name(primitive.setting))

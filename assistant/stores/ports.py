@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from assistant.domain.answers import AnswerRecord, Usage
+from assistant.domain.answers import Usage
 from assistant.domain.audit import AccessEntry
 from assistant.domain.clock import Deadline
 from assistant.domain.desk import DeskItem, DeskKind
@@ -196,32 +196,6 @@ class DocumentTexts(Protocol):
         ...
 
 
-PlaceKind = Literal["verdicts", "sends", "acts", "rereads"]
-
-
-@dataclass(frozen=True, slots=True)
-class FoundAnswer:
-    record: AnswerRecord
-    """Of an answer without its record: what was known when it began."""
-    written_until: datetime | None
-    """Until when it may still be written; None where it has ended, or that time is over."""
-
-
-CLAIM_EXPIRES_AFTER_S = 15 * 60
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """An agent's ``Idempotency-Key`` and the answer that it stands for."""
-
-    answer_id: str
-    agent: str
-    key: str
-    request_hash: str
-    """SHA-256 (hex) of the request: a repeat with the same key must be the same request."""
-    claimed_at: datetime
-
-
 @dataclass(frozen=True, slots=True)
 class ValuesOfSent:
     """Live values that one sent text had, in the order of its spans."""
@@ -246,10 +220,6 @@ class SentValues(Protocol):
     async def of(self, answer_id: str) -> Mapping[str, ValuesOfSent]:
         """Return the values of an answer's sent texts, by send_id."""
         ...
-
-
-KEY_BYTES = 32
-"""Of a key of erasure."""
 
 
 class AccessRecords(Protocol):

@@ -32,9 +32,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel
@@ -53,7 +53,6 @@ from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.stores.audit import AuditChain
 from assistant.stores.formats import StoredBody, bodies_of, store_row, store_text, stored_text
-from assistant.stores.ports import FoundAnswer, PlaceKind
 from assistant.stores.store import Store, TableOf
 from assistant.stores.table import Item, Key, Range, Table, key_of, keyed, sortable
 from assistant.tenant import deployed_names
@@ -74,8 +73,17 @@ _DAYS_AT_ONCE = 32
 _ITEMS_A_PAGE = 2000
 """Entries that one page looks at, of all agents: about half a megabyte."""
 RECORDS_TABLE = TableOf("records.sqlite", "records_table", append_only=True)
+PlaceKind = Literal["verdicts", "sends", "acts", "rereads"]
 Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct)
 Entry = TypeVar("Entry", AccessEntry, LiveRead)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAnswer:
+    record: AnswerRecord
+    """Of an answer without its record: what was known when it began."""
+    written_until: datetime | None
+    """Until when it may still be written; None where it has ended, or that time is over."""
 
 
 class Audited:

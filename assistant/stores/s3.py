@@ -27,7 +27,7 @@ from botocore.exceptions import FlexibleChecksumError
 from pydantic import TypeAdapter, ValidationError
 
 from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
-from assistant.process.aws.clients import ServiceRefusedError, aws_call
+from assistant.process.aws import ServiceRefusedError, aws_call
 from assistant.stores.blobs import BlobVersion, DamagedBlobError
 from assistant.stores.store import BlobsOf
 from assistant.tenant.tenant import TenantName

@@ -22,10 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from assistant.domain.errors import ConfigurationError, DependencyError
-from assistant.process.private_files import (
-    make_private_file,
-    make_private_folder,
-)
+from assistant.process.private_files import make_private_file, make_private_folder
 from assistant.stores.formats import FIRST, StoreFormat
 
 if TYPE_CHECKING:

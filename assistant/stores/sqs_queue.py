@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from assistant.domain.documents import DocumentId
 from assistant.domain.errors import DependencyError
-from assistant.process.aws.clients import aws_call
+from assistant.process.aws import aws_call
 from assistant.stores.ports import QueuedDocument
 
 _WHAT = "The ingestion queue"

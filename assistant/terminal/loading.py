@@ -43,8 +43,8 @@ from assistant.domain.errors import (
 )
 from assistant.domain.live import ElementKind
 from assistant.domain.paths import canonical_path
+from assistant.stores.documents import StoredStates
 from assistant.stores.records import RECORDS
-from assistant.stores.states import StoredStates
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.local import LocalRuntime, has_knowledge, local_runtime
 from assistant.terminal.terminal import GlobalOptions, Terminal

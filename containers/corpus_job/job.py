@@ -26,7 +26,7 @@ from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, St
 from assistant.documents.parsing_process import ParsingProcess
 from assistant.options.models_lab import corpus
 from assistant.options.models_lab.corpus import Candidate, CorpusRow, CorpusText, WantedDocument
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.stores.documents import DOCUMENT_BLOBS, StoredDocuments
 from assistant.stores.s3 import S3Blobs
 

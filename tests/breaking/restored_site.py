@@ -23,11 +23,10 @@ from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.process.settings import AuditSettings, ServiceSettings, WorkerSettings
 from assistant.stores.audit import DIGESTS, CloseDays
 from assistant.stores.clients import AwsClients
-from assistant.stores.documents import DOCUMENTS
+from assistant.stores.documents import DOCUMENTS, STATES
 from assistant.stores.opened import AwsStores
 from assistant.stores.records import RECORDS, RECORDS_TABLE, StoredRecords
 from assistant.stores.sqlite_table import SqliteTable
-from assistant.stores.states import STATES
 from assistant.tenant.deployed_names import TABLES
 from assistant.tenant.manifests import CALLERS_PREFIX
 from tests.fakes.aws_server import EMULATED, REGION

@@ -12,13 +12,12 @@ from assistant.domain.errors import DependencyError
 from assistant.options.feedback.mover import StoredOutbox
 from assistant.options.live.stored import StoredLiveReads, StoredSentValues
 from assistant.options.sources.stored import StoredSourceRuns
-from assistant.process.aws.clients import open_client
-from assistant.stores.claims import StoredClaims
+from assistant.process.aws import open_client
 from assistant.stores.desk import StoredDesk
+from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.events import StoredClaims, StoredErasureKeys
 from assistant.stores.records import StoredRecords
-from assistant.stores.states import StoredStates
 from assistant.stores.table import Table
 from assistant.tenant.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from tests.contracts.aws_twins import tenant_name

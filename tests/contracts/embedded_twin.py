@@ -14,12 +14,12 @@ from assistant.options.live.stored import StoredSentValues, Switches
 from assistant.process.private_files import make_private_folder
 from assistant.stores.blobs import FolderBlobs
 from assistant.stores.captures import StoredCaptures
-from assistant.stores.claims import EVENTS_TABLE, StoredClaims
 from assistant.stores.desk import DESK_TABLE
+from assistant.stores.documents import STATES_TABLE
+from assistant.stores.events import EVENTS_TABLE, StoredClaims
 from assistant.stores.index.embedded import EmbeddedPassageIndex
 from assistant.stores.records import RECORDS_TABLE
 from assistant.stores.sqlite_table import SqliteTable
-from assistant.stores.states import STATES_TABLE
 from assistant.stores.words import FileWords, Power, Revocations
 from tests.fakes.tenant_stores import TenantStores
 

@@ -23,7 +23,7 @@ from assistant.domain.documents import (
     Span,
     Unit,
 )
-from assistant.stores.ports import Claim
+from assistant.stores.events import Claim
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 EAST = (1.0, 0.0, 0.0, 0.0)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from assistant.stores.ports import CLAIM_EXPIRES_AFTER_S as LIFE_S
+from assistant.stores.events import CLAIM_EXPIRES_AFTER_S as LIFE_S
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin

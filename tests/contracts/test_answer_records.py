@@ -23,7 +23,7 @@ from assistant.domain.answers import (
 )
 from assistant.domain.audit import AccessEntry, AccessQuery
 from assistant.domain.errors import ConflictError
-from assistant.stores.ports import FoundAnswer
+from assistant.stores.records import FoundAnswer
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin

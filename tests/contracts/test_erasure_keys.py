@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from assistant.stores.ports import KEY_BYTES
+from assistant.stores.events import KEY_BYTES
 from tests.contracts.twins import Twin
 
 SUBJECTS = ("document:refill", "patient:0123")

@@ -12,7 +12,7 @@ import pytest
 from assistant.domain.errors import InvalidRequestError
 from assistant.options.feedback.events import FeedbackEvent
 from assistant.options.feedback.store import StoredFeedback
-from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.events import StoredErasureKeys
 from tests.contracts import samples
 from tests.contracts.twins import Twin
 from tests.options.feedback.samples import event, sealed_text

@@ -16,11 +16,11 @@ from assistant.documents.sources import FirstLoads, KnowledgeSource, KnowledgeSo
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError
+from assistant.stores.documents import StoredStates
 from assistant.stores.index.embedded import EmbeddedPassageSearch
 from assistant.stores.index.embedded_files import IndexModel
 from assistant.stores.ports import PassageSearch
 from assistant.stores.sqlite_table import SqliteTable
-from assistant.stores.states import StoredStates
 from assistant.tenant.tenant import default_source
 from tests.contracts import samples
 from tests.contracts.index_damage import DAMAGES

@@ -19,13 +19,11 @@ from assistant.options.sources.stored import StoredSourceRuns
 from assistant.service.identity import KeySource
 from assistant.stores.blobs import Blobs
 from assistant.stores.captures import StoredCaptures
-from assistant.stores.claims import StoredClaims
 from assistant.stores.desk import StoredDesk
-from assistant.stores.documents import StoredDocuments
-from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.documents import StoredDocuments, StoredStates
+from assistant.stores.events import StoredClaims, StoredErasureKeys
 from assistant.stores.ports import IndexVersions, IngestionQueue, PassageIndex, PassageSearch, SentValues
 from assistant.stores.records import StoredRecords
-from assistant.stores.states import StoredStates
 from assistant.stores.table import Table
 from assistant.stores.uploads import StoredUploads
 from assistant.stores.words import Power

@@ -25,11 +25,10 @@ import pytest
 from assistant.domain.documents import Document, DocumentState
 from assistant.options.models_lab.corpus import COUNTS, ROWS, WANTED, WantedDocument, wanted_documents
 from assistant.options.models_lab.corpus_here import write_corpus
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.stores.blobs import FolderBlobs
-from assistant.stores.documents import StoredDocuments
+from assistant.stores.documents import StoredDocuments, StoredStates
 from assistant.stores.sqlite_table import SqliteTable
-from assistant.stores.states import StoredStates
 from tests.emulated_aws import create_documents_bucket, documents_in
 from tests.fakes.aws_server import REGION
 from tests.fakes.corpus_documents import SOURCES, documents, statuses

@@ -72,15 +72,13 @@ from assistant.domain.live import LiveElements
 from assistant.models.artifacts import ServedModel
 from assistant.stores.index.rows import known_item, retrieved
 from assistant.stores.ports import (
-    FoundAnswer,
     GenerationDelta,
     GenerationRequest,
     GenerationStream,
     LiveDesk,
-    PlaceKind,
     ValuesOfSent,
 )
-from assistant.stores.records import StoredRecords
+from assistant.stores.records import FoundAnswer, PlaceKind, StoredRecords
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import language
 

@@ -12,15 +12,15 @@ from opensearchpy import AsyncOpenSearch
 
 from assistant.documents.parsing import parse_document
 from assistant.domain.documents import Document, MediaType
-from assistant.process.aws.clients import AwsService, open_client
-from assistant.process.aws.parameters import create_link_secret
+from assistant.process.aws import AwsService, open_client
+from assistant.process.parameters import create_link_secret
 from assistant.process.settings import ServiceSettings
+from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.index.opensearch_client import open_opensearch
 from assistant.stores.index.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from assistant.stores.records import StoredRecords
-from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from tests.contracts.samples import indexed
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table, documents_in

@@ -13,13 +13,12 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
 from assistant.stores.audit import DIGESTS
 from assistant.stores.blobs import Blobs
-from assistant.stores.claims import CLAIMS
 from assistant.stores.desk import DESK
-from assistant.stores.erasure import ERASURE_KEYS
+from assistant.stores.documents import INDEX_WRITES
+from assistant.stores.events import CLAIMS, ERASURE_KEYS
 from assistant.stores.index.embedded import EmbeddedPassageIndex
 from assistant.stores.opened import EmbeddedTenant
 from assistant.stores.records import RECORDS
-from assistant.stores.states import INDEX_WRITES
 from assistant.stores.uploads import UPLOADS, UPLOADS_QUEUE
 from assistant.tenant.tenant import TenantConfig
 

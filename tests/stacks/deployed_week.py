@@ -33,8 +33,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from assistant.options.models_lab import make_sets
-from assistant.process.aws.clients import AwsService, open_client
-from assistant.process.aws.parameters import create_link_secret
+from assistant.process.aws import AwsService, open_client
+from assistant.process.parameters import create_link_secret
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.index.opensearch_schema import PassageSchema, index_body
 from assistant.stores.records import StoredRecords

@@ -23,7 +23,7 @@ from joserfc.jwk import ECKey
 from moto.server import ThreadedMotoServer
 
 from assistant.probe.published_key import published_key
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.process.settings import ProbeSettings
 from lambdas.ask_probe import run
 from tests.fakes.aws_server import REGION

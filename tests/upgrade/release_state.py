@@ -20,9 +20,9 @@ try:
     from assistant.domain.answers import Act, AgentAct
     from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind
     from assistant.stores.desk import DESK
+    from assistant.stores.documents import STATES
     from assistant.stores.opened import EmbeddedTenant
     from assistant.stores.records import RECORDS
-    from assistant.stores.states import STATES
 
     def open_stores(folder: Path) -> tuple[Any, Any, Any, Any]:
         stores = EmbeddedTenant(folder)

@@ -33,10 +33,9 @@ from assistant.process.settings import WorkerSettings
 from assistant.service.opened import open_ingestion
 from assistant.stores.audit import SETTLED, VerifyAudit
 from assistant.stores.clients import open_clients
-from assistant.stores.documents import DOCUMENTS, StoredDocuments
+from assistant.stores.documents import DOCUMENTS, STATES, StoredDocuments
 from assistant.stores.opened import AwsStores, open_audit
 from assistant.stores.records import StoredRecords
-from assistant.stores.states import STATES
 from assistant.stores.table import Key, sortable
 from assistant.tenant.deployed_names import PARTITION, RECORDS, SORT, TABLES
 from assistant.tenant.manifests import CALLERS_PREFIX

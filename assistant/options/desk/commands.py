@@ -22,8 +22,8 @@ from assistant.domain.audit import AccessEntry, AccessPage, AccessQuery
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import NotFoundError
 from assistant.service import wire
+from assistant.stores.documents import STATES
 from assistant.stores.records import RECORDS
-from assistant.stores.states import STATES
 from assistant.terminal.answer_view import Replayed, show_replayed
 from assistant.terminal.terminal import From, GlobalOptions, Tenant, Terminal, To, cli_reader, window_of
 

@@ -50,7 +50,7 @@ from assistant.options.desk.cases import (
 )
 from assistant.options.desk.domain import REMOVED_TEXT, ApprovedAnswer
 from assistant.options.desk.upkeep import DocumentQuestions
-from assistant.stores.two_people import Contents
+from assistant.stores.desk import Contents
 
 Served = ApprovedAnswer | DocumentQuestion | GlossaryEntry
 MODELS: Mapping[DeskKind, type[Served]] = {

@@ -26,7 +26,7 @@ from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import LocalSettings
 from assistant.stores.captures import StoredCaptures
 from assistant.stores.desk import DESK
-from assistant.stores.erasure import ERASURE_KEYS
+from assistant.stores.events import ERASURE_KEYS
 from assistant.stores.records import RECORDS, StoredRecords
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, cli_reader, plain, table
 

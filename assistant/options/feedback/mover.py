@@ -24,7 +24,7 @@ from assistant.options.feedback.events import FeedbackEvent, FeedbackText, Seale
 from assistant.options.feedback.patients_opened import PatientDataFilter
 from assistant.options.feedback.signals import ShownAnswer, Signal, Signals
 from assistant.options.feedback.store import StoredFeedback, seal, text_id_of
-from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.events import StoredErasureKeys
 from assistant.stores.formats import bodies_of
 from assistant.stores.ports import DocumentTexts
 from assistant.stores.records import RECORDS_TABLE, StoredRecords, listed

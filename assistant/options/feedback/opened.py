@@ -22,22 +22,20 @@ from assistant.process.settings import PreparingSettings, StoreSettings
 from assistant.service.opened import tenant_in
 from assistant.stores.captures import StoredCaptures
 from assistant.stores.clients import AwsClients, open_clients
-from assistant.stores.desk import DESK
-from assistant.stores.documents import DOCUMENTS
-from assistant.stores.erasure import ERASURE_KEYS
+from assistant.stores.desk import DESK, TwoPeople
+from assistant.stores.documents import DOCUMENTS, STATES
+from assistant.stores.events import ERASURE_KEYS
 from assistant.stores.opened import AwsStores, EmbeddedTenant, open_deployed, open_embedded
 from assistant.stores.records import RECORDS
-from assistant.stores.states import STATES
 from assistant.stores.store import Stores
-from assistant.stores.two_people import TwoPeople
 from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.tenant.tenant import TenantConfig
 
 if TYPE_CHECKING:
     from assistant.stores.desk import StoredDesk
-    from assistant.stores.erasure import StoredErasureKeys
+    from assistant.stores.documents import StoredStates
+    from assistant.stores.events import StoredErasureKeys
     from assistant.stores.records import StoredRecords
-    from assistant.stores.states import StoredStates
 
 INTAKES = Place[Callable[[TenantConfig, Stores], Awaitable[CaseIntake]]]("intake of feedback")
 
@@ -147,7 +145,7 @@ class Moving:
 @asynccontextmanager
 async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
     """Open the mover of the function's tenant. Raises ConfigurationError, DependencyError."""
-    from assistant.process.aws.parameters import kms_link_secret
+    from assistant.process.parameters import kms_link_secret
 
     async with AsyncExitStack() as stack:
         clients = AwsClients(settings, stack)

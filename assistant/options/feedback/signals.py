@@ -31,8 +31,8 @@ from assistant.domain.answers import (
 from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
 from assistant.options.feedback.section import kept_of
 from assistant.options.feedback.store import StoredFeedback
-from assistant.stores.erasure import StoredErasureKeys
-from assistant.stores.two_people import Contents, TwoPeople
+from assistant.stores.desk import Contents, TwoPeople
+from assistant.stores.events import StoredErasureKeys
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import WORD, fold, language, split_sentences, word_groups
 from assistant.text.values import Values

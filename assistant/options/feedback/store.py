@@ -37,8 +37,7 @@ from assistant.domain.documents import DOCUMENT_SUBJECT
 from assistant.domain.errors import InvalidRequestError
 from assistant.options.feedback.events import FEEDBACK_VERSION, FeedbackEvent, FeedbackText, SealedText
 from assistant.stores.blobs import Blobs
-from assistant.stores.erasure import ERASURE_KEYS, StoredErasureKeys
-from assistant.stores.ports import KEY_BYTES
+from assistant.stores.events import ERASURE_KEYS, KEY_BYTES, StoredErasureKeys
 from assistant.stores.store import BlobsOf
 
 TEXTS = "texts/"

@@ -28,7 +28,7 @@ from assistant.options.live.results import Reading, ResponseReader, element_data
 from assistant.options.live.section import LiveReach, called_of, reach_of, systems_of
 from assistant.options.live.stored import Switches, SwitchUnreadableError, switches_here
 from assistant.options.live.systems import HttpSystems, SystemAccess
-from assistant.process.aws.clients import AwsService, open_client
+from assistant.process.aws import AwsService, open_client
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, pairs_of, table
 

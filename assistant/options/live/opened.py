@@ -27,8 +27,8 @@ from assistant.stores.opened import StoreChoice
 from assistant.tenant.deployed_names import LIVE_READS_SECRET_PURPOSE
 
 if TYPE_CHECKING:
-    from assistant.process.aws.clients import AwsService
-    from assistant.process.aws.parameters import StoredSecret
+    from assistant.process.aws import AwsService
+    from assistant.process.parameters import StoredSecret
     from assistant.service.served import ServedTenant
 
 _PSEUDONYM_DIGITS = 32
@@ -167,7 +167,7 @@ class Credentials:
     async def _secret(self, entry: LiveReach) -> ReadSecret:
         scheme, _, name = entry.secret_name.partition(":")
         if scheme == _SECRETS_MANAGER:
-            from assistant.process.aws.parameters import StoredSecret  # no AWS package on a laptop
+            from assistant.process.parameters import StoredSecret  # no AWS package on a laptop
 
             self.stored.append(StoredSecret(await self.aws(_SECRETS_MANAGER), name=name))
             return self.stored[-1]
@@ -183,7 +183,7 @@ class Credentials:
         return partial(file_secret, self.state_dir / "secrets" / self.tenant / name)
 
     async def _sign(self, entry: LiveReach) -> SignRequest:
-        from assistant.process.aws.signing import GetSigner
+        from assistant.process.aws import GetSigner
 
         # Any client has the process's credentials; of SSM the deployment has an endpoint anyway.
         return GetSigner(await self.aws("ssm"), service=entry.sigv4_service, region=self.region)

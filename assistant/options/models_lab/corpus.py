@@ -30,8 +30,7 @@ from assistant.domain.errors import (
     DocumentInvalidError,
     ParsingStoppedError,
 )
-from assistant.stores.documents import StoredDocuments
-from assistant.stores.states import StoredStates
+from assistant.stores.documents import StoredDocuments, StoredStates
 
 READER_VERSION = "1"
 """Raise it when a document becomes another text: by a reader, or by ``cleaned``."""

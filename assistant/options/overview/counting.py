@@ -29,8 +29,8 @@ from assistant.domain.answers import (
 )
 from assistant.domain.audit import AccessQuery
 from assistant.domain.public import PublicModel
-from assistant.stores.ports import DocumentTexts, FoundAnswer
-from assistant.stores.records import StoredRecords
+from assistant.stores.ports import DocumentTexts
+from assistant.stores.records import FoundAnswer, StoredRecords
 
 RULES = 1
 """Increase it when answers are counted otherwise: stored days are counted again."""

@@ -19,9 +19,9 @@ from assistant.domain.errors import AssistantError
 from assistant.options.overview.counting import CountDay, CountedDay, end_of
 from assistant.options.overview.section import OverviewTenant
 from assistant.stores.desk import DESK_TABLE
+from assistant.stores.documents import StoredStates
 from assistant.stores.formats import bodies_of, store_text
 from assistant.stores.records import StoredRecords
-from assistant.stores.states import StoredStates
 from assistant.stores.store import Store
 from assistant.stores.table import Range, Table, keyed, sortable
 from assistant.tenant.toml_file import keys_of

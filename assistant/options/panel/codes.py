@@ -21,7 +21,7 @@ from assistant.domain.clock import Clock
 from assistant.domain.errors import UnauthenticatedError
 from assistant.domain.identity import ContextToken
 from assistant.domain.public import PublicModel
-from assistant.stores.claims import StoredClaims
+from assistant.stores.events import StoredClaims
 
 if TYPE_CHECKING:
     from assistant.service.served import ServedTenant

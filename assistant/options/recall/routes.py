@@ -31,8 +31,8 @@ from assistant.options.recall.store import StoredRecalls
 from assistant.service.errors import declared, problems
 from assistant.service.identity import TenantOf, caller_with
 from assistant.service.streams import json_body, stores_within
+from assistant.stores.desk import Contents
 from assistant.stores.ports import DocumentTexts
-from assistant.stores.two_people import Contents
 
 _TIMEOUT_S = 20.0
 """For one request: a page may read the texts of a hundred documents."""

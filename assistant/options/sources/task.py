@@ -23,7 +23,7 @@ from assistant.options.sources.run import StoredTarget, SyncSource
 from assistant.options.sources.section import connector_of
 from assistant.options.sources.settings import SOURCE_DIMENSION, SOURCE_READ, SyncingSettings
 from assistant.options.sources.stored import SOURCE_RUNS, turn_of
-from assistant.process.aws.parameters import StoredSecret
+from assistant.process.parameters import StoredSecret
 from assistant.process.telemetry import configure_logging
 from assistant.service.health import embedded_line
 from assistant.service.opened import tenant_in

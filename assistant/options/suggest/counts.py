@@ -17,7 +17,7 @@ from pydantic import Field
 
 from assistant.domain.clock import Clock
 from assistant.domain.public import PublicModel
-from assistant.stores.claims import EVENTS_TABLE
+from assistant.stores.events import EVENTS_TABLE
 from assistant.stores.store import Store
 from assistant.stores.table import EXPIRES_AT, Range, Table, keyed
 

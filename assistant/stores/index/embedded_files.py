@@ -46,12 +46,7 @@ from assistant.domain.documents import (
     StoredDocument,
     id_prefix_of,
 )
-from assistant.domain.errors import (
-    ConfigurationError,
-    ConflictError,
-    DependencyError,
-    SearchUnavailableError,
-)
+from assistant.domain.errors import ConfigurationError, ConflictError, DependencyError, SearchUnavailableError
 from assistant.domain.public import PublicModel
 from assistant.process.private_files import FILE_MODE, make_private_folder, replace_private
 from assistant.stores.index.rows import (

@@ -13,7 +13,7 @@ import pytest
 from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.models.artifacts import read_model_facts
 from assistant.models.opened import download_artifacts
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.process.settings import WorkerSettings
 from assistant.stores.clients import open_clients
 from assistant.stores.opened import read_tenants

@@ -18,9 +18,9 @@ import pytest
 
 from assistant.documents.parsing import parse_document
 from assistant.domain.documents import Document
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
+from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.states import StoredStates
 from tests.emulated_aws import documents_in, make_resources
 from tests.fakes.aws_server import REGION
 from tests.fakes.faulty_proxy import FaultyProxy, Request, faulty_proxy

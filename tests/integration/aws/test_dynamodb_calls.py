@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from assistant.domain.errors import RecordsUnavailableError
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.stores.dynamodb_table import DynamoDbCalls, DynamoDbRefusal
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
 

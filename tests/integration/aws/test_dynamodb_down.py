@@ -14,7 +14,7 @@ from assistant.domain.answers import Act, AgentAct, Sent, Verdict, VerdictLabel
 from assistant.domain.audit import AccessEntry
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from tests.contracts import samples
 from tests.contracts.dynamodb_twin import DynamoDbTwin
 from tests.fakes.aws_server import REGION

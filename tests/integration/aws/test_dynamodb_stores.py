@@ -20,10 +20,10 @@ from assistant.domain.audit import AccessEntry
 from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind, first_revision
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
+from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.records import StoredRecords
-from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import TABLES
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.options.feedback.store import FEEDBACK_FILES, TEXTS
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.stores.s3 import S3Blobs
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION

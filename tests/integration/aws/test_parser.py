@@ -23,7 +23,7 @@ from assistant.documents.files import SourceFailure, read_sources
 from assistant.documents.parsing_process import MALFORMED, ParsingRequest, frame
 from assistant.documents.passages import ParsedParts, Received, SeparateParser
 from assistant.domain.errors import DependencyError, ParsingStoppedError
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.process.settings import PARSING_PREFIX
 from assistant.service.parser import LONGEST_ANSWER_BYTES, ParsingFunction
 from tests.emulated_aws import create_documents_bucket

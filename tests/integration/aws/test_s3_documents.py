@@ -13,7 +13,7 @@ import pytest
 
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DependencyError, DocumentInvalidError
-from assistant.process.aws.clients import ClientLimits, open_client
+from assistant.process.aws import ClientLimits, open_client
 from assistant.stores import s3
 from assistant.stores.documents import StoredDocuments
 from tests.contracts import samples

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from assistant.models.sagemaker import InvocationError, SageMakerRuntime
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from tests.fakes.scripted_http import Exchange, Script, head, scripted_http
 from tests.integration.aws.conftest import Runtime
 

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from assistant.domain.errors import DependencyError
-from assistant.process.aws.clients import ClientLimits, open_client
+from assistant.process.aws import ClientLimits, open_client
 from assistant.stores.sqs_queue import SqsIngestionQueue
 from tests.contracts.aws_twins import tenant_name
 from tests.emulated_aws import create_queue

@@ -12,7 +12,7 @@ import pytest
 
 from assistant.cli.aws.upgrading import StampedStore, tables_of, upgrade_stores
 from assistant.domain.errors import ConfigurationError
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.stores.desk import StoredDesk
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.formats import StoreFormat

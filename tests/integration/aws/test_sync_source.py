@@ -15,9 +15,9 @@ import pytest
 from assistant.options.sources.settings import SOURCE_READ, SyncingSettings
 from assistant.options.sources.stored import StoredSourceRuns
 from assistant.options.sources.task import sync
-from assistant.process.aws.clients import AwsService, open_client
+from assistant.process.aws import AwsService, open_client
+from assistant.stores.documents import StoredWriteTurn
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.states import StoredWriteTurn
 from assistant.tenant.deployed_names import STATES
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table
 from tests.fakes.aws_server import REGION

@@ -12,9 +12,9 @@ import pytest
 
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
+from assistant.stores.documents import INDEX_WRITES, StoredWriteTurn
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.states import INDEX_WRITES, StoredWriteTurn
 from assistant.tenant.deployed_names import STATES
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION

@@ -13,7 +13,7 @@ import pytest
 from joserfc.jwk import ECKey
 
 from assistant.probe.published_key import published_key
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.process.settings import ProbeSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.running_service import (

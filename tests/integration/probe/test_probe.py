@@ -8,7 +8,7 @@ import json
 import pytest
 
 from assistant.probe.probe import Outcome, probe_once
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.process.settings import ProbeSettings
 from assistant.tenant.deployed_names import PROBE_FAILED, PROBE_PAUSED
 from lambdas.ask_probe import handle

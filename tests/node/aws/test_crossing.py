@@ -10,8 +10,8 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.states import StoredStates
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import AwsTenants
 from tests.integration.service.test_crossing import (

@@ -20,12 +20,11 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.desk import BoundSource, DeskKind, ItemState, first_revision
 from assistant.options.desk import upkeep
 from assistant.stores.desk import StoredDesk
-from assistant.stores.documents import KnowledgeStores
+from assistant.stores.documents import KnowledgeStores, StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.events import StoredErasureKeys
 from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from assistant.stores.sqs_queue import SqsIngestionQueue
-from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import EVENTS, STATES, TABLES
 from tests.emulated_aws import documents_in
 from tests.fakes.aws_service import AwsService, aws_service

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from assistant.cli.main import app
 from assistant.domain.audit import AccessEntry
 from assistant.domain.clock import SystemClock
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.process.settings import AuditSettings
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.records import StoredRecords

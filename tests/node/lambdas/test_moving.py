@@ -27,15 +27,15 @@ from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
 from assistant.options.feedback.mover import StoredOutbox
 from assistant.options.feedback.settings import MovingSettings
 from assistant.options.feedback.store import FEEDBACK_FILES, TEXTS, StoredFeedback
-from assistant.process.aws.clients import open_client
-from assistant.process.aws.parameters import create_link_secret
+from assistant.process.aws import open_client
+from assistant.process.parameters import create_link_secret
 from assistant.process.settings import PreparingSettings
 from assistant.stores.desk import StoredDesk
+from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.events import StoredErasureKeys
 from assistant.stores.records import StoredRecords
 from assistant.stores.s3 import S3Blobs
-from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
 from tests.contracts import samples
 from tests.emulated_aws import create_documents_bucket, create_table, documents_in

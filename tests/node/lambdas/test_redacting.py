@@ -15,7 +15,7 @@ import pytest
 
 from assistant.domain.errors import DependencyError
 from assistant.models.redaction import RedactCapture, SweepQuarantine
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.process.settings import RedactingSettings
 from assistant.stores.captures import StoredCaptures
 from assistant.tenant import deployed_names

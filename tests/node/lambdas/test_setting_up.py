@@ -11,8 +11,8 @@ import aiohttp
 import orjson
 import pytest
 
-from assistant.process.aws.clients import open_client
-from assistant.process.aws.parameters import kms_link_secret
+from assistant.process.aws import open_client
+from assistant.process.parameters import kms_link_secret
 from assistant.process.settings import LinkSecretSettings, SchemaSettings
 from assistant.service.function import ResourceRequest, reply_to_cloudformation
 from assistant.stores.index.opensearch_client import call, open_opensearch

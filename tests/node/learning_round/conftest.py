@@ -19,11 +19,11 @@ from assistant.cli.main import app
 from assistant.options.feedback.settings import MovingSettings
 from assistant.options.feedback.store import FEEDBACK_FILES, TEXTS, StoredFeedback
 from assistant.options.models_lab.settings import MakingSetsSettings
-from assistant.process.aws.parameters import create_link_secret
+from assistant.process.parameters import create_link_secret
 from assistant.process.settings import PreparingSettings
 from assistant.stores.desk import StoredDesk
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.erasure import StoredErasureKeys
+from assistant.stores.events import StoredErasureKeys
 from assistant.stores.records import StoredRecords
 from assistant.stores.s3 import S3Blobs
 from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE

@@ -17,8 +17,8 @@ from assistant.documents.parsing import parse_document
 from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.options.models_lab.make_sets import prepare
+from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import SETS_RUN
 from tests.contracts import samples
 from tests.emulated_aws import documents_in

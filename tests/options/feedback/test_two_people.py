@@ -17,7 +17,7 @@ from assistant.domain.errors import (
     InvalidRequestError,
     SecondPersonNeededError,
 )
-from assistant.stores.two_people import HOLDS_FOR, WAITS_FOR, Contents, TwoPeople
+from assistant.stores.desk import HOLDS_FOR, WAITS_FOR, Contents, TwoPeople
 from tests.contracts import samples
 from tests.fakes.clock import SteppedClock
 from tests.options.feedback.learning_stores import MemoryDesk

@@ -14,9 +14,8 @@ from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.options.models_lab import corpus
 from assistant.options.models_lab.corpus import Candidate, CorpusRow, CorpusText, WantedDocument
 from assistant.stores.blobs import FolderBlobs
-from assistant.stores.documents import StoredDocuments
+from assistant.stores.documents import StoredDocuments, StoredStates
 from assistant.stores.sqlite_table import SqliteTable
-from assistant.stores.states import StoredStates
 from tests.fakes.corpus_documents import SOURCES, documents, statuses
 
 MIX = {"handbook": 1.0, "wiki": 1.0}

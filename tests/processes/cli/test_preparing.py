@@ -22,10 +22,10 @@ from typer.testing import CliRunner, Result
 from assistant.cli.main import app
 from assistant.domain.documents import Document, DocumentState
 from assistant.options.models_lab.commands import preparing
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.process.settings import PreparingSettings
+from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
-from assistant.stores.states import StoredStates
 from assistant.tenant.deployed_names import STATES
 from assistant.terminal.account import AwsAccount
 from tests.emulated_aws import create_table

@@ -14,7 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from tests.fakes.sagemaker_gateway import sagemaker_gateway
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 

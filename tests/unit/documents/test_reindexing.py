@@ -28,8 +28,8 @@ from assistant.domain.errors import (
     NotFoundError,
     PassageTooLongError,
 )
+from assistant.stores.documents import REINDEX_TURN
 from assistant.stores.index.embedded_files import EmbeddedIndexVersions
-from assistant.stores.states import REINDEX_TURN
 from tests.unit.documents.knowledge import (
     DIMENSIONS,
     QUICK_EMBEDDING,

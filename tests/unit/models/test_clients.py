@@ -11,7 +11,7 @@ from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.paths import is_on_this_machine
 from assistant.models.opened import open_model_clients
 from assistant.models.sagemaker import SageMakerEmbedder
-from assistant.process.aws.clients import open_client
+from assistant.process.aws import open_client
 from assistant.process.settings import WorkerSettings
 from tests.fakes.scripted_http import Exchange, scripted_http
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from opensearchpy import AsyncHttpConnection
 
-from assistant.process.aws.clients import AwsService, open_client
+from assistant.process.aws import AwsService, open_client
 
 LOCK = Path(__file__).parents[3] / "requirements" / "service.txt"
 

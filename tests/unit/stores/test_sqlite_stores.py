@@ -14,11 +14,11 @@ import pytest
 from assistant.domain.errors import DependencyError, OverloadedError, RecordsUnavailableError
 from assistant.stores import sqlite_file as files
 from assistant.stores import sqlite_queue as ingestion
+from assistant.stores.documents import StoredStates
 from assistant.stores.records import StoredRecords
 from assistant.stores.sqlite_file import SqliteFile, Transaction, open_connection
 from assistant.stores.sqlite_queue import SqliteIngestionQueue
 from assistant.stores.sqlite_table import SqliteTable
-from assistant.stores.states import StoredStates
 from assistant.stores.table import keyed
 from tests.contracts import samples
 

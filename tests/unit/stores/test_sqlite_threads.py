@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from assistant.stores.documents import StoredStates
 from assistant.stores.sqlite_file import SqliteFile, run_in_its_thread
 from assistant.stores.sqlite_table import SqliteTable
-from assistant.stores.states import StoredStates
 from tests.contracts import samples
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS t (v UNIQUE)"

@@ -42,7 +42,7 @@ def export(
     the profile hipaa a second person must give the same command."""
     from assistant.options.feedback.opened import two_people_of
     from assistant.options.models_lab.opened import training_sets
-    from assistant.stores.two_people import Contents
+    from assistant.stores.desk import Contents
     from assistant.terminal.terminal import cli_reader
 
     options, (begin, end) = GlobalOptions.of(context), window_of(since, until, days=_SETS_DAYS)

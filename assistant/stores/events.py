@@ -1,4 +1,4 @@
-"""What one tenant's answers keep for a time: claims of keys and contexts, and cancellations.
+"""What must leave no copy: claims of keys and contexts, cancellations, and the keys of erasure.
 
 | partition (``pk``) | sort (``sk``) | item |
 | --- | --- | --- |
@@ -6,15 +6,20 @@
 | ``context#HASH`` | ``context`` | the answer that a context token is counted for |
 | ``log#ANSWER`` | ``signals`` | somebody asked to cancel the answer |
 | ``values#ANSWER`` | ``SEND`` | live values of a sent text, an option's |
+| ``erasure#SUBJECT`` | ``key`` | ``key``: 32 bytes; after its destruction ``destroyed_at`` alone |
 
-Every item expires. The table has no point-in-time recovery, so no copy is left then. Other items of ``log#``
-are the release before's, whose tasks serve while a deployment replaces them.
+On AWS all are in one table without point-in-time recovery, from which a destroyed key would come back
+(docs/decisions/0044-signals-that-leave.md). All but the keys of erasure expire. Other items of ``log#`` are
+the release before's, whose tasks serve while a deployment replaces them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import secrets
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,10 +27,12 @@ import orjson
 
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import RecordsUnavailableError
-from assistant.stores.ports import CLAIM_EXPIRES_AFTER_S, Claim
 from assistant.stores.store import Store, TableOf
 from assistant.stores.table import ABSENT, EXPIRES_AT, Condition, Item, Key, Table, equal, keyed
 
+CLAIM_EXPIRES_AFTER_S = 15 * 60
+KEY_BYTES = 32
+"""Of a key of erasure."""
 _SIGNALS = "signals"
 _CLAIMS = 3
 """Attempts to take a key that others release or take over at the same moment."""
@@ -33,6 +40,18 @@ _CLAIMS = 3
 
 EVENTS_TABLE = TableOf("events.sqlite", "events_table", synced=False, expires=True)
 """A crash of the machine may lose the last claims: the process that made them has ended too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An agent's ``Idempotency-Key`` and the answer that it stands for."""
+
+    answer_id: str
+    agent: str
+    key: str
+    request_hash: str
+    """SHA-256 (hex) of the request: a repeat with the same key must be the same request."""
+    claimed_at: datetime
 
 
 class StoredClaims:
@@ -135,3 +154,58 @@ def _claim_in(row: Item, asked: Claim) -> Claim:
         request_hash=row.get("request_hash", asked.request_hash),
         claimed_at=datetime.fromtimestamp(row[EXPIRES_AT], UTC) - timedelta(seconds=CLAIM_EXPIRES_AFTER_S),
     )
+
+
+class StoredErasureKeys:
+    """One random key of 32 bytes for each subject of texts, in a table whose overwritten values leave the
+    disk. All methods raise RecordsUnavailableError."""
+
+    def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
+        self._table = table
+        self._clock = clock or SystemClock()
+
+    async def keys_of(self, subjects: Collection[str], *, create: bool) -> dict[str, bytes]:
+        """Return the keys by subject; a missing one is made if ``create``, unless it was destroyed."""
+        rows = await self._items(subjects)
+        if create:
+            missing = [subject for subject in dict.fromkeys(subjects) if subject not in rows]
+            await asyncio.gather(*(self._create(subject) for subject in missing))
+            rows |= await self._items(missing)
+        return {name: item["key"] for name, item in rows.items() if "key" in item}
+
+    async def destroy(self, subject: str) -> bool:
+        """Destroy a key for good; return whether there was one. No new key is ever made for the subject."""
+        key, now = _key(subject), {"destroyed_at": self._clock.now().astimezone(UTC).isoformat()}
+        stored = await self._table.get(key) or {}
+        if "key" in stored:
+            is_there = equal(key=stored["key"])
+            if await self._table.change(key, put=now, remove=["key"], when=is_there):
+                return True
+        await self._table.change(key, put=now, remove=["key"])
+        return False
+
+    async def destroyed(self, subjects: Collection[str]) -> dict[str, datetime]:
+        """Return when each subject's key was destroyed, the last time, of those that were."""
+        return {
+            name: datetime.fromisoformat(item["destroyed_at"])
+            for name, item in (await self._items(subjects)).items()
+            if "destroyed_at" in item
+        }
+
+    async def _items(self, subjects: Collection[str]) -> dict[str, Item]:
+        items = await self._table.get_many([_key(subject) for subject in subjects])
+        return {key[0].partition("#")[2]: item for key, item in items.items()}
+
+    async def _create(self, subject: str) -> None:
+        """Write a new key unless there is one, or was one."""
+        await self._table.insert(keyed(_key(subject), key=secrets.token_bytes(KEY_BYTES)))
+
+
+def _key(subject: str) -> Key:
+    return f"erasure#{subject}", "key"
+
+
+ERASURE_KEYS = Store(
+    TableOf("erasure.sqlite", "events_table", overwrites=True),
+    lambda table, clock: StoredErasureKeys(table, clock=clock),
+)

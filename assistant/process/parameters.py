@@ -13,7 +13,7 @@ import orjson
 
 from assistant.domain.documents import ReceiptSignature
 from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
-from assistant.process.aws.clients import ServiceRefusedError, aws_call
+from assistant.process.aws import ServiceRefusedError, aws_call
 from assistant.tenant.deployed_names import LINK_SECRET_PURPOSE, link_secret_context
 
 _KEYS = "The parameter of the issuer's keys"
