@@ -40,8 +40,7 @@ from assistant.tenant.tenant import (
     load_tenant,
     load_tenants,
 )
-from assistant.tenant.toml_edits import with_values, without
-from assistant.tenant.toml_file import KeyMark, marked
+from assistant.tenant.toml_file import KeyMark, marked, with_values, without
 from assistant.terminal.account import Deployed
 from assistant.terminal.local import local_runtime
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, instant

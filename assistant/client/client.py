@@ -55,8 +55,8 @@ from assistant.domain.desk import (
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, WithdrawalReceipt
 from assistant.domain.identity import PlainContext
 from assistant.domain.live import Element
-from assistant.domain.overview import Overview
 from assistant.service import wire
+from assistant.service.wire import Overview
 
 Body = TypeVar("Body", bound=BaseModel)
 _JSON = {"accept": "application/json"}

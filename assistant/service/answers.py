@@ -44,7 +44,6 @@ from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import CareContext, Identity, Role
 from assistant.domain.public import fields_of
 from assistant.option import Place
-from assistant.service.coming_back import POLL_S, ComingBack, is_interrupted
 from assistant.service.errors import (
     INTERNAL_PROBLEM,
     NOT_FOUND,
@@ -53,15 +52,17 @@ from assistant.service.errors import (
     problem_of,
     send_problem,
 )
+from assistant.service.health import AnswerObserver, tokens_of
 from assistant.service.identity import Caller, Service, ServiceOf, TenantOf, caller_with, require_role
 from assistant.service.opened import ServedTenant
 from assistant.service.running import (
     GRACE_S,
-    AnswerObserver,
+    POLL_S,
+    ComingBack,
     RateKind,
     RunningAnswer,
     admissions,
-    tokens_of,
+    is_interrupted,
 )
 from assistant.service.streams import (
     ClientGoneError,

@@ -23,7 +23,9 @@ from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
-from assistant.domain.answers import SourceAsked
+from assistant.answer.check import FAILED_CHECKS
+from assistant.answer.events import AnswerEvent, Done, Problem, Token
+from assistant.domain.answers import Mode, SourceAsked, Usage
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
 from assistant.domain.live import ElementProblem
@@ -291,6 +293,73 @@ async def _models(tenant: ServedTenant) -> str:
     if served.model_id != config.generation.model:
         raise _MismatchError(f"the tenant names {config.generation.model}, the artifact {served.model_id}")
     return f"{served.model_id} {(served.digest or 'unknown')[:12]}"
+
+
+@dataclass(slots=True)
+class AnswerObserver:
+    """Counts the events of one answer."""
+
+    metrics: ServiceMetrics
+    tenant: str
+    started_s: float
+    clock: Clock
+    finish_reason: str | None = None
+    first_token_s: float | None = None
+    """Time from the request to the first token; None before it."""
+    fallback: str | None = None
+    """Why a quote replaced written text."""
+
+    @property
+    def model_failed(self) -> bool:
+        """Whether the model was unavailable, late or interrupted; a failed check of its text is not that."""
+        return self.fallback is not None and self.fallback not in FAILED_CHECKS
+
+    def see(self, event: AnswerEvent) -> None:
+        if isinstance(event, Token):
+            if self.first_token_s is None:
+                self.first_token_s = self.elapsed_s()
+                self.metrics.first_token.labels(self.tenant).observe(self.first_token_s)
+        elif isinstance(event, Done):
+            self._count(event.finish_reason.value)
+            self.fallback = event.fallback
+            if event.fallback is not None:
+                self.metrics.fallbacks.labels(self.tenant, event.fallback).inc()
+            self.metrics.live.count_sources(self.tenant, event.asked)
+            self.metrics.live.use(self.tenant, _used(event, seconds=self.elapsed_s()))
+            for step, milliseconds in event.timings_ms.items():
+                self.metrics.step.labels(self.tenant, step).observe(milliseconds / 1000)
+        elif isinstance(event, Problem):
+            self._count(event.code)
+            if event.code == AssistantError.code:
+                self.metrics.count_internal_error()
+
+    def end(self) -> None:
+        """Count the answer as disconnected unless it has ended by an event."""
+        if self.finish_reason is None:
+            self._count("disconnected")
+
+    def elapsed_s(self) -> float:
+        return self.clock.monotonic_s() - self.started_s
+
+    def _count(self, finish_reason: str) -> None:
+        self.finish_reason = finish_reason
+        self.metrics.answers.labels(self.tenant, finish_reason).inc()
+
+
+def _used(done: Done, *, seconds: float) -> dict[str, float]:
+    return {
+        deployed_names.WRITTEN_ANSWERS if done.mode is Mode.WRITTEN else deployed_names.QUOTED_ANSWERS: 1,
+        **tokens_of(done.usage),
+        deployed_names.ANSWER_SECONDS: seconds,
+    }
+
+
+def tokens_of(usage: Usage) -> dict[str, float]:
+    """Return the tokens of calls of the model, by metric."""
+    return {
+        deployed_names.PROMPT_TOKENS: usage.prompt_tokens,
+        deployed_names.COMPLETION_TOKENS: usage.completion_tokens,
+    }
 
 
 Values = dict[str, tuple[str, float | list[int]]]

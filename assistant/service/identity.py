@@ -21,10 +21,9 @@ from starlette.types import Scope
 from assistant.domain import errors
 from assistant.domain.clock import Clock
 from assistant.domain.identity import REVOCATIONS, CareContext, Identity, PlainContext, Role
-from assistant.service.coming_back import AwaitedAnswer
 from assistant.service.health import ServiceMetrics, caller_is_identified
 from assistant.service.opened import ServedTenant
-from assistant.service.running import Admission, AgentRates, RateKind, RunningAnswers
+from assistant.service.running import Admission, AgentRates, AwaitedAnswer, RateKind, RunningAnswers
 from assistant.service.served import ServedTenants
 from assistant.service.streams import CALLER, BytesInFlight
 from assistant.service.wire import ConsoleConfig, DeployedVersions

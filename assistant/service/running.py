@@ -1,6 +1,9 @@
-"""Answers in progress, which this process writes, and how many there may be.
+"""Answers in progress, which this process writes; readers who come back to one; and how many there may be.
 
-The events of an answer are numbered, kept and counted; each reader has a place in them.
+The events of an answer are numbered, kept and counted; each reader has a place in them. The task that writes
+an answer has its events in memory, and nobody else has. So a reader on another task waits for the record, and
+gets the whole answer from it: ``started`` again, then the rest, without ids. Of an answer that did not come
+to its end there is one ``error``.
 """
 
 from __future__ import annotations
@@ -8,139 +11,33 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, OrderedDict
-from collections.abc import (
-    AsyncGenerator,
-    Callable,
-    Generator,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import structlog
 
-from assistant.answer.check import FAILED_CHECKS
-from assistant.answer.events import AnswerEvent, Cause, Done, Problem, Sources, Token
+from assistant.answer import events
+from assistant.answer.end import CANCELLED_PROBLEM
+from assistant.answer.events import AnswerEvent, Cause, Problem
 from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.reply import PreparedReply
+from assistant.answer.stored import ReadAnswers
 from assistant.domain import errors
-from assistant.domain.answers import Mode, Usage
+from assistant.domain.answers import AnswerEnding, AnswerRecord, FinishReason, Outcome, RedFlag, StoredAnswer
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Identity
-from assistant.service.errors import INTERNAL_PROBLEM, log_failure, problem_of
-from assistant.service.health import ServiceMetrics
+from assistant.service.errors import INTERNAL_PROBLEM, NOT_FOUND, log_failure, problem_of
+from assistant.service.health import AnswerObserver
 from assistant.service.opened import ServedTenant
-from assistant.service.streams import Cursor, Reading
-from assistant.stores.events import StoredClaims
-from assistant.tenant.deployed_names import (
-    ANSWER_ENDED,
-    ANSWER_SECONDS,
-    COMPLETION_TOKENS,
-    FINISH_REASON,
-    FIRST_TOKEN_MS,
-    MODEL_FAILED,
-    PROMPT_TOKENS,
-    QUOTED_ANSWERS,
-    WRITTEN_ANSWERS,
-)
+from assistant.service.streams import Cursor, Numbered, Reading
+from assistant.stores import ports
+from assistant.tenant import deployed_names
 from assistant.tenant.tenant import LimitsSection
 
-_CANCELLED_EVERY_S = 1.0
-_CANCELLED_TIMEOUT_S = 3.0
-_CANCELLED_AT_ONCE = 100
 _log = structlog.get_logger(__name__)
-
-
-async def watch_cancellations(tenants: Mapping[str, ServedTenant], running: RunningAnswers) -> None:
-    """Read every second which running answers were cancelled on other tasks, until cancelled itself."""
-    while True:
-        await asyncio.sleep(_CANCELLED_EVERY_S)
-        for name, tenant in tenants.items():
-            ids = running.ids(name)
-            for start in range(0, len(ids), _CANCELLED_AT_ONCE):
-                await _read_cancelled(tenant.claims, running, name, ids[start : start + _CANCELLED_AT_ONCE])
-
-
-async def _read_cancelled(
-    claims: StoredClaims, running: RunningAnswers, tenant: str, ids: Sequence[str]
-) -> None:
-    try:
-        async with asyncio.timeout(_CANCELLED_TIMEOUT_S):
-            cancelled = await claims.cancelled(ids)
-    except (AssistantError, TimeoutError) as error:
-        _log.warning("cancellations_not_read", error=type(error).__name__)
-        return
-    for answer_id in cancelled:
-        running.cancel(tenant, answer_id)
-
-
-@dataclass(slots=True)
-class AnswerObserver:
-    """Counts the events of one answer."""
-
-    metrics: ServiceMetrics
-    tenant: str
-    started_s: float
-    clock: Clock
-    finish_reason: str | None = None
-    first_token_s: float | None = None
-    """Time from the request to the first token; None before it."""
-    fallback: str | None = None
-    """Why a quote replaced written text."""
-
-    @property
-    def model_failed(self) -> bool:
-        """Whether the model was unavailable, late or interrupted; a failed check of its text is not that."""
-        return self.fallback is not None and self.fallback not in FAILED_CHECKS
-
-    def see(self, event: AnswerEvent) -> None:
-        if isinstance(event, Token):
-            if self.first_token_s is None:
-                self.first_token_s = self.elapsed_s()
-                self.metrics.first_token.labels(self.tenant).observe(self.first_token_s)
-        elif isinstance(event, Done):
-            self._count(event.finish_reason.value)
-            self.fallback = event.fallback
-            if event.fallback is not None:
-                self.metrics.fallbacks.labels(self.tenant, event.fallback).inc()
-            self.metrics.live.count_sources(self.tenant, event.asked)
-            self.metrics.live.use(self.tenant, _used(event, seconds=self.elapsed_s()))
-            for step, milliseconds in event.timings_ms.items():
-                self.metrics.step.labels(self.tenant, step).observe(milliseconds / 1000)
-        elif isinstance(event, Problem):
-            self._count(event.code)
-            if event.code == AssistantError.code:
-                self.metrics.count_internal_error()
-
-    def end(self) -> None:
-        """Count the answer as disconnected unless it has ended by an event."""
-        if self.finish_reason is None:
-            self._count("disconnected")
-
-    def elapsed_s(self) -> float:
-        return self.clock.monotonic_s() - self.started_s
-
-    def _count(self, finish_reason: str) -> None:
-        self.finish_reason = finish_reason
-        self.metrics.answers.labels(self.tenant, finish_reason).inc()
-
-
-def _used(done: Done, *, seconds: float) -> dict[str, float]:
-    return {
-        WRITTEN_ANSWERS if done.mode is Mode.WRITTEN else QUOTED_ANSWERS: 1,
-        **tokens_of(done.usage),
-        ANSWER_SECONDS: seconds,
-    }
-
-
-def tokens_of(usage: Usage) -> dict[str, float]:
-    """Return the tokens of calls of the model, by metric."""
-    return {PROMPT_TOKENS: usage.prompt_tokens, COMPLETION_TOKENS: usage.completion_tokens}
-
 
 GRACE_S = 5.0
 """Added to the answer's deadline, for its last event."""
@@ -156,7 +53,7 @@ class RunningAnswer:
     def __init__(
         self,
         prepared: PreparedAnswer | PreparedReply,
-        events: AsyncGenerator[AnswerEvent, None],
+        stream: AsyncGenerator[AnswerEvent, None],
         *,
         observer: AnswerObserver,
         is_resumable: bool = False,
@@ -164,7 +61,7 @@ class RunningAnswer:
         self.question, self._run = prepared.question, prepared.run
         self.is_resumable = is_resumable
         """Whether it may go on to its end when the process stops."""
-        self._stream = events
+        self._stream = stream
         self._observer = observer
         self._events: list[AnswerEvent] = []
         """All events so far; the one at index n has the sequence n + 1."""
@@ -179,13 +76,17 @@ class RunningAnswer:
     @property
     def documents(self) -> frozenset[str]:
         """The documents that its readers were shown."""
-        shown = (event for event in self._events if isinstance(event, Sources))
+        shown = (event for event in self._events if isinstance(event, events.Sources))
         return frozenset(source.document_id for event in shown for source in event.sources)
 
     @contextmanager
     def reading(self, gone: asyncio.Task[None], *, after: int = 0) -> Generator[Reading]:
         """Give one reader the events after a sequence. It counts as having left when ``gone`` ends."""
-        cursor = self._attach(after=after)
+        cursor = Cursor(self._events, after=after)
+        if self.task.done():
+            cursor.close()
+        self._readers.append(cursor)
+        self._stay()
 
         def leave(task: asyncio.Task[None]) -> None:
             if task.cancelled():
@@ -207,14 +108,6 @@ class RunningAnswer:
         """Return the most seconds that the answer may still take."""
         return self._run.scope.deadline.remaining_s() + GRACE_S
 
-    def _attach(self, *, after: int) -> Cursor:
-        cursor = Cursor(self._events, after=after)
-        if self.task.done():
-            cursor.close()
-        self._readers.append(cursor)
-        self._stay()
-        return cursor
-
     def _detach(self, cursor: Cursor) -> None:
         if cursor in self._readers:
             self._readers.remove(cursor)
@@ -234,8 +127,8 @@ class RunningAnswer:
 
     async def _write(self) -> None:
         try:
-            async with asyncio.timeout(self.remaining_s()), aclosing(self._stream) as events:
-                async for event in events:
+            async with asyncio.timeout(self.remaining_s()), aclosing(self._stream) as stream:
+                async for event in stream:
                     self._hand_out(event)
         except AssistantError as error:
             problem = problem_of(error)
@@ -260,17 +153,286 @@ class RunningAnswer:
             cursor.close()
         first_token_s = self._observer.first_token_s
         _log.info(
-            ANSWER_ENDED,
+            deployed_names.ANSWER_ENDED,
             answer_id=self.answer_id,
             tenant=self.question.identity.tenant,
             took_ms=round(self._observer.elapsed_s() * 1000),
             fallback=self._observer.fallback,
             **{
-                FINISH_REASON: self._observer.finish_reason,
-                MODEL_FAILED: self._observer.model_failed,
-                FIRST_TOKEN_MS: None if first_token_s is None else round(first_token_s * 1000),
+                deployed_names.FINISH_REASON: self._observer.finish_reason,
+                deployed_names.MODEL_FAILED: self._observer.model_failed,
+                deployed_names.FIRST_TOKEN_MS: None if first_token_s is None else round(first_token_s * 1000),
             },
         )
+
+
+class RunningAnswers:
+    """The answers that this process writes, by tenant and id."""
+
+    def __init__(self) -> None:
+        self._answers: dict[tuple[str, str], RunningAnswer] = {}
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __iter__(self) -> Iterator[RunningAnswer]:
+        return iter(tuple(self._answers.values()))
+
+    def add(self, answer: RunningAnswer) -> None:
+        self._answers[answer.question.identity.tenant, answer.answer_id] = answer
+
+    def remove(self, answer: RunningAnswer) -> None:
+        del self._answers[answer.question.identity.tenant, answer.answer_id]
+
+    def find(self, answer_id: str, *, identity: Identity) -> RunningAnswer | None:
+        """Return the answer if this process writes it and it is the caller's own."""
+        answer = self._answers.get((identity.tenant, answer_id))
+        return answer if answer and answer.question.identity.agent == identity.agent else None
+
+    def ids(self, tenant: str) -> list[str]:
+        return [answer_id for name, answer_id in self._answers if name == tenant]
+
+    def cancel(self, tenant: str, answer_id: str) -> None:
+        """Cancel an answer if this process still writes it."""
+        if answer := self._answers.get((tenant, answer_id)):
+            answer.cancel()
+
+
+_CANCELLED_EVERY_S = 1.0
+_CANCELLED_TIMEOUT_S = 3.0
+_CANCELLED_AT_ONCE = 100
+
+
+async def watch_cancellations(tenants: Mapping[str, ServedTenant], running: RunningAnswers) -> None:
+    """Read every second which running answers were cancelled on other tasks, until cancelled itself."""
+    while True:
+        await asyncio.sleep(_CANCELLED_EVERY_S)
+        for name, tenant in tenants.items():
+            ids = running.ids(name)
+            for start in range(0, len(ids), _CANCELLED_AT_ONCE):
+                try:
+                    async with asyncio.timeout(_CANCELLED_TIMEOUT_S):
+                        cancelled = await tenant.claims.cancelled(ids[start : start + _CANCELLED_AT_ONCE])
+                except (AssistantError, TimeoutError) as error:
+                    _log.warning("cancellations_not_read", error=type(error).__name__)
+                    continue
+                for answer_id in cancelled:
+                    running.cancel(name, answer_id)
+
+
+# Readers who come back
+
+
+POLL_S = 0.5
+"""Between two looks for the record of an answer that another task writes."""
+_TIMEOUT_S = 3.0
+_STORE_DOWN = errors.RecordsUnavailableError("Cannot read the rest of the answer now. Come back shortly.")
+_INTERRUPTED = errors.AnswerInterruptedError("The answer ended before it was complete. Ask again.")
+
+
+def is_interrupted(record: AnswerRecord) -> bool:
+    """Return whether the task that wrote the answer ended before it, or nobody waited for it."""
+    return record.outcome is Outcome.DISCONNECTED or record.error_code == errors.AnswerInterruptedError.code
+
+
+def events_of(stored: StoredAnswer, tenant: ServedTenant) -> list[AnswerEvent]:
+    """Return the events of a recorded answer; of one that did not come to its end, the error alone."""
+    record, services = stored.record, tenant.answering
+    if problem := _problem_of(record):
+        return [problem]
+    flags = {flag.name: flag for flag in services.tenant.red_flags}
+    return [
+        events.Started(
+            answer_id=record.answer_id,
+            conversation_id=record.conversation_id,
+            model=record.model_id,
+            index_version=record.index_version,
+            trace_id=record.trace_id,
+            resumable=True,
+            red_flags=tuple(
+                RedFlag(name=name, text=flags[name].text, call=flags[name].call)
+                for name in record.red_flags
+                if name in flags
+            ),
+            unchecked_language=record.unchecked_language,
+            recorded_model=services.writer.model.recorded,
+        ),
+        events.Sources(sources=stored.sources),
+        *([events.Token(record.text)] if record.text else []),
+        *(events.SentenceEnded(**vars(sentence)) for sentence in record.sentences),
+        *(events.ElementChanged(**vars(element)) for element in stored.elements),
+        _done(record),
+    ]
+
+
+def _problem_of(record: AnswerRecord) -> Problem | None:
+    if record.outcome is Outcome.DONE:
+        return None
+    if is_interrupted(record):
+        return problem_of(_INTERRUPTED)
+    return CANCELLED_PROBLEM if record.outcome is Outcome.CANCELLED else INTERNAL_PROBLEM
+
+
+def _done(record: AnswerRecord) -> events.Done:
+    reason = record.error_code if record.finish_reason is FinishReason.SOURCES_ONLY else None
+    if record.finish_reason is FinishReason.NO_EVIDENCE and record.gate is not None:
+        reason = ", ".join(record.gate.missing_terms)
+    return events.Done(
+        finish_reason=record.finish_reason or FinishReason.STOP,
+        citations=tuple(sorted({n for sentence in record.sentences for n in sentence.citations})),
+        usage=record.usage,
+        timings_ms=record.timings_ms,
+        reason=reason,
+        **{name: getattr(record, name) for name in AnswerEnding.model_fields},
+    )
+
+
+def _withdrawn() -> errors.WithdrawnError:
+    return errors.WithdrawnError(
+        "A document that this answer shows was withdrawn, or you may no longer read it. The answer is not"
+        " sent again. Ask again."
+    )
+
+
+async def refuse_withdrawn(
+    document_ids: Collection[str], texts: ports.DocumentTexts, *, labels: frozenset[str]
+) -> None:
+    """Raises WithdrawnError when one of the documents may no longer be read; DependencyError."""
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            readable = await asyncio.gather(
+                *(texts.is_readable(document_id, labels=labels) for document_id in document_ids)
+            )
+    except TimeoutError:
+        raise errors.DependencyError(
+            f"The document store did not say within {_TIMEOUT_S:.0f} s what may be read. Retry."
+        ) from None
+    if not all(readable):
+        raise _withdrawn()
+
+
+@dataclass(eq=False)
+class AwaitedAnswer:
+    """An ``EventReader`` of an answer that another task writes: its events once it is on record.
+
+    ``stop`` ends it without an event, so that its reader comes back to another task.
+    """
+
+    answer_id: str
+    identity: Identity
+    tenant: ServedTenant
+    clock: Clock
+    until_s: float
+    """On the monotonic clock: later nothing is waited for."""
+    _ended: bool = False
+
+    def stop(self) -> None:
+        self._ended = True
+
+    async def take(self, *, beat_s: float) -> list[Numbered] | None:
+        due_s = self.clock.monotonic_s() + beat_s
+        while not self._ended:
+            if found := await self._look():
+                self._ended = True
+                return [(0, event) for event in found]
+            if self.clock.monotonic_s() >= due_s:
+                return []
+            await asyncio.sleep(POLL_S)
+        return None
+
+    async def _look(self) -> list[AnswerEvent]:
+        try:
+            return await self._events()
+        except errors.WithdrawnError as error:
+            return [problem_of(error)]
+        except (AssistantError, TimeoutError) as error:
+            _log.warning("answer_not_read", answer_id=self.answer_id, error=type(error).__name__)
+            return [problem_of(_STORE_DOWN)] if self.clock.monotonic_s() > self.until_s else []
+
+    async def _events(self) -> list[AnswerEvent]:
+        """Return the answer's events; none while it is written."""
+        services = self.tenant.answering
+        async with asyncio.timeout(_TIMEOUT_S):
+            found = await services.records.find_answer(self.answer_id)
+        if found is None or found.written_until is not None:
+            return [problem_of(_INTERRUPTED)] if self.clock.monotonic_s() > self.until_s else []
+        if problem := _problem_of(found.record):
+            return [problem]
+        labels, shown = self.identity.labels, found.record.sight().quoted
+        await refuse_withdrawn(shown, services.documents.texts, labels=labels)
+        stored = await ReadAnswers(services).one(self.answer_id, identity=self.identity)
+        if any(source.withdrawn for source in stored.sources):
+            raise _withdrawn()
+        return events_of(stored, self.tenant)
+
+
+class _Refused:
+    """An ``EventReader`` of an answer that is not sent again: of its problem alone."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._events: list[Numbered] = [(0, problem)]
+
+    async def take(self, *, beat_s: float) -> list[Numbered] | None:  # noqa: ARG002 : nothing is waited for
+        taken, self._events = self._events, []
+        return taken or None
+
+
+@dataclass(frozen=True, slots=True)
+class ComingBack:
+    """Opens readings of answers that a reader comes back to, written here or on another task."""
+
+    tenants: Mapping[str, ServedTenant]
+    running: RunningAnswers
+    awaited: set[AwaitedAnswer]
+    admissions: Mapping[str, Admission]
+    """Separate from those of new answers."""
+    clock: Clock
+
+    @asynccontextmanager
+    async def follow(
+        self, answer_id: str, identity: Identity, gone: asyncio.Task[None], *, after: int
+    ) -> AsyncGenerator[Reading]:
+        """Give the events of an answer of the caller's own: those after a sequence where this process writes
+        it, else all.
+
+        Raises NotFoundError, OverloadedError, RecordsUnavailableError.
+        """
+        answer = self.running.find(answer_id, identity=identity)
+        if answer is None:
+            async with self._awaited(answer_id, identity, gone) as reading:
+                yield reading
+            return
+        texts = self.tenants[identity.tenant].answering.documents.texts
+        try:
+            await refuse_withdrawn(answer.documents, texts, labels=identity.labels)
+        except errors.WithdrawnError as error:
+            yield Reading(answer_id, _Refused(problem_of(error)), answer.remaining_s())
+            return
+        with answer.reading(gone, after=after) as reading:
+            yield reading
+
+    @asynccontextmanager
+    async def _awaited(
+        self, answer_id: str, identity: Identity, gone: asyncio.Task[None]
+    ) -> AsyncGenerator[Reading]:
+        tenant = self.tenants[identity.tenant]
+        found = await tenant.answering.records.find_answer(answer_id)
+        if found is None or found.record.agent != identity.agent:
+            raise errors.NotFoundError(NOT_FOUND)
+        leave = self.admissions[identity.tenant].enter(identity.agent)
+        limit_s = tenant.answering.tenant.limits.answer_deadline_s + GRACE_S
+        until_s = self.clock.monotonic_s() + limit_s
+        awaited = AwaitedAnswer(answer_id, identity, tenant, self.clock, until_s)
+        gone.add_done_callback(lambda _: awaited.stop())
+        self.awaited.add(awaited)
+        try:
+            yield Reading(answer_id, awaited, limit_s + 2 * _TIMEOUT_S)
+        finally:
+            self.awaited.discard(awaited)
+            leave()
+
+
+# How many
 
 
 _ROUNDING_S = 1e-6
@@ -347,35 +509,3 @@ class AgentRates:
                 f"{math.ceil(over_s)} s.",
                 retry_after_s=over_s,
             )
-
-
-class RunningAnswers:
-    """The answers that this process writes, by tenant and id."""
-
-    def __init__(self) -> None:
-        self._answers: dict[tuple[str, str], RunningAnswer] = {}
-
-    def __len__(self) -> int:
-        return len(self._answers)
-
-    def __iter__(self) -> Iterator[RunningAnswer]:
-        return iter(tuple(self._answers.values()))
-
-    def add(self, answer: RunningAnswer) -> None:
-        self._answers[answer.question.identity.tenant, answer.answer_id] = answer
-
-    def remove(self, answer: RunningAnswer) -> None:
-        del self._answers[answer.question.identity.tenant, answer.answer_id]
-
-    def find(self, answer_id: str, *, identity: Identity) -> RunningAnswer | None:
-        """Return the answer if this process writes it and it is the caller's own."""
-        answer = self._answers.get((identity.tenant, answer_id))
-        return answer if answer and answer.question.identity.agent == identity.agent else None
-
-    def ids(self, tenant: str) -> list[str]:
-        return [answer_id for name, answer_id in self._answers if name == tenant]
-
-    def cancel(self, tenant: str, answer_id: str) -> None:
-        """Cancel an answer if this process still writes it."""
-        if answer := self._answers.get((tenant, answer_id)):
-            answer.cancel()

@@ -18,9 +18,8 @@ from assistant.tenant.deployed_names import NEXT_ENDPOINT
 from assistant.tenant.deployment import EdgeSection, ModelsSection, NetworkSection, PlaceSection, ReachEntry
 from assistant.tenant.manifests import EmbeddingManifest, LlmManifest
 from assistant.tenant.tenant import EmbeddingSection, TenantConfig
-from assistant.tenant.toml_file import KeyMark, line_of, marked
+from assistant.tenant.toml_file import KeyMark, KeyPath, line_of, marked
 
-KeyPath = Sequence[str | int]
 _ARN_REGION, _ARN_ACCOUNT = 3, 4
 
 

@@ -1,13 +1,14 @@
-"""Settings files in TOML: reading with errors that name file, line and key."""
+"""Settings files in TOML: reading with errors that name file, line and key, and edits that keep layout."""
 
 from __future__ import annotations
 
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from functools import cache
+from functools import cache, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast, get_args
 
@@ -18,6 +19,8 @@ from assistant.domain.errors import ConfigurationError
 from assistant.option import Place
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+KeyPath = tuple[str | int, ...]
+"""A path of pydantic: ``("reach", 0, "service_name")``."""
 SectionT = TypeVar("SectionT", bound="OpenSection")
 
 
@@ -208,11 +211,11 @@ def line_of(text: str, place: Sequence[str | int]) -> int | None:
     )
 
 
-def lines_of_keys(text: str) -> dict[tuple[str | int, ...], int]:
+def lines_of_keys(text: str) -> dict[KeyPath, int]:
     """Return the first line of each section and key, by its path."""
-    lines: dict[tuple[str | int, ...], int] = {}
-    section: tuple[str | int, ...] = ()
-    tables: dict[tuple[str | int, ...], int] = {}
+    lines: dict[KeyPath, int] = {}
+    section: KeyPath = ()
+    tables: dict[KeyPath, int] = {}
     """Number of the last table of each list of tables, by the list's path."""
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", line):
@@ -229,3 +232,67 @@ def lines_of_keys(text: str) -> dict[tuple[str | int, ...], int]:
             parts = tuple(part.strip("\"'") for part in assigned[1].split("."))
             lines.setdefault((*section, *parts), number)
     return lines
+
+
+# Edits that keep comments, order and layout: for the command line alone
+
+
+def with_values(text: str, values: Mapping[KeyPath, str | Sequence[str]]) -> str:
+    """Return the text with these values at these places; a missing key is added below its section's head."""
+    import tomlkit  # not in the service's image, which edits no file
+
+    document: Any = tomlkit.parse(text)
+    missing: dict[KeyPath, str | Sequence[str]] = {}
+    for place, value in values.items():
+        section = _at(document, place[:-1])
+        if section is not None and (isinstance(place[-1], int) or place[-1] in section):
+            section[place[-1]] = value
+        else:
+            missing[place] = value
+    text = tomlkit.dumps(document)
+    for place, value in missing.items():
+        keys, lines = lines_of_keys(text), text.splitlines(keepends=True)
+        assignment = f"{place[-1]} = {json.dumps(value, ensure_ascii=False)}\n"
+        if head := keys.get(place[:-1]):
+            text = "".join([*lines[:head], assignment, *lines[head:]])
+        else:
+            text = f"{text.rstrip()}\n\n[{'.'.join(map(str, place[:-1]))}]\n{assignment}"
+    return text
+
+
+def without(text: str, places: Iterable[KeyPath]) -> str:
+    """Return the text without these keys and tables, and without the comments in them.
+
+    A place that is not there is no error.
+    """
+    keys = lines_of_keys(text)
+    for place in sorted(places, key=lambda place: keys.get(place, 0), reverse=True):  # numbers before it stay
+        text = _without(text, place)
+    return text
+
+
+def _without(text: str, place: KeyPath) -> str:
+    import tomlkit
+
+    keys, lines = lines_of_keys(text), text.splitlines(keepends=True)
+    first = keys.get(place, 0) - 1
+    if first < 0 or not lines[first].lstrip().startswith("["):
+        document: Any = tomlkit.parse(text)
+        section = _at(document, place[:-1])
+        if section is not None and place[-1] in section:
+            del section[place[-1]]
+        return tomlkit.dumps(document)
+    after = [line - 1 for key, line in keys.items() if line - 1 > first and key[: len(place)] != place]
+    end = min(after, default=len(lines))
+    while after and lines[end - 1].lstrip().startswith("#"):  # a comment over the next table is its own
+        end -= 1
+    kept = "".join([*lines[:first], *lines[end:]])
+    return kept if after else f"{kept.rstrip()}\n"
+
+
+def _at(data: Any, place: KeyPath) -> Any:
+    """Return what is at a place; None where nothing is."""
+    try:
+        return reduce(getitem, place, data)
+    except (KeyError, IndexError):
+        return None

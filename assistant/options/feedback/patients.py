@@ -31,8 +31,8 @@ from presidio_analyzer.predefined_recognizers import (
 )
 
 from assistant.options.feedback.patients_opened import ReplacedText
-from assistant.text.check_digits import digits_of
 from assistant.text.language import fold, language, word_groups, word_set
+from assistant.text.values import digits_of
 
 
 class PatientData(StrEnum):

@@ -16,7 +16,7 @@ from functools import lru_cache
 from assistant.domain.identity import CareContext
 from assistant.domain.live import Caller, ElementProblem, LiveReadError
 from assistant.options.live.connector import Operation, OperationParameter, matches_whole
-from assistant.text.check_digits import digits_of, is_dea_number, is_npi, passes_luhn
+from assistant.text.values import digits_of, is_dea_number, is_npi, passes_luhn
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
 _CHECKS: Mapping[str, Callable[[str], bool]] = {

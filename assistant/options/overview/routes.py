@@ -11,13 +11,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from assistant.domain import overview as bodies
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import InvalidRequestError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import csv_line
 from assistant.options.overview.counting import CountedDay, Counts
 from assistant.options.overview.overview import MOST_DAYS, Overview
+from assistant.service import wire as bodies
 from assistant.service.errors import declared
 from assistant.service.identity import Caller, TenantOf, require_role
 from assistant.service.streams import stores_within

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from assistant.service.coming_back import POLL_S
+from assistant.service.running import POLL_S
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import (
     NO_TENANTS,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from assistant.text.check_digits import is_dea_number, is_npi, passes_luhn
+from assistant.text.values import is_dea_number, is_npi, passes_luhn
 
 if TYPE_CHECKING:
     from assistant.options.feedback.patients import PatientsDataFilter

@@ -18,7 +18,7 @@ from openapi_spec_validator import validate
 from assistant.cli.demo import LIVE_CASE
 from assistant.options.live.connector import load_connector
 from assistant.options.live.results import ResponseReader, element_data
-from assistant.text.check_digits import is_dea_number, is_npi
+from assistant.text.values import is_dea_number, is_npi
 from tools.systems import stores
 from tools.systems.__main__ import FOLDER, SYSTEMS, document_of
 from tools.systems.orders import (

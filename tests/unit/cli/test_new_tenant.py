@@ -18,7 +18,7 @@ from assistant.cli.tenant import check_tenant, write_tenant
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.tenant.deployment_checks import placeholders
 from assistant.tenant.tenant import load_tenants
-from assistant.tenant.toml_edits import with_values, without
+from assistant.tenant.toml_file import with_values, without
 from assistant.terminal.terminal import GlobalOptions
 
 ROOT = Path(__file__).parents[3]

@@ -14,13 +14,13 @@ from assistant.domain.answers import FinishReason, Mode, SourceAsked, Usage
 from assistant.domain.errors import AssistantError
 from assistant.process.settings import ServiceSettings
 from assistant.service.health import (
+    AnswerObserver,
     LiveMetrics,
     ServiceMetrics,
     TaskMetrics,
     TenantReads,
     caller_is_identified,
 )
-from assistant.service.running import AnswerObserver
 from assistant.tenant import deployed_names
 from tests.fakes.clock import SteppedClock
 

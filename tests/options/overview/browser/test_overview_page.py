@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Route, expect
 
-from assistant.domain.overview import Overview, OverviewCounts, OverviewDay, OverviewDocument, OverviewRow
+from assistant.service.wire import Overview, OverviewCounts, OverviewDay, OverviewDocument, OverviewRow
 from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.stand_in import StandIn
 
