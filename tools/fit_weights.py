@@ -24,9 +24,15 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from assistant.answer.chat import ChatHead, ChatWeights, message_counts, said_sentences
 from assistant.answer.choose import Evidence
-from assistant.answer.readers import HeadFile, head_counts
+from assistant.answer.heads import (
+    ChatWeights,
+    ReadingWeights,
+    TextHead,
+    message_counts,
+    question_counts,
+    said_sentences,
+)
 from assistant.answer.red_flags import Weights, ordinary_messages, pieces
 from assistant.answer.scores import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
 from assistant.answer.services import TenantServices
@@ -246,7 +252,7 @@ class _RankingFit:
         ]
         vectors = await _vectors(services, [question.question for question in asked])
         vocabulary = Vocabulary.of(services.tenant)
-        counts = [head_counts(question.question, vocabulary) for question in asked]
+        counts = [question_counts(question.question, vocabulary) for question in asked]
         rows = np.hstack([_HEAD_SCALE * vectors, np.array(counts)])
         leans = [question.kind == "follow_up" for question in asked]
         weights, bias = _raw_logistic(rows, leans)
@@ -260,17 +266,16 @@ class _RankingFit:
         names = tuple(sorted(set(kinds)))
         of_kinds = await _vectors(services, questions)
         fitted = [_raw_logistic(_HEAD_SCALE * of_kinds, [kind == name for kind in kinds]) for name in names]
-        head = HeadFile(
+        reading = ReadingWeights(
             embedding_model=services.tenant.embedding.model,
-            leans_bias=round(bias + _LEANS_EARLIER, 4),
-            leans_counts=cast("tuple[float, float, float]", tuple(round(value, 4) for value in weights[-3:])),
-            leans_vector=tuple(round(_HEAD_SCALE * weight, 3) for weight in weights[:-3]),
-            kinds=names,
-            kind_bias=tuple(round(one, 4) for _, one in fitted),
-            kind_vectors=tuple(tuple(round(_HEAD_SCALE * value, 3) for value in row) for row, _ in fitted),
             fitted_on=f"{self._fitted_on}; {self._shop.name}",
+            leans=_question_head(weights, bias + _LEANS_EARLIER, dimensions=vectors.shape[1]),
+            kinds={
+                name: _question_head(row, bias, dimensions=vectors.shape[1])
+                for name, (row, bias) in zip(names, fitted, strict=True)
+            },
         )
-        (self._folder / "reading.json").write_bytes(json.dumps(head.model_dump(mode="json")).encode() + b"\n")
+        (self._folder / "reading.json").write_text(reading.model_dump_json() + "\n", encoding="utf-8")
 
     async def _ask(self, services: Mapping[str, TenantServices], when: str) -> list[Observed]:
         """Ask the questions of the tuning halves with the current files."""
@@ -347,6 +352,15 @@ def support_rows(questions: Path) -> list[tuple[str, Case]]:
     return [(kind, case) for kind, case in rows if case.split == "tuning"]
 
 
+def _question_head(weights: Sequence[float], bias: float, *, dimensions: int) -> TextHead:
+    """Return a head by its weights: of a vector that was multiplied by ``_HEAD_SCALE``, then of counts."""
+    return TextHead(
+        bias=round(bias, 4),
+        counts=tuple(round(value, 4) for value in weights[dimensions:]),
+        vector=tuple(round(_HEAD_SCALE * value, 3) for value in weights[:dimensions]),
+    )
+
+
 async def fit_chat(services: TenantServices, questions: Path) -> ChatWeights:
     """Return ``chat.json``, fitted on the chats of the writers for tuning."""
     paths = sorted((questions / "chats").glob("tuning_*.jsonl"))
@@ -357,12 +371,12 @@ async def fit_chat(services: TenantServices, questions: Path) -> ChatWeights:
     texts = (*(each.text for each in said), *(each.text for each, _ in sentences))
     vectors = await embedded(services.embedder, list(dict.fromkeys(texts)), clock=services.clock)
 
-    def fit(rows: Iterable[tuple[str, Sequence[float]]], labels: Sequence[bool]) -> ChatHead:
+    def fit(rows: Iterable[tuple[str, Sequence[float]]], labels: Sequence[bool]) -> TextHead:
         of_texts, of_counts = zip(*((vectors[text], counts) for text, counts in rows), strict=True)
         design = np.hstack([_CHAT_SCALE * np.array(of_texts), _COUNT_SCALE * np.array(of_counts)])
         weights, bias = fit_logistic(design, labels, penalty=0.5 / len(labels), standardise=False)
         vector, counts = np.split(np.array(weights), [len(of_texts[0])])
-        return ChatHead(
+        return TextHead(
             bias=round(bias, DECIMALS),
             counts=tuple((_COUNT_SCALE * counts).round(DECIMALS).tolist()),
             vector=tuple((_CHAT_SCALE * vector).round(3).tolist()),

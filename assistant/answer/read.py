@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from assistant.answer.adaptations import Adaptations
-from assistant.answer.chat import asks_something, goes_on_with_several, named_above
 from assistant.answer.elements import Beside, open_beside
-from assistant.answer.readers import (
-    Message,
-    PlainReading,
-    is_long,
-    numbers_of,
-    questions_of,
-)
+from assistant.answer.heads import Heads, Judged, Vectors
+from assistant.answer.message import Message, ids_in, numbers_of
 from assistant.answer.red_flags import RedFlags
 from assistant.answer.services import TenantServices
 from assistant.answer.sources import EvidenceQuery, SearchScope, SourceSearch, source_ids
@@ -27,6 +22,8 @@ from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError
 from assistant.domain.live import Caller
 
 _RED_FLAGS_LIMIT_S = 2.0
+_MOST_IDS = 20
+"""Numbers and codes of a message that its record keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,49 +69,47 @@ class ReadQuestion:
         )
         self._beside = beside or open_beside(services)
         self._red_flags = RedFlags(tenant, embedder=services.embedder, clock=services.clock)
-        self._plain = PlainReading(adaptations.now.vocabulary, embedding_model=tenant.embedding.model)
+        self._heads = Heads(adaptations.now.vocabulary, embedding_model=tenant.embedding.model)
 
     async def run(self, question: Question, scope: SearchScope) -> Queries:
         """Embed the message by one call, read it, and match it with live elements.
 
         Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
         """
-        text, before = question.request.question, question.before
-        whole = question.whole or text
-        vocabulary = self._adaptations.now.vocabulary
-        if before is not None and is_long(before):
-            before = " ".join(questions_of(before, vocabulary=vocabulary))
+        text, whole = question.request.question, question.whole or question.request.question
+        vocabulary, vectors = self._adaptations.now.vocabulary, scope.embedded
+        message = Message.after(question.two_before, text, vocabulary=vocabulary)
         known = await self._known_words.read()
         if known is None:
             scope.degraded.append("words of the documents")
-        questions = questions_of(text, vocabulary=vocabulary)
-        two = question.two_before
-        several = "\n".join(named_above(two, questions, vocabulary=vocabulary)) if len(two) > 1 else ""
         await asyncio.gather(
-            self._sources.embed(self._texts(text, questions, (before, several), known), scope),
+            self._sources.embed(self._texts(message, known), scope),
             self._beside.load(scope),
             self._load_red_flags(scope),
         )
         red_flags = scope.beside(self._raised(whole, scope))
-        named, model = self._adaptations.named(text, known=known), self._tenant.embedding.model
-        items = tuple(sorted(named.ids)) if named is not None else ()
-        first = scope.embedded.get(questions[0])
-        goes_on = several != "" and goes_on_with_several(first, embedding_model=model)
-        before = several if goes_on else before
-        reading = self._plain.run(Message(text, questions, before, scope.embedded, items, goes_on))
-        queries = self._queries(reading, before, known, scope)
-        each = tuple(replace(query, at=question.begun.written) for query in queries)
-        items = self._items(reading, each[0], question.history)
+        judged = self._heads.judge(message, vectors)
+        each = self._queries(message, judged, known, vectors, at=question.begun.written)
+        items = self._items(text, each[0], question.history)
+        earlier = judged.earlier[0]
+        reading = Reading(
+            questions=message.questions,
+            search_text="\n".join(filter(None, (earlier, " ".join(message.questions)))),
+            leans=earlier is not None,
+            kind=judged.kind,
+            items=items,
+            ids=ids_in(text)[:_MOST_IDS],
+            asks=judged.asks,
+        )
         numbers = () if any(map(str.isdigit, text)) else numbers_of(question.said)
         caller = Caller(
             question.identity, question.context, "\n".join((text, *numbers)), question.begun.answer_id
         )
-        asks = asks_something(text, scope.embedded.get(text), embedding_model=model)
         return Queries(
-            reading.model_copy(update={"items": items, "asks": asks}),
+            reading,
             each,
             self._named(caller, items),
-            tuple(self._matched(each, scope)) if self._beside.are_there else (),
+            tuple(self._matched(each, vectors)) if self._beside.are_there else (),
             red_flags,
             self._red_flags.unchecked_language(whole),
         )
@@ -123,57 +118,57 @@ class ReadQuestion:
         """Return the caller of a recorded question as live systems are asked it."""
         return self._named(caller, record.reading.items if record.reading is not None else ())
 
-    def _texts(
-        self, text: str, questions: Sequence[str], before: Sequence[str | None], known: KnownWords | None
-    ) -> list[str]:
+    def _texts(self, message: Message, known: KnownWords | None) -> list[str]:
         """Return the texts whose vectors are needed, each once."""
-        joined = [f"{each}\n{questions[0]}" for each in before if each]
-        joined += [f"{questions[0]}\n{question}" for question in questions[1:]]
-        live = (
-            [self._as_examples(question, known) for question in questions] if self._beside.are_there else []
-        )
-        read_by_router = (*questions, *joined) if len(self._tenant.sources) > 1 else ()
+        first, *more = message.questions
+        joined = [f"{earlier}\n{first}" for earlier in (message.before, message.named_above) if earlier]
+        joined += [f"{first}\n{question}" for question in more]
+        live: list[str] = []
+        if self._beside.are_there:
+            live = [self._as_examples(question, known) for question in message.questions]
+        read_by_router = (*message.questions, *joined) if len(self._tenant.sources) > 1 else ()
         routed = [self._adaptations.without_names(text, known=known) for text in read_by_router]
-        return list(dict.fromkeys((text, *questions, *joined, *live, *routed)))
+        return list(dict.fromkeys((message.text, *message.questions, *joined, *live, *routed)))
 
     def _queries(
-        self, reading: Reading, before: str | None, known: KnownWords | None, scope: SearchScope
+        self,
+        message: Message,
+        judged: Judged,
+        known: KnownWords | None,
+        vectors: Vectors,
+        *,
+        at: datetime | None,
     ) -> tuple[EvidenceQuery, ...]:
         """Return what is searched for each question, with its vectors."""
-        vectors, longest, count = scope.embedded, self._tenant.answers, len(reading.questions)
+        longest, count = self._tenant.answers, len(message.questions)
         queries: list[EvidenceQuery] = []
-        for at, question in enumerate(reading.questions):
-            if at == 0:
-                earlier_question = before if reading.leans else None
-            else:
-                leans = self._plain.leans(question, vectors.get(question))
-                earlier_question = reading.questions[0] if leans else None
-            query = EvidenceQuery(
-                question,
-                vectors.get(question, ()),
-                before=earlier_question,
-                known=known,
-                max_words=longest.max_words // count,
-                also_words=longest.also_words // count,
-            )
-            routed = self._adaptations.without_names(query.text, known=known)
-            vector = vectors[query.text]
+        for question, earlier in zip(message.questions, judged.earlier, strict=True):
+            text = question if earlier is None else f"{earlier}\n{question}"
+            routed = self._adaptations.without_names(text, known=known)
             queries.append(
-                replace(query, vector=vector, routed_text=routed, routed_vector=vectors.get(routed, vector))
+                EvidenceQuery(
+                    question,
+                    vectors[text],
+                    before=earlier,
+                    routed_text=routed,
+                    routed_vector=vectors.get(routed, vectors[text]),
+                    known=known,
+                    at=at,
+                    max_words=longest.max_words // count,
+                    also_words=longest.also_words // count,
+                )
             )
         return tuple(queries)
 
-    def _items(
-        self, reading: Reading, first: EvidenceQuery, history: Sequence[AnswerRecord]
-    ) -> tuple[str, ...]:
-        """Return the numbers of the items that the message, or else the question that it leans on, names."""
-        if reading.items or first.before is None:
-            return reading.items
-        named = self._adaptations.named(first.text, known=first.known)
-        if named is not None:
-            return tuple(sorted(named.ids))
-        earlier = (turn.reading.items for turn in reversed(history) if turn.reading and turn.reading.items)
-        return next(earlier, ())
+    def _items(self, text: str, first: EvidenceQuery, history: Sequence[AnswerRecord]) -> tuple[str, ...]:
+        """Return the numbers of the items that a message, or else the question that it leans on, names."""
+        named = self._adaptations.named(text, known=first.known)
+        if first.before is not None and not (named is not None and named.ids):
+            named = self._adaptations.named(first.text, known=first.known)
+            if named is None:
+                recorded = (turn.reading.items for turn in reversed(history) if turn.reading is not None)
+                return next(filter(None, recorded), ())
+        return tuple(sorted(named.ids)) if named is not None else ()
 
     # Live elements
 
@@ -184,17 +179,15 @@ class ReadQuestion:
         asked = "\n".join((caller.question, *items)) if len(items) == 1 and not is_said else caller.question
         return replace(caller, question=asked, names=names)
 
-    def _matched(self, queries: Sequence[EvidenceQuery], scope: SearchScope) -> list[tuple[int, LiveMatch]]:
+    def _matched(self, queries: Sequence[EvidenceQuery], vectors: Vectors) -> list[tuple[int, LiveMatch]]:
         matched: list[tuple[int, LiveMatch]] = []
         for part, query in enumerate(queries):
             text = self._as_examples(query.question, query.known)
             # A later question of a message leans on the first, whose element it would ask for again.
             vector = (
-                query.vector
-                if part == 0 and query.before is not None
-                else scope.embedded.get(text, query.vector)
+                query.vector if part == 0 and query.before is not None else vectors.get(text, query.vector)
             )
-            live = self._plain.live_score(vector)
+            live = self._heads.live_score(vector)
             matched += [(part, match) for match in self._beside.match(vector, live=live)]
         return matched
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from pydantic import Field
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.chat import ReadChat, Said
+from assistant.answer.chat import ReadChat
+from assistant.answer.heads import Said
+from assistant.answer.message import questions_of
 from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.prompt import Prompt
-from assistant.answer.readers import questions_of
 from assistant.answer.red_flags import RedFlags
 from assistant.answer.scores import Kind
 from assistant.answer.services import TenantServices

@@ -127,7 +127,7 @@ class LiveExamples(Beside):
         """Return how near each element is to a question, the nearest first; at most one of them is ``READ``.
 
         ``vector``: of the question as examples are written; ``live``: the head's score that it asks for live
-        data (``PlainReading.live_score``).
+        data (``Heads.live_score``).
         """
         nearest, of_none = self._nearest(vector)
         live = USUAL_LIVE if live is None else live

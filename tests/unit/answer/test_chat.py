@@ -9,19 +9,13 @@ from typing import Any
 
 import pytest
 
-from assistant.answer.chat import (
-    MOST_READ,
-    Said,
-    asks_something,
-    named_above,
-    said_sentences,
-    shipped_chat_weights,
-)
-from assistant.answer.readers import numbers_of
+from assistant.answer.heads import MOST_READ, Heads, Said, said_sentences, shipped_chat_weights
+from assistant.answer.message import named_above, numbers_of
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import FinishReason, Reading
 from assistant.domain.clock import Deadline
 from assistant.tenant.tenant import TenantConfig
+from assistant.text.language import language
 from tests.contracts.samples import answer
 from tests.fakes.answering import FakeEmbedder, FakeTenant, document
 from tests.unit.answer.asking_and_reading import QUESTION, ask
@@ -208,14 +202,16 @@ def test_where_a_sentence_stands_is_counted() -> None:
 def test_thanks_ask_for_nothing_and_are_no_case_of_the_desk() -> None:
     weights = shipped_chat_weights()
     length = sqrt(sum(value * value for value in weights.open.vector))
-    asking = [value / length for value in weights.open.vector]
-    thanking = [-value for value in asking]
-    model = weights.embedding_model
-    assert asks_something("thx", asking, embedding_model=model)
-    assert not asks_something("thx", thanking, embedding_model=model)
-    assert asks_something("thx", thanking, embedding_model="another")
-    assert asks_something("thx", None, embedding_model=model)
-    assert asks_something("Thanks. And the other one?", thanking, embedding_model=model)
+    asking = {"thx": [value / length for value in weights.open.vector]}
+    thanks = [-value for value in asking["thx"]]
+    thanking = {"thx": thanks, "Thanks. And the other one?": thanks}
+    vocabulary = Vocabulary(language("en"), glossary={})
+    heads = Heads(vocabulary, embedding_model=weights.embedding_model)
+    assert heads.asks_something("thx", asking)
+    assert not heads.asks_something("thx", thanking)
+    assert Heads(vocabulary, embedding_model="another").asks_something("thx", thanking)
+    assert heads.asks_something("thx", {})
+    assert heads.asks_something("Thanks. And the other one?", thanking)
     unanswered = {"finish_reason": FinishReason.NO_EVIDENCE, "text": "", "mode": None}
     for asks in (True, False):
         reading = Reading(questions=("thx",), search_text="thx", asks=asks)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytest
 
-from assistant.answer.readers import LONG_MESSAGE_WORDS, Message, PlainReading, questions_of, shipped_head
+from assistant.answer.heads import Heads, shipped_chat_weights, shipped_reading_weights
+from assistant.answer.message import LONG_MESSAGE_WORDS, Message, ids_in, questions_of
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import Reading
 from assistant.text.language import language
@@ -92,19 +92,15 @@ def test_one_question_stays_one_in_the_agent_s_words(message: str) -> None:
 # The trained head
 
 
-def plain(*, embedding_model: str = "another-model") -> PlainReading:
-    return PlainReading(VOCABULARY, embedding_model=embedding_model)
-
-
-def message(text: str, **fields: Any) -> Message:
-    return Message(text, **{"questions": read(text), "before": None, "vectors": {}, **fields})
+def heads(*, embedding_model: str = "another-model") -> Heads:
+    return Heads(VOCABULARY, embedding_model=embedding_model)
 
 
 @pytest.mark.parametrize(
     "question", ["And by mail?", "What about insulin?", "Does it need a form?", "How long?", "ok but why"]
 )
 def test_a_question_that_says_little_leans_on_the_one_before(question: str) -> None:
-    assert plain().leans(question, None)
+    assert heads().leans(question, {})
 
 
 @pytest.mark.parametrize(
@@ -114,45 +110,59 @@ def test_a_question_that_says_little_leans_on_the_one_before(question: str) -> N
     ],
 )
 def test_a_question_that_says_enough_does_not(question: str) -> None:
-    assert not plain().leans(question, None)
+    assert not heads().leans(question, {})
 
 
 def test_only_vectors_of_the_head_s_own_model_are_weighed() -> None:
-    head = shipped_head()
-    far = [100.0 * weight for weight in head.leans_vector]
+    weights = shipped_reading_weights()
     enough = "How long does a transfer to another pharmacy take?"
-    assert plain(embedding_model=head.embedding_model).leans(enough, far)
-    assert not plain().leans(enough, far)
+    far = {enough: [100.0 * weight for weight in weights.leans.vector]}
+    assert heads(embedding_model=weights.embedding_model).leans(enough, far)
+    assert not heads().leans(enough, far)
 
 
 def test_the_kind_is_that_with_the_highest_score_and_rule_without_known_vectors() -> None:
-    head = shipped_head()
-    for kind, weights in zip(head.kinds, head.kind_vectors, strict=True):
-        vector = [100.0 * weight for weight in weights]
-        assert plain(embedding_model=head.embedding_model).kind(vector) == kind
-        assert plain().kind(vector) == "rule"
-    assert plain(embedding_model=head.embedding_model).kind(None) == "rule"
+    weights = shipped_reading_weights()
+    known = heads(embedding_model=weights.embedding_model)
+    for kind, head in weights.kinds.items():
+        vectors = {REFILL: [100.0 * weight for weight in head.vector]}
+        assert known.kind(REFILL, vectors) == kind
+        assert heads().kind(REFILL, vectors) == "rule"
+    assert known.kind(REFILL, {}) == "rule"
 
 
-def test_a_message_that_leans_is_searched_with_the_question_before_it() -> None:
-    reading = plain().run(message("And by mail?", before=REFILL))
-    assert (reading.leans, reading.search_text) == (True, f"{REFILL}\nAnd by mail?")
-    alone = plain().run(message("And by mail?"))
-    assert (alone.leans, alone.search_text) == (False, "And by mail?")
+def test_a_message_that_leans_does_so_on_the_question_before_it() -> None:
+    after = Message.after([FORM, REFILL], "And by mail?", vocabulary=VOCABULARY)
+    assert heads().judge(after, {}).earlier == (REFILL,)
+    alone = Message.after([], "And by mail?", vocabulary=VOCABULARY)
+    assert heads().judge(alone, {}).earlier == (None,)
 
 
-def test_a_reading_keeps_items_and_ids() -> None:
-    reading = plain().run(message("Where is A5 of order 4711-2?", items=("k2",)))
-    assert reading == Reading(
-        questions=("Where is A5 of order 4711-2?",),
-        search_text="Where is A5 of order 4711-2?",
-        leans=False,
-        kind=reading.kind,
-        items=("k2",),
-        ids=("A5", "4711-2"),
-    )
+def test_a_later_question_leans_on_the_first() -> None:
+    two = Message.after([], f"{REFILL} Who signs it by mail?", vocabulary=VOCABULARY)
+    assert len(two.questions) == 2
+    assert heads().judge(two, {}).earlier == (None, REFILL)
+
+
+def test_a_message_that_goes_on_with_several_things_leans_on_what_names_them() -> None:
+    weights = shipped_chat_weights()
+    cheaper = "And which one is cheaper?"
+    message = Message.after(["How is Restin taken?", "What of Zarlex?"], cheaper, vocabulary=VOCABULARY)
+    known = heads(embedding_model=weights.embedding_model)
+    several = {cheaper: [100.0 * weight for weight in weights.several.vector]}
+    assert known.judge(message, several).earlier == ("How is Restin taken\nWhat of Zarlex",)
+    assert heads().judge(message, several).earlier == ("What of Zarlex?",)
+
+
+def test_of_a_long_question_before_its_questions_are_kept() -> None:
+    [kept] = read(CHAT)
+    assert Message.after([CHAT], "And by mail?", vocabulary=VOCABULARY).before == kept
+
+
+def test_ids_are_words_with_a_digit_each_once() -> None:
+    assert ids_in("Where is A5 of order 4711-2, not the A5 of Jo?") == ("A5", "4711-2")
 
 
 def test_the_reading_of_a_record_from_before_opens_whoever_made_it() -> None:
-    kept = plain().run(message("And by mail?", before=REFILL)).model_dump(mode="json")
+    kept = Reading(questions=(REFILL,), search_text=REFILL, leans=False).model_dump(mode="json")
     assert Reading.model_validate(kept | {"made_by": "model"}).made_by == "model"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assistant.answer.chat import message_counts
+from assistant.answer.heads import message_counts
 from assistant.answer.scores import read_weights
 from assistant.evaluation.judging import Observer
 from tests.fakes.answering import FakeTenant, document, vector_of
