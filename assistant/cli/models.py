@@ -35,7 +35,7 @@ from assistant.domain.errors import (
 from assistant.evaluation.model_questions import Counts, ask_model, load_model_questions, measure_reading
 from assistant.laptop.layout import models_dir
 from assistant.models.artifacts import FileTokenCounter
-from assistant.models.chat_server import ChatChunkParser, ChatStreamError
+from assistant.models.chat_server import CompletionParser
 from assistant.models.recorded import CONTEXT_TOKENS, MAX_TOKENS
 from assistant.option import Place
 from assistant.process.private_files import make_private_folder, write_private
@@ -514,16 +514,15 @@ async def _first_answer(client: httpx.AsyncClient, url: str, model: ServedLlm) -
             seen = f"POST /chat/completions gave status {response.status_code} and {kind}: {text}"
             advice = "This is no server that streams chat completions; name the base URL of one, mostly …/v1"
             return f"{seen}. {_ADVICE.get(response.status_code, advice)}"
-        chunks, size = ChatChunkParser(), 0
-        try:
-            async for piece in response.aiter_bytes():
-                chunks.feed(piece)
-                size += len(piece)
-                if chunks.done or size > _MOST_BYTES:
-                    break
-        except ChatStreamError as error:
-            return f"{error}. Name a server of OpenAI's chat API"
-    if chunks.finish_reason is None:
+        completion, size = CompletionParser(), 0
+        async for piece in response.aiter_bytes():
+            _, fault = completion.feed(piece)
+            if fault is not None:
+                return f"{fault}. Name a server of OpenAI's chat API"
+            size += len(piece)
+            if completion.is_done or size > _MOST_BYTES:
+                break
+    if completion.last_delta() is None:
         return "its stream ended in the middle of an answer. See the server's log"
     return None
 

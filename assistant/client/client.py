@@ -24,6 +24,7 @@ from assistant.client.connection import (
     resume_call,
     stream_call,
 )
+from assistant.domain import desk
 from assistant.domain.answers import (
     Act,
     CheckBody,
@@ -34,24 +35,6 @@ from assistant.domain.answers import (
     StoredVerdict,
     Verdict,
 )
-from assistant.domain.desk import (
-    CaseApproval,
-    CaseReason,
-    CaseReopening,
-    CaseResolution,
-    CaseState,
-    DeskCase,
-    DeskCasePage,
-    DeskExportLine,
-    DeskGaps,
-    DeskItemHistory,
-    DeskItems,
-    DeskPreview,
-    ItemKind,
-    PreviewRequest,
-    Restoring,
-    StateChange,
-)
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, WithdrawalReceipt
 from assistant.domain.identity import PlainContext
 from assistant.domain.live import Element
@@ -59,7 +42,6 @@ from assistant.service import wire
 from assistant.service.wire import Overview
 
 Body = TypeVar("Body", bound=BaseModel)
-_JSON = {"accept": "application/json"}
 
 
 class AssistantClient:
@@ -110,27 +92,12 @@ class AssistantClient:
         """Return the whole answer in one body."""
         wanted = _question(question)
         key = wanted.idempotency_headers()
-        call = Call(
-            "POST",
-            "/v1/answers",
-            json=wanted.body(),
-            headers=_JSON | key,
-            read_timeout_s=self._patience.whole_timeout_s,
-            is_repeatable=bool(key),
-        )
-        return await self._read(wire.WholeAnswer, call)
+        return await self._whole(wire.WholeAnswer, "/v1/answers", wanted.body(), key=key)
 
     async def chat(self, messages: Sequence[dict[str, str]], **parameters: Any) -> wire.ChatCompletion:
         """Return a whole answer in OpenAI's form. For streams in that form use OpenAI's own client."""
-        call = Call(
-            "POST",
-            "/v1/chat/completions",
-            json={"model": "default", "messages": list(messages)} | parameters,
-            headers=_JSON,
-            read_timeout_s=self._patience.whole_timeout_s,
-            is_repeatable=False,
-        )
-        return await self._read(wire.ChatCompletion, call)
+        body = {"model": "default", "messages": list(messages)} | parameters
+        return await self._whole(wire.ChatCompletion, "/v1/chat/completions", body)
 
     async def list_models(self) -> wire.ChatModels:
         """Return the tenant's model in OpenAI's form."""
@@ -155,15 +122,8 @@ class AssistantClient:
     async def write_reply(self, answer_id: str, body: ReplyBody | None = None) -> wire.WholeAnswer:
         """Return a reply to the patient, written from an answer, with its checks. Its ``answer_id`` is the
         ``reply_id`` of what is sent."""
-        call = Call(
-            "POST",
-            _path("answers", answer_id, "reply"),
-            json=(body or ReplyBody()).model_dump(mode="json", exclude_none=True),
-            headers=_JSON,
-            read_timeout_s=self._patience.whole_timeout_s,
-            is_repeatable=False,
-        )
-        return await self._read(wire.WholeAnswer, call)
+        asked = (body or ReplyBody()).model_dump(mode="json", exclude_none=True)
+        return await self._whole(wire.WholeAnswer, _path("answers", answer_id, "reply"), asked)
 
     async def check_reply(self, answer_id: str, body: CheckBody) -> wire.ReplyChecks:
         """Return what is wrong with a text for the patient, by the lines of an answer."""
@@ -332,63 +292,69 @@ class AssistantClient:
     async def list_cases(
         self,
         *,
-        state: CaseState | None = None,
-        reason: CaseReason | None = None,
+        state: desk.CaseState | None = None,
+        reason: desk.CaseReason | None = None,
         gap: str | None = None,
         document_id: str | None = None,
         after: str | None = None,
         limit: int = 50,
-    ) -> DeskCasePage:
+    ) -> desk.DeskCasePage:
         """Return a page of the review queue; pass ``next_after`` as ``after`` for the next."""
         asked_for = {"state": state, "reason": reason, "gap": gap, "document_id": document_id}
-        return await self._get(DeskCasePage, "/v1/desk/cases", **asked_for, after=after, limit=limit)
+        return await self._get(desk.DeskCasePage, "/v1/desk/cases", **asked_for, after=after, limit=limit)
 
-    async def read_case(self, case_id: str) -> DeskCase:
+    async def read_case(self, case_id: str) -> desk.DeskCase:
         """Return a case with its answer and all its revisions."""
-        return await self._get(DeskCase, _path("desk", "cases", case_id))
+        return await self._get(desk.DeskCase, _path("desk", "cases", case_id))
 
-    async def resolve_case(self, case_id: str, resolution: CaseResolution) -> DeskCase:
+    async def resolve_case(self, case_id: str, resolution: desk.CaseResolution) -> desk.DeskCase:
         """Resolve a case, or propose how; raises ConflictError where another revision is newer."""
         return await self._decide(case_id, "resolution", resolution)
 
-    async def approve_case(self, case_id: str, approval: CaseApproval) -> DeskCase:
+    async def approve_case(self, case_id: str, approval: desk.CaseApproval) -> desk.DeskCase:
         """Approve or refuse what another person proposed."""
         return await self._decide(case_id, "approval", approval)
 
-    async def reopen_case(self, case_id: str, reopening: CaseReopening) -> DeskCase:
+    async def reopen_case(self, case_id: str, reopening: desk.CaseReopening) -> desk.DeskCase:
         """Open a case again; what its resolution made is withdrawn."""
         return await self._decide(case_id, "reopen", reopening)
 
-    async def list_gaps(self) -> DeskGaps:
+    async def list_gaps(self) -> desk.DeskGaps:
         """Return questions without an answer, grouped by what they ask for."""
-        return await self._get(DeskGaps, "/v1/desk/gaps")
+        return await self._get(desk.DeskGaps, "/v1/desk/gaps")
 
-    async def preview_answer(self, asked: PreviewRequest) -> DeskPreview:
+    async def preview_answer(self, asked: desk.PreviewRequest) -> desk.DeskPreview:
         """Return which of the last questions an approved answer would capture."""
-        return await self._post(DeskPreview, "/v1/desk/preview", asked)
+        return await self._post(desk.DeskPreview, "/v1/desk/preview", asked)
 
-    async def list_items(self, *, kind: ItemKind | None = None) -> DeskItems:
+    async def list_items(self, *, kind: desk.ItemKind | None = None) -> desk.DeskItems:
         """Return what reviewers made: of one kind, or of all."""
-        return await self._get(DeskItems, "/v1/desk/items", kind=kind)
+        return await self._get(desk.DeskItems, "/v1/desk/items", kind=kind)
 
-    async def read_item(self, kind: ItemKind, item_id: str) -> DeskItemHistory:
+    async def read_item(self, kind: desk.ItemKind, item_id: str) -> desk.DeskItemHistory:
         """Return all revisions of an item, oldest first."""
-        return await self._get(DeskItemHistory, _path("desk", "items", kind, item_id))
+        return await self._get(desk.DeskItemHistory, _path("desk", "items", kind, item_id))
 
-    async def set_item_state(self, kind: ItemKind, item_id: str, change: StateChange) -> DeskItemHistory:
+    async def set_item_state(
+        self, kind: desk.ItemKind, item_id: str, change: desk.StateChange
+    ) -> desk.DeskItemHistory:
         """Withdraw an item, or make it live again."""
-        return await self._post(DeskItemHistory, _path("desk", "items", kind, item_id, "state"), change)
+        return await self._post(desk.DeskItemHistory, _path("desk", "items", kind, item_id, "state"), change)
 
-    async def restore_item(self, kind: ItemKind, item_id: str, restoring: Restoring) -> DeskItemHistory:
+    async def restore_item(
+        self, kind: desk.ItemKind, item_id: str, restoring: desk.Restoring
+    ) -> desk.DeskItemHistory:
         """Put an earlier revision of an item back."""
-        return await self._post(DeskItemHistory, _path("desk", "items", kind, item_id, "restore"), restoring)
+        return await self._post(
+            desk.DeskItemHistory, _path("desk", "items", kind, item_id, "restore"), restoring
+        )
 
-    async def export_desk(self, *, contents: str | None = None) -> list[DeskExportLine]:
+    async def export_desk(self, *, contents: str | None = None) -> list[desk.DeskExportLine]:
         """Return every case and item that the caller may see. Under hipaa two people ask, and the second
         names the ``contents`` that the refusal tells."""
         call = Call("GET", "/v1/desk/export", params=_given(contents=contents))
         content = (await self._connection.send(call)).content
-        return [parse_response(DeskExportLine, line) for line in content.splitlines() if line]
+        return [parse_response(desk.DeskExportLine, line) for line in content.splitlines() if line]
 
     async def alive(self) -> bool:
         """Return whether the service process answers."""
@@ -398,9 +364,23 @@ class AssistantClient:
         """Return the service's OpenAPI document."""
         return orjson.loads((await self._connection.send(Call("GET", "/openapi.json"))).content)
 
-    async def _decide(self, case_id: str, what: str, decision: BaseModel) -> DeskCase:
+    async def _whole(
+        self, model: type[Body], path: str, body: Any, *, key: Mapping[str, str] | None = None
+    ) -> Body:
+        """Ask for a text that a model writes, in one body. Without a key a repeat could write another."""
+        call = Call(
+            "POST",
+            path,
+            json=body,
+            headers={"accept": "application/json", **(key or {})},
+            read_timeout_s=self._patience.whole_timeout_s,
+            is_repeatable=bool(key),
+        )
+        return await self._read(model, call)
+
+    async def _decide(self, case_id: str, what: str, decision: BaseModel) -> desk.DeskCase:
         path, body = _path("desk", "cases", case_id, what), decision.model_dump(mode="json")
-        return await self._read(DeskCase, Call("POST", path, json=body, is_repeatable=False))
+        return await self._read(desk.DeskCase, Call("POST", path, json=body, is_repeatable=False))
 
     async def _get(
         self, model: type[Body], path: str, **params: str | int | datetime | list[str] | None

@@ -122,7 +122,7 @@ async def retry_overload(
     *,
     budget: RetryBudget,
     deadline: Deadline,
-    sleep: Callable[[float], Awaitable[None]],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Result:
     """Return the result of ``call``. Retry it with back-off while it raises OverloadedError, within budget
     and deadline."""

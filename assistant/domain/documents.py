@@ -538,17 +538,17 @@ def id_prefix_of(document_id: str) -> str:
 
 
 def reciprocal_rank_fusion(
-    legs: Sequence[Sequence[str]], *, weights: Sequence[float] | None = None, k: int = RRF_K
+    legs: Sequence[Sequence[str]], *, weights: Sequence[float] | None = None
 ) -> Mapping[str, float]:
-    """Fuse ranked lists of ids: score(id) = Σ over legs of weight / (k + rank), rank from 1, weight 1 a leg
-    unless given.
+    """Fuse ranked lists of ids: score(id) = Σ over legs of weight / (RRF_K + rank). Ranks are from 1; a leg's
+    weight is 1 unless given.
 
     The mapping is ordered best first; ties keep the order of first appearance.
     """
     scores: dict[str, float] = {}
     for leg, weight in zip(legs, weights or [1.0] * len(legs), strict=True):
         for rank, passage_id in enumerate(leg, start=1):
-            scores[passage_id] = scores.get(passage_id, 0.0) + weight / (k + rank)
+            scores[passage_id] = scores.get(passage_id, 0.0) + weight / (RRF_K + rank)
     return dict(sorted(scores.items(), key=lambda item: -item[1]))
 
 

@@ -43,9 +43,6 @@ _LARGEST_EVENT_BYTES = 1024 * 1024
 class ChatStreamError(Exception):
     """The stream holds an error, or is not a chat completion. The message holds no generated text."""
 
-    text = ""
-    """The text before the error in the same bytes."""
-
 
 class ServerSentEventParser:
     """Returns the data of whole events from bytes that are cut anywhere."""
@@ -86,75 +83,6 @@ class ServerSentEventParser:
 _DONE = b"[DONE]"
 
 
-class ChatChunkParser:
-    """Merges the chunks of one read: the hot path makes one delta per read, not one per token.
-
-    ``finish_reason`` and ``usage`` are for the last delta; the stream's end mark sets ``done``.
-    """
-
-    def __init__(self) -> None:
-        self._events = ServerSentEventParser()
-        self.finish_reason: Literal["stop", "length"] | None = None
-        self.usage: Usage | None = None
-        self.done = False
-
-    def feed(self, data: bytes) -> str:
-        """Return the text that ``data`` completes, which may be empty. Raises ChatStreamError."""
-        texts: list[str] = []
-        try:
-            for event in self._events.feed(data):
-                if event == _DONE:
-                    self.done = True
-                elif not self.done:
-                    texts.append(self._take(event))
-        except ChatStreamError as error:
-            error.text = "".join(texts)
-            raise
-        return "".join(texts)
-
-    def last_delta(self) -> GenerationDelta:
-        return GenerationDelta("", self.finish_reason, self.usage)
-
-    def _take(self, event: bytes) -> str:
-        try:
-            chunk = cast("dict[str, Any]", orjson.loads(event))
-            if "error" in chunk:
-                raise ChatStreamError(f"the model reports {_error_code(chunk['error'])}")
-            usage = chunk.get("usage")
-            if usage is not None:
-                self.usage = Usage(
-                    prompt_tokens=usage["prompt_tokens"], completion_tokens=usage["completion_tokens"]
-                )
-            choices = cast("list[dict[str, Any]]", chunk["choices"])
-            if not choices:
-                return ""
-            choice = choices[0]
-            reason = choice.get("finish_reason")
-            if reason is not None:
-                self._finish(reason)
-            text = choice["delta"].get("content")
-        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError, ValueError):
-            raise ChatStreamError("the model's stream is no chat completion") from None
-        if text is None:
-            return ""
-        if not isinstance(text, str):
-            raise ChatStreamError("the model's stream is no chat completion")
-        return text
-
-    def _finish(self, reason: object) -> None:
-        if reason not in ("stop", "length"):
-            raise ChatStreamError(f"the model ended by {str(reason)[:40]!r}")
-        self.finish_reason = reason
-
-
-def _error_code(error: object) -> str:
-    """Return an error's code or type. Its message is left out: it may repeat the prompt."""
-    if isinstance(error, dict):
-        fields = cast("dict[str, object]", error)
-        return str(fields.get("code") or fields.get("type") or "an error")[:80]
-    return "an error"
-
-
 class Framing(Protocol):
     """What a stream is wrapped in."""
 
@@ -186,31 +114,73 @@ class Completion(Protocol):
 
 
 class CompletionParser:
-    """Reads OpenAI's chunks, in a framing or as they are."""
+    """Reads OpenAI's chunks, in a framing or as they are.
+
+    It merges the chunks of one read: the hot path makes one delta per read, not one per token.
+    """
 
     def __init__(self, framing: Framing | None = None) -> None:
         self._framing = framing
-        self._chunks = ChatChunkParser()
-
-    @property
-    def is_done(self) -> bool:
-        return self._chunks.done
+        self._events = ServerSentEventParser()
+        self._finish_reason: Literal["stop", "length"] | None = None
+        self._usage: Usage | None = None
+        self.is_done = False
 
     def last_delta(self) -> GenerationDelta | None:
-        return None if self._chunks.finish_reason is None else self._chunks.last_delta()
+        return None if self._finish_reason is None else GenerationDelta("", self._finish_reason, self._usage)
 
     def feed(self, data: bytes) -> tuple[str, str | None]:
-        text = ""
         payloads = [data] if self._framing is None else self._framing.feed(data)
+        texts: list[str] = []
         try:
-            if payloads:  # joined: an SSE event that was cut into parts is whole again
-                text = self._chunks.feed(payloads[0] if len(payloads) == 1 else b"".join(payloads))
+            for event in self._events.feed(b"".join(payloads)):  # one that was cut into parts is whole again
+                if event == _DONE:
+                    self.is_done = True
+                elif not self.is_done:
+                    texts.append(self._take(event))
         except ChatStreamError as error:
-            return error.text, str(error)
-        fault = None if self._framing is None else self._framing.fault
-        if fault is not None and not self.is_done:
-            return text, fault
-        return text, None
+            return "".join(texts), str(error)
+        fault = None if self._framing is None or self.is_done else self._framing.fault
+        return "".join(texts), fault
+
+    def _take(self, event: bytes) -> str:
+        try:
+            chunk = cast("dict[str, Any]", orjson.loads(event))
+            if "error" in chunk:
+                raise ChatStreamError(f"the model reports {_error_code(chunk['error'])}")
+            usage = chunk.get("usage")
+            if usage is not None:
+                self._usage = Usage(
+                    prompt_tokens=usage["prompt_tokens"], completion_tokens=usage["completion_tokens"]
+                )
+            choices = cast("list[dict[str, Any]]", chunk["choices"])
+            if not choices:
+                return ""
+            choice = choices[0]
+            reason = choice.get("finish_reason")
+            if reason is not None:
+                self._finish(reason)
+            text = choice["delta"].get("content")
+        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError, ValueError):
+            raise ChatStreamError("the model's stream is no chat completion") from None
+        if text is None:
+            return ""
+        if not isinstance(text, str):
+            raise ChatStreamError("the model's stream is no chat completion")
+        return text
+
+    def _finish(self, reason: object) -> None:
+        if reason not in ("stop", "length"):
+            raise ChatStreamError(f"the model ended by {str(reason)[:40]!r}")
+        self._finish_reason = reason
+
+
+def _error_code(error: object) -> str:
+    """Return an error's code or type. Its message is left out: it may repeat the prompt."""
+    if isinstance(error, dict):
+        fields = cast("dict[str, object]", error)
+        return str(fields.get("code") or fields.get("type") or "an error")[:80]
+    return "an error"
 
 
 _FIRST_BYTE_TIMEOUT_S = 60.0
@@ -243,7 +213,6 @@ class ChatGenerator(ABC):
             lambda: self._begun(body, inference_id=inference_id, deadline=deadline),
             budget=self._budget,
             deadline=deadline,
-            sleep=asyncio.sleep,
         )
         stream = self._read(
             response,

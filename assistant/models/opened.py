@@ -22,10 +22,10 @@ from assistant.domain.errors import ConfigurationError
 from assistant.domain.paths import is_on_this_machine
 from assistant.models.artifacts import FACTS_FILE, TOKENIZER_FILE, ModelFacts, read_model_facts
 from assistant.process.private_files import keep_private
-from assistant.process.settings import StoreSettings, WorkerSettings
+from assistant.process.settings import StoreSettings
 from assistant.stores.clients import ProcessClients
 from assistant.stores.opened import AwsStores, EmbeddedTenant, StoreChoice
-from assistant.stores.ports import IndexVersions, PassageIndex, PassageSearch, TextEmbedder
+from assistant.stores.ports import IndexVersions, PassageSearch, TextEmbedder
 from assistant.tenant.added_models import AddedEmbedding, TenantModels, added_models
 from assistant.tenant.deployed_names import CapturePurpose
 from assistant.tenant.tenant import EmbeddingSection, TenantConfig, load_tenants
@@ -174,15 +174,6 @@ class ModelStores(StoreChoice):
     async def search(self, *, pinned: bool = False) -> PassageSearch:
         """Return the index for readers; ``pinned``: this model's version, wherever the alias points."""
         return (await self.index()).search(self.index_model, pinned=pinned)
-
-    async def index_beside(self) -> PassageIndex:
-        """Return this model's version for a writer that takes turns with others."""
-        return (await self.index()).beside(self.index_model)
-
-    async def index_alone(self, settings: WorkerSettings) -> PassageIndex:
-        """Return the index of the tenant's own model for its one writer, the worker."""
-        index = await self.index()
-        return await index.alone(self.index_model, applies_schema=settings.opensearch_applies_schema)
 
     async def embedder(self, *, purpose: CapturePurpose) -> SageMakerEmbedder | EmbedderHere:
         """Return the stores' embedding model, or its endpoint."""

@@ -279,7 +279,7 @@ class SageMakerEmbedder:
     async def _embed_with_retries(self, texts: Sequence[str], deadline: Deadline) -> list[list[float]]:
         body = orjson.dumps({"inputs": list(texts), "normalize": True, "truncate": False})
         answer = await retry_overload(
-            lambda: self._invoke(body, deadline), budget=self._budget, deadline=deadline, sleep=asyncio.sleep
+            lambda: self._invoke(body, deadline), budget=self._budget, deadline=deadline
         )
         if self.embedded is not None:
             self.embedded(len(texts))

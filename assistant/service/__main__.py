@@ -87,7 +87,6 @@ async def open_application(
     *,
     metrics: ServiceMetrics | None = None,
     limits: StreamLimits | None = None,
-    settle_s: float = _RESUME_S,
     operations_port: int | None = None,
 ) -> AsyncGenerator[Application]:
     """Build the application. At the end, settle the answers in progress and write their records.
@@ -110,7 +109,7 @@ async def open_application(
                 origins=OtherOrigins(framing=settings.frame_ancestors, calling=settings.cors_origins),
             )
         finally:
-            await answers.settle(within_s=settle_s, record_within_s=_RECORD_S)
+            await answers.settle(within_s=_RESUME_S, record_within_s=_RECORD_S)
             await _cancel(watches)
 
 

@@ -348,7 +348,9 @@ async def open_ingestion(
                 await refuse_files_of(tenant.name, settings)
             endpoint = endpoints[tenant.embedding.endpoint]
             try:
-                index = await stores.index_alone(settings)
+                index = await (await stores.index()).alone(
+                    stores.index_model, applies_schema=settings.opensearch_applies_schema
+                )
             except SearchUnavailableError as error:
                 raise ConfigurationError(error.message) from None
             return await _ingestion(stores, index, settings=settings, endpoint=endpoint)

@@ -224,9 +224,9 @@ async def writable_version(stores: ModelStores) -> WritableVersion:
     """Return the version of the stores' own model, for a writer that takes turns."""
     from assistant.documents.work import BatchEmbedder, WritableVersion
 
-    name = (await stores.versions()).name_of(stores.index_model)
+    model, index = stores.index_model, await stores.index()
     embedder = BatchEmbedder(await stores.passage_embedder(), clock=stores.clock)
-    return WritableVersion(name, await stores.index_beside(), embedder)
+    return WritableVersion(index.versions(model).name_of(model), index.beside(model), embedder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import orjson
@@ -213,27 +214,23 @@ class StreamLimits:
     """Close the connection of a reader that accepts no data for this long."""
 
 
-class EventEncoder:
-    """Encodes the events of one answer; ids are ``<answer_id>:<sequence>``, the sequence from 1."""
-
-    def __init__(self, answer_id: str) -> None:
-        self._prefix = b"id: " + answer_id.encode() + b":"
-
-    def encode_all(self, numbered: Sequence[tuple[int, AnswerEvent]]) -> bytes:
-        """Return the frames of several events; empty for none."""
-        return b"".join([self.encode(sequence, event) for sequence, event in numbered])
-
-    def encode(self, sequence: int, event: AnswerEvent) -> bytes:
-        """Return the frame. With sequence 0 it has no id: the event is of this connection only."""
-        if isinstance(event, Token):  # the hot path: JSON has no raw line end, so one data line is enough
-            body = b"event: token\ndata: %s\n\n" % orjson.dumps({"text": event.text})
-        else:
-            body = b"event: %s\ndata: %s\n\n" % (event.event.encode(), event.model_dump_json().encode())
-        return b"%s%d\n%s" % (self._prefix, sequence, body) if sequence else body
-
-
 Numbered = tuple[int, AnswerEvent]
 """An event with its sequence in the answer, from 1; 0 for an event of this connection only."""
+
+
+def encode_events(numbered: Sequence[Numbered], *, answer_id: str) -> bytes:
+    """Return the frames of events; empty for none. Their ids are ``<answer_id>:<sequence>``; an event of this
+    connection only has none."""
+    frames: list[bytes] = []
+    for sequence, event in numbered:
+        if sequence:
+            frames.append(b"id: %s:%d\n" % (answer_id.encode(), sequence))
+        if isinstance(event, Token):  # the hot path: JSON has no raw line end, so one data line is enough
+            frames.append(b"event: token\ndata: %s\n\n" % orjson.dumps({"text": event.text}))
+        else:
+            data = event.model_dump_json().encode()
+            frames.append(b"event: %s\ndata: %s\n\n" % (event.event.encode(), data))
+    return b"".join(frames)
 
 
 class EventReader(Protocol):
@@ -352,7 +349,7 @@ async def send_stream(
 
     Raises ProblemBeforeFirstEventError, StalledReaderError, TimeoutError (no event in time).
     """
-    take, encode = reading.events.take, encode or EventEncoder(reading.answer_id).encode_all
+    take, encode = reading.events.take, encode or partial(encode_events, answer_id=reading.answer_id)
     # A new request waits for its status; a resumed one gets headers immediately.
     numbered = [] if reading.is_resumed else await first_events(reading)
     all_headers = [*STREAM_HEADERS, *headers]

@@ -9,7 +9,7 @@ import pytest
 
 from assistant.answer.events import AnswerEvent, Done, Started, Token
 from assistant.domain.answers import FinishReason, Usage
-from assistant.service.streams import Cursor, EventEncoder, Numbered
+from assistant.service.streams import Cursor, Numbered, encode_events
 
 STARTED = Started(answer_id="a1", conversation_id="c1", model="m", index_version="i", trace_id=None)
 DONE = Done(finish_reason=FinishReason.STOP, citations=(1,), usage=Usage(), timings_ms={"embed": 1.5})
@@ -22,20 +22,21 @@ def fields(encoded: bytes) -> dict[str, str]:
 
 
 def test_ids_count_up_under_the_answer() -> None:
-    encoder = EventEncoder("a1")
     events: tuple[AnswerEvent, ...] = (STARTED, Token("x"), DONE)
-    encoded = [encoder.encode(sequence, event) for sequence, event in enumerate(events, start=1)]
+    encoded = [
+        encode_events([(sequence, event)], answer_id="a1") for sequence, event in enumerate(events, start=1)
+    ]
     assert [fields(frame)["id"] for frame in encoded] == ["a1:1", "a1:2", "a1:3"]
 
 
 @pytest.mark.parametrize("event", [Token("x"), DONE], ids=["token", "done"])
 def test_an_event_of_the_connection_alone_has_no_id(event: AnswerEvent) -> None:
-    assert "id" not in fields(EventEncoder("a1").encode(0, event))
+    assert "id" not in fields(encode_events([(0, event)], answer_id="a1"))
 
 
 @pytest.mark.parametrize("event", [STARTED, DONE], ids=["started", "done"])
 def test_data_is_the_event_as_json(event: Started | Done) -> None:
-    read = fields(EventEncoder("a1").encode(1, event))
+    read = fields(encode_events([(1, event)], answer_id="a1"))
     assert read["event"] == event.event
     assert json.loads(read["data"]) == event.model_dump(mode="json")
 
@@ -51,7 +52,7 @@ def test_data_is_the_event_as_json(event: Started | Done) -> None:
     ],
 )
 def test_no_text_of_a_model_can_end_or_forge_an_event(text: str) -> None:
-    encoded = EventEncoder("a1").encode(1, Token(text))
+    encoded = encode_events([(1, Token(text))], answer_id="a1")
     assert encoded.count(b"\n") == 4
     assert b"\r" not in encoded
     assert json.loads(fields(encoded)["data"]) == {"text": text}
