@@ -600,8 +600,8 @@ class WithdrawalReceipt(PublicModel):
 def signed_text(receipt: Mapping[str, Any]) -> bytes:
     """Return what is signed of a receipt's JSON: the SHA-256 in hex of all but ``signature``, keys sorted,
     without blanks, in UTF-8."""
-    said = {name: value for name, value in receipt.items() if name != "signature"}
-    return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest().encode()
+    signed = {name: value for name, value in receipt.items() if name != "signature"}
+    return hashlib.sha256(orjson.dumps(signed, option=orjson.OPT_SORT_KEYS)).hexdigest().encode()
 
 
 MOST_LISTED = 100

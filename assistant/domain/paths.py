@@ -45,11 +45,12 @@ def folder_of(path: str, folders: Iterable[str]) -> str | None:
     Raises DocumentInvalidError where the file is below a folder in another spelling only: it would get what
     other folders give, or nothing.
     """
-    where, declared = canonical_path(path), {folder: canonical_path(folder) for folder in folders}
-    written = max((one for one in declared if _is_below(path, one)), key=len, default=None)
-    below = (one for one in declared if _is_below(f"{where}/", declared[one]))
-    meant = max(below, key=lambda one: len(declared[one]), default=None)
-    if written != meant and (written is None or meant is None or declared[written] != declared[meant]):
+    compared = {folder: canonical_path(folder) for folder in folders}
+    path_compared = f"{canonical_path(path)}/"
+    written = max((folder for folder in compared if _is_below(path, folder)), key=len, default=None)
+    below = (folder for folder, form in compared.items() if _is_below(path_compared, form))
+    meant = max(below, key=lambda folder: len(compared[folder]), default=None)
+    if written != meant and (written is None or meant is None or compared[written] != compared[meant]):
         name = path if path.isascii() and path.isprintable() else f"{path} ({path!a})"
         raise DocumentInvalidError(
             f'{name:.400}: its folder resembles the declared folder "{meant or written}" and is not spelled '

@@ -164,8 +164,8 @@ class LocalCapture:
         it. Raises ConfigurationError."""
         store = StoredCaptures.here(settings.state_dir / CAPTURE_FOLDER)
         files = load_tenants(settings.tenants_dir)
-        sections = [one.models for one in files.tenants.values()]
-        is_kept = not files.refused and all(one is not None and one.keeps_captured_texts for one in sections)
+        sections = [tenant.models for tenant in files.tenants.values()]
+        is_kept = not files.refused and all(models and models.keeps_captured_texts for models in sections)
         redact = RedactCapture(store, passages_percent=0, replace=_replaces(is_kept=is_kept))
         return cls(store, SweepQuarantine(store, redact=redact, overdue_after_s=0.0))
 

@@ -116,14 +116,14 @@ async def open_application(
 async def _watch(tenants: ServedTenants, name: str) -> None:
     """Run what a tenant needs beside its answers, anew when it is served from another index."""
     while True:
-        one = tenants[name]
+        served = tenants[name]
         tasks = [
-            asyncio.create_task(one.answering.index_watch.run()),
-            asyncio.create_task(one.answer_question.adaptations.run()),
-            *(asyncio.create_task(run) for runs in RUNS.joined() for run in runs(one)),
+            asyncio.create_task(served.answering.index_watch.run()),
+            asyncio.create_task(served.answer_question.adaptations.run()),
+            *(asyncio.create_task(run) for runs in RUNS.joined() for run in runs(served)),
         ]
         try:
-            await tenants.changed(name, one)
+            await tenants.changed(name, served)
         finally:
             await _cancel(tasks)
 
@@ -185,7 +185,7 @@ async def _service(
             client_id=settings.console_client_id,
             scopes=("openid",),
             service=settings.console_name,
-            hosts=tuple(one for one in settings.frame_ancestors if one in settings.cors_origins),
+            hosts=tuple(origin for origin in settings.frame_ancestors if origin in settings.cors_origins),
             delivers=tuple(
                 sorted(name for name, each in tenants.items() if each.answering.live.replies is not None)
             ),

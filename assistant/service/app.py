@@ -357,15 +357,6 @@ _ANSWER_ID: dict[str, Any] = {
 }
 
 
-def _ask() -> dict[str, Any]:
-    return {"summary": "Ask", "operationId": "ask", **_streamed(Answers.ask, AnswerRequest)}
-
-
-def _reply() -> dict[str, Any]:
-    described = _streamed(Answers.reply, ReplyBody, _ANSWER_ID)
-    return {"summary": "Write a reply", "operationId": "write_reply", **described}
-
-
 def _streamed(endpoint: Callable[..., Any], body: type[Any], *parameters: dict[str, Any]) -> dict[str, Any]:
     content = {
         "text/event-stream": _event_stream(),
@@ -379,19 +370,6 @@ def _streamed(endpoint: Callable[..., Any], body: type[Any], *parameters: dict[s
             endpoint,
             {"description": "The answer", "content": content, "links": links},
             errors.problems(*REFUSED_QUESTIONS),
-        ),
-    }
-
-
-def _follow() -> dict[str, Any]:
-    return {
-        "summary": "Resume an answer",
-        "operationId": "follow_answer",
-        "parameters": [_ANSWER_ID, _LAST_EVENT_ID],
-        **described(
-            Answers.resume,
-            {"description": "The events", "content": {"text/event-stream": _event_stream()}},
-            errors.problems(401, 403, 404, 422, 429, 503),
         ),
     }
 
@@ -475,9 +453,26 @@ def openapi_document(routes: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422 body is never sent
         schemas.pop(unused, None)
     paths: defaultdict[str, dict[str, Any]] = defaultdict(dict, document["paths"])
-    paths["/v1/answers"]["post"] = _ask()
-    paths["/v1/answers/{answer_id}/events"]["get"] = _follow()
-    paths["/v1/answers/{answer_id}/reply"]["post"] = _reply()
+    paths["/v1/answers"]["post"] = {
+        "summary": "Ask",
+        "operationId": "ask",
+        **_streamed(Answers.ask, AnswerRequest),
+    }
+    paths["/v1/answers/{answer_id}/reply"]["post"] = {
+        "summary": "Write a reply",
+        "operationId": "write_reply",
+        **_streamed(Answers.reply, ReplyBody, _ANSWER_ID),
+    }
+    paths["/v1/answers/{answer_id}/events"]["get"] = {
+        "summary": "Resume an answer",
+        "operationId": "follow_answer",
+        "parameters": [_ANSWER_ID, _LAST_EVENT_ID],
+        **described(
+            Answers.resume,
+            {"description": "The events", "content": {"text/event-stream": _event_stream()}},
+            errors.problems(401, 403, 404, 422, 429, 503),
+        ),
+    }
     for route in raw_routes():
         paths[route.path][route.method.lower()] = route.describe()
     document["paths"] = dict(paths)

@@ -72,7 +72,7 @@ class FunctionEntry(Generic[Settings, Services]):
         self._run = run
         self._runner: asyncio.Runner | None = None
         self._stack = AsyncExitStack()
-        self._services: list[Services] = []
+        self._services: Services | None = None
 
     def __call__(self, event: Event, context: LambdaContext) -> Any:
         if self._runner is None:
@@ -84,19 +84,18 @@ class FunctionEntry(Generic[Settings, Services]):
         if self._runner is not None:
             self._runner.run(self._stack.aclose())
             self._runner.close()
-        self._runner = None
-        self._services = []
+        self._runner = self._services = None
 
     async def answer(self, services: Services, event: Event, _context: LambdaContext) -> Any:
         """Return what Lambda gets for one event."""
         return await self._run(services, event)
 
     async def _handle(self, event: Event, context: LambdaContext) -> Any:
-        if not self._services:
+        if self._services is None:
             settings = self._settings.read()
             configure_logging(settings.log_level)
-            self._services.append(await self._stack.enter_async_context(self._open_services(settings)))
-        return await self.answer(self._services[0], event, context)
+            self._services = await self._stack.enter_async_context(self._open_services(settings))
+        return await self.answer(self._services, event, context)
 
 
 class CustomResourceEntry(FunctionEntry[Settings, Services]):
@@ -140,11 +139,6 @@ async def for_each_message(event: Event, handle: Callable[[str, int], Awaitable[
 
 def _attempt(record: SqsRecordModel) -> int:
     return int(record.attributes.ApproximateReceiveCount)
-
-
-def object_key(body: str) -> str:
-    """Return the key of ``created_object``."""
-    return created_object(body)[0]
 
 
 def created_object(body: str) -> tuple[str, str]:
@@ -235,10 +229,16 @@ async def reply_to_cloudformation(
         _log.exception("custom_resource_failed", resource_type=request.resource_type)
         status, reason = "FAILED", f"{type(error).__name__}: see the function's log."
     _log.info("custom_resource_answered", resource_type=request.resource_type, status=status, reason=reason)
-    reply: dict[str, object] = {"Status": status, "Reason": reason[:_LONGEST_REASON]}
-    reply |= {"NoEcho": False, "Data": {}}
-    reply |= {"PhysicalResourceId": physical_id, "LogicalResourceId": request.logical_id}
-    reply |= {"StackId": request.stack_id, "RequestId": request.request_id}
+    reply: dict[str, object] = {
+        "Status": status,
+        "Reason": reason[:_LONGEST_REASON],
+        "NoEcho": False,
+        "Data": {},
+        "PhysicalResourceId": physical_id,
+        "LogicalResourceId": request.logical_id,
+        "StackId": request.stack_id,
+        "RequestId": request.request_id,
+    }
     await _put(URL(request.response_url, encoded=True), orjson.dumps(reply))
 
 

@@ -325,7 +325,13 @@ class AnswerObserver:
             if event.fallback is not None:
                 self.metrics.fallbacks.labels(self.tenant, event.fallback).inc()
             self.metrics.live.count_sources(self.tenant, event.asked)
-            self.metrics.live.use(self.tenant, _used(event, seconds=self.elapsed_s()))
+            kind = (
+                deployed_names.WRITTEN_ANSWERS
+                if event.mode is Mode.WRITTEN
+                else deployed_names.QUOTED_ANSWERS
+            )
+            used = {kind: 1, **tokens_of(event.usage), deployed_names.ANSWER_SECONDS: self.elapsed_s()}
+            self.metrics.live.use(self.tenant, used)
             for step, milliseconds in event.timings_ms.items():
                 self.metrics.step.labels(self.tenant, step).observe(milliseconds / 1000)
         elif isinstance(event, Problem):
@@ -344,14 +350,6 @@ class AnswerObserver:
     def _count(self, finish_reason: str) -> None:
         self.finish_reason = finish_reason
         self.metrics.answers.labels(self.tenant, finish_reason).inc()
-
-
-def _used(done: Done, *, seconds: float) -> dict[str, float]:
-    return {
-        deployed_names.WRITTEN_ANSWERS if done.mode is Mode.WRITTEN else deployed_names.QUOTED_ANSWERS: 1,
-        **tokens_of(done.usage),
-        deployed_names.ANSWER_SECONDS: seconds,
-    }
 
 
 def tokens_of(usage: Usage) -> dict[str, float]:
@@ -387,12 +385,9 @@ class LiveMetrics:
     answers used."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        of_system = ["tenant", "system"]
-        self.reads = Counter(
-            "assistant_live_reads",
-            "Calls of a live system by how they ended.",
-            [*of_system, "outcome"],
-            registry=registry,
+        counter, of_system = partial(Counter, registry=registry), ["tenant", "system"]
+        self.reads = counter(
+            "assistant_live_reads", "Calls of a live system by how they ended.", [*of_system, "outcome"]
         )
         self.read_time = Histogram(
             "assistant_live_read_seconds",
@@ -407,17 +402,13 @@ class LiveMetrics:
             of_system,
             registry=registry,
         )
-        self.sources = Counter(
-            "assistant_sources_asked",
-            "Sources of answers by their state.",
-            ["tenant", "source", "state"],
-            registry=registry,
+        self.sources = counter(
+            "assistant_sources_asked", "Sources of answers by their state.", ["tenant", "source", "state"]
         )
-        self.used = Counter(
+        self.used = counter(
             "assistant_used",
             "Answers by how they were made, and their tokens, embedded texts and seconds.",
             ["tenant", "what"],
-            registry=registry,
         )
         self._used = defaultdict[str, float](float)
         self._intervals = defaultdict[str, _Interval](_Interval)

@@ -110,9 +110,9 @@ async def upload_results(
     uploads = _uploads(tenant)
     states: list[wire.UploadState] = []
     async with _stores_within():
-        for one in upload_id:
-            key = upload_key(caller.agent, one)
-            if one.isalnum() and (upload := await uploads.get(key)) is not None:
+        for each_id in upload_id:
+            key = upload_key(caller.agent, each_id)
+            if each_id.isalnum() and (upload := await uploads.get(key)) is not None:
                 states.append(_state(upload).model_copy(update={"result": await uploads.result(key)}))
     return wire.UploadStates(uploads=tuple(states))
 

@@ -52,11 +52,11 @@ class SendRequest(Sent):
     @property
     def values(self) -> tuple[answers.LiveText, ...]:
         """The live values that the text may say."""
-        said = (
+        in_text = (
             answers.LiveText(element_id=span.element_id, value=self.text[span.start : span.end])
             for span in self.live
         )
-        return (*self.shown, *said)
+        return (*self.shown, *in_text)
 
     @property
     def sent(self) -> Sent:

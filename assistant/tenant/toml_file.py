@@ -212,7 +212,11 @@ def line_of(text: str, place: Sequence[str | int]) -> int | None:
 
 
 def lines_of_keys(text: str) -> dict[KeyPath, int]:
-    """Return the first line of each section and key, by its path."""
+    """Return the first line of each section and key, by its path.
+
+    >>> lines_of_keys("[[reach]]\\nport = 1\\n\\n[[reach]]\\nport = 2")
+    {('reach', 0): 1, ('reach', 0, 'port'): 2, ('reach', 1): 4, ('reach', 1, 'port'): 5}
+    """
     lines: dict[KeyPath, int] = {}
     section: KeyPath = ()
     tables: dict[KeyPath, int] = {}
@@ -238,7 +242,10 @@ def lines_of_keys(text: str) -> dict[KeyPath, int]:
 
 
 def with_values(text: str, values: Mapping[KeyPath, str | Sequence[str]]) -> str:
-    """Return the text with these values at these places; a missing key is added below its section's head."""
+    """Return the text with these values at these places; a missing key is added below its section's head.
+
+    ``values``: ``{("edge", "host_name"): "assistant.internal"}``.
+    """
     import tomlkit  # not in the service's image, which edits no file
 
     document: Any = tomlkit.parse(text)

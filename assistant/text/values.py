@@ -49,7 +49,6 @@ SECONDS, DAY_S = "s", 86_400
 """The unit that amounts of time are converted to, and a day in it."""
 _NEAR = 16
 """Characters of a number and the unit after it."""
-_Measure = tuple[str, str]
 Amount = tuple[str, float]
 """First unit of a dimension, and how many of it."""
 _SPELLED = re.compile(r"\b[a-z]+\b")
@@ -132,17 +131,16 @@ def counted_days(text: str, *, today: date) -> tuple[str, ...]:
     One of two numbers has the month first; with a year also the day, where it can be no month. "1/2 tablet"
     and "24/7" are no dates.
     """
-    folded, found = fold(text), dict[date, None]()
-    for match in sorted((each for one in _DATED for each in one.finditer(folded)), key=re.Match[str].start):
-        said = match.groupdict()
+    folded, days = fold(text), dict[date, None]()
+    matches = (match for pattern in _DATED for match in pattern.finditer(folded))
+    for match in sorted(matches, key=re.Match[str].start):
+        written = match.groupdict()
         month, day, year = (
-            int(_MONTHS.get(said[part] or "", said[part] or 0)) for part in ("month", "day", "year")
+            int(_MONTHS.get(written[part] or "", written[part] or 0)) for part in ("month", "day", "year")
         )
-        after = (
-            quantities(folded[match.start("day") :][:_NEAR]).measures if not year else frozenset[_Measure]()
-        )
-        if any(value == said["day"] for value, _ in after):
-            continue
+        day_and_after = folded[match.start("day") :][:_NEAR]
+        if not year and any(value == written["day"] for value, _ in quantities(day_and_after).measures):
+            continue  # an amount: "1/2 tablet"
         if year and month > 12:
             month, day = day, month
         with suppress(ValueError):
@@ -150,8 +148,8 @@ def counted_days(text: str, *, today: date) -> tuple[str, ...]:
             if not year and (then - today).days > MOST_AHEAD:
                 then = then.replace(year=then.year - 1)
             if 0 < abs((today - then).days) < MOST_DAYS:
-                found[then] = None
-    return tuple(_counted(then, today=today) for then in found)
+                days[then] = None
+    return tuple(_counted(then, today=today) for then in days)
 
 
 def _counted(then: date, *, today: date) -> str:
