@@ -59,7 +59,7 @@ def section_blocks(
     built: list[QuotedBlock] = []
     for before, one in blocks(section):
         labelled, tags = labelled_unit(one.unit.text, labels=labels)
-        text = labelled.text
+        text, is_key = labelled.text, one.unit.ordinal in section.keys
         excerpts.add(text, _place(one, ShownAs.UNIT, labels=labels))
         excerpts.add(shown_heading(one.unit.heading), _place(one, ShownAs.HEADING))
         built.append(
@@ -70,8 +70,8 @@ def section_blocks(
                 span=(one.unit.span.start, one.unit.span.end),
                 n=cite(one.passage),
                 quote="folded" if one.unit.ordinal in section.folded and not tags else "shown",
-                is_key=(is_key := one.unit.ordinal in section.keys),
-                cells=() if tags else _cells(one.unit, lambda name, key=is_key: key and names(name)),
+                is_key=is_key,
+                cells=() if tags else _cells(one.unit, names if is_key else lambda _: False),
                 elements=tuple((tags[number].name, start, end) for number, start, end in labelled.places),
             )
         )
@@ -200,9 +200,10 @@ class Quote:
     blocks: tuple[QuotedBlock, ...] = ()
     """The quoted answer: the answer itself, or the fallback when written text fails."""
     also: tuple[AlsoPossible, ...] = ()
+    """Sections of documents that contend with the answer's."""
     reply_draft: str | None = None
     section: AlsoPossible | None = None
-    """To read while a model writes."""
+    """The likeliest section, to read while a model writes."""
     offered: OfferedAnswer | None = None
 
     @classmethod
@@ -251,6 +252,23 @@ class Quote:
         return replace(self, evidence=tuple(slim))
 
 
+@dataclass(slots=True)
+class _Composing:
+    """One quote while it is composed. A source gets the next number when it is first cited: by the sections
+    that answer, then by those that contend, then by the other documents that were found."""
+
+    numbers: SourceList
+    hydration: Hydration
+    excerpts: Excerpts = field(default_factory=Excerpts)
+    """What was shown so far, of any document."""
+    shown: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
+    """Ordinals of the units that answer so far, by document."""
+
+    def note_shown(self, section: Section) -> None:
+        before = self.shown.get(section.document_id, frozenset[int]())
+        self.shown[section.document_id] = before | section.ordinals
+
+
 class MakeQuote:
     """Chooses and composes what is shown of the documents that were found. One instance serves all requests.
 
@@ -291,114 +309,106 @@ class MakeQuote:
         self, evidence: tuple[Evidence, ...], numbers: SourceList, hydration: Hydration, *, is_written: bool
     ) -> Quote:
         """Return the quoted answer, or the section beside a written one, and number the sources."""
-        excerpts, draft, section_beside = Excerpts(), None, None
-        blocks: list[QuotedBlock] = []
-        also: list[AlsoPossible] = []
+        composing = _Composing(numbers, hydration)
         answering = [part for part in evidence if part.is_found or is_written]
-        shown: dict[str, set[int]] = {}
-        for at, part in enumerate(answering):
-            asked = [one.query.question for one in answering[at:] if one is part or _is_shown_by(part, one)]
-            titles = [title for text in asked if len(answering) > 1 and (title := as_title(text))]
-            opening = "\n\n" * bool(blocks) + "".join(f"{title}\n\n" for title in titles)
-            blocks += self._blocks(
-                part, numbers.citing(part.ranked), excerpts, hydration, opening=opening, shown=shown
-            )
-        for part in answering:
-            if part.also is not None and part.also.document_id not in shown:
-                shown[part.also.document_id] = set()
-                labels = hydration.labels_of(part.also.document_id)
-                parts = section_blocks(
-                    part.also,
-                    numbers.citing(part.ranked),
-                    excerpts,
-                    labels=labels,
-                    names=self._named_by(part),
-                )
-                also.append(shown_section(part.also, parts))
+        blocks = self._answers(answering, composing)
+        also = self._contending(answering, composing)
         for part in evidence:
             numbers.fill(part.ranked, up_to=self._services.tenant.retrieval.passages)
-        offered = self._offered(evidence, numbers, excerpts)
-        # Where another document contends, neither's words are offered to be sent.
-        undisputed = (part for part in evidence if part.is_undisputed and part.section is not None)
-        if not is_written and (part := next(undisputed, None)) is not None:
-            draft = self._draft(part, excerpts, hydration)
         first = next((part.section for part in answering if part.section is not None), None)
-        if is_written and blocks and first is not None:
-            section_beside = shown_section(first, blocks)
+        is_beside = is_written and bool(blocks) and first is not None
         return Quote(
             evidence,
-            excerpts=excerpts,
+            offered=self._offered(evidence, composing),
+            reply_draft=None if is_written else self._draft(evidence, composing),
+            excerpts=composing.excerpts,
             blocks=tuple(blocks),
             also=tuple(also),
-            reply_draft=draft,
-            section=section_beside,
-            offered=offered,
+            section=shown_section(first, blocks) if is_beside and first is not None else None,
         )
 
-    def _draft(self, one: Evidence, excerpts: Excerpts, hydration: Hydration) -> str | None:
-        """Return what the document says to the patient, where it says what was asked."""
-        if (section := one.section) is None:
-            return None
-        tenant, labels = self._services.tenant, hydration.labels_of(section.document_id)
-        draft = reply_draft(section.document, tenant.answers.reply_headings, excerpts, labels)
-        if not draft:
-            return None
-        title, units = section.document.card.title, (each.unit for each in section.units)
-        lines = [
-            f"{title}\n{unit.heading}\n{unit.text}" for unit in units if shown_reply([unit.text]) not in draft
-        ]
-        given, spoken = [one.query.question], language(tenant.language)
-        return None if check_reply(draft, lines=lines, given=given, language=spoken) else draft
+    def _answers(self, answering: Sequence[Evidence], composing: _Composing) -> list[QuotedBlock]:
+        """Return what answers each question. Where there are several, its questions stand above a section."""
+        blocks: list[QuotedBlock] = []
+        for at, part in enumerate(answering):
+            opening = "\n\n" if blocks else ""
+            if len(answering) > 1:
+                same = [later for later in answering[at + 1 :] if _is_shown_by(part, later)]
+                titles = [as_title(each.query.question) for each in (part, *same)]
+                opening += "".join(f"{title}\n\n" for title in titles if title)
+            blocks += self._blocks(part, composing, opening=opening)
+        return blocks
 
-    def _blocks(
-        self,
-        one: Evidence,
-        cite: Cite,
-        excerpts: Excerpts,
-        hydration: Hydration,
-        *,
-        opening: str,
-        shown: dict[str, set[int]],
-    ) -> list[QuotedBlock]:
-        """Return what answers one question, or its section; no section that was shown before, whose questions
-        stand above it."""
-        if one.answer is not None:
-            return one.answer.blocks(cite, excerpts, opening=opening)
-        if one.section is None:
+    def _blocks(self, part: Evidence, composing: _Composing, *, opening: str) -> list[QuotedBlock]:
+        """Return what answers one question, or its section; none that was shown before, whose questions stand
+        above it."""
+        if part.answer is not None:
+            cite = composing.numbers.citing(part.ranked)
+            return part.answer.blocks(cite, composing.excerpts, opening=opening)
+        section = part.section
+        if section is None or section.ordinals <= composing.shown.get(section.document_id, frozenset()):
             return []
-        ordinals = one.section.ordinals
-        already = shown.setdefault(one.section.document_id, set())
-        if ordinals <= already:
-            return []
-        already |= ordinals
-        query = one.ranked.hits.query
-        if (days := self._services.counted_days(query.text, at=query.at)) and self._has_days(one.section):
+        composing.note_shown(section)
+        query = part.ranked.hits.query
+        if (days := self._services.counted_days(query.text, at=query.at)) and self._has_days(section):
             opening += "".join(f"{line}.\n\n" for line in days)
-        sections, openings = (one.section, *one.differing), [opening]
-        if one.differing:
-            openings = [f"{opening}{DIFFERENT}\n\n", *("\n\n" for _ in one.differing)]
-            openings = [before + dated_title(each) for before, each in zip(openings, sections, strict=True)]
+        if not part.differing:
+            return self._section_blocks(section, part, composing, opening=opening)
         built: list[QuotedBlock] = []
-        for section, before in zip(sections, openings, strict=True):
-            labels = hydration.labels_of(section.document_id)
-            built += section_blocks(
-                section, cite, excerpts, opening=before, labels=labels, names=self._named_by(one)
-            )
+        opening += f"{DIFFERENT}\n\n"
+        for each in (section, *part.differing):
+            built += self._section_blocks(each, part, composing, opening=opening + dated_title(each))
+            opening = "\n\n"
         return built
+
+    def _contending(self, answering: Sequence[Evidence], composing: _Composing) -> list[AlsoPossible]:
+        """Return the sections of documents that contend with an answer's and are not shown, each once."""
+        contending: dict[str, AlsoPossible] = {}
+        for part in answering:
+            section = part.also
+            if section is not None and section.document_id not in {*composing.shown, *contending}:
+                blocks = self._section_blocks(section, part, composing)
+                contending[section.document_id] = shown_section(section, blocks)
+        return list(contending.values())
+
+    def _section_blocks(
+        self, section: Section, part: Evidence, composing: _Composing, *, opening: str = ""
+    ) -> list[QuotedBlock]:
+        """Return the units of a section that is shown for a question."""
+        asked = part.ranked.asked.stems
+        return section_blocks(
+            section,
+            composing.numbers.citing(part.ranked),
+            composing.excerpts,
+            opening=opening,
+            labels=composing.hydration.labels_of(section.document_id),
+            names=lambda column: not asked.isdisjoint(self._stems(column)),
+        )
 
     def _has_days(self, section: Section) -> bool:
         """Return whether a section says an amount of days, such as a deadline."""
         spoken = language(self._services.tenant.language)
         return any(has_days(each.unit.text, spoken) for each in section.units)
 
-    def _named_by(self, one: Evidence) -> Callable[[str], bool]:
-        """Return what tells whether a question names a column of a table."""
-        asked = one.ranked.asked.stems
-        return lambda name: not asked.isdisjoint(self._stems(name))
+    def _draft(self, evidence: Sequence[Evidence], composing: _Composing) -> str | None:
+        """Return what the document says to the patient, where it says what was asked. Where another document
+        contends, neither's words are offered to be sent."""
+        undisputed = (part for part in evidence if part.is_undisputed and part.section is not None)
+        part = next(undisputed, None)
+        if part is None or (section := part.section) is None:
+            return None
+        tenant, labels = self._services.tenant, composing.hydration.labels_of(section.document_id)
+        draft = reply_draft(section.document, tenant.answers.reply_headings, composing.excerpts, labels)
+        if not draft:
+            return None
+        title, units = section.document.card.title, (each.unit for each in section.units)
+        lines = [
+            f"{title}\n{unit.heading}\n{unit.text}" for unit in units if shown_reply([unit.text]) not in draft
+        ]
+        given, spoken = [part.query.question], language(tenant.language)
+        return None if check_reply(draft, lines=lines, given=given, language=spoken) else draft
 
-    def _offered(
-        self, evidence: Sequence[Evidence], numbers: SourceList, excerpts: Excerpts
-    ) -> OfferedAnswer | None:
+    def _offered(self, evidence: Sequence[Evidence], composing: _Composing) -> OfferedAnswer | None:
         """Return the approved answer to a question near the first one that has any."""
         approved = ((part, one, one.use) for part in evidence for one in part.offered if one.use is not None)
         first = next(approved, None)
@@ -409,7 +419,7 @@ class MakeQuote:
             return None
         if one.documents and not one.documents.keys() & part.ranked.documents.keys():
             return None  # the search found nothing of what it rests on: it is about something else
-        blocks = one.blocks(numbers.citing(part.ranked), excerpts, opening="")
+        blocks = one.blocks(composing.numbers.citing(part.ranked), composing.excerpts, opening="")
         return OfferedAnswer(
             item_id=use.item_id,
             revision=use.revision,
@@ -424,26 +434,20 @@ class MakeQuote:
         identity, links = hydration.caller.identity, self._services.documents.links
         stems = frozenset[str]().union(*(part.ranked.asked.stems for part in evidence))
         cards = _cards(evidence)
-        sources = tuple(
-            source_of(passage, n=n, score=ranked.fused_score, links=links, identity=identity).model_copy(
-                update={
-                    "heading": passage.heading,
-                    "effective_date": card.effective_date if card is not None else None,
-                    "banner": card.banner if card is not None else "",
-                    "snippet": snippet(
-                        passage,
-                        stems=stems,
-                        excerpts=excerpts,
-                        labels=hydration.labels_of(passage.document_id),
-                    ),
-                    "facts": source_facts(card),
-                }
-            )
-            for n, ranked in enumerate(numbers.passages, start=1)
-            for passage in [ranked.passage]
-            for card in [cards.get(passage.document_id)]
-        )
-        return replace(quote, passages=tuple(numbers.passages), sources=sources)
+        sources: list[Source] = []
+        for n, ranked in enumerate(numbers.passages, start=1):
+            passage, card = ranked.passage, cards.get(ranked.passage.document_id)
+            labels = hydration.labels_of(passage.document_id)
+            source = source_of(passage, n=n, score=ranked.fused_score, links=links, identity=identity)
+            shown = {
+                "heading": passage.heading,
+                "effective_date": card.effective_date if card is not None else None,
+                "banner": card.banner if card is not None else "",
+                "snippet": snippet(passage, stems=stems, excerpts=excerpts, labels=labels),
+                "facts": source_facts(card),
+            }
+            sources.append(source.model_copy(update=shown))
+        return replace(quote, passages=tuple(numbers.passages), sources=tuple(sources))
 
 
 def _is_shown_by(part: Evidence, later: Evidence) -> bool:
