@@ -62,8 +62,14 @@ _JSON_TYPES: Mapping[str, Sequence[type]] = {
 
 @dataclass(frozen=True, slots=True)
 class ShownValue:
+    """A value as an agent sees it."""
+
     text: str
     tone: Tone = "neutral"
+
+
+REFUSED_LINK = ShownValue("")
+"""In place of an address that the connector's ``links`` do not allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,37 +132,35 @@ class ResponseReader:
         Raises LiveReadError: SYSTEM_INVALID for a response that breaks the schema or has another id than the
         one asked for, NOT_ALLOWED where it belongs to a customer that the context does not name.
         """
-        shown: dict[int, dict[str, ShownValue | None]] = defaultdict(dict)
-        row = 0
+        by_row: dict[int, dict[str, ShownValue | None]] = defaultdict(dict)
+        row_count = 0
         try:
-            for row, field, value in self._found(body):
+            for row, field, value in self._raw_values(body):
+                row_count = max(row, row_count)
                 if row <= MOST_ROWS:
-                    shown[row][field.name] = self._value(field, value)
-                elif (
-                    field.proves_whose
-                ):  # a row of another customer refuses them all, also where it is not shown
+                    by_row[row][field.name] = self._value(field, value)
+                elif field.proves_whose:
+                    # A row of another customer refuses them all, also where it is not shown.
                     self._value(field, value)
         except _WrongResponseError as wrong:
             message = f"{self.connector.source} gave a response that cannot be used: {wrong}."
             raise LiveReadError(ElementProblem.SYSTEM_INVALID, message) from None
-        values = (
-            value for named_values in shown.values() for value in named_values.values() if value is not None
-        )
-        size = sum(len(value.text) + 50 for value in values)
-        return Reading(shown.pop(0, {}), list(shown.values()), row, as_of, size)
+        single, rows = by_row.pop(0, {}), list(by_row.values())
+        values = [value for row in (single, *rows) for value in row.values() if value is not None]
+        return Reading(single, rows, row_count, as_of, sum(len(value.text) + 50 for value in values))
 
     def problems(self, body: bytes) -> Sequence[str]:
         """Return what of a response breaks the connector, every result on its own and without any value of
         the response; for who writes a connector."""
         messages: list[str] = []
         try:
-            for _, field, value in self._found(body):
-                messages += self._said_of(field, value)
+            for _, field, value in self._raw_values(body):
+                messages += self._problems_of(field, value)
         except _WrongResponseError as wrong:
             messages.append(str(wrong))
         return list(dict.fromkeys(messages))
 
-    def _found(self, body: bytes) -> Iterator[tuple[int, ResultField, Any]]:
+    def _raw_values(self, body: bytes) -> Iterator[tuple[int, ResultField, Any]]:
         """Yield row, result and value: rows count from 1, 0 is outside the list; an absent value is None."""
         document = _document(body)
         for result in self.operation.results:
@@ -169,19 +173,20 @@ class ResponseReader:
         listed = [(result, result.rows) for result in self.operation.results if result.rows is not None]
         if not listed:
             return
-        path = listed[0][1]
+        path = listed[0][1]  # a connector may name one list
         items = _walk(document, path)
-        if items is None and not any(each.required for each, _ in listed):
+        if items is None and not any(result.required for result, _ in listed):
             return
         if not isinstance(items, list):
             raise _WrongResponseError(f"{'.'.join(path)} is no list")
         if len(cast("list[Any]", items)) > _MOST_ITEMS:
             raise _WrongResponseError(f"its list is longer than {_MOST_ITEMS}")
         for row, item in enumerate(cast("list[Any]", items), start=1):
-            for each, rows in listed:
-                yield row, each, _walk(item, each.steps[len(rows) + 1 :])
+            for result, _ in listed:
+                # of "orders.*.status", whose list is at "orders", what follows the list's mark
+                yield row, result, _walk(item, result.steps[len(path) + 1 :])
 
-    def _said_of(self, field: ResultField, value: Any) -> Iterator[str]:
+    def _problems_of(self, field: ResultField, value: Any) -> Iterator[str]:
         try:
             shown = self._value(field, value)
         except _WrongResponseError as wrong:
@@ -189,7 +194,7 @@ class ResponseReader:
         except LiveReadError as refused:
             yield f"{field.name}: {refused.message}"
         else:
-            if field.type == "url" and shown is not None and not shown.text:
+            if shown is REFUSED_LINK:
                 yield f"{field.name} leads to an address that links does not allow"
 
     def _value(self, field: ResultField, value: Any) -> ShownValue | None:
@@ -209,7 +214,7 @@ class ResponseReader:
         _check_declared(field, key)
         text = field.values.get(key, text)
         if field.type == "url" and not is_allowed_link(text, self.connector.links):
-            return ShownValue("")
+            return REFUSED_LINK
         return ShownValue(text, field.tones.get(key, "neutral"))
 
     def _check_whose(self, field: ResultField, value: Any) -> None:
@@ -332,7 +337,7 @@ def element_data(element: ConnectorElement, *, operation: Operation, reading: Re
     target = reading.single[element.link]
     if target is None:
         return None
-    if not target.text:
+    if target is REFUSED_LINK:
         raise LiveReadError(
             ElementProblem.SYSTEM_INVALID, "The system's link leads to an address that is not allowed."
         )
@@ -369,7 +374,8 @@ def _values(
 def names_another(names: Sequence[str], name: str) -> str | None:
     """Return the first name of a question that is not of a thing with this name; None where all are.
 
-    A misspelt name is the same, and so is one that is a part of the other: "statin" of "atorvastatin".
+    ``names``: folded, as ``LiveExamples.names`` returns them. A misspelt name is the same, and so is one that
+    is a part of the other: "statin" of "atorvastatin".
     """
     words = _WORD.findall(fold(name))
     for known_name in names:
