@@ -16,7 +16,8 @@ import pytest
 
 from assistant.domain.errors import RecordsUnavailableError
 from assistant.process.aws import open_client
-from assistant.stores.dynamodb_table import DynamoDbCalls, DynamoDbRefusal
+from assistant.stores.dynamodb_table import DynamoDbCalls, DynamoDbRefusal, DynamoDbTable
+from assistant.stores.table import ABSENT, keyed
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
 
 ATTEMPTS = 3
@@ -169,6 +170,29 @@ async def test_a_clock_that_is_wrong_is_put_right() -> None:
         for _ in range(2):
             assert await calls.call("GetItem", {}) == {"Item": {}}
     assert len(exchanges) == 3
+
+
+async def test_a_transaction_whose_response_is_lost_is_sent_again_as_the_same() -> None:
+    """With another token DynamoDB would find the rows that it wrote, and refuse the second one."""
+    sent: list[Exchange] = []
+
+    async def script(exchange: Exchange) -> None:
+        sent.append(exchange)
+        await (reset_midway if len(sent) == 1 else well)(exchange)
+
+    async with (
+        scripted_http(script) as server,
+        open_client("dynamodb", region="us-east-1", endpoint_url=server.url) as client,
+    ):
+        table = DynamoDbTable(client, name="t")
+        rows = [(keyed(("p", name)), ABSENT) for name in ("first", "second")]
+        try:
+            assert await table.transact(rows)
+        finally:
+            await table.close()
+    tokens = [orjson.loads(exchange.body).get("ClientRequestToken") for exchange in server.exchanges]
+    assert tokens == [tokens[0]] * 2
+    assert tokens[0]
 
 
 def _refusal(code: str) -> bytes:

@@ -16,6 +16,7 @@ from assistant.domain.errors import DependencyError, DocumentInvalidError
 from assistant.process.aws import ClientLimits, open_client
 from assistant.stores import s3
 from assistant.stores.documents import StoredDocuments
+from assistant.stores.s3 import S3Blobs
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
 from tests.emulated_aws import create_documents_bucket, documents_in
@@ -73,6 +74,19 @@ async def test_an_object_is_encrypted_with_the_key_and_carries_its_checksum(buck
     assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", bucket.key_id)
     assert head["ContentType"] == "application/json"
     assert base64.b64decode(head["ChecksumSHA256"]) == hashlib.sha256(body).digest()
+
+
+async def test_an_object_that_comes_in_parts_is_encrypted_with_the_key(bucket: Bucket) -> None:
+    """Also where the bucket's own default is another key."""
+    plain = f"{bucket.name}-parts"
+    await create_documents_bucket(bucket.client, bucket=plain)
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"whole"
+
+    await S3Blobs(bucket.client, bucket=plain, kms_key_id=bucket.key_id).store("file", parts())
+    head = await bucket.client.head_object(Bucket=plain, Key="file")
+    assert (head["ServerSideEncryption"], head.get("SSEKMSKeyId")) == ("aws:kms", bucket.key_id)
 
 
 @pytest.mark.parametrize("document_id", ["..", "\\..\\..", "%2e%2e%2f", "é" * 256, "a" * 256, "{tenant}"])

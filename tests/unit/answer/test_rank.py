@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
+
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.choose import Evidence
 from assistant.answer.rank import DOCUMENTS_READ, Ranked
@@ -15,11 +17,13 @@ from assistant.answer.scores import (
     Weights,
     WeightsFile,
     best_first,
+    candidates,
     standardised,
 )
 from assistant.answer.sources import EvidenceQuery, SearchScope
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.clock import Deadline
+from assistant.domain.documents import PassageHit, Retrieved
 from assistant.text.language import language
 from tests.fakes.answering import FakeTenant, document, vector_of
 
@@ -31,6 +35,18 @@ def weights(**features: float) -> Weights:
 def test_a_candidate_that_a_leg_did_not_find_has_the_leg_s_lowest_score() -> None:
     standard = standardised({"a": {"x": 5.0}, "b": {"x": 2.0}, "c": {}}, ["x"])
     assert standard["c"]["x"] == standard["b"]["x"] < standard["a"]["x"]
+
+
+def test_a_candidate_has_the_scores_of_its_best_passages() -> None:
+    hits = (
+        PassageHit("a#0", "a", 5.0, 0.9),
+        PassageHit("a#1", "a", 2.0, 0.5),
+        PassageHit("a#2", "a", 1.0, 0.1),
+    )
+    found = candidates(Retrieved(passages=(), best_cosine=0.9, index_version="v", hits=hits))
+    assert found == {
+        "a": {"passage_score": 5.0, "passage_cosine": 0.9, "passage_cosine_2": pytest.approx(0.7)}
+    }
 
 
 def test_scores_that_differ_beyond_four_decimals_are_equal() -> None:
@@ -98,6 +114,14 @@ async def test_a_document_that_went_away_is_not_the_best() -> None:
     found = await evidence("claim came back with code 80", tenant)
     assert found.best is not None
     assert found.best.card.document_id != "eighty"
+
+
+async def test_a_title_that_is_near_passes_the_gate_though_no_passage_is() -> None:
+    question = "Which refills wait?"
+    far = document("d", "Ask the prescriber of the medicine for a new one.", title=question)
+    found, _ = await ranked_of(question, FakeTenant().with_documents(far))
+    assert max(hit.cosine or 0.0 for hit in found.hits.retrieved.hits) < 0.9
+    assert (found.gate.passed, found.gate.best_cosine) == (True, 1.0)
 
 
 # Units

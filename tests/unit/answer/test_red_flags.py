@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from assistant.answer import red_flags
 from assistant.answer.red_flags import (
     STEP_WORDS,
     WINDOW_WORDS,
@@ -114,6 +115,15 @@ def test_one_piece_about_an_emergency_makes_the_message_one_and_names_its_flags(
     assert judged.score == pytest.approx(0.7 * fire + 0.3 * whole)
     assert judged.likely == ["fire", "storm"]
     assert Judged.of(FLAT, ["all", "calm"], [(0.0, 0.0), (-1.0, 0.0)]).score < FLAT.least_score
+
+
+def test_only_a_message_that_the_weights_call_an_emergency_raises_its_flags(
+    embedder: FakeEmbedder, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(red_flags, "shipped_weights", lambda: FLAT)
+    flags = RedFlags(shipped_tenant("fire", "flood", model="m"), embedder=embedder, clock=clock)
+    assert flags.raised("calm", {"calm": (-1.0, 0.0)}) == ()
+    assert [flag.name for flag in flags.raised("flames", {"flames": (1.0, 1.0)})] == ["fire"]
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,11 @@ def test_a_value_of_another_unit_is_marked() -> None:
     assert wrong == Checked(Support.UNSUPPORTED, "check", ("4400",), ("value_not_cited",))
 
 
+def test_a_number_in_words_that_the_cited_unit_lacks_is_marked() -> None:
+    wrong = CHECKER.check("Pens are blue in two cases.", [(2, 1)])
+    assert wrong == Checked(Support.UNSUPPORTED, "check", ("2",), ("value_not_cited",))
+
+
 def test_two_cited_units_carry_a_sentence_together() -> None:
     assert CHECKER.check("Pens are blue and caps are red.", [(2, 1), (2, 2)]).support is Support.SUPPORTED
 

@@ -55,6 +55,21 @@ async def test_a_withdrawn_document_may_be_added_again(knowledge: Knowledge) -> 
     assert await knowledge.found() == {"refill": ["Wait until day 24."]}
 
 
+async def test_a_message_of_a_withdrawal_that_comes_late_removes_nothing_that_is_live_again(
+    knowledge: Knowledge,
+) -> None:
+    await knowledge.add(document())
+    await knowledge.work()
+    await knowledge.withdraw("refill")
+    await knowledge.work()
+    await knowledge.add(document())
+    await knowledge.work()
+    await knowledge.stores.withdrawals.send_many(["refill"])
+    await knowledge.work()
+    assert await knowledge.stores.withdrawals.depth() == 0
+    assert await knowledge.found() == {"refill": ["Wait until day 24."]}
+
+
 async def test_a_withdrawal_during_processing_is_not_undone(knowledge: Knowledge) -> None:
     asked, go_on = asyncio.Event(), asyncio.Event()
 

@@ -132,6 +132,13 @@ async def test_a_body_is_refused_before_it_is_read_and_a_chunked_one_takes_its_b
     assert (taken, sender.taken) == ([7, 99], 0)
 
 
+async def test_a_chunked_body_may_be_as_large_as_the_limit_and_no_byte_larger() -> None:
+    chunked = scope(transfer_encoding="chunked")
+    assert await read_body(chunked, Sender([b"x" * 60, b"x" * 39]).receive, limit_bytes=99) == b"x" * 99
+    with pytest.raises(TooLargeError):
+        await read_body(chunked, Sender([b"x" * 60, b"x" * 40]).receive, limit_bytes=99)
+
+
 async def test_a_client_that_leaves_is_told_apart() -> None:
     with pytest.raises(ClientGoneError):
         await read_body(scope(), Sender([b"x"], leaves=True).receive)
