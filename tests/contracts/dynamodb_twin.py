@@ -11,7 +11,7 @@ from assistant.domain.clock import Clock
 from assistant.domain.errors import DependencyError
 from assistant.options.feedback.mover import StoredOutbox
 from assistant.options.live.stored import StoredLiveReads, StoredSentValues
-from assistant.options.sources.stored import StoredSourceRuns
+from assistant.options.sources.run import StoredSourceRuns
 from assistant.process.aws import open_client
 from assistant.stores.desk import StoredDesk
 from assistant.stores.documents import StoredStates

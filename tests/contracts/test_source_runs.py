@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from assistant.options.sources.ports import SourceRun
+from assistant.options.sources.run import SourceRun
 from tests.contracts.twins import Twin
 
 AT = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)

@@ -15,7 +15,7 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
 from assistant.options.feedback.mover import StoredOutbox
 from assistant.options.live.stored import StoredLiveReads, SystemSwitches
-from assistant.options.sources.stored import StoredSourceRuns
+from assistant.options.sources.run import StoredSourceRuns
 from assistant.service.identity import KeySource
 from assistant.stores.blobs import Blobs
 from assistant.stores.captures import StoredCaptures

@@ -18,7 +18,7 @@ from assistant.domain.answers import Act, AgentAct, Sent, Verdict, VerdictLabel
 from assistant.domain.audit import AccessQuery, LiveRead, LiveReadQuery
 from assistant.domain.desk import Case, CaseReason, CaseState, DeskItem, DeskKind
 from assistant.domain.documents import DocumentState
-from assistant.options.sources.ports import SourceRun
+from assistant.options.sources.run import SourceRun
 from assistant.stores.ports import ValuesOfSent
 from tests.contracts import samples
 from tests.fakes.tenant_stores import TenantStores

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from assistant.options.feedback.mover import StoredOutbox
     from assistant.options.feedback.store import StoredFeedback
     from assistant.options.live.stored import StoredLiveReads, StoredSentValues
-    from assistant.options.sources.stored import StoredSourceRuns
+    from assistant.options.sources.run import StoredSourceRuns
 
 
 class TenantStores(EmbeddedTenant):
@@ -59,7 +59,7 @@ class TenantStores(EmbeddedTenant):
 
     @cached_property
     def source_runs(self) -> StoredSourceRuns:
-        from assistant.options.sources.stored import SOURCE_RUNS
+        from assistant.options.sources.run import SOURCE_RUNS
 
         return self.get(SOURCE_RUNS)
 

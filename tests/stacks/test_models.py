@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.options.models_lab.jumpstart import TrialPlace
-from assistant.options.models_lab.stack.trials import trial_endpoints
+from assistant.options.models_lab.stack.models import trial_endpoints
 from stacks.models.stack import ModelsStack
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant

@@ -25,11 +25,15 @@ from assistant.domain.desk import (
     Case,
     CaseReason,
     CaseState,
+    DeskCase,
     DeskCaseLine,
     DeskDocument,
     DeskGap,
     DeskItem,
     DeskKind,
+    DeskRevision,
+    DeskSent,
+    DeskVerdict,
     body_of_item,
     case_id,
     first_revision,
@@ -149,17 +153,6 @@ class CaseFilter:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CaseReading:
-    """One case, whole."""
-
-    stored: StoredCase
-    answer: StoredAnswer | None
-    """Under the reader's own labels; None where the record is missing."""
-    history: tuple[DeskItem, ...]
-    """All revisions, oldest first."""
-
-
 async def open_case(store: StoredDesk, case: Case, *, by: str, note: str = "") -> DeskItem | None:
     """Open the one case of its answer and reason; return the one that is there already, if there is one.
 
@@ -230,8 +223,9 @@ class ReviewDesk:
             raise not_found()
         return stored
 
-    async def one(self, case_id: str, *, identity: Identity) -> CaseReading:
-        """Return a case with its answer's texts. Raises as ``find``, and DependencyError."""
+    async def read(self, case_id: str, *, identity: Identity) -> DeskCase:
+        """Return a case with its answer's texts, under the reader's own labels. Raises as ``find``, and
+        DependencyError."""
         stored = await self.find(case_id, identity=identity)
         titles = await self._services.titles(stored.case.documents, identity=identity)
         await self._services.record_read(f"case:{case_id}", titles, identity=identity)
@@ -240,7 +234,7 @@ class ReviewDesk:
         except NotFoundError:  # nothing of the record is kept
             answer = None
         history = await self._services.store.history(DeskKind.CASE, case_id)
-        return CaseReading(stored, answer, tuple(history))
+        return _desk_case(stored, answer, history)
 
     async def gaps(self, *, identity: Identity) -> list[DeskGap]:
         """Return the gaps with open cases, the largest first."""
@@ -254,20 +248,18 @@ class ReviewDesk:
             await self._services.record_read("gaps", {}, identity=identity)
         questions = await self._questions(first)
         gaps: list[DeskGap] = []
-        for gap, cases in by_gap.items():
-            examples = [
-                questions[one.case.answer_id] for one in shown[gap] if one.case.answer_id in questions
-            ]
-            gaps.append(
-                DeskGap(
-                    gap=gap,
-                    count=sum(1 + case.joined for case in cases),
-                    title=examples[0] if examples else gap,
-                    examples=tuple(examples),
-                    case_ids=tuple(case.item.item_id for case in cases),
-                )
+        for name, cases in by_gap.items():
+            answer_ids = [stored.case.answer_id for stored in shown[name]]
+            examples = tuple(questions[answer_id] for answer_id in answer_ids if answer_id in questions)
+            gap = DeskGap(
+                gap=name,
+                count=sum(1 + case.joined for case in cases),
+                title=examples[0] if examples else name,
+                examples=examples,
+                case_ids=tuple(case.item.item_id for case in cases),
             )
-        return sorted(gaps, key=lambda one: (-one.count, one.title))
+            gaps.append(gap)
+        return sorted(gaps, key=lambda gap: (-gap.count, gap.title))
 
     async def export(self, *, identity: Identity) -> AsyncIterator[DeskCaseLine]:
         """Yield the visible cases, the latest opened first."""
@@ -277,9 +269,10 @@ class ReviewDesk:
             for line in await self._lines(page, identity=identity, subject="export"):
                 yield line
 
-    async def put_case(self, stored: StoredCase, case: Case, *, by: str, note: str) -> None:
-        """Add a revision of a case. Raises ConflictError when another one was made meanwhile."""
-        await self._services.put_next(stored.item, case, by=by, note=note)
+    async def put_case(self, stored: StoredCase, update: Mapping[str, object], *, by: str, note: str) -> None:
+        """Add the revision of a case with these fields. Raises ConflictError when another one was made
+        meanwhile."""
+        await self._services.put_next(stored.item, stored.case.model_copy(update=update), by=by, note=note)
 
     async def _visible(self, identity: Identity, states: Iterable[CaseState]) -> list[StoredCase]:
         """Return the visible cases in these states that joined no other one, the latest opened first."""
@@ -292,7 +285,7 @@ class ReviewDesk:
         first = [
             StoredCase(item, case, joined[item.item_id]) for item, case in visible if case.joined is None
         ]
-        return sorted(first, key=lambda one: one.place, reverse=True)
+        return sorted(first, key=lambda stored: stored.place, reverse=True)
 
     async def _lines(
         self, cases: Sequence[StoredCase], *, identity: Identity, subject: str
@@ -324,6 +317,30 @@ class ReviewDesk:
         answer_ids = dict.fromkeys(stored.case.answer_id for stored in cases)
         records = await read_records(self._services.records, answer_ids)
         return {record.answer_id: record.question for record in records}
+
+
+def _desk_case(stored: StoredCase, answer: StoredAnswer | None, history: Iterable[DeskItem]) -> DeskCase:
+    """Return the case as it is served; without an answer's texts where ``answer`` is None."""
+    verdicts, sent = ((), ()) if answer is None else (answer.verdicts, answer.sent)
+    better = [marked.verdict.better_text for marked in verdicts if marked.verdict.better_text]
+    revisions = [
+        DeskRevision(**fields_of(body_of_item(item, Case), DeskRevision) | fields_of(item, DeskRevision))
+        for item in history
+    ]
+    return DeskCase(
+        case_id=stored.item.item_id,
+        revision=stored.item.revision,
+        case=stored.case,
+        asked="" if answer is None else answer.record.question,
+        shown="" if answer is None else answer.record.text,
+        sent=tuple(DeskSent(at=sending.at, text=sending.sent.text) for sending in sent),
+        better_text=better[-1] if better else None,
+        verdicts=tuple(
+            DeskVerdict(at=marked.at, **fields_of(marked.verdict, DeskVerdict)) for marked in verdicts
+        ),
+        sources=() if answer is None else answer.sources,
+        history=tuple(revisions),
+    )
 
 
 async def read_cases(store: StoredDesk, lists: Iterable[str]) -> AsyncIterator[tuple[DeskItem, Case]]:

@@ -18,12 +18,12 @@ from typing import Self
 
 import structlog
 
-from assistant.domain.answers import Verdict, VerdictLabel
+from assistant.domain.answers import RecordId, Verdict, VerdictLabel
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind, body_of_item, case_id, first_revision
 from assistant.domain.errors import ConflictError, OpenCasesError, RecordsUnavailableError
+from assistant.domain.public import PublicModel
 from assistant.options.desk.cases import CLOSED
-from assistant.options.desk.domain import CaseIndex
 from assistant.options.desk.section import most_open_cases
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
 from assistant.stores.desk import DESK, StoredDesk
@@ -140,6 +140,12 @@ async def refuse_above(most: int, *, store: StoredDesk, verdict: Verdict, answer
             f"Your work has opened {len(index.case_ids)} cases that wait for a reviewer; this tenant allows"
             f" {most} ([review] open_cases_per_agent). Mark it again when reviewers have closed some."
         )
+
+
+class CaseIndex(PublicModel):
+    """Body of an item of the kind ``case_index``."""
+
+    case_ids: tuple[RecordId, ...]
 
 
 @dataclass(frozen=True, slots=True)

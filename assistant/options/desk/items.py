@@ -38,6 +38,7 @@ from assistant.domain.desk import (
 from assistant.domain.documents import DocumentStatus
 from assistant.domain.errors import AssistantError, ConflictError, ForbiddenError, InvalidRequestError
 from assistant.domain.identity import Identity, Role
+from assistant.options.desk.approved import REMOVED_TEXT, ApprovedAnswer
 from assistant.options.desk.cases import (
     OPENED_AGAIN,
     DeskServices,
@@ -48,7 +49,6 @@ from assistant.options.desk.cases import (
     not_found,
     read_cases,
 )
-from assistant.options.desk.domain import REMOVED_TEXT, ApprovedAnswer
 from assistant.options.desk.upkeep import DocumentQuestions
 from assistant.stores.desk import Contents
 
@@ -414,8 +414,8 @@ class Resolutions:
         elif asked.glossary_entry is not None:
             body = await items.glossary_entry(asked.glossary_entry, identity=identity)
         else:
-            case = _without_item(stored.case, asked)
-            return await self._desk.put_case(stored, case, by=identity.agent, note=asked.note)
+            update = _without_item(stored.case, asked)
+            return await self._desk.put_case(stored, update, by=identity.agent, note=asked.note)
         item_id = hashlib.sha256(f"{case_id}#{asked.revision}".encode()).hexdigest()[:32]
         item = await items.put_new(item_id, body, identity=identity, note=asked.note)
         is_live = served_body(item).state is ItemState.LIVE
@@ -427,8 +427,7 @@ class Resolutions:
             "approved_by": None,
         }
         try:
-            case = stored.case.model_copy(update=update)
-            await self._desk.put_case(stored, case, by=identity.agent, note=asked.note)
+            await self._desk.put_case(stored, update, by=identity.agent, note=asked.note)
         except ConflictError:
             with suppress(AssistantError):  # the item stays listed, and can be withdrawn there
                 await items.move(item, body, ItemState.WITHDRAWN, identity=identity, note=_TAKEN_BACK)
@@ -446,12 +445,11 @@ class Resolutions:
         if asked.approve:
             if item is not None and served_body(item).state is not ItemState.LIVE:  # else its answer was lost
                 await self._items.approve(item, identity=identity, note=asked.note)
-            update: dict[str, object] = {"state": CaseState.RESOLVED, "approved_by": identity.agent}
+            update: Mapping[str, object] = {"state": CaseState.RESOLVED, "approved_by": identity.agent}
         else:
             await self._withdraw(item, identity=identity, note=asked.note)
-            update = dict(OPENED_AGAIN)
-        case = stored.case.model_copy(update=update)
-        await self._desk.put_case(stored, case, by=identity.agent, note=asked.note)
+            update = OPENED_AGAIN
+        await self._desk.put_case(stored, update, by=identity.agent, note=asked.note)
 
     async def reopen(self, case_id: str, asked: CaseReopening, *, identity: Identity) -> None:
         """Open a case again, and withdraw what its resolution made."""
@@ -460,8 +458,7 @@ class Resolutions:
             raise ConflictError("The case is open already.")
         item = await self._item_of(stored.case, identity=identity)
         await self._withdraw(item, identity=identity, note=asked.note)
-        case = stored.case.model_copy(update=OPENED_AGAIN)
-        await self._desk.put_case(stored, case, by=identity.agent, note=asked.note)
+        await self._desk.put_case(stored, OPENED_AGAIN, by=identity.agent, note=asked.note)
 
     async def _item_of(self, case: Case, *, identity: Identity) -> DeskItem | None:
         """Return the item that the case's resolution made. Raises NotFoundError where the caller may not see
@@ -484,15 +481,13 @@ class Resolutions:
         return stored
 
 
-def _without_item(case: Case, asked: CaseResolution) -> Case:
-    """Return the case after a dismissal or a correction: the first asks the owner, the next one says that it
-    is done."""
+def _without_item(case: Case, asked: CaseResolution) -> Mapping[str, object]:
+    """Return what a dismissal or a correction changes: the first correction asks the owner, the next one says
+    that it is done."""
     if asked.kind == "dismissed":
         state = CaseState.DISMISSED
     elif not case.documents:
         raise InvalidRequestError("No document belongs to this case, so no owner can be asked.")
     else:
         state = CaseState.RESOLVED if case.state is CaseState.ASKED_OWNER else CaseState.ASKED_OWNER
-    return case.model_copy(
-        update={"state": state, "resolution": Resolution(kind=asked.kind, note=asked.note)}
-    )
+    return {"state": state, "resolution": Resolution(kind=asked.kind, note=asked.note)}

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from assistant.answer.stored import ReadAnswers
 from assistant.domain.answers import Verdict
 from assistant.domain.identity import Identity
+from assistant.options.desk.approved import matcher_for
 from assistant.options.desk.cases import DeskServices
 from assistant.options.desk.gaps import GapUpkeep
 from assistant.options.desk.intake import refuse_above
 from assistant.options.desk.preview import PreviewAnswer, QuestionVectors
 from assistant.options.desk.section import most_open_cases
-from assistant.options.desk.serving import matcher_for
 from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions
 from assistant.stores.desk import DESK
 from assistant.text.language import language

@@ -16,9 +16,8 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.desk import DeskCaptured, DeskNear, DeskPreview, PreviewRequest
 from assistant.domain.identity import Identity
 from assistant.domain.public import fields_of
-from assistant.options.desk.approved import ApprovedAnswers, LiveAnswer, Reason
+from assistant.options.desk.approved import ApprovedAnswer, ApprovedAnswers, LiveAnswer, Reason
 from assistant.options.desk.cases import DeskServices, read_records
-from assistant.options.desk.domain import ApprovedAnswer
 from assistant.stores.ports import TextEmbedder
 
 MOST_QUESTIONS = 200

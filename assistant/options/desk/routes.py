@@ -16,7 +16,6 @@ from starlette.responses import StreamingResponse
 
 from assistant.domain import desk as bodies
 from assistant.domain.desk import (
-    Case,
     CaseApproval,
     CaseReason,
     CaseReopening,
@@ -30,12 +29,11 @@ from assistant.domain.desk import (
     PreviewRequest,
     Restoring,
     StateChange,
-    body_of_item,
 )
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import RecordId, fields_of
-from assistant.options.desk.cases import CaseFilter, CaseReading, DeskServices, ReviewDesk
-from assistant.options.desk.domain import ApprovedAnswer
+from assistant.options.desk.approved import ApprovedAnswer
+from assistant.options.desk.cases import CaseFilter, DeskServices, ReviewDesk
 from assistant.options.desk.items import MODELS, DeskItems, Resolutions, served_body
 from assistant.options.desk.preview import PreviewAnswer
 from assistant.options.desk.upkeep import DocumentQuestions
@@ -113,7 +111,7 @@ async def list_cases(
 @router.get("/v1/desk/cases/{case_id}", **declared(404))
 async def read_case(desk: _Desk, caller: _Reviewer, case_id: RecordId) -> bodies.DeskCase:
     """Return one case: what was asked, shown and sent, and all its revisions. The read is recorded."""
-    return _case(await desk.one(case_id, identity=caller))
+    return await desk.read(case_id, identity=caller)
 
 
 @router.post("/v1/desk/cases/{case_id}/resolution", **_decides(404, 409, body=CaseResolution))
@@ -131,7 +129,7 @@ async def resolve_case(
     it is live within seconds.
     """
     await decisions.resolve(case_id, asked, identity=caller)
-    return _case(await desk.one(case_id, identity=caller))
+    return await desk.read(case_id, identity=caller)
 
 
 @router.post("/v1/desk/cases/{case_id}/approval", **_decides(404, 409, body=CaseApproval))
@@ -144,7 +142,7 @@ async def approve_case(
 ) -> bodies.DeskCase:
     """Approve what another person proposed, or refuse it: then the case is open again."""
     await decisions.approve(case_id, asked, identity=caller)
-    return _case(await desk.one(case_id, identity=caller))
+    return await desk.read(case_id, identity=caller)
 
 
 @router.post("/v1/desk/cases/{case_id}/reopen", **_decides(404, 409, body=CaseReopening))
@@ -157,7 +155,7 @@ async def reopen_case(
 ) -> bodies.DeskCase:
     """Open a case again. What its resolution made is withdrawn; it can be put back under its item."""
     await decisions.reopen(case_id, asked, identity=caller)
-    return _case(await desk.one(case_id, identity=caller))
+    return await desk.read(case_id, identity=caller)
 
 
 @router.get("/v1/desk/gaps", **declared())
@@ -240,54 +238,32 @@ async def export_desk(
     `contents` that the refusal tells and no case or item changed meanwhile.
     """
     await tenant.two_people.admit("export", "desk", by=caller.agent, contents=items.contents, named=contents)
-    lines = _export(desk, items, caller)
-    first = await anext(lines, "")  # a store that is down is a status, not a broken stream
+    return await exported(_export(desk, items, caller), "application/x-ndjson", name="desk.ndjson")
+
+
+async def exported(lines: AsyncIterator[str], media_type: str, *, name: str) -> StreamingResponse:
+    """Return lines as a file to save. A store that is down at the first line is a status, not a broken
+    stream."""
+    first = await anext(lines, "")
 
     async def whole() -> AsyncIterator[str]:
         yield first
         async for line in lines:
             yield line
 
-    headers = {"content-disposition": 'attachment; filename="desk.ndjson"'}
-    return StreamingResponse(whole(), media_type="application/x-ndjson", headers=headers)
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(whole(), media_type=media_type, headers=headers)
 
 
 async def _export(desk: ReviewDesk, items: DeskItems, caller: Identity) -> AsyncIterator[str]:
     async for case in desk.export(identity=caller):
-        yield _exported(bodies.DeskExportLine(case=case))
+        yield _line(bodies.DeskExportLine(case=case))
     for item in await items.list(list(MODELS), identity=caller):
-        yield _exported(bodies.DeskExportLine(item=_item(item)))
+        yield _line(bodies.DeskExportLine(item=_item(item)))
 
 
-def _exported(line: BaseModel) -> str:
+def _line(line: BaseModel) -> str:
     return line.model_dump_json(exclude_none=True) + "\n"
-
-
-def _case(reading: CaseReading) -> bodies.DeskCase:
-    answer, item = reading.answer, reading.stored.item
-    verdicts = () if answer is None else answer.verdicts
-    better = [verdict.verdict.better_text for verdict in verdicts if verdict.verdict.better_text]
-    sent = () if answer is None else answer.sent
-    return bodies.DeskCase(
-        case_id=item.item_id,
-        revision=item.revision,
-        case=reading.stored.case,
-        asked="" if answer is None else answer.record.question,
-        shown="" if answer is None else answer.record.text,
-        sent=tuple(bodies.DeskSent(at=sending.at, text=sending.sent.text) for sending in sent),
-        better_text=better[-1] if better else None,
-        verdicts=tuple(
-            bodies.DeskVerdict(at=verdict.at, **fields_of(verdict.verdict, bodies.DeskVerdict))
-            for verdict in verdicts
-        ),
-        sources=() if answer is None else answer.sources,
-        history=tuple(_revision(revision) for revision in reading.history),
-    )
-
-
-def _revision(item: DeskItem) -> bodies.DeskRevision:
-    shown = fields_of(body_of_item(item, Case), bodies.DeskRevision) | fields_of(item, bodies.DeskRevision)
-    return bodies.DeskRevision(**shown)
 
 
 async def _history(

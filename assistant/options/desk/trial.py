@@ -14,9 +14,7 @@ from assistant.domain.public import PublicModel
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import load_questions, load_rows
 from assistant.evaluation.trials import embedded
-from assistant.options.desk.approved import LiveAnswer
-from assistant.options.desk.domain import ApprovedAnswer
-from assistant.options.desk.serving import matcher_for
+from assistant.options.desk.approved import ApprovedAnswer, LiveAnswer, matcher_for
 
 
 class ApprovedItem(PublicModel):

@@ -16,12 +16,14 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date
+from pathlib import Path
 
 import structlog
 
 from assistant.documents.files import SourceDocument
 from assistant.documents.readable import pages_of
 from assistant.documents.sources import Writer
+from assistant.documents.withdraw import KeptTexts, Stores
 from assistant.domain.desk import (
     BoundSource,
     Case,
@@ -43,6 +45,7 @@ from assistant.domain.errors import (
     InvalidRequestError,
     NotFoundError,
 )
+from assistant.options.desk.approved import REMOVED_TEXT, ApprovedAnswer
 from assistant.options.desk.cases import (
     CLOSED,
     OPENED_AGAIN,
@@ -53,8 +56,7 @@ from assistant.options.desk.cases import (
     open_case,
     read_cases,
 )
-from assistant.options.desk.domain import REMOVED_TEXT, ApprovedAnswer
-from assistant.stores.desk import StoredDesk
+from assistant.stores.desk import DESK, StoredDesk
 
 UPKEEP_EVERY_S = 10.0
 _REVIEWS_EVERY_S = 3600.0
@@ -456,3 +458,23 @@ def _source(bound: BoundSource, status: DocumentStatus | None) -> str:
     if bound.content_hash == status.live_content_hash or is_on_its_way:
         return ""
     return f"Its source {bound.document_id} has another content since {status.updated_at:%Y-%m-%d %H:%M} UTC."
+
+
+# The receipt of a withdrawal
+
+
+async def _counts(stores: Stores, document_id: str) -> Mapping[str, int]:
+    resting = await ApprovedTexts(await stores.of(DESK)).resting()
+    return {"approved_answers": len(resting.get(document_id, []))}
+
+
+async def _remove(stores: Stores, document_id: str) -> int:
+    return await ApprovedTexts(await stores.of(DESK)).remove(document_id)
+
+
+KEPT = KeptTexts(
+    places=Path(__file__).with_name("receipt_places.toml"),
+    counts=_counts,
+    remove=_remove,  # else the service does, when it runs
+)
+"""Approved answers in the receipt."""

@@ -98,9 +98,6 @@ def show(options: GlobalOptions, value: object, *parts: str | Table) -> None:
 
 # --- capture ----------------------------------------------------------------------------------------------
 Hours = Annotated[int, Option("--hours", min=1, max=24 * 90, metavar="N", help="How far back.")]
-Only = Annotated[
-    list[str] | None, Option(metavar="FAULT", help=f"Of {', '.join(get_args(CallFault))}. Repeatable.")
-]
 OfDeployment = Annotated[
     bool, Option("--deployed", help="Of a deployment, which ASSISTANT_PREPARE_… names: inside its network.")
 ]
@@ -111,7 +108,9 @@ def list_calls(
     context: typer.Context,
     tenant: Tenant,
     hours: Hours = 24,
-    only: Only = None,
+    only: Annotated[
+        list[str] | None, Option(metavar="FAULT", help=f"Of {', '.join(get_args(CallFault))}. Repeatable.")
+    ] = None,
     slow_s: Annotated[float, Option(min=0.1, metavar="S", help="An answer is slow from then on.")] = 10.0,
     deployed: OfDeployment = False,
 ) -> None:

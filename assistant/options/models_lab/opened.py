@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from assistant.domain.desk import DeskKind
-from assistant.options.desk.domain import ApprovedAnswer
+from assistant.options.desk.approved import ApprovedAnswer
 from assistant.options.feedback.events import FeedbackText
 from assistant.options.feedback.opened import LearningStores
 from assistant.options.feedback.patients import PatientsDataFilter

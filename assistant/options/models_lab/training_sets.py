@@ -32,7 +32,7 @@ from assistant.answer.reply_prompt import PROMPT, read_lines, reply_messages
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError, InvalidRequestError
-from assistant.options.desk.domain import ApprovedAnswer
+from assistant.options.desk.approved import ApprovedAnswer
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind, FeedbackText
 from assistant.options.feedback.patients_opened import PatientDataFilter
 from assistant.options.feedback.section import kept_of

@@ -21,8 +21,9 @@ from assistant.domain.desk import DeskKind, body_of_item
 from assistant.domain.errors import ConflictError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import RecordId, csv_line
+from assistant.options.desk.approved import ApprovedAnswer
 from assistant.options.desk.cases import DeskServices, not_found
-from assistant.options.desk.domain import ApprovedAnswer
+from assistant.options.desk.routes import exported
 from assistant.options.recall import domain
 from assistant.options.recall.domain import Recall, RecallChange, RecallDecision, RecallRevision, RecallState
 from assistant.options.recall.lines import KeptContents
@@ -245,15 +246,7 @@ async def export_recalls(
     pages: Any = reading.changes if what == "changes" else partial(reading.page, None, None)
     rows = _every(partial(pages, identity=caller))
     lines = (f"{row.model_dump_json()}\n" async for row in rows) if form == "ndjson" else _csv(rows)
-    first = await anext(lines, "")  # a store that is down is a status, not a broken stream
-
-    async def whole() -> AsyncIterator[str]:
-        yield first
-        async for line in lines:
-            yield line
-
-    headers = {"content-disposition": f'attachment; filename="recall-{what}.{form}"'}
-    return StreamingResponse(whole(), media_type=_MEDIA_TYPES[form], headers=headers)
+    return await exported(lines, _MEDIA_TYPES[form], name=f"recall-{what}.{form}")
 
 
 async def _csv(rows: AsyncIterator[Recall | RecallChange]) -> AsyncIterator[str]:

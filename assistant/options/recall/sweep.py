@@ -20,9 +20,8 @@ from assistant.domain.answers import APPROVED_PREFIX, AnswerRecord, QuotedUnit, 
 from assistant.domain.desk import DeskKind, ItemState, body_of_item
 from assistant.domain.documents import DocumentState, DocumentStatus, ParsedDocument
 from assistant.domain.errors import AssistantError, DocumentInvalidError
-from assistant.options.desk.approved import approved_hash
+from assistant.options.desk.approved import REMOVED_TEXT, ApprovedAnswer, approved_hash
 from assistant.options.desk.cases import DeskServices
-from assistant.options.desk.domain import REMOVED_TEXT, ApprovedAnswer
 from assistant.options.desk.upkeep import is_expired
 from assistant.options.recall import domain
 from assistant.options.recall.domain import GONE, KnownContent, RecallRevision, RecallState, SentReply

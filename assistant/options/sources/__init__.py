@@ -1,1 +1,1 @@
-"""Connectors of wikis and databases: adapters of ``assistant.options.sources.ports``."""
+"""Connectors of wikis and databases: adapters of ``assistant.options.sources.connector``."""

@@ -14,8 +14,7 @@ from typer import Argument, Option
 from assistant.client import Patience
 from assistant.documents.sources import KnowledgeSources
 from assistant.options.sources.opened import LocalSecrets, connected_sources, sync_of
-from assistant.options.sources.ports import SourceRun
-from assistant.options.sources.stored import SOURCE_RUNS
+from assistant.options.sources.run import SOURCE_RUNS, SourceRun
 from assistant.terminal.sending import OWNER, open_target
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, age, plain, table
 

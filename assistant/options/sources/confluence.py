@@ -16,8 +16,13 @@ from pydantic import AliasChoices, AliasPath, BaseModel, Field, ValidationError
 
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import DependencyError, DocumentInvalidError
-from assistant.options.sources.calls import ServerFailedError, WikiHttp
-from assistant.options.sources.ports import ChangedItem, ChangePage, FetchedItem
+from assistant.options.sources.connector import (
+    ChangedItem,
+    ChangePage,
+    FetchedItem,
+    ServerFailedError,
+    WikiHttp,
+)
 from assistant.options.sources.section import ConfluenceConnector
 
 _MOST_ANCESTORS = 250

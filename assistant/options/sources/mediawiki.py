@@ -13,8 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import ConfigurationError, DependencyError, DocumentInvalidError, OverloadedError
-from assistant.options.sources.calls import WikiHttp
-from assistant.options.sources.ports import ChangedItem, ChangePage, FetchedItem
+from assistant.options.sources.connector import ChangedItem, ChangePage, FetchedItem, WikiHttp
 from assistant.options.sources.section import MediaWikiConnector
 
 _MAX_LAG_S = 5

@@ -13,16 +13,15 @@ from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.options.sources.run import StoredTarget, SyncSource
+from assistant.options.sources.run import SOURCE_RUNS, StoredTarget, SyncSource, turn_of
 from assistant.options.sources.section import AnyConnector, MediaWikiConnector, SqlConnector, connector_of
-from assistant.options.sources.stored import SOURCE_RUNS, turn_of
 from assistant.process.settings import StoreSettings
 from assistant.stores.opened import EmbeddedTenant
 from assistant.stores.records import RECORDS
 from assistant.tenant.tenant import TenantConfig
 
 if TYPE_CHECKING:
-    from assistant.options.sources.ports import Connector
+    from assistant.options.sources.connector import Connector
 
 ReadPassword = Callable[[str], Awaitable[str]]
 """Returns the secret of a name. Raises ConfigurationError, DependencyError."""

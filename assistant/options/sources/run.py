@@ -1,4 +1,5 @@
-"""One run of a connector: brings what changed in a system into its source, and withdraws what is gone.
+"""One run of a connector: brings what changed in a system into its source, and withdraws what is gone. And
+what is kept of it: its record, and the lock that lets one run of a source read at a time.
 
 A page's cursor is stored after all that the page names: a run that was killed does the page again, and what
 is there already is only compared.
@@ -16,6 +17,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 import structlog
+from pydantic import AwareDatetime
 
 from assistant.documents.files import SourceFailure, SourceItem, as_item
 from assistant.documents.readable import pages_of
@@ -28,12 +30,15 @@ from assistant.domain.errors import (
     AssistantError,
     ConflictError,
     DeadlineExceededError,
+    DependencyError,
     DocumentInvalidError,
     OverloadedError,
 )
-from assistant.options.sources.ports import ChangedItem, Connector, FetchedItem, SourceRun
-from assistant.options.sources.stored import StoredSourceRuns
+from assistant.domain.public import PublicModel
+from assistant.options.sources.connector import ChangedItem, Connector, FetchedItem
 from assistant.stores.documents import KnowledgeStores
+from assistant.stores.store import LockOf, Store, TableOf
+from assistant.stores.table import Range, Table, keyed
 
 LONGEST_RUN_S = 6 * 3600.0
 _CALL_S = 600.0
@@ -44,8 +49,68 @@ _ATTEMPTS = 5
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 60.0
 _MOST_ERRORS = 20
+_RUNS = "source-runs"
 _log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
+
+
+class SourceRun(PublicModel):
+    """One run of a source's connector, and where the next one goes on."""
+
+    source: str
+    into: str = ""
+    """Address of the service that it brought documents to; empty: the stores that it is kept in."""
+    started_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+    """None while it runs, and for a run that was killed."""
+    cursor: str | None = None
+    """Everything before it was handed over."""
+    changed: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    refused: int = 0
+    errors: tuple[str, ...] = ()
+    """Why it stopped early, or items were refused: the first ones, without their text."""
+    succeeded_at: AwareDatetime | None = None
+    """When a run last ended without stopping early."""
+
+    @property
+    def key(self) -> str:
+        """Names the source and the place: a run into another place has a cursor of its own."""
+        return f"{self.source} {self.into}".rstrip()
+
+
+class StoredSourceRuns:
+    """The last run of each source of one tenant into each place."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def put_run(self, run: SourceRun) -> None:
+        """Store the run in place of the last one of its key. Raises DependencyError."""
+        await self._table.put_many([keyed((_RUNS, run.key), body=run.model_dump_json())])
+
+    async def runs(self) -> Sequence[SourceRun]:
+        """Return the last run of each key, in order of keys. Raises DependencyError."""
+        items = await self._table.query(Range(_RUNS))
+        return [SourceRun.model_validate_json(item["body"]) for item in items]
+
+
+SOURCE_RUNS = Store(
+    TableOf("connectors.sqlite", "states_table", DependencyError), lambda table, _: StoredSourceRuns(table)
+)
+
+
+def turn_of(source: str, *, lasts_s: float = 0.0) -> LockOf:
+    """Return the lock of a source's connector, which on AWS lasts so long after a holder that was killed."""
+    return LockOf(
+        f"connector-{source}.lock",
+        key=f"source:{source}",
+        late=f"Another run of {source} reads, or was killed. It is tried again when the next one is due.",
+        late_here=f"Another run of {source} reads. Wait until it ends.",
+        waits_s=0.5,
+        lasts_s=lasts_s,
+    )
 
 
 class KnowledgeTarget(Protocol):

@@ -22,8 +22,7 @@ from assistant.domain.errors import (
     DependencyError,
     DocumentInvalidError,
 )
-from assistant.options.sources.calls import limiter
-from assistant.options.sources.ports import ChangedItem, ChangePage, FetchedItem
+from assistant.options.sources.connector import ChangedItem, ChangePage, FetchedItem, limiter
 from assistant.options.sources.section import SqlConnector, filled
 
 _SOCKET_TIMEOUT_S = 60

@@ -19,10 +19,9 @@ from assistant.documents.sources import KnowledgeSources
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.options.sources.opened import open_connector
-from assistant.options.sources.run import StoredTarget, SyncSource
+from assistant.options.sources.run import SOURCE_RUNS, StoredTarget, SyncSource, turn_of
 from assistant.options.sources.section import connector_of
 from assistant.options.sources.settings import SOURCE_DIMENSION, SOURCE_READ, SyncingSettings
-from assistant.options.sources.stored import SOURCE_RUNS, turn_of
 from assistant.process.parameters import StoredSecret
 from assistant.process.telemetry import configure_logging
 from assistant.service.health import embedded_line

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from assistant.options.sources.run import StoredSourceRuns
 from assistant.options.sources.settings import SOURCE_READ, SyncingSettings
-from assistant.options.sources.stored import StoredSourceRuns
 from assistant.options.sources.task import sync
 from assistant.process.aws import AwsService, open_client
 from assistant.stores.documents import StoredWriteTurn

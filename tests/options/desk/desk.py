@@ -11,7 +11,7 @@ from typing import Any
 from assistant.domain.desk import BoundSource, DeskItem, DeskKind, GlossaryEntry, ItemState
 from assistant.domain.errors import AssistantError
 from assistant.domain.public import PublicModel
-from assistant.options.desk.domain import ApprovedAnswer
+from assistant.options.desk.approved import ApprovedAnswer
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = date(2099, 1, 1)

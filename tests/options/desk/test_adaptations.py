@@ -12,9 +12,7 @@ from assistant.answer.adaptations import POLL_EVERY_S, Adaptations
 from assistant.domain.answers import APPROVED_PREFIX
 from assistant.domain.desk import BoundSource, ItemState
 from assistant.domain.errors import EmbeddingUnavailableError, RecordsUnavailableError
-from assistant.options.desk.approved import approved_hash
-from assistant.options.desk.domain import ApprovedAnswer
-from assistant.options.desk.serving import OfferApproved, TextsWithApproved
+from assistant.options.desk.approved import ApprovedAnswer, OfferApproved, TextsWithApproved, approved_hash
 from tests.fakes.answering import FakeTenant, document, vector_of
 from tests.options.desk.desk import AT, FakeDesk, approved, glossary
 

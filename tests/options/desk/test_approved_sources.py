@@ -6,8 +6,7 @@ import pytest
 
 from assistant.answer.sources import EvidenceQuery, SearchScope
 from assistant.domain.desk import BoundSource
-from assistant.options.desk.approved import ServedAnswer
-from assistant.options.desk.serving import OfferApproved
+from assistant.options.desk.approved import OfferApproved, ServedAnswer
 from tests.fakes.answering import FakeTenant, document, vector_of
 from tests.options.desk.desk import FakeDesk, approved
 from tests.options.desk.test_approved_serving import status

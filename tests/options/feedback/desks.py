@@ -15,8 +15,8 @@ from assistant.domain.clock import Clock
 from assistant.domain.desk import Case, CaseReason, DeskKind, body_of_item, case_id
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.identity import Identity, Role
+from assistant.options.desk.approved import ApprovedAnswer
 from assistant.options.desk.cases import DeskServices, ReviewDesk
-from assistant.options.desk.domain import ApprovedAnswer
 from assistant.options.desk.intake import OpenCases
 from assistant.options.desk.items import DeskItems, Resolutions
 from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions

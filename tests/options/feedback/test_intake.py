@@ -125,8 +125,7 @@ async def test_a_case_of_the_same_question_is_opened_once_the_first_is_dismissed
             await desk.answered(answer, "How long is the wait?")
         await desk.took(bad_verdict("a1", "wait"))
         first = await desk.queue.find(case_id("a1", CaseReason.BAD_VERDICT), identity=RITA)
-        dismissed = first.case.model_copy(update={"state": CaseState.DISMISSED})
-        await desk.queue.put_case(first, dismissed, by="rita", note="")
+        await desk.queue.put_case(first, {"state": CaseState.DISMISSED}, by="rita", note="")
         await desk.took(bad_verdict("a2", "wait"))
         second = await desk.case("a2", CaseReason.BAD_VERDICT)
         assert second is not None
@@ -140,8 +139,7 @@ async def test_an_agent_at_the_cap_opens_a_case_once_a_reviewer_closed_one(tmp_p
         await desk.took(bad_verdict("a1", "wait"), fact_edit("a2", "wait"))
         assert await desk.case("a2", CaseReason.FACT_EDITED) is None
         first = await desk.queue.find(case_id("a1", CaseReason.BAD_VERDICT), identity=RITA)
-        dismissed = first.case.model_copy(update={"state": CaseState.DISMISSED})
-        await desk.queue.put_case(first, dismissed, by="rita", note="")
+        await desk.queue.put_case(first, {"state": CaseState.DISMISSED}, by="rita", note="")
         await desk.took(bad_verdict("a3", "wait"))
         assert await desk.case("a3", CaseReason.BAD_VERDICT) is not None
 
@@ -189,8 +187,7 @@ async def test_the_next_page_of_open_cases_is_read_though_the_last_one_is_closed
             desk.clock.step(1)
         (last,), after = await desk.queue.page(wanted, identity=RITA, limit=1)
         stored = await desk.queue.find(last.case_id, identity=RITA)
-        dismissed = stored.case.model_copy(update={"state": CaseState.DISMISSED})
-        await desk.queue.put_case(stored, dismissed, by="rita", note="")
+        await desk.queue.put_case(stored, {"state": CaseState.DISMISSED}, by="rita", note="")
         (line,), _ = await desk.queue.page(wanted, identity=RITA, after=after, limit=1)
         assert line.case_id == case_id("a1", CaseReason.FACT_EDITED)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -226,10 +226,9 @@ async def test_a_question_that_the_document_has_is_refused(desk: Desk) -> None:
 class RivalFirst(ReviewDesk):
     """Another reviewer dismisses each case just before it is decided."""
 
-    async def put_case(self, stored: StoredCase, case: Case, *, by: str, note: str) -> None:
-        dismissed = stored.case.model_copy(update={"state": CaseState.DISMISSED})
-        await super().put_case(stored, dismissed, by="ruth", note="first")
-        await super().put_case(stored, case, by=by, note=note)
+    async def put_case(self, stored: StoredCase, update: Mapping[str, object], *, by: str, note: str) -> None:
+        await super().put_case(stored, {"state": CaseState.DISMISSED}, by="ruth", note="first")
+        await super().put_case(stored, update, by=by, note=note)
 
 
 async def test_a_decision_that_lost_its_case_takes_its_item_back(desk: Desk) -> None:

@@ -18,7 +18,7 @@ from assistant.documents.readable import ReadableDocuments
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError
-from assistant.options.desk.domain import ApprovedAnswer
+from assistant.options.desk.approved import ApprovedAnswer
 from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
 from assistant.options.feedback.opened import LearningStores
 from assistant.options.feedback.patients_opened import ReplacedText

@@ -19,11 +19,10 @@ from assistant.client import AssistantClient, Patience
 from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSource
 from assistant.domain.clock import SystemClock
+from assistant.options.sources.connector import Connector
 from assistant.options.sources.opened import LocalSecrets, open_connector
-from assistant.options.sources.ports import Connector
-from assistant.options.sources.run import StoredTarget, SyncSource
+from assistant.options.sources.run import StoredTarget, SyncSource, turn_of
 from assistant.options.sources.section import AnyConnector, MediaWikiConnector, SqlConnector
-from assistant.options.sources.stored import turn_of
 from assistant.tenant.tenant import SourceEntry
 from assistant.terminal.sending import ServiceTarget, open_target
 from tests.fakes.running_service import DIGEST, RunningService

@@ -10,7 +10,8 @@ import pytest
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, OverloadedError
-from assistant.options.sources.ports import ChangePage, Connector, FetchedItem, SourceRun
+from assistant.options.sources.connector import ChangePage, Connector, FetchedItem
+from assistant.options.sources.run import SourceRun
 from tests.options.sources.pages import Pages, sync_of
 from tests.unit.documents.knowledge import Knowledge
 

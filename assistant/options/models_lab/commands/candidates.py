@@ -50,30 +50,32 @@ _SYSTEM_GB = 30
 RECORDED = "recorded"
 _IMAGES = {"llm": "llm_gpu", "embedding": "embedding_tei_cpu"}
 """The stacks serve an adopted model by these, and not by the image that JumpStart names."""
-CandidateId = Annotated[str, Argument(metavar="ID", help=f"Id of a row of {LOCK_FILE}.")]
-RegionOption = Annotated[
-    str | None, Option(metavar="R", help="Fill rows from this region's JumpStart bucket.")
-]
-Adopted = Annotated[str | None, Option("--adopt", metavar="ID", help=f"Id of a resolved row of {LOCK_FILE}.")]
-SequenceLength = Annotated[int, Option(min=256, metavar="N", help="--adopt, LLM: tokens of a stream.")]
-BatchSize = Annotated[int, Option(min=1, metavar="N", help="--adopt, LLM: streams at a time.")]
-Pooling = Annotated[Literal["mean", "cls"] | None, Option(help="--adopt, embedder: as its model card says.")]
-PublishedOption = Annotated[
-    Path | None,
-    Option(metavar="FILE", help="With --region: fill rows from a published jumpstart-models.json, offline."),
-]
-EulaOption = Annotated[list[str] | None, Option(metavar="ID", help="Record that its licence is accepted.")]
 
 
 def candidates(
     context: typer.Context,
-    region: RegionOption = None,
-    published: PublishedOption = None,
-    accept_eula: EulaOption = None,
-    adopt: Adopted = None,
-    sequence_length: SequenceLength = 8192,
-    batch_size: BatchSize = 8,
-    pooling: Pooling = None,
+    region: Annotated[
+        str | None, Option(metavar="R", help="Fill rows from this region's JumpStart bucket.")
+    ] = None,
+    published: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE", help="With --region: fill rows from a published jumpstart-models.json, offline."
+        ),
+    ] = None,
+    accept_eula: Annotated[
+        list[str] | None, Option(metavar="ID", help="Record that its licence is accepted.")
+    ] = None,
+    adopt: Annotated[
+        str | None, Option("--adopt", metavar="ID", help=f"Id of a resolved row of {LOCK_FILE}.")
+    ] = None,
+    sequence_length: Annotated[
+        int, Option(min=256, metavar="N", help="--adopt, LLM: tokens of a stream.")
+    ] = 8192,
+    batch_size: Annotated[int, Option(min=1, metavar="N", help="--adopt, LLM: streams at a time.")] = 8,
+    pooling: Annotated[
+        Literal["mean", "cls"] | None, Option(help="--adopt, embedder: as its model card says.")
+    ] = None,
 ) -> None:
     """List the candidates; with --region write what JumpStart says of them into the lock; with --adopt write
     the manifest of one, by which a tenant file can name it."""
@@ -180,7 +182,7 @@ def _listed(aws: AwsAccount, prefix: str) -> list[Listed]:
 # --- try --------------------------------------------------------------------------------------------------
 def try_(
     context: typer.Context,
-    candidate: CandidateId,
+    candidate: Annotated[str, Argument(metavar="ID", help=f"Id of a row of {LOCK_FILE}.")],
     tenant: Tenant,
     hours: Annotated[float, Option(min=0.5, max=8, metavar="N", help="Then it is deleted.")] = 1.0,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask whether it may cost this.")] = False,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from assistant.terminal.account import Deployed
 
 _WAIT_S = 7 * 3600
-"""Longer than a job may run (assistant/options/models_lab/stack/compiling.py)."""
+"""Longer than a job may run (assistant/options/models_lab/stack/models.py)."""
 _POLL_S = 30.0
 _ENTRY = Path("containers/compile_job/compile.py")
 _RUNNING = ("InProgress", "Stopping")
@@ -38,7 +38,6 @@ _COMPILED_FROM = {
     *("continuous_batching", "chat_template", "weights_bytes", "revision"),
 }
 """Fields of the manifest that a job compiles, or holds its result against."""
-Name = Annotated[str, Argument(metavar="NAME", help="Folder below model_artifacts/llm.")]
 Machine = Literal["ml.trn1.2xlarge", "ml.trn1.32xlarge"]
 """What a training job can compile on: Inferentia2 runs none."""
 PROMOTE = "Check what the last job made, copy it to where endpoints read, write its hash into the manifest."
@@ -47,7 +46,7 @@ SMALL = "Nobody measured yet whether the smaller's 32 GiB of host memory do for 
 
 def compile_(
     context: typer.Context,
-    name: Name,
+    name: Annotated[str, Argument(metavar="NAME", help="Folder below model_artifacts/llm.")],
     tenant: Tenant,
     instance: Annotated[Machine, Option(help=SMALL)] = "ml.trn1.32xlarge",
     wait: Annotated[bool, Option("--wait/--no-wait", help="Until the job has ended.")] = True,

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 BY = "Name of the person who exports: under hipaa needed with --deployed. Else this machine's user counts."
 END = "End of the window, UTC. Default: now."
-Until = Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=END)]
 FIRST_DAY = "First day of the window, UTC. Default: 90 days before its end."
-Since = Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=FIRST_DAY)]
 _SETS_DAYS = 90
 
 
@@ -33,8 +31,8 @@ def export(
     context: typer.Context,
     tenant: Tenant,
     out: Annotated[Path, Option(metavar="DIR", help="The sets become a new folder in it.")],
-    since: Since = None,
-    until: Until = None,
+    since: Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=FIRST_DAY)] = None,
+    until: Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=END)] = None,
     by: Annotated[str, Option(metavar="NAME", help=BY)] = "",
     contents: Annotated[str | None, Option(metavar="HASH", help=CONTENTS)] = None,
 ) -> None:

@@ -4,18 +4,29 @@ credentials of whoever deploys the tenant."""
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from typer import Argument, Option
 
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from assistant.options.feedback.commands import Hours, OfDeployment
 from assistant.tenant.deployment import ModelsSection
-from assistant.tenant.manifests import DEFAULT_INSTANCES, LlmManifest, load_llm_manifest
+from assistant.tenant.manifests import (
+    CALLERS_PREFIX,
+    DEFAULT_INSTANCES,
+    Lineage,
+    LlmManifest,
+    artifact_sha256,
+    file_sha256,
+    load_llm_manifest,
+)
 from assistant.tenant.prices import HOURS_A_MONTH, load_prices
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain, table
 
@@ -24,39 +35,34 @@ if TYPE_CHECKING:
     from assistant.terminal.account import Deployed
 
 _ARTIFACTS = Path("model_artifacts/llm")
-Weights = Annotated[Path, Argument(metavar="FOLDER", exists=True, file_okay=False)]
-NewName = Annotated[str, Option("--name", metavar="NAME", help="Folder under model_artifacts/llm/.")]
-Like = Annotated[str, Option(metavar="NAME", help="Artifact whose weights were tuned.")]
-Card = Annotated[Path | None, Option(metavar="FILE", help="training.json of the training job.")]
-Evaluated = Annotated[Path | None, Option(metavar="FILE", help="The same weights, as evaluated (GGUF).")]
-PutInto = Annotated[str | None, Option(metavar="T", help="Tenant whose bucket gets it, as its publisher.")]
-Candidate = Annotated[str, Argument(metavar="[NAME]", help="The tenant's models.candidate.")]
-Back = Annotated[bool, Option("--back", help="End the canary: its share, then its instance.")]
-Report = Annotated[str | None, Option(metavar="NAME", help="Stored run of the candidate.")]
-Against = Annotated[str | None, Option(metavar="NAME", help="Stored run of the served model.")]
-Percent = Annotated[int, Option(min=1, max=50, metavar="PERCENT", help="Of the LLM's calls.")]
-Counts = Annotated[
-    bool,
-    Option("--counts", help="Count each variant's answers by their fate. Status 1: the canary is worse."),
-]
-Yes = Annotated[bool, Option("--yes", help="Do not ask after the price is shown.")]
+_CARD, _CONFIG = "training.json", "config.json"
+_TEMPLATE, _TOKENIZER = "chat_template.jinja", "tokenizer.json"
+_BESIDE = (_CARD, "artifact.json")
+"""Files that jobs put beside the weights. They are not packaged: the endpoint's role may read only what its
+manifest names."""
+_WEIGHTS = (".safetensors", ".gguf")
+_ARCHITECTURE = {"num_hidden_layers": "layers", "num_key_value_heads": "kv_heads", "head_dim": "head_size"}
+"""Key of config.json = field of the manifest."""
 
 
 def package(
     context: typer.Context,
-    folder: Weights,
-    name: NewName,
-    like: Like,
-    card: Card = None,
-    evaluated: Evaluated = None,
-    put: PutInto = None,
+    folder: Annotated[Path, Argument(metavar="FOLDER", exists=True, file_okay=False)],
+    name: Annotated[str, Option("--name", metavar="NAME", help="Folder under model_artifacts/llm/.")],
+    like: Annotated[str, Option(metavar="NAME", help="Artifact whose weights were tuned.")],
+    card: Annotated[Path | None, Option(metavar="FILE", help="training.json of the training job.")] = None,
+    evaluated: Annotated[
+        Path | None, Option(metavar="FILE", help="The same weights, as evaluated (GGUF).")
+    ] = None,
+    put: Annotated[
+        str | None, Option(metavar="T", help="Tenant whose bucket gets it, as its publisher.")
+    ] = None,
 ) -> None:
     """Make an artifact of a folder of tuned weights: its hash and manifest, and with --put the objects."""
-    from assistant.options.models_lab.commands import packaging
     from assistant.terminal import publishing
 
     like_folder = _ARTIFACTS / like
-    manifest, files = packaging.package(folder, name=name, like=like_folder, card=card, evaluated=evaluated)
+    manifest, files = make_artifact(folder, name=name, like=like_folder, card=card, evaluated=evaluated)
     Terminal().show(f"{name} = {manifest.sha256}: {_ARTIFACTS / name / 'manifest.toml'}")
     if put is None:
         return
@@ -64,22 +70,141 @@ def package(
     with TemporaryDirectory() as made:
         keys = {f"llm/{name}/{manifest.sha256}/{each}": path for each, path in files.items()}
         if models.llm == name:  # the service reads them at its next start: not before it is the served model
-            keys |= packaging.callers_of(manifest, files, into=Path(made))
+            keys |= _callers_of(manifest, files, into=Path(made))
         terminal = Terminal(steps=True)
         publishing.upload(deployed, keys, terminal)
         publishing.check_artifact(manifest, deployed=deployed, terminal=terminal)
 
 
+def make_artifact(
+    folder: Path, *, name: str, like: Path, card: Path | None, evaluated: Path | None
+) -> tuple[LlmManifest, Mapping[str, Path]]:
+    """Write ``manifest.toml`` of the artifact ``name`` beside the one that it is ``like``.
+
+    Return it with the artifact's files by their names in it. Raises ConfigurationError, ConflictError where
+    the name has other weights already.
+
+    ``card``: of its training job (``training.json``); None: it is in the folder or above it. ``evaluated``:
+    the file of the same weights that an evaluation read (a GGUF), whose hash ``lineage.also`` holds.
+    """
+    base, into = load_llm_manifest(like), like.parent / name
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files = {each: found[each] for each in sorted(found.keys() - set(_BESIDE)) if not each.startswith(".")}
+    if wrong := list(_faults(base, files, templates=like.parent.glob("*.jinja"))):
+        raise ConfigurationError(f"{folder} is no artifact like {base.name}: {'; '.join(wrong)}.")
+    sizes = [path.stat().st_size for each, path in files.items() if each.endswith(_WEIGHTS)]
+    beside = (folder / _CARD, folder.parent / _CARD)
+    update = {
+        "name": name,
+        "sha256": artifact_sha256({each: file_sha256(path) for each, path in files.items()}),
+        "files": tuple(files),
+        "weights_bytes": sum(sizes),
+        "lineage": _lineage(base, card or next(filter(Path.is_file, beside), beside[-1]), evaluated),
+    }
+    _write_manifest(base.model_copy(update=update), into)
+    return load_llm_manifest(into), files
+
+
+def _faults(base: LlmManifest, files: Mapping[str, Path], *, templates: Iterable[Path]) -> Iterator[str]:
+    """Yield what is wrong with an artifact's files, and what to do."""
+    if not any(name.endswith(_WEIGHTS) for name in files):
+        yield "it has no weights (*.safetensors, *.gguf)"
+    if missing := [name for name in base.files if name not in files and not name.endswith(_WEIGHTS)]:
+        yield f"it lacks {', '.join(missing)}; assistant models compile makes neuron_config.json and model.pt"
+    config: dict[str, Any] = json.loads(files[_CONFIG].read_bytes()) if _CONFIG in files else {}
+    for key, field in _ARCHITECTURE.items():
+        of_base = getattr(base, field)
+        if config.get(key, of_base) != of_base:
+            yield f"{key} is {config[key]}, not {of_base}; name the model that was tuned: --like NAME"
+    template = files.get(base.chat_template or "")
+    if template and template.read_bytes() not in {path.read_bytes() for path in templates}:
+        yield f"{template.name} is none of model_artifacts/llm/*.jinja, and the model could reason aloud"
+
+
+def _lineage(base: LlmManifest, card: Path, evaluated: Path | None) -> Lineage:
+    try:
+        job_card = json.loads(card.read_bytes())
+        return Lineage(
+            base=base.name,
+            base_model=job_card["base_model"],
+            training_set=job_card["training_set"],
+            licences={name: job_card["licenses"][name] for name in ("base", "set")},
+            also=() if evaluated is None else (file_sha256(evaluated),),
+        )
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.filename}: no such file. Name the card of the job: --card FILE."
+        ) from None
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        raise ConfigurationError(f"{card} is no card of a training job ({type(error).__name__}).") from None
+
+
+def _write_manifest(manifest: LlmManifest, folder: Path) -> None:
+    import tomlkit  # of the command line alone
+
+    path, written = folder / "manifest.toml", folder / ".manifest.toml.new"
+    if path.is_file() and load_llm_manifest(folder).sha256 not in (None, manifest.sha256):
+        raise ConflictError(
+            f"{path} is of other weights. An artifact never changes: give these another name."
+        )
+    folder.mkdir(exist_ok=True)
+    text = tomlkit.dumps(manifest.model_dump(mode="json", exclude_none=True))
+    written.write_text(f"# Written by assistant models package.\n{text}", encoding="utf-8")
+    written.replace(path)
+
+
+def _callers_of(manifest: LlmManifest, files: Mapping[str, Path], *, into: Path) -> dict[str, Path]:
+    """Write what callers of the endpoint read into a folder; return the files by their keys in the bucket.
+
+    Empty for an artifact without a chat template of its own: our own model server serves it, and makes these
+    files itself (``assistant.model_server.artifact``).
+    """
+    if _TEMPLATE not in files:
+        return {}
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from tokenizers import Tokenizer
+
+    from assistant.model_server.artifact import ARTIFACT_FILE, ModelArtifact, template_overhead
+
+    tokenizer = Tokenizer.from_file(str(files[_TOKENIZER]))
+    # As transformers renders it: src/transformers/utils/chat_template_utils.py, _compile_jinja_template.
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files[_TEMPLATE].read_text(encoding="utf-8"))
+
+    def prompt_tokens(messages: Sequence[Mapping[str, str]]) -> int:
+        prompt = template.render(messages=messages, add_generation_prompt=True)
+        return len(tokenizer.encode(prompt, add_special_tokens=False).ids)
+
+    per_message, fixed = template_overhead(tokenizer, prompt_tokens)
+    facts = ModelArtifact(
+        model=manifest.served_name,
+        task="generation",
+        digest=str(manifest.sha256),
+        max_input_tokens=manifest.sequence_length - 1,
+        context_tokens=manifest.sequence_length,
+        template_tokens_per_message=per_message,
+        template_tokens_fixed=fixed,
+        answering=manifest.answering,
+    )
+    (into / ARTIFACT_FILE).write_text(facts.model_dump_json(indent=1), encoding="utf-8")
+    prefix = f"{CALLERS_PREFIX}{manifest.served_name}"
+    return {f"{prefix}/{ARTIFACT_FILE}": into / ARTIFACT_FILE, f"{prefix}/{_TOKENIZER}": files[_TOKENIZER]}
+
+
+# --- release ------------------------------------------------------------------------------------------------
 def release(
     context: typer.Context,
     tenant: Tenant,
-    name: Candidate = "",
-    share: Percent = 5,
-    evaluation: Report = None,
-    against: Against = None,
-    yes: Yes = False,
-    back: Back = False,
-    counts: Counts = False,
+    name: Annotated[str, Argument(metavar="[NAME]", help="The tenant's models.candidate.")] = "",
+    share: Annotated[int, Option(min=1, max=50, metavar="PERCENT", help="Of the LLM's calls.")] = 5,
+    evaluation: Annotated[str | None, Option(metavar="NAME", help="Stored run of the candidate.")] = None,
+    against: Annotated[str | None, Option(metavar="NAME", help="Stored run of the served model.")] = None,
+    yes: Annotated[bool, Option("--yes", help="Do not ask after the price is shown.")] = False,
+    back: Annotated[bool, Option("--back", help="End the canary: its share, then its instance.")] = False,
+    counts: Annotated[
+        bool,
+        Option("--counts", help="Count each variant's answers by their fate. Status 1: the canary is worse."),
+    ] = False,
     hours: Hours = 168,
     deployed_stores: OfDeployment = False,
 ) -> None:

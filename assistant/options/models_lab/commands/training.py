@@ -37,30 +37,25 @@ _ENDED = frozenset({"Completed", "Failed", "Stopped"})
 POLL_S = 30.0
 STARTING_S = 3600.0
 """For a job that waits for its instance, beyond the longest that it may run."""
-JobName = Annotated[str, Argument(metavar="JOB", help="Its name, new each time.")]
-Set = Annotated[str, Option("--set", metavar="FOLDER/", help="Below sets/ of the training bucket.")]
-Base = Annotated[str, Option(metavar="ARTIFACT", help="Folder of model_artifacts with the weights.")]
-Image = Annotated[str, Option(metavar="URI", help="In the own registry, by digest.")]
-With = Annotated[
-    list[str] | None, Option("--with", metavar="NAME=VALUE", help="A hyperparameter. Repeatable.")
-]
-Spot = Annotated[bool, Option("--spot", help="Cheaper; goes on after an interruption.")]
 CLEARED = "The base's licence: a person has read that it allows a changed model in service."
-Cleared = Annotated[str | None, Option("--licence-cleared", metavar="NAME", help=CLEARED)]
 
 
 def train(
     context: typer.Context,
     tenant: Tenant,
-    name: JobName,
+    name: Annotated[str, Argument(metavar="JOB", help="Its name, new each time.")],
     task: Annotated[Task, Option(help="What to train.")],
-    training_set: Set,
-    base: Base,
+    training_set: Annotated[
+        str, Option("--set", metavar="FOLDER/", help="Below sets/ of the training bucket.")
+    ],
+    base: Annotated[str, Option(metavar="ARTIFACT", help="Folder of model_artifacts with the weights.")],
     instance: Annotated[str, Option(metavar="TYPE", help="ml.g5.2xlarge, ml.trn1.2xlarge, …")],
-    image: Image,
-    given: With = None,
-    spot: Spot = False,
-    cleared: Cleared = None,
+    image: Annotated[str, Option(metavar="URI", help="In the own registry, by digest.")],
+    given: Annotated[
+        list[str] | None, Option("--with", metavar="NAME=VALUE", help="A hyperparameter. Repeatable.")
+    ] = None,
+    spot: Annotated[bool, Option("--spot", help="Cheaper; goes on after an interruption.")] = False,
+    cleared: Annotated[str | None, Option("--licence-cleared", metavar="NAME", help=CLEARED)] = None,
     wait: Annotated[bool, Option("--wait", help="Until the job ends.")] = False,
 ) -> None:
     """Start a training job of a tenant in its account, inside the learning stack's bounds."""

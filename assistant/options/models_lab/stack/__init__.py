@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from assistant.options.models_lab.stack import compiling, corpus, training, trials
+from assistant.options.models_lab.stack import corpus, models, training
 
-EXCEPTIONS = (
-    *compiling.EXCEPTIONS,
-    *trials.EXCEPTIONS,
-    *training.EXCEPTIONS,
-    *corpus.EXCEPTIONS,
-)
+EXCEPTIONS = (*models.EXCEPTIONS, *training.EXCEPTIONS, *corpus.EXCEPTIONS)

@@ -1,5 +1,10 @@
-"""Throw-away endpoints of a tenant that tries candidates (``[models] trials = true``): roles and logs.
+"""What the lab adds to the stacks of models: the role of compile jobs, and endpoints to try candidates on.
 
+A compile job (``assistant models compile``) reads the weights and its entry below ``llm/`` of the models
+bucket, and puts what it compiled below ``compiled/``. No endpoint reads there, and the job puts nowhere else:
+a publisher promotes what it checked (docs/decisions/0083-compile-on-trainium.md).
+
+A tenant that tries candidates (``[models] trials = true``) has roles and logs of throw-away endpoints.
 ``assistant models try`` makes the endpoints themselves, with the permissions of the person who runs it. That
 person may pass the two roles; no other role of the tenant may (the boundary denies ``iam:PassRole``).
 """
@@ -9,16 +14,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import aws_cdk as cdk
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.options.models_lab.jumpstart import TRIAL_OUTPUT, TrialPlace
 from assistant.options.models_lab.section import LabModels
+from assistant.tenant.manifests import COMPILE_OUTPUT, COMPILED_PREFIX
 from assistant.tenant.toml_file import keys_of
-from stacks.outputs import Workload
+from stacks.jobs import platform_statements, shared_request
+from stacks.outputs import KeysOutputs, NetworkOutputs, Workload
 from stacks.policy import MODELS_BUCKET, exceptions, wildcard
-from stacks.processes import PULL_IMAGE
+from stacks.processes import PULL_IMAGE, image_repository_arn
 from stacks.roles import (
+    USE_KEY,
+    Duty,
     ServiceRole,
     WorkloadRole,
     allow,
@@ -26,11 +36,16 @@ from stacks.roles import (
     bucket_arn,
     interface_statements,
     resource_arn,
+    tag_duty,
     via_s3,
 )
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import Foundation, TenantStack, endpoint_log_group, tenant_log_group
+from stacks.tenant_stack import Foundation, TenantStack, endpoint_log_group, tenant_log_group, tenant_of
 
+IMAGE = "llm_neuronx"
+"""Compiles and serves, in some regions alone (images.lock.toml)."""
+_LONGEST_S = 6 * 3600
+"""Of one job: a bound on what one that hangs can cost."""
 _REGISTRIES = ("deep-learning-containers", "sagemaker-algorithms")
 """Of images.lock.toml: AWS's own, with the images of JumpStart."""
 _DELETING = {
@@ -38,6 +53,58 @@ _DELETING = {
     "endpoint-config": "sagemaker:DeleteEndpointConfig",
     "model": "sagemaker:DeleteModel",
 }
+
+
+class Compiling(Construct):
+    """For a tenant with a publisher, where AWS has the image. Its output is what all requests share."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        keys: KeysOutputs,
+        network: NetworkOutputs,
+        bucket: s3.IBucket,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        tenant = tenant_of(self)
+        role = WorkloadRole(
+            self,
+            "Role",
+            assumed_by="sagemaker.amazonaws.com",
+            description="Compiles language models for Inferentia2 and Trainium",
+        )
+        tag_duty(role, Duty.COMPILER)
+        prefixes = {"StringLike": {"s3:prefix": ["llm/*", f"{COMPILED_PREFIX}*"]}}
+        statements = [
+            allow("s3:GetObject", bucket.arn_for_objects("llm/*")),
+            allow(("s3:PutObject", "s3:AbortMultipartUpload"), bucket.arn_for_objects(f"{COMPILED_PREFIX}*")),
+            allow("s3:ListBucket", bucket.bucket_arn, conditions=prefixes),
+            # SageMaker encrypts the output of a job that names a key by kms:Encrypt (API reference,
+            # OutputDataConfig); Trainium's disks are local, and take no key.
+            allow((*USE_KEY, "kms:Encrypt"), keys.models_key_arn, conditions=via_s3(self)),
+            *platform_statements(
+                self, network=network, repository_arn=image_repository_arn(self, tenant, IMAGE)
+            ),
+        ]
+        attach(self, "Rights", role, statements, description="What a compile job reads and writes")
+        request = shared_request(
+            self,
+            network=network,
+            role_arn=role.role_arn,
+            output=f"s3://{bucket.bucket_name}/{COMPILED_PREFIX}",
+            key_arn=keys.models_key_arn,
+            longest_s=_LONGEST_S,
+        )
+        cdk.CfnOutput(scope, COMPILE_OUTPUT, value=cdk.Stack.of(self).to_json_string(request))
+
+
+def add_to_data(stack: TenantStack, keys: KeysOutputs, network: NetworkOutputs, models: s3.IBucket) -> None:
+    """Let a tenant with a publisher compile, in a region that has the image."""
+    tenant = stack.tenant
+    if tenant.place.artifact_publishers and tenant.place.region in tenant.images.accounts(IMAGE):
+        Compiling(stack, "Compiling", keys=keys, network=network, bucket=models)
 
 
 class TrialEndpoints(Construct):
@@ -124,16 +191,32 @@ def add_to_models(stack: TenantStack, foundation: Foundation) -> None:
         TrialEndpoints(stack, "Trials", foundation=foundation)
 
 
-EXCEPTIONS = exceptions(
-    "Models/Trials/Rights",
-    wildcard(
-        "*",
-        "arn:{partition}:ec2:{region}:{account}:network-interface/*",
-        *(f"arn:{{partition}}:ecr:{{region}}:{{{registry}}}:repository/*" for registry in _REGISTRIES),
-        *(f"arn:{{partition}}:s3:::{MODELS_BUCKET}/{task}/*" for task in ("embedding", "llm")),
+EXCEPTIONS = (
+    *exceptions(
+        "Data/Compiling/Rights",
+        wildcard(
+            "*",
+            f"<ModelsBucket.Arn>/{COMPILED_PREFIX}*",
+            "<ModelsBucket.Arn>/llm/*",
+            "arn:{partition}:logs:{region}:{account}:log-group:/aws/sagemaker/TrainingJobs*",
+            "arn:{partition}:ec2:{region}:{account}:network-interface/*",
+        ),
+        "ECR's sign-in, metrics and EC2's Describe actions support no resources (Service Authorization "
+        "Reference). SageMaker names a job's output, the revision its weights; the log group is the "
+        "account's for all training jobs; an interface has no id before it is created: its subnets and group "
+        "restrict it.",
     ),
-    "As above. A candidate is chosen after the deployment: its image is one that AWS publishes, in AWS's "
-    "own registries, and its files are below one of two folders of the tenant's models bucket, which "
-    "hold model artifacts alone.",
-    decision="0084-candidates",
+    *exceptions(
+        "Models/Trials/Rights",
+        wildcard(
+            "*",
+            "arn:{partition}:ec2:{region}:{account}:network-interface/*",
+            *(f"arn:{{partition}}:ecr:{{region}}:{{{registry}}}:repository/*" for registry in _REGISTRIES),
+            *(f"arn:{{partition}}:s3:::{MODELS_BUCKET}/{task}/*" for task in ("embedding", "llm")),
+        ),
+        "As above. A candidate is chosen after the deployment: its image is one that AWS publishes, in AWS's "
+        "own registries, and its files are below one of two folders of the tenant's models bucket, which "
+        "hold model artifacts alone.",
+        decision="0084-candidates",
+    ),
 )

@@ -1,14 +1,19 @@
-"""What connectors share: the rate of their calls, and requests to a wiki with bounds, waits and errors."""
+"""The port of connectors, and what those of wikis share: the rate of their calls, and requests with bounds,
+waits and errors. ``run`` brings what a connector reads into a source."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
 
 import aiohttp
 from aiolimiter import AsyncLimiter
 
 from assistant.domain.clock import Deadline
+from assistant.domain.documents import MediaType
 from assistant.domain.errors import DependencyError, DocumentInvalidError, OverloadedError
 from assistant.options.sources.section import SourceConnector
 
@@ -17,6 +22,71 @@ _LARGEST_BYTES = 20 * 1024 * 1024
 _ASK_TO_WAIT = frozenset({429, 502, 503, 504})
 
 
+@dataclass(frozen=True, slots=True)
+class ChangedItem:
+    """An item that is new or has changed."""
+
+    item_id: str
+    """Stable within the source; becomes the document's own id."""
+    revision: str
+    """Opaque; equal means unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """One page of changes, oldest first."""
+
+    changed: Sequence[ChangedItem]
+    cursor: str
+    """To give next time. It is kept only after everything that the page names was handed over."""
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedItem:
+    """The newest content of an item."""
+
+    title: str
+    media_type: MediaType
+    content: str
+    url: str | None = None
+    effective_date: date | None = None
+    labels: tuple[str, ...] | None = None
+    """Labels that the source's own restrictions map to; ``()``: every agent may read it; None: the source has
+    no restrictions of its own."""
+
+
+class Connector(Protocol):
+    """Reads one system, not more often than its settings allow.
+
+    Every method raises DependencyError where the system is unavailable or answers what is not its format,
+    OverloadedError with ``retry_after_s`` where it asks to wait, DeadlineExceededError. An empty answer is
+    never made of an error.
+    """
+
+    async def changes(self, cursor: str | None, *, deadline: Deadline) -> ChangePage:
+        """Return the changes since ``cursor``, a page at a time. None: from the beginning."""
+        ...
+
+    async def fetch(self, item_id: str, *, deadline: Deadline) -> FetchedItem | None:
+        """Return an item; None where it was deleted meanwhile.
+
+        Raises DocumentInvalidError for an item that cannot be read, and for a restriction that maps to no
+        label: the item is refused, and withheld if it was known. It stops no other.
+        """
+        ...
+
+    async def all_ids(self, after: str | None, *, deadline: Deadline) -> tuple[Sequence[str], str | None]:
+        """Return a page of the ids of all items, and what to give for the next page; None after the last.
+
+        What the product knows and no page names was deleted.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+# --- calls of a system --------------------------------------------------------------------------------------
 class ServerFailedError(DependencyError):
     """A server failed at one request (500); others may succeed."""
 
