@@ -32,8 +32,12 @@ each = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda path: path.
 MOST_BYTES = int(3.25 * 1024 * 1024)
 """The service's code and its lock fill 2.75 MiB, its page 0.3; a library that draws plots brings 0.05."""
 JOB = "containers/corpus_job/job.py"
-IMPORTED_BY_NAME = {"assistant.options.helpdesk": ("tools.systems.__main__",)}
-"""Program = modules that no import statement of it names."""
+IMPORTED_BY_NAME = {
+    "assistant.options.helpdesk": ("tools.systems.__main__",),
+    "assistant.service": ("assistant.options.sources.task",),
+    "awslambdaric": (f"lambdas.{MOVER}", "assistant.options.models_lab.make_sets"),
+}
+"""Program = modules that no import statement of it names, scheduled tasks of its image among them."""
 BASE = re.compile(r"[a-z0-9./-]+:[a-z0-9.-]+(@sha256:[0-9a-f]{64})?")
 
 
@@ -179,9 +183,7 @@ def started(definition: Path) -> list[str | None]:
     if definition not in OWN_ENTRY:
         return [JOB]
     *_, module = json.loads(final(definition, "ENTRYPOINT")[-1])
-    if module != "awslambdaric":
-        return [file_of(f"{module}.__main__"), *map(file_of, IMPORTED_BY_NAME.get(module, ()))]
-    return [file_of(f"lambdas.{MOVER}")]
+    return [file_of(name) for name in (f"{module}.__main__", *IMPORTED_BY_NAME.get(module, ()))]
 
 
 def reached(start: str | None) -> set[str]:
