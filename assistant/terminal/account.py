@@ -185,6 +185,11 @@ class AccountChecks:
     tenant_file: Path
     templates: Templates
 
+    @property
+    def full_name(self) -> str:
+        """What the names of the tenant's stacks, trails and clusters begin with."""
+        return f"{self.place.name_prefix}-{self.tenant.name}"
+
     def checks(self) -> Mapping[str, Callable[[], Iterator[Finding]]]:
         """Return the checks by name. They raise DeploymentError for what the caller may not ask."""
         return {

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from assistant.cli.aws.cdk import DEPLOY_LIMIT_S
+from assistant.cli.aws.templates import DEPLOY_LIMIT_S
 from tests.fakes.http_pages import http_pages
 from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.delivery_roles import GITHUB_ROLES, read_template

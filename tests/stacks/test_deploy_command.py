@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from assistant.cli.aws import Deployment, deployment_of
-from assistant.cli.aws.cdk import DEPLOY_LIMIT_S
+from assistant.cli.aws.deploying import Deployment, deployment_of
+from assistant.cli.aws.templates import DEPLOY_LIMIT_S
 from assistant.cli.main import app
 from assistant.domain.errors import DeploymentError
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION

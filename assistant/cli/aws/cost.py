@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from assistant.cli.aws.cdk import IMAGE_LOCK, CdkCommand, ImageLockFile
+from assistant.cli.aws.templates import IMAGE_LOCK, CdkCommand, ImageLockFile
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.manifests import DEFAULT_INSTANCES, check_llm_fit, instance_named, load_llm_manifest
 from assistant.tenant.prices import FILE, HOURS_A_MONTH, Kind, Prices, load_prices

@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from assistant.cli.aws.audit import audit_of
+from assistant.cli.aws.verifying import audit_of
 from assistant.documents.reindexing import is_served
 from assistant.documents.work import DocumentPipeline, TenantIngestion
 from assistant.domain.audit import day_of

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from assistant.cli.aws.upgrading import StampedStore, tables_of, upgrade_stores
+from assistant.cli.aws.deploying import StampedTable, tables_of, upgrade_tables
 from assistant.domain.errors import ConfigurationError
 from assistant.process.aws import open_client
 from assistant.stores.desk import StoredDesk
@@ -55,7 +55,7 @@ def stack(aws: AwsAccount) -> str:
 
 def upgrade(aws: AwsAccount, stack: str, *, plan: bool = False, back: bool = False) -> dict[str, StoreFormat]:
     stores = list(tables_of(aws, data_stack=stack))
-    upgrade_stores(stores, options=OPTIONS, command="upgrade", plan=plan, back=back)
+    upgrade_tables(stores, options=OPTIONS, command="upgrade", plan=plan, back=back)
     return formats(tables_of(aws, data_stack=stack))
 
 
@@ -63,7 +63,7 @@ def formats(stores: Any) -> dict[str, StoreFormat]:
     return {store.name: store.found for store in stores}
 
 
-def table_of(aws: AwsAccount, stack: str, role: str) -> StampedStore:
+def table_of(aws: AwsAccount, stack: str, role: str) -> StampedTable:
     (store,) = [store for store in tables_of(aws, data_stack=stack) if store.name == role]
     return store
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from assistant.cli.aws.receipt import SIGNED, judged
+from assistant.cli.aws.verifying import SIGNED, judged
 from assistant.documents.withdraw import remove_documents
 from assistant.domain.clock import SystemClock
 from assistant.domain.desk import BoundSource, DeskKind, ItemState, first_revision

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assistant.cli.aws import published_keys
+from assistant.cli.aws.deploying import published_keys
 from assistant.domain.errors import DeploymentError
 from tests.fakes.http_pages import http_pages
 

@@ -1,10 +1,14 @@
-"""``assistant aws receipt``: hold receipts of withdrawals against the deployment's key and AWS Backup."""
+"""``assistant aws audit`` verifies the chains of audit records and the digests of their days;
+``assistant aws receipt`` verifies receipts of withdrawals against the deployment's key and AWS Backup.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -17,34 +21,84 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from typer import Argument, Option
 
+from assistant.domain.audit import day_of
 from assistant.domain.documents import signed_text
 from assistant.domain.errors import ConfigurationError
-from assistant.tenant.deployed_names import RECEIPT_KEY_OUTPUT, RECOVERY_VAULT_OUTPUT
+from assistant.process.settings import AuditSettings
+from assistant.stores.audit import DIGESTS, AuditReport, VerifyAudit
+from assistant.stores.records import RECORDS
+from assistant.tenant.deployed_names import AUDIT_OUTPUT, RECEIPT_KEY_OUTPUT, RECOVERY_VAULT_OUTPUT
 from assistant.tenant.deployment import RECOVERY
 from assistant.terminal.account import Deployed
-from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, table
+from assistant.terminal.terminal import From, GlobalOptions, Tenant, Terminal, To, table, window_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-app = typer.Typer(no_args_is_help=True, help="Verify receipts of withdrawals, and name recovery points.")
+audit = typer.Typer(no_args_is_help=True, help="Verify the chains of audit records.")
+receipt = typer.Typer(no_args_is_help=True, help="Verify receipts of withdrawals, and name recovery points.")
+Local = Annotated[bool, Option("--local", help="Verify the stores of this machine instead.")]
+
+
+@audit.callback()
+@receipt.callback()
+def group() -> None:
+    """Keep ``verify`` a command of its own: a group of one command would be that command."""
+
+
+@audit.command(name="verify")
+def verify_audit(
+    context: typer.Context, tenant: Tenant, since: From = None, until: To = None, local: Local = False
+) -> None:
+    """Check records and digests of whole days (UTC) against each other; status 1 where anything is wrong.
+
+    A deployment's days are those whose digests have not expired.
+    """
+    options, terminal = GlobalOptions.of(context), Terminal()
+    begin, end = window_of(since, until)
+    days = day_of(begin), day_of(end - timedelta(microseconds=1))
+
+    async def run() -> AuditReport:
+        if local:
+            async with options.stores(tenant) as stores:
+                records, digests = stores.get(RECORDS), stores.get(DIGESTS)
+                return await VerifyAudit(records, digests).run(*days)
+        from assistant.stores.opened import open_audit
+
+        settings = audit_of(Deployed.named(options, tenant))
+        async with open_audit(settings) as kept_audit:
+            kept = day_of(await kept_audit.digests.now()) - timedelta(days=settings.kept_days - 1)
+            return await VerifyAudit(kept_audit.records, kept_audit.digests).run(max(days[0], kept), days[1])
+
+    report = asyncio.run(run())
+    if not options.writes(report):
+        rows = [(str(each.day), each.fault, each.said) for each in report.findings]
+        if rows:
+            terminal.out.print(table("day (UTC)", "fault", "what was found, and what to do", rows=rows))
+        loose = f"{report.unchained} unchained, before {report.chained_from or 'chains began'}"
+        terminal.warn(
+            f"{len(rows)} findings. {report.since} to {report.until}: {report.days} days with a digest, "
+            f"{report.writers} chains, {report.records} records in them; {loose}."
+        )
+    if report.findings:
+        raise typer.Exit(1)
+
+
+def audit_of(deployed: Deployed) -> AuditSettings:
+    """Return where a deployment's audit is. Raises DeploymentError."""
+    lacks = f"output {AUDIT_OUTPUT}: take this release"
+    return AuditSettings.read(**json.loads(deployed.output("Ingestion", AUDIT_OUTPUT, lacks=lacks)))
+
+
+# --- receipts of withdrawals -------------------------------------------------------------------------------
 File = Annotated[Path, Argument(metavar="FILE", exists=True, dir_okay=False, help="What --json wrote.")]
-
-
 Points = Annotated[
     bool, Option("--points", help="Name each recovery point that may hold what was withdrawn, and its end.")
 ]
 
 
-@app.callback()
-def group() -> None:
-    """Verify that a receipt is as the deployment made it, and name the recovery points that it counts on."""
-
-
-@app.command()
-def verify(context: typer.Context, file: File, tenant: Tenant, points: Points = False) -> None:
+@receipt.command(name="verify")
+def verify_receipts(context: typer.Context, file: File, tenant: Tenant, points: Points = False) -> None:
     """Hold a receipt, or several, against the key of the tenant's deployment; status 1 where one differs.
 
     With --points against its recovery points: status 1 where one has no end, or a later one than the receipt

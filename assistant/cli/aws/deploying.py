@@ -1,0 +1,455 @@
+"""The deployment of one tenant: checks, images and parameters before ``cdk deploy``, schema and probe after;
+and the formats of its tables, which an upgrade moves before that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+
+from assistant.cli.aws.doctor import DeploymentChecks, checked, tools
+from assistant.cli.aws.templates import CdkCommand, refuse_broken_rules, refuse_paths
+from assistant.cli.tenant import refusals
+from assistant.domain.errors import DeploymentError
+from assistant.option import Place
+from assistant.stores.dynamodb_table import FORMAT_KEY, format_in, format_item, plain, typed
+from assistant.stores.formats import StoreFormat, format_of, refuse_format
+from assistant.stores.table import keyed
+from assistant.tenant.care_app import load_care_app
+from assistant.tenant.deployed_names import PAUSED, TABLES
+from assistant.tenant.tenant import load_tenant, load_tenants
+from assistant.terminal.account import (
+    BUCKET_OUTPUT,
+    PUBLISHER_OUTPUT,
+    AccountChecks,
+    AwsAccount,
+    Deployed,
+    Finding,
+    Templates,
+    failure,
+    instance_changes,
+)
+from assistant.terminal.publishing import Registry, images_of, model_files, refuse_tags
+from assistant.terminal.terminal import GlobalOptions, Terminal, table
+from template_checks import upgrades as upgrade_checks
+
+_TIMEOUT_S = 15.0
+_WELL_KNOWN = "/.well-known/openid-configuration"
+_MOST_PARAMETER_CHARACTERS = 8192
+"""Of an advanced parameter: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"""
+SCHEMA_OUTPUT = "SchemaStamp"
+PROBE_OUTPUT = "ProbeFunctionName"
+_FIRST = ("Keys", "Network", "Data")
+"""The stacks of a first deployment: endpoints, tasks and the schema function read the models bucket when they
+start, so it must exist, with the model artifacts, before them."""
+SIGNS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "unknown": "UNKNOWN"}
+
+
+def published_configuration(issuer: str) -> Mapping[str, Any]:
+    """Return what an issuer says of itself (OpenID Connect Discovery 1.0). Raises DeploymentError."""
+    with httpx.Client(timeout=_TIMEOUT_S) as client:
+        configuration = _json(client, issuer.rstrip("/") + _WELL_KNOWN)
+    if configuration.get("issuer") != issuer:
+        raise DeploymentError(
+            f"{issuer} calls itself {configuration.get('issuer')}. Write that into identity.issuer."
+        )
+    return configuration
+
+
+def published_keys(issuer: str) -> str:
+    """Return the issuer's public keys (JWKS, by OpenID Connect Discovery 1.0) as JSON.
+
+    Without their certificates (``x5c`` and its kin), which nothing here reads: some issuers publish 1.5 KB of
+    them a key. Raises DeploymentError, also for a set that no parameter holds.
+    """
+    configuration = published_configuration(issuer)
+    with httpx.Client(timeout=_TIMEOUT_S) as client:
+        address = str(configuration.get("jwks_uri", ""))
+        if not address.startswith(f"{httpx.URL(issuer).scheme}://"):
+            raise DeploymentError(
+                f"{issuer} publishes its keys at {address!r}, which is not an address of the same scheme."
+            )
+        keys = _json(client, address)
+    if not keys.get("keys"):
+        raise DeploymentError(f"{address} holds no key.")
+    try:
+        listed = [{name: key[name] for name in key if not name.startswith("x5")} for key in keys["keys"]]
+    except (TypeError, AttributeError):
+        raise DeploymentError(f"{address} holds no key set (RFC 7517).") from None
+    text = json.dumps({"keys": listed}, separators=(",", ":"))
+    if len(text) > _MOST_PARAMETER_CHARACTERS:
+        raise DeploymentError(
+            f"{address} holds {len(text):,} characters of keys, and a parameter at most "
+            f"{_MOST_PARAMETER_CHARACTERS:,}. Ask for fewer keys, or choose those that sign tokens."
+        )
+    return text
+
+
+def _json(client: httpx.Client, address: str) -> Mapping[str, Any]:
+    try:
+        answer = client.get(address).raise_for_status().json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise DeploymentError(f"{address} cannot be read ({type(error).__name__}).") from None
+    if not isinstance(answer, dict):
+        raise DeploymentError(f"{address} holds no JSON object.")
+    return cast("Mapping[str, Any]", answer)
+
+
+BEFORE_DEPLOYMENT = Place[Callable[[Deployed], None]]("before a deployment")
+"""What raises DeploymentError where a tenant must not be deployed now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """The deployment of one tenant: ``npx cdk deploy``, with checks before it and a probe after it."""
+
+    deployed: Deployed
+    tenant_file: Path
+    cdk: CdkCommand
+    terminal: Terminal
+
+    def deploy(self, extra: Sequence[str], *, require: bool = False) -> None:
+        """Check placeholders, templates, images and account; make parameters; deploy; check schema and probe.
+
+        Raises DeploymentError at the first step that fails, with ``require`` also where a check could not be
+        asked, and after the first part of a first deployment, which makes the bucket that the model artifacts
+        are put into.
+        """
+        self._refuse_faults(require=require)
+        for refuse in BEFORE_DEPLOYMENT.joined():
+            refuse(self.deployed)
+        self._make_parameters()
+        deployed = self._deployed()
+        self._compare_with(deployed)
+        for each in self.tables():
+            advice = f"assistant aws upgrade --tenant {self.deployed.config.name}"
+            refuse_format(each.found, store=each.name, place=each.place, command=advice)
+        if self.deployed.stack("Data") not in deployed:
+            self._deploy_first_part(extra)
+        self.terminal.step("deploying")
+        self.cdk.deploy(extra)
+        self._check_schema()
+        self._probe()
+
+    def _refuse_faults(self, *, require: bool) -> None:
+        for found in self.examinations():
+            for finding in found:
+                if finding.kind in ("warn", "unknown"):
+                    self.terminal.say(f"{SIGNS[finding.kind]} {finding.check}: {finding.said}")
+            if failed := [finding.said for finding in found if finding.kind == "fail"]:
+                raise DeploymentError("\n".join(failed))
+            if require and (unknown := [finding.check for finding in found if finding.kind == "unknown"]):
+                advice = "Let the role ask (.github/deploy-roles.yaml), or leave out --require."
+                raise DeploymentError(f"{not_asked(unknown)} {advice}")
+
+    def diff(self, extra: Sequence[str]) -> None:
+        """Check the templates, show the CDK's difference, refuse losses. Raises DeploymentError."""
+        self.check()
+        self.deployed.aws.require()
+        self.cdk.diff(extra)
+        self._compare_with(self._deployed())
+
+    def refuse_losses(self) -> None:
+        """Raise DeploymentError where this release would delete or replace what holds data."""
+        self.check()
+        self.deployed.aws.require()
+        self._compare_with(self._deployed())
+
+    def tables(self) -> list[StampedTable]:
+        """Return the tables that have a format. Raises DeploymentError."""
+        return list(tables_of(self.deployed.aws, data_stack=self.deployed.stack("Data")))
+
+    def check(self) -> None:
+        """Synthesize, check the templates for rules and paths, and compare them with the pins."""
+        self.terminal.step("synthesizing and validating")
+        self.cdk.synth()
+        self.terminal.step("checking the templates")
+        refuse_broken_rules(self.cdk.stage, tenant_file=self.tenant_file)
+        refuse_paths(self.cdk.stage, tenant_file=self.tenant_file)
+        if self._pins.exists():
+            pinned = upgrade_checks.read_pins(self._pins)
+            _refuse_losses(upgrade_checks.losses(pinned, self._templates()))
+            for name in upgrade_checks.unpinned(pinned, self._templates()):
+                self.terminal.say(f"{name} is stateful and not pinned yet: run make pin and commit the file")
+
+    def examinations(self) -> Iterator[list[Finding]]:
+        """Yield what the checks before a deployment found, a part of them at a time.
+
+        A part that has failed is the last one: the next would ask with values that are wrong.
+        """
+        for part in (self._own_files, self._made_templates, self._account):
+            found = list(part())
+            yield found
+            if any(finding.kind == "fail" for finding in found):
+                return
+
+    def _own_files(self) -> Iterator[Finding]:
+        wrong = refusals(self.deployed.config, load_tenants(self.tenant_file.parent))
+        yield from checked("tenant file", lambda: map(failure, wrong))
+        yield from checked("tools", lambda: tools(self.cdk.root))
+
+    def _made_templates(self) -> Iterator[Finding]:
+        yield from checked("templates", self.check, otherwise="fail")
+        yield from checked("image digests", self._check_images, otherwise="fail")
+
+    def _account(self) -> Iterator[Finding]:
+        yield from checked("credentials", self.deployed.aws.require, otherwise="fail")
+        self.terminal.step("asking the account, its registry and the issuer")
+        account = AccountChecks(
+            aws=self.deployed.aws,
+            tenant=self.deployed.config,
+            place=self.deployed.place,
+            tenant_file=self.tenant_file,
+            templates=self._templates(),
+        )
+        checks = DeploymentChecks(
+            account=account,
+            stage=self.cdk.stage,
+            root=self.cdk.root,
+            configuration_of=published_configuration,
+        )
+        for name, check in checks.checks().items():
+            yield from checked(name, check)
+
+    def _check_images(self) -> None:
+        missing = [
+            f"{stack}: {name}: {parameter.get('Description', 'no description')}"
+            for stack, template in self._templates().items()
+            for name, parameter in template.get("Parameters", {}).items()
+            if "Default" not in parameter
+        ]
+        if missing:
+            raise DeploymentError("These parameters have no value yet:\n  " + "\n  ".join(missing))
+        registry = Registry(account=self.deployed.aws.account, region=self.deployed.aws.region)
+        refuse_tags(images_of(self._templates(), url_suffix=registry.url_suffix))
+
+    def _make_parameters(self) -> None:
+        if self.deployed.aws.parameter(self._power) is None:
+            self.deployed.aws.put_parameter(self._power, value=PAUSED, overwrite=False)
+            self.terminal.say(
+                f"created {self._power} = {PAUSED}: no endpoint costs anything until you resume"
+            )
+        identity = self.deployed.config.identity
+        given = identity.jwks_parameter if identity else None
+        jwks = given or self.deployed.place.parameter(self.deployed.config.name, "jwks")
+        if identity is not None and self.deployed.aws.parameter(jwks) is None:
+            try:
+                keys = published_keys(identity.issuer)
+            except DeploymentError as error:
+                raise DeploymentError(
+                    f"The parameter {jwks} is missing, and {error.message} Put the issuer's public keys "
+                    f"into it: aws ssm put-parameter --name {jwks} --type String --tier "
+                    "Intelligent-Tiering --value file://jwks.json"
+                ) from None
+            self.deployed.aws.put_parameter(jwks, value=keys, overwrite=False)
+            self.terminal.say(f"created {jwks} from the keys that {identity.issuer} publishes")
+
+    @property
+    def _pins(self) -> Path:
+        return self.cdk.root / "stacks" / "pins" / f"{self.deployed.config.name}.json"
+
+    @property
+    def _power(self) -> str:
+        return self.deployed.place.parameter(self.deployed.config.name, "power")
+
+    def _templates(self) -> Templates:
+        return upgrade_checks.templates_by_stack_name(self.cdk.stage)
+
+    def _deployed(self) -> Templates:
+        """Return the templates of the tenant's deployed stacks."""
+        templates = {stack: self.deployed.aws.template(stack) for stack in self._templates()}
+        return {stack: template for stack, template in templates.items() if template is not None}
+
+    def _compare_with(self, deployed: Templates) -> None:
+        """Refuse a change that deletes or replaces deployed state, and one without pins to review."""
+        if deployed:
+            standing = upgrade_checks.pin(deployed, upgrade_checks.read_replacing(self._pins.parent))
+            _refuse_losses(upgrade_checks.losses(standing, self._templates()))
+            self._refuse_instances(deployed)
+        if self._pins.exists():
+            return
+        first = {self.deployed.stack(name) for name in _FIRST}
+        if deployed and not deployed.keys() <= first:
+            raise DeploymentError(
+                f"{self._pins} is missing, and these stacks are deployed: {', '.join(deployed)}. Without it "
+                "no check refuses a change that replaces their data. Run make pin, review the file, commit."
+            )
+        self.terminal.say(
+            f"{self.deployed.config.name} is not pinned yet: once all stacks are deployed, run make pin"
+        )
+
+    def _refuse_instances(self, deployed: Templates) -> None:
+        changes = instance_changes(deployed, self._templates())
+        word = self.deployed.aws.parameter(self._power)
+        if changes and word != PAUSED:
+            listed = "\n  ".join(changes)
+            raise DeploymentError(
+                f"SageMaker changes no instance of an endpoint that scales, and {self._power} says {word}. "
+                "Pause the tenant, deploy, resume (docs/runbook.md, Another instance):\n  " + listed
+            )
+
+    def _deploy_first_part(self, extra: Sequence[str]) -> None:
+        self.terminal.step(f"deploying {', '.join(_FIRST)}: the bucket of models comes first")
+        self.cdk.deploy(extra, stacks=_FIRST)
+        outputs = self.deployed.aws.outputs(self.deployed.stack("Data"))
+        models = self.deployed.config.models
+        if BUCKET_OUTPUT not in outputs or models is None:
+            raise DeploymentError(
+                f"{self.deployed.stack('Data')} does not say {BUCKET_OUTPUT}: see the output of cdk."
+            )
+        listed = "\n  ".join(
+            f"s3://{outputs[BUCKET_OUTPUT]}/{model_file.prefix}: {', '.join(model_file.files)}"
+            for model_file in model_files(models, folder=self.cdk.root / "model_artifacts")
+        )
+        role = outputs.get(PUBLISHER_OUTPUT)
+        by_role = f"; by the role {PUBLISHER_OUTPUT} = {role}" if role else ""
+        raise DeploymentError(
+            f"{', '.join(_FIRST)} stand; the rest waits for the model artifacts, which it reads when it "
+            f"starts. Put these (model_artifacts/README.md{by_role}), then run the same command again:\n"
+            f"  {listed}"
+        )
+
+    def _check_schema(self) -> None:
+        outputs = (self.deployed.aws.outputs(stack) for stack in self._templates())
+        applied = next((found[SCHEMA_OUTPUT] for found in outputs if SCHEMA_OUTPUT in found), None)
+        if applied is None:
+            raise DeploymentError("No stack says which search schema it applied: see the ingestion stack.")
+        self.terminal.step(f"search schema: {applied}")
+
+    def _probe(self) -> None:
+        file = self.cdk.root / "care_app" / f"{self.deployed.config.name}.toml"
+        if not file.exists():
+            self.terminal.say(f"no probe: there is no {file}, the care side's own file")
+            return
+        care = load_care_app(file, tenant=self.deployed.config).config.deployment
+        if care.account != self.deployed.aws.account:
+            self.terminal.say(f"the probe runs in account {care.account} and asks from there by itself")
+            return
+        stack = f"{care.name_prefix}-{self.deployed.config.name}-care-Link"
+        care_side = AwsAccount(account=care.account, region=care.region)
+        name = care_side.outputs(stack).get(PROBE_OUTPUT)
+        if name is None:
+            self.terminal.say("no probe yet: deploy the care side, cdk deploy -c stage=care_app")
+            return
+        self._judge(care_side.invoke(name))
+
+    def _judge(self, probed: Mapping[str, Any]) -> None:
+        """Accept a probe's answer with a source, or a pause. Raises DeploymentError for any other failure."""
+        outcome, reason = probed.get("outcome"), probed.get("reason")
+        match outcome:
+            case "working":
+                self.terminal.step("probe: it got an answer with a source")
+            case "paused":
+                self.terminal.say("probe: the tenant is paused; resume it, and invoke the probe again")
+            case "degraded":
+                self.terminal.say(
+                    f"probe: no answer with a source came ({reason}). no_evidence: bring documents "
+                    "that answer the probe's question; everything else: docs/private-link.md, Alarms"
+                )
+            case _:
+                raise DeploymentError(f"The probe failed ({reason}): docs/private-link.md, Alarms.")
+
+
+def not_asked(checks: Sequence[str]) -> str:
+    return f"{len(checks)} checks could not be asked, and none is a pass: {', '.join(checks)}."
+
+
+def _refuse_losses(lost: Sequence[upgrade_checks.Loss]) -> None:
+    if lost:
+        listed = "\n  ".join(str(loss) for loss in lost)
+        raise DeploymentError(f"This change would delete or replace stateful resources:\n  {listed}")
+
+
+def deployment_of(file: Path, *, images: Path, root: Path, terminal: Terminal) -> Deployment:
+    """Return the deployment of a file's tenant. Raises ConfigurationError when it is only served locally."""
+    tenant = load_tenant(file)
+    return Deployment(
+        deployed=Deployed.of(tenant, file),
+        tenant_file=file,
+        cdk=CdkCommand(root=root, tenant=tenant.name, tenants_dir=file.parent, images=images),
+        terminal=terminal,
+    )
+
+
+# --- upgrade ----------------------------------------------------------------------------------------------
+# A stamp says which releases may use a table, and it is all that is written: rows of both formats stand side
+# by side (``assistant/stores/formats.py``). So an upgrade may be killed at any moment and run again.
+@dataclass(frozen=True, slots=True)
+class StampedTable:
+    """A table that has a stamp."""
+
+    aws: AwsAccount
+    name: str
+    """Its role: ``records``."""
+    place: str
+    """Its name in the account."""
+    found: StoreFormat
+    rows: int
+    """By DynamoDB's own count, which is some hours old."""
+
+    def target(self, *, back: bool) -> StoreFormat:
+        """Return this release's format; on the way back the oldest one whose release reads the rows, as that
+        release expects the stamp, so that it does not refuse the table."""
+        oldest = self.found.readable_from
+        return StoreFormat(oldest, oldest) if back else format_of(self.name)
+
+    def stamp(self, to: StoreFormat) -> None:
+        """Write the stamp of a format; safe to repeat."""
+        self.aws.call("dynamodb", "put_item", TableName=self.place, Item=typed(format_item(to)))
+
+
+def tables_of(aws: AwsAccount, *, data_stack: str) -> Iterator[StampedTable]:
+    """Yield the tables of a tenant's data stack; none before its first deployment. Raises DeploymentError."""
+    if aws.template(data_stack) is None:
+        return
+    names = aws.resources(data_stack)
+    for role in (definition.role for definition in TABLES):
+        if (name := names.get(f"{role.title()}Table")) is not None:
+            key = typed(keyed(FORMAT_KEY))
+            row = aws.call("dynamodb", "get_item", TableName=name, Key=key, ConsistentRead=True)
+            count = int(aws.call("dynamodb", "describe_table", TableName=name)["Table"].get("ItemCount", 0))
+            stamp = format_in(plain(row["Item"]) if "Item" in row else None)
+            yield StampedTable(aws, role, name, stamp, count)
+
+
+def upgrade_tables(
+    tables: Sequence[StampedTable], *, options: GlobalOptions, command: str, plan: bool, back: bool
+) -> None:
+    """Move what is not moved yet, and show what was found. Raises ConfigurationError before anything changes
+    where a newer release wrote a table."""
+    for each in tables:
+        refuse_format(each.found, store=each.name, place=each.place, command=command)
+    if not plan:
+        for each in tables:
+            if each.found != each.target(back=back):
+                each.stamp(each.target(back=back))
+    states: list[dict[str, Any]] = [
+        {
+            "store": each.name,
+            "place": each.place,
+            "format": each.found.number,
+            "needed": each.target(back=back).number,
+            "rows": each.rows,
+            "back_to": each.found.readable_from,
+        }
+        for each in tables
+    ]
+    if not options.writes(states):
+        does = "would move to" if plan else "moved to"
+        rows = [
+            (
+                state["store"],
+                state["place"],
+                f"format {state['format']}",
+                "stays" if state["format"] == state["needed"] else f"{does} format {state['needed']}",
+                f"{state['rows']:,}",
+                f"format {state['back_to']}",
+            )
+            for state in states
+        ]
+        Terminal().out.print(table("store", "place", "found", "", "rows", "way back to", rows=rows))
