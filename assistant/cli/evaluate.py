@@ -231,9 +231,7 @@ def questions_of(options: GlobalOptions, plan: EvaluationPlan) -> dict[str, Tena
 
 
 async def run_questions(
-    runtime: LocalRuntime,
-    asked: Mapping[str, TenantQuestions],
-    plan: EvaluationPlan,
+    runtime: LocalRuntime, asked: Mapping[str, TenantQuestions], plan: EvaluationPlan
 ) -> measures.Run:
     made_at = datetime.now(UTC)
     async with open_services(runtime, list(asked), generates=plan.record is not None) as services:

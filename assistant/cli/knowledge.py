@@ -33,12 +33,7 @@ from assistant.domain.documents import (
     ReceiptPlace,
     WithdrawalReceipt,
 )
-from assistant.domain.errors import (
-    ConfigurationError,
-    ConflictError,
-    LocalRuntimeError,
-    NotFoundError,
-)
+from assistant.domain.errors import ConfigurationError, ConflictError, LocalRuntimeError, NotFoundError
 from assistant.laptop.layout import models_dir
 from assistant.option import Place
 from assistant.service.served import open_reindexing

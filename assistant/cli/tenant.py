@@ -24,8 +24,7 @@ from assistant.documents.files import is_read
 from assistant.documents.sources import widens
 from assistant.domain.errors import ConfigurationError, ConflictError
 from assistant.domain.identity import REVOCATIONS, Role
-from assistant.laptop.layout import HOST
-from assistant.laptop.sharing import Address, SharedSite
+from assistant.laptop.layout import HOST, Address, SharedSite
 from assistant.laptop.tokens import CareCase, Grant, issue_token
 from assistant.option import Place
 from assistant.process.private_files import make_private_folder, replace_private
@@ -33,13 +32,7 @@ from assistant.stores.clients import revocations_file
 from assistant.tenant import deployment_checks
 from assistant.tenant.care_app import CareApp, load_care_app
 from assistant.tenant.deployment import ReachEntry
-from assistant.tenant.tenant import (
-    TenantConfig,
-    TenantFiles,
-    TenantName,
-    load_tenant,
-    load_tenants,
-)
+from assistant.tenant.tenant import TenantConfig, TenantFiles, TenantName, load_tenant, load_tenants
 from assistant.tenant.toml_file import KeyMark, marked, with_values, without
 from assistant.terminal.account import Deployed
 from assistant.terminal.local import local_runtime

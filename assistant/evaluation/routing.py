@@ -254,11 +254,7 @@ class RoutingReport(PublicModel):
 
 
 def learn(
-    questions: Sequence[LabelledQuestion],
-    *,
-    sources: Sequence[str],
-    embedding_model: str,
-    fitted_on: str,
+    questions: Sequence[LabelledQuestion], *, sources: Sequence[str], embedding_model: str, fitted_on: str
 ) -> RouterFile:
     """Return the router of these questions. Raises ConfigurationError for labels that name no source."""
     unknown = sorted({name for question in questions for name in question.sources} - set(sources))

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -28,8 +28,7 @@ from starlette.types import ASGIApp
 from assistant.documents.worker import ConsumerLimits, WorkerLimits
 from assistant.domain.errors import AssistantError, LocalRuntimeError
 from assistant.laptop.issuer import issuer_application
-from assistant.laptop.layout import HOST, Addresses, Layout
-from assistant.laptop.sharing import Address, SharedSite
+from assistant.laptop.layout import HOST, Address, Addresses, Layout, SharedSite
 from assistant.laptop.worker import work
 from assistant.model_server.here import ModelsHere
 from assistant.option import Place
@@ -77,7 +76,7 @@ async def open_site(layout: Layout, *, ports: Mapping[str, int]) -> AsyncGenerat
         for listener in listeners.values():
             stack.callback(listener.close)
         urls = {name: f"http://{HOST}:{each.getsockname()[1]}" for name, each in listeners.items()}
-        addresses = Addresses(urls.pop("service"), urls.pop("issuer"), urls)
+        addresses = Addresses(service=urls.pop("service"), issuer=urls.pop("issuer"), systems=urls)
         models = ModelsHere(layout.models_dir)
         stack.callback(models.close)
         settings, metrics = layout.service_settings(addresses), ServiceMetrics()
@@ -145,21 +144,13 @@ async def _working(
 
 def refuse_taken(port: int, *, name: str) -> None:
     """Raise LocalRuntimeError if another program listens on the port; the message names it."""
-    if _is_taken(port):
+    try:
+        open_socket(HOST, port).close()
+    except LocalRuntimeError:
         raise LocalRuntimeError(
             f"Port {port}, which the {name} needs, is in use{_by_whom(port)}; end that program or choose "
             "another port with --port."
-        )
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return True
-    return False
+        ) from None
 
 
 def _by_whom(port: int) -> str:
@@ -287,7 +278,7 @@ class Site:
             return
         async with open_site(self.layout, ports=self.ports) as served:
             self.left_out, self.models = served.left_out, served.models
-            self.address = self._address(**asdict(served.addresses))
+            self.address = self._address(**served.addresses.model_dump())
             self._ready.set()
             await asyncio.wait({served.worker})
             served.worker.result()

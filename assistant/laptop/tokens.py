@@ -134,13 +134,7 @@ class CareCase:
 
 
 def issue_context(
-    case: CareCase,
-    grant: Grant,
-    *,
-    state_dir: Path,
-    issuer: str,
-    audience: str,
-    clock: Clock | None = None,
+    case: CareCase, grant: Grant, *, state_dir: Path, issuer: str, audience: str, clock: Clock | None = None
 ) -> str:
     """Return the context token of a question, signed with the care application's key.
 

@@ -29,11 +29,7 @@ from assistant.documents.receive import AddDocuments, AddSummary
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.documents.worker import ConsumerLimits
 from assistant.domain.clock import SystemClock
-from assistant.domain.documents import (
-    Document,
-    DocumentState,
-    DocumentStatus,
-)
+from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.domain.errors import (
     ConfigurationError,
     DocumentInvalidError,

@@ -18,8 +18,7 @@ from assistant.client import AssistantClient
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
-from assistant.laptop.layout import Addresses, Layout
-from assistant.laptop.sharing import Address, SharedSite
+from assistant.laptop.layout import Address, Layout, SharedSite
 from assistant.laptop.tokens import Grant, issue_token
 from assistant.process.private_files import (
     make_private_file,
@@ -237,13 +236,7 @@ def local_runtime(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
 
     Raises ConfigurationError.
     """
-    return runtime_of(options, terminal, options.tenants().tenants)
-
-
-def runtime_of(
-    options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, TenantConfig]
-) -> LocalRuntime:
-    """Return a runtime of these tenants."""
+    tenants = options.tenants().tenants
     settings = options.local_settings()
     layout = Layout(
         tenants_dir=options.tenants_dir,
@@ -281,8 +274,7 @@ async def open_served(
     runtime: LocalRuntime, tenants: Sequence[str], *, generates: bool = False
 ) -> AsyncGenerator[ServedTenants]:
     """Open tenants as the service does. Raises ConfigurationError for one without a document in its index."""
-    address = runtime.address
-    settings = runtime.layout.service_settings(Addresses(address.service, address.issuer, address.systems))
+    settings = runtime.layout.service_settings(runtime.address)
     async with open_tenants(
         settings, only=tenants, generates=generates, clock=SystemClock(), models=runtime.models
     ) as opened:

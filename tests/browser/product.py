@@ -124,7 +124,9 @@ def rehearsal_of(product: Product) -> Iterator[Rehearsal]:
         front = stack.enter_context(Front(to_port=port).running())
         listening = stack.enter_context(socket.socket())
         listening.bind((HOST, 0))
-        addresses = Addresses(f"http://{HOST}:{port}", f"http://{HOST}:{listening.getsockname()[1]}")
+        addresses = Addresses(
+            service=f"http://{HOST}:{port}", issuer=f"http://{HOST}:{listening.getsockname()[1]}"
+        )
         issuer = issuer_application(
             addresses.issuer,
             state_dir=product.state,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from assistant.laptop.sharing import Address
+from assistant.laptop.layout import Address
 
 
 def address(**changes: object) -> Address:

@@ -109,11 +109,7 @@ def upgrade(
 
 
 @app.command()
-def destroy(
-    context: typer.Context,
-    tenant: Tenant,
-    plan: ShowPlan = False,
-) -> None:
+def destroy(context: typer.Context, tenant: Tenant, plan: ShowPlan = False) -> None:
     """Take a tenant out of its account, with its data: what a lock keeps stays, and is listed.
 
     The tenant's name is asked for. Run it again after any failure; status 1 where something stays that

@@ -17,12 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from assistant.domain.clock import SystemClock
-from assistant.domain.errors import (
-    ConfigurationError,
-    DependencyError,
-    DeploymentError,
-    UnauthenticatedError,
-)
+from assistant.domain.errors import ConfigurationError, DependencyError, DeploymentError, UnauthenticatedError
 from assistant.domain.identity import Role
 from assistant.option import Place
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION, ACCOUNT_VERSION_OUTPUT
@@ -135,7 +130,7 @@ class DeploymentChecks:
                 yield failure(
                     f"{bucket} is encrypted with {key}, and tasks and functions read the tenant file there: "
                     f'write bootstrap_key = "{key}" into [deployment]. The key\'s policy must let '
-                    f"IAM policies of account {aws.account} allow kms:Decrypt.",
+                    f"IAM policies of account {aws.account} allow kms:Decrypt."
                 )
 
     def _needed_bootstrap(self) -> int:
@@ -193,7 +188,7 @@ class DeploymentChecks:
             if tags.get("tenant") != tenant.name and own.overlaps(ip_network(vpc["CidrBlock"])):
                 yield warning(
                     f"network.cidr {own} overlaps {vpc['VpcId']} ({vpc['CidrBlock']}): the two can "
-                    "never be peered, or share a transit gateway.",
+                    "never be peered, or share a transit gateway."
                 )
 
     def _issuer(self) -> Iterator[Finding]:
@@ -205,7 +200,7 @@ class DeploymentChecks:
         if claims and (lacking := sorted(CLAIMS - set(map(str, claims)))):
             yield warning(
                 f"{identity.issuer} does not list the claims {', '.join(lacking)}, and a token without "
-                "one is refused with 401. Some issuers list only standard claims: look into a token of it.",
+                "one is refused with 401. Some issuers list only standard claims: look into a token of it."
             )
 
     def _artifacts(self) -> Iterator[Finding]:
@@ -223,7 +218,7 @@ class DeploymentChecks:
             if lacking := sorted(set(wanted.files) - there):
                 yield failure(
                     f"s3://{bucket}/{wanted.prefix} lacks {', '.join(lacking)}. Run: assistant aws "
-                    f"put-artifacts --tenant {tenant}, or see model_artifacts/README.md",
+                    f"put-artifacts --tenant {tenant}, or see model_artifacts/README.md"
                 )
 
     def _driver(self) -> Iterator[Finding]:

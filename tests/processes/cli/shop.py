@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from assistant.laptop.sharing import Address, SharedSite
+from assistant.laptop.layout import Address, SharedSite
 from tests.fakes.forked import run_forked
 
 DESK = "# Help desk\n\nThe help desk answers the phone from 8:00 to 18:30, Monday to Saturday.\n"

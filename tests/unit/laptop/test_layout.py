@@ -20,7 +20,9 @@ LLM = AddedLlm(
     name="good", path=Path("/weights/good.gguf"), sha256="b" * 64, context_tokens=4096, answering=WRITER
 )
 ROOT = Path(__file__).parents[3]
-ADDRESSES = Addresses("http://127.0.0.1:8700", "http://127.0.0.1:8701", {"orders": "http://127.0.0.1:9"})
+ADDRESSES = Addresses(
+    service="http://127.0.0.1:8700", issuer="http://127.0.0.1:8701", systems={"orders": "http://127.0.0.1:9"}
+)
 
 
 def layout_of(

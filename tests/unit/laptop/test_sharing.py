@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from assistant.laptop.sharing import SharedSite
+from assistant.laptop.layout import SharedSite
 from tests.fakes.sites import address
 
 SERVES = """
 import os, signal, sys
 from pathlib import Path
-from assistant.laptop.sharing import SharedSite
+from assistant.laptop.layout import SharedSite
 from tests.fakes.sites import address
 
 shared = SharedSite(Path(sys.argv[1]))

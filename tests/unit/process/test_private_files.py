@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.laptop.sharing import SharedSite
+from assistant.laptop.layout import SharedSite
 from assistant.process.private_files import keep_private, make_private_folder, write_private
 from assistant.stores.blobs import FolderBlobs
 from assistant.stores.documents import StoredDocuments
