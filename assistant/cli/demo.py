@@ -90,11 +90,13 @@ class _Demo:
             await self.ask(tenant, _QUESTIONS[tenant], mode="quoted")
             self.terminal.show("The same question, where a model writes above the section:", "dim")
         await self.ask(tenant, _QUESTIONS[tenant], replies=tenant == _STORY_TENANT)
-        if tenant == _STORY_TENANT and self._has_order_system(tenant):
+        with_orders = {name for name, _ in self.runtime.layout.sample_systems.get(ORDER_SYSTEM, ())}
+        if tenant == _STORY_TENANT and tenant in with_orders:  # in a checkout, with its own file
             await self.ask(tenant, _LIVE_QUESTION, LIVE_CASE)
         for question in _RECORDED_QUESTIONS if self.plays_recording and tenant == _STORY_TENANT else ():
             await self.ask(tenant, question)
-        await self.learn_router(tenant)
+        if (learned := await learn_first_router(self.runtime, tenant=tenant)) is not None:
+            self.terminal.step(f"{tenant}: learned which source matters: {content_note(learned.content)}")
 
     async def load_others(self) -> None:
         """Load the tenants that the demo asks nothing, for the console."""
@@ -103,11 +105,6 @@ class _Demo:
                 await self.load(tenant)
             except NotFoundError as error:  # a missing folder of another tenant does not end the demo
                 self.terminal.step(f"{tenant}: not loaded: {error.message}")
-
-    def _has_order_system(self, tenant: str) -> bool:
-        """Return whether the sample order system runs for the tenant: in a checkout, with its own file."""
-        entries = self.runtime.layout.sample_systems.get(ORDER_SYSTEM, ())
-        return tenant in {name for name, _ in entries}
 
     async def load(self, tenant: str) -> None:
         """Load the tenant file's knowledge; unchanged documents cost nothing."""
@@ -118,12 +115,6 @@ class _Demo:
         self.terminal.step(f"{tenant}: {summary.documents} documents, {new} new, in {report.seconds:.1f} s")
         for remark in report.remarks():
             self.terminal.step(f"{tenant}: {remark}")
-
-    async def learn_router(self, tenant: str) -> None:
-        """Learn how much each source matters, where the tenant has questions for that and no router yet."""
-        learned = await learn_first_router(self.runtime, tenant=tenant)
-        if learned is not None:
-            self.terminal.step(f"{tenant}: learned which source matters: {content_note(learned.content)}")
 
     async def ask(
         self,

@@ -35,7 +35,7 @@ from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
 from assistant.models.recorded import RecordedAnswer, read_recording
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.terminal.loading import loaded
-from assistant.terminal.local import LocalRuntime, committed, open_served, open_services
+from assistant.terminal.local import LocalRuntime, committed, open_services
 from assistant.terminal.terminal import GlobalOptions, Terminal, table
 
 app = typer.Typer(add_completion=False)
@@ -357,8 +357,8 @@ async def _judged(runtime: LocalRuntime, figure: measures.Figure, folder: Path, 
         return await _answers(runtime, figure, folder, tenant)
     if figure.run == "routing":
         await learn_first_router(runtime, tenant=tenant)
-    async with open_served(runtime, [tenant], generates=figure.run == "written_live") as opened:
-        return await _trial(figure, folder, opened[tenant].answering)
+    async with open_services(runtime, [tenant], generates=figure.run == "written_live") as services:
+        return await _trial(figure, folder, services[tenant])
 
 
 async def _answers(runtime: LocalRuntime, figure: measures.Figure, folder: Path, tenant: str) -> list[Judged]:

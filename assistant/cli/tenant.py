@@ -30,7 +30,7 @@ from assistant.option import Place
 from assistant.process.private_files import make_private_folder, replace_private
 from assistant.stores.clients import revocations_file
 from assistant.tenant import deployment_checks
-from assistant.tenant.care_app import CareApp, load_care_app
+from assistant.tenant.care_app import load_care_app
 from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import TenantConfig, TenantFiles, TenantName, load_tenant, load_tenants
 from assistant.tenant.toml_file import KeyMark, marked, with_values, without
@@ -255,8 +255,12 @@ def write_tenant(
     _create(path, text)
     terminal.show(f"{path}: written, with the settings of {source.name} and names of its own.")
     terminal.say(f"escalation and gate are {source.name}'s: change what does not fit")
-    for said in _not_copied(source):
-        terminal.say(said)
+    if source.glossary:
+        terminal.say(
+            f"the glossary is not copied: {source.name}'s customers and documents have their own words"
+        )
+    if source.embedding.vectors is not None:
+        terminal.say(f"embedding.vectors is not copied: that file is of {source.name}'s documents")
     if left_out:
         names = ", ".join(source.sources[number].name for number in left_out)
         terminal.say(f"left out, because nothing in {knowledge} has its name: {names}")
@@ -287,7 +291,8 @@ def check_tenant(options: GlobalOptions, name: str, *, care: bool = False) -> No
     wrong = list(refusals(tenant, files))
     if care and not wrong:
         care_file = Path(_CARE_APP) / f"{name}.toml"
-        wrong += care_refusals(care_file, load_care_app(care_file, tenant=tenant))
+        care_app = load_care_app(care_file, tenant=tenant).config
+        wrong += deployment_checks.said_of(care_file, deployment_checks.placeholders_of(care_app))
     if wrong:
         raise ConfigurationError("\n".join(wrong))
     where = "served locally only" if tenant.deployment is None else "ready to be deployed"
@@ -318,11 +323,6 @@ def refusals(tenant: TenantConfig, files: TenantFiles) -> Iterator[str]:
     for clash in deployment_checks.clashes([*others, tenant]):
         if tenant.name in (clash.one, clash.other):
             yield f"{files.folder}: {clash.said}"
-
-
-def care_refusals(path: Path, care: CareApp) -> Sequence[str]:
-    """Return the placeholders of the care side's file, each with file, line and key."""
-    return tuple(deployment_checks.said_of(path, deployment_checks.placeholders_of(care.config)))
 
 
 def _refuse_name(name: str, *, path: Path) -> None:
@@ -422,13 +422,6 @@ class _Samples:
     def _made_up_id(self, found: re.Match[str]) -> str:
         self._ids += 1
         return f"{found[1]}-{self._ids:017x}"
-
-
-def _not_copied(source: TenantConfig) -> Iterator[str]:
-    if source.glossary:
-        yield f"the glossary is not copied: {source.name}'s customers and documents have their own words"
-    if source.embedding.vectors is not None:
-        yield f"embedding.vectors is not copied: that file is of {source.name}'s documents"
 
 
 def _documents(name: str, source: TenantConfig, folder: Path, *, chosen: Path | None) -> dict[int, list[str]]:

@@ -29,7 +29,6 @@ from assistant.process.private_files import (
 from assistant.process.settings import LocalSettings
 from assistant.process.telemetry import configure_logging
 from assistant.service.opened import open_tenants
-from assistant.service.served import ServedTenants
 from assistant.stores.documents import KnowledgeStores
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.terminal import GlobalOptions, Terminal
@@ -270,10 +269,11 @@ async def has_knowledge(knowledge: KnowledgeStores) -> bool:
 
 
 @asynccontextmanager
-async def open_served(
+async def open_services(
     runtime: LocalRuntime, tenants: Sequence[str], *, generates: bool = False
-) -> AsyncGenerator[ServedTenants]:
-    """Open tenants as the service does. Raises ConfigurationError for one without a document in its index."""
+) -> AsyncGenerator[Mapping[str, TenantServices]]:
+    """Open the tenants' answer paths as the service does. Raises ConfigurationError for a tenant without a
+    document in its index."""
     settings = runtime.layout.service_settings(runtime.address)
     async with open_tenants(
         settings, only=tenants, generates=generates, clock=SystemClock(), models=runtime.models
@@ -284,15 +284,6 @@ async def open_served(
                     f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant "
                     f"{tenant} PATH."
                 )
-        yield opened
-
-
-@asynccontextmanager
-async def open_services(
-    runtime: LocalRuntime, tenants: Sequence[str], *, generates: bool = False
-) -> AsyncGenerator[Mapping[str, TenantServices]]:
-    """Open the tenants' answer paths. Raises ConfigurationError for one without knowledge."""
-    async with open_served(runtime, tenants, generates=generates) as opened:
         yield {tenant: opened[tenant].answering for tenant in tenants}
 
 
