@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
-from shutil import disk_usage
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 from typer import Argument, Option
 
-from assistant.cli.reading_again import ReadingHere, ReadingReport, ReadingThere, read_all
+from assistant.cli.reindexing import read_again, reindex
 from assistant.client import AssistantClient, NotThereError
-from assistant.documents.readable import ListDocuments, pages_of
-from assistant.documents.receive import AddSummary
-from assistant.documents.reindexing import ReindexReport
-from assistant.documents.sources import KnowledgeSource, KnowledgeSources
+from assistant.documents.readable import ListDocuments
+from assistant.documents.sources import KnowledgeSources
 from assistant.documents.withdraw import KEPT_TEXTS, WithdrawalReceipts, WithdrawDocuments
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import (
@@ -33,39 +28,24 @@ from assistant.domain.documents import (
     ReceiptPlace,
     WithdrawalReceipt,
 )
-from assistant.domain.errors import ConfigurationError, ConflictError, LocalRuntimeError, NotFoundError
-from assistant.laptop.layout import models_dir
+from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from assistant.option import Place
-from assistant.service.served import open_reindexing
 from assistant.stores.documents import STATES
-from assistant.tenant.added_models import (
-    PACKAGED_EMBEDDING,
-    PACKAGED_NAME,
-    AddedEmbedding,
-    added_models,
-    choose_beside,
-    keep_live_only,
-)
 from assistant.terminal.loading import (
     CHECKED,
     SHOWN_NAMES,
     CheckedFiles,
     FileReading,
     LoadReport,
-    Looks,
     SourceFolders,
     chosen_folders,
     finished,
     first_names,
-    follow,
     follow_here,
-    has_left,
-    is_whole,
-    looks_here,
     store_files,
 )
-from assistant.terminal.local import LocalRuntime, local_runtime, require_node
-from assistant.terminal.sending import OWNER, ServiceTarget
+from assistant.terminal.local import LocalRuntime, local_runtime
+from assistant.terminal.sending import OWNER, load_there
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, age, plain, table
 
 if TYPE_CHECKING:
@@ -81,16 +61,10 @@ WAIT = "How long to wait while no file is read. What is not read until then is n
 PRUNE = "Withdraw documents whose file is no longer below the paths of their source."
 DRY_RUN = "Say what would be read, skipped and refused, and about how long it takes. Nothing is loaded."
 SERVICE = "Send the documents to this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN."
-READ_BY = "Have this service read its own, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN. Default: here."
 RECEIPT = "Show again what was removed, and withdraw nothing."
 RECEIPT_SERVICE = (
     "Receipts of this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN. Default: this machine."
 )
-_REINDEX = "assistant knowledge reindex"
-_MIB = 1024 * 1024
-_SENT_AT_ONCE = 64
-_REMOTE_WINDOW = 8
-_REMOTE_POLL_S = 0.5
 _SHOWN_FAILURES = 100
 _MOST_PRUNED = 1 / 3
 """Of a source's documents: more that leave at once are rather a folder that is not there."""
@@ -127,7 +101,7 @@ def add(
         return
     client = None if service is None else options.service_client(service, of=OWNER)
     if client is not None:
-        report = asyncio.run(_load_remotely(options, terminal, tenant, folders, client))
+        report = asyncio.run(load_there(options, terminal, tenant, folders, client))
     else:
         runtime = local_runtime(options, terminal)
         report = _add_locally(runtime, tenant, folders, labels=label or [])
@@ -213,34 +187,7 @@ def _show_what_a_load_does(
         terminal.warn(remark, "yellow")
 
 
-@app.command()
-def read_again(
-    context: typer.Context,
-    tenant: Tenant,
-    source: Annotated[str | None, Option(metavar="NAME", help="Only of this source.")] = None,
-    service: Annotated[str | None, Option(metavar="URL", help=READ_BY)] = None,
-) -> None:
-    """Read documents again from what is kept of them, by the readers of this release. The texts before answer
-    until the new ones are indexed; run it again after a kill."""
-    options, terminal = GlobalOptions.of(context), Terminal()
-    sources = KnowledgeSources.of(options.tenant(tenant))
-    wanted = sources.all if source is None else (sources.named(source),)
-    if service is None:
-        report = _read_again_here(local_runtime(options, terminal), tenant, sources, wanted)
-    else:
-
-        async def there(client: AssistantClient) -> ReadingReport:
-            return await _read_again(terminal, ReadingThere(client, wanted), _looks_at(client))
-
-        report = options.with_service(service, there, of=OWNER)
-    if not options.writes(report):
-        counted = f"{report.unchanged:,} with the same words, {len(report.changed):,} with others"
-        current = f"{report.current:,} were read by this release before"
-        terminal.show(f"Read again in {report.seconds:.1f} s: {counted}; {current}")
-        for line in report.lines():
-            terminal.warn(line, "yellow")
-    if report.refused or report.failed or report.without_original:
-        raise typer.Exit(1)
+app.command()(read_again)
 
 
 @app.command(name="list")
@@ -276,30 +223,7 @@ def list_(
     terminal.warn(counted or f"{tenant} has no documents yet.")
 
 
-@app.command()
-def reindex(
-    context: typer.Context,
-    tenant: Annotated[
-        str | None, Option("--tenant", metavar="T", help="Name of a tenant file. Default: every tenant.")
-    ] = None,
-    model: Annotated[
-        str | None, Option(metavar="NAME", help="An embedding model: an added one, or all-MiniLM-L6-v2.")
-    ] = None,
-    back: Annotated[bool, Option("--back", help="Make the index before live again.")] = False,
-    drop_old: Annotated[bool, Option("--drop-old", help="Delete the index that is not live.")] = False,
-) -> None:
-    """Embed the documents with another model beside the live index, and switch to it."""
-    if (model is not None) + back + drop_old != 1:
-        raise typer.BadParameter("Give one of --model NAME, --back and --drop-old.")
-    options, terminal = GlobalOptions.of(context), Terminal()
-    tenants = list(options.tenants().tenants) if tenant is None else [options.tenant(tenant).name]
-    for name in tenants:
-        if drop_old:
-            _drop_old(local_runtime(options, terminal), name)
-        elif model is not None:
-            _reindex_to(options, terminal, name, model)
-        else:
-            _reindex(local_runtime(options, terminal), name, None)
+app.command()(reindex)
 
 
 @app.command()
@@ -365,98 +289,6 @@ def _add_locally(
     with runtime.site(command="assistant knowledge add"):
         asyncio.run(follow_here(runtime, tenant, removed, doing="removing from"))
         return asyncio.run(finished(runtime, tenant, report))
-
-
-def embed_again(options: GlobalOptions, terminal: Terminal, *, tenant: str) -> None:
-    """Bring the tenant's documents into the index of the embedding model that was just chosen.
-
-    Starts nothing where the tenant has no documents yet.
-    """
-    runtime = local_runtime(options, terminal)
-    if not options.with_stores(tenant, lambda stores: stores.get(STATES).count_by_state()):
-        return
-    began_s = time.monotonic()
-    with runtime.site(command="assistant models"):
-        waiting = options.with_stores(tenant, _unfinished)  # the worker enqueues what its index lacks
-        failed = asyncio.run(follow_here(runtime, tenant, waiting))
-    seconds = time.monotonic() - began_s
-    terminal.say(f"{len(waiting) - len(failed)} documents of {tenant} embedded in {seconds:.1f} s")
-    for status in failed:
-        terminal.say(f"not embedded: {status.document_id}: {status.failure_reason}")
-
-
-async def _unfinished(stores: EmbeddedTenant) -> list[str]:
-    """Return the ids of the documents that are not indexed yet."""
-    unfinished = (DocumentState.RECEIVED, DocumentState.PARSED, DocumentState.EMBEDDED)
-    pages = pages_of(stores.knowledge.states, unfinished)
-    return [status.document_id async for page in pages for status in page]
-
-
-def _read_again_here(
-    runtime: LocalRuntime, tenant: str, sources: KnowledgeSources, wanted: Sequence[KnowledgeSource]
-) -> ReadingReport:
-    async def here(stores: EmbeddedTenant) -> ReadingReport:
-        place, looks = ReadingHere(stores, sources, wanted), looks_here(stores.get(STATES))
-        return await _read_again(runtime.terminal, place, looks, runtime.check)
-
-    with runtime.site(command="assistant knowledge read-again"):
-        return runtime.options.with_stores(tenant, here)
-
-
-async def _read_again(
-    terminal: Terminal,
-    place: ReadingHere | ReadingThere,
-    looks: Looks,
-    check: Callable[[], None] = lambda: None,
-) -> ReadingReport:
-    began_s = time.monotonic()
-    with terminal.counting("reading again", "documents") as show:
-        report = await read_all(place, show=show, check=check)
-    with terminal.counting("indexing", "documents") as show:
-        failed = await follow(report.enqueued, looks, show=show, check=check)
-    report.failed = {status.document_id: status.failure_reason for status in failed}
-    report.seconds = round(time.monotonic() - began_s, 3)
-    return report
-
-
-def _looks_at(client: AssistantClient) -> Looks:
-    """Return how documents of a service elsewhere are looked at."""
-
-    async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
-        return await asyncio.gather(*(client.document_status(one) for one in window))
-
-    async def counts() -> Mapping[DocumentState, int]:
-        return (await client.list_documents(limit=1)).counts
-
-    return Looks(read, counts, window=_REMOTE_WINDOW, poll_s=_REMOTE_POLL_S)
-
-
-async def _load_remotely(
-    options: GlobalOptions,
-    terminal: Terminal,
-    tenant: str,
-    folders: Sequence[SourceFolders],
-    client: AssistantClient,
-) -> LoadReport:
-    """Send the folders' documents to a service, and follow them. Raises LocalRuntimeError when nothing is
-    finished for five minutes, and what the client raises."""
-    began_s, reading = time.monotonic(), FileReading.of(options.tenant(tenant))
-    summary, known = AddSummary(), list[DocumentStatus]()
-    async with client:
-        with terminal.counting("sending", "documents") as show:
-            for folder in folders:
-                target, items = ServiceTarget(client, folder.source), reading.items(folder)
-                if is_whole(options, folder):
-                    await target.read_known()
-                    known += [status for status in target.known if status.origin is not None]
-                while batch := await asyncio.to_thread(lambda: list(islice(items, _SENT_AT_ONCE))):  # noqa: B023
-                    summary.include(await target.add(batch))
-                    show(summary.documents, 0)
-        with terminal.counting("loading", "documents") as show:
-            ids = list(dict.fromkeys(summary.enqueued_ids))
-            failed = await follow(ids, _looks_at(client), show=show)
-    left = tuple(status for status in known if has_left(status, reading))
-    return LoadReport(summary, failed, time.monotonic() - began_s, reading, left, len(known))
 
 
 def _show(terminal: Terminal, report: LoadReport) -> None:
@@ -599,110 +431,3 @@ def _until(place: ReceiptPlace) -> str:
     if place.until is not None:
         return f"{place.until:%Y-%m-%d %H:%M}"
     return "no end date" if place.state == "remains" else ""
-
-
-# --- another embedding model ------------------------------------------------------------------------------
-def _reindex_to(options: GlobalOptions, terminal: Terminal, tenant: str, model: str) -> None:
-    """Fill an index of the model for the tenant, and make it live; the one before is kept."""
-    folder = models_dir(options.state_dir)
-    target = _embedding_named(folder, model)
-    before = options.local_models([tenant])[tenant]
-    if before.embedding != target:
-        _refuse_other_index(tenant, before.beside, target)
-        _refuse_full_disk(options, tenant)
-        choose_beside(folder, tenant, target)
-    try:
-        _reindex(local_runtime(options, terminal), tenant, model)
-    except (ConfigurationError, NotFoundError):
-        if before.beside is None:
-            keep_live_only(folder, tenant, before.embedding)
-        raise
-
-
-def _reindex(runtime: LocalRuntime, tenant: str, model: str | None) -> None:
-    """Make the index of the model live, or with None the one before, after it has caught up; print that."""
-
-    async def switch() -> ReindexReport:
-        settings = runtime.layout.worker_settings()
-        with runtime.terminal.counting(f"embedding {tenant}", "documents") as show:
-            async with open_reindexing(settings, tenant, models=runtime.models) as reindexing:
-                if model is None:
-                    return await reindexing.back(progress=show)
-                return await reindexing.to_model(model, progress=show)
-
-    with runtime.site(command=_REINDEX):
-        report = asyncio.run(switch())
-    terminal = runtime.terminal
-    if runtime.options.writes({"tenant": tenant} | asdict(report)):
-        return
-    if report.before is None:
-        terminal.show(f"{tenant}: {report.live} is live already.")
-    else:
-        counted = f"{report.documents:,} documents embedded in {report.seconds:.1f} s"
-        terminal.show(f"{tenant}: {counted}; {report.live} is live.")
-        terminal.say(f"{report.before} is kept, and receives changes: {_REINDEX} --back, or --drop-old")
-
-
-def _drop_old(runtime: LocalRuntime, tenant: str) -> None:
-    """Delete every index of the tenant that is not live, and print which."""
-
-    async def drop() -> tuple[list[str], str]:
-        settings = runtime.layout.worker_settings()
-        async with open_reindexing(settings, tenant) as reindexing:
-            live = await reindexing.live_model()
-            if live is None:
-                raise ConfigurationError(
-                    f"The model of {tenant}'s live index is not known here. Add it again."
-                )
-            return await reindexing.drop_others(), live
-
-    require_node(runtime.settings)
-    terminal, folder = runtime.terminal, models_dir(runtime.options.state_dir)
-    with terminal.waiting("waiting until no answer reads the index before"):
-        dropped, live = asyncio.run(drop())
-    keep_live_only(folder, tenant, _added_embeddings(folder).get(live))
-    if not runtime.options.writes({"tenant": tenant, "dropped": dropped, "live_model": live}):
-        done = f"Deleted {', '.join(dropped)}." if dropped else "There was no other index."
-        terminal.show(f"{tenant}: {done} {live} is live.")
-
-
-def _added_embeddings(folder: Path) -> dict[str, AddedEmbedding]:
-    """Return the added embedding models by name."""
-    return {added.name: added for added in added_models(folder) if isinstance(added, AddedEmbedding)}
-
-
-def _embedding_named(folder: Path, model: str) -> AddedEmbedding | None:
-    """Return the added embedding model of a name; None for the packaged one. Raises NotFoundError."""
-    if model == PACKAGED_EMBEDDING:
-        return None
-    there = _added_embeddings(folder)
-    if model not in there:
-        names = ", ".join((PACKAGED_EMBEDDING, *there))
-        raise NotFoundError(
-            f"There is no embedding model {model}; there are: {names}. Add one: assistant models add FOLDER."
-        )
-    return there[model]
-
-
-def _refuse_other_index(
-    tenant: str, beside: AddedEmbedding | str | None, target: AddedEmbedding | None
-) -> None:
-    name = beside.name if isinstance(beside, AddedEmbedding) else beside
-    wanted = PACKAGED_NAME if target is None else target.name
-    if name not in (None, wanted):
-        raise ConflictError(
-            f"{tenant} has an index of {name} beside the live one, to go back to or not whole yet. Go on "
-            f"with that one, or delete it: {_REINDEX} --drop-old --tenant {tenant}"
-        )
-
-
-def _refuse_full_disk(options: GlobalOptions, tenant: str) -> None:
-    """Raise LocalRuntimeError where a second index of the size of the first does not fit."""
-    index = options.state_dir.resolve() / "tenants" / tenant / "index"
-    needed = sum(path.stat().st_size for path in index.rglob("*") if path.is_file())
-    free = disk_usage(options.state_dir).free if options.state_dir.exists() else needed
-    if free < needed:
-        raise LocalRuntimeError(
-            f"The disk has {free // _MIB} MiB free, and a second index of {tenant} takes about "
-            f"{needed // _MIB} MiB. Make room; nothing was changed."
-        )

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from typer import Argument, Option
 
 from assistant.answer.prompt import rendered
-from assistant.cli.knowledge import embed_again
+from assistant.cli.reindexing import embed_again
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
 from assistant.evaluation.model_questions import Counts, ask_model, load_model_questions, measure_reading

@@ -1,10 +1,14 @@
-"""Documents for a service elsewhere: what ``knowledge add --service`` and ``knowledge sync --into`` send."""
+"""Documents for a service elsewhere: what ``knowledge add --service`` and ``knowledge sync --into`` send, and
+how they are followed.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Sequence
+import time
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import islice
 
 from assistant.client import AssistantClient, NotThereError, RefusedByServiceError, RejectedError
 from assistant.documents.files import SourceDocument, SourceFailure, SourceItem, SourceWithdrawal, file_of
@@ -14,11 +18,24 @@ from assistant.domain import errors
 from assistant.domain.clock import all_or_cancel
 from assistant.domain.documents import ID_SEPARATOR, DocumentState, DocumentStatus
 from assistant.service.streams import DOCUMENT_LIMIT_BYTES
+from assistant.terminal.loading import (
+    FileReading,
+    LoadReport,
+    Looks,
+    SourceFolders,
+    follow,
+    has_left,
+    is_whole,
+)
+from assistant.terminal.terminal import GlobalOptions, Terminal
 
 OWNER = "a knowledge owner's"
 """Whose token the service asks for documents."""
 _AT_ONCE = 8
 _PAGE = 500
+_SENT_AT_ONCE = 64
+_LOOKED_AT_ONCE = 8
+_LOOK_EVERY_S = 0.5
 _MOST_REASON = 1000
 _OF_OTHERS = (errors.LabelsWidenedError.code, errors.NotFoundError.code)
 """Codes for a document that has labels there, and the token has not: it stays as it is."""
@@ -161,3 +178,43 @@ async def open_target(
         target = ServiceTarget(client, source)
         await target.read_known()
         yield target
+
+
+def looks_there(client: AssistantClient) -> Looks:
+    """Return how documents of a service elsewhere are looked at."""
+
+    async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
+        return await asyncio.gather(*(client.document_status(one) for one in window))
+
+    async def counts() -> Mapping[DocumentState, int]:
+        return (await client.list_documents(limit=1)).counts
+
+    return Looks(read, counts, window=_LOOKED_AT_ONCE, poll_s=_LOOK_EVERY_S)
+
+
+async def load_there(
+    options: GlobalOptions,
+    terminal: Terminal,
+    tenant: str,
+    folders: Sequence[SourceFolders],
+    client: AssistantClient,
+) -> LoadReport:
+    """Send the folders' documents to a service, and follow them. Raises LocalRuntimeError when nothing is
+    finished for half an hour, and what the client raises."""
+    began_s, reading = time.monotonic(), FileReading.of(options.tenant(tenant))
+    summary, known = AddSummary(), list[DocumentStatus]()
+    async with client:
+        with terminal.counting("sending", "documents") as show:
+            for folder in folders:
+                target, items = ServiceTarget(client, folder.source), reading.items(folder)
+                if is_whole(options, folder):
+                    await target.read_known()
+                    known += [status for status in target.known if status.origin is not None]
+                while batch := await asyncio.to_thread(lambda: list(islice(items, _SENT_AT_ONCE))):  # noqa: B023
+                    summary.include(await target.add(batch))
+                    show(summary.documents, 0)
+        with terminal.counting("loading", "documents") as show:
+            ids = list(dict.fromkeys(summary.enqueued_ids))
+            failed = await follow(ids, looks_there(client), show=show)
+    left = tuple(status for status in known if has_left(status, reading))
+    return LoadReport(summary, failed, time.monotonic() - began_s, reading, left, len(known))

@@ -1,0 +1,411 @@
+"""``assistant knowledge read-again`` and ``reindex``: has documents of a tenant read again by this release's
+readers, or embedded again by another model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from shutil import disk_usage
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+from assistant.client import AssistantClient, ConflictingError
+from assistant.documents.readable import pages_of
+from assistant.documents.reading_again import BeginReadingAgain
+from assistant.documents.reindexing import ReindexReport
+from assistant.documents.sources import KnowledgeSource, KnowledgeSources
+from assistant.domain.clock import SystemClock
+from assistant.domain.documents import (
+    HELD_STATES,
+    WAITING_STATES,
+    DocumentState,
+    DocumentStatus,
+    UploadResult,
+)
+from assistant.domain.errors import (
+    ConfigurationError,
+    ConflictError,
+    DocumentInvalidError,
+    LocalRuntimeError,
+    NotFoundError,
+)
+from assistant.laptop.layout import models_dir
+from assistant.service.served import open_reindexing
+from assistant.stores.states import STATES
+from assistant.stores.uploads import UPLOADS, upload_key
+from assistant.tenant.added_models import (
+    PACKAGED_EMBEDDING,
+    PACKAGED_NAME,
+    AddedEmbedding,
+    added_models,
+    choose_beside,
+    keep_live_only,
+)
+from assistant.terminal.loading import Looks, follow, follow_here, looks_here
+from assistant.terminal.local import LocalRuntime, local_runtime, require_node
+from assistant.terminal.sending import OWNER, looks_there
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
+
+if TYPE_CHECKING:
+    from assistant.stores.opened import EmbeddedTenant
+
+READ_BY = "Have this service read its own, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN. Default: here."
+_REINDEX = "assistant knowledge reindex"
+_MIB = 1024 * 1024
+_STATES = (*HELD_STATES, *WAITING_STATES, DocumentState.FAILED)
+_AT_ONCE = 32
+"""Documents that are read at a time: of so many the files are copied."""
+_PAGE = 500
+_POLL_S = 0.2
+_STALLED_S = 900.0
+"""Without any result. The longest reading of one file, with its scans, takes as long."""
+_WRITER = "assistant knowledge"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingHere:
+    """Documents in the stores of this machine. The worker reads them."""
+
+    stores: EmbeddedTenant
+    sources: KnowledgeSources
+    """Of the tenant."""
+    wanted: Sequence[KnowledgeSource]
+
+    async def pages(self) -> AsyncIterator[Sequence[DocumentStatus]]:
+        for ids in self.sources.ranges_of(self.wanted):
+            async for page in pages_of(self.stores.get(STATES), _STATES, ids=ids):
+                yield page
+
+    async def begin(self, status: DocumentStatus) -> str | None:
+        """Return what ``results`` takes; None where nothing is to be read. Raises ConflictError where no
+        original is kept, DocumentInvalidError."""
+        begin = BeginReadingAgain(self.stores.knowledge, self.stores.get(UPLOADS), SystemClock())
+        if (source := self.sources.of_document(status.document_id)) is None:
+            return None
+        upload = await begin(status, source=source, by=_WRITER, labels=status.labels or ())
+        return upload.upload_id if upload else None
+
+    async def results(self, upload_ids: Sequence[str]) -> Mapping[str, UploadResult]:
+        """Return the results that are there."""
+        found = [await self.stores.get(UPLOADS).result(upload_key(_WRITER, one)) for one in upload_ids]
+        return {name: result for name, result in zip(upload_ids, found, strict=True) if result is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingThere:
+    """Documents of a service elsewhere, as ``ReadingHere``; ``begin`` raises ConflictingError."""
+
+    client: AssistantClient
+    wanted: Sequence[KnowledgeSource]
+
+    async def pages(self) -> AsyncIterator[Sequence[DocumentStatus]]:
+        names, after = {source.name for source in self.wanted}, ""
+        while after is not None:
+            page = await self.client.list_documents(state=_STATES, after=after or None, limit=_PAGE)
+            yield [status for status in page.documents if status.knowledge_source in names]
+            after = page.next_after
+
+    async def begin(self, status: DocumentStatus) -> str | None:
+        return (await self.client.read_document_again(status.document_id)).upload_id
+
+    async def results(self, upload_ids: Sequence[str]) -> Mapping[str, UploadResult]:
+        found = (await self.client.upload_results(upload_ids)).uploads
+        return {state.upload_id: state.result for state in found if state.result is not None}
+
+
+@dataclass(slots=True)
+class ReadingReport:
+    """What became of the documents, by their ids."""
+
+    current: int = 0
+    """Documents that these readers had read."""
+    unchanged: int = 0
+    """Documents that were read again, with the same words."""
+    changed: dict[str, UploadResult] = field(default_factory=dict[str, UploadResult])
+    refused: dict[str, str] = field(default_factory=dict[str, str])
+    """Documents that go on to answer as before, with the reason why their file is refused now."""
+    without_original: list[str] = field(default_factory=list[str])
+    failed: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    """Documents that could not be indexed, with the reason; the text before answers."""
+    enqueued: list[str] = field(default_factory=list[str])
+    """Documents to be indexed, those of a run that was killed included."""
+    seconds: float = 0.0
+
+    def add(self, document_id: str, result: UploadResult) -> None:
+        if result.refused:
+            self.refused[document_id] = result.refusals[0].reason
+            return
+        self.enqueued.append(document_id)
+        if result.words_changed:
+            self.changed[document_id] = result
+        elif result.words:
+            self.unchanged += 1
+        else:  # of a run that was killed, or changed meanwhile
+            self.current += 1
+
+    def lines(self) -> Iterator[str]:
+        """Yield what the owner has to know, a line for each document."""
+        for name, one in self.changed.items():
+            losses = f"; not in its text: {', '.join(one.notes)}" if one.notes else ""
+            yield f"{name}: {one.words_changed:,} words of {one.words:,} are others{losses}"
+        for name, reason in self.refused.items():
+            yield f"{name}: refused now, answers as before: {reason}"
+        for name in self.without_original:
+            yield f"{name}: the file that it was converted from is not kept; load it again from its source"
+        for name, reason in self.failed.items():
+            yield f"{name}: not indexed, the text before answers: {reason}"
+
+
+async def _read_all(
+    terminal: Terminal, place: ReadingHere | ReadingThere, looks: Looks, *, check: Callable[[], None]
+) -> ReadingReport:
+    """Have all documents of the place read again, some at a time, and indexed; return what became of them.
+
+    ``check`` raises to end the wait. Raises LocalRuntimeError when nothing is read for 15 minutes.
+    """
+    report, seen, began_s = ReadingReport(), 0, time.monotonic()
+    with terminal.counting("reading again", "documents") as show:
+        async for page in place.pages():
+            for start in range(0, len(page), _AT_ONCE):
+                some = page[start : start + _AT_ONCE]
+                await _await_results(place, await _begin(place, some, report), report, check)
+                seen += len(some)
+                show(seen, 0)
+    with terminal.counting("indexing", "documents") as show:
+        failed = await follow(report.enqueued, looks, show=show, check=check)
+    report.failed = {status.document_id: status.failure_reason for status in failed}
+    report.seconds = round(time.monotonic() - began_s, 3)
+    return report
+
+
+async def _await_results(
+    place: ReadingHere | ReadingThere, begun: dict[str, str], report: ReadingReport, check: Callable[[], None]
+) -> None:
+    moved_s = time.monotonic()
+    while begun:
+        for upload_id, result in (await place.results(list(begun))).items():
+            report.add(begun.pop(upload_id), result)
+            moved_s = time.monotonic()
+        check()
+        if time.monotonic() - moved_s > _STALLED_S:
+            raise LocalRuntimeError(f"No document was read for {_STALLED_S:.0f} s. Run it again.")
+        await asyncio.sleep(_POLL_S if begun else 0)
+
+
+async def _begin(
+    place: ReadingHere | ReadingThere, statuses: Sequence[DocumentStatus], report: ReadingReport
+) -> dict[str, str]:
+    """Return by upload the documents that are read now."""
+    begun: dict[str, str] = {}
+    for status in statuses:
+        try:
+            upload_id = await place.begin(status)
+        except (ConflictError, ConflictingError):
+            report.without_original.append(status.document_id)
+        except DocumentInvalidError as error:
+            report.refused[status.document_id] = error.message
+        else:
+            report.current += upload_id is None
+            report.enqueued += [status.document_id] * (status.state in WAITING_STATES)
+            begun |= {} if upload_id is None else {upload_id: status.document_id}
+    return begun
+
+
+def read_again(
+    context: typer.Context,
+    tenant: Tenant,
+    source: Annotated[str | None, Option(metavar="NAME", help="Only of this source.")] = None,
+    service: Annotated[str | None, Option(metavar="URL", help=READ_BY)] = None,
+) -> None:
+    """Read documents again from what is kept of them, by the readers of this release. The texts before answer
+    until the new ones are indexed; run it again after a kill."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    sources = KnowledgeSources.of(options.tenant(tenant))
+    wanted = sources.all if source is None else (sources.named(source),)
+    if service is None:
+        runtime = local_runtime(options, terminal)
+
+        async def here(stores: EmbeddedTenant) -> ReadingReport:
+            place, looks = ReadingHere(stores, sources, wanted), looks_here(stores.get(STATES))
+            return await _read_all(terminal, place, looks, check=runtime.check)
+
+        with runtime.site(command="assistant knowledge read-again"):
+            report = options.with_stores(tenant, here)
+    else:
+
+        async def there(client: AssistantClient) -> ReadingReport:
+            place = ReadingThere(client, wanted)
+            return await _read_all(terminal, place, looks_there(client), check=lambda: None)
+
+        report = options.with_service(service, there, of=OWNER)
+    if not options.writes(report):
+        counted = f"{report.unchanged:,} with the same words, {len(report.changed):,} with others"
+        current = f"{report.current:,} were read by this release before"
+        terminal.show(f"Read again in {report.seconds:.1f} s: {counted}; {current}")
+        for line in report.lines():
+            terminal.warn(line, "yellow")
+    if report.refused or report.failed or report.without_original:
+        raise typer.Exit(1)
+
+
+# --- another embedding model ------------------------------------------------------------------------------
+def reindex(
+    context: typer.Context,
+    tenant: Annotated[
+        str | None, Option("--tenant", metavar="T", help="Name of a tenant file. Default: every tenant.")
+    ] = None,
+    model: Annotated[
+        str | None, Option(metavar="NAME", help="An embedding model: an added one, or all-MiniLM-L6-v2.")
+    ] = None,
+    back: Annotated[bool, Option("--back", help="Make the index before live again.")] = False,
+    drop_old: Annotated[bool, Option("--drop-old", help="Delete the index that is not live.")] = False,
+) -> None:
+    """Embed the documents with another model beside the live index, and switch to it."""
+    if (model is not None) + back + drop_old != 1:
+        raise typer.BadParameter("Give one of --model NAME, --back and --drop-old.")
+    options, terminal = GlobalOptions.of(context), Terminal()
+    tenants = list(options.tenants().tenants) if tenant is None else [options.tenant(tenant).name]
+    for name in tenants:
+        if drop_old:
+            _drop_old(local_runtime(options, terminal), name)
+        elif model is not None:
+            _reindex_to(options, terminal, name, model)
+        else:
+            _reindex(local_runtime(options, terminal), name, None)
+
+
+def embed_again(options: GlobalOptions, terminal: Terminal, *, tenant: str) -> None:
+    """Bring the tenant's documents into the index of the embedding model that was just chosen.
+
+    Starts nothing where the tenant has no documents yet.
+    """
+    runtime = local_runtime(options, terminal)
+    if not options.with_stores(tenant, lambda stores: stores.get(STATES).count_by_state()):
+        return
+    began_s = time.monotonic()
+    with runtime.site(command="assistant models"):
+        waiting = options.with_stores(tenant, _unfinished)  # the worker enqueues what its index lacks
+        failed = asyncio.run(follow_here(runtime, tenant, waiting))
+    seconds = time.monotonic() - began_s
+    terminal.say(f"{len(waiting) - len(failed)} documents of {tenant} embedded in {seconds:.1f} s")
+    for status in failed:
+        terminal.say(f"not embedded: {status.document_id}: {status.failure_reason}")
+
+
+async def _unfinished(stores: EmbeddedTenant) -> list[str]:
+    """Return the ids of the documents that are not indexed yet."""
+    unfinished = (DocumentState.RECEIVED, DocumentState.PARSED, DocumentState.EMBEDDED)
+    pages = pages_of(stores.knowledge.states, unfinished)
+    return [status.document_id async for page in pages for status in page]
+
+
+def _reindex_to(options: GlobalOptions, terminal: Terminal, tenant: str, model: str) -> None:
+    """Fill an index of the model for the tenant, and make it live; the one before is kept."""
+    folder = models_dir(options.state_dir)
+    target = _embedding_named(folder, model)
+    before = options.local_models([tenant])[tenant]
+    if before.embedding != target:
+        _refuse_other_index(tenant, before.beside, target)
+        _refuse_full_disk(options, tenant)
+        choose_beside(folder, tenant, target)
+    try:
+        _reindex(local_runtime(options, terminal), tenant, model)
+    except (ConfigurationError, NotFoundError):
+        if before.beside is None:
+            keep_live_only(folder, tenant, before.embedding)
+        raise
+
+
+def _reindex(runtime: LocalRuntime, tenant: str, model: str | None) -> None:
+    """Make the index of the model live, or with None the one before, after it has caught up; print that."""
+
+    async def switch() -> ReindexReport:
+        settings = runtime.layout.worker_settings()
+        with runtime.terminal.counting(f"embedding {tenant}", "documents") as show:
+            async with open_reindexing(settings, tenant, models=runtime.models) as reindexing:
+                if model is None:
+                    return await reindexing.back(progress=show)
+                return await reindexing.to_model(model, progress=show)
+
+    with runtime.site(command=_REINDEX):
+        report = asyncio.run(switch())
+    terminal = runtime.terminal
+    if runtime.options.writes({"tenant": tenant} | asdict(report)):
+        return
+    if report.before is None:
+        terminal.show(f"{tenant}: {report.live} is live already.")
+    else:
+        counted = f"{report.documents:,} documents embedded in {report.seconds:.1f} s"
+        terminal.show(f"{tenant}: {counted}; {report.live} is live.")
+        terminal.say(f"{report.before} is kept, and receives changes: {_REINDEX} --back, or --drop-old")
+
+
+def _drop_old(runtime: LocalRuntime, tenant: str) -> None:
+    """Delete every index of the tenant that is not live, and print which."""
+
+    async def drop() -> tuple[list[str], str]:
+        settings = runtime.layout.worker_settings()
+        async with open_reindexing(settings, tenant) as reindexing:
+            live = await reindexing.live_model()
+            if live is None:
+                raise ConfigurationError(
+                    f"The model of {tenant}'s live index is not known here. Add it again."
+                )
+            return await reindexing.drop_others(), live
+
+    require_node(runtime.settings)
+    terminal, folder = runtime.terminal, models_dir(runtime.options.state_dir)
+    with terminal.waiting("waiting until no answer reads the index before"):
+        dropped, live = asyncio.run(drop())
+    keep_live_only(folder, tenant, _added_embeddings(folder).get(live))
+    if not runtime.options.writes({"tenant": tenant, "dropped": dropped, "live_model": live}):
+        done = f"Deleted {', '.join(dropped)}." if dropped else "There was no other index."
+        terminal.show(f"{tenant}: {done} {live} is live.")
+
+
+def _added_embeddings(folder: Path) -> dict[str, AddedEmbedding]:
+    """Return the added embedding models by name."""
+    return {added.name: added for added in added_models(folder) if isinstance(added, AddedEmbedding)}
+
+
+def _embedding_named(folder: Path, model: str) -> AddedEmbedding | None:
+    """Return the added embedding model of a name; None for the packaged one. Raises NotFoundError."""
+    if model == PACKAGED_EMBEDDING:
+        return None
+    there = _added_embeddings(folder)
+    if model not in there:
+        names = ", ".join((PACKAGED_EMBEDDING, *there))
+        raise NotFoundError(
+            f"There is no embedding model {model}; there are: {names}. Add one: assistant models add FOLDER."
+        )
+    return there[model]
+
+
+def _refuse_other_index(
+    tenant: str, beside: AddedEmbedding | str | None, target: AddedEmbedding | None
+) -> None:
+    name = beside.name if isinstance(beside, AddedEmbedding) else beside
+    wanted = PACKAGED_NAME if target is None else target.name
+    if name not in (None, wanted):
+        raise ConflictError(
+            f"{tenant} has an index of {name} beside the live one, to go back to or not whole yet. Go on "
+            f"with that one, or delete it: {_REINDEX} --drop-old --tenant {tenant}"
+        )
+
+
+def _refuse_full_disk(options: GlobalOptions, tenant: str) -> None:
+    """Raise LocalRuntimeError where a second index of the size of the first does not fit."""
+    index = options.state_dir.resolve() / "tenants" / tenant / "index"
+    needed = sum(path.stat().st_size for path in index.rglob("*") if path.is_file())
+    free = disk_usage(options.state_dir).free if options.state_dir.exists() else needed
+    if free < needed:
+        raise LocalRuntimeError(
+            f"The disk has {free // _MIB} MiB free, and a second index of {tenant} takes about "
+            f"{needed // _MIB} MiB. Make room; nothing was changed."
+        )
