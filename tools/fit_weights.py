@@ -48,15 +48,16 @@ from assistant.evaluation.judging import (
 )
 from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows
 from assistant.evaluation.routing import RoutedQuestion
-from assistant.evaluation.support import Case, checked, features, samples
 from assistant.evaluation.trials import (
     HEADS,
+    Case,
     FlaggedMessage,
     GoingOn,
     Head,
     LiveQuestion,
     WrittenChat,
     embedded,
+    support_cases,
 )
 from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import LocalRuntime, committed, local_runtime, open_services
@@ -348,7 +349,7 @@ def support_rows(questions: Path) -> list[tuple[str, Case]]:
     """Return the samples of the tuning halves: sentences by hand, and those of recorded answers."""
     names = ("sentences", "paraphrases", "wrong_claims", "recorded")
     paths = [questions / "support" / f"{name}.jsonl" for name in names]
-    rows = samples(paths, knowledge=questions.parent / "knowledge")
+    rows = support_cases(paths, knowledge=questions.parent / "knowledge")
     return [(kind, case) for kind, case in rows if case.split == "tuning"]
 
 
@@ -414,8 +415,8 @@ def fit_support(rows: Sequence[tuple[str, Case]]) -> dict[str, object]:
     names = [name for weights in WEIGHTS.values() for name in weights]
     samples_of: dict[bool, list[list[float]]] = {True: [], False: []}
     for kind, case in rows:
-        if not set(checked(case).reasons) & {"foreign_value", "value_not_cited", "no_citation"}:
-            found = features(case)
+        if not set(case.check().reasons) & {"foreign_value", "value_not_cited", "no_citation"}:
+            found = case.features()
             samples_of[kind == "right"].append([found.get(name, 0.0) for name in names])
     penalty = _PULL / (2 * sum(map(len, samples_of.values())))
     most = max(map(len, samples_of.values()))

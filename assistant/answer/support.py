@@ -3,7 +3,7 @@
 A sentence is *withheld* when it has a value (number, dose, date, time, code, proper name) that neither a
 document of the prompt nor ``given`` has. It is marked *check* when it cites nothing, when the cited units
 lack one of its values, or when a small trained head finds that they do not carry it: too few of its words, or
-other negations, conditions and limits. Every other sentence is *supported*. ``evaluation/support.py`` judges
+other negations, conditions and limits. Every other sentence is *supported*. ``evaluation/trials.py`` judges
 the check; docs/decisions/0028 has the figures.
 """
 

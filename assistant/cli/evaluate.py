@@ -20,7 +20,7 @@ from typer import Option
 from assistant.answer.services import TenantServices
 from assistant.cli.learn import learn_first_router
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.evaluation import measures, support, trials
+from assistant.evaluation import measures, trials
 from assistant.evaluation.judging import (
     Judge,
     Observer,
@@ -402,5 +402,7 @@ async def _trial(figure: measures.Figure, folder: Path, services: TenantServices
             await routing.load()
             return [await routing.ask(row) for row in load_rows(first, RoutedQuestion)]
         case _:
-            rows = support.samples([first, *more], knowledge=folder.parent / "knowledge")
-            return support.judged((kind, case) for kind, case in rows if figure.half in (None, case.split))
+            rows = trials.support_cases([first, *more], knowledge=folder.parent / "knowledge")
+            return trials.judge_support(
+                (kind, case) for kind, case in rows if figure.half in (None, case.split)
+            )

@@ -131,7 +131,7 @@ def push(
     AWS_PROFILE needs nothing but to assume the role of the source's pushers (deployment.pushers).
     """
     from assistant.terminal.account import Deployed
-    from assistant.terminal.pushing import push as push_files
+    from assistant.terminal.publishing import push as push_files
 
     options, terminal = GlobalOptions.of(context), Terminal()
     folders = chosen_folders(options, tenant, source=source, paths=paths or [])

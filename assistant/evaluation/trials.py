@@ -1,17 +1,19 @@
-"""Trials of what stands around an answer: red flags, live elements, and pasted chats.
+"""Trials of what stands around an answer: red flags, live elements, pasted chats, and the check of sentences.
 
 Each takes one tenant's opened services and its questions, and returns what is counted of each question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.chat import ReadChat
@@ -23,9 +25,12 @@ from assistant.answer.red_flags import RedFlags
 from assistant.answer.scores import Kind
 from assistant.answer.services import TenantServices
 from assistant.answer.sources import SearchScope, SourceSearch
+from assistant.answer.support import Checked, SupportChecker
 from assistant.answer.take import AnswerRequest
 from assistant.answer.vocabulary import Vocabulary
-from assistant.domain.answers import LiveMatchState
+from assistant.documents.files import SourceDocument, read_sources
+from assistant.documents.parsing import parse_document
+from assistant.domain.answers import LiveMatchState, Support
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.domain.identity import CareContext, Identity, Role
@@ -33,9 +38,11 @@ from assistant.domain.live import Caller, ElementProblem, ElementType, Filled, L
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import request_of, until_whole
 from assistant.evaluation.measures import Judged
+from assistant.evaluation.questions import Split, load_rows, split_of
 from assistant.option import Place
 from assistant.stores.ports import GenerationRequest, TextEmbedder
 from assistant.tenant.tenant import RedFlagEntry, TenantConfig
+from assistant.text.language import language
 from assistant.text.markup import Tag, tags_in
 
 Trial = Callable[[TenantServices, Sequence[Path]], Coroutine[None, None, list[Judged]]]
@@ -360,3 +367,141 @@ async def read_chats(services: TenantServices, chats: Sequence[WrittenChat]) -> 
         miss = "" if is_right else f"{first} | {written.open}"
         judged.append(Judged(written.id, written.id, values, miss))
     return judged
+
+
+# --- the support check ------------------------------------------------------------------------------------
+# A right sentence was written by hand, or by the model of ``evaluation/recorded`` in a right answer. It is
+# checked as it stands, with one thing changed (a number, name, negation or condition), and citing another
+# unit. The files hold the changes: what a model may get wrong, in words that are not the checker's.
+ENGLISH = language("en")
+
+Units = tuple[str, ...]
+Citation = tuple[int, int | None]
+
+
+@cache
+def _checker(documents: tuple[Units, ...], given: tuple[str, ...]) -> SupportChecker:
+    return SupportChecker(documents, given=given, language=ENGLISH)
+
+
+class Case(NamedTuple):
+    """A sentence as a model wrote it, and the prompt that it was written from."""
+
+    name: str
+    group: str
+    """The document that decides the half."""
+    documents: tuple[Units, ...]
+    given: tuple[str, ...]
+    sentence: str
+    citations: tuple[Citation, ...]
+
+    @property
+    def split(self) -> Split:
+        return split_of(self.group)
+
+    @property
+    def cited(self) -> list[str]:
+        places = ((self.documents[d - 1], u) for d, u in self.citations)
+        return list(chain.from_iterable(units if u is None else units[u - 1 : u] for units, u in places))
+
+    def check(self) -> Checked:
+        return _checker(self.documents, self.given).check(self.sentence, self.citations)
+
+    def features(self) -> Mapping[str, float]:
+        """Return what the head of the check reads."""
+        return _checker(self.documents, self.given).features(self.sentence, self.cited)
+
+
+class WrittenSentence(PublicModel):
+    """One line of ``evaluation/support/*.jsonl``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    tenant: str
+    document_id: str
+    """The document that decides the half."""
+    prompt: tuple[str, ...]
+    """Ids of the documents that the model was given."""
+    given: tuple[str, ...] = ()
+    """What else it was given: the question."""
+    sentence: str
+    cites: tuple[tuple[int, str | None], ...]
+    """Number of the document in the prompt, from 1, and the end of the unit's text; None: all of it."""
+    changed: tuple[tuple[str, int, int, str], ...] = ()
+    """Kind of change, the characters (start, end) that are replaced, and by what."""
+    other: tuple[int, str | None] | None = None
+    """Another unit, which is cited in place of the right ones. A wrong sentence has none."""
+
+
+@cache
+def _documents(knowledge: Path) -> dict[str, Units]:
+    """Return the units of each document of a folder with title and headings, as a prompt has them."""
+    documents: dict[str, Units] = {}
+    for item in read_sources([knowledge]):
+        if isinstance(item, SourceDocument):
+            title = item.document.title
+            documents[item.document.document_id] = tuple(
+                "\n".join(
+                    (
+                        title,
+                        "" if unit.heading == title else unit.heading.removeprefix(f"{title} > "),
+                        unit.text,
+                    )
+                )
+                for unit in parse_document(item.document).units
+            )
+    return documents
+
+
+def _nearest(text: str, units: Units) -> int:
+    """Return the number of the unit with a text; of the likest one where the document has changed since."""
+    stems = ENGLISH.content_stems(text)
+    shared = [(unit.endswith(text), len(stems & ENGLISH.content_stems(unit))) for unit in units]
+    return shared.index(max(shared)) + 1
+
+
+def support_cases(paths: Iterable[Path], *, knowledge: Path) -> Iterator[tuple[str, Case]]:
+    """Yield every sentence to be checked by its kind: "right", each change, another unit, "wrong by hand".
+
+    ``knowledge``: the folder of the tenants' documents. Raises ConfigurationError naming file and line.
+    """
+    for line in chain.from_iterable(load_rows(path, WrittenSentence) for path in paths):
+        units_of = _documents(knowledge / line.tenant)
+        documents = tuple(units_of[name] for name in line.prompt)
+
+        def place(number: int, text: str | None, documents: tuple[Units, ...] = documents) -> Citation:
+            return number, None if text is None else _nearest(text, documents[number - 1])
+
+        cites = tuple(place(*cite) for cite in line.cites)
+        case = Case(line.id, line.document_id, documents, line.given, line.sentence, cites)
+        yield "wrong by hand" if line.other is None else "right", case
+        for kind, start, end, by in line.changed:
+            yield kind, case._replace(sentence=line.sentence[:start] + by + line.sentence[end:])
+        if line.other is not None:
+            yield "other unit cited", case._replace(citations=(place(*line.other),))
+
+
+def judge_support(rows: Iterable[tuple[str, Case]]) -> list[Judged]:
+    """Check the sentences; each counts under the document that it is about."""
+    judged: list[Judged] = []
+    for number, (kind, case) in enumerate(rows):
+        result = case.check()
+        values = _support_values(kind, result)
+        miss = "" if all(values.values()) else f"{kind}: {result} | {case.sentence} | {case.cited}"
+        judged.append(Judged(f"{case.name} {number}", case.group, values, miss))
+    return judged
+
+
+def _support_values(kind: str, result: Checked) -> dict[str, float]:
+    """Return what is counted of a sentence of a kind."""
+    is_shown, is_supported = result.detail != "withheld", result.support is Support.SUPPORTED
+    match kind:
+        case "right":
+            return {"right: shown": float(is_shown), "right: supported": float(is_supported)}
+        case "value from elsewhere" | "name from elsewhere":
+            return {f"{kind}: withheld": float(not is_shown)}
+        case "negation" | "condition":
+            return {"negation or condition: not supported": float(not is_supported)}
+        case _:
+            return {f"{kind}: not supported": float(not is_supported)}

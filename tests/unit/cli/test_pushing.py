@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("emulated_aws")
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> AwsAccount:
     """The tenant's account with its inbox, and which roles were assumed."""
-    monkeypatch.setattr("assistant.terminal.pushing._POLL_S", 0.0)
+    monkeypatch.setattr("assistant.terminal.publishing._POLL_S", 0.0)
     account = AwsAccount(account=ACCOUNT, region="us-east-1").as_role(f"arn:aws:iam::{ACCOUNT}:role/deploys")
     account.put_parameter("/assistant/pharmacy/inbox", value=BUCKET)
     s3 = account.client("s3")
