@@ -265,10 +265,7 @@ def issuer_application(
     ``tenants``: name → display name. Raises ConfigurationError.
     """
     signer = tokens.TokenSigner(
-        key=tokens.load_or_create_signing_key(state_dir),
-        issuer=url,
-        audience=tokens.AUDIENCE,
-        clock=SystemClock(),
+        key=tokens.load_or_create_signing_key(state_dir), issuer=url, clock=SystemClock()
     )
     care_key = tokens.load_or_create_signing_key(state_dir, file=tokens.CARE_KEY)
     return LocalIssuer(signer, tenants, redirect_origins, care_key).application()

@@ -91,12 +91,11 @@ class TokenSigner:
 
     key: ECKey
     issuer: str
-    audience: str
     clock: Clock
 
     def access_token(self, grant: Grant) -> str:
         """Return the token that the service accepts."""
-        return self._sign(grant, audience=self.audience, kind="at+jwt", extra={"labels": list(grant.labels)})
+        return self._sign(grant, audience=AUDIENCE, kind="at+jwt", extra={"labels": list(grant.labels)})
 
     def id_token(self, grant: Grant, *, client_id: str, nonce: str | None) -> str:
         """Return the token that tells the client who signed in (OpenID Connect Core 1.0, section 2)."""
@@ -121,7 +120,7 @@ def issue_token(grant: Grant, *, state_dir: Path, issuer: str, clock: Clock | No
     Raises ConfigurationError when the key is invalid.
     """
     key = load_or_create_signing_key(state_dir)
-    return TokenSigner(key, issuer, AUDIENCE, clock or SystemClock()).access_token(grant)
+    return TokenSigner(key, issuer, clock or SystemClock()).access_token(grant)
 
 
 @dataclass(frozen=True, slots=True)

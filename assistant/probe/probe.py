@@ -14,17 +14,9 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from assistant.answer.events import Cause, Done, Problem
 from assistant.client import AssistantClient, Patience, Question, RefusedByServiceError
+from assistant.domain import errors
 from assistant.domain.answers import FinishReason
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.errors import (
-    AssistantError,
-    ConfigurationError,
-    DeadlineExceededError,
-    EndpointPausedError,
-    GenerationInterruptedError,
-    GenerationUnavailableError,
-    OverloadedError,
-)
 from assistant.domain.identity import Role
 from assistant.process.aws import aws_call, open_client
 from assistant.process.parameters import signed_token
@@ -37,10 +29,10 @@ _MAX_TOKENS = 32
 _PARAMETER_TIMEOUT_S = 15.0
 _MODEL_FAILED = frozenset(
     {
-        GenerationUnavailableError.code,
-        GenerationInterruptedError.code,
-        OverloadedError.code,
-        DeadlineExceededError.code,
+        errors.GenerationUnavailableError.code,
+        errors.GenerationInterruptedError.code,
+        errors.OverloadedError.code,
+        errors.DeadlineExceededError.code,
         Cause.LATE.value,
         Cause.DEADLINE.value,
     }
@@ -77,10 +69,10 @@ async def probe_once(settings: ProbeSettings) -> ProbeResult:
             outcome, reason = outcome_of(await _last_event(settings, clock))
     except RefusedByServiceError as error:
         outcome, reason = outcome_of(error.problem)
-    except AssistantError as error:
+    except errors.AssistantError as error:
         outcome, reason = Outcome.FAILED, error.code
     except TimeoutError:
-        outcome, reason = Outcome.FAILED, DeadlineExceededError.code
+        outcome, reason = Outcome.FAILED, errors.DeadlineExceededError.code
     duration_ms = (clock.monotonic_s() - began_s) * 1000
     return ProbeResult(outcome=outcome, reason=reason, duration_ms=duration_ms)
 
@@ -88,11 +80,11 @@ async def probe_once(settings: ProbeSettings) -> ProbeResult:
 def outcome_of(last: Done | Problem) -> tuple[Outcome, str]:
     """Return the outcome and its reason for an answer's last event, or the problem in place of an answer."""
     if isinstance(last, Problem):
-        paused = last.code == EndpointPausedError.code
+        paused = last.code == errors.EndpointPausedError.code
         return (Outcome.PAUSED if paused else Outcome.FAILED), last.code
     code = last.fallback or (last.reason if last.finish_reason is FinishReason.SOURCES_ONLY else None)
-    if code == EndpointPausedError.code:
-        return Outcome.PAUSED, EndpointPausedError.code
+    if code == errors.EndpointPausedError.code:
+        return Outcome.PAUSED, errors.EndpointPausedError.code
     if last.citations and code not in _MODEL_FAILED:
         return Outcome.WORKING, last.finish_reason.value
     return Outcome.DEGRADED, code or last.finish_reason.value
@@ -151,7 +143,7 @@ async def _token(settings: ProbeSettings, clock: Clock) -> str:
 
 
 async def _tls_context(settings: ProbeSettings) -> ssl.SSLContext:
-    """Return the TLS that the settings ask for. Raises ConfigurationError, DependencyError.
+    """Return the TLS that the settings ask for. Raises errors.ConfigurationError, DependencyError.
 
     Without a certificate authority of the company, the public ones of httpx are trusted.
     """
@@ -167,7 +159,7 @@ async def _tls_context(settings: ProbeSettings) -> ssl.SSLContext:
                 file.flush()
                 context.load_cert_chain(file.name)
     except ssl.SSLError as error:
-        raise ConfigurationError(
+        raise errors.ConfigurationError(
             f"A certificate of the probe cannot be read ({error.reason}): give certificates and key in PEM."
         ) from None
     return context

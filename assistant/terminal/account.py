@@ -204,7 +204,9 @@ class AccountChecks:
     def _zones(self) -> Iterator[Finding]:
         """Check that each service is in the tenant's zones; zone names differ from account to account."""
         known: dict[str, set[str]] = {}
-        for name in interface_services(self.templates):
+        endpoints = of_type(self.templates, "AWS::EC2::VPCEndpoint")
+        interfaces = (each for each in endpoints if each.get("VpcEndpointType") == "Interface")
+        for name in sorted({str(each["ServiceName"]) for each in interfaces}):
             found = self.aws.call(
                 "ec2", "describe_vpc_endpoint_services", missing="InvalidServiceName", ServiceNames=[name]
             )
@@ -304,7 +306,9 @@ class AccountChecks:
             )
 
     def _functions(self) -> Iterator[Finding]:
-        wanted = concurrent_functions(self.templates)
+        sources = of_type(self.templates, "AWS::Lambda::EventSourceMapping")
+        at_once = (source.get("ScalingConfig", {}).get("MaximumConcurrency", 1) for source in sources)
+        wanted = sum(map(int, at_once))
         limit = int(self.aws.call("lambda", "get_account_settings")["AccountLimit"]["ConcurrentExecutions"])
         if limit < wanted:
             yield warning(
@@ -393,23 +397,6 @@ def failure(said: str) -> Finding:
     return Finding(kind="fail", said=said)
 
 
-def interface_services(templates: Templates) -> list[str]:
-    """Return the full name of each service that an interface endpoint of the templates leads to."""
-    return sorted(
-        {
-            str(properties["ServiceName"])
-            for properties in of_type(templates, "AWS::EC2::VPCEndpoint")
-            if properties.get("VpcEndpointType") == "Interface"
-        }
-    )
-
-
-def concurrent_functions(templates: Templates) -> int:
-    """Return how many executions the queues of the templates may ask for at once."""
-    sources = of_type(templates, "AWS::Lambda::EventSourceMapping")
-    return sum(int(source.get("ScalingConfig", {}).get("MaximumConcurrency", 1)) for source in sources)
-
-
 def endpoint_instances(templates: Templates) -> dict[str, int]:
     """Return how many instances of each type the endpoints may need.
 
@@ -433,7 +420,13 @@ def instance_changes(deployed: Templates, new: Templates) -> list[str]:
     fails" (Amazon SageMaker AI developer guide, "Update endpoints that use auto scaling"). A new endpoint has
     no such limit: pausing and resuming makes one.
     """
-    before, after = dict(_instances(deployed)), dict(_instances(new))
+    before, after = (
+        {
+            (endpoint, str(variant.get("VariantName"))): str(variant.get("InstanceType"))
+            for endpoint, variant in listed
+        }
+        for listed in map(endpoint_variants, (deployed, new))
+    )
     targets = of_type(deployed, "AWS::ApplicationAutoScaling::ScalableTarget")
     scaled = [target.get("ResourceId") for target in targets]  # a task's is an expression
     return [
@@ -441,12 +434,6 @@ def instance_changes(deployed: Templates, new: Templates) -> list[str]:
         for (endpoint, variant), was in sorted(before.items())
         if after.get((endpoint, variant), was) != was and f"endpoint/{endpoint}/variant/{variant}" in scaled
     ]
-
-
-def _instances(templates: Templates) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield ((endpoint's name, variant), instance type)."""
-    for endpoint, variant in endpoint_variants(templates):
-        yield (endpoint, str(variant.get("VariantName"))), str(variant.get("InstanceType"))
 
 
 def endpoint_variants(templates: Templates) -> Iterator[tuple[str, Mapping[str, Any]]]:

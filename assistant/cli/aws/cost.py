@@ -6,7 +6,7 @@ With a load also how many LLM instances answer it in time, by simulation.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -201,7 +201,7 @@ def _bill_data(bill: Bill) -> dict[str, Any]:
         "questions": bill.questions,
         "usd_a_month": months(bill),
         "usd_per_1000_questions": {state: bill.thousand(state) for state in STATES[2:]},
-        "largest": [f"{line.part}: {line.name}" for line in bill.largest("written", count=_LARGEST)],
+        "largest": [f"{line.part}: {line.name}" for line in bill.largest],
         "lines": [asdict(line) | {"usd_a_month": months(line)} for line in bill.lines],
     }
 
@@ -216,7 +216,7 @@ def rows_of(bills: Mapping[str, Bill]) -> Iterator[list[str]]:
     for state in ("quoted", "written"):
         yield [f"1,000 questions, {state}", *(f"{bill.thousand(state):,.2f}" for bill in columns)]
     for place in range(_LARGEST):
-        lines = (bill.largest("written", count=_LARGEST)[place] for bill in columns)
+        lines = (bill.largest[place] for bill in columns)
         named = (f"{line.part}: {line.name} {line.month('written'):,.0f}" for line in lines)
         yield [f"largest line {place + 1}", *named]
     for part in dict.fromkeys(line.part for bill in columns for line in bill.lines):
@@ -259,8 +259,10 @@ class Bill:
         """Return USD of 1,000 questions, with their share of all that stands."""
         return self.month(state) / self.questions * 1000
 
-    def largest(self, state: State, *, count: int) -> list[BillLine]:
-        return sorted(self.lines, key=lambda line: line.month(state), reverse=True)[:count]
+    @property
+    def largest(self) -> list[BillLine]:
+        """Return what costs most where all answers are written."""
+        return sorted(self.lines, key=lambda line: line.month("written"), reverse=True)[:_LARGEST]
 
 
 def make_bill(
@@ -277,46 +279,36 @@ def make_bill(
         raise ConfigurationError(
             f"{FILE}: no price is known of {', '.join(unknown)}. Add a [[use]] with `of`, or a row of `free`."
         )
-    amounts: dict[tuple[str, str, Kind, str], list[float]] = defaultdict(lambda: [0.0] * len(STATES))
-
-    def add(part: str, name: str, kind: Kind, price: str, quantity: Callable[[State], float]) -> None:
-        found = amounts[part, name, kind, price]
-        for place, state in enumerate(STATES):
-            found[place] += quantity(state)
-
+    amounts: dict[tuple[str, str, Kind, str], dict[State, float]]
+    amounts = defaultdict(lambda: dict.fromkeys(STATES, 0.0))
     standing = list(priced(templates))
     first = sum(line.amount for line in standing if line.part == LLM and line.kind == "endpoint")
     growth = max(1.0, llm_instances / first) if first else 1.0
     for line in standing:
-        hours = prices.of(line.kind, line.name).hours
-        add(line.part, line.name, line.kind, line.name, _standing(line, hours, growth))
+        amount = line.amount * prices.of(line.kind, line.name).hours
+        for state in STATES:
+            amounts[line.part, line.name, line.kind, line.name][state] += amount * _share(line, state, growth)
     for use in prices.use:
         if count := types[use.of]:
             month = use.month * (count if use.each else 1)
-            asked = {"quoted": use.question, "written": use.question + use.written}
-            add(
-                use.part,
-                use.name,
-                "unit",
-                use.price,
-                lambda state, month=month, asked=asked: month + questions * asked.get(state, 0.0),
-            )
+            a_question = {"quoted": use.question, "written": use.question + use.written}
+            for state in STATES:
+                used = month + questions * a_question.get(state, 0.0)
+                amounts[use.part, use.name, "unit", use.price][state] += used
     return Bill(questions, tuple(_lines(amounts, prices)))
 
 
-def _standing(line: Line, hours: int, growth: float) -> Callable[[State], float]:
-    def quantity(state: State) -> float:
-        if (state == "paused" and line.only_on) or (state == "quoted" and line.part == LLM):
-            return 0.0
-        return line.amount * hours * (growth if state == "written" and line.part == LLM else 1.0)
-
-    return quantity
-
-
 def _lines(
-    amounts: Mapping[tuple[str, str, Kind, str], Sequence[float]], prices: Prices
-) -> Iterable[BillLine]:
-    for (part, name, kind, price_name), quantities in amounts.items():
-        price, by_state = prices.of(kind, price_name), dict(zip(STATES, quantities, strict=True))
-        if any(quantities):
+    amounts: Mapping[tuple[str, str, Kind, str], Mapping[State, float]], prices: Prices
+) -> Iterator[BillLine]:
+    for (part, name, kind, price_name), by_state in amounts.items():
+        price = prices.of(kind, price_name)
+        if any(by_state.values()):
             yield BillLine(part, name, price_name, price.usd, price.units, price.checked, by_state)
+
+
+def _share(line: Line, state: State, growth: float) -> float:
+    """Return how much of what the templates begin with stands in a state."""
+    if (state == "paused" and line.only_on) or (state == "quoted" and line.part == LLM):
+        return 0.0
+    return growth if state == "written" and line.part == LLM else 1.0

@@ -19,7 +19,6 @@ import httpx
 from assistant.domain.clock import SystemClock
 from assistant.laptop.issuer import issuer_application
 from assistant.laptop.tokens import (
-    AUDIENCE,
     CareCase,
     Grant,
     TokenSigner,
@@ -104,7 +103,7 @@ class PanelScene:
 
     def token(self, agent: str = "ann", tenant: str = "clinic") -> str:
         key = load_or_create_signing_key(self.state_dir)
-        signer = TokenSigner(key=key, issuer=self.issuer, audience=AUDIENCE, clock=SystemClock())
+        signer = TokenSigner(key=key, issuer=self.issuer, clock=SystemClock())
         return signer.access_token(Grant(tenant, agent))
 
     def context(self, agent: str = "ann", tenant: str = "clinic", customer: str = "C-1") -> str:

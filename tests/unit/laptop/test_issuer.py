@@ -57,7 +57,7 @@ def clock() -> SteppedClock:
 
 def browser_at(tenants: Mapping[str, str], state_dir: Path, clock: SteppedClock) -> httpx.AsyncClient:
     issuer = LocalIssuer(
-        signer=TokenSigner(load_or_create_signing_key(state_dir), ISSUER, "assistant", clock),
+        signer=TokenSigner(load_or_create_signing_key(state_dir), ISSUER, clock),
         tenants=tenants,
         redirect_origins=frozenset({CONSOLE}),
         care_key=load_or_create_signing_key(state_dir, file=CARE_KEY),
