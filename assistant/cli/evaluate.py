@@ -160,8 +160,8 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False
         for tenant in run.tenants:
             show_run(terminal, tenant)
             show_changes(terminal, against, tenant)
-    results = [one for tenant in run.tenants for one in tenant.results]
-    misses = [one.miss for one in results if show and one.miss and one.split != JUDGED]
+    results = [result for tenant in run.tenants for result in tenant.results]
+    misses = [result.miss for result in results if show and result.miss and result.split != JUDGED]
     if plan.accepts:
         measures.accept(folder / "baseline.json", run.tenants)
         terminal.say(f"{folder / 'baseline.json'} holds this run now")
@@ -199,16 +199,16 @@ def show_changes(terminal: Terminal, against: measures.Run | None, after: measur
         terminal.say(f"{against.name} did not ask {after.tenant}")
         return
     rows = [
-        (TITLES[name], f"{one.value:+.3f}", f"{one.low:+.3f} to {one.high:+.3f}")
-        for name, one in paired(before.results, after.results).items()
-        if one.low or one.high
+        (TITLES[name], f"{difference.value:+.3f}", f"{difference.low:+.3f} to {difference.high:+.3f}")
+        for name, difference in paired(before.results, after.results).items()
+        if difference.low or difference.high
     ]
     title = f"against {against.name}: differences of the held-out half, question by question"
     terminal.show(title if rows else f"No measure differs from {against.name}.", "bold")
     if rows:
         terminal.out.print(table("measure", "difference", "95 of 100", right=_SUMMARY[2:3], rows=rows))
-    old = {one.id: one for one in before.results}
-    changed = [one.id for one in after.results if one.id in old and one.is_right != old[one.id].is_right]
+    old = {result.id: result for result in before.results}
+    changed = [row.id for row in after.results if row.id in old and row.is_right != old[row.id].is_right]
     more = len(changed) - _CHANGED_SHOWN
     if changed:
         listed = ", ".join(changed[:_CHANGED_SHOWN]) + (f" and {more} more" if more > 0 else "")
@@ -297,7 +297,7 @@ def subject_changes(
     plain_ones = [question for question in questions if question.kind == "plain" and question.split == JUDGED]
     order = draw(plain_ones, count=len(plain_ones), seed="changes of subject")
     pairs = zip(order[::2], order[1::2], strict=False)
-    return [(one, other) for one, other in pairs if one.document != other.document][:SUBJECT_CHANGES]
+    return [(first, second) for first, second in pairs if first.document != second.document][:SUBJECT_CHANGES]
 
 
 def _falls(terminal: Terminal, run: measures.TenantRun, baseline: measures.Baseline | None) -> list[str]:
@@ -369,10 +369,10 @@ async def _answers(runtime: LocalRuntime, figure: measures.Figure, folder: Path,
         recorded = {line.id for line in read_recording([recording])}
         plan = EvaluationPlan((tenant,), replay=(recording,))
     questions = TenantQuestions.of(
-        path, asks=lambda one: figure.half in (None, one.split) and (recorded is None or one.qid in recorded)
+        path, asks=lambda row: figure.half in (None, row.split) and (recorded is None or row.qid in recorded)
     )
     run = (await run_questions(runtime, {tenant: questions}, plan)).tenants[0]
-    return [replace(one, id=f"{tenant} {one.id}", cluster=f"{tenant} {one.cluster}") for one in run.results]
+    return [replace(row, id=f"{tenant} {row.id}", cluster=f"{tenant} {row.cluster}") for row in run.results]
 
 
 async def _trial(figure: measures.Figure, folder: Path, services: TenantServices) -> list[Judged]:
@@ -386,17 +386,19 @@ async def _trial(figure: measures.Figure, folder: Path, services: TenantServices
         return await brought(services, (first, *more))
     match figure.run:
         case "red_flags":
-            own, *written = (load_rows(path, trials.FlaggedMessage, key="message") for path in (first, *more))
-            widened, messages = trials.with_own_flag(tenant, own), list(chain.from_iterable(written))
+            own_flags, *written = (
+                load_rows(path, trials.FlaggedMessage, key="message") for path in (first, *more)
+            )
+            widened, messages = trials.with_own_flag(tenant, own_flags), list(chain.from_iterable(written))
             return await trials.raise_flags(widened, services.embedder, messages, clock=services.clock)
         case "chats":
             written = [load_rows(path, trials.WrittenChat) for path in (first, *more)]
             return await trials.read_chats(services, list(chain.from_iterable(written)))
         case "live" | "written_live":
             questions = load_rows(first, trials.LiveQuestion)
-            mine = [question for question in questions if question.tenant == tenant.name]
+            of_tenant = [question for question in questions if question.tenant == tenant.name]
             trial = trials.read_elements if figure.run == "live" else trials.write_elements
-            return await trial(services, mine)
+            return await trial(services, of_tenant)
         case "routing":
             routing = RoutingTrial(services)
             await routing.load()

@@ -207,13 +207,13 @@ def use_model(options: GlobalOptions, *, tenant: str, name: str | None) -> None:
         terminal.show(f"{tenant} uses the packaged models.")
         embed_again(options, terminal, tenant=tenant)
         return
-    there = {model.name: model for model in local_models.added_models(folder)}
-    if name not in there:
-        known = ", ".join(there) or "none"
+    added = {model.name: model for model in local_models.added_models(folder)}
+    if name not in added:
+        known = ", ".join(added) or "none"
         raise NotFoundError(
             f"There is no added model {name}; there are: {known}. Add one: assistant models add PATH."
         )
-    choose_for(options, tenant, there[name], terminal)
+    choose_for(options, tenant, added[name], terminal)
 
 
 def list_models(options: GlobalOptions) -> None:
@@ -285,10 +285,10 @@ def _refuse_other(folder: Path, model: local_models.AddedModel) -> None:
         )
     if not (folder / local_models.MANIFEST_FILE).is_file():
         return
-    there = local_models.read_added_model(folder)
-    if (there.task, there.origin) != (model.task, model.origin):
+    existing = local_models.read_added_model(folder)
+    if (existing.task, existing.origin) != (model.task, model.origin):
         raise ConflictError(
-            f"There is already a model {model.name} with other weights ({there.origin}, these are "
+            f"There is already a model {model.name} with other weights ({existing.origin}, these are "
             f"{model.origin}). Give this one another name: --name NAME."
         )
 
@@ -422,23 +422,23 @@ def use_served_model(options: GlobalOptions, *, tenants: Sequence[str], served: 
     if model.tokenizer is not None:
         FileTokenCounter(model.tokenizer).load()
     key = None if model.key_file is None else read_key(model.key_file)
-    told, asked = None, served.context_tokens
+    offered, wanted = None, served.context_tokens
     if model.url is not None:
         with terminal.waiting(f"asking {model.url}"):
-            told = asyncio.run(look_at_server(model, key=key))
-        if told is not None and (asked or 0) > told:
+            offered = asyncio.run(look_at_server(model, key=key))
+        if offered is not None and (wanted or 0) > offered:
             raise ConfigurationError(
-                f"{model.url} serves {model.model} with {told} tokens, fewer than --context-tokens {asked}. "
-                "Start the server with more, or ask for fewer here."
+                f"{model.url} serves {model.model} with {offered} tokens, fewer than --context-tokens "
+                f"{wanted}. Start the server with more, or ask for fewer here."
             )
-        model = model.model_copy(update={"context_tokens": asked or told or model.context_tokens})
+        model = model.model_copy(update={"context_tokens": wanted or offered or model.context_tokens})
     counts, reads = asyncio.run(_question(model, terminal))
     answering = model.answering.model_copy(update={"writes_answers": counts.may_write, "reads_tokens": reads})
     model = model.model_copy(update={"answering": answering})
     describe(options, model)
     for tenant in tenants:
         choose_for(options, tenant, model, terminal)
-    by = "--context-tokens" if asked else "the server" if told else "default; --context-tokens N sets it"
+    by = "--context-tokens" if wanted else "the server" if offered else "default; --context-tokens N sets it"
     terminal.say(f"context of {model.context_tokens} tokens ({by})")
     _show_measured(terminal, model, counts)
 
@@ -575,10 +575,10 @@ def _size(body: Any, *path: str) -> int | None:
     return size if isinstance(size, int) and size >= _LEAST_CONTEXT_TOKENS else None
 
 
-def _at(found: Any, *path: str) -> object:
+def _at(value: Any, *path: str) -> object:
     for name in path:
-        found = cast("dict[str, Any]", found).get(name) if isinstance(found, dict) else None
-    return found
+        value = cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else None
+    return value
 
 
 async def _question(model: ServedLlm, terminal: Terminal) -> tuple[Counts, int | None]:

@@ -93,8 +93,9 @@ class ReadingHere:
 
     async def results(self, upload_ids: Sequence[str]) -> Mapping[str, UploadResult]:
         """Return the results that are there."""
-        found = [await self.stores.get(UPLOADS).result(upload_key(_WRITER, one)) for one in upload_ids]
-        return {name: result for name, result in zip(upload_ids, found, strict=True) if result is not None}
+        uploads = self.stores.get(UPLOADS)
+        results = {name: await uploads.result(upload_key(_WRITER, name)) for name in upload_ids}
+        return {name: result for name, result in results.items() if result is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +152,9 @@ class ReadingReport:
 
     def lines(self) -> Iterator[str]:
         """Yield what the owner has to know, a line for each document."""
-        for name, one in self.changed.items():
-            losses = f"; not in its text: {', '.join(one.notes)}" if one.notes else ""
-            yield f"{name}: {one.words_changed:,} words of {one.words:,} are others{losses}"
+        for name, result in self.changed.items():
+            losses = f"; not in its text: {', '.join(result.notes)}" if result.notes else ""
+            yield f"{name}: {result.words_changed:,} words of {result.words:,} are others{losses}"
         for name, reason in self.refused.items():
             yield f"{name}: refused now, answers as before: {reason}"
         for name in self.without_original:

@@ -171,8 +171,8 @@ def revoke(
     file = revocations_file(options.state_dir.resolve(), config)
     name, account = str(file), None
     if deployed:
-        there = Deployed.of(config, options.tenants_dir / f"{tenant}.toml")
-        name, account = there.place.parameter(tenant, "revocations"), there.aws
+        deployment = Deployed.of(config, options.tenants_dir / f"{tenant}.toml")
+        name, account = deployment.place.parameter(tenant, "revocations"), deployment.aws
         account.require()
         kept = account.parameter(name)
     else:
@@ -419,9 +419,9 @@ class _Samples:
         value = re.sub(r"(?<!\d)\d{12}(?!\d)", deployment_checks.SAMPLE_ACCOUNT, value)
         return re.sub(rf"(?<![A-Za-z0-9]){re.escape(self.source)}(?![A-Za-z0-9])", self.name, value)
 
-    def _made_up_id(self, found: re.Match[str]) -> str:
+    def _made_up_id(self, match: re.Match[str]) -> str:
         self._ids += 1
-        return f"{found[1]}-{self._ids:017x}"
+        return f"{match[1]}-{self._ids:017x}"
 
 
 def _documents(name: str, source: TenantConfig, folder: Path, *, chosen: Path | None) -> dict[int, list[str]]:
@@ -443,15 +443,15 @@ def _documents(name: str, source: TenantConfig, folder: Path, *, chosen: Path | 
     if not chosen.exists():
         raise ConfigurationError(f"There is no such file or folder: {chosen}.")
     inside = sorted(path for path in chosen.glob("*") if path.is_dir() or is_read(path))
-    found = {
+    paths_of = {
         number: [path for path in inside if path.name.partition(".")[0] == part]
         for number, part in names.items()
     }
-    if len(numbers) < 2 or not any(found.values()):
-        found = {number: [chosen] if number == numbers[0] else [] for number in numbers}
+    if len(numbers) < 2 or not any(paths_of.values()):
+        paths_of = {number: [chosen] if number == numbers[0] else [] for number in numbers}
     return {
         number: [os.path.relpath(path.resolve(), folder.resolve()) for path in paths]
-        for number, paths in found.items()
+        for number, paths in paths_of.items()
     }
 
 
@@ -478,17 +478,17 @@ def _free_range(source: TenantConfig, files: TenantFiles) -> str:
 def _answered(text: str, name: str, *, place: Path, terminal: Terminal) -> str:
     """Return the text with what the terminal answers in the place of placeholders; no answer leaves one."""
     asked: set[Sequence[str | int]] = set()
-    while found := [
+    while left := [
         each
         for each in deployment_checks.placeholders(_loaded(text, name, place=place))
         if each.place not in asked
     ]:
-        asked.add(found[0].place)
-        terminal.say(f"{found[0].key}: {found[0].said} Empty: later.")
-        while answer := typer.prompt(found[0].key, default="", show_default=False):
+        asked.add(left[0].place)
+        terminal.say(f"{left[0].key}: {left[0].said} Empty: later.")
+        while answer := typer.prompt(left[0].key, default="", show_default=False):
             try:
-                changed = with_values(text, {tuple(found[0].place): answer})
-                if found[0].place == ("deployment", "account"):  # its ARNs have it too
+                changed = with_values(text, {tuple(left[0].place): answer})
+                if left[0].place == ("deployment", "account"):  # its ARNs have it too
                     changed = changed.replace(deployment_checks.SAMPLE_ACCOUNT, answer)
                 _loaded(changed, name, place=place)
             except ConfigurationError as error:

@@ -320,7 +320,7 @@ def quote_faults(blocks: Sequence[QuotedBlock], documents: Iterable[StoredDocume
     if not quoted:
         return {}
     stored = {document.card.document_id: document for document in documents}
-    texts = {name: _whole(one.passages) for name, one in stored.items()}
+    texts = {name: _whole(document.passages) for name, document in stored.items()}
     lines = [(block.passage.document_id, line) for block in quoted for line in block.text.split("\n- ")]
     shown: dict[str, set[tuple[int, int]]] = {}
     for block in quoted:
@@ -361,7 +361,7 @@ def _spaced(text: str) -> str:
 
 def quotable(part: Evidence) -> list[StoredDocument]:
     """Return the documents that may be quoted of a part."""
-    offered = (document for one in part.offered for document in one.documents.values())
+    offered = (document for offer in part.offered for document in offer.documents.values())
     return [*part.ranked.documents.values(), *offered]
 
 
@@ -374,7 +374,9 @@ def shown_quotes(observed: Observed) -> tuple[object, ...]:
     """Return whether anything is quoted, and what for each part: equal for two observations that show an
     agent the same."""
     sections = [part.section for part in observed.prepared.quote.evidence]
-    quotes = [each and (each.document_id, [one.unit for one in each.units], each.keys) for each in sections]
+    quotes = [
+        each and (each.document_id, [chosen.unit for chosen in each.units], each.keys) for each in sections
+    ]
     return _is_found(observed), quotes
 
 
@@ -601,12 +603,13 @@ class WrittenAnswers:
         self.heard.ended.clear()
         async with aclosing(self._reply.stream(reply)) as stream:
             [done] = [event async for event in stream if isinstance(event, Done)]
-        found = {"reply_faults": [any(one.stops for one in done.checks)], "checks_read": [not done.degraded]}
+        is_stopped = any(check.stops for check in done.checks)
+        found = {"reply_faults": [is_stopped], "checks_read": [not done.degraded]}
         for planted in question.planted:
             checked = await self._reply.check(reply.lines, planted.text, deadline=self._deadline())
             found["checks_read"].append(not checked.degraded)
             for name in planted.measures:
-                found.setdefault(name, []).append(any(one.stops for one in checked.checks))
+                found.setdefault(name, []).append(any(check.stops for check in checked.checks))
         return {name: fmean(each) for name, each in found.items()}
 
     def _deadline(self) -> Deadline:

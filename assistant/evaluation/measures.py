@@ -137,22 +137,22 @@ def figures(judged: Iterable[Judged], *, split: Split | None = None) -> dict[str
 
     ``split``: of this half alone.
     """
-    rows = [one for one in judged if split in (None, one.split)]
-    clusters = {one.id: one.cluster for one in rows}
-    named = dict.fromkeys(name for one in rows for name in one.values)
+    rows = [row for row in judged if split in (None, row.split)]
+    clusters = {row.id: row.cluster for row in rows}
+    named = dict.fromkeys(name for row in rows for name in row.values)
     return {
-        name: estimate({one.id: one.values[name] for one in rows if name in one.values}, clusters)
+        name: estimate({row.id: row.values[name] for row in rows if name in row.values}, clusters)
         for name in (*(name for name in TITLES if name in named), *(n for n in named if n not in TITLES))
     }
 
 
 def paired(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str, Estimate]:
     """Return every measure's difference, after minus before, over the held-out questions that both have."""
-    old = {one.id: one.values for one in before}
+    old = {row.id: row.values for row in before}
     differences = [
-        replace(one, values={name: value - was[name] for name, value in one.values.items() if name in was})
-        for one in after
-        if (was := old.get(one.id)) is not None
+        replace(row, values={name: value - was[name] for name, value in row.values.items() if name in was})
+        for row in after
+        if (was := old.get(row.id)) is not None
     ]
     return figures(differences, split=JUDGED)
 
@@ -160,7 +160,7 @@ def paired(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str, Estim
 def spreads(judged: Iterable[Judged]) -> dict[str, tuple[float, float]]:
     """Return median and 95th percentile of each size, in the order in which they appear."""
     by_name: dict[str, list[float]] = defaultdict(list)
-    for name, size in (sized for one in judged for sized in one.sizes.items()):
+    for name, size in (sized for row in judged for sized in row.sizes.items()):
         by_name[name].append(size)
     quantiles = {name: np.quantile(sizes, [0.5, 0.95]) for name, sizes in by_name.items()}
     return {name: (round(float(p50), 1), round(float(p95), 1)) for name, (p50, p95) in quantiles.items()}
@@ -190,20 +190,20 @@ class TenantRun(PublicModel):
     def problems(self) -> list[str]:
         """Say why no figure may rest on it: a step that stayed degraded, a wrong quote, a stale recording."""
         messages: list[str] = []
-        late = [one for one in self.results if one.degraded]
+        late = [result for result in self.results if result.degraded]
         if late:
-            steps = ", ".join(sorted({step for one in late for step in one.degraded}))
+            steps = ", ".join(sorted({step for result in late for step in result.degraded}))
             messages.append(
                 f"DEGRADED  {self.tenant}: {len(late)} questions, {late[0].id} first: {steps}. "
                 "Free the machine, or take a faster model, and ask again."
             )
         messages += [
-            f"QUOTE  {self.tenant}, {one.id}: {TITLES[name]}. Correct assistant/answer/choose.py."
-            for one in self.results
+            f"QUOTE  {self.tenant}, {result.id}: {TITLES[name]}. Correct assistant/answer/choose.py."
+            for result in self.results
             for name in ("quote_differs", "quote_begins_late")
-            if one.values.get(name)
+            if result.values.get(name)
         ]
-        stale = sum(one.values.get("plays") == 0.0 for one in self.results)
+        stale = sum(result.values.get("plays") == 0.0 for result in self.results)
         if stale > MOST_STALE * len(self.results):
             messages.append(
                 f"STALE  {self.tenant}: {stale} recorded answers are of other prompts than today's. "
@@ -222,7 +222,7 @@ class Run(PublicModel):
 
     def of(self, tenant: str) -> TenantRun | None:
         """Return one tenant's results; None where it was not asked."""
-        return next((one for one in self.tenants if one.tenant == tenant), None)
+        return next((run for run in self.tenants if run.tenant == tenant), None)
 
 
 class BaselineValue(PublicModel):
@@ -253,7 +253,7 @@ def read_run(evaluations_dir: Path, name: str) -> Run:
     """Return a kept run. Raises NotFoundError naming those that there are, ConfigurationError."""
     path = run_path(evaluations_dir, name)
     if not path.is_file():
-        kept = sorted(one.stem for one in evaluations_dir.glob("*.json"))
+        kept = sorted(path.stem for path in evaluations_dir.glob("*.json"))
         listed = f"there are {', '.join(kept)}" if kept else "none is kept yet"
         raise NotFoundError(f"There is no evaluation {name} in {evaluations_dir}; {listed}.")
     try:
@@ -285,9 +285,9 @@ def accept(path: Path, runs: Sequence[TenantRun]) -> None:
             questions_sha256=run.questions_sha256,
             measures={
                 name: BaselineValue(
-                    value=one.value, half_width=round(max(one.half_width, 1 / one.questions), 4)
+                    value=now.value, half_width=round(max(now.half_width, 1 / now.questions), 4)
                 )
-                for name, one in run.held_out.items()
+                for name, now in run.held_out.items()
             },
         )
     content = Baseline(tenants=dict(sorted(tenants.items()))).model_dump(mode="json")

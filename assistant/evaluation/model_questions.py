@@ -128,12 +128,14 @@ async def ask_model(
 def count_answers(shipped: ModelQuestions, answers: Sequence[str]) -> Counts:
     """Return how many of the answers, one a question, cite, copy and refuse as they must."""
     pairs = list(zip(shipped.questions, answers, strict=True))
-    answered = [(one, text) for one, text in pairs if one.units]
+    answered = [(question, text) for question, text in pairs if question.units]
     return Counts(
-        cites=sum(set(_MARKER.findall(text)) == set(one.units) for one, text in answered),
-        copies=sum(_copies(one, text, shipped.documents[one.document]) for one, text in answered),
+        cites=sum(set(_MARKER.findall(text)) == set(question.units) for question, text in answered),
+        copies=sum(
+            _copies(question, text, shipped.documents[question.document]) for question, text in answered
+        ),
         answerable=len(answered),
-        refuses=sum(_refuses(text) for one, text in pairs if not one.units),
+        refuses=sum(_refuses(text) for question, text in pairs if not question.units),
         unanswerable=len(pairs) - len(answered),
         bound=shipped.bound,
     )
@@ -182,7 +184,7 @@ async def _reading(generator: AnswerGenerator, sentences: int, *, clock: Clock) 
         messages = (ChatMessage("user", content),)
         rounds.append(await _answer(generator, messages, max_tokens=1, clock=clock))
     counted = rounds[0].prompt_tokens or _SENTENCE_TOKENS * sentences
-    return counted, median(one.first_s for one in rounds)
+    return counted, median(answer.first_s for answer in rounds)
 
 
 async def _answer(

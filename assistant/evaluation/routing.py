@@ -102,18 +102,18 @@ class RoutingTrial:
         """Load the router that is to be measured, if one is released."""
         await self._routed.adaptations.refresh()
 
-    async def ask(self, one: RoutedQuestion) -> Judged:
+    async def ask(self, question: RoutedQuestion) -> Judged:
         """Raises what the search and the embedding endpoint raise."""
         known = await self._known_words.read()
-        routed, late = await self._find(self._routed, one, known)
-        alone, alone_late = await self._find(self._routed, one, known, with_offers=False)
-        merged, merged_late = await self._find(self._merged, one, known, with_offers=False)
+        routed, late = await self._find(self._routed, question, known)
+        alone, alone_late = await self._find(self._routed, question, known, with_offers=False)
+        merged, merged_late = await self._find(self._merged, question, known, with_offers=False)
         values: dict[str, float] = {}
-        if one.sources:
-            values |= self._first(one, routed)
-        if one.documents:
+        if question.sources:
+            values |= self._first(question, routed)
+        if question.documents:
             served, by_routing, by_one = (
-                ndcg(_served(each), one.documents) for each in (routed, alone, merged)
+                ndcg(_served(each), question.documents) for each in (routed, alone, merged)
             )
             values |= {
                 "nDCG@10": served,
@@ -121,23 +121,23 @@ class RoutingTrial:
                 "nDCG@10 of one merged index": by_one,
                 "gain of routing alone over it": by_routing - by_one,
             }
-        if one.must or one.any_of:
-            values[HOLDS] = float(_holds(routed, one))
+        if question.must or question.any_of:
+            values[HOLDS] = float(_holds(routed, question))
         if routed.is_found:
             values |= quote_faults(_quoted(routed), quotable(routed))
-        if one.kind == "none":
+        if question.kind == "none":
             values["nothing answers it, and it is refused"] = float(not routed.is_found)
         is_miss = values.get(RIGHT_FIRST) == 0 or values.get(HOLDS) == 0
-        miss = f"{', '.join(one.sources)}: {values} | {one.question}" if is_miss else ""
-        return Judged(one.id, one.group, values, miss, (*late, *alone_late, *merged_late))
+        miss = f"{', '.join(question.sources)}: {values} | {question.question}" if is_miss else ""
+        return Judged(question.id, question.group, values, miss, (*late, *alone_late, *merged_late))
 
-    def _first(self, one: RoutedQuestion, routed: Evidence) -> dict[str, float]:
+    def _first(self, question: RoutedQuestion, routed: Evidence) -> dict[str, float]:
         """Return whether what should come first does: the source with the largest share, and the source that
         the words of the kinds choose."""
-        right = one.sources[0]
+        right = question.sources[0]
         shares = routed.ranked.routing.shares if routed.ranked.routing is not None else dict[str, float]()
         by_shares = first_of(shares) == right
-        by_words = first_of(keyword_scores(one.question, self._sources)) == right
+        by_words = first_of(keyword_scores(question.question, self._sources)) == right
         return {
             RIGHT_FIRST: float(by_shares),
             "right source first, by keywords": float(by_words),
@@ -147,18 +147,18 @@ class RoutingTrial:
     async def _find(
         self,
         answer: AnswerQuestion,
-        one: RoutedQuestion,
+        question: RoutedQuestion,
         known: KnownWords | None,
         *,
         with_offers: bool = True,
     ) -> tuple[Evidence, tuple[str, ...]]:
-        routed = answer.adaptations.without_names(one.question, known=known)
+        routed = answer.adaptations.without_names(question.question, known=known)
 
         async def once() -> tuple[Evidence, Sequence[str]]:
             scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=self._services.clock))
-            vectors = await answer.sources.embed([one.question, routed], scope)
+            vectors = await answer.sources.embed([question.question, routed], scope)
             query = EvidenceQuery(
-                one.question,
+                question.question,
                 vectors[0],
                 known=known,
                 with_offers=with_offers,
@@ -178,28 +178,28 @@ def _patient(tenant: TenantConfig) -> TenantConfig:
     return tenant.model_copy(update={"sources": sources, "limits": limits})
 
 
-def _served(found: Evidence) -> list[str]:
+def _served(evidence: Evidence) -> list[str]:
     """Return the documents in the order in which they are served: those of an answer by itself come first."""
-    shown = found.answer.documents if found.answer is not None else ()
-    return list(dict.fromkeys((*shown, *(candidate.document_id for candidate in found.ranked.order))))
+    shown = evidence.answer.documents if evidence.answer is not None else ()
+    return list(dict.fromkeys((*shown, *(candidate.document_id for candidate in evidence.ranked.order))))
 
 
-def _holds(found: Evidence, one: RoutedQuestion) -> bool:
+def _holds(evidence: Evidence, question: RoutedQuestion) -> bool:
     """Return whether the quote is shown and holds all that it must."""
-    if not found.is_found:
+    if not evidence.is_found:
         return False
-    quote = " ".join("".join(block.before + block.text for block in _quoted(found)).split())
-    return all(" ".join(text.split()) in quote for text in one.must) and (
-        not one.any_of or any(" ".join(text.split()) in quote for text in one.any_of)
+    quote = " ".join("".join(block.before + block.text for block in _quoted(evidence)).split())
+    return all(" ".join(text.split()) in quote for text in question.must) and (
+        not question.any_of or any(" ".join(text.split()) in quote for text in question.any_of)
     )
 
 
-def _quoted(found: Evidence) -> list[QuotedBlock]:
+def _quoted(evidence: Evidence) -> list[QuotedBlock]:
     """Return what is quoted of the evidence."""
-    cite, excerpts = SourceList().citing(found.ranked), Excerpts()
-    if found.answer is not None:
-        return found.answer.blocks(cite, excerpts, opening="")
-    return [] if found.section is None else section_blocks(found.section, cite, excerpts)
+    cite, excerpts = SourceList().citing(evidence.ranked), Excerpts()
+    if evidence.answer is not None:
+        return evidence.answer.blocks(cite, excerpts, opening="")
+    return [] if evidence.section is None else section_blocks(evidence.section, cite, excerpts)
 
 
 # --- learning a router ------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def learn(
             groups[word].add(question.group)
     words = sorted(word for word, names in groups.items() if len(names) >= LEAST_GROUPS)
     asked = [question_words(question.text) for question in questions]
-    present = np.array([[word in own for word in words] for own in asked], float)
+    present = np.array([[word in words_of for word in words] for words_of in asked], float)
     vectors = np.array([question.vector for question in questions], float)
     scales = np.r_[1.0, np.full(vectors.shape[1], _VECTOR_SCALE), np.full(len(words), _WORD_SCALE)]
     features = np.hstack([np.ones((len(questions), 1)), vectors, present]) * scales
@@ -485,5 +485,5 @@ def routing_report_of(content: RouterRelease) -> RoutingReport:
 def content_note(content: RouterRelease) -> str:
     """Return what the desk notes of a new release."""
     report = routing_report_of(content)
-    told = f"right source first {report.right_first:.1%}, by keywords {report.keywords_right_first:.1%}"
-    return f"{told}; refused: {report.refused_because}" if report.refused_because else told
+    shares = f"right source first {report.right_first:.1%}, by keywords {report.keywords_right_first:.1%}"
+    return f"{shares}; refused: {report.refused_because}" if report.refused_because else shares

@@ -207,13 +207,14 @@ class AccountChecks:
         endpoints = of_type(self.templates, "AWS::EC2::VPCEndpoint")
         interfaces = (each for each in endpoints if each.get("VpcEndpointType") == "Interface")
         for name in sorted({str(each["ServiceName"]) for each in interfaces}):
-            found = self.aws.call(
+            offered = self.aws.call(
                 "ec2", "describe_vpc_endpoint_services", missing="InvalidServiceName", ServiceNames=[name]
             )
-            if found is None or not found["ServiceDetails"]:
+            if offered is None or not offered["ServiceDetails"]:
                 yield self._absent_service(name)
             else:
-                known[name] = {zone for each in found["ServiceDetails"] for zone in each["AvailabilityZones"]}
+                details = offered["ServiceDetails"]
+                known[name] = {zone for each in details for zone in each["AvailabilityZones"]}
         wanted = self.place.zones
         lacking = {name: [zone for zone in wanted if zone not in known[name]] for name in known}
         listed = [f"{name} is not in {', '.join(zones)}" for name, zones in lacking.items() if zones]
@@ -329,10 +330,10 @@ class AccountChecks:
 
     def _used_instances(self) -> dict[str, int]:
         """Return how many instances the account's other endpoints have now, by the name of their quota."""
-        own, used = {name for name, _ in endpoint_variants(self.templates)}, dict[str, int]()
+        of_tenant, used = {name for name, _ in endpoint_variants(self.templates)}, dict[str, int]()
         for listed in self.aws.listed("sagemaker", "list_endpoints", "Endpoints"):
             name = str(listed["EndpointName"])
-            if name in own:
+            if name in of_tenant:
                 continue
             endpoint = self.aws.call("sagemaker", "describe_endpoint", EndpointName=name)
             given = {"EndpointConfigName": endpoint["EndpointConfigName"]}

@@ -162,7 +162,7 @@ class FileReading:
         for item in read_sources(folder.paths, ocr=folder.source.entry.recognised):
             if isinstance(item, SourceDocument):
                 self.unread.extend((item.origin, note) for note in item.notes)
-                self.tags.extend(f"{item.origin}: {said}" for said in self._unfilled(item, folder.source))
+                self.tags.extend(f"{item.origin}: {reason}" for reason in self._unfilled(item, folder.source))
                 named = dict.fromkeys(_INCLUDE.findall(item.document.content))
                 self.includes.extend(f"{item.origin}: {name}" for name in named)
                 is_line = file_of(item.origin) != item.origin  # a line with an unknown key is refused
@@ -203,9 +203,9 @@ class FileReading:
             words[what if is_counted else note][origin] += int(count.replace(",", "")) if is_counted else 0
         lines: list[str] = []
         for what, files in words.items():
-            said = f"{what}: {files.total():,}" if files.total() else what
-            several = f"{said} in {len(files):,} files: {first_names(list(files), most=SHOWN_NAMES)}"
-            lines.append(f"{next(iter(files))}: {said}" if len(files) == 1 else several)
+            counted = f"{what}: {files.total():,}" if files.total() else what
+            several = f"{counted} in {len(files):,} files: {first_names(list(files), most=SHOWN_NAMES)}"
+            lines.append(f"{next(iter(files))}: {counted}" if len(files) == 1 else several)
         return lines
 
     def _unfilled(self, item: SourceDocument, source: KnowledgeSource) -> Iterator[str]:
@@ -225,7 +225,7 @@ class FileReading:
         if not self.elements:
             return "this tenant has none"
         name = written.strip("{} ").rpartition(" ")[2].casefold()
-        near = sorted(self.elements, key=lambda one: (OSA.distance(name, one), one))
+        near = sorted(self.elements, key=lambda element: (OSA.distance(name, element), element))
         return f"there are {first_names(near, most=SHOWN_NAMES)}"
 
 
@@ -266,13 +266,13 @@ class CheckedFiles:
         with ParsingProcess() as parsing:
             for answer in parsing.run(bodies()):
                 origin, document = asked.popleft()
-                told = read_answer(_LINKS_OR_REASON, answer)
-                told = told.message if isinstance(told, ParsingStoppedError) else told
-                if isinstance(told, str):  # begins with the document's id
-                    self._count(origin, document, told.rpartition(": ")[2].rstrip("."))
+                links = read_answer(_LINKS_OR_REASON, answer)
+                reason = links.message if isinstance(links, ParsingStoppedError) else links
+                if isinstance(reason, str):  # begins with the document's id
+                    self._count(origin, document, reason.rpartition(": ")[2].rstrip("."))
                 else:
                     self._count(origin, document, None)
-                    self._linked += ((document.document_id, origin, address) for address in told)
+                    self._linked += ((document.document_id, origin, address) for address in reason)
 
     def skip(self, name: str) -> None:
         """Count a file that is not read."""
@@ -360,10 +360,10 @@ class LoadReport:
         summary = self.summary
         return [
             *(f"{failure.origin}: {failure.reason} ({failure.code})" for failure in summary.failures),
-            *(f"{one.document_id}: {one.failure_reason} ({one.failure_code})" for one in self.failed),
+            *(f"{each.document_id}: {each.failure_reason} ({each.failure_code})" for each in self.failed),
             *(
-                f"{one.document_id}: withheld; it answers again once it is sent again"
-                for one in summary.withheld
+                f"{each.document_id}: withheld; it answers again once it is sent again"
+                for each in summary.withheld
             ),
         ]
 
@@ -526,7 +526,7 @@ async def follow(
 
 def looks_here(states: StoredStates) -> Looks:
     async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
-        found = (await states.get_many(window)).values()
-        return [status for status in found if status.state not in _REMOVED or not status.live_content_hash]
+        statuses = (await states.get_many(window)).values()
+        return [status for status in statuses if status.state not in _REMOVED or not status.live_content_hash]
 
     return Looks(read, states.count_by_state, window=_WINDOW, poll_s=_POLL_S)

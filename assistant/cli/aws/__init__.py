@@ -182,14 +182,14 @@ def reindex_by_function(aws: AwsAccount, *, stack: str, do: str, terminal: Termi
     while True:
         given = {"FunctionName": function, "Payload": json.dumps({"do": do})}
         answer = aws.call("lambda", "invoke", **given)
-        said = json.loads(answer["Payload"].read())
+        progress = json.loads(answer["Payload"].read())
         if "FunctionError" in answer:
             raise DeploymentError(
-                f"{function} failed: {said.get('errorMessage')}. Run the same command again."
+                f"{function} failed: {progress.get('errorMessage')}. Run the same command again."
             )
-        if (done := said.get("done")) is not None:
+        if (done := progress.get("done")) is not None:
             return done
-        terminal.step(f"{said['held']} of {said['of']} documents are in the next index")
+        terminal.step(f"{progress['held']} of {progress['of']} documents are in the next index")
 
 
 def _switch(options: GlobalOptions, tenant: str, wanted: str, *, only_plan: bool) -> None:

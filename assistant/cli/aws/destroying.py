@@ -135,12 +135,12 @@ class Destruction:
         """
         listed = self.aws.listed("cloudformation", "list_stacks", "StackSummaries")
         prefix = f"{self.full_name}-"
-        own = [
+        of_tenant = [
             stack
             for stack in listed
             if stack["StackName"].startswith(prefix) and "-" not in stack["StackName"].removeprefix(prefix)
         ]
-        return sorted(own, key=lambda stack: stack["CreationTime"], reverse=True)
+        return sorted(of_tenant, key=lambda stack: stack["CreationTime"], reverse=True)
 
     def _standing(self) -> list[Mapping[str, Any]]:
         return [stack for stack in self._stacks() if stack["StackStatus"] != _GONE]
@@ -315,13 +315,13 @@ class Destruction:
 
     def _lock(self, bucket: str) -> tuple[str, timedelta] | None:
         """Return by what a bucket's new objects are locked, and for how long; None where they are not."""
-        found = self.aws.call(
+        configuration = self.aws.call(
             "s3",
             "get_object_lock_configuration",
             missing=("ObjectLockConfigurationNotFoundError", "NoSuchBucket"),
             Bucket=bucket,
         )
-        rule = found and found["ObjectLockConfiguration"].get("Rule")
+        rule = configuration and configuration["ObjectLockConfiguration"].get("Rule")
         if not rule:
             return None
         retention = rule["DefaultRetention"]
@@ -361,16 +361,16 @@ class Destruction:
         held = 0
         with aws_errors("s3", "list_object_versions"):
             for page in self.aws.client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket):
-                found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-                keys = [{name: each[name] for name in ("Key", "VersionId")} for each in found]
+                versions = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+                keys = [{name: each[name] for name in ("Key", "VersionId")} for each in versions]
                 if keys:
                     given = {"Bucket": bucket, "Delete": {"Objects": keys, "Quiet": True}}
                     held += len(self.aws.call("s3", "delete_objects", **given).get("Errors", ()))
         return held
 
     def _key_of(self, bucket: str) -> str:
-        found = self.aws.call("s3", "get_bucket_encryption", Bucket=bucket)
-        (rule,) = found["ServerSideEncryptionConfiguration"]["Rules"]
+        encryption = self.aws.call("s3", "get_bucket_encryption", Bucket=bucket)
+        (rule,) = encryption["ServerSideEncryptionConfiguration"]["Rules"]
         key = rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID", "")
         return key.rpartition("/")[2]
 
@@ -378,17 +378,17 @@ class Destruction:
         absent = "ResourceNotFoundException"
 
         def described() -> Mapping[str, Any] | None:
-            found = self.aws.call("dynamodb", "describe_table", missing=absent, TableName=table)
-            return found and found["Table"]
+            answer = self.aws.call("dynamodb", "describe_table", missing=absent, TableName=table)
+            return answer and answer["Table"]
 
         self._until(f"{table} is changing", lambda: (described() or {}).get("TableStatus") != "UPDATING")
-        found = described()
-        if found is not None:
-            if found.get("DeletionProtectionEnabled"):
+        table_now = described()
+        if table_now is not None:
+            if table_now.get("DeletionProtectionEnabled"):
                 self.aws.call("dynamodb", "update_table", TableName=table, DeletionProtectionEnabled=False)
             self.aws.call("dynamodb", "delete_table", missing=absent, TableName=table)
         self.gone.add(table)
-        if found is None:
+        if table_now is None:
             return None
         until = datetime.now(UTC) + timedelta(days=_BACKUP_DAYS)
         return Kept(what=f"backup of {table}", why="DynamoDB's own, at no cost", until=until)

@@ -121,8 +121,8 @@ class DeploymentChecks:
             yield failure(f"{aws.account}/{aws.region} {has}. Run: {command}")
             return
         bucket = f"cdk-{qualifier}-assets-{aws.account}-{aws.region}"
-        found = aws.call("s3", "get_bucket_encryption", Bucket=bucket)
-        rules = found["ServerSideEncryptionConfiguration"]["Rules"]
+        encryption = aws.call("s3", "get_bucket_encryption", Bucket=bucket)
+        rules = encryption["ServerSideEncryptionConfiguration"]["Rules"]
         keys = {rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID") for rule in rules}
         for name in sorted(key for key in keys if key and not key.endswith("alias/aws/s3")):
             key = aws.call("kms", "describe_key", KeyId=name)["KeyMetadata"]["Arn"]
@@ -153,11 +153,11 @@ class DeploymentChecks:
         aws, text = self.account.aws, json.dumps(self.account.templates)
         pattern = rf"{aws.account}\.dkr\.ecr\.{aws.region}\.[^/]*/([a-z0-9._/-]+)@(sha256:[0-9a-f]{{64}})"
         listed = aws.listed("ecr", "describe_repositories", "repositories")
-        there = {str(each["repositoryName"]) for each in listed}
+        repositories = {str(each["repositoryName"]) for each in listed}
         for repository, digest in sorted(set(re.findall(pattern, text))):
             image: dict[str, Any] = {"repositoryName": repository, "imageIds": [{"imageDigest": digest}]}
             gone = "ImageNotFoundException"
-            if repository not in there:
+            if repository not in repositories:
                 yield failure(f"there is no repository {repository}. Deploy the account stage first.")
             elif aws.call("ecr", "describe_images", missing=gone, **image) is None:
                 push = f"make images TO={aws.account}/{aws.region}"
@@ -182,12 +182,12 @@ class DeploymentChecks:
 
     def _network(self) -> Iterator[Finding]:
         tenant = self.account.tenant
-        own = ip_network(tenant.network.cidr)
+        planned = ip_network(tenant.network.cidr)
         for vpc in self.account.aws.listed("ec2", "describe_vpcs", "Vpcs"):
             tags = {tag["Key"]: tag["Value"] for tag in vpc.get("Tags", ())}
-            if tags.get("tenant") != tenant.name and own.overlaps(ip_network(vpc["CidrBlock"])):
+            if tags.get("tenant") != tenant.name and planned.overlaps(ip_network(vpc["CidrBlock"])):
                 yield warning(
-                    f"network.cidr {own} overlaps {vpc['VpcId']} ({vpc['CidrBlock']}): the two can "
+                    f"network.cidr {planned} overlaps {vpc['VpcId']} ({vpc['CidrBlock']}): the two can "
                     "never be peered, or share a transit gateway."
                 )
 
@@ -213,9 +213,9 @@ class DeploymentChecks:
         bucket = outputs[BUCKET_OUTPUT]
         for wanted in model_files(models, folder=self.root / "model_artifacts"):
             place = {"Bucket": bucket, "Prefix": wanted.prefix}
-            found = aws.call("s3", "list_objects_v2", **place).get("Contents", ())
-            there = {str(each["Key"]).removeprefix(wanted.prefix) for each in found if each["Size"]}
-            if lacking := sorted(set(wanted.files) - there):
+            listed = aws.call("s3", "list_objects_v2", **place).get("Contents", ())
+            uploaded = {str(each["Key"]).removeprefix(wanted.prefix) for each in listed if each["Size"]}
+            if lacking := sorted(set(wanted.files) - uploaded):
                 yield failure(
                     f"s3://{bucket}/{wanted.prefix} lacks {', '.join(lacking)}. Run: assistant aws "
                     f"put-artifacts --tenant {tenant}, or see model_artifacts/README.md"
@@ -250,10 +250,10 @@ class DeploymentChecks:
         config = load_account(self.root / "accounts", account=aws.account, region=aws.region)
         if "create" not in config.model_dump().values():
             return
-        found = aws.outputs(ACCOUNT_STACK).get(ACCOUNT_VERSION_OUTPUT, "0")
-        if int(found) < ACCOUNT_VERSION:
+        version = aws.outputs(ACCOUNT_STACK).get(ACCOUNT_VERSION_OUTPUT, "0")
+        if int(version) < ACCOUNT_VERSION:
             yield failure(
-                f"the account stage ({ACCOUNT_STACK}) is of version {found}, and this release needs "
+                f"the account stage ({ACCOUNT_STACK}) is of version {version}, and this release needs "
                 f"{ACCOUNT_VERSION}. Run first: npx cdk deploy -c stage=account -c "
                 f"tenant={self.account.tenant.name} '**'"
             )
@@ -315,8 +315,8 @@ class DeploymentChecks:
                 continue
             place = {"cluster": cluster}
             tasks = aws.listed("ecs", "list_tasks", "taskArns", **place, launchType="FARGATE")
-            for some in _parts(tasks):
-                described = aws.call("ecs", "describe_tasks", **place, tasks=some)["tasks"]
+            for part in _parts(tasks):
+                described = aws.call("ecs", "describe_tasks", **place, tasks=part)["tasks"]
                 units += sum(int(each.get("cpu", 0)) for each in described)
         return units / _CPU_UNITS
 
@@ -332,13 +332,13 @@ class DeploymentChecks:
                 listed = self.account.aws.call(
                     "opensearch", "list_instance_type_details", **given, RetrieveAZs=True
                 )
-                there = {
+                offered = {
                     zone
                     for each in listed["InstanceTypeDetails"]
                     if each["InstanceType"] == kind
                     for zone in each.get("AvailabilityZones", zones)
                 }
-                if lacking := [zone for zone in zones if zone not in there]:
+                if lacking := [zone for zone in zones if zone not in offered]:
                     yield failure(
                         f"OpenSearch offers no {kind} in {', '.join(lacking)}: choose other zones "
                         "([deployment] zones), or another instance ([search])."
@@ -347,7 +347,7 @@ class DeploymentChecks:
     def _endpoint_instances(self) -> Iterator[Finding]:
         """Check that the tenant's zones have the endpoints' instances, by EC2's word: SageMaker tells no
         zones, so a type that EC2 does not have is *unknown*."""
-        told: list[str] = []
+        in_each_zone: list[str] = []
         for kind in sorted(endpoint_instances(self.account.templates)):
             name = kind.removeprefix("ml.")
             given = {"Filters": [{"Name": "instance-type", "Values": [name]}]}
@@ -358,20 +358,20 @@ class DeploymentChecks:
                 LocationType="availability-zone",
                 **given,
             )
-            there = sorted({str(each["Location"]) for each in listed})
-            lacking = [zone for zone in self.account.place.zones if zone not in there]
-            if not there:
+            zones = sorted({str(each["Location"]) for each in listed})
+            lacking = [zone for zone in self.account.place.zones if zone not in zones]
+            if not zones:
                 said = f"EC2 has no {name}, and SageMaker tells no zones of {kind}: try an endpoint on it."
                 yield Finding(kind="unknown", said=said)
             elif lacking:
                 yield warning(
-                    f"EC2 has no {name} in {', '.join(lacking)}, but in {', '.join(there)}: an endpoint on "
+                    f"EC2 has no {name} in {', '.join(lacking)}, but in {', '.join(zones)}: an endpoint on "
                     f"{kind} starts in the other zones alone. Choose zones that have it ([deployment] zones)."
                 )
             else:
-                told.append(name)
-        if told:
-            said = f"EC2 has {', '.join(told)} in each zone; SageMaker tells no zones of its own"
+                in_each_zone.append(name)
+        if in_each_zone:
+            said = f"EC2 has {', '.join(in_each_zone)} in each zone; SageMaker tells no zones of its own"
             yield Finding(kind="pass", said=said)
 
     def _execution_role(self) -> Iterator[Finding]:
@@ -379,8 +379,8 @@ class DeploymentChecks:
         type's own schema lists. A policy that names resources answers for them alone, hence a warning."""
         aws, place = self.account.aws, self.account.place
         role = f"cdk-{place.bootstrap_qualifier}-cfn-exec-role-{aws.account}-{aws.region}"
-        found = aws.call("iam", "get_role", missing="NoSuchEntity", RoleName=role)
-        if found is None:
+        described_role = aws.call("iam", "get_role", missing="NoSuchEntity", RoleName=role)
+        if described_role is None:
             raise DeploymentError(f"there is no role {role}: a bootstrap of the company's own?")
         kinds = {
             str(resource["Type"])
@@ -403,8 +403,8 @@ class DeploymentChecks:
         if not actions:
             raise DeploymentError("CloudFormation tells the rights of no type (cloudformation:DescribeType).")
         denied: list[str] = []
-        for some in _parts(sorted(actions)):
-            given = {"PolicySourceArn": found["Role"]["Arn"], "ActionNames": some}
+        for part in _parts(sorted(actions)):
+            given = {"PolicySourceArn": described_role["Role"]["Arn"], "ActionNames": part}
             judged = aws.listed("iam", "simulate_principal_policy", "EvaluationResults", **given)
             denied += [str(each["EvalActionName"]) for each in judged if each["EvalDecision"] != "allowed"]
         if denied:

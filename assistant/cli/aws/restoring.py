@@ -95,9 +95,9 @@ class Rehearsal:
         """Rehearse a restore to ``at``; by default to the moment of a run that was killed, else to the latest
         one. Raises DeploymentError, before anything is done where a live table is named as a rehearsal's."""
         self.deployed.aws.require()
-        found = self.deployed.aws.resources(self.deployed.stack("Data"))
-        restored = [found[f"{each.role.title()}Table"] for each in TABLES if each.recoverable]
-        left = self._left(found.values())
+        resources = self.deployed.aws.resources(self.deployed.stack("Data"))
+        restored = [resources[f"{each.role.title()}Table"] for each in TABLES if each.recoverable]
+        left = self._left(resources.values())
         self.report = self._begin(at, restored, left.values())
         ending = f"{_MARK}{self.report.at:%Y%m%dT%H%M%SZ}"
         names = {table + ending: table for table in restored}
@@ -107,7 +107,7 @@ class Rehearsal:
             shutil.rmtree(folder, ignore_errors=True)
         with self._timed("tables"):
             self._wait("restored", lambda: all([self._is_restored(*each) for each in names.items()]))  # noqa: C419
-        asyncio.run(self._compare(found, ending, folder))
+        asyncio.run(self._compare(resources, ending, folder))
         with self._timed("removal"):
             self._remove(names)
             shutil.rmtree(folder)
@@ -117,15 +117,15 @@ class Rehearsal:
     def _left(self, live: Collection[str]) -> Mapping[str, datetime]:
         """Return the tables of rehearsals with their moments. Raises DeploymentError where one is live."""
         listed = map(str, self.deployed.aws.listed("dynamodb", "list_tables", "TableNames"))
-        found = [(name, _COPY.fullmatch(name)) for name in listed]
-        left = {name: datetime.fromisoformat(of[2]) for name, of in found if of and of[1] in live}
+        matches = [(name, _COPY.fullmatch(name)) for name in listed]
+        left = {name: datetime.fromisoformat(of[2]) for name, of in matches if of and of[1] in live}
         if wrong := left.keys() & live:
             raise DeploymentError(f"{wrong} is live, and named as a rehearsal's: nothing was done.")
         return left
 
     def _begin(self, at: datetime | None, tables: Collection[str], left: Collection[datetime]) -> Rehearsed:
-        found = [self._dynamodb("describe_continuous_backups", TableName=table) for table in tables]
-        windows = [each["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"] for each in found]
+        backups = [self._dynamodb("describe_continuous_backups", TableName=table) for table in tables]
+        windows = [each["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"] for each in backups]
         now = datetime.now(UTC)  # where recovery is off: DynamoDB then refuses, and says so
         latest = min(window.get("LatestRestorableDateTime", now) for window in windows)
         moment = (at or max(left, default=latest)).astimezone(UTC).replace(microsecond=0)
@@ -140,10 +140,10 @@ class Rehearsal:
             given = {"SourceTableName": table, "TargetTableName": name, "RestoreDateTime": self.report.at}
             encryption = {"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": key}
             self._dynamodb("restore_table_to_point_in_time", **given, SSESpecificationOverride=encryption)
-        found = self._described(name)
-        if is_ready := found.get("TableStatus") == "ACTIVE":
+        copy = self._described(name)
+        if is_ready := copy.get("TableStatus") == "ACTIVE":
             tags = [{"Key": "tenant", "Value": self.deployed.config.name}]  # so that a destruction lists it
-            self._dynamodb("tag_resource", ResourceArn=found["TableArn"], Tags=tags)
+            self._dynamodb("tag_resource", ResourceArn=copy["TableArn"], Tags=tags)
         return is_ready
 
     def _remove(self, names: Collection[str]) -> None:
@@ -168,15 +168,15 @@ class Rehearsal:
         self.report.seconds[step] = round(time.monotonic() - began_s, 1)
 
     # --- what came back -----------------------------------------------------------------------------------
-    async def _compare(self, found: Mapping[str, str], ending: str, folder: Path) -> None:
+    async def _compare(self, resources: Mapping[str, str], ending: str, folder: Path) -> None:
         with self._timed("documents and index"):
-            await self._documents(found, ending, folder)
+            await self._documents(resources, ending, folder)
         audit, report = audit_of(self.deployed), self.report
         restored = audit.model_copy(update={"records_table": audit.records_table + ending})
         async with open_audit(audit) as now, open_audit(restored) as then:
             with self._timed("records"):
                 for role in ("records", "desk"):
-                    await self._rows(role, found[f"{role.title()}Table"], ending, now.records)
+                    await self._rows(role, resources[f"{role.title()}Table"], ending, now.records)
             with self._timed("audit"):
                 last = day_of(report.at - SETTLED) - timedelta(days=1)
                 first = last - timedelta(days=min(_AUDITED_DAYS, audit.kept_days) - 1)
@@ -190,15 +190,15 @@ class Rehearsal:
         left, say = {key: _digest(item) for key, item in self._rows_of(live + ending)}, self._say
         self.report.restored[role] = len(left)
         for key, item in self._rows_of(live):
-            found, digest = left.pop(key, None), _digest(item)
-            self.report.newer[role] += found != digest
-            if found is None:
+            restored, digest = left.pop(key, None), _digest(item)
+            self.report.newer[role] += restored != digest
+            if restored is None:
                 written = _TIME.findall(key[1])
                 if key[1] == "answer" and (answer := await records.find_answer(key[0].partition("#")[2])):
                     written = [sortable(answer.record.finished_at)]
                 if written and written[0] < sortable(self.report.at - SETTLED):
                     say(role, key, "it is older, and not restored")
-            elif found != digest and role == "records":
+            elif restored != digest and role == "records":
                 say(role, key, "it is restored with other content")
         for key in left:
             say(role, key, "it is restored, and the live table lacks it")
@@ -210,11 +210,11 @@ class Rehearsal:
                 for item in page["Items"]:
                     yield (item[PARTITION]["S"], item[SORT]["S"]), item
 
-    async def _documents(self, found: Mapping[str, str], ending: str, folder: Path) -> None:
+    async def _documents(self, resources: Mapping[str, str], ending: str, folder: Path) -> None:
         given: dict[str, Any] = {"state_dir": folder, "model_artifacts_dir": folder / "models"}
         given |= {"tenants_dir": self.options.tenants_dir, "only_tenants": (self.deployed.config.name,)}
-        given |= {"model_artifacts_s3": f"s3://{found['ModelsBucket']}/{CALLERS_PREFIX}"}
-        given |= {"documents_bucket": found["DocumentsBucket"], "states_table": found["StatesTable"]}
+        given |= {"model_artifacts_s3": f"s3://{resources['ModelsBucket']}/{CALLERS_PREFIX}"}
+        given |= {"documents_bucket": resources["DocumentsBucket"], "states_table": resources["StatesTable"]}
         settings = WorkerSettings.read(**given, region=self.deployed.place.region)
         rows = (item for _, item in self._rows_of(settings.states_table + ending) if "content_hash" in item)
         statuses = (DocumentStatus.model_validate_json(item["body"]["S"]) for item in rows)
@@ -249,15 +249,15 @@ class Rehearsal:
         names = [status.document_id for status in page]
         built, held = await copy.stores.states.get_many(names), await copy.index.contents(names)
         for status, name in zip(page, names, strict=True):
-            today, one = now.get(name), built.get(name)
+            today, new = now.get(name), built.get(name)
             self.report.newer["states"] += today != status
             if today != status and (today is None or today.updated_at < self.report.at - SETTLED):
                 self._say("document", name, f"it comes back {status.state}, and has long been otherwise")
-            if one is not None:
-                self.report.restored.update(documents=1, passages=one.passage_count)
+            if new is not None:
+                self.report.restored.update(documents=1, passages=new.passage_count)
                 as_it_was = HeldContent(str(status.live_content_hash), status.passage_count)
-                if held.get(name) != as_it_was or one.live_labels != status.live_labels:
-                    why = one.failure_reason or f"{one.passage_count} passages, not {status.passage_count}"
+                if held.get(name) != as_it_was or new.live_labels != status.live_labels:
+                    why = new.failure_reason or f"{new.passage_count} passages, not {status.passage_count}"
                     self._say("document", name, f"its index is not as it was: {why}")
 
     def _say(self, what: str, key: object, said: str) -> None:
@@ -273,10 +273,11 @@ async def _whole(status: DocumentStatus, documents: StoredDocuments) -> Document
     None where no kept one is whole, with the file that it was converted from."""
     name, content = status.document_id, str(status.live_content_hash)
     with suppress(DocumentInvalidError):
-        one = await documents.get(name)
-        if one is None or content not in one.content_hashes():
+        document = await documents.get(name)
+        if document is None or content not in document.content_hashes():
             kept = [each.document for each in await documents.contents(name)]
-            one = next((each for each in kept if content in each.content_hashes()), None)
-        if one is None or one.original is None or await documents.read_original(name, one.original, start=0):
-            return one
+            document = next((each for each in kept if content in each.content_hashes()), None)
+        original = None if document is None else document.original
+        if original is None or await documents.read_original(name, original, start=0):
+            return document
     return None
