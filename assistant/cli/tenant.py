@@ -252,7 +252,8 @@ def write_tenant(
         text = _answered(text, name, place=options.tenants_dir, terminal=terminal)
     tenant = _loaded(text, name, place=options.tenants_dir)
     _refuse_clashes(tenant, files)
-    _create(path, text)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)
     terminal.show(f"{path}: written, with the settings of {source.name} and names of its own.")
     terminal.say(f"escalation and gate are {source.name}'s: change what does not fit")
     if source.glossary:
@@ -319,6 +320,11 @@ def refusals(tenant: TenantConfig, files: TenantFiles) -> Iterator[str]:
     """
     path = files.folder / f"{tenant.name}.toml"
     yield from deployment_checks.said_of(path, deployment_checks.placeholders(tenant))
+    yield from _clashes(tenant, files)
+
+
+def _clashes(tenant: TenantConfig, files: TenantFiles) -> Iterator[str]:
+    """Yield each conflict of a tenant with another valid file."""
     others = [other for other in files.tenants.values() if other.name != tenant.name]
     for clash in deployment_checks.clashes([*others, tenant]):
         if tenant.name in (clash.one, clash.other):
@@ -512,14 +518,5 @@ def _refuse_clashes(tenant: TenantConfig, files: TenantFiles) -> None:
         for endpoint in deployment_checks.endpoint_names(tenant):
             if endpoint in deployment_checks.endpoint_names(other):
                 raise ConflictError(f'{path} has the endpoint "{endpoint}" already. Choose another name.')
-    for clash in deployment_checks.clashes([*files.tenants.values(), tenant]):
-        if tenant.name in (clash.one, clash.other):
-            raise ConflictError(f"{files.folder}: {clash.said}")
-
-
-def _create(path: Path, text: str) -> None:
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise ConflictError(f"{path} exists already. Choose another name, or edit that file.") from None
+    for clash in _clashes(tenant, files):
+        raise ConflictError(clash)

@@ -293,10 +293,6 @@ def router_bytes(content: RouterFile) -> bytes:
     return orjson.dumps(content.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
 
 
-def fold_of(group: str) -> int:
-    return int(sha256(f"0 {group}".encode()).hexdigest(), 16) % FOLDS
-
-
 def cross_validated(
     questions: Sequence[LabelledQuestion], *, sources: Sequence[SourceEntry]
 ) -> RoutingReport:
@@ -310,7 +306,7 @@ def cross_validated(
             f"{len(questions)} labelled questions are too few to learn from; write {LEAST_QUESTIONS} or more."
         )
     names = [source.name for source in sources]
-    folds = [fold_of(question.group) for question in questions]
+    folds = [int(sha256(f"0 {question.group}".encode()).hexdigest(), 16) % FOLDS for question in questions]
     routers = {
         fold: Router(
             learn(

@@ -93,7 +93,10 @@ async def open_site(layout: Layout, *, ports: Mapping[str, int]) -> AsyncGenerat
             redirect_origins=frozenset((addresses.service, addresses.service.replace(HOST, "localhost"))),
         )
         apps: dict[str, ASGIApp] = {"service": application, "issuer": issuer}
-        systems = {name: _sample_system(name, layout.system_tokens(name)) for name in addresses.systems}
+        systems: dict[str, FastAPI] = {}
+        for name in addresses.systems:  # of a checkout: an installed package has none
+            samples = import_module("tools.systems.__main__").SYSTEMS
+            systems[name] = samples[name](tuple(layout.system_tokens(name)))
         apps |= systems
         endings = [await stack.enter_async_context(add(layout, addresses, systems)) for add in PAGES.joined()]
 
@@ -161,11 +164,6 @@ def _by_whom(port: int) -> str:
     except psutil.Error:
         pass
     return ""
-
-
-def _sample_system(name: str, token_files: Sequence[Path]) -> FastAPI:
-    """Return a sample system of the checkout, which the installed package does not have."""
-    return import_module("tools.systems.__main__").SYSTEMS[name](tuple(token_files))
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 import tomllib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
@@ -172,12 +172,10 @@ class AnswerPrinter:
         print_sources(
             self.terminal, sources, cited=done.citations, base_url=self.base_url, looked_at=looked_at
         )
-        self.terminal.out.print(Text(self._timings(done, total_s=total_s), style="dim"))
-
-    def _timings(self, done: Done, *, total_s: float) -> str:
         first = "" if self.first_text_s is None else f"first text after {self.first_text_s:.2f} s, "
         tokens = f", {done.usage.completion_tokens} tokens" if done.usage.completion_tokens else ""
-        return f"\n{first}whole answer after {total_s:.2f} s{tokens} · {self.answer_id}"
+        timings = f"\n{first}whole answer after {total_s:.2f} s{tokens} · {self.answer_id}"
+        self.terminal.out.print(Text(timings, style="dim"))
 
     def end_text(self) -> None:
         """Print what waits, and the elements that have no place in the text."""
@@ -384,10 +382,12 @@ def print_sources(
     if not sources:
         return
     terminal.out.print(Text("\nLooked at" if looked_at else "\nSources", style="bold"))
-    documents = _by_document(sources)
-    numbers = [", ".join(str(source.n) for source in same) for same in documents]
+    documents = defaultdict[str, list[answers.Source]](list)
+    for source in sources:
+        documents[source.document_id].append(source)
+    numbers = [", ".join(str(source.n) for source in same) for same in documents.values()]
     width = max(map(len, numbers))
-    for listed, same in zip(numbers, documents, strict=True):
+    for listed, same in zip(numbers, documents.values(), strict=True):
         first = same[0]
         is_cited = any(source.n in cited for source in same)
         link = _line(plain(first.url or base_url + first.document_url).plain)
@@ -410,14 +410,6 @@ def _facts(facts: answers.SourceFacts | None) -> str:
     if facts.helpful_votes:
         parts.append(f"{facts.helpful_votes} found it helpful")
     return "".join(f", {part}" for part in parts if part)
-
-
-def _by_document(sources: Sequence[answers.Source]) -> list[list[answers.Source]]:
-    """Return the sources grouped by document, in the order of each document's first."""
-    documents: dict[str, list[answers.Source]] = {}
-    for source in sources:
-        documents.setdefault(source.document_id, []).append(source)
-    return list(documents.values())
 
 
 # --- live elements -------------------------------------------------------------------------------------

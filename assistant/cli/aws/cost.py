@@ -94,7 +94,11 @@ def cost(
         bills[name] = make_bill(templates, of_tenant, questions=questions, llm_instances=needed)
     guessed = {line.price for bill in bills.values() for line in bill.lines if not line.checked}
     notes.append(f"prices that no page confirmed: {', '.join(sorted(guessed)) or 'none'}")
-    if options.writes(_as_data(bills, prices, notes) | {"plans": plans}):
+    basis = {"region": prices.region, "date": prices.date, "notes": notes}
+    basis |= {"assumed": [use.model_dump(mode="json") for use in prices.use]}
+    if options.writes(
+        basis | {"tenants": {name: _as_data(bill) for name, bill in bills.items()}, "plans": plans}
+    ):
         return
     terminal.out.print(table("USD a month", *bills, right=tuple(bills), rows=rows_of(bills)))
     for name, plan in plans.items():
@@ -187,13 +191,7 @@ def _show_plan(terminal: Terminal, tenant: str, plan: Plan) -> None:
     terminal.out.print(shown)
 
 
-def _as_data(bills: Mapping[str, Bill], prices: Prices, notes: list[str]) -> dict[str, Any]:
-    basis = {"region": prices.region, "date": prices.date, "notes": notes}
-    assumed = [use.model_dump(mode="json") for use in prices.use]
-    return basis | {"assumed": assumed, "tenants": {name: _bill_data(bill) for name, bill in bills.items()}}
-
-
-def _bill_data(bill: Bill) -> dict[str, Any]:
+def _as_data(bill: Bill) -> dict[str, Any]:
     def months(of: Bill | BillLine) -> dict[State, float]:
         return {state: of.month(state) for state in STATES}
 

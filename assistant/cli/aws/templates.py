@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -111,11 +111,13 @@ class CdkCommand:
             raise ConfigurationError(
                 f"{self.root}: no CDK here. Run this in a clone of the repository, after make setup."
             )
+        # The Node beside our Python comes first: the machine's own may be too old, or missing.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         try:
             done = subprocess.run(
                 [str(command), *arguments],
                 cwd=self.root,
-                env=_with_our_node(os.environ),
+                env={**os.environ, "PATH": path},
                 # Where CI is set, cdk writes to standard output, which belongs to --json.
                 stdout=_STANDARD_ERROR,
                 timeout=limit_s,
@@ -125,12 +127,6 @@ class CdkCommand:
             raise DeploymentError(f"cdk {arguments[0]} did not end within {limit_s:.0f} s.") from None
         if done.returncode:
             raise DeploymentError(f"cdk {arguments[0]} ended with {done.returncode}; see its output above.")
-
-
-def _with_our_node(environment: Mapping[str, str]) -> dict[str, str]:
-    """Put the Node beside our Python first in PATH: the machine's own may be too old, or missing."""
-    beside = str(Path(sys.executable).parent)
-    return {**environment, "PATH": f"{beside}{os.pathsep}{environment.get('PATH', '')}"}
 
 
 # --- facts -------------------------------------------------------------------------------------------------
