@@ -17,9 +17,9 @@ from typer import Option
 
 from assistant.client import AssistantClient, ConflictingError
 from assistant.documents.readable import pages_of
-from assistant.documents.reading_again import BeginReadingAgain
 from assistant.documents.reindexing import ReindexReport
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources
+from assistant.documents.uploads import BeginReadingAgain
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import (
     HELD_STATES,
@@ -37,7 +37,7 @@ from assistant.domain.errors import (
 )
 from assistant.laptop.layout import models_dir
 from assistant.service.served import open_reindexing
-from assistant.stores.states import STATES
+from assistant.stores.documents import STATES
 from assistant.stores.uploads import UPLOADS, upload_key
 from assistant.tenant.added_models import (
     PACKAGED_EMBEDDING,

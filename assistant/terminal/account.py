@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -344,7 +344,7 @@ class AccountChecks:
                 used[quota] = used.get(quota, 0) + int(variant.get("CurrentInstanceCount", 1))
         return used
 
-    def _refused(self, place: Sequence[str | int], said: str) -> Finding:
+    def _refused(self, place: tuple[str | int, ...], said: str) -> Finding:
         (line,) = said_of(self.tenant_file, [Contradiction(place, said)])
         return failure(line)
 
