@@ -37,9 +37,7 @@ from assistant.tenant.manifests import (
     check_llm_fit,
     instance_named,
     load_compatibility,
-    load_embedding_manifest,
     load_images,
-    load_llm_manifest,
 )
 from assistant.tenant.tenant import (
     DeployedKeeping,
@@ -280,12 +278,12 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
     for refuse in MODELS.joined():
         refuse(ROOT, [name for name in (tenant.models.llm, *tenant.models.embeddings) if name is not None])
     served = tenant.models.llm if tenant.generation.has_endpoint else None
-    llm = None if served is None else load_llm_manifest(ROOT / "model_artifacts" / "llm" / served)
-    embedding = load_embedding_manifest(ROOT / "model_artifacts" / "embedding" / tenant.models.embedding)
+    llm = None if served is None else LlmManifest.read(ROOT / "model_artifacts" / "llm" / served)
+    embedding = EmbeddingManifest.read(ROOT / "model_artifacts" / "embedding" / tenant.models.embedding)
     after = tenant.models.embedding_next
-    following = None if after is None else load_embedding_manifest(ROOT / "model_artifacts/embedding" / after)
+    following = None if after is None else EmbeddingManifest.read(ROOT / "model_artifacts/embedding" / after)
     beside = tenant.models.candidate
-    candidate = None if beside is None else load_llm_manifest(ROOT / "model_artifacts" / "llm" / beside)
+    candidate = None if beside is None else LlmManifest.read(ROOT / "model_artifacts" / "llm" / beside)
     wrong = [
         *contradictions(tenant, place=tenant.deployment, edge=tenant.edge, models=tenant.models),
         *artifact_contradictions(

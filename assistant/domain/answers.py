@@ -62,7 +62,7 @@ class Excerpt(PublicModel):
     heading_letters: int = 0
     """For a heading: how many characters at the end of the heading path are shown."""
     url: str | None = None
-    """Of earlier releases: the document's own address, which alone was kept in a unit's text."""
+    """In excerpts of earlier releases: the document's own address, which alone was kept in a unit's text."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Words shown in place of a live element's tag, by the tag: ``{"orders.status": "[order status]"}``. They
     are the connector's, as they were then."""
@@ -211,7 +211,7 @@ class SourceFacts(PublicModel):
     """How many ratings the mean is of."""
     helpful_votes: int | None = None
     verified: bool | None = None
-    """Of a review: whether its author bought the item."""
+    """Whether the author of a review bought the item."""
 
 
 class Source(PublicModel):
@@ -235,7 +235,7 @@ class Source(PublicModel):
     """Fused score, for display only."""
     snippet: str
     facts: SourceFacts | None = None
-    """Of a shop's document, as it was when it was found. Its date is ``effective_date``."""
+    """What a shop's document said when it was found. Its date is ``effective_date``."""
     span: tuple[int, int]
     """[start, end) in the stored text."""
     content_hash: str = ""
@@ -271,8 +271,8 @@ class Sentence(PublicModel):
     citations: tuple[int, ...]
     support: Support
     detail: Literal["check", "withheld"] | None = None
-    """Of an unsupported sentence. ``check``: it is shown, and the units that it cites do not carry all of it.
-    ``withheld``: it is not shown, its span is empty, and ``values`` says why."""
+    """How an unsupported sentence appears. ``check``: it is shown, and the units that it cites do not carry
+    all of it. ``withheld``: it is not shown, its span is empty, and ``values`` says why."""
     values: tuple[str, ...] = Field(default=(), max_length=20)
     """Numbers, codes and names of a withheld sentence that nothing which the model was given holds."""
     reasons: tuple[str, ...] = ()
@@ -280,15 +280,15 @@ class Sentence(PublicModel):
     relevance: float | None = None
     """Share of the question's terms in it and its headings, 0 to 1. It is independent of support."""
     cited: tuple[CitedUnit, ...] = ()
-    """Of a written sentence: the units that it cites."""
+    """Units that a written sentence cites."""
     is_key: bool = False
-    """Of a quoted section: whether it is one of the lines that matter most for the question."""
+    """Whether it is one of the lines of a quoted section that matter most for the question."""
     quote: QuotedAs | None = None
     """Set where [start, end) is stored text of a document, unchanged: plain text, never Markdown; of an item
     of a catalogue, its lines as a list. ``folded``: a page may fold it, for it is far from the marked lines
     and no warning. None: a model or a reviewer wrote it."""
     cells: tuple[Cell, ...] = Field(default=(), exclude_if=lambda cells: not cells)
-    """Of a row of a table: show it and the rows beside it as a table."""
+    """Cells of a table's row: show it and the rows beside it as a table."""
 
 
 class RedFlag(PublicModel):
@@ -375,7 +375,7 @@ class GateDecision(PublicModel):
 
     passed: bool
     best_cosine: float
-    """Of the nearest passage or title; -1 where there is none."""
+    """Cosine of the nearest passage or title; -1 where there is none."""
     min_cosine: float | None = None
     """From which something is near."""
     coverage: float = 0.0
@@ -477,8 +477,8 @@ class AnswerEnding(PublicModel):
     mode: Mode | None = None
     """None where there is no text, and in records of schema version 1."""
     certainty: Certainty | None = None
-    """Of a written answer. None where nothing was written; in records of earlier releases quoted answers have
-    one, too."""
+    """How sure a written answer is. None where nothing was written; in records of earlier releases quoted
+    answers have one, too."""
     fallback: str | None = None
     """Why quotes took the place of written text: a code."""
     also: tuple[AlsoPossible, ...] = ()
@@ -493,7 +493,7 @@ class AnswerEnding(PublicModel):
     escalation: str | None = None
     """Whom to ask, where a section is quoted, a written answer is to be checked, or nothing is answered."""
     corrections: tuple[Correction, ...] = ()
-    """Of releases that corrected spelling; empty now."""
+    """Corrections of spelling, which earlier releases made; empty now."""
     degraded: tuple[str, ...] = ()
     """Steps that were left out because they failed or were late: ask again for a calm answer."""
     asked: tuple[SourceAsked, ...] = ()
@@ -503,7 +503,7 @@ class AnswerEnding(PublicModel):
     """Sources that load for the first time, and documents that the index lost: an answer from one of them may
     change. Omitted when there are none, so that an older release can read the record."""
     checks: tuple[ReplyCheck, ...] = Field(default=(), exclude_if=lambda checks: not checks)
-    """Of a reply: what is wrong with it. ``degraded`` has ``reply_check`` where the model did not read it."""
+    """What is wrong with a reply. ``degraded`` has ``reply_check`` where the model did not read it."""
     reply_of: RecordId | None = Field(default=None, exclude_if=lambda answer_id: answer_id is None)
     """The answer that the agent asks a reply from ("What do I tell him?"): a client opens its reply."""
 
@@ -520,11 +520,11 @@ class AnswerRecord(AnswerEnding):
     answer_id: RecordId
     conversation_id: RecordId
     reply_to: RecordId | None = Field(default=None, exclude_if=lambda answer_id: answer_id is None)
-    """Of a reply to a patient: the answer that it is written from, whose id is its conversation's, too."""
+    """The answer that a reply to a patient is written from, whose id is its conversation's, too."""
     agent: str
     asked_at: datetime
     written_at: datetime | None = Field(default=None, exclude_if=lambda at: at is None)
-    """Of a chat: when its last message was written, where the request says it."""
+    """When the last message of a chat was written, where the request says it."""
     finished_at: datetime
     question: str
     retrieval_question: str
@@ -660,7 +660,7 @@ class LiveSpan(PublicModel):
     """A place in a sent text that has a value of a live element."""
 
     element_id: str = Field(pattern=r"^e[1-9]\d?$")
-    """Of an element of the answer."""
+    """Id of an element of the answer."""
     start: int = Field(ge=0)
     end: int = Field(ge=1)
     """[start, end) in the text, in code points."""

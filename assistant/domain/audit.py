@@ -58,7 +58,7 @@ class AccessEntry(PublicModel):
     titles: tuple[str, ...] = ()
     """At the desk: the documents' titles in the order of ``documents``, as the reader saw them."""
     contents: tuple[str, ...] = ()
-    """Of a release: the hash of each document's content, in the order of ``documents``."""
+    """Hash of each content that a release let answer, in the order of ``documents``."""
 
     def shows(self, document_id: str) -> bool:
         """Return whether it showed the document, or was an attempt to widen its labels."""
@@ -194,9 +194,9 @@ class WriterEnd(PublicModel):
 
     writer: str
     sequence: int
-    """Of the last record."""
+    """Sequence of the last record."""
     hash: str
-    """Of the last record."""
+    """Hash of the last record."""
     count: int
     """With the start record."""
 

@@ -113,7 +113,7 @@ class RouterRelease(PublicModel):
     questions: int = Field(ge=0)
     """Labelled questions that it was learned from."""
     questions_sha256: str
-    """Of their file."""
+    """SHA-256 of their file."""
     seed: int
     report: str
     """JSON of what cross-validation measured."""
@@ -194,7 +194,7 @@ class Case(PublicModel):
     verdict_reasons: tuple[str, ...] = ()
     changed_facts: tuple[str, ...] = ()
     gap: str | None = None
-    """Of an unanswered question: the cluster that it belongs to."""
+    """The cluster that an unanswered question belongs to."""
     same_hash: str | None = None
     """Equal for cases of the same question, reason, labels and documents. It holds no word of them."""
     joined: RecordId | None = None
@@ -468,7 +468,7 @@ class DeskCase(PublicModel):
     sent: tuple[DeskSent, ...]
     """Oldest first: the last one counts."""
     better_text: str | None
-    """Of the last verdict that has one."""
+    """Taken from the last verdict that has one."""
     verdicts: tuple[DeskVerdict, ...]
     sources: tuple[answers.Source, ...]
     history: tuple[DeskRevision, ...]

@@ -58,7 +58,7 @@ class ItemFacts(PublicModel):
     """How many ratings the mean is of."""
     helpful_votes: int | None = Field(default=None, ge=0)
     verified: bool | None = None
-    """Of a review: whether its author bought the item."""
+    """Whether the author of a review bought the item."""
 
 
 ORIGINAL_PART_BYTES = 4 << 20
@@ -96,9 +96,9 @@ class Document(PublicModel):
     questions: tuple[_Question, ...] = Field(default=(), max_length=50)
     """Questions that this document answers (``questions:`` in front matter): searched like the title."""
     item: ItemFacts | None = Field(default=None, exclude_if=lambda item: item is None)
-    """Of a document of a shop (``item:``). Omitted when absent: an older release can read the others."""
+    """What a shop's document says of an item. Omitted when absent: an older release can read the others."""
     original: OriginalFile | None = Field(default=None, exclude_if=lambda file: file is None)
-    """Of a document that was made from a file of another format; ignored in requests. Omitted when absent."""
+    """The file of another format that it was made from; ignored in requests. Omitted when absent."""
     review_after: date | None = Field(default=None, exclude_if=lambda day: day is None)
     """The day on which its owner must look at it again. Omitted when absent, as ``item``."""
 
@@ -264,7 +264,7 @@ class Unit:
     terms: tuple[str, ...] = ()
     """Stems of its content words and numbers, each once, in order."""
     cells: tuple[tuple[str, int, int], ...] = ()
-    """Of a table row: of each cell that is not empty its column's name and its place [start, end) in the
+    """Cells of a table row that are not empty: each with its column's name and its place [start, end) in the
     text. A title between rows has one, without a name; rows that an earlier release indexed have none."""
 
 
@@ -291,7 +291,7 @@ class ParsedDocument:
     units: tuple[Unit, ...] = ()
     """Without terms. Texts parsed before units were known have none."""
     labels: tuple[str, ...] = ()
-    """Of this content, which apply as well as the newest; texts parsed before these were kept have none."""
+    """Labels of this content, which apply beside the newest; texts parsed before they were kept have none."""
     tables: tuple[Table, ...] = ()
     """In order. Texts parsed before these were kept have none; so for ``pages`` and ``original``."""
     pages: tuple[tuple[int, int], ...] = ()
@@ -420,7 +420,7 @@ class PassageQuery:
     leg_size: int = 100
     size: int = 10
     ids: SourceIds | None = None
-    """Of one source; None: of all."""
+    """Searches one source; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -594,7 +594,7 @@ class WithdrawalReceipt(PublicModel):
     """Whether nothing is pending."""
     places: tuple[ReceiptPlace, ...]
     signature: ReceiptSignature | None = Field(default=None, exclude_if=lambda signature: signature is None)
-    """Of a deployment. ``assistant aws receipt verify`` holds the receipt against it."""
+    """Only a deployment signs. ``assistant aws receipt verify`` holds the receipt against it."""
 
 
 def signed_text(receipt: Mapping[str, Any]) -> bytes:
@@ -632,6 +632,6 @@ class UploadResult(PublicModel):
     notes: tuple[str, ...] = Field(default=(), max_length=MOST_LISTED)
     """What of the file was not read: a scanned page, a hidden sheet."""
     words: int = Field(default=0, exclude_if=lambda count: count == 0)
-    """Of a document that was read again: words that it has now."""
+    """Words that a document which was read again has now."""
     words_changed: int = Field(default=0, exclude_if=lambda count: count == 0)
     """Words that it had and has not, or has and had not, or that stand elsewhere."""

@@ -53,7 +53,7 @@ class CareContext:
     customer's own is among them, as ``customer``."""
     expires_at: datetime
     token_id: str | None = None
-    """Of the signed token, which counts for one answer; None for plain ids."""
+    """Id of the signed token, which counts for one answer; None for plain ids."""
 
 
 class PlainContext(PublicModel):

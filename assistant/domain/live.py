@@ -86,7 +86,7 @@ class ElementData(PublicModel):
     """Name and label of each column; ``text`` is empty."""
     rows: tuple[ElementRow, ...] = Field(default=(), max_length=50)
     url: str | None = Field(default=None, max_length=2_000)
-    """Of a link; one of the addresses that the connector allows."""
+    """Target of a link: one of the addresses that the connector allows."""
 
 
 class ElementDisplay(PublicModel):
@@ -143,7 +143,7 @@ class ElementUse(PublicModel):
     """Keyed pseudonym of the customer whose conversation it was; None without a context. It is read again for
     the same customer only."""
     items: tuple[str, ...] = Field(default=(), max_length=MOST_ELEMENTS)
-    """Of a table over items of the catalogue: their numbers, one read for each. Else empty."""
+    """Numbers of the catalogue's items in a table over them, one read for each; empty for other elements."""
     as_of: datetime | date | None = None
     problem: ElementProblem | None = None
     display: ElementDisplay

@@ -38,7 +38,7 @@ class EmbedderHere:
 
     models: ModelsHere
     task: asyncio.Future[EmbeddingTask]
-    """Of the models' loop. The model loads until it is done."""
+    """Loads the model, in the loop of ``models``."""
     dimensions: int
     embedded: Callable[[int], None] | None = None
     """Told the number of texts of each call."""

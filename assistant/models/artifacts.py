@@ -86,7 +86,7 @@ class FileTokenCounter:
 TOKENIZER_FILE = "tokenizer.json"
 FACTS_FILE = "artifact.json"
 _TEMPLATE_TOKENS_PER_MESSAGE = 8
-"""Of a model whose template is not known here: ChatML, Llama 3, Mistral and Gemma add 5 or fewer."""
+"""Assumed where a model's template is not known here: ChatML, Llama 3, Mistral and Gemma add 5 or fewer."""
 _TEMPLATE_TOKENS_PER_PROMPT = 64
 """The same, once: Llama 3.1's template adds 25 for its two dates, some models a default system message."""
 _LETTERS_PER_TOKEN = 3.0

@@ -190,7 +190,7 @@ _STALL_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 0.25
 """Wait for the end of the response after its last chunk: then the connection can be reused."""
 _TOKEN_BYTES = 4096
-"""Of a stream, for each token that was asked for: a chunk has some 400 bytes."""
+"""Most bytes of a stream for each token that was asked for: a chunk has some 400."""
 _LARGEST_ERROR_BYTES = 64 * 1024
 
 

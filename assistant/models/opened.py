@@ -103,7 +103,7 @@ class ModelStores(StoreChoice):
 
     clients: ModelClients
     model: ModelFacts
-    """Of the served embedding weights: vectors of others are never compared with them."""
+    """The served embedding weights: vectors of others are never compared with theirs."""
 
     @classmethod
     async def open(

@@ -26,17 +26,17 @@ from assistant.stores.ports import ChatMessage, GenerationDelta, GenerationReque
 RowT = TypeVar("RowT", bound=BaseModel)
 Task = Literal["answer", "reply", "reply_check"]
 CONTEXT_TOKENS, MAX_TOKENS = 8_192, 512
-"""Of the prompts that were recorded: those of the shipped Inferentia and GPU manifests."""
+"""Sizes with which the prompts were recorded: those of the shipped Inferentia and GPU manifests."""
 _CHARACTERS_A_TOKEN = 4
 _PIECE_CHARACTERS = 24
-"""Of one delta: about what a model's server sends at once."""
+"""Characters of one delta: about what a model's server sends at once."""
 
 
 class RecordedAnswer(PublicModel):
     """One line of a recording."""
 
     id: str
-    """Of the question: ``qid`` of evaluation/."""
+    """Id of the question: ``qid`` of evaluation/."""
     task: Task = "answer"
     """What the model was asked for: the answer, the reply to the patient, or the check of a reply."""
     prompt_sha256: str

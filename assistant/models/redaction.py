@@ -42,7 +42,7 @@ REPLACES = Place[Callable[[], Replace | None]]("patients' data in captured calls
 SCHEMA_VERSION = 3
 """2 added ``purpose``, 3 ``text`` and ``event_version``."""
 _EVENT_VERSION = "0"
-"""Of the lines of data capture that are known here."""
+"""``eventVersion`` of the lines of data capture that are known here."""
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,80}")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z")
 _MODEL = re.compile(r"[A-Za-z0-9._/-]{1,120}")

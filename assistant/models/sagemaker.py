@@ -47,7 +47,7 @@ _LARGEST_BODY_BYTES = 32 * 1024 * 1024
 _LARGEST_ERROR_BYTES = 64 * 1024
 _JSON = "application/json"
 VARIANT_HEADER = "x-Amzn-Invoked-Production-Variant"
-"""Of every response of an endpoint: which variant answered (SageMaker Runtime API, InvokeEndpoint)."""
+"""Header of each response of an endpoint: which variant answered (SageMaker Runtime API, InvokeEndpoint)."""
 _SIGNATURE_REFUSED = 403
 
 

@@ -44,6 +44,7 @@ from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import CareContext, Identity, Role
 from assistant.domain.public import fields_of
 from assistant.option import Place
+from assistant.service import streams
 from assistant.service.errors import (
     INTERNAL_PROBLEM,
     NOT_FOUND,
@@ -63,18 +64,6 @@ from assistant.service.running import (
     RunningAnswer,
     admissions,
     is_interrupted,
-)
-from assistant.service.streams import (
-    ClientGoneError,
-    ProblemBeforeFirstEventError,
-    Reading,
-    StalledReaderError,
-    StreamLimits,
-    json_body,
-    parse_body,
-    read_body,
-    send_stream,
-    send_whole,
 )
 from assistant.service.wire import ConfirmRequest, Conversation, KeptSent, ReplyChecks, SendRequest
 from assistant.stores.events import Claim
@@ -119,7 +108,7 @@ class Question:
 
     identity: Identity
     request: AnswerRequest
-    """Of a reply it is a ``ReplyRequest``."""
+    """A ``ReplyRequest`` where a reply is asked for."""
     tenant: ServedTenant
     deadline: Deadline
     started_s: float
@@ -171,7 +160,7 @@ class SendRefusal(Protocol):
 class Answers:
     """Starts answers and delivers them. ``ask`` and ``resume`` are ASGI applications."""
 
-    def __init__(self, service: Service, limits: StreamLimits) -> None:
+    def __init__(self, service: Service, limits: streams.StreamLimits) -> None:
         self.service = service
         self.limits = limits
         self._coming_back = ComingBack(
@@ -186,7 +175,7 @@ class Answers:
         async def work() -> None:
             headers = Headers(scope=scope)
             identity = await self.identify(scope, "questions")
-            request = parse_body(await read_body(scope, receive), AnswerRequest)
+            request = streams.parse_body(await streams.read_body(scope, receive), AnswerRequest)
             await self._deliver(request, identity, headers, receive, send)
 
         await self.at_edge(work, send)
@@ -202,7 +191,7 @@ class Answers:
         async def work() -> None:
             answer_id = scope["path"].split("/")[3]
             identity = await self.identify(scope, "questions")
-            body = parse_body(await read_body(scope, receive), ReplyBody)
+            body = streams.parse_body(await streams.read_body(scope, receive), ReplyBody)
             request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id, **dict(body))
             await self._deliver(request, identity, Headers(scope=scope), receive, send)
 
@@ -212,7 +201,7 @@ class Answers:
         self, request: AnswerRequest, identity: Identity, headers: Headers, receive: Receive, send: Send
     ) -> None:
         question = await self.question(request, identity, key=idempotency_key(headers))
-        deliver = send_stream if wants_stream(headers.get("accept")) else send_whole
+        deliver = streams.send_stream if wants_stream(headers.get("accept")) else streams.send_whole
         async with self.asking(question, receive) as reading:
             await deliver(reading, send, limits=self.limits)
 
@@ -234,7 +223,7 @@ class Answers:
                 _until_gone(receive) as gone,
                 self._coming_back.follow(answer_id, identity, gone, after=after) as reading,
             ):
-                await send_stream(replace(reading, is_resumed=True), send, limits=self.limits)
+                await streams.send_stream(replace(reading, is_resumed=True), send, limits=self.limits)
 
         await self.at_edge(work, send)
 
@@ -258,7 +247,7 @@ class Answers:
         return Question(identity, request, tenant, deadline, started_s, key, context)
 
     @asynccontextmanager
-    async def asking(self, question: Question, receive: Receive) -> AsyncGenerator[Reading]:
+    async def asking(self, question: Question, receive: Receive) -> AsyncGenerator[streams.Reading]:
         """Start the answer, or join the one that its key belongs to. When the client leaves, its answer ends,
         at once or after its resume window.
 
@@ -284,15 +273,15 @@ class Answers:
         """Run one request. An error becomes a status, or ends the connection after the first event."""
         try:
             await work()
-        except ClientGoneError:
+        except streams.ClientGoneError:
             return
-        except StalledReaderError:
+        except streams.StalledReaderError:
             # returning without an end makes the server close; the answer itself goes on to its record
             _log.warning("reader_stalled")
             self.service.metrics.stalled.inc()
         except AssistantError as error:
             await self.refuse(send, problem_of(error), send_refusal, retry_after_s=error.retry_after_s)
-        except ProblemBeforeFirstEventError as error:
+        except streams.ProblemBeforeFirstEventError as error:
             await self.refuse(send, error.problem, send_refusal)
         except Exception:  # noqa: BLE001 - the edge
             _log.exception("answer_request_failed")
@@ -409,7 +398,7 @@ class Answers:
                 raise errors.AnswerInterruptedError(
                     "The first request under this key ended before its answer began. Send the request again."
                 )
-        raise ClientGoneError
+        raise streams.ClientGoneError
 
     async def _has_failed(self, first: Claim, question: Question) -> bool:
         """Return True where the answer that has the key was interrupted, False while it is prepared. Raises
@@ -480,7 +469,7 @@ async def _unless_gone(work: asyncio.Task[Prepared], gone: asyncio.Task[None]) -
     """Return the result of ``work``. Raises ClientGoneError when the client leaves before."""
     await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
     if not work.done() or work.cancelled():
-        raise ClientGoneError
+        raise streams.ClientGoneError
     return work.result()
 
 
@@ -616,7 +605,7 @@ async def _cancel_elsewhere(tenant: ServedTenant, answer_id: str, caller: Identi
 
 @router.post("/v1/answers/{answer_id}/verdict", **declared(404, 409, body=Verdict))
 async def give_verdict(
-    tenant: TenantOf, caller: _Agent, answer_id: str, verdict: Annotated[Verdict, json_body(Verdict)]
+    tenant: TenantOf, caller: _Agent, answer_id: str, verdict: Annotated[Verdict, streams.json_body(Verdict)]
 ) -> StoredVerdict:
     """Mark the caller's own answer. The same verdict_id with the same content is kept once. An answer takes
     50 verdicts; another one is refused (409).
@@ -635,7 +624,7 @@ async def check_reply(
     tenant: TenantOf,
     caller: _Agent,
     answer_id: str,
-    asked: Annotated[CheckBody, json_body(CheckBody)],
+    asked: Annotated[CheckBody, streams.json_body(CheckBody)],
 ) -> ReplyChecks:
     """Check a text for the patient against the lines and live values of the caller's own answer: values that
     nothing holds, sentences of which a line says the opposite, and a value that was asked for, stands in the
@@ -680,7 +669,7 @@ async def keep_sent(
     tenant: TenantOf,
     caller: _Agent,
     answer_id: str,
-    asked: Annotated[SendRequest, json_body(SendRequest)],
+    asked: Annotated[SendRequest, streams.json_body(SendRequest)],
 ) -> KeptSent:
     """Check what the agent sends to the patient, record it, and deliver it where the tenant names a system
     that takes replies; without one nothing is delivered. The same send_id with the same content is kept once.
@@ -718,7 +707,7 @@ async def confirm_sent(
     tenant: TenantOf,
     caller: _Agent,
     answer_id: str,
-    asked: Annotated[ConfirmRequest, json_body(ConfirmRequest)],
+    asked: Annotated[ConfirmRequest, streams.json_body(ConfirmRequest)],
 ) -> Response:
     """Confirm another agent's text that waits for a second person; who asked sends it then, within an hour.
     Without `contents` the response is 409 `reply_findings`, with what to look at and the digest to name. The
@@ -729,7 +718,7 @@ async def confirm_sent(
 
 @router.post("/v1/answers/{answer_id}/acts", **declared(404, 409, body=Act))
 async def keep_act(
-    tenant: TenantOf, caller: _Agent, answer_id: str, act: Annotated[Act, json_body(Act)]
+    tenant: TenantOf, caller: _Agent, answer_id: str, act: Annotated[Act, streams.json_body(Act)]
 ) -> StoredAct:
     """Keep what the agent did with an answer, such as opening a source. The same act_id with the same content
     is kept once. An answer takes 500 acts; another one is refused (409)."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -220,6 +220,20 @@ class _Manifest(StrictModel):
         """The model's name in tenant files and in records of answers."""
         return self.model.rpartition("/")[2]
 
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read ``folder/manifest.toml``. Raises ConfigurationError naming file, line and key."""
+        path = folder / "manifest.toml"
+        if not path.is_file():
+            known = ", ".join(sorted(found.parent.name for found in folder.parent.glob("*/manifest.toml")))
+            raise ConfigurationError(f'{path}: no such artifact "{folder.name}"; there are {known}.')
+        manifest = read_strict(path, cls)
+        if manifest.name != folder.name:
+            raise ConfigurationError(
+                f'{path}: name = "{manifest.name}" must equal its folder, "{folder.name}".'
+            )
+        return manifest
+
     def stamp(self) -> str:
         """Return a hash of the whole manifest, 16 hexadecimal digits."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
@@ -315,30 +329,6 @@ def artifact_sha256(files: Mapping[str, str]) -> str:
         return next(iter(files.values()))
     lines = sorted((f"./{name}".encode(), digest.encode()) for name, digest in files.items())
     return hashlib.sha256(b"".join(digest + b"  " + name + b"\n" for name, digest in lines)).hexdigest()
-
-
-_ManifestT = TypeVar("_ManifestT", bound=_Manifest)
-
-
-def load_llm_manifest(folder: Path) -> LlmManifest:
-    """Read ``folder/manifest.toml``. Raises ConfigurationError naming file, line and key."""
-    return _load(LlmManifest, folder)
-
-
-def load_embedding_manifest(folder: Path) -> EmbeddingManifest:
-    """Read ``folder/manifest.toml``. Raises ConfigurationError naming file, line and key."""
-    return _load(EmbeddingManifest, folder)
-
-
-def _load(kind: type[_ManifestT], folder: Path) -> _ManifestT:
-    path = folder / "manifest.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(found.parent.name for found in folder.parent.glob("*/manifest.toml")))
-        raise ConfigurationError(f'{path}: no such artifact "{folder.name}"; there are {known}.')
-    manifest = read_strict(path, kind)
-    if manifest.name != folder.name:
-        raise ConfigurationError(f'{path}: name = "{manifest.name}" must equal its folder, "{folder.name}".')
-    return manifest
 
 
 def write_artifact(folder: Path, *, sha256: str, image_digest: str) -> None:

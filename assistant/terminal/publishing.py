@@ -36,8 +36,6 @@ from assistant.tenant.manifests import (
     LlmManifest,
     LockedImage,
     artifact_sha256,
-    load_embedding_manifest,
-    load_llm_manifest,
 )
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.account import AwsAccount, Deployed, Templates, aws_errors
@@ -126,9 +124,9 @@ def model_files(models: ModelsSection, *, folder: Path) -> list[ModelFiles]:
     """
     manifests: list[tuple[str, LlmManifest | EmbeddingManifest]] = []
     if models.llm is not None:
-        manifests.append(("llm", load_llm_manifest(folder / "llm" / models.llm)))
+        manifests.append(("llm", LlmManifest.read(folder / "llm" / models.llm)))
     for name in models.embeddings:
-        manifests.append(("embedding", load_embedding_manifest(folder / "embedding" / name)))
+        manifests.append(("embedding", EmbeddingManifest.read(folder / "embedding" / name)))
     found: list[ModelFiles] = []
     for kind, manifest in manifests:
         found.append(ModelFiles(f"{kind}/{manifest.name}/{manifest.sha256}/", manifest.files))

@@ -21,7 +21,7 @@ from functools import lru_cache
 from assistant.domain.live import MOST_ELEMENTS, ElementKind
 
 LONGEST_TAG_CHARACTERS = 105
-"""Of a tag with its blanks: more than this is never held back."""
+"""Longest tag with its blanks: more than this is never held back."""
 _KINDS = "|".join(ElementKind)
 _SYSTEM, _ELEMENT = "[a-z][a-z0-9_-]{0,30}", "[a-z][a-z0-9_]{0,40}"
 _TAG = re.compile(rf"\{{\{{ {{0,4}}(?:({_KINDS}) {{1,4}})?({_SYSTEM}\.{_ELEMENT}) {{0,4}}\}}\}}")

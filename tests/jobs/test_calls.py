@@ -24,7 +24,7 @@ from assistant.options.models_lab.commands.candidates import Trial
 from assistant.options.models_lab.commands.compiling import _Compiling
 from assistant.options.models_lab.commands.training import TrainingJob
 from assistant.options.models_lab.jumpstart import Candidate, Facts, TrialPlace
-from assistant.tenant.manifests import COMPILE_OUTPUT, TRAIN_OUTPUT, instance_named, load_llm_manifest
+from assistant.tenant.manifests import COMPILE_OUTPUT, TRAIN_OUTPUT, LlmManifest, instance_named
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import AwsAccount, Deployed
 from stacks.data.stack import DataStack
@@ -93,7 +93,7 @@ def orders(kind: str) -> tuple[str, Mapping[str, Any], dict[str, Any]]:
         folder = ROOT / "model_artifacts/llm/qwen3-8b-inf2"
         served_on = instance_named("ml.inf2.8xlarge")
         compiling = _Compiling(
-            load_llm_manifest(folder), folder, served_on, Deployed.of(load_tenant(file), file)
+            LlmManifest.read(folder), folder, served_on, Deployed.of(load_tenant(file), file)
         )
         order = compiling.order(said, name="compile-1", image=IMAGE, machine="ml.trn1.32xlarge")
         return "pharmacy", said, order | {"channels": {"weights": "s3://value/llm/w/"}}

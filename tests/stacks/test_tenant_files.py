@@ -15,7 +15,7 @@ from assistant.options.desk.section import most_open_cases
 from assistant.options.live.section import systems_of
 from assistant.options.models_lab import jumpstart
 from assistant.tenant.deployment_checks import artifact_contradictions
-from assistant.tenant.manifests import load_llm_manifest
+from assistant.tenant.manifests import LlmManifest
 from assistant.tenant.tenant import load_tenant
 from stacks.processes import effective_tenant_file
 from stacks.tenant import ROOT, DeployedTenant, read_tenants, released_prompts
@@ -349,7 +349,7 @@ def test_a_manifest_that_names_the_prompt_is_told_the_new_place(tmp_path: Path) 
         ConfigurationError,
         match=r"line \d+: answering\.prompt was removed in 0\.3\.0: the tenant file .*\[answers\]",
     ):
-        load_llm_manifest(copied.parent)
+        LlmManifest.read(copied.parent)
 
 
 def test_an_inconsistent_manifest_stops_the_synth(folder: Path) -> None:

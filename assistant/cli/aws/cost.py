@@ -16,7 +16,7 @@ from typer import Argument, Option
 
 from assistant.cli.aws.templates import IMAGE_LOCK, CdkCommand, ImageLockFile
 from assistant.domain.errors import ConfigurationError
-from assistant.tenant.manifests import DEFAULT_INSTANCES, check_llm_fit, instance_named, load_llm_manifest
+from assistant.tenant.manifests import DEFAULT_INSTANCES, LlmManifest, check_llm_fit, instance_named
 from assistant.tenant.prices import FILE, HOURS_A_MONTH, Kind, Prices, load_prices
 from assistant.tenant.tenant import TenantConfig
 from assistant.tenant.toml_file import read_strict
@@ -136,7 +136,7 @@ def _question(
         return None, config.generation.model
     if models is None or models.llm is None or place is None:
         raise ConfigurationError(f"{config.name}: its file has no [models] with an llm, or no [deployment].")
-    manifest = load_llm_manifest(tenants_dir.resolve().parent / "model_artifacts" / "llm" / models.llm)
+    manifest = LlmManifest.read(tenants_dir.resolve().parent / "model_artifacts" / "llm" / models.llm)
     instance = instance_named(models.llm_instance or DEFAULT_INSTANCES[manifest.accelerator])
     check_llm_fit(manifest, instance)
     try:

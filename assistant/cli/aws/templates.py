@@ -18,10 +18,10 @@ from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.tenant.deployment import ModelsSection
 from assistant.tenant.manifests import (
     INSTANCES,
+    EmbeddingManifest,
     ImageLock,
-    load_embedding_manifest,
+    LlmManifest,
     load_images,
-    load_llm_manifest,
 )
 from assistant.tenant.tenant import TenantConfig, load_tenant
 from assistant.terminal.publishing import ARM, PLATFORMS
@@ -178,8 +178,8 @@ def _architecture(name: str, tenant: TenantConfig) -> Literal["X86_64", "ARM64"]
 
 
 def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
-    embeddings = [load_embedding_manifest(folder / "embedding" / name) for name in models.embeddings]
-    llms = [load_llm_manifest(folder / "llm" / name) for name in (models.llm, models.candidate) if name]
+    embeddings = [EmbeddingManifest.read(folder / "embedding" / name) for name in models.embeddings]
+    llms = [LlmManifest.read(folder / "llm" / name) for name in (models.llm, models.candidate) if name]
     return (
         *(
             ArtifactFact(

@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from assistant.domain.errors import AssistantError
-from assistant.tenant.manifests import load_llm_manifest
+from assistant.tenant.manifests import LlmManifest
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.node.learning_round.conftest import LearningDeployment
@@ -70,7 +70,7 @@ async def test_a_mark_becomes_a_served_model_and_the_served_one_comes_back(
     await fetch(deployment, desk, await train(deployment, folder, "Completed"))
     done = await command(desk.package, "--put", "sandbox")
     assert done.exit_code == 0, told(done)
-    lineage = load_llm_manifest(desk.artifacts / "tuned").lineage
+    lineage = LlmManifest.read(desk.artifacts / "tuned").lineage
     assert lineage is not None
     assert lineage.training_set.startswith(folder.rstrip("/").rpartition("-")[2]), "the set of these marks"
     done = await command(desk.release, *REPORTS, answer="y\n")

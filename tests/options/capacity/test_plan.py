@@ -17,10 +17,10 @@ from assistant.cli.aws.plan import (
     simulate,
 )
 from assistant.domain.errors import ConfigurationError
-from assistant.tenant.manifests import instance_named, load_llm_manifest
+from assistant.tenant.manifests import LlmManifest, instance_named
 
 ROOT = Path(__file__).parents[3]
-MANIFEST = load_llm_manifest(ROOT / "model_artifacts" / "llm" / "qwen3-8b-gpu")
+MANIFEST = LlmManifest.read(ROOT / "model_artifacts" / "llm" / "qwen3-8b-gpu")
 TIMINGS = estimated_timings(MANIFEST, instance_named("ml.g6e.2xlarge"))
 QUESTION = Question(
     demand=Demand(2.0, default_lengths(8192), busy_hours=12),

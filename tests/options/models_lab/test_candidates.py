@@ -28,7 +28,7 @@ from assistant.options.models_lab.jumpstart import (
     content_bucket,
     load_candidates,
 )
-from assistant.tenant.manifests import load_llm_manifest
+from assistant.tenant.manifests import LlmManifest
 from assistant.tenant.prices import load_prices
 from assistant.terminal.terminal import GlobalOptions
 from tests.fakes import jumpstart
@@ -362,7 +362,7 @@ def test_an_adopted_manifest_says_what_the_lock_says(account: Account) -> None:
     resolve(account)
     assert account.run("candidates", "--adopt", jumpstart.MODEL, "--sequence-length", "8192").exit_code == 0
 
-    manifest = load_llm_manifest(account.root / "model_artifacts" / "llm" / jumpstart.MODEL)
+    manifest = LlmManifest.read(account.root / "model_artifacts" / "llm" / jumpstart.MODEL)
     facts = load_candidates(account.root / LOCK_FILE).usable(jumpstart.MODEL)[1]
     assert (manifest.sha256, manifest.licence) == (facts.listing_sha256, "Apache 2.0")
     assert (manifest.layers, manifest.kv_heads, manifest.head_size) == (4, 2, 8)
@@ -397,10 +397,10 @@ def test_a_published_row_is_adopted_without_a_hash_and_one_online_command_adds_i
     adopted = account.run("candidates", "--adopt", jumpstart.MODEL)
     assert f"--region {REGION} --adopt {jumpstart.MODEL}" in " ".join(adopted.output.split())
     folder = account.root / "model_artifacts/llm" / jumpstart.MODEL
-    assert load_llm_manifest(folder).sha256 is None
+    assert LlmManifest.read(folder).sha256 is None
 
     account.run("candidates", "--region", REGION, "--adopt", jumpstart.MODEL)
-    assert load_llm_manifest(folder).sha256 == load_candidates(lock).usable(jumpstart.MODEL)[1].listing_sha256
+    assert LlmManifest.read(folder).sha256 == load_candidates(lock).usable(jumpstart.MODEL)[1].listing_sha256
 
 
 def test_a_published_file_needs_a_region(account: Account) -> None:

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, DeploymentError
-from assistant.tenant.manifests import artifact_sha256, load_llm_manifest
+from assistant.tenant.manifests import LlmManifest, artifact_sha256
 from tests.fakes import neuron_container
 from tests.fakes.aws_server import REGION
 from tests.fakes.neuron_container import Architecture
@@ -104,7 +104,7 @@ class Company:
         self.manifest.write_text(text.replace(was, becomes))
 
     def put_weights(self, folder: Path, model: Architecture = TINY) -> None:
-        revision = load_llm_manifest(self.manifest.parent).revision
+        revision = LlmManifest.read(self.manifest.parent).revision
         for file in model.write(folder).iterdir():
             self.client("s3").upload_file(
                 str(file), self.bucket, f"llm/{NAME}/weights/{revision}/{file.name}"
@@ -219,7 +219,7 @@ async def test_weights_become_a_registered_artifact(company: Company, tmp_path: 
     promoted = await company.run("compile", NAME, "--promote")
 
     assert (told["TrainingJobName"], told["TrainingJobStatus"]) == (name, "Completed")
-    manifest = load_llm_manifest(company.manifest.parent)
+    manifest = LlmManifest.read(company.manifest.parent)
     assert (manifest.sha256, manifest.image_digest) == (promoted["sha256"], DIGEST)
     put = company.keys(f"llm/{NAME}/{promoted['sha256']}/")
     assert sorted(put) == sorted(manifest.files)

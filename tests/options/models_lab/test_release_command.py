@@ -25,7 +25,7 @@ from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, DeploymentError
 from assistant.evaluation.measures import Run
 from assistant.options.models_lab.commands.canary import refuse_canary
-from assistant.tenant.manifests import load_llm_manifest
+from assistant.tenant.manifests import LlmManifest
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import Deployed
 from tests.fakes.aws_server import REGION
@@ -43,7 +43,7 @@ CARD = {
     "base_model": "b" * 64,
     "licenses": {"base": "Apache-2.0", "set": "proprietary"},
 }
-SERVED_SHA256 = load_llm_manifest(ROOT / "model_artifacts/llm/smollm2-135m-cpu").sha256
+SERVED_SHA256 = LlmManifest.read(ROOT / "model_artifacts/llm/smollm2-135m-cpu").sha256
 
 
 @dataclass
@@ -159,7 +159,7 @@ def told(done: Result) -> str:
 def test_an_artifact_is_packaged_put_released_and_rolled_back(desk: Desk) -> None:
     done = desk.package("--put", "sandbox")
     assert done.exit_code == 0, told(done)
-    manifest = load_llm_manifest(desk.artifacts / "tuned")
+    manifest = LlmManifest.read(desk.artifacts / "tuned")
     assert (manifest.sha256, manifest.files, manifest.weights_bytes) == (desk.sha256, ("tuned.gguf",), 18)
     assert manifest.lineage is not None
     assert (manifest.lineage.base, manifest.lineage.training_set) == ("smollm2-135m-cpu", "5" * 64)
@@ -207,7 +207,7 @@ def test_the_hash_of_several_files_is_that_of_the_documented_command(desk: Desk)
     assert done.exit_code == 0, told(done)
     command = "find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum"
     by_hand = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True, check=True)
-    manifest = load_llm_manifest(desk.artifacts / "tuned")
+    manifest = LlmManifest.read(desk.artifacts / "tuned")
     assert manifest.sha256 == by_hand.stdout.split()[0]
     assert manifest.weights_bytes == 64
     assert package_gpu(desk).exit_code == 0  # the same again
@@ -223,7 +223,7 @@ def test_what_callers_read_is_put_once_the_tenant_serves_the_artifact(desk: Desk
     s3 = boto3.client("s3", region_name=REGION)
     body = s3.get_object(Bucket=desk.bucket, Key="callers/Qwen3-8B/artifact.json")["Body"].read()
     facts = json.loads(body)
-    assert facts["digest"] == load_llm_manifest(desk.artifacts / "tuned").sha256
+    assert facts["digest"] == LlmManifest.read(desk.artifacts / "tuned").sha256
     assert (facts["context_tokens"], facts["answering"]["writes_answers"]) == (8192, True)
     # ChatML: start, role, end around each message; once an opened answer with its empty thought's six words.
     assert facts["template_tokens_per_message"] == 3
@@ -283,7 +283,7 @@ def test_another_model_under_a_used_name_is_refused(desk: Desk) -> None:
     (desk.clone / "job/merged/tuned.gguf").write_bytes(b"GGUF other weights")
     done = desk.package()
     assert "An artifact never changes" in told(done)
-    assert load_llm_manifest(desk.artifacts / "tuned").sha256 == desk.sha256
+    assert LlmManifest.read(desk.artifacts / "tuned").sha256 == desk.sha256
 
 
 # --- release ----------------------------------------------------------------------------------------------

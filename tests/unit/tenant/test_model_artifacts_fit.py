@@ -15,14 +15,13 @@ from assistant.tenant.manifests import (
     DEFAULT_INSTANCES,
     INSTANCES,
     WRITER,
+    EmbeddingManifest,
     LlmManifest,
     check_embedding_fit,
     check_llm_fit,
     instance_named,
     load_compatibility,
-    load_embedding_manifest,
     load_images,
-    load_llm_manifest,
     memory_of,
 )
 from tests.fakes import neuron_container
@@ -30,8 +29,8 @@ from tests.fakes.neuron_container import Architecture
 
 ROOT = Path(__file__).parents[3]
 LLMS = sorted((ROOT / "model_artifacts" / "llm").glob("*/manifest.toml"))
-INF2 = load_llm_manifest(ROOT / "model_artifacts/llm/qwen3-8b-inf2")
-EMBEDDING = load_embedding_manifest(ROOT / "model_artifacts/embedding/all-minilm-l6-v2-cpu")
+INF2 = LlmManifest.read(ROOT / "model_artifacts/llm/qwen3-8b-inf2")
+EMBEDDING = EmbeddingManifest.read(ROOT / "model_artifacts/embedding/all-minilm-l6-v2-cpu")
 
 # From the config.json of each model on the hub, as the manifests' heads say for the first.
 QWEN3_8B = Architecture(
@@ -51,7 +50,7 @@ def changed(**fields: object) -> LlmManifest:
 
 @pytest.mark.parametrize("path", LLMS, ids=lambda path: path.parent.name)
 def test_every_artifact_fits_the_instance_that_it_gets(path: Path) -> None:
-    manifest = load_llm_manifest(path.parent)
+    manifest = LlmManifest.read(path.parent)
 
     check_llm_fit(manifest, instance_named(DEFAULT_INSTANCES[manifest.accelerator]))
 
@@ -67,7 +66,7 @@ def test_the_sum_is_weights_and_cache_of_all_streams() -> None:
 def test_every_shipped_manifest_has_the_sum_of_its_tensors() -> None:
     """For a GPU one file of whole tensors; for the CPU the installed file, whose cache has 16 bits."""
     for path in LLMS:
-        manifest = load_llm_manifest(path.parent)
+        manifest = LlmManifest.read(path.parent)
         check_llm_fit(manifest, instance_named(DEFAULT_INSTANCES[manifest.accelerator]))
         if manifest.accelerator == "cpu":
             file = locate_weights(ModelServerSettings(task="generation")).file
@@ -167,7 +166,7 @@ def test_hashes_and_sizes_of_packaged_weights_are_those_that_are_installed(
 ) -> None:
     weights = locate_weights(ModelServerSettings(task=task))
     manifest = (
-        EMBEDDING if task == "embedding" else load_llm_manifest(ROOT / "model_artifacts/llm/smollm2-135m-cpu")
+        EMBEDDING if task == "embedding" else LlmManifest.read(ROOT / "model_artifacts/llm/smollm2-135m-cpu")
     )
 
     assert weights.digest() == manifest.sha256
@@ -178,7 +177,7 @@ def test_hashes_and_sizes_of_packaged_weights_are_those_that_are_installed(
 
 
 def test_a_small_model_may_not_write_and_an_instruct_model_may() -> None:
-    trusted = {path.parent.name: load_llm_manifest(path.parent).answering for path in LLMS}
+    trusted = {path.parent.name: LlmManifest.read(path.parent).answering for path in LLMS}
 
     assert not trusted.pop("smollm2-135m-cpu").writes_answers
     assert list(trusted.values()) == [WRITER] * 3
@@ -191,7 +190,7 @@ def test_a_manifest_without_the_table_is_named(tmp_path: Path) -> None:
     (folder / "manifest.toml").write_text(text.partition("[answering]")[0])
 
     with pytest.raises(ConfigurationError, match=r"manifest\.toml: answering is needed"):
-        load_llm_manifest(folder)
+        LlmManifest.read(folder)
 
 
 @pytest.mark.parametrize(
@@ -212,11 +211,11 @@ def test_a_compiled_artifact_batches_continuously_and_splits_its_heads_evenly(
     (folder / "manifest.toml").write_text(text.replace(was, becomes))
 
     with pytest.raises(ConfigurationError, match=said):
-        load_llm_manifest(folder)
+        LlmManifest.read(folder)
 
 
 def test_a_gpu_must_batch_continuously_too() -> None:
-    gpu = load_llm_manifest(ROOT / "model_artifacts/llm/qwen3-8b-gpu")
+    gpu = LlmManifest.read(ROOT / "model_artifacts/llm/qwen3-8b-gpu")
 
     with pytest.raises(ValueError, match="must be true on gpu"):
         LlmManifest.model_validate(gpu.model_dump() | {"continuous_batching": False})
@@ -227,7 +226,7 @@ def test_every_artifact_is_a_row_of_the_compatibility_table() -> None:
     images = load_images(ROOT / "images.lock.toml")
 
     for path in LLMS:
-        table.check(load_llm_manifest(path.parent), images=images)
+        table.check(LlmManifest.read(path.parent), images=images)
     table.check(EMBEDDING, images=images)
 
 

@@ -237,7 +237,7 @@ def _open(options: GlobalOptions, name: str, tenant: str) -> _Compiling:
     from assistant.terminal.account import Deployed
 
     folder = options.tenants_dir.resolve().parent / "model_artifacts/llm" / name
-    deployed, manifest = Deployed.named(options, tenant), artifacts.load_llm_manifest(folder)
+    deployed, manifest = Deployed.named(options, tenant), artifacts.LlmManifest.read(folder)
     models = deployed.config.models
     if not manifest.is_compiled:
         raise ConfigurationError(

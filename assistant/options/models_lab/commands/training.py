@@ -20,7 +20,7 @@ from typer import Argument, Option
 
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.options.models_lab.commands import sagemaker_jobs
-from assistant.tenant.manifests import TRAIN_OUTPUT, Instance, instance_named, load_llm_manifest
+from assistant.tenant.manifests import TRAIN_OUTPUT, Instance, LlmManifest, instance_named
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def refuse_impossible(task: Task, instance: str, *, spot: bool) -> None:
 
 def _base(artifacts: Path, name: str, cleared: str | None) -> tuple[str, str]:
     """Return the base's folder in the models bucket, and its licence."""
-    manifest = load_llm_manifest(artifacts / name)
+    manifest = LlmManifest.read(artifacts / name)
     if manifest.accelerator not in ("gpu", "cpu") or "config.json" not in manifest.files:
         raise ConfigurationError(f"{name} is compiled, or a GGUF. Name a folder of Hugging Face's weights.")
     if manifest.sha256 is None:
