@@ -158,8 +158,9 @@ class CompletionParser:
                 return ""
             choice = choices[0]
             reason = choice.get("finish_reason")
-            if reason is not None:
-                self._finish(reason)
+            if reason not in (None, "stop", "length"):
+                raise ChatStreamError(f"the model ended by {str(reason)[:40]!r}")
+            self._finish_reason = reason or self._finish_reason
             text = choice["delta"].get("content")
         except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError, ValueError):
             raise ChatStreamError("the model's stream is no chat completion") from None
@@ -168,11 +169,6 @@ class CompletionParser:
         if not isinstance(text, str):
             raise ChatStreamError("the model's stream is no chat completion")
         return text
-
-    def _finish(self, reason: object) -> None:
-        if reason not in ("stop", "length"):
-            raise ChatStreamError(f"the model ended by {str(reason)[:40]!r}")
-        self._finish_reason = reason
 
 
 def _error_code(error: object) -> str:

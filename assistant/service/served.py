@@ -177,10 +177,6 @@ class ServedTenants(Mapping[str, "ServedTenant"]):
     def __len__(self) -> int:
         return len(self.live)
 
-    async def follow(self) -> None:
-        """Look which index is live, for all tenants at once."""
-        await asyncio.gather(*(tenant.follow() for tenant in self.live.values()))
-
     async def run(self, name: str) -> None:
         """Follow one tenant's live index until cancelled."""
         while True:

@@ -22,7 +22,7 @@ from assistant.domain.identity import Role
 from assistant.option import Place
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION, ACCOUNT_VERSION_OUTPUT
 from assistant.tenant.deployment import load_account
-from assistant.tenant.manifests import load_compatibility, load_embedding_manifest, load_llm_manifest
+from assistant.tenant.manifests import EmbeddingManifest, LlmManifest, load_compatibility
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.account import (
     BUCKET_OUTPUT,
@@ -227,8 +227,8 @@ class DeploymentChecks:
             return
         rows = load_compatibility(folder / "compatibility.toml").row
         manifests = [
-            *([] if models.llm is None else [load_llm_manifest(folder / "llm" / models.llm)]),
-            *(load_embedding_manifest(folder / "embedding" / name) for name in models.embeddings),
+            *([] if models.llm is None else [LlmManifest.read(folder / "llm" / models.llm)]),
+            *(EmbeddingManifest.read(folder / "embedding" / name) for name in models.embeddings),
         ]
         for manifest in manifests:
             for row in rows:

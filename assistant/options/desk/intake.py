@@ -18,11 +18,11 @@ from typing import Self
 
 import structlog
 
-from assistant.domain.answers import RecordId, Verdict, VerdictLabel
+from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind, body_of_item, case_id, first_revision
 from assistant.domain.errors import ConflictError, OpenCasesError, RecordsUnavailableError
-from assistant.domain.public import PublicModel
+from assistant.domain.public import PublicModel, RecordId
 from assistant.options.desk.cases import CLOSED
 from assistant.options.desk.section import most_open_cases
 from assistant.options.feedback.events import FeedbackEvent, FeedbackKind

@@ -25,7 +25,6 @@ from assistant.tenant.manifests import (
     LlmManifest,
     artifact_sha256,
     file_sha256,
-    load_llm_manifest,
 )
 from assistant.tenant.prices import HOURS_A_MONTH, load_prices
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain, table
@@ -87,7 +86,7 @@ def make_artifact(
     ``card``: of its training job (``training.json``); None: it is in the folder or above it. ``evaluated``:
     the file of the same weights that an evaluation read (a GGUF), whose hash ``lineage.also`` holds.
     """
-    base, into = load_llm_manifest(like), like.parent / name
+    base, into = LlmManifest.read(like), like.parent / name
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     files = {each: found[each] for each in sorted(found.keys() - set(_BESIDE)) if not each.startswith(".")}
     if wrong := list(_faults(base, files, templates=like.parent.glob("*.jinja"))):
@@ -102,7 +101,7 @@ def make_artifact(
         "lineage": _lineage(base, card or next(filter(Path.is_file, beside), beside[-1]), evaluated),
     }
     _write_manifest(base.model_copy(update=update), into)
-    return load_llm_manifest(into), files
+    return LlmManifest.read(into), files
 
 
 def _faults(base: LlmManifest, files: Mapping[str, Path], *, templates: Iterable[Path]) -> Iterator[str]:
@@ -143,7 +142,7 @@ def _write_manifest(manifest: LlmManifest, folder: Path) -> None:
     import tomlkit  # of the command line alone
 
     path, written = folder / "manifest.toml", folder / ".manifest.toml.new"
-    if path.is_file() and load_llm_manifest(folder).sha256 not in (None, manifest.sha256):
+    if path.is_file() and LlmManifest.read(folder).sha256 not in (None, manifest.sha256):
         raise ConflictError(
             f"{path} is of other weights. An artifact never changes: give these another name."
         )
@@ -322,7 +321,7 @@ def _manifests(models: ModelsSection, name: str) -> tuple[LlmManifest, LlmManife
             f'{name} is not declared. Write candidate = "{name}" under [models] of the tenant file, and '
             "deploy: the models stack then has its model and both configurations."
         )
-    return load_llm_manifest(_ARTIFACTS / models.llm), load_llm_manifest(_ARTIFACTS / name)
+    return LlmManifest.read(_ARTIFACTS / models.llm), LlmManifest.read(_ARTIFACTS / name)
 
 
 def _canary(deployed: Deployed) -> Canary:
