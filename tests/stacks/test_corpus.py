@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from assistant.options.models_lab.stack.corpus import CorpusStack
+from assistant.options.models_lab.stack.learning import CorpusStack
 from stacks.outputs import Workload
 from tests.stacks.policies import allowed_on, statements_of
 from tests.stacks.values import KEYS, NETWORK, deployed, resources_of, stack_with, template_of

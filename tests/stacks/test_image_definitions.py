@@ -14,7 +14,7 @@ import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
 from assistant.options.feedback.stack import MOVER
-from assistant.options.models_lab.stack.corpus import RELEASE
+from assistant.options.models_lab.stack.learning import RELEASE
 from tests.fakes.image_build import context_files
 
 ROOT = Path(__file__).parents[2]

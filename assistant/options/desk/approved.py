@@ -52,7 +52,7 @@ from assistant.text.language import Language, language, quantities
 REMOVED_TEXT = "[withdrawn]"
 """Stands in every revision of an approved answer where a source's withdrawal removed the text."""
 LEAST_COSINE = 0.48
-"""Of a question that is offered an answer, on the scale of the packaged model. Chosen on
+"""Least cosine of a question that is offered an answer, on the scale of the packaged model. Chosen on
 evaluation/approved/tuning_pharmacy.jsonl, like the two below."""
 _UNCOUNTED = frozenset({"0", "1", "2"})
 """Numbers that may differ: "one" is a pronoun, "two plans" may be said by naming both."""

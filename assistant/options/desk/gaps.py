@@ -93,9 +93,9 @@ def group(questions: Sequence[OpenQuestion]) -> list[list[OpenQuestion]]:
 def _hold(questions: Sequence[OpenQuestion], rows: list[list[float]], members: dict[int, list[int]]) -> None:
     """Join the questions that are held in one gap, and keep those of different gaps apart."""
     first: dict[str, int] = {}
-    for place, one in enumerate(questions):
-        if one.is_held and first.setdefault(one.gap, place) != place:
-            _join(first[one.gap], place, rows, members)
+    for place, question in enumerate(questions):
+        if question.is_held and first.setdefault(question.gap, place) != place:
+            _join(first[question.gap], place, rows, members)
     for place in first.values():
         for other in first.values():
             rows[place][other] = -inf
@@ -218,7 +218,7 @@ class GapUpkeep:
             async for item, case in read_cases(self._services.store, CaseState)
             if case.gap is not None
         ]
-        return sorted(cases, key=lambda one: (one[1].opened_at, one[0].item_id))[-MOST_QUESTIONS:]
+        return sorted(cases, key=lambda pair: (pair[1].opened_at, pair[0].item_id))[-MOST_QUESTIONS:]
 
     async def _read(self, answers: Sequence[str]) -> bool:
         """Keep the questions of these answers with their vectors, each embedded once; return whether all of
@@ -264,7 +264,7 @@ def _was_acted_on(item: DeskItem, case: Case) -> bool:
     return item.by not in (INTAKE, UPKEEP) or case.state is not CaseState.OPEN or case.assigned_to is not None
 
 
-def _have_other_values(one: Quantities, other: Quantities) -> bool:
+def _have_other_values(first: Quantities, second: Quantities) -> bool:
     """Return whether two questions name different numbers or different codes. A 1 says nothing."""
-    pairs = ((one.codes, other.codes), (one.values - {"1"}, other.values - {"1"}))
-    return any(first and second and not first & second for first, second in pairs)
+    pairs = ((first.codes, second.codes), (first.values - {"1"}, second.values - {"1"}))
+    return any(ours and theirs and not ours & theirs for ours, theirs in pairs)

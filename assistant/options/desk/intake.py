@@ -132,10 +132,10 @@ async def refuse_above(most: int, *, store: StoredDesk, verdict: Verdict, answer
         return
     try:
         index = await _Index.read(store, _index_of_agent(agent), most=most)
-        own = await store.get(DeskKind.CASE, case_id(answer_id, CaseReason.BAD_VERDICT))
+        existing = await store.get(DeskKind.CASE, case_id(answer_id, CaseReason.BAD_VERDICT))
     except RecordsUnavailableError:
         return
-    if len(index.case_ids) >= most and own is None:
+    if len(index.case_ids) >= most and existing is None:
         raise OpenCasesError(
             f"Your work has opened {len(index.case_ids)} cases that wait for a reviewer; this tenant allows"
             f" {most} ([review] open_cases_per_agent). Mark it again when reviewers have closed some."
@@ -165,11 +165,11 @@ class _Index:
             return cls(item_id, 0, ())
         ids = body_of_item(item, CaseIndex).case_ids
         if len(ids) >= most:
-            cases = await asyncio.gather(*(store.get(DeskKind.CASE, one) for one in ids))
+            cases = await asyncio.gather(*(store.get(DeskKind.CASE, name) for name in ids))
             ids = tuple(
-                one.item_id
-                for one in cases
-                if one is not None and body_of_item(one, Case).state not in CLOSED
+                item.item_id
+                for item in cases
+                if item is not None and body_of_item(item, Case).state not in CLOSED
             )
         return cls(item_id, item.revision, ids)
 

@@ -156,6 +156,7 @@ class PreviewAnswer:
             for record, found in sorted(matches, key=lambda match: -match[1].cosine)
             if found.live is not None
         ]
-        captured = [DeskCaptured(**fields_of(one, DeskCaptured)) for one in shown if one.why == WHY["equal"]]
-        near = [one for one in shown if one.why != WHY["equal"]]
+        equal = [each for each in shown if each.why == WHY["equal"]]
+        captured = [DeskCaptured(**fields_of(each, DeskCaptured)) for each in equal]
+        near = [each for each in shown if each.why != WHY["equal"]]
         return DeskPreview(captured=tuple(captured), near=tuple(near[:MOST_NEAR]), compared=len(recent))

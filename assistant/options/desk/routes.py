@@ -182,7 +182,7 @@ async def list_items(items: _Items, caller: _Reviewer, kind: ItemKind | None = N
     """Return what reviewers made, as far as the caller may see it, the latest changed first."""
     kinds = [DeskKind(kind)] if kind is not None else list(MODELS)
     listed = await items.list(kinds, identity=caller)
-    return bodies.DeskItems(items=tuple(_item(one) for one in listed))
+    return bodies.DeskItems(items=tuple(map(_item, listed)))
 
 
 @router.get("/v1/desk/items/{kind}/{item_id}", **declared(404))

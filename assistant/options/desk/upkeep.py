@@ -63,7 +63,7 @@ _REVIEWS_EVERY_S = 3600.0
 _MOST_REVIEWS = 100
 """Cases that one run opens, of an hour: one page of the desk. The next run goes on."""
 MOST_CHARACTERS = 500
-"""Of one question; as long as ``Document.questions`` allows."""
+"""Length of one question: as long as ``Document.questions`` allows."""
 _MOST_QUESTIONS = 50
 _GONE = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 _SAME_WORDS = "A source was read again, with the same words."
@@ -131,7 +131,7 @@ class DocumentQuestions:
             if status.state not in HELD_STATES or self._checked.get(document_id) == state:
                 continue
             document = await self._services.knowledge.documents.get(document_id)
-            missing = [one for one in wanted[document_id] if document and not _has(document, one)]
+            missing = [text for text in wanted[document_id] if document and not _has(document, text)]
             for question in missing:
                 await self.add(document_id, question, by=UPKEEP)
                 added += 1
@@ -182,7 +182,7 @@ class DocumentQuestions:
 
 
 def _has(document: Document, question: str) -> bool:
-    return question.casefold() in {question.casefold() for question in document.questions}
+    return question.casefold() in {held.casefold() for held in document.questions}
 
 
 class ApprovedTexts:
@@ -293,29 +293,23 @@ class DeskUpkeep:
             try:
                 if not because:
                     await self._put_back(item, body)
-                    continue
-                same = body.model_copy(update={"sources": await self._with_same_words(body, statuses)})
-                if not why_suspended(same, statuses, today=today):
+                elif why_suspended(same := await self._rebound(body, statuses), statuses, today=today):
+                    await self._put_suspended(item, body, because)
+                else:
                     await self._services.put_next(item, same, by=UPKEEP, note=_SAME_WORDS)
-                    continue
-                await self._put_suspended(item, body, because)
             except ConflictError:  # a person, or another process, was first
                 _log.info("suspended_before", item_id=item.item_id)
-            else:
-                _log.info("approved_answer_suspended", item_id=item.item_id, because=because)
 
-    async def _with_same_words(
-        self, body: ApprovedAnswer, statuses: Mapping[str, DocumentStatus]
-    ) -> tuple[BoundSource, ...]:
-        """Return the sources, bound to the content that answers now where that has the same words and labels:
-        other readers read it, or a question of it changed."""
+    async def _rebound(self, body: ApprovedAnswer, statuses: Mapping[str, DocumentStatus]) -> ApprovedAnswer:
+        """Return the answer with its sources bound to the content that answers now where that has the same
+        words and labels: other readers read it, or a question of it changed."""
         sources: list[BoundSource] = []
         for bound in body.sources:
             status = statuses.get(bound.document_id)
             live_hash = (status.live_content_hash if status else None) or bound.content_hash
             is_same = live_hash != bound.content_hash and await self._is_same(bound, live_hash)
             sources.append(bound.model_copy(update={"content_hash": live_hash}) if is_same else bound)
-        return tuple(sources)
+        return body.model_copy(update={"sources": tuple(sources)})
 
     async def _is_same(self, bound: BoundSource, content_hash: str) -> bool:
         get_parsed = self._services.knowledge.documents.get_parsed
@@ -333,6 +327,7 @@ class DeskUpkeep:
         await self._open_case(body, because)
         suspended = body.model_copy(update={"state": ItemState.SUSPENDED, "suspended_because": because})
         await self._services.put_next(item, suspended, by=UPKEEP, note=because)
+        _log.info("approved_answer_suspended", item_id=item.item_id, because=because)
 
     async def _put_back(self, item: DeskItem, body: ApprovedAnswer) -> None:
         """Make an answer live again that a clock which was ahead suspended, and close its case."""

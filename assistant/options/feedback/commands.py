@@ -25,7 +25,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import LocalSettings
 from assistant.stores.captures import StoredCaptures
-from assistant.stores.desk import DESK
+from assistant.stores.desk import DESK, TwoPeople
 from assistant.stores.events import ERASURE_KEYS
 from assistant.stores.records import RECORDS, StoredRecords
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, cli_reader, plain, table
@@ -66,7 +66,7 @@ def erase(
 ) -> None:
     """Make a patient's words in the feedback store unreadable for good, and say which these are. Under the
     profile hipaa a second person must give the same command."""
-    from assistant.options.feedback.opened import feedback_of, local_signals, two_people_of
+    from assistant.options.feedback.opened import feedback_of, local_signals
     from assistant.options.feedback.signals import Erased, ErasePatient
 
     options = GlobalOptions.of(context)
@@ -77,7 +77,7 @@ def erase(
 
     async def destroy(stores: EmbeddedTenant) -> Erased:
         keys, feedback = stores.get(ERASURE_KEYS), await feedback_of(stores, config.name)
-        two_people = two_people_of(config, stores.get(DESK))
+        two_people = TwoPeople(stores.get(DESK), is_needed=config.needs_two_people)
         erase = ErasePatient(signals=signals, keys=keys, feedback=feedback, two_people=two_people)
         return await erase(member, by=cli_reader(), named=contents)
 
@@ -183,7 +183,7 @@ class CapturedCall:
             "cut": response.get("finish_reason") == "length"
             or (record is not None and record.finish_reason in CUT_SHORT),
             "slow": record is not None and record.timings_ms.get("total", 0.0) >= slow_ms,
-            "withheld": record is not None and any(one.detail == "withheld" for one in record.sentences),
+            "withheld": record is not None and any(each.detail == "withheld" for each in record.sentences),
             "not captured": line is None and has_capture,
             "unreadable": line is not None and not line.get("readable"),
         }
@@ -197,7 +197,7 @@ class CapturedCall:
         if record is not None:
             about = record.model_dump(mode="json", include=_WITHOUT_TEXT) | {
                 "documents": [use.document_id for use in record.passages],
-                "sentences": [{"support": one.support, "detail": one.detail} for one in record.sentences],
+                "sentences": [{"support": each.support, "detail": each.detail} for each in record.sentences],
             }
         return {"inference_id": self.inference_id, "call": self.line, "answer": about}
 

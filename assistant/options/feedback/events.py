@@ -26,11 +26,11 @@ class FeedbackKind(StrEnum):
     """The agent sent a text to the patient; ``edit`` compares it with the answer."""
     OPENED_SOURCE = "opened_source"
     REFORMULATED = "reformulated"
-    """Of events before 0.3.0: the agent asked the same again in other words."""
+    """In events before 0.3.0: the agent asked the same again in other words."""
     POSSIBLY_TAKEN = "possibly_taken"
-    """Of events before 0.3.0: the agent sent, or marked good, an answer that was only possible."""
+    """In events before 0.3.0: the agent sent, or marked good, an answer that was only possible."""
     POSSIBLY_PASSED_OVER = "possibly_passed_over"
-    """Of events before 0.3.0: the agent went on without an answer that was only possible."""
+    """In events before 0.3.0: the agent went on without an answer that was only possible."""
     OFFERED_USED = "offered_used"
     """The agent used the approved answer that was offered beside the answer."""
     UNANSWERED = "unanswered"
@@ -61,7 +61,7 @@ class Edit(PublicModel):
     distance: int = Field(ge=0)
     """Levenshtein distance in words."""
     words: int = Field(ge=0)
-    """Of the longer of the two texts."""
+    """Words of the longer of the two texts."""
     changed_facts: tuple[str, ...] = Field(default=(), max_length=50)
     """Kinds of what was changed, not the values: ``number``, ``code``, ``dose``, ``date``, ``negation``."""
 
@@ -102,25 +102,25 @@ class FeedbackEvent(PublicModel):
     index_version: str
     settings_hash: str
     label: VerdictLabel | None = None
-    """Of a verdict."""
+    """What a verdict says."""
     reasons: tuple[str, ...] = Field(default=(), max_length=20)
-    """Of a verdict: the codes that the console offers; free text is left out."""
+    """Why, for a verdict: the codes that the console offers; free text is left out."""
     wrong_documents: tuple[str, ...] = Field(default=(), max_length=100)
-    """Of a verdict: documents that the agent marked as wrongly cited."""
+    """Documents that the agent marked as wrongly cited, in a verdict."""
     has_better_text: bool = False
     edit: Edit | None = None
-    """Of a sent text."""
+    """How a sent text differs from the answer."""
     reply_id: RecordId | None = Field(default=None, exclude_if=lambda reply: reply is None)
-    """Of a text that was edited from a reply: the reply's record. ``shown`` of its words is the reply."""
+    """Record of the reply that a sent text was edited from. ``shown`` of its words is the reply."""
     unsupported_sent: bool = False
     """Whether the sent text keeps a sentence that the answer showed as unsupported."""
     opened: str | None = None
     """Document of the opened source."""
     offered: RecordId | None = Field(default=None, exclude_if=lambda item: item is None)
-    """Of an offered answer that was used: the approved answer's desk item. Omitted otherwise, so that an
-    older release can read the event."""
+    """Desk item of the approved answer that was offered and used. Omitted otherwise, so that an older release
+    can read the event."""
     next_answer_id: RecordId | None = None
-    """Of ``reformulated``: the answer to the question in other words."""
+    """Answer to the question in other words, for ``reformulated``."""
     text_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     """The ``SealedText`` with the words; None where the tenant switched it off or nothing was said."""
 
@@ -133,7 +133,7 @@ class FeedbackText(PublicModel):
     sent: str | None = None
     better_text: str | None = None
     next_question: str | None = None
-    """Of ``reformulated``: the question in other words."""
+    """The question in other words, for ``reformulated``."""
 
 
 class SealedText(PublicModel):

@@ -36,7 +36,7 @@ GROUP_ROWS = 500
 _ROWS_AT_ONCE = 16
 _LONGEST_PAUSE_S = 30.0
 _TRIES = 5
-"""Of a row that fails by itself, not for a store that is away."""
+"""How often a row is tried that fails by itself, not for a store that is away."""
 _MODEL_OF = {"verdict": StoredVerdict, "sent": StoredSent, "act": StoredAct}
 _log = structlog.get_logger(__name__)
 

@@ -127,11 +127,6 @@ def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -
     return Signals(tenant, secret=secret)
 
 
-def two_people_of(tenant: TenantConfig, desk: StoredDesk) -> TwoPeople:
-    """Return what asks for a second person where the tenant needs one."""
-    return TwoPeople(desk, is_needed=tenant.needs_two_people)
-
-
 @dataclass(frozen=True, slots=True)
 class Moving:
     """What ``move_feedback`` works with."""
@@ -159,6 +154,6 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
         )
         aws, signals = AwsStores(clients, settings, stack=stack), Signals(tenant, secret=secret)
         keys, feedback = await aws.of(ERASURE_KEYS), await feedback_of(aws, tenant.name)
-        two_people = two_people_of(tenant, await aws.of(DESK))
+        two_people = TwoPeople(await aws.of(DESK), is_needed=tenant.needs_two_people)
         erase = ErasePatient(signals=signals, keys=keys, feedback=feedback, two_people=two_people)
         yield Moving(await _mover(tenant, aws, signals), erase, SystemClock(), settings)

@@ -40,7 +40,7 @@ class PatientData(StrEnum):
 
     PERSON = "PERSON"
     PHONE_NUMBER = "PHONE_NUMBER"
-    """Of fax too."""
+    """A fax number, too."""
     EMAIL_ADDRESS = "EMAIL_ADDRESS"
     SOCIAL_SECURITY_NUMBER = "SOCIAL_SECURITY_NUMBER"
     PAYMENT_CARD = "PAYMENT_CARD"
@@ -123,7 +123,7 @@ _MOST_BETWEEN = 48
 """Characters between a label and its value."""
 _LONGEST_VALUE = 80
 _MOST_VALUES = 10
-"""Of one label ("rx 123 and 456")."""
+"""Values that one label may have ("rx 123 and 456")."""
 _LONGEST_BEFORE = 40
 """Characters that are read before a number for a label of another kind."""
 
@@ -339,12 +339,12 @@ def _is_of_business(text: str, start: int, value: str) -> bool:
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 _MOST_WORDS = 5
-"""Of one name."""
+"""Words of one name, at most."""
 _NAMED, _GREETED = PATTERNS["named"], PATTERNS["greeted"]
 """What comes before a name that may be on no list; what comes before a name, and before much else."""
 _CUES = word_groups("en_patient_cues")
 _OTHER_ENDINGS = tuple(_CUES["endings"])
-"""Of medicines, diseases and derived English words: no list of common words has them all."""
+"""Endings of medicines, diseases and derived English words: no list of common words has them all."""
 _PARTICLES, _SUFFIXES, _TITLES = _CUES["particles"], _CUES["suffixes"], _CUES["titles"]
 _SAINTS = frozenset({"st", "saint", "mount"})
 _ADDRESSES = _CUES["addresses"]
@@ -647,7 +647,7 @@ def _again(words: Sequence[_Word], found: Sequence[Finding]) -> Iterator[Finding
 # --- the filter ---
 
 _LEAST_SCORE = 0.4
-"""Of a finding of Presidio's: below are patterns that need a language model's words."""
+"""Least score of a finding of Presidio's: below are patterns that need a language model's words."""
 _PREDEFINED: tuple[tuple[Callable[[], PatternRecognizer], PatientData, float], ...] = (
     (CreditCardRecognizer, PatientData.PAYMENT_CARD, 0.96),
     (UsNpiRecognizer, PatientData.NPI, 0.48),
@@ -700,7 +700,7 @@ class PatientsDataFilter:
             if not kept or kept[-1].end <= each.start:
                 kept.append(each)
                 continue
-            best = max(kept[-1], each, key=lambda one: (one.score, one.end - one.start))
+            best = max(kept[-1], each, key=lambda finding: (finding.score, finding.end - finding.start))
             kept[-1] = Finding(best.kind, kept[-1].start, max(kept[-1].end, each.end), best.score)
         return kept
 

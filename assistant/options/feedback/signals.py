@@ -204,14 +204,14 @@ def _documents(record: AnswerRecord) -> tuple[ShownDocument, ...]:
     listed = {use.document_id for use in record.passages}
     return tuple(
         ShownDocument(
-            document_id=one.document_id,
+            document_id=candidate.document_id,
             position=position,
-            score=one.score,
-            features=one.features,
-            is_listed=one.document_id in listed,
-            is_quoted=one.document_id in quoted,
+            score=candidate.score,
+            features=candidate.features,
+            is_listed=candidate.document_id in listed,
+            is_quoted=candidate.document_id in quoted,
         )
-        for position, one in enumerate(record.candidates, 1)
+        for position, candidate in enumerate(record.candidates, 1)
     )
 
 
@@ -283,12 +283,12 @@ def _sentences(text: str) -> Iterator[str]:
     return (span.text for span in split_sentences(MARKUP.sub(" ", text)))
 
 
-def _alike(one: Sequence[str], other: Sequence[str]) -> float:
+def _alike(first: Sequence[str], second: Sequence[str]) -> float:
     """Return the share of common words, 0 to 1."""
-    if not one or not other:
+    if not first or not second:
         return 0.0
-    common = (Counter(one) & Counter(other)).total()
-    return 2 * common / (len(one) + len(other))
+    common = (Counter(first) & Counter(second)).total()
+    return 2 * common / (len(first) + len(second))
 
 
 # Erasing a patient

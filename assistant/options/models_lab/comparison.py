@@ -32,7 +32,7 @@ class Contender:
     model: WrittenModel
     services: TenantServices
     usd_per_hour: float | None = None
-    """Of the instance that serves it."""
+    """Price of the instance that serves it."""
 
     @classmethod
     def served(cls, name: str, model: ServedLlm, writer: AnswerWriter, services: TenantServices) -> Contender:
@@ -115,5 +115,7 @@ def comparison_rows(results: Sequence[Compared]) -> list[tuple[str, ...]]:
     ]
 
 
-def _cell(one: Estimate | None) -> str:
-    return "-" if one is None else f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}] of {one.questions}"
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    return f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}] of {estimate.questions}"

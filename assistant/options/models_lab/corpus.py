@@ -66,7 +66,7 @@ class WantedDocument:
     source: str
     """Name of its ``[[sources]]`` entry."""
     licence: str
-    """Of that entry; empty where it states none."""
+    """Licence that the entry states; empty where it states none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ async def _content(wanted: WantedDocument, documents: StoredDocuments) -> Docume
         document = await documents.get(wanted.document_id)
         if document is not None and wanted.content_hash not in document.content_hashes():
             kept = [content.document for content in await documents.contents(wanted.document_id)]
-            document = next((one for one in kept if wanted.content_hash in one.content_hashes()), None)
+            document = next((each for each in kept if wanted.content_hash in each.content_hashes()), None)
     except DocumentInvalidError:
         return "damaged in the store"
     return document or "withdrawn or replaced meanwhile"

@@ -1,6 +1,6 @@
 """``python -m assistant.options.models_lab.make_sets``: makes a deployment's training set of 90 days.
 
-It is the scheduled task of ``stack/training.py``, with what ``assistant learn export`` writes. It exits
+It is the scheduled task of ``stack/learning.py``, with what ``assistant learn export`` writes. It exits
 with 1 where it failed. A window without an example is no failure: nobody marked an answer.
 """
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from importlib.resources import files
+from itertools import compress
 from pathlib import Path
 from string import Template
 from typing import Any, Literal
@@ -89,7 +90,7 @@ class Example:
     events: tuple[str, ...]
     """Ids of the events that it rests on."""
     reply_id: str | None = None
-    """Of a reply that was sent: what a model reads is the reply's."""
+    """Record of the reply, where a reply was sent: what a model reads is the reply's."""
 
 
 PromptOf = Callable[[str, str], Awaitable[tuple[ChatMessage, ...] | None]]
@@ -103,7 +104,7 @@ class Sets:
 
     examples: Mapping[Split, Sequence[Example]]
     events: int
-    """Of which they were made."""
+    """Number of events that they were made of."""
     left_out: Counter[str] = field(default_factory=Counter[str])
     replaced: Counter[str] = field(default_factory=Counter[str])
     """Patients' data that was still found and replaced, by kind."""
@@ -152,10 +153,10 @@ def preference_row(example: Example) -> dict[str, Any] | None:
     return _row(example, chosen=example.chosen, rejected=example.rejected)
 
 
-def _row(example: Example, **said: str) -> dict[str, Any]:
+def _row(example: Example, **texts: str) -> dict[str, Any]:
     return {
         "prompt": example.prompt,
-        **{name: [{"role": "assistant", "content": text}] for name, text in said.items()},
+        **{name: [{"role": "assistant", "content": text}] for name, text in texts.items()},
         "provenance": {
             "answer_id": example.answer_id,
             "task": "answer" if example.reply_id is None else "reply",
@@ -179,7 +180,7 @@ def _drafts(
     """Return an example for each answer that people marked and each whose reply they sent, in the order of
     time."""
     of_answer: dict[tuple[str, bool], list[FeedbackEvent]] = defaultdict(list)
-    for event in sorted(events, key=lambda one: (one.at, one.event_id)):
+    for event in sorted(events, key=lambda event: (event.at, event.event_id)):
         if event.kind in _MARKS:
             of_answer[event.answer_id, event.reply_id is not None].append(event)
     live = {item.from_answer: item for item in approved if item.state is ItemState.LIVE and item.from_answer}
@@ -263,18 +264,18 @@ def _agreeing(examples: Sequence[Example], left_out: Counter[str]) -> list[Examp
     """Return the examples whose document most marks on near-identical questions agree on."""
     alike = families([example.question for example in examples])
     documents: dict[int, Counter[str]] = defaultdict(Counter)
-    for family, one in zip(alike, examples, strict=True):
-        documents[family][one.document_id] += len(one.events)
+    for family, example in zip(alike, examples, strict=True):
+        documents[family][example.document_id] += len(example.events)
     kept: list[Example] = []
-    for family, one in zip(alike, examples, strict=True):
+    for family, example in zip(alike, examples, strict=True):
         marks = documents[family]
-        share = marks[one.document_id] / marks.total()
-        if one.origin is Origin.APPROVED:
-            kept.append(one)
+        share = marks[example.document_id] / marks.total()
+        if example.origin is Origin.APPROVED:
+            kept.append(example)
         elif share < LEAST_AGREEMENT:
             left_out["marks disagree"] += 1
         else:
-            kept.append(replace(one, agreement=share))
+            kept.append(replace(example, agreement=share))
     return kept
 
 
@@ -284,10 +285,10 @@ def _without_duplicates(examples: Sequence[Example], left_out: Counter[str]) -> 
     alike = families([f"{example.question}\n{example.chosen}" for example in examples])
     order = list(Origin)
     best: dict[tuple[int, bool], int] = {}
-    for at, (family, one) in enumerate(zip(alike, examples, strict=True)):
-        group = family, one.reply_id is None
+    for at, (family, example) in enumerate(zip(alike, examples, strict=True)):
+        group = family, example.reply_id is None
         before = best.get(group)
-        if before is None or order.index(one.origin) <= order.index(examples[before].origin):
+        if before is None or order.index(example.origin) <= order.index(examples[before].origin):
             best[group] = at
     left_out["near-duplicates"] += len(examples) - len(best)
     return [examples[at] for at in sorted(best.values())]
@@ -301,15 +302,16 @@ def _split(examples: Sequence[Example], left_out: Counter[str]) -> Mapping[Split
     first, last = min(example.at for example in examples), max(example.at for example in examples)
     cut = last - (last - first) * NEWEST_SHARE
     alike = families([example.question for example in examples])
-    tested = {family for family, one in zip(alike, examples, strict=True) if _is_tested(one.document_id)}
+    is_tested = [_is_tested(example.document_id) for example in examples]
+    tested = set(compress(alike, is_tested))
     split: dict[Split, list[Example]] = {name: [] for name in SPLITS}
-    for family, one in zip(alike, examples, strict=True):
-        if _is_tested(one.document_id):
-            split["test"].append(one)
+    for family, is_in_test, example in zip(alike, is_tested, examples, strict=True):
+        if is_in_test:
+            split["test"].append(example)
         elif family in tested:
             left_out["its question is near one of the test split"] += 1
         else:
-            split["validation" if one.at > cut else "train"].append(one)
+            split["validation" if example.at > cut else "train"].append(example)
     return split
 
 
@@ -432,7 +434,7 @@ class Export:
     content: Mapping[str, bytes]
     manifest: Mapping[str, Any]
     rows: Sequence[Sequence[str]]
-    """Of ``COLUMNS``, one for each split; what the card tells, and the command."""
+    """Cells of ``COLUMNS``, a row for each split: what the card tells, and the command."""
     left_out: Mapping[str, int]
     told: Mapping[str, object]
 

@@ -52,7 +52,7 @@ class KnownContent(PublicModel):
     """Its hash, or GONE."""
     before: str = GONE
     number: int = 0
-    """Of the document's change that led to it; 0: there was none since recall began."""
+    """Number of the document's change that led to it; 0: there was none since recall began."""
     noted_at: datetime
     is_looked_at: bool = True
     """False until every reply that rests on the document was looked at."""
@@ -92,7 +92,7 @@ class RecallRevision(PublicModel):
 
     reply: SentReply
     number: int
-    """Of the document's change that it was last judged by."""
+    """Number of the document's change that it was last judged by."""
     revision: int = Field(ge=1)
     at: datetime
     by: str

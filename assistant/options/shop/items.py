@@ -197,7 +197,7 @@ class Category:
             if usual:
                 same_unit = [span for span in spans if span.unit == usual[0][0]]
                 ranges[key] = Span(
-                    min(one.low for one in same_unit), max(one.high for one in same_unit), same_unit[0].unit
+                    min(span.low for span in same_unit), max(span.high for span in same_unit), usual[0][0]
                 )
         return cls(
             name=name,
@@ -290,7 +290,7 @@ class Catalogue:
             category for category in self.categories.values() if category.stems and category.stems <= stems
         ]
         if whole:
-            return [max(whole, key=lambda one: len(one.stems))]
+            return [max(whole, key=lambda category: len(category.stems))]
         heads = [category for category in self.categories.values() if category.head in stems]
         return [head for head in heads if not any(other.stems < head.stems for other in heads)]
 
@@ -378,7 +378,7 @@ class Catalogue:
     ) -> frozenset[str]:
         """Return the stems of the words that name the category or one of these properties."""
         read = category.stems.union(*(category.names[name] for name in names))
-        said = (one for one, meant in meanings.items() if self.words.content_stems(meant) & read)
+        said = (word for word, meant in meanings.items() if self.words.content_stems(meant) & read)
         return read.union(*map(self.words.content_stems, said))
 
 

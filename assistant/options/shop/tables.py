@@ -108,7 +108,7 @@ class Comparison:
     """For and against the first items, each of one passage or more; the first is quoted. Of a question of
     opinion there are only these."""
     stock: str = ""
-    """Of recommended items, the live element that says whether they are in stock; empty without."""
+    """The live element that says whether recommended items are in stock; empty without."""
     in_stock: tuple[str, ...] = ()
     """Numbers of the items that it is read for."""
     refusal: str = ""
@@ -164,7 +164,7 @@ class Comparison:
             built.append(QuotedBlock(before, text, passage, ends, cite(passage), "shown"))
             before = "\n\n"
         if built:
-            begins = sum(len(one.before) + len(one.text) for one in built)
+            begins = sum(len(block.before) + len(block.text) for block in built)
             begins -= len(built[-1].text) + len(opening)
             ready = ReadyElement(_TABLE, self._filled(cite), begins)
             stock = (self.stock, self.in_stock) if self.stock else None
@@ -254,7 +254,8 @@ def _rating(item: KnownItem) -> float:
 def compare(asked: ItemQuestion, documents: Sequence[StoredDocument]) -> Comparison:
     """Return the table of the documents' items that fit, or the reason why none does."""
     read = {document.card.document_id: document for document in documents}
-    items = [KnownItem(key, one.card.title, one.card.item) for key, one in read.items() if one.card.item]
+    cards = [document.card for document in read.values()]
+    items = [KnownItem(card.document_id, card.title, card.item) for card in cards if card.item]
     fitting = items
     if asked.kind == "recommendation":
         items = sorted(filter(_is_sold, items), key=lambda item: _rank(item, asked))

@@ -172,10 +172,10 @@ class MediaWikiPages:
                 "lgpassword": self._password or "",
                 "lgtoken": token["query"]["tokens"]["logintoken"],
             }
-            said = (await self._send({"action": "login"}, deadline, form=form))["login"]
-            if said["result"] != "Success":
+            answer = (await self._send({"action": "login"}, deadline, form=form))["login"]
+            if answer["result"] != "Success":
                 raise ConfigurationError(
-                    f"The wiki refused the sign-in of {self._settings.user}: {said['result']}. It needs a "
+                    f"The wiki refused the sign-in of {self._settings.user}: {answer['result']}. It needs a "
                     "bot password (Special:BotPasswords) with the permission to read."
                 )
             self._is_signed_in = True

@@ -347,6 +347,6 @@ class _Run:
 
 
 def _as_source_item(item_id: str, fetched: FetchedItem) -> SourceItem:
-    said = {name: value for name, value in asdict(fetched).items() if value is not None}
-    item = as_item(item_id, {"document_id": item_id, **said}, metadata={})
+    fields = {name: value for name, value in asdict(fetched).items() if value is not None}
+    item = as_item(item_id, {"document_id": item_id, **fields}, metadata={})
     return replace(item, own_id=item_id) if isinstance(item, SourceFailure) else item

@@ -122,11 +122,11 @@ class SqlRows:
         """Return the labels of the groups that may read a row; None where rows say nothing of groups."""
         if self._settings.groups_column is None:
             return None
-        said = row[self._settings.groups_column]
-        if said is None:
+        named = row[self._settings.groups_column]
+        if named is None:
             problem = f"{self._settings.groups_column} is NULL. Write the groups, or an empty text for all."
             raise DocumentInvalidError(f"labels: {problem}")
-        groups = [group.strip() for group in str(said).split(",") if group.strip()]
+        groups = [group.strip() for group in str(named).split(",") if group.strip()]
         labels = self._settings.labels_of(groups)
         if groups and not labels:
             raise DocumentInvalidError(

@@ -105,7 +105,7 @@ class Canary:
         if told is None:
             return None
         variants = told.get("ProductionVariants", ())
-        weights = {str(one["VariantName"]): float(one.get("CurrentWeight", 0.0)) for one in variants}
+        weights = {str(each["VariantName"]): float(each.get("CurrentWeight", 0.0)) for each in variants}
         reason = str(told.get("FailureReason", ""))
         return EndpointState(told["EndpointStatus"], told["EndpointConfigName"], weights, reason)
 
@@ -227,15 +227,15 @@ def compared(
             advice = f"Evaluate {manifest.name}, or package it with --evaluated FILE."
             raise ConflictError(f"The evaluation is of the weights {run.writer_sha256}. {advice}")
     pairs = paired(served.results, candidate.results)
-    differences = {name: one for name, one in pairs.items() if name.startswith(_JUDGED_PREFIXES)}
+    differences = {name: pair for name, pair in pairs.items() if name.startswith(_JUDGED_PREFIXES)}
     if "written_right" not in differences:
         advice = "Run each with a model that writes: assistant evaluate --record FILE --name NAME."
         raise ConflictError(f"The evaluations hold no answers that both models wrote. {advice}")
     worse = [
-        f"{measure.title}: {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
+        f"{measure.title}: {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
         for measure in MEASURES
-        if measure.better and (one := differences.get(measure.name)) is not None
-        if (one.high if measure.better > 0 else -one.low) < 0
+        if measure.better and (change := differences.get(measure.name)) is not None
+        if (change.high if measure.better > 0 else -change.low) < 0
     ]
     if worse:
         raise ConflictError(f"The candidate is worse than the served model: {'; '.join(worse)}.")
@@ -249,7 +249,7 @@ because a check failed. ``failed``: the model broke off or was late after it had
 FATES: tuple[Fate, ...] = get_args(Fate)
 _HARM: tuple[Fate, ...] = ("bad", "withheld", "failed")
 _Z = 1.959964
-"""Of a two-sided interval of 95 %."""
+"""Standard score of a two-sided interval of 95 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +295,7 @@ class VariantCounts:
 
     @property
     def shown_digests(self) -> str:
-        return ", ".join(one[:12] for one in sorted(self.digests))
+        return ", ".join(digest[:12] for digest in sorted(self.digests))
 
     def share(self, fate: Fate) -> Share:
         """Return the share of the marked answers for a mark, of all answers for the others."""
@@ -327,7 +327,7 @@ async def count_variants(
         counted = counts.setdefault(record.variant, VariantCounts())
         counted.answers += 1
         counted.digests |= {record.model_digest} if record.model_digest else set()
-        marks = [one.verdict.label for one in await records.list_verdicts(record.answer_id)]
+        marks = [marked.verdict.label for marked in await records.list_verdicts(record.answer_id)]
         for fate in _fates(record, marks[-1:]):
             counted.fates[fate] += 1
     return counts
@@ -335,7 +335,7 @@ async def count_variants(
 
 def _fates(record: AnswerRecord, last: Sequence[VerdictLabel]) -> list[Fate]:
     is_checked = record.fallback is None or record.fallback in FAILED_CHECKS
-    is_withheld = any(one.detail == "withheld" for one in record.sentences)
+    is_withheld = any(sentence.detail == "withheld" for sentence in record.sentences)
     found: dict[Fate, bool] = {
         "good": VerdictLabel.GOOD in last,
         "bad": VerdictLabel.BAD in last,

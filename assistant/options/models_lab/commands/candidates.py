@@ -123,8 +123,8 @@ def _reader(region: str, published: Path | None) -> Callable[[Candidate], Mappin
         entries = jumpstart.read_published(published.read_bytes())
 
         def by_file(row: Candidate) -> Mapping[str, Any]:
-            said = jumpstart.published(entries, row, region=region)
-            return {"published": said.model_dump(mode="json", exclude_none=True)}
+            found = jumpstart.published(entries, row, region=region)
+            return {"published": found.model_dump(mode="json", exclude_none=True)}
 
         return by_file
     aws = AwsAccount(account="", region=region)
@@ -236,7 +236,7 @@ class Trial:
 
     @property
     def prefix(self) -> str:
-        """Of the artifact in the models bucket: where the stack also looks once the row is adopted."""
+        """Prefix of the artifact in the models bucket: where the stack also looks once the row is adopted."""
         return f"{self.row.task}/{self.row.id}/{self.facts.listing_sha256}/"
 
     def copy(self, publisher: Any, terminal: Terminal) -> None:
@@ -398,7 +398,7 @@ def compare(
     models = {name: _served(options, config, name, context_tokens=size) for name in names}
     recording = read_recording([folder / "recorded" / f"{tenant}.jsonl"]) if RECORDED in names else []
     path, only = questions or folder / f"{tenant}.jsonl", {line.id for line in recording}
-    asked = TenantQuestions.of(path, asks=lambda one: not only or one.qid in only)
+    asked = TenantQuestions.of(path, asks=lambda question: not only or question.qid in only)
     chosen = draw(asked.asked, count=most, seed="comparison")
     if not chosen:
         raise ConfigurationError(f"{path} holds no question that all of them can be asked.")
@@ -465,8 +465,8 @@ def _served(
     try:
         return None if name == RECORDED else ServedLlm(**values)
     except ValidationError as error:
-        said = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"{name}: {said}. Models to compare: {COMPARED}") from None
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{name}: {reason}. Models to compare: {COMPARED}") from None
 
 
 # --- adopt ------------------------------------------------------------------------------------------------

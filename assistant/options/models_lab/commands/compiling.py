@@ -79,7 +79,7 @@ class _Compiling:
 
     manifest: artifacts.LlmManifest
     folder: Path
-    """Of the manifest."""
+    """Folder of the manifest."""
     served_on: artifacts.Instance
     deployed: Deployed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from hashlib import sha256
@@ -15,7 +15,7 @@ from typer import Option
 
 from assistant.domain.errors import ConfigurationError
 from assistant.options.feedback.commands import CONTENTS, show
-from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, instant, table, window_of
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, cli_reader, instant, table, window_of
 
 if TYPE_CHECKING:
     from assistant.options.feedback.opened import LearningStores
@@ -38,10 +38,10 @@ def export(
 ) -> None:
     """Write training sets: supervised and preference examples, a data card, provenance to each signal. Under
     the profile hipaa a second person must give the same command."""
-    from assistant.options.feedback.opened import two_people_of
-    from assistant.options.models_lab.opened import training_sets
-    from assistant.stores.desk import Contents
-    from assistant.terminal.terminal import cli_reader
+    # A deployment's set is copied to its bucket, too, where the settings name one.
+    from assistant.options.models_lab.opened import put_set, training_sets
+    from assistant.options.models_lab.training_sets import COLUMNS
+    from assistant.stores.desk import Contents, TwoPeople
 
     options, (begin, end) = GlobalOptions.of(context), window_of(since, until, days=_SETS_DAYS)
     if by and not options.deployed:
@@ -49,7 +49,7 @@ def export(
 
     async def read() -> Export:
         async with _open_stores(options, tenant) as stores:
-            two_people = two_people_of(stores.tenant, stores.desk)
+            two_people = TwoPeople(stores.desk, is_needed=stores.tenant.needs_two_people)
             sets = await training_sets(stores, begin, end)
 
             async def about() -> Contents:
@@ -61,8 +61,16 @@ def export(
             return sets
 
     with Terminal().waiting("learning"):
-        exported = asyncio.run(read())
-    _write_export(options, exported, out, {"examples": {row[0]: int(row[1]) for row in exported.rows}})
+        sets = asyncio.run(read())
+    folder = sets.write(out)
+    place = str(folder)
+    if options.deployed and (settings := options.preparing()).sets_s3 is not None:
+        place = asyncio.run(put_set(settings, folder, key_id=settings.sets_key_id))
+    counts = {row[0]: int(row[1]) for row in sets.rows}
+    lines = [f"left out, {reason}: {count}" for reason, count in sorted(sets.left_out.items()) if count]
+    shown = table(*COLUMNS, right=COLUMNS[1:3], rows=sets.rows)
+    facts = {"folder": place, "examples": counts, "left_out": dict(sets.left_out)}
+    show(options, facts, shown, *lines, f"Folder: {place}")
 
 
 @asynccontextmanager
@@ -76,20 +84,3 @@ async def _open_stores(options: GlobalOptions, tenant: str) -> AsyncGenerator[Le
     config = options.tenant(tenant)
     async with options.stores(tenant) as stores:
         yield await LearningStores.of(stores, config)
-
-
-def _write_export(options: GlobalOptions, exported: Export, out: Path, counts: Mapping[str, object]) -> None:
-    """Write a set, and print what is in it, a row for each split, and what is not. A deployment's set is
-    copied to its bucket, too, where the settings name one."""
-    from assistant.options.models_lab.training_sets import COLUMNS
-
-    folder, left_out = exported.write(out), exported.left_out
-    place = str(folder)
-    if options.deployed and (settings := options.preparing()).sets_s3 is not None:
-        from assistant.options.models_lab.opened import put_set
-
-        place = asyncio.run(put_set(settings, folder, key_id=settings.sets_key_id))
-    lines = [f"left out, {reason}: {count}" for reason, count in sorted(left_out.items()) if count]
-    shown = table(*COLUMNS, right=COLUMNS[1:3], rows=exported.rows)
-    told = {"folder": place, **counts, "left_out": dict(left_out)}
-    show(options, told, shown, *lines, f"Folder: {place}")

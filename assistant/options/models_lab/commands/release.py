@@ -256,10 +256,9 @@ def _show_compared(
     before, after = (read_run(kept, each).of(tenant) for each in (against, evaluation))
     if before is None or after is None:
         raise ConfigurationError(f"The evaluations {against} and {evaluation} did not both ask {tenant}.")
-    for each, one in compared(before, after, manifests=manifests).items():
-        terminal.show(
-            f"{each}: {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}], {one.questions} questions"
-        )
+    for name, change in compared(before, after, manifests=manifests).items():
+        interval = f"[{change.low:+.3f}, {change.high:+.3f}]"
+        terminal.show(f"{name}: {change.value:+.3f} {interval}, {change.questions} questions")
     for run in (before, after):
         if run.writer_sha256 is None:
             terminal.say(f"the evaluation of {run.writer!r} names no hash: is it of the right model?")
@@ -271,7 +270,7 @@ def _show_counts(options: GlobalOptions, tenant: str, hours: int, *, deployed: b
 
     counts = asyncio.run(_count(options, tenant, hours, deployed=deployed))
     worse = harm_of(counts)
-    shares = {name: {fate: one.share(fate) for fate in FATES} for name, one in sorted(counts.items())}
+    shares = {name: {fate: counted.share(fate) for fate in FATES} for name, counted in sorted(counts.items())}
     if not options.writes({"shares": shares, "worse": worse}):
         rows = [
             (name, counts[name].shown_digests, str(counts[name].answers), *map(str, of.values()))

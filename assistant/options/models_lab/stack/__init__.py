@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from assistant.options.models_lab.stack import corpus, models, training
+from assistant.options.models_lab.stack import learning, models
 
-EXCEPTIONS = (*models.EXCEPTIONS, *training.EXCEPTIONS, *corpus.EXCEPTIONS)
+EXCEPTIONS = (*models.EXCEPTIONS, *learning.EXCEPTIONS)

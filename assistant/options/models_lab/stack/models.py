@@ -45,9 +45,9 @@ from stacks.tenant_stack import Foundation, TenantStack, endpoint_log_group, ten
 IMAGE = "llm_neuronx"
 """Compiles and serves, in some regions alone (images.lock.toml)."""
 _LONGEST_S = 6 * 3600
-"""Of one job: a bound on what one that hangs can cost."""
+"""Longest run of one compile job: a bound on what one that hangs can cost."""
 _REGISTRIES = ("deep-learning-containers", "sagemaker-algorithms")
-"""Of images.lock.toml: AWS's own, with the images of JumpStart."""
+"""AWS's own registries in images.lock.toml, with the images of JumpStart."""
 _DELETING = {
     "endpoint": "sagemaker:DeleteEndpoint",
     "endpoint-config": "sagemaker:DeleteEndpointConfig",

@@ -1,8 +1,13 @@
-"""The task that makes training sets: a schedule starts it on Fargate, and it ends with its set.
+"""What the lab adds for learning: the task that makes training sets, training jobs, and the corpus stack.
 
-It runs the module ``assistant.options.models_lab.make_sets`` out of the image of the learning stack's
-functions, which has what finds patients' data. It is no function: 90 days of texts may take longer than
-the 15 minutes that Lambda gives. The alarm *Sets not made* watches.
+A schedule starts the task on Fargate, and it ends with its set. It runs the module
+``assistant.options.models_lab.make_sets`` out of the image of the learning stack's functions, which has what
+finds patients' data. It is no function: 90 days of texts may take longer than the 15 minutes that Lambda
+gives. The alarm *Sets not made* watches.
+
+The corpus stack is an EMR Serverless application that makes corpora of the tenant's documents, and their
+bucket. ``assistant knowledge prepare --engine emr`` starts a job of it; an application that runs none costs
+nothing.
 """
 
 from __future__ import annotations
@@ -13,19 +18,20 @@ from typing import Any, cast
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_emrserverless as emr
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from assistant.options.models_lab.section import learning_of
 from assistant.options.models_lab.settings import MakingSetsSettings
 from assistant.process.settings import ServiceSettings
-from assistant.tenant.deployed_names import APPROVED, ERASURE_PARTITIONS, SETS_RUN, desk_partitions
+from assistant.tenant.deployed_names import APPROVED, CORPORA, ERASURE_PARTITIONS, SETS_RUN, desk_partitions
 from assistant.tenant.deployment import RETENTION
 from assistant.tenant.manifests import TRAIN_OUTPUT
 from stacks.data.buckets import Keeping, TenantBucket, of_partitions
 from stacks.jobs import platform_statements, shared_request
 from stacks.observability.alarms import MOST_HOURS, TenantAlarms
-from stacks.outputs import KeysOutputs, Workload
+from stacks.outputs import KeysOutputs, OptionOutputs, Workload
 from stacks.policy import (
     DOCUMENTS_BUCKET,
     LABELS_BUCKET,
@@ -36,7 +42,14 @@ from stacks.policy import (
     of_data_stack,
     wildcard,
 )
-from stacks.processes import LEARNING_IMAGE, PULL_IMAGE, TenantFileAsset, image_repository_arn, image_uri
+from stacks.processes import (
+    CORPUS_IMAGE,
+    LEARNING_IMAGE,
+    PULL_IMAGE,
+    TenantFileAsset,
+    image_repository_arn,
+    image_uri,
+)
 from stacks.roles import (
     USE_KEY,
     Duty,
@@ -56,16 +69,29 @@ from stacks.tenant_stack import Foundation, TenantStack, tenant_log_group
 CHECKPOINTS = "checkpoints/"
 """Folder of the training bucket."""
 LONGEST_S = 24 * 3600
-"""Of one job: a bound on what one that went wrong can cost."""
+"""Longest run of one job: a bound on what one that went wrong can cost."""
 _S3 = "arn:<AWS::Partition>:s3:::"
-_ACCOUNT = "{region}:{account}"
-_JOB = "Learning/Training"
-_FOLDERS = "A job reads the models and the sets, and writes one folder, whose objects it names."
 SETS = "sets/"
 """Folder of the training bucket."""
 _GET = ("dynamodb:GetItem", "dynamodb:BatchGetItem")
+RELEASE = "emr-7.13.0"
+"""Spark 3.5: https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/release-versions.html"""
+_IDLE_MINUTES = 5
+_PYTHON, _PATH = "/usr/bin/python3.11", "/opt/assistant:/opt/assistant/packages"
+_SPARK = {
+    "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": _PYTHON,
+    "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": _PYTHON,
+    "spark.executorEnv.PYSPARK_PYTHON": _PYTHON,
+    "spark.emr-serverless.driverEnv.PYTHONPATH": _PATH,
+    "spark.executorEnv.PYTHONPATH": _PATH,
+    "spark.executor.memoryOverheadFactor": "0.5",  # each task has two processes of Python beside Java
+}
+"""Where ``containers/corpus_job`` has Python and our modules. The names of the variables:
+https://github.com/aws-samples/emr-serverless-samples, examples/pyspark/custom_python_version"""
+LOGS = "logs/"
 
 
+# --- training sets ------------------------------------------------------------------------------------------
 class TrainingSets(Construct):
     """The task's role reads feedback and what feedback is about, and writes nothing but sets."""
 
@@ -200,10 +226,10 @@ def _add_jobs(stack: TenantStack, foundation: Foundation) -> str:
         stack, "TrainingRole", assumed_by="sagemaker.amazonaws.com", description=description
     )
     statements = [
-        *read_bucket(data.models_bucket),
-        *read_bucket(bucket, prefix=SETS),
-        *write_folder(bucket, CHECKPOINTS),
-        use_keys(stack, keys.data_key_arn, keys.models_key_arn),
+        *_read_bucket(data.models_bucket),
+        *_read_bucket(bucket, SETS),
+        *_write_folder(bucket, CHECKPOINTS),
+        _use_keys(stack, keys.data_key_arn, keys.models_key_arn),
         *_encryption_statements(stack, keys),
         *platform_statements(stack, network=foundation.network, repository_arn=images),
     ]
@@ -233,19 +259,19 @@ def _channel(name: str, uri: str) -> dict[str, Any]:
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
 
 
-def read_bucket(*buckets: str, prefix: str = "") -> list[iam.PolicyStatement]:
-    arns = [_bucket_arn(bucket) for bucket in buckets]
-    return [allow("s3:GetObject", *(f"{arn}/{prefix}*" for arn in arns)), allow("s3:ListBucket", *arns)]
+def _read_bucket(bucket: str, prefix: str = "") -> list[iam.PolicyStatement]:
+    arn = _bucket_arn(bucket)
+    return [allow("s3:GetObject", f"{arn}/{prefix}*"), allow("s3:ListBucket", arn)]
 
 
-def write_folder(bucket: str, prefix: str) -> list[iam.PolicyStatement]:
+def _write_folder(bucket: str, prefix: str) -> list[iam.PolicyStatement]:
     """Let a job write one folder, and read there what it needs to resume after an interruption."""
     arn = _bucket_arn(bucket)
     actions = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
     return [allow(actions, f"{arn}/{prefix}*"), allow("s3:ListBucket", arn)]
 
 
-def use_keys(scope: Construct, *key_arns: str) -> iam.PolicyStatement:
+def _use_keys(scope: Construct, *key_arns: str) -> iam.PolicyStatement:
     """Let a job use keys through S3 only."""
     return allow(USE_KEY, *key_arns, conditions=via_s3(scope))
 
@@ -266,6 +292,88 @@ def _encryption_statements(scope: Construct, keys: KeysOutputs) -> list[iam.Poli
 
 def _bucket_arn(bucket: str) -> str:
     return f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}"
+
+
+# --- corpora ------------------------------------------------------------------------------------------------
+class CorpusStack(TenantStack):
+    def __init__(self, scope: Construct, *, foundation: Foundation) -> None:
+        tenant, keys, data = foundation.tenant, foundation.keys, foundation.data
+        super().__init__(scope, "Corpus", tenant=tenant, data_class="phi", stateful=True)
+        kept = RETENTION[tenant.place.profile]
+        keeping = Keeping(days=kept.corpus, replaced_days=kept.jobs_replaced)
+        bucket = TenantBucket(
+            self, "CorpusBucket", keeping=keeping, key_arn=keys.data_key_arn, logs=data.logs_bucket
+        )
+        role = WorkloadRole(
+            self,
+            "JobRole",
+            assumed_by="emr-serverless.amazonaws.com",
+            description="Reads documents, writes corpora of them",
+        )
+        statements = [
+            *_read_bucket(data.documents_bucket),
+            *_write_folder(bucket.bucket_name, CORPORA),
+            *_write_folder(bucket.bucket_name, LOGS),
+            _use_keys(self, keys.data_key_arn),
+        ]
+        attach(self, "Job", role, statements)
+        application = self._application(bucket, foundation)
+        outputs = {"ApplicationId": application.attr_application_id, "JobRoleArn": role.role_arn}
+        for name, value in {**outputs, "BucketName": bucket.bucket_name}.items():
+            cdk.CfnOutput(self, f"Corpus{name}", value=value)
+        self.bucket_name = bucket.bucket_name
+        """Bucket of the corpora, and of the logs of the jobs that make them."""
+
+    def _application(self, bucket: TenantBucket, foundation: Foundation) -> emr.CfnApplication:
+        network, keys = foundation.network, foundation.keys
+        kinds = emr.CfnApplication
+        return kinds(
+            self,
+            "Application",
+            type="SPARK",
+            release_label=RELEASE,
+            architecture="ARM64",
+            image_configuration=kinds.ImageConfigurationInputProperty(
+                image_uri=image_uri(self, foundation.tenant, CORPUS_IMAGE)
+            ),
+            runtime_configuration=[
+                kinds.ConfigurationObjectProperty(classification="spark-defaults", properties=_SPARK)
+            ],
+            auto_start_configuration=kinds.AutoStartConfigurationProperty(enabled=True),
+            auto_stop_configuration=kinds.AutoStopConfigurationProperty(
+                enabled=True, idle_timeout_minutes=_IDLE_MINUTES
+            ),
+            # Limits the cost of a failing job.
+            maximum_capacity=kinds.MaximumAllowedResourcesProperty(
+                cpu="32 vCPU", memory="128 GB", disk="400 GB"
+            ),
+            network_configuration=kinds.NetworkConfigurationProperty(
+                subnet_ids=list(network.subnet_ids),
+                security_group_ids=[network.security_group_ids[Workload.JOBS]],
+            ),
+            monitoring_configuration=kinds.MonitoringConfigurationProperty(
+                # Enabled, it keeps the jobs' logs in a bucket of AWS.
+                managed_persistence_monitoring_configuration=kinds.ManagedPersistenceMonitoringConfigurationProperty(
+                    enabled=False
+                ),
+                s3_monitoring_configuration=kinds.S3MonitoringConfigurationProperty(
+                    log_uri=f"s3://{bucket.bucket_name}/{LOGS}", encryption_key_arn=keys.data_key_arn
+                ),
+            ),
+        )
+
+
+def images(tenant: DeployedTenant) -> tuple[str, ...]:
+    """Return the image of the application, where the tenant makes corpora."""
+    return (CORPUS_IMAGE,) if learning_of(tenant.config).corpora else ()
+
+
+def add_corpus(scope: Construct, foundation: Foundation) -> tuple[TenantStack, OptionOutputs] | None:
+    """Add the stack to a tenant that wants corpora."""
+    if not learning_of(foundation.tenant.config).corpora:
+        return None
+    stack = CorpusStack(scope, foundation=foundation)
+    return stack, OptionOutputs(job_bucket=stack.bucket_name)
 
 
 EXCEPTIONS = (
@@ -301,20 +409,20 @@ EXCEPTIONS = (
             f"{_S3}<TrainingBucket>/sets/*",
             f"{_S3}<TrainingBucket>/checkpoints/*",
         ),
-        _FOLDERS,
+        "A job reads the models and the sets, and writes one folder, whose objects it names.",
     ),
     *exceptions(
-        _JOB,
+        "Learning/Training",
         wildcard("*"),
         "EC2's Describe actions, metrics and the registry's sign-in support no resources (Service "
         "Authorization Reference); metrics are restricted to SageMaker's own namespace.",
     ),
     *exceptions(
-        _JOB,
+        "Learning/Training",
         wildcard(
-            f"arn:{{partition}}:logs:{_ACCOUNT}:log-group:/aws/sagemaker/TrainingJobs*",
-            f"arn:{{partition}}:ecr:{_ACCOUNT}:repository/*",
-            f"arn:{{partition}}:ec2:{_ACCOUNT}:network-interface/*",
+            "arn:{partition}:logs:{region}:{account}:log-group:/aws/sagemaker/TrainingJobs*",
+            "arn:{partition}:ecr:{region}:{account}:repository/*",
+            "arn:{partition}:ec2:{region}:{account}:network-interface/*",
         ),
         "The log groups that SageMaker has for all jobs of an account; images of this account, of which the "
         "caller names one when a job starts; interfaces, which have no id before SageMaker creates them: "
@@ -326,5 +434,19 @@ EXCEPTIONS = (
         "Training sets and checkpoints are made again from feedback and capture, and expire; a copy in a "
         "second region is a second place to withdraw from.",
     ),
+    *exceptions(
+        "Corpus/Job",
+        wildcard(
+            f"{_S3}{DOCUMENTS_BUCKET}/*", f"{_S3}<CorpusBucket>/corpora/*", f"{_S3}<CorpusBucket>/logs/*"
+        ),
+        "A corpus is made of all documents: the job reads the whole store of them, and writes two folders "
+        "of one bucket, whose objects it names.",
+    ),
+    *exceptions(
+        "Corpus/CorpusBucket",
+        NO_REPLICATION,
+        "A corpus is made again from the documents, and expires after 90 days; a copy in a second region is "
+        "a second place to withdraw from.",
+    ),
 )
-"""Exceptions of the learning stack, which holds these constructs."""
+"""Exceptions of the learning stack, which holds the first of these constructs, and of the corpus stack."""
