@@ -7,10 +7,10 @@ Only a writer who has all of a document's labels may widen them.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -24,14 +24,11 @@ from assistant.documents.files import (
     SourceWithdrawal,
     file_of,
     read_original,
-    read_source,
 )
-from assistant.documents.parsing_process import Parsing
 from assistant.documents.readable import ReadableDocuments, pages_of
 from assistant.documents.sources import (
     FirstLoads,
     KnowledgeSource,
-    KnowledgeSources,
     Writer,
     check_new_id,
     widens,
@@ -41,31 +38,23 @@ from assistant.documents.withdraw import (
     RELEASE_NEEDED,
     WithdrawDocuments,
     Withheld,
-    WithholdDocuments,
+    withhold,
 )
 from assistant.domain.audit import AccessEntry
 from assistant.domain.clock import Clock
 from assistant.domain.documents import (
     HELD_STATES,
-    MOST_LISTED,
     Document,
     DocumentState,
     DocumentStatus,
-    UploadRefusal,
-    UploadResult,
 )
 from assistant.domain.errors import (
-    AssistantError,
     ConflictError,
-    ContentsChangedError,
     DocumentInvalidError,
     LabelsWidenedError,
     NotFoundError,
-    TooLargeError,
 )
-from assistant.domain.paths import canonical_path, folder_of
-from assistant.process.settings import PUSHED_PREFIX
-from assistant.stores.blobs import Blobs
+from assistant.domain.paths import canonical_path
 from assistant.stores.documents import KnowledgeStores
 from assistant.stores.ports import AccessRecords
 
@@ -74,8 +63,6 @@ PARALLEL_WRITES = 8
 _ORIGINALS_AT_ONCE = 4
 """Original files that are in memory at once, of 50 MB each at most."""
 _CHANGED = "The file changed while it was read. Add it again."
-INBOX = Writer("inbox")
-"""The writer of all files in the inbox. It has no labels, so it never makes a document readable to more."""
 _OWN_FIELDS = {*Document.model_fields} & {*DocumentStatus.model_fields}
 _OF_A_READING = ("title", "content", "media_type")
 """Fields of a document that its readers make. The others stay as they were brought."""
@@ -272,7 +259,7 @@ class AddDocuments:
         self._accesses = accesses
         self._released: set[str] = set()
         """Sources that are known to be released."""
-        self._withhold = WithholdDocuments(stores, clock=clock)
+        self._withhold = partial(withhold, stores=stores, clock=clock)
         self._withdraw = WithdrawDocuments(stores, clock=clock)
         self._readable = ReadableDocuments(stores.documents, states=stores.states)
 
@@ -580,184 +567,6 @@ def _waits(load: Load, arrival: Arrival) -> bool:
     return is_wider or arrival.before.brought_by is not None
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseSummary:
-    """The result of a release."""
-
-    released: tuple[str, ...]
-    """Ids of the documents that the worker indexes now."""
-    waiting: tuple[str, ...]
-    """Ids of those that the person brought: another person releases them."""
-
-
-class ReleaseDocuments:
-    """The use case behind ``POST /v1/documents/release``.
-
-    What waited for a second person answers once the worker has indexed it. A release is recorded before it
-    takes effect.
-    """
-
-    def __init__(self, stores: KnowledgeStores, *, clock: Clock, accesses: AccessRecords) -> None:
-        self._stores = stores
-        self._clock = clock
-        self._accesses = accesses
-        self._readable = ReadableDocuments(stores.documents, states=stores.states)
-
-    async def __call__(
-        self, source: KnowledgeSource, *, by: Writer, contents: Mapping[str, str]
-    ) -> ReleaseSummary:
-        """Release documents of a source in the contents that the person looked at: id = content hash.
-
-        Raises NotFoundError for one that the person may not know of, ContentsChangedError for one that has
-        another content now, or waits no more. Then nothing is released.
-        """
-        known = await self._stores.states.get_many([*contents])
-        changed: list[str] = []
-        for document_id, content_hash in contents.items():
-            status = known.get(document_id)
-            if status is None or not await self._readable.is_open(status, labels=by.labels):
-                raise NotFoundError(f"There is no document {document_id} of {source.name}.")
-            if (status.failure_code, status.content_hash) != (RELEASE_NEEDED, content_hash):
-                changed.append(document_id)
-        if changed:
-            raise ContentsChangedError(
-                f"{changed[0]} has another content now, or waits no more ({len(changed)} of {len(contents)} "
-                "documents). Nothing is released. Read what waits, and decide again."
-            )
-        waiting = tuple(name for name, status in known.items() if status.brought_by == by.name)
-        others = [status for status in known.values() if status.brought_by != by.name]
-        return ReleaseSummary(tuple(await self._release(source, others, by)), waiting)
-
-    async def _release(
-        self, source: KnowledgeSource, statuses: Sequence[DocumentStatus], by: Writer
-    ) -> Sequence[str]:
-        if not statuses:
-            return ()
-        now = self._clock.now()
-        entry = AccessEntry(
-            at=now,
-            agent=by.name,
-            kind="release",
-            subject_id=source.name,
-            documents=tuple(status.document_id for status in statuses),
-            contents=tuple(status.content_hash for status in statuses),
-        )
-        await self._accesses.record_access(entry)
-        is_first = await FirstLoads(self._stores.states).is_first(source)
-        update: dict[str, object] = {
-            "state": DocumentState.RECEIVED,
-            "updated_at": now,
-            "first_load": is_first,
-        }
-        update |= dict.fromkeys(
-            ("brought_by", "failure_code", "failure_reason", "live_content_hash", "live_labels")
-        )
-        written = await self._stores.states.advance_many(
-            [status.model_copy(update=update) for status in statuses]
-        )
-        await self._stores.queue.send_many(sorted(written))
-        return sorted(written)
-
-
 def _withheld(status: DocumentStatus, failure: SourceFailure) -> Withheld:
     place = f"{failure.origin}: " if failure.origin else ""
     return Withheld(status, failure.code, f"{place}{failure.reason}")
-
-
-def file_result(summary: AddSummary, ids: Sequence[str], notes: Sequence[str]) -> UploadResult:
-    """Return what became of a file, for its sender."""
-    refusals = [
-        UploadRefusal(origin=failure.origin, code=failure.code, reason=failure.reason)
-        for failure in summary.failures[:MOST_LISTED]
-    ]
-    return UploadResult(
-        added=summary.added,
-        changed=summary.changed,
-        unchanged=summary.unchanged,
-        withdrawn=summary.withdrawn,
-        waiting=sum(status.brought_by is not None for status in summary.withheld),
-        document_ids=tuple(ids),
-        refused=len(summary.failures),
-        refusals=tuple(refusals),
-        notes=tuple(notes),
-        words=summary.words,
-        words_changed=summary.words_changed,
-    )
-
-
-def refused_file(name: str, error: AssistantError) -> UploadResult:
-    """Return the result of a file that could not be read at all."""
-    refusal = UploadRefusal(origin=name, code=error.code, reason=error.message)
-    return UploadResult(refused=1, refusals=(refusal,))
-
-
-def pushed_result(key: str, version: str, *, bulk_prefix: str = "") -> str | None:
-    """Return the key of what became of a file of the inbox, beside uploads; None for a file in no folder.
-
-    The folder is that of the pusher's tag, with the prefix of bulk loads, so that no pusher reads another's.
-    """
-    depth = 2 if bulk_prefix and key.startswith(bulk_prefix) else 1
-    *folders, _ = key.split("/")
-    if not version or len(folders) < depth:
-        return None
-    return f"{PUSHED_PREFIX}{'/'.join(folders[:depth])}/{version}/result.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiveRawFiles:
-    """Adds the documents in files that other systems put into the inbox.
-
-    Files whose key begins with ``bulk_prefix`` are added by ``add_bulk``, which uses a queue of its own.
-    """
-
-    files: Blobs
-    sources: KnowledgeSources
-    add: AddDocuments
-    add_bulk: AddDocuments
-    bulk_prefix: str
-    parsing: Parsing | None = None
-    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while the parsing process reads a file."""
-
-    async def __call__(self, key: str, version: str = "") -> UploadResult:
-        """Add the documents of one file, and keep what became of ``version`` for whoever put it. Invalid
-        documents are logged by place and code, and stop no other.
-
-        The first folder of the key names the source. A document without an id of its own is named by the rest
-        of the key. The newest content of the key is read, which may be a later version's. Raises
-        SourceNeededError, DependencyError.
-        """
-        try:
-            result = await self._read(key)
-        except (TooLargeError, DocumentInvalidError) as error:
-            _log.warning("raw_file_refused", key=key, code=error.code, reason=error.message)
-            result = refused_file(key, error)
-        if place := pushed_result(key, version, bulk_prefix=self.bulk_prefix):
-            await self.files.put(place, result.model_dump_json().encode())
-        return result
-
-    async def _read(self, key: str) -> UploadResult:
-        bulk = folder_of(key, [self.bulk_prefix.rstrip("/")])
-        add = self.add if bulk is None else self.add_bulk
-        source, name = self.sources.of_key(key.removeprefix(self.bulk_prefix))
-        notes: list[str] = []
-
-        def noted(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
-            for item in items:
-                if isinstance(item, SourceDocument):
-                    notes.extend(item.notes[: MOST_LISTED - len(notes)])
-                yield item
-
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "raw"  # a name of ours: a key may be longer than names of files
-            if not await self.files.fetch(key, path):
-                _log.info("raw_file_gone", key=key)
-                return UploadResult()
-            async with self.reading:  # files arrive concurrently; the parsing process reads one at a time
-                items = read_source(path, name=name, parsing=self.parsing, ocr=source.entry.recognised)
-                summary = await add(noted(items), source=source, writer=INBOX)
-        for failure in summary.failures:
-            _log.warning("raw_document_refused", origin=failure.origin, code=failure.code)
-        counts = {"documents": summary.documents, "enqueued": len(summary.enqueued_ids)}
-        _log.info("raw_file_received", key=key, source=source.name, refused=len(summary.failures), **counts)
-        return file_result(summary, summary.enqueued_ids[:MOST_LISTED], notes)

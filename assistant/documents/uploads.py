@@ -1,4 +1,4 @@
-"""Files that a knowledge owner uploads over the API: what is kept of them, and how they are read.
+"""Files that come over the API and the inbox: what is kept of them, how they are read, and read again.
 
 Of an upload that breaks off nothing is kept. When a file is stored whole, the worker reads it as one of the
 inbox, with its owner as the writer, and the result says what became of it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import tempfile
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -28,7 +28,7 @@ from assistant.documents.files import (
     read_source,
 )
 from assistant.documents.parsing_process import Parsing
-from assistant.documents.receive import AddDocuments, file_result, is_read_again, refused_file
+from assistant.documents.receive import AddDocuments, AddSummary, is_read_again
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.domain.clock import Clock
 from assistant.domain.documents import (
@@ -36,6 +36,7 @@ from assistant.domain.documents import (
     ORIGINAL_PART_BYTES,
     DocumentStatus,
     OriginalFile,
+    UploadRefusal,
     UploadResult,
 )
 from assistant.domain.errors import (
@@ -45,10 +46,15 @@ from assistant.domain.errors import (
     DocumentInvalidError,
     TooLargeError,
 )
+from assistant.domain.paths import folder_of
+from assistant.process.settings import PUSHED_PREFIX
+from assistant.stores.blobs import Blobs
 from assistant.stores.documents import KnowledgeStores
 from assistant.stores.ports import IngestionQueue
 from assistant.stores.uploads import PART_BYTES, StoredUploads, Upload
 
+INBOX = Writer("inbox")
+"""The writer of all files in the inbox. It has no labels, so it never makes a document readable to more."""
 MOST_TRIES = 5
 """After so many deliveries an upload that cannot be read gets a result that says so: 20 minutes here."""
 _VISIBLE_AFTER_S = 300.0
@@ -72,6 +78,111 @@ def checked_path(path: str, size_bytes: int) -> str:
     if size_bytes == 0:
         raise DocumentInvalidError(f"{path:.200}: the file is empty.")
     return "/".join(parts)
+
+
+def file_result(summary: AddSummary, ids: Sequence[str], notes: Sequence[str]) -> UploadResult:
+    """Return what became of a file, for its sender."""
+    refusals = [
+        UploadRefusal(origin=failure.origin, code=failure.code, reason=failure.reason)
+        for failure in summary.failures[:MOST_LISTED]
+    ]
+    return UploadResult(
+        added=summary.added,
+        changed=summary.changed,
+        unchanged=summary.unchanged,
+        withdrawn=summary.withdrawn,
+        waiting=sum(status.brought_by is not None for status in summary.withheld),
+        document_ids=tuple(ids),
+        refused=len(summary.failures),
+        refusals=tuple(refusals),
+        notes=tuple(notes),
+        words=summary.words,
+        words_changed=summary.words_changed,
+    )
+
+
+def refused_file(name: str, error: AssistantError) -> UploadResult:
+    """Return the result of a file that could not be read at all."""
+    refusal = UploadRefusal(origin=name, code=error.code, reason=error.message)
+    return UploadResult(refused=1, refusals=(refusal,))
+
+
+# The inbox
+
+
+def pushed_result(key: str, version: str, *, bulk_prefix: str = "") -> str | None:
+    """Return the key of what became of a file of the inbox, beside uploads; None for a file in no folder.
+
+    The folder is that of the pusher's tag, with the prefix of bulk loads, so that no pusher reads another's.
+    """
+    depth = 2 if bulk_prefix and key.startswith(bulk_prefix) else 1
+    *folders, _ = key.split("/")
+    if not version or len(folders) < depth:
+        return None
+    return f"{PUSHED_PREFIX}{'/'.join(folders[:depth])}/{version}/result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveRawFiles:
+    """Adds the documents in files that other systems put into the inbox.
+
+    Files whose key begins with ``bulk_prefix`` are added by ``add_bulk``, which uses a queue of its own.
+    """
+
+    files: Blobs
+    sources: KnowledgeSources
+    add: AddDocuments
+    add_bulk: AddDocuments
+    bulk_prefix: str
+    parsing: Parsing | None = None
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the parsing process reads a file."""
+
+    async def __call__(self, key: str, version: str = "") -> UploadResult:
+        """Add the documents of one file, and keep what became of ``version`` for whoever put it. Invalid
+        documents are logged by place and code, and stop no other.
+
+        The first folder of the key names the source. A document without an id of its own is named by the rest
+        of the key. The newest content of the key is read, which may be a later version's. Raises
+        SourceNeededError, DependencyError.
+        """
+        try:
+            result = await self._read(key)
+        except (TooLargeError, DocumentInvalidError) as error:
+            _log.warning("raw_file_refused", key=key, code=error.code, reason=error.message)
+            result = refused_file(key, error)
+        if place := pushed_result(key, version, bulk_prefix=self.bulk_prefix):
+            await self.files.put(place, result.model_dump_json().encode())
+        return result
+
+    async def _read(self, key: str) -> UploadResult:
+        bulk = folder_of(key, [self.bulk_prefix.rstrip("/")])
+        add = self.add if bulk is None else self.add_bulk
+        source, name = self.sources.of_key(key.removeprefix(self.bulk_prefix))
+        notes: list[str] = []
+
+        def noted(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
+            for item in items:
+                if isinstance(item, SourceDocument):
+                    notes.extend(item.notes[: MOST_LISTED - len(notes)])
+                yield item
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "raw"  # a name of ours: a key may be longer than names of files
+            if not await self.files.fetch(key, path):
+                _log.info("raw_file_gone", key=key)
+                return UploadResult()
+            async with self.reading:  # files arrive concurrently; the parsing process reads one at a time
+                items = read_source(path, name=name, parsing=self.parsing, ocr=source.entry.recognised)
+                summary = await add(noted(items), source=source, writer=INBOX)
+        for failure in summary.failures:
+            _log.warning("raw_document_refused", origin=failure.origin, code=failure.code)
+        counts = {"documents": summary.documents, "enqueued": len(summary.enqueued_ids)}
+        _log.info("raw_file_received", key=key, source=source.name, refused=len(summary.failures), **counts)
+        return file_result(summary, summary.enqueued_ids[:MOST_LISTED], notes)
+
+
+# Uploads
 
 
 @dataclass(frozen=True, slots=True)

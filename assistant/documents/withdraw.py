@@ -25,7 +25,8 @@ import structlog
 from opentelemetry import trace
 
 from assistant.documents.readable import PAGE, ReadableDocuments, pages_of
-from assistant.documents.sources import KnowledgeSource
+from assistant.documents.sources import FirstLoads, KnowledgeSource, Writer
+from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Clock
 from assistant.domain.documents import (
     DOCUMENT_SUBJECT,
@@ -36,12 +37,12 @@ from assistant.domain.documents import (
     WithdrawalReceipt,
     signed_text,
 )
-from assistant.domain.errors import ConflictError
+from assistant.domain.errors import ConflictError, ContentsChangedError, NotFoundError
 from assistant.domain.public import PublicModel
 from assistant.option import Place
 from assistant.stores.documents import KnowledgeStores, StoredDocuments
 from assistant.stores.events import StoredErasureKeys
-from assistant.stores.ports import IndexVersions, PassageIndex, WriteTurn
+from assistant.stores.ports import AccessRecords, IndexVersions, PassageIndex, WriteTurn
 from assistant.tenant.deployment import RECOVERY_DAYS, RETENTION, SNAPSHOT_DAYS
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.caches import FORGET_EVERY_S
@@ -51,7 +52,6 @@ RELEASE_NEEDED = "release_needed"
 """Failure code of a document that waits for a second person's release."""
 _NOTHING_LIVE = {"live_content_hash": None, "live_labels": None, "passage_count": 0, "token_count": 0}
 """The fields of a status whose document is not in the index."""
-_NOT_WITHDRAWN = tuple(state for state in DocumentState if state is not DocumentState.WITHDRAWN)
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
 
@@ -94,28 +94,27 @@ class WithdrawDocuments:
     async def contents_of(self, source: KnowledgeSource, *, labels: frozenset[str]) -> Mapping[str, str]:
         """Return id = content hash of every document of a source that a reader with these labels may know of,
         the withdrawn ones included: so a withdrawal that was interrupted leaves the contents as they are."""
-        readable, contents = (
-            ReadableDocuments(self._stores.documents, states=self._stores.states),
-            dict[str, str](),
-        )
-        for ids in source.id_ranges:
-            async for page in pages_of(self._stores.states, ids=ids):
-                for one in page:
-                    if await readable.is_open(one, labels=labels):
-                        contents[one.document_id] = one.content_hash
-        return contents
+        readable = ReadableDocuments(self._stores.documents, states=self._stores.states)
+        return {
+            status.document_id: status.content_hash
+            for ids in source.id_ranges
+            async for page in pages_of(self._stores.states, ids=ids)
+            for status in page
+            if await readable.is_open(status, labels=labels)
+        }
 
     async def not_withdrawn(self, contents: Mapping[str, str]) -> frozenset[str]:
         """Return the ids of the documents that still have these contents, and are not withdrawn."""
-        there, ids = set[str](), list(contents)
-        for start in range(0, len(ids), PAGE):
-            known = (await self._stores.states.get_many(ids[start : start + PAGE])).values()
-            there |= {
+        ids = list(contents)
+        return frozenset(
+            [
                 status.document_id
-                for status in known
-                if status.state in _NOT_WITHDRAWN and status.content_hash == contents[status.document_id]
-            }
-        return frozenset(there)
+                for start in range(0, len(ids), PAGE)
+                for status in (await self._stores.states.get_many(ids[start : start + PAGE])).values()
+                if status.state is not DocumentState.WITHDRAWN
+                and status.content_hash == contents[status.document_id]
+            ]
+        )
 
     async def all_of(self, contents: Mapping[str, str]) -> int:
         """Withdraw those of the documents that still have these contents; return how many were withdrawn now.
@@ -142,38 +141,124 @@ class Withheld:
     reason: str
 
 
-class WithholdDocuments:
-    """Withholds documents. On return nobody can read them, and the worker removes them from the index within
-    two seconds. Their text stays in the document store."""
+async def withhold(
+    documents: Iterable[Withheld], *, stores: KnowledgeStores, clock: Clock
+) -> list[DocumentStatus]:
+    """Withhold the documents and return their new statuses. Withdrawn documents are skipped.
 
-    def __init__(self, stores: KnowledgeStores, *, clock: Clock) -> None:
+    On return nobody can read them, and the worker removes them from the index within two seconds. Their text
+    stays in the document store.
+    """
+    now = clock.now()
+    statuses = [
+        _withheld(document, now)
+        for document in documents
+        if document.status.state is not DocumentState.WITHDRAWN
+    ]
+    if not statuses:
+        return []
+    await stores.states.put_many(statuses)
+    in_index = [status.document_id for status in statuses if status.live_content_hash is not None]
+    if in_index:
+        await stores.withdrawals.send_many(in_index)
+    for status in statuses:
+        _log.warning("document_withheld", document_id=status.document_id, code=status.failure_code)
+    return statuses
+
+
+def _withheld(withheld: Withheld, now: datetime) -> DocumentStatus:
+    status = withheld.status
+    # The new time invalidates what the worker has begun with the content that it received before.
+    update: dict[str, object] = {"received_at": now, "updated_at": now}
+    update |= {"failure_code": withheld.code, "failure_reason": withheld.reason}
+    if status.state is DocumentState.WITHHELD and status.live_content_hash is None:
+        update["live_content_hash"] = None  # it is removed already
+    return _hidden(status, DocumentState.WITHHELD, update)
+
+
+# Releases
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSummary:
+    """The result of a release."""
+
+    released: tuple[str, ...]
+    """Ids of the documents that the worker indexes now."""
+    waiting: tuple[str, ...]
+    """Ids of those that the person brought: another person releases them."""
+
+
+class ReleaseDocuments:
+    """The use case behind ``POST /v1/documents/release``.
+
+    What waited for a second person answers once the worker has indexed it. A release is recorded before it
+    takes effect.
+    """
+
+    def __init__(self, stores: KnowledgeStores, *, clock: Clock, accesses: AccessRecords) -> None:
         self._stores = stores
         self._clock = clock
+        self._accesses = accesses
+        self._readable = ReadableDocuments(stores.documents, states=stores.states)
 
-    async def __call__(self, documents: Iterable[Withheld]) -> list[DocumentStatus]:
-        """Withhold the documents and return their new statuses. Withdrawn documents are skipped."""
-        withdrawn = DocumentState.WITHDRAWN
-        statuses = [
-            self._withheld(document) for document in documents if document.status.state is not withdrawn
-        ]
+    async def __call__(
+        self, source: KnowledgeSource, *, by: Writer, contents: Mapping[str, str]
+    ) -> ReleaseSummary:
+        """Release documents of a source in the contents that the person looked at: id = content hash.
+
+        Raises NotFoundError for one that the person may not know of, ContentsChangedError for one that has
+        another content now, or waits no more. Then nothing is released.
+        """
+        known = await self._stores.states.get_many([*contents])
+        changed: list[str] = []
+        for document_id, content_hash in contents.items():
+            status = known.get(document_id)
+            if status is None or not await self._readable.is_open(status, labels=by.labels):
+                raise NotFoundError(f"There is no document {document_id} of {source.name}.")
+            if (status.failure_code, status.content_hash) != (RELEASE_NEEDED, content_hash):
+                changed.append(document_id)
+        if changed:
+            raise ContentsChangedError(
+                f"{changed[0]} has another content now, or waits no more ({len(changed)} of {len(contents)} "
+                "documents). Nothing is released. Read what waits, and decide again."
+            )
+        waiting = tuple(name for name, status in known.items() if status.brought_by == by.name)
+        others = [status for status in known.values() if status.brought_by != by.name]
+        return ReleaseSummary(tuple(await self._release(source, others, by)), waiting)
+
+    async def _release(
+        self, source: KnowledgeSource, statuses: Sequence[DocumentStatus], by: Writer
+    ) -> Sequence[str]:
         if not statuses:
-            return []
-        await self._stores.states.put_many(statuses)
-        in_index = [status.document_id for status in statuses if status.live_content_hash is not None]
-        if in_index:
-            await self._stores.withdrawals.send_many(in_index)
-        for status in statuses:
-            _log.warning("document_withheld", document_id=status.document_id, code=status.failure_code)
-        return statuses
+            return ()
+        now = self._clock.now()
+        entry = AccessEntry(
+            at=now,
+            agent=by.name,
+            kind="release",
+            subject_id=source.name,
+            documents=tuple(status.document_id for status in statuses),
+            contents=tuple(status.content_hash for status in statuses),
+        )
+        await self._accesses.record_access(entry)
+        is_first = await FirstLoads(self._stores.states).is_first(source)
+        update: dict[str, object] = {
+            "state": DocumentState.RECEIVED,
+            "updated_at": now,
+            "first_load": is_first,
+        }
+        update |= dict.fromkeys(
+            ("brought_by", "failure_code", "failure_reason", "live_content_hash", "live_labels")
+        )
+        written = await self._stores.states.advance_many(
+            [status.model_copy(update=update) for status in statuses]
+        )
+        await self._stores.queue.send_many(sorted(written))
+        return sorted(written)
 
-    def _withheld(self, withheld: Withheld) -> DocumentStatus:
-        status, now = withheld.status, self._clock.now()
-        # The new time invalidates what the worker has begun with the content that it received before.
-        update: dict[str, object] = {"received_at": now, "updated_at": now}
-        update |= {"failure_code": withheld.code, "failure_reason": withheld.reason}
-        if status.state is DocumentState.WITHHELD and status.live_content_hash is None:
-            update["live_content_hash"] = None  # it is removed already
-        return _hidden(status, DocumentState.WITHHELD, update)
+
+# What the worker does
 
 
 async def remove_documents(

@@ -34,11 +34,16 @@ from assistant.documents.files import (
     refuse_duplicate_keys,
 )
 from assistant.documents.readable import ListDocuments, ReadableDocument, ReadableDocuments
-from assistant.documents.receive import ReleaseDocuments
 from assistant.documents.shared_links import LINK_LIFETIME_S, LINK_PAGE, refused_link, tenant_of_link
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.documents.uploads import BeginReadingAgain
-from assistant.documents.withdraw import RELEASE_NEEDED, WithdrawDocuments, Withheld, WithholdDocuments
+from assistant.documents.withdraw import (
+    RELEASE_NEEDED,
+    ReleaseDocuments,
+    WithdrawDocuments,
+    Withheld,
+    withhold,
+)
 from assistant.domain import errors
 from assistant.domain.audit import AccessEntry, AccessQuery
 from assistant.domain.documents import (
@@ -233,8 +238,8 @@ async def withhold_document(
     """
     async with _stores_within():
         status = await document_of(tenant, caller, document_id)
-        withhold = WithholdDocuments(tenant.knowledge, clock=tenant.answering.clock)
-        await withhold([Withheld(status, "withheld", asked.reason)])
+        withheld = Withheld(status, "withheld", asked.reason)
+        await withhold([withheld], stores=tenant.knowledge, clock=tenant.answering.clock)
         return await document_of(tenant, caller, document_id)
 
 

@@ -68,8 +68,7 @@ if TYPE_CHECKING:
 
     from assistant.answer.services import AnswerWriter, LiveData
     from assistant.documents.parsing_process import Parsing
-    from assistant.documents.receive import ReceiveRawFiles
-    from assistant.documents.uploads import ReceiveUpload
+    from assistant.documents.uploads import ReceiveRawFiles, ReceiveUpload
     from assistant.documents.work import TenantIngestion
     from assistant.documents.worker import DelayedQueue, PostponingBatches
     from assistant.domain.documents import ReceiptSignature
@@ -510,8 +509,7 @@ class LinkSecret:
 
 @asynccontextmanager
 async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receiving]:
-    from assistant.documents.receive import ReceiveRawFiles
-    from assistant.documents.uploads import ReceiveUpload
+    from assistant.documents.uploads import ReceiveRawFiles, ReceiveUpload
     from assistant.stores.s3 import S3Blobs
     from assistant.stores.uploads import LARGEST_RAW_FILE_BYTES
 

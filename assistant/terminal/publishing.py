@@ -25,7 +25,7 @@ from typing import Any, Literal, cast
 import boto3
 
 from assistant.documents.files import files_of, skipped_files
-from assistant.documents.receive import pushed_result
+from assistant.documents.uploads import pushed_result
 from assistant.domain.documents import UploadRefusal, UploadResult
 from assistant.domain.errors import ConfigurationError, DeploymentError, DocumentInvalidError
 from assistant.process.settings import ModelServerSettings

@@ -14,28 +14,7 @@ from functools import lru_cache
 
 from turbohtml import Document, Element, Node, SelectorSyntaxError, Text, parse
 
-from assistant.documents.page import (
-    BESIDE_WORDS,
-    Block,
-    Cell,
-    Heading,
-    Item,
-    List,
-    Loss,
-    OlderText,
-    Page,
-    Paragraph,
-    Run,
-    Runs,
-    Shift,
-    all_runs,
-    banner_of,
-    counted,
-    linear,
-    plain,
-    text_of,
-    trimmed,
-)
+from assistant.documents import page as model
 from assistant.documents.parsing.render import table_blocks
 from assistant.domain.errors import DocumentInvalidError
 
@@ -59,7 +38,7 @@ _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 _HEADED = ", ".join(("summary", *_HEADINGS))
 _STRUCK = frozenset(["del", "s", "strike"])
 _DECORATIONS = frozenset(["text-decoration", "text-decoration-line"])
-_SHIFTS = {"sup": Shift.RAISED, "super": Shift.RAISED, "sub": Shift.LOWERED}
+_SHIFTS = {"sup": model.Shift.RAISED, "super": model.Shift.RAISED, "sub": model.Shift.LOWERED}
 """Shift of a text, by tag or by the value of ``vertical-align``."""
 _CONTROLS = "button, summary, [role=button], [role=tab], [data-toggle], [data-bs-toggle]"
 _CONTROLLED = ("aria-controls", "data-target", "data-bs-target", "href")
@@ -81,12 +60,12 @@ _INLINE = re.compile(
 """Elements that do not separate words."""
 _OLDER = "blockquote[type=cite], .gmail_quote, .yahoo_quoted, .protonmail_quote"
 """What programs for e-mail write around an older mail."""
-_PLAIN = Run("")
+_PLAIN = model.Run("")
 _WIDEST_SPAN = 1000
 _SPACES = re.compile(r"\s+")
 
 
-def read_html(content: str, *, is_whole: bool = True) -> Page:
+def read_html(content: str, *, is_whole: bool = True) -> model.Page:
     """Return the main content of a whole page; of a part of one, all of it.
 
     Raises DocumentInvalidError for elements nested deeper than DEEPEST_NESTING.
@@ -96,7 +75,7 @@ def read_html(content: str, *, is_whole: bool = True) -> Page:
         raise DocumentInvalidError(f"HTML elements are nested deeper than {DEEPEST_NESTING}.")
     body = page.find("body")
     if body is None:
-        return Page(())
+        return model.Page(())
     declared = _declared_in_sheets(page)
     body.remove(_UNSEEN)
     words = _word_count(body)
@@ -107,7 +86,7 @@ def read_html(content: str, *, is_whole: bool = True) -> Page:
     banner = walker.banner(element for element in margins if element.closest("article, section") is None)
     root.remove(_REPEATED if root is not body or not is_whole else f"{_REPEATED}, {_MARGINS}, aside")
     beside = words - _word_count(root) - len(banner.split())
-    losses = (Loss(BESIDE_WORDS, words=beside),) if beside > 0 else ()
+    losses = (model.Loss(model.BESIDE_WORDS, words=beside),) if beside > 0 else ()
     return walker.page(root, losses, banner)
 
 
@@ -160,24 +139,24 @@ class _Walker:
             words = " ".join(control.text.split()) if is_alone else ""
             self._panels[panel] = words or self._panels.get(panel, "")
             self._named |= {control} if words else set()
-        self._losses: tuple[Loss, ...] = ()
+        self._losses: tuple[model.Loss, ...] = ()
         self._older = frozenset(page.select(_OLDER))
         self._style = _PLAIN
         self._depth = 0
-        self._blocks: list[Block] = []
-        self._runs: list[Run] = []
-        self._terms: list[Paragraph] = []
+        self._blocks: list[model.Block] = []
+        self._runs: list[model.Run] = []
+        self._terms: list[model.Paragraph] = []
         """Paragraphs that may be terms of the definition that follows."""
 
-    def page(self, element: Element, losses: tuple[Loss, ...], banner: str) -> Page:
+    def page(self, element: Element, losses: tuple[model.Loss, ...], banner: str) -> model.Page:
         """Return the page of its main element. ``losses``: what is beside it."""
-        return Page(self._inside(*element), banner=banner, losses=(*losses, *self._losses))
+        return model.Page(self._inside(*element), banner=banner, losses=(*losses, *self._losses))
 
     def banner(self, margins: Iterable[Element]) -> str:
         """Return what headers and footers that lead nowhere say in one line."""
         stamps = (self._strings(each) for each in margins if each.select_one(_WORKING) is None)
-        texts = (text_of(run for run in runs if run.is_in_force) for runs in stamps)
-        return banner_of(dict.fromkeys(" ".join(text.split()) for text in texts if text.strip()))[0]
+        texts = (model.text_of(run for run in runs if run.is_in_force) for runs in stamps)
+        return model.banner_of(dict.fromkeys(" ".join(text.split()) for text in texts if text.strip()))[0]
 
     def _opened(self, page: Document) -> Iterator[tuple[Element, Element]]:
         """Yield each control with each panel that it names, or that has its place below a row of controls: so
@@ -204,10 +183,10 @@ class _Walker:
 
     def _flush(self) -> None:
         """End the paragraph of the collected runs."""
-        runs = trimmed(self._runs)
+        runs = model.trimmed(self._runs)
         self._runs = []
         if runs:
-            self._blocks.append(Paragraph(runs))
+            self._blocks.append(model.Paragraph(runs))
 
     def _take(self, node: Node) -> None:
         if isinstance(node, Text):
@@ -220,24 +199,24 @@ class _Walker:
     def _show(self, text: str) -> None:
         self._runs.append(replace(self._style, text=text))
 
-    def _styled(self, node: Element) -> Run:
+    def _styled(self, node: Element) -> model.Run:
         """Return how the text in an element is marked, as an empty run."""
         style = self._own(node)
         if style.is_hidden and (node in self._panels or _follows_control(node)):
             style = replace(style, is_hidden=False)
         return self._style if style == _PLAIN else style.inside(self._style)
 
-    def _own(self, node: Element) -> Run:
+    def _own(self, node: Element) -> model.Run:
         link = (node.attr("href") or "") if node.tag == "a" else ""
         is_hidden = node.attr("hidden") is not None or (node.tag == "dialog" and node.attr("open") is None)
-        shift, is_struck = _SHIFTS.get(node.tag, Shift.NONE), node.tag in _STRUCK
+        shift, is_struck = _SHIFTS.get(node.tag, model.Shift.NONE), node.tag in _STRUCK
         if css := self._css(node):
             shift = _SHIFTS.get(css.get("vertical-align", ""), shift)
             is_struck |= any("line-through" in value for name, value in css.items() if name in _DECORATIONS)
             is_hidden |= css.get("display") == "none" or _ZERO.fullmatch(css.get("opacity", "")) is not None
             if css.get("visibility") == "hidden" or _ZERO.fullmatch(css.get("font-size", "")):
                 is_hidden |= node.select_one(_SHOWING) is None
-        return Run("", shift, is_struck, is_hidden, link)
+        return model.Run("", shift, is_struck, is_hidden, link)
 
     def _css(self, node: Element) -> Mapping[str, str]:
         declarations = self._declared.get(node, "") + (node.attr("style") or "")
@@ -246,19 +225,19 @@ class _Walker:
     def _take_element(self, node: Element, tag: str) -> None:
         if name := self._panels.get(node):
             self._flush()
-            self._blocks.append(Heading(_PANEL_HEADING, (replace(self._style, text=name),)))
+            self._blocks.append(model.Heading(_PANEL_HEADING, (replace(self._style, text=name),)))
         if tag == "br":
             self._show("\n")
         elif self._controls and node in self._controls:
             self._control(node)
         elif self._older and node in self._older:
             self._flush()
-            self._blocks.append(OlderText(self._inside(*node)))
+            self._blocks.append(model.OlderText(self._inside(*node)))
         elif tag in _HEADINGS or node.attr("role") == "heading":
             self._heading(node, _HEADINGS.get(tag) or min(6, max(1, _number(node.attr("aria-level"), 2))))
         elif tag == "pre":
             self._flush()
-            self._blocks.append(Paragraph((replace(self._style, text=node.text),)))
+            self._blocks.append(model.Paragraph((replace(self._style, text=node.text),)))
         elif tag == "table" and not _is_layout(node):
             self._table(node)
         elif tag == "math":
@@ -277,9 +256,9 @@ class _Walker:
             self._flush()
         else:
             is_inline = _INLINE.fullmatch(tag) is not None
-            self._runs += [] if is_inline else [Run(" ")]
+            self._runs += [] if is_inline else [model.Run(" ")]
             self._walk(node)
-            self._runs += [] if is_inline else [Run(" ")]
+            self._runs += [] if is_inline else [model.Run(" ")]
 
     def _walk(self, node: Element) -> None:
         """Add what is in an element. Parts of a tile are apart: "<div><b>$5</b><span>a day</span></div>"."""
@@ -288,14 +267,14 @@ class _Walker:
         for child in node:
             if is_tile and isinstance(child, Element):
                 tags, last = {child.tag, last}, child.tag
-                self._runs += [Run(" ")] if len(tags - _SHIFTS.keys()) == 2 else []
+                self._runs += [model.Run(" ")] if len(tags - _SHIFTS.keys()) == 2 else []
             self._take(child)
 
     def _heading(self, node: Element, level: int) -> None:
         self._flush()
         runs = self._strings(node)
         if runs:
-            self._blocks.append(Heading(level, runs))
+            self._blocks.append(model.Heading(level, runs))
 
     def _control(self, node: Element) -> None:
         """Add what a control says: as a heading where it opens the panel after it."""
@@ -319,7 +298,9 @@ class _Walker:
         """Return what a picture or a field of a form shows."""
         kind = (node.attr("type") or "text").lower()
         if tag == "img":
-            self._losses = (Loss("pictures without text"),) if node.attr("alt") is None else self._losses
+            self._losses = (
+                (model.Loss("pictures without text"),) if node.attr("alt") is None else self._losses
+            )
             return " ".join((node.attr("alt") or "").split())
         if tag == "select":
             options = node.select("option[selected]") or node.select("option")
@@ -341,7 +322,7 @@ class _Walker:
         if counting:
             kind = "i" if counting[2].lower() == "roman" else "a"
             kind = kind.upper() if counting[1].lower() == "upper" else kind
-        made: list[Item] = []
+        made: list[model.Item] = []
         end = node.attr("data-end") or "."  # written by the reader of Markdown
         for child in node:
             if not isinstance(child, Element) or child.tag != "li":  # it belongs to the item before
@@ -349,24 +330,24 @@ class _Walker:
                 if made and inner:
                     made[-1] = replace(made[-1], blocks=(*made[-1].blocks, *inner))
                 elif inner:
-                    made.append(Item("", inner))
+                    made.append(model.Item("", inner))
                 continue
             number = _number(child.attr("value"), number)
-            marker = f"{counted(number, child.attr('type') or kind)}{end}" if is_ordered else "-"
+            marker = f"{model.counted(number, child.attr('type') or kind)}{end}" if is_ordered else "-"
             if blocks := self._read_styled(child):
-                made.append(Item(marker, blocks))
+                made.append(model.Item(marker, blocks))
             number += -1 if is_reversed else 1
         if made:
-            self._blocks.append(List(tuple(made), is_ordered=is_ordered))
+            self._blocks.append(model.List(tuple(made), is_ordered=is_ordered))
 
-    def _read_styled(self, node: Element) -> tuple[Block, ...]:
+    def _read_styled(self, node: Element) -> tuple[model.Block, ...]:
         """Return the blocks in an element, by its own style too."""
         outer, self._style = self._style, self._styled(node)
         blocks = self._inside(*node)
         self._style = outer
         return blocks
 
-    def _inside(self, *nodes: Node) -> tuple[Block, ...]:
+    def _inside(self, *nodes: Node) -> tuple[model.Block, ...]:
         """Return the blocks of nodes, apart from what is around them."""
         outer = self._blocks, self._runs
         self._blocks, self._runs = [], []
@@ -386,19 +367,21 @@ class _Walker:
         self._flush()
         blocks = self._inside(*node)
         if node.tag == "dt":
-            terms = (block for block in blocks if isinstance(block, Paragraph))
+            terms = (block for block in blocks if isinstance(block, model.Paragraph))
             self._terms += (term for term in terms if all(run.is_in_force for run in term.runs))
             self._blocks += blocks
             return
         names: list[str] = []
         while self._terms and self._blocks and self._blocks[-1] is self._terms[-1]:
             del self._blocks[-1]
-            names.insert(0, text_of(self._terms.pop().runs).rstrip(":"))
-        self._blocks += (List((Item(f"{', '.join(names)}:", blocks),)),) if names and blocks else blocks
+            names.insert(0, model.text_of(self._terms.pop().runs).rstrip(":"))
+        self._blocks += (
+            (model.List((model.Item(f"{', '.join(names)}:", blocks),)),) if names and blocks else blocks
+        )
 
     def _table(self, table: Element) -> None:
         self._flush()
-        rows: list[tuple[Cell, ...]] = []
+        rows: list[tuple[model.Cell, ...]] = []
         labels: list[str] = []
         header_rows, is_header = 0, True  # those at the top: of a thead, empty below a header, or all of th
         for row in table.select("tr"):
@@ -419,22 +402,22 @@ class _Walker:
             labels = labels if any(labels) else [cell.attr("data-label") or "" for cell in cells]
             self._style = outer
         if any(labels) and not header_rows:
-            rows.insert(0, tuple(Cell((Paragraph(plain(label)),)) for label in labels))
+            rows.insert(0, tuple(model.Cell((model.Paragraph(model.plain(label)),)) for label in labels))
             header_rows = 1
         for caption in table.select("caption")[:1]:
-            self._blocks.append(Paragraph(self._strings(caption)))
+            self._blocks.append(model.Paragraph(self._strings(caption)))
         self._blocks += table_blocks(rows, header_rows=header_rows)
 
-    def _cell(self, cell: Element) -> Cell:
+    def _cell(self, cell: Element) -> model.Cell:
         rows, columns = (
             max(1, min(_number(cell.attr(name), 1), _WIDEST_SPAN)) for name in ("rowspan", "colspan")
         )
-        return Cell(self._read_styled(cell), rows, columns)
+        return model.Cell(self._read_styled(cell), rows, columns)
 
-    def _strings(self, element: Element) -> Runs:
+    def _strings(self, element: Element) -> model.Runs:
         """Return the text of a heading, caption or term as runs, with a space between its blocks."""
-        paragraphs = all_runs(self._read_styled(element))
-        return trimmed(run for runs in paragraphs for run in (Run(" "), *runs))
+        paragraphs = model.all_runs(self._read_styled(element))
+        return model.trimmed(run for runs in paragraphs for run in (model.Run(" "), *runs))
 
 
 def _panels_of(control: Element) -> set[str]:
@@ -458,7 +441,7 @@ def _formula(node: Element) -> str:
     children = [child for child in node if isinstance(child, Element)]
     if children:
         found = [(child.tag, text) for child in children if (text := _formula(child))]
-        line = linear(node.tag, [text for _, text in found], [tag for tag, _ in found])
+        line = model.linear(node.tag, [text for _, text in found], [tag for tag, _ in found])
         return f"({line})" if node.tag == "mfenced" else line
     text = " ".join(node.text.split())
     is_sign = node.tag == "mo" and len(text) == 1 and text not in "()[]{}|,!\u2061\u2062"

@@ -13,27 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from assistant.documents.page import (
-    OLDER_WORDS,
-    Block,
-    Cell,
-    Figure,
-    Heading,
-    Item,
-    List,
-    Loss,
-    Note,
-    OlderText,
-    Page,
-    Paragraph,
-    Place,
-    Run,
-    Runs,
-    Shift,
-    Table,
-    all_runs,
-    text_of,
-)
+from assistant.documents import page as model
 from assistant.documents.parsing.text import LINK_END, TextBuilder, link_begin, unmarked
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
@@ -53,11 +33,11 @@ _LONGEST_UNIT = 3
 @dataclass(frozen=True, slots=True)
 class Rendered:
     parsed: ParsedDocument
-    losses: tuple[Loss, ...]
+    losses: tuple[model.Loss, ...]
     """What the page says that is not in the text, by kind in the order of its first place."""
 
 
-def render(page: Page) -> Rendered:
+def render(page: model.Page) -> Rendered:
     """Return the page's text and what it leaves out. Raises DocumentInvalidError for a table of too many
     cells."""
     renderer = _Renderer(_note_marks(page.blocks))
@@ -77,7 +57,7 @@ class _Renderer:
         self.builder = TextBuilder()
         self._note_marks = note_marks
         self._lost: Counter[tuple[str, str]] = Counter()
-        self._place: Place | None = None
+        self._place: model.Place | None = None
         self._depth = 0
         """How many lists and tables are around the block."""
         self._marker = ""
@@ -85,30 +65,30 @@ class _Renderer:
         self._kind: UnitKind | None = None
         """Kind of the items of the list around; None outside of lists."""
 
-    def losses(self) -> tuple[Loss, ...]:
-        return tuple(Loss(what, where, words) for (what, where), words in self._lost.items())
+    def losses(self) -> tuple[model.Loss, ...]:
+        return tuple(model.Loss(what, where, words) for (what, where), words in self._lost.items())
 
-    def blocks(self, blocks: Iterable[Block]) -> None:
+    def blocks(self, blocks: Iterable[model.Block]) -> None:
         for block in blocks:
             self._block(block)
 
-    def _block(self, block: Block) -> None:
+    def _block(self, block: model.Block) -> None:
         if block.place is not None:
             self._enter(block.place)
         match block:
-            case Heading():
+            case model.Heading():
                 self.builder.heading(block.level, self._text(block.runs))
-            case Paragraph(is_plain=True):
+            case model.Paragraph(is_plain=True):
                 self.builder.plain_block(unmarked(self._text(block.runs)))
-            case List():
+            case model.List():
                 self._list(block)
-            case Table():
+            case model.Table():
                 self._table(block)
             case _:
                 for text in self._lines(block):
                     self._paragraph(text)
 
-    def _enter(self, place: Place) -> None:
+    def _enter(self, place: model.Place) -> None:
         if place.kind == "page" and (self._place is None or self._place.number != place.number):
             self.builder.page(place.number)
         self._place = place
@@ -130,7 +110,7 @@ class _Renderer:
         else:  # a further paragraph of the item
             self.builder.item_or_row(text.strip(), kind=UnitKind.SENTENCE, depth=self._depth + 1)
 
-    def _list(self, block: List) -> None:
+    def _list(self, block: model.List) -> None:
         outer = self._kind, self._marker
         self._depth += 1
         for item in block.items:
@@ -145,13 +125,13 @@ class _Renderer:
         if self._kind is None:
             self.builder.gap()
 
-    def _caption(self, block: Figure) -> str:
+    def _caption(self, block: model.Figure) -> str:
         text = self._text(block.caption)
         if not unmarked(text).strip():
             self._lost[f"{block.kind}s without text", str(self._place or "")] += 0
         return text
 
-    def _table(self, block: Table) -> None:
+    def _table(self, block: model.Table) -> None:
         grid = grid_of(block.rows)
         width = max(map(len, grid), default=0)
         texts = {id(cell): self._in_a_line(cell.blocks) for row in block.rows for cell in row}
@@ -172,7 +152,7 @@ class _Renderer:
 
     # Text
 
-    def _in_a_line(self, blocks: Iterable[Block]) -> str:
+    def _in_a_line(self, blocks: Iterable[model.Block]) -> str:
         """Return the text of a cell, note or definition, with marks of links. What a reader sees on lines of
         their own is separated by commas, where no other sign ends it."""
         parts: list[str] = []
@@ -185,29 +165,29 @@ class _Renderer:
             line = f"{line}{separator}{text}" if line else text
         return line
 
-    def _lines(self, block: Block) -> list[str]:
+    def _lines(self, block: model.Block) -> list[str]:
         match block:
-            case Heading() | Paragraph():
+            case model.Heading() | model.Paragraph():
                 return [self._text(block.runs)]
-            case Figure():
+            case model.Figure():
                 return [self._caption(block)]
-            case List():
+            case model.List():
                 return [
                     f"{_shown_marker(item)} {text}".lstrip()
                     for item in block.items
                     if (text := self._in_a_line(item.blocks))
                 ]
-            case Table():
+            case model.Table():
                 rows = (filter(None, (self._in_a_line(cell.blocks) for cell in row)) for row in block.rows)
                 return ["; ".join(row) for row in rows]
-            case Note():
+            case model.Note():
                 text = self._in_a_line(block.blocks)
                 return [f"[{block.mark}] {text}" if block.mark and text else text]
-            case OlderText():
-                self._lose(OLDER_WORDS, " ".join(map(text_of, all_runs(block.blocks))))
+            case model.OlderText():
+                self._lose(model.OLDER_WORDS, " ".join(map(model.text_of, model.all_runs(block.blocks))))
                 return []
 
-    def _text(self, runs: Runs) -> str:
+    def _text(self, runs: model.Runs) -> str:
         """Return what is in force of the runs, with marks around the words of links."""
         text, at_gap = "", False
         for place, run in enumerate(runs):
@@ -225,21 +205,21 @@ class _Renderer:
             text += f"{link_begin(run.link)}{shown}{LINK_END}" if is_link else shown
         return text
 
-    def _shifted(self, run: Run, *, before: str, after: Runs) -> str:
+    def _shifted(self, run: model.Run, *, before: str, after: model.Runs) -> str:
         """Return a raised or lowered text so that no number becomes part of another."""
         shown = run.text.strip()
         if not shown:
             return run.text
-        apart = " " if _touch(shown, text_of(after)) else ""
+        apart = " " if _touch(shown, model.text_of(after)) else ""
         last, words = before[-1:], before[-_LONGEST_TOKEN:].split()
         token = words[-1] if words and not last.isspace() else ""
-        if run.shift is Shift.LOWERED:
-            apart = " " if shown[-1].isdigit() and text_of(after)[:1].isdigit() else ""
+        if run.shift is model.Shift.LOWERED:
+            apart = " " if shown[-1].isdigit() and model.text_of(after)[:1].isdigit() else ""
             return ("_" if last.isdigit() and shown[0].isdigit() else "") + shown + apart
         is_number = any(char.isdigit() for char in shown)
         is_note = shown in self._note_marks and not (shown in ("2", "3") and _LENGTH.search(before))
         is_mark = run.is_note_mark or run.link.startswith("#") or is_note or shown[0] == "["
-        if not is_mark and not token and shown[0].isdigit() and _ELEMENT.match(text_of(after)):
+        if not is_mark and not token and shown[0].isdigit() and _ELEMENT.match(model.text_of(after)):
             return f"^{shown}"
         if not is_mark and is_number:
             is_amount = token.endswith("%") or any(unicodedata.category(char) == "Sc" for char in token)
@@ -257,21 +237,21 @@ def _touch(before: str, after: str) -> bool:
     return before[-1:].isalnum() and after[:1].isalnum()
 
 
-def _shown_marker(item: Item) -> str:
+def _shown_marker(item: model.Item) -> str:
     """Return the marker, unless it is only the sign of a bullet."""
     return item.marker if any(map(str.isalnum, item.marker)) else ""
 
 
-def _note_marks(blocks: Iterable[Block]) -> frozenset[str]:
+def _note_marks(blocks: Iterable[model.Block]) -> frozenset[str]:
     """Return the marks of the page's notes: of those that are ones, and in paragraphs that begin raised."""
     marks = set[str]()
     for block in blocks:
-        if isinstance(block, Note) and block.mark:
+        if isinstance(block, model.Note) and block.mark:
             marks.add(block.mark)
-        elif isinstance(block, Paragraph) and block.runs and block.runs[0].shift is Shift.RAISED:
-            runs = pairwise((Run(" "), *block.runs))
+        elif isinstance(block, model.Paragraph) and block.runs and block.runs[0].shift is model.Shift.RAISED:
+            runs = pairwise((model.Run(" "), *block.runs))
             marks |= {run.text.strip() for before, run in runs if run.shift and before.text[-1:].isspace()}
-        elif isinstance(block, List):
+        elif isinstance(block, model.List):
             marks |= _note_marks(inner for item in block.items for inner in item.blocks)
     return frozenset(marks)
 
@@ -279,13 +259,13 @@ def _note_marks(blocks: Iterable[Block]) -> frozenset[str]:
 # Tables
 
 
-_Grid = Sequence[Sequence[Cell | None]]
+_Grid = Sequence[Sequence[model.Cell | None]]
 """Row by row, the cell that covers each place."""
 
 
-def grid_of(rows: Sequence[Sequence[Cell]]) -> _Grid:
+def grid_of(rows: Sequence[Sequence[model.Cell]]) -> _Grid:
     """Return the grid of a table. Raises DocumentInvalidError for one of more than MOST_CELLS cells."""
-    grid: list[dict[int, Cell]] = [{} for _ in rows]
+    grid: list[dict[int, model.Cell]] = [{} for _ in rows]
     cells = 0
     for number, row in enumerate(rows):
         column = 0
@@ -311,7 +291,9 @@ def _joined_names(header: _Grid, texts: dict[int, str], width: int) -> list[str]
     ]
 
 
-def _row_texts(row: Sequence[Cell | None], texts: dict[int, str], width: int, *, is_named: bool) -> list[str]:
+def _row_texts(
+    row: Sequence[model.Cell | None], texts: dict[int, str], width: int, *, is_named: bool
+) -> list[str]:
     """Return the texts of a row: of a cell across columns under each of their names, once where they have
     none. One cell across all columns stands alone: it is a title between rows."""
     if width > 1 and len(row) == width and len({id(cell) for cell in row}) == 1 and row[0] is not None:
@@ -330,7 +312,7 @@ _LABEL = re.compile("[:\u2610-\u2612]\\s*$|^[\u2610-\u2612]")
 """A text with a value beside it, or with a check box."""
 
 
-def table_blocks(rows: Iterable[Sequence[Cell]], *, header_rows: int = 0) -> list[Block]:
+def table_blocks(rows: Iterable[Sequence[model.Cell]], *, header_rows: int = 0) -> list[model.Block]:
     """Return a table with the rows that name its columns; ``header_rows`` 0: the file names none.
 
     A cell across all columns above it is a text of its own. A table without names that contains tables, or
@@ -342,7 +324,7 @@ def table_blocks(rows: Iterable[Sequence[Cell]], *, header_rows: int = 0) -> lis
     is_placing = header_rows < 1 and all(sum(map(_has_text, row)) < 2 for row in rows)
     if is_placing:
         return [block for cell in cells for block in cell.blocks]
-    blocks: list[Block] = []
+    blocks: list[model.Block] = []
     while (
         width > 1 and len(rows) > 1 and [cell.columns for cell in rows[0]] == [width] and rows[0][0].rows == 1
     ):
@@ -350,19 +332,21 @@ def table_blocks(rows: Iterable[Sequence[Cell]], *, header_rows: int = 0) -> lis
         header_rows -= 1
     below = [block for row in rows for cell in row for block in cell.blocks]
     named = _named_rows(rows, header_rows) if below else 0
-    is_layout = not named and any(isinstance(block, Table) for block in below)
-    return [*blocks, *(below if is_layout or not below else [Table(tuple(rows), named)])]
+    is_layout = not named and any(isinstance(block, model.Table) for block in below)
+    return [*blocks, *(below if is_layout or not below else [model.Table(tuple(rows), named)])]
 
 
-def _has_text(cell: Cell) -> bool:
-    return any(text_of(runs).strip() for runs in all_runs(cell.blocks))
+def _has_text(cell: model.Cell) -> bool:
+    return any(model.text_of(runs).strip() for runs in model.all_runs(cell.blocks))
 
 
-def _named_rows(rows: Sequence[Sequence[Cell]], declared: int) -> int:
+def _named_rows(rows: Sequence[Sequence[model.Cell]], declared: int) -> int:
     """Return how many first rows name the columns: those that the file declares, with what their cells span;
     else those that the first cells span, judged by ``is_header``. A row of names of parts is one of them."""
     grid = grid_of(rows)
-    texts = {id(cell): " ".join(map(text_of, all_runs(cell.blocks))) for row in rows for cell in row}
+    texts = {
+        id(cell): " ".join(map(model.text_of, model.all_runs(cell.blocks))) for row in rows for cell in row
+    }
     lines = [["" if cell is None else texts[id(cell)] for cell in row] for row in grid]
     first = rows[: max(declared, 1)]
     depth = max((at + cell.rows for at, row in enumerate(first) for cell in row), default=0)
@@ -382,7 +366,7 @@ def _named_rows(rows: Sequence[Sequence[Cell]], declared: int) -> int:
     return depth if is_header([names, *others], may_have_digits=is_divided) else 0
 
 
-def _has_parts(first: Sequence[Cell | None], second: Sequence[str]) -> bool:
+def _has_parts(first: Sequence[model.Cell | None], second: Sequence[str]) -> bool:
     """Return whether the second row names parts: below names across columns only, and without digits."""
     wide = [cell is not None and cell.columns > 1 for cell in first]
     are_parts = all(

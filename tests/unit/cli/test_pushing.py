@@ -13,7 +13,7 @@ from botocore.client import BaseClient
 from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
-from assistant.documents.receive import pushed_result
+from assistant.documents.uploads import pushed_result
 from assistant.domain.documents import UploadRefusal, UploadResult
 from assistant.domain.errors import AssistantError
 from assistant.terminal.account import AwsAccount

@@ -9,9 +9,9 @@ import pytest
 
 from assistant.documents.files import SourceDocument, SourceFailure
 from assistant.documents.readable import ReadableDocuments
-from assistant.documents.receive import AddDocuments, AddSummary, ReleaseDocuments, ReleaseSummary
+from assistant.documents.receive import AddDocuments, AddSummary
 from assistant.documents.sources import KnowledgeSource, Writer
-from assistant.documents.withdraw import Withheld, WithholdDocuments
+from assistant.documents.withdraw import ReleaseDocuments, ReleaseSummary, Withheld, withhold
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.errors import ContentsChangedError, NotFoundError
 from tests.unit.documents.knowledge import HANDBOOK, Knowledge, document
@@ -94,8 +94,8 @@ async def test_a_document_whose_labels_widen_waits_and_no_way_around_it_shows_it
     for _ in range(2):
         await bring(knowledge, opened, source=source)
         assert await seen(knowledge, "hr") == {"other"}
-    withhold = WithholdDocuments(knowledge.knowledge_stores, clock=knowledge.clock)
-    await withhold([Withheld(await knowledge.status("pay"), "withheld", "doubt")])
+    withheld = Withheld(await knowledge.status("pay"), "withheld", "doubt")
+    await withhold([withheld], stores=knowledge.knowledge_stores, clock=knowledge.clock)
     await bring(knowledge, opened, source=source)
     await knowledge.withdraw("pay")
     await knowledge.work()

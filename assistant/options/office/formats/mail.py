@@ -17,21 +17,8 @@ from functools import reduce
 from itertools import groupby, zip_longest
 from typing import Any, NamedTuple, cast
 
+from assistant.documents import page as model
 from assistant.documents.formats.text_files import decoded, decoded_page, text_blocks
-from assistant.documents.page import (
-    Block,
-    Loss,
-    OlderText,
-    Page,
-    Paragraph,
-    Run,
-    Runs,
-    all_runs,
-    plain,
-    text_of,
-    title_of,
-    trimmed,
-)
 from assistant.documents.parsing.html import read_html
 from assistant.documents.parsing.render import words_in
 from assistant.domain.errors import DocumentInvalidError
@@ -63,20 +50,22 @@ _MAY_LEAD = re.compile(r"^-----|^[^:]{1,24}:|:$")
 other lines."""
 
 
-def convert_eml(raw: bytes) -> Page:
+def convert_eml(raw: bytes) -> model.Page:
     """Return an e-mail: its subject as the title, sender and date, and its text.
 
     Of parts with the same content the richest is read: the HTML part, unless it says much less. Attachments
     are losses. Raises DocumentInvalidError for a file that is no e-mail, or one without text.
     """
-    losses: list[Loss] = []
+    losses: list[model.Loss] = []
     try:
         message = message_from_bytes(raw, policy=default)
         if not any(name in message for name in ("from", "subject", "date")):
             problem = "it is not an e-mail: it has no From, Subject or Date"
             raise DocumentInvalidError(f"{problem}. Export it again.")
         blocks = tuple(_with_questions(_without_older(_read(message, losses), message)))
-        page = Page((_facts(message, _FACTS), *blocks), title_of(message["subject"]), losses=tuple(losses))
+        page = model.Page(
+            (_facts(message, _FACTS), *blocks), model.title_of(message["subject"]), losses=tuple(losses)
+        )
     except (LookupError, RecursionError, UnicodeError, ValueError) as error:
         problem = f"its parts cannot be read ({type(error).__name__})"
         raise DocumentInvalidError(f"{problem}. Export the e-mail again, or save its text.") from None
@@ -85,11 +74,13 @@ def convert_eml(raw: bytes) -> Page:
     return page
 
 
-def _facts(message: Message, names: Sequence[str]) -> Paragraph:
-    return Paragraph(plain("\n".join(f"{name}: {message[name]}" for name in names if name in message)))
+def _facts(message: Message, names: Sequence[str]) -> model.Paragraph:
+    return model.Paragraph(
+        model.plain("\n".join(f"{name}: {message[name]}" for name in names if name in message))
+    )
 
 
-def _read(part: EmailMessage | MIMEPart, losses: list[Loss]) -> tuple[Block, ...]:
+def _read(part: EmailMessage | MIMEPart, losses: list[model.Loss]) -> tuple[model.Block, ...]:
     """Return the text of a part and the parts in it; add what is not read to ``losses``."""
     kind = part.get_content_type()
     if part.get_content_maintype() == "multipart":
@@ -104,7 +95,7 @@ def _read(part: EmailMessage | MIMEPart, losses: list[Loss]) -> tuple[Block, ...
     name = part.get_filename()
     if name or part.is_attachment() or kind not in ("text/plain", "text/html"):
         if kind != "text/calendar":  # it says what the text beside it says
-            losses.append(Loss(f"attachment {name or kind} was not read"))
+            losses.append(model.Loss(f"attachment {name or kind} was not read"))
         return ()
     text = _decoded(part)
     if kind == "text/html":
@@ -116,15 +107,15 @@ def _read(part: EmailMessage | MIMEPart, losses: list[Loss]) -> tuple[Block, ...
     return tuple(_quotes_apart(text))
 
 
-def _richer(first: tuple[Block, ...], last: tuple[Block, ...]) -> tuple[Block, ...]:
+def _richer(first: tuple[model.Block, ...], last: tuple[model.Block, ...]) -> tuple[model.Block, ...]:
     """Return the last form of a text, which is the richest, unless it says much less."""
     return first if _words(first) > _MUCH_LONGER * _words(last) else last
 
 
-def _words(blocks: Iterable[Block]) -> int:
+def _words(blocks: Iterable[model.Block]) -> int:
     """Return how many words of the blocks are in force."""
-    current = (block for block in blocks if not isinstance(block, OlderText))
-    runs = (run for line in all_runs(current) for run in line if run.is_in_force)
+    current = (block for block in blocks if not isinstance(block, model.OlderText))
+    runs = (run for line in model.all_runs(current) for run in line if run.is_in_force)
     return sum(words_in(run.text) for run in runs)
 
 
@@ -146,13 +137,13 @@ def _unflowed(text: str, *, joins_words: bool) -> str:
     return "\n".join(parts)
 
 
-def _quotes_apart(text: str) -> Iterable[Block]:
+def _quotes_apart(text: str) -> Iterable[model.Block]:
     """Yield the blocks of plain text; lines that begin with ">" are an older mail."""
     lines = (line.strip() for line in text.splitlines())
     for is_marked, group in groupby(lines, key=lambda line: line.startswith(">")):
         same = list(group)
         if is_marked and any(map(_QUOTED.match, same)):
-            yield OlderText(text_blocks("\n".join(line.lstrip("> ") for line in same)))
+            yield model.OlderText(text_blocks("\n".join(line.lstrip("> ") for line in same)))
         else:
             yield from text_blocks("\n".join(same))
 
@@ -160,7 +151,7 @@ def _quotes_apart(text: str) -> Iterable[Block]:
 # Older mails
 
 
-def _without_older(blocks: tuple[Block, ...], message: Message) -> tuple[Block, ...]:
+def _without_older(blocks: tuple[model.Block, ...], message: Message) -> tuple[model.Block, ...]:
     """Return the blocks with each older mail as one block.
 
     In a forwarding, and in a mail without other text, the first lead begins the mail that is passed on: that
@@ -169,11 +160,11 @@ def _without_older(blocks: tuple[Block, ...], message: Message) -> tuple[Block, 
     marked = _with_older_text(blocks, skipped_leads=0)
     if not _FORWARDED.match(str(message["subject"] or "").strip()) and _words(marked):
         return marked
-    shown = (block.blocks if isinstance(block, OlderText) else (block,) for block in blocks)
+    shown = (block.blocks if isinstance(block, model.OlderText) else (block,) for block in blocks)
     return _with_older_text(tuple(block for each in shown for block in each), skipped_leads=1)
 
 
-def _with_older_text(blocks: tuple[Block, ...], *, skipped_leads: int) -> tuple[Block, ...]:
+def _with_older_text(blocks: tuple[model.Block, ...], *, skipped_leads: int) -> tuple[model.Block, ...]:
     """Return the blocks with each lead, and the rest after it, as older text; the first leads are skipped.
 
     A lead above a block of older text (marked by ">") is added to it alone: the rest may be answers below the
@@ -181,29 +172,33 @@ def _with_older_text(blocks: tuple[Block, ...], *, skipped_leads: int) -> tuple[
     """
     leads = _leads(blocks)[skipped_leads:]
     start_by_block = dict(reversed(leads))  # of two leads in a block the first one
-    made: list[Block] = []
+    made: list[model.Block] = []
     for at, block in enumerate(blocks):
-        if at not in start_by_block or not isinstance(block, Paragraph):
+        if at not in start_by_block or not isinstance(block, model.Paragraph):
             made.append(block)
             continue
         before, lead = _cut(block.runs, start_by_block[at])
-        made += [Paragraph(before)] if before else []
-        if not any(isinstance(after, OlderText) for after in blocks[at + 1 : at + 2]):
-            return (*made, OlderText((Paragraph(lead), *blocks[at + 1 :])))
-        made.append(OlderText((Paragraph(lead),)))
+        made += [model.Paragraph(before)] if before else []
+        if not any(isinstance(after, model.OlderText) for after in blocks[at + 1 : at + 2]):
+            return (*made, model.OlderText((model.Paragraph(lead), *blocks[at + 1 :])))
+        made.append(model.OlderText((model.Paragraph(lead),)))
     return tuple(made)
 
 
-def _with_questions(blocks: Sequence[Block]) -> Iterator[Block]:
+def _with_questions(blocks: Sequence[model.Block]) -> Iterator[model.Block]:
     """Yield the blocks; of older text above an answer, its questions too: else "No." answers another one."""
     for block, below in zip_longest(blocks, blocks[1:]):
         yield block
-        if isinstance(block, OlderText) and below is not None and not isinstance(below, OlderText):
-            sentences = _SENTENCE.split("\n\n".join(map(text_of, all_runs(block.blocks))))
+        if (
+            isinstance(block, model.OlderText)
+            and below is not None
+            and not isinstance(below, model.OlderText)
+        ):
+            sentences = _SENTENCE.split("\n\n".join(map(model.text_of, model.all_runs(block.blocks))))
             asked = (
                 " ".join(sentence.split()) for sentence in sentences if sentence.rstrip().endswith(_ASKING)
             )
-            yield from (Paragraph(plain(f"> {question}")) for question in asked)
+            yield from (model.Paragraph(model.plain(f"> {question}")) for question in asked)
 
 
 class _Line(NamedTuple):
@@ -216,7 +211,7 @@ class _Line(NamedTuple):
     """With single spaces."""
 
 
-def _leads(blocks: Sequence[Block]) -> list[tuple[int, int]]:
+def _leads(blocks: Sequence[model.Block]) -> list[tuple[int, int]]:
     """Return where leads begin: the block, and the character of its text."""
     lines = _lines_of(blocks)
     text = _searched_text(lines)
@@ -231,12 +226,12 @@ def _leads(blocks: Sequence[Block]) -> list[tuple[int, int]]:
     return list(dict.fromkeys(found))
 
 
-def _lines_of(blocks: Sequence[Block]) -> list[_Line]:
+def _lines_of(blocks: Sequence[model.Block]) -> list[_Line]:
     """Return the lines of paragraphs; any other block is an empty line."""
     lines: list[_Line] = []
     for at, block in enumerate(blocks):
         start = 0
-        for line in (text_of(block.runs) if isinstance(block, Paragraph) else "").split("\n"):
+        for line in (model.text_of(block.runs) if isinstance(block, model.Paragraph) else "").split("\n"):
             lines.append(_Line(at, start, " ".join(line.split())))
             start += len(line) + 1
     return lines
@@ -264,11 +259,11 @@ def _is_lead(lead: str) -> bool:
     return is_line or len(_FIELD.findall(lead)) >= _LEAST_FIELDS
 
 
-def _cut(runs: Runs, at: int) -> tuple[Runs, Runs]:
+def _cut(runs: model.Runs, at: int) -> tuple[model.Runs, model.Runs]:
     """Return the runs before and after a character of their text."""
-    before, after = list[Run](), list[Run]()
+    before, after = list[model.Run](), list[model.Run]()
     for run in runs:
         before.append(replace(run, text=run.text[: max(at, 0)]))
         after.append(replace(run, text=run.text[max(at, 0) :]))
         at -= len(run.text)
-    return trimmed(before), trimmed(after)
+    return model.trimmed(before), model.trimmed(after)

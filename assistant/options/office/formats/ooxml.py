@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from posixpath import join, normpath, split
 from typing import NoReturn
 from xml.etree.ElementTree import Element, ParseError, fromstring
 from xml.parsers import expat
-from zipfile import ZipFile
 
-from assistant.documents.page import Block, Item, List, Runs, counted, linear, plain
+from assistant.documents.page import Block, Item, List, Loss, Runs, counted, linear, plain
 from assistant.domain.errors import DocumentInvalidError
 
 # The zip container, which is checked before a library opens it
@@ -28,8 +28,7 @@ MOST_RATIO = 200
 """Unpacked to packed bytes of one part. A sheet of equal rows has 14; deflate reaches 1,030."""
 _RATIO_FROM_BYTES = 10_000_000
 """Parts below this size may have any ratio."""
-BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxError, TypeError, ValueError)
-"""What the libraries raise for a part that is missing or has another content than it should."""
+_BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxError, TypeError, ValueError)
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _PROLOG_BYTES = 1 << 16
 _CONTENT_TYPES = "[Content_Types].xml"
@@ -63,10 +62,20 @@ def open_container(raw: bytes, *, part: str) -> zipfile.ZipFile:
     return container
 
 
-def macros(container: zipfile.ZipFile) -> tuple[str, ...]:
-    """Return a note if the file has macros. They are never run."""
-    projects = [name for name in container.namelist() if name.endswith("vbaProject.bin")]
-    return ("its macros were not read",) if projects else ()
+@contextmanager
+def whole_file(program: str) -> Generator[None]:
+    """Raise DocumentInvalidError for an error inside, of a part that is missing or not as it should be."""
+    try:
+        yield
+    except _BROKEN as error:
+        problem = f"it is not a whole {program} file ({type(error).__name__})"
+        raise DocumentInvalidError(f"{problem}. Open it in {program} and save it again.") from None
+
+
+def macros(container: zipfile.ZipFile) -> tuple[Loss, ...]:
+    """Return a loss if the file has macros. They are never run."""
+    has_macros = any(name.endswith("vbaProject.bin") for name in container.namelist())
+    return (Loss("its macros were not read"),) if has_macros else ()
 
 
 def _check_sizes(entries: list[zipfile.ZipInfo]) -> None:
@@ -186,7 +195,7 @@ def _named(names: dict[str, str], long: str) -> str:
     return names[long]
 
 
-def part(container: ZipFile, name: str) -> Element:
+def part(container: zipfile.ZipFile, name: str) -> Element:
     """Return a part's root; an empty element if there is none, or no XML."""
     try:
         return tree(container.read(name))
@@ -197,7 +206,7 @@ def part(container: ZipFile, name: str) -> Element:
 class Relations:
     """What a part refers to: parts of the file and addresses outside of it, by id and by kind."""
 
-    def __init__(self, container: ZipFile, name: str) -> None:
+    def __init__(self, container: zipfile.ZipFile, name: str) -> None:
         folder, base = split(name)
         self.targets: dict[str, str] = {}
         self.by_kind: dict[str, str] = {}
@@ -367,10 +376,10 @@ class Numbering:
             for kind in kinds
         }
         self._lists = {entry.get("numId", ""): value(entry, "abstractNumId") for entry in lists}
-        self._own = {
-            (entry.get("numId", ""), _level_of(own)): own
+        self._overrides = {
+            (entry.get("numId", ""), _level_of(override)): override
             for entry in lists
-            for own in entry.findall("lvlOverride")
+            for override in entry.findall("lvlOverride")
         }
         """Levels that a list has instead of those of its kind, and where it starts again."""
         self._counts: dict[str, list[int | None]] = {}
@@ -410,11 +419,11 @@ class Numbering:
         return self._shown(number_id, place, counts)
 
     def _level(self, number_id: str, place: int) -> Element | None:
-        level = find(self._own.get((number_id, place)), "lvl")
+        level = find(self._overrides.get((number_id, place)), "lvl")
         return self._levels.get(self._lists[number_id], {}).get(place) if level is None else level
 
     def _start_again(self, number_id: str, place: int) -> int | None:
-        start = find(self._own.get((number_id, place)), "startOverride")
+        start = find(self._overrides.get((number_id, place)), "startOverride")
         return None if start is None else number(start)
 
     def _start(self, number_id: str, place: int) -> int:

@@ -19,18 +19,10 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple, cast
 from zipfile import ZipFile
 
+from assistant.documents import page as model
 from assistant.documents.formats.regions import MOST_CELLS, GridCell, Row, region_blocks
-from assistant.documents.page import Block, Figure, Heading, Loss, Page, Paragraph, Place, Run, Runs, Shift
 from assistant.domain.errors import DocumentInvalidError
-from assistant.options.office.formats.ooxml import (
-    BROKEN,
-    caption,
-    diagram_texts,
-    macros,
-    open_container,
-    part,
-    symbols,
-)
+from assistant.options.office.formats import ooxml
 
 _SHOWN_PLACES = 5
 _RANGE = re.compile(
@@ -69,10 +61,10 @@ _PRINTED = re.compile(
 )
 """Codes of a printed header, with the words around a page number."""
 _FIRST_DAY = datetime(1899, 12, 30)  # noqa: DTZ001 - of a calendar without zones
-_SHIFTS = {"superscript": Shift.RAISED, "subscript": Shift.LOWERED}
+_SHIFTS = {"superscript": model.Shift.RAISED, "subscript": model.Shift.LOWERED}
 
 
-def convert_xlsx(raw: bytes) -> Page:
+def convert_xlsx(raw: bytes) -> model.Page:
     """Return a workbook: its visible sheets, each under its name, with formulas by their stored values.
 
     Hidden sheets, rows and columns, struck cells, comments, pictures, macros and formulas without a stored
@@ -80,40 +72,37 @@ def convert_xlsx(raw: bytes) -> Page:
     """
     from openpyxl.reader.excel import ExcelReader  # pyright: ignore
 
-    container = open_container(raw, part="xl/workbook.xml")
+    container = ooxml.open_container(raw, part="xl/workbook.xml")
     facts = _checked_facts(container)
-    try:
+    with ooxml.whole_file("Excel"):
         reader: Any = ExcelReader(io.BytesIO(raw), data_only=True, rich_text=facts.is_rich)
         reader.read()
-    except BROKEN as error:
-        problem = f"it is not a whole Excel file ({type(error).__name__})"
-        raise DocumentInvalidError(f"{problem}. Open it in Excel and save it again.") from None
-    losses = list(map(Loss, macros(container)))
+    losses = [*ooxml.macros(container)]
     for what, folder in (("charts", "xl/charts/chart"), ("pictures", "xl/media/")):
         if count := sum(name.startswith(folder) for name in container.namelist()):
-            losses.append(Loss(f"{what} that were not read: {count}"))
-    blocks: list[Block] = []
+            losses.append(model.Loss(f"{what} that were not read: {count}"))
+    blocks: list[model.Block] = []
     banners: list[str] = []
     targets = {each.name: rel.target for each, rel in reader.parser.find_sheets()}
     for sheet in reader.wb.worksheets:
         if sheet.sheet_state != "visible":
             words = sum(len(str(cell.value).split()) for _, cell in _filled(sheet))
-            losses.append(Loss(f"hidden sheet {sheet.title} was not read", words=words))
+            losses.append(model.Loss(f"hidden sheet {sheet.title} was not read", words=words))
             continue
-        lost, place = Counter[str](), Place("sheet", name=sheet.title)
+        lost, place = Counter[str](), model.Place("sheet", name=sheet.title)
         links = facts.links.get(targets[sheet.title], {})
         rows = _Sheet(sheet, reader.wb.epoch, lost, links).rows()
         if further := [*region_blocks(rows, place, level=3), *_over_the_cells(sheet, container, place)]:
-            blocks += [Heading(2, (Run(sheet.title),), place), *further]
-        losses += [Loss(what, str(place), words) for what, words in lost.items()]
+            blocks += [model.Heading(2, (model.Run(sheet.title),), place), *further]
+        losses += [model.Loss(what, str(place), words) for what, words in lost.items()]
         banners += _banners(sheet)
     visible = [sheet.title for sheet in reader.wb.worksheets if sheet.sheet_state == "visible"]
     if missing := [f"{name}!{place}" for name in visible for place in facts.unstored.get(targets[name], ())]:
         more = f" and {len(missing) - _SHOWN_PLACES} more" if len(missing) > _SHOWN_PLACES else ""
         shown = ", ".join(missing[:_SHOWN_PLACES])
         what = f"formulas without a stored value: {shown}{more}. Open and save the file in Excel."
-        losses.append(Loss(what))
-    return Page(tuple(blocks), banner="; ".join(dict.fromkeys(banners)), losses=tuple(losses))
+        losses.append(model.Loss(what))
+    return model.Page(tuple(blocks), banner="; ".join(dict.fromkeys(banners)), losses=tuple(losses))
 
 
 class _Facts(NamedTuple):
@@ -152,14 +141,14 @@ def _area(reference: str) -> int:
     return (abs(right - left) + 1) * (abs(bottom - top) + 1)
 
 
-def _over_the_cells(sheet: Any, container: ZipFile, place: Place) -> Iterator[Block]:
+def _over_the_cells(sheet: Any, container: ZipFile, place: model.Place) -> Iterator[model.Block]:
     """Yield text boxes and what stands for pictures."""
     for relation in sheet._rels:
         if relation.Type.endswith("/drawing"):
-            drawing = part(container, relation.target)
-            yield from (Paragraph((Run(text),), place) for text in diagram_texts(drawing))
+            drawing = ooxml.part(container, relation.target)
+            yield from (model.Paragraph((model.Run(text),), place) for text in ooxml.diagram_texts(drawing))
             described = (element.get("descr", "") for element in drawing.iter())
-            yield from (Figure(caption(text), place=place) for text in described if text)
+            yield from (model.Figure(ooxml.caption(text), place=place) for text in described if text)
 
 
 def _banners(sheet: Any) -> Iterator[str]:
@@ -250,7 +239,7 @@ class _Sheet:
         self._lost["comments"] += len(note.removeprefix(_REMARK).split())
         return ""
 
-    def _runs(self, cell: Any) -> Runs:
+    def _runs(self, cell: Any) -> model.Runs:
         value, link = cell.value, self._links.get(cell.coordinate, "")
         if cell.hyperlink is not None:
             link = cell.hyperlink.target or ""
@@ -259,12 +248,12 @@ class _Sheet:
         else:
             shown = shown_value(value, cell.number_format, epoch=self._epoch)
             if not shown and str(value).strip():
-                return (Run(_raw(value), is_hidden=True),)
+                return (model.Run(_raw(value), is_hidden=True),)
             pieces = [(shown, cell.font)]
         return tuple(
-            Run(
-                symbols(text, str(font.name)),
-                _SHIFTS.get(font.vertAlign, Shift.NONE),
+            model.Run(
+                ooxml.symbols(text, str(font.name)),
+                _SHIFTS.get(font.vertAlign, model.Shift.NONE),
                 bool(font.strike),
                 link=link,
             )

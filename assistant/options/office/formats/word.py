@@ -1,5 +1,5 @@
-"""Reads Word documents into the page model: the XML of their parts, as Word shows it
-with all changes accepted.
+"""Reads Word documents into the page model: the XML of their parts, as Word shows it with all
+changes accepted.
 
 Elements have the names of ``ooxml.tree``: those of WordprocessingML without a prefix.
 """
@@ -14,52 +14,12 @@ from itertools import zip_longest
 from xml.etree.ElementTree import Element
 from zipfile import ZipFile
 
+from assistant.documents import page as model
 from assistant.documents.formats.text_files import decoded, decoded_page, text_blocks
-from assistant.documents.page import (
-    Block,
-    Cell,
-    Figure,
-    Heading,
-    Item,
-    Loss,
-    Note,
-    Page,
-    Paragraph,
-    Run,
-    Shift,
-    all_runs,
-    banner_of,
-    one_line,
-    plain,
-    text_of,
-    title_of,
-    trimmed,
-)
 from assistant.documents.parsing.html import read_html
 from assistant.documents.parsing.render import table_blocks
 from assistant.domain.errors import DocumentInvalidError
-from assistant.options.office.formats.ooxml import (
-    BROKEN,
-    OFF,
-    UNKNOWN_SYMBOL,
-    Numbering,
-    Point,
-    Relations,
-    caption,
-    diagram_texts,
-    find,
-    formula,
-    is_on,
-    macros,
-    nested,
-    number,
-    open_container,
-    part,
-    shown,
-    symbols,
-    value,
-    words_of,
-)
+from assistant.options.office.formats import ooxml
 
 _BODY = "word/document.xml"
 _DEEPEST = 150
@@ -67,7 +27,7 @@ _DEEPEST = 150
 _WIDEST_SPAN = 1000
 _HEADING = re.compile(r"heading ([1-9])", re.I)
 _WORDS = re.compile(r'"([^"]*)"|(\S+)')
-"""Of the instruction of a field."""
+"""Words of a field's instruction: ``HYPERLINK "https://a.example" \\l place``."""
 _UNSHOWN = frozenset(
     ["XE", "TC", "TA", "RD", "SET", "ASK", "PRIVATE", "NEXT", "NEXTIF", "SKIPIF", "FORMTEXT", "HYPERLINK"]
 )
@@ -88,18 +48,14 @@ _WRAPPERS = frozenset(["sdt", "sdtContent", "customXml", "ins", "moveTo", "smart
 _TEXTS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011"}
 _BOXES = "\u2610\u2611"
 _NUM_ID = ("pPr", "numPr", "numId")
-_PLAIN = Run("")
+_PLAIN = model.Run("")
 _NOTES = {"footnoteReference": "footnote", "endnoteReference": "endnote"}
 
 
-def convert_docx(raw: bytes) -> Page:
+def convert_docx(raw: bytes) -> model.Page:
     """Return a Word document. Raises DocumentInvalidError."""
-    with open_container(raw, part=_BODY) as container:
-        try:
-            return _Reader(container).page()
-        except BROKEN as error:
-            problem = f"it is not a whole Word file ({type(error).__name__})"
-            raise DocumentInvalidError(f"{problem}. Open it in Word and save it again.") from None
+    with ooxml.open_container(raw, part=_BODY) as container, ooxml.whole_file("Word"):
+        return _Reader(container).page()
 
 
 @dataclass(slots=True)
@@ -124,7 +80,7 @@ class _Field:
 class _Draft:
     """A cell, to which rows below may add."""
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[model.Block, ...]
     rows: int = 1
     columns: int = 1
 
@@ -133,10 +89,10 @@ class _Draft:
 class _Flow:
     """What is read of a body, a cell or a text box."""
 
-    blocks: list[Block | Point]
-    runs: list[Run]
-    """Of the paragraph that is read; of one whose end was deleted, in front of the next one."""
-    after: list[Block]
+    blocks: list[model.Block | ooxml.Point]
+    runs: list[model.Run]
+    """Runs of the paragraph that is read, after those of a paragraph whose end was deleted."""
+    after: list[model.Block]
     """What stands after the paragraph: pictures, text boxes, notes."""
     is_bold: bool = True
     """Whether all words of the paragraph are in bold letters."""
@@ -149,7 +105,7 @@ class _Styles:
         self._styles = {style.get("styleId", ""): style for style in root.findall("style")}
         usual = {style.get("type"): name for name, style in self._styles.items() if style.get("default")}
         self.default = usual.get("paragraph", "")
-        self.lists = {name: value(style, *_NUM_ID) for name, style in self._styles.items()}
+        self.lists = {name: ooxml.value(style, *_NUM_ID) for name, style in self._styles.items()}
         self._properties: dict[str, dict[str, str]] = {}
 
     def chain(self, name: str) -> Iterator[tuple[str, Element]]:
@@ -158,7 +114,7 @@ class _Styles:
         while name in self._styles and name not in seen:
             seen.add(name)
             yield name, self._styles[name]
-            name = value(self._styles[name], "basedOn")
+            name = ooxml.value(self._styles[name], "basedOn")
 
     def properties(self, name: str) -> dict[str, str]:
         """Return the properties of its runs."""
@@ -176,11 +132,11 @@ class _Styles:
 
 def _level(style: Element) -> int:
     """Return a style's own level of headings; 0 if it does not say, 10 if it says that it has none."""
-    named, outline = value(style, "name"), find(style, "pPr", "outlineLvl")
+    named, outline = ooxml.value(style, "name"), ooxml.find(style, "pPr", "outlineLvl")
     if found := _HEADING.fullmatch(named):
         return int(found[1])
     if outline is not None:
-        return number(outline) + 1
+        return ooxml.number(outline) + 1
     return {"title": 1, "normal": 10, "subtitle": 10}.get(named.lower(), 0)
 
 
@@ -196,63 +152,65 @@ class _Reader:
 
     def __init__(self, container: ZipFile) -> None:
         self._container = container
-        self._relations = Relations(container, _BODY)
+        self._relations = ooxml.Relations(container, _BODY)
         self._parts = {
-            kind: part(container, self._relations.by_kind.get(kind, ""))
+            kind: ooxml.part(container, self._relations.by_kind.get(kind, ""))
             for kind in ("styles", "numbering", "footnotes", "endnotes", "comments", "settings")
         }
         self._styles = _Styles(self._parts["styles"])
-        self._numbering = Numbering(self._parts["numbering"], self._styles.lists)
+        self._numbering = ooxml.Numbering(self._parts["numbering"], self._styles.lists)
         self._lost: Counter[str] = Counter()
         self._flow = _Flow([], [], [])
         self._paragraph_properties: Mapping[str, str] = {}
         self._fields: list[_Field] = []
         self._note_counts: Counter[str] = Counter()
-        self._bold: dict[int, Paragraph] = {}
+        self._bold: dict[int, model.Paragraph] = {}
         """Short paragraphs in bold letters, by their identity."""
         self._titles: dict[int, str] = {}
         """The first heading of each level, without its number."""
-        self._formula: Run | None = None
+        self._formula: model.Run | None = None
         """The last formula: what follows is not a part of its last number."""
         self._in_margin = False
         """Whether a header or footer is read."""
         self._depth = 0
 
-    def page(self) -> Page:
-        root = part(self._container, _BODY)
+    def page(self) -> model.Page:
+        root = ooxml.part(self._container, _BODY)
         blocks = self._inside(root)
         if not self._titles:
             blocks = tuple(self._bold_headings(blocks))
-        self._lost["comments"] = words_of(self._parts["comments"])
-        title = title_of(self._titles.get(1) or self._titles.get(2))
+        self._lost["comments"] = ooxml.words_of(self._parts["comments"])
+        title = model.title_of(self._titles.get(1) or self._titles.get(2))
         banner, further = self._margins(root, title or "")
         losses = (
-            Loss(what, words=words) for what, words in self._lost.items() if what != "comments" or words
+            model.Loss(what, words=words) for what, words in self._lost.items() if what != "comments" or words
         )
-        losses = (*map(Loss, macros(self._container)), *losses)
-        return Page((*(Paragraph(plain(line)) for line in further), *blocks), title, banner, losses)
+        losses = (*ooxml.macros(self._container), *losses)
+        return model.Page(
+            (*(model.Paragraph(model.plain(line)) for line in further), *blocks), title, banner, losses
+        )
 
-    def _bold_headings(self, blocks: Sequence[Block]) -> Iterator[Block]:
+    def _bold_headings(self, blocks: Sequence[model.Block]) -> Iterator[model.Block]:
         """Yield the blocks of a document without styles of headings: those in bold letters above others are
         its headings."""
         for block, below in zip_longest(blocks, blocks[1:]):
             is_heading = id(block) in self._bold and below is not None and id(below) not in self._bold
-            yield Heading(2, self._bold[id(block)].runs) if is_heading else block
+            yield model.Heading(2, self._bold[id(block)].runs) if is_heading else block
 
     # Blocks
 
-    def _inside(self, element: Element, style: Run = _PLAIN) -> tuple[Block, ...]:
+    def _inside(self, element: Element, style: model.Run = _PLAIN) -> tuple[model.Block, ...]:
         """Return the blocks in an element, apart from what is around it."""
         outer, self._flow = self._flow, _Flow([], [], [])
         properties, fields = self._paragraph_properties, len(self._fields)
         self._walk(element, style)
         self._end_paragraph(None, "")
-        blocks, self._flow = nested(self._flow.blocks), outer
+        blocks, self._flow = ooxml.nested(self._flow.blocks), outer
         self._paragraph_properties = properties
         del self._fields[fields:]
         return blocks
 
-    def _walk(self, element: Element, style: Run) -> None:
+    def _walk(self, element: Element, style: model.Run) -> None:
         self._depth += 1
         if self._depth > _DEEPEST:
             raise DocumentInvalidError(
@@ -262,7 +220,7 @@ class _Reader:
             self._take(child, style)
         self._depth -= 1
 
-    def _take(self, element: Element, style: Run) -> None:
+    def _take(self, element: Element, style: model.Run) -> None:
         tag = element.tag
         match tag:
             case "r":
@@ -282,7 +240,7 @@ class _Reader:
                 anchor = element.get("anchor", "")
                 self._walk(element, replace(style, link=f"{address}#{anchor}" if anchor else address))
             case "del" | "moveFrom":
-                self._lost["words deleted in tracked changes"] += words_of(element)
+                self._lost["words deleted in tracked changes"] += ooxml.words_of(element)
             case "sdt":
                 self._control(element, style)
             case "fldSimple":
@@ -300,17 +258,19 @@ class _Reader:
             case "footnoteReference" | "endnoteReference":
                 self._note(element, _NOTES[tag], "")
             case "m_oMath":
-                self._text(formula(element), style)
+                self._text(ooxml.formula(element), style)
                 self._formula = self._flow.runs[-1] if self._flow.runs else None
             case "mc_AlternateContent":
                 self._walk(next(iter(element), element), style)
             case "txbxContent":
-                self._flow.after += self._inside(element, Run("", is_hidden=style.is_hidden))
+                self._flow.after += self._inside(element, model.Run("", is_hidden=style.is_hidden))
             case "drawing" | "pict" | "object":
                 self._drawing(element)
                 self._walk(element, style)
             case "v_textpath":
-                self._flow.after.append(Paragraph(plain(one_line(element.get("string", "")))))
+                self._flow.after.append(
+                    model.Paragraph(model.plain(model.one_line(element.get("string", ""))))
+                )
             case "altChunk":
                 self._chunk(element.get("r_id", ""))
             case "subDoc":
@@ -318,9 +278,9 @@ class _Reader:
             case _:
                 self._walk(element, style)
 
-    def _paragraph(self, element: Element, style: Run) -> None:
+    def _paragraph(self, element: Element, style: model.Run) -> None:
         properties = element.find("pPr")
-        name = value(properties, "pStyle", default=self._styles.default)
+        name = ooxml.value(properties, "pStyle", default=self._styles.default)
         outer, self._paragraph_properties = self._paragraph_properties, self._styles.properties(name)
         self._walk(element, style)
         self._paragraph_properties = outer
@@ -332,22 +292,22 @@ class _Reader:
     def _end_paragraph(self, properties: Element | None, name: str) -> None:
         """Add the runs as a block: a heading, an item of a list or a paragraph."""
         flow = self._flow
-        runs, after = trimmed(_on_one_line(flow.runs)), tuple(flow.after)
+        runs, after = model.trimmed(_on_one_line(flow.runs)), tuple(flow.after)
         flow.runs, flow.after, is_bold = [], [], flow.is_bold
         flow.is_bold = True
-        outline = find(properties, "outlineLvl")
-        level = self._styles.level(name) if outline is None else (number(outline) + 1) % 10
+        outline = ooxml.find(properties, "outlineLvl")
+        level = self._styles.level(name) if outline is None else (ooxml.number(outline) + 1) % 10
         marker, is_ordered, place = self._marker(properties, name)
-        blocks = (*((Paragraph(runs),) if runs else ()), *after)
+        blocks = (*((model.Paragraph(runs),) if runs else ()), *after)
         if level and runs:
-            numbered = plain(f"{marker} ") if is_ordered else ()
-            flow.blocks += [Heading(min(level, 6), (*numbered, *runs)), *after]
-            self._titles.setdefault(level, text_of(runs))
+            numbered = model.plain(f"{marker} ") if is_ordered else ()
+            flow.blocks += [model.Heading(min(level, 6), (*numbered, *runs)), *after]
+            self._titles.setdefault(level, model.text_of(runs))
         elif marker and blocks:
-            flow.blocks.append(Point(place, is_ordered, Item(marker, blocks)))
+            flow.blocks.append(ooxml.Point(place, is_ordered, model.Item(marker, blocks)))
         else:
-            if is_bold and len(blocks) == 1 and isinstance(paragraph := blocks[0], Paragraph):
-                text = text_of(paragraph.runs)
+            if is_bold and len(blocks) == 1 and isinstance(paragraph := blocks[0], model.Paragraph):
+                text = model.text_of(paragraph.runs)
                 is_short = len(text.split()) <= _LONGEST_BOLD_HEADING and "\n" not in text
                 if is_short and any(map(str.isalpha, text)) and not text.endswith(_SENTENCE_ENDS):
                     self._bold[id(paragraph)] = paragraph
@@ -355,26 +315,26 @@ class _Reader:
 
     def _marker(self, properties: Element | None, name: str) -> tuple[str, bool, int]:
         """Return what Word shows before a paragraph, whether it is a number, and the level of its list."""
-        list_id = value(properties, "numPr", "numId")
-        place = number(find(properties, "numPr", "ilvl"))
+        list_id = ooxml.value(properties, "numPr", "numId")
+        place = ooxml.number(ooxml.find(properties, "numPr", "ilvl"))
         for style_id, style in () if list_id else self._styles.chain(name):
-            if list_id := value(style, *_NUM_ID):
-                default = number(find(style, "pPr", "numPr", "ilvl"), place)
+            if list_id := ooxml.value(style, *_NUM_ID):
+                default = ooxml.number(ooxml.find(style, "pPr", "numPr", "ilvl"), place)
                 place = self._numbering.level_of_style(list_id, style_id, default)
                 break
         return (*self._numbering.next(list_id, place), place)
 
     # Runs
 
-    def _run(self, element: Element, style: Run) -> None:
+    def _run(self, element: Element, style: model.Run) -> None:
         properties = element.find("rPr")
-        fonts = find(properties, "rFonts")
+        fonts = ooxml.find(properties, "rFonts")
         merged, font = self._merged(properties), "" if fonts is None else fonts.get("ascii", "")
         styled = _styled(merged, style)
         if not _is_on(merged, "b") and any((text.text or "").strip() for text in element.iter("t")):
             self._flow.is_bold = False
         for child in element:
-            if child.tag in _NOTES and child.get("customMarkFollows", "0") not in OFF:
+            if child.tag in _NOTES and child.get("customMarkFollows", "0") not in ooxml.OFF:
                 mark = "".join(text.text or "" for text in element.iter("t"))
                 self._note(child, _NOTES[child.tag], mark)
                 break
@@ -385,16 +345,16 @@ class _Reader:
 
     def _merged(self, properties: Element | None) -> Mapping[str, str]:
         """Return the properties of a run: its paragraph's, its style's and its own."""
-        of_style = self._styles.properties(value(properties, "rStyle"))
+        of_style = self._styles.properties(ooxml.value(properties, "rStyle"))
         return {**self._paragraph_properties, **of_style, **_properties(properties)}
 
     def _symbols(self, text: str, font: str) -> str:
-        signs = symbols(text, font)
-        if UNKNOWN_SYMBOL in signs:
+        signs = ooxml.symbols(text, font)
+        if ooxml.UNKNOWN_SYMBOL in signs:
             self._lost["symbols of a font that is not known"] += 0
         return signs
 
-    def _text(self, text: str, style: Run) -> None:
+    def _text(self, text: str, style: model.Run) -> None:
         if not text:
             return
         link = style.link
@@ -412,7 +372,7 @@ class _Reader:
 
     # Fields and controls
 
-    def _field(self, element: Element, style: Run) -> None:
+    def _field(self, element: Element, style: model.Run) -> None:
         match element.get("fldCharType"):
             case "begin":
                 self._fields.append(_Field(form=element.find("ffData")))
@@ -423,7 +383,7 @@ class _Reader:
             case _:
                 pass
 
-    def _end_field(self, style: Run) -> None:
+    def _end_field(self, style: model.Run) -> None:
         field = self._fields.pop()
         kind, form = field.parts()[0], field.form
         if not all(around.in_result for around in self._fields):
@@ -432,40 +392,40 @@ class _Reader:
             self._text(_PAGE_FIELD, style)
         elif kind == "FORMCHECKBOX" and form is not None:
             states = form.find("checkBox/checked"), form.find("checkBox/default")
-            self._text(_BOXES[is_on(states[1] if states[0] is None else states[0])], style)
+            self._text(_BOXES[ooxml.is_on(states[1] if states[0] is None else states[0])], style)
         elif kind == "FORMDROPDOWN" and form is not None:
             entries = [entry.get("val", "") for entry in form.iter("listEntry")]
-            chosen = number(form.find("ddList/result"), number(form.find("ddList/default")))
+            chosen = ooxml.number(form.find("ddList/result"), ooxml.number(form.find("ddList/default")))
             self._text(entries[chosen] if 0 <= chosen < len(entries) else "", style)
         elif not field.has_result and kind and kind not in _UNSHOWN:
             self._lost["fields without a stored value"] += 0
 
-    def _control(self, element: Element, style: Run) -> None:
+    def _control(self, element: Element, style: model.Run) -> None:
         box = element.find("sdtPr/w14_checkbox")
         if box is None or element.find("sdtContent/p") is not None:
             self._walk(element, style)
         else:
             state = box.find("w14_checked")
-            is_checked = state is not None and state.get("w14_val", "1") not in OFF
+            is_checked = state is not None and state.get("w14_val", "1") not in ooxml.OFF
             self._text(_BOXES[is_checked], style)
 
     # Notes, pictures and inserted parts
 
     def _note(self, reference: Element, kind: str, mark: str) -> None:
         if not mark:
-            chosen = find(self._parts["settings"], f"{kind}Pr")
+            chosen = ooxml.find(self._parts["settings"], f"{kind}Pr")
             usual = "decimal" if kind == "footnote" else "lowerRoman"
-            count = self._note_counts[kind] + number(find(chosen, "numStart"), 1)
+            count = self._note_counts[kind] + ooxml.number(ooxml.find(chosen, "numStart"), 1)
             self._note_counts[kind] += 1
-            mark = shown(count, value(chosen, "numFmt", default=usual))
-        self._flow.runs.append(Run(mark, Shift.RAISED, is_note_mark=True))
+            mark = ooxml.shown(count, ooxml.value(chosen, "numFmt", default=usual))
+        self._flow.runs.append(model.Run(mark, model.Shift.RAISED, is_note_mark=True))
         for note in self._parts[f"{kind}s"]:
             if note.get("id") == reference.get("id"):
                 blocks = self._inside_part(note, self._relations.by_kind.get(f"{kind}s", ""))
-                self._flow.after.append(Note(mark, blocks))
+                self._flow.after.append(model.Note(mark, blocks))
 
-    def _inside_part(self, element: Element, name: str) -> tuple[Block, ...]:
-        outer, self._relations = self._relations, Relations(self._container, name)
+    def _inside_part(self, element: Element, name: str) -> tuple[model.Block, ...]:
+        outer, self._relations = self._relations, ooxml.Relations(self._container, name)
         fields, self._fields = self._fields, []
         blocks = self._inside(element)
         self._relations, self._fields = outer, fields
@@ -482,13 +442,13 @@ class _Reader:
             for name in ("descr", "title", "alt")
             if inner.tag in ("wp_docPr", "v_shape", "v_rect")
         )
-        words = caption(next(filter(None, described), ""))
+        words = ooxml.caption(next(filter(None, described), ""))
         if (kinds or words) and not self._in_margin:
             kind = next((kind for kind in ("chart", "diagram") if kind in kinds), "picture")
-            self._flow.after.append(Figure(words, kind=kind))
+            self._flow.after.append(model.Figure(words, kind=kind))
         for inner in element.iter("dgm_relIds"):
-            data = part(self._container, self._relations.targets.get(inner.get("r_dm", ""), ""))
-            self._flow.after += [Paragraph(plain(text)) for text in diagram_texts(data)]
+            data = ooxml.part(self._container, self._relations.targets.get(inner.get("r_dm", ""), ""))
+            self._flow.after += [model.Paragraph(model.plain(text)) for text in ooxml.diagram_texts(data)]
 
     def _chunk(self, relation: str) -> None:
         """Add a file that is inserted as a part."""
@@ -504,28 +464,28 @@ class _Reader:
 
     # Tables
 
-    def _table(self, element: Element, style: Run) -> None:
+    def _table(self, element: Element, style: model.Run) -> None:
         rows: list[list[_Draft]] = []
         above: dict[int, _Draft] = {}
         """Cells that a cell below may go on with, by their column."""
         declared = 0
         for row in _wrapped_in(element, "tr"):
             properties = row.find("trPr")
-            if find(properties, "del") is not None:
-                self._lost["words deleted in tracked changes"] += words_of(row)
+            if ooxml.find(properties, "del") is not None:
+                self._lost["words deleted in tracked changes"] += ooxml.words_of(row)
                 continue
-            is_hidden = style.is_hidden or is_on(find(properties, "hidden"))
-            declared += declared == len(rows) and is_on(find(properties, "tblHeader"))
+            is_hidden = style.is_hidden or ooxml.is_on(ooxml.find(properties, "hidden"))
+            declared += declared == len(rows) and ooxml.is_on(ooxml.find(properties, "tblHeader"))
             rows.append(self._row(row, above, replace(style, is_hidden=is_hidden)))
-        cells = [[Cell(draft.blocks, draft.rows, draft.columns) for draft in row] for row in rows]
+        cells = [[model.Cell(draft.blocks, draft.rows, draft.columns) for draft in row] for row in rows]
         self._flow.blocks += table_blocks(cells, header_rows=declared)
 
-    def _row(self, row: Element, above: dict[int, _Draft], style: Run) -> list[_Draft]:
-        column = min(number(find(row, "trPr", "gridBefore")), _WIDEST_SPAN)
+    def _row(self, row: Element, above: dict[int, _Draft], style: model.Run) -> list[_Draft]:
+        column = min(ooxml.number(ooxml.find(row, "trPr", "gridBefore")), _WIDEST_SPAN)
         drafts = [_Draft((), columns=column)] if column > 0 else []
         for cell in _wrapped_in(row, "tc"):
             properties = cell.find("tcPr")
-            span = max(1, min(number(find(properties, "gridSpan"), 1), _WIDEST_SPAN))
+            span = max(1, min(ooxml.number(ooxml.find(properties, "gridSpan"), 1), _WIDEST_SPAN))
             blocks, upper = self._inside(cell, style), above.get(column)
             if _goes_on_in(properties, "hMerge") and drafts:
                 drafts[-1].columns += span
@@ -536,7 +496,7 @@ class _Reader:
             else:
                 drafts.append(_Draft(blocks, columns=span))
                 above.pop(column, None)
-                if find(properties, "vMerge") is not None:
+                if ooxml.find(properties, "vMerge") is not None:
                     above[column] = drafts[-1]
             column += span
         return drafts
@@ -546,50 +506,53 @@ class _Reader:
     def _margins(self, root: Element, titles: str) -> tuple[str, list[str]]:
         """Return the banner: what headers, footers and watermarks say beyond a page's number and the titles;
         and what does not fit into it."""
-        has_even = is_on(find(self._parts["settings"], "evenAndOddHeaders"))
+        has_even = ooxml.is_on(ooxml.find(self._parts["settings"], "evenAndOddHeaders"))
         lines: dict[str, None] = {}
         self._in_margin = True
         for section in root.iter("sectPr"):
-            is_shown = {"default": True, "first": is_on(section.find("titlePg")), "even": has_even}
+            is_shown = {"default": True, "first": ooxml.is_on(section.find("titlePg")), "even": has_even}
             for reference in (*section.iter("headerReference"), *section.iter("footerReference")):
                 name = self._relations.targets.get(reference.get("r_id", ""), "")
                 if is_shown.get(reference.get("type", "")):
-                    margin = part(self._container, name)
+                    margin = ooxml.part(self._container, name)
                     lines |= dict.fromkeys(_margin_lines(self._inside_part(margin, name)))
         self._in_margin = False
         known = set(titles.casefold().split())
-        return banner_of(line for line in lines if set(line.casefold().split()) - known)
+        return model.banner_of(line for line in lines if set(line.casefold().split()) - known)
 
 
 _DRAWN = {"pic_pic": "picture", "v_imagedata": "picture", "c_chart": "chart", "dgm_relIds": "diagram"}
 
 
-def _margin_lines(blocks: Iterable[Block]) -> Iterator[str]:
+def _margin_lines(blocks: Iterable[model.Block]) -> Iterator[str]:
     """Yield what a header or footer says, without the numbers of pages."""
-    for runs in all_runs(blocks):
+    for runs in model.all_runs(blocks):
         text = _PAGE_NUMBER.sub("", "".join(run.text for run in runs if run.is_in_force))
         if any(map(str.isalnum, text)):
-            yield one_line(text).strip(_BETWEEN_PARTS)
+            yield model.one_line(text).strip(_BETWEEN_PARTS)
 
 
 def _goes_on(properties: Element | None) -> bool:
     """Return whether the next paragraph is on the same line: its end was deleted, or it is an initial."""
-    frame, ends = find(properties, "framePr"), (find(properties, "rPr", tag) for tag in ("del", "moveFrom"))
+    frame, ends = (
+        ooxml.find(properties, "framePr"),
+        (ooxml.find(properties, "rPr", tag) for tag in ("del", "moveFrom")),
+    )
     is_initial = frame is not None and frame.get("dropCap", "none") != "none"
     return is_initial or any(end is not None for end in ends)
 
 
 def _goes_on_in(properties: Element | None, merge: str) -> bool:
     """Return whether a cell is a part of the one above or beside."""
-    found = find(properties, merge)
+    found = ooxml.find(properties, merge)
     return found is not None and found.get("val", "continue") == "continue"
 
 
-def _on_one_line(runs: Sequence[Run]) -> Iterable[Run]:
+def _on_one_line(runs: Sequence[model.Run]) -> Iterable[model.Run]:
     """Return runs that are all raised or lowered alike as ones that are not: nothing is beside them."""
     shifts = {run.shift for run in runs if run.text.strip()}
     is_alone = len(shifts) == 1 and not any(run.is_note_mark for run in runs)
-    return (replace(run, shift=Shift.NONE) for run in runs) if is_alone else runs
+    return (replace(run, shift=model.Shift.NONE) for run in runs) if is_alone else runs
 
 
 def _wrapped_in(element: Element, tag: str) -> Iterator[Element]:
@@ -601,7 +564,7 @@ def _wrapped_in(element: Element, tag: str) -> Iterator[Element]:
             yield from _wrapped_in(child, tag)
 
 
-def _styled(merged: Mapping[str, str], style: Run) -> Run:
+def _styled(merged: Mapping[str, str], style: model.Run) -> model.Run:
     """Return a run's style within that of what is around it."""
     if not merged:
         return style
@@ -610,11 +573,11 @@ def _styled(merged: Mapping[str, str], style: Run) -> Run:
     raised = {"superscript": 1, "subscript": -1}.get(merged.get("vertAlign", ""), raised)
     return replace(
         style,
-        shift=Shift.RAISED if raised > 0 else Shift.LOWERED if raised < 0 else Shift.NONE,
+        shift=model.Shift.RAISED if raised > 0 else model.Shift.LOWERED if raised < 0 else model.Shift.NONE,
         is_struck=style.is_struck or _is_on(merged, "strike") or _is_on(merged, "dstrike"),
         is_hidden=style.is_hidden or _is_on(merged, "vanish"),
     )
 
 
 def _is_on(properties: Mapping[str, str], name: str) -> bool:
-    return properties.get(name, "0") not in OFF
+    return properties.get(name, "0") not in ooxml.OFF
